@@ -1,0 +1,336 @@
+//! What was typed ([`Cli`]), and what it means (`meaning`): only the second travels.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use resound::{Address, Dial, Engine, Error, Family, Framing, Limits};
+
+use crate::client::{self, Expect};
+use crate::console::Format;
+use crate::server;
+use crate::units::{self, Timeout};
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: u16 = 8888;
+
+/// A TCP endpoint you can trust: stand one up, talk to it, prove the path to it.
+#[derive(Parser)]
+#[command(name = "resound", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
+Exit codes: 0 ok, 1 network failure, 2 usage or environment, 3 a check failed, 130 cut short by a signal.";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve: answer each line with `Server received: <line>`, echo, discard or generate
+    Server(ServerArgs),
+    /// Talk to a server: interactively at a terminal, as a pipe otherwise
+    Client(ClientArgs),
+    /// Send a handful of messages and check every reply
+    Test(TestArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct ServerArgs {
+    /// Address to listen on, or the port alone [default: 127.0.0.1]
+    host: Option<String>,
+    /// Port to listen on; 0 picks a free one and prints it [default: 8888]
+    port: Option<String>,
+    /// Another address to listen on (repeatable), e.g. [::1]:8888 or unix:/tmp/resound
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    #[command(flatten)]
+    family: FamilyArgs,
+    /// What to answer
+    #[arg(long, value_enum, default_value_t = Mode::Reply)]
+    mode: Mode,
+    /// What a message is, in reply mode [default: line]
+    #[arg(long, value_enum)]
+    framing: Option<FramingArg>,
+    /// What moves the bytes
+    #[arg(long, value_enum, default_value_t = EngineArg::Portable)]
+    engine: EngineArg,
+    /// Threads that serve [default: one per core; the threads engine has one per connection]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// Connections served at once; further ones wait [default: as many as descriptors allow]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<NonZeroUsize>,
+    /// Longest line, without its ending; a longer one gets an error line and the connection ends [default: 64k]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_line: Option<usize>,
+    /// Unsent bytes of one connection from which on no more is read from it
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "256k")]
+    high_water: usize,
+    /// Close a connection that completes no message and takes no byte for this long
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    idle_timeout: Timeout,
+    /// Reset a connection whose peer takes none of the waiting bytes for this long
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "30s")]
+    write_timeout: Timeout,
+    /// After Ctrl+C or SIGTERM, how long open connections may take to finish
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
+    drain_timeout: Duration,
+    /// Print nothing but the port that was chosen for port 0
+    #[arg(short, long)]
+    quiet: bool,
+    /// How the console is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct ClientArgs {
+    /// Server to talk to, or the port alone [default: 127.0.0.1]
+    host: Option<String>,
+    /// Its port [default: 8888]
+    port: Option<String>,
+    /// `test` checks the server instead of talking to it: the same as `resound test`
+    #[arg(value_enum)]
+    action: Option<Action>,
+    #[command(flatten)]
+    how: HowArgs,
+    #[command(flatten)]
+    checks: CheckArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct TestArgs {
+    /// Server to check, or the port alone [default: 127.0.0.1]
+    host: Option<String>,
+    /// Its port [default: 8888]
+    port: Option<String>,
+    #[command(flatten)]
+    how: HowArgs,
+    #[command(flatten)]
+    checks: CheckArgs,
+}
+
+#[derive(Args)]
+struct HowArgs {
+    #[command(flatten)]
+    family: FamilyArgs,
+    /// How long the resolver, and then each address, may take
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
+    connect_timeout: Duration,
+    /// How long the whole run may take
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    timeout: Timeout,
+    /// Say on stderr where the connection went and what it carried
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// In a test, what the server should answer
+    #[arg(long, value_enum, default_value_t = Expect::Reply)]
+    expect: Expect,
+}
+
+#[derive(Args)]
+struct FamilyArgs {
+    /// IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long)]
+    ipv6: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// `Server received: ` and the message
+    Reply,
+    /// The bytes as they came (RFC 862)
+    Echo,
+    /// Nothing (RFC 863)
+    Discard,
+    /// A rotating pattern of characters (RFC 864)
+    Chargen,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FramingArg {
+    /// A line, with its ending
+    Line,
+    /// What one read returned, as tutorial servers have it. TCP keeps no message boundaries, so two sends may arrive as one chunk and one
+    /// send as several: a chunk is not what the peer sent
+    Chunk,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EngineArg {
+    /// One blocking thread per connection: the reference
+    Threads,
+    /// tokio: one runtime per worker
+    Portable,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Action {
+    /// Send a handful of messages and check every reply
+    Test,
+}
+
+impl FamilyArgs {
+    fn meaning(&self) -> Family {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        }
+    }
+}
+
+/// The address behind `[HOST] [PORT]`. A lone number is a port.
+fn address(host: Option<&str>, port: Option<&str>) -> Result<Address, Error> {
+    match (host, port) {
+        (None, _) => Address::parse(DEFAULT_HOST, DEFAULT_PORT),
+        (Some(port), None) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => {
+            Address::tcp(DEFAULT_HOST, port)
+        }
+        (Some(host), None) => Address::parse(host, DEFAULT_PORT),
+        (Some(host), Some(port)) if host.starts_with("unix:") => {
+            Err(Error::Address { input: format!("{host} {port}"), reason: "a unix socket has no port".into() })
+        }
+        (Some(host), Some(port)) => Address::tcp(host, port),
+    }
+}
+
+impl ServerArgs {
+    pub(crate) fn meaning(self) -> Result<server::Plan> {
+        let mut addresses = Vec::new();
+        if self.host.is_some() || self.listen.is_empty() {
+            addresses.push(address(self.host.as_deref(), self.port.as_deref())?);
+        }
+        for text in &self.listen {
+            addresses.push(address(Some(text), None)?);
+        }
+        if self.mode != Mode::Reply && (self.framing.is_some() || self.max_line.is_some()) {
+            bail!("--framing and --max-line concern --mode reply only: the other modes know no messages");
+        }
+        if self.framing == Some(FramingArg::Chunk) && self.max_line.is_some() {
+            bail!("--max-line has no meaning with --framing chunk");
+        }
+        let framing = match self.framing {
+            Some(FramingArg::Chunk) => Framing::Chunk,
+            _ => Framing::Line { max: self.max_line.unwrap_or(Framing::DEFAULT_MAX_LINE) },
+        };
+        Ok(server::Plan {
+            addresses,
+            family: self.family.meaning(),
+            mode: self.mode,
+            framing,
+            engine: match self.engine {
+                EngineArg::Threads => Engine::Threads,
+                EngineArg::Portable => Engine::Portable,
+            },
+            workers: self.workers,
+            max_connections: self.max_connections.map(NonZeroUsize::get),
+            limits: Limits {
+                high_water: self.high_water,
+                idle_timeout: self.idle_timeout.0,
+                write_timeout: self.write_timeout.0,
+                ..Limits::default()
+            },
+            drain_timeout: self.drain_timeout,
+            quiet: self.quiet,
+            format: self.log_format,
+        })
+    }
+}
+
+impl ClientArgs {
+    pub(crate) fn meaning(self) -> Result<client::Plan> {
+        // `resound client test` checks the default server, as a person would expect who has just read the help.
+        let (host, action) = match (self.host.as_deref(), self.port.as_deref(), self.action) {
+            (Some("test"), None, None) => (None, Some(Action::Test)),
+            (host, _, action) => (host, action),
+        };
+        let (port, action) = match (self.port.as_deref(), action) {
+            (Some("test"), None) => (None, Some(Action::Test)),
+            other => other,
+        };
+        let task = match action {
+            Some(Action::Test) => client::Task::Check(self.checks.expect),
+            None => client::Task::Talk,
+        };
+        plan(host, port, &self.how, task)
+    }
+}
+
+impl TestArgs {
+    pub(crate) fn meaning(self) -> Result<client::Plan> {
+        plan(self.host.as_deref(), self.port.as_deref(), &self.how, client::Task::Check(self.checks.expect))
+    }
+}
+
+fn plan(host: Option<&str>, port: Option<&str>, how: &HowArgs, task: client::Task) -> Result<client::Plan> {
+    let address = address(host, port)?;
+    if matches!(address, Address::Tcp { port: 0, .. }) {
+        return Err(
+            Error::Address { input: address.to_string(), reason: "nobody can be reached at port 0".into() }.into()
+        );
+    }
+    Ok(client::Plan {
+        address,
+        dial: Dial { family: how.family.meaning(), timeout: how.connect_timeout },
+        timeout: how.timeout.0,
+        verbose: how.verbose,
+        task,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        let cases: [(&[&str], &str); 8] = [
+            (&[], "127.0.0.1:8888"),
+            (&["9999"], "127.0.0.1:9999"),
+            (&["0.0.0.0"], "0.0.0.0:8888"),
+            (&["0.0.0.0", "9999"], "0.0.0.0:9999"),
+            (&["localhost:1"], "localhost:1"),
+            (&["::1", "5"], "[::1]:5"),
+            (&["[::1]:5"], "[::1]:5"),
+            (&["[::1]"], "[::1]:8888"),
+        ];
+        for (typed, want) in cases {
+            let got = address(typed.first().copied(), typed.get(1).copied()).unwrap();
+            assert_eq!(got.to_string(), want, "{typed:?}");
+        }
+        assert!(address(Some("unix:/tmp/x"), Some("1")).is_err());
+    }
+
+    #[test]
+    fn test_is_an_action_wherever_the_address_ends() {
+        for typed in [&["client", "test"][..], &["client", "h", "test"], &["client", "h", "1", "test"], &["test", "h"]]
+        {
+            let cli = Cli::try_parse_from([&["resound"], typed].concat()).unwrap();
+            let plan = match cli.command {
+                Command::Client(typed) => typed.meaning().unwrap(),
+                Command::Test(typed) => typed.meaning().unwrap(),
+                Command::Server(_) => unreachable!("no server was typed"),
+            };
+            assert!(matches!(plan.task, client::Task::Check(_)), "{typed:?}");
+        }
+    }
+}

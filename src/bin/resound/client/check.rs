@@ -1,0 +1,167 @@
+//! `resound test`: a handful of messages, every reply checked.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use resound::{Address, FailureClass, Reply, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::{Expect, Failure, halves};
+use crate::{escape, exit, units};
+
+/// How long one check may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What a mismatch shows of each side.
+const SHOWN: usize = 60;
+
+/// One check: what is sent at once, and what must come back.
+struct Check {
+    name: &'static str,
+    sent: Vec<u8>,
+    expected: Vec<u8>,
+    /// A FIN follows, and the server's own must come behind its answer.
+    last: bool,
+}
+
+fn checks(expect: Expect) -> Vec<Check> {
+    let burst: Vec<String> = (1..=100).map(|n| format!("message {n} of a burst\n")).collect();
+    let long = "0123456789abcdef".repeat(2048) + "\n";
+    let bodies: [(&'static str, Vec<String>); 6] = [
+        ("ASCII", vec!["Hello, server!\n".into()]),
+        ("UTF-8", vec!["Gr\u{fc}\u{df}e, \u{4e16}\u{754c} \u{1f30d}\n".into()]),
+        ("empty line", vec!["\n".into()]),
+        ("long line", vec![long]),
+        ("burst", burst),
+        ("half-close", vec!["a last line without its newline".into()]),
+    ];
+    let prefix = match expect {
+        Expect::Reply => Reply::PREFIX,
+        Expect::Echo => "",
+    };
+    bodies
+        .into_iter()
+        .map(|(name, lines)| Check {
+            name,
+            sent: lines.concat().into(),
+            expected: lines.iter().flat_map(|line| [prefix, line]).collect::<String>().into(),
+            last: name == "half-close",
+        })
+        .collect()
+}
+
+pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Result<ExitCode> {
+    let (mut from_server, mut to_server) = halves(stream);
+    let colours = Colours::of(&io::stdout());
+    println!("Testing {address}\n");
+    println!("{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time");
+    let checks = checks(expect);
+    let count = checks.len();
+    for (passed, check) in checks.into_iter().enumerate() {
+        let start = Instant::now();
+        let mut received = Vec::new();
+        let exchange = async {
+            // Both at once: an answer may fill the path before the whole of a question is sent.
+            let send = async {
+                to_server.write_all(&check.sent).await?;
+                if check.last { to_server.shutdown().await } else { Ok(()) }
+            };
+            let receive = receive(&mut from_server, &mut received, &check);
+            tokio::try_join!(send, receive)
+        };
+        let ended = timeout(PATIENCE, exchange).await;
+        let took = start.elapsed();
+        let received_all = received.len() == check.expected.len();
+        let matches = received == check.expected;
+        let result = match (&ended, matches) {
+            (Ok(Ok(_)), true) => colours.good("pass"),
+            _ => colours.bad("FAIL"),
+        };
+        println!(
+            "{:<12} {:>12} {:>14} {:>10}  {result}",
+            check.name,
+            units::bytes(check.sent.len() as u64),
+            units::bytes(received.len() as u64),
+            units::elapsed(took),
+        );
+        io::stdout().flush()?;
+        if matches && matches!(ended, Ok(Ok(_))) {
+            continue;
+        }
+        println!("\n{passed} of {count} checks passed; '{}' failed", check.name);
+        // Wrong bytes say more than how the wait for the rest ended.
+        if check.expected.starts_with(&received) {
+            let what = format!("in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
+            match ended {
+                Err(_) if check.last && received_all => {
+                    return Err(Failure::new(
+                        FailureClass::Timeout,
+                        "the server answered everything but did not end the connection after our FIN",
+                    )
+                    .into());
+                }
+                Err(_) => return Err(Failure::new(FailureClass::Timeout, format!("no complete answer {what}")).into()),
+                Ok(Err(error)) => return Err(Failure::of(error, &what)),
+                Ok(Ok(_)) => {
+                    let what = format!("the server closed the connection {what}");
+                    return Err(Failure::new(FailureClass::Eof, what).into());
+                }
+            }
+        }
+        explain_mismatch(&check, &received);
+        return Ok(ExitCode::from(exit::VERDICT));
+    }
+    println!("\n{count} of {count} checks passed");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads until the answer is complete, is wrong, or the server ends it; of the last check, until the server ends it.
+async fn receive(
+    from_server: &mut tokio::io::ReadHalf<Stream>,
+    received: &mut Vec<u8>,
+    check: &Check,
+) -> io::Result<()> {
+    while (received.len() < check.expected.len() || check.last) && check.expected.starts_with(received) {
+        let before = received.len();
+        // One byte more than expected is enough to be wrong.
+        let most = (check.expected.len() + 1).saturating_sub(before).max(1);
+        (&mut *from_server).take(most as u64).read_buf(received).await?;
+        if received.len() == before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn explain_mismatch(check: &Check, received: &[u8]) {
+    let at = check.expected.iter().zip(received).take_while(|(a, b)| a == b).count();
+    // A little of what came before, whole characters as far as the escaping allows.
+    let from = at.saturating_sub(SHOWN / 3);
+    let part = |bytes: &[u8]| escape::text(&bytes[from.min(bytes.len())..bytes.len().min(from + SHOWN)]);
+    println!("{}: the answer differs from byte {at} on", FailureClass::Mismatch);
+    println!("  expected  {}", part(&check.expected));
+    println!("  received  {}", part(received));
+    if received.starts_with(&check.sent[..check.sent.len().min(received.len())]) {
+        println!("The server sends the lines back as they are; if that is what it is for, add --expect echo.");
+    }
+}
+
+/// Colour only where a person looks, and only if they want it (<https://no-color.org>).
+struct Colours(bool);
+
+impl Colours {
+    fn of(output: &impl IsTerminal) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self(wanted && output.is_terminal())
+    }
+
+    fn good(&self, text: &str) -> String {
+        if self.0 { format!("\x1b[32m{text}\x1b[0m") } else { text.into() }
+    }
+
+    fn bad(&self, text: &str) -> String {
+        if self.0 { format!("\x1b[31m{text}\x1b[0m") } else { text.into() }
+    }
+}

@@ -1,0 +1,355 @@
+//! The server's console: what people see, or one JSON object a line. Both are the server's data, and go to stdout.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use clap::ValueEnum;
+use resound::{CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
+use serde::Serialize;
+
+use crate::escape;
+use crate::printer::{Ending, Printer, Skipped, Weight};
+use crate::units::{bytes, count, counted};
+
+/// A message's bytes that are shown; the rest is only counted.
+const SHOWN: usize = 1024;
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// A worker's console, or the server's own; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Console {
+    printer: Option<Printer>,
+    format: Format,
+    lane: usize,
+    /// The lane that is written last: for the closing line.
+    last: usize,
+}
+
+impl Console {
+    /// The server's own console. Lanes are written in their order: the server's, each worker's, and the last words.
+    pub(crate) fn start(format: Format, workers: usize) -> io::Result<(Self, Ending)> {
+        let tell = match format {
+            Format::Text => skipped_text,
+            Format::Json => skipped_json,
+        };
+        let (printer, ending) = Printer::start(io::stdout(), workers + 2, tell)?;
+        Ok((Self { printer: Some(printer), format, lane: 0, last: workers + 1 }, ending))
+    }
+
+    /// The same console, for a worker.
+    pub(crate) fn of_worker(&self, worker: usize) -> Self {
+        Self { lane: worker + 1, ..self.clone() }
+    }
+
+    /// The same console, silent.
+    pub(crate) fn silent(&self) -> Self {
+        Self { printer: None, ..self.clone() }
+    }
+
+    pub(crate) fn started(&self, addresses: &[Endpoint]) {
+        for address in addresses {
+            self.event(
+                |to| match address {
+                    Endpoint::Tcp(tcp) => writeln!(to, "TCP Server started on {tcp}"),
+                    other => writeln!(to, "Server started on {other}"),
+                },
+                || Event::Started { address: address.to_string() },
+            );
+        }
+    }
+
+    pub(crate) fn waiting(&self) {
+        if self.format == Format::Text {
+            let text = |to: &mut Vec<u8>| to.extend_from_slice(b"Waiting for client connections...\n");
+            self.printer.iter().for_each(|printer| printer.print(self.lane, Weight::Event, text));
+        }
+    }
+
+    pub(crate) fn draining(&self, open: usize, timeout: Duration) {
+        let timeout = humantime::format_duration(timeout);
+        let connections = counted(open as u64, "open connection");
+        self.event(
+            |to| writeln!(to, "Shutting down: {connections}, {timeout} at most (Ctrl+C again exits at once)"),
+            || Event::Draining { open },
+        );
+    }
+
+    pub(crate) fn stopped(&self, totals: &Totals) {
+        let last_words = Self { lane: self.last, ..self.clone() };
+        last_words.event(
+            |to| {
+                write!(
+                    to,
+                    "Server stopped: {}, {}, {} in, {} out",
+                    counted(totals.opened, "connection"),
+                    counted(totals.messages, "message"),
+                    bytes(totals.bytes_in),
+                    bytes(totals.bytes_out),
+                )?;
+                for (name, &n) in
+                    CloseReason::NAMES.iter().zip(&totals.closed).filter(|(name, n)| **n > 0 && !is_usual(name))
+                {
+                    write!(to, ", {} {}", count(n), name.replace('_', " "))?;
+                }
+                writeln!(to)
+            },
+            || Event::Stopped {
+                connections: totals.opened,
+                messages: totals.messages,
+                bytes_in: totals.bytes_in,
+                bytes_out: totals.bytes_out,
+                closed: CloseReason::NAMES
+                    .iter()
+                    .zip(totals.closed)
+                    .filter(|(_, n)| *n > 0)
+                    .map(|(name, n)| ((*name).to_string(), n.into()))
+                    .collect(),
+            },
+        );
+    }
+
+    fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> Event) {
+        self.print(Weight::Event, text, json);
+    }
+
+    fn print(&self, weight: Weight, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> Event) {
+        let Some(printer) = &self.printer else { return };
+        printer.print(self.lane, weight, |to| {
+            // Writing to memory cannot fail.
+            let _ = match self.format {
+                Format::Text => text(to),
+                Format::Json => json().write(to),
+            };
+        });
+    }
+}
+
+/// Endings that need no mention in the text.
+fn is_usual(reason: &str) -> bool {
+    [CloseReason::Finished, CloseReason::ServiceClosed, CloseReason::Drained].iter().any(|usual| usual.name() == reason)
+}
+
+impl Observer for Console {
+    fn opened(&mut self, conn: &ConnInfo) {
+        self.print(
+            Weight::Event,
+            |to| writeln!(to, "New connection from {}", Tuple(conn)),
+            || Event::Opened { conn: conn.id.0, peer: conn.peer.to_string(), local: conn.local.to_string() },
+        );
+    }
+
+    fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
+        let shown = &message[..message.len().min(SHOWN)];
+        self.print(
+            Weight::Message,
+            |to| {
+                write!(to, "Received from {}: ", Tuple(conn))?;
+                if shown.len() < message.len() {
+                    escape::append(to, shown);
+                    return writeln!(to, "... ({})", counted(message.len() as u64, "byte"));
+                }
+                escape::append(to, escape::without_ending(shown));
+                to.push(b'\n');
+                Ok(())
+            },
+            || {
+                let utf8 = std::str::from_utf8(shown).ok();
+                Event::Message {
+                    conn: conn.id.0,
+                    peer: conn.peer.to_string(),
+                    bytes: message.len(),
+                    text: utf8.map(str::to_string),
+                    escaped: utf8.is_none().then(|| escape::text(shown)),
+                    truncated: shown.len() < message.len(),
+                }
+            },
+        );
+    }
+
+    fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
+        self.print(
+            Weight::Event,
+            |to| match how.reason.is_orderly() {
+                true => writeln!(to, "Connection closed for {}", Tuple(conn)),
+                false => writeln!(to, "Connection closed for {}: {}", Tuple(conn), how.reason),
+            },
+            || Event::Closed {
+                conn: conn.id.0,
+                peer: conn.peer.to_string(),
+                reason: how.reason.name(),
+                messages: how.messages,
+                bytes_in: how.bytes_in,
+                bytes_out: how.bytes_out,
+                seconds: how.lasted.as_secs_f64(),
+            },
+        );
+    }
+}
+
+/// A peer as the transcript writes it: `('127.0.0.1', 54321)`.
+struct Tuple<'a>(&'a ConnInfo);
+
+impl std::fmt::Display for Tuple<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0.peer {
+            Endpoint::Tcp(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+                write!(f, "('{}%{}', {})", v6.ip(), v6.scope_id(), v6.port())
+            }
+            Endpoint::Tcp(address) => write!(f, "('{}', {})", address.ip(), address.port()),
+            // Unnamed, as most unix clients are: the connection's number tells them apart.
+            Endpoint::Unix(None) => write!(f, "('unix', {})", self.0.id),
+            other => write!(f, "('{}', {})", escape::text(other.to_string().as_bytes()), self.0.id),
+        }
+    }
+}
+
+fn skipped_text(skipped: Skipped) -> String {
+    let mut text = String::new();
+    if skipped.messages > 0 {
+        let s = if skipped.messages == 1 { "" } else { "s" };
+        text += &format!("... and {} more message{s}\n", count(skipped.messages));
+    }
+    if skipped.events > 0 {
+        let s = if skipped.events == 1 { "" } else { "s" };
+        text += &format!("... and {} more event{s} of connections\n", count(skipped.events));
+    }
+    text
+}
+
+fn skipped_json(skipped: Skipped) -> String {
+    let mut line = Vec::new();
+    let _ = Event::Skipped { messages: skipped.messages, events: skipped.events }.write(&mut line);
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// One line of the JSON log.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event {
+    Started {
+        address: String,
+    },
+    Opened {
+        conn: u64,
+        peer: String,
+        local: String,
+    },
+    Message {
+        conn: u64,
+        peer: String,
+        bytes: usize,
+        /// The message, where it is UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The message with escapes, where it is not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        escaped: Option<String>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        truncated: bool,
+    },
+    Closed {
+        conn: u64,
+        peer: String,
+        reason: &'static str,
+        messages: u64,
+        bytes_in: u64,
+        bytes_out: u64,
+        seconds: f64,
+    },
+    Skipped {
+        messages: u64,
+        events: u64,
+    },
+    Draining {
+        open: usize,
+    },
+    Stopped {
+        connections: u64,
+        messages: u64,
+        bytes_in: u64,
+        bytes_out: u64,
+        closed: serde_json::Map<String, serde_json::Value>,
+    },
+}
+
+impl Event {
+    fn write(&self, to: &mut Vec<u8>) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            time: String,
+            #[serde(flatten)]
+            event: &'a Event,
+        }
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let line = Line { time, event: self };
+        line.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, Escaping))?;
+        to.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Compact JSON in which characters that are dangerous on a terminal are escaped too.
+struct Escaping;
+
+impl serde_json::ser::Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, to: &mut W, fragment: &str) -> io::Result<()> {
+        let mut plain = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| escape::is_dangerous(*c)) {
+            to.write_all(&fragment.as_bytes()[plain..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            plain = at + c.len_utf8();
+        }
+        to.write_all(&fragment.as_bytes()[plain..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resound::ConnId;
+
+    fn conn(peer: &str) -> ConnInfo {
+        let address: SocketAddr = peer.parse().unwrap();
+        ConnInfo { id: ConnId(7), peer: address.into(), local: Endpoint::Unknown }
+    }
+
+    #[test]
+    fn peers_are_written_as_in_the_transcript() {
+        assert_eq!(Tuple(&conn("127.0.0.1:54321")).to_string(), "('127.0.0.1', 54321)");
+        assert_eq!(Tuple(&conn("[::1]:54321")).to_string(), "('::1', 54321)");
+        assert_eq!(Tuple(&conn("[fe80::1%3]:1")).to_string(), "('fe80::1%3', 1)");
+        let unnamed = ConnInfo { peer: Endpoint::Unix(None), ..conn("[::1]:1") };
+        assert_eq!(Tuple(&unnamed).to_string(), "('unix', 7)");
+    }
+
+    #[test]
+    fn what_was_skipped_is_said() {
+        let skipped = Skipped { messages: 48_211, events: 1 };
+        assert_eq!(skipped_text(skipped), "... and 48,211 more messages\n... and 1 more event of connections\n");
+        let json: serde_json::Value = serde_json::from_str(&skipped_json(skipped)).unwrap();
+        assert_eq!((&json["event"], &json["messages"]), (&"skipped".into(), &48_211.into()));
+    }
+
+    #[test]
+    fn json_survives_hostile_text_and_shows_none_of_it() {
+        let hostile = "a\u{202e}b\u{9b}c\"\n\u{e0001}";
+        let event = Event::Started { address: hostile.into() };
+        let mut line = Vec::new();
+        event.write(&mut line).unwrap();
+        let text = String::from_utf8(line).unwrap();
+        assert!(text.trim_end().chars().all(|c| !c.is_control() && !escape::is_dangerous(c)), "{text:?}");
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed["address"], hostile);
+    }
+}

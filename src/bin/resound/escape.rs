@@ -1,0 +1,86 @@
+//! Untrusted bytes on a terminal or in a log: what could move the cursor, ring the bell, reverse the writing direction or begin a new line is
+//! shown instead of done.
+
+/// Appends `bytes` to `to`: printable text as it is, everything else escaped (`\n`, `\x1b`, `\u{202e}`).
+pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(|&byte| matches!(byte, b' '..=b'~') && byte != b'\\') {
+        return to.extend_from_slice(bytes);
+    }
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => to.extend_from_slice(b"\\\\"),
+                '\n' => to.extend_from_slice(b"\\n"),
+                '\r' => to.extend_from_slice(b"\\r"),
+                '\t' => to.extend_from_slice(b"\\t"),
+                c if c.is_ascii_control() => hex(to, c as u8),
+                c if is_dangerous(c) => to.extend_from_slice(format!("\\u{{{:x}}}", c as u32).as_bytes()),
+                c => to.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        for &byte in chunk.invalid() {
+            hex(to, byte);
+        }
+    }
+}
+
+/// As [`append`], into a string of its own.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let mut escaped = Vec::with_capacity(bytes.len());
+    append(&mut escaped, bytes);
+    String::from_utf8_lossy(&escaped).into_owned()
+}
+
+/// C1 controls, bidirectional controls, line and paragraph separators, and characters that cannot be seen.
+pub(crate) fn is_dangerous(c: char) -> bool {
+    matches!(c,
+        '\u{7f}'..='\u{9f}'
+        | '\u{ad}' | '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The line without its ending.
+pub(crate) fn without_ending(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn hex(to: &mut Vec<u8>, byte: u8) {
+    to.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table() {
+        let cases: [(&[u8], &str); 10] = [
+            (b"Hello, server!", "Hello, server!"),
+            ("Gr\u{fc}\u{df}e \u{4e16}\u{1f30d}".as_bytes(), "Gr\u{fc}\u{df}e \u{4e16}\u{1f30d}"),
+            (b"\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+            (b"a\r\nb\tc\0", "a\\r\\nb\\tc\\x00"),
+            (b"back\\slash", "back\\\\slash"),
+            (b"\x7f", "\\x7f"),
+            ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+            ("\u{202e}evil\u{2028}".as_bytes(), "\\u{202e}evil\\u{2028}"),
+            (b"ok\xff\xfe", "ok\\xff\\xfe"),
+            (b"", ""),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(text(bytes), want);
+        }
+    }
+
+    #[test]
+    fn nothing_dangerous_comes_through() {
+        for c in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let shown = text(c.to_string().as_bytes());
+            assert!(shown.chars().all(|c| !c.is_control() && !is_dangerous(c)), "{:x}", c as u32);
+        }
+    }
+}

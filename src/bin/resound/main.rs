@@ -1,0 +1,63 @@
+//! The `resound` program: a thin layer over the library's public API.
+
+mod args;
+mod client;
+mod console;
+mod escape;
+mod printer;
+mod server;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use resound::{DialError, Error};
+
+/// What the program ends with; the README lists them.
+mod exit {
+    /// A network failure.
+    pub(crate) const NETWORK: u8 = 1;
+    /// Wrong usage, or an environment that does not allow it.
+    pub(crate) const USAGE: u8 = 2;
+    /// A check failed.
+    pub(crate) const VERDICT: u8 = 3;
+    /// Cut short by a signal.
+    pub(crate) const SIGNAL: u8 = 130;
+}
+
+fn main() -> ExitCode {
+    let typed = args::Cli::parse();
+    let result = match typed.command {
+        args::Command::Server(typed) => typed.meaning().and_then(server::run),
+        args::Command::Client(typed) => typed.meaning().and_then(client::run),
+        args::Command::Test(typed) => typed.meaning().and_then(client::run),
+    };
+    result.unwrap_or_else(|error| {
+        let (code, advice) = explain(&error);
+        eprintln!("resound: {error}");
+        if let Some(dial) = error.downcast_ref::<DialError>().filter(|dial| dial.attempts.len() > 1) {
+            for attempt in &dial.attempts {
+                eprintln!("  {:<40} {} after {}", attempt.address, attempt.cause(), units::elapsed(attempt.took));
+            }
+        }
+        if let Some(advice) = advice {
+            eprintln!("  {advice}");
+        }
+        ExitCode::from(code)
+    })
+}
+
+/// The exit code of an error, and what to do about it.
+fn explain(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return (exit::USAGE, Some(error.advice()));
+    }
+    if let Some(error) = error.downcast_ref::<DialError>() {
+        // Without a class it is this machine that refused: a permission, a descriptor limit.
+        return (if error.class.is_some() { exit::NETWORK } else { exit::USAGE }, Some(error.advice()));
+    }
+    if let Some(failure) = error.downcast_ref::<client::Failure>() {
+        return (exit::NETWORK, Some(failure.advice()));
+    }
+    (exit::USAGE, None)
+}

@@ -1,0 +1,214 @@
+//! [`Printer`]: a bounded, lossy way to an output that may be slow or stuck.
+//!
+//! Whoever writes appends to a lane and goes on; one thread carries the lanes to the output. A lane that is full drops what comes, and
+//! counts it.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// What one lane holds before it drops.
+const LANE: usize = 1024 * 1024;
+/// Events that matter more than single messages may fill this much beyond it.
+const RESERVE: usize = 256 * 1024;
+/// Between two writes, so that many events share one.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How an event counts when it must be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// One of very many.
+    Message,
+    /// One of a few: dropped last.
+    Event,
+}
+
+/// What was dropped since the last write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    pub(crate) messages: u64,
+    pub(crate) events: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    bytes: Vec<u8>,
+    skipped: Skipped,
+}
+
+struct Shared {
+    lanes: Vec<Mutex<Lane>>,
+    /// The thread sleeps until somebody wakes it.
+    idle: AtomicBool,
+    closing: AtomicBool,
+    /// The output is gone; nothing is kept any more.
+    broken: AtomicBool,
+}
+
+/// Where a worker's events go.
+#[derive(Clone)]
+pub(crate) struct Printer {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+/// Waits for the rest at the end.
+pub(crate) struct Ending {
+    printer: Printer,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Printer {
+    /// Starts the thread that writes to `output`; `tell` puts what was skipped into words.
+    pub(crate) fn start(
+        mut output: impl Write + Send + 'static,
+        lanes: usize,
+        tell: fn(Skipped) -> String,
+    ) -> std::io::Result<(Self, Ending)> {
+        let shared = Arc::new(Shared {
+            lanes: (0..lanes).map(|_| Mutex::default()).collect(),
+            idle: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        });
+        let (end, ended) = mpsc::channel();
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("resound-printer".into()).spawn(move || {
+            theirs.carry(&mut output, tell);
+            let _ = end.send(());
+        })?;
+        let printer = Self { shared, thread: thread.thread().clone() };
+        Ok((printer.clone(), Ending { printer, ended }))
+    }
+
+    /// Lets `write` append one event to a lane, unless that is full. Never blocks for longer than it takes to swap two buffers.
+    pub(crate) fn print(&self, lane: usize, weight: Weight, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.shared.broken.load(Ordering::Relaxed) {
+            return;
+        }
+        let lane = &self.shared.lanes[lane % self.shared.lanes.len()];
+        let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = if weight == Weight::Message { LANE } else { LANE + RESERVE };
+        if lane.bytes.len() < most {
+            write(&mut lane.bytes);
+        } else if weight == Weight::Message {
+            lane.skipped.messages += 1;
+        } else {
+            lane.skipped.events += 1;
+        }
+        drop(lane);
+        if self.shared.idle.load(Ordering::Relaxed) && self.shared.idle.swap(false, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Shared {
+    fn carry(&self, output: &mut impl Write, tell: fn(Skipped) -> String) {
+        let mut carried = Vec::new();
+        loop {
+            // Announce the sleep before the last look, so that no event falls between the two.
+            self.idle.store(true, Ordering::SeqCst);
+            let closing = self.closing.load(Ordering::SeqCst);
+            let mut any = false;
+            for lane in &self.lanes {
+                let mut locked = lane.lock().unwrap_or_else(PoisonError::into_inner);
+                let skipped = std::mem::take(&mut locked.skipped);
+                std::mem::swap(&mut locked.bytes, &mut carried);
+                drop(locked);
+                if skipped != Skipped::default() {
+                    carried.extend_from_slice(tell(skipped).as_bytes());
+                }
+                if !carried.is_empty() {
+                    any = true;
+                    if output.write_all(&carried).and_then(|()| output.flush()).is_err() {
+                        self.broken.store(true, Ordering::SeqCst);
+                        return;
+                    }
+                    carried.clear();
+                    carried.shrink_to(LANE);
+                }
+            }
+            match (any, closing) {
+                (false, true) => return,
+                (false, false) => thread::park(),
+                (true, true) => {}
+                (true, false) => {
+                    // Under load nobody needs to wake us.
+                    self.idle.store(false, Ordering::SeqCst);
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+}
+
+impl Ending {
+    /// Writes out what is left, but does not wait for a stuck output longer than `patience`.
+    pub(crate) fn finish(self, patience: Duration) {
+        self.printer.shared.closing.store(true, Ordering::SeqCst);
+        self.printer.thread.unpark();
+        let _ = self.ended.recv_timeout(patience);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that is stuck until it is let go.
+    struct Stuck(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.send(bytes.to_vec()).map_err(std::io::Error::other)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_output_never_blocks_and_what_was_lost_is_said() {
+        let (go, gate) = mpsc::channel();
+        let (seen, written) = mpsc::channel();
+        let tell = |skipped: Skipped| format!("[{} {}]", skipped.messages, skipped.events);
+        let (printer, ending) = Printer::start(Stuck(gate, seen), 1, tell).unwrap();
+        let event = vec![b'x'; 1024];
+        for _ in 0..5000 {
+            printer.print(0, Weight::Message, |to| to.extend_from_slice(&event));
+        }
+        printer.print(0, Weight::Event, |to| to.extend_from_slice(b"end"));
+        drop(go);
+        ending.finish(Duration::from_secs(60));
+        let all: Vec<u8> = written.iter().flatten().collect();
+        let text = String::from_utf8(all).unwrap();
+        let kept = text.bytes().filter(|&b| b == b'x').count() / 1024;
+        let lost: usize = text.split('[').nth(1).and_then(|t| t.split(' ').next()).unwrap().parse().unwrap();
+        assert!(lost > 0, "5 MB do not fit a lane");
+        assert_eq!(kept + lost, 5000);
+        assert!(text.contains("end"), "an event still finds a place");
+    }
+
+    #[test]
+    fn a_broken_output_is_given_up_quietly() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (printer, ending) = Printer::start(Broken, 2, |_| String::new()).unwrap();
+        printer.print(1, Weight::Event, |to| to.push(b'x'));
+        ending.ended.recv().unwrap();
+        assert!(printer.shared.broken.load(Ordering::SeqCst));
+    }
+}

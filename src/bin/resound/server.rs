@@ -1,0 +1,204 @@
+//! `resound server`.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use resound::{
+    Address, Chargen, CloseReason, Discard, Echo, Engine, Family, Framing, Limits, Listener, Reply, Server, Service,
+    raise_descriptor_limit,
+};
+use tracing_subscriber::fmt::format::Writer;
+
+use crate::args::Mode;
+use crate::console::{Console, Format};
+use crate::exit;
+use crate::printer::{Printer, Weight};
+
+/// Descriptors that are not connections: listeners, event queues, the standard streams, and some air.
+const RESERVED_DESCRIPTORS: u64 = 32;
+/// What a stuck console may hold up the exit.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What `resound server` was asked to do.
+pub(crate) struct Plan {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) family: Family,
+    pub(crate) mode: Mode,
+    pub(crate) framing: Framing,
+    pub(crate) engine: Engine,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) limits: Limits,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) quiet: bool,
+    pub(crate) format: Format,
+}
+
+pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
+    let complaints = complaints()?;
+    let workers = plan.workers.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let listeners = bind(&plan)?;
+    let chosen_port = plan.addresses.iter().any(|address| matches!(address, Address::Tcp { port: 0, .. }));
+
+    let (console, ending) = Console::start(plan.format, workers.get()).context("cannot start the console's thread")?;
+    let watch = if plan.quiet { console.silent() } else { console.clone() };
+    let mode = (plan.mode, plan.framing);
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address().clone()).collect();
+    let observed = watch.clone();
+    let server = listeners
+        .into_iter()
+        .fold(Server::new(), Server::listener)
+        .engine(plan.engine)
+        .workers(workers)
+        .limits(plan.limits)
+        .max_connections(max_connections(plan.max_connections, workers.get()))
+        .observe(move |worker| observed.of_worker(worker));
+
+    // Signals are caught before the first word, so that whoever has read it can send one; and the first word comes before the first
+    // connection's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let mut signals = runtime.block_on(async { Signals::catch() }).context("cannot catch signals")?;
+    if !plan.quiet {
+        watch.started(&addresses);
+        watch.waiting();
+    } else if chosen_port {
+        console.started(&addresses);
+    }
+    let handle = server.serve(move |_| service(mode))?;
+
+    let totals = runtime.block_on(async {
+        signals.next().await;
+        watch.draining(handle.connections().iter().sum(), plan.drain_timeout);
+        handle.drain(plan.drain_timeout);
+        tokio::select! {
+            totals = handle.finished() => Some(totals),
+            () = signals.next() => None,
+        }
+    });
+    let Some(totals) = totals else {
+        // At once means at once: no more words, no destructors.
+        std::process::exit(exit::SIGNAL.into());
+    };
+    watch.stopped(&totals);
+    ending.finish(LAST_WORDS);
+    complaints.finish(LAST_WORDS);
+    let cut = totals.closed[CloseReason::Cut.index()];
+    Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::SIGNAL) })
+}
+
+/// The service of a new connection.
+fn service((mode, framing): (Mode, Framing)) -> Box<dyn Service> {
+    match mode {
+        Mode::Reply => Box::new(Reply::new(Reply::PREFIX.as_bytes(), framing)),
+        Mode::Echo => Box::new(Echo),
+        Mode::Discard => Box::new(Discard),
+        Mode::Chargen => Box::new(Chargen),
+    }
+}
+
+fn bind(plan: &Plan) -> Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for address in &plan.addresses {
+        listeners.extend(Listener::bind(address, plan.family)?);
+    }
+    Ok(listeners)
+}
+
+/// How many connections there can be. Says so where that is fewer than asked.
+fn max_connections(asked: Option<usize>, workers: usize) -> usize {
+    // Each worker has an event queue and a way to wake it.
+    let reserved = RESERVED_DESCRIPTORS + 4 * workers as u64;
+    let possible = match raise_descriptor_limit() {
+        Some(limit) => usize::try_from(limit.saturating_sub(reserved).max(1)).unwrap_or(usize::MAX),
+        None => usize::MAX,
+    };
+    match asked {
+        Some(asked) if asked > possible => {
+            eprintln!(
+                "resound: at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -Hn`) allows no more"
+            );
+            possible
+        }
+        Some(asked) => asked,
+        None => possible,
+    }
+}
+
+/// SIGINT, and SIGTERM where there is one.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// Sends the library's warnings to stderr, by a printer: a stuck stderr must not hold up an accept loop.
+fn complaints() -> Result<crate::printer::Ending> {
+    let tell = |skipped: crate::printer::Skipped| format!("resound: ... and {} more warnings\n", skipped.events);
+    let (printer, ending) = Printer::start(std::io::stderr(), 1, tell).context("cannot start the log's thread")?;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .event_format(Plain)
+        .with_writer(move || Line(printer.clone()))
+        .init();
+    Ok(ending)
+}
+
+/// `resound: warning: what happened`.
+struct Plain;
+
+impl<S, N> tracing_subscriber::fmt::FormatEvent<S, N> for Plain
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    N: for<'a> tracing_subscriber::fmt::FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        cx: &tracing_subscriber::fmt::FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let level = if *event.metadata().level() == tracing::Level::ERROR { "error" } else { "warning" };
+        write!(writer, "resound: {level}: ")?;
+        tracing_subscriber::fmt::FormatFields::format_fields(cx.field_format(), writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+struct Line(Printer);
+
+impl std::io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.print(0, Weight::Event, |to| to.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Durations, sizes and counts, as people write and read them.
+
+use std::time::Duration;
+
+/// `500ms`, `10s`, `5m`, `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{error}; write it like 500ms, 10s or 5m")),
+    }
+}
+
+/// A duration that can be switched off with `off`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeout(pub(crate) Option<Duration>);
+
+/// A duration, or `off`.
+pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
+    match text {
+        "off" => Ok(Timeout(None)),
+        _ => duration(text).map(|time| Timeout(Some(time))).map_err(|error| format!("{error}, or off")),
+    }
+}
+
+/// `512`, `64k`, `1MiB`: always powers of 1024, with or without `iB` or `B`.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("'{text}' is not a size; write it like 512, 64k or 1MiB");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("a size is at least 1".into()),
+        Some(size) if isize::try_from(size).is_ok() => Ok(size),
+        _ => Err(format!("'{text}' is too large")),
+    }
+}
+
+/// 48,211
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 message`, `48,211 messages`
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// `0 bytes`, `1.2 MiB`
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return counted(n, "byte");
+    }
+    let (mut value, mut unit) = (n as f64 / 1024.0, 0);
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `85 us`, `1.2 ms`, `3.4 s`
+pub(crate) fn elapsed(time: Duration) -> String {
+    match time.as_secs_f64() {
+        s if s < 1e-3 => format!("{:.0} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, want) in [("1", 1), ("64k", 65_536), ("1MiB", 1 << 20), ("2GB", 2 << 30), ("3b", 3)] {
+            assert_eq!(size(text).unwrap(), want, "{text}");
+        }
+        for text in ["", "k", "0", "0k", "-1", "1.5k", "1x", "99999999999g", "99999999999999999999", "8589934592g"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(timeout("5m").unwrap().0, Some(Duration::from_secs(300)));
+        assert_eq!(timeout("off").unwrap().0, None);
+        for text in ["", "0s", "10", "-1s", "x", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_people_read() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(48_211), "48,211");
+        assert_eq!(count(1_000_000), "1,000,000");
+        assert_eq!(counted(1, "message"), "1 message");
+        assert_eq!(bytes(1023), "1,023 bytes");
+        assert_eq!(bytes(1024), "1.0 KiB");
+        assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+        assert_eq!(elapsed(Duration::from_micros(85)), "85 us");
+        assert_eq!(elapsed(Duration::from_millis(1200)), "1.2 s");
+    }
+}

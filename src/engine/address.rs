@@ -1,0 +1,188 @@
+//! [`Address`]: what a person types.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::Error;
+
+/// Where to listen or whom to dial: a host name or IP address with a port, or a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host, as a name or a numeric address (IPv6 without brackets, with a scope such as `%eth0` where it needs one), and a port.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port; 0 lets the system choose one to listen on.
+        port: u16,
+    },
+    /// The path of a unix stream socket.
+    Unix(PathBuf),
+}
+
+/// Which addresses of a name count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 and IPv6.
+    #[default]
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl Family {
+    /// Does this address count?
+    #[must_use]
+    pub fn admits(self, address: &std::net::SocketAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// Longest path that fits `sockaddr_un` on every system, with its final NUL (Linux: 108, BSD and macOS: 104).
+const LONGEST_UNIX_PATH: usize = 103;
+
+impl Address {
+    /// A host and a port, each checked.
+    ///
+    /// # Errors
+    /// [`Error::Address`] where the host cannot be one or the port is no number from 0 to 65535.
+    pub fn tcp(host: &str, port: &str) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::Address { input: format!("{host} {port}"), reason };
+        let port =
+            port.parse().map_err(|_| wrong(format!("'{port}' is not a port; a port is a number from 0 to 65535")))?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err(wrong("the host is missing".into()));
+        }
+        if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/".contains(c)) {
+            return Err(wrong(format!("'{}' is not a host", host.escape_debug())));
+        }
+        if host.contains(':') && host.split('%').next().is_none_or(|ip| ip.parse::<std::net::Ipv6Addr>().is_err()) {
+            return Err(wrong(format!("'{host}' is not an IPv6 address")));
+        }
+        // 256.1.1.1 or 1.2.3 would be sent to the resolver as a name, to fail there late and oddly.
+        if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') && host.parse::<std::net::Ipv4Addr>().is_err() {
+            return Err(wrong(format!("'{host}' is not an IPv4 address")));
+        }
+        Ok(Self::Tcp { host: host.into(), port })
+    }
+
+    /// One argument that may carry its port (`HOST:PORT`, `[v6]:PORT`, `unix:/path`), or not: then `port` is used.
+    ///
+    /// # Errors
+    /// [`Error::Address`] where it is neither.
+    pub fn parse(text: &str, port: u16) -> Result<Self, Error> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::unix(path);
+        }
+        if let Some((host, explicit)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            return match explicit.strip_prefix(':') {
+                Some(port) => Self::tcp(host, port),
+                None if explicit.is_empty() => Self::tcp(host, &port.to_string()),
+                None => Err(Error::Address { input: text.into(), reason: "':PORT' must follow the bracket".into() }),
+            };
+        }
+        match text.split_once(':') {
+            // More than one colon: an IPv6 address without a port.
+            Some((host, explicit)) if !explicit.contains(':') => Self::tcp(host, explicit),
+            _ => Self::tcp(text, &port.to_string()),
+        }
+    }
+
+    fn unix(path: &str) -> Result<Self, Error> {
+        let wrong = |reason: &str| Err(Error::Address { input: format!("unix:{path}"), reason: reason.into() });
+        if !cfg!(unix) {
+            return wrong("this system has no unix sockets here");
+        }
+        match path.len() {
+            0 => wrong("the path is missing"),
+            _ if path.contains('\0') => wrong("a path has no NUL"),
+            n if n > LONGEST_UNIX_PATH => wrong("a unix socket's path has at most 103 bytes"),
+            _ => Ok(Self::Unix(path.into())),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    /// As [`Address::parse`], but the port is required.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let has_port = match text.rsplit_once(']') {
+            Some((_, tail)) => !tail.is_empty(),
+            None => text.starts_with("unix:") || text.matches(':').count() == 1,
+        };
+        if !has_port {
+            return Err(Error::Address { input: text.into(), reason: "the port is missing".into() });
+        }
+        Self::parse(text, 0)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good() {
+        let cases = [
+            ("localhost:80", "localhost:80"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::1]:65535", "[::1]:65535"),
+            ("[fe80::1%eth0]:9", "[fe80::1%eth0]:9"),
+            ("::1", "[::1]:7"),
+            ("[::1]", "[::1]:7"),
+            ("example.org", "example.org:7"),
+            #[cfg(unix)]
+            ("unix:/tmp/a:b", "unix:/tmp/a:b"),
+        ];
+        for (input, want) in cases {
+            assert_eq!(Address::parse(input, 7).unwrap().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn bad() {
+        let long = format!("unix:/{}", "x".repeat(200));
+        for input in [
+            "",
+            ":80",
+            "a:b",
+            "a:65536",
+            "a:-1",
+            "a: 80",
+            "[::1",
+            "[::1]80",
+            "[x]:80",
+            "1:2:3",
+            "a b:80",
+            "256.1.1.1:80",
+            "1.2.3:80",
+            "unix:",
+            &long,
+            "a/b:80",
+            "\u{1b}[31m:80",
+        ] {
+            assert!(matches!(Address::parse(input, 7), Err(Error::Address { .. })), "{input:?}");
+        }
+        for input in ["localhost", "::1", "[::1]", "80"] {
+            assert!(input.parse::<Address>().is_err(), "{input:?} has no port");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Dialling: a name becomes addresses, the addresses race, the first to answer wins (RFC 8305).
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::address::{Address, Family};
+use crate::error::{Attempt, DialError, FailureClass};
+use crate::service::Endpoint;
+
+/// Head start of each address over the next (RFC 8305, 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How to dial.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// Which addresses of a name count.
+    pub family: Family,
+    /// How long the resolver, and then each address, may take.
+    pub timeout: Duration,
+}
+
+impl Default for Dial {
+    /// Both families, 10 s.
+    fn default() -> Self {
+        Self { family: Family::Any, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// A connection that was dialled: a byte stream of tokio's, with TCP_NODELAY where it is TCP.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a unix socket.
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// The far end.
+    #[must_use]
+    pub fn peer(&self) -> Endpoint {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or(Endpoint::Unknown, Into::into),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream
+                .peer_addr()
+                .map_or(Endpoint::Unknown, |address| Endpoint::Unix(address.as_pathname().map(Into::into))),
+        }
+    }
+}
+
+/// Connects to `address`. Several addresses of one name are tried in the resolver's order with the families taking turns, each with a head
+/// start over the next; the first that answers is taken, the others are given up.
+///
+/// Must be called within a tokio runtime with I/O and time enabled.
+///
+/// # Errors
+/// [`DialError`] with every attempt, where none succeeded.
+pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
+    let failed = |attempts: Vec<Attempt>, before: Option<io::Error>, class| DialError {
+        target: address.to_string(),
+        class,
+        attempts,
+        before,
+    };
+    match address {
+        Address::Tcp { host, port } => {
+            let addresses = match timeout(how.timeout, tokio::net::lookup_host((host.as_str(), *port))).await {
+                Ok(Ok(found)) => found.filter(|address| how.family.admits(address)).collect::<Vec<_>>(),
+                Ok(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
+                Err(_) => {
+                    let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
+                    return Err(failed(vec![], Some(late), Some(FailureClass::Dns)));
+                }
+            };
+            if addresses.is_empty() {
+                let none = io::Error::other("the name has no address of the wanted family");
+                return Err(failed(vec![], Some(none), Some(FailureClass::Dns)));
+            }
+            race(take_turns(addresses), how.timeout).await.map_err(|attempts| {
+                let class = telling_class(&attempts);
+                failed(attempts, None, class)
+            })
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let start = Instant::now();
+            let connected = timeout(how.timeout, UnixStream::connect(path)).await.unwrap_or_else(|_| Err(late()));
+            connected.map(Stream::Unix).map_err(|error| {
+                let class = FailureClass::of(&error);
+                failed(vec![Attempt { address: address.to_string(), error, took: start.elapsed() }], None, class)
+            })
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err(failed(vec![], Some(io::ErrorKind::Unsupported.into()), None)),
+    }
+}
+
+async fn race(addresses: Vec<SocketAddr>, patience: Duration) -> Result<Stream, Vec<Attempt>> {
+    let mut waiting = addresses.into_iter();
+    let mut racing = JoinSet::new();
+    let mut failures = Vec::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            racing.spawn(async move {
+                let start = Instant::now();
+                let connected = timeout(patience, TcpStream::connect(address)).await.unwrap_or_else(|_| Err(late()));
+                connected.map_err(|error| Attempt { address: address.to_string(), error, took: start.elapsed() })
+            });
+        }
+        let more = waiting.len() > 0;
+        let ended = match more {
+            true => timeout(HEAD_START, racing.join_next()).await,
+            false => Ok(racing.join_next().await),
+        };
+        match ended {
+            Ok(Some(Ok(Ok(stream)))) => {
+                // Small messages are not to wait for acknowledgements. A connection that fails here fails again on first use.
+                let _ = stream.set_nodelay(true);
+                return Ok(Stream::Tcp(stream));
+            }
+            Ok(Some(Ok(Err(attempt)))) => failures.push(attempt),
+            // An attempt never panics; the head start is over; or nobody is left.
+            Ok(Some(Err(_))) | Err(_) => {}
+            Ok(None) if more => {}
+            Ok(None) => return Err(failures),
+        }
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+/// The resolver's order, but with the families alternating, so that one broken family costs one head start.
+fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
+    let count = addresses.len();
+    let (ours, theirs): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut ours, mut theirs) = (ours.into_iter(), theirs.into_iter());
+    let mut turns = Vec::with_capacity(count);
+    while turns.len() < count {
+        turns.extend(ours.next());
+        turns.extend(theirs.next());
+    }
+    turns
+}
+
+/// Of several failures the one that says most: an answer says more than silence, and silence more than a missing route.
+fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
+    let classes: Vec<_> = attempts.iter().filter_map(|attempt| FailureClass::of(&attempt.error)).collect();
+    [FailureClass::Refused, FailureClass::Reset, FailureClass::Timeout, FailureClass::Unreachable]
+        .into_iter()
+        .find(|class| classes.contains(class))
+        .or(classes.first().copied())
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let want = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(take_turns(found), want);
+        assert!(take_turns(vec![]).is_empty());
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_refusing_address_does_not_keep_the_next_one_waiting() {
+        runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let open = listener.local_addr().unwrap();
+            let stream = race(vec![closed, open], Duration::from_secs(5)).await.unwrap();
+            assert_eq!(stream.peer(), Endpoint::Tcp(open));
+        });
+    }
+
+    #[test]
+    fn when_all_fail_each_is_named() {
+        runtime().block_on(async {
+            let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let attempts = race(vec![closed, closed], Duration::from_secs(5)).await.unwrap_err();
+            assert_eq!(attempts.len(), 2);
+            assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! [`Listener`]: bound, listening, not yet served.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::address::{Address, Family};
+use super::socket::{endpoint, set_tcp_options};
+use crate::error::Error;
+use crate::proto::Limits;
+use crate::service::Endpoint;
+
+/// Connections that the system completes for us before we accept them; it may cap the number (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+/// A predecessor that is just exiting lets go of its port late; wait this long for it.
+const RESTART_PATIENCE: Duration = Duration::from_millis(300);
+const RESTART_RETRY: Duration = Duration::from_millis(20);
+
+/// A listening socket. Clients that connect wait in its backlog until a [`Server`](crate::Server) serves it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: Endpoint,
+    _file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Listens on every address that `address` stands for: one of a numeric address, all of a name's. With port 0 the system chooses
+    /// a port, and the other addresses of the same name get the same one. `::` takes IPv4 as well, unless `family` says otherwise.
+    ///
+    /// Resolves names, and may block for as long as the resolver does.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`], and what [`Error`] has for an address that cannot be listened on. Of a name's addresses those that are not
+    /// of this machine are passed over, as long as one is left.
+    pub fn bind(address: &Address, family: Family) -> Result<Vec<Self>, Error> {
+        match address {
+            Address::Tcp { host, port } => Self::bind_tcp(host, *port, family),
+            #[cfg(unix)]
+            Address::Unix(path) => Ok(vec![Self::bind_unix(path)?]),
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(Error::listen(address, io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    fn bind_tcp(host: &str, port: u16, family: Family) -> Result<Vec<Self>, Error> {
+        let unknown = |source| Error::UnknownHost { host: host.into(), source };
+        let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.collect();
+        addresses.retain(|address| family.admits(address));
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(unknown(io::Error::other("it has no address of the wanted family")));
+        }
+        let mut listeners: Vec<Self> = Vec::new();
+        let mut failure = None;
+        for mut address in addresses {
+            if let Some(Endpoint::Tcp(first)) = listeners.first().map(Self::address) {
+                address.set_port(first.port());
+            }
+            match with_patience(|| listen_tcp(address, family)) {
+                Ok(socket) => listeners.push(Self::of(socket, None).map_err(|e| Error::listen(address, e))?),
+                Err(error) => match Error::listen(address, error) {
+                    passed @ Error::NotLocal { .. } => failure = Some(passed),
+                    error => return Err(error),
+                },
+            }
+        }
+        match failure {
+            Some(error) if listeners.is_empty() => Err(error),
+            _ => Ok(listeners),
+        }
+    }
+
+    #[cfg(unix)]
+    fn bind_unix(path: &std::path::Path) -> Result<Self, Error> {
+        let failed = |error| Error::listen(format_args!("unix:{}", path.display()), error);
+        let listen = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            let name = socket2::SockAddr::unix(path)?;
+            match socket.bind(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &name) => {
+                    std::fs::remove_file(path)?;
+                    socket.bind(&name)?;
+                }
+                bound => bound?,
+            }
+            socket.listen(BACKLOG)?;
+            Ok(socket)
+        };
+        let socket = with_patience(listen).map_err(failed)?;
+        let file = SocketFile::of(path).map_err(failed)?;
+        Self::of(socket, Some(file)).map_err(failed)
+    }
+
+    fn of(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
+        let address = endpoint(&socket.local_addr()?);
+        Ok(Self { socket, address, _file: file })
+    }
+
+    /// Where it listens: of port 0, the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> &Endpoint {
+        &self.address
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Blocks until somebody may be waiting to be accepted, or `time` is over.
+    pub(crate) fn wait(&self, time: Duration) {
+        #[cfg(unix)]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let time = Timespec::try_from(time).ok();
+            // An interruption is as good as a timeout: the caller looks again.
+            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], time.as_ref());
+        }
+        #[cfg(not(unix))]
+        std::thread::sleep(time.min(Duration::from_millis(5)));
+    }
+
+    /// Sets what accepted connections inherit.
+    pub(crate) fn prepare(&self, limits: &Limits) -> Result<(), Error> {
+        match self.address {
+            Endpoint::Tcp(address) => {
+                set_tcp_options(&SockRef::from(&self.socket), limits).map_err(|e| Error::listen(address, e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn listen_tcp(address: SocketAddr, family: Family) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // On Unix this allows a restart beside connections in TIME_WAIT; on Windows it would let another process steal the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(family == Family::V6 || !address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn with_patience(listen: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
+    let until = Instant::now() + RESTART_PATIENCE;
+    loop {
+        match listen() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(RESTART_RETRY);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A socket's file that nobody listens behind any more.
+#[cfg(unix)]
+fn is_stale(path: &std::path::Path, name: &socket2::SockAddr) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let refuses = || {
+        Socket::new(Domain::UNIX, Type::STREAM, None)
+            .and_then(|probe| {
+                // A full backlog must not hold us up: somebody listens there.
+                probe.set_nonblocking(true)?;
+                probe.connect(name)
+            })
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    is_socket && refuses()
+}
+
+/// The file of a unix socket, removed with its listener, unless somebody has put another in its place.
+#[derive(Debug)]
+struct SocketFile {
+    #[cfg(unix)]
+    path: std::path::PathBuf,
+    #[cfg(unix)]
+    identity: (u64, u64),
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    fn of(path: &std::path::Path) -> io::Result<Self> {
+        // The working directory may change until the file is removed.
+        let path = std::path::absolute(path)?;
+        Ok(Self { identity: Self::identity(&path)?, path })
+    }
+
+    fn identity(path: &std::path::Path) -> io::Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if Self::identity(&self.path).is_ok_and(|now| now == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! HOW it moves: [`Server`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::Conn).
+//!
+//! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
+
+mod accept;
+mod address;
+mod descriptors;
+mod dial;
+mod listener;
+mod portable;
+mod recorder;
+mod room;
+mod server;
+mod shared;
+mod socket;
+mod threads;
+
+pub use address::{Address, Family};
+pub use descriptors::raise_descriptor_limit;
+pub use dial::{Dial, Stream, dial};
+pub use listener::Listener;
+pub use server::{Handle, Server};
+
+/// Which engine moves the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// The reference: one blocking thread per connection, in about a hundred lines of the standard library.
+    Threads,
+    /// The default: tokio, one current-thread runtime per worker, one task per connection.
+    #[default]
+    Portable,
+}

@@ -1,0 +1,190 @@
+//! One worker: a thread with its runtime, the connections on it, and its inbox.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use tokio::runtime::LocalRuntime;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::accept::Acceptor;
+use super::stream::Stream;
+use super::task::Task;
+use super::{Accepted, Command};
+use crate::engine::listener::Listener;
+use crate::engine::recorder::Recorder;
+use crate::engine::shared::Shared;
+use crate::proto::Limits;
+use crate::service::{ConnId, Endpoint};
+
+/// One read: large enough for bulk to move at full rate, and one per worker.
+const WIRE: usize = 64 * 1024;
+/// What a long answer may leave behind in the worker's output buffer.
+const OUT_KEPT: usize = 1024 * 1024;
+
+/// What a worker starts with.
+pub(super) struct Crew {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) others: Vec<mpsc::UnboundedSender<Command>>,
+}
+
+/// What the tasks of one worker share.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    pub(super) desk: RefCell<Desk>,
+    /// The connections, for signals to find them.
+    slots: RefCell<HashMap<ConnId, Rc<Slot>>>,
+    /// Somebody has left.
+    left: Notify,
+}
+
+/// Where one task at a time works.
+pub(super) struct Desk {
+    pub(super) wire: Box<[u8]>,
+    pub(super) out: Vec<u8>,
+    pub(super) recorder: Recorder,
+}
+
+impl Desk {
+    pub(super) fn tidy(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(OUT_KEPT);
+    }
+}
+
+/// Signals to one connection.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) woken: Cell<bool>,
+    pub(super) draining: Cell<bool>,
+    pub(super) cut: Cell<bool>,
+}
+
+impl Slot {
+    fn signal(&self, flag: &Cell<bool>) {
+        flag.set(true);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// Starts a connection's task.
+    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { socket, peer, local, place } = accepted;
+        // The peer may be gone already: every failure here concerns this connection only.
+        let Ok(stream) = Stream::new(socket, &peer) else { return };
+        let local = local.unwrap_or_else(|| {
+            stream.socket().local_addr().map_or(Endpoint::Unknown, |a| crate::engine::socket::endpoint(&a))
+        });
+        let conn = self.shared.conn(peer, local);
+        let slot = Rc::new(Slot::default());
+        self.slots.borrow_mut().insert(conn.info().id, Rc::clone(&slot));
+        tokio::task::spawn_local(Task::new(stream, conn, slot, Rc::clone(self), place));
+    }
+
+    pub(super) fn leave(&self, conn: ConnId) {
+        self.slots.borrow_mut().remove(&conn);
+        self.left.notify_one();
+    }
+
+    fn wake(&self, conn: ConnId) {
+        if let Some(slot) = self.slots.borrow().get(&conn) {
+            slot.signal(&slot.woken);
+        }
+    }
+
+    fn signal_all(&self, flag: fn(&Slot) -> &Cell<bool>) {
+        for slot in self.slots.borrow().values() {
+            slot.signal(flag(slot));
+        }
+    }
+}
+
+/// Runs a worker until it is drained, or nobody can reach it any more.
+pub(super) fn run(
+    crew: Crew,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    started: &std::sync::mpsc::Sender<io::Result<()>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    match runtime {
+        Ok(runtime) => work(&runtime, crew, inbox, started),
+        Err(error) => drop(started.send(Err(error))),
+    }
+}
+
+fn work(
+    runtime: &LocalRuntime,
+    crew: Crew,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    started: &std::sync::mpsc::Sender<io::Result<()>>,
+) {
+    let Crew { index, shared, listeners, others } = crew;
+    let desk = Desk { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index) };
+    let worker = Rc::new(Worker {
+        desk: RefCell::new(desk),
+        slots: RefCell::default(),
+        left: Notify::new(),
+        shared: Arc::clone(&shared),
+    });
+    runtime.block_on(async {
+        let (stop_accepting, draining) = watch::channel(false);
+        let mut acceptors = JoinSet::new();
+        for listener in listeners {
+            match Acceptor::new(listener, Arc::clone(&shared.room), others.clone()) {
+                Ok(acceptor) => drop(acceptors.spawn_local(acceptor.run(Rc::clone(&worker), draining.clone()))),
+                Err(error) => return drop(started.send(Err(error))),
+            }
+        }
+        let _ = started.send(Ok(()));
+
+        let mut deadline: Option<Instant> = None;
+        let cut_at = tokio::time::sleep_until(Instant::now().into());
+        tokio::pin!(cut_at);
+        loop {
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(Command::Serve(accepted)) => worker.serve(accepted),
+                    Some(Command::Wake(conn)) => worker.wake(conn),
+                    Some(Command::Drain(at)) => {
+                        // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
+                        let _ = stop_accepting.send(true);
+                        while acceptors.join_next().await.is_some() {}
+                        for other in &others {
+                            let _ = other.send(Command::Drain(at));
+                        }
+                        deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
+                        cut_at.as_mut().reset(deadline.unwrap_or(at).into());
+                        worker.signal_all(|slot| &slot.draining);
+                    }
+                    None => break,
+                },
+                () = worker.left.notified(), if deadline.is_some() => {}
+                () = &mut cut_at, if deadline.is_some() => {
+                    worker.signal_all(|slot| &slot.cut);
+                    // The tasks end in this turn of the runtime; nothing keeps them.
+                    while !worker.slots.borrow().is_empty() {
+                        worker.left.notified().await;
+                    }
+                }
+            }
+            if deadline.is_some() && worker.slots.borrow().is_empty() {
+                break;
+            }
+        }
+    });
+}

@@ -1,0 +1,213 @@
+//! [`Server`]: what to serve and how; [`Handle`]: a server that runs.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use super::address::{Address, Family};
+use super::listener::Listener;
+use super::room::Room;
+use super::shared::{Control, Latch, Observers, Running, Shared};
+use super::{Engine, portable, threads};
+use crate::error::Error;
+use crate::metrics::{Counters, Totals};
+use crate::proto::{Limits, Observer};
+use crate::service::{ConnId, ConnInfo, Endpoint, Service};
+
+/// What to serve and how. [`Server::serve`] starts it.
+///
+/// ```
+/// use resound::{Echo, Server};
+///
+/// # fn main() -> Result<(), resound::Error> {
+/// let handle = Server::new().listen("127.0.0.1:0")?.serve(|_conn| Echo)?;
+/// println!("listening on {}", handle.addresses()[0]);
+/// # handle.stop();
+/// handle.wait(); // until somebody calls `drain` or `stop`
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server serves once `serve` is called"]
+pub struct Server {
+    engine: Engine,
+    workers: NonZeroUsize,
+    limits: Limits,
+    max_connections: usize,
+    listeners: Vec<Listener>,
+    observers: Box<Observers>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// The portable engine with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
+    pub fn new() -> Self {
+        Self {
+            engine: Engine::default(),
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            limits: Limits::default(),
+            max_connections: usize::MAX,
+            listeners: Vec::new(),
+            observers: Box::new(|_| Box::new(())),
+        }
+    }
+
+    /// Chooses the engine.
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// How many threads serve. The threads engine has one per connection instead, and counts all of them as one worker.
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// What one connection may cost.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How many connections are served at once. Further ones wait in the system's backlog until one ends. At least 1.
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.max_connections = most.max(1);
+        self
+    }
+
+    /// Listens on an address such as `127.0.0.1:8888`, `[::]:0` or `unix:/run/echo.sock`; may be called again. See [`Listener::bind`].
+    ///
+    /// # Errors
+    /// As [`Listener::bind`], and [`Error::Address`] for a text that is no address.
+    pub fn listen(self, address: &str) -> Result<Self, Error> {
+        let listeners = Listener::bind(&address.parse::<Address>()?, Family::Any)?;
+        Ok(listeners.into_iter().fold(self, Self::listener))
+    }
+
+    /// Serves a listener that the caller has bound.
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Sets who watches: `observers` is called with a worker's number, on the thread that will use the observer, at least once for each
+    /// worker (the threads engine asks once per connection, with number 0).
+    pub fn observe<O: Observer + 'static>(mut self, observers: impl Fn(usize) -> O + Send + Sync + 'static) -> Self {
+        self.observers = Box::new(move |worker| Box::new(observers(worker)));
+        self
+    }
+
+    /// Starts serving. `service` is called for each connection, on the thread that will drive it.
+    ///
+    /// # Errors
+    /// [`Error::NoListener`], and [`Error::Worker`] where no thread or event queue can be had.
+    pub fn serve<S: Service + 'static>(
+        self,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+    ) -> Result<Handle, Error> {
+        if self.listeners.is_empty() {
+            return Err(Error::NoListener);
+        }
+        for listener in &self.listeners {
+            listener.prepare(&self.limits)?;
+        }
+        let workers = match self.engine {
+            Engine::Threads => 1,
+            Engine::Portable => self.workers.get(),
+        };
+        let shared = Arc::new(Shared {
+            factory: Box::new(move |info| Box::new(service(info))),
+            observers: self.observers,
+            limits: self.limits,
+            room: Arc::new(Room::new(self.max_connections, workers)),
+            counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
+            next: AtomicU64::new(1),
+        });
+        let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
+        let latch = Arc::new(Latch::default());
+        let running = Arc::new(Running(Arc::clone(&latch)));
+        let control: Arc<dyn Control> = match self.engine {
+            Engine::Threads => threads::start(self.listeners, Arc::clone(&shared), running)?,
+            Engine::Portable => portable::start(self.listeners, Arc::clone(&shared), running)?,
+        };
+        Ok(Handle { control, shared, latch, addresses })
+    }
+}
+
+/// A server that runs. Dropping it stops the server at once.
+pub struct Handle {
+    control: Arc<dyn Control>,
+    shared: Arc<Shared>,
+    latch: Arc<Latch>,
+    addresses: Vec<Endpoint>,
+}
+
+impl Handle {
+    /// Where the server listens, with the ports that were chosen for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[Endpoint] {
+        &self.addresses
+    }
+
+    /// Shuts down gracefully: no new connections, what was received is answered, idle connections are closed at once, and what is still
+    /// open after `timeout` is cut. Returns at once; [`Handle::wait`] or [`Handle::finished`] waits. Of several calls the earliest
+    /// deadline holds.
+    pub fn drain(&self, timeout: Duration) {
+        let now = Instant::now();
+        // A deadline too far away for the clock: a year will do.
+        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600));
+        self.control.drain(deadline);
+    }
+
+    /// Shuts down at once: connections are cut.
+    pub fn stop(&self) {
+        self.drain(Duration::ZERO);
+    }
+
+    /// Calls [`Service::wake`] of one connection soon, from any thread. Does nothing where the connection has ended.
+    pub fn wake(&self, conn: ConnId) {
+        self.control.wake(conn);
+    }
+
+    /// Connections that are open now, of each worker.
+    #[must_use]
+    pub fn connections(&self) -> Vec<usize> {
+        self.shared.room.per_worker()
+    }
+
+    /// What was counted so far, over all workers.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.shared.counters.iter().map(|counters| counters.read()).sum()
+    }
+
+    /// Has the server ended?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.latch.is_open()
+    }
+
+    /// Blocks until the server has ended, which takes a [`drain`](Handle::drain) or a [`stop`](Handle::stop), and returns what it counted.
+    pub fn wait(&self) -> Totals {
+        self.latch.wait();
+        self.totals()
+    }
+
+    /// As [`Handle::wait`], for async programs, on any runtime.
+    pub async fn finished(&self) -> Totals {
+        self.latch.opened().await;
+        self.totals()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

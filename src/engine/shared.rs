@@ -1,0 +1,124 @@
+//! What the workers of one server share, and how its handle reaches them.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::recorder::Recorder;
+use super::room::Room;
+use crate::metrics::Counters;
+use crate::proto::{Conn, Limits, Observer};
+use crate::service::{ConnId, ConnInfo, Endpoint, Service};
+
+/// Makes the service of a new connection.
+pub(crate) type Factory = dyn Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync;
+/// Makes an observer for the worker with this number.
+pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
+
+pub(crate) struct Shared {
+    pub(crate) factory: Box<Factory>,
+    pub(crate) observers: Box<Observers>,
+    pub(crate) limits: Limits,
+    pub(crate) room: Arc<Room>,
+    pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) next: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn recorder(&self, worker: usize) -> Recorder {
+        Recorder::new(Arc::clone(&self.counters[worker]), (self.observers)(worker))
+    }
+
+    /// The state machine of a connection that was just accepted.
+    pub(crate) fn conn(&self, peer: Endpoint, local: Endpoint) -> Conn {
+        let info = ConnInfo { id: ConnId(self.next.fetch_add(1, Relaxed)), peer, local };
+        let service = (self.factory)(&info);
+        Conn::new(info, service, self.limits)
+    }
+}
+
+/// How a [`Handle`](super::Handle) reaches a running engine.
+pub(crate) trait Control: Send + Sync {
+    /// Stop accepting, answer what was received, close; at `deadline` cut what is left.
+    fn drain(&self, deadline: Instant);
+    /// Call the service of one connection.
+    fn wake(&self, conn: ConnId);
+}
+
+/// Tells threads that a drain has begun, and when to cut what is left; an atomic, since each of them looks at it in each turn.
+#[derive(Debug)]
+pub(crate) struct DrainSignal {
+    start: Instant,
+    /// Milliseconds behind `start`; `NOT_YET` before the drain.
+    deadline: AtomicU64,
+}
+
+impl DrainSignal {
+    const NOT_YET: u64 = u64::MAX;
+
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), deadline: AtomicU64::new(Self::NOT_YET) }
+    }
+
+    /// The earliest deadline of several holds.
+    pub(crate) fn begin(&self, deadline: Instant) {
+        let ms = deadline.saturating_duration_since(self.start).as_millis();
+        self.deadline.fetch_min(u64::try_from(ms).unwrap_or(Self::NOT_YET - 1), Relaxed);
+    }
+
+    pub(crate) fn begun(&self) -> bool {
+        self.deadline.load(Relaxed) != Self::NOT_YET
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let deadline = self.deadline.load(Relaxed);
+        deadline != Self::NOT_YET && now.saturating_duration_since(self.start).as_millis() >= u128::from(deadline)
+    }
+}
+
+/// Opens once the last thread of a server has ended: each holds a [`Running`].
+#[derive(Debug, Default)]
+pub(crate) struct Latch {
+    open: Mutex<bool>,
+    opened: Condvar,
+    opened_async: Notify,
+}
+
+impl Latch {
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wait(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*open {
+            open = self.opened.wait(open).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) async fn opened(&self) {
+        loop {
+            let opened = self.opened_async.notified();
+            tokio::pin!(opened);
+            // Listen before looking, or the opening could fall between the two.
+            opened.as_mut().enable();
+            if self.is_open() {
+                return;
+            }
+            opened.await;
+        }
+    }
+}
+
+/// Held by everything that must have ended before a server has.
+pub(crate) struct Running(pub(crate) Arc<Latch>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.opened.notify_all();
+        self.0.opened_async.notify_waiters();
+    }
+}

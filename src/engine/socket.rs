@@ -1,0 +1,125 @@
+//! Small things that all engines do to a socket.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockAddr, SockRef, TcpKeepalive};
+
+use crate::proto::Limits;
+use crate::service::Endpoint;
+
+/// A peer that is gone is noticed after this long of silence, by probes in this interval.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is longer.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// No delay for small answers, and an end for dead peers. On Linux an accepted socket inherits all of it from its listener.
+pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
+    // The timeout also runs while a living peer keeps its window closed. Patience with slow readers is the write timeout's to
+    // limit; where that is off, nothing here may be stricter.
+    #[cfg(target_os = "linux")]
+    if let Some(write_timeout) = limits.write_timeout {
+        // The option is an unsigned int of milliseconds.
+        let most = Duration::from_millis(u32::MAX.into());
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout).min(most)))?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = limits;
+    Ok(())
+}
+
+/// What [`set_tcp_options`] on the listener did not pass on.
+pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits) {
+    if !cfg!(target_os = "linux") && matches!(peer, Endpoint::Tcp(_)) {
+        // A peer that is gone already makes this fail; the first read will say so.
+        let _ = set_tcp_options(socket, limits);
+    }
+}
+
+/// Makes the coming close a reset.
+pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
+    let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+/// Bytes that have arrived and not been read (`FIONREAD`).
+pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        rustix::io::ioctl_fionread(socket.as_fd()).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
+    #[cfg(not(unix))]
+    {
+        // As much as one look shows.
+        let mut look = [std::mem::MaybeUninit::uninit(); 16 * 1024];
+        socket.peek(&mut look).unwrap_or(0)
+    }
+}
+
+/// The address behind what the system reports.
+pub(crate) fn endpoint(address: &SockAddr) -> Endpoint {
+    if let Some(ip) = address.as_socket() {
+        return ip.into();
+    }
+    #[cfg(unix)]
+    if address.is_unix() {
+        return Endpoint::Unix(address.as_pathname().map(Into::into));
+    }
+    Endpoint::Unknown
+}
+
+/// A drain's promise to a connection: what had arrived by then is read and answered before the service is told.
+#[derive(Debug, Default)]
+pub(crate) struct Farewell {
+    unread: Option<usize>,
+    told: bool,
+}
+
+impl Farewell {
+    /// Has the drain reached this connection?
+    pub(crate) fn has_begun(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// The drain has come; `unread` bytes are to be read first.
+    pub(crate) fn begin(&mut self, unread: usize) {
+        self.unread.get_or_insert(unread);
+    }
+
+    /// `n` bytes were read.
+    pub(crate) fn read(&mut self, n: usize) {
+        if let Some(unread) = &mut self.unread {
+            *unread = unread.saturating_sub(n);
+        }
+    }
+
+    /// Is it time to call [`Conn::drain`](crate::Conn::drain)? Says so once.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let due = self.unread == Some(0) && !self.told;
+        self.told |= due;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_farewell_waits_for_what_had_arrived_and_is_said_once() {
+        let mut farewell = Farewell::default();
+        farewell.read(10);
+        assert!(!farewell.is_due());
+        farewell.begin(5);
+        farewell.begin(50);
+        farewell.read(3);
+        assert!(!farewell.is_due());
+        farewell.read(9);
+        assert!(farewell.is_due());
+        assert!(!farewell.is_due());
+    }
+}

@@ -1,0 +1,249 @@
+//! The threads engine: the reference, kept simple enough to teach from. One thread accepts, and each connection has a thread of
+//! its own that blocks in `read` or `write`; all that is said and decided in between is [`Conn`]'s.
+//!
+//! A thread that blocks cannot be told anything, so it looks up after each [`TICK`] to see whether it was woken or the server drains.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, Socket};
+
+use super::accept::{AcceptError, BACK_OFF, Complaints};
+use super::listener::Listener;
+use super::recorder::Recorder;
+use super::room::Place;
+use super::shared::{Control, DrainSignal, Running, Shared};
+use super::socket::{Farewell, endpoint, reset_on_close, set_accepted_options, unread};
+use crate::error::{CloseReason, Error};
+use crate::proto::{Conn, Then};
+use crate::service::{ConnId, Endpoint};
+
+/// How long a thread may block before it looks up.
+const TICK: Duration = Duration::from_millis(100);
+/// Small stacks: there may be thousands of them.
+const STACK: usize = 256 * 1024;
+/// One read.
+const WIRE: usize = 64 * 1024;
+
+/// What the handle and the threads share.
+struct Signals {
+    drain: DrainSignal,
+    /// Each connection's wake flag.
+    wakes: Mutex<HashMap<ConnId, Arc<AtomicBool>>>,
+}
+
+pub(crate) fn start(
+    listeners: Vec<Listener>,
+    shared: Arc<Shared>,
+    running: Arc<Running>,
+) -> Result<Arc<dyn Control>, Error> {
+    let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
+    for listener in listeners {
+        listener.socket().set_nonblocking(true).map_err(Error::Worker)?;
+        let (shared, signals, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
+        let accept = move || accept(&listener, &shared, &signals, &running);
+        thread::Builder::new().name("resound-accept".into()).spawn(accept).map_err(Error::Worker)?;
+    }
+    Ok(signals)
+}
+
+fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<Running>) {
+    let mut complaints = Complaints::default();
+    loop {
+        let (socket, peer) = match listener.socket().accept() {
+            Ok(accepted) => accepted,
+            // A drain still serves whoever is in the backlog, and then leaves.
+            Err(error) if signals.drain.begun() && AcceptError::of(&error) == AcceptError::BackOff => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                listener.wait(TICK);
+                continue;
+            }
+            Err(error) => {
+                if AcceptError::of(&error) == AcceptError::BackOff {
+                    complaints.error(&error, shared.room.taken());
+                    shared.room.wait(BACK_OFF);
+                }
+                continue;
+            }
+        };
+        let place = loop {
+            match shared.room.take() {
+                Some(place) => break place,
+                None if signals.drain.begun() => return,
+                None => complaints.full(shared.room.most()),
+            }
+            shared.room.wait(BACK_OFF);
+        };
+        let (running, peer) = (Arc::clone(running), endpoint(&peer));
+        let (shared_too, signals) = (Arc::clone(shared), Arc::clone(signals));
+        let serve = move || {
+            let _running = running;
+            serve(&socket, peer, &shared_too, &signals, place);
+        };
+        if let Err(error) = thread::Builder::new().name("resound-conn".into()).stack_size(STACK).spawn(serve) {
+            complaints.error(&error, shared.room.taken());
+            shared.room.wait(BACK_OFF);
+        }
+    }
+}
+
+fn serve(socket: &Socket, peer: Endpoint, shared: &Shared, signals: &Signals, _place: Place) {
+    let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
+    set_accepted_options(&SockRef::from(socket), &peer, &shared.limits);
+    let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+    let mut recorder = shared.recorder(0);
+    let mut conn = shared.conn(peer, local);
+    let id = conn.info().id;
+    let wake = Arc::new(AtomicBool::new(false));
+    signals.wakes().insert(id, Arc::clone(&wake));
+    // A panic in a service ends its own connection only.
+    let end = catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, &mut recorder, signals, &wake)))
+        .unwrap_or(Err(CloseReason::Panicked));
+    signals.wakes().remove(&id);
+    let now = Instant::now();
+    match end {
+        Ok(()) => conn.closed(now, &mut recorder),
+        Err(reason) => conn.lost(now, reason, &mut recorder),
+    }
+}
+
+/// The loop that [`Conn`]'s documentation describes, over a blocking socket.
+fn converse(
+    mut socket: &Socket,
+    conn: &mut Conn,
+    recorder: &mut Recorder,
+    signals: &Signals,
+    wake: &AtomicBool,
+) -> Result<(), CloseReason> {
+    let mut wire = vec![0; WIRE];
+    let mut out = Vec::new();
+    let mut queue = Vec::new(); // what has not left yet
+    let mut farewell = Farewell::default();
+    let mut fin_sent = false;
+    let mut patience = Patience::new(socket)?;
+    let mut verdict = conn.open(Instant::now(), &mut out, recorder);
+    loop {
+        // Send what the verdict says, in this order.
+        queue.extend_from_slice(&wire[verdict.echo.clone()]);
+        queue.append(&mut out);
+
+        // Then obey.
+        match verdict.then {
+            Then::Close => return Ok(()),
+            Then::Reset => {
+                reset_on_close(&SockRef::from(socket));
+                return Ok(());
+            }
+            Then::HalfClose if queue.is_empty() && !fin_sent => {
+                fin_sent = true;
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+            Then::HalfClose | Then::Go => {}
+        }
+
+        // Then see what happened: a signal, a deadline, or something on the socket.
+        let now = Instant::now();
+        if signals.drain.begun() {
+            if signals.drain.is_over(now) {
+                return Err(CloseReason::Cut);
+            }
+            if !farewell.has_begun() {
+                farewell.begin(unread(&SockRef::from(socket)));
+            }
+            if farewell.is_due() {
+                verdict = conn.drain(now, &mut out, recorder);
+                continue;
+            }
+        }
+        if wake.swap(false, SeqCst) {
+            verdict = conn.woken(now, &mut out, recorder);
+            continue;
+        }
+        if conn.deadline().is_some_and(|deadline| deadline <= now) {
+            verdict = conn.timed_out(now, &mut out, recorder);
+            continue;
+        }
+        let tick = patience.until(conn.deadline(), now)?;
+        let done = if !queue.is_empty() {
+            socket.write(&queue)
+        } else if conn.wants_read() {
+            socket.read(&mut wire)
+        } else {
+            thread::sleep(tick); // paused
+            Err(io::ErrorKind::WouldBlock.into())
+        };
+        let now = Instant::now();
+        verdict = match done {
+            Ok(n) if !queue.is_empty() => {
+                queue.drain(..n);
+                conn.sent(now, n, &mut out, recorder)
+            }
+            Ok(0) => conn.received_eof(now, &mut out, recorder),
+            Ok(n) => {
+                farewell.read(n);
+                conn.received(now, &mut wire[..n], &mut out, recorder)
+            }
+            Err(error) if is_tick(&error) => conn.timed_out(now, &mut out, recorder),
+            Err(error) => return Err(CloseReason::of(&error)),
+        };
+    }
+}
+
+/// A blocking call came back with nothing because its time was over, or a signal interrupted it.
+fn is_tick(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    // The peer's own silence is reported as TimedOut too, but with an error number of its own.
+    matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
+}
+
+/// How long the socket's calls block: until the next look-up or deadline, set only when it changes.
+struct Patience<'a> {
+    socket: &'a Socket,
+    set: Duration,
+}
+
+impl<'a> Patience<'a> {
+    fn new(socket: &'a Socket) -> Result<Self, CloseReason> {
+        let mut patience = Self { socket, set: Duration::ZERO };
+        patience.set(TICK)?;
+        Ok(patience)
+    }
+
+    fn until(&mut self, deadline: Option<Instant>, now: Instant) -> Result<Duration, CloseReason> {
+        let left = deadline.map_or(TICK, |at| at.saturating_duration_since(now));
+        self.set(left.clamp(Duration::from_millis(1), TICK))
+    }
+
+    fn set(&mut self, time: Duration) -> Result<Duration, CloseReason> {
+        if self.set != time {
+            let set = self.socket.set_read_timeout(Some(time)).and(self.socket.set_write_timeout(Some(time)));
+            set.map_err(|error| CloseReason::of(&error))?;
+            self.set = time;
+        }
+        Ok(time)
+    }
+}
+
+impl Signals {
+    fn wakes(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<AtomicBool>>> {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Control for Signals {
+    fn drain(&self, deadline: Instant) {
+        self.drain.begin(deadline);
+    }
+
+    fn wake(&self, conn: ConnId) {
+        if let Some(wake) = self.wakes().get(&conn) {
+            wake.store(true, SeqCst);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! **resound**: a TCP endpoint you can trust.
+//!
+//! A [`Service`] is one end of one connection: it is told what arrived and says what to send. A [`Server`] serves it on sockets; which
+//! [`Engine`] moves the bytes makes no difference to it. Between the two stands [`Conn`], the connection as a state machine without I/O:
+//! framing, limits, backpressure and half-close live there, once for all engines.
+//!
+//! ```
+//! use resound::{Cx, Framing, Server, Service};
+//!
+//! struct Shout;
+//!
+//! impl Service for Shout {
+//!     fn framing(&self) -> Framing {
+//!         Framing::line()
+//!     }
+//!     fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+//!         cx.send(&line.to_ascii_uppercase());
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), resound::Error> {
+//! let handle = Server::new().listen("127.0.0.1:0")?.serve(|_conn| Shout)?;
+//! println!("shouting on {}", handle.addresses()[0]);
+//! handle.drain(std::time::Duration::from_secs(10));
+//! let totals = handle.wait();
+//! assert_eq!(totals.opened, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod engine;
+mod error;
+mod metrics;
+mod proto;
+mod service;
+
+pub use engine::{Address, Dial, Engine, Family, Handle, Listener, Server, Stream, dial, raise_descriptor_limit};
+pub use error::{Attempt, CloseReason, DialError, Error, FailureClass};
+pub use metrics::{REASONS, Totals};
+pub use proto::{Closed, Conn, Limits, Observer, Then, Verdict};
+pub use service::{Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Reply, Service};

@@ -1,0 +1,476 @@
+//! [`Conn`]: one end of one connection, without I/O.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::framing::{Cut, cut};
+use super::held::Held;
+use super::limits::Limits;
+use super::observer::{Closed, Observer};
+use crate::error::CloseReason;
+use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service};
+
+/// What an engine does once its bytes are on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Go on.
+    Go,
+    /// Send a FIN once every byte has left (`shutdown(SHUT_WR)`), and go on reading. Said again by each later call: the FIN is sent once.
+    HalfClose,
+    /// All is said and sent: close the descriptor now, then call [`Conn::closed`]. Never said while bytes are unsent.
+    Close,
+    /// Reset the connection now (`SO_LINGER` 0 and close), then call [`Conn::closed`].
+    Reset,
+}
+
+/// What a call on a [`Conn`] wants: send `wire[echo]`, then `out`, then obey `then`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the bytes must be sent and `then` obeyed"]
+pub struct Verdict {
+    /// The part of the received buffer to send back, before `out`. Empty after every call but [`Conn::received`].
+    pub echo: Range<usize>,
+    /// What to do then.
+    pub then: Then,
+}
+
+/// One end of one connection: framing, limits and a [`Service`], as a state machine.
+///
+/// An engine tells it what happened ([`open`](Conn::open), [`received`](Conn::received), [`received_eof`](Conn::received_eof),
+/// [`sent`](Conn::sent), [`timed_out`](Conn::timed_out), [`woken`](Conn::woken), [`drain`](Conn::drain)) and obeys the [`Verdict`]. The rules:
+///
+/// - `out` is empty on entry. **After each call send `wire[echo]`, then `out`, then obey `then`.** Bytes leave in call order: an engine
+///   with unsent bytes queues behind them.
+/// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce more.
+/// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves later, so re-arm lazily.
+/// - Read only while [`wants_read`](Conn::wants_read). A read that was under way may still be delivered.
+/// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the transport failed first; nothing is called
+///   after it.
+///
+/// That loop, over a transport that takes everything at once:
+///
+/// ```
+/// use std::time::Instant;
+/// use resound::{Conn, ConnId, ConnInfo, Endpoint, Limits, Reply, Then};
+///
+/// let info = ConnInfo { id: ConnId(1), peer: Endpoint::Unix(None), local: Endpoint::Unix(None) };
+/// let mut conn = Conn::new(info, Box::new(Reply::default()), Limits::default());
+/// let (mut out, mut sent) = (Vec::new(), Vec::new());
+/// let mut input: Vec<&[u8]> = vec![b"Hel", b"lo\nla", b"st"];
+/// input.reverse();
+///
+/// let mut wire = Vec::new();
+/// let mut verdict = conn.open(Instant::now(), &mut out, &mut ());
+/// loop {
+///     // Send what the verdict says, in this order, and report it.
+///     let before = sent.len();
+///     sent.extend_from_slice(&wire[verdict.echo.clone()]);
+///     sent.append(&mut out);
+///     if sent.len() > before {
+///         verdict = conn.sent(Instant::now(), sent.len() - before, &mut out, &mut ());
+///         continue;
+///     }
+///     // Then obey.
+///     match verdict.then {
+///         Then::Close | Then::Reset => break,
+///         Then::HalfClose | Then::Go => {}
+///     }
+///     // Then wait for the peer (or for `conn.deadline()`, which this transport never reaches).
+///     wire.clear();
+///     verdict = match input.pop() {
+///         Some(bytes) => {
+///             wire.extend_from_slice(bytes);
+///             conn.received(Instant::now(), &mut wire, &mut out, &mut ())
+///         }
+///         None => conn.received_eof(Instant::now(), &mut out, &mut ()),
+///     };
+/// }
+/// conn.closed(Instant::now(), &mut ());
+/// assert_eq!(sent, b"Server received: Hello\nServer received: last");
+/// ```
+pub struct Conn {
+    service: Box<dyn Service>,
+    info: ConnInfo,
+    limits: Limits,
+    asked: Asked,
+    held: Held,
+    /// Handed to the engine and not yet reported as sent.
+    unsent: usize,
+    peer_eof: Step,
+    drain: Step,
+    /// When the connection was opened; `None` before, and again once it has ended.
+    opened: Option<Instant>,
+    /// When a message was last completed or a byte last sent; the clock of idleness, stalls and the linger.
+    progress: Option<Instant>,
+    linger_until: Option<Instant>,
+    /// The first reason wins.
+    reason: Option<CloseReason>,
+    bytes_in: u64,
+    bytes_out: u64,
+    messages: u64,
+}
+
+/// An event that stands in line behind the input that came before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    NotYet,
+    Waiting,
+    Done,
+}
+
+impl Conn {
+    /// A connection that is about to be opened.
+    #[must_use]
+    pub fn new(info: ConnInfo, service: Box<dyn Service>, limits: Limits) -> Self {
+        let asked = Asked::new(service.framing());
+        Self {
+            service,
+            info,
+            limits: Limits { high_water: limits.high_water.max(1), ..limits },
+            asked,
+            held: Held::default(),
+            unsent: 0,
+            peer_eof: Step::NotYet,
+            drain: Step::NotYet,
+            opened: None,
+            progress: None,
+            linger_until: None,
+            reason: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            messages: 0,
+        }
+    }
+
+    /// Who is at the two ends.
+    #[must_use]
+    pub fn info(&self) -> &ConnInfo {
+        &self.info
+    }
+
+    /// The connection is up. The first call.
+    pub fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        self.opened = Some(now);
+        self.progress = Some(now);
+        observer.opened(&self.info);
+        self.tell(now, out, |service, cx| service.open(cx));
+        self.settle(now, 0..0, out)
+    }
+
+    /// `wire` has arrived. It is the engine's memory; `Conn` may change it in place, and keeps a copy of what it cannot deliver yet.
+    pub fn received(
+        &mut self,
+        now: Instant,
+        wire: &mut [u8],
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) -> Verdict {
+        self.bytes_in += wire.len() as u64;
+        observer.received(&self.info, wire.len());
+        let echo = self.deliver(now, wire, out, observer);
+        self.settle(now, echo, out)
+    }
+
+    /// The peer sent its FIN. An unterminated last line is delivered first.
+    pub fn received_eof(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        if self.peer_eof == Step::NotYet {
+            self.peer_eof = Step::Waiting;
+        }
+        self.deliver(now, &[], out, observer);
+        self.settle(now, 0..0, out)
+    }
+
+    /// The transport took `n` of the bytes that earlier verdicts wanted sent.
+    pub fn sent(&mut self, now: Instant, n: usize, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        debug_assert!(n <= self.unsent, "{n} bytes sent of {}", self.unsent);
+        self.unsent = self.unsent.saturating_sub(n);
+        self.bytes_out += n as u64;
+        self.progress = Some(now);
+        observer.sent(&self.info, n);
+        self.deliver(now, &[], out, observer);
+        if self.unsent == 0 && out.is_empty() && !self.asked.finished {
+            self.tell(now, out, |service, cx| service.drained(cx));
+            // It may have resumed a paused delivery.
+            self.deliver(now, &[], out, observer);
+        }
+        self.settle(now, 0..0, out)
+    }
+
+    /// The time has come that [`Conn::deadline`] named. Harmless when called too early or for nothing.
+    pub fn timed_out(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        if self.asked.wake_at.is_some_and(|at| at <= now) {
+            self.asked.wake_at = None;
+            self.tell(now, out, |service, cx| service.wake(cx));
+            self.deliver(now, &[], out, observer);
+        }
+        if self.stalled_at().is_some_and(|at| at <= now) {
+            self.end(CloseReason::WriteTimeout);
+            self.asked.reset = true;
+        } else if out.is_empty() && self.idle_at().is_some_and(|at| at <= now) {
+            self.end(CloseReason::IdleTimeout);
+            self.asked.finished = true;
+            self.asked.closing = true;
+        }
+        self.settle(now, 0..0, out)
+    }
+
+    /// Somebody outside asked for [`Service::wake`] now.
+    pub fn woken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        self.tell(now, out, |service, cx| service.wake(cx));
+        self.deliver(now, &[], out, observer);
+        self.settle(now, 0..0, out)
+    }
+
+    /// The server is shutting down, and the engine has delivered all that had arrived by then. The service is told once it has seen
+    /// it; if it then finishes, as by default, the connection closes as soon as its answers have left.
+    pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        if self.drain == Step::NotYet {
+            self.drain = Step::Waiting;
+        }
+        self.deliver(now, &[], out, observer);
+        self.settle(now, 0..0, out)
+    }
+
+    /// The transport is gone before its time: it failed, or the engine cut it.
+    pub fn lost(&mut self, now: Instant, reason: CloseReason, observer: &mut dyn Observer) {
+        self.end(reason);
+        self.closed(now, observer);
+    }
+
+    /// The descriptor was closed as the last verdict wanted.
+    pub fn closed(&mut self, now: Instant, observer: &mut dyn Observer) {
+        self.held.clear();
+        self.asked.reset = true;
+        let Some(opened) = self.opened.take() else { return };
+        let reason = self.reason.unwrap_or(CloseReason::Finished);
+        let how = Closed {
+            reason,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            messages: self.messages,
+            lasted: now.saturating_duration_since(opened),
+        };
+        observer.closed(&self.info, &how);
+        self.service.closed(&reason);
+    }
+
+    /// When [`Conn::timed_out`] is to be called next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let service = if self.asked.closing { None } else { self.asked.wake_at };
+        [service, self.stalled_at(), self.idle_at(), self.linger_until].into_iter().flatten().min()
+    }
+
+    /// Should the engine read? Not behind the peer's FIN, and not while unsent bytes or a paused service hold the input up.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        self.peer_eof == Step::NotYet && (self.asked.closing || self.may_deliver(0))
+    }
+
+    fn stalled_at(&self) -> Option<Instant> {
+        if self.unsent == 0 {
+            return None;
+        }
+        // A limit too far away for the clock is no limit.
+        self.progress?.checked_add(self.limits.write_timeout?)
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        if self.unsent > 0 || self.asked.closing {
+            return None;
+        }
+        self.progress?.checked_add(self.limits.idle_timeout?)
+    }
+
+    fn may_deliver(&self, fresh: usize) -> bool {
+        !self.asked.paused && !self.asked.closing && !self.asked.reset && self.unsent + fresh < self.limits.high_water
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.reason.get_or_insert(reason);
+    }
+
+    /// Calls the service outside a message.
+    fn tell(&mut self, now: Instant, out: &mut Vec<u8>, event: fn(&mut dyn Service, &mut Cx<'_>)) {
+        if self.asked.closing || self.asked.reset {
+            return;
+        }
+        let mut cx =
+            Cx { now, conn: &self.info, asked: &mut self.asked, out, echo: &mut (0..0), message: Message::NONE };
+        event(self.service.as_mut(), &mut cx);
+        self.asked_to_end();
+    }
+
+    /// Delivers what is held and then what is on the `wire`, as far as backpressure allows, and keeps the rest. Behind all of it stand the
+    /// peer's FIN and the drain.
+    fn deliver(&mut self, now: Instant, wire: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) -> Range<usize> {
+        let mut echo = 0..0;
+        let mut at = 0;
+        while self.may_deliver(out.len() + echo.len()) {
+            let framing = self.asked.framing;
+            let rest = &wire[at..];
+            if self.held.is_empty() {
+                match cut(framing, rest, 0) {
+                    Cut::Message(n) => {
+                        let message = Message { bytes: &rest[..n], at: Some(at) };
+                        at += n;
+                        self.message(now, message, out, &mut echo, observer);
+                    }
+                    Cut::TooLong => self.line_too_long(out),
+                    Cut::More if rest.is_empty() => {
+                        if !self.deliver_events(now, out) {
+                            break;
+                        }
+                    }
+                    Cut::More => {
+                        self.held.push(rest);
+                        at = wire.len();
+                    }
+                }
+            } else {
+                match self.held.cut(framing) {
+                    Cut::Message(n) => self.held_message(now, n, out, &mut echo, observer),
+                    Cut::TooLong => self.line_too_long(out),
+                    // Only the rest of this line is copied; the lines behind it are delivered where they stand.
+                    Cut::More if !rest.is_empty() => {
+                        let n = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
+                        self.held.push(&rest[..n]);
+                        at += n;
+                    }
+                    Cut::More if self.peer_eof == Step::Waiting => {
+                        self.held_message(now, self.held.len(), out, &mut echo, observer);
+                    }
+                    Cut::More => {
+                        if !self.deliver_events(now, out) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if self.asked.closing || self.asked.reset {
+            self.held.clear();
+        } else {
+            self.held.push(&wire[at..]);
+        }
+        echo
+    }
+
+    fn held_message(
+        &mut self,
+        now: Instant,
+        n: usize,
+        out: &mut Vec<u8>,
+        echo: &mut Range<usize>,
+        observer: &mut dyn Observer,
+    ) {
+        let held = std::mem::take(&mut self.held);
+        self.message(now, Message { bytes: held.head(n), at: None }, out, echo, observer);
+        self.held = held;
+        self.held.consume(n);
+    }
+
+    fn message(
+        &mut self,
+        now: Instant,
+        message: Message<'_>,
+        out: &mut Vec<u8>,
+        echo: &mut Range<usize>,
+        observer: &mut dyn Observer,
+    ) {
+        self.messages += 1;
+        self.progress = Some(now);
+        observer.message(&self.info, message.bytes);
+        let framing = self.asked.framing;
+        let mut cx = Cx { now, conn: &self.info, asked: &mut self.asked, out, echo, message };
+        self.service.data(message.bytes, &mut cx);
+        if self.asked.framing != framing {
+            self.held.rescan();
+        }
+        self.asked_to_end();
+    }
+
+    /// The events that stand behind the input, now that there is none before them. Says whether there was one.
+    fn deliver_events(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        if self.peer_eof == Step::Waiting {
+            self.peer_eof = Step::Done;
+            self.tell(now, out, |service, cx| service.eof(cx));
+            return true;
+        }
+        if self.drain == Step::Waiting {
+            self.drain = Step::Done;
+            self.tell(now, out, |service, cx| service.drain(cx));
+            if self.asked.finished {
+                self.end(CloseReason::Drained);
+                self.asked.closing = true;
+            }
+            return true;
+        }
+        false
+    }
+
+    /// The service's own wishes are reasons too.
+    fn asked_to_end(&mut self) {
+        if self.asked.reset {
+            self.end(CloseReason::Aborted);
+        } else if self.asked.closing {
+            self.end(CloseReason::ServiceClosed);
+        }
+    }
+
+    fn line_too_long(&mut self, out: &mut Vec<u8>) {
+        if let Framing::Line { max } = self.asked.framing {
+            if !self.asked.finished {
+                out.extend_from_slice(format!("Error: line longer than {max} bytes\n").as_bytes());
+            }
+        }
+        self.end(CloseReason::LineTooLong);
+        self.asked.finished = true;
+        self.asked.closing = true;
+    }
+
+    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &[u8]) -> Verdict {
+        let fresh = echo.len() + out.len();
+        if self.unsent == 0 && fresh > 0 {
+            // The clock of a stalled write starts with the first byte that waits.
+            self.progress = Some(now);
+        }
+        self.unsent += fresh;
+        Verdict { echo, then: self.then(now) }
+    }
+
+    fn then(&mut self, now: Instant) -> Then {
+        if self.asked.reset {
+            return Then::Reset;
+        }
+        if !self.asked.finished {
+            return Then::Go;
+        }
+        if self.unsent > 0 {
+            return Then::HalfClose;
+        }
+        if self.peer_eof != Step::NotYet && (self.asked.closing || self.peer_eof == Step::Done) {
+            return Then::Close;
+        }
+        if self.asked.closing {
+            // A line that has been quiet for as long as the linger has nothing on its way that a close could destroy.
+            if self.linger_until.is_none() {
+                self.linger_until = self.progress.and_then(|last| last.checked_add(self.limits.linger));
+            }
+            if self.linger_until.is_some_and(|until| until <= now) {
+                return Then::Close;
+            }
+        }
+        Then::HalfClose
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn")
+            .field("info", &self.info)
+            .field("unsent", &self.unsent)
+            .field("held", &self.held.len())
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,29 @@
+use std::time::Duration;
+
+/// What one connection may cost. All of it is enforced by [`Conn`](super::Conn), so every engine has the same limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that may wait to be sent. From here on nothing more is delivered to the service, and nothing more is read: a peer that
+    /// does not read its answers is held back by TCP's window. One message's answer may stand above the mark. At least 1.
+    pub high_water: usize,
+    /// Ends a connection on which no message was completed and no byte was sent for this long. Bytes of an unfinished line do not
+    /// count, so a peer that drips them gains nothing.
+    pub idle_timeout: Option<Duration>,
+    /// Resets a connection whose peer takes not one of the waiting bytes for this long.
+    pub write_timeout: Option<Duration>,
+    /// After its last byte a closing connection waits this long for the peer's FIN. Closing sooner, while the peer still sends, would
+    /// make the system answer with a reset, and that can destroy what the peer has not read yet.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    /// 256 KiB of unsent bytes, no idle timeout, 30 s without progress in writing, 1 s of linger.
+    fn default() -> Self {
+        Self {
+            high_water: 256 * 1024,
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(30)),
+            linger: Duration::from_secs(1),
+        }
+    }
+}

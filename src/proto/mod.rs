@@ -1,0 +1,13 @@
+//! HOW it is said: [`Conn`], the connection as a state machine without I/O, and its [`Limits`].
+//!
+//! Nothing here holds a socket, a clock or a thread. Time is an argument; bytes are slices; an engine does the rest.
+
+mod conn;
+mod framing;
+mod held;
+mod limits;
+mod observer;
+
+pub use conn::{Conn, Then, Verdict};
+pub use limits::Limits;
+pub use observer::{Closed, Observer};

@@ -1,0 +1,74 @@
+use super::{Cx, Service};
+
+/// The printing characters of ASCII, space included.
+const PRINTING: usize = 95;
+/// Characters in a line, and with its CR LF.
+const LINE: usize = 72;
+const LINE_WITH_ENDING: usize = LINE + 2;
+/// After this many bytes the pattern begins again.
+const PERIOD: usize = PRINTING * LINE_WITH_ENDING;
+/// Periods sent at once: about 62 KiB, one large write.
+const AT_ONCE: usize = 9;
+
+static PATTERN: [u8; PERIOD] = pattern();
+
+const fn pattern() -> [u8; PERIOD] {
+    let mut bytes = [0; PERIOD];
+    let mut line = 0;
+    while line < PRINTING {
+        let start = line * LINE_WITH_ENDING;
+        let mut column = 0;
+        while column < LINE {
+            bytes[start + column] = b' ' + ((line + column) % PRINTING) as u8;
+            column += 1;
+        }
+        bytes[start + LINE] = b'\r';
+        bytes[start + LINE + 1] = b'\n';
+        line += 1;
+    }
+    bytes
+}
+
+/// RFC 864: sends a rotating pattern of 72-character lines for as long as the peer takes it, and throws away what it says.
+///
+/// A half-close does not stop it: only the end of the connection does, as the RFC wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chargen;
+
+impl Chargen {
+    fn go_on(cx: &mut Cx<'_>) {
+        for _ in 0..AT_ONCE {
+            cx.send(&PATTERN);
+        }
+    }
+}
+
+impl Service for Chargen {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        Self::go_on(cx);
+    }
+
+    fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
+
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        Self::go_on(cx);
+    }
+
+    fn eof(&mut self, _cx: &mut Cx<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_rotate_as_in_the_rfc() {
+        let lines: Vec<&[u8]> = PATTERN.chunks(LINE_WITH_ENDING).collect();
+        assert!(lines[0].starts_with(b" !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFG"));
+        assert!(lines[0].ends_with(b"defg\r\n"));
+        assert!(lines[1].starts_with(b"!\"#$"));
+        assert!(lines[1].ends_with(b"efgh\r\n"));
+        assert!(lines[94].starts_with(b"~ !"));
+        assert!(PATTERN.iter().all(|&b| b == b'\r' || b == b'\n' || (b' '..=b'~').contains(&b)));
+    }
+}

@@ -1,0 +1,118 @@
+//! [`Cx`]: how a service says what to do.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::{ConnInfo, Framing};
+
+/// What a service has asked for so far. It belongs to the connection and outlives each call.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) framing: Framing,
+    pub(crate) wake_at: Option<Instant>,
+    pub(crate) paused: bool,
+    /// No byte follows what has been sent: FIN once it has left.
+    pub(crate) finished: bool,
+    /// And nothing more is listened to.
+    pub(crate) closing: bool,
+    pub(crate) reset: bool,
+}
+
+impl Asked {
+    pub(crate) fn new(framing: Framing) -> Self {
+        Self { framing, wake_at: None, paused: false, finished: false, closing: false, reset: false }
+    }
+}
+
+/// The message under delivery, and where it stands in the engine's buffer, if it stands there.
+#[derive(Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) at: Option<usize>,
+}
+
+impl Message<'_> {
+    /// Between messages.
+    pub(crate) const NONE: Message<'static> = Message { bytes: &[], at: None };
+}
+
+/// A service's view of its connection during one call: what it may know, and what it may ask for.
+pub struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) conn: &'a ConnInfo,
+    pub(crate) asked: &'a mut Asked,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) echo: &'a mut Range<usize>,
+    pub(crate) message: Message<'a>,
+}
+
+impl Cx<'_> {
+    /// The time of this call. Services read no clock of their own, so that tests can run them on a virtual one.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Who is at the two ends.
+    #[must_use]
+    pub fn conn(&self) -> &ConnInfo {
+        self.conn
+    }
+
+    /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] nothing is sent any more.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if !self.asked.finished {
+            self.out.extend_from_slice(bytes);
+        }
+    }
+
+    /// Sends the message of this call back as it is: the same as sending its bytes, but without a copy where the engine can send
+    /// from the buffer it received into. Does nothing outside [`Service::data`](super::Service::data).
+    pub fn echo(&mut self) {
+        if self.asked.finished || self.message.bytes.is_empty() {
+            return;
+        }
+        let nothing_lent = Range::is_empty(self.echo);
+        match self.message.at {
+            // Lent bytes leave before `out`, so they can only be lent while `out` is empty, and in one piece.
+            Some(at) if self.out.is_empty() && (nothing_lent || self.echo.end == at) => {
+                if nothing_lent {
+                    self.echo.start = at;
+                }
+                self.echo.end = at + self.message.bytes.len();
+            }
+            _ => self.out.extend_from_slice(self.message.bytes),
+        }
+    }
+
+    /// Asks for [`Service::wake`](super::Service::wake) at `at`. There is one such deadline; asking again moves it.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.asked.wake_at = Some(at);
+    }
+
+    /// `true` stops delivery (and, soon after, reading: the peer is held back by TCP's window); `false` resumes it.
+    pub fn pause(&mut self, pause: bool) {
+        self.asked.paused = pause;
+    }
+
+    /// Changes how the input behind this message is cut.
+    pub fn framing(&mut self, framing: Framing) {
+        self.asked.framing = framing;
+    }
+
+    /// Half-close: a FIN follows what was sent. The peer may go on talking, and is still listened to.
+    pub fn finish(&mut self) {
+        self.asked.finished = true;
+    }
+
+    /// Ends the connection in order: what was sent is flushed, a FIN follows, and what still arrives is thrown away.
+    pub fn close(&mut self) {
+        self.asked.finished = true;
+        self.asked.closing = true;
+    }
+
+    /// Ends the connection at once with a reset (RST). What was not yet sent is lost.
+    pub fn reset(&mut self) {
+        self.asked.reset = true;
+    }
+}
