@@ -82,6 +82,9 @@ impl Address {
             return Self::unix(path);
         }
         if let Some((host, explicit)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            if !host.contains(':') {
+                return Err(Error::Address { input: text.into(), reason: "brackets hold an IPv6 address".into() });
+            }
             return match explicit.strip_prefix(':') {
                 Some(port) => Self::tcp(host, port),
                 None if explicit.is_empty() => Self::tcp(host, &port.to_string()),

@@ -186,11 +186,11 @@ impl Conn {
         self.bytes_out += n as u64;
         self.progress = Some(now);
         observer.sent(&self.info, n);
-        self.deliver(now, &[], out, observer);
+        self.deliver_waiting(now, out, observer);
         if self.unsent == 0 && out.is_empty() && !self.asked.finished {
             self.tell(now, out, |service, cx| service.drained(cx));
             // It may have resumed a paused delivery.
-            self.deliver(now, &[], out, observer);
+            self.deliver_waiting(now, out, observer);
         }
         self.settle(now, 0..0, out)
     }
@@ -257,7 +257,7 @@ impl Conn {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let service = if self.asked.closing { None } else { self.asked.wake_at };
-        [service, self.stalled_at(), self.idle_at(), self.linger_until].into_iter().flatten().min()
+        earlier(earlier(service, self.linger_until), earlier(self.stalled_at(), self.idle_at()))
     }
 
     /// Should the engine read? Not behind the peer's FIN, and not while unsent bytes or a paused service hold the input up.
@@ -275,10 +275,11 @@ impl Conn {
     }
 
     fn idle_at(&self) -> Option<Instant> {
+        let limit = self.limits.idle_timeout?;
         if self.unsent > 0 || self.asked.closing {
             return None;
         }
-        self.progress?.checked_add(self.limits.idle_timeout?)
+        self.progress?.checked_add(limit)
     }
 
     fn may_deliver(&self, fresh: usize) -> bool {
@@ -300,6 +301,13 @@ impl Conn {
         self.asked_to_end();
     }
 
+    /// Delivers what had to wait, if anything did: most often nothing.
+    fn deliver_waiting(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        if !self.held.is_empty() || self.has_events() {
+            self.deliver(now, &[], out, observer);
+        }
+    }
+
     /// Delivers what is held and then what is on the `wire`, as far as backpressure allows, and keeps the rest. Behind all of it stand the
     /// peer's FIN and the drain.
     fn deliver(&mut self, now: Instant, wire: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) -> Range<usize> {
@@ -309,6 +317,9 @@ impl Conn {
             let framing = self.asked.framing;
             let rest = &wire[at..];
             if self.held.is_empty() {
+                if rest.is_empty() && !self.has_events() {
+                    return echo;
+                }
                 match cut(framing, rest, 0) {
                     Cut::Message(n) => {
                         let message = Message { bytes: &rest[..n], at: Some(at) };
@@ -349,7 +360,7 @@ impl Conn {
         }
         if self.asked.closing || self.asked.reset {
             self.held.clear();
-        } else {
+        } else if at < wire.len() {
             self.held.push(&wire[at..]);
         }
         echo
@@ -387,6 +398,10 @@ impl Conn {
             self.held.rescan();
         }
         self.asked_to_end();
+    }
+
+    fn has_events(&self) -> bool {
+        self.peer_eof == Step::Waiting || self.drain == Step::Waiting
     }
 
     /// The events that stand behind the input, now that there is none before them. Says whether there was one.
@@ -461,6 +476,13 @@ impl Conn {
             }
         }
         Then::HalfClose
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

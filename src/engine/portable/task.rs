@@ -71,10 +71,15 @@ impl Task {
             let verdict = self.conn.open(now, &mut desk.out, &mut desk.recorder);
             self.carry_out(verdict, now, 0, desk)?;
         }
-        self.signals(now, desk)?;
+        if self.slot.signalled.replace(false) {
+            self.signals(now, desk)?;
+        }
         loop {
-            self.flush(cx, now, desk)?;
+            if !self.queue.is_empty() {
+                self.flush(cx, now, desk)?;
+            }
             match self.then {
+                Then::Go => {}
                 Then::Close => return Poll::Ready(Ok(())),
                 Then::Reset => {
                     reset_on_close(&self.stream.socket());
@@ -85,7 +90,7 @@ impl Task {
                     // A peer that is gone makes this fail; the next read says so.
                     let _ = self.stream.socket().shutdown(std::net::Shutdown::Write);
                 }
-                Then::HalfClose | Then::Go => {}
+                Then::HalfClose => {}
             }
             if self.turns == 0 {
                 cx.waker().wake_by_ref();

@@ -63,6 +63,8 @@ impl Desk {
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) waker: RefCell<Option<Waker>>,
+    /// One of the others was set since the task last looked.
+    pub(super) signalled: Cell<bool>,
     pub(super) woken: Cell<bool>,
     pub(super) draining: Cell<bool>,
     pub(super) cut: Cell<bool>,
@@ -71,6 +73,7 @@ pub(super) struct Slot {
 impl Slot {
     fn signal(&self, flag: &Cell<bool>) {
         flag.set(true);
+        self.signalled.set(true);
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
