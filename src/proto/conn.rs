@@ -232,6 +232,10 @@ impl Conn {
 
     /// The transport is gone before its time: it failed, or the engine cut it.
     pub fn lost(&mut self, now: Instant, reason: CloseReason, observer: &mut dyn Observer) {
+        // An end that was to be orderly is not, if bytes were still to be sent.
+        if self.unsent > 0 && self.reason.is_some_and(CloseReason::is_orderly) {
+            self.reason = None;
+        }
         self.end(reason);
         self.closed(now, observer);
     }

@@ -1,1 +1,14 @@
+//! The integration tests: one binary. What is tested against a socket runs once for each engine.
 
+mod arrows;
+mod conn;
+mod documents;
+mod engine;
+mod harness;
+mod pair;
+mod program;
+#[cfg(unix)]
+mod startup;
+#[cfg(unix)]
+mod terminal;
+mod volume;

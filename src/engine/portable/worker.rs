@@ -156,14 +156,18 @@ fn work(
         let _ = started.send(Ok(()));
 
         let mut deadline: Option<Instant> = None;
+        let mut reachable = true;
         let cut_at = tokio::time::sleep_until(Instant::now().into());
         tokio::pin!(cut_at);
         loop {
             tokio::select! {
-                command = inbox.recv() => match command {
+                command = inbox.recv(), if reachable => match command {
                     Some(Command::Serve(accepted)) => worker.serve(accepted),
                     Some(Command::Wake(conn)) => worker.wake(conn),
-                    Some(Command::Drain(at)) => {
+                    command => {
+                        // A worker that nobody can reach any more stops at once.
+                        reachable = command.is_some();
+                        let at = if let Some(Command::Drain(at)) = command { at } else { Instant::now() };
                         // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
                         let _ = stop_accepting.send(true);
                         while acceptors.join_next().await.is_some() {}
@@ -172,9 +176,10 @@ fn work(
                         }
                         deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
                         cut_at.as_mut().reset(deadline.unwrap_or(at).into());
-                        worker.signal_all(|slot| &slot.draining);
+                        // Without any time left there is nothing to drain.
+                        let over = at <= Instant::now();
+                        worker.signal_all(if over { |slot| &slot.cut } else { |slot| &slot.draining });
                     }
-                    None => break,
                 },
                 () = worker.left.notified(), if deadline.is_some() => {}
                 () = &mut cut_at, if deadline.is_some() => {

@@ -1,0 +1,83 @@
+//! The documents keep their promises.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::run;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
+}
+
+/// The long flags in a text.
+fn flags(text: &str) -> Vec<String> {
+    let mut flags: Vec<String> = text
+        .split(|c: char| c.is_whitespace() || "`|,()[]='".contains(c))
+        .filter(|word| word.starts_with("--") && word.len() > 4)
+        .map(|word| word.trim_end_matches(['.', ':', ';']).to_string())
+        .collect();
+    flags.sort();
+    flags.dedup();
+    flags
+}
+
+#[test]
+fn readme_names_every_flag_and_no_other() {
+    let mut help = String::new();
+    for command in ["server", "client", "test"] {
+        help += &String::from_utf8(run(&[command, "--help"], b"").1).unwrap();
+    }
+    let (readme, known) = (document("README.md"), flags(&help));
+    for flag in &known {
+        assert!(readme.contains(&format!("`{flag}")), "README does not explain {flag}");
+    }
+    let cargo = ["--release", "--ignored", "--test", "--example", "--locked", "--path", "--all-targets", "--version"];
+    for flag in flags(&readme) {
+        assert!(known.contains(&flag) || cargo.contains(&flag.as_str()), "README promises {flag}");
+    }
+}
+
+#[test]
+fn the_hop_list_names_what_exists() {
+    let text = document("ARCHITECTURE.md");
+    let mut checked = 0;
+    for word in text.split('`').skip(1).step_by(2) {
+        let Some((file, function)) = word.split_once("::").filter(|(file, _)| file.ends_with(".rs")) else {
+            if word.starts_with("src/") && !word.contains(['*', '<']) {
+                assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(word).exists(), "ARCHITECTURE.md names {word}");
+            }
+            continue;
+        };
+        let code = document(file);
+        let name = function.trim_end_matches("()").rsplit("::").next().unwrap();
+        assert!(code.contains(&format!("fn {name}")), "ARCHITECTURE.md: {file} has no function {name}");
+        checked += 1;
+    }
+    assert!(checked >= 10, "the hop list names functions as `file.rs::function`");
+}
+
+#[test]
+fn a_test_stands_behind_every_failure_mode_that_names_one() {
+    let text = document("ARCHITECTURE.md");
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let mut code = String::new();
+    for entry in fs::read_dir(suite).unwrap() {
+        code += &fs::read_to_string(entry.unwrap().path()).unwrap();
+    }
+    for file in ["accept", "socket", "address", "dial"] {
+        code += &document(&format!("src/engine/{file}.rs"));
+    }
+    for file in ["printer", "escape", "console"] {
+        code += &document(&format!("src/bin/resound/{file}.rs"));
+    }
+    code += &document("src/proto/framing.rs");
+    let table = text.split("## Failure modes").nth(1).expect("the table");
+    let mut named = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        for name in row.split('`').skip(1).step_by(2) {
+            assert!(code.contains(&format!("fn {name}(")), "no test {name}");
+            named += 1;
+        }
+    }
+    assert!(named >= 20, "{named} tests named");
+}

@@ -1,0 +1,594 @@
+//! What an engine must do, over real sockets. Every test runs on every engine.
+
+use std::io::{ErrorKind, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resound::{
+    Chargen, CloseReason, ConnId, Cx, Echo, Endpoint, Engine, Framing, Limits, Reply, Server, Service,
+};
+
+use crate::harness::{Event, PATIENCE, Peer, Running, noise, shown};
+
+fn server(engine: Engine) -> Server {
+    Server::new().engine(engine).workers(NonZeroUsize::new(2).unwrap())
+}
+
+fn replying(engine: Engine) -> Running {
+    Running::start(server(engine), |_| Reply::default())
+}
+
+/// Each function below becomes one test per engine.
+macro_rules! on_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
+        }
+        mod portable {
+            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
+        }
+    };
+}
+
+on_each_engine!(
+    lines_are_bytes,
+    a_half_closed_peer_gets_every_reply,
+    bulk_comes_back_exactly,
+    a_slow_reader_is_bounded_and_harms_nobody,
+    a_line_without_end_is_refused_and_harms_nobody,
+    a_flooder_starves_nobody,
+    a_generator_starves_nobody,
+    a_reset_in_the_middle_harms_nobody,
+    a_peer_that_is_gone_before_accept_harms_nobody,
+    a_thousand_connections_are_balanced,
+    a_drain_under_load_loses_no_answer,
+    a_drain_closes_idle_connections_at_once,
+    a_drain_answers_what_had_to_wait,
+    a_drain_serves_the_backlog,
+    a_drain_cuts_what_is_left_at_its_deadline,
+    a_stop_is_at_once,
+    dropping_the_handle_stops_the_server,
+    a_restart_on_the_same_port_succeeds,
+    connections_beyond_the_cap_wait,
+    a_peer_that_stops_reading_is_reset,
+    an_idle_peer_is_closed_and_dripping_does_not_help,
+    a_close_with_unread_input_loses_nothing,
+    a_service_is_woken_from_outside,
+    a_service_is_woken_by_its_own_deadline,
+    a_panic_ends_its_own_connection_only,
+    both_families_on_one_listener,
+    a_unix_socket,
+    counters_agree_with_the_peers,
+);
+
+fn lines_are_bytes(engine: Engine) {
+    let server = replying(engine);
+    let mut peer = server.connect();
+    peer.send(b"Hello, server!\r\n\n\0\xff\xfe\n");
+    peer.expect(b"Server received: Hello, server!\r\nServer received: \nServer received: \0\xff\xfe\n");
+}
+
+fn a_half_closed_peer_gets_every_reply(engine: Engine) {
+    let server = replying(engine);
+    let mut peer = server.connect();
+    let lines: Vec<String> = (0..5000).map(|n| format!("line {n}\n")).collect();
+    let mut writer = peer.0.try_clone().unwrap();
+    let sent = lines.concat() + "the last, without newline";
+    let sending = thread::spawn(move || {
+        writer.write_all(sent.as_bytes()).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let got = peer.rest();
+    sending.join().unwrap();
+    let want: String = lines.iter().map(|line| format!("Server received: {line}")).collect();
+    assert!(got == (want + "Server received: the last, without newline").as_bytes(), "{}", shown(&got));
+    assert_eq!(server.closed(), CloseReason::Finished);
+}
+
+fn bulk_comes_back_exactly(engine: Engine) {
+    let server = Running::start(self::server(engine), |_| Echo);
+    let mut peer = server.connect();
+    let sent = noise(1, 16 << 20);
+    let (mut writer, copy) = (peer.0.try_clone().unwrap(), sent.clone());
+    let sending = thread::spawn(move || {
+        // Odd sizes, so that reads and writes never line up.
+        for piece in copy.chunks(65_521) {
+            writer.write_all(piece).unwrap();
+        }
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let got = peer.rest();
+    sending.join().unwrap();
+    assert!(got == sent, "{} bytes came back of {}", got.len(), sent.len());
+}
+
+/// Sends until the server takes no more; the number of bytes it took.
+fn fill(peer: &mut Peer, piece: &[u8]) -> usize {
+    peer.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut sent = 0;
+    loop {
+        match peer.0.write(piece) {
+            Ok(n) => sent += n,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(sent < 256 << 20, "the server reads on and on");
+    }
+    peer.0.set_write_timeout(Some(PATIENCE)).unwrap();
+    sent
+}
+
+fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
+    let limits = Limits { high_water: 64 * 1024, ..Limits::default() };
+    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
+    let mut slow = server.connect();
+    let reply = "Server received: \n".len() as u64;
+    let sent = fill(&mut slow, &[b'\n'; 4096]);
+    let totals = server.handle.totals();
+    let unsent = (totals.messages * reply).saturating_sub(totals.bytes_out);
+    assert!(unsent <= 2 * (64 * 1024 + reply), "{unsent} bytes of answers wait in the server");
+    // Meanwhile, everybody else is served.
+    for _ in 0..20 {
+        server.connect().ask("hello");
+    }
+    slow.finish();
+    let got = slow.rest();
+    assert_eq!(got.len() as u64, sent as u64 * reply);
+    assert!(got.chunks(18).all(|line| line == b"Server received: \n"));
+}
+
+fn a_line_without_end_is_refused_and_harms_nobody(engine: Engine) {
+    let server = replying(engine);
+    let mut other = server.connect();
+    other.ask("before");
+    let mut bomb = server.connect();
+    let mut writer = bomb.0.try_clone().unwrap();
+    // It may be cut off in the middle of it: what matters is what it is told.
+    let sending = thread::spawn(move || drop(writer.write_all(&vec![b'x'; 4 << 20])));
+    bomb.expect("Error: line longer than 65536 bytes\n");
+    sending.join().unwrap();
+    drop(bomb);
+    assert_eq!(server.closed(), CloseReason::LineTooLong);
+    other.ask("after");
+}
+
+fn a_flooder_starves_nobody(engine: Engine) {
+    let server = Running::start(
+        self::server(engine).workers(NonZeroUsize::MIN),
+        |conn| -> Box<dyn Service> { if conn.id.0 == 1 { Box::new(Echo) } else { Box::new(Reply::default()) } },
+    );
+    let flooder = server.connect();
+    server.opened();
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let (mut writer, mut reader) = (flooder.0.try_clone().unwrap(), flooder.0.try_clone().unwrap());
+    let stopped = std::sync::Arc::clone(&stop);
+    let writing = thread::spawn(move || {
+        let piece = vec![b'f'; 256 * 1024];
+        while !stopped.load(SeqCst) && writer.write_all(&piece).is_ok() {}
+    });
+    let reading = thread::spawn(move || {
+        let mut buffer = vec![0; 256 * 1024];
+        while reader.read(&mut buffer).is_ok_and(|n| n > 0) {}
+    });
+    let mut clients: Vec<Peer> = (0..100).map(|_| server.connect()).collect();
+    for round in 0..10 {
+        for client in &mut clients {
+            client.ask(&format!("round {round}"));
+        }
+    }
+    stop.store(true, SeqCst);
+    flooder.reset();
+    writing.join().unwrap();
+    drop(server);
+    reading.join().unwrap();
+}
+
+fn a_generator_starves_nobody(engine: Engine) {
+    let server = Running::start(
+        self::server(engine).workers(NonZeroUsize::MIN),
+        |conn| -> Box<dyn Service> { if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) } },
+    );
+    let greedy = server.connect();
+    server.opened();
+    let mut reader = greedy.0.try_clone().unwrap();
+    let reading = thread::spawn(move || {
+        let mut buffer = vec![0; 256 * 1024];
+        while reader.read(&mut buffer).is_ok_and(|n| n > 0) {}
+    });
+    let mut client = server.connect();
+    for round in 0..50 {
+        client.ask(&format!("round {round}"));
+    }
+    server.handle.stop();
+    reading.join().unwrap();
+}
+
+fn a_reset_in_the_middle_harms_nobody(engine: Engine) {
+    let server = Running::start(self::server(engine), |conn| -> Box<dyn Service> {
+        if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) }
+    });
+    let mut peer = server.connect();
+    peer.read(100_000);
+    peer.reset();
+    assert_eq!(server.closed(), CloseReason::Reset);
+    server.connect().ask("still there");
+}
+
+fn a_peer_that_is_gone_before_accept_harms_nobody(engine: Engine) {
+    let server = Running::start(self::server(engine).max_connections(1), |_| Reply::default());
+    let mut first = server.connect();
+    first.ask("first");
+    // These wait in the backlog, and are gone when their turn comes.
+    for _ in 0..10 {
+        server.connect().reset();
+    }
+    let mut last = server.connect();
+    drop(first);
+    last.ask("last");
+}
+
+fn a_thousand_connections_are_balanced(engine: Engine) {
+    let workers = 4;
+    let server =
+        Running::start(self::server(engine).workers(NonZeroUsize::new(workers).unwrap()), |_| Reply::default());
+    let mut peers: Vec<Peer> = (0..1000).map(|_| server.connect()).collect();
+    for (n, peer) in peers.iter_mut().enumerate() {
+        peer.send(format!("{n}\n"));
+    }
+    for (n, peer) in peers.iter_mut().enumerate() {
+        peer.expect(format!("Server received: {n}\n"));
+    }
+    let shares = server.handle.connections();
+    assert_eq!(shares.iter().sum::<usize>(), 1000);
+    let mean = 1000.0 / shares.len() as f64;
+    assert!(shares.iter().all(|&share| share as f64 <= 1.2 * mean), "{shares:?}");
+    if engine == Engine::Portable {
+        assert_eq!(shares.len(), workers);
+    }
+    drop(peers);
+    let totals = server.drain();
+    assert_eq!((totals.opened, totals.messages, totals.closed_in_all()), (1000, 1000, 1000));
+}
+
+fn a_drain_under_load_loses_no_answer(engine: Engine) {
+    let server = replying(engine);
+    let (warm, warmed) = mpsc::channel();
+    let clients: Vec<_> = (0..20)
+        .map(|n| {
+            let (mut peer, warm) = (server.connect(), warm.clone());
+            thread::spawn(move || {
+                let mut answers = 0_u64;
+                loop {
+                    let line = format!("client {n} line {answers}\n");
+                    if peer.0.write_all(line.as_bytes()).is_err() {
+                        return answers;
+                    }
+                    let mut answer = vec![0; 17 + line.len()];
+                    let mut got = 0;
+                    while got < answer.len() {
+                        match peer.0.read(&mut answer[got..]) {
+                            Ok(n) if n > 0 => got += n,
+                            // The server's end comes between answers, never within one.
+                            _ => {
+                                assert_eq!(got, 0, "half an answer");
+                                return answers;
+                            }
+                        }
+                    }
+                    assert_eq!(answer, format!("Server received: {line}").as_bytes());
+                    answers += 1;
+                    if answers == 50 {
+                        warm.send(()).unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..clients.len() {
+        warmed.recv_timeout(PATIENCE).unwrap();
+    }
+    let totals = server.drain();
+    let answers: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(totals.messages, answers, "every message that was received was answered, and the answer arrived");
+    assert_eq!(totals.closed[CloseReason::Cut.index()], 0);
+}
+
+fn a_drain_closes_idle_connections_at_once(engine: Engine) {
+    let limits = Limits { linger: Duration::ZERO, ..Limits::default() };
+    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
+    let mut idle: Vec<Peer> = (0..10).map(|_| server.connect()).collect();
+    idle.iter_mut().for_each(|peer| peer.ask("once"));
+    let start = Instant::now();
+    let totals = server.drain();
+    assert!(start.elapsed() < PATIENCE / 4, "it did not wait for the deadline");
+    assert_eq!(totals.closed[CloseReason::Drained.index()], 10);
+    assert!(idle.iter_mut().all(|peer| peer.rest().is_empty()), "each got its FIN");
+}
+
+fn a_drain_answers_what_had_to_wait(engine: Engine) {
+    // One answer at a time may be on its way, so nearly all lines wait when the drain comes.
+    let limits = Limits { high_water: 1, ..Limits::default() };
+    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
+    let mut peer = server.connect();
+    let lines = 10_000;
+    peer.send("line\n".repeat(lines));
+    assert!(matches!(server.event(), Event::Opened(..)));
+    server.handle.drain(PATIENCE);
+    let got = peer.rest();
+    assert_eq!(got.len(), lines * "Server received: line\n".len());
+    assert!(got.chunks(22).all(|line| line == b"Server received: line\n"));
+    drop(peer);
+    assert_eq!(server.wait().messages, lines as u64);
+}
+
+fn a_drain_serves_the_backlog(engine: Engine) {
+    // Some of these are accepted when the drain comes, and the others are not yet: nobody can tell which.
+    for _ in 0..5 {
+        let server = replying(engine);
+        let mut peers: Vec<Peer> = (0..50).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.send("line\n");
+        }
+        server.handle.drain(PATIENCE);
+        for peer in &mut peers {
+            assert_eq!(peer.rest(), b"Server received: line\n");
+        }
+        drop(peers);
+        assert_eq!(server.wait().messages, 50);
+    }
+}
+
+fn a_drain_cuts_what_is_left_at_its_deadline(engine: Engine) {
+    struct Stubborn;
+    impl Service for Stubborn {
+        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+            cx.echo();
+        }
+        fn drain(&mut self, _: &mut Cx<'_>) {}
+    }
+    let server = Running::start(self::server(engine), |_| Stubborn);
+    let mut peer = server.connect();
+    peer.send("x");
+    peer.expect("x");
+    server.handle.drain(Duration::from_millis(50));
+    let totals = server.wait();
+    assert_eq!(totals.closed[CloseReason::Cut.index()], 1);
+    assert_eq!(server.closed(), CloseReason::Cut);
+    let mut rest = Vec::new();
+    assert!(peer.0.read_to_end(&mut rest).is_err() || rest.is_empty());
+}
+
+fn a_stop_is_at_once(engine: Engine) {
+    let server = Running::start(self::server(engine), |_| Chargen);
+    let peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
+    (0..5).for_each(|_| assert!(server.opened() > ConnId(0)));
+    server.handle.stop();
+    assert_eq!(server.wait().closed[CloseReason::Cut.index()], 5);
+    drop(peers);
+}
+
+fn dropping_the_handle_stops_the_server(engine: Engine) {
+    let server = replying(engine);
+    let mut peer = server.connect();
+    peer.ask("hello");
+    let events = {
+        let Running { handle, events } = server;
+        drop(handle);
+        events
+    };
+    loop {
+        match events.recv_timeout(PATIENCE).expect("it ends") {
+            Event::Closed(_, reason) => break assert_eq!(reason, CloseReason::Cut),
+            _ => continue,
+        }
+    }
+}
+
+fn a_restart_on_the_same_port_succeeds(engine: Engine) {
+    let mut address = "127.0.0.1:0".to_string();
+    for _ in 0..5 {
+        let server = Running::start_on(self::server(engine).listen(&address).unwrap(), |_| Reply::default());
+        address = server.address().to_string();
+        // The server closes first, so its end of these stays in TIME_WAIT.
+        let mut peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
+        peers.iter_mut().for_each(|peer| peer.ask("hello"));
+        server.drain();
+    }
+}
+
+fn connections_beyond_the_cap_wait(engine: Engine) {
+    let server = Running::start(self::server(engine).max_connections(2), |_| Reply::default());
+    let (mut one, mut two) = (server.connect(), server.connect());
+    one.ask("one");
+    two.ask("two");
+    let mut three = server.connect();
+    three.send("three\n");
+    one.ask("one again");
+    assert_eq!(server.handle.totals().opened, 2);
+    drop(one);
+    three.expect("Server received: three\n");
+    two.ask("two again");
+}
+
+fn a_peer_that_stops_reading_is_reset(engine: Engine) {
+    let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..Limits::default() };
+    let server = Running::start(self::server(engine).limits(limits), |_| Chargen);
+    let peer = server.connect();
+    assert_eq!(server.closed(), CloseReason::WriteTimeout);
+    drop(peer);
+}
+
+fn an_idle_peer_is_closed_and_dripping_does_not_help(engine: Engine) {
+    let limits = Limits { idle_timeout: Some(Duration::from_millis(300)), ..Limits::default() };
+    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
+    let mut idle = server.connect();
+    assert!(idle.rest().is_empty());
+    assert_eq!(server.closed(), CloseReason::IdleTimeout);
+
+    let mut dripping = server.connect();
+    dripping.0.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // Once the server has closed, this or the read says so.
+        let _ = dripping.0.write(b"x");
+        match dripping.0.read(&mut [0; 64]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            _ => break,
+        }
+        assert!(Instant::now() < until, "dripping kept the connection");
+    }
+    assert_eq!(server.closed(), CloseReason::IdleTimeout);
+}
+
+fn a_close_with_unread_input_loses_nothing(engine: Engine) {
+    /// Answers the first bytes at length, and closes.
+    struct Curt;
+    impl Service for Curt {
+        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+            cx.send(&noise(7, 1 << 20));
+            cx.close();
+        }
+    }
+    for _ in 0..10 {
+        let server = Running::start(self::server(engine), |_| Curt);
+        let mut peer = server.connect();
+        let mut writer = peer.0.try_clone().unwrap();
+        // It talks on, which nobody reads: were the descriptor closed now, a reset would overtake the answer.
+        let talking = thread::spawn(move || drop(writer.write_all(&vec![b'x'; 200_000])));
+        let got = peer.rest();
+        assert!(got == noise(7, 1 << 20), "{} bytes", got.len());
+        talking.join().unwrap();
+        drop(peer);
+        assert_eq!(server.closed(), CloseReason::ServiceClosed);
+    }
+}
+
+fn a_service_is_woken_from_outside(engine: Engine) {
+    struct News;
+    impl Service for News {
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+        fn wake(&mut self, cx: &mut Cx<'_>) {
+            cx.send(b"news");
+        }
+    }
+    let server = Running::start(self::server(engine), |_| News);
+    let mut peer = server.connect();
+    let id = server.opened();
+    server.handle.wake(id);
+    peer.expect("news");
+    // One that is not there is nobody's harm.
+    server.handle.wake(ConnId(u64::MAX));
+    server.handle.wake(id);
+    peer.expect("news");
+}
+
+fn a_service_is_woken_by_its_own_deadline(engine: Engine) {
+    struct Clock(u32);
+    impl Service for Clock {
+        fn open(&mut self, cx: &mut Cx<'_>) {
+            cx.wake_at(cx.now() + Duration::from_millis(5));
+        }
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+        fn wake(&mut self, cx: &mut Cx<'_>) {
+            self.0 += 1;
+            cx.send(b"tick ");
+            if self.0 == 3 {
+                cx.close();
+            } else {
+                cx.wake_at(cx.now() + Duration::from_millis(5));
+            }
+        }
+    }
+    let server = Running::start(self::server(engine), |_| Clock(0));
+    assert_eq!(server.connect().rest(), b"tick tick tick ");
+}
+
+fn a_panic_ends_its_own_connection_only(engine: Engine) {
+    struct Fragile;
+    impl Service for Fragile {
+        fn framing(&self) -> Framing {
+            Framing::line()
+        }
+        fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+            assert_ne!(line, b"panic\n", "as the test wants it");
+            cx.echo();
+        }
+    }
+    let server = Running::start(self::server(engine).max_connections(2), |_| Fragile);
+    let mut healthy = server.connect();
+    for _ in 0..3 {
+        let mut fragile = server.connect();
+        fragile.send("panic\n");
+        assert!(fragile.rest().is_empty());
+        assert_eq!(server.closed(), CloseReason::Panicked);
+        healthy.send("fine\n");
+        healthy.expect("fine\n");
+    }
+    assert_eq!(server.handle.connections().iter().sum::<usize>(), 1, "the places came back");
+}
+
+fn both_families_on_one_listener(engine: Engine) {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("this machine has no IPv6: not tested");
+        return;
+    }
+    let server = Running::start_on(self::server(engine).listen("[::]:0").unwrap(), |_| Reply::default());
+    let port = server.address().port();
+    for (host, shown) in [("127.0.0.1", "127.0.0.1:"), ("::1", "[::1]:")] {
+        let mut peer = Peer::connect((host.parse::<std::net::IpAddr>().unwrap(), port).into());
+        peer.ask("hello");
+        let local = peer.0.local_addr().unwrap();
+        loop {
+            if let Event::Opened(_, endpoint) = server.event() {
+                assert_eq!(endpoint, Endpoint::Tcp(local));
+                assert!(endpoint.to_string().starts_with(shown), "{endpoint}");
+                break;
+            }
+        }
+    }
+}
+
+fn a_unix_socket(engine: Engine) {
+    if !cfg!(unix) {
+        return;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::net::UnixStream;
+        let folder = crate::startup::Folder::new();
+        let path = folder.0.join("socket");
+        let address = format!("unix:{}", path.display());
+        for _ in 0..2 {
+            let server = Running::start_on(self::server(engine).listen(&address).unwrap(), |_| Reply::default());
+            let mut peer = UnixStream::connect(&path).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            peer.write_all(b"a\nb").unwrap();
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut got = String::new();
+            peer.read_to_string(&mut got).unwrap();
+            assert_eq!(got, "Server received: a\nServer received: b");
+            assert_eq!(server.closed(), CloseReason::Finished);
+            server.drain();
+            assert!(!path.exists(), "the file goes with its server");
+        }
+    }
+}
+
+fn counters_agree_with_the_peers(engine: Engine) {
+    let server = replying(engine);
+    for n in 0..10 {
+        let mut peer = server.connect();
+        for _ in 0..n {
+            peer.ask("12345");
+        }
+        peer.finish();
+        assert!(peer.rest().is_empty());
+    }
+    let totals = server.drain();
+    assert_eq!((totals.opened, totals.messages, totals.bytes_in, totals.bytes_out), (10, 45, 45 * 6, 45 * 23));
+    assert_eq!(totals.closed[CloseReason::Finished.index()], 10);
+    assert_eq!(totals.live(), 0);
+}

@@ -1,0 +1,310 @@
+//! What the tests share: servers in this process, peers to talk to them, and the program as a child process.
+//!
+//! Nothing sleeps: every wait is for an event, with a limit so long that only a defect reaches it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Handle, Observer, Server, Service};
+
+/// Only a defect takes this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What an observer saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Opened(ConnId, Endpoint),
+    Message(Vec<u8>),
+    Closed(ConnId, CloseReason),
+}
+
+/// Sends what it sees to a channel.
+#[derive(Clone)]
+pub(crate) struct Tap(pub(crate) Sender<Event>);
+
+impl Observer for Tap {
+    fn opened(&mut self, conn: &ConnInfo) {
+        let _ = self.0.send(Event::Opened(conn.id, conn.peer.clone()));
+    }
+    fn message(&mut self, _conn: &ConnInfo, message: &[u8]) {
+        let _ = self.0.send(Event::Message(message.to_vec()));
+    }
+    fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
+        let _ = self.0.send(Event::Closed(conn.id, how.reason));
+    }
+}
+
+/// A server in this process, and what it does.
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    pub(crate) events: Receiver<Event>,
+}
+
+impl Running {
+    /// Serves on a free port of 127.0.0.1.
+    pub(crate) fn start<S: Service + 'static>(
+        server: Server,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_on(server.listen("127.0.0.1:0").unwrap(), service)
+    }
+
+    pub(crate) fn start_on<S: Service + 'static>(
+        server: Server,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+    ) -> Self {
+        // One process holds both ends of every connection.
+        let _ = resound::raise_descriptor_limit();
+        let (send, events) = mpsc::channel();
+        let handle = server.observe(move |_| Tap(send.clone())).serve(service).unwrap();
+        Self { handle, events }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self.handle.addresses()[0] {
+            Endpoint::Tcp(address) => address,
+            ref other => panic!("not a TCP address: {other}"),
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Peer {
+        Peer::connect(self.address())
+    }
+
+    pub(crate) fn event(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("an event")
+    }
+
+    /// Waits for the next connection to be opened.
+    pub(crate) fn opened(&self) -> ConnId {
+        loop {
+            if let Event::Opened(id, _) = self.event() {
+                return id;
+            }
+        }
+    }
+
+    /// Waits for the next connection to end, and says why it did.
+    pub(crate) fn closed(&self) -> CloseReason {
+        loop {
+            if let Event::Closed(_, reason) = self.event() {
+                return reason;
+            }
+        }
+    }
+
+    /// Drains, and waits until it is done.
+    pub(crate) fn drain(&self) -> resound::Totals {
+        self.handle.drain(PATIENCE);
+        self.wait()
+    }
+
+    /// Waits for the end, but not forever.
+    pub(crate) fn wait(&self) -> resound::Totals {
+        let start = Instant::now();
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+            tokio::time::timeout(PATIENCE, self.handle.finished()).await.unwrap_or_else(|_| {
+                panic!("the server has not ended after {:?}: {:?}", start.elapsed(), self.handle.totals())
+            })
+        })
+    }
+}
+
+/// A raw client, on blocking sockets of the standard library.
+pub(crate) struct Peer(pub(crate) TcpStream);
+
+impl Peer {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).expect("send");
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.0.shutdown(Shutdown::Write).expect("half-close");
+    }
+
+    /// The next `n` bytes.
+    pub(crate) fn read(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        self.0.read_exact(&mut bytes).expect("read");
+        bytes
+    }
+
+    /// The next bytes must be these.
+    pub(crate) fn expect(&mut self, want: impl AsRef<[u8]>) {
+        let want = want.as_ref();
+        let got = self.read(want.len());
+        assert!(got == want, "got {:?}, not {:?}", shown(&got), shown(want));
+    }
+
+    /// Everything up to the server's FIN.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).expect("read to the end");
+        bytes
+    }
+
+    /// One question, one answer, in reply mode.
+    pub(crate) fn ask(&mut self, line: &str) {
+        self.send(format!("{line}\n"));
+        self.expect(format!("Server received: {line}\n"));
+    }
+
+    /// Ends with a reset.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let text = bytes.escape_ascii().to_string();
+    if text.len() > 400 { format!("{}... ({} bytes)", &text[..400], bytes.len()) } else { text }
+}
+
+/// Bytes that look random and are the same each time.
+pub(crate) fn noise(seed: u64, n: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..n.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(n).collect()
+}
+
+/// The program as a child process; killed when dropped.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) stdout: Lines,
+}
+
+impl Program {
+    pub(crate) fn command(args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resound"));
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
+        Self { child, stdout }
+    }
+
+    /// Starts `resound server 127.0.0.1 0` with more arguments, and waits until it serves.
+    pub(crate) fn server(args: &[&str]) -> (Self, SocketAddr) {
+        let mut server = Self::spawn(Self::command(&[&["server", "127.0.0.1", "0"], args].concat()));
+        let line = server.stdout.next();
+        let address = line.strip_prefix("TCP Server started on ").expect(&line).parse().expect(&line);
+        (server, address)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("signal");
+    }
+
+    /// Waits for the end: exit code and stderr.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        let stderr = self.child.stderr.take().map(read_all);
+        let status = wait(&mut self.child);
+        let stderr = stderr.map(|reader| reader.join().expect("stderr")).unwrap_or_default();
+        (status.code(), stderr)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a child, but not forever. The standard library has no such wait, so a thread does it.
+pub(crate) fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("wait") {
+            return status;
+        }
+        assert!(Instant::now() < until, "the program has not ended");
+        std::thread::yield_now();
+    }
+}
+
+fn read_all(mut from: ChildStderr) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = from.read_to_string(&mut text);
+        text
+    })
+}
+
+/// Runs the program to its end, with something on stdin: exit code, stdout, stderr.
+pub(crate) fn run(args: &[&str], stdin: &[u8]) -> (Option<i32>, Vec<u8>, String) {
+    let mut child = Program::command(args).stdin(Stdio::piped()).spawn().expect("the program starts");
+    let mut to = child.stdin.take().expect("stdin is piped");
+    let stdin = stdin.to_vec();
+    // The program may end without having read it all.
+    let feeder = std::thread::spawn(move || drop(to.write_all(&stdin)));
+    let mut from = child.stdout.take().expect("stdout is piped");
+    let stdout = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    });
+    let stderr = read_all(child.stderr.take().expect("stderr is piped"));
+    let status = wait(&mut child);
+    feeder.join().expect("stdin");
+    (status.code(), stdout.join().expect("stdout"), stderr.join().expect("stderr"))
+}
+
+/// Lines of a child's stdout, as they come.
+pub(crate) struct Lines(Receiver<String>);
+
+impl Lines {
+    fn of(stdout: ChildStdout) -> Self {
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { return };
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(lines)
+    }
+
+    pub(crate) fn next(&mut self) -> String {
+        self.0.recv_timeout(PATIENCE).expect("a line on stdout")
+    }
+
+    /// Reads until a line that begins so.
+    pub(crate) fn until(&mut self, start: &str) -> String {
+        loop {
+            let line = self.next();
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
+
+    /// All lines up to the end of the stream.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        self.0.iter().collect()
+    }
+}

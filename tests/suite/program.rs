@@ -1,0 +1,499 @@
+//! The program, as a user sees it: output, errors, exit codes.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread;
+use std::time::Instant;
+
+use crate::harness::{Peer, Program, noise, run, shown, wait};
+
+/// A listener on a free port, served by a function.
+fn foreign(serve: impl FnOnce(TcpListener) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    thread::spawn(move || serve(listener));
+    port
+}
+
+#[cfg(unix)]
+#[test]
+fn the_transcript_of_the_server() {
+    for engine in ["portable", "threads"] {
+        let (mut server, address) = Program::server(&["--engine", engine]);
+        assert_eq!(server.stdout.next(), "Waiting for client connections...");
+        let mut peer = Peer::connect(address);
+        let port = peer.0.local_addr().unwrap().port();
+        peer.ask("Hello, server!");
+        assert_eq!(server.stdout.next(), format!("New connection from ('127.0.0.1', {port})"));
+        assert_eq!(server.stdout.next(), format!("Received from ('127.0.0.1', {port}): Hello, server!"));
+        peer.send("\x1b[31mred\x07\r\n");
+        assert_eq!(server.stdout.next(), format!("Received from ('127.0.0.1', {port}): \\x1b[31mred\\x07"));
+        drop(peer);
+        // The unread answer makes this end a reset, and an orderly one has no such remark.
+        assert!(server.stdout.next().starts_with(&format!("Connection closed for ('127.0.0.1', {port})")));
+        let mut peer = Peer::connect(address);
+        let port = peer.0.local_addr().unwrap().port();
+        peer.finish();
+        assert!(peer.rest().is_empty());
+        assert_eq!(server.stdout.next(), format!("New connection from ('127.0.0.1', {port})"));
+        assert_eq!(server.stdout.next(), format!("Connection closed for ('127.0.0.1', {port})"));
+        server.signal(rustix::process::Signal::INT);
+        assert!(server.stdout.next().starts_with("Shutting down: 0 open connections, 10s at most"));
+        let last = server.stdout.next();
+        assert!(last.starts_with("Server stopped: 2 connections, 2 messages, 26 bytes in,"), "{last}");
+        assert!(server.stdout.rest().is_empty());
+        assert_eq!(server.end(), (Some(0), String::new()));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn quiet_is_quiet() {
+    let (mut server, address) = Program::server(&["--quiet"]);
+    Peer::connect(address).ask("hello");
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.stdout.rest().is_empty());
+    assert_eq!(server.end(), (Some(0), String::new()));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_json_log_has_one_event_a_line() {
+    let mut server = Program::spawn(Program::command(&["server", "127.0.0.1", "0", "--log-format", "json"]));
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect(line);
+    let started = parse(&server.stdout.next());
+    assert_eq!(started["event"], "started");
+    let mut peer = Peer::connect(started["address"].as_str().unwrap().parse().unwrap());
+    let local = peer.0.local_addr().unwrap().to_string();
+    peer.send("tab\there \u{202e}\n");
+    peer.send(b"\xff\n");
+    peer.send([b"x".repeat(5000), b"\n".to_vec()].concat());
+    peer.finish();
+    peer.rest();
+    let opened = parse(&server.stdout.next());
+    assert_eq!((&opened["event"], &opened["peer"], &opened["conn"]), (&"opened".into(), &local.into(), &1.into()));
+    let line = server.stdout.next();
+    assert!(!line.contains('\u{202e}'), "{line}");
+    let message = parse(&line);
+    assert_eq!((&message["event"], &message["text"]), (&"message".into(), &"tab\there \u{202e}\n".into()));
+    let message = parse(&server.stdout.next());
+    assert_eq!((&message["escaped"], &message["bytes"]), (&"\\xff\\n".into(), &2.into()));
+    let message = parse(&server.stdout.next());
+    assert_eq!((&message["truncated"], &message["bytes"]), (&true.into(), &5001.into()));
+    let closed = parse(&server.stdout.next());
+    assert_eq!((&closed["event"], &closed["reason"], &closed["messages"]), (&"closed".into(), &"finished".into(), &3.into()));
+    assert!(closed["seconds"].as_f64().unwrap() >= 0.0);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(parse(&server.stdout.next())["event"], "draining");
+    let stopped = parse(&server.stdout.next());
+    assert_eq!((&stopped["event"], &stopped["messages"]), (&"stopped".into(), &3.into()));
+    assert_eq!(stopped["closed"]["finished"], 1);
+    assert!(stopped["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(server.end().0, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_exits_at_once() {
+    for engine in ["portable", "threads"] {
+        let (mut server, address) = Program::server(&["--mode", "chargen", "--drain-timeout", "1h", "--engine", engine]);
+        // It reads nothing, so the drain cannot end.
+        let peer = Peer::connect(address);
+        server.stdout.until("New connection");
+        server.signal(rustix::process::Signal::INT);
+        server.stdout.until("Shutting down: 1 open connection,");
+        server.signal(rustix::process::Signal::INT);
+        let start = Instant::now();
+        assert_eq!(server.end().0, Some(130));
+        assert!(start.elapsed().as_secs() < 10);
+        drop(peer);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_drain_that_must_cut_says_so() {
+    let (mut server, address) = Program::server(&["--mode", "chargen", "--drain-timeout", "100ms"]);
+    let peer = Peer::connect(address);
+    server.stdout.until("New connection");
+    server.signal(rustix::process::Signal::TERM);
+    let last = server.stdout.until("Server stopped");
+    assert!(last.ends_with(", 1 cut"), "{last}");
+    assert_eq!(server.end().0, Some(130));
+    drop(peer);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stuck_console_neither_slows_the_server_nor_hides_its_losses() {
+    let mut command = Program::command(&["server", "127.0.0.1", "0"]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    // Byte by byte up to the first line's end; and then nobody reads.
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).unwrap();
+    let address = line.trim().strip_prefix("TCP Server started on ").unwrap().parse().unwrap();
+    let mut peer = Peer::connect(address);
+    let lines = 200_000;
+    let mut writer = peer.0.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        writer.write_all("message\n".repeat(lines).as_bytes()).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    assert_eq!(peer.rest().len(), lines * "Server received: message\n".len());
+    sending.join().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    wait(&mut child);
+    let printed = text.lines().filter(|line| line.starts_with("Received from")).count();
+    let skipped: usize = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("... and ")?.strip_suffix(" more messages"))
+        .map(|count| count.replace(',', "").parse::<usize>().unwrap())
+        .sum();
+    assert!(skipped > 0, "the console holds a megabyte");
+    assert_eq!(printed + skipped, lines);
+    assert!(text.contains("Connection closed for"), "what is not a message is kept");
+    assert!(text.contains("Server stopped: 1 connection, 200,000 messages"), "{}", &text[text.len() - 300..]);
+}
+
+#[test]
+fn a_console_that_nobody_reads_any_more_is_no_reason_to_stop() {
+    let mut child = Program::command(&["server", "127.0.0.1", "0"]).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut text = String::new();
+    while !text.ends_with("connections...\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        text.push(byte[0].into());
+    }
+    drop(stdout);
+    let address = text.lines().next().unwrap().strip_prefix("TCP Server started on ").unwrap().parse().unwrap();
+    for _ in 0..50 {
+        Peer::connect(address).ask("hello");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slow_readers_memory_is_bounded() {
+    for engine in ["portable", "threads"] {
+        let (server, address) = Program::server(&["--quiet", "--engine", engine]);
+        let rss = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_string();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        Peer::connect(address).ask("warm");
+        let before = rss();
+        let mut slow: Vec<Peer> = (0..10).map(|_| Peer::connect(address)).collect();
+        for peer in &mut slow {
+            peer.0.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+            while peer.0.write(&[b'\n'; 65_536]).is_ok() {}
+        }
+        let grown = rss().saturating_sub(before);
+        assert!(grown < 10 * 1024, "{engine}: {grown} KiB for 10 peers that do not read");
+    }
+}
+
+#[test]
+fn modes() {
+    for engine in ["portable", "threads"] {
+        let (_echo, address) = Program::server(&["--mode", "echo", "--engine", engine]);
+        let mut peer = Peer::connect(address);
+        peer.send(b"a\0b\n");
+        peer.expect(b"a\0b\n");
+
+        let (_discard, address) = Program::server(&["--mode", "discard", "--engine", engine]);
+        let mut peer = Peer::connect(address);
+        peer.send("anything\n");
+        peer.finish();
+        assert!(peer.rest().is_empty());
+
+        let (_chargen, address) = Program::server(&["--mode", "chargen", "--engine", engine]);
+        let mut peer = Peer::connect(address);
+        let got = peer.read(200_000);
+        assert!(got.starts_with(b" !\"#$%&'()*+,-./0123456789"));
+        assert!(got.split(|&byte| byte == b'\n').rev().skip(1).all(|line| line.len() == 73), "lines of 72 and CR");
+
+        let (_chunk, address) = Program::server(&["--framing", "chunk", "--engine", engine]);
+        let mut peer = Peer::connect(address);
+        peer.send("no newline");
+        peer.expect("Server received: no newline");
+    }
+}
+
+#[test]
+fn limits_are_flags() {
+    let (_server, address) = Program::server(&["--max-line", "10", "--idle-timeout", "200ms", "--workers", "1"]);
+    let mut peer = Peer::connect(address);
+    peer.ask("1234567890");
+    peer.send("12345678901\n");
+    assert_eq!(peer.rest(), b"Error: line longer than 10 bytes\n");
+    assert!(Peer::connect(address).rest().is_empty(), "idle");
+}
+
+#[test]
+fn several_addresses() {
+    let mut server = Program::spawn(Program::command(&["server", "127.0.0.1", "0", "--listen", "127.0.0.1:0"]));
+    for _ in 0..2 {
+        let line = server.stdout.next();
+        let address = line.strip_prefix("TCP Server started on ").unwrap().parse().unwrap();
+        Peer::connect(address).ask("hello");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_said() {
+    let long = format!("unix:/{}", "x".repeat(200));
+    let cases: &[(&[&str], &str)] = &[
+        (&["server", "127.0.0.1", "70000"], "'70000' is not a port"),
+        (&["server", "127.0.0.1", "abc"], "a port is a number from 0 to 65535"),
+        (&["server", "256.1.1.1", "80"], "'256.1.1.1' is not an IPv4 address"),
+        (&["server", "::zz", "80"], "'::zz' is not an IPv6 address"),
+        (&["server", &long], "at most 103 bytes"),
+        (&["server", "unix:/tmp/x", "80"], "a unix socket has no port"),
+        (&["server", "--mode", "echo", "--framing", "line"], "--mode reply only"),
+        (&["server", "--framing", "chunk", "--max-line", "5"], "no meaning"),
+        (&["server", "--max-line", "1x"], "write it like 512, 64k or 1MiB"),
+        (&["server", "--idle-timeout", "10"], "write it like 500ms, 10s or 5m"),
+        (&["server", "--workers", "0"], "--workers"),
+        (&["server", "--engine", "steam"], "threads"),
+        (&["server", "-4", "-6"], "cannot be used with"),
+        (&["client", "127.0.0.1", "0"], "nobody can be reached at port 0"),
+        (&["client", "127.0.0.1", "80", "tset"], "test"),
+        (&["frobnicate"], "unrecognized subcommand"),
+    ];
+    for (args, want) in cases {
+        let (code, stdout, stderr) = run(args, b"");
+        assert_eq!(code, Some(2), "{args:?}: {stderr}");
+        assert!(stdout.is_empty(), "{args:?}");
+        assert!(stderr.contains(want), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn an_unknown_host_is_said() {
+    // A label may not be empty, so no resolver has to be asked.
+    let (code, _, stderr) = run(&["server", "no..such..host", "0"], b"");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("unknown host 'no..such..host'"), "{stderr}");
+    let (code, _, stderr) = run(&["client", "no..such..host", "80"], b"");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("cannot connect to no..such..host:80: dns: "), "{stderr}");
+    assert!(stderr.contains("Check the spelling"), "{stderr}");
+}
+
+#[test]
+fn a_refused_connection_is_said_with_a_way_out() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    for args in [&["client", "127.0.0.1", &port][..], &["test", "127.0.0.1", &port]] {
+        let (code, stdout, stderr) = run(args, b"hello\n");
+        assert_eq!((code, stdout.len()), (Some(1), 0), "{stderr}");
+        assert!(stderr.contains(&format!("cannot connect to 127.0.0.1:{port}: refused: ")), "{stderr}");
+        assert!(stderr.contains("start the server"), "{stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_refusing_unix_socket_is_said() {
+    let folder = crate::startup::Folder::new();
+    let address = format!("unix:{}", folder.0.join("nothing").display());
+    let (code, _, stderr) = run(&["client", &address], b"");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(": refused: "), "{stderr}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_nobody_answers_times_out() {
+    // A backlog that is full drops what comes.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut fillers = Vec::new();
+    for _ in 0..3 {
+        let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let _ = filler.connect(&address);
+        fillers.push(filler);
+    }
+    let port = address.as_socket().unwrap().port().to_string();
+    let (code, _, stderr) = run(&["client", "127.0.0.1", &port, "--connect-timeout", "200ms"], b"");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(": timeout: no answer in time"), "{stderr}");
+    assert!(stderr.contains("firewall"), "{stderr}");
+}
+
+#[test]
+fn a_pipe_gets_both_replies_and_ends() {
+    for engine in ["portable", "threads"] {
+        let (_server, address) = Program::server(&["--engine", engine]);
+        let port = address.port().to_string();
+        let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], b"a\nb");
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        assert_eq!(String::from_utf8_lossy(&stdout), "Server received: a\nServer received: b");
+        let (code, stdout, stderr) = run(&["client", &address.to_string(), "--verbose"], b"");
+        assert_eq!((code, stdout.len()), (Some(0), 0));
+        assert!(stderr.contains(&format!("connected to {address}")), "{stderr}");
+        assert!(stderr.contains("sent 0 bytes, received 0 bytes"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_pipe_carries_any_bytes() {
+    let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
+    let sent = noise(3, 8 << 20);
+    let (code, got, stderr) = run(&["client", &address.to_string()], &sent);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(got == sent, "{} bytes of {}: {}", got.len(), sent.len(), shown(&got[..got.len().min(100)]));
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_pipe_quietly() {
+    let (_server, address) = Program::server(&["--mode", "chargen"]);
+    // Its stdin stays open: only stdout says that nobody is interested any more.
+    let mut child =
+        Program::command(&["client", &address.to_string()]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 72];
+    stdout.read_exact(&mut first).unwrap();
+    assert!(first.starts_with(b" !\"#"));
+    drop(stdout);
+    assert_eq!(wait(&mut child).code(), Some(0));
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn the_servers_end_is_the_pipes_end_even_with_stdin_open() {
+    let port = foreign(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"goodbye").unwrap();
+    });
+    let mut child = Program::command(&["client", "127.0.0.1", &port]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdout = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    assert_eq!(stdout, b"goodbye");
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[test]
+fn a_reset_is_a_network_failure() {
+    let port = foreign(|listener| {
+        let mut peer = Peer(listener.accept().unwrap().0);
+        peer.read(1);
+        peer.reset();
+    });
+    let mut child = Program::command(&["client", "127.0.0.1", &port]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"x").unwrap();
+    let status = wait(&mut child);
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("resound: reset: the server reset the connection"), "{stderr}");
+}
+
+#[test]
+fn a_run_has_a_time_limit() {
+    let port = foreign(|listener| {
+        let accepted = listener.accept().unwrap();
+        // Holds the connection until the client has gone.
+        let _ = (&accepted.0).read(&mut [0; 64]);
+    });
+    let mut child = Program::command(&["client", "127.0.0.1", &port, "--timeout", "200ms"]).stdin(Stdio::piped()).spawn().unwrap();
+    let status = wait(&mut child);
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("timeout: not done after 200ms"), "{stderr}");
+}
+
+#[test]
+fn the_test_passes_against_the_server() {
+    for engine in ["portable", "threads"] {
+        let (_server, address) = Program::server(&["--engine", engine]);
+        let port = address.port().to_string();
+        let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port, "test"], b"");
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+        assert_eq!(stdout.lines().filter(|line| line.ends_with("  pass")).count(), 6, "{stdout}");
+        assert!(stdout.ends_with("6 of 6 checks passed\n"), "{stdout}");
+        assert!(!stdout.contains('\x1b'), "colours are for terminals");
+    }
+    let (_server, address) = Program::server(&["--mode", "echo"]);
+    let (code, stdout, _) = run(&["test", &address.to_string(), "--expect", "echo"], b"");
+    assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&stdout));
+}
+
+#[test]
+fn the_test_fails_where_the_answer_is_wrong() {
+    let (_server, address) = Program::server(&["--mode", "echo"]);
+    let (code, stdout, _) = run(&["test", &address.to_string()], b"");
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert_eq!(code, Some(3), "{stdout}");
+    assert!(stdout.contains("FAIL") && stdout.contains("expected  Server received: Hello, server!\\n"), "{stdout}");
+    assert!(stdout.contains("add --expect echo"), "{stdout}");
+
+    // One byte of the long line is another.
+    let port = foreign(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = std::io::BufReader::new(stream.try_clone().unwrap());
+        let mut line = Vec::new();
+        while std::io::BufRead::read_until(&mut lines, b'\n', &mut line).is_ok_and(|n| n > 0) {
+            if line.len() > 20_000 {
+                line[20_000] = b'?';
+            }
+            if stream.write_all(&[b"Server received: ", line.as_slice()].concat()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    let (code, stdout, _) = run(&["test", "127.0.0.1", &port], b"");
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert_eq!(code, Some(3), "{stdout}");
+    assert!(stdout.contains("'long line' failed") && stdout.contains("differs from byte 20017 on"), "{stdout}");
+}
+
+#[test]
+fn the_test_tells_a_network_failure_from_a_wrong_answer() {
+    let port = foreign(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.write_all(b"Server rec");
+    });
+    let (code, _, stderr) = run(&["test", "127.0.0.1", &port], b"");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("eof: the server closed the connection in check 'ASCII', 10 of 32 bytes in"), "{stderr}");
+}
+
+#[test]
+fn help_and_version() {
+    for args in [&["--help"][..], &["-h"], &["server", "--help"], &["client", "--help"], &["test", "--help"]] {
+        let (code, stdout, _) = run(args, b"");
+        assert_eq!(code, Some(0));
+        assert!(String::from_utf8_lossy(&stdout).contains("Usage: resound"), "{args:?}");
+    }
+    let (code, stdout, _) = run(&["-V"], b"");
+    assert_eq!(code, Some(0));
+    assert_eq!(String::from_utf8_lossy(&stdout), format!("resound {}\n", env!("CARGO_PKG_VERSION")));
+    let help = String::from_utf8(run(&["server", "--help"], b"").1).unwrap();
+    let help: Vec<&str> = help.split_whitespace().collect();
+    assert!(help.join(" ").contains("keeps no message boundaries"), "the help says why a chunk is not a message");
+}
+
