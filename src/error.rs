@@ -335,7 +335,9 @@ impl DialError {
             Some(FailureClass::Timeout) => {
                 "No answer: a firewall may drop the packets, or the host is down; --connect-timeout sets the patience."
             }
-            Some(FailureClass::Reset) => "Something accepted the connection and dropped it at once: a proxy without its server?",
+            Some(FailureClass::Reset) => {
+                "Something accepted the connection and dropped it at once: a proxy without its server?"
+            }
             Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
             _ => "Check host and port, and that you may open that address.",
         }

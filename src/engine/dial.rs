@@ -233,6 +233,33 @@ mod tests {
         });
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_silent_address_costs_one_head_start() {
+        runtime().block_on(async {
+            // A backlog that is full drops what comes, so this address never answers.
+            let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            silent.listen(0).unwrap();
+            let address = silent.local_addr().unwrap().as_socket().unwrap();
+            let fillers: Vec<_> = (0..3)
+                .map(|_| {
+                    let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+                    filler.set_nonblocking(true).unwrap();
+                    let _ = filler.connect(&address.into());
+                    filler
+                })
+                .collect();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let open = listener.local_addr().unwrap();
+            let start = Instant::now();
+            let stream = race(vec![address, open], Duration::from_secs(30)).await.unwrap();
+            assert_eq!(stream.peer(), Endpoint::Tcp(open));
+            assert!((HEAD_START..Duration::from_secs(15)).contains(&start.elapsed()), "{:?}", start.elapsed());
+            drop(fillers);
+        });
+    }
+
     #[test]
     fn when_all_fail_each_is_named() {
         runtime().block_on(async {

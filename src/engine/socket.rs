@@ -23,8 +23,8 @@ pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Resu
     // limit; where that is off, nothing here may be stricter.
     #[cfg(target_os = "linux")]
     if let Some(write_timeout) = limits.write_timeout {
-        // The option is an unsigned int of milliseconds.
-        let most = Duration::from_millis(u32::MAX.into());
+        // The option is an int of milliseconds.
+        let most = Duration::from_millis(i32::MAX as u64);
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout).min(most)))?;
     }
     #[cfg(not(target_os = "linux"))]
@@ -108,6 +108,28 @@ impl Farewell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn accepted_sockets_inherit_what_the_listener_was_given() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = |limits: &Limits| {
+            set_tcp_options(&SockRef::from(&listener), limits).unwrap();
+            let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let socket = SockRef::from(&accepted);
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            socket.tcp_user_timeout().unwrap()
+        };
+        assert_eq!(options(&Limits { write_timeout: None, ..Limits::default() }), None, "patience has no limit");
+        assert_eq!(options(&Limits::default()), Some(USER_TIMEOUT));
+        let patient = Limits { write_timeout: Some(Duration::from_secs(600)), ..Limits::default() };
+        assert_eq!(options(&patient), Some(Duration::from_secs(600)));
+        let endless = Limits { write_timeout: Some(Duration::MAX), ..Limits::default() };
+        assert!(options(&endless).is_some());
+    }
 
     #[test]
     fn a_farewell_waits_for_what_had_arrived_and_is_said_once() {

@@ -437,10 +437,10 @@ impl Conn {
     }
 
     fn line_too_long(&mut self, out: &mut Vec<u8>) {
-        if let Framing::Line { max } = self.asked.framing {
-            if !self.asked.finished {
-                out.extend_from_slice(format!("Error: line longer than {max} bytes\n").as_bytes());
-            }
+        if let Framing::Line { max } = self.asked.framing
+            && !self.asked.finished
+        {
+            out.extend_from_slice(format!("Error: line longer than {max} bytes\n").as_bytes());
         }
         self.end(CloseReason::LineTooLong);
         self.asked.finished = true;

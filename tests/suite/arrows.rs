@@ -68,8 +68,17 @@ fn what_is_said_holds_no_socket_no_clock_and_no_thread() {
     for room in ["service", "proto"] {
         for path in sources(room) {
             let code = code(&path);
-            let forbidden =
-                ["Instant::now", "SystemTime", "TcpStream", "UdpSocket", "socket2", "tokio", "std::thread", "std::io", "unsafe"];
+            let forbidden = [
+                "Instant::now",
+                "SystemTime",
+                "TcpStream",
+                "UdpSocket",
+                "socket2",
+                "tokio",
+                "std::thread",
+                "std::io",
+                "unsafe",
+            ];
             for word in forbidden {
                 assert!(!code.contains(word), "{} uses {word}", path.display());
             }

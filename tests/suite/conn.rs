@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use resound::{
-    Chargen, CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Limits, Observer, Reply,
-    Service, Then, Verdict,
+    Chargen, CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Limits, Observer,
+    Reply, Service, Then, Verdict,
 };
 
 /// A connection whose transport takes whatever the test lets it take.
@@ -130,7 +130,11 @@ fn every_split_gives_the_same_answers() {
             }
             bench.eof();
             got.extend(bench.take_all());
-            assert_eq!(got.escape_ascii().to_string(), want.escape_ascii().to_string(), "split at {first} and {second}");
+            assert_eq!(
+                got.escape_ascii().to_string(),
+                want.escape_ascii().to_string(),
+                "split at {first} and {second}"
+            );
             assert_eq!(bench.then, Then::Close);
             assert_eq!(bench.close(), CloseReason::Finished);
         }
@@ -212,7 +216,11 @@ fn a_line_of_the_greatest_length_is_answered_and_a_longer_one_ends_the_connectio
             bench.receive(part);
         }
         assert_eq!(bench.take_all(), b"> ok\nError: line longer than 5 bytes\n");
-        assert_eq!(bench.then, Then::HalfClose, "what still comes is thrown away, so that nothing of the error is lost");
+        assert_eq!(
+            bench.then,
+            Then::HalfClose,
+            "what still comes is thrown away, so that nothing of the error is lost"
+        );
         bench.receive(&[b'x'; 100_000]);
         assert!(bench.queue.is_empty() && bench.conn.wants_read());
         bench.eof();

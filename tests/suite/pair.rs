@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use resound::{CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Reply, Service, Then, Verdict};
+use resound::{
+    CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Reply, Service, Then, Verdict,
+};
 
 use crate::harness::noise;
 
@@ -132,14 +134,10 @@ impl Service for Asker {
 
 fn converse(seed: u64) {
     let mut dice = Dice::new(seed);
-    let lines: Vec<u8> = noise(seed + 1, 200 + dice.roll(4000))
-        .into_iter()
-        .map(|byte| if byte < 30 { b'\n' } else { byte })
-        .collect();
-    let want: Vec<u8> = lines
-        .split_inclusive(|&byte| byte == b'\n')
-        .flat_map(|line| [b"Server received: ", line].concat())
-        .collect();
+    let lines: Vec<u8> =
+        noise(seed + 1, 200 + dice.roll(4000)).into_iter().map(|byte| if byte < 30 { b'\n' } else { byte }).collect();
+    let want: Vec<u8> =
+        lines.split_inclusive(|&byte| byte == b'\n').flat_map(|line| [b"Server received: ", line].concat()).collect();
     let got = Rc::new(RefCell::new(Vec::new()));
     let limits = Limits { high_water: 1 + dice.roll(2000), ..Limits::default() };
     let mut client = End::new(Asker { lines, got: Rc::clone(&got) }, Limits::default());

@@ -82,7 +82,10 @@ fn the_json_log_has_one_event_a_line() {
     let message = parse(&server.stdout.next());
     assert_eq!((&message["truncated"], &message["bytes"]), (&true.into(), &5001.into()));
     let closed = parse(&server.stdout.next());
-    assert_eq!((&closed["event"], &closed["reason"], &closed["messages"]), (&"closed".into(), &"finished".into(), &3.into()));
+    assert_eq!(
+        (&closed["event"], &closed["reason"], &closed["messages"]),
+        (&"closed".into(), &"finished".into(), &3.into())
+    );
     assert!(closed["seconds"].as_f64().unwrap() >= 0.0);
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(parse(&server.stdout.next())["event"], "draining");
@@ -97,7 +100,8 @@ fn the_json_log_has_one_event_a_line() {
 #[test]
 fn a_second_signal_exits_at_once() {
     for engine in ["portable", "threads"] {
-        let (mut server, address) = Program::server(&["--mode", "chargen", "--drain-timeout", "1h", "--engine", engine]);
+        let (mut server, address) =
+            Program::server(&["--mode", "chargen", "--drain-timeout", "1h", "--engine", engine]);
         // It reads nothing, so the drain cannot end.
         let peer = Peer::connect(address);
         server.stdout.until("New connection");
@@ -365,8 +369,7 @@ fn a_pipe_carries_any_bytes() {
 fn a_reader_that_leaves_ends_the_pipe_quietly() {
     let (_server, address) = Program::server(&["--mode", "chargen"]);
     // Its stdin stays open: only stdout says that nobody is interested any more.
-    let mut child =
-        Program::command(&["client", &address.to_string()]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = Program::command(&["client", &address.to_string()]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0; 72];
     stdout.read_exact(&mut first).unwrap();
@@ -415,7 +418,8 @@ fn a_run_has_a_time_limit() {
         // Holds the connection until the client has gone.
         let _ = (&accepted.0).read(&mut [0; 64]);
     });
-    let mut child = Program::command(&["client", "127.0.0.1", &port, "--timeout", "200ms"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Program::command(&["client", "127.0.0.1", &port, "--timeout", "200ms"]).stdin(Stdio::piped()).spawn().unwrap();
     let status = wait(&mut child);
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
@@ -496,4 +500,3 @@ fn help_and_version() {
     let help: Vec<&str> = help.split_whitespace().collect();
     assert!(help.join(" ").contains("keeps no message boundaries"), "the help says why a chunk is not a message");
 }
-

@@ -100,8 +100,10 @@ fn an_address_of_another_machine_is_said_with_a_way_out() {
 #[test]
 fn a_name_with_an_address_of_another_machine_still_serves_on_the_others() {
     let listeners = bind("localhost:0").unwrap();
-    let ports: std::collections::HashSet<_> =
-        listeners.iter().map(|listener| listener.address().to_string().rsplit(':').next().unwrap().to_string()).collect();
+    let ports: std::collections::HashSet<_> = listeners
+        .iter()
+        .map(|listener| listener.address().to_string().rsplit(':').next().unwrap().to_string())
+        .collect();
     assert_eq!(ports.len(), 1, "one port for all addresses of the name");
 }
 
@@ -131,7 +133,10 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
     for engine in ["portable", "threads"] {
         let mut command = std::process::Command::new("sh");
         // The program raises its soft limit, so both are lowered.
-        let script = format!("ulimit -n 40 && exec '{}' server 127.0.0.1 0 --max-connections 1000 --engine {engine}", env!("CARGO_BIN_EXE_resound"));
+        let script = format!(
+            "ulimit -n 40 && exec '{}' server 127.0.0.1 0 --max-connections 1000 --engine {engine}",
+            env!("CARGO_BIN_EXE_resound")
+        );
         command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut server = Program::spawn(command);
         let line = server.stdout.next();

@@ -43,10 +43,19 @@ impl Terminal {
 
     /// Waits until the screen ends so.
     fn until(&mut self, end: &str) {
+        self.wait_for(end, |screen| screen.ends_with(end));
+    }
+
+    /// Waits until this is somewhere on the screen.
+    fn until_seen(&mut self, part: &str) {
+        self.wait_for(part, |screen| screen.contains(part));
+    }
+
+    fn wait_for(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
         let limit = Instant::now() + PATIENCE;
-        while !self.screen.ends_with(end) {
+        while !is_there(&self.screen) {
             let left = limit.saturating_duration_since(Instant::now());
-            let bytes = self.bytes.recv_timeout(left).unwrap_or_else(|_| panic!("no {end:?} on {:?}", self.screen));
+            let bytes = self.bytes.recv_timeout(left).unwrap_or_else(|_| panic!("no {what:?} on {:?}", self.screen));
             self.screen += &String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
         }
     }
@@ -85,6 +94,7 @@ fn the_transcript_of_both_ends() {
         );
         assert_eq!(screen, want);
 
+        server.until_seen("Connection closed for (");
         server.until(")\n");
         server.keys("\x03");
         let (code, screen) = server.end();
@@ -100,7 +110,10 @@ fn the_transcript_of_both_ends() {
              Connection closed for ({peer})\n"
         );
         assert_eq!(transcript, want);
-        assert!(farewell.ends_with("Server stopped: 1 connection, 1 message, 15 bytes in, 32 bytes out\n"), "{farewell}");
+        assert!(
+            farewell.ends_with("Server stopped: 1 connection, 1 message, 15 bytes in, 32 bytes out\n"),
+            "{farewell}"
+        );
     }
 }
 

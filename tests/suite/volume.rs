@@ -39,9 +39,8 @@ fn volume_ten_thousand_connections() {
     let limit = resound::raise_descriptor_limit().unwrap_or(u64::MAX);
     assert!(limit > CONNECTIONS + 100, "this needs more than {CONNECTIONS} descriptors, and {limit} are allowed");
     for engine in ["portable", "threads"] {
-        let mut server = Program::spawn(Program::command(&[
-            "server", "127.0.0.1", "0", "--engine", engine, "--log-format", "json",
-        ]));
+        let mut server =
+            Program::spawn(Program::command(&["server", "127.0.0.1", "0", "--engine", engine, "--log-format", "json"]));
         let started: serde_json::Value = serde_json::from_str(&server.stdout.next()).unwrap();
         let address = started["address"].as_str().unwrap().parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
