@@ -31,7 +31,7 @@ fn readme_names_every_flag_and_no_other() {
     for flag in known.iter().filter(|flag| *flag != "--help") {
         assert!(readme.contains(&format!("`{flag}")), "README does not explain {flag}");
     }
-    let cargo = ["--release", "--ignored", "--test", "--example", "--path", "--help"];
+    let cargo = ["--release", "--ignored", "--test", "--example", "--path", "--open", "--help"];
     for flag in flags(&readme) {
         assert!(known.contains(&flag) || cargo.contains(&flag.as_str()), "README promises {flag}");
     }

@@ -123,8 +123,9 @@ fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
     let limits = Limits { high_water: 64 * 1024, ..Limits::default() };
     let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
     let mut slow = server.connect();
-    let reply = "Server received: \n".len() as u64;
-    let sent = fill(&mut slow, &[b'\n'; 4096]);
+    let line = [&[b'x'; 99][..], b"\n"].concat();
+    let reply = (17 + line.len()) as u64;
+    let sent = fill(&mut slow, &line.repeat(40));
     let totals = server.handle.totals();
     let unsent = (totals.messages * reply).saturating_sub(totals.bytes_out);
     assert!(unsent <= 2 * (64 * 1024 + reply), "{unsent} bytes of answers wait in the server");
@@ -132,10 +133,12 @@ fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
     for _ in 0..20 {
         server.connect().ask("hello");
     }
+    slow.send(&line[sent % line.len()..]);
     slow.finish();
     let got = slow.rest();
-    assert_eq!(got.len() as u64, sent as u64 * reply);
-    assert!(got.chunks(18).all(|line| line == b"Server received: \n"));
+    assert_eq!(got.len(), (sent / line.len() + 1) * reply as usize);
+    let answer = [b"Server received: ", line.as_slice()].concat();
+    assert!(got.chunks(answer.len()).all(|got| got == answer));
 }
 
 fn a_line_without_end_is_refused_and_harms_nobody(engine: Engine) {
@@ -386,7 +389,9 @@ fn dropping_the_handle_stops_the_server(engine: Engine) {
 fn a_restart_on_the_same_port_succeeds(engine: Engine) {
     let mut address = "127.0.0.1:0".to_string();
     for _ in 0..5 {
-        let server = Running::start_on(self::server(engine).listen(&address).unwrap(), |_| Reply::default());
+        let limits = Limits { linger: Duration::from_millis(10), ..Limits::default() };
+        let server = self::server(engine).limits(limits).listen(&address).unwrap();
+        let server = Running::start_on(server, |_| Reply::default());
         address = server.address().to_string();
         // The server closes first, so its end of these stays in TIME_WAIT.
         let mut peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();

@@ -200,13 +200,13 @@ fn a_slow_readers_memory_is_bounded() {
         };
         Peer::connect(address).ask("warm");
         let before = rss();
-        let mut slow: Vec<Peer> = (0..10).map(|_| Peer::connect(address)).collect();
+        let mut slow: Vec<Peer> = (0..3).map(|_| Peer::connect(address)).collect();
         for peer in &mut slow {
             peer.0.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
             while peer.0.write(&[b'\n'; 65_536]).is_ok() {}
         }
         let grown = rss().saturating_sub(before);
-        assert!(grown < 10 * 1024, "{engine}: {grown} KiB for 10 peers that do not read");
+        assert!(grown < 3 * 1024, "{engine}: {grown} KiB for 3 peers that do not read");
     }
 }
 

@@ -15,8 +15,11 @@ use crate::engine::socket::{Farewell, reset_on_close, unread};
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
 
-/// Reads, or writes of a generator, before the other connections get their turn.
-const TURNS: usize = 16;
+/// Bytes that one poll may move before the other connections get their turn. The runtime looks for new events only after 61 polls
+/// (`event_interval`) while there is always one ready, so this bounds how long a flooder keeps the others waiting.
+const BUDGET: usize = 64 * 1024;
+/// What even the smallest step costs.
+const STEP: usize = 4 * 1024;
 
 pub(super) struct Task {
     stream: Stream,
@@ -26,8 +29,8 @@ pub(super) struct Task {
     from: usize,
     then: Then,
     fin_sent: bool,
-    /// What is left of this poll's turns.
-    turns: usize,
+    /// What is left of this poll's budget.
+    budget: usize,
     opened: bool,
     farewell: Farewell,
     /// Armed lazily: it may be earlier than the connection's deadline, never later.
@@ -50,7 +53,7 @@ impl Task {
             from: 0,
             then: Then::Go,
             fin_sent: false,
-            turns: TURNS,
+            budget: BUDGET,
             opened: false,
             farewell: Farewell::default(),
             alarm: None,
@@ -64,7 +67,7 @@ impl Task {
     /// Goes on until it must wait (`Pending`) or the connection is over.
     fn advance(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Poll<End> {
         let mut now = Instant::now();
-        self.turns = TURNS;
+        self.budget = BUDGET;
         if !self.opened {
             self.opened = true;
             *self.slot.waker.borrow_mut() = Some(cx.waker().clone());
@@ -92,11 +95,11 @@ impl Task {
                 }
                 Then::HalfClose => {}
             }
-            if self.turns == 0 {
+            if self.budget == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.turns -= 1;
+            self.spend(0);
             if self.alarm_rang(cx, now) {
                 let verdict = self.conn.timed_out(now, &mut desk.out, &mut desk.recorder);
                 self.carry_out(verdict, now, 0, desk)?;
@@ -119,12 +122,13 @@ impl Task {
                     self.carry_out(verdict, now, 0, desk)?;
                 }
                 Poll::Ready(Ok(n)) => {
+                    self.spend(n);
                     self.farewell.read(n);
                     let verdict = self.conn.received(now, &mut desk.wire[..n], &mut desk.out, &mut desk.recorder);
                     self.carry_out(verdict, now, n, desk)?;
                 }
             }
-            if self.turns < TURNS - 1 {
+            if self.budget < BUDGET - STEP {
                 now = Instant::now();
             }
         }
@@ -135,8 +139,9 @@ impl Task {
     fn carry_out(&mut self, verdict: Verdict, now: Instant, n: usize, desk: &mut Desk) -> Result<(), CloseReason> {
         let mut verdict = verdict;
         let mut echo = &desk.wire[..n][verdict.echo.clone()];
-        // One with more and more to say (a generator, or input that had been held up) must let others have their turn.
-        let mut rounds = TURNS;
+        // One with more and more to say (a generator, or input that had been held up) must let others have their turn: what is sent
+        // because of what was sent comes out of a budget too.
+        let mut budget = BUDGET;
         loop {
             self.then = verdict.then;
             let total = echo.len() + desk.out.len();
@@ -145,7 +150,7 @@ impl Task {
             }
             let mut left = 0;
             // Bytes leave in call order: behind a queue there is only queueing.
-            while self.queue.is_empty() && left < total && rounds > 0 {
+            while self.queue.is_empty() && left < total && budget > 0 {
                 let (first, second) = rest(echo, &desk.out, left);
                 match self.stream.try_write(first, second) {
                     Ok(n) => left += n,
@@ -160,11 +165,11 @@ impl Task {
             echo = &[];
             desk.out.clear();
             if left == 0 {
-                self.turns = self.turns.min(rounds);
+                self.budget = self.budget.min(budget);
                 break;
             }
             verdict = self.conn.sent(now, left, &mut desk.out, &mut desk.recorder);
-            rounds -= 1;
+            budget = budget.saturating_sub(left.max(STEP));
         }
         desk.tidy();
         Ok(())
@@ -172,7 +177,7 @@ impl Task {
 
     /// Sends from the queue as far as the system takes it.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut Desk) -> Result<(), CloseReason> {
-        while !self.queue.is_empty() && self.turns > 0 {
+        while !self.queue.is_empty() && self.budget > 0 {
             match self.stream.poll_write(cx, &self.queue[self.from..]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -187,12 +192,16 @@ impl Task {
                         self.from = 0;
                     }
                     let verdict = self.conn.sent(now, n, &mut desk.out, &mut desk.recorder);
-                    self.turns -= 1;
+                    self.spend(n);
                     self.carry_out(verdict, now, 0, desk)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.budget = self.budget.saturating_sub(bytes.max(STEP));
     }
 
     fn signals(&mut self, now: Instant, desk: &mut Desk) -> Result<(), CloseReason> {
