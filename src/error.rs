@@ -72,6 +72,7 @@ impl Error {
             io::ErrorKind::AddrInUse => Self::InUse { address },
             io::ErrorKind::PermissionDenied => Self::Permission { address },
             io::ErrorKind::AddrNotAvailable => Self::NotLocal { address },
+            _ if is_family_missing(&source) => Self::NotLocal { address },
             _ if is_descriptor_shortage(&source) => Self::Descriptors { address },
             _ => Self::Listen { address, source },
         }
@@ -98,7 +99,9 @@ impl Error {
             Self::Descriptors { .. } => "Raise the limit (`ulimit -n`), or close what holds the descriptors.",
             Self::Listen { .. } => "Check the address and try another one.",
             Self::NoListener => "Give at least one address to listen on.",
-            Self::Worker(_) => "Lower --workers, or raise the limits on threads and descriptors (`ulimit -u -n`).",
+            Self::Worker(_) => {
+                "Use fewer workers, or raise the limits on threads and descriptors (`ulimit -u`, `ulimit -n`)."
+            }
         }
     }
 }
@@ -113,6 +116,18 @@ pub(crate) fn is_descriptor_shortage(error: &io::Error) -> bool {
     #[cfg(not(unix))]
     {
         error.raw_os_error() == Some(10024) // WSAEMFILE
+    }
+}
+
+/// Is this `EAFNOSUPPORT`: a system without this family, such as one with IPv6 switched off?
+fn is_family_missing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)
+    }
+    #[cfg(not(unix))]
+    {
+        error.raw_os_error() == Some(10047) // WSAEAFNOSUPPORT
     }
 }
 
@@ -293,7 +308,7 @@ pub struct DialError {
     pub target: String,
     /// The class of the failure that says most; `None` where the cause is this machine and not the network.
     pub class: Option<FailureClass>,
-    /// Each attempt in the order it was started; empty where the name did not resolve or time ran out before.
+    /// Each attempt in the order in which they failed; empty where the name did not resolve or time ran out before.
     pub attempts: Vec<Attempt>,
     /// What failed before the first attempt: the resolver, or the deadline.
     pub before: Option<io::Error>,
@@ -333,7 +348,7 @@ impl DialError {
                 "Nothing listens there: start the server (`resound server`), or check host and port."
             }
             Some(FailureClass::Timeout) => {
-                "No answer: a firewall may drop the packets, or the host is down; --connect-timeout sets the patience."
+                "No answer: a firewall may drop the packets, or the host is down, or far away and the timeout too short."
             }
             Some(FailureClass::Reset) => {
                 "Something accepted the connection and dropped it at once: a proxy without its server?"
@@ -402,6 +417,7 @@ mod tests {
     #[test]
     fn a_descriptor_shortage_is_recognised() {
         assert!(matches!(Error::listen("here", rustix::io::Errno::MFILE.into()), Error::Descriptors { .. }));
+        assert!(matches!(Error::listen("here", rustix::io::Errno::AFNOSUPPORT.into()), Error::NotLocal { .. }));
         assert!(!is_descriptor_shortage(&io::ErrorKind::AddrInUse.into()));
     }
 

@@ -65,9 +65,29 @@ impl Rationed {
 pub(crate) struct Complaints {
     errors: Rationed,
     full: Rationed,
+    /// Errors of single connections, without a success between them.
+    in_a_row: u32,
 }
 
+/// So many connections in a row may be gone when they are accepted; then something else is wrong, and trying on at full speed is no use.
+const MOST_IN_A_ROW: u32 = 64;
+
 impl Complaints {
+    pub(crate) fn went_well(&mut self) {
+        self.in_a_row = 0;
+    }
+
+    /// Accepting failed: must the caller back off before it tries again?
+    pub(crate) fn must_wait(&mut self, error: &io::Error, live: usize) -> bool {
+        self.in_a_row += 1;
+        if AcceptError::of(error) == AcceptError::Next && self.in_a_row < MOST_IN_A_ROW {
+            return false;
+        }
+        self.in_a_row = 0;
+        self.error(error, live);
+        true
+    }
+
     pub(crate) fn error(&mut self, error: &io::Error, live: usize) {
         if let Some(more) = self.errors.speak(Instant::now()) {
             let more = Also(more);
@@ -110,6 +130,19 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let said: Vec<_> = [0, 1, 500, 999, 1000, 1001, 5000].map(|ms| rationed.speak(at(ms))).into();
         assert_eq!(said, [Some(0), None, None, None, Some(3), None, Some(1)]);
+    }
+
+    #[test]
+    fn errors_without_end_do_not_spin() {
+        let mut complaints = Complaints::default();
+        let gone = io::ErrorKind::ConnectionAborted.into();
+        let waits: u32 = (0..640).map(|_| u32::from(complaints.must_wait(&gone, 0))).sum();
+        assert_eq!(waits, 10);
+        for _ in 0..640 {
+            assert!(!complaints.must_wait(&gone, 0));
+            complaints.went_well();
+        }
+        assert!(complaints.must_wait(&io::ErrorKind::OutOfMemory.into(), 0));
     }
 
     #[test]

@@ -2,11 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -14,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address::{Address, Family};
+use super::stream::Stream;
 use crate::error::{Attempt, DialError, FailureClass};
-use crate::service::Endpoint;
 
 /// Head start of each address over the next (RFC 8305, 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -33,30 +30,6 @@ impl Default for Dial {
     /// Both families, 10 s.
     fn default() -> Self {
         Self { family: Family::Any, timeout: Duration::from_secs(10) }
-    }
-}
-
-/// A connection that was dialled: a byte stream of tokio's, with TCP_NODELAY where it is TCP.
-#[derive(Debug)]
-pub enum Stream {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a unix socket.
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-impl Stream {
-    /// The far end.
-    #[must_use]
-    pub fn peer(&self) -> Endpoint {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or(Endpoint::Unknown, Into::into),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream
-                .peer_addr()
-                .map_or(Endpoint::Unknown, |address| Endpoint::Unix(address.as_pathname().map(Into::into))),
-        }
     }
 }
 
@@ -166,45 +139,10 @@ fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
         .or(classes.first().copied())
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            #[cfg(unix)]
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Endpoint;
 
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
         list.iter().map(|address| address.parse().unwrap()).collect()

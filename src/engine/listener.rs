@@ -13,7 +13,7 @@ use crate::proto::Limits;
 use crate::service::Endpoint;
 
 /// Connections that the system completes for us before we accept them; it may cap the number (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 /// A predecessor that is just exiting lets go of its port late; wait this long for it.
 const RESTART_PATIENCE: Duration = Duration::from_millis(300);
 const RESTART_RETRY: Duration = Duration::from_millis(20);
@@ -49,7 +49,8 @@ impl Listener {
         let unknown = |source| Error::UnknownHost { host: host.into(), source };
         let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.collect();
         addresses.retain(|address| family.admits(address));
-        addresses.dedup();
+        let mut seen = std::collections::HashSet::new();
+        addresses.retain(|address| seen.insert(*address));
         if addresses.is_empty() {
             return Err(unknown(io::Error::other("it has no address of the wanted family")));
         }
@@ -142,6 +143,8 @@ fn listen_tcp(address: SocketAddr, family: Family) -> io::Result<Socket> {
         socket.set_only_v6(family == Family::V6 || !address.ip().is_unspecified())?;
     }
     socket.bind(&address.into())?;
+    // Before the first client can connect, since it inherits them; `prepare` adapts them to the server's limits.
+    set_tcp_options(&SockRef::from(&socket), &Limits::default())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }
@@ -172,7 +175,12 @@ fn is_stale(path: &std::path::Path, name: &socket2::SockAddr) -> bool {
             })
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
-    is_socket && refuses()
+    let refuses_still = || {
+        // It also refuses for the moment between its server's bind and listen.
+        std::thread::sleep(RESTART_RETRY);
+        refuses()
+    };
+    is_socket && refuses() && refuses_still()
 }
 
 /// The file of a unix socket, removed with its listener, unless somebody has put another in its place.
@@ -203,6 +211,22 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         if Self::identity(&self.path).is_ok_and(|now| now == self.identity) {
             let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_before_the_server_gets_the_same_socket() {
+        let listener = Listener::bind(&Address::tcp("127.0.0.1", "0").unwrap(), Family::Any).unwrap().remove(0);
+        let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };
+        let _early = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.socket().accept().unwrap();
+        if cfg!(target_os = "linux") {
+            assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
         }
     }
 }

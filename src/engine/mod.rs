@@ -13,13 +13,15 @@ mod room;
 mod server;
 mod shared;
 mod socket;
+mod stream;
 mod threads;
 
 pub use address::{Address, Family};
 pub use descriptors::raise_descriptor_limit;
-pub use dial::{Dial, Stream, dial};
+pub use dial::{Dial, dial};
 pub use listener::Listener;
 pub use server::{Handle, Server};
+pub use stream::Stream;
 
 /// Which engine moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What the workers of one server share, and how its handle reaches them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::recorder::Recorder;
 use super::room::Room;
+use crate::error::CloseReason;
 use crate::metrics::Counters;
 use crate::proto::{Conn, Limits, Observer};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
@@ -31,12 +33,28 @@ impl Shared {
         Recorder::new(Arc::clone(&self.counters[worker]), (self.observers)(worker))
     }
 
-    /// The state machine of a connection that was just accepted.
-    pub(crate) fn conn(&self, peer: Endpoint, local: Endpoint) -> Conn {
+    /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this
+    /// connection and no other.
+    pub(crate) fn conn(&self, peer: Endpoint, local: Endpoint) -> Option<Conn> {
         let info = ConnInfo { id: ConnId(self.next.fetch_add(1, Relaxed)), peer, local };
-        let service = (self.factory)(&info);
-        Conn::new(info, service, self.limits)
+        catch_unwind(AssertUnwindSafe(|| {
+            let service = (self.factory)(&info);
+            Conn::new(info, service, self.limits)
+        }))
+        .ok()
     }
+}
+
+/// How a connection ended: as its last verdict wanted, or before that.
+pub(crate) type End = Result<(), CloseReason>;
+
+/// Tells a connection that it is over. A service that panics even then harms nobody.
+pub(crate) fn bury(conn: &mut Conn, end: End, recorder: &mut Recorder) {
+    let now = Instant::now();
+    let _ = catch_unwind(AssertUnwindSafe(|| match end {
+        Ok(()) => conn.closed(now, recorder),
+        Err(reason) => conn.lost(now, reason, recorder),
+    }));
 }
 
 /// How a [`Handle`](super::Handle) reaches a running engine.

@@ -72,10 +72,16 @@ pub(crate) fn endpoint(address: &SockAddr) -> Endpoint {
     Endpoint::Unknown
 }
 
-/// A drain's promise to a connection: what had arrived by then is read and answered before the service is told.
+/// Has the peer's FIN arrived, with nothing unread before it? The socket must not block.
+pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {
+    matches!(socket.peek(&mut [std::mem::MaybeUninit::uninit()]), Ok(0))
+}
+
+/// A drain's promise to a connection: what had arrived by then, a FIN included, is read and answered before the service is told.
 #[derive(Debug, Default)]
 pub(crate) struct Farewell {
     unread: Option<usize>,
+    eof: bool,
     told: bool,
 }
 
@@ -90,18 +96,23 @@ impl Farewell {
         self.unread.get_or_insert(unread);
     }
 
-    /// `n` bytes were read.
+    /// `n` bytes were read; none at the peer's FIN.
     pub(crate) fn read(&mut self, n: usize) {
+        self.eof |= n == 0;
         if let Some(unread) = &mut self.unread {
             *unread = unread.saturating_sub(n);
         }
     }
 
-    /// Is it time to call [`Conn::drain`](crate::Conn::drain)? Says so once.
-    pub(crate) fn is_due(&mut self) -> bool {
-        let due = self.unread == Some(0) && !self.told;
-        self.told |= due;
-        due
+    /// Is it time to call [`Conn::drain`](crate::Conn::drain)? Says so once. `at_eof` looks whether a FIN is all that is left to read,
+    /// and `paused` says that nothing is going to be read.
+    pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
+        let Some(unread) = self.unread else { return false };
+        if self.told {
+            return false;
+        }
+        self.told = paused || (unread == 0 && (self.eof || !at_eof()));
+        self.told
     }
 }
 
@@ -135,13 +146,19 @@ mod tests {
     fn a_farewell_waits_for_what_had_arrived_and_is_said_once() {
         let mut farewell = Farewell::default();
         farewell.read(10);
-        assert!(!farewell.is_due());
+        assert!(!farewell.is_due(false, || false), "there is no drain");
         farewell.begin(5);
         farewell.begin(50);
         farewell.read(3);
-        assert!(!farewell.is_due());
+        assert!(!farewell.is_due(false, || false));
         farewell.read(9);
-        assert!(farewell.is_due());
-        assert!(!farewell.is_due());
+        assert!(!farewell.is_due(false, || true), "a FIN is still to be read");
+        farewell.read(0);
+        assert!(farewell.is_due(false, || true));
+        assert!(!farewell.is_due(false, || true));
+
+        let mut paused = Farewell::default();
+        paused.begin(5);
+        assert!(paused.is_due(true, || false));
     }
 }

@@ -18,10 +18,10 @@ use super::accept::{AcceptError, BACK_OFF, Complaints};
 use super::listener::Listener;
 use super::recorder::Recorder;
 use super::room::Place;
-use super::shared::{Control, DrainSignal, Running, Shared};
-use super::socket::{Farewell, endpoint, reset_on_close, set_accepted_options, unread};
+use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
+use super::socket::{Farewell, at_eof, endpoint, reset_on_close, set_accepted_options, unread};
 use crate::error::{CloseReason, Error};
-use crate::proto::{Conn, Then};
+use crate::proto::{Conn, Then, Verdict};
 use crate::service::{ConnId, Endpoint};
 
 /// How long a thread may block before it looks up.
@@ -45,10 +45,15 @@ pub(crate) fn start(
 ) -> Result<Arc<dyn Control>, Error> {
     let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
     for listener in listeners {
-        listener.socket().set_nonblocking(true).map_err(Error::Worker)?;
-        let (shared, signals, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
-        let accept = move || accept(&listener, &shared, &signals, &running);
-        thread::Builder::new().name("resound-accept".into()).spawn(accept).map_err(Error::Worker)?;
+        let (shared, theirs, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
+        let nonblocking = listener.socket().set_nonblocking(true);
+        let accept = move || accept(&listener, &shared, &theirs, &running);
+        let started = nonblocking.and_then(|()| thread::Builder::new().name("resound-accept".into()).spawn(accept));
+        if let Err(error) = started {
+            // The listeners that are served already must not go on without a handle.
+            signals.drain.begin(Instant::now());
+            return Err(Error::Worker(error));
+        }
     }
     Ok(signals)
 }
@@ -58,24 +63,24 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
     loop {
         let (socket, peer) = match listener.socket().accept() {
             Ok(accepted) => accepted,
-            // A drain still serves whoever is in the backlog, and then leaves.
-            Err(error) if signals.drain.begun() && AcceptError::of(&error) == AcceptError::BackOff => return,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !signals.drain.begun() => {
                 listener.wait(TICK);
                 continue;
             }
+            // A drain still serves whoever is in the backlog, and then leaves.
+            Err(error) if signals.drain.begun() && AcceptError::of(&error) == AcceptError::BackOff => return,
             Err(error) => {
-                if AcceptError::of(&error) == AcceptError::BackOff {
-                    complaints.error(&error, shared.room.taken());
+                if complaints.must_wait(&error, shared.room.taken()) {
                     shared.room.wait(BACK_OFF);
                 }
                 continue;
             }
         };
+        complaints.went_well();
         let place = loop {
             match shared.room.take() {
                 Some(place) => break place,
-                None if signals.drain.begun() => return,
+                None if signals.drain.is_over(Instant::now()) => return,
                 None => complaints.full(shared.room.most()),
             }
             shared.room.wait(BACK_OFF);
@@ -84,7 +89,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
         let (shared_too, signals) = (Arc::clone(shared), Arc::clone(signals));
         let serve = move || {
             let _running = running;
-            serve(&socket, peer, &shared_too, &signals, place);
+            serve(socket, peer, &shared_too, &signals, place);
         };
         if let Err(error) = thread::Builder::new().name("resound-conn".into()).stack_size(STACK).spawn(serve) {
             complaints.error(&error, shared.room.taken());
@@ -93,24 +98,22 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
     }
 }
 
-fn serve(socket: &Socket, peer: Endpoint, shared: &Shared, signals: &Signals, _place: Place) {
+fn serve(socket: Socket, peer: Endpoint, shared: &Shared, signals: &Signals, place: Place) {
     let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
-    set_accepted_options(&SockRef::from(socket), &peer, &shared.limits);
+    set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
     let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
     let mut recorder = shared.recorder(0);
-    let mut conn = shared.conn(peer, local);
+    let Some(mut conn) = shared.conn(peer, local) else { return };
     let id = conn.info().id;
     let wake = Arc::new(AtomicBool::new(false));
     signals.wakes().insert(id, Arc::clone(&wake));
     // A panic in a service ends its own connection only.
-    let end = catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, &mut recorder, signals, &wake)))
+    let end = catch_unwind(AssertUnwindSafe(|| converse(&socket, &mut conn, &mut recorder, signals, &wake)))
         .unwrap_or(Err(CloseReason::Panicked));
     signals.wakes().remove(&id);
-    let now = Instant::now();
-    match end {
-        Ok(()) => conn.closed(now, &mut recorder),
-        Err(reason) => conn.lost(now, reason, &mut recorder),
-    }
+    bury(&mut conn, end, &mut recorder);
+    drop(socket);
+    drop(place); // whoever waits for it may need the descriptor
 }
 
 /// The loop that [`Conn`]'s documentation describes, over a blocking socket.
@@ -120,12 +123,13 @@ fn converse(
     recorder: &mut Recorder,
     signals: &Signals,
     wake: &AtomicBool,
-) -> Result<(), CloseReason> {
+) -> End {
     let mut wire = vec![0; WIRE];
     let mut out = Vec::new();
     let mut queue = Vec::new(); // what has not left yet
     let mut farewell = Farewell::default();
     let mut fin_sent = false;
+    let mut looked = false; // at the socket, since the last deadline
     let mut patience = Patience::new(socket)?;
     let mut verdict = conn.open(Instant::now(), &mut out, recorder);
     loop {
@@ -135,6 +139,7 @@ fn converse(
 
         // Then obey.
         match verdict.then {
+            Then::Go => {}
             Then::Close => return Ok(()),
             Then::Reset => {
                 reset_on_close(&SockRef::from(socket));
@@ -144,7 +149,7 @@ fn converse(
                 fin_sent = true;
                 let _ = socket.shutdown(Shutdown::Write);
             }
-            Then::HalfClose | Then::Go => {}
+            Then::HalfClose => {}
         }
 
         // Then see what happened: a signal, a deadline, or something on the socket.
@@ -156,7 +161,7 @@ fn converse(
             if !farewell.has_begun() {
                 farewell.begin(unread(&SockRef::from(socket)));
             }
-            if farewell.is_due() {
+            if farewell.is_due(conn.is_paused(), || without_blocking(socket, at_eof)) {
                 verdict = conn.drain(now, &mut out, recorder);
                 continue;
             }
@@ -165,7 +170,10 @@ fn converse(
             verdict = conn.woken(now, &mut out, recorder);
             continue;
         }
-        if conn.deadline().is_some_and(|deadline| deadline <= now) {
+        // The socket first: what has arrived in time is not late because we are. And once for each look at it: a service whose deadlines
+        // come faster than they can be met must not keep its own connection waiting.
+        if looked && conn.deadline().is_some_and(|deadline| deadline <= now) {
+            looked = false;
             verdict = conn.timed_out(now, &mut out, recorder);
             continue;
         }
@@ -179,20 +187,37 @@ fn converse(
             Err(io::ErrorKind::WouldBlock.into())
         };
         let now = Instant::now();
+        looked = true;
         verdict = match done {
             Ok(n) if !queue.is_empty() => {
                 queue.drain(..n);
                 conn.sent(now, n, &mut out, recorder)
             }
-            Ok(0) => conn.received_eof(now, &mut out, recorder),
+            Ok(0) => {
+                farewell.read(0);
+                conn.received_eof(now, &mut out, recorder)
+            }
             Ok(n) => {
                 farewell.read(n);
                 conn.received(now, &mut wire[..n], &mut out, recorder)
             }
-            Err(error) if is_tick(&error) => conn.timed_out(now, &mut out, recorder),
+            Err(error) if is_tick(&error) => {
+                // The time may be over because all of us was stopped, and something has come meanwhile.
+                let reads = queue.is_empty() && conn.wants_read();
+                looked = !reads || unread(&SockRef::from(socket)) == 0;
+                Verdict { echo: 0..0, then: verdict.then }
+            }
             Err(error) => return Err(CloseReason::of(&error)),
         };
     }
+}
+
+/// One look at a socket that otherwise blocks.
+fn without_blocking<T>(socket: &Socket, look: impl FnOnce(&SockRef<'_>) -> T) -> T {
+    let _ = socket.set_nonblocking(true);
+    let seen = look(&SockRef::from(socket));
+    let _ = socket.set_nonblocking(false);
+    seen
 }
 
 /// A blocking call came back with nothing because its time was over, or a signal interrupted it.

@@ -99,8 +99,10 @@ pub struct Conn {
     drain: Step,
     /// When the connection was opened; `None` before, and again once it has ended.
     opened: Option<Instant>,
-    /// When a message was last completed or a byte last sent; the clock of idleness, stalls and the linger.
+    /// When a message was last completed or a byte last sent: the clock of idleness and of the linger.
     progress: Option<Instant>,
+    /// When a byte last left, or the first began to wait: the clock of a stalled write. What the peer says does not move it.
+    written: Option<Instant>,
     linger_until: Option<Instant>,
     /// The first reason wins.
     reason: Option<CloseReason>,
@@ -133,6 +135,7 @@ impl Conn {
             drain: Step::NotYet,
             opened: None,
             progress: None,
+            written: None,
             linger_until: None,
             reason: None,
             bytes_in: 0,
@@ -185,6 +188,7 @@ impl Conn {
         self.unsent = self.unsent.saturating_sub(n);
         self.bytes_out += n as u64;
         self.progress = Some(now);
+        self.written = Some(now);
         observer.sent(&self.info, n);
         self.deliver_waiting(now, out, observer);
         if self.unsent == 0 && out.is_empty() && !self.asked.finished {
@@ -221,7 +225,7 @@ impl Conn {
     }
 
     /// The server is shutting down, and the engine has delivered all that had arrived by then. The service is told once it has seen
-    /// it; if it then finishes, as by default, the connection closes as soon as its answers have left.
+    /// it (or at once, where it has paused and nothing is held); if it then finishes, as by default, the connection closes as soon as its answers have left.
     pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
         if self.drain == Step::NotYet {
             self.drain = Step::Waiting;
@@ -240,7 +244,7 @@ impl Conn {
         self.closed(now, observer);
     }
 
-    /// The descriptor was closed as the last verdict wanted.
+    /// The engine closes the descriptor, as the last verdict wanted.
     pub fn closed(&mut self, now: Instant, observer: &mut dyn Observer) {
         self.held.clear();
         self.asked.reset = true;
@@ -270,12 +274,18 @@ impl Conn {
         self.peer_eof == Step::NotYet && (self.asked.closing || self.may_deliver(0))
     }
 
+    /// Has the service stopped delivery with [`Cx::pause`]? Unlike input that waits behind unsent bytes, this may have no end.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.asked.paused && !self.asked.closing
+    }
+
     fn stalled_at(&self) -> Option<Instant> {
         if self.unsent == 0 {
             return None;
         }
         // A limit too far away for the clock is no limit.
-        self.progress?.checked_add(self.limits.write_timeout?)
+        self.written?.checked_add(self.limits.write_timeout?)
     }
 
     fn idle_at(&self) -> Option<Instant> {
@@ -362,6 +372,10 @@ impl Conn {
                 }
             }
         }
+        if self.asked.paused && self.drain == Step::Waiting && self.held.is_empty() && at == wire.len() {
+            // A pause may have no end of its own, and there is nothing that the drain would have to stand behind.
+            self.deliver_drain(now, out);
+        }
         if self.asked.closing || self.asked.reset {
             self.held.clear();
         } else if at < wire.len() {
@@ -395,12 +409,8 @@ impl Conn {
         self.messages += 1;
         self.progress = Some(now);
         observer.message(&self.info, message.bytes);
-        let framing = self.asked.framing;
         let mut cx = Cx { now, conn: &self.info, asked: &mut self.asked, out, echo, message };
         self.service.data(message.bytes, &mut cx);
-        if self.asked.framing != framing {
-            self.held.rescan();
-        }
         self.asked_to_end();
     }
 
@@ -416,15 +426,19 @@ impl Conn {
             return true;
         }
         if self.drain == Step::Waiting {
-            self.drain = Step::Done;
-            self.tell(now, out, |service, cx| service.drain(cx));
-            if self.asked.finished {
-                self.end(CloseReason::Drained);
-                self.asked.closing = true;
-            }
+            self.deliver_drain(now, out);
             return true;
         }
         false
+    }
+
+    fn deliver_drain(&mut self, now: Instant, out: &mut Vec<u8>) {
+        self.drain = Step::Done;
+        self.tell(now, out, |service, cx| service.drain(cx));
+        if self.asked.finished {
+            self.end(CloseReason::Drained);
+            self.asked.closing = true;
+        }
     }
 
     /// The service's own wishes are reasons too.
@@ -450,8 +464,8 @@ impl Conn {
     fn settle(&mut self, now: Instant, echo: Range<usize>, out: &[u8]) -> Verdict {
         let fresh = echo.len() + out.len();
         if self.unsent == 0 && fresh > 0 {
-            // The clock of a stalled write starts with the first byte that waits.
             self.progress = Some(now);
+            self.written = Some(now);
         }
         self.unsent += fresh;
         Verdict { echo, then: self.then(now) }

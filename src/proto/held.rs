@@ -57,9 +57,4 @@ impl Held {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
-
-    /// The framing changed: newlines that did not matter may matter now.
-    pub(super) fn rescan(&mut self) {
-        self.scanned = 0;
-    }
 }

@@ -7,7 +7,7 @@ pub struct Limits {
     /// does not read its answers is held back by TCP's window. One message's answer may stand above the mark. At least 1.
     pub high_water: usize,
     /// Ends a connection on which no message was completed and no byte was sent for this long. Bytes of an unfinished line do not
-    /// count, so a peer that drips them gains nothing.
+    /// count, so a peer that drips them gains nothing. While bytes wait to be sent it is the write timeout that counts.
     pub idle_timeout: Option<Duration>,
     /// Resets a connection whose peer takes not one of the waiting bytes for this long.
     pub write_timeout: Option<Duration>,

@@ -91,6 +91,7 @@ impl Cx<'_> {
     }
 
     /// `true` stops delivery (and, soon after, reading: the peer is held back by TCP's window); `false` resumes it.
+    /// A drain is told to a paused service as well, unless input waits for it: that comes first.
     pub fn pause(&mut self, pause: bool) {
         self.asked.paused = pause;
     }

@@ -245,6 +245,20 @@ fn a_peer_that_takes_nothing_is_reset_in_time_and_a_slow_one_is_not() {
 }
 
 #[test]
+fn a_peer_that_talks_and_takes_nothing_is_reset_all_the_same() {
+    let limits = Limits { write_timeout: Some(Duration::from_secs(30)), ..Limits::default() };
+    let mut bench = Bench::new(Echo, limits);
+    bench.receive(&[b'x'; 1000]);
+    for _ in 0..29 {
+        bench.pass(Duration::from_secs(1));
+        bench.receive(b"still talking");
+        assert_eq!(bench.then, Then::Go);
+    }
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.close(), CloseReason::WriteTimeout);
+}
+
+#[test]
 fn idleness_is_ended_and_dripped_bytes_are_idleness() {
     let limits = Limits { idle_timeout: Some(Duration::from_secs(10)), ..Limits::default() };
     let mut bench = Bench::new(Reply::default(), limits);
@@ -366,6 +380,24 @@ fn a_paused_service_gets_the_rest_in_order_with_the_end_behind_it() {
         assert_eq!(bench.reach_deadline(), Duration::from_secs(1));
     }
     assert_eq!(bench.close(), CloseReason::Finished);
+}
+
+#[test]
+fn a_paused_service_is_told_of_a_drain_once_nothing_stands_before_it() {
+    let mut bench = Bench::new(Sleepy, Limits::default());
+    bench.receive(b"a\n");
+    bench.take_all();
+    bench.drain();
+    assert_eq!(bench.then, Then::HalfClose, "nothing was held");
+
+    let mut bench = Bench::new(Sleepy, Limits::default());
+    bench.receive(b"a\nb\n");
+    bench.take_all();
+    bench.drain();
+    assert_eq!(bench.then, Then::Go, "a line is held, and comes first");
+    bench.reach_deadline();
+    assert_eq!(bench.take_all(), b"b\n");
+    assert_eq!(bench.then, Then::HalfClose);
 }
 
 /// Reads a header line, then a body of any bytes.

@@ -57,6 +57,15 @@ on_each_engine!(
     a_service_is_woken_from_outside,
     a_service_is_woken_by_its_own_deadline,
     a_panic_ends_its_own_connection_only,
+    a_panicking_factory_ends_its_own_connection_only,
+    a_drain_answers_a_last_line_whose_end_had_come,
+    a_stop_after_a_drain_is_at_once,
+    a_service_that_is_behind_its_deadlines_still_listens,
+    a_second_listener_waits_for_room_too,
+    a_flood_of_small_lines_starves_nobody,
+    early_clients_are_served_too,
+    a_peer_that_talks_and_stops_reading_is_reset,
+    a_paused_service_is_woken_with_input_waiting,
     both_families_on_one_listener,
     a_unix_socket,
     counters_agree_with_the_peers,
@@ -108,7 +117,7 @@ fn fill(peer: &mut Peer, piece: &[u8]) -> usize {
     peer.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut sent = 0;
     loop {
-        match peer.0.write(piece) {
+        match peer.0.write(&piece[sent % piece.len()..]) {
             Ok(n) => sent += n,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Err(error) => panic!("{error}"),
@@ -133,9 +142,13 @@ fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
     for _ in 0..20 {
         server.connect().ask("hello");
     }
-    slow.send(&line[sent % line.len()..]);
-    slow.finish();
+    let (mut writer, last) = (slow.0.try_clone().unwrap(), line[sent % line.len()..].to_vec());
+    let finishing = thread::spawn(move || {
+        writer.write_all(&last).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
     let got = slow.rest();
+    finishing.join().unwrap();
     assert_eq!(got.len(), (sent / line.len() + 1) * reply as usize);
     let answer = [b"Server received: ", line.as_slice()].concat();
     assert!(got.chunks(answer.len()).all(|got| got == answer));
@@ -422,6 +435,43 @@ fn a_peer_that_stops_reading_is_reset(engine: Engine) {
     drop(peer);
 }
 
+fn a_peer_that_talks_and_stops_reading_is_reset(engine: Engine) {
+    let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..Limits::default() };
+    let server = Running::start(self::server(engine).limits(limits), |_| Chargen);
+    let peer = server.connect();
+    let mut writer = peer.0.try_clone().unwrap();
+    let talking = thread::spawn(move || while writer.write_all(b"still here\n").is_ok() {});
+    assert_eq!(server.closed(), CloseReason::WriteTimeout);
+    drop(peer);
+    talking.join().unwrap();
+}
+
+fn a_paused_service_is_woken_with_input_waiting(engine: Engine) {
+    /// Takes a line every few milliseconds.
+    struct Slowly;
+    impl Service for Slowly {
+        fn framing(&self) -> Framing {
+            Framing::line()
+        }
+        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+            cx.echo();
+            cx.pause(true);
+            cx.wake_at(cx.now() + Duration::from_millis(2));
+        }
+        fn wake(&mut self, cx: &mut Cx<'_>) {
+            cx.pause(false);
+        }
+    }
+    let server = Running::start(self::server(engine), |_| Slowly);
+    let mut peer = server.connect();
+    let lines: String = (0..20).map(|n| format!("line {n}\n")).collect();
+    for line in lines.split_inclusive('\n') {
+        peer.send(line);
+    }
+    peer.finish();
+    assert_eq!(peer.rest(), lines.as_bytes());
+}
+
 fn an_idle_peer_is_closed_and_dripping_does_not_help(engine: Engine) {
     let limits = Limits { idle_timeout: Some(Duration::from_millis(300)), ..Limits::default() };
     let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
@@ -532,6 +582,144 @@ fn a_panic_ends_its_own_connection_only(engine: Engine) {
     let mut another = server.connect();
     another.send("fine\n");
     another.expect("fine\n");
+}
+
+fn a_panicking_factory_ends_its_own_connection_only(engine: Engine) {
+    struct Cursed;
+    impl Service for Cursed {
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {
+            panic!("as the test wants it");
+        }
+        fn closed(&mut self, _: &CloseReason) {
+            panic!("as the test wants it, once more");
+        }
+    }
+    for workers in [1, 2] {
+        let server = Running::start(
+            self::server(engine).workers(NonZeroUsize::new(workers).unwrap()),
+            |conn| -> Box<dyn Service> {
+                match conn.id.0 % 3 {
+                    0 => panic!("as the test wants it"),
+                    1 => Box::new(Cursed),
+                    _ => Box::new(Reply::default()),
+                }
+            },
+        );
+        for n in 1..=12 {
+            let mut peer = server.connect();
+            if n % 3 == 2 {
+                peer.ask("fine");
+            } else {
+                peer.send("x");
+                let mut rest = Vec::new();
+                let _ = peer.0.read_to_end(&mut rest);
+                assert!(rest.is_empty());
+            }
+        }
+        assert!(!server.handle.is_finished());
+        server.drain();
+    }
+}
+
+fn a_drain_answers_a_last_line_whose_end_had_come(engine: Engine) {
+    for _ in 0..5 {
+        let server = Running::start(self::server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
+        let mut peers: Vec<Peer> = (0..20).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.send("no newline");
+            peer.finish();
+        }
+        server.handle.drain(PATIENCE);
+        for peer in &mut peers {
+            assert_eq!(peer.rest(), b"Server received: no newline");
+        }
+        server.wait();
+    }
+}
+
+fn a_stop_after_a_drain_is_at_once(engine: Engine) {
+    struct Stubborn;
+    impl Service for Stubborn {
+        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+            cx.echo();
+        }
+        fn drain(&mut self, _: &mut Cx<'_>) {}
+    }
+    let server = Running::start(self::server(engine), |_| Stubborn);
+    // One on each worker; the first worker is soon without any.
+    let (first, mut second) = (server.connect(), server.connect());
+    second.send("x");
+    second.expect("x");
+    server.handle.drain(PATIENCE * 10);
+    drop(first);
+    assert!(server.closed().is_orderly());
+    server.handle.stop();
+    assert_eq!(server.wait().closed[CloseReason::Cut.index()], 1);
+}
+
+fn a_service_that_is_behind_its_deadlines_still_listens(engine: Engine) {
+    struct Late;
+    impl Service for Late {
+        fn open(&mut self, cx: &mut Cx<'_>) {
+            cx.wake_at(cx.now());
+        }
+        fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+            cx.send(bytes);
+            cx.close();
+        }
+        fn wake(&mut self, cx: &mut Cx<'_>) {
+            cx.wake_at(cx.now());
+        }
+    }
+    let server = Running::start(self::server(engine), |_| Late);
+    let mut peer = server.connect();
+    peer.send("heard");
+    assert_eq!(peer.rest(), b"heard");
+}
+
+fn a_second_listener_waits_for_room_too(engine: Engine) {
+    let server = self::server(engine).max_connections(1).listen("127.0.0.1:0").unwrap().listen("127.0.0.1:0").unwrap();
+    let server = Running::start_on(server, |_| Reply::default());
+    let addresses: Vec<_> =
+        server.handle.addresses().iter().map(|address| address.to_string().parse().unwrap()).collect();
+    for round in 0..10 {
+        let mut first = Peer::connect(addresses[round % 2]);
+        first.ask("first");
+        let mut second = Peer::connect(addresses[(round + 1) % 2]);
+        second.send("second\n");
+        first.ask("still alone");
+        drop(first);
+        second.expect("Server received: second\n");
+    }
+}
+
+fn a_flood_of_small_lines_starves_nobody(engine: Engine) {
+    let server = Running::start(self::server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
+    let flooder = server.connect();
+    let (mut writer, mut reader) = (flooder.0.try_clone().unwrap(), flooder.0.try_clone().unwrap());
+    let writing = thread::spawn(move || while writer.write_all(&[b'\n'; 65_536]).is_ok() {});
+    let reading = thread::spawn(move || while reader.read(&mut [0; 65_536]).is_ok_and(|n| n > 0) {});
+    let mut client = server.connect();
+    let start = Instant::now();
+    for _ in 0..20 {
+        client.ask("hello");
+    }
+    assert!(start.elapsed() < PATIENCE / 6, "20 round trips took {:?}", start.elapsed());
+    flooder.0.shutdown(std::net::Shutdown::Both).unwrap();
+    writing.join().unwrap();
+    reading.join().unwrap();
+}
+
+fn early_clients_are_served_too(engine: Engine) {
+    let server = self::server(engine).listen("127.0.0.1:0").unwrap();
+    // Nobody serves yet: this one waits in the backlog.
+    let listener = resound::Listener::bind(&"127.0.0.1:0".parse().unwrap(), resound::Family::Any).unwrap().remove(0);
+    let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };
+    let mut early = Peer::connect(address);
+    early.send("early\n");
+    let server = Running::start_on(server.listener(listener), |_| Reply::default());
+    early.expect("Server received: early\n");
+    drop(server);
 }
 
 fn both_families_on_one_listener(engine: Engine) {

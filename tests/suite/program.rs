@@ -395,6 +395,55 @@ fn the_servers_end_is_the_pipes_end_even_with_stdin_open() {
 }
 
 #[test]
+fn a_server_that_closes_early_is_no_success() {
+    for _ in 0..5 {
+        let port = foreign(|listener| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 1000]).unwrap();
+            stream.write_all(b"bye").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+        });
+        let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], &noise(9, 30 << 20));
+        assert_eq!((code, stdout.as_slice()), (Some(1), &b"bye"[..]), "{stderr}");
+        assert!(stderr.contains("eof: the server closed the connection before everything was sent"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_test_quietly() {
+    let (_server, address) = Program::server(&[]);
+    let mut child = Program::command(&["test", &address.to_string()]).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(wait(&mut child).code(), Some(0));
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(stderr, "");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_arrived_in_time_is_not_idle_because_the_server_was_late() {
+    use rustix::process::Signal;
+    for engine in ["portable", "threads"] {
+        let (server, address) = Program::server(&["--idle-timeout", "1s", "--engine", engine]);
+        let mut peer = Peer::connect(address);
+        peer.ask("one");
+        server.signal(Signal::STOP);
+        let pid = rustix::process::Pid::from_child(&server.child);
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED).unwrap().expect("it has stopped");
+        peer.send("two\n");
+        // Nothing comes until the limit is long over.
+        peer.0.set_read_timeout(Some(std::time::Duration::from_millis(1300))).unwrap();
+        assert!(peer.0.read(&mut [0; 1]).is_err());
+        server.signal(Signal::CONT);
+        peer.0.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        peer.expect("Server received: two\n");
+    }
+}
+
+#[test]
 fn a_reset_is_a_network_failure() {
     let port = foreign(|listener| {
         let mut peer = Peer(listener.accept().unwrap().0);

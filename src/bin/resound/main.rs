@@ -8,6 +8,7 @@ mod printer;
 mod server;
 mod units;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,18 +34,33 @@ fn main() -> ExitCode {
         args::Command::Test(typed) => typed.meaning().and_then(client::run),
     };
     result.unwrap_or_else(|error| {
+        // Of the errors that reach us only stdout's is of this kind: its reader has left, and has seen enough.
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
         let (code, advice) = explain(&error);
-        eprintln!("resound: {error}");
-        if let Some(dial) = error.downcast_ref::<DialError>().filter(|dial| dial.attempts.len() > 1) {
-            for attempt in &dial.attempts {
-                eprintln!("  {:<40} {} after {}", attempt.address, attempt.cause(), units::elapsed(attempt.took));
-            }
-        }
-        if let Some(advice) = advice {
-            eprintln!("  {advice}");
-        }
+        // Where nobody listens any more there is nobody to tell.
+        let _ = complain(&error, advice);
         ExitCode::from(code)
     })
+}
+
+fn complain(error: &anyhow::Error, advice: Option<&str>) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    match advice {
+        // What has advice of its own names its cause itself.
+        Some(_) => writeln!(stderr, "resound: {error}")?,
+        None => writeln!(stderr, "resound: {error:#}")?,
+    }
+    if let Some(dial) = error.downcast_ref::<DialError>().filter(|dial| dial.attempts.len() > 1) {
+        for attempt in &dial.attempts {
+            writeln!(stderr, "  {:<40} {} after {}", attempt.address, attempt.cause(), units::elapsed(attempt.took))?;
+        }
+    }
+    if let Some(advice) = advice {
+        writeln!(stderr, "  {advice}")?;
+    }
+    Ok(())
 }
 
 /// The exit code of an error, and what to do about it.

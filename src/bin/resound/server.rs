@@ -1,5 +1,6 @@
 //! `resound server`.
 
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -69,7 +70,10 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let handle = server.serve(move |_| service(mode))?;
 
     let totals = runtime.block_on(async {
-        signals.next().await;
+        tokio::select! {
+            () = signals.next() => {}
+            totals = handle.finished() => return Some(totals),
+        }
         watch.draining(handle.connections().iter().sum(), plan.drain_timeout);
         handle.drain(plan.drain_timeout);
         tokio::select! {
@@ -116,7 +120,9 @@ fn max_connections(asked: Option<usize>, workers: usize) -> usize {
     };
     match asked {
         Some(asked) if asked > possible => {
-            eprintln!(
+            // Where nobody listens on stderr there is nobody to tell.
+            let _ = writeln!(
+                std::io::stderr(),
                 "resound: at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -Hn`) allows no more"
             );
             possible

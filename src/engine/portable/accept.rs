@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use super::worker::Worker;
 use super::{Accepted, Command};
 use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
-use crate::engine::listener::Listener;
-use crate::engine::room::Room;
+use crate::engine::listener::{BACKLOG, Listener};
+use crate::engine::room::{Place, Room};
 use crate::engine::socket::{endpoint, set_accepted_options};
 use crate::service::Endpoint;
 
@@ -32,6 +32,8 @@ pub(super) struct Acceptor {
     room: Arc<Room>,
     others: Vec<mpsc::UnboundedSender<Command>>,
     complaints: Complaints,
+    /// Accepted, and not yet handed out.
+    accepted: Option<(Socket, Endpoint)>,
 }
 
 impl Acceptor {
@@ -52,55 +54,66 @@ impl Acceptor {
                 (Source::Tcp(TcpListener::from_std(socket.into())?), fixed.then(|| address.clone()))
             }
         };
-        Ok(Self { source, listener, local, room, others, complaints: Complaints::default() })
+        Ok(Self { source, listener, local, room, others, complaints: Complaints::default(), accepted: None })
     }
 
     /// Accepts until `draining` is set, and then whoever is still in the backlog.
     pub(super) async fn run(mut self, worker: Rc<Worker>, mut draining: watch::Receiver<bool>) {
         loop {
-            let accepted = tokio::select! {
+            tokio::select! {
                 biased;
                 _ = draining.wait_for(|&draining| draining) => break,
-                accepted = self.next() => accepted,
-            };
-            self.hand_out(accepted, &worker);
-        }
-        while !self.room.is_full() {
-            match self.listener.socket().accept() {
-                Ok((socket, peer)) => {
-                    if socket.set_nonblocking(true).is_ok() {
-                        let peer = endpoint(&peer);
-                        self.hand_out((socket, peer), &worker);
-                    }
-                }
-                Err(error) if AcceptError::of(&error) == AcceptError::Next => {}
-                Err(_) => break,
+                place = self.next() => self.hand_out(place, &worker),
             }
+        }
+        // At most as many as can have been waiting: errors do not count for ever either.
+        for _ in 0..BACKLOG {
+            if self.accepted.is_none() {
+                match self.listener.socket().accept() {
+                    Ok((socket, peer)) if socket.set_nonblocking(true).is_ok() => {
+                        self.accepted = Some((socket, endpoint(&peer)));
+                    }
+                    Ok(_) => continue,
+                    Err(error) if AcceptError::of(&error) == AcceptError::Next => continue,
+                    Err(_) => break,
+                }
+            }
+            let Some(place) = self.room.take() else { break };
+            self.hand_out(place, &worker);
         }
     }
 
-    /// The next connection that there is room for.
-    async fn next(&mut self) -> (Socket, Endpoint) {
+    /// Accepts the next connection, and finds a place for it. May be given up and called again.
+    async fn next(&mut self) -> Place {
         loop {
             if self.room.is_full() {
                 self.complaints.full(self.room.most());
                 self.room.freed(BACK_OFF).await;
                 continue;
             }
-            match self.source.accept().await {
-                Ok(accepted) => return accepted,
-                Err(error) if AcceptError::of(&error) == AcceptError::Next => {}
-                Err(error) => {
-                    self.complaints.error(&error, self.room.taken());
-                    self.room.freed(BACK_OFF).await;
+            if self.accepted.is_none() {
+                match self.source.accept().await {
+                    Ok(accepted) => {
+                        self.complaints.went_well();
+                        self.accepted = Some(accepted);
+                    }
+                    Err(error) => {
+                        if self.complaints.must_wait(&error, self.room.taken()) {
+                            self.room.freed(BACK_OFF).await;
+                        }
+                        continue;
+                    }
                 }
+            }
+            // Another listener's connection may have taken the last place meanwhile.
+            if let Some(place) = self.room.take() {
+                return place;
             }
         }
     }
 
-    fn hand_out(&self, (socket, peer): (Socket, Endpoint), worker: &Rc<Worker>) {
-        // All accept loops run on this thread, and none has waited since it saw that there was room.
-        let Some(place) = self.room.take() else { return };
+    fn hand_out(&mut self, place: Place, worker: &Rc<Worker>) {
+        let Some((socket, peer)) = self.accepted.take() else { return };
         set_accepted_options(&SockRef::from(&socket), &peer, worker.limits());
         let accepted = Accepted { socket, peer, local: self.local.clone(), place };
         match accepted.place.worker() {

@@ -4,7 +4,6 @@
 //! worker read into the worker's one.
 
 mod accept;
-mod stream;
 mod task;
 mod worker;
 
@@ -23,6 +22,8 @@ use crate::service::{ConnId, Endpoint};
 enum Command {
     Serve(Accepted),
     Drain(Instant),
+    /// Whenever the drain comes or came: be done by then.
+    Hasten(Instant),
     Wake(ConnId),
 }
 
@@ -40,6 +41,10 @@ impl Control for Workers {
     fn drain(&self, deadline: Instant) {
         // Worker 0 tells the others once its accept loops have handed out their last connection.
         let _ = self.0[0].send(Command::Drain(deadline));
+        // But worker 0 may be long done when a later call brings the deadline forward.
+        for worker in &self.0[1..] {
+            let _ = worker.send(Command::Hasten(deadline));
+        }
     }
 
     fn wake(&self, conn: ConnId) {

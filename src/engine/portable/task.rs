@@ -1,22 +1,25 @@
 //! One connection's task: the loop that [`Conn`]'s documentation describes, as a future.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::stream::Stream;
 use super::worker::{Desk, Slot, Worker};
 use crate::engine::room::Place;
-use crate::engine::socket::{Farewell, reset_on_close, unread};
+use crate::engine::shared::{End, bury};
+use crate::engine::socket::{Farewell, at_eof, reset_on_close, unread};
+use crate::engine::stream::Stream;
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
 
-/// Bytes that one poll may move before the other connections get their turn. The runtime looks for new events only after 61 polls
-/// (`event_interval`) while there is always one ready, so this bounds how long a flooder keeps the others waiting.
+/// Bytes that one poll may move before the other connections get their turn.
 const BUDGET: usize = 64 * 1024;
 /// What even the smallest step costs.
 const STEP: usize = 4 * 1024;
@@ -37,12 +40,8 @@ pub(super) struct Task {
     alarm: Option<Pin<Box<Sleep>>>,
     slot: Rc<Slot>,
     worker: Rc<Worker>,
-    ended: bool,
     _place: Place,
 }
-
-/// How a connection ends: as its verdict wanted, or before that.
-type End = Result<(), CloseReason>;
 
 impl Task {
     pub(super) fn new(stream: Stream, conn: Conn, slot: Rc<Slot>, worker: Rc<Worker>, place: Place) -> Self {
@@ -59,7 +58,6 @@ impl Task {
             alarm: None,
             slot,
             worker,
-            ended: false,
             _place: place,
         }
     }
@@ -96,42 +94,60 @@ impl Task {
                 Then::HalfClose => {}
             }
             if self.budget == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return self.step_aside(cx);
             }
             self.spend(0);
+            let mut waits = true;
+            if self.conn.wants_read() {
+                waits = self.read(cx, now, desk)?.is_pending();
+                now = if self.budget < BUDGET - STEP { Instant::now() } else { now };
+            }
+            // Behind the read: what has arrived in time is not late because we are. And once a turn: a service whose deadlines come
+            // faster than they can be met must not keep its own connection waiting.
             if self.alarm_rang(cx, now) {
+                if waits && self.conn.wants_read() && unread(&self.stream.socket()) > 0 {
+                    // The timers were looked at before the sockets, as after a long stop: the runtime is to look there first.
+                    return self.step_aside(cx);
+                }
+                waits = false;
                 let verdict = self.conn.timed_out(now, &mut desk.out, &mut desk.recorder);
                 self.carry_out(verdict, now, 0, desk)?;
-                continue;
             }
-            if self.farewell.is_due() {
+            let (stream, conn) = (&self.stream, &self.conn);
+            if self.farewell.is_due(conn.is_paused(), || at_eof(&stream.socket())) {
+                waits = false;
                 let verdict = self.conn.drain(now, &mut desk.out, &mut desk.recorder);
                 self.carry_out(verdict, now, 0, desk)?;
-                continue;
             }
-            if !self.conn.wants_read() {
+            if waits {
                 return Poll::Pending;
             }
-            match self.stream.poll_read(cx, &mut desk.wire) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(CloseReason::of(&error))),
-                Poll::Ready(Ok(0)) => {
-                    let verdict = self.conn.received_eof(now, &mut desk.out, &mut desk.recorder);
-                    self.carry_out(verdict, now, 0, desk)?;
-                }
-                Poll::Ready(Ok(n)) => {
-                    self.spend(n);
-                    self.farewell.read(n);
-                    let verdict = self.conn.received(now, &mut desk.wire[..n], &mut desk.out, &mut desk.recorder);
-                    self.carry_out(verdict, now, n, desk)?;
-                }
-            }
-            if self.budget < BUDGET - STEP {
-                now = Instant::now();
-            }
         }
+    }
+
+    /// Goes on in the next poll, but not before the runtime has looked for new events, the others' among them.
+    fn step_aside(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut Desk) -> Result<Poll<()>, CloseReason> {
+        let mut buf = ReadBuf::new(&mut desk.wire);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => return Ok(Poll::Ready(())),
+            Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
+            Poll::Ready(Ok(())) => {}
+        }
+        let n = buf.filled().len();
+        self.spend(n);
+        self.farewell.read(n);
+        let verdict = match n {
+            0 => self.conn.received_eof(now, &mut desk.out, &mut desk.recorder),
+            n => self.conn.received(now, &mut desk.wire[..n], &mut desk.out, &mut desk.recorder),
+        };
+        self.carry_out(verdict, now, n, desk)?;
+        Ok(Poll::Ready(()))
     }
 
     /// Sends what a verdict says and reports what has left, until there is nothing more or the system takes no more. `n` bytes of the
@@ -139,9 +155,9 @@ impl Task {
     fn carry_out(&mut self, verdict: Verdict, now: Instant, n: usize, desk: &mut Desk) -> Result<(), CloseReason> {
         let mut verdict = verdict;
         let mut echo = &desk.wire[..n][verdict.echo.clone()];
-        // One with more and more to say (a generator, or input that had been held up) must let others have their turn: what is sent
-        // because of what was sent comes out of a budget too.
-        let mut budget = BUDGET;
+        // The answer itself is always tried. What is sent because of what was sent (a generator's, or held input's) must let others
+        // have their turn.
+        let mut first = true;
         loop {
             self.then = verdict.then;
             let total = echo.len() + desk.out.len();
@@ -150,26 +166,30 @@ impl Task {
             }
             let mut left = 0;
             // Bytes leave in call order: behind a queue there is only queueing.
-            while self.queue.is_empty() && left < total && budget > 0 {
+            while self.queue.is_empty() && left < total && (first || self.budget > 0) {
                 let (first, second) = rest(echo, &desk.out, left);
                 match self.stream.try_write(first, second) {
                     Ok(n) => left += n,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => return Err(CloseReason::of(&error)),
                 }
             }
-            let (first, second) = rest(echo, &desk.out, left);
-            self.queue.extend_from_slice(first);
-            self.queue.extend_from_slice(second);
+            if left < total {
+                let (first, second) = rest(echo, &desk.out, left);
+                self.queue.extend_from_slice(first);
+                self.queue.extend_from_slice(second);
+            }
             echo = &[];
             desk.out.clear();
             if left == 0 {
-                self.budget = self.budget.min(budget);
                 break;
             }
+            if !first {
+                self.spend(left);
+            }
+            first = false;
             verdict = self.conn.sent(now, left, &mut desk.out, &mut desk.recorder);
-            budget = budget.saturating_sub(left.max(STEP));
         }
         desk.tidy();
         Ok(())
@@ -178,9 +198,9 @@ impl Task {
     /// Sends from the queue as far as the system takes it.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut Desk) -> Result<(), CloseReason> {
         while !self.queue.is_empty() && self.budget > 0 {
-            match self.stream.poll_write(cx, &self.queue[self.from..]) {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.queue[self.from..]) {
                 Poll::Pending => break,
-                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
                 Poll::Ready(Ok(n)) => {
                     self.from += n;
@@ -256,29 +276,20 @@ impl Future for Task {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = Rc::clone(&self.worker);
         let mut desk = worker.desk.borrow_mut();
-        let end = match self.advance(cx, &mut desk) {
+        // A panic in a service ends its own connection only.
+        let advanced = catch_unwind(AssertUnwindSafe(|| self.advance(cx, &mut desk)));
+        let end = match advanced.unwrap_or(Poll::Ready(Err(CloseReason::Panicked))) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(end) => end,
         };
         desk.tidy();
-        self.ended = true;
-        match end {
-            Ok(()) => self.conn.closed(Instant::now(), &mut desk.recorder),
-            Err(reason) => self.conn.lost(Instant::now(), reason, &mut desk.recorder),
-        }
+        bury(&mut self.conn, end, &mut desk.recorder);
         Poll::Ready(())
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if !self.ended {
-            // A service panicked, or the runtime is going down under it.
-            if let Ok(mut desk) = self.worker.desk.try_borrow_mut() {
-                desk.tidy();
-                self.conn.lost(Instant::now(), CloseReason::Panicked, &mut desk.recorder);
-            }
-        }
         self.worker.leave(self.conn.info().id);
     }
 }

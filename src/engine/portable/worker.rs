@@ -13,12 +13,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::accept::Acceptor;
-use super::stream::Stream;
 use super::task::Task;
 use super::{Accepted, Command};
 use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
+use crate::engine::stream::Stream;
 use crate::proto::Limits;
 use crate::service::{ConnId, Endpoint};
 
@@ -93,7 +93,7 @@ impl Worker {
         let local = local.unwrap_or_else(|| {
             stream.socket().local_addr().map_or(Endpoint::Unknown, |a| crate::engine::socket::endpoint(&a))
         });
-        let conn = self.shared.conn(peer, local);
+        let Some(conn) = self.shared.conn(peer, local) else { return };
         let slot = Rc::new(Slot::default());
         self.slots.borrow_mut().insert(conn.info().id, Rc::clone(&slot));
         tokio::task::spawn_local(Task::new(stream, conn, slot, Rc::clone(self), place));
@@ -155,34 +155,45 @@ fn work(
         }
         let _ = started.send(Ok(()));
 
+        let mut told_to_drain = false;
         let mut deadline: Option<Instant> = None;
         let mut reachable = true;
         let cut_at = tokio::time::sleep_until(Instant::now().into());
         tokio::pin!(cut_at);
         loop {
             tokio::select! {
-                command = inbox.recv(), if reachable => match command {
-                    Some(Command::Serve(accepted)) => worker.serve(accepted),
-                    Some(Command::Wake(conn)) => worker.wake(conn),
-                    command => {
+                command = inbox.recv(), if reachable => {
+                    let at = match command {
+                        Some(Command::Serve(accepted)) => {
+                            worker.serve(accepted);
+                            continue;
+                        }
+                        Some(Command::Wake(conn)) => {
+                            worker.wake(conn);
+                            continue;
+                        }
+                        Some(Command::Drain(at) | Command::Hasten(at)) => at,
                         // A worker that nobody can reach any more stops at once.
-                        reachable = command.is_some();
-                        let at = if let Some(Command::Drain(at)) = command { at } else { Instant::now() };
+                        None => Instant::now(),
+                    };
+                    deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
+                    cut_at.as_mut().reset(deadline.unwrap_or(at).into());
+                    reachable = command.is_some();
+                    if !matches!(command, Some(Command::Hasten(_))) {
+                        told_to_drain = true;
                         // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
                         let _ = stop_accepting.send(true);
                         while acceptors.join_next().await.is_some() {}
                         for other in &others {
                             let _ = other.send(Command::Drain(at));
                         }
-                        deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
-                        cut_at.as_mut().reset(deadline.unwrap_or(at).into());
                         // Without any time left there is nothing to drain.
-                        let over = at <= Instant::now();
+                        let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
                         worker.signal_all(if over { |slot| &slot.cut } else { |slot| &slot.draining });
                     }
-                },
-                () = worker.left.notified(), if deadline.is_some() => {}
-                () = &mut cut_at, if deadline.is_some() => {
+                }
+                () = worker.left.notified(), if told_to_drain => {}
+                () = &mut cut_at, if told_to_drain => {
                     worker.signal_all(|slot| &slot.cut);
                     // The tasks end in this turn of the runtime; nothing keeps them.
                     while !worker.slots.borrow().is_empty() {
@@ -190,7 +201,7 @@ fn work(
                     }
                 }
             }
-            if deadline.is_some() && worker.slots.borrow().is_empty() {
+            if told_to_drain && worker.slots.borrow().is_empty() {
                 break;
             }
         }

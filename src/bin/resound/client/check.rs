@@ -54,9 +54,10 @@ fn checks(expect: Expect) -> Vec<Check> {
 
 pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Result<ExitCode> {
     let (mut from_server, mut to_server) = halves(stream);
-    let colours = Colours::of(&io::stdout());
-    println!("Testing {address}\n");
-    println!("{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time");
+    let mut out = io::stdout();
+    let colours = Colours::of(&out);
+    writeln!(out, "Testing {address}\n")?;
+    writeln!(out, "{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time")?;
     let checks = checks(expect);
     let count = checks.len();
     for (passed, check) in checks.into_iter().enumerate() {
@@ -79,18 +80,19 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
             (Ok(Ok(_)), true) => colours.good("pass"),
             _ => colours.bad("FAIL"),
         };
-        println!(
+        writeln!(
+            out,
             "{:<12} {:>12} {:>14} {:>10}  {result}",
             check.name,
             units::bytes(check.sent.len() as u64),
             units::bytes(received.len() as u64),
             units::elapsed(took),
-        );
-        io::stdout().flush()?;
+        )?;
+        out.flush()?;
         if matches && matches!(ended, Ok(Ok(_))) {
             continue;
         }
-        println!("\n{passed} of {count} checks passed; '{}' failed", check.name);
+        writeln!(out, "\n{passed} of {count} checks passed; '{}' failed", check.name)?;
         // Wrong bytes say more than how the wait for the rest ended.
         if check.expected.starts_with(&received) {
             let what = format!("in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
@@ -110,10 +112,10 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
                 }
             }
         }
-        explain_mismatch(&check, &received);
+        explain_mismatch(&mut out, &check, &received)?;
         return Ok(ExitCode::from(exit::VERDICT));
     }
-    println!("\n{count} of {count} checks passed");
+    writeln!(out, "\n{count} of {count} checks passed")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -135,17 +137,18 @@ async fn receive(
     Ok(())
 }
 
-fn explain_mismatch(check: &Check, received: &[u8]) {
+fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io::Result<()> {
     let at = check.expected.iter().zip(received).take_while(|(a, b)| a == b).count();
     // A little of what came before, whole characters as far as the escaping allows.
     let from = at.saturating_sub(SHOWN / 3);
     let part = |bytes: &[u8]| escape::text(&bytes[from.min(bytes.len())..bytes.len().min(from + SHOWN)]);
-    println!("{}: the answer differs from byte {at} on", FailureClass::Mismatch);
-    println!("  expected  {}", part(&check.expected));
-    println!("  received  {}", part(received));
+    writeln!(out, "{}: the answer differs from byte {at} on", FailureClass::Mismatch)?;
+    writeln!(out, "  expected  {}", part(&check.expected))?;
+    writeln!(out, "  received  {}", part(received))?;
     if received.starts_with(&check.sent[..check.sent.len().min(received.len())]) {
-        println!("The server sends the lines back as they are; if that is what it is for, add --expect echo.");
+        writeln!(out, "The server sends the lines back as they are; if that is what it is for, add --expect echo.")?;
     }
+    Ok(())
 }
 
 /// Colour only where a person looks, and only if they want it (<https://no-color.org>).

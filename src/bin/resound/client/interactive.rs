@@ -29,8 +29,9 @@ pub(super) async fn run(stream: Stream, address: &Address) -> Result<ExitCode> {
     let mut prompt_at = Some(Instant::now());
     let mut show_at = None;
     let mut stdin_open = true;
-    println!("Connected to server at {address}");
-    println!("Type messages to send to server (type 'quit' to exit):");
+    let mut out = io::stdout();
+    writeln!(out, "Connected to server at {address}")?;
+    writeln!(out, "Type messages to send to server (type 'quit' to exit):")?;
     let end = loop {
         let mut chunk = Vec::with_capacity(16 * 1024);
         tokio::select! {
@@ -78,7 +79,7 @@ pub(super) async fn run(stream: Stream, address: &Address) -> Result<ExitCode> {
                     }
                     None => {
                         // Ctrl+D: nothing more to say, but the rest is still read.
-                        println!();
+                        writeln!(out)?;
                         stdin_open = false;
                         prompt_at = None;
                         if let Err(error) = to_server.shutdown().await {
@@ -92,8 +93,8 @@ pub(super) async fn run(stream: Stream, address: &Address) -> Result<ExitCode> {
     if !unended.is_empty() {
         screen.show(&unended)?;
     }
-    screen.leave_prompt()?;
-    println!("Disconnected from server");
+    screen.clear_prompt()?;
+    writeln!(out, "Disconnected from server")?;
     end.map(|()| ExitCode::SUCCESS)
 }
 
@@ -113,14 +114,14 @@ impl Screen {
     fn prompt(&mut self) -> io::Result<()> {
         if !self.prompt {
             self.prompt = true;
-            print!("> ");
+            write!(io::stdout(), "> ")?;
         }
         io::stdout().flush()
     }
 
     fn show(&mut self, line: &[u8]) -> io::Result<()> {
         self.clear_prompt()?;
-        println!("Server: {}", escape::text(escape::without_ending(line)));
+        writeln!(io::stdout(), "Server: {}", escape::text(escape::without_ending(line)))?;
         Ok(())
     }
 
@@ -128,13 +129,9 @@ impl Screen {
         if self.prompt {
             self.prompt = false;
             // Back to the margin, and clear the prompt with what is being typed behind it.
-            print!("\r\x1b[K");
+            write!(io::stdout(), "\r\x1b[K")?;
         }
         io::stdout().flush()
-    }
-
-    fn leave_prompt(&mut self) -> io::Result<()> {
-        self.clear_prompt()
     }
 }
 

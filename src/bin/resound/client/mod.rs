@@ -4,7 +4,7 @@ mod check;
 mod interactive;
 mod pipe;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,8 @@ async fn connect_and_work(plan: &Plan) -> Result<ExitCode> {
     let start = Instant::now();
     let stream = dial(&plan.address, plan.dial).await?;
     if plan.verbose {
-        eprintln!("resound: connected to {} in {}", stream.peer(), units::elapsed(start.elapsed()));
+        let _ =
+            writeln!(io::stderr(), "resound: connected to {} in {}", stream.peer(), units::elapsed(start.elapsed()));
     }
     match plan.task {
         Task::Check(expect) => check::run(stream, &plan.address, expect).await,
@@ -109,7 +110,8 @@ async fn connect_and_work(plan: &Plan) -> Result<ExitCode> {
             let carried = pipe::run(stream).await?;
             if plan.verbose {
                 let (sent, received) = (units::bytes(carried.sent), units::bytes(carried.received));
-                eprintln!("resound: sent {sent}, received {received} in {}", units::elapsed(start.elapsed()));
+                let took = units::elapsed(start.elapsed());
+                let _ = writeln!(io::stderr(), "resound: sent {sent}, received {received} in {took}");
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use resound::{FailureClass, Stream};
@@ -23,12 +24,17 @@ pub(super) struct Carried {
     pub(super) received: u64,
 }
 
+/// When the server has closed first, what stdin still had to say must show within this time.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
 /// How sending ended.
 enum Sent {
     /// All of stdin has left, and the FIN behind it.
     All,
     /// The server takes no more. What it has answered may still be there to read.
     Failed(io::Error),
+    /// Stdin cannot be read. What came before has left.
+    Unreadable(io::Error),
 }
 
 pub(super) async fn run(stream: Stream) -> Result<Carried> {
@@ -41,18 +47,24 @@ pub(super) async fn run(stream: Stream) -> Result<Carried> {
 
     let send = async {
         while let Some(chunk) = stdin.recv().await {
-            let chunk = chunk.context("cannot read stdin")?;
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    let _ = to_server.shutdown().await;
+                    return Sent::Unreadable(error);
+                }
+            };
             waits_for_stdin.set(false);
             if let Err(error) = to_server.write_all(&chunk).await {
-                return Ok(Sent::Failed(error));
+                return Sent::Failed(error);
             }
             waits_for_stdin.set(true);
             sent_bytes.set(sent_bytes.get() + chunk.len() as u64);
         }
-        Ok::<_, anyhow::Error>(match to_server.shutdown().await {
+        match to_server.shutdown().await {
             Ok(()) => Sent::All,
             Err(error) => Sent::Failed(error),
-        })
+        }
     };
     let receive = async {
         loop {
@@ -77,7 +89,7 @@ pub(super) async fn run(stream: Stream) -> Result<Carried> {
         // The server's end is the end, whether or not stdin is at its own.
         loop {
             tokio::select! {
-                sent = &mut send, if outcome.is_none() => outcome = Some(sent?),
+                sent = &mut send, if outcome.is_none() => outcome = Some(sent),
                 received = &mut receive => break received,
                 // Nobody reads stdout any more, as in `client | head -1`.
                 ended = &mut stdout_ended => {
@@ -90,13 +102,21 @@ pub(super) async fn run(stream: Stream) -> Result<Carried> {
     drop(stdout);
     stdout_ended.await.unwrap_or(Ok(())).context("cannot write to stdout")?;
     received?;
-    match outcome {
-        Some(Sent::Failed(error)) => Err(Failure::of(error, "before everything was sent")),
-        None if !waits_for_stdin.get() => {
-            Err(Failure::new(FailureClass::Eof, "the server closed the connection before everything was sent").into())
+    let unsent = match outcome {
+        Some(Sent::All) => false,
+        Some(Sent::Failed(error)) => return Err(Failure::of(error, "before everything was sent")),
+        Some(Sent::Unreadable(error)) => return Err(anyhow::Error::new(error).context("cannot read stdin")),
+        // Not at the end of stdin. Has it more to say, or is it only open?
+        None if waits_for_stdin.get() => {
+            matches!(tokio::time::timeout(LAST_LOOK, stdin.recv()).await, Ok(Some(_)))
         }
-        Some(Sent::All) | None => Ok(Carried { sent: sent_bytes.get(), received: received_bytes.get() }),
+        None => true,
+    };
+    if unsent {
+        let what = "the server closed the connection before everything was sent";
+        return Err(Failure::new(FailureClass::Eof, what).into());
     }
+    Ok(Carried { sent: sent_bytes.get(), received: received_bytes.get() })
 }
 
 /// Reads stdin on a thread of its own, which the end of the process ends: a read that blocks must not keep us.
