@@ -16,30 +16,44 @@ pub(crate) struct Counters {
     closed: [AtomicU64; REASONS],
 }
 
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    /// Connections opened.
+    Opened,
+    /// Messages delivered to their services.
+    Messages,
+    /// Bytes received from peers.
+    BytesIn,
+    /// Bytes handed to the system.
+    BytesOut,
+    /// Connections ended for the reason with this index; one out of range counts as the last.
+    Closed(usize),
+}
+
+/// How many threads write to one set of counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// A worker of its own: a plain addition will do.
+    One,
+    /// Several: each addition is a locked one.
+    Many,
+}
+
 impl Counters {
-    /// A connection was opened.
-    pub(crate) fn add_opened(&self) {
-        self.opened.fetch_add(1, Relaxed);
-    }
-
-    /// A message was delivered to its service.
-    pub(crate) fn add_message(&self) {
-        self.messages.fetch_add(1, Relaxed);
-    }
-
-    /// `n` bytes came from a peer.
-    pub(crate) fn add_received(&self, n: usize) {
-        self.bytes_in.fetch_add(n as u64, Relaxed);
-    }
-
-    /// `n` bytes were handed to the system.
-    pub(crate) fn add_sent(&self, n: usize) {
-        self.bytes_out.fetch_add(n as u64, Relaxed);
-    }
-
-    /// A connection ended for the reason with this index; an index out of range counts as the last reason.
-    pub(crate) fn add_closed(&self, reason: usize) {
-        self.closed[reason.min(REASONS - 1)].fetch_add(1, Relaxed);
+    /// Adds `n`.
+    pub(crate) fn add(&self, what: Count, n: u64, writers: Writers) {
+        let counter = match what {
+            Count::Opened => &self.opened,
+            Count::Messages => &self.messages,
+            Count::BytesIn => &self.bytes_in,
+            Count::BytesOut => &self.bytes_out,
+            Count::Closed(reason) => &self.closed[reason.min(REASONS - 1)],
+        };
+        match writers {
+            Writers::One => counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed),
+            Writers::Many => drop(counter.fetch_add(n, Relaxed)),
+        }
     }
 
     /// The values now. Each is exact; together they are a moment's picture only once the worker has stopped.
@@ -110,13 +124,14 @@ mod tests {
     #[test]
     fn workers_add_up() {
         let (a, b) = (Counters::default(), Counters::default());
-        a.add_opened();
-        b.add_opened();
-        a.add_message();
-        a.add_received(5);
-        b.add_sent(7);
-        b.add_closed(0);
-        b.add_closed(usize::MAX);
+        a.add(Count::Opened, 1, Writers::One);
+        b.add(Count::Opened, 1, Writers::Many);
+        a.add(Count::Messages, 1, Writers::One);
+        a.add(Count::BytesIn, 2, Writers::One);
+        a.add(Count::BytesIn, 3, Writers::Many);
+        b.add(Count::BytesOut, 7, Writers::One);
+        b.add(Count::Closed(0), 1, Writers::One);
+        b.add(Count::Closed(usize::MAX), 1, Writers::Many);
         let sum: Totals = [a.read(), b.read()].into_iter().sum();
         assert_eq!((sum.opened, sum.messages, sum.bytes_in, sum.bytes_out), (2, 1, 5, 7));
         assert_eq!((sum.closed[0], sum.closed[REASONS - 1], sum.closed_in_all(), sum.live()), (1, 1, 2, 0));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::CloseReason;
-use crate::metrics::{Counters, REASONS};
+use crate::metrics::{Count, Counters, REASONS, Writers};
 use crate::proto::{Closed, Observer};
 use crate::service::ConnInfo;
 
@@ -12,34 +12,35 @@ const _: () = assert!(REASONS == CloseReason::NAMES.len(), "one counter for each
 /// Counts, and passes on to the server's own observer.
 pub(crate) struct Recorder {
     counters: Arc<Counters>,
+    writers: Writers,
     observer: Box<dyn Observer>,
 }
 
 impl Recorder {
-    pub(crate) fn new(counters: Arc<Counters>, observer: Box<dyn Observer>) -> Self {
-        Self { counters, observer }
+    pub(crate) fn new(counters: Arc<Counters>, writers: Writers, observer: Box<dyn Observer>) -> Self {
+        Self { counters, writers, observer }
     }
 }
 
 impl Observer for Recorder {
     fn opened(&mut self, conn: &ConnInfo) {
-        self.counters.add_opened();
+        self.counters.add(Count::Opened, 1, self.writers);
         self.observer.opened(conn);
     }
     fn received(&mut self, conn: &ConnInfo, bytes: usize) {
-        self.counters.add_received(bytes);
+        self.counters.add(Count::BytesIn, bytes as u64, self.writers);
         self.observer.received(conn, bytes);
     }
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
-        self.counters.add_message();
+        self.counters.add(Count::Messages, 1, self.writers);
         self.observer.message(conn, message);
     }
     fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
-        self.counters.add_sent(bytes);
+        self.counters.add(Count::BytesOut, bytes as u64, self.writers);
         self.observer.sent(conn, bytes);
     }
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
-        self.counters.add_closed(how.reason.index());
+        self.counters.add(Count::Closed(how.reason.index()), 1, self.writers);
         self.observer.closed(conn, how);
     }
 }

@@ -124,7 +124,7 @@ impl Server {
         let shared = Arc::new(Shared {
             factory: Box::new(move |info| Box::new(service(info))),
             observers: self.observers,
-            limits: self.limits,
+            limits: Arc::new(self.limits),
             room: Arc::new(Room::new(self.max_connections, workers)),
             counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
             next: AtomicU64::new(1),

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::recorder::Recorder;
 use super::room::Room;
 use crate::error::CloseReason;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Writers};
 use crate::proto::{Conn, Limits, Observer};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
 
@@ -22,15 +22,16 @@ pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
 pub(crate) struct Shared {
     pub(crate) factory: Box<Factory>,
     pub(crate) observers: Box<Observers>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) room: Arc<Room>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) next: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn recorder(&self, worker: usize) -> Recorder {
-        Recorder::new(Arc::clone(&self.counters[worker]), (self.observers)(worker))
+    /// What a worker observes by, or, where connections have threads of their own, one of them.
+    pub(crate) fn recorder(&self, worker: usize, writers: Writers) -> Recorder {
+        Recorder::new(Arc::clone(&self.counters[worker]), writers, (self.observers)(worker))
     }
 
     /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this
@@ -39,7 +40,7 @@ impl Shared {
         let info = ConnInfo { id: ConnId(self.next.fetch_add(1, Relaxed)), peer, local };
         catch_unwind(AssertUnwindSafe(|| {
             let service = (self.factory)(&info);
-            Conn::new(info, service, self.limits)
+            Conn::new(info, service, Arc::clone(&self.limits))
         }))
         .ok()
     }

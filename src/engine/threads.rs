@@ -21,6 +21,7 @@ use super::room::Place;
 use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
 use super::socket::{Farewell, at_eof, endpoint, reset_on_close, set_accepted_options, unread};
 use crate::error::{CloseReason, Error};
+use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
 use crate::service::{ConnId, Endpoint};
 
@@ -102,7 +103,7 @@ fn serve(socket: Socket, peer: Endpoint, shared: &Shared, signals: &Signals, pla
     let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
     let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-    let mut recorder = shared.recorder(0);
+    let mut recorder = shared.recorder(0, Writers::Many);
     let Some(mut conn) = shared.conn(peer, local) else { return };
     let id = conn.info().id;
     let wake = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,7 @@
 //! [`Conn`]: one end of one connection, without I/O.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::framing::{Cut, cut};
@@ -87,28 +88,30 @@ pub struct Verdict {
 /// conn.closed(Instant::now(), &mut ());
 /// assert_eq!(sent, b"Server received: Hello\nServer received: last");
 /// ```
+// In this order in memory: what each message touches first, so that a busy server with many connections waits for fewer cache lines.
+#[repr(C)]
 pub struct Conn {
     service: Box<dyn Service>,
-    info: ConnInfo,
-    limits: Limits,
+    limits: Arc<Limits>,
     asked: Asked,
     held: Held,
     /// Handed to the engine and not yet reported as sent.
     unsent: usize,
-    peer_eof: Step,
-    drain: Step,
-    /// When the connection was opened; `None` before, and again once it has ended.
-    opened: Option<Instant>,
     /// When a message was last completed or a byte last sent: the clock of idleness and of the linger.
     progress: Option<Instant>,
     /// When a byte last left, or the first began to wait: the clock of a stalled write. What the peer says does not move it.
     written: Option<Instant>,
     linger_until: Option<Instant>,
-    /// The first reason wins.
-    reason: Option<CloseReason>,
     bytes_in: u64,
     bytes_out: u64,
     messages: u64,
+    peer_eof: Step,
+    drain: Step,
+    /// The first reason wins.
+    reason: Option<CloseReason>,
+    /// When the connection was opened; `None` before, and again once it has ended.
+    opened: Option<Instant>,
+    info: ConnInfo,
 }
 
 /// An event that stands in line behind the input that came before it.
@@ -120,27 +123,27 @@ enum Step {
 }
 
 impl Conn {
-    /// A connection that is about to be opened.
+    /// A connection that is about to be opened. Connections may share their limits.
     #[must_use]
-    pub fn new(info: ConnInfo, service: Box<dyn Service>, limits: Limits) -> Self {
+    pub fn new(info: ConnInfo, service: Box<dyn Service>, limits: impl Into<Arc<Limits>>) -> Self {
         let asked = Asked::new(service.framing());
         Self {
             service,
-            info,
-            limits: Limits { high_water: limits.high_water.max(1), ..limits },
+            limits: limits.into(),
             asked,
             held: Held::default(),
             unsent: 0,
-            peer_eof: Step::NotYet,
-            drain: Step::NotYet,
-            opened: None,
             progress: None,
             written: None,
             linger_until: None,
-            reason: None,
             bytes_in: 0,
             bytes_out: 0,
             messages: 0,
+            peer_eof: Step::NotYet,
+            drain: Step::NotYet,
+            reason: None,
+            opened: None,
+            info,
         }
     }
 
@@ -297,7 +300,10 @@ impl Conn {
     }
 
     fn may_deliver(&self, fresh: usize) -> bool {
-        !self.asked.paused && !self.asked.closing && !self.asked.reset && self.unsent + fresh < self.limits.high_water
+        !self.asked.paused
+            && !self.asked.closing
+            && !self.asked.reset
+            && self.unsent + fresh < self.limits.high_water.max(1)
     }
 
     fn end(&mut self, reason: CloseReason) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use resound::{
-    Address, Chargen, CloseReason, Discard, Echo, Engine, Family, Framing, Limits, Listener, Reply, Server, Service,
-    raise_descriptor_limit,
+    Address, Chargen, CloseReason, Discard, Echo, Engine, Error, Family, Framing, Handle, Limits, Listener, Reply,
+    Server, raise_descriptor_limit,
 };
 use tracing_subscriber::fmt::format::Writer;
 
@@ -45,7 +45,6 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
 
     let (console, ending) = Console::start(plan.format, workers.get()).context("cannot start the console's thread")?;
     let watch = if plan.quiet { console.silent() } else { console.clone() };
-    let mode = (plan.mode, plan.framing);
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.address().clone()).collect();
     let observed = watch.clone();
     let server = listeners
@@ -67,7 +66,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     } else if chosen_port {
         console.started(&addresses);
     }
-    let handle = server.serve(move |_| service(mode))?;
+    let handle = serve(server, plan.mode, plan.framing)?;
 
     let totals = runtime.block_on(async {
         tokio::select! {
@@ -92,13 +91,13 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::SIGNAL) })
 }
 
-/// The service of a new connection.
-fn service((mode, framing): (Mode, Framing)) -> Box<dyn Service> {
+/// Starts the server with the service that answers as `mode` wants it.
+fn serve(server: Server, mode: Mode, framing: Framing) -> Result<Handle, Error> {
     match mode {
-        Mode::Reply => Box::new(Reply::new(Reply::PREFIX.as_bytes(), framing)),
-        Mode::Echo => Box::new(Echo),
-        Mode::Discard => Box::new(Discard),
-        Mode::Chargen => Box::new(Chargen),
+        Mode::Reply => server.serve(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing)),
+        Mode::Echo => server.serve(|_| Echo),
+        Mode::Discard => server.serve(|_| Discard),
+        Mode::Chargen => server.serve(|_| Chargen),
     }
 }
 

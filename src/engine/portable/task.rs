@@ -24,22 +24,26 @@ const BUDGET: usize = 64 * 1024;
 /// What even the smallest step costs.
 const STEP: usize = 4 * 1024;
 
+// In this order in memory, for the sake of `Conn`'s.
+#[repr(C)]
 pub(super) struct Task {
     stream: Stream,
-    conn: Conn,
+    worker: Rc<Worker>,
+    /// Of [`Worker::signals`], when the slot was last looked into.
+    signals_seen: u64,
     /// What the system would not take yet; `from` on is unsent. Owns memory only while there is something.
     queue: Vec<u8>,
     from: usize,
-    then: Then,
-    fin_sent: bool,
     /// What is left of this poll's budget.
     budget: usize,
-    opened: bool,
-    farewell: Farewell,
     /// Armed lazily: it may be earlier than the connection's deadline, never later.
     alarm: Option<Pin<Box<Sleep>>>,
+    then: Then,
+    fin_sent: bool,
+    opened: bool,
+    conn: Conn,
+    farewell: Farewell,
     slot: Rc<Slot>,
-    worker: Rc<Worker>,
     _place: Place,
 }
 
@@ -57,6 +61,7 @@ impl Task {
             farewell: Farewell::default(),
             alarm: None,
             slot,
+            signals_seen: 0,
             worker,
             _place: place,
         }
@@ -72,7 +77,9 @@ impl Task {
             let verdict = self.conn.open(now, &mut desk.out, &mut desk.recorder);
             self.carry_out(verdict, now, 0, desk)?;
         }
-        if self.slot.signalled.replace(false) {
+        let signals = self.worker.signals.get();
+        if self.signals_seen != signals {
+            self.signals_seen = signals;
             self.signals(now, desk)?;
         }
         loop {
@@ -99,8 +106,7 @@ impl Task {
             self.spend(0);
             let mut waits = true;
             if self.conn.wants_read() {
-                waits = self.read(cx, now, desk)?.is_pending();
-                now = if self.budget < BUDGET - STEP { Instant::now() } else { now };
+                waits = self.read(cx, &mut now, desk)?.is_pending();
             }
             // Behind the read: what has arrived in time is not late because we are. And once a turn: a service whose deadlines come
             // faster than they can be met must not keep its own connection waiting.
@@ -131,7 +137,7 @@ impl Task {
         Poll::Pending
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut Desk) -> Result<Poll<()>, CloseReason> {
+    fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant, desk: &mut Desk) -> Result<Poll<()>, CloseReason> {
         let mut buf = ReadBuf::new(&mut desk.wire);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
             Poll::Pending => return Ok(Poll::Pending),
@@ -140,6 +146,11 @@ impl Task {
             Poll::Ready(Ok(())) => {}
         }
         let n = buf.filled().len();
+        if self.budget < BUDGET - STEP {
+            // Not the first of this poll: time has passed.
+            *now = Instant::now();
+        }
+        let now = *now;
         self.spend(n);
         self.farewell.read(n);
         let verdict = match n {

@@ -19,6 +19,7 @@ use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
 use crate::engine::stream::Stream;
+use crate::metrics::Writers;
 use crate::proto::Limits;
 use crate::service::{ConnId, Endpoint};
 
@@ -43,6 +44,8 @@ pub(super) struct Worker {
     slots: RefCell<HashMap<ConnId, Rc<Slot>>>,
     /// Somebody has left.
     left: Notify,
+    /// How often anybody was signalled: while it stands still, a task need not look into its slot.
+    pub(super) signals: Cell<u64>,
 }
 
 /// Where one task at a time works.
@@ -63,8 +66,6 @@ impl Desk {
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) waker: RefCell<Option<Waker>>,
-    /// One of the others was set since the task last looked.
-    pub(super) signalled: Cell<bool>,
     pub(super) woken: Cell<bool>,
     pub(super) draining: Cell<bool>,
     pub(super) cut: Cell<bool>,
@@ -73,7 +74,6 @@ pub(super) struct Slot {
 impl Slot {
     fn signal(&self, flag: &Cell<bool>) {
         flag.set(true);
-        self.signalled.set(true);
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -105,12 +105,14 @@ impl Worker {
     }
 
     fn wake(&self, conn: ConnId) {
+        self.signals.set(self.signals.get() + 1);
         if let Some(slot) = self.slots.borrow().get(&conn) {
             slot.signal(&slot.woken);
         }
     }
 
     fn signal_all(&self, flag: fn(&Slot) -> &Cell<bool>) {
+        self.signals.set(self.signals.get() + 1);
         for slot in self.slots.borrow().values() {
             slot.signal(flag(slot));
         }
@@ -137,11 +139,12 @@ fn work(
     started: &std::sync::mpsc::Sender<io::Result<()>>,
 ) {
     let Crew { index, shared, listeners, others } = crew;
-    let desk = Desk { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index) };
+    let desk = Desk { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index, Writers::One) };
     let worker = Rc::new(Worker {
         desk: RefCell::new(desk),
         slots: RefCell::default(),
         left: Notify::new(),
+        signals: Cell::new(1),
         shared: Arc::clone(&shared),
     });
     runtime.block_on(async {
