@@ -103,7 +103,7 @@ impl Server {
         self
     }
 
-    /// Starts serving. `service` is called for each connection, on the thread that will drive it.
+    /// Starts serving, on threads of the server's own. `service` is called for each connection, on the thread that will drive it.
     ///
     /// # Errors
     /// [`Error::NoListener`], and [`Error::Worker`] where no thread or event queue can be had.
@@ -111,6 +111,49 @@ impl Server {
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
+        self.launch(service, false).map(|(handle, _)| handle)
+    }
+
+    /// Serves on this thread until the server has ended, and returns what it counted. `supervise` gets the handle, and runs beside it on
+    /// a tokio runtime: it decides when to drain. When it drops the handle, the server stops.
+    ///
+    /// With one worker of the portable engine this is the only thread: the system then spares each call a little work that it
+    /// has to do where threads share their descriptors.
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    ///
+    /// # Panics
+    /// Within a tokio runtime, which cannot be blocked; use [`Server::serve`] there.
+    pub fn run<S: Service + 'static, F: Future<Output = ()> + 'static>(
+        self,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+        supervise: impl FnOnce(Handle) -> F,
+    ) -> Result<Totals, Error> {
+        let (handle, first) = self.launch(service, true)?;
+        let (shared, latch) = (Arc::clone(&handle.shared), Arc::clone(&handle.latch));
+        let supervise = supervise(handle);
+        match first {
+            Some(first) => first.run(Box::pin(supervise), latch)?,
+            None => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.map_err(Error::Worker)?.block_on(async {
+                    tokio::select! {
+                        () = supervise => latch.opened().await,
+                        () = latch.opened() => {}
+                    }
+                });
+            }
+        }
+        Ok(shared.totals())
+    }
+
+    /// Starts what has threads of its own; what is to run on the caller's is returned.
+    fn launch<S: Service + 'static>(
+        self,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+        here: bool,
+    ) -> Result<(Handle, Option<portable::First>), Error> {
         if self.listeners.is_empty() {
             return Err(Error::NoListener);
         }
@@ -132,11 +175,11 @@ impl Server {
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());
         let running = Arc::new(Running(Arc::clone(&latch)));
-        let control: Arc<dyn Control> = match self.engine {
-            Engine::Threads => threads::start(self.listeners, Arc::clone(&shared), running)?,
-            Engine::Portable => portable::start(self.listeners, Arc::clone(&shared), running)?,
+        let (control, first) = match self.engine {
+            Engine::Threads => (threads::start(self.listeners, Arc::clone(&shared), running)?, None),
+            Engine::Portable => portable::start(self.listeners, Arc::clone(&shared), running, here)?,
         };
-        Ok(Handle { control, shared, latch, addresses })
+        Ok((Handle { control, shared, latch, addresses }, first))
     }
 }
 
@@ -184,7 +227,7 @@ impl Handle {
     /// What was counted so far, over all workers.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.shared.counters.iter().map(|counters| counters.read()).sum()
+        self.shared.totals()
     }
 
     /// Has the server ended?

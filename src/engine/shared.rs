@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::recorder::Recorder;
 use super::room::Room;
 use crate::error::CloseReason;
-use crate::metrics::{Counters, Writers};
+use crate::metrics::{Counters, Totals, Writers};
 use crate::proto::{Conn, Limits, Observer};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
 
@@ -32,6 +32,11 @@ impl Shared {
     /// What a worker observes by, or, where connections have threads of their own, one of them.
     pub(crate) fn recorder(&self, worker: usize, writers: Writers) -> Recorder {
         Recorder::new(Arc::clone(&self.counters[worker]), writers, (self.observers)(worker))
+    }
+
+    /// What was counted so far, over all workers.
+    pub(crate) fn totals(&self) -> Totals {
+        self.counters.iter().map(|counters| counters.read()).sum()
     }
 
     /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this

@@ -64,6 +64,8 @@ on_each_engine!(
     a_second_listener_waits_for_room_too,
     a_flood_of_small_lines_starves_nobody,
     early_clients_are_served_too,
+    a_server_runs_on_the_callers_thread,
+    a_server_whose_supervisor_leaves_stops,
     a_peer_that_talks_and_stops_reading_is_reset,
     a_paused_service_is_woken_with_input_waiting,
     both_families_on_one_listener,
@@ -433,6 +435,43 @@ fn a_peer_that_stops_reading_is_reset(engine: Engine) {
     let peer = server.connect();
     assert_eq!(server.closed(), CloseReason::WriteTimeout);
     drop(peer);
+}
+
+fn a_server_runs_on_the_callers_thread(engine: Engine) {
+    for workers in [1, 3] {
+        let (tell, told) = mpsc::channel();
+        let server = self::server(engine).workers(NonZeroUsize::new(workers).unwrap()).listen("127.0.0.1:0").unwrap();
+        let serving = thread::spawn(move || {
+            let supervise = async move |handle: resound::Handle| {
+                let (drain, drained) = tokio::sync::oneshot::channel::<()>();
+                tell.send((handle.addresses()[0].to_string(), drain)).unwrap();
+                drained.await.unwrap();
+                handle.drain(PATIENCE);
+                // It stays for a second word.
+                std::future::pending::<()>().await;
+            };
+            server.run(|_| Reply::default(), supervise).unwrap()
+        });
+        let (address, drain) = told.recv_timeout(PATIENCE).unwrap();
+        let mut peers: Vec<Peer> = (0..6).map(|_| Peer::connect(address.parse().unwrap())).collect();
+        for peer in &mut peers {
+            peer.ask("hello");
+            peer.send("and one more\n");
+        }
+        drain.send(()).unwrap();
+        for peer in &mut peers {
+            assert_eq!(peer.rest(), b"Server received: and one more\n");
+        }
+        drop(peers);
+        let totals = serving.join().unwrap();
+        assert_eq!((totals.opened, totals.messages, totals.closed_in_all()), (6, 12, 6));
+    }
+}
+
+fn a_server_whose_supervisor_leaves_stops(engine: Engine) {
+    let server = self::server(engine).listen("127.0.0.1:0").unwrap();
+    let totals = server.run(|_| Reply::default(), |handle| async move { drop(handle) }).unwrap();
+    assert_eq!(totals.opened, 0);
 }
 
 fn a_peer_that_talks_and_stops_reading_is_reset(engine: Engine) {

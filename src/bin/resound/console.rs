@@ -36,13 +36,13 @@ pub(crate) struct Console {
 
 impl Console {
     /// The server's own console. Lanes are written in their order: the server's, each worker's, and the last words.
-    pub(crate) fn start(format: Format, workers: usize) -> io::Result<(Self, Ending)> {
+    pub(crate) fn new(format: Format, workers: usize) -> (Self, Ending) {
         let tell = match format {
             Format::Text => skipped_text,
             Format::Json => skipped_json,
         };
-        let (printer, ending) = Printer::start(io::stdout(), workers + 2, tell)?;
-        Ok((Self { printer: Some(printer), format, lane: 0, last: workers + 1 }, ending))
+        let (printer, ending) = Printer::new(io::stdout(), workers + 2, tell);
+        (Self { printer: Some(printer), format, lane: 0, last: workers + 1 }, ending)
     }
 
     /// The same console, for a worker.

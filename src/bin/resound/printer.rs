@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -41,18 +41,27 @@ struct Lane {
 
 struct Shared {
     lanes: Vec<Mutex<Lane>>,
-    /// The thread sleeps until somebody wakes it.
+    /// What the thread starts with; taken by whoever prints first, since a server that says nothing needs no thread to say it.
+    start: Mutex<Option<Start>>,
+    thread: OnceLock<Thread>,
+    /// The thread sleeps until somebody wakes it; also before it has been started.
     idle: AtomicBool,
     closing: AtomicBool,
     /// The output is gone; nothing is kept any more.
     broken: AtomicBool,
 }
 
+/// What the thread starts with.
+struct Start {
+    output: Box<dyn Write + Send>,
+    tell: fn(Skipped) -> String,
+    end: mpsc::Sender<()>,
+}
+
 /// Where a worker's events go.
 #[derive(Clone)]
 pub(crate) struct Printer {
     shared: Arc<Shared>,
-    thread: Thread,
 }
 
 /// Waits for the rest at the end.
@@ -62,29 +71,27 @@ pub(crate) struct Ending {
 }
 
 impl Printer {
-    /// Starts the thread that writes to `output`; `tell` puts what was skipped into words.
-    pub(crate) fn start(
-        mut output: impl Write + Send + 'static,
+    /// A way to `output`, with this many lanes; `tell` puts what was skipped into words.
+    pub(crate) fn new(
+        output: impl Write + Send + 'static,
         lanes: usize,
         tell: fn(Skipped) -> String,
-    ) -> std::io::Result<(Self, Ending)> {
+    ) -> (Self, Ending) {
+        let (end, ended) = mpsc::channel();
         let shared = Arc::new(Shared {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            idle: AtomicBool::new(false),
+            start: Mutex::new(Some(Start { output: Box::new(output), tell, end })),
+            thread: OnceLock::new(),
+            idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         });
-        let (end, ended) = mpsc::channel();
-        let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("resound-printer".into()).spawn(move || {
-            theirs.carry(&mut output, tell);
-            let _ = end.send(());
-        })?;
-        let printer = Self { shared, thread: thread.thread().clone() };
-        Ok((printer.clone(), Ending { printer, ended }))
+        let printer = Self { shared };
+        (printer.clone(), Ending { printer, ended })
     }
 
-    /// Lets `write` append one event to a lane, unless that is full. Never blocks for longer than it takes to swap two buffers.
+    /// Lets `write` append one event to a lane, unless that is full. Waits for nothing but the lane's lock, which is held to append an
+    /// event or to swap two buffers.
     pub(crate) fn print(&self, lane: usize, weight: Weight, write: impl FnOnce(&mut Vec<u8>)) {
         if self.shared.broken.load(Ordering::Relaxed) {
             return;
@@ -101,13 +108,32 @@ impl Printer {
         }
         drop(lane);
         if self.shared.idle.load(Ordering::Relaxed) && self.shared.idle.swap(false, Ordering::AcqRel) {
-            self.thread.unpark();
+            self.wake();
+        }
+    }
+
+    /// Wakes the thread, or starts it.
+    fn wake(&self) {
+        let start = self.shared.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut start) = start {
+            let shared = Arc::clone(&self.shared);
+            let carry = move || {
+                // Before it says that it is idle, or somebody could find nobody to wake.
+                let _ = shared.thread.set(thread::current());
+                shared.carry(&mut start.output, start.tell);
+                let _ = start.end.send(());
+            };
+            if thread::Builder::new().name("resound-printer".into()).spawn(carry).is_err() {
+                self.shared.broken.store(true, Ordering::SeqCst);
+            }
+        } else if let Some(thread) = self.shared.thread.get() {
+            thread.unpark();
         }
     }
 }
 
 impl Shared {
-    fn carry(&self, output: &mut impl Write, tell: fn(Skipped) -> String) {
+    fn carry(&self, output: &mut dyn Write, tell: fn(Skipped) -> String) {
         let mut carried = Vec::new();
         loop {
             // Announce the sleep before the last look, so that no event falls between the two.
@@ -149,8 +175,12 @@ impl Shared {
 impl Ending {
     /// Writes out what is left, but does not wait for a stuck output longer than `patience`.
     pub(crate) fn finish(self, patience: Duration) {
-        self.printer.shared.closing.store(true, Ordering::SeqCst);
-        self.printer.thread.unpark();
+        let shared = &self.printer.shared;
+        if shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return; // nothing was ever said
+        }
+        shared.closing.store(true, Ordering::SeqCst);
+        self.printer.wake();
         let _ = self.ended.recv_timeout(patience);
     }
 }
@@ -178,7 +208,7 @@ mod tests {
         let (go, gate) = mpsc::channel();
         let (seen, written) = mpsc::channel();
         let tell = |skipped: Skipped| format!("[{} {}]", skipped.messages, skipped.events);
-        let (printer, ending) = Printer::start(Stuck(gate, seen), 1, tell).unwrap();
+        let (printer, ending) = Printer::new(Stuck(gate, seen), 1, tell);
         let event = vec![b'x'; 1024];
         for _ in 0..5000 {
             printer.print(0, Weight::Message, |to| to.extend_from_slice(&event));
@@ -207,7 +237,7 @@ mod tests {
                 Ok(())
             }
         }
-        let (printer, ending) = Printer::start(Broken, 2, |_| String::new()).unwrap();
+        let (printer, ending) = Printer::new(Broken, 2, |_| String::new());
         printer.print(1, Weight::Event, |to| to.push(b'x'));
         ending.ended.recv().unwrap();
         assert!(printer.shared.broken.load(Ordering::SeqCst));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use resound::{
-    Address, Chargen, CloseReason, Discard, Echo, Engine, Error, Family, Framing, Handle, Limits, Listener, Reply,
-    Server, raise_descriptor_limit,
+    Address, Chargen, CloseReason, Discard, Echo, Engine, Family, Framing, Handle, Limits, Listener, Reply, Server,
+    raise_descriptor_limit,
 };
 use tracing_subscriber::fmt::format::Writer;
 
@@ -38,12 +38,12 @@ pub(crate) struct Plan {
 }
 
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
-    let complaints = complaints()?;
+    let complaints = complaints();
     let workers = plan.workers.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let listeners = bind(&plan)?;
     let chosen_port = plan.addresses.iter().any(|address| matches!(address, Address::Tcp { port: 0, .. }));
 
-    let (console, ending) = Console::start(plan.format, workers.get()).context("cannot start the console's thread")?;
+    let (console, ending) = Console::new(plan.format, workers.get());
     let watch = if plan.quiet { console.silent() } else { console.clone() };
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.address().clone()).collect();
     let observed = watch.clone();
@@ -66,39 +66,27 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     } else if chosen_port {
         console.started(&addresses);
     }
-    let handle = serve(server, plan.mode, plan.framing)?;
-
-    let totals = runtime.block_on(async {
-        tokio::select! {
-            () = signals.next() => {}
-            totals = handle.finished() => return Some(totals),
-        }
-        watch.draining(handle.connections().iter().sum(), plan.drain_timeout);
-        handle.drain(plan.drain_timeout);
-        tokio::select! {
-            totals = handle.finished() => Some(totals),
-            () = signals.next() => None,
-        }
-    });
-    let Some(totals) = totals else {
+    let (voice, drain_timeout) = (watch.clone(), plan.drain_timeout);
+    let supervise = async move |handle: Handle| {
+        signals.next().await;
+        voice.draining(handle.connections().iter().sum(), drain_timeout);
+        handle.drain(drain_timeout);
+        signals.next().await;
         // At once means at once: no more words, no destructors.
         std::process::exit(exit::SIGNAL.into());
     };
+    let framing = plan.framing;
+    let totals = match plan.mode {
+        Mode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
+        Mode::Echo => server.run(|_| Echo, supervise),
+        Mode::Discard => server.run(|_| Discard, supervise),
+        Mode::Chargen => server.run(|_| Chargen, supervise),
+    }?;
     watch.stopped(&totals);
     ending.finish(LAST_WORDS);
     complaints.finish(LAST_WORDS);
     let cut = totals.closed[CloseReason::Cut.index()];
     Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::SIGNAL) })
-}
-
-/// Starts the server with the service that answers as `mode` wants it.
-fn serve(server: Server, mode: Mode, framing: Framing) -> Result<Handle, Error> {
-    match mode {
-        Mode::Reply => server.serve(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing)),
-        Mode::Echo => server.serve(|_| Echo),
-        Mode::Discard => server.serve(|_| Discard),
-        Mode::Chargen => server.serve(|_| Chargen),
-    }
 }
 
 fn bind(plan: &Plan) -> Result<Vec<Listener>> {
@@ -162,16 +150,16 @@ impl Signals {
 }
 
 /// Sends the library's warnings to stderr, by a printer: a stuck stderr must not hold up an accept loop.
-fn complaints() -> Result<crate::printer::Ending> {
+fn complaints() -> crate::printer::Ending {
     let tell = |skipped: crate::printer::Skipped| format!("resound: ... and {} more warnings\n", skipped.events);
-    let (printer, ending) = Printer::start(std::io::stderr(), 1, tell).context("cannot start the log's thread")?;
+    let (printer, ending) = Printer::new(std::io::stderr(), 1, tell);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)
         .event_format(Plain)
         .with_writer(move || Line(printer.clone()))
         .init();
-    Ok(ending)
+    ending
 }
 
 /// `resound: warning: what happened`.

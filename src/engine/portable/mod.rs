@@ -7,6 +7,7 @@ mod accept;
 mod task;
 mod worker;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::listener::Listener;
 use super::room::Place;
-use super::shared::{Control, Running, Shared};
+use super::shared::{Control, Latch, Running, Shared};
 use crate::error::Error;
 use crate::service::{ConnId, Endpoint};
 
@@ -54,14 +55,33 @@ impl Control for Workers {
     }
 }
 
+/// Worker 0, to be run on the thread that started the server.
+pub(crate) struct First {
+    crew: worker::Crew,
+    inbox: mpsc::UnboundedReceiver<Command>,
+}
+
+impl First {
+    /// Runs worker 0 here, with `supervise` beside it, until every worker has ended.
+    pub(crate) fn run(self, supervise: Pin<Box<dyn Future<Output = ()>>>, latch: Arc<Latch>) -> Result<(), Error> {
+        let (started, starts) = std::sync::mpsc::channel();
+        worker::run(self.crew, self.inbox, &started, Some((supervise, latch)));
+        starts.try_recv().unwrap_or(Ok(())).map_err(Error::Worker)
+    }
+}
+
+/// Starts the workers; the first only where it is not wanted `here`.
 pub(crate) fn start(
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
     running: Arc<Running>,
-) -> Result<Arc<dyn Control>, Error> {
+    here: bool,
+) -> Result<(Arc<dyn Control>, Option<First>), Error> {
     let count = shared.counters.len();
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let mut listeners = Some(listeners);
+    let mut first = None;
+    let mut spawned = 0;
     let (started, starts) = std::sync::mpsc::channel();
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let crew = worker::Crew {
@@ -69,20 +89,23 @@ pub(crate) fn start(
             shared: Arc::clone(&shared),
             listeners: listeners.take().unwrap_or_default(),
             others: if index == 0 { senders[1..].to_vec() } else { Vec::new() },
+            running: Arc::clone(&running),
         };
-        let (running, started) = (Arc::clone(&running), started.clone());
+        if here && index == 0 {
+            first = Some(First { crew, inbox });
+            continue;
+        }
+        let started = started.clone();
         std::thread::Builder::new()
             .name(format!("resound-{index}"))
-            .spawn(move || {
-                let _running = running;
-                worker::run(crew, inbox, &started);
-            })
+            .spawn(move || worker::run(crew, inbox, &started, None))
             .map_err(Error::Worker)?;
+        spawned += 1;
     }
     drop(started);
     // On an error the senders are dropped with this frame, and the workers that did start end.
-    for _ in 0..count {
+    for _ in 0..spawned {
         starts.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map_err(Error::Worker)?;
     }
-    Ok(Arc::new(Workers(senders)))
+    Ok((Arc::new(Workers(senders)), first))
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -17,7 +18,7 @@ use super::task::Task;
 use super::{Accepted, Command};
 use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Latch, Running, Shared};
 use crate::engine::stream::Stream;
 use crate::metrics::Writers;
 use crate::proto::Limits;
@@ -34,7 +35,11 @@ pub(super) struct Crew {
     pub(super) shared: Arc<Shared>,
     pub(super) listeners: Vec<Listener>,
     pub(super) others: Vec<mpsc::UnboundedSender<Command>>,
+    pub(super) running: Arc<Running>,
 }
+
+/// What a worker that has the caller's thread runs beside its own work, until the latch opens.
+pub(super) type Beside = (Pin<Box<dyn Future<Output = ()>>>, Arc<Latch>);
 
 /// What the tasks of one worker share.
 pub(super) struct Worker {
@@ -124,10 +129,13 @@ pub(super) fn run(
     crew: Crew,
     inbox: mpsc::UnboundedReceiver<Command>,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
+    beside: Option<Beside>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-    match runtime {
-        Ok(runtime) => work(&runtime, crew, inbox, started),
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // What runs beside may want all that a runtime has, signals for one.
+    let runtime = if beside.is_some() { runtime.enable_all() } else { runtime.enable_io().enable_time() };
+    match runtime.build_local(Default::default()) {
+        Ok(runtime) => work(&runtime, crew, inbox, started, beside),
         Err(error) => drop(started.send(Err(error))),
     }
 }
@@ -137,8 +145,9 @@ fn work(
     crew: Crew,
     mut inbox: mpsc::UnboundedReceiver<Command>,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
+    beside: Option<Beside>,
 ) {
-    let Crew { index, shared, listeners, others } = crew;
+    let Crew { index, shared, listeners, others, running } = crew;
     let desk = Desk { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index, Writers::One) };
     let worker = Rc::new(Worker {
         desk: RefCell::new(desk),
@@ -148,6 +157,8 @@ fn work(
         shared: Arc::clone(&shared),
     });
     runtime.block_on(async {
+        let (beside, latch) = beside.unzip();
+        let beside = beside.map(tokio::task::spawn_local);
         let (stop_accepting, draining) = watch::channel(false);
         let mut acceptors = JoinSet::new();
         for listener in listeners {
@@ -207,6 +218,14 @@ fn work(
             if told_to_drain && worker.slots.borrow().is_empty() {
                 break;
             }
+        }
+        // The other workers may take longer, and what runs beside may have more to say to them.
+        drop(running);
+        if let Some(latch) = latch {
+            latch.opened().await;
+        }
+        if let Some(beside) = beside {
+            beside.abort();
         }
     });
 }
