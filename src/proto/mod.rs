@@ -7,7 +7,9 @@ mod framing;
 mod held;
 mod limits;
 mod observer;
+mod verdict;
 
-pub use conn::{Conn, Then, Verdict};
+pub use conn::Conn;
 pub use limits::Limits;
 pub use observer::{Closed, Observer};
+pub use verdict::{Then, Verdict};

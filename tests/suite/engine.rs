@@ -3,33 +3,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resound::{Chargen, CloseReason, ConnId, Cx, Echo, Endpoint, Engine, Framing, Limits, Reply, Server, Service};
+use resound::{Chargen, CloseReason, ConnId, Cx, Echo, Endpoint, Engine, Framing, Limits, Reply, Service};
 
-use crate::harness::{Event, PATIENCE, Peer, Running, noise, shown};
-
-fn server(engine: Engine) -> Server {
-    Server::new().engine(engine).workers(NonZeroUsize::new(2).unwrap())
-}
-
-fn replying(engine: Engine) -> Running {
-    Running::start(server(engine), |_| Reply::default())
-}
-
-/// Each function below becomes one test per engine.
-macro_rules! on_each_engine {
-    ($($test:ident),* $(,)?) => {
-        mod threads {
-            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
-        }
-        mod portable {
-            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
-        }
-    };
-}
+use crate::harness::{Event, PATIENCE, Peer, Running, noise, on_each_engine, replying, server, shown};
 
 on_each_engine!(
     lines_are_bytes,
@@ -42,14 +21,6 @@ on_each_engine!(
     a_reset_in_the_middle_harms_nobody,
     a_peer_that_is_gone_before_accept_harms_nobody,
     a_thousand_connections_are_balanced,
-    a_drain_under_load_loses_no_answer,
-    a_drain_closes_idle_connections_at_once,
-    a_drain_answers_what_had_to_wait,
-    a_drain_serves_the_backlog,
-    a_drain_cuts_what_is_left_at_its_deadline,
-    a_stop_is_at_once,
-    dropping_the_handle_stops_the_server,
-    a_restart_on_the_same_port_succeeds,
     connections_beyond_the_cap_wait,
     a_peer_that_stops_reading_is_reset,
     an_idle_peer_is_closed_and_dripping_does_not_help,
@@ -58,14 +29,10 @@ on_each_engine!(
     a_service_is_woken_by_its_own_deadline,
     a_panic_ends_its_own_connection_only,
     a_panicking_factory_ends_its_own_connection_only,
-    a_drain_answers_a_last_line_whose_end_had_come,
-    a_stop_after_a_drain_is_at_once,
     a_service_that_is_behind_its_deadlines_still_listens,
     a_second_listener_waits_for_room_too,
     a_flood_of_small_lines_starves_nobody,
     early_clients_are_served_too,
-    a_server_runs_on_the_callers_thread,
-    a_server_whose_supervisor_leaves_stops,
     a_peer_that_talks_and_stops_reading_is_reset,
     a_paused_service_is_woken_with_input_waiting,
     both_families_on_one_listener,
@@ -98,7 +65,7 @@ fn a_half_closed_peer_gets_every_reply(engine: Engine) {
 }
 
 fn bulk_comes_back_exactly(engine: Engine) {
-    let server = Running::start(self::server(engine), |_| Echo);
+    let server = Running::start(server(engine), |_| Echo);
     let mut peer = server.connect();
     let sent = noise(1, 16 << 20);
     let (mut writer, copy) = (peer.0.try_clone().unwrap(), sent.clone());
@@ -132,7 +99,7 @@ fn fill(peer: &mut Peer, piece: &[u8]) -> usize {
 
 fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
     let limits = Limits { high_water: 64 * 1024, ..Limits::default() };
-    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
+    let server = Running::start(server(engine).limits(limits), |_| Reply::default());
     let mut slow = server.connect();
     let line = [&[b'x'; 99][..], b"\n"].concat();
     let reply = (17 + line.len()) as u64;
@@ -172,7 +139,7 @@ fn a_line_without_end_is_refused_and_harms_nobody(engine: Engine) {
 }
 
 fn a_flooder_starves_nobody(engine: Engine) {
-    let server = Running::start(self::server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
+    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Echo) } else { Box::new(Reply::default()) }
     });
     let flooder = server.connect();
@@ -202,7 +169,7 @@ fn a_flooder_starves_nobody(engine: Engine) {
 }
 
 fn a_generator_starves_nobody(engine: Engine) {
-    let server = Running::start(self::server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
+    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) }
     });
     let greedy = server.connect();
@@ -221,7 +188,7 @@ fn a_generator_starves_nobody(engine: Engine) {
 }
 
 fn a_reset_in_the_middle_harms_nobody(engine: Engine) {
-    let server = Running::start(self::server(engine), |conn| -> Box<dyn Service> {
+    let server = Running::start(server(engine), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) }
     });
     let mut peer = server.connect();
@@ -232,7 +199,7 @@ fn a_reset_in_the_middle_harms_nobody(engine: Engine) {
 }
 
 fn a_peer_that_is_gone_before_accept_harms_nobody(engine: Engine) {
-    let server = Running::start(self::server(engine).max_connections(1), |_| Reply::default());
+    let server = Running::start(server(engine).max_connections(1), |_| Reply::default());
     let mut first = server.connect();
     first.ask("first");
     // These wait in the backlog, and are gone when their turn comes.
@@ -246,8 +213,7 @@ fn a_peer_that_is_gone_before_accept_harms_nobody(engine: Engine) {
 
 fn a_thousand_connections_are_balanced(engine: Engine) {
     let workers = 4;
-    let server =
-        Running::start(self::server(engine).workers(NonZeroUsize::new(workers).unwrap()), |_| Reply::default());
+    let server = Running::start(server(engine).workers(NonZeroUsize::new(workers).unwrap()), |_| Reply::default());
     let mut peers: Vec<Peer> = (0..1000).map(|_| server.connect()).collect();
     for (n, peer) in peers.iter_mut().enumerate() {
         peer.send(format!("{n}\n"));
@@ -267,156 +233,8 @@ fn a_thousand_connections_are_balanced(engine: Engine) {
     assert_eq!((totals.opened, totals.messages, totals.closed_in_all()), (1000, 1000, 1000));
 }
 
-fn a_drain_under_load_loses_no_answer(engine: Engine) {
-    let server = replying(engine);
-    let (warm, warmed) = mpsc::channel();
-    let clients: Vec<_> = (0..20)
-        .map(|n| {
-            let (mut peer, warm) = (server.connect(), warm.clone());
-            thread::spawn(move || {
-                let mut answers = 0_u64;
-                loop {
-                    let line = format!("client {n} line {answers}\n");
-                    if peer.0.write_all(line.as_bytes()).is_err() {
-                        return answers;
-                    }
-                    let mut answer = vec![0; 17 + line.len()];
-                    let mut got = 0;
-                    while got < answer.len() {
-                        match peer.0.read(&mut answer[got..]) {
-                            Ok(n) if n > 0 => got += n,
-                            // The server's end comes between answers, never within one.
-                            _ => {
-                                assert_eq!(got, 0, "half an answer");
-                                return answers;
-                            }
-                        }
-                    }
-                    assert_eq!(answer, format!("Server received: {line}").as_bytes());
-                    answers += 1;
-                    if answers == 50 {
-                        warm.send(()).unwrap();
-                    }
-                }
-            })
-        })
-        .collect();
-    for _ in 0..clients.len() {
-        warmed.recv_timeout(PATIENCE).unwrap();
-    }
-    let totals = server.drain();
-    let answers: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
-    assert_eq!(totals.messages, answers, "every message that was received was answered, and the answer arrived");
-    assert_eq!(totals.closed[CloseReason::Cut.index()], 0);
-}
-
-fn a_drain_closes_idle_connections_at_once(engine: Engine) {
-    let limits = Limits { linger: Duration::ZERO, ..Limits::default() };
-    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
-    let mut idle: Vec<Peer> = (0..10).map(|_| server.connect()).collect();
-    idle.iter_mut().for_each(|peer| peer.ask("once"));
-    let start = Instant::now();
-    let totals = server.drain();
-    assert!(start.elapsed() < PATIENCE / 4, "it did not wait for the deadline");
-    assert_eq!(totals.closed[CloseReason::Drained.index()], 10);
-    assert!(idle.iter_mut().all(|peer| peer.rest().is_empty()), "each got its FIN");
-}
-
-fn a_drain_answers_what_had_to_wait(engine: Engine) {
-    // One answer at a time may be on its way, so nearly all lines wait when the drain comes.
-    let limits = Limits { high_water: 1, ..Limits::default() };
-    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
-    let mut peer = server.connect();
-    let lines = 10_000;
-    peer.send("line\n".repeat(lines));
-    assert!(matches!(server.event(), Event::Opened(..)));
-    server.handle.drain(PATIENCE);
-    let got = peer.rest();
-    assert_eq!(got.len(), lines * "Server received: line\n".len());
-    assert!(got.chunks(22).all(|line| line == b"Server received: line\n"));
-    drop(peer);
-    assert_eq!(server.wait().messages, lines as u64);
-}
-
-fn a_drain_serves_the_backlog(engine: Engine) {
-    // Some of these are accepted when the drain comes, and the others are not yet: nobody can tell which.
-    for _ in 0..5 {
-        let server = replying(engine);
-        let mut peers: Vec<Peer> = (0..50).map(|_| server.connect()).collect();
-        for peer in &mut peers {
-            peer.send("line\n");
-        }
-        server.handle.drain(PATIENCE);
-        for peer in &mut peers {
-            assert_eq!(peer.rest(), b"Server received: line\n");
-        }
-        drop(peers);
-        assert_eq!(server.wait().messages, 50);
-    }
-}
-
-fn a_drain_cuts_what_is_left_at_its_deadline(engine: Engine) {
-    struct Stubborn;
-    impl Service for Stubborn {
-        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
-            cx.echo();
-        }
-        fn drain(&mut self, _: &mut Cx<'_>) {}
-    }
-    let server = Running::start(self::server(engine), |_| Stubborn);
-    let mut peer = server.connect();
-    peer.send("x");
-    peer.expect("x");
-    server.handle.drain(Duration::from_millis(50));
-    let totals = server.wait();
-    assert_eq!(totals.closed[CloseReason::Cut.index()], 1);
-    assert_eq!(server.closed(), CloseReason::Cut);
-    let mut rest = Vec::new();
-    assert!(peer.0.read_to_end(&mut rest).is_err() || rest.is_empty());
-}
-
-fn a_stop_is_at_once(engine: Engine) {
-    let server = Running::start(self::server(engine), |_| Chargen);
-    let peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
-    (0..5).for_each(|_| assert!(server.opened() > ConnId(0)));
-    server.handle.stop();
-    assert_eq!(server.wait().closed[CloseReason::Cut.index()], 5);
-    drop(peers);
-}
-
-fn dropping_the_handle_stops_the_server(engine: Engine) {
-    let server = replying(engine);
-    let mut peer = server.connect();
-    peer.ask("hello");
-    let events = {
-        let Running { handle, events } = server;
-        drop(handle);
-        events
-    };
-    loop {
-        match events.recv_timeout(PATIENCE).expect("it ends") {
-            Event::Closed(_, reason) => break assert_eq!(reason, CloseReason::Cut),
-            _ => continue,
-        }
-    }
-}
-
-fn a_restart_on_the_same_port_succeeds(engine: Engine) {
-    let mut address = "127.0.0.1:0".to_string();
-    for _ in 0..5 {
-        let limits = Limits { linger: Duration::from_millis(10), ..Limits::default() };
-        let server = self::server(engine).limits(limits).listen(&address).unwrap();
-        let server = Running::start_on(server, |_| Reply::default());
-        address = server.address().to_string();
-        // The server closes first, so its end of these stays in TIME_WAIT.
-        let mut peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
-        peers.iter_mut().for_each(|peer| peer.ask("hello"));
-        server.drain();
-    }
-}
-
 fn connections_beyond_the_cap_wait(engine: Engine) {
-    let server = Running::start(self::server(engine).max_connections(2), |_| Reply::default());
+    let server = Running::start(server(engine).max_connections(2), |_| Reply::default());
     let (mut one, mut two) = (server.connect(), server.connect());
     one.ask("one");
     two.ask("two");
@@ -431,52 +249,15 @@ fn connections_beyond_the_cap_wait(engine: Engine) {
 
 fn a_peer_that_stops_reading_is_reset(engine: Engine) {
     let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..Limits::default() };
-    let server = Running::start(self::server(engine).limits(limits), |_| Chargen);
+    let server = Running::start(server(engine).limits(limits), |_| Chargen);
     let peer = server.connect();
     assert_eq!(server.closed(), CloseReason::WriteTimeout);
     drop(peer);
 }
 
-fn a_server_runs_on_the_callers_thread(engine: Engine) {
-    for workers in [1, 3] {
-        let (tell, told) = mpsc::channel();
-        let server = self::server(engine).workers(NonZeroUsize::new(workers).unwrap()).listen("127.0.0.1:0").unwrap();
-        let serving = thread::spawn(move || {
-            let supervise = async move |handle: resound::Handle| {
-                let (drain, drained) = tokio::sync::oneshot::channel::<()>();
-                tell.send((handle.addresses()[0].to_string(), drain)).unwrap();
-                drained.await.unwrap();
-                handle.drain(PATIENCE);
-                // It stays for a second word.
-                std::future::pending::<()>().await;
-            };
-            server.run(|_| Reply::default(), supervise).unwrap()
-        });
-        let (address, drain) = told.recv_timeout(PATIENCE).unwrap();
-        let mut peers: Vec<Peer> = (0..6).map(|_| Peer::connect(address.parse().unwrap())).collect();
-        for peer in &mut peers {
-            peer.ask("hello");
-            peer.send("and one more\n");
-        }
-        drain.send(()).unwrap();
-        for peer in &mut peers {
-            assert_eq!(peer.rest(), b"Server received: and one more\n");
-        }
-        drop(peers);
-        let totals = serving.join().unwrap();
-        assert_eq!((totals.opened, totals.messages, totals.closed_in_all()), (6, 12, 6));
-    }
-}
-
-fn a_server_whose_supervisor_leaves_stops(engine: Engine) {
-    let server = self::server(engine).listen("127.0.0.1:0").unwrap();
-    let totals = server.run(|_| Reply::default(), |handle| async move { drop(handle) }).unwrap();
-    assert_eq!(totals.opened, 0);
-}
-
 fn a_peer_that_talks_and_stops_reading_is_reset(engine: Engine) {
     let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..Limits::default() };
-    let server = Running::start(self::server(engine).limits(limits), |_| Chargen);
+    let server = Running::start(server(engine).limits(limits), |_| Chargen);
     let peer = server.connect();
     let mut writer = peer.0.try_clone().unwrap();
     let talking = thread::spawn(move || while writer.write_all(b"still here\n").is_ok() {});
@@ -501,7 +282,7 @@ fn a_paused_service_is_woken_with_input_waiting(engine: Engine) {
             cx.pause(false);
         }
     }
-    let server = Running::start(self::server(engine), |_| Slowly);
+    let server = Running::start(server(engine), |_| Slowly);
     let mut peer = server.connect();
     let lines: String = (0..20).map(|n| format!("line {n}\n")).collect();
     for line in lines.split_inclusive('\n') {
@@ -513,7 +294,7 @@ fn a_paused_service_is_woken_with_input_waiting(engine: Engine) {
 
 fn an_idle_peer_is_closed_and_dripping_does_not_help(engine: Engine) {
     let limits = Limits { idle_timeout: Some(Duration::from_millis(300)), ..Limits::default() };
-    let server = Running::start(self::server(engine).limits(limits), |_| Reply::default());
+    let server = Running::start(server(engine).limits(limits), |_| Reply::default());
     let mut idle = server.connect();
     assert!(idle.rest().is_empty());
     assert_eq!(server.closed(), CloseReason::IdleTimeout);
@@ -543,7 +324,7 @@ fn a_close_with_unread_input_loses_nothing(engine: Engine) {
         }
     }
     for _ in 0..10 {
-        let server = Running::start(self::server(engine), |_| Curt);
+        let server = Running::start(server(engine), |_| Curt);
         let mut peer = server.connect();
         let mut writer = peer.0.try_clone().unwrap();
         // It talks on, which nobody reads: were the descriptor closed now, a reset would overtake the answer.
@@ -564,7 +345,7 @@ fn a_service_is_woken_from_outside(engine: Engine) {
             cx.send(b"news");
         }
     }
-    let server = Running::start(self::server(engine), |_| News);
+    let server = Running::start(server(engine), |_| News);
     let mut peer = server.connect();
     let id = server.opened();
     server.handle.wake(id);
@@ -592,7 +373,7 @@ fn a_service_is_woken_by_its_own_deadline(engine: Engine) {
             }
         }
     }
-    let server = Running::start(self::server(engine), |_| Clock(0));
+    let server = Running::start(server(engine), |_| Clock(0));
     assert_eq!(server.connect().rest(), b"tick tick tick ");
 }
 
@@ -607,7 +388,7 @@ fn a_panic_ends_its_own_connection_only(engine: Engine) {
             cx.echo();
         }
     }
-    let server = Running::start(self::server(engine).max_connections(2), |_| Fragile);
+    let server = Running::start(server(engine).max_connections(2), |_| Fragile);
     let mut healthy = server.connect();
     for _ in 0..3 {
         let mut fragile = server.connect();
@@ -634,16 +415,14 @@ fn a_panicking_factory_ends_its_own_connection_only(engine: Engine) {
         }
     }
     for workers in [1, 2] {
-        let server = Running::start(
-            self::server(engine).workers(NonZeroUsize::new(workers).unwrap()),
-            |conn| -> Box<dyn Service> {
+        let server =
+            Running::start(server(engine).workers(NonZeroUsize::new(workers).unwrap()), |conn| -> Box<dyn Service> {
                 match conn.id.0 % 3 {
                     0 => panic!("as the test wants it"),
                     1 => Box::new(Cursed),
                     _ => Box::new(Reply::default()),
                 }
-            },
-        );
+            });
         for n in 1..=12 {
             let mut peer = server.connect();
             if n % 3 == 2 {
@@ -660,42 +439,6 @@ fn a_panicking_factory_ends_its_own_connection_only(engine: Engine) {
     }
 }
 
-fn a_drain_answers_a_last_line_whose_end_had_come(engine: Engine) {
-    for _ in 0..5 {
-        let server = Running::start(self::server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
-        let mut peers: Vec<Peer> = (0..20).map(|_| server.connect()).collect();
-        for peer in &mut peers {
-            peer.send("no newline");
-            peer.finish();
-        }
-        server.handle.drain(PATIENCE);
-        for peer in &mut peers {
-            assert_eq!(peer.rest(), b"Server received: no newline");
-        }
-        server.wait();
-    }
-}
-
-fn a_stop_after_a_drain_is_at_once(engine: Engine) {
-    struct Stubborn;
-    impl Service for Stubborn {
-        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
-            cx.echo();
-        }
-        fn drain(&mut self, _: &mut Cx<'_>) {}
-    }
-    let server = Running::start(self::server(engine), |_| Stubborn);
-    // One on each worker; the first worker is soon without any.
-    let (first, mut second) = (server.connect(), server.connect());
-    second.send("x");
-    second.expect("x");
-    server.handle.drain(PATIENCE * 10);
-    drop(first);
-    assert!(server.closed().is_orderly());
-    server.handle.stop();
-    assert_eq!(server.wait().closed[CloseReason::Cut.index()], 1);
-}
-
 fn a_service_that_is_behind_its_deadlines_still_listens(engine: Engine) {
     struct Late;
     impl Service for Late {
@@ -710,14 +453,14 @@ fn a_service_that_is_behind_its_deadlines_still_listens(engine: Engine) {
             cx.wake_at(cx.now());
         }
     }
-    let server = Running::start(self::server(engine), |_| Late);
+    let server = Running::start(server(engine), |_| Late);
     let mut peer = server.connect();
     peer.send("heard");
     assert_eq!(peer.rest(), b"heard");
 }
 
 fn a_second_listener_waits_for_room_too(engine: Engine) {
-    let server = self::server(engine).max_connections(1).listen("127.0.0.1:0").unwrap().listen("127.0.0.1:0").unwrap();
+    let server = server(engine).max_connections(1).listen("127.0.0.1:0").unwrap().listen("127.0.0.1:0").unwrap();
     let server = Running::start_on(server, |_| Reply::default());
     let addresses: Vec<_> =
         server.handle.addresses().iter().map(|address| address.to_string().parse().unwrap()).collect();
@@ -733,7 +476,7 @@ fn a_second_listener_waits_for_room_too(engine: Engine) {
 }
 
 fn a_flood_of_small_lines_starves_nobody(engine: Engine) {
-    let server = Running::start(self::server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
+    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
     let flooder = server.connect();
     let (mut writer, mut reader) = (flooder.0.try_clone().unwrap(), flooder.0.try_clone().unwrap());
     let writing = thread::spawn(move || while writer.write_all(&[b'\n'; 65_536]).is_ok() {});
@@ -750,7 +493,7 @@ fn a_flood_of_small_lines_starves_nobody(engine: Engine) {
 }
 
 fn early_clients_are_served_too(engine: Engine) {
-    let server = self::server(engine).listen("127.0.0.1:0").unwrap();
+    let server = server(engine).listen("127.0.0.1:0").unwrap();
     // Nobody serves yet: this one waits in the backlog.
     let listener = resound::Listener::bind(&"127.0.0.1:0".parse().unwrap(), resound::Family::Any).unwrap().remove(0);
     let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };
@@ -766,7 +509,7 @@ fn both_families_on_one_listener(engine: Engine) {
         eprintln!("this machine has no IPv6: not tested");
         return;
     }
-    let server = Running::start_on(self::server(engine).listen("[::]:0").unwrap(), |_| Reply::default());
+    let server = Running::start_on(server(engine).listen("[::]:0").unwrap(), |_| Reply::default());
     let port = server.address().port();
     for (host, shown) in [("127.0.0.1", "127.0.0.1:"), ("::1", "[::1]:")] {
         let mut peer = Peer::connect((host.parse::<std::net::IpAddr>().unwrap(), port).into());
@@ -793,7 +536,7 @@ fn a_unix_socket(engine: Engine) {
         let path = folder.0.join("socket");
         let address = format!("unix:{}", path.display());
         for _ in 0..2 {
-            let server = Running::start_on(self::server(engine).listen(&address).unwrap(), |_| Reply::default());
+            let server = Running::start_on(server(engine).listen(&address).unwrap(), |_| Reply::default());
             let mut peer = UnixStream::connect(&path).unwrap();
             peer.set_read_timeout(Some(PATIENCE)).unwrap();
             peer.write_all(b"a\nb").unwrap();

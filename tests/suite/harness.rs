@@ -4,15 +4,39 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Handle, Observer, Server, Service};
+use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Engine, Handle, Observer, Reply, Server, Service};
 
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Each function named becomes one test per engine.
+macro_rules! on_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
+        }
+        mod portable {
+            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
+        }
+    };
+}
+pub(crate) use on_each_engine;
+
+/// A server of two workers, where the engine has workers.
+pub(crate) fn server(engine: Engine) -> Server {
+    Server::new().engine(engine).workers(NonZeroUsize::new(2).unwrap())
+}
+
+/// One that replies.
+pub(crate) fn replying(engine: Engine) -> Running {
+    Running::start(server(engine), |_| Reply::default())
+}
 
 /// What an observer saw.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! The integration tests: one binary. What is tested against a socket runs once for each engine.
 
 mod arrows;
+mod client;
 mod conn;
 mod documents;
 mod engine;
 mod harness;
 mod pair;
 mod program;
+mod shutdown;
 #[cfg(unix)]
 mod startup;
 #[cfg(unix)]

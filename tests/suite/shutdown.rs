@@ -1,0 +1,243 @@
+//! How a server ends, on every engine.
+
+use std::io::{Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resound::{Chargen, CloseReason, ConnId, Cx, Engine, Limits, Reply, Service};
+
+use crate::harness::{Event, PATIENCE, Peer, Running, on_each_engine, replying, server};
+
+on_each_engine!(
+    a_drain_under_load_loses_no_answer,
+    a_drain_closes_idle_connections_at_once,
+    a_drain_answers_what_had_to_wait,
+    a_drain_serves_the_backlog,
+    a_drain_cuts_what_is_left_at_its_deadline,
+    a_stop_is_at_once,
+    dropping_the_handle_stops_the_server,
+    a_restart_on_the_same_port_succeeds,
+    a_drain_answers_a_last_line_whose_end_had_come,
+    a_stop_after_a_drain_is_at_once,
+    a_server_runs_on_the_callers_thread,
+    a_server_whose_supervisor_leaves_stops,
+);
+
+/// Echoes, and takes no notice of a drain.
+struct Stubborn;
+
+impl Service for Stubborn {
+    fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+        cx.echo();
+    }
+    fn drain(&mut self, _: &mut Cx<'_>) {}
+}
+
+fn a_drain_under_load_loses_no_answer(engine: Engine) {
+    let server = replying(engine);
+    let (warm, warmed) = mpsc::channel();
+    let clients: Vec<_> = (0..20)
+        .map(|n| {
+            let (mut peer, warm) = (server.connect(), warm.clone());
+            thread::spawn(move || {
+                let mut answers = 0_u64;
+                loop {
+                    let line = format!("client {n} line {answers}\n");
+                    if peer.0.write_all(line.as_bytes()).is_err() {
+                        return answers;
+                    }
+                    let mut answer = vec![0; 17 + line.len()];
+                    let mut got = 0;
+                    while got < answer.len() {
+                        match peer.0.read(&mut answer[got..]) {
+                            Ok(n) if n > 0 => got += n,
+                            // The server's end comes between answers, never within one.
+                            _ => {
+                                assert_eq!(got, 0, "half an answer");
+                                return answers;
+                            }
+                        }
+                    }
+                    assert_eq!(answer, format!("Server received: {line}").as_bytes());
+                    answers += 1;
+                    if answers == 50 {
+                        warm.send(()).unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..clients.len() {
+        warmed.recv_timeout(PATIENCE).unwrap();
+    }
+    let totals = server.drain();
+    let answers: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(totals.messages, answers, "every message that was received was answered, and the answer arrived");
+    assert_eq!(totals.closed[CloseReason::Cut.index()], 0);
+}
+
+fn a_drain_closes_idle_connections_at_once(engine: Engine) {
+    let limits = Limits { linger: Duration::ZERO, ..Limits::default() };
+    let server = Running::start(server(engine).limits(limits), |_| Reply::default());
+    let mut idle: Vec<Peer> = (0..10).map(|_| server.connect()).collect();
+    idle.iter_mut().for_each(|peer| peer.ask("once"));
+    let start = Instant::now();
+    let totals = server.drain();
+    assert!(start.elapsed() < PATIENCE / 4, "it did not wait for the deadline");
+    assert_eq!(totals.closed[CloseReason::Drained.index()], 10);
+    assert!(idle.iter_mut().all(|peer| peer.rest().is_empty()), "each got its FIN");
+}
+
+fn a_drain_answers_what_had_to_wait(engine: Engine) {
+    // One answer at a time may be on its way, so nearly all lines wait when the drain comes.
+    let limits = Limits { high_water: 1, ..Limits::default() };
+    let server = Running::start(server(engine).limits(limits), |_| Reply::default());
+    let mut peer = server.connect();
+    let lines = 10_000;
+    peer.send("line\n".repeat(lines));
+    assert!(matches!(server.event(), Event::Opened(..)));
+    server.handle.drain(PATIENCE);
+    let got = peer.rest();
+    assert_eq!(got.len(), lines * "Server received: line\n".len());
+    assert!(got.chunks(22).all(|line| line == b"Server received: line\n"));
+    drop(peer);
+    assert_eq!(server.wait().messages, lines as u64);
+}
+
+fn a_drain_serves_the_backlog(engine: Engine) {
+    // Some of these are accepted when the drain comes, and the others are not yet: nobody can tell which.
+    for _ in 0..5 {
+        let server = replying(engine);
+        let mut peers: Vec<Peer> = (0..50).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.send("line\n");
+        }
+        server.handle.drain(PATIENCE);
+        for peer in &mut peers {
+            assert_eq!(peer.rest(), b"Server received: line\n");
+        }
+        drop(peers);
+        assert_eq!(server.wait().messages, 50);
+    }
+}
+
+fn a_drain_cuts_what_is_left_at_its_deadline(engine: Engine) {
+    let server = Running::start(server(engine), |_| Stubborn);
+    let mut peer = server.connect();
+    peer.send("x");
+    peer.expect("x");
+    server.handle.drain(Duration::from_millis(50));
+    let totals = server.wait();
+    assert_eq!(totals.closed[CloseReason::Cut.index()], 1);
+    assert_eq!(server.closed(), CloseReason::Cut);
+    let mut rest = Vec::new();
+    assert!(peer.0.read_to_end(&mut rest).is_err() || rest.is_empty());
+}
+
+fn a_stop_is_at_once(engine: Engine) {
+    let server = Running::start(server(engine), |_| Chargen);
+    let peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
+    (0..5).for_each(|_| assert!(server.opened() > ConnId(0)));
+    server.handle.stop();
+    assert_eq!(server.wait().closed[CloseReason::Cut.index()], 5);
+    drop(peers);
+}
+
+fn dropping_the_handle_stops_the_server(engine: Engine) {
+    let server = replying(engine);
+    let mut peer = server.connect();
+    peer.ask("hello");
+    let events = {
+        let Running { handle, events } = server;
+        drop(handle);
+        events
+    };
+    loop {
+        match events.recv_timeout(PATIENCE).expect("it ends") {
+            Event::Closed(_, reason) => break assert_eq!(reason, CloseReason::Cut),
+            _ => continue,
+        }
+    }
+}
+
+fn a_restart_on_the_same_port_succeeds(engine: Engine) {
+    let mut address = "127.0.0.1:0".to_string();
+    for _ in 0..5 {
+        let limits = Limits { linger: Duration::from_millis(10), ..Limits::default() };
+        let server = server(engine).limits(limits).listen(&address).unwrap();
+        let server = Running::start_on(server, |_| Reply::default());
+        address = server.address().to_string();
+        // The server closes first, so its end of these stays in TIME_WAIT.
+        let mut peers: Vec<Peer> = (0..5).map(|_| server.connect()).collect();
+        peers.iter_mut().for_each(|peer| peer.ask("hello"));
+        server.drain();
+    }
+}
+
+fn a_drain_answers_a_last_line_whose_end_had_come(engine: Engine) {
+    for _ in 0..5 {
+        let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
+        let mut peers: Vec<Peer> = (0..20).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.send("no newline");
+            peer.finish();
+        }
+        server.handle.drain(PATIENCE);
+        for peer in &mut peers {
+            assert_eq!(peer.rest(), b"Server received: no newline");
+        }
+        server.wait();
+    }
+}
+
+fn a_stop_after_a_drain_is_at_once(engine: Engine) {
+    let server = Running::start(server(engine), |_| Stubborn);
+    // One on each worker; the first worker is soon without any.
+    let (first, mut second) = (server.connect(), server.connect());
+    second.send("x");
+    second.expect("x");
+    server.handle.drain(PATIENCE * 10);
+    drop(first);
+    assert!(server.closed().is_orderly());
+    server.handle.stop();
+    assert_eq!(server.wait().closed[CloseReason::Cut.index()], 1);
+}
+
+fn a_server_runs_on_the_callers_thread(engine: Engine) {
+    for workers in [1, 3] {
+        let (tell, told) = mpsc::channel();
+        let server = server(engine).workers(NonZeroUsize::new(workers).unwrap()).listen("127.0.0.1:0").unwrap();
+        let serving = thread::spawn(move || {
+            let supervise = async move |handle: resound::Handle| {
+                let (drain, drained) = tokio::sync::oneshot::channel::<()>();
+                tell.send((handle.addresses()[0].to_string(), drain)).unwrap();
+                drained.await.unwrap();
+                handle.drain(PATIENCE);
+                // It stays for a second word.
+                std::future::pending::<()>().await;
+            };
+            server.run(|_| Reply::default(), supervise).unwrap()
+        });
+        let (address, drain) = told.recv_timeout(PATIENCE).unwrap();
+        let mut peers: Vec<Peer> = (0..6).map(|_| Peer::connect(address.parse().unwrap())).collect();
+        for peer in &mut peers {
+            peer.ask("hello");
+            peer.send("and one more\n");
+        }
+        drain.send(()).unwrap();
+        for peer in &mut peers {
+            assert_eq!(peer.rest(), b"Server received: and one more\n");
+        }
+        drop(peers);
+        let totals = serving.join().unwrap();
+        assert_eq!((totals.opened, totals.messages, totals.closed_in_all()), (6, 12, 6));
+    }
+}
+
+fn a_server_whose_supervisor_leaves_stops(engine: Engine) {
+    let server = server(engine).listen("127.0.0.1:0").unwrap();
+    let totals = server.run(|_| Reply::default(), |handle| async move { drop(handle) }).unwrap();
+    assert_eq!(totals.opened, 0);
+}
