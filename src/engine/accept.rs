@@ -104,7 +104,7 @@ impl Complaints {
     pub(crate) fn full(&mut self, most: usize) {
         if let Some(more) = self.full.speak(Instant::now()) {
             let more = Also(more);
-            tracing::warn!("{most} connections are open, as many as allowed: new ones wait in the backlog{more}");
+            tracing::warn!("a connection waits: {most} are served, and no more are allowed at once{more}");
         }
     }
 }
@@ -115,6 +115,7 @@ impl std::fmt::Display for Also {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => Ok(()),
+            1 => f.write_str(" (and once more since the last such line)"),
             n => write!(f, " (and {n} times more since the last such line)"),
         }
     }

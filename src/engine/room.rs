@@ -31,10 +31,6 @@ impl Room {
         self.most
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.taken() >= self.most
-    }
-
     pub(crate) fn taken(&self) -> usize {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

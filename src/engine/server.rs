@@ -111,11 +111,14 @@ impl Server {
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
-        self.launch(service, false).map(|(handle, _)| handle)
+        let (handle, rest) = self.launch(service, false)?;
+        rest.start()?;
+        Ok(handle)
     }
 
-    /// Serves on this thread until the server has ended, and returns what it counted. `supervise` gets the handle, and runs beside it on
-    /// a tokio runtime: it decides when to drain. When it drops the handle, the server stops.
+    /// Serves on this thread until the server has ended, and returns what it counted. `supervise` is called with the handle before the
+    /// first connection is accepted, and what it returns runs beside the server on a tokio runtime: it decides when to drain. When it
+    /// drops the handle, the server stops.
     ///
     /// With one worker of the portable engine this is the only thread: the system then spares each call a little work that it
     /// has to do where threads share their descriptors.
@@ -130,14 +133,16 @@ impl Server {
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         supervise: impl FnOnce(Handle) -> F,
     ) -> Result<Totals, Error> {
-        let (handle, first) = self.launch(service, true)?;
+        let (handle, rest) = self.launch(service, true)?;
         let (shared, latch) = (Arc::clone(&handle.shared), Arc::clone(&handle.latch));
         let supervise = supervise(handle);
-        match first {
-            Some(first) => first.run(Box::pin(supervise), latch)?,
-            None => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.map_err(Error::Worker)?.block_on(async {
+        match rest {
+            Rest::First(first) => first.run(Box::pin(supervise), latch)?,
+            rest => {
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)?;
+                rest.start()?;
+                runtime.block_on(async {
                     tokio::select! {
                         () = supervise => latch.opened().await,
                         () = latch.opened() => {}
@@ -153,7 +158,7 @@ impl Server {
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         here: bool,
-    ) -> Result<(Handle, Option<portable::First>), Error> {
+    ) -> Result<(Handle, Rest), Error> {
         if self.listeners.is_empty() {
             return Err(Error::NoListener);
         }
@@ -175,11 +180,35 @@ impl Server {
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());
         let running = Arc::new(Running(Arc::clone(&latch)));
-        let (control, first) = match self.engine {
-            Engine::Threads => (threads::start(self.listeners, Arc::clone(&shared), running)?, None),
-            Engine::Portable => portable::start(self.listeners, Arc::clone(&shared), running, here)?,
+        let (control, rest) = match self.engine {
+            Engine::Threads => {
+                let (control, start) = threads::prepare(self.listeners, Arc::clone(&shared), running);
+                (control, Rest::Accept(Box::new(start)))
+            }
+            Engine::Portable => {
+                let (control, first) = portable::start(self.listeners, Arc::clone(&shared), running, here)?;
+                (control, first.map_or(Rest::Nothing, Rest::First))
+            }
         };
-        Ok((Handle { control, shared, latch, addresses }, first))
+        Ok((Handle { control, shared, latch, addresses }, rest))
+    }
+}
+
+/// What is left to do before a server accepts.
+enum Rest {
+    Nothing,
+    /// Start the accept threads.
+    Accept(Box<dyn FnOnce() -> Result<(), Error>>),
+    /// Run the first worker, on the caller's thread.
+    First(portable::First),
+}
+
+impl Rest {
+    fn start(self) -> Result<(), Error> {
+        match self {
+            Self::Accept(start) => start(),
+            Self::Nothing | Self::First(_) => Ok(()),
+        }
     }
 }
 

@@ -39,24 +39,29 @@ struct Signals {
     wakes: Mutex<HashMap<ConnId, Arc<AtomicBool>>>,
 }
 
-pub(crate) fn start(
+/// Makes ready; what is returned starts the accept threads.
+pub(crate) fn prepare(
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
     running: Arc<Running>,
-) -> Result<Arc<dyn Control>, Error> {
+) -> (Arc<dyn Control>, impl FnOnce() -> Result<(), Error>) {
     let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
-    for listener in listeners {
-        let (shared, theirs, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
-        let nonblocking = listener.socket().set_nonblocking(true);
-        let accept = move || accept(&listener, &shared, &theirs, &running);
-        let started = nonblocking.and_then(|()| thread::Builder::new().name("resound-accept".into()).spawn(accept));
-        if let Err(error) = started {
-            // The listeners that are served already must not go on without a handle.
-            signals.drain.begin(Instant::now());
-            return Err(Error::Worker(error));
+    let control = Arc::clone(&signals);
+    let start = move || {
+        for listener in listeners {
+            let (shared, theirs, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
+            let nonblocking = listener.socket().set_nonblocking(true);
+            let accept = move || accept(&listener, &shared, &theirs, &running);
+            let started = nonblocking.and_then(|()| thread::Builder::new().name("resound-accept".into()).spawn(accept));
+            if let Err(error) = started {
+                // The listeners that are served already must not go on without a handle.
+                signals.drain.begin(Instant::now());
+                return Err(Error::Worker(error));
+            }
         }
-    }
-    Ok(signals)
+        Ok(())
+    };
+    (control, start)
 }
 
 fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<Running>) {
@@ -78,12 +83,15 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
             }
         };
         complaints.went_well();
+        let mut waits = false;
         let place = loop {
             match shared.room.take() {
                 Some(place) => break place,
                 None if signals.drain.is_over(Instant::now()) => return,
-                None => complaints.full(shared.room.most()),
+                None if !waits => complaints.full(shared.room.most()),
+                None => {}
             }
+            waits = true;
             shared.room.wait(BACK_OFF);
         };
         let (running, peer) = (Arc::clone(running), endpoint(&peer));

@@ -15,6 +15,9 @@ use crate::units::{bytes, count, counted};
 /// A message's bytes that are shown; the rest is only counted.
 const SHOWN: usize = 1024;
 
+/// How long a drain waits for the console, for the sake of the order of its lines.
+const ORDER: Duration = Duration::from_millis(50);
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -74,13 +77,17 @@ impl Console {
         }
     }
 
-    pub(crate) fn draining(&self, open: usize, timeout: Duration) {
+    /// Says that the drain begins: behind what happened before it, and before what happens because of it.
+    pub(crate) async fn draining(&self, open: usize, timeout: Duration) {
+        let Some(printer) = &self.printer else { return };
+        printer.settled(ORDER).await;
         let timeout = humantime::format_duration(timeout);
         let connections = counted(open as u64, "open connection");
         self.event(
             |to| writeln!(to, "Shutting down: {connections}, {timeout} at most (Ctrl+C again exits at once)"),
             || Event::Draining { open },
         );
+        printer.settled(ORDER).await;
     }
 
     pub(crate) fn stopped(&self, totals: &Totals) {
@@ -222,12 +229,17 @@ fn skipped_text(skipped: Skipped) -> String {
         let s = if skipped.events == 1 { "" } else { "s" };
         text += &format!("... and {} more event{s} of connections\n", count(skipped.events));
     }
+    if skipped.lines > 0 {
+        let s = if skipped.lines == 1 { "" } else { "s" };
+        text += &format!("... and {} more line{s}\n", count(skipped.lines));
+    }
     text
 }
 
 fn skipped_json(skipped: Skipped) -> String {
     let mut line = Vec::new();
-    let _ = Event::Skipped { messages: skipped.messages, events: skipped.events }.write(&mut line);
+    let _ =
+        Event::Skipped { messages: skipped.messages, events: skipped.events, lines: skipped.lines }.write(&mut line);
     String::from_utf8_lossy(&line).into_owned()
 }
 
@@ -268,6 +280,7 @@ enum Event {
     Skipped {
         messages: u64,
         events: u64,
+        lines: u64,
     },
     Draining {
         open: usize,
@@ -335,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_was_skipped_is_said() {
-        let skipped = Skipped { messages: 48_211, events: 1 };
+        let skipped = Skipped { messages: 48_211, events: 1, lines: 0 };
         assert_eq!(skipped_text(skipped), "... and 48,211 more messages\n... and 1 more event of connections\n");
         let json: serde_json::Value = serde_json::from_str(&skipped_json(skipped)).unwrap();
         assert_eq!((&json["event"], &json["messages"]), (&"skipped".into(), &48_211.into()));

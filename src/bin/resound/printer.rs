@@ -4,16 +4,18 @@
 //! counts it.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one lane holds before it drops.
 const LANE: usize = 1024 * 1024;
 /// Events that matter more than single messages may fill this much beyond it.
 const RESERVE: usize = 256 * 1024;
+/// What is written at once while there is more.
+const PIECE: usize = 4 * 1024;
 /// Between two writes, so that many events share one.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -31,6 +33,8 @@ pub(crate) enum Weight {
 pub(crate) struct Skipped {
     pub(crate) messages: u64,
     pub(crate) events: u64,
+    /// Lines that were taken from a lane, whatever they told, and given up because the end was near.
+    pub(crate) lines: u64,
 }
 
 #[derive(Default)]
@@ -47,6 +51,10 @@ struct Shared {
     /// The thread sleeps until somebody wakes it; also before it has been started.
     idle: AtomicBool,
     closing: AtomicBool,
+    /// The end is near, and the output slow: what has waited is given up for the sake of the last words.
+    hurried: AtomicBool,
+    /// How often all lanes were carried.
+    rounds: AtomicU64,
     /// The output is gone; nothing is kept any more.
     broken: AtomicBool,
 }
@@ -84,6 +92,8 @@ impl Printer {
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
+            rounds: AtomicU64::new(0),
             broken: AtomicBool::new(false),
         });
         let printer = Self { shared };
@@ -109,6 +119,22 @@ impl Printer {
         drop(lane);
         if self.shared.idle.load(Ordering::Relaxed) && self.shared.idle.swap(false, Ordering::AcqRel) {
             self.wake();
+        }
+    }
+
+    /// Returns once all that was printed before has been written, or after `patience`.
+    pub(crate) async fn settled(&self, patience: Duration) {
+        let started = self.shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        // The round that is under way may have passed a lane already; the one behind it has seen them all.
+        let wanted = self.shared.rounds.load(Ordering::SeqCst) + 2;
+        let until = Instant::now() + patience;
+        while started
+            && self.shared.rounds.load(Ordering::SeqCst) < wanted
+            && !self.shared.broken.load(Ordering::SeqCst)
+            && Instant::now() < until
+        {
+            self.wake();
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -150,7 +176,7 @@ impl Shared {
                 }
                 if !carried.is_empty() {
                     any = true;
-                    if output.write_all(&carried).and_then(|()| output.flush()).is_err() {
+                    if self.write(output, &carried, tell).is_err() {
                         self.broken.store(true, Ordering::SeqCst);
                         return;
                     }
@@ -158,6 +184,7 @@ impl Shared {
                     carried.shrink_to(LANE);
                 }
             }
+            self.rounds.fetch_add(1, Ordering::SeqCst);
             match (any, closing) {
                 (false, true) => return,
                 (false, false) => thread::park(),
@@ -172,8 +199,32 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Writes whole lines, a few at a time, and gives up the rest when hurried, unless it is short enough to be last words.
+    fn write(&self, output: &mut dyn Write, bytes: &[u8], tell: fn(Skipped) -> String) -> std::io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
+                // The end of a lane is where the last words stand.
+                let keep = rest.len() - PIECE;
+                let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
+                let lines = rest[..from].iter().filter(|&&byte| byte == b'\n').count() as u64;
+                output.write_all(tell(Skipped { lines, ..Skipped::default() }).as_bytes())?;
+                rest = &rest[from..];
+            }
+            let piece = match rest.get(PIECE..).and_then(|behind| behind.iter().position(|&byte| byte == b'\n')) {
+                Some(at) => PIECE + at + 1,
+                None => rest.len(),
+            };
+            output.write_all(&rest[..piece])?;
+            rest = &rest[piece..];
+        }
+        output.flush()
+    }
+}
+
 impl Ending {
-    /// Writes out what is left, but does not wait for a stuck output longer than `patience`.
+    /// Writes out what is left: all of it if `patience` is enough, else the last words, if as much again is. A stuck output is left.
     pub(crate) fn finish(self, patience: Duration) {
         let shared = &self.printer.shared;
         if shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
@@ -181,7 +232,10 @@ impl Ending {
         }
         shared.closing.store(true, Ordering::SeqCst);
         self.printer.wake();
-        let _ = self.ended.recv_timeout(patience);
+        if self.ended.recv_timeout(patience).is_err() {
+            shared.hurried.store(true, Ordering::SeqCst);
+            let _ = self.ended.recv_timeout(patience);
+        }
     }
 }
 
@@ -224,6 +278,42 @@ mod tests {
         assert!(lost > 0, "5 MB do not fit a lane");
         assert_eq!(kept + lost, 5000);
         assert!(text.contains("end"), "an event still finds a place");
+    }
+
+    /// An output that takes a little at a time, as a terminal far away.
+    struct Slow(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            thread::park_timeout(Duration::from_millis(20));
+            let taken = &bytes[..bytes.len().min(1024)];
+            self.0.send(taken.to_vec()).map_err(std::io::Error::other)?;
+            Ok(taken.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_slow_output_still_gets_the_last_words() {
+        let (seen, written) = mpsc::channel();
+        let tell = |skipped: Skipped| format!("[{}]\n", skipped.lines + skipped.messages);
+        let (printer, ending) = Printer::new(Slow(seen), 2, tell);
+        let total = 20_000;
+        for _ in 0..total {
+            printer.print(0, Weight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
+        }
+        printer.print(1, Weight::Event, |to| to.extend_from_slice(b"the last words\n"));
+        ending.finish(Duration::from_secs(2));
+        drop(printer);
+        let text = String::from_utf8(written.iter().flatten().collect()).unwrap();
+        assert!(text.ends_with("the last words\n"), "{}", &text[text.len() - 200..]);
+        let kept = text.lines().filter(|line| line.starts_with("a message")).count();
+        let lost: usize =
+            text.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']')?.parse::<usize>().ok()).sum();
+        assert!(lost > 0);
+        assert_eq!(kept + lost, total);
     }
 
     #[test]

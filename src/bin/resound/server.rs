@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use resound::{
-    Address, Chargen, CloseReason, Discard, Echo, Engine, Family, Framing, Handle, Limits, Listener, Reply, Server,
-    raise_descriptor_limit,
+    Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Limits, Listener, Reply,
+    Server, raise_descriptor_limit,
 };
 use tracing_subscriber::fmt::format::Writer;
 
@@ -19,6 +19,8 @@ use crate::printer::{Printer, Weight};
 
 /// Descriptors that are not connections: listeners, event queues, the standard streams, and some air.
 const RESERVED_DESCRIPTORS: u64 = 32;
+/// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(20);
 /// What a stuck console may hold up the exit.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -41,14 +43,15 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let complaints = complaints();
     let workers = plan.workers.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let listeners = bind(&plan)?;
-    let chosen_port = plan.addresses.iter().any(|address| matches!(address, Address::Tcp { port: 0, .. }));
+    let chosen = chosen_ports(&plan.addresses, &listeners);
 
     let (console, ending) = Console::new(plan.format, workers.get());
     let watch = if plan.quiet { console.silent() } else { console.clone() };
-    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address().clone()).collect();
+    let addresses: Vec<_> = listeners.iter().flatten().map(|listener| listener.address().clone()).collect();
     let observed = watch.clone();
     let server = listeners
         .into_iter()
+        .flatten()
         .fold(Server::new(), Server::listener)
         .engine(plan.engine)
         .workers(workers)
@@ -56,24 +59,28 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         .max_connections(max_connections(plan.max_connections, workers.get()))
         .observe(move |worker| observed.of_worker(worker));
 
-    // Signals are caught before the first word, so that whoever has read it can send one; and the first word comes before the first
-    // connection's.
+    // Signals are caught before the first word, so that whoever has read it can send one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let mut signals = runtime.block_on(async { Signals::catch() }).context("cannot catch signals")?;
-    if !plan.quiet {
-        watch.started(&addresses);
-        watch.waiting();
-    } else if chosen_port {
-        console.started(&addresses);
-    }
-    let (voice, drain_timeout) = (watch.clone(), plan.drain_timeout);
-    let supervise = async move |handle: Handle| {
-        signals.next().await;
-        voice.draining(handle.connections().iter().sum(), drain_timeout);
-        handle.drain(drain_timeout);
-        signals.next().await;
-        // At once means at once: no more words, no destructors.
-        std::process::exit(exit::SIGNAL.into());
+    let voice = watch.clone();
+    // Called when the workers are up, and before the first connection is accepted.
+    let supervise = |handle: Handle| {
+        if !plan.quiet {
+            voice.started(&addresses);
+            voice.waiting();
+        } else {
+            console.started(&chosen);
+        }
+        async move {
+            signals.next().await;
+            voice.draining(handle.connections().iter().sum(), plan.drain_timeout).await;
+            handle.drain(plan.drain_timeout);
+            tokio::time::sleep(SAME_SIGNAL).await;
+            signals.forget().await;
+            signals.next().await;
+            // At once means at once: no more words, no destructors.
+            std::process::exit(exit::SIGNAL.into());
+        }
     };
     let framing = plan.framing;
     let totals = match plan.mode {
@@ -89,12 +96,15 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::SIGNAL) })
 }
 
-fn bind(plan: &Plan) -> Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for address in &plan.addresses {
-        listeners.extend(Listener::bind(address, plan.family)?);
-    }
-    Ok(listeners)
+/// One entry for each address that was asked for: its listeners.
+fn bind(plan: &Plan) -> Result<Vec<Vec<Listener>>> {
+    plan.addresses.iter().map(|address| Ok(Listener::bind(address, plan.family)?)).collect()
+}
+
+/// Where port 0 was asked for, what was got.
+fn chosen_ports(addresses: &[Address], listeners: &[Vec<Listener>]) -> Vec<Endpoint> {
+    let asked = addresses.iter().zip(listeners).filter(|(address, _)| matches!(address, Address::Tcp { port: 0, .. }));
+    asked.flat_map(|(_, listeners)| listeners).map(|listener| listener.address().clone()).collect()
 }
 
 /// How many connections there can be. Says so where that is fewer than asked.
@@ -136,6 +146,17 @@ impl Signals {
         }
         #[cfg(not(unix))]
         Ok(Self {})
+    }
+
+    /// Forgets what has come meanwhile.
+    async fn forget(&mut self) {
+        for _ in 0..2 {
+            tokio::select! {
+                biased;
+                () = self.next() => {}
+                () = std::future::ready(()) => return,
+            }
+        }
     }
 
     async fn next(&mut self) {

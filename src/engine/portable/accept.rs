@@ -85,30 +85,29 @@ impl Acceptor {
 
     /// Accepts the next connection, and finds a place for it. May be given up and called again.
     async fn next(&mut self) -> Place {
-        loop {
-            if self.room.is_full() {
-                self.complaints.full(self.room.most());
-                self.room.freed(BACK_OFF).await;
-                continue;
-            }
-            if self.accepted.is_none() {
-                match self.source.accept().await {
-                    Ok(accepted) => {
-                        self.complaints.went_well();
-                        self.accepted = Some(accepted);
-                    }
-                    Err(error) => {
-                        if self.complaints.must_wait(&error, self.room.taken()) {
-                            self.room.freed(BACK_OFF).await;
-                        }
-                        continue;
+        while self.accepted.is_none() {
+            match self.source.accept().await {
+                Ok(accepted) => {
+                    self.complaints.went_well();
+                    self.accepted = Some(accepted);
+                }
+                Err(error) => {
+                    if self.complaints.must_wait(&error, self.room.taken()) {
+                        self.room.freed(BACK_OFF).await;
                     }
                 }
             }
-            // Another listener's connection may have taken the last place meanwhile.
+        }
+        let mut waits = false;
+        loop {
             if let Some(place) = self.room.take() {
                 return place;
             }
+            if !waits {
+                waits = true;
+                self.complaints.full(self.room.most());
+            }
+            self.room.freed(BACK_OFF).await;
         }
     }
 
