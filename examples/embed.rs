@@ -13,7 +13,7 @@ struct Watch;
 
 impl Observer for Watch {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
-        println!("{} left: {}, {} messages", conn.peer, how.reason, how.messages);
+        println!("{} left: {}; messages: {}", conn.peer, how.reason, how.messages);
     }
 }
 
@@ -32,6 +32,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     server.drain(Duration::from_secs(10));
     let totals = server.finished().await;
-    println!("{} connections, {} messages", totals.opened, totals.messages);
+    println!("connections: {}, messages: {}", totals.opened, totals.messages);
     Ok(())
 }

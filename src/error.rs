@@ -82,10 +82,13 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Address { .. } => {
-                "Write HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; a port is a number from 0 to 65535."
+            Self::Address { .. } => "Write HOST PORT, HOST:PORT, [IPv6]:PORT, unix:/path, or a port alone.",
+            Self::UnknownHost { .. } => {
+                "Check the spelling and the family, or give another address, such as 127.0.0.1."
             }
-            Self::UnknownHost { .. } => "Check the spelling, or give a numeric address such as 127.0.0.1.",
+            Self::InUse { address } if address.starts_with("unix:") => {
+                "Choose another path, stop the program that listens there, or remove the file if it is none of a socket."
+            }
             Self::InUse { .. } => {
                 "Choose another port (0 picks a free one), or stop the program that holds it (`ss -ltnp` names it)."
             }
@@ -343,7 +346,7 @@ impl DialError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.class {
-            Some(FailureClass::Dns) => "Check the spelling of the host, or give a numeric address.",
+            Some(FailureClass::Dns) => "Check the spelling of the host and the family, or give another address.",
             Some(FailureClass::Refused) => {
                 "Nothing listens there: start the server (`resound server`), or check host and port."
             }

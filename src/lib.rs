@@ -34,7 +34,9 @@ mod metrics;
 mod proto;
 mod service;
 
-pub use engine::{Address, Dial, Engine, Family, Handle, Listener, Server, Stream, dial, raise_descriptor_limit};
+pub use engine::{
+    Address, Dial, Engine, Family, Handle, Listener, MAX_WORKERS, Server, Stream, dial, raise_descriptor_limit,
+};
 pub use error::{Attempt, CloseReason, DialError, Error, FailureClass};
 pub use metrics::{REASONS, Totals};
 pub use proto::{Closed, Conn, Limits, Observer, Then, Verdict};

@@ -63,8 +63,17 @@ impl Address {
         if host.contains(|c: char| c.is_whitespace() || c.is_control() || "[]/".contains(c)) {
             return Err(wrong(format!("'{}' is not a host", host.escape_debug())));
         }
+        if let Some((_, explicit)) = host.rsplit_once(':').filter(|(rest, _)| !rest.contains(':')) {
+            return Err(match explicit.parse::<u16>() {
+                Ok(_) => wrong(format!("'{host}' has a port already")),
+                Err(_) => wrong(format!("'{host}' is not a host")),
+            });
+        }
         if host.contains(':') && host.split('%').next().is_none_or(|ip| ip.parse::<std::net::Ipv6Addr>().is_err()) {
             return Err(wrong(format!("'{host}' is not an IPv6 address")));
+        }
+        if host.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(wrong(format!("'{host}' is not a host")));
         }
         // 256.1.1.1 or 1.2.3 would be sent to the resolver as a name, to fail there late and oddly.
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') && host.parse::<std::net::Ipv4Addr>().is_err() {
@@ -78,6 +87,14 @@ impl Address {
     /// # Errors
     /// [`Error::Address`] where it is neither.
     pub fn parse(text: &str, port: u16) -> Result<Self, Error> {
+        Self::parse_parts(text, port).map_err(|error| match error {
+            // What was typed, not what it was taken apart into.
+            Error::Address { reason, .. } => Error::Address { input: text.into(), reason },
+            error => error,
+        })
+    }
+
+    fn parse_parts(text: &str, port: u16) -> Result<Self, Error> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::unix(path);
         }

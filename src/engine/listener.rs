@@ -90,7 +90,7 @@ impl Listener {
             socket.listen(BACKLOG)?;
             Ok(socket)
         };
-        let socket = with_patience(listen).map_err(failed)?;
+        let socket = listen().map_err(failed)?;
         let file = SocketFile::of(path).map_err(failed)?;
         Self::of(socket, Some(file)).map_err(failed)
     }

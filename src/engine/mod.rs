@@ -20,7 +20,7 @@ pub use address::{Address, Family};
 pub use descriptors::raise_descriptor_limit;
 pub use dial::{Dial, dial};
 pub use listener::Listener;
-pub use server::{Handle, Server};
+pub use server::{Handle, MAX_WORKERS, Server};
 pub use stream::Stream;
 
 /// Which engine moves the bytes.

@@ -15,6 +15,9 @@ use crate::metrics::{Counters, Totals};
 use crate::proto::{Limits, Observer};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
 
+/// The most workers a server has: far more than any machine has use for, and few enough that their event queues find descriptors.
+pub const MAX_WORKERS: usize = 1024;
+
 /// What to serve and how. [`Server::serve`] starts it.
 ///
 /// ```
@@ -63,7 +66,7 @@ impl Server {
         self
     }
 
-    /// How many threads serve. The threads engine has one per connection instead, and counts all of them as one worker.
+    /// How many threads serve, [`MAX_WORKERS`] at most. The threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.workers = workers;
         self
@@ -167,7 +170,7 @@ impl Server {
         }
         let workers = match self.engine {
             Engine::Threads => 1,
-            Engine::Portable => self.workers.get(),
+            Engine::Portable => self.workers.get().min(MAX_WORKERS),
         };
         let shared = Arc::new(Shared {
             factory: Box::new(move |info| Box::new(service(info))),

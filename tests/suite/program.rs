@@ -40,6 +40,25 @@ fn the_transcript_of_the_server() {
 
 #[cfg(unix)]
 #[test]
+fn quiet_names_the_chosen_port_only() {
+    let args = ["server", "--quiet", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0"];
+    let mut server = Program::spawn(Program::command(&args));
+    for _ in 0..3 {
+        server.stdout.until("TCP Server started on 127.0.0.");
+    }
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.stdout.rest().is_empty());
+
+    let folder = crate::startup::Folder::new();
+    let address = format!("unix:{}", folder.0.join("socket").display());
+    let mut server = Program::spawn(Program::command(&["server", &address, "--quiet", "--listen", "127.0.0.1:0"]));
+    assert!(server.stdout.next().starts_with("TCP Server started on 127.0.0.1:"));
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.stdout.rest().is_empty(), "the path was no choice");
+}
+
+#[cfg(unix)]
+#[test]
 fn quiet_is_quiet() {
     let (mut server, address) = Program::server(&["--quiet"]);
     Peer::connect(address).ask("hello");
@@ -108,13 +127,32 @@ fn a_second_signal_exits_at_once() {
 
 #[cfg(unix)]
 #[test]
+fn a_signal_sent_twice_at_once_is_one_signal() {
+    let (mut server, address) = Program::server(&[]);
+    let mut peer = Peer::connect(address);
+    peer.ask("hello");
+    for _ in 0..2 {
+        server.signal(rustix::process::Signal::TERM);
+    }
+    let lines: Vec<String> = server.stdout.rest();
+    let kinds: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        ["Waiting", "New", "Received", "Shutting", "Connection", "Server"],
+        "in the order in which it happened"
+    );
+    assert_eq!(server.end().0, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
 fn a_drain_that_must_cut_says_so() {
     let (mut server, address) = Program::server(&["--mode", "chargen", "--drain-timeout", "100ms"]);
     let peer = Peer::connect(address);
     server.stdout.until("New connection");
     server.signal(rustix::process::Signal::TERM);
     let last = server.stdout.until("Server stopped");
-    assert!(last.ends_with(", 1 cut"), "{last}");
+    assert!(last.ends_with(", cut: 1"), "{last}");
     assert_eq!(server.end().0, Some(130));
     drop(peer);
 }
@@ -253,7 +291,7 @@ fn what_is_wrong_with_the_arguments_is_said() {
     let long = format!("unix:/{}", "x".repeat(200));
     let cases: &[(&[&str], &str)] = &[
         (&["server", "127.0.0.1", "70000"], "'70000' is not a port"),
-        (&["server", "127.0.0.1", "abc"], "a port is a number from 0 to 65535"),
+        (&["server", "127.0.0.1", "abc"], "'abc' is not a port; a port is a number from 0 to 65535"),
         (&["server", "256.1.1.1", "80"], "'256.1.1.1' is not an IPv4 address"),
         (&["server", "::zz", "80"], "'::zz' is not an IPv6 address"),
         (&["server", &long], "at most 103 bytes"),
@@ -265,6 +303,13 @@ fn what_is_wrong_with_the_arguments_is_said() {
         (&["server", "--workers", "0"], "--workers"),
         (&["server", "--engine", "steam"], "threads"),
         (&["server", "-4", "-6"], "cannot be used with"),
+        (&["server", "127.0.0.1:7000", "7001"], "'127.0.0.1:7000' has a port already"),
+        (&["server", "8888", "9999"], "'8888' is not a host"),
+        (&["server", "[::1"], "invalid address '[::1'"),
+        (&["client", "--expect", "echo"], "--expect has no meaning without a test"),
+        (&["server", "--workers", "none"], "a number from 1 on"),
+        (&["server", "--workers", "5000"], "more workers than"),
+        (&["server", "--drain-timeout", "never"], "write it like 500ms, 10s or 5m"),
         (&["client", "127.0.0.1", "0"], "nobody can be reached at port 0"),
         (&["client", "127.0.0.1", "80", "tset"], "test"),
         (&["frobnicate"], "unrecognized subcommand"),

@@ -139,7 +139,7 @@ fn what_the_server_sends_appears_while_nothing_is_typed() {
     drop(server);
     let (code, screen) = client.end();
     assert_eq!(code, 0);
-    assert!(screen.ends_with("Disconnected from server\n"), "{screen:?}");
+    assert!(screen.ends_with("The server closed the connection\nDisconnected from server\n"), "{screen:?}");
 }
 
 #[test]
@@ -149,10 +149,14 @@ fn the_end_of_input_half_closes_and_the_rest_is_read() {
     client.until("> ");
     client.keys("one\n");
     client.until("Server received: one\n> ");
+    // The first ends the line that was begun, the second the input, as with `cat`.
+    client.keys("two\x04");
     client.keys("\x04");
     let (code, screen) = client.end();
     assert_eq!(code, 0);
-    assert!(screen.ends_with("> \nDisconnected from server\n"), "{screen:?}");
+    assert!(screen.contains("Server: Server received: two\n"), "{screen:?}");
+    assert!(screen.ends_with("Disconnected from server\n"), "{screen:?}");
+    assert!(!screen.contains("The server closed"), "it was asked to: {screen:?}");
 }
 
 #[test]

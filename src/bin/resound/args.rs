@@ -17,7 +17,7 @@ const DEFAULT_PORT: u16 = 8888;
 
 /// A TCP endpoint you can trust: stand one up, talk to it, prove the path to it.
 #[derive(Parser)]
-#[command(name = "resound", version, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "resound", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -58,12 +58,13 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_enum, default_value_t = EngineArg::Portable)]
     engine: EngineArg,
     /// Threads that serve [default: one per core; the threads engine has one per connection]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
     workers: Option<NonZeroUsize>,
     /// Connections served at once; further ones wait [default: as many as descriptors allow]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
     max_connections: Option<NonZeroUsize>,
-    /// Longest line, without its ending; a longer one gets an error line and the connection ends [default: 64k]
+    /// Longest line, without its newline; a longer one gets an error line and the connection ends (reply mode with lines only)
+    /// [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_line: Option<usize>,
     /// Unsent bytes of one connection from which on no more is read from it
@@ -82,7 +83,7 @@ pub(crate) struct ServerArgs {
     #[arg(short, long)]
     quiet: bool,
     /// How the console is written
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     log_format: Format,
 }
 
@@ -122,19 +123,19 @@ struct HowArgs {
     /// How long the resolver, and then each address, may take
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     connect_timeout: Duration,
-    /// How long the whole run may take
+    /// How long the whole run may take, or off
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     timeout: Timeout,
-    /// Say on stderr where the connection went and what it carried
+    /// Say on stderr where the connection went, and at its end what a pipe carried
     #[arg(short, long)]
     verbose: bool,
 }
 
 #[derive(Args)]
 struct CheckArgs {
-    /// In a test, what the server should answer
-    #[arg(long, value_enum, default_value_t = Expect::Reply)]
-    expect: Expect,
+    /// In a test, what the server should answer [default: reply]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    expect: Option<Expect>,
 }
 
 #[derive(Args)]
@@ -170,10 +171,10 @@ enum FramingArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum EngineArg {
-    /// One blocking thread per connection: the reference
-    Threads,
     /// tokio: one runtime per worker
     Portable,
+    /// One blocking thread per connection: the reference
+    Threads,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -222,6 +223,13 @@ impl ServerArgs {
         if self.framing == Some(FramingArg::Chunk) && self.max_line.is_some() {
             bail!("--max-line has no meaning with --framing chunk");
         }
+        let most = resound::MAX_WORKERS;
+        if self.workers.is_some_and(|workers| workers.get() > most) {
+            bail!(
+                "--workers {}: more workers than {most} are of no use to anybody",
+                self.workers.map_or(0, NonZeroUsize::get)
+            );
+        }
         let framing = match self.framing {
             Some(FramingArg::Chunk) => Framing::Chunk,
             _ => Framing::Line { max: self.max_line.unwrap_or(Framing::DEFAULT_MAX_LINE) },
@@ -262,7 +270,8 @@ impl ClientArgs {
             other => other,
         };
         let task = match action {
-            Some(Action::Test) => client::Task::Check(self.checks.expect),
+            Some(Action::Test) => client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply)),
+            None if self.checks.expect.is_some() => bail!("--expect has no meaning without a test: add the word test"),
             None => client::Task::Talk,
         };
         plan(host, port, &self.how, task)
@@ -271,7 +280,12 @@ impl ClientArgs {
 
 impl TestArgs {
     pub(crate) fn meaning(self) -> Result<client::Plan> {
-        plan(self.host.as_deref(), self.port.as_deref(), &self.how, client::Task::Check(self.checks.expect))
+        plan(
+            self.host.as_deref(),
+            self.port.as_deref(),
+            &self.how,
+            client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply)),
+        )
     }
 }
 

@@ -33,19 +33,17 @@ pub(crate) struct Console {
     printer: Option<Printer>,
     format: Format,
     lane: usize,
-    /// The lane that is written last: for the closing line.
-    last: usize,
 }
 
 impl Console {
-    /// The server's own console. Lanes are written in their order: the server's, each worker's, and the last words.
+    /// The server's own console. Lanes are written in their order: the server's, then each worker's.
     pub(crate) fn new(format: Format, workers: usize) -> (Self, Ending) {
         let tell = match format {
             Format::Text => skipped_text,
             Format::Json => skipped_json,
         };
-        let (printer, ending) = Printer::new(io::stdout(), workers + 2, tell);
-        (Self { printer: Some(printer), format, lane: 0, last: workers + 1 }, ending)
+        let (printer, ending) = Printer::new(io::stdout(), workers + 1, tell);
+        (Self { printer: Some(printer), format, lane: 0 }, ending)
     }
 
     /// The same console, for a worker.
@@ -91,37 +89,38 @@ impl Console {
     }
 
     pub(crate) fn stopped(&self, totals: &Totals) {
-        let last_words = Self { lane: self.last, ..self.clone() };
-        last_words.event(
-            |to| {
-                write!(
-                    to,
-                    "Server stopped: {}, {}, {} in, {} out",
-                    counted(totals.opened, "connection"),
-                    counted(totals.messages, "message"),
-                    bytes(totals.bytes_in),
-                    bytes(totals.bytes_out),
-                )?;
-                for (name, &n) in
-                    CloseReason::NAMES.iter().zip(&totals.closed).filter(|(name, n)| **n > 0 && !is_usual(name))
-                {
-                    write!(to, ", {} {}", count(n), name.replace('_', " "))?;
+        let Some(printer) = &self.printer else { return };
+        let text = |to: &mut Vec<u8>| {
+            write!(
+                to,
+                "Server stopped: {}, {}, {} in, {} out",
+                counted(totals.opened, "connection"),
+                counted(totals.messages, "message"),
+                bytes(totals.bytes_in),
+                bytes(totals.bytes_out),
+            )?;
+            for (name, &n) in CloseReason::NAMES.iter().zip(&totals.closed) {
+                if n > 0 && !is_usual(name) {
+                    write!(to, ", {}: {}", name.replace('_', " "), count(n))?;
                 }
-                writeln!(to)
-            },
-            || Event::Stopped {
-                connections: totals.opened,
-                messages: totals.messages,
-                bytes_in: totals.bytes_in,
-                bytes_out: totals.bytes_out,
-                closed: CloseReason::NAMES
-                    .iter()
-                    .zip(totals.closed)
-                    .filter(|(_, n)| *n > 0)
-                    .map(|(name, n)| ((*name).to_string(), n.into()))
-                    .collect(),
-            },
-        );
+            }
+            writeln!(to)
+        };
+        let json = || Event::Stopped {
+            connections: totals.opened,
+            messages: totals.messages,
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+            closed: CloseReason::NAMES
+                .iter()
+                .zip(totals.closed)
+                .filter(|(_, n)| *n > 0)
+                .map(|(name, n)| ((*name).to_string(), n.into()))
+                .collect(),
+        };
+        printer.last_words(|to| {
+            let _ = self.write(to, text, json);
+        });
     }
 
     fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> Event) {
@@ -132,11 +131,20 @@ impl Console {
         let Some(printer) = &self.printer else { return };
         printer.print(self.lane, weight, |to| {
             // Writing to memory cannot fail.
-            let _ = match self.format {
-                Format::Text => text(to),
-                Format::Json => json().write(to),
-            };
+            let _ = self.write(to, text, json);
         });
+    }
+
+    fn write(
+        &self,
+        to: &mut Vec<u8>,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce() -> Event,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Text => text(to),
+            Format::Json => json().write(to),
+        }
     }
 }
 

@@ -51,6 +51,8 @@ struct Shared {
     /// The thread sleeps until somebody wakes it; also before it has been started.
     idle: AtomicBool,
     closing: AtomicBool,
+    /// What is written behind everything else.
+    last_words: Mutex<Vec<u8>>,
     /// The end is near, and the output slow: what has waited is given up for the sake of the last words.
     hurried: AtomicBool,
     /// How often all lanes were carried.
@@ -92,6 +94,7 @@ impl Printer {
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
+            last_words: Mutex::default(),
             hurried: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             broken: AtomicBool::new(false),
@@ -120,6 +123,12 @@ impl Printer {
         if self.shared.idle.load(Ordering::Relaxed) && self.shared.idle.swap(false, Ordering::AcqRel) {
             self.wake();
         }
+    }
+
+    /// Appends to what is written at the end, behind everything else.
+    pub(crate) fn last_words(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.shared.last_words.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake();
     }
 
     /// Returns once all that was printed before has been written, or after `patience`.
@@ -186,7 +195,11 @@ impl Shared {
             }
             self.rounds.fetch_add(1, Ordering::SeqCst);
             match (any, closing) {
-                (false, true) => return,
+                (false, true) => {
+                    let last = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _ = output.write_all(&last).and_then(|()| output.flush());
+                    return;
+                }
                 (false, false) => thread::park(),
                 (true, true) => {}
                 (true, false) => {
@@ -200,12 +213,12 @@ impl Shared {
 }
 
 impl Shared {
-    /// Writes whole lines, a few at a time, and gives up the rest when hurried, unless it is short enough to be last words.
+    /// Writes whole lines, a few at a time; when hurried, gives up all but the last few.
     fn write(&self, output: &mut dyn Write, bytes: &[u8], tell: fn(Skipped) -> String) -> std::io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
-                // The end of a lane is where the last words stand.
+                // The end of a lane says how its connections ended.
                 let keep = rest.len() - PIECE;
                 let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
                 let lines = rest[..from].iter().filter(|&&byte| byte == b'\n').count() as u64;
@@ -299,12 +312,12 @@ mod tests {
     fn a_slow_output_still_gets_the_last_words() {
         let (seen, written) = mpsc::channel();
         let tell = |skipped: Skipped| format!("[{}]\n", skipped.lines + skipped.messages);
-        let (printer, ending) = Printer::new(Slow(seen), 2, tell);
+        let (printer, ending) = Printer::new(Slow(seen), 1, tell);
         let total = 20_000;
         for _ in 0..total {
             printer.print(0, Weight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
         }
-        printer.print(1, Weight::Event, |to| to.extend_from_slice(b"the last words\n"));
+        printer.last_words(|to| to.extend_from_slice(b"the last words\n"));
         ending.finish(Duration::from_secs(2));
         drop(printer);
         let text = String::from_utf8(written.iter().flatten().collect()).unwrap();

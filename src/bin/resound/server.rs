@@ -73,10 +73,10 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         }
         async move {
             signals.next().await;
-            voice.draining(handle.connections().iter().sum(), plan.drain_timeout).await;
-            handle.drain(plan.drain_timeout);
             tokio::time::sleep(SAME_SIGNAL).await;
             signals.forget().await;
+            voice.draining(handle.connections().iter().sum(), plan.drain_timeout).await;
+            handle.drain(plan.drain_timeout);
             signals.next().await;
             // At once means at once: no more words, no destructors.
             std::process::exit(exit::SIGNAL.into());

@@ -1,5 +1,6 @@
 //! Durations, sizes and counts, as people write and read them.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// `500ms`, `10s`, `5m`, `1h 30m`.
@@ -7,8 +8,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
         Ok(time) => Ok(time),
-        Err(error) => Err(format!("{error}; write it like 500ms, 10s or 5m")),
+        Err(_) => Err(format!("'{text}' is not a duration; write it like 500ms, 10s or 5m")),
     }
+}
+
+/// A count of at least one.
+pub(crate) fn positive(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
 }
 
 /// A duration that can be switched off with `off`.

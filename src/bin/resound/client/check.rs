@@ -60,7 +60,7 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
     writeln!(out, "{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time")?;
     let checks = checks(expect);
     let count = checks.len();
-    for (passed, check) in checks.into_iter().enumerate() {
+    for (passed, check) in checks.iter().enumerate() {
         let start = Instant::now();
         let mut received = Vec::new();
         let exchange = async {
@@ -69,7 +69,7 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
                 to_server.write_all(&check.sent).await?;
                 if check.last { to_server.shutdown().await } else { Ok(()) }
             };
-            let receive = receive(&mut from_server, &mut received, &check);
+            let receive = receive(&mut from_server, &mut received, check);
             tokio::try_join!(send, receive)
         };
         let ended = timeout(PATIENCE, exchange).await;
@@ -92,6 +92,9 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
         if matches && matches!(ended, Ok(Ok(_))) {
             continue;
         }
+        for untried in &checks[passed + 1..] {
+            writeln!(out, "{:<12} {:>12} {:>14} {:>10}  not run", untried.name, "-", "-", "-")?;
+        }
         writeln!(out, "\n{passed} of {count} checks passed; '{}' failed", check.name)?;
         // Wrong bytes say more than how the wait for the rest ended.
         if check.expected.starts_with(&received) {
@@ -112,7 +115,7 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
                 }
             }
         }
-        explain_mismatch(&mut out, &check, &received)?;
+        explain_mismatch(&mut out, check, &received)?;
         return Ok(ExitCode::from(exit::VERDICT));
     }
     writeln!(out, "\n{count} of {count} checks passed")?;
@@ -127,8 +130,8 @@ async fn receive(
 ) -> io::Result<()> {
     while (received.len() < check.expected.len() || check.last) && check.expected.starts_with(received) {
         let before = received.len();
-        // One byte more than expected is enough to be wrong.
-        let most = (check.expected.len() + 1).saturating_sub(before).max(1);
+        // One byte more than expected is enough to be wrong, and a few more show what it is instead.
+        let most = (check.expected.len() + SHOWN).saturating_sub(before).max(1);
         (&mut *from_server).take(most as u64).read_buf(received).await?;
         if received.len() == before {
             break;
@@ -141,12 +144,23 @@ fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io:
     let at = check.expected.iter().zip(received).take_while(|(a, b)| a == b).count();
     // A little of what came before, whole characters as far as the escaping allows.
     let from = at.saturating_sub(SHOWN / 3);
-    let part = |bytes: &[u8]| escape::text(&bytes[from.min(bytes.len())..bytes.len().min(from + SHOWN)]);
+    let part = |bytes: &[u8]| {
+        let (from, to) = (from.min(bytes.len()), bytes.len().min(from + SHOWN));
+        let cut = |is_cut| if is_cut { "..." } else { "" };
+        format!("{}{}{}", cut(from > 0), escape::text(&bytes[from..to]), cut(to < bytes.len()))
+    };
     writeln!(out, "{}: the answer differs from byte {at} on", FailureClass::Mismatch)?;
     writeln!(out, "  expected  {}", part(&check.expected))?;
     writeln!(out, "  received  {}", part(received))?;
     if received.starts_with(&check.sent[..check.sent.len().min(received.len())]) {
         writeln!(out, "The server sends the lines back as they are; if that is what it is for, add --expect echo.")?;
+    } else if received.starts_with(Reply::PREFIX.as_bytes()) && !check.expected.starts_with(Reply::PREFIX.as_bytes()) {
+        writeln!(
+            out,
+            "The server replies as `resound server` does; if that is what it is for, leave out --expect echo."
+        )?;
+    } else if check.name == "burst" {
+        writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")?;
     }
     Ok(())
 }

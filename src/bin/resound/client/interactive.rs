@@ -37,7 +37,13 @@ pub(super) async fn run(stream: Stream, address: &Address) -> Result<ExitCode> {
         tokio::select! {
             biased;
             read = from_server.read_buf(&mut chunk) => match read {
-                Ok(0) => break Ok(()),
+                Ok(0) => {
+                    screen.clear_prompt()?;
+                    if stdin_open {
+                        writeln!(out, "The server closed the connection")?;
+                    }
+                    break Ok(());
+                }
                 Err(error) => break Err(Failure::of(error, "")),
                 Ok(_) => {
                     unended.extend_from_slice(&chunk);
@@ -94,8 +100,15 @@ pub(super) async fn run(stream: Stream, address: &Address) -> Result<ExitCode> {
         screen.show(&unended)?;
     }
     screen.clear_prompt()?;
+    forget_what_was_typed();
     writeln!(out, "Disconnected from server")?;
     end.map(|()| ExitCode::SUCCESS)
+}
+
+/// A line that was not finished when the server left was not meant for the shell.
+fn forget_what_was_typed() {
+    #[cfg(unix)]
+    let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
 }
 
 async fn until(at: Option<Instant>) {
@@ -144,8 +157,13 @@ fn typed_lines() -> mpsc::Receiver<Vec<u8>> {
             let mut line = Vec::new();
             match stdin.read_until(b'\n', &mut line) {
                 Ok(0) | Err(_) => return,
-                Ok(_) if send.blocking_send(line).is_err() => return,
-                Ok(_) => {}
+                Ok(_) => {
+                    // Without a newline it was ended with Ctrl+D, which is the end of input too.
+                    let last = !line.ends_with(b"\n");
+                    if send.blocking_send(line).is_err() || last {
+                        return;
+                    }
+                }
             }
         }
     });

@@ -64,10 +64,10 @@ impl Failure {
 
     pub(crate) fn advice(&self) -> &'static str {
         match self.class {
-            FailureClass::Timeout => {
-                "The server, or the path to it, is too slow or stuck; --timeout sets the patience."
+            FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
+            FailureClass::Reset => {
+                "The server crashed, refused this connection, or closed it with something unread: its log may say why."
             }
-            FailureClass::Reset => "The server crashed or refused this connection: its log may say why.",
             FailureClass::Eof => "The server ended the conversation early: its log may say why.",
             _ => "Check the server and the path to it.",
         }
@@ -83,6 +83,9 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
             Some(limit) => match tokio::time::timeout(limit, work).await {
                 Ok(result) => result,
                 Err(_) => {
+                    if plan.task == Task::Talk && is_interactive() {
+                        println_quietly();
+                    }
                     let what = format!("not done after {}", humantime::format_duration(limit));
                     Err(Failure::new(FailureClass::Timeout, what).into())
                 }
@@ -103,9 +106,7 @@ async fn connect_and_work(plan: &Plan) -> Result<ExitCode> {
     }
     match plan.task {
         Task::Check(expect) => check::run(stream, &plan.address, expect).await,
-        Task::Talk if io::stdin().is_terminal() && io::stdout().is_terminal() => {
-            interactive::run(stream, &plan.address).await
-        }
+        Task::Talk if is_interactive() => interactive::run(stream, &plan.address).await,
         Task::Talk => {
             let carried = pipe::run(stream).await?;
             if plan.verbose {
@@ -116,6 +117,15 @@ async fn connect_and_work(plan: &Plan) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Leaves the prompt's line.
+fn println_quietly() {
+    let _ = writeln!(io::stdout());
 }
 
 /// The two directions of a connection.
