@@ -69,22 +69,22 @@ use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service};
 // In this order in memory: what each message touches first, so that a busy server with many connections waits for fewer cache lines.
 #[repr(C)]
 pub struct Conn {
-    service: Box<dyn Service>,
-    limits: Arc<Limits>,
+    peer_eof: Step,
+    drain: Step,
     asked: Asked,
-    held: Held,
     /// Handed to the engine and not yet reported as sent.
     unsent: usize,
+    service: Box<dyn Service>,
+    limits: Arc<Limits>,
+    held: Held,
+    bytes_in: u64,
+    bytes_out: u64,
+    messages: u64,
     /// When a message was last completed or a byte last sent: the clock of idleness and of the linger.
     progress: Option<Instant>,
     /// When a byte last left, or the first began to wait: the clock of a stalled write. What the peer says does not move it.
     written: Option<Instant>,
     linger_until: Option<Instant>,
-    bytes_in: u64,
-    bytes_out: u64,
-    messages: u64,
-    peer_eof: Step,
-    drain: Step,
     /// The first reason wins.
     reason: Option<CloseReason>,
     /// When the connection was opened; `None` before, and again once it has ended.

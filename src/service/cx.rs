@@ -7,15 +7,16 @@ use super::{ConnInfo, Framing};
 
 /// What a service has asked for so far. It belongs to the connection and outlives each call.
 #[derive(Debug)]
+#[repr(C)] // what each message touches first
 pub(crate) struct Asked {
-    pub(crate) framing: Framing,
-    pub(crate) wake_at: Option<Instant>,
     pub(crate) paused: bool,
     /// No byte follows what has been sent: FIN once it has left.
     pub(crate) finished: bool,
     /// And nothing more is listened to.
     pub(crate) closing: bool,
     pub(crate) reset: bool,
+    pub(crate) framing: Framing,
+    pub(crate) wake_at: Option<Instant>,
 }
 
 impl Asked {

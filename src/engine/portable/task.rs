@@ -31,16 +31,16 @@ pub(super) struct Task {
     worker: Rc<Worker>,
     /// Of [`Worker::signals`], when the slot was last looked into.
     signals_seen: u64,
-    /// What the system would not take yet; `from` on is unsent. Owns memory only while there is something.
-    queue: Vec<u8>,
-    from: usize,
-    /// What is left of this poll's budget.
-    budget: usize,
-    /// Armed lazily: it may be earlier than the connection's deadline, never later.
-    alarm: Option<Pin<Box<Sleep>>>,
     then: Then,
     fin_sent: bool,
     opened: bool,
+    /// What is left of this poll's budget.
+    budget: usize,
+    /// What the system would not take yet; `from` on is unsent. Owns memory only while there is something.
+    queue: Vec<u8>,
+    from: usize,
+    /// Armed lazily: it may be earlier than the connection's deadline, never later.
+    alarm: Option<Pin<Box<Sleep>>>,
     conn: Conn,
     farewell: Farewell,
     slot: Rc<Slot>,

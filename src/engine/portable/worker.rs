@@ -26,6 +26,8 @@ use crate::service::{ConnId, Endpoint};
 
 /// One read: large enough for bulk to move at full rate, and one per worker.
 const WIRE: usize = 64 * 1024;
+/// Polls of tasks between two looks for new events.
+const EVENT_INTERVAL: u32 = 512;
 /// What a long answer may leave behind in the worker's output buffer.
 const OUT_KEPT: usize = 1024 * 1024;
 
@@ -132,6 +134,8 @@ pub(super) fn run(
     beside: Option<Beside>,
 ) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // Tasks between two looks for events. Each moves little (a long one steps aside), and a look costs a call.
+    runtime.event_interval(EVENT_INTERVAL);
     // What runs beside may want all that a runtime has, signals for one.
     let runtime = if beside.is_some() { runtime.enable_all() } else { runtime.enable_io().enable_time() };
     match runtime.build_local(Default::default()) {
