@@ -78,7 +78,8 @@ impl Server {
         self
     }
 
-    /// How many connections are served at once. Further ones wait in the system's backlog until one ends. At least 1.
+    /// How many connections are served at once. Further ones wait until one ends: one in hand for each listener, the others in the
+    /// system's backlog. At least 1.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most.max(1);
         self
@@ -130,7 +131,7 @@ impl Server {
     /// As [`Server::serve`].
     ///
     /// # Panics
-    /// Within a tokio runtime, which cannot be blocked; use [`Server::serve`] there.
+    /// Within a tokio runtime, which cannot be blocked (use [`Server::serve`] there), and where what runs beside the server panics.
     pub fn run<S: Service + 'static, F: Future<Output = ()> + 'static>(
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
@@ -138,9 +139,14 @@ impl Server {
     ) -> Result<Totals, Error> {
         let (handle, rest) = self.launch(service, true)?;
         let (shared, latch) = (Arc::clone(&handle.shared), Arc::clone(&handle.latch));
+        let control = Arc::clone(&handle.control);
         let supervise = supervise(handle);
         match rest {
-            Rest::First(first) => first.run(Box::pin(supervise), latch)?,
+            Rest::First(first) => {
+                let result = first.run(Box::pin(supervise), latch);
+                // Without the first worker the others are of no use, whoever still holds the handle.
+                result.inspect_err(|_| control.drain(Instant::now()))?;
+            }
             rest => {
                 let runtime =
                     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)?;

@@ -23,6 +23,7 @@ on_each_engine!(
     a_stop_after_a_drain_is_at_once,
     a_server_runs_on_the_callers_thread,
     a_server_whose_supervisor_leaves_stops,
+    a_supervisors_panic_is_the_callers,
 );
 
 /// Echoes, and takes no notice of a drain.
@@ -240,4 +241,10 @@ fn a_server_whose_supervisor_leaves_stops(engine: Engine) {
     let server = server(engine).listen("127.0.0.1:0").unwrap();
     let totals = server.run(|_| Reply::default(), |handle| async move { drop(handle) }).unwrap();
     assert_eq!(totals.opened, 0);
+}
+
+fn a_supervisors_panic_is_the_callers(engine: Engine) {
+    let server = server(engine).listen("127.0.0.1:0").unwrap();
+    let run = || server.run(|_| Reply::default(), |_handle| async { panic!("as the test wants it") });
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
 }

@@ -63,7 +63,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let mut signals = runtime.block_on(async { Signals::catch() }).context("cannot catch signals")?;
     let voice = watch.clone();
-    // Called when the workers are up, and before the first connection is accepted.
+    // Called before the first connection is accepted.
     let supervise = |handle: Handle| {
         if !plan.quiet {
             voice.started(&addresses);
@@ -88,10 +88,13 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         Mode::Echo => server.run(|_| Echo, supervise),
         Mode::Discard => server.run(|_| Discard, supervise),
         Mode::Chargen => server.run(|_| Chargen, supervise),
-    }?;
-    watch.stopped(&totals);
+    };
+    if let Ok(totals) = &totals {
+        watch.stopped(totals);
+    }
     ending.finish(LAST_WORDS);
     complaints.finish(LAST_WORDS);
+    let totals = totals?;
     let cut = totals.closed[CloseReason::Cut.index()];
     Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::SIGNAL) })
 }
@@ -135,6 +138,8 @@ struct Signals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
 }
 
 impl Signals {
@@ -144,8 +149,8 @@ impl Signals {
             use tokio::signal::unix::{SignalKind, signal};
             Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
         }
-        #[cfg(not(unix))]
-        Ok(Self {})
+        #[cfg(windows)]
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
     }
 
     /// Forgets what has come meanwhile.
@@ -165,14 +170,16 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
+        #[cfg(windows)]
+        let _ = self.interrupt.recv().await;
     }
 }
 
 /// Sends the library's warnings to stderr, by a printer: a stuck stderr must not hold up an accept loop.
 fn complaints() -> crate::printer::Ending {
-    let tell = |skipped: crate::printer::Skipped| format!("resound: ... and {} more warnings\n", skipped.events);
+    let tell = |skipped: crate::printer::Skipped| {
+        format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines)
+    };
     let (printer, ending) = Printer::new(std::io::stderr(), 1, tell);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)

@@ -40,11 +40,11 @@ struct Workers(Vec<mpsc::UnboundedSender<Command>>);
 
 impl Control for Workers {
     fn drain(&self, deadline: Instant) {
-        // Worker 0 tells the others once its accept loops have handed out their last connection.
-        let _ = self.0[0].send(Command::Drain(deadline));
-        // But worker 0 may be long done when a later call brings the deadline forward.
+        // Worker 0 tells the others once its accept loops have handed out their last connection. It may be done long before a later
+        // call brings the deadline forward; and if it never was (it failed), nobody else will tell them.
+        let gone = self.0[0].send(Command::Drain(deadline)).is_err();
         for worker in &self.0[1..] {
-            let _ = worker.send(Command::Hasten(deadline));
+            let _ = worker.send(if gone { Command::Drain(deadline) } else { Command::Hasten(deadline) });
         }
     }
 

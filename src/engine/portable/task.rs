@@ -110,7 +110,7 @@ impl Task {
             }
             // Behind the read: what has arrived in time is not late because we are. And once a turn: a service whose deadlines come
             // faster than they can be met must not keep its own connection waiting.
-            if self.alarm_rang(cx, now) {
+            if self.alarm_rang(cx, &mut now) {
                 if waits && self.conn.wants_read() && unread(&self.stream.socket()) > 0 {
                     // The timers were looked at before the sockets, as after a long stop: the runtime is to look there first.
                     return self.step_aside(cx);
@@ -250,12 +250,12 @@ impl Task {
     }
 
     /// Has the connection's deadline passed? If not, sees to it that this task wakes by then.
-    fn alarm_rang(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn alarm_rang(&mut self, cx: &mut Context<'_>, now: &mut Instant) -> bool {
         let Some(deadline) = self.conn.deadline() else {
             self.alarm = None;
             return false;
         };
-        if deadline <= now {
+        if deadline <= *now {
             return true;
         }
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
@@ -264,7 +264,8 @@ impl Task {
         }
         while alarm.as_mut().poll(cx).is_ready() {
             // It rang for a deadline that has moved.
-            if deadline <= Instant::now() {
+            *now = Instant::now();
+            if deadline <= *now {
                 return true;
             }
             alarm.as_mut().reset(deadline.into());

@@ -27,7 +27,7 @@ use crate::service::{ConnId, Endpoint};
 /// One read: large enough for bulk to move at full rate, and one per worker.
 const WIRE: usize = 64 * 1024;
 /// Polls of tasks between two looks for new events.
-const EVENT_INTERVAL: u32 = 512;
+const EVENT_INTERVAL: u32 = 256;
 /// What a long answer may leave behind in the worker's output buffer.
 const OUT_KEPT: usize = 1024 * 1024;
 
@@ -230,6 +230,12 @@ fn work(
         }
         if let Some(beside) = beside {
             beside.abort();
+            if let Err(error) = beside.await
+                && error.is_panic()
+            {
+                // It ran on the caller's behalf, so its panic is the caller's.
+                std::panic::resume_unwind(error.into_panic());
+            }
         }
     });
 }
