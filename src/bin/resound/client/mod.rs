@@ -84,7 +84,8 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
                 Ok(result) => result,
                 Err(_) => {
                     if plan.task == Task::Talk && is_interactive() {
-                        println_quietly();
+                        // Leave the prompt's line.
+                        let _ = writeln!(io::stdout());
                     }
                     let what = format!("not done after {}", humantime::format_duration(limit));
                     Err(Failure::new(FailureClass::Timeout, what).into())
@@ -121,11 +122,6 @@ async fn connect_and_work(plan: &Plan) -> Result<ExitCode> {
 
 fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
-}
-
-/// Leaves the prompt's line.
-fn println_quietly() {
-    let _ = writeln!(io::stdout());
 }
 
 /// The two directions of a connection.
