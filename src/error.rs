@@ -62,6 +62,17 @@ pub enum Error {
     /// A worker could not be started.
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+    /// The system has no such congestion control, or not for everybody.
+    #[error("no congestion control '{algorithm}': {source}")]
+    Congestion {
+        /// What was asked for.
+        algorithm: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The io_uring engine was asked for, and the system has none for us.
+    #[error("io_uring is not available: {0}")]
+    Uring(#[source] io::Error),
 }
 
 impl Error {
@@ -105,6 +116,10 @@ impl Error {
             Self::Worker(_) => {
                 "Use fewer workers, or raise the limits on threads and descriptors (`ulimit -u`, `ulimit -n`)."
             }
+            Self::Congestion { .. } => {
+                "On Linux `sysctl net.ipv4.tcp_allowed_congestion_control` lists what may be used; elsewhere leave it to the system."
+            }
+            Self::Uring(_) => "Use the portable engine (`--engine portable`), or leave the choice to the program.",
         }
     }
 }

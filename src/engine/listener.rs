@@ -123,6 +123,18 @@ impl Listener {
         std::thread::sleep(time.min(Duration::from_millis(5)));
     }
 
+    /// Sets the congestion control, which accepted connections inherit.
+    pub(crate) fn set_congestion(&self, algorithm: &str) -> Result<(), Error> {
+        if !matches!(self.address, Endpoint::Tcp(_)) {
+            return Ok(());
+        }
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+        let set = self.socket.set_tcp_congestion(algorithm.as_bytes());
+        #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+        let set = Err(io::ErrorKind::Unsupported.into());
+        set.map_err(|source| Error::Congestion { algorithm: algorithm.into(), source })
+    }
+
     /// Sets what accepted connections inherit.
     pub(crate) fn prepare(&self, limits: &Limits) -> Result<(), Error> {
         match self.address {

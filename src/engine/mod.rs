@@ -14,7 +14,15 @@ mod server;
 mod shared;
 mod socket;
 mod stream;
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "memory that the kernel reads and writes, and calls that nobody has wrapped; all of it is in this room"
+)]
+mod sys;
 mod threads;
+#[cfg(target_os = "linux")]
+mod uring;
 
 pub use address::{Address, Family};
 pub use descriptors::raise_descriptor_limit;
@@ -27,9 +35,14 @@ pub use stream::Stream;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
+    /// The io_uring engine where the system allows it, the portable one elsewhere. [`Handle::engine`] says which it became, and
+    /// [`Handle::refusal`] why.
+    #[default]
+    Auto,
+    /// io_uring: one ring per worker, in which a batch of messages costs one call. Linux 6.1 and later.
+    Uring,
+    /// tokio: one current-thread runtime per worker, one task per connection.
+    Portable,
     /// The reference: one blocking thread per connection, in about a hundred lines of the standard library.
     Threads,
-    /// The default: tokio, one current-thread runtime per worker, one task per connection.
-    #[default]
-    Portable,
 }

@@ -35,6 +35,12 @@ impl Room {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Places that are free.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn left(&self) -> usize {
+        self.most.saturating_sub(self.taken())
+    }
+
     /// Live connections of each worker.
     pub(crate) fn per_worker(&self) -> Vec<usize> {
         self.per_worker.iter().map(|live| live.load(Relaxed)).collect()

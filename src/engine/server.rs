@@ -9,6 +9,10 @@ use super::address::{Address, Family};
 use super::listener::Listener;
 use super::room::Room;
 use super::shared::{Control, Latch, Observers, Running, Shared};
+#[cfg(target_os = "linux")]
+use super::sys::{Missing, Setup};
+#[cfg(target_os = "linux")]
+use super::uring;
 use super::{Engine, portable, threads};
 use crate::error::Error;
 use crate::metrics::{Counters, Totals};
@@ -39,6 +43,10 @@ pub struct Server {
     max_connections: usize,
     listeners: Vec<Listener>,
     observers: Box<Observers>,
+    busy_poll: Duration,
+    congestion: Option<String>,
+    #[cfg(target_os = "linux")]
+    setup: Setup,
 }
 
 impl Default for Server {
@@ -48,7 +56,7 @@ impl Default for Server {
 }
 
 impl Server {
-    /// The portable engine with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
+    /// The engine chosen by the system, with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
     pub fn new() -> Self {
         Self {
             engine: Engine::default(),
@@ -57,6 +65,10 @@ impl Server {
             max_connections: usize::MAX,
             listeners: Vec::new(),
             observers: Box::new(|_| Box::new(())),
+            busy_poll: Duration::ZERO,
+            congestion: None,
+            #[cfg(target_os = "linux")]
+            setup: Setup::default(),
         }
     }
 
@@ -69,6 +81,43 @@ impl Server {
     /// How many threads serve, [`MAX_WORKERS`] at most. The threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// A worker looks for events in a loop for this long after the last one, before it sleeps: answers come sooner, and a processor is busy
+    /// meanwhile. Zero, the default, sleeps at once. The threads engine always does.
+    pub fn busy_poll(mut self, time: Duration) -> Self {
+        self.busy_poll = time;
+        self
+    }
+
+    /// The congestion control of TCP connections, such as `cubic` (tcp(7), `TCP_CONGESTION`), where the system has a choice: Linux and
+    /// FreeBSD. By default the system's.
+    pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
+        self.congestion = Some(algorithm.into());
+        self
+    }
+
+    /// For tests: takes something away from the io_uring engine, or lets its kernel behave as it hardly ever does.
+    ///
+    /// `what` is a list of `uring` (all of it), `inc`, `sqarray`, `registered` (what older kernels lack), `small` (queues that overflow)
+    /// and `faults=SEED`.
+    #[doc(hidden)]
+    pub fn hamper(mut self, what: &str) -> Self {
+        #[cfg(target_os = "linux")]
+        for word in what.split(',').filter(|word| !word.is_empty()) {
+            let Missing { everything, incremental_buffers, no_sqarray, registered_ring } = &mut self.setup.missing;
+            match word {
+                "uring" => *everything = true,
+                "inc" => *incremental_buffers = true,
+                "sqarray" => *no_sqarray = true,
+                "registered" => *registered_ring = true,
+                "small" => (self.setup.submissions, self.setup.completions) = (4, 8),
+                _ => self.setup.faults = word.strip_prefix("faults=").and_then(|seed| seed.parse().ok()),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = what;
         self
     }
 
@@ -110,7 +159,8 @@ impl Server {
     /// Starts serving, on threads of the server's own. `service` is called for each connection, on the thread that will drive it.
     ///
     /// # Errors
-    /// [`Error::NoListener`], and [`Error::Worker`] where no thread or event queue can be had.
+    /// [`Error::NoListener`], [`Error::Worker`] where no thread or event queue can be had, [`Error::Uring`] where that engine was asked for
+    /// and is refused, and [`Error::Congestion`].
     pub fn serve<S: Service + 'static>(
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
@@ -153,6 +203,8 @@ impl Server {
                 rest.start()?;
                 runtime.block_on(async {
                     tokio::select! {
+                        // First, so that what it has to say is heard even where the server ends at once.
+                        biased;
                         () = supervise => latch.opened().await,
                         () = latch.opened() => {}
                     }
@@ -173,10 +225,19 @@ impl Server {
         }
         for listener in &self.listeners {
             listener.prepare(&self.limits)?;
+            if let Some(algorithm) = &self.congestion {
+                listener.set_congestion(algorithm)?;
+            }
         }
-        let workers = match self.engine {
+        let (mut engine, mut refusal) = match (self.engine, self.probe()) {
+            (Engine::Uring, Err(error)) => return Err(Error::Uring(error)),
+            (Engine::Auto, Err(error)) => (Engine::Portable, Some(error.to_string())),
+            (Engine::Auto | Engine::Uring, Ok(())) => (Engine::Uring, None),
+            (engine, _) => (engine, None),
+        };
+        let workers = match engine {
             Engine::Threads => 1,
-            Engine::Portable => self.workers.get().min(MAX_WORKERS),
+            _ => self.workers.get().min(MAX_WORKERS),
         };
         let shared = Arc::new(Shared {
             factory: Box::new(move |info| Box::new(service(info))),
@@ -185,21 +246,52 @@ impl Server {
             room: Arc::new(Room::new(self.max_connections, workers)),
             counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
             next: AtomicU64::new(1),
+            busy_poll: self.busy_poll,
         });
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());
         let running = Arc::new(Running(Arc::clone(&latch)));
-        let (control, rest) = match self.engine {
+        #[cfg(target_os = "linux")]
+        if engine == Engine::Uring {
+            match uring::start(Arc::clone(&shared), &running, self.setup) {
+                Ok(started) => {
+                    let (control, listeners) = (started.control(), self.listeners);
+                    let listen = move || {
+                        started.listen(listeners);
+                        Ok(())
+                    };
+                    let handle = Handle { control, shared, latch, addresses, engine, refusal };
+                    return Ok((handle, Rest::Accept(Box::new(listen))));
+                }
+                // There was enough for one ring, and not for all of them.
+                Err(error) if self.engine == Engine::Auto => {
+                    (engine, refusal) = (Engine::Portable, Some(error.to_string()));
+                }
+                Err(error) => return Err(Error::Worker(error)),
+            }
+        }
+        let (control, rest) = match engine {
             Engine::Threads => {
                 let (control, start) = threads::prepare(self.listeners, Arc::clone(&shared), running);
                 (control, Rest::Accept(Box::new(start)))
             }
-            Engine::Portable => {
+            _ => {
                 let (control, first) = portable::start(self.listeners, Arc::clone(&shared), running, here)?;
                 (control, first.map_or(Rest::Nothing, Rest::First))
             }
         };
-        Ok((Handle { control, shared, latch, addresses }, rest))
+        Ok((Handle { control, shared, latch, addresses, engine, refusal }, rest))
+    }
+
+    /// Whether there is an io_uring for us, where one is wanted.
+    fn probe(&self) -> std::io::Result<()> {
+        if !matches!(self.engine, Engine::Auto | Engine::Uring) {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        return uring::probe(&self.setup);
+        #[cfg(not(target_os = "linux"))]
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has none"))
     }
 }
 
@@ -227,9 +319,23 @@ pub struct Handle {
     shared: Arc<Shared>,
     latch: Arc<Latch>,
     addresses: Vec<Endpoint>,
+    engine: Engine,
+    refusal: Option<String>,
 }
 
 impl Handle {
+    /// The engine that serves: what [`Engine::Auto`] has become, or what was asked for.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Why [`Engine::Auto`] has not become io_uring, where it has not.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
     /// Where the server listens, with the ports that were chosen for port 0.
     #[must_use]
     pub fn addresses(&self) -> &[Endpoint] {

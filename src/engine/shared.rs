@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) room: Arc<Room>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) next: AtomicU64,
+    /// How long a worker looks for events before it sleeps.
+    pub(crate) busy_poll: Duration,
 }
 
 impl Shared {

@@ -72,9 +72,50 @@ pub(crate) fn endpoint(address: &SockAddr) -> Endpoint {
     Endpoint::Unknown
 }
 
+/// How much of what was written to a socket its peer has not taken yet (`SIOCOUTQ`, tcp(7)): it falls while a slow peer reads, however
+/// rarely the socket has room for more. `None` where the system does not say.
+fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
+    #[cfg(target_os = "linux")]
+    return super::sys::unacknowledged(socket);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
+/// Tells a slow peer from one that takes nothing: between two writes the socket's room says little, and what it has not got rid of much.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stall(Option<usize>);
+
+impl Stall {
+    /// The socket has just taken what it could.
+    pub(crate) fn look(&mut self, socket: &SockRef<'_>) {
+        self.0 = unacknowledged(socket);
+    }
+
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Has the peer taken anything since the last look? This is another.
+    pub(crate) fn has_fallen(&mut self, socket: &SockRef<'_>) -> bool {
+        let before = self.0;
+        self.look(socket);
+        self.0 < before
+    }
+}
+
 /// Has the peer's FIN arrived, with nothing unread before it? The socket must not block.
 pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {
     matches!(socket.peek(&mut [std::mem::MaybeUninit::uninit()]), Ok(0))
+}
+
+/// The same of a socket that blocks.
+#[cfg(target_os = "linux")]
+pub(crate) fn looks_at_eof(socket: &SockRef<'_>) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    matches!(socket.recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags), Ok(0))
 }
 
 /// A drain's promise to a connection: what had arrived by then, a FIN included, is read and answered before the service is told.

@@ -19,7 +19,7 @@ use super::listener::Listener;
 use super::recorder::Recorder;
 use super::room::Place;
 use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
-use super::socket::{Farewell, at_eof, endpoint, reset_on_close, set_accepted_options, unread};
+use super::socket::{Farewell, Stall, at_eof, endpoint, reset_on_close, set_accepted_options, unread};
 use crate::error::{CloseReason, Error};
 use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
@@ -137,6 +137,7 @@ fn converse(
     let mut out = Vec::new();
     let mut queue = Vec::new(); // what has not left yet
     let mut farewell = Farewell::default();
+    let mut stall = Stall::default();
     let mut fin_sent = false;
     let mut looked = false; // at the socket, since the last deadline
     let mut patience = Patience::new(socket)?;
@@ -183,6 +184,9 @@ fn converse(
         // come faster than they can be met must not keep its own connection waiting.
         if looked && conn.deadline().is_some_and(|deadline| deadline <= now) {
             looked = false;
+            if !queue.is_empty() && stall.has_fallen(&SockRef::from(socket)) {
+                conn.progressed(now);
+            }
             verdict = conn.timed_out(now, &mut out, recorder);
             continue;
         }
@@ -200,6 +204,10 @@ fn converse(
         verdict = match done {
             Ok(n) if !queue.is_empty() => {
                 queue.drain(..n);
+                stall = Stall::default();
+                if !queue.is_empty() {
+                    stall.look(&SockRef::from(socket));
+                }
                 conn.sent(now, n, &mut out, recorder)
             }
             Ok(0) => {
@@ -211,6 +219,9 @@ fn converse(
                 conn.received(now, &mut wire[..n], &mut out, recorder)
             }
             Err(error) if is_tick(&error) => {
+                if !queue.is_empty() && stall.is_unseen() {
+                    stall.look(&SockRef::from(socket));
+                }
                 // The time may be over because all of us was stopped, and something has come meanwhile.
                 let reads = queue.is_empty() && conn.wants_read();
                 looked = !reads || unread(&SockRef::from(socket)) == 0;

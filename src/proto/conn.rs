@@ -180,6 +180,14 @@ impl Conn {
         self.settle(now, 0..0, out)
     }
 
+    /// The peer has taken some of the bytes that the transport had taken before, though the transport may have no room for more yet: it is
+    /// slow, and not stalled. An engine that can tell calls this at a deadline, before [`Conn::timed_out`].
+    pub fn progressed(&mut self, now: Instant) {
+        if self.unsent > 0 {
+            self.written = Some(now);
+        }
+    }
+
     /// The time has come that [`Conn::deadline`] named. Harmless when called too early or for nothing.
     pub fn timed_out(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
         if self.asked.wake_at.is_some_and(|at| at <= now) {

@@ -56,10 +56,24 @@ fn rooms_use_only_what_they_may() {
 
 #[test]
 fn engines_never_import_each_other() {
-    for (engine, other) in [("engine/portable", "threads"), ("engine/threads", "portable")] {
+    let engines = ["portable", "threads", "uring"];
+    for (engine, other) in engines.iter().flat_map(|one| engines.map(|other| (one, other))).filter(|(a, b)| *a != b) {
+        let engine = &format!("engine/{engine}");
         for path in sources(engine) {
             assert!(!code(&path).contains(&format!("{other}::")), "{} uses {other}", path.display());
         }
+    }
+}
+
+#[test]
+fn unsafe_code_has_one_room() {
+    for path in sources("engine").into_iter().filter(|path| !path.to_string_lossy().contains("/engine/sys/")) {
+        assert!(!code(&path).contains("unsafe {"), "{} is unsafe", path.display());
+    }
+    for path in sources("engine/sys") {
+        let (blocks, reasons) = (code(&path).matches("unsafe {").count(), fs::read_to_string(&path).unwrap());
+        let reasons = reasons.matches("// SAFETY:").count();
+        assert!(blocks <= reasons, "{}: {blocks} unsafe blocks, {reasons} reasons", path.display());
     }
 }
 

@@ -70,6 +70,9 @@ fn a_test_stands_behind_every_failure_mode_that_names_one() {
     for file in ["printer", "escape", "console"] {
         code += &document(&format!("src/bin/resound/{file}.rs"));
     }
+    for file in ["sys/tests", "sys/tokens", "uring/timers", "uring/queue"] {
+        code += &document(&format!("src/engine/{file}.rs"));
+    }
     code += &document("src/proto/framing.rs");
     code += &document("src/error.rs");
     let table = text.split("## Failure modes").nth(1).expect("the table");

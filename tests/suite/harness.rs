@@ -2,6 +2,7 @@
 //!
 //! Nothing sleeps: every wait is for an event, with a limit so long that only a defect reaches it.
 
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -15,7 +16,7 @@ use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Engine, Handle, O
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Each function named becomes one test per engine.
+/// Each function named becomes one test per engine, and on the io_uring engine one per kind of kernel.
 macro_rules! on_each_engine {
     ($($test:ident),* $(,)?) => {
         mod threads {
@@ -24,13 +25,73 @@ macro_rules! on_each_engine {
         mod portable {
             $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
         }
+        #[cfg(target_os = "linux")]
+        mod uring {
+            $(#[test] fn $test() { crate::harness::on_uring("", super::$test); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_of_an_old_kernel {
+            $(#[test] fn $test() { crate::harness::on_uring("inc,sqarray,registered", super::$test); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_with_faults {
+            $(#[test] fn $test() { crate::harness::on_uring("small,faults", super::$test); })*
+        }
     };
 }
 pub(crate) use on_each_engine;
 
+thread_local! {
+    /// What the io_uring engine of this test is to cope with.
+    static HAMPERED: RefCell<String> = const { RefCell::new(String::new()) };
+    static UNREFUSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test on io_uring; where the system refuses it, only says so, unless RESOUND_REQUIRE_URING is set.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_uring(hampered: &str, test: fn(Engine)) {
+    let probe = Server::new().engine(Engine::Uring).listen("127.0.0.1:0").unwrap().serve(|_| Reply::default());
+    if let Err(error) = probe {
+        assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
+        println!("NOT TESTED: {error}");
+        return;
+    }
+    let seed = match std::env::var("RESOUND_FAULTS").map(|seed| seed.parse()) {
+        Ok(Ok(seed)) => seed,
+        _ => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64,
+    };
+    let hampered = hampered.replace("faults", &format!("faults={seed}"));
+    if hampered.contains("faults") {
+        println!("the faults of this run again: RESOUND_FAULTS={seed}"); // shown when the test fails
+    }
+    HAMPERED.replace(hampered);
+    test(Engine::Uring);
+}
+
+/// The engines that this system has, as the program calls them.
+pub(crate) fn engines() -> Vec<&'static str> {
+    let mut engines = vec!["portable", "threads"];
+    #[cfg(target_os = "linux")]
+    on_uring("", |_| UNREFUSED.set(true));
+    if UNREFUSED.get() {
+        engines.push("uring");
+    }
+    engines
+}
+
+/// The engine of that name.
+pub(crate) fn engine(name: &str) -> Engine {
+    match name {
+        "threads" => Engine::Threads,
+        "uring" => Engine::Uring,
+        _ => Engine::Portable,
+    }
+}
+
 /// A server of two workers, where the engine has workers.
 pub(crate) fn server(engine: Engine) -> Server {
-    Server::new().engine(engine).workers(NonZeroUsize::new(2).unwrap())
+    let hampered = HAMPERED.with_borrow(String::clone);
+    Server::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap())
 }
 
 /// One that replies.

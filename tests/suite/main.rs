@@ -8,6 +8,8 @@ mod engine;
 mod harness;
 mod pair;
 mod program;
+#[cfg(target_os = "linux")]
+mod refused;
 mod shutdown;
 #[cfg(unix)]
 mod startup;

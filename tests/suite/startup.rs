@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use resound::{Address, Error, Family, Listener};
 
-use crate::harness::{PATIENCE, Peer, Program, run};
+use crate::harness::{PATIENCE, Peer, Program, engines, run};
 
 /// A folder of its own for each test, removed at the end.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -107,6 +107,29 @@ fn a_name_with_an_address_of_another_machine_still_serves_on_the_others() {
     assert_eq!(ports.len(), 1, "one port for all addresses of the name");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_congestion_control_is_inherited_or_refused_with_a_way_out() {
+    let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--congestion", "no-such-thing"], b"");
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("no congestion control 'no-such-thing'") && stderr.contains("tcp_allowed"), "{stderr}");
+    // What every Linux has.
+    for engine in engines() {
+        let (server, address) = Program::server(&["--congestion", "reno", "--engine", engine]);
+        let mut peer = Peer::connect(address);
+        peer.ask("hello");
+        let of_port = format!("sport = :{}", address.port());
+        match std::process::Command::new("ss").args(["-tiHn", "state", "established", &of_port]).output() {
+            Ok(shown) => {
+                let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+                assert!(shown.contains("reno"), "{engine}: {shown}");
+            }
+            Err(error) => println!("NOT SHOWN: {error}"),
+        }
+        drop(server);
+    }
+}
+
 #[test]
 fn a_unix_socket_that_lives_or_is_none_is_left_alone_and_a_stale_one_replaced() {
     let folder = Folder::new();
@@ -130,7 +153,7 @@ fn a_unix_socket_that_lives_or_is_none_is_left_alone_and_a_stale_one_replaced() 
 
 #[test]
 fn without_descriptors_the_server_waits_and_then_goes_on() {
-    for engine in ["portable", "threads"] {
+    for engine in engines() {
         let mut command = std::process::Command::new("sh");
         // The program raises its soft limit, so both are lowered.
         let script = format!(
@@ -160,7 +183,7 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
 #[test]
 fn a_descriptor_table_that_others_have_filled_is_survived() {
     // In this process the library has no cap of its own, so that accept itself runs into EMFILE.
-    for engine in ["portable", "threads"] {
+    for engine in engines() {
         let script = format!(
             "ulimit -n 64 && exec '{}' --exact --ignored startup::emfile_in_a_process_of_its_own --nocapture",
             std::env::current_exe().unwrap().display()
@@ -177,11 +200,8 @@ fn a_descriptor_table_that_others_have_filled_is_survived() {
 #[test]
 #[ignore = "run by the test above, under a limit of 64 descriptors"]
 fn emfile_in_a_process_of_its_own() {
-    use resound::{Engine, Reply, Server};
-    let engine = match std::env::var("RESOUND_TEST_ENGINE").as_deref() {
-        Ok("threads") => Engine::Threads,
-        _ => Engine::Portable,
-    };
+    use resound::{Reply, Server};
+    let engine = crate::harness::engine(&std::env::var("RESOUND_TEST_ENGINE").unwrap_or_default());
     let server = crate::harness::Running::start(Server::new().engine(engine), |_| Reply::default());
     let mut first = server.connect();
     first.ask("first");

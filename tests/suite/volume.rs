@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::Program;
+use crate::harness::{Program, engines};
 
 const CONNECTIONS: u64 = 10_000;
 const MESSAGES: u64 = 100;
@@ -38,7 +38,7 @@ async fn one(id: u64, address: SocketAddr, bytes_out: Arc<AtomicU64>) -> u64 {
 fn volume_ten_thousand_connections() {
     let limit = resound::raise_descriptor_limit().unwrap_or(u64::MAX);
     assert!(limit > CONNECTIONS + 100, "this needs more than {CONNECTIONS} descriptors, and {limit} are allowed");
-    for engine in ["portable", "threads"] {
+    for engine in engines() {
         let mut server =
             Program::spawn(Program::command(&["server", "127.0.0.1", "0", "--engine", engine, "--log-format", "json"]));
         let started: serde_json::Value = serde_json::from_str(&server.stdout.next()).unwrap();

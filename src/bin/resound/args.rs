@@ -55,8 +55,14 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_enum)]
     framing: Option<FramingArg>,
     /// What moves the bytes
-    #[arg(long, value_enum, default_value_t = EngineArg::Portable)]
+    #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
     engine: EngineArg,
+    /// Look for events in a loop for this long after the last one, before sleeping: quicker answers, a busy processor (not with threads)
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    busy_poll: Timeout,
+    /// Congestion control of TCP connections, e.g. cubic (Linux, FreeBSD) [default: the system's]
+    #[arg(long, value_name = "ALGORITHM")]
+    congestion: Option<String>,
     /// Threads that serve [default: one per core; the threads engine has one per connection]
     #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
     workers: Option<NonZeroUsize>,
@@ -171,6 +177,10 @@ enum FramingArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum EngineArg {
+    /// io_uring where the system allows it, portable elsewhere (a line on stderr says why)
+    Auto,
+    /// io_uring: one ring per worker (Linux 6.1 and later)
+    Uring,
     /// tokio: one runtime per worker
     Portable,
     /// One blocking thread per connection: the reference
@@ -240,9 +250,13 @@ impl ServerArgs {
             mode: self.mode,
             framing,
             engine: match self.engine {
+                EngineArg::Auto => Engine::Auto,
+                EngineArg::Uring => Engine::Uring,
                 EngineArg::Threads => Engine::Threads,
                 EngineArg::Portable => Engine::Portable,
             },
+            busy_poll: self.busy_poll.0.unwrap_or_default(),
+            congestion: self.congestion,
             workers: self.workers,
             max_connections: self.max_connections.map(NonZeroUsize::get),
             limits: Limits {

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) mode: Mode,
     pub(crate) framing: Framing,
     pub(crate) engine: Engine,
+    pub(crate) busy_poll: Duration,
+    pub(crate) congestion: Option<String>,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) limits: Limits,
@@ -56,8 +58,13 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         .engine(plan.engine)
         .workers(workers)
         .limits(plan.limits)
+        .busy_poll(plan.busy_poll)
         .max_connections(max_connections(plan.max_connections, workers.get()))
         .observe(move |worker| observed.of_worker(worker));
+    let server = match plan.congestion {
+        Some(algorithm) => server.congestion(algorithm),
+        None => server,
+    };
 
     // Signals are caught before the first word, so that whoever has read it can send one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -65,6 +72,9 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let voice = watch.clone();
     // Called before the first connection is accepted.
     let supervise = |handle: Handle| {
+        if let Some(refusal) = handle.refusal().filter(|_| cfg!(target_os = "linux") && !plan.quiet) {
+            tracing::warn!("the portable engine serves, for io_uring is not available: {refusal}");
+        }
         if !plan.quiet {
             voice.started(&addresses);
             voice.waiting();

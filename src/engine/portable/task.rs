@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 use super::worker::{Desk, Slot, Worker};
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, at_eof, reset_on_close, unread};
+use crate::engine::socket::{Farewell, Stall, at_eof, reset_on_close, unread};
 use crate::engine::stream::Stream;
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
@@ -43,6 +43,7 @@ pub(super) struct Task {
     alarm: Option<Pin<Box<Sleep>>>,
     conn: Conn,
     farewell: Farewell,
+    stall: Stall,
     slot: Rc<Slot>,
     _place: Place,
 }
@@ -59,6 +60,7 @@ impl Task {
             budget: BUDGET,
             opened: false,
             farewell: Farewell::default(),
+            stall: Stall::default(),
             alarm: None,
             slot,
             signals_seen: 0,
@@ -70,6 +72,7 @@ impl Task {
     /// Goes on until it must wait (`Pending`) or the connection is over.
     fn advance(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Poll<End> {
         let mut now = Instant::now();
+        self.worker.is_active(now);
         self.budget = BUDGET;
         if !self.opened {
             self.opened = true;
@@ -116,6 +119,9 @@ impl Task {
                     return self.step_aside(cx);
                 }
                 waits = false;
+                if !self.queue.is_empty() && self.stall.has_fallen(&self.stream.socket()) {
+                    self.conn.progressed(now);
+                }
                 let verdict = self.conn.timed_out(now, &mut desk.out, &mut desk.recorder);
                 self.carry_out(verdict, now, 0, desk)?;
             }
@@ -187,6 +193,9 @@ impl Task {
                 }
             }
             if left < total {
+                if self.queue.is_empty() {
+                    self.stall.look(&self.stream.socket());
+                }
                 let (first, second) = rest(echo, &desk.out, left);
                 self.queue.extend_from_slice(first);
                 self.queue.extend_from_slice(second);
@@ -221,6 +230,9 @@ impl Task {
                     } else if self.from > self.queue.len() / 2 {
                         self.queue.drain(..self.from);
                         self.from = 0;
+                    }
+                    if !self.queue.is_empty() {
+                        self.stall.look(&self.stream.socket());
                     }
                     let verdict = self.conn.sent(now, n, &mut desk.out, &mut desk.recorder);
                     self.spend(n);

@@ -51,6 +51,9 @@ pub(super) struct Worker {
     slots: RefCell<HashMap<ConnId, Rc<Slot>>>,
     /// Somebody has left.
     left: Notify,
+    /// When a connection last had something to do, and who looks for events until some time after that.
+    active: Cell<Instant>,
+    woke_up: Notify,
     /// How often anybody was signalled: while it stands still, a task need not look into its slot.
     pub(super) signals: Cell<u64>,
 }
@@ -111,6 +114,24 @@ impl Worker {
         self.left.notify_one();
     }
 
+    /// A connection has something to do.
+    pub(super) fn is_active(&self, now: Instant) {
+        if !self.shared.busy_poll.is_zero() {
+            self.active.set(now);
+            self.woke_up.notify_one();
+        }
+    }
+
+    /// Keeps the worker from sleeping for a while after each activity: each turn of this task is a look for events.
+    async fn busy_poll(self: Rc<Self>) {
+        loop {
+            while self.active.get().elapsed() < self.shared.busy_poll {
+                tokio::task::yield_now().await;
+            }
+            self.woke_up.notified().await;
+        }
+    }
+
     fn wake(&self, conn: ConnId) {
         self.signals.set(self.signals.get() + 1);
         if let Some(slot) = self.slots.borrow().get(&conn) {
@@ -157,12 +178,17 @@ fn work(
         desk: RefCell::new(desk),
         slots: RefCell::default(),
         left: Notify::new(),
+        active: Cell::new(Instant::now()),
+        woke_up: Notify::new(),
         signals: Cell::new(1),
         shared: Arc::clone(&shared),
     });
     runtime.block_on(async {
         let (beside, latch) = beside.unzip();
         let beside = beside.map(tokio::task::spawn_local);
+        if !shared.busy_poll.is_zero() {
+            tokio::task::spawn_local(Rc::clone(&worker).busy_poll());
+        }
         let (stop_accepting, draining) = watch::channel(false);
         let mut acceptors = JoinSet::new();
         for listener in listeners {

@@ -1,0 +1,21 @@
+//! All of the crate's `unsafe`: what the kernel reads and writes behind the compiler's back.
+//!
+//! The rest of the crate sees safe types. What makes them so: memory that the kernel may touch belongs to the [`Ring`] while it may (a
+//! [`Load`] until its send has completed, a buffer of a [`Pool`] until the kernel has said which part of it it has filled), and
+//! [`Ring::with`] frees it only behind the last completion.
+
+mod faults;
+mod memory;
+mod outq;
+mod pool;
+mod ring;
+mod setup;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub(crate) use outq::unacknowledged;
+pub(crate) use pool::Lease;
+pub(crate) use ring::{Done, Load, Patience, Ring, Wait};
+pub(crate) use setup::{Missing, Setup};
+pub(crate) use tokens::Key;

@@ -1,0 +1,180 @@
+//! Buffers that the kernel receives into, many connections taking turns in each.
+//!
+//! Lifecycle of one buffer: *provided* (the kernel fills it from the front, a receive at a time, each part lent to the engine as a
+//! [`Lease`]) → *used up* (the kernel is done with it) → its last lease is dropped → *provided* again.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::size_of;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+use io_uring::{Submitter, cqueue};
+
+use super::memory::Memory;
+
+/// `IOU_PBUF_RING_INC`: a receive takes what it fills of a buffer, and not all of it. Linux 6.12.
+const INCREMENTAL: u16 = 2;
+
+/// One group of provided buffers.
+pub(super) struct Pool(Rc<Shared>);
+
+/// Also held by each lease, so that no buffer goes before the last of its borrowers.
+struct Shared {
+    /// Read by the kernel: which buffers it may fill.
+    ring: Memory,
+    /// Written by the kernel.
+    bytes: Memory,
+    size: usize,
+    incremental: bool,
+    tail: Cell<u16>,
+    buffers: Box<[Buffer]>,
+    /// How many the kernel has.
+    provided: Cell<usize>,
+}
+
+#[derive(Default)]
+struct Buffer {
+    /// The kernel may still fill what is behind `used`.
+    provided: Cell<bool>,
+    used: Cell<usize>,
+    leases: Cell<usize>,
+}
+
+/// A part of a buffer, received into and not used any more by the kernel. Dropping the last lease of a used-up buffer provides it again.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pool: Rc<Shared>,
+    buffer: u16,
+    at: u32,
+    len: u32,
+}
+
+impl Pool {
+    /// `count` buffers (a power of two) of `size` bytes, given to the kernel as `group`.
+    ///
+    /// # Safety
+    /// The ring behind `submitter` must be closed, with nothing in flight, before the last of the pool and its leases is dropped.
+    pub(super) unsafe fn new(
+        submitter: &Submitter<'_>,
+        group: u16,
+        count: u16,
+        size: usize,
+        incremental: bool,
+    ) -> io::Result<Self> {
+        let ring = Memory::new(usize::from(count) * size_of::<BufRingEntry>())?;
+        let bytes = Memory::new(usize::from(count) * size)?;
+        let flags = if incremental { INCREMENTAL } else { 0 };
+        // SAFETY: the memory is page-aligned and large enough for `count` entries; that it lives long enough is the caller's to see to.
+        unsafe { submitter.register_buf_ring_with_flags(ring.start() as u64, count, group, flags)? };
+        let shared = Shared {
+            ring,
+            bytes,
+            size,
+            incremental,
+            tail: Cell::new(0),
+            buffers: (0..count).map(|_| Buffer::default()).collect(),
+            provided: Cell::new(0),
+        };
+        (0..count).for_each(|buffer| shared.provide(buffer));
+        Ok(Self(Rc::new(shared)))
+    }
+
+    /// The part of a buffer that a completion with these flags says was filled with `n` bytes. To be asked in the order of completion.
+    pub(super) fn take(&self, flags: u32, n: usize) -> Option<Lease> {
+        let id = cqueue::buffer_select(flags)?;
+        let buffer = self.0.buffers.get(usize::from(id))?;
+        let at = buffer.used.get();
+        assert!(buffer.provided.get() && n <= self.0.size - at, "the kernel fills what it was given");
+        buffer.used.set(at + n);
+        buffer.leases.set(buffer.leases.get() + 1);
+        if !(self.0.incremental && cqueue::buffer_more(flags)) {
+            buffer.provided.set(false);
+            self.0.provided.set(self.0.provided.get() - 1);
+        }
+        Some(Lease { pool: Rc::clone(&self.0), buffer: id, at: at as u32, len: n as u32 })
+    }
+
+    /// Has the kernel any buffer left?
+    pub(super) fn has_some(&self) -> bool {
+        self.0.provided.get() > 0
+    }
+
+    /// Never frees the memory: the kernel may still write to it.
+    pub(super) fn leak(&self) {
+        std::mem::forget(Rc::clone(&self.0));
+    }
+}
+
+impl Shared {
+    fn provide(&self, id: u16) {
+        let buffer = &self.buffers[usize::from(id)];
+        buffer.used.set(0);
+        buffer.provided.set(true);
+        self.provided.set(self.provided.get() + 1);
+        let tail = self.tail.get();
+        let place = usize::from(tail) & (self.buffers.len() - 1);
+        let first = self.ring.start().cast::<BufRingEntry>();
+        // SAFETY: the place is within the ring, and the kernel reads it only behind the new tail. Entries are plain integers, and the
+        // tail lies in a part of the first one that its setters leave alone.
+        unsafe {
+            let entry = &mut *first.add(place);
+            entry.set_addr(self.bytes.start().add(usize::from(id) * self.size) as u64);
+            entry.set_len(self.size as u32);
+            entry.set_bid(id);
+            let tail_in_memory = &*BufRingEntry::tail(first).cast::<AtomicU16>();
+            tail_in_memory.store(tail.wrapping_add(1), Ordering::Release);
+        }
+        self.tail.set(tail.wrapping_add(1));
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("size", &self.size).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Lease {
+    fn start(&self) -> NonNull<u8> {
+        let at = usize::from(self.buffer) * self.pool.size + self.at as usize;
+        debug_assert!(at + self.len as usize <= self.pool.bytes.len());
+        // SAFETY: `Pool::take` has seen to it that the part lies within its buffer, which lies within the memory.
+        unsafe { NonNull::new_unchecked(self.pool.bytes.start().add(at)) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: initialised (by the mapping, then by the kernel), the kernel writes only behind `used`, and no other lease has this part.
+        unsafe { std::slice::from_raw_parts(self.start().as_ptr(), self.len()) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; leases of one buffer never overlap.
+        unsafe { std::slice::from_raw_parts_mut(self.start().as_ptr(), self.len()) }
+    }
+
+    /// Only this part of it.
+    pub(crate) fn narrow(mut self, part: Range<usize>) -> Self {
+        assert!(part.start <= part.end && part.end <= self.len());
+        self.at += part.start as u32;
+        self.len = part.len() as u32;
+        self
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let buffer = &self.pool.buffers[usize::from(self.buffer)];
+        buffer.leases.set(buffer.leases.get() - 1);
+        if buffer.leases.get() == 0 && !buffer.provided.get() {
+            self.pool.provide(self.buffer);
+        }
+    }
+}

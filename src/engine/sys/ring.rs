@@ -1,0 +1,460 @@
+//! [`Ring`]: operations go to the kernel, completions come back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
+
+use super::faults::{Fate, Faults};
+use super::pool::{Lease, Pool};
+use super::setup::Setup;
+use super::tokens::{Key, Token};
+
+/// Group and buffers of receives that go on: a receive takes what it fills of a buffer, so few large ones serve small and large messages
+/// alike. They are few because what lies in them is dealt with before the next call, and because memory that is used again soon is
+/// still in the cache.
+const MANY: u16 = 0;
+const MANY_BUFFERS: u16 = 16;
+pub(super) const BUFFER: usize = 64 * 1024;
+/// The same where each receive takes a whole buffer.
+const WHOLE_BUFFERS: u16 = 256;
+const WHOLE_BUFFER: usize = 8 * 1024;
+/// Group of single receives. Completions of the two kinds may overtake each other, so they never share a buffer.
+const ONCE: u16 = 1;
+const ONCE_BUFFERS: u16 = 8;
+
+/// How long a ring that is to end waits for its last completion, before it gives up the memory instead.
+const LAST_COMPLETIONS: Duration = Duration::from_secs(2);
+/// A pause where the kernel can take nothing and has nothing to tell.
+const PRESSED: Duration = Duration::from_millis(1);
+
+/// Bytes under way to the kernel: the ring's, until the send has completed.
+#[derive(Debug)]
+pub(crate) enum Load {
+    /// Received bytes that go back uncopied.
+    Lent(Lease),
+    /// Bytes of our own, those from `from` on.
+    Owned { bytes: Vec<u8>, from: usize },
+}
+
+impl Load {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Lent(lease) => lease.bytes(),
+            Self::Owned { bytes, from } => &bytes[*from..],
+        }
+    }
+}
+
+/// Whether a send waits until the socket takes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It takes what it takes now: the completion comes with the next call.
+    Try,
+    Wait,
+}
+
+/// How long [`Ring::enter`] waits for something to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Not,
+    AtMost(Duration),
+    Forever,
+}
+
+/// What has happened. `more` says that the operation goes on; results are negative error numbers.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Adopted at once: a descriptor that nobody wants any more is closed when this is dropped.
+    Accepted {
+        listener: u32,
+        result: io::Result<OwnedFd>,
+        more: bool,
+    },
+    Received {
+        key: Key,
+        result: i32,
+        more: bool,
+        lease: Option<Lease>,
+    },
+    Sent {
+        key: Key,
+        result: i32,
+        load: Load,
+    },
+    /// The event counter may be read.
+    Polled {
+        more: bool,
+    },
+}
+
+impl Done {
+    /// Completions of one stream stay in order.
+    pub(super) fn stream(&self) -> u64 {
+        match self {
+            Self::Accepted { listener, .. } => Token::Accept(*listener).pack(),
+            // A connection's receives, of either kind, are one stream.
+            Self::Received { key, .. } => Token::ReceiveMany(*key).pack(),
+            Self::Sent { key, .. } => Token::ReceiveOnce(*key).pack(),
+            Self::Polled { .. } => Token::Poll.pack(),
+        }
+    }
+}
+
+/// One worker's way to the kernel.
+///
+/// Descriptors are only borrowed while an operation is handed over, and must stay open until its last completion has come back: the number
+/// would mean somebody else otherwise.
+pub(crate) struct Ring<'a> {
+    uring: &'a IoUring,
+    submitter: Submitter<'a>,
+    many: Pool,
+    once: Pool,
+    /// Handed over by us and not yet to the kernel, whose queue was full.
+    pending: VecDeque<squeue::Entry>,
+    loads: Vec<Option<(Key, Load)>>,
+    free_loads: Vec<u32>,
+    done: VecDeque<Done>,
+    /// Operations whose last completion has not come back.
+    in_flight: usize,
+    faults: Option<Box<Faults>>,
+}
+
+impl Ring<'_> {
+    /// Sets a ring up, and lets `work` use it.
+    ///
+    /// Whatever the kernel may touch is freed only once nothing is in flight any more. Where the kernel holds on to something, its memory is
+    /// never freed.
+    pub(crate) fn with<R>(setup: &Setup, work: impl FnOnce(&mut Ring<'_>) -> R) -> io::Result<R> {
+        let uring = setup.open()?;
+        let mut submitter = uring.submitter();
+        setup.register(&mut submitter);
+        // SAFETY: the ring that is made of them below, in `Ring::drop`, leaks the pools if anything is left in flight; and its leases go
+        // either with their operations or before `work` returns, or keep their pool.
+        let (many, once) = unsafe { pools(&submitter, setup)? };
+        let mut ring = Ring {
+            uring: &uring,
+            submitter,
+            many,
+            once,
+            pending: VecDeque::new(),
+            loads: Vec::new(),
+            free_loads: Vec::new(),
+            done: VecDeque::new(),
+            in_flight: 0,
+            faults: setup.faults.map(|seed| Box::new(Faults::new(seed))),
+        };
+        Ok(work(&mut ring))
+    }
+
+    /// Accepts on a listener: until it is stopped, or once.
+    pub(crate) fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>, many: bool) {
+        if let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_accept()) {
+            let result = Err(io::Error::from_raw_os_error(errno));
+            return self.done.push_back(Done::Accepted { listener, result, more: false });
+        }
+        let fd = Fd(socket.as_raw_fd());
+        let entry = if many {
+            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
+        } else {
+            opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
+        };
+        self.push(entry, Token::Accept(listener));
+    }
+
+    /// Ends an accept; its last completion says when.
+    pub(crate) fn cancel_accept(&mut self, listener: u32) {
+        let entry = opcode::AsyncCancel::new(Token::Accept(listener).pack()).build();
+        self.push(entry, Token::Cancel);
+    }
+
+    /// Receives until it is stopped.
+    pub(crate) fn receive_many(&mut self, key: Key, socket: BorrowedFd<'_>) {
+        if self.receive_fails(key) {
+            return;
+        }
+        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), MANY).build();
+        self.push(entry, Token::ReceiveMany(key));
+    }
+
+    /// Receives once, one buffer at most.
+    pub(crate) fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>) {
+        if self.receive_fails(key) {
+            return;
+        }
+        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+            .buf_group(ONCE)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(entry, Token::ReceiveOnce(key));
+    }
+
+    fn receive_fails(&mut self, key: Key) -> bool {
+        let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_receive()) else { return false };
+        self.done.push_back(Done::Received { key, result: -errno, more: false, lease: None });
+        true
+    }
+
+    /// Ends a receive that goes on; its last completion says when.
+    pub(crate) fn cancel_receive(&mut self, key: Key) {
+        let entry = opcode::AsyncCancel::new(Token::ReceiveMany(key).pack()).build();
+        self.push(entry, Token::Cancel);
+    }
+
+    /// Ends all that is in flight on a socket.
+    pub(crate) fn cancel_all(&mut self, socket: BorrowedFd<'_>) {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(socket.as_raw_fd())).all()).build();
+        self.push(entry, Token::Cancel);
+    }
+
+    /// Sends; the load comes back with the completion.
+    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, load: Load, patience: Patience) {
+        let mut len = load.bytes().len();
+        match self.faults.as_mut().map(|faults| faults.of_send(len, patience)) {
+            Some(Fate::Fails(errno)) => return self.done.push_back(Done::Sent { key, result: -errno, load }),
+            Some(Fate::Shorter(n)) => len = n,
+            Some(Fate::Goes) | None => {}
+        }
+        let start = load.bytes().as_ptr();
+        let number = match self.free_loads.pop() {
+            Some(number) => {
+                self.loads[number as usize] = Some((key, load));
+                number
+            }
+            None => {
+                self.loads.push(Some((key, load)));
+                self.loads.len() as u32 - 1
+            }
+        };
+        let patience = if patience == Patience::Try { libc::MSG_DONTWAIT } else { 0 };
+        // No send is longer than a read, or than a connection may have waiting; the kernel's limit is beyond both, and a part will do.
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(Fd(socket.as_raw_fd()), start, len).flags(patience | libc::MSG_NOSIGNAL).build();
+        self.push(entry, Token::Send(number));
+    }
+
+    /// Looks at an event counter until it is stopped.
+    pub(crate) fn poll(&mut self, counter: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(Fd(counter.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
+        self.push(entry, Token::Poll);
+    }
+
+    /// Do the receives of either kind find a buffer?
+    pub(crate) fn has_buffers(&self) -> bool {
+        self.many.has_some() && self.once.has_some()
+    }
+
+    /// Has everything come back that has left a socket? The kernel's completions are all there when a call returns; those that faults hold
+    /// back are not.
+    pub(crate) fn has_told_all(&self) -> bool {
+        self.done.is_empty() && !self.faults.as_ref().is_some_and(|faults| faults.holds_any())
+    }
+
+    /// What has happened, in the order in which it did.
+    pub(crate) fn next(&mut self) -> Option<Done> {
+        self.done.pop_front()
+    }
+
+    fn push(&mut self, entry: squeue::Entry, token: Token) {
+        let entry = entry.user_data(token.pack());
+        self.in_flight += 1;
+        // SAFETY: no other view of the queue exists; it is used in this file only, for the length of a statement. What the entry points
+        // to is the ring's own: pools and loads.
+        if !self.pending.is_empty() || unsafe { self.uring.submission_shared().push(&entry) }.is_err() {
+            self.pending.push_back(entry);
+        }
+    }
+
+    /// Hands over what is to be done, waits as it is told unless something has happened already, and collects what has.
+    ///
+    /// # Errors
+    /// Only of the kind that a ring does not survive.
+    pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        loop {
+            self.hand_over();
+            let all = self.pending.is_empty();
+            // Looked at in each round: what one has brought is not to wait for the next one's.
+            let wait = if all && self.has_told_all() { wait } else { Wait::Not };
+            let failed = match self.faults.as_mut().and_then(|faults| faults.of_enter()) {
+                Some(error) => Err(error),
+                None => self.call(wait),
+            };
+            let before = self.in_flight;
+            self.reap();
+            match failed {
+                Ok(()) if !all => {}
+                Ok(()) => break,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR | libc::ETIME) => break,
+                    // Completions wait for room, or memory is short: what was reaped makes room, and then again.
+                    Some(libc::EAGAIN | libc::EBUSY) => {
+                        if before == self.in_flight && self.done.is_empty() {
+                            std::thread::sleep(PRESSED);
+                        }
+                        break;
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        if let Some(faults) = &mut self.faults {
+            faults.shake(&mut self.done);
+        }
+        Ok(())
+    }
+
+    /// Is there a reason to enter: something to hand over, or to be told? Costs no call.
+    pub(crate) fn looks_busy(&self) -> bool {
+        // SAFETY: as in `push`.
+        let (sq, cq) = unsafe { (self.uring.submission_shared(), self.uring.completion_shared()) };
+        sq.taskrun() || sq.cq_overflow() || !cq.is_empty() || !sq.is_empty() || !self.pending.is_empty()
+    }
+
+    /// As much of what is pending as the kernel's queue takes.
+    fn hand_over(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        // SAFETY: as in `push`.
+        let mut queue = unsafe { self.uring.submission_shared() };
+        while let Some(entry) = self.pending.front() {
+            // SAFETY: as in `push`.
+            if unsafe { queue.push(entry) }.is_err() {
+                break;
+            }
+            self.pending.pop_front();
+        }
+    }
+
+    fn call(&self, wait: Wait) -> io::Result<()> {
+        // SAFETY: as in `push`.
+        let submissions = unsafe { self.uring.submission_shared() }.len() as u32;
+        let (want, time) = match wait {
+            Wait::Not => (0, None),
+            Wait::AtMost(time) => (1, Some(Timespec::from(time))),
+            Wait::Forever => (1, None),
+        };
+        let args = match &time {
+            Some(time) => SubmitArgs::new().timespec(time),
+            None => SubmitArgs::new(),
+        };
+        // Also where nothing is waited for: what the kernel has put off until we ask is done in such a call only.
+        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        // SAFETY: the arguments are what EXT_ARG says they are, and outlive the call.
+        unsafe { self.submitter.enter(submissions, want, flags.bits(), Some(&args)) }.map(drop)
+    }
+
+    /// Collects what has completed, also what found no room in the queue.
+    fn reap(&mut self) {
+        for _ in 0..64 {
+            loop {
+                // SAFETY: as in `push`.
+                let Some(entry) = unsafe { self.uring.completion_shared() }.next() else { break };
+                self.completed(&entry);
+            }
+            // SAFETY: as in `push`.
+            if !unsafe { self.uring.submission_shared() }.cq_overflow() {
+                break;
+            }
+            // The call moves them into the queue. If it fails, the next one will.
+            if self.call(Wait::Not).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn completed(&mut self, entry: &cqueue::Entry) {
+        let (result, flags) = (entry.result(), entry.flags());
+        let more = cqueue::more(flags);
+        if !more {
+            self.in_flight -= 1;
+        }
+        let filled = usize::try_from(result).unwrap_or(0);
+        let done = match Token::unpack(entry.user_data()) {
+            Token::Accept(listener) => {
+                let result = if result < 0 {
+                    Err(io::Error::from_raw_os_error(-result))
+                } else {
+                    // SAFETY: the kernel has made this descriptor for us, and nobody else knows of it.
+                    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+                };
+                Done::Accepted { listener, result, more }
+            }
+            Token::ReceiveMany(key) => {
+                let lease = self.many.take(flags, filled);
+                let result = self.interfere(key, result, more);
+                Done::Received { key, result, more, lease }
+            }
+            Token::ReceiveOnce(key) => Done::Received { key, result, more, lease: self.once.take(flags, filled) },
+            Token::Send(number) => {
+                let Some((key, load)) = self.loads.get_mut(number as usize).and_then(Option::take) else { return };
+                self.free_loads.push(number);
+                Done::Sent { key, result, load }
+            }
+            Token::Poll => Done::Polled { more },
+            Token::Cancel => return,
+        };
+        self.done.push_back(done);
+    }
+
+    /// In tests: a receive that goes on may be made to end.
+    fn interfere(&mut self, key: Key, result: i32, more: bool) -> i32 {
+        let Some(faults) = &mut self.faults else { return result };
+        if !more {
+            return faults.reason(key, result);
+        }
+        if faults.ends(key) {
+            self.cancel_receive(key);
+        }
+        result
+    }
+
+    /// Ends everything, and waits for it.
+    fn settle(&mut self) {
+        self.faults = None;
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push(entry, Token::Cancel);
+        let until = Instant::now() + LAST_COMPLETIONS;
+        while self.in_flight > 0 && Instant::now() < until {
+            self.done.clear();
+            if self.enter(Wait::AtMost(LAST_COMPLETIONS / 20)).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Pool::new`].
+unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(Pool, Pool)> {
+    let incremental = if setup.missing.incremental_buffers {
+        Err(io::ErrorKind::Unsupported.into())
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { Pool::new(submitter, MANY, MANY_BUFFERS, BUFFER, true) }
+    };
+    let many = match incremental {
+        Ok(many) => many,
+        // A kernel before 6.12.
+        // SAFETY: the caller's promise.
+        Err(_) => unsafe { Pool::new(submitter, MANY, WHOLE_BUFFERS, WHOLE_BUFFER, false)? },
+    };
+    // SAFETY: the caller's promise.
+    let once = unsafe { Pool::new(submitter, ONCE, ONCE_BUFFERS, BUFFER, false)? };
+    Ok((many, once))
+}
+
+impl Drop for Ring<'_> {
+    fn drop(&mut self) {
+        self.settle();
+        if self.in_flight > 0 {
+            // Somewhere the kernel still reads or writes: the memory stays, and nobody else gets it.
+            self.many.leak();
+            self.once.leak();
+            std::mem::forget(std::mem::take(&mut self.loads));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the kernel does at the edges, and that nothing is lost there.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::ring::BUFFER;
+use super::{Done, Key, Load, Patience, Ring, Setup, Wait};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Does something with a ring; nothing where the system has none.
+fn with_ring(setup: Setup, test: impl FnOnce(&mut Ring<'_>)) {
+    if let Err(error) = Ring::with(&setup, test) {
+        assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
+        println!("NOT TESTED: {error}");
+    }
+}
+
+/// Enters until `count` things have happened.
+fn happened(ring: &mut Ring<'_>, count: usize) -> Vec<Done> {
+    let (until, mut all) = (Instant::now() + PATIENCE, Vec::new());
+    while all.len() < count {
+        assert!(Instant::now() < until, "{} of {count} things have happened", all.len());
+        ring.enter(Wait::AtMost(Duration::from_millis(100))).unwrap();
+        while let Some(done) = ring.next() {
+            all.push(done);
+        }
+    }
+    all
+}
+
+#[test]
+fn what_finds_no_room_in_a_queue_is_not_lost() {
+    let small = Setup { submissions: 2, completions: 4, ..Setup::default() };
+    with_ring(small, |ring| {
+        let mut pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
+        for (slot, (ours, _)) in pairs.iter().enumerate() {
+            ring.receive_many(Key::first(slot as u32), ours.as_fd());
+        }
+        ring.enter(Wait::Not).unwrap();
+        for (n, (_, theirs)) in pairs.iter_mut().enumerate() {
+            theirs.write_all(format!("message {n}").as_bytes()).unwrap();
+        }
+        // A receive that finds no room may come as several.
+        let mut got: HashMap<u32, Vec<u8>> = HashMap::new();
+        while got.len() < 100 {
+            for done in happened(ring, 1) {
+                let Done::Received { key, lease, more, .. } = done else { panic!("nothing else was asked for") };
+                if let Some(lease) = lease {
+                    got.entry(key.slot).or_default().extend(lease.bytes());
+                }
+                if !more {
+                    ring.receive_many(key, pairs[key.slot as usize].0.as_fd());
+                }
+            }
+        }
+        assert!(got.iter().all(|(n, bytes)| *bytes == format!("message {n}").as_bytes()));
+    });
+}
+
+#[test]
+fn a_receive_that_finds_no_buffer_is_told_and_can_be_repeated() {
+    with_ring(Setup::default(), |ring| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let key = Key::first(0);
+        let sent = vec![7; 40 * BUFFER];
+        let copy = sent.clone();
+        let sending = std::thread::spawn(move || theirs.write_all(&copy).map(|()| theirs));
+        ring.receive_many(key, ours.as_fd());
+        // Nobody gives a buffer back, so there must come an end.
+        let (mut hoard, mut got) = (Vec::new(), 0);
+        'full: loop {
+            for done in happened(ring, 1) {
+                match done {
+                    Done::Received { lease: Some(lease), more, .. } => {
+                        got += lease.len();
+                        hoard.push(lease);
+                        if !more {
+                            ring.receive_many(key, ours.as_fd());
+                        }
+                    }
+                    Done::Received { result, .. } => {
+                        assert_eq!(result, -libc::ENOBUFS);
+                        break 'full;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(!ring.has_buffers() && got < sent.len());
+        hoard.clear();
+        assert!(ring.has_buffers());
+        ring.receive_many(key, ours.as_fd());
+        while got < sent.len() {
+            for done in happened(ring, 1) {
+                let Done::Received { lease, more, .. } = done else { panic!("nothing else was asked for") };
+                got += lease.map_or(0, |lease| lease.len());
+                if !more {
+                    ring.receive_many(key, ours.as_fd());
+                }
+            }
+        }
+        drop(sending.join().unwrap().unwrap());
+    });
+}
+
+#[test]
+fn an_accepted_connection_that_nobody_wants_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = None;
+    with_ring(Setup::default(), |ring| {
+        ring.accept(0, listener.as_fd(), true);
+        ring.enter(Wait::Not).unwrap();
+        client = Some(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        // The ring ends with the connection accepted, or about to be.
+        ring.cancel_accept(0);
+    });
+    drop(listener);
+    if let Some(mut client) = client {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(
+            client.read(&mut [0]).map_or_else(|error| error.kind() == std::io::ErrorKind::ConnectionReset, |n| n == 0)
+        );
+    }
+}
+
+#[test]
+fn a_send_that_waits_keeps_its_bytes_until_it_is_cancelled() {
+    with_ring(Setup::default(), |ring| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let key = Key::first(3);
+        loop {
+            ring.send(key, ours.as_fd(), Load::Owned { bytes: vec![1; 100_000], from: 0 }, Patience::Try);
+            let Some(Done::Sent { result, .. }) = happened(ring, 1).pop() else { panic!("a send was asked for") };
+            if result == -libc::EAGAIN {
+                break;
+            }
+        }
+        ring.send(key, ours.as_fd(), Load::Owned { bytes: vec![2; 100_000], from: 0 }, Patience::Wait);
+        ring.enter(Wait::Not).unwrap();
+        assert!(ring.next().is_none());
+        ring.cancel_all(ours.as_fd());
+        let Some(Done::Sent { key: whose, result, load }) = happened(ring, 1).pop() else {
+            panic!("a send was cancelled")
+        };
+        assert_eq!((whose, result), (key, -libc::ECANCELED));
+        assert!(load.bytes().iter().all(|&byte| byte == 2));
+        drop(theirs);
+    });
+}

@@ -1,0 +1,179 @@
+//! The listeners of worker 0.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use socket2::Socket;
+
+use super::inbox::Accepted;
+use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
+use crate::engine::listener::{BACKLOG, Listener};
+use crate::engine::room::Room;
+use crate::engine::socket::endpoint;
+use crate::engine::sys::Ring;
+use crate::service::Endpoint;
+
+/// With less room than this left, connections are accepted one by one, or too many would be in hand when there is none.
+const AMPLE: usize = 2 * BACKLOG as usize;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Armed {
+    No,
+    /// Until it is stopped.
+    Many,
+    Once,
+    Stopping,
+}
+
+/// One listener, and what it has accepted.
+pub(super) struct Acceptor {
+    number: u32,
+    listener: Listener,
+    /// Where connections are accepted, if that is the same for all of them.
+    local: Option<Endpoint>,
+    armed: Armed,
+    /// Accepted, and not yet handed out.
+    in_hand: VecDeque<Socket>,
+    /// After a shortage, not before this.
+    not_before: Option<Instant>,
+    complaints: Complaints,
+    /// Somebody has been told that there is no room.
+    full: bool,
+    draining: bool,
+}
+
+impl Acceptor {
+    pub(super) fn new(number: u32, listener: Listener) -> Self {
+        let local = match listener.address() {
+            Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
+            address => Some(address.clone()),
+        };
+        Self {
+            number,
+            listener,
+            local,
+            armed: Armed::No,
+            in_hand: VecDeque::new(),
+            not_before: None,
+            complaints: Complaints::default(),
+            full: false,
+            draining: false,
+        }
+    }
+
+    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, room: &Room, now: Instant) {
+        if !more {
+            self.armed = Armed::No;
+        }
+        match result {
+            Ok(socket) => {
+                self.complaints.went_well();
+                self.in_hand.push_back(socket.into());
+            }
+            // Ours, or nobody's.
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
+            Err(error) => {
+                if self.complaints.must_wait(&error, room.taken()) {
+                    self.not_before = Some(now + BACK_OFF);
+                }
+            }
+        }
+    }
+
+    /// A connection with a place; `None` where there is neither.
+    pub(super) fn next(&mut self, room: &std::sync::Arc<Room>) -> Option<Accepted> {
+        if self.in_hand.is_empty() {
+            return None;
+        }
+        let Some(place) = room.take() else {
+            if !std::mem::replace(&mut self.full, true) {
+                self.complaints.full(room.most());
+            }
+            return None;
+        };
+        self.full = false;
+        let socket = self.in_hand.pop_front()?;
+        // The peer may be gone already: then its first receive will say so.
+        let peer = socket.peer_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+        Some(Accepted { socket, peer, local: self.local.clone(), place })
+    }
+
+    /// Accepts on, unless somebody is still in hand or it is too early. Says whether it waits for room, and when to try again.
+    pub(super) fn go_on(&mut self, ring: &mut Ring<'_>, room: &Room, now: Instant) -> Option<Instant> {
+        if self.draining {
+            return None;
+        }
+        if !self.in_hand.is_empty() {
+            self.stop(ring);
+            return Some(now + BACK_OFF);
+        }
+        if let Some(at) = self.not_before {
+            if now < at {
+                return Some(at);
+            }
+            self.not_before = None;
+        }
+        let ample = room.left() >= AMPLE;
+        match self.armed {
+            Armed::No => {
+                self.armed = if ample { Armed::Many } else { Armed::Once };
+                ring.accept(self.number, self.listener.socket().as_fd(), ample);
+            }
+            Armed::Many if !ample => self.stop(ring),
+            _ => {}
+        }
+        None
+    }
+
+    fn stop(&mut self, ring: &mut Ring<'_>) {
+        if matches!(self.armed, Armed::Many | Armed::Once) {
+            self.armed = Armed::Stopping;
+            ring.cancel_accept(self.number);
+        }
+    }
+
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.in_hand.is_empty()
+    }
+
+    /// A descriptor may be free again.
+    pub(super) fn try_again(&mut self) {
+        self.not_before = None;
+    }
+
+    /// Accepts no more by way of the ring.
+    pub(super) fn drain(&mut self, ring: &mut Ring<'_>) {
+        self.draining = true;
+        self.stop(ring);
+    }
+
+    /// Has the ring let go of the listener?
+    pub(super) fn is_stopped(&self) -> bool {
+        self.armed == Armed::No
+    }
+
+    /// Whoever is still in the backlog, as far as there is room.
+    pub(super) fn rest(&mut self, room: &std::sync::Arc<Room>) -> Vec<Accepted> {
+        let mut rest = Vec::new();
+        if self.listener.socket().set_nonblocking(true).is_err() {
+            return rest;
+        }
+        // At most as many as can have been waiting: errors do not count for ever either.
+        for _ in 0..BACKLOG {
+            if self.in_hand.is_empty() {
+                match self.listener.socket().accept() {
+                    Ok((socket, _)) => self.in_hand.push_back(socket),
+                    Err(error) if AcceptError::of(&error) == AcceptError::Next => continue,
+                    Err(_) => break,
+                }
+            }
+            match self.next(room) {
+                Some(accepted) => rest.push(accepted),
+                None => break,
+            }
+        }
+        rest
+    }
+}

@@ -1,0 +1,404 @@
+//! One connection: the loop that [`Conn`]'s documentation describes, cut where the ring answers.
+//!
+//! One send is in flight at a time. The next part of the input is delivered once it has completed, so that what came is echoed from where it
+//! lies; where the socket takes no more, what is left is copied out, and nothing of a slow connection stays in the shared buffers.
+
+use std::net::Shutdown;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use socket2::{SockRef, Socket};
+
+use super::desk::Desk;
+use super::queue::Queue;
+use crate::engine::room::Place;
+use crate::engine::shared::End;
+use crate::engine::socket::{Farewell, Stall, looks_at_eof, reset_on_close, unread};
+use crate::engine::sys::{Key, Lease, Load, Patience};
+use crate::error::CloseReason;
+use crate::proto::{Conn, Then, Verdict};
+use crate::service::ConnId;
+
+/// A receive or a send that fails this often in a row for no reason of its own fails for good.
+const MOST_FAILURES: u8 = 100;
+/// An answer up to this length is sent from the memory that it was written to, and a longer one is cut into pieces.
+const SHORT: usize = 16 * 1024;
+/// A receive of this size begins a bulk transfer: from then on one buffer at a time is received, and only when it can be dealt with.
+const LARGE: usize = 8 * 1024;
+/// A receive smaller than this ends it.
+const SMALL: usize = 2 * 1024;
+
+/// Goes on, or is over.
+pub(super) type Step = ControlFlow<End>;
+
+/// What is in flight of a connection's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receive {
+    No,
+    /// Until it is stopped.
+    Many,
+    Once,
+    /// To be stopped.
+    Stopping,
+    /// Refused for want of a buffer: on the worker's list of those who wait for one.
+    Starved,
+}
+
+/// What is in flight of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Send {
+    No,
+    /// Complete with the next call.
+    Tries,
+    /// Once the peer has taken something.
+    Waits,
+}
+
+// In this order in memory, for the sake of `Conn`'s.
+#[repr(C)]
+pub(super) struct Link {
+    key: Key,
+    receive: Receive,
+    send: Send,
+    then: Then,
+    fin_sent: bool,
+    /// Input comes faster than it can be dealt with: received a buffer at a time.
+    bulk: bool,
+    /// Over, and waiting for its last completions.
+    over: bool,
+    failures: u8,
+    /// Bytes that wait behind the send in flight.
+    queue: Queue,
+    conn: Conn,
+    /// Received, and not delivered yet. Owns memory only while there is something.
+    #[expect(clippy::box_collection, reason = "nearly always empty")]
+    backlog: Option<Box<Vec<Lease>>>,
+    /// The earliest alarm that is set.
+    alarm: Option<Instant>,
+    stall: Stall,
+    farewell: Farewell,
+    // Closed before its place is free: whoever waits for the place may need the descriptor.
+    socket: Socket,
+    _place: Place,
+}
+
+impl Link {
+    pub(super) fn new(key: Key, socket: Socket, conn: Conn, place: Place) -> Self {
+        Self {
+            key,
+            receive: Receive::No,
+            send: Send::No,
+            then: Then::Go,
+            fin_sent: false,
+            bulk: false,
+            over: false,
+            failures: 0,
+            queue: Queue::default(),
+            conn,
+            backlog: None,
+            alarm: None,
+            stall: Stall::default(),
+            farewell: Farewell::default(),
+            socket,
+            _place: place,
+        }
+    }
+
+    pub(super) fn id(&self) -> ConnId {
+        self.conn.info().id
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The first call.
+    pub(super) fn open(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+        let verdict = self.conn.open(desk.now, &mut desk.out, &mut desk.recorder);
+        self.carry_out(verdict, None, desk);
+        self.go_on(desk)
+    }
+
+    /// A receive has completed. Also called when the connection is over.
+    pub(super) fn received(&mut self, result: i32, more: bool, lease: Option<Lease>, desk: &mut Desk<'_, '_>) -> Step {
+        if !more {
+            self.receive = Receive::No;
+        }
+        if self.over {
+            return Step::Continue(());
+        }
+        match (result, lease) {
+            (1.., Some(lease)) => {
+                self.failures = 0;
+                self.bulk = lease.len() >= if self.bulk { SMALL } else { LARGE };
+                if self.may_deliver() {
+                    self.deliver(lease, desk);
+                } else {
+                    self.backlog.get_or_insert_default().push(lease);
+                }
+            }
+            (0, _) => {
+                self.deliver_backlog(desk);
+                self.farewell.read(0);
+                let verdict = self.conn.received_eof(desk.now, &mut desk.out, &mut desk.recorder);
+                self.carry_out(verdict, None, desk);
+            }
+            (result, _) => match -result {
+                // Buffers come back as soon as what they hold has been dealt with.
+                libc::ENOBUFS if !more => {
+                    self.receive = Receive::Starved;
+                    desk.starved.push(self.key);
+                }
+                libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
+                error => return self.failed(error),
+            },
+        }
+        if self.failures >= MOST_FAILURES {
+            return self.failed(-result);
+        }
+        self.go_on(desk)?;
+        if self.receive == Receive::Many && (self.bulk || !self.conn.wants_read()) {
+            // Found out only when something arrives: one who has nothing to say is left alone.
+            self.receive = Receive::Stopping;
+            self.bulk = true;
+            desk.ring.cancel_receive(self.key);
+        }
+        Step::Continue(())
+    }
+
+    /// There are buffers again.
+    pub(super) fn fed(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+        if self.receive == Receive::Starved {
+            self.receive = Receive::No;
+        }
+        if self.over { Step::Continue(()) } else { self.go_on(desk) }
+    }
+
+    /// A send has completed. Also called when the connection is over.
+    pub(super) fn sent(&mut self, result: i32, load: Load, desk: &mut Desk<'_, '_>) -> Step {
+        self.send = Send::No;
+        if self.over {
+            return Step::Continue(());
+        }
+        let n = match usize::try_from(result) {
+            Ok(n) => n,
+            Err(_) => match -result {
+                libc::EAGAIN => 0,
+                libc::EINTR | libc::ENOBUFS | libc::ENOMEM | libc::ECANCELED if self.failures < MOST_FAILURES => {
+                    self.failures += 1;
+                    0
+                }
+                error => return self.failed(error),
+            },
+        };
+        if n < load.bytes().len() {
+            // The socket is full. What is left leaves the shared buffer, and the rest of the input can wait in `Conn`.
+            let rest = match load {
+                Load::Lent(lease) => Load::Owned { bytes: lease.bytes()[n..].to_vec(), from: 0 },
+                Load::Owned { bytes, from } => Load::Owned { bytes, from: from + n },
+            };
+            self.stall.look(&SockRef::from(&self.socket));
+            self.send = Send::Waits;
+            desk.ring.send(self.key, self.socket.as_fd(), rest, Patience::Wait);
+        } else if let Load::Owned { bytes, .. } = load {
+            desk.spare(bytes);
+        }
+        if n > 0 {
+            self.failures = 0;
+            let verdict = self.conn.sent(desk.now, n, &mut desk.out, &mut desk.recorder);
+            self.carry_out(verdict, None, desk);
+        }
+        self.go_on(desk)
+    }
+
+    /// The alarm has rung.
+    pub(super) fn alarmed(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+        self.alarm = None;
+        if self.over {
+            return Step::Continue(());
+        }
+        if self.conn.deadline().is_some_and(|deadline| deadline <= desk.now) {
+            let listens = matches!(self.receive, Receive::Many | Receive::Once);
+            if listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
+                // What has arrived in time is not late because we are: the next call brings it, and then this one is repeated.
+                self.set_alarm(Some(desk.now), desk);
+                return Step::Continue(());
+            }
+            if self.send == Send::Waits && self.stall.has_fallen(&SockRef::from(&self.socket)) {
+                self.conn.progressed(desk.now);
+            }
+            let verdict = self.conn.timed_out(desk.now, &mut desk.out, &mut desk.recorder);
+            self.carry_out(verdict, None, desk);
+        }
+        self.go_on(desk)
+    }
+
+    /// Somebody outside wants the service's attention.
+    pub(super) fn woken(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+        if self.over {
+            return Step::Continue(());
+        }
+        let verdict = self.conn.woken(desk.now, &mut desk.out, &mut desk.recorder);
+        self.carry_out(verdict, None, desk);
+        self.go_on(desk)
+    }
+
+    /// The server drains.
+    pub(super) fn drain(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+        if self.over {
+            return Step::Continue(());
+        }
+        if !self.farewell.has_begun() {
+            let here: usize = self.backlog.iter().flat_map(|pieces| pieces.iter()).map(Lease::len).sum();
+            self.farewell.begin(here + unread(&SockRef::from(&self.socket)));
+        }
+        self.go_on(desk)
+    }
+
+    /// The connection is over: its state machine is told by the caller, and its descriptor may be closed once this says so.
+    pub(super) fn finish(&mut self, desk: &mut Desk<'_, '_>) -> &mut Conn {
+        self.over = true;
+        self.set_alarm(None, desk);
+        self.backlog = None;
+        self.queue.clear();
+        if self.is_in_flight() {
+            desk.ring.cancel_all(self.socket.as_fd());
+        }
+        &mut self.conn
+    }
+
+    /// Is anything in flight? Until it is not, the descriptor stays open, or its next owner would get what was meant for this one.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.send != Send::No || matches!(self.receive, Receive::Many | Receive::Once | Receive::Stopping)
+    }
+
+    fn failed(&self, errno: i32) -> Step {
+        Step::Break(Err(CloseReason::of(&std::io::Error::from_raw_os_error(errno))))
+    }
+
+    /// While a send tries, its echo may be in a shared buffer, and what follows can wait for a moment. While one waits, nothing is gained.
+    fn may_deliver(&self) -> bool {
+        self.send != Send::Tries && self.backlog.is_none()
+    }
+
+    fn deliver(&mut self, mut lease: Lease, desk: &mut Desk<'_, '_>) {
+        self.farewell.read(lease.len());
+        let verdict = self.conn.received(desk.now, lease.bytes_mut(), &mut desk.out, &mut desk.recorder);
+        self.carry_out(verdict, Some(lease), desk);
+    }
+
+    /// Everything, at once.
+    fn deliver_backlog(&mut self, desk: &mut Desk<'_, '_>) {
+        for lease in self.backlog.take().into_iter().flat_map(|pieces| *pieces) {
+            self.deliver(lease, desk);
+        }
+    }
+
+    /// Sends what a verdict says, or queues it behind what is being sent.
+    fn carry_out(&mut self, verdict: Verdict, lease: Option<Lease>, desk: &mut Desk<'_, '_>) {
+        self.then = verdict.then;
+        if self.then == Then::Reset {
+            return desk.out.clear();
+        }
+        let idle = self.send == Send::No && self.queue.is_empty();
+        match lease {
+            Some(lease) if !verdict.echo.is_empty() => {
+                if idle && desk.out.is_empty() {
+                    return self.try_to_send(Load::Lent(lease.narrow(verdict.echo)), desk);
+                }
+                self.queue.push(&lease.bytes()[verdict.echo]);
+            }
+            _ => {}
+        }
+        if desk.out.is_empty() {
+            return;
+        }
+        if idle && self.queue.is_empty() && desk.out.len() <= SHORT {
+            let bytes = desk.take_out();
+            return self.try_to_send(Load::Owned { bytes, from: 0 }, desk);
+        }
+        self.queue.push(&desk.out);
+        desk.tidy();
+    }
+
+    fn try_to_send(&mut self, load: Load, desk: &mut Desk<'_, '_>) {
+        self.send = Send::Tries;
+        desk.ring.send(self.key, self.socket.as_fd(), load, Patience::Try);
+    }
+
+    /// Obeys the latest verdict, as far as that is possible now, and sees to it that this connection is heard of again.
+    fn go_on(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+        loop {
+            match self.then {
+                Then::Close => return Step::Break(Ok(())),
+                Then::Reset => {
+                    reset_on_close(&SockRef::from(&self.socket));
+                    return Step::Break(Ok(()));
+                }
+                Then::Go | Then::HalfClose => {}
+            }
+            if self.send == Send::No
+                && let Some(bytes) = self.queue.pop()
+            {
+                self.try_to_send(Load::Owned { bytes, from: 0 }, desk);
+            }
+            if self.then == Then::HalfClose && self.send == Send::No && !self.fin_sent {
+                self.fin_sent = true;
+                // A peer that is gone makes this fail; the next receive says so.
+                let _ = self.socket.shutdown(Shutdown::Write);
+            }
+            if self.send != Send::Tries
+                && let Some(pieces) = &mut self.backlog
+            {
+                let lease = pieces.remove(0);
+                if pieces.is_empty() {
+                    self.backlog = None;
+                }
+                self.deliver(lease, desk);
+                continue;
+            }
+            let (socket, paused) = (&self.socket, self.conn.is_paused());
+            if self.backlog.is_none() && self.farewell.is_due(paused, || looks_at_eof(&SockRef::from(socket))) {
+                let verdict = self.conn.drain(desk.now, &mut desk.out, &mut desk.recorder);
+                self.carry_out(verdict, None, desk);
+                continue;
+            }
+            break;
+        }
+        self.mind_input(desk);
+        self.mind_deadline(desk);
+        Step::Continue(())
+    }
+
+    /// Receives while the connection wants to read.
+    fn mind_input(&mut self, desk: &mut Desk<'_, '_>) {
+        if self.receive != Receive::No || self.backlog.is_some() || !self.conn.wants_read() {
+            return;
+        }
+        if self.bulk {
+            self.receive = Receive::Once;
+            desk.ring.receive_once(self.key, self.socket.as_fd());
+        } else {
+            self.receive = Receive::Many;
+            desk.ring.receive_many(self.key, self.socket.as_fd());
+        }
+    }
+
+    /// While a send tries, this is called again before anybody could wait for a deadline.
+    fn mind_deadline(&mut self, desk: &mut Desk<'_, '_>) {
+        if self.send == Send::Tries {
+            return;
+        }
+        if let Some(deadline) = self.conn.deadline()
+            && self.alarm.is_none_or(|alarm| deadline < alarm)
+        {
+            self.set_alarm(Some(deadline), desk);
+        }
+    }
+
+    fn set_alarm(&mut self, at: Option<Instant>, desk: &mut Desk<'_, '_>) {
+        desk.timers.set(self.key, self.alarm, at);
+        self.alarm = at;
+    }
+}

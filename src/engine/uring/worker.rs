@@ -1,0 +1,357 @@
+//! One worker: a thread with its ring, and the connections on it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use super::accept::Acceptor;
+use super::desk::Desk;
+use super::inbox::{Accepted, Command, Inbox};
+use super::link::{Link, Step};
+use super::links::Links;
+use crate::engine::shared::{End, Running, Shared, bury};
+use crate::engine::socket::endpoint;
+use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
+use crate::error::CloseReason;
+use crate::metrics::Writers;
+use crate::service::Endpoint;
+
+/// Completions between two looks at the clock.
+const CLOCK: usize = 64;
+/// Alarms that may ring before the sockets get their turn.
+const ALARMS: usize = 256;
+
+/// What all workers know.
+pub(super) struct Crew {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inboxes: Vec<Inbox>,
+    /// Worker 0 has a connection in hand, and no place for it.
+    pub(super) waits_for_room: AtomicBool,
+}
+
+/// How far a worker's end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// The ring is letting go of the listeners.
+    Unlistening,
+    Draining,
+}
+
+struct Worker<'a, 'r> {
+    index: usize,
+    crew: &'a Crew,
+    desk: Desk<'a, 'r>,
+    links: Links,
+    acceptors: Vec<Acceptor>,
+    /// Something has changed that concerns them.
+    mind_acceptors: bool,
+    /// When to look at them anyway.
+    acceptors_at: Option<Instant>,
+    phase: Phase,
+    deadline: Option<Instant>,
+    /// The event counter is looked at.
+    polls: bool,
+    /// Something has happened since anybody last slept.
+    active: bool,
+}
+
+/// Runs a worker until it is drained.
+pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running>, mut report: Report) {
+    // However this ends, nobody is to wait for it.
+    let _closes = Closes(&crew.inboxes[index]);
+    let result = Ring::with(setup, |ring| {
+        let desk = Desk::new(ring, crew.shared.recorder(index, Writers::One));
+        let mut worker = Worker {
+            index,
+            crew,
+            desk,
+            links: Links::default(),
+            acceptors: Vec::new(),
+            mind_acceptors: false,
+            acceptors_at: None,
+            phase: Phase::Serving,
+            deadline: None,
+            polls: false,
+            active: false,
+        };
+        report.say(Ok(()));
+        if let Err(error) = worker.work() {
+            tracing::error!("worker {index} has failed, and its connections with it: {error}");
+            worker.cut(CloseReason::Failed(error.kind()));
+        }
+    });
+    if let Err(error) = result {
+        report.say(Err(error));
+    }
+    drop(running);
+}
+
+/// Tells whoever starts the workers how it went, a panic included.
+pub(super) struct Report(pub(super) Option<Sender<io::Result<()>>>);
+
+impl Report {
+    fn say(&mut self, result: io::Result<()>) {
+        if let Some(starter) = self.0.take() {
+            let _ = starter.send(result);
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.say(Err(io::Error::other("a worker has panicked")));
+    }
+}
+
+struct Closes<'a>(&'a Inbox);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Worker<'_, '_> {
+    fn work(&mut self) -> io::Result<()> {
+        loop {
+            if !std::mem::replace(&mut self.polls, true) {
+                self.desk.ring.poll(self.crew.inboxes[self.index].counter());
+            }
+            let wait = self.patience();
+            if wait == Wait::Not || !self.finds_something(wait)? {
+                self.desk.ring.enter(wait)?;
+            }
+            self.desk.now = Instant::now();
+            let mut handled = 0;
+            while let Some(done) = self.desk.ring.next() {
+                self.active = true;
+                self.handle(done);
+                handled += 1;
+                if handled % CLOCK == 0 {
+                    self.desk.now = Instant::now();
+                }
+            }
+            self.ring_alarms();
+            self.feed();
+            self.mind_acceptors();
+            if self.mind_the_end() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks for events, for as long as is wanted after the last one, before anybody sleeps. Says whether there is one.
+    fn finds_something(&mut self, wait: Wait) -> io::Result<bool> {
+        let time = match wait {
+            Wait::AtMost(time) => time.min(self.crew.shared.busy_poll),
+            _ => self.crew.shared.busy_poll,
+        };
+        if time.is_zero() || !std::mem::take(&mut self.active) {
+            return Ok(false);
+        }
+        self.desk.ring.enter(Wait::Not)?;
+        let start = Instant::now();
+        while self.desk.ring.has_told_all() && start.elapsed() < time {
+            if self.desk.ring.looks_busy() {
+                self.desk.ring.enter(Wait::Not)?;
+            }
+            std::hint::spin_loop();
+        }
+        Ok(!self.desk.ring.has_told_all())
+    }
+
+    /// How long the kernel may let us wait.
+    fn patience(&self) -> Wait {
+        let now = self.desk.now;
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let cut = self.deadline.filter(|_| self.phase == Phase::Draining).map(until);
+        let acceptors = if self.mind_acceptors { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
+        let fed = (!self.desk.starved.is_empty() && self.desk.ring.has_buffers()).then_some(Duration::ZERO);
+        let waits = [self.desk.timers.next(now), cut, acceptors, fed];
+        match waits.into_iter().flatten().min() {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::Not,
+            Some(time) => Wait::AtMost(time),
+        }
+    }
+
+    fn handle(&mut self, done: Done) {
+        match done {
+            Done::Received { key, result, more, lease } => {
+                self.on(key, |link, desk| link.received(result, more, lease, desk));
+            }
+            Done::Sent { key, result, load } => self.on(key, |link, desk| link.sent(result, load, desk)),
+            Done::Accepted { listener, result, more } => {
+                self.mind_acceptors = true;
+                if let Some(acceptor) = self.acceptors.get_mut(listener as usize) {
+                    acceptor.accepted(result, more, &self.crew.shared.room, self.desk.now);
+                }
+            }
+            Done::Polled { more } => {
+                self.polls = more;
+                for command in self.crew.inboxes[self.index].take() {
+                    self.obey(command);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Listen(listeners) => {
+                let numbered = listeners.into_iter().enumerate();
+                self.acceptors = numbered.map(|(number, listener)| Acceptor::new(number as u32, listener)).collect();
+                self.mind_acceptors = true;
+            }
+            Command::Serve(accepted) => self.serve(accepted),
+            Command::Wake(conn) => {
+                if let Some(key) = self.links.find(conn) {
+                    self.on(key, Link::woken);
+                }
+            }
+            Command::Room => self.mind_acceptors = true,
+            Command::Hasten(at) => self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at))),
+            Command::Drain(at) => {
+                self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at)));
+                if self.phase == Phase::Serving {
+                    self.phase = Phase::Unlistening;
+                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.desk.ring));
+                }
+            }
+        }
+    }
+
+    /// Starts a connection.
+    fn serve(&mut self, accepted: Accepted) {
+        let Accepted { socket, peer, local, place } = accepted;
+        let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
+        let Some(conn) = self.crew.shared.conn(peer, local) else { return };
+        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, place));
+        self.on(key, Link::open);
+        if self.phase == Phase::Draining {
+            // Handed over just before the drain.
+            self.on(key, Link::drain);
+        }
+    }
+
+    /// Lets a connection do something. A panic in a service ends its own connection only.
+    fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut Desk<'_, '_>) -> Step) {
+        let Some(link) = self.links.get(key) else { return };
+        let desk = &mut self.desk;
+        let step = catch_unwind(AssertUnwindSafe(|| act(link, desk)));
+        match step {
+            Ok(ControlFlow::Continue(())) if !link.is_over() => {}
+            Ok(ControlFlow::Continue(())) => self.let_go(key),
+            Ok(ControlFlow::Break(end)) => self.finish(key, end),
+            Err(_) => self.finish(key, Err(CloseReason::Panicked)),
+        }
+    }
+
+    fn finish(&mut self, key: Key, end: End) {
+        self.desk.tidy();
+        let Some(link) = self.links.get(key) else { return };
+        let conn = link.finish(&mut self.desk);
+        bury(conn, end, &mut self.desk.recorder);
+        self.let_go(key);
+    }
+
+    /// Closes a connection that is over, once nothing of it is in flight.
+    fn let_go(&mut self, key: Key) {
+        if self.links.get(key).is_some_and(|link| link.is_over() && !link.is_in_flight()) {
+            drop(self.links.remove(key));
+            self.mind_acceptors = true;
+            self.acceptors.iter_mut().for_each(Acceptor::try_again);
+            if self.index != 0 && self.crew.waits_for_room.load(SeqCst) {
+                self.crew.inboxes[0].send(Command::Room);
+            }
+        }
+    }
+
+    fn ring_alarms(&mut self) {
+        // An alarm that is set again for now waits for the sockets' turn.
+        let now = self.desk.now;
+        for _ in 0..ALARMS {
+            let Some(key) = self.desk.timers.ringing(now) else { break };
+            self.on(key, Link::alarmed);
+        }
+    }
+
+    /// Those who found no buffer to receive into try again.
+    fn feed(&mut self) {
+        if !self.desk.starved.is_empty() && self.desk.ring.has_buffers() {
+            for key in std::mem::take(&mut self.desk.starved) {
+                self.on(key, Link::fed);
+            }
+        }
+    }
+
+    /// Hands out what was accepted, and accepts on.
+    fn mind_acceptors(&mut self) {
+        let now = self.desk.now;
+        if !(std::mem::take(&mut self.mind_acceptors) || self.acceptors_at.is_some_and(|at| at <= now)) {
+            return;
+        }
+        self.acceptors_at = None;
+        // Said first: a place that becomes free from now on is told.
+        let waiting = |acceptors: &[Acceptor]| acceptors.iter().any(Acceptor::waits_for_room);
+        self.crew.waits_for_room.store(waiting(&self.acceptors), SeqCst);
+        for at in 0..self.acceptors.len() {
+            while let Some(accepted) = self.acceptors[at].next(&self.crew.shared.room) {
+                self.hand_out(accepted);
+            }
+            let again = self.acceptors[at].go_on(self.desk.ring, &self.crew.shared.room, now);
+            self.acceptors_at = [self.acceptors_at, again].into_iter().flatten().min();
+        }
+    }
+
+    fn hand_out(&mut self, accepted: Accepted) {
+        match accepted.place.worker() {
+            0 => self.serve(accepted),
+            other => drop(self.crew.inboxes[other].send(Command::Serve(accepted))),
+        }
+    }
+
+    /// Takes the next step of a drain, and says whether it was the last.
+    fn mind_the_end(&mut self) -> bool {
+        let now = self.desk.now;
+        let unlistened = self.phase == Phase::Unlistening && self.acceptors.iter().all(Acceptor::is_stopped);
+        // A connection asks its socket what is still to be read: it must have been given what has left the socket.
+        if unlistened && self.desk.ring.has_told_all() {
+            // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
+            for at in 0..self.acceptors.len() {
+                for accepted in self.acceptors[at].rest(&self.crew.shared.room) {
+                    self.hand_out(accepted);
+                }
+            }
+            self.acceptors.clear();
+            self.phase = Phase::Draining;
+            let at = self.deadline.unwrap_or(now);
+            if self.index == 0 {
+                for other in &self.crew.inboxes[1..] {
+                    other.send(Command::Drain(at));
+                }
+            }
+            if now < at {
+                self.links.keys().into_iter().for_each(|key| self.on(key, Link::drain));
+            }
+        }
+        if self.phase == Phase::Draining && self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.cut(CloseReason::Cut);
+            self.deadline = None; // what is left waits for its last completions
+        }
+        self.phase == Phase::Draining && self.links.is_empty()
+    }
+
+    fn cut(&mut self, reason: CloseReason) {
+        for key in self.links.keys() {
+            if self.links.get(key).is_some_and(|link| !link.is_over()) {
+                self.finish(key, Err(reason));
+            }
+        }
+    }
+}
