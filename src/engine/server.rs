@@ -88,6 +88,10 @@ impl Server {
     /// meanwhile. Zero, the default, sleeps at once. The threads engine always does.
     pub fn busy_poll(mut self, time: Duration) -> Self {
         self.busy_poll = time;
+        #[cfg(target_os = "linux")]
+        {
+            self.setup.marks = !time.is_zero();
+        }
         self
     }
 

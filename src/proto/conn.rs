@@ -8,6 +8,7 @@ use super::framing::{Cut, cut};
 use super::held::Held;
 use super::limits::Limits;
 use super::observer::{Closed, Observer};
+use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
 use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service};
@@ -92,14 +93,6 @@ pub struct Conn {
     info: ConnInfo,
 }
 
-/// An event that stands in line behind the input that came before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    NotYet,
-    Waiting,
-    Done,
-}
-
 impl Conn {
     /// A connection that is about to be opened. Connections may share their limits.
     #[must_use]
@@ -180,8 +173,8 @@ impl Conn {
         self.settle(now, 0..0, out)
     }
 
-    /// The peer has taken some of the bytes that the transport had taken before, though the transport may have no room for more yet: it is
-    /// slow, and not stalled. An engine that can tell calls this at a deadline, before [`Conn::timed_out`].
+    /// The peer has taken bytes, though the transport may have no room for more: it is slow, not stalled. An engine that can tell says so
+    /// before [`Conn::timed_out`].
     pub fn progressed(&mut self, now: Instant) {
         if self.unsent > 0 {
             self.written = Some(now);
@@ -490,10 +483,7 @@ impl Conn {
 }
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    a.into_iter().chain(b).min()
 }
 
 impl std::fmt::Debug for Conn {

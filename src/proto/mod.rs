@@ -7,6 +7,7 @@ mod framing;
 mod held;
 mod limits;
 mod observer;
+mod step;
 mod verdict;
 
 pub use conn::Conn;

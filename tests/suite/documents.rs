@@ -31,7 +31,7 @@ fn readme_names_every_flag_and_no_other() {
     for flag in known.iter().filter(|flag| !["--help", "--version"].contains(&flag.as_str())) {
         assert!(readme.contains(&format!("`{flag}")), "README does not explain {flag}");
     }
-    let cargo = ["--release", "--ignored", "--test", "--example", "--path", "--open", "--help"];
+    let cargo = ["--manifest-path", "--release", "--ignored", "--test", "--example", "--path", "--open", "--help"];
     for flag in flags(&readme) {
         assert!(known.contains(&flag) || cargo.contains(&flag.as_str()), "README promises {flag}");
     }

@@ -74,7 +74,7 @@ pub(crate) fn engines() -> Vec<&'static str> {
     #[cfg(target_os = "linux")]
     on_uring("", |_| UNREFUSED.set(true));
     if UNREFUSED.get() {
-        engines.push("uring");
+        engines.insert(0, "uring");
     }
     engines
 }

@@ -1,6 +1,8 @@
 //! The integration tests: one binary. What is tested against a socket runs once for each engine.
 
 mod arrows;
+#[cfg(target_os = "linux")]
+mod chaos;
 mod client;
 mod conn;
 mod documents;

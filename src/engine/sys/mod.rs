@@ -7,6 +7,7 @@
 mod faults;
 mod memory;
 mod outq;
+mod piece;
 mod pool;
 mod ring;
 mod setup;
@@ -15,7 +16,7 @@ mod tests;
 mod tokens;
 
 pub(crate) use outq::unacknowledged;
-pub(crate) use pool::Lease;
-pub(crate) use ring::{Done, Load, Patience, Ring, Wait};
+pub(crate) use piece::{Load, Piece};
+pub(crate) use ring::{Done, Patience, Ring, Wait};
 pub(crate) use setup::{Missing, Setup};
 pub(crate) use tokens::Key;

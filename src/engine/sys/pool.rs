@@ -160,6 +160,11 @@ impl Lease {
         unsafe { std::slice::from_raw_parts_mut(self.start().as_ptr(), self.len()) }
     }
 
+    /// Does it end where its buffer does? Then what was received may go on in the next one.
+    pub(super) fn is_cut(&self) -> bool {
+        self.at as usize + self.len() == self.pool.size
+    }
+
     /// Only this part of it.
     pub(crate) fn narrow(mut self, part: Range<usize>) -> Self {
         assert!(part.start <= part.end && part.end <= self.len());

@@ -9,45 +9,29 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 
 use super::faults::{Fate, Faults};
-use super::pool::{Lease, Pool};
+use super::piece::{Load, Piece};
+use super::pool::Pool;
 use super::setup::Setup;
 use super::tokens::{Key, Token};
 
-/// Group and buffers of receives that go on: a receive takes what it fills of a buffer, so few large ones serve small and large messages
-/// alike. They are few because what lies in them is dealt with before the next call, and because memory that is used again soon is
-/// still in the cache.
+/// Group and buffers of receives that go on: a receive takes what it fills of a buffer. They are small and few, because what lies in them is
+/// dealt with before the next call, because one connection may fill all of them in one, and because memory that is used again soon is
+/// still in the cache. Who sends much at a time is received with [`ONCE`].
 const MANY: u16 = 0;
 const MANY_BUFFERS: u16 = 16;
-pub(super) const BUFFER: usize = 64 * 1024;
+const MANY_BUFFER: usize = 16 * 1024;
 /// The same where each receive takes a whole buffer.
-const WHOLE_BUFFERS: u16 = 256;
+const WHOLE_BUFFERS: u16 = 64;
 const WHOLE_BUFFER: usize = 8 * 1024;
-/// Group of single receives. Completions of the two kinds may overtake each other, so they never share a buffer.
+/// Group and buffers of single receives. Completions of the two kinds may overtake each other, so they never share a buffer.
 const ONCE: u16 = 1;
 const ONCE_BUFFERS: u16 = 8;
+const ONCE_BUFFER: usize = 64 * 1024;
 
 /// How long a ring that is to end waits for its last completion, before it gives up the memory instead.
 const LAST_COMPLETIONS: Duration = Duration::from_secs(2);
 /// A pause where the kernel can take nothing and has nothing to tell.
 const PRESSED: Duration = Duration::from_millis(1);
-
-/// Bytes under way to the kernel: the ring's, until the send has completed.
-#[derive(Debug)]
-pub(crate) enum Load {
-    /// Received bytes that go back uncopied.
-    Lent(Lease),
-    /// Bytes of our own, those from `from` on.
-    Owned { bytes: Vec<u8>, from: usize },
-}
-
-impl Load {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Lent(lease) => lease.bytes(),
-            Self::Owned { bytes, from } => &bytes[*from..],
-        }
-    }
-}
 
 /// Whether a send waits until the socket takes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +62,7 @@ pub(crate) enum Done {
         key: Key,
         result: i32,
         more: bool,
-        lease: Option<Lease>,
+        piece: Option<Piece>,
     },
     Sent {
         key: Key,
@@ -118,6 +102,8 @@ pub(crate) struct Ring<'a> {
     loads: Vec<Option<(Key, Load)>>,
     free_loads: Vec<u32>,
     done: VecDeque<Done>,
+    /// Received up to the end of a buffer: where more of it follows, both are one piece.
+    cut: Option<(Key, Piece)>,
     /// Operations whose last completion has not come back.
     in_flight: usize,
     faults: Option<Box<Faults>>,
@@ -144,6 +130,7 @@ impl Ring<'_> {
             loads: Vec::new(),
             free_loads: Vec::new(),
             done: VecDeque::new(),
+            cut: None,
             in_flight: 0,
             faults: setup.faults.map(|seed| Box::new(Faults::new(seed))),
         };
@@ -194,7 +181,7 @@ impl Ring<'_> {
 
     fn receive_fails(&mut self, key: Key) -> bool {
         let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_receive()) else { return false };
-        self.done.push_back(Done::Received { key, result: -errno, more: false, lease: None });
+        self.done.push_back(Done::Received { key, result: -errno, more: false, piece: None });
         true
     }
 
@@ -355,6 +342,7 @@ impl Ring<'_> {
                 let Some(entry) = unsafe { self.uring.completion_shared() }.next() else { break };
                 self.completed(&entry);
             }
+            self.let_cut_go();
             // SAFETY: as in `push`.
             if !unsafe { self.uring.submission_shared() }.cq_overflow() {
                 break;
@@ -363,6 +351,37 @@ impl Ring<'_> {
             if self.call(Wait::Not).is_err() {
                 break;
             }
+        }
+    }
+
+    /// What a receive that goes on has brought, unless the rest of it is about to follow.
+    fn received(&mut self, key: Key, flags: u32, n: usize, more: bool) -> Option<Option<Piece>> {
+        let before = match self.cut.take() {
+            Some((whose, piece)) if whose == key && n > 0 => Some(piece),
+            other => {
+                self.cut = other;
+                self.let_cut_go();
+                None
+            }
+        };
+        let Some(lease) = self.many.take(flags, n) else { return Some(before) };
+        let is_cut = more && lease.is_cut();
+        let piece = match before {
+            Some(piece) => piece.join(&lease),
+            None => Piece::Lent(lease),
+        };
+        if is_cut && piece.len() < ONCE_BUFFER {
+            self.cut = Some((key, piece));
+            return None;
+        }
+        Some(Some(piece))
+    }
+
+    /// Nothing followed.
+    fn let_cut_go(&mut self) {
+        if let Some((key, piece)) = self.cut.take() {
+            let result = self.interfere(key, i32::try_from(piece.len()).unwrap_or(i32::MAX), true);
+            self.done.push_back(Done::Received { key, result, more: true, piece: Some(piece) });
         }
     }
 
@@ -384,11 +403,14 @@ impl Ring<'_> {
                 Done::Accepted { listener, result, more }
             }
             Token::ReceiveMany(key) => {
-                let lease = self.many.take(flags, filled);
+                let Some(piece) = self.received(key, flags, filled, more) else { return };
                 let result = self.interfere(key, result, more);
-                Done::Received { key, result, more, lease }
+                Done::Received { key, result, more, piece }
             }
-            Token::ReceiveOnce(key) => Done::Received { key, result, more, lease: self.once.take(flags, filled) },
+            Token::ReceiveOnce(key) => {
+                let piece = self.once.take(flags, filled).map(Piece::Lent);
+                Done::Received { key, result, more, piece }
+            }
             Token::Send(number) => {
                 let Some((key, load)) = self.loads.get_mut(number as usize).and_then(Option::take) else { return };
                 self.free_loads.push(number);
@@ -434,7 +456,7 @@ unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(Pool, P
         Err(io::ErrorKind::Unsupported.into())
     } else {
         // SAFETY: the caller's promise.
-        unsafe { Pool::new(submitter, MANY, MANY_BUFFERS, BUFFER, true) }
+        unsafe { Pool::new(submitter, MANY, MANY_BUFFERS, MANY_BUFFER, true) }
     };
     let many = match incremental {
         Ok(many) => many,
@@ -443,7 +465,7 @@ unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(Pool, P
         Err(_) => unsafe { Pool::new(submitter, MANY, WHOLE_BUFFERS, WHOLE_BUFFER, false)? },
     };
     // SAFETY: the caller's promise.
-    let once = unsafe { Pool::new(submitter, ONCE, ONCE_BUFFERS, BUFFER, false)? };
+    let once = unsafe { Pool::new(submitter, ONCE, ONCE_BUFFERS, ONCE_BUFFER, false)? };
     Ok((many, once))
 }
 

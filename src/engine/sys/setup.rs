@@ -25,13 +25,15 @@ pub(crate) struct Setup {
     pub(crate) submissions: u32,
     /// Completions that may wait; more wait in the kernel.
     pub(crate) completions: u32,
+    /// The kernel marks that it has something to tell, for those who look for it without a call ([`Ring::looks_busy`](super::Ring)).
+    pub(crate) marks: bool,
     /// The seed of what goes wrong on purpose.
     pub(crate) faults: Option<u64>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { missing: Missing::default(), submissions: 1024, completions: 16 * 1024, faults: None }
+        Self { missing: Missing::default(), submissions: 1024, completions: 16 * 1024, marks: false, faults: None }
     }
 }
 
@@ -43,7 +45,10 @@ impl Setup {
         }
         let build = |no_sqarray: bool| {
             let mut builder = IoUring::builder();
-            builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
+            builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
+            if self.marks {
+                builder.setup_taskrun_flag();
+            }
             builder.setup_clamp().setup_cqsize(self.completions);
             if no_sqarray {
                 builder.setup_no_sqarray();

@@ -64,6 +64,7 @@ impl Acceptor {
     }
 
     pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, room: &Room, now: Instant) {
+        let stopped = self.armed == Armed::Stopping;
         if !more {
             self.armed = Armed::No;
         }
@@ -72,9 +73,11 @@ impl Acceptor {
                 self.complaints.went_well();
                 self.in_hand.push_back(socket.into());
             }
-            // Ours, or nobody's.
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
+            Err(error) if stopped && error.raw_os_error() == Some(libc::ECANCELED) => {}
             Err(error) => {
+                // Where nobody has stopped it, it is as good as interrupted.
+                let cancelled = error.raw_os_error() == Some(libc::ECANCELED);
+                let error = if cancelled { io::ErrorKind::Interrupted.into() } else { error };
                 if self.complaints.must_wait(&error, room.taken()) {
                     self.not_before = Some(now + BACK_OFF);
                 }

@@ -15,7 +15,7 @@ use super::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::End;
 use crate::engine::socket::{Farewell, Stall, looks_at_eof, reset_on_close, unread};
-use crate::engine::sys::{Key, Lease, Load, Patience};
+use crate::engine::sys::{Key, Load, Patience, Piece};
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
 use crate::service::ConnId;
@@ -24,7 +24,7 @@ use crate::service::ConnId;
 const MOST_FAILURES: u8 = 100;
 /// An answer up to this length is sent from the memory that it was written to, and a longer one is cut into pieces.
 const SHORT: usize = 16 * 1024;
-/// A receive of this size begins a bulk transfer: from then on one buffer at a time is received, and only when it can be dealt with.
+/// A receive of this size, which every buffer has room for, begins a bulk transfer: from then on one buffer at a time is received, and only when it can be dealt with.
 const LARGE: usize = 8 * 1024;
 /// A receive smaller than this ends it.
 const SMALL: usize = 2 * 1024;
@@ -73,7 +73,7 @@ pub(super) struct Link {
     conn: Conn,
     /// Received, and not delivered yet. Owns memory only while there is something.
     #[expect(clippy::box_collection, reason = "nearly always empty")]
-    backlog: Option<Box<Vec<Lease>>>,
+    backlog: Option<Box<Vec<Piece>>>,
     /// The earliest alarm that is set.
     alarm: Option<Instant>,
     stall: Stall,
@@ -121,21 +121,21 @@ impl Link {
     }
 
     /// A receive has completed. Also called when the connection is over.
-    pub(super) fn received(&mut self, result: i32, more: bool, lease: Option<Lease>, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn received(&mut self, result: i32, more: bool, piece: Option<Piece>, desk: &mut Desk<'_, '_>) -> Step {
         if !more {
             self.receive = Receive::No;
         }
         if self.over {
             return Step::Continue(());
         }
-        match (result, lease) {
-            (1.., Some(lease)) => {
+        match (result, piece) {
+            (1.., Some(piece)) => {
                 self.failures = 0;
-                self.bulk = lease.len() >= if self.bulk { SMALL } else { LARGE };
+                self.bulk = piece.len() >= if self.bulk { SMALL } else { LARGE };
                 if self.may_deliver() {
-                    self.deliver(lease, desk);
+                    self.deliver(piece, desk);
                 } else {
-                    self.backlog.get_or_insert_default().push(lease);
+                    self.backlog.get_or_insert_default().push(piece);
                 }
             }
             (0, _) => {
@@ -250,7 +250,7 @@ impl Link {
             return Step::Continue(());
         }
         if !self.farewell.has_begun() {
-            let here: usize = self.backlog.iter().flat_map(|pieces| pieces.iter()).map(Lease::len).sum();
+            let here: usize = self.backlog.iter().flat_map(|pieces| pieces.iter()).map(Piece::len).sum();
             self.farewell.begin(here + unread(&SockRef::from(&self.socket)));
         }
         self.go_on(desk)
@@ -282,32 +282,32 @@ impl Link {
         self.send != Send::Tries && self.backlog.is_none()
     }
 
-    fn deliver(&mut self, mut lease: Lease, desk: &mut Desk<'_, '_>) {
-        self.farewell.read(lease.len());
-        let verdict = self.conn.received(desk.now, lease.bytes_mut(), &mut desk.out, &mut desk.recorder);
-        self.carry_out(verdict, Some(lease), desk);
+    fn deliver(&mut self, mut piece: Piece, desk: &mut Desk<'_, '_>) {
+        self.farewell.read(piece.len());
+        let verdict = self.conn.received(desk.now, piece.bytes_mut(), &mut desk.out, &mut desk.recorder);
+        self.carry_out(verdict, Some(piece), desk);
     }
 
     /// Everything, at once.
     fn deliver_backlog(&mut self, desk: &mut Desk<'_, '_>) {
-        for lease in self.backlog.take().into_iter().flat_map(|pieces| *pieces) {
-            self.deliver(lease, desk);
+        for piece in self.backlog.take().into_iter().flat_map(|pieces| *pieces) {
+            self.deliver(piece, desk);
         }
     }
 
     /// Sends what a verdict says, or queues it behind what is being sent.
-    fn carry_out(&mut self, verdict: Verdict, lease: Option<Lease>, desk: &mut Desk<'_, '_>) {
+    fn carry_out(&mut self, verdict: Verdict, piece: Option<Piece>, desk: &mut Desk<'_, '_>) {
         self.then = verdict.then;
         if self.then == Then::Reset {
             return desk.out.clear();
         }
         let idle = self.send == Send::No && self.queue.is_empty();
-        match lease {
-            Some(lease) if !verdict.echo.is_empty() => {
+        match piece {
+            Some(piece) if !verdict.echo.is_empty() => {
                 if idle && desk.out.is_empty() {
-                    return self.try_to_send(Load::Lent(lease.narrow(verdict.echo)), desk);
+                    return self.try_to_send(piece.load(verdict.echo), desk);
                 }
-                self.queue.push(&lease.bytes()[verdict.echo]);
+                self.queue.push(&piece.bytes()[verdict.echo]);
             }
             _ => {}
         }
@@ -351,11 +351,11 @@ impl Link {
             if self.send != Send::Tries
                 && let Some(pieces) = &mut self.backlog
             {
-                let lease = pieces.remove(0);
+                let piece = pieces.remove(0);
                 if pieces.is_empty() {
                     self.backlog = None;
                 }
-                self.deliver(lease, desk);
+                self.deliver(piece, desk);
                 continue;
             }
             let (socket, paused) = (&self.socket, self.conn.is_paused());
@@ -400,5 +400,17 @@ impl Link {
     fn set_alarm(&mut self, at: Option<Instant>, desk: &mut Desk<'_, '_>) {
         desk.timers.set(self.key, self.alarm, at);
         self.alarm = at;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // What else it costs: its places in two tables, about 50 bytes, and the service's own state.
+        let size = size_of::<Link>();
+        assert!(size <= 432, "{size} bytes; {} of them are Conn's", size_of::<Conn>());
     }
 }

@@ -122,9 +122,8 @@ impl Worker<'_, '_> {
             if !std::mem::replace(&mut self.polls, true) {
                 self.desk.ring.poll(self.crew.inboxes[self.index].counter());
             }
-            let wait = self.patience();
-            if wait == Wait::Not || !self.finds_something(wait)? {
-                self.desk.ring.enter(wait)?;
+            if !self.finds_something()? {
+                self.desk.ring.enter(self.patience())?;
             }
             self.desk.now = Instant::now();
             let mut handled = 0;
@@ -146,14 +145,16 @@ impl Worker<'_, '_> {
     }
 
     /// Looks for events, for as long as is wanted after the last one, before anybody sleeps. Says whether there is one.
-    fn finds_something(&mut self, wait: Wait) -> io::Result<bool> {
-        let time = match wait {
-            Wait::AtMost(time) => time.min(self.crew.shared.busy_poll),
-            _ => self.crew.shared.busy_poll,
-        };
-        if time.is_zero() || !std::mem::take(&mut self.active) {
+    fn finds_something(&mut self) -> io::Result<bool> {
+        let busy_poll = self.crew.shared.busy_poll;
+        if busy_poll.is_zero() || !std::mem::take(&mut self.active) {
             return Ok(false);
         }
+        let time = match self.patience() {
+            Wait::Not => return Ok(false),
+            Wait::AtMost(time) => time.min(busy_poll),
+            Wait::Forever => busy_poll,
+        };
         self.desk.ring.enter(Wait::Not)?;
         let start = Instant::now();
         while self.desk.ring.has_told_all() && start.elapsed() < time {
@@ -162,6 +163,7 @@ impl Worker<'_, '_> {
             }
             std::hint::spin_loop();
         }
+        self.desk.now = Instant::now();
         Ok(!self.desk.ring.has_told_all())
     }
 
@@ -182,8 +184,8 @@ impl Worker<'_, '_> {
 
     fn handle(&mut self, done: Done) {
         match done {
-            Done::Received { key, result, more, lease } => {
-                self.on(key, |link, desk| link.received(result, more, lease, desk));
+            Done::Received { key, result, more, piece } => {
+                self.on(key, |link, desk| link.received(result, more, piece, desk));
             }
             Done::Sent { key, result, load } => self.on(key, |link, desk| link.sent(result, load, desk)),
             Done::Accepted { listener, result, more } => {

@@ -1,0 +1,7 @@
+/// An event that stands in line behind the input that came before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    NotYet,
+    Waiting,
+    Done,
+}

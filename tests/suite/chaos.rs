@@ -1,0 +1,113 @@
+//! Peers that misbehave, for a minute: too long for every run, so behind `cargo test --release -- --ignored chaos`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{PATIENCE, Program, engines, noise};
+
+const CONNECTIONS: u64 = 5_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What one connection does to an echo server. What it gets back is exact, whatever the others do.
+async fn misbehave(seed: u64, address: SocketAddr) -> std::io::Result<()> {
+    let dice = noise(seed, 16);
+    let length = 1 + usize::from(u16::from_le_bytes([dice[0], dice[1]])) * if dice[2] < 20 { 8 } else { 1 };
+    let sent = noise(seed ^ 1, length);
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let reset = dice[3] < 64;
+    let slow = dice[4] < 32;
+    let stops_at = if reset { length * usize::from(dice[5]) / 256 } else { length };
+    let (mut reader, mut writer) = stream.split();
+    let writing = async {
+        let piece = 1 + usize::from(dice[6]) * 64;
+        for part in sent[..stops_at].chunks(piece) {
+            writer.write_all(part).await?;
+        }
+        // A reset comes with answers on their way, and a half-close before they are read.
+        if reset { Ok(()) } else { writer.shutdown().await }
+    };
+    let reading = async {
+        let (mut got, mut buffer) = (0, [0; 16 * 1024]);
+        let enough = if reset { stops_at / 2 } else { usize::MAX };
+        while got < enough {
+            let room = if slow { 1024 } else { buffer.len() };
+            let n = reader.read(&mut buffer[..room]).await?;
+            if n == 0 {
+                break;
+            }
+            assert!(buffer[..n] == sent[got..got + n], "seed {seed}: what came back is not what was sent");
+            got += n;
+            if slow && got < 64 * 1024 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        assert!(reset || got == length, "seed {seed}: {got} bytes came back of {length}");
+        Ok(())
+    };
+    let ((), ()) = tokio::try_join!(writing, reading)?;
+    if reset {
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "a minute of 5,000 connections for each engine"]
+fn chaos_leaves_nothing_behind() {
+    let limit = resound::raise_descriptor_limit().unwrap_or(u64::MAX);
+    assert!(limit > CONNECTIONS + 100, "this needs more than {CONNECTIONS} descriptors, and {limit} are allowed");
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    for engine in engines() {
+        let (server, address) = Program::server(&["--quiet", "--mode", "echo", "--engine", engine]);
+        let process = format!("/proc/{}", server.child.id());
+        let descriptors = || std::fs::read_dir(format!("{process}/fd")).unwrap().count();
+        let memory = || {
+            let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let idle = descriptors();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let storm = |time: Duration, seed: u64| {
+            let end = Instant::now() + time;
+            runtime.block_on(async {
+                let mut peers = tokio::task::JoinSet::new();
+                for n in 0..CONNECTIONS {
+                    peers.spawn(async move {
+                        let mut rounds = 0;
+                        while Instant::now() < end {
+                            let seed = seed.wrapping_add(n * 1_000_003 + rounds);
+                            misbehave(seed, address).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                            rounds += 1;
+                        }
+                        rounds
+                    });
+                }
+                peers.join_all().await.into_iter().sum::<u64>()
+            })
+        };
+        // Waits until the server has closed what its peers have.
+        let settled = || {
+            let until = Instant::now() + PATIENCE;
+            while descriptors() > idle {
+                assert!(Instant::now() < until, "{engine}: {} descriptors, and {idle} before", descriptors());
+                std::thread::yield_now();
+            }
+            memory()
+        };
+        // What the first connections cost may stay, for the next ones.
+        storm(MINUTE / 6, seed);
+        let before = settled();
+        let survived = storm(MINUTE, !seed);
+        let after = settled();
+        println!("{engine}: {survived} connections; {before} KiB before, {after} KiB after, {idle} descriptors");
+        // The C library keeps 40 MiB of threads' stacks for the next ones.
+        let kept = if engine == "threads" { 44 * 1024 } else { 4 * 1024 };
+        assert!(after < before + before / 4 + kept, "{engine}: {before} KiB before, {after} KiB after");
+    }
+}
