@@ -233,6 +233,7 @@ impl Server {
                 listener.set_congestion(algorithm)?;
             }
         }
+        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "changed where there might have been a ring"))]
         let (mut engine, mut refusal) = match (self.engine, self.probe()) {
             (Engine::Uring, Err(error)) => return Err(Error::Uring(error)),
             (Engine::Auto, Err(error)) => (Engine::Portable, Some(error.to_string())),

@@ -65,6 +65,18 @@ fn without_io_uring_the_portable_engine_serves_and_says_so() {
 }
 
 #[test]
+fn a_handle_says_which_engine_was_chosen_and_why() {
+    use resound::{Echo, Engine, Error, Server};
+    let server = || Server::new().hamper("uring").listen("127.0.0.1:0").unwrap();
+    let handle = server().serve(|_| Echo).unwrap();
+    assert_eq!((handle.engine(), handle.refusal()), (Engine::Portable, Some("a test wants it so")));
+    let refused = server().engine(Engine::Uring).serve(|_| Echo);
+    assert!(matches!(refused.err(), Some(Error::Uring(_))));
+    let portable = server().engine(Engine::Portable).serve(|_| Echo).unwrap();
+    assert_eq!((portable.engine(), portable.refusal()), (Engine::Portable, None));
+}
+
+#[test]
 fn an_engine_that_was_asked_for_and_is_refused_is_an_error_with_a_way_out() {
     let server = Program::spawn(without_io_uring(Program::command(&["server", "127.0.0.1", "0", "--engine", "uring"])));
     let (code, stderr) = server.end();
