@@ -34,6 +34,7 @@ pub(crate) struct Report {
     time: Duration,
     rows: Vec<(Cell, &'static str, Figures)>,
     accepts: Vec<(&'static str, f64)>,
+    machine: String,
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -49,6 +50,7 @@ impl Report {
             time,
             rows: Vec::new(),
             accepts: Vec::new(),
+            machine: machine(),
         }
     }
 
@@ -82,7 +84,7 @@ impl Report {
             "# Echo servers side by side\n\n{}\n\nMedians of {} rounds of {:.1} s, servers in turns, one thread each on a processor of its own, the \
              generator on another.\nCPU is what the server's own clock says for each message, the kernel's work for it included. Two runs of \
              one server may differ by a tenth.\n",
-            machine(),
+            self.machine,
             self.rounds,
             self.time.as_secs_f64()
         );
@@ -198,8 +200,11 @@ fn machine() -> String {
     let release = read("/proc/sys/kernel/osrelease");
     let kernel = release.trim().split('-').next().unwrap_or_default();
     let congestion = read("/proc/sys/net/ipv4/tcp_congestion_control");
+    // The last minute's, before the first run: what else the machine had to do.
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
     format!(
-        "{} x {}{}, Linux {kernel}, congestion control {}.",
+        "{} x {}{}, Linux {kernel}, congestion control {}, load average {load} before the start.",
         count,
         model.unwrap_or("unknown processor"),
         if info.contains("hypervisor") { ", virtual" } else { "" },
