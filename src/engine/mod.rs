@@ -14,6 +14,7 @@ mod server;
 mod shared;
 mod socket;
 mod stream;
+mod tcp_info;
 mod threads;
 
 pub use address::{Address, Family};
@@ -22,6 +23,7 @@ pub use dial::{Dial, dial};
 pub use listener::Listener;
 pub use server::{Handle, MAX_WORKERS, Server};
 pub use stream::Stream;
+pub use tcp_info::TcpInfo;
 
 /// Which engine moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,10 +3,14 @@
 mod arrows;
 mod client;
 mod conn;
+mod connecting;
 mod documents;
 mod engine;
 mod harness;
+#[cfg(unix)]
+mod interactive;
 mod pair;
+mod pipe;
 mod program;
 mod shutdown;
 #[cfg(unix)]

@@ -1,15 +1,25 @@
 //! Untrusted bytes on a terminal or in a log: what could move the cursor, ring the bell, reverse the writing direction or begin a new line is
 //! shown instead of done.
 
-/// Appends `bytes` to `to`: printable text as it is, everything else escaped (`\n`, `\x1b`, `\u{202e}`).
+/// Appends `bytes` to `to`: printable text as it is, everything else escaped (`\n`, `\x1b`, `\u{202e}`), backslashes too, so that nothing is
+/// taken for an escape that is none.
 pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    append_with(to, bytes, b"\\\\");
+}
+
+/// As [`append`], but with backslashes as they are: for who wants to read the text rather than know each byte.
+pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
+    append_with(to, bytes, b"\\");
+}
+
+fn append_with(to: &mut Vec<u8>, bytes: &[u8], backslash: &[u8]) {
     if bytes.iter().all(|&byte| matches!(byte, b' '..=b'~') && byte != b'\\') {
         return to.extend_from_slice(bytes);
     }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' => to.extend_from_slice(b"\\\\"),
+                '\\' => to.extend_from_slice(backslash),
                 '\n' => to.extend_from_slice(b"\\n"),
                 '\r' => to.extend_from_slice(b"\\r"),
                 '\t' => to.extend_from_slice(b"\\t"),

@@ -2,8 +2,11 @@
 
 mod args;
 mod client;
+mod colour;
 mod console;
 mod escape;
+mod generate;
+mod json;
 mod printer;
 mod server;
 mod units;
@@ -12,7 +15,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use resound::{DialError, Error};
+use resound::{DialError, Error, FailureClass};
 
 /// What the program ends with; the README lists them.
 mod exit {
@@ -32,13 +35,15 @@ fn main() -> ExitCode {
         args::Command::Server(typed) => typed.meaning().and_then(server::run),
         args::Command::Client(typed) => typed.meaning().and_then(client::run),
         args::Command::Test(typed) => typed.meaning().and_then(client::run),
+        args::Command::Completions(typed) => generate::completions(typed.shell),
+        args::Command::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
     };
     result.unwrap_or_else(|error| {
         // Of the errors that reach us only stdout's is of this kind: its reader has left, and has seen enough.
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        let (code, advice) = explain(&error);
+        let (code, _, advice) = explain(&error);
         // Where nobody listens any more there is nobody to tell.
         let _ = complain(&error, advice);
         ExitCode::from(code)
@@ -63,17 +68,18 @@ fn complain(error: &anyhow::Error, advice: Option<&str>) -> io::Result<()> {
     Ok(())
 }
 
-/// The exit code of an error, and what to do about it.
-fn explain(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+/// An error's exit code, its class where it is a network failure, and what to do about it.
+fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&'static str>) {
     if let Some(error) = error.downcast_ref::<Error>() {
-        return (exit::USAGE, Some(error.advice()));
+        return (exit::USAGE, None, Some(error.advice()));
     }
     if let Some(error) = error.downcast_ref::<DialError>() {
         // Without a class it is this machine that refused: a permission, a descriptor limit.
-        return (if error.class.is_some() { exit::NETWORK } else { exit::USAGE }, Some(error.advice()));
+        let code = if error.class.is_some() { exit::NETWORK } else { exit::USAGE };
+        return (code, error.class, Some(error.advice()));
     }
     if let Some(failure) = error.downcast_ref::<client::Failure>() {
-        return (exit::NETWORK, Some(failure.advice()));
+        return (exit::NETWORK, Some(failure.class), Some(failure.advice()));
     }
-    (exit::USAGE, None)
+    (exit::USAGE, None, None)
 }

@@ -1,0 +1,113 @@
+//! What the line editor is told and tells: completions, what Ctrl+C means, and when it has drawn.
+
+use std::sync::Arc;
+
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{
+    Cmd, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler, Helper, KeyEvent,
+    Movement, RepeatCount,
+};
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use super::command::COMMANDS;
+use super::screen::Screen;
+
+/// Lines that are remembered.
+const HISTORY: usize = 1000;
+
+pub(super) type LineEditor = Editor<Watcher, DefaultHistory>;
+
+/// The editor, with its history from the file, if there is one.
+pub(super) fn editor(screen: Arc<Screen>, history: Option<&PathBuf>) -> rustyline::Result<LineEditor> {
+    let config = Config::builder().max_history_size(HISTORY)?.history_ignore_space(true).build();
+    let mut editor = Editor::with_config(config)?;
+    editor.set_helper(Some(Watcher { screen, files: FilenameCompleter::new() }));
+    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearOrLeave)));
+    if let Some(path) = history {
+        // None yet, or none that can be read: then the history begins here.
+        let _ = editor.load_history(path);
+    }
+    Ok(editor)
+}
+
+/// Where the lines that were typed are remembered: a file of the user's own, in the folder that the XDG Base Directory Specification has for
+/// it. `None` where the system names no such folder.
+pub(super) fn history_file() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = if cfg!(windows) {
+        folder("LOCALAPPDATA")?
+    } else {
+        folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?
+    };
+    let ours = state.join("resound");
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&ours).ok()?;
+    Some(ours.join("history"))
+}
+
+/// Ctrl+C clears the line, and leaves where there is none.
+struct ClearOrLeave;
+
+impl ConditionalEventHandler for ClearOrLeave {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        (!context.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
+    }
+}
+
+/// Tells the screen what the editor does, as far as the editor lets us know.
+pub(super) struct Watcher {
+    screen: Arc<Screen>,
+    files: FilenameCompleter,
+}
+
+impl Helper for Watcher {}
+
+impl Validator for Watcher {}
+
+/// Both are called whenever a line is about to be drawn because of a key, and neither when it is because of a text above it. The second asks
+/// for the whole line to be drawn, even where a character at its end would do, so that each of these calls is followed by a drawing.
+impl Hinter for Watcher {
+    type Hint = String;
+
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.screen.typed(line.is_empty());
+        None
+    }
+}
+
+impl Highlighter for Watcher {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        self.screen.drawn();
+        Cow::Borrowed(prompt)
+    }
+
+    fn highlight_char(&self, line: &str, _: usize, _: CmdKind) -> bool {
+        self.screen.typed(line.is_empty());
+        true
+    }
+}
+
+impl Completer for Watcher {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, at: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        if line.starts_with("/send ") {
+            return self.files.complete(line, at, context);
+        }
+        let Some(typed) = line[..at].strip_prefix('/') else { return Ok((at, Vec::new())) };
+        let names = COMMANDS.iter().filter(|(name, ..)| name.starts_with(typed));
+        let pairs = names.map(|(name, argument, _)| {
+            let replacement = if argument.is_empty() { format!("/{name}") } else { format!("/{name} ") };
+            Pair { display: format!("/{name}"), replacement }
+        });
+        Ok((0, pairs.collect()))
+    }
+}
