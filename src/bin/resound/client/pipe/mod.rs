@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub(super) use self::input::Crlf;
 use self::journal::{Journal, Outcome, Side};
-use self::output::Guard;
+use self::output::{Guard, Stdout};
 use super::{Failure, Plan, connect, say, until, within};
 use crate::units;
 
-/// One read from the server.
-const CHUNK: usize = 64 * 1024;
+/// One read from the server: large enough for handing it to another thread to cost little.
+const CHUNK: usize = 256 * 1024;
 /// When the server has sent its FIN, what stdin still has to say must show within this time.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 /// How long we wait for the server to acknowledge what it was sent after its own FIN.
@@ -71,7 +71,7 @@ pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
     let start = std::time::Instant::now();
     let journal = options.json.then(|| Journal::new(start));
     let tally = Tally::default();
-    let (stdout, mut stdout_ended) = output::stdout();
+    let Stdout { chunks: stdout, empties, ended: mut stdout_ended } = output::stdout();
     let talk = async {
         let stream = plan.connect.connect(|notice| plan.notice(&notice)).await?;
         if plan.verbose {
@@ -82,7 +82,7 @@ pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
             let _ = stdout.send(journal.connected(&stream)).await;
         }
         let pipe = Pipe { plan, options, journal: journal.as_ref(), tally: &tally, stdout: &stdout };
-        pipe.talk(stream).await
+        pipe.talk(stream, empties).await
     };
     let talked = tokio::select! {
         talked = within(plan.timeout, talk) => talked,
@@ -146,14 +146,14 @@ struct Progress {
 }
 
 impl Pipe<'_> {
-    async fn talk(&self, stream: Stream) -> Result<ExitCode> {
+    async fn talk(&self, stream: Stream, empties: mpsc::Receiver<Vec<u8>>) -> Result<ExitCode> {
         let (mut from_server, mut to_server) = tokio::io::split(stream);
         let progress = Progress {
             waits_for_stdin: Cell::new(true),
             last_sent: Cell::new(None),
             last_activity: Cell::new(Instant::now()),
         };
-        let (ended, late) = self.both_ways(&mut from_server, &mut to_server, &progress).await;
+        let (ended, late) = self.both_ways(&mut from_server, &mut to_server, empties, &progress).await;
         let stream = from_server.unsplit(to_server);
         let ended = match ended {
             Ok(()) if late => delivered(&stream).await,
@@ -169,9 +169,10 @@ impl Pipe<'_> {
         &self,
         from_server: &mut ReadHalf<Stream>,
         to_server: &mut WriteHalf<Stream>,
+        empties: mpsc::Receiver<Vec<u8>>,
         progress: &Progress,
     ) -> (Result<()>, bool) {
-        let (send, receive) = (self.send(to_server, progress), self.receive(from_server, progress));
+        let (send, receive) = (self.send(to_server, progress), self.receive(from_server, empties, progress));
         tokio::pin!(send, receive);
         let mut sending = None;
         let mut quit_at = None;
@@ -286,10 +287,16 @@ impl Pipe<'_> {
     }
 
     /// Receives up to the server's FIN.
-    async fn receive(&self, from_server: &mut ReadHalf<Stream>, progress: &Progress) -> Result<()> {
+    async fn receive(
+        &self,
+        from_server: &mut ReadHalf<Stream>,
+        mut empties: mpsc::Receiver<Vec<u8>>,
+        progress: &Progress,
+    ) -> Result<()> {
         let mut guard = Guard::of_stdout();
         loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
+            let mut chunk = empties.try_recv().unwrap_or_default();
+            chunk.reserve(CHUNK);
             let read = from_server.read_buf(&mut chunk).await;
             let n = read.map_err(|error| Failure::of(error, " before its answer was complete"))?;
             progress.last_activity.set(Instant::now());

@@ -10,20 +10,30 @@ use crate::escape;
 /// Chunks between the connection and the thread: enough to overlap, bounded.
 const CHUNKS: usize = 4;
 
-/// Where stdout's writer is sent what it is to write, and what says that it has ended.
-pub(super) type Writer = (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<()>>);
+/// The way to stdout.
+pub(super) struct Stdout {
+    /// What is to be written.
+    pub(super) chunks: mpsc::Sender<Vec<u8>>,
+    /// Chunks that have been written, empty, to be filled again.
+    pub(super) empties: mpsc::Receiver<Vec<u8>>,
+    /// Says when nothing more is written, and why.
+    pub(super) ended: oneshot::Receiver<io::Result<()>>,
+}
 
 /// Writes stdout on a thread of its own, so that a slow reader there does not keep us from sending. A reader that has left is no error: it has
 /// seen enough.
-pub(super) fn stdout() -> Writer {
-    let (send, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
+pub(super) fn stdout() -> Stdout {
+    let (chunks, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
+    let (give_back, empties) = mpsc::channel(CHUNKS + 1);
     let (end, ended) = oneshot::channel();
     thread::spawn(move || {
         // Not through the standard library's buffer, which would look for newlines in all of it.
         let mut write = || -> io::Result<()> {
             let mut stdout = unbuffered_stdout()?;
-            while let Some(chunk) = receive.blocking_recv() {
+            while let Some(mut chunk) = receive.blocking_recv() {
                 stdout.write_all(&chunk)?;
+                chunk.clear();
+                let _ = give_back.try_send(chunk);
             }
             Ok(())
         };
@@ -33,7 +43,7 @@ pub(super) fn stdout() -> Writer {
         };
         let _ = end.send(result);
     });
-    (send, ended)
+    Stdout { chunks, empties, ended }
 }
 
 #[cfg(unix)]
