@@ -42,6 +42,20 @@ impl Dial {
         self.family.admits(address) && self.source_address.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
     }
 
+    /// What to say of a host none of whose addresses is admitted.
+    fn none_admitted(&self) -> &'static str {
+        match (self.family, self.source_address) {
+            (Family::V4, Some(IpAddr::V6(_))) | (Family::V6, Some(IpAddr::V4(_))) => {
+                "the source address is not of the wanted family"
+            }
+            (Family::V4, _) => "it has no IPv4 address",
+            (Family::V6, _) => "it has no IPv6 address",
+            (Family::Any, Some(IpAddr::V4(_))) => "it has no IPv4 address, as the source address is",
+            (Family::Any, Some(IpAddr::V6(_))) => "it has no IPv6 address, as the source address is",
+            (Family::Any, None) => "it has no address",
+        }
+    }
+
     /// Where a connection to `target` is to come from, as far as the caller has a wish.
     fn source(&self, target: SocketAddr) -> Option<SocketAddr> {
         if self.source_address.is_none() && self.source_port.is_none() {
@@ -100,7 +114,7 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
                 }
             };
             if addresses.is_empty() {
-                let none = io::Error::other("the name has no address of the wanted family, or of the source address's");
+                let none = io::Error::other(how.none_admitted());
                 return Err(failed(vec![], Some(none), Some(FailureClass::Dns)));
             }
             race(take_turns(addresses), how).await.map_err(|attempts| {

@@ -84,9 +84,22 @@ fn a_source_can_be_chosen() {
         drop(server);
         assert_eq!(wait(&mut child).code(), Some(0));
     }
-    let (code, _, stderr) = run(&["client", "localhost:1", "-6", "--source-address", "127.0.0.1"], b"");
-    assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("no address of the wanted family, or of the source address's"), "{stderr}");
+    for (args, what) in [
+        (
+            &["client", "[::1]:1", "--source-address", "127.0.0.1"][..],
+            "dns: it has no IPv4 address, as the source address is",
+        ),
+        (
+            &["client", "[::1]:1", "-6", "--source-address", "127.0.0.1"],
+            "dns: the source address is not of the wanted family",
+        ),
+        (&["client", "[::1]:1", "-4"], "dns: it has no IPv4 address"),
+        (&["client", "127.0.0.1:1", "-6"], "dns: it has no IPv6 address"),
+    ] {
+        let (code, _, stderr) = run(args, b"");
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(what), "{stderr}");
+    }
 }
 
 #[cfg(unix)]
