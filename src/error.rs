@@ -357,6 +357,9 @@ impl DialError {
                 "Something accepted the connection and dropped it at once: a proxy without its server?"
             }
             Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
+            None if self.before.is_some() => {
+                "Give an address of that family, or leave out what asks for it (-4, -6, --source-address)."
+            }
             _ => match self.attempts.last().map(|attempt| attempt.error.kind()) {
                 Some(io::ErrorKind::InvalidInput) => "The source address must be one of this machine's own.",
                 Some(io::ErrorKind::AddrInUse) => "Something else uses that source port: choose another, or none.",

@@ -51,8 +51,7 @@ impl Dial {
             (Family::V4, _) => "it has no IPv4 address",
             (Family::V6, _) => "it has no IPv6 address",
             (Family::Any, Some(IpAddr::V4(_))) => "it has no IPv4 address, as the source address is",
-            (Family::Any, Some(IpAddr::V6(_))) => "it has no IPv6 address, as the source address is",
-            (Family::Any, None) => "it has no address",
+            (Family::Any, _) => "it has no IPv6 address, as the source address is",
         }
     }
 
@@ -105,8 +104,8 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
     };
     match address {
         Address::Tcp { host, port } => {
-            let addresses = match timeout(how.timeout, tokio::net::lookup_host((host.as_str(), *port))).await {
-                Ok(Ok(found)) => found.filter(|address| how.admits(address)).collect::<Vec<_>>(),
+            let mut addresses = match timeout(how.timeout, tokio::net::lookup_host((host.as_str(), *port))).await {
+                Ok(Ok(found)) => found.collect::<Vec<_>>(),
                 Ok(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
                 Err(_) => {
                     let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
@@ -114,8 +113,13 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
                 }
             };
             if addresses.is_empty() {
-                let none = io::Error::other(how.none_admitted());
+                let none = io::Error::other("it has no address");
                 return Err(failed(vec![], Some(none), Some(FailureClass::Dns)));
+            }
+            addresses.retain(|address| how.admits(address));
+            if addresses.is_empty() {
+                // Not the network's failure but the caller's choice.
+                return Err(failed(vec![], Some(io::Error::other(how.none_admitted())), None));
             }
             race(take_turns(addresses), how).await.map_err(|attempts| {
                 let class = telling_class(&attempts);

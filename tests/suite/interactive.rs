@@ -174,6 +174,10 @@ fn a_paste_of_several_lines_is_one_message_and_never_a_command() {
     server.expect("/quit\nquit\nlast\n");
     server.send("all of it\n");
     client.until("Server: all of it\n>");
+    // What is pasted with its own newline gets no other.
+    client.keys("\x1b[200~a\rb\r\x1b[201~");
+    client.line("");
+    server.expect("a\nb\n");
     // Without marks around it, each line is one.
     client.keys("a\rb\r");
     server.expect("a\nb\n");
@@ -228,7 +232,7 @@ fn a_slash_begins_a_command_and_two_a_line() {
     client.line("");
     client.until_seen("sent         11 bytes in 1 message");
     client.line("/help");
-    client.until_seen("/raw \"TEXT\"      send bytes without a newline");
+    client.until_seen("/raw \"TEXT\"      send bytes, no newline");
     client.line("/quit");
     assert_eq!(client.end().0, 0);
     assert_eq!(server.rest(), b"");
@@ -284,9 +288,9 @@ fn the_hexadecimal_view_has_offsets_and_directions() {
     client.until("Hexadecimal from here on\n>");
     client.line("Hi");
     server.expect("Hi\n");
-    client.until_seen("\n-> 00000007  48 69 0a                                          |Hi.|");
+    client.until_seen("\n-> 00000007 48 69 0a                                         |Hi.|");
     server.send(b"\x00\xffpong");
-    client.until_seen("\n<- 00000000  00 ff 70 6f 6e 67                                 |..pong|");
+    client.until_seen("\n<- 00000000 00 ff 70 6f 6e 67                                |..pong|");
     client.line("/hex");
     client.until("Text from here on\n>");
     server.send("text\n");
@@ -392,15 +396,132 @@ fn time_limits_leave_the_terminal_as_it_was() {
     }
 }
 
-#[cfg(unix)]
 #[test]
-fn a_signal_leaves_the_terminal_as_it_was() {
-    let (client, mut server, _) = both(&[]);
+fn signals_leave_the_terminal_as_it_was() {
+    use rustix::process::Signal;
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let (mut client, mut server, _) = both(&[]);
+        client.keys("half a li");
+        client.until("> half a li");
+        client.signal(signal);
+        let (code, screen) = client.end();
+        assert_eq!(code, 130, "{signal:?}");
+        assert!(screen.ends_with("\nDisconnected from server"), "{screen}");
+        assert_eq!(server.rest(), b"");
+    }
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_cannot_keep_the_client() {
+    let (_server, address) = Program::server(&["--mode", "chargen"]);
+    let state = Folder::new();
+    let mut client = Terminal::start_unread(&["client", &address.to_string()], &state.0);
+    client.glance();
     client.signal(rustix::process::Signal::TERM);
+    assert_eq!(client.exit_code(), 130);
+    let mut client = Terminal::start_unread(&["client", &address.to_string(), "--timeout", "500ms"], &state.0);
+    assert_eq!(client.exit_code(), 1);
+}
+
+#[test]
+fn without_colours_everything_is_shown_once_too() {
+    let state = Folder::new();
+    let (listener, port) = stage();
+    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], &state.0, &[("NO_COLOR", "1")]);
+    let mut server = accept(&listener);
+    client.until("\n>");
+    for n in 0..10 {
+        client.line(&format!("typed {n}"));
+        server.expect(format!("typed {n}\n"));
+        server.send(format!("answer {n}\n"));
+        client.until(&format!("Server: answer {n}\n>"));
+    }
+    drop(server);
     let (code, screen) = client.end();
-    assert_eq!(code, 130);
-    assert!(screen.ends_with("exit):\nDisconnected from server"), "{screen}");
-    assert_eq!(server.rest(), b"");
+    assert_eq!(code, 0);
+    let mut want =
+        format!("Connected to server at 127.0.0.1:{port}\nType messages to send to server (type 'quit' to exit):\n");
+    for n in 0..10 {
+        want += &format!("> typed {n}\nServer: answer {n}\n");
+    }
+    assert_eq!(screen, want + "The server closed the connection\nDisconnected from server");
+}
+
+#[test]
+fn what_is_no_utf_8_is_not_taken_and_ends_nothing() {
+    let (mut client, mut server, _) = both(&[]);
+    client.bytes(b"caf\xe9\r");
+    client.until_seen("Not sent: that was no UTF-8 (/raw sends any bytes)");
+    client.line("");
+    client.line("caf\u{e9}");
+    let mut got = server.read(1);
+    while !got.ends_with("caf\u{e9}\n".as_bytes()) {
+        got.extend(server.read(1));
+    }
+    client.line("quit");
+    assert_eq!(client.end().0, 0);
+}
+
+#[test]
+fn a_server_that_half_closes_first_gets_what_waits() {
+    let (mut client, mut server, _) = both(&[]);
+    let folder = Folder::new();
+    let path = folder.0.join("file");
+    let content = crate::harness::noise(6, 20_000_000);
+    std::fs::write(&path, &content).unwrap();
+    client.line(&format!("/send {}", path.display()));
+    server.expect(&content[..1]);
+    server.finish();
+    server.expect(&content[1..]);
+    let (code, screen) = client.end();
+    assert_eq!(code, 0);
+    assert!(screen.contains("The server closed the connection\nDisconnected from server"), "{screen}");
+}
+
+#[test]
+fn who_leaves_is_told_what_was_not_sent() {
+    let (mut client, server, _) = both(&[]);
+    let folder = Folder::new();
+    let path = folder.0.join("a file");
+    std::fs::write(&path, crate::harness::noise(6, 20_000_000)).unwrap();
+    // As Tab completes it.
+    client.line(&format!("/send {}/a\\ file", folder.0.display()));
+    client.line("quit");
+    let (code, screen) = client.end();
+    assert_eq!(code, 0);
+    assert!(screen.contains("\nNot everything was sent: "), "{screen}");
+    drop(server);
+}
+
+#[test]
+fn a_server_that_closes_at_once_is_not_dialled_without_pause() {
+    let (listener, port) = stage();
+    let mut client = Terminal::start(&["client", "127.0.0.1", &port, "--reconnect"]);
+    let start = std::time::Instant::now();
+    for _ in 0..6 {
+        drop(accept(&listener));
+    }
+    // Five pauses, of 50 ms and twice as much each time, less a quarter at most.
+    assert!(start.elapsed().as_millis() >= (50 + 100 + 200 + 400 + 800) * 3 / 4, "{:?}", start.elapsed());
+    client.until_seen("The server closed the connection; connecting again");
+    client.line("quit");
+    assert_eq!(client.end().0, 0);
+}
+
+#[test]
+fn a_unix_socket_can_be_talked_to() {
+    let folder = Folder::new();
+    let address = format!("unix:{}", folder.0.join("door").display());
+    let mut server = Program::spawn(Program::command(&["server", &address]));
+    server.stdout.until("Waiting");
+    let mut client = Terminal::start(&["client", &address]);
+    client.until("\n>");
+    client.line("through the door");
+    client.until("Server: Server received: through the door\n>");
+    client.line("/stats");
+    client.until_seen("received     34 bytes in 1 line");
+    client.line("quit");
+    assert_eq!(client.end().0, 0);
 }
 
 #[test]

@@ -85,14 +85,10 @@ fn without_a_half_close_the_servers_close_is_waited_for() {
 #[test]
 fn send_only_lets_the_answer_fall_and_does_not_wait_long_for_the_end() {
     let (mut child, mut server) = both(&["--send-only"]);
-    // More than fits anywhere: unread, it would hold the sender up.
-    let flood = thread::spawn({
-        let mut stream = server.0.try_clone().unwrap();
-        move || stream.write_all(&noise(2, 16 << 20))
-    });
+    // More than fits anywhere: unread, it would hold the server up.
+    server.send(noise(2, 32 << 20));
     child.stdin.take().unwrap().write_all(b"all of it").unwrap();
     assert_eq!(server.rest(), b"all of it");
-    flood.join().unwrap().unwrap();
     // The server never closes.
     let (code, stdout, stderr) = end(child);
     assert_eq!((code, stdout.as_slice(), stderr.as_str()), (Some(0), &b""[..], ""));
@@ -103,12 +99,14 @@ fn send_only_lets_the_answer_fall_and_does_not_wait_long_for_the_end() {
 fn recv_only_leaves_stdin_alone_and_sends_nothing() {
     let (mut child, mut server) = both(&["--recv-only"]);
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"not for you").unwrap();
+    // More than a pipe holds: it could be written only if somebody read it.
+    let feeder = thread::spawn(move || stdin.write_all(&[b'x'; 1 << 20]));
     server.send("only this");
     server.0.shutdown(Shutdown::Write).unwrap();
     assert_eq!(server.rest(), b"");
     let (code, stdout, _) = end(child);
     assert_eq!((code, stdout.as_slice()), (Some(0), &b"only this"[..]));
+    assert!(feeder.join().unwrap().is_err(), "stdin was read");
 }
 
 #[test]
@@ -200,7 +198,8 @@ fn events_tell_the_whole_story() {
 
 #[test]
 fn failures_are_events_too() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (_held, address) = crate::connecting::closed_port();
+    let port = address.port().to_string();
     let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port, "-j"], b"");
     let seen = events(&stdout);
     assert_eq!((code, names(&seen)), (Some(1), vec!["attempt", "end"]), "{stderr}");
@@ -270,4 +269,130 @@ fn a_slow_reader_of_stdout_keeps_nobody_from_sending() {
     child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
     assert!(stdout == noise(4, 8 << 20));
     assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_cannot_be_written_is_said() {
+    let (_server, address) = Program::server(&[]);
+    for flags in [&[][..], &["--json"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Program::command(&[&["client", &address.to_string()], flags].concat());
+        let mut child = command.stdin(Stdio::piped()).stdout(full).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"x").unwrap();
+        assert_eq!(wait(&mut child).code(), Some(2));
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert!(stderr.contains("cannot write to stdout: No space left on device"), "{stderr}");
+    }
+}
+
+#[test]
+fn what_was_received_before_a_failure_is_written() {
+    let (mut child, mut server) = both(&[]);
+    let sent = noise(8, 200_000);
+    server.send(&sent);
+    // It has all been taken from the network when the acknowledgement of the last byte is followed by silence; the reset must not overtake it.
+    let mut first = vec![0; 100];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    let mut rest = vec![0; 64_900];
+    stdout.read_exact(&mut rest).unwrap();
+    // The pipe to us takes 64 KiB: what is more waits in the client.
+    wait_until_received(&server);
+    server.reset();
+    let mut last = Vec::new();
+    stdout.read_to_end(&mut last).unwrap();
+    assert!([first, rest, last].concat() == sent);
+    assert_eq!(wait(&mut child).code(), Some(1));
+}
+
+/// Waits until the other end has acknowledged everything and read it, as far as our system knows.
+fn wait_until_received(server: &Peer) {
+    let limit = Instant::now() + PATIENCE;
+    let table = || std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let end = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (near, far) = (end(server.0.local_addr().unwrap()), end(server.0.peer_addr().unwrap()));
+    loop {
+        // The client's end: its receive queue is the second half of the fifth field.
+        let empty = table().lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.get(1).is_some_and(|local| local.ends_with(&far))
+                && fields[2].ends_with(&near)
+                && fields[4].ends_with(":00000000")
+        });
+        if empty {
+            return;
+        }
+        assert!(Instant::now() < limit, "the client does not read");
+        thread::yield_now();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_has_its_last_event_and_exit_code() {
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let (mut child, mut server) = both(&["--json", "--verbose"]);
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        server.expect("x");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let (code, stdout, stderr) = end(child);
+        let seen = events(&stdout);
+        assert_eq!((code, names(&seen)), (Some(130), vec!["connected", "sent", "closed", "end"]));
+        assert_eq!((seen[3]["exit"].as_u64(), seen[3]["ok"].as_bool()), (Some(130), Some(false)));
+        assert!(stderr.contains("sent 1 byte, received 0 bytes in "), "{stderr}");
+    }
+}
+
+#[test]
+fn a_time_limit_holds_even_where_stdout_is_stuck() {
+    for flags in [&["--timeout", "300ms"][..], &["--timeout", "300ms", "--json"]] {
+        let (mut child, mut server) = both(flags);
+        let flood = thread::spawn(move || {
+            let _ = server.0.write_all(&noise(4, 32 << 20));
+        });
+        // Its stdout is a pipe that nobody reads.
+        assert_eq!(wait(&mut child).code(), Some(1));
+        flood.join().unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_ends_the_pipe_even_in_silence() {
+    let (mut child, mut server) = both(&[]);
+    server.send("the only line\n");
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 14]).unwrap();
+    drop(stdout);
+    // Neither stdin nor the server says anything more.
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[test]
+fn text_stays_text_wherever_it_is_cut() {
+    let (mut child, mut server) = both(&["--json"]);
+    drop(child.stdin.take());
+    server.send(b"a\xc3");
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"received\"") {
+        line.clear();
+        std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    }
+    assert!(line.contains("\"text\":\"a\""), "{line}");
+    server.send(b"\xa9\n");
+    drop(server);
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    assert_eq!(events(&rest)[0]["text"], "\u{e9}\n");
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[test]
+fn each_attempt_is_an_event() {
+    let (_held, address) = crate::connecting::closed_port();
+    let (code, stdout, _) = run(&["client", &address.to_string(), "--json", "--retry", "2"], b"");
+    assert_eq!((code, names(&events(&stdout))), (Some(1), vec!["attempt", "attempt", "attempt", "end"]));
 }

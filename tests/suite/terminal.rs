@@ -19,6 +19,8 @@ pub(crate) struct Terminal {
     /// What the program wrote, as it wrote it.
     pub(crate) written: String,
     master: Box<dyn MasterPty + Send>,
+    /// What reads a terminal that nobody reads.
+    unread: Option<Box<dyn Read + Send>>,
     /// What the program remembers of a user goes here.
     _state: Option<Folder>,
 }
@@ -34,6 +36,15 @@ impl Terminal {
 
     /// A user with this folder of state, and this in the environment.
     pub(crate) fn start_with(args: &[&str], state: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_on(args, state, environment, true)
+    }
+
+    /// A terminal whose window nobody draws.
+    pub(crate) fn start_unread(args: &[&str], state: &Path) -> Self {
+        Self::start_on(args, state, &[], false)
+    }
+
+    fn start_on(args: &[&str], state: &Path, environment: &[(&str, &str)], is_read: bool) -> Self {
         let pty = native_pty_system().openpty(PtySize { rows: 60, cols: 100, ..PtySize::default() }).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_resound"));
         command.args(args);
@@ -46,14 +57,19 @@ impl Terminal {
         drop(pty.slave);
         let mut reader = pty.master.try_clone_reader().unwrap();
         let (send, bytes) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if send.send(buffer[..n].to_vec()).is_err() {
-                    return;
+        let mut unread = None;
+        if !is_read {
+            unread = Some(reader);
+        } else {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                    if send.send(buffer[..n].to_vec()).is_err() {
+                        return;
+                    }
                 }
-            }
-        });
+            });
+        }
         Self {
             child,
             keys: pty.master.take_writer().unwrap(),
@@ -61,12 +77,17 @@ impl Terminal {
             emulator: vt100::Parser::new(60, 100, 1000),
             written: String::new(),
             master: pty.master,
+            unread,
             _state: None,
         }
     }
 
     pub(crate) fn keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.bytes(keys.as_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.keys.write_all(bytes).unwrap();
         self.keys.flush().unwrap();
     }
 
@@ -120,6 +141,24 @@ impl Terminal {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.process_id().unwrap()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Reads the beginning of what is written to a terminal that nobody else reads.
+    pub(crate) fn glance(&mut self) {
+        let reader = self.unread.as_mut().expect("a terminal that nobody reads");
+        assert!(reader.read(&mut [0; 64]).unwrap() > 0);
+    }
+
+    /// Waits for the end of a program whose terminal nobody reads.
+    pub(crate) fn exit_code(&mut self) -> u32 {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.exit_code();
+            }
+            assert!(Instant::now() < limit, "the program has not ended");
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for the end: exit code, and what a person sees then.

@@ -162,9 +162,9 @@ struct HowArgs {
     /// Connect from this port
     #[arg(long, value_name = "PORT")]
     source_port: Option<NonZeroU16>,
-    /// Probe a server that has been silent for so long, and give up when it stays silent [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    keepalive: Option<Duration>,
+    /// Probe a server that has been silent for so long, in whole seconds, and give up when it stays silent; or off
+    #[arg(long, value_name = "DURATION", value_parser = units::keepalive, default_value = "off")]
+    keepalive: Timeout,
     /// Let small messages wait for acknowledgements (Nagle's algorithm); they are sent at once otherwise
     #[arg(long)]
     nagle: bool,
@@ -186,14 +186,14 @@ const PIPE: &str = "As a pipe";
 #[derive(Args)]
 struct TalkArgs {
     /// Wait for one connection to this address, and be the client of whoever it is
-    #[arg(long, conflicts_with_all = ["retry", "wait", "source_address", "source_port"])]
+    #[arg(long, conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port"])]
     listen: bool,
     /// At a terminal, connect again whenever the connection is lost
     #[arg(long)]
     reconnect: bool,
-    /// Give up when nothing is sent or received for so long [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    idle_timeout: Option<Duration>,
+    /// Give up when nothing is sent or received for so long, or off
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    idle_timeout: Timeout,
     /// End lines with CR LF
     #[arg(long)]
     crlf: bool,
@@ -364,7 +364,7 @@ impl ClientArgs {
         Ok(client::Plan {
             connect: self.how.connect(address(host, port)?, self.talk.listen)?,
             timeout: self.how.timeout.0,
-            idle_timeout: self.talk.idle_timeout,
+            idle_timeout: self.talk.idle_timeout.0,
             verbose: self.how.verbose,
             crlf: self.talk.crlf,
             task,
@@ -405,7 +405,7 @@ impl HowArgs {
             patience: if self.wait { Patience::Wait } else { Patience::Retry(self.retry.unwrap_or(0)) },
             listen,
             nagle: self.nagle,
-            keepalive: self.keepalive,
+            keepalive: self.keepalive.0,
         })
     }
 }
@@ -434,7 +434,7 @@ impl TalkArgs {
         [
             (self.listen, "--listen"),
             (self.reconnect, "--reconnect"),
-            (self.idle_timeout.is_some(), "--idle-timeout"),
+            (self.idle_timeout.0.is_some(), "--idle-timeout"),
             (self.crlf, "--crlf"),
             (self.no_half_close, "--no-half-close"),
             (self.send_only, "--send-only"),
@@ -476,6 +476,30 @@ mod tests {
             assert_eq!(got.to_string(), want, "{typed:?}");
         }
         assert!(address(Some("unix:/tmp/x"), Some("1")).is_err());
+    }
+
+    #[test]
+    fn flags_of_a_talk_are_refused_in_a_test() {
+        let command = Cli::command();
+        let of = |name| command.find_subcommand(name).unwrap().get_arguments();
+        let known: Vec<_> = of("test").map(clap::Arg::get_id).collect();
+        let flags: Vec<_> =
+            of("client").filter(|arg| !known.contains(&arg.get_id()) && arg.get_long().is_some()).collect();
+        assert!(flags.len() >= 10, "{flags:?}");
+        for flag in flags {
+            let name = format!("--{}", flag.get_long().unwrap());
+            let mut typed = vec!["resound", "client", "h", "1", "test", &name];
+            if flag.get_action().takes_values() {
+                typed.push("1s");
+            }
+            let Command::Client(typed) = Cli::try_parse_from(typed).unwrap().command else {
+                panic!("client was typed")
+            };
+            assert_eq!(
+                typed.meaning().err().map(|error| error.to_string()),
+                Some(format!("{name} has no meaning in a test"))
+            );
+        }
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub(crate) fn man(page: Option<&str>, folder: Option<&Path>) -> Result<ExitCode>
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let wanted = page.map_or("resound".into(), |page| format!("resound-{page}"));
+    let wanted = match page {
+        None | Some("resound") => "resound".into(),
+        Some(page) => format!("resound-{page}"),
+    };
     let Some(at) = pages.iter().position(|(name, _)| *name == wanted) else {
         let names: Vec<_> = pages.iter().filter_map(|(name, _)| name.strip_prefix("resound-")).collect();
         bail!("there is no page '{}'; there are: {}", page.unwrap_or_default(), names.join(", "));

@@ -9,7 +9,7 @@ use resound::{FailureClass, Reply, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{Expect, Failure, Plan, connect, say};
+use super::{Expect, Failure, News, Plan, connect, say};
 use crate::colour::Colour;
 use crate::{escape, exit, units};
 
@@ -55,7 +55,7 @@ fn checks(expect: Expect) -> Vec<Check> {
 
 pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
     let start = Instant::now();
-    let stream = plan.connect.connect(|notice| plan.notice(&notice)).await?;
+    let stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await).await?;
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }

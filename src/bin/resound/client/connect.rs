@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use resound::{Address, Dial, DialError, Endpoint, Family, Listener, Stream, dial};
 
 use crate::units;
@@ -27,68 +27,74 @@ pub(crate) enum Patience {
     Wait,
 }
 
+/// What happens on the way to a connection.
+pub(super) enum News<'a> {
+    /// Something that a person who waits may want to know.
+    Notice(String),
+    /// Nobody answered this time.
+    Failed(&'a DialError),
+}
+
 impl Connect {
     /// Is the system to choose the port to listen on?
     pub(super) fn is_any_port(&self) -> bool {
         self.listen && matches!(self.address, Address::Tcp { port: 0, .. })
     }
 
-    /// Gets a connection. `notice` is told, in a line each, what a person who waits may want to know.
-    pub(super) async fn connect(&self, notice: impl FnMut(String)) -> Result<Stream> {
-        let stream =
-            if self.listen { self.be_dialled(notice).await? } else { self.dial(self.patience, notice).await? };
-        self.prepare(&stream)?;
-        Ok(stream)
+    /// Gets a connection.
+    pub(super) async fn connect(&self, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        self.get(self.patience, tell).await
     }
 
     /// Gets another connection after one was lost, however long it takes.
-    pub(super) async fn reconnect(&self, notice: impl FnMut(String)) -> Result<Stream> {
-        let stream =
-            if self.listen { self.be_dialled(notice).await? } else { self.dial(Patience::Wait, notice).await? };
-        self.prepare(&stream)?;
+    pub(super) async fn reconnect(&self, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        self.get(Patience::Wait, tell).await
+    }
+
+    async fn get(&self, patience: Patience, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        let stream = if self.listen { self.be_dialled(tell).await? } else { self.dial(patience, tell).await? };
+        // A connection that its peer has reset already takes no options; its first use will say so.
+        let _ = stream.set_nodelay(!self.nagle);
+        if let Some(idle) = self.keepalive {
+            let _ = stream.set_keepalive(idle);
+        }
         Ok(stream)
     }
 
-    fn prepare(&self, stream: &Stream) -> Result<()> {
-        // Of a connection that its peer has reset already the first use will say so.
-        let _ = stream.set_nodelay(!self.nagle);
-        match self.keepalive {
-            Some(idle) => stream
-                .set_keepalive(idle)
-                .with_context(|| format!("the system does not take --keepalive {}", humantime::format_duration(idle))),
-            None => Ok(()),
-        }
-    }
-
-    async fn dial(&self, patience: Patience, mut notice: impl FnMut(String)) -> Result<Stream> {
+    async fn dial(&self, patience: Patience, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
         let mut backoff = Backoff::of(patience);
-        for attempt in 1_u32.. {
+        let mut attempt = 0_u64;
+        loop {
             let error = match dial(&self.address, self.dial).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
+            attempt += 1;
+            tell(News::Failed(&error)).await;
             // What this machine refuses, it will refuse again.
             let Some(class) = error.class else { return Err(error.into()) };
             let pause = backoff.next();
             match patience {
-                Patience::Retry(most) if attempt > most => return Err(error.into()),
+                Patience::Retry(most) if attempt > most.into() => return Err(error.into()),
                 Patience::Retry(most) => {
-                    notice(format!("{error}; again in {} ({attempt} of {most})", units::elapsed(pause)));
+                    let again = format!("{error}; again in {} ({attempt} of {most})", units::elapsed(pause));
+                    tell(News::Notice(again)).await;
                 }
-                Patience::Wait if attempt == 1 => notice(format!("waiting for {}: {class}", self.address)),
+                Patience::Wait if attempt == 1 => {
+                    tell(News::Notice(format!("waiting for {}: {class}", self.address))).await;
+                }
                 Patience::Wait => {}
             }
             tokio::time::sleep(pause).await;
         }
-        unreachable!("the attempts are more than anybody waits for")
     }
 
-    async fn be_dialled(&self, mut notice: impl FnMut(String)) -> Result<Stream> {
+    async fn be_dialled(&self, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
         let (address, family): (Address, Family) = (self.address.clone(), self.dial.family);
         // The resolver may block.
         let listeners = tokio::task::spawn_blocking(move || Listener::bind(&address, family)).await??;
         for listener in &listeners {
-            notice(format!("listening on {}", listener.address()));
+            tell(News::Notice(format!("listening on {}", listener.address()))).await;
         }
         Ok(Listener::accept_one(listeners).await?)
     }
@@ -96,13 +102,13 @@ impl Connect {
 
 /// The pauses between attempts: they double, up to a limit, and vary by a quarter, so that many clients of a server that comes back do
 /// not all come at once.
-struct Backoff {
+pub(super) struct Backoff {
     next: Duration,
     most: Duration,
 }
 
 impl Backoff {
-    fn of(patience: Patience) -> Self {
+    pub(super) fn of(patience: Patience) -> Self {
         let (next, most) = match patience {
             Patience::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
             // A script waits for this very moment.
@@ -111,7 +117,7 @@ impl Backoff {
         Self { next, most }
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let pause = self.next.mul_f64(0.75 + fastrand::f64() / 2.0);
         self.next = (self.next * 2).min(self.most);
         pause
@@ -130,11 +136,6 @@ pub(super) fn described(stream: &Stream, listen: bool, since: Instant) -> String
     }
 }
 
-/// What was tried and failed, where that is why there is no connection.
-pub(super) fn attempts(error: &anyhow::Error) -> &[resound::Attempt] {
-    error.downcast_ref::<DialError>().map_or(&[], |dial| &dial.attempts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +148,7 @@ mod tests {
         for nagle in [false, true] {
             let (dial, patience) = (Dial::default(), Patience::Retry(0));
             let how = Connect { address: address.clone(), dial, patience, listen: false, nagle, keepalive: None };
-            let stream = runtime.block_on(how.connect(|_| ())).unwrap();
+            let stream = runtime.block_on(how.connect(async |_: News<'_>| ())).unwrap();
             let Stream::Tcp(stream) = stream else { panic!("TCP was dialled") };
             assert_eq!(stream.nodelay().unwrap(), !nagle);
         }

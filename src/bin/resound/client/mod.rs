@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use resound::FailureClass;
+use resound::{FailureClass, Stream};
 use tokio::time::{Instant, sleep_until};
 
+use self::connect::News;
 pub(crate) use self::connect::{Connect, Patience};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::pipe::Options as PipeOptions;
@@ -73,11 +74,24 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
 }
 
 impl Plan {
-    /// Something that a person who waits for a connection may want to know, and that a script's log need not be filled with.
-    fn notice(&self, text: &str) {
+    /// What ends a run that has waited for its connection in vain.
+    fn unconnected(&self) -> anyhow::Error {
+        let limit = humantime::format_duration(self.timeout.unwrap_or_default());
+        let what = format!(
+            "no connection {} {} after {limit}",
+            if self.connect.listen { "on" } else { "to" },
+            self.connect.address
+        );
+        Failure::new(FailureClass::Timeout, what).into()
+    }
+
+    /// Tells a person who waits for a connection what they may want to know, and that a script's log need not be filled with.
+    async fn tell(&self, news: News<'_>) {
         // Who asked for any port must be told which it is.
-        if self.verbose || io::stderr().is_terminal() || self.connect.is_any_port() {
-            say(text);
+        if let News::Notice(text) = news
+            && (self.verbose || io::stderr().is_terminal() || self.connect.is_any_port())
+        {
+            say(&text);
         }
     }
 }
@@ -90,16 +104,49 @@ fn say(text: &str) {
 /// Holds the work to the limit on the whole run.
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(limit) = limit else { return work.await };
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        let what = format!("not done after {}", humantime::format_duration(limit));
-        Err(Failure::new(FailureClass::Timeout, what).into())
-    })
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late(limit)))
 }
 
-/// What ends a connection on which nothing moves.
-fn idle(limit: Duration) -> anyhow::Error {
-    let what = format!("nothing was sent or received for {}", humantime::format_duration(limit));
-    Failure::new(FailureClass::Timeout, what).into()
+/// What ends a run that takes too long.
+fn late(limit: Duration) -> anyhow::Error {
+    Failure::new(FailureClass::Timeout, format!("not done after {}", humantime::format_duration(limit))).into()
+}
+
+/// Watches over a connection on which something must move: bytes into or out of our system, or acknowledgements from the other.
+struct Idleness {
+    limit: Option<Duration>,
+    /// When to look again.
+    at: Option<Instant>,
+    /// What was on its way when we last looked.
+    outstanding: Option<(u32, u32)>,
+}
+
+impl Idleness {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { limit, at: limit.map(|limit| Instant::now() + limit), outstanding: None }
+    }
+
+    /// Waits until it is time to look.
+    async fn due(&self) {
+        until(self.at).await;
+    }
+
+    /// Looks at a connection on which we last moved something at `moved`. It fails where nothing else moved either.
+    fn look(&mut self, moved: Instant, stream: &Stream) -> Result<()> {
+        let (Some(limit), now) = (self.limit, Instant::now()) else { return Ok(()) };
+        let outstanding = stream.tcp_info().map(|info| (info.unsent, info.unacknowledged));
+        let taken = outstanding != self.outstanding;
+        self.outstanding = outstanding;
+        if moved + limit > now {
+            self.at = Some(moved + limit);
+        } else if taken {
+            self.at = Some(now + limit);
+        } else {
+            let what = format!("nothing was sent or received for {}", humantime::format_duration(limit));
+            return Err(Failure::new(FailureClass::Timeout, what).into());
+        }
+        Ok(())
+    }
 }
 
 /// Waits for an instant, or forever.
@@ -107,5 +154,24 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for a signal that asks the program to end.
+async fn termination() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+        std::future::poll_fn(|cx| {
+            let came = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 /// The commands, as `/help` lists them and Tab completes them.
 pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
     ("help", "", "this list"),
-    ("quit", "", "leave, as `quit` and Ctrl+C on an empty line do"),
-    ("close", "", "half-close: say that nothing more will be sent, and hear the rest (Ctrl+D)"),
+    ("quit", "", "leave, as `quit` does, and Ctrl+C on an empty line"),
+    ("close", "", "half-close (FIN), and hear the rest, as Ctrl+D does"),
     ("reset", "", "end the connection with a reset (RST)"),
     ("reconnect", "", "close this connection and make a new one"),
     ("send", "FILE", "send a file as it is"),
-    ("raw", "\"TEXT\"", "send bytes without a newline: \\n \\r \\t \\0 \\\\ \\\" \\xFF \\u{20AC}"),
+    ("raw", "\"TEXT\"", "send bytes, no newline: \\n \\r \\t \\0 \\\\ \\\" \\xFF \\u{20AC}"),
     ("hex", "[on|off]", "show what is sent and received as hexadecimal"),
-    ("stats", "", "what this connection has carried, and what the system knows of the path"),
+    ("stats", "", "what went over this connection, and what TCP knows of the path"),
 ];
 
 /// A typed line's meaning.
@@ -63,7 +63,7 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
         "reconnect" => alone(Command::Reconnect),
         "stats" => alone(Command::Stats),
         "send" if rest.is_empty() => Err("/send FILE sends a file: which one?".into()),
-        "send" => Ok(Command::Send(rest.into())),
+        "send" => Ok(Command::Send(path(rest))),
         "raw" if rest.is_empty() => {
             Err("/raw \"TEXT\" sends bytes without a newline, such as /raw \"\\x00\\xff\"".into())
         }
@@ -77,6 +77,27 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
         _ => Err(format!("There is no command /{name}; /help lists them, and //{name} would send /{name}")),
     }?;
     Ok(Meaning::Do(command))
+}
+
+/// A file's name as a shell would take it, and as Tab completes it: in quotes, or with backslashes before what is special; `~/` is the user's own
+/// folder.
+fn path(text: &str) -> PathBuf {
+    let mut name = String::with_capacity(text.len());
+    match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) => name += quoted,
+        None => {
+            let mut chars = text.chars();
+            while let Some(c) = chars.next() {
+                // On Windows a backslash stands between folders.
+                let c = if c == '\\' && !cfg!(windows) { chars.next().unwrap_or(c) } else { c };
+                name.push(c);
+            }
+        }
+    }
+    match (name.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => name.into(),
+    }
 }
 
 /// The bytes that a text with escapes stands for, with quotes around it or without.
@@ -147,6 +168,8 @@ mod tests {
             ("/hex on", Command::Hex(Some(true))),
             ("/hex  off", Command::Hex(Some(false))),
             ("/send a file.txt", Command::Send("a file.txt".into())),
+            (r"/send a\ file.txt", Command::Send("a file.txt".into())),
+            ("/send \"a file.txt\"", Command::Send("a file.txt".into())),
             (r#"/raw "\x00\xff""#, Command::Raw(vec![0, 255])),
             (r"/raw a\n\r\t\0\\\u{20AC}", Command::Raw("a\n\r\t\0\\\u{20ac}".into())),
             (r#"/raw """#, Command::Raw(vec![])),

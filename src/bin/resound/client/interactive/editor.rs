@@ -1,5 +1,7 @@
 //! What the line editor is told and tells: completions, what Ctrl+C means, and when it has drawn.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -8,12 +10,11 @@ use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{
-    Cmd, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler, Helper, KeyEvent,
-    Movement, RepeatCount,
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
+    EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
-use std::borrow::Cow;
-use std::path::PathBuf;
 
+use super::before::Before;
 use super::command::COMMANDS;
 use super::screen::Screen;
 
@@ -23,12 +24,27 @@ const HISTORY: usize = 1000;
 pub(super) type LineEditor = Editor<Watcher, DefaultHistory>;
 
 /// The editor, with its history from the file, if there is one.
-pub(super) fn editor(screen: Arc<Screen>, history: Option<&PathBuf>) -> rustyline::Result<LineEditor> {
-    let config = Config::builder().max_history_size(HISTORY)?.history_ignore_space(true).build();
+pub(super) fn editor(screen: Arc<Screen>, before: Before, history: Option<&PathBuf>) -> rustyline::Result<LineEditor> {
+    #[cfg(not(unix))]
+    let _ = before;
+    let config = Config::builder()
+        .max_history_size(HISTORY)?
+        .history_ignore_space(true)
+        .completion_type(CompletionType::List)
+        // It has no colours of its own; without this it would not tell us when it draws where NO_COLOR is set.
+        .color_mode(ColorMode::Forced)
+        .build();
     let mut editor = Editor::with_config(config)?;
+    for key in [KeyEvent(KeyCode::Enter, Modifiers::NONE), KeyEvent::ctrl('J'), KeyEvent::ctrl('M')] {
+        editor.bind_sequence(key, EventHandler::Conditional(Box::new(Accept(Arc::clone(&screen)))));
+    }
+    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearOrLeave(Arc::clone(&screen)))));
+    editor.bind_sequence(KeyEvent::ctrl('D'), EventHandler::Conditional(Box::new(DeleteOrEnd(Arc::clone(&screen)))));
+    #[cfg(unix)]
+    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Suspend(before))));
     editor.set_helper(Some(Watcher { screen, files: FilenameCompleter::new() }));
-    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearOrLeave)));
-    if let Some(path) = history {
+    // What blocks when it is read is no history.
+    if let Some(path) = history.filter(|path| path.is_file()) {
         // None yet, or none that can be read: then the history begins here.
         let _ = editor.load_history(path);
     }
@@ -53,12 +69,51 @@ pub(super) fn history_file() -> Option<PathBuf> {
     Some(ours.join("history"))
 }
 
+/// A line is about to be accepted: the screen must know before the editor stops showing texts.
+struct Accept(Arc<Screen>);
+
+impl ConditionalEventHandler for Accept {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.accepts();
+        None
+    }
+}
+
 /// Ctrl+C clears the line, and leaves where there is none.
-struct ClearOrLeave;
+struct ClearOrLeave(Arc<Screen>);
 
 impl ConditionalEventHandler for ClearOrLeave {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        (!context.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
+        if !context.line().is_empty() {
+            return Some(Cmd::Kill(Movement::WholeBuffer));
+        }
+        self.0.accepts();
+        self.0.leave();
+        None
+    }
+}
+
+/// Ctrl+D deletes the character at the cursor, and ends the input where there is none at all.
+struct DeleteOrEnd(Arc<Screen>);
+
+impl ConditionalEventHandler for DeleteOrEnd {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        if context.line().is_empty() {
+            self.0.accepts();
+        }
+        None
+    }
+}
+
+/// Ctrl+Z gives the shell its terminal back as it was. [`Before`] takes it again when the program goes on.
+#[cfg(unix)]
+struct Suspend(Before);
+
+#[cfg(unix)]
+impl ConditionalEventHandler for Suspend {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.suspend();
+        Some(Cmd::Noop)
     }
 }
 

@@ -1,5 +1,6 @@
 //! At a terminal: type a line, see the answer. What the server sends appears above the line being typed.
 
+mod before;
 mod command;
 mod editor;
 mod screen;
@@ -20,17 +21,24 @@ use self::command::{COMMANDS, Command, Meaning};
 use self::terminal::{Input, Terminal};
 use self::view::View;
 use self::wire::{Happened, Traffic, Wire};
+use super::connect::{Backoff, Patience};
 use super::pipe::Crlf;
-use super::{Failure, Plan, connect, idle, say, until};
+use super::{Failure, Idleness, News, Plan, connect, say, termination, until};
 use crate::colour::Colour;
 use crate::{exit, units};
 
 /// A line that the server has not ended is shown after this long: it may be a prompt of its own.
 const UNENDED: Duration = Duration::from_millis(100);
+/// Bytes that may wait to be sent to a server that does not read.
+const OUTBOX: usize = 1024 * 1024;
+/// Who leaves does not wait longer than this for what waits to be sent.
+const LAST_SENDING: Duration = Duration::from_secs(1);
+/// A connection that has lived for this long was worth making: the pauses before the next begin anew.
+const WORTHWHILE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
-    let stream = plan.connect.connect(|notice| plan.notice(&notice)).await?;
+    let stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await).await?;
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
@@ -39,7 +47,8 @@ pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     writeln!(out, "{}", greeting(plan, &stream))?;
     writeln!(out, "Type messages to send to server (type 'quit' to exit):")?;
     let view = View::new(plan.verbose, colour);
-    let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour };
+    let backoff = Backoff::of(Patience::Wait);
+    let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
     let end = talk.hold(stream).await;
     talk.terminal.close("Disconnected from server\n");
     end
@@ -73,6 +82,8 @@ struct Conversation<'a> {
     terminal: Terminal,
     view: View,
     colour: Colour,
+    /// Pauses between connections that are lost one after the other.
+    backoff: Backoff,
 }
 
 impl Conversation<'_> {
@@ -85,8 +96,17 @@ impl Conversation<'_> {
                 end = self.talk(&mut wire) => end,
                 () = &mut signal => End::Signal,
             };
+            if matches!(end, End::Quit | End::Reconnect) {
+                // Whoever leaves has said it all; it is only right that it gets there.
+                let _ = tokio::time::timeout(LAST_SENDING, self.send_the_rest(&mut wire)).await;
+            }
             let rest = self.view.rest();
             self.terminal.post(rest);
+            if wire.is_sending() && !matches!(end, End::Reset) {
+                let unsent = units::bytes(wire.unsent() as u64);
+                self.aside(&format!("Not everything was sent: {unsent} and more may be missing"));
+            }
+            let mut pause = Duration::ZERO;
             match end {
                 End::Quit => return Ok(ExitCode::SUCCESS),
                 End::Signal => return Ok(ExitCode::from(exit::SIGNAL)),
@@ -101,13 +121,22 @@ impl Conversation<'_> {
                     let End::Failed(error) = end else { return Ok(ExitCode::SUCCESS) };
                     return Err(error);
                 }
-                End::Closed => self.aside("The server closed the connection; connecting again"),
-                End::Failed(error) => self.aside(&format!("{error}; connecting again")),
+                End::Closed | End::Failed(_) => {
+                    let why = match end {
+                        End::Failed(error) => error.to_string(),
+                        _ => "The server closed the connection".into(),
+                    };
+                    self.aside(&format!("{why}; connecting again"));
+                    if wire.since.elapsed() > WORTHWHILE {
+                        self.backoff = Backoff::of(Patience::Wait);
+                    }
+                    pause = self.backoff.next();
+                }
                 End::Reconnect => {}
             }
             drop(wire);
             let stream = tokio::select! {
-                stream = self.connect_again() => stream?,
+                stream = self.connect_again(pause) => stream?,
                 () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
             };
             let Some(stream) = stream else { return Ok(ExitCode::SUCCESS) };
@@ -117,20 +146,41 @@ impl Conversation<'_> {
         }
     }
 
+    /// Sends what waits to be sent, and shows what comes meanwhile.
+    async fn send_the_rest(&mut self, wire: &mut Wire) {
+        while wire.is_sending() {
+            let text = match wire.next().await {
+                Ok(Happened::Received { bytes, after }) => self.view.received(bytes, after),
+                Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
+                Ok(Happened::Closed) | Err(_) => return,
+                Ok(_) => String::new(),
+            };
+            self.terminal.post(text);
+        }
+    }
+
     /// A new connection, unless the person has had enough.
-    async fn connect_again(&mut self) -> Result<Option<Stream>> {
+    async fn connect_again(&mut self, pause: Duration) -> Result<Option<Stream>> {
         let (terminal, colour) = (&mut self.terminal, self.colour);
-        let (notices, mut noticed) = tokio::sync::mpsc::unbounded_channel();
-        let connecting = self.plan.connect.reconnect(|notice| drop(notices.send(notice)));
+        let (notices, mut noticed) = tokio::sync::mpsc::channel(1);
+        let connecting = async {
+            tokio::time::sleep(pause).await;
+            let tell = async |news: News<'_>| {
+                if let News::Notice(notice) = news {
+                    let _ = notices.send(notice).await;
+                }
+            };
+            self.plan.connect.reconnect(tell).await
+        };
         tokio::pin!(connecting);
         loop {
             tokio::select! {
                 stream = &mut connecting => return stream.map(Some),
                 Some(notice) = noticed.recv() => terminal.post(aside(colour, &notice)),
                 input = terminal.input() => match input {
-                    Input::Leave | Input::End => return Ok(None),
+                    Input::Leave | Input::End | Input::Signal => return Ok(None),
                     Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Do(Command::Quit))) => return Ok(None),
-                    Input::Line(_) => {
+                    Input::Line(_) | Input::NoText => {
                         terminal.read_on();
                         terminal.post(aside(colour, "Not connected yet, so nothing was sent (quit leaves)"));
                     }
@@ -143,8 +193,8 @@ impl Conversation<'_> {
     async fn talk(&mut self, wire: &mut Wire) -> End {
         let mut crlf = self.plan.crlf.then(Crlf::default);
         let mut show_at = None;
+        let mut idleness = Idleness::new(self.plan.idle_timeout);
         loop {
-            let idle_at = self.plan.idle_timeout.map(|limit| (wire.idle_since() + limit).into());
             let screen = self.terminal.screen();
             // A terminal that is slower than the server makes the server wait, but never the person.
             let next = async {
@@ -158,6 +208,7 @@ impl Conversation<'_> {
                         show_at = self.view.is_waiting().then(|| Instant::now() + UNENDED);
                         text
                     }
+                    Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
                     Ok(Happened::Closed) => return End::Closed,
                     Ok(Happened::HalfClosed) => String::new(),
                     Ok(Happened::FileSent { path, bytes, took }) => {
@@ -171,10 +222,15 @@ impl Conversation<'_> {
                 },
                 input = self.terminal.input() => match input {
                     Input::Leave => return End::Quit,
+                    Input::Signal => return End::Signal,
                     Input::End if wire.is_half_closed() => return End::Quit,
                     Input::End => {
                         self.terminal.read_on();
                         self.half_close(wire)
+                    }
+                    Input::NoText => {
+                        self.terminal.read_on();
+                        aside(self.colour, "Not sent: that was no UTF-8 (/raw sends any bytes)")
                     }
                     Input::Line(line) => {
                         let meaning = command::read(&line);
@@ -183,7 +239,8 @@ impl Conversation<'_> {
                         }
                         match meaning {
                             Ok(Meaning::Say(line)) => {
-                                let line = line + "\n";
+                                // A paste may end with its own newline.
+                                let line = if line.ends_with('\n') { line } else { line + "\n" };
                                 let bytes = match &mut crlf {
                                     Some(crlf) => crlf.convert(line.as_bytes()),
                                     None => line.into(),
@@ -200,9 +257,12 @@ impl Conversation<'_> {
                 },
                 () = until(show_at) => {
                     show_at = None;
-                    self.view.rest()
+                    self.view.overdue()
                 }
-                () = until(idle_at) => return End::Failed(idle(self.plan.idle_timeout.unwrap_or_default())),
+                () = idleness.due() => match idleness.look(wire.moved().into(), wire.stream()) {
+                    Ok(()) => String::new(),
+                    Err(error) => return End::Failed(error),
+                },
             };
             self.terminal.post(text);
         }
@@ -216,8 +276,7 @@ impl Conversation<'_> {
             Command::Raw(bytes) => self.send(wire, bytes),
             Command::Send(path) => match open(&path) {
                 _ if wire.is_half_closed() => self.said_the_last(),
-                Ok((file, length)) => {
-                    self.view.sent_unseen(length);
+                Ok(file) => {
                     wire.send_file(file, path);
                     String::new()
                 }
@@ -238,9 +297,11 @@ impl Conversation<'_> {
         if wire.is_half_closed() {
             return self.said_the_last();
         }
-        let shown = self.view.sent(&bytes);
+        if wire.unsent() > OUTBOX {
+            return aside(self.colour, "Not sent: the server has not read what was sent before");
+        }
         wire.send(bytes);
-        shown
+        String::new()
     }
 
     fn half_close(&mut self, wire: &mut Wire) -> String {
@@ -266,12 +327,12 @@ fn aside(colour: Colour, text: &str) -> String {
 }
 
 /// A file that can be sent: what blocks, or never ends, would hold up the conversation.
-fn open(path: &std::path::Path) -> io::Result<(std::fs::File, u64)> {
-    let what = std::fs::metadata(path)?;
-    if !what.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+fn open(path: &std::path::Path) -> io::Result<std::fs::File> {
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::File::open(path)
+    } else {
+        Err(io::Error::other("it is no regular file"))
     }
-    Ok((std::fs::File::open(path)?, what.len()))
 }
 
 fn help() -> String {
@@ -281,8 +342,9 @@ fn help() -> String {
         let _ = writeln!(text, "  {:<16} {what}", format!("/{name} {argument}").trim_end());
     }
     let _ = writeln!(text, "  {:<16} send a line that starts with a slash", "//...");
-    text += "Up and Down go through what was typed before, Ctrl+R searches it; a line that starts with a space is not\n\
-             remembered. Several lines that are pasted are sent as they are. Ctrl+C clears the line.\n";
+    text += "Up and Down go through what was typed before, and Ctrl+R searches it; a line\n\
+             that starts with a space is not remembered. Several lines that are pasted are\n\
+             one message. Ctrl+C clears the line.\n";
     text
 }
 
@@ -310,19 +372,4 @@ fn stats(wire: &Wire) -> String {
         row("window", format!("{} of {mss}", units::counted(info.congestion_window.into(), "segment")));
     }
     text
-}
-
-/// Waits for a signal that asks the program to end.
-async fn termination() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut term), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
-            tokio::select! {
-                _ = term.recv() => return,
-                _ = hangup.recv() => return,
-            }
-        }
-    }
-    std::future::pending().await
 }

@@ -27,7 +27,7 @@ struct State {
     waiting: VecDeque<String>,
     waiting_bytes: usize,
     /// Given to the editor, and not drawn yet.
-    given: VecDeque<String>,
+    given: Option<String>,
     /// Is a line to be read?
     asked: bool,
     /// Is it being read?
@@ -36,6 +36,8 @@ struct State {
     empty: bool,
     /// Is the next drawing due to a key?
     typed: bool,
+    /// Ctrl+C has asked to leave. (An editor that is interrupted by a signal says the same as one that was left.)
+    left: bool,
     closed: bool,
 }
 
@@ -65,7 +67,7 @@ impl Screen {
     pub(super) fn drawn(&self) {
         let mut state = self.state();
         if !std::mem::take(&mut state.typed) {
-            state.given.pop_front();
+            state.given = None;
         }
         self.changed.notify_all();
     }
@@ -73,6 +75,21 @@ impl Screen {
     /// The editor is told to read a line.
     pub(super) fn asked(&self) {
         self.state().asked = true;
+    }
+
+    /// The editor is about to accept a line, and to stop showing texts.
+    pub(super) fn accepts(&self) {
+        self.state().reading = false;
+    }
+
+    /// Ctrl+C asks to leave.
+    pub(super) fn leave(&self) {
+        self.state().left = true;
+    }
+
+    /// Was it asked to leave?
+    pub(super) fn is_left(&self) -> bool {
+        self.state().left
     }
 
     /// The editor has read a line.
@@ -99,32 +116,32 @@ impl Screen {
         }
     }
 
-    /// Waits for something that the editor can show now; `None` at the end.
-    pub(super) fn next(&self) -> Option<String> {
+    /// Gives the editor what waits, whenever it reads and has shown what it was given before, until the end. `give` must not wait for the
+    /// editor: it is called while a line that is being accepted has to wait for us. So nothing is given to an editor that does not read.
+    pub(super) fn serve(&self, mut give: impl FnMut(String)) {
         let mut state = self.state();
-        while !state.closed && (!state.reading || state.waiting.is_empty()) {
+        while !state.closed {
+            if state.reading && !state.waiting.is_empty() && state.given.is_none() {
+                let text = String::from_iter(state.waiting.drain(..));
+                state.waiting_bytes = 0;
+                state.given = Some(text.clone());
+                give(text);
+                self.room.notify_one();
+            }
             state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        if state.closed {
-            return None;
-        }
-        let text = String::from_iter(state.waiting.drain(..));
-        state.waiting_bytes = 0;
-        state.given.push_back(text.clone());
-        self.room.notify_one();
-        Some(text)
     }
 
     /// Lets the editor show what it can still show, and takes back the rest.
     pub(super) fn close(&self) -> Left {
         // An editor that is about to read must not change the terminal behind our back.
         let has_more =
-            |state: &mut State| state.asked && !(state.reading && state.waiting.is_empty() && state.given.is_empty());
+            |state: &mut State| state.asked && !(state.reading && state.waiting.is_empty() && state.given.is_none());
         let waited = self.changed.wait_timeout_while(self.state(), LAST_WORDS, has_more);
         let (mut state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
         state.closed = true;
         self.changed.notify_all();
-        let unseen = std::mem::take(&mut state.given).into_iter().chain(std::mem::take(&mut state.waiting)).collect();
+        let unseen = state.given.take().into_iter().chain(std::mem::take(&mut state.waiting)).collect();
         Left { reading: state.reading, empty: state.empty, unseen }
     }
 }

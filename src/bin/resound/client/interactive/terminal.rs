@@ -9,6 +9,7 @@ use rustyline::ExternalPrinter;
 use rustyline::error::ReadlineError;
 use tokio::sync::mpsc;
 
+use super::before::Before;
 use super::editor;
 use super::screen::Screen;
 
@@ -20,6 +21,10 @@ pub(super) enum Input {
     Leave,
     /// Ctrl+D on an empty line, or the terminal is gone.
     End,
+    /// Something that is no UTF-8.
+    NoText,
+    /// SIGINT, from elsewhere than the keyboard.
+    Signal,
 }
 
 /// The terminal, with a line editor on a thread of its own, which the end of the process ends.
@@ -39,19 +44,16 @@ impl Terminal {
         let before = Before::remember();
         let screen = Arc::new(Screen::default());
         let history = editor::history_file();
-        let mut editor =
-            editor::editor(Arc::clone(&screen), history.as_ref()).context("the terminal cannot be used")?;
+        let mut editor = editor::editor(Arc::clone(&screen), before.clone(), history.as_ref())
+            .context("the terminal cannot be used")?;
         let printer = editor.create_external_printer().ok();
         let edits = printer.is_some();
         if let Some(mut printer) = printer {
             before.keep_keys();
+            before.resume_when_continued();
             let screen = Arc::clone(&screen);
-            thread::spawn(move || {
-                while let Some(text) = screen.next() {
-                    // Where the terminal is gone, nobody sees it anyway; the editor will say so.
-                    let _ = printer.print(text);
-                }
-            });
+            // Where the terminal is gone, nobody sees it anyway; the editor will say so.
+            thread::spawn(move || screen.serve(|text| drop(printer.print(text))));
         }
         let (send, inputs) = mpsc::channel(1);
         let (read_on, may_read) = std::sync::mpsc::channel();
@@ -70,7 +72,10 @@ impl Terminal {
                         }
                         Input::Line(line)
                     }
-                    Err(ReadlineError::Interrupted) => Input::Leave,
+                    Err(ReadlineError::Interrupted) if watch.is_left() => Input::Leave,
+                    // While it reads, the editor handles this signal itself.
+                    Err(ReadlineError::Interrupted) => Input::Signal,
+                    Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => Input::NoText,
                     Err(_) => Input::End,
                 };
                 if send.blocking_send(input).is_err() {
@@ -139,56 +144,4 @@ fn write(text: &str) {
     let mut stdout = io::stdout().lock();
     // Where the terminal is gone, nobody sees it anyway.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-}
-
-/// How the terminal was before the editor changed it.
-struct Before {
-    #[cfg(unix)]
-    modes: Option<rustix::termios::Termios>,
-}
-
-impl Before {
-    fn remember() -> Self {
-        Self {
-            #[cfg(unix)]
-            modes: rustix::termios::tcgetattr(io::stdin()).ok(),
-        }
-    }
-
-    /// Between two lines, too, what is typed is left to the editor: the system would take Ctrl+C and Ctrl+D for its own.
-    fn keep_keys(&self) {
-        #[cfg(unix)]
-        if let Some(mut modes) = self.modes.clone() {
-            use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, tcsetattr};
-            modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
-            modes.input_modes -= InputModes::ICRNL | InputModes::IXON;
-            modes.special_codes[SpecialCodeIndex::VMIN] = 1;
-            modes.special_codes[SpecialCodeIndex::VTIME] = 0;
-            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &modes);
-        }
-    }
-
-    /// Writes the last words, and ends what the editor's thread will not live to end: raw mode, marks around what is pasted, a drawing that is
-    /// to appear at once. What was typed and not read was not meant for the shell.
-    #[cfg(unix)]
-    fn restore(&self, last_words: &str) {
-        use rustix::termios::{OptionalActions, tcsetattr};
-        // The editor, which cannot be stopped, may be about to draw. From now on it draws nowhere.
-        let terminal = rustix::io::dup(io::stdout());
-        if let Ok(nowhere) = std::fs::File::create("/dev/null") {
-            let _ = rustix::stdio::dup2_stdout(nowhere);
-        }
-        if let Ok(terminal) = terminal {
-            let words = format!("\x1b[?2026l\x1b[?2004l{last_words}");
-            let _ = std::fs::File::from(terminal).write_all(words.as_bytes());
-        }
-        if let Some(modes) = &self.modes {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, modes);
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn restore(&self, last_words: &str) {
-        write(&format!("\x1b[?2004l{last_words}"));
-    }
 }

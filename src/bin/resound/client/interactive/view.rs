@@ -48,7 +48,8 @@ impl View {
             self.show(&mut text, line);
         }
         while self.unended.len() > PIECE {
-            let piece: Vec<u8> = self.unended.drain(..PIECE).collect();
+            let whole = PIECE - escape::unfinished(&self.unended[..PIECE]);
+            let piece: Vec<u8> = self.unended.drain(..whole).collect();
             self.show(&mut text, &piece);
         }
         text
@@ -61,17 +62,20 @@ impl View {
         if self.hex { dump("->", offset, bytes, self.colour) } else { String::new() }
     }
 
-    /// So many bytes are sent, and not shown.
-    pub(super) fn sent_unseen(&mut self, bytes: u64) {
-        self.sent += bytes;
-    }
-
     /// Is the beginning of a line waiting for its end?
     pub(super) fn is_waiting(&self) -> bool {
         !self.unended.is_empty()
     }
 
-    /// What has waited for its end long enough: it may be a prompt of the server's.
+    /// What has waited for its end long enough: it may be a prompt of the server's. A character that has begun waits on.
+    pub(super) fn overdue(&mut self) -> String {
+        let begun = self.unended.split_off(self.unended.len() - escape::unfinished(&self.unended));
+        let text = self.rest();
+        self.unended = begun;
+        text
+    }
+
+    /// What is left when nothing more can come.
     pub(super) fn rest(&mut self) -> String {
         let mut text = String::new();
         let unended = std::mem::take(&mut self.unended);
@@ -91,7 +95,7 @@ impl View {
             Some(after) => format!("Server (+{}):", units::elapsed(after)),
             None => "Server:".into(),
         };
-        let line = escape::text(escape::without_ending(line));
+        let line = escape::plain(escape::without_ending(line));
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} {line}", self.colour.label(&label));
     }
@@ -111,7 +115,7 @@ fn dump(direction: &str, offset: u64, bytes: &[u8], colour: Colour) -> String {
             bytes.iter().map(|&byte| if matches!(byte, b' '..=b'~') { byte as char } else { '.' }).collect();
         let _ = writeln!(
             text,
-            "{} {cells:<width$}  |{shown}|",
+            "{}{cells:<width$} |{shown}|",
             colour.label(&format!("{direction} {offset:08x}")),
             width = 3 * ROW + 1
         );
@@ -139,6 +143,18 @@ mod tests {
     }
 
     #[test]
+    fn text_is_shown_as_it_is_and_characters_whole() {
+        let mut view = view();
+        assert_eq!(view.received(b"C:\\dir\tx\n", None), "Server: C:\\dir\tx\n");
+        assert_eq!(view.received("caf\u{e9}".as_bytes().split_at(4).0, None), "");
+        assert_eq!(view.overdue(), "Server: caf\n");
+        assert_eq!(view.received(b"\xa9\n", None), "Server: \u{e9}\n");
+        let long = "\u{4e16}".repeat(PIECE);
+        let shown = view.received(long.as_bytes(), None) + &view.rest();
+        assert!(!shown.contains("\\x"), "no character is cut");
+    }
+
+    #[test]
     fn an_endless_line_is_shown_in_pieces() {
         let mut view = view();
         let shown = view.received(&vec![b'x'; 3 * PIECE + 1], None);
@@ -158,11 +174,11 @@ mod tests {
         let mut view = view();
         assert_eq!(view.sent(b"not shown"), "");
         view.hex = true;
-        assert_eq!(view.sent(b"Hi\n"), "-> 00000009  48 69 0a                                          |Hi.|\n");
-        let want = "<- 00000000  00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f  |................|\n\
-                    <- 00000010  10                                                |.|\n";
+        assert_eq!(view.sent(b"Hi\n"), "-> 00000009 48 69 0a                                         |Hi.|\n");
+        let want = "<- 00000000 00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f |................|\n\
+                    <- 00000010 10                                               |.|\n";
         assert_eq!(view.received(&(0..=16).collect::<Vec<u8>>(), None), want);
         view.start_over();
-        assert!(view.received(b"x", None).starts_with("<- 00000000  78 "));
+        assert!(view.received(b"x", None).starts_with("<- 00000000 78 "));
     }
 }

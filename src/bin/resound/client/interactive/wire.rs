@@ -29,6 +29,8 @@ pub(super) struct Wire {
     outbox: VecDeque<Piece>,
     buffer: Vec<u8>,
     half_closed: bool,
+    /// The server's FIN has come. What waits is sent all the same: it may have closed its half only.
+    ended: bool,
     pub(super) since: Instant,
     pub(super) sent: Traffic,
     pub(super) received: Traffic,
@@ -41,7 +43,9 @@ pub(super) enum Happened<'a> {
         bytes: &'a [u8],
         after: Option<Duration>,
     },
-    /// The server's FIN.
+    /// These bytes begin to be sent.
+    Sending(&'a [u8]),
+    /// The server's FIN has come, and all that waited has been sent.
     Closed,
     /// A file has been handed to the system for sending.
     FileSent {
@@ -58,7 +62,7 @@ pub(super) enum Happened<'a> {
 }
 
 enum Piece {
-    Bytes { bytes: Vec<u8>, sent: usize },
+    Bytes { bytes: Vec<u8>, sent: usize, told: bool },
     File { file: File, path: PathBuf, sent: u64, start: Instant },
     Fin,
 }
@@ -66,6 +70,7 @@ enum Piece {
 /// As [`Happened`], without what lies in the buffer.
 enum Step {
     Received(usize),
+    Sending,
     Told(Happened<'static>),
 }
 
@@ -76,6 +81,7 @@ impl Wire {
             outbox: VecDeque::new(),
             buffer: vec![0; CHUNK],
             half_closed: false,
+            ended: false,
             since: Instant::now(),
             sent: Traffic::default(),
             received: Traffic::default(),
@@ -91,11 +97,25 @@ impl Wire {
         self.half_closed
     }
 
+    /// How many bytes wait to be sent; of a file, those that have been read.
+    pub(super) fn unsent(&self) -> usize {
+        let waiting = |piece: &Piece| match piece {
+            Piece::Bytes { bytes, sent, .. } => bytes.len() - sent,
+            Piece::File { .. } | Piece::Fin => 0,
+        };
+        self.outbox.iter().map(waiting).sum()
+    }
+
+    /// Does anything wait to be sent?
+    pub(super) fn is_sending(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// Sends these bytes, behind what waits already.
     pub(super) fn send(&mut self, bytes: Vec<u8>) {
-        self.sent.messages += 1;
+        self.sent.messages += memchr::memchr_iter(b'\n', &bytes).count().max(1) as u64;
         self.sent.last = Some(Instant::now());
-        self.outbox.push_back(Piece::Bytes { bytes, sent: 0 });
+        self.outbox.push_back(Piece::Bytes { bytes, sent: 0, told: false });
     }
 
     /// Sends a file, as it is.
@@ -114,8 +134,8 @@ impl Wire {
         self.stream.reset();
     }
 
-    /// How long ago anything moved.
-    pub(super) fn idle_since(&self) -> Instant {
+    /// When anything last moved.
+    pub(super) fn moved(&self) -> Instant {
         self.received.last.max(self.sent.last).unwrap_or(self.since)
     }
 
@@ -126,17 +146,24 @@ impl Wire {
                 let after = self.sent.last.map(|sent| sent.elapsed());
                 Ok(Happened::Received { bytes: &self.buffer[..n], after })
             }
+            Step::Sending => match self.outbox.front() {
+                Some(Piece::Bytes { bytes, .. }) => Ok(Happened::Sending(bytes)),
+                _ => Ok(Happened::Sending(&[])),
+            },
             Step::Told(happened) => Ok(happened),
         }
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let mut buffer = ReadBuf::new(&mut self.buffer);
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+        if !self.ended
+            && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
+        {
             read?;
             let n = buffer.filled().len();
             if n == 0 {
-                return Poll::Ready(Ok(Step::Told(Happened::Closed)));
+                self.ended = true;
+                return self.poll_step(cx);
             }
             self.received.bytes += n as u64;
             self.received.messages += memchr::memchr_iter(b'\n', &self.buffer[..n]).count() as u64;
@@ -146,13 +173,18 @@ impl Wire {
         loop {
             let stream = Pin::new(&mut self.stream);
             match self.outbox.front_mut() {
+                None if self.ended => return Poll::Ready(Ok(Step::Told(Happened::Closed))),
                 None => return Poll::Pending,
+                Some(Piece::Bytes { told, .. }) if !*told => {
+                    *told = true;
+                    return Poll::Ready(Ok(Step::Sending));
+                }
                 Some(Piece::Fin) => {
                     ready!(stream.poll_shutdown(cx))?;
                     self.outbox.pop_front();
                     return Poll::Ready(Ok(Step::Told(Happened::HalfClosed)));
                 }
-                Some(Piece::Bytes { bytes, sent }) if *sent < bytes.len() => {
+                Some(Piece::Bytes { bytes, sent, .. }) if *sent < bytes.len() => {
                     let n = ready!(stream.poll_write(cx, &bytes[*sent..]))?;
                     *sent += n;
                     self.sent.bytes += n as u64;
@@ -173,7 +205,7 @@ impl Wire {
                         Ok(n) => {
                             *sent += n as u64;
                             bytes.truncate(n);
-                            self.outbox.push_front(Piece::Bytes { bytes, sent: 0 });
+                            self.outbox.push_front(Piece::Bytes { bytes, sent: 0, told: false });
                         }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => {

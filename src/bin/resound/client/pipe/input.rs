@@ -1,35 +1,63 @@
 //! What comes from stdin, on its way to the server.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tokio::sync::mpsc;
 
 /// One read.
-pub(super) const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 64 * 1024;
 /// Chunks between the thread and the connection: enough to overlap, bounded.
 const CHUNKS: usize = 4;
 
-/// Reads stdin on a thread of its own, which the end of the process ends: a read that blocks must not keep us.
-pub(super) fn stdin() -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    let (send, receive) = mpsc::channel(CHUNKS);
-    thread::spawn(move || {
-        let mut stdin = io::stdin().lock();
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let chunk = match stdin.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(n) => Ok(buffer[..n].to_vec()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            let failed = chunk.is_err();
-            if send.blocking_send(chunk).is_err() || failed {
-                return;
+/// Standard input, read on a thread of its own, which the end of the process ends: a read that blocks must not keep us.
+#[derive(Default)]
+pub(super) struct Stdin {
+    /// Is the thread inside a read?
+    reading: Arc<AtomicBool>,
+}
+
+impl Stdin {
+    /// Starts to read.
+    pub(super) fn read(&self) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+        let (send, receive) = mpsc::channel(CHUNKS);
+        let reading = Arc::clone(&self.reading);
+        thread::spawn(move || {
+            let mut stdin = io::stdin().lock();
+            let mut buffer = vec![0; CHUNK];
+            loop {
+                reading.store(true, Ordering::Relaxed);
+                let read = stdin.read(&mut buffer);
+                reading.store(false, Ordering::Relaxed);
+                let chunk = match read {
+                    Ok(0) => return,
+                    Ok(n) => Ok(buffer[..n].to_vec()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => Err(error),
+                };
+                let failed = chunk.is_err();
+                if send.blocking_send(chunk).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        receive
+    }
+
+    /// Has stdin nothing to say for now? A file always has, until its end: a disk is slow, but never silent.
+    pub(super) fn is_silent(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsFd;
+            let file = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+            if file.and_then(|file| file.metadata()).is_ok_and(|what| what.is_file()) {
+                return false;
             }
         }
-    });
-    receive
+        self.reading.load(Ordering::Relaxed)
+    }
 }
 
 /// Ends lines with CR LF, whichever chunks they come in.

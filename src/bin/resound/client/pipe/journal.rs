@@ -1,12 +1,14 @@
 //! `--json`: what happens, one event a line.
 
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Result;
 use resound::{Attempt, FailureClass, Stream, TcpInfo};
 use serde::Serialize;
+use tokio::time::Instant;
 
-use super::Tally;
-use crate::json;
+use crate::{exit, json};
 
 /// Writes events, each with its time of day.
 pub(super) struct Journal {
@@ -99,6 +101,19 @@ pub(super) struct Outcome {
     pub(super) message: Option<String>,
 }
 
+impl Outcome {
+    pub(super) fn of(result: &Result<ExitCode>) -> Self {
+        match result {
+            Ok(code) if *code == ExitCode::SUCCESS => Self { exit: 0, class: None, message: None },
+            Ok(_) => Self { exit: exit::SIGNAL, class: None, message: Some("cut short by a signal".into()) },
+            Err(error) => {
+                let (exit, class, _) = crate::explain(error);
+                Self { exit, class, message: Some(format!("{error:#}")) }
+            }
+        }
+    }
+}
+
 impl Journal {
     pub(super) fn new(start: Instant) -> Self {
         Self { start }
@@ -135,16 +150,16 @@ impl Journal {
         json::line(&Event::Closed { class: class.map(FailureClass::name) })
     }
 
-    pub(super) fn end(&self, outcome: Outcome, tally: &Tally) -> Vec<u8> {
+    pub(super) fn end(&self, outcome: Outcome, sent: u64, received: u64, tcp: Option<TcpInfo>) -> Vec<u8> {
         json::line(&Event::End {
             ok: outcome.exit == 0,
             exit: outcome.exit,
             class: outcome.class.map(FailureClass::name),
             message: outcome.message,
-            sent: tally.sent.get(),
-            received: tally.received.get(),
+            sent,
+            received,
             elapsed_us: self.start.elapsed().as_micros(),
-            tcp: tally.tcp.get().map(Tcp::from),
+            tcp: tcp.map(Tcp::from),
         })
     }
 }

@@ -10,6 +10,9 @@ use crate::escape;
 /// Chunks between the connection and the thread: enough to overlap, bounded.
 const CHUNKS: usize = 4;
 
+/// A chunk that ends stdout: no other is empty.
+pub(super) const END: Vec<u8> = Vec::new();
+
 /// The way to stdout.
 pub(super) struct Stdout {
     /// What is to be written.
@@ -18,6 +21,8 @@ pub(super) struct Stdout {
     pub(super) empties: mpsc::Receiver<Vec<u8>>,
     /// Says when nothing more is written, and why.
     pub(super) ended: oneshot::Receiver<io::Result<()>>,
+    /// Says when the reader has left, even while nothing is written.
+    pub(super) left: oneshot::Receiver<()>,
 }
 
 /// Writes stdout on a thread of its own, so that a slow reader there does not keep us from sending. A reader that has left is no error: it has
@@ -30,7 +35,7 @@ pub(super) fn stdout() -> Stdout {
         // Not through the standard library's buffer, which would look for newlines in all of it.
         let mut write = || -> io::Result<()> {
             let mut stdout = unbuffered_stdout()?;
-            while let Some(mut chunk) = receive.blocking_recv() {
+            while let Some(mut chunk) = receive.blocking_recv().filter(|chunk| !chunk.is_empty()) {
                 stdout.write_all(&chunk)?;
                 chunk.clear();
                 let _ = give_back.try_send(chunk);
@@ -43,7 +48,35 @@ pub(super) fn stdout() -> Stdout {
         };
         let _ = end.send(result);
     });
-    Stdout { chunks, empties, ended }
+    let (leaves, left) = oneshot::channel();
+    watch(leaves);
+    Stdout { chunks, empties, ended, left }
+}
+
+/// Watches for the reader of a pipe to leave, which the system tells whoever asks for nothing else.
+#[cfg(unix)]
+fn watch(leaves: oneshot::Sender<()>) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    thread::spawn(move || {
+        let Ok(stdout) = unbuffered_stdout() else { return };
+        loop {
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                    let _ = leaves.send(());
+                    return;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                // Something that cannot be watched: the next write will say.
+                _ => return std::mem::forget(leaves),
+            }
+        }
+    });
+}
+
+#[cfg(not(unix))]
+fn watch(leaves: oneshot::Sender<()>) {
+    std::mem::forget(leaves);
 }
 
 #[cfg(unix)]
@@ -71,16 +104,12 @@ impl Guard {
     pub(super) fn admit(&mut self, chunk: Vec<u8>) -> Vec<u8> {
         let Some(begun) = &mut self.begun else { return chunk };
         let bytes = [std::mem::take(begun), chunk].concat();
-        let whole = bytes.len() - unfinished(&bytes);
+        // A CR may be half of a line's ending.
+        let whole = bytes.len() - escape::unfinished(&bytes).max(usize::from(bytes.ends_with(b"\r")));
         *begun = bytes[whole..].to_vec();
         let mut shown = Vec::with_capacity(whole);
         for line in bytes[..whole].split_inclusive(|&byte| byte == b'\n') {
-            for (at, cell) in escape::without_ending(line).split(|&byte| byte == b'\t').enumerate() {
-                if at > 0 {
-                    shown.push(b'\t');
-                }
-                escape::append_plain(&mut shown, cell);
-            }
+            escape::append_plain(&mut shown, escape::without_ending(line));
             if line.ends_with(b"\n") {
                 shown.push(b'\n');
             }
@@ -93,20 +122,6 @@ impl Guard {
         let mut shown = Vec::new();
         escape::append_plain(&mut shown, &self.begun.take().unwrap_or_default());
         shown
-    }
-}
-
-/// How many bytes at the end are the beginning of a UTF-8 character.
-fn unfinished(bytes: &[u8]) -> usize {
-    let longest = bytes.len().min(3);
-    let start = bytes[bytes.len() - longest..].iter().rposition(|&byte| byte >= 0xc0);
-    // A CR may be half of a line's ending.
-    let cr = usize::from(bytes.ends_with(b"\r"));
-    let Some(start) = start else { return cr };
-    let character = &bytes[bytes.len() - longest + start..];
-    match std::str::from_utf8(character) {
-        Err(error) if error.error_len().is_none() => character.len(),
-        _ => cr,
     }
 }
 
