@@ -10,6 +10,7 @@ mod wire;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,7 +39,11 @@ const WORTHWHILE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
-    let stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await).await?;
+    let mut signal = std::pin::pin!(termination());
+    let stream = tokio::select! {
+        stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await) => stream?,
+        () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
+    };
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
@@ -49,7 +54,7 @@ pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     let view = View::new(plan.verbose, colour);
     let backoff = Backoff::of(Patience::Wait);
     let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
-    let end = talk.hold(stream).await;
+    let end = talk.hold(stream, signal).await;
     talk.terminal.close("Disconnected from server\n");
     end
 }
@@ -88,8 +93,7 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     /// Talks until there is nothing more to say, over as many connections as it takes.
-    async fn hold(&mut self, stream: Stream) -> Result<ExitCode> {
-        let mut signal = std::pin::pin!(termination());
+    async fn hold(&mut self, stream: Stream, mut signal: Pin<&mut impl Future<Output = ()>>) -> Result<ExitCode> {
         let mut wire = Wire::new(stream);
         loop {
             let end = tokio::select! {

@@ -60,7 +60,7 @@ enum Sent {
 pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
     let Stdout { chunks, empties, mut ended, left } = output::stdout();
     let pipe = Pipe::new(plan, options, chunks);
-    let mut cut = std::pin::pin!(cut(pipe.start, plan.timeout));
+    let mut cut = std::pin::pin!(cut(termination(), pipe.start, plan.timeout));
     let mut is_cut = false;
     let mut result = tokio::select! {
         talked = pipe.talk(empties) => talked.map(|()| ExitCode::SUCCESS),
@@ -100,9 +100,9 @@ pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
 }
 
 /// Waits for what cuts a run short: a signal, or its time limit.
-async fn cut(start: Instant, limit: Option<Duration>) -> Result<ExitCode> {
+async fn cut(signal: impl Future<Output = ()>, start: Instant, limit: Option<Duration>) -> Result<ExitCode> {
     tokio::select! {
-        () = termination() => Ok(ExitCode::from(exit::SIGNAL)),
+        () = signal => Ok(ExitCode::from(exit::SIGNAL)),
         () = until(limit.map(|limit| start + limit)) => Err(super::late(limit.unwrap_or_default())),
     }
 }
