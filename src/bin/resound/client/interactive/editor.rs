@@ -144,8 +144,12 @@ impl Highlighter for Watcher {
         Cow::Borrowed(prompt)
     }
 
-    fn highlight_char(&self, line: &str, _: usize, _: CmdKind) -> bool {
-        self.screen.typed(line.is_empty());
+    fn highlight_char(&self, line: &str, _: usize, kind: CmdKind) -> bool {
+        match kind {
+            // The last drawing of a line that is being accepted.
+            CmdKind::ForcedRefresh => self.screen.accepts(),
+            _ => self.screen.typed(line.is_empty()),
+        }
         true
     }
 }

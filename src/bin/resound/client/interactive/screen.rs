@@ -79,7 +79,9 @@ impl Screen {
 
     /// The editor is about to accept a line, and to stop showing texts.
     pub(super) fn accepts(&self) {
-        self.state().reading = false;
+        let mut state = self.state();
+        // Its last drawing, if one is to come, is not due to a text.
+        (state.reading, state.typed) = (false, true);
     }
 
     /// Ctrl+C asks to leave.
@@ -95,7 +97,7 @@ impl Screen {
     /// The editor has read a line.
     pub(super) fn has_read(&self) {
         let mut state = self.state();
-        (state.asked, state.reading) = (false, false);
+        (state.asked, state.reading, state.typed) = (false, false, false);
         self.changed.notify_all();
     }
 
