@@ -372,13 +372,23 @@ impl DialError {
                 "Something accepted the connection and dropped it at once: a proxy without its server?"
             }
             Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
-            _ => "Check host and port, and that you may open that address.",
+            None if self.before.is_some() => {
+                "Give an address of that family, or leave out what asks for it (-4, -6, --source-address)."
+            }
+            _ => match self.attempts.last().map(|attempt| attempt.error.kind()) {
+                Some(io::ErrorKind::InvalidInput) => "The source address must be one of this machine's own.",
+                Some(io::ErrorKind::AddrInUse) => "Something else uses that source port: choose another, or none.",
+                Some(io::ErrorKind::PermissionDenied) => {
+                    "This needs a permission you do not have: a source port below 1024, or a socket file of somebody else."
+                }
+                _ => "Check host and port, and that you may open that address.",
+            },
         }
     }
 }
 
 /// The text of an error without the operating system's number.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(at) => text[..at].to_string(),

@@ -35,7 +35,7 @@ mod proto;
 mod service;
 
 pub use engine::{
-    Address, Dial, Engine, Family, Handle, Listener, MAX_WORKERS, Server, Stream, dial, raise_descriptor_limit,
+    Address, Dial, Engine, Family, Handle, Listener, MAX_WORKERS, Server, Stream, TcpInfo, dial, raise_descriptor_limit,
 };
 pub use error::{Attempt, CloseReason, DialError, Error, FailureClass};
 pub use metrics::{REASONS, Totals};

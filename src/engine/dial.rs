@@ -1,18 +1,18 @@
 //! Dialling: a name becomes addresses, the addresses race, the first to answer wins (RFC 8305).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address::{Address, Family};
 use super::stream::Stream;
-use crate::error::{Attempt, DialError, FailureClass};
+use crate::error::{Attempt, DialError, FailureClass, plain};
 
 /// Head start of each address over the next (RFC 8305, 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -24,12 +24,67 @@ pub struct Dial {
     pub family: Family,
     /// How long the resolver, and then each address, may take.
     pub timeout: Duration,
+    /// The address of this machine to connect from; only addresses of its family are dialled. `None` leaves it to the routing table.
+    pub source_address: Option<IpAddr>,
+    /// The port to connect from. `None` lets the system choose one.
+    pub source_port: Option<u16>,
 }
 
 impl Default for Dial {
-    /// Both families, 10 s.
+    /// Both families, 10 s, from wherever the system chooses.
     fn default() -> Self {
-        Self { family: Family::Any, timeout: Duration::from_secs(10) }
+        Self { family: Family::Any, timeout: Duration::from_secs(10), source_address: None, source_port: None }
+    }
+}
+
+impl Dial {
+    fn admits(&self, address: &SocketAddr) -> bool {
+        self.family.admits(address) && self.source_address.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+
+    /// What to say of a host none of whose addresses is admitted.
+    fn none_admitted(&self) -> &'static str {
+        match (self.family, self.source_address) {
+            (Family::V4, Some(IpAddr::V6(_))) | (Family::V6, Some(IpAddr::V4(_))) => {
+                "the source address is not of the wanted family"
+            }
+            (Family::V4, _) => "it has no IPv4 address",
+            (Family::V6, _) => "it has no IPv6 address",
+            (Family::Any, Some(IpAddr::V4(_))) => "it has no IPv4 address, as the source address is",
+            (Family::Any, _) => "it has no IPv6 address, as the source address is",
+        }
+    }
+
+    /// Where a connection to `target` is to come from, as far as the caller has a wish.
+    fn source(&self, target: SocketAddr) -> Option<SocketAddr> {
+        if self.source_address.is_none() && self.source_port.is_none() {
+            return None;
+        }
+        let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let mut source = SocketAddr::new(self.source_address.unwrap_or(any), self.source_port.unwrap_or(0));
+        // A link-local address means nothing without its link, and the only link from which the target can be reached is its own.
+        if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
+            source.set_scope_id(target.scope_id());
+        }
+        Some(source)
+    }
+
+    async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        let Some(source) = self.source(target) else { return TcpStream::connect(target).await };
+        let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A port that was named may still be in TIME_WAIT from the last time, and two addresses of a name may race from it. On Windows the
+        // option would let us take it from another program.
+        #[cfg(unix)]
+        socket.set_reuseaddr(self.source_port.is_some())?;
+        socket.bind(source).map_err(|error| {
+            // Of a target this kind says that it cannot be reached; of a source, that it was ill chosen.
+            let kind = match error.kind() {
+                io::ErrorKind::AddrNotAvailable => io::ErrorKind::InvalidInput,
+                kind => kind,
+            };
+            io::Error::new(kind, format!("cannot connect from {source}: {}", plain(&error)))
+        })?;
+        socket.connect(target).await
     }
 }
 
@@ -49,8 +104,8 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
     };
     match address {
         Address::Tcp { host, port } => {
-            let addresses = match timeout(how.timeout, tokio::net::lookup_host((host.as_str(), *port))).await {
-                Ok(Ok(found)) => found.filter(|address| how.family.admits(address)).collect::<Vec<_>>(),
+            let mut addresses = match timeout(how.timeout, tokio::net::lookup_host((host.as_str(), *port))).await {
+                Ok(Ok(found)) => found.collect::<Vec<_>>(),
                 Ok(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
                 Err(_) => {
                     let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
@@ -58,10 +113,15 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
                 }
             };
             if addresses.is_empty() {
-                let none = io::Error::other("the name has no address of the wanted family");
+                let none = io::Error::other("it has no address");
                 return Err(failed(vec![], Some(none), Some(FailureClass::Dns)));
             }
-            race(take_turns(addresses), how.timeout).await.map_err(|attempts| {
+            addresses.retain(|address| how.admits(address));
+            if addresses.is_empty() {
+                // Not the network's failure but the caller's choice.
+                return Err(failed(vec![], Some(io::Error::other(how.none_admitted())), None));
+            }
+            race(take_turns(addresses), how).await.map_err(|attempts| {
                 let class = telling_class(&attempts);
                 failed(attempts, None, class)
             })
@@ -80,7 +140,7 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
     }
 }
 
-async fn race(addresses: Vec<SocketAddr>, patience: Duration) -> Result<Stream, Vec<Attempt>> {
+async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attempt>> {
     let mut waiting = addresses.into_iter();
     let mut racing = JoinSet::new();
     let mut failures = Vec::new();
@@ -88,7 +148,7 @@ async fn race(addresses: Vec<SocketAddr>, patience: Duration) -> Result<Stream, 
         if let Some(address) = waiting.next() {
             racing.spawn(async move {
                 let start = Instant::now();
-                let connected = timeout(patience, TcpStream::connect(address)).await.unwrap_or_else(|_| Err(late()));
+                let connected = timeout(how.timeout, how.connect(address)).await.unwrap_or_else(|_| Err(late()));
                 connected.map_err(|error| Attempt { address: address.to_string(), error, took: start.elapsed() })
             });
         }
@@ -149,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn a_source_has_the_family_and_the_link_of_its_target() {
+        let [four, six] = [addresses(&["1.2.3.4:5"])[0], addresses(&["[fe80::1%7]:5"])[0]];
+        let port = Dial { source_port: Some(99), ..Dial::default() };
+        assert_eq!(port.source(four), Some(addresses(&["0.0.0.0:99"])[0]));
+        assert_eq!(port.source(six), Some(addresses(&["[::%7]:99"])[0]));
+        let own = Dial { source_address: Some("127.0.0.2".parse().unwrap()), ..Dial::default() };
+        assert!(own.admits(&four) && !own.admits(&six));
+        assert_eq!(own.source(four), Some(addresses(&["127.0.0.2:0"])[0]));
+        assert_eq!(Dial::default().source(four), None);
+    }
+
+    #[test]
     fn families_take_turns() {
         let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
         let want = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
@@ -166,7 +238,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let open = listener.local_addr().unwrap();
-            let stream = race(vec![closed, open], Duration::from_secs(5)).await.unwrap();
+            let stream = race(vec![closed, open], Dial::default()).await.unwrap();
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
         });
     }
@@ -191,7 +263,8 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let open = listener.local_addr().unwrap();
             let start = Instant::now();
-            let stream = race(vec![address, open], Duration::from_secs(30)).await.unwrap();
+            let stream =
+                race(vec![address, open], Dial { timeout: Duration::from_secs(30), ..Dial::default() }).await.unwrap();
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
             assert!((HEAD_START..Duration::from_secs(15)).contains(&start.elapsed()), "{:?}", start.elapsed());
             drop(fillers);
@@ -202,7 +275,7 @@ mod tests {
     fn when_all_fail_each_is_named() {
         runtime().block_on(async {
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let attempts = race(vec![closed, closed], Duration::from_secs(5)).await.unwrap_err();
+            let attempts = race(vec![closed, closed], Dial::default()).await.unwrap_err();
             assert_eq!(attempts.len(), 2);
             assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
         });

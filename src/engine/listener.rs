@@ -2,13 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
 use super::socket::{endpoint, set_tcp_options};
-use crate::error::Error;
+use super::stream::Stream;
+use crate::error::{Error, FailureClass};
 use crate::proto::Limits;
 use crate::service::Endpoint;
 
@@ -106,6 +108,31 @@ impl Listener {
         &self.address
     }
 
+    /// Waits for one connection, on whichever of `listeners` it comes, and stops listening: whoever comes later is refused.
+    ///
+    /// Must be called within a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] where the system cannot accept: no descriptor is left, for one.
+    pub async fn accept_one(listeners: Vec<Self>) -> Result<Stream, Error> {
+        let doors = listeners.iter().map(Door::of).collect::<Result<Vec<_>, _>>()?;
+        std::future::poll_fn(|cx| {
+            for (door, listener) in doors.iter().zip(&listeners) {
+                loop {
+                    match door.poll_accept(cx) {
+                        Poll::Pending => break,
+                        Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
+                        // One that was gone before it was accepted says nothing about the next.
+                        Poll::Ready(Err(error)) if FailureClass::of(&error).is_some() => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::listen(&listener.address, error))),
+                    }
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -143,6 +170,41 @@ impl Listener {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A listener registered with tokio.
+enum Door {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl Door {
+    fn of(listener: &Listener) -> Result<Self, Error> {
+        let register = || -> io::Result<Self> {
+            let socket = listener.socket.try_clone()?;
+            socket.set_nonblocking(true)?;
+            Ok(match listener.address {
+                #[cfg(unix)]
+                Endpoint::Unix(_) => Self::Unix(tokio::net::UnixListener::from_std(socket.into())?),
+                _ => Self::Tcp(tokio::net::TcpListener::from_std(socket.into())?),
+            })
+        };
+        register().map_err(|error| Error::listen(&listener.address, error))
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        Poll::Ready(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                // Systems differ in what an accepted socket inherits. One that fails here fails again on first use.
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => Ok(Stream::Unix(ready!(listener.poll_accept(cx))?.0)),
+        })
     }
 }
 

@@ -20,6 +20,7 @@ mod stream;
     reason = "memory that the kernel reads and writes, and calls that nobody has wrapped; all of it is in this room"
 )]
 mod sys;
+mod tcp_info;
 mod threads;
 #[cfg(target_os = "linux")]
 mod uring;
@@ -30,6 +31,7 @@ pub use dial::{Dial, dial};
 pub use listener::Listener;
 pub use server::{Handle, MAX_WORKERS, Server};
 pub use stream::Stream;
+pub use tcp_info::TcpInfo;
 
 /// Which engine moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::thread;
 use crate::harness::{Peer, Program, noise, run, shown, wait};
 
 /// A listener on a free port, served by a function.
-fn foreign(serve: impl FnOnce(TcpListener) + Send + 'static) -> String {
+pub(crate) fn foreign(serve: impl FnOnce(TcpListener) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     thread::spawn(move || serve(listener));
@@ -119,13 +119,30 @@ fn a_server_that_closes_early_is_no_success() {
             stream.read_exact(&mut [0; 1000]).unwrap();
             stream.write_all(b"bye").unwrap();
             stream.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut rest = Vec::new();
-            let _ = stream.read_to_end(&mut rest);
+            // Long enough for the client to see it; then the rest of what it sends finds nobody.
+            stream.read_exact(&mut vec![0; 8 << 20]).unwrap();
         });
         let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], &noise(9, 30 << 20));
         assert_eq!((code, stdout.as_slice()), (Some(1), &b"bye"[..]), "{stderr}");
         assert!(stderr.contains("eof: the server closed the connection before everything was sent"), "{stderr}");
     }
+}
+
+#[test]
+fn a_server_that_half_closes_first_gets_everything_still() {
+    let (send, got) = std::sync::mpsc::channel();
+    let port = foreign(move |listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"bye").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        send.send(rest).unwrap();
+    });
+    let sent = noise(9, 30 << 20);
+    let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], &sent);
+    assert_eq!((code, stdout.as_slice(), stderr.as_str()), (Some(0), &b"bye"[..], ""));
+    assert!(got.recv().unwrap() == sent);
 }
 
 #[test]

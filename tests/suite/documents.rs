@@ -24,7 +24,7 @@ fn flags(text: &str) -> Vec<String> {
 #[test]
 fn readme_names_every_flag_and_no_other() {
     let mut help = String::new();
-    for command in ["server", "client", "test"] {
+    for command in ["server", "client", "test", "completions", "man"] {
         help += &String::from_utf8(run(&[command, "--help"], b"").1).unwrap();
     }
     let (readme, known) = (document("README.md"), flags(&help));
@@ -67,7 +67,7 @@ fn a_test_stands_behind_every_failure_mode_that_names_one() {
     for file in ["accept", "socket", "address", "dial"] {
         code += &document(&format!("src/engine/{file}.rs"));
     }
-    for file in ["printer", "escape", "console"] {
+    for file in ["printer", "escape", "console", "json", "client/pipe/output"] {
         code += &document(&format!("src/bin/resound/{file}.rs"));
     }
     for file in ["sys/tests", "sys/tokens", "uring/timers", "uring/queue"] {

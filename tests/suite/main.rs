@@ -5,10 +5,14 @@ mod arrows;
 mod chaos;
 mod client;
 mod conn;
+mod connecting;
 mod documents;
 mod engine;
 mod harness;
+#[cfg(unix)]
+mod interactive;
 mod pair;
+mod pipe;
 mod program;
 #[cfg(target_os = "linux")]
 mod refused;

@@ -1,71 +1,177 @@
-//! The program at a terminal: a pseudo-terminal, driven as a person would.
+//! The program at a terminal: a pseudo-terminal, driven and read as a person would.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::harness::{PATIENCE, Peer, Program};
+use crate::harness::{PATIENCE, Program};
+use crate::startup::Folder;
 
-struct Terminal {
+/// A terminal that runs the program.
+pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     bytes: Receiver<Vec<u8>>,
-    screen: String,
-    _master: Box<dyn MasterPty + Send>,
+    emulator: vt100::Parser,
+    /// What the program wrote, as it wrote it.
+    pub(crate) written: String,
+    master: Box<dyn MasterPty + Send>,
+    /// What reads a terminal that nobody reads.
+    unread: Option<Box<dyn Read + Send>>,
+    /// What the program remembers of a user goes here.
+    _state: Option<Folder>,
 }
 
 impl Terminal {
-    fn start(args: &[&str]) -> Self {
-        let pty = native_pty_system().openpty(PtySize { rows: 40, cols: 120, ..PtySize::default() }).unwrap();
+    /// A user who has never used the program before.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let state = Folder::new();
+        let mut terminal = Self::start_with(args, &state.0, &[]);
+        terminal._state = Some(state);
+        terminal
+    }
+
+    /// A user with this folder of state, and this in the environment.
+    pub(crate) fn start_with(args: &[&str], state: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_on(args, state, environment, true)
+    }
+
+    /// A terminal whose window nobody draws.
+    pub(crate) fn start_unread(args: &[&str], state: &Path) -> Self {
+        Self::start_on(args, state, &[], false)
+    }
+
+    fn start_on(args: &[&str], state: &Path, environment: &[(&str, &str)], is_read: bool) -> Self {
+        let pty = native_pty_system().openpty(PtySize { rows: 60, cols: 100, ..PtySize::default() }).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_resound"));
         command.args(args);
+        command.env("TERM", "xterm-256color");
+        command.env("XDG_STATE_HOME", state);
+        for (name, value) in environment {
+            command.env(name, value);
+        }
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let mut reader = pty.master.try_clone_reader().unwrap();
         let (send, bytes) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if send.send(buffer[..n].to_vec()).is_err() {
-                    return;
+        let mut unread = None;
+        if !is_read {
+            unread = Some(reader);
+        } else {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                    if send.send(buffer[..n].to_vec()).is_err() {
+                        return;
+                    }
                 }
-            }
-        });
-        Self { child, keys: pty.master.take_writer().unwrap(), bytes, screen: String::new(), _master: pty.master }
+            });
+        }
+        Self {
+            child,
+            keys: pty.master.take_writer().unwrap(),
+            bytes,
+            emulator: vt100::Parser::new(60, 100, 1000),
+            written: String::new(),
+            master: pty.master,
+            unread,
+            _state: None,
+        }
     }
 
-    fn keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
+    pub(crate) fn keys(&mut self, keys: &str) {
+        self.bytes(keys.as_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.keys.write_all(bytes).unwrap();
         self.keys.flush().unwrap();
     }
 
+    /// A line, and the Enter key.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.keys(line);
+        self.keys("\r");
+    }
+
+    /// What a person sees.
+    pub(crate) fn screen(&self) -> String {
+        let contents = self.emulator.screen().contents();
+        contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_string()
+    }
+
     /// Waits until the screen ends so.
-    fn until(&mut self, end: &str) {
+    pub(crate) fn until(&mut self, end: &str) {
         self.wait_for(end, |screen| screen.ends_with(end));
     }
 
     /// Waits until this is somewhere on the screen.
-    fn until_seen(&mut self, part: &str) {
+    pub(crate) fn until_seen(&mut self, part: &str) {
         self.wait_for(part, |screen| screen.contains(part));
     }
 
     fn wait_for(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
         let limit = Instant::now() + PATIENCE;
-        while !is_there(&self.screen) {
+        while !is_there(&self.screen()) {
             let left = limit.saturating_duration_since(Instant::now());
-            let bytes = self.bytes.recv_timeout(left).unwrap_or_else(|_| panic!("no {what:?} on {:?}", self.screen));
-            self.screen += &String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+            let bytes = self.bytes.recv_timeout(left);
+            self.take(&bytes.unwrap_or_else(|_| panic!("no {what:?} on this screen:\n{}", self.screen())));
         }
     }
 
-    /// Waits for the end: exit code, and all that was on the screen.
-    fn end(mut self) -> (u32, String) {
-        for bytes in self.bytes.iter() {
-            self.screen += &String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+    fn take(&mut self, bytes: &[u8]) {
+        self.emulator.process(bytes);
+        self.written += &String::from_utf8_lossy(bytes);
+    }
+
+    /// Does the terminal work line by line and echo, as a shell wants it?
+    #[cfg(unix)]
+    pub(crate) fn is_as_a_shell_wants_it(&self) -> bool {
+        use rustix::termios::LocalModes;
+        let modes = self.master.get_termios().expect("the terminal's modes");
+        let local = LocalModes::from_bits_retain(modes.local_flags.bits());
+        local.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+            && !self.emulator.screen().bracketed_paste()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.process_id().unwrap()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Reads the beginning of what is written to a terminal that nobody else reads.
+    pub(crate) fn glance(&mut self) {
+        let reader = self.unread.as_mut().expect("a terminal that nobody reads");
+        assert!(reader.read(&mut [0; 64]).unwrap() > 0);
+    }
+
+    /// Waits for the end of a program whose terminal nobody reads.
+    pub(crate) fn exit_code(&mut self) -> u32 {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.exit_code();
+            }
+            assert!(Instant::now() < limit, "the program has not ended");
+            std::thread::yield_now();
         }
-        (self.child.wait().unwrap().exit_code(), self.screen)
+    }
+
+    /// Waits for the end: exit code, and what a person sees then.
+    pub(crate) fn end(mut self) -> (u32, String) {
+        let limit = Instant::now() + PATIENCE;
+        while let Ok(bytes) = self.bytes.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+            self.take(&bytes);
+        }
+        assert!(Instant::now() < limit, "the program has not ended; its screen:\n{}", self.screen());
+        let code = self.child.wait().unwrap().exit_code();
+        #[cfg(unix)]
+        assert!(self.is_as_a_shell_wants_it(), "the terminal was not left as it was found");
+        (code, self.screen())
     }
 }
 
@@ -73,15 +179,16 @@ impl Terminal {
 fn the_transcript_of_both_ends() {
     for engine in ["portable", "threads"] {
         let mut server = Terminal::start(&["server", "127.0.0.1", "0", "--engine", engine]);
-        server.until("Waiting for client connections...\n");
-        let address = server.screen.lines().next().unwrap().strip_prefix("TCP Server started on ").unwrap().to_string();
-        let port = address.rsplit(':').next().unwrap().to_string();
+        server.until("Waiting for client connections...");
+        let screen = server.screen();
+        let address = screen.lines().next().unwrap().strip_prefix("TCP Server started on ").unwrap();
+        let port = address.rsplit(':').next().unwrap();
 
-        let mut client = Terminal::start(&["client", "127.0.0.1", &port]);
-        client.until("> ");
-        client.keys("Hello, server!\n");
-        client.until("Server: Server received: Hello, server!\n> ");
-        client.keys("quit\n");
+        let mut client = Terminal::start(&["client", "127.0.0.1", port]);
+        client.until("\n>");
+        client.line("Hello, server!");
+        client.until("Server: Server received: Hello, server!\n>");
+        client.line("quit");
         let (code, screen) = client.end();
         assert_eq!(code, 0);
         let want = format!(
@@ -90,12 +197,12 @@ fn the_transcript_of_both_ends() {
              > Hello, server!\n\
              Server: Server received: Hello, server!\n\
              > quit\n\
-             Disconnected from server\n"
+             Disconnected from server"
         );
         assert_eq!(screen, want);
 
         server.until_seen("Connection closed for (");
-        server.until(")\n");
+        server.until(")");
         server.keys("\x03");
         let (code, screen) = server.end();
         assert_eq!(code, 0, "{screen}");
@@ -110,73 +217,18 @@ fn the_transcript_of_both_ends() {
              Connection closed for ({peer})\n"
         );
         assert_eq!(transcript, want);
-        assert!(
-            farewell.ends_with("Server stopped: 1 connection, 1 message, 15 bytes in, 32 bytes out\n"),
-            "{farewell}"
-        );
+        assert!(farewell.ends_with("Server stopped: 1 connection, 1 message, 15 bytes in, 32 bytes out"), "{farewell}");
     }
-}
-
-#[test]
-fn what_the_server_sends_appears_while_nothing_is_typed() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let mut client = Terminal::start(&["client", "127.0.0.1", &port]);
-    let mut server = Peer(listener.accept().unwrap().0);
-    client.until("> ");
-    client.keys("half a li");
-    client.until("half a li");
-    server.send("news\n");
-    client.until("\r\x1b[KServer: news\n> ");
-    // A prompt without newline, and what would take the terminal over.
-    server.send("login: ");
-    client.until("Server: login: \n> ");
-    server.send("\x1b[2Jgone\x07\n");
-    client.until("Server: \\x1b[2Jgone\\x07\n> ");
-    client.keys("ne\n");
-    server.expect("half a line\n");
-    server.finish();
-    drop(server);
-    let (code, screen) = client.end();
-    assert_eq!(code, 0);
-    assert!(screen.ends_with("The server closed the connection\nDisconnected from server\n"), "{screen:?}");
-}
-
-#[test]
-fn the_end_of_input_half_closes_and_the_rest_is_read() {
-    let (_server, address) = Program::server(&[]);
-    let mut client = Terminal::start(&["client", &address.to_string()]);
-    client.until("> ");
-    client.keys("one\n");
-    client.until("Server received: one\n> ");
-    // The first ends the line that was begun, the second the input, as with `cat`.
-    client.keys("two\x04");
-    client.keys("\x04");
-    let (code, screen) = client.end();
-    assert_eq!(code, 0);
-    assert!(screen.contains("Server: Server received: two\n"), "{screen:?}");
-    assert!(screen.ends_with("Disconnected from server\n"), "{screen:?}");
-    assert!(!screen.contains("The server closed"), "it was asked to: {screen:?}");
-}
-
-#[test]
-fn a_reset_is_said_at_the_terminal_too() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let mut client = Terminal::start(&["client", "127.0.0.1", &port]);
-    let server = Peer(listener.accept().unwrap().0);
-    client.until("> ");
-    server.reset();
-    let (code, screen) = client.end();
-    assert_eq!(code, 1);
-    assert!(screen.contains("Disconnected from server\n"), "{screen:?}");
-    assert!(screen.contains("resound: reset: the server reset the connection"), "{screen:?}");
 }
 
 #[test]
 fn colours_are_for_those_who_want_them() {
     let (_server, address) = Program::server(&[]);
-    let (code, screen) = Terminal::start(&["test", &address.to_string()]).end();
-    assert_eq!(code, 0);
-    assert!(screen.contains("\x1b[32mpass\x1b[0m"), "{screen:?}");
+    let state = Folder::new();
+    for (wish, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        let mut terminal = Terminal::start_with(&["test", &address.to_string()], &state.0, wish);
+        terminal.until("6 of 6 checks passed");
+        assert_eq!(terminal.written.contains("\x1b[32mpass\x1b[0m"), colours, "{}", terminal.written);
+        assert_eq!(terminal.end().0, 0);
+    }
 }

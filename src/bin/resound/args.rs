@@ -1,13 +1,15 @@
 //! What was typed ([`Cli`]), and what it means (`meaning`): only the second travels.
 
-use std::num::NonZeroUsize;
+use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use resound::{Address, Dial, Engine, Error, Family, Framing, Limits};
 
-use crate::client::{self, Expect};
+use crate::client::{self, Connect, Expect, Patience, PipeOptions};
 use crate::console::Format;
 use crate::server;
 use crate::units::{self, Timeout};
@@ -34,6 +36,26 @@ pub(crate) enum Command {
     Client(ClientArgs),
     /// Send a handful of messages and check every reply
     Test(TestArgs),
+    /// Write what a shell needs to complete resound's commands and flags on Tab
+    Completions(CompletionsArgs),
+    /// Write the manual page
+    Man(ManArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// The command whose page it is [default: the page of resound itself]
+    pub(crate) page: Option<String>,
+    /// Write all pages into this folder instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "page")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -107,6 +129,8 @@ pub(crate) struct ClientArgs {
     how: HowArgs,
     #[command(flatten)]
     checks: CheckArgs,
+    #[command(flatten)]
+    talk: TalkArgs,
 }
 
 #[derive(Args)]
@@ -132,7 +156,25 @@ struct HowArgs {
     /// How long the whole run may take, or off
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     timeout: Timeout,
-    /// Say on stderr where the connection went, and at its end what a pipe carried
+    /// Dial up to N times more, with growing pauses, while the address does not answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_hyphen_values = true, conflicts_with = "wait")]
+    retry: Option<u32>,
+    /// Dial until the address answers; --timeout limits it
+    #[arg(long)]
+    wait: bool,
+    /// Connect from this address of this machine
+    #[arg(long, value_name = "IP")]
+    source_address: Option<IpAddr>,
+    /// Connect from this port
+    #[arg(long, value_name = "PORT")]
+    source_port: Option<NonZeroU16>,
+    /// Probe a server that has been silent for so long, in whole seconds, and give up when it stays silent; or off
+    #[arg(long, value_name = "DURATION", value_parser = units::keepalive, default_value = "off")]
+    keepalive: Timeout,
+    /// Let small messages wait for acknowledgements (Nagle's algorithm); they are sent at once otherwise
+    #[arg(long)]
+    nagle: bool,
+    /// Say on stderr where the connection went and what a pipe carried; at a terminal also how long each answer took
     #[arg(short, long)]
     verbose: bool,
 }
@@ -142,6 +184,43 @@ struct CheckArgs {
     /// In a test, what the server should answer [default: reply]
     #[arg(long, value_name = "WHAT", value_enum)]
     expect: Option<Expect>,
+}
+
+/// What makes a pipe even of a terminal.
+const PIPE: &str = "As a pipe";
+
+#[derive(Args)]
+struct TalkArgs {
+    /// Wait for one connection to this address, and be the client of whoever it is
+    #[arg(long, conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port"])]
+    listen: bool,
+    /// At a terminal, connect again whenever the connection is lost
+    #[arg(long)]
+    reconnect: bool,
+    /// Give up when nothing is sent or received for so long, or off
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    idle_timeout: Timeout,
+    /// End lines with CR LF
+    #[arg(long)]
+    crlf: bool,
+    /// Do not half-close at the end of stdin, and leave when the server closes
+    #[arg(help_heading = PIPE, long, conflicts_with_all = ["recv_only", "reconnect"])]
+    no_half_close: bool,
+    /// Send stdin, let what comes back fall, and leave when the server closes or a second after the end of stdin
+    #[arg(help_heading = PIPE, long, conflicts_with_all = ["recv_only", "reconnect"])]
+    send_only: bool,
+    /// Send nothing, and leave stdin alone
+    #[arg(help_heading = PIPE, long, conflicts_with_all = ["crlf", "line_delay", "quit_after", "reconnect"])]
+    recv_only: bool,
+    /// After the end of stdin wait so long for the server to close, then leave
+    #[arg(help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "reconnect")]
+    quit_after: Option<Duration>,
+    /// Pause so long between lines
+    #[arg(help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "reconnect")]
+    line_delay: Option<Duration>,
+    /// Write what happens as JSON, one event a line, instead of the bytes
+    #[arg(help_heading = PIPE, short, long, conflicts_with_all = ["send_only", "reconnect"])]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -203,12 +282,15 @@ impl FamilyArgs {
     }
 }
 
-/// The address behind `[HOST] [PORT]`. A lone number is a port.
+/// The address behind `[HOST] [PORT]`. A lone number is a port, with or without a colon.
 fn address(host: Option<&str>, port: Option<&str>) -> Result<Address, Error> {
     match (host, port) {
         (None, _) => Address::parse(DEFAULT_HOST, DEFAULT_PORT),
         (Some(port), None) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => {
             Address::tcp(DEFAULT_HOST, port)
+        }
+        (Some(text), None) if text.strip_prefix(':').is_some_and(|port| !port.contains(':')) => {
+            Address::tcp(DEFAULT_HOST, &text[1..])
         }
         (Some(host), None) => Address::parse(host, DEFAULT_PORT),
         (Some(host), Some(port)) if host.starts_with("unix:") => {
@@ -284,39 +366,100 @@ impl ClientArgs {
             other => other,
         };
         let task = match action {
-            Some(Action::Test) => client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply)),
+            Some(Action::Test) => {
+                if let Some(flag) = self.talk.first_given() {
+                    bail!("{flag} has no meaning in a test");
+                }
+                client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply))
+            }
             None if self.checks.expect.is_some() => bail!("--expect has no meaning without a test: add the word test"),
-            None => client::Task::Talk,
+            None => client::Task::Talk { reconnect: self.talk.reconnect, pipe: self.talk.pipe() },
         };
-        plan(host, port, &self.how, task)
+        Ok(client::Plan {
+            connect: self.how.connect(address(host, port)?, self.talk.listen)?,
+            timeout: self.how.timeout.0,
+            idle_timeout: self.talk.idle_timeout.0,
+            verbose: self.how.verbose,
+            crlf: self.talk.crlf,
+            task,
+        })
     }
 }
 
 impl TestArgs {
     pub(crate) fn meaning(self) -> Result<client::Plan> {
-        plan(
-            self.host.as_deref(),
-            self.port.as_deref(),
-            &self.how,
-            client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply)),
-        )
+        Ok(client::Plan {
+            connect: self.how.connect(address(self.host.as_deref(), self.port.as_deref())?, false)?,
+            timeout: self.how.timeout.0,
+            idle_timeout: None,
+            verbose: self.how.verbose,
+            crlf: false,
+            task: client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply)),
+        })
     }
 }
 
-fn plan(host: Option<&str>, port: Option<&str>, how: &HowArgs, task: client::Task) -> Result<client::Plan> {
-    let address = address(host, port)?;
-    if matches!(address, Address::Tcp { port: 0, .. }) {
-        return Err(
-            Error::Address { input: address.to_string(), reason: "nobody can be reached at port 0".into() }.into()
-        );
+impl HowArgs {
+    fn connect(&self, address: Address, listen: bool) -> Result<Connect> {
+        if !listen && matches!(address, Address::Tcp { port: 0, .. }) {
+            let reason = "nobody can be reached at port 0".into();
+            return Err(Error::Address { input: address.to_string(), reason }.into());
+        }
+        if matches!(address, Address::Unix(_)) && (self.source_address.is_some() || self.source_port.is_some()) {
+            bail!("a unix socket has no source address and no source port");
+        }
+        Ok(Connect {
+            address,
+            dial: Dial {
+                family: self.family.meaning(),
+                timeout: self.connect_timeout,
+                source_address: self.source_address,
+                source_port: self.source_port.map(NonZeroU16::get),
+            },
+            patience: if self.wait { Patience::Wait } else { Patience::Retry(self.retry.unwrap_or(0)) },
+            listen,
+            nagle: self.nagle,
+            keepalive: self.keepalive.0,
+        })
     }
-    Ok(client::Plan {
-        address,
-        dial: Dial { family: how.family.meaning(), timeout: how.connect_timeout },
-        timeout: how.timeout.0,
-        verbose: how.verbose,
-        task,
-    })
+}
+
+impl TalkArgs {
+    /// What only a pipe can do makes one.
+    fn pipe(&self) -> Option<PipeOptions> {
+        let is_wanted = self.no_half_close
+            || self.send_only
+            || self.recv_only
+            || self.quit_after.is_some()
+            || self.line_delay.is_some()
+            || self.json;
+        is_wanted.then_some(PipeOptions {
+            no_half_close: self.no_half_close,
+            send_only: self.send_only,
+            recv_only: self.recv_only,
+            quit_after: self.quit_after,
+            line_delay: self.line_delay,
+            json: self.json,
+        })
+    }
+
+    /// The name of a flag that was given, if one was.
+    fn first_given(&self) -> Option<&'static str> {
+        [
+            (self.listen, "--listen"),
+            (self.reconnect, "--reconnect"),
+            (self.idle_timeout.0.is_some(), "--idle-timeout"),
+            (self.crlf, "--crlf"),
+            (self.no_half_close, "--no-half-close"),
+            (self.send_only, "--send-only"),
+            (self.recv_only, "--recv-only"),
+            (self.quit_after.is_some(), "--quit-after"),
+            (self.line_delay.is_some(), "--line-delay"),
+            (self.json, "--json"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
 }
 
 #[cfg(test)]
@@ -331,7 +474,8 @@ mod tests {
 
     #[test]
     fn hosts_and_ports() {
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 9] = [
+            (&[":7000"], "127.0.0.1:7000"),
             (&[], "127.0.0.1:8888"),
             (&["9999"], "127.0.0.1:9999"),
             (&["0.0.0.0"], "0.0.0.0:8888"),
@@ -349,6 +493,30 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_a_talk_are_refused_in_a_test() {
+        let command = Cli::command();
+        let of = |name| command.find_subcommand(name).unwrap().get_arguments();
+        let known: Vec<_> = of("test").map(clap::Arg::get_id).collect();
+        let flags: Vec<_> =
+            of("client").filter(|arg| !known.contains(&arg.get_id()) && arg.get_long().is_some()).collect();
+        assert!(flags.len() >= 10, "{flags:?}");
+        for flag in flags {
+            let name = format!("--{}", flag.get_long().unwrap());
+            let mut typed = vec!["resound", "client", "h", "1", "test", &name];
+            if flag.get_action().takes_values() {
+                typed.push("1s");
+            }
+            let Command::Client(typed) = Cli::try_parse_from(typed).unwrap().command else {
+                panic!("client was typed")
+            };
+            assert_eq!(
+                typed.meaning().err().map(|error| error.to_string()),
+                Some(format!("{name} has no meaning in a test"))
+            );
+        }
+    }
+
+    #[test]
     fn test_is_an_action_wherever_the_address_ends() {
         for typed in [&["client", "test"][..], &["client", "h", "test"], &["client", "h", "1", "test"], &["test", "h"]]
         {
@@ -356,7 +524,7 @@ mod tests {
             let plan = match cli.command {
                 Command::Client(typed) => typed.meaning().unwrap(),
                 Command::Test(typed) => typed.meaning().unwrap(),
-                Command::Server(_) => unreachable!("no server was typed"),
+                _ => unreachable!("neither was typed"),
             };
             assert!(matches!(plan.task, client::Task::Check(_)), "{typed:?}");
         }

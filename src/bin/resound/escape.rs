@@ -1,15 +1,48 @@
 //! Untrusted bytes on a terminal or in a log: what could move the cursor, ring the bell, reverse the writing direction or begin a new line is
 //! shown instead of done.
 
-/// Appends `bytes` to `to`: printable text as it is, everything else escaped (`\n`, `\x1b`, `\u{202e}`).
+/// Appends `bytes` to `to`: printable text as it is, everything else escaped (`\n`, `\x1b`, `\u{202e}`), backslashes too, so that nothing is
+/// taken for an escape that is none.
 pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    append_with(to, bytes, b"\\\\");
+}
+
+/// As [`append`], but with backslashes and tabs as they are: for who wants to read the text rather than know each byte.
+pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
+    for (at, cell) in bytes.split(|&byte| byte == b'\t').enumerate() {
+        if at > 0 {
+            to.push(b'\t');
+        }
+        append_with(to, cell, b"\\");
+    }
+}
+
+/// As [`append_plain`], into a string of its own.
+pub(crate) fn plain(bytes: &[u8]) -> String {
+    let mut escaped = Vec::with_capacity(bytes.len());
+    append_plain(&mut escaped, bytes);
+    String::from_utf8_lossy(&escaped).into_owned()
+}
+
+/// How many bytes at the end are the beginning of a UTF-8 character whose rest may come.
+pub(crate) fn unfinished(bytes: &[u8]) -> usize {
+    let longest = bytes.len().min(3);
+    let Some(start) = bytes[bytes.len() - longest..].iter().rposition(|&byte| byte >= 0xc0) else { return 0 };
+    let character = &bytes[bytes.len() - longest + start..];
+    match std::str::from_utf8(character) {
+        Err(error) if error.error_len().is_none() => character.len(),
+        _ => 0,
+    }
+}
+
+fn append_with(to: &mut Vec<u8>, bytes: &[u8], backslash: &[u8]) {
     if bytes.iter().all(|&byte| matches!(byte, b' '..=b'~') && byte != b'\\') {
         return to.extend_from_slice(bytes);
     }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' => to.extend_from_slice(b"\\\\"),
+                '\\' => to.extend_from_slice(backslash),
                 '\n' => to.extend_from_slice(b"\\n"),
                 '\r' => to.extend_from_slice(b"\\r"),
                 '\t' => to.extend_from_slice(b"\\t"),
@@ -77,10 +110,30 @@ mod tests {
     }
 
     #[test]
+    fn a_character_whose_rest_may_come_is_known() {
+        let cases: [(&[u8], usize); 9] = [
+            (b"", 0),
+            (b"a", 0),
+            (b"a\xc3", 1),
+            (b"\xe5\x8d", 2),
+            (b"\xe5\x8d\x8a", 0),
+            (b"x\xf0\x9f\x8c", 3),
+            (b"\xff", 0),
+            (b"\xc3x", 0),
+            (b"\x80\x80\x80\x80", 0),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(unfinished(bytes), want, "{bytes:x?}");
+        }
+    }
+
+    #[test]
     fn nothing_dangerous_comes_through() {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             let shown = text(c.to_string().as_bytes());
             assert!(shown.chars().all(|c| !c.is_control() && !is_dangerous(c)), "{:x}", c as u32);
+            let shown = plain(c.to_string().as_bytes());
+            assert!(shown.chars().all(|c| c == '\t' || !c.is_control() && !is_dangerous(c)), "{:x}", c as u32);
         }
     }
 }

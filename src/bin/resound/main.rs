@@ -2,8 +2,11 @@
 
 mod args;
 mod client;
+mod colour;
 mod console;
 mod escape;
+mod generate;
+mod json;
 mod printer;
 mod server;
 mod units;
@@ -12,7 +15,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use resound::{DialError, Error};
+use resound::{DialError, Error, FailureClass};
 
 /// What the program ends with; the README lists them.
 mod exit {
@@ -32,48 +35,89 @@ fn main() -> ExitCode {
         args::Command::Server(typed) => typed.meaning().and_then(server::run),
         args::Command::Client(typed) => typed.meaning().and_then(client::run),
         args::Command::Test(typed) => typed.meaning().and_then(client::run),
+        args::Command::Completions(typed) => generate::completions(typed.shell),
+        args::Command::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
     };
     result.unwrap_or_else(|error| {
         // Of the errors that reach us only stdout's is of this kind: its reader has left, and has seen enough.
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        let (code, advice) = explain(&error);
+        let (code, _, advice) = explain(&error);
         // Where nobody listens any more there is nobody to tell.
-        let _ = complain(&error, advice);
+        let _ = io::stderr().write_all(complaint(&error, advice).as_bytes());
         ExitCode::from(code)
     })
 }
 
-fn complain(error: &anyhow::Error, advice: Option<&str>) -> io::Result<()> {
-    let mut stderr = io::stderr().lock();
-    match advice {
+/// What is said of an error: what it is, each address that was tried, and what to do.
+fn complaint(error: &anyhow::Error, advice: Option<&str>) -> String {
+    let mut text = match advice {
         // What has advice of its own names its cause itself.
-        Some(_) => writeln!(stderr, "resound: {error}")?,
-        None => writeln!(stderr, "resound: {error:#}")?,
-    }
+        Some(_) => format!("resound: {error}\n"),
+        None => format!("resound: {error:#}\n"),
+    };
     if let Some(dial) = error.downcast_ref::<DialError>().filter(|dial| dial.attempts.len() > 1) {
         for attempt in &dial.attempts {
-            writeln!(stderr, "  {:<40} {} after {}", attempt.address, attempt.cause(), units::elapsed(attempt.took))?;
+            text += &format!("  {:<40} {} after {}\n", attempt.address, attempt.cause(), units::elapsed(attempt.took));
         }
     }
     if let Some(advice) = advice {
-        writeln!(stderr, "  {advice}")?;
+        text += &format!("  {advice}\n");
     }
-    Ok(())
+    text
 }
 
-/// The exit code of an error, and what to do about it.
-fn explain(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+/// An error's exit code, its class where it is a network failure, and what to do about it.
+fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&'static str>) {
     if let Some(error) = error.downcast_ref::<Error>() {
-        return (exit::USAGE, Some(error.advice()));
+        return (exit::USAGE, None, Some(error.advice()));
     }
     if let Some(error) = error.downcast_ref::<DialError>() {
         // Without a class it is this machine that refused: a permission, a descriptor limit.
-        return (if error.class.is_some() { exit::NETWORK } else { exit::USAGE }, Some(error.advice()));
+        let code = if error.class.is_some() { exit::NETWORK } else { exit::USAGE };
+        return (code, error.class, Some(error.advice()));
     }
     if let Some(failure) = error.downcast_ref::<client::Failure>() {
-        return (exit::NETWORK, Some(failure.advice()));
+        return (exit::NETWORK, Some(failure.class), Some(failure.advice()));
     }
-    (exit::USAGE, None)
+    (exit::USAGE, None, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resound::Attempt;
+    use std::time::Duration;
+
+    #[test]
+    fn each_address_that_failed_is_listed_and_the_last_line_says_what_to_try() {
+        let attempt = |address: &str, kind: io::ErrorKind| Attempt {
+            address: address.into(),
+            error: kind.into(),
+            took: Duration::from_micros(85),
+        };
+        let error = DialError {
+            target: "host:1".into(),
+            class: Some(FailureClass::Refused),
+            attempts: vec![
+                attempt("[::1]:1", io::ErrorKind::NetworkUnreachable),
+                attempt("127.0.0.1:1", io::ErrorKind::ConnectionRefused),
+            ],
+            before: None,
+        };
+        let error = anyhow::Error::new(error);
+        let (code, class, advice) = explain(&error);
+        assert_eq!((code, class), (1, Some(FailureClass::Refused)));
+        let text = complaint(&error, advice);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "resound: cannot connect to host:1: refused: none of its 2 addresses answered");
+        assert!(
+            lines[1].starts_with("  [::1]:1 ") && lines[1].ends_with("unreachable: network unreachable after 85 us")
+        );
+        assert!(
+            lines[2].starts_with("  127.0.0.1:1 ") && lines[2].ends_with("refused: connection refused after 85 us")
+        );
+        assert!(lines[3].starts_with("  Nothing listens there: start the server"));
+    }
 }

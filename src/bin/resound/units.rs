@@ -3,10 +3,14 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+/// Longer times would leave the range of the clock.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// `500ms`, `10s`, `5m`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
+        Ok(time) if time > LONGEST => Err(format!("'{text}' is longer than anybody waits: 100 years are the most")),
         Ok(time) => Ok(time),
         Err(_) => Err(format!("'{text}' is not a duration; write it like 500ms, 10s or 5m")),
     }
@@ -26,6 +30,17 @@ pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     match text {
         "off" => Ok(Timeout(None)),
         _ => duration(text).map(|time| Timeout(Some(time))).map_err(|error| format!("{error}, or off")),
+    }
+}
+
+/// A time of silence before keepalive probes, or `off`: systems take whole seconds, Linux up to 32,767.
+pub(crate) fn keepalive(text: &str) -> Result<Timeout, String> {
+    let time = timeout(text)?;
+    match time.0 {
+        Some(idle) if idle.subsec_nanos() > 0 || idle.as_secs() > 32_767 => {
+            Err(format!("'{text}': keepalive takes whole seconds, from 1s to 32767s"))
+        }
+        _ => Ok(time),
     }
 }
 
@@ -109,8 +124,13 @@ mod tests {
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(timeout("5m").unwrap().0, Some(Duration::from_secs(300)));
         assert_eq!(timeout("off").unwrap().0, None);
-        for text in ["", "0s", "10", "-1s", "x", "99999999999999999999s"] {
+        for text in ["", "0s", "10", "-1s", "x", "99999999999999999999s", "10000000000000000000s", "101years"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(keepalive("60s").unwrap().0, Some(Duration::from_secs(60)));
+        assert_eq!(keepalive("off").unwrap().0, None);
+        for text in ["500ms", "1500ms", "32768s"] {
+            assert!(keepalive(text).is_err(), "{text}");
         }
     }
 

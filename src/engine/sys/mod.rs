@@ -4,9 +4,9 @@
 //! [`Load`] until its send has completed, a buffer of a [`Pool`] until the kernel has said which part of it it has filled), and
 //! [`Ring::with`] frees it only behind the last completion.
 
+mod ask;
 mod faults;
 mod memory;
-mod outq;
 mod piece;
 mod pool;
 mod ring;
@@ -15,7 +15,7 @@ mod setup;
 mod tests;
 mod tokens;
 
-pub(crate) use outq::unacknowledged;
+pub(crate) use ask::{tcp_info, unacknowledged};
 pub(crate) use piece::{Load, Piece};
 pub(crate) use ring::{Done, Patience, Ring, Wait};
 pub(crate) use setup::{Missing, Setup};

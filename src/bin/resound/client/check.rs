@@ -1,15 +1,16 @@
 //! `resound test`: a handful of messages, every reply checked.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use resound::{Address, FailureClass, Reply, Stream};
+use resound::{FailureClass, Reply, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{Expect, Failure, halves};
+use super::{Expect, Failure, News, Plan, connect, say};
+use crate::colour::Colour;
 use crate::{escape, exit, units};
 
 /// How long one check may take.
@@ -52,10 +53,16 @@ fn checks(expect: Expect) -> Vec<Check> {
         .collect()
 }
 
-pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Result<ExitCode> {
-    let (mut from_server, mut to_server) = halves(stream);
+pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
+    let start = Instant::now();
+    let stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await).await?;
+    if plan.verbose {
+        say(&connect::described(&stream, plan.connect.listen, start));
+    }
+    let address = &plan.connect.address;
+    let (mut from_server, mut to_server) = tokio::io::split(stream);
     let mut out = io::stdout();
-    let colours = Colours::of(&out);
+    let colour = Colour::of(&out);
     writeln!(out, "Testing {address}\n")?;
     writeln!(out, "{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time")?;
     let checks = checks(expect);
@@ -77,8 +84,8 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
         let received_all = received.len() == check.expected.len();
         let matches = received == check.expected;
         let result = match (&ended, matches) {
-            (Ok(Ok(_)), true) => colours.good("pass"),
-            _ => colours.bad("FAIL"),
+            (Ok(Ok(_)), true) => colour.good("pass"),
+            _ => colour.bad("FAIL"),
         };
         writeln!(
             out,
@@ -98,7 +105,7 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
         writeln!(out, "\n{passed} of {count} checks passed; '{}' failed", check.name)?;
         // Wrong bytes say more than how the wait for the rest ended.
         if check.expected.starts_with(&received) {
-            let what = format!("in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
+            let what = format!(" in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
             match ended {
                 Err(_) if check.last && received_all => {
                     return Err(Failure::new(
@@ -107,10 +114,10 @@ pub(super) async fn run(stream: Stream, address: &Address, expect: Expect) -> Re
                     )
                     .into());
                 }
-                Err(_) => return Err(Failure::new(FailureClass::Timeout, format!("no complete answer {what}")).into()),
+                Err(_) => return Err(Failure::new(FailureClass::Timeout, format!("no complete answer{what}")).into()),
                 Ok(Err(error)) => return Err(Failure::of(error, &what)),
                 Ok(Ok(_)) => {
-                    let what = format!("the server closed the connection {what}");
+                    let what = format!("the server closed the connection{what}");
                     return Err(Failure::new(FailureClass::Eof, what).into());
                 }
             }
@@ -163,22 +170,4 @@ fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io:
         writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")?;
     }
     Ok(())
-}
-
-/// Colour only where a person looks, and only if they want it (<https://no-color.org>).
-struct Colours(bool);
-
-impl Colours {
-    fn of(output: &impl IsTerminal) -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self(wanted && output.is_terminal())
-    }
-
-    fn good(&self, text: &str) -> String {
-        if self.0 { format!("\x1b[32m{text}\x1b[0m") } else { text.into() }
-    }
-
-    fn bad(&self, text: &str) -> String {
-        if self.0 { format!("\x1b[31m{text}\x1b[0m") } else { text.into() }
-    }
 }

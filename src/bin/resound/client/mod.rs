@@ -1,31 +1,46 @@
 //! `resound client` and `resound test`: independent of the library's engines, on tokio's streams.
 
 mod check;
+mod connect;
+mod failure;
 mod interactive;
 mod pipe;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use resound::{Address, Dial, FailureClass, Stream, dial};
+use resound::{FailureClass, Stream};
+use tokio::time::{Instant, sleep_until};
 
-use crate::units;
+use self::connect::News;
+pub(crate) use self::connect::{Connect, Patience};
+pub(crate) use self::failure::Failure;
+pub(crate) use self::pipe::Options as PipeOptions;
 
 /// What `resound client` or `resound test` was asked to do.
 pub(crate) struct Plan {
-    pub(crate) address: Address,
-    pub(crate) dial: Dial,
+    pub(crate) connect: Connect,
+    /// For the whole run.
     pub(crate) timeout: Option<Duration>,
+    /// For a connection on which nothing moves.
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) verbose: bool,
+    /// Lines end with CR LF.
+    pub(crate) crlf: bool,
     pub(crate) task: Task,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    Talk,
+    /// At a terminal a conversation, else a pipe.
+    Talk {
+        /// In a conversation: connect again whenever the connection is lost.
+        reconnect: bool,
+        /// Of a pipe. What only a pipe can do makes it one at a terminal too.
+        pipe: Option<PipeOptions>,
+    },
     Check(Expect),
 }
 
@@ -38,59 +53,19 @@ pub(crate) enum Expect {
     Echo,
 }
 
-/// A network failure after the connection was made.
-#[derive(Debug, thiserror::Error)]
-#[error("{class}: {what}")]
-pub(crate) struct Failure {
-    class: FailureClass,
-    what: String,
-}
-
-impl Failure {
-    pub(crate) fn new(class: FailureClass, what: impl Into<String>) -> Self {
-        Self { class, what: what.into() }
-    }
-
-    /// The failure behind a socket's error while doing `what`; anything but a network failure stays what it is.
-    fn of(error: io::Error, what: &str) -> anyhow::Error {
-        match FailureClass::of(&error) {
-            Some(FailureClass::Reset) => {
-                Self::new(FailureClass::Reset, format!("the server reset the connection {what}")).into()
-            }
-            Some(class) => Self::new(class, format!("the connection failed {what}")).into(),
-            None => anyhow::Error::new(error).context(format!("the connection failed {what}")),
-        }
-    }
-
-    pub(crate) fn advice(&self) -> &'static str {
-        match self.class {
-            FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
-            FailureClass::Reset => {
-                "The server crashed, refused this connection, or closed it with something unread: its log may say why."
-            }
-            FailureClass::Eof => "The server ended the conversation early: its log may say why.",
-            _ => "Check the server and the path to it.",
-        }
-    }
-}
-
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
-        let work = connect_and_work(&plan);
-        match plan.timeout {
-            None => work.await,
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => {
-                    if plan.task == Task::Talk && is_interactive() {
-                        // Leave the prompt's line.
-                        let _ = writeln!(io::stdout());
-                    }
-                    let what = format!("not done after {}", humantime::format_duration(limit));
-                    Err(Failure::new(FailureClass::Timeout, what).into())
-                }
-            },
+        match &plan.task {
+            Task::Check(expect) => within(plan.timeout, check::run(&plan, *expect)).await,
+            Task::Talk { pipe: Some(options), .. } => pipe::run(&plan, options).await,
+            Task::Talk { reconnect, .. } if io::stdin().is_terminal() && io::stdout().is_terminal() => {
+                within(plan.timeout, interactive::run(&plan, *reconnect)).await
+            }
+            Task::Talk { reconnect: true, .. } => {
+                bail!("--reconnect is for a conversation at a terminal: a pipe cannot know what was lost in between")
+            }
+            Task::Talk { .. } => pipe::run(&plan, &PipeOptions::default()).await,
         }
     });
     // A resolver that never answers must not keep the process.
@@ -98,35 +73,107 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     result
 }
 
-async fn connect_and_work(plan: &Plan) -> Result<ExitCode> {
-    let start = Instant::now();
-    let stream = dial(&plan.address, plan.dial).await?;
-    if plan.verbose {
-        let _ =
-            writeln!(io::stderr(), "resound: connected to {} in {}", stream.peer(), units::elapsed(start.elapsed()));
+impl Plan {
+    /// What ends a run that has waited for its connection in vain.
+    fn unconnected(&self) -> anyhow::Error {
+        let limit = humantime::format_duration(self.timeout.unwrap_or_default());
+        let what = format!(
+            "no connection {} {} after {limit}",
+            if self.connect.listen { "on" } else { "to" },
+            self.connect.address
+        );
+        Failure::new(FailureClass::Timeout, what).into()
     }
-    match plan.task {
-        Task::Check(expect) => check::run(stream, &plan.address, expect).await,
-        Task::Talk if is_interactive() => interactive::run(stream, &plan.address).await,
-        Task::Talk => {
-            let carried = pipe::run(stream).await?;
-            if plan.verbose {
-                let (sent, received) = (units::bytes(carried.sent), units::bytes(carried.received));
-                let took = units::elapsed(start.elapsed());
-                let _ = writeln!(io::stderr(), "resound: sent {sent}, received {received} in {took}");
-            }
-            Ok(ExitCode::SUCCESS)
+
+    /// Tells a person who waits for a connection what they may want to know, and that a script's log need not be filled with.
+    async fn tell(&self, news: News<'_>) {
+        // Who asked for any port must be told which it is.
+        if let News::Notice(text) = news
+            && (self.verbose || io::stderr().is_terminal() || self.connect.is_any_port())
+        {
+            say(&text);
         }
     }
 }
 
-fn is_interactive() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
+/// Says something on stderr. Where nobody listens any more there is nobody to tell.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "resound: {text}");
 }
 
-/// The two directions of a connection.
-type Halves = (tokio::io::ReadHalf<Stream>, tokio::io::WriteHalf<Stream>);
+/// Holds the work to the limit on the whole run.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(limit) = limit else { return work.await };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late(limit)))
+}
 
-fn halves(stream: Stream) -> Halves {
-    tokio::io::split(stream)
+/// What ends a run that takes too long.
+fn late(limit: Duration) -> anyhow::Error {
+    Failure::new(FailureClass::Timeout, format!("not done after {}", humantime::format_duration(limit))).into()
+}
+
+/// Watches over a connection on which something must move: bytes into or out of our system, or acknowledgements from the other.
+struct Idleness {
+    limit: Option<Duration>,
+    /// When to look again.
+    at: Option<Instant>,
+    /// What was on its way when we last looked.
+    outstanding: Option<(u32, u32)>,
+}
+
+impl Idleness {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { limit, at: limit.map(|limit| Instant::now() + limit), outstanding: None }
+    }
+
+    /// Waits until it is time to look.
+    async fn due(&self) {
+        until(self.at).await;
+    }
+
+    /// Looks at a connection on which we last moved something at `moved`. It fails where nothing else moved either.
+    fn look(&mut self, moved: Instant, stream: &Stream) -> Result<()> {
+        let (Some(limit), now) = (self.limit, Instant::now()) else { return Ok(()) };
+        let outstanding = stream.tcp_info().map(|info| (info.unsent, info.unacknowledged));
+        let taken = outstanding != self.outstanding;
+        self.outstanding = outstanding;
+        if moved + limit > now {
+            self.at = Some(moved + limit);
+        } else if taken {
+            self.at = Some(now + limit);
+        } else {
+            let what = format!("nothing was sent or received for {}", humantime::format_duration(limit));
+            return Err(Failure::new(FailureClass::Timeout, what).into());
+        }
+        Ok(())
+    }
+}
+
+/// Waits for an instant, or forever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a signal that asks the program to end. From this call on, not from the first wait, such a signal no longer ends it by itself.
+fn termination() -> impl Future<Output = ()> {
+    #[cfg(unix)]
+    {
+        use std::task::Poll;
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+        std::future::poll_fn(move |cx| {
+            let came = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if came { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }
+    #[cfg(not(unix))]
+    async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }

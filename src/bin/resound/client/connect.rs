@@ -1,0 +1,168 @@
+//! Getting the one connection: dialling, with as much patience as was asked for, or waiting to be dialled.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use resound::{Address, Dial, DialError, Endpoint, Family, Listener, Stream, dial};
+
+use crate::units;
+
+/// How a connection is to be had.
+pub(crate) struct Connect {
+    pub(crate) address: Address,
+    pub(crate) dial: Dial,
+    pub(crate) patience: Patience,
+    /// Wait to be dialled instead.
+    pub(crate) listen: bool,
+    pub(crate) nagle: bool,
+    pub(crate) keepalive: Option<Duration>,
+}
+
+/// What to do about an address that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Dial so many times more.
+    Retry(u32),
+    /// Dial until it answers.
+    Wait,
+}
+
+/// What happens on the way to a connection.
+pub(super) enum News<'a> {
+    /// Something that a person who waits may want to know.
+    Notice(String),
+    /// Nobody answered this time.
+    Failed(&'a DialError),
+}
+
+impl Connect {
+    /// Is the system to choose the port to listen on?
+    pub(super) fn is_any_port(&self) -> bool {
+        self.listen && matches!(self.address, Address::Tcp { port: 0, .. })
+    }
+
+    /// Gets a connection.
+    pub(super) async fn connect(&self, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        self.get(self.patience, tell).await
+    }
+
+    /// Gets another connection after one was lost, however long it takes.
+    pub(super) async fn reconnect(&self, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        self.get(Patience::Wait, tell).await
+    }
+
+    async fn get(&self, patience: Patience, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        let stream = if self.listen { self.be_dialled(tell).await? } else { self.dial(patience, tell).await? };
+        // A connection that its peer has reset already takes no options; its first use will say so.
+        let _ = stream.set_nodelay(!self.nagle);
+        if let Some(idle) = self.keepalive {
+            let _ = stream.set_keepalive(idle);
+        }
+        Ok(stream)
+    }
+
+    async fn dial(&self, patience: Patience, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        let mut backoff = Backoff::of(patience);
+        let mut attempt = 0_u64;
+        loop {
+            let error = match dial(&self.address, self.dial).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            attempt += 1;
+            tell(News::Failed(&error)).await;
+            // What this machine refuses, it will refuse again.
+            let Some(class) = error.class else { return Err(error.into()) };
+            let pause = backoff.next();
+            match patience {
+                Patience::Retry(most) if attempt > most.into() => return Err(error.into()),
+                Patience::Retry(most) => {
+                    let again = format!("{error}; again in {} ({attempt} of {most})", units::elapsed(pause));
+                    tell(News::Notice(again)).await;
+                }
+                Patience::Wait if attempt == 1 => {
+                    tell(News::Notice(format!("waiting for {}: {class}", self.address))).await;
+                }
+                Patience::Wait => {}
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn be_dialled(&self, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+        let (address, family): (Address, Family) = (self.address.clone(), self.dial.family);
+        // The resolver may block.
+        let listeners = tokio::task::spawn_blocking(move || Listener::bind(&address, family)).await??;
+        for listener in &listeners {
+            tell(News::Notice(format!("listening on {}", listener.address()))).await;
+        }
+        Ok(Listener::accept_one(listeners).await?)
+    }
+}
+
+/// The pauses between attempts: they double, up to a limit, and vary by a quarter, so that many clients of a server that comes back do
+/// not all come at once.
+pub(super) struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    pub(super) fn of(patience: Patience) -> Self {
+        let (next, most) = match patience {
+            Patience::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
+            // A script waits for this very moment.
+            Patience::Wait => (Duration::from_millis(50), Duration::from_secs(1)),
+        };
+        Self { next, most }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.next.mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.next = (self.next * 2).min(self.most);
+        pause
+    }
+}
+
+/// Who is connected with whom, in words, and how long it took.
+pub(super) fn described(stream: &Stream, listen: bool, since: Instant) -> String {
+    let took = units::elapsed(since.elapsed());
+    match listen {
+        true => format!("connection from {} on {} after {took}", stream.peer(), stream.local()),
+        false => match stream.local() {
+            Endpoint::Tcp(local) => format!("connected to {} from {local} in {took}", stream.peer()),
+            _ => format!("connected to {} in {took}", stream.peer()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_messages_leave_at_once_unless_nagle_is_wanted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for nagle in [false, true] {
+            let (dial, patience) = (Dial::default(), Patience::Retry(0));
+            let how = Connect { address: address.clone(), dial, patience, listen: false, nagle, keepalive: None };
+            let stream = runtime.block_on(how.connect(async |_: News<'_>| ())).unwrap();
+            let Stream::Tcp(stream) = stream else { panic!("TCP was dialled") };
+            assert_eq!(stream.nodelay().unwrap(), !nagle);
+        }
+    }
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_vary() {
+        for (patience, first, most) in [(Patience::Retry(9), 250, 10_000), (Patience::Wait, 50, 1000)] {
+            let mut backoff = Backoff::of(patience);
+            let pauses: Vec<_> = (0..12).map(|_| backoff.next().as_millis()).collect();
+            assert!((first * 3 / 4..=first * 5 / 4).contains(&pauses[0]), "{pauses:?}");
+            assert!(pauses.iter().all(|&pause| pause <= most * 5 / 4), "{pauses:?}");
+            assert!(pauses[8..].iter().all(|&pause| pause >= most * 3 / 4), "{pauses:?}");
+            assert!(pauses[8..].windows(2).any(|two| two[0] != two[1]), "{pauses:?}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! [`Failure`]: what ended a connection that had been made.
+
+use std::io;
+
+use resound::FailureClass;
+
+/// A network failure after the connection was made.
+#[derive(Debug, thiserror::Error)]
+#[error("{class}: {what}")]
+pub(crate) struct Failure {
+    pub(crate) class: FailureClass,
+    what: String,
+}
+
+impl Failure {
+    pub(crate) fn new(class: FailureClass, what: impl Into<String>) -> Self {
+        Self { class, what: what.into() }
+    }
+
+    /// The failure behind a socket's error while doing `what`; anything but a network failure stays what it is.
+    pub(crate) fn of(error: io::Error, what: &str) -> anyhow::Error {
+        match FailureClass::of(&error) {
+            Some(FailureClass::Reset) => {
+                Self::new(FailureClass::Reset, format!("the server reset the connection{what}")).into()
+            }
+            Some(class) => Self::new(class, format!("the connection failed{what}")).into(),
+            None => anyhow::Error::new(error).context(format!("the connection failed{what}")),
+        }
+    }
+
+    pub(crate) fn advice(&self) -> &'static str {
+        match self.class {
+            FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
+            FailureClass::Reset => {
+                "The server crashed, refused this connection, or closed it with something unread: its log may say why."
+            }
+            FailureClass::Eof => "The server ended the conversation early: its log may say why.",
+            _ => "Check the server and the path to it.",
+        }
+    }
+}

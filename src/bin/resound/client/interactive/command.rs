@@ -1,0 +1,212 @@
+//! What a typed line means.
+
+use std::path::PathBuf;
+
+/// The commands, as `/help` lists them and Tab completes them.
+pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
+    ("help", "", "this list"),
+    ("quit", "", "leave, as `quit` does, and Ctrl+C on an empty line"),
+    ("close", "", "half-close (FIN), and hear the rest, as Ctrl+D does"),
+    ("reset", "", "end the connection with a reset (RST)"),
+    ("reconnect", "", "close this connection and make a new one"),
+    ("send", "FILE", "send a file as it is"),
+    ("raw", "\"TEXT\"", "send bytes, no newline: \\n \\r \\t \\0 \\\\ \\\" \\xFF \\u{20AC}"),
+    ("hex", "[on|off]", "show what is sent and received as hexadecimal"),
+    ("stats", "", "what went over this connection, and what TCP knows of the path"),
+];
+
+/// A typed line's meaning.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Send it.
+    Say(String),
+    Do(Command),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Help,
+    Quit,
+    Close,
+    Reset,
+    Reconnect,
+    Send(PathBuf),
+    Raw(Vec<u8>),
+    /// On, off, or the other way round.
+    Hex(Option<bool>),
+    Stats,
+}
+
+/// Reads a line. Several lines at once, as a paste brings them, are never a command.
+pub(super) fn read(line: &str) -> Result<Meaning, String> {
+    if line.contains('\n') {
+        return Ok(Meaning::Say(line.into()));
+    }
+    if line == "quit" {
+        return Ok(Meaning::Do(Command::Quit));
+    }
+    let Some(command) = line.strip_prefix('/') else { return Ok(Meaning::Say(line.into())) };
+    if command.starts_with('/') {
+        return Ok(Meaning::Say(command.into()));
+    }
+    let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+    let rest = rest.trim();
+    let alone = |command: Command| match rest {
+        "" => Ok(command),
+        _ => Err(format!("/{name} stands alone; to send the line as it is, type it with two slashes")),
+    };
+    let command = match name {
+        "help" => alone(Command::Help),
+        "quit" => alone(Command::Quit),
+        "close" => alone(Command::Close),
+        "reset" => alone(Command::Reset),
+        "reconnect" => alone(Command::Reconnect),
+        "stats" => alone(Command::Stats),
+        "send" if rest.is_empty() => Err("/send FILE sends a file: which one?".into()),
+        "send" => Ok(Command::Send(path(rest))),
+        "raw" if rest.is_empty() => {
+            Err("/raw \"TEXT\" sends bytes without a newline, such as /raw \"\\x00\\xff\"".into())
+        }
+        "raw" => unescape(rest).map(Command::Raw),
+        "hex" => match rest {
+            "" => Ok(Command::Hex(None)),
+            "on" => Ok(Command::Hex(Some(true))),
+            "off" => Ok(Command::Hex(Some(false))),
+            _ => Err("/hex on, /hex off, or /hex alone to switch".into()),
+        },
+        _ => Err(format!("There is no command /{name}; /help lists them, and //{name} would send /{name}")),
+    }?;
+    Ok(Meaning::Do(command))
+}
+
+/// A file's name as a shell would take it, and as Tab completes it: in quotes, or with backslashes before what is special; `~/` is the user's own
+/// folder.
+fn path(text: &str) -> PathBuf {
+    let mut name = String::with_capacity(text.len());
+    match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) => name += quoted,
+        None => {
+            let mut chars = text.chars();
+            while let Some(c) = chars.next() {
+                // On Windows a backslash stands between folders.
+                let c = if c == '\\' && !cfg!(windows) { chars.next().unwrap_or(c) } else { c };
+                name.push(c);
+            }
+        }
+    }
+    match (name.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => name.into(),
+    }
+}
+
+/// The bytes that a text with escapes stands for, with quotes around it or without.
+fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let text = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"').ok_or("the closing quote is missing")?,
+        None => text,
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        match chars.next() {
+            Some('n') => bytes.push(b'\n'),
+            Some('r') => bytes.push(b'\r'),
+            Some('t') => bytes.push(b'\t'),
+            Some('0') => bytes.push(0),
+            Some(c @ ('\\' | '"' | '\'')) => bytes.push(c as u8),
+            Some('x') => {
+                let digits: String = chars.by_ref().take(2).collect();
+                let byte =
+                    u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2 && !digits.starts_with('+'));
+                bytes.push(byte.ok_or_else(|| format!("\\x{digits} is no byte: write two hexadecimal digits"))?);
+            }
+            Some('u') => {
+                let code = chars.as_str().strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                let (digits, rest) = code.ok_or("\\u is written with braces, such as \\u{20AC}")?;
+                let c = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+                let c = c.ok_or_else(|| format!("\\u{{{digits}}} is no character"))?;
+                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                chars = rest.chars();
+            }
+            Some(other) => return Err(format!("\\{other} is no escape; a backslash is written \\\\")),
+            None => return Err("a lone backslash at the end; it is written \\\\".into()),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_never_commands() {
+        for line in ["", "hello", "quit now", " quit", "Q", "R", "B", " /help", "a /quit", "/quit\nmore", "quit\nquit"]
+        {
+            assert_eq!(read(line), Ok(Meaning::Say(line.into())), "{line:?}");
+        }
+        assert_eq!(read("//etc"), Ok(Meaning::Say("/etc".into())));
+        assert_eq!(read("///"), Ok(Meaning::Say("//".into())));
+    }
+
+    #[test]
+    fn commands() {
+        let cases = [
+            ("quit", Command::Quit),
+            ("/quit", Command::Quit),
+            ("/help ", Command::Help),
+            ("/close", Command::Close),
+            ("/reset", Command::Reset),
+            ("/reconnect", Command::Reconnect),
+            ("/stats", Command::Stats),
+            ("/hex", Command::Hex(None)),
+            ("/hex on", Command::Hex(Some(true))),
+            ("/hex  off", Command::Hex(Some(false))),
+            ("/send a file.txt", Command::Send("a file.txt".into())),
+            (r"/send a\ file.txt", Command::Send("a file.txt".into())),
+            ("/send \"a file.txt\"", Command::Send("a file.txt".into())),
+            (r#"/raw "\x00\xff""#, Command::Raw(vec![0, 255])),
+            (r"/raw a\n\r\t\0\\\u{20AC}", Command::Raw("a\n\r\t\0\\\u{20ac}".into())),
+            (r#"/raw """#, Command::Raw(vec![])),
+        ];
+        for (line, command) in cases {
+            assert_eq!(read(line), Ok(Meaning::Do(command)), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_nothing_is_sent() {
+        for line in [
+            "/",
+            "/hello",
+            "/quit now",
+            "/send",
+            "/raw",
+            "/hex maybe",
+            r#"/raw "open"#,
+            r"/raw \x",
+            r"/raw \x+1",
+            r"/raw \xg0",
+            r"/raw \u",
+            r"/raw \u{d800}",
+            r"/raw \q",
+            r"/raw \",
+            r"/raw \xé",
+        ] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_listed_exists() {
+        for (name, argument, _) in COMMANDS {
+            let line = if argument == "FILE" || name == "raw" { format!("/{name} x") } else { format!("/{name}") };
+            assert!(matches!(read(&line), Ok(Meaning::Do(_))), "{line}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! At a terminal: type a line, see the answer. What the server sends appears above the line being typed.
+
+mod before;
+mod command;
+mod editor;
+mod screen;
+mod terminal;
+mod view;
+mod wire;
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use resound::Stream;
+use tokio::time::Instant;
+
+use self::command::{COMMANDS, Command, Meaning};
+use self::terminal::{Input, Terminal};
+use self::view::View;
+use self::wire::{Happened, Traffic, Wire};
+use super::connect::{Backoff, Patience};
+use super::pipe::Crlf;
+use super::{Failure, Idleness, News, Plan, connect, say, termination, until};
+use crate::colour::Colour;
+use crate::{exit, units};
+
+/// A line that the server has not ended is shown after this long: it may be a prompt of its own.
+const UNENDED: Duration = Duration::from_millis(100);
+/// Bytes that may wait to be sent to a server that does not read.
+const OUTBOX: usize = 1024 * 1024;
+/// Who leaves does not wait longer than this for what waits to be sent.
+const LAST_SENDING: Duration = Duration::from_secs(1);
+/// A connection that has lived for this long was worth making: the pauses before the next begin anew.
+const WORTHWHILE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
+    let start = std::time::Instant::now();
+    let mut signal = std::pin::pin!(termination());
+    let stream = tokio::select! {
+        stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await) => stream?,
+        () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
+    };
+    if plan.verbose {
+        say(&connect::described(&stream, plan.connect.listen, start));
+    }
+    let mut out = io::stdout();
+    let colour = Colour::of(&out);
+    writeln!(out, "{}", greeting(plan, &stream))?;
+    writeln!(out, "Type messages to send to server (type 'quit' to exit):")?;
+    let view = View::new(plan.verbose, colour);
+    let backoff = Backoff::of(Patience::Wait);
+    let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
+    let end = talk.hold(stream, signal).await;
+    talk.terminal.close("Disconnected from server\n");
+    end
+}
+
+fn greeting(plan: &Plan, stream: &Stream) -> String {
+    match plan.connect.listen {
+        true => format!("Connection from {}", stream.peer()),
+        false => format!("Connected to server at {}", plan.connect.address),
+    }
+}
+
+/// How a connection, or the whole conversation, comes to its end.
+enum End {
+    /// The person leaves.
+    Quit,
+    /// ... with a reset.
+    Reset,
+    /// The person wants a new connection.
+    Reconnect,
+    /// The server closed it.
+    Closed,
+    Failed(anyhow::Error),
+    /// A signal asks us to go.
+    Signal,
+}
+
+struct Conversation<'a> {
+    plan: &'a Plan,
+    reconnect: bool,
+    terminal: Terminal,
+    view: View,
+    colour: Colour,
+    /// Pauses between connections that are lost one after the other.
+    backoff: Backoff,
+}
+
+impl Conversation<'_> {
+    /// Talks until there is nothing more to say, over as many connections as it takes.
+    async fn hold(&mut self, stream: Stream, mut signal: Pin<&mut impl Future<Output = ()>>) -> Result<ExitCode> {
+        let mut wire = Wire::new(stream);
+        loop {
+            let end = tokio::select! {
+                end = self.talk(&mut wire) => end,
+                () = &mut signal => End::Signal,
+            };
+            if matches!(end, End::Quit | End::Reconnect) {
+                // Whoever leaves has said it all; it is only right that it gets there.
+                let _ = tokio::time::timeout(LAST_SENDING, self.send_the_rest(&mut wire)).await;
+            }
+            let rest = self.view.rest();
+            self.terminal.post(rest);
+            if wire.is_sending() && !matches!(end, End::Reset) {
+                let unsent = units::bytes(wire.unsent() as u64);
+                self.aside(&format!("Not everything was sent: {unsent} and more may be missing"));
+            }
+            let mut pause = Duration::ZERO;
+            match end {
+                End::Quit => return Ok(ExitCode::SUCCESS),
+                End::Signal => return Ok(ExitCode::from(exit::SIGNAL)),
+                End::Reset => {
+                    wire.reset();
+                    return Ok(ExitCode::SUCCESS);
+                }
+                End::Closed | End::Failed(_) if !self.reconnect => {
+                    if matches!(end, End::Closed) && !wire.is_half_closed() {
+                        self.aside("The server closed the connection");
+                    }
+                    let End::Failed(error) = end else { return Ok(ExitCode::SUCCESS) };
+                    return Err(error);
+                }
+                End::Closed | End::Failed(_) => {
+                    let why = match end {
+                        End::Failed(error) => error.to_string(),
+                        _ => "The server closed the connection".into(),
+                    };
+                    self.aside(&format!("{why}; connecting again"));
+                    if wire.since.elapsed() > WORTHWHILE {
+                        self.backoff = Backoff::of(Patience::Wait);
+                    }
+                    pause = self.backoff.next();
+                }
+                End::Reconnect => {}
+            }
+            drop(wire);
+            let stream = tokio::select! {
+                stream = self.connect_again(pause) => stream?,
+                () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
+            };
+            let Some(stream) = stream else { return Ok(ExitCode::SUCCESS) };
+            self.aside(&greeting(self.plan, &stream));
+            self.view.start_over();
+            wire = Wire::new(stream);
+        }
+    }
+
+    /// Sends what waits to be sent, and shows what comes meanwhile.
+    async fn send_the_rest(&mut self, wire: &mut Wire) {
+        while wire.is_sending() {
+            let text = match wire.next().await {
+                Ok(Happened::Received { bytes, after }) => self.view.received(bytes, after),
+                Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
+                Ok(Happened::Closed) | Err(_) => return,
+                Ok(_) => String::new(),
+            };
+            self.terminal.post(text);
+        }
+    }
+
+    /// A new connection, unless the person has had enough.
+    async fn connect_again(&mut self, pause: Duration) -> Result<Option<Stream>> {
+        let (terminal, colour) = (&mut self.terminal, self.colour);
+        let (notices, mut noticed) = tokio::sync::mpsc::channel(1);
+        let connecting = async {
+            tokio::time::sleep(pause).await;
+            let tell = async |news: News<'_>| {
+                if let News::Notice(notice) = news {
+                    let _ = notices.send(notice).await;
+                }
+            };
+            self.plan.connect.reconnect(tell).await
+        };
+        tokio::pin!(connecting);
+        loop {
+            tokio::select! {
+                stream = &mut connecting => return stream.map(Some),
+                Some(notice) = noticed.recv() => terminal.post(aside(colour, &notice)),
+                input = terminal.input() => match input {
+                    Input::Leave | Input::End | Input::Signal => return Ok(None),
+                    Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Do(Command::Quit))) => return Ok(None),
+                    Input::Line(_) | Input::NoText => {
+                        terminal.read_on();
+                        terminal.post(aside(colour, "Not connected yet, so nothing was sent (quit leaves)"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Talks over one connection until it, or the conversation, ends.
+    async fn talk(&mut self, wire: &mut Wire) -> End {
+        let mut crlf = self.plan.crlf.then(Crlf::default);
+        let mut show_at = None;
+        let mut idleness = Idleness::new(self.plan.idle_timeout);
+        loop {
+            let screen = self.terminal.screen();
+            // A terminal that is slower than the server makes the server wait, but never the person.
+            let next = async {
+                screen.room().await;
+                wire.next().await
+            };
+            let text = tokio::select! {
+                happened = next => match happened {
+                    Ok(Happened::Received { bytes, after }) => {
+                        let text = self.view.received(bytes, after);
+                        show_at = self.view.is_waiting().then(|| Instant::now() + UNENDED);
+                        text
+                    }
+                    Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
+                    Ok(Happened::Closed) => return End::Closed,
+                    Ok(Happened::HalfClosed) => String::new(),
+                    Ok(Happened::FileSent { path, bytes, took }) => {
+                        let (bytes, took) = (units::bytes(bytes), units::elapsed(took));
+                        aside(self.colour, &format!("Sent {}: {bytes} in {took}", path.display()))
+                    }
+                    Ok(Happened::FileFailed { path, error }) => {
+                        aside(self.colour, &format!("{} cannot be read on: {error}", path.display()))
+                    }
+                    Err(error) => return End::Failed(Failure::of(error, "")),
+                },
+                input = self.terminal.input() => match input {
+                    Input::Leave => return End::Quit,
+                    Input::Signal => return End::Signal,
+                    Input::End if wire.is_half_closed() => return End::Quit,
+                    Input::End => {
+                        self.terminal.read_on();
+                        self.half_close(wire)
+                    }
+                    Input::NoText => {
+                        self.terminal.read_on();
+                        aside(self.colour, "Not sent: that was no UTF-8 (/raw sends any bytes)")
+                    }
+                    Input::Line(line) => {
+                        let meaning = command::read(&line);
+                        if !matches!(meaning, Ok(Meaning::Do(Command::Quit | Command::Reset))) {
+                            self.terminal.read_on();
+                        }
+                        match meaning {
+                            Ok(Meaning::Say(line)) => {
+                                // A paste may end with its own newline.
+                                let line = if line.ends_with('\n') { line } else { line + "\n" };
+                                let bytes = match &mut crlf {
+                                    Some(crlf) => crlf.convert(line.as_bytes()),
+                                    None => line.into(),
+                                };
+                                self.send(wire, bytes)
+                            }
+                            Ok(Meaning::Do(Command::Quit)) => return End::Quit,
+                            Ok(Meaning::Do(Command::Reset)) => return End::Reset,
+                            Ok(Meaning::Do(Command::Reconnect)) => return End::Reconnect,
+                            Ok(Meaning::Do(command)) => self.obey(wire, command),
+                            Err(why) => aside(self.colour, &why),
+                        }
+                    }
+                },
+                () = until(show_at) => {
+                    show_at = None;
+                    self.view.overdue()
+                }
+                () = idleness.due() => match idleness.look(wire.moved().into(), wire.stream()) {
+                    Ok(()) => String::new(),
+                    Err(error) => return End::Failed(error),
+                },
+            };
+            self.terminal.post(text);
+        }
+    }
+
+    /// Does what a command asks for that leaves the connection standing, and returns what is to be shown.
+    fn obey(&mut self, wire: &mut Wire, command: Command) -> String {
+        match command {
+            Command::Help => help(),
+            Command::Close => self.half_close(wire),
+            Command::Raw(bytes) => self.send(wire, bytes),
+            Command::Send(path) => match open(&path) {
+                _ if wire.is_half_closed() => self.said_the_last(),
+                Ok(file) => {
+                    wire.send_file(file, path);
+                    String::new()
+                }
+                Err(error) => aside(self.colour, &format!("{} cannot be sent: {error}", path.display())),
+            },
+            Command::Hex(wanted) => {
+                let rest = self.view.rest();
+                self.view.hex = wanted.unwrap_or(!self.view.hex);
+                let said = if self.view.hex { "Hexadecimal from here on" } else { "Text from here on" };
+                rest + &aside(self.colour, said)
+            }
+            Command::Stats => stats(wire),
+            Command::Quit | Command::Reset | Command::Reconnect => String::new(), // they end the connection: `talk` has seen to it
+        }
+    }
+
+    fn send(&mut self, wire: &mut Wire, bytes: Vec<u8>) -> String {
+        if wire.is_half_closed() {
+            return self.said_the_last();
+        }
+        if wire.unsent() > OUTBOX {
+            return aside(self.colour, "Not sent: the server has not read what was sent before");
+        }
+        wire.send(bytes);
+        String::new()
+    }
+
+    fn half_close(&mut self, wire: &mut Wire) -> String {
+        if wire.is_half_closed() {
+            return self.said_the_last();
+        }
+        wire.half_close();
+        aside(self.colour, "Nothing more will be sent; waiting for the rest (Ctrl+D again leaves)")
+    }
+
+    fn said_the_last(&self) -> String {
+        aside(self.colour, "Not sent: this side of the connection is closed (/reconnect makes a new one)")
+    }
+
+    fn aside(&self, text: &str) {
+        self.terminal.post(aside(self.colour, text));
+    }
+}
+
+/// A line that the program says of itself.
+fn aside(colour: Colour, text: &str) -> String {
+    colour.aside(text) + "\n"
+}
+
+/// A file that can be sent: what blocks, or never ends, would hold up the conversation.
+fn open(path: &std::path::Path) -> io::Result<std::fs::File> {
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::File::open(path)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("What you type is sent line by line; what starts with a slash is a command:\n");
+    // Writing to a string cannot fail.
+    for (name, argument, what) in COMMANDS {
+        let _ = writeln!(text, "  {:<16} {what}", format!("/{name} {argument}").trim_end());
+    }
+    let _ = writeln!(text, "  {:<16} send a line that starts with a slash", "//...");
+    text += "Up and Down go through what was typed before, and Ctrl+R searches it; a line\n\
+             that starts with a space is not remembered. Several lines that are pasted are\n\
+             one message. Ctrl+C clears the line.\n";
+    text
+}
+
+fn stats(wire: &Wire) -> String {
+    let stream = wire.stream();
+    let mut text = format!(
+        "Connected to {} from {} for {}\n",
+        stream.peer(),
+        stream.local(),
+        units::elapsed(wire.since.elapsed())
+    );
+    // Writing to a string cannot fail.
+    let mut row = |name: &str, what: String| {
+        let _ = writeln!(text, "  {name:<12} {what}");
+    };
+    let carried = |traffic: &Traffic, noun| {
+        format!("{} in {}", units::bytes(traffic.bytes), units::counted(traffic.messages, noun))
+    };
+    row("sent", carried(&wire.sent, "message"));
+    row("received", carried(&wire.received, "line"));
+    if let Some(info) = stream.tcp_info() {
+        row("round trip", format!("{}, +/- {}", units::elapsed(info.rtt), units::elapsed(info.rtt_variation)));
+        row("retransmits", units::counted(info.retransmits.into(), "segment"));
+        let mss = units::bytes(info.send_mss.into());
+        row("window", format!("{} of {mss}", units::counted(info.congestion_window.into(), "segment")));
+    }
+    text
+}

@@ -1,0 +1,221 @@
+//! [`Wire`]: the connection of a conversation. What is to be sent waits here, so that a server that is not reading keeps nobody from hearing
+//! what it says.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use resound::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// One read, from the connection or a file.
+const CHUNK: usize = 64 * 1024;
+
+/// What has gone one way: bytes, messages (lines, of what comes), and when the last.
+#[derive(Default)]
+pub(super) struct Traffic {
+    pub(super) bytes: u64,
+    pub(super) messages: u64,
+    pub(super) last: Option<Instant>,
+}
+
+/// A connection, and what is to be sent on it.
+pub(super) struct Wire {
+    stream: Stream,
+    outbox: VecDeque<Piece>,
+    buffer: Vec<u8>,
+    half_closed: bool,
+    /// The server's FIN has come. What waits is sent all the same: it may have closed its half only.
+    ended: bool,
+    pub(super) since: Instant,
+    pub(super) sent: Traffic,
+    pub(super) received: Traffic,
+}
+
+/// What happens on the wire.
+pub(super) enum Happened<'a> {
+    /// Bytes, and how long after the last send they came.
+    Received {
+        bytes: &'a [u8],
+        after: Option<Duration>,
+    },
+    /// These bytes begin to be sent.
+    Sending(&'a [u8]),
+    /// The server's FIN has come, and all that waited has been sent.
+    Closed,
+    /// A file has been handed to the system for sending.
+    FileSent {
+        path: PathBuf,
+        bytes: u64,
+        took: Duration,
+    },
+    /// A file could not be read on. What came before has been sent.
+    FileFailed {
+        path: PathBuf,
+        error: io::Error,
+    },
+    HalfClosed,
+}
+
+enum Piece {
+    Bytes { bytes: Vec<u8>, sent: usize, told: bool },
+    File { file: File, path: PathBuf, sent: u64, start: Instant },
+    Fin,
+}
+
+/// As [`Happened`], without what lies in the buffer.
+enum Step {
+    Received(usize),
+    Sending,
+    Told(Happened<'static>),
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            outbox: VecDeque::new(),
+            buffer: vec![0; CHUNK],
+            half_closed: false,
+            ended: false,
+            since: Instant::now(),
+            sent: Traffic::default(),
+            received: Traffic::default(),
+        }
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Has it been said that nothing more will be sent?
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
+    /// How many bytes wait to be sent; of a file, those that have been read.
+    pub(super) fn unsent(&self) -> usize {
+        let waiting = |piece: &Piece| match piece {
+            Piece::Bytes { bytes, sent, .. } => bytes.len() - sent,
+            Piece::File { .. } | Piece::Fin => 0,
+        };
+        self.outbox.iter().map(waiting).sum()
+    }
+
+    /// Does anything wait to be sent?
+    pub(super) fn is_sending(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Sends these bytes, behind what waits already.
+    pub(super) fn send(&mut self, bytes: Vec<u8>) {
+        self.sent.messages += memchr::memchr_iter(b'\n', &bytes).count().max(1) as u64;
+        self.sent.last = Some(Instant::now());
+        self.outbox.push_back(Piece::Bytes { bytes, sent: 0, told: false });
+    }
+
+    /// Sends a file, as it is.
+    pub(super) fn send_file(&mut self, file: File, path: PathBuf) {
+        self.sent.messages += 1;
+        self.outbox.push_back(Piece::File { file, path, sent: 0, start: Instant::now() });
+    }
+
+    /// Sends a FIN, behind what waits already.
+    pub(super) fn half_close(&mut self) {
+        self.half_closed = true;
+        self.outbox.push_back(Piece::Fin);
+    }
+
+    pub(super) fn reset(self) {
+        self.stream.reset();
+    }
+
+    /// When anything last moved.
+    pub(super) fn moved(&self) -> Instant {
+        self.received.last.max(self.sent.last).unwrap_or(self.since)
+    }
+
+    /// Sends what waits, and waits for the next thing that happens. May be given up at any time.
+    pub(super) async fn next(&mut self) -> io::Result<Happened<'_>> {
+        match std::future::poll_fn(|cx| self.poll_step(cx)).await? {
+            Step::Received(n) => {
+                let after = self.sent.last.map(|sent| sent.elapsed());
+                Ok(Happened::Received { bytes: &self.buffer[..n], after })
+            }
+            Step::Sending => match self.outbox.front() {
+                Some(Piece::Bytes { bytes, .. }) => Ok(Happened::Sending(bytes)),
+                _ => Ok(Happened::Sending(&[])),
+            },
+            Step::Told(happened) => Ok(happened),
+        }
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        if !self.ended
+            && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
+        {
+            read?;
+            let n = buffer.filled().len();
+            if n == 0 {
+                self.ended = true;
+                return self.poll_step(cx);
+            }
+            self.received.bytes += n as u64;
+            self.received.messages += memchr::memchr_iter(b'\n', &self.buffer[..n]).count() as u64;
+            self.received.last = Some(Instant::now());
+            return Poll::Ready(Ok(Step::Received(n)));
+        }
+        loop {
+            let stream = Pin::new(&mut self.stream);
+            match self.outbox.front_mut() {
+                None if self.ended => return Poll::Ready(Ok(Step::Told(Happened::Closed))),
+                None => return Poll::Pending,
+                Some(Piece::Bytes { told, .. }) if !*told => {
+                    *told = true;
+                    return Poll::Ready(Ok(Step::Sending));
+                }
+                Some(Piece::Fin) => {
+                    ready!(stream.poll_shutdown(cx))?;
+                    self.outbox.pop_front();
+                    return Poll::Ready(Ok(Step::Told(Happened::HalfClosed)));
+                }
+                Some(Piece::Bytes { bytes, sent, .. }) if *sent < bytes.len() => {
+                    let n = ready!(stream.poll_write(cx, &bytes[*sent..]))?;
+                    *sent += n;
+                    self.sent.bytes += n as u64;
+                    self.sent.last = Some(Instant::now());
+                }
+                Some(Piece::Bytes { .. }) => {
+                    self.outbox.pop_front();
+                }
+                Some(Piece::File { file, sent, .. }) => {
+                    let mut bytes = vec![0; CHUNK];
+                    match file.read(&mut bytes) {
+                        Ok(0) => {
+                            if let Some(Piece::File { path, sent, start, .. }) = self.outbox.pop_front() {
+                                let told = Happened::FileSent { path, bytes: sent, took: start.elapsed() };
+                                return Poll::Ready(Ok(Step::Told(told)));
+                            }
+                        }
+                        Ok(n) => {
+                            *sent += n as u64;
+                            bytes.truncate(n);
+                            self.outbox.push_front(Piece::Bytes { bytes, sent: 0, told: false });
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => {
+                            if let Some(Piece::File { path, .. }) = self.outbox.pop_front() {
+                                return Poll::Ready(Ok(Step::Told(Happened::FileFailed { path, error })));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What comes from stdin, on its way to the server.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tokio::sync::mpsc;
+
+/// One read.
+const CHUNK: usize = 64 * 1024;
+/// Chunks between the thread and the connection: enough to overlap, bounded.
+const CHUNKS: usize = 4;
+
+/// Standard input, read on a thread of its own, which the end of the process ends: a read that blocks must not keep us.
+#[derive(Default)]
+pub(super) struct Stdin {
+    /// Is the thread inside a read?
+    reading: Arc<AtomicBool>,
+}
+
+impl Stdin {
+    /// Starts to read.
+    pub(super) fn read(&self) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+        let (send, receive) = mpsc::channel(CHUNKS);
+        let reading = Arc::clone(&self.reading);
+        thread::spawn(move || {
+            let mut stdin = io::stdin().lock();
+            let mut buffer = vec![0; CHUNK];
+            loop {
+                reading.store(true, Ordering::Relaxed);
+                let read = stdin.read(&mut buffer);
+                reading.store(false, Ordering::Relaxed);
+                let chunk = match read {
+                    Ok(0) => return,
+                    Ok(n) => Ok(buffer[..n].to_vec()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => Err(error),
+                };
+                let failed = chunk.is_err();
+                if send.blocking_send(chunk).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        receive
+    }
+
+    /// Has stdin nothing to say for now? A file always has, until its end: a disk is slow, but never silent.
+    pub(super) fn is_silent(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsFd;
+            let file = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+            if file.and_then(|file| file.metadata()).is_ok_and(|what| what.is_file()) {
+                return false;
+            }
+        }
+        self.reading.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends lines with CR LF, whichever chunks they come in.
+#[derive(Default)]
+pub(in crate::client) struct Crlf {
+    /// Did the last chunk end with a CR?
+    after_cr: bool,
+}
+
+impl Crlf {
+    /// The bytes with a CR before each LF that has none.
+    pub(in crate::client) fn convert(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut converted = Vec::with_capacity(bytes.len() + bytes.len() / 16);
+        for &byte in bytes {
+            if byte == b'\n' && !self.after_cr {
+                converted.push(b'\r');
+            }
+            converted.push(byte);
+            self.after_cr = byte == b'\r';
+        }
+        converted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_with_cr_lf_once_wherever_the_chunks_end() {
+        let text = b"a\nb\r\n\r\n\n\rc\r";
+        let want = b"a\r\nb\r\n\r\n\r\n\rc\r";
+        for cut in 0..=text.len() {
+            let mut crlf = Crlf::default();
+            let (first, second) = text.split_at(cut);
+            assert_eq!([crlf.convert(first), crlf.convert(second)].concat(), want, "cut at {cut}");
+        }
+    }
+}

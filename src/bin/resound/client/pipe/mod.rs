@@ -1,0 +1,367 @@
+//! No terminal: bytes go as they are, both ways. The end of stdin half-closes, and the reply is read to its end.
+
+mod input;
+mod journal;
+mod output;
+
+use std::cell::{Cell, OnceCell};
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use resound::{FailureClass, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+pub(super) use self::input::Crlf;
+use self::input::Stdin;
+use self::journal::{Journal, Outcome, Side};
+use self::output::{Guard, Stdout};
+use super::{Failure, Idleness, News, Plan, connect, say, termination, until};
+use crate::{escape, exit, units};
+
+/// One read from the server: large enough for handing it to another thread to cost little.
+const CHUNK: usize = 256 * 1024;
+/// When the server has sent its FIN and stdin has been silent for this long, stdin is taken for one that only stays open. Shorter would be quicker
+/// to leave, and cut off a program on a busy machine that has more to say.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+/// How often we look whether the server has acknowledged everything.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long the server may let what it was sent after its own FIN go unacknowledged.
+const DELIVERY: Duration = Duration::from_secs(5);
+/// With `--send-only`, how long the server may take to close once it has everything. Closing before it would turn its answer into a reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// When the time is over, or a signal has come, how long stdout may take for what is still to be written.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// What a pipe may be told.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) no_half_close: bool,
+    pub(crate) send_only: bool,
+    pub(crate) recv_only: bool,
+    pub(crate) quit_after: Option<Duration>,
+    pub(crate) line_delay: Option<Duration>,
+    pub(crate) json: bool,
+}
+
+/// How sending ended.
+enum Sent {
+    /// All of stdin has left, and the FIN behind it, unless it was not wanted.
+    All,
+    /// The server takes no more. What it has answered may still be there to read.
+    Failed(io::Error),
+    /// Stdin cannot be read. What came before has left.
+    Unreadable(io::Error),
+}
+
+pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
+    let Stdout { chunks, empties, mut ended, left } = output::stdout();
+    let pipe = Pipe::new(plan, options, chunks);
+    let mut cut = std::pin::pin!(cut(termination(), pipe.start, plan.timeout));
+    let mut is_cut = false;
+    let mut result = tokio::select! {
+        talked = pipe.talk(empties) => talked.map(|()| ExitCode::SUCCESS),
+        // Nobody reads stdout any more, as in `client | head -1`: whoever it was has seen enough.
+        Ok(()) = left => Ok(ExitCode::SUCCESS),
+        written = &mut ended => written.unwrap_or(Ok(())).context("cannot write to stdout").map(|()| ExitCode::SUCCESS),
+        cut = &mut cut => {
+            is_cut = true;
+            cut.map_err(|error| if pipe.stream.get().is_some() { error } else { plan.unconnected() })
+        }
+    };
+    // Whatever happened, what was received is to be written before we leave, as long as there is time.
+    let flush = async {
+        pipe.farewell(&result).await;
+        if ended.is_terminated() { Ok(()) } else { (&mut ended).await.unwrap_or(Ok(())) }
+    };
+    let time_is_over = async {
+        if is_cut {
+            sleep(LAST_WORDS).await;
+            None
+        } else {
+            Some(cut.await)
+        }
+    };
+    let flushed = tokio::select! {
+        written = flush => Some(written.context("cannot write to stdout").map(|()| ExitCode::SUCCESS)),
+        cut = time_is_over => cut,
+    };
+    if let (Ok(_), Some(Err(error)), false) = (&result, flushed, is_cut) {
+        result = Err(error);
+    }
+    if plan.verbose {
+        let (sent, received) = (units::bytes(pipe.sent.get()), units::bytes(pipe.received.get()));
+        say(&format!("sent {sent}, received {received} in {}", units::elapsed(pipe.start.elapsed())));
+    }
+    result
+}
+
+/// Waits for what cuts a run short: a signal, or its time limit.
+async fn cut(signal: impl Future<Output = ()>, start: Instant, limit: Option<Duration>) -> Result<ExitCode> {
+    tokio::select! {
+        () = signal => Ok(ExitCode::from(exit::SIGNAL)),
+        () = until(limit.map(|limit| start + limit)) => Err(super::late(limit.unwrap_or_default())),
+    }
+}
+
+/// One connection between stdin, stdout and a server.
+struct Pipe<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    start: Instant,
+    journal: Option<Journal>,
+    stream: OnceCell<Stream>,
+    sent: Cell<u64>,
+    received: Cell<u64>,
+    last_sent: Cell<Option<Instant>>,
+    /// When bytes last moved, either way.
+    moved: Cell<Instant>,
+    /// Does sending wait for stdin, with all that came from there on its way?
+    waits_for_stdin: Cell<bool>,
+    stdout: mpsc::Sender<Vec<u8>>,
+}
+
+impl<'a> Pipe<'a> {
+    fn new(plan: &'a Plan, options: &'a Options, stdout: mpsc::Sender<Vec<u8>>) -> Self {
+        let start = Instant::now();
+        Self {
+            plan,
+            options,
+            start,
+            journal: options.json.then(|| Journal::new(start)),
+            stream: OnceCell::new(),
+            sent: Cell::new(0),
+            received: Cell::new(0),
+            last_sent: Cell::new(None),
+            moved: Cell::new(start),
+            waits_for_stdin: Cell::new(true),
+            stdout,
+        }
+    }
+
+    /// Writes an event, where events are wanted.
+    async fn record(&self, event: impl FnOnce(&Journal) -> Vec<u8>) {
+        if let Some(journal) = &self.journal {
+            // Where nobody reads stdout any more, its thread says so.
+            let _ = self.stdout.send(event(journal)).await;
+        }
+    }
+
+    /// Connects, and carries until the end.
+    async fn talk(&self, empties: mpsc::Receiver<Vec<u8>>) -> Result<()> {
+        let connecting = self.plan.connect.connect(async |news: News<'_>| match news {
+            News::Failed(error) => {
+                for attempt in &error.attempts {
+                    self.record(|journal| journal.attempt(attempt)).await;
+                }
+            }
+            notice => self.plan.tell(notice).await,
+        });
+        let connected = connecting.await?;
+        if self.plan.verbose {
+            say(&connect::described(&connected, self.plan.connect.listen, self.start.into_std()));
+        }
+        self.record(|journal| journal.connected(&connected)).await;
+        let stream = self.stream.get_or_init(|| connected);
+        if self.both_ways(stream, empties).await? { delivered(stream).await } else { Ok(()) }
+    }
+
+    /// Writes the last events, and ends stdout.
+    async fn farewell(&self, result: &Result<ExitCode>) {
+        let outcome = Outcome::of(result);
+        if self.stream.get().is_some() {
+            self.record(|journal| journal.closed(outcome.class)).await;
+        }
+        let tcp = self.stream.get().and_then(Stream::tcp_info);
+        self.record(|journal| journal.end(outcome, self.sent.get(), self.received.get(), tcp)).await;
+        let _ = self.stdout.send(output::END).await;
+    }
+
+    /// Runs both directions to their end. Says whether something was sent after the server's FIN: nothing that comes back says then that it
+    /// arrived.
+    async fn both_ways(&self, stream: &Stream, empties: mpsc::Receiver<Vec<u8>>) -> Result<bool> {
+        let stdin = Stdin::default();
+        let (send, receive) = (self.send(stream, &stdin), self.receive(stream, empties));
+        tokio::pin!(send, receive);
+        let mut sending = None;
+        let mut quit_at = None;
+        let mut last_look = None;
+        let mut sent_before_fin = None;
+        let mut idleness = Idleness::new(self.plan.idle_timeout);
+        let ended: Result<()> = loop {
+            tokio::select! {
+                received = &mut receive, if sent_before_fin.is_none() => {
+                    received?;
+                    if self.options.recv_only {
+                        break Ok(());
+                    }
+                    // The server may have closed its half only, so what stdin has is sent still. But stdin being open is no reason to
+                    // stay: most servers have closed both.
+                    let sent = self.sent.get();
+                    sent_before_fin = Some(sent);
+                    last_look = Some((Instant::now() + LAST_LOOK, sent));
+                }
+                sent = &mut send, if sending.is_none() => {
+                    let pause = self.options.quit_after.or(self.options.send_only.then_some(LINGER));
+                    quit_at = pause.map(|pause| Instant::now() + pause);
+                    sending = Some(sent);
+                }
+                () = until(last_look.map(|(at, _)| at)) => {
+                    let sent = self.sent.get();
+                    let is_silent = self.waits_for_stdin.get() && stdin.is_silent();
+                    if is_silent && last_look.is_some_and(|(_, before)| before == sent) {
+                        break Ok(());
+                    }
+                    last_look = Some((Instant::now() + LAST_LOOK, sent));
+                }
+                () = until(quit_at) => {
+                    // What the server has not taken yet, a close could destroy.
+                    if is_delivered(stream) {
+                        break Ok(());
+                    } else if self.options.quit_after.is_some() {
+                        let what = "the server has not acknowledged everything in time";
+                        break Err(Failure::new(FailureClass::Timeout, what).into());
+                    }
+                    quit_at = Some(Instant::now() + LINGER);
+                }
+                () = idleness.due() => idleness.look(self.moved.get(), stream)?,
+            }
+            if sent_before_fin.is_some() && sending.is_some() {
+                break Ok(());
+            }
+        };
+        let closed_first = sent_before_fin.is_some();
+        match sending {
+            Some(Sent::Failed(_)) if closed_first => {
+                let what = "the server closed the connection before everything was sent";
+                return Err(Failure::new(FailureClass::Eof, what).into());
+            }
+            Some(Sent::Failed(error)) => return Err(Failure::of(error, " before everything was sent")),
+            Some(Sent::Unreadable(error)) => return Err(anyhow::Error::new(error).context("cannot read stdin")),
+            Some(Sent::All) | None => ended?,
+        }
+        Ok(sent_before_fin.is_some_and(|before| self.sent.get() > before))
+    }
+
+    async fn send(&self, mut to_server: &Stream, stdin: &Stdin) -> Sent {
+        if self.options.recv_only {
+            return std::future::pending().await;
+        }
+        let mut chunks = stdin.read();
+        let mut crlf = self.plan.crlf.then(Crlf::default);
+        let mut between_lines = false;
+        while let Some(chunk) = chunks.recv().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    let _ = to_server.shutdown().await;
+                    return Sent::Unreadable(error);
+                }
+            };
+            self.waits_for_stdin.set(false);
+            let chunk = match &mut crlf {
+                Some(crlf) => crlf.convert(&chunk),
+                None => chunk,
+            };
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let mut end = rest.len();
+                if let Some(delay) = self.options.line_delay {
+                    end = rest.iter().position(|&byte| byte == b'\n').map_or(end, |newline| newline + 1);
+                    if between_lines {
+                        sleep(delay).await;
+                    }
+                    between_lines = rest[..end].ends_with(b"\n");
+                }
+                let (piece, later) = rest.split_at(end);
+                let mut unsent = piece;
+                while !unsent.is_empty() {
+                    match to_server.write(unsent).await {
+                        Ok(n) => {
+                            unsent = &unsent[n..];
+                            self.sent.set(self.sent.get() + n as u64);
+                            self.moved.set(Instant::now());
+                        }
+                        Err(error) => return Sent::Failed(error),
+                    }
+                }
+                self.last_sent.set(Some(Instant::now()));
+                self.record(|journal| journal.sent(piece)).await;
+                rest = later;
+            }
+            self.waits_for_stdin.set(true);
+        }
+        if !self.options.no_half_close {
+            if let Err(error) = to_server.shutdown().await {
+                return Sent::Failed(error);
+            }
+            self.record(|journal| journal.eof(Side::Local)).await;
+        }
+        Sent::All
+    }
+
+    /// Receives up to the server's FIN.
+    async fn receive(&self, mut from_server: &Stream, mut empties: mpsc::Receiver<Vec<u8>>) -> Result<()> {
+        let mut guard = Guard::of_stdout();
+        // In events, the beginning of a character whose rest has not come.
+        let mut begun = Vec::new();
+        loop {
+            let mut chunk = empties.try_recv().unwrap_or_default();
+            chunk.reserve(CHUNK);
+            let read = from_server.read_buf(&mut chunk).await;
+            let n = read.map_err(|error| Failure::of(error, " before its answer was complete"))?;
+            self.moved.set(Instant::now());
+            self.received.set(self.received.get() + n as u64);
+            if self.journal.is_some() {
+                let mut bytes = [std::mem::take(&mut begun), chunk].concat();
+                if n > 0 {
+                    begun = bytes.split_off(bytes.len() - escape::unfinished(&bytes));
+                }
+                if !bytes.is_empty() {
+                    let since_sent = self.last_sent.get().map(|sent| sent.elapsed());
+                    self.record(|journal| journal.received(&bytes, since_sent)).await;
+                }
+                if n == 0 {
+                    self.record(|journal| journal.eof(Side::Remote)).await;
+                }
+            } else if !self.options.send_only {
+                let out = if n == 0 { guard.rest() } else { guard.admit(chunk) };
+                if !out.is_empty() {
+                    // Where nobody reads stdout any more, its thread says so.
+                    let _ = self.stdout.send(out).await;
+                }
+            }
+            if n == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Has the server's system acknowledged everything? Where ours does not say, we take its word for it.
+fn is_delivered(stream: &Stream) -> bool {
+    stream.tcp_info().is_none_or(|info| info.unacknowledged == 0 && info.unsent == 0)
+}
+
+/// Waits until the server's system has acknowledged everything.
+async fn delivered(stream: &Stream) -> Result<()> {
+    let wait = async {
+        loop {
+            if let Some(error) = stream.take_error() {
+                let what = format!("the server closed the connection before everything was sent ({error})");
+                return Err(Failure::new(FailureClass::Eof, what).into());
+            }
+            if is_delivered(stream) {
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
+    };
+    timeout(DELIVERY, wait).await.unwrap_or_else(|_| {
+        let what = "the server did not acknowledge what it was sent after its FIN";
+        Err(Failure::new(FailureClass::Timeout, what).into())
+    })
+}

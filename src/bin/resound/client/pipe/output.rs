@@ -1,0 +1,152 @@
+//! What comes from the server, on its way to stdout.
+
+use std::io::{self, IsTerminal, Write};
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::escape;
+
+/// Chunks between the connection and the thread: enough to overlap, bounded.
+const CHUNKS: usize = 4;
+
+/// A chunk that ends stdout: no other is empty.
+pub(super) const END: Vec<u8> = Vec::new();
+
+/// The way to stdout.
+pub(super) struct Stdout {
+    /// What is to be written.
+    pub(super) chunks: mpsc::Sender<Vec<u8>>,
+    /// Chunks that have been written, empty, to be filled again.
+    pub(super) empties: mpsc::Receiver<Vec<u8>>,
+    /// Says when nothing more is written, and why.
+    pub(super) ended: oneshot::Receiver<io::Result<()>>,
+    /// Says when the reader has left, even while nothing is written.
+    pub(super) left: oneshot::Receiver<()>,
+}
+
+/// Writes stdout on a thread of its own, so that a slow reader there does not keep us from sending. A reader that has left is no error: it has
+/// seen enough.
+pub(super) fn stdout() -> Stdout {
+    let (chunks, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
+    let (give_back, empties) = mpsc::channel(CHUNKS + 1);
+    let (end, ended) = oneshot::channel();
+    thread::spawn(move || {
+        // Not through the standard library's buffer, which would look for newlines in all of it.
+        let mut write = || -> io::Result<()> {
+            let mut stdout = unbuffered_stdout()?;
+            while let Some(mut chunk) = receive.blocking_recv().filter(|chunk| !chunk.is_empty()) {
+                stdout.write_all(&chunk)?;
+                chunk.clear();
+                let _ = give_back.try_send(chunk);
+            }
+            Ok(())
+        };
+        let result = match write() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        };
+        let _ = end.send(result);
+    });
+    let (leaves, left) = oneshot::channel();
+    watch(leaves);
+    Stdout { chunks, empties, ended, left }
+}
+
+/// Watches for the reader of a pipe to leave, which the system tells whoever asks for nothing else.
+#[cfg(unix)]
+fn watch(leaves: oneshot::Sender<()>) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    thread::spawn(move || {
+        let Ok(stdout) = unbuffered_stdout() else { return };
+        loop {
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                    let _ = leaves.send(());
+                    return;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                // Something that cannot be watched: the next write will say.
+                _ => return std::mem::forget(leaves),
+            }
+        }
+    });
+}
+
+#[cfg(not(unix))]
+fn watch(leaves: oneshot::Sender<()>) {
+    std::mem::forget(leaves);
+}
+
+#[cfg(unix)]
+fn unbuffered_stdout() -> io::Result<std::fs::File> {
+    use std::os::fd::AsFd;
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(not(unix))]
+fn unbuffered_stdout() -> io::Result<io::StdoutLock<'static>> {
+    Ok(io::stdout().lock())
+}
+
+/// The server's bytes as stdout gets them: exact, unless it is a terminal, which nobody's bytes shall take over.
+pub(super) struct Guard {
+    /// On a terminal, the beginning of a character whose rest has not come.
+    begun: Option<Vec<u8>>,
+}
+
+impl Guard {
+    pub(super) fn of_stdout() -> Self {
+        Self { begun: io::stdout().is_terminal().then(Vec::new) }
+    }
+
+    pub(super) fn admit(&mut self, chunk: Vec<u8>) -> Vec<u8> {
+        let Some(begun) = &mut self.begun else { return chunk };
+        let bytes = [std::mem::take(begun), chunk].concat();
+        // A CR may be half of a line's ending.
+        let whole = bytes.len() - escape::unfinished(&bytes).max(usize::from(bytes.ends_with(b"\r")));
+        *begun = bytes[whole..].to_vec();
+        let mut shown = Vec::with_capacity(whole);
+        for line in bytes[..whole].split_inclusive(|&byte| byte == b'\n') {
+            escape::append_plain(&mut shown, escape::without_ending(line));
+            if line.ends_with(b"\n") {
+                shown.push(b'\n');
+            }
+        }
+        shown
+    }
+
+    /// What is left at the end.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        let mut shown = Vec::new();
+        escape::append_plain(&mut shown, &self.begun.take().unwrap_or_default());
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_text_and_is_not_taken_over_wherever_the_chunks_end() {
+        let text = "Gr\u{fc}\u{df}e \\o/\t\u{4e16}\u{1f30d}\r\n\x1b[2Jx\rb\n".as_bytes();
+        let want = "Gr\u{fc}\u{df}e \\o/\t\u{4e16}\u{1f30d}\n\\x1b[2Jx\\rb\n";
+        for cut in 0..=text.len() {
+            let mut guard = Guard { begun: Some(Vec::new()) };
+            let (first, second) = text.split_at(cut);
+            let shown = [guard.admit(first.to_vec()), guard.admit(second.to_vec()), guard.rest()].concat();
+            assert_eq!(String::from_utf8_lossy(&shown), want, "cut at {cut}");
+        }
+        let mut guard = Guard { begun: Some(Vec::new()) };
+        assert_eq!([guard.admit(b"ok\xc3".to_vec()), guard.rest()].concat(), b"ok\\xc3");
+    }
+
+    #[test]
+    fn a_pipe_gets_the_bytes() {
+        let mut guard = Guard { begun: None };
+        assert_eq!(guard.admit(b"\x1b[2J\xff\r".to_vec()), b"\x1b[2J\xff\r");
+        assert!(guard.rest().is_empty());
+    }
+}

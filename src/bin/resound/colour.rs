@@ -1,0 +1,41 @@
+//! Colour only where a person looks, and only if they want it (<https://no-color.org>).
+
+use std::io::IsTerminal;
+
+/// Colours text, or leaves it as it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Colour(bool);
+
+impl Colour {
+    pub(crate) fn of(output: &impl IsTerminal) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self(wanted && output.is_terminal())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self(false)
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    /// What stands before the text that matters.
+    pub(crate) fn label(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
+    /// What the program says of itself, between what matters.
+    pub(crate) fn aside(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
+    }
+}

@@ -1,0 +1,258 @@
+//! How the client gets its connection, or says why it cannot; and what is generated from its flags.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+
+use crate::harness::{Peer, Program, run, wait};
+
+/// A port of 127.0.0.1 on which nobody listens. It is held, so that nobody else begins to.
+pub(crate) fn closed_port() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+#[test]
+fn a_server_that_comes_late_is_waited_for() {
+    let (held, address) = closed_port();
+    for patience in [&["--wait", "--verbose"][..], &["--retry", "50", "--verbose"]] {
+        let mut child = Program::command(&[&["client", &address.to_string()], patience].concat())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It has been refused once when it says so.
+        let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+        assert!(line.contains("refused"), "{line}");
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.set_reuse_address(true).unwrap();
+        listener.bind(&address.into()).unwrap();
+        listener.listen(1).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let mut server = Peer(server.into());
+        server.send("there at last");
+        drop(server);
+        let mut stdout = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        assert_eq!((wait(&mut child).code(), stdout.as_str()), (Some(0), "there at last"));
+    }
+    drop(held);
+}
+
+#[test]
+fn patience_has_an_end() {
+    let (_held, address) = closed_port();
+    let (code, _, stderr) = run(&["client", &address.to_string(), "--retry", "2", "-v"], b"");
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr.matches("; again in ").count(), 2, "{stderr}");
+    assert!(stderr.contains("(1 of 2)") && stderr.contains("(2 of 2)"), "{stderr}");
+    assert!(stderr.contains("resound: cannot connect to"), "{stderr}");
+    let (code, _, stderr) = run(&["client", &address.to_string(), "--wait", "--timeout", "300ms"], b"");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(&format!("resound: timeout: no connection to {address} after 300ms")), "{stderr}");
+    assert_eq!(stderr.lines().count(), 2, "scripts are told nothing of the waiting: {stderr}");
+}
+
+#[test]
+fn what_this_machine_refuses_is_not_tried_again() {
+    let (code, _, stderr) = run(&["client", "127.0.0.1:1", "--source-address", "192.0.2.1", "--wait"], b"");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("cannot connect from 192.0.2.1:0: "), "{stderr}");
+    assert!(stderr.contains("must be one of this machine's own"), "{stderr}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_source_can_be_chosen() {
+    // Linux has all of 127.0.0.0/8.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port().to_string();
+    for _ in 0..2 {
+        // The second time the port is in TIME_WAIT.
+        let args = ["client", &address.to_string(), "--source-address", "127.0.0.9", "--source-port", &free];
+        let mut child = Program::command(&args).spawn().unwrap();
+        let (stream, from) = listener.accept().unwrap();
+        assert_eq!(from.to_string(), format!("127.0.0.9:{free}"));
+        let mut server = Peer(stream);
+        assert_eq!(server.rest(), b"");
+        drop(server);
+        assert_eq!(wait(&mut child).code(), Some(0));
+    }
+    for (args, what) in [
+        (
+            &["client", "[::1]:1", "--source-address", "127.0.0.1"][..],
+            ": it has no IPv4 address, as the source address is",
+        ),
+        (
+            &["client", "[::1]:1", "-6", "--source-address", "127.0.0.1"],
+            ": the source address is not of the wanted family",
+        ),
+        (&["client", "[::1]:1", "-4"], ": it has no IPv4 address"),
+        (&["client", "127.0.0.1:1", "-6"], ": it has no IPv6 address"),
+    ] {
+        let (code, _, stderr) = run(args, b"");
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(what) && stderr.contains("leave out what asks for it"), "{stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_can_be_dialled_and_listened_on() {
+    let folder = crate::startup::Folder::new();
+    let path = folder.0.join("door");
+    let address = format!("unix:{}", path.display());
+    let mut child =
+        Program::command(&["client", &address, "--listen", "--verbose"]).stdin(Stdio::piped()).spawn().unwrap();
+    let (code, stdout, stderr) = run(&["client", &address, "--wait", "--send-only"], b"through the door");
+    assert_eq!((code, stdout.len()), (Some(0), 0), "{stderr}");
+    let mut got = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut got).unwrap();
+    assert_eq!((wait(&mut child).code(), got.as_str()), (Some(0), "through the door"));
+    assert!(!path.exists(), "the file is gone with its listener");
+}
+
+#[test]
+fn a_client_can_be_the_one_who_is_dialled() {
+    let mut child = Program::command(&["client", "--listen", "127.0.0.1", "0"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    let address: SocketAddr = line.trim().strip_prefix("resound: listening on ").expect(&line).parse().unwrap();
+    let mut dialler = Peer::connect(address);
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"welcome").unwrap();
+    assert_eq!(dialler.rest(), b"welcome");
+    assert!(TcpStream::connect(address).is_err(), "one connection, and no more");
+    dialler.send("bye");
+    drop(dialler);
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    assert_eq!((wait(&mut child).code(), stdout.as_str()), (Some(0), "bye"));
+    // What cannot be listened on is said as the server says it.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, _, stderr) = run(&["client", "--listen", &taken.local_addr().unwrap().to_string()], b"");
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("is already in use"), "{stderr}");
+}
+
+/// A client, and the socket that the server has of it.
+fn accepted(flags: &[&str]) -> (std::process::Child, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let child = Program::command(&[&["client", &address], flags].concat()).stdin(Stdio::piped()).spawn().unwrap();
+    (child, listener.accept().unwrap().0)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn options_of_the_socket_are_set() {
+    // The client's end, as the system sees it: `ss` would show the same.
+    for (flags, timer) in [(&["--keepalive", "100s"][..], true), (&[], false)] {
+        let (mut child, mut server) = accepted(flags);
+        // It has set its options when it says something.
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        let end = |address: SocketAddr| format!(":{:04X}", address.port());
+        let (local, remote) = (end(server.peer_addr().unwrap()), end(server.local_addr().unwrap()));
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", child.id())).unwrap();
+        let is_ours = |line: &&str| {
+            let mut ends = line.split_whitespace().skip(1);
+            ends.next().is_some_and(|end| end.ends_with(&local))
+                && ends.next().is_some_and(|end| end.ends_with(&remote))
+        };
+        let line = table.lines().find(is_ours).expect("the client's end");
+        // Field 5, tr:tm->when, begins with 02 where the keepalive timer runs.
+        assert_eq!(line.split_whitespace().nth(5).unwrap().starts_with("02:"), timer, "{line}");
+        drop(server);
+        assert_eq!(wait(&mut child).code(), Some(0));
+    }
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    for (args, what) in [
+        (&["client", "--wait", "--retry", "3"][..], "cannot be used with"),
+        (&["client", "--listen", "--wait"], "cannot be used with"),
+        (&["client", "--recv-only", "--send-only"], "cannot be used with"),
+        (&["client", "--recv-only", "--crlf"], "cannot be used with"),
+        (&["client", "--reconnect", "--json"], "cannot be used with"),
+        (&["client", "--reconnect"], "--reconnect is for a conversation at a terminal"),
+        (&["client", "127.0.0.1", "8888", "test", "--crlf"], "--crlf has no meaning in a test"),
+        (&["client", "unix:/tmp/x", "--source-port", "5"], "a unix socket has no source"),
+        (&["client", "--retry", "0"], "0 is not in 1.."),
+        (&["client", "--source-port", "0"], "source-port"),
+        (&["client", "127.0.0.1", "0"], "nobody can be reached at port 0"),
+        (&["client", "--keepalive", "500ms"], "keepalive takes whole seconds"),
+        (&["client", "--idle-timeout", "10000000000000000000s"], "longer than anybody waits"),
+        (&["client", "--listen", "--connect-timeout", "1s"], "cannot be used with"),
+    ] {
+        let (code, stdout, stderr) = run(args, b"");
+        assert_eq!((code, stdout.len()), (Some(2), 0), "{args:?}: {stderr}");
+        assert!(stderr.contains(what), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn completions_know_commands_and_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, stderr) = run(&["completions", shell], b"");
+        let script = String::from_utf8(script).unwrap();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        for word in ["server", "client", "reconnect", "line-delay"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn bash_completes() {
+    let Ok(bash) = std::process::Command::new("bash").arg("--version").output() else { return };
+    assert!(bash.status.success());
+    let (_, script, _) = run(&["completions", "bash"], b"");
+    let complete =
+        "\nCOMP_WORDS=(resound client --rec); COMP_CWORD=2\n_resound resound --rec client\necho \"${COMPREPLY[@]}\"\n";
+    let folder = crate::startup::Folder::new();
+    let path = folder.0.join("script");
+    std::fs::write(&path, [&script, complete.as_bytes()].concat()).unwrap();
+    let out = std::process::Command::new("bash").arg(&path).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&out.stdout),
+        "--reconnect --recv-only\n",
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+#[test]
+fn every_command_has_its_manual_page() {
+    let (code, page, _) = run(&["man"], b"");
+    let page = String::from_utf8(page).unwrap();
+    assert_eq!(code, Some(0));
+    assert_eq!(run(&["man", "resound"], b"").1, page.as_bytes());
+    assert!(page.contains(".TH resound 1") && page.contains("resound\\-client(1)"), "{page}");
+    let (code, page, _) = run(&["man", "client"], b"");
+    let page = String::from_utf8(page).unwrap();
+    assert_eq!(code, Some(0));
+    assert!(page.contains(".TH resound-client 1") && page.contains("\\-\\-line\\-delay"), "{page}");
+    let (code, _, stderr) = run(&["man", "nobody"], b"");
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("there are: server, client, test"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn all_manual_pages_can_be_written() {
+    let folder = crate::startup::Folder::new();
+    let pages = folder.0.join("man1");
+    let (code, _, stderr) = run(&["man", "--output", pages.to_str().unwrap()], b"");
+    assert_eq!(code, Some(0), "{stderr}");
+    for page in ["resound", "resound-server", "resound-client", "resound-test", "resound-completions", "resound-man"] {
+        assert!(std::fs::read_to_string(pages.join(format!("{page}.1"))).unwrap().contains(".TH"), "{page}");
+    }
+}
