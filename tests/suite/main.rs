@@ -8,6 +8,7 @@ mod conn;
 mod connecting;
 mod documents;
 mod engine;
+mod fairness;
 mod harness;
 #[cfg(unix)]
 mod interactive;
