@@ -104,8 +104,8 @@ impl Server {
 
     /// For tests: takes something away from the io_uring engine, or lets its kernel behave as it hardly ever does.
     ///
-    /// `what` is a list of `uring` (all of it), `inc`, `sqarray`, `registered` (what older kernels lack), `small` (queues that overflow)
-    /// and `faults=SEED`.
+    /// `what` is a list of `uring` (all of it), `inc`, `sqarray`, `registered` (what older kernels lack), `small` (queues that overflow),
+    /// `short-lived` (rings that fail after a few calls) and `faults=SEED`.
     #[doc(hidden)]
     pub fn hamper(mut self, what: &str) -> Self {
         #[cfg(target_os = "linux")]
@@ -117,6 +117,7 @@ impl Server {
                 "sqarray" => *no_sqarray = true,
                 "registered" => *registered_ring = true,
                 "small" => (self.setup.submissions, self.setup.completions) = (4, 8),
+                "short-lived" => self.setup.calls = Some(30),
                 _ => self.setup.faults = word.strip_prefix("faults=").and_then(|seed| seed.parse().ok()),
             }
         }

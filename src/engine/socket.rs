@@ -50,7 +50,9 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     #[cfg(unix)]
     {
         use std::os::fd::AsFd;
-        rustix::io::ioctl_fionread(socket.as_fd()).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX))
+        let n = rustix::io::ioctl_fionread(socket.as_fd()).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        // An urgent byte on a unix socket is counted and cannot be read.
+        if n > 0 && holds_nothing(socket) { 0 } else { n }
     }
     #[cfg(not(unix))]
     {
@@ -58,6 +60,19 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
         let mut look = [std::mem::MaybeUninit::uninit(); 16 * 1024];
         socket.peek(&mut look).unwrap_or(0)
     }
+}
+
+/// Would a read wait?
+#[cfg(target_os = "linux")]
+fn holds_nothing(socket: &SockRef<'_>) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let look = socket.recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags);
+    look.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn holds_nothing(_socket: &SockRef<'_>) -> bool {
+    false
 }
 
 /// The address behind what the system reports.

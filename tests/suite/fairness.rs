@@ -4,10 +4,12 @@ use std::io::{ErrorKind, Write};
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
-use resound::{ConnId, Cx, Engine, Service};
+use resound::{CloseReason, ConnId, Cx, Engine, Limits, Reply, Service};
 
-use crate::harness::{PATIENCE, Peer, Running, server};
+use crate::harness::{PATIENCE, Peer, Running, on_each_engine, server};
 
 /// What one connection may be given while another waits. An engine's share of a turn is 64 KiB, and one read more; io_uring may have filled all
 /// of its shared buffers, 256 KiB, before it is told that there is a flood.
@@ -99,7 +101,60 @@ fn a_flood_gives_way_to_another(engine: Engine) {
     assert!(longest <= SHARE, "{longest} bytes of one while the other waited");
 }
 
-mod portable {
+/// Takes what comes, and has something to do every now and then.
+struct Ticker(Sender<()>);
+
+impl Service for Ticker {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.wake_at(cx.now() + TICK);
+    }
+    fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        let _ = self.0.send(());
+        cx.wake_at(cx.now() + TICK);
+    }
+}
+
+const TICK: Duration = Duration::from_millis(5);
+
+fn a_flood_does_not_keep_a_service_from_its_own_deadlines(engine: Engine) {
+    let (tick, ticks) = channel();
+    let server = Running::start(server(engine), move |_| Ticker(tick.clone()));
+    let flood = server.connect();
+    let mut writer = flood.0.try_clone().unwrap();
+    let writing = thread::spawn(move || while writer.write_all(&[b'x'; 256 * 1024]).is_ok() {});
+    for _ in 0..20 {
+        ticks.recv_timeout(PATIENCE).expect("a deadline that is met");
+    }
+    flood.0.shutdown(std::net::Shutdown::Both).unwrap();
+    writing.join().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+fn what_cannot_be_read_keeps_nobody_awake(engine: Engine) {
+    use std::os::unix::net::UnixStream;
+    let folder = crate::startup::Folder::new();
+    let path = folder.0.join("socket");
+    let limits = Limits { idle_timeout: Some(Duration::from_millis(200)), ..Limits::default() };
+    let server = server(engine).limits(limits).listen(&format!("unix:{}", path.display())).unwrap();
+    let server = Running::start_on(server, |_| Reply::default());
+    let peer = UnixStream::connect(&path).unwrap();
+    server.opened();
+    // An urgent byte is counted among what can be read, and cannot.
+    if socket2::SockRef::from(&peer).send_out_of_band(b"!").is_ok() {
+        assert_eq!(server.closed(), CloseReason::IdleTimeout);
+    }
+}
+
+on_each_engine!(a_flood_does_not_keep_a_service_from_its_own_deadlines);
+
+#[cfg(target_os = "linux")]
+mod unreadable {
+    crate::harness::on_each_engine!(what_cannot_be_read_keeps_nobody_awake);
+    use super::what_cannot_be_read_keeps_nobody_awake;
+}
+
+mod one_worker {
     #[test]
     fn a_flood_gives_way_to_another() {
         super::a_flood_gives_way_to_another(resound::Engine::Portable);
@@ -107,7 +162,7 @@ mod portable {
 }
 
 #[cfg(target_os = "linux")]
-mod uring {
+mod one_ring {
     #[test]
     fn a_flood_gives_way_to_another() {
         crate::harness::on_uring("", super::a_flood_gives_way_to_another);

@@ -23,6 +23,7 @@ on_each_engine!(
     a_stop_after_a_drain_is_at_once,
     a_server_runs_on_the_callers_thread,
     a_server_whose_supervisor_leaves_stops,
+    a_server_that_is_stopped_before_it_listens_ends,
     a_supervisors_panic_is_the_callers,
 );
 
@@ -243,8 +244,38 @@ fn a_server_whose_supervisor_leaves_stops(engine: Engine) {
     assert_eq!(totals.opened, 0);
 }
 
+fn a_server_that_is_stopped_before_it_listens_ends(engine: Engine) {
+    for _ in 0..20 {
+        let server = server(engine).listen("127.0.0.1:0").unwrap();
+        // The handle is gone before the server has begun.
+        let totals = server.run(|_| Reply::default(), |_handle| async {}).unwrap();
+        assert_eq!(totals.opened, 0);
+    }
+}
+
 fn a_supervisors_panic_is_the_callers(engine: Engine) {
     let server = server(engine).listen("127.0.0.1:0").unwrap();
     let run = || server.run(|_| Reply::default(), |_handle| async { panic!("as the test wants it") });
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+}
+
+/// A part of a server that serves, and a part that does not, would be worse than none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_ends_when_one_of_its_rings_fails() {
+    crate::harness::on_uring("short-lived", |engine| {
+        let server = replying(engine);
+        // Each connection costs its worker a few calls.
+        let busy = || {
+            let mut peer = Peer(std::net::TcpStream::connect(server.address()).ok()?);
+            peer.0.write_all(b"hello\n").ok()?;
+            peer.0.read(&mut [0; 64]).ok()
+        };
+        let limit = Instant::now() + PATIENCE;
+        while !server.handle.is_finished() {
+            assert!(Instant::now() < limit, "it goes on");
+            busy();
+        }
+        server.wait();
+    });
 }

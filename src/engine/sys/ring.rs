@@ -25,7 +25,7 @@ const WHOLE_BUFFERS: u16 = 64;
 const WHOLE_BUFFER: usize = 8 * 1024;
 /// Group and buffers of single receives. Completions of the two kinds may overtake each other, so they never share a buffer.
 const ONCE: u16 = 1;
-const ONCE_BUFFERS: u16 = 8;
+const ONCE_BUFFERS: u16 = 32;
 const ONCE_BUFFER: usize = 64 * 1024;
 
 /// How long a ring that is to end waits for its last completion, before it gives up the memory instead.
@@ -107,6 +107,8 @@ pub(crate) struct Ring<'a> {
     /// Operations whose last completion has not come back.
     in_flight: usize,
     faults: Option<Box<Faults>>,
+    /// In tests: how many calls are left.
+    calls: Option<u32>,
 }
 
 impl Ring<'_> {
@@ -133,6 +135,7 @@ impl Ring<'_> {
             cut: None,
             in_flight: 0,
             faults: setup.faults.map(|seed| Box::new(Faults::new(seed))),
+            calls: setup.calls,
         };
         Ok(work(&mut ring))
     }
@@ -260,6 +263,9 @@ impl Ring<'_> {
     /// # Errors
     /// Only of the kind that a ring does not survive.
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        if let Some(left) = &mut self.calls {
+            *left = left.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADR))?;
+        }
         loop {
             self.hand_over();
             let all = self.pending.is_empty();
@@ -436,7 +442,7 @@ impl Ring<'_> {
 
     /// Ends everything, and waits for it.
     fn settle(&mut self) {
-        self.faults = None;
+        (self.faults, self.calls) = (None, None);
         let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(entry, Token::Cancel);
         let until = Instant::now() + LAST_COMPLETIONS;

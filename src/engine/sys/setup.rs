@@ -29,11 +29,20 @@ pub(crate) struct Setup {
     pub(crate) marks: bool,
     /// The seed of what goes wrong on purpose.
     pub(crate) faults: Option<u64>,
+    /// After how many calls the ring fails for good, on purpose.
+    pub(crate) calls: Option<u32>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { missing: Missing::default(), submissions: 1024, completions: 16 * 1024, marks: false, faults: None }
+        Self {
+            missing: Missing::default(),
+            submissions: 1024,
+            completions: 16 * 1024,
+            marks: false,
+            faults: None,
+            calls: None,
+        }
     }
 }
 

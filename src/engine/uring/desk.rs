@@ -38,6 +38,12 @@ impl<'a, 'r> Desk<'a, 'r> {
 
     /// What is in `out` is to be sent: its memory goes with it, and another takes its place.
     pub(super) fn take_out(&mut self) -> Vec<u8> {
+        if self.out.capacity() > SPARE.max(2 * self.out.len()) {
+            // What somebody's long answer has left is not to wait with this short one.
+            let bytes = self.out.clone();
+            self.out.clear();
+            return bytes;
+        }
         std::mem::replace(&mut self.out, self.spares.pop().unwrap_or_default())
     }
 

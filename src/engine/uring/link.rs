@@ -3,10 +3,11 @@
 //! One send is in flight at a time. The next part of the input is delivered once it has completed, so that what came is echoed from where it
 //! lies; where the socket takes no more, what is left is copied out, and nothing of a slow connection stays in the shared buffers.
 
+use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket};
 
@@ -26,6 +27,8 @@ const MOST_FAILURES: u8 = 100;
 const SHORT: usize = 16 * 1024;
 /// A receive of this size, which every buffer has room for, begins a bulk transfer: from then on one buffer at a time is received, and only when it can be dealt with.
 const LARGE: usize = 8 * 1024;
+/// So many parts of the input waiting stop the receive that goes on: the shared buffers that they lie in are everybody's.
+const LONG: usize = 8;
 /// A receive smaller than this ends it.
 const SMALL: usize = 2 * 1024;
 
@@ -68,12 +71,14 @@ pub(super) struct Link {
     /// Over, and waiting for its last completions.
     over: bool,
     failures: u8,
+    /// A deadline has been put off once, for the sake of what had arrived.
+    put_off: bool,
     /// Bytes that wait behind the send in flight.
     queue: Queue,
     conn: Conn,
     /// Received, and not delivered yet. Owns memory only while there is something.
     #[expect(clippy::box_collection, reason = "nearly always empty")]
-    backlog: Option<Box<Vec<Piece>>>,
+    backlog: Option<Box<VecDeque<Piece>>>,
     /// The earliest alarm that is set.
     alarm: Option<Instant>,
     stall: Stall,
@@ -94,6 +99,7 @@ impl Link {
             bulk: false,
             over: false,
             failures: 0,
+            put_off: false,
             queue: Queue::default(),
             conn,
             backlog: None,
@@ -135,7 +141,7 @@ impl Link {
                 if self.may_deliver() {
                     self.deliver(piece, desk);
                 } else {
-                    self.backlog.get_or_insert_default().push(piece);
+                    self.backlog.get_or_insert_default().push_back(piece);
                 }
             }
             (0, _) => {
@@ -158,7 +164,8 @@ impl Link {
             return self.failed(-result);
         }
         self.go_on(desk)?;
-        if self.receive == Receive::Many && (self.bulk || !self.conn.wants_read()) {
+        let waits = self.backlog.as_ref().is_some_and(|pieces| pieces.len() >= LONG);
+        if self.receive == Receive::Many && (self.bulk || waits || !self.conn.wants_read()) {
             // Found out only when something arrives: one who has nothing to say is left alone.
             self.receive = Receive::Stopping;
             self.bulk = true;
@@ -220,11 +227,15 @@ impl Link {
         }
         if self.conn.deadline().is_some_and(|deadline| deadline <= desk.now) {
             let listens = matches!(self.receive, Receive::Many | Receive::Once);
-            if listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
-                // What has arrived in time is not late because we are: the next call brings it, and then this one is repeated.
-                self.set_alarm(Some(desk.now), desk);
+            if !self.put_off && listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
+                // What has arrived in time is not late because we are: the next call brings it, and then this one is repeated. Once: who
+                // always has something to say would put a deadline off for ever.
+                self.put_off = true;
+                // Not for this very instant, which the worker may still be busy with.
+                self.set_alarm(Some(desk.now + Duration::from_nanos(1)), desk);
                 return Step::Continue(());
             }
+            self.put_off = false;
             if self.send == Send::Waits && self.stall.has_fallen(&SockRef::from(&self.socket)) {
                 self.conn.progressed(desk.now);
             }
@@ -349,13 +360,14 @@ impl Link {
                 let _ = self.socket.shutdown(Shutdown::Write);
             }
             if self.send != Send::Tries
-                && let Some(pieces) = &mut self.backlog
+                && let Some(mut pieces) = self.backlog.take()
             {
-                let piece = pieces.remove(0);
-                if pieces.is_empty() {
-                    self.backlog = None;
+                // All of it: the answer to the first leaves from where that lies, and the others' are copied behind it.
+                while !matches!(self.then, Then::Close | Then::Reset)
+                    && let Some(piece) = pieces.pop_front()
+                {
+                    self.deliver(piece, desk);
                 }
-                self.deliver(piece, desk);
                 continue;
             }
             let (socket, paused) = (&self.socket, self.conn.is_paused());

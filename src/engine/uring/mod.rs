@@ -77,10 +77,11 @@ pub(crate) fn start(shared: Arc<Shared>, running: &Arc<Running>, setup: Setup) -
     };
     let spawned = (0..count).try_for_each(|index| spawn(index).map(drop));
     drop(started);
-    let all = spawned.and_then(|()| starts.iter().take(count).collect::<io::Result<()>>());
-    if let Err(error) = all {
+    // Each has told how it went before anything is decided, so that those who did not start have let go of what they had.
+    let reports: Vec<io::Result<()>> = starts.iter().collect();
+    if let Err(error) = spawned.and_then(|()| reports.into_iter().collect::<io::Result<()>>()) {
         // Those who did start have nothing to do.
-        Workers(crew).drain(Instant::now());
+        crew.drain_all(Instant::now());
         return Err(error);
     }
     Ok(Started(crew))

@@ -20,6 +20,8 @@ use crate::error::CloseReason;
 use crate::metrics::Writers;
 use crate::service::Endpoint;
 
+/// What the others' connections have to end in when a worker has failed.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// Completions between two looks at the clock.
 const CLOCK: usize = 64;
 /// Alarms that may ring before the sockets get their turn.
@@ -62,8 +64,7 @@ struct Worker<'a, 'r> {
 
 /// Runs a worker until it is drained.
 pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running>, mut report: Report) {
-    // However this ends, nobody is to wait for it.
-    let _closes = Closes(&crew.inboxes[index]);
+    let mut leaves = Leaves { crew, index, in_order: false };
     let result = Ring::with(setup, |ring| {
         let desk = Desk::new(ring, crew.shared.recorder(index, Writers::One));
         let mut worker = Worker {
@@ -80,9 +81,12 @@ pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running
             active: false,
         };
         report.say(Ok(()));
-        if let Err(error) = worker.work() {
-            tracing::error!("worker {index} has failed, and its connections with it: {error}");
-            worker.cut(CloseReason::Failed(error.kind()));
+        match worker.work() {
+            Ok(()) => leaves.in_order = true,
+            Err(error) => {
+                tracing::error!("worker {index} has failed, and its connections with it; the server ends: {error}");
+                worker.cut(CloseReason::Failed(error.kind()));
+            }
         }
     });
     if let Err(error) = result {
@@ -108,11 +112,29 @@ impl Drop for Report {
     }
 }
 
-struct Closes<'a>(&'a Inbox);
+/// However a worker ends, nobody is to wait for it. And without one of them the others would serve a part of those who come only, or nobody: so
+/// the server ends then.
+struct Leaves<'a> {
+    crew: &'a Crew,
+    index: usize,
+    in_order: bool,
+}
 
-impl Drop for Closes<'_> {
+impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.0.close();
+        self.crew.inboxes[self.index].close();
+        if !self.in_order {
+            self.crew.drain_all(Instant::now() + LAST_ANSWERS);
+        }
+    }
+}
+
+impl Crew {
+    /// Tells each worker by itself to end.
+    pub(super) fn drain_all(&self, deadline: Instant) {
+        for inbox in &self.inboxes {
+            inbox.send(Command::Drain(deadline));
+        }
     }
 }
 
@@ -209,6 +231,11 @@ impl Worker<'_, '_> {
                 let numbered = listeners.into_iter().enumerate();
                 self.acceptors = numbered.map(|(number, listener)| Acceptor::new(number as u32, listener)).collect();
                 self.mind_acceptors = true;
+                if self.phase != Phase::Serving {
+                    // The drain was quicker.
+                    self.phase = Phase::Unlistening;
+                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.desk.ring));
+                }
             }
             Command::Serve(accepted) => self.serve(accepted),
             Command::Wake(conn) => {
