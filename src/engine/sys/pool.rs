@@ -57,7 +57,7 @@ impl Pool {
     /// `count` buffers (a power of two) of `size` bytes, given to the kernel as `group`.
     ///
     /// # Safety
-    /// The ring behind `submitter` must be closed, with nothing in flight, before the last of the pool and its leases is dropped.
+    /// Nothing that receives into the pool may be in flight on the ring behind `submitter` when the last of the pool and its leases is dropped.
     pub(super) unsafe fn new(
         submitter: &Submitter<'_>,
         group: u16,
