@@ -175,7 +175,8 @@ impl Server {
         Ok(handle)
     }
 
-    /// Serves on this thread until the server has ended, and returns what it counted. `supervise` is called with the handle before the
+    /// Serves until the server has ended, and returns what it counted. The portable engine's first worker runs on this thread; the other
+    /// engines have threads of their own. `supervise` is called with the handle before the
     /// first connection is accepted, and what it returns runs beside the server on a tokio runtime: it decides when to drain. When it
     /// drops the handle, the server stops.
     ///
