@@ -1,0 +1,165 @@
+//! What was typed ([`Cli`]), and what it means (`meaning`): only the second travels.
+
+mod client;
+mod server;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use resound::{Address, Error, Family};
+
+pub(crate) use client::{ClientArgs, TestArgs};
+pub(crate) use server::{Mode, ServerArgs};
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: u16 = 8888;
+
+/// A TCP endpoint you can trust: stand one up, talk to it, prove the path to it.
+#[derive(Parser)]
+#[command(name = "resound", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
+Exit codes: 0 ok, 1 network failure, 2 usage or environment, 3 a check failed, 130 cut short by a signal.";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve: answer each line with `Server received: <line>`, echo, discard or generate
+    Server(ServerArgs),
+    /// Talk to a server: interactively at a terminal, as a pipe otherwise
+    Client(ClientArgs),
+    /// Send a handful of messages and check every reply
+    Test(TestArgs),
+    /// Write what a shell needs to complete resound's commands and flags on Tab
+    Completions(CompletionsArgs),
+    /// Write the manual page
+    Man(ManArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// The command whose page it is [default: the page of resound itself]
+    pub(crate) page: Option<String>,
+    /// Write all pages into this folder instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "page")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct FamilyArgs {
+    /// IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long)]
+    ipv6: bool,
+}
+
+impl FamilyArgs {
+    fn meaning(&self) -> Family {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        }
+    }
+}
+
+/// The address behind `[HOST] [PORT]`. A lone number is a port, with or without a colon.
+fn address(host: Option<&str>, port: Option<&str>) -> Result<Address, Error> {
+    match (host, port) {
+        (None, _) => Address::parse(DEFAULT_HOST, DEFAULT_PORT),
+        (Some(port), None) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => {
+            Address::tcp(DEFAULT_HOST, port)
+        }
+        (Some(text), None) if text.strip_prefix(':').is_some_and(|port| !port.contains(':')) => {
+            Address::tcp(DEFAULT_HOST, &text[1..])
+        }
+        (Some(host), None) => Address::parse(host, DEFAULT_PORT),
+        (Some(host), Some(port)) if host.starts_with("unix:") => {
+            Err(Error::Address { input: format!("{host} {port}"), reason: "a unix socket has no port".into() })
+        }
+        (Some(host), Some(port)) => Address::tcp(host, port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::client;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        let cases: [(&[&str], &str); 9] = [
+            (&[":7000"], "127.0.0.1:7000"),
+            (&[], "127.0.0.1:8888"),
+            (&["9999"], "127.0.0.1:9999"),
+            (&["0.0.0.0"], "0.0.0.0:8888"),
+            (&["0.0.0.0", "9999"], "0.0.0.0:9999"),
+            (&["localhost:1"], "localhost:1"),
+            (&["::1", "5"], "[::1]:5"),
+            (&["[::1]:5"], "[::1]:5"),
+            (&["[::1]"], "[::1]:8888"),
+        ];
+        for (typed, want) in cases {
+            let got = address(typed.first().copied(), typed.get(1).copied()).unwrap();
+            assert_eq!(got.to_string(), want, "{typed:?}");
+        }
+        assert!(address(Some("unix:/tmp/x"), Some("1")).is_err());
+    }
+
+    #[test]
+    fn flags_of_a_talk_are_refused_in_a_test() {
+        let command = Cli::command();
+        let of = |name| command.find_subcommand(name).unwrap().get_arguments();
+        let known: Vec<_> = of("test").map(clap::Arg::get_id).collect();
+        let flags: Vec<_> =
+            of("client").filter(|arg| !known.contains(&arg.get_id()) && arg.get_long().is_some()).collect();
+        assert!(flags.len() >= 10, "{flags:?}");
+        for flag in flags {
+            let name = format!("--{}", flag.get_long().unwrap());
+            let mut typed = vec!["resound", "client", "h", "1", "test", &name];
+            if flag.get_action().takes_values() {
+                typed.push("1s");
+            }
+            let Command::Client(typed) = Cli::try_parse_from(typed).unwrap().command else {
+                panic!("client was typed")
+            };
+            assert_eq!(
+                typed.meaning().err().map(|error| error.to_string()),
+                Some(format!("{name} has no meaning in a test"))
+            );
+        }
+    }
+
+    #[test]
+    fn test_is_an_action_wherever_the_address_ends() {
+        for typed in [&["client", "test"][..], &["client", "h", "test"], &["client", "h", "1", "test"], &["test", "h"]]
+        {
+            let cli = Cli::try_parse_from([&["resound"], typed].concat()).unwrap();
+            let plan = match cli.command {
+                Command::Client(typed) => typed.meaning().unwrap(),
+                Command::Test(typed) => typed.meaning().unwrap(),
+                _ => unreachable!("neither was typed"),
+            };
+            assert!(matches!(plan.task, client::Task::Check(_)), "{typed:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The flags of `resound server`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use resound::{Engine, Framing, Limits};
+
+use super::{EXIT_CODES, FamilyArgs, address};
+use crate::console::Format;
+use crate::server;
+use crate::units::{self, Timeout};
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct ServerArgs {
+    /// Address to listen on, or the port alone [default: 127.0.0.1]
+    host: Option<String>,
+    /// Port to listen on; 0 picks a free one and prints it [default: 8888]
+    port: Option<String>,
+    /// Another address to listen on (repeatable), e.g. [::1]:8888 or unix:/tmp/resound
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    #[command(flatten)]
+    family: FamilyArgs,
+    /// What to answer
+    #[arg(long, value_enum, default_value_t = Mode::Reply)]
+    mode: Mode,
+    /// What a message is, in reply mode [default: line]
+    #[arg(long, value_enum)]
+    framing: Option<FramingArg>,
+    /// What moves the bytes
+    #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
+    engine: EngineArg,
+    /// Look for events in a loop for this long after the last one, before sleeping: quicker answers, a busy processor (not with threads)
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    busy_poll: Timeout,
+    /// Congestion control of TCP connections, e.g. cubic (Linux, FreeBSD) [default: the system's]
+    #[arg(long, value_name = "ALGORITHM")]
+    congestion: Option<String>,
+    /// Threads that serve [default: one per core; the threads engine has one per connection]
+    #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
+    workers: Option<NonZeroUsize>,
+    /// Connections served at once; further ones wait [default: as many as descriptors allow]
+    #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
+    max_connections: Option<NonZeroUsize>,
+    /// Longest line, without its newline; a longer one gets an error line and the connection ends (reply mode with lines only)
+    /// [default: 64k]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_line: Option<usize>,
+    /// Unsent bytes of one connection from which on no more is read from it
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "256k")]
+    high_water: usize,
+    /// Close a connection that completes no message and takes no byte for this long
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    idle_timeout: Timeout,
+    /// Reset a connection whose peer takes none of the waiting bytes for this long
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "30s")]
+    write_timeout: Timeout,
+    /// After Ctrl+C or SIGTERM, how long open connections may take to finish
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
+    drain_timeout: Duration,
+    /// Print nothing but the port that was chosen for port 0
+    #[arg(short, long)]
+    quiet: bool,
+    /// How the console is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// `Server received: ` and the message
+    Reply,
+    /// The bytes as they came (RFC 862)
+    Echo,
+    /// Nothing (RFC 863)
+    Discard,
+    /// A rotating pattern of characters (RFC 864)
+    Chargen,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FramingArg {
+    /// A line, with its ending
+    Line,
+    /// What one read returned, as tutorial servers have it. TCP keeps no message boundaries, so two sends may arrive as one chunk and one
+    /// send as several: a chunk is not what the peer sent
+    Chunk,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EngineArg {
+    /// io_uring where the system allows it, portable elsewhere (a line on stderr says why)
+    Auto,
+    /// io_uring: one ring per worker (Linux 6.1 and later)
+    Uring,
+    /// tokio: one runtime per worker
+    Portable,
+    /// One blocking thread per connection: the reference
+    Threads,
+}
+
+impl ServerArgs {
+    pub(crate) fn meaning(self) -> Result<server::Plan> {
+        let mut addresses = Vec::new();
+        if self.host.is_some() || self.listen.is_empty() {
+            addresses.push(address(self.host.as_deref(), self.port.as_deref())?);
+        }
+        for text in &self.listen {
+            addresses.push(address(Some(text), None)?);
+        }
+        if self.mode != Mode::Reply && (self.framing.is_some() || self.max_line.is_some()) {
+            bail!("--framing and --max-line concern --mode reply only: the other modes know no messages");
+        }
+        if self.framing == Some(FramingArg::Chunk) && self.max_line.is_some() {
+            bail!("--max-line has no meaning with --framing chunk");
+        }
+        let most = resound::MAX_WORKERS;
+        if self.workers.is_some_and(|workers| workers.get() > most) {
+            bail!(
+                "--workers {}: more workers than {most} are of no use to anybody",
+                self.workers.map_or(0, NonZeroUsize::get)
+            );
+        }
+        let framing = match self.framing {
+            Some(FramingArg::Chunk) => Framing::Chunk,
+            _ => Framing::Line { max: self.max_line.unwrap_or(Framing::DEFAULT_MAX_LINE) },
+        };
+        Ok(server::Plan {
+            addresses,
+            family: self.family.meaning(),
+            mode: self.mode,
+            framing,
+            engine: match self.engine {
+                EngineArg::Auto => Engine::Auto,
+                EngineArg::Uring => Engine::Uring,
+                EngineArg::Threads => Engine::Threads,
+                EngineArg::Portable => Engine::Portable,
+            },
+            busy_poll: self.busy_poll.0.unwrap_or_default(),
+            congestion: self.congestion,
+            workers: self.workers,
+            max_connections: self.max_connections.map(NonZeroUsize::get),
+            limits: Limits {
+                high_water: self.high_water,
+                idle_timeout: self.idle_timeout.0,
+                write_timeout: self.write_timeout.0,
+                ..Limits::default()
+            },
+            drain_timeout: self.drain_timeout,
+            quiet: self.quiet,
+            format: self.log_format,
+        })
+    }
+}
