@@ -12,8 +12,11 @@ use crate::service::Endpoint;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is longer.
+///
+/// Much longer than a peer's silence has to be: Linux counts on until its peer's window has room for the whole of the next piece it would send
+/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while.
 #[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(120);
+const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// No delay for small answers, and an end for dead peers. On Linux an accepted socket inherits all of it from its listener.
 pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {

@@ -64,6 +64,13 @@ impl Faults {
         Fate::Goes
     }
 
+    pub(super) fn of_poll(&mut self) -> Fate {
+        if self.once_in(4) {
+            return Fate::Fails(self.one_of(&[libc::ENOMEM, libc::ECANCELED]));
+        }
+        Fate::Goes
+    }
+
     pub(super) fn of_send(&mut self, len: usize, patience: Patience) -> Fate {
         if self.once_in(6) {
             // A send that waits is not told that it would have to.

@@ -69,8 +69,9 @@ pub(crate) enum Done {
         result: i32,
         load: Load,
     },
-    /// The event counter may be read.
+    /// The event counter may be read, unless the result says that it cannot be looked at.
     Polled {
+        result: i32,
         more: bool,
     },
 }
@@ -106,6 +107,8 @@ pub(crate) struct Ring<'a> {
     cut: Option<(Key, Piece)>,
     /// Operations whose last completion has not come back.
     in_flight: usize,
+    /// A call has failed for good: nothing more is handed over.
+    failed: bool,
     faults: Option<Box<Faults>>,
     /// In tests: how many calls are left.
     calls: Option<u32>,
@@ -134,6 +137,7 @@ impl Ring<'_> {
             done: VecDeque::new(),
             cut: None,
             in_flight: 0,
+            failed: false,
             faults: setup.faults.map(|seed| Box::new(Faults::new(seed))),
             calls: setup.calls,
         };
@@ -228,6 +232,9 @@ impl Ring<'_> {
 
     /// Looks at an event counter until it is stopped.
     pub(crate) fn poll(&mut self, counter: BorrowedFd<'_>) {
+        if let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_poll()) {
+            return self.done.push_back(Done::Polled { result: -errno, more: false });
+        }
         let entry = opcode::PollAdd::new(Fd(counter.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         self.push(entry, Token::Poll);
     }
@@ -289,7 +296,10 @@ impl Ring<'_> {
                         }
                         break;
                     }
-                    _ => return Err(error),
+                    _ => {
+                        self.failed = true;
+                        return Err(error);
+                    }
                 },
             }
         }
@@ -422,7 +432,7 @@ impl Ring<'_> {
                 self.free_loads.push(number);
                 Done::Sent { key, result, load }
             }
-            Token::Poll => Done::Polled { more },
+            Token::Poll => Done::Polled { result, more },
             Token::Cancel => return,
         };
         self.done.push_back(done);
@@ -440,8 +450,12 @@ impl Ring<'_> {
         result
     }
 
-    /// Ends everything, and waits for it.
+    /// Ends everything, and waits for it. Not after a failure: what is still queued was meant for sockets that are closed by now, and their
+    /// numbers may be somebody else's.
     fn settle(&mut self) {
+        if self.failed || std::thread::panicking() {
+            return;
+        }
         (self.faults, self.calls) = (None, None);
         let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(entry, Token::Cancel);

@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::inbox::{Accepted, Command, Inbox};
 use super::link::{Link, Step};
 use super::links::Links;
+use crate::engine::accept::BACK_OFF;
 use crate::engine::shared::{End, Running, Shared, bury};
 use crate::engine::socket::endpoint;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
@@ -58,6 +59,8 @@ struct Worker<'a, 'r> {
     deadline: Option<Instant>,
     /// The event counter is looked at.
     polls: bool,
+    /// After a failure, not before this.
+    polls_at: Option<Instant>,
     /// Something has happened since anybody last slept.
     active: bool,
 }
@@ -78,6 +81,7 @@ pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running
             phase: Phase::Serving,
             deadline: None,
             polls: false,
+            polls_at: None,
             active: false,
         };
         report.say(Ok(()));
@@ -141,7 +145,8 @@ impl Crew {
 impl Worker<'_, '_> {
     fn work(&mut self) -> io::Result<()> {
         loop {
-            if !std::mem::replace(&mut self.polls, true) {
+            if !self.polls && self.polls_at.is_none_or(|at| at <= self.desk.now) {
+                self.polls = true;
                 self.desk.ring.poll(self.crew.inboxes[self.index].counter());
             }
             if !self.finds_something()? {
@@ -196,7 +201,8 @@ impl Worker<'_, '_> {
         let cut = self.deadline.filter(|_| self.phase == Phase::Draining).map(until);
         let acceptors = if self.mind_acceptors { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
         let fed = (!self.desk.starved.is_empty() && self.desk.ring.has_buffers()).then_some(Duration::ZERO);
-        let waits = [self.desk.timers.next(now), cut, acceptors, fed];
+        let polls = self.polls_at.filter(|_| !self.polls).map(until);
+        let waits = [self.desk.timers.next(now), cut, acceptors, fed, polls];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Not,
@@ -216,8 +222,10 @@ impl Worker<'_, '_> {
                     acceptor.accepted(result, more, &self.crew.shared.room, self.desk.now);
                 }
             }
-            Done::Polled { more } => {
+            Done::Polled { result, more } => {
                 self.polls = more;
+                // Not at once, or a counter that cannot be looked at would keep the processor busy. What is in the inbox is taken even so.
+                self.polls_at = (result < 0).then(|| self.desk.now + BACK_OFF);
                 for command in self.crew.inboxes[self.index].take() {
                     self.obey(command);
                 }
