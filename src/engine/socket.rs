@@ -13,8 +13,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is longer.
 ///
-/// Much longer than a peer's silence has to be: Linux counts on until its peer's window has room for the whole of the next piece it would send
-/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while.
+/// Much longer than a dead peer would need: Linux counts on until its peer's window has room for the whole of the next piece it would send
+/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while. Where a connection has more to send than
+/// its socket takes, [`Stall`] judges instead.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -104,24 +105,45 @@ fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
 
 /// Tells a slow peer from one that takes nothing: between two writes the socket's room says little, and what it has not got rid of much.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stall(Option<usize>);
+pub(crate) struct Stall {
+    seen: Option<usize>,
+    /// The system's own patience has been ended.
+    alone: bool,
+}
 
 impl Stall {
-    /// The socket has just taken what it could.
+    /// The socket has just taken what it could. From here on the write timeout alone says how long that may last.
     pub(crate) fn look(&mut self, socket: &SockRef<'_>) {
-        self.0 = unacknowledged(socket);
+        self.seen = unacknowledged(socket);
+        if !std::mem::replace(&mut self.alone, true) {
+            no_user_timeout(socket);
+        }
+    }
+
+    /// The socket takes again what it is given.
+    pub(crate) fn forget(&mut self) {
+        self.seen = None;
     }
 
     pub(crate) fn is_unseen(&self) -> bool {
-        self.0.is_none()
+        self.seen.is_none()
     }
 
     /// Has the peer taken anything since the last look? This is another.
     pub(crate) fn has_fallen(&mut self, socket: &SockRef<'_>) -> bool {
-        let before = self.0;
+        let before = self.seen;
         self.look(socket);
-        self.0 < before
+        self.seen < before
     }
+}
+
+/// Takes back what [`set_tcp_options`] has set for dead peers, and what would also end slow ones.
+fn no_user_timeout(socket: &SockRef<'_>) {
+    // On a unix socket it fails, and there was none.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(None);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 /// Has the peer's FIN arrived, with nothing unread before it? The socket must not block.
@@ -199,6 +221,20 @@ mod tests {
         assert_eq!(options(&patient), Some(Duration::from_secs(600)));
         let endless = Limits { write_timeout: Some(Duration::MAX), ..Limits::default() };
         assert!(options(&endless).is_some());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_is_slow_is_judged_by_the_write_timeout_alone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        set_tcp_options(&SockRef::from(&listener), &Limits::default()).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        let mut stall = Stall::default();
+        stall.look(&socket);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     }
 
     #[test]

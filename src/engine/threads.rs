@@ -204,7 +204,7 @@ fn converse(
         verdict = match done {
             Ok(n) if !queue.is_empty() => {
                 queue.drain(..n);
-                stall = Stall::default();
+                stall.forget();
                 if !queue.is_empty() {
                     stall.look(&SockRef::from(socket));
                 }

@@ -11,7 +11,7 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
     /// Resets a connection whose peer takes not one of the waiting bytes for this long. A receiver tells of the room that it has only once
     /// there is a segment's worth of it (RFC 9293, 3.8.6.2.2), and loopback's segments are 64 KiB: one that takes 1 KiB/s there looks
-    /// stalled for about 64 s at a time. The default leaves it twice that.
+    /// stalled for one or two minutes at a time. The default leaves it twice that.
     pub write_timeout: Option<Duration>,
     /// After its last byte a closing connection waits this long for the peer's FIN. Closing sooner, while the peer still sends, would
     /// make the system answer with a reset, and that can destroy what the peer has not read yet.
@@ -19,12 +19,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB of unsent bytes, no idle timeout, 120 s without progress in writing, 1 s of linger.
+    /// 256 KiB of unsent bytes, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
     fn default() -> Self {
         Self {
             high_water: 256 * 1024,
             idle_timeout: None,
-            write_timeout: Some(Duration::from_secs(120)),
+            write_timeout: Some(Duration::from_secs(300)),
             linger: Duration::from_secs(1),
         }
     }

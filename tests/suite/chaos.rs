@@ -135,7 +135,8 @@ fn chaos(engine: &str) {
     assert!(after < before + before / 4 + kept, "{engine}: {before} KiB before, {after} KiB after");
 }
 
-/// The reader's system has more room all the time, and tells of it every 64 s (a segment of loopback's worth): until then it looks stalled.
+/// The reader's system has more room all the time, and tells of it every 64 s or more (a segment of loopback's worth, or
+/// all of its buffer's): until then it looks stalled.
 #[test]
 #[ignore = "six minutes and a half"]
 fn a_reader_of_one_kibibyte_a_second_survives() {

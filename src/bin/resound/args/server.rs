@@ -56,7 +56,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     idle_timeout: Timeout,
     /// Reset a connection whose peer takes none of the waiting bytes for this long
-    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "120s")]
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "5m")]
     write_timeout: Timeout,
     /// After Ctrl+C or SIGTERM, how long open connections may take to finish
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
