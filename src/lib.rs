@@ -2,7 +2,8 @@
 //!
 //! A [`Service`] is one end of one connection: it is told what arrived and says what to send. A [`Server`] serves it on sockets; which
 //! [`Engine`] moves the bytes makes no difference to it. Between the two stands [`Conn`], the connection as a state machine without I/O:
-//! framing, limits, backpressure and half-close live there, once for all engines.
+//! framing, limits, backpressure and half-close live there, once for all engines. A [`Dialer`] is the other side: it makes connections, and drives
+//! services on them in the same way. The load generator in [`load`] is such a service.
 //!
 //! ```
 //! use resound::{Cx, Framing, Server, Service};
@@ -30,12 +31,14 @@
 
 mod engine;
 mod error;
+pub mod load;
 mod metrics;
 mod proto;
 mod service;
 
 pub use engine::{
-    Address, Dial, Engine, Family, Handle, Listener, MAX_WORKERS, Server, Stream, TcpInfo, dial, raise_descriptor_limit,
+    Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Server, Stream, TcpInfo,
+    dial, processor_time, raise_descriptor_limit,
 };
 pub use error::{Attempt, CloseReason, DialError, Error, FailureClass};
 pub use metrics::{REASONS, Totals};

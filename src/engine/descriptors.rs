@@ -1,4 +1,6 @@
-//! The limit on open files.
+//! What this process may use, and has used.
+
+use std::time::Duration;
 
 /// Raises the soft limit on open descriptors to the hard limit, as a server that keeps one per connection wants it, and returns the
 /// limit now in force; `None` where the system has no such limit.
@@ -18,4 +20,14 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     }
     #[cfg(not(unix))]
     None
+}
+
+/// The processor time that this process has taken so far, all its threads together: in user mode, and in the kernel on its behalf
+/// (getrusage(2)). Zero on systems other than Linux.
+#[must_use]
+pub fn processor_time() -> (Duration, Duration) {
+    #[cfg(target_os = "linux")]
+    return super::sys::processor_time();
+    #[cfg(not(target_os = "linux"))]
+    Default::default()
 }

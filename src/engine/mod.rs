@@ -1,12 +1,17 @@
-//! HOW it moves: [`Server`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::Conn).
+//! HOW it moves: [`Server`], [`Dialer`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::Conn).
 //!
 //! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
 
 mod accept;
 mod address;
+mod basis;
+mod caller;
 mod descriptors;
 mod dial;
+mod dialer;
+mod handle;
 mod listener;
+mod plan;
 mod portable;
 mod recorder;
 mod room;
@@ -26,10 +31,14 @@ mod threads;
 mod uring;
 
 pub use address::{Address, Family};
-pub use descriptors::raise_descriptor_limit;
+pub use basis::MAX_WORKERS;
+pub use descriptors::{processor_time, raise_descriptor_limit};
 pub use dial::{Dial, dial};
+pub use dialer::Dialer;
+pub use handle::Handle;
 pub use listener::Listener;
-pub use server::{Handle, MAX_WORKERS, Server};
+pub use plan::{Call, Dials, Next};
+pub use server::Server;
 pub use stream::Stream;
 pub use tcp_info::TcpInfo;
 

@@ -60,6 +60,13 @@ impl Room {
         Some(Place { room: Arc::clone(self), worker })
     }
 
+    /// A place on this worker, whose connections the cap is not for.
+    pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> Place {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.per_worker[worker].fetch_add(1, Relaxed);
+        Place { room: Arc::clone(self), worker }
+    }
+
     /// Returns once a place may have become free, or `patience` is over.
     pub(crate) fn wait(&self, patience: Duration) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

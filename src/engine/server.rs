@@ -1,26 +1,21 @@
-//! [`Server`]: what to serve and how; [`Handle`]: a server that runs.
+//! [`Server`]: what to serve and how.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use super::address::{Address, Family};
+use super::basis::{Basis, MAX_WORKERS};
+use super::handle::Handle;
 use super::listener::Listener;
-use super::room::Room;
-use super::shared::{Control, Latch, Observers, Running, Shared};
-#[cfg(target_os = "linux")]
-use super::sys::{Missing, Setup};
+use super::shared::{Latch, Purpose, Running};
 #[cfg(target_os = "linux")]
 use super::uring;
 use super::{Engine, portable, threads};
 use crate::error::Error;
-use crate::metrics::{Counters, Totals};
+use crate::metrics::Totals;
 use crate::proto::{Limits, Observer};
-use crate::service::{ConnId, ConnInfo, Endpoint, Service};
-
-/// The most workers a server has: far more than any machine has use for, and few enough that their event queues find descriptors.
-pub const MAX_WORKERS: usize = 1024;
+use crate::service::{ConnInfo, Service};
 
 /// What to serve and how. [`Server::serve`] starts it.
 ///
@@ -37,16 +32,9 @@ pub const MAX_WORKERS: usize = 1024;
 /// ```
 #[must_use = "a server serves once `serve` is called"]
 pub struct Server {
-    engine: Engine,
-    workers: NonZeroUsize,
-    limits: Limits,
+    basis: Basis,
     max_connections: usize,
     listeners: Vec<Listener>,
-    observers: Box<Observers>,
-    busy_poll: Duration,
-    congestion: Option<String>,
-    #[cfg(target_os = "linux")]
-    setup: Setup,
 }
 
 impl Default for Server {
@@ -58,47 +46,32 @@ impl Default for Server {
 impl Server {
     /// The engine chosen by the system, with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
     pub fn new() -> Self {
-        Self {
-            engine: Engine::default(),
-            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            limits: Limits::default(),
-            max_connections: usize::MAX,
-            listeners: Vec::new(),
-            observers: Box::new(|_| Box::new(())),
-            busy_poll: Duration::ZERO,
-            congestion: None,
-            #[cfg(target_os = "linux")]
-            setup: Setup::default(),
-        }
+        Self { basis: Basis::new(), max_connections: usize::MAX, listeners: Vec::new() }
     }
 
     /// Chooses the engine.
     pub fn engine(mut self, engine: Engine) -> Self {
-        self.engine = engine;
+        self.basis.engine = engine;
         self
     }
 
-    /// How many threads serve, [`MAX_WORKERS`] at most. The threads engine has one per connection instead, and counts all of them as one worker.
+    /// How many threads serve, [`MAX_WORKERS`](crate::MAX_WORKERS) at most. The threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.workers = workers;
+        self.basis.workers = workers;
         self
     }
 
     /// A worker looks for events in a loop for this long after the last one, before it sleeps: answers come sooner, and a processor is busy
     /// meanwhile. Zero, the default, sleeps at once. The threads engine always does.
     pub fn busy_poll(mut self, time: Duration) -> Self {
-        self.busy_poll = time;
-        #[cfg(target_os = "linux")]
-        {
-            self.setup.marks = !time.is_zero();
-        }
+        self.basis.busy_poll(time);
         self
     }
 
     /// The congestion control of TCP connections, such as `cubic` (tcp(7), `TCP_CONGESTION`), where the system has a choice: Linux and
     /// FreeBSD. By default the system's.
     pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
-        self.congestion = Some(algorithm.into());
+        self.basis.congestion = Some(algorithm.into());
         self
     }
 
@@ -108,27 +81,13 @@ impl Server {
     /// `short-lived` (rings that fail after a few calls) and `faults=SEED`.
     #[doc(hidden)]
     pub fn hamper(mut self, what: &str) -> Self {
-        #[cfg(target_os = "linux")]
-        for word in what.split(',').filter(|word| !word.is_empty()) {
-            let Missing { everything, incremental_buffers, no_sqarray, registered_ring } = &mut self.setup.missing;
-            match word {
-                "uring" => *everything = true,
-                "inc" => *incremental_buffers = true,
-                "sqarray" => *no_sqarray = true,
-                "registered" => *registered_ring = true,
-                "small" => (self.setup.submissions, self.setup.completions) = (4, 8),
-                "short-lived" => self.setup.calls = Some(30),
-                _ => self.setup.faults = word.strip_prefix("faults=").and_then(|seed| seed.parse().ok()),
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = what;
+        self.basis.hamper(what);
         self
     }
 
     /// What one connection may cost.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.basis.limits = limits;
         self
     }
 
@@ -157,7 +116,7 @@ impl Server {
     /// Sets who watches: `observers` is called with a worker's number, on the thread that will use the observer, at least once for each
     /// worker (the threads engine asks once per connection, with number 0).
     pub fn observe<O: Observer + 'static>(mut self, observers: impl Fn(usize) -> O + Send + Sync + 'static) -> Self {
-        self.observers = Box::new(move |worker| Box::new(observers(worker)));
+        self.basis.observers = Box::new(move |worker| Box::new(observers(worker)));
         self
     }
 
@@ -230,37 +189,27 @@ impl Server {
             return Err(Error::NoListener);
         }
         for listener in &self.listeners {
-            listener.prepare(&self.limits)?;
-            if let Some(algorithm) = &self.congestion {
+            listener.prepare(&self.basis.limits)?;
+            if let Some(algorithm) = &self.basis.congestion {
                 listener.set_congestion(algorithm)?;
             }
         }
         #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "changed where there might have been a ring"))]
-        let (mut engine, mut refusal) = match (self.engine, self.probe()) {
-            (Engine::Uring, Err(error)) => return Err(Error::Uring(error)),
-            (Engine::Auto, Err(error)) => (Engine::Portable, Some(error.to_string())),
-            (Engine::Auto | Engine::Uring, Ok(())) => (Engine::Uring, None),
-            (engine, _) => (engine, None),
-        };
+        let (mut engine, mut refusal) = self.basis.choose()?;
         let workers = match engine {
             Engine::Threads => 1,
-            _ => self.workers.get().min(MAX_WORKERS),
+            _ => self.basis.workers.get().min(MAX_WORKERS),
         };
-        let shared = Arc::new(Shared {
-            factory: Box::new(move |info| Box::new(service(info))),
-            observers: self.observers,
-            limits: Arc::new(self.limits),
-            room: Arc::new(Room::new(self.max_connections, workers)),
-            counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
-            next: AtomicU64::new(1),
-            busy_poll: self.busy_poll,
-        });
+        #[cfg(target_os = "linux")]
+        let (asked, setup) = (self.basis.engine, self.basis.setup);
+        let purpose = Purpose::Accept(Box::new(move |info| Box::new(service(info))));
+        let shared = self.basis.share(workers, self.max_connections, purpose);
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());
         let running = Arc::new(Running(Arc::clone(&latch)));
         #[cfg(target_os = "linux")]
         if engine == Engine::Uring {
-            match uring::start(Arc::clone(&shared), &running, self.setup) {
+            match uring::start(Arc::clone(&shared), &running, setup) {
                 Ok(started) => {
                     let (control, listeners) = (started.control(), self.listeners);
                     let listen = move || {
@@ -271,7 +220,7 @@ impl Server {
                     return Ok((handle, Rest::Accept(Box::new(listen))));
                 }
                 // There was enough for one ring, and not for all of them.
-                Err(error) if self.engine == Engine::Auto => {
+                Err(error) if asked == Engine::Auto => {
                     (engine, refusal) = (Engine::Portable, Some(error.to_string()));
                 }
                 Err(error) => return Err(Error::Worker(error)),
@@ -288,17 +237,6 @@ impl Server {
             }
         };
         Ok((Handle { control, shared, latch, addresses, engine, refusal }, rest))
-    }
-
-    /// Whether there is an io_uring for us, where one is wanted.
-    fn probe(&self) -> std::io::Result<()> {
-        if !matches!(self.engine, Engine::Auto | Engine::Uring) {
-            return Ok(());
-        }
-        #[cfg(target_os = "linux")]
-        return uring::probe(&self.setup);
-        #[cfg(not(target_os = "linux"))]
-        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has none"))
     }
 }
 
@@ -317,91 +255,5 @@ impl Rest {
             Self::Accept(start) => start(),
             Self::Nothing | Self::First(_) => Ok(()),
         }
-    }
-}
-
-/// A server that runs. Dropping it stops the server at once.
-pub struct Handle {
-    control: Arc<dyn Control>,
-    shared: Arc<Shared>,
-    latch: Arc<Latch>,
-    addresses: Vec<Endpoint>,
-    engine: Engine,
-    refusal: Option<String>,
-}
-
-impl Handle {
-    /// The engine that serves: what [`Engine::Auto`] has become, or what was asked for.
-    #[must_use]
-    pub fn engine(&self) -> Engine {
-        self.engine
-    }
-
-    /// Why [`Engine::Auto`] has not become io_uring, where it has not.
-    #[must_use]
-    pub fn refusal(&self) -> Option<&str> {
-        self.refusal.as_deref()
-    }
-
-    /// Where the server listens, with the ports that were chosen for port 0.
-    #[must_use]
-    pub fn addresses(&self) -> &[Endpoint] {
-        &self.addresses
-    }
-
-    /// Shuts down gracefully: no new connections, what was received is answered, idle connections are closed at once, and what is still
-    /// open after `timeout` is cut. Returns at once; [`Handle::wait`] or [`Handle::finished`] waits. Of several calls the earliest
-    /// deadline holds.
-    pub fn drain(&self, timeout: Duration) {
-        let now = Instant::now();
-        // A deadline too far away for the clock: a year will do.
-        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600));
-        self.control.drain(deadline);
-    }
-
-    /// Shuts down at once: connections are cut.
-    pub fn stop(&self) {
-        self.drain(Duration::ZERO);
-    }
-
-    /// Calls [`Service::wake`] of one connection soon, from any thread. Does nothing where the connection has ended.
-    pub fn wake(&self, conn: ConnId) {
-        self.control.wake(conn);
-    }
-
-    /// Connections that are open now, of each worker.
-    #[must_use]
-    pub fn connections(&self) -> Vec<usize> {
-        self.shared.room.per_worker()
-    }
-
-    /// What was counted so far, over all workers.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        self.shared.totals()
-    }
-
-    /// Has the server ended?
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.latch.is_open()
-    }
-
-    /// Blocks until the server has ended, which takes a [`drain`](Handle::drain) or a [`stop`](Handle::stop), and returns what it counted.
-    pub fn wait(&self) -> Totals {
-        self.latch.wait();
-        self.totals()
-    }
-
-    /// As [`Handle::wait`], for async programs, on any runtime.
-    pub async fn finished(&self) -> Totals {
-        self.latch.opened().await;
-        self.totals()
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.stop();
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::plan::Dials;
 use super::recorder::Recorder;
 use super::room::Room;
 use crate::error::CloseReason;
@@ -19,8 +20,17 @@ pub(crate) type Factory = dyn Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync;
 /// Makes an observer for the worker with this number.
 pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
 
+/// Makes the plan of the worker with this number.
+pub(crate) type Plans = dyn Fn(usize) -> Box<dyn Dials> + Send + Sync;
+
+/// Where the connections come from.
+pub(crate) enum Purpose {
+    Accept(Box<Factory>),
+    Dial(Box<Plans>),
+}
+
 pub(crate) struct Shared {
-    pub(crate) factory: Box<Factory>,
+    pub(crate) purpose: Purpose,
     pub(crate) observers: Box<Observers>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) room: Arc<Room>,
@@ -28,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) next: AtomicU64,
     /// How long a worker looks for events before it sleeps.
     pub(crate) busy_poll: Duration,
+    /// Of connections that are dialled; accepted ones have their listener's.
+    pub(crate) congestion: Option<String>,
 }
 
 impl Shared {
@@ -41,12 +53,38 @@ impl Shared {
         self.counters.iter().map(|counters| counters.read()).sum()
     }
 
+    /// Who dials times things: each event gets its own look at the clock, and a deadline is kept to much less than a millisecond.
+    pub(crate) fn is_precise(&self) -> bool {
+        matches!(self.purpose, Purpose::Dial(_))
+    }
+
+    /// Lets this thread wake when it wants to, if that matters here: Linux adds 50 us for others to wake with it (prctl(2), `PR_SET_TIMERSLACK`).
+    pub(crate) fn sharpen(&self) {
+        #[cfg(target_os = "linux")]
+        if self.is_precise() {
+            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        }
+    }
+
     /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this
     /// connection and no other.
-    pub(crate) fn conn(&self, peer: Endpoint, local: Endpoint) -> Option<Conn> {
+    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint) -> Option<Conn> {
+        match &self.purpose {
+            Purpose::Accept(factory) => self.conn(peer, local, factory),
+            Purpose::Dial(_) => None,
+        }
+    }
+
+    /// As [`Shared::accepted`], with a service from elsewhere.
+    pub(crate) fn conn(
+        &self,
+        peer: Endpoint,
+        local: Endpoint,
+        service: impl FnOnce(&ConnInfo) -> Box<dyn Service>,
+    ) -> Option<Conn> {
         let info = ConnInfo { id: ConnId(self.next.fetch_add(1, Relaxed)), peer, local };
         catch_unwind(AssertUnwindSafe(|| {
-            let service = (self.factory)(&info);
+            let service = service(&info);
             Conn::new(info, service, Arc::clone(&self.limits))
         }))
         .ok()
@@ -71,6 +109,8 @@ pub(crate) trait Control: Send + Sync {
     fn drain(&self, deadline: Instant);
     /// Call the service of one connection.
     fn wake(&self, conn: ConnId);
+    /// Call the services of all of them.
+    fn wake_all(&self);
 }
 
 /// Tells threads that a drain has begun, and when to cut what is left; an atomic, since each of them looks at it in each turn.

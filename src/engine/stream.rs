@@ -107,6 +107,11 @@ impl Stream {
         }
     }
 
+    /// Waits until a connection that is being made has been, or has failed.
+    pub(crate) async fn decided(&self) -> io::Result<()> {
+        on_either!(self, stream => stream.writable().await)
+    }
+
     pub(crate) fn socket(&self) -> SockRef<'_> {
         on_either!(self, stream => SockRef::from(stream))
     }

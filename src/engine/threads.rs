@@ -3,6 +3,8 @@
 //!
 //! A thread that blocks cannot be told anything, so it looks up after each [`TICK`] to see whether it was woken or the server drains.
 
+mod dial;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -24,6 +26,8 @@ use crate::error::{CloseReason, Error};
 use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
 use crate::service::{ConnId, Endpoint};
+
+pub(crate) use dial::dial;
 
 /// How long a thread may block before it looks up.
 const TICK: Duration = Duration::from_millis(100);
@@ -112,17 +116,24 @@ fn serve(socket: Socket, peer: Endpoint, shared: &Shared, signals: &Signals, pla
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
     let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
     let mut recorder = shared.recorder(0, Writers::Many);
-    let Some(mut conn) = shared.conn(peer, local) else { return };
+    if let Some(conn) = shared.accepted(peer, local) {
+        attend(&socket, conn, &mut recorder, shared, signals);
+    }
+    drop(socket);
+    drop(place); // whoever waits for it may need the descriptor
+}
+
+/// Sees a connection through to its end.
+fn attend(socket: &Socket, mut conn: Conn, recorder: &mut Recorder, shared: &Shared, signals: &Signals) {
     let id = conn.info().id;
     let wake = Arc::new(AtomicBool::new(false));
     signals.wakes().insert(id, Arc::clone(&wake));
     // A panic in a service ends its own connection only.
-    let end = catch_unwind(AssertUnwindSafe(|| converse(&socket, &mut conn, &mut recorder, signals, &wake)))
-        .unwrap_or(Err(CloseReason::Panicked));
+    let end =
+        catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, recorder, signals, &wake, shared.is_precise())))
+            .unwrap_or(Err(CloseReason::Panicked));
     signals.wakes().remove(&id);
-    bury(&mut conn, end, &mut recorder);
-    drop(socket);
-    drop(place); // whoever waits for it may need the descriptor
+    bury(&mut conn, end, recorder);
 }
 
 /// The loop that [`Conn`]'s documentation describes, over a blocking socket.
@@ -132,6 +143,7 @@ fn converse(
     recorder: &mut Recorder,
     signals: &Signals,
     wake: &AtomicBool,
+    precise: bool,
 ) -> End {
     let mut wire = vec![0; WIRE];
     let mut out = Vec::new();
@@ -140,7 +152,7 @@ fn converse(
     let mut stall = Stall::default();
     let mut fin_sent = false;
     let mut looked = false; // at the socket, since the last deadline
-    let mut patience = Patience::new(socket)?;
+    let mut patience = Patience::new(socket, precise)?;
     let mut verdict = conn.open(Instant::now(), &mut out, recorder);
     loop {
         // Send what the verdict says, in this order.
@@ -191,7 +203,9 @@ fn converse(
             continue;
         }
         let tick = patience.until(conn.deadline(), now)?;
-        let done = if !queue.is_empty() {
+        let done = if patience.is_over(tick, !queue.is_empty()) {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else if !queue.is_empty() {
             socket.write(&queue)
         } else if conn.wants_read() {
             socket.read(&mut wire)
@@ -251,18 +265,44 @@ fn is_tick(error: &io::Error) -> bool {
 struct Patience<'a> {
     socket: &'a Socket,
     set: Duration,
+    /// A call's time limit is counted in the system's ticks, of a millisecond or more; who needs better waits before the call.
+    precise: bool,
 }
 
 impl<'a> Patience<'a> {
-    fn new(socket: &'a Socket) -> Result<Self, CloseReason> {
-        let mut patience = Self { socket, set: Duration::ZERO };
+    fn new(socket: &'a Socket, precise: bool) -> Result<Self, CloseReason> {
+        let precise = precise && cfg!(unix);
+        let mut patience = Self { socket, set: Duration::ZERO, precise };
         patience.set(TICK)?;
         Ok(patience)
     }
 
     fn until(&mut self, deadline: Option<Instant>, now: Instant) -> Result<Duration, CloseReason> {
         let left = deadline.map_or(TICK, |at| at.saturating_duration_since(now));
+        if self.precise {
+            return Ok(left.min(TICK));
+        }
         self.set(left.clamp(Duration::from_millis(1), TICK))
+    }
+
+    /// Waits for the socket where the call itself would not keep the time. Is that over, and nothing has come?
+    fn is_over(&self, time: Duration, writes: bool) -> bool {
+        if !self.precise || time >= TICK {
+            return false;
+        }
+        #[cfg(unix)]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let flags = if writes { PollFlags::OUT } else { PollFlags::IN };
+            let time = Timespec::try_from(time).ok();
+            // An interruption is as good as a timeout: the caller looks again.
+            poll(&mut [PollFd::new(self.socket, flags)], time.as_ref()).unwrap_or(0) == 0
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = writes;
+            false
+        }
     }
 
     fn set(&mut self, time: Duration) -> Result<Duration, CloseReason> {
@@ -290,5 +330,9 @@ impl Control for Signals {
         if let Some(wake) = self.wakes().get(&conn) {
             wake.store(true, SeqCst);
         }
+    }
+
+    fn wake_all(&self) {
+        self.wakes().values().for_each(|wake| wake.store(true, SeqCst));
     }
 }

@@ -294,8 +294,8 @@ impl Conn {
         if self.asked.closing || self.asked.reset {
             return;
         }
-        let mut cx =
-            Cx { now, conn: &self.info, asked: &mut self.asked, out, echo: &mut (0..0), message: Message::NONE };
+        let (asked, unsent) = (&mut self.asked, self.unsent);
+        let mut cx = Cx { now, conn: &self.info, asked, out, echo: &mut (0..0), message: Message::NONE, unsent };
         event(self.service.as_mut(), &mut cx);
         self.asked_to_end();
     }
@@ -394,7 +394,8 @@ impl Conn {
         self.messages += 1;
         self.progress = Some(now);
         observer.message(&self.info, message.bytes);
-        let mut cx = Cx { now, conn: &self.info, asked: &mut self.asked, out, echo, message };
+        let (asked, unsent) = (&mut self.asked, self.unsent);
+        let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent };
         self.service.data(message.bytes, &mut cx);
         self.asked_to_end();
     }

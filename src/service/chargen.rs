@@ -12,6 +12,14 @@ const AT_ONCE: usize = 9;
 
 static PATTERN: [u8; PERIOD] = pattern();
 
+/// Bytes in a line, its CR LF included.
+pub(crate) const CHARGEN_LINE: usize = LINE_WITH_ENDING;
+
+/// What is sent before it begins again.
+pub(crate) fn chargen_pattern() -> &'static [u8] {
+    &PATTERN
+}
+
 const fn pattern() -> [u8; PERIOD] {
     let mut bytes = [0; PERIOD];
     let mut line = 0;

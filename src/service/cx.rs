@@ -45,6 +45,8 @@ pub struct Cx<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) echo: &'a mut Range<usize>,
     pub(crate) message: Message<'a>,
+    /// Of what earlier calls sent.
+    pub(crate) unsent: usize,
 }
 
 impl Cx<'_> {
@@ -84,6 +86,13 @@ impl Cx<'_> {
             }
             _ => self.out.extend_from_slice(self.message.bytes),
         }
+    }
+
+    /// Bytes that were sent and have not left for the transport: who sends much looks here, and goes on in
+    /// [`Service::drained`](super::Service::drained).
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.unsent + self.out.len() + self.echo.len()
     }
 
     /// Asks for [`Service::wake`](super::Service::wake) at `at`. There is one such deadline; asking again moves it.

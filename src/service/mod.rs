@@ -10,6 +10,7 @@ mod info;
 mod reply;
 
 pub use chargen::Chargen;
+pub(crate) use chargen::{CHARGEN_LINE, chargen_pattern};
 pub use cx::Cx;
 pub(crate) use cx::{Asked, Message};
 pub use discard::Discard;

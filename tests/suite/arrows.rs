@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms a room may use.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("error", &[]),
     ("metrics", &[]),
     ("service", &["error"]),
     ("proto", &["service", "error"]),
     ("engine", &["proto", "service", "metrics", "error"]),
+    ("load", &["engine", "proto", "service", "metrics", "error"]),
 ];
 
 fn sources(room: &str) -> Vec<PathBuf> {

@@ -24,7 +24,7 @@ fn flags(text: &str) -> Vec<String> {
 #[test]
 fn readme_names_every_flag_and_no_other() {
     let mut help = String::new();
-    for command in ["server", "client", "test", "completions", "man"] {
+    for command in ["server", "client", "test", "load", "report", "completions", "man"] {
         help += &String::from_utf8(run(&[command, "--help"], b"").1).unwrap();
     }
     let (readme, known) = (document("README.md"), flags(&help));

@@ -11,7 +11,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Engine, Handle, Observer, Reply, Server, Service};
+use resound::{
+    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Observer, Reply, Server, Service,
+};
 
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,6 +96,17 @@ pub(crate) fn server(engine: Engine) -> Server {
     Server::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap())
 }
 
+/// What the io_uring engine of this test is to cope with.
+pub(crate) fn hampered() -> String {
+    HAMPERED.with_borrow(String::clone)
+}
+
+/// A dialer of two workers.
+pub(crate) fn dialer(engine: Engine) -> Dialer {
+    let hampered = HAMPERED.with_borrow(String::clone);
+    Dialer::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap())
+}
+
 /// One that replies.
 pub(crate) fn replying(engine: Engine) -> Running {
     Running::start(server(engine), |_| Reply::default())
@@ -146,6 +159,17 @@ impl Running {
         let _ = resound::raise_descriptor_limit();
         let (send, events) = mpsc::channel();
         let handle = server.observe(move |_| Tap(send.clone())).serve(service).unwrap();
+        Self { handle, events }
+    }
+
+    /// One whose events nobody hears: for more of them than memory has room for.
+    pub(crate) fn start_silent<S: Service + 'static>(
+        server: Server,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+    ) -> Self {
+        let _ = resound::raise_descriptor_limit();
+        let (_, events) = mpsc::channel();
+        let handle = server.listen("127.0.0.1:0").unwrap().serve(service).unwrap();
         Self { handle, events }
     }
 

@@ -82,6 +82,12 @@ impl Terminal {
         }
     }
 
+    /// The window gets another size.
+    pub(crate) fn resize(&mut self, rows: u16, cols: u16) {
+        self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
+        self.emulator.screen_mut().set_size(rows, cols);
+    }
+
     pub(crate) fn keys(&mut self, keys: &str) {
         self.bytes(keys.as_bytes());
     }
@@ -120,6 +126,12 @@ impl Terminal {
             let bytes = self.bytes.recv_timeout(left);
             self.take(&bytes.unwrap_or_else(|_| panic!("no {what:?} on this screen:\n{}", self.screen())));
         }
+    }
+
+    /// Waits until the program has written something more.
+    pub(crate) fn until_more(&mut self) {
+        let bytes = self.bytes.recv_timeout(PATIENCE).expect("more on the screen");
+        self.take(&bytes);
     }
 
     fn take(&mut self, bytes: &[u8]) {

@@ -30,6 +30,11 @@ impl Colour {
         self.paint("36", text)
     }
 
+    /// A heading.
+    pub(crate) fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
     /// What the program says of itself, between what matters.
     pub(crate) fn aside(self, text: &str) -> String {
         self.paint("2", text)

@@ -16,8 +16,13 @@ pub(crate) fn line(event: &impl Serialize) -> Vec<u8> {
         event: &'a E,
     }
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    object(&Line { time, event })
+}
+
+/// A value on a line of its own, as [`line`] does it.
+pub(crate) fn object(value: &impl Serialize) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
-    let serialized = Line { time, event }.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping));
+    let serialized = value.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping));
     debug_assert!(serialized.is_ok(), "a value of our own with string keys, into memory: {serialized:?}");
     line.push(b'\n');
     line

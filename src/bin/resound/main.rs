@@ -7,8 +7,11 @@ mod console;
 mod escape;
 mod generate;
 mod json;
+mod load;
 mod printer;
+mod report;
 mod server;
+mod signals;
 mod units;
 
 use std::io::{self, Write};
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
         args::Command::Server(typed) => typed.meaning().and_then(server::run),
         args::Command::Client(typed) => typed.meaning().and_then(client::run),
         args::Command::Test(typed) => typed.meaning().and_then(client::run),
+        args::Command::Load(typed) => typed.meaning().and_then(load::run),
+        args::Command::Report(typed) => typed.meaning().and_then(report::run),
         args::Command::Completions(typed) => generate::completions(typed.shell),
         args::Command::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
     };

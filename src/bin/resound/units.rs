@@ -105,6 +105,34 @@ pub(crate) fn elapsed(time: Duration) -> String {
     }
 }
 
+/// Three digits, whatever the unit: `85.2 us`, `1.23 ms`, `12.3 s`, `2.5 h`.
+pub(crate) fn latency(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let (value, unit) = match time.as_nanos() {
+        0 => return "0 s".into(),
+        1..1_000 => return format!("{} ns", time.as_nanos()),
+        1_000..999_500 => (seconds * 1e6, "us"),
+        999_500..999_500_000 => (seconds * 1e3, "ms"),
+        999_500_000..1_000_000_000_000 => (seconds, "s"),
+        _ => return format!("{:.1} h", seconds / 3600.0),
+    };
+    let digits = match value {
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+/// A rate per second: `0.25`, `12.5`, `48,211`.
+pub(crate) fn rate(value: f64) -> String {
+    match value {
+        v if v >= 99.95 => count(v.round() as u64),
+        v if v >= 9.995 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +174,26 @@ mod tests {
         assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(elapsed(Duration::from_micros(85)), "85 us");
         assert_eq!(elapsed(Duration::from_millis(1200)), "1.2 s");
+        let latencies = [
+            (0, "0 s"),
+            (999, "999 ns"),
+            (1_000, "1.00 us"),
+            (85_249, "85.2 us"),
+            (99_951, "100 us"),
+            (999_499, "999 us"),
+            (999_500, "1.00 ms"),
+            (12_345_678, "12.3 ms"),
+            (999_499_999, "999 ms"),
+            (999_500_000, "1.00 s"),
+            (61_000_000_000, "61.0 s"),
+            (9_000_000_000_000, "2.5 h"),
+            (u64::MAX, "5124095.6 h"),
+        ];
+        for (nanos, want) in latencies {
+            assert_eq!(latency(Duration::from_nanos(nanos)), want, "{nanos}");
+        }
+        for (value, want) in [(0.0, "0.00"), (0.254, "0.25"), (9.996, "10.0"), (99.96, "100"), (48_211.4, "48,211")] {
+            assert_eq!(rate(value), want);
+        }
     }
 }

@@ -4,6 +4,9 @@
 //! worker read into the worker's one.
 
 mod accept;
+#[cfg(target_os = "linux")]
+mod clock;
+mod dial;
 mod task;
 mod worker;
 
@@ -26,6 +29,7 @@ enum Command {
     /// Whenever the drain comes or came: be done by then.
     Hasten(Instant),
     Wake(ConnId),
+    WakeAll,
 }
 
 /// A connection between the accept loop and its worker.
@@ -36,21 +40,31 @@ struct Accepted {
     place: Place,
 }
 
-struct Workers(Vec<mpsc::UnboundedSender<Command>>);
+struct Workers {
+    inboxes: Vec<mpsc::UnboundedSender<Command>>,
+    /// Nobody hands connections to anybody.
+    dials: bool,
+}
 
 impl Control for Workers {
     fn drain(&self, deadline: Instant) {
         // Worker 0 tells the others once its accept loops have handed out their last connection. It may be done long before a later
         // call brings the deadline forward; and if it never was (it failed), nobody else will tell them.
-        let gone = self.0[0].send(Command::Drain(deadline)).is_err();
-        for worker in &self.0[1..] {
-            let _ = worker.send(if gone { Command::Drain(deadline) } else { Command::Hasten(deadline) });
+        let gone = self.inboxes[0].send(Command::Drain(deadline)).is_err();
+        for worker in &self.inboxes[1..] {
+            let _ = worker.send(if gone || self.dials { Command::Drain(deadline) } else { Command::Hasten(deadline) });
         }
     }
 
     fn wake(&self, conn: ConnId) {
-        for worker in &self.0 {
+        for worker in &self.inboxes {
             let _ = worker.send(Command::Wake(conn));
+        }
+    }
+
+    fn wake_all(&self) {
+        for worker in &self.inboxes {
+            let _ = worker.send(Command::WakeAll);
         }
     }
 }
@@ -107,5 +121,5 @@ pub(crate) fn start(
     for _ in 0..spawned {
         starts.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map_err(Error::Worker)?;
     }
-    Ok((Arc::new(Workers(senders)), first))
+    Ok((Arc::new(Workers { inboxes: senders, dials: shared.is_precise() }), first))
 }

@@ -41,6 +41,9 @@ pub(super) struct Task {
     from: usize,
     /// Armed lazily: it may be earlier than the connection's deadline, never later.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// The same on a precise clock.
+    #[cfg(target_os = "linux")]
+    precise_alarm: Option<Instant>,
     conn: Conn,
     farewell: Farewell,
     stall: Stall,
@@ -62,6 +65,8 @@ impl Task {
             farewell: Farewell::default(),
             stall: Stall::default(),
             alarm: None,
+            #[cfg(target_os = "linux")]
+            precise_alarm: None,
             slot,
             signals_seen: 0,
             worker,
@@ -270,6 +275,16 @@ impl Task {
         if deadline <= *now {
             return true;
         }
+        #[cfg(target_os = "linux")]
+        if let Some(clock) = &self.worker.clock {
+            // One that has rung is set no more.
+            let set = self.precise_alarm.filter(|set| set > now);
+            if set.is_none_or(|set| deadline < set) {
+                clock.set(self.conn.info().id, self.precise_alarm, deadline, cx.waker());
+                self.precise_alarm = Some(deadline);
+            }
+            return false;
+        }
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         if alarm.deadline() > deadline.into() {
             alarm.as_mut().reset(deadline.into());
@@ -314,6 +329,10 @@ impl Future for Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some(clock) = &self.worker.clock {
+            clock.forget(self.conn.info().id, self.precise_alarm);
+        }
         self.worker.leave(self.conn.info().id);
     }
 }

@@ -14,14 +14,19 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::accept::Acceptor;
+#[cfg(target_os = "linux")]
+use super::clock::Clock;
+use super::dial;
 use super::task::Task;
 use super::{Accepted, Command};
+use crate::engine::caller::Caller;
 use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
+use crate::engine::room::Place;
 use crate::engine::shared::{Latch, Running, Shared};
 use crate::engine::stream::Stream;
 use crate::metrics::Writers;
-use crate::proto::Limits;
+use crate::proto::{Conn, Limits};
 use crate::service::{ConnId, Endpoint};
 
 /// One read: large enough for bulk to move at full rate, and one per worker.
@@ -49,8 +54,14 @@ pub(super) struct Worker {
     pub(super) desk: RefCell<Desk>,
     /// The connections, for signals to find them.
     slots: RefCell<HashMap<ConnId, Rc<Slot>>>,
+    index: usize,
     /// Somebody has left.
     left: Notify,
+    /// The same, for who dials.
+    pub(super) room: Notify,
+    /// Of a dialer.
+    #[cfg(target_os = "linux")]
+    pub(super) clock: Option<Clock>,
     /// When a connection last had something to do, and who looks for events until some time after that.
     active: Cell<Instant>,
     woke_up: Notify,
@@ -103,7 +114,17 @@ impl Worker {
         let local = local.unwrap_or_else(|| {
             stream.socket().local_addr().map_or(Endpoint::Unknown, |a| crate::engine::socket::endpoint(&a))
         });
-        let Some(conn) = self.shared.conn(peer, local) else { return };
+        if let Some(conn) = self.shared.accepted(peer, local) {
+            self.begin(stream, conn, place);
+        }
+    }
+
+    /// A place for a connection that was dialled here.
+    pub(super) fn place(&self) -> Place {
+        self.shared.room.take_on(self.index)
+    }
+
+    pub(super) fn begin(self: &Rc<Self>, stream: Stream, conn: Conn, place: Place) {
         let slot = Rc::new(Slot::default());
         self.slots.borrow_mut().insert(conn.info().id, Rc::clone(&slot));
         tokio::task::spawn_local(Task::new(stream, conn, slot, Rc::clone(self), place));
@@ -112,6 +133,7 @@ impl Worker {
     pub(super) fn leave(&self, conn: ConnId) {
         self.slots.borrow_mut().remove(&conn);
         self.left.notify_one();
+        self.room.notify_one();
     }
 
     /// A connection has something to do.
@@ -127,8 +149,21 @@ impl Worker {
         loop {
             while self.active.get().elapsed() < self.shared.busy_poll {
                 tokio::task::yield_now().await;
+                #[cfg(target_os = "linux")]
+                if let Some(clock) = &self.clock {
+                    clock.ring();
+                }
             }
             self.woke_up.notified().await;
+        }
+    }
+
+    /// Rings the precise alarms. Where there are none, nobody waits for it.
+    #[cfg(target_os = "linux")]
+    async fn ring(self: Rc<Self>) {
+        let Some(clock) = &self.clock else { return };
+        while clock.tick().await.is_ok() {
+            self.is_active(Instant::now());
         }
     }
 
@@ -174,10 +209,23 @@ fn work(
 ) {
     let Crew { index, shared, listeners, others, running } = crew;
     let desk = Desk { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index, Writers::One) };
+    #[cfg(target_os = "linux")]
+    let clock = {
+        let _guard = runtime.enter();
+        match shared.is_precise().then(|| Clock::new(shared.busy_poll)).transpose() {
+            Ok(clock) => clock,
+            Err(error) => return drop(started.send(Err(error))),
+        }
+    };
+    shared.sharpen();
     let worker = Rc::new(Worker {
         desk: RefCell::new(desk),
         slots: RefCell::default(),
+        index,
         left: Notify::new(),
+        room: Notify::new(),
+        #[cfg(target_os = "linux")]
+        clock,
         active: Cell::new(Instant::now()),
         woke_up: Notify::new(),
         signals: Cell::new(1),
@@ -189,7 +237,13 @@ fn work(
         if !shared.busy_poll.is_zero() {
             tokio::task::spawn_local(Rc::clone(&worker).busy_poll());
         }
+        #[cfg(target_os = "linux")]
+        tokio::task::spawn_local(Rc::clone(&worker).ring());
         let (stop_accepting, draining) = watch::channel(false);
+        let mut calls = JoinSet::new();
+        if let Some(caller) = Caller::new(&shared, index) {
+            calls.spawn_local(dial::run(caller, Rc::clone(&worker), draining.clone()));
+        }
         let mut acceptors = JoinSet::new();
         for listener in listeners {
             match Acceptor::new(listener, Arc::clone(&shared.room), others.clone()) {
@@ -205,6 +259,10 @@ fn work(
         let cut_at = tokio::time::sleep_until(Instant::now().into());
         tokio::pin!(cut_at);
         loop {
+            let over = told_to_drain || (shared.is_precise() && calls.is_empty());
+            if over && worker.slots.borrow().is_empty() {
+                break;
+            }
             tokio::select! {
                 command = inbox.recv(), if reachable => {
                     let at = match command {
@@ -214,6 +272,10 @@ fn work(
                         }
                         Some(Command::Wake(conn)) => {
                             worker.wake(conn);
+                            continue;
+                        }
+                        Some(Command::WakeAll) => {
+                            worker.signal_all(|slot| &slot.woken);
                             continue;
                         }
                         Some(Command::Drain(at) | Command::Hasten(at)) => at,
@@ -228,6 +290,7 @@ fn work(
                         // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
                         let _ = stop_accepting.send(true);
                         while acceptors.join_next().await.is_some() {}
+                        while calls.join_next().await.is_some() {}
                         for other in &others {
                             let _ = other.send(Command::Drain(at));
                         }
@@ -236,7 +299,8 @@ fn work(
                         worker.signal_all(if over { |slot| &slot.cut } else { |slot| &slot.draining });
                     }
                 }
-                () = worker.left.notified(), if told_to_drain => {}
+                () = worker.left.notified(), if told_to_drain || shared.is_precise() => {}
+                _ = calls.join_next(), if !calls.is_empty() => {}
                 () = &mut cut_at, if told_to_drain => {
                     worker.signal_all(|slot| &slot.cut);
                     // The tasks end in this turn of the runtime; nothing keeps them.
@@ -244,9 +308,6 @@ fn work(
                         worker.left.notified().await;
                     }
                 }
-            }
-            if told_to_drain && worker.slots.borrow().is_empty() {
-                break;
             }
         }
         // The other workers may take longer, and what runs beside may have more to say to them.

@@ -1,7 +1,10 @@
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// `SIOCOUTQ`: bytes that were written and not taken by the peer. `None` where the socket does not say.
 pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
@@ -23,4 +26,41 @@ pub(crate) fn tcp_info(socket: RawFd) -> Option<libc::tcp_info> {
     }
     // SAFETY: it is made of integers, for which any bytes will do, and what an older kernel left out is zero.
     Some(unsafe { info.assume_init() })
+}
+
+/// `IP_BIND_ADDRESS_NO_PORT`: a port is chosen only when it is known whom the socket connects to (ip(7)).
+pub(crate) fn bind_address_no_port(socket: &SockRef<'_>) -> std::io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads one int, and is given the address and the size of one.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Lets this thread's runtime look whether a descriptor can be read.
+pub(crate) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is the same one, and open, for as long as it exists.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    Ok(watched?)
+}
+
+/// `getrusage(2)`: the processor time that this process has taken, in user mode and in the kernel.
+pub(crate) fn processor_time() -> (Duration, Duration) {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes one `rusage`, and is given the address of one.
+    let done = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    if done != 0 {
+        return Default::default();
+    }
+    // SAFETY: it is made of integers, for which any bytes will do.
+    let usage = unsafe { usage.assume_init() };
+    let time = |t: libc::timeval| Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64);
+    (time(usage.ru_utime), time(usage.ru_stime))
 }

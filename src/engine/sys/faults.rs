@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 
-use super::ring::{Done, Patience};
+use super::done::{Done, Patience};
 use super::tokens::Key;
 
 pub(super) struct Faults {
@@ -53,6 +53,13 @@ impl Faults {
                 libc::ECANCELED,
                 libc::EAGAIN,
             ]));
+        }
+        Fate::Goes
+    }
+
+    pub(super) fn of_connect(&mut self) -> Fate {
+        if self.once_in(4) {
+            return Fate::Fails(self.one_of(&[libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
         }
         Fate::Goes
     }

@@ -5,6 +5,7 @@
 //! [`Ring::with`] frees it only behind the last completion.
 
 mod ask;
+mod done;
 mod faults;
 mod memory;
 mod piece;
@@ -15,8 +16,9 @@ mod setup;
 mod tests;
 mod tokens;
 
-pub(crate) use ask::{tcp_info, unacknowledged};
+pub(crate) use ask::{bind_address_no_port, processor_time, tcp_info, unacknowledged, watch};
+pub(crate) use done::{Done, Patience, Wait};
 pub(crate) use piece::{Load, Piece};
-pub(crate) use ring::{Done, Patience, Ring, Wait};
+pub(crate) use ring::Ring;
 pub(crate) use setup::{Missing, Setup};
 pub(crate) use tokens::Key;

@@ -1,13 +1,15 @@
 //! [`Ring`]: operations go to the kernel, completions come back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
+use socket2::SockAddr;
 
+use super::done::{Done, Patience, Wait};
 use super::faults::{Fate, Faults};
 use super::piece::{Load, Piece};
 use super::pool::Pool;
@@ -33,62 +35,6 @@ const LAST_COMPLETIONS: Duration = Duration::from_secs(2);
 /// A pause where the kernel can take nothing and has nothing to tell.
 const PRESSED: Duration = Duration::from_millis(1);
 
-/// Whether a send waits until the socket takes something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// It takes what it takes now: the completion comes with the next call.
-    Try,
-    Wait,
-}
-
-/// How long [`Ring::enter`] waits for something to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    Not,
-    AtMost(Duration),
-    Forever,
-}
-
-/// What has happened. `more` says that the operation goes on; results are negative error numbers.
-#[derive(Debug)]
-pub(crate) enum Done {
-    /// Adopted at once: a descriptor that nobody wants any more is closed when this is dropped.
-    Accepted {
-        listener: u32,
-        result: io::Result<OwnedFd>,
-        more: bool,
-    },
-    Received {
-        key: Key,
-        result: i32,
-        more: bool,
-        piece: Option<Piece>,
-    },
-    Sent {
-        key: Key,
-        result: i32,
-        load: Load,
-    },
-    /// The event counter may be read, unless the result says that it cannot be looked at.
-    Polled {
-        result: i32,
-        more: bool,
-    },
-}
-
-impl Done {
-    /// Completions of one stream stay in order.
-    pub(super) fn stream(&self) -> u64 {
-        match self {
-            Self::Accepted { listener, .. } => Token::Accept(*listener).pack(),
-            // A connection's receives, of either kind, are one stream.
-            Self::Received { key, .. } => Token::ReceiveMany(*key).pack(),
-            Self::Sent { key, .. } => Token::ReceiveOnce(*key).pack(),
-            Self::Polled { .. } => Token::Poll.pack(),
-        }
-    }
-}
-
 /// One worker's way to the kernel.
 ///
 /// Descriptors are only borrowed while an operation is handed over, and must stay open until its last completion has come back: the number
@@ -102,6 +48,8 @@ pub(crate) struct Ring<'a> {
     pending: VecDeque<squeue::Entry>,
     loads: Vec<Option<(Key, Load)>>,
     free_loads: Vec<u32>,
+    /// Whom to connect to, by the number of the call, while the kernel may look.
+    targets: HashMap<u32, Box<SockAddr>>,
     done: VecDeque<Done>,
     /// Received up to the end of a buffer: where more of it follows, both are one piece.
     cut: Option<(Key, Piece)>,
@@ -134,6 +82,7 @@ impl Ring<'_> {
             pending: VecDeque::new(),
             loads: Vec::new(),
             free_loads: Vec::new(),
+            targets: HashMap::new(),
             done: VecDeque::new(),
             cut: None,
             in_flight: 0,
@@ -162,6 +111,23 @@ impl Ring<'_> {
     /// Ends an accept; its last completion says when.
     pub(crate) fn cancel_accept(&mut self, listener: u32) {
         let entry = opcode::AsyncCancel::new(Token::Accept(listener).pack()).build();
+        self.push(entry, Token::Cancel);
+    }
+
+    /// Connects; numbers are used again only once they have completed.
+    pub(crate) fn connect(&mut self, call: u32, socket: BorrowedFd<'_>, target: SockAddr) {
+        if let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_connect()) {
+            return self.done.push_back(Done::Connected { call, result: -errno });
+        }
+        let target = Box::new(target);
+        let entry = opcode::Connect::new(Fd(socket.as_raw_fd()), target.as_ptr().cast(), target.len()).build();
+        self.targets.insert(call, target);
+        self.push(entry, Token::Connect(call));
+    }
+
+    /// Gives a call up; its completion says when.
+    pub(crate) fn cancel_connect(&mut self, call: u32) {
+        let entry = opcode::AsyncCancel::new(Token::Connect(call).pack()).build();
         self.push(entry, Token::Cancel);
     }
 
@@ -259,7 +225,7 @@ impl Ring<'_> {
         let entry = entry.user_data(token.pack());
         self.in_flight += 1;
         // SAFETY: no other view of the queue exists; it is used in this file only, for the length of a statement. What the entry points
-        // to is the ring's own: pools and loads.
+        // to is the ring's own: pools, loads and targets.
         if !self.pending.is_empty() || unsafe { self.uring.submission_shared().push(&entry) }.is_err() {
             self.pending.push_back(entry);
         }
@@ -418,6 +384,10 @@ impl Ring<'_> {
                 };
                 Done::Accepted { listener, result, more }
             }
+            Token::Connect(call) => {
+                self.targets.remove(&call);
+                Done::Connected { call, result }
+            }
             Token::ReceiveMany(key) => {
                 let Some(piece) = self.received(key, flags, filled, more) else { return };
                 let result = self.interfere(key, result, more);
@@ -497,6 +467,7 @@ impl Drop for Ring<'_> {
             self.many.leak();
             self.once.leak();
             std::mem::forget(std::mem::take(&mut self.loads));
+            std::mem::forget(std::mem::take(&mut self.targets));
         }
     }
 }

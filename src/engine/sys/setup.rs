@@ -77,6 +77,7 @@ impl Setup {
         ring.submitter().register_probe(&mut probe)?;
         let needed = [
             opcode::AcceptMulti::CODE,
+            opcode::Connect::CODE,
             opcode::RecvMulti::CODE,
             opcode::Send::CODE,
             opcode::PollAdd::CODE,

@@ -26,6 +26,8 @@ impl Key {
 pub(super) enum Token {
     /// On the listener with this number.
     Accept(u32),
+    /// The call with this number.
+    Connect(u32),
     /// Receives until it is stopped.
     ReceiveMany(Key),
     /// Receives once.
@@ -47,6 +49,7 @@ impl Token {
             Self::Send(load) => (3, Key::first(load)),
             Self::Poll => (4, Key::first(0)),
             Self::Cancel => (5, Key::first(0)),
+            Self::Connect(call) => (6, Key::first(call)),
         };
         kind << 60 | u64::from(key.generation) << 32 | u64::from(key.slot)
     }
@@ -59,6 +62,7 @@ impl Token {
             2 => Self::ReceiveOnce(key),
             3 => Self::Send(key.slot),
             4 => Self::Poll,
+            6 => Self::Connect(key.slot),
             _ => Self::Cancel,
         }
     }
@@ -79,6 +83,7 @@ mod tests {
         for key in [Key::first(0), last, wrapped] {
             for token in [
                 Token::Accept(key.slot),
+                Token::Connect(key.slot),
                 Token::ReceiveMany(key),
                 Token::ReceiveOnce(key),
                 Token::Send(key.slot),

@@ -21,6 +21,7 @@ pub(super) enum Command {
     /// Whenever the drain comes or came: be done by then.
     Hasten(Instant),
     Wake(ConnId),
+    WakeAll,
     /// A place has become free.
     Room,
 }

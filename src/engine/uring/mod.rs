@@ -5,6 +5,7 @@
 
 mod accept;
 mod desk;
+mod dial;
 mod inbox;
 mod link;
 mod links;
@@ -29,6 +30,9 @@ struct Workers(Arc<Crew>);
 impl Control for Workers {
     fn drain(&self, deadline: Instant) {
         let inboxes = &self.0.inboxes;
+        if self.0.shared.is_precise() {
+            return self.0.drain_all(deadline); // nobody hands anything to anybody
+        }
         // Worker 0 tells the others once it has handed out its last connection. It may be done long before a later call brings the
         // deadline forward; and if it never was (it failed), nobody else will tell them.
         let there = inboxes[0].send(Command::Drain(deadline));
@@ -40,6 +44,12 @@ impl Control for Workers {
     fn wake(&self, conn: ConnId) {
         for inbox in &self.0.inboxes {
             inbox.send(Command::Wake(conn));
+        }
+    }
+
+    fn wake_all(&self) {
+        for inbox in &self.0.inboxes {
+            inbox.send(Command::WakeAll);
         }
     }
 }

@@ -8,17 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
+
 use super::accept::Acceptor;
 use super::desk::Desk;
+use super::dial::{Answered, Calls};
 use super::inbox::{Accepted, Command, Inbox};
 use super::link::{Link, Step};
 use super::links::Links;
 use crate::engine::accept::BACK_OFF;
+use crate::engine::caller::Caller;
+use crate::engine::room::Place;
 use crate::engine::shared::{End, Running, Shared, bury};
 use crate::engine::socket::endpoint;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::error::CloseReason;
 use crate::metrics::Writers;
+use crate::proto::Conn;
 use crate::service::Endpoint;
 
 /// What the others' connections have to end in when a worker has failed.
@@ -55,6 +61,8 @@ struct Worker<'a, 'r> {
     mind_acceptors: bool,
     /// When to look at them anyway.
     acceptors_at: Option<Instant>,
+    /// Of a dialer.
+    calls: Option<Calls>,
     phase: Phase,
     deadline: Option<Instant>,
     /// The event counter is looked at.
@@ -68,8 +76,10 @@ struct Worker<'a, 'r> {
 /// Runs a worker until it is drained.
 pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running>, mut report: Report) {
     let mut leaves = Leaves { crew, index, in_order: false };
+    crew.shared.sharpen();
     let result = Ring::with(setup, |ring| {
         let desk = Desk::new(ring, crew.shared.recorder(index, Writers::One));
+        let calls = Caller::new(&crew.shared, index).map(|caller| Calls::new(caller, desk.now));
         let mut worker = Worker {
             index,
             crew,
@@ -78,6 +88,7 @@ pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running
             acceptors: Vec::new(),
             mind_acceptors: false,
             acceptors_at: None,
+            calls,
             phase: Phase::Serving,
             deadline: None,
             polls: false,
@@ -150,21 +161,24 @@ impl Worker<'_, '_> {
                 self.desk.ring.poll(self.crew.inboxes[self.index].counter());
             }
             if !self.finds_something()? {
-                self.desk.ring.enter(self.patience())?;
+                let wait = self.sleep();
+                self.desk.ring.enter(wait)?;
             }
             self.desk.now = Instant::now();
             let mut handled = 0;
+            let every = if self.crew.shared.is_precise() { 1 } else { CLOCK };
             while let Some(done) = self.desk.ring.next() {
                 self.active = true;
-                self.handle(done);
-                handled += 1;
-                if handled % CLOCK == 0 {
+                if handled % every == 0 && handled > 0 {
                     self.desk.now = Instant::now();
                 }
+                self.handle(done);
+                handled += 1;
             }
             self.ring_alarms();
             self.feed();
             self.mind_acceptors();
+            self.mind_calls();
             if self.mind_the_end() {
                 return Ok(());
             }
@@ -194,6 +208,18 @@ impl Worker<'_, '_> {
         Ok(!self.desk.ring.has_told_all())
     }
 
+    /// As [`Worker::patience`], but who keeps deadlines precisely and may spin wakes a little early for it.
+    fn sleep(&mut self) -> Wait {
+        let Shared { busy_poll, .. } = *self.crew.shared;
+        match self.patience() {
+            Wait::AtMost(time) if !busy_poll.is_zero() && self.crew.shared.is_precise() => {
+                self.active = true;
+                Wait::AtMost(time.saturating_sub(busy_poll))
+            }
+            wait => wait,
+        }
+    }
+
     /// How long the kernel may let us wait.
     fn patience(&self) -> Wait {
         let now = self.desk.now;
@@ -202,7 +228,8 @@ impl Worker<'_, '_> {
         let acceptors = if self.mind_acceptors { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
         let fed = (!self.desk.starved.is_empty() && self.desk.ring.has_buffers()).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
-        let waits = [self.desk.timers.next(now), cut, acceptors, fed, polls];
+        let calls = self.calls.as_ref().and_then(|calls| calls.next(now));
+        let waits = [self.desk.timers.next(now), cut, acceptors, fed, polls, calls];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Not,
@@ -220,6 +247,14 @@ impl Worker<'_, '_> {
                 self.mind_acceptors = true;
                 if let Some(acceptor) = self.acceptors.get_mut(listener as usize) {
                     acceptor.accepted(result, more, &self.crew.shared.room, self.desk.now);
+                }
+            }
+            Done::Connected { call, result } => {
+                let calls = self.calls.as_mut();
+                let answered = calls.and_then(|c| c.connected(call, result, self.desk.ring, self.desk.now));
+                if let Some(Answered { socket, conn }) = answered {
+                    let place = self.crew.shared.room.take_on(self.index);
+                    self.begin(socket, conn, place);
                 }
             }
             Done::Polled { result, more } => {
@@ -251,6 +286,7 @@ impl Worker<'_, '_> {
                     self.on(key, Link::woken);
                 }
             }
+            Command::WakeAll => self.links.keys().into_iter().for_each(|key| self.on(key, Link::woken)),
             Command::Room => self.mind_acceptors = true,
             Command::Hasten(at) => self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at))),
             Command::Drain(at) => {
@@ -267,11 +303,16 @@ impl Worker<'_, '_> {
     fn serve(&mut self, accepted: Accepted) {
         let Accepted { socket, peer, local, place } = accepted;
         let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
-        let Some(conn) = self.crew.shared.conn(peer, local) else { return };
+        if let Some(conn) = self.crew.shared.accepted(peer, local) {
+            self.begin(socket, conn, place);
+        }
+    }
+
+    fn begin(&mut self, socket: Socket, conn: Conn, place: Place) {
         let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, place));
         self.on(key, Link::open);
         if self.phase == Phase::Draining {
-            // Handed over just before the drain.
+            // Handed over, or answered, just before the drain.
             self.on(key, Link::drain);
         }
     }
@@ -301,6 +342,9 @@ impl Worker<'_, '_> {
     fn let_go(&mut self, key: Key) {
         if self.links.get(key).is_some_and(|link| link.is_over() && !link.is_in_flight()) {
             drop(self.links.remove(key));
+            if let Some(calls) = &mut self.calls {
+                calls.has_room(self.desk.now);
+            }
             self.mind_acceptors = true;
             self.acceptors.iter_mut().for_each(Acceptor::try_again);
             if self.index != 0 && self.crew.waits_for_room.load(SeqCst) {
@@ -314,6 +358,9 @@ impl Worker<'_, '_> {
         let now = self.desk.now;
         for _ in 0..ALARMS {
             let Some(key) = self.desk.timers.ringing(now) else { break };
+            if self.crew.shared.is_precise() {
+                self.desk.now = Instant::now();
+            }
             self.on(key, Link::alarmed);
         }
     }
@@ -346,6 +393,13 @@ impl Worker<'_, '_> {
         }
     }
 
+    /// Makes the calls that are due.
+    fn mind_calls(&mut self) {
+        if let Some(calls) = &mut self.calls {
+            calls.mind(self.desk.ring, self.desk.now);
+        }
+    }
+
     fn hand_out(&mut self, accepted: Accepted) {
         match accepted.place.worker() {
             0 => self.serve(accepted),
@@ -367,6 +421,9 @@ impl Worker<'_, '_> {
             }
             self.acceptors.clear();
             self.phase = Phase::Draining;
+            if let Some(calls) = &mut self.calls {
+                calls.stop(self.desk.ring);
+            }
             let at = self.deadline.unwrap_or(now);
             if self.index == 0 {
                 for other in &self.crew.inboxes[1..] {
@@ -381,7 +438,8 @@ impl Worker<'_, '_> {
             self.cut(CloseReason::Cut);
             self.deadline = None; // what is left waits for its last completions
         }
-        self.phase == Phase::Draining && self.links.is_empty()
+        let called = self.calls.as_ref().is_none_or(Calls::are_done);
+        (self.phase == Phase::Draining || self.calls.is_some()) && called && self.links.is_empty()
     }
 
     fn cut(&mut self, reason: CloseReason) {

@@ -1,6 +1,10 @@
 //! What was typed ([`Cli`]), and what it means (`meaning`): only the second travels.
 
+mod amounts;
 mod client;
+mod load;
+mod output;
+mod report;
 mod server;
 
 use std::path::PathBuf;
@@ -8,7 +12,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use resound::{Address, Error, Family};
 
+pub(crate) use amounts::Steps;
 pub(crate) use client::{ClientArgs, TestArgs};
+pub(crate) use load::LoadArgs;
+pub(crate) use report::ReportArgs;
 pub(crate) use server::{Mode, ServerArgs};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
@@ -33,6 +40,10 @@ pub(crate) enum Command {
     Client(ClientArgs),
     /// Send a handful of messages and check every reply
     Test(TestArgs),
+    /// Load a server: many connections, each answer verified and timed
+    Load(Box<LoadArgs>),
+    /// Merge, compare and plot what `--json` saved of load runs
+    Report(ReportArgs),
     /// Write what a shell needs to complete resound's commands and flags on Tab
     Completions(CompletionsArgs),
     /// Write the manual page

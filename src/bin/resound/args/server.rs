@@ -91,7 +91,7 @@ enum FramingArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum EngineArg {
+pub(super) enum EngineArg {
     /// io_uring where the system allows it, portable elsewhere (a line on stderr says why)
     Auto,
     /// io_uring: one ring per worker (Linux 6.1 and later)
@@ -100,6 +100,17 @@ enum EngineArg {
     Portable,
     /// One blocking thread per connection: the reference
     Threads,
+}
+
+impl EngineArg {
+    pub(super) fn meaning(self) -> Engine {
+        match self {
+            Self::Auto => Engine::Auto,
+            Self::Uring => Engine::Uring,
+            Self::Threads => Engine::Threads,
+            Self::Portable => Engine::Portable,
+        }
+    }
 }
 
 impl ServerArgs {
@@ -133,12 +144,7 @@ impl ServerArgs {
             family: self.family.meaning(),
             mode: self.mode,
             framing,
-            engine: match self.engine {
-                EngineArg::Auto => Engine::Auto,
-                EngineArg::Uring => Engine::Uring,
-                EngineArg::Threads => Engine::Threads,
-                EngineArg::Portable => Engine::Portable,
-            },
+            engine: self.engine.meaning(),
             busy_poll: self.busy_poll.0.unwrap_or_default(),
             congestion: self.congestion,
             workers: self.workers,

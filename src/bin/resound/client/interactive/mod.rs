@@ -24,8 +24,9 @@ use self::view::View;
 use self::wire::{Happened, Traffic, Wire};
 use super::connect::{Backoff, Patience};
 use super::pipe::Crlf;
-use super::{Failure, Idleness, News, Plan, connect, say, termination, until};
+use super::{Failure, Idleness, News, Plan, connect, say, until};
 use crate::colour::Colour;
+use crate::signals::termination;
 use crate::{exit, units};
 
 /// A line that the server has not ended is shown after this long: it may be a prompt of its own.

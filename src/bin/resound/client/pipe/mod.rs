@@ -19,7 +19,8 @@ pub(super) use self::input::Crlf;
 use self::input::Stdin;
 use self::journal::{Journal, Outcome, Side};
 use self::output::{Guard, Stdout};
-use super::{Failure, Idleness, News, Plan, connect, say, termination, until};
+use super::{Failure, Idleness, News, Plan, connect, say, until};
+use crate::signals::termination;
 use crate::{escape, exit, units};
 
 /// One read from the server: large enough for handing it to another thread to cost little.

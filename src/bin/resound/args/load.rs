@@ -1,0 +1,250 @@
+//! The flags of `resound load`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes};
+
+use super::amounts::{self, Range, Steps};
+use super::output::{OutputArgs, ProgressArgs};
+use super::server::EngineArg;
+use super::{EXIT_CODES, FamilyArgs, address};
+use crate::load::{Plan, RampPlan, Where};
+use crate::report::Gate;
+use crate::units::{self, Timeout};
+
+const LOAD: &str = "Load";
+const CONNECTIONS: &str = "Connections";
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct LoadArgs {
+    /// Host to load [default: 127.0.0.1]
+    host: Option<String>,
+    /// Port [default: 8888]
+    port: Option<String>,
+    /// Start a server of our own on a free port, as a child process, and load that
+    #[arg(long, conflicts_with_all = ["host", "port"])]
+    loopback: bool,
+    #[command(flatten)]
+    family: FamilyArgs,
+
+    /// What is done on the connections
+    #[arg(help_heading = LOAD, long, value_enum, default_value_t = ShapeArg::Messages)]
+    shape: ShapeArg,
+    /// What the far end does with a message [default: found by sending one line]
+    #[arg(help_heading = LOAD, long, value_enum)]
+    mode: Option<super::Mode>,
+    /// Messages per second over all connections: an open loop, which sends by plan. Without it each answer is followed by the next message
+    #[arg(help_heading = LOAD, short, long, value_name = "N", value_parser = amounts::rate)]
+    rate: Option<f64>,
+    /// How planned messages are spaced [default: fixed]
+    #[arg(help_heading = LOAD, long, value_enum, requires = "rate")]
+    arrivals: Option<ArrivalsArg>,
+    /// Messages in flight on one connection at most [default: 1; with --rate 65536]
+    #[arg(help_heading = LOAD, long, value_name = "N", value_parser = units::positive)]
+    depth: Option<NonZeroUsize>,
+    /// How long a message is: 64, a range 16..1k, or sizes with weights 64*9,4k*1 [default: 64; in a stream 64k]
+    #[arg(help_heading = LOAD, long, value_name = "SIZES", value_parser = amounts::sizes)]
+    size: Option<Sizes>,
+    /// How long to measure [default: 10s, unless -n is given]
+    #[arg(help_heading = LOAD, short, long, value_name = "DURATION", value_parser = units::duration)]
+    duration: Option<Duration>,
+    /// How many messages to send, over all connections
+    #[arg(help_heading = LOAD, short = 'n', long, value_name = "N", value_parser = units::positive)]
+    messages: Option<NonZeroUsize>,
+    /// What comes before measuring
+    #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
+    warm_up: Option<Duration>,
+    /// A pause between an answer and the next message of its connection (not with --rate)
+    #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "rate")]
+    think_time: Option<Duration>,
+    /// How long an answer may take, before its connection is given up
+    #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
+    timeout: Duration,
+    /// Compare each answer with its message, byte by byte
+    #[arg(help_heading = LOAD, long, value_enum, default_value_t = OnOff::On)]
+    verify: OnOff,
+    /// What the bytes of the messages and Poisson arrivals are made from [default: another each time, in the results]
+    #[arg(help_heading = LOAD, long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Of --shape connect: messages on each connection before it is closed
+    #[arg(help_heading = LOAD, long, value_name = "N", value_parser = units::positive)]
+    each: Option<NonZeroUsize>,
+    /// Of --shape ramp: from, to, and by how much a step, in messages per second (of -c connections) or with `c` in connections:
+    /// 1000..20000+1000, or 10c..100c+10c
+    #[arg(help_heading = LOAD, long, value_name = "FROM..TO+STEP", value_parser = amounts::steps)]
+    steps: Option<Steps>,
+    /// Of --shape ramp: how long a step is [default: 2s]
+    #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
+    every: Option<Duration>,
+    /// Of --shape ramp: end with the step of which this is true (repeatable) [default: 'errors>0' and 'p99>10ms']
+    #[arg(help_heading = LOAD, long, value_name = "CONDITION", value_parser = Gate::parse)]
+    until: Vec<Gate>,
+
+    /// Connections open at once
+    #[arg(help_heading = CONNECTIONS, short, long, value_name = "N", value_parser = units::positive, default_value = "1")]
+    connections: NonZeroUsize,
+    /// Connections made per second at most [default: no limit]
+    #[arg(help_heading = CONNECTIONS, long, value_name = "N", value_parser = amounts::rate)]
+    connect_rate: Option<f64>,
+    /// How long connecting may take
+    #[arg(help_heading = CONNECTIONS, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
+    connect_timeout: Duration,
+    /// An address of this machine to connect from, or a range 127.0.0.2-127.0.0.9 (repeatable): connections take them in turns
+    #[arg(help_heading = CONNECTIONS, long, value_name = "IP", value_parser = amounts::range)]
+    source: Vec<Range>,
+    /// What moves the bytes
+    #[arg(help_heading = CONNECTIONS, long, value_enum, default_value_t = EngineArg::Auto)]
+    engine: EngineArg,
+    /// Threads that generate [default: one per core; the threads engine has one per connection]
+    #[arg(help_heading = CONNECTIONS, long, value_name = "N", value_parser = units::positive)]
+    workers: Option<NonZeroUsize>,
+    /// Look for events in a loop for this long before sleeping: truer times, a busy processor (not with threads)
+    #[arg(help_heading = CONNECTIONS, long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
+    busy_poll: Timeout,
+    /// Congestion control of TCP connections, e.g. cubic (Linux, FreeBSD) [default: the system's]
+    #[arg(help_heading = CONNECTIONS, long, value_name = "ALGORITHM")]
+    congestion: Option<String>,
+
+    #[command(flatten)]
+    progress: ProgressArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ShapeArg {
+    /// Messages and their answers, on connections that stay
+    Messages,
+    /// Connect, a few messages, close, again and again
+    Connect,
+    /// Bulk, as fast as it goes: sent where the far end discards, received where it generates, both where it answers
+    Stream,
+    /// Steps of rising rate or connections, until a threshold breaks
+    Ramp,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ArrivalsArg {
+    /// Evenly
+    Fixed,
+    /// As independent events are
+    Poisson,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnOff {
+    On,
+    /// Only count; the results say so
+    Off,
+}
+
+impl LoadArgs {
+    pub(crate) fn meaning(self) -> Result<Plan> {
+        self.check()?;
+        let target = match self.loopback {
+            true => Where::Loopback,
+            false => Where::At(address(self.host.as_deref(), self.port.as_deref())?),
+        };
+        let mode = self.mode.map(|mode| match mode {
+            super::Mode::Reply => Mode::Reply,
+            super::Mode::Echo => Mode::Echo,
+            super::Mode::Discard => Mode::Discard,
+            super::Mode::Chargen => Mode::Chargen,
+        });
+        let ramp = self.ramp();
+        let raises_rate = ramp.as_ref().is_some_and(|ramp| ramp.steps.of == Raised::Rate);
+        let is_open = self.rate.is_some() || raises_rate;
+        let shape = match self.shape {
+            ShapeArg::Messages if is_open => Shape::Open,
+            ShapeArg::Messages => Shape::Closed,
+            ShapeArg::Connect => Shape::Connect,
+            ShapeArg::Stream => Shape::Stream,
+            ShapeArg::Ramp => Shape::Ramp,
+        };
+        let size = self.size.clone().unwrap_or(Sizes::Fixed(if shape == Shape::Stream { BULK } else { 64 }));
+        let counted = self.messages.is_some() || shape == Shape::Ramp;
+        let number = |n: NonZeroUsize| n.get() as u64;
+        let settings = Settings {
+            shape,
+            target: String::new(),
+            mode: mode.unwrap_or(Mode::Echo),
+            connections: number(self.connections),
+            depth: self.depth.map_or(if is_open { MOST_IN_FLIGHT } else { 1 }, number),
+            rate: self.rate,
+            arrivals: match self.arrivals {
+                Some(ArrivalsArg::Poisson) => Arrivals::Poisson,
+                _ => Arrivals::Fixed,
+            },
+            size,
+            duration: self.duration.or((!counted).then_some(Duration::from_secs(10))),
+            messages: self.messages.map(number),
+            messages_per_connection: (shape == Shape::Connect).then(|| self.each.map_or(1, number)),
+            direction: (shape == Shape::Stream).then_some(Direction::Both),
+            seed: self.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
+            verify: self.verify == OnOff::On,
+            think_time: self.think_time.unwrap_or_default(),
+            connect_rate: self.connect_rate,
+            busy_poll: self.busy_poll.0.unwrap_or_default(),
+            interval: Duration::from_secs(1),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+        };
+        let sources = self.source.iter().flat_map(Range::addresses).collect();
+        let output = self.output.meaning_with(self.progress)?;
+        Ok(Plan {
+            target,
+            family: self.family.meaning(),
+            mode,
+            settings: Settings { interval: output.interval(), ..settings },
+            warm_up: self.warm_up.unwrap_or_default(),
+            timeout: self.timeout,
+            connect_timeout: self.connect_timeout,
+            sources,
+            engine: self.engine.meaning(),
+            workers: self.workers,
+            congestion: self.congestion,
+            ramp,
+            output,
+        })
+    }
+
+    /// What does not go together.
+    fn check(&self) -> Result<()> {
+        let is = |shape| self.shape == shape;
+        if is(ShapeArg::Ramp) != self.steps.is_some() {
+            bail!("--shape ramp and --steps go together: the steps are what the ramp raises, such as 1000..20000+1000");
+        }
+        if !is(ShapeArg::Ramp) && (self.every.is_some() || !self.until.is_empty()) {
+            bail!("--every and --until concern --shape ramp only");
+        }
+        if is(ShapeArg::Ramp) && (self.rate.is_some() || self.duration.is_some() || self.messages.is_some()) {
+            bail!("the steps of a ramp say how much and how long: leave out --rate, --duration and --messages");
+        }
+        if !is(ShapeArg::Connect) && self.each.is_some() {
+            bail!("--each concerns --shape connect only");
+        }
+        if (is(ShapeArg::Connect) || is(ShapeArg::Stream)) && self.rate.is_some() {
+            bail!("--rate concerns messages on connections that stay; connections per second are --connect-rate");
+        }
+        if is(ShapeArg::Stream) && (self.depth.is_some() || self.think_time.is_some() || self.messages.is_some()) {
+            bail!("a stream sends as fast as it goes: leave out --depth, --think-time and --messages");
+        }
+        if let Some(messages) = self.messages.filter(|messages| *messages < self.connections) {
+            bail!("{messages} messages are too few for {} connections: each sends at least one", self.connections);
+        }
+        Ok(())
+    }
+
+    fn ramp(&self) -> Option<RampPlan> {
+        let until = match self.until.is_empty() {
+            false => self.until.clone(),
+            true => ["errors>0", "p99>10ms"].into_iter().filter_map(|text| Gate::parse(text).ok()).collect(),
+        };
+        let steps = self.steps?;
+        Some(RampPlan { steps, every: self.every.unwrap_or(Duration::from_secs(2)), until })
+    }
+}

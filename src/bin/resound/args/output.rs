@@ -1,0 +1,73 @@
+//! How results are shown and saved, and what fails them: the same for a run and for what was saved of one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::report::{Gate, Output};
+use crate::units;
+
+/// Under this heading in the help.
+const RESULTS: &str = "Results";
+
+/// What `load` and `report` have in common.
+#[derive(Args)]
+pub(crate) struct OutputArgs {
+    /// Write the results as JSON to stdout, instead of a table
+    #[arg(help_heading = RESULTS, short, long)]
+    json: bool,
+    /// Write an HdrHistogram log, with a histogram of each interval
+    #[arg(help_heading = RESULTS, long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+    /// Write a page with charts, complete in one file
+    #[arg(help_heading = RESULTS, long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write a JUnit report: a test case per gate
+    #[arg(help_heading = RESULTS, long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Exit with 3 if this is true of the results, such as 'p99>5ms', 'errors>0' or 'rate<10000' (repeatable)
+    #[arg(help_heading = RESULTS, long, value_name = "CONDITION", value_parser = Gate::parse)]
+    fail_if: Vec<Gate>,
+}
+
+/// What only a run has, which takes time.
+#[derive(Args)]
+pub(crate) struct ProgressArgs {
+    /// How long an interval is; with --json also: write an object for each, one a line, and the results last [default: 1s]
+    #[arg(help_heading = RESULTS, long, value_name = "DURATION", value_parser = units::duration)]
+    interval: Option<Duration>,
+    /// Show no progress
+    #[arg(help_heading = RESULTS, short, long)]
+    quiet: bool,
+}
+
+impl OutputArgs {
+    pub(crate) fn meaning(self) -> Result<Output> {
+        let files = [&self.hdr, &self.html, &self.junit];
+        for (at, file) in files.iter().enumerate() {
+            if file.is_some() && files[at + 1..].contains(file) {
+                bail!("two reports cannot be written to one file");
+            }
+        }
+        Ok(Output {
+            json: self.json,
+            hdr: self.hdr,
+            html: self.html,
+            junit: self.junit,
+            gates: self.fail_if,
+            interval: None,
+            quiet: false,
+        })
+    }
+
+    /// As `meaning`, of a run.
+    pub(crate) fn meaning_with(self, progress: ProgressArgs) -> Result<Output> {
+        const SHORTEST: Duration = Duration::from_millis(100);
+        if progress.interval.is_some_and(|interval| interval < SHORTEST) {
+            bail!("--interval: {} is the shortest", units::elapsed(SHORTEST));
+        }
+        Ok(Output { interval: progress.interval, quiet: progress.quiet, ..self.meaning()? })
+    }
+}

@@ -1,0 +1,265 @@
+//! `resound load`.
+
+mod find;
+mod loopback;
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use resound::load::{Direction, Interval, Load, Mode, Raised, Ramp, Record, Settings, Shape, direction};
+use resound::{Address, Dial, Endpoint, Engine, Family, raise_descriptor_limit};
+
+use self::loopback::Loopback;
+use crate::args::Steps;
+use crate::report::{self, Gate, Live, Output, Run};
+use crate::signals::termination;
+use crate::units;
+
+/// Descriptors that are not connections: event queues, timers, the standard streams, what results are written to.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(20);
+
+/// What `resound load` was asked to do.
+pub(crate) struct Plan {
+    pub(crate) target: Where,
+    pub(crate) family: Family,
+    /// `None` is to be found out.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) settings: Settings,
+    pub(crate) warm_up: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) engine: Engine,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) congestion: Option<String>,
+    pub(crate) ramp: Option<RampPlan>,
+    pub(crate) output: Output,
+}
+
+pub(crate) enum Where {
+    At(Address),
+    /// A server of our own.
+    Loopback,
+}
+
+pub(crate) struct RampPlan {
+    pub(crate) steps: Steps,
+    pub(crate) every: Duration,
+    pub(crate) until: Vec<Gate>,
+}
+
+pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
+    plan.output.check()?;
+    check_descriptors(&plan)?;
+    let server = match plan.target {
+        Where::Loopback => Some(Loopback::start(plan.mode.unwrap_or(Mode::Echo), plan.engine)?),
+        Where::At(_) => None,
+    };
+    if server.is_some() {
+        plan.mode.get_or_insert(Mode::Echo);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    // A signal counts from here on.
+    let signal = {
+        let _guard = runtime.enter();
+        termination()
+    };
+    runtime.block_on(async {
+        tokio::pin!(signal);
+        let prepared = tokio::select! {
+            biased;
+            () = &mut signal => return Ok(ExitCode::from(crate::exit::SIGNAL)),
+            prepared = prepare(&mut plan, server.as_ref()) => prepared?,
+        };
+        generate(plan, prepared, signal).await
+    })
+}
+
+/// Whom to load, and how.
+struct Prepared {
+    target: Endpoint,
+    lines: bool,
+}
+
+/// Finds out what was not said: the address behind a name, and what the far end does.
+async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared> {
+    let address = match (&plan.target, server) {
+        (Where::At(address), _) => address.clone(),
+        (Where::Loopback, Some(server)) => server.address.clone(),
+        (Where::Loopback, None) => bail!("there is no server"),
+    };
+    plan.settings.target = address.to_string();
+    let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
+    // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run.
+    let (target, lines) = match (plan.mode, numeric(&address)) {
+        (Some(_), Some(target)) => (target, false),
+        (Some(_), None) => (resound::dial(&address, how).await?.peer(), false),
+        (None, _) => {
+            let (target, mode) = find::mode(&address, how).await?;
+            plan.mode = Some(mode);
+            // Of a server that was found we know only that it answers lines.
+            (target, mode == Mode::Echo)
+        }
+    };
+    let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));
+    plan.settings.mode = mode;
+    if shape == Shape::Stream {
+        plan.settings.direction = Some(direction(mode));
+    }
+    let receives = plan.settings.direction == Some(Direction::Receive);
+    if mode == Mode::Chargen && !receives {
+        bail!("a far end that generates (--mode chargen) can only be received from: use --shape stream");
+    }
+    if mode == Mode::Reply && longest(&plan.settings) > resound::Framing::DEFAULT_MAX_LINE as u64 {
+        plan.settings.size = match plan.settings.shape {
+            Shape::Stream => resound::load::Sizes::Fixed(16 * 1024),
+            _ => bail!(
+                "a line has at most 64 KiB where the far end replies to lines: use a smaller --size, or --mode echo if it echoes"
+            ),
+        };
+    }
+    Ok(Prepared { target, lines })
+}
+
+fn longest(settings: &Settings) -> u64 {
+    use resound::load::Sizes;
+    match &settings.size {
+        Sizes::Fixed(size) => *size,
+        Sizes::Range(_, to) => *to,
+        Sizes::Weighted(sizes) => sizes.iter().map(|(size, _)| *size).max().unwrap_or(0),
+    }
+}
+
+/// The one address that there can be.
+fn numeric(address: &Address) -> Option<Endpoint> {
+    match address {
+        Address::Tcp { host, port } => {
+            let ip: IpAddr = host.parse().ok()?;
+            Some(Endpoint::Tcp((ip, *port).into()))
+        }
+        Address::Unix(path) => Some(Endpoint::Unix(Some(path.as_path().into()))),
+    }
+}
+
+async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = ()>) -> Result<ExitCode> {
+    let Plan { settings, warm_up, output, .. } = plan;
+    let mut live = Live::new(&output, &settings, warm_up);
+    let judged = settings.clone();
+    let ramp = plan.ramp.map(|RampPlan { steps, every, until }| Ramp {
+        of: steps.of,
+        from: steps.from,
+        by: steps.by,
+        to: steps.to,
+        every,
+        breaks: Box::new(move |step| broken(step, &until, &judged)),
+    });
+    let load = Load {
+        settings,
+        target: prepared.target,
+        lines: prepared.lines,
+        warm_up,
+        timeout: plan.timeout,
+        connect_timeout: plan.connect_timeout,
+        sources: plan.sources,
+        engine: plan.engine,
+        workers: plan.workers,
+        congestion: plan.congestion,
+        hampered: String::new(),
+        ramp,
+    };
+    let generation = load.start()?;
+    if let (_, Some(refusal)) = generation.engine()
+        && cfg!(target_os = "linux")
+        && !output.quiet
+    {
+        say(&format!("the portable engine generates, for io_uring is not available: {refusal}"));
+    }
+    let mut shown = Ok(());
+    let (told, first) = tokio::sync::oneshot::channel();
+    let cut = async {
+        signal.await;
+        let _ = told.send(());
+    };
+    let again = async {
+        let _ = first.await;
+        tokio::time::sleep(SAME_SIGNAL).await;
+        termination().await;
+    };
+    let watch = generation.watch(Live::TICK, cut, |phase, tick| {
+        if shown.is_ok() {
+            shown = live.tick(phase, tick);
+        }
+    });
+    let record = tokio::select! {
+        record = watch => record,
+        // At once means at once: without results.
+        () = again => return Ok(ExitCode::from(crate::exit::SIGNAL)),
+    };
+    live.finish()?;
+    shown?;
+    conclude(&record, &output)
+}
+
+/// The exit code says what matters most: that nothing could be measured, that it was cut short, or what the results are.
+fn conclude(record: &Record, output: &Output) -> Result<ExitCode> {
+    let counts = &record.total.counts;
+    if counts.opened == 0 && !record.cut_short {
+        let first = record.failures.first();
+        let what =
+            first.map_or("no connection was made".into(), |failure| format!("{}: {}", failure.class, failure.what));
+        say(&format!("cannot load {}: {what}", record.settings.target));
+        return Ok(ExitCode::from(crate::exit::NETWORK));
+    }
+    report::conclude(record, output)
+}
+
+/// Which of the conditions is true of a ramp's step.
+fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String> {
+    let record = Record {
+        settings: settings.clone(),
+        started: std::time::SystemTime::UNIX_EPOCH,
+        warm_up: Duration::ZERO,
+        elapsed: step.length,
+        intervals: Vec::new(),
+        total: step.clone(),
+        steps: Vec::new(),
+        failures: Vec::new(),
+        cut_short: false,
+        generator: Default::default(),
+        warnings: Vec::new(),
+    };
+    let run = Run::of(record);
+    let outcome = until.iter().map(|gate| gate.judge(&run)).find(|outcome| outcome.broken)?;
+    Some(format!("{} ({})", outcome.gate, outcome.measured))
+}
+
+/// Says early that there will be too few descriptors.
+fn check_descriptors(plan: &Plan) -> Result<()> {
+    let Some(limit) = raise_descriptor_limit() else { return Ok(()) };
+    let connections = match &plan.ramp {
+        Some(ramp) if ramp.steps.of == Raised::Connections => ramp.steps.to as u64,
+        _ => plan.settings.connections,
+    };
+    let possible = limit.saturating_sub(RESERVED_DESCRIPTORS);
+    if connections > possible {
+        bail!(
+            "{} connections need more descriptors than the limit of {} allows: use {} at most, or raise it (`ulimit -Hn`)",
+            units::count(connections),
+            units::count(limit),
+            units::count(possible)
+        );
+    }
+    Ok(())
+}
+
+/// Says something on stderr. Where nobody listens any more there is nobody to tell.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "resound: {text}");
+}

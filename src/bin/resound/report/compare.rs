@@ -1,0 +1,164 @@
+//! Two runs beside each other: what differs, and what may be chance.
+
+use resound::load::{FEWEST, Interval, Latency, compare};
+use serde::Serialize;
+
+use super::run::Run;
+use super::text::{Page, Style};
+use super::{PERCENTILES, text};
+use crate::{escape, units};
+
+/// The same files give the same intervals.
+const SEED: u64 = 0x7265_736f_756e_6421;
+
+/// How a run compares with a base.
+#[derive(Serialize)]
+pub(crate) struct Compared {
+    /// The file, or files, of the base.
+    pub(crate) base: String,
+    /// Which time the times are of.
+    pub(crate) times: &'static str,
+    /// Parts of the base and of the new run that the bootstrap drew from.
+    pub(crate) parts: Option<(usize, usize)>,
+    /// Why nothing can be said, where that is so.
+    pub(crate) unable: Option<String>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One figure of both.
+#[derive(Serialize)]
+pub(crate) struct Row {
+    pub(crate) metric: String,
+    pub(crate) unit: &'static str,
+    pub(crate) base: f64,
+    pub(crate) new: f64,
+    /// The 95 % interval of the difference.
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    /// Does the interval leave out zero?
+    pub(crate) shown: bool,
+    #[serde(skip)]
+    more_is_better: bool,
+}
+
+impl Compared {
+    pub(crate) fn of(base: &Run, new: &Run) -> Self {
+        let name = |run: &Run| {
+            let files: Vec<_> = run.sources.iter().filter_map(|source| source.file.as_deref()).collect();
+            files.join(", ")
+        };
+        let (kind, times): (_, fn(&Interval) -> &Latency) = match (base.main().0, new.main().0) {
+            ("response", "response") => ("response", |interval| &interval.response),
+            ("connect", "connect") => ("connect", |interval| &interval.connect),
+            _ => ("service", |interval| &interval.service),
+        };
+        let found = compare(&base.record.intervals, &new.record.intervals, times, &PERCENTILES, SEED);
+        let Some(found) = found else {
+            let (base_has, new_has) = (base.record.intervals.len(), new.record.intervals.len());
+            let unable = format!(
+                "The base has {}, the new run {new_has}: with fewer than {FEWEST} in each nothing can be said about chance.",
+                units::counted(base_has as u64, "interval")
+            );
+            return Self { base: name(base), times: kind, parts: None, unable: Some(unable), rows: Vec::new() };
+        };
+        let row = |metric: &str, unit, factor: f64, more_is_better, it: resound::load::Difference| Row {
+            metric: metric.into(),
+            unit,
+            base: it.base * factor,
+            new: it.new * factor,
+            low: it.low * factor,
+            high: it.high * factor,
+            shown: it.is_shown(),
+            more_is_better,
+        };
+        let mut rows = vec![
+            row("rate", "messages/s", 1.0, true, found.rate),
+            row("errors", "percent", 100.0, false, found.failures),
+            row("mean", "us", 1e6, false, found.mean),
+        ];
+        for (percent, difference) in PERCENTILES.iter().zip(found.percentiles) {
+            rows.push(row(&format!("p{percent}"), "us", 1e6, false, difference));
+        }
+        Self { base: name(base), times: kind, parts: Some(found.parts), unable: None, rows }
+    }
+
+    pub(crate) fn render(&self, style: Style) -> String {
+        let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
+        page.section(&format!("Compared with {}", escape::text(self.base.as_bytes())));
+        if let Some(unable) = &self.unable {
+            page.wrapped("  ", "  ", unable);
+            return page.text;
+        }
+        let heading = format!("  {:<8}{:>12}{:>12}{:>9}   {:<22}", "", "base", "new", "change", "95 % of the change");
+        page.line(&style.colour.label(&heading));
+        for row in &self.rows {
+            let verdict = match (row.shown, row.is_better()) {
+                (false, _) => style.colour.aside("not shown"),
+                (true, true) => style.colour.good("better"),
+                (true, false) => style.colour.bad("worse"),
+            };
+            page.line(&format!(
+                "  {:<8}{:>12}{:>12}{:>9}   {:<22} {verdict}",
+                row.metric,
+                row.value(row.base),
+                row.value(row.new),
+                row.change(row.new - row.base),
+                format!("{} to {}", row.change(row.low), row.change(row.high)),
+            ));
+        }
+        page.wrapped("  ", "  ", &self.conclusion());
+        page.text
+    }
+
+    /// What all rows come to, in a sentence or two.
+    pub(crate) fn conclusion(&self) -> String {
+        let Some((base, new)) = self.parts else { return self.unable.clone().unwrap_or_default() };
+        let list = |better| {
+            let rows: Vec<_> = self
+                .rows
+                .iter()
+                .filter(|row| row.shown && row.is_better() == better)
+                .map(|row| row.metric.as_str())
+                .collect();
+            rows.join(", ")
+        };
+        let (better, worse) = (list(true), list(false));
+        let found = match (better.is_empty(), worse.is_empty()) {
+            (true, true) => "No difference is shown.".into(),
+            (false, true) => format!("Better: {better}."),
+            (true, false) => format!("Worse: {worse}."),
+            (false, false) => format!("Better: {better}. Worse: {worse}."),
+        };
+        format!("{found} ({} times; bootstrap over {base} and {new} parts of the runs.)", capital(self.times))
+    }
+}
+
+impl Row {
+    pub(crate) fn is_better(&self) -> bool {
+        (self.new > self.base) == self.more_is_better
+    }
+
+    pub(crate) fn value(&self, value: f64) -> String {
+        match self.unit {
+            "us" => units::latency(std::time::Duration::from_secs_f64(value.max(0.0) / 1e6)),
+            "percent" => format!("{value:.3} %"),
+            _ => format!("{}/s", units::rate(value)),
+        }
+    }
+
+    /// Relative to the base, where it has a value.
+    pub(crate) fn change(&self, difference: f64) -> String {
+        if self.base > 0.0 {
+            format!("{:+.1} %", difference * 100.0 / self.base)
+        } else if difference == 0.0 {
+            "0".into()
+        } else {
+            text::signed(difference, |value| self.value(value))
+        }
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

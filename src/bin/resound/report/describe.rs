@@ -1,0 +1,101 @@
+//! A run's settings in words.
+
+use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Settings, Shape, Sizes};
+
+use crate::{escape, units};
+
+/// `open loop`, `closed loop` ...
+pub(crate) fn shape(settings: &Settings) -> &'static str {
+    match settings.shape {
+        Shape::Closed => "closed loop",
+        Shape::Open => "open loop",
+        Shape::Connect => "connections",
+        Shape::Stream => match settings.direction {
+            Some(Direction::Send) => "stream, sending",
+            Some(Direction::Receive) => "stream, receiving",
+            _ => "stream, both ways",
+        },
+        Shape::Ramp => "ramp",
+    }
+}
+
+/// The target, with nothing in it that could do harm.
+pub(crate) fn target(settings: &Settings) -> String {
+    escape::text(settings.target.as_bytes())
+}
+
+/// What the load was, in one line: who sends what, how often, over how many connections.
+pub(crate) fn load(settings: &Settings) -> String {
+    let mut parts = vec![shape(settings).to_string()];
+    if let Some(rate) = settings.rate {
+        let spaced = match settings.arrivals {
+            Arrivals::Fixed => "evenly spaced",
+            Arrivals::Poisson => "Poisson arrivals",
+        };
+        parts.push(format!("{} msg/s, {spaced}", units::rate(rate)));
+    }
+    parts.push(units::counted(settings.connections, "connection"));
+    if (2..MOST_IN_FLIGHT).contains(&settings.depth) {
+        parts.push(format!("{} in flight on each", units::count(settings.depth)));
+    }
+    if let Some(messages) = settings.messages_per_connection {
+        parts.push(format!("{} on each", units::counted(messages, "message")));
+    }
+    if settings.shape != Shape::Stream {
+        parts.push(size(&settings.size));
+    }
+    if !settings.think_time.is_zero() {
+        parts.push(format!("{} between answer and message", units::latency(settings.think_time)));
+    }
+    parts.join(", ")
+}
+
+/// `64 bytes`, `1.0 KiB to 2.0 KiB`.
+pub(crate) fn size(sizes: &Sizes) -> String {
+    match sizes {
+        Sizes::Fixed(size) => units::bytes(*size),
+        Sizes::Range(from, to) => format!("{} to {}", units::bytes(*from), units::bytes(*to)),
+        Sizes::Weighted(sizes) => {
+            let (least, most) =
+                sizes.iter().fold((u64::MAX, 0), |(low, high), (size, _)| (low.min(*size), high.max(*size)));
+            format!("{} sizes from {} to {}", sizes.len(), units::bytes(least.min(most)), units::bytes(most))
+        }
+    }
+}
+
+/// What the far end does.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Echo => "echo: it sends back what it gets",
+        Mode::Reply => "reply: it answers each line",
+        Mode::Discard => "discard: it answers nothing",
+        Mode::Chargen => "chargen: it sends a pattern of its own",
+    }
+}
+
+/// All settings, by name, for a table. The names are those of the flags.
+pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut rows =
+        vec![("target", target(settings)), ("far end", mode(settings.mode).into()), ("shape", shape(settings).into())];
+    if let Some(rate) = settings.rate {
+        rows.push(("rate", format!("{} msg/s", units::rate(rate))));
+        rows.push(("arrivals", settings.arrivals.name().into()));
+    }
+    rows.push(("connections", units::count(settings.connections)));
+    let depth = if settings.depth < MOST_IN_FLIGHT { units::count(settings.depth) } else { "not limited".into() };
+    rows.push(("depth", depth));
+    rows.push(("size", size(&settings.size)));
+    let mut optional = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
+    optional("duration", settings.duration.map(units::latency));
+    optional("messages", settings.messages.map(units::count));
+    optional("messages per connection", settings.messages_per_connection.map(units::count));
+    optional("connect rate", settings.connect_rate.map(|rate| format!("{} conn/s", units::rate(rate))));
+    optional("think time", Some(settings.think_time).filter(|time| !time.is_zero()).map(units::latency));
+    optional("busy poll", Some(settings.busy_poll).filter(|time| !time.is_zero()).map(units::latency));
+    rows.push(("verified", if settings.verify { "every byte of every answer" } else { "no" }.into()));
+    rows.push(("seed", settings.seed.to_string()));
+    if !settings.command.is_empty() {
+        rows.push(("command", escape::text(settings.command.as_bytes())));
+    }
+    rows
+}

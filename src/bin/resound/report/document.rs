@@ -1,0 +1,349 @@
+//! The results as JSON: `docs/load.schema.json` describes it. Names say their units; times are counted from the start of measuring.
+//!
+//! These types mirror the library's, which stays free of serialisation: a file format has a version and keeps its promises to files that are years old,
+//! whatever becomes of the types in memory.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use resound::load::{Counts, Fault, Generator, Interval, Latency, Settings, Sizes};
+use serde::{Deserialize, Serialize};
+
+use super::gate::Outcome;
+use super::run::{Rates, Run, Source};
+use super::{encode, notes};
+
+/// What `format` says; another number means that old readers would misread it.
+pub(crate) const FORMAT: &str = "resound-load/1";
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Document {
+    pub(crate) format: String,
+    pub(crate) event: Event,
+    pub(crate) settings: SettingsPart,
+    pub(crate) started: String,
+    pub(crate) warm_up_s: f64,
+    pub(crate) elapsed_s: f64,
+    pub(crate) cut_short: bool,
+    pub(crate) rates: RatesPart,
+    pub(crate) total: IntervalPart,
+    /// What was asked of the results, and whether they passed.
+    pub(crate) verdict: VerdictPart,
+    pub(crate) failures: Vec<FailurePart>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) generators: Vec<GeneratorPart>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steps: Vec<StepPart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) comparison: Option<serde_json::Value>,
+    pub(crate) intervals: Vec<IntervalPart>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    Interval,
+    Result,
+}
+
+/// A line of `--json --interval`.
+#[derive(Serialize)]
+pub(crate) struct IntervalLine {
+    format: &'static str,
+    event: Event,
+    #[serde(flatten)]
+    interval: IntervalPart,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SettingsPart {
+    pub(crate) shape: String,
+    pub(crate) target: String,
+    pub(crate) mode: String,
+    pub(crate) connections: u64,
+    pub(crate) depth: u64,
+    pub(crate) rate_per_s: Option<f64>,
+    pub(crate) arrivals: String,
+    pub(crate) size: SizesPart,
+    pub(crate) duration_s: Option<f64>,
+    pub(crate) messages: Option<u64>,
+    pub(crate) messages_per_connection: Option<u64>,
+    pub(crate) direction: Option<String>,
+    pub(crate) seed: u64,
+    pub(crate) verify: bool,
+    pub(crate) think_time_s: f64,
+    pub(crate) connect_rate_per_s: Option<f64>,
+    pub(crate) busy_poll_s: f64,
+    pub(crate) interval_s: f64,
+    pub(crate) command: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum SizesPart {
+    #[serde(rename = "fixed_bytes")]
+    Fixed(u64),
+    #[serde(rename = "range_bytes")]
+    Range([u64; 2]),
+    /// Bytes and weight.
+    #[serde(rename = "weighted_bytes")]
+    Weighted(Vec<(u64, f64)>),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RatesPart {
+    pub(crate) messages_per_s: f64,
+    pub(crate) sent_per_s: f64,
+    pub(crate) connections_per_s: f64,
+    pub(crate) bytes_sent_per_s: f64,
+    pub(crate) bytes_received_per_s: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct IntervalPart {
+    pub(crate) start_s: f64,
+    pub(crate) length_s: f64,
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) verified: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) errors: u64,
+    /// By class; those that did not happen are left out.
+    pub(crate) errors_by_class: std::collections::BTreeMap<String, u64>,
+    pub(crate) connect: LatencyPart,
+    pub(crate) service: LatencyPart,
+    pub(crate) response: LatencyPart,
+    pub(crate) lag: LatencyPart,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LatencyPart {
+    pub(crate) count: u64,
+    pub(crate) min_us: Option<f64>,
+    pub(crate) mean_us: Option<f64>,
+    pub(crate) p50_us: Option<f64>,
+    pub(crate) p90_us: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
+    pub(crate) p99_9_us: Option<f64>,
+    pub(crate) p99_99_us: Option<f64>,
+    pub(crate) max_us: Option<f64>,
+    /// HdrHistogram V2, compressed, base64, of nanoseconds; null where there is nothing.
+    pub(crate) hdr: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct VerdictPart {
+    pub(crate) pass: bool,
+    pub(crate) exit: u8,
+    pub(crate) gates: Vec<GatePart>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct GatePart {
+    /// It fails the run when this is true.
+    pub(crate) fail_if: String,
+    pub(crate) broken: bool,
+    pub(crate) measured: String,
+    pub(crate) value: Option<f64>,
+    pub(crate) unit: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct FailurePart {
+    pub(crate) class: String,
+    pub(crate) at_s: f64,
+    pub(crate) connection: u64,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) what: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct GeneratorPart {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    pub(crate) host: String,
+    pub(crate) version: String,
+    pub(crate) engine: String,
+    pub(crate) workers: u64,
+    pub(crate) cpu_user_s: f64,
+    pub(crate) cpu_system_s: f64,
+    pub(crate) started: String,
+    pub(crate) elapsed_s: f64,
+    pub(crate) rates: RatesPart,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StepPart {
+    pub(crate) level: f64,
+    pub(crate) broken: Option<String>,
+    #[serde(flatten)]
+    pub(crate) total: IntervalPart,
+}
+
+impl Document {
+    pub(crate) fn of(run: &Run, outcomes: &[Outcome], exit: u8) -> Result<Self> {
+        let record = &run.record;
+        let intervals = record.intervals.iter().map(IntervalPart::of).collect::<Result<_>>()?;
+        let steps = record.steps.iter().map(|step| {
+            Ok(StepPart { level: step.level, broken: step.broken.clone(), total: IntervalPart::of(&step.total)? })
+        });
+        Ok(Self {
+            format: FORMAT.into(),
+            event: Event::Result,
+            settings: SettingsPart::of(&record.settings),
+            started: time(record.started),
+            warm_up_s: record.warm_up.as_secs_f64(),
+            elapsed_s: record.elapsed.as_secs_f64(),
+            cut_short: record.cut_short,
+            rates: RatesPart::of(&run.rates),
+            total: IntervalPart::of(&record.total)?,
+            verdict: VerdictPart { pass: exit == 0, exit, gates: outcomes.iter().map(GatePart::of).collect() },
+            failures: record
+                .failures
+                .iter()
+                .map(|failure| FailurePart {
+                    class: failure.class.name().into(),
+                    at_s: failure.at.as_secs_f64(),
+                    connection: failure.connection,
+                    sequence: failure.sequence,
+                    what: failure.what.clone(),
+                })
+                .collect(),
+            warnings: notes::all(run),
+            generators: run.sources.iter().map(GeneratorPart::of).collect(),
+            steps: steps.collect::<Result<_>>()?,
+            comparison: None,
+            intervals,
+        })
+    }
+}
+
+impl IntervalLine {
+    pub(crate) fn of(interval: &Interval) -> Result<Self> {
+        Ok(Self { format: FORMAT, event: Event::Interval, interval: IntervalPart::of(interval)? })
+    }
+}
+
+impl SettingsPart {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            shape: settings.shape.name().into(),
+            target: settings.target.clone(),
+            mode: settings.mode.name().into(),
+            connections: settings.connections,
+            depth: settings.depth,
+            rate_per_s: settings.rate,
+            arrivals: settings.arrivals.name().into(),
+            size: match &settings.size {
+                Sizes::Fixed(size) => SizesPart::Fixed(*size),
+                Sizes::Range(from, to) => SizesPart::Range([*from, *to]),
+                Sizes::Weighted(sizes) => SizesPart::Weighted(sizes.clone()),
+            },
+            duration_s: settings.duration.map(|time| time.as_secs_f64()),
+            messages: settings.messages,
+            messages_per_connection: settings.messages_per_connection,
+            direction: settings.direction.map(|direction| direction.name().into()),
+            seed: settings.seed,
+            verify: settings.verify,
+            think_time_s: settings.think_time.as_secs_f64(),
+            connect_rate_per_s: settings.connect_rate,
+            busy_poll_s: settings.busy_poll.as_secs_f64(),
+            interval_s: settings.interval.as_secs_f64(),
+            command: settings.command.clone(),
+        }
+    }
+}
+
+impl RatesPart {
+    fn of(rates: &Rates) -> Self {
+        Self {
+            messages_per_s: rates.messages,
+            sent_per_s: rates.sent,
+            connections_per_s: rates.connections,
+            bytes_sent_per_s: rates.bytes_sent,
+            bytes_received_per_s: rates.bytes_received,
+        }
+    }
+}
+
+impl IntervalPart {
+    fn of(interval: &Interval) -> Result<Self> {
+        let Counts { planned, sent, received, verified, bytes_sent, bytes_received, opened, closed, failures } =
+            interval.counts;
+        let by_class = Fault::ALL.iter().zip(failures).filter(|(_, n)| *n > 0);
+        Ok(Self {
+            start_s: interval.start.as_secs_f64(),
+            length_s: interval.length.as_secs_f64(),
+            planned,
+            sent,
+            received,
+            verified,
+            bytes_sent,
+            bytes_received,
+            opened,
+            closed,
+            errors: interval.counts.errors(),
+            errors_by_class: by_class.map(|(class, n)| (class.name().into(), n)).collect(),
+            connect: LatencyPart::of(&interval.connect)?,
+            service: LatencyPart::of(&interval.service)?,
+            response: LatencyPart::of(&interval.response)?,
+            lag: LatencyPart::of(&interval.lag)?,
+        })
+    }
+}
+
+impl LatencyPart {
+    fn of(times: &Latency) -> Result<Self> {
+        let us = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1e3);
+        let percentile = |percent| us(times.percentile(percent));
+        Ok(Self {
+            count: times.count(),
+            min_us: us(times.min()),
+            mean_us: us(times.mean()),
+            p50_us: percentile(50.0),
+            p90_us: percentile(90.0),
+            p99_us: percentile(99.0),
+            p99_9_us: percentile(99.9),
+            p99_99_us: percentile(99.99),
+            max_us: us(times.max()),
+            hdr: if times.is_empty() { None } else { Some(encode::encode(times)?) },
+        })
+    }
+}
+
+impl GatePart {
+    fn of(outcome: &Outcome) -> Self {
+        Self {
+            fail_if: outcome.gate.clone(),
+            broken: outcome.broken,
+            measured: outcome.measured.clone(),
+            value: outcome.value,
+            unit: outcome.unit.into(),
+        }
+    }
+}
+
+impl GeneratorPart {
+    fn of(source: &Source) -> Self {
+        let Generator { version, host, engine, workers, cpu_user, cpu_system } = source.generator.clone();
+        Self {
+            file: source.file.clone(),
+            host,
+            version,
+            engine,
+            workers,
+            cpu_user_s: cpu_user.as_secs_f64(),
+            cpu_system_s: cpu_system.as_secs_f64(),
+            started: time(source.started),
+            elapsed_s: source.elapsed.as_secs_f64(),
+            rates: RatesPart::of(&source.rates),
+        }
+    }
+}
+
+fn time(time: std::time::SystemTime) -> String {
+    humantime::format_rfc3339_nanos(time).to_string()
+}

@@ -1,0 +1,344 @@
+//! `--fail-if 'p99>5ms'`: a condition on the results that fails a run.
+
+use std::fmt;
+use std::time::Duration;
+
+use resound::load::{Interval, Latency};
+
+use super::Run;
+use crate::units;
+
+/// A condition that fails the run when it is true.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gate {
+    /// As it was typed.
+    text: String,
+    metric: Metric,
+    comparison: Comparison,
+    limit: f64,
+}
+
+/// What became of a gate.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) gate: String,
+    pub(crate) broken: bool,
+    /// What was measured, or why nothing was.
+    pub(crate) measured: String,
+    /// The number behind it, in the unit of [`Gate::unit`].
+    pub(crate) value: Option<f64>,
+    pub(crate) unit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Metric {
+    Time { of: Times, what: What },
+    Errors,
+    Loss,
+    Rate,
+    SendRate,
+    ConnectRate,
+    Goodput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    /// Response time where there is a plan, service time otherwise.
+    Main,
+    Connect,
+    Service,
+    Response,
+    Lag,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    Percentile(f64),
+    Min,
+    Mean,
+    Max,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+/// What a hint lists.
+const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., service., response. or lag., such as \
+                     service.p99; errors, loss, rate, send-rate, connect-rate, goodput";
+
+impl Gate {
+    /// `METRIC`, one of `<` `<=` `>` `>=`, and a value with its unit.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let found = text.find(['<', '>']).map(|at| (text[..at].trim(), &text[at..]));
+        let Some((name, rest)) = found else {
+            return Err(format!(
+                "a condition is written like 'p99>5ms', 'errors>0' or 'rate<10000'; there are: {NAMES}"
+            ));
+        };
+        let signs = [
+            (">=", Comparison::AtLeast),
+            ("<=", Comparison::AtMost),
+            (">", Comparison::Greater),
+            ("<", Comparison::Less),
+        ];
+        let (comparison, value) =
+            signs.iter().find_map(|&(sign, it)| Some((it, rest.strip_prefix(sign)?))).expect("it begins with one");
+        let metric =
+            Metric::named(name).ok_or_else(|| format!("there is no '{name}' to compare; there are: {NAMES}"))?;
+        let limit = metric.limit(value.trim())?;
+        Ok(Self { text: text.trim().into(), metric, comparison, limit })
+    }
+
+    /// Does the run pass? Without a measurement it does not: a gate that nothing went through has proved nothing.
+    pub(crate) fn judge(&self, run: &Run) -> Outcome {
+        let (broken, measured, value) = match self.metric.measure(run) {
+            Ok(value) => (self.comparison.holds(value, self.limit), self.metric.shown(value), Some(value)),
+            Err(why) => (true, why, None),
+        };
+        Outcome { gate: self.text.clone(), broken, measured, value, unit: self.metric.unit() }
+    }
+
+    /// Does this gate say how many failures are too many?
+    pub(crate) fn is_about_errors(&self) -> bool {
+        matches!(self.metric, Metric::Errors | Metric::Loss)
+    }
+}
+
+impl Metric {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "errors" => return Some(Self::Errors),
+            "loss" => return Some(Self::Loss),
+            "rate" => return Some(Self::Rate),
+            "send-rate" => return Some(Self::SendRate),
+            "connect-rate" => return Some(Self::ConnectRate),
+            "goodput" => return Some(Self::Goodput),
+            _ => {}
+        }
+        let (of, what) = match name.split_once('.') {
+            Some(("connect", what)) => (Times::Connect, what),
+            Some(("service", what)) => (Times::Service, what),
+            Some(("response", what)) => (Times::Response, what),
+            Some(("lag", what)) => (Times::Lag, what),
+            _ => (Times::Main, name),
+        };
+        let what = match what {
+            "min" => What::Min,
+            "mean" => What::Mean,
+            "max" => What::Max,
+            percentile => {
+                let digits = percentile.strip_prefix('p').filter(|p| p.starts_with(|c: char| c.is_ascii_digit()))?;
+                let percent: f64 = digits.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
+                What::Percentile(percent)
+            }
+        };
+        Some(Self::Time { of, what })
+    }
+
+    /// The value to compare with, in the unit of [`Metric::unit`].
+    fn limit(&self, text: &str) -> Result<f64, String> {
+        match self {
+            Self::Time { .. } if text == "0" => Ok(0.0),
+            Self::Time { .. } => {
+                let time = humantime::parse_duration(text)
+                    .map_err(|_| format!("'{text}' is not a duration; write it like 250us, 5ms or 1s"))?;
+                Ok(time.as_secs_f64() * 1e6)
+            }
+            Self::Loss => {
+                let percent = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+                percent
+                    .filter(|percent| (0.0..=100.0).contains(percent))
+                    .ok_or_else(|| format!("'{text}' is not a share; write it like 0.1%"))
+            }
+            Self::Goodput => {
+                let size = text.strip_suffix("/s").unwrap_or(text);
+                units::size(size)
+                    .map(|size| size as f64)
+                    .map_err(|_| format!("'{text}' is not a rate of bytes; write it like 100MiB/s (powers of 1024)"))
+            }
+            Self::Errors | Self::Rate | Self::SendRate | Self::ConnectRate => {
+                let number = text.strip_suffix("/s").unwrap_or(text);
+                let (number, factor) = match number.strip_suffix(['k', 'K']) {
+                    Some(number) => (number, 1e3),
+                    None => (number, 1.0),
+                };
+                let number: Option<f64> = number.trim().replace(',', "").parse().ok();
+                number
+                    .filter(|number| number.is_finite() && *number >= 0.0)
+                    .map(|number| number * factor)
+                    .ok_or_else(|| format!("'{text}' is not a number; write it like 10000 or 10k"))
+            }
+        }
+    }
+
+    fn unit(&self) -> &'static str {
+        match self {
+            Self::Time { .. } => "us",
+            Self::Errors => "errors",
+            Self::Loss => "percent",
+            Self::Rate | Self::SendRate => "messages/s",
+            Self::ConnectRate => "connections/s",
+            Self::Goodput => "bytes/s",
+        }
+    }
+
+    fn measure(&self, run: &Run) -> Result<f64, String> {
+        let total = &run.record.total;
+        let counts = &total.counts;
+        match *self {
+            Self::Time { of, what } => {
+                let (name, times) = of.choose(run.main(), total);
+                let time = match what {
+                    What::Percentile(percent) => times.percentile(percent),
+                    What::Min => times.min(),
+                    What::Mean => times.mean(),
+                    What::Max => times.max(),
+                };
+                time.map(|time| time.as_secs_f64() * 1e6)
+                    .ok_or_else(|| format!("no {name} time was measured, so nothing was proved"))
+            }
+            Self::Errors => Ok(counts.errors() as f64),
+            Self::Loss if counts.sent == 0 => Err("no message was sent, so nothing was proved".into()),
+            Self::Loss if !run.expects_answers() => {
+                Err("the far end answers nothing in this mode, so loss cannot be seen".into())
+            }
+            Self::Loss => Ok(run.lost() as f64 * 100.0 / counts.sent as f64),
+            Self::Rate => Ok(run.rates.messages),
+            Self::SendRate => Ok(run.rates.sent),
+            Self::ConnectRate => Ok(run.rates.connections),
+            Self::Goodput => Ok(run.goodput()),
+        }
+    }
+
+    fn shown(&self, value: f64) -> String {
+        match self {
+            Self::Time { .. } => units::latency(Duration::from_secs_f64(value / 1e6)),
+            Self::Errors => units::counted(value as u64, "error"),
+            Self::Loss => format!("{value:.4} %"),
+            Self::Rate | Self::SendRate => format!("{} msg/s", units::rate(value)),
+            Self::ConnectRate => format!("{} conn/s", units::rate(value)),
+            Self::Goodput => format!("{}/s", units::bytes(value as u64)),
+        }
+    }
+}
+
+impl Times {
+    fn choose<'a>(self, main: (&'static str, &'a Latency), total: &'a Interval) -> (&'static str, &'a Latency) {
+        match self {
+            Self::Main => main,
+            Self::Connect => ("connect", &total.connect),
+            Self::Service => ("service", &total.service),
+            Self::Response => ("response", &total.response),
+            Self::Lag => ("lag", &total.lag),
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Less => value < limit,
+            Self::AtMost => value <= limit,
+            Self::Greater => value > limit,
+            Self::AtLeast => value >= limit,
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    fn judged(text: &str, run: &Run) -> (bool, String) {
+        let outcome = Gate::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).judge(run);
+        (outcome.broken, outcome.measured)
+    }
+
+    #[test]
+    fn what_is_true_breaks() {
+        let run = Run::of(samples::record(10_000, 1, true));
+        let cases = [
+            ("p99>5ms", true, "50.1 ms"),
+            ("p50 > 5ms", false, "61.8 us"),
+            ("p50<=62us", true, "61.8 us"),
+            ("response.p99.9>=1s", false, "320 ms"),
+            ("service.max>1ms", true, "1.03 ms"),
+            ("service.mean>0", true, "61.0 us"),
+            ("service.min<1us", false, "20.2 us"),
+            ("lag.p50>1us", true, "2.52 us"),
+            ("connect.p99>1ms", false, "167 us"),
+            ("errors>0", true, "4 errors"),
+            ("errors>4", false, "4 errors"),
+            ("errors>=4", true, "4 errors"),
+            ("loss>0.1%", false, "0.0007 %"),
+            ("loss>0", true, "0.0007 %"),
+            ("rate<10000", false, "10,000 msg/s"),
+            ("rate<10,001/s", true, "10,000 msg/s"),
+            ("rate<11k", true, "10,000 msg/s"),
+            ("send-rate<9k", false, "10,000 msg/s"),
+            ("connect-rate<2", false, "2.13 conn/s"),
+            ("goodput<1MiB/s", true, "625.0 KiB/s"),
+            ("goodput<1k", false, "625.0 KiB/s"),
+        ];
+        for (text, broken, measured) in cases {
+            assert_eq!(judged(text, &run), (broken, measured.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_proves_nothing() {
+        let run = samples::empty();
+        for text in ["p99>5ms", "response.max<1s", "connect.p50>1h", "lag.mean>0", "loss>50%"] {
+            let (broken, why) = judged(text, &run);
+            assert!(broken && why.ends_with("so nothing was proved"), "{text}: {why}");
+        }
+        assert_eq!(judged("errors>0", &run), (false, "0 errors".into()));
+        let mut discarding = samples::record(10, 1, false);
+        discarding.settings.mode = resound::load::Mode::Discard;
+        assert!(judged("loss>0", &Run::of(discarding)).0);
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused_with_a_list_of_what_there_is() {
+        for text in [
+            "",
+            "p99",
+            "p99=5ms",
+            "p99!5ms",
+            ">5ms",
+            "p101>1ms",
+            "p>1ms",
+            "px>1ms",
+            "latency>1ms",
+            "foo.p99>1ms",
+            "errors.p99>1",
+        ] {
+            let error = Gate::parse(text).unwrap_err();
+            assert!(error.contains("service.p99") && error.contains("goodput"), "{text}: {error}");
+        }
+        for (text, hint) in [
+            ("p99>5", "write it like 250us"),
+            ("p99>-1ms", "write it like 250us"),
+            ("errors>many", "write it like 10000"),
+            ("rate<-1", "write it like 10000"),
+            ("rate<inf", "write it like 10000"),
+            ("loss>200%", "write it like 0.1%"),
+            ("goodput<fast", "write it like 100MiB/s"),
+        ] {
+            let error = Gate::parse(text).unwrap_err();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The lines of the live view.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use resound::load::{Interval, Latency, Settings, Shape};
+
+use super::{Gathered, Phase};
+use crate::colour::Colour;
+use crate::report::bars::Glyphs;
+use crate::report::describe;
+use crate::units;
+
+/// Seconds that are remembered: more than a line has columns.
+const REMEMBERED: usize = 240;
+/// The first column, and the columns of figures.
+const LABEL: usize = 8;
+const CELL: usize = 12;
+/// A chart narrower than this shows nothing.
+const NARROWEST: usize = 8;
+
+/// What the view is drawn from.
+pub(super) struct View {
+    settings: Settings,
+    warm_up: Duration,
+    colour: Colour,
+    glyphs: Glyphs,
+    phase: Phase,
+    /// Everything measured so far.
+    total: Interval,
+    second: Gathered,
+    seconds: VecDeque<Interval>,
+    said: Option<Phase>,
+}
+
+/// A name, a figure, and how it is written.
+type Row<'a> = (&'a str, Figure, &'a dyn Fn(f64) -> String);
+/// A figure of an interval; `None` where there is nothing to measure it by.
+type Figure = fn(&View, &Interval) -> Option<f64>;
+
+impl View {
+    pub(super) fn new(settings: Settings, warm_up: Duration, colour: Colour, glyphs: Glyphs) -> Self {
+        Self {
+            settings,
+            warm_up,
+            colour,
+            glyphs,
+            phase: Phase::Connecting { open: 0 },
+            total: Interval::default(),
+            second: Gathered::new(Duration::from_secs(1)),
+            seconds: VecDeque::new(),
+            said: None,
+        }
+    }
+
+    pub(super) fn tick(&mut self, phase: Phase, tick: &Interval) {
+        let was_measuring = self.phase == Phase::Measuring;
+        self.phase = phase;
+        if phase == Phase::Measuring && !was_measuring {
+            // What the warm-up drew is no part of the run.
+            self.seconds.clear();
+            self.second = Gathered::new(Duration::from_secs(1));
+        }
+        match phase {
+            Phase::Measuring => {
+                self.total.add(tick);
+                self.total.length += tick.length;
+            }
+            // The last answers: they belong to what was sent before.
+            Phase::Finishing { .. } => self.total.add(tick),
+            Phase::Connecting { .. } | Phase::WarmUp { .. } => {}
+        }
+        if let Some(second) = self.second.add(tick) {
+            if self.seconds.len() == REMEMBERED {
+                self.seconds.pop_front();
+            }
+            self.seconds.push_back(second);
+        }
+    }
+
+    /// A line when a new phase begins, for those who get lines.
+    pub(super) fn news(&mut self) -> Option<String> {
+        let is_new = self.said.map(|said| std::mem::discriminant(&said)) != Some(std::mem::discriminant(&self.phase));
+        self.said = Some(self.phase);
+        let is_nothing = matches!(self.phase, Phase::WarmUp { .. }) && self.warm_up.is_zero();
+        (is_new && !is_nothing).then(|| format!("{}: {}", self.title(), self.standing()))
+    }
+
+    fn title(&self) -> String {
+        let rate = self.settings.rate.map(|rate| format!(", {} msg/s", units::rate(rate))).unwrap_or_default();
+        let connections = units::counted(self.settings.connections, "connection");
+        format!("{}: {}{rate}, {connections}", describe::target(&self.settings), describe::shape(&self.settings))
+    }
+
+    /// What the run is doing, and how long that will take.
+    fn standing(&self) -> String {
+        match self.phase {
+            Phase::Connecting { open } => {
+                format!("connecting, {} of {} open", units::count(open), units::count(self.settings.connections))
+            }
+            Phase::WarmUp { passed } => {
+                format!("warming up, {} left", clock(self.warm_up.saturating_sub(passed)))
+            }
+            Phase::Measuring => match self.left() {
+                Some(left) => format!("{} done, {} left", clock(self.total.length), clock(left)),
+                None => format!("{} done", clock(self.total.length)),
+            },
+            Phase::Finishing { in_flight } => {
+                format!("waiting for {}", units::counted(in_flight, "answer"))
+            }
+        }
+    }
+
+    /// How much of the run is done, from 0 to 1: whichever of time and messages ends first.
+    fn share(&self) -> Option<f64> {
+        match self.phase {
+            Phase::Connecting { .. } => return Some(0.0),
+            Phase::WarmUp { passed } => return Some(passed.as_secs_f64() / self.warm_up.as_secs_f64().max(1e-9)),
+            Phase::Finishing { .. } => return Some(1.0),
+            Phase::Measuring => {}
+        }
+        let time = self.settings.duration.map(|all| self.total.length.as_secs_f64() / all.as_secs_f64().max(1e-9));
+        let messages = self.settings.messages.map(|all| self.total.counts.sent as f64 / all.max(1) as f64);
+        let share = time.unwrap_or(0.0).max(messages.unwrap_or(0.0)).min(1.0);
+        (time.is_some() || messages.is_some()).then_some(share)
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let share = self.share().filter(|share| *share > 0.0)?;
+        let passed = self.total.length.as_secs_f64();
+        Duration::try_from_secs_f64(passed / share - passed).ok()
+    }
+
+    /// The lines, none wider than `columns`; of few rows the first.
+    pub(super) fn frame(&self, columns: usize, rows: usize) -> Vec<String> {
+        // A full last column makes some terminals begin a new line.
+        let width = columns.saturating_sub(1).clamp(1, 120);
+        let mut lines = vec![self.colour.strong(&cut(&self.title(), width)), self.bar(width)];
+        let chart = width.saturating_sub(LABEL + 2 * CELL + 3);
+        let chart = if chart < NARROWEST { 0 } else { chart };
+        let figures = ((width.saturating_sub(LABEL)) / CELL).min(2);
+        lines.push(self.heading(figures, chart, width));
+        let per_second: Figure = |view, interval| {
+            let seconds = interval.length.as_secs_f64();
+            (seconds > 0.0).then(|| view.done(interval) as f64 / seconds)
+        };
+        let errors: Figure = |_, interval| Some(interval.counts.errors() as f64);
+        let latency = |value: f64| units::latency(Duration::from_secs_f64(value));
+        let rows_of: [Row<'_>; 5] = [
+            ("rate/s", per_second, &units::rate),
+            ("p50", |view, interval| seconds(view.times(interval).percentile(50.0)), &latency),
+            ("p99", |view, interval| seconds(view.times(interval).percentile(99.0)), &latency),
+            ("max", |view, interval| seconds(view.times(interval).max()), &latency),
+            ("errors", errors, &|n| units::count(n as u64)),
+        ];
+        for (name, figure, shown) in rows_of {
+            let last = self.seconds.back().and_then(|second| figure(self, second));
+            let cells = [last, figure(self, &self.total)].map(|value| value.map_or_else(|| "-".into(), shown));
+            let mut text = format!("{name:<LABEL$}");
+            for cell in cells.iter().take(figures) {
+                text += &format!("{cell:>CELL$}");
+            }
+            let text = cut(&text, width);
+            let is_bad = name == "errors" && self.total.counts.errors() > 0;
+            let text = if is_bad { self.colour.bad(&text) } else { text };
+            let chart = self.sparkline(figure, chart);
+            lines.push(format!("{text}   {}", self.colour.label(&chart)).trim_end().to_string());
+        }
+        lines.truncate(rows.max(1));
+        lines
+    }
+
+    fn heading(&self, figures: usize, chart: usize, width: usize) -> String {
+        let mut text = format!("{:<LABEL$}", self.times_name());
+        for name in ["last second", "whole run"].iter().take(figures) {
+            text += &format!("{name:>CELL$}");
+        }
+        if chart > 0 {
+            let seconds = self.seconds.len().min(chart);
+            text += &format!("   the last {seconds} s, each from 0 to its highest");
+        }
+        self.colour.aside(&cut(&text, width))
+    }
+
+    fn bar(&self, width: usize) -> String {
+        let standing = self.standing();
+        let cells = width.saturating_sub(standing.chars().count() + 2).min(50);
+        let Some(share) = self.share().filter(|_| cells >= NARROWEST) else { return cut(&standing, width) };
+        let bar = self.glyphs.bar(cells, share);
+        let (full, rest) = match self.glyphs {
+            Glyphs::Blocks => (bar.clone(), "\u{2500}".repeat(cells.saturating_sub(bar.chars().count()))),
+            Glyphs::Ascii => (bar.clone(), ".".repeat(cells.saturating_sub(bar.len()))),
+        };
+        format!("{}{}  {standing}", self.colour.good(&full), self.colour.aside(&rest))
+    }
+
+    /// A column a second, the newest at the right.
+    fn sparkline(&self, figure: Figure, cells: usize) -> String {
+        let values: Vec<_> = self.seconds.iter().rev().take(cells).rev().map(|second| figure(self, second)).collect();
+        let most = values.iter().flatten().copied().fold(0.0, f64::max);
+        let share = |value: f64| if most > 0.0 { value / most } else { 0.0 };
+        values.iter().map(|value| self.glyphs.level(value.map(share))).collect()
+    }
+
+    fn done(&self, interval: &Interval) -> u64 {
+        match self.settings.shape {
+            Shape::Connect => interval.counts.opened,
+            _ if interval.counts.received > 0 => interval.counts.received,
+            _ if self.total.counts.received > 0 => 0,
+            _ => interval.counts.sent,
+        }
+    }
+
+    /// Response times where there is a plan, otherwise service times.
+    fn times<'a>(&self, interval: &'a Interval) -> &'a Latency {
+        match self.settings.shape {
+            Shape::Connect => &interval.connect,
+            _ if self.settings.rate.is_some() => &interval.response,
+            _ => &interval.service,
+        }
+    }
+
+    fn times_name(&self) -> &'static str {
+        match self.settings.shape {
+            Shape::Connect => "connect",
+            _ if self.settings.rate.is_some() => "response",
+            _ => "service",
+        }
+    }
+}
+
+/// An interval as a line, for those who cannot be shown a picture.
+pub(super) fn line(interval: &Interval) -> String {
+    let seconds = interval.length.as_secs_f64();
+    let counts = &interval.counts;
+    let done = if counts.received > 0 { counts.received } else { counts.sent };
+    let times = if interval.response.is_empty() { &interval.service } else { &interval.response };
+    let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
+    format!(
+        "{:>8}  {:>11} msg/s  p50 {:>8}  p99 {:>8}  max {:>8}  {}",
+        clock(interval.start + interval.length),
+        units::rate(if seconds > 0.0 { done as f64 / seconds } else { 0.0 }),
+        shown(times.percentile(50.0)),
+        shown(times.percentile(99.0)),
+        shown(times.max()),
+        units::counted(counts.errors(), "error"),
+    )
+}
+
+fn seconds(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_secs_f64())
+}
+
+/// `3.2 s`, `59 s`, `1:05`, `2:03:04`
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    text.chars().take(width).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+    use crate::report::text::visible;
+    use resound::load::Counts;
+
+    fn tick(start: f64, rate: u64, us: u64, errors: u64) -> Interval {
+        let mut counts = Counts { sent: rate, received: rate, planned: rate, ..Counts::default() };
+        counts.failures[3] = errors;
+        Interval {
+            start: Duration::from_secs_f64(start),
+            length: Duration::from_secs(1),
+            counts,
+            response: Latency::of([(us * 1000, rate)]),
+            ..Interval::default()
+        }
+    }
+
+    fn view() -> View {
+        View::new(samples::settings(), Duration::from_secs(2), Colour::never(), Glyphs::Blocks)
+    }
+
+    fn measured() -> View {
+        let mut view = view();
+        for n in 0..12 {
+            let stall = n == 7;
+            let us = if stall { 900 } else { 50 };
+            view.tick(Phase::Measuring, &tick(f64::from(n), if stall { 5_000 } else { 10_000 }, us, u64::from(stall)));
+        }
+        view
+    }
+
+    #[test]
+    fn what_a_person_sees() {
+        let want = "\
+127.0.0.1:8888: open loop, 10,000 msg/s, 64 connections
+████████████████████──────────────────────────────  12 s done, 18 s left
+response last second   whole run   the last 12 s, each from 0 to its highest
+rate/s        10,000       9,583   ███████▅████
+p50          50.0 us     50.0 us   ▁▁▁▁▁▁▁█▁▁▁▁
+p99          50.0 us      900 us   ▁▁▁▁▁▁▁█▁▁▁▁
+max          50.0 us      900 us   ▁▁▁▁▁▁▁█▁▁▁▁
+errors             0           1   ▁▁▁▁▁▁▁█▁▁▁▁";
+        let lines = measured().frame(80, 24);
+        assert_eq!(lines.join("\n"), want);
+    }
+
+    #[test]
+    fn whatever_the_window_nothing_is_wider_or_higher() {
+        let views = [measured(), view()];
+        for view in &views {
+            for columns in 1..200 {
+                for rows in [1, 3, 8, 50] {
+                    let lines = view.frame(columns, rows);
+                    assert!(lines.len() <= rows && !lines.is_empty());
+                    let widest = lines.iter().map(|line| visible(line)).max().unwrap();
+                    assert!(widest < columns.max(2), "{widest} of {columns}: {lines:#?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_phase_says_what_it_waits_for() {
+        let mut view = view();
+        let mut after = |phase| {
+            view.tick(phase, &Interval { length: Duration::from_millis(200), ..Interval::default() });
+            view.frame(100, 24)[1].clone()
+        };
+        assert!(after(Phase::Connecting { open: 3 }).ends_with("connecting, 3 of 64 open"));
+        assert!(after(Phase::WarmUp { passed: Duration::from_millis(500) }).ends_with("warming up, 1.5 s left"));
+        assert!(after(Phase::Finishing { in_flight: 1 }).ends_with("waiting for 1 answer"));
+        assert_eq!(after(Phase::Finishing { in_flight: 0 }).matches('█').count(), 50);
+    }
+
+    #[test]
+    fn the_warm_up_is_no_part_of_what_is_shown_after_it() {
+        let mut view = view();
+        view.tick(Phase::WarmUp { passed: Duration::from_secs(1) }, &tick(0.0, 777, 1, 5));
+        assert!(view.frame(80, 24).join("\n").contains("777"));
+        view.tick(Phase::Measuring, &tick(0.0, 10_000, 50, 0));
+        let frame = view.frame(80, 24).join("\n");
+        assert!(!frame.contains("777") && frame.contains("10,000      10,000   █"), "{frame}");
+    }
+
+    #[test]
+    fn a_line_for_those_who_get_lines() {
+        let got = line(&tick(11.0, 9_583, 50, 1));
+        assert_eq!(got, "    12 s        9,583 msg/s  p50  50.0 us  p99  50.0 us  max  50.0 us  1 error");
+        let mut view = view();
+        view.tick(Phase::WarmUp { passed: Duration::ZERO }, &Interval::default());
+        assert!(view.news().unwrap().ends_with("64 connections: warming up, 2.0 s left"));
+        assert_eq!(view.news(), None);
+    }
+
+    #[test]
+    fn clocks() {
+        for (seconds, want) in
+            [(0.0, "0.0 s"), (9.4, "9.4 s"), (9.96, "10 s"), (59.4, "59 s"), (65.0, "1:05"), (7384.0, "2:03:04")]
+        {
+            assert_eq!(clock(Duration::from_secs_f64(seconds)), want);
+        }
+    }
+}

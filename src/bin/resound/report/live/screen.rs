@@ -1,0 +1,79 @@
+//! A few lines on a terminal that are drawn again and again in the same place.
+
+use std::io::{self, Write};
+
+use crossterm::cursor::{MoveToColumn, MoveUp};
+use crossterm::queue;
+use crossterm::terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
+
+use crate::report::text::visible;
+
+/// A terminal that does not say how large it is.
+const USUAL: (u16, u16) = (80, 24);
+
+/// How many columns the terminal has.
+pub(crate) fn columns() -> usize {
+    size().0
+}
+
+fn size() -> (usize, usize) {
+    let (columns, rows) = terminal::size().unwrap_or(USUAL);
+    // Zero is what a serial line says.
+    let or = |n, usual: u16| usize::from(if n == 0 { usual } else { n });
+    (or(columns, USUAL.0), or(rows, USUAL.1))
+}
+
+/// The lines at the cursor, on stderr. Modes of the terminal and its cursor are left alone, so that there is nothing to restore.
+pub(super) struct Screen {
+    /// The width of each line that stands there.
+    drawn: Vec<usize>,
+    /// Stay at the end: where stdout is no terminal, nothing comes after them.
+    stay: bool,
+}
+
+impl Screen {
+    pub(super) fn new(stay: bool) -> Self {
+        Self { drawn: Vec::new(), stay }
+    }
+
+    /// Draws what `frame` makes for so many columns and rows over what was drawn before.
+    pub(super) fn draw(&mut self, frame: impl FnOnce(usize, usize) -> Vec<String>) {
+        let (columns, rows) = size();
+        // The cursor stands below the last line, which needs a row of its own.
+        let mut lines = frame(columns, rows.saturating_sub(1));
+        lines.truncate(rows.saturating_sub(1));
+        let mut bytes = Vec::with_capacity(2048);
+        // One write, and terminals that know how show it at once: nothing flickers.
+        let _ = queue!(bytes, BeginSynchronizedUpdate);
+        self.back(&mut bytes, columns);
+        for line in &lines {
+            let _ = queue!(bytes, Clear(ClearType::UntilNewLine));
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        let _ = queue!(bytes, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate);
+        let _ = io::stderr().write_all(&bytes);
+        self.drawn = lines.iter().map(|line| visible(line)).collect();
+    }
+
+    /// To the first column of the first line. In a window that has become narrower a line takes several rows.
+    fn back(&self, bytes: &mut Vec<u8>, columns: usize) {
+        let rows: usize = self.drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum();
+        let _ = queue!(bytes, MoveToColumn(0));
+        if rows > 0 {
+            let _ = queue!(bytes, MoveUp(u16::try_from(rows).unwrap_or(u16::MAX)));
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if self.stay || self.drawn.is_empty() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        self.back(&mut bytes, size().0);
+        let _ = queue!(bytes, Clear(ClearType::FromCursorDown));
+        let _ = io::stderr().write_all(&bytes);
+    }
+}

@@ -1,0 +1,47 @@
+//! What a reader must know to judge the figures.
+
+use resound::load::Mode;
+
+use super::run::Run;
+use crate::units;
+
+/// What the run says of itself, and what follows from it.
+pub(crate) fn all(run: &Run) -> Vec<String> {
+    let mut notes = run.record.warnings.clone();
+    for note in derived(run) {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+/// What follows from a run.
+pub(crate) fn derived(run: &Run) -> Vec<String> {
+    let record = &run.record;
+    let counts = &record.total.counts;
+    let mut notes = Vec::new();
+    if record.cut_short {
+        notes.push("the run was cut short by a signal: these are the results up to then".into());
+    }
+    if counts.sent == 0 && counts.opened == 0 && counts.bytes_received == 0 {
+        notes.push("nothing was measured".into());
+    }
+    if record.settings.mode == Mode::Discard {
+        notes.push("the far end answers nothing, so there are no times of answers, and losses cannot be seen".into());
+    }
+    let (name, times) = run.main();
+    let few: Vec<_> = super::PERCENTILES
+        .iter()
+        .filter(|percent| (100.0 - *percent) / 100.0 * times.count() as f64 <= 1.0 - 1e-9)
+        .map(|percent| format!("p{percent}"))
+        .collect();
+    if !times.is_empty() && !few.is_empty() {
+        notes.push(format!(
+            "{} of {name} time cannot show {}: what is said there is the maximum",
+            units::counted(times.count(), "sample"),
+            few.join(", "),
+        ));
+    }
+    notes
+}

@@ -1,0 +1,225 @@
+//! Results from a file, which anybody may have written: each mistake is named, and memory stays bounded.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use resound::load::{
+    Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
+    Step, Timeline,
+};
+use serde::Deserialize;
+
+use super::document::{Document, FORMAT, GeneratorPart, IntervalPart, LatencyPart, RatesPart, SettingsPart, SizesPart};
+use super::run::{Rates, Run, Source};
+use super::{encode, notes};
+
+/// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
+const LARGEST: u64 = 256 << 20;
+/// Years are not a run.
+const LONGEST: f64 = 10.0 * 365.0 * 86400.0;
+
+/// Reads what `--json` wrote, with or without `--interval`.
+pub(crate) fn read(path: &Path) -> Result<Run> {
+    load(path).with_context(|| path.display().to_string())
+}
+
+fn load(path: &Path) -> Result<Run> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= LARGEST, "larger than {}: not the results of a run", crate::units::bytes(LARGEST));
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    parse(&bytes, &name)
+}
+
+/// What every object of ours says of itself.
+#[derive(Deserialize)]
+struct Head {
+    format: Option<String>,
+    event: Option<String>,
+}
+
+/// From the contents of a file. Of several objects, one a line, the last is the one with the results.
+pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Run> {
+    let advice = "; `resound load --json` writes what is wanted here";
+    let end = bytes.trim_ascii_end();
+    ensure!(!end.is_empty(), "the file is empty{advice}");
+    let last = end.iter().rposition(|&byte| byte == b'\n').map_or(end, |at| &end[at + 1..]);
+    // A document that somebody has made pretty has many lines and is one object.
+    let (head, text) = match serde_json::from_slice::<Head>(last) {
+        Ok(head) if head.format.is_some() => (head, last),
+        _ => match serde_json::from_slice(end) {
+            Ok(head) => (head, end),
+            Err(error) => bail!("not the results of a run: {error}{advice}"),
+        },
+    };
+    match head.format.as_deref() {
+        Some(FORMAT) => {}
+        Some(other) if other.starts_with("resound-load/") => {
+            let other = crate::escape::text(other.as_bytes());
+            bail!("written by another version: its format is {other}, and this program reads {FORMAT}")
+        }
+        _ => bail!("not the results of a run: it does not say \"format\":\"{FORMAT}\"{advice}"),
+    }
+    if head.event.as_deref() == Some("interval") {
+        bail!("the results are missing: the file ends with an interval, so the run was cut off");
+    }
+    let document: Document = serde_json::from_slice(text).context("broken results")?;
+    run(document, name)
+}
+
+fn run(document: Document, name: &str) -> Result<Run> {
+    let started = time(&document.started)?;
+    let most = Timeline::MOST * 4;
+    ensure!(document.intervals.len() <= most, "{} intervals are more than {most}", document.intervals.len());
+    ensure!(!document.generators.is_empty(), "there is no generator in it");
+    let intervals = document.intervals.iter().map(interval).collect::<Result<Vec<_>>>().context("in an interval")?;
+    let steps = document
+        .steps
+        .iter()
+        .map(|step| Ok(Step { level: step.level, total: interval(&step.total)?, broken: step.broken.clone() }));
+    let failures = document.failures.iter().take(Record::FAILURES).map(|failure| {
+        Ok(Failure {
+            class: class(&failure.class)?,
+            at: duration(failure.at_s, "at_s")?,
+            connection: failure.connection,
+            sequence: failure.sequence,
+            what: failure.what.clone(),
+        })
+    });
+    let mut sources = document.generators.iter().map(|part| source(part, name)).collect::<Result<Vec<_>>>()?;
+    if let [only] = sources.as_mut_slice() {
+        only.file = Some(name.into());
+    }
+    let record = Record {
+        settings: settings(&document.settings)?,
+        started,
+        warm_up: duration(document.warm_up_s, "warm_up_s")?,
+        elapsed: duration(document.elapsed_s, "elapsed_s")?,
+        intervals,
+        total: interval(&document.total).context("in the total")?,
+        steps: steps.collect::<Result<_>>().context("in a step")?,
+        failures: failures.collect::<Result<_>>().context("in a failure")?,
+        cut_short: document.cut_short,
+        generator: sources[0].generator.clone(),
+        warnings: document.warnings,
+    };
+    let mut run = Run { record, rates: rates(&document.rates)?, sources };
+    // What follows from the figures is said again by whoever shows them.
+    let derived = notes::derived(&run);
+    run.record.warnings.retain(|warning| !derived.contains(warning));
+    Ok(run)
+}
+
+fn settings(part: &SettingsPart) -> Result<Settings> {
+    let unknown = |what, name: &str| format!("there is no {what} '{}'", crate::escape::text(name.as_bytes()));
+    Ok(Settings {
+        shape: Shape::named(&part.shape).with_context(|| unknown("shape", &part.shape))?,
+        target: part.target.clone(),
+        mode: Mode::named(&part.mode).with_context(|| unknown("mode", &part.mode))?,
+        connections: part.connections,
+        depth: part.depth,
+        rate: part.rate_per_s,
+        arrivals: Arrivals::named(&part.arrivals).with_context(|| unknown("arrivals", &part.arrivals))?,
+        size: match &part.size {
+            SizesPart::Fixed(size) => Sizes::Fixed(*size),
+            SizesPart::Range([from, to]) => Sizes::Range(*from, *to),
+            SizesPart::Weighted(sizes) => Sizes::Weighted(sizes.clone()),
+        },
+        duration: part.duration_s.map(|seconds| duration(seconds, "duration_s")).transpose()?,
+        messages: part.messages,
+        messages_per_connection: part.messages_per_connection,
+        direction: match &part.direction {
+            Some(name) => Some(Direction::named(name).with_context(|| unknown("direction", name))?),
+            None => None,
+        },
+        seed: part.seed,
+        verify: part.verify,
+        think_time: duration(part.think_time_s, "think_time_s")?,
+        connect_rate: part.connect_rate_per_s,
+        busy_poll: duration(part.busy_poll_s, "busy_poll_s")?,
+        interval: duration(part.interval_s, "interval_s")?,
+        command: part.command.clone(),
+    })
+}
+
+fn interval(part: &IntervalPart) -> Result<Interval> {
+    let mut counts = Counts {
+        planned: part.planned,
+        sent: part.sent,
+        received: part.received,
+        verified: part.verified,
+        bytes_sent: part.bytes_sent,
+        bytes_received: part.bytes_received,
+        opened: part.opened,
+        closed: part.closed,
+        ..Counts::default()
+    };
+    for (name, n) in &part.errors_by_class {
+        counts.failures[class(name)?.index()] = *n;
+    }
+    ensure!(counts.errors() == part.errors, "the classes of the {} errors do not add up", part.errors);
+    Ok(Interval {
+        start: duration(part.start_s, "start_s")?,
+        length: duration(part.length_s, "length_s")?,
+        counts,
+        connect: latency(&part.connect).context("connect")?,
+        service: latency(&part.service).context("service")?,
+        response: latency(&part.response).context("response")?,
+        lag: latency(&part.lag).context("lag")?,
+    })
+}
+
+fn latency(part: &LatencyPart) -> Result<Latency> {
+    let times = part.hdr.as_deref().map_or(Ok(Latency::default()), encode::decode)?;
+    ensure!(times.count() == part.count, "its histogram holds {} times and not {}", times.count(), part.count);
+    Ok(times)
+}
+
+fn source(part: &GeneratorPart, name: &str) -> Result<Source> {
+    Ok(Source {
+        file: Some(part.file.clone().unwrap_or_else(|| name.into())),
+        generator: Generator {
+            version: part.version.clone(),
+            host: part.host.clone(),
+            engine: part.engine.clone(),
+            workers: part.workers,
+            cpu_user: duration(part.cpu_user_s, "cpu_user_s")?,
+            cpu_system: duration(part.cpu_system_s, "cpu_system_s")?,
+        },
+        started: time(&part.started)?,
+        elapsed: duration(part.elapsed_s, "elapsed_s")?,
+        rates: rates(&part.rates)?,
+    })
+}
+
+fn rates(part: &RatesPart) -> Result<Rates> {
+    let rates = [
+        part.messages_per_s,
+        part.sent_per_s,
+        part.connections_per_s,
+        part.bytes_sent_per_s,
+        part.bytes_received_per_s,
+    ];
+    ensure!(rates.iter().all(|rate| rate.is_finite() && *rate >= 0.0), "a rate is negative");
+    let [messages, sent, connections, bytes_sent, bytes_received] = rates;
+    Ok(Rates { messages, sent, connections, bytes_sent, bytes_received })
+}
+
+fn class(name: &str) -> Result<Fault> {
+    let class = Fault::ALL.into_iter().find(|class| class.name() == name);
+    class.with_context(|| format!("there is no class of failures '{}'", crate::escape::text(name.as_bytes())))
+}
+
+fn duration(seconds: f64, name: &str) -> Result<Duration> {
+    ensure!((0.0..=LONGEST).contains(&seconds), "{name}: {seconds} s is not a time of a run");
+    // Written as a float; the nanosecond is what was meant.
+    Ok(Duration::from_nanos((seconds * 1e9).round() as u64))
+}
+
+fn time(text: &str) -> Result<SystemTime> {
+    humantime::parse_rfc3339(text)
+        .map_err(|_| anyhow::anyhow!("'{}' is not a time (RFC 3339)", crate::escape::text(text.as_bytes())))
+}

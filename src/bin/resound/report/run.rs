@@ -1,0 +1,109 @@
+//! A run as reports see it: one generator's record, or those of several made one.
+
+use std::time::{Duration, SystemTime};
+
+use resound::load::{Fault, Generator, Latency, Mode, Record};
+
+/// What reports are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) record: Record,
+    /// Per second. Of several generators they are added, each over its own time.
+    pub(crate) rates: Rates,
+    /// Who took part, one or more.
+    pub(crate) sources: Vec<Source>,
+}
+
+/// What one generator contributed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Source {
+    /// The file, or nothing where the run has just ended.
+    pub(crate) file: Option<String>,
+    pub(crate) generator: Generator,
+    pub(crate) started: SystemTime,
+    pub(crate) elapsed: Duration,
+    pub(crate) rates: Rates,
+}
+
+/// What happened per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Rates {
+    /// Messages answered; where nothing is answered, messages sent.
+    pub(crate) messages: f64,
+    /// Messages sent.
+    pub(crate) sent: f64,
+    /// Connections made.
+    pub(crate) connections: f64,
+    pub(crate) bytes_sent: f64,
+    pub(crate) bytes_received: f64,
+}
+
+impl Rates {
+    pub(crate) fn of(record: &Record) -> Self {
+        let seconds = record.elapsed.as_secs_f64();
+        let counts = &record.total.counts;
+        let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
+        let answered = if expects_answers(record) { counts.received } else { counts.sent };
+        Self {
+            messages: per_second(answered),
+            sent: per_second(counts.sent),
+            connections: per_second(counts.opened),
+            bytes_sent: per_second(counts.bytes_sent),
+            bytes_received: per_second(counts.bytes_received),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.sent += other.sent;
+        self.connections += other.connections;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+    }
+}
+
+fn expects_answers(record: &Record) -> bool {
+    record.settings.mode != Mode::Discard
+}
+
+impl Run {
+    /// The run of one generator.
+    pub(crate) fn of(record: Record) -> Self {
+        let rates = Rates::of(&record);
+        let source = Source {
+            file: None,
+            generator: record.generator.clone(),
+            started: record.started,
+            elapsed: record.elapsed,
+            rates,
+        };
+        Self { record, rates, sources: vec![source] }
+    }
+
+    /// The times that matter first: response times where there is a plan, since they hold the wait for a late send, otherwise service times.
+    pub(crate) fn main(&self) -> (&'static str, &Latency) {
+        let total = &self.record.total;
+        if !total.response.is_empty() {
+            ("response", &total.response)
+        } else if total.service.is_empty() && !total.connect.is_empty() {
+            ("connect", &total.connect)
+        } else {
+            ("service", &total.service)
+        }
+    }
+
+    /// Does the far end answer?
+    pub(crate) fn expects_answers(&self) -> bool {
+        expects_answers(&self.record)
+    }
+
+    /// Messages that were never answered.
+    pub(crate) fn lost(&self) -> u64 {
+        self.record.total.counts.failed(Fault::Missing)
+    }
+
+    /// Bytes per second that arrived: here, or where nothing comes back, as far as the peer's system took them.
+    pub(crate) fn goodput(&self) -> f64 {
+        if self.expects_answers() { self.rates.bytes_received } else { self.rates.bytes_sent }
+    }
+}

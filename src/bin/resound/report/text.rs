@@ -1,0 +1,374 @@
+//! The results as text, in 80 columns.
+
+use std::time::Duration;
+
+use resound::load::{Counts, Fault, Interval, Latency, Mode};
+
+use super::bars::{self, Glyphs};
+use super::gate::Outcome;
+use super::run::Run;
+use super::{PERCENTILES, describe, notes};
+use crate::colour::Colour;
+use crate::{escape, units};
+
+/// How the text is to look.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    pub(crate) colour: Colour,
+    pub(crate) glyphs: Glyphs,
+    /// Columns there are; more than 80 are left free.
+    pub(crate) width: usize,
+}
+
+/// The first column.
+const LABEL: usize = 13;
+/// A column of times.
+const CELL: usize = 12;
+/// Failures that are named here; the other reports name more.
+const NAMED: usize = 5;
+
+pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
+    let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
+    let record = &run.record;
+    page.heading(&format!("Load on {}", describe::target(&record.settings)));
+    page.row("load", &describe::load(&record.settings));
+    page.row("far end", describe::mode(record.settings.mode));
+    let warm_up = match record.warm_up {
+        time if time.is_zero() => String::new(),
+        time => format!(", after {} of warm-up", units::latency(time)),
+    };
+    page.row("measured", &format!("{}{warm_up}", units::latency(record.elapsed)));
+    figures(&mut page, run);
+    steps(&mut page, run);
+    latencies(&mut page, &record.total);
+    distribution(&mut page, run);
+    errors(&mut page, run);
+    sources(&mut page, run);
+    gates(&mut page, outcomes);
+    let notes = notes::all(run);
+    if !notes.is_empty() {
+        page.section("To keep in mind");
+        for note in notes {
+            page.wrapped("  - ", "    ", &escape::plain(note.as_bytes()));
+        }
+    }
+    page.text
+}
+
+fn figures(page: &mut Page, run: &Run) {
+    let (counts, rates) = (&run.record.total.counts, &run.rates);
+    let mut messages = match run.expects_answers() {
+        true => format!("{} sent, {} answered", units::count(counts.sent), units::count(counts.received)),
+        false => format!("{} sent", units::count(counts.sent)),
+    };
+    if run.expects_answers() && run.record.settings.verify {
+        messages += &format!(", {} verified", units::count(counts.verified));
+    }
+    if counts.planned != counts.sent {
+        messages += &format!("; {} planned", units::count(counts.planned));
+    }
+    page.row("messages", &messages);
+    let mut rate = format!("{} msg/s", units::rate(rates.messages));
+    if let Some(planned) = run.record.settings.rate {
+        rate += &format!(" of {} planned", units::rate(planned));
+    }
+    page.row("rate", &rate);
+    let way = |bytes, rate: f64| format!("{} ({}/s)", units::bytes(bytes), units::bytes(rate as u64));
+    let mut bytes = format!("{} sent", way(counts.bytes_sent, rates.bytes_sent));
+    if run.record.settings.mode != Mode::Discard || counts.bytes_received > 0 {
+        bytes += &format!(", {} received", way(counts.bytes_received, rates.bytes_received));
+    }
+    page.row("bytes", &bytes);
+    page.row(
+        "connections",
+        &format!(
+            "{} opened, {} closed; {} conn/s",
+            units::count(counts.opened),
+            units::count(counts.closed),
+            units::rate(rates.connections)
+        ),
+    );
+    let errors = match counts.errors() {
+        0 => page.style.colour.good("none"),
+        n => page.style.colour.bad(&format!("{}: {}", units::count(n), by_class(counts))),
+    };
+    page.row("errors", &errors);
+    let (user, system) = run.sources.iter().fold((Duration::ZERO, Duration::ZERO), |(user, system), source| {
+        (user.saturating_add(source.generator.cpu_user), system.saturating_add(source.generator.cpu_system))
+    });
+    let used = user.saturating_add(system);
+    let each = match u32::try_from(counts.sent) {
+        Ok(sent @ 1..) => format!("; {} a message", units::latency(used / sent)),
+        _ => String::new(),
+    };
+    let workers = run.sources.iter().map(|source| source.generator.workers).sum();
+    page.row(
+        "generator",
+        &format!(
+            "{}, {}; processor time {} ({} user, {} kernel){each}",
+            escape::text(run.record.generator.engine.as_bytes()),
+            units::counted(workers, "worker"),
+            units::latency(used),
+            units::latency(user),
+            units::latency(system),
+        ),
+    );
+}
+
+/// `2 reset, 1 missing`
+pub(crate) fn by_class(counts: &Counts) -> String {
+    let classes = Fault::ALL.iter().filter(|&&class| counts.failed(class) > 0);
+    classes.map(|&class| format!("{} {class}", units::count(counts.failed(class)))).collect::<Vec<_>>().join(", ")
+}
+
+/// Each distribution that holds something, by name; that which matters first, first.
+pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, &Latency)> {
+    [
+        ("response", &interval.response),
+        ("service", &interval.service),
+        ("lag", &interval.lag),
+        ("connect", &interval.connect),
+    ]
+    .into_iter()
+    .filter(|(_, times)| !times.is_empty())
+    .collect()
+}
+
+/// The rows of a table of times: a name, and what it is of a distribution.
+pub(crate) fn statistics(times: &Latency) -> Vec<(String, String)> {
+    let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
+    let mut rows = vec![("min".into(), shown(times.min()))];
+    rows.extend(PERCENTILES.iter().map(|percent| (format!("p{percent}"), shown(times.percentile(*percent)))));
+    rows.push(("max".into(), shown(times.max())));
+    rows.push(("mean".into(), shown(times.mean())));
+    rows.push(("samples".into(), units::count(times.count())));
+    rows
+}
+
+fn latencies(page: &mut Page, total: &Interval) {
+    let columns = distributions(total);
+    if columns.is_empty() {
+        return;
+    }
+    page.section("Time");
+    // Where the window is too narrow for all of them, the rest goes below.
+    let fit = ((page.width - 2 - LABEL) / CELL).max(1);
+    for columns in columns.chunks(fit) {
+        let mut heading = " ".repeat(LABEL + 2);
+        for (name, _) in columns {
+            heading += &format!("{name:>CELL$}");
+        }
+        page.line(&page.style.colour.label(&heading));
+        let cells: Vec<_> = columns.iter().map(|(_, times)| statistics(times)).collect();
+        for row in 0..cells[0].len() {
+            let mut line = format!("  {:<LABEL$}", cells[0][row].0);
+            for column in &cells {
+                line += &format!("{:>CELL$}", column[row].1);
+            }
+            page.line(&line);
+        }
+    }
+}
+
+fn distribution(page: &mut Page, run: &Run) {
+    let (name, times) = run.main();
+    if times.is_empty() {
+        return;
+    }
+    page.section(&format!("Distribution of {name} times (logarithmic bars)"));
+    for line in bars::render(times, page.width, page.style.glyphs, page.style.colour) {
+        page.line(&line);
+    }
+}
+
+fn errors(page: &mut Page, run: &Run) {
+    let record = &run.record;
+    if record.total.counts.errors() == 0 {
+        return;
+    }
+    page.section("Errors");
+    for class in Fault::ALL {
+        if let Some(text) = when(class, &record.total.counts, &record.intervals) {
+            page.wrapped(&format!("  {:<LABEL$}", class.name()), &" ".repeat(LABEL + 2), &text);
+        }
+    }
+    for failure in record.failures.iter().take(NAMED) {
+        let message = failure.sequence.map_or_else(String::new, |sequence| format!(", message {sequence}"));
+        let text = format!(
+            "at {}: {}, connection {}{message}: {}",
+            units::latency(failure.at),
+            failure.class,
+            failure.connection,
+            escape::text(failure.what.as_bytes())
+        );
+        page.wrapped("  ", "    ", &text);
+    }
+    let more = record.total.counts.errors().saturating_sub(NAMED.min(record.failures.len()) as u64);
+    if more > 0 {
+        page.line(&format!("  ... and {} more", units::count(more)));
+    }
+}
+
+/// How many failures of a class, and when; `None` where there were none.
+pub(crate) fn when(class: Fault, total: &Counts, intervals: &[Interval]) -> Option<String> {
+    let n = Some(total.failed(class)).filter(|n| *n > 0)?;
+    let with: Vec<_> = intervals.iter().filter(|interval| interval.counts.failed(class) > 0).collect();
+    let (Some(first), Some(last)) = (with.first(), with.last()) else { return Some(units::count(n)) };
+    let from = units::latency(first.start);
+    let to = units::latency(last.start + last.length);
+    let worst = with.iter().max_by_key(|interval| interval.counts.failed(class)).expect("there is one");
+    let most = match with.len() {
+        1 => String::new(),
+        _ => format!(", at most {} in {}", units::count(worst.counts.failed(class)), units::latency(worst.length)),
+    };
+    Some(format!("{} between {from} and {to}{most}", units::count(n)))
+}
+
+fn steps(page: &mut Page, run: &Run) {
+    if run.record.steps.is_empty() {
+        return;
+    }
+    page.section("Steps");
+    page.line(
+        &page
+            .style
+            .colour
+            .label(&format!("  {:<LABEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {}", "level", "msg/s", "p99", "errors", "held?")),
+    );
+    for step in &run.record.steps {
+        let seconds = step.total.length.as_secs_f64();
+        let rate = if seconds > 0.0 { step.total.counts.received as f64 / seconds } else { 0.0 };
+        let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
+        let verdict = match &step.broken {
+            None => page.style.colour.good("yes"),
+            Some(why) => page.style.colour.bad(&escape::text(why.as_bytes())),
+        };
+        page.line(&format!(
+            "  {:<LABEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {verdict}",
+            units::rate(step.level),
+            units::rate(rate),
+            times.percentile(99.0).map_or_else(|| "-".into(), units::latency),
+            units::count(step.total.counts.errors()),
+        ));
+    }
+    let knee = run.record.steps.iter().rev().find(|step| step.broken.is_none());
+    match (knee, run.record.steps.iter().any(|step| step.broken.is_some())) {
+        (Some(step), true) => page.row("knee", &format!("{} held, the next step did not", units::rate(step.level))),
+        (Some(step), false) => page.row("knee", &format!("not found: {} still held", units::rate(step.level))),
+        (None, _) => page.row("knee", "not found: not even the first step held"),
+    }
+}
+
+fn sources(page: &mut Page, run: &Run) {
+    if run.sources.len() < 2 {
+        return;
+    }
+    page.section(&format!("Merged from {} generators", run.sources.len()));
+    for source in &run.sources {
+        let file = escape::text(source.file.as_deref().unwrap_or_default().as_bytes());
+        page.wrapped(
+            "  ",
+            "    ",
+            &format!(
+                "{file}: {} msg/s for {}, from {} on",
+                units::rate(source.rates.messages),
+                units::latency(source.elapsed),
+                humantime::format_rfc3339_millis(source.started)
+            ),
+        );
+    }
+}
+
+fn gates(page: &mut Page, outcomes: &[Outcome]) {
+    if outcomes.is_empty() {
+        return;
+    }
+    page.section("Gates");
+    for outcome in outcomes {
+        let verdict = match outcome.broken {
+            true => page.style.colour.bad("FAIL"),
+            false => page.style.colour.good("pass"),
+        };
+        let gate = escape::text(outcome.gate.as_bytes());
+        page.wrapped(&format!("  {verdict}  "), "        ", &format!("{gate:<18} measured: {}", outcome.measured));
+    }
+}
+
+/// Text, line by line.
+pub(crate) struct Page {
+    pub(crate) text: String,
+    pub(crate) style: Style,
+    pub(crate) width: usize,
+}
+
+impl Page {
+    pub(crate) fn line(&mut self, line: &str) {
+        self.text += line.trim_end();
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, text: &str) {
+        let text = self.style.colour.strong(text);
+        self.line(&text);
+    }
+
+    pub(crate) fn section(&mut self, text: &str) {
+        self.text.push('\n');
+        self.heading(text);
+    }
+
+    /// A label and what belongs to it.
+    pub(crate) fn row(&mut self, label: &str, text: &str) {
+        let label = self.style.colour.label(&format!("{label:<LABEL$}"));
+        self.wrapped(&format!("  {label}"), &" ".repeat(LABEL + 2), text);
+    }
+
+    /// Words, as many in a line as fit.
+    pub(crate) fn wrapped(&mut self, first: &str, rest: &str, text: &str) {
+        let (mut line, mut used) = (first.to_string(), visible(first));
+        let indent = visible(rest);
+        let mut is_empty = true;
+        for word in text.split(' ') {
+            let mut word: Vec<char> = word.chars().collect();
+            // What fits on no line is cut where the line ends; colours come only around what is short.
+            while used + word.len() + usize::from(!is_empty) > self.width
+                && (!is_empty || word.len() > self.width - indent)
+            {
+                if is_empty {
+                    let room = self.width - used;
+                    line.extend(word.drain(..room));
+                }
+                self.line(&line);
+                (line, used, is_empty) = (rest.to_string(), indent, true);
+            }
+            if !is_empty {
+                line.push(' ');
+                used += 1;
+            }
+            used += word.len();
+            line.extend(word);
+            is_empty = false;
+        }
+        self.line(&line);
+    }
+}
+
+/// Columns that a text takes: colours take none.
+pub(crate) fn visible(text: &str) -> usize {
+    let mut columns = 0;
+    let mut is_escape = false;
+    for c in text.chars() {
+        match (is_escape, c) {
+            (false, '\x1b') => is_escape = true,
+            (true, 'm') => is_escape = false,
+            (false, _) => columns += 1,
+            (true, _) => {}
+        }
+    }
+    columns
+}
+
+/// With its sign in front.
+pub(crate) fn signed(value: f64, shown: impl Fn(f64) -> String) -> String {
+    format!("{}{}", if value < 0.0 { "-" } else { "+" }, shown(value.abs()))
+}

@@ -1,0 +1,168 @@
+//! [`Caller`]: a worker's plan, and what every engine does for it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::accept::BACK_OFF;
+use super::plan::{Call, Dials, Next};
+use super::shared::{Purpose, Shared};
+use super::socket::endpoint;
+use crate::error::is_descriptor_shortage;
+use crate::proto::Conn;
+use crate::service::{ConnInfo, Discard, Endpoint, Service};
+
+/// A worker's plan. A plan that panics has none any more.
+pub(crate) struct Caller {
+    plan: Box<dyn Dials>,
+    shared: Arc<Shared>,
+    /// After a shortage, not before this.
+    not_before: Option<Instant>,
+    done: bool,
+}
+
+impl Caller {
+    /// The plan of the worker with this number; `None` where connections are accepted.
+    pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
+        let Purpose::Dial(plans) = &shared.purpose else { return None };
+        let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(Nobody));
+        Some(Self { plan, shared: Arc::clone(shared), not_before: None, done: false })
+    }
+
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
+        if self.done {
+            return Next::Done;
+        }
+        if let Some(at) = self.not_before.filter(|&at| now < at) {
+            return Next::At(at);
+        }
+        self.not_before = None;
+        let next = catch_unwind(AssertUnwindSafe(|| self.plan.next(now))).unwrap_or(Next::Done);
+        self.done = next == Next::Done;
+        next
+    }
+
+    /// No more calls.
+    pub(crate) fn stop(&mut self) {
+        self.done = true;
+    }
+
+    /// A connection has ended: what was short may be there again.
+    pub(crate) fn has_room(&mut self) {
+        self.not_before = None;
+    }
+
+    pub(crate) fn failed(&mut self, call: &Call, error: &io::Error) {
+        let now = Instant::now();
+        if is_shortage(error) {
+            self.not_before = Some(now + BACK_OFF);
+        }
+        self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.failed(call, error, now))).is_err();
+    }
+
+    /// The state machine of a connection that was asked for at `since`; `None` where making its service panics.
+    pub(crate) fn answered(&mut self, call: &Call, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
+        let took = since.elapsed();
+        let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+        self.shared.conn(call.target.clone(), local, |info| self.plan.answered(call, took, info))
+    }
+
+    /// A socket to dial with, and whom. It blocks.
+    pub(crate) fn socket(&self, call: &Call) -> io::Result<(Socket, SockAddr)> {
+        let address = address(&call.target)?;
+        match &call.target {
+            Endpoint::Tcp(target) => {
+                let socket = Socket::new(Domain::for_address(*target), Type::STREAM, Some(Protocol::TCP))?;
+                // Small messages do not wait for acknowledgements.
+                socket.set_tcp_nodelay(true)?;
+                #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+                if let Some(algorithm) = &self.shared.congestion {
+                    socket.set_tcp_congestion(algorithm.as_bytes())?;
+                }
+                if let Some(source) = call.source {
+                    #[cfg(target_os = "linux")]
+                    super::sys::bind_address_no_port(&SockRef::from(&socket))?;
+                    socket.bind(&SocketAddr::new(source, 0).into())?;
+                }
+                Ok((socket, address))
+            }
+            _ => Ok((Socket::new(Domain::UNIX, Type::STREAM, None)?, address)),
+        }
+    }
+}
+
+/// An endpoint as the system wants it.
+pub(crate) fn address(target: &Endpoint) -> io::Result<SockAddr> {
+    match target {
+        Endpoint::Tcp(target) => Ok((*target).into()),
+        #[cfg(unix)]
+        Endpoint::Unix(Some(path)) => SockAddr::unix(path),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to dial")),
+    }
+}
+
+/// The plan of a worker whose own could not be made.
+struct Nobody;
+
+impl Dials for Nobody {
+    fn next(&mut self, _now: Instant) -> Next {
+        Next::Done
+    }
+
+    fn answered(&mut self, _call: &Call, _took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
+        Box::new(Discard)
+    }
+
+    fn failed(&mut self, _call: &Call, _error: &io::Error, _now: Instant) {}
+}
+
+/// This machine has no more of what a connection needs: descriptors, ports, memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let kind = error.kind();
+    #[cfg(unix)]
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOBUFS) {
+        return true;
+    }
+    is_descriptor_shortage(error) || matches!(kind, io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+}
+
+/// A connection that is being made on a socket that does not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Connected,
+    /// The socket can be written to once it is decided.
+    Decides,
+    /// A unix socket whose backlog is full says no more than that: try again.
+    Again,
+}
+
+/// Begins to connect. What is asked to decide is asked for its error then.
+pub(crate) fn begin(socket: &Socket, target: &SockAddr) -> io::Result<Begun> {
+    match socket.connect(target) {
+        Ok(()) => Ok(Begun::Connected),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && target.is_unix() => Ok(Begun::Again),
+        Err(error) if is_in_progress(&error) => Ok(Begun::Decides),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS) {
+        return true;
+    }
+    // On Windows a connection that is being made "would block"; an interrupted call goes on by itself.
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// How long to leave a full backlog alone.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(1);
+
+/// What is said of a call that nobody answered.
+pub(crate) fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}

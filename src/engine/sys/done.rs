@@ -1,0 +1,70 @@
+//! What is asked of a ring, and what it tells.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::piece::{Load, Piece};
+use super::tokens::{Key, Token};
+
+/// Whether a send waits until the socket takes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It takes what it takes now: the completion comes with the next call.
+    Try,
+    Wait,
+}
+
+/// How long [`Ring::enter`](super::Ring) waits for something to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Not,
+    AtMost(Duration),
+    Forever,
+}
+
+/// What has happened. `more` says that the operation goes on; results are negative error numbers.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Adopted at once: a descriptor that nobody wants any more is closed when this is dropped.
+    Accepted {
+        listener: u32,
+        result: io::Result<OwnedFd>,
+        more: bool,
+    },
+    /// The call with this number is decided.
+    Connected {
+        call: u32,
+        result: i32,
+    },
+    Received {
+        key: Key,
+        result: i32,
+        more: bool,
+        piece: Option<Piece>,
+    },
+    Sent {
+        key: Key,
+        result: i32,
+        load: Load,
+    },
+    /// The event counter may be read, unless the result says that it cannot be looked at.
+    Polled {
+        result: i32,
+        more: bool,
+    },
+}
+
+impl Done {
+    /// Completions of one stream stay in order.
+    pub(super) fn stream(&self) -> u64 {
+        match self {
+            Self::Accepted { listener, .. } => Token::Accept(*listener).pack(),
+            Self::Connected { call, .. } => Token::Connect(*call).pack(),
+            // A connection's receives, of either kind, are one stream.
+            Self::Received { key, .. } => Token::ReceiveMany(*key).pack(),
+            Self::Sent { key, .. } => Token::ReceiveOnce(*key).pack(),
+            Self::Polled { .. } => Token::Poll.pack(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The calls of one worker: connections that are being made.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, Socket};
+
+use crate::engine::caller::{Caller, address, no_answer};
+use crate::engine::plan::{Call, Next};
+use crate::engine::sys::Ring;
+use crate::proto::Conn;
+
+/// Calls that are made before the sockets get their turn.
+const AT_ONCE: usize = 64;
+/// A call that is interrupted this often, by nobody here, has failed.
+const MOST_FAILURES: u8 = 100;
+
+/// A connection that has been made.
+pub(super) struct Answered {
+    pub(super) socket: Socket,
+    pub(super) conn: Conn,
+}
+
+/// One that is being made.
+struct Pending {
+    call: Call,
+    socket: Socket,
+    since: Instant,
+    /// By then it is given up; `None` once it has been.
+    until: Option<Instant>,
+    failures: u8,
+}
+
+pub(super) struct Calls {
+    caller: Caller,
+    pending: Vec<Option<Pending>>,
+    free: Vec<u32>,
+    deadlines: BTreeSet<(Instant, u32)>,
+    /// When to ask the plan again; nothing where it waits.
+    at: Option<Instant>,
+    done: bool,
+    /// Nobody wants to hear of those that are left.
+    stopped: bool,
+}
+
+impl Calls {
+    pub(super) fn new(caller: Caller, now: Instant) -> Self {
+        Self {
+            caller,
+            pending: Vec::new(),
+            free: Vec::new(),
+            deadlines: BTreeSet::new(),
+            at: Some(now),
+            done: false,
+            stopped: false,
+        }
+    }
+
+    /// Nobody is called, and nobody will be.
+    pub(super) fn are_done(&self) -> bool {
+        self.done && self.free.len() == self.pending.len()
+    }
+
+    /// How long until something is to be done.
+    pub(super) fn next(&self, now: Instant) -> Option<Duration> {
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.at).min().map(|at| at.saturating_duration_since(now))
+    }
+
+    /// A connection has ended.
+    pub(super) fn has_room(&mut self, now: Instant) {
+        self.caller.has_room();
+        self.at = (!self.done).then_some(now);
+    }
+
+    /// Makes no more calls, and gives up those that are under way.
+    pub(super) fn stop(&mut self, ring: &mut Ring<'_>) {
+        self.caller.stop();
+        (self.done, self.stopped, self.at) = (true, true, None);
+        for (_, number) in std::mem::take(&mut self.deadlines) {
+            self.give_up(number, ring);
+        }
+    }
+
+    /// Gives up whom nobody has answered, and asks the plan whom to call.
+    pub(super) fn mind(&mut self, ring: &mut Ring<'_>, now: Instant) {
+        while let Some(&(_, number)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.deadlines.pop_first();
+            self.give_up(number, ring);
+        }
+        if self.at.is_none_or(|at| now < at) {
+            return;
+        }
+        for _ in 0..AT_ONCE {
+            match self.caller.next(now) {
+                Next::Dial(call) => self.dial(call, ring),
+                Next::At(at) => return self.at = Some(at),
+                Next::Wait => return self.at = None,
+                Next::Done => return (self.done, self.at) = (true, None),
+            }
+        }
+        self.at = Some(now); // there is more, in the next turn
+    }
+
+    fn dial(&mut self, call: Call, ring: &mut Ring<'_>) {
+        let (socket, target) = match self.caller.socket(&call) {
+            Ok(made) => made,
+            Err(error) => return self.caller.failed(&call, &error),
+        };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.pending.push(None);
+            self.pending.len() as u32 - 1
+        });
+        ring.connect(number, socket.as_fd(), target);
+        let since = Instant::now();
+        let until = since.checked_add(call.timeout);
+        self.deadlines.extend(until.map(|at| (at, number)));
+        self.pending[number as usize] = Some(Pending { call, socket, since, until, failures: 0 });
+    }
+
+    fn give_up(&mut self, number: u32, ring: &mut Ring<'_>) {
+        if let Some(pending) = &mut self.pending[number as usize] {
+            pending.until = None;
+            ring.cancel_connect(number);
+        }
+    }
+
+    /// A call is decided.
+    pub(super) fn connected(
+        &mut self,
+        number: u32,
+        result: i32,
+        ring: &mut Ring<'_>,
+        now: Instant,
+    ) -> Option<Answered> {
+        let slot = self.pending.get_mut(number as usize)?;
+        let Pending { call, socket, since, until, failures } = slot.take()?;
+        let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
+        if interrupted
+            && until.is_some()
+            && failures < MOST_FAILURES
+            && let Ok(target) = address(&call.target)
+        {
+            // Not by us: as if it had not been made yet.
+            ring.connect(number, socket.as_fd(), target);
+            *slot = Some(Pending { call, socket, since, until, failures: failures + 1 });
+            return None;
+        }
+        self.free.push(number);
+        if self.stopped {
+            return None;
+        }
+        if let Some(until) = until {
+            self.deadlines.remove(&(until, number));
+        }
+        self.at = self.at.or(Some(now)).filter(|_| !self.done);
+        // A call that was repeated may find itself answered.
+        if result == 0 || result == -libc::EISCONN {
+            let conn = self.caller.answered(&call, since, &SockRef::from(&socket))?;
+            return Some(Answered { socket, conn });
+        }
+        let error = if until.is_none() { no_answer() } else { io::Error::from_raw_os_error(-result) };
+        drop(socket); // the plan may want its descriptor
+        self.caller.failed(&call, &error);
+        None
+    }
+}

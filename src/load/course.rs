@@ -1,0 +1,98 @@
+//! [`Course`]: what all connections of a run know of it.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::answers::Rules;
+use super::schedule::Rate;
+use super::tally::Tallies;
+use super::{Arrivals, Failure, Fault};
+
+/// What goes to and fro on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Messages, each of which is answered.
+    Answered,
+    /// Messages that nobody answers.
+    Swallowed,
+    /// A pattern that comes by itself.
+    Pattern,
+}
+
+/// How the next message's instant is found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pace {
+    /// So many in flight at once; each answer is followed by another message, after so many nanoseconds.
+    Closed { depth: usize, think: u64 },
+    /// By plan, with so many in flight at most.
+    Open { rate: Rate, arrivals: Arrivals, depth: usize },
+    /// As fast as they leave.
+    Bulk,
+}
+
+/// A run, as its connections see it. Times are in nanoseconds from its start, where nothing else is said.
+pub(super) struct Course {
+    pub(super) rules: Arc<Rules>,
+    pub(super) traffic: Traffic,
+    pub(super) pace: Pace,
+    pub(super) connections: u64,
+    pub(super) seed: u64,
+    /// How long an answer may take.
+    pub(super) timeout: u64,
+    /// What is planned before this is in no figure.
+    pub(super) measure_from: u64,
+    /// Nothing is sent from here on.
+    pub(super) until: u64,
+    /// Messages of one connection, before it makes way for another.
+    pub(super) per_connection: Option<u64>,
+    pub(super) tallies: Tallies,
+    pub(super) start: OnceLock<Instant>,
+    pub(super) stopping: AtomicBool,
+}
+
+impl Course {
+    /// From now on it is known when the run starts, or has.
+    pub(super) fn begin(&self, start: Instant) {
+        let _ = self.start.set(start);
+    }
+
+    pub(super) fn start(&self) -> Option<Instant> {
+        self.start.get().copied()
+    }
+
+    /// An instant as the run counts it; zero before its start.
+    pub(super) fn time(&self, at: Instant) -> u64 {
+        self.start().map_or(0, |start| nanos(at.saturating_duration_since(start)))
+    }
+
+    /// And back, where the clock reaches that far.
+    pub(super) fn instant(&self, time: u64) -> Option<Instant> {
+        self.start()?.checked_add(Duration::from_nanos(time))
+    }
+
+    /// Nobody is dialled any more.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.stopping.load(Relaxed) || self.time(now) >= self.until
+    }
+
+    pub(super) fn failure(
+        &self,
+        class: Fault,
+        at: Instant,
+        connection: u64,
+        sequence: Option<u64>,
+        what: String,
+    ) -> Failure {
+        let at = Duration::from_nanos(self.time(at).saturating_sub(self.measure_from));
+        Failure { class, at, connection, sequence, what }
+    }
+}
+
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

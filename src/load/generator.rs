@@ -1,0 +1,319 @@
+//! [`Load`]: what to generate; [`Generation`]: a load that is being generated, and what comes of it.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::answers::Rules;
+use super::course::{Course, Pace, Traffic, nanos};
+use super::length::Lengths;
+use super::payload::Payload;
+use super::schedule::Rate;
+use super::seats::{Groups, Route, Seats};
+use super::tally::Tallies;
+use super::watch::Watch;
+use super::{Direction, Generator, Interval, Mode, Record, Settings, Shape};
+use crate::engine::{Dialer, Engine, Handle, MAX_WORKERS};
+use crate::error::Error;
+use crate::proto::Limits;
+use crate::service::{Endpoint, Reply};
+
+/// Messages in flight on one connection of an open loop, where nothing else is said: what is not answered by then waits in the plan.
+pub const MOST_IN_FLIGHT: u64 = 65_536;
+/// One message of bulk: what a connection sends at once.
+pub const BULK: u64 = 64 * 1024;
+/// On the threads engine each connection has a worker; so many of them share what they write to.
+const THREADS_TO_A_TALLY: usize = 64;
+/// A run that waits for its connections waits no longer than this for the rest of them.
+const CONNECTING: Duration = Duration::from_secs(30);
+
+/// A load to generate. [`Load::start`] starts it.
+pub struct Load {
+    /// What is to be done.
+    pub settings: Settings,
+    /// Whom to connect to.
+    pub target: Endpoint,
+    /// Are messages lines of printing characters even where the far end does not need that? In [`Mode::Reply`] they always are.
+    pub lines: bool,
+    /// What comes first and is in none of the figures.
+    pub warm_up: Duration,
+    /// How long an answer may take before its connection is given up.
+    pub timeout: Duration,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// Addresses of this machine to connect from, in turns; none leaves it to the system.
+    pub sources: Vec<IpAddr>,
+    /// Which engine.
+    pub engine: Engine,
+    /// How many workers; `None` is one per core. The threads engine has one per connection.
+    pub workers: Option<NonZeroUsize>,
+    /// Congestion control; `None` is the system's.
+    pub congestion: Option<String>,
+    /// For tests, as [`Dialer::hamper`].
+    #[doc(hidden)]
+    pub hampered: String,
+    /// Of [`Shape::Ramp`].
+    pub ramp: Option<Ramp>,
+}
+
+/// What a ramp raises, and until when.
+pub struct Ramp {
+    /// What is raised.
+    pub of: Raised,
+    /// The first step's level, messages per second or connections.
+    pub from: f64,
+    /// How much higher each step is than the one before.
+    pub by: f64,
+    /// The last level.
+    pub to: f64,
+    /// How long a step is.
+    pub every: Duration,
+    /// What a step may not show: names the threshold that it broke, with the value. The ramp ends there.
+    pub breaks: Box<Breaks>,
+}
+
+/// Names the threshold that a step broke, if any.
+pub type Breaks = dyn Fn(&Interval) -> Option<String> + Send;
+
+/// What a ramp raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raised {
+    /// Messages per second of an open loop.
+    Rate,
+    /// Connections of a closed loop.
+    Connections,
+}
+
+impl Ramp {
+    /// How many steps there are.
+    #[must_use]
+    pub fn steps(&self) -> u32 {
+        (((self.to - self.from) / self.by).max(0.0) + 1e-9) as u32 + 1
+    }
+
+    /// The level of a step, counted from 0.
+    #[must_use]
+    pub fn level(&self, step: u32) -> f64 {
+        self.from + f64::from(step) * self.by
+    }
+}
+
+impl Load {
+    /// Starts dialling.
+    ///
+    /// # Errors
+    /// As [`Dialer::start`].
+    pub fn start(self) -> Result<Generation, Error> {
+        let connections = match &self.ramp {
+            Some(ramp) if ramp.of == Raised::Connections => ramp.level(ramp.steps() - 1).round() as u64,
+            _ => self.settings.connections,
+        };
+        let workers = match self.engine {
+            // Each has one connection.
+            Engine::Threads => usize::try_from(connections).unwrap_or(usize::MAX),
+            _ => {
+                let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+                let asked = self.workers.map_or_else(cores, NonZeroUsize::get);
+                asked.min(MAX_WORKERS).min(usize::try_from(connections).unwrap_or(usize::MAX))
+            }
+        };
+        let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
+        let course = Arc::new(self.course(connections, workers.get()));
+        // Where connections come one by one there is no moment at which all of them are there.
+        let is_gradual = self.settings.shape == Shape::Connect || self.raises(Raised::Connections);
+        let now = Instant::now();
+        if is_gradual {
+            course.begin(now);
+        }
+        let groups = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Connections).map(|ramp| Groups {
+            first: ramp.from.round() as u64,
+            each: ramp.by.round() as u64,
+            warm_up: self.warm_up,
+            every: ramp.every,
+        });
+        let route = Route {
+            target: self.target.clone(),
+            sources: self.sources.clone(),
+            timeout: self.connect_timeout,
+            gap: self.settings.connect_rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate)),
+            from: now,
+            groups,
+        };
+        let mut dialer = Dialer::new()
+            .engine(self.engine)
+            .workers(workers)
+            .busy_poll(self.settings.busy_poll)
+            .hamper(&self.hampered)
+            // What waits to be sent is limited where it is sent; here it would keep answers from being read.
+            .limits(Limits { high_water: usize::MAX, write_timeout: Some(self.timeout), ..Limits::default() });
+        if let Some(algorithm) = &self.congestion {
+            dialer = dialer.congestion(algorithm);
+        }
+        let messages = self.settings.messages;
+        let theirs = Arc::clone(&course);
+        let count = workers.get();
+        let handle =
+            dialer.start(move |worker| Seats::new(Arc::clone(&theirs), route.clone(), worker, count, messages))?;
+        Ok(Generation { load: self, connections, workers: count, course, handle })
+    }
+
+    fn raises(&self, what: Raised) -> bool {
+        self.ramp.as_ref().is_some_and(|ramp| ramp.of == what)
+    }
+
+    fn course(&self, connections: u64, workers: usize) -> Course {
+        let settings = &self.settings;
+        let (traffic, lines, prefix) = match settings.mode {
+            Mode::Echo => (Traffic::Answered, self.lines, &b""[..]),
+            Mode::Reply => (Traffic::Answered, true, Reply::PREFIX.as_bytes()),
+            Mode::Discard => (Traffic::Swallowed, self.lines, &b""[..]),
+            Mode::Chargen => (Traffic::Pattern, false, &b""[..]),
+        };
+        let depth = usize::try_from(settings.depth).unwrap_or(usize::MAX);
+        let arrivals = settings.arrivals;
+        let ramp = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Rate);
+        let pace = match (ramp, settings.rate) {
+            (Some(ramp), _) => {
+                Pace::Open { rate: Rate::Steps { from: ramp.from, by: ramp.by, every: ramp.every }, arrivals, depth }
+            }
+            (None, Some(rate)) => Pace::Open { rate: Rate::Constant(rate), arrivals, depth },
+            _ if settings.shape == Shape::Stream => Pace::Bulk,
+            _ => Pace::Closed { depth, think: nanos(settings.think_time) },
+        };
+        let tallies = match self.engine {
+            Engine::Threads => workers.div_ceil(THREADS_TO_A_TALLY).min(16),
+            _ => workers,
+        };
+        let duration = match &self.ramp {
+            Some(ramp) => Some(ramp.every * ramp.steps()),
+            None => settings.duration,
+        };
+        let rules = Rules {
+            payload: Payload::new(settings.seed, lines, prefix),
+            lengths: Lengths::new(&settings.size),
+            verify: settings.verify,
+        };
+        let measure_from = nanos(self.warm_up);
+        Course {
+            rules: Arc::new(rules),
+            traffic,
+            pace,
+            connections,
+            seed: settings.seed,
+            timeout: nanos(self.timeout),
+            measure_from,
+            until: duration.map_or(u64::MAX, |duration| measure_from.saturating_add(nanos(duration))),
+            per_connection: settings.messages_per_connection,
+            tallies: Tallies::new(tallies),
+            start: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Connections are being made: so many are open.
+    Connecting {
+        /// So many.
+        open: u64,
+    },
+    /// Not measured yet.
+    WarmUp {
+        /// So much of the warm-up has passed.
+        passed: Duration,
+    },
+    /// Measured.
+    Measuring,
+    /// Nothing is sent any more; answers are awaited.
+    Finishing {
+        /// So many.
+        in_flight: u64,
+    },
+}
+
+/// A load that is being generated.
+pub struct Generation {
+    pub(super) load: Load,
+    pub(super) connections: u64,
+    pub(super) workers: usize,
+    pub(super) course: Arc<Course>,
+    pub(super) handle: Handle,
+}
+
+impl Generation {
+    /// The engine at work, and why it is not io_uring where that was to be found out.
+    #[must_use]
+    pub fn engine(&self) -> (Engine, Option<&str>) {
+        (self.handle.engine(), self.handle.refusal())
+    }
+
+    /// Watches the run until it has ended, or `cut` is ready: then what is on its way may take another second. `observe` is told every
+    /// `tick` what has happened since it was told before.
+    ///
+    /// Must be called within a tokio runtime with time enabled.
+    pub async fn watch(
+        self,
+        tick: Duration,
+        cut: impl Future<Output = ()>,
+        observe: impl FnMut(Phase, &Interval),
+    ) -> Record {
+        Watch::new(self, tick, observe).until(cut).await
+    }
+
+    /// Waits no longer for connections than this.
+    pub(super) fn connecting(&self) -> Duration {
+        let gap = self.load.settings.connect_rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        CONNECTING + gap * u32::try_from(self.connections).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn generator(&self, cpu: (Duration, Duration)) -> Generator {
+        let engine = match self.handle.engine() {
+            Engine::Uring => "uring",
+            Engine::Threads => "threads",
+            _ => "portable",
+        };
+        Generator {
+            version: env!("CARGO_PKG_VERSION").into(),
+            host: host(),
+            engine: engine.into(),
+            workers: self.workers as u64,
+            cpu_user: cpu.0,
+            cpu_system: cpu.1,
+        }
+    }
+}
+
+/// The direction in which bulk goes by the far end's mode.
+#[must_use]
+pub fn direction(mode: Mode) -> Direction {
+    match mode {
+        Mode::Discard => Direction::Send,
+        Mode::Chargen => Direction::Receive,
+        Mode::Echo | Mode::Reply => Direction::Both,
+    }
+}
+
+fn host() -> String {
+    #[cfg(unix)]
+    return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+/// A moment, on both clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    pub(super) of_day: SystemTime,
+    pub(super) cpu: (Duration, Duration),
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { at: Instant::now(), of_day: SystemTime::now(), cpu: crate::engine::processor_time() }
+    }
+}

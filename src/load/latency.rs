@@ -1,0 +1,319 @@
+//! A distribution of times that is small enough to keep one for each second of a run.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::{Counter, Histogram};
+
+/// Buckets double in width with each power of two from 2,048 on: three significant digits, as HdrHistogram has them.
+const EXACT_BITS: u32 = 11;
+
+/// A distribution of times, in the buckets of an HdrHistogram with three significant digits: nanoseconds up to 2 us, and from there on a
+/// width of at most a thousandth of the value.
+///
+/// A histogram to record in has room for every bucket there could be (some 300 KB). This one keeps those that hold something, a few bytes
+/// each, in order; it is what a finished interval is kept as. Distributions are added, never averaged.
+///
+/// ```
+/// use resound::load::Latency;
+///
+/// let mut times = Latency::recorder();
+/// for us in 1..=1000 {
+///     times.record(us * 1000).expect("in range");
+/// }
+/// let mut times = Latency::from(&times);
+/// assert_eq!(times.count(), 1000);
+/// assert_eq!(times.percentile(50.0).unwrap().as_micros(), 500);
+/// times.add(&times.clone());
+/// assert_eq!(times.count(), 2000);
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// For each bucket that holds something, in order: how far its number is from the one before, and its count; both as LEB128.
+    packed: Box<[u8]>,
+    count: u64,
+}
+
+/// One bucket: the times from `from` to `to`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// The least time of the bucket, in ns.
+    pub from: u64,
+    /// The greatest, in ns.
+    pub to: u64,
+    /// How many there were.
+    pub count: u64,
+}
+
+impl Latency {
+    /// The longest time that a [`Latency::recorder`] tells from longer ones: an hour.
+    pub const LONGEST: Duration = Duration::from_secs(3600);
+
+    /// An empty histogram to record nanoseconds in, from 1 to [`Latency::LONGEST`].
+    #[must_use]
+    pub fn recorder() -> Histogram<u64> {
+        let longest = u64::try_from(Self::LONGEST.as_nanos()).expect("an hour in ns fits");
+        Histogram::new_with_bounds(1, longest, 3).expect("bounds that HdrHistogram allows")
+    }
+
+    /// From times in ns and how many there were of each, in any order.
+    pub fn of(times: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        let mut buckets: Vec<_> = times.into_iter().map(|(time, count)| (number(time), count)).collect();
+        buckets.sort_unstable_by_key(|&(number, _)| number);
+        let mut packer = Packer::default();
+        for (number, count) in buckets {
+            packer.add(number, count);
+        }
+        packer.finish()
+    }
+
+    /// How many times were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Was nothing recorded?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The buckets that hold something, in order.
+    pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
+        self.packed().map(|(number, count)| {
+            let (from, to) = bounds(number);
+            Bucket { from, to, count }
+        })
+    }
+
+    /// Adds another distribution.
+    pub fn add(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        let mut packer = Packer::default();
+        {
+            let (mut ours, mut theirs) = (self.packed().peekable(), other.packed().peekable());
+            while let Some((number, count)) = match (ours.peek(), theirs.peek()) {
+                (Some(a), Some(b)) if a.0 <= b.0 => ours.next(),
+                (Some(_), None) => ours.next(),
+                _ => theirs.next(),
+            } {
+                packer.add(number, count);
+            }
+        }
+        *self = packer.finish();
+    }
+
+    /// The least time that `percent` per cent of all do not exceed: the top of its bucket. `None` where nothing was recorded.
+    #[must_use]
+    pub fn percentile(&self, percent: f64) -> Option<Duration> {
+        let rank = percent.clamp(0.0, 100.0) / 100.0 * self.count as f64;
+        // 99.9 % of 1,000 is the 999th, whatever the last bit of a float says.
+        let rank = ((rank - rank * 1e-14).ceil() as u64).clamp(1, self.count.max(1));
+        let mut seen = 0;
+        let found = self.buckets().find(|bucket| {
+            seen += bucket.count;
+            seen >= rank
+        });
+        found.map(|bucket| Duration::from_nanos(bucket.to))
+    }
+
+    /// The shortest time: the bottom of its bucket.
+    #[must_use]
+    pub fn min(&self) -> Option<Duration> {
+        self.buckets().next().map(|bucket| Duration::from_nanos(bucket.from))
+    }
+
+    /// The longest time: the top of its bucket.
+    #[must_use]
+    pub fn max(&self) -> Option<Duration> {
+        self.buckets().last().map(|bucket| Duration::from_nanos(bucket.to))
+    }
+
+    /// The mean, each time taken as the middle of its bucket.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        let (sum, count) = self.buckets().fold((0.0, 0.0), |(sum, count), bucket| {
+            let middle = bucket.from + (bucket.to - bucket.from) / 2;
+            (sum + middle as f64 * bucket.count as f64, count + bucket.count as f64)
+        });
+        (!self.is_empty()).then(|| Duration::from_nanos((sum / count) as u64))
+    }
+
+    fn packed(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (mut at, mut number) = (0, 0);
+        std::iter::from_fn(move || {
+            if at >= self.packed.len() {
+                return None;
+            }
+            number += unpack(&self.packed, &mut at);
+            Some((number, unpack(&self.packed, &mut at)))
+        })
+    }
+}
+
+impl<C: Counter> From<&Histogram<C>> for Latency {
+    fn from(histogram: &Histogram<C>) -> Self {
+        let mut packer = Packer::default();
+        for step in histogram.iter_recorded() {
+            packer.add(number(step.value_iterated_to()), step.count_since_last_iteration());
+        }
+        packer.finish()
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Latency({} times, p50 {:?}, max {:?})", self.count, self.percentile(50.0), self.max())
+    }
+}
+
+/// The number of a time's bucket: below 2,048 ns a bucket a nanosecond, then 1,024 buckets for each power of two.
+fn number(time: u64) -> u64 {
+    let shift = (u64::BITS - time.leading_zeros()).saturating_sub(EXACT_BITS);
+    (u64::from(shift) << (EXACT_BITS - 1)) + (time >> shift)
+}
+
+/// The least and the greatest time of a bucket.
+fn bounds(number: u64) -> (u64, u64) {
+    let shift = (number >> (EXACT_BITS - 1)).saturating_sub(1);
+    let from = (number - (shift << (EXACT_BITS - 1))) << shift;
+    (from, from | ((1 << shift) - 1))
+}
+
+/// Writes buckets that come in order.
+#[derive(Default)]
+struct Packer {
+    bytes: Vec<u8>,
+    /// The number before the pending one.
+    before: u64,
+    pending: Option<(u64, u64)>,
+    count: u64,
+}
+
+impl Packer {
+    fn add(&mut self, number: u64, count: u64) {
+        match &mut self.pending {
+            _ if count == 0 => return,
+            Some(pending) if pending.0 == number => pending.1 = pending.1.saturating_add(count),
+            _ => {
+                self.flush();
+                self.pending = Some((number, count));
+            }
+        }
+        self.count = self.count.saturating_add(count);
+    }
+
+    fn flush(&mut self) {
+        if let Some((number, count)) = self.pending.take() {
+            pack(&mut self.bytes, number - self.before);
+            pack(&mut self.bytes, count);
+            self.before = number;
+        }
+    }
+
+    fn finish(mut self) -> Latency {
+        self.flush();
+        Latency { packed: self.bytes.into(), count: self.count }
+    }
+}
+
+fn pack(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+fn unpack(from: &[u8], at: &mut usize) -> u64 {
+    let mut number = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let byte = from[*at];
+        *at += 1;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_recorded_says_nothing() {
+        let none = Latency::default();
+        assert_eq!(none, Latency::from(&Latency::recorder()));
+        assert!(none.is_empty());
+        assert_eq!((none.percentile(50.0), none.min(), none.max(), none.mean()), (None, None, None, None));
+    }
+
+    #[test]
+    fn percentiles_are_ranks() {
+        let times = Latency::of((1..=1000).map(|n| (n, 1)));
+        for (percent, want) in [(0.0, 1), (0.1, 1), (50.0, 500), (99.0, 990), (99.9, 999), (99.99, 1000), (100.0, 1000)]
+        {
+            assert_eq!(times.percentile(percent).unwrap().as_nanos(), want, "{percent}");
+        }
+        assert_eq!(times.min().unwrap().as_nanos(), 1);
+        assert_eq!(times.max().unwrap().as_nanos(), 1000);
+        assert_eq!(times.mean().unwrap().as_nanos(), 500);
+    }
+
+    #[test]
+    fn the_longest_and_the_shortest_time_there_is() {
+        let times = Latency::of([(u64::MAX, u64::MAX), (0, 1), (u64::MAX, 1)]);
+        assert_eq!(times.count(), u64::MAX);
+        assert_eq!(times.min().unwrap().as_nanos(), 0);
+        assert_eq!(times.max().unwrap().as_nanos(), u128::from(u64::MAX));
+        assert!(times.mean().is_some());
+    }
+
+    #[test]
+    fn a_second_of_many_times_takes_few_bytes() {
+        let times = Latency::of((0..1_000_000_u64).map(|n| (40_000 + n % 20_000 + n * n % 977 * 1000, 1)));
+        assert!(times.packed.len() < 16_000, "{} bytes", times.packed.len());
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_hdrhistogram(times in prop::collection::vec((0_u64..4_000_000_000_000, 1_u64..1000), 1..200)) {
+            let mut theirs = Latency::recorder();
+            theirs.auto(true);
+            for &(time, count) in &times {
+                theirs.record_n(time, count).unwrap();
+            }
+            let ours = Latency::of(times);
+            prop_assert_eq!(&ours, &Latency::from(&theirs));
+            prop_assert_eq!(ours.count(), theirs.len());
+            for percent in [1.0, 25.0, 50.0, 90.0, 99.0, 99.9, 100.0] {
+                let theirs = theirs.value_at_percentile(percent);
+                prop_assert_eq!(ours.percentile(percent).unwrap().as_nanos(), u128::from(theirs));
+            }
+            prop_assert_eq!(ours.min().unwrap().as_nanos(), u128::from(theirs.min()));
+            prop_assert_eq!(ours.max().unwrap().as_nanos(), u128::from(theirs.max()));
+            let (ours, theirs) = (ours.mean().unwrap().as_nanos() as f64, theirs.mean());
+            prop_assert!((ours - theirs).abs() <= theirs / 1000.0 + 1.0, "{} {}", ours, theirs);
+        }
+
+        #[test]
+        fn adding_is_recording_both(
+            a in prop::collection::vec((any::<u64>(), 0_u64..1000), 0..100),
+            b in prop::collection::vec((any::<u64>(), 0_u64..1000), 0..100),
+        ) {
+            let mut sum = Latency::of(a.clone());
+            sum.add(&Latency::of(b.clone()));
+            prop_assert_eq!(sum, Latency::of(a.into_iter().chain(b)));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The load generator: what it measured ([`Record`]), and what can be said of it.
+//!
+//! A [`Record`] is plain data. Times are [`Duration`](std::time::Duration)s, distributions of times are [`Latency`]; nothing here does I/O or reads a clock.
+
+mod answers;
+mod compare;
+mod course;
+mod fault;
+mod generator;
+mod judge;
+mod latency;
+mod length;
+mod pattern;
+mod payload;
+mod record;
+mod schedule;
+mod seats;
+mod settings;
+mod talker;
+mod tally;
+mod timeline;
+mod warnings;
+mod watch;
+
+pub use compare::{Comparison, Difference, FEWEST, compare};
+pub use fault::{Failure, Fault};
+pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Phase, Raised, Ramp, direction};
+pub use latency::{Bucket, Latency};
+pub use record::{Counts, Generator, Interval, Record, Step};
+pub use settings::{Arrivals, Direction, Mode, Settings, Shape, Sizes};
+pub use timeline::Timeline;

@@ -1,0 +1,184 @@
+//! What a load run measured: plain data, for whoever shows, saves or compares it.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Failure, Fault, Latency, Settings};
+
+/// What a run measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// What it was asked to do.
+    pub settings: Settings,
+    /// When measuring began: after the warm-up. All other times count from here.
+    pub started: SystemTime,
+    /// What came before, and is in none of the figures.
+    pub warm_up: Duration,
+    /// How long was measured.
+    pub elapsed: Duration,
+    /// The run second by second, or coarser where it was long ([`Timeline`](super::Timeline)).
+    pub intervals: Vec<Interval>,
+    /// The whole run.
+    pub total: Interval,
+    /// The steps of a ramp; empty for every other shape.
+    pub steps: Vec<Step>,
+    /// The first failures, [`Record::FAILURES`] at most; [`Counts::failures`] has their number.
+    pub failures: Vec<Failure>,
+    /// Did a signal end the run before it was over?
+    pub cut_short: bool,
+    /// What made the load, and what that cost.
+    pub generator: Generator,
+    /// What a reader must know to judge the figures.
+    pub warnings: Vec<String>,
+}
+
+impl Record {
+    /// How many failures are named.
+    pub const FAILURES: usize = 100;
+}
+
+/// A part of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    /// When it began, counted from [`Record::started`].
+    pub start: Duration,
+    /// How long it was.
+    pub length: Duration,
+    /// What happened in it.
+    pub counts: Counts,
+    /// How long connecting took, TLS included.
+    pub connect: Latency,
+    /// Service time: from the actual send to the last byte of the answer.
+    pub service: Latency,
+    /// Response time: from the *planned* instant to the last byte of the answer. Empty in a closed loop, which has no plan.
+    pub response: Latency,
+    /// How late messages were sent: from the planned instant to the actual send. Empty in a closed loop.
+    pub lag: Latency,
+}
+
+impl Interval {
+    /// Makes this interval and `next`, which follows it, one.
+    pub fn join(&mut self, next: &Self) {
+        self.length = (next.start + next.length).saturating_sub(self.start).max(self.length);
+        self.add(next);
+    }
+
+    /// Adds what happened in another interval, of another generator or connection, and leaves the time alone.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.connect.add(&other.connect);
+        self.service.add(&other.service);
+        self.response.add(&other.response);
+        self.lag.add(&other.lag);
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that were due: in an open loop those of the plan, otherwise those sent.
+    pub planned: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages answered.
+    pub received: u64,
+    /// Answers that were compared with their messages and found right.
+    pub verified: u64,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Connections made.
+    pub opened: u64,
+    /// Connections ended.
+    pub closed: u64,
+    /// Failures by class, in the order of [`Fault::ALL`].
+    pub failures: [u64; Fault::ALL.len()],
+}
+
+impl Counts {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.planned = self.planned.saturating_add(other.planned);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+        self.verified = self.verified.saturating_add(other.verified);
+        self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
+        self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
+        self.opened = self.opened.saturating_add(other.opened);
+        self.closed = self.closed.saturating_add(other.closed);
+        for (ours, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *ours = ours.saturating_add(theirs);
+        }
+    }
+
+    /// Failures of one class.
+    #[must_use]
+    pub fn failed(&self, class: Fault) -> u64 {
+        self.failures[class.index()]
+    }
+
+    /// Failures of all classes.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.failures.iter().fold(0, |sum, &n| sum.saturating_add(n))
+    }
+}
+
+/// One step of a ramp.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Messages per second, or connections, whichever the ramp raises.
+    pub level: f64,
+    /// What happened during the step.
+    pub total: Interval,
+    /// The threshold that broke, with the value measured; `None` while all held.
+    pub broken: Option<String>,
+}
+
+/// What made the load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Generator {
+    /// The version of resound.
+    pub version: String,
+    /// The machine's name.
+    pub host: String,
+    /// The engine.
+    pub engine: String,
+    /// Its workers.
+    pub workers: u64,
+    /// Processor time in user mode while measuring, all threads together.
+    pub cpu_user: Duration,
+    /// Processor time in the kernel.
+    pub cpu_system: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_that_follow_each_other_become_one() {
+        let interval = |start, service| Interval {
+            start: Duration::from_secs(start),
+            length: Duration::from_secs(1),
+            counts: Counts { sent: 2, received: 1, ..Counts::default() },
+            service: Latency::of([(service, 1)]),
+            ..Interval::default()
+        };
+        let mut both = interval(3, 10);
+        both.join(&interval(4, 20));
+        assert_eq!((both.start.as_secs(), both.length.as_secs()), (3, 2));
+        assert_eq!((both.counts.sent, both.counts.received), (4, 2));
+        assert_eq!(both.service, Latency::of([(10, 1), (20, 1)]));
+    }
+
+    #[test]
+    fn counts_add_up_and_never_overflow() {
+        let mut counts = Counts { sent: u64::MAX, ..Counts::default() };
+        counts.failures[Fault::Missing.index()] = 2;
+        counts.failures[Fault::Reset.index()] = 3;
+        counts.add(&counts.clone());
+        assert_eq!(counts.sent, u64::MAX);
+        assert_eq!((counts.failed(Fault::Missing), counts.failed(Fault::Reset), counts.errors()), (4, 6, 10));
+    }
+}

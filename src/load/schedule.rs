@@ -1,0 +1,173 @@
+//! When messages are due: the plan of an open loop, in nanoseconds from its beginning. No clock is read here, so that tests can run it.
+
+use std::time::Duration;
+
+use super::Arrivals;
+use super::payload::{mix, unit};
+
+/// Messages per second, over time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rate {
+    Constant(f64),
+    /// It begins at `from`, and is `by` higher every `every`.
+    Steps {
+        from: f64,
+        by: f64,
+        every: Duration,
+    },
+}
+
+impl Rate {
+    /// When message number `n`, counted from 0, is due; a fraction is a message of that much less than the next.
+    fn due(&self, n: f64) -> f64 {
+        match *self {
+            Self::Constant(rate) => n / rate * 1e9,
+            Self::Steps { from, by, every } => {
+                let (mut rate, mut left, mut start) = (from, n, 0.0);
+                let every = every.as_secs_f64();
+                // As many steps as the ramp has: few.
+                while left >= rate * every {
+                    left -= rate * every;
+                    start += every;
+                    rate += by;
+                }
+                (start + left / rate) * 1e9
+            }
+        }
+    }
+}
+
+/// The planned instants of one connection of many that share a rate. What was missed stays in the plan: who is late asks for instants
+/// that have passed, and no message is left out.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    rate: Rate,
+    /// How many share it.
+    of: f64,
+    poisson: Option<u64>,
+    /// The number of the next message, over all connections.
+    number: f64,
+    taken: u64,
+    /// When it is due.
+    due: u64,
+}
+
+impl Schedule {
+    /// The plan of connection `index` of `of`.
+    pub(super) fn new(rate: Rate, arrivals: Arrivals, index: u64, of: u64, seed: u64) -> Self {
+        let poisson = match arrivals {
+            Arrivals::Fixed => None,
+            Arrivals::Poisson => Some(mix(seed ^ mix(index))),
+        };
+        let mut schedule = Self { rate, of: of as f64, poisson, number: index as f64, taken: 0, due: 0 };
+        if poisson.is_some() {
+            // Several independent streams of arrivals are together such a stream again, of their summed rate.
+            schedule.number = schedule.gap();
+        }
+        schedule.due = rate.due(schedule.number) as u64;
+        schedule
+    }
+
+    /// When the next message is due.
+    pub(super) fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// Takes the next message.
+    pub(super) fn take(&mut self) {
+        self.taken += 1;
+        self.number += self.gap();
+        self.due = self.rate.due(self.number) as u64;
+    }
+
+    /// Takes all that is due before `until`, and says how many that were.
+    pub(super) fn take_until(&mut self, until: u64) -> u64 {
+        let before = self.taken;
+        while self.due < until {
+            self.take();
+        }
+        self.taken - before
+    }
+
+    /// From one message of this connection to its next, counted in messages of all.
+    fn gap(&self) -> f64 {
+        match self.poisson {
+            None => self.of,
+            // Exponentially distributed, with a mean of one message of its own.
+            Some(seed) => {
+                -self.of * (1.0 - unit(mix(seed.wrapping_add(self.taken.wrapping_mul(0x9e37_79b9_7f4a_7c15))))).ln()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rate: Rate, arrivals: Arrivals, of: u64, until: Duration) -> Vec<u64> {
+        let until = until.as_nanos() as u64;
+        let mut all = Vec::new();
+        for index in 0..of {
+            let mut schedule = Schedule::new(rate, arrivals, index, of, 42);
+            while schedule.due() < until {
+                all.push(schedule.due());
+                schedule.take();
+            }
+        }
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn connections_take_turns_and_together_keep_the_rate() {
+        for (rate, of) in [(10.0, 1), (10.0, 3), (1_000.0, 64), (50_000.0, 7)] {
+            let seconds = 10;
+            let all = plan(Rate::Constant(rate), Arrivals::Fixed, of, Duration::from_secs(seconds));
+            assert_eq!(all.len() as u64, rate as u64 * seconds, "{rate} {of}");
+            let gap = 1e9 / rate;
+            for pair in all.windows(2) {
+                assert!(((pair[1] - pair[0]) as f64 - gap).abs() < 2.0, "{pair:?} at {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_plan_does_not_drift() {
+        let mut schedule = Schedule::new(Rate::Constant(30_000.0), Arrivals::Fixed, 0, 1, 0);
+        (0..30_000_u64 * 3600).step_by(30_000).for_each(|_| {
+            schedule.number += 30_000.0 - 1.0;
+            schedule.take();
+        });
+        assert_eq!(schedule.due(), 3600 * 1_000_000_000);
+    }
+
+    #[test]
+    fn poisson_arrivals_have_the_rate_and_the_spread() {
+        let all = plan(Rate::Constant(1000.0), Arrivals::Poisson, 16, Duration::from_secs(100));
+        assert!((all.len() as f64 - 100_000.0).abs() < 1_500.0, "{}", all.len());
+        let gaps: Vec<f64> = all.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        // Of exponentially distributed gaps the standard deviation is the mean.
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{mean} {}", variance.sqrt());
+    }
+
+    #[test]
+    fn a_ramp_has_each_steps_rate() {
+        let every = Duration::from_secs(2);
+        let all = plan(Rate::Steps { from: 100.0, by: 50.0, every }, Arrivals::Fixed, 5, every * 3);
+        let of_step = |step: u64| all.iter().filter(|&&due| due / 2_000_000_000 == step).count();
+        assert_eq!([0, 1, 2].map(of_step), [200, 300, 400]);
+    }
+
+    #[test]
+    fn who_is_late_finds_the_plan_as_it_was() {
+        let mut schedule = Schedule::new(Rate::Constant(1000.0), Arrivals::Fixed, 0, 1, 0);
+        (0..100).for_each(|_| schedule.take());
+        // A second passes; the next instants are those of then.
+        assert_eq!(schedule.due(), 100_000_000);
+        assert_eq!(schedule.take_until(1_100_000_000), 1000);
+        assert_eq!(schedule.due(), 1_100_000_000);
+    }
+}

@@ -1,0 +1,226 @@
+//! [`Seats`]: whom a worker dials. A connection that is lost makes way for another, which goes on where it was.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Fault;
+use super::course::{Course, Pace};
+use super::schedule::Schedule;
+use super::talker::Talker;
+use crate::engine::{Call, Dials, Next};
+use crate::error::FailureClass;
+use crate::service::{ConnInfo, Endpoint, Service};
+
+/// A pause after a failure, so that a server that is gone is not beaten.
+const REDIAL: Duration = Duration::from_millis(100);
+
+/// A place for one connection at a time: what outlives it.
+pub(super) struct Seat {
+    index: u64,
+    /// How many connections it has had.
+    generation: u64,
+    /// When it was last dialled for.
+    dialled: Option<Instant>,
+    /// Messages left to send, where they are counted.
+    pub(super) left: Option<u64>,
+    /// Of an open loop.
+    pub(super) schedule: Option<Schedule>,
+}
+
+impl Seat {
+    /// Has it nothing more to send?
+    pub(super) fn is_done(&self, until: u64) -> bool {
+        self.left == Some(0) || self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= until)
+    }
+
+    /// How many messages were planned by now and will not be sent; they are told once.
+    pub(super) fn overdue(&mut self, course: &Course, now: Instant) -> u64 {
+        let until = course.time(now).min(course.until);
+        self.schedule.as_mut().map_or(0, |schedule| schedule.take_until(until))
+    }
+}
+
+/// Where connections give their seats back: at once, or after a failure.
+#[derive(Default)]
+pub(super) struct Returned(RefCell<Vec<(Seat, bool)>>);
+
+impl Returned {
+    pub(super) fn give(&self, seat: Seat, failed: bool) {
+        self.0.borrow_mut().push((seat, failed));
+    }
+}
+
+/// Where to connect to, from where, and how fast.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) target: Endpoint,
+    pub(super) sources: Vec<IpAddr>,
+    pub(super) timeout: Duration,
+    /// Between two connections, over the whole run.
+    pub(super) gap: Duration,
+    /// When the first is made.
+    pub(super) from: Instant,
+    /// Of a ramp of connections.
+    pub(super) groups: Option<Groups>,
+}
+
+/// Connections that come in groups.
+#[derive(Clone, Copy)]
+pub(super) struct Groups {
+    /// How many come at once, first.
+    pub(super) first: u64,
+    /// How many come with each further step.
+    pub(super) each: u64,
+    /// How long the first step's warm-up is, and then each step.
+    pub(super) warm_up: Duration,
+    pub(super) every: Duration,
+}
+
+impl Groups {
+    /// How long after the first connection this one is made.
+    fn when(&self, index: u64) -> Duration {
+        match index.checked_sub(self.first) {
+            None => Duration::ZERO,
+            Some(behind) => self.warm_up + scaled(self.every, 1 + behind / self.each.max(1)),
+        }
+    }
+}
+
+/// The plan of one worker.
+pub(super) struct Seats {
+    course: Arc<Course>,
+    route: Route,
+    worker: usize,
+    waiting: BTreeMap<(Instant, u64), Seat>,
+    calling: HashMap<u64, Seat>,
+    /// Seats that are called for, or that their connections have.
+    taken: usize,
+    returned: Rc<Returned>,
+}
+
+impl Seats {
+    /// Of worker `worker` of `workers`, who share the connections; `messages` are shared by all of them.
+    pub(super) fn new(course: Arc<Course>, route: Route, worker: usize, workers: usize, messages: Option<u64>) -> Self {
+        let count = course.connections;
+        let seat = |index: u64| Seat {
+            index,
+            generation: 0,
+            dialled: None,
+            left: messages.map(|all| all / count + u64::from(index < all % count)),
+            schedule: match course.pace {
+                Pace::Open { rate, arrivals, .. } => Some(Schedule::new(rate, arrivals, index, count, course.seed)),
+                _ => None,
+            },
+        };
+        let when = |index: u64| {
+            let group = route.groups.map_or(Duration::ZERO, |groups| groups.when(index));
+            route.from + scaled(route.gap, index).max(group)
+        };
+        let ours = (0..count).skip(worker).step_by(workers);
+        let waiting = ours.map(|index| ((when(index), index), seat(index))).collect();
+        Self { course, route, worker, waiting, calling: HashMap::new(), taken: 0, returned: Rc::default() }
+    }
+
+    fn take_back(&mut self, now: Instant) {
+        for (seat, failed) in self.returned.0.take() {
+            self.taken -= 1;
+            if seat.is_done(self.course.until) {
+                continue;
+            }
+            let pause = if failed { now + REDIAL } else { now };
+            // Who keeps a rate of connecting keeps it seat by seat.
+            let turn = seat.dialled.map(|at| at + scaled(self.route.gap, self.course.connections));
+            self.waiting.insert((turn.map_or(pause, |turn| turn.max(pause)), seat.index), seat);
+        }
+    }
+}
+
+impl Dials for Seats {
+    fn next(&mut self, now: Instant) -> Next {
+        self.take_back(now);
+        if self.course.is_over(now) {
+            // What was planned and nobody could send is known to have been planned.
+            let mut tally = self.course.tallies.of(self.worker);
+            for mut seat in std::mem::take(&mut self.waiting).into_values() {
+                tally.counts.planned += seat.overdue(&self.course, now);
+            }
+            return Next::Done;
+        }
+        let Some(first) = self.waiting.first_entry() else {
+            return if self.taken == 0 { Next::Done } else { Next::Wait };
+        };
+        let at = first.key().0;
+        if now < at {
+            return Next::At(at);
+        }
+        let mut seat = first.remove();
+        self.taken += 1;
+        seat.dialled = Some(now);
+        let sources = &self.route.sources;
+        let source = (!sources.is_empty()).then(|| sources[seat.index as usize % sources.len()]);
+        let call = Call { number: seat.index, target: self.route.target.clone(), source, timeout: self.route.timeout };
+        self.calling.insert(seat.index, seat);
+        Next::Dial(call)
+    }
+
+    fn answered(&mut self, call: &Call, took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
+        let mut tally = self.course.tallies.of(self.worker);
+        tally.counts.opened += 1;
+        tally.connected(took);
+        drop(tally);
+        let mut seat = self.calling.remove(&call.number).expect("whoever is answered was called");
+        let connection = seat.index + self.course.connections * seat.generation;
+        seat.generation += 1;
+        Box::new(Talker::new(Arc::clone(&self.course), self.worker, connection, seat, Rc::clone(&self.returned)))
+    }
+
+    fn failed(&mut self, call: &Call, error: &io::Error, now: Instant) {
+        let class = FailureClass::of(error).map_or(Fault::Unreachable, Fault::from);
+        let Some(seat) = self.calling.remove(&call.number) else { return };
+        let connection = seat.index + self.course.connections * seat.generation;
+        let failure = self.course.failure(class, now, connection, None, explained(error, call));
+        self.course.tallies.of(self.worker).failed(failure);
+        self.returned.give(seat, true);
+    }
+}
+
+/// What a failed call says, with a way out where this machine is the reason.
+fn explained(error: &io::Error, call: &Call) -> String {
+    if crate::error::is_descriptor_shortage(error) {
+        return "no file descriptor is left for it: raise the limit (`ulimit -n`), or use fewer connections".into();
+    }
+    match (error.kind(), call.source) {
+        (io::ErrorKind::AddrNotAvailable, Some(source)) => {
+            format!("{source} has no port left, or is not an address of this machine")
+        }
+        (io::ErrorKind::AddrNotAvailable, None) => {
+            "no port is left to connect from: connect from more addresses (`--source`), or more slowly".into()
+        }
+        _ => format!("cannot connect: {}", crate::error::plain(error)),
+    }
+}
+
+/// So many times as long; a time beyond all clocks is a year.
+fn scaled(time: Duration, by: u64) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let by = u32::try_from(by).unwrap_or(u32::MAX);
+    time.checked_mul(by).map_or(YEAR, |time| time.min(YEAR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ramp_begins_with_its_first_step_and_goes_up_step_by_step() {
+        let [warm_up, every] = [Duration::from_secs(3), Duration::from_secs(2)];
+        let groups = Groups { first: 10, each: 4, warm_up, every };
+        let seconds = [0, 9, 10, 13, 14, 18].map(|index| groups.when(index).as_secs());
+        assert_eq!(seconds, [0, 0, 5, 5, 7, 9]);
+    }
+}

@@ -1,0 +1,149 @@
+//! What a run was asked to do.
+
+use std::time::Duration;
+
+/// What a load run was asked to do, as it was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Who decides when a message is sent.
+    pub shape: Shape,
+    /// The address, as a person wrote it.
+    pub target: String,
+    /// What the far end does with a message.
+    pub mode: Mode,
+    /// Connections open at once.
+    pub connections: u64,
+    /// Messages in flight on one connection at most.
+    pub depth: u64,
+    /// Messages planned per second, over all connections; `None` in a closed loop.
+    pub rate: Option<f64>,
+    /// How planned instants are spaced.
+    pub arrivals: Arrivals,
+    /// How long a message is.
+    pub size: Sizes,
+    /// How long to measure; `None` where only messages are counted.
+    pub duration: Option<Duration>,
+    /// How many messages to send; `None` where only time counts.
+    pub messages: Option<u64>,
+    /// Messages on each connection before it is closed and another opened ([`Shape::Connect`]).
+    pub messages_per_connection: Option<u64>,
+    /// Which way a stream goes ([`Shape::Stream`]).
+    pub direction: Option<Direction>,
+    /// What payloads and Poisson arrivals are made from.
+    pub seed: u64,
+    /// Is each answer compared with its message, byte by byte?
+    pub verify: bool,
+    /// The pause between an answer and the next message of its connection, in a closed loop.
+    pub think_time: Duration,
+    /// Connections opened per second at most.
+    pub connect_rate: Option<f64>,
+    /// How long a worker looks for events in a loop before it sleeps.
+    pub busy_poll: Duration,
+    /// How long an interval is, before neighbours are joined ([`Timeline`](super::Timeline)).
+    pub interval: Duration,
+    /// The command line, for whoever wants to repeat the run.
+    pub command: String,
+}
+
+/// Who decides when a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// The answer to the one before: a closed loop. It cannot see how long the messages would have waited that it did not send.
+    Closed,
+    /// A plan: an open loop. Response time counts from the planned instant.
+    Open,
+    /// Connect, a number of messages, close; again and again.
+    Connect,
+    /// Bulk.
+    Stream,
+    /// Steps of rising rate or connections, until a threshold breaks.
+    Ramp,
+}
+
+/// What the far end does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Sends it back as it is (RFC 862).
+    Echo,
+    /// Answers `Server received: ` and the line.
+    Reply,
+    /// Takes it (RFC 863): there are no answers, and no latency.
+    Discard,
+    /// Sends a pattern, whatever it gets (RFC 864).
+    Chargen,
+}
+
+/// How planned instants are spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arrivals {
+    /// Evenly.
+    Fixed,
+    /// As independent events are: exponentially distributed gaps.
+    Poisson,
+}
+
+/// Which way bulk goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the generator to the far end.
+    Send,
+    /// From the far end to the generator.
+    Receive,
+    /// Both at once.
+    Both,
+}
+
+/// How long messages are, in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sizes {
+    /// All the same.
+    Fixed(u64),
+    /// Evenly distributed from the first to the second, both included.
+    Range(u64, u64),
+    /// Sizes with their weights.
+    Weighted(Vec<(u64, f64)>),
+}
+
+macro_rules! names {
+    ($type:ident: $($variant:ident = $name:literal),* $(,)?) => {
+        impl $type {
+            /// All there are.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// In one word.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The one of that name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.name() == name)
+            }
+        }
+    };
+}
+
+names!(Shape: Closed = "closed", Open = "open", Connect = "connect", Stream = "stream", Ramp = "ramp");
+names!(Mode: Echo = "echo", Reply = "reply", Discard = "discard", Chargen = "chargen");
+names!(Arrivals: Fixed = "fixed", Poisson = "poisson");
+names!(Direction: Send = "send", Receive = "receive", Both = "both");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_is_found_again() {
+        for &shape in Shape::ALL {
+            assert_eq!(Shape::named(shape.name()), Some(shape));
+        }
+        assert_eq!(Mode::named("discard"), Some(Mode::Discard));
+        assert_eq!(Arrivals::named("poisson"), Some(Arrivals::Poisson));
+        assert_eq!(Direction::named("both"), Some(Direction::Both));
+        assert_eq!(Mode::named(""), None);
+    }
+}

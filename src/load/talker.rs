@@ -1,0 +1,383 @@
+//! [`Talker`]: one connection of a run. It sends, verifies, times, and writes down.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Fault;
+use super::answers::{Answers, Event, Sent};
+use super::course::{Course, Pace, Traffic};
+use super::pattern::Pattern;
+use super::seats::{Returned, Seat};
+use super::tally::Tally;
+use crate::error::CloseReason;
+use crate::service::{Cx, Service};
+
+/// Bytes that may wait to leave before no more are sent; in an open loop they wait in the plan then, which costs no memory.
+const HIGH_WATER: usize = 256 * 1024;
+/// Messages that are sent before others get their turn.
+const BURST: usize = 256;
+/// So long nothing more has to come before what came and is wrong is judged as it is.
+const DOUBT: u64 = 500_000_000;
+
+pub(super) struct Talker {
+    course: Arc<Course>,
+    worker: usize,
+    answers: Answers,
+    pattern: Pattern,
+    /// Until it is given back.
+    seat: Option<Seat>,
+    returned: Rc<Returned>,
+    /// Of a closed loop: messages that may be sent now.
+    ready: usize,
+    /// And when further ones may.
+    pauses: VecDeque<u64>,
+    sent: u64,
+    begun: bool,
+    /// Nothing more is sent.
+    finishing: bool,
+    failed: bool,
+    /// When what came and is wrong is judged as it is, if nothing more has come by then.
+    doubt: Option<u64>,
+    /// The wake-up that is asked for.
+    wakes_at: Option<u64>,
+}
+
+impl Talker {
+    pub(super) fn new(course: Arc<Course>, worker: usize, connection: u64, seat: Seat, returned: Rc<Returned>) -> Self {
+        let ready = match course.pace {
+            Pace::Closed { depth, .. } => depth,
+            Pace::Open { .. } | Pace::Bulk => 0,
+        };
+        Self {
+            answers: Answers::new(Arc::clone(&course.rules), connection),
+            course,
+            worker,
+            pattern: Pattern::default(),
+            seat: Some(seat),
+            returned,
+            ready,
+            pauses: VecDeque::new(),
+            sent: 0,
+            begun: false,
+            finishing: false,
+            failed: false,
+            doubt: None,
+            wakes_at: None,
+        }
+    }
+
+    /// Sends what may be sent now, sees to it that this connection is heard of again, and ends it when all is done.
+    fn go_on(&mut self, cx: &mut Cx<'_>, tally: &mut Tally) {
+        if !self.begun {
+            // The start is told to all at once, by a wake-up.
+            let Some(start) = self.course.start() else { return };
+            if cx.now() < start {
+                return cx.wake_at(start);
+            }
+            self.begun = true;
+        }
+        let now = self.course.time(cx.now());
+        let mut in_turn = 0;
+        let mut is_held_up = false;
+        while !self.finishing {
+            if self.is_done(now) {
+                self.finishing = true;
+                break;
+            }
+            if self.course.traffic == Traffic::Pattern {
+                break;
+            }
+            is_held_up = cx.unsent() >= HIGH_WATER;
+            if is_held_up || in_turn == BURST {
+                break;
+            }
+            let Some(planned) = self.next(now) else { break };
+            self.send(Sent { planned, sent: now }, cx, tally);
+            in_turn += 1;
+        }
+        let is_quiet = match self.course.traffic {
+            Traffic::Answered => self.answers.in_flight() == 0 && !self.answers.is_in_doubt(),
+            Traffic::Swallowed => cx.unsent() == 0,
+            Traffic::Pattern => true,
+        };
+        if self.finishing && is_quiet {
+            return cx.close();
+        }
+        self.mind_time(now, in_turn == BURST, is_held_up, cx);
+    }
+
+    fn is_done(&self, now: u64) -> bool {
+        let of_this = self.course.per_connection.is_some_and(|most| self.sent >= most);
+        of_this
+            || now >= self.course.until && self.is_up_to_date()
+            || self.seat.as_ref().is_some_and(|seat| seat.is_done(self.course.until))
+    }
+
+    /// Is everything sent that was planned? A closed loop plans nothing.
+    fn is_up_to_date(&self) -> bool {
+        self.seat.as_ref().and_then(|seat| seat.schedule.as_ref()).is_none_or(|plan| plan.due() >= self.course.until)
+    }
+
+    /// When the next message was to be sent, if it may be sent now.
+    fn next(&mut self, now: u64) -> Option<u64> {
+        match self.course.pace {
+            Pace::Bulk => Some(now),
+            Pace::Closed { depth, .. } => {
+                while self.pauses.pop_front_if(|over| *over <= now).is_some() {
+                    self.ready = (self.ready + 1).min(depth);
+                }
+                self.ready = self.ready.checked_sub(usize::from(self.course.traffic == Traffic::Answered))?;
+                Some(now)
+            }
+            Pace::Open { depth, .. } => {
+                let schedule = self.seat.as_mut()?.schedule.as_mut()?;
+                let due = schedule.due();
+                if due > now || self.answers.in_flight() >= depth {
+                    return None;
+                }
+                schedule.take();
+                Some(due)
+            }
+        }
+    }
+
+    fn send(&mut self, sent: Sent, cx: &mut Cx<'_>, tally: &mut Tally) {
+        let message = match self.course.traffic {
+            Traffic::Answered => self.answers.send(sent),
+            _ => self.course.rules.message(self.answers.connection(), self.sent),
+        };
+        message.write(|block| cx.send(block));
+        self.sent += 1;
+        if let Some(left) = self.seat.as_mut().and_then(|seat| seat.left.as_mut()) {
+            *left -= 1;
+        }
+        tally.at(sent.sent);
+        if sent.planned >= self.course.measure_from {
+            tally.counts.planned += 1;
+            tally.counts.sent += 1;
+            tally.counts.bytes_sent += message.len() as u64;
+            if matches!(self.course.pace, Pace::Open { .. }) {
+                tally.lag(sent.sent - sent.planned);
+            }
+        }
+    }
+
+    /// Asks for a wake-up where something is due.
+    fn mind_time(&mut self, now: u64, has_more: bool, is_held_up: bool, cx: &mut Cx<'_>) {
+        let mut at = self.answers.oldest().map(|(_, oldest)| oldest.sent.saturating_add(self.course.timeout));
+        let mut by = |time: u64| at = Some(at.map_or(time, |at: u64| at.min(time)));
+        if has_more {
+            by(now);
+        }
+        self.doubt.into_iter().for_each(&mut by);
+        if !self.finishing && !is_held_up {
+            match self.course.pace {
+                Pace::Closed { depth, .. } if self.ready < depth => {
+                    self.pauses.front().into_iter().for_each(|&over| by(over))
+                }
+                Pace::Open { depth, .. } if self.answers.in_flight() < depth => {
+                    let schedule = self.seat.as_ref().and_then(|seat| seat.schedule.as_ref());
+                    schedule.into_iter().for_each(|schedule| by(schedule.due().min(self.course.until)));
+                }
+                _ => {}
+            }
+        }
+        if !self.finishing && self.course.traffic != Traffic::Answered {
+            by(self.course.until);
+        }
+        if let Some(at) = at.filter(|&at| self.wakes_at.is_none_or(|set| at < set))
+            && let Some(instant) = self.course.instant(at)
+        {
+            self.wakes_at = Some(at);
+            cx.wake_at(instant);
+        }
+    }
+
+    /// Writes down what has become of messages. Says how many were answered.
+    fn note(&mut self, cx: &mut Cx<'_>, tally: &mut Tally, look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event))) {
+        let (course, at) = (&self.course, cx.now());
+        let now = course.time(at);
+        let connection = self.answers.connection();
+        let (mut answered, mut lost) = (0, false);
+        look(&mut self.answers, &mut |event| match event {
+            Event::Answered(sent) => {
+                answered += 1;
+                if sent.planned >= course.measure_from {
+                    tally.counts.received += 1;
+                    tally.counts.verified += u64::from(course.rules.verify);
+                    tally.service(now - sent.sent);
+                    if matches!(course.pace, Pace::Open { .. }) {
+                        tally.response(now - sent.planned);
+                    }
+                }
+            }
+            Event::Wrong(sent, class, sequence, what) => {
+                answered += 1;
+                tally.counts.received += u64::from(sent.planned >= course.measure_from);
+                tally.failed(course.failure(class, at, connection, Some(sequence), what));
+            }
+            Event::Fault(class, sequence, what) => {
+                // Whoever is missing is not waited for.
+                answered += usize::from(class == Fault::Missing);
+                tally.failed(course.failure(class, at, connection, sequence, what));
+            }
+            Event::Lost => lost = true,
+        });
+        tally.at(now);
+        self.doubt = self.answers.is_in_doubt().then_some(now + DOUBT);
+        match course.pace {
+            Pace::Closed { depth, think: 0 } => self.ready = (self.ready + answered).min(depth),
+            Pace::Closed { think, .. } => self.pauses.extend(std::iter::repeat_n(now + think, answered)),
+            Pace::Open { .. } | Pace::Bulk => {}
+        }
+        if lost {
+            self.give_up(cx);
+        }
+    }
+
+    /// Nothing can be made of this connection any more: another takes its place.
+    fn give_up(&mut self, cx: &mut Cx<'_>) {
+        self.failed = true;
+        self.finishing = true;
+        cx.reset();
+    }
+
+    /// The oldest message has waited for its answer for too long.
+    fn is_timed_out(&self, now: u64) -> bool {
+        self.answers.oldest().is_some_and(|(_, oldest)| now >= oldest.sent.saturating_add(self.course.timeout))
+    }
+
+    fn fail(&mut self, class: Fault, sequence: Option<u64>, what: String, at: Instant, tally: &mut Tally) {
+        self.failed = true;
+        tally.failed(self.course.failure(class, at, self.answers.connection(), sequence, what));
+    }
+
+    fn unanswered(&self) -> String {
+        match self.answers.in_flight() {
+            0 => "nothing was unanswered".into(),
+            1 => "one message was unanswered".into(),
+            n => format!("{n} messages were unanswered"),
+        }
+    }
+}
+
+impl Service for Talker {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        let course = Arc::clone(&self.course);
+        self.go_on(cx, &mut course.tallies.of(self.worker));
+    }
+
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        let course = Arc::clone(&self.course);
+        let mut tally = course.tallies.of(self.worker);
+        let now = course.time(cx.now());
+        if now >= course.measure_from && self.begun {
+            tally.counts.bytes_received += bytes.len() as u64;
+        }
+        match course.traffic {
+            Traffic::Answered => self.note(cx, &mut tally, |answers, mut tell| answers.received(bytes, &mut tell)),
+            Traffic::Pattern => {
+                let verify = course.rules.verify && !self.failed;
+                let (lines, wrong) = self.pattern.received(bytes, verify);
+                if now >= course.measure_from && self.begun {
+                    tally.counts.received += lines;
+                    tally.counts.verified += if verify { lines } else { 0 };
+                }
+                if let Some(at) = wrong {
+                    let what = format!("byte {at} of what came is not of the pattern of RFC 864");
+                    self.fail(Fault::Corrupt, None, what, cx.now(), &mut tally);
+                    return self.give_up(cx);
+                }
+            }
+            Traffic::Swallowed => {
+                let what = "the far end answers, and was to swallow everything".into();
+                self.fail(Fault::Extra, None, what, cx.now(), &mut tally);
+                return self.give_up(cx);
+            }
+        }
+        self.go_on(cx, &mut tally);
+    }
+
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        // In a closed loop with all in flight that may be nothing waits for this.
+        if matches!(self.course.pace, Pace::Closed { .. })
+            && self.course.traffic == Traffic::Answered
+            && self.ready == 0
+        {
+            return;
+        }
+        let course = Arc::clone(&self.course);
+        self.go_on(cx, &mut course.tallies.of(self.worker));
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        let course = Arc::clone(&self.course);
+        let mut tally = course.tallies.of(self.worker);
+        self.wakes_at = None;
+        let now = course.time(cx.now());
+        if self.is_timed_out(now) {
+            self.note(cx, &mut tally, |answers, mut tell| answers.decide(&mut tell));
+            if let Some((sequence, oldest)) = self.answers.oldest().filter(|_| self.is_timed_out(now)) {
+                let waited = std::time::Duration::from_nanos(now - oldest.sent);
+                let (class, what) = match self.answers.is_partial() {
+                    true => (Fault::Truncated, format!("the rest of its answer has not come for {waited:.1?}")),
+                    false => (Fault::Timeout, format!("no answer for {waited:.1?}")),
+                };
+                self.fail(class, Some(sequence), what, cx.now(), &mut tally);
+                return self.give_up(cx);
+            }
+        } else if self.doubt.is_some_and(|at| at <= now) {
+            self.note(cx, &mut tally, |answers, mut tell| answers.decide(&mut tell));
+        }
+        self.go_on(cx, &mut tally);
+    }
+
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        let course = Arc::clone(&self.course);
+        let mut tally = course.tallies.of(self.worker);
+        self.note(cx, &mut tally, |answers, mut tell| answers.decide(&mut tell));
+        let oldest = self.answers.oldest().map(|(sequence, _)| sequence);
+        if oldest.is_some() || !self.finishing {
+            let partial = oldest.is_some() && self.answers.is_partial();
+            let class = if partial { Fault::Truncated } else { Fault::Eof };
+            let what = format!("the far end closed the connection; {}", self.unanswered());
+            self.fail(class, oldest, what, cx.now(), &mut tally);
+        }
+        self.finishing = true;
+        cx.close();
+    }
+
+    /// The run is cut short: what has been sent may still be answered.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        self.finishing = true;
+        if self.answers.in_flight() == 0 {
+            cx.close();
+        }
+    }
+
+    fn closed(&mut self, why: &CloseReason) {
+        let course = Arc::clone(&self.course);
+        let mut tally = course.tallies.of(self.worker);
+        let (at, connection) = (Instant::now(), self.answers.connection());
+        if !why.is_orderly() && !self.failed && *why != CloseReason::Cut {
+            let sequence = self.answers.oldest().map(|(sequence, _)| sequence);
+            let what = format!("{why}; {}", self.unanswered());
+            self.fail(Fault::from(*why), sequence, what, at, &mut tally);
+        }
+        self.answers.end(&mut |event| {
+            if let Event::Fault(class, sequence, what) = event {
+                tally.failed(course.failure(class, at, connection, sequence, what));
+            }
+        });
+        tally.counts.closed += 1;
+        if let Some(mut seat) = self.seat.take() {
+            if course.is_over(at) {
+                tally.counts.planned += seat.overdue(&course, at);
+            }
+            drop(tally);
+            self.returned.give(seat, self.failed);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! [`Watch`]: follows a run, and makes its record.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, sleep_until};
+
+use super::generator::{Generation, Moment, Phase};
+use super::warnings::warnings;
+use super::{Failure, Interval, Record, Step, Timeline};
+use crate::engine::Engine;
+
+/// How often the connections are looked after while they are made.
+const LOOK: Duration = Duration::from_millis(2);
+/// What is on its way when a run is cut short.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+pub(super) struct Watch<F> {
+    run: Generation,
+    tick: Duration,
+    observe: F,
+    timeline: Timeline,
+    total: Interval,
+    steps: Vec<Step>,
+    /// Of the step that goes on.
+    step: Interval,
+    failures: Vec<Failure>,
+    /// Connections that are open.
+    open: u64,
+    failed: u64,
+    /// What happened before measuring began: connections and failures, which stand in its first part.
+    before: Interval,
+    /// The last tick that was measured, to which what comes late belongs.
+    last: Option<Interval>,
+}
+
+impl<F: FnMut(Phase, &Interval)> Watch<F> {
+    pub(super) fn new(run: Generation, tick: Duration, observe: F) -> Self {
+        Self {
+            timeline: Timeline::new(run.load.settings.interval.max(tick)),
+            run,
+            tick,
+            observe,
+            total: Interval::default(),
+            steps: Vec::new(),
+            step: Interval::default(),
+            failures: Vec::new(),
+            open: 0,
+            failed: 0,
+            before: Interval::default(),
+            last: None,
+        }
+    }
+
+    /// Follows the run to its end, or until `cut` is ready.
+    pub(super) async fn until(mut self, cut: impl Future<Output = ()>) -> Record {
+        let mut cut = pin!(cut);
+        let began = Moment::now();
+        let mut measured = None;
+        let cut_short = tokio::select! {
+            biased;
+            () = &mut cut => true,
+            () = self.follow(&mut measured) => false,
+        };
+        let stopped = cut_short.then(Instant::now);
+        if cut_short {
+            self.run.course.stop();
+            self.run.handle.drain(LAST_ANSWERS);
+            self.run.handle.finished().await;
+        }
+        let end = Moment::now();
+        self.finish(measured.unwrap_or(Moment { at: end.at, ..began }), end, stopped)
+    }
+
+    async fn follow(&mut self, measured: &mut Option<Moment>) {
+        if self.run.course.start().is_none() && !self.connect().await {
+            return;
+        }
+        let Some(start) = self.run.course.start() else { return };
+        let from = start + self.run.load.warm_up;
+        self.warm_up(start, from).await;
+        *measured = Some(Moment::now());
+        self.measure(from).await;
+        // Whoever is waited for has its answer's time to come.
+        while !self.run.handle.is_finished() {
+            let in_flight = self.in_flight();
+            tokio::select! {
+                _ = self.run.handle.finished() => {}
+                () = sleep(self.tick) => {
+                    let tick = self.collect();
+                    (self.observe)(Phase::Finishing { in_flight }, &tick);
+                    self.late(&tick);
+                }
+            }
+        }
+    }
+
+    /// Waits until all connections are there, or it is clear that they will not be. Says whether there is anything to go on with.
+    async fn connect(&mut self) -> bool {
+        let until = Instant::now() + self.run.connecting();
+        let mut told = Instant::now();
+        let mut since = Interval::default();
+        loop {
+            let tick = self.collect();
+            self.before.add(&tick);
+            since.add(&tick);
+            if told.elapsed() >= self.tick {
+                told = Instant::now();
+                (self.observe)(Phase::Connecting { open: self.open }, &std::mem::take(&mut since));
+            }
+            let all = self.open >= self.run.connections;
+            // A failure is tried again; but where all have failed there is nothing to wait for.
+            let none = self.open == 0 && self.failed >= self.run.connections.min(16);
+            if all || none || Instant::now() >= until || self.run.handle.is_finished() {
+                if none {
+                    self.run.course.stop();
+                    self.run.handle.stop();
+                    self.run.handle.finished().await;
+                    return false;
+                }
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        // A thread that waits looks up ten times a second.
+        let lead = if self.run.handle.engine() == Engine::Threads { 120 } else { 5 };
+        self.run.course.begin(Instant::now() + Duration::from_millis(lead));
+        self.run.handle.wake_all();
+        true
+    }
+
+    async fn warm_up(&mut self, start: Instant, from: Instant) {
+        while Instant::now() < from {
+            sleep_until((Instant::now() + self.tick).min(from).into()).await;
+            let tick = self.collect();
+            self.before.add(&tick);
+            (self.observe)(Phase::WarmUp { passed: start.elapsed().min(self.run.load.warm_up) }, &tick);
+        }
+        let rest = self.collect();
+        self.before.add(&rest);
+    }
+
+    async fn measure(&mut self, from: Instant) {
+        let until = self.run.course.instant(self.run.course.until);
+        let every = self.run.load.ramp.as_ref().map(|ramp| ramp.every);
+        let (mut before, mut ticks, mut steps) = (from, 0_u32, 0_u32);
+        loop {
+            ticks = ticks.saturating_add(1);
+            let step_ends = every.map(|every| from + every * (steps + 1));
+            let next = [Some(from + self.tick * ticks), until, step_ends].into_iter().flatten().min().unwrap_or(before);
+            let ended = tokio::select! {
+                _ = self.run.handle.finished() => true,
+                () = sleep_until(next.into()) => false,
+            };
+            let mut now = Instant::now();
+            // The end was at its time, whenever we have seen it.
+            if let Some(until) = until {
+                now = now.min(until);
+            }
+            let mut tick = self.collect();
+            (tick.start, tick.length) = (before.saturating_duration_since(from), now.saturating_duration_since(before));
+            before = now.max(before);
+            if tick.length.is_zero() && !ended {
+                self.late(&tick);
+            } else {
+                (self.observe)(Phase::Measuring, &tick);
+                self.keep(tick);
+            }
+            if step_ends.is_some_and(|end| now >= end) {
+                steps += 1;
+                if self.step_has_broken() {
+                    self.run.course.stop();
+                    self.run.handle.drain(LAST_ANSWERS);
+                    return;
+                }
+            }
+            if ended || until.is_some_and(|until| now >= until) {
+                return;
+            }
+        }
+    }
+
+    /// A step of the ramp is over: does a threshold break?
+    fn step_has_broken(&mut self) -> bool {
+        let Some(ramp) = &self.run.load.ramp else { return false };
+        let total = std::mem::take(&mut self.step);
+        let broken = (ramp.breaks)(&total);
+        let level = ramp.level(self.steps.len() as u32);
+        let is_broken = broken.is_some();
+        self.steps.push(Step { level, total, broken });
+        is_broken
+    }
+
+    /// What has happened since this was last called, without its time.
+    fn collect(&mut self) -> Interval {
+        let (tick, failures) = self.run.course.tallies.collect();
+        let room = Record::FAILURES.saturating_sub(self.failures.len());
+        self.failures.extend(failures.into_iter().take(room));
+        self.open = (self.open + tick.counts.opened).saturating_sub(tick.counts.closed);
+        self.failed += tick.counts.errors();
+        tick
+    }
+
+    fn keep(&mut self, mut tick: Interval) {
+        tick.add(&std::mem::take(&mut self.before));
+        self.total.add(&tick);
+        if self.run.load.ramp.is_some() {
+            if self.step.length.is_zero() {
+                self.step.start = tick.start;
+            }
+            self.step.join(&tick);
+        }
+        if let Some(last) = self.last.replace(tick) {
+            self.timeline.push(&last);
+        }
+    }
+
+    /// What came behind the end of what is measured belongs to its last part.
+    fn late(&mut self, tick: &Interval) {
+        self.total.add(tick);
+        if let Some(last) = &mut self.last {
+            last.add(tick);
+        }
+        if let Some(step) = self.steps.last_mut() {
+            step.total.add(tick);
+        }
+    }
+
+    fn in_flight(&self) -> u64 {
+        let counts = &self.total.counts;
+        counts.sent.saturating_sub(counts.received)
+    }
+
+    /// The record, of a run that ended by itself, or was stopped then.
+    fn finish(mut self, measured: Moment, end: Moment, stopped: Option<Instant>) -> Record {
+        let mut rest = self.collect();
+        rest.add(&std::mem::take(&mut self.before));
+        self.late(&rest);
+        if let Some(last) = self.last.take() {
+            self.timeline.push(&last);
+        }
+        let from = self.run.course.start().map_or(measured.at, |start| start + self.run.load.warm_up);
+        // Where only messages are counted the last one is the end, and not what it takes to close the connections.
+        let ended = stopped.or_else(|| self.run.course.instant(self.run.course.tallies.last())).unwrap_or(end.at);
+        let until = self.run.course.instant(self.run.course.until).map_or(ended, |until| match stopped {
+            Some(stopped) => until.min(stopped),
+            // One that was counted as well may have ended before its time.
+            None if self.run.load.settings.messages.is_some() => until.min(ended),
+            None => until,
+        });
+        let intervals = self.timeline.finish();
+        // A ramp that broke has ended there.
+        let elapsed = match self.steps.last() {
+            Some(step) if step.broken.is_some() => step.total.start + step.total.length,
+            _ => until.saturating_duration_since(from),
+        };
+        self.total.length = elapsed;
+        let cpu = (end.cpu.0.saturating_sub(measured.cpu.0), end.cpu.1.saturating_sub(measured.cpu.1));
+        let generator = self.run.generator(cpu);
+        let warm_up = self.run.load.warm_up;
+        let mut record = Record {
+            settings: self.run.load.settings,
+            started: measured.of_day,
+            warm_up,
+            elapsed,
+            intervals,
+            total: self.total,
+            steps: self.steps,
+            failures: self.failures,
+            cut_short: stopped.is_some(),
+            generator,
+            warnings: Vec::new(),
+        };
+        record.warnings = warnings(&record);
+        record
+    }
+}

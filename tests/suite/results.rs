@@ -1,0 +1,196 @@
+//! The results of a load run, as a user meets them: on a terminal, in a pipe, in files.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::harness::run;
+use crate::startup::Folder;
+use crate::terminal::Terminal;
+
+/// A short run against a server of its own, with more arguments: exit code, stdout, stderr.
+fn load(args: &[&str]) -> (Option<i32>, String, String) {
+    let (code, out, err) = run(&[&["load", "--loopback", "-c", "4"], args].concat(), b"");
+    (code, String::from_utf8(out).unwrap(), err)
+}
+
+fn report(args: &[&str]) -> (Option<i32>, String, String) {
+    let (code, out, err) = run(&[&["report"], args].concat(), b"");
+    (code, String::from_utf8(out).unwrap(), err)
+}
+
+/// Runs, and keeps what `--json` writes.
+fn saved(folder: &Folder, name: &str) -> (String, Value) {
+    let (code, out, err) = load(&["-n", "2000", "--json"]);
+    assert_eq!(code, Some(0), "{out} {err}");
+    let path = folder.0.join(name);
+    fs::write(&path, &out).unwrap();
+    (path.to_str().unwrap().into(), serde_json::from_str(&out).unwrap())
+}
+
+fn validator() -> jsonschema::Validator {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/load.schema.json");
+    jsonschema::validator_for(&serde_json::from_slice(&fs::read(path).unwrap()).unwrap()).unwrap()
+}
+
+fn assert_valid(schema: &jsonschema::Validator, value: &Value) {
+    let errors: Vec<_> = schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn json_of_a_run_validates_and_adds_up() {
+    let schema = validator();
+    let (code, out, err) = load(&["-d", "500ms", "--interval", "100ms", "--json", "--fail-if", "errors>0"]);
+    assert_eq!(code, Some(0), "{out} {err}");
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.iter().for_each(|line| assert_valid(&schema, line));
+    let (result, intervals) = lines.split_last().unwrap();
+    assert_eq!(result["event"], "result");
+    assert!(!intervals.is_empty() && intervals.iter().all(|line| line["event"] == "interval"));
+    let sum = |key: &str| -> u64 {
+        result["intervals"].as_array().unwrap().iter().map(|interval| interval[key].as_u64().unwrap()).sum()
+    };
+    let total = |key: &str| result["total"][key].as_u64().unwrap();
+    assert!(total("received") > 0 && total("received") == total("verified"), "{}", result["total"]);
+    assert_eq!((sum("sent"), sum("received"), sum("errors")), (total("sent"), total("received"), total("errors")));
+    assert_eq!(result["verdict"]["gates"][0]["measured"], "0 errors");
+}
+
+#[test]
+fn runs_of_several_generators_become_one() {
+    let folder = Folder::new();
+    let ((a, first), (b, second)) = (saved(&folder, "a.json"), saved(&folder, "b.json"));
+    let (code, out, err) = report(&[&a, &b, "--json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let merged: Value = serde_json::from_str(&out).unwrap();
+    assert_valid(&validator(), &merged);
+    for key in ["sent", "received", "verified", "bytes_sent", "opened"] {
+        let of = |value: &Value| value["total"][key].as_u64().unwrap();
+        assert_eq!(of(&merged), of(&first) + of(&second), "{key}");
+    }
+    assert_eq!(merged["total"]["service"]["count"], 4000);
+    assert_eq!(merged["generators"].as_array().unwrap().len(), 2);
+    let (code, out, _) = report(&[&a, &b]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("\nMerged from 2 generators\n  a.json: "), "{out}");
+    // Far shorter than the eight seconds that chance needs to be told from a difference.
+    let (code, out, _) = report(&[&a, "--compare", &b]);
+    assert_eq!(code, Some(0));
+    let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(out.contains("with fewer than 8 in each nothing can be said about chance."), "{out}");
+}
+
+#[test]
+fn reports_are_written_to_files_and_gates_judge() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let (html, hdr, junit) = (path("a.html"), path("a.hdr"), path("a.xml"));
+    let gates = ["--fail-if", "service.p50<1h", "--fail-if", "errors>0"];
+    let files = ["--html", &html, "--hdr", &hdr, "--junit", &junit];
+    let (code, out, err) = load(&[&["-n", "2000"][..], &files, &gates].concat());
+    assert_eq!(code, Some(3), "{out} {err}");
+    assert!(out.contains("FAIL  service.p50<1h     measured: "), "{out}");
+    assert!(out.contains("pass  errors>0           measured: 0 errors"), "{out}");
+    let page = fs::read_to_string(&html).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    roxmltree::Document::parse_with_options(&page, options).unwrap();
+    assert!(page.contains("service.p50&lt;1h") && page.contains("Time by percentile"));
+    let xml = fs::read_to_string(&junit).unwrap();
+    let tree = roxmltree::Document::parse(&xml).unwrap();
+    assert_eq!(tree.descendants().filter(|node| node.has_tag_name("failure")).count(), 1);
+    let log = fs::read(&hdr).unwrap();
+    let times: u64 = hdrhistogram::serialization::interval_log::IntervalLogIterator::new(&log)
+        .filter(|entry| {
+            use hdrhistogram::serialization::interval_log::LogEntry;
+            matches!(entry, Ok(LogEntry::Interval(interval)) if interval.tag().is_none())
+        })
+        .count() as u64;
+    assert!(times >= 1);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_before_anything_is_sent() {
+    let folder = Folder::new();
+    let file = folder.0.join("x");
+    fs::write(&file, "no results").unwrap();
+    let file = file.to_str().unwrap();
+    let cases: [(&[&str], &[&str]); 7] = [
+        (
+            &["load", "--loopback", "--fail-if", "latency>5ms"],
+            &["there is no 'latency' to compare", "service.p99", "goodput"],
+        ),
+        (&["load", "--loopback", "--fail-if", "p99>5"], &["'5' is not a duration; write it like 250us"]),
+        (&["load", "--loopback", "--html", "/nowhere/at/all.html"], &["cannot write /nowhere/at/all.html"]),
+        (&["load", "--loopback", "--interval", "1ms"], &["--interval: 100.0 ms is the shortest"]),
+        (&["report", file], &["not the results of a run", "`resound load --json` writes what is wanted here"]),
+        (&["report", "/nowhere/at/all.json"], &["/nowhere/at/all.json", "No such file"]),
+        (&["report", file, "--html", "same", "--hdr", "same"], &["two reports cannot be written to one file"]),
+    ];
+    for (args, wanted) in cases {
+        let (code, out, err) = run(args, b"");
+        assert_eq!((code, out.as_slice()), (Some(2), &b""[..]), "{args:?}: {err}");
+        for wanted in wanted {
+            assert!(err.contains(wanted), "{args:?}: {err}");
+        }
+    }
+}
+
+#[test]
+fn progress_is_lines_in_a_pipe_and_nothing_when_quiet() {
+    let args = ["-d", "300ms", "--interval", "100ms"];
+    let (code, out, err) = load(&args);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("Load on 127.0.0.1:") && !out.contains('\x1b'), "{out}");
+    assert!(err.contains(" msg/s  p50 ") && !err.contains('\x1b'), "{err}");
+    let (code, _, err) = load(&[&args[..], &["--quiet"]].concat());
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+/// What the live view shows, and no final report does.
+const VIEW: &str = "whole run";
+
+#[test]
+fn a_view_is_drawn_in_place_and_gives_way_to_the_results() {
+    let folder = Folder::new();
+    for (wish, is_coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        let args = ["load", "--loopback", "-c", "4", "-r", "200", "-d", "2s"];
+        let environment = [&[("LC_ALL", "C.UTF-8")], wish].concat();
+        let mut terminal = Terminal::start_with(&args, &folder.0, &environment);
+        terminal.until_seen(VIEW);
+        // In place: however often it was drawn, it stands there once.
+        terminal.until_seen(" done, ");
+        assert_eq!(terminal.screen().matches(VIEW).count(), 1, "{}", terminal.screen());
+        terminal.until_seen("Distribution of response times");
+        let written = terminal.written.clone();
+        assert!(written.matches(VIEW).count() >= 2, "{written}");
+        let (code, screen) = terminal.end();
+        assert_eq!(code, 0, "{screen}");
+        assert!(screen.starts_with("Load on 127.0.0.1:") && !screen.contains(VIEW), "{screen}");
+        assert_eq!(written.contains("\x1b[1mLoad on"), is_coloured, "{written}");
+        assert_eq!(written.contains("\x1b[36m"), is_coloured);
+    }
+}
+
+#[test]
+fn a_view_survives_a_window_that_changes_and_a_signal() {
+    let args = ["load", "--loopback", "-c", "4", "-r", "200", "-d", "60s"];
+    let mut terminal = Terminal::start(&args);
+    terminal.until_seen(VIEW);
+    for (rows, columns) in [(24, 40), (5, 20), (40, 120)] {
+        terminal.resize(rows, columns);
+        // What a narrow window shows too.
+        let before = terminal.written.matches("rate/s").count();
+        while terminal.written.matches("rate/s").count() < before + 3 {
+            terminal.until_more();
+        }
+        let screen = terminal.screen();
+        assert!(screen.matches("rate/s").count() == 1, "{rows} rows of {columns}:\n{screen}");
+    }
+    terminal.keys("\x03");
+    terminal.until_seen("the run was cut short");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 130, "{screen}");
+    assert!(screen.contains("Time\n") && !screen.contains(VIEW), "{screen}");
+}
