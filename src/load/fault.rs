@@ -28,7 +28,7 @@ pub enum Fault {
     Corrupt,
     /// A message that was never answered.
     Missing,
-    /// An answer that came before one that was due first.
+    /// An answer that came behind one that was due after it.
     Reordered,
     /// An answer that came twice.
     Duplicate,

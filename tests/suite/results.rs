@@ -116,7 +116,11 @@ fn what_cannot_be_used_is_refused_before_anything_is_sent() {
     let file = folder.0.join("x");
     fs::write(&file, "no results").unwrap();
     let file = file.to_str().unwrap();
-    let cases: [(&[&str], &[&str]); 7] = [
+    let huge = folder.0.join("huge");
+    fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    let huge = huge.to_str().unwrap();
+    let cases: [(&[&str], &[&str]); 8] = [
+        (&["report", huge], &["larger than 256.0 MiB"]),
         (
             &["load", "--loopback", "--fail-if", "latency>5ms"],
             &["there is no 'latency' to compare", "service.p99", "goodput"],

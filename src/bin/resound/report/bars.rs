@@ -45,7 +45,8 @@ impl Glyphs {
         let Some(share) = share else { return ' ' };
         let of = |levels: &[char]| levels[((share * levels.len() as f64) as usize).min(levels.len() - 1)];
         match self {
-            Self::Blocks => of(&['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']),
+            // Never the whole cell, which would touch the line above.
+            Self::Blocks => of(&['▁', '▂', '▃', '▄', '▅', '▆', '▇']),
             Self::Ascii => of(&['_', '.', '-', '=', '#']),
         }
     }
@@ -163,7 +164,7 @@ mod tests {
     fn levels_and_bars_reach_their_ends() {
         assert_eq!(
             [None, Some(0.0), Some(0.5), Some(1.0)].map(|share| Glyphs::Blocks.level(share)),
-            [' ', '▁', '▅', '█']
+            [' ', '▁', '▄', '▇']
         );
         assert_eq!([0.0, 0.5, 1.0].map(|share| Glyphs::Blocks.bar(3, share)), ["", "█▌", "███"]);
         assert_eq!([0.0, 0.5, 1.0].map(|share| Glyphs::Ascii.bar(4, share)), ["", "##", "####"]);

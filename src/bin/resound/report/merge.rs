@@ -89,7 +89,7 @@ fn intervals(runs: &[Run], offset: impl Fn(&Run) -> Duration, elapsed: Duration)
             let middle = offset(run) + interval.start + interval.length / 2;
             let bin = (middle.as_nanos() / step.as_nanos()) as u64;
             let merged = bins.entry(bin).or_insert_with(|| Interval {
-                start: Duration::from_nanos((u128::from(bin) * step.as_nanos()) as u64),
+                start: step.saturating_mul(u32::try_from(bin).unwrap_or(u32::MAX)),
                 length: step,
                 ..Interval::default()
             });

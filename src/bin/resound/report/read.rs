@@ -27,9 +27,13 @@ pub(crate) fn read(path: &Path) -> Result<Run> {
 }
 
 fn load(path: &Path) -> Result<Run> {
+    let too_large = || format!("larger than {}: not the results of a run", crate::units::bytes(LARGEST));
+    let file = File::open(path)?;
+    ensure!(file.metadata()?.len() <= LARGEST, too_large());
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= LARGEST, "larger than {}: not the results of a run", crate::units::bytes(LARGEST));
+    // A pipe has no length before its end.
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= LARGEST, too_large());
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     parse(&bytes, &name)
 }
@@ -72,8 +76,10 @@ pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Run> {
 
 fn run(document: Document, name: &str) -> Result<Run> {
     let started = time(&document.started)?;
-    let most = Timeline::MOST * 4;
+    // A few more than a run keeps: those of several are cut at other places.
+    let most = Timeline::MOST + 8;
     ensure!(document.intervals.len() <= most, "{} intervals are more than {most}", document.intervals.len());
+    ensure!(document.steps.len() <= most, "{} steps are more than {most}", document.steps.len());
     ensure!(!document.generators.is_empty(), "there is no generator in it");
     let intervals = document.intervals.iter().map(interval).collect::<Result<Vec<_>>>().context("in an interval")?;
     let steps = document

@@ -439,3 +439,40 @@ fn a_far_end_that_answers_nothing_has_no_times() {
     let page = text::render(&run, &[], plain(80));
     assert!(page.contains("there are no times of answers") && !page.contains("answered,"), "{page}");
 }
+
+#[test]
+fn the_steps_of_a_ramp_show_its_knee() {
+    let step = |level, broken: Option<&str>| resound::load::Step {
+        level,
+        total: samples::record(100, 1, false).intervals[3].clone(),
+        broken: broken.map(Into::into),
+    };
+    let text = |steps: Vec<resound::load::Step>| {
+        let run = Run::of(Record { steps, ..samples::record(100, 1, false) });
+        assert_eq!(named(&run, "x").record.steps, run.record.steps);
+        assert!(html::render(&run, None, None, &[]).contains("<h2>Steps</h2>"));
+        text::render(&run, &[], plain(80))
+    };
+    let page = text(vec![step(1000.0, None), step(2000.0, None), step(3000.0, Some("p99>1ms (2.00 ms)"))]);
+    assert!(page.contains("  knee         2,000 held, the next step did not\n"), "{page}");
+    assert!(page.contains(" p99>1ms (2.00 ms)\n"), "{page}");
+    let page = text(vec![step(1000.0, None), step(2000.0, None)]);
+    assert!(page.contains("  knee         not found: 2,000 still held\n"), "{page}");
+    let page = text(vec![step(1000.0, Some("errors>0 (1 error)"))]);
+    assert!(page.contains("  knee         not found: not even the first step held\n"), "{page}");
+}
+
+#[test]
+fn errors_are_named_with_the_time_they_came_in() {
+    let mut intervals = samples::record(10, 1, false).intervals;
+    for (at, n) in [(3, 1), (5, 7), (9, 2)] {
+        intervals[at].counts.failures[Fault::Reset.index()] = n;
+    }
+    let mut total = Counts::default();
+    intervals.iter().for_each(|interval| total.add(&interval.counts));
+    let when = |class| text::when(class, &total, &intervals);
+    assert_eq!(when(Fault::Reset).as_deref(), Some("10 between 3.00 s and 10.0 s, at most 7 in 1.00 s"));
+    assert_eq!(when(Fault::Eof), None);
+    // Of a run whose intervals are gone the number is left.
+    assert_eq!(text::when(Fault::Reset, &total, &[]).as_deref(), Some("10"));
+}

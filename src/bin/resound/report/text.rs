@@ -97,9 +97,9 @@ fn figures(page: &mut Page, run: &Run) {
         (user.saturating_add(source.generator.cpu_user), system.saturating_add(source.generator.cpu_system))
     });
     let used = user.saturating_add(system);
-    let each = match u32::try_from(counts.sent) {
-        Ok(sent @ 1..) => format!("; {} a message", units::latency(used / sent)),
-        _ => String::new(),
+    let each = match counts.sent {
+        0 => String::new(),
+        sent => format!("; {} a message", units::latency(Duration::from_secs_f64(used.as_secs_f64() / sent as f64))),
     };
     let workers = run.sources.iter().map(|source| source.generator.workers).sum();
     page.row(

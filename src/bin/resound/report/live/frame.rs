@@ -186,11 +186,12 @@ impl View {
         let standing = self.standing();
         let cells = width.saturating_sub(standing.chars().count() + 2).min(50);
         let Some(share) = self.share().filter(|_| cells >= NARROWEST) else { return cut(&standing, width) };
-        let bar = self.glyphs.bar(cells, share);
+        let done = ((cells as f64 * share).round() as usize).min(cells);
         let (full, rest) = match self.glyphs {
-            Glyphs::Blocks => (bar.clone(), "\u{2500}".repeat(cells.saturating_sub(bar.chars().count()))),
-            Glyphs::Ascii => (bar.clone(), ".".repeat(cells.saturating_sub(bar.len()))),
+            Glyphs::Blocks => ("\u{2501}", "\u{2500}"),
+            Glyphs::Ascii => ("#", "."),
         };
+        let (full, rest) = (full.repeat(done), rest.repeat(cells - done));
         format!("{}{}  {standing}", self.colour.good(&full), self.colour.aside(&rest))
     }
 
@@ -303,13 +304,13 @@ mod tests {
     fn what_a_person_sees() {
         let want = "\
 127.0.0.1:8888: open loop, 10,000 msg/s, 64 connections
-████████████████████──────────────────────────────  12 s done, 18 s left
+━━━━━━━━━━━━━━━━━━━━──────────────────────────────  12 s done, 18 s left
 response last second   whole run   the last 12 s, each from 0 to its highest
-rate/s        10,000       9,583   ███████▅████
-p50          50.0 us     50.0 us   ▁▁▁▁▁▁▁█▁▁▁▁
-p99          50.0 us      900 us   ▁▁▁▁▁▁▁█▁▁▁▁
-max          50.0 us      900 us   ▁▁▁▁▁▁▁█▁▁▁▁
-errors             0           1   ▁▁▁▁▁▁▁█▁▁▁▁";
+rate/s        10,000       9,583   ▇▇▇▇▇▇▇▄▇▇▇▇
+p50          50.0 us     50.0 us   ▁▁▁▁▁▁▁▇▁▁▁▁
+p99          50.0 us      900 us   ▁▁▁▁▁▁▁▇▁▁▁▁
+max          50.0 us      900 us   ▁▁▁▁▁▁▁▇▁▁▁▁
+errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
         let lines = measured().frame(80, 24);
         assert_eq!(lines.join("\n"), want);
     }
@@ -339,7 +340,7 @@ errors             0           1   ▁▁▁▁▁▁▁█▁▁▁▁";
         assert!(after(Phase::Connecting { open: 3 }).ends_with("connecting, 3 of 64 open"));
         assert!(after(Phase::WarmUp { passed: Duration::from_millis(500) }).ends_with("warming up, 1.5 s left"));
         assert!(after(Phase::Finishing { in_flight: 1 }).ends_with("waiting for 1 answer"));
-        assert_eq!(after(Phase::Finishing { in_flight: 0 }).matches('█').count(), 50);
+        assert_eq!(after(Phase::Finishing { in_flight: 0 }).matches('━').count(), 50);
     }
 
     #[test]
@@ -349,7 +350,7 @@ errors             0           1   ▁▁▁▁▁▁▁█▁▁▁▁";
         assert!(view.frame(80, 24).join("\n").contains("777"));
         view.tick(Phase::Measuring, &tick(0.0, 10_000, 50, 0));
         let frame = view.frame(80, 24).join("\n");
-        assert!(!frame.contains("777") && frame.contains("10,000      10,000   █"), "{frame}");
+        assert!(!frame.contains("777") && frame.contains("10,000      10,000   ▇"), "{frame}");
     }
 
     #[test]
