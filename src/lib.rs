@@ -29,18 +29,28 @@
 //! # }
 //! ```
 
+/// The TLS library behind [`TlsServer`] and [`TlsClient`], for those who configure it themselves.
+pub use rustls;
+
 mod engine;
 mod error;
 pub mod load;
 mod metrics;
 mod proto;
 mod service;
+mod tls;
 
 pub use engine::{
-    Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Server, Stream, TcpInfo,
-    dial, processor_time, raise_descriptor_limit,
+    Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
+    Server, Stream, TcpInfo, dial, processor_time, raise_descriptor_limit,
 };
-pub use error::{Attempt, CloseReason, DialError, Error, FailureClass};
-pub use metrics::{REASONS, Totals};
-pub use proto::{Closed, Conn, Limits, Observer, Then, Verdict};
-pub use service::{Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Reply, Service};
+pub use error::{Attempt, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, TlsFailure};
+/// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].
+pub use ipnet;
+pub use metrics::{REASONS, REFUSALS, Refusal, Totals};
+pub use proto::proxy;
+pub use proto::{Closed, Conn, Limits, Observer, Opening, Preface, Prefaced, Then, Verdict};
+pub use service::{
+    Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Peer, Reply, Service, TlsInfo, Via, ViaTls,
+};
+pub use tls::{Certificate, Fingerprint, Identity, TlsClient, TlsServer, TlsSettings, Trust};

@@ -3,13 +3,33 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How many reasons a connection can end for ([`CloseReason::NAMES`](crate::CloseReason::NAMES)).
-pub const REASONS: usize = 12;
+pub const REASONS: usize = 19;
+
+/// How many reasons there are to refuse a connection right after it was accepted.
+pub const REFUSALS: usize = 3;
+
+/// Why a connection was refused right after it was accepted ([`Access`](crate::Access)). None of the other numbers counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Its address is not allowed, or denied.
+    Denied,
+    /// Its source has as many connections as it may.
+    MaxPerIp,
+    /// Its source connects too often.
+    ConnectRate,
+}
+
+impl Refusal {
+    /// Names fit for a metric's label, in the order of [`Totals::refused`].
+    pub const NAMES: [&'static str; REFUSALS] = ["denied", "max_per_ip", "connect_rate"];
+}
 
 /// One worker's counters. Aligned, so that two workers never write to one cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
     opened: AtomicU64,
+    unopened: AtomicU64,
     messages: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -21,6 +41,8 @@ pub(crate) struct Counters {
 pub(crate) enum Count {
     /// Connections opened.
     Opened,
+    /// Connections that ended before they were.
+    Unopened,
     /// Messages delivered to their services.
     Messages,
     /// Bytes received from peers.
@@ -45,6 +67,7 @@ impl Counters {
     pub(crate) fn add(&self, what: Count, n: u64, writers: Writers) {
         let counter = match what {
             Count::Opened => &self.opened,
+            Count::Unopened => &self.unopened,
             Count::Messages => &self.messages,
             Count::BytesIn => &self.bytes_in,
             Count::BytesOut => &self.bytes_out,
@@ -61,10 +84,12 @@ impl Counters {
     pub(crate) fn read(&self) -> Totals {
         let mut totals = Totals {
             opened: self.opened.load(Relaxed),
+            unopened: self.unopened.load(Relaxed),
             messages: self.messages.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             closed: [0; REASONS],
+            refused: [0; REFUSALS],
         };
         for (to, from) in totals.closed.iter_mut().zip(&self.closed) {
             *to = from.load(Relaxed);
@@ -78,17 +103,27 @@ impl Counters {
 pub struct Totals {
     /// Connections opened.
     pub opened: u64,
+    /// Connections that ended before they were opened: what has to come first did not.
+    pub unopened: u64,
     /// Messages delivered to services: lines or chunks.
     pub messages: u64,
     /// Bytes received from peers.
     pub bytes_in: u64,
     /// Bytes handed to the system for peers.
     pub bytes_out: u64,
-    /// Connections ended, by the index of their reason.
+    /// Connections ended, opened or not, by the index of their reason.
     pub closed: [u64; REASONS],
+    /// Connections refused right after they were accepted, by [`Refusal`].
+    pub refused: [u64; REFUSALS],
 }
 
 impl Totals {
+    /// Connections refused, for whatever reason.
+    #[must_use]
+    pub fn refused_in_all(&self) -> u64 {
+        self.refused.iter().sum()
+    }
+
     /// Connections ended, for whatever reason.
     #[must_use]
     pub fn closed_in_all(&self) -> u64 {
@@ -98,7 +133,7 @@ impl Totals {
     /// Connections opened and not yet ended.
     #[must_use]
     pub fn live(&self) -> u64 {
-        self.opened.saturating_sub(self.closed_in_all())
+        (self.opened + self.unopened).saturating_sub(self.closed_in_all())
     }
 }
 
@@ -106,10 +141,14 @@ impl std::iter::Sum for Totals {
     fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
         parts.fold(Self::default(), |mut sum, part| {
             sum.opened += part.opened;
+            sum.unopened += part.unopened;
             sum.messages += part.messages;
             sum.bytes_in += part.bytes_in;
             sum.bytes_out += part.bytes_out;
             for (to, from) in sum.closed.iter_mut().zip(part.closed) {
+                *to += from;
+            }
+            for (to, from) in sum.refused.iter_mut().zip(part.refused) {
                 *to += from;
             }
             sum
@@ -132,8 +171,11 @@ mod tests {
         b.add(Count::BytesOut, 7, Writers::One);
         b.add(Count::Closed(0), 1, Writers::One);
         b.add(Count::Closed(usize::MAX), 1, Writers::Many);
+        b.add(Count::Unopened, 1, Writers::One);
+        b.add(Count::Closed(2), 1, Writers::One);
         let sum: Totals = [a.read(), b.read()].into_iter().sum();
         assert_eq!((sum.opened, sum.messages, sum.bytes_in, sum.bytes_out), (2, 1, 5, 7));
-        assert_eq!((sum.closed[0], sum.closed[REASONS - 1], sum.closed_in_all(), sum.live()), (1, 1, 2, 0));
+        assert_eq!((sum.closed[0], sum.closed[REASONS - 1], sum.closed_in_all(), sum.live()), (1, 1, 3, 0));
+        assert_eq!(sum.unopened, 1);
     }
 }

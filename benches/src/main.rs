@@ -5,6 +5,7 @@ mod load;
 mod peers;
 mod report;
 mod server;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +32,11 @@ fn main() {
     {
         return peers::serve(peer, port.parse().expect("a port"));
     }
+    if let [word, cert, key, port] = &arguments[..]
+        && word == "peer-tls"
+    {
+        return tls::serve(cert, key, port.parse().expect("a port"));
+    }
     let number = |name: &str, default: u64| {
         let value = arguments
             .iter()
@@ -42,6 +48,9 @@ fn main() {
         Duration::from_millis(number("--milliseconds", 1_500)),
     );
     server::raise_descriptor_limit();
+    if arguments.first().is_some_and(|word| word == "tls") {
+        return tls::run(rounds, time);
+    }
 
     let servers = Server::all();
     let mut report = Report::new(rounds, time);

@@ -14,7 +14,7 @@ pub(crate) fn serve(peer: &str, port: u16) {
     }
 }
 
-fn listen(port: u16) -> TcpListener {
+pub(crate) fn listen(port: u16) -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("an option");
     socket

@@ -13,51 +13,65 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     command: Vec<String>,
+    /// Says nothing before a handshake.
+    pub(crate) tls: bool,
 }
 
 impl Server {
     /// resound's engines, as they were built with `cargo build --release`, and the peers in this program.
     pub(crate) fn all() -> Vec<Self> {
+        let peer = |name| Self::of(name, [&Self::ours(), "peer", name, "PORT"].map(Into::into).into());
+        vec![
+            Self::resound("resound uring", "uring", &[]),
+            Self::resound("resound portable", "portable", &[]),
+            peer("epoll"),
+            peer("tokio"),
+            peer("monoio"),
+        ]
+    }
+
+    /// resound's echo server on one worker.
+    pub(crate) fn resound(name: &'static str, engine: &str, more: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .expect("resound's folder");
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-        let resound = target.join("release/resound");
-        assert!(resound.exists(), "build resound first: cargo build --release");
-        let ours = std::env::current_exe().expect("this program's path");
-        let engine = |name, engine: &str| {
-            let arguments = [
-                "server",
-                "127.0.0.1",
-                "PORT",
-                "--mode",
-                "echo",
-                "--quiet",
-                "--workers",
-                "1",
-                "--engine",
-            ];
-            let program = resound.display().to_string();
-            let words = [program.as_str()].into_iter().chain(arguments).chain([engine]);
-            Self {
-                name,
-                command: words.map(Into::into).collect(),
-            }
-        };
-        let peer = |name, peer: &str| {
-            let program = ours.display().to_string();
-            Self {
-                name,
-                command: [&program, "peer", peer, "PORT"].map(Into::into).into(),
-            }
-        };
-        vec![
-            engine("resound uring", "uring"),
-            engine("resound portable", "portable"),
-            peer("epoll", "epoll"),
-            peer("tokio", "tokio"),
-            peer("monoio", "monoio"),
-        ]
+        let program = target.join("release/resound");
+        assert!(program.exists(), "build resound first: cargo build --release");
+        let program = program.display().to_string();
+        let fixed = [
+            &program,
+            "server",
+            "127.0.0.1",
+            "PORT",
+            "--mode",
+            "echo",
+            "--quiet",
+            "--workers",
+            "1",
+            "--engine",
+            engine,
+        ];
+        Self::of(
+            name,
+            fixed.into_iter().chain(more.iter().copied()).map(Into::into).collect(),
+        )
+    }
+
+    pub(crate) fn of(name: &'static str, command: Vec<String>) -> Self {
+        Self {
+            name,
+            command,
+            tls: false,
+        }
+    }
+
+    /// This program, in which some of the peers are.
+    pub(crate) fn ours() -> String {
+        std::env::current_exe()
+            .expect("this program's path")
+            .display()
+            .to_string()
     }
 
     /// Starts it on processor 0; we go on on processor 1, where there is one.
@@ -83,8 +97,12 @@ impl Server {
             address: free,
             took: Duration::ZERO,
         };
-        // The first answer is the end of the start.
-        while !echoes(free) {
+        // The first answer is the end of the start; with TLS, the first connection.
+        while !(if self.tls {
+            TcpStream::connect(free).is_ok()
+        } else {
+            echoes(free)
+        }) {
             assert!(
                 start.elapsed() < Duration::from_secs(10),
                 "{} does not answer",

@@ -109,7 +109,8 @@ impl Complaints {
     }
 }
 
-struct Also(u64);
+/// How often what is said has happened unsaid.
+pub(super) struct Also(pub(super) u64);
 
 impl std::fmt::Display for Also {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -94,12 +94,12 @@ impl Basis {
     }
 
     /// What `workers` workers are to share.
-    pub(crate) fn share(self, workers: usize, most: usize, purpose: Purpose) -> Arc<Shared> {
+    pub(crate) fn share(self, workers: usize, room: Room, purpose: Purpose) -> Arc<Shared> {
         Arc::new(Shared {
             purpose,
             observers: self.observers,
             limits: Arc::new(self.limits),
-            room: Arc::new(Room::new(most, workers)),
+            room: Arc::new(room),
             counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
             next: AtomicU64::new(1),
             busy_poll: self.busy_poll,

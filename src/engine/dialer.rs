@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::basis::{Basis, MAX_WORKERS};
 use super::handle::Handle;
 use super::plan::Dials;
+use super::room::Room;
 use super::shared::{Latch, Purpose, Running};
 #[cfg(target_os = "linux")]
 use super::uring;
@@ -146,7 +147,8 @@ impl Dialer {
         };
         #[cfg(target_os = "linux")]
         let (asked, setup) = (self.basis.engine, self.basis.setup);
-        let shared = self.basis.share(workers, usize::MAX, Purpose::Dial(Box::new(move |w| Box::new(plans(w)))));
+        let room = Room::new(usize::MAX, workers, None);
+        let shared = self.basis.share(workers, room, Purpose::Dial(Box::new(move |w| Box::new(plans(w)))));
         let latch = Arc::new(Latch::default());
         let running = Arc::new(Running(Arc::clone(&latch)));
         let mut control = None;

@@ -41,7 +41,7 @@ impl Listener {
         match address {
             Address::Tcp { host, port } => Self::bind_tcp(host, *port, family),
             #[cfg(unix)]
-            Address::Unix(path) => Ok(vec![Self::bind_unix(path)?]),
+            Address::Unix(path) => Ok(vec![Self::bind_unix(path, None)?]),
             #[cfg(not(unix))]
             Address::Unix(_) => Err(Error::listen(address, io::ErrorKind::Unsupported.into())),
         }
@@ -76,8 +76,13 @@ impl Listener {
         }
     }
 
+    /// Listens on a unix socket whose file gets this mode, such as 0o660: who may write to it may connect (unix(7)). Without one the umask
+    /// decides.
+    ///
+    /// # Errors
+    /// What [`Error`] has for a path that cannot be listened on.
     #[cfg(unix)]
-    fn bind_unix(path: &std::path::Path) -> Result<Self, Error> {
+    pub fn bind_unix(path: &std::path::Path, mode: Option<u32>) -> Result<Self, Error> {
         let failed = |error| Error::listen(format_args!("unix:{}", path.display()), error);
         let listen = || -> io::Result<Socket> {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -88,6 +93,11 @@ impl Listener {
                     socket.bind(&name)?;
                 }
                 bound => bound?,
+            }
+            if let Some(mode) = mode {
+                // Before it listens: until then nobody can connect, whatever the umask has left open.
+                use std::os::unix::fs::PermissionsExt;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
             }
             socket.listen(BACKLOG)?;
             Ok(socket)

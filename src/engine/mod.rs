@@ -3,6 +3,7 @@
 //! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
 
 mod accept;
+mod access;
 mod address;
 mod basis;
 mod caller;
@@ -15,6 +16,7 @@ mod plan;
 mod portable;
 mod recorder;
 mod room;
+mod secure;
 mod server;
 mod shared;
 mod socket;
@@ -30,6 +32,7 @@ mod threads;
 #[cfg(target_os = "linux")]
 mod uring;
 
+pub use access::{Access, Rate};
 pub use address::{Address, Family};
 pub use basis::MAX_WORKERS;
 pub use descriptors::{processor_time, raise_descriptor_limit};
@@ -38,6 +41,7 @@ pub use dialer::Dialer;
 pub use handle::Handle;
 pub use listener::Listener;
 pub use plan::{Call, Dials, Next};
+pub use secure::Secure;
 pub use server::Server;
 pub use stream::Stream;
 pub use tcp_info::TcpInfo;

@@ -43,4 +43,9 @@ impl Observer for Recorder {
         self.counters.add(Count::Closed(how.reason.index()), 1, self.writers);
         self.observer.closed(conn, how);
     }
+    fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
+        self.counters.add(Count::Unopened, 1, self.writers);
+        self.counters.add(Count::Closed(how.reason.index()), 1, self.writers);
+        self.observer.unopened(conn, how);
+    }
 }

@@ -1,4 +1,4 @@
-//! Room for connections: the cap, and who waits for a place.
+//! Room for connections: who may come in, the cap, and who waits for a place.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -6,25 +6,48 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::access::{Gate, Seat};
+use crate::metrics::REFUSALS;
+use crate::service::Endpoint;
+
 /// Counts live connections against the most that there may be, and per worker.
-#[derive(Debug)]
 pub(crate) struct Room {
     most: usize,
     taken: Mutex<usize>,
     freed: Condvar,
     freed_async: Notify,
     per_worker: Vec<AtomicUsize>,
+    /// `None`: everybody may come in.
+    gate: Option<Gate>,
 }
 
 impl Room {
-    pub(crate) fn new(most: usize, workers: usize) -> Self {
+    pub(crate) fn new(most: usize, workers: usize, gate: Option<Gate>) -> Self {
         Self {
             most,
             taken: Mutex::new(0),
             freed: Condvar::new(),
             freed_async: Notify::new(),
             per_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            gate,
         }
+    }
+
+    /// May this peer come in? Asked right after it was accepted; whoever may not is to be closed, and has been counted.
+    pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint) -> Option<Entrant> {
+        let seat = self.gate.as_ref().map_or_else(|| Some(Seat::default()), |gate| gate.admit(peer))?;
+        Some(Entrant { room: Arc::clone(self), seat })
+    }
+
+    fn leave(&self, seat: &mut Seat) {
+        if let Some(gate) = &self.gate {
+            gate.leave(std::mem::take(seat));
+        }
+    }
+
+    /// How many might not.
+    pub(crate) fn refused(&self) -> [u64; REFUSALS] {
+        self.gate.as_ref().map(Gate::refused).unwrap_or_default()
     }
 
     pub(crate) fn most(&self) -> usize {
@@ -57,14 +80,14 @@ impl Room {
         let live = |&worker: &usize| self.per_worker[worker].load(Relaxed);
         let worker = (0..self.per_worker.len()).min_by_key(live).unwrap_or(0);
         self.per_worker[worker].fetch_add(1, Relaxed);
-        Some(Place { room: Arc::clone(self), worker })
+        Some(Place { room: Arc::clone(self), worker: worker as u32, seat: Seat::default() })
     }
 
     /// A place on this worker, whose connections the cap is not for.
     pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> Place {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.per_worker[worker].fetch_add(1, Relaxed);
-        Place { room: Arc::clone(self), worker }
+        Place { room: Arc::clone(self), worker: worker as u32, seat: Seat::default() }
     }
 
     /// Returns once a place may have become free, or `patience` is over.
@@ -79,23 +102,43 @@ impl Room {
     }
 }
 
-/// One connection's place; free again when dropped.
-#[derive(Debug)]
+/// A connection that may come in, and has no place yet.
+pub(crate) struct Entrant {
+    room: Arc<Room>,
+    seat: Seat,
+}
+
+impl Drop for Entrant {
+    fn drop(&mut self) {
+        self.room.leave(&mut self.seat);
+    }
+}
+
+/// One connection's place; free again when dropped. Small, since each connection has one.
 pub(crate) struct Place {
     room: Arc<Room>,
-    worker: usize,
+    worker: u32,
+    seat: Seat,
 }
 
 impl Place {
+    /// For this connection.
+    pub(crate) fn of(mut self, mut entrant: Entrant) -> Self {
+        self.seat = std::mem::take(&mut entrant.seat);
+        self
+    }
+
     /// The worker it was found on.
     pub(crate) fn worker(&self) -> usize {
-        self.worker
+        self.worker as usize
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.room.per_worker[self.worker].fetch_sub(1, Relaxed);
+        // First: whoever gets the place may be of the same source.
+        self.room.leave(&mut self.seat);
+        self.room.per_worker[self.worker()].fetch_sub(1, Relaxed);
         *self.room.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.room.freed.notify_all();
         self.room.freed_async.notify_one();
@@ -108,7 +151,7 @@ mod tests {
 
     #[test]
     fn places_are_spread_and_come_back() {
-        let room = Arc::new(Room::new(6, 3));
+        let room = Arc::new(Room::new(6, 3, None));
         let mut places: Vec<_> = (0..6).map(|_| room.take().unwrap()).collect();
         assert_eq!(room.per_worker(), [2, 2, 2]);
         assert!(room.take().is_none());

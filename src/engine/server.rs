@@ -4,17 +4,19 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::access::{Access, Gate};
 use super::address::{Address, Family};
 use super::basis::{Basis, MAX_WORKERS};
 use super::handle::Handle;
 use super::listener::Listener;
-use super::shared::{Latch, Purpose, Running};
+use super::room::Room;
+use super::shared::{Factory, Latch, Openings, Purpose, Running};
 #[cfg(target_os = "linux")]
 use super::uring;
 use super::{Engine, portable, threads};
 use crate::error::Error;
 use crate::metrics::Totals;
-use crate::proto::{Limits, Observer};
+use crate::proto::{Limits, Observer, Opening};
 use crate::service::{ConnInfo, Service};
 
 /// What to serve and how. [`Server::serve`] starts it.
@@ -35,6 +37,8 @@ pub struct Server {
     basis: Basis,
     max_connections: usize,
     listeners: Vec<Listener>,
+    openings: Option<Box<Openings>>,
+    access: Access,
 }
 
 impl Default for Server {
@@ -46,7 +50,13 @@ impl Default for Server {
 impl Server {
     /// The engine chosen by the system, with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
     pub fn new() -> Self {
-        Self { basis: Basis::new(), max_connections: usize::MAX, listeners: Vec::new() }
+        Self {
+            basis: Basis::new(),
+            max_connections: usize::MAX,
+            listeners: Vec::new(),
+            openings: None,
+            access: Access::new(),
+        }
     }
 
     /// Chooses the engine.
@@ -98,6 +108,12 @@ impl Server {
         self
     }
 
+    /// Who may connect; by default everybody.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
     /// Listens on an address such as `127.0.0.1:8888`, `[::]:0` or `unix:/run/echo.sock`; may be called again. See [`Listener::bind`].
     ///
     /// # Errors
@@ -120,7 +136,14 @@ impl Server {
         self
     }
 
-    /// Starts serving, on threads of the server's own. `service` is called for each connection, on the thread that will drive it.
+    /// Sets what comes before the service of each connection; by default nothing does. `opening` is called when a connection is accepted, and
+    /// the service's factory once that is over.
+    pub fn opening(mut self, opening: impl Fn(&ConnInfo) -> Opening + Send + Sync + 'static) -> Self {
+        self.openings = Some(Box::new(opening));
+        self
+    }
+
+    /// Starts serving, on threads of the server's own. `service` is called for each connection that opens, on the thread that will drive it.
     ///
     /// # Errors
     /// [`Error::NoListener`], [`Error::Worker`] where no thread or event queue can be had, [`Error::Uring`] where that engine was asked for
@@ -202,8 +225,10 @@ impl Server {
         };
         #[cfg(target_os = "linux")]
         let (asked, setup) = (self.basis.engine, self.basis.setup);
-        let purpose = Purpose::Accept(Box::new(move |info| Box::new(service(info))));
-        let shared = self.basis.share(workers, self.max_connections, purpose);
+        let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
+        let purpose = Purpose::Accept { factory, openings: self.openings };
+        let room = Room::new(self.max_connections, workers, Gate::new(self.access));
+        let shared = self.basis.share(workers, room, purpose);
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());
         let running = Arc::new(Running(Arc::clone(&latch)));

@@ -12,11 +12,13 @@ use super::recorder::Recorder;
 use super::room::Room;
 use crate::error::CloseReason;
 use crate::metrics::{Counters, Totals, Writers};
-use crate::proto::{Conn, Limits, Observer};
+use crate::proto::{Conn, Limits, Observer, Opening};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
 
 /// Makes the service of a new connection.
 pub(crate) type Factory = dyn Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync;
+/// Says what comes before the service of a new connection.
+pub(crate) type Openings = dyn Fn(&ConnInfo) -> Opening + Send + Sync;
 /// Makes an observer for the worker with this number.
 pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
 
@@ -25,7 +27,12 @@ pub(crate) type Plans = dyn Fn(usize) -> Box<dyn Dials> + Send + Sync;
 
 /// Where the connections come from.
 pub(crate) enum Purpose {
-    Accept(Box<Factory>),
+    Accept {
+        /// Shared with the connections that are not open yet.
+        factory: Arc<Factory>,
+        /// `None`: nothing comes before a service.
+        openings: Option<Box<Openings>>,
+    },
     Dial(Box<Plans>),
 }
 
@@ -50,7 +57,8 @@ impl Shared {
 
     /// What was counted so far, over all workers.
     pub(crate) fn totals(&self) -> Totals {
-        self.counters.iter().map(|counters| counters.read()).sum()
+        let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
+        Totals { refused: self.room.refused(), ..totals }
     }
 
     /// Who dials times things: each event gets its own look at the clock, and a deadline is kept to much less than a millisecond.
@@ -66,23 +74,31 @@ impl Shared {
         }
     }
 
+    fn info(&self, peer: Endpoint, local: Endpoint) -> ConnInfo {
+        ConnInfo::new(ConnId(self.next.fetch_add(1, Relaxed)), peer, local)
+    }
+
     /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this
     /// connection and no other.
     pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint) -> Option<Conn> {
-        match &self.purpose {
-            Purpose::Accept(factory) => self.conn(peer, local, factory),
-            Purpose::Dial(_) => None,
-        }
+        let Purpose::Accept { factory, openings } = &self.purpose else { return None };
+        let Some(openings) = openings else { return self.conn(peer, local, |info| factory(info)) };
+        let (info, factory, limits) = (self.info(peer, local), Arc::clone(factory), Arc::clone(&self.limits));
+        catch_unwind(AssertUnwindSafe(|| {
+            let opening = openings(&info);
+            Conn::opening(info, opening, move |info| factory(info), limits)
+        }))
+        .ok()
     }
 
-    /// As [`Shared::accepted`], with a service from elsewhere.
+    /// As [`Shared::accepted`], with a service from elsewhere, and nothing before it.
     pub(crate) fn conn(
         &self,
         peer: Endpoint,
         local: Endpoint,
         service: impl FnOnce(&ConnInfo) -> Box<dyn Service>,
     ) -> Option<Conn> {
-        let info = ConnInfo { id: ConnId(self.next.fetch_add(1, Relaxed)), peer, local };
+        let info = self.info(peer, local);
         catch_unwind(AssertUnwindSafe(|| {
             let service = service(&info);
             Conn::new(info, service, Arc::clone(&self.limits))

@@ -11,9 +11,11 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::secure::Secure;
 use super::socket::{endpoint, reset_on_close};
 use super::tcp_info::TcpInfo;
 use crate::service::Endpoint;
+use crate::tls::TlsClient;
 
 /// A connection: a byte stream of tokio's, with TCP_NODELAY where it is TCP.
 #[derive(Debug)]
@@ -23,15 +25,18 @@ pub enum Stream {
     /// Over a unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    /// With TLS, over one of the others; this end is the client.
+    Tls(Box<Secure>),
 }
 
-/// The same call on whichever stream it is.
+/// The same call on whichever stream it is, and what takes its place with TLS.
 macro_rules! on_either {
-    ($self:expr, $stream:ident => $call:expr) => {
+    ($self:expr, $stream:ident => $call:expr, $secure:ident => $tls:expr) => {
         match $self {
             Stream::Tcp($stream) => $call,
             #[cfg(unix)]
             Stream::Unix($stream) => $call,
+            Stream::Tls($secure) => $tls,
         }
     };
 }
@@ -43,6 +48,23 @@ impl Stream {
             #[cfg(unix)]
             Endpoint::Unix(_) => UnixStream::from_std(socket.into()).map(Self::Unix),
             _ => TcpStream::from_std(socket.into()).map(Self::Tcp),
+        }
+    }
+
+    /// Agrees on TLS with the server at the other end. Wait as long as you want, and no longer: the server may never answer.
+    ///
+    /// # Errors
+    /// What the connection fails with; where it is TLS that fails, [`TlsFailure::behind`](crate::TlsFailure::behind) says how.
+    pub async fn secure(self, client: &TlsClient) -> io::Result<Self> {
+        Secure::of(self, client).await.map(|secure| Self::Tls(Box::new(secure)))
+    }
+
+    /// What TLS has agreed on, and with whom; `None` on a plain stream.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Secure> {
+        match self {
+            Self::Tls(secure) => Some(secure),
+            _ => None,
         }
     }
 
@@ -68,6 +90,7 @@ impl Stream {
             Self::Tcp(stream) => stream.set_nodelay(nodelay),
             #[cfg(unix)]
             Self::Unix(_) => Ok(()),
+            Self::Tls(secure) => secure.plain().set_nodelay(nodelay),
         }
     }
 
@@ -83,6 +106,7 @@ impl Stream {
             }
             #[cfg(unix)]
             Self::Unix(_) => Ok(()),
+            Self::Tls(secure) => secure.plain().set_keepalive(idle),
         }
     }
 
@@ -103,37 +127,42 @@ impl Stream {
         match self {
             #[cfg(target_os = "linux")]
             Self::Tcp(stream) => TcpInfo::of(stream),
+            Self::Tls(secure) => secure.plain().tcp_info(),
             _ => None,
         }
     }
 
     /// Waits until a connection that is being made has been, or has failed.
     pub(crate) async fn decided(&self) -> io::Result<()> {
-        on_either!(self, stream => stream.writable().await)
+        // TLS comes after that.
+        on_either!(self, stream => stream.writable().await, _secure => Ok(()))
     }
 
     pub(crate) fn socket(&self) -> SockRef<'_> {
-        on_either!(self, stream => SockRef::from(stream))
+        on_either!(self, stream => SockRef::from(stream), secure => secure.plain().socket())
     }
 
-    /// Writes as much of `first` and then `second` as the system takes now.
+    /// Writes as much of `first` and then `second` as the system takes now. Not with TLS, which has its own idea of what is to be written.
     pub(crate) fn try_write(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         if first.is_empty() || second.is_empty() {
             let one = if second.is_empty() { first } else { second };
-            return on_either!(self, stream => stream.try_write(one));
+            return on_either!(self, stream => stream.try_write(one), _secure => Err(io::ErrorKind::Unsupported.into()));
         }
         let both = [IoSlice::new(first), IoSlice::new(second)];
-        on_either!(self, stream => stream.try_write_vectored(&both))
+        on_either!(self, stream => stream.try_write_vectored(&both), _secure => Err(io::ErrorKind::Unsupported.into()))
     }
 }
 
 /// Both directions of one connection can be used at once, each by one task.
 impl AsyncRead for &Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Stream::Tls(secure) = *self {
+            return Pin::new(&mut &**secure).poll_read(cx, buf);
+        }
         loop {
-            ready!(on_either!(*self, stream => stream.poll_read_ready(cx)))?;
+            ready!(on_either!(*self, stream => stream.poll_read_ready(cx), _secure => Poll::Pending))?;
             let into = buf.initialize_unfilled();
-            match on_either!(*self, stream => stream.try_read(into)) {
+            match on_either!(*self, stream => stream.try_read(into), _secure => Ok(0)) {
                 Ok(n) => {
                     buf.advance(n);
                     return Poll::Ready(Ok(()));
@@ -147,8 +176,11 @@ impl AsyncRead for &Stream {
 
 impl AsyncWrite for &Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Stream::Tls(secure) = *self {
+            return Pin::new(&mut &**secure).poll_write(cx, bytes);
+        }
         loop {
-            ready!(on_either!(*self, stream => stream.poll_write_ready(cx)))?;
+            ready!(on_either!(*self, stream => stream.poll_write_ready(cx), _secure => Poll::Pending))?;
             match self.try_write(bytes, &[]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
@@ -156,31 +188,37 @@ impl AsyncWrite for &Stream {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match *self {
+            Stream::Tls(secure) => Pin::new(&mut &**secure).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket().shutdown(std::net::Shutdown::Write))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match *self {
+            Stream::Tls(secure) => Pin::new(&mut &**secure).poll_shutdown(cx),
+            _ => Poll::Ready(self.socket().shutdown(std::net::Shutdown::Write)),
+        }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+        on_either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf), secure => Pin::new(&mut &**secure).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+        on_either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes), secure => Pin::new(&mut &**secure).poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+        on_either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx), secure => Pin::new(&mut &**secure).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+        on_either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx), secure => Pin::new(&mut &**secure).poll_shutdown(cx))
     }
 }

@@ -87,10 +87,18 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
             }
         };
         complaints.went_well();
+        let peer = endpoint(&peer);
+        let Some(entrant) = shared.room.admit(&peer) else {
+            // A drain has its time, however many come whom it need not serve.
+            if signals.drain.is_over(Instant::now()) {
+                return;
+            }
+            continue;
+        };
         let mut waits = false;
         let place = loop {
             match shared.room.take() {
-                Some(place) => break place,
+                Some(place) => break place.of(entrant),
                 None if signals.drain.is_over(Instant::now()) => return,
                 None if !waits => complaints.full(shared.room.most()),
                 None => {}
@@ -98,7 +106,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
             waits = true;
             shared.room.wait(BACK_OFF);
         };
-        let (running, peer) = (Arc::clone(running), endpoint(&peer));
+        let running = Arc::clone(running);
         let (shared_too, signals) = (Arc::clone(shared), Arc::clone(signals));
         let serve = move || {
             let _running = running;
@@ -111,7 +119,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
     }
 }
 
-fn serve(socket: Socket, peer: Endpoint, shared: &Shared, signals: &Signals, place: Place) {
+fn serve(socket: Socket, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: Place) {
     let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
     let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));

@@ -6,6 +6,8 @@ pub struct Limits {
     /// Bytes that may wait to be sent. From here on nothing more is delivered to the service, and nothing more is read: a peer that
     /// does not read its answers is held back by TCP's window. One message's answer may stand above the mark. At least 1.
     pub high_water: usize,
+    /// Ends a connection that is not open after this long: what comes first, such as a PROXY header, has not come.
+    pub opening_timeout: Option<Duration>,
     /// Ends a connection on which no message was completed and no byte was sent for this long. Bytes of an unfinished line do not
     /// count, so a peer that drips them gains nothing. While bytes wait to be sent it is the write timeout that counts.
     pub idle_timeout: Option<Duration>,
@@ -19,10 +21,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB of unsent bytes, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
+    /// 256 KiB of unsent bytes, 10 s for the opening, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
     fn default() -> Self {
         Self {
             high_water: 256 * 1024,
+            opening_timeout: Some(Duration::from_secs(10)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(300)),
             linger: Duration::from_secs(1),

@@ -7,10 +7,15 @@ mod framing;
 mod held;
 mod limits;
 mod observer;
+mod opening;
+pub mod proxy;
 mod step;
+mod tls;
 mod verdict;
 
 pub use conn::Conn;
 pub use limits::Limits;
 pub use observer::{Closed, Observer};
+pub use opening::{Opening, Preface, Prefaced};
+pub(crate) use tls::agreed;
 pub use verdict::{Then, Verdict};

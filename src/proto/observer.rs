@@ -7,7 +7,7 @@ use crate::service::ConnInfo;
 ///
 /// Called on the data path, so an observer must not block. Every method does nothing unless it is written.
 pub trait Observer {
-    /// A connection is up.
+    /// A connection is up, and its service is about to be opened.
     fn opened(&mut self, conn: &ConnInfo) {
         let _ = conn;
     }
@@ -27,6 +27,10 @@ pub trait Observer {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);
     }
+    /// A connection is over before it was opened: what has to come first did not. Called instead of the other two.
+    fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
+        let _ = (conn, how);
+    }
 }
 
 /// An observer that looks away.
@@ -43,6 +47,6 @@ pub struct Closed {
     pub bytes_out: u64,
     /// Messages delivered to the service.
     pub messages: u64,
-    /// Between opening and end; of a connection that never opened, zero.
+    /// Between opening and end; of a connection that never opened, between the transport's start and its end.
     pub lasted: Duration,
 }

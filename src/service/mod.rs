@@ -8,6 +8,7 @@ mod discard;
 mod echo;
 mod info;
 mod reply;
+mod via;
 
 pub use chargen::Chargen;
 pub(crate) use chargen::{CHARGEN_LINE, chargen_pattern};
@@ -15,8 +16,9 @@ pub use cx::Cx;
 pub(crate) use cx::{Asked, Message};
 pub use discard::Discard;
 pub use echo::Echo;
-pub use info::{ConnId, ConnInfo, Endpoint};
+pub use info::{ConnId, ConnInfo, Endpoint, Peer, TlsInfo};
 pub use reply::Reply;
+pub use via::{Via, ViaTls};
 
 use crate::error::CloseReason;
 

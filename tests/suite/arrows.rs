@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms a room may use.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("error", &[]),
     ("metrics", &[]),
     ("service", &["error"]),
-    ("proto", &["service", "error"]),
-    ("engine", &["proto", "service", "metrics", "error"]),
-    ("load", &["engine", "proto", "service", "metrics", "error"]),
+    ("tls", &["error"]),
+    ("proto", &["service", "tls", "error"]),
+    ("engine", &["proto", "service", "tls", "metrics", "error"]),
+    ("load", &["engine", "proto", "service", "tls", "metrics", "error"]),
 ];
 
 fn sources(room: &str) -> Vec<PathBuf> {

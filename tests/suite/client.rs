@@ -29,7 +29,7 @@ fn a_refused_connection_is_said_with_a_way_out() {
 #[cfg(unix)]
 #[test]
 fn a_refusing_unix_socket_is_said() {
-    let folder = crate::startup::Folder::new();
+    let folder = crate::harness::Folder::new();
     let address = format!("unix:{}", folder.0.join("nothing").display());
     let (code, _, stderr) = run(&["client", &address], b"");
     assert_eq!(code, Some(1));

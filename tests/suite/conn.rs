@@ -24,6 +24,8 @@ pub(crate) struct Bench {
 pub(crate) struct Seen {
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) closed: Vec<Closed>,
+    pub(crate) opened: usize,
+    pub(crate) unopened: Vec<Closed>,
 }
 
 impl Observer for Seen {
@@ -33,12 +35,21 @@ impl Observer for Seen {
     fn closed(&mut self, _: &ConnInfo, how: &Closed) {
         self.closed.push(*how);
     }
+    fn opened(&mut self, _: &ConnInfo) {
+        self.opened += 1;
+    }
+    fn unopened(&mut self, _: &ConnInfo, how: &Closed) {
+        self.unopened.push(*how);
+    }
 }
 
 impl Bench {
     pub(crate) fn new(service: impl Service + 'static, limits: Limits) -> Self {
-        let info = ConnInfo { id: ConnId(1), peer: Endpoint::Unknown, local: Endpoint::Unknown };
-        let conn = Conn::new(info, Box::new(service), limits);
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        Self::of(Conn::new(info, Box::new(service), limits))
+    }
+
+    pub(crate) fn of(conn: Conn) -> Self {
         let mut bench =
             Self { conn, now: Instant::now(), observer: Seen::default(), queue: Vec::new(), then: Then::Go };
         bench.call(&mut [], |conn, now, _, out, observer| conn.open(now, out, observer));
@@ -67,6 +78,10 @@ impl Bench {
 
     pub(crate) fn drain(&mut self) {
         self.call(&mut [], |conn, now, _, out, observer| conn.drain(now, out, observer));
+    }
+
+    pub(crate) fn wake(&mut self) {
+        self.call(&mut [], |conn, now, _, out, observer| conn.woken(now, out, observer));
     }
 
     /// The transport takes up to `n` bytes.
@@ -103,7 +118,7 @@ impl Bench {
     }
 
     /// The engine closes as the verdict wanted: the reason.
-    fn close(mut self) -> CloseReason {
+    pub(crate) fn close(mut self) -> CloseReason {
         assert!(matches!(self.then, Then::Close | Then::Reset), "{:?}", self.then);
         self.conn.closed(self.now, &mut self.observer);
         assert_eq!(self.observer.closed.len(), 1);
@@ -143,11 +158,8 @@ fn every_split_gives_the_same_answers() {
 
 #[test]
 fn an_echo_is_lent_and_not_copied() {
-    let mut conn = Conn::new(
-        ConnInfo { id: ConnId(1), peer: Endpoint::Unknown, local: Endpoint::Unknown },
-        Box::new(Echo),
-        Limits::default(),
-    );
+    let mut conn =
+        Conn::new(ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown), Box::new(Echo), Limits::default());
     let (now, mut out) = (Instant::now(), Vec::new());
     let _ = conn.open(now, &mut out, &mut ());
     let mut wire = *b"some bytes";

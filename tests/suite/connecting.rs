@@ -104,7 +104,7 @@ fn a_source_can_be_chosen() {
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_can_be_dialled_and_listened_on() {
-    let folder = crate::startup::Folder::new();
+    let folder = crate::harness::Folder::new();
     let path = folder.0.join("door");
     let address = format!("unix:{}", path.display());
     let mut child =
@@ -217,7 +217,7 @@ fn bash_completes() {
     let (_, script, _) = run(&["completions", "bash"], b"");
     let complete =
         "\nCOMP_WORDS=(resound client --rec); COMP_CWORD=2\n_resound resound --rec client\necho \"${COMPREPLY[@]}\"\n";
-    let folder = crate::startup::Folder::new();
+    let folder = crate::harness::Folder::new();
     let path = folder.0.join("script");
     std::fs::write(&path, [&script, complete.as_bytes()].concat()).unwrap();
     let out = std::process::Command::new("bash").arg(&path).output().unwrap();
@@ -248,7 +248,7 @@ fn every_command_has_its_manual_page() {
 #[cfg(unix)]
 #[test]
 fn all_manual_pages_can_be_written() {
-    let folder = crate::startup::Folder::new();
+    let folder = crate::harness::Folder::new();
     let pages = folder.0.join("man1");
     let (code, _, stderr) = run(&["man", "--output", pages.to_str().unwrap()], b"");
     assert_eq!(code, Some(0), "{stderr}");

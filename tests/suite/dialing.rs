@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use resound::{Call, CloseReason, ConnInfo, Cx, Dialer, Dials, Discard, Echo, Endpoint, Engine, Handle, Next, Service};
 
-use crate::harness::{PATIENCE, Running, dialer, on_each_engine, replying, server};
+use crate::harness::{PATIENCE, Running, dialer, on_each_engine_plainly, replying, server};
 
-on_each_engine! {
+on_each_engine_plainly! {
     calls_are_answered_and_both_ends_agree,
     a_refused_call_is_told,
     a_call_that_nobody_answers_is_given_up,
@@ -321,7 +321,7 @@ fn a_unix_socket_is_dialled(engine: Engine) {
     }
     #[cfg(unix)]
     {
-        let folder = crate::startup::Folder::new();
+        let folder = crate::harness::Folder::new();
         let address = format!("unix:{}", folder.0.join("socket").display());
         let server = Running::start_on(server(engine).listen(&address).unwrap(), |_| resound::Reply::default());
         let target = server.handle.addresses()[0].clone();

@@ -74,7 +74,10 @@ fn a_test_stands_behind_every_failure_mode_that_names_one() {
         code += &document(&format!("src/engine/{file}.rs"));
     }
     code += &document("src/proto/framing.rs");
-    code += &document("src/error.rs");
+    for file in ["v1", "v2"] {
+        code += &document(&format!("src/proto/proxy/{file}.rs"));
+    }
+    code += &document("src/error/mod.rs");
     let table = text.split("## Failure modes").nth(1).expect("the table");
     let mut named = 0;
     for row in table.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {

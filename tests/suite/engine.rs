@@ -27,7 +27,6 @@ on_each_engine!(
     a_close_with_unread_input_loses_nothing,
     a_service_is_woken_from_outside,
     a_service_is_woken_by_its_own_deadline,
-    a_panic_ends_its_own_connection_only,
     a_panicking_factory_ends_its_own_connection_only,
     a_service_that_is_behind_its_deadlines_still_listens,
     a_second_listener_waits_for_room_too,
@@ -35,12 +34,23 @@ on_each_engine!(
     early_clients_are_served_too,
     a_peer_that_talks_and_stops_reading_is_reset,
     a_paused_service_is_woken_with_input_waiting,
-    both_families_on_one_listener,
-    a_unix_socket,
-    counters_agree_with_the_peers,
-    a_reader_that_is_slow_is_not_stalled,
     a_worker_that_never_sleeps_answers,
 );
+
+// What TLS would hide, or the way through it delay.
+mod plainly {
+    crate::harness::on_each_engine_plainly!(
+        a_panic_ends_its_own_connection_only,
+        both_families_on_one_listener,
+        a_unix_socket,
+        counters_agree_with_the_peers,
+        a_reader_that_is_slow_is_not_stalled,
+    );
+    use super::{
+        a_panic_ends_its_own_connection_only, a_reader_that_is_slow_is_not_stalled, a_unix_socket,
+        both_families_on_one_listener, counters_agree_with_the_peers,
+    };
+}
 
 fn lines_are_bytes(engine: Engine) {
     let server = replying(engine);
@@ -568,7 +578,7 @@ fn a_unix_socket(engine: Engine) {
     #[cfg(unix)]
     {
         use std::os::unix::net::UnixStream;
-        let folder = crate::startup::Folder::new();
+        let folder = crate::harness::Folder::new();
         let path = folder.0.join("socket");
         let address = format!("unix:{}", path.display());
         for _ in 0..2 {

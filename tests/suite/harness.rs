@@ -6,47 +6,49 @@ use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{
-    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Observer, Reply, Server, Service,
+    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Observer, Opening, Reply, Server, Service,
 };
 
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Each function named becomes one test per engine, and on the io_uring engine one per kind of kernel.
-macro_rules! on_each_engine {
-    ($($test:ident),* $(,)?) => {
-        mod threads {
-            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
-        }
-        mod portable {
-            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
-        }
-        #[cfg(target_os = "linux")]
-        mod uring {
-            $(#[test] fn $test() { crate::harness::on_uring("", super::$test); })*
-        }
-        #[cfg(target_os = "linux")]
-        mod uring_of_an_old_kernel {
-            $(#[test] fn $test() { crate::harness::on_uring("inc,sqarray,registered", super::$test); })*
-        }
-        #[cfg(target_os = "linux")]
-        mod uring_with_faults {
-            $(#[test] fn $test() { crate::harness::on_uring("small,faults", super::$test); })*
-        }
-    };
-}
-pub(crate) use on_each_engine;
+pub(crate) use crate::each_engine::{behind_a_proxy, on_each_engine, on_each_engine_plainly};
 
 thread_local! {
     /// What the io_uring engine of this test is to cope with.
     static HAMPERED: RefCell<String> = const { RefCell::new(String::new()) };
     static UNREFUSED: Cell<bool> = const { Cell::new(false) };
+    /// Servers and peers of this test speak TLS.
+    static SECURE: Cell<bool> = const { Cell::new(false) };
+    /// Its peers begin with a PROXY header of this version, and its servers require one.
+    static PROXY: Cell<Option<Version>> = const { Cell::new(None) };
+}
+
+/// Runs a test with a PROXY header before all that its peers say.
+pub(crate) fn proxied(version: Version, test: impl FnOnce()) {
+    PROXY.set(Some(version));
+    test();
+}
+
+/// What a proxy would say of this connection.
+fn header(stream: &TcpStream, version: Version) -> Vec<u8> {
+    let addresses = Addresses::ip(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let checksum = version == Version::V2;
+    Header { checksum, ..Header::new(version, addresses) }.encode().unwrap()
+}
+
+/// Runs a test with TLS between its servers and its peers.
+pub(crate) fn with_tls(test: impl FnOnce()) {
+    SECURE.set(true);
+    test();
 }
 
 /// Runs a test on io_uring; where the system refuses it, only says so, unless RESOUND_REQUIRE_URING is set.
@@ -93,7 +95,16 @@ pub(crate) fn engine(name: &str) -> Engine {
 /// A server of two workers, where the engine has workers.
 pub(crate) fn server(engine: Engine) -> Server {
     let hampered = HAMPERED.with_borrow(String::clone);
-    Server::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap())
+    let server = Server::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap());
+    let tls = SECURE.get().then(crate::tunnel::opening);
+    match (PROXY.get(), tls) {
+        (None, None) => server,
+        (None, Some(tls)) => server.opening(tls),
+        (Some(_), tls) => server.opening(move |conn| {
+            let opening = tls.as_ref().map_or_else(Opening::new, |tls| tls(conn));
+            opening.preface(Proxies::local().preface(conn))
+        }),
+    }
 }
 
 /// What the io_uring engine of this test is to cope with.
@@ -118,6 +129,7 @@ pub(crate) enum Event {
     Opened(ConnId, Endpoint),
     Message(Vec<u8>),
     Closed(ConnId, CloseReason),
+    Unopened(CloseReason),
 }
 
 /// Sends what it sees to a channel.
@@ -134,12 +146,17 @@ impl Observer for Tap {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = self.0.send(Event::Closed(conn.id, how.reason));
     }
+    fn unopened(&mut self, _conn: &ConnInfo, how: &Closed) {
+        let _ = self.0.send(Event::Unopened(how.reason));
+    }
 }
 
 /// A server in this process, and what it does.
 pub(crate) struct Running {
     pub(crate) handle: Handle,
     pub(crate) events: Receiver<Event>,
+    secure: bool,
+    proxy: Option<Version>,
 }
 
 impl Running {
@@ -159,7 +176,7 @@ impl Running {
         let _ = resound::raise_descriptor_limit();
         let (send, events) = mpsc::channel();
         let handle = server.observe(move |_| Tap(send.clone())).serve(service).unwrap();
-        Self { handle, events }
+        Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }
     }
 
     /// One whose events nobody hears: for more of them than memory has room for.
@@ -170,7 +187,7 @@ impl Running {
         let _ = resound::raise_descriptor_limit();
         let (_, events) = mpsc::channel();
         let handle = server.listen("127.0.0.1:0").unwrap().serve(service).unwrap();
-        Self { handle, events }
+        Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -181,7 +198,7 @@ impl Running {
     }
 
     pub(crate) fn connect(&self) -> Peer {
-        Peer::connect(self.address())
+        Peer::of(self.address(), self.secure, self.proxy)
     }
 
     pub(crate) fn event(&self) -> Event {
@@ -201,6 +218,15 @@ impl Running {
     pub(crate) fn closed(&self) -> CloseReason {
         loop {
             if let Event::Closed(_, reason) = self.event() {
+                return reason;
+            }
+        }
+    }
+
+    /// Waits for the next connection to end before it was opened, and says why it did.
+    pub(crate) fn unopened(&self) -> CloseReason {
+        loop {
+            if let Event::Unopened(reason) = self.event() {
                 return reason;
             }
         }
@@ -228,7 +254,19 @@ pub(crate) struct Peer(pub(crate) TcpStream);
 
 impl Peer {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("connect");
+        Self::of(address, SECURE.get(), PROXY.get())
+    }
+
+    fn of(address: SocketAddr, secure: bool, proxy: Option<Version>) -> Self {
+        let mut outside = TcpStream::connect(address).expect("connect");
+        if let Some(version) = proxy {
+            // The server may have reset it already.
+            let _ = outside.write_all(&header(&outside, version));
+        }
+        let stream = match secure {
+            true => crate::tunnel::through(outside),
+            false => outside,
+        };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -264,6 +302,14 @@ impl Peer {
         bytes
     }
 
+    /// Does the server close it without a word? With a reset, perhaps, where it has not read what was sent.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.0.read(&mut [0]) {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
     /// One question, one answer, in reply mode.
     pub(crate) fn ask(&mut self, line: &str) {
         self.send(format!("{line}\n"));
@@ -291,6 +337,26 @@ pub(crate) fn noise(seed: u64, n: usize) -> Vec<u8> {
         state
     };
     (0..n.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(n).collect()
+}
+
+/// A folder of its own for each test, removed at the end.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("resound-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The program as a child process; killed when dropped.

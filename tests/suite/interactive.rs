@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
+use crate::harness::Folder;
 use crate::harness::{Peer, Program};
-use crate::startup::Folder;
 use crate::terminal::Terminal;
 
 /// A server that this test plays.

@@ -9,9 +9,9 @@ use resound::load::{Arrivals, BULK, Fault, Interval, Load, Mode, Phase, Record, 
 use resound::load::{Raised, Ramp};
 use resound::{Chargen, CloseReason, Cx, Discard, Echo, Endpoint, Engine, Framing, Reply, Service};
 
-use crate::harness::{PATIENCE, Running, hampered, on_each_engine, server};
+use crate::harness::{PATIENCE, Running, hampered, on_each_engine_plainly, server};
 
-on_each_engine! {
+on_each_engine_plainly! {
     every_size_comes_back_verified,
     replies_are_verified_too,
     many_in_flight_keep_their_order,

@@ -1,5 +1,6 @@
 //! The integration tests: one binary. What is tested against a socket runs once for each engine.
 
+mod access;
 mod arrows;
 #[cfg(target_os = "linux")]
 mod chaos;
@@ -8,16 +9,26 @@ mod conn;
 mod connecting;
 mod dialing;
 mod documents;
+mod each_engine;
 mod engine;
 mod fairness;
+mod flood;
+#[path = "../fuzz/proxy.rs"]
+mod fuzz_proxy;
+mod fuzzing;
+#[cfg(unix)]
+mod guarded;
 mod harness;
 #[cfg(unix)]
 mod interactive;
 mod load;
 mod loading;
+mod opening;
 mod pair;
 mod pipe;
 mod program;
+mod proxy;
+mod records;
 #[cfg(target_os = "linux")]
 mod refused;
 #[cfg(unix)]
@@ -27,5 +38,8 @@ mod shutdown;
 mod startup;
 #[cfg(unix)]
 mod terminal;
+mod tls;
+mod tls_program;
 mod truth;
+mod tunnel;
 mod volume;

@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use resound::{
-    CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Reply, Service, Then, Verdict,
+    CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Opening, Reply, Service,
+    Then, TlsServer, TlsSettings, Verdict,
 };
 
 use crate::harness::noise;
+use crate::tunnel;
 
 /// A pseudo-random sequence; a failure names its seed.
 struct Dice(std::vec::IntoIter<u8>);
@@ -52,9 +54,12 @@ struct Link {
 }
 
 impl End {
-    fn new(service: impl Service + 'static, limits: Limits) -> Self {
-        let info = ConnInfo { id: ConnId(1), peer: Endpoint::Unknown, local: Endpoint::Unknown };
-        let conn = Conn::new(info, Box::new(service), limits);
+    fn new(service: impl Service + 'static, limits: Limits, opening: Option<Opening>) -> Self {
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let conn = match opening {
+            None => Conn::new(info, Box::new(service), limits),
+            Some(opening) => Conn::opening(info, opening, |_| Box::new(service), limits),
+        };
         Self { conn, queue: VecDeque::new(), then: Then::Go, fin_sent: false, over: None }
     }
 
@@ -132,7 +137,7 @@ impl Service for Asker {
     }
 }
 
-fn converse(seed: u64) {
+fn converse(seed: u64, tls: Option<&TlsServer>) {
     let mut dice = Dice::new(seed);
     let lines: Vec<u8> =
         noise(seed + 1, 200 + dice.roll(4000)).into_iter().map(|byte| if byte < 30 { b'\n' } else { byte }).collect();
@@ -140,8 +145,12 @@ fn converse(seed: u64) {
         lines.split_inclusive(|&byte| byte == b'\n').flat_map(|line| [b"Server received: ", line].concat()).collect();
     let got = Rc::new(RefCell::new(Vec::new()));
     let limits = Limits { high_water: 1 + dice.roll(2000), ..Limits::default() };
-    let mut client = End::new(Asker { lines, got: Rc::clone(&got) }, Limits::default());
-    let mut server = End::new(Reply::default(), limits);
+    let mut client = End::new(
+        Asker { lines, got: Rc::clone(&got) },
+        Limits::default(),
+        tls.map(|_| Opening::new().tls_client(tunnel::client())),
+    );
+    let mut server = End::new(Reply::default(), limits, tls.map(|tls| Opening::new().tls_server(tls)));
     let (mut there, mut back) = (Link::default(), Link::default());
     let mut now = Instant::now();
     client.call(&mut [], |conn, _, out| conn.open(now, out, &mut ()));
@@ -163,6 +172,14 @@ fn converse(seed: u64) {
 #[test]
 fn two_ends_agree_whatever_the_link_does() {
     for seed in 0..100 {
-        converse(seed);
+        converse(seed, None);
+    }
+}
+
+#[test]
+fn two_ends_agree_through_tls_whatever_the_link_does() {
+    let tls = TlsServer::new(&TlsSettings::new(tunnel::identity().clone())).unwrap();
+    for seed in 0..100 {
+        converse(seed, Some(&tls));
     }
 }

@@ -1,31 +1,10 @@
 //! What stands in the way of a start, and what a server does when descriptors run out (Unix).
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use resound::{Address, Error, Family, Listener};
 
-use crate::harness::{PATIENCE, Peer, Program, engines, run};
-
-/// A folder of its own for each test, removed at the end.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("resound-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::harness::{Folder, PATIENCE, Peer, Program, engines, run};
 
 fn bind(address: &str) -> Result<Vec<Listener>, Error> {
     Listener::bind(&address.parse::<Address>()?, Family::Any)

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
+use crate::harness::Folder;
 use crate::harness::{PATIENCE, Program};
-use crate::startup::Folder;
 
 /// A terminal that runs the program.
 pub(crate) struct Terminal {

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use resound::{CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
+use resound::{Certificate, CloseReason, Closed, ConnInfo, Endpoint, Observer, Refusal, Totals};
 use serde::Serialize;
 
+use crate::agreed::{Agreed, AgreedJson};
 use crate::printer::{Ending, Printer, Skipped, Weight};
 use crate::units::{bytes, count, counted};
+use crate::via::{ViaJson, ViaText};
 use crate::{escape, json};
 
 /// A message's bytes that are shown; the rest is only counted.
@@ -32,18 +34,19 @@ pub(crate) enum Format {
 pub(crate) struct Console {
     printer: Option<Printer>,
     format: Format,
+    verbose: bool,
     lane: usize,
 }
 
 impl Console {
     /// The server's own console. Lanes are written in their order: the server's, then each worker's.
-    pub(crate) fn new(format: Format, workers: usize) -> (Self, Ending) {
+    pub(crate) fn new(format: Format, verbose: bool, workers: usize) -> (Self, Ending) {
         let tell = match format {
             Format::Text => skipped_text,
             Format::Json => skipped_json,
         };
         let (printer, ending) = Printer::new(io::stdout(), workers + 1, tell);
-        (Self { printer: Some(printer), format, lane: 0 }, ending)
+        (Self { printer: Some(printer), format, verbose, lane: 0 }, ending)
     }
 
     /// The same console, for a worker.
@@ -64,6 +67,36 @@ impl Console {
                     other => writeln!(to, "Server started on {other}"),
                 },
                 || Event::Started { address: address.to_string() },
+            );
+        }
+    }
+
+    /// Names the certificates that clients are shown. Of one that was made on the spot, also how a client can trust it.
+    pub(crate) fn certificates(&self, how: &'static str, certificates: &[Certificate]) {
+        for certificate in certificates {
+            self.event(
+                |to| {
+                    let until = humantime::format_rfc3339_seconds(certificate.not_after);
+                    let names = escape::text(certificate.names.join(", ").as_bytes());
+                    writeln!(
+                        to,
+                        "TLS certificate ({how}) for {names} until {until}, SHA-256 {}",
+                        certificate.fingerprint
+                    )?;
+                    match how {
+                        "development" => {
+                            writeln!(to, "Trust it with: resound client ... --tls --pin {}", certificate.fingerprint)
+                        }
+                        _ => Ok(()),
+                    }
+                },
+                || Event::Certificate {
+                    how,
+                    subject: certificate.subject.clone(),
+                    names: certificate.names.clone(),
+                    not_after: humantime::format_rfc3339_seconds(certificate.not_after).to_string(),
+                    sha256: certificate.fingerprint.to_string(),
+                },
             );
         }
     }
@@ -104,6 +137,9 @@ impl Console {
                     write!(to, ", {}: {}", name.replace('_', " "), count(n))?;
                 }
             }
+            if totals.refused_in_all() > 0 {
+                write!(to, ", {} refused", counted(totals.refused_in_all(), "connection"))?;
+            }
             writeln!(to)
         };
         let json = || Event::Stopped {
@@ -111,12 +147,8 @@ impl Console {
             messages: totals.messages,
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
-            closed: CloseReason::NAMES
-                .iter()
-                .zip(totals.closed)
-                .filter(|(_, n)| *n > 0)
-                .map(|(name, n)| ((*name).to_string(), n.into()))
-                .collect(),
+            closed: not_zero(&CloseReason::NAMES, &totals.closed),
+            refused: not_zero(&Refusal::NAMES, &totals.refused),
         };
         printer.last_words(|to| {
             let _ = self.write(to, text, json);
@@ -148,6 +180,17 @@ impl Console {
     }
 }
 
+/// What was counted at all, by name.
+fn not_zero(names: &[&str], counts: &[u64]) -> serde_json::Map<String, serde_json::Value> {
+    let counted = names.iter().zip(counts).filter(|(_, n)| **n > 0);
+    counted.map(|(name, n)| ((*name).to_string(), (*n).into())).collect()
+}
+
+/// Is this the beginning of a ClientHello (RFC 8446, 4.1.2), in its record?
+fn is_hello(message: &[u8]) -> bool {
+    matches!(message, [22, 3, 0..=4, _, _, 1, ..])
+}
+
 /// Endings that need no mention in the text.
 fn is_usual(reason: &str) -> bool {
     [CloseReason::Finished, CloseReason::ServiceClosed, CloseReason::Drained].iter().any(|usual| usual.name() == reason)
@@ -157,8 +200,23 @@ impl Observer for Console {
     fn opened(&mut self, conn: &ConnInfo) {
         self.print(
             Weight::Event,
-            |to| writeln!(to, "New connection from {}", Tuple(conn)),
-            || Event::Opened { conn: conn.id.0, peer: conn.peer.to_string(), local: conn.local.to_string() },
+            |to| {
+                write!(to, "New connection from {}", Tuple(conn))?;
+                if let Some(via) = conn.via.as_ref().filter(|_| self.verbose) {
+                    write!(to, " via {}", ViaText(via))?;
+                }
+                match &conn.tls {
+                    Some(tls) => writeln!(to, " ({})", Agreed(tls)),
+                    None => writeln!(to),
+                }
+            },
+            || Event::Opened {
+                conn: conn.id.0,
+                peer: conn.peer.to_string(),
+                local: conn.local.to_string(),
+                tls: conn.tls.as_deref().map(Into::into),
+                via: conn.via.as_deref().map(|via| Box::new(ViaJson::of(via))),
+            },
         );
     }
 
@@ -170,11 +228,17 @@ impl Observer for Console {
                 write!(to, "Received from {}: ", Tuple(conn))?;
                 if shown.len() < message.len() {
                     escape::append(to, shown);
-                    return writeln!(to, "... ({})", counted(message.len() as u64, "byte"));
+                    writeln!(to, "... ({})", counted(message.len() as u64, "byte"))?;
+                } else {
+                    escape::append(to, escape::without_ending(shown));
+                    to.push(b'\n');
                 }
-                escape::append(to, escape::without_ending(shown));
-                to.push(b'\n');
-                Ok(())
+                match conn.tls.is_none() && is_hello(message) {
+                    true => {
+                        writeln!(to, "(that is how TLS begins, and this server speaks plain text: start it with --tls)")
+                    }
+                    false => Ok(()),
+                }
             },
             || {
                 let utf8 = std::str::from_utf8(shown).ok();
@@ -205,6 +269,19 @@ impl Observer for Console {
                 bytes_in: how.bytes_in,
                 bytes_out: how.bytes_out,
                 seconds: how.lasted.as_secs_f64(),
+            },
+        );
+    }
+
+    fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
+        self.print(
+            Weight::Event,
+            |to| writeln!(to, "No connection from {}: {}", Tuple(conn), how.reason),
+            || Event::Unopened {
+                conn: conn.id.0,
+                peer: conn.peer.to_string(),
+                reason: how.reason.name(),
+                detail: how.reason.to_string(),
             },
         );
     }
@@ -260,6 +337,18 @@ enum Event {
         conn: u64,
         peer: String,
         local: String,
+        /// The proxy in between.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        via: Option<Box<ViaJson>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<AgreedJson>,
+    },
+    Certificate {
+        how: &'static str,
+        subject: String,
+        names: Vec<String>,
+        not_after: String,
+        sha256: String,
     },
     Message {
         conn: u64,
@@ -283,6 +372,13 @@ enum Event {
         bytes_out: u64,
         seconds: f64,
     },
+    Unopened {
+        conn: u64,
+        peer: String,
+        reason: &'static str,
+        /// The reason in words, such as what came instead of what has to.
+        detail: String,
+    },
     Skipped {
         messages: u64,
         events: u64,
@@ -297,6 +393,8 @@ enum Event {
         bytes_in: u64,
         bytes_out: u64,
         closed: serde_json::Map<String, serde_json::Value>,
+        #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+        refused: serde_json::Map<String, serde_json::Value>,
     },
 }
 
@@ -307,7 +405,7 @@ mod tests {
 
     fn conn(peer: &str) -> ConnInfo {
         let address: SocketAddr = peer.parse().unwrap();
-        ConnInfo { id: ConnId(7), peer: address.into(), local: Endpoint::Unknown }
+        ConnInfo::new(ConnId(7), address.into(), Endpoint::Unknown)
     }
 
     #[test]
@@ -315,7 +413,7 @@ mod tests {
         assert_eq!(Tuple(&conn("127.0.0.1:54321")).to_string(), "('127.0.0.1', 54321)");
         assert_eq!(Tuple(&conn("[::1]:54321")).to_string(), "('::1', 54321)");
         assert_eq!(Tuple(&conn("[fe80::1%3]:1")).to_string(), "('fe80::1%3', 1)");
-        let unnamed = ConnInfo { peer: Endpoint::Unix(None), ..conn("[::1]:1") };
+        let unnamed = ConnInfo::new(ConnId(7), Endpoint::Unix(None), Endpoint::Unknown);
         assert_eq!(Tuple(&unnamed).to_string(), "('unix', 7)");
     }
 

@@ -1,6 +1,8 @@
 //! The `resound` program: a thin layer over the library's public API.
 
+mod agreed;
 mod args;
+mod certificates;
 mod client;
 mod colour;
 mod console;
@@ -13,6 +15,7 @@ mod report;
 mod server;
 mod signals;
 mod units;
+mod via;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -5,14 +5,16 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use resound::proxy::Proxies;
 use resound::{
-    Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Limits, Listener, Reply,
-    Server, raise_descriptor_limit,
+    Access, Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Limits, Listener,
+    Opening, Reply, Server, raise_descriptor_limit,
 };
 use tracing_subscriber::fmt::format::Writer;
 
 use crate::args::Mode;
+use crate::certificates::Files;
 use crate::console::{Console, Format};
 use crate::exit;
 use crate::printer::{Printer, Weight};
@@ -36,9 +38,23 @@ pub(crate) struct Plan {
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) limits: Limits,
+    /// `None`: in plain text.
+    pub(crate) tls: Option<Files>,
+    pub(crate) proxies: Proxied,
+    pub(crate) access: Access,
+    pub(crate) unix_mode: Option<u32>,
+    pub(crate) verbose: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) quiet: bool,
     pub(crate) format: Format,
+}
+
+/// Whether connections come through proxies that say who the client is.
+pub(crate) enum Proxied {
+    Not,
+    /// Through this machine's own.
+    Here,
+    By(Proxies),
 }
 
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
@@ -46,10 +62,16 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let workers = plan.workers.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let listeners = bind(&plan)?;
     let chosen = chosen_ports(&plan.addresses, &listeners);
-
-    let (console, ending) = Console::new(plan.format, workers.get());
-    let watch = if plan.quiet { console.silent() } else { console.clone() };
     let addresses: Vec<_> = listeners.iter().flatten().map(|listener| listener.address().clone()).collect();
+    let exposed = addresses.iter().find(|address| is_reachable(address)).cloned();
+    let proxies = believed(plan.proxies, exposed.as_ref())?;
+    // Who has said who may come need not be told that anybody may.
+    let asks_who = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
+    let exposed = exposed.filter(|_| plan.access.admits_strangers() && !asks_who && !plan.quiet);
+
+    let (console, ending) = Console::new(plan.format, plan.verbose, workers.get());
+    let watch = if plan.quiet { console.silent() } else { console.clone() };
+    let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     let observed = watch.clone();
     let server = listeners
         .into_iter()
@@ -58,12 +80,21 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         .engine(plan.engine)
         .workers(workers)
         .limits(plan.limits)
+        .access(plan.access)
         .busy_poll(plan.busy_poll)
         .max_connections(max_connections(plan.max_connections, workers.get()))
         .observe(move |worker| observed.of_worker(worker));
     let server = match plan.congestion {
         Some(algorithm) => server.congestion(algorithm),
         None => server,
+    };
+    let server = match (proxies, tls.as_ref().map(|tls| tls.server.clone())) {
+        (None, None) => server,
+        (proxies, tls) => server.opening(move |conn| {
+            let opening =
+                proxies.iter().fold(Opening::new(), |opening, proxies| opening.preface(proxies.preface(conn)));
+            tls.iter().fold(opening, Opening::tls_server)
+        }),
     };
 
     // Signals are caught before the first word, so that whoever has read it can send one.
@@ -75,14 +106,32 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         if let Some(refusal) = handle.refusal().filter(|_| cfg!(target_os = "linux") && !plan.quiet) {
             tracing::warn!("the portable engine serves, for io_uring is not available: {refusal}");
         }
+        if let Some(address) = exposed {
+            tracing::warn!(
+                "{address} can be reached from other machines, and whoever reaches it may use it: --allow says who may, 127.0.0.1 keeps it here"
+            );
+        }
         if !plan.quiet {
             voice.started(&addresses);
+            if let Some(tls) = &tls {
+                voice.certificates(if tls.is_development() { "development" } else { "loaded" }, &tls.certificates);
+            }
             voice.waiting();
         } else {
             console.started(&chosen);
         }
+        let announcer = voice.clone();
+        let keep_fresh = async move {
+            match tls {
+                Some(tls) => tls.keep_fresh(announcer).await,
+                None => std::future::pending().await,
+            }
+        };
         async move {
-            signals.next().await;
+            tokio::select! {
+                () = signals.next() => {}
+                () = keep_fresh => {}
+            }
             tokio::time::sleep(SAME_SIGNAL).await;
             signals.forget().await;
             voice.draining(handle.connections().iter().sum(), plan.drain_timeout).await;
@@ -111,7 +160,29 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
 
 /// One entry for each address that was asked for: its listeners.
 fn bind(plan: &Plan) -> Result<Vec<Vec<Listener>>> {
-    plan.addresses.iter().map(|address| Ok(Listener::bind(address, plan.family)?)).collect()
+    let bind = |address: &Address| match address {
+        #[cfg(unix)]
+        Address::Unix(path) => Ok(vec![Listener::bind_unix(path, plan.unix_mode)?]),
+        address => Ok(Listener::bind(address, plan.family)?),
+    };
+    plan.addresses.iter().map(bind).collect()
+}
+
+/// Can other machines connect?
+fn is_reachable(address: &Endpoint) -> bool {
+    matches!(address, Endpoint::Tcp(address) if !address.ip().is_loopback())
+}
+
+/// Whose PROXY headers are believed, where any are.
+fn believed(proxied: Proxied, exposed: Option<&Endpoint>) -> Result<Option<Proxies>> {
+    match (proxied, exposed) {
+        (Proxied::Not, _) => Ok(None),
+        (Proxied::By(proxies), _) => Ok(Some(proxies)),
+        (Proxied::Here, None) => Ok(Some(Proxies::local())),
+        (Proxied::Here, Some(address)) => bail!(
+            "--proxy-protocol on {address} needs --proxy-from: whoever may send a PROXY header chooses the address that is believed"
+        ),
+    }
 }
 
 /// Where port 0 was asked for, what was got.

@@ -1,7 +1,11 @@
 //! Durations, sizes and counts, as people write and read them.
 
-use std::num::NonZeroUsize;
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
+
+use resound::Rate;
+use resound::ipnet::IpNet;
 
 /// Longer times would leave the range of the clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -19,6 +23,48 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// A count of at least one.
 pub(crate) fn positive(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
+}
+
+/// The same, where more than four billion are more than anybody means.
+pub(crate) fn positive_u32(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
+}
+
+/// `20`, `20/s`, `100/m`, `1000/h`.
+pub(crate) fn limit(text: &str) -> Result<Rate, String> {
+    let wrong = || format!("'{text}' is not a rate; write it like 20, 20/s, 100/m or 1000/h");
+    let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
+    let per = match unit {
+        "s" => Rate::per_second,
+        "m" => Rate::per_minute,
+        "h" => Rate::per_hour,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    NonZeroU32::new(number).map(per).ok_or_else(|| "a rate is at least 1; --deny keeps somebody out".into())
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let wrong = || format!("'{text}' is not a network; write it like 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7");
+    let network: IpNet = match text.parse::<IpAddr>() {
+        Ok(address) => address.into(),
+        Err(_) => text.parse().map_err(|_| wrong())?,
+    };
+    match network == network.trunc() {
+        true => Ok(network),
+        // Most often one of the two numbers is a slip.
+        false => Err(format!("'{text}' has bits behind its prefix; write {} or {}", network.trunc(), network.addr())),
+    }
+}
+
+/// A file's mode in octal: `660`, `0660`, `0o660`.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && !digits.starts_with('+') => Ok(mode),
+        _ => Err(format!("'{text}' is not a mode; write it in octal, like 0660")),
+    }
 }
 
 /// A duration that can be switched off with `off`.
@@ -159,6 +205,26 @@ mod tests {
         assert_eq!(keepalive("off").unwrap().0, None);
         for text in ["500ms", "1500ms", "32768s"] {
             assert!(keepalive(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_networks_and_modes() {
+        let n = |n| NonZeroU32::new(n).unwrap();
+        assert_eq!((limit("20"), limit("20/s")), (Ok(Rate::per_second(n(20))), Ok(Rate::per_second(n(20)))));
+        assert_eq!((limit("100/m"), limit("1/h")), (Ok(Rate::per_minute(n(100))), Ok(Rate::per_hour(n(1)))));
+        for text in ["", "0", "x", "-1", "5/d", "5/", "/s", "5/s/s", "99999999999"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+        for (text, want) in [("192.0.2.7", "192.0.2.7/32"), ("::1", "::1/128"), ("10.0.0.0/8", "10.0.0.0/8")] {
+            assert_eq!(network(text).unwrap().to_string(), want);
+        }
+        for text in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "host", "2001:db8::1/64"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+        assert_eq!((mode("0660"), mode("600"), mode("0o777")), (Ok(0o660), Ok(0o600), Ok(0o777)));
+        for text in ["", "0888", "1777", "rw", "-1", "+660", "0x1"] {
+            assert!(mode(text).is_err(), "{text}");
         }
     }
 

@@ -5,24 +5,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use socket2::{SockRef, Socket};
-use tokio::net::TcpListener;
 #[cfg(unix)]
-use tokio::net::UnixListener;
+use tokio::io::Interest;
+#[cfg(not(unix))]
+use tokio::net::TcpListener as Watch;
+#[cfg(unix)]
+use tokio::net::TcpStream as Watch;
 use tokio::sync::{mpsc, watch};
 
 use super::worker::Worker;
 use super::{Accepted, Command};
 use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
 use crate::engine::listener::{BACKLOG, Listener};
-use crate::engine::room::{Place, Room};
+use crate::engine::room::{Entrant, Place, Room};
 use crate::engine::socket::{endpoint, set_accepted_options};
 use crate::service::Endpoint;
 
-enum Source {
-    Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix(UnixListener),
-}
+/// A listening socket with what wakes its task. On Unix that is a stream of tokio's, which is not read: its listeners would register each
+/// connection with this worker's runtime, though it may be refused, or be another worker's.
+struct Source(Watch);
 
 pub(super) struct Acceptor {
     source: Source,
@@ -33,7 +34,7 @@ pub(super) struct Acceptor {
     others: Vec<mpsc::UnboundedSender<Command>>,
     complaints: Complaints,
     /// Accepted, and not yet handed out.
-    accepted: Option<(Socket, Endpoint)>,
+    accepted: Option<(Socket, Endpoint, Entrant)>,
 }
 
 impl Acceptor {
@@ -44,15 +45,10 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let socket = listener.socket().try_clone()?;
         socket.set_nonblocking(true)?;
-        let (source, local) = match listener.address() {
-            #[cfg(unix)]
-            address @ Endpoint::Unix(_) => {
-                (Source::Unix(UnixListener::from_std(socket.into())?), Some(address.clone()))
-            }
-            address => {
-                let fixed = matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_unspecified());
-                (Source::Tcp(TcpListener::from_std(socket.into())?), fixed.then(|| address.clone()))
-            }
+        let source = Source(Watch::from_std(socket.into())?);
+        let local = match listener.address() {
+            Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
+            address => Some(address.clone()),
         };
         Ok(Self { source, listener, local, room, others, complaints: Complaints::default(), accepted: None })
     }
@@ -70,12 +66,12 @@ impl Acceptor {
         for _ in 0..BACKLOG {
             if self.accepted.is_none() {
                 match self.listener.socket().accept() {
-                    Ok((socket, peer)) if socket.set_nonblocking(true).is_ok() => {
-                        self.accepted = Some((socket, endpoint(&peer)));
-                    }
-                    Ok(_) => continue,
+                    Ok((socket, peer)) => self.let_in(socket, endpoint(&peer)),
                     Err(error) if AcceptError::of(&error) == AcceptError::Next => continue,
                     Err(_) => break,
+                }
+                if self.accepted.is_none() {
+                    continue;
                 }
             }
             let Some(place) = self.room.take() else { break };
@@ -87,9 +83,9 @@ impl Acceptor {
     async fn next(&mut self) -> Place {
         while self.accepted.is_none() {
             match self.source.accept().await {
-                Ok(accepted) => {
+                Ok((socket, peer)) => {
                     self.complaints.went_well();
-                    self.accepted = Some(accepted);
+                    self.let_in(socket, peer);
                 }
                 Err(error) => {
                     if self.complaints.must_wait(&error, self.room.taken()) {
@@ -111,10 +107,19 @@ impl Acceptor {
         }
     }
 
+    /// Keeps a connection in hand, if it may come in.
+    fn let_in(&mut self, socket: Socket, peer: Endpoint) {
+        if let Some(entrant) = self.room.admit(&peer)
+            && socket.set_nonblocking(true).is_ok()
+        {
+            self.accepted = Some((socket, peer, entrant));
+        }
+    }
+
     fn hand_out(&mut self, place: Place, worker: &Rc<Worker>) {
-        let Some((socket, peer)) = self.accepted.take() else { return };
+        let Some((socket, peer, entrant)) = self.accepted.take() else { return };
         set_accepted_options(&SockRef::from(&socket), &peer, worker.limits());
-        let accepted = Accepted { socket, peer, local: self.local.clone(), place };
+        let accepted = Accepted { socket, peer, local: self.local.clone(), place: place.of(entrant) };
         match accepted.place.worker() {
             0 => worker.serve(accepted),
             other => drop(self.others[other - 1].send(Command::Serve(accepted))),
@@ -124,17 +129,16 @@ impl Acceptor {
 
 impl Source {
     async fn accept(&self) -> io::Result<(Socket, Endpoint)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((Socket::from(stream.into_std()?), peer.into()))
-            }
-            #[cfg(unix)]
-            Self::Unix(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                let peer = Endpoint::Unix(peer.as_pathname().map(Into::into));
-                Ok((Socket::from(stream.into_std()?), peer))
-            }
+        #[cfg(unix)]
+        {
+            let accept = || SockRef::from(&self.0).accept();
+            let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
+            Ok((socket, endpoint(&peer)))
+        }
+        #[cfg(not(unix))]
+        {
+            let (stream, peer) = self.0.accept().await?;
+            Ok((Socket::from(stream.into_std()?), peer.into()))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::Socket;
@@ -10,7 +11,7 @@ use socket2::Socket;
 use super::inbox::Accepted;
 use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
 use crate::engine::listener::{BACKLOG, Listener};
-use crate::engine::room::Room;
+use crate::engine::room::{Entrant, Room};
 use crate::engine::socket::endpoint;
 use crate::engine::sys::Ring;
 use crate::service::Endpoint;
@@ -35,7 +36,7 @@ pub(super) struct Acceptor {
     local: Option<Endpoint>,
     armed: Armed,
     /// Accepted, and not yet handed out.
-    in_hand: VecDeque<Socket>,
+    in_hand: VecDeque<(Socket, Endpoint, Entrant)>,
     /// After a shortage, not before this.
     not_before: Option<Instant>,
     complaints: Complaints,
@@ -63,7 +64,7 @@ impl Acceptor {
         }
     }
 
-    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, room: &Room, now: Instant) {
+    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, room: &Arc<Room>, now: Instant) {
         let stopped = self.armed == Armed::Stopping;
         if !more {
             self.armed = Armed::No;
@@ -71,7 +72,7 @@ impl Acceptor {
         match result {
             Ok(socket) => {
                 self.complaints.went_well();
-                self.in_hand.push_back(socket.into());
+                self.let_in(socket.into(), room);
             }
             Err(error) if stopped && error.raw_os_error() == Some(libc::ECANCELED) => {}
             Err(error) => {
@@ -85,8 +86,17 @@ impl Acceptor {
         }
     }
 
+    /// Keeps a connection in hand, if it may come in.
+    fn let_in(&mut self, socket: Socket, room: &Arc<Room>) {
+        // The peer may be gone already: then its first receive will say so.
+        let peer = socket.peer_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+        if let Some(entrant) = room.admit(&peer) {
+            self.in_hand.push_back((socket, peer, entrant));
+        }
+    }
+
     /// A connection with a place; `None` where there is neither.
-    pub(super) fn next(&mut self, room: &std::sync::Arc<Room>) -> Option<Accepted> {
+    pub(super) fn next(&mut self, room: &Arc<Room>) -> Option<Accepted> {
         if self.in_hand.is_empty() {
             return None;
         }
@@ -97,10 +107,8 @@ impl Acceptor {
             return None;
         };
         self.full = false;
-        let socket = self.in_hand.pop_front()?;
-        // The peer may be gone already: then its first receive will say so.
-        let peer = socket.peer_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-        Some(Accepted { socket, peer, local: self.local.clone(), place })
+        let (socket, peer, entrant) = self.in_hand.pop_front()?;
+        Some(Accepted { socket, peer, local: self.local.clone(), place: place.of(entrant) })
     }
 
     /// Accepts on, unless somebody is still in hand or it is too early. Says whether it waits for room, and when to try again.
@@ -158,7 +166,7 @@ impl Acceptor {
     }
 
     /// Whoever is still in the backlog, as far as there is room.
-    pub(super) fn rest(&mut self, room: &std::sync::Arc<Room>) -> Vec<Accepted> {
+    pub(super) fn rest(&mut self, room: &Arc<Room>) -> Vec<Accepted> {
         let mut rest = Vec::new();
         if self.listener.socket().set_nonblocking(true).is_err() {
             return rest;
@@ -167,9 +175,12 @@ impl Acceptor {
         for _ in 0..BACKLOG {
             if self.in_hand.is_empty() {
                 match self.listener.socket().accept() {
-                    Ok((socket, _)) => self.in_hand.push_back(socket),
+                    Ok((socket, _)) => self.let_in(socket, room),
                     Err(error) if AcceptError::of(&error) == AcceptError::Next => continue,
                     Err(_) => break,
+                }
+                if self.in_hand.is_empty() {
+                    continue;
                 }
             }
             match self.next(room) {

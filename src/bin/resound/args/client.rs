@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use resound::{Address, Dial, Error};
 
 use super::{EXIT_CODES, FamilyArgs, address};
-use crate::client::{self, Connect, Expect, Patience, PipeOptions};
+use crate::client::{self, Connect, Expect, Patience, PipeOptions, SendProxy};
 use crate::units::{self, Timeout};
 
 #[derive(Args)]
@@ -71,6 +71,12 @@ struct HowArgs {
     /// Let small messages wait for acknowledgements (Nagle's algorithm); they are sent at once otherwise
     #[arg(long)]
     nagle: bool,
+    /// Begin with a PROXY header, as a proxy does: v1 or v2, and behind commas src=IP:PORT, dst=IP:PORT (by default the connection's own),
+    /// local or unknown; with v2 also alpn=, authority=, id=, netns=, tls=, cipher=, cn=, noop=BYTES, tlv=0xTYPE:HEX, crc32c
+    #[arg(long, value_name = "HEADER")]
+    send_proxy: Option<SendProxy>,
+    #[command(flatten)]
+    tls: client::TlsArgs,
     /// Say on stderr where the connection went and what a pipe carried; at a terminal also how long each answer took
     #[arg(short, long)]
     verbose: bool,
@@ -89,7 +95,7 @@ const PIPE: &str = "As a pipe";
 #[derive(Args)]
 struct TalkArgs {
     /// Wait for one connection to this address, and be the client of whoever it is
-    #[arg(long, conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port"])]
+    #[arg(long, conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port", "send_proxy", "tls"])]
     listen: bool,
     /// At a terminal, connect again whenever the connection is lost
     #[arg(long)]
@@ -181,6 +187,7 @@ impl HowArgs {
             bail!("a unix socket has no source address and no source port");
         }
         Ok(Connect {
+            tls: self.tls.meaning(&address)?,
             address,
             dial: Dial {
                 family: self.family.meaning(),
@@ -192,6 +199,7 @@ impl HowArgs {
             listen,
             nagle: self.nagle,
             keepalive: self.keepalive.0,
+            send_proxy: self.send_proxy.clone(),
         })
     }
 }

@@ -1,16 +1,24 @@
 //! The flags of `resound server`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use resound::{Engine, Framing, Limits};
+use resound::ipnet::IpNet;
+use resound::proxy::Proxies;
+use resound::{Access, Address, Engine, Framing, Limits, Rate};
 
 use super::{EXIT_CODES, FamilyArgs, address};
+use crate::certificates::TlsArgs;
 use crate::console::Format;
 use crate::server;
 use crate::units::{self, Timeout};
+
+/// What stands between the clients and us.
+const PROXY: &str = "Behind a proxy";
+/// Who may come.
+const ACCESS: &str = "Access";
 
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
@@ -58,12 +66,42 @@ pub(crate) struct ServerArgs {
     /// Reset a connection whose peer takes none of the waiting bytes for this long
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "5m")]
     write_timeout: Timeout,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// How long a connection's beginning may take in all, its PROXY header and its TLS handshake, or off
+    #[arg(long, visible_alias = "handshake-timeout", value_name = "DURATION", value_parser = units::timeout, default_value = "10s")]
+    opening_timeout: Timeout,
+    /// Begin each connection with a PROXY header (version 1 or 2), which says who the client is; one without it is closed
+    #[arg(help_heading = PROXY, long, value_name = "HOW", value_enum)]
+    proxy_protocol: Option<ProxyProtocol>,
+    /// Addresses of the proxies that are believed, e.g. 10.0.0.0/8 (repeatable); others are closed [default: this machine's own, where
+    /// only those can connect]
+    #[arg(help_heading = PROXY, long, value_name = "CIDR", value_parser = units::network, requires = "proxy_protocol")]
+    proxy_from: Vec<IpNet>,
+    /// Let these addresses in and no others, e.g. 10.0.0.0/8 or ::1 (repeatable)
+    #[arg(help_heading = ACCESS, long, value_name = "CIDR", value_parser = units::network)]
+    allow: Vec<IpNet>,
+    /// Keep these addresses out (repeatable); where both name one, the longer prefix decides, and of equals this
+    #[arg(help_heading = ACCESS, long, value_name = "CIDR", value_parser = units::network)]
+    deny: Vec<IpNet>,
+    /// Connections at once from one IPv4 address, or one IPv6 /64
+    #[arg(help_heading = ACCESS, long, value_name = "N", value_parser = units::positive_u32, allow_hyphen_values = true)]
+    max_per_ip: Option<NonZeroU32>,
+    /// How often one IPv4 address, or one IPv6 /64, may connect: 20/s, 100/m or 1000/h, so many of them at once
+    #[arg(help_heading = ACCESS, long, value_name = "RATE", value_parser = units::limit, allow_hyphen_values = true)]
+    connect_rate_limit: Option<Rate>,
+    /// Mode of the files of unix sockets, e.g. 0660 [default: what the umask leaves]
+    #[arg(help_heading = ACCESS, long, value_name = "MODE", value_parser = units::mode)]
+    unix_mode: Option<u32>,
     /// After Ctrl+C or SIGTERM, how long open connections may take to finish
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     drain_timeout: Duration,
     /// Print nothing but the port that was chosen for port 0
     #[arg(short, long)]
     quiet: bool,
+    /// Say of each connection which proxy it came through, and what that said of it
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// How the console is written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     log_format: Format,
@@ -79,6 +117,12 @@ pub(crate) enum Mode {
     Discard,
     /// A rotating pattern of characters (RFC 864)
     Chargen,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProxyProtocol {
+    /// Each connection begins with a header
+    Require,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -135,10 +179,14 @@ impl ServerArgs {
                 self.workers.map_or(0, NonZeroUsize::get)
             );
         }
+        if self.unix_mode.is_some() && !addresses.iter().any(|address| matches!(address, Address::Unix(_))) {
+            bail!("--unix-mode has no meaning without an address like unix:/path");
+        }
         let framing = match self.framing {
             Some(FramingArg::Chunk) => Framing::Chunk,
             _ => Framing::Line { max: self.max_line.unwrap_or(Framing::DEFAULT_MAX_LINE) },
         };
+        let (proxies, access) = (self.proxies(), self.access());
         Ok(server::Plan {
             addresses,
             family: self.family.meaning(),
@@ -151,13 +199,36 @@ impl ServerArgs {
             max_connections: self.max_connections.map(NonZeroUsize::get),
             limits: Limits {
                 high_water: self.high_water,
+                opening_timeout: self.opening_timeout.0,
                 idle_timeout: self.idle_timeout.0,
                 write_timeout: self.write_timeout.0,
                 ..Limits::default()
             },
+            proxies,
+            access,
+            tls: self.tls.meaning()?,
+            unix_mode: self.unix_mode,
+            verbose: self.verbose,
             drain_timeout: self.drain_timeout,
             quiet: self.quiet,
             format: self.log_format,
         })
+    }
+
+    fn proxies(&self) -> server::Proxied {
+        match (self.proxy_protocol, self.proxy_from.is_empty()) {
+            (None, _) => server::Proxied::Not,
+            (Some(ProxyProtocol::Require), true) => server::Proxied::Here,
+            (Some(ProxyProtocol::Require), false) => {
+                server::Proxied::By(Proxies::from(self.proxy_from.iter().copied()))
+            }
+        }
+    }
+
+    fn access(&self) -> Access {
+        let access = self.allow.iter().fold(Access::new(), |access, network| access.allow(*network));
+        let access = self.deny.iter().fold(access, |access, network| access.deny(*network));
+        let access = self.max_per_ip.into_iter().fold(access, Access::max_per_ip);
+        self.connect_rate_limit.into_iter().fold(access, Access::connect_rate)
     }
 }

@@ -74,6 +74,7 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
             // Both at once: an answer may fill the path before the whole of a question is sent.
             let send = async {
                 to_server.write_all(&check.sent).await?;
+                to_server.flush().await?;
                 if check.last { to_server.shutdown().await } else { Ok(()) }
             };
             let receive = receive(&mut from_server, &mut received, check);

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use resound::{Address, Dial, DialError, Endpoint, Family, Listener, Stream, dial};
+use tokio::io::AsyncWriteExt;
 
+use super::tls::{self, Tls};
+use super::{Failure, SendProxy};
 use crate::units;
 
 /// How a connection is to be had.
@@ -16,6 +19,9 @@ pub(crate) struct Connect {
     pub(crate) listen: bool,
     pub(crate) nagle: bool,
     pub(crate) keepalive: Option<Duration>,
+    /// What is sent before everything else.
+    pub(crate) send_proxy: Option<SendProxy>,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What to do about an address that does not answer.
@@ -58,7 +64,14 @@ impl Connect {
         if let Some(idle) = self.keepalive {
             let _ = stream.set_keepalive(idle);
         }
-        Ok(stream)
+        if let Some(proxy) = &self.send_proxy {
+            let header = proxy.header(&stream.local(), &stream.peer())?;
+            (&mut &stream).write_all(&header).await.map_err(|error| Failure::of(error, " with the PROXY header"))?;
+        }
+        match &self.tls {
+            Some(tls) => tls.secure(stream, self.dial.timeout).await,
+            None => Ok(stream),
+        }
     }
 
     async fn dial(&self, patience: Patience, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
@@ -127,13 +140,15 @@ impl Backoff {
 /// Who is connected with whom, in words, and how long it took.
 pub(super) fn described(stream: &Stream, listen: bool, since: Instant) -> String {
     let took = units::elapsed(since.elapsed());
-    match listen {
+    let agreed = stream.tls().map(|secure| format!("; {}", tls::described(secure).trim_end())).unwrap_or_default();
+    let connected = match listen {
         true => format!("connection from {} on {} after {took}", stream.peer(), stream.local()),
         false => match stream.local() {
             Endpoint::Tcp(local) => format!("connected to {} from {local} in {took}", stream.peer()),
             _ => format!("connected to {} in {took}", stream.peer()),
         },
-    }
+    };
+    connected + &agreed
 }
 
 #[cfg(test)]
@@ -147,7 +162,16 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for nagle in [false, true] {
             let (dial, patience) = (Dial::default(), Patience::Retry(0));
-            let how = Connect { address: address.clone(), dial, patience, listen: false, nagle, keepalive: None };
+            let how = Connect {
+                address: address.clone(),
+                dial,
+                patience,
+                listen: false,
+                nagle,
+                keepalive: None,
+                send_proxy: None,
+                tls: None,
+            };
             let stream = runtime.block_on(how.connect(async |_: News<'_>| ())).unwrap();
             let Stream::Tcp(stream) = stream else { panic!("TCP was dialled") };
             assert_eq!(stream.nodelay().unwrap(), !nagle);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use resound::FailureClass;
+use resound::{FailureClass, TlsFailure};
 
 /// A network failure after the connection was made.
 #[derive(Debug, thiserror::Error)]
@@ -10,16 +10,30 @@ use resound::FailureClass;
 pub(crate) struct Failure {
     pub(crate) class: FailureClass,
     what: String,
+    advice: Option<&'static str>,
 }
 
 impl Failure {
     pub(crate) fn new(class: FailureClass, what: impl Into<String>) -> Self {
-        Self { class, what: what.into() }
+        Self { class, what: what.into(), advice: None }
+    }
+
+    /// With advice of its own.
+    pub(crate) fn advised(class: FailureClass, what: impl Into<String>, advice: &'static str) -> Self {
+        Self { class, what: what.into(), advice: Some(advice) }
     }
 
     /// The failure behind a socket's error while doing `what`; anything but a network failure stays what it is.
     pub(crate) fn of(error: io::Error, what: &str) -> anyhow::Error {
+        if let Some(failure) = TlsFailure::behind(&error) {
+            return Self::advised(FailureClass::Tls, format!("{failure}{what}"), failure.advice()).into();
+        }
         match FailureClass::of(&error) {
+            Some(FailureClass::Eof) => {
+                let advice = "What came may have been cut off on the way, or the server does not end its TLS in order.";
+                Self::advised(FailureClass::Eof, format!("the server ended without TLS's close_notify{what}"), advice)
+                    .into()
+            }
             Some(FailureClass::Reset) => {
                 Self::new(FailureClass::Reset, format!("the server reset the connection{what}")).into()
             }
@@ -29,6 +43,9 @@ impl Failure {
     }
 
     pub(crate) fn advice(&self) -> &'static str {
+        if let Some(advice) = self.advice {
+            return advice;
+        }
         match self.class {
             FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
             FailureClass::Reset => {

@@ -5,6 +5,8 @@ mod connect;
 mod failure;
 mod interactive;
 mod pipe;
+mod send_proxy;
+mod tls;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ use self::connect::News;
 pub(crate) use self::connect::{Connect, Patience};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::pipe::Options as PipeOptions;
+pub(crate) use self::send_proxy::SendProxy;
+pub(crate) use self::tls::TlsArgs;
 
 /// What `resound client` or `resound test` was asked to do.
 pub(crate) struct Plan {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The commands, as `/help` lists them and Tab completes them.
-pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
     ("help", "", "this list"),
     ("quit", "", "leave, as `quit` does, and Ctrl+C on an empty line"),
     ("close", "", "half-close (FIN), and hear the rest, as Ctrl+D does"),
@@ -13,6 +13,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
     ("raw", "\"TEXT\"", "send bytes, no newline: \\n \\r \\t \\0 \\\\ \\\" \\xFF \\u{20AC}"),
     ("hex", "[on|off]", "show what is sent and received as hexadecimal"),
     ("stats", "", "what went over this connection, and what TCP knows of the path"),
+    ("tls", "", "what TLS has agreed on, and what the server has shown"),
 ];
 
 /// A typed line's meaning.
@@ -35,6 +36,7 @@ pub(super) enum Command {
     /// On, off, or the other way round.
     Hex(Option<bool>),
     Stats,
+    Tls,
 }
 
 /// Reads a line. Several lines at once, as a paste brings them, are never a command.
@@ -62,6 +64,7 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
         "reset" => alone(Command::Reset),
         "reconnect" => alone(Command::Reconnect),
         "stats" => alone(Command::Stats),
+        "tls" => alone(Command::Tls),
         "send" if rest.is_empty() => Err("/send FILE sends a file: which one?".into()),
         "send" => Ok(Command::Send(path(rest))),
         "raw" if rest.is_empty() => {

@@ -24,7 +24,7 @@ use self::view::View;
 use self::wire::{Happened, Traffic, Wire};
 use super::connect::{Backoff, Patience};
 use super::pipe::Crlf;
-use super::{Failure, Idleness, News, Plan, connect, say, until};
+use super::{Failure, Idleness, News, Plan, connect, say, tls, until};
 use crate::colour::Colour;
 use crate::signals::termination;
 use crate::{exit, units};
@@ -294,6 +294,10 @@ impl Conversation<'_> {
                 rest + &aside(self.colour, said)
             }
             Command::Stats => stats(wire),
+            Command::Tls => match wire.stream().tls() {
+                Some(secure) => tls::described(secure),
+                None => aside(self.colour, "This connection is not encrypted (--tls speaks TLS)"),
+            },
             Command::Quit | Command::Reset | Command::Reconnect => String::new(), // they end the connection: `talk` has seen to it
         }
     }

@@ -191,6 +191,7 @@ impl Wire {
                     self.sent.last = Some(Instant::now());
                 }
                 Some(Piece::Bytes { .. }) => {
+                    ready!(stream.poll_flush(cx))?;
                     self.outbox.pop_front();
                 }
                 Some(Piece::File { file, sent, .. }) => {

@@ -8,6 +8,7 @@ use resound::{Attempt, FailureClass, Stream, TcpInfo};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::agreed::AgreedJson;
 use crate::{exit, json};
 
 /// Writes events, each with its time of day.
@@ -22,7 +23,13 @@ enum Event<'a> {
     /// An address that could not be connected to.
     Attempt { remote: &'a str, class: Option<&'static str>, message: String, took_us: u128 },
     /// The connection stands.
-    Connected { remote: String, local: String, took_us: u128 },
+    Connected {
+        remote: String,
+        local: String,
+        took_us: u128,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<AgreedJson>,
+    },
     /// So much has been handed to the system for sending.
     Sent {
         bytes: usize,
@@ -130,7 +137,8 @@ impl Journal {
 
     pub(super) fn connected(&self, stream: &Stream) -> Vec<u8> {
         let (remote, local) = (stream.peer().to_string(), stream.local().to_string());
-        json::line(&Event::Connected { remote, local, took_us: self.start.elapsed().as_micros() })
+        let tls = stream.tls().map(|secure| secure.info().into());
+        json::line(&Event::Connected { remote, local, took_us: self.start.elapsed().as_micros(), tls })
     }
 
     pub(super) fn sent(&self, bytes: &[u8]) -> Vec<u8> {

@@ -289,6 +289,10 @@ impl<'a> Pipe<'a> {
                         Err(error) => return Sent::Failed(error),
                     }
                 }
+                // TLS may hold back what the system did not take.
+                if let Err(error) = to_server.flush().await {
+                    return Sent::Failed(error);
+                }
                 self.last_sent.set(Some(Instant::now()));
                 self.record(|journal| journal.sent(piece)).await;
                 rest = later;

@@ -1,8 +1,14 @@
 //! What can go wrong: [`Error`] at start-up, [`CloseReason`] for one connection, [`FailureClass`] for a network failure.
 
+mod proxy;
+mod tls;
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
+
+pub use proxy::{Instead, ProxyError};
+pub use tls::TlsFailure;
 
 /// Why something could not be started. [`Error::advice`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +79,17 @@ pub enum Error {
     /// The io_uring engine was asked for, and the system has none for us.
     #[error("io_uring is not available: {0}")]
     Uring(#[source] io::Error),
+    /// A certificate or a key cannot be used.
+    #[error("cannot use {what}: {reason}")]
+    Certificate {
+        /// The file, or what else it is.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS cannot be set up as it was asked for.
+    #[error("no TLS: {0}")]
+    Tls(String),
 }
 
 impl Error {
@@ -87,6 +104,11 @@ impl Error {
             _ if is_descriptor_shortage(&source) => Self::Descriptors { address },
             _ => Self::Listen { address, source },
         }
+    }
+
+    /// What is wrong with a certificate or a key.
+    pub(crate) fn certificate(what: impl AsRef<std::path::Path>, reason: String) -> Self {
+        Self::Certificate { what: what.as_ref().display().to_string(), reason }
     }
 
     /// One sentence on the way out, for a person.
@@ -119,6 +141,10 @@ impl Error {
             Self::Congestion { .. } => {
                 "On Linux `sysctl net.ipv4.tcp_allowed_congestion_control` lists what may be used; elsewhere leave it to the system."
             }
+            Self::Certificate { .. } => {
+                "Certificates and keys are PEM files: the certificate first, then those between it and its root; one key for each."
+            }
+            Self::Tls(_) => "Check the names, the authorities and the protocols that were given.",
             Self::Uring(_) => "Use the portable engine (`--engine portable`), or leave the choice to the program.",
         }
     }
@@ -175,13 +201,27 @@ pub enum CloseReason {
     Cut,
     /// The service panicked; only its own connection ends.
     Panicked,
+    /// What has to come before the service did not come in time ([`Limits::opening_timeout`](crate::Limits::opening_timeout)).
+    OpeningTimeout,
+    /// The peer ended the connection before the service was open, as a port scan or a simple health check does.
+    LeftEarly,
+    /// A PROXY header was required, and this came instead.
+    NoProxyHeader(Instead),
+    /// The PROXY header is not as it should be.
+    BadProxyHeader(ProxyError),
+    /// A PROXY header was required, and the peer is none of those who may send one.
+    UntrustedProxy,
+    /// The TLS handshake failed, or a record after it.
+    Tls(TlsFailure),
+    /// The peer's end came without TLS's close_notify (RFC 8446, 6.1): somebody may have cut off what it said last.
+    Truncated,
     /// Any other error of the socket.
     Failed(io::ErrorKind),
 }
 
 impl CloseReason {
     /// All names that [`CloseReason::name`] can return, in the order of [`CloseReason::index`].
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 19] = [
         "finished",
         "service_closed",
         "drained",
@@ -194,6 +234,13 @@ impl CloseReason {
         "cut",
         "panicked",
         "failed",
+        "opening_timeout",
+        "left_early",
+        "tls",
+        "truncated",
+        "no_proxy_header",
+        "bad_proxy_header",
+        "untrusted_proxy",
     ];
 
     /// The reason behind an error that a socket reported.
@@ -223,6 +270,13 @@ impl CloseReason {
             Self::Cut => 9,
             Self::Panicked => 10,
             Self::Failed(_) => 11,
+            Self::OpeningTimeout => 12,
+            Self::LeftEarly => 13,
+            Self::Tls(_) => 14,
+            Self::Truncated => 15,
+            Self::NoProxyHeader(_) => 16,
+            Self::BadProxyHeader(_) => 17,
+            Self::UntrustedProxy => 18,
         }
     }
 
@@ -253,6 +307,13 @@ impl fmt::Display for CloseReason {
             Self::PeerVanished => "the peer stopped answering",
             Self::Cut => "cut at shutdown",
             Self::Panicked => "the service panicked",
+            Self::OpeningTimeout => "not open in time",
+            Self::LeftEarly => "the peer left before it was open",
+            Self::NoProxyHeader(instead) => return write!(f, "{instead} instead of a PROXY header"),
+            Self::BadProxyHeader(error) => return write!(f, "wrong PROXY header: {error}"),
+            Self::UntrustedProxy => "none of the proxies that are believed",
+            Self::Tls(failure) => return failure.fmt(f),
+            Self::Truncated => "the peer ended without TLS's close_notify",
             Self::Failed(kind) => return write!(f, "socket error: {kind}"),
         };
         f.write_str(text)
@@ -292,7 +353,7 @@ impl FailureClass {
             E::HostUnreachable | E::NetworkUnreachable | E::NetworkDown | E::AddrNotAvailable => Self::Unreachable,
             E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::NotConnected => Self::Reset,
             E::UnexpectedEof => Self::Eof,
-            _ => return None,
+            _ => return TlsFailure::behind(error).map(|_| Self::Tls),
         })
     }
 
@@ -426,6 +487,13 @@ mod tests {
             CloseReason::Cut,
             CloseReason::Panicked,
             CloseReason::Failed(io::ErrorKind::Other),
+            CloseReason::OpeningTimeout,
+            CloseReason::LeftEarly,
+            CloseReason::Tls(TlsFailure::NotTls),
+            CloseReason::Truncated,
+            CloseReason::NoProxyHeader(Instead::Text),
+            CloseReason::BadProxyHeader(ProxyError::Address),
+            CloseReason::UntrustedProxy,
         ];
         let names: std::collections::HashSet<_> = reasons.iter().map(|r| r.name()).collect();
         assert_eq!(names.len(), CloseReason::NAMES.len());

@@ -1,17 +1,20 @@
 //! [`Conn`]: one end of one connection, without I/O.
 
+mod deliver;
+mod opening;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::framing::{Cut, cut};
 use super::held::Held;
 use super::limits::Limits;
 use super::observer::{Closed, Observer};
+use super::opening::{Layers, Nobody, Opening};
 use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
-use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service};
+use crate::service::{Asked, ConnInfo, Cx, Message, Service};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -32,7 +35,7 @@ use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service};
 /// use std::time::Instant;
 /// use resound::{Conn, ConnId, ConnInfo, Endpoint, Limits, Reply, Then};
 ///
-/// let info = ConnInfo { id: ConnId(1), peer: Endpoint::Unix(None), local: Endpoint::Unix(None) };
+/// let info = ConnInfo::new(ConnId(1), Endpoint::Unix(None), Endpoint::Unix(None));
 /// let mut conn = Conn::new(info, Box::new(Reply::default()), Limits::default());
 /// let (mut out, mut sent) = (Vec::new(), Vec::new());
 /// let mut input: Vec<&[u8]> = vec![b"Hel", b"lo\nla", b"st"];
@@ -72,12 +75,15 @@ use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service};
 pub struct Conn {
     peer_eof: Step,
     drain: Step,
+    /// The first reason wins. Here it takes no room of its own.
+    reason: Option<CloseReason>,
     asked: Asked,
     /// Handed to the engine and not yet reported as sent.
     unsent: usize,
     service: Box<dyn Service>,
     limits: Arc<Limits>,
     held: Held,
+    layers: Option<Box<Layers>>,
     bytes_in: u64,
     bytes_out: u64,
     messages: u64,
@@ -86,8 +92,6 @@ pub struct Conn {
     /// When a byte last left, or the first began to wait: the clock of a stalled write. What the peer says does not move it.
     written: Option<Instant>,
     linger_until: Option<Instant>,
-    /// The first reason wins.
-    reason: Option<CloseReason>,
     /// When the connection was opened; `None` before, and again once it has ended.
     opened: Option<Instant>,
     info: ConnInfo,
@@ -103,6 +107,7 @@ impl Conn {
             limits: limits.into(),
             asked,
             held: Held::default(),
+            layers: None,
             unsent: 0,
             progress: None,
             written: None,
@@ -118,18 +123,38 @@ impl Conn {
         }
     }
 
+    /// As [`Conn::new`], where something has to happen before the service is open. `service` is called then, when it is known who the peer
+    /// is; and only then the observer hears that the connection was opened. One that ends before is [`Observer::unopened`].
+    #[must_use]
+    pub fn opening(
+        info: ConnInfo,
+        opening: Opening,
+        service: impl FnOnce(&ConnInfo) -> Box<dyn Service> + 'static,
+        limits: impl Into<Arc<Limits>>,
+    ) -> Self {
+        let mut conn = Self::new(info, Box::new(Nobody), limits);
+        conn.layers = Some(Box::new(Layers::new(opening, Box::new(service))));
+        conn
+    }
+
     /// Who is at the two ends.
     #[must_use]
     pub fn info(&self) -> &ConnInfo {
         &self.info
     }
 
-    /// The connection is up. The first call.
+    /// The transport is up. The first call.
     pub fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        self.opened = Some(now);
-        self.progress = Some(now);
-        observer.opened(&self.info);
-        self.tell(now, out, |service, cx| service.open(cx));
+        match self.layers {
+            None => self.begin(now, out, observer),
+            Some(_) => {
+                let header = self.announcement(now);
+                self.start_opening(now, out, observer);
+                let verdict = self.settle(now, 0..0, out);
+                out.splice(0..0, header);
+                return verdict;
+            }
+        }
         self.settle(now, 0..0, out)
     }
 
@@ -143,12 +168,18 @@ impl Conn {
     ) -> Verdict {
         self.bytes_in += wire.len() as u64;
         observer.received(&self.info, wire.len());
-        let echo = self.deliver(now, wire, out, observer);
+        let echo = match self.layers {
+            None => self.deliver(now, wire, out, observer),
+            Some(_) => self.receive_below(now, wire, out, observer),
+        };
         self.settle(now, echo, out)
     }
 
     /// The peer sent its FIN. An unterminated last line is delivered first.
     pub fn received_eof(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        if self.layers.is_some() {
+            self.fin_below();
+        }
         if self.peer_eof == Step::NotYet {
             self.peer_eof = Step::Waiting;
         }
@@ -188,9 +219,14 @@ impl Conn {
             self.tell(now, out, |service, cx| service.wake(cx));
             self.deliver(now, &[], out, observer);
         }
+        if self.waits_until().is_some_and(|at| at <= now) {
+            self.receive_below(now, &mut [], out, observer);
+        }
         if self.stalled_at().is_some_and(|at| at <= now) {
             self.end(CloseReason::WriteTimeout);
             self.asked.reset = true;
+        } else if self.opening_until().is_some_and(|at| at <= now) {
+            self.refuse(CloseReason::OpeningTimeout);
         } else if out.is_empty() && self.idle_at().is_some_and(|at| at <= now) {
             self.end(CloseReason::IdleTimeout);
             self.asked.finished = true;
@@ -208,8 +244,12 @@ impl Conn {
 
     /// The server is shutting down, and the engine has delivered all that had arrived by then. The service is told once it has seen
     /// it (or at once, where it has paused and nothing is held); if it then finishes, as by default, the connection closes as soon as its answers have left.
+    /// A connection that is not open yet ends.
     pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        if self.drain == Step::NotYet {
+        if self.is_opening() {
+            // It can have asked nothing yet.
+            self.refuse(CloseReason::Drained);
+        } else if self.drain == Step::NotYet {
             self.drain = Step::Waiting;
         }
         self.deliver(now, &[], out, observer);
@@ -230,30 +270,36 @@ impl Conn {
     pub fn closed(&mut self, now: Instant, observer: &mut dyn Observer) {
         self.held.clear();
         self.asked.reset = true;
-        let Some(opened) = self.opened.take() else { return };
+        let pending = self.layers.take().and_then(|layers| layers.opening);
         let reason = self.reason.unwrap_or(CloseReason::Finished);
-        let how = Closed {
+        let how = |since| Closed {
             reason,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             messages: self.messages,
-            lasted: now.saturating_duration_since(opened),
+            lasted: now.saturating_duration_since(since),
         };
-        observer.closed(&self.info, &how);
-        self.service.closed(&reason);
+        if let Some(opened) = self.opened {
+            observer.closed(&self.info, &how(opened));
+            self.service.closed(&reason);
+        } else if let Some(since) = pending.and_then(|pending| pending.since) {
+            observer.unopened(&self.info, &how(since));
+        }
+        self.opened = None;
     }
 
     /// When [`Conn::timed_out`] is to be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let service = if self.asked.closing { None } else { self.asked.wake_at };
-        earlier(earlier(service, self.linger_until), earlier(self.stalled_at(), self.idle_at()))
+        let limits = earlier(self.stalled_at(), earlier(self.idle_at(), self.opening_until()));
+        earlier(earlier(service, self.waits_until()), earlier(self.linger_until, limits))
     }
 
     /// Should the engine read? Not behind the peer's FIN, and not while unsent bytes or a paused service hold the input up.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.peer_eof == Step::NotYet && (self.asked.closing || self.may_deliver(0))
+        self.peer_eof == Step::NotYet && (self.asked.closing || (self.may_deliver(0) && self.waits_until().is_none()))
     }
 
     /// Has the service stopped delivery with [`Cx::pause`]? Unlike input that waits behind unsent bytes, this may have no end.
@@ -272,7 +318,7 @@ impl Conn {
 
     fn idle_at(&self) -> Option<Instant> {
         let limit = self.limits.idle_timeout?;
-        if self.unsent > 0 || self.asked.closing {
+        if self.unsent > 0 || self.asked.closing || self.opened.is_none() {
             return None;
         }
         self.progress?.checked_add(limit)
@@ -289,142 +335,23 @@ impl Conn {
         self.reason.get_or_insert(reason);
     }
 
+    /// The service is there, and nothing stands before it.
+    fn begin(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        self.opened = Some(now);
+        self.progress = Some(now);
+        observer.opened(&self.info);
+        self.tell(now, out, |service, cx| service.open(cx));
+    }
+
     /// Calls the service outside a message.
     fn tell(&mut self, now: Instant, out: &mut Vec<u8>, event: fn(&mut dyn Service, &mut Cx<'_>)) {
-        if self.asked.closing || self.asked.reset {
+        if self.asked.closing || self.asked.reset || self.opened.is_none() {
             return;
         }
         let (asked, unsent) = (&mut self.asked, self.unsent);
         let mut cx = Cx { now, conn: &self.info, asked, out, echo: &mut (0..0), message: Message::NONE, unsent };
         event(self.service.as_mut(), &mut cx);
         self.asked_to_end();
-    }
-
-    /// Delivers what had to wait, if anything did: most often nothing.
-    fn deliver_waiting(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        if !self.held.is_empty() || self.has_events() {
-            self.deliver(now, &[], out, observer);
-        }
-    }
-
-    /// Delivers what is held and then what is on the `wire`, as far as backpressure allows, and keeps the rest. Behind all of it stand the
-    /// peer's FIN and the drain.
-    fn deliver(&mut self, now: Instant, wire: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) -> Range<usize> {
-        let mut echo = 0..0;
-        let mut at = 0;
-        while self.may_deliver(out.len() + echo.len()) {
-            let framing = self.asked.framing;
-            let rest = &wire[at..];
-            if self.held.is_empty() {
-                if rest.is_empty() && !self.has_events() {
-                    return echo;
-                }
-                match cut(framing, rest, 0) {
-                    Cut::Message(n) => {
-                        let message = Message { bytes: &rest[..n], at: Some(at) };
-                        at += n;
-                        self.message(now, message, out, &mut echo, observer);
-                    }
-                    Cut::TooLong => self.line_too_long(out),
-                    Cut::More if rest.is_empty() => {
-                        if !self.deliver_events(now, out) {
-                            break;
-                        }
-                    }
-                    Cut::More => {
-                        self.held.push(rest);
-                        at = wire.len();
-                    }
-                }
-            } else {
-                match self.held.cut(framing) {
-                    Cut::Message(n) => self.held_message(now, n, out, &mut echo, observer),
-                    Cut::TooLong => self.line_too_long(out),
-                    // Only the rest of this line is copied; the lines behind it are delivered where they stand.
-                    Cut::More if !rest.is_empty() => {
-                        let n = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
-                        self.held.push(&rest[..n]);
-                        at += n;
-                    }
-                    Cut::More if self.peer_eof == Step::Waiting => {
-                        self.held_message(now, self.held.len(), out, &mut echo, observer);
-                    }
-                    Cut::More => {
-                        if !self.deliver_events(now, out) {
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        if self.asked.paused && self.drain == Step::Waiting && self.held.is_empty() && at == wire.len() {
-            // A pause may have no end of its own, and there is nothing that the drain would have to stand behind.
-            self.deliver_drain(now, out);
-        }
-        if self.asked.closing || self.asked.reset {
-            self.held.clear();
-        } else if at < wire.len() {
-            self.held.push(&wire[at..]);
-        }
-        echo
-    }
-
-    fn held_message(
-        &mut self,
-        now: Instant,
-        n: usize,
-        out: &mut Vec<u8>,
-        echo: &mut Range<usize>,
-        observer: &mut dyn Observer,
-    ) {
-        let held = std::mem::take(&mut self.held);
-        self.message(now, Message { bytes: held.head(n), at: None }, out, echo, observer);
-        self.held = held;
-        self.held.consume(n);
-    }
-
-    fn message(
-        &mut self,
-        now: Instant,
-        message: Message<'_>,
-        out: &mut Vec<u8>,
-        echo: &mut Range<usize>,
-        observer: &mut dyn Observer,
-    ) {
-        self.messages += 1;
-        self.progress = Some(now);
-        observer.message(&self.info, message.bytes);
-        let (asked, unsent) = (&mut self.asked, self.unsent);
-        let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent };
-        self.service.data(message.bytes, &mut cx);
-        self.asked_to_end();
-    }
-
-    fn has_events(&self) -> bool {
-        self.peer_eof == Step::Waiting || self.drain == Step::Waiting
-    }
-
-    /// The events that stand behind the input, now that there is none before them. Says whether there was one.
-    fn deliver_events(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        if self.peer_eof == Step::Waiting {
-            self.peer_eof = Step::Done;
-            self.tell(now, out, |service, cx| service.eof(cx));
-            return true;
-        }
-        if self.drain == Step::Waiting {
-            self.deliver_drain(now, out);
-            return true;
-        }
-        false
-    }
-
-    fn deliver_drain(&mut self, now: Instant, out: &mut Vec<u8>) {
-        self.drain = Step::Done;
-        self.tell(now, out, |service, cx| service.drain(cx));
-        if self.asked.finished {
-            self.end(CloseReason::Drained);
-            self.asked.closing = true;
-        }
     }
 
     /// The service's own wishes are reasons too.
@@ -436,18 +363,10 @@ impl Conn {
         }
     }
 
-    fn line_too_long(&mut self, out: &mut Vec<u8>) {
-        if let Framing::Line { max } = self.asked.framing
-            && !self.asked.finished
-        {
-            out.extend_from_slice(format!("Error: line longer than {max} bytes\n").as_bytes());
+    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>) -> Verdict {
+        if self.layers.is_some() {
+            self.seal(out);
         }
-        self.end(CloseReason::LineTooLong);
-        self.asked.finished = true;
-        self.asked.closing = true;
-    }
-
-    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &[u8]) -> Verdict {
         let fresh = echo.len() + out.len();
         if self.unsent == 0 && fresh > 0 {
             self.progress = Some(now);

@@ -1,0 +1,210 @@
+//! The server's TLS: its flags, what they mean, and certificates that are replaced while it runs.
+
+use std::fs;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use resound::{Certificate, Endpoint, Error, Identity, TlsServer, TlsSettings};
+
+use crate::console::Console;
+use crate::units;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+#[derive(Args)]
+pub(crate) struct TlsArgs {
+    /// Speak TLS 1.2 and 1.3; without --cert, with a certificate made on the spot
+    #[arg(long)]
+    tls: bool,
+    /// Certificate chain in PEM form (repeatable: clients choose by name, the first is for all others); files that change are read again, on
+    /// SIGHUP too
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    cert: Vec<PathBuf>,
+    /// Its private key in PEM form, one for each --cert [default: in the same file]
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Vec<PathBuf>,
+    /// Serve only clients with a certificate that one of these authorities has signed (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    client_ca: Option<PathBuf>,
+    /// Application protocol to agree on (ALPN; repeatable, the best first)
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    alpn: Vec<String>,
+    /// TLS handshakes at once; further ones wait
+    #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true, default_value = "1024", requires = "tls")]
+    max_handshakes: NonZeroUsize,
+}
+
+impl TlsArgs {
+    pub(crate) fn meaning(self) -> Result<Option<Files>> {
+        if !self.tls {
+            return Ok(None);
+        }
+        if !self.key.is_empty() && self.key.len() != self.cert.len() {
+            bail!(
+                "{} but {}: give one --key for each --cert, in the same order",
+                units::counted(self.cert.len() as u64, "certificate"),
+                units::counted(self.key.len() as u64, "key")
+            );
+        }
+        if let Some(name) = self.alpn.iter().find(|name| !(1..=255).contains(&name.len())) {
+            bail!("--alpn '{name}': a protocol's name has 1 to 255 bytes");
+        }
+        let keys = if self.key.is_empty() { self.cert.clone() } else { self.key };
+        Ok(Some(Files {
+            pairs: self.cert.into_iter().zip(keys).collect(),
+            client_ca: self.client_ca,
+            alpn: self.alpn,
+            handshakes: self.max_handshakes.get(),
+        }))
+    }
+}
+
+/// Where the server's certificates come from, and what it wants from its clients.
+#[derive(Clone)]
+pub(crate) struct Files {
+    /// Certificate and key; none for a certificate made on the spot.
+    pairs: Vec<(PathBuf, PathBuf)>,
+    client_ca: Option<PathBuf>,
+    alpn: Vec<String>,
+    handshakes: usize,
+}
+
+/// TLS as the server began with it.
+pub(crate) struct Begun {
+    pub(crate) server: TlsServer,
+    pub(crate) certificates: Vec<Certificate>,
+    files: Files,
+    /// What the files looked like.
+    seen: Vec<Stamp>,
+}
+
+/// Tells one version of a file from the next.
+#[derive(PartialEq, Eq)]
+struct Stamp(Option<(SystemTime, u64)>);
+
+impl Files {
+    /// Are clients known by their certificates?
+    pub(crate) fn ask_for_certificates(&self) -> bool {
+        self.client_ca.is_some()
+    }
+
+    /// Reads the files, or makes a certificate for a server on these addresses.
+    pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<Begun> {
+        let seen = self.stamps();
+        let settings = match self.pairs.is_empty() {
+            true => self.settings(vec![Identity::development(&names(addresses))?])?,
+            false => self.read()?,
+        };
+        let server = TlsServer::new(&settings)?.handshakes(self.handshakes);
+        Ok(Begun { server, certificates: certificates(&settings), files: self, seen })
+    }
+
+    fn read(&self) -> Result<TlsSettings, Error> {
+        self.settings(self.pairs.iter().map(|(cert, key)| Identity::load(cert, key)).collect::<Result<_, _>>()?)
+    }
+
+    fn settings(&self, identities: Vec<Identity>) -> Result<TlsSettings, Error> {
+        let mut identities = identities.into_iter();
+        let mut settings = identities.next().map(TlsSettings::new).unwrap_or_default();
+        for identity in identities {
+            settings = settings.identity(identity);
+        }
+        if let Some(file) = &self.client_ca {
+            settings = settings.client_ca(file)?;
+        }
+        Ok(self.alpn.iter().fold(settings, |settings, name| settings.alpn(name.as_bytes())))
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let of = |file: &PathBuf| {
+            let found = fs::metadata(file).ok();
+            Stamp(found.and_then(|found| Some((found.modified().ok()?, found.len()))))
+        };
+        self.pairs.iter().flat_map(|(cert, key)| [cert, key]).chain(&self.client_ca).map(of).collect()
+    }
+}
+
+impl Begun {
+    /// Is the certificate one that was made on the spot?
+    pub(crate) fn is_development(&self) -> bool {
+        self.files.pairs.is_empty()
+    }
+
+    /// Reads the files again whenever they change or the process is told to, for as long as the server runs. What cannot be used is said, and
+    /// the last good certificates stay.
+    pub(crate) async fn keep_fresh(mut self, console: Console) {
+        if self.files.stamps().is_empty() {
+            return std::future::pending().await;
+        }
+        let mut told = Told::catch();
+        loop {
+            let is_told = tokio::select! {
+                () = told.next() => true,
+                () = tokio::time::sleep(LOOK) => false,
+            };
+            let files = self.files.clone();
+            // Files may be far away.
+            let Ok(stamps) = tokio::task::spawn_blocking(move || files.stamps()).await else { continue };
+            if stamps == self.seen && !is_told {
+                continue;
+            }
+            self.seen = stamps;
+            let (files, server) = (self.files.clone(), self.server.clone());
+            let replaced = tokio::task::spawn_blocking(move || {
+                let settings = if files.pairs.is_empty() { return Ok(None) } else { files.read()? };
+                server.replace(&settings)?;
+                Ok::<_, Error>(Some(certificates(&settings)))
+            });
+            match replaced.await {
+                Ok(Ok(Some(certificates))) => console.certificates("reloaded", &certificates),
+                Ok(Err(error)) => tracing::warn!("the certificates stay as they were: {error}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn certificates(settings: &TlsSettings) -> Vec<Certificate> {
+    settings.identities().iter().map(|identity| identity.certificate().clone()).collect()
+}
+
+/// What clients may call a server on these addresses.
+fn names(addresses: &[Endpoint]) -> Vec<String> {
+    let mut names = vec!["localhost".to_string(), "127.0.0.1".into(), "::1".into()];
+    let others = addresses.iter().filter_map(|address| match address {
+        Endpoint::Tcp(tcp) => Some(tcp.ip()),
+        _ => None,
+    });
+    let others = others.filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback()).map(|ip| ip.to_string());
+    names.extend(others);
+    names
+}
+
+/// SIGHUP, where there is one.
+struct Told {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Told {
+    fn catch() -> Self {
+        #[cfg(unix)]
+        return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal {
+            signal.recv().await;
+            return;
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,143 @@
+//! The client's TLS: its flags, what they mean, and what was agreed on, in words.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use resound::{Address, FailureClass, Fingerprint, Identity, Secure, Stream, TlsClient, TlsFailure, Trust};
+use tokio::time::timeout;
+
+use super::{Failure, say};
+use crate::agreed::Agreed;
+use crate::escape;
+
+/// What makes a connection a TLS one.
+const TLS: &str = "TLS";
+
+#[derive(Args)]
+pub(crate) struct TlsArgs {
+    /// Speak TLS 1.2 or 1.3; the server's certificate is checked against this machine's authorities
+    #[arg(help_heading = TLS, long)]
+    tls: bool,
+    /// Check it against these authorities instead (PEM)
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls", conflicts_with_all = ["pin", "insecure"])]
+    ca: Option<PathBuf>,
+    /// The name to ask for and to find in the certificate [default: the host]
+    #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
+    server_name: Option<String>,
+    /// Trust the one certificate with this SHA-256 fingerprint, whoever signed it and for whatever name
+    #[arg(help_heading = TLS, long, value_name = "SHA256", requires = "tls", conflicts_with = "insecure")]
+    pin: Option<Fingerprint>,
+    /// Check nothing: whoever sits between can read and change what is sent
+    #[arg(help_heading = TLS, long, requires = "tls")]
+    insecure: bool,
+    /// Show this certificate to the server (PEM)
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM) [default: in the same file]
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Application protocol to offer (ALPN; repeatable, the best first)
+    #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
+    alpn: Vec<String>,
+}
+
+/// How TLS is to be spoken.
+pub(crate) struct Tls {
+    client: TlsClient,
+    insecure: bool,
+}
+
+impl TlsArgs {
+    pub(crate) fn meaning(&self, address: &Address) -> Result<Option<Tls>> {
+        if !self.tls {
+            return Ok(None);
+        }
+        if let Some(name) = self.alpn.iter().find(|name| !(1..=255).contains(&name.len())) {
+            bail!("--alpn '{name}': a protocol's name has 1 to 255 bytes");
+        }
+        let name = match (&self.server_name, address) {
+            (Some(name), _) => name.as_str(),
+            // A link's name behind an address is this machine's own affair.
+            (None, Address::Tcp { host, .. }) => host.split('%').next().unwrap_or(host),
+            (None, Address::Unix(_)) => "localhost",
+        };
+        let trust = match (&self.ca, self.pin) {
+            _ if self.insecure => Trust::Anybody,
+            (Some(file), _) => Trust::file(file)?,
+            (None, Some(pin)) => Trust::Pin(pin),
+            (None, None) => Trust::Platform,
+        };
+        let identity = self.cert.as_ref().map(|cert| Identity::load(cert, self.key.as_ref().unwrap_or(cert)));
+        let alpn: Vec<Vec<u8>> = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        let client = TlsClient::new(name, trust, identity.transpose()?.as_ref(), &alpn)?;
+        Ok(Some(Tls { client, insecure: self.insecure }))
+    }
+}
+
+impl Tls {
+    /// Agrees on TLS with the server.
+    pub(super) async fn secure(&self, stream: Stream, limit: Duration) -> Result<Stream> {
+        if self.insecure {
+            say(
+                "warning: the server's certificate is not checked (--insecure): whoever sits between can read and change everything",
+            );
+        }
+        match timeout(limit, stream.secure(&self.client)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(refused(error)),
+            Err(_) => {
+                let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
+                let advice = "The server accepts connections and says nothing: is it one that speaks TLS?";
+                Err(Failure::advised(FailureClass::Timeout, what, advice).into())
+            }
+        }
+    }
+}
+
+/// Why there is no TLS with the server.
+fn refused(error: io::Error) -> anyhow::Error {
+    if let Some(failure) = TlsFailure::behind(&error) {
+        let what = match failure {
+            TlsFailure::WrongName | TlsFailure::Expired | TlsFailure::NotYetValid | TlsFailure::BadCertificate => {
+                // Which name, and since when.
+                format!("{failure} ({})", escape::text(error.to_string().as_bytes()))
+            }
+            failure => failure.to_string(),
+        };
+        return Failure::advised(FailureClass::Tls, what, failure.advice()).into();
+    }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        let what = "the server closed the connection within the TLS handshake";
+        let advice = "It may not speak TLS, or not with everybody: check the port; its log may say why.";
+        return Failure::advised(FailureClass::Eof, what, advice).into();
+    }
+    Failure::of(error, " within the TLS handshake")
+}
+
+/// What was agreed on, and what the server has shown.
+pub(super) fn described(secure: &Secure) -> String {
+    // The peer is the first of the chain.
+    let mut info = secure.info().clone();
+    info.peer = None;
+    let mut text = format!("{}{}\n", Agreed(&info), if info.resumed { "" } else { ", full handshake" });
+    for (at, certificate) in secure.chain().iter().enumerate() {
+        let quoted = |text: &str| escape::text(text.as_bytes());
+        let until = humantime::format_rfc3339_seconds(certificate.not_after);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  certificate {at}: {}, signed by {}",
+            quoted(&certificate.subject),
+            quoted(&certificate.issuer)
+        );
+        if !certificate.names.is_empty() {
+            let _ = writeln!(text, "    for {}", quoted(&certificate.names.join(", ")));
+        }
+        let _ = writeln!(text, "    until {until}, SHA-256 {}", certificate.fingerprint);
+    }
+    text
+}

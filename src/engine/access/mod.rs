@@ -1,0 +1,83 @@
+//! Access: who may connect, how many at once, and how often. Decided right after accept(2), before a connection has cost anything but its
+//! descriptor.
+
+mod gate;
+mod networks;
+mod rate;
+mod sources;
+
+use std::num::NonZeroU32;
+
+use ipnet::IpNet;
+
+pub(crate) use gate::Gate;
+pub use rate::Rate;
+pub(crate) use sources::Seat;
+
+use self::networks::Networks;
+
+/// Who may connect. What it refuses is closed at once, counted ([`Totals::refused`](crate::Totals::refused)) and, in bounded amount, logged.
+///
+/// It looks at the transport's far end: behind a proxy that is the proxy. Whoever comes over a unix socket is let in: the file's mode says
+/// who that is.
+///
+/// ```
+/// use resound::{Access, Rate};
+///
+/// let access = Access::new()
+///     .allow("10.0.0.0/8".parse().unwrap())
+///     .deny("10.66.0.0/16".parse().unwrap())
+///     .max_per_ip(100.try_into().unwrap())
+///     .connect_rate(Rate::per_second(20.try_into().unwrap()));
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Access {
+    networks: Networks,
+    max_per_ip: Option<NonZeroU32>,
+    connect_rate: Option<Rate>,
+}
+
+impl Access {
+    /// Everybody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets these addresses in. The longest prefix that holds an address decides, and of two that are equally long the one that denies.
+    /// Where none holds it, it is let in unless anything is allowed.
+    pub fn allow(mut self, network: IpNet) -> Self {
+        self.networks.add(network, true);
+        self
+    }
+
+    /// Keeps these addresses out, by the same rule as [`Access::allow`].
+    pub fn deny(mut self, network: IpNet) -> Self {
+        self.networks.add(network, false);
+        self
+    }
+
+    /// How many connections one source may have at once: one IPv4 address, or one IPv6 network of 64 bits, which is what one host or site
+    /// usually has to itself.
+    pub fn max_per_ip(mut self, most: NonZeroU32) -> Self {
+        self.max_per_ip = Some(most);
+        self
+    }
+
+    /// How often one source, as in [`Access::max_per_ip`], may connect.
+    pub fn connect_rate(mut self, rate: Rate) -> Self {
+        self.connect_rate = Some(rate);
+        self
+    }
+
+    /// May addresses come in that nobody has named?
+    #[must_use]
+    pub fn admits_strangers(&self) -> bool {
+        !self.networks.are_listed()
+    }
+
+    /// Does it let in everybody, always?
+    pub(crate) fn is_open(&self) -> bool {
+        self.networks.is_empty() && self.max_per_ip.is_none() && self.connect_rate.is_none()
+    }
+}

@@ -1,0 +1,175 @@
+//! [`TlsFailure`]: what went wrong between two ends that were to speak TLS.
+
+use std::fmt;
+
+/// What went wrong in a TLS handshake, or in the records behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TlsFailure {
+    /// The peer does not speak TLS.
+    NotTls,
+    /// No protocol version, cipher suite, key exchange group or signature algorithm that both ends know.
+    NothingInCommon,
+    /// No application protocol (ALPN, RFC 7301) that both ends know.
+    NoProtocol,
+    /// The peer has shown no certificate, and one is required.
+    NoCertificate,
+    /// Nobody whom this end trusts has signed the peer's certificate.
+    UnknownIssuer,
+    /// The server's certificate is for other names.
+    WrongName,
+    /// The peer's certificate is no longer valid.
+    Expired,
+    /// The peer's certificate is not valid yet.
+    NotYetValid,
+    /// The peer's certificate is not the one that is pinned.
+    NotPinned,
+    /// There is something else wrong with the peer's certificate.
+    BadCertificate,
+    /// The peer refused, with this alert (RFC 8446, 6).
+    Refused(u8),
+    /// A record was changed on its way, or encrypted with other keys.
+    Damaged,
+    /// The peer broke the protocol.
+    Misbehaved,
+    /// Something failed at this end.
+    Failed,
+}
+
+impl TlsFailure {
+    /// The failure behind an error of rustls.
+    #[must_use]
+    pub fn of(error: &rustls::Error) -> Self {
+        use rustls::CertificateError as C;
+        use rustls::Error as E;
+        use rustls::{InvalidMessage, PeerMisbehaved};
+        match error {
+            E::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+                Self::NotTls
+            }
+            E::PeerIncompatible(_) => Self::NothingInCommon,
+            E::NoApplicationProtocol => Self::NoProtocol,
+            E::NoCertificatesPresented => Self::NoCertificate,
+            E::InvalidCertificate(error) => match error {
+                C::UnknownIssuer => Self::UnknownIssuer,
+                C::NotValidForName | C::NotValidForNameContext { .. } => Self::WrongName,
+                C::Expired | C::ExpiredContext { .. } => Self::Expired,
+                C::NotValidYet | C::NotValidYetContext { .. } => Self::NotYetValid,
+                C::ApplicationVerificationFailure => Self::NotPinned,
+                _ => Self::BadCertificate,
+            },
+            E::AlertReceived(alert) => Self::Refused(u8::from(*alert)),
+            E::DecryptError | E::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => Self::Damaged,
+            E::InvalidMessage(_)
+            | E::PeerMisbehaved(_)
+            | E::InappropriateMessage { .. }
+            | E::InappropriateHandshakeMessage { .. }
+            | E::PeerSentOversizedRecord
+            | E::UnsupportedNameType => Self::Misbehaved,
+            _ => Self::Failed,
+        }
+    }
+
+    /// The failure behind an error of a stream that speaks TLS; `None` where TLS is not the cause.
+    #[must_use]
+    pub fn behind(error: &std::io::Error) -> Option<Self> {
+        error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(Self::of)
+    }
+
+    /// One sentence on the way out, for a person at the client's end.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::NotTls => "The server answers, but not with TLS: leave --tls out, or check the port.",
+            Self::NothingInCommon => "The server may be too old: TLS 1.2 and 1.3 are spoken here.",
+            Self::NoProtocol => "Offer a protocol that the server knows (--alpn).",
+            Self::NoCertificate => "The other end must show a certificate.",
+            Self::UnknownIssuer => {
+                "Name the authority that signed it (--ca FILE), or pin this very certificate (--pin SHA256)."
+            }
+            Self::WrongName => "Say which name the certificate is for (--server-name NAME), or dial that name.",
+            Self::Expired | Self::NotYetValid => {
+                "The server needs a certificate that is valid now; check this machine's clock as well."
+            }
+            Self::NotPinned => {
+                "Somebody else may be answering, or the certificate was renewed: compare its fingerprint with the server's."
+            }
+            Self::BadCertificate => {
+                "The server needs another certificate (one that is not an authority's own, for one); --pin SHA256 trusts this very one."
+            }
+            Self::Refused(alert) => match alert {
+                // RFC 8446, 6.2
+                116 => "The server wants a certificate: give one with --cert and --key.",
+                42..=46 | 48 => "The server does not accept this end's certificate: check --cert and --key.",
+                112 => "The server has no certificate for that name: give another with --server-name.",
+                120 => "The server knows none of the protocols: give others with --alpn, or none.",
+                40 | 70 | 71 => "The two ends have no version or cipher suite in common.",
+                _ => "The server's log may say why.",
+            },
+            Self::Damaged => "Something on the path changes what is sent.",
+            Self::Misbehaved => "The other end does not keep to the protocol: is it the right port?",
+            Self::Failed => "Try again.",
+        }
+    }
+}
+
+impl fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotTls => "the peer does not speak TLS",
+            Self::NothingInCommon => "no TLS version or algorithm in common with the peer",
+            Self::NoProtocol => "no application protocol (ALPN) in common with the peer",
+            Self::NoCertificate => "the peer has shown no certificate",
+            Self::UnknownIssuer => "the peer's certificate is signed by nobody who is trusted",
+            Self::WrongName => "the peer's certificate is for another name",
+            Self::Expired => "the peer's certificate has expired",
+            Self::NotYetValid => "the peer's certificate is not valid yet",
+            Self::NotPinned => "the peer's certificate is not the pinned one",
+            Self::BadCertificate => "the peer's certificate is not acceptable",
+            Self::Refused(alert) => {
+                return write!(f, "the peer refused: {}", Alert(*alert));
+            }
+            Self::Damaged => "a TLS record was changed on its way",
+            Self::Misbehaved => "the peer broke the TLS protocol",
+            Self::Failed => "TLS failed at this end",
+        })
+    }
+}
+
+/// An alert's name as the RFC has it, and its number.
+struct Alert(u8);
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            10 => "unexpected_message",
+            20 => "bad_record_mac",
+            22 => "record_overflow",
+            40 => "handshake_failure",
+            42 => "bad_certificate",
+            43 => "unsupported_certificate",
+            44 => "certificate_revoked",
+            45 => "certificate_expired",
+            46 => "certificate_unknown",
+            47 => "illegal_parameter",
+            48 => "unknown_ca",
+            49 => "access_denied",
+            50 => "decode_error",
+            51 => "decrypt_error",
+            70 => "protocol_version",
+            71 => "insufficient_security",
+            80 => "internal_error",
+            86 => "inappropriate_fallback",
+            90 => "user_canceled",
+            109 => "missing_extension",
+            110 => "unsupported_extension",
+            112 => "unrecognized_name",
+            113 => "bad_certificate_status_response",
+            115 => "unknown_psk_identity",
+            116 => "certificate_required",
+            120 => "no_application_protocol",
+            other => return write!(f, "alert {other}"),
+        };
+        write!(f, "alert {} ({name})", self.0)
+    }
+}

@@ -1,0 +1,96 @@
+//! [`Header`]: what a PROXY header says.
+
+use std::net::SocketAddr;
+
+use super::{EncodeError, Tlv, v1, v2};
+
+/// Which form a header has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// A PROXY header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Which form it has.
+    pub version: Version,
+    /// Who speaks with whom.
+    pub addresses: Addresses,
+    /// What else is said (version 2), in order. Of LOCAL nothing else is.
+    pub tlvs: Vec<Tlv>,
+    /// It carries a checksum (version 2): checked when received, and computed when sent.
+    pub checksum: bool,
+}
+
+/// Who speaks with whom, as the proxy has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// The proxy speaks for itself, as for a health check: the transport's addresses are the real ones (version 2).
+    Local,
+    /// The proxy does not say: the transport's addresses are all that is known.
+    Unknown,
+    /// Over IPv4, or over IPv6.
+    Ip {
+        /// How the client speaks with the proxy.
+        transport: Transport,
+        /// The client.
+        source: SocketAddr,
+        /// Where it connected to.
+        destination: SocketAddr,
+    },
+    /// Over unix sockets: paths of up to 108 bytes (abstract ones begin with NUL; unnamed ones are empty).
+    Unix {
+        /// How the client speaks with the proxy.
+        transport: Transport,
+        /// The client.
+        source: Vec<u8>,
+        /// Where it connected to.
+        destination: Vec<u8>,
+    },
+}
+
+/// How a client speaks with its proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP, or a unix stream socket: all that version 1 knows.
+    Stream,
+    /// UDP, or a unix datagram socket.
+    Datagram,
+}
+
+impl Header {
+    /// A header without TLVs and without a checksum.
+    #[must_use]
+    pub fn new(version: Version, addresses: Addresses) -> Self {
+        Self { version, addresses, tlvs: Vec::new(), checksum: false }
+    }
+
+    /// The bytes to send before everything else.
+    ///
+    /// Version 1 says of everything but TCP over IP that it is `UNKNOWN`, as the specification has it.
+    ///
+    /// # Errors
+    /// What the version has no place for.
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        match self.version {
+            Version::V1 => v1::encode(self),
+            Version::V2 => v2::encode(self),
+        }
+    }
+}
+
+/// Both addresses in one family.
+pub(super) fn in_one_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let mapped = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        v6 => v6,
+    };
+    match source.is_ipv4() == destination.is_ipv4() {
+        true => (source, destination),
+        false => (mapped(source), mapped(destination)),
+    }
+}

@@ -1,0 +1,83 @@
+//! The PROXY protocol, versions 1 and 2: how a proxy tells the server behind it who the client is.
+//!
+//! The specification is HAProxy's [`proxy-protocol.txt`](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt). A header stands before
+//! everything else on the connection, TLS included. It is believed only when it comes from a proxy that is known: whoever may send one
+//! chooses the address that the server sees. [`Proxies`] says who may.
+//!
+//! ```
+//! use resound::proxy::{Addresses, Header, Parsed, Version, parse};
+//!
+//! let addresses = Addresses::ip("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
+//! let header = Header::new(Version::V1, addresses);
+//! let bytes = header.encode().unwrap();
+//! assert_eq!(bytes, b"PROXY TCP4 192.0.2.7 198.51.100.1 54321 443\r\n");
+//! let length = bytes.len();
+//! assert_eq!(parse(&bytes), Ok(Parsed::Done { header, length }));
+//! ```
+
+mod header;
+mod parser;
+mod preface;
+mod proxies;
+mod tlv;
+mod v1;
+mod v2;
+
+pub use header::{Addresses, Header, Transport, Version};
+pub use parser::{Parsed, Parser, parse};
+pub use proxies::Proxies;
+pub use tlv::{Ssl, Tlv};
+
+use crate::service::Endpoint;
+
+/// The longest header of version 1, its CRLF included.
+pub const LONGEST_V1: usize = 107;
+/// The longest header of version 2 that is accepted: 16 bytes, and 4096 of addresses and TLVs. The specification allows 65535, and needs 216
+/// for its longest addresses; what is known to be sent, client certificates included, stays below this.
+pub const LONGEST_V2: usize = 16 + 4096;
+/// The longest unique id.
+pub const LONGEST_UNIQUE_ID: usize = 128;
+
+/// Why a header cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Version 1 has neither TLVs nor a checksum.
+    #[error("version 1 of the PROXY protocol has no place for more than addresses")]
+    NoTlvs,
+    /// Version 1 cannot say LOCAL.
+    #[error("version 1 of the PROXY protocol has no LOCAL")]
+    NoLocal,
+    /// A path of more than 108 bytes.
+    #[error("a unix address in a PROXY header has at most 108 bytes")]
+    Path,
+    /// A unique id of more than [`LONGEST_UNIQUE_ID`] bytes.
+    #[error("a unique id in a PROXY header has at most 128 bytes")]
+    UniqueId,
+    /// More than [`LONGEST_V2`] bytes in all.
+    #[error("a PROXY header of more than 4112 bytes is not sent")]
+    TooLong,
+}
+
+impl Addresses {
+    /// What the header of a connection from `source` to `destination` says; unknown, where one of them is no address of the other's kind.
+    #[must_use]
+    pub fn of(source: &Endpoint, destination: &Endpoint) -> Self {
+        match (source, destination) {
+            (Endpoint::Tcp(source), Endpoint::Tcp(destination)) => Self::ip(*source, *destination),
+            (Endpoint::Unix(source), Endpoint::Unix(destination)) => {
+                let bytes = |path: &Option<std::sync::Arc<std::path::Path>>| {
+                    path.as_ref().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).unwrap_or_default()
+                };
+                Self::Unix { transport: Transport::Stream, source: bytes(source), destination: bytes(destination) }
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    /// TCP from `source` to `destination`; where their families differ, the IPv4 one is written as IPv6 (`::ffff:a.b.c.d`).
+    #[must_use]
+    pub fn ip(source: std::net::SocketAddr, destination: std::net::SocketAddr) -> Self {
+        Self::Ip { transport: Transport::Stream, source, destination }
+    }
+}

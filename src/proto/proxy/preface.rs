@@ -1,0 +1,91 @@
+//! The header as what a connection begins with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Addresses, Header, Parser, Ssl, Tlv, Version};
+use crate::error::{CloseReason, Instead, ProxyError};
+use crate::proto::opening::{Preface, Prefaced};
+use crate::service::{ConnInfo, Endpoint, Via, ViaTls};
+
+/// A header that must come.
+pub(super) struct Expected {
+    believed: bool,
+    parser: Parser,
+}
+
+impl Expected {
+    pub(super) fn new(believed: bool) -> Self {
+        Self { believed, parser: Parser::new() }
+    }
+}
+
+impl Preface for Expected {
+    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> Prefaced {
+        if !self.believed {
+            return Prefaced::Refused(CloseReason::UntrustedProxy);
+        }
+        match self.parser.read(wire) {
+            Ok(None) => Prefaced::More,
+            Ok(Some((header, n))) => {
+                introduce(header, conn);
+                Prefaced::Done(n)
+            }
+            Err(ProxyError::Absent) => Prefaced::Refused(CloseReason::NoProxyHeader(Instead::of(self.parser.seen()))),
+            Err(error) => Prefaced::Refused(CloseReason::BadProxyHeader(error)),
+        }
+    }
+}
+
+/// From now on the connection is the client's, not the proxy's.
+fn introduce(header: Header, conn: &mut ConnInfo) {
+    let (peer, local) = match header.addresses {
+        Addresses::Local => return,
+        // All that is known of the client is what else the header says.
+        Addresses::Unknown => (conn.peer.clone(), conn.local.clone()),
+        Addresses::Ip { source, destination, .. } => (source.into(), destination.into()),
+        Addresses::Unix { source, destination, .. } => (unix(&source), unix(&destination)),
+    };
+    let mut via = Via {
+        peer: std::mem::replace(&mut conn.peer, peer),
+        local: std::mem::replace(&mut conn.local, local),
+        version: if header.version == Version::V1 { 1 } else { 2 },
+        authority: None,
+        alpn: None,
+        unique_id: None,
+        namespace: None,
+        tls: None,
+    };
+    for tlv in header.tlvs {
+        match tlv {
+            Tlv::Authority(name) => via.authority = Some(name.into()),
+            Tlv::Alpn(protocol) => via.alpn = Some(protocol.into()),
+            Tlv::UniqueId(id) => via.unique_id = Some(id.into()),
+            Tlv::NetNs(name) => via.namespace = Some(name.into()),
+            Tlv::Ssl(ssl) if ssl.client & Ssl::TLS != 0 => via.tls = Some(spoken(&ssl)),
+            Tlv::Ssl(_) | Tlv::Noop(_) | Tlv::Other(..) => {}
+        }
+    }
+    conn.via = Some(Arc::new(via));
+}
+
+fn spoken(ssl: &Ssl) -> ViaTls {
+    let value = |kind| ssl.get(kind).map(Into::into);
+    let has_certificate = ssl.client & (Ssl::CERT_CONN | Ssl::CERT_SESS) != 0;
+    ViaTls {
+        version: value(Ssl::VERSION),
+        cipher: value(Ssl::CIPHER),
+        common_name: value(Ssl::COMMON_NAME),
+        verified: has_certificate && ssl.verify == 0,
+    }
+}
+
+fn unix(path: &[u8]) -> Endpoint {
+    #[cfg(unix)]
+    let path = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
+    #[cfg(not(unix))]
+    let lossy = String::from_utf8_lossy(path);
+    #[cfg(not(unix))]
+    let path = Path::new(lossy.as_ref());
+    Endpoint::Unix((!path.as_os_str().is_empty()).then(|| path.into()))
+}

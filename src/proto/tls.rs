@@ -1,0 +1,379 @@
+//! TLS without I/O: records come in and are opened where they lie, and what the service says is sealed behind it.
+//!
+//! An idle connection owns no buffer. Handshake, keys and records are rustls's (its unbuffered interface); here is what it leaves to its
+//! caller: incomplete records, what has to be sent, and the two ends of the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::{CommonState, HandshakeKind};
+
+use crate::error::TlsFailure;
+use crate::service::{Peer, TlsInfo};
+use crate::tls::{Certificate, Handshakes, Name, TlsClient, TlsServer, Turn};
+
+/// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
+const HEADER: usize = 5;
+/// The type of a record that holds a part of a handshake.
+const HANDSHAKE: u8 = 22;
+/// The most plaintext that a record holds, and what it adds to it at most (TLS 1.2 with AES-GCM: header, nonce and tag).
+const RECORD: usize = 16 * 1024;
+const OVERHEAD: usize = 32;
+/// The largest handshake message that rustls takes is 64 KiB; nothing that waits to be complete is larger, with its headers.
+const INCOMPLETE: usize = 128 * 1024;
+
+/// What a client hears, in plain text, that does not speak TLS.
+const PLAINLY: &[u8] = b"Error: this server speaks TLS (resound client --tls)\n";
+
+/// One end's TLS.
+pub(super) struct Tls {
+    session: Session,
+    /// The beginning of a record, or of a handshake message.
+    incomplete: Vec<u8>,
+    /// What TLS itself has to say. It leaves before what the service says.
+    flight: Vec<u8>,
+    /// Of a server until the handshake is over.
+    handshake: Option<Box<Handshake>>,
+    /// The peer's first byte has come.
+    begun: bool,
+    /// There are no more records after a failure.
+    failed: bool,
+    /// The peer's close_notify has come.
+    pub(super) peer_closed: bool,
+    /// Ours is on its way.
+    closed: bool,
+    /// The peer's FIN came without one: what it said last may have been cut off.
+    pub(super) truncated: bool,
+}
+
+enum Session {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// What a server needs to know only until it is open.
+struct Handshake {
+    /// The name that the client asks for.
+    name: Arc<Name>,
+    places: Arc<Handshakes>,
+    /// Since the client's first byte.
+    turn: Option<Turn>,
+}
+
+impl Tls {
+    /// The server's end.
+    pub(super) fn server(server: &TlsServer) -> Result<Self, TlsFailure> {
+        let (config, name) = server.config();
+        let session = UnbufferedServerConnection::new(config).map_err(|error| TlsFailure::of(&error))?;
+        let handshake = Handshake { name, places: Arc::clone(server.places()), turn: None };
+        Ok(Self::of(Session::Server(session), Some(Box::new(handshake))))
+    }
+
+    /// The client's end.
+    pub(super) fn client(client: &TlsClient) -> Result<Self, TlsFailure> {
+        let session = UnbufferedClientConnection::new(Arc::clone(client.config()), client.name().clone());
+        Ok(Self::of(Session::Client(session.map_err(|error| TlsFailure::of(&error))?), None))
+    }
+
+    fn of(session: Session, handshake: Option<Box<Handshake>>) -> Self {
+        Self {
+            session,
+            incomplete: Vec::new(),
+            flight: Vec::new(),
+            handshake,
+            begun: false,
+            failed: false,
+            peer_closed: false,
+            closed: false,
+            truncated: false,
+        }
+    }
+
+    /// The first move, which is the client's.
+    pub(super) fn start(&mut self) -> Result<(), TlsFailure> {
+        match self.session {
+            Session::Client(_) => self.process(&mut [], &mut |_| {}).map(drop),
+            Session::Server(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.state().is_handshaking()
+    }
+
+    /// Is it this end's turn to go on with the handshake? If not, says when to ask again: too many others are under way. A place is taken at
+    /// the first byte, so that those who say nothing take none.
+    pub(super) fn may_go_on(&mut self, has_input: bool) -> Result<(), Duration> {
+        let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        if handshake.turn.is_none() && !has_input {
+            return Ok(());
+        }
+        handshake.turn.get_or_insert_with(|| handshake.places.join()).has_come()
+    }
+
+    /// Keeps input for when its turn has come. The engine reads no more meanwhile.
+    pub(super) fn keep(&mut self, wire: &[u8]) {
+        self.incomplete.extend_from_slice(wire);
+    }
+
+    /// Takes records. What they say is given to `plain`, a record at a time.
+    pub(super) fn receive(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<(), TlsFailure> {
+        if !self.begun
+            && let Some(first) = self.incomplete.first().or(wire.first())
+        {
+            self.begun = true;
+            if *first != HANDSHAKE && matches!(self.session, Session::Server(_)) {
+                self.flight.extend_from_slice(PLAINLY);
+                return Err(TlsFailure::NotTls);
+            }
+        }
+        let mut rest = wire;
+        loop {
+            if self.incomplete.is_empty() {
+                let used = self.process(rest, plain)?;
+                if !self.peer_closed {
+                    self.incomplete.extend_from_slice(&rest[used..]);
+                }
+                return Ok(());
+            }
+            // Only what completes the record is copied; the records behind it are opened where they lie.
+            let (head, tail) = rest.split_at_mut(missing(&self.incomplete).min(rest.len()));
+            let mut whole = std::mem::take(&mut self.incomplete);
+            whole.extend_from_slice(head);
+            let used = self.process(&mut whole, plain)?;
+            if self.peer_closed {
+                return Ok(());
+            }
+            if whole.len() - used > INCOMPLETE {
+                return Err(TlsFailure::Misbehaved);
+            }
+            if used < whole.len() {
+                whole.drain(..used);
+                self.incomplete = whole;
+            }
+            if tail.is_empty() {
+                return Ok(());
+            }
+            rest = tail;
+        }
+    }
+
+    /// Seals what is in `out`, and puts before it what TLS itself has to say. With `finish` a close_notify follows, once.
+    pub(super) fn seal(&mut self, out: &mut Vec<u8>, finish: bool) -> Result<(), TlsFailure> {
+        let ends = finish && !self.closed;
+        let mut sealed = Ok(());
+        if self.failed {
+            out.clear();
+        } else if ends || !out.is_empty() {
+            // rustls remembers where in its input it stands, so it is shown the same again.
+            let input = &mut self.incomplete[..];
+            sealed = match &mut self.session {
+                Session::Client(session) => seal(session.process_tls_records(input), out, ends),
+                Session::Server(session) => seal(session.process_tls_records(input), out, ends),
+            };
+            self.failed = sealed.is_err();
+        }
+        self.closed |= ends;
+        if !self.flight.is_empty() {
+            out.splice(0..0, std::mem::take(&mut self.flight));
+        }
+        sealed
+    }
+
+    /// What the handshake has agreed on; what only it needed is let go.
+    pub(super) fn established(&mut self) -> TlsInfo {
+        let asked = self.handshake.take().and_then(|handshake| handshake.name.asked().map(Into::into));
+        agreed(self.state(), asked)
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.session {
+            Session::Client(session) => session,
+            Session::Server(session) => session,
+        }
+    }
+
+    /// Takes whole records from the head of `wire`, and says how much that was. What is left is to stand at the head of the next call's.
+    fn process(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<usize, TlsFailure> {
+        let mut used = 0;
+        loop {
+            let (discard, next) = self.turn(&mut wire[used..], plain);
+            used += discard;
+            match next {
+                Ok(Next::Again) => {}
+                Ok(Next::PeerClosed) => self.peer_closed = true,
+                Ok(Next::Wait) => return Ok(used),
+                Err(failure) => {
+                    self.failed = true;
+                    // What was to be sent is left to be fetched, an alert at its end; no more input is looked at.
+                    while self.state().wants_write() {
+                        used += self.turn(&mut wire[used..], plain).0;
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> (usize, Result<Next, TlsFailure>) {
+        match &mut self.session {
+            Session::Client(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
+            Session::Server(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
+        }
+    }
+}
+
+/// What a handshake that is over has agreed on; `asked` is the name that a client asked for.
+pub(crate) fn agreed(state: &CommonState, asked: Option<Box<str>>) -> TlsInfo {
+    let certificate = state.peer_certificates().and_then(|chain| Certificate::read(chain.first()?));
+    TlsInfo {
+        version: match state.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        },
+        cipher_suite: state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
+        group: state.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
+        alpn: state.alpn_protocol().map(Into::into),
+        server_name: asked,
+        resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+        peer: certificate
+            .map(|certificate| Peer { subject: certificate.subject, fingerprint: certificate.fingerprint.to_string() }),
+    }
+}
+
+/// What to do after one look at the records.
+enum Next {
+    Again,
+    /// The peer's close_notify has come.
+    PeerClosed,
+    /// There is no whole record left.
+    Wait,
+}
+
+/// Does what rustls wants next. Also says how much of its input it is done with.
+fn turn<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    flight: &mut Vec<u8>,
+    plain: &mut dyn FnMut(&[u8]),
+) -> (usize, Result<Next, TlsFailure>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let next = match state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    plain(record.payload);
+                }
+                Some(Err(error)) => break Err(TlsFailure::of(&error)),
+                None => break Ok(Next::Again),
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            let before = flight.len();
+            loop {
+                match data.encode(&mut flight[before..]) {
+                    Ok(n) => {
+                        flight.truncate(before + n);
+                        break Ok(Next::Again);
+                    }
+                    Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                        flight.resize(before + required_size, 0);
+                    }
+                    Err(EncodeError::AlreadyEncoded) => break Ok(Next::Again),
+                }
+            }
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(Next::Again)
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(Next::PeerClosed),
+        // Waits for the peer, or for us. There is no early data: we allow none.
+        Ok(_) => Ok(Next::Wait),
+        Err(error) => Err(TlsFailure::of(&error)),
+    };
+    (discard, next)
+}
+
+/// Replaces the plaintext in `out` by records that hold it, and by a close_notify behind them if this `ends`.
+fn seal<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>, ends: bool) -> Result<(), TlsFailure> {
+    let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+        // Where there are no keys there is nothing to say; and if there were, it is not to leave in plain text.
+        let lost = !out.is_empty();
+        out.clear();
+        return if lost { Err(TlsFailure::Failed) } else { Ok(()) };
+    };
+    let clear = out.len();
+    let mut room = clear + (clear / RECORD + 1) * OVERHEAD;
+    let sealed = loop {
+        // The records are written behind the plaintext, and then take its place: no other memory is needed.
+        out.resize(clear + room, 0);
+        let (plain, records) = out.split_at_mut(clear);
+        match traffic.encrypt(plain, records) {
+            Ok(n) => break n,
+            Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => room = required_size,
+            Err(EncryptError::EncryptExhausted) => {
+                out.clear();
+                return Err(TlsFailure::Failed);
+            }
+        }
+    };
+    out.copy_within(clear..clear + sealed, 0);
+    out.truncate(sealed);
+    if ends {
+        let mut room = 2 * OVERHEAD;
+        loop {
+            out.resize(sealed + room, 0);
+            match traffic.queue_close_notify(&mut out[sealed..]) {
+                Ok(n) => {
+                    out.truncate(sealed + n);
+                    break;
+                }
+                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => room = required_size,
+                Err(EncryptError::EncryptExhausted) => {
+                    out.truncate(sealed);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes are missing from what begins with an incomplete record. Where the record is complete it is what it holds that is not, and
+/// all that comes is needed.
+fn missing(incomplete: &[u8]) -> usize {
+    match incomplete {
+        [_, _, _, high, low, rest @ ..] => {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            match length.saturating_sub(rest.len()) {
+                0 => usize::MAX,
+                n => n,
+            }
+        }
+        short => HEADER - short.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_of_a_record() {
+        let cases: [(&[u8], usize); 6] = [
+            (&[], 5),
+            (&[23, 3], 3),
+            (&[23, 3, 3, 1, 2], 258),
+            (&[23, 3, 3, 0, 3, 9], 2),
+            (&[22, 3, 3, 0, 1, 9], usize::MAX),
+            (&[22, 3, 3, 0, 1, 9, 22], usize::MAX),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(missing(bytes), want, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! [`Certificate`]: what a person wants to know of one.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// The SHA-256 of a certificate's DER form: what `openssl x509 -fingerprint -sha256` prints.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a certificate in DER form.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = &'static str;
+
+    /// 64 hexadecimal digits, in either case, with or without colons.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a SHA-256 fingerprint has 64 hexadecimal digits, with or without colons";
+        let mut bytes = [0; 32];
+        let mut digits = text.chars().filter(|&c| c != ':').map(|c| c.to_digit(16).ok_or(WRONG));
+        for byte in &mut bytes {
+            let high = digits.next().ok_or(WRONG)??;
+            let low = digits.next().ok_or(WRONG)??;
+            *byte = (high << 4 | low) as u8;
+        }
+        if digits.next().is_some() { Err(WRONG) } else { Ok(Self(bytes)) }
+    }
+}
+
+/// A certificate, as far as people read it (RFC 5280).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Certificate {
+    /// Whose it is, such as `CN=example.org`. May be empty where the names say it all.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// The DNS names and IP addresses that it is for.
+    pub names: Vec<String>,
+    /// The last moment at which it is valid.
+    pub not_after: SystemTime,
+    /// Of the whole certificate.
+    pub fingerprint: Fingerprint,
+}
+
+impl Certificate {
+    /// Reads a certificate in DER form; `None` where it is none.
+    #[must_use]
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let names = names.map(|names| names.value.general_names.iter().filter_map(plain).collect());
+        let since_epoch = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        Some(Self {
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            names: names.unwrap_or_default(),
+            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch),
+            fingerprint: Fingerprint::of(der),
+        })
+    }
+}
+
+fn plain(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_string()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| std::net::Ipv4Addr::from(v4).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string()),
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_written() {
+        let print = Fingerprint::of(b"abc");
+        assert_eq!(print.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let colons: Vec<String> =
+            print.to_string().as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).to_uppercase()).collect();
+        assert_eq!(colons.join(":").parse(), Ok(print));
+        for wrong in ["", "ab", "zz", &"a".repeat(63), &"a".repeat(65), &"é".repeat(64)] {
+            assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        assert_eq!(Certificate::read(b"\x30\x03\x02\x01\x00"), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! [`TlsServer`]: what the connections of a server have in common.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+
+use super::handshakes::Handshakes;
+use super::identity::{Identity, roots};
+use super::provider;
+use crate::error::Error;
+
+/// Handshakes under way at once, by default.
+const HANDSHAKES: usize = 1024;
+/// Sessions of TLS 1.2 clients without tickets that can be resumed.
+const SESSIONS: usize = 4096;
+
+/// What a server shows to its clients, and what it wants from them.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TlsSettings {
+    identities: Vec<Identity>,
+    client_roots: Option<Arc<RootCertStore>>,
+    alpn: Vec<Vec<u8>>,
+}
+
+impl TlsSettings {
+    /// A server with this certificate.
+    pub fn new(identity: Identity) -> Self {
+        Self { identities: vec![identity], ..Self::default() }
+    }
+
+    /// Another certificate: shown to clients that ask for one of its names (SNI, RFC 6066). The first is shown where none is asked for, and
+    /// where none fits.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// Clients must show a certificate that one of the authorities in this PEM file has signed.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
+    pub fn client_ca(mut self, file: &Path) -> Result<Self, Error> {
+        self.client_roots = Some(Arc::new(roots(file)?));
+        Ok(self)
+    }
+
+    /// An application protocol that is spoken here (ALPN, RFC 7301), the best first. A client that offers some, but none of these, is refused.
+    pub fn alpn(mut self, protocol: impl Into<Vec<u8>>) -> Self {
+        self.alpn.push(protocol.into());
+        self
+    }
+
+    /// The certificates, in their order.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    fn config(&self) -> Result<ServerConfig, Error> {
+        let failed = |error: String| Error::Tls(error);
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(error.to_string()))?;
+        let builder = match &self.client_roots {
+            None => builder.with_no_client_auth(),
+            Some(roots) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider()).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| failed(error.to_string()))?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(ByName(self.identities.clone())));
+        config.alpn_protocols = self.alpn.clone();
+        config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
+        config.ticketer = Ticketer::new().map_err(|error| failed(error.to_string()))?;
+        Ok(config)
+    }
+}
+
+/// The TLS of a server: cheap to clone, and every clone sees a [`replace`](TlsServer::replace).
+#[derive(Clone, Debug)]
+pub struct TlsServer {
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+    handshakes: Arc<Handshakes>,
+}
+
+impl TlsServer {
+    /// TLS 1.2 and 1.3 with these settings, 1024 handshakes at once.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] where the settings contradict each other.
+    pub fn new(settings: &TlsSettings) -> Result<Self, Error> {
+        let current = Arc::new(RwLock::new(Arc::new(settings.config()?)));
+        Ok(Self { current, handshakes: Handshakes::new(HANDSHAKES) })
+    }
+
+    /// So many handshakes at once; who comes beyond that waits for a place, in order. A place is taken at the first byte of a ClientHello.
+    #[must_use]
+    pub fn handshakes(mut self, most: usize) -> Self {
+        self.handshakes = Handshakes::new(most);
+        self
+    }
+
+    /// Other settings for the connections that come from now on. Sessions from before are not resumed: a new authority for clients would mean
+    /// nothing otherwise.
+    ///
+    /// # Errors
+    /// As [`TlsServer::new`]; the old settings then stay.
+    pub fn replace(&self, settings: &TlsSettings) -> Result<(), Error> {
+        let config = Arc::new(settings.config()?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// The settings for one connection, and where the name that its client asks for will be noted.
+    pub(crate) fn config(&self) -> (Arc<ServerConfig>, Arc<Name>) {
+        let mut config = ServerConfig::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let name = Arc::new(Name { asked: OnceLock::new(), resolver: Arc::clone(&config.cert_resolver) });
+        config.cert_resolver = Arc::<Name>::clone(&name);
+        (Arc::new(config), name)
+    }
+
+    pub(crate) fn places(&self) -> &Arc<Handshakes> {
+        &self.handshakes
+    }
+}
+
+/// Chooses the certificate by the name that a client asks for.
+#[derive(Debug)]
+struct ByName(Vec<Identity>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.0.iter().find(|identity| identity.is_for(name)));
+        named.or(self.0.first()).map(|identity| Arc::clone(identity.key()))
+    }
+}
+
+/// The name that one connection's client asks for: rustls tells it to who chooses the certificate, and to nobody else.
+#[derive(Debug)]
+pub(crate) struct Name {
+    asked: OnceLock<Box<str>>,
+    resolver: Arc<dyn ResolvesServerCert>,
+}
+
+impl Name {
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.asked.get().map(|name| &**name)
+    }
+}
+
+impl ResolvesServerCert for Name {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            let _ = self.asked.set(name.into());
+        }
+        self.resolver.resolve(hello)
+    }
+}

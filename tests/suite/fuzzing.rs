@@ -1,0 +1,38 @@
+//! The corpus of each fuzz target, replayed: `cargo +nightly fuzz run NAME ../tests/fuzz/corpus/NAME` looks for more.
+
+use std::fs;
+use std::path::Path;
+
+use crate::fuzz_proxy;
+
+fn replay(target: &str, body: fn(&[u8])) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    assert!(files.len() >= 10, "{target}: {} files", files.len());
+    for bytes in &files {
+        // Cut anywhere, and with any one byte changed: most of what a fuzzer would find first.
+        for end in 0..=bytes.len() {
+            body(&bytes[..end]);
+        }
+        for at in 0..bytes.len().min(256) {
+            for change in [1, 0x10, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                body(&changed);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn proxy_v1() {
+    let files = replay("proxy_v1", fuzz_proxy::proxy);
+    assert!(files.iter().filter(|bytes| resound::proxy::parse(bytes).is_ok()).count() >= 5);
+}
+
+#[test]
+fn proxy_v2() {
+    let files = replay("proxy_v2", fuzz_proxy::proxy);
+    assert!(files.iter().filter(|bytes| resound::proxy::parse(bytes).is_ok()).count() >= 7);
+}

@@ -1,0 +1,511 @@
+//! TLS: on a virtual clock with both ends in memory, and on each engine.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use resound::rustls::pki_types::ServerName;
+use resound::{
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Engine, Identity, Limits, Opening, Reply, Service, Then,
+    TlsClient, TlsFailure, TlsInfo, TlsServer, TlsSettings, Trust, rustls,
+};
+
+use crate::conn::Bench;
+use crate::harness::{Folder, Running, noise, on_each_engine_plainly, server};
+use crate::tunnel::{client, identity};
+
+/// A service that says what its test wants said when it is woken, and keeps what it hears.
+#[derive(Clone, Default)]
+struct Talker(Rc<Talk>);
+
+#[derive(Default)]
+struct Talk {
+    to_say: RefCell<Vec<u8>>,
+    finish: Cell<bool>,
+    heard: RefCell<Vec<u8>>,
+    ended: Cell<bool>,
+    info: RefCell<Option<Arc<TlsInfo>>>,
+}
+
+impl Service for Talker {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        *self.0.info.borrow_mut() = cx.conn().tls.clone();
+    }
+    fn data(&mut self, bytes: &[u8], _: &mut Cx<'_>) {
+        self.0.heard.borrow_mut().extend_from_slice(bytes);
+    }
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        cx.send(&self.0.to_say.take());
+        if self.0.finish.get() {
+            cx.finish();
+        }
+    }
+    fn eof(&mut self, _: &mut Cx<'_>) {
+        self.0.ended.set(true);
+    }
+}
+
+/// One end, and what its service knows.
+struct End {
+    bench: Bench,
+    talk: Rc<Talk>,
+}
+
+impl End {
+    fn say(&mut self, bytes: &[u8]) {
+        self.talk.to_say.borrow_mut().extend_from_slice(bytes);
+        self.bench.wake();
+    }
+    fn finish(&mut self) {
+        self.talk.finish.set(true);
+        self.bench.wake();
+    }
+    fn heard(&self) -> String {
+        self.talk.heard.take().escape_ascii().to_string()
+    }
+    fn info(&self) -> Arc<TlsInfo> {
+        self.talk.info.borrow().clone().expect("the connection is open")
+    }
+}
+
+fn bench(opening: Opening, service: impl Service + 'static, limits: Limits) -> Bench {
+    let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+    Bench::of(Conn::opening(info, opening, |_| Box::new(service), limits))
+}
+
+fn end(opening: Opening) -> End {
+    let talker = Talker::default();
+    let talk = Rc::clone(&talker.0);
+    End { bench: bench(opening, talker, Limits::default()), talk }
+}
+
+fn serving(settings: &TlsSettings) -> TlsServer {
+    TlsServer::new(settings).unwrap()
+}
+
+fn plain_server() -> TlsServer {
+    serving(&TlsSettings::new(identity().clone()))
+}
+
+fn replier(tls: &TlsServer) -> Bench {
+    bench(Opening::new().tls_server(tls), Reply::default(), Limits::default())
+}
+
+/// Carries what each end has to say to the other, in pieces of so many bytes, until both are silent.
+fn carry(one: &mut Bench, other: &mut Bench, piece: usize) {
+    while !one.queue.is_empty() || !other.queue.is_empty() {
+        let there = one.take(piece);
+        if !there.is_empty() {
+            other.receive(&there);
+        }
+        let back = other.take(piece);
+        if !back.is_empty() {
+            one.receive(&back);
+        }
+    }
+}
+
+/// A handshake between the two: what each says of it.
+fn shake(client: &TlsClient, server: &TlsServer) -> (Arc<TlsInfo>, Arc<TlsInfo>) {
+    let (mut ours, mut theirs) = (end(Opening::new().tls_client(client)), end(Opening::new().tls_server(server)));
+    carry(&mut ours.bench, &mut theirs.bench, usize::MAX);
+    (ours.info(), theirs.info())
+}
+
+/// A handshake that fails: why, at each end.
+fn fail(client: &TlsClient, server: &TlsServer) -> (Option<CloseReason>, Option<CloseReason>) {
+    let mut ours = end(Opening::new().tls_client(client)).bench;
+    let mut theirs = end(Opening::new().tls_server(server)).bench;
+    carry(&mut ours, &mut theirs, usize::MAX);
+    let why = |bench: &mut Bench| {
+        bench.conn.closed(bench.now, &mut bench.observer);
+        let seen = &bench.observer;
+        seen.unopened.iter().chain(&seen.closed).map(|how| how.reason).next()
+    };
+    (why(&mut ours), why(&mut theirs))
+}
+
+/// The same client, of TLS 1.2 only.
+fn of_tls12() -> TlsClient {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(identity().chain()[0].clone()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsClient::of(Arc::new(config), ServerName::try_from("localhost").unwrap())
+}
+
+#[test]
+fn a_conversation_agrees_however_the_records_are_cut() {
+    for (client, version) in [(client(), "TLSv1.3"), (&of_tls12(), "TLSv1.2")] {
+        for piece in [1, 2, 3, 5, 7, 64, 1000, usize::MAX] {
+            let mut server = replier(&plain_server());
+            let mut client = end(Opening::new().tls_client(client));
+            carry(&mut client.bench, &mut server, piece);
+            assert_eq!(client.info().version, version);
+            client.say(b"one\ntwo\nlast");
+            carry(&mut client.bench, &mut server, piece);
+            client.finish();
+            carry(&mut client.bench, &mut server, piece);
+            let want = "Server received: one\\nServer received: two\\nServer received: last";
+            assert_eq!(client.heard(), want, "{version} in pieces of {piece}");
+            assert!(client.talk.ended.get(), "the server's close_notify came");
+            assert_eq!((client.bench.then, server.then), (Then::Close, Then::Close));
+            assert_eq!((client.bench.close(), server.close()), (CloseReason::Finished, CloseReason::Finished));
+        }
+    }
+}
+
+#[test]
+fn a_server_may_end_first_and_still_hears_everything() {
+    let mut server = end(Opening::new().tls_server(&plain_server()));
+    let mut client = end(Opening::new().tls_client(client()));
+    carry(&mut client.bench, &mut server.bench, usize::MAX);
+    server.say(b"that is all");
+    server.finish();
+    carry(&mut client.bench, &mut server.bench, usize::MAX);
+    client.bench.eof();
+    assert_eq!((client.heard(), client.talk.ended.get()), ("that is all".into(), true));
+    assert_eq!(server.bench.then, Then::HalfClose);
+    client.say(b"and something more");
+    client.finish();
+    carry(&mut client.bench, &mut server.bench, usize::MAX);
+    assert_eq!((server.heard(), server.talk.ended.get()), ("and something more".into(), true));
+    assert_eq!((client.bench.close(), server.bench.close()), (CloseReason::Finished, CloseReason::Finished));
+}
+
+#[test]
+fn large_messages_come_back_exactly_and_nothing_is_kept_when_idle() {
+    let mut server = bench(Opening::new().tls_server(&plain_server()), Echo, Limits::default());
+    let mut client = end(Opening::new().tls_client(client()));
+    carry(&mut client.bench, &mut server, usize::MAX);
+    let sent = noise(5, 3 << 20);
+    for part in sent.chunks(100_003) {
+        client.say(part);
+        carry(&mut client.bench, &mut server, 65_521);
+    }
+    assert!(*client.talk.heard.borrow() == sent, "the bytes differ");
+    assert_eq!(server.conn.deadline(), None);
+}
+
+#[test]
+fn an_end_without_close_notify_is_reported_and_a_partial_line_is_not_answered() {
+    let mut server = replier(&plain_server());
+    let mut client = end(Opening::new().tls_client(client()));
+    carry(&mut client.bench, &mut server, usize::MAX);
+    client.say(b"whole\ncut o");
+    carry(&mut client.bench, &mut server, usize::MAX);
+    server.eof();
+    carry(&mut client.bench, &mut server, usize::MAX);
+    assert_eq!(client.heard(), "Server received: whole\\n");
+    assert!(client.talk.ended.get(), "the server's own end is in order all the same");
+    assert_eq!(server.close(), CloseReason::Truncated);
+}
+
+#[test]
+fn a_last_line_before_close_notify_is_answered_and_what_follows_is_not_heard() {
+    let mut server = replier(&plain_server());
+    let mut client = end(Opening::new().tls_client(client()));
+    carry(&mut client.bench, &mut server, usize::MAX);
+    client.say(b"last");
+    client.finish();
+    let mut wire = client.bench.take_all();
+    wire.extend_from_slice(b"\x17\x03\x03\x00\x05trash behind the end");
+    server.receive(&wire);
+    server.receive(b"and more");
+    server.eof();
+    carry(&mut client.bench, &mut server, usize::MAX);
+    assert_eq!(client.heard(), "Server received: last");
+    assert_eq!(server.close(), CloseReason::Finished);
+}
+
+#[test]
+fn a_record_that_was_changed_ends_the_connection_and_nothing_of_it_is_heard() {
+    let mut server = replier(&plain_server());
+    let mut client = end(Opening::new().tls_client(client()));
+    carry(&mut client.bench, &mut server, usize::MAX);
+    client.say(b"hello\n");
+    let mut wire = client.bench.take_all();
+    *wire.last_mut().unwrap() ^= 1;
+    server.receive(&wire);
+    assert!(server.observer.messages.is_empty());
+    assert!(!server.queue.is_empty(), "an alert says so");
+    client.bench.receive(&server.take_all());
+    server.eof();
+    client.bench.eof();
+    assert_eq!(server.close(), CloseReason::Tls(TlsFailure::Damaged));
+    assert_eq!(client.bench.close(), CloseReason::Tls(TlsFailure::Refused(20)));
+}
+
+#[test]
+fn who_speaks_plainly_is_told_so_in_plain_text() {
+    let mut server = replier(&plain_server());
+    server.receive(b"hello\n");
+    let said = server.take_all();
+    assert_eq!(said.escape_ascii().to_string(), "Error: this server speaks TLS (resound client --tls)\\n");
+    server.eof();
+    assert_eq!(server.then, Then::Close);
+    server.conn.closed(server.now, &mut server.observer);
+    assert_eq!(server.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
+
+    let mut client = end(Opening::new().tls_client(client()));
+    client.bench.receive(b"Server received: \x16\x03\x01");
+    client.bench.conn.closed(client.bench.now, &mut client.bench.observer);
+    assert_eq!(client.bench.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
+}
+
+#[test]
+fn whatever_comes_instead_of_a_hello_ends_in_order() {
+    for seed in 0..2000 {
+        let mut garbage = noise(seed, 1 + (seed as usize * 37) % 700);
+        if seed % 2 == 0 {
+            // As far as possible like a hello.
+            garbage.splice(0..0, [22, 3, 1, 0, (seed % 251) as u8, 1, 0, 0]);
+        }
+        let mut server = replier(&plain_server());
+        for part in garbage.chunks(1 + seed as usize % 90) {
+            server.receive(part);
+        }
+        server.take_all();
+        server.eof();
+        assert_eq!(server.then, Then::Close, "seed {seed}");
+        assert_eq!((server.observer.opened, server.observer.messages.len()), (0, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn silence_in_the_handshake_has_its_time() {
+    for (sent, why) in [(0, CloseReason::OpeningTimeout), (100, CloseReason::OpeningTimeout)] {
+        let mut server = replier(&plain_server());
+        let hello = end(Opening::new().tls_client(client())).bench.take_all();
+        server.receive(&hello[..sent]);
+        assert_eq!(server.reach_deadline(), Duration::from_secs(10));
+        assert_eq!(server.then, Then::Close);
+        server.conn.closed(server.now, &mut server.observer);
+        assert_eq!(server.observer.unopened[0].reason, why);
+    }
+}
+
+#[test]
+fn handshakes_beyond_the_cap_wait_for_their_turn_and_the_silent_take_no_place() {
+    let tls = plain_server().handshakes(1);
+    let mut silent = replier(&tls);
+    let mut clients: Vec<_> = (0..3).map(|_| end(Opening::new().tls_client(client()))).collect();
+    let mut servers: Vec<_> = (0..3).map(|_| replier(&tls)).collect();
+    for (client, server) in clients.iter_mut().zip(&mut servers) {
+        server.receive(&client.bench.take_all());
+    }
+    assert!(!servers[0].queue.is_empty() && servers[1].queue.is_empty() && servers[2].queue.is_empty());
+    assert!(servers[0].conn.wants_read() && !servers[1].conn.wants_read());
+    servers[1].reach_deadline();
+    assert!(servers[1].queue.is_empty(), "the first has not ended yet");
+    carry(&mut clients[0].bench, &mut servers[0], usize::MAX);
+    for at in [1, 2] {
+        servers[at].reach_deadline();
+        carry(&mut clients[at].bench, &mut servers[at], usize::MAX);
+        clients[at].say(b"hello\n");
+        carry(&mut clients[at].bench, &mut servers[at], usize::MAX);
+        assert_eq!(clients[at].heard(), "Server received: hello\\n");
+    }
+    // A place comes back with a connection that ends in its handshake.
+    silent.receive(&[22]);
+    drop(silent);
+    shake(client(), &tls);
+}
+
+#[test]
+fn the_name_that_is_asked_for_chooses_the_certificate() {
+    let other = Identity::development(&["other.example".into(), "*.wild.example".into()]).unwrap();
+    let tls = serving(&TlsSettings::new(identity().clone()).identity(other.clone()));
+    for (name, identity) in [
+        ("localhost", identity()),
+        ("other.example", &other),
+        ("a.wild.example", &other),
+        ("nobody.example", identity()),
+        ("127.0.0.1", identity()),
+    ] {
+        let pin = Trust::Pin(identity.fingerprint());
+        let (ours, theirs) = shake(&TlsClient::new(name, pin, None, &[]).unwrap(), &tls);
+        assert_eq!(ours.peer.as_ref().unwrap().fingerprint, identity.fingerprint().to_string(), "{name}");
+        // An address is no name that is asked for (RFC 6066, 3).
+        assert_eq!(theirs.server_name.as_deref(), Some(name).filter(|name| *name != "127.0.0.1"));
+    }
+}
+
+/// The two files of an identity, as a person would have them.
+pub(crate) fn write_pem(folder: &Path, name: &str, names: &[&str]) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let path = |kind: &str| folder.join(format!("{name}.{kind}")).to_str().unwrap().to_string();
+    std::fs::write(path("pem"), certificate.pem()).unwrap();
+    std::fs::write(path("key"), key.serialize_pem()).unwrap();
+    (path("pem"), path("key"))
+}
+
+#[test]
+fn both_ends_may_have_to_show_who_they_are() {
+    let folder = Folder::new();
+    let (pem, key) = write_pem(&folder.0, "client", &["client.example"]);
+    let (_, other_key) = write_pem(&folder.0, "other", &["other.example"]);
+    let me = Identity::load(Path::new(&pem), Path::new(&key)).unwrap();
+    let tls = serving(&TlsSettings::new(identity().clone()).client_ca(Path::new(&pem)).unwrap());
+    let pin = || Trust::Pin(identity().fingerprint());
+    let with = |identity| TlsClient::new("localhost", pin(), identity, &[]).unwrap();
+    let (_, theirs) = shake(&with(Some(&me)), &tls);
+    assert_eq!(theirs.peer.as_ref().unwrap().fingerprint, me.fingerprint().to_string());
+
+    let (ours, theirs) = fail(&with(None), &tls);
+    assert_eq!(theirs, Some(CloseReason::Tls(TlsFailure::NoCertificate)));
+    assert_eq!(ours, Some(CloseReason::Tls(TlsFailure::Refused(116))));
+    let stranger = Identity::development(&["stranger.example".into()]).unwrap();
+    let (_, theirs) = fail(&with(Some(&stranger)), &tls);
+    assert!(matches!(theirs, Some(CloseReason::Tls(_))), "{theirs:?}");
+
+    let error = Identity::load(Path::new(&pem), Path::new(&other_key)).unwrap_err().to_string();
+    assert!(error.contains("client.pem") && error.contains("belongs to another certificate"), "{error}");
+    let error = Identity::load(Path::new(&key), Path::new(&key)).unwrap_err().to_string();
+    assert!(error.contains("client.key") && error.contains("no certificate in PEM form"), "{error}");
+}
+
+#[test]
+fn a_server_that_is_not_trusted_is_left_with_the_reason() {
+    let other = Identity::development(&["localhost".into()]).unwrap();
+    let folder = Folder::new();
+    let (ours, _) = write_pem(&folder.0, "ours", &["right.example"]);
+    let cases = [
+        (TlsClient::new("localhost", Trust::Pin(other.fingerprint()), None, &[]), TlsFailure::NotPinned),
+        (TlsClient::new("localhost", Trust::file(Path::new(&ours)).unwrap(), None, &[]), TlsFailure::UnknownIssuer),
+        (TlsClient::new("localhost", Trust::Platform, None, &[]), TlsFailure::UnknownIssuer),
+    ];
+    for (client, want) in cases {
+        let (ours, theirs) = fail(&client.unwrap(), &plain_server());
+        assert_eq!(ours, Some(CloseReason::Tls(want)));
+        assert!(matches!(theirs, Some(CloseReason::Tls(TlsFailure::Refused(_)))), "{theirs:?}");
+    }
+    let (pem, key) = write_pem(&folder.0, "named", &["right.example"]);
+    let named = Identity::load(Path::new(&pem), Path::new(&key)).unwrap();
+    let wrong = TlsClient::new("wrong.example", Trust::file(Path::new(&pem)).unwrap(), None, &[]).unwrap();
+    assert_eq!(
+        fail(&wrong, &serving(&TlsSettings::new(named.clone()))).0,
+        Some(CloseReason::Tls(TlsFailure::WrongName))
+    );
+    let right = TlsClient::new("right.example", Trust::file(Path::new(&pem)).unwrap(), None, &[]).unwrap();
+    shake(&right, &serving(&TlsSettings::new(named)));
+    shake(&TlsClient::new("localhost", Trust::Anybody, None, &[]).unwrap(), &plain_server());
+}
+
+#[test]
+fn protocols_are_agreed_on_or_refused() {
+    let tls = serving(&TlsSettings::new(identity().clone()).alpn("line/1").alpn("h2"));
+    let offering = |alpn: &[&str]| {
+        let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsClient::new("localhost", Trust::Pin(identity().fingerprint()), None, &alpn).unwrap()
+    };
+    let (ours, theirs) = shake(&offering(&["h2", "line/1"]), &tls);
+    assert_eq!((ours.alpn.as_deref(), theirs.alpn.as_deref()), (Some(&b"line/1"[..]), Some(&b"line/1"[..])));
+    assert_eq!(shake(&offering(&[]), &tls).0.alpn, None);
+    let (ours, theirs) = fail(&offering(&["spdy/1"]), &tls);
+    assert_eq!(theirs, Some(CloseReason::Tls(TlsFailure::NoProtocol)));
+    assert_eq!(ours, Some(CloseReason::Tls(TlsFailure::Refused(120))));
+}
+
+#[test]
+fn a_session_is_resumed_until_the_settings_are_replaced() {
+    for resuming in [TlsClient::new("localhost", Trust::Pin(identity().fingerprint()), None, &[]).unwrap(), of_tls12()]
+    {
+        let tls = plain_server();
+        assert!(!shake(&resuming, &tls).0.resumed);
+        let (ours, theirs) = shake(&resuming, &tls);
+        assert!(ours.resumed && theirs.resumed, "{}", ours.version);
+        let other = Identity::development(&["localhost".into()]).unwrap();
+        tls.replace(&TlsSettings::new(other)).unwrap();
+        if ours.version == "TLSv1.3" {
+            assert_eq!(fail(&resuming, &tls).0, Some(CloseReason::Tls(TlsFailure::NotPinned)));
+        }
+    }
+}
+
+#[test]
+fn what_this_end_says_itself_is_sealed_too() {
+    let limits = Limits { idle_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+    let short = Reply::new(Vec::new(), resound::Framing::Line { max: 3 });
+    let mut server = bench(Opening::new().tls_server(&plain_server()), short, limits);
+    let mut client = end(Opening::new().tls_client(client()));
+    carry(&mut client.bench, &mut server, usize::MAX);
+    client.say(b"much too long\n");
+    carry(&mut client.bench, &mut server, usize::MAX);
+    assert_eq!(client.heard(), "Error: line longer than 3 bytes\\n");
+    assert!(client.talk.ended.get(), "with a close_notify behind it");
+    server.eof();
+    assert_eq!(server.close(), CloseReason::LineTooLong);
+}
+
+#[test]
+fn idleness_and_a_drain_end_with_a_close_notify() {
+    let limits = || Limits { idle_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+    let ends: [fn(&mut Bench); 2] = [Bench::drain, |bench| _ = bench.reach_deadline()];
+    for end_it in ends {
+        let mut server = bench(Opening::new().tls_server(&plain_server()), Reply::default(), limits());
+        let mut client = end(Opening::new().tls_client(client()));
+        carry(&mut client.bench, &mut server, usize::MAX);
+        end_it(&mut server);
+        carry(&mut client.bench, &mut server, usize::MAX);
+        assert!(client.talk.ended.get());
+    }
+}
+
+on_each_engine_plainly!(
+    a_peer_that_ends_without_close_notify_is_cut_off,
+    a_plain_peer_is_told_and_counted,
+    an_old_peer_is_served,
+);
+
+fn secure(engine: Engine, limits: Limits) -> Running {
+    Running::start(server(engine).limits(limits).opening(crate::tunnel::opening()), |_| Reply::default())
+}
+
+fn a_peer_that_ends_without_close_notify_is_cut_off(engine: Engine) {
+    let running = secure(engine, Limits::default());
+    let session = rustls::ClientConnection::new(client().config().clone(), client().name().clone()).unwrap();
+    let mut tls = rustls::StreamOwned::new(session, running.connect().0);
+    tls.write_all(b"whole\ncut o").unwrap();
+    tls.flush().unwrap();
+    tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut got = Vec::new();
+    // Ends with the server's close_notify, or this is an error.
+    tls.read_to_end(&mut got).unwrap();
+    assert_eq!(got, b"Server received: whole\n");
+    assert_eq!(running.closed(), CloseReason::Truncated);
+}
+
+fn a_plain_peer_is_told_and_counted(engine: Engine) {
+    let running = secure(engine, Limits { linger: Duration::ZERO, ..Limits::default() });
+    let mut peer = running.connect();
+    peer.send("hello\n");
+    assert_eq!(peer.rest(), b"Error: this server speaks TLS (resound client --tls)\n");
+    assert_eq!(running.unopened(), CloseReason::Tls(TlsFailure::NotTls));
+    let totals = running.drain();
+    assert_eq!((totals.opened, totals.unopened, totals.live()), (0, 1, 0));
+}
+
+fn an_old_peer_is_served(engine: Engine) {
+    let running = secure(engine, Limits::default());
+    let old = of_tls12();
+    let session = rustls::ClientConnection::new(old.config().clone(), old.name().clone()).unwrap();
+    let mut tls = rustls::StreamOwned::new(session, running.connect().0);
+    tls.write_all(b"a\nb").unwrap();
+    tls.conn.send_close_notify();
+    tls.flush().unwrap();
+    tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut got = Vec::new();
+    tls.read_to_end(&mut got).unwrap();
+    assert_eq!(got, b"Server received: a\nServer received: b");
+    assert_eq!(running.closed(), CloseReason::Finished);
+}

@@ -1,0 +1,83 @@
+//! TLS for tests that speak in plain text: a peer talks to a local socket, and what it says travels to the server through tokio-rustls. So the
+//! whole suite runs against the TLS of every engine, with another implementation's stream as the witness.
+
+use std::net::TcpStream;
+use std::sync::OnceLock;
+
+use resound::{Identity, Opening, TlsClient, TlsServer, TlsSettings, Trust};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
+
+/// A certificate for the whole run.
+pub(crate) fn identity() -> &'static Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY.get_or_init(|| Identity::development(&["localhost".into(), "127.0.0.1".into()]).unwrap())
+}
+
+/// The server's end of it.
+pub(crate) fn opening() -> impl Fn(&resound::ConnInfo) -> Opening + Send + Sync + 'static {
+    let server = TlsServer::new(&TlsSettings::new(identity().clone())).unwrap();
+    move |_| Opening::new().tls_server(&server)
+}
+
+/// A client that trusts it.
+pub(crate) fn client() -> &'static TlsClient {
+    static CLIENT: OnceLock<TlsClient> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        TlsClient::new("localhost", Trust::Pin(identity().fingerprint()), None, &[]).unwrap().without_resumption()
+    })
+}
+
+/// Where the tunnels run: a thread of their own.
+fn runtime() -> &'static Handle {
+    static RUNTIME: OnceLock<Handle> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        handle
+    })
+}
+
+/// A connection to a server that speaks TLS, as a plain socket.
+pub(crate) fn through(outside: TcpStream) -> TcpStream {
+    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+    let (inside, _) = door.accept().unwrap();
+    for socket in [&outside, &inside] {
+        socket.set_nonblocking(true).unwrap();
+        socket.set_nodelay(true).unwrap();
+    }
+    runtime().spawn(async move {
+        let (outside, inside) =
+            (tokio::net::TcpStream::from_std(outside).unwrap(), tokio::net::TcpStream::from_std(inside).unwrap());
+        let connector = tokio_rustls::TlsConnector::from(client().config().clone());
+        let Ok(tls) = connector.connect(client().name().clone(), outside).await else { return };
+        let (mut from_server, mut to_server) = tokio::io::split(tls);
+        let (mut from_peer, mut to_peer) = tokio::io::split(inside);
+        let both = tokio::try_join!(carry(&mut from_peer, &mut to_server), carry(&mut from_server, &mut to_peer));
+        if both.is_err() {
+            // Whichever end was cut, the other one is.
+            let (inside, tls) = (from_peer.unsplit(to_peer), from_server.unsplit(to_server));
+            for socket in [&inside, tls.get_ref().0] {
+                let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+            }
+        }
+    });
+    near
+}
+
+async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    let mut buf = vec![0; 64 * 1024];
+    loop {
+        // An end without close_notify is an error here.
+        let n = from.read(&mut buf).await?;
+        if n == 0 {
+            // The far end may be gone already, with all that it had to say said.
+            let _ = to.shutdown().await;
+            return Ok(());
+        }
+        to.write_all(&buf[..n]).await?;
+        to.flush().await?;
+    }
+}
