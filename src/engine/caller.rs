@@ -64,9 +64,13 @@ impl Caller {
         self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.failed(call, error, now))).is_err();
     }
 
-    /// The state machine of a connection that was asked for at `since`; `None` where making its service panics.
+    /// The state machine of a connection that was asked for at `since`; `None` where it is none, or making its service panics.
     pub(crate) fn answered(&mut self, call: &Call, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
         let took = since.elapsed();
+        if is_own_call(socket, call) {
+            self.failed(call, &met_itself());
+            return None;
+        }
         let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
         self.shared.conn(call.target.clone(), local, |info| self.plan.answered(call, took, info))
     }
@@ -93,6 +97,19 @@ impl Caller {
             _ => Ok((Socket::new(Domain::UNIX, Type::STREAM, None)?, address)),
         }
     }
+}
+
+/// Has a call been answered by itself? Where nobody listens on a port that the system may choose to connect from, a call may be made from the
+/// very port that it is made to, and TCP connects the two (a simultaneous open, RFC 9293, 3.5).
+fn is_own_call(socket: &SockRef<'_>, call: &Call) -> bool {
+    let (Endpoint::Tcp(target), Ok(local)) = (&call.target, socket.local_addr()) else { return false };
+    // Asked for only where it is possible: the target may be another name of the same address.
+    let local = local.as_socket().filter(|local| local.port() == target.port());
+    local.is_some_and(|local| socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)))
+}
+
+fn met_itself() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: the call met itself")
 }
 
 /// An endpoint as the system wants it.
@@ -165,4 +182,52 @@ pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(1);
 /// What is said of a call that nobody answered.
 pub(crate) fn no_answer() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::super::basis::Basis;
+    use super::super::room::Room;
+    use super::*;
+
+    struct Listens(Rc<RefCell<Vec<io::ErrorKind>>>);
+
+    impl Dials for Listens {
+        fn next(&mut self, _now: Instant) -> Next {
+            Next::Done
+        }
+
+        fn answered(&mut self, _call: &Call, _took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
+            Box::new(Discard)
+        }
+
+        fn failed(&mut self, _call: &Call, error: &io::Error, _now: Instant) {
+            self.0.borrow_mut().push(error.kind());
+        }
+    }
+
+    #[test]
+    fn a_call_that_meets_itself_is_refused() {
+        let shared =
+            Basis::new().share(1, Room::new(usize::MAX, 1, None), Purpose::Dial(Box::new(|_| Box::new(Nobody))));
+        let heard = Rc::default();
+        let mut caller = Caller { plan: Box::new(Listens(Rc::clone(&heard))), shared, not_before: None, done: false };
+        let own = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = own.local_addr().unwrap();
+        own.connect(&address).expect("TCP connects a socket to itself");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for (socket, target, is_call) in [
+            (SockRef::from(&own), address.as_socket().unwrap(), false),
+            (SockRef::from(&other), listener.local_addr().unwrap(), true),
+        ] {
+            let call = Call { number: 0, target: target.into(), source: None, timeout: Duration::ZERO };
+            assert_eq!(caller.answered(&call, Instant::now(), &socket).is_some(), is_call);
+        }
+        assert_eq!(*heard.borrow(), [io::ErrorKind::ConnectionRefused]);
+    }
 }

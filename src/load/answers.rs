@@ -27,6 +27,10 @@ pub(super) enum Event {
     Answered(Sent),
     /// Its answer is complete, and wrong or out of its place.
     Wrong(Sent, Fault, u64, String),
+    /// Later ones came, and its own did not.
+    Missing(Sent, u64),
+    /// The connection ended before its answer was complete.
+    Unanswered(Sent),
     /// Something is wrong, and concerns this message, or none.
     Fault(Fault, Option<u64>, String),
     /// Nothing can be made of what comes any more.
@@ -60,6 +64,8 @@ pub(super) struct Answers {
     in_flight: VecDeque<Sent>,
     /// What came from the last answer's end on, where it is not what is due. Empty while all is well.
     held: Vec<u8>,
+    /// Bytes still to come of an answer that is out of its place and has been told.
+    rest: usize,
     /// Passed over: missing, or to come late.
     skipped: VecDeque<(u64, Sent)>,
     lost: bool,
@@ -76,6 +82,7 @@ impl Answers {
             offset: 0,
             in_flight: VecDeque::new(),
             held: Vec::new(),
+            rest: 0,
             skipped: VecDeque::new(),
             lost: false,
         }
@@ -106,7 +113,7 @@ impl Answers {
 
     /// Has only a part of an answer come?
     pub(super) fn is_partial(&self) -> bool {
-        self.offset > 0 || !self.held.is_empty()
+        self.offset > 0 || self.rest > 0 || !self.held.is_empty()
     }
 
     /// Is it still to be found out what is wrong?
@@ -115,39 +122,59 @@ impl Answers {
     }
 
     /// These bytes have come.
-    pub(super) fn received(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(Event)) {
-        while !bytes.is_empty() && !self.lost {
-            if !self.held.is_empty() || self.in_flight.is_empty() {
-                self.held.extend_from_slice(bytes);
-                return self.look(false, tell);
-            }
-            let n = (self.front.answer_len() - self.offset).min(bytes.len());
-            if self.rules.verify && self.front.differs(self.offset, &bytes[..n]).is_some() {
-                self.held = self.front.answer_head(std::mem::take(&mut self.offset));
-                self.held.extend_from_slice(bytes);
-                return self.look(false, tell);
-            }
-            (self.offset, bytes) = (self.offset + n, &bytes[n..]);
-            if self.offset == self.front.answer_len() {
-                let sent = self.pass();
-                tell(Event::Answered(sent.unwrap_or(Sent { planned: 0, sent: 0 })));
-            }
+    pub(super) fn received(&mut self, bytes: &[u8], tell: &mut impl FnMut(Event)) {
+        let known = self.rest.min(bytes.len());
+        self.rest -= known;
+        if self.held.is_empty() {
+            self.follow(&bytes[known..], tell);
+        } else {
+            self.held.extend_from_slice(bytes);
         }
+        self.explain(false, tell);
     }
 
     /// Nothing more comes, or has come for a while: what is in doubt is decided with what there is.
     pub(super) fn decide(&mut self, tell: &mut impl FnMut(Event)) {
-        if !self.held.is_empty() && !self.lost {
-            self.look(true, tell);
+        self.explain(true, tell);
+    }
+
+    /// The connection is over: what was passed over is missing, and what is in flight stays unanswered.
+    pub(super) fn end(&mut self, tell: &mut impl FnMut(Event)) {
+        self.decide(tell);
+        self.skipped.drain(..).for_each(|(sequence, sent)| tell(Event::Missing(sent, sequence)));
+        self.in_flight.drain(..).for_each(|sent| tell(Event::Unanswered(sent)));
+    }
+
+    /// Takes what is due, as far as the bytes are that. The rest is held.
+    fn follow(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(Event)) {
+        while !bytes.is_empty() && !self.lost {
+            let n = (self.front.answer_len() - self.offset).min(bytes.len());
+            let is_due = !self.in_flight.is_empty()
+                && (!self.rules.verify || self.front.differs(self.offset, &bytes[..n]).is_none());
+            if !is_due {
+                self.held = self.front.answer_head(std::mem::take(&mut self.offset));
+                return self.held.extend_from_slice(bytes);
+            }
+            (self.offset, bytes) = (self.offset + n, &bytes[n..]);
+            if self.offset == self.front.answer_len() {
+                self.pass().into_iter().for_each(|sent| tell(Event::Answered(sent)));
+            }
         }
     }
 
-    /// The connection is over: what was passed over is missing.
-    pub(super) fn end(&mut self, tell: &mut impl FnMut(Event)) {
-        self.decide(tell);
-        for (sequence, _) in std::mem::take(&mut self.skipped) {
-            tell(missing(sequence));
+    /// Finds out what the bytes held are, as far as they tell. A loop, since what follows one fault may hold the next.
+    fn explain(&mut self, last: bool, tell: &mut impl FnMut(Event)) {
+        while !self.held.is_empty() && !self.lost && self.look(last, tell) {
+            let held = std::mem::take(&mut self.held);
+            self.follow(&held, tell);
         }
+    }
+
+    /// An answer of this length, at the head of what is held, has been told.
+    fn drop_held(&mut self, len: usize) {
+        let here = len.min(self.held.len());
+        self.held.drain(..here);
+        self.rest = len - here;
     }
 
     /// The next answer is due.
@@ -159,16 +186,18 @@ impl Answers {
         sent
     }
 
-    /// Finds out what the bytes held are, as far as they tell.
-    fn look(&mut self, last: bool, tell: &mut impl FnMut(Event)) {
+    /// As `explain`, up to where all is well again. Says whether it is.
+    fn look(&mut self, last: bool, tell: &mut impl FnMut(Event)) -> bool {
         if !self.rules.verify {
             // Answers are only counted, and these are more than were asked for.
             self.held.clear();
             self.lost = true;
             tell(Event::Fault(Fault::Extra, None, "more came than was asked for".into()));
-            return tell(Event::Lost);
+            tell(Event::Lost);
+            return false;
         }
-        while !self.held.is_empty() && !self.lost {
+        let mut is_right = false;
+        while !is_right && !self.held.is_empty() && !self.lost {
             let finding = {
                 let end = self.due + self.in_flight.len() as u64;
                 let late = self.skipped.iter().map(|&(sequence, _)| sequence);
@@ -176,12 +205,8 @@ impl Answers {
                 judge(&self.held, &due, last)
             };
             match finding {
-                Finding::Unsure => return,
-                Finding::Right => {
-                    // All is well from here on.
-                    let held = std::mem::take(&mut self.held);
-                    return self.received(&held, tell);
-                }
+                Finding::Unsure => break,
+                Finding::Right => is_right = true,
                 Finding::Passed(to) => {
                     while self.due < to {
                         let sequence = self.due;
@@ -190,7 +215,7 @@ impl Answers {
                     }
                 }
                 Finding::Late(sequence, len) => {
-                    self.held.drain(..len.min(self.held.len()));
+                    self.drop_held(len);
                     let at = self.skipped.iter().position(|&(skipped, _)| skipped == sequence);
                     if let Some((_, sent)) = at.and_then(|at| self.skipped.remove(at)) {
                         let what = format!("its answer came behind that of message {}", self.due.saturating_sub(1));
@@ -198,7 +223,7 @@ impl Answers {
                     }
                 }
                 Finding::Again(sequence, len) => {
-                    self.held.drain(..len.min(self.held.len()));
+                    self.drop_held(len);
                     tell(Event::Fault(Fault::Duplicate, Some(sequence), "its answer came once more".into()));
                 }
                 Finding::Wrong(fault, len, what) => {
@@ -214,201 +239,20 @@ impl Answers {
                     self.held.clear();
                     let sequence = self.oldest().map(|(sequence, _)| sequence);
                     tell(Event::Fault(fault, sequence, what));
-                    return tell(Event::Lost);
+                    tell(Event::Lost);
                 }
             }
             while self.skipped.len() > LATE {
-                self.skipped.pop_front().into_iter().for_each(|(sequence, _)| tell(missing(sequence)));
+                self.skipped.pop_front().into_iter().for_each(|(sequence, sent)| tell(Event::Missing(sent, sequence)));
             }
         }
         let settled = |sequence: u64| self.due.saturating_sub(sequence) > LATE as u64;
-        while let Some((sequence, _)) = self.skipped.pop_front_if(|(sequence, _)| settled(*sequence)) {
-            tell(missing(sequence));
+        while let Some((sequence, sent)) = self.skipped.pop_front_if(|(sequence, _)| settled(*sequence)) {
+            tell(Event::Missing(sent, sequence));
         }
+        is_right
     }
-}
-
-fn missing(sequence: u64) -> Event {
-    Event::Fault(Fault::Missing, Some(sequence), "its answer never came, and later ones did".into())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::Sizes;
-
-    /// Messages enough for anything to be found out.
-    const MESSAGES: u64 = 200;
-
-    fn all_rules(sizes: &[Sizes]) -> Vec<Arc<Rules>> {
-        let kinds = [(false, &b""[..]), (true, b""), (true, b"Server received: ")];
-        let rules = |sizes: &Sizes, (lines, prefix)| {
-            let payload = Payload::new(11, lines, prefix);
-            Arc::new(Rules { payload, lengths: Lengths::new(sizes), verify: true })
-        };
-        sizes.iter().flat_map(|sizes| kinds.map(|kind| rules(sizes, kind))).collect()
-    }
-
-    fn usual() -> Vec<Sizes> {
-        vec![Sizes::Fixed(16), Sizes::Fixed(64), Sizes::Range(8, 300), Sizes::Weighted(vec![(20, 1.0), (5000, 1.0)])]
-    }
-
-    fn answer(rules: &Rules, sequence: u64) -> Vec<u8> {
-        let message = rules.message(5, sequence);
-        message.answer_head(message.answer_len())
-    }
-
-    /// What is told when, of `MESSAGES` messages with `depth` in flight, this comes back in parts of `part` bytes.
-    fn told(rules: &Arc<Rules>, depth: u64, part: usize, came: &[Vec<u8>]) -> Vec<Event> {
-        let mut answers = Answers::new(Arc::clone(rules), 5);
-        let mut events = Vec::new();
-        let mut asked = 0;
-        let mut ask = |answers: &mut Answers| {
-            while asked < MESSAGES && answers.in_flight() < depth as usize {
-                answers.send(Sent { planned: asked, sent: asked });
-                asked += 1;
-            }
-        };
-        ask(&mut answers);
-        for bytes in came {
-            for part in bytes.chunks(part) {
-                answers.received(part, &mut |event| events.push(event));
-                ask(&mut answers);
-            }
-        }
-        answers.end(&mut |event| events.push(event));
-        events
-    }
-
-    fn right(rules: &Rules) -> Vec<Vec<u8>> {
-        (0..MESSAGES).map(|sequence| answer(rules, sequence)).collect()
-    }
-
-    /// All went well but this one thing.
-    fn only(events: &[Event], answered: usize, fault: Fault, about: u64) {
-        let (mut right, mut wrong) = (0, Vec::new());
-        for event in events {
-            match event {
-                Event::Answered(_) => right += 1,
-                other => wrong.push(other),
-            }
-        }
-        assert_eq!(right, answered, "{wrong:?}");
-        match wrong[..] {
-            [Event::Wrong(sent, class, sequence, _)] => {
-                assert_eq!((*class, *sequence, sent.planned), (fault, about, about));
-            }
-            [Event::Fault(class, sequence, _)] => assert_eq!((*class, *sequence), (fault, Some(about))),
-            _ => panic!("not one event but {wrong:?}"),
-        }
-    }
-
-    #[test]
-    fn right_answers_are_right_however_they_come() {
-        let sizes = [usual(), vec![Sizes::Fixed(1), Sizes::Fixed(2), Sizes::Range(1, 9)]].concat();
-        for rules in all_rules(&sizes) {
-            for depth in [1, 4, MESSAGES] {
-                for part in [1, 3, 64, usize::MAX] {
-                    let events = told(&rules, depth, part, &right(&rules));
-                    let times: Vec<_> = (0..MESSAGES).map(|n| Event::Answered(Sent { planned: n, sent: n })).collect();
-                    assert_eq!(events, times, "{depth} {part}");
-                }
-            }
-            // At once.
-            let events = told(&rules, MESSAGES, usize::MAX, &[right(&rules).concat()]);
-            assert_eq!(events.len() as u64, MESSAGES);
-        }
-    }
-
-    #[test]
-    fn a_wrong_byte_is_found_wherever_it_is() {
-        for rules in all_rules(&usual()) {
-            for (depth, part) in [(1, 7), (8, usize::MAX), (8, 64)] {
-                for at in [0, 1, 7, 15] {
-                    let mut came = right(&rules);
-                    came[50][at] ^= 0x20;
-                    only(&told(&rules, depth, part, &came), 199, Fault::Corrupt, 50);
-                }
-                let mut came = right(&rules);
-                *came[199].last_mut().unwrap() ^= 1;
-                only(&told(&rules, depth, part, &came), 199, Fault::Corrupt, 199);
-            }
-        }
-    }
-
-    #[test]
-    fn an_answer_that_never_comes_is_missing() {
-        for rules in all_rules(&usual()) {
-            for (gone, part) in [(50, 7), (50, usize::MAX), (0, 64), (197, 64)] {
-                let mut came = right(&rules);
-                came.remove(gone);
-                only(&told(&rules, 8, part, &came), 199, Fault::Missing, gone as u64);
-            }
-        }
-    }
-
-    #[test]
-    fn two_answers_that_changed_places_are_told() {
-        for rules in all_rules(&usual()) {
-            for (at, part) in [(50, 7), (50, usize::MAX), (0, 64), (190, 64)] {
-                let mut came = right(&rules);
-                came.swap(at, at + 1);
-                only(&told(&rules, 8, part, &came), 199, Fault::Reordered, at as u64);
-            }
-        }
-    }
-
-    #[test]
-    fn an_answer_that_comes_twice_is_told() {
-        for rules in all_rules(&usual()) {
-            for (depth, part) in [(1, 7), (8, 64), (8, usize::MAX)] {
-                let mut came = right(&rules);
-                let twice = came[50].clone();
-                came.insert(51, twice);
-                only(&told(&rules, depth, part, &came), 200, Fault::Duplicate, 50);
-            }
-        }
-    }
-
-    #[test]
-    fn an_answer_that_is_cut_is_truncated() {
-        for rules in all_rules(&usual()) {
-            for part in [7, 64, usize::MAX] {
-                let mut came = right(&rules);
-                let length = came[50].len();
-                came[50].truncate(length - 3);
-                only(&told(&rules, 8, part, &came), 199, Fault::Truncated, 50);
-                if rules.payload.are_lines() {
-                    came[50].push(b'\n');
-                    only(&told(&rules, 8, part, &came), 199, Fault::Truncated, 50);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_answers_nothing_ends_the_connection() {
-        for rules in all_rules(&usual()) {
-            let mut came = right(&rules);
-            came.push(vec![b'?'; 100]);
-            let events = told(&rules, 8, 64, &came);
-            assert!(
-                matches!(events[200..], [Event::Fault(Fault::Extra, None, _), Event::Lost]),
-                "{:?}",
-                &events[200..]
-            );
-            let mut came = right(&rules);
-            came[50] = vec![b'?'; 200_000];
-            let events = told(&rules, 8, 64, &came);
-            assert!(matches!(events[50..], [Event::Fault(Fault::Corrupt, Some(50), _), Event::Lost]));
-        }
-    }
-
-    #[test]
-    fn without_verification_answers_are_counted() {
-        let rules =
-            Rules { payload: Payload::new(1, false, b""), lengths: Lengths::new(&Sizes::Fixed(10)), verify: false };
-        let events = told(&Arc::new(rules), 8, 7, &[vec![0; 10 * MESSAGES as usize]]);
-        assert_eq!(events.len() as u64, MESSAGES);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Do two runs differ, or is it chance? A bootstrap over their intervals.
 
+use super::latency::rank;
 use super::{Interval, Latency};
 
 /// What is compared, and how it came out.
@@ -161,7 +162,7 @@ impl<'a> Table<'a> {
             let times = times(part);
             Part {
                 seconds: part.length.as_secs_f64(),
-                done: if is_answered { part.counts.received } else { part.counts.sent },
+                done: if is_answered { part.counts.in_time() } else { part.counts.sent },
                 sent: part.counts.sent,
                 failures: part.counts.errors(),
                 times: times.buckets().map(|bucket| (place(bucket.to), bucket.count)).collect(),
@@ -198,7 +199,7 @@ impl<'a> Table<'a> {
             ratio(pool.sum, pool.count as f64),
         ];
         figures.extend(self.percents.iter().map(|percent| {
-            let rank = (percent / 100.0 * pool.count as f64).ceil().max(1.0) as u64;
+            let rank = rank(*percent, pool.count);
             let mut seen = 0_u64;
             let found = pool.counts.iter().zip(self.tops).find(|&(&count, _)| {
                 seen = seen.saturating_add(count);
@@ -318,6 +319,33 @@ mod tests {
         assert_eq!(found.percentiles[0].base, whole.service.percentile(99.0).unwrap().as_secs_f64());
         assert_eq!(found.parts, (50, FEWEST));
         assert!(compare(&long, &short[1..], service, &[], 1).is_none());
+    }
+
+    #[test]
+    fn a_percentile_is_the_one_that_the_distribution_says() {
+        // 99.9 % of 1,000 as a float is a little more than 999.
+        let times = Latency::of((0..125).map(|n| (n + 1, 1)));
+        let last = Latency::of((0..125).map(|n| (n + 5_000, 1)));
+        let second =
+            |n: usize| Interval { service: if n == 7 { last.clone() } else { times.clone() }, ..Interval::default() };
+        let run: Vec<_> = (0..FEWEST).map(second).collect();
+        let mut whole = Latency::default();
+        run.iter().for_each(|second| whole.add(&second.service));
+        assert_eq!(whole.count(), 1000);
+        let percents = [0.1, 12.5, 55.0, 87.5, 99.9];
+        let found = compare(&run, &run, service, &percents, 1).unwrap();
+        for (percent, figure) in percents.iter().zip(&found.percentiles) {
+            assert_eq!(figure.base, whole.percentile(*percent).unwrap().as_secs_f64(), "{percent}");
+        }
+    }
+
+    #[test]
+    fn what_came_late_is_in_no_rate() {
+        let run: Vec<_> = (0..FEWEST as u64).map(|n| second(n, 1000.0, 50_000.0, &mut Random(1))).collect();
+        let mut late = run.clone();
+        late[3].counts.add(&Counts { received: 5000, late: 5000, ..Counts::default() });
+        let found = compare(&run, &late, service, &[], 1).unwrap();
+        assert_eq!(found.rate.base, found.rate.new);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`Course`]: what all connections of a run know of it.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -42,13 +42,14 @@ pub(super) struct Course {
     pub(super) timeout: u64,
     /// What is planned before this is in no figure.
     pub(super) measure_from: u64,
-    /// Nothing is sent from here on.
+    /// The end that was asked for.
     pub(super) until: u64,
+    /// The end: as asked for, or earlier where the run was cut short.
+    pub(super) end: AtomicU64,
     /// Messages of one connection, before it makes way for another.
     pub(super) per_connection: Option<u64>,
     pub(super) tallies: Tallies,
     pub(super) start: OnceLock<Instant>,
-    pub(super) stopping: AtomicBool,
 }
 
 impl Course {
@@ -71,13 +72,23 @@ impl Course {
         self.start()?.checked_add(Duration::from_nanos(time))
     }
 
-    /// Nobody is dialled any more.
-    pub(super) fn stop(&self) {
-        self.stopping.store(true, Relaxed);
+    /// The run ends now, if it has not ended before.
+    pub(super) fn stop(&self, now: Instant) {
+        self.end.fetch_min(self.time(now), Relaxed);
+    }
+
+    /// Nobody is dialled and nothing becomes due from here on, and what is answered comes late.
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Relaxed)
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.stopping.load(Relaxed) || self.time(now) >= self.until
+        self.time(now) >= self.end()
+    }
+
+    /// Is a connection that was dialled then counted? Where connections are what is measured, those of the warm-up are not.
+    pub(super) fn is_counted(&self, dialled: Instant) -> bool {
+        self.per_connection.is_none() || self.time(dialled) >= self.measure_from
     }
 
     pub(super) fn failure(

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,9 +12,10 @@ use super::length::Lengths;
 use super::payload::Payload;
 use super::schedule::Rate;
 use super::seats::{Groups, Route, Seats};
+use super::settings::count;
 use super::tally::Tallies;
 use super::watch::Watch;
-use super::{Direction, Generator, Interval, Mode, Record, Settings, Shape};
+use super::{Direction, Generator, Interval, Mode, Raised, Record, Settings, Shape};
 use crate::engine::{Dialer, Engine, Handle, MAX_WORKERS};
 use crate::error::Error;
 use crate::proto::Limits;
@@ -77,20 +78,11 @@ pub struct Ramp {
 /// Names the threshold that a step broke, if any.
 pub type Breaks = dyn Fn(&Interval) -> Option<String> + Send;
 
-/// What a ramp raises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Raised {
-    /// Messages per second of an open loop.
-    Rate,
-    /// Connections of a closed loop.
-    Connections,
-}
-
 impl Ramp {
     /// How many steps there are.
     #[must_use]
     pub fn steps(&self) -> u32 {
-        (((self.to - self.from) / self.by).max(0.0) + 1e-9) as u32 + 1
+        count(self.from, self.to, self.by)
     }
 
     /// The level of a step, counted from 0.
@@ -176,7 +168,9 @@ impl Load {
         let ramp = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Rate);
         let pace = match (ramp, settings.rate) {
             (Some(ramp), _) => {
-                Pace::Open { rate: Rate::Steps { from: ramp.from, by: ramp.by, every: ramp.every }, arrivals, depth }
+                let rate =
+                    Rate::Steps { from: ramp.from, by: ramp.by, every: ramp.every, first: self.warm_up + ramp.every };
+                Pace::Open { rate, arrivals, depth }
             }
             (None, Some(rate)) => Pace::Open { rate: Rate::Constant(rate), arrivals, depth },
             _ if settings.shape == Shape::Stream => Pace::Bulk,
@@ -196,6 +190,7 @@ impl Load {
             verify: settings.verify,
         };
         let measure_from = nanos(self.warm_up);
+        let until = duration.map_or(u64::MAX, |duration| measure_from.saturating_add(nanos(duration)));
         Course {
             rules: Arc::new(rules),
             traffic,
@@ -204,11 +199,11 @@ impl Load {
             seed: settings.seed,
             timeout: nanos(self.timeout),
             measure_from,
-            until: duration.map_or(u64::MAX, |duration| measure_from.saturating_add(nanos(duration))),
+            until,
+            end: AtomicU64::new(until),
             per_connection: settings.messages_per_connection,
             tallies: Tallies::new(tallies),
             start: OnceLock::new(),
-            stopping: AtomicBool::new(false),
         }
     }
 }
@@ -252,7 +247,8 @@ impl Generation {
     }
 
     /// Watches the run until it has ended, or `cut` is ready: then what is on its way may take another second. `observe` is told every
-    /// `tick` what has happened since it was told before.
+    /// `tick` what has happened since it was told before; what it is told while measuring and finishing adds up to the result. Intervals
+    /// have the length that was asked for where a whole number of ticks makes one.
     ///
     /// Must be called within a tokio runtime with time enabled.
     pub async fn watch(

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use hdrhistogram::{Counter, Histogram};
 
+use super::split::share;
+
 /// Buckets double in width with each power of two from 2,048 on: three significant digits, as HdrHistogram has them.
 const EXACT_BITS: u32 = 11;
 
@@ -113,12 +115,10 @@ impl Latency {
     /// The least time that `percent` per cent of all do not exceed: the top of its bucket. `None` where nothing was recorded.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
-        let rank = percent.clamp(0.0, 100.0) / 100.0 * self.count as f64;
-        // 99.9 % of 1,000 is the 999th, whatever the last bit of a float says.
-        let rank = ((rank - rank * 1e-14).ceil() as u64).clamp(1, self.count.max(1));
-        let mut seen = 0;
+        let rank = rank(percent, self.count);
+        let mut seen = 0_u64;
         let found = self.buckets().find(|bucket| {
-            seen += bucket.count;
+            seen = seen.saturating_add(bucket.count);
             seen >= rank
         });
         found.map(|bucket| Duration::from_nanos(bucket.to))
@@ -144,6 +144,29 @@ impl Latency {
             (sum + middle as f64 * bucket.count as f64, count + bucket.count as f64)
         });
         (!self.is_empty()).then(|| Duration::from_nanos((sum / count) as u64))
+    }
+
+    /// How much memory it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.packed.len()
+    }
+
+    /// The times of `part` in `whole` of what was measured, and those of the rest: where only so much of an interval is wanted. Both have the same
+    /// shape, as far as counts allow it, and together they are all.
+    #[must_use]
+    pub fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
+        let (mut ours, mut rest) = (Packer::default(), Packer::default());
+        let (mut seen, mut taken) = (0_u64, 0);
+        for (number, count) in self.packed() {
+            // Of the sum, not of each bucket, which often holds one.
+            seen = seen.saturating_add(count);
+            let more = share(seen, part, whole) - taken;
+            taken += more;
+            ours.add(number, more);
+            rest.add(number, count.saturating_sub(more));
+        }
+        (ours.finish(), rest.finish())
     }
 
     fn packed(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
@@ -172,6 +195,13 @@ impl fmt::Debug for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Latency({} times, p50 {:?}, max {:?})", self.count, self.percentile(50.0), self.max())
     }
+}
+
+/// The place of a percentile among so many times, from 1.
+pub(super) fn rank(percent: f64, count: u64) -> u64 {
+    let rank = percent.clamp(0.0, 100.0) / 100.0 * count as f64;
+    // 99.9 % of 1,000 is the 999th, whatever the last bit of a float says.
+    ((rank - rank * 1e-14).ceil() as u64).clamp(1, count.max(1))
 }
 
 /// The number of a time's bucket: below 2,048 ns a bucket a nanosecond, then 1,024 buckets for each power of two.
@@ -271,10 +301,30 @@ mod tests {
     }
 
     #[test]
+    fn parts_have_the_shape_of_the_whole_and_are_all_of_it() {
+        let times = Latency::of((1..=1000).map(|n| (n, 1)));
+        let (part, rest) = times.split(Duration::from_millis(250), Duration::from_secs(1));
+        assert_eq!((part.count(), rest.count()), (250, 750));
+        for percent in [10.0, 50.0, 90.0] {
+            let [all, part, rest] = [&times, &part, &rest].map(|times| times.percentile(percent).unwrap().as_nanos());
+            assert!(part.abs_diff(all) <= 4 && rest.abs_diff(all) <= 4, "{percent}: {part} {rest} of {all}");
+        }
+        let mut both = part;
+        both.add(&rest);
+        assert_eq!(both, times);
+        let most = Latency::of([(1, u64::MAX), (2, u64::MAX)]);
+        for part in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+            let (part, rest) = most.split(part, Duration::from_secs(1));
+            assert_eq!(part.count().saturating_add(rest.count()), u64::MAX);
+        }
+    }
+
+    #[test]
     fn the_longest_and_the_shortest_time_there_is() {
         let times = Latency::of([(u64::MAX, u64::MAX), (0, 1), (u64::MAX, 1)]);
         assert_eq!(times.count(), u64::MAX);
         assert_eq!(times.min().unwrap().as_nanos(), 0);
+        assert_eq!(times.percentile(100.0), times.max());
         assert_eq!(times.max().unwrap().as_nanos(), u128::from(u64::MAX));
         assert!(times.mean().is_some());
     }

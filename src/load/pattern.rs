@@ -9,7 +9,7 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    /// These bytes have come: how many lines that completed, and which byte of all is the first that is wrong.
+    /// These bytes have come: how many lines that completed, as far as they are right, and which byte of all is the first that is not.
     pub(super) fn received(&mut self, bytes: &[u8], verify: bool) -> (u64, Option<u64>) {
         let (line, pattern) = (CHARGEN_LINE as u64, chargen_pattern());
         let before = self.received;
@@ -25,7 +25,7 @@ impl Pattern {
             }
             rest = &rest[n..];
         }
-        (self.received / line - before / line, wrong)
+        (wrong.unwrap_or(self.received) / line - before / line, wrong)
     }
 }
 
@@ -50,6 +50,7 @@ mod tests {
         wrong[7500] ^= 1;
         let mut pattern = Pattern::default();
         assert_eq!(pattern.received(&wrong[..7400], true), (100, None));
-        assert_eq!(pattern.received(&wrong[7400..], true).1, Some(7500));
+        // One line more was right before it.
+        assert_eq!(pattern.received(&wrong[7400..], true), (1, Some(7500)));
     }
 }

@@ -47,9 +47,11 @@ pub struct Interval {
     pub counts: Counts,
     /// How long connecting took, TLS included.
     pub connect: Latency,
-    /// Service time: from the actual send to the last byte of the answer.
+    /// Service time: from the actual send to the last byte of the answer. The clock is read once for all messages that a connection
+    /// sends in one turn, so a message of a large batch has the time that the batch took as well.
     pub service: Latency,
-    /// Response time: from the *planned* instant to the last byte of the answer. Empty in a closed loop, which has no plan.
+    /// Response time: from the *planned* instant to the last byte of the answer; of a message that was never answered, to the moment in
+    /// which it was given up. Empty in a closed loop, which has no plan.
     pub response: Latency,
     /// How late messages were sent: from the planned instant to the actual send. Empty in a closed loop.
     pub lag: Latency,
@@ -81,12 +83,19 @@ pub struct Counts {
     pub sent: u64,
     /// Messages answered.
     pub received: u64,
+    /// Of those received: how many came after the time that is measured. They were waited for, and are in no rate.
+    pub late: u64,
+    /// Messages sent that were never answered: passed over, or in flight when their connection ended. Once a run is over, what was
+    /// sent was received or is unanswered.
+    pub unanswered: u64,
     /// Answers that were compared with their messages and found right.
     pub verified: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
     /// Bytes received.
     pub bytes_received: u64,
+    /// Of those received: how many came after the time that is measured.
+    pub bytes_late: u64,
     /// Connections made.
     pub opened: u64,
     /// Connections ended.
@@ -101,14 +110,29 @@ impl Counts {
         self.planned = self.planned.saturating_add(other.planned);
         self.sent = self.sent.saturating_add(other.sent);
         self.received = self.received.saturating_add(other.received);
+        self.late = self.late.saturating_add(other.late);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.verified = self.verified.saturating_add(other.verified);
         self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
         self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
+        self.bytes_late = self.bytes_late.saturating_add(other.bytes_late);
         self.opened = self.opened.saturating_add(other.opened);
         self.closed = self.closed.saturating_add(other.closed);
         for (ours, theirs) in self.failures.iter_mut().zip(other.failures) {
             *ours = ours.saturating_add(theirs);
         }
+    }
+
+    /// Messages answered within the time that is measured: what their rate is made of.
+    #[must_use]
+    pub fn in_time(&self) -> u64 {
+        self.received.saturating_sub(self.late)
+    }
+
+    /// Bytes received within the time that is measured.
+    #[must_use]
+    pub fn bytes_in_time(&self) -> u64 {
+        self.bytes_received.saturating_sub(self.bytes_late)
     }
 
     /// Failures of one class.

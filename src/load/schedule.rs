@@ -9,10 +9,11 @@ use super::payload::{mix, unit};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rate {
     Constant(f64),
-    /// It begins at `from`, and is `by` higher every `every`.
+    /// It is `from` for as long as `first`, and then `by` higher every `every`.
     Steps {
         from: f64,
         by: f64,
+        first: Duration,
         every: Duration,
     },
 }
@@ -22,16 +23,55 @@ impl Rate {
     fn due(&self, n: f64) -> f64 {
         match *self {
             Self::Constant(rate) => n / rate * 1e9,
-            Self::Steps { from, by, every } => {
-                let (mut rate, mut left, mut start) = (from, n, 0.0);
-                let every = every.as_secs_f64();
-                // As many steps as the ramp has: few.
-                while left >= rate * every {
-                    left -= rate * every;
-                    start += every;
-                    rate += by;
+            Self::Steps { from, by, every, .. } => {
+                // Counted from the first step that is higher, whose messages up to a step are b k + a k²: solved for k.
+                let (a, b) = (by * every.as_secs_f64() / 2.0, (from + by / 2.0) * every.as_secs_f64());
+                let beyond = (n - self.before_step(0.0)).max(0.0);
+                let mut step = (2.0 * beyond / (b + (b * b + 4.0 * a * beyond).max(0.0).sqrt())).floor();
+                // Where rounding puts one that is due with a step into its neighbour.
+                if self.before_step(step + 1.0) <= n {
+                    step += 1.0;
+                } else if step > 0.0 && self.before_step(step) > n {
+                    step -= 1.0;
                 }
-                (start + left / rate) * 1e9
+                if n < self.before_step(0.0) {
+                    return n / from * 1e9;
+                }
+                let rate = from + (step + 1.0) * by;
+                (self.step_start(step) + (n - self.before_step(step)) / rate) * 1e9
+            }
+        }
+    }
+
+    /// How many messages are due before this time, in nanoseconds; the inverse of `due`.
+    fn number(&self, time: f64) -> f64 {
+        let seconds = time / 1e9;
+        match *self {
+            Self::Constant(rate) => seconds * rate,
+            Self::Steps { from, by, first, every } => {
+                if seconds < first.as_secs_f64() {
+                    return seconds * from;
+                }
+                let step = ((seconds - first.as_secs_f64()) / every.as_secs_f64()).floor();
+                self.before_step(step) + (seconds - self.step_start(step)) * (from + (step + 1.0) * by)
+            }
+        }
+    }
+
+    /// When a step begins, in seconds. Steps are counted from the first that is higher.
+    fn step_start(&self, step: f64) -> f64 {
+        match self {
+            Self::Constant(_) => 0.0,
+            Self::Steps { first, every, .. } => first.as_secs_f64() + step * every.as_secs_f64(),
+        }
+    }
+
+    /// How many messages are due before it.
+    fn before_step(&self, step: f64) -> f64 {
+        match *self {
+            Self::Constant(_) => 0.0,
+            Self::Steps { from, by, first, every } => {
+                from * first.as_secs_f64() + every.as_secs_f64() * step * (from + by * (step + 1.0) / 2.0)
             }
         }
     }
@@ -80,10 +120,25 @@ impl Schedule {
         self.due = self.rate.due(self.number) as u64;
     }
 
-    /// Takes all that is due before `until`, and says how many that were.
+    /// Takes all that is due before `until`, and says how many that were. Of a plan with random gaps it takes so many by one, and for
+    /// the others, if there are more, what there are on average.
     pub(super) fn take_until(&mut self, until: u64) -> u64 {
+        const ONE_BY_ONE: u64 = 10_000;
         let before = self.taken;
-        while self.due < until {
+        while self.due < until && self.taken - before < ONE_BY_ONE {
+            self.take();
+        }
+        // Up to a few before the end, which are taken one by one again: there rounding would decide.
+        let left = ((self.rate.number(until as f64) - self.number) / self.of - 2.0).max(0.0) as u64;
+        if self.due < until && left > 0 {
+            self.taken = self.taken.saturating_add(left);
+            self.number += left as f64 * self.of;
+            self.due = self.rate.due(self.number) as u64;
+        }
+        for _ in 0..ONE_BY_ONE {
+            if self.due >= until {
+                break;
+            }
             self.take();
         }
         self.taken - before
@@ -156,9 +211,45 @@ mod tests {
     #[test]
     fn a_ramp_has_each_steps_rate() {
         let every = Duration::from_secs(2);
-        let all = plan(Rate::Steps { from: 100.0, by: 50.0, every }, Arrivals::Fixed, 5, every * 3);
+        let all = plan(Rate::Steps { from: 100.0, by: 50.0, first: every, every }, Arrivals::Fixed, 5, every * 3);
         let of_step = |step: u64| all.iter().filter(|&&due| due / 2_000_000_000 == step).count();
         assert_eq!([0, 1, 2].map(of_step), [200, 300, 400]);
+    }
+
+    #[test]
+    fn the_warm_up_of_a_ramp_has_the_first_steps_rate() {
+        let [every, first] = [2, 5].map(Duration::from_secs);
+        let all = plan(Rate::Steps { from: 100.0, by: 50.0, first, every }, Arrivals::Fixed, 5, every * 2 + first);
+        let between = |from, to| all.iter().filter(|&&due| (from..to).contains(&(due / 1_000_000_000))).count();
+        assert_eq!([between(0, 5), between(5, 7), between(7, 9)], [500, 300, 400]);
+    }
+
+    #[test]
+    fn a_long_ramp_is_planned_without_walking_it() {
+        let every = Duration::from_millis(1);
+        let rate = Rate::Steps { from: 1000.0, by: 1000.0, first: every, every };
+        // One message in the first step, two in the next, and so on: those before a step are a triangle.
+        for step in [1_u32, 2, 3, 10, 999, 99_999] {
+            let before = f64::from(step) * f64::from(step + 1) / 2.0;
+            assert_eq!((rate.due(before) / 1e6).round(), f64::from(step), "{step}");
+            assert!((rate.number(f64::from(step) * 1e6) - before).abs() < 1e-3, "{step}");
+            // And one message takes what it takes at that step's rate.
+            let gap = rate.due(before + 1.0) / 1e6 - f64::from(step);
+            assert!((gap * (f64::from(step) + 1.0) - 1.0).abs() < 1e-3, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_plan_without_end_is_counted_at_once() {
+        let (year, rate) = (365 * 24 * 3600 * 1_000_000_000, 1e9);
+        for arrivals in [Arrivals::Fixed, Arrivals::Poisson] {
+            let mut schedule = Schedule::new(Rate::Constant(rate), arrivals, 0, 1, 3);
+            let taken = schedule.take_until(year);
+            assert!((taken as f64 / year as f64 - 1.0).abs() < 1e-6, "{taken} of {year}");
+        }
+        // And as exactly as one by one.
+        let mut schedule = Schedule::new(Rate::Constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
+        assert_eq!(schedule.take_until(3600 * 1_000_000_000), 10_000 * 3600);
     }
 
     #[test]

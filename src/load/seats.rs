@@ -33,15 +33,22 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// Is the connection that it was last dialled for counted?
+    pub(super) fn is_counted(&self, course: &Course) -> bool {
+        self.dialled.is_none_or(|dialled| course.is_counted(dialled))
+    }
+
     /// Has it nothing more to send?
     pub(super) fn is_done(&self, until: u64) -> bool {
         self.left == Some(0) || self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= until)
     }
 
-    /// How many messages were planned by now and will not be sent; they are told once.
+    /// How many messages of those that are measured were planned by now and will not be sent; they are told once.
     pub(super) fn overdue(&mut self, course: &Course, now: Instant) -> u64 {
-        let until = course.time(now).min(course.until);
-        self.schedule.as_mut().map_or(0, |schedule| schedule.take_until(until))
+        let Some(schedule) = &mut self.schedule else { return 0 };
+        let until = course.time(now).min(course.end());
+        schedule.take_until(until.min(course.measure_from));
+        schedule.take_until(until).min(self.left.unwrap_or(u64::MAX))
     }
 }
 
@@ -129,7 +136,7 @@ impl Seats {
     fn take_back(&mut self, now: Instant) {
         for (seat, failed) in self.returned.0.take() {
             self.taken -= 1;
-            if seat.is_done(self.course.until) {
+            if seat.is_done(self.course.end()) {
                 continue;
             }
             let pause = if failed { now + REDIAL } else { now };
@@ -144,11 +151,6 @@ impl Dials for Seats {
     fn next(&mut self, now: Instant) -> Next {
         self.take_back(now);
         if self.course.is_over(now) {
-            // What was planned and nobody could send is known to have been planned.
-            let mut tally = self.course.tallies.of(self.worker);
-            for mut seat in std::mem::take(&mut self.waiting).into_values() {
-                tally.counts.planned += seat.overdue(&self.course, now);
-            }
             return Next::Done;
         }
         let Some(first) = self.waiting.first_entry() else {
@@ -169,11 +171,12 @@ impl Dials for Seats {
     }
 
     fn answered(&mut self, call: &Call, took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
-        let mut tally = self.course.tallies.of(self.worker);
-        tally.counts.opened += 1;
-        tally.connected(took);
-        drop(tally);
         let mut seat = self.calling.remove(&call.number).expect("whoever is answered was called");
+        if seat.is_counted(&self.course) {
+            let mut tally = self.course.tallies.of(self.worker);
+            tally.counts.opened += 1;
+            tally.connected(took);
+        }
         let connection = seat.index + self.course.connections * seat.generation;
         seat.generation += 1;
         Box::new(Talker::new(Arc::clone(&self.course), self.worker, connection, seat, Rc::clone(&self.returned)))
@@ -186,6 +189,18 @@ impl Dials for Seats {
         let failure = self.course.failure(class, now, connection, None, explained(error, call));
         self.course.tallies.of(self.worker).failed(failure);
         self.returned.give(seat, true);
+    }
+}
+
+impl Drop for Seats {
+    /// What was planned and nobody could send is known to have been planned.
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let returned = self.returned.0.take().into_iter().map(|(seat, _)| seat);
+        let waiting = std::mem::take(&mut self.waiting).into_values();
+        let seats = waiting.chain(std::mem::take(&mut self.calling).into_values()).chain(returned);
+        let planned: u64 = seats.map(|mut seat| seat.overdue(&self.course, now)).sum();
+        self.course.tallies.of(self.worker).counts.planned += planned;
     }
 }
 

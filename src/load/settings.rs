@@ -29,6 +29,8 @@ pub struct Settings {
     pub messages_per_connection: Option<u64>,
     /// Which way a stream goes ([`Shape::Stream`]).
     pub direction: Option<Direction>,
+    /// The steps of a ramp ([`Shape::Ramp`]).
+    pub ramp: Option<Steps>,
     /// What payloads and Poisson arrivals are made from.
     pub seed: u64,
     /// Is each answer compared with its message, byte by byte?
@@ -43,6 +45,54 @@ pub struct Settings {
     pub interval: Duration,
     /// The command line, for whoever wants to repeat the run.
     pub command: String,
+}
+
+impl Settings {
+    /// Is each message planned for an instant, so that there are response times?
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.rate.is_some() || self.ramp.as_ref().is_some_and(|ramp| ramp.of == Raised::Rate)
+    }
+}
+
+/// The steps of a ramp.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// What is raised.
+    pub of: Raised,
+    /// The first level, in messages per second or connections.
+    pub from: f64,
+    /// No level is above this one.
+    pub to: f64,
+    /// How much higher each step is than the one before.
+    pub by: f64,
+    /// How long a step is.
+    pub every: Duration,
+    /// The ramp ends with the step of which one of these is true, as a person wrote them.
+    pub until: Vec<String>,
+}
+
+impl Steps {
+    /// How many there are, if no condition ends them.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        count(self.from, self.to, self.by)
+    }
+}
+
+/// How many levels there are from the first to the last.
+pub(super) fn count(from: f64, to: f64, by: f64) -> u32 {
+    // One that a float just misses is meant.
+    ((((to - from) / by).max(0.0) + 1e-9) as u32).saturating_add(1)
+}
+
+/// What a ramp raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Raised {
+    /// Messages per second of an open loop.
+    Rate,
+    /// Connections of a closed loop.
+    Connections,
 }
 
 /// Who decides when a message is sent.
@@ -130,6 +180,7 @@ macro_rules! names {
 names!(Shape: Closed = "closed", Open = "open", Connect = "connect", Stream = "stream", Ramp = "ramp");
 names!(Mode: Echo = "echo", Reply = "reply", Discard = "discard", Chargen = "chargen");
 names!(Arrivals: Fixed = "fixed", Poisson = "poisson");
+names!(Raised: Rate = "rate", Connections = "connections");
 names!(Direction: Send = "send", Receive = "receive", Both = "both");
 
 #[cfg(test)]
@@ -142,6 +193,7 @@ mod tests {
             assert_eq!(Shape::named(shape.name()), Some(shape));
         }
         assert_eq!(Mode::named("discard"), Some(Mode::Discard));
+        assert_eq!(Raised::named("connections"), Some(Raised::Connections));
         assert_eq!(Arrivals::named("poisson"), Some(Arrivals::Poisson));
         assert_eq!(Direction::named("both"), Some(Direction::Both));
         assert_eq!(Mode::named(""), None);

@@ -5,12 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Fault;
 use super::answers::{Answers, Event, Sent};
 use super::course::{Course, Pace, Traffic};
+use super::outcome::Outcome;
 use super::pattern::Pattern;
+use super::schedule::Schedule;
 use super::seats::{Returned, Seat};
 use super::tally::Tally;
+use super::{Fault, MOST_IN_FLIGHT};
 use crate::error::CloseReason;
 use crate::service::{Cx, Service};
 
@@ -35,6 +37,8 @@ pub(super) struct Talker {
     pauses: VecDeque<u64>,
     sent: u64,
     begun: bool,
+    /// Something was due that could not be sent in the turn before.
+    is_behind: bool,
     /// Nothing more is sent.
     finishing: bool,
     failed: bool,
@@ -61,6 +65,7 @@ impl Talker {
             pauses: VecDeque::new(),
             sent: 0,
             begun: false,
+            is_behind: false,
             finishing: false,
             failed: false,
             doubt: None,
@@ -97,33 +102,42 @@ impl Talker {
             self.send(Sent { planned, sent: now }, cx, tally);
             in_turn += 1;
         }
-        let is_quiet = match self.course.traffic {
-            Traffic::Answered => self.answers.in_flight() == 0 && !self.answers.is_in_doubt(),
-            Traffic::Swallowed => cx.unsent() == 0,
-            Traffic::Pattern => true,
-        };
-        if self.finishing && is_quiet {
+        self.is_behind = self.due().is_some_and(|due| due <= now);
+        self.finishing |= now >= self.course.end();
+        if self.finishing && self.is_quiet(cx) {
             return cx.close();
         }
         self.mind_time(now, in_turn == BURST, is_held_up, cx);
     }
 
-    fn is_done(&self, now: u64) -> bool {
-        let of_this = self.course.per_connection.is_some_and(|most| self.sent >= most);
-        of_this
-            || now >= self.course.until && self.is_up_to_date()
-            || self.seat.as_ref().is_some_and(|seat| seat.is_done(self.course.until))
+    /// Is nothing on its way?
+    fn is_quiet(&self, cx: &Cx<'_>) -> bool {
+        match self.course.traffic {
+            Traffic::Answered => self.answers.in_flight() == 0 && !self.answers.is_in_doubt(),
+            Traffic::Swallowed => cx.unsent() == 0,
+            Traffic::Pattern => true,
+        }
     }
 
-    /// Is everything sent that was planned? A closed loop plans nothing.
-    fn is_up_to_date(&self) -> bool {
-        self.seat.as_ref().and_then(|seat| seat.schedule.as_ref()).is_none_or(|plan| plan.due() >= self.course.until)
+    fn is_done(&self, now: u64) -> bool {
+        let end = self.course.end();
+        // Whoever has kept to the plan is woken a little after the end too, and then sends what has come due since. Whoever is behind
+        // sends no more: what is left was planned, and never sent.
+        let may_end = self.is_behind || !matches!(self.course.pace, Pace::Open { .. });
+        self.course.per_connection.is_some_and(|most| self.sent >= most)
+            || now >= end && may_end
+            || self.seat.as_ref().is_some_and(|seat| seat.is_done(end))
+    }
+
+    /// When the next message is due; a closed loop plans nothing.
+    fn due(&self) -> Option<u64> {
+        self.seat.as_ref()?.schedule.as_ref().map(Schedule::due)
     }
 
     /// When the next message was to be sent, if it may be sent now.
     fn next(&mut self, now: u64) -> Option<u64> {
         match self.course.pace {
-            Pace::Bulk => Some(now),
+            Pace::Bulk => (self.answers.in_flight() < MOST_IN_FLIGHT as usize).then_some(now),
             Pace::Closed { depth, .. } => {
                 while self.pauses.pop_front_if(|over| *over <= now).is_some() {
                     self.ready = (self.ready + 1).min(depth);
@@ -150,11 +164,11 @@ impl Talker {
         };
         message.write(|block| cx.send(block));
         self.sent += 1;
-        if let Some(left) = self.seat.as_mut().and_then(|seat| seat.left.as_mut()) {
-            *left -= 1;
-        }
         tally.at(sent.sent);
         if sent.planned >= self.course.measure_from {
+            if let Some(left) = self.seat.as_mut().and_then(|seat| seat.left.as_mut()) {
+                *left -= 1;
+            }
             tally.counts.planned += 1;
             tally.counts.sent += 1;
             tally.counts.bytes_sent += message.len() as u64;
@@ -172,20 +186,17 @@ impl Talker {
             by(now);
         }
         self.doubt.into_iter().for_each(&mut by);
+        if !self.finishing {
+            by(self.course.end());
+        }
         if !self.finishing && !is_held_up {
             match self.course.pace {
                 Pace::Closed { depth, .. } if self.ready < depth => {
                     self.pauses.front().into_iter().for_each(|&over| by(over))
                 }
-                Pace::Open { depth, .. } if self.answers.in_flight() < depth => {
-                    let schedule = self.seat.as_ref().and_then(|seat| seat.schedule.as_ref());
-                    schedule.into_iter().for_each(|schedule| by(schedule.due().min(self.course.until)));
-                }
+                Pace::Open { depth, .. } if self.answers.in_flight() < depth => self.due().into_iter().for_each(by),
                 _ => {}
             }
-        }
-        if !self.finishing && self.course.traffic != Traffic::Answered {
-            by(self.course.until);
         }
         if let Some(at) = at.filter(|&at| self.wakes_at.is_none_or(|set| at < set))
             && let Some(instant) = self.course.instant(at)
@@ -195,41 +206,15 @@ impl Talker {
         }
     }
 
-    /// Writes down what has become of messages. Says how many were answered.
+    /// Writes down what has become of messages, and makes use of it.
     fn note(&mut self, cx: &mut Cx<'_>, tally: &mut Tally, look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event))) {
-        let (course, at) = (&self.course, cx.now());
-        let now = course.time(at);
-        let connection = self.answers.connection();
-        let (mut answered, mut lost) = (0, false);
-        look(&mut self.answers, &mut |event| match event {
-            Event::Answered(sent) => {
-                answered += 1;
-                if sent.planned >= course.measure_from {
-                    tally.counts.received += 1;
-                    tally.counts.verified += u64::from(course.rules.verify);
-                    tally.service(now - sent.sent);
-                    if matches!(course.pace, Pace::Open { .. }) {
-                        tally.response(now - sent.planned);
-                    }
-                }
-            }
-            Event::Wrong(sent, class, sequence, what) => {
-                answered += 1;
-                tally.counts.received += u64::from(sent.planned >= course.measure_from);
-                tally.failed(course.failure(class, at, connection, Some(sequence), what));
-            }
-            Event::Fault(class, sequence, what) => {
-                // Whoever is missing is not waited for.
-                answered += usize::from(class == Fault::Missing);
-                tally.failed(course.failure(class, at, connection, sequence, what));
-            }
-            Event::Lost => lost = true,
-        });
+        let Outcome { settled, lost } = Outcome::note(&self.course, &mut self.answers, cx.now(), tally, look);
+        let now = self.course.time(cx.now());
         tally.at(now);
         self.doubt = self.answers.is_in_doubt().then_some(now + DOUBT);
-        match course.pace {
-            Pace::Closed { depth, think: 0 } => self.ready = (self.ready + answered).min(depth),
-            Pace::Closed { think, .. } => self.pauses.extend(std::iter::repeat_n(now + think, answered)),
+        match self.course.pace {
+            Pace::Closed { depth, think: 0 } => self.ready = (self.ready + settled).min(depth),
+            Pace::Closed { think, .. } => self.pauses.extend(std::iter::repeat_n(now + think, settled)),
             Pace::Open { .. } | Pace::Bulk => {}
         }
         if lost {
@@ -275,6 +260,7 @@ impl Service for Talker {
         let now = course.time(cx.now());
         if now >= course.measure_from && self.begun {
             tally.counts.bytes_received += bytes.len() as u64;
+            tally.counts.bytes_late += if now >= course.end() { bytes.len() as u64 } else { 0 };
         }
         match course.traffic {
             Traffic::Answered => self.note(cx, &mut tally, |answers, mut tell| answers.received(bytes, &mut tell)),
@@ -283,6 +269,7 @@ impl Service for Talker {
                 let (lines, wrong) = self.pattern.received(bytes, verify);
                 if now >= course.measure_from && self.begun {
                     tally.counts.received += lines;
+                    tally.counts.late += if now >= course.end() { lines } else { 0 };
                     tally.counts.verified += if verify { lines } else { 0 };
                 }
                 if let Some(at) = wrong {
@@ -349,10 +336,12 @@ impl Service for Talker {
         cx.close();
     }
 
-    /// The run is cut short: what has been sent may still be answered.
+    /// The run is over: what has been sent may still be answered.
     fn drain(&mut self, cx: &mut Cx<'_>) {
+        let course = Arc::clone(&self.course);
+        self.go_on(cx, &mut course.tallies.of(self.worker));
         self.finishing = true;
-        if self.answers.in_flight() == 0 {
+        if self.is_quiet(cx) {
             cx.close();
         }
     }
@@ -360,19 +349,15 @@ impl Service for Talker {
     fn closed(&mut self, why: &CloseReason) {
         let course = Arc::clone(&self.course);
         let mut tally = course.tallies.of(self.worker);
-        let (at, connection) = (Instant::now(), self.answers.connection());
+        let at = Instant::now();
         if !why.is_orderly() && !self.failed && *why != CloseReason::Cut {
             let sequence = self.answers.oldest().map(|(sequence, _)| sequence);
             let what = format!("{why}; {}", self.unanswered());
             self.fail(Fault::from(*why), sequence, what, at, &mut tally);
         }
-        self.answers.end(&mut |event| {
-            if let Event::Fault(class, sequence, what) = event {
-                tally.failed(course.failure(class, at, connection, sequence, what));
-            }
-        });
-        tally.counts.closed += 1;
+        Outcome::note(&course, &mut self.answers, at, &mut tally, |answers, mut tell| answers.end(&mut tell));
         if let Some(mut seat) = self.seat.take() {
+            tally.counts.closed += u64::from(seat.is_counted(&course));
             if course.is_over(at) {
                 tally.counts.planned += seat.overdue(&course, at);
             }

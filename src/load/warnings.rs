@@ -12,8 +12,8 @@ const LATE: Duration = Duration::from_millis(1);
 pub(super) fn warnings(record: &Record) -> Vec<String> {
     let mut warnings = Vec::new();
     let (settings, total) = (&record.settings, &record.total);
-    let answered = matches!(settings.mode, Mode::Echo | Mode::Reply);
-    if settings.shape == Shape::Closed && answered && settings.rate.is_none() {
+    // Whatever was raised or connected meanwhile: without a plan there is no lag.
+    if !total.service.is_empty() && total.lag.is_empty() && settings.shape != Shape::Stream {
         let longest = total.service.max().unwrap_or_default();
         let usual = total.service.percentile(50.0).unwrap_or_default();
         let mut text = "a closed loop sends nothing while it waits: messages that would have waited with a late one are not in these times"
@@ -37,6 +37,14 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     }
     if total.counts.planned > total.counts.sent {
         warnings.push(format!("{} planned messages were never sent", total.counts.planned - total.counts.sent));
+    }
+    if total.counts.unanswered > 0 {
+        let held = if total.response.is_empty() {
+            "no time above holds their wait"
+        } else {
+            "response times hold the time for which each was waited"
+        };
+        warnings.push(format!("{} messages were never answered: {held}", total.counts.unanswered));
     }
     let cpu = (record.generator.cpu_user + record.generator.cpu_system).as_secs_f64();
     let time = record.elapsed.as_secs_f64() * record.generator.workers as f64;

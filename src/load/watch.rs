@@ -32,6 +32,11 @@ pub(super) struct Watch<F> {
     before: Interval,
     /// The last tick that was measured, to which what comes late belongs.
     last: Option<Interval>,
+    /// From when to when it has been measured so far.
+    from: Option<Instant>,
+    upto: Option<Instant>,
+    /// The end of what is measured: what it has cost is known then.
+    measured: Option<Moment>,
 }
 
 impl<F: FnMut(Phase, &Interval)> Watch<F> {
@@ -49,6 +54,9 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
             failed: 0,
             before: Interval::default(),
             last: None,
+            from: None,
+            upto: None,
+            measured: None,
         }
     }
 
@@ -63,12 +71,17 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
             () = self.follow(&mut measured) => false,
         };
         let stopped = cut_short.then(Instant::now);
-        if cut_short {
-            self.run.course.stop();
+        if let Some(stopped) = stopped {
+            self.run.course.stop(stopped);
+            self.measured.get_or_insert_with(Moment::now);
+            // What has been measured since the last tick has its time as well.
+            if self.upto.is_some() {
+                self.tick_to(stopped);
+            }
             self.run.handle.drain(LAST_ANSWERS);
             self.run.handle.finished().await;
         }
-        let end = Moment::now();
+        let end = Moment { at: Instant::now(), ..self.measured.unwrap_or_else(Moment::now) };
         self.finish(measured.unwrap_or(Moment { at: end.at, ..began }), end, stopped)
     }
 
@@ -81,15 +94,17 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         self.warm_up(start, from).await;
         *measured = Some(Moment::now());
         self.measure(from).await;
-        // Whoever is waited for has its answer's time to come.
+        self.measured = Some(Moment::now());
+        // Calls that are under way are given up; whoever is waited for has its answer's time to come.
+        let timeout = self.run.load.timeout;
+        self.run.handle.drain(timeout.saturating_add(timeout.max(LAST_ANSWERS)));
         while !self.run.handle.is_finished() {
             let in_flight = self.in_flight();
             tokio::select! {
                 _ = self.run.handle.finished() => {}
                 () = sleep(self.tick) => {
                     let tick = self.collect();
-                    (self.observe)(Phase::Finishing { in_flight }, &tick);
-                    self.late(&tick);
+                    self.late(Phase::Finishing { in_flight }, tick);
                 }
             }
         }
@@ -113,7 +128,7 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
             let none = self.open == 0 && self.failed >= self.run.connections.min(16);
             if all || none || Instant::now() >= until || self.run.handle.is_finished() {
                 if none {
-                    self.run.course.stop();
+                    self.run.course.stop(Instant::now());
                     self.run.handle.stop();
                     self.run.handle.finished().await;
                     return false;
@@ -143,33 +158,23 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
     async fn measure(&mut self, from: Instant) {
         let until = self.run.course.instant(self.run.course.until);
         let every = self.run.load.ramp.as_ref().map(|ramp| ramp.every);
-        let (mut before, mut ticks, mut steps) = (from, 0_u32, 0_u32);
+        let (mut ticks, mut steps) = (0_u32, 0_u32);
+        (self.from, self.upto) = (Some(from), Some(from));
         loop {
             ticks = ticks.saturating_add(1);
             let step_ends = every.map(|every| from + every * (steps + 1));
-            let next = [Some(from + self.tick * ticks), until, step_ends].into_iter().flatten().min().unwrap_or(before);
+            let next = [Some(from + self.tick * ticks), until, step_ends].into_iter().flatten().min().unwrap_or(from);
             let ended = tokio::select! {
                 _ = self.run.handle.finished() => true,
                 () = sleep_until(next.into()) => false,
             };
-            let mut now = Instant::now();
-            // The end was at its time, whenever we have seen it.
-            if let Some(until) = until {
-                now = now.min(until);
-            }
-            let mut tick = self.collect();
-            (tick.start, tick.length) = (before.saturating_duration_since(from), now.saturating_duration_since(before));
-            before = now.max(before);
-            if tick.length.is_zero() && !ended {
-                self.late(&tick);
-            } else {
-                (self.observe)(Phase::Measuring, &tick);
-                self.keep(tick);
-            }
-            if step_ends.is_some_and(|end| now >= end) {
+            let now = Instant::now();
+            self.tick_to(now);
+            // A ramp whose plan is done has ended a little before the time of its last step.
+            if step_ends.is_some_and(|end| ended || now >= end) {
                 steps += 1;
                 if self.step_has_broken() {
-                    self.run.course.stop();
+                    self.run.course.stop(now);
                     self.run.handle.drain(LAST_ANSWERS);
                     return;
                 }
@@ -180,9 +185,29 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         }
     }
 
+    /// What has happened since the tick before has been measured up to now.
+    fn tick_to(&mut self, now: Instant) {
+        let mut tick = self.collect();
+        tick.add(&std::mem::take(&mut self.before));
+        // The end was at its time, whenever we have seen it.
+        let now = self.run.course.instant(self.run.course.until).map_or(now, |until| now.min(until));
+        if let (Some(from), Some(before)) = (self.from, self.upto) {
+            let now = now.max(before);
+            (tick.start, tick.length) = (before - from, now - before);
+            self.upto = Some(now);
+        }
+        if tick.length.is_zero() && self.last.is_some() {
+            return self.late(Phase::Measuring, tick);
+        }
+        (self.observe)(Phase::Measuring, &tick);
+        self.keep(tick);
+    }
+
     /// A step of the ramp is over: does a threshold break?
     fn step_has_broken(&mut self) -> bool {
-        let Some(ramp) = &self.run.load.ramp else { return false };
+        let Some(ramp) = self.run.load.ramp.as_ref().filter(|ramp| self.steps.len() < ramp.steps() as usize) else {
+            return false;
+        };
         let total = std::mem::take(&mut self.step);
         let broken = (ramp.breaks)(&total);
         let level = ramp.level(self.steps.len() as u32);
@@ -201,8 +226,7 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         tick
     }
 
-    fn keep(&mut self, mut tick: Interval) {
-        tick.add(&std::mem::take(&mut self.before));
+    fn keep(&mut self, tick: Interval) {
         self.total.add(&tick);
         if self.run.load.ramp.is_some() {
             if self.step.length.is_zero() {
@@ -216,26 +240,30 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
     }
 
     /// What came behind the end of what is measured belongs to its last part.
-    fn late(&mut self, tick: &Interval) {
-        self.total.add(tick);
+    fn late(&mut self, phase: Phase, mut tick: Interval) {
+        if let (Some(from), Some(upto)) = (self.from, self.upto) {
+            tick.start = upto - from;
+        }
+        (self.observe)(phase, &tick);
+        self.total.add(&tick);
         if let Some(last) = &mut self.last {
-            last.add(tick);
+            last.add(&tick);
         }
         if let Some(step) = self.steps.last_mut() {
-            step.total.add(tick);
+            step.total.add(&tick);
         }
     }
 
     fn in_flight(&self) -> u64 {
         let counts = &self.total.counts;
-        counts.sent.saturating_sub(counts.received)
+        counts.sent.saturating_sub(counts.received).saturating_sub(counts.unanswered)
     }
 
     /// The record, of a run that ended by itself, or was stopped then.
     fn finish(mut self, measured: Moment, end: Moment, stopped: Option<Instant>) -> Record {
         let mut rest = self.collect();
         rest.add(&std::mem::take(&mut self.before));
-        self.late(&rest);
+        self.late(Phase::Finishing { in_flight: 0 }, rest);
         if let Some(last) = self.last.take() {
             self.timeline.push(&last);
         }

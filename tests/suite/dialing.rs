@@ -181,7 +181,7 @@ fn a_refused_call_is_told(engine: Engine) {
 
 /// An address that never answers: a backlog that is full drops what comes.
 #[cfg(target_os = "linux")]
-fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
+pub(crate) fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
     use socket2::{Domain, Socket, Type};
     let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

@@ -206,7 +206,9 @@ fn a_reset_in_the_middle_harms_nobody(engine: Engine) {
     let mut peer = server.connect();
     peer.read(100_000);
     peer.reset();
-    assert_eq!(server.closed(), CloseReason::Reset);
+    // A reset that a send has been told of is an end without close_notify to the receive behind it.
+    let reason = server.closed();
+    assert!(reason == CloseReason::Reset || server.secure && reason == CloseReason::Truncated, "{reason}");
     server.connect().ask("still there");
 }
 

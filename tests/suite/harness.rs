@@ -155,7 +155,7 @@ impl Observer for Tap {
 pub(crate) struct Running {
     pub(crate) handle: Handle,
     pub(crate) events: Receiver<Event>,
-    secure: bool,
+    pub(crate) secure: bool,
     proxy: Option<Version>,
 }
 

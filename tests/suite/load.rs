@@ -57,6 +57,7 @@ pub(crate) fn settings(mode: Mode) -> Settings {
         verify: true,
         think_time: Duration::ZERO,
         connect_rate: None,
+        ramp: None,
         busy_poll: Duration::ZERO,
         interval: Duration::from_secs(1),
         command: String::new(),
@@ -84,10 +85,29 @@ pub(crate) fn run(load: Load) -> Record {
     run_until(load, std::future::pending(), |_, _| {})
 }
 
-fn run_until(load: Load, cut: impl Future<Output = ()>, observe: impl FnMut(Phase, &Interval)) -> Record {
+/// Whatever happens, what is told while it happens adds up to the result, and no message is left out of it.
+pub(crate) fn run_until(
+    load: Load,
+    cut: impl Future<Output = ()>,
+    mut observe: impl FnMut(Phase, &Interval),
+) -> Record {
     let _ = resound::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { load.start().unwrap().watch(Duration::from_millis(20), cut, observe).await })
+    let (is_answered, mut told) = (matches!(load.settings.mode, Mode::Echo | Mode::Reply), Interval::default());
+    let observe = |phase, tick: &Interval| {
+        if matches!(phase, Phase::Measuring | Phase::Finishing { .. }) {
+            told.join(tick);
+        }
+        observe(phase, tick);
+    };
+    let record = runtime.block_on(async { load.start().unwrap().watch(Duration::from_millis(20), cut, observe).await });
+    let (counts, ended) = (&record.total.counts, record.intervals.last().map(|last| last.start + last.length));
+    assert_eq!((&told.counts, &told.response), (counts, &record.total.response));
+    assert_eq!(told.length, ended.unwrap_or_default());
+    if is_answered {
+        assert_eq!(counts.sent, counts.received + counts.unanswered, "{counts:?}");
+    }
+    record
 }
 
 /// All was sent, answered and right.
@@ -344,6 +364,10 @@ fn what_a_stalled_server_holds_up_stays_in_the_plan(engine: Engine) {
     assert_eq!((counts.planned, counts.sent, counts.received), (200, 20, 0), "{counts:?}");
     assert_eq!((counts.failed(Fault::Timeout), counts.errors()), (4, 4), "{:?}", record.failures);
     assert!(record.warnings.iter().any(|warning| warning.starts_with("180 planned messages were never sent")));
+    // Each of those that were sent is in the response times, with the second that was waited for it.
+    assert_eq!((counts.unanswered, record.total.response.count()), (20, 20));
+    assert!(record.total.response.min().unwrap() >= Duration::from_millis(900), "{:?}", record.total.response.min());
+    assert!(record.warnings.iter().any(|warning| warning.starts_with("20 messages were never answered")));
 }
 
 fn a_refused_server_ends_the_run(engine: Engine) {
@@ -401,7 +425,15 @@ fn bulk_one_way(engine: Engine) {
 
 fn a_pattern_is_received_and_verified(engine: Engine) {
     let server = Running::start(server(engine), |_| Chargen);
-    let record = run(load(engine, server.address(), stream(Mode::Chargen)));
+    // As long as it takes: on a busy machine nothing may come for a while.
+    let (cut, is_cut) = tokio::sync::oneshot::channel();
+    let mut cut = Some(cut);
+    let long = Settings { duration: Some(PATIENCE * 60), ..stream(Mode::Chargen) };
+    let record = run_until(load(engine, server.address(), long), async { drop(is_cut.await) }, |_, tick| {
+        if tick.counts.received > 0 {
+            cut.take().map(|cut| cut.send(()));
+        }
+    });
     let counts = &record.total.counts;
     assert_eq!(record.failures, []);
     assert!(counts.verified > 0 && counts.sent == 0 && counts.verified == counts.received, "{counts:?}");

@@ -1,8 +1,16 @@
 //! `resound load` as a user sees it.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 
+use serde_json::{Value, json};
+
 use crate::harness::{PATIENCE, Program, engines, run, wait};
+
+/// The result, which is the last line of the output.
+fn result(stdout: &str) -> Value {
+    serde_json::from_str(stdout.lines().last().expect("a result")).expect(stdout)
+}
 
 #[test]
 fn one_command_shows_the_whole() {
@@ -11,7 +19,10 @@ fn one_command_shows_the_whole() {
         let (code, stdout, stderr) = run(&args, b"");
         let stdout = String::from_utf8(stdout).unwrap();
         assert_eq!(code, Some(0), "{stdout}{stderr}");
-        assert!(stdout.contains("300"), "{stdout}");
+        let total = &result(&stdout)["total"];
+        for (count, n) in [("sent", 300), ("received", 300), ("verified", 300), ("opened", 3), ("errors", 0)] {
+            assert_eq!(total[count], n, "{count}: {stdout}");
+        }
     }
 }
 
@@ -66,10 +77,52 @@ fn ctrl_c_prints_the_results_so_far() {
     (0..20).for_each(|_| drop(server.stdout.until("Received ")));
     load.signal(rustix::process::Signal::INT);
     let mut load = load;
-    let lines = load.stdout.rest();
+    let stdout = load.stdout.rest().join("\n");
     assert_eq!(wait(&mut load.child).code(), Some(130));
-    assert!(!lines.is_empty());
-    let _ = PATIENCE;
+    let result = result(&stdout);
+    assert!(result["total"]["received"].as_u64().is_some_and(|received| received >= 19), "{stdout}");
+    assert_eq!(result["total"]["sent"], result["total"]["received"], "{stdout}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_of_our_own_does_not_outlive_us() {
+    use std::io::Read;
+    let mut load =
+        Program::spawn(Program::command(&["load", "--loopback", "-d", "1h", "--json", "--interval", "100ms"]));
+    load.stdout.next();
+    load.signal(rustix::process::Signal::KILL);
+    // The server writes to the same stderr, which ends once both are gone.
+    let mut stderr = load.child.stderr.take().unwrap();
+    let (send, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(stderr.read_to_end(&mut Vec::new()).is_ok()));
+    assert_eq!(ended.recv_timeout(PATIENCE), Ok(true));
+}
+
+#[test]
+fn a_run_that_nobody_reads_ends() {
+    let args = ["load", "--loopback", "-r", "100", "-d", "1h", "--json", "--interval", "100ms", "--quiet"];
+    let mut child = Program::command(&args).spawn().unwrap();
+    let mut line = String::new();
+    // As `| head -1` does.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("\"event\":\"interval\""), "{line}");
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[test]
+fn a_ramp_says_what_it_raised() {
+    let steps = ["--shape", "ramp", "--steps", "1c..2c+1c", "--every", "100ms", "--until", "p99>1h"];
+    let (code, stdout, stderr) = run(&[&["load", "--loopback", "--json"][..], &steps].concat(), b"");
+    assert_eq!(code, Some(0), "{stderr}");
+    let result: Value = serde_json::from_slice(&stdout).unwrap();
+    let want = json!({"raises": "connections", "from": 1.0, "to": 2.0, "by": 1.0, "every_s": 0.1, "until": ["p99>1h"]});
+    assert_eq!(result["settings"]["ramp"], want);
+    let (code, stdout, stderr) = run(&[&["load", "--loopback"][..], &steps].concat(), b"");
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("ramp, 1 to 2 connections by 1, a step every 100 ms until"), "{stdout}");
+    assert!(stdout.contains("\n  2 connections "), "{stdout}");
 }
 
 #[cfg(target_os = "linux")]
@@ -93,6 +146,10 @@ fn flags_that_do_not_go_together_are_refused() {
         &["-n", "3", "-c", "5"],
         &["--rate", "5", "--think-time", "1s"],
         &["--every", "1s"],
+        &["--arrivals", "poisson"],
+        &["--mode", "discard", "--think-time", "1ms"],
+        &["--shape", "ramp", "--steps", "1..5+1", "--think-time", "1s"],
+        &["unix:/no/such/socket", "--source", "127.0.0.2"],
         &["--loopback", "localhost"],
         &["--size", "9..1"],
     ] {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::Folder;
-use crate::harness::run;
+use crate::harness::{Folder, Program, run};
 use crate::terminal::Terminal;
 
 /// A short run against a server of its own, with more arguments: exit code, stdout, stderr.
@@ -49,12 +48,20 @@ fn json_of_a_run_validates_and_adds_up() {
     let (result, intervals) = lines.split_last().unwrap();
     assert_eq!(result["event"], "result");
     assert!(!intervals.is_empty() && intervals.iter().all(|line| line["event"] == "interval"));
-    let sum = |key: &str| -> u64 {
-        result["intervals"].as_array().unwrap().iter().map(|interval| interval[key].as_u64().unwrap()).sum()
+    // The lines are the intervals of the result, which add up to its total.
+    let as_written = |line: &Value| {
+        let mut interval = line.clone();
+        interval.as_object_mut().unwrap().retain(|key, _| key != "format" && key != "event");
+        interval
     };
+    let written: Vec<_> = intervals.iter().map(as_written).collect();
+    assert_eq!(&written, result["intervals"].as_array().unwrap());
+    let sum = |key: &str| -> u64 { written.iter().map(|interval| interval[key].as_u64().unwrap()).sum() };
     let total = |key: &str| result["total"][key].as_u64().unwrap();
     assert!(total("received") > 0 && total("received") == total("verified"), "{}", result["total"]);
-    assert_eq!((sum("sent"), sum("received"), sum("errors")), (total("sent"), total("received"), total("errors")));
+    for key in ["planned", "sent", "received", "errors", "opened", "closed"] {
+        assert_eq!(sum(key), total(key), "{key}");
+    }
     assert_eq!(result["verdict"]["gates"][0]["measured"], "0 errors");
 }
 
@@ -108,6 +115,52 @@ fn reports_are_written_to_files_and_gates_judge() {
         })
         .count() as u64;
     assert!(times >= 1);
+}
+
+#[test]
+fn where_nobody_was_found_the_reports_say_so() {
+    let folder = Folder::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let (html, junit) = (path("a.html"), path("a.xml"));
+    for mode in [&["--mode", "echo"][..], &[]] {
+        // What an earlier run left behind.
+        fs::write(&junit, "all is well").unwrap();
+        let args = ["load", "127.0.0.1", &port, "--json", "--fail-if", "errors>0", "--junit", &junit, "--html", &html];
+        let (code, out, err) = run(&[&args[..], mode].concat(), b"");
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("refused"), "{err}");
+        let result: Value = serde_json::from_slice(&out).unwrap();
+        assert_valid(&validator(), &result);
+        assert_eq!((&result["verdict"]["exit"], &result["verdict"]["gates"][0]["broken"]), (&1.into(), &true.into()));
+        assert_eq!(result["failures"][0]["class"], "refused");
+        let xml = fs::read_to_string(&junit).unwrap();
+        assert!(xml.contains("errors&gt;0 is true: 1 error"), "{xml}");
+        assert!(fs::read_to_string(&html).unwrap().contains("no connection could be made"));
+        fs::remove_file(&html).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_files_may_be_any_bytes_and_links() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let page = folder.0.join(std::ffi::OsStr::from_bytes(b"\xff.html"));
+    let (link, log) = (folder.0.join("link"), folder.0.join("log"));
+    std::os::unix::fs::symlink("log", &link).unwrap();
+    let mut command = Program::command(&["load", "--loopback", "-n", "100"]);
+    let output = command.arg("--html").arg(&page).arg("--hdr").arg(&link).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(fs::read_to_string(page).unwrap().contains("\u{fffd}.html"));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link was replaced");
+    assert!(fs::read_to_string(log).unwrap().contains("Histogram log"));
+    // A run that never begins leaves nothing behind.
+    fs::remove_file(folder.0.join("log")).unwrap();
+    let mut command = Program::command(&["load", "--loopback", "-n", "9", "--junit", "/nowhere/at/all.xml"]);
+    assert_eq!(command.arg("--hdr").arg(&link).output().unwrap().status.code(), Some(2));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && !link.exists());
 }
 
 #[test]

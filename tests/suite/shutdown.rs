@@ -207,9 +207,11 @@ fn a_drain_answers_a_last_line_whose_end_had_come(engine: Engine) {
 fn a_stop_after_a_drain_is_at_once(engine: Engine) {
     let server = Running::start(server(engine), |_| Stubborn);
     // One on each worker; the first worker is soon without any.
-    let (first, mut second) = (server.connect(), server.connect());
-    second.send("x");
-    second.expect("x");
+    let (mut first, mut second) = (server.connect(), server.connect());
+    for peer in [&mut first, &mut second] {
+        peer.send("x");
+        peer.expect("x");
+    }
     server.handle.drain(PATIENCE * 10);
     drop(first);
     assert!(server.closed().is_orderly());

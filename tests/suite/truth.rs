@@ -88,10 +88,12 @@ fn truth_rates_are_kept_to_one_per_cent() {
                 ..settings(Mode::Echo)
             };
             let record = run(load(engine(name), server.address(), settings));
-            let kept = record.total.counts.sent as f64 / record.elapsed.as_secs_f64();
+            let kept = record.total.counts.in_time() as f64 / record.elapsed.as_secs_f64();
             let lag = record.total.lag.percentile(99.0).unwrap();
             println!("{name}: {rate} wanted, {kept} kept, 99 % of lags up to {lag:?}");
-            assert!((kept / rate - 1.0).abs() <= 0.01, "{kept} of {rate}");
+            // What is sent in the last moment is answered behind the end: one message, of a small rate.
+            assert!((kept - rate).abs() <= (rate * 0.01).max(0.5), "{kept} of {rate}");
+            assert!(lag < Duration::from_millis(100), "{lag:?}");
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) verbose: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) quiet: bool,
+    /// Whoever has started this server holds the other end of its stdin.
+    pub(crate) while_stdin: bool,
     pub(crate) format: Format,
 }
 
@@ -58,6 +60,12 @@ pub(crate) enum Proxied {
 }
 
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
+    if plan.while_stdin {
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            std::process::exit(exit::SIGNAL.into());
+        });
+    }
     let complaints = complaints();
     let workers = plan.workers.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let listeners = bind(&plan)?;

@@ -28,8 +28,9 @@ struct Pending {
     call: Call,
     socket: Socket,
     since: Instant,
-    /// By then it is given up; `None` once it has been.
+    /// By then it is given up, if the clock reaches that far.
     until: Option<Instant>,
+    given_up: bool,
     failures: u8,
 }
 
@@ -117,12 +118,12 @@ impl Calls {
         let since = Instant::now();
         let until = since.checked_add(call.timeout);
         self.deadlines.extend(until.map(|at| (at, number)));
-        self.pending[number as usize] = Some(Pending { call, socket, since, until, failures: 0 });
+        self.pending[number as usize] = Some(Pending { call, socket, since, until, given_up: false, failures: 0 });
     }
 
     fn give_up(&mut self, number: u32, ring: &mut Ring<'_>) {
         if let Some(pending) = &mut self.pending[number as usize] {
-            pending.until = None;
+            pending.given_up = true;
             ring.cancel_connect(number);
         }
     }
@@ -136,16 +137,16 @@ impl Calls {
         now: Instant,
     ) -> Option<Answered> {
         let slot = self.pending.get_mut(number as usize)?;
-        let Pending { call, socket, since, until, failures } = slot.take()?;
+        let Pending { call, socket, since, until, given_up, failures } = slot.take()?;
         let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
         if interrupted
-            && until.is_some()
+            && !given_up
             && failures < MOST_FAILURES
             && let Ok(target) = address(&call.target)
         {
             // Not by us: as if it had not been made yet.
             ring.connect(number, socket.as_fd(), target);
-            *slot = Some(Pending { call, socket, since, until, failures: failures + 1 });
+            *slot = Some(Pending { call, socket, since, until, given_up, failures: failures + 1 });
             return None;
         }
         self.free.push(number);
@@ -161,7 +162,7 @@ impl Calls {
             let conn = self.caller.answered(&call, since, &SockRef::from(&socket))?;
             return Some(Answered { socket, conn });
         }
-        let error = if until.is_none() { no_answer() } else { io::Error::from_raw_os_error(-result) };
+        let error = if given_up { no_answer() } else { io::Error::from_raw_os_error(-result) };
         drop(socket); // the plan may want its descriptor
         self.caller.failed(&call, &error);
         None

@@ -1,6 +1,7 @@
 //! Rates, sizes, steps and ranges, as people write them for a load.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU64;
 
 use resound::load::{Raised, Sizes};
 
@@ -21,6 +22,17 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = number.parse::<f64>().map_err(|_| wrong())? * factor;
     // Less than one in a day is no load, and more than the clock has ticks is no plan.
     if (1e-5..=1e9).contains(&rate) { Ok(rate) } else { Err(wrong()) }
+}
+
+/// `1000`, `10k`, `1M`: so many; thousands are powers of ten here, as in a rate.
+pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
+    let wrong = || format!("'{text}' is not a number of messages; write it like 1000, 10k or 1M");
+    let (number, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |number| (number, 1_000_000)),
+    };
+    let count = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    count.and_then(NonZeroU64::new).ok_or_else(wrong)
 }
 
 /// `64`, `16..1k`, `64*9,4k*1`.
@@ -126,6 +138,16 @@ mod tests {
         }
         for text in ["", "0", "-1", "k", "nan", "inf", "1e20", "10/s"] {
             assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_messages() {
+        for (text, want) in [("1", 1), ("1000", 1000), ("10k", 10_000), ("1M", 1_000_000)] {
+            assert_eq!(count(text).map(NonZeroU64::get), Ok(want), "{text}");
+        }
+        for text in ["", "0", "0k", "-1", "1.5", "M", "1G", "18446744073709551615k"] {
+            assert!(count(text).unwrap_err().contains("write it like 1000, 10k or 1M"), "{text}");
         }
     }
 

@@ -1,10 +1,11 @@
 //! The flags of `resound load`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use resound::Address;
 use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes};
 
 use super::amounts::{self, Range, Steps};
@@ -41,7 +42,7 @@ pub(crate) struct LoadArgs {
     #[arg(help_heading = LOAD, short, long, value_name = "N", value_parser = amounts::rate)]
     rate: Option<f64>,
     /// How planned messages are spaced [default: fixed]
-    #[arg(help_heading = LOAD, long, value_enum, requires = "rate")]
+    #[arg(help_heading = LOAD, long, value_enum)]
     arrivals: Option<ArrivalsArg>,
     /// Messages in flight on one connection at most [default: 1; with --rate 65536]
     #[arg(help_heading = LOAD, long, value_name = "N", value_parser = units::positive)]
@@ -52,9 +53,9 @@ pub(crate) struct LoadArgs {
     /// How long to measure [default: 10s, unless -n is given]
     #[arg(help_heading = LOAD, short, long, value_name = "DURATION", value_parser = units::duration)]
     duration: Option<Duration>,
-    /// How many messages to send, over all connections
-    #[arg(help_heading = LOAD, short = 'n', long, value_name = "N", value_parser = units::positive)]
-    messages: Option<NonZeroUsize>,
+    /// How many messages to send, over all connections: 1000, 10k, 1M
+    #[arg(help_heading = LOAD, short = 'n', long, value_name = "N", value_parser = amounts::count)]
+    messages: Option<NonZeroU64>,
     /// What comes before measuring
     #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
     warm_up: Option<Duration>,
@@ -143,6 +144,12 @@ enum OnOff {
     Off,
 }
 
+/// The command line, for whoever wants to repeat the run. Its names of files need not be text.
+fn command() -> String {
+    let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
 impl LoadArgs {
     pub(crate) fn meaning(self) -> Result<Plan> {
         self.check()?;
@@ -182,17 +189,21 @@ impl LoadArgs {
             },
             size,
             duration: self.duration.or((!counted).then_some(Duration::from_secs(10))),
-            messages: self.messages.map(number),
+            messages: self.messages.map(NonZeroU64::get),
             messages_per_connection: (shape == Shape::Connect).then(|| self.each.map_or(1, number)),
             direction: (shape == Shape::Stream).then_some(Direction::Both),
+            ramp: ramp.as_ref().map(RampPlan::settings),
             seed: self.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
             verify: self.verify == OnOff::On,
             think_time: self.think_time.unwrap_or_default(),
             connect_rate: self.connect_rate,
             busy_poll: self.busy_poll.0.unwrap_or_default(),
             interval: Duration::from_secs(1),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command(),
         };
+        if !self.source.is_empty() && matches!(target, Where::At(Address::Unix(_))) {
+            bail!("a unix socket is not connected to from an IP address: leave out --source");
+        }
         let sources = self.source.iter().flat_map(Range::addresses).collect();
         let output = self.output.meaning_with(self.progress)?;
         Ok(Plan {
@@ -233,7 +244,19 @@ impl LoadArgs {
         if is(ShapeArg::Stream) && (self.depth.is_some() || self.think_time.is_some() || self.messages.is_some()) {
             bail!("a stream sends as fast as it goes: leave out --depth, --think-time and --messages");
         }
-        if let Some(messages) = self.messages.filter(|messages| *messages < self.connections) {
+        let raises_rate = self.steps.is_some_and(|steps| steps.of == Raised::Rate);
+        if self.arrivals.is_some() && self.rate.is_none() && !raises_rate {
+            bail!(
+                "--arrivals says how planned messages are spaced: it takes a plan, by --rate or by the steps of a ramp"
+            );
+        }
+        if self.think_time.is_some() && raises_rate {
+            bail!("the plan of a ramp says when messages are sent: leave out --think-time");
+        }
+        if self.think_time.is_some() && matches!(self.mode, Some(super::Mode::Discard | super::Mode::Chargen)) {
+            bail!("--think-time is a pause behind an answer, and this far end does not answer");
+        }
+        if let Some(messages) = self.messages.filter(|messages| messages.get() < self.connections.get() as u64) {
             bail!("{messages} messages are too few for {} connections: each sends at least one", self.connections);
         }
         Ok(())

@@ -24,7 +24,7 @@ pub(crate) struct OutputArgs {
     /// Write a page with charts, complete in one file
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write a JUnit report: a test case per gate
+    /// Write a JUnit report: a test case per gate, and one for failures that no gate allows
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Exit with 3 if this is true of the results, such as 'p99>5ms', 'errors>0' or 'rate<10000' (repeatable)

@@ -102,6 +102,9 @@ pub(crate) struct ServerArgs {
     /// Say of each connection which proxy it came through, and what that said of it
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
+    /// End once stdin does: for whoever starts a server for itself only
+    #[arg(long, hide = true)]
+    while_stdin: bool,
     /// How the console is written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     log_format: Format,
@@ -211,6 +214,7 @@ impl ServerArgs {
             verbose: self.verbose,
             drain_timeout: self.drain_timeout,
             quiet: self.quiet,
+            while_stdin: self.while_stdin,
             format: self.log_format,
         })
     }

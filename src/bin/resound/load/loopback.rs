@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use resound::load::Mode;
 use resound::{Address, Engine};
 
-/// The server; it ends when this is dropped.
+/// The server; it ends when this is dropped, and when this program is gone.
 pub(super) struct Loopback {
     child: Child,
     pub(super) address: Address,
@@ -30,7 +30,9 @@ impl Loopback {
             .args(["server", "127.0.0.1", "0", "--quiet", "--mode", mode.name(), "--engine", engine])
             // Longer than any pause of a run.
             .args(["--write-timeout", "off"])
-            .stdin(Stdio::null())
+            // However we end, this pipe is closed then.
+            .arg("--while-stdin")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start a server")?;

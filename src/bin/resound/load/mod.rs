@@ -2,6 +2,7 @@
 
 mod find;
 mod loopback;
+mod nobody;
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use resound::load::{Direction, Interval, Load, Mode, Raised, Ramp, Record, Settings, Shape, direction};
 use resound::{Address, Dial, Endpoint, Engine, Family, raise_descriptor_limit};
+use tokio::sync::Notify;
 
 use self::loopback::Loopback;
 use crate::args::Steps;
@@ -55,6 +57,15 @@ pub(crate) struct RampPlan {
     pub(crate) until: Vec<Gate>,
 }
 
+impl RampPlan {
+    /// As the results tell it.
+    pub(crate) fn settings(&self) -> resound::load::Steps {
+        let Steps { of, from, to, by } = self.steps;
+        let until = self.until.iter().map(Gate::to_string).collect();
+        resound::load::Steps { of, from, to, by, every: self.every, until }
+    }
+}
+
 pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
     plan.output.check()?;
     check_descriptors(&plan)?;
@@ -76,7 +87,16 @@ pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
         let prepared = tokio::select! {
             biased;
             () = &mut signal => return Ok(ExitCode::from(crate::exit::SIGNAL)),
-            prepared = prepare(&mut plan, server.as_ref()) => prepared?,
+            prepared = prepare(&mut plan, server.as_ref()) => prepared,
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                if let Some(record) = nobody::record(&plan, &error) {
+                    report::conclude(&record, &plan.output)?;
+                }
+                return Err(error);
+            }
         };
         generate(plan, prepared, signal).await
     })
@@ -110,6 +130,9 @@ async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared>
     };
     let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));
     plan.settings.mode = mode;
+    if mode == Mode::Discard && !plan.settings.think_time.is_zero() {
+        bail!("--think-time is a pause behind an answer, and the far end does not answer");
+    }
     if shape == Shape::Stream {
         plan.settings.direction = Some(direction(mode));
     }
@@ -192,9 +215,14 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
         tokio::time::sleep(SAME_SIGNAL).await;
         termination().await;
     };
-    let watch = generation.watch(Live::TICK, cut, |phase, tick| {
+    let closed = Notify::new();
+    let watch = generation.watch(Live::TICK, first_of(cut, closed.notified()), |phase, tick| {
         if shown.is_ok() {
             shown = live.tick(phase, tick);
+            // Whoever reads stdout has seen enough, or it can take no more.
+            if shown.is_err() {
+                closed.notify_one();
+            }
         }
     });
     let record = tokio::select! {
@@ -202,22 +230,30 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
         // At once means at once: without results.
         () = again => return Ok(ExitCode::from(crate::exit::SIGNAL)),
     };
-    live.finish()?;
+    // What cannot be shown any more is still saved.
+    let shown = shown.and_then(|()| live.finish());
+    let code = conclude(&record, &output)?;
     shown?;
-    conclude(&record, &output)
+    Ok(code)
 }
 
-/// The exit code says what matters most: that nothing could be measured, that it was cut short, or what the results are.
+async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+    }
+}
+
+/// Where nobody was found to load the reports say so as well: one of an earlier run must not stand there for this one.
 fn conclude(record: &Record, output: &Output) -> Result<ExitCode> {
-    let counts = &record.total.counts;
-    if counts.opened == 0 && !record.cut_short {
+    let code = report::conclude(record, output)?;
+    if Run::of(record.clone()).found_nobody() && !record.cut_short {
         let first = record.failures.first();
         let what =
             first.map_or("no connection was made".into(), |failure| format!("{}: {}", failure.class, failure.what));
         say(&format!("cannot load {}: {what}", record.settings.target));
-        return Ok(ExitCode::from(crate::exit::NETWORK));
     }
-    report::conclude(record, output)
+    Ok(code)
 }
 
 /// Which of the conditions is true of a ramp's step.

@@ -1,11 +1,13 @@
 //! Two runs beside each other: what differs, and what may be chance.
 
+use std::time::SystemTime;
+
 use resound::load::{FEWEST, Interval, Latency, compare};
 use serde::Serialize;
 
 use super::run::Run;
 use super::text::{Page, Style};
-use super::{PERCENTILES, text};
+use super::{PERCENTILES, merge, text};
 use crate::{escape, units};
 
 /// The same files give the same intervals.
@@ -52,9 +54,10 @@ impl Compared {
             ("connect", "connect") => ("connect", |interval| &interval.connect),
             _ => ("service", |interval| &interval.service),
         };
-        let found = compare(&base.record.intervals, &new.record.intervals, times, &PERCENTILES, SEED);
+        let (base_has, new_has) = (together(base), together(new));
+        let found = compare(&base_has, &new_has, times, &PERCENTILES, SEED);
         let Some(found) = found else {
-            let (base_has, new_has) = (base.record.intervals.len(), new.record.intervals.len());
+            let (base_has, new_has) = (base_has.len(), new_has.len());
             let unable = format!(
                 "The base has {}, the new run {new_has}: with fewer than {FEWEST} in each nothing can be said about chance.",
                 units::counted(base_has as u64, "interval")
@@ -155,6 +158,18 @@ impl Row {
         } else {
             text::signed(difference, |value| self.value(value))
         }
+    }
+}
+
+/// The intervals of a run; of a merged one those in which all generators ran. What one of them does before the others have begun is not that load.
+fn together(run: &Run) -> Vec<Interval> {
+    let Some((from, to)) = merge::overlap(&run.sources) else { return Vec::new() };
+    let offset = |at: SystemTime| at.duration_since(run.record.started).unwrap_or_default();
+    let (from, to) = (offset(from), offset(to));
+    let is_whole = |interval: &&Interval| interval.start >= from && interval.start + interval.length <= to;
+    match run.sources.len() {
+        1 => run.record.intervals.clone(),
+        _ => run.record.intervals.iter().filter(is_whole).cloned().collect(),
     }
 }
 

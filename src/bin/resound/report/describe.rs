@@ -1,6 +1,6 @@
 //! A run's settings in words.
 
-use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Settings, Shape, Sizes};
+use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes};
 
 use crate::{escape, units};
 
@@ -24,17 +24,46 @@ pub(crate) fn target(settings: &Settings) -> String {
     escape::text(settings.target.as_bytes())
 }
 
+/// A level of a ramp, with its unit.
+pub(crate) fn level(settings: &Settings, level: f64) -> String {
+    match settings.ramp.as_ref().map(|ramp| ramp.of) {
+        Some(Raised::Rate) => format!("{} msg/s", units::rate(level)),
+        Some(Raised::Connections) => units::counted(level as u64, "connection"),
+        None => units::rate(level),
+    }
+}
+
+/// The levels of a ramp: `1,000 to 20,000 msg/s by 1,000`.
+pub(crate) fn levels(settings: &Settings) -> Option<String> {
+    let ramp = settings.ramp.as_ref()?;
+    let number = |level: f64| match ramp.of {
+        Raised::Rate => units::rate(level),
+        Raised::Connections => units::count(level as u64),
+    };
+    Some(format!("{} to {} by {}", number(ramp.from), level(settings, ramp.to), number(ramp.by)))
+}
+
+/// How often messages are sent, and over how many connections.
+pub(crate) fn pace(settings: &Settings) -> Vec<String> {
+    let rate = settings.rate.map(|rate| format!("{} msg/s", units::rate(rate)));
+    let is_raised = settings.ramp.as_ref().is_some_and(|ramp| ramp.of == Raised::Connections);
+    let connections = (!is_raised).then(|| units::counted(settings.connections, "connection"));
+    [levels(settings), rate, connections].into_iter().flatten().collect()
+}
+
 /// What the load was, in one line: who sends what, how often, over how many connections.
 pub(crate) fn load(settings: &Settings) -> String {
     let mut parts = vec![shape(settings).to_string()];
-    if let Some(rate) = settings.rate {
-        let spaced = match settings.arrivals {
-            Arrivals::Fixed => "evenly spaced",
-            Arrivals::Poisson => "Poisson arrivals",
-        };
-        parts.push(format!("{} msg/s, {spaced}", units::rate(rate)));
+    parts.extend(pace(settings));
+    if let Some(ramp) = &settings.ramp {
+        parts.push(format!("a step every {} until {}", units::latency(ramp.every), conditions(&ramp.until)));
     }
-    parts.push(units::counted(settings.connections, "connection"));
+    if settings.is_open() {
+        parts.push(match settings.arrivals {
+            Arrivals::Fixed => "evenly spaced".into(),
+            Arrivals::Poisson => "Poisson arrivals".into(),
+        });
+    }
     if (2..MOST_IN_FLIGHT).contains(&settings.depth) {
         parts.push(format!("{} in flight on each", units::count(settings.depth)));
     }
@@ -48,6 +77,11 @@ pub(crate) fn load(settings: &Settings) -> String {
         parts.push(format!("{} between answer and message", units::latency(settings.think_time)));
     }
     parts.join(", ")
+}
+
+fn conditions(until: &[String]) -> String {
+    let until: Vec<_> = until.iter().map(|condition| escape::text(condition.as_bytes())).collect();
+    until.join(" or ")
 }
 
 /// `64 bytes`, `1.0 KiB to 2.0 KiB`.
@@ -80,6 +114,11 @@ pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     if let Some(rate) = settings.rate {
         rows.push(("rate", format!("{} msg/s", units::rate(rate))));
         rows.push(("arrivals", settings.arrivals.name().into()));
+    }
+    if let (Some(levels), Some(ramp)) = (levels(settings), &settings.ramp) {
+        rows.push(("steps", levels));
+        rows.push(("every", units::latency(ramp.every)));
+        rows.push(("until", conditions(&ramp.until)));
     }
     rows.push(("connections", units::count(settings.connections)));
     let depth = if settings.depth < MOST_IN_FLIGHT { units::count(settings.depth) } else { "not limited".into() };

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::load::{Counts, Fault, Generator, Interval, Latency, Settings, Sizes};
+use resound::load::{Fault, Generator, Interval, Latency, Settings, Sizes, Steps};
 use serde::{Deserialize, Serialize};
 
 use super::gate::Outcome;
@@ -69,6 +69,7 @@ pub(crate) struct SettingsPart {
     pub(crate) messages: Option<u64>,
     pub(crate) messages_per_connection: Option<u64>,
     pub(crate) direction: Option<String>,
+    pub(crate) ramp: Option<RampPart>,
     pub(crate) seed: u64,
     pub(crate) verify: bool,
     pub(crate) think_time_s: f64,
@@ -76,6 +77,17 @@ pub(crate) struct SettingsPart {
     pub(crate) busy_poll_s: f64,
     pub(crate) interval_s: f64,
     pub(crate) command: String,
+}
+
+/// Levels are messages per second or connections, whichever `raises` says.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RampPart {
+    pub(crate) raises: String,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) by: f64,
+    pub(crate) every_s: f64,
+    pub(crate) until: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,9 +117,12 @@ pub(crate) struct IntervalPart {
     pub(crate) planned: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    pub(crate) late: u64,
+    pub(crate) unanswered: u64,
     pub(crate) verified: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
+    pub(crate) bytes_late: u64,
     pub(crate) opened: u64,
     pub(crate) closed: u64,
     pub(crate) errors: u64,
@@ -164,6 +179,7 @@ pub(crate) struct FailurePart {
 pub(crate) struct GeneratorPart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
+    pub(crate) seed: u64,
     pub(crate) host: String,
     pub(crate) version: String,
     pub(crate) engine: String,
@@ -245,6 +261,7 @@ impl SettingsPart {
             duration_s: settings.duration.map(|time| time.as_secs_f64()),
             messages: settings.messages,
             messages_per_connection: settings.messages_per_connection,
+            ramp: settings.ramp.as_ref().map(RampPart::of),
             direction: settings.direction.map(|direction| direction.name().into()),
             seed: settings.seed,
             verify: settings.verify,
@@ -254,6 +271,13 @@ impl SettingsPart {
             interval_s: settings.interval.as_secs_f64(),
             command: settings.command.clone(),
         }
+    }
+}
+
+impl RampPart {
+    fn of(steps: &Steps) -> Self {
+        let Steps { of, from, to, by, every, until } = steps.clone();
+        Self { raises: of.name().into(), from, to, by, every_s: every.as_secs_f64(), until }
     }
 }
 
@@ -271,21 +295,23 @@ impl RatesPart {
 
 impl IntervalPart {
     fn of(interval: &Interval) -> Result<Self> {
-        let Counts { planned, sent, received, verified, bytes_sent, bytes_received, opened, closed, failures } =
-            interval.counts;
-        let by_class = Fault::ALL.iter().zip(failures).filter(|(_, n)| *n > 0);
+        let counts = &interval.counts;
+        let by_class = Fault::ALL.iter().zip(counts.failures).filter(|(_, n)| *n > 0);
         Ok(Self {
             start_s: interval.start.as_secs_f64(),
             length_s: interval.length.as_secs_f64(),
-            planned,
-            sent,
-            received,
-            verified,
-            bytes_sent,
-            bytes_received,
-            opened,
-            closed,
-            errors: interval.counts.errors(),
+            planned: counts.planned,
+            sent: counts.sent,
+            received: counts.received,
+            late: counts.late,
+            unanswered: counts.unanswered,
+            verified: counts.verified,
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            bytes_late: counts.bytes_late,
+            opened: counts.opened,
+            closed: counts.closed,
+            errors: counts.errors(),
             errors_by_class: by_class.map(|(class, n)| (class.name().into(), n)).collect(),
             connect: LatencyPart::of(&interval.connect)?,
             service: LatencyPart::of(&interval.service)?,
@@ -331,6 +357,7 @@ impl GeneratorPart {
         let Generator { version, host, engine, workers, cpu_user, cpu_system } = source.generator.clone();
         Self {
             file: source.file.clone(),
+            seed: source.seed,
             host,
             version,
             engine,

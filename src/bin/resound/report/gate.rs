@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use resound::load::{Interval, Latency};
+use resound::load::{Fault, Interval, Latency};
 
 use super::Run;
+use super::verdict::WRONG;
 use crate::units;
 
 /// A condition that fails the run when it is true.
@@ -28,12 +29,20 @@ pub(crate) struct Outcome {
     /// The number behind it, in the unit of [`Gate::unit`].
     pub(crate) value: Option<f64>,
     pub(crate) unit: &'static str,
+    /// The classes of failures of which the gate says how many are too many: up to there they fail nothing.
+    pub(crate) forgives: Vec<Fault>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Metric {
-    Time { of: Times, what: What },
+    Time {
+        of: Times,
+        what: What,
+    },
     Errors,
+    /// Failures of one class.
+    Failed(Fault),
+    /// Messages that were sent and never answered, of all that were sent.
     Loss,
     Rate,
     SendRate,
@@ -69,7 +78,8 @@ enum Comparison {
 
 /// What a hint lists.
 const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., service., response. or lag., such as \
-                     service.p99; errors, loss, rate, send-rate, connect-rate, goodput";
+                     service.p99; errors, or one class of them (corrupt, missing, reset ...), loss, rate, send-rate, connect-rate, \
+                     goodput";
 
 impl Gate {
     /// `METRIC`, one of `<` `<=` `>` `>=`, and a value with its unit.
@@ -100,12 +110,8 @@ impl Gate {
             Ok(value) => (self.comparison.holds(value, self.limit), self.metric.shown(value), Some(value)),
             Err(why) => (true, why, None),
         };
-        Outcome { gate: self.text.clone(), broken, measured, value, unit: self.metric.unit() }
-    }
-
-    /// Does this gate say how many failures are too many?
-    pub(crate) fn is_about_errors(&self) -> bool {
-        matches!(self.metric, Metric::Errors | Metric::Loss)
+        let (unit, forgives) = (self.metric.unit(), self.metric.forgives());
+        Outcome { gate: self.text.clone(), broken, measured, value, unit, forgives }
     }
 }
 
@@ -119,6 +125,9 @@ impl Metric {
             "connect-rate" => return Some(Self::ConnectRate),
             "goodput" => return Some(Self::Goodput),
             _ => {}
+        }
+        if let Some(class) = Fault::ALL.into_iter().find(|class| class.name() == name) {
+            return Some(Self::Failed(class));
         }
         let (of, what) = match name.split_once('.') {
             Some(("connect", what)) => (Times::Connect, what),
@@ -161,7 +170,7 @@ impl Metric {
                     .map(|size| size as f64)
                     .map_err(|_| format!("'{text}' is not a rate of bytes; write it like 100MiB/s (powers of 1024)"))
             }
-            Self::Errors | Self::Rate | Self::SendRate | Self::ConnectRate => {
+            Self::Errors | Self::Failed(_) | Self::Rate | Self::SendRate | Self::ConnectRate => {
                 let number = text.strip_suffix("/s").unwrap_or(text);
                 let (number, factor) = match number.strip_suffix(['k', 'K']) {
                     Some(number) => (number, 1e3),
@@ -179,11 +188,21 @@ impl Metric {
     fn unit(&self) -> &'static str {
         match self {
             Self::Time { .. } => "us",
-            Self::Errors => "errors",
+            Self::Errors | Self::Failed(_) => "errors",
             Self::Loss => "percent",
             Self::Rate | Self::SendRate => "messages/s",
             Self::ConnectRate => "connections/s",
             Self::Goodput => "bytes/s",
+        }
+    }
+
+    /// What it measures. Of wrong answers no sum says how many there may be: only a gate with their name does.
+    fn forgives(&self) -> Vec<Fault> {
+        match self {
+            Self::Errors => Fault::ALL.into_iter().filter(|class| !WRONG.contains(class)).collect(),
+            Self::Failed(class) => vec![*class],
+            Self::Loss => vec![Fault::Missing],
+            _ => Vec::new(),
         }
     }
 
@@ -203,6 +222,7 @@ impl Metric {
                     .ok_or_else(|| format!("no {name} time was measured, so nothing was proved"))
             }
             Self::Errors => Ok(counts.errors() as f64),
+            Self::Failed(class) => Ok(counts.failed(class) as f64),
             Self::Loss if counts.sent == 0 => Err("no message was sent, so nothing was proved".into()),
             Self::Loss if !run.expects_answers() => {
                 Err("the far end answers nothing in this mode, so loss cannot be seen".into())
@@ -219,6 +239,7 @@ impl Metric {
         match self {
             Self::Time { .. } => units::latency(Duration::from_secs_f64(value / 1e6)),
             Self::Errors => units::counted(value as u64, "error"),
+            Self::Failed(class) => format!("{} {class}", units::count(value as u64)),
             Self::Loss => format!("{value:.4} %"),
             Self::Rate | Self::SendRate => format!("{} msg/s", units::rate(value)),
             Self::ConnectRate => format!("{} conn/s", units::rate(value)),
@@ -230,6 +251,8 @@ impl Metric {
 impl Times {
     fn choose<'a>(self, main: (&'static str, &'a Latency), total: &'a Interval) -> (&'static str, &'a Latency) {
         match self {
+            // How quickly somebody connects says nothing of how quickly they answer.
+            Self::Main if main.0 == "connect" => ("service", &total.service),
             Self::Main => main,
             Self::Connect => ("connect", &total.connect),
             Self::Service => ("service", &total.service),
@@ -282,8 +305,11 @@ mod tests {
             ("errors>0", true, "4 errors"),
             ("errors>4", false, "4 errors"),
             ("errors>=4", true, "4 errors"),
-            ("loss>0.1%", false, "0.0007 %"),
-            ("loss>0", true, "0.0007 %"),
+            ("corrupt>0", true, "1 corrupt"),
+            ("missing>2", false, "2 missing"),
+            // A connection was reset with what was on its way: that is lost as well, and has no failures of its own.
+            ("loss>0.1%", false, "0.0017 %"),
+            ("loss>0.001%", true, "0.0017 %"),
             ("rate<10000", false, "10,000 msg/s"),
             ("rate<10,001/s", true, "10,000 msg/s"),
             ("rate<11k", true, "10,000 msg/s"),
@@ -307,7 +333,10 @@ mod tests {
         assert_eq!(judged("errors>0", &run), (false, "0 errors".into()));
         let mut discarding = samples::record(10, 1, false);
         discarding.settings.mode = resound::load::Mode::Discard;
-        assert!(judged("loss>0", &Run::of(discarding)).0);
+        (discarding.total.service, discarding.total.response) = Default::default();
+        let discarding = Run::of(discarding);
+        assert!(judged("loss>0", &discarding).0);
+        assert!(judged("p99>1h", &discarding).0 && !judged("connect.p99>1h", &discarding).0);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Runs of several generators, made one: distributions and counts are added, rates too, nothing is averaged.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use resound::load::{Interval, Record, Timeline};
+use resound::load::{Interval, Record};
 
+use super::bins::{self, Track};
 use super::run::{Rates, Run, Source};
-use crate::units;
+use crate::{escape, units};
 
 /// Runs that shared less of their time than this are not one load.
 const TOGETHER: f64 = 0.9;
@@ -17,15 +18,13 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     if runs.len() == 1 {
         return Ok(runs.remove(0));
     }
-    for (at, run) in runs.iter().enumerate() {
-        if let Some(other) = runs[at + 1..].iter().find(|other| other.record == run.record) {
-            bail!("{} and {} are the same run, which would count twice", name(run), name(other));
-        }
-    }
+    refuse_twice(&runs)?;
     let started = runs.iter().map(|run| run.record.started).min().unwrap_or(SystemTime::UNIX_EPOCH);
     let offset = |run: &Run| run.record.started.duration_since(started).unwrap_or_default();
     let elapsed = runs.iter().map(|run| offset(run) + run.record.elapsed).max().unwrap_or_default();
-    let intervals = intervals(&runs, offset, elapsed);
+    let tracks: Vec<_> =
+        runs.iter().map(|run| Track { offset: offset(run), intervals: &run.record.intervals }).collect();
+    let intervals = bins::merge(&tracks);
     let warnings = warnings(&runs);
     let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     let mut failures = Vec::new();
@@ -47,7 +46,7 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     let mut settings = runs[0].record.settings.clone();
     settings.connections = runs.iter().fold(0, |sum, run| run.record.settings.connections.saturating_add(sum));
     settings.rate = runs.iter().map(|run| run.record.settings.rate).sum();
-    settings.messages = runs.iter().map(|run| run.record.settings.messages).sum();
+    settings.messages = runs.iter().try_fold(0_u64, |sum, run| Some(sum.saturating_add(run.record.settings.messages?)));
     settings.connect_rate = runs.iter().map(|run| run.record.settings.connect_rate).sum();
     let record = Record {
         settings,
@@ -65,38 +64,35 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     Ok(Run { record, rates, sources })
 }
 
+/// A generator counts once, however the files were made: on one machine no two runs begin in the same nanosecond.
+fn refuse_twice(runs: &[Run]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for source in runs.iter().flat_map(|run| &run.sources) {
+        let which = (&source.generator.host, source.started, source.seed);
+        if let Some(other) = seen.insert(which, source.file.as_deref().unwrap_or_default()) {
+            bail!(
+                "{} and {} hold the same run, of {} from {} on: it would count twice",
+                other,
+                source.file.as_deref().unwrap_or_default(),
+                escape::text(source.generator.host.as_bytes()),
+                humantime::format_rfc3339_millis(source.started)
+            );
+        }
+    }
+    Ok(())
+}
+
 /// For how long all of them ran at once, and for how long any did.
 pub(crate) fn together(sources: &[Source]) -> (Duration, Duration) {
-    let end = |source: &Source| source.started.checked_add(source.elapsed).unwrap_or(source.started);
-    let first_end = sources.iter().map(end).min();
-    let last_start = sources.iter().map(|source| source.started).max();
-    let all = match (first_end, last_start) {
-        (Some(end), Some(start)) => end.duration_since(start).unwrap_or_default(),
-        _ => Duration::ZERO,
-    };
+    let all = overlap(sources).and_then(|(from, to)| to.duration_since(from).ok()).unwrap_or_default();
     let longest = sources.iter().map(|source| source.elapsed).max().unwrap_or_default();
     (all, longest)
 }
 
-/// By the time of day: what happened in the same second on several machines is one interval.
-fn intervals(runs: &[Run], offset: impl Fn(&Run) -> Duration, elapsed: Duration) -> Vec<Interval> {
-    let longest = runs.iter().flat_map(|run| &run.record.intervals).map(|interval| interval.length).max();
-    // However far apart the runs were.
-    let step = longest.unwrap_or_default().max(elapsed / Timeline::MOST as u32).max(Duration::from_millis(1));
-    let mut bins: BTreeMap<u64, Interval> = BTreeMap::new();
-    for run in runs {
-        for interval in &run.record.intervals {
-            let middle = offset(run) + interval.start + interval.length / 2;
-            let bin = (middle.as_nanos() / step.as_nanos()) as u64;
-            let merged = bins.entry(bin).or_insert_with(|| Interval {
-                start: step.saturating_mul(u32::try_from(bin).unwrap_or(u32::MAX)),
-                length: step,
-                ..Interval::default()
-            });
-            merged.add(interval);
-        }
-    }
-    bins.into_values().collect()
+/// From when to when all of them ran. The end may be before the beginning.
+pub(crate) fn overlap(sources: &[Source]) -> Option<(SystemTime, SystemTime)> {
+    let end = |source: &Source| source.started.checked_add(source.elapsed).unwrap_or(source.started);
+    Some((sources.iter().map(|source| source.started).max()?, sources.iter().map(end).min()?))
 }
 
 fn warnings(runs: &[Run]) -> Vec<String> {

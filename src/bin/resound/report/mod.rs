@@ -1,6 +1,7 @@
 //! The results of a load run: shown, saved, judged, merged and compared.
 
 mod bars;
+mod bins;
 mod compare;
 mod describe;
 mod document;
@@ -67,10 +68,11 @@ impl Output {
     /// Fails where a file could not be written: better before a long run than after it.
     pub(crate) fn check(&self) -> Result<()> {
         for path in [&self.hdr, &self.html, &self.junit].into_iter().flatten() {
+            // Of a link that leads nowhere yet it is the file at its end that is made.
             let is_new = !path.exists();
             fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| unwritable(path))?;
             if is_new {
-                fs::remove_file(path).with_context(|| unwritable(path))?;
+                fs::canonicalize(path).and_then(fs::remove_file).with_context(|| unwritable(path))?;
             }
         }
         Ok(())
@@ -100,7 +102,7 @@ pub(crate) fn conclude(record: &Record, output: &Output) -> Result<ExitCode> {
 
 fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).collect();
-    let exit = verdict::exit_code(run, &output.gates, &outcomes);
+    let exit = verdict::exit_code(run, &outcomes);
     let compared = base.map(|base| Compared::of(base, run));
     // What cannot be written to a file must not keep the rest from being seen.
     let mut saved = Ok(());

@@ -22,9 +22,11 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
     let counts = &record.total.counts;
     let mut notes = Vec::new();
     if record.cut_short {
-        notes.push("the run was cut short by a signal: these are the results up to then".into());
+        notes.push("the run was cut short: these are the results up to then".into());
     }
-    if counts.sent == 0 && counts.opened == 0 && counts.bytes_received == 0 {
+    if run.found_nobody() {
+        notes.push("no connection could be made, so nothing was measured".into());
+    } else if counts.sent == 0 && counts.opened == 0 && counts.bytes_received == 0 {
         notes.push("nothing was measured".into());
     }
     if record.settings.mode == Mode::Discard {

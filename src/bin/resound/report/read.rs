@@ -7,17 +7,22 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use resound::load::{
-    Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
-    Step, Timeline,
+    Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record, Settings, Shape,
+    Sizes, Step, Steps, Timeline,
 };
 use serde::Deserialize;
 
-use super::document::{Document, FORMAT, GeneratorPart, IntervalPart, LatencyPart, RatesPart, SettingsPart, SizesPart};
+use super::document::{
+    Document, FORMAT, GeneratorPart, IntervalPart, LatencyPart, RampPart, RatesPart, SettingsPart, SizesPart,
+};
 use super::run::{Rates, Run, Source};
 use super::{encode, notes};
 
 /// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
 const LARGEST: u64 = 256 << 20;
+/// What all distributions of a file may take in memory, in bytes. Those of a long run take a few MiB; written to be large, a histogram of some
+/// hundred bytes takes a thousand times as much.
+const ROOM: usize = 128 << 20;
 /// Years are not a run.
 const LONGEST: f64 = 10.0 * 365.0 * 86400.0;
 
@@ -47,6 +52,11 @@ struct Head {
 
 /// From the contents of a file. Of several objects, one a line, the last is the one with the results.
 pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Run> {
+    parse_within(ROOM, bytes, name)
+}
+
+/// As `parse`, with so much room for distributions.
+pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run> {
     let advice = "; `resound load --json` writes what is wanted here";
     let end = bytes.trim_ascii_end();
     ensure!(!end.is_empty(), "the file is empty{advice}");
@@ -71,21 +81,27 @@ pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Run> {
         bail!("the results are missing: the file ends with an interval, so the run was cut off");
     }
     let document: Document = serde_json::from_slice(text).context("broken results")?;
-    run(document, name)
+    run(document, name, &mut Room(room))
 }
 
-fn run(document: Document, name: &str) -> Result<Run> {
+/// How many bytes distributions may still take.
+struct Room(usize);
+
+fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
     let started = time(&document.started)?;
     // A few more than a run keeps: those of several are cut at other places.
     let most = Timeline::MOST + 8;
     ensure!(document.intervals.len() <= most, "{} intervals are more than {most}", document.intervals.len());
     ensure!(document.steps.len() <= most, "{} steps are more than {most}", document.steps.len());
     ensure!(!document.generators.is_empty(), "there is no generator in it");
-    let intervals = document.intervals.iter().map(interval).collect::<Result<Vec<_>>>().context("in an interval")?;
+    let intervals = document.intervals.iter().map(|part| interval(part, room)).collect::<Result<Vec<_>>>();
+    let intervals = intervals.context("in an interval")?;
     let steps = document
         .steps
         .iter()
-        .map(|step| Ok(Step { level: step.level, total: interval(&step.total)?, broken: step.broken.clone() }));
+        .map(|step| Ok(Step { level: step.level, total: interval(&step.total, room)?, broken: step.broken.clone() }))
+        .collect::<Result<_>>()
+        .context("in a step")?;
     let failures = document.failures.iter().take(Record::FAILURES).map(|failure| {
         Ok(Failure {
             class: class(&failure.class)?,
@@ -105,8 +121,8 @@ fn run(document: Document, name: &str) -> Result<Run> {
         warm_up: duration(document.warm_up_s, "warm_up_s")?,
         elapsed: duration(document.elapsed_s, "elapsed_s")?,
         intervals,
-        total: interval(&document.total).context("in the total")?,
-        steps: steps.collect::<Result<_>>().context("in a step")?,
+        total: interval(&document.total, room).context("in the total")?,
+        steps,
         failures: failures.collect::<Result<_>>().context("in a failure")?,
         cut_short: document.cut_short,
         generator: sources[0].generator.clone(),
@@ -120,7 +136,6 @@ fn run(document: Document, name: &str) -> Result<Run> {
 }
 
 fn settings(part: &SettingsPart) -> Result<Settings> {
-    let unknown = |what, name: &str| format!("there is no {what} '{}'", crate::escape::text(name.as_bytes()));
     Ok(Settings {
         shape: Shape::named(&part.shape).with_context(|| unknown("shape", &part.shape))?,
         target: part.target.clone(),
@@ -141,6 +156,7 @@ fn settings(part: &SettingsPart) -> Result<Settings> {
             Some(name) => Some(Direction::named(name).with_context(|| unknown("direction", name))?),
             None => None,
         },
+        ramp: part.ramp.as_ref().map(steps).transpose()?,
         seed: part.seed,
         verify: part.verify,
         think_time: duration(part.think_time_s, "think_time_s")?,
@@ -151,14 +167,32 @@ fn settings(part: &SettingsPart) -> Result<Settings> {
     })
 }
 
-fn interval(part: &IntervalPart) -> Result<Interval> {
+fn steps(part: &RampPart) -> Result<Steps> {
+    Ok(Steps {
+        of: Raised::named(&part.raises).with_context(|| unknown("quantity to raise", &part.raises))?,
+        from: part.from,
+        to: part.to,
+        by: part.by,
+        every: duration(part.every_s, "every_s")?,
+        until: part.until.clone(),
+    })
+}
+
+fn unknown(what: &str, name: &str) -> String {
+    format!("there is no {what} '{}'", crate::escape::text(name.as_bytes()))
+}
+
+fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
     let mut counts = Counts {
         planned: part.planned,
         sent: part.sent,
         received: part.received,
+        late: part.late,
+        unanswered: part.unanswered,
         verified: part.verified,
         bytes_sent: part.bytes_sent,
         bytes_received: part.bytes_received,
+        bytes_late: part.bytes_late,
         opened: part.opened,
         closed: part.closed,
         ..Counts::default()
@@ -171,16 +205,17 @@ fn interval(part: &IntervalPart) -> Result<Interval> {
         start: duration(part.start_s, "start_s")?,
         length: duration(part.length_s, "length_s")?,
         counts,
-        connect: latency(&part.connect).context("connect")?,
-        service: latency(&part.service).context("service")?,
-        response: latency(&part.response).context("response")?,
-        lag: latency(&part.lag).context("lag")?,
+        connect: latency(&part.connect, room).context("connect")?,
+        service: latency(&part.service, room).context("service")?,
+        response: latency(&part.response, room).context("response")?,
+        lag: latency(&part.lag, room).context("lag")?,
     })
 }
 
-fn latency(part: &LatencyPart) -> Result<Latency> {
+fn latency(part: &LatencyPart, room: &mut Room) -> Result<Latency> {
     let times = part.hdr.as_deref().map_or(Ok(Latency::default()), encode::decode)?;
     ensure!(times.count() == part.count, "its histogram holds {} times and not {}", times.count(), part.count);
+    room.0 = room.0.checked_sub(times.size()).context("its histograms are larger than those of any run")?;
     Ok(times)
 }
 
@@ -195,6 +230,7 @@ fn source(part: &GeneratorPart, name: &str) -> Result<Source> {
             cpu_user: duration(part.cpu_user_s, "cpu_user_s")?,
             cpu_system: duration(part.cpu_system_s, "cpu_system_s")?,
         },
+        seed: part.seed,
         started: time(&part.started)?,
         elapsed: duration(part.elapsed_s, "elapsed_s")?,
         rates: rates(&part.rates)?,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound::load::{Fault, Generator, Latency, Mode, Record};
+use resound::load::{Generator, Latency, Mode, Record};
 
 /// What reports are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub(crate) struct Source {
     /// The file, or nothing where the run has just ended.
     pub(crate) file: Option<String>,
     pub(crate) generator: Generator,
+    /// What its messages were made from.
+    pub(crate) seed: u64,
     pub(crate) started: SystemTime,
     pub(crate) elapsed: Duration,
     pub(crate) rates: Rates,
@@ -28,7 +30,7 @@ pub(crate) struct Source {
 /// What happened per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Rates {
-    /// Messages answered; where nothing is answered, messages sent.
+    /// Messages answered within the time that is measured; where nothing is answered, messages sent.
     pub(crate) messages: f64,
     /// Messages sent.
     pub(crate) sent: f64,
@@ -43,13 +45,13 @@ impl Rates {
         let seconds = record.elapsed.as_secs_f64();
         let counts = &record.total.counts;
         let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
-        let answered = if expects_answers(record) { counts.received } else { counts.sent };
+        let answered = if expects_answers(record) { counts.in_time() } else { counts.sent };
         Self {
             messages: per_second(answered),
             sent: per_second(counts.sent),
             connections: per_second(counts.opened),
             bytes_sent: per_second(counts.bytes_sent),
-            bytes_received: per_second(counts.bytes_received),
+            bytes_received: per_second(counts.bytes_in_time()),
         }
     }
 
@@ -73,6 +75,7 @@ impl Run {
         let source = Source {
             file: None,
             generator: record.generator.clone(),
+            seed: record.settings.seed,
             started: record.started,
             elapsed: record.elapsed,
             rates,
@@ -97,9 +100,16 @@ impl Run {
         expects_answers(&self.record)
     }
 
-    /// Messages that were never answered.
+    /// Messages that were sent and never answered, whatever became of their connections.
     pub(crate) fn lost(&self) -> u64 {
-        self.record.total.counts.failed(Fault::Missing)
+        let counts = &self.record.total.counts;
+        counts.sent.saturating_sub(counts.received)
+    }
+
+    /// Was there nobody to load: did nothing come about but failures?
+    pub(crate) fn found_nobody(&self) -> bool {
+        let counts = &self.record.total.counts;
+        counts.errors() > 0 && counts.opened == 0 && counts.sent == 0 && counts.bytes_received == 0
     }
 
     /// Bytes per second that arrived: here, or where nothing comes back, as far as the peer's system took them.

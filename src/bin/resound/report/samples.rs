@@ -22,6 +22,7 @@ pub(super) fn settings() -> Settings {
         messages: None,
         messages_per_connection: None,
         direction: None,
+        ramp: None,
         seed: 1,
         verify: true,
         think_time: Duration::ZERO,
@@ -88,7 +89,17 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
             (17, Fault::Missing, Some(813)),
             (21, Fault::Corrupt, Some(9_001)),
         ] {
-            intervals[n as usize].counts.failures[class.index()] += 1;
+            let counts = &mut intervals[n as usize].counts;
+            counts.failures[class.index()] += 1;
+            // Those come on top that were never answered: a reset takes with it what is on its way, here three messages.
+            let unanswered = match class {
+                Fault::Reset => 3,
+                Fault::Missing => 1,
+                _ => 0,
+            };
+            counts.planned += unanswered;
+            counts.sent += unanswered;
+            counts.unanswered += unanswered;
             failures.push(Failure {
                 class,
                 at: Duration::from_millis(n * 1000 + 250),
@@ -101,7 +112,7 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
     let mut total = intervals[0].clone();
     intervals[1..].iter().for_each(|next| total.join(next));
     Record {
-        settings: Settings { rate: Some(rate as f64), ..settings() },
+        settings: Settings { rate: Some(rate as f64), seed, ..settings() },
         started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_441_000),
         warm_up: Duration::from_secs(2),
         elapsed: Duration::from_secs(30),

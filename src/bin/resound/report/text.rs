@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound::load::{Counts, Fault, Interval, Latency, Mode};
+use resound::load::{Counts, Fault, Interval, Latency, Mode, Step};
 
 use super::bars::{self, Glyphs};
 use super::gate::Outcome;
@@ -22,6 +22,8 @@ pub(crate) struct Style {
 
 /// The first column.
 const LABEL: usize = 13;
+/// That of the levels of a ramp.
+const LEVEL: usize = 18;
 /// A column of times.
 const CELL: usize = 12;
 /// Failures that are named here; the other reports name more.
@@ -64,6 +66,12 @@ fn figures(page: &mut Page, run: &Run) {
     if run.expects_answers() && run.record.settings.verify {
         messages += &format!(", {} verified", units::count(counts.verified));
     }
+    if counts.late > 0 {
+        messages += &format!(", {} of them after the end", units::count(counts.late));
+    }
+    if counts.unanswered > 0 {
+        messages += &format!("; {} unanswered", units::count(counts.unanswered));
+    }
     if counts.planned != counts.sent {
         messages += &format!("; {} planned", units::count(counts.planned));
     }
@@ -90,7 +98,7 @@ fn figures(page: &mut Page, run: &Run) {
     );
     let errors = match counts.errors() {
         0 => page.style.colour.good("none"),
-        n => page.style.colour.bad(&format!("{}: {}", units::count(n), by_class(counts))),
+        n => page.style.colour.bad(&format!("{}: {}", units::count(n), by_class(counts, |_| true))),
     };
     page.row("errors", &errors);
     let (user, system) = run.sources.iter().fold((Duration::ZERO, Duration::ZERO), |(user, system), source| {
@@ -101,7 +109,11 @@ fn figures(page: &mut Page, run: &Run) {
         0 => String::new(),
         sent => format!("; {} a message", units::latency(Duration::from_secs_f64(used.as_secs_f64() / sent as f64))),
     };
-    let workers = run.sources.iter().map(|source| source.generator.workers).sum();
+    let workers = run.sources.iter().fold(0_u64, |sum, source| sum.saturating_add(source.generator.workers));
+    // It never came to be where nobody was found to load.
+    if workers == 0 {
+        return;
+    }
     page.row(
         "generator",
         &format!(
@@ -115,9 +127,9 @@ fn figures(page: &mut Page, run: &Run) {
     );
 }
 
-/// `2 reset, 1 missing`
-pub(crate) fn by_class(counts: &Counts) -> String {
-    let classes = Fault::ALL.iter().filter(|&&class| counts.failed(class) > 0);
+/// `2 reset, 1 missing`: the wanted classes that there were.
+pub(crate) fn by_class(counts: &Counts, wanted: impl Fn(Fault) -> bool) -> String {
+    let classes = Fault::ALL.iter().filter(|&&class| counts.failed(class) > 0 && wanted(class));
     classes.map(|&class| format!("{} {class}", units::count(counts.failed(class)))).collect::<Vec<_>>().join(", ")
 }
 
@@ -233,28 +245,29 @@ fn steps(page: &mut Page, run: &Run) {
         &page
             .style
             .colour
-            .label(&format!("  {:<LABEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {}", "level", "msg/s", "p99", "errors", "held?")),
+            .label(&format!("  {:<LEVEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {}", "level", "msg/s", "p99", "errors", "held?")),
     );
     for step in &run.record.steps {
         let seconds = step.total.length.as_secs_f64();
-        let rate = if seconds > 0.0 { step.total.counts.received as f64 / seconds } else { 0.0 };
+        let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
         let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
         let verdict = match &step.broken {
             None => page.style.colour.good("yes"),
             Some(why) => page.style.colour.bad(&escape::text(why.as_bytes())),
         };
         page.line(&format!(
-            "  {:<LABEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {verdict}",
-            units::rate(step.level),
+            "  {:<LEVEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {verdict}",
+            describe::level(&run.record.settings, step.level),
             units::rate(rate),
             times.percentile(99.0).map_or_else(|| "-".into(), units::latency),
             units::count(step.total.counts.errors()),
         ));
     }
     let knee = run.record.steps.iter().rev().find(|step| step.broken.is_none());
+    let level = |step: &Step| describe::level(&run.record.settings, step.level);
     match (knee, run.record.steps.iter().any(|step| step.broken.is_some())) {
-        (Some(step), true) => page.row("knee", &format!("{} held, the next step did not", units::rate(step.level))),
-        (Some(step), false) => page.row("knee", &format!("not found: {} still held", units::rate(step.level))),
+        (Some(step), true) => page.row("knee", &format!("{} held, the next step did not", level(step))),
+        (Some(step), false) => page.row("knee", &format!("not found: {} still held", level(step))),
         (None, _) => page.row("knee", "not found: not even the first step held"),
     }
 }

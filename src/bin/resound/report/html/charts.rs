@@ -73,7 +73,8 @@ pub(super) fn heat(run: &Run, width: f64) -> String {
         let mut rows = [0_u64; ROWS];
         for bucket in kind(column).buckets() {
             let row = (y.place(bucket.to as f64) * ROWS as f64) as usize;
-            rows[row.min(ROWS - 1)] += bucket.count;
+            let cell = &mut rows[row.min(ROWS - 1)];
+            *cell = cell.saturating_add(bucket.count);
         }
         let seconds = column.length.as_secs_f64().max(1e-9);
         cells.extend(rows.iter().enumerate().filter(|(_, n)| **n > 0).map(|(row, n)| (at, row, *n as f64 / seconds)));
@@ -122,9 +123,9 @@ pub(super) fn throughput(run: &Run, width: f64) -> String {
     let settings = &run.record.settings;
     let columns = columns(run, (width / 3.0) as usize);
     let value = |interval: &Interval| match settings.shape {
-        Shape::Stream => interval.counts.bytes_sent + interval.counts.bytes_received,
+        Shape::Stream => interval.counts.bytes_sent.saturating_add(interval.counts.bytes_in_time()),
         Shape::Connect => interval.counts.opened,
-        _ if run.expects_answers() => interval.counts.received,
+        _ if run.expects_answers() => interval.counts.in_time(),
         _ => interval.counts.sent,
     };
     let spans = per_second(&columns, value);

@@ -42,11 +42,12 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
 
 fn head(run: &Run, title: &str, outcomes: &[Outcome]) -> String {
     let record = &run.record;
-    let verdict = match (outcomes.is_empty(), outcomes.iter().any(|outcome| outcome.broken), verdict::is_clean(run)) {
-        (_, true, _) => "<span class=\"verdict bad\">gate broken</span>",
-        (true, _, false) => "<span class=\"verdict bad\">errors</span>",
-        (false, ..) => "<span class=\"verdict good\">gates passed</span>",
-        (true, _, true) => "<span class=\"verdict good\">no errors</span>",
+    let is_broken = outcomes.iter().any(|outcome| outcome.broken);
+    let verdict = match (is_broken, verdict::unforgiven(run, outcomes).is_empty(), outcomes.is_empty()) {
+        (true, ..) => "<span class=\"verdict bad\">gate broken</span>",
+        (_, false, _) => "<span class=\"verdict bad\">errors</span>",
+        (_, _, false) => "<span class=\"verdict good\">gates passed</span>",
+        (_, _, true) => "<span class=\"verdict good\">no errors</span>",
     };
     let warm_up = if record.warm_up.is_zero() {
         String::new()
@@ -78,6 +79,9 @@ fn cards(run: &Run) -> String {
     }
     let errors = counts.errors();
     cards.push(("errors".into(), units::count(errors), if errors > 0 { " class=\"bad\"" } else { "" }));
+    if counts.unanswered > 0 {
+        cards.push(("messages unanswered".into(), units::count(counts.unanswered), " class=\"bad\""));
+    }
     let card = |(name, value, class): &(String, String, &str)| {
         format!("<div class=\"card\"><b{class}>{}</b><span>{}</span></div>\n", escape(value), escape(name))
     };
@@ -213,7 +217,7 @@ fn steps(run: &Run) -> String {
     }
     let rows = run.record.steps.iter().map(|step| {
         let seconds = step.total.length.as_secs_f64();
-        let rate = if seconds > 0.0 { step.total.counts.received as f64 / seconds } else { 0.0 };
+        let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
         let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
         let verdict = match &step.broken {
             None => "<b class=\"good\">held</b>".into(),
@@ -221,7 +225,7 @@ fn steps(run: &Run) -> String {
         };
         format!(
             "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
-            units::rate(step.level),
+            escape(&describe::level(&run.record.settings, step.level)),
             units::rate(rate),
             times.percentile(99.0).map_or_else(|| "-".into(), units::latency),
             units::count(step.total.counts.errors()),

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use resound::load::{Interval, Latency, Settings, Shape};
+use resound::load::{Interval, Latency, Phase, Settings, Shape};
 
-use super::{Gathered, Phase};
+use super::Gathered;
 use crate::colour::Colour;
 use crate::report::bars::Glyphs;
 use crate::report::describe;
@@ -87,9 +87,8 @@ impl View {
     }
 
     fn title(&self) -> String {
-        let rate = self.settings.rate.map(|rate| format!(", {} msg/s", units::rate(rate))).unwrap_or_default();
-        let connections = units::counted(self.settings.connections, "connection");
-        format!("{}: {}{rate}, {connections}", describe::target(&self.settings), describe::shape(&self.settings))
+        let pace = describe::pace(&self.settings).join(", ");
+        format!("{}: {}, {pace}", describe::target(&self.settings), describe::shape(&self.settings))
     }
 
     /// What the run is doing, and how long that will take.
@@ -119,7 +118,9 @@ impl View {
             Phase::Finishing { .. } => return Some(1.0),
             Phase::Measuring => {}
         }
-        let time = self.settings.duration.map(|all| self.total.length.as_secs_f64() / all.as_secs_f64().max(1e-9));
+        let ramp = self.settings.ramp.as_ref().map(|ramp| ramp.every.saturating_mul(ramp.count()));
+        let duration = self.settings.duration.or(ramp);
+        let time = duration.map(|all| self.total.length.as_secs_f64() / all.as_secs_f64().max(1e-9));
         let messages = self.settings.messages.map(|all| self.total.counts.sent as f64 / all.max(1) as f64);
         let share = time.unwrap_or(0.0).max(messages.unwrap_or(0.0)).min(1.0);
         (time.is_some() || messages.is_some()).then_some(share)
@@ -206,7 +207,7 @@ impl View {
     fn done(&self, interval: &Interval) -> u64 {
         match self.settings.shape {
             Shape::Connect => interval.counts.opened,
-            _ if interval.counts.received > 0 => interval.counts.received,
+            _ if interval.counts.received > 0 => interval.counts.in_time(),
             _ if self.total.counts.received > 0 => 0,
             _ => interval.counts.sent,
         }
@@ -216,7 +217,7 @@ impl View {
     fn times<'a>(&self, interval: &'a Interval) -> &'a Latency {
         match self.settings.shape {
             Shape::Connect => &interval.connect,
-            _ if self.settings.rate.is_some() => &interval.response,
+            _ if self.settings.is_open() => &interval.response,
             _ => &interval.service,
         }
     }
@@ -224,7 +225,7 @@ impl View {
     fn times_name(&self) -> &'static str {
         match self.settings.shape {
             Shape::Connect => "connect",
-            _ if self.settings.rate.is_some() => "response",
+            _ if self.settings.is_open() => "response",
             _ => "service",
         }
     }
@@ -234,7 +235,7 @@ impl View {
 pub(super) fn line(interval: &Interval) -> String {
     let seconds = interval.length.as_secs_f64();
     let counts = &interval.counts;
-    let done = if counts.received > 0 { counts.received } else { counts.sent };
+    let done = if counts.received > 0 { counts.in_time() } else { counts.sent };
     let times = if interval.response.is_empty() { &interval.service } else { &interval.response };
     let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
     format!(
@@ -313,6 +314,26 @@ max          50.0 us      900 us   ▁▁▁▁▁▁▁▇▁▁▁▁
 errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
         let lines = measured().frame(80, 24);
         assert_eq!(lines.join("\n"), want);
+    }
+
+    #[test]
+    fn a_ramp_of_rates_has_response_times_and_an_end() {
+        let mut settings = Settings { shape: Shape::Ramp, rate: None, duration: None, ..samples::settings() };
+        settings.ramp = Some(resound::load::Steps {
+            of: resound::load::Raised::Rate,
+            from: 1000.0,
+            to: 4000.0,
+            by: 1000.0,
+            every: Duration::from_secs(2),
+            until: Vec::new(),
+        });
+        let mut view = View::new(settings, Duration::ZERO, Colour::never(), Glyphs::Blocks);
+        view.tick(Phase::Measuring, &tick(0.0, 1000, 50, 0));
+        view.tick(Phase::Measuring, &tick(1.0, 1000, 50, 0));
+        let lines = view.frame(100, 24);
+        assert_eq!(lines[0], "127.0.0.1:8888: ramp, 1,000 to 4,000 msg/s by 1,000, 64 connections");
+        assert!(lines[1].ends_with("2.0 s done, 6.0 s left"), "{}", lines[1]);
+        assert!(lines[2].starts_with("response ") && lines[4].starts_with("p50          50.0 us"), "{lines:#?}");
     }
 
     #[test]

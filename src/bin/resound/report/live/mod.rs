@@ -1,16 +1,17 @@
 //! What a run shows while it goes: a view that redraws in place on a terminal, lines otherwise; with `--json --interval` also objects on stdout.
 
 mod frame;
+mod objects;
 mod screen;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Result;
-pub(crate) use resound::load::Phase;
-use resound::load::{Interval, Settings};
+use resound::load::{Interval, Phase, Settings};
 
 use self::frame::View;
+use self::objects::Objects;
 use self::screen::Screen;
 use super::Output;
 use super::bars::Glyphs;
@@ -24,8 +25,8 @@ pub(crate) use self::screen::columns;
 pub(crate) struct Live {
     view: View,
     progress: Progress,
-    /// What happened since the last object on stdout.
-    object: Option<Gathered>,
+    /// What becomes objects on stdout.
+    objects: Option<Objects>,
 }
 
 /// What is shown on stderr.
@@ -42,7 +43,7 @@ struct Gathered {
 }
 
 impl Live {
-    /// How often it wants to be told.
+    /// How often it wants to be told, at least: what is drawn changes no faster.
     pub(crate) const TICK: Duration = Duration::from_millis(200);
 
     /// Of a run with these settings, and this long a warm-up before it. Draws nothing yet.
@@ -58,7 +59,7 @@ impl Live {
         Self {
             view: View::new(settings.clone(), warm_up, Colour::of(&err), Glyphs::of_environment()),
             progress,
-            object: output.interval.filter(|_| output.json).map(Gathered::new),
+            objects: output.interval.filter(|_| output.json).map(Objects::new),
         }
     }
 
@@ -77,18 +78,13 @@ impl Live {
                 let _ = line.map(|line| io::stderr().write_all(format!("{line}\n").as_bytes()));
             }
         }
-        // What comes while the last answers are awaited belongs to the run.
-        if matches!(phase, Phase::Measuring | Phase::Finishing { .. })
-            && let Some(interval) = self.object.as_mut().and_then(|gathered| gathered.add(tick))
-        {
-            write_object(&interval)?;
-        }
-        Ok(())
+        let ended = self.objects.as_mut().and_then(|objects| objects.add(phase, tick));
+        ended.map_or(Ok(()), |interval| write_object(&interval))
     }
 
     /// The run is over: what has not made an interval yet is one now.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let rest = self.object.take().and_then(Gathered::rest);
+        let rest = self.objects.take().and_then(Objects::rest);
         drop(self);
         rest.map_or(Ok(()), |rest| write_object(&rest))
     }
@@ -102,8 +98,8 @@ fn write_object(interval: &Interval) -> Result<()> {
 
 /// A line for each interval where one was asked for, otherwise about ten in all.
 fn line_every(output: &Output, settings: &Settings) -> Duration {
-    let (least, most) = (Duration::from_secs(1), Duration::from_secs(30));
-    output.interval.unwrap_or_else(|| settings.duration.map_or(least, |duration| (duration / 10).clamp(least, most)))
+    let seconds = |duration: Duration| (duration.as_secs() / 10).clamp(1, 30);
+    output.interval.unwrap_or_else(|| Duration::from_secs(settings.duration.map_or(1, seconds)))
 }
 
 impl Gathered {
@@ -121,9 +117,5 @@ impl Gathered {
         // Ticks are never quite even.
         let is_full = self.interval.length + tick.length / 2 >= self.length;
         is_full.then(|| std::mem::take(&mut self.interval))
-    }
-
-    fn rest(self) -> Option<Interval> {
-        Some(self.interval).filter(|interval| !interval.length.is_zero())
     }
 }

@@ -1,0 +1,156 @@
+//! What a person reads on a terminal.
+
+use std::time::Duration;
+
+use resound::load::{Counts, Fault, Interval, Latency, Mode, Raised, Record};
+
+use super::super::run::Run;
+use super::super::text::{self, visible};
+use super::super::{html, samples};
+use super::{all, judged, named, plain, some};
+
+#[test]
+fn text_fits_its_terminal_and_holds_nothing_dangerous() {
+    for run in all() {
+        for width in [40, 60, 80, 200] {
+            let page = text::render(&run, &judged(&run, &["p99>1us", "errors>0"]), plain(width));
+            assert!(page.chars().all(|c| c == '\n' || !c.is_control() && !crate::escape::is_dangerous(c)), "{page}");
+            let is_hostile = run.record.total.counts.sent == u64::MAX;
+            for line in page.lines().filter(|_| !is_hostile && width >= 60) {
+                assert!(visible(line) <= width.min(80), "{width}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_text_of_a_small_run() {
+    let interval = Interval {
+        start: Duration::ZERO,
+        length: Duration::from_secs(2),
+        counts: Counts {
+            planned: 20,
+            sent: 20,
+            received: 19,
+            verified: 19,
+            bytes_sent: 1280,
+            bytes_received: 1216,
+            opened: 1,
+            failures: std::array::from_fn(|at| u64::from(at == Fault::Missing.index())),
+            ..Counts::default()
+        },
+        connect: Latency::of([(150_000, 1)]),
+        service: Latency::of([(50_000, 17), (75_000, 1), (3_000_000, 1)]),
+        ..Interval::default()
+    };
+    let mut record = Record {
+        total: interval.clone(),
+        intervals: vec![interval],
+        elapsed: Duration::from_secs(2),
+        warm_up: Duration::ZERO,
+        ..samples::record(10, 1, true)
+    };
+    (record.settings.rate, record.settings.shape, record.settings.connections) =
+        (None, resound::load::Shape::Closed, 1);
+    record.generator.cpu_user = Duration::from_millis(1);
+    record.generator.cpu_system = Duration::from_millis(3);
+    record.failures = vec![resound::load::Failure {
+        class: Fault::Missing,
+        at: Duration::from_millis(1500),
+        connection: 0,
+        sequence: Some(12),
+        what: "never answered".into(),
+    }];
+    let run = Run::of(record);
+    let got = text::render(&run, &judged(&run, &["p99>1ms", "errors>1", "lag.p99>1ms"]), plain(80));
+    let want = include_str!("small.txt");
+    assert!(got == want, "{got}");
+}
+
+#[test]
+fn nothing_is_coloured_for_those_who_do_not_want_it() {
+    let page = text::render(&some(), &[], plain(80));
+    assert!(!page.contains('\x1b'));
+}
+
+#[test]
+fn a_far_end_that_answers_nothing_has_no_times() {
+    let mut record = samples::record(100, 1, false);
+    record.settings.mode = Mode::Discard;
+    for interval in record.intervals.iter_mut().chain([&mut record.total]) {
+        interval.counts.received = 0;
+        (interval.response, interval.service) = (Latency::default(), Latency::default());
+    }
+    let run = Run::of(record);
+    assert_eq!(run.rates.messages, 100.0);
+    let page = text::render(&run, &[], plain(80));
+    assert!(page.contains("there are no times of answers") && !page.contains("answered,"), "{page}");
+}
+
+#[test]
+fn the_steps_of_a_ramp_show_its_knee() {
+    let step = |level, broken: Option<&str>| resound::load::Step {
+        level,
+        total: samples::record(100, 1, false).intervals[3].clone(),
+        broken: broken.map(Into::into),
+    };
+    let text = |steps: Vec<resound::load::Step>| {
+        let run = Run::of(Record { steps, ..samples::record(100, 1, false) });
+        assert_eq!(named(&run, "x").record.steps, run.record.steps);
+        assert!(html::render(&run, None, None, &[]).contains("<h2>Steps</h2>"));
+        text::render(&run, &[], plain(80))
+    };
+    let page = text(vec![step(1000.0, None), step(2000.0, None), step(3000.0, Some("p99>1ms (2.00 ms)"))]);
+    assert!(page.contains("  knee         2,000 held, the next step did not\n"), "{page}");
+    assert!(page.contains(" p99>1ms (2.00 ms)\n"), "{page}");
+    let page = text(vec![step(1000.0, None), step(2000.0, None)]);
+    assert!(page.contains("  knee         not found: 2,000 still held\n"), "{page}");
+    let mut record = Record { steps: vec![step(3.0, None)], ..samples::record(100, 1, false) };
+    record.settings.shape = resound::load::Shape::Ramp;
+    record.settings.rate = None;
+    let steps = |of| resound::load::Steps {
+        of,
+        from: 1.0,
+        to: 3.0,
+        by: 2.0,
+        every: Duration::from_secs(2),
+        until: vec!["errors>0".into(), "p99>10ms".into()],
+    };
+    for (of, load, level) in [
+        (
+            Raised::Rate,
+            "ramp, 1.00 to 3.00 msg/s by 2.00, 64 connections, a step every 2.00 s until errors>0 or p99>10ms, evenly spaced,",
+            "3.00 msg/s",
+        ),
+        (
+            Raised::Connections,
+            "ramp, 1 to 3 connections by 2, a step every 2.00 s until errors>0 or p99>10ms, 64 bytes",
+            "3 connections",
+        ),
+    ] {
+        record.settings.ramp = Some(steps(of));
+        let run = Run::of(record.clone());
+        assert_eq!(named(&run, "x").record, run.record);
+        let page = text::render(&run, &[], plain(80));
+        assert!(page.contains(&format!("\n  {level} ")) && page.contains(&format!(": {level} still held\n")), "{page}");
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("load {load}")), "{page}");
+    }
+    let page = text(vec![step(1000.0, Some("errors>0 (1 error)"))]);
+    assert!(page.contains("  knee         not found: not even the first step held\n"), "{page}");
+}
+
+#[test]
+fn errors_are_named_with_the_time_they_came_in() {
+    let mut intervals = samples::record(10, 1, false).intervals;
+    for (at, n) in [(3, 1), (5, 7), (9, 2)] {
+        intervals[at].counts.failures[Fault::Reset.index()] = n;
+    }
+    let mut total = Counts::default();
+    intervals.iter().for_each(|interval| total.add(&interval.counts));
+    let when = |class| text::when(class, &total, &intervals);
+    assert_eq!(when(Fault::Reset).as_deref(), Some("10 between 3.00 s and 10.0 s, at most 7 in 1.00 s"));
+    assert_eq!(when(Fault::Eof), None);
+    // Of a run whose intervals are gone the number is left.
+    assert_eq!(text::when(Fault::Reset, &total, &[]).as_deref(), Some("10"));
+}

@@ -1,0 +1,85 @@
+//! [`Outcome`]: what has become of messages, written down.
+
+use std::time::Instant;
+
+use super::Fault;
+use super::answers::{Answers, Event, Sent};
+use super::course::{Course, Pace};
+use super::tally::Tally;
+
+/// What a connection makes of it.
+pub(super) struct Outcome {
+    /// So many messages are not waited for any more.
+    pub(super) settled: usize,
+    /// Nothing can be made of what comes any more.
+    pub(super) lost: bool,
+}
+
+impl Outcome {
+    /// Writes down all that `look` tells of these answers, as of an instant.
+    pub(super) fn note(
+        course: &Course,
+        answers: &mut Answers,
+        at: Instant,
+        tally: &mut Tally,
+        look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event)),
+    ) -> Self {
+        let (now, connection) = (course.time(at), answers.connection());
+        let failure = |class, sequence, what| course.failure(class, at, connection, sequence, what);
+        let mut outcome = Self { settled: 0, lost: false };
+        look(answers, &mut |event| match event {
+            Event::Answered(sent) => {
+                outcome.settled += 1;
+                answered(course, sent, now, tally);
+                if is_measured(course, sent) {
+                    tally.counts.verified += u64::from(course.rules.verify);
+                    tally.service(now.saturating_sub(sent.sent));
+                    response(course, sent, now, tally);
+                }
+            }
+            Event::Wrong(sent, class, sequence, what) => {
+                outcome.settled += 1;
+                answered(course, sent, now, tally);
+                tally.failed(failure(class, Some(sequence), what));
+            }
+            Event::Missing(sent, sequence) => {
+                outcome.settled += 1;
+                unanswered(course, sent, now, tally);
+                tally.failed(failure(
+                    Fault::Missing,
+                    Some(sequence),
+                    "its answer never came, and later ones did".into(),
+                ));
+            }
+            Event::Unanswered(sent) => unanswered(course, sent, now, tally),
+            Event::Fault(class, sequence, what) => tally.failed(failure(class, sequence, what)),
+            Event::Lost => outcome.lost = true,
+        });
+        outcome
+    }
+}
+
+fn is_measured(course: &Course, sent: Sent) -> bool {
+    sent.planned >= course.measure_from
+}
+
+fn answered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
+    if is_measured(course, sent) {
+        tally.counts.received += 1;
+        tally.counts.late += u64::from(now >= course.end());
+    }
+}
+
+/// Whoever waits for nothing has waited that long: left out, its wait would be missing where it is longest.
+fn unanswered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
+    if is_measured(course, sent) {
+        tally.counts.unanswered += 1;
+        response(course, sent, now, tally);
+    }
+}
+
+fn response(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
+    if matches!(course.pace, Pace::Open { .. }) {
+        tally.response(now.saturating_sub(sent.planned));
+    }
+}

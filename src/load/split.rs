@@ -1,0 +1,100 @@
+//! A part of an interval, where only that is wanted.
+
+use std::time::Duration;
+
+use super::{Counts, Interval};
+
+impl Interval {
+    /// The first `length` of this interval and the rest, as if all that was counted had happened evenly. Together they are the interval.
+    #[must_use]
+    pub fn split(&self, length: Duration) -> (Self, Self) {
+        let length = length.min(self.length);
+        let (connect, connect_rest) = self.connect.split(length, self.length);
+        let (service, service_rest) = self.service.split(length, self.length);
+        let (response, response_rest) = self.response.split(length, self.length);
+        let (lag, lag_rest) = self.lag.split(length, self.length);
+        let (counts, counts_rest) = self.counts.split(length, self.length);
+        let first = Self { start: self.start, length, counts, connect, service, response, lag };
+        let rest = Self {
+            start: self.start.saturating_add(length),
+            length: self.length - length,
+            counts: counts_rest,
+            connect: connect_rest,
+            service: service_rest,
+            response: response_rest,
+            lag: lag_rest,
+        };
+        (first, rest)
+    }
+}
+
+impl Counts {
+    fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
+        let (mut first, mut rest) = (*self, *self);
+        for (ours, theirs) in first.each().into_iter().zip(rest.each()) {
+            *ours = share(*ours, part, whole);
+            *theirs -= *ours;
+        }
+        (first, rest)
+    }
+
+    /// All that is counted.
+    fn each(&mut self) -> Vec<&mut u64> {
+        let Self {
+            planned,
+            sent,
+            received,
+            late,
+            unanswered,
+            verified,
+            bytes_sent,
+            bytes_received,
+            bytes_late,
+            opened,
+            closed,
+            failures,
+        } = self;
+        let mut all = vec![planned, sent, received, late, unanswered, verified];
+        all.extend([bytes_sent, bytes_received, bytes_late, opened, closed]);
+        all.extend(failures);
+        all
+    }
+}
+
+/// `part` in `whole` of so many, rounded; all of them where the whole is nothing.
+pub(super) fn share(count: u64, part: Duration, whole: Duration) -> u64 {
+    let nanos = |time: Duration| u128::from(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let (part, whole) = (nanos(part.min(whole)), nanos(whole));
+    let shared = (u128::from(count) * part + whole / 2).checked_div(whole);
+    shared.map_or(count, |shared| shared as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Fault, Latency};
+
+    #[test]
+    fn both_parts_are_the_whole() {
+        let mut counts = Counts { planned: 10, sent: 9, received: u64::MAX, opened: 1, ..Counts::default() };
+        counts.failures[Fault::Reset.index()] = 3;
+        let whole = Interval {
+            start: Duration::from_secs(7),
+            length: Duration::from_secs(1),
+            counts,
+            service: Latency::of([(1000, 5), (2000, 5)]),
+            ..Interval::default()
+        };
+        for (ms, planned) in [(0, 0), (1, 0), (300, 3), (999, 10), (1000, 10), (5000, 10)] {
+            let part = Duration::from_millis(ms);
+            let (mut first, rest) = whole.split(part);
+            assert_eq!((first.start, rest.start), (whole.start, whole.start + part.min(whole.length)));
+            assert_eq!(first.counts.planned, planned);
+            first.join(&rest);
+            assert_eq!(first, whole);
+        }
+        let moment = Interval { length: Duration::ZERO, ..whole };
+        let (first, rest) = moment.split(Duration::ZERO);
+        assert_eq!((first.counts, rest.counts), (moment.counts, Counts::default()));
+    }
+}

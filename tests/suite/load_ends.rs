@@ -1,0 +1,191 @@
+//! How a load run ends, and what it says of all that had not happened by then; on every engine.
+
+use std::io::Read;
+use std::time::Duration;
+
+use resound::load::{Load, MOST_IN_FLIGHT, Mode, Phase, Raised, Ramp, Settings, Shape, Sizes};
+use resound::{Cx, Discard, Echo, Engine, Framing, Service};
+
+use crate::harness::{PATIENCE, Running, on_each_engine_plainly, server};
+use crate::load::{load, run, run_until, settings};
+
+on_each_engine_plainly! {
+    more_than_the_server_can_do_is_never_sent,
+    what_is_answered_after_the_end_is_in_no_rate,
+    what_nobody_could_send_was_planned,
+    a_stream_that_is_not_answered_stops,
+    a_call_that_nobody_answers_does_not_hold_up_the_end,
+    a_ramp_of_rates_has_its_last_step,
+    a_ramp_of_rates_begins_after_its_warm_up,
+    messages_of_the_warm_up_are_not_counted,
+    connections_of_the_warm_up_are_not_counted,
+}
+
+fn open(rate: f64, depth: u64, duration: Duration) -> Settings {
+    let duration = Some(duration);
+    Settings { shape: Shape::Open, rate: Some(rate), depth, messages: None, duration, ..settings(Mode::Echo) }
+}
+
+/// Echoes one line at a time, and none sooner than this after the one before.
+struct Slow {
+    pause: Duration,
+    waiting: std::collections::VecDeque<Vec<u8>>,
+    all_at_once: bool,
+}
+
+impl Service for Slow {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+
+    fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+        self.waiting.push_back(line.to_vec());
+        if self.waiting.len() == 1 {
+            cx.wake_at(cx.now() + self.pause);
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        let answers = if self.all_at_once { self.waiting.len() } else { self.waiting.len().min(1) };
+        self.waiting.drain(..answers).for_each(|line| cx.send(&line));
+        if !self.waiting.is_empty() {
+            cx.wake_at(cx.now() + self.pause);
+        }
+    }
+}
+
+fn slow(engine: Engine, pause: Duration, all_at_once: bool) -> Running {
+    Running::start(server(engine), move |_| Slow { pause, waiting: Default::default(), all_at_once })
+}
+
+fn more_than_the_server_can_do_is_never_sent(engine: Engine) {
+    let server = slow(engine, Duration::from_millis(5), false);
+    let record = run(load(engine, server.address(), open(4000.0, 2, Duration::from_millis(100))));
+    let counts = &record.total.counts;
+    // In a tenth of a second each of four connections has twenty answers at most, and two in flight.
+    assert_eq!(counts.planned, 400);
+    assert!(counts.sent <= 4 * 22 && counts.received == counts.sent && counts.in_time() <= 4 * 20, "{counts:?}");
+    assert_eq!(record.elapsed, Duration::from_millis(100));
+    assert!(record.warnings.iter().any(|warning| warning.contains("planned messages were never sent")));
+}
+
+fn what_is_answered_after_the_end_is_in_no_rate(engine: Engine) {
+    let server = slow(engine, Duration::from_millis(150), true);
+    let record = run(load(engine, server.address(), open(2000.0, 1000, Duration::from_millis(100))));
+    let counts = &record.total.counts;
+    assert!(counts.received > 0 && counts.late == counts.received && counts.in_time() == 0, "{counts:?}");
+    assert_eq!((counts.bytes_late, counts.bytes_in_time()), (counts.bytes_received, 0));
+}
+
+fn what_nobody_could_send_was_planned(engine: Engine) {
+    // Whoever is there takes four connections, ends each with its first byte, and is gone.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let gone = std::thread::spawn(move || {
+        let taken: Vec<_> = (0..4).map(|_| listener.accept().unwrap().0).collect();
+        drop(listener);
+        taken.into_iter().for_each(|mut peer| drop(peer.read(&mut [0])));
+    });
+    let (cut, is_cut) = tokio::sync::oneshot::channel();
+    let mut cut = Some(cut);
+    let long = load(engine, address, open(1000.0, 1000, PATIENCE * 60));
+    let record = run_until(long, async { drop(is_cut.await) }, |_, tick| {
+        if tick.start >= Duration::from_millis(200) {
+            cut.take().map(|cut| cut.send(()));
+        }
+    });
+    gone.join().unwrap();
+    let (counts, seconds) = (&record.total.counts, record.elapsed.as_secs_f64());
+    assert!(record.cut_short && seconds >= 0.2);
+    // Each connection has a message in four, so that one of each may be due in the moment of the end.
+    assert!((counts.planned as f64 - seconds * 1000.0).abs() <= 5.0, "{} in {seconds}", counts.planned);
+    assert!(counts.sent < counts.planned);
+}
+
+fn a_stream_that_is_not_answered_stops(engine: Engine) {
+    let server = Running::start(server(engine), |_| Discard);
+    let stream = Settings {
+        shape: Shape::Stream,
+        connections: 1,
+        messages: None,
+        duration: Some(PATIENCE * 60),
+        size: Sizes::Fixed(1),
+        ..settings(Mode::Echo)
+    };
+    let (cut, is_cut) = tokio::sync::oneshot::channel();
+    let (mut cut, mut sent) = (Some(cut), 0);
+    let record = run_until(load(engine, server.address(), stream), async { drop(is_cut.await) }, |phase, tick| {
+        sent += if phase == Phase::Measuring { tick.counts.sent } else { 0 };
+        if sent >= MOST_IN_FLIGHT {
+            cut.take().map(|cut| cut.send(()));
+        }
+    });
+    assert_eq!((record.total.counts.sent, record.total.counts.unanswered), (MOST_IN_FLIGHT, MOST_IN_FLIGHT));
+}
+
+fn a_call_that_nobody_answers_does_not_hold_up_the_end(engine: Engine) {
+    #[cfg(not(target_os = "linux"))]
+    let _ = engine;
+    #[cfg(target_os = "linux")]
+    {
+        let (address, _kept) = crate::dialing::silent();
+        let settings = Settings {
+            shape: Shape::Connect,
+            messages: None,
+            messages_per_connection: Some(1),
+            duration: Some(Duration::from_millis(50)),
+            ..settings(Mode::Echo)
+        };
+        // The call is given up by the run, which is nobody's failure, and not because its own time is over.
+        let record = run(load(engine, address, settings));
+        assert_eq!((&record.failures[..], record.total.counts.opened), (&[][..], 0));
+    }
+}
+
+fn ramp(from: f64, by: f64, to: f64) -> Ramp {
+    let every = Duration::from_millis(100);
+    Ramp { of: Raised::Rate, from, by, to, every, breaks: Box::new(|_| None) }
+}
+
+fn ramped(engine: Engine, server: &Running, warm_up: Duration, ramp: Ramp) -> resound::load::Record {
+    let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
+    run(Load { warm_up, ramp: Some(ramp), ..load(engine, server.address(), settings) })
+}
+
+fn a_ramp_of_rates_has_its_last_step(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let record = ramped(engine, &server, Duration::ZERO, ramp(100.0, 100.0, 300.0));
+    assert_eq!(record.steps.iter().map(|step| step.level).collect::<Vec<_>>(), [100.0, 200.0, 300.0]);
+    assert_eq!(record.total.counts.planned, 60);
+}
+
+fn a_ramp_of_rates_begins_after_its_warm_up(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let record = ramped(engine, &server, Duration::from_millis(200), ramp(100.0, 100.0, 300.0));
+    assert_eq!(record.steps.len(), 3);
+    assert_eq!(record.total.counts.planned, 60);
+}
+
+fn messages_of_the_warm_up_are_not_counted(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let warm_up = Duration::from_millis(30);
+    let record = run(Load { warm_up, ..load(engine, server.address(), settings(Mode::Echo)) });
+    assert_eq!((record.total.counts.sent, record.total.counts.received), (400, 400));
+}
+
+fn connections_of_the_warm_up_are_not_counted(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let settings = Settings {
+        shape: Shape::Connect,
+        messages: None,
+        messages_per_connection: Some(1),
+        duration: Some(Duration::from_millis(20)),
+        ..settings(Mode::Echo)
+    };
+    let warm_up = Duration::from_millis(200);
+    let record = run(Load { warm_up, ..load(engine, server.address(), settings) });
+    let counts = &record.total.counts;
+    // One message each; at either end some may be dialled on one side of it and sent on the other.
+    assert!(counts.opened.abs_diff(counts.sent) <= 8, "{counts:?}");
+    assert_eq!((counts.opened, counts.opened), (counts.closed, record.total.connect.count()));
+}
