@@ -51,6 +51,7 @@ pub use metrics::{REASONS, REFUSALS, Refusal, Totals};
 pub use proto::proxy;
 pub use proto::{Closed, Conn, Limits, Observer, Opening, Preface, Prefaced, Then, Verdict};
 pub use service::{
-    Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Peer, Reply, Service, TlsInfo, Via, ViaTls,
+    Chargen, ConnId, ConnInfo, Cx, Departure, Discard, Echo, Endpoint, Framing, Peer, Reply, Service, Times, TlsInfo,
+    Via, ViaTls,
 };
 pub use tls::{Certificate, Fingerprint, Identity, TlsClient, TlsServer, TlsSettings, Trust};

@@ -26,6 +26,7 @@ pub(crate) struct Basis {
     pub(crate) observers: Box<Observers>,
     pub(crate) congestion: Option<String>,
     busy_poll: Duration,
+    pub(crate) kernel_times: bool,
     #[cfg(target_os = "linux")]
     pub(crate) setup: Setup,
 }
@@ -40,6 +41,7 @@ impl Basis {
             observers: Box::new(|_| Box::new(())),
             congestion: None,
             busy_poll: Duration::ZERO,
+            kernel_times: false,
             #[cfg(target_os = "linux")]
             setup: Setup::default(),
         }
@@ -103,6 +105,7 @@ impl Basis {
             counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
             next: AtomicU64::new(1),
             busy_poll: self.busy_poll,
+            kernel_times: self.kernel_times,
             congestion: self.congestion,
         })
     }

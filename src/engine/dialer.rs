@@ -99,6 +99,14 @@ impl Dialer {
         self
     }
 
+    /// Asks the kernel when bytes arrive and leave ([`Cx::arrived`](crate::Cx::arrived), [`Cx::departures`](crate::Cx::departures)): Linux 6.3
+    /// and later, over TCP, on the io_uring and threads engines. Elsewhere there is nothing to ask, and this changes nothing. Each message costs
+    /// a few calls more.
+    pub fn kernel_times(mut self, wanted: bool) -> Self {
+        self.basis.kernel_times = wanted;
+        self
+    }
+
     /// The congestion control of TCP connections, as [`Server::congestion`](crate::Server::congestion).
     pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
         self.basis.congestion = Some(algorithm.into());

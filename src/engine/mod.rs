@@ -30,6 +30,8 @@ mod sys;
 mod tcp_info;
 mod threads;
 #[cfg(target_os = "linux")]
+mod timestamps;
+#[cfg(target_os = "linux")]
 mod uring;
 
 pub use access::{Access, Rate};

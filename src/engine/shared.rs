@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) next: AtomicU64,
     /// How long a worker looks for events before it sleeps.
     pub(crate) busy_poll: Duration,
+    /// The kernel is asked when bytes pass.
+    pub(crate) kernel_times: bool,
     /// Of connections that are dialled; accepted ones have their listener's.
     pub(crate) congestion: Option<String>,
 }
@@ -72,6 +74,13 @@ impl Shared {
         if self.is_precise() {
             let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         }
+    }
+
+    /// Has the kernel been asked for the times of this connection, and can it tell them?
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_timed(&self, conn: &Conn, socket: &socket2::Socket) -> bool {
+        let is_tcp = matches!(conn.info().peer, Endpoint::Tcp(_));
+        self.kernel_times && is_tcp && super::timestamps::enable(socket).is_ok()
     }
 
     fn info(&self, peer: Endpoint, local: Endpoint) -> ConnInfo {

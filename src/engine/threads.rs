@@ -137,9 +137,13 @@ fn attend(socket: &Socket, mut conn: Conn, recorder: &mut Recorder, shared: &Sha
     let wake = Arc::new(AtomicBool::new(false));
     signals.wakes().insert(id, Arc::clone(&wake));
     // A panic in a service ends its own connection only.
-    let end =
-        catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, recorder, signals, &wake, shared.is_precise())))
-            .unwrap_or(Err(CloseReason::Panicked));
+    #[cfg(target_os = "linux")]
+    let timed = shared.is_timed(&conn, socket);
+    #[cfg(not(target_os = "linux"))]
+    let timed = false;
+    let precise = shared.is_precise();
+    let end = catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, recorder, signals, &wake, precise, timed)))
+        .unwrap_or(Err(CloseReason::Panicked));
     signals.wakes().remove(&id);
     bury(&mut conn, end, recorder);
 }
@@ -152,6 +156,7 @@ fn converse(
     signals: &Signals,
     wake: &AtomicBool,
     precise: bool,
+    timed: bool,
 ) -> End {
     let mut wire = vec![0; WIRE];
     let mut out = Vec::new();
@@ -216,7 +221,7 @@ fn converse(
         } else if !queue.is_empty() {
             socket.write(&queue)
         } else if conn.wants_read() {
-            socket.read(&mut wire)
+            read(socket, &mut wire, conn, timed, tick)
         } else {
             thread::sleep(tick); // paused
             Err(io::ErrorKind::WouldBlock.into())
@@ -252,6 +257,16 @@ fn converse(
             Err(error) => return Err(CloseReason::of(&error)),
         };
     }
+}
+
+/// Reads. With the times of what passes, which are also told where there is nothing to read: then the wait has been done.
+fn read(mut socket: &Socket, wire: &mut [u8], conn: &mut Conn, timed: bool, tick: Duration) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    if timed {
+        return super::timestamps::receive(socket, wire, tick >= TICK, conn.times());
+    }
+    let _ = (conn, timed, tick);
+    socket.read(wire)
 }
 
 /// One look at a socket that otherwise blocks.

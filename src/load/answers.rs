@@ -18,6 +18,20 @@ const LATE: usize = 64;
 pub(super) struct Sent {
     pub(super) planned: u64,
     pub(super) sent: u64,
+    /// Is that when it passed the network device, by the kernel's clock?
+    pub(super) by_kernel: bool,
+}
+
+impl Sent {
+    pub(super) fn new(planned: u64, sent: u64) -> Self {
+        Self { planned, sent, by_kernel: false }
+    }
+}
+
+/// A message in flight, and how many bytes the connection had to send up to its end.
+struct InFlight {
+    sent: Sent,
+    end: u64,
 }
 
 /// What became of a message.
@@ -61,7 +75,11 @@ pub(super) struct Answers {
     front: Message,
     /// Bytes of its answer that have come and are right; those held begin anew.
     offset: usize,
-    in_flight: VecDeque<Sent>,
+    in_flight: VecDeque<InFlight>,
+    /// Bytes of all messages so far.
+    bytes: u64,
+    /// Of those in flight: how many are known to have left.
+    left: usize,
     /// What came from the last answer's end on, where it is not what is due. Empty while all is well.
     held: Vec<u8>,
     /// Bytes still to come of an answer that is out of its place and has been told.
@@ -81,6 +99,8 @@ impl Answers {
             front,
             offset: 0,
             in_flight: VecDeque::new(),
+            bytes: 0,
+            left: 0,
             held: Vec::new(),
             rest: 0,
             skipped: VecDeque::new(),
@@ -98,7 +118,8 @@ impl Answers {
             0 => self.front,
             n => self.rules.message(self.connection, self.due + n as u64),
         };
-        self.in_flight.push_back(sent);
+        self.bytes += message.len() as u64;
+        self.in_flight.push_back(InFlight { sent, end: self.bytes });
         message
     }
 
@@ -108,7 +129,15 @@ impl Answers {
 
     /// The message whose answer is due, and when it was sent.
     pub(super) fn oldest(&self) -> Option<(u64, Sent)> {
-        self.in_flight.front().map(|&sent| (self.due, sent))
+        self.in_flight.front().map(|message| (self.due, message.sent))
+    }
+
+    /// So many bytes had left this machine by then, as the kernel saw it.
+    pub(super) fn departed(&mut self, bytes: u64, at: u64) {
+        while let Some(message) = self.in_flight.get_mut(self.left).filter(|message| message.end <= bytes) {
+            (message.sent.sent, message.sent.by_kernel) = (at, true);
+            self.left += 1;
+        }
     }
 
     /// Has only a part of an answer come?
@@ -142,7 +171,7 @@ impl Answers {
     pub(super) fn end(&mut self, tell: &mut impl FnMut(Event)) {
         self.decide(tell);
         self.skipped.drain(..).for_each(|(sequence, sent)| tell(Event::Missing(sent, sequence)));
-        self.in_flight.drain(..).for_each(|sent| tell(Event::Unanswered(sent)));
+        self.in_flight.drain(..).for_each(|message| tell(Event::Unanswered(message.sent)));
     }
 
     /// Takes what is due, as far as the bytes are that. The rest is held.
@@ -179,7 +208,8 @@ impl Answers {
 
     /// The next answer is due.
     fn pass(&mut self) -> Option<Sent> {
-        let sent = self.in_flight.pop_front();
+        let sent = self.in_flight.pop_front().map(|message| message.sent);
+        self.left = self.left.saturating_sub(1);
         self.due += 1;
         self.offset = 0;
         self.front = self.rules.message(self.connection, self.due);

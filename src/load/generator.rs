@@ -15,7 +15,7 @@ use super::seats::{Groups, Route, Seats};
 use super::settings::count;
 use super::tally::Tallies;
 use super::watch::Watch;
-use super::{Direction, Generator, Interval, Mode, Raised, Record, Settings, Shape};
+use super::{Direction, Generator, Interval, Mode, Raised, Record, Settings, Shape, Timestamps};
 use crate::engine::{Dialer, Engine, Handle, MAX_WORKERS};
 use crate::error::Error;
 use crate::proto::Limits;
@@ -137,6 +137,8 @@ impl Load {
             .engine(self.engine)
             .workers(workers)
             .busy_poll(self.settings.busy_poll)
+            // Where nothing is answered there is no service time.
+            .kernel_times(self.settings.timestamps == Timestamps::Kernel && course.traffic == Traffic::Answered)
             .hamper(&self.hampered)
             // What waits to be sent is limited where it is sent; here it would keep answers from being read.
             .limits(Limits { high_water: usize::MAX, write_timeout: Some(self.timeout), ..Limits::default() });

@@ -29,5 +29,5 @@ pub use fault::{Failure, Fault};
 pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Phase, Ramp, direction};
 pub use latency::{Bucket, Latency};
 pub use record::{Counts, Generator, Interval, Record, Step};
-pub use settings::{Arrivals, Direction, Mode, Raised, Settings, Shape, Sizes, Steps};
+pub use settings::{Arrivals, Direction, Mode, Raised, Settings, Shape, Sizes, Steps, Timestamps};
 pub use timeline::Timeline;

@@ -6,6 +6,23 @@ use super::Fault;
 use super::answers::{Answers, Event, Sent};
 use super::course::{Course, Pace};
 use super::tally::Tally;
+use crate::service::Cx;
+
+/// When answers came.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    pub(super) when: Instant,
+    /// Is that when they passed the network device?
+    pub(super) by_kernel: bool,
+}
+
+impl At {
+    /// As exactly as it is known.
+    pub(super) fn of(cx: &Cx<'_>) -> Self {
+        let arrived = cx.arrived();
+        Self { when: arrived.unwrap_or(cx.now()), by_kernel: arrived.is_some() }
+    }
+}
 
 /// What a connection makes of it.
 pub(super) struct Outcome {
@@ -16,16 +33,16 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Writes down all that `look` tells of these answers, as of an instant.
+    /// Writes down all that `look` tells of these answers.
     pub(super) fn note(
         course: &Course,
         answers: &mut Answers,
-        at: Instant,
+        at: At,
         tally: &mut Tally,
         look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event)),
     ) -> Self {
-        let (now, connection) = (course.time(at), answers.connection());
-        let failure = |class, sequence, what| course.failure(class, at, connection, sequence, what);
+        let (now, connection) = (course.time(at.when), answers.connection());
+        let failure = |class, sequence, what| course.failure(class, at.when, connection, sequence, what);
         let mut outcome = Self { settled: 0, lost: false };
         look(answers, &mut |event| match event {
             Event::Answered(sent) => {
@@ -33,6 +50,7 @@ impl Outcome {
                 answered(course, sent, now, tally);
                 if is_measured(course, sent) {
                     tally.counts.verified += u64::from(course.rules.verify);
+                    tally.counts.by_kernel += u64::from(sent.by_kernel && at.by_kernel);
                     tally.service(now.saturating_sub(sent.sent));
                     response(course, sent, now, tally);
                 }

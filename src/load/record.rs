@@ -47,8 +47,9 @@ pub struct Interval {
     pub counts: Counts,
     /// How long connecting took, TLS included.
     pub connect: Latency,
-    /// Service time: from the actual send to the last byte of the answer. The clock is read once for all messages that a connection
-    /// sends in one turn, so a message of a large batch has the time that the batch took as well.
+    /// Service time: from the actual send to the last byte of the answer, by the clock that [`Timestamps`](super::Timestamps) names. The
+    /// program's own is read once for all messages that a connection sends in one turn, so a message of a large batch has the time that the
+    /// batch took as well; and the way from the kernel to the program is in the time.
     pub service: Latency,
     /// Response time: from the *planned* instant to the last byte of the answer; of a message that was never answered, to the moment in
     /// which it was given up. Empty in a closed loop, which has no plan.
@@ -90,6 +91,8 @@ pub struct Counts {
     pub unanswered: u64,
     /// Answers that were compared with their messages and found right.
     pub verified: u64,
+    /// Answers whose service time was taken by the kernel, at the network device ([`Timestamps::Kernel`](super::Timestamps)).
+    pub by_kernel: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
     /// Bytes received.
@@ -113,6 +116,7 @@ impl Counts {
         self.late = self.late.saturating_add(other.late);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.verified = self.verified.saturating_add(other.verified);
+        self.by_kernel = self.by_kernel.saturating_add(other.by_kernel);
         self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
         self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
         self.bytes_late = self.bytes_late.saturating_add(other.bytes_late);

@@ -41,6 +41,8 @@ pub struct Settings {
     pub connect_rate: Option<f64>,
     /// How long a worker looks for events in a loop before it sleeps.
     pub busy_poll: Duration,
+    /// Whose clock takes the service times.
+    pub timestamps: Timestamps,
     /// How long an interval is, before neighbours are joined ([`Timeline`](super::Timeline)).
     pub interval: Duration,
     /// The command line, for whoever wants to repeat the run.
@@ -53,6 +55,18 @@ impl Settings {
     pub fn is_open(&self) -> bool {
         self.rate.is_some() || self.ramp.as_ref().is_some_and(|ramp| ramp.of == Raised::Rate)
     }
+}
+
+/// Whose clock takes the service times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Timestamps {
+    /// This program's: when it handed the message over, and when it was told of the answer.
+    #[default]
+    Clock,
+    /// The kernel's: when the message went to the network device, and when the last segment of what was read came up from it
+    /// ([`Dialer::kernel_times`](crate::Dialer::kernel_times)). [`Counts::by_kernel`](super::Counts::by_kernel) says for how many answers there
+    /// was one; the others have this program's.
+    Kernel,
 }
 
 /// The steps of a ramp.
@@ -178,6 +192,7 @@ macro_rules! names {
 }
 
 names!(Shape: Closed = "closed", Open = "open", Connect = "connect", Stream = "stream", Ramp = "ramp");
+names!(Timestamps: Clock = "clock", Kernel = "kernel");
 names!(Mode: Echo = "echo", Reply = "reply", Discard = "discard", Chargen = "chargen");
 names!(Arrivals: Fixed = "fixed", Poisson = "poisson");
 names!(Raised: Rate = "rate", Connections = "connections");

@@ -47,6 +47,7 @@ impl Counts {
             late,
             unanswered,
             verified,
+            by_kernel,
             bytes_sent,
             bytes_received,
             bytes_late,
@@ -54,7 +55,7 @@ impl Counts {
             closed,
             failures,
         } = self;
-        let mut all = vec![planned, sent, received, late, unanswered, verified];
+        let mut all = vec![planned, sent, received, late, unanswered, verified, by_kernel];
         all.extend([bytes_sent, bytes_received, bytes_late, opened, closed]);
         all.extend(failures);
         all

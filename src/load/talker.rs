@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::answers::{Answers, Event, Sent};
 use super::course::{Course, Pace, Traffic};
-use super::outcome::Outcome;
+use super::outcome::{At, Outcome};
 use super::pattern::Pattern;
 use super::schedule::Schedule;
 use super::seats::{Returned, Seat};
@@ -99,7 +99,7 @@ impl Talker {
                 break;
             }
             let Some(planned) = self.next(now) else { break };
-            self.send(Sent { planned, sent: now }, cx, tally);
+            self.send(Sent::new(planned, now), cx, tally);
             in_turn += 1;
         }
         self.is_behind = self.due().is_some_and(|due| due <= now);
@@ -208,7 +208,7 @@ impl Talker {
 
     /// Writes down what has become of messages, and makes use of it.
     fn note(&mut self, cx: &mut Cx<'_>, tally: &mut Tally, look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event))) {
-        let Outcome { settled, lost } = Outcome::note(&self.course, &mut self.answers, cx.now(), tally, look);
+        let Outcome { settled, lost } = Outcome::note(&self.course, &mut self.answers, At::of(cx), tally, look);
         let now = self.course.time(cx.now());
         tally.at(now);
         self.doubt = self.answers.is_in_doubt().then_some(now + DOUBT);
@@ -263,7 +263,12 @@ impl Service for Talker {
             tally.counts.bytes_late += if now >= course.end() { bytes.len() as u64 } else { 0 };
         }
         match course.traffic {
-            Traffic::Answered => self.note(cx, &mut tally, |answers, mut tell| answers.received(bytes, &mut tell)),
+            Traffic::Answered => {
+                for left in cx.departures() {
+                    self.answers.departed(left.bytes, course.time(left.at));
+                }
+                self.note(cx, &mut tally, |answers, mut tell| answers.received(bytes, &mut tell));
+            }
             Traffic::Pattern => {
                 let verify = course.rules.verify && !self.failed;
                 let (lines, wrong) = self.pattern.received(bytes, verify);
@@ -355,7 +360,8 @@ impl Service for Talker {
             let what = format!("{why}; {}", self.unanswered());
             self.fail(Fault::from(*why), sequence, what, at, &mut tally);
         }
-        Outcome::note(&course, &mut self.answers, at, &mut tally, |answers, mut tell| answers.end(&mut tell));
+        let end = At { when: at, by_kernel: false };
+        Outcome::note(&course, &mut self.answers, end, &mut tally, |answers, mut tell| answers.end(&mut tell));
         if let Some(mut seat) = self.seat.take() {
             tally.counts.closed += u64::from(seat.is_counted(&course));
             if course.is_over(at) {

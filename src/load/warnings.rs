@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fault, Mode, Record, Shape};
+use super::{Fault, Mode, Record, Shape, Timestamps};
 
 /// The generator's workers were this busy, so that they may have been what was measured.
 const BUSY: f64 = 0.9;
@@ -33,6 +33,13 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         warnings.push(format!(
             "one message in a hundred was sent {lag:.1?} late or more: the generator could not keep the plan; its response times \
              hold that wait, and --busy-poll, more workers or fewer in flight may help"
+        ));
+    }
+    let rest = total.service.count().saturating_sub(total.counts.by_kernel);
+    if settings.timestamps == Timestamps::Kernel && rest > 0 {
+        warnings.push(format!(
+            "{rest} of {} service times are not the kernel's, which had none for them: they hold the way from the kernel to this program",
+            total.service.count()
         ));
     }
     if total.counts.planned > total.counts.sent {

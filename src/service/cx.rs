@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::{ConnInfo, Framing};
+use super::{ConnInfo, Departure, Framing, Times};
 
 /// What a service has asked for so far. It belongs to the connection and outlives each call.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub struct Cx<'a> {
     pub(crate) message: Message<'a>,
     /// Of what earlier calls sent.
     pub(crate) unsent: usize,
+    /// Of a message, where the engine knows them.
+    pub(crate) times: Option<&'a Times>,
 }
 
 impl Cx<'_> {
@@ -54,6 +56,19 @@ impl Cx<'_> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// When the message of this call arrived at this machine, by the kernel's clock where the engine was told to ask for that
+    /// ([`Dialer::kernel_times`](crate::Dialer::kernel_times)), and can; `None` elsewhere.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Instant> {
+        self.times.and_then(Times::arrival)
+    }
+
+    /// What is known to have left this machine since the message before this one was delivered, where [`Cx::arrived`] is known.
+    #[must_use]
+    pub fn departures(&self) -> &[Departure] {
+        self.times.map_or(&[], Times::departures)
     }
 
     /// Who is at the two ends.

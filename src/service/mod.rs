@@ -8,6 +8,7 @@ mod discard;
 mod echo;
 mod info;
 mod reply;
+mod times;
 mod via;
 
 pub use chargen::Chargen;
@@ -18,6 +19,7 @@ pub use discard::Discard;
 pub use echo::Echo;
 pub use info::{ConnId, ConnInfo, Endpoint, Peer, TlsInfo};
 pub use reply::Reply;
+pub use times::{Departure, Times};
 pub use via::{Via, ViaTls};
 
 use crate::error::CloseReason;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use resound::load::{Arrivals, BULK, Fault, Interval, Load, Mode, Phase, Record, Settings, Shape, Sizes, direction};
-use resound::load::{Raised, Ramp};
+use resound::load::{Raised, Ramp, Timestamps};
 use resound::{Chargen, CloseReason, Cx, Discard, Echo, Endpoint, Engine, Framing, Reply, Service};
 
 use crate::harness::{PATIENCE, Running, hampered, on_each_engine_plainly, server};
@@ -16,6 +16,7 @@ on_each_engine_plainly! {
     replies_are_verified_too,
     many_in_flight_keep_their_order,
     an_open_loop_sends_what_was_planned,
+    service_times_are_the_kernels_where_it_has_them,
     poisson_arrivals_are_all_sent,
     think_time_is_kept,
     one_corrupt_byte_is_found,
@@ -59,6 +60,7 @@ pub(crate) fn settings(mode: Mode) -> Settings {
         connect_rate: None,
         ramp: None,
         busy_poll: Duration::ZERO,
+        timestamps: Timestamps::Clock,
         interval: Duration::from_secs(1),
         command: String::new(),
     }
@@ -143,6 +145,22 @@ fn many_in_flight_keep_their_order(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let settings = Settings { depth: 50, messages: Some(10_000), size: Sizes::Range(1, 300), ..settings(Mode::Echo) };
     all_is_well(&run(load(engine, server.address(), settings)), 10_000);
+}
+
+fn service_times_are_the_kernels_where_it_has_them(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let can = cfg!(target_os = "linux") && engine != Engine::Portable;
+    // Large answers are read in several parts, small ones with others; none of that loses a time. (Many large ones at once might: the kernel has
+    // room for times where it has room for input.)
+    for (size, depth, messages) in [(Sizes::Range(1, 300), 20, 2000), (Sizes::Fixed(70_000), 1, 100)] {
+        let settings =
+            Settings { size, depth, messages: Some(messages), timestamps: Timestamps::Kernel, ..settings(Mode::Echo) };
+        let record = run(load(engine, server.address(), settings));
+        all_is_well(&record, messages);
+        assert_eq!(record.total.counts.by_kernel, if can { messages } else { 0 });
+        let warning = format!("{messages} of {messages} service times are not the kernel's");
+        assert_eq!(record.warnings.iter().any(|told| told.starts_with(&warning)), !can, "{:?}", record.warnings);
+    }
 }
 
 fn an_open_loop_sends_what_was_planned(engine: Engine) {

@@ -43,6 +43,11 @@ pub(crate) enum Done {
         more: bool,
         piece: Option<Piece>,
     },
+    /// There is something to read, or the socket has something else to tell.
+    Readable {
+        key: Key,
+        result: i32,
+    },
     Sent {
         key: Key,
         result: i32,
@@ -61,8 +66,8 @@ impl Done {
         match self {
             Self::Accepted { listener, .. } => Token::Accept(*listener).pack(),
             Self::Connected { call, .. } => Token::Connect(*call).pack(),
-            // A connection's receives, of either kind, are one stream.
-            Self::Received { key, .. } => Token::ReceiveMany(*key).pack(),
+            // A connection's receives, of whichever kind, are one stream.
+            Self::Received { key, .. } | Self::Readable { key, .. } => Token::ReceiveMany(*key).pack(),
             Self::Sent { key, .. } => Token::ReceiveOnce(*key).pack(),
             Self::Polled { .. } => Token::Poll.pack(),
         }

@@ -152,6 +152,15 @@ impl Ring<'_> {
         self.push(entry, Token::ReceiveOnce(key));
     }
 
+    /// Waits until there is something to read; whoever waits reads by himself.
+    pub(crate) fn await_input(&mut self, key: Key, socket: BorrowedFd<'_>) {
+        if self.receive_fails(key) {
+            return;
+        }
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
+        self.push(entry, Token::Await(key));
+    }
+
     fn receive_fails(&mut self, key: Key) -> bool {
         let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_receive()) else { return false };
         self.done.push_back(Done::Received { key, result: -errno, more: false, piece: None });
@@ -397,6 +406,7 @@ impl Ring<'_> {
                 let piece = self.once.take(flags, filled).map(Piece::Lent);
                 Done::Received { key, result, more, piece }
             }
+            Token::Await(key) => Done::Readable { key, result },
             Token::Send(number) => {
                 let Some((key, load)) = self.loads.get_mut(number as usize).and_then(Option::take) else { return };
                 self.free_loads.push(number);

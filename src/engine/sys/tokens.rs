@@ -34,6 +34,8 @@ pub(super) enum Token {
     ReceiveOnce(Key),
     /// The load with this number.
     Send(u32),
+    /// A wait for something to read.
+    Await(Key),
     /// A look at the event counter.
     Poll,
     /// A wish that others be cancelled; what comes of it is seen at the others.
@@ -50,6 +52,7 @@ impl Token {
             Self::Poll => (4, Key::first(0)),
             Self::Cancel => (5, Key::first(0)),
             Self::Connect(call) => (6, Key::first(call)),
+            Self::Await(key) => (7, key),
         };
         kind << 60 | u64::from(key.generation) << 32 | u64::from(key.slot)
     }
@@ -63,6 +66,7 @@ impl Token {
             3 => Self::Send(key.slot),
             4 => Self::Poll,
             6 => Self::Connect(key.slot),
+            7 => Self::Await(key),
             _ => Self::Cancel,
         }
     }
@@ -86,6 +90,7 @@ mod tests {
                 Token::Connect(key.slot),
                 Token::ReceiveMany(key),
                 Token::ReceiveOnce(key),
+                Token::Await(key),
                 Token::Send(key.slot),
                 Token::Poll,
                 Token::Cancel,

@@ -21,6 +21,8 @@ pub(super) struct Desk<'a, 'r> {
     /// Who waits for a buffer to receive into.
     pub(super) starved: Vec<Key>,
     spares: Vec<Vec<u8>>,
+    /// What connections read into that read by themselves. Owns memory only where there are such.
+    pub(super) wire: Vec<u8>,
 }
 
 impl<'a, 'r> Desk<'a, 'r> {
@@ -33,6 +35,7 @@ impl<'a, 'r> Desk<'a, 'r> {
             timers: Timers::default(),
             starved: Vec::new(),
             spares: Vec::new(),
+            wire: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! lies; where the socket takes no more, what is left is copied out, and nothing of a slow connection stays in the shared buffers.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::Shutdown;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
@@ -17,6 +18,7 @@ use crate::engine::room::Place;
 use crate::engine::shared::End;
 use crate::engine::socket::{Farewell, Stall, looks_at_eof, reset_on_close, unread};
 use crate::engine::sys::{Key, Load, Patience, Piece};
+use crate::engine::timestamps;
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
 use crate::service::ConnId;
@@ -31,6 +33,8 @@ const LARGE: usize = 8 * 1024;
 const LONG: usize = 8;
 /// A receive smaller than this ends it.
 const SMALL: usize = 2 * 1024;
+/// One read, where a connection reads by itself.
+const WIRE: usize = 64 * 1024;
 
 /// Goes on, or is over.
 pub(super) type Step = ControlFlow<End>;
@@ -44,6 +48,8 @@ enum Receive {
     Once,
     /// To be stopped.
     Stopping,
+    /// Waits until there is something to read, and then reads by itself: only so the kernel tells when it came.
+    Awaiting,
     /// Refused for want of a buffer: on the worker's list of those who wait for one.
     Starved,
 }
@@ -70,6 +76,8 @@ pub(super) struct Link {
     bulk: bool,
     /// Over, and waiting for its last completions.
     over: bool,
+    /// The kernel is asked when bytes pass.
+    timed: bool,
     failures: u8,
     /// A deadline has been put off once, for the sake of what had arrived.
     put_off: bool,
@@ -89,7 +97,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(key: Key, socket: Socket, conn: Conn, place: Place) -> Self {
+    pub(super) fn new(key: Key, socket: Socket, conn: Conn, place: Place, timed: bool) -> Self {
         Self {
             key,
             receive: Receive::No,
@@ -98,6 +106,7 @@ impl Link {
             fin_sent: false,
             bulk: false,
             over: false,
+            timed,
             failures: 0,
             put_off: false,
             queue: Queue::default(),
@@ -174,6 +183,53 @@ impl Link {
         Step::Continue(())
     }
 
+    /// There is something to read. Also called when the connection is over.
+    pub(super) fn readable(&mut self, result: i32, desk: &mut Desk<'_, '_>) -> Step {
+        self.receive = Receive::No;
+        if self.over {
+            return Step::Continue(());
+        }
+        if result < 0 {
+            self.failures += 1;
+            if self.failures >= MOST_FAILURES {
+                return self.failed(-result);
+            }
+        }
+        // What is being sent comes first, and then this is asked for again.
+        if result >= 0 && self.may_deliver() && self.conn.wants_read() {
+            let mut wire = std::mem::take(&mut desk.wire);
+            wire.resize(WIRE, 0);
+            let read = timestamps::receive(&self.socket, &mut wire, false, self.conn.times());
+            let step = self.read(read, &mut wire, desk);
+            desk.wire = wire;
+            step?;
+        }
+        self.go_on(desk)
+    }
+
+    fn read(&mut self, read: io::Result<usize>, wire: &mut [u8], desk: &mut Desk<'_, '_>) -> Step {
+        let verdict = match read {
+            Ok(0) => {
+                self.farewell.read(0);
+                self.conn.received_eof(desk.now, &mut desk.out, &mut desk.recorder)
+            }
+            Ok(n) => {
+                self.failures = 0;
+                self.farewell.read(n);
+                let verdict = self.conn.received(desk.now, &mut wire[..n], &mut desk.out, &mut desk.recorder);
+                self.queue.push(&wire[verdict.echo.clone()]);
+                verdict
+            }
+            // The socket had something else to tell.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Step::Continue(());
+            }
+            Err(error) => return Step::Break(Err(CloseReason::of(&error))),
+        };
+        self.carry_out(verdict, None, desk);
+        Step::Continue(())
+    }
+
     /// There are buffers again.
     pub(super) fn fed(&mut self, desk: &mut Desk<'_, '_>) -> Step {
         if self.receive == Receive::Starved {
@@ -226,7 +282,7 @@ impl Link {
             return Step::Continue(());
         }
         if self.conn.deadline().is_some_and(|deadline| deadline <= desk.now) {
-            let listens = matches!(self.receive, Receive::Many | Receive::Once);
+            let listens = matches!(self.receive, Receive::Many | Receive::Once | Receive::Awaiting);
             if !self.put_off && listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
                 // What has arrived in time is not late because we are: the next call brings it, and then this one is repeated. Once: who
                 // always has something to say would put a deadline off for ever.
@@ -281,11 +337,11 @@ impl Link {
 
     /// Is anything in flight? Until it is not, the descriptor stays open, or its next owner would get what was meant for this one.
     pub(super) fn is_in_flight(&self) -> bool {
-        self.send != Send::No || matches!(self.receive, Receive::Many | Receive::Once | Receive::Stopping)
+        self.send != Send::No || !matches!(self.receive, Receive::No | Receive::Starved)
     }
 
     fn failed(&self, errno: i32) -> Step {
-        Step::Break(Err(CloseReason::of(&std::io::Error::from_raw_os_error(errno))))
+        Step::Break(Err(CloseReason::of(&io::Error::from_raw_os_error(errno))))
     }
 
     /// While a send tries, its echo may be in a shared buffer, and what follows can wait for a moment. While one waits, nothing is gained.
@@ -388,7 +444,13 @@ impl Link {
         if self.receive != Receive::No || self.backlog.is_some() || !self.conn.wants_read() {
             return;
         }
-        if self.bulk {
+        if self.timed {
+            // Behind the answer, if there is one: until that has left, nothing is read.
+            if self.send != Send::Tries {
+                self.receive = Receive::Awaiting;
+                desk.ring.await_input(self.key, self.socket.as_fd());
+            }
+        } else if self.bulk {
             self.receive = Receive::Once;
             desk.ring.receive_once(self.key, self.socket.as_fd());
         } else {
@@ -423,6 +485,6 @@ mod tests {
     fn an_idle_connection_is_small() {
         // What else it costs: its places in two tables, about 50 bytes, and the service's own state.
         let size = size_of::<Link>();
-        assert!(size <= 432, "{size} bytes; {} of them are Conn's", size_of::<Conn>());
+        assert!(size <= 440, "{size} bytes; {} of them are Conn's", size_of::<Conn>());
     }
 }

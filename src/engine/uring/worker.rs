@@ -242,6 +242,7 @@ impl Worker<'_, '_> {
             Done::Received { key, result, more, piece } => {
                 self.on(key, |link, desk| link.received(result, more, piece, desk));
             }
+            Done::Readable { key, result } => self.on(key, |link, desk| link.readable(result, desk)),
             Done::Sent { key, result, load } => self.on(key, |link, desk| link.sent(result, load, desk)),
             Done::Accepted { listener, result, more } => {
                 self.mind_acceptors = true;
@@ -309,7 +310,8 @@ impl Worker<'_, '_> {
     }
 
     fn begin(&mut self, socket: Socket, conn: Conn, place: Place) {
-        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, place));
+        let timed = self.crew.shared.is_timed(&conn, &socket);
+        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, place, timed));
         self.on(key, Link::open);
         if self.phase == Phase::Draining {
             // Handed over, or answered, just before the drain.

@@ -29,7 +29,7 @@ fn told(rules: &Arc<Rules>, depth: u64, part: usize, came: &[Vec<u8>]) -> Vec<Ev
     let mut asked = 0;
     let mut ask = |answers: &mut Answers| {
         while asked < MESSAGES && answers.in_flight() < depth as usize {
-            answers.send(Sent { planned: asked, sent: asked });
+            answers.send(Sent::new(asked, asked));
             asked += 1;
         }
     };
@@ -77,7 +77,7 @@ fn right_answers_are_right_however_they_come() {
         for depth in [1, 4, MESSAGES] {
             for part in [1, 3, 64, usize::MAX] {
                 let events = told(&rules, depth, part, &right(&rules));
-                let times: Vec<_> = (0..MESSAGES).map(|n| Event::Answered(Sent { planned: n, sent: n })).collect();
+                let times: Vec<_> = (0..MESSAGES).map(|n| Event::Answered(Sent::new(n, n))).collect();
                 assert_eq!(events, times, "{depth} {part}");
             }
         }
@@ -165,7 +165,7 @@ fn what_answers_nothing_ends_the_connection() {
         let events = told(&rules, 8, 64, &came);
         // Those in flight, that one among them, are not answered any more.
         assert!(matches!(events[50..52], [Event::Fault(Fault::Corrupt, Some(50), _), Event::Lost]));
-        let rest: Vec<_> = (50..58).map(|n| Event::Unanswered(Sent { planned: n, sent: n })).collect();
+        let rest: Vec<_> = (50..58).map(|n| Event::Unanswered(Sent::new(n, n))).collect();
         assert_eq!(events[52..], rest);
     }
 }
@@ -189,7 +189,7 @@ fn every_second_answer_is_wrong() {
     let mut answers = Answers::new(Arc::clone(&rules), 5);
     let (mut came, mut right, mut wrong) = (Vec::new(), 0, 0);
     for n in 0..4000 {
-        answers.send(Sent { planned: n, sent: n });
+        answers.send(Sent::new(n, n));
         let mut answer = answer(&rules, n);
         answer[3] ^= (n % 2) as u8;
         came.extend(answer);
@@ -208,7 +208,7 @@ fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
     let mut answers = Answers::new(Arc::clone(&rules), 5);
     let mut events = Vec::new();
     for n in 0..4 {
-        answers.send(Sent { planned: n, sent: n });
+        answers.send(Sent::new(n, n));
     }
     let [first, second, third, fourth] = [0, 1, 2, 3].map(|n| answer(&rules, n));
     answers.received(&[&second[..], &first[..1000]].concat(), &mut |event| events.push(event));
@@ -218,8 +218,26 @@ fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
     answers.received(&first[1000..3000], &mut |event| events.push(event));
     answers.received(&[&first[3000..], &third[..], &fourth[..]].concat(), &mut |event| events.push(event));
     answers.end(&mut |event| events.push(event));
-    let sent = |n| Sent { planned: n, sent: n };
+    let sent = |n| Sent::new(n, n);
     assert!(matches!(&events[1], Event::Wrong(at, Fault::Reordered, 0, _) if *at == sent(0)), "{events:?}");
     events.remove(1);
     assert_eq!(events, [1, 2, 3].map(|n| Event::Answered(sent(n))));
+}
+
+#[test]
+fn what_the_kernel_saw_leave_was_sent_then() {
+    let rules = &all_rules(&[Sizes::Fixed(16)])[0];
+    let mut answers = Answers::new(Arc::clone(rules), 5);
+    for n in 0..4 {
+        answers.send(Sent::new(n, n));
+    }
+    answers.departed(15, 100); // not all of the first
+    answers.departed(16, 101);
+    answers.departed(48, 102); // the second left with the third
+    answers.departed(48, 103);
+    let mut events = Vec::new();
+    (0..4).for_each(|n| answers.received(&answer(rules, n), &mut |event| events.push(event)));
+    let by_kernel = |planned, sent| Event::Answered(Sent { planned, sent, by_kernel: true });
+    let wanted = [by_kernel(0, 101), by_kernel(1, 102), by_kernel(2, 102), Event::Answered(Sent::new(3, 3))];
+    assert_eq!(events, wanted);
 }

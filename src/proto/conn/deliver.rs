@@ -112,9 +112,12 @@ impl Conn {
         self.messages += 1;
         self.progress = Some(now);
         observer.message(&self.info, message.bytes);
-        let (asked, unsent) = (&mut self.asked, self.unsent);
-        let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent };
+        let (asked, unsent, times) = (&mut self.asked, self.unsent, self.times.as_deref());
+        let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent, times };
         self.service.data(message.bytes, &mut cx);
+        if let Some(times) = &mut self.times {
+            times.told();
+        }
         self.asked_to_end();
     }
 

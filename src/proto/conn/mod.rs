@@ -14,7 +14,7 @@ use super::opening::{Layers, Nobody, Opening};
 use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
-use crate::service::{Asked, ConnInfo, Cx, Message, Service};
+use crate::service::{Asked, ConnInfo, Cx, Message, Service, Times};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -94,6 +94,8 @@ pub struct Conn {
     linger_until: Option<Instant>,
     /// When the connection was opened; `None` before, and again once it has ended.
     opened: Option<Instant>,
+    /// Where the engine knows them.
+    times: Option<Box<Times>>,
     info: ConnInfo,
 }
 
@@ -119,6 +121,7 @@ impl Conn {
             drain: Step::NotYet,
             reason: None,
             opened: None,
+            times: None,
             info,
         }
     }
@@ -173,6 +176,11 @@ impl Conn {
             Some(_) => self.receive_below(now, wire, out, observer),
         };
         self.settle(now, echo, out)
+    }
+
+    /// For an engine that knows when the kernel saw bytes pass: to be told before [`Conn::received`].
+    pub fn times(&mut self) -> &mut Times {
+        self.times.get_or_insert_default()
     }
 
     /// The peer sent its FIN. An unterminated last line is delivered first.
@@ -349,7 +357,8 @@ impl Conn {
             return;
         }
         let (asked, unsent) = (&mut self.asked, self.unsent);
-        let mut cx = Cx { now, conn: &self.info, asked, out, echo: &mut (0..0), message: Message::NONE, unsent };
+        let (echo, message) = (&mut (0..0), Message::NONE);
+        let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent, times: None };
         event(self.service.as_mut(), &mut cx);
         self.asked_to_end();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::Address;
-use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes};
+use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes, Timestamps};
 
 use super::amounts::{self, Range, Steps};
 use super::output::{OutputArgs, ProgressArgs};
@@ -107,6 +107,9 @@ pub(crate) struct LoadArgs {
     /// Look for events in a loop for this long before sleeping: truer times, a busy processor (not with threads)
     #[arg(help_heading = CONNECTIONS, long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     busy_poll: Timeout,
+    /// Whose clock takes the service times [default: the kernel's with --busy-poll, where it can be had]
+    #[arg(help_heading = CONNECTIONS, long, value_enum, value_name = "WHOSE")]
+    timestamps: Option<TimestampsArg>,
     /// Congestion control of TCP connections, e.g. cubic (Linux, FreeBSD) [default: the system's]
     #[arg(help_heading = CONNECTIONS, long, value_name = "ALGORITHM")]
     congestion: Option<String>,
@@ -127,6 +130,14 @@ enum ShapeArg {
     Stream,
     /// Steps of rising rate or connections, until a threshold breaks
     Ramp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TimestampsArg {
+    /// This program's: from handing the message over to hearing of the answer
+    Clock,
+    /// The kernel's, at the network device (Linux 6.3, TCP; not with the portable engine): without the ways between the two
+    Kernel,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -198,6 +209,7 @@ impl LoadArgs {
             think_time: self.think_time.unwrap_or_default(),
             connect_rate: self.connect_rate,
             busy_poll: self.busy_poll.0.unwrap_or_default(),
+            timestamps: self.timestamps(&target)?,
             interval: Duration::from_secs(1),
             command: command(),
         };
@@ -221,6 +233,27 @@ impl LoadArgs {
             ramp,
             output,
         })
+    }
+
+    /// Whose clock takes the service times.
+    fn timestamps(&self, target: &Where) -> Result<Timestamps> {
+        let missing = if cfg!(not(target_os = "linux")) {
+            Some("this system is not Linux")
+        } else if matches!(target, Where::At(Address::Unix(_))) {
+            Some("a unix socket has no network device")
+        } else if matches!(self.engine, EngineArg::Portable) {
+            Some("the portable engine cannot ask for them: leave out --engine portable")
+        } else if self.shape == ShapeArg::Stream {
+            Some("a stream has no service times")
+        } else {
+            None
+        };
+        match (self.timestamps, missing) {
+            (Some(TimestampsArg::Kernel), Some(missing)) => bail!("--timestamps kernel: {missing}"),
+            (Some(TimestampsArg::Kernel), None) => Ok(Timestamps::Kernel),
+            (None, None) if self.busy_poll.0.is_some() => Ok(Timestamps::Kernel),
+            _ => Ok(Timestamps::Clock),
+        }
     }
 
     /// What does not go together.

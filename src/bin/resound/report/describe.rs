@@ -1,6 +1,6 @@
 //! A run's settings in words.
 
-use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes};
+use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes, Timestamps};
 
 use crate::{escape, units};
 
@@ -131,6 +131,11 @@ pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     optional("connect rate", settings.connect_rate.map(|rate| format!("{} conn/s", units::rate(rate))));
     optional("think time", Some(settings.think_time).filter(|time| !time.is_zero()).map(units::latency));
     optional("busy poll", Some(settings.busy_poll).filter(|time| !time.is_zero()).map(units::latency));
+    let whose = match settings.timestamps {
+        Timestamps::Clock => "this program's clock",
+        Timestamps::Kernel => "the kernel's clock, at the network device",
+    };
+    rows.push(("service times", whose.into()));
     rows.push(("verified", if settings.verify { "every byte of every answer" } else { "no" }.into()));
     rows.push(("seed", settings.seed.to_string()));
     if !settings.command.is_empty() {

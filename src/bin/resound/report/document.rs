@@ -75,6 +75,7 @@ pub(crate) struct SettingsPart {
     pub(crate) think_time_s: f64,
     pub(crate) connect_rate_per_s: Option<f64>,
     pub(crate) busy_poll_s: f64,
+    pub(crate) timestamps: String,
     pub(crate) interval_s: f64,
     pub(crate) command: String,
 }
@@ -120,6 +121,7 @@ pub(crate) struct IntervalPart {
     pub(crate) late: u64,
     pub(crate) unanswered: u64,
     pub(crate) verified: u64,
+    pub(crate) by_kernel: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_late: u64,
@@ -268,6 +270,7 @@ impl SettingsPart {
             think_time_s: settings.think_time.as_secs_f64(),
             connect_rate_per_s: settings.connect_rate,
             busy_poll_s: settings.busy_poll.as_secs_f64(),
+            timestamps: settings.timestamps.name().into(),
             interval_s: settings.interval.as_secs_f64(),
             command: settings.command.clone(),
         }
@@ -306,6 +309,7 @@ impl IntervalPart {
             late: counts.late,
             unanswered: counts.unanswered,
             verified: counts.verified,
+            by_kernel: counts.by_kernel,
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
             bytes_late: counts.bytes_late,

@@ -120,6 +120,7 @@ fn warnings(runs: &[Run]) -> Vec<String> {
         ("sizes", settings().any(|other| other.size != first.size)),
         ("depths", settings().any(|other| other.depth != first.depth)),
         ("arrivals", settings().any(|other| other.arrivals != first.arrivals)),
+        ("timestamps", settings().any(|other| other.timestamps != first.timestamps)),
         ("verification", settings().any(|other| other.verify != first.verify)),
     ];
     let differs: Vec<_> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();

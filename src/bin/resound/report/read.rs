@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use resound::load::{
     Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record, Settings, Shape,
-    Sizes, Step, Steps, Timeline,
+    Sizes, Step, Steps, Timeline, Timestamps,
 };
 use serde::Deserialize;
 
@@ -162,6 +162,7 @@ fn settings(part: &SettingsPart) -> Result<Settings> {
         think_time: duration(part.think_time_s, "think_time_s")?,
         connect_rate: part.connect_rate_per_s,
         busy_poll: duration(part.busy_poll_s, "busy_poll_s")?,
+        timestamps: Timestamps::named(&part.timestamps).with_context(|| unknown("timestamps", &part.timestamps))?,
         interval: duration(part.interval_s, "interval_s")?,
         command: part.command.clone(),
     })
@@ -190,6 +191,7 @@ fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
         late: part.late,
         unanswered: part.unanswered,
         verified: part.verified,
+        by_kernel: part.by_kernel,
         bytes_sent: part.bytes_sent,
         bytes_received: part.bytes_received,
         bytes_late: part.bytes_late,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use resound::load::{
-    Arrivals, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
+    Arrivals, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes, Timestamps,
 };
 
 use super::run::Run;
@@ -28,6 +28,7 @@ pub(super) fn settings() -> Settings {
         think_time: Duration::ZERO,
         connect_rate: None,
         busy_poll: Duration::ZERO,
+        timestamps: Timestamps::Clock,
         interval: Duration::from_secs(1),
         command: "resound load 127.0.0.1 8888 -r 10000 -c 64 -d 30s".into(),
     }

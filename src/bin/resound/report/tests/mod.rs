@@ -48,6 +48,7 @@ fn hostile() -> Run {
         late: u64::MAX,
         unanswered: u64::MAX,
         verified: u64::MAX,
+        by_kernel: u64::MAX,
         bytes_sent: u64::MAX,
         bytes_received: u64::MAX,
         bytes_late: u64::MAX,
