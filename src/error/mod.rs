@@ -405,6 +405,10 @@ pub struct Attempt {
 }
 
 impl DialError {
+    fn is_unix(&self) -> bool {
+        self.target.starts_with("unix:")
+    }
+
     fn summary(&self) -> String {
         let cause = match (self.attempts.last(), &self.before) {
             (Some(last), _) if self.attempts.len() == 1 => plain(&last.error),
@@ -422,6 +426,12 @@ impl DialError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.class {
+            Some(FailureClass::Refused) if self.is_unix() => {
+                "Nothing listens on that path: start the server (`resound server unix:/path`), or check the path."
+            }
+            Some(FailureClass::Timeout) if self.is_unix() => {
+                "Whoever listens on that path accepts nobody: its queue is full."
+            }
             Some(FailureClass::Dns) => "Check the spelling of the host and the family, or give another address.",
             Some(FailureClass::Refused) => {
                 "Nothing listens there: start the server (`resound server`), or check host and port."
@@ -439,9 +449,10 @@ impl DialError {
             _ => match self.attempts.last().map(|attempt| attempt.error.kind()) {
                 Some(io::ErrorKind::InvalidInput) => "The source address must be one of this machine's own.",
                 Some(io::ErrorKind::AddrInUse) => "Something else uses that source port: choose another, or none.",
-                Some(io::ErrorKind::PermissionDenied) => {
-                    "This needs a permission you do not have: a source port below 1024, or a socket file of somebody else."
+                Some(io::ErrorKind::PermissionDenied) if !self.is_unix() => {
+                    "This needs a permission you do not have, such as for a source port below 1024."
                 }
+                _ if self.is_unix() => "Check the path, and that you may write to that socket.",
                 _ => "Check host and port, and that you may open that address.",
             },
         }

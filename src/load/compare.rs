@@ -29,6 +29,9 @@ pub struct Difference {
     pub low: f64,
     /// Its upper end.
     pub high: f64,
+    /// The 95 % interval of `new / base`, from the same replicates: never below 0, and on the same side of 1 as that of the difference is of
+    /// 0. It is infinite where the base may be nothing.
+    pub ratio: (f64, f64),
 }
 
 impl Difference {
@@ -98,19 +101,32 @@ fn bootstrap(
     for _ in 0..replicates {
         let (from_base, from_new) = (draw(&base), draw(&new));
         for (all, (base, new)) in differences.iter_mut().zip(from_base.iter().zip(&from_new)) {
-            all.push(new - base);
+            all.push((new - base, ratio(*new, *base)));
         }
     }
     let tail = tail(base.parts.len().min(new.parts.len()));
     let mut figures = differences.into_iter().zip(of_base.into_iter().zip(of_new)).map(|(mut all, (base, new))| {
-        all.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| all[((share * all.len() as f64) as usize).min(all.len() - 1)];
-        Difference { base, new, low: at(tail), high: at(1.0 - tail) }
+        let ends = |all: &[(f64, f64)]| [tail, 1.0 - tail].map(|share| all[place(share, all.len())]);
+        all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let [(low, _), (high, _)] = ends(&all);
+        all.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+        let [(_, least), (_, most)] = ends(&all);
+        Difference { base, new, low, high, ratio: (least, most) }
     });
     let mut next = || figures.next().expect("as many as Table::figures makes");
     let (rate, failures, mean) = (next(), next(), next());
     let parts = (base.parts.len(), new.parts.len());
     Some(Comparison { rate, failures, mean, percentiles: figures.collect(), parts })
+}
+
+/// The ends of an interval of ratios are those of their logarithms, whose order is the same.
+fn ratio(new: f64, base: f64) -> f64 {
+    if new == base { 1.0 } else { new / base }
+}
+
+/// Which of so many in order.
+fn place(share: f64, of: usize) -> usize {
+    ((share * of as f64) as usize).min(of - 1)
 }
 
 /// At most [`PARTS`], each of as many neighbours as the next.
@@ -275,7 +291,7 @@ mod tests {
         let trials = 200;
         for seconds in [10, 30] {
             let mut random = Random(7);
-            let (mut rate, mut mean) = (0, 0);
+            let (mut rate, mut mean, mut ratio) = (0, 0, 0);
             for trial in 0..trials {
                 let (base, new) =
                     (run(seconds, 1000.0, 50_000.0, &mut random), run(seconds, 1050.0, 60_000.0, &mut random));
@@ -284,8 +300,9 @@ mod tests {
                 rate += usize::from(covers(&found.rate, 50.0));
                 // The middle of twenty values from 0.8 to 1.18 of the centre.
                 mean += usize::from(covers(&found.mean, 0.99 * 10e-6));
+                ratio += usize::from(found.mean.ratio.0 <= 1.2 && 1.2 <= found.mean.ratio.1);
             }
-            for covered in [rate, mean] {
+            for covered in [rate, mean, ratio] {
                 let share = covered as f64 / trials as f64;
                 assert!((0.91..=0.99).contains(&share), "{share} of {trials}, {seconds} s");
             }
@@ -302,6 +319,7 @@ mod tests {
         let slower = run(30, 1000.0, 100_000.0, &mut random);
         let found = compare(&base, &slower, service, &[50.0, 99.0], 1).unwrap();
         assert!(found.mean.is_shown() && found.mean.low > 0.0, "{found:?}");
+        assert!(found.mean.ratio.0 > 1.5 && found.mean.ratio.1 < 2.5, "{found:?}");
         assert!(found.percentiles.iter().all(Difference::is_shown), "{found:?}");
         assert_eq!(found, compare(&base, &slower, service, &[50.0, 99.0], 1).unwrap());
         assert_ne!(found, compare(&base, &slower, service, &[50.0, 99.0], 2).unwrap());
@@ -352,7 +370,7 @@ mod tests {
     fn nothing_measured_is_no_difference() {
         let nothing = vec![Interval::default(); FEWEST];
         let found = compare(&nothing, &nothing, service, &[50.0], 1).unwrap();
-        assert_eq!(found.rate, Difference { base: 0.0, new: 0.0, low: 0.0, high: 0.0 });
+        assert_eq!(found.rate, Difference { base: 0.0, new: 0.0, low: 0.0, high: 0.0, ratio: (1.0, 1.0) });
         assert!(!found.percentiles[0].is_shown());
     }
 

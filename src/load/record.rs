@@ -82,6 +82,9 @@ pub struct Counts {
     pub planned: u64,
     /// Messages sent.
     pub sent: u64,
+    /// Of those sent: how many were sent later than planned, by [`Counts::LATE`] or more, because they had to wait for an answer, for room
+    /// in the socket's buffer, or for a connection. Whatever else was late was the generator itself.
+    pub held: u64,
     /// Messages answered.
     pub received: u64,
     /// Of those received: how many came after the time that is measured. They were waited for, and are in no rate.
@@ -108,10 +111,14 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// A message that is sent this much later than planned was not sent as planned.
+    pub const LATE: Duration = Duration::from_millis(1);
+
     /// Adds another's counts.
     pub fn add(&mut self, other: &Self) {
         self.planned = self.planned.saturating_add(other.planned);
         self.sent = self.sent.saturating_add(other.sent);
+        self.held = self.held.saturating_add(other.held);
         self.received = self.received.saturating_add(other.received);
         self.late = self.late.saturating_add(other.late);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);

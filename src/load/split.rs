@@ -43,6 +43,7 @@ impl Counts {
         let Self {
             planned,
             sent,
+            held,
             received,
             late,
             unanswered,
@@ -55,7 +56,7 @@ impl Counts {
             closed,
             failures,
         } = self;
-        let mut all = vec![planned, sent, received, late, unanswered, verified, by_kernel];
+        let mut all = vec![planned, sent, held, received, late, unanswered, verified, by_kernel];
         all.extend([bytes_sent, bytes_received, bytes_late, opened, closed]);
         all.extend(failures);
         all

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answers::{Answers, Event, Sent};
-use super::course::{Course, Pace, Traffic};
+use super::course::{Course, Pace, Traffic, nanos};
 use super::outcome::{At, Outcome};
 use super::pattern::Pattern;
 use super::schedule::Schedule;
 use super::seats::{Returned, Seat};
 use super::tally::Tally;
-use super::{Fault, MOST_IN_FLIGHT};
+use super::{Counts, Fault, MOST_IN_FLIGHT};
 use crate::error::CloseReason;
 use crate::service::{Cx, Service};
 
@@ -39,6 +39,10 @@ pub(super) struct Talker {
     begun: bool,
     /// Something was due that could not be sent in the turn before.
     is_behind: bool,
+    /// After the turn before no message could have been sent, whatever was due: there was no room, or all were in flight that may be.
+    is_held: bool,
+    /// What was planned up to here may have been held up so, or by a connection that was not there yet.
+    held_until: Option<u64>,
     /// Nothing more is sent.
     finishing: bool,
     failed: bool,
@@ -66,6 +70,8 @@ impl Talker {
             sent: 0,
             begun: false,
             is_behind: false,
+            is_held: false,
+            held_until: None,
             finishing: false,
             failed: false,
             doubt: None,
@@ -84,6 +90,9 @@ impl Talker {
             self.begun = true;
         }
         let now = self.course.time(cx.now());
+        if self.is_held {
+            self.held_until = Some(now);
+        }
         let mut in_turn = 0;
         let mut is_held_up = false;
         while !self.finishing {
@@ -103,11 +112,17 @@ impl Talker {
             in_turn += 1;
         }
         self.is_behind = self.due().is_some_and(|due| due <= now);
+        self.is_held = is_held_up || self.is_full();
         self.finishing |= now >= self.course.end();
         if self.finishing && self.is_quiet(cx) {
             return cx.close();
         }
         self.mind_time(now, in_turn == BURST, is_held_up, cx);
+    }
+
+    /// Is all in flight that may be?
+    fn is_full(&self) -> bool {
+        matches!(self.course.pace, Pace::Open { depth, .. } if self.answers.in_flight() >= depth)
     }
 
     /// Is nothing on its way?
@@ -173,7 +188,10 @@ impl Talker {
             tally.counts.sent += 1;
             tally.counts.bytes_sent += message.len() as u64;
             if matches!(self.course.pace, Pace::Open { .. }) {
-                tally.lag(sent.sent - sent.planned);
+                let lag = sent.sent - sent.planned;
+                tally.lag(lag);
+                let was_held = self.held_until.is_some_and(|until| sent.planned <= until);
+                tally.counts.held += u64::from(was_held && lag >= nanos(Counts::LATE));
             }
         }
     }
@@ -251,6 +269,8 @@ impl Talker {
 impl Service for Talker {
     fn open(&mut self, cx: &mut Cx<'_>) {
         let course = Arc::clone(&self.course);
+        // What was due before has waited for this connection.
+        self.held_until = course.start().filter(|start| *start < cx.now()).map(|_| course.time(cx.now()));
         self.go_on(cx, &mut course.tallies.of(self.worker));
     }
 

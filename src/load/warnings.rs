@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Fault, Mode, Record, Shape, Timestamps};
+use super::{Counts, Fault, Interval, Mode, Record, Shape, Timestamps};
 
 /// The generator's workers were this busy, so that they may have been what was measured.
 const BUSY: f64 = 0.9;
-/// Messages that are sent this late are not what was planned.
-const LATE: Duration = Duration::from_millis(1);
+/// A plan of which this share was not kept was not kept.
+const SHARE: f64 = 0.01;
 
 pub(super) fn warnings(record: &Record) -> Vec<String> {
     let mut warnings = Vec::new();
     let (settings, total) = (&record.settings, &record.total);
+    let overload = overload(record);
+    let is_overloaded = overload.is_some();
+    warnings.extend(overload);
     // Whatever was raised or connected meanwhile: without a plan there is no lag.
     if !total.service.is_empty() && total.lag.is_empty() && settings.shape != Shape::Stream {
         let longest = total.service.max().unwrap_or_default();
@@ -29,12 +32,7 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     if !settings.verify && settings.mode != Mode::Discard {
         warnings.push("answers were not verified (--verify=off): only their length was counted".into());
     }
-    if let Some(lag) = total.lag.percentile(99.0).filter(|lag| *lag >= LATE) {
-        warnings.push(format!(
-            "one message in a hundred was sent {lag:.1?} late or more: the generator could not keep the plan; its response times \
-             hold that wait, and --busy-poll, more workers or fewer in flight may help"
-        ));
-    }
+    warnings.extend(lag(total));
     let rest = total.service.count().saturating_sub(total.counts.by_kernel);
     if settings.timestamps == Timestamps::Kernel && rest > 0 {
         warnings.push(format!(
@@ -42,7 +40,7 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
             total.service.count()
         ));
     }
-    if total.counts.planned > total.counts.sent {
+    if total.counts.planned > total.counts.sent && !is_overloaded {
         warnings.push(format!("{} planned messages were never sent", total.counts.planned - total.counts.sent));
     }
     if total.counts.unanswered > 0 {
@@ -65,4 +63,82 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         warnings.push("not all connections could be made; the failures say why".into());
     }
     warnings
+}
+
+/// That the plan was not kept: much of it was sent too late to be answered in time, or never.
+fn overload(record: &Record) -> Option<String> {
+    let (counts, seconds) = (&record.total.counts, record.elapsed.as_secs_f64());
+    // A ramp is meant to come to this point, and says itself where it is.
+    if record.settings.rate.is_none() || record.settings.shape == Shape::Ramp || seconds == 0.0 {
+        return None;
+    }
+    let unsent = counts.planned.saturating_sub(counts.sent);
+    let behind = unsent.saturating_add(counts.late);
+    // What is on its way at the end is answered late wherever answering takes time. The shortest time is that of a far end with nothing else to do.
+    let answering = record.total.service.min().unwrap_or_default().as_secs_f64();
+    let planned = counts.planned as f64;
+    if behind < 2 || behind as f64 <= planned * SHARE + 2.0 * answering * planned / seconds {
+        return None;
+    }
+    let done = if record.settings.mode == Mode::Discard { counts.sent } else { counts.in_time() };
+    let has_lost =
+        [Fault::Refused, Fault::Unreachable, Fault::Reset, Fault::Eof].iter().any(|class| counts.failed(*class) > 0);
+    Some(format!(
+        "the far end (or this machine) kept {:.1} of {:.1} planned messages per second: {}; {} were answered after the end, and {unsent} \
+         planned messages were never sent",
+        done as f64 / seconds,
+        planned / seconds,
+        if has_lost { "it was overloaded, or its connections were lost" } else { "it was overloaded" },
+        counts.late
+    ))
+}
+
+/// That messages were sent late, and on whose account.
+fn lag(total: &Interval) -> Option<String> {
+    let lag = total.lag.percentile(99.0).filter(|lag| *lag >= Counts::LATE)?;
+    let is_late = |from: u64| u128::from(from) >= Counts::LATE.as_nanos();
+    let late: u64 = total.lag.buckets().filter(|bucket| is_late(bucket.from)).map(|bucket| bucket.count).sum();
+    let held = total.counts.held.min(late);
+    let few = |n: u64| n as f64 <= SHARE * total.lag.count() as f64;
+    let waited = "for an answer (all of --depth were in flight), for room in the socket's buffer, or for a connection";
+    let fault = match (few(held), few(late - held)) {
+        (false, true) => format!("they had to wait {waited}: the far end was behind, and not the generator"),
+        (false, false) => format!(
+            "{held} had to wait {waited}, so the far end was behind; {} were late because the generator woke late, which --busy-poll or more \
+             workers may mend",
+            late - held
+        ),
+        (true, _) => "the generator woke late, and could not keep the plan; --busy-poll, more workers or fewer in flight may help".into(),
+    };
+    Some(format!("one message in a hundred was sent {lag:.1?} late or more: {fault}; response times hold that wait"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Latency;
+
+    /// So many messages, as many of them 5 ms late, and some of these held up.
+    fn told(messages: u64, late: u64, held: u64) -> Option<String> {
+        lag(&Interval {
+            counts: Counts { held, ..Counts::default() },
+            lag: Latency::of([(10_000, messages - late), (5_000_000, late)]),
+            ..Interval::default()
+        })
+    }
+
+    #[test]
+    fn a_lag_is_the_far_ends_or_our_own() {
+        assert_eq!(told(1000, 5, 5), None);
+        let said = |late, held| told(1000, late, held).unwrap();
+        for (late, held, whose) in [
+            (100, 0, "late or more: the generator woke late"),
+            (100, 9, "late or more: the generator woke late"),
+            (100, 100, "the far end was behind, and not the generator"),
+            (100, 95, "the far end was behind, and not the generator"),
+            (100, 60, "so the far end was behind; 40 were late because the generator woke late"),
+        ] {
+            assert!(said(late, held).contains(whose), "{}", said(late, held));
+        }
+    }
 }

@@ -17,6 +17,7 @@ on_each_engine_plainly! {
     a_call_that_nobody_answers_does_not_hold_up_the_end,
     a_ramp_of_rates_has_its_last_step,
     a_ramp_of_rates_begins_after_its_warm_up,
+    a_ramp_of_rates_may_have_poisson_arrivals,
     messages_of_the_warm_up_are_not_counted,
     connections_of_the_warm_up_are_not_counted,
 }
@@ -66,7 +67,10 @@ fn more_than_the_server_can_do_is_never_sent(engine: Engine) {
     assert_eq!(counts.planned, 400);
     assert!(counts.sent <= 4 * 22 && counts.received == counts.sent && counts.in_time() <= 4 * 20, "{counts:?}");
     assert_eq!(record.elapsed, Duration::from_millis(100));
-    assert!(record.warnings.iter().any(|warning| warning.contains("planned messages were never sent")));
+    let says = |what: &str| record.warnings.iter().any(|warning| warning.contains(what));
+    assert!(says("of 4000.0 planned messages per second: it was overloaded"), "{:?}", record.warnings);
+    // Of four connections the first two messages each are sent at once, and the others wait for an answer.
+    assert!(counts.held >= counts.sent - 8 && says("the far end was behind"), "{counts:?} {:?}", record.warnings);
 }
 
 fn what_is_answered_after_the_end_is_in_no_rate(engine: Engine) {
@@ -75,6 +79,9 @@ fn what_is_answered_after_the_end_is_in_no_rate(engine: Engine) {
     let counts = &record.total.counts;
     assert!(counts.received > 0 && counts.late == counts.received && counts.in_time() == 0, "{counts:?}");
     assert_eq!((counts.bytes_late, counts.bytes_in_time()), (counts.bytes_received, 0));
+    // That is how long it takes, and not too much for it; and nobody was held up.
+    assert!(!record.warnings.iter().any(|warning| warning.contains("overloaded")), "{:?}", record.warnings);
+    assert_eq!(counts.held, 0);
 }
 
 fn what_nobody_could_send_was_planned(engine: Engine) {
@@ -164,6 +171,22 @@ fn a_ramp_of_rates_begins_after_its_warm_up(engine: Engine) {
     let record = ramped(engine, &server, Duration::from_millis(200), ramp(100.0, 100.0, 300.0));
     assert_eq!(record.steps.len(), 3);
     assert_eq!(record.total.counts.planned, 60);
+}
+
+fn a_ramp_of_rates_may_have_poisson_arrivals(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let poisson = |seed| {
+        let arrivals = resound::load::Arrivals::Poisson;
+        let settings =
+            Settings { shape: Shape::Ramp, messages: None, depth: 1000, arrivals, seed, ..settings(Mode::Echo) };
+        let record = run(Load { ramp: Some(ramp(1000.0, 1000.0, 3000.0)), ..load(engine, server.address(), settings) });
+        assert_eq!((record.steps.len(), &record.failures[..]), (3, &[][..]));
+        record.total.counts.planned
+    };
+    // 600 on average, with a standard deviation of 25; the seed decides which.
+    let (one, other) = (poisson(7), poisson(8));
+    assert!(one.abs_diff(600) < 150 && other.abs_diff(600) < 150 && one != other, "{one} {other}");
+    assert_eq!(one, poisson(7));
 }
 
 fn messages_of_the_warm_up_are_not_counted(engine: Engine) {

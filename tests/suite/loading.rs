@@ -151,10 +151,99 @@ fn flags_that_do_not_go_together_are_refused() {
         &["--shape", "ramp", "--steps", "1..5+1", "--think-time", "1s"],
         &["unix:/no/such/socket", "--source", "127.0.0.2"],
         &["--loopback", "localhost"],
+        &["::1", "--mode", "echo", "--ipv4"],
+        &["--shape", "ramp", "--steps", "9..1+1"],
         &["--size", "9..1"],
     ] {
         let (code, _, stderr) = run(&[&["load"][..], args].concat(), b"");
         assert_eq!(code, Some(2), "{args:?}: {stderr}");
         assert!(stderr.len() > 20, "{stderr}");
+    }
+}
+
+/// README says beside each flag what it does not go with, and the program says so too: in one line that names both.
+#[test]
+fn what_a_flag_does_not_go_with_is_in_the_readme_and_refused() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let table = readme.split("| Default | Not with |\n").nth(1).expect("the table of load's flags");
+    // A value for each flag that takes one.
+    let typed = |flag: &str| -> Vec<String> {
+        let value = match flag {
+            "--rate" | "--depth" | "--connections" | "--workers" => "5",
+            "--messages" | "--size" => "64",
+            "--duration" | "--think-time" | "--busy-poll" => "1s",
+            "--shape ramp" => return ["--shape", "ramp", "--steps", "1..5+1"].map(String::from).to_vec(),
+            "--timestamps" => "kernel",
+            "--steps of a rate" => return ["--shape", "ramp", "--steps", "1..5+1"].map(String::from).to_vec(),
+            "--steps of connections" => return ["--shape", "ramp", "--steps", "1c..5c+1c"].map(String::from).to_vec(),
+            _ => return flag.split(' ').map(String::from).collect(),
+        };
+        vec![flag.into(), value.into()]
+    };
+    let mut pairs = Vec::new();
+    for row in table.lines().take_while(|row| row.starts_with('|')) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let (first, last) = (cells[0], *cells.last().unwrap());
+        let flag = first.split('`').nth(1).unwrap_or_default().split(' ').next().unwrap();
+        for part in last.split(", ").filter(|part| part.starts_with("`--")) {
+            let other = part.replace('`', "");
+            if flag != "--engine" {
+                pairs.push((flag.to_string(), other));
+            }
+        }
+    }
+    pairs.extend(["--workers", "--busy-poll"].map(|flag| (flag.into(), "--engine threads".into())));
+    assert!(pairs.len() >= 18, "{pairs:?}");
+    for (flag, other) in pairs {
+        let args: Vec<_> = typed(&flag).into_iter().chain(typed(&other)).collect();
+        let loopback = if flag == "--loopback" { "--quiet" } else { "--loopback" };
+        let args: Vec<&str> = ["load", loopback].into_iter().chain(args.iter().map(String::as_str)).collect();
+        let (code, stdout, stderr) = run(&args, b"");
+        assert_eq!((code, stdout.len()), (Some(2), 0), "{args:?}: {stderr}");
+        let other = other.split(" of ").next().unwrap();
+        assert!(stderr.contains(&flag) && stderr.contains(other), "{args:?}: {stderr}");
+        assert!(stderr.contains("Drop one of them"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_flag_that_takes_another_says_which() {
+    for (args, wanted) in [
+        (
+            &["--shape", "ramp"][..],
+            "--shape ramp takes --steps, such as --steps 1000..20000+1000: add that, or drop --shape ramp",
+        ),
+        (&["--steps", "1..5+1"], "--steps takes --shape ramp: add that, or drop --steps"),
+        (&["--every", "1s"], "--every takes --shape ramp"),
+        (&["--until", "errors>0"], "--until takes --shape ramp"),
+        (&["--each", "3"], "--each takes --shape connect"),
+        (&["--arrivals", "poisson"], "--arrivals takes --rate, or --steps of a rate"),
+        (&["-n", "3", "-c", "5"], "3 --messages are too few for 5 --connections"),
+        (&["--shape", "ramp", "--steps", "9..1+1"], "'9..1+1' goes down"),
+    ] {
+        let (code, _, stderr) = run(&[&["load", "--loopback"][..], args].concat(), b"");
+        assert!(code == Some(2) && stderr.contains(wanted), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_source_of_another_machine_is_said_before_anything_is_sent() {
+    // Of TEST-NET-1 (RFC 5737), which nobody has.
+    for source in ["192.0.2.1", "192.0.2.1-192.0.2.3"] {
+        let (code, stdout, stderr) = run(&["load", "--loopback", "--source", source, "-n", "10"], b"");
+        assert_eq!((code, stdout.len()), (Some(2), 0), "{stderr}");
+        assert!(stderr.contains("--source 192.0.2.1 is not an address of this machine"), "{stderr}");
+    }
+    let (code, _, stderr) = run(&["load", "::1", "1", "--mode", "echo", "--source", "127.0.0.1"], b"");
+    assert!(code == Some(2) && stderr.contains("--source 127.0.0.1 cannot reach [::1]:1"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_error_of_a_unix_socket_speaks_of_its_path() {
+    for command in ["load", "client", "test"] {
+        let (code, _, stderr) = run(&[command, "unix:/nowhere/at/all"], b"");
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("Nothing listens on that path") && !stderr.contains("port"), "{command}: {stderr}");
     }
 }

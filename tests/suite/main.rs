@@ -22,6 +22,7 @@ mod harness;
 #[cfg(unix)]
 mod interactive;
 mod load;
+mod load_codes;
 mod load_ends;
 mod loading;
 mod opening;

@@ -89,6 +89,95 @@ fn runs_of_several_generators_become_one() {
     assert!(out.contains("with fewer than 8 in each nothing can be said about chance."), "{out}");
 }
 
+/// A run that has passed a gate, as if it had had ten intervals alike, and another that has done a tenth of it in the same time.
+fn base_and_worse(folder: &Folder) -> [(String, Value); 2] {
+    let (code, out, err) = load(&["-n", "2000", "--json", "--fail-if", "errors>3"]);
+    assert_eq!(code, Some(0), "{out} {err}");
+    let mut base: Value = serde_json::from_str(&out).unwrap();
+    base["intervals"] = vec![base["intervals"][0].clone(); 10].into();
+    let mut worse = base.clone();
+    for generator in worse["generators"].as_array_mut().unwrap() {
+        generator["seed"] = (generator["seed"].as_u64().unwrap() + 1).into();
+    }
+    for interval in worse["intervals"].as_array_mut().unwrap() {
+        interval["received"] = (interval["received"].as_u64().unwrap() / 10).into();
+    }
+    [("base.json", base), ("worse.json", worse)].map(|(name, value)| {
+        let path = folder.0.join(name);
+        fs::write(&path, value.to_string()).unwrap();
+        (path.to_str().unwrap().into(), value)
+    })
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_regression_fails_where_the_runs_show_it() {
+    let folder = Folder::new();
+    let [(base, _), (worse, _)] = base_and_worse(&folder);
+    let gate = ["--fail-if", "rate worse>10%"];
+    let (code, out, _) = report(&[&[worse.as_str(), "--compare", &base][..], &gate].concat());
+    assert_eq!(code, Some(3), "{out}");
+    assert!(words(&out).contains("FAIL rate worse>10% measured: "), "{out}");
+    let (code, out, _) = report(&[&[base.as_str(), "--compare", &worse][..], &gate].concat());
+    assert_eq!(code, Some(0), "{out}");
+    assert!(words(&out).contains("pass rate worse>10% measured: "), "{out}");
+    // A run does not fall behind itself, and that proves nothing.
+    let (code, out, _) = report(&[&[base.as_str(), "--compare", &base][..], &gate].concat());
+    assert_eq!(code, Some(3), "{out}");
+    let out = words(&out);
+    assert!(out.contains("measured: the base is this very run, so nothing was proved"), "{out}");
+    assert!(out.contains("The base and the new run are the same run"), "{out}");
+    let (code, out, _) = report(&[&[worse.as_str(), "--compare", &base, "--json"][..], &gate].concat());
+    assert_eq!(code, Some(3));
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_valid(&validator(), &value);
+    assert_eq!(
+        (&value["comparison"]["same_run"], &value["verdict"]["gates"][0]["unit"]),
+        (&false.into(), &"percent".into())
+    );
+    for (args, way_out) in [
+        (&["report", &base, "--fail-if", "p99 worse>10%"][..], "say with --compare FILE"),
+        (&["load", "--loopback", "--fail-if", "p99 worse>10%"], "resound report FILE --compare BASE"),
+        (&["report", &base, "--fail-if", "p98 worse>10%"], "'p98' is not compared; there are: rate, errors"),
+    ] {
+        let (code, _, err) = run(args, b"");
+        assert!(code == Some(2) && err.contains(way_out), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
+    let folder = Folder::new();
+    let [(base, value), (worse, _)] = base_and_worse(&folder);
+    let (code, out, err) = run(&["report", "-"], value.to_string().as_bytes());
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("\nGates of the saved run, as they were judged then\n  pass  errors>3 "), "{out}");
+    // With its comparison, and again when that has been saved.
+    let (_, compared, _) = report(&[&worse, "--compare", &base, "--json", "--fail-if", "rate worse>10%"]);
+    let (code, again, _) = run(&["report", "-", "--json"], compared.as_bytes());
+    assert_eq!(code, Some(0));
+    let again_value: Value = serde_json::from_slice(&again).unwrap();
+    assert_valid(&validator(), &again_value);
+    assert_eq!(again_value["saved"]["verdict"]["exit"], 3);
+    for saved in [compared.into_bytes(), again] {
+        let (code, out, err) = run(&["report", "-"], &saved);
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(code, Some(0), "what was judged then does not count again: {err}");
+        assert!(out.contains("  FAIL  rate worse>10% ") && out.contains("\nCompared then with base.json\n"), "{out}");
+    }
+    let (code, out, _) = report(&[&base, &worse]);
+    assert_eq!(code, Some(0));
+    assert!(words(&out).contains("judged of each run alone are no part of this"), "{out}");
+    let (code, _, err) = run(&["report", "-", "--compare", "-"], b"");
+    assert!(code == Some(2) && err.contains("stdin (-) can be read once"), "{err}");
+    let (code, _, err) = run(&["report", "-"], b"");
+    assert!(code == Some(2) && err.contains("-: the file is empty"), "{err}");
+}
+
 #[test]
 fn reports_are_written_to_files_and_gates_judge() {
     let folder = Folder::new();

@@ -64,6 +64,14 @@ impl Faults {
         Fate::Goes
     }
 
+    /// A call that was made is told as one that was repeated: it is under way already, or was answered.
+    pub(super) fn connected(&mut self, result: i32) -> i32 {
+        match result == 0 && self.once_in(3) {
+            true => -self.one_of(&[libc::EALREADY, libc::EISCONN]),
+            false => result,
+        }
+    }
+
     pub(super) fn of_receive(&mut self) -> Fate {
         if self.once_in(4) {
             return Fate::Fails(self.one_of(&[libc::ENOBUFS, libc::EINTR, libc::ECANCELED, libc::EAGAIN]));

@@ -125,6 +125,12 @@ impl Ring<'_> {
         self.push(entry, Token::Connect(call));
     }
 
+    /// Asks when a call that is under way is decided: the socket can be written to then, and the result is positive.
+    pub(crate) fn connect_decides(&mut self, call: u32, socket: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32).build();
+        self.push(entry, Token::Connect(call));
+    }
+
     /// Gives a call up; its completion says when.
     pub(crate) fn cancel_connect(&mut self, call: u32) {
         let entry = opcode::AsyncCancel::new(Token::Connect(call).pack()).build();
@@ -394,7 +400,12 @@ impl Ring<'_> {
                 Done::Accepted { listener, result, more }
             }
             Token::Connect(call) => {
-                self.targets.remove(&call);
+                // Of a poll there is none.
+                let was_connect = self.targets.remove(&call).is_some();
+                let result = match &mut self.faults {
+                    Some(faults) if was_connect => faults.connected(result),
+                    _ => result,
+                };
                 Done::Connected { call, result }
             }
             Token::ReceiveMany(key) => {

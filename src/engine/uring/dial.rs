@@ -138,6 +138,12 @@ impl Calls {
     ) -> Option<Answered> {
         let slot = self.pending.get_mut(number as usize)?;
         let Pending { call, socket, since, until, given_up, failures } = slot.take()?;
+        if result == -libc::EALREADY && !given_up {
+            // A call that was interrupted goes on by itself, and was repeated meanwhile: the socket says when it is decided.
+            ring.connect_decides(number, socket.as_fd());
+            *slot = Some(Pending { call, socket, since, until, given_up, failures });
+            return None;
+        }
         let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
         if interrupted
             && !given_up
@@ -157,14 +163,25 @@ impl Calls {
             self.deadlines.remove(&(until, number));
         }
         self.at = self.at.or(Some(now)).filter(|_| !self.done);
-        // A call that was repeated may find itself answered.
-        if result == 0 || result == -libc::EISCONN {
-            let conn = self.caller.answered(&call, since, &SockRef::from(&socket))?;
-            return Some(Answered { socket, conn });
+        let error = match result {
+            0 => None,
+            // A call that was repeated may find itself answered.
+            result if result > 0 || result == -libc::EISCONN => decided(&socket).err(),
+            _ if given_up => Some(no_answer()),
+            result => Some(io::Error::from_raw_os_error(-result)),
+        };
+        if let Some(error) = error {
+            drop(socket); // the plan may want its descriptor
+            self.caller.failed(&call, &error);
+            return None;
         }
-        let error = if given_up { no_answer() } else { io::Error::from_raw_os_error(-result) };
-        drop(socket); // the plan may want its descriptor
-        self.caller.failed(&call, &error);
-        None
+        let conn = self.caller.answered(&call, since, &SockRef::from(&socket))?;
+        Some(Answered { socket, conn })
     }
+}
+
+/// How a call has ended that goes on by itself. Who has been told of an error already is told by the socket that it is not connected.
+fn decided(socket: &Socket) -> io::Result<()> {
+    socket.take_error()?.map_or(Ok(()), Err)?;
+    socket.peer_addr().map(drop)
 }

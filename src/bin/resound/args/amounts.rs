@@ -85,8 +85,11 @@ pub(super) fn steps(text: &str) -> Result<Steps, String> {
         [None, None, None] => (Raised::Rate, [rate(from)?, rate(to)?, rate(by)?]),
         _ => return Err(wrong()),
     };
-    if to < from || (to - from) / by > MOST as f64 {
-        return Err(format!("'{text}' has no steps, or too many"));
+    if to < from {
+        return Err(format!("'{text}' goes down: a ramp goes up, from its first level to its last"));
+    }
+    if (to - from) / by > MOST as f64 {
+        return Err(format!("'{text}' has more than {MOST} steps: make them larger"));
     }
     Ok(Steps { of, from, to, by })
 }

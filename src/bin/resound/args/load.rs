@@ -1,9 +1,11 @@
 //! The flags of `resound load`.
 
+mod check;
+
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resound::Address;
 use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes, Timestamps};
@@ -11,7 +13,7 @@ use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Set
 use super::amounts::{self, Range, Steps};
 use super::output::{OutputArgs, ProgressArgs};
 use super::server::EngineArg;
-use super::{EXIT_CODES, FamilyArgs, address};
+use super::{FamilyArgs, LOAD_EXIT_CODES, address};
 use crate::load::{Plan, RampPlan, Where};
 use crate::report::Gate;
 use crate::units::{self, Timeout};
@@ -20,7 +22,7 @@ const LOAD: &str = "Load";
 const CONNECTIONS: &str = "Connections";
 
 #[derive(Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = LOAD_EXIT_CODES)]
 pub(crate) struct LoadArgs {
     /// Host to load [default: 127.0.0.1]
     host: Option<String>,
@@ -60,7 +62,7 @@ pub(crate) struct LoadArgs {
     #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
     warm_up: Option<Duration>,
     /// A pause between an answer and the next message of its connection (not with --rate)
-    #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "rate")]
+    #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
     think_time: Option<Duration>,
     /// How long an answer may take, before its connection is given up
     #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
@@ -86,9 +88,9 @@ pub(crate) struct LoadArgs {
     #[arg(help_heading = LOAD, long, value_name = "CONDITION", value_parser = Gate::parse)]
     until: Vec<Gate>,
 
-    /// Connections open at once
-    #[arg(help_heading = CONNECTIONS, short, long, value_name = "N", value_parser = units::positive, default_value = "1")]
-    connections: NonZeroUsize,
+    /// Connections open at once [default: 1]
+    #[arg(help_heading = CONNECTIONS, short, long, value_name = "N", value_parser = units::positive)]
+    connections: Option<NonZeroUsize>,
     /// Connections made per second at most [default: no limit]
     #[arg(help_heading = CONNECTIONS, long, value_name = "N", value_parser = amounts::rate)]
     connect_rate: Option<f64>,
@@ -163,11 +165,14 @@ fn command() -> String {
 
 impl LoadArgs {
     pub(crate) fn meaning(self) -> Result<Plan> {
-        self.check()?;
         let target = match self.loopback {
             true => Where::Loopback,
             false => Where::At(address(self.host.as_deref(), self.port.as_deref())?),
         };
+        self.check(match &target {
+            Where::At(address) => Some(address),
+            Where::Loopback => None,
+        })?;
         let mode = self.mode.map(|mode| match mode {
             super::Mode::Reply => Mode::Reply,
             super::Mode::Echo => Mode::Echo,
@@ -191,7 +196,7 @@ impl LoadArgs {
             shape,
             target: String::new(),
             mode: mode.unwrap_or(Mode::Echo),
-            connections: number(self.connections),
+            connections: self.connections(),
             depth: self.depth.map_or(if is_open { MOST_IN_FLIGHT } else { 1 }, number),
             rate: self.rate,
             arrivals: match self.arrivals {
@@ -209,13 +214,10 @@ impl LoadArgs {
             think_time: self.think_time.unwrap_or_default(),
             connect_rate: self.connect_rate,
             busy_poll: self.busy_poll.0.unwrap_or_default(),
-            timestamps: self.timestamps(&target)?,
+            timestamps: self.timestamps(&target),
             interval: Duration::from_secs(1),
             command: command(),
         };
-        if !self.source.is_empty() && matches!(target, Where::At(Address::Unix(_))) {
-            bail!("a unix socket is not connected to from an IP address: leave out --source");
-        }
         let sources = self.source.iter().flat_map(Range::addresses).collect();
         let output = self.output.meaning_with(self.progress)?;
         Ok(Plan {
@@ -235,64 +237,21 @@ impl LoadArgs {
         })
     }
 
-    /// Whose clock takes the service times.
-    fn timestamps(&self, target: &Where) -> Result<Timestamps> {
-        let missing = if cfg!(not(target_os = "linux")) {
-            Some("this system is not Linux")
-        } else if matches!(target, Where::At(Address::Unix(_))) {
-            Some("a unix socket has no network device")
-        } else if matches!(self.engine, EngineArg::Portable) {
-            Some("the portable engine cannot ask for them: leave out --engine portable")
-        } else if self.shape == ShapeArg::Stream {
-            Some("a stream has no service times")
-        } else {
-            None
-        };
-        match (self.timestamps, missing) {
-            (Some(TimestampsArg::Kernel), Some(missing)) => bail!("--timestamps kernel: {missing}"),
-            (Some(TimestampsArg::Kernel), None) => Ok(Timestamps::Kernel),
-            (None, None) if self.busy_poll.0.is_some() => Ok(Timestamps::Kernel),
-            _ => Ok(Timestamps::Clock),
+    /// Whose clock takes the service times: the kernel's where the times are to be true and it can be asked.
+    fn timestamps(&self, target: &Where) -> Timestamps {
+        let can = cfg!(target_os = "linux")
+            && !matches!(target, Where::At(Address::Unix(_)))
+            && !matches!(self.engine, EngineArg::Portable)
+            && self.shape != ShapeArg::Stream;
+        match self.timestamps {
+            Some(TimestampsArg::Kernel) => Timestamps::Kernel,
+            None if can && self.busy_poll.0.is_some() => Timestamps::Kernel,
+            _ => Timestamps::Clock,
         }
     }
 
-    /// What does not go together.
-    fn check(&self) -> Result<()> {
-        let is = |shape| self.shape == shape;
-        if is(ShapeArg::Ramp) != self.steps.is_some() {
-            bail!("--shape ramp and --steps go together: the steps are what the ramp raises, such as 1000..20000+1000");
-        }
-        if !is(ShapeArg::Ramp) && (self.every.is_some() || !self.until.is_empty()) {
-            bail!("--every and --until concern --shape ramp only");
-        }
-        if is(ShapeArg::Ramp) && (self.rate.is_some() || self.duration.is_some() || self.messages.is_some()) {
-            bail!("the steps of a ramp say how much and how long: leave out --rate, --duration and --messages");
-        }
-        if !is(ShapeArg::Connect) && self.each.is_some() {
-            bail!("--each concerns --shape connect only");
-        }
-        if (is(ShapeArg::Connect) || is(ShapeArg::Stream)) && self.rate.is_some() {
-            bail!("--rate concerns messages on connections that stay; connections per second are --connect-rate");
-        }
-        if is(ShapeArg::Stream) && (self.depth.is_some() || self.think_time.is_some() || self.messages.is_some()) {
-            bail!("a stream sends as fast as it goes: leave out --depth, --think-time and --messages");
-        }
-        let raises_rate = self.steps.is_some_and(|steps| steps.of == Raised::Rate);
-        if self.arrivals.is_some() && self.rate.is_none() && !raises_rate {
-            bail!(
-                "--arrivals says how planned messages are spaced: it takes a plan, by --rate or by the steps of a ramp"
-            );
-        }
-        if self.think_time.is_some() && raises_rate {
-            bail!("the plan of a ramp says when messages are sent: leave out --think-time");
-        }
-        if self.think_time.is_some() && matches!(self.mode, Some(super::Mode::Discard | super::Mode::Chargen)) {
-            bail!("--think-time is a pause behind an answer, and this far end does not answer");
-        }
-        if let Some(messages) = self.messages.filter(|messages| messages.get() < self.connections.get() as u64) {
-            bail!("{messages} messages are too few for {} connections: each sends at least one", self.connections);
-        }
-        Ok(())
+    fn connections(&self) -> u64 {
+        self.connections.map_or(1, |connections| connections.get() as u64)
     }
 
     fn ramp(&self) -> Option<RampPlan> {

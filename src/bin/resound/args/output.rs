@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::report::{Gate, Output};
+use crate::report::{Condition, Output};
 use crate::units;
 
 /// Under this heading in the help.
@@ -27,9 +27,10 @@ pub(crate) struct OutputArgs {
     /// Write a JUnit report: a test case per gate, and one for failures that no gate allows
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Exit with 3 if this is true of the results, such as 'p99>5ms', 'errors>0' or 'rate<10000' (repeatable)
-    #[arg(help_heading = RESULTS, long, value_name = "CONDITION", value_parser = Gate::parse)]
-    fail_if: Vec<Gate>,
+    /// Exit with 3 if this is true of the results, such as 'p99>5ms', 'errors>0' or 'rate<10000'; of report --compare also 'p99 worse>10%'
+    /// (repeatable)
+    #[arg(help_heading = RESULTS, long, value_name = "CONDITION", value_parser = Condition::parse)]
+    fail_if: Vec<Condition>,
 }
 
 /// What only a run has, which takes time.
@@ -51,12 +52,20 @@ impl OutputArgs {
                 bail!("two reports cannot be written to one file");
             }
         }
+        let (mut gates, mut regressions) = (Vec::new(), Vec::new());
+        for condition in self.fail_if {
+            match condition {
+                Condition::Gate(gate) => gates.push(gate),
+                Condition::Regression(regression) => regressions.push(regression),
+            }
+        }
         Ok(Output {
             json: self.json,
             hdr: self.hdr,
             html: self.html,
             junit: self.junit,
-            gates: self.fail_if,
+            gates,
+            regressions,
             interval: None,
             quiet: false,
         })
@@ -68,6 +77,12 @@ impl OutputArgs {
         if progress.interval.is_some_and(|interval| interval < SHORTEST) {
             bail!("--interval: {} is the shortest", units::elapsed(SHORTEST));
         }
-        Ok(Output { interval: progress.interval, quiet: progress.quiet, ..self.meaning()? })
+        let output = self.meaning()?;
+        if let Some(regression) = output.regressions.first() {
+            bail!(
+                "--fail-if '{regression}' is a comparison: save the run (--json), and give it to `resound report FILE --compare BASE`"
+            );
+        }
+        Ok(Output { interval: progress.interval, quiet: progress.quiet, ..output })
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::EXIT_CODES;
+use super::LOAD_EXIT_CODES;
 use super::output::OutputArgs;
-use crate::report::Plan;
+use crate::report::{Plan, is_stdin};
 
 #[derive(Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = LOAD_EXIT_CODES)]
 pub(crate) struct ReportArgs {
-    /// What `resound load --json` wrote; several are the generators of one load, and are merged
+    /// What `resound load --json` wrote, `-` from stdin; several are the generators of one load, and are merged
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Say what differs from this one, and what may be chance
@@ -28,6 +28,13 @@ impl ReportArgs {
         if self.files.len() > MOST {
             bail!("{} files: merge {MOST} at most at once, and then what came out (--json)", self.files.len());
         }
-        Ok(Plan { files: self.files, base: self.compare, output: self.output.meaning()? })
+        if self.files.iter().chain(&self.compare).filter(|file| is_stdin(file)).count() > 1 {
+            bail!("stdin (-) can be read once only: save what comes from it in a file");
+        }
+        let output = self.output.meaning()?;
+        if let Some(regression) = output.regressions.first().filter(|_| self.compare.is_none()) {
+            bail!("--fail-if '{regression}' compares with a base: say with --compare FILE what that is");
+        }
+        Ok(Plan { files: self.files, base: self.compare, output })
     }
 }

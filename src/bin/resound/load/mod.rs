@@ -69,6 +69,7 @@ impl RampPlan {
 pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
     plan.output.check()?;
     check_descriptors(&plan)?;
+    check_sources(&plan.sources)?;
     let server = match plan.target {
         Where::Loopback => Some(Loopback::start(plan.mode.unwrap_or(Mode::Echo), plan.engine)?),
         Where::At(_) => None,
@@ -128,6 +129,13 @@ async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared>
             (target, mode == Mode::Echo)
         }
     };
+    if let Endpoint::Tcp(target) = &target
+        && let Some(source) = plan.sources.iter().find(|source| source.is_ipv4() != target.is_ipv4())
+    {
+        bail!(
+            "--source {source} cannot reach {target}, which is of the other family: give an address of its family, or drop --source"
+        );
+    }
     let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));
     plan.settings.mode = mode;
     if mode == Mode::Discard && !plan.settings.think_time.is_zero() {
@@ -291,6 +299,21 @@ fn check_descriptors(plan: &Plan) -> Result<()> {
             units::count(limit),
             units::count(possible)
         );
+    }
+    Ok(())
+}
+
+/// Says early that there is no such address here. Of what else may be wrong with one the connections tell.
+fn check_sources(sources: &[IpAddr]) -> Result<()> {
+    for &source in sources {
+        match std::net::UdpSocket::bind((source, 0)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                bail!(
+                    "--source {source} is not an address of this machine: connect from one that is, or leave the choice to the system"
+                )
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use resound::load::{FEWEST, Interval, Latency, compare};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::run::Run;
 use super::text::{Page, Style};
@@ -14,12 +14,15 @@ use crate::{escape, units};
 const SEED: u64 = 0x7265_736f_756e_6421;
 
 /// How a run compares with a base.
-#[derive(Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Compared {
     /// The file, or files, of the base.
     pub(crate) base: String,
     /// Which time the times are of.
-    pub(crate) times: &'static str,
+    pub(crate) times: String,
+    /// Is a run of one of them a run of the other as well?
+    #[serde(default)]
+    pub(crate) same_run: bool,
     /// Parts of the base and of the new run that the bootstrap drew from.
     pub(crate) parts: Option<(usize, usize)>,
     /// Why nothing can be said, where that is so.
@@ -28,19 +31,22 @@ pub(crate) struct Compared {
 }
 
 /// One figure of both.
-#[derive(Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) metric: String,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     pub(crate) base: f64,
     pub(crate) new: f64,
     /// The 95 % interval of the difference.
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// That of `new / base`; nothing where it has no such end, since the base may be nothing.
+    #[serde(default)]
+    pub(crate) ratio_low: Option<f64>,
+    #[serde(default)]
+    pub(crate) ratio_high: Option<f64>,
     /// Does the interval leave out zero?
     pub(crate) shown: bool,
-    #[serde(skip)]
-    more_is_better: bool,
 }
 
 impl Compared {
@@ -54,6 +60,7 @@ impl Compared {
             ("connect", "connect") => ("connect", |interval| &interval.connect),
             _ => ("service", |interval| &interval.service),
         };
+        let (times, same_run) = (times, merge::shared(&base.sources, &new.sources).is_some());
         let (base_has, new_has) = (together(base), together(new));
         let found = compare(&base_has, &new_has, times, &PERCENTILES, SEED);
         let Some(found) = found else {
@@ -62,34 +69,44 @@ impl Compared {
                 "The base has {}, the new run {new_has}: with fewer than {FEWEST} in each nothing can be said about chance.",
                 units::counted(base_has as u64, "interval")
             );
-            return Self { base: name(base), times: kind, parts: None, unable: Some(unable), rows: Vec::new() };
+            return Self {
+                base: name(base),
+                times: kind.into(),
+                same_run,
+                parts: None,
+                unable: Some(unable),
+                rows: Vec::new(),
+            };
         };
-        let row = |metric: &str, unit, factor: f64, more_is_better, it: resound::load::Difference| Row {
+        let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
+        let row = |metric: &str, unit: &str, factor: f64, it: resound::load::Difference| Row {
             metric: metric.into(),
-            unit,
+            unit: unit.into(),
             base: it.base * factor,
             new: it.new * factor,
             low: it.low * factor,
             high: it.high * factor,
+            ratio_low: finite(it.ratio.0),
+            ratio_high: finite(it.ratio.1),
             shown: it.is_shown(),
-            more_is_better,
         };
         let mut rows = vec![
-            row("rate", "messages/s", 1.0, true, found.rate),
-            row("errors", "percent", 100.0, false, found.failures),
-            row("mean", "us", 1e6, false, found.mean),
+            row("rate", "messages/s", 1.0, found.rate),
+            row("errors", "percent", 100.0, found.failures),
+            row("mean", "us", 1e6, found.mean),
         ];
         for (percent, difference) in PERCENTILES.iter().zip(found.percentiles) {
-            rows.push(row(&format!("p{percent}"), "us", 1e6, false, difference));
+            rows.push(row(&format!("p{percent}"), "us", 1e6, difference));
         }
-        Self { base: name(base), times: kind, parts: Some(found.parts), unable: None, rows }
+        Self { base: name(base), times: kind.into(), same_run, parts: Some(found.parts), unable: None, rows }
     }
 
-    pub(crate) fn render(&self, style: Style) -> String {
+    /// `verb` says when it was compared.
+    pub(crate) fn render(&self, verb: &str, style: Style) -> String {
         let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
-        page.section(&format!("Compared with {}", escape::text(self.base.as_bytes())));
-        if let Some(unable) = &self.unable {
-            page.wrapped("  ", "  ", unable);
+        page.section(&format!("{verb} with {}", escape::text(self.base.as_bytes())));
+        if self.unable.is_some() {
+            page.wrapped("  ", "  ", &escape::plain(self.conclusion().as_bytes()));
             return page.text;
         }
         let heading = format!("  {:<8}{:>12}{:>12}{:>9}   {:<22}", "", "base", "new", "change", "95 % of the change");
@@ -106,7 +123,7 @@ impl Compared {
                 row.value(row.base),
                 row.value(row.new),
                 row.change(row.new - row.base),
-                format!("{} to {}", row.change(row.low), row.change(row.high)),
+                row.interval(),
             ));
         }
         page.wrapped("  ", "  ", &self.conclusion());
@@ -115,7 +132,13 @@ impl Compared {
 
     /// What all rows come to, in a sentence or two.
     pub(crate) fn conclusion(&self) -> String {
-        let Some((base, new)) = self.parts else { return self.unable.clone().unwrap_or_default() };
+        let same = match self.same_run {
+            true => "The base and the new run are the same run, or hold one that is the same: that compares nothing. ",
+            false => "",
+        };
+        let Some((base, new)) = self.parts else {
+            return format!("{same}{}", self.unable.as_deref().unwrap_or_default());
+        };
         let list = |better| {
             let rows: Vec<_> = self
                 .rows
@@ -132,17 +155,41 @@ impl Compared {
             (true, false) => format!("Worse: {worse}."),
             (false, false) => format!("Better: {better}. Worse: {worse}."),
         };
-        format!("{found} ({} times; bootstrap over {base} and {new} parts of the runs.)", capital(self.times))
+        format!("{same}{found} ({} times; bootstrap over {base} and {new} parts of the runs.)", capital(&self.times))
     }
 }
 
 impl Row {
     pub(crate) fn is_better(&self) -> bool {
-        (self.new > self.base) == self.more_is_better
+        (self.new > self.base) == self.more_is_better()
+    }
+
+    fn more_is_better(&self) -> bool {
+        self.metric == "rate"
+    }
+
+    /// By how many per cent of the base it is worse: at least, as measured, and at most. Infinite where the base is nothing.
+    pub(crate) fn worsening(&self) -> (f64, f64, f64) {
+        let measured = if self.new == self.base { 1.0 } else { self.new / self.base };
+        let [low, high] = [self.ratio_low, self.ratio_high].map(|ratio| ratio.unwrap_or(f64::INFINITY));
+        match self.more_is_better() {
+            true => ((1.0 - high) * 100.0, (1.0 - measured) * 100.0, (1.0 - low) * 100.0),
+            false => ((low - 1.0) * 100.0, (measured - 1.0) * 100.0, (high - 1.0) * 100.0),
+        }
+    }
+
+    /// The 95 % interval of the change: of the ratio where the base has a value, so that nothing becomes less than nothing.
+    pub(crate) fn interval(&self) -> String {
+        let part =
+            |ratio: Option<f64>| ratio.map_or_else(|| "any".into(), |ratio| format!("{:+.1} %", (ratio - 1.0) * 100.0));
+        match self.base > 0.0 && (self.ratio_low.is_some() || self.ratio_high.is_some()) {
+            true => format!("{} to {}", part(self.ratio_low), part(self.ratio_high)),
+            false => format!("{} to {}", self.change(self.low), self.change(self.high)),
+        }
     }
 
     pub(crate) fn value(&self, value: f64) -> String {
-        match self.unit {
+        match self.unit.as_str() {
             "us" => units::latency(std::time::Duration::from_secs_f64(value.max(0.0) / 1e6)),
             "percent" => format!("{value:.3} %"),
             _ => format!("{}/s", units::rate(value)),

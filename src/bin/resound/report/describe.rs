@@ -2,6 +2,8 @@
 
 use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes, Timestamps};
 
+use super::merge;
+use super::run::Run;
 use crate::{escape, units};
 
 /// `open loop`, `closed loop` ...
@@ -22,6 +24,23 @@ pub(crate) fn shape(settings: &Settings) -> &'static str {
 /// The target, with nothing in it that could do harm.
 pub(crate) fn target(settings: &Settings) -> String {
     escape::text(settings.target.as_bytes())
+}
+
+/// For how long was measured; of several generators also whether they ran at once, since that says what their rates are.
+pub(crate) fn measured(run: &Run) -> String {
+    let (elapsed, n) = (units::latency(run.record.elapsed), run.sources.len());
+    if n < 2 {
+        return elapsed;
+    }
+    let (together, _) = merge::together(&run.sources);
+    let together = units::latency(together);
+    match merge::ran_at_once(&run.sources) {
+        true => format!("{elapsed}, by {n} generators, at once for {together}: rates are added"),
+        false => format!(
+            "{}, by {n} generators that did NOT run at once (all of them for {together}): rates are those of that time, not added",
+            units::latency(merge::covered(&run.sources))
+        ),
+    }
 }
 
 /// A level of a ramp, with its unit.

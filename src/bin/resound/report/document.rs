@@ -9,9 +9,10 @@ use anyhow::Result;
 use resound::load::{Fault, Generator, Interval, Latency, Settings, Sizes, Steps};
 use serde::{Deserialize, Serialize};
 
+use super::compare::Compared;
 use super::gate::Outcome;
-use super::run::{Rates, Run, Source};
-use super::{encode, notes};
+use super::run::{Judged, Rates, Run, Source};
+use super::{encode, merge, notes};
 
 /// What `format` says; another number means that old readers would misread it.
 pub(crate) const FORMAT: &str = "resound-load/1";
@@ -35,7 +36,13 @@ pub(crate) struct Document {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<StepPart>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) comparison: Option<serde_json::Value>,
+    pub(crate) comparison: Option<Compared>,
+    /// Of a saved run: its verdict when it was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) saved: Option<SavedPart>,
+    /// Of several generators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) merged: Option<MergedPart>,
     pub(crate) intervals: Vec<IntervalPart>,
 }
 
@@ -117,6 +124,8 @@ pub(crate) struct IntervalPart {
     pub(crate) length_s: f64,
     pub(crate) planned: u64,
     pub(crate) sent: u64,
+    #[serde(default)]
+    pub(crate) held: u64,
     pub(crate) received: u64,
     pub(crate) late: u64,
     pub(crate) unanswered: u64,
@@ -156,6 +165,32 @@ pub(crate) struct VerdictPart {
     pub(crate) pass: bool,
     pub(crate) exit: u8,
     pub(crate) gates: Vec<GatePart>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SavedPart {
+    pub(crate) verdict: VerdictPart,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) comparison: Option<Compared>,
+}
+
+/// When several generators ran, and what that makes of their rates.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct MergedPart {
+    /// All of them at once.
+    pub(crate) together_s: f64,
+    /// Any of them.
+    pub(crate) covered_s: f64,
+    pub(crate) rates: RatesAre,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RatesAre {
+    /// The generators ran at once.
+    Added,
+    /// They did not: the rates are those of all the time in which any of them ran.
+    OverCoveredTime,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,7 +253,7 @@ impl Document {
             cut_short: record.cut_short,
             rates: RatesPart::of(&run.rates),
             total: IntervalPart::of(&record.total)?,
-            verdict: VerdictPart { pass: exit == 0, exit, gates: outcomes.iter().map(GatePart::of).collect() },
+            verdict: VerdictPart::of(outcomes, exit),
             failures: record
                 .failures
                 .iter()
@@ -234,6 +269,8 @@ impl Document {
             generators: run.sources.iter().map(GeneratorPart::of).collect(),
             steps: steps.collect::<Result<_>>()?,
             comparison: None,
+            saved: run.judged.as_ref().map(SavedPart::of),
+            merged: MergedPart::of(&run.sources),
             intervals,
         })
     }
@@ -305,6 +342,7 @@ impl IntervalPart {
             length_s: interval.length.as_secs_f64(),
             planned: counts.planned,
             sent: counts.sent,
+            held: counts.held,
             received: counts.received,
             late: counts.late,
             unanswered: counts.unanswered,
@@ -344,6 +382,29 @@ impl LatencyPart {
     }
 }
 
+impl VerdictPart {
+    fn of(outcomes: &[Outcome], exit: u8) -> Self {
+        Self { pass: exit == 0, exit, gates: outcomes.iter().map(GatePart::of).collect() }
+    }
+}
+
+impl SavedPart {
+    fn of(judged: &Judged) -> Self {
+        Self { verdict: VerdictPart::of(&judged.gates, judged.exit), comparison: judged.comparison.clone() }
+    }
+}
+
+impl MergedPart {
+    fn of(sources: &[Source]) -> Option<Self> {
+        let rates = if merge::ran_at_once(sources) { RatesAre::Added } else { RatesAre::OverCoveredTime };
+        (sources.len() > 1).then(|| Self {
+            together_s: merge::together(sources).0.as_secs_f64(),
+            covered_s: merge::covered(sources).as_secs_f64(),
+            rates,
+        })
+    }
+}
+
 impl GatePart {
     fn of(outcome: &Outcome) -> Self {
         Self {
@@ -351,7 +412,7 @@ impl GatePart {
             broken: outcome.broken,
             measured: outcome.measured.clone(),
             value: outcome.value,
-            unit: outcome.unit.into(),
+            unit: outcome.unit.to_string(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `--fail-if 'p99>5ms'`: a condition on the results that fails a run.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) struct Outcome {
     pub(crate) measured: String,
     /// The number behind it, in the unit of [`Gate::unit`].
     pub(crate) value: Option<f64>,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: Cow<'static, str>,
     /// The classes of failures of which the gate says how many are too many: up to there they fail nothing.
     pub(crate) forgives: Vec<Fault>,
 }
@@ -110,7 +111,7 @@ impl Gate {
             Ok(value) => (self.comparison.holds(value, self.limit), self.metric.shown(value), Some(value)),
             Err(why) => (true, why, None),
         };
-        let (unit, forgives) = (self.metric.unit(), self.metric.forgives());
+        let (unit, forgives) = (self.metric.unit().into(), self.metric.forgives());
         Outcome { gate: self.text.clone(), broken, measured, value, unit, forgives }
     }
 }

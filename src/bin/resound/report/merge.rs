@@ -1,4 +1,4 @@
-//! Runs of several generators, made one: distributions and counts are added, rates too, nothing is averaged.
+//! Runs of several generators, made one: distributions and counts are added, and where they ran at once rates too; nothing is averaged.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -39,13 +39,19 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     failures.truncate(Record::FAILURES);
     let mut rates = Rates::default();
     let mut total = Interval { length: elapsed, ..Interval::default() };
+    // What did not happen at once is no rate of all together: then it is that of the time in which any of them ran.
+    let (at_once, covered) = (ran_at_once(&sources), covered(&sources));
+    let weight = |elapsed: Duration| if at_once { 1.0 } else { elapsed.as_secs_f64() / covered.as_secs_f64() };
+    for source in &sources {
+        rates.add(&source.rates.scaled(weight(source.elapsed)));
+    }
     for run in &runs {
-        rates.add(&run.rates);
         total.add(&run.record.total);
     }
     let mut settings = runs[0].record.settings.clone();
     settings.connections = runs.iter().fold(0, |sum, run| run.record.settings.connections.saturating_add(sum));
-    settings.rate = runs.iter().map(|run| run.record.settings.rate).sum();
+    let planned = |run: &Run| Some(run.record.settings.rate? * weight(self::covered(&run.sources)));
+    settings.rate = runs.iter().map(planned).sum();
     settings.messages = runs.iter().try_fold(0_u64, |sum, run| Some(sum.saturating_add(run.record.settings.messages?)));
     settings.connect_rate = runs.iter().map(|run| run.record.settings.connect_rate).sum();
     let record = Record {
@@ -61,14 +67,14 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
         generator: runs[0].record.generator.clone(),
         warnings,
     };
-    Ok(Run { record, rates, sources })
+    Ok(Run { record, rates, sources, judged: None })
 }
 
 /// A generator counts once, however the files were made: on one machine no two runs begin in the same nanosecond.
 fn refuse_twice(runs: &[Run]) -> Result<()> {
     let mut seen = HashMap::new();
     for source in runs.iter().flat_map(|run| &run.sources) {
-        let which = (&source.generator.host, source.started, source.seed);
+        let which = identity(source);
         if let Some(other) = seen.insert(which, source.file.as_deref().unwrap_or_default()) {
             bail!(
                 "{} and {} hold the same run, of {} from {} on: it would count twice",
@@ -82,7 +88,35 @@ fn refuse_twice(runs: &[Run]) -> Result<()> {
     Ok(())
 }
 
-/// For how long all of them ran at once, and for how long any did.
+fn identity(source: &Source) -> (&str, SystemTime, u64) {
+    (&source.generator.host, source.started, source.seed)
+}
+
+/// A run that is among both.
+pub(crate) fn shared<'a>(some: &'a [Source], others: &[Source]) -> Option<&'a Source> {
+    some.iter().find(|source| others.iter().any(|other| identity(other) == identity(source)))
+}
+
+/// Did they run at once, nearly all of the time? One alone did.
+pub(crate) fn ran_at_once(sources: &[Source]) -> bool {
+    let (all, longest) = together(sources);
+    sources.len() < 2 || all.as_secs_f64() >= longest.as_secs_f64() * TOGETHER && !all.is_zero()
+}
+
+/// For how long any of them ran.
+pub(crate) fn covered(sources: &[Source]) -> Duration {
+    let mut times: Vec<_> = sources.iter().map(|source| (source.started, source.elapsed)).collect();
+    times.sort_unstable();
+    let (mut covered, mut until) = (Duration::ZERO, SystemTime::UNIX_EPOCH);
+    for (started, elapsed) in times {
+        let end = started.checked_add(elapsed).unwrap_or(started);
+        covered += end.duration_since(started.max(until)).unwrap_or_default();
+        until = until.max(end);
+    }
+    covered
+}
+
+/// For how long all of them ran at once, and for how long the longest did.
 pub(crate) fn together(sources: &[Source]) -> (Duration, Duration) {
     let all = overlap(sources).and_then(|(from, to)| to.duration_since(from).ok()).unwrap_or_default();
     let longest = sources.iter().map(|source| source.elapsed).max().unwrap_or_default();
@@ -99,14 +133,12 @@ fn warnings(runs: &[Run]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     let (all, longest) = together(&sources);
+    let over = "so their rates are not added: each is that of the whole time in which any of them ran";
     if all.is_zero() {
-        warnings.push(
-            "the runs did not overlap in time: their rates are added as if they had run at once, which they did not"
-                .into(),
-        );
-    } else if all.as_secs_f64() < longest.as_secs_f64() * TOGETHER {
+        warnings.push(format!("the runs did not overlap in time, {over}"));
+    } else if !ran_at_once(&sources) {
         warnings.push(format!(
-            "the runs overlapped for only {} of {}: their rates are added as if they had run at once",
+            "the runs overlapped for only {} of {}, {over}",
             units::latency(all),
             units::latency(longest)
         ));
@@ -133,6 +165,12 @@ fn warnings(runs: &[Run]) -> Vec<String> {
     }
     if runs.iter().any(|run| !run.record.steps.is_empty()) {
         warnings.push("the steps of ramps cannot be merged and are left out".into());
+    }
+    if runs.iter().any(|run| run.judged.is_some()) {
+        warnings.push(
+            "the gates and comparisons that were judged of each run alone are no part of this: --fail-if judges it"
+                .into(),
+        );
     }
     for run in runs {
         for warning in &run.record.warnings {

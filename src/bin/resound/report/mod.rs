@@ -15,6 +15,7 @@ mod markup;
 mod merge;
 mod notes;
 mod read;
+mod regression;
 mod run;
 #[cfg(test)]
 mod samples;
@@ -37,6 +38,8 @@ use self::compare::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::live::Live;
+pub(crate) use self::read::is_stdin;
+pub(crate) use self::regression::{Condition, Regression};
 pub(crate) use self::run::Run;
 use self::text::Style;
 use crate::colour::Colour;
@@ -53,6 +56,8 @@ pub(crate) struct Output {
     pub(crate) html: Option<PathBuf>,
     pub(crate) junit: Option<PathBuf>,
     pub(crate) gates: Vec<Gate>,
+    /// Of a comparison.
+    pub(crate) regressions: Vec<Regression>,
     /// How long an interval is, where that was said; with `json` each is then an object of its own.
     pub(crate) interval: Option<Duration>,
     /// No progress.
@@ -101,9 +106,10 @@ pub(crate) fn conclude(record: &Record, output: &Output) -> Result<ExitCode> {
 }
 
 fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
-    let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).collect();
-    let exit = verdict::exit_code(run, &outcomes);
     let compared = base.map(|base| Compared::of(base, run));
+    let regressions = compared.iter().flat_map(|compared| output.regressions.iter().map(|it| it.judge(compared)));
+    let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).chain(regressions).collect();
+    let exit = verdict::exit_code(run, &outcomes);
     // What cannot be written to a file must not keep the rest from being seen.
     let mut saved = Ok(());
     let mut save = |path: &Option<PathBuf>, write: &dyn Fn(&mut dyn Write) -> Result<()>| {
@@ -122,7 +128,7 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     if output.json {
         let mut document = Document::of(run, &outcomes, exit)?;
-        document.comparison = compared.as_ref().map(serde_json::to_value).transpose()?;
+        document.comparison = compared;
         out.write_all(&json::object(&document))?;
     } else {
         let style = Style {
@@ -132,7 +138,7 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
         };
         out.write_all(text::render(run, &outcomes, style).as_bytes())?;
         if let Some(compared) = &compared {
-            out.write_all(compared.render(style).as_bytes())?;
+            out.write_all(compared.render("Compared", style).as_bytes())?;
         }
     }
     out.flush()?;

@@ -12,11 +12,14 @@ use resound::load::{
 };
 use serde::Deserialize;
 
+use super::compare::Compared;
 use super::document::{
-    Document, FORMAT, GeneratorPart, IntervalPart, LatencyPart, RampPart, RatesPart, SettingsPart, SizesPart,
+    Document, FORMAT, GatePart, GeneratorPart, IntervalPart, LatencyPart, RampPart, RatesPart, SettingsPart, SizesPart,
+    VerdictPart,
 };
-use super::run::{Rates, Run, Source};
-use super::{encode, notes};
+use super::gate::Outcome;
+use super::run::{Judged, Rates, Run, Source};
+use super::{encode, notes, regression};
 
 /// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
 const LARGEST: u64 = 256 << 20;
@@ -32,15 +35,31 @@ pub(crate) fn read(path: &Path) -> Result<Run> {
 }
 
 fn load(path: &Path) -> Result<Run> {
-    let too_large = || format!("larger than {}: not the results of a run", crate::units::bytes(LARGEST));
+    if is_stdin(path) {
+        return parse(&all_of(std::io::stdin().lock())?, "standard input");
+    }
     let file = File::open(path)?;
     ensure!(file.metadata()?.len() <= LARGEST, too_large());
-    let mut bytes = Vec::new();
-    // A pipe has no length before its end.
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= LARGEST, too_large());
+    let bytes = all_of(file)?;
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     parse(&bytes, &name)
+}
+
+/// `-` is standard input; a file of that name is `./-`.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A pipe has no length before its end.
+fn all_of(from: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= LARGEST, too_large());
+    Ok(bytes)
+}
+
+fn too_large() -> String {
+    format!("larger than {}: not the results of a run", crate::units::bytes(LARGEST))
 }
 
 /// What every object of ours says of itself.
@@ -128,11 +147,35 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
         generator: sources[0].generator.clone(),
         warnings: document.warnings,
     };
-    let mut run = Run { record, rates: rates(&document.rates)?, sources };
+    let judged = match (judged(&document.verdict, document.comparison), document.saved) {
+        (None, Some(saved)) => judged(&saved.verdict, saved.comparison),
+        (judged, _) => judged,
+    };
+    let is_known =
+        |comparison: &Compared| comparison.rows.iter().all(|row| regression::names().any(|name| name == row.metric));
+    ensure!(
+        judged.as_ref().and_then(|judged| judged.comparison.as_ref()).is_none_or(is_known),
+        "a comparison of unknown figures"
+    );
+    let mut run = Run { record, rates: rates(&document.rates)?, sources, judged };
     // What follows from the figures is said again by whoever shows them.
     let derived = notes::derived(&run);
     run.record.warnings.retain(|warning| !derived.contains(warning));
     Ok(run)
+}
+
+/// Nothing where nothing was asked.
+fn judged(verdict: &VerdictPart, comparison: Option<Compared>) -> Option<Judged> {
+    let gate = |part: &GatePart| Outcome {
+        gate: part.fail_if.clone(),
+        broken: part.broken,
+        measured: part.measured.clone(),
+        value: part.value,
+        unit: part.unit.clone().into(),
+        forgives: Vec::new(),
+    };
+    let gates: Vec<_> = verdict.gates.iter().map(gate).collect();
+    (!gates.is_empty() || comparison.is_some()).then_some(Judged { exit: verdict.exit, gates, comparison })
 }
 
 fn settings(part: &SettingsPart) -> Result<Settings> {
@@ -187,6 +230,7 @@ fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
     let mut counts = Counts {
         planned: part.planned,
         sent: part.sent,
+        held: part.held,
         received: part.received,
         late: part.late,
         unanswered: part.unanswered,

@@ -4,14 +4,27 @@ use std::time::{Duration, SystemTime};
 
 use resound::load::{Generator, Latency, Mode, Record};
 
+use super::compare::Compared;
+use super::gate::Outcome;
+
 /// What reports are made of.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Run {
     pub(crate) record: Record,
-    /// Per second. Of several generators they are added, each over its own time.
+    /// Per second. Of several generators that ran at once they are added, each over its own time.
     pub(crate) rates: Rates,
     /// Who took part, one or more.
     pub(crate) sources: Vec<Source>,
+    /// Of a saved run: what was judged when it was saved.
+    pub(crate) judged: Option<Judged>,
+}
+
+/// What was asked of a run before it was saved, and how that came out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) exit: u8,
+    pub(crate) gates: Vec<Outcome>,
+    pub(crate) comparison: Option<Compared>,
 }
 
 /// What one generator contributed.
@@ -55,6 +68,16 @@ impl Rates {
         }
     }
 
+    pub(crate) fn scaled(&self, by: f64) -> Self {
+        Self {
+            messages: self.messages * by,
+            sent: self.sent * by,
+            connections: self.connections * by,
+            bytes_sent: self.bytes_sent * by,
+            bytes_received: self.bytes_received * by,
+        }
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.sent += other.sent;
@@ -80,7 +103,7 @@ impl Run {
             elapsed: record.elapsed,
             rates,
         };
-        Self { record, rates, sources: vec![source] }
+        Self { record, rates, sources: vec![source], judged: None }
     }
 
     /// The times that matter first: response times where there is a plan, since they hold the wait for a late send, otherwise service times.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound::load::{Counts, Fault, Interval, Latency, Mode, Step};
+use resound::load::{Counts, Fault, Interval, Latency, Mode, Shape, Step};
 
 use super::bars::{self, Glyphs};
 use super::gate::Outcome;
@@ -39,14 +39,19 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
         time if time.is_zero() => String::new(),
         time => format!(", after {} of warm-up", units::latency(time)),
     };
-    page.row("measured", &format!("{}{warm_up}", units::latency(record.elapsed)));
+    page.row("measured", &format!("{}{warm_up}", describe::measured(run)));
     figures(&mut page, run);
     steps(&mut page, run);
     latencies(&mut page, &record.total);
     distribution(&mut page, run);
     errors(&mut page, run);
     sources(&mut page, run);
-    gates(&mut page, outcomes);
+    gates(&mut page, "Gates", outcomes);
+    if let Some(judged) = &run.judged {
+        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.gates);
+        let compared = judged.comparison.as_ref().map(|compared| compared.render("Compared then", style));
+        page.text += &compared.unwrap_or_default();
+    }
     let notes = notes::all(run);
     if !notes.is_empty() {
         page.section("To keep in mind");
@@ -87,14 +92,14 @@ fn figures(page: &mut Page, run: &Run) {
         bytes += &format!(", {} received", way(counts.bytes_received, rates.bytes_received));
     }
     page.row("bytes", &bytes);
+    // Where they are made before anything is measured, how many a second is no figure.
+    let rate = match run.record.settings.shape {
+        Shape::Connect => format!("; {} conn/s", units::rate(rates.connections)),
+        _ => String::new(),
+    };
     page.row(
         "connections",
-        &format!(
-            "{} opened, {} closed; {} conn/s",
-            units::count(counts.opened),
-            units::count(counts.closed),
-            units::rate(rates.connections)
-        ),
+        &format!("{} opened, {} closed{rate}", units::count(counts.opened), units::count(counts.closed)),
     );
     let errors = match counts.errors() {
         0 => page.style.colour.good("none"),
@@ -292,18 +297,22 @@ fn sources(page: &mut Page, run: &Run) {
     }
 }
 
-fn gates(page: &mut Page, outcomes: &[Outcome]) {
+fn gates(page: &mut Page, heading: &str, outcomes: &[Outcome]) {
     if outcomes.is_empty() {
         return;
     }
-    page.section("Gates");
+    page.section(heading);
     for outcome in outcomes {
         let verdict = match outcome.broken {
             true => page.style.colour.bad("FAIL"),
             false => page.style.colour.good("pass"),
         };
         let gate = escape::text(outcome.gate.as_bytes());
-        page.wrapped(&format!("  {verdict}  "), "        ", &format!("{gate:<18} measured: {}", outcome.measured));
+        page.wrapped(
+            &format!("  {verdict}  "),
+            "        ",
+            &format!("{gate:<18} measured: {}", escape::plain(outcome.measured.as_bytes())),
+        );
     }
 }
 

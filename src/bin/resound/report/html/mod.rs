@@ -29,8 +29,13 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     page += &head(run, &title, outcomes);
     page += &cards(run);
     page += &remarks(run);
-    page += &gates(outcomes);
-    page += &compared.map(comparison).unwrap_or_default();
+    page += &gates("Gates", outcomes);
+    page += &compared.map(|compared| comparison("Compared", compared)).unwrap_or_default();
+    if let Some(judged) = &run.judged {
+        page += &gates("Gates of the saved run, as they were judged then", &judged.gates);
+        let compared = judged.comparison.as_ref().map(|compared| comparison("Compared then", compared));
+        page += &compared.unwrap_or_default();
+    }
     page += &pictures(run, base);
     page += &times(run);
     page += &steps(run);
@@ -58,7 +63,7 @@ fn head(run: &Run, title: &str, outcomes: &[Outcome]) -> String {
         "<h1>{}{verdict}</h1>\n<p class=\"dim\">{}. Measured for {}{warm_up}, from {} on.</p>\n",
         escape(title),
         escape(&capital(&describe::load(&record.settings))),
-        units::latency(record.elapsed),
+        describe::measured(run),
         humantime::format_rfc3339_seconds(record.started).to_string().replace('T', " ").replace('Z', " UTC"),
     )
 }
@@ -97,7 +102,7 @@ fn remarks(run: &Run) -> String {
     format!("<div class=\"notes\"><b>To keep in mind</b>\n<ul>\n{items}</ul></div>\n")
 }
 
-fn gates(outcomes: &[Outcome]) -> String {
+fn gates(heading: &str, outcomes: &[Outcome]) -> String {
     if outcomes.is_empty() {
         return String::new();
     }
@@ -109,11 +114,11 @@ fn gates(outcomes: &[Outcome]) -> String {
             escape(&outcome.measured)
         )
     });
-    table("Gates", &[("", false), ("fail if", false), ("measured", false)], rows)
+    table(heading, &[("", false), ("fail if", false), ("measured", false)], rows)
 }
 
-fn comparison(compared: &Compared) -> String {
-    let heading = format!("Compared with {}", compared.base);
+fn comparison(verb: &str, compared: &Compared) -> String {
+    let heading = format!("{verb} with {}", compared.base);
     if compared.rows.is_empty() {
         return format!("<h2>{}</h2>\n<p>{}</p>\n", escape(&heading), escape(&compared.conclusion()));
     }
@@ -124,13 +129,12 @@ fn comparison(compared: &Compared) -> String {
             (true, false) => "<b class=\"bad\">worse</b>",
         };
         format!(
-            "<tr><th>{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} to {}</td><td>{verdict}</td></tr>\n",
+            "<tr><th>{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
             escape(&row.metric),
             escape(&row.value(row.base)),
             escape(&row.value(row.new)),
             row.change(row.new - row.base),
-            row.change(row.low),
-            row.change(row.high),
+            row.interval(),
         )
     });
     let columns = [
@@ -303,8 +307,9 @@ fn generators(run: &Run) -> String {
     let mut page = table(if is_merged { "Generators" } else { "Generator" }, &columns, rows);
     if is_merged {
         let (all, longest) = merge::together(&run.sources);
+        let added = if merge::ran_at_once(&run.sources) { "Distributions and rates are" } else { "Distributions are" };
         page += &format!(
-            "<p class=\"dim\">All of them ran at once for {} of {}. Distributions and rates are added, not averaged.</p>\n",
+            "<p class=\"dim\">All of them ran at once for {} of {}. {added} added, not averaged.</p>\n",
             units::latency(all),
             units::latency(longest)
         );

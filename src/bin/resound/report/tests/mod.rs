@@ -44,6 +44,7 @@ fn hostile() -> Run {
     let most = Counts {
         planned: u64::MAX,
         sent: u64::MAX,
+        held: u64::MAX,
         received: u64::MAX,
         late: u64::MAX,
         unanswered: u64::MAX,

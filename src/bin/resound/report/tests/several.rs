@@ -29,8 +29,10 @@ fn merging_adds() {
     // A merged run is a run: saved, read and merged again.
     let again = named(&merged, "ab.json");
     assert_eq!(again.record, merged.record);
+    assert_eq!(again.rates, merged.rates);
     assert_eq!(again.sources.len(), 2);
     let page = text::render(&again, &[], plain(80));
+    assert!(page.contains("measured     30.0 s, by 2 generators, at once for 30.0 s: rates are added"), "{page}");
     assert!(page.contains("\nMerged from 2 generators\n  a.json: 1,000 msg/s for 30.0 s, from 2026-11-23T"), "{page}");
     assert!(!page.contains("overlap"), "{page}");
 }
@@ -52,6 +54,15 @@ fn runs_that_were_not_one_load_are_said_to_be_none() {
     assert!(warnings(shifted(10, "b.json")).starts_with("the runs overlapped for only 20.0 s of 30.0 s"));
     let apart = merge::merge(vec![first.clone(), shifted(1_000_000_000, "b.json")]).unwrap();
     assert!(apart.record.warnings[0].starts_with("the runs did not overlap in time"));
+    // Two of 100 a second, one after the other, are 100 a second, and that is said at the top.
+    assert!((apart.rates.messages - 100.0).abs() < 1e-9 && (apart.record.settings.rate.unwrap() - 100.0).abs() < 1e-9);
+    let page = text::render(&apart, &[], plain(80));
+    let top = page.lines().take(8).collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let want = "measured 60.0 s, by 2 generators that did NOT run at once (all of them for 0 s): rates are those of that time, not added";
+    assert!(top.contains(want), "{top}");
+    assert!(html::render(&apart, None, None, &[]).contains("did NOT run at once"));
+    let json: serde_json::Value = serde_json::from_slice(&super::saved(&apart)).unwrap();
+    assert_eq!(json["merged"], serde_json::json!({"together_s": 0.0, "covered_s": 60.0, "rates": "over_covered_time"}));
     assert!(apart.record.intervals.len() <= 60);
 }
 
@@ -96,15 +107,15 @@ fn a_comparison_says_what_is_shown_and_what_is_not() {
         }
         Run::of(record)
     };
-    let page = Compared::of(&base, &Run::of(samples::record(1_000, 5, false))).render(plain(80));
+    let page = Compared::of(&base, &Run::of(samples::record(1_000, 5, false))).render("Compared", plain(80));
     assert!(page.contains("Compared with base.json") && page.contains("\n  No difference is shown. "), "{page}");
-    let page = Compared::of(&base, &slower).render(plain(80));
+    let page = Compared::of(&base, &slower).render("Compared", plain(80));
     let p50 = page.lines().find(|line| line.starts_with("  p50 ")).unwrap();
     assert!(p50.contains("+10") && p50.ends_with(" worse"), "{page}");
     assert!(page.lines().all(|line| visible(line) <= 80), "{page}");
     let mut short = samples::record(1_000, 5, false);
     short.intervals.truncate(3);
-    let page = Compared::of(&base, &Run::of(short)).render(plain(80));
+    let page = Compared::of(&base, &Run::of(short)).render("Compared", plain(80));
     assert!(page.contains("The base has 30 intervals, the new run 3"), "{page}");
 }
 
