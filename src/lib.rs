@@ -44,10 +44,10 @@ pub use engine::{
     Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
     Server, Stream, TcpInfo, dial, processor_time, raise_descriptor_limit,
 };
-pub use error::{Attempt, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, TlsFailure};
+pub use error::{Attempt, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, Refusal, TlsFailure};
 /// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].
 pub use ipnet;
-pub use metrics::{REASONS, REFUSALS, Refusal, Totals};
+pub use metrics::{REASONS, REFUSALS, Totals};
 pub use proto::proxy;
 pub use proto::{Closed, Conn, Limits, Observer, Opening, Preface, Prefaced, Then, Verdict};
 pub use service::{

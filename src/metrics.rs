@@ -3,26 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How many reasons a connection can end for ([`CloseReason::NAMES`](crate::CloseReason::NAMES)).
-pub const REASONS: usize = 19;
+pub const REASONS: usize = 20;
 
-/// How many reasons there are to refuse a connection right after it was accepted.
+/// How many reasons there are to refuse a connection ([`Refusal::NAMES`](crate::Refusal::NAMES)).
 pub const REFUSALS: usize = 3;
-
-/// Why a connection was refused right after it was accepted ([`Access`](crate::Access)). None of the other numbers counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// Its address is not allowed, or denied.
-    Denied,
-    /// Its source has as many connections as it may.
-    MaxPerIp,
-    /// Its source connects too often.
-    ConnectRate,
-}
-
-impl Refusal {
-    /// Names fit for a metric's label, in the order of [`Totals::refused`].
-    pub const NAMES: [&'static str; REFUSALS] = ["denied", "max_per_ip", "connect_rate"];
-}
 
 /// One worker's counters. Aligned, so that two workers never write to one cache line.
 #[derive(Debug, Default)]
@@ -113,7 +97,8 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Connections ended, opened or not, by the index of their reason.
     pub closed: [u64; REASONS],
-    /// Connections refused right after they were accepted, by [`Refusal`].
+    /// Connections refused by [`Access`](crate::Access), by [`Refusal`](crate::Refusal). Those that were refused right after they were accepted no
+    /// other number counts; those whose PROXY header was read first ended unopened as well.
     pub refused: [u64; REFUSALS],
 }
 

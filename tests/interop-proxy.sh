@@ -129,4 +129,17 @@ for how in "send-proxy check" "send-proxy-v2 check" "send-proxy check check-send
     echo "ok: $how: $state"
     stop
 done
+# Whom the rules concern behind a proxy: its clients.
+"$resound" server 127.0.0.1 0 --proxy-protocol require --deny 127.0.0.6 >"$folder/choosy" 2>&1 &
+jobs+=($!)
+until_line "$folder/choosy" "^TCP Server started"
+server=$(sed -n 's/^TCP Server started on //p' "$folder/choosy")
+start send-proxy-v2
+got=$(printf 'a\n' | "$resound" client 127.0.0.1 "$front" --source-address 127.0.0.5)
+[ "$got" = "Server received: a" ] || fail "the answer is: $got"
+got=$(printf 'a\n' | "$resound" client 127.0.0.1 "$front" --source-address 127.0.0.6 2>/dev/null || true)
+[ -z "$got" ] || fail "who is denied gets an answer: $got"
+until_line "$folder/choosy" "refused 127.0.0.6: it is not allowed to connect"
+echo "ok: --deny behind HAProxy"
+stop
 echo "HAProxy and resound understand each other"

@@ -9,12 +9,13 @@ finish() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done; wait 2>/de
 trap finish EXIT
 
 has() { command -v "$1" >/dev/null || { echo "NOT TESTED  $1 is not installed"; return 1; }; }
-# check NAME WANT COMMAND...: what the command writes must hold both replies
+# check NAME COMMAND...: what the command writes must hold both replies, and ours must also end well
 check() {
-    local name=$1 got; shift
-    got=$(timeout 20 bash -c "$*" 2>"$work/stderr")
-    if [[ $got == *"Server received: a"*"Server received: b"* ]]; then echo "ok          $name"
-    else echo "FAILED      $name"; echo "$got" | head -5; head -5 "$work/stderr"; failed=1; fi
+    local name=$1 got code; shift
+    got=$(timeout 20 bash -o pipefail -c "$*" 2>"$work/stderr"); code=$?
+    [[ $* == *"$resound client"* ]] || code=0
+    if [[ $code == 0 && $got == *"Server received: a"*"Server received: b"* ]]; then echo "ok          $name"
+    else echo "FAILED      $name (exit code $code)"; echo "$got" | head -5; head -5 "$work/stderr"; failed=1; fi
 }
 # serve VARIABLE ARGS...: a server on a free port
 serve() {
@@ -47,13 +48,17 @@ check "resound client"                    "$ask | $resound client localhost $sec
 has openssl && {
     check "openssl s_client, TLS 1.3"     "$slowly | openssl s_client -quiet -verify_return_error -CAfile ca.pem -connect 127.0.0.1:$secure"
     check "openssl s_client, TLS 1.2"     "$slowly | openssl s_client -quiet -tls1_2 -CAfile ca.pem -connect 127.0.0.1:$secure"
-    port=$(free)
-    # It answers each line with the line reversed; so the replies are made up front, for a client that says nothing.
-    (printf 'Server received: a\nServer received: b\n'; sleep 5) | openssl s_server -quiet -accept "$port" -cert cert.pem -key key.pem >/dev/null 2>&1 & pids+=($!)
-    sleep 1
-    check "openssl s_server"              "$resound client 127.0.0.1 $port $trust --quit-after 1s </dev/null"
+    port=$(free); openssl s_server -quiet -rev -accept "$port" -cert cert.pem -key key.pem >/dev/null 2>&1 & pids+=($!)
+    up "$port"
+    # It answers each line with the line reversed.
+    check "openssl s_server"              "printf 'a :deviecer revreS\nb :deviecer revreS\n' | $resound client 127.0.0.1 $port $trust"
 }
 has gnutls-cli && check "gnutls-cli"      "$slowly | gnutls-cli --x509cafile ca.pem --port $secure localhost"
+has gnutls-serv && {
+    port=$(free); gnutls-serv -q --echo --disable-client-cert --x509certfile cert.pem --x509keyfile key.pem -p "$port" >/dev/null 2>&1 & pids+=($!)
+    up "$port"
+    check "gnutls-serv --echo"            "(printf 'Server received: a\nServer received: b\n'; sleep 1) | $resound client 127.0.0.1 $port $trust"
+}
 has ncat && {
     check "ncat --ssl"                    "$slowly | ncat --ssl --ssl-verify --ssl-trustfile ca.pem localhost $secure"
     port=$(free); ncat --ssl --ssl-cert cert.pem --ssl-key key.pem -l 127.0.0.1 "$port" -k --sh-exec "sed -u 's/^/Server received: /'" 2>/dev/null & pids+=($!)

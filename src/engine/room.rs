@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::access::{Gate, Seat};
+use super::access::{Admission, Gate, Seat, SeatNumber};
+use crate::error::Refusal;
 use crate::metrics::REFUSALS;
+use crate::proto::Opening;
 use crate::service::Endpoint;
 
 /// Counts live connections against the most that there may be, and per worker.
@@ -37,6 +39,11 @@ impl Room {
     pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint) -> Option<Entrant> {
         let seat = self.gate.as_ref().map_or_else(|| Some(Seat::default()), |gate| gate.admit(peer))?;
         Some(Entrant { room: Arc::clone(self), seat })
+    }
+
+    /// May this client come in, whom a PROXY header has named? The seat is its connection's.
+    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SeatNumber) -> Result<(), Refusal> {
+        self.gate.as_ref().map_or(Ok(()), |gate| gate.admit_client(client, seat))
     }
 
     fn leave(&self, seat: &mut Seat) {
@@ -126,6 +133,14 @@ impl Place {
     pub(crate) fn of(mut self, mut entrant: Entrant) -> Self {
         self.seat = std::mem::take(&mut entrant.seat);
         self
+    }
+
+    /// Lets this connection's client in once a header has named it, where it is the client that the rules concern.
+    pub(crate) fn admits(&self, opening: Opening) -> Opening {
+        if !self.room.gate.as_ref().is_some_and(Gate::is_behind_proxies) {
+            return opening;
+        }
+        opening.preceded(|preface| Admission::new(preface, Arc::clone(&self.room), self.seat.number()))
     }
 
     /// The worker it was found on.

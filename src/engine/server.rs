@@ -226,8 +226,9 @@ impl Server {
         #[cfg(target_os = "linux")]
         let (asked, setup) = (self.basis.engine, self.basis.setup);
         let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
+        let gate = Gate::new(self.access, self.openings.is_some());
         let purpose = Purpose::Accept { factory, openings: self.openings };
-        let room = Room::new(self.max_connections, workers, Gate::new(self.access));
+        let room = Room::new(self.max_connections, workers, gate);
         let shared = self.basis.share(workers, room, purpose);
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::plan::Dials;
 use super::recorder::Recorder;
-use super::room::Room;
+use super::room::{Place, Room};
 use crate::error::CloseReason;
 use crate::metrics::{Counters, Totals, Writers};
 use crate::proto::{Conn, Limits, Observer, Opening};
@@ -89,12 +89,12 @@ impl Shared {
 
     /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this
     /// connection and no other.
-    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint) -> Option<Conn> {
+    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &Place) -> Option<Conn> {
         let Purpose::Accept { factory, openings } = &self.purpose else { return None };
         let Some(openings) = openings else { return self.conn(peer, local, |info| factory(info)) };
         let (info, factory, limits) = (self.info(peer, local), Arc::clone(factory), Arc::clone(&self.limits));
         catch_unwind(AssertUnwindSafe(|| {
-            let opening = openings(&info);
+            let opening = place.admits(openings(&info));
             Conn::opening(info, opening, move |info| factory(info), limits)
         }))
         .ok()

@@ -188,6 +188,28 @@ impl AsyncWrite for &Stream {
         }
     }
 
+    /// TLS writes all that it has to say at once: an alert after a failed handshake gets one attempt, and other records may stand before it.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Stream::Tls(secure) = *self {
+            return Pin::new(&mut &**secure).poll_write_vectored(cx, slices);
+        }
+        loop {
+            ready!(on_either!(*self, stream => stream.poll_write_ready(cx), _secure => Poll::Pending))?;
+            match on_either!(*self, stream => stream.try_write_vectored(slices), _secure => Ok(0)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match *self {
             Stream::Tls(secure) => Pin::new(&mut &**secure).poll_flush(cx),

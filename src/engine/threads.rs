@@ -124,7 +124,7 @@ fn serve(socket: Socket, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
     let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
     let mut recorder = shared.recorder(0, Writers::Many);
-    if let Some(conn) = shared.accepted(peer, local) {
+    if let Some(conn) = shared.accepted(peer, local, &place) {
         attend(&socket, conn, &mut recorder, shared, signals);
     }
     drop(socket);

@@ -46,6 +46,12 @@ impl Opening {
         self
     }
 
+    /// Puts another preface in the place of the one that there is, which it may hold.
+    pub(crate) fn preceded<P: Preface + 'static>(mut self, by: impl FnOnce(Option<Box<dyn Preface>>) -> P) -> Self {
+        self.preface = Some(Box::new(by(self.preface.take())));
+        self
+    }
+
     /// These bytes leave first, in plain: a [PROXY header](crate::proxy::Header) of this end's own.
     pub fn header(mut self, header: impl Into<Vec<u8>>) -> Self {
         self.header = header.into();

@@ -25,9 +25,6 @@ const OVERHEAD: usize = 32;
 /// The largest handshake message that rustls takes is 64 KiB; nothing that waits to be complete is larger, with its headers.
 const INCOMPLETE: usize = 128 * 1024;
 
-/// What a client hears, in plain text, that does not speak TLS.
-const PLAINLY: &[u8] = b"Error: this server speaks TLS (resound client --tls)\n";
-
 /// One end's TLS.
 pub(super) struct Tls {
     session: Session,
@@ -126,7 +123,7 @@ impl Tls {
         {
             self.begun = true;
             if *first != HANDSHAKE && matches!(self.session, Session::Server(_)) {
-                self.flight.extend_from_slice(PLAINLY);
+                self.flight.extend_from_slice(TlsServer::HINT);
                 return Err(TlsFailure::NotTls);
             }
         }

@@ -89,6 +89,9 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
+    /// What a client hears, in plain text, that does not speak TLS.
+    pub const HINT: &'static [u8] = b"Error: this server speaks TLS (resound client --tls)\n";
+
     /// TLS 1.2 and 1.3 with these settings, 1024 handshakes at once.
     ///
     /// # Errors

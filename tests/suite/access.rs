@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use resound::{Access, Engine, Rate, Refusal, Reply};
+use resound::proxy::{Addresses, Header, Proxies, Version};
+use resound::{Access, CloseReason, Engine, Opening, Rate, Refusal, Reply};
 
-use crate::harness::{Running, on_each_engine_plainly, server};
+use crate::harness::{Peer, Running, on_each_engine_plainly, server};
 
 on_each_engine_plainly!(
     who_is_denied_is_closed_and_counted,
@@ -12,6 +13,10 @@ on_each_engine_plainly!(
     a_source_connects_so_often,
     a_unix_socket_is_nobodys_network,
     a_drain_serves_only_those_who_may_come_in,
+    behind_a_proxy_the_client_is_judged_and_not_the_proxy,
+    behind_a_proxy_a_client_has_so_many_connections_at_once,
+    behind_a_proxy_a_client_connects_so_often,
+    where_no_header_comes_the_far_end_is_judged,
 );
 
 fn guarded(engine: Engine, access: Access) -> Running {
@@ -98,4 +103,92 @@ fn a_drain_serves_only_those_who_may_come_in(engine: Engine) {
     let totals = running.wait();
     assert!(totals.opened <= 4, "{totals:?}");
     assert!(waiting.iter_mut().all(|peer| peer.is_closed()));
+}
+
+/// A server that lets the clients of proxies in by these rules.
+fn behind(engine: Engine, access: Access) -> Running {
+    let header = |conn: &_| Opening::new().preface(Proxies::local().preface(conn));
+    Running::start(server(engine).access(access.behind_proxies()).opening(header), |_| Reply::default())
+}
+
+/// A client of a proxy on this machine.
+fn from(running: &Running, addresses: Addresses) -> Peer {
+    let version = if addresses == Addresses::Unknown { Version::V1 } else { Version::V2 };
+    let mut peer = running.connect();
+    peer.send(Header::new(version, addresses).encode().unwrap());
+    peer
+}
+
+fn of(source: &str) -> Addresses {
+    Addresses::ip(format!("{source}:1").parse().unwrap(), "127.0.0.1:2".parse().unwrap())
+}
+
+/// Waits until no more connections are left than these.
+fn until_left(running: &Running, most: usize) {
+    while running.handle.connections().iter().sum::<usize>() > most {
+        std::thread::yield_now();
+    }
+}
+
+fn behind_a_proxy_the_client_is_judged_and_not_the_proxy(engine: Engine) {
+    let rules = Access::new().allow("192.0.2.0/24".parse().unwrap()).deny("192.0.2.66/32".parse().unwrap());
+    let running = behind(engine, rules);
+    from(&running, of("192.0.2.7")).ask("may I?");
+    for (n, stranger) in [of("192.0.2.66"), of("198.51.100.1"), Addresses::Unknown].into_iter().enumerate() {
+        let mut peer = from(&running, stranger);
+        assert!(peer.rest().is_empty());
+        assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
+        assert_eq!(refused(&running, Refusal::Denied), 1 + n as u64);
+    }
+    from(&running, Addresses::Local).ask("a health check");
+    let totals = running.drain();
+    let closed = totals.closed[CloseReason::Refused(Refusal::Denied).index()];
+    assert_eq!((totals.opened, totals.unopened, closed, totals.refused_in_all(), totals.live()), (2, 3, 3, 3, 0));
+}
+
+fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
+    let running = behind(engine, Access::new().max_per_ip(NonZeroU32::new(2).unwrap()));
+    let (mut one, mut two) = (from(&running, of("192.0.2.1")), from(&running, of("192.0.2.1")));
+    one.ask("first");
+    two.ask("second");
+    assert!(from(&running, of("192.0.2.1")).rest().is_empty());
+    assert_eq!(running.unopened(), CloseReason::Refused(Refusal::MaxPerIp));
+    let mut other = from(&running, of("192.0.2.2"));
+    other.ask("somebody else's first");
+    two.ask("still here");
+    until_left(&running, 3);
+    one.finish();
+    assert!(one.rest().is_empty());
+    until_left(&running, 2);
+    from(&running, of("192.0.2.1")).ask("its place is free");
+    // Whoever is refused, or ends before its header, leaves no place taken.
+    until_left(&running, 2);
+    drop(running.connect());
+    until_left(&running, 2);
+    from(&running, of("192.0.2.1")).ask("it is still free");
+    assert_eq!(refused(&running, Refusal::MaxPerIp), 1);
+}
+
+fn behind_a_proxy_a_client_connects_so_often(engine: Engine) {
+    let running = behind(engine, Access::new().connect_rate(Rate::per_hour(NonZeroU32::new(3).unwrap())));
+    for _ in 0..3 {
+        from(&running, of("192.0.2.1")).ask("in time");
+    }
+    for n in 1..=5 {
+        assert!(from(&running, of("192.0.2.1")).rest().is_empty());
+        assert_eq!(running.unopened(), CloseReason::Refused(Refusal::ConnectRate));
+        assert_eq!(refused(&running, Refusal::ConnectRate), n);
+    }
+    from(&running, of("192.0.2.2")).ask("another client of the same proxy");
+}
+
+fn where_no_header_comes_the_far_end_is_judged(engine: Engine) {
+    let rules = || Access::new().deny("127.0.0.0/8".parse().unwrap()).behind_proxies();
+    let running = Running::start(server(engine).access(rules()), |_| Reply::default());
+    assert!(running.connect().is_closed());
+    assert_eq!(refused(&running, Refusal::Denied), 1);
+    let opening = |_: &_| Opening::new();
+    let running = Running::start(server(engine).access(rules()).opening(opening), |_| Reply::default());
+    assert!(running.connect().is_closed());
+    assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
 }

@@ -77,7 +77,7 @@ fn a_test_stands_behind_every_failure_mode_that_names_one() {
     for file in ["v1", "v2"] {
         code += &document(&format!("src/proto/proxy/{file}.rs"));
     }
-    code += &document("src/error/mod.rs");
+    code += &document("src/error/close.rs");
     let table = text.split("## Failure modes").nth(1).expect("the table");
     let mut named = 0;
     for row in table.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resound::{Chargen, CloseReason, ConnId, Cx, Echo, Endpoint, Engine, Framing, Limits, Reply, Service};
+use resound::{Chargen, CloseReason, Cx, Echo, Endpoint, Engine, Limits, Reply, Service};
 
 use crate::harness::{Event, PATIENCE, Peer, Running, noise, on_each_engine, replying, server, shown};
 
@@ -25,30 +25,23 @@ on_each_engine!(
     a_peer_that_stops_reading_is_reset,
     an_idle_peer_is_closed_and_dripping_does_not_help,
     a_close_with_unread_input_loses_nothing,
-    a_service_is_woken_from_outside,
-    a_service_is_woken_by_its_own_deadline,
-    a_panicking_factory_ends_its_own_connection_only,
-    a_service_that_is_behind_its_deadlines_still_listens,
     a_second_listener_waits_for_room_too,
     a_flood_of_small_lines_starves_nobody,
     early_clients_are_served_too,
     a_peer_that_talks_and_stops_reading_is_reset,
-    a_paused_service_is_woken_with_input_waiting,
-    a_worker_that_never_sleeps_answers,
 );
 
 // What TLS would hide, or the way through it delay.
 mod plainly {
     crate::harness::on_each_engine_plainly!(
-        a_panic_ends_its_own_connection_only,
         both_families_on_one_listener,
         a_unix_socket,
         counters_agree_with_the_peers,
         a_reader_that_is_slow_is_not_stalled,
     );
     use super::{
-        a_panic_ends_its_own_connection_only, a_reader_that_is_slow_is_not_stalled, a_unix_socket,
-        both_families_on_one_listener, counters_agree_with_the_peers,
+        a_reader_that_is_slow_is_not_stalled, a_unix_socket, both_families_on_one_listener,
+        counters_agree_with_the_peers,
     };
 }
 
@@ -303,43 +296,6 @@ fn a_reader_that_is_slow_is_not_stalled(engine: Engine) {
     reading.join().unwrap();
 }
 
-fn a_worker_that_never_sleeps_answers(engine: Engine) {
-    let server = Running::start(server(engine).busy_poll(Duration::from_secs(3600)), |_| Reply::default());
-    let (mut one, mut two) = (server.connect(), server.connect());
-    for n in 0..20 {
-        one.ask(&format!("one {n}"));
-        two.ask(&format!("two {n}"));
-    }
-    drop((one, two));
-    server.drain();
-}
-
-fn a_paused_service_is_woken_with_input_waiting(engine: Engine) {
-    /// Takes a line every few milliseconds.
-    struct Slowly;
-    impl Service for Slowly {
-        fn framing(&self) -> Framing {
-            Framing::line()
-        }
-        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
-            cx.echo();
-            cx.pause(true);
-            cx.wake_at(cx.now() + Duration::from_millis(2));
-        }
-        fn wake(&mut self, cx: &mut Cx<'_>) {
-            cx.pause(false);
-        }
-    }
-    let server = Running::start(server(engine), |_| Slowly);
-    let mut peer = server.connect();
-    let lines: String = (0..20).map(|n| format!("line {n}\n")).collect();
-    for line in lines.split_inclusive('\n') {
-        peer.send(line);
-    }
-    peer.finish();
-    assert_eq!(peer.rest(), lines.as_bytes());
-}
-
 fn an_idle_peer_is_closed_and_dripping_does_not_help(engine: Engine) {
     let limits = Limits { idle_timeout: Some(Duration::from_millis(300)), ..Limits::default() };
     let server = Running::start(server(engine).limits(limits), |_| Reply::default());
@@ -383,128 +339,6 @@ fn a_close_with_unread_input_loses_nothing(engine: Engine) {
         drop(peer);
         assert_eq!(server.closed(), CloseReason::ServiceClosed);
     }
-}
-
-fn a_service_is_woken_from_outside(engine: Engine) {
-    struct News;
-    impl Service for News {
-        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
-        fn wake(&mut self, cx: &mut Cx<'_>) {
-            cx.send(b"news");
-        }
-    }
-    let server = Running::start(server(engine), |_| News);
-    let mut peer = server.connect();
-    let id = server.opened();
-    server.handle.wake(id);
-    peer.expect("news");
-    // One that is not there is nobody's harm.
-    server.handle.wake(ConnId(u64::MAX));
-    server.handle.wake(id);
-    peer.expect("news");
-}
-
-fn a_service_is_woken_by_its_own_deadline(engine: Engine) {
-    struct Clock(u32);
-    impl Service for Clock {
-        fn open(&mut self, cx: &mut Cx<'_>) {
-            cx.wake_at(cx.now() + Duration::from_millis(5));
-        }
-        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
-        fn wake(&mut self, cx: &mut Cx<'_>) {
-            self.0 += 1;
-            cx.send(b"tick ");
-            if self.0 == 3 {
-                cx.close();
-            } else {
-                cx.wake_at(cx.now() + Duration::from_millis(5));
-            }
-        }
-    }
-    let server = Running::start(server(engine), |_| Clock(0));
-    assert_eq!(server.connect().rest(), b"tick tick tick ");
-}
-
-fn a_panic_ends_its_own_connection_only(engine: Engine) {
-    struct Fragile;
-    impl Service for Fragile {
-        fn framing(&self) -> Framing {
-            Framing::line()
-        }
-        fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
-            assert_ne!(line, b"panic\n", "as the test wants it");
-            cx.echo();
-        }
-    }
-    let server = Running::start(server(engine).max_connections(2), |_| Fragile);
-    let mut healthy = server.connect();
-    for _ in 0..3 {
-        let mut fragile = server.connect();
-        fragile.send("panic\n");
-        assert!(fragile.rest().is_empty());
-        assert_eq!(server.closed(), CloseReason::Panicked);
-        healthy.send("fine\n");
-        healthy.expect("fine\n");
-    }
-    // There is room for two: the places came back.
-    let mut another = server.connect();
-    another.send("fine\n");
-    another.expect("fine\n");
-}
-
-fn a_panicking_factory_ends_its_own_connection_only(engine: Engine) {
-    struct Cursed;
-    impl Service for Cursed {
-        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {
-            panic!("as the test wants it");
-        }
-        fn closed(&mut self, _: &CloseReason) {
-            panic!("as the test wants it, once more");
-        }
-    }
-    for workers in [1, 2] {
-        let server =
-            Running::start(server(engine).workers(NonZeroUsize::new(workers).unwrap()), |conn| -> Box<dyn Service> {
-                match conn.id.0 % 3 {
-                    0 => panic!("as the test wants it"),
-                    1 => Box::new(Cursed),
-                    _ => Box::new(Reply::default()),
-                }
-            });
-        for n in 1..=12 {
-            let mut peer = server.connect();
-            if n % 3 == 2 {
-                peer.ask("fine");
-            } else {
-                peer.send("x");
-                let mut rest = Vec::new();
-                let _ = peer.0.read_to_end(&mut rest);
-                assert!(rest.is_empty());
-            }
-        }
-        assert!(!server.handle.is_finished());
-        server.drain();
-    }
-}
-
-fn a_service_that_is_behind_its_deadlines_still_listens(engine: Engine) {
-    struct Late;
-    impl Service for Late {
-        fn open(&mut self, cx: &mut Cx<'_>) {
-            cx.wake_at(cx.now());
-        }
-        fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
-            cx.send(bytes);
-            cx.close();
-        }
-        fn wake(&mut self, cx: &mut Cx<'_>) {
-            cx.wake_at(cx.now());
-        }
-    }
-    let server = Running::start(server(engine), |_| Late);
-    let mut peer = server.connect();
-    peer.send("heard");
-    assert_eq!(peer.rest(), b"heard");
 }
 
 fn a_second_listener_waits_for_room_too(engine: Engine) {

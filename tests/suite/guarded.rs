@@ -50,14 +50,19 @@ fn the_json_log_has_the_way_too() {
     assert_eq!((&opened["local"], &opened["via"]["version"]), (&"192.0.2.8:2".into(), &2.into()));
     assert_eq!((&opened["via"]["alpn"], &opened["via"]["local"]), (&"h2".into(), &address.to_string().into()));
     Peer::connect(address).send("GET / HTTP/1.0\r\n\r\n");
-    let refused = loop {
-        let event: serde_json::Value = serde_json::from_str(&server.stdout.next()).unwrap();
-        if event["event"] == "unopened" {
-            break event;
-        }
-    };
+    let refused = unopened(&mut server);
     assert_eq!(refused["reason"], "no_proxy_header");
     assert_eq!(refused["detail"], "an HTTP request instead of a PROXY header");
+}
+
+/// The next connection that ended before it was opened.
+fn unopened(server: &mut Program) -> serde_json::Value {
+    loop {
+        let event: serde_json::Value = serde_json::from_str(&server.stdout.next()).unwrap();
+        if event["event"] == "unopened" {
+            return event;
+        }
+    }
 }
 
 fn json_server(args: &[&str]) -> (Program, SocketAddr) {
@@ -150,6 +155,31 @@ fn refusals_are_said_once_and_counted() {
         assert!(stderr.starts_with("resound: warning: refused 127.0.0.1: it is not allowed to connect\n"), "{stderr}");
         assert!(stderr.lines().count() < 10, "{stderr}");
     }
+}
+
+#[test]
+fn behind_a_proxy_the_rules_are_for_its_clients() {
+    for engine in engines() {
+        let args = ["--proxy-protocol", "require", "--deny", "192.0.2.0/24", "--engine", engine];
+        let (mut server, address) = Program::server(&args);
+        let address = address.to_string();
+        let ask = |header| run(&["client", &address, "--send-proxy", header], b"a\n");
+        assert_eq!(ask("v1,src=198.51.100.7:1").1, b"Server received: a\n");
+        for _ in 0..20 {
+            assert!(ask("v2,src=192.0.2.7:1").1.is_empty());
+        }
+        server.signal(rustix::process::Signal::INT);
+        let line = server.stdout.until("Server stopped:");
+        assert!(line.contains("1 connection,") && line.ends_with(", 20 connections refused"), "{line}");
+        let (code, stderr) = server.end();
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.starts_with("resound: warning: refused 192.0.2.7: it is not allowed to connect\n"), "{stderr}");
+        assert!(stderr.lines().count() < 10, "{stderr}");
+    }
+    let (mut server, address) = json_server(&["--proxy-protocol", "require", "--deny", "192.0.2.0/24"]);
+    run(&["client", &address.to_string(), "--send-proxy", "v1,src=192.0.2.7:5"], b"a\n");
+    let event = unopened(&mut server);
+    assert_eq!((&event["reason"], &event["peer"]), (&"refused".into(), &"192.0.2.7:5".into()), "{event}");
 }
 
 #[test]

@@ -13,14 +13,14 @@ fn stage() -> (TcpListener, String) {
     (listener, port)
 }
 
-fn accept(listener: &TcpListener) -> Peer {
+pub(crate) fn accept(listener: &TcpListener) -> Peer {
     let (stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     Peer(stream)
 }
 
 /// A client and the server that this test plays, with the prompt there.
-fn both(flags: &[&str]) -> (Terminal, Peer, TcpListener) {
+pub(crate) fn both(flags: &[&str]) -> (Terminal, Peer, TcpListener) {
     let (listener, port) = stage();
     let mut client = Terminal::start(&[&["client", "127.0.0.1", &port], flags].concat());
     let server = accept(&listener);
@@ -218,115 +218,6 @@ fn what_was_typed_is_remembered_and_can_be_searched() {
     client.until_seen("needle one");
     client.line("");
     server.expect("needle one\n");
-}
-
-#[test]
-fn a_slash_begins_a_command_and_two_a_line() {
-    let (mut client, mut server, _) = both(&[]);
-    client.line("//etc/hosts");
-    server.expect("/etc/hosts\n");
-    client.line("/nonsense");
-    client.until("There is no command /nonsense; /help lists them, and //nonsense would send /nonsense\n>");
-    client.keys("/st\t");
-    client.until("> /stats");
-    client.line("");
-    client.until_seen("sent         11 bytes in 1 message");
-    client.line("/help");
-    client.until_seen("/raw \"TEXT\"      send bytes, no newline");
-    client.line("/quit");
-    assert_eq!(client.end().0, 0);
-    assert_eq!(server.rest(), b"");
-}
-
-#[test]
-fn stats_say_what_went_over_the_connection() {
-    let (mut client, mut server, _) = both(&[]);
-    client.line("four");
-    server.expect("four\n");
-    server.send("a\nb\n");
-    client.until("Server: b\n>");
-    client.line("/stats");
-    let (near, far) = (server.0.local_addr().unwrap(), server.0.peer_addr().unwrap());
-    client.until_seen(&format!("Connected to {near} from {far} for "));
-    client.until_seen("sent         5 bytes in 1 message");
-    client.until_seen("received     4 bytes in 2 lines");
-    if cfg!(target_os = "linux") {
-        client.until_seen("round trip   ");
-        client.until_seen("retransmits  0 segments");
-    }
-}
-
-#[test]
-fn raw_bytes_and_files_go_as_they_are() {
-    let (mut client, mut server, _) = both(&[]);
-    client.line(r#"/raw "\x00\xff\n""#);
-    server.expect(b"\x00\xff\n");
-    let folder = Folder::new();
-    let path = folder.0.join("a file");
-    let content = crate::harness::noise(5, 3_000_000);
-    std::fs::write(&path, &content).unwrap();
-    client.line(&format!("/send {}", path.display()));
-    // What the server says meanwhile is heard, though it is not reading yet.
-    server.send("patience\n");
-    client.until_seen("Server: patience");
-    client.line("behind it");
-    server.expect(&content);
-    server.expect("behind it\n");
-    client.until_seen(&format!("Sent {}: 2.9 MiB in ", path.display()));
-    client.line("/send /nowhere");
-    client.until_seen("/nowhere cannot be sent: ");
-    client.line("/send /");
-    client.until_seen("/ cannot be sent: it is no regular file");
-}
-
-#[test]
-fn the_hexadecimal_view_has_offsets_and_directions() {
-    let (mut client, mut server, _) = both(&[]);
-    client.line("before");
-    server.expect("before\n");
-    client.line("/hex on");
-    client.until("Hexadecimal from here on\n>");
-    client.line("Hi");
-    server.expect("Hi\n");
-    client.until_seen("\n-> 00000007 48 69 0a                                         |Hi.|");
-    server.send(b"\x00\xffpong");
-    client.until_seen("\n<- 00000000 00 ff 70 6f 6e 67                                |..pong|");
-    client.line("/hex");
-    client.until("Text from here on\n>");
-    server.send("text\n");
-    client.until("Server: text\n>");
-}
-
-#[test]
-fn close_half_closes_and_reset_resets() {
-    let (mut client, mut server, _) = both(&[]);
-    client.line("/close");
-    assert_eq!(server.rest(), b"");
-    client.until("leaves)\n>");
-    client.line("/quit");
-    assert_eq!(client.end().0, 0);
-
-    let (mut client, mut server, _) = both(&[]);
-    client.line("/reset");
-    let (code, screen) = client.end();
-    assert_eq!((code, screen.ends_with("> /reset\nDisconnected from server")), (0, true), "{screen}");
-    let error = std::io::Read::read(&mut server.0, &mut [0]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-}
-
-#[test]
-fn a_new_connection_can_be_asked_for() {
-    let (mut client, mut first, listener) = both(&[]);
-    client.line("/reconnect");
-    assert_eq!(first.rest(), b"");
-    let mut second = accept(&listener);
-    client.until_seen("> /reconnect\nConnected to server at 127.0.0.1:");
-    client.line("again");
-    second.expect("again\n");
-    drop(second);
-    let (code, screen) = client.end();
-    assert_eq!(code, 0);
-    assert!(screen.ends_with("The server closed the connection\nDisconnected from server"), "{screen}");
 }
 
 #[test]

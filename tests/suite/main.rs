@@ -2,9 +2,12 @@
 
 mod access;
 mod arrows;
+mod bench;
 #[cfg(target_os = "linux")]
 mod chaos;
 mod client;
+#[cfg(unix)]
+mod commands;
 mod conn;
 mod connecting;
 mod dialing;
@@ -35,6 +38,7 @@ mod records;
 mod refused;
 #[cfg(unix)]
 mod results;
+mod services;
 mod shutdown;
 #[cfg(unix)]
 mod startup;
@@ -42,6 +46,7 @@ mod startup;
 mod terminal;
 mod tls;
 mod tls_program;
+mod trust;
 mod truth;
 mod tunnel;
 mod volume;

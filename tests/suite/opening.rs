@@ -6,7 +6,7 @@ use resound::{
     CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Limits, Opening, Preface, Prefaced, Reply, Service, Then,
 };
 
-use crate::conn::Bench;
+use crate::bench::Bench;
 use crate::harness::{Running, on_each_engine_plainly, server};
 
 /// Four bytes, `open`; the peer is `after` from then on.

@@ -9,7 +9,7 @@ use resound::{
     CloseReason, Conn, ConnId, ConnInfo, Endpoint, Engine, Instead, Limits, Opening, ProxyError, Reply, Then,
 };
 
-use crate::conn::Bench;
+use crate::bench::Bench;
 use crate::fuzz_proxy::{in_parts, proxy};
 use crate::harness::{Event, Running, on_each_engine_plainly, server};
 

@@ -2,7 +2,7 @@
 
 use resound::{CloseReason, Conn, ConnId, ConnInfo, Echo, Endpoint, Limits, Opening, Then, TlsServer, TlsSettings};
 
-use crate::conn::Bench;
+use crate::bench::Bench;
 use crate::harness::noise;
 use crate::tunnel::{client, identity};
 

@@ -1,9 +1,12 @@
 //! TLS as a user of the program sees it.
 
 use std::fs;
+use std::io::{Read, Write};
+
+use resound::TlsServer;
 
 use crate::harness::{Folder, Program, run};
-use crate::tls::write_pem;
+use crate::trust::write_pem;
 
 /// A server with TLS on a free port, and the fingerprint that it prints.
 fn server(args: &[&str]) -> (Program, String, String) {
@@ -45,18 +48,80 @@ fn nobody_is_trusted_unasked_and_each_refusal_says_what_to_do() {
 }
 
 #[test]
+fn each_end_is_told_why_the_other_refuses_its_certificate() {
+    let folder = Folder::new();
+    let (pem, key) = write_pem(&folder.0, "server", &["right.example"]);
+    let (client_pem, client_key) = write_pem(&folder.0, "client", &["client.example"]);
+    let (other_pem, _) = write_pem(&folder.0, "other", &["other.example"]);
+    for engine in crate::harness::engines() {
+        let (mut server, port, _) =
+            server(&["--cert", &pem, "--key", &key, "--client-ca", &client_pem, "--engine", engine]);
+        let ask = |args: &[&str]| run(&[&["client", "127.0.0.1", &port, "--tls"], args].concat(), b"a\n");
+        for (args, alert) in [
+            (&["--server-name", "wrong.example", "--ca", &pem][..], "42 (bad_certificate)"),
+            (&["--server-name", "right.example", "--ca", &other_pem], "48 (unknown_ca)"),
+            (&["--pin", &"ab".repeat(32)], "49 (access_denied)"),
+        ] {
+            assert_eq!(ask(args).0, Some(1), "{args:?}");
+            let line = server.stdout.until("No connection");
+            assert!(line.ends_with(&format!("): the peer refused: alert {alert}")), "{engine}: {line}");
+        }
+        let trusted = ["--server-name", "right.example", "--ca", &pem];
+        let me = ["--cert", &other_pem, "--key", &folder.0.join("other.key").display().to_string()];
+        let (code, _, stderr) = ask(&[&trusted[..], &me].concat());
+        assert_eq!(code, Some(1));
+        assert!(stderr.starts_with("resound: tls: the peer refused: alert 48 (unknown_ca)"), "{stderr}");
+        let line = server.stdout.until("No connection");
+        assert!(line.ends_with("): the peer's certificate is signed by nobody who is trusted"), "{line}");
+        let me = ["--cert", &client_pem, "--key", &client_key];
+        assert_eq!(ask(&[&trusted[..], &me].concat()).0, Some(0));
+    }
+}
+
+#[test]
 fn plain_and_tls_ends_tell_each_other_apart() {
     let (mut secure, port, _) = server(&[]);
-    let (_, stdout, _) = run(&["client", "127.0.0.1", &port], b"a\n");
-    assert_eq!(stdout, b"Error: this server speaks TLS (resound client --tls)\n");
+    let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], b"a\n");
+    assert_eq!((code, &stdout[..]), (Some(1), TlsServer::HINT), "{stderr}");
+    assert!(stderr.starts_with("resound: tls: the server speaks TLS") && stderr.contains("--tls"), "{stderr}");
     assert!(secure.stdout.until("No connection from").ends_with("the peer does not speak TLS"));
+    let (code, _, stderr) = run(&["test", "127.0.0.1", &port], b"");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.starts_with("resound: tls: the server speaks TLS"), "{stderr}");
+    let (code, stdout, _) = run(&["client", "127.0.0.1", &port, "--json"], b"a\n");
+    let last = String::from_utf8(stdout).unwrap().lines().last().unwrap().to_string();
+    assert!(code == Some(1) && last.contains("\"tls\""), "{last}");
 
+    for mode in ["echo", "reply", "discard"] {
+        let (_plain, address) = Program::server(&["--mode", mode]);
+        let port = address.port().to_string();
+        for command in ["client", "test"] {
+            let (code, stdout, stderr) =
+                run(&[command, "127.0.0.1", &port, "--tls", "--connect-timeout", "300ms"], b"a\n");
+            assert_eq!((code, stdout.len()), (Some(1), 0), "{mode}: {stderr}");
+            assert!(stderr.contains("resound: tls: ") || stderr.contains("is it one that speaks TLS?"), "{stderr}");
+        }
+    }
     let (mut plain, address) = Program::server(&["--mode", "echo"]);
-    let port = address.port().to_string();
-    let (code, _, stderr) = run(&["client", "127.0.0.1", &port, "--tls"], b"a\n");
-    assert_eq!(code, Some(1));
-    assert!(stderr.contains("tls: "), "{stderr}");
+    assert_eq!(run(&["client", "127.0.0.1", &address.port().to_string(), "--tls"], b"a\n").0, Some(1));
     plain.stdout.until("(that is how TLS begins");
+}
+
+#[test]
+fn an_alert_on_a_plain_connection_is_understood_and_other_short_answers_are_answers() {
+    for (answer, code) in [(&b"\x15\x03\x03\0\x02\x02\x46"[..], 1), (b"\x15\x03\x03\0\x02\x02", 0), (b"Error", 0)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let (got, stdout, stderr) = run(&["client", "127.0.0.1", &port], b"a\n");
+        assert_eq!((got, &stdout[..]), (Some(code), answer), "{stderr}");
+        server.join().unwrap();
+    }
 }
 
 #[test]

@@ -191,9 +191,11 @@ fn is_hello(message: &[u8]) -> bool {
     matches!(message, [22, 3, 0..=4, _, _, 1, ..])
 }
 
-/// Endings that need no mention in the text.
+/// Endings that need no mention in the text; of refusals there is a word anyway.
 fn is_usual(reason: &str) -> bool {
-    [CloseReason::Finished, CloseReason::ServiceClosed, CloseReason::Drained].iter().any(|usual| usual.name() == reason)
+    let refused = CloseReason::Refused(Refusal::Denied);
+    let usual = [CloseReason::Finished, CloseReason::ServiceClosed, CloseReason::Drained, refused];
+    usual.iter().any(|usual| usual.name() == reason)
 }
 
 impl Observer for Console {
@@ -274,6 +276,10 @@ impl Observer for Console {
     }
 
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
+        if self.format == Format::Text && matches!(how.reason, CloseReason::Refused(_)) {
+            // Spoken of on stderr, in bounded amount, wherever it is decided.
+            return;
+        }
         self.print(
             Weight::Event,
             |to| writeln!(to, "No connection from {}: {}", Tuple(conn), how.reason),

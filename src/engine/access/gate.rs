@@ -6,10 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::rate::Turns;
-use super::sources::{Seat, Source, Sources};
+use super::sources::{Seat, SeatNumber, Source, Sources};
 use super::{Access, Networks};
 use crate::engine::accept::{Also, Rationed};
-use crate::metrics::{REFUSALS, Refusal};
+use crate::error::Refusal;
+use crate::metrics::REFUSALS;
 use crate::service::Endpoint;
 
 /// Decides about each connection that was accepted.
@@ -17,51 +18,75 @@ pub(crate) struct Gate {
     networks: Networks,
     sources: Option<Sources>,
     turns: Option<Mutex<Turns>>,
+    /// They concern the clients that PROXY headers name.
+    behind_proxies: bool,
     refused: [AtomicU64; REFUSALS],
     words: [Mutex<Rationed>; REFUSALS],
 }
 
 impl Gate {
-    /// `None` where everybody may come in.
-    pub(crate) fn new(access: Access) -> Option<Self> {
+    /// `None` where everybody may come in. Where nothing comes before a service, no header can name a client.
+    pub(crate) fn new(access: Access, has_openings: bool) -> Option<Self> {
         (!access.is_open()).then(|| Self {
             networks: access.networks,
             sources: access.max_per_ip.map(Sources::new),
             turns: access.connect_rate.map(|rate| Mutex::new(Turns::new(rate, Instant::now()))),
             refused: Default::default(),
+            behind_proxies: access.behind_proxies && has_openings,
             words: Default::default(),
         })
     }
 
-    /// Lets a connection in; `None` where it is to be closed, which has been counted.
+    /// Lets a connection in that was just accepted; `None` where it is to be closed, which has been counted.
     pub(crate) fn admit(&self, peer: &Endpoint) -> Option<Seat> {
         let address = match peer {
-            Endpoint::Tcp(address) => address.ip(),
-            Endpoint::Unix(_) => return Some(Seat::default()),
             // It is gone already: nobody is refused.
             Endpoint::Unknown => return None,
+            _ if self.behind_proxies => {
+                return Some(self.sources.as_ref().map(Sources::reserve).unwrap_or_default());
+            }
+            Endpoint::Tcp(address) => address.ip(),
+            Endpoint::Unix(_) => return Some(Seat::default()),
         };
-        self.judge(address).map_err(|refusal| self.refuse(address, refusal)).ok()
+        let seat = self.sources.as_ref().map(Sources::reserve).unwrap_or_default();
+        match self.judge(address, seat.number()) {
+            Ok(()) => Some(seat),
+            Err(refusal) => {
+                self.leave(seat);
+                self.refuse(address, refusal);
+                None
+            }
+        }
     }
 
-    fn judge(&self, address: IpAddr) -> Result<Seat, Refusal> {
+    /// Are clients let in once their PROXY header has been read?
+    pub(crate) fn is_behind_proxies(&self) -> bool {
+        self.behind_proxies
+    }
+
+    /// Lets the client in that a PROXY header has named, and gives it the seat that was kept for it.
+    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SeatNumber) -> Result<(), Refusal> {
+        let Endpoint::Tcp(address) = client else { return Ok(()) };
+        self.judge(address.ip(), seat).inspect_err(|refusal| self.refuse(address.ip(), *refusal))
+    }
+
+    fn judge(&self, address: IpAddr, seat: SeatNumber) -> Result<(), Refusal> {
         if !self.networks.admit(address) {
             return Err(Refusal::Denied);
         }
         let source = Source::of(address);
         // The cap first: who is over it has not used up a turn.
-        let seat = match &self.sources {
-            Some(sources) => sources.take(source).ok_or(Refusal::MaxPerIp)?,
-            None => Seat::default(),
-        };
+        if self.sources.as_ref().is_some_and(|sources| !sources.seat(seat, source)) {
+            return Err(Refusal::MaxPerIp);
+        }
         if let Some(turns) = &self.turns {
             let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
             if !turns.take(source, Instant::now()) {
-                self.leave(seat);
+                self.sources.iter().for_each(|sources| sources.vacate(seat));
                 return Err(Refusal::ConnectRate);
             }
         }
-        Ok(seat)
+        Ok(())
     }
 
     /// The connection that was let in with this seat is over.
@@ -75,12 +100,7 @@ impl Gate {
         self.refused[refusal as usize].fetch_add(1, Relaxed);
         let mut words = self.words[refusal as usize].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(more) = words.speak(Instant::now()) {
-            let more = Also(more);
-            match refusal {
-                Refusal::Denied => tracing::warn!("refused {address}: it is not allowed to connect{more}"),
-                Refusal::MaxPerIp => tracing::warn!("refused {address}: it has as many connections as it may{more}"),
-                Refusal::ConnectRate => tracing::warn!("refused {address}: it connects too often{more}"),
-            }
+            tracing::warn!("refused {address}: {refusal}{}", Also(more));
         }
     }
 

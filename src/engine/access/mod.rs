@@ -1,6 +1,7 @@
 //! Access: who may connect, how many at once, and how often. Decided right after accept(2), before a connection has cost anything but its
-//! descriptor.
+//! descriptor; behind a proxy once it is known who the client is.
 
+mod admission;
 mod gate;
 mod networks;
 mod rate;
@@ -10,16 +11,17 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 
+pub(crate) use admission::Admission;
 pub(crate) use gate::Gate;
 pub use rate::Rate;
-pub(crate) use sources::Seat;
+pub(crate) use sources::{Seat, SeatNumber};
 
 use self::networks::Networks;
 
 /// Who may connect. What it refuses is closed at once, counted ([`Totals::refused`](crate::Totals::refused)) and, in bounded amount, logged.
 ///
-/// It looks at the transport's far end: behind a proxy that is the proxy. Whoever comes over a unix socket is let in: the file's mode says
-/// who that is.
+/// It looks at the transport's far end, unless it is told that this is a proxy ([`Access::behind_proxies`]). Whoever comes over a unix socket is
+/// let in: the file's mode says who that is.
 ///
 /// ```
 /// use resound::{Access, Rate};
@@ -36,6 +38,7 @@ pub struct Access {
     networks: Networks,
     max_per_ip: Option<NonZeroU32>,
     connect_rate: Option<Rate>,
+    behind_proxies: bool,
 }
 
 impl Access {
@@ -67,6 +70,17 @@ impl Access {
     /// How often one source, as in [`Access::max_per_ip`], may connect.
     pub fn connect_rate(mut self, rate: Rate) -> Self {
         self.connect_rate = Some(rate);
+        self
+    }
+
+    /// Looks at the clients that PROXY headers name ([`Proxies`](crate::proxy::Proxies)), once they have been read, and not at the proxies, which need
+    /// only be believed. Who is refused then has been accepted, and ends unopened
+    /// ([`CloseReason::Refused`](crate::CloseReason::Refused)).
+    ///
+    /// A connection of the proxy's own (`LOCAL`) is let in. Of one whose client the proxy does not know (`UNKNOWN`), and of one that no header comes
+    /// before, it is the transport's far end that counts.
+    pub fn behind_proxies(mut self) -> Self {
+        self.behind_proxies = true;
         self
     }
 

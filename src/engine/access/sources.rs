@@ -1,6 +1,7 @@
 //! How many connections a source has.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,10 +31,9 @@ pub(super) struct Sources {
 
 #[derive(Default)]
 struct Live {
-    /// Where in `counts` a source is.
-    known: HashMap<Source, u32>,
-    counts: Vec<(Source, u32)>,
-    /// Where nobody is.
+    counts: HashMap<Source, u32>,
+    /// Who sits where; nobody yet, where a PROXY header has still to say who it is.
+    seats: Vec<Option<Source>>,
     free: Vec<u32>,
 }
 
@@ -42,46 +42,88 @@ struct Live {
 #[must_use]
 pub(crate) struct Seat(Option<NonZeroU32>);
 
+/// Which seat that is, for who must find it without having it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeatNumber(Option<NonZeroU32>);
+
+impl Seat {
+    pub(crate) fn number(&self) -> SeatNumber {
+        SeatNumber(self.0)
+    }
+}
+
 impl Sources {
     pub(super) fn new(most: NonZeroU32) -> Self {
         Self { most, live: Mutex::default() }
     }
 
-    /// A seat for one more connection; `None` where the source has as many as it may.
-    pub(super) fn take(&self, source: Source) -> Option<Seat> {
+    /// A seat for one more connection. Nobody is counted for it yet.
+    pub(super) fn reserve(&self) -> Seat {
+        self.live().reserve()
+    }
+
+    /// Gives a seat that nobody sits in to a source; says no where that has as many as it may.
+    pub(super) fn seat(&self, number: SeatNumber, source: Source) -> bool {
+        let Some(at) = number.0.map(index) else { return true };
         let mut live = self.live();
-        let Live { known, counts, free } = &mut *live;
-        let at = *known.entry(source).or_insert_with(|| {
-            free.pop().unwrap_or_else(|| {
-                counts.push((source, 0));
-                counts.len() as u32 - 1
-            })
-        });
-        let (whose, count) = &mut counts[at as usize];
-        if *count >= self.most.get() {
-            return None;
+        let counted = live.seats[at].is_none() && live.count(source, self.most);
+        if counted {
+            live.seats[at] = Some(source);
         }
-        *whose = source;
-        *count += 1;
-        Some(Seat(NonZeroU32::new(at + 1)))
+        counted
+    }
+
+    /// The source in this seat is counted no more; the seat stays the connection's.
+    pub(super) fn vacate(&self, number: SeatNumber) {
+        if let Some(at) = number.0.map(index) {
+            self.live().vacate(at);
+        }
     }
 
     /// The connection with this seat is over.
     pub(super) fn leave(&self, seat: Seat) {
-        let Some(at) = seat.0.map(|at| at.get() - 1) else { return };
+        let Some(at) = seat.0 else { return };
         let mut live = self.live();
-        let (source, count) = &mut live.counts[at as usize];
-        *count -= 1;
-        if *count == 0 {
-            let source = *source;
-            live.known.remove(&source);
-            live.free.push(at);
-        }
+        live.vacate(index(at));
+        live.free.push(at.get() - 1);
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Live {
+    /// Counts one more connection of this source, if it may have one more.
+    fn count(&mut self, source: Source, most: NonZeroU32) -> bool {
+        let count = self.counts.entry(source).or_default();
+        let may = *count < most.get();
+        *count += u32::from(may);
+        may
+    }
+
+    fn reserve(&mut self) -> Seat {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.seats.push(None);
+            self.seats.len() as u32 - 1
+        });
+        Seat(NonZeroU32::new(at + 1))
+    }
+
+    fn vacate(&mut self, at: usize) {
+        if let Some(source) = self.seats[at].take()
+            && let Entry::Occupied(mut count) = self.counts.entry(source)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn index(seat: NonZeroU32) -> usize {
+    seat.get() as usize - 1
 }
 
 #[cfg(test)]
@@ -91,21 +133,31 @@ mod tests {
     #[test]
     fn seats_are_counted_for_each_source_and_come_back() {
         let sources = Sources::new(NonZeroU32::new(2).unwrap());
-        let source = |text: &str| Source::of(text.parse().unwrap());
-        let one = sources.take(source("192.0.2.1")).unwrap();
-        let two = sources.take(source("192.0.2.1")).unwrap();
-        assert!(sources.take(source("192.0.2.1")).is_none());
-        let other = sources.take(source("192.0.2.2")).unwrap();
+        let take = |text: &str| {
+            let seat = sources.reserve();
+            let counted = sources.seat(seat.number(), Source::of(text.parse().unwrap()));
+            if counted {
+                return Some(seat);
+            }
+            sources.leave(seat);
+            None
+        };
+        let one = take("192.0.2.1").unwrap();
+        let two = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.1").is_none());
+        let other = take("192.0.2.2").unwrap();
         sources.leave(one);
-        let again = sources.take(source("192.0.2.1")).unwrap();
-        assert!(sources.take(source("192.0.2.1")).is_none());
+        let again = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.1").is_none());
+        sources.vacate(again.number());
+        let third = take("192.0.2.1").unwrap();
         sources.leave(other);
-        let third = sources.take(source("192.0.2.3")).unwrap();
-        assert_eq!(sources.live().counts.len(), 2, "who has gone is forgotten");
+        assert_eq!(sources.live().counts.len(), 1, "who has gone is forgotten");
         for seat in [two, again, third] {
             sources.leave(seat);
         }
-        assert!(sources.live().known.is_empty());
+        assert!(sources.live().counts.is_empty());
+        assert!(sources.live().seats.len() <= 4, "seats are used again");
         sources.leave(Seat::default());
     }
 

@@ -22,7 +22,7 @@ use crate::engine::socket::{endpoint, set_accepted_options};
 use crate::service::Endpoint;
 
 /// A listening socket with what wakes its task. On Unix that is a stream of tokio's, which is not read: its listeners would register each
-/// connection with this worker's runtime, though it may be refused, or be another worker's.
+/// connection with this worker's runtime, though it may be refused, or be another worker's; nor its `AsyncFd`, which only `unsafe` code can make.
 struct Source(Watch);
 
 pub(super) struct Acceptor {

@@ -114,7 +114,7 @@ impl Worker {
         let local = local.unwrap_or_else(|| {
             stream.socket().local_addr().map_or(Endpoint::Unknown, |a| crate::engine::socket::endpoint(&a))
         });
-        if let Some(conn) = self.shared.accepted(peer, local) {
+        if let Some(conn) = self.shared.accepted(peer, local, &place) {
             self.begin(stream, conn, place);
         }
     }

@@ -78,7 +78,7 @@ pub(crate) struct ServerArgs {
     /// only those can connect]
     #[arg(help_heading = PROXY, long, value_name = "CIDR", value_parser = units::network, requires = "proxy_protocol")]
     proxy_from: Vec<IpNet>,
-    /// Let these addresses in and no others, e.g. 10.0.0.0/8 or ::1 (repeatable)
+    /// Let these addresses in and no others, e.g. 10.0.0.0/8 or ::1 (repeatable); behind --proxy-protocol, those of the clients
     #[arg(help_heading = ACCESS, long, value_name = "CIDR", value_parser = units::network)]
     allow: Vec<IpNet>,
     /// Keep these addresses out (repeatable); where both name one, the longer prefix decides, and of equals this
@@ -233,6 +233,8 @@ impl ServerArgs {
         let access = self.allow.iter().fold(Access::new(), |access, network| access.allow(*network));
         let access = self.deny.iter().fold(access, |access, network| access.deny(*network));
         let access = self.max_per_ip.into_iter().fold(access, Access::max_per_ip);
-        self.connect_rate_limit.into_iter().fold(access, Access::connect_rate)
+        let access = self.connect_rate_limit.into_iter().fold(access, Access::connect_rate);
+        // A proxy is known by --proxy-from.
+        if self.proxy_protocol.is_some() { access.behind_proxies() } else { access }
     }
 }

@@ -9,6 +9,7 @@ use resound::{FailureClass, Reply, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::mistaken::FirstWords;
 use super::{Expect, Failure, News, Plan, connect, say};
 use crate::colour::Colour;
 use crate::{escape, exit, units};
@@ -60,6 +61,7 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
     let address = &plan.connect.address;
+    let mut first_words = stream.tls().is_none().then(FirstWords::default);
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let mut out = io::stdout();
     let colour = Colour::of(&out);
@@ -77,7 +79,7 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
                 to_server.flush().await?;
                 if check.last { to_server.shutdown().await } else { Ok(()) }
             };
-            let receive = receive(&mut from_server, &mut received, check);
+            let receive = receive(&mut from_server, &mut received, check, &mut first_words);
             tokio::try_join!(send, receive)
         };
         let ended = timeout(PATIENCE, exchange).await;
@@ -104,6 +106,9 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
             writeln!(out, "{:<12} {:>12} {:>14} {:>10}  not run", untried.name, "-", "-", "-")?;
         }
         writeln!(out, "\n{passed} of {count} checks passed; '{}' failed", check.name)?;
+        if let Some(explained) = first_words.as_ref().and_then(FirstWords::explained) {
+            return Err(explained);
+        }
         // Wrong bytes say more than how the wait for the rest ended.
         if check.expected.starts_with(&received) {
             let what = format!(" in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
@@ -135,12 +140,18 @@ async fn receive(
     from_server: &mut tokio::io::ReadHalf<Stream>,
     received: &mut Vec<u8>,
     check: &Check,
+    first_words: &mut Option<FirstWords>,
 ) -> io::Result<()> {
-    while (received.len() < check.expected.len() || check.last) && check.expected.starts_with(received) {
+    let is_right = |received: &[u8]| check.expected.starts_with(received);
+    let may_be_tls = |words: &Option<FirstWords>| words.as_ref().is_some_and(FirstWords::may_be_tls);
+    while (received.len() < check.expected.len() || check.last) && is_right(received)
+        || !is_right(received) && may_be_tls(first_words)
+    {
         let before = received.len();
         // One byte more than expected is enough to be wrong, and a few more show what it is instead.
         let most = (check.expected.len() + SHOWN).saturating_sub(before).max(1);
         (&mut *from_server).take(most as u64).read_buf(received).await?;
+        first_words.iter_mut().for_each(|words| words.hear(&received[before..]));
         if received.len() == before {
             break;
         }

@@ -4,6 +4,7 @@ mod check;
 mod connect;
 mod failure;
 mod interactive;
+mod mistaken;
 mod pipe;
 mod send_proxy;
 mod tls;

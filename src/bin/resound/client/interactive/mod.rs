@@ -23,6 +23,7 @@ use self::terminal::{Input, Terminal};
 use self::view::View;
 use self::wire::{Happened, Traffic, Wire};
 use super::connect::{Backoff, Patience};
+use super::mistaken::FirstWords;
 use super::pipe::Crlf;
 use super::{Failure, Idleness, News, Plan, connect, say, tls, until};
 use crate::colour::Colour;
@@ -199,6 +200,8 @@ impl Conversation<'_> {
         let mut crlf = self.plan.crlf.then(Crlf::default);
         let mut show_at = None;
         let mut idleness = Idleness::new(self.plan.idle_timeout);
+        let mut first_words = wire.stream().tls().is_none().then(FirstWords::default);
+        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::explained);
         loop {
             let screen = self.terminal.screen();
             // A terminal that is slower than the server makes the server wait, but never the person.
@@ -209,12 +212,13 @@ impl Conversation<'_> {
             let text = tokio::select! {
                 happened = next => match happened {
                     Ok(Happened::Received { bytes, after }) => {
+                        first_words.iter_mut().for_each(|words| words.hear(bytes));
                         let text = self.view.received(bytes, after);
                         show_at = self.view.is_waiting().then(|| Instant::now() + UNENDED);
                         text
                     }
                     Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
-                    Ok(Happened::Closed) => return End::Closed,
+                    Ok(Happened::Closed) => return explained(&first_words).map_or(End::Closed, End::Failed),
                     Ok(Happened::HalfClosed) => String::new(),
                     Ok(Happened::FileSent { path, bytes, took }) => {
                         let (bytes, took) = (units::bytes(bytes), units::elapsed(took));
@@ -223,7 +227,9 @@ impl Conversation<'_> {
                     Ok(Happened::FileFailed { path, error }) => {
                         aside(self.colour, &format!("{} cannot be read on: {error}", path.display()))
                     }
-                    Err(error) => return End::Failed(Failure::of(error, "")),
+                    Err(error) => {
+                        return End::Failed(explained(&first_words).unwrap_or_else(|| Failure::of(error, "")));
+                    }
                 },
                 input = self.terminal.input() => match input {
                     Input::Leave => return End::Quit,

@@ -19,6 +19,7 @@ pub(super) use self::input::Crlf;
 use self::input::Stdin;
 use self::journal::{Journal, Outcome, Side};
 use self::output::{Guard, Stdout};
+use super::mistaken::FirstWords;
 use super::{Failure, Idleness, News, Plan, connect, say, until};
 use crate::signals::termination;
 use crate::{escape, exit, units};
@@ -313,11 +314,15 @@ impl<'a> Pipe<'a> {
         let mut guard = Guard::of_stdout();
         // In events, the beginning of a character whose rest has not come.
         let mut begun = Vec::new();
+        let mut first_words = from_server.tls().is_none().then(FirstWords::default);
+        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::explained);
         loop {
             let mut chunk = empties.try_recv().unwrap_or_default();
             chunk.reserve(CHUNK);
             let read = from_server.read_buf(&mut chunk).await;
-            let n = read.map_err(|error| Failure::of(error, " before its answer was complete"))?;
+            let failed = |error| Failure::of(error, " before its answer was complete");
+            let n = read.map_err(|error| explained(&first_words).unwrap_or_else(|| failed(error)))?;
+            first_words.iter_mut().for_each(|words| words.hear(&chunk));
             self.moved.set(Instant::now());
             self.received.set(self.received.get() + n as u64);
             if self.journal.is_some() {
@@ -340,7 +345,7 @@ impl<'a> Pipe<'a> {
                 }
             }
             if n == 0 {
-                return Ok(());
+                return explained(&first_words).map_or(Ok(()), Err);
             }
         }
     }

@@ -1,0 +1,190 @@
+//! [`CloseReason`]: why one connection ended.
+
+use std::fmt;
+use std::io;
+
+use super::{Instead, ProxyError, Refusal, TlsFailure};
+
+/// Why one connection ended. A value: it is counted and logged once, and never travels as an `Err`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Both directions ended in order, each with its FIN (RFC 9293, 3.6).
+    Finished,
+    /// The service said all it had to say ([`Cx::close`](crate::Cx::close)).
+    ServiceClosed,
+    /// The server was shut down, and this connection was answered and closed in order.
+    Drained,
+    /// The peer reset the connection (`ECONNRESET`, `EPIPE`).
+    Reset,
+    /// Nothing complete came or went for [`Limits::idle_timeout`](crate::Limits::idle_timeout).
+    IdleTimeout,
+    /// The peer took nothing for [`Limits::write_timeout`](crate::Limits::write_timeout).
+    WriteTimeout,
+    /// A line grew past its limit ([`Framing::Line`](crate::Framing::Line)).
+    LineTooLong,
+    /// The service asked for a reset ([`Cx::reset`](crate::Cx::reset)).
+    Aborted,
+    /// The peer stopped answering: keepalive or `TCP_USER_TIMEOUT` gave up (`ETIMEDOUT`).
+    PeerVanished,
+    /// The server was stopped, or the drain deadline passed, while something was still open.
+    Cut,
+    /// The service panicked; only its own connection ends.
+    Panicked,
+    /// What has to come before the service did not come in time ([`Limits::opening_timeout`](crate::Limits::opening_timeout)).
+    OpeningTimeout,
+    /// The peer ended the connection before the service was open, as a port scan or a simple health check does.
+    LeftEarly,
+    /// A PROXY header was required, and this came instead.
+    NoProxyHeader(Instead),
+    /// The PROXY header is not as it should be.
+    BadProxyHeader(ProxyError),
+    /// A PROXY header was required, and the peer is none of those who may send one.
+    UntrustedProxy,
+    /// The client that the PROXY header names may not come in ([`Access`](crate::Access)).
+    Refused(Refusal),
+    /// The TLS handshake failed, or a record after it.
+    Tls(TlsFailure),
+    /// The peer's end came without TLS's close_notify (RFC 8446, 6.1): somebody may have cut off what it said last.
+    Truncated,
+    /// Any other error of the socket.
+    Failed(io::ErrorKind),
+}
+
+impl CloseReason {
+    /// All names that [`CloseReason::name`] can return, in the order of [`CloseReason::index`].
+    pub const NAMES: [&'static str; 20] = [
+        "finished",
+        "service_closed",
+        "drained",
+        "reset",
+        "idle_timeout",
+        "write_timeout",
+        "line_too_long",
+        "aborted",
+        "peer_vanished",
+        "cut",
+        "panicked",
+        "failed",
+        "opening_timeout",
+        "left_early",
+        "tls",
+        "truncated",
+        "no_proxy_header",
+        "bad_proxy_header",
+        "untrusted_proxy",
+        "refused",
+    ];
+
+    /// The reason behind an error that a socket reported.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind as E;
+        match error.kind() {
+            E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted | E::NotConnected => Self::Reset,
+            E::TimedOut => Self::PeerVanished,
+            kind => Self::Failed(kind),
+        }
+    }
+
+    /// Position in [`CloseReason::NAMES`]: a fixed set, fit for a metric's label.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Finished => 0,
+            Self::ServiceClosed => 1,
+            Self::Drained => 2,
+            Self::Reset => 3,
+            Self::IdleTimeout => 4,
+            Self::WriteTimeout => 5,
+            Self::LineTooLong => 6,
+            Self::Aborted => 7,
+            Self::PeerVanished => 8,
+            Self::Cut => 9,
+            Self::Panicked => 10,
+            Self::Failed(_) => 11,
+            Self::OpeningTimeout => 12,
+            Self::LeftEarly => 13,
+            Self::Tls(_) => 14,
+            Self::Truncated => 15,
+            Self::NoProxyHeader(_) => 16,
+            Self::BadProxyHeader(_) => 17,
+            Self::UntrustedProxy => 18,
+            Self::Refused(_) => 19,
+        }
+    }
+
+    /// A stable name in snake case, for logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+
+    /// Did the connection end as both ends meant it to?
+    #[must_use]
+    pub fn is_orderly(self) -> bool {
+        matches!(self, Self::Finished | Self::ServiceClosed | Self::Drained)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Finished => "both ends finished",
+            Self::ServiceClosed => "closed by the service",
+            Self::Drained => "drained at shutdown",
+            Self::Reset => "reset by the peer",
+            Self::IdleTimeout => "idle for too long",
+            Self::WriteTimeout => "the peer stopped reading",
+            Self::LineTooLong => "a line was too long",
+            Self::Aborted => "reset by the service",
+            Self::PeerVanished => "the peer stopped answering",
+            Self::Cut => "cut at shutdown",
+            Self::Panicked => "the service panicked",
+            Self::OpeningTimeout => "not open in time",
+            Self::LeftEarly => "the peer left before it was open",
+            Self::NoProxyHeader(instead) => return write!(f, "{instead} instead of a PROXY header"),
+            Self::BadProxyHeader(error) => return write!(f, "wrong PROXY header: {error}"),
+            Self::UntrustedProxy => "none of the proxies that are believed",
+            Self::Refused(refusal) => return refusal.fmt(f),
+            Self::Tls(failure) => return failure.fmt(f),
+            Self::Truncated => "the peer ended without TLS's close_notify",
+            Self::Failed(kind) => return write!(f, "socket error: {kind}"),
+        };
+        f.write_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name() {
+        let reasons = [
+            CloseReason::Finished,
+            CloseReason::ServiceClosed,
+            CloseReason::Drained,
+            CloseReason::Reset,
+            CloseReason::IdleTimeout,
+            CloseReason::WriteTimeout,
+            CloseReason::LineTooLong,
+            CloseReason::Aborted,
+            CloseReason::PeerVanished,
+            CloseReason::Cut,
+            CloseReason::Panicked,
+            CloseReason::Failed(io::ErrorKind::Other),
+            CloseReason::OpeningTimeout,
+            CloseReason::LeftEarly,
+            CloseReason::Tls(TlsFailure::NotTls),
+            CloseReason::Truncated,
+            CloseReason::NoProxyHeader(Instead::Text),
+            CloseReason::BadProxyHeader(ProxyError::Address),
+            CloseReason::UntrustedProxy,
+            CloseReason::Refused(Refusal::Denied),
+        ];
+        let names: std::collections::HashSet<_> = reasons.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), CloseReason::NAMES.len());
+        assert!(reasons.iter().enumerate().all(|(at, r)| r.index() == at));
+    }
+}

@@ -1,0 +1,29 @@
+//! [`Refusal`]: why somebody may not come in.
+
+use std::fmt;
+
+/// Why a connection was refused ([`Access`](crate::Access)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Its address is not allowed, or denied.
+    Denied,
+    /// Its source has as many connections as it may.
+    MaxPerIp,
+    /// Its source connects too often.
+    ConnectRate,
+}
+
+impl Refusal {
+    /// Names fit for a metric's label, in the order of [`Totals::refused`](crate::Totals::refused).
+    pub const NAMES: [&'static str; 3] = ["denied", "max_per_ip", "connect_rate"];
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Denied => "it is not allowed to connect",
+            Self::MaxPerIp => "it has as many connections as it may",
+            Self::ConnectRate => "it connects too often",
+        })
+    }
+}
