@@ -42,7 +42,7 @@ mod tls;
 
 pub use engine::{
     Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
-    Server, Stream, TcpInfo, dial, processor_time, raise_descriptor_limit,
+    Server, Stream, TcpInfo, Took, dial, processor_time, raise_descriptor_limit,
 };
 pub use error::{Attempt, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, Refusal, TlsFailure};
 /// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].

@@ -32,13 +32,7 @@ impl Server {
 
     /// resound's echo server on one worker.
     pub(crate) fn resound(name: &'static str, engine: &str, more: &[&str]) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("resound's folder");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-        let program = target.join("release/resound");
-        assert!(program.exists(), "build resound first: cargo build --release");
-        let program = program.display().to_string();
+        let program = program();
         let fixed = [
             &program,
             "server",
@@ -115,6 +109,17 @@ impl Server {
     }
 }
 
+/// resound, as it was built with `cargo build --release`.
+pub(crate) fn program() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("resound's folder");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let program = target.join("release/resound");
+    assert!(program.exists(), "build resound first: cargo build --release");
+    program.display().to_string()
+}
+
 fn echoes(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
@@ -141,11 +146,17 @@ pub(crate) struct Running {
 impl Running {
     /// Resident memory, in bytes.
     pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS")
+    }
+
+    /// Resident memory that is no file's: what the program has allocated, in bytes.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.status("RssAnon")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
         line.split_whitespace()
             .nth(1)
             .and_then(|kib| kib.parse::<u64>().ok())

@@ -1,49 +1,94 @@
 //! `cargo run --release --manifest-path benches/Cargo.toml -- tls`: what a message and a handshake cost with TLS, beside minimal servers on
 //! tokio-rustls, Go and OpenSSL (the latter two where their compilers are there).
 
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
-use crate::server::{Running, Server};
+use crate::report::{machine, median};
+use crate::server::{Running, Server, program};
 
-/// Bytes of a message.
-const MESSAGE: usize = 64;
+/// Connections that messages are sent on.
+const MESSAGING: usize = 64;
+/// Connections that are made at a time.
+const CONNECTING: usize = 16;
+/// Connections that are there and then idle, and those that there are before.
+const IDLE: usize = 1000;
+const SOME: usize = 100;
 
 pub(crate) fn run(rounds: u64, time: Duration) {
     let work = std::env::temp_dir().join(format!("resound-bench-{}", std::process::id()));
     std::fs::create_dir_all(&work).expect("a folder");
     let (cert, key) = certificate(&work);
     let servers = servers(&work, &cert, &key);
-    println!(
-        "{:<22} {:>12} {:>14} {:>16}",
-        "", "us/message", "us/handshake", "KiB/connection"
-    );
-    for round in 0..rounds {
-        println!("round {}", round + 1);
-        for server in &servers {
-            // One that serves a connection at a time can only be asked for handshakes.
-            let many = !server.name.starts_with("OpenSSL");
-            let message = if many {
-                messages(server, &cert, 64, time)
-            } else {
-                f64::NAN
-            };
-            let memory = if many { idle(server, &cert, 1000) } else { f64::NAN };
-            let handshake = handshakes(server, &cert, time);
-            println!("{:<22} {message:>12.2} {handshake:>14.1} {memory:>16.1}", server.name);
+    let machine = machine();
+    let mut rows: Vec<(&str, [Vec<f64>; 3])> = Vec::new();
+    for server in &servers {
+        rows.push((server.name, Default::default()));
+    }
+    for round in 1..=rounds {
+        for (server, row) in servers.iter().zip(&mut rows) {
+            let figures = [
+                messages(server, &cert, time),
+                handshakes(server, &cert, time),
+                idle(server, &cert),
+            ];
+            let [message, handshake, memory] = figures;
+            eprintln!(
+                "round {round}  {:<18} {message:>8.2} us/message {handshake:>8.1} us/handshake {memory:>7.1} KiB/connection",
+                server.name
+            );
+            for (all, figure) in row.1.iter_mut().zip(figures) {
+                all.push(figure);
+            }
         }
     }
+    let text = table(&machine, rounds, time, &rows);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    std::fs::create_dir_all(&folder).expect("the folder of results");
+    std::fs::write(folder.join("tls.md"), &text).expect("the table");
+    println!("{text}");
     let _ = std::fs::remove_dir_all(work);
+}
+
+/// Medians, in columns that stand below each other in plain text too.
+fn table(machine: &str, rounds: u64, time: Duration, rows: &[(&str, [Vec<f64>; 3])]) -> String {
+    let mut text = format!(
+        "# TLS servers side by side\n\n{machine}\n\nMedians of {rounds} rounds of {:.1} s, servers in turns, one thread each on a processor of its own, \
+         `resound load --tls` on another. TLS 1.3, a P-256\ncertificate, X25519. CPU is what the server's own clock says, the kernel's work for it \
+         included.\n\n\
+         - A message: 64 bytes and their echo, {MESSAGING} connections, a closed loop.\n\
+         - A handshake: a full one, no session is resumed, {CONNECTING} connections at a time; with it the TCP connection, one echo and the close.\n\
+         - An idle connection: what {IDLE} more of them that have spoken once make the server allocate (RssAnon).\n\n",
+        time.as_secs_f64()
+    );
+    let line = |cells: [&str; 4]| {
+        format!(
+            "| {:<16} | {:>14} | {:>16} | {:>19} |\n",
+            cells[0], cells[1], cells[2], cells[3]
+        )
+    };
+    text += &line(["server", "CPU us/message", "CPU us/handshake", "KiB/idle connection"]);
+    text += &line(["---", "---:", "---:", "---:"]);
+    for (name, figures) in rows {
+        let [message, handshake, memory] = figures.each_ref().map(|all| median(all.iter().copied()));
+        text += &line([
+            name,
+            &format!("{message:.2}"),
+            &format!("{handshake:.1}"),
+            &format!("{memory:.1}"),
+        ]);
+    }
+    text
 }
 
 fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<Server> {
@@ -108,21 +153,97 @@ fn certificate(work: &Path) -> (PathBuf, PathBuf) {
     files
 }
 
-/// TLS 1.3 with X25519, and every handshake a full one.
-fn connector(cert: &Path) -> TlsConnector {
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(cert).expect("a certificate"))
-        .expect("a certificate");
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    TlsConnector::from(Arc::new(config))
+/// What the generator tells of a run while it goes on: one value a line.
+struct Telling {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Telling {
+    /// Loads a server from the processor that it is not on.
+    fn start(running: &Running, cert: &Path, more: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(["load", &running.address.to_string(), "--mode", "echo", "--workers", "1"])
+            .args(["--tls", "--server-name", "localhost", "--tls-group", "x25519", "--ca"])
+            .arg(cert)
+            .args(["--json", "--quiet", "--interval", "200ms"])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the generator starts");
+        let stdout = child.stdout.take().expect("its output");
+        Self {
+            child,
+            lines: BufReader::new(stdout).lines(),
+        }
+    }
+
+    /// The next fifth of a second, once it is over; nothing behind the last.
+    fn next(&mut self) -> Option<Value> {
+        let line = self.lines.next()?.expect("a line");
+        let value: Value = serde_json::from_str(&line).expect("JSON");
+        let errors = value["errors"].as_u64().or(value["total"]["errors"].as_u64());
+        assert_eq!(errors, Some(0), "{line}");
+        (value["event"] == "interval").then_some(value)
+    }
+
+    /// Microseconds of the server's processor for each of what is counted under this name, without the beginning of the run.
+    fn cost(mut self, running: &Running, name: &str, ticks: usize) -> f64 {
+        for _ in 0..ticks.div_ceil(5) {
+            self.next();
+        }
+        let (before, mut after, mut count) = (running.cpu(), Duration::ZERO, 0);
+        while let Some(tick) = self.next() {
+            // What comes behind the end is a tick without length.
+            if tick["length_s"].as_f64().is_some_and(|length| length > 0.0) {
+                after = running.cpu();
+                count += tick[name].as_u64().expect("a number");
+            }
+        }
+        (after - before).as_secs_f64() * 1e6 / count as f64
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// So long, as the generator is told, and how many fifths of a second that is.
+fn lasting(time: Duration) -> (String, usize) {
+    let milliseconds = time.as_millis();
+    (format!("{milliseconds}ms"), milliseconds as usize / 200)
+}
+
+fn messages(server: &Server, cert: &Path, time: Duration) -> f64 {
+    let (running, (time, ticks)) = (server.start(), lasting(time));
+    let connections = MESSAGING.to_string();
+    Telling::start(&running, cert, &["-c", &connections, "-d", &time]).cost(&running, "received", ticks)
+}
+
+fn handshakes(server: &Server, cert: &Path, time: Duration) -> f64 {
+    let (running, (time, ticks)) = (server.start(), lasting(time));
+    let connections = CONNECTING.to_string();
+    let shape = ["--shape", "connect", "-c", &connections, "-d", &time];
+    Telling::start(&running, cert, &shape).cost(&running, "opened", ticks)
+}
+
+/// KiB that the server allocates for a connection on which nothing happens any more.
+fn idle(server: &Server, cert: &Path) -> f64 {
+    let running = server.start();
+    // What the first ones cost is not for each.
+    let [few, many] = [SOME, SOME + IDLE].map(|connections| {
+        let connections = connections.to_string();
+        let once = ["-c", &connections, "-d", "5s", "--think-time", "1h"];
+        let mut telling = Telling::start(&running, cert, &once);
+        // All have spoken in the first fifth of a second that is told, or the next.
+        (0..4).for_each(|_| drop(telling.next()));
+        running.allocated()
+    });
+    many.saturating_sub(few) as f64 / 1024.0 / IDLE as f64
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -130,87 +251,6 @@ fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .expect("a runtime")
-}
-
-async fn connect(connector: &TlsConnector, running: &Running) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let stream = TcpStream::connect(running.address).await.expect("a connection");
-    stream.set_nodelay(true).expect("an option");
-    connector
-        .connect(ServerName::try_from("localhost").expect("a name"), stream)
-        .await
-        .expect("a handshake")
-}
-
-/// Microseconds of the server's processor for a message and its echo.
-fn messages(server: &Server, cert: &Path, connections: usize, time: Duration) -> f64 {
-    let (running, connector) = (server.start(), connector(cert));
-    let (count, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    runtime().block_on(async {
-        let mut tasks = Vec::new();
-        for _ in 0..connections {
-            let mut stream = connect(&connector, &running).await;
-            let (count, over) = (Arc::clone(&count), Arc::clone(&over));
-            tasks.push(tokio::spawn(async move {
-                let (sent, mut got) = ([7; MESSAGE], [0; MESSAGE]);
-                while !over.load(Relaxed) {
-                    stream.write_all(&sent).await.expect("a write");
-                    stream.read_exact(&mut got).await.expect("the echo");
-                    count.fetch_add(1, Relaxed);
-                }
-            }));
-        }
-        tokio::time::sleep(time / 4).await;
-        let (before, from) = (running.cpu(), count.load(Relaxed));
-        tokio::time::sleep(time).await;
-        let (cpu, messages) = (running.cpu() - before, count.load(Relaxed) - from);
-        over.store(true, Relaxed);
-        for task in tasks {
-            task.await.expect("a client");
-        }
-        cpu.as_secs_f64() * 1e6 / messages as f64
-    })
-}
-
-/// Microseconds of the server's processor for a connection that says nothing but its handshake and one byte.
-fn handshakes(server: &Server, cert: &Path, time: Duration) -> f64 {
-    let (running, connector) = (server.start(), connector(cert));
-    runtime().block_on(async {
-        let (mut count, mut from, start) = (0, None, Instant::now());
-        while start.elapsed() < time + time / 4 {
-            let mut stream = connect(&connector, &running).await;
-            let mut byte = [0];
-            stream.write_all(b"x").await.expect("a write");
-            stream.read_exact(&mut byte).await.expect("the echo");
-            let _ = stream.shutdown().await;
-            let _ = stream.read(&mut byte).await;
-            if start.elapsed() > time / 4 {
-                from.get_or_insert_with(|| running.cpu());
-                count += 1;
-            }
-        }
-        let before = from.unwrap_or_default();
-        (running.cpu() - before).as_secs_f64() * 1e6 / f64::from(count - 1)
-    })
-}
-
-/// KiB of the server's memory for a connection on which nothing happens any more.
-fn idle(server: &Server, cert: &Path, connections: usize) -> f64 {
-    let (running, connector) = (server.start(), connector(cert));
-    runtime().block_on(async {
-        let mut streams = Vec::new();
-        let mut before = 0;
-        for at in 0..connections + 100 {
-            // What the first ones cost is not for each.
-            if at == 100 {
-                before = running.memory();
-            }
-            let mut stream = connect(&connector, &running).await;
-            stream.write_all(b"x").await.expect("a write");
-            stream.read_exact(&mut [0]).await.expect("the echo");
-            streams.push(stream);
-        }
-        running.memory().saturating_sub(before) as f64 / 1024.0 / connections as f64
-    })
 }
 
 /// The least that echoes on tokio-rustls.

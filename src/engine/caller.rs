@@ -1,15 +1,17 @@
 //! [`Caller`]: a worker's plan, and what every engine does for it.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::accept::BACK_OFF;
-use super::plan::{Call, Dials, Next};
+use super::plan::{Call, Dials, Next, Took};
 use super::shared::{Purpose, Shared};
 use super::socket::endpoint;
 use crate::error::is_descriptor_shortage;
@@ -18,7 +20,8 @@ use crate::service::{ConnInfo, Discard, Endpoint, Service};
 
 /// A worker's plan. A plan that panics has none any more.
 pub(crate) struct Caller {
-    plan: Box<dyn Dials>,
+    /// Shared with the connections whose services it has still to make.
+    plan: Rc<RefCell<Box<dyn Dials>>>,
     shared: Arc<Shared>,
     /// After a shortage, not before this.
     not_before: Option<Instant>,
@@ -30,6 +33,7 @@ impl Caller {
     pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
         let Purpose::Dial(plans) = &shared.purpose else { return None };
         let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(Nobody));
+        let plan = Rc::new(RefCell::new(plan));
         Some(Self { plan, shared: Arc::clone(shared), not_before: None, done: false })
     }
 
@@ -41,7 +45,7 @@ impl Caller {
             return Next::At(at);
         }
         self.not_before = None;
-        let next = catch_unwind(AssertUnwindSafe(|| self.plan.next(now))).unwrap_or(Next::Done);
+        let next = catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().next(now))).unwrap_or(Next::Done);
         self.done = next == Next::Done;
         next
     }
@@ -61,18 +65,32 @@ impl Caller {
         if is_shortage(error) {
             self.not_before = Some(now + BACK_OFF);
         }
-        self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.failed(call, error, now))).is_err();
+        self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().failed(call, error, now))).is_err();
     }
 
     /// The state machine of a connection that was asked for at `since`; `None` where it is none, or making its service panics.
     pub(crate) fn answered(&mut self, call: &Call, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
-        let took = since.elapsed();
+        let answered = Instant::now();
+        let connect = answered.saturating_duration_since(since);
         if is_own_call(socket, call) {
             self.failed(call, &met_itself());
             return None;
         }
         let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-        self.shared.conn(call.target.clone(), local, |info| self.plan.answered(call, took, info))
+        self.shared.dialled(call.target.clone(), local, |info| {
+            let opening = self.plan.borrow_mut().opening(call, info);
+            if opening.is_nothing() {
+                let took = Took { connect, opening: Duration::ZERO };
+                return Err(self.plan.borrow_mut().answered(call, took, info));
+            }
+            let (plan, theirs) = (Rc::clone(&self.plan), call.clone());
+            let opening = opening.otherwise(move |why| plan.borrow_mut().unopened(&theirs, why, Instant::now()));
+            let (plan, call) = (Rc::clone(&self.plan), call.clone());
+            let make = move |info: &ConnInfo| {
+                plan.borrow_mut().answered(&call, Took { connect, opening: answered.elapsed() }, info)
+            };
+            Ok((opening, Box::new(make) as _))
+        })
     }
 
     /// A socket to dial with, and whom. It blocks.
@@ -130,7 +148,7 @@ impl Dials for Nobody {
         Next::Done
     }
 
-    fn answered(&mut self, _call: &Call, _took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, _call: &Call, _took: Took, _conn: &ConnInfo) -> Box<dyn Service> {
         Box::new(Discard)
     }
 
@@ -186,9 +204,6 @@ pub(crate) fn no_answer() -> io::Error {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
     use super::super::basis::Basis;
     use super::super::room::Room;
     use super::*;
@@ -200,7 +215,7 @@ mod tests {
             Next::Done
         }
 
-        fn answered(&mut self, _call: &Call, _took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _call: &Call, _took: Took, _conn: &ConnInfo) -> Box<dyn Service> {
             Box::new(Discard)
         }
 
@@ -214,7 +229,12 @@ mod tests {
         let shared =
             Basis::new().share(1, Room::new(usize::MAX, 1, None), Purpose::Dial(Box::new(|_| Box::new(Nobody))));
         let heard = Rc::default();
-        let mut caller = Caller { plan: Box::new(Listens(Rc::clone(&heard))), shared, not_before: None, done: false };
+        let mut caller = Caller {
+            plan: Rc::new(RefCell::new(Box::new(Listens(Rc::clone(&heard))))),
+            shared,
+            not_before: None,
+            done: false,
+        };
         let own = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = own.local_addr().unwrap();

@@ -23,7 +23,7 @@ use crate::proto::{Limits, Observer};
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use resound::{Call, ConnInfo, Cx, Dialer, Dials, Echo, Next, Server, Service};
+/// use resound::{Call, ConnInfo, Cx, Dialer, Dials, Echo, Next, Server, Service, Took};
 ///
 /// /// One call, one greeting, one answer.
 /// struct Once(Option<Call>);
@@ -33,8 +33,8 @@ use crate::proto::{Limits, Observer};
 ///     fn next(&mut self, _now: Instant) -> Next {
 ///         self.0.take().map_or(Next::Done, Next::Dial)
 ///     }
-///     fn answered(&mut self, _call: &Call, took: Duration, conn: &ConnInfo) -> Box<dyn Service> {
-///         println!("{} answered after {took:?}", conn.peer);
+///     fn answered(&mut self, _call: &Call, took: Took, conn: &ConnInfo) -> Box<dyn Service> {
+///         println!("{} answered after {:?}", conn.peer, took.connect);
 ///         Box::new(Greeting)
 ///     }
 ///     fn failed(&mut self, call: &Call, error: &std::io::Error, _now: Instant) {
@@ -100,7 +100,7 @@ impl Dialer {
     }
 
     /// Asks the kernel when bytes arrive and leave ([`Cx::arrived`](crate::Cx::arrived), [`Cx::departures`](crate::Cx::departures)): Linux 6.3
-    /// and later, over TCP, on the io_uring and threads engines. Elsewhere there is nothing to ask, and this changes nothing. Each message costs
+    /// and later, over TCP, on the io_uring and threads engines, for calls without an opening. Elsewhere there is nothing to ask, and this changes nothing. Each message costs
     /// a few calls more.
     pub fn kernel_times(mut self, wanted: bool) -> Self {
         self.basis.kernel_times = wanted;

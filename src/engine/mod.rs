@@ -42,7 +42,7 @@ pub use dial::{Dial, dial};
 pub use dialer::Dialer;
 pub use handle::Handle;
 pub use listener::Listener;
-pub use plan::{Call, Dials, Next};
+pub use plan::{Call, Dials, Next, Took};
 pub use secure::Secure;
 pub use server::Server;
 pub use stream::Stream;

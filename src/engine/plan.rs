@@ -4,6 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::error::CloseReason;
+use crate::proto::Opening;
 use crate::service::{ConnInfo, Endpoint, Service};
 
 /// Whom one worker dials, and when, and what is said on what comes of it.
@@ -18,11 +20,29 @@ pub trait Dials {
     /// have passed, so that trying again is never a loop.
     fn next(&mut self, now: Instant) -> Next;
 
-    /// A call was answered, `took` after it was made: what is said on the connection.
-    fn answered(&mut self, call: &Call, took: Duration, conn: &ConnInfo) -> Box<dyn Service>;
+    /// A call was answered: what comes before its service, such as TLS. By default nothing does, and [`Dials::answered`] follows at once; otherwise
+    /// that follows once it is over, or [`Dials::unopened`].
+    fn opening(&mut self, _call: &Call, _conn: &ConnInfo) -> Opening {
+        Opening::new()
+    }
+
+    /// A call was answered, and what comes before its service is over: what is said on the connection.
+    fn answered(&mut self, call: &Call, took: Took, conn: &ConnInfo) -> Box<dyn Service>;
 
     /// A call failed: it was refused, or nobody answered in time ([`io::ErrorKind::TimedOut`]), or this machine could not make it.
     fn failed(&mut self, call: &Call, error: &io::Error, now: Instant);
+
+    /// A call was answered, and its connection ended before its service was made.
+    fn unopened(&mut self, _call: &Call, _why: CloseReason, _now: Instant) {}
+}
+
+/// How long it took until a service could be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// From the call to its answer: TCP's handshake.
+    pub connect: Duration,
+    /// From then on until what comes before the service was over ([`Dials::opening`]): TLS's handshake, for one.
+    pub opening: Duration,
 }
 
 /// What a worker does next.

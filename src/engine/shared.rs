@@ -12,7 +12,7 @@ use super::recorder::Recorder;
 use super::room::{Place, Room};
 use crate::error::CloseReason;
 use crate::metrics::{Counters, Totals, Writers};
-use crate::proto::{Conn, Limits, Observer, Opening};
+use crate::proto::{Conn, Limits, Make, Observer, Opening};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
 
 /// Makes the service of a new connection.
@@ -80,7 +80,8 @@ impl Shared {
     #[cfg(target_os = "linux")]
     pub(crate) fn is_timed(&self, conn: &Conn, socket: &socket2::Socket) -> bool {
         let is_tcp = matches!(conn.info().peer, Endpoint::Tcp(_));
-        self.kernel_times && is_tcp && super::timestamps::enable(socket).is_ok()
+        // Of a connection that has an opening other bytes leave than those of its service.
+        self.kernel_times && is_tcp && conn.is_bare() && super::timestamps::enable(socket).is_ok()
     }
 
     fn info(&self, peer: Endpoint, local: Endpoint) -> ConnInfo {
@@ -91,26 +92,32 @@ impl Shared {
     /// connection and no other.
     pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &Place) -> Option<Conn> {
         let Purpose::Accept { factory, openings } = &self.purpose else { return None };
-        let Some(openings) = openings else { return self.conn(peer, local, |info| factory(info)) };
-        let (info, factory, limits) = (self.info(peer, local), Arc::clone(factory), Arc::clone(&self.limits));
-        catch_unwind(AssertUnwindSafe(|| {
-            let opening = place.admits(openings(&info));
-            Conn::opening(info, opening, move |info| factory(info), limits)
+        let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
+        catch_unwind(AssertUnwindSafe(|| match openings {
+            None => {
+                let service = factory(&info);
+                Conn::new(info, service, limits)
+            }
+            Some(openings) => {
+                let (opening, factory) = (place.admits(openings(&info)), Arc::clone(factory));
+                Conn::opening(info, opening, move |info| factory(info), limits)
+            }
         }))
         .ok()
     }
 
-    /// As [`Shared::accepted`], with a service from elsewhere, and nothing before it.
-    pub(crate) fn conn(
+    /// The state machine of a connection that was dialled. `service` says what comes before its service, and how that is made then; or, where
+    /// nothing comes before it, the service itself.
+    pub(crate) fn dialled(
         &self,
         peer: Endpoint,
         local: Endpoint,
-        service: impl FnOnce(&ConnInfo) -> Box<dyn Service>,
+        service: impl FnOnce(&ConnInfo) -> Result<(Opening, Make), Box<dyn Service>>,
     ) -> Option<Conn> {
-        let info = self.info(peer, local);
-        catch_unwind(AssertUnwindSafe(|| {
-            let service = service(&info);
-            Conn::new(info, service, Arc::clone(&self.limits))
+        let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
+        catch_unwind(AssertUnwindSafe(|| match service(&info) {
+            Ok((opening, make)) => Conn::opening(info, opening, make, limits),
+            Err(service) => Conn::new(info, service, limits),
         }))
         .ok()
     }

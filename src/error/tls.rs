@@ -42,11 +42,13 @@ impl TlsFailure {
     pub fn of(error: &rustls::Error) -> Self {
         use rustls::CertificateError as C;
         use rustls::Error as E;
-        use rustls::{InvalidMessage, PeerMisbehaved};
+        use rustls::{HandshakeType, InvalidMessage, PeerMisbehaved};
         match error {
             E::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
                 Self::NotTls
             }
+            // Our own first message, sent back: an echo.
+            E::InappropriateHandshakeMessage { got_type: HandshakeType::ClientHello, .. } => Self::NotTls,
             E::PeerIncompatible(_) => Self::NothingInCommon,
             E::NoApplicationProtocol => Self::NoProtocol,
             E::NoCertificatesPresented => Self::NoCertificate,

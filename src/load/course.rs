@@ -8,6 +8,7 @@ use super::answers::Rules;
 use super::schedule::Rate;
 use super::tally::Tallies;
 use super::{Arrivals, Failure, Fault};
+use crate::service::TlsInfo;
 
 /// What goes to and fro on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Course {
     pub(super) per_connection: Option<u64>,
     pub(super) tallies: Tallies,
     pub(super) start: OnceLock<Instant>,
+    /// What the first connection that speaks TLS has agreed on.
+    pub(super) agreed: OnceLock<Arc<TlsInfo>>,
 }
 
 impl Course {

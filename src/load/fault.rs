@@ -20,7 +20,7 @@ pub enum Fault {
     Reset,
     /// The peer ended the connection before it had answered everything.
     Eof,
-    /// The TLS handshake or a certificate failed.
+    /// The TLS handshake or a certificate failed, or a connection ended without TLS's close_notify.
     Tls,
     /// The far end does something else than the mode says: what comes back is no answer of that kind.
     Mismatch,

@@ -18,8 +18,8 @@ use super::watch::Watch;
 use super::{Direction, Generator, Interval, Mode, Raised, Record, Settings, Shape, Timestamps};
 use crate::engine::{Dialer, Engine, Handle, MAX_WORKERS};
 use crate::error::Error;
-use crate::proto::Limits;
-use crate::service::{Endpoint, Reply};
+use crate::proto::{Limits, Opening};
+use crate::service::{ConnInfo, Endpoint, Reply};
 
 /// Messages in flight on one connection of an open loop, where nothing else is said: what is not answered by then waits in the plan.
 pub const MOST_IN_FLIGHT: u64 = 65_536;
@@ -42,8 +42,10 @@ pub struct Load {
     pub warm_up: Duration,
     /// How long an answer may take before its connection is given up.
     pub timeout: Duration,
-    /// How long connecting may take.
+    /// How long connecting may take, and then what `opening` makes of it.
     pub connect_timeout: Duration,
+    /// What comes before the messages of each connection: a PROXY header, TLS. `None` is nothing.
+    pub opening: Option<Box<Openings>>,
     /// Addresses of this machine to connect from, in turns; none leaves it to the system.
     pub sources: Vec<IpAddr>,
     /// Which engine.
@@ -58,6 +60,9 @@ pub struct Load {
     /// Of [`Shape::Ramp`].
     pub ramp: Option<Ramp>,
 }
+
+/// Says what comes before the messages of a connection.
+pub type Openings = dyn Fn(&ConnInfo) -> Opening + Send + Sync;
 
 /// What a ramp raises, and until when.
 pub struct Ramp {
@@ -97,7 +102,7 @@ impl Load {
     ///
     /// # Errors
     /// As [`Dialer::start`].
-    pub fn start(self) -> Result<Generation, Error> {
+    pub fn start(mut self) -> Result<Generation, Error> {
         let connections = match &self.ramp {
             Some(ramp) if ramp.of == Raised::Connections => ramp.level(ramp.steps() - 1).round() as u64,
             _ => self.settings.connections,
@@ -132,6 +137,7 @@ impl Load {
             gap: self.settings.connect_rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate)),
             from: now,
             groups,
+            opening: self.opening.take().map(Arc::from),
         };
         let mut dialer = Dialer::new()
             .engine(self.engine)
@@ -141,7 +147,12 @@ impl Load {
             .kernel_times(self.settings.timestamps == Timestamps::Kernel && course.traffic == Traffic::Answered)
             .hamper(&self.hampered)
             // What waits to be sent is limited where it is sent; here it would keep answers from being read.
-            .limits(Limits { high_water: usize::MAX, write_timeout: Some(self.timeout), ..Limits::default() });
+            .limits(Limits {
+                high_water: usize::MAX,
+                write_timeout: Some(self.timeout),
+                opening_timeout: Some(self.connect_timeout),
+                ..Limits::default()
+            });
         if let Some(algorithm) = &self.congestion {
             dialer = dialer.congestion(algorithm);
         }
@@ -206,6 +217,7 @@ impl Load {
             per_connection: settings.messages_per_connection,
             tallies: Tallies::new(tallies),
             start: OnceLock::new(),
+            agreed: OnceLock::new(),
         }
     }
 }

@@ -26,8 +26,8 @@ mod watch;
 
 pub use compare::{Comparison, Difference, FEWEST, compare};
 pub use fault::{Failure, Fault};
-pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Phase, Ramp, direction};
+pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Openings, Phase, Ramp, direction};
 pub use latency::{Bucket, Latency};
 pub use record::{Counts, Generator, Interval, Record, Step};
-pub use settings::{Arrivals, Direction, Mode, Raised, Settings, Shape, Sizes, Steps, Timestamps};
+pub use settings::{Agreed, Arrivals, Direction, Mode, Raised, Security, Settings, Shape, Sizes, Steps, Timestamps};
 pub use timeline::Timeline;

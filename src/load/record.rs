@@ -45,8 +45,10 @@ pub struct Interval {
     pub length: Duration,
     /// What happened in it.
     pub counts: Counts,
-    /// How long connecting took, TLS included.
+    /// How long connecting took: TCP's handshake.
     pub connect: Latency,
+    /// How long TLS's handshake took, behind that of TCP.
+    pub handshake: Latency,
     /// Service time: from the actual send to the last byte of the answer, by the clock that [`Timestamps`](super::Timestamps) names. The
     /// program's own is read once for all messages that a connection sends in one turn, so a message of a large batch has the time that the
     /// batch took as well; and the way from the kernel to the program is in the time.
@@ -69,6 +71,7 @@ impl Interval {
     pub fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
         self.connect.add(&other.connect);
+        self.handshake.add(&other.handshake);
         self.service.add(&other.service);
         self.response.add(&other.response);
         self.lag.add(&other.lag);

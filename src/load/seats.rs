@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::Fault;
 use super::course::{Course, Pace};
+use super::generator::Openings;
 use super::schedule::Schedule;
 use super::talker::Talker;
-use crate::engine::{Call, Dials, Next};
-use crate::error::FailureClass;
+use crate::engine::{Call, Dials, Next, Took};
+use crate::error::{CloseReason, FailureClass};
+use crate::proto::Opening;
 use crate::service::{ConnInfo, Endpoint, Service};
 
 /// A pause after a failure, so that a server that is gone is not beaten.
@@ -74,6 +76,8 @@ pub(super) struct Route {
     pub(super) from: Instant,
     /// Of a ramp of connections.
     pub(super) groups: Option<Groups>,
+    /// What comes before the messages.
+    pub(super) opening: Option<Arc<Openings>>,
 }
 
 /// Connections that come in groups.
@@ -133,6 +137,15 @@ impl Seats {
         Self { course, route, worker, waiting, calling: HashMap::new(), taken: 0, returned: Rc::default() }
     }
 
+    /// No connection has come of this call.
+    fn give_up(&mut self, call: &Call, class: Fault, what: String, now: Instant) {
+        let Some(seat) = self.calling.remove(&call.number) else { return };
+        let connection = seat.index + self.course.connections * seat.generation;
+        let failure = self.course.failure(class, now, connection, None, what);
+        self.course.tallies.of(self.worker).failed(failure);
+        self.returned.give(seat, true);
+    }
+
     fn take_back(&mut self, now: Instant) {
         for (seat, failed) in self.returned.0.take() {
             self.taken -= 1;
@@ -170,12 +183,20 @@ impl Dials for Seats {
         Next::Dial(call)
     }
 
-    fn answered(&mut self, call: &Call, took: Duration, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn opening(&mut self, _call: &Call, conn: &ConnInfo) -> Opening {
+        self.route.opening.as_ref().map_or_else(Opening::new, |opening| opening(conn))
+    }
+
+    fn answered(&mut self, call: &Call, took: Took, conn: &ConnInfo) -> Box<dyn Service> {
         let mut seat = self.calling.remove(&call.number).expect("whoever is answered was called");
         if seat.is_counted(&self.course) {
             let mut tally = self.course.tallies.of(self.worker);
             tally.counts.opened += 1;
-            tally.connected(took);
+            tally.connected(took.connect);
+            if let Some(tls) = &conn.tls {
+                tally.shook_hands(took.opening);
+                let _ = self.course.agreed.get_or_init(|| Arc::clone(tls));
+            }
         }
         let connection = seat.index + self.course.connections * seat.generation;
         seat.generation += 1;
@@ -184,11 +205,29 @@ impl Dials for Seats {
 
     fn failed(&mut self, call: &Call, error: &io::Error, now: Instant) {
         let class = FailureClass::of(error).map_or(Fault::Unreachable, Fault::from);
-        let Some(seat) = self.calling.remove(&call.number) else { return };
-        let connection = seat.index + self.course.connections * seat.generation;
-        let failure = self.course.failure(class, now, connection, None, explained(error, call));
-        self.course.tallies.of(self.worker).failed(failure);
-        self.returned.give(seat, true);
+        self.give_up(call, class, explained(error, call), now);
+    }
+
+    fn unopened(&mut self, call: &Call, why: CloseReason, now: Instant) {
+        match why {
+            // The run is over.
+            CloseReason::Drained | CloseReason::Cut => {
+                let seat = self.calling.remove(&call.number);
+                seat.into_iter().for_each(|seat| self.returned.give(seat, false));
+            }
+            CloseReason::Tls(failure) => {
+                self.give_up(call, Fault::Tls, format!("no TLS: {failure}"), now);
+            }
+            CloseReason::OpeningTimeout => {
+                let what = format!("no TLS handshake for {:.1?}", self.route.timeout);
+                self.give_up(call, Fault::Timeout, what, now);
+            }
+            CloseReason::LeftEarly => {
+                let what = "the far end closed the connection within the TLS handshake".into();
+                self.give_up(call, Fault::Eof, what, now);
+            }
+            why => self.give_up(call, why.into(), format!("{why}, within the TLS handshake"), now),
+        }
     }
 }
 

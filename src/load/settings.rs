@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::service::TlsInfo;
+
 /// What a load run was asked to do, as it was understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -45,6 +47,10 @@ pub struct Settings {
     pub timestamps: Timestamps,
     /// How long an interval is, before neighbours are joined ([`Timeline`](super::Timeline)).
     pub interval: Duration,
+    /// TLS, where it is spoken.
+    pub tls: Option<Security>,
+    /// The version of the PROXY header that each connection begins with.
+    pub proxy: Option<u8>,
     /// The command line, for whoever wants to repeat the run.
     pub command: String,
 }
@@ -67,6 +73,35 @@ pub enum Timestamps {
     /// ([`Dialer::kernel_times`](crate::Dialer::kernel_times)). [`Counts::by_kernel`](super::Counts::by_kernel) says for how many answers there
     /// was one; the others have this program's.
     Kernel,
+}
+
+/// The TLS of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Was the server's certificate checked? If not, anybody may have answered.
+    pub is_checked: bool,
+    /// May connections resume the sessions of earlier ones? If not, each handshake is a full one.
+    pub resumes: bool,
+    /// What the run's first connection agreed on; `None` where there was none.
+    pub agreed: Option<Agreed>,
+}
+
+/// What a handshake agreed on, as IANA names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Such as `TLSv1.3`.
+    pub version: String,
+    /// Such as `TLS13_AES_256_GCM_SHA384`.
+    pub cipher_suite: String,
+    /// How the keys were exchanged, such as `X25519MLKEM768`.
+    pub group: Option<String>,
+}
+
+impl From<&TlsInfo> for Agreed {
+    fn from(tls: &TlsInfo) -> Self {
+        let group = tls.group.map(Into::into);
+        Self { version: tls.version.into(), cipher_suite: tls.cipher_suite.into(), group }
+    }
 }
 
 /// The steps of a ramp.

@@ -10,16 +10,18 @@ impl Interval {
     pub fn split(&self, length: Duration) -> (Self, Self) {
         let length = length.min(self.length);
         let (connect, connect_rest) = self.connect.split(length, self.length);
+        let (handshake, handshake_rest) = self.handshake.split(length, self.length);
         let (service, service_rest) = self.service.split(length, self.length);
         let (response, response_rest) = self.response.split(length, self.length);
         let (lag, lag_rest) = self.lag.split(length, self.length);
         let (counts, counts_rest) = self.counts.split(length, self.length);
-        let first = Self { start: self.start, length, counts, connect, service, response, lag };
+        let first = Self { start: self.start, length, counts, connect, handshake, service, response, lag };
         let rest = Self {
             start: self.start.saturating_add(length),
             length: self.length - length,
             counts: counts_rest,
             connect: connect_rest,
+            handshake: handshake_rest,
             service: service_rest,
             response: response_rest,
             lag: lag_rest,

@@ -46,6 +46,8 @@ pub(super) struct Talker {
     /// Nothing more is sent.
     finishing: bool,
     failed: bool,
+    /// Of TLS: the far end has closed too early. Whether in order is known at the end.
+    is_ended: bool,
     /// When what came and is wrong is judged as it is, if nothing more has come by then.
     doubt: Option<u64>,
     /// The wake-up that is asked for.
@@ -74,6 +76,7 @@ impl Talker {
             held_until: None,
             finishing: false,
             failed: false,
+            is_ended: false,
             doubt: None,
             wakes_at: None,
         }
@@ -257,6 +260,15 @@ impl Talker {
         tally.failed(self.course.failure(class, at, self.answers.connection(), sequence, what));
     }
 
+    /// The far end has closed, and was not to.
+    fn fail_at_the_end(&mut self, at: Instant, tally: &mut Tally) {
+        let oldest = self.answers.oldest().map(|(sequence, _)| sequence);
+        let partial = oldest.is_some() && self.answers.is_partial();
+        let class = if partial { Fault::Truncated } else { Fault::Eof };
+        let what = format!("the far end closed the connection; {}", self.unanswered());
+        self.fail(class, oldest, what, at, tally);
+    }
+
     fn unanswered(&self) -> String {
         match self.answers.in_flight() {
             0 => "nothing was unanswered".into(),
@@ -350,12 +362,11 @@ impl Service for Talker {
         let course = Arc::clone(&self.course);
         let mut tally = course.tallies.of(self.worker);
         self.note(cx, &mut tally, |answers, mut tell| answers.decide(&mut tell));
-        let oldest = self.answers.oldest().map(|(sequence, _)| sequence);
-        if oldest.is_some() || !self.finishing {
-            let partial = oldest.is_some() && self.answers.is_partial();
-            let class = if partial { Fault::Truncated } else { Fault::Eof };
-            let what = format!("the far end closed the connection; {}", self.unanswered());
-            self.fail(class, oldest, what, cx.now(), &mut tally);
+        if self.answers.oldest().is_some() || !self.finishing {
+            match cx.conn().tls {
+                Some(_) => self.is_ended = true,
+                None => self.fail_at_the_end(cx.now(), &mut tally),
+            }
         }
         self.finishing = true;
         cx.close();
@@ -379,6 +390,8 @@ impl Service for Talker {
             let sequence = self.answers.oldest().map(|(sequence, _)| sequence);
             let what = format!("{why}; {}", self.unanswered());
             self.fail(Fault::from(*why), sequence, what, at, &mut tally);
+        } else if self.is_ended && !self.failed {
+            self.fail_at_the_end(at, &mut tally);
         }
         let end = At { when: at, by_kernel: false };
         Outcome::note(&course, &mut self.answers, end, &mut tally, |answers, mut tell| answers.end(&mut tell));

@@ -12,6 +12,7 @@ use super::{Counts, Failure, Fault, Interval, Latency, Record};
 pub(super) struct Tally {
     pub(super) counts: Counts,
     connect: Histogram<u64>,
+    handshake: Histogram<u64>,
     service: Histogram<u64>,
     response: Histogram<u64>,
     lag: Histogram<u64>,
@@ -25,6 +26,7 @@ impl Tally {
         Self {
             counts: Counts::default(),
             connect: Latency::recorder(),
+            handshake: Latency::recorder(),
             service: Latency::recorder(),
             response: Latency::recorder(),
             lag: Latency::recorder(),
@@ -40,6 +42,10 @@ impl Tally {
 
     pub(super) fn connected(&mut self, took: Duration) {
         self.connect.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
+    }
+
+    pub(super) fn shook_hands(&mut self, took: Duration) {
+        self.handshake.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
     }
 
     /// Times are at least the nanosecond that the histogram begins with.
@@ -70,6 +76,7 @@ impl Tally {
         Interval {
             counts: self.counts,
             connect: latency(&self.connect),
+            handshake: latency(&self.handshake),
             service: latency(&self.service),
             response: latency(&self.response),
             lag: latency(&self.lag),
@@ -80,7 +87,8 @@ impl Tally {
     fn clear(&mut self) {
         self.counts = Counts::default();
         self.failures.clear();
-        for histogram in [&mut self.connect, &mut self.service, &mut self.response, &mut self.lag] {
+        let Self { connect, handshake, service, response, lag, .. } = self;
+        for histogram in [connect, handshake, service, response, lag] {
             if !histogram.is_empty() {
                 histogram.reset();
             }
@@ -139,7 +147,11 @@ impl From<crate::error::CloseReason> for Fault {
         use crate::error::{CloseReason, FailureClass};
         match reason {
             CloseReason::Reset | CloseReason::Aborted => Self::Reset,
-            CloseReason::PeerVanished | CloseReason::IdleTimeout | CloseReason::WriteTimeout => Self::Timeout,
+            CloseReason::PeerVanished
+            | CloseReason::IdleTimeout
+            | CloseReason::WriteTimeout
+            | CloseReason::OpeningTimeout => Self::Timeout,
+            CloseReason::Tls(_) | CloseReason::Truncated => Self::Tls,
             CloseReason::Failed(kind) => FailureClass::of(&kind.into()).map_or(Self::Reset, Self::from),
             _ => Self::Eof,
         }

@@ -32,6 +32,9 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     if !settings.verify && settings.mode != Mode::Discard {
         warnings.push("answers were not verified (--verify=off): only their length was counted".into());
     }
+    if settings.tls.as_ref().is_some_and(|tls| !tls.is_checked) {
+        warnings.push("the server's certificate was not checked (--insecure): anybody may have answered".into());
+    }
     warnings.extend(lag(total));
     let rest = total.service.count().saturating_sub(total.counts.by_kernel);
     if settings.timestamps == Timestamps::Kernel && rest > 0 {

@@ -286,8 +286,12 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         let cpu = (end.cpu.0.saturating_sub(measured.cpu.0), end.cpu.1.saturating_sub(measured.cpu.1));
         let generator = self.run.generator(cpu);
         let warm_up = self.run.load.warm_up;
+        let mut settings = self.run.load.settings;
+        if let (Some(tls), Some(agreed)) = (&mut settings.tls, self.run.course.agreed.get()) {
+            tls.agreed = Some(agreed.as_ref().into());
+        }
         let mut record = Record {
-            settings: self.run.load.settings,
+            settings,
             started: measured.of_day,
             warm_up,
             elapsed,

@@ -16,6 +16,7 @@ mod verdict;
 pub use conn::Conn;
 pub use limits::Limits;
 pub use observer::{Closed, Observer};
+pub(crate) use opening::Make;
 pub use opening::{Opening, Preface, Prefaced};
 pub(crate) use tls::agreed;
 pub use verdict::{Then, Verdict};

@@ -32,6 +32,7 @@ pub struct Opening {
     preface: Option<Box<dyn Preface>>,
     header: Vec<u8>,
     tls: Option<Result<Tls, TlsFailure>>,
+    otherwise: Option<Otherwise>,
 }
 
 impl Opening {
@@ -69,10 +70,24 @@ impl Opening {
         self.tls = Some(Tls::client(client));
         self
     }
+
+    /// What is to be called where the connection ends before its service is made, and why that was.
+    pub fn otherwise(mut self, unopened: impl FnOnce(CloseReason) + 'static) -> Self {
+        self.otherwise = Some(Box::new(unopened));
+        self
+    }
+
+    /// Does the service open at once?
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.preface.is_none() && self.header.is_empty() && self.tls.is_none()
+    }
 }
 
+/// Is told why there is no service.
+type Otherwise = Box<dyn FnOnce(CloseReason)>;
+
 /// Makes the service of a connection that has been opened.
-pub(super) type Make = Box<dyn FnOnce(&ConnInfo) -> Box<dyn Service>>;
+pub(crate) type Make = Box<dyn FnOnce(&ConnInfo) -> Box<dyn Service>>;
 
 /// What stands between the transport and the service. A plain connection has none of it.
 pub(super) struct Layers {
@@ -87,6 +102,7 @@ pub(super) struct Layers {
 /// A connection that is up, and whose service is not open yet.
 pub(super) struct Pending {
     pub(super) make: Make,
+    pub(super) otherwise: Option<Otherwise>,
     /// When the transport came up, once it has.
     pub(super) since: Option<Instant>,
     /// Too many handshakes are under way: when to ask again whether this one may go on.
@@ -102,7 +118,7 @@ impl Layers {
             Some(Ok(tls)) => (Some(tls), None),
             Some(Err(failure)) => (None, Some(failure)),
         };
-        let pending = Pending { make, since: None, waits_until: None, broken };
+        let pending = Pending { make, otherwise: opening.otherwise, since: None, waits_until: None, broken };
         Self { opening: Some(pending), preface: opening.preface, header: opening.header, tls }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -54,15 +54,47 @@ impl TlsClient {
     /// # Errors
     /// [`Error::Tls`] for a name that is none, and where the platform's authorities cannot be had.
     pub fn new(name: &str, trust: Trust, identity: Option<&Identity>, alpn: &[Vec<u8>]) -> Result<Self, Error> {
+        Self::of_provider(provider(), name, trust, identity, alpn)
+    }
+
+    /// The same, where keys are exchanged in one way only, named as IANA names it (in either case): `x25519`, `X25519MLKEM768`, `secp256r1`.
+    ///
+    /// # Errors
+    /// As [`TlsClient::new`], and [`Error::Tls`] for a group that there is not.
+    pub fn with_group(
+        group: &str,
+        name: &str,
+        trust: Trust,
+        identity: Option<&Identity>,
+        alpn: &[Vec<u8>],
+    ) -> Result<Self, Error> {
+        let mut provider = CryptoProvider::clone(&provider());
+        let named = |group: &&dyn SupportedKxGroup| group.name().as_str().unwrap_or_default();
+        let names = provider.kx_groups.iter().map(named).collect::<Vec<_>>().join(", ");
+        provider.kx_groups.retain(|known| named(known).eq_ignore_ascii_case(group));
+        if provider.kx_groups.is_empty() {
+            return Err(Error::Tls(format!("'{group}' is none of the groups there are to exchange keys in: {names}")));
+        }
+        Self::of_provider(Arc::new(provider), name, trust, identity, alpn)
+    }
+
+    fn of_provider(
+        provider: Arc<CryptoProvider>,
+        name: &str,
+        trust: Trust,
+        identity: Option<&Identity>,
+        alpn: &[Vec<u8>],
+    ) -> Result<Self, Error> {
         let failed = |error: rustls::Error| Error::Tls(error.to_string());
         let name = ServerName::try_from(name.to_string())
             .map_err(|_| Error::Tls(format!("'{name}' is no name that a certificate can have")))?;
-        let builder =
-            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(failed)?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?;
         let builder = match trust {
             Trust::Platform => builder.with_platform_verifier().map_err(failed)?,
             Trust::Roots(roots) => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
                 builder.with_webpki_verifier(verifier.map_err(|error| Error::Tls(error.to_string()))?)
             }
             Trust::Pin(pin) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient(Some(pin)))),

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use resound::{Call, CloseReason, ConnInfo, Cx, Dialer, Dials, Discard, Echo, Endpoint, Engine, Handle, Next, Service};
+use resound::{
+    Call, CloseReason, ConnInfo, Cx, Dialer, Dials, Discard, Echo, Endpoint, Engine, Handle, Next, Service, Took,
+};
 
 use crate::harness::{PATIENCE, Running, dialer, on_each_engine_plainly, replying, server};
 
@@ -69,7 +71,7 @@ impl Dials for Plan {
         Next::Dial(self.call.clone())
     }
 
-    fn answered(&mut self, call: &Call, _took: Duration, conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, call: &Call, _took: Took, conn: &ConnInfo) -> Box<dyn Service> {
         assert_eq!(conn.peer, call.target);
         Box::new(Talker { talk: self.talk, open: Rc::clone(&self.open), news: self.news.clone(), answer: Vec::new() })
     }
@@ -285,7 +287,7 @@ fn a_plan_may_wait_for_an_instant(engine: Engine) {
                 }
             }
         }
-        fn answered(&mut self, _: &Call, _: Duration, _: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _: &Call, _: Took, _: &ConnInfo) -> Box<dyn Service> {
             Box::new(Closing)
         }
         fn failed(&mut self, _: &Call, error: &io::Error, _: Instant) {
@@ -397,7 +399,7 @@ fn emfile_in_a_process_of_its_own() {
                 }
             }
         }
-        fn answered(&mut self, _: &Call, _: Duration, _: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _: &Call, _: Took, _: &ConnInfo) -> Box<dyn Service> {
             self.call = None;
             Box::new(Discard)
         }

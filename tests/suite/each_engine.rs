@@ -87,3 +87,30 @@ macro_rules! on_each_engine_plainly {
     };
 }
 pub(crate) use on_each_engine_plainly;
+
+/// The same for connections that are dialled from here: in plain, and with all that may come first.
+macro_rules! on_each_engine_that_dials {
+    ($($test:ident),* $(,)?) => {
+        crate::harness::on_each_engine_plainly!($($test),*);
+        mod threads_tls {
+            $(#[test] fn $test() { crate::harness::with_tls(|| super::$test(resound::Engine::Threads)); })*
+        }
+        mod portable_behind_proxy_v1_tls {
+            use crate::harness::{proxied, with_tls};
+            $(#[test] fn $test() {
+                proxied(resound::proxy::Version::V1, || with_tls(|| super::$test(resound::Engine::Portable)));
+            })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_behind_proxy_v2 {
+            use crate::harness::{on_uring, proxied};
+            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring("", super::$test)); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_tls_with_faults {
+            use crate::harness::{on_uring, with_tls};
+            $(#[test] fn $test() { with_tls(|| on_uring("small,faults", super::$test)); })*
+        }
+    };
+}
+pub(crate) use on_each_engine_that_dials;

@@ -20,7 +20,9 @@ use resound::{
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) use crate::each_engine::{behind_a_proxy, on_each_engine, on_each_engine_plainly};
+pub(crate) use crate::each_engine::{
+    behind_a_proxy, on_each_engine, on_each_engine_plainly, on_each_engine_that_dials,
+};
 
 thread_local! {
     /// What the io_uring engine of this test is to cope with.
@@ -110,6 +112,21 @@ pub(crate) fn server(engine: Engine) -> Server {
 /// What the io_uring engine of this test is to cope with.
 pub(crate) fn hampered() -> String {
     HAMPERED.with_borrow(String::clone)
+}
+
+/// What a connection that is dialled begins with, where the servers of this test want it.
+pub(crate) fn begins() -> Option<Box<resound::load::Openings>> {
+    let (version, secure) = (PROXY.get(), SECURE.get());
+    if version.is_none() && !secure {
+        return None;
+    }
+    Some(Box::new(move |conn| {
+        let mut opening = Opening::new();
+        if let Some(version) = version {
+            opening = opening.header(Header::new(version, Addresses::of(&conn.local, &conn.peer)).encode().unwrap());
+        }
+        if secure { opening.tls_client(crate::tunnel::client()) } else { opening }
+    }))
 }
 
 /// A dialer of two workers.

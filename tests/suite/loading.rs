@@ -44,13 +44,78 @@ fn what_the_far_end_does_is_found_out() {
 fn an_unknown_far_end_is_said_with_a_way_out() {
     let port = crate::client::foreign(|listener: TcpListener| {
         use std::io::Write;
-        let (mut peer, _) = listener.accept().unwrap();
-        let _ = peer.write_all(b"220 mail.example ESMTP\r\n");
-        let _ = std::io::copy(&mut peer, &mut std::io::sink());
+        // Once it is sent one line, and once it is only listened to.
+        for mut peer in listener.incoming().take(2).flatten() {
+            let _ = peer.write_all(b"220 mail.example ESMTP\r\n");
+            let _ = std::io::copy(&mut peer, &mut std::io::sink());
+        }
     });
     let (code, _, stderr) = run(&["load", "127.0.0.1", &port], b"");
-    assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("220 mail.example ESMTP") && stderr.contains("--mode"), "{stderr}");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("mismatch: the far end speaks first, with 220 mail.example ESMTP"), "{stderr}");
+}
+
+#[test]
+fn whoever_cannot_be_loaded_is_named_and_so_is_the_flag_that_helps() {
+    let (mut secure, secured) = Program::server(&["--tls"]);
+    let print = secure.stdout.until("TLS certificate").rsplit(' ').next().unwrap().to_string();
+    let (_plain, plain) = Program::server(&["--mode", "echo"]);
+    let (_behind, behind) = Program::server(&["--proxy-protocol", "require", "--proxy-from", "127.0.0.1"]);
+    let web = crate::client::foreign(|listener: TcpListener| {
+        use std::io::{Read, Write};
+        let (mut peer, _) = listener.accept().unwrap();
+        let _ = peer.read(&mut [0; 1024]);
+        let _ = peer.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    });
+    let (other, web) = ("0".repeat(64), format!("127.0.0.1:{web}"));
+    let [secured, plain, behind] = [secured, plain, behind].map(|address| address.to_string());
+    for (args, class, what, advice) in [
+        (&[&secured[..]][..], "tls", "the far end speaks TLS", "--tls"),
+        (&[&secured, "--tls"], "tls", "signed by nobody who is trusted", "--pin"),
+        (&[&secured, "--tls", "--mode=reply", "--shape=connect"], "tls", "signed by nobody who is trusted", "--pin"),
+        (&[&secured, "--tls", "--pin", &other], "tls", "is not the pinned one", "compare its fingerprint"),
+        (&[&plain, "--tls", "--insecure"], "tls", "the peer does not speak TLS", "leave --tls out"),
+        (&[&behind], "eof", "closed the connection", "--send-proxy"),
+        (&[&web], "mismatch", "is an HTTP server", "HTTP has generators of its own"),
+    ] {
+        let (code, stdout, stderr) = run(&[&["load", "--json"][..], args].concat(), b"");
+        let failure = &result(std::str::from_utf8(&stdout).unwrap())["failures"][0];
+        assert_eq!((code, &failure["class"]), (Some(1), &json!(class)), "{args:?}: {stderr}");
+        assert!(stderr.contains(what) && stderr.contains(advice), "{args:?}: {stderr}");
+    }
+    let pinned = ["load", &secured, "--tls", "--pin", &print, "-n", "50", "--json"];
+    let (code, stdout, stderr) = run(&pinned, b"");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(result(std::str::from_utf8(&stdout).unwrap())["total"]["verified"], 50);
+    let (code, stdout, stderr) = run(&["load", &secured, "--tls", "--insecure", "-n", "50"], b"");
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert_eq!(code, Some(0), "{stderr}");
+    for text in [&stderr, &stdout] {
+        assert!(text.contains("certificate") && text.contains("not checked"), "{text}");
+    }
+}
+
+#[test]
+fn one_command_shows_it_behind_a_proxy_header_and_tls() {
+    for engine in engines() {
+        let flags = ["--tls", "--tls-group", "x25519", "--send-proxy", "v2,src=192.0.2.7:4000"];
+        let args = ["load", "--loopback", "--engine", engine, "--shape", "connect", "-n", "30", "-c", "3", "--json"];
+        let (code, stdout, stderr) = run(&[&args[..], &flags].concat(), b"");
+        let result = result(std::str::from_utf8(&stdout).unwrap());
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!((&result["total"]["verified"], &result["total"]["errors"]), (&json!(30), &json!(0)));
+        for times in ["connect", "handshake"] {
+            assert_eq!(result["total"][times]["count"], result["total"]["opened"]);
+        }
+        let tls = json!({"checked": true, "resumes": false, "version": "TLSv1.3", "group": "X25519",
+                         "cipher_suite": "TLS13_AES_256_GCM_SHA384"});
+        assert_eq!((&result["settings"]["tls"], &result["settings"]["proxy"]), (&tls, &json!(2)));
+    }
+    for args in [&["--loopback", "--tls", "--insecure"][..], &["--tls-resume", "on"], &["--tls", "--tls-group", "none"]]
+    {
+        let (code, _, stderr) = run(&[&["load"][..], args].concat(), b"");
+        assert_eq!(code, Some(2), "{args:?}: {stderr}");
+    }
 }
 
 #[test]
@@ -174,6 +239,7 @@ fn what_a_flag_does_not_go_with_is_in_the_readme_and_refused() {
             "--duration" | "--think-time" | "--busy-poll" => "1s",
             "--shape ramp" => return ["--shape", "ramp", "--steps", "1..5+1"].map(String::from).to_vec(),
             "--timestamps" => "kernel",
+            "--send-proxy" => "v1",
             "--steps of a rate" => return ["--shape", "ramp", "--steps", "1..5+1"].map(String::from).to_vec(),
             "--steps of connections" => return ["--shape", "ramp", "--steps", "1c..5c+1c"].map(String::from).to_vec(),
             _ => return flag.split(' ').map(String::from).collect(),

@@ -27,6 +27,8 @@ mod interactive;
 mod load;
 mod load_codes;
 mod load_ends;
+mod load_timestamps;
+mod load_tls;
 mod loading;
 mod opening;
 mod pair;

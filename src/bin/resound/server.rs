@@ -127,6 +127,10 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
             voice.waiting();
         } else {
             console.started(&chosen);
+            // What nobody knows nobody can trust.
+            if let Some(tls) = tls.as_ref().filter(|tls| tls.is_development()) {
+                console.certificates("development", &tls.certificates);
+            }
         }
         let announcer = voice.clone();
         let keep_fresh = async move {

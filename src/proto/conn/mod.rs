@@ -178,6 +178,11 @@ impl Conn {
         self.settle(now, echo, out)
     }
 
+    /// Do the bytes of the service go onto the wire as they are, and nothing else?
+    pub(crate) fn is_bare(&self) -> bool {
+        self.layers.is_none()
+    }
+
     /// For an engine that knows when the kernel saw bytes pass: to be told before [`Conn::received`].
     pub fn times(&mut self) -> &mut Times {
         self.times.get_or_insert_default()
@@ -290,8 +295,13 @@ impl Conn {
         if let Some(opened) = self.opened {
             observer.closed(&self.info, &how(opened));
             self.service.closed(&reason);
-        } else if let Some(since) = pending.and_then(|pending| pending.since) {
-            observer.unopened(&self.info, &how(since));
+        } else if let Some(pending) = pending {
+            if let Some(since) = pending.since {
+                observer.unopened(&self.info, &how(since));
+            }
+            if let Some(otherwise) = pending.otherwise {
+                otherwise(reason);
+            }
         }
         self.opened = None;
     }

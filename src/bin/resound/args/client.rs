@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use resound::{Address, Dial, Error};
 
 use super::{EXIT_CODES, FamilyArgs, address};
-use crate::client::{self, Connect, Expect, Patience, PipeOptions, SendProxy};
+use crate::client::{self, Before, Connect, Expect, Patience, PipeOptions, SendProxy};
 use crate::units::{self, Timeout};
 
 #[derive(Args)]
@@ -187,7 +187,7 @@ impl HowArgs {
             bail!("a unix socket has no source address and no source port");
         }
         Ok(Connect {
-            tls: self.tls.meaning(&address)?,
+            before: Before { send_proxy: self.send_proxy.clone(), tls: self.tls.meaning(&address)? },
             address,
             dial: Dial {
                 family: self.family.meaning(),
@@ -199,7 +199,6 @@ impl HowArgs {
             listen,
             nagle: self.nagle,
             keepalive: self.keepalive.0,
-            send_proxy: self.send_proxy.clone(),
         })
     }
 }

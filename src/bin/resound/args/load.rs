@@ -8,12 +8,15 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resound::Address;
-use resound::load::{Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes, Timestamps};
+use resound::load::{
+    Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Security, Settings, Shape, Sizes, Timestamps,
+};
 
 use super::amounts::{self, Range, Steps};
 use super::output::{OutputArgs, ProgressArgs};
 use super::server::EngineArg;
 use super::{FamilyArgs, LOAD_EXIT_CODES, address};
+use crate::client::{Before, Handshakes, SendProxy, Tls, TlsArgs};
 use crate::load::{Plan, RampPlan, Where};
 use crate::report::Gate;
 use crate::units::{self, Timeout};
@@ -94,7 +97,7 @@ pub(crate) struct LoadArgs {
     /// Connections made per second at most [default: no limit]
     #[arg(help_heading = CONNECTIONS, long, value_name = "N", value_parser = amounts::rate)]
     connect_rate: Option<f64>,
-    /// How long connecting may take
+    /// How long connecting may take, and then TLS's handshake
     #[arg(help_heading = CONNECTIONS, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     connect_timeout: Duration,
     /// An address of this machine to connect from, or a range 127.0.0.2-127.0.0.9 (repeatable): connections take them in turns
@@ -109,12 +112,25 @@ pub(crate) struct LoadArgs {
     /// Look for events in a loop for this long before sleeping: truer times, a busy processor (not with threads)
     #[arg(help_heading = CONNECTIONS, long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     busy_poll: Timeout,
+    /// Begin each connection with a PROXY header, as a proxy does: v1 or v2, and behind commas what `resound client` takes there too, such as
+    /// src=IP:PORT
+    #[arg(help_heading = CONNECTIONS, long, value_name = "HEADER")]
+    send_proxy: Option<SendProxy>,
     /// Whose clock takes the service times [default: the kernel's with --busy-poll, where it can be had]
     #[arg(help_heading = CONNECTIONS, long, value_enum, value_name = "WHOSE")]
     timestamps: Option<TimestampsArg>,
     /// Congestion control of TCP connections, e.g. cubic (Linux, FreeBSD) [default: the system's]
     #[arg(help_heading = CONNECTIONS, long, value_name = "ALGORITHM")]
     congestion: Option<String>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Resume the sessions of earlier connections; off, each handshake is a full one, and costs the server what it costs
+    #[arg(help_heading = "TLS", long, value_enum, default_value_t = Resume::Off, requires = "tls")]
+    tls_resume: Resume,
+    /// Exchange keys in this way only, such as x25519 [default: the best that both ends know, X25519MLKEM768 first]
+    #[arg(help_heading = "TLS", long, value_name = "GROUP", requires = "tls")]
+    tls_group: Option<String>,
 
     #[command(flatten)]
     progress: ProgressArgs,
@@ -157,6 +173,12 @@ enum OnOff {
     Off,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Resume {
+    On,
+    Off,
+}
+
 /// The command line, for whoever wants to repeat the run. Its names of files need not be text.
 fn command() -> String {
     let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -165,14 +187,19 @@ fn command() -> String {
 
 impl LoadArgs {
     pub(crate) fn meaning(self) -> Result<Plan> {
+        let handshakes = Handshakes { resume: self.tls_resume == Resume::On, group: self.tls_group.clone() };
         let target = match self.loopback {
-            true => Where::Loopback,
+            true => Where::Loopback(self.tls.is_wanted().then(|| handshakes.clone())),
             false => Where::At(address(self.host.as_deref(), self.port.as_deref())?),
         };
         self.check(match &target {
             Where::At(address) => Some(address),
-            Where::Loopback => None,
+            Where::Loopback(_) => None,
         })?;
+        let tls = match &target {
+            Where::Loopback(_) => None,
+            Where::At(address) => self.tls.meaning_with(address, &handshakes)?,
+        };
         let mode = self.mode.map(|mode| match mode {
             super::Mode::Reply => Mode::Reply,
             super::Mode::Echo => Mode::Echo,
@@ -216,6 +243,12 @@ impl LoadArgs {
             busy_poll: self.busy_poll.0.unwrap_or_default(),
             timestamps: self.timestamps(&target),
             interval: Duration::from_secs(1),
+            tls: self.tls.is_wanted().then(|| Security {
+                is_checked: tls.as_ref().is_none_or(Tls::is_checked),
+                resumes: handshakes.resume,
+                agreed: None,
+            }),
+            proxy: self.send_proxy.as_ref().map(SendProxy::version),
             command: command(),
         };
         let sources = self.source.iter().flat_map(Range::addresses).collect();
@@ -232,6 +265,7 @@ impl LoadArgs {
             engine: self.engine.meaning(),
             workers: self.workers,
             congestion: self.congestion,
+            before: Before { send_proxy: self.send_proxy, tls },
             ramp,
             output,
         })
@@ -242,7 +276,9 @@ impl LoadArgs {
         let can = cfg!(target_os = "linux")
             && !matches!(target, Where::At(Address::Unix(_)))
             && !matches!(self.engine, EngineArg::Portable)
-            && self.shape != ShapeArg::Stream;
+            && self.shape != ShapeArg::Stream
+            && !self.tls.is_wanted()
+            && self.send_proxy.is_none();
         match self.timestamps {
             Some(TimestampsArg::Kernel) => Timestamps::Kernel,
             None if can && self.busy_poll.0.is_some() => Timestamps::Kernel,

@@ -19,9 +19,34 @@ pub(crate) struct Connect {
     pub(crate) listen: bool,
     pub(crate) nagle: bool,
     pub(crate) keepalive: Option<Duration>,
+    pub(crate) before: Before,
+}
+
+/// What comes before the conversation.
+#[derive(Default)]
+pub(crate) struct Before {
     /// What is sent before everything else.
     pub(crate) send_proxy: Option<SendProxy>,
     pub(crate) tls: Option<Tls>,
+}
+
+impl Before {
+    /// Does the conversation begin at once?
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.send_proxy.is_none() && self.tls.is_none()
+    }
+
+    /// Sends the header, and agrees on TLS, which may take so long.
+    pub(crate) async fn over(&self, stream: Stream, limit: Duration) -> Result<Stream> {
+        if let Some(proxy) = &self.send_proxy {
+            let header = proxy.header(&stream.local(), &stream.peer())?;
+            (&mut &stream).write_all(&header).await.map_err(|error| Failure::of(error, " with the PROXY header"))?;
+        }
+        match &self.tls {
+            Some(tls) => tls.secure(stream, limit).await,
+            None => Ok(stream),
+        }
+    }
 }
 
 /// What to do about an address that does not answer.
@@ -64,14 +89,7 @@ impl Connect {
         if let Some(idle) = self.keepalive {
             let _ = stream.set_keepalive(idle);
         }
-        if let Some(proxy) = &self.send_proxy {
-            let header = proxy.header(&stream.local(), &stream.peer())?;
-            (&mut &stream).write_all(&header).await.map_err(|error| Failure::of(error, " with the PROXY header"))?;
-        }
-        match &self.tls {
-            Some(tls) => tls.secure(stream, self.dial.timeout).await,
-            None => Ok(stream),
-        }
+        self.before.over(stream, self.dial.timeout).await
     }
 
     async fn dial(&self, patience: Patience, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
@@ -169,8 +187,7 @@ mod tests {
                 listen: false,
                 nagle,
                 keepalive: None,
-                send_proxy: None,
-                tls: None,
+                before: Before::default(),
             };
             let stream = runtime.block_on(how.connect(async |_: News<'_>| ())).unwrap();
             let Stream::Tcp(stream) = stream else { panic!("TCP was dialled") };

@@ -19,11 +19,11 @@ use resound::{FailureClass, Stream};
 use tokio::time::{Instant, sleep_until};
 
 use self::connect::News;
-pub(crate) use self::connect::{Connect, Patience};
+pub(crate) use self::connect::{Before, Connect, Patience};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::pipe::Options as PipeOptions;
 pub(crate) use self::send_proxy::SendProxy;
-pub(crate) use self::tls::TlsArgs;
+pub(crate) use self::tls::{Handshakes, Tls, TlsArgs};
 
 /// What `resound client` or `resound test` was asked to do.
 pub(crate) struct Plan {

@@ -23,8 +23,16 @@ enum Said {
 }
 
 impl SendProxy {
+    /// 1 or 2.
+    pub(crate) fn version(&self) -> u8 {
+        match self.version {
+            Version::V1 => 1,
+            Version::V2 => 2,
+        }
+    }
+
     /// The header of a connection between `local` and `peer`.
-    pub(super) fn header(&self, local: &Endpoint, peer: &Endpoint) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn header(&self, local: &Endpoint, peer: &Endpoint) -> Result<Vec<u8>, EncodeError> {
         let or = |said: Option<SocketAddr>, own: &Endpoint| said.map_or_else(|| own.clone(), Endpoint::Tcp);
         let addresses = match self.addresses {
             Said::Local => Addresses::Local,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use resound::{Address, FailureClass, Fingerprint, Identity, Secure, Stream, TlsClient, TlsFailure, Trust};
+use resound::{Address, Error, FailureClass, Fingerprint, Identity, Secure, Stream, TlsClient, TlsFailure, Trust};
 use tokio::time::timeout;
 
 use super::{Failure, say};
@@ -45,6 +45,21 @@ pub(crate) struct TlsArgs {
     alpn: Vec<String>,
 }
 
+/// What a handshake is to be like, for those who measure it.
+#[derive(Clone)]
+pub(crate) struct Handshakes {
+    /// May connections resume the sessions of earlier ones?
+    pub(crate) resume: bool,
+    /// How keys are exchanged, where that is not left to the two ends.
+    pub(crate) group: Option<String>,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self { resume: true, group: None }
+    }
+}
+
 /// How TLS is to be spoken.
 pub(crate) struct Tls {
     client: TlsClient,
@@ -53,6 +68,29 @@ pub(crate) struct Tls {
 
 impl TlsArgs {
     pub(crate) fn meaning(&self, address: &Address) -> Result<Option<Tls>> {
+        self.meaning_with(address, &Handshakes::default())
+    }
+
+    /// Is TLS wanted at all?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.tls
+    }
+
+    /// A flag that says more than that, if one was given.
+    pub(crate) fn details(&self) -> Option<&'static str> {
+        [
+            (self.ca.is_some(), "--ca"),
+            (self.server_name.is_some(), "--server-name"),
+            (self.pin.is_some(), "--pin"),
+            (self.insecure, "--insecure"),
+            (self.cert.is_some(), "--cert"),
+            (!self.alpn.is_empty(), "--alpn"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    pub(crate) fn meaning_with(&self, address: &Address, handshakes: &Handshakes) -> Result<Option<Tls>> {
         if !self.tls {
             return Ok(None);
         }
@@ -73,12 +111,43 @@ impl TlsArgs {
         };
         let identity = self.cert.as_ref().map(|cert| Identity::load(cert, self.key.as_ref().unwrap_or(cert)));
         let alpn: Vec<Vec<u8>> = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        let client = TlsClient::new(name, trust, identity.transpose()?.as_ref(), &alpn)?;
+        let client = handshakes.client(name, trust, identity.transpose()?.as_ref(), &alpn)?;
         Ok(Some(Tls { client, insecure: self.insecure }))
     }
 }
 
+impl Handshakes {
+    fn client(
+        &self,
+        name: &str,
+        trust: Trust,
+        identity: Option<&Identity>,
+        alpn: &[Vec<u8>],
+    ) -> Result<TlsClient, Error> {
+        let client = match &self.group {
+            None => TlsClient::new(name, trust, identity, alpn)?,
+            Some(group) => TlsClient::with_group(group, name, trust, identity, alpn)?,
+        };
+        Ok(if self.resume { client } else { client.without_resumption() })
+    }
+}
+
 impl Tls {
+    /// With the one server that has this certificate.
+    pub(crate) fn pinned(pin: Fingerprint, handshakes: &Handshakes) -> Result<Self> {
+        let client = handshakes.client("localhost", Trust::Pin(pin), None, &[])?;
+        Ok(Self { client, insecure: false })
+    }
+
+    pub(crate) fn client(&self) -> &TlsClient {
+        &self.client
+    }
+
+    /// Is the server's certificate checked?
+    pub(crate) fn is_checked(&self) -> bool {
+        !self.insecure
+    }
+
     /// Agrees on TLS with the server.
     pub(super) async fn secure(&self, stream: Stream, limit: Duration) -> Result<Stream> {
         if self.insecure {

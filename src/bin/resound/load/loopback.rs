@@ -5,16 +5,19 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use resound::load::Mode;
-use resound::{Address, Engine};
+use resound::{Address, Engine, Fingerprint};
 
 /// The server; it ends when this is dropped, and when this program is gone.
 pub(super) struct Loopback {
     child: Child,
     pub(super) address: Address,
+    /// The one certificate to trust, where it speaks TLS.
+    pub(super) pin: Option<Fingerprint>,
 }
 
 impl Loopback {
-    pub(super) fn start(mode: Mode, engine: Engine) -> Result<Self> {
+    /// `tls` and `proxy` say what comes first on each of its connections.
+    pub(super) fn start(mode: Mode, engine: Engine, tls: bool, proxy: bool) -> Result<Self> {
         let engine = match engine {
             Engine::Uring => "uring",
             Engine::Portable => "portable",
@@ -30,26 +33,38 @@ impl Loopback {
             .args(["server", "127.0.0.1", "0", "--quiet", "--mode", mode.name(), "--engine", engine])
             // Longer than any pause of a run.
             .args(["--write-timeout", "off"])
+            .args(if tls { &["--tls"][..] } else { &[] })
+            .args(if proxy { &["--proxy-protocol", "require", "--proxy-from", "127.0.0.1"][..] } else { &[] })
             // However we end, this pipe is closed then.
             .arg("--while-stdin")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start a server")?;
-        let mut line = String::new();
+        let (mut started, mut certificate) = (String::new(), String::new());
         if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line).context("the server says nothing")?;
+            let mut said = BufReader::new(stdout);
+            said.read_line(&mut started).context("the server says nothing")?;
+            if tls {
+                said.read_line(&mut certificate).context("the server does not name its certificate")?;
+            }
         }
-        let said = line.trim_end().rsplit(' ').next().unwrap_or_default();
-        match said.parse() {
-            Ok(address) => Ok(Self { child, address }),
-            Err(_) => {
+        let address = last(&started).parse();
+        let pin = tls.then(|| last(&certificate).parse()).transpose();
+        match (address, pin) {
+            (Ok(address), Ok(pin)) => Ok(Self { child, address, pin }),
+            _ => {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!("the server did not start: {}", line.trim_end())
+                bail!("the server did not start: {}", started.trim_end())
             }
         }
     }
+}
+
+/// The last word of a line.
+fn last(line: &str) -> &str {
+    line.trim_end().rsplit(' ').next().unwrap_or_default()
 }
 
 impl Drop for Loopback {

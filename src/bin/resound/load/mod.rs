@@ -11,12 +11,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use resound::load::{Direction, Interval, Load, Mode, Raised, Ramp, Record, Settings, Shape, direction};
-use resound::{Address, Dial, Endpoint, Engine, Family, raise_descriptor_limit};
+use resound::load::{Direction, Interval, Load, Mode, Openings, Raised, Ramp, Record, Settings, Shape, direction};
+use resound::{Address, Dial, Endpoint, Engine, Family, Opening, raise_descriptor_limit};
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
 use crate::args::Steps;
+use crate::client::{Before, Handshakes, Tls};
 use crate::report::{self, Gate, Live, Output, Run};
 use crate::signals::termination;
 use crate::units;
@@ -41,14 +42,16 @@ pub(crate) struct Plan {
     pub(crate) engine: Engine,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) congestion: Option<String>,
+    /// What comes first on each connection.
+    pub(crate) before: Before,
     pub(crate) ramp: Option<RampPlan>,
     pub(crate) output: Output,
 }
 
 pub(crate) enum Where {
     At(Address),
-    /// A server of our own.
-    Loopback,
+    /// A server of our own, and the TLS that is spoken with it.
+    Loopback(Option<Handshakes>),
 }
 
 pub(crate) struct RampPlan {
@@ -70,8 +73,15 @@ pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
     plan.output.check()?;
     check_descriptors(&plan)?;
     check_sources(&plan.sources)?;
-    let server = match plan.target {
-        Where::Loopback => Some(Loopback::start(plan.mode.unwrap_or(Mode::Echo), plan.engine)?),
+    let server = match &plan.target {
+        Where::Loopback(handshakes) => {
+            let (mode, proxy) = (plan.mode.unwrap_or(Mode::Echo), plan.before.send_proxy.is_some());
+            let server = Loopback::start(mode, plan.engine, handshakes.is_some(), proxy)?;
+            if let (Some(handshakes), Some(pin)) = (handshakes, server.pin) {
+                plan.before.tls = Some(Tls::pinned(pin, handshakes)?);
+            }
+            Some(server)
+        }
         Where::At(_) => None,
     };
     if server.is_some() {
@@ -113,17 +123,18 @@ struct Prepared {
 async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared> {
     let address = match (&plan.target, server) {
         (Where::At(address), _) => address.clone(),
-        (Where::Loopback, Some(server)) => server.address.clone(),
-        (Where::Loopback, None) => bail!("there is no server"),
+        (Where::Loopback(_), Some(server)) => server.address.clone(),
+        (Where::Loopback(_), None) => bail!("there is no server"),
     };
     plan.settings.target = address.to_string();
     let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
-    // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run.
+    // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run; unless something comes
+    // first that may be refused: one connection then says why, before thousands do.
     let (target, lines) = match (plan.mode, numeric(&address)) {
-        (Some(_), Some(target)) => (target, false),
-        (Some(_), None) => (resound::dial(&address, how).await?.peer(), false),
+        (Some(_), Some(target)) if plan.before.is_nothing() => (target, false),
+        (Some(_), _) => (find::somebody(&address, how, &plan.before).await?, false),
         (None, _) => {
-            let (target, mode) = find::mode(&address, how).await?;
+            let (target, mode) = find::mode(&address, how, &plan.before).await?;
             plan.mode = Some(mode);
             // Of a server that was found we know only that it answers lines.
             (target, mode == Mode::Echo)
@@ -202,6 +213,7 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
         engine: plan.engine,
         workers: plan.workers,
         congestion: plan.congestion,
+        opening: opening(plan.before),
         hampered: String::new(),
         ramp,
     };
@@ -243,6 +255,19 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
     let code = conclude(&record, &output)?;
     shown?;
     Ok(code)
+}
+
+/// What comes first on each connection of a run.
+fn opening(before: Before) -> Option<Box<Openings>> {
+    if before.is_nothing() {
+        return None;
+    }
+    Some(Box::new(move |conn| {
+        // A header that could not be written was refused when its flag was read.
+        let header = before.send_proxy.as_ref().and_then(|proxy| proxy.header(&conn.local, &conn.peer).ok());
+        let opening = header.into_iter().fold(Opening::new(), Opening::header);
+        before.tls.iter().fold(opening, |opening, tls| opening.tls_client(tls.client()))
+    }))
 }
 
 async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {

@@ -1,6 +1,6 @@
 //! A run's settings in words.
 
-use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Settings, Shape, Sizes, Timestamps};
+use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Security, Settings, Shape, Sizes, Timestamps};
 
 use super::merge;
 use super::run::Run;
@@ -126,6 +126,20 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
     }
 }
 
+/// `TLSv1.3, TLS13_AES_256_GCM_SHA384, X25519MLKEM768, full handshakes`, as far as anybody has agreed on it.
+pub(crate) fn tls(tls: &Security) -> String {
+    let agreed = tls.agreed.as_ref();
+    let agreed = agreed.into_iter().flat_map(|agreed| {
+        [Some(&agreed.version), Some(&agreed.cipher_suite), agreed.group.as_ref()].into_iter().flatten()
+    });
+    let mut parts: Vec<_> = agreed.map(|word| escape::text(word.as_bytes())).collect();
+    parts.push(if tls.resumes { "sessions resumed" } else { "full handshakes" }.into());
+    if !tls.is_checked {
+        parts.push("certificate not checked".into());
+    }
+    parts.join(", ")
+}
+
 /// All settings, by name, for a table. The names are those of the flags.
 pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut rows =
@@ -148,6 +162,8 @@ pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     optional("messages", settings.messages.map(units::count));
     optional("messages per connection", settings.messages_per_connection.map(units::count));
     optional("connect rate", settings.connect_rate.map(|rate| format!("{} conn/s", units::rate(rate))));
+    optional("tls", settings.tls.as_ref().map(tls));
+    optional("proxy header", settings.proxy.map(|version| format!("v{version}")));
     optional("think time", Some(settings.think_time).filter(|time| !time.is_zero()).map(units::latency));
     optional("busy poll", Some(settings.busy_poll).filter(|time| !time.is_zero()).map(units::latency));
     let whose = match settings.timestamps {

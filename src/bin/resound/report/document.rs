@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::load::{Fault, Generator, Interval, Latency, Settings, Sizes, Steps};
+use resound::load::{Fault, Generator, Interval, Latency, Security, Settings, Sizes, Steps};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Compared;
@@ -84,7 +84,21 @@ pub(crate) struct SettingsPart {
     pub(crate) busy_poll_s: f64,
     pub(crate) timestamps: String,
     pub(crate) interval_s: f64,
+    #[serde(default)]
+    pub(crate) tls: Option<TlsPart>,
+    #[serde(default)]
+    pub(crate) proxy: Option<u8>,
     pub(crate) command: String,
+}
+
+/// The TLS of a run; what was agreed on is of its first connection, and null where there was none.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TlsPart {
+    pub(crate) checked: bool,
+    pub(crate) resumes: bool,
+    pub(crate) version: Option<String>,
+    pub(crate) cipher_suite: Option<String>,
+    pub(crate) group: Option<String>,
 }
 
 /// Levels are messages per second or connections, whichever `raises` says.
@@ -140,12 +154,14 @@ pub(crate) struct IntervalPart {
     /// By class; those that did not happen are left out.
     pub(crate) errors_by_class: std::collections::BTreeMap<String, u64>,
     pub(crate) connect: LatencyPart,
+    #[serde(default)]
+    pub(crate) handshake: LatencyPart,
     pub(crate) service: LatencyPart,
     pub(crate) response: LatencyPart,
     pub(crate) lag: LatencyPart,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct LatencyPart {
     pub(crate) count: u64,
     pub(crate) min_us: Option<f64>,
@@ -309,7 +325,22 @@ impl SettingsPart {
             busy_poll_s: settings.busy_poll.as_secs_f64(),
             timestamps: settings.timestamps.name().into(),
             interval_s: settings.interval.as_secs_f64(),
+            tls: settings.tls.as_ref().map(TlsPart::of),
+            proxy: settings.proxy,
             command: settings.command.clone(),
+        }
+    }
+}
+
+impl TlsPart {
+    fn of(tls: &Security) -> Self {
+        let agreed = tls.agreed.as_ref();
+        Self {
+            checked: tls.is_checked,
+            resumes: tls.resumes,
+            version: agreed.map(|agreed| agreed.version.clone()),
+            cipher_suite: agreed.map(|agreed| agreed.cipher_suite.clone()),
+            group: agreed.and_then(|agreed| agreed.group.clone()),
         }
     }
 }
@@ -356,6 +387,7 @@ impl IntervalPart {
             errors: counts.errors(),
             errors_by_class: by_class.map(|(class, n)| (class.name().into(), n)).collect(),
             connect: LatencyPart::of(&interval.connect)?,
+            handshake: LatencyPart::of(&interval.handshake)?,
             service: LatencyPart::of(&interval.service)?,
             response: LatencyPart::of(&interval.response)?,
             lag: LatencyPart::of(&interval.lag)?,

@@ -56,6 +56,7 @@ enum Times {
     /// Response time where there is a plan, service time otherwise.
     Main,
     Connect,
+    Handshake,
     Service,
     Response,
     Lag,
@@ -78,7 +79,7 @@ enum Comparison {
 }
 
 /// What a hint lists.
-const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., service., response. or lag., such as \
+const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., handshake., service., response. or lag., such as \
                      service.p99; errors, or one class of them (corrupt, missing, reset ...), loss, rate, send-rate, connect-rate, \
                      goodput";
 
@@ -132,6 +133,7 @@ impl Metric {
         }
         let (of, what) = match name.split_once('.') {
             Some(("connect", what)) => (Times::Connect, what),
+            Some(("handshake", what)) => (Times::Handshake, what),
             Some(("service", what)) => (Times::Service, what),
             Some(("response", what)) => (Times::Response, what),
             Some(("lag", what)) => (Times::Lag, what),
@@ -256,6 +258,7 @@ impl Times {
             Self::Main if main.0 == "connect" => ("service", &total.service),
             Self::Main => main,
             Self::Connect => ("connect", &total.connect),
+            Self::Handshake => ("handshake", &total.handshake),
             Self::Service => ("service", &total.service),
             Self::Response => ("response", &total.response),
             Self::Lag => ("lag", &total.lag),

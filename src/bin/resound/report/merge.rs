@@ -153,6 +153,8 @@ fn warnings(runs: &[Run]) -> Vec<String> {
         ("depths", settings().any(|other| other.depth != first.depth)),
         ("arrivals", settings().any(|other| other.arrivals != first.arrivals)),
         ("timestamps", settings().any(|other| other.timestamps != first.timestamps)),
+        ("TLS", settings().any(|other| other.tls != first.tls)),
+        ("PROXY headers", settings().any(|other| other.proxy != first.proxy)),
         ("verification", settings().any(|other| other.verify != first.verify)),
     ];
     let differs: Vec<_> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();

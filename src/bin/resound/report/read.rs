@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use resound::load::{
-    Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record, Settings, Shape,
-    Sizes, Step, Steps, Timeline, Timestamps,
+    Agreed, Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record, Security,
+    Settings, Shape, Sizes, Step, Steps, Timeline, Timestamps,
 };
 use serde::Deserialize;
 
 use super::compare::Compared;
 use super::document::{
     Document, FORMAT, GatePart, GeneratorPart, IntervalPart, LatencyPart, RampPart, RatesPart, SettingsPart, SizesPart,
-    VerdictPart,
+    TlsPart, VerdictPart,
 };
 use super::gate::Outcome;
 use super::run::{Judged, Rates, Run, Source};
@@ -207,8 +207,19 @@ fn settings(part: &SettingsPart) -> Result<Settings> {
         busy_poll: duration(part.busy_poll_s, "busy_poll_s")?,
         timestamps: Timestamps::named(&part.timestamps).with_context(|| unknown("timestamps", &part.timestamps))?,
         interval: duration(part.interval_s, "interval_s")?,
+        tls: part.tls.as_ref().map(security),
+        proxy: part.proxy,
         command: part.command.clone(),
     })
+}
+
+fn security(part: &TlsPart) -> Security {
+    let agreed = part.version.as_ref().zip(part.cipher_suite.as_ref()).map(|(version, cipher_suite)| Agreed {
+        version: version.clone(),
+        cipher_suite: cipher_suite.clone(),
+        group: part.group.clone(),
+    });
+    Security { is_checked: part.checked, resumes: part.resumes, agreed }
 }
 
 fn steps(part: &RampPart) -> Result<Steps> {
@@ -252,6 +263,7 @@ fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
         length: duration(part.length_s, "length_s")?,
         counts,
         connect: latency(&part.connect, room).context("connect")?,
+        handshake: latency(&part.handshake, room).context("handshake")?,
         service: latency(&part.service, room).context("service")?,
         response: latency(&part.response, room).context("response")?,
         lag: latency(&part.lag, room).context("lag")?,

@@ -30,6 +30,8 @@ pub(super) fn settings() -> Settings {
         busy_poll: Duration::ZERO,
         timestamps: Timestamps::Clock,
         interval: Duration::from_secs(1),
+        tls: None,
+        proxy: None,
         command: "resound load 127.0.0.1 8888 -r 10000 -c 64 -d 30s".into(),
     }
 }
@@ -72,6 +74,7 @@ fn second(n: u64, rate: u64, seed: u64) -> Interval {
             ..Counts::default()
         },
         connect: if n == 0 { Latency::of((0..64).map(|k| (110_000 + 900 * k, 1))) } else { Latency::default() },
+        handshake: Latency::default(),
         service: of(&|time| time.0),
         response: of(&|time| time.0 + time.1),
         lag: of(&|time| time.1),

@@ -145,6 +145,7 @@ pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, &Latency)
         ("service", &interval.service),
         ("lag", &interval.lag),
         ("connect", &interval.connect),
+        ("handshake", &interval.handshake),
     ]
     .into_iter()
     .filter(|(_, times)| !times.is_empty())

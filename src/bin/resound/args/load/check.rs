@@ -21,6 +21,7 @@ impl LoadArgs {
         let kernel = self.timestamps == Some(TimestampsArg::Kernel);
         let unix = matches!(target, Some(Address::Unix(_)));
         let [discard, chargen] = [Mode::Discard, Mode::Chargen].map(|mode| self.mode.is_some_and(|it| it == mode));
+        let (tls, proxy) = (self.tls.is_wanted(), self.send_proxy.is_some());
         for (flag, flag_is_given, other, other_is_given, why) in [
             ("--rate", rate, "--shape ramp", ramp, "its steps say how much"),
             ("--duration", duration, "--shape ramp", ramp, "its steps say how long (--every)"),
@@ -84,6 +85,8 @@ impl LoadArgs {
             ("--timestamps kernel", kernel, "--shape stream", stream, "a stream has no service times"),
             ("--timestamps kernel", kernel, "--mode discard", discard, "there are no answers"),
             ("--timestamps kernel", kernel, "--mode chargen", chargen, "there are no answers"),
+            ("--timestamps kernel", kernel, "--tls", tls, "the kernel sees records, not messages"),
+            ("--timestamps kernel", kernel, "--send-proxy", proxy, "the kernel counts the header too"),
             ("--timestamps kernel", kernel, "unix:", unix, "a unix socket has no network device"),
         ] {
             if flag_is_given && other_is_given {
@@ -92,6 +95,11 @@ impl LoadArgs {
         }
         if kernel && cfg!(not(target_os = "linux")) {
             bail!("--timestamps kernel: this system cannot be asked for them (Linux can). Drop it");
+        }
+        if let Some(flag) = self.tls.details().filter(|_| self.loopback) {
+            bail!(
+                "{flag} does not go with --loopback: its server is known by its certificate, and asks for none. Drop one of them"
+            );
         }
         for (flag, is_given, needs, is_there) in [
             ("--shape ramp", ramp, "--steps, such as --steps 1000..20000+1000", self.steps.is_some()),

@@ -1,0 +1,160 @@
+//! The load generator behind a PROXY header and TLS: what is timed, and what is said of those who fail it.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use resound::load::{Fault, Load, Mode, Record, Security, Settings, Shape};
+use resound::proxy::{Addresses, Header, Version};
+use resound::{Echo, Endpoint, Engine, Fingerprint, Opening, TlsClient, Trust, rustls};
+
+use crate::client::foreign;
+use crate::harness::{Event, PATIENCE, Running, on_each_engine_plainly, server};
+use crate::load::{load, run, settings};
+use crate::tunnel::{client, identity};
+
+on_each_engine_plainly! {
+    handshakes_are_timed_by_themselves,
+    a_certificate_that_is_refused_ends_the_run,
+    whoever_is_silent_in_the_handshake_is_given_up,
+    whoever_leaves_in_the_handshake_is_told,
+    an_end_without_close_notify_is_told,
+    the_server_hears_of_the_client_that_the_header_names,
+}
+
+fn secure(engine: Engine, to: SocketAddr, settings: Settings, client: TlsClient) -> Load {
+    let settings = Settings { tls: Some(Security::default()), ..settings };
+    let opening = move |_: &resound::ConnInfo| Opening::new().tls_client(&client);
+    Load { opening: Some(Box::new(opening)), ..load(engine, to, settings) }
+}
+
+/// An echo server of whose certificate everybody knows.
+fn echoing(engine: Engine) -> Running {
+    Running::start(server(engine).opening(crate::tunnel::opening()), |_| Echo)
+}
+
+/// The one thing that went wrong, once on each of four connections.
+fn each(record: &Record) -> (Fault, String) {
+    let [first, ..] = &record.failures[..] else { panic!("nothing failed: {:?}", record.total.counts) };
+    for failure in &record.failures {
+        assert_eq!((failure.class, &failure.what), (first.class, &first.what));
+    }
+    let mut connections: Vec<_> = record.failures.iter().map(|failure| failure.connection).collect();
+    connections.sort_unstable();
+    assert_eq!(connections, [0, 1, 2, 3]);
+    (first.class, first.what.clone())
+}
+
+fn handshakes_are_timed_by_themselves(engine: Engine) {
+    let server = echoing(engine);
+    let pin = Trust::Pin(identity().fingerprint());
+    let client = TlsClient::with_group("x25519", "localhost", pin, None, &[]).unwrap().without_resumption();
+    let each = Settings {
+        shape: Shape::Connect,
+        messages_per_connection: Some(2),
+        messages: Some(60),
+        ..settings(Mode::Echo)
+    };
+    let record = run(secure(engine, server.address(), each, client));
+    let total = &record.total;
+    assert_eq!((total.counts.verified, total.counts.errors()), (60, 0), "{:?}", record.failures);
+    assert_eq!(total.counts.opened, 4 * 8, "four times seven connections of two messages, and one of the last");
+    assert_eq!((total.connect.count(), total.handshake.count()), (32, 32));
+    let agreed = record.settings.tls.unwrap().agreed.unwrap();
+    assert_eq!((&agreed.version[..], agreed.group.as_deref()), ("TLSv1.3", Some("X25519")));
+    assert_eq!(server.drain().opened, 32);
+}
+
+fn a_certificate_that_is_refused_ends_the_run(engine: Engine) {
+    let server = echoing(engine);
+    let pin = Trust::Pin(Fingerprint::of(b"another certificate"));
+    let client = TlsClient::new("localhost", pin, None, &[]).unwrap();
+    let endless = Settings { messages: None, duration: Some(PATIENCE * 60), ..settings(Mode::Echo) };
+    let record = run(secure(engine, server.address(), endless, client));
+    let (class, what) = each(&record);
+    assert_eq!(class, Fault::Tls);
+    assert!(what.contains("not the pinned one"), "{what}");
+    assert_eq!((record.total.counts.opened, record.total.handshake.count()), (0, 0));
+    assert_eq!(record.settings.tls.unwrap().agreed, None);
+}
+
+fn whoever_is_silent_in_the_handshake_is_given_up(engine: Engine) {
+    // Nobody ever looks at its backlog.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let connect_timeout = Duration::from_millis(200);
+    let load = Load { connect_timeout, ..secure(engine, to, settings(Mode::Echo), client().clone()) };
+    let (class, what) = each(&run(load));
+    assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200.0ms"));
+}
+
+fn whoever_leaves_in_the_handshake_is_told(engine: Engine) {
+    let port = foreign(|listener| {
+        for _ in 0..4 {
+            let (mut peer, _) = listener.accept().unwrap();
+            // All of it, so that the end is no reset.
+            let hello = peer.read(&mut [0; 16 * 1024]);
+            assert!(hello.is_ok_and(|n| n > 100));
+        }
+    });
+    let to = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
+    let (class, what) = each(&run(secure(engine, to, settings(Mode::Echo), client().clone())));
+    assert_eq!(class, Fault::Eof, "{what}");
+    assert!(what.contains("within the TLS handshake"), "{what}");
+}
+
+/// Echoes so many bytes, and then ends the connection without a word of TLS.
+fn cut_off(listener: &TcpListener, bytes: usize) {
+    use std::io::Write;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let mut session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+    let mut stream = rustls::Stream::new(&mut session, &mut peer);
+    let mut message = vec![0; bytes];
+    stream.read_exact(&mut message).unwrap();
+    stream.write_all(&message).unwrap();
+    // The next one is taken, and never answered.
+    stream.read_exact(&mut message[..1]).unwrap();
+}
+
+fn an_end_without_close_notify_is_told(engine: Engine) {
+    let port = foreign(|listener| cut_off(&listener, 3 * 64));
+    let to = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
+    let one = Settings { connections: 1, depth: 4, messages: Some(4), ..settings(Mode::Echo) };
+    let anybody = TlsClient::new("localhost", Trust::Anybody, None, &[]).unwrap();
+    let record = run(secure(engine, to, one, anybody));
+    let first = &record.failures[0];
+    assert_eq!((first.class, first.connection, first.sequence), (Fault::Tls, 0, Some(3)), "{first:?}");
+    assert_eq!(first.what, "the peer ended without TLS's close_notify; one message was unanswered");
+    assert_eq!(record.total.counts.verified, 3);
+}
+
+fn the_server_hears_of_the_client_that_the_header_names(engine: Engine) {
+    for version in [Version::V1, Version::V2] {
+        let proxies = resound::proxy::Proxies::local();
+        let tls = crate::tunnel::opening();
+        let server = server(engine).opening(move |conn| tls(conn).preface(proxies.preface(conn)));
+        let server = Running::start(server, |_| Echo);
+        let source: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let opening = move |conn: &resound::ConnInfo| {
+            let Endpoint::Tcp(peer) = conn.peer else { panic!("{:?}", conn.peer) };
+            let header = Header::new(version, Addresses::ip(source, peer));
+            Opening::new().header(header.encode().unwrap()).tls_client(client())
+        };
+        let load = Load {
+            opening: Some(Box::new(opening)),
+            ..load(engine, server.address(), Settings { connections: 1, ..settings(Mode::Echo) })
+        };
+        assert_eq!(run(load).total.counts.verified, 400);
+        let Event::Opened(_, peer) = server.event() else { panic!("the first event is another") };
+        assert_eq!(peer, Endpoint::Tcp(source));
+    }
+}
