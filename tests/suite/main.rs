@@ -27,6 +27,7 @@ mod interactive;
 mod load;
 mod load_codes;
 mod load_ends;
+mod load_faults;
 mod load_timestamps;
 mod load_tls;
 mod loading;
