@@ -77,11 +77,17 @@ impl Shared {
     }
 
     /// Has the kernel been asked for the times of this connection, and can it tell them?
-    #[cfg(target_os = "linux")]
     pub(crate) fn is_timed(&self, conn: &Conn, socket: &socket2::Socket) -> bool {
         let is_tcp = matches!(conn.info().peer, Endpoint::Tcp(_));
         // Of a connection that has an opening other bytes leave than those of its service.
-        self.kernel_times && is_tcp && conn.is_bare() && super::timestamps::enable(socket).is_ok()
+        let is_wanted = self.kernel_times && is_tcp && conn.is_bare();
+        #[cfg(target_os = "linux")]
+        return is_wanted && super::timestamps::enable(socket).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (is_wanted, socket);
+            false
+        }
     }
 
     fn info(&self, peer: Endpoint, local: Endpoint) -> ConnInfo {

@@ -137,10 +137,7 @@ fn attend(socket: &Socket, mut conn: Conn, recorder: &mut Recorder, shared: &Sha
     let wake = Arc::new(AtomicBool::new(false));
     signals.wakes().insert(id, Arc::clone(&wake));
     // A panic in a service ends its own connection only.
-    #[cfg(target_os = "linux")]
     let timed = shared.is_timed(&conn, socket);
-    #[cfg(not(target_os = "linux"))]
-    let timed = false;
     let precise = shared.is_precise();
     let end = catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, recorder, signals, &wake, precise, timed)))
         .unwrap_or(Err(CloseReason::Panicked));
@@ -216,6 +213,11 @@ fn converse(
             continue;
         }
         let tick = patience.until(conn.deadline(), now)?;
+        #[cfg(target_os = "linux")]
+        if timed && !queue.is_empty() {
+            // Or the wait for room would end at once, and the write wait instead.
+            super::timestamps::departures(socket, conn.times());
+        }
         let done = if patience.is_over(tick, !queue.is_empty()) {
             Err(io::ErrorKind::WouldBlock.into())
         } else if !queue.is_empty() {

@@ -16,6 +16,17 @@ use crate::service::Times;
 const AT_ONCE: usize = 256;
 /// What comes with a departure: three times, and who it concerns, with an address of either family.
 const CONTROL: usize = 256;
+
+/// Aligned as the headers in it are.
+#[repr(align(8))]
+struct Control([u8; CONTROL]);
+
+impl Control {
+    fn new() -> Self {
+        Self([0; CONTROL])
+    }
+}
+
 /// Two clocks that are looked at within this time show the same moment.
 const MOMENT: Duration = Duration::from_micros(1);
 /// Looks that are taken for it.
@@ -37,24 +48,27 @@ pub(crate) fn enable(socket: &impl AsFd) -> io::Result<()> {
 
 /// Reads, and writes down when what was read arrived, and what has left meanwhile. Waits as the socket does, and not at all unless it `waits`.
 pub(crate) fn receive(socket: &impl AsFd, wire: &mut [u8], waits: bool, times: &mut Times) -> io::Result<usize> {
-    let fd = socket.as_fd().as_raw_fd();
-    let mut control = [0; CONTROL];
+    let mut control = Control::new();
     let flags = if waits { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
-    let read = recvmsg::<()>(fd, &mut [IoSliceMut::new(wire)], Some(&mut control), flags).map(|message| {
+    let fd = socket.as_fd().as_raw_fd();
+    let read = recvmsg::<()>(fd, &mut [IoSliceMut::new(wire)], Some(&mut control.0), flags).map(|message| {
         let arrived = message.cmsgs().ok().and_then(|mut all| all.find_map(|one| time(&one)));
         (message.bytes, arrived)
     });
-    let clocks = Clocks::now();
     if let Ok((_, arrived)) = read {
-        times.arrived(arrived.and_then(|at| clocks.instant(at)));
+        times.arrived(arrived.and_then(|at| Clocks::now().instant(at)));
     }
     // Also where nothing was read: a queue that is not empty wakes whoever waits for the socket.
+    departures(socket, times);
+    Ok(read?.0)
+}
+
+/// Writes down what has left.
+pub(crate) fn departures(socket: &impl AsFd, times: &mut Times) {
+    let (fd, flags) = (socket.as_fd().as_raw_fd(), MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT);
+    let (mut control, clocks) = (Control::new(), Clocks::now());
     for _ in 0..AT_ONCE {
-        let Ok(message) =
-            recvmsg::<()>(fd, &mut [], Some(&mut control), MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT)
-        else {
-            break;
-        };
+        let Ok(message) = recvmsg::<()>(fd, &mut [], Some(&mut control.0), flags) else { break };
         let (mut at, mut last) = (None, None);
         for one in message.cmsgs().into_iter().flatten() {
             at = at.or_else(|| time(&one));
@@ -64,7 +78,6 @@ pub(crate) fn receive(socket: &impl AsFd, wire: &mut [u8], waits: bool, times: &
             times.departed(last, at);
         }
     }
-    Ok(read?.0)
 }
 
 fn time(message: &ControlMessageOwned) -> Option<TimeSpec> {
@@ -121,7 +134,11 @@ mod tests {
             let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             near.set_nodelay(true).unwrap(); // or two sends may leave as one
             let (mut far, _) = listener.accept().unwrap();
-            enable(&near).unwrap();
+            if let Err(error) = enable(&near) {
+                // Linux 6.3 has what is asked for.
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                return println!("NOT TESTED: {error}");
+            }
             let mut wire = [0; 64];
             let mut sent = 0;
             // Whoever asks first waits for the kernel to begin: it does so when it finds the time.

@@ -135,7 +135,10 @@ impl Answers {
     /// So many bytes had left this machine by then, as the kernel saw it.
     pub(super) fn departed(&mut self, bytes: u64, at: u64) {
         while let Some(message) = self.in_flight.get_mut(self.left).filter(|message| message.end <= bytes) {
-            (message.sent.sent, message.sent.by_kernel) = (at, true);
+            // Before it was handed over it cannot have left: the time of day has been set meanwhile.
+            if at >= message.sent.sent {
+                (message.sent.sent, message.sent.by_kernel) = (at, true);
+            }
             self.left += 1;
         }
     }

@@ -161,6 +161,9 @@ impl Load {
         let count = workers.get();
         let handle =
             dialer.start(move |worker| Seats::new(Arc::clone(&theirs), route.clone(), worker, count, messages))?;
+        if handle.engine() == Engine::Portable || course.traffic != Traffic::Answered {
+            self.settings.timestamps = Timestamps::Clock;
+        }
         Ok(Generation { load: self, connections, workers: count, course, handle })
     }
 
@@ -254,6 +257,12 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Whose clock takes the service times: as asked for, where that can be had.
+    #[must_use]
+    pub fn timestamps(&self) -> Timestamps {
+        self.load.settings.timestamps
+    }
+
     /// The engine at work, and why it is not io_uring where that was to be found out.
     #[must_use]
     pub fn engine(&self) -> (Engine, Option<&str>) {

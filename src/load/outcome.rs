@@ -12,15 +12,19 @@ use crate::service::Cx;
 #[derive(Clone, Copy)]
 pub(super) struct At {
     pub(super) when: Instant,
-    /// Is that when they passed the network device?
-    pub(super) by_kernel: bool,
+    /// When this program heard of them.
+    pub(super) heard: Instant,
 }
 
 impl At {
+    /// No earlier than this program hears of it.
+    pub(super) fn now(now: Instant) -> Self {
+        Self { when: now, heard: now }
+    }
+
     /// As exactly as it is known.
     pub(super) fn of(cx: &Cx<'_>) -> Self {
-        let arrived = cx.arrived();
-        Self { when: arrived.unwrap_or(cx.now()), by_kernel: arrived.is_some() }
+        Self { when: cx.arrived().unwrap_or(cx.now()), heard: cx.now() }
     }
 }
 
@@ -50,8 +54,11 @@ impl Outcome {
                 answered(course, sent, now, tally);
                 if is_measured(course, sent) {
                     tally.counts.verified += u64::from(course.rules.verify);
-                    tally.counts.by_kernel += u64::from(sent.by_kernel && at.by_kernel);
-                    tally.service(now.saturating_sub(sent.sent));
+                    // An answer is no earlier than its message, unless the time of day has been set meanwhile.
+                    let is_credible = now >= sent.sent;
+                    let came = if is_credible { now } else { course.time(at.heard) };
+                    tally.counts.by_kernel += u64::from(sent.by_kernel && is_credible && at.when != at.heard);
+                    tally.service(came.saturating_sub(sent.sent));
                     response(course, sent, now, tally);
                 }
             }

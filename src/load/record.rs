@@ -45,9 +45,10 @@ pub struct Interval {
     pub length: Duration,
     /// What happened in it.
     pub counts: Counts,
-    /// How long connecting took: TCP's handshake.
+    /// How long connecting took, as a worker saw it: TCP's handshake, and the wait for a worker that had something else to do, such as others'
+    /// TLS.
     pub connect: Latency,
-    /// How long TLS's handshake took, behind that of TCP.
+    /// How long TLS's handshake took, behind that of TCP, with the same wait in it.
     pub handshake: Latency,
     /// Service time: from the actual send to the last byte of the answer, by the clock that [`Timestamps`](super::Timestamps) names. The
     /// program's own is read once for all messages that a connection sends in one turn, so a message of a large batch has the time that the

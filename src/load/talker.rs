@@ -36,6 +36,8 @@ pub(super) struct Talker {
     /// And when further ones may.
     pauses: VecDeque<u64>,
     sent: u64,
+    /// Bytes of answers still to come to what was sent before measuring.
+    warm_up: u64,
     begun: bool,
     /// Something was due that could not be sent in the turn before.
     is_behind: bool,
@@ -43,6 +45,8 @@ pub(super) struct Talker {
     is_held: bool,
     /// What was planned up to here may have been held up so, or by a connection that was not there yet.
     held_until: Option<u64>,
+    /// What was due before this was late for another reason. As long as anything due is left, this stays.
+    held_since: Option<u64>,
     /// Nothing more is sent.
     finishing: bool,
     failed: bool,
@@ -70,10 +74,12 @@ impl Talker {
             ready,
             pauses: VecDeque::new(),
             sent: 0,
+            warm_up: 0,
             begun: false,
             is_behind: false,
             is_held: false,
             held_until: None,
+            held_since: None,
             finishing: false,
             failed: false,
             is_ended: false,
@@ -116,6 +122,11 @@ impl Talker {
         }
         self.is_behind = self.due().is_some_and(|due| due <= now);
         self.is_held = is_held_up || self.is_full();
+        if self.is_held {
+            self.held_since.get_or_insert(now);
+        } else if !self.is_behind {
+            self.held_since = None;
+        }
         self.finishing |= now >= self.course.end();
         if self.finishing && self.is_quiet(cx) {
             return cx.close();
@@ -193,9 +204,12 @@ impl Talker {
             if matches!(self.course.pace, Pace::Open { .. }) {
                 let lag = sent.sent - sent.planned;
                 tally.lag(lag);
-                let was_held = self.held_until.is_some_and(|until| sent.planned <= until);
+                let was_held = self.held_until.is_some_and(|until| sent.planned <= until)
+                    && self.held_since.is_some_and(|since| sent.planned >= since);
                 tally.counts.held += u64::from(was_held && lag >= nanos(Counts::LATE));
             }
+        } else if self.course.traffic == Traffic::Answered {
+            self.warm_up += message.answer_len() as u64;
         }
     }
 
@@ -283,16 +297,21 @@ impl Service for Talker {
         let course = Arc::clone(&self.course);
         // What was due before has waited for this connection.
         self.held_until = course.start().filter(|start| *start < cx.now()).map(|_| course.time(cx.now()));
+        self.held_since = self.held_until.map(|_| 0);
         self.go_on(cx, &mut course.tallies.of(self.worker));
     }
 
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let course = Arc::clone(&self.course);
         let mut tally = course.tallies.of(self.worker);
-        let now = course.time(cx.now());
+        let now = course.time(At::of(cx).when);
+        // What was sent before measuring is answered first.
+        let warm = self.warm_up.min(bytes.len() as u64);
+        self.warm_up -= warm;
         if now >= course.measure_from && self.begun {
-            tally.counts.bytes_received += bytes.len() as u64;
-            tally.counts.bytes_late += if now >= course.end() { bytes.len() as u64 } else { 0 };
+            let measured = bytes.len() as u64 - warm;
+            tally.counts.bytes_received += measured;
+            tally.counts.bytes_late += if now >= course.end() { measured } else { 0 };
         }
         match course.traffic {
             Traffic::Answered => {
@@ -393,7 +412,7 @@ impl Service for Talker {
         } else if self.is_ended && !self.failed {
             self.fail_at_the_end(at, &mut tally);
         }
-        let end = At { when: at, by_kernel: false };
+        let end = At::now(at);
         Outcome::note(&course, &mut self.answers, end, &mut tally, |answers, mut tell| answers.end(&mut tell));
         if let Some(mut seat) = self.seat.take() {
             tally.counts.closed += u64::from(seat.is_counted(&course));

@@ -88,7 +88,7 @@ fn overload(record: &Record) -> Option<String> {
         [Fault::Refused, Fault::Unreachable, Fault::Reset, Fault::Eof].iter().any(|class| counts.failed(*class) > 0);
     Some(format!(
         "the far end (or this machine) kept {:.1} of {:.1} planned messages per second: {}; {} were answered after the end, and {unsent} \
-         planned messages were never sent",
+         planned messages were never sent, whose wait is in no time above",
         done as f64 / seconds,
         planned / seconds,
         if has_lost { "it was overloaded, or its connections were lost" } else { "it was overloaded" },
@@ -105,9 +105,9 @@ fn lag(total: &Interval) -> Option<String> {
     let few = |n: u64| n as f64 <= SHARE * total.lag.count() as f64;
     let waited = "for an answer (all of --depth were in flight), for room in the socket's buffer, or for a connection";
     let fault = match (few(held), few(late - held)) {
-        (false, true) => format!("they had to wait {waited}: the far end was behind, and not the generator"),
+        (false, true) => format!("they had to wait {waited}: the far end was behind, or this machine too busy to hear it"),
         (false, false) => format!(
-            "{held} had to wait {waited}, so the far end was behind; {} were late because the generator woke late, which --busy-poll or more \
+            "{held} had to wait {waited}: the far end was behind, or this machine too busy to hear it; {} were late because the generator woke late, which --busy-poll or more \
              workers may mend",
             late - held
         ),
@@ -137,9 +137,9 @@ mod tests {
         for (late, held, whose) in [
             (100, 0, "late or more: the generator woke late"),
             (100, 9, "late or more: the generator woke late"),
-            (100, 100, "the far end was behind, and not the generator"),
-            (100, 95, "the far end was behind, and not the generator"),
-            (100, 60, "so the far end was behind; 40 were late because the generator woke late"),
+            (100, 100, "the far end was behind, or this machine too busy to hear it; response"),
+            (100, 95, "the far end was behind, or this machine too busy to hear it; response"),
+            (100, 60, "too busy to hear it; 40 were late because the generator woke late"),
         ] {
             assert!(said(late, held).contains(whose), "{}", said(late, held));
         }

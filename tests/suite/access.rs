@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use resound::proxy::{Addresses, Header, Proxies, Version};
-use resound::{Access, CloseReason, Engine, Opening, Rate, Refusal, Reply};
+use resound::{Access, CloseReason, Engine, Limits, Opening, Rate, Refusal, Reply};
 
-use crate::harness::{Peer, Running, on_each_engine_plainly, server};
+use crate::harness::{PATIENCE, Peer, Running, on_each_engine_plainly, server};
 
 on_each_engine_plainly!(
     who_is_denied_is_closed_and_counted,
@@ -16,6 +16,7 @@ on_each_engine_plainly!(
     behind_a_proxy_the_client_is_judged_and_not_the_proxy,
     behind_a_proxy_a_client_has_so_many_connections_at_once,
     behind_a_proxy_a_client_connects_so_often,
+    behind_a_proxy_whoever_is_refused_takes_nobodys_place,
     where_no_header_comes_the_far_end_is_judged,
 );
 
@@ -167,6 +168,20 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
     until_left(&running, 2);
     from(&running, of("192.0.2.1")).ask("it is still free");
     assert_eq!(refused(&running, Refusal::MaxPerIp), 1);
+}
+
+fn behind_a_proxy_whoever_is_refused_takes_nobodys_place(engine: Engine) {
+    let header = |conn: &_| Opening::new().preface(Proxies::local().preface(conn));
+    let limits = Limits { linger: PATIENCE * 60, ..Limits::default() };
+    let access = Access::new().deny("192.0.2.0/24".parse().unwrap()).behind_proxies();
+    let server = server(engine).limits(limits).access(access).opening(header);
+    let running = Running::start(server, |_| Reply::default());
+    // They keep their own ends open.
+    let strangers = [(); 3].map(|()| from(&running, of("192.0.2.1")));
+    for _ in &strangers {
+        assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
+    }
+    until_left(&running, 0);
 }
 
 fn behind_a_proxy_a_client_connects_so_often(engine: Engine) {

@@ -193,7 +193,9 @@ fn messages_of_the_warm_up_are_not_counted(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let warm_up = Duration::from_millis(30);
     let record = run(Load { warm_up, ..load(engine, server.address(), settings(Mode::Echo)) });
-    assert_eq!((record.total.counts.sent, record.total.counts.received), (400, 400));
+    let counts = &record.total.counts;
+    assert_eq!((counts.sent, counts.received), (400, 400));
+    assert_eq!((counts.bytes_sent, counts.bytes_received), (64 * 400, 64 * 400));
 }
 
 fn connections_of_the_warm_up_are_not_counted(engine: Engine) {

@@ -235,6 +235,7 @@ fn what_the_kernel_saw_leave_was_sent_then() {
     answers.departed(16, 101);
     answers.departed(48, 102); // the second left with the third
     answers.departed(48, 103);
+    answers.departed(64, 2); // before it was handed over: the clock was set
     let mut events = Vec::new();
     (0..4).for_each(|n| answers.received(&answer(rules, n), &mut |event| events.push(event)));
     let by_kernel = |planned, sent| Event::Answered(Sent { planned, sent, by_kernel: true });

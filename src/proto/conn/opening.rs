@@ -195,5 +195,9 @@ impl Conn {
         self.end(reason);
         self.asked.finished = true;
         self.asked.closing = true;
+        if matches!(reason, CloseReason::Refused(_)) {
+            // Whoever may not come in takes nobody's place meanwhile.
+            self.linger_until = self.progress;
+        }
     }
 }

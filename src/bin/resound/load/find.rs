@@ -53,7 +53,8 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &Before) -> Resul
         },
         Err(_) => false,
     };
-    // A server may serve one at a time.
+    // A server may serve one at a time; and it is told that this was all.
+    let _ = timeout(PATIENCE, stream.shutdown()).await;
     drop(stream);
     match judge(&answer) {
         Some(Mode::Discard) if ended => Err(closed(FailureClass::Eof, before).into()),

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use resound::load::{Direction, Interval, Load, Mode, Openings, Raised, Ramp, Record, Settings, Shape, direction};
+use resound::load::{
+    Direction, Interval, Load, Mode, Openings, Raised, Ramp, Record, Settings, Shape, Timestamps, direction,
+};
 use resound::{Address, Dial, Endpoint, Engine, Family, Opening, raise_descriptor_limit};
 use tokio::sync::Notify;
 
@@ -217,7 +219,11 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
         hampered: String::new(),
         ramp,
     };
+    let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
     let generation = load.start()?;
+    if wants_kernel && generation.timestamps() == Timestamps::Clock && !output.quiet {
+        say("the kernel's timestamps are not to be had here: service times are by this program's clock");
+    }
     if let (_, Some(refusal)) = generation.engine()
         && cfg!(target_os = "linux")
         && !output.quiet

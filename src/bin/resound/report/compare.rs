@@ -1,6 +1,6 @@
 //! Two runs beside each other: what differs, and what may be chance.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use resound::load::{FEWEST, Interval, Latency, compare};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub(crate) struct Compared {
     /// Is a run of one of them a run of the other as well?
     #[serde(default)]
     pub(crate) same_run: bool,
+    /// In which settings the two differ.
+    #[serde(default)]
+    pub(crate) differs: Vec<String>,
     /// Parts of the base and of the new run that the bootstrap drew from.
     pub(crate) parts: Option<(usize, usize)>,
     /// Why nothing can be said, where that is so.
@@ -60,23 +63,39 @@ impl Compared {
             ("connect", "connect") => ("connect", |interval| &interval.connect),
             _ => ("service", |interval| &interval.service),
         };
-        let (times, same_run) = (times, merge::shared(&base.sources, &new.sources).is_some());
+        let same_run = merge::shared(&base.sources, &new.sources).is_some();
+        let settings = [&base.record.settings, &new.record.settings];
+        let mut differs: Vec<String> = merge::differing(&settings).into_iter().map(Into::into).collect();
+        if settings[0].connections != settings[1].connections {
+            differs.push("connections".into());
+        }
+        if settings[0].rate != settings[1].rate {
+            differs.push("planned rates".into());
+        }
+        let unable = |why: String| Self {
+            base: name(base),
+            times: kind.into(),
+            same_run,
+            differs: differs.clone(),
+            parts: None,
+            unable: Some(why),
+            rows: Vec::new(),
+        };
+        if kind != "connect" && settings[0].timestamps != settings[1].timestamps {
+            let [base, new] = settings.map(|settings| settings.timestamps.name());
+            return unable(format!(
+                "The base's times are by another clock ({base}) than those of the new run ({new}), and cannot be compared: --timestamps {base} repeats \
+                 the run with that of the base."
+            ));
+        }
         let (base_has, new_has) = (together(base), together(new));
         let found = compare(&base_has, &new_has, times, &PERCENTILES, SEED);
         let Some(found) = found else {
             let (base_has, new_has) = (base_has.len(), new_has.len());
-            let unable = format!(
+            return unable(format!(
                 "The base has {}, the new run {new_has}: with fewer than {FEWEST} in each nothing can be said about chance.",
                 units::counted(base_has as u64, "interval")
-            );
-            return Self {
-                base: name(base),
-                times: kind.into(),
-                same_run,
-                parts: None,
-                unable: Some(unable),
-                rows: Vec::new(),
-            };
+            ));
         };
         let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
         let row = |metric: &str, unit: &str, factor: f64, it: resound::load::Difference| Row {
@@ -98,7 +117,7 @@ impl Compared {
         for (percent, difference) in PERCENTILES.iter().zip(found.percentiles) {
             rows.push(row(&format!("p{percent}"), "us", 1e6, difference));
         }
-        Self { base: name(base), times: kind.into(), same_run, parts: Some(found.parts), unable: None, rows }
+        Self { base: name(base), times: kind.into(), same_run, differs, parts: Some(found.parts), unable: None, rows }
     }
 
     /// `verb` says when it was compared.
@@ -126,7 +145,7 @@ impl Compared {
                 row.interval(),
             ));
         }
-        page.wrapped("  ", "  ", &self.conclusion());
+        page.wrapped("  ", "  ", &escape::plain(self.conclusion().as_bytes()));
         page.text
     }
 
@@ -136,8 +155,12 @@ impl Compared {
             true => "The base and the new run are the same run, or hold one that is the same: that compares nothing. ",
             false => "",
         };
+        let differ = match self.differs.is_empty() {
+            true => String::new(),
+            false => format!("The runs differ in their settings ({}). ", self.differs.join(", ")),
+        };
         let Some((base, new)) = self.parts else {
-            return format!("{same}{}", self.unable.as_deref().unwrap_or_default());
+            return format!("{same}{differ}{}", self.unable.as_deref().unwrap_or_default());
         };
         let list = |better| {
             let rows: Vec<_> = self
@@ -155,7 +178,10 @@ impl Compared {
             (true, false) => format!("Worse: {worse}."),
             (false, false) => format!("Better: {better}. Worse: {worse}."),
         };
-        format!("{same}{found} ({} times; bootstrap over {base} and {new} parts of the runs.)", capital(&self.times))
+        format!(
+            "{same}{differ}{found} ({} times; bootstrap over {base} and {new} parts of the runs.)",
+            capital(&self.times)
+        )
     }
 }
 
@@ -190,7 +216,7 @@ impl Row {
 
     pub(crate) fn value(&self, value: f64) -> String {
         match self.unit.as_str() {
-            "us" => units::latency(std::time::Duration::from_secs_f64(value.max(0.0) / 1e6)),
+            "us" => units::latency(Duration::try_from_secs_f64(value.max(0.0) / 1e6).unwrap_or(Duration::MAX)),
             "percent" => format!("{value:.3} %"),
             _ => format!("{}/s", units::rate(value)),
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::load::{Fault, Generator, Interval, Latency, Security, Settings, Sizes, Steps};
+use resound::load::{Fault, Generator, Interval, Latency, Security, Settings, Sizes, Steps, Timestamps};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Compared;
@@ -82,6 +82,8 @@ pub(crate) struct SettingsPart {
     pub(crate) think_time_s: f64,
     pub(crate) connect_rate_per_s: Option<f64>,
     pub(crate) busy_poll_s: f64,
+    /// Of a version before there were others.
+    #[serde(default = "clock")]
     pub(crate) timestamps: String,
     pub(crate) interval_s: f64,
     #[serde(default)]
@@ -123,6 +125,10 @@ pub(crate) enum SizesPart {
     Weighted(Vec<(u64, f64)>),
 }
 
+fn clock() -> String {
+    Timestamps::Clock.name().into()
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RatesPart {
     pub(crate) messages_per_s: f64,
@@ -144,6 +150,7 @@ pub(crate) struct IntervalPart {
     pub(crate) late: u64,
     pub(crate) unanswered: u64,
     pub(crate) verified: u64,
+    #[serde(default)]
     pub(crate) by_kernel: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,

@@ -109,6 +109,8 @@ impl Gate {
     /// Does the run pass? Without a measurement it does not: a gate that nothing went through has proved nothing.
     pub(crate) fn judge(&self, run: &Run) -> Outcome {
         let (broken, measured, value) = match self.metric.measure(run) {
+            // Neither more nor less than anything.
+            Ok(value) if !value.is_finite() => (true, "not measured".into(), None),
             Ok(value) => (self.comparison.holds(value, self.limit), self.metric.shown(value), Some(value)),
             Err(why) => (true, why, None),
         };

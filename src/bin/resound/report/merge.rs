@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use resound::load::{Interval, Record};
+use resound::load::{Interval, Record, Settings};
 
 use super::bins::{self, Track};
 use super::run::{Rates, Run, Source};
@@ -41,7 +41,11 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     let mut total = Interval { length: elapsed, ..Interval::default() };
     // What did not happen at once is no rate of all together: then it is that of the time in which any of them ran.
     let (at_once, covered) = (ran_at_once(&sources), covered(&sources));
-    let weight = |elapsed: Duration| if at_once { 1.0 } else { elapsed.as_secs_f64() / covered.as_secs_f64() };
+    let weight = |elapsed: Duration| match at_once {
+        true => 1.0,
+        false if covered.is_zero() => 0.0,
+        false => elapsed.as_secs_f64() / covered.as_secs_f64(),
+    };
     for source in &sources {
         rates.add(&source.rates.scaled(weight(source.elapsed)));
     }
@@ -129,6 +133,25 @@ pub(crate) fn overlap(sources: &[Source]) -> Option<(SystemTime, SystemTime)> {
     Some((sources.iter().map(|source| source.started).max()?, sources.iter().map(end).min()?))
 }
 
+/// In which of their settings runs differ that make their figures different ones.
+pub(crate) fn differing(settings: &[&Settings]) -> Vec<&'static str> {
+    let Some((first, others)) = settings.split_first() else { return Vec::new() };
+    let others = || others.iter();
+    let differs = [
+        ("targets", others().any(|other| other.target != first.target)),
+        ("shapes", others().any(|other| other.shape != first.shape)),
+        ("modes", others().any(|other| other.mode != first.mode)),
+        ("sizes", others().any(|other| other.size != first.size)),
+        ("depths", others().any(|other| other.depth != first.depth)),
+        ("arrivals", others().any(|other| other.arrivals != first.arrivals)),
+        ("timestamps", others().any(|other| other.timestamps != first.timestamps)),
+        ("TLS", others().any(|other| other.tls != first.tls)),
+        ("PROXY headers", others().any(|other| other.proxy != first.proxy)),
+        ("verification", others().any(|other| other.verify != first.verify)),
+    ];
+    differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect()
+}
+
 fn warnings(runs: &[Run]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
@@ -143,21 +166,8 @@ fn warnings(runs: &[Run]) -> Vec<String> {
             units::latency(longest)
         ));
     }
-    let first = &runs[0].record.settings;
-    let settings = || runs[1..].iter().map(|run| &run.record.settings);
-    let differs = [
-        ("targets", settings().any(|other| other.target != first.target)),
-        ("shapes", settings().any(|other| other.shape != first.shape)),
-        ("modes", settings().any(|other| other.mode != first.mode)),
-        ("sizes", settings().any(|other| other.size != first.size)),
-        ("depths", settings().any(|other| other.depth != first.depth)),
-        ("arrivals", settings().any(|other| other.arrivals != first.arrivals)),
-        ("timestamps", settings().any(|other| other.timestamps != first.timestamps)),
-        ("TLS", settings().any(|other| other.tls != first.tls)),
-        ("PROXY headers", settings().any(|other| other.proxy != first.proxy)),
-        ("verification", settings().any(|other| other.verify != first.verify)),
-    ];
-    let differs: Vec<_> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
+    let settings: Vec<_> = runs.iter().map(|run| &run.record.settings).collect();
+    let differs = differing(&settings);
     if !differs.is_empty() {
         warnings.push(format!(
             "the runs differ in their settings ({}); those shown are of {}",

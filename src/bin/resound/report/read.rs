@@ -12,7 +12,7 @@ use resound::load::{
 };
 use serde::Deserialize;
 
-use super::compare::Compared;
+use super::compare::{Compared, Row};
 use super::document::{
     Document, FORMAT, GatePart, GeneratorPart, IntervalPart, LatencyPart, RampPart, RatesPart, SettingsPart, SizesPart,
     TlsPart, VerdictPart,
@@ -151,8 +151,13 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
         (None, Some(saved)) => judged(&saved.verdict, saved.comparison),
         (judged, _) => judged,
     };
-    let is_known =
-        |comparison: &Compared| comparison.rows.iter().all(|row| regression::names().any(|name| name == row.metric));
+    let is_known = |comparison: &Compared| {
+        let rows = &comparison.rows;
+        let is_once = |row: &Row| rows.iter().filter(|other| other.metric == row.metric).count() == 1;
+        rows.len() <= regression::names().count()
+            && rows.iter().all(|row| regression::names().any(|name| name == row.metric) && is_once(row))
+            && ["response", "service", "connect"].contains(&comparison.times.as_str())
+    };
     ensure!(
         judged.as_ref().and_then(|judged| judged.comparison.as_ref()).is_none_or(is_known),
         "a comparison of unknown figures"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound::load::{Counts, Fault, Interval, Latency, Mode, Shape, Step};
+use resound::load::{Counts, Fault, Interval, Latency, Mode, Shape, Step, Timestamps};
 
 use super::bars::{self, Glyphs};
 use super::gate::Outcome;
@@ -34,7 +34,14 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
     let record = &run.record;
     page.heading(&format!("Load on {}", describe::target(&record.settings)));
     page.row("load", &describe::load(&record.settings));
-    page.row("far end", describe::mode(record.settings.mode));
+    let was_reached = record.total.counts.opened > 0 || !record.elapsed.is_zero();
+    page.row("far end", if was_reached { describe::mode(record.settings.mode) } else { "not known" });
+    if let Some(tls) = &record.settings.tls {
+        page.row("TLS", &describe::tls(tls));
+    }
+    if record.settings.timestamps == Timestamps::Kernel {
+        page.row("clock", "service times are the kernel's, at the network device");
+    }
     let warm_up = match record.warm_up {
         time if time.is_zero() => String::new(),
         time => format!(", after {} of warm-up", units::latency(time)),
@@ -217,7 +224,7 @@ fn errors(page: &mut Page, run: &Run) {
             units::latency(failure.at),
             failure.class,
             failure.connection,
-            escape::text(failure.what.as_bytes())
+            escape::plain(failure.what.as_bytes())
         );
         page.wrapped("  ", "    ", &text);
     }

@@ -104,9 +104,8 @@ impl View {
                 Some(left) => format!("{} done, {} left", clock(self.total.length), clock(left)),
                 None => format!("{} done", clock(self.total.length)),
             },
-            Phase::Finishing { in_flight } => {
-                format!("waiting for {}", units::counted(in_flight, "answer"))
-            }
+            Phase::Finishing { in_flight: 0 } => "finishing".into(),
+            Phase::Finishing { in_flight } => format!("waiting for {}", units::counted(in_flight, "answer")),
         }
     }
 

@@ -139,3 +139,50 @@ fn whatever_files_say_nothing_overflows() {
     let page = text::render(&merged, &[], plain(80));
     assert!(page.contains("18,446,744,073,709,551,615 workers"), "{page}");
 }
+
+#[test]
+fn times_by_different_clocks_are_not_compared() {
+    let base = named(&Run::of(samples::record(1_000, 1, false)), "base.json");
+    let mut record = samples::record(1_000, 2, false);
+    record.settings.timestamps = resound::load::Timestamps::Kernel;
+    record.settings.size = resound::load::Sizes::Fixed(1);
+    let compared = Compared::of(&base, &Run::of(record.clone()));
+    assert!(compared.rows.is_empty());
+    let said = compared.conclusion();
+    assert!(
+        said.starts_with(
+            "The runs differ in their settings (sizes, timestamps). The base's times are by another clock"
+        ),
+        "{said}"
+    );
+    // Whatever else differs is said, and left to the reader.
+    record.settings.timestamps = base.record.settings.timestamps;
+    let said = Compared::of(&base, &Run::of(record)).conclusion();
+    assert!(said.starts_with("The runs differ in their settings (sizes). "), "{said}");
+}
+
+#[test]
+fn runs_that_were_cut_short_before_they_measured_anything_have_no_rate() {
+    let cut = |seed| {
+        let mut record = samples::record(100, seed, false);
+        record.elapsed = Duration::ZERO;
+        record.intervals.clear();
+        record.total = resound::load::Interval::default();
+        named(&Run::of(record), &format!("{seed}.json"))
+    };
+    let merged = merge::merge(vec![cut(1), cut(2)]).unwrap();
+    assert_eq!((merged.rates.messages, merged.record.settings.rate), (0.0, Some(0.0)));
+    assert_eq!(named(&merged, "both.json").record.total, merged.record.total);
+}
+
+#[test]
+fn a_comparison_in_a_file_may_say_anything() {
+    let base = named(&Run::of(samples::record(1_000, 1, false)), "base.json");
+    let mut compared = Compared::of(&base, &Run::of(samples::record(1_000, 5, false)));
+    for row in &mut compared.rows {
+        (row.base, row.new, row.low, row.high) = (1e300, -1e300, f64::MIN, f64::MAX);
+    }
+    compared.times = "\x1b]0;hi\x07".into();
+    let page = compared.render("Compared then", plain(80));
+    assert!(page.contains("\n  p99.9 ") && !page.contains(['\x1b', '\x07']), "{page}");
+}
