@@ -154,7 +154,11 @@ pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
         rows.push(("until", conditions(&ramp.until)));
     }
     rows.push(("connections", units::count(settings.connections)));
-    let depth = if settings.depth < MOST_IN_FLIGHT { units::count(settings.depth) } else { "not limited".into() };
+    let depth = if settings.depth < MOST_IN_FLIGHT {
+        units::count(settings.depth)
+    } else {
+        format!("{} at most", units::count(settings.depth))
+    };
     rows.push(("depth", depth));
     rows.push(("size", size(&settings.size)));
     let mut optional = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));

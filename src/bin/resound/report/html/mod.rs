@@ -4,7 +4,7 @@ mod charts;
 mod plot;
 mod scale;
 
-use resound::load::{Fault, Record};
+use resound::load::{Fault, Record, Timestamps};
 
 use super::compare::Compared;
 use super::gate::Outcome;
@@ -210,9 +210,16 @@ fn times(run: &Run) -> String {
         format!("<tr><th>{}</th>{values}</tr>\n", escape(&cells[0][row].0))
     });
     let heads: Vec<_> = std::iter::once(("", false)).chain(columns.iter().map(|(name, _)| (*name, true))).collect();
-    let what = "<p class=\"dim\">Service time: from the actual send to the last byte of the answer. Response time: from the planned instant, so it holds the wait for a \
-                late send (lag).</p>\n";
-    table("Times", &heads, rows) + what
+    let service = match run.record.settings.timestamps {
+        Timestamps::Clock => "from the actual send to the last byte of the answer",
+        Timestamps::Kernel => {
+            "from where the message passed the network device to where the last byte of the answer did"
+        }
+    };
+    let what = format!(
+        "<p class=\"dim\">Service time: {service}. Response time: from the planned instant, so it holds the wait for a late send (lag).</p>\n"
+    );
+    table("Times", &heads, rows) + &what
 }
 
 fn steps(run: &Run) -> String {

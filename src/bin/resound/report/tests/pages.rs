@@ -99,3 +99,11 @@ fn junit_has_a_case_for_each_gate() {
     assert_eq!(failures(&["errors>9", "corrupt>1"]), Vec::<String>::new());
     assert_eq!(failures(&["corrupt>0", "errors>9"]), ["corrupt>0 is true: 1 corrupt"]);
 }
+
+#[test]
+fn every_line_of_a_chart_has_a_colour() {
+    for name in ["response", "service", "lag", "connect", "handshake", "base"] {
+        let style = include_str!("../html/style.css");
+        assert!(style.contains(&format!("svg .{name} {{ stroke: ")), "{name}");
+    }
+}
