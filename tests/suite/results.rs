@@ -225,7 +225,7 @@ fn where_nobody_was_found_the_reports_say_so() {
         assert_eq!(result["failures"][0]["class"], "refused");
         let xml = fs::read_to_string(&junit).unwrap();
         assert!(xml.contains("errors&gt;0 is true: 1 error"), "{xml}");
-        assert!(fs::read_to_string(&html).unwrap().contains("no connection could be made"));
+        assert!(fs::read_to_string(&html).unwrap().contains("no connection could be used"));
         fs::remove_file(&html).unwrap();
     }
 }

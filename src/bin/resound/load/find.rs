@@ -110,6 +110,13 @@ async fn stranger(answer: &[u8], address: &Address, how: Dial, before: &Before) 
         None => {}
     }
     let said = crate::escape::text(&answer[..answer.len().min(60)]);
+    let is_header = |part: &[u8]| memchr::memmem::find(answer, part).is_some();
+    if before.send_proxy.is_some() && (is_header(b"PROXY ") || is_header(b"\r\n\r\n\0\r\nQUIT\n")) {
+        return mismatch(
+            &format!("the far end answered the PROXY header: {said}"),
+            "It expects none: leave out --send-proxy.",
+        );
+    }
     // Was that an answer at all?
     let mut greeting = Vec::new();
     if let Ok(mut stream) = connect(address, how, before).await {

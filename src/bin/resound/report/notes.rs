@@ -25,7 +25,7 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
         notes.push("the run was cut short: these are the results up to then".into());
     }
     if run.found_nobody() {
-        notes.push("no connection could be made, so nothing was measured".into());
+        notes.push("no connection could be used, so nothing was measured".into());
     } else if counts.sent == 0 && counts.opened == 0 && counts.bytes_received == 0 {
         notes.push("nothing was measured".into());
     }
