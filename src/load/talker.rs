@@ -45,7 +45,7 @@ pub(super) struct Talker {
     is_held: bool,
     /// What was planned up to here may have been held up so, or by a connection that was not there yet.
     held_until: Option<u64>,
-    /// What was due before this was late for another reason. As long as anything due is left, this stays.
+    /// What was due before this was late by so much for another reason. As long as anything due is left, this stays.
     held_since: Option<u64>,
     /// Nothing more is sent.
     finishing: bool,
@@ -204,8 +204,9 @@ impl Talker {
             if matches!(self.course.pace, Pace::Open { .. }) {
                 let lag = sent.sent - sent.planned;
                 tally.lag(lag);
+                // For the greater part of its wait.
                 let was_held = self.held_until.is_some_and(|until| sent.planned <= until)
-                    && self.held_since.is_some_and(|since| sent.planned >= since);
+                    && self.held_since.is_some_and(|since| since.saturating_sub(sent.planned) <= lag / 2);
                 tally.counts.held += u64::from(was_held && lag >= nanos(Counts::LATE));
             }
         } else if self.course.traffic == Traffic::Answered {
