@@ -36,6 +36,9 @@ mod engine;
 mod error;
 pub mod load;
 mod metrics;
+#[cfg(test)]
+#[path = "../tests/suite/not_tested.rs"]
+mod not_tested;
 mod proto;
 mod service;
 mod tls;

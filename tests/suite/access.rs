@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{Access, CloseReason, Engine, Limits, Opening, Rate, Refusal, Reply};
 
-use crate::harness::{PATIENCE, Peer, Running, on_each_engine_plainly, server};
+use crate::harness::{PATIENCE, Peer, Running, eventually, on_each_engine_plainly, server};
 
 on_each_engine_plainly!(
     who_is_denied_is_closed_and_counted,
@@ -53,9 +53,7 @@ fn a_source_has_so_many_connections_at_once(engine: Engine) {
     assert!(one.rest().is_empty());
     running.closed();
     // Its place is free once its descriptor is closed, a moment after its end was seen.
-    while running.handle.connections().iter().sum::<usize>() > 1 {
-        std::thread::yield_now();
-    }
+    until_left(&running, 1);
     running.connect().ask("third");
 }
 
@@ -126,9 +124,7 @@ fn of(source: &str) -> Addresses {
 
 /// Waits until no more connections are left than these.
 fn until_left(running: &Running, most: usize) {
-    while running.handle.connections().iter().sum::<usize>() > most {
-        std::thread::yield_now();
-    }
+    eventually("the other connections end", || running.handle.connections().iter().sum::<usize>() <= most);
 }
 
 fn behind_a_proxy_the_client_is_judged_and_not_the_proxy(engine: Engine) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{PATIENCE, Peer, Program, engines, noise};
+use crate::harness::{Peer, Program, engines, eventually, noise};
 
 const CONNECTIONS: u64 = 5_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -80,7 +80,6 @@ fn chaos(engine: &str) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if !engines().contains(&engine) {
-        println!("{engine}: not available here");
         return;
     }
     let limit = resound::raise_descriptor_limit().unwrap_or(u64::MAX);
@@ -117,11 +116,7 @@ fn chaos(engine: &str) {
     };
     // Waits until the server has closed what its peers have.
     let settled = || {
-        let until = Instant::now() + PATIENCE;
-        while descriptors() > idle {
-            assert!(Instant::now() < until, "{engine}: {} descriptors, and {idle} before", descriptors());
-            std::thread::yield_now();
-        }
+        eventually("the server has closed what its peers have", || descriptors() <= idle);
         memory()
     };
     // What the first connections cost may stay, for the next ones.

@@ -11,7 +11,7 @@ use resound::{
     Call, CloseReason, ConnInfo, Cx, Dialer, Dials, Discard, Echo, Endpoint, Engine, Handle, Next, Service, Took,
 };
 
-use crate::harness::{PATIENCE, Running, dialer, on_each_engine_plainly, replying, server};
+use crate::harness::{PATIENCE, Running, dialer, eventually, on_each_engine_plainly, replying, server};
 
 on_each_engine_plainly! {
     calls_are_answered_and_both_ends_agree,
@@ -339,9 +339,7 @@ fn services_are_woken_together(engine: Engine) {
     server.opened();
     server.opened();
     // The server may know of a connection before the dialer does.
-    while dialer.totals().opened < 2 {
-        std::thread::yield_now();
-    }
+    eventually("both connections are open", || dialer.totals().opened >= 2);
     dialer.wake_all();
     assert_eq!(dialer.wait().opened, 2);
     for _ in 0..2 {

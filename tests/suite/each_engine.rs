@@ -1,7 +1,8 @@
-//! One suite for {threads, portable, io_uring} x {plain, TLS} x {no PROXY header, version 1, version 2}.
+//! One suite for {threads, portable, io_uring} x {plain, TLS} x {no PROXY header, a PROXY header}.
 
-/// Each function named becomes one test per engine, without and with TLS, and behind a proxy of each kind; and on the io_uring engine one per kind of
-/// kernel.
+/// Each function named becomes one test per engine, without and with TLS, and behind a PROXY header; and on the
+/// io_uring engine one per kind of kernel. Each engine meets one version of the header in plain text or under TLS, and
+/// not each combination: the versions differ in a parser that has its own tests.
 macro_rules! on_each_engine {
     ($($test:ident),* $(,)?) => {
         crate::harness::on_each_engine_plainly!($($test),*);
@@ -19,49 +20,33 @@ macro_rules! on_each_engine {
         mod uring_tls_with_faults {
             $(#[test] fn $test() { crate::harness::with_tls(|| crate::harness::on_uring("small,faults", super::$test)); })*
         }
-        crate::harness::behind_a_proxy!(behind_proxy_v1, resound::proxy::Version::V1, $($test),*);
-        crate::harness::behind_a_proxy!(behind_proxy_v2, resound::proxy::Version::V2, $($test),*);
-    };
-}
-pub(crate) use on_each_engine;
-
-/// The same, where a PROXY header comes first.
-macro_rules! behind_a_proxy {
-    ($name:ident, $version:expr, $($test:ident),*) => {
-        mod $name {
+        mod threads_behind_proxy_v1 {
+            use crate::harness::proxied;
+            $(#[test] fn $test() {
+                proxied(resound::proxy::Version::V1, || super::$test(resound::Engine::Threads));
+            })*
+        }
+        mod portable_behind_proxy_v2_tls {
             use crate::harness::{proxied, with_tls};
-            #[cfg(target_os = "linux")]
-            use crate::harness::on_uring;
-            mod threads {
-                $(#[test] fn $test() { super::proxied($version, || super::super::$test(resound::Engine::Threads)); })*
-            }
-            mod portable {
-                $(#[test] fn $test() { super::proxied($version, || super::super::$test(resound::Engine::Portable)); })*
-            }
-            #[cfg(target_os = "linux")]
-            mod uring {
-                $(#[test] fn $test() { super::proxied($version, || super::on_uring("", super::super::$test)); })*
-            }
-            mod threads_tls {
-                $(#[test] fn $test() {
-                    super::proxied($version, || super::with_tls(|| super::super::$test(resound::Engine::Threads)));
-                })*
-            }
-            mod portable_tls {
-                $(#[test] fn $test() {
-                    super::proxied($version, || super::with_tls(|| super::super::$test(resound::Engine::Portable)));
-                })*
-            }
-            #[cfg(target_os = "linux")]
-            mod uring_tls {
-                $(#[test] fn $test() {
-                    super::proxied($version, || super::with_tls(|| super::on_uring("", super::super::$test)));
-                })*
-            }
+            $(#[test] fn $test() {
+                proxied(resound::proxy::Version::V2, || with_tls(|| super::$test(resound::Engine::Portable)));
+            })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_behind_proxy_v2 {
+            use crate::harness::{on_uring, proxied};
+            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring("", super::$test)); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_behind_proxy_v1_tls {
+            use crate::harness::{on_uring, proxied, with_tls};
+            $(#[test] fn $test() {
+                proxied(resound::proxy::Version::V1, || with_tls(|| on_uring("", super::$test)));
+            })*
         }
     };
 }
-pub(crate) use behind_a_proxy;
+pub(crate) use on_each_engine;
 
 /// The same for tests of the transport itself, which see what TLS would hide.
 macro_rules! on_each_engine_plainly {

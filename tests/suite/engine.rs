@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use resound::{Chargen, CloseReason, Cx, Echo, Endpoint, Engine, Limits, Reply, Service};
 
 use crate::harness::{Event, PATIENCE, Peer, Running, noise, on_each_engine, replying, server, shown};
+use crate::not_tested::not_tested;
 
 on_each_engine!(
     lines_are_bytes,
@@ -388,8 +389,7 @@ fn early_clients_are_served_too(engine: Engine) {
 
 fn both_families_on_one_listener(engine: Engine) {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
-        eprintln!("this machine has no IPv6: not tested");
-        return;
+        return not_tested("both families on one listener", "no IPv6");
     }
     let server = Running::start_on(server(engine).listen("[::]:0").unwrap(), |_| Reply::default());
     let port = server.address().port();

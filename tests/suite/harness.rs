@@ -12,6 +12,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use wait_timeout::ChildExt;
+
+use crate::not_tested::not_tested;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{
     CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Observer, Opening, Reply, Server, Service,
@@ -20,9 +23,7 @@ use resound::{
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) use crate::each_engine::{
-    behind_a_proxy, on_each_engine, on_each_engine_plainly, on_each_engine_that_dials,
-};
+pub(crate) use crate::each_engine::{on_each_engine, on_each_engine_plainly, on_each_engine_that_dials};
 
 thread_local! {
     /// What the io_uring engine of this test is to cope with.
@@ -53,14 +54,13 @@ pub(crate) fn with_tls(test: impl FnOnce()) {
     test();
 }
 
-/// Runs a test on io_uring; where the system refuses it, only says so, unless RESOUND_REQUIRE_URING is set.
+/// Runs a test on io_uring. A system that refuses it is reported, or fails the test under RESOUND_REQUIRE_URING.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_uring(hampered: &str, test: fn(Engine)) {
     let probe = Server::new().engine(Engine::Uring).listen("127.0.0.1:0").unwrap().serve(|_| Reply::default());
     if let Err(error) = probe {
         assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
-        println!("NOT TESTED: {error}");
-        return;
+        return not_tested("io_uring", &error.to_string());
     }
     let seed = match std::env::var("RESOUND_FAULTS").map(|seed| seed.parse()) {
         Ok(Ok(seed)) => seed,
@@ -425,15 +425,21 @@ impl Drop for Program {
     }
 }
 
-/// Waits for a child, but not forever. The standard library has no such wait, so a thread does it.
+/// Waits for a child, but not forever.
 pub(crate) fn wait(child: &mut Child) -> std::process::ExitStatus {
+    // Held, or the wait would close it, and the program would see the end of its input.
+    let stdin = child.stdin.take();
+    let status = child.wait_timeout(PATIENCE).expect("wait").expect("the program has not ended");
+    child.stdin = stdin;
+    status
+}
+
+/// Waits until something holds that has no event of its own. A poll each millisecond leaves the processors to those it waits for.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().expect("wait") {
-            return status;
-        }
-        assert!(Instant::now() < until, "the program has not ended");
-        std::thread::yield_now();
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: not after {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

@@ -5,6 +5,7 @@ use resound::{Echo, Engine};
 
 use crate::harness::{Running, on_each_engine_plainly, server};
 use crate::load::{all_is_well, load, run, settings};
+use crate::not_tested::not_tested;
 
 on_each_engine_plainly! {
     service_times_are_the_kernels_where_it_has_them,
@@ -26,7 +27,7 @@ fn the_kernel_can() -> bool {
 fn service_times_are_the_kernels_where_it_has_them(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     if engine != Engine::Portable && !the_kernel_can() {
-        return println!("NOT TESTED: this kernel has no timestamps for us");
+        return not_tested("kernel timestamps", "Linux 6.3 has them");
     }
     let can = engine != Engine::Portable;
     // Large answers are read in several parts, small ones with others; none of that loses a time. (Many large ones at once might: the kernel has

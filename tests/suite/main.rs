@@ -31,6 +31,7 @@ mod load_faults;
 mod load_timestamps;
 mod load_tls;
 mod loading;
+mod not_tested;
 mod opening;
 mod pair;
 mod pipe;

@@ -39,10 +39,8 @@ fn without_io_uring_the_portable_engine_serves_and_says_so() {
     for refused in [true, false] {
         let command =
             Program::command(&["server", "127.0.0.1", "0", "--engine", if refused { "auto" } else { "portable" }]);
-        let start = std::time::Instant::now();
         let mut server = Program::spawn(if refused { without_io_uring(command) } else { command });
         let line = server.stdout.next();
-        println!("serves after {:.1?}", start.elapsed());
         let address = line.strip_prefix("TCP Server started on ").expect(&line).parse().unwrap();
         let mut peer = Peer::connect(address);
         peer.ask("hello");

@@ -7,15 +7,17 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::not_tested::not_tested;
+
 use super::{Done, Key, Load, Patience, Ring, Setup, Wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Does something with a ring; nothing where the system has none.
+/// Does something with a ring. A system that has none is reported.
 fn with_ring(setup: Setup, test: impl FnOnce(&mut Ring<'_>)) {
     if let Err(error) = Ring::with(&setup, test) {
         assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
-        println!("NOT TESTED: {error}");
+        not_tested("io_uring", &error.to_string());
     }
 }
 
