@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::address::{Address, Family};
 use super::stream::Stream;
@@ -24,6 +24,8 @@ pub struct Dial {
     pub family: Family,
     /// How long the resolver, and then each address, may take.
     pub timeout: Duration,
+    /// When all of it is over: what has not answered by then has not answered in time.
+    pub deadline: Option<Instant>,
     /// The address of this machine to connect from; only addresses of its family are dialled. `None` leaves it to the routing table.
     pub source_address: Option<IpAddr>,
     /// The port to connect from. `None` lets the system choose one.
@@ -33,7 +35,13 @@ pub struct Dial {
 impl Default for Dial {
     /// Both families, 10 s, from wherever the system chooses.
     fn default() -> Self {
-        Self { family: Family::Any, timeout: Duration::from_secs(10), source_address: None, source_port: None }
+        Self {
+            family: Family::Any,
+            timeout: Duration::from_secs(10),
+            deadline: None,
+            source_address: None,
+            source_port: None,
+        }
     }
 }
 
@@ -67,6 +75,14 @@ impl Dial {
             source.set_scope_id(target.scope_id());
         }
         Some(source)
+    }
+
+    /// What `work` comes to, where it does within the timeout and before the deadline.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline.into(), timeout(self.timeout, work)).await.ok()?.ok(),
+            None => timeout(self.timeout, work).await.ok(),
+        }
     }
 
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
@@ -104,10 +120,10 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
     };
     match address {
         Address::Tcp { host, port } => {
-            let mut addresses = match timeout(how.timeout, tokio::net::lookup_host((host.as_str(), *port))).await {
-                Ok(Ok(found)) => found.collect::<Vec<_>>(),
-                Ok(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
-                Err(_) => {
+            let mut addresses = match how.in_time(tokio::net::lookup_host((host.as_str(), *port))).await {
+                Some(Ok(found)) => found.collect::<Vec<_>>(),
+                Some(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
+                None => {
                     let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
                     return Err(failed(vec![], Some(late), Some(FailureClass::Dns)));
                 }
@@ -129,7 +145,7 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
         #[cfg(unix)]
         Address::Unix(path) => {
             let start = Instant::now();
-            let connected = timeout(how.timeout, UnixStream::connect(path)).await.unwrap_or_else(|_| Err(late()));
+            let connected = how.in_time(UnixStream::connect(path)).await.unwrap_or_else(|| Err(late()));
             connected.map(Stream::Unix).map_err(|error| {
                 let class = FailureClass::of(&error);
                 failed(vec![Attempt { address: address.to_string(), error, took: start.elapsed() }], None, class)
@@ -141,33 +157,65 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
 }
 
 async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attempt>> {
-    let mut waiting = addresses.into_iter();
-    let mut racing = JoinSet::new();
-    let mut failures = Vec::new();
-    loop {
-        if let Some(address) = waiting.next() {
-            racing.spawn(async move {
-                let start = Instant::now();
-                let connected = timeout(how.timeout, how.connect(address)).await.unwrap_or_else(|_| Err(late()));
-                connected.map_err(|error| Attempt { address: address.to_string(), error, took: start.elapsed() })
-            });
-        }
-        let more = waiting.len() > 0;
-        let ended = match more {
-            true => timeout(HEAD_START, racing.join_next()).await,
-            false => Ok(racing.join_next().await),
-        };
-        match ended {
-            Ok(Some(Ok(Ok(stream)))) => {
-                // Small messages are not to wait for acknowledgements. A connection that fails here fails again on first use.
-                let _ = stream.set_nodelay(true);
-                return Ok(Stream::Tcp(stream));
+    let mut field = AddressRace { how, waiting: addresses.into_iter(), running: Vec::new(), failures: Vec::new() };
+    let winner = match how.deadline {
+        Some(deadline) => timeout_at(deadline.into(), field.race()).await.unwrap_or_default(),
+        None => field.race().await,
+    };
+    let Some(stream) = winner else {
+        // Who was still on the way is late; who had not begun has not been tried.
+        let late = |(address, start): (SocketAddr, Instant)| attempt(address, late(), start);
+        field.failures.extend(field.running.into_iter().map(late));
+        return Err(field.failures);
+    };
+    // Small messages are not to wait for acknowledgements. A connection that fails here fails again
+    // on first use.
+    let _ = stream.set_nodelay(true);
+    Ok(Stream::Tcp(stream))
+}
+
+fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {
+    Attempt { address: address.to_string(), error, took: start.elapsed() }
+}
+
+/// The addresses of a race.
+struct AddressRace {
+    how: Dial,
+    waiting: std::vec::IntoIter<SocketAddr>,
+    /// Those on the way, and since when.
+    running: Vec<(SocketAddr, Instant)>,
+    failures: Vec<Attempt>,
+}
+
+impl AddressRace {
+    /// The first connection, or none where all have failed.
+    async fn race(&mut self) -> Option<TcpStream> {
+        let mut racing = JoinSet::new();
+        loop {
+            if let Some(address) = self.waiting.next() {
+                let (how, start) = (self.how, Instant::now());
+                self.running.push((address, start));
+                racing.spawn(async move {
+                    let connected = timeout(how.timeout, how.connect(address)).await.unwrap_or_else(|_| Err(late()));
+                    connected.map_err(|error| (address, attempt(address, error, start)))
+                });
             }
-            Ok(Some(Ok(Err(attempt)))) => failures.push(attempt),
-            // An attempt never panics; the head start is over; or nobody is left.
-            Ok(Some(Err(_))) | Err(_) => {}
-            Ok(None) if more => {}
-            Ok(None) => return Err(failures),
+            let more = self.waiting.len() > 0;
+            let ended = match more {
+                true => timeout(HEAD_START, racing.join_next()).await,
+                false => Ok(racing.join_next().await),
+            };
+            match ended {
+                Ok(Some(Ok(Ok(stream)))) => return Some(stream),
+                Ok(Some(Ok(Err((address, failure))))) => {
+                    self.running.retain(|(running, _)| *running != address);
+                    self.failures.push(failure);
+                }
+                // An attempt never panics; the head start is over; or no address is left.
+                Ok(Some(Err(_))) | Err(_) => {}
+                Ok(None) if more => {}
+                Ok(None) => return None,
+            }
         }
     }
 }
@@ -243,23 +291,29 @@ mod tests {
         });
     }
 
+    /// An address that never answers, as long as these sockets live: a backlog that is full drops
+    /// what comes.
+    #[cfg(target_os = "linux")]
+    fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
+        let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let silent = socket();
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        silent.listen(0).unwrap();
+        let address = silent.local_addr().unwrap().as_socket().unwrap();
+        let filler = || {
+            let filler = socket();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address.into());
+            filler
+        };
+        (address, std::iter::once(silent).chain(std::iter::repeat_with(filler).take(3)).collect())
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_silent_address_costs_one_head_start() {
         runtime().block_on(async {
-            // A backlog that is full drops what comes, so this address never answers.
-            let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-            silent.listen(0).unwrap();
-            let address = silent.local_addr().unwrap().as_socket().unwrap();
-            let fillers: Vec<_> = (0..3)
-                .map(|_| {
-                    let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-                    filler.set_nonblocking(true).unwrap();
-                    let _ = filler.connect(&address.into());
-                    filler
-                })
-                .collect();
+            let (address, fillers) = silent();
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let open = listener.local_addr().unwrap();
             let start = Instant::now();
@@ -268,6 +322,26 @@ mod tests {
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
             assert!((HEAD_START..Duration::from_secs(15)).contains(&start.elapsed()), "{:?}", start.elapsed());
             drop(fillers);
+        });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn when_the_time_is_over_those_that_are_silent_are_named_too() {
+        runtime().block_on(async {
+            let (silent, _fillers) = silent();
+            let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            // The third has its turn only after two head starts.
+            let how = |limit| Dial { deadline: Some(Instant::now() + limit), ..Dial::default() };
+            let attempts = race(vec![closed, silent, silent], how(HEAD_START / 2)).await.unwrap_err();
+            let named: Vec<_> = attempts.iter().map(|attempt| attempt.address.clone()).collect();
+            assert_eq!(named, [closed.to_string(), silent.to_string()]);
+            let classes: Vec<_> = attempts.iter().map(|attempt| FailureClass::of(&attempt.error)).collect();
+            assert_eq!(classes, [Some(FailureClass::Refused), Some(FailureClass::Timeout)]);
+            assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
+            let address = Address::parse(&silent.to_string(), 0).unwrap();
+            let error = dial(&address, how(Duration::from_millis(1))).await.unwrap_err();
+            assert_eq!((error.class, error.attempts.len()), (Some(FailureClass::Timeout), 1));
         });
     }
 

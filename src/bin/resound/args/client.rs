@@ -194,6 +194,7 @@ impl HowArgs {
                 timeout: self.connect_timeout,
                 source_address: self.source_address,
                 source_port: self.source_port.map(NonZeroU16::get),
+                ..Dial::default()
             },
             patience: if self.wait { Patience::Wait } else { Patience::Retry(self.retry.unwrap_or(0)) },
             listen,
