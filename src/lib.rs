@@ -43,6 +43,8 @@ mod proto;
 mod service;
 mod tls;
 
+#[cfg(unix)]
+pub use engine::ignores_signal;
 pub use engine::{
     Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
     Server, Stream, TcpInfo, Took, dial, processor_time, raise_descriptor_limit,

@@ -19,6 +19,10 @@ mod room;
 mod secure;
 mod server;
 mod shared;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a call without a safe wrapper")]
+#[path = "sys/signals.rs"]
+mod signals;
 mod socket;
 mod stream;
 #[cfg(target_os = "linux")]
@@ -45,6 +49,8 @@ pub use listener::Listener;
 pub use plan::{Call, Dials, Next, Took};
 pub use secure::Secure;
 pub use server::Server;
+#[cfg(unix)]
+pub use signals::ignores_signal;
 pub use stream::Stream;
 pub use tcp_info::TcpInfo;
 
