@@ -9,7 +9,12 @@ pub(crate) struct Colour(bool);
 impl Colour {
     pub(crate) fn of(output: &impl IsTerminal) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self(wanted && output.is_terminal())
+        let can = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self(wanted && can && output.is_terminal())
+    }
+
+    pub(crate) fn is_on(self) -> bool {
+        self.0
     }
 
     #[cfg(test)]

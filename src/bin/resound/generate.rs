@@ -1,7 +1,7 @@
 //! Completions and manual pages, from the same definitions as the flags themselves.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,11 +11,12 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args::Cli;
+use crate::findings::Findings;
 
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "resound", &mut script);
-    io::stdout().write_all(&script)?;
+    Findings.write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn man(page: Option<&str>, folder: Option<&Path>) -> Result<ExitCode>
         let names: Vec<_> = pages.iter().filter_map(|(name, _)| name.strip_prefix("resound-")).collect();
         bail!("there is no page '{}'; there are: {}", page.unwrap_or_default(), names.join(", "));
     };
-    io::stdout().write_all(&pages.swap_remove(at).1)?;
+    Findings.write_all(&pages.swap_remove(at).1)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod colour;
 mod console;
 mod escape;
+mod findings;
 mod generate;
 mod json;
 mod load;
@@ -14,14 +15,19 @@ mod printer;
 mod report;
 mod server;
 mod signals;
+mod stdio;
 mod units;
 mod via;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use resound::{DialError, Error, FailureClass};
+
+use self::colour::Colour;
+use self::findings::Findings;
+use self::stdio::Inherited;
 
 /// What the program ends with; the README lists them.
 mod exit {
@@ -36,7 +42,24 @@ mod exit {
 }
 
 fn main() -> ExitCode {
-    let typed = args::Cli::parse();
+    findings::judged(match args::Cli::try_parse() {
+        Ok(typed) => run(typed),
+        Err(unparsed) => show(&unparsed),
+    })
+}
+
+/// What was asked for instead of anything to do, such as help; or what is wrong with what was
+/// typed.
+fn show(unparsed: &clap::Error) -> ExitCode {
+    let (text, is_wrong) = (unparsed.render(), unparsed.use_stderr());
+    let coloured = if is_wrong { Colour::of(&std::io::stderr()) } else { Colour::of(&std::io::stdout()) };
+    let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() };
+    // Where the reader of either has left, what was typed is as wrong as before.
+    let _ = if is_wrong { Inherited::Stderr.write_all(text.as_bytes()) } else { Findings.write_all(text.as_bytes()) };
+    if is_wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn run(typed: args::Cli) -> ExitCode {
     let result = match typed.command {
         args::Command::Server(typed) => typed.meaning().and_then(server::run),
         args::Command::Client(typed) => typed.meaning().and_then(client::run),
@@ -47,13 +70,9 @@ fn main() -> ExitCode {
         args::Command::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
     };
     result.unwrap_or_else(|error| {
-        // Of the errors that reach us only stdout's is of this kind: its reader has left, and has seen enough.
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            return ExitCode::SUCCESS;
-        }
         let (code, _, advice) = explain(&error);
-        // Where nobody listens any more there is nobody to tell.
-        let _ = io::stderr().write_all(complaint(&error, advice).as_bytes());
+        // Where its reader has left there is nothing more to be done.
+        let _ = Inherited::Stderr.write_all(complaint(&error, advice).as_bytes());
         ExitCode::from(code)
     })
 }
@@ -94,6 +113,8 @@ fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&'static 
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use resound::Attempt;
     use std::time::Duration;

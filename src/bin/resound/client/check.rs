@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::mistaken::FirstWords;
 use super::{Expect, Failure, News, Plan, connect, say};
 use crate::colour::Colour;
+use crate::findings::Findings;
 use crate::{escape, exit, units};
 
 /// How long one check may take.
@@ -63,8 +64,8 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
     let address = &plan.connect.address;
     let mut first_words = stream.tls().is_none().then(FirstWords::default);
     let (mut from_server, mut to_server) = tokio::io::split(stream);
-    let mut out = io::stdout();
-    let colour = Colour::of(&out);
+    let mut out = Findings;
+    let colour = Colour::of(&io::stdout());
     writeln!(out, "Testing {address}\n")?;
     writeln!(out, "{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time")?;
     let checks = checks(expect);

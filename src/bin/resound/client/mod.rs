@@ -9,7 +9,7 @@ mod pipe;
 mod send_proxy;
 mod tls;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use resound::{FailureClass, Stream};
 use tokio::time::{Instant, sleep_until};
+
+use crate::stdio::say;
 
 use self::connect::News;
 pub(crate) use self::connect::{Before, Connect, Patience};
@@ -58,7 +60,10 @@ pub(crate) enum Expect {
     Echo,
 }
 
-pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
+pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
+    // Whatever ends by then says itself what it has waited for.
+    let start = std::time::Instant::now();
+    plan.connect.dial.deadline = plan.timeout.and_then(|limit| start.checked_add(limit));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
         match &plan.task {
@@ -79,14 +84,11 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
 }
 
 impl Plan {
-    /// What ends a run that has waited for its connection in vain.
+    /// What ends a run that was not dialled in time. One that dials says itself what its last
+    /// attempt came to.
     fn unconnected(&self) -> anyhow::Error {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
-        let what = format!(
-            "no connection {} {} after {limit}",
-            if self.connect.listen { "on" } else { "to" },
-            self.connect.address
-        );
+        let what = format!("no connection on {} after {limit}", self.connect.address);
         Failure::new(FailureClass::Timeout, what).into()
     }
 
@@ -99,11 +101,6 @@ impl Plan {
             say(&text);
         }
     }
-}
-
-/// Says something on stderr. Where nobody listens any more there is nobody to tell.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "resound: {text}");
 }
 
 /// Holds the work to the limit on the whole run.

@@ -4,7 +4,7 @@ mod find;
 mod loopback;
 mod nobody;
 
-use std::io::Write;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -20,8 +20,10 @@ use tokio::sync::Notify;
 use self::loopback::Loopback;
 use crate::args::Steps;
 use crate::client::{Before, Handshakes, Tls};
+use crate::findings::Findings;
 use crate::report::{self, Gate, Live, Output, Run};
 use crate::signals::termination;
+use crate::stdio::say;
 use crate::units;
 
 /// Descriptors that are not connections: event queues, timers, the standard streams, what results are written to.
@@ -106,7 +108,7 @@ pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
             Ok(prepared) => prepared,
             Err(error) => {
                 if let Some(record) = nobody::record(&plan, &error) {
-                    report::conclude(&record, &plan.output)?;
+                    report::conclude(&record, &plan.output, false)?;
                 }
                 return Err(error);
             }
@@ -230,10 +232,11 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
     {
         say(&format!("the portable engine generates, for io_uring is not available: {refusal}"));
     }
-    let mut shown = Ok(());
+    let signalled = Cell::new(false);
     let (told, first) = tokio::sync::oneshot::channel();
     let cut = async {
         signal.await;
+        signalled.set(true);
         let _ = told.send(());
     };
     let again = async {
@@ -242,13 +245,15 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
         termination().await;
     };
     let closed = Notify::new();
+    let mut shown = Ok(());
     let watch = generation.watch(Live::TICK, first_of(cut, closed.notified()), |phase, tick| {
         if shown.is_ok() {
             shown = live.tick(phase, tick);
-            // Whoever reads stdout has seen enough, or it can take no more.
-            if shown.is_err() {
-                closed.notify_one();
-            }
+        }
+        // The intervals' reader has left, or stdout takes no more: of what has been measured the
+        // result stands.
+        if shown.is_err() || !Findings::arrive() {
+            closed.notify_one();
         }
     });
     let record = tokio::select! {
@@ -258,7 +263,7 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
     };
     // What cannot be shown any more is still saved.
     let shown = shown.and_then(|()| live.finish());
-    let code = conclude(&record, &output)?;
+    let code = conclude(&record, &output, record.cut_short && !signalled.get())?;
     shown?;
     Ok(code)
 }
@@ -284,8 +289,8 @@ async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>
 }
 
 /// Where nobody was found to load the reports say so as well: one of an earlier run must not stand there for this one.
-fn conclude(record: &Record, output: &Output) -> Result<ExitCode> {
-    let code = report::conclude(record, output)?;
+fn conclude(record: &Record, output: &Output, unread: bool) -> Result<ExitCode> {
+    let code = report::conclude(record, output, unread)?;
     if Run::of(record.clone()).found_nobody() && !record.cut_short {
         let first = record.failures.first();
         let what =
@@ -347,9 +352,4 @@ fn check_sources(sources: &[IpAddr]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Says something on stderr. Where nobody listens any more there is nobody to tell.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "resound: {text}");
 }

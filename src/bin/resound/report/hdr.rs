@@ -1,7 +1,5 @@
 //! An HdrHistogram log: what HistogramLogProcessor and its relatives read.
 
-use std::io::Write;
-
 use anyhow::Result;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
@@ -10,7 +8,8 @@ use super::run::Run;
 use super::{describe, encode, text};
 
 /// A line for each interval and each kind of time. The one that matters most has no tag, since that is what readers take unless they are told otherwise.
-pub(crate) fn write(run: &Run, mut to: impl Write) -> Result<()> {
+pub(crate) fn render(run: &Run) -> Result<Vec<u8>> {
+    let mut to = Vec::new();
     let record = &run.record;
     let main = run.main().0;
     let mut serializer = V2DeflateSerializer::new();
@@ -32,6 +31,5 @@ pub(crate) fn write(run: &Run, mut to: impl Write) -> Result<()> {
             log.write_histogram(&encode::histogram(times)?, interval.start, interval.length, tag)?;
         }
     }
-    to.flush()?;
-    Ok(())
+    Ok(to)
 }

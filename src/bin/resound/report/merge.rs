@@ -71,7 +71,7 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
         generator: runs[0].record.generator.clone(),
         warnings,
     };
-    Ok(Run { record, rates, sources, judged: None })
+    Ok(Run { record, rates, sources, judged: None, unread: false })
 }
 
 /// A generator counts once, however the files were made: on one machine no two runs begin in the same nanosecond.

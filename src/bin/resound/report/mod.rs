@@ -25,7 +25,7 @@ mod text;
 mod verdict;
 
 use std::fs;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,7 +43,9 @@ pub(crate) use self::regression::{Condition, Regression};
 pub(crate) use self::run::Run;
 use self::text::Style;
 use crate::colour::Colour;
-use crate::json;
+use crate::findings::Findings;
+use crate::stdio::say;
+use crate::{exit, json};
 
 /// The percentiles that tables list.
 const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
@@ -100,50 +102,62 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     finish(&merged, base.as_ref(), &plan.output)
 }
 
-/// Shows, saves and judges what a run measured. The exit code says whether a gate broke, answers were wrong, or the network failed.
-pub(crate) fn conclude(record: &Record, output: &Output) -> Result<ExitCode> {
-    finish(&Run::of(record.clone()), None, output)
+/// Shows, saves and judges what a run measured. The exit code says whether a gate broke, answers
+/// were wrong, or the network failed. `unread`: it was cut short because nothing more of it was
+/// read.
+pub(crate) fn conclude(record: &Record, output: &Output, unread: bool) -> Result<ExitCode> {
+    finish(&Run { unread, ..Run::of(record.clone()) }, None, output)
 }
 
 fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let compared = base.map(|base| Compared::of(base, run));
     let regressions = compared.iter().flat_map(|compared| output.regressions.iter().map(|it| it.judge(compared)));
     let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).chain(regressions).collect();
-    let exit = verdict::exit_code(run, &outcomes);
+    let code = verdict::exit_code(run, &outcomes);
     // What cannot be written to a file must not keep the rest from being seen.
-    let mut saved = Ok(());
-    let mut save = |path: &Option<PathBuf>, write: &dyn Fn(&mut dyn Write) -> Result<()>| {
-        if let Some(path) = path {
-            let result = fs::File::create(path).map_err(anyhow::Error::from).and_then(|file| {
-                let mut file = BufWriter::new(file);
-                write(&mut file)?;
-                Ok(file.flush()?)
-            });
-            saved = std::mem::replace(&mut saved, Ok(())).and(result.with_context(|| unwritable(path)));
+    let mut saved = true;
+    let mut save = |path: &Option<PathBuf>, render: &dyn Fn() -> Result<Vec<u8>>| {
+        let Some(path) = path else { return };
+        if let Err(error) = render().and_then(|bytes| Ok(save(path, &bytes)?)).with_context(|| unwritable(path)) {
+            say(&format!("{error:#}"));
+            saved = false;
         }
     };
-    save(&output.hdr, &|to| hdr::write(run, to));
-    save(&output.junit, &|to| Ok(to.write_all(junit::render(run, &outcomes).as_bytes())?));
-    save(&output.html, &|to| Ok(to.write_all(html::render(run, base, compared.as_ref(), &outcomes).as_bytes())?));
-    let mut out = io::stdout().lock();
+    save(&output.hdr, &|| hdr::render(run));
+    save(&output.junit, &|| Ok(junit::render(run, &outcomes).into()));
+    save(&output.html, &|| Ok(html::render(run, base, compared.as_ref(), &outcomes).into()));
+    let (mut out, stdout) = (Findings, io::stdout());
     if output.json {
-        let mut document = Document::of(run, &outcomes, exit)?;
+        let mut document = Document::of(run, &outcomes, code)?;
         document.comparison = compared;
         out.write_all(&json::object(&document))?;
     } else {
         let style = Style {
-            colour: Colour::of(&out),
+            colour: Colour::of(&stdout),
             glyphs: Glyphs::of_environment(),
-            width: if out.is_terminal() { live::columns() } else { 80 },
+            width: if stdout.is_terminal() { live::columns() } else { 80 },
         };
         out.write_all(text::render(run, &outcomes, style).as_bytes())?;
         if let Some(compared) = &compared {
             out.write_all(compared.render("Compared", style).as_bytes())?;
         }
     }
-    out.flush()?;
-    saved?;
-    Ok(ExitCode::from(exit))
+    // What the results come to says more than that a file is missing.
+    Ok(ExitCode::from(if saved || code != 0 { code } else { exit::USAGE }))
+}
+
+/// Writes a file, or leaves it empty: half of one could be taken for all of it.
+fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    match file.write_all(bytes) {
+        // A pipe whose reader has left has told enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            let _ = file.set_len(0);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 fn unwritable(path: &Path) -> String {

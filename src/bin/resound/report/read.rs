@@ -20,6 +20,7 @@ use super::document::{
 use super::gate::Outcome;
 use super::run::{Judged, Rates, Run, Source};
 use super::{encode, notes, regression};
+use crate::stdio::Inherited;
 
 /// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
 const LARGEST: u64 = 256 << 20;
@@ -36,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<Run> {
 
 fn load(path: &Path) -> Result<Run> {
     if is_stdin(path) {
-        return parse(&all_of(std::io::stdin().lock())?, "standard input");
+        return parse(&all_of(Inherited::Stdin)?, "standard input");
     }
     let file = File::open(path)?;
     ensure!(file.metadata()?.len() <= LARGEST, too_large());
@@ -162,7 +163,7 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
         judged.as_ref().and_then(|judged| judged.comparison.as_ref()).is_none_or(is_known),
         "a comparison of unknown figures"
     );
-    let mut run = Run { record, rates: rates(&document.rates)?, sources, judged };
+    let mut run = Run { record, rates: rates(&document.rates)?, sources, judged, unread: false };
     // What follows from the figures is said again by whoever shows them.
     let derived = notes::derived(&run);
     run.record.warnings.retain(|warning| !derived.contains(warning));

@@ -17,6 +17,9 @@ pub(crate) struct Run {
     pub(crate) sources: Vec<Source>,
     /// Of a saved run: what was judged when it was saved.
     pub(crate) judged: Option<Judged>,
+    /// It was cut short because the reader of its intervals has left, or nothing more could be
+    /// written for one: that is no failure.
+    pub(crate) unread: bool,
 }
 
 /// What was asked of a run before it was saved, and how that came out.
@@ -103,7 +106,7 @@ impl Run {
             elapsed: record.elapsed,
             rates,
         };
-        Self { record, rates, sources: vec![source], judged: None }
+        Self { record, rates, sources: vec![source], judged: None, unread: false }
     }
 
     /// The times that matter first: response times where there is a plan, since they hold the wait for a late send, otherwise service times.

@@ -14,7 +14,7 @@ pub(super) const WRONG: [Fault; 6] =
 /// network that failed.
 pub(crate) fn exit_code(run: &Run, outcomes: &[Outcome]) -> u8 {
     let failed = unforgiven(run, outcomes);
-    if run.record.cut_short {
+    if run.record.cut_short && !run.unread {
         exit::SIGNAL
     } else if run.found_nobody() {
         exit::NETWORK

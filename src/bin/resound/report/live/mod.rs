@@ -17,7 +17,9 @@ use super::Output;
 use super::bars::Glyphs;
 use super::document::IntervalLine;
 use crate::colour::Colour;
+use crate::findings::Findings;
 use crate::json;
+use crate::stdio::Inherited;
 
 pub(crate) use self::screen::columns;
 
@@ -63,7 +65,7 @@ impl Live {
         }
     }
 
-    /// What happened since it was told before, about every [`Live::TICK`], in any phase. An error means that stdout is gone.
+    /// What happened since it was told before, about every [`Live::TICK`], in any phase.
     pub(crate) fn tick(&mut self, phase: Phase, tick: &Interval) -> Result<()> {
         self.view.tick(phase, tick);
         match &mut self.progress {
@@ -74,8 +76,8 @@ impl Live {
                     Phase::Measuring => gathered.add(tick).map(|interval| frame::line(&interval)),
                     _ => self.view.news(),
                 };
-                // Where nobody listens any more there is nobody to tell.
-                let _ = line.map(|line| io::stderr().write_all(format!("{line}\n").as_bytes()));
+                // Where its reader has left there is nothing more to be done.
+                let _ = line.map(|line| Inherited::Stderr.write_all(format!("{line}\n").as_bytes()));
             }
         }
         let ended = self.objects.as_mut().and_then(|objects| objects.add(phase, tick));
@@ -91,9 +93,7 @@ impl Live {
 }
 
 fn write_object(interval: &Interval) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(&json::object(&IntervalLine::of(interval)?))?;
-    Ok(out.flush()?)
+    Ok(Findings.write_all(&json::object(&IntervalLine::of(interval)?))?)
 }
 
 /// A line for each interval where one was asked for, otherwise about ten in all.

@@ -114,8 +114,7 @@ fn what_is_none_of_ours_is_refused_with_the_reason() {
 #[test]
 fn the_log_is_read_back_by_its_own_reader() {
     let run = some();
-    let mut log = Vec::new();
-    hdr::write(&run, &mut log).unwrap();
+    let log = hdr::render(&run).unwrap();
     let mut sums: std::collections::BTreeMap<String, Latency> = std::collections::BTreeMap::new();
     let mut next = Duration::ZERO;
     for entry in IntervalLogIterator::new(&log) {
@@ -136,8 +135,7 @@ fn the_log_is_read_back_by_its_own_reader() {
     let text = String::from_utf8(log).unwrap();
     assert!(text.contains("#[StartTime: 1795441000.000 (seconds since epoch)]\n"), "{}", &text[..400]);
     for run in [hostile(), samples::empty()] {
-        let mut log = Vec::new();
-        hdr::write(&run, &mut log).unwrap();
+        let log = hdr::render(&run).unwrap();
         assert!(IntervalLogIterator::new(&log).all(|entry| entry.is_ok()));
     }
 }

@@ -1,0 +1,196 @@
+//! The three streams that this program was started with.
+
+use std::io::{self, Read, Write};
+
+use tokio::sync::oneshot;
+
+/// One of the three. Other programs may own it as well, and may have made it non-blocking: where a
+/// call finds no bytes or no room it waits here, and the flags, which are theirs too, stay as they
+/// are. Nothing is buffered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inherited {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+/// Says something on stderr. Where its reader has left there is nothing more to be done.
+pub(crate) fn say(text: &str) {
+    let _ = Inherited::Stderr.write_all(format!("resound: {text}\n").as_bytes());
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::fd::BorrowedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
+    use rustix::io::Errno;
+
+    use super::{Inherited, Read, Write, io, oneshot};
+
+    /// How long a stream may take once [`hurry`] has been called.
+    const LAST_WAIT: Duration = Duration::from_millis(500);
+
+    static HURRIES: AtomicBool = AtomicBool::new(false);
+
+    /// From now on a stream is not waited for long: one that is stuck must not keep a program that
+    /// leaves.
+    pub(crate) fn hurry() {
+        HURRIES.store(true, Ordering::Relaxed);
+    }
+
+    /// Between two calls on a stream that calls itself ready and is not.
+    const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
+
+    impl Inherited {
+        fn descriptor(self) -> BorrowedFd<'static> {
+            match self {
+                Self::Stdin => rustix::stdio::stdin(),
+                Self::Stdout => rustix::stdio::stdout(),
+                Self::Stderr => rustix::stdio::stderr(),
+            }
+        }
+
+        /// Repeats `call` until it is neither interrupted nor too early.
+        fn patiently(self, ready: PollFlags, mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
+            let mut pause = Duration::ZERO;
+            loop {
+                match call() {
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => {
+                        thread::sleep(pause);
+                        pause = (pause * 2).clamp(PAUSES[0], PAUSES[1]);
+                        let hurries = HURRIES.load(Ordering::Relaxed);
+                        let limit = hurries.then(|| Timespec::try_from(LAST_WAIT).unwrap_or_default());
+                        let waited = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), ready)], limit.as_ref());
+                        if hurries && waited == Ok(0) {
+                            return Err(Errno::AGAIN.into());
+                        }
+                        // What cannot be watched is asked again after the pause.
+                    }
+                    result => return result.map_err(io::Error::from),
+                }
+            }
+        }
+
+        /// Gives this process a terminal's opening of its own where the one that it was started
+        /// with is non-blocking: for code that cannot wait. Where there is none to be had all stays
+        /// as it is.
+        pub(crate) fn block(self) {
+            let is_nonblocking = fcntl_getfl(self.descriptor()).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
+            if !is_nonblocking {
+                return;
+            }
+            let Ok(name) = rustix::termios::ttyname(self.descriptor(), Vec::new()) else { return };
+            let Ok(own) = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()) else { return };
+            let _ = match self {
+                Self::Stdin => rustix::stdio::dup2_stdin(own),
+                Self::Stdout => rustix::stdio::dup2_stdout(own),
+                Self::Stderr => rustix::stdio::dup2_stderr(own),
+            };
+        }
+
+        /// Would a read find something, bytes or the end?
+        pub(crate) fn has_something(self) -> bool {
+            let mut watched = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
+            matches!(poll(&mut watched, Some(&Timespec::default())), Ok(1..))
+        }
+
+        /// How long it is, where it is a file.
+        pub(crate) fn file_length(self) -> Option<u64> {
+            let stat = rustix::fs::fstat(self.descriptor()).ok()?;
+            let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+            u64::try_from(stat.st_size).ok().filter(|_| is_file)
+        }
+    }
+
+    impl Read for Inherited {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let from = self.descriptor();
+            self.patiently(PollFlags::IN, || rustix::io::read(from, &mut *to))
+        }
+    }
+
+    impl Write for Inherited {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let to = self.descriptor();
+            self.patiently(PollFlags::OUT, || rustix::io::write(to, bytes))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Says when the reader of stdout has left, even while nothing is written: the system tells it
+    /// to who asks for nothing else. Where stdout cannot be watched it never says so; the next
+    /// write will.
+    pub(crate) fn reader_left() -> oneshot::Receiver<()> {
+        let (leaves, left) = oneshot::channel();
+        thread::spawn(move || {
+            loop {
+                let mut watched = [PollFd::from_borrowed_fd(Inherited::Stdout.descriptor(), PollFlags::empty())];
+                match poll(&mut watched, None) {
+                    Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                        let _ = leaves.send(());
+                        return;
+                    }
+                    Err(Errno::INTR) => {}
+                    _ => return std::mem::forget(leaves),
+                }
+            }
+        });
+        left
+    }
+}
+
+#[cfg(unix)]
+pub(crate) use self::unix::{hurry, reader_left};
+
+#[cfg(not(unix))]
+impl Inherited {
+    pub(crate) fn block(self) {}
+
+    /// Not to be known here.
+    pub(crate) fn has_something(self) -> bool {
+        false
+    }
+
+    /// Not to be known here.
+    pub(crate) fn file_length(self) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(not(unix))]
+impl Read for Inherited {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        io::stdin().read(to)
+    }
+}
+
+#[cfg(not(unix))]
+impl Write for Inherited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stderr => io::stderr().write(bytes),
+            _ => io::stdout().write(bytes).and_then(|n| io::stdout().flush().map(|()| n)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Not to be known here: the next write will say.
+#[cfg(not(unix))]
+pub(crate) fn reader_left() -> oneshot::Receiver<()> {
+    let (leaves, left) = oneshot::channel();
+    std::mem::forget(leaves);
+    left
+}
