@@ -11,6 +11,7 @@ use clap::Args;
 use resound::{Certificate, Endpoint, Error, Identity, TlsServer, TlsSettings};
 
 use crate::console::Console;
+use crate::signals::CaughtSignals;
 use crate::units;
 
 /// How often the files are looked at.
@@ -81,6 +82,8 @@ pub(crate) struct Begun {
     files: Files,
     /// What the files looked like.
     seen: Vec<Stamp>,
+    /// What was made on the spot is no file, and stays.
+    made: Vec<Identity>,
 }
 
 /// Tells one version of a file from the next.
@@ -96,16 +99,18 @@ impl Files {
     /// Reads the files, or makes a certificate for a server on these addresses.
     pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<Begun> {
         let seen = self.stamps();
-        let settings = match self.pairs.is_empty() {
-            true => self.settings(vec![Identity::development(&names(addresses))?])?,
-            false => self.read()?,
+        let made = match self.pairs.is_empty() {
+            true => vec![Identity::development(&names(addresses))?],
+            false => Vec::new(),
         };
+        let settings = self.read(&made)?;
         let server = TlsServer::new(&settings)?.handshakes(self.handshakes);
-        Ok(Begun { server, certificates: certificates(&settings), files: self, seen })
+        Ok(Begun { server, certificates: certificates(&settings), files: self, seen, made })
     }
 
-    fn read(&self) -> Result<TlsSettings, Error> {
-        self.settings(self.pairs.iter().map(|(cert, key)| Identity::load(cert, key)).collect::<Result<_, _>>()?)
+    fn read(&self, made: &[Identity]) -> Result<TlsSettings, Error> {
+        let loaded = self.pairs.iter().map(|(cert, key)| Identity::load(cert, key));
+        self.settings(made.iter().cloned().map(Ok).chain(loaded).collect::<Result<_, _>>()?)
     }
 
     fn settings(&self, identities: Vec<Identity>) -> Result<TlsSettings, Error> {
@@ -130,6 +135,11 @@ impl Files {
 }
 
 impl Begun {
+    /// Is there anything that can be read again?
+    pub(crate) fn has_files(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
     /// Is the certificate one that was made on the spot?
     pub(crate) fn is_development(&self) -> bool {
         self.files.pairs.is_empty()
@@ -138,10 +148,10 @@ impl Begun {
     /// Reads the files again whenever they change or the process is told to, for as long as the server runs. What cannot be used is said, and
     /// the last good certificates stay.
     pub(crate) async fn keep_fresh(mut self, console: Console) {
-        if self.files.stamps().is_empty() {
+        if !self.has_files() {
             return std::future::pending().await;
         }
-        let mut told = Told::catch();
+        let mut told = CaughtSignals::hangup();
         loop {
             let is_told = tokio::select! {
                 () = told.next() => true,
@@ -154,16 +164,16 @@ impl Begun {
                 continue;
             }
             self.seen = stamps;
-            let (files, server) = (self.files.clone(), self.server.clone());
+            let (files, server, made) = (self.files.clone(), self.server.clone(), self.made.clone());
             let replaced = tokio::task::spawn_blocking(move || {
-                let settings = if files.pairs.is_empty() { return Ok(None) } else { files.read()? };
+                let settings = files.read(&made)?;
                 server.replace(&settings)?;
-                Ok::<_, Error>(Some(certificates(&settings)))
+                Ok::<_, Error>(certificates(&settings))
             });
             match replaced.await {
-                Ok(Ok(Some(certificates))) => console.certificates("reloaded", &certificates),
+                Ok(Ok(certificates)) => console.certificates("reloaded", &certificates),
                 Ok(Err(error)) => tracing::warn!("the certificates stay as they were: {error}"),
-                _ => {}
+                Err(_) => {}
             }
         }
     }
@@ -183,28 +193,4 @@ fn names(addresses: &[Endpoint]) -> Vec<String> {
     let others = others.filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback()).map(|ip| ip.to_string());
     names.extend(others);
     names
-}
-
-/// SIGHUP, where there is one.
-struct Told {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
-}
-
-impl Told {
-    fn catch() -> Self {
-        #[cfg(unix)]
-        return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };
-        #[cfg(not(unix))]
-        Self {}
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(signal) = &mut self.signal {
-            signal.recv().await;
-            return;
-        }
-        std::future::pending().await
-    }
 }

@@ -9,7 +9,8 @@ use resound::{Certificate, CloseReason, Closed, ConnInfo, Endpoint, Observer, Re
 use serde::Serialize;
 
 use crate::agreed::{Agreed, AgreedJson};
-use crate::printer::{Ending, Printer, Skipped, Weight};
+use crate::printer::{Ending, Printer, Skipped, Weight, Words};
+use crate::stdio::Inherited;
 use crate::units::{bytes, count, counted};
 use crate::via::{ViaJson, ViaText};
 use crate::{escape, json};
@@ -41,11 +42,16 @@ pub(crate) struct Console {
 impl Console {
     /// The server's own console. Lanes are written in their order: the server's, then each worker's.
     pub(crate) fn new(format: Format, verbose: bool, workers: usize) -> (Self, Ending) {
-        let tell = match format {
+        let skipped = match format {
             Format::Text => skipped_text,
             Format::Json => skipped_json,
         };
-        let (printer, ending) = Printer::new(io::stdout(), workers + 1, tell);
+        let failing = |error: &io::Error| {
+            tracing::warn!(
+                "stdout cannot be written ({error}): it is tried again, and what is skipped until then is counted"
+            );
+        };
+        let (printer, ending) = Printer::new(Inherited::Stdout, workers + 1, Words { skipped, failing });
         (Self { printer: Some(printer), format, verbose, lane: 0 }, ending)
     }
 

@@ -15,6 +15,7 @@ mod printer;
 mod report;
 mod server;
 mod signals;
+mod sink;
 mod stdio;
 mod units;
 mod via;

@@ -1,14 +1,16 @@
 //! [`Printer`]: a bounded, lossy way to an output that may be slow or stuck.
 //!
 //! Whoever writes appends to a lane and goes on; one thread carries the lanes to the output. A lane that is full drops what comes, and
-//! counts it.
+//! counts it. An output that fails is tried again until it works.
 
-use std::io::Write;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use crate::sink::{self, Destination, Ended, Sink, Unwritten};
 
 /// What one lane holds before it drops.
 const LANE: usize = 1024 * 1024;
@@ -18,6 +20,8 @@ const RESERVE: usize = 256 * 1024;
 const PIECE: usize = 4 * 1024;
 /// Between two writes, so that many events share one.
 const PAUSE: Duration = Duration::from_millis(10);
+/// When an output that has failed is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How an event counts when it must be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,15 @@ pub(crate) struct Skipped {
     pub(crate) events: u64,
     /// Lines that were taken from a lane, whatever they told, and given up because the end was near.
     pub(crate) lines: u64,
+}
+
+/// What the printer itself has to say.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    /// Stands where something was skipped.
+    pub(crate) skipped: fn(Skipped) -> String,
+    /// Says elsewhere that the output fails.
+    pub(crate) failing: fn(&io::Error),
 }
 
 #[derive(Default)]
@@ -63,9 +76,9 @@ struct Shared {
 
 /// What the thread starts with.
 struct Start {
-    output: Box<dyn Write + Send>,
+    sink: Sink,
     tell: fn(Skipped) -> String,
-    end: mpsc::Sender<()>,
+    end: mpsc::Sender<Option<Unwritten>>,
 }
 
 /// Where a worker's events go.
@@ -77,20 +90,17 @@ pub(crate) struct Printer {
 /// Waits for the rest at the end.
 pub(crate) struct Ending {
     printer: Printer,
-    ended: mpsc::Receiver<()>,
+    ended: mpsc::Receiver<Option<Unwritten>>,
 }
 
 impl Printer {
-    /// A way to `output`, with this many lanes; `tell` puts what was skipped into words.
-    pub(crate) fn new(
-        output: impl Write + Send + 'static,
-        lanes: usize,
-        tell: fn(Skipped) -> String,
-    ) -> (Self, Ending) {
+    /// A way to `output`, with this many lanes.
+    pub(crate) fn new(output: impl Destination + 'static, lanes: usize, words: Words) -> (Self, Ending) {
         let (end, ended) = mpsc::channel();
+        let sink = Sink::new(output, words.failing);
         let shared = Arc::new(Shared {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            start: Mutex::new(Some(Start { output: Box::new(output), tell, end })),
+            start: Mutex::new(Some(Start { sink, tell: words.skipped, end })),
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
@@ -155,8 +165,12 @@ impl Printer {
             let carry = move || {
                 // Before it says that it is idle, or somebody could find nobody to wake.
                 let _ = shared.thread.set(thread::current());
-                shared.carry(&mut start.output, start.tell);
-                let _ = start.end.send(());
+                let unwritten = match shared.carry(&mut start.sink, start.tell) {
+                    Err(Ended::GivenUp(unwritten)) => Some(unwritten),
+                    Ok(()) | Err(Ended::Left) => None,
+                };
+                shared.broken.store(true, Ordering::SeqCst);
+                let _ = start.end.send(unwritten);
             };
             if thread::Builder::new().name("resound-printer".into()).spawn(carry).is_err() {
                 self.shared.broken.store(true, Ordering::SeqCst);
@@ -168,7 +182,8 @@ impl Printer {
 }
 
 impl Shared {
-    fn carry(&self, output: &mut dyn Write, tell: fn(Skipped) -> String) {
+    /// Carries until the end has come and all is written, or nothing more can be.
+    fn carry(&self, sink: &mut Sink, tell: fn(Skipped) -> String) -> Result<(), Ended> {
         let mut carried = Vec::new();
         loop {
             // Announce the sleep before the last look, so that no event falls between the two.
@@ -185,20 +200,17 @@ impl Shared {
                 }
                 if !carried.is_empty() {
                     any = true;
-                    if self.write(output, &carried, tell).is_err() {
-                        self.broken.store(true, Ordering::SeqCst);
-                        return;
-                    }
+                    self.write(sink, &carried, tell).map_err(|ended| self.with_what_waits(ended))?;
                     carried.clear();
                     carried.shrink_to(LANE);
                 }
             }
+            sink.works();
             self.rounds.fetch_add(1, Ordering::SeqCst);
             match (any, closing) {
                 (false, true) => {
                     let last = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-                    let _ = output.write_all(&last).and_then(|()| output.flush());
-                    return;
+                    return sink.write(&last, || self.try_again());
                 }
                 (false, false) => thread::park(),
                 (true, true) => {}
@@ -214,47 +226,93 @@ impl Shared {
 
 impl Shared {
     /// Writes whole lines, a few at a time; when hurried, gives up all but the last few.
-    fn write(&self, output: &mut dyn Write, bytes: &[u8], tell: fn(Skipped) -> String) -> std::io::Result<()> {
+    fn write(&self, sink: &mut Sink, bytes: &[u8], tell: fn(Skipped) -> String) -> Result<(), Ended> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
                 // The end of a lane says how its connections ended.
                 let keep = rest.len() - PIECE;
                 let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
-                let lines = rest[..from].iter().filter(|&&byte| byte == b'\n').count() as u64;
-                output.write_all(tell(Skipped { lines, ..Skipped::default() }).as_bytes())?;
+                let lines = sink::count(&rest[..from]);
                 rest = &rest[from..];
+                let told = tell(Skipped { lines, ..Skipped::default() });
+                sink.write(told.as_bytes(), || self.try_again())
+                    .map_err(|ended| more(ended, sink::count(rest) + lines))?;
             }
             let piece = match rest.get(PIECE..).and_then(|behind| behind.iter().position(|&byte| byte == b'\n')) {
                 Some(at) => PIECE + at + 1,
                 None => rest.len(),
             };
-            output.write_all(&rest[..piece])?;
+            let now = &rest[..piece];
             rest = &rest[piece..];
+            sink.write(now, || self.try_again()).map_err(|ended| more(ended, sink::count(rest)))?;
         }
-        output.flush()
+        Ok(())
+    }
+
+    /// Waits until an output that has failed is to be tried again. At the end it no longer is.
+    fn try_again(&self) -> bool {
+        let until = Instant::now() + AGAIN;
+        if self.closing.load(Ordering::SeqCst) {
+            return false;
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.closing.load(Ordering::SeqCst) {
+                return true;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Counts what waits in the lanes as unwritten too.
+    fn with_what_waits(&self, ended: Ended) -> Ended {
+        let waiting = |lane: &Mutex<Lane>| {
+            let Lane { bytes, skipped } = std::mem::take(&mut *lane.lock().unwrap_or_else(PoisonError::into_inner));
+            sink::count(&bytes) + skipped.messages + skipped.events + skipped.lines
+        };
+        let last = sink::count(&self.last_words.lock().unwrap_or_else(PoisonError::into_inner));
+        more(ended, self.lanes.iter().map(waiting).sum::<u64>() + last)
+    }
+}
+
+/// With so many lines more.
+fn more(ended: Ended, lines: u64) -> Ended {
+    match ended {
+        Ended::GivenUp(unwritten) => Ended::GivenUp(Unwritten { lines: unwritten.lines + lines, ..unwritten }),
+        Ended::Left => Ended::Left,
     }
 }
 
 impl Ending {
-    /// Writes out what is left: all of it if `patience` is enough, else the last words, if as much again is. A stuck output is left.
-    pub(crate) fn finish(self, patience: Duration) {
+    /// Writes out what is left: all of it if `patience` is enough, else the last words, if as much
+    /// again is. A stuck output is left. Returns what an output that fails has not taken.
+    pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
         let shared = &self.printer.shared;
         if shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            return; // nothing was ever said
+            return None; // nothing was ever said
         }
         shared.closing.store(true, Ordering::SeqCst);
         self.printer.wake();
-        if self.ended.recv_timeout(patience).is_err() {
+        self.ended.recv_timeout(patience).unwrap_or_else(|_| {
             shared.hurried.store(true, Ordering::SeqCst);
-            let _ = self.ended.recv_timeout(patience);
-        }
+            self.ended.recv_timeout(patience).ok().flatten()
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    impl Destination for Stuck {}
+    impl Destination for Slow {}
+
+    fn words(skipped: fn(Skipped) -> String) -> Words {
+        Words { skipped, failing: |error| panic!("{error}") }
+    }
 
     /// An output that is stuck until it is let go.
     struct Stuck(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
@@ -275,7 +333,7 @@ mod tests {
         let (go, gate) = mpsc::channel();
         let (seen, written) = mpsc::channel();
         let tell = |skipped: Skipped| format!("[{} {}]", skipped.messages, skipped.events);
-        let (printer, ending) = Printer::new(Stuck(gate, seen), 1, tell);
+        let (printer, ending) = Printer::new(Stuck(gate, seen), 1, words(tell));
         let event = vec![b'x'; 1024];
         for _ in 0..5000 {
             printer.print(0, Weight::Message, |to| to.extend_from_slice(&event));
@@ -312,7 +370,7 @@ mod tests {
     fn a_slow_output_still_gets_the_last_words() {
         let (seen, written) = mpsc::channel();
         let tell = |skipped: Skipped| format!("[{}]\n", skipped.lines + skipped.messages);
-        let (printer, ending) = Printer::new(Slow(seen), 1, tell);
+        let (printer, ending) = Printer::new(Slow(seen), 1, words(tell));
         let total = 20_000;
         for _ in 0..total {
             printer.print(0, Weight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
@@ -330,8 +388,53 @@ mod tests {
     }
 
     #[test]
+    fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
+        static SAID: AtomicU64 = AtomicU64::new(0);
+        /// A file system that is full until there is room again.
+        struct Full(Arc<AtomicBool>, mpsc::Sender<Vec<u8>>, mpsc::Sender<()>);
+        impl Destination for Full {}
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if !self.0.load(Ordering::SeqCst) {
+                    let _ = self.2.send(());
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                self.1.send(bytes.to_vec()).map_err(io::Error::other)?;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (room, (seen, written), (fails, failed)) =
+            (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
+        let words = Words {
+            skipped: |skipped| format!("[{}]\n", skipped.messages + skipped.events),
+            failing: |_| {
+                SAID.fetch_add(1, Ordering::SeqCst);
+            },
+        };
+        let (printer, ending) = Printer::new(Full(Arc::clone(&room), seen, fails), 1, words);
+        let total = 5000;
+        let line = [vec![b'x'; 1023], vec![b'\n']].concat();
+        for _ in 0..total {
+            printer.print(0, Weight::Message, |to| to.extend_from_slice(&line));
+        }
+        (0..3).for_each(|_| failed.recv().unwrap());
+        room.store(true, Ordering::SeqCst);
+        assert!(ending.finish(Duration::from_secs(60)).is_none());
+        let text = String::from_utf8(written.try_iter().flatten().collect()).unwrap();
+        let skipped = |line: &str| line.strip_prefix('[')?.strip_suffix(']')?.parse::<usize>().ok();
+        let lost: usize = text.lines().filter_map(skipped).sum();
+        let kept = text.lines().filter(|line| line.len() == 1023).count();
+        assert!(lost > 0, "5 MB do not fit a lane");
+        assert_eq!((kept + lost, SAID.load(Ordering::SeqCst)), (total, 1));
+    }
+
+    #[test]
     fn a_broken_output_is_given_up_quietly() {
         struct Broken;
+        impl Destination for Broken {}
         impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
                 Err(std::io::ErrorKind::BrokenPipe.into())
@@ -340,7 +443,7 @@ mod tests {
                 Ok(())
             }
         }
-        let (printer, ending) = Printer::new(Broken, 2, |_| String::new());
+        let (printer, ending) = Printer::new(Broken, 2, words(|_| String::new()));
         printer.print(1, Weight::Event, |to| to.push(b'x'));
         ending.ended.recv().unwrap();
         assert!(printer.shared.broken.load(Ordering::SeqCst));

@@ -1,6 +1,5 @@
 //! `resound server`.
 
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +16,11 @@ use crate::args::Mode;
 use crate::certificates::Files;
 use crate::console::{Console, Format};
 use crate::exit;
-use crate::printer::{Printer, Weight};
+use crate::printer::{Printer, Weight, Words};
+use crate::signals::CaughtSignals;
+use crate::sink::Unwritten;
+use crate::stdio::{Inherited, say};
+use crate::units::counted;
 
 /// Descriptors that are not connections: listeners, event queues, the standard streams, and some air.
 const RESERVED_DESCRIPTORS: u64 = 32;
@@ -62,7 +65,7 @@ pub(crate) enum Proxied {
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     if plan.while_stdin {
         std::thread::spawn(|| {
-            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = std::io::copy(&mut Inherited::Stdin, &mut std::io::sink());
             std::process::exit(exit::SIGNAL.into());
         });
     }
@@ -105,9 +108,9 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         }),
     };
 
-    // Signals are caught before the first word, so that whoever has read it can send one.
+    // CaughtSignals are caught before the first word, so that whoever has read it can send one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let mut signals = runtime.block_on(async { Signals::catch() }).context("cannot catch signals")?;
+    let (mut signals, mut hangup) = runtime.block_on(async { (CaughtSignals::interrupt(), CaughtSignals::hangup()) });
     let voice = watch.clone();
     // Called before the first connection is accepted.
     let supervise = |handle: Handle| {
@@ -133,16 +136,17 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
             }
         }
         let announcer = voice.clone();
-        let keep_fresh = async move {
-            match tls {
+        // Files are read again on SIGHUP; where there are none, it is a terminal that was closed.
+        let hung_up = async move {
+            match tls.filter(|tls| tls.has_files()) {
                 Some(tls) => tls.keep_fresh(announcer).await,
-                None => std::future::pending().await,
+                None => hangup.next().await,
             }
         };
         async move {
             tokio::select! {
                 () = signals.next() => {}
-                () = keep_fresh => {}
+                () = hung_up => {}
             }
             tokio::time::sleep(SAME_SIGNAL).await;
             signals.forget().await;
@@ -163,11 +167,18 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     if let Ok(totals) = &totals {
         watch.stopped(totals);
     }
-    ending.finish(LAST_WORDS);
+    let unwritten = ending.finish(LAST_WORDS);
+    if let Some(Unwritten { lines, error }) = &unwritten {
+        tracing::error!("stdout could not be written to the end, {} are missing: {error}", counted(*lines, "line"));
+    }
     complaints.finish(LAST_WORDS);
     let totals = totals?;
     let cut = totals.closed[CloseReason::Cut.index()];
-    Ok(if cut == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::SIGNAL) })
+    Ok(match (cut, unwritten) {
+        (0, None) => ExitCode::SUCCESS,
+        (0, Some(_)) => ExitCode::from(exit::USAGE),
+        _ => ExitCode::from(exit::SIGNAL),
+    })
 }
 
 /// One entry for each address that was asked for: its listeners.
@@ -213,11 +224,9 @@ fn max_connections(asked: Option<usize>, workers: usize) -> usize {
     };
     match asked {
         Some(asked) if asked > possible => {
-            // Where nobody listens on stderr there is nobody to tell.
-            let _ = writeln!(
-                std::io::stderr(),
-                "resound: at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -Hn`) allows no more"
-            );
+            say(&format!(
+                "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -Hn`) allows no more"
+            ));
             possible
         }
         Some(asked) => asked,
@@ -225,55 +234,14 @@ fn max_connections(asked: Option<usize>, workers: usize) -> usize {
     }
 }
 
-/// SIGINT, and SIGTERM where there is one.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(windows)]
-    interrupt: tokio::signal::windows::CtrlC,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-        }
-        #[cfg(windows)]
-        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
-    }
-
-    /// Forgets what has come meanwhile.
-    async fn forget(&mut self) {
-        for _ in 0..2 {
-            tokio::select! {
-                biased;
-                () = self.next() => {}
-                () = std::future::ready(()) => return,
-            }
-        }
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-        #[cfg(windows)]
-        let _ = self.interrupt.recv().await;
-    }
-}
-
 /// Sends the library's warnings to stderr, by a printer: a stuck stderr must not hold up an accept loop.
 fn complaints() -> crate::printer::Ending {
-    let tell = |skipped: crate::printer::Skipped| {
-        format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines)
+    let words = Words {
+        skipped: |skipped| format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines),
+        // There is no other place to say it.
+        failing: |_| {},
     };
-    let (printer, ending) = Printer::new(std::io::stderr(), 1, tell);
+    let (printer, ending) = Printer::new(Inherited::Stderr, 1, words);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)

@@ -1,22 +1,78 @@
-//! Signals that end what the program does.
+//! CaughtSignals that end what the program does. One that was ignored when the program was started, as
+//! `nohup` and the background jobs of a script have it, stays ignored.
 
 /// Waits for a signal that asks the program to end. From this call on, not from the first wait, such a signal no longer ends it by itself.
 pub(crate) fn termination() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
-        use std::task::Poll;
-        use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = {
+        use tokio::signal::unix::SignalKind;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
-        std::future::poll_fn(move |cx| {
-            let came = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+        CaughtSignals::catch(&kinds)
+    };
+    #[cfg(not(unix))]
+    let mut signals = CaughtSignals::interrupt();
+    async move { signals.next().await }
+}
+
+/// CaughtSignals that have been caught.
+pub(crate) struct CaughtSignals {
+    #[cfg(unix)]
+    caught: Vec<tokio::signal::unix::Signal>,
+    #[cfg(not(unix))]
+    caught: Option<tokio::signal::windows::CtrlC>,
+}
+
+impl CaughtSignals {
+    /// Those of these kinds that were not ignored. What the system refuses keeps its usual end.
+    #[cfg(unix)]
+    fn catch(kinds: &[tokio::signal::unix::SignalKind]) -> Self {
+        let heeded = kinds.iter().filter(|kind| !resound::ignores_signal(kind.as_raw_value()));
+        Self { caught: heeded.filter_map(|kind| tokio::signal::unix::signal(*kind).ok()).collect() }
+    }
+
+    /// SIGINT, and SIGTERM where there is one.
+    pub(crate) fn interrupt() -> Self {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::SignalKind;
+            Self::catch(&[SignalKind::interrupt(), SignalKind::terminate()])
+        }
+        #[cfg(not(unix))]
+        Self { caught: tokio::signal::windows::ctrl_c().ok() }
+    }
+
+    /// SIGHUP, where there is one.
+    pub(crate) fn hangup() -> Self {
+        #[cfg(unix)]
+        return Self::catch(&[tokio::signal::unix::SignalKind::hangup()]);
+        #[cfg(not(unix))]
+        Self { caught: None }
+    }
+
+    /// Waits for the next of them.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        std::future::poll_fn(|cx| {
+            use std::task::Poll;
+            let came = self.caught.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
             if came { Poll::Ready(()) } else { Poll::Pending }
         })
+        .await;
+        #[cfg(not(unix))]
+        match &mut self.caught {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     }
-    #[cfg(not(unix))]
-    async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
+
+    /// Forgets what has come meanwhile.
+    pub(crate) async fn forget(&mut self) {
+        for _ in 0..2 {
+            tokio::select! {
+                biased;
+                () = self.next() => {}
+                () = std::future::ready(()) => return,
+            }
         }
     }
 }

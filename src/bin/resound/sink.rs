@@ -1,0 +1,163 @@
+//! [`Sink`]: an output that may fail for a while, as a log does whose file system is full.
+
+use std::io::{self, Write};
+
+use crate::stdio::Inherited;
+
+/// Where lines go.
+pub(crate) trait Destination: Write + Send {
+    /// How long the file is, where it is one.
+    fn length(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Destination for Inherited {
+    fn length(&self) -> Option<u64> {
+        self.file_length()
+    }
+}
+
+/// An output, and whether it works.
+pub(crate) struct Sink {
+    output: Box<dyn Destination>,
+    /// Says that it fails: once for each time that it has worked before.
+    say: fn(&io::Error),
+    is_said: bool,
+}
+
+/// Why lines could not be written.
+pub(crate) enum Ended {
+    /// Their reader has left.
+    Left,
+    /// They have been given up.
+    GivenUp(Unwritten),
+}
+
+/// What could not be written until the end.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    pub(crate) lines: u64,
+    pub(crate) error: io::Error,
+}
+
+impl Sink {
+    pub(crate) fn new(output: impl Destination + 'static, say: fn(&io::Error)) -> Self {
+        Self { output: Box::new(output), say, is_said: false }
+    }
+
+    /// Writes whole lines. After a failure it goes on where it was, so that no line is left in
+    /// parts, as often as `try_again` waits and allows it.
+    pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), Ended> {
+        let mut done = 0;
+        while done < lines.len() {
+            let error = match self.output.write(&lines[done..]) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(n) => {
+                    done += n;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Ended::Left),
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut self.is_said, true) {
+                (self.say)(&error);
+            }
+            let length = self.output.length();
+            if !try_again() {
+                return Err(Ended::GivenUp(Unwritten { lines: count(&lines[done..]), error }));
+            }
+            // Who has made room by emptying the file has also removed the beginning of this line.
+            if self.output.length() < length {
+                done = lines[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// All that there was has been written: the next failure is another.
+    pub(crate) fn works(&mut self) {
+        self.is_said = false;
+    }
+}
+
+/// How many lines end in these bytes.
+pub(crate) fn count(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A file on a file system with so much room.
+    #[derive(Clone, Default)]
+    struct Small(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Small {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (file, room) = &mut *self.0.lock().unwrap();
+            let n = bytes.len().min(*room - file.len());
+            file.extend_from_slice(&bytes[..n]);
+            if n == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(n) }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Destination for Small {
+        fn length(&self) -> Option<u64> {
+            Some(self.0.lock().unwrap().0.len() as u64)
+        }
+    }
+
+    #[test]
+    fn a_line_is_whole_wherever_the_room_ended_and_however_it_was_made() {
+        static SAID: AtomicU32 = AtomicU32::new(0);
+        let lines = b"one\ntwo\nthree\n";
+        for room in 0..lines.len() {
+            for empties in [false, true] {
+                let small = Small::default();
+                small.0.lock().unwrap().1 = room;
+                let mut sink = Sink::new(small.clone(), |_| {
+                    SAID.fetch_add(1, Ordering::Relaxed);
+                });
+                SAID.store(0, Ordering::Relaxed);
+                let tries = Cell::new(0);
+                let written = sink.write(lines, || {
+                    tries.set(tries.get() + 1);
+                    if tries.get() == 3 {
+                        let (file, room) = &mut *small.0.lock().unwrap();
+                        *room = 100;
+                        if empties {
+                            file.clear();
+                        }
+                    }
+                    true
+                });
+                assert!(written.is_ok());
+                assert_eq!((SAID.load(Ordering::Relaxed), tries.get()), (1, 3), "once, and tried again");
+                let file = small.0.lock().unwrap().0.clone();
+                let start =
+                    if empties { lines[..room].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 };
+                assert_eq!(String::from_utf8_lossy(&file), String::from_utf8_lossy(&lines[start..]), "room for {room}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_counted() {
+        let small = Small::default();
+        small.0.lock().unwrap().1 = 5;
+        let Err(Ended::GivenUp(unwritten)) = Sink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false) else {
+            panic!("there was no room")
+        };
+        assert_eq!((unwritten.lines, unwritten.error.kind()), (2, io::ErrorKind::StorageFull));
+    }
+}
