@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::{Address, Dial, Error};
+use tokio::sync::Notify;
 
 use super::{EXIT_CODES, FamilyArgs, address};
 use crate::client::{self, Before, Connect, Expect, Patience, PipeOptions, SendProxy};
@@ -187,6 +188,7 @@ impl HowArgs {
             bail!("a unix socket has no source address and no source port");
         }
         Ok(Connect {
+            enough: Notify::new(),
             before: Before { send_proxy: self.send_proxy.clone(), tls: self.tls.meaning(&address)? },
             address,
             dial: Dial {

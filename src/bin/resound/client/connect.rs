@@ -1,10 +1,13 @@
 //! Getting the one connection: dialling, with as much patience as was asked for, or waiting to be dialled.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use resound::{Address, Dial, DialError, Endpoint, Family, Listener, Stream, dial};
+use resound::{Address, Dial, DialError, Endpoint, FailureClass, Family, Listener, Stream, dial};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::tls::{self, Tls};
 use super::{Failure, SendProxy};
@@ -20,6 +23,9 @@ pub(crate) struct Connect {
     pub(crate) nagle: bool,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) before: Before,
+    /// Notified when no further attempt is wanted: what the last one has come to is the result
+    /// then.
+    pub(crate) enough: Notify,
 }
 
 /// What comes before the conversation.
@@ -89,12 +95,22 @@ impl Connect {
         if let Some(idle) = self.keepalive {
             let _ = stream.set_keepalive(idle);
         }
-        self.before.over(stream, self.dial.timeout).await
+        let over = self.before.over(stream, self.dial.timeout);
+        let Some(deadline) = self.dial.deadline else { return over.await };
+        timeout_at(deadline.into(), over).await.unwrap_or_else(|_| {
+            let what = match self.before.tls {
+                Some(_) => "connected, but TLS's handshake was not done in time",
+                None => "connected, but the PROXY header was not taken in time",
+            };
+            Err(Failure::new(FailureClass::Timeout, what).into())
+        })
     }
 
     async fn dial(&self, patience: Patience, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
         let mut backoff = Backoff::of(patience);
         let mut attempt = 0_u64;
+        // What the last attempt came to that had all of its time.
+        let mut known = None;
         loop {
             let error = match dial(&self.address, self.dial).await {
                 Ok(stream) => return Ok(stream),
@@ -104,6 +120,11 @@ impl Connect {
             tell(News::Failed(&error)).await;
             // What this machine refuses, it will refuse again.
             let Some(class) = error.class else { return Err(error.into()) };
+            if self.is_over() {
+                // Of an attempt that was cut, silence says less than the answer to the one before.
+                let is_silence = error.attempts.iter().all(|attempt| attempt.error.kind() == ErrorKind::TimedOut);
+                return Err(known.filter(|_| is_silence).unwrap_or(error).into());
+            }
             let pause = backoff.next();
             match patience {
                 Patience::Retry(most) if attempt > most.into() => return Err(error.into()),
@@ -116,7 +137,32 @@ impl Connect {
                 }
                 Patience::Wait => {}
             }
-            tokio::time::sleep(pause).await;
+            if !self.pause(pause, patience).await {
+                return Err(error.into());
+            }
+            known = Some(error);
+        }
+    }
+
+    /// Is there no more time to connect in?
+    fn is_over(&self) -> bool {
+        self.dial.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Waits before the next attempt, and says whether there is to be one.
+    async fn pause(&self, pause: Duration, patience: Patience) -> bool {
+        let mut until = Instant::now() + pause;
+        if let Some(deadline) = self.dial.deadline {
+            // Who waits for a server has a last try before the time is over.
+            let last_try = deadline.checked_sub(LAST_TRY).filter(|at| *at > Instant::now());
+            until = match (patience, last_try) {
+                (Patience::Wait, Some(at)) => until.min(at),
+                _ => until.min(deadline),
+            };
+        }
+        tokio::select! {
+            () = sleep_until(until.into()) => !self.is_over(),
+            () = self.enough.notified() => false,
         }
     }
 
@@ -130,6 +176,9 @@ impl Connect {
         Ok(Listener::accept_one(listeners).await?)
     }
 }
+
+/// So long before the time is over.
+const LAST_TRY: Duration = Duration::from_millis(50);
 
 /// The pauses between attempts: they double, up to a limit, and vary by a quarter, so that many clients of a server that comes back do
 /// not all come at once.
@@ -188,6 +237,7 @@ mod tests {
                 nagle,
                 keepalive: None,
                 before: Before::default(),
+                enough: Notify::new(),
             };
             let stream = runtime.block_on(how.connect(async |_: News<'_>| ())).unwrap();
             let Stream::Tcp(stream) = stream else { panic!("TCP was dialled") };

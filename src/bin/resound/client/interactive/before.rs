@@ -56,6 +56,9 @@ mod unix {
 
         /// Stops the program, as a shell's Ctrl+Z does, with the terminal as the shell wants it.
         pub(in super::super) fn suspend(&self) {
+            if resound::ignores_signal(Signal::TSTP.as_raw()) {
+                return;
+            }
             let Ok(ours) = tcgetattr(io::stdin()) else { return };
             *self.edited() = Some(ours);
             if let Some(modes) = &self.modes {
@@ -113,6 +116,7 @@ mod unix {
         // What is still said, of an error for one, must not wait either.
         if io::stderr().is_terminal() {
             let _ = rustix::stdio::dup2_stderr(&screen);
+            crate::stdio::hurry();
         }
         let (mut words, until) = (words.as_bytes(), Instant::now() + LAST_WORDS);
         while !words.is_empty() {

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::Stream;
+use resound::{FailureClass, Stream};
 use tokio::time::Instant;
 
 use self::command::{COMMANDS, Command, Meaning};
@@ -28,6 +28,7 @@ use super::pipe::Crlf;
 use super::{Failure, Idleness, News, Plan, connect, say, tls, until};
 use crate::colour::Colour;
 use crate::signals::termination;
+use crate::stdio::Inherited;
 use crate::{exit, units};
 
 /// A line that the server has not ended is shown after this long: it may be a prompt of its own.
@@ -41,6 +42,8 @@ const WORTHWHILE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
+    // The editor does not wait for a terminal that others have made non-blocking.
+    [Inherited::Stdin, Inherited::Stdout, Inherited::Stderr].into_iter().for_each(Inherited::block);
     let mut signal = std::pin::pin!(termination());
     let stream = tokio::select! {
         stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await) => stream?,
@@ -124,8 +127,14 @@ impl Conversation<'_> {
                     if matches!(end, End::Closed) && !wire.is_half_closed() {
                         self.aside("The server closed the connection");
                     }
-                    let End::Failed(error) = end else { return Ok(ExitCode::SUCCESS) };
-                    return Err(error);
+                    return match end {
+                        End::Failed(error) => Err(error),
+                        _ if wire.is_sending() => {
+                            let what = "the server closed the connection before everything was sent";
+                            Err(Failure::new(FailureClass::Eof, what).into())
+                        }
+                        _ => Ok(ExitCode::SUCCESS),
+                    };
                 }
                 End::Closed | End::Failed(_) => {
                     let why = match end {

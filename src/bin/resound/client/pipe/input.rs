@@ -7,6 +7,8 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
+use crate::stdio::Inherited;
+
 /// One read.
 const CHUNK: usize = 64 * 1024;
 /// Chunks between the thread and the connection: enough to overlap, bounded.
@@ -25,16 +27,14 @@ impl Stdin {
         let (send, receive) = mpsc::channel(CHUNKS);
         let reading = Arc::clone(&self.reading);
         thread::spawn(move || {
-            let mut stdin = io::stdin().lock();
             let mut buffer = vec![0; CHUNK];
             loop {
                 reading.store(true, Ordering::Relaxed);
-                let read = stdin.read(&mut buffer);
+                let read = Inherited::Stdin.read(&mut buffer);
                 reading.store(false, Ordering::Relaxed);
                 let chunk = match read {
                     Ok(0) => return,
                     Ok(n) => Ok(buffer[..n].to_vec()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => Err(error),
                 };
                 let failed = chunk.is_err();
@@ -48,15 +48,9 @@ impl Stdin {
 
     /// Has stdin nothing to say for now? A file always has, until its end: a disk is slow, but never silent.
     pub(super) fn is_silent(&self) -> bool {
-        #[cfg(unix)]
-        {
-            use std::os::fd::AsFd;
-            let file = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
-            if file.and_then(|file| file.metadata()).is_ok_and(|what| what.is_file()) {
-                return false;
-            }
-        }
-        self.reading.load(Ordering::Relaxed)
+        let is_file = Inherited::Stdin.file_length().is_some();
+        // The thread may not have got its turn yet to read what is there.
+        !is_file && self.reading.load(Ordering::Relaxed) && !Inherited::Stdin.has_something()
     }
 }
 

@@ -44,6 +44,9 @@ enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         since_sent_us: Option<u128>,
     },
+    /// The server has closed, and stdin was silent for so long and did not end: what it may still
+    /// say is not sent.
+    GivenUp { stdin_silent_us: u128 },
     /// One side will send no more.
     Eof { side: Side },
     /// The connection has ended: of itself, or with this class of failure.
@@ -148,6 +151,10 @@ impl Journal {
     pub(super) fn received(&self, bytes: &[u8], since_sent: Option<Duration>) -> Vec<u8> {
         let since_sent_us = since_sent.map(|time| time.as_micros());
         json::line(&Event::Received { bytes: bytes.len(), data: Data::of(bytes), since_sent_us })
+    }
+
+    pub(super) fn given_up(&self, silent: Duration) -> Vec<u8> {
+        json::line(&Event::GivenUp { stdin_silent_us: silent.as_micros() })
     }
 
     pub(super) fn eof(&self, side: Side) -> Vec<u8> {

@@ -9,10 +9,10 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use resound::{FailureClass, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use self::input::Crlf;
@@ -35,8 +35,11 @@ const LOOK: Duration = Duration::from_millis(5);
 const DELIVERY: Duration = Duration::from_secs(5);
 /// With `--send-only`, how long the server may take to close once it has everything. Closing before it would turn its answer into a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// What may still fail when the reader of stdout has left is waited for so long, once the
+/// connection is there: whether the server refused it, for one.
+const LAST_FAILURE: Duration = Duration::from_millis(100);
 /// When the time is over, or a signal has come, how long stdout may take for what is still to be written.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a pipe may be told.
 #[derive(Default)]
@@ -60,18 +63,31 @@ enum Sent {
 }
 
 pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
-    let Stdout { chunks, empties, mut ended, left } = output::stdout();
+    let Stdout { chunks, empties, mut ended, mut left } = output::stdout();
     let pipe = Pipe::new(plan, options, chunks);
     let mut cut = std::pin::pin!(cut(termination(), pipe.start, plan.timeout));
-    let mut is_cut = false;
-    let mut result = tokio::select! {
-        talked = pipe.talk(empties) => talked.map(|()| ExitCode::SUCCESS),
-        // Nobody reads stdout any more, as in `client | head -1`: whoever it was has seen enough.
-        Ok(()) = left => Ok(ExitCode::SUCCESS),
-        written = &mut ended => written.unwrap_or(Ok(())).context("cannot write to stdout").map(|()| ExitCode::SUCCESS),
-        cut = &mut cut => {
-            is_cut = true;
-            cut.map_err(|error| if pipe.stream.get().is_some() { error } else { plan.unconnected() })
+    let mut talk = std::pin::pin!(pipe.talk(empties));
+    let mut seen_enough = std::pin::pin!(pipe.seen_enough());
+    let (mut is_cut, mut is_unread) = (false, false);
+    let mut result = loop {
+        tokio::select! {
+            talked = &mut talk => break talked.map(|()| ExitCode::SUCCESS),
+            cut = &mut cut => {
+                is_cut = true;
+                if cut.is_err() && pipe.stream.get().is_none() && !plan.connect.listen {
+                    // Connecting ends at the same moment, and says itself what it has come to.
+                    break timeout(LAST_WORDS, talk).await.map_or(cut, |talked| talked.map(|()| ExitCode::SUCCESS));
+                }
+                break cut.map_err(|error| if pipe.stream.get().is_some() { error } else { plan.unconnected() });
+            }
+            // The reader of stdout has left, as in `client | head -1`: it has seen enough, unless
+            // something fails.
+            written = &mut ended, if !is_unread => match written.unwrap_or(Ok(())) {
+                Ok(()) => is_unread = true,
+                Err(error) => break Err(unwritable(error)),
+            },
+            Ok(()) = &mut left, if !is_unread && !options.send_only => is_unread = true,
+            () = &mut seen_enough, if is_unread => break Ok(ExitCode::SUCCESS),
         }
     };
     // Whatever happened, what was received is to be written before we leave, as long as there is time.
@@ -80,15 +96,12 @@ pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
         if ended.is_terminated() { Ok(()) } else { (&mut ended).await.unwrap_or(Ok(())) }
     };
     let time_is_over = async {
-        if is_cut {
-            sleep(LAST_WORDS).await;
-            None
-        } else {
-            Some(cut.await)
-        }
+        let cut = if is_cut { None } else { Some(cut.await) };
+        sleep(LAST_WORDS).await;
+        cut
     };
     let flushed = tokio::select! {
-        written = flush => Some(written.context("cannot write to stdout").map(|()| ExitCode::SUCCESS)),
+        written = flush => Some(written.map_err(unwritable).map(|()| ExitCode::SUCCESS)),
         cut = time_is_over => cut,
     };
     if let (Ok(_), Some(Err(error)), false) = (&result, flushed, is_cut) {
@@ -99,6 +112,10 @@ pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
         say(&format!("sent {sent}, received {received} in {}", units::elapsed(pipe.start.elapsed())));
     }
     result
+}
+
+fn unwritable(error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("cannot write to stdout")
 }
 
 /// Waits for what cuts a run short: a signal, or its time limit.
@@ -121,6 +138,7 @@ struct Pipe<'a> {
     last_sent: Cell<Option<Instant>>,
     /// When bytes last moved, either way.
     moved: Cell<Instant>,
+    connected: Notify,
     /// Does sending wait for stdin, with all that came from there on its way?
     waits_for_stdin: Cell<bool>,
     stdout: mpsc::Sender<Vec<u8>>,
@@ -139,6 +157,7 @@ impl<'a> Pipe<'a> {
             received: Cell::new(0),
             last_sent: Cell::new(None),
             moved: Cell::new(start),
+            connected: Notify::new(),
             waits_for_stdin: Cell::new(true),
             stdout,
         }
@@ -150,6 +169,15 @@ impl<'a> Pipe<'a> {
             // Where nobody reads stdout any more, its thread says so.
             let _ = self.stdout.send(event(journal)).await;
         }
+    }
+
+    /// Waits, when the reader of stdout has left, for what may still fail.
+    async fn seen_enough(&self) {
+        self.plan.connect.enough.notify_one();
+        if self.stream.get().is_none() {
+            self.connected.notified().await;
+        }
+        sleep(LAST_FAILURE).await;
     }
 
     /// Connects, and carries until the end.
@@ -168,6 +196,7 @@ impl<'a> Pipe<'a> {
         }
         self.record(|journal| journal.connected(&connected)).await;
         let stream = self.stream.get_or_init(|| connected);
+        self.connected.notify_one();
         if self.both_ways(stream, empties).await? { delivered(stream).await } else { Ok(()) }
     }
 
@@ -215,7 +244,8 @@ impl<'a> Pipe<'a> {
                     let sent = self.sent.get();
                     let is_silent = self.waits_for_stdin.get() && stdin.is_silent();
                     if is_silent && last_look.is_some_and(|(_, before)| before == sent) {
-                        break Ok(());
+                        self.record(|journal| journal.given_up(LAST_LOOK)).await;
+                        break Err(given_up());
                     }
                     last_look = Some((Instant::now() + LAST_LOOK, sent));
                 }
@@ -349,6 +379,16 @@ impl<'a> Pipe<'a> {
             }
         }
     }
+}
+
+/// What ends a pipe whose server has closed while its stdin neither said anything nor ended.
+fn given_up() -> anyhow::Error {
+    let silent = units::elapsed(LAST_LOOK);
+    let what = format!(
+        "the server closed the connection, and stdin had not ended when it was given up after {silent} without a word: what it may still say was not sent"
+    );
+    let advice = "Where nothing is to be sent, end stdin (< /dev/null) or use --recv-only.";
+    Failure::advised(FailureClass::Eof, what, advice).into()
 }
 
 /// Has the server's system acknowledged everything? Where ours does not say, we take its word for it.

@@ -6,6 +6,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::escape;
+use crate::stdio::{Inherited, reader_left};
 
 /// Chunks between the connection and the thread: enough to overlap, bounded.
 const CHUNKS: usize = 4;
@@ -32,11 +33,9 @@ pub(super) fn stdout() -> Stdout {
     let (give_back, empties) = mpsc::channel(CHUNKS + 1);
     let (end, ended) = oneshot::channel();
     thread::spawn(move || {
-        // Not through the standard library's buffer, which would look for newlines in all of it.
         let mut write = || -> io::Result<()> {
-            let mut stdout = unbuffered_stdout()?;
             while let Some(mut chunk) = receive.blocking_recv().filter(|chunk| !chunk.is_empty()) {
-                stdout.write_all(&chunk)?;
+                Inherited::Stdout.write_all(&chunk)?;
                 chunk.clear();
                 let _ = give_back.try_send(chunk);
             }
@@ -48,46 +47,7 @@ pub(super) fn stdout() -> Stdout {
         };
         let _ = end.send(result);
     });
-    let (leaves, left) = oneshot::channel();
-    watch(leaves);
-    Stdout { chunks, empties, ended, left }
-}
-
-/// Watches for the reader of a pipe to leave, which the system tells whoever asks for nothing else.
-#[cfg(unix)]
-fn watch(leaves: oneshot::Sender<()>) {
-    use rustix::event::{PollFd, PollFlags, poll};
-    thread::spawn(move || {
-        let Ok(stdout) = unbuffered_stdout() else { return };
-        loop {
-            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
-            match poll(&mut watched, None) {
-                Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
-                    let _ = leaves.send(());
-                    return;
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                // Something that cannot be watched: the next write will say.
-                _ => return std::mem::forget(leaves),
-            }
-        }
-    });
-}
-
-#[cfg(not(unix))]
-fn watch(leaves: oneshot::Sender<()>) {
-    std::mem::forget(leaves);
-}
-
-#[cfg(unix)]
-fn unbuffered_stdout() -> io::Result<std::fs::File> {
-    use std::os::fd::AsFd;
-    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
-}
-
-#[cfg(not(unix))]
-fn unbuffered_stdout() -> io::Result<io::StdoutLock<'static>> {
-    Ok(io::stdout().lock())
+    Stdout { chunks, empties, ended, left: reader_left() }
 }
 
 /// The server's bytes as stdout gets them: exact, unless it is a terminal, which nobody's bytes shall take over.
