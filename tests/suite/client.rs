@@ -100,15 +100,31 @@ fn a_reader_that_leaves_ends_the_pipe_quietly() {
 
 #[test]
 fn the_servers_end_is_the_pipes_end_even_with_stdin_open() {
-    let port = foreign(|listener| {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.write_all(b"goodbye").unwrap();
-    });
-    let mut child = Program::command(&["client", "127.0.0.1", &port]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdout = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-    assert_eq!(stdout, b"goodbye");
-    assert_eq!(wait(&mut child).code(), Some(0));
+    for (flags, is_json) in [(&[][..], false), (&["--json"], true)] {
+        let port = foreign(|listener| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"goodbye").unwrap();
+        });
+        let mut command = Program::command(&[&["client", "127.0.0.1", &port][..], flags].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        // Stdin may have had more to say: that is no success.
+        assert_eq!(wait(&mut child).code(), Some(1));
+        assert!(stderr.contains("eof: the server closed the connection, and stdin had not ended"), "{stderr}");
+        assert!(stderr.contains("--recv-only"), "{stderr}");
+        if !is_json {
+            assert_eq!(stdout, "goodbye");
+            continue;
+        }
+        let events: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["connected", "received", "eof", "given_up", "closed", "end"]);
+        assert_eq!(events[3]["stdin_silent_us"], 500_000);
+        let end = &events[5];
+        assert_eq!((&end["ok"], &end["exit"], &end["class"]), (&false.into(), &1.into(), &"eof".into()));
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ fn a_server_that_comes_late_is_waited_for() {
         drop(server);
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        assert_eq!((wait(&mut child).code(), stdout.as_str()), (Some(0), "there at last"));
+        // Its stdin has not ended, so the transfer is given up when the server has closed.
+        assert_eq!((wait(&mut child).code(), stdout.as_str()), (Some(1), "there at last"));
     }
     drop(held);
 }
@@ -51,10 +52,48 @@ fn patience_has_an_end() {
     assert_eq!(stderr.matches("; again in ").count(), 2, "{stderr}");
     assert!(stderr.contains("(1 of 2)") && stderr.contains("(2 of 2)"), "{stderr}");
     assert!(stderr.contains("resound: cannot connect to"), "{stderr}");
-    let (code, _, stderr) = run(&["client", &address.to_string(), "--wait", "--timeout", "300ms"], b"");
+}
+
+#[test]
+fn when_the_time_is_over_the_last_attempt_says_what_was_wrong() {
+    let (_held, address) = closed_port();
+    let (closed, unknown) = (address.to_string(), "no..such..host:80");
+    for command in [&["client"][..], &["client", "--json"], &["test"]] {
+        for (target, class, way_out) in
+            [(closed.as_str(), "refused", "Nothing listens there"), (unknown, "dns", "spelling")]
+        {
+            for patience in [&["--wait"][..], &["--retry", "99"]] {
+                let args = [command, &[target, "--timeout", "300ms"], patience].concat();
+                let (code, stdout, stderr) = run(&args, b"");
+                assert_eq!(code, Some(1), "{args:?}: {stderr}");
+                assert!(
+                    stderr.contains(&format!("resound: cannot connect to {target}: {class}: ")),
+                    "{args:?}: {stderr}"
+                );
+                assert!(stderr.contains(way_out), "{args:?}: {stderr}");
+                assert_eq!(stderr.lines().count(), 2, "a script's log holds nothing of the waiting: {stderr}");
+                let stdout = String::from_utf8(stdout).unwrap();
+                if command.contains(&"--json") {
+                    assert!(stdout.lines().last().unwrap().contains(&format!("\"class\":\"{class}\"")), "{stdout}");
+                    assert!(
+                        stdout.matches("\"event\":\"attempt\"").count() > 1
+                            || patience[0] == "--retry"
+                            || class == "dns",
+                        "{stdout}"
+                    );
+                }
+            }
+        }
+    }
+    // Where nothing is known but that the time was over, that is the result.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap().to_string();
+    let (code, _, stderr) = run(&["client", &silent, "--tls", "--insecure", "--wait", "--timeout", "300ms"], b"");
     assert_eq!(code, Some(1));
-    assert!(stderr.contains(&format!("resound: timeout: no connection to {address} after 300ms")), "{stderr}");
-    assert_eq!(stderr.lines().count(), 2, "scripts are told nothing of the waiting: {stderr}");
+    assert!(stderr.contains("resound: timeout: connected, but TLS's handshake was not done in time"), "{stderr}");
+    let (code, _, stderr) = run(&["client", "--listen", "127.0.0.1", "0", "--timeout", "300ms"], b"");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("resound: timeout: no connection on 127.0.0.1:0 after 300ms"), "{stderr}");
 }
 
 #[test]
@@ -107,14 +146,34 @@ fn a_unix_socket_can_be_dialled_and_listened_on() {
     let folder = crate::harness::Folder::new();
     let path = folder.0.join("door");
     let address = format!("unix:{}", path.display());
-    let mut child =
-        Program::command(&["client", &address, "--listen", "--verbose"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = Program::command(&["client", &address, "--listen", "--recv-only"]).spawn().unwrap();
     let (code, stdout, stderr) = run(&["client", &address, "--wait", "--send-only"], b"through the door");
     assert_eq!((code, stdout.len()), (Some(0), 0), "{stderr}");
     let mut got = String::new();
     child.stdout.take().unwrap().read_to_string(&mut got).unwrap();
     assert_eq!((wait(&mut child).code(), got.as_str()), (Some(0), "through the door"));
     assert!(!path.exists(), "the file is gone with its listener");
+}
+
+#[test]
+fn a_transfer_that_is_given_up_is_no_success() {
+    let mut child = Program::command(&["client", "--listen", "127.0.0.1", "0"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    let address: SocketAddr = line.trim().strip_prefix("resound: listening on ").expect(&line).parse().unwrap();
+    // As `resound client < /dev/null` does to receive a file: its FIN comes first. And the file's
+    // source is slow.
+    let mut receiver = Peer::connect(address);
+    receiver.finish();
+    let mut source = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut source, b"the first half").unwrap();
+    assert_eq!(receiver.rest(), b"the first half");
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("what it may still say was not sent"), "{said}");
+    assert_eq!(wait(&mut child).code(), Some(1));
+    drop(source);
 }
 
 #[test]
@@ -168,7 +227,7 @@ fn options_of_the_socket_are_set() {
         let line = table.lines().find(is_ours).expect("the client's end");
         // Field 5, tr:tm->when, begins with 02 where the keepalive timer runs.
         assert_eq!(line.split_whitespace().nth(5).unwrap().starts_with("02:"), timer, "{line}");
-        drop(server);
+        drop((child.stdin.take(), server));
         assert_eq!(wait(&mut child).code(), Some(0));
     }
 }

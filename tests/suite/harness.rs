@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -474,7 +474,7 @@ pub(crate) fn run(args: &[&str], stdin: &[u8]) -> (Option<i32>, Vec<u8>, String)
 pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
-    fn of(stdout: ChildStdout) -> Self {
+    pub(crate) fn of(stdout: impl Read + Send + 'static) -> Self {
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {

@@ -45,7 +45,11 @@ mod results;
 mod services;
 mod shutdown;
 #[cfg(unix)]
+mod signals;
+#[cfg(unix)]
 mod startup;
+#[cfg(unix)]
+mod stdio;
 #[cfg(unix)]
 mod terminal;
 mod tls;

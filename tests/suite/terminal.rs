@@ -10,6 +10,8 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use crate::harness::Folder;
 use crate::harness::{PATIENCE, Program};
 
+const SIZE: PtySize = PtySize { rows: 60, cols: 100, pixel_width: 0, pixel_height: 0 };
+
 /// A terminal that runs the program.
 pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
@@ -44,8 +46,26 @@ impl Terminal {
         Self::start_on(args, state, &[], false)
     }
 
+    /// A terminal that another program has made non-blocking.
+    pub(crate) fn start_nonblocking(args: &[&str], state: &Path) -> Self {
+        use std::os::unix::fs::OpenOptionsExt;
+        let pty = native_pty_system().openpty(SIZE).unwrap();
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        let terminal = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(pty.master.tty_name().unwrap())
+            .unwrap();
+        let end = || terminal.try_clone().unwrap();
+        let mut command = Program::command(args);
+        command.env("TERM", "xterm-256color").env("XDG_STATE_HOME", state);
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        Self::of(Box::new(child), pty.master, true)
+    }
+
     fn start_on(args: &[&str], state: &Path, environment: &[(&str, &str)], is_read: bool) -> Self {
-        let pty = native_pty_system().openpty(PtySize { rows: 60, cols: 100, ..PtySize::default() }).unwrap();
+        let pty = native_pty_system().openpty(SIZE).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_resound"));
         command.args(args);
         command.env("TERM", "xterm-256color");
@@ -54,8 +74,11 @@ impl Terminal {
             command.env(name, value);
         }
         let child = pty.slave.spawn_command(command).unwrap();
-        drop(pty.slave);
-        let mut reader = pty.master.try_clone_reader().unwrap();
+        Self::of(child, pty.master, is_read)
+    }
+
+    fn of(child: Box<dyn Child + Send + Sync>, master: Box<dyn MasterPty + Send>, is_read: bool) -> Self {
+        let mut reader = master.try_clone_reader().unwrap();
         let (send, bytes) = mpsc::channel();
         let mut unread = None;
         if !is_read {
@@ -72,11 +95,11 @@ impl Terminal {
         }
         Self {
             child,
-            keys: pty.master.take_writer().unwrap(),
+            keys: master.take_writer().unwrap(),
             bytes,
             emulator: vt100::Parser::new(60, 100, 1000),
             written: String::new(),
-            master: pty.master,
+            master,
             unread,
             _state: None,
         }
@@ -230,6 +253,33 @@ fn the_transcript_of_both_ends() {
         );
         assert_eq!(transcript, want);
         assert!(farewell.ends_with("Server stopped: 1 connection, 1 message, 15 bytes in, 32 bytes out"), "{farewell}");
+    }
+}
+
+#[test]
+fn a_terminal_that_does_not_block_is_one_to_talk_at() {
+    let (_server, address) = Program::server(&["--quiet"]);
+    let state = Folder::new();
+    let mut client = Terminal::start_nonblocking(&["client", &address.to_string()], &state.0);
+    for n in 0..3 {
+        client.until("\n>");
+        client.line(&format!("message {n}"));
+        client.until_seen(&format!("Server: Server received: message {n}"));
+    }
+    // More than a terminal takes at once.
+    let file = state.0.join("long");
+    std::fs::write(&file, format!("{}END\n", format!("{}\n", "0123456789".repeat(6000)).repeat(8))).unwrap();
+    client.line(&format!("/send {}", file.display()));
+    client.until("Server: Server received: END\n>");
+    client.line("quit");
+    let (code, screen) = client.end();
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.ends_with("Disconnected from server"), "{screen}");
+    // What is drawn in place, and rows that come one by one.
+    for args in [&["load", &address.to_string(), "--mode", "reply", "-d", "300ms"][..], &["test", &address.to_string()]]
+    {
+        let (code, screen) = Terminal::start_nonblocking(args, &state.0).end();
+        assert_eq!(code, 0, "{screen}");
     }
 }
 
