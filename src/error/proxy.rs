@@ -57,7 +57,7 @@ pub enum ProxyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Instead {
-    /// A TLS handshake.
+    /// A TLS handshake, or another record of TLS.
     Tls,
     /// An HTTP request.
     Http,
@@ -74,8 +74,8 @@ impl Instead {
         const METHODS: [&[u8]; 9] =
             [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"PRI * HTTP/2"];
         match bytes {
-            // A record of the handshake protocol (RFC 8446, 5.1).
-            [0x16] | [0x16, 3, ..] => Self::Tls,
+            // A record of the handshake protocol (RFC 8446, 5.1), or of another, or a hello in the form of SSL 2.0 (RFC 5246, E.2).
+            [0x16] | [0x14..=0x18, 3, ..] | [0x80..=0xbf, _, 1, 3, ..] => Self::Tls,
             _ if METHODS.iter().any(|method| bytes.starts_with(method)) => Self::Http,
             _ if bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => Self::Text,
             _ => Self::Binary,
@@ -100,12 +100,15 @@ mod tests {
 
     #[test]
     fn what_came_instead_is_named() {
-        let cases: [(&[u8], Instead); 7] = [
+        let cases: [(&[u8], Instead); 10] = [
             (b"GET / HTTP/1.1\r\n", Instead::Http),
             (b"G", Instead::Text),
             (b"hello\n", Instead::Text),
             (b"\x16\x03\x01\x02\x00", Instead::Tls),
             (b"\x16", Instead::Tls),
+            (b"\x15\x03\x01\0\x02\x02\x28", Instead::Tls),
+            (b"\x80\x2e\x01\x03\x01", Instead::Tls),
+            (b"\x80\x2e\x02\x03\x01", Instead::Binary),
             (b"\x16\x04", Instead::Binary),
             (b"\0\0", Instead::Binary),
         ];

@@ -11,14 +11,13 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{CommonState, HandshakeKind};
 
+use super::first_bytes::FirstBytes;
 use crate::error::TlsFailure;
 use crate::service::{Peer, TlsInfo};
 use crate::tls::{Certificate, Handshakes, Name, TlsClient, TlsServer, Turn};
 
 /// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
 const HEADER: usize = 5;
-/// The type of a record that holds a part of a handshake.
-const HANDSHAKE: u8 = 22;
 /// The most plaintext that a record holds, and what it adds to it at most (TLS 1.2 with AES-GCM: header, nonce and tag).
 const RECORD: usize = 16 * 1024;
 const OVERHEAD: usize = 32;
@@ -34,7 +33,7 @@ pub(super) struct Tls {
     flight: Vec<u8>,
     /// Of a server until the handshake is over.
     handshake: Option<Box<Handshake>>,
-    /// The peer's first byte has come.
+    /// The peer's first bytes are TLS's, as far as they tell.
     begun: bool,
     /// There are no more records after a failure.
     failed: bool,
@@ -118,13 +117,15 @@ impl Tls {
 
     /// Takes records. What they say is given to `plain`, a record at a time.
     pub(super) fn receive(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<(), TlsFailure> {
-        if !self.begun
-            && let Some(first) = self.incomplete.first().or(wire.first())
-        {
-            self.begun = true;
-            if *first != HANDSHAKE && matches!(self.session, Session::Server(_)) {
-                self.flight.extend_from_slice(TlsServer::HINT);
-                return Err(TlsFailure::NotTls);
+        if !self.begun && matches!(self.session, Session::Server(_)) {
+            let head = self.incomplete.iter().chain(wire.iter()).take(FirstBytes::ENOUGH).copied();
+            match FirstBytes::of(&head.collect::<Vec<_>>()) {
+                FirstBytes::Undecided => {
+                    self.keep(wire);
+                    return Ok(());
+                }
+                FirstBytes::Plain => return Err(self.is_not_tls()),
+                FirstBytes::Tls => self.begun = true,
             }
         }
         let mut rest = wire;
@@ -156,6 +157,19 @@ impl Tls {
             }
             rest = tail;
         }
+    }
+
+    /// The peer has sent its FIN before its bytes could be told from TLS: what it hears. `None` where they were, or where nothing came.
+    pub(super) fn left_undecided(&mut self) -> Option<TlsFailure> {
+        let is_undecided = !self.begun && !self.incomplete.is_empty() && matches!(self.session, Session::Server(_));
+        is_undecided.then(|| self.is_not_tls())
+    }
+
+    fn is_not_tls(&mut self) -> TlsFailure {
+        self.begun = true;
+        self.incomplete.clear();
+        self.flight.extend_from_slice(TlsServer::HINT);
+        TlsFailure::NotTls
     }
 
     /// Seals what is in `out`, and puts before it what TLS itself has to say. With `finish` a close_notify follows, once.

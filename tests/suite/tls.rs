@@ -253,10 +253,53 @@ fn who_speaks_plainly_is_told_so_in_plain_text() {
     server.conn.closed(server.now, &mut server.observer);
     assert_eq!(server.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
 
+    // Too little to tell it from a hello of SSL 2.0, until it ends.
+    let mut server = replier(&plain_server());
+    server.receive(b"\x80\x2e");
+    assert!(server.queue.is_empty());
+    server.eof();
+    assert_eq!(server.take_all(), TlsServer::HINT);
+    server.conn.closed(server.now, &mut server.observer);
+    assert_eq!(server.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
+
     let mut client = end(Opening::new().tls_client(client()));
     client.bench.receive(b"Server received: \x16\x03\x01");
     client.bench.conn.closed(client.bench.now, &mut client.bench.observer);
     assert_eq!(client.bench.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
+}
+
+/// First bytes that are TLS's and no hello, and what rustls answers: the number of its alert, or nothing, to an alert.
+const NO_HELLO: [(&[u8], Option<u8>, CloseReason); 8] = {
+    let (misbehaved, not_tls) = (CloseReason::Tls(TlsFailure::Misbehaved), CloseReason::Tls(TlsFailure::NotTls));
+    [
+        (b"\x15\x03\x03\0\x02\x02\x28", None, CloseReason::Tls(TlsFailure::Refused(40))),
+        (b"\x15\x03\x03\0\x02\x01\0", None, CloseReason::LeftEarly),
+        (b"\x17\x03\x03\0\x05hello", Some(10), misbehaved),
+        (b"\x14\x03\x03\0\x01\x01", Some(10), misbehaved),
+        (b"\x18\x03\x02\0\x03\x01\x40\0", Some(50), not_tls),
+        (b"\x80\x1c\x01\x03\x01\0\x03\0\0\0\x10\0\0\x2fAAAAAAAAAAAAAAAA", Some(50), not_tls),
+        (b"\x80\x1c\x01\0\x02\0\x03\0\0\0\x10\x07\0\xc0AAAAAAAAAAAAAAAA", Some(50), not_tls),
+        (b"\x16\x7f\xff\0\x01\x01", Some(50), not_tls),
+    ]
+};
+
+#[test]
+fn who_speaks_tls_is_answered_in_tls_wherever_its_bytes_are_cut() {
+    for (bytes, alert, why) in NO_HELLO {
+        for piece in 1..=bytes.len() {
+            let mut server = replier(&plain_server());
+            bytes.chunks(piece).for_each(|part| server.receive(part));
+            let want = alert.map(|alert| vec![21, 3, 3, 0, 2, 2, alert]).unwrap_or_default();
+            assert_eq!(server.take_all(), want, "{} in pieces of {piece}", bytes.escape_ascii());
+            // A warning that is not authenticated is passed over: the hello may still come.
+            let goes_on = bytes[0] == 21 && bytes[5] == 1;
+            assert_eq!(server.then == Then::Go, goes_on, "{}", bytes.escape_ascii());
+            server.eof();
+            assert_eq!(server.then, Then::Close);
+            server.conn.closed(server.now, &mut server.observer);
+            assert_eq!(server.observer.unopened[0].reason, why, "{}", bytes.escape_ascii());
+        }
+    }
 }
 
 #[test]
@@ -350,6 +393,7 @@ fn idleness_and_a_drain_end_with_a_close_notify() {
 on_each_engine_plainly!(
     a_peer_that_ends_without_close_notify_is_cut_off,
     a_plain_peer_is_told_and_counted,
+    a_peer_that_begins_with_another_record_gets_an_alert,
     an_old_peer_is_served,
 );
 
@@ -379,6 +423,16 @@ fn a_plain_peer_is_told_and_counted(engine: Engine) {
     assert_eq!(running.unopened(), CloseReason::Tls(TlsFailure::NotTls));
     let totals = running.drain();
     assert_eq!((totals.opened, totals.unopened, totals.live()), (0, 1, 0));
+}
+
+fn a_peer_that_begins_with_another_record_gets_an_alert(engine: Engine) {
+    let running = secure(engine, Limits { linger: Duration::ZERO, ..Limits::default() });
+    for (bytes, alert, why) in NO_HELLO.into_iter().filter(|(_, alert, _)| alert.is_some()) {
+        let mut peer = running.connect();
+        peer.send(bytes);
+        assert_eq!(peer.rest(), [21, 3, 3, 0, 2, 2, alert.unwrap_or_default()], "{}", bytes.escape_ascii());
+        assert_eq!(running.unopened(), why);
+    }
 }
 
 fn an_old_peer_is_served(engine: Engine) {

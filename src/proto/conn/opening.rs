@@ -176,7 +176,9 @@ impl Conn {
         if self.is_opening() {
             // Where it should have gone on.
             self.peer_eof = Step::Done;
-            self.refuse(CloseReason::LeftEarly);
+            let tls = self.layers.as_mut().and_then(|layers| layers.tls.as_mut());
+            let undecided = tls.and_then(Tls::left_undecided).map(CloseReason::Tls);
+            self.refuse(undecided.unwrap_or(CloseReason::LeftEarly));
         } else if let Some(tls) = self.layers.as_mut().and_then(|layers| layers.tls.as_mut())
             && !tls.peer_closed
         {
