@@ -13,6 +13,7 @@ use tokio::time::{timeout, timeout_at};
 use super::address::{Address, Family};
 use super::stream::Stream;
 use crate::error::{Attempt, DialError, FailureClass, plain};
+use crate::service::unmapped;
 
 /// Head start of each address over the next (RFC 8305, 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -121,7 +122,7 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
     match address {
         Address::Tcp { host, port } => {
             let mut addresses = match how.in_time(tokio::net::lookup_host((host.as_str(), *port))).await {
-                Some(Ok(found)) => found.collect::<Vec<_>>(),
+                Some(Ok(found)) => found.map(unmapped).collect::<Vec<_>>(),
                 Some(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
                 None => {
                     let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");

@@ -12,7 +12,7 @@ use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
 use crate::error::{Error, FailureClass};
 use crate::proto::Limits;
-use crate::service::Endpoint;
+use crate::service::{Endpoint, unmapped};
 
 /// Connections that the system completes for us before we accept them; it may cap the number (`net.core.somaxconn`).
 pub(crate) const BACKLOG: i32 = 4096;
@@ -49,7 +49,7 @@ impl Listener {
 
     fn bind_tcp(host: &str, port: u16, family: Family) -> Result<Vec<Self>, Error> {
         let unknown = |source| Error::UnknownHost { host: host.into(), source };
-        let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.collect();
+        let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.map(unmapped).collect();
         addresses.retain(|address| family.admits(address));
         let mut seen = std::collections::HashSet::new();
         addresses.retain(|address| seen.insert(*address));

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::Via;
 
 /// A connection's number: unique within one server, counted from 1 in the order of acceptance.
@@ -30,15 +32,30 @@ pub enum Endpoint {
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        Self::Tcp(match address {
-            // Keep scope ids and flow labels of real IPv6 addresses.
-            SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-                Some(v4) => SocketAddr::new(v4.into(), v6.port()),
-                None => address,
-            },
-            SocketAddr::V4(_) => address,
-        })
+        Self::Tcp(unmapped(address))
     }
+}
+
+/// The address as IPv4 where it is one that is written as IPv6 (RFC 4291, 2.5.5.2).
+pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        // Keep scope ids and flow labels of real IPv6 addresses.
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
+
+/// The network in the form in which addresses are compared: `::ffff:10.0.0.0/104` is 10.0.0.0/8, and there is nothing behind the prefix.
+pub(crate) fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let v4 = mapped.and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
+    v4.unwrap_or(network).trunc()
 }
 
 impl fmt::Display for Endpoint {

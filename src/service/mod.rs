@@ -18,6 +18,7 @@ pub(crate) use cx::{Asked, Message};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use info::{ConnId, ConnInfo, Endpoint, Peer, TlsInfo};
+pub(crate) use info::{canonical, unmapped};
 pub use reply::Reply;
 pub use times::{Departure, Times};
 pub use via::{Via, ViaTls};

@@ -18,6 +18,8 @@ on_each_engine_plainly!(
     behind_a_proxy_a_client_connects_so_often,
     behind_a_proxy_whoever_is_refused_takes_nobodys_place,
     where_no_header_comes_the_far_end_is_judged,
+    ipv4_is_itself_however_it_is_written,
+    behind_a_proxy_ipv4_is_itself_however_it_is_written,
 );
 
 fn guarded(engine: Engine, access: Access) -> Running {
@@ -202,4 +204,55 @@ fn where_no_header_comes_the_far_end_is_judged(engine: Engine) {
     let running = Running::start(server(engine).access(rules()).opening(opening), |_| Reply::default());
     assert!(running.connect().is_closed());
     assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
+}
+
+/// IPv4 peers of a listener on `::` come as IPv6, and rules may be written so.
+fn ipv4_is_itself_however_it_is_written(engine: Engine) {
+    let here = if std::net::TcpListener::bind("[::1]:0").is_ok() { "[::]:0" } else { "127.0.0.1:0" };
+    for rule in ["127.0.0.0/8", "::ffff:127.0.0.0/104", "::ffff:127.0.0.1/128", "::ffff:127.9.9.9/104"] {
+        for may in [true, false] {
+            let rule = rule.parse().unwrap();
+            let access = if may { Access::new().allow(rule) } else { Access::new().deny(rule) };
+            let access = access.max_per_ip(NonZeroU32::MIN);
+            let running = Running::start_on(server(engine).access(access).listen(here).unwrap(), |_| Reply::default());
+            let port = running.address().port();
+            let connect = || Peer::connect(([127, 0, 0, 1], port).into());
+            let mut first = connect();
+            if may {
+                first.ask("may I?");
+            } else {
+                assert!(first.is_closed(), "{rule}");
+            }
+            assert!(connect().is_closed());
+            let (denied, over) = (refused(&running, Refusal::Denied), refused(&running, Refusal::MaxPerIp));
+            assert_eq!((denied, over), if may { (0, 1) } else { (2, 0) }, "{rule}");
+        }
+    }
+}
+
+fn behind_a_proxy_ipv4_is_itself_however_it_is_written(engine: Engine) {
+    let proxies = Proxies::from(["::ffff:127.0.0.0/104".parse().unwrap()]);
+    let rules = Access::new()
+        .allow("::ffff:192.0.2.0/120".parse().unwrap())
+        .allow("198.51.100.0/24".parse().unwrap())
+        .max_per_ip(NonZeroU32::MIN)
+        .behind_proxies();
+    let header = move |conn: &_| Opening::new().preface(proxies.preface(conn));
+    let running = Running::start(server(engine).access(rules).opening(header), |_| Reply::default());
+    let mapped = |source: &str| {
+        Addresses::ip(format!("[::ffff:{source}]:1").parse().unwrap(), "[::ffff:127.0.0.1]:2".parse().unwrap())
+    };
+    let mut held = Vec::new();
+    for (one, other) in [(of("192.0.2.1"), mapped("192.0.2.1")), (mapped("198.51.100.1"), of("198.51.100.1"))] {
+        let mut peer = from(&running, one);
+        peer.ask("may I?");
+        held.push(peer);
+        assert!(from(&running, other).is_closed());
+        assert_eq!(running.unopened(), CloseReason::Refused(Refusal::MaxPerIp), "they are one source");
+    }
+    for stranger in [mapped("203.0.113.1"), of("203.0.113.1")] {
+        assert!(from(&running, stranger).is_closed());
+        assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
+    }
+    from(&running, mapped("192.0.2.2")).ask("another client");
 }

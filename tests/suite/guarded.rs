@@ -183,8 +183,26 @@ fn behind_a_proxy_the_rules_are_for_its_clients() {
 }
 
 #[test]
+fn ipv4_that_is_written_as_ipv6_is_ipv4() {
+    let rules =
+        ["--proxy-protocol", "require", "--proxy-from", "::ffff:127.0.0.0/104", "--allow", "::ffff:192.0.2.0/120"];
+    let (mut server, address) = Program::server(&rules);
+    for header in ["v1,src=192.0.2.7:5", "v1,src=[::ffff:192.0.2.7]:5,dst=[::1]:6", "v2,src=[::ffff:192.0.2.7]:5"] {
+        assert_eq!(answer(address, header), "Server received: hello\n");
+        assert_eq!(server.stdout.until("New connection"), "New connection from ('192.0.2.7', 5)");
+    }
+    let mut server = Program::spawn(Program::command(&["server", "::ffff:127.0.0.1", "0"]));
+    let line = server.stdout.next();
+    let address: SocketAddr = line.strip_prefix("TCP Server started on ").expect(&line).parse().unwrap();
+    assert!(address.is_ipv4(), "{address}");
+    let port = address.port().to_string();
+    let (code, out, stderr) = run(&["client", "::ffff:127.0.0.1", &port, "--source-address", "127.0.0.1"], b"a");
+    assert_eq!((code, &out[..]), (Some(0), &b"Server received: a"[..]), "{stderr}");
+}
+
+#[test]
 fn rules_that_make_no_sense_are_refused_with_a_way_out() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["--proxy-from", "10.0.0.0/8"], "--proxy-protocol"),
         (&["--proxy-protocol", "optional"], "require"),
         (&["--proxy-protocol", "require", "--proxy-from", "10.0.0.1/8"], "write 10.0.0.0/8 or 10.0.0.1"),
@@ -192,6 +210,12 @@ fn rules_that_make_no_sense_are_refused_with_a_way_out() {
         (&["--allow", "10.0.0.0/33"], "write it like 10.0.0.0/8"),
         (&["--allow", "example.org"], "write it like 10.0.0.0/8"),
         (&["--deny", "2001:db8::1/32"], "write 2001:db8::/32 or 2001:db8::1"),
+        (&["--allow", "::ffff:10.0.0.0/8"], "write 10.0.0.0/8 or ::ffff:10.0.0.0/104"),
+        (&["--deny", "::ffff:10.0.0.1/104"], "write 10.0.0.0/8 or 10.0.0.1"),
+        (
+            &["--proxy-protocol", "require", "--proxy-from", "::ffff:127.0.0.1/32"],
+            "write 127.0.0.1/32 or ::ffff:127.0.0.1/128",
+        ),
         (&["--max-per-ip", "0"], "not a number from 1 on"),
         (&["--connect-rate-limit", "5/d"], "write it like 20, 20/s"),
         (&["--connect-rate-limit", "0"], "at least 1"),

@@ -46,15 +46,35 @@ pub(crate) fn limit(text: &str) -> Result<Rate, String> {
 
 /// `10.0.0.0/8`, `2001:db8::/32`, or one address.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
-    let wrong = || format!("'{text}' is not a network; write it like 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7");
+    let wrong = || match text.contains('%') {
+        true => format!("'{text}': a network is written without its interface, like fe80::/64"),
+        false => format!("'{text}' is not a network; write it like 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"),
+    };
     let network: IpNet = match text.parse::<IpAddr>() {
-        Ok(address) => address.into(),
-        Err(_) => text.parse().map_err(|_| wrong())?,
+        Ok(address) => address.to_canonical().into(),
+        Err(_) => unmapped(text.parse().map_err(|_| wrong())?)?,
     };
     match network == network.trunc() {
         true => Ok(network),
         // Most often one of the two numbers is a slip.
         false => Err(format!("'{text}' has bits behind its prefix; write {} or {}", network.trunc(), network.addr())),
+    }
+}
+
+/// IPv4 that is written as IPv6 is IPv4: that is what the peers of such a rule are.
+fn unmapped(network: IpNet) -> Result<IpNet, String> {
+    let IpAddr::V4(v4) = network.addr().to_canonical() else { return Ok(network) };
+    match (network, network.prefix_len()) {
+        (IpNet::V4(_), _) => Ok(network),
+        (IpNet::V6(_), n @ 96..) => IpNet::new(v4.into(), n - 96).map_err(|error| error.to_string()),
+        // Most often the prefix is counted as IPv4's.
+        (IpNet::V6(_), n) => {
+            let meant = IpNet::new(v4.into(), n.min(32)).map_err(|error| error.to_string())?.trunc();
+            let (address, longer) = (meant.addr(), meant.prefix_len() + 96);
+            Err(format!(
+                "'{network}' is IPv4 written as IPv6, whose prefixes have 96 bits more; write {meant} or ::ffff:{address}/{longer}"
+            ))
+        }
     }
 }
 
@@ -221,6 +241,26 @@ mod tests {
         }
         for text in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "host", "2001:db8::1/64"] {
             assert!(network(text).is_err(), "{text}");
+        }
+        for (text, want) in [
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:c000:200/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), want);
+        }
+        for (text, want) in [
+            ("::ffff:10.0.0.0/8", "write 10.0.0.0/8 or ::ffff:10.0.0.0/104"),
+            ("::ffff:10.1.2.3/8", "write 10.0.0.0/8 or ::ffff:10.0.0.0/104"),
+            ("::ffff:0.0.0.0/0", "write 0.0.0.0/0 or ::ffff:0.0.0.0/96"),
+            ("::ffff:192.0.2.7/95", "write 192.0.2.7/32 or ::ffff:192.0.2.7/128"),
+            ("::ffff:10.0.0.1/104", "has bits behind its prefix; write 10.0.0.0/8 or 10.0.0.1"),
+            ("fe80::1%eth0", "without its interface"),
+        ] {
+            let error = network(text).unwrap_err();
+            assert!(error.contains(want), "{text}: {error}");
         }
         assert_eq!((mode("0660"), mode("600"), mode("0o777")), (Ok(0o660), Ok(0o600), Ok(0o777)));
         for text in ["", "0888", "1777", "rw", "-1", "+660", "0x1"] {

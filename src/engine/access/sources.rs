@@ -12,7 +12,7 @@ pub(super) struct Source(u64);
 
 impl Source {
     pub(super) fn of(address: IpAddr) -> Self {
-        Self(match address {
+        Self(match address.to_canonical() {
             // No network of IPv6 looks like this: ::/64 is nobody's but this machine's, which has bit 32 set here.
             IpAddr::V4(v4) => u64::from(v4.to_bits()),
             IpAddr::V6(v6) => match (v6.to_bits() >> 64) as u64 {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::preface::Expected;
 use crate::proto::opening::Preface;
-use crate::service::{ConnInfo, Endpoint};
+use crate::service::{ConnInfo, Endpoint, canonical};
 
 /// The proxies that a server believes: from their addresses each connection must begin with a PROXY header, and from elsewhere none is
 /// taken. Nothing is guessed: a server either requires the header or does not know it.
@@ -28,7 +28,7 @@ pub struct Proxies(Vec<IpNet>);
 
 impl<I: IntoIterator<Item = IpNet>> From<I> for Proxies {
     fn from(networks: I) -> Self {
-        Self(networks.into_iter().collect())
+        Self(networks.into_iter().map(canonical).collect())
     }
 }
 
@@ -44,7 +44,7 @@ impl Proxies {
     #[must_use]
     pub fn believe(&self, peer: &Endpoint) -> bool {
         match peer {
-            Endpoint::Tcp(address) => self.0.iter().any(|network| network.contains(&address.ip())),
+            Endpoint::Tcp(address) => self.0.iter().any(|network| network.contains(&address.ip().to_canonical())),
             Endpoint::Unix(_) => true,
             Endpoint::Unknown => false,
         }
@@ -65,6 +65,7 @@ mod tests {
     fn who_is_believed() {
         let peer = |text: &str| Endpoint::from(text.parse::<std::net::SocketAddr>().unwrap());
         let some = Proxies::from(["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let mapped = Proxies::from(["::ffff:10.0.0.0/104".parse().unwrap()]);
         let local = Proxies::local();
         for (proxies, address, want) in [
             (&some, "10.255.0.1:1", true),
@@ -72,6 +73,9 @@ mod tests {
             (&some, "11.0.0.1:1", false),
             (&some, "[2001:db8:ffff::1]:1", true),
             (&some, "127.0.0.1:1", false),
+            (&mapped, "10.255.0.1:1", true),
+            (&mapped, "[::ffff:10.255.0.1]:1", true),
+            (&mapped, "11.0.0.1:1", false),
             (&local, "127.9.9.9:1", true),
             (&local, "[::1]:1", true),
             (&local, "[::2]:1", false),
@@ -79,6 +83,8 @@ mod tests {
         ] {
             assert_eq!(proxies.believe(&peer(address)), want, "{address}");
         }
+        let raw = Endpoint::Tcp("[::ffff:10.0.0.1]:1".parse().unwrap());
+        assert!(some.believe(&raw) && mapped.believe(&raw));
         assert!(some.believe(&Endpoint::Unix(None)));
         assert!(!some.believe(&Endpoint::Unknown));
     }

@@ -188,7 +188,7 @@ fn numeric(address: &Address) -> Option<Endpoint> {
     match address {
         Address::Tcp { host, port } => {
             let ip: IpAddr = host.parse().ok()?;
-            Some(Endpoint::Tcp((ip, *port).into()))
+            Some(Endpoint::from(std::net::SocketAddr::new(ip, *port)))
         }
         Address::Unix(path) => Some(Endpoint::Unix(Some(path.as_path().into()))),
     }
