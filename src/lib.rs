@@ -49,7 +49,9 @@ pub use engine::{
     Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
     Server, Stream, TcpInfo, Took, dial, processor_time, raise_descriptor_limit,
 };
-pub use error::{Attempt, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, Refusal, TlsFailure};
+pub use error::{
+    Attempt, CertificateFlaw, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, Refusal, TlsFailure,
+};
 /// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].
 pub use ipnet;
 pub use metrics::{REASONS, REFUSALS, Totals};
@@ -59,4 +61,4 @@ pub use service::{
     Chargen, ConnId, ConnInfo, Cx, Departure, Discard, Echo, Endpoint, Framing, Peer, Reply, Service, Times, TlsInfo,
     Via, ViaTls,
 };
-pub use tls::{Certificate, Fingerprint, Identity, TlsClient, TlsServer, TlsSettings, Trust};
+pub use tls::{Authorities, Certificate, Fingerprint, Identity, TlsClient, TlsServer, TlsSettings, Trust};

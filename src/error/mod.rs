@@ -14,7 +14,7 @@ pub use close::CloseReason;
 pub use network::{Attempt, DialError, FailureClass};
 pub use proxy::{Instead, ProxyError};
 pub use refusal::Refusal;
-pub use tls::TlsFailure;
+pub use tls::{CertificateFlaw, TlsFailure};
 
 /// Why something could not be started. [`Error::advice`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,8 @@ pub enum Error {
         what: String,
         /// What is wrong with it.
         reason: String,
+        /// What to do about it, such as the command that mends it.
+        advice: String,
     },
     /// TLS cannot be set up as it was asked for.
     #[error("no TLS: {0}")]
@@ -113,13 +115,13 @@ impl Error {
     }
 
     /// What is wrong with a certificate or a key.
-    pub(crate) fn certificate(what: impl AsRef<std::path::Path>, reason: String) -> Self {
-        Self::Certificate { what: what.as_ref().display().to_string(), reason }
+    pub(crate) fn certificate(what: impl AsRef<std::path::Path>, reason: String, advice: impl Into<String>) -> Self {
+        Self::Certificate { what: what.as_ref().display().to_string(), reason, advice: advice.into() }
     }
 
     /// One sentence on the way out, for a person.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &str {
         match self {
             Self::Address { .. } => "Write HOST PORT, HOST:PORT, [IPv6]:PORT, unix:/path, or a port alone.",
             Self::UnknownHost { .. } => {
@@ -147,9 +149,7 @@ impl Error {
             Self::Congestion { .. } => {
                 "On Linux `sysctl net.ipv4.tcp_allowed_congestion_control` lists what may be used; elsewhere leave it to the system."
             }
-            Self::Certificate { .. } => {
-                "Certificates and keys are PEM files: the certificate first, then those between it and its root; one key for each."
-            }
+            Self::Certificate { advice, .. } => advice,
             Self::Tls(_) => "Check the names, the authorities and the protocols that were given.",
             Self::Uring(_) => "Use the portable engine (`--engine portable`), or leave the choice to the program.",
         }

@@ -25,7 +25,7 @@ pub enum TlsFailure {
     /// The peer's certificate is not the one that is pinned.
     NotPinned,
     /// There is something else wrong with the peer's certificate.
-    BadCertificate,
+    BadCertificate(CertificateFlaw),
     /// The peer refused, with this alert (RFC 8446, 6).
     Refused(u8),
     /// A record was changed on its way, or encrypted with other keys.
@@ -34,6 +34,101 @@ pub enum TlsFailure {
     Misbehaved,
     /// Something failed at this end.
     Failed,
+}
+
+/// What is wrong with a certificate that somebody whom this end trusts may well have signed, and for the right name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CertificateFlaw {
+    /// It is a certificate authority's own (CA:TRUE), and none of a server or a client.
+    Authority,
+    /// It is for another purpose (its extended key usage, RFC 5280, 4.2.1.12).
+    Purpose,
+    /// A signature in its chain is not its issuer's.
+    Signature,
+    /// Its key or a signature in its chain is of a kind that is not supported here.
+    Algorithm,
+    /// It is of version 1: there is no place for names in it.
+    OldVersion,
+    /// It has a critical extension that is not known here.
+    Extension,
+    /// Its issuer may not have signed it: a limit on names or on the length of chains, or no authority at all.
+    Issuer,
+    /// Its chain is too long, or leads in too many ways.
+    Chain,
+    /// It was revoked, or nobody can say whether it was.
+    Revoked,
+    /// It is not encoded as a certificate is.
+    Encoding,
+    /// Something else.
+    Other,
+}
+
+impl CertificateFlaw {
+    /// What rustls says of it.
+    #[must_use]
+    pub fn of(error: &rustls::CertificateError) -> Self {
+        use rustls::CertificateError as C;
+        #[allow(deprecated)]
+        match error {
+            C::BadEncoding => Self::Encoding,
+            C::UnhandledCriticalExtension => Self::Extension,
+            C::Revoked
+            | C::UnknownRevocationStatus
+            | C::ExpiredRevocationList
+            | C::ExpiredRevocationListContext { .. }
+            | C::InvalidOcspResponse => Self::Revoked,
+            C::BadSignature => Self::Signature,
+            C::UnsupportedSignatureAlgorithm
+            | C::UnsupportedSignatureAlgorithmContext { .. }
+            | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::Algorithm,
+            C::InvalidPurpose | C::InvalidPurposeContext { .. } => Self::Purpose,
+            C::Other(other) => other.0.downcast_ref().map_or(Self::Other, Self::behind),
+            _ => Self::Other,
+        }
+    }
+
+    fn behind(error: &webpki::Error) -> Self {
+        use webpki::Error as E;
+        match error {
+            E::CaUsedAsEndEntity => Self::Authority,
+            E::EmptyEkuExtension => Self::Purpose,
+            E::UnsupportedCertVersion => Self::OldVersion,
+            E::UnsupportedCriticalExtension => Self::Extension,
+            E::EndEntityUsedAsCa | E::NameConstraintViolation | E::PathLenConstraintViolated => Self::Issuer,
+            E::MaximumPathDepthExceeded
+            | E::MaximumPathBuildCallsExceeded
+            | E::MaximumSignatureChecksExceeded
+            | E::MaximumNameConstraintComparisonsExceeded => Self::Chain,
+            E::CertDistrusted => Self::Revoked,
+            E::SignatureAlgorithmMismatch => Self::Signature,
+            E::ExtensionValueInvalid
+            | E::InvalidSerialNumber
+            | E::InvalidNetworkMaskConstraint
+            | E::MalformedDnsIdentifier
+            | E::MalformedExtensions
+            | E::MalformedNameConstraint => Self::Encoding,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for CertificateFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authority => "it is a certificate authority's own (CA:TRUE)",
+            Self::Purpose => "it is for another purpose (extended key usage)",
+            Self::Signature => "a signature in its chain is wrong",
+            Self::Algorithm => "its key or a signature in its chain is of a kind that is not supported",
+            Self::OldVersion => "it is of X.509 version 1",
+            Self::Extension => "it has a critical extension that is not known here",
+            Self::Issuer => "its issuer may not sign such a certificate",
+            Self::Chain => "its chain is too long",
+            Self::Revoked => "it was revoked, or its status is not known",
+            Self::Encoding => "it is malformed",
+            Self::Other => "it is none that TLS can use",
+        })
+    }
 }
 
 impl TlsFailure {
@@ -58,7 +153,7 @@ impl TlsFailure {
                 C::Expired | C::ExpiredContext { .. } => Self::Expired,
                 C::NotValidYet | C::NotValidYetContext { .. } => Self::NotYetValid,
                 C::ApplicationVerificationFailure => Self::NotPinned,
-                _ => Self::BadCertificate,
+                error => Self::BadCertificate(CertificateFlaw::of(error)),
             },
             E::AlertReceived(alert) => Self::Refused(u8::from(*alert)),
             E::DecryptError | E::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => Self::Damaged,
@@ -87,7 +182,7 @@ impl TlsFailure {
             Self::NoProtocol => "Offer a protocol that the server knows (--alpn).",
             Self::NoCertificate => "The other end must show a certificate.",
             Self::UnknownIssuer => {
-                "Name the authority that signed it (--ca FILE), or pin this very certificate (--pin SHA256)."
+                "Name the authority that signed it, or the certificate itself (--ca FILE), or pin it (--pin SHA256)."
             }
             Self::WrongName => "Say which name the certificate is for (--server-name NAME), or dial that name.",
             Self::Expired | Self::NotYetValid => {
@@ -96,8 +191,12 @@ impl TlsFailure {
             Self::NotPinned => {
                 "Somebody else may be answering, or the certificate was renewed: compare its fingerprint with the server's."
             }
-            Self::BadCertificate => {
-                "The server needs another certificate (one that is not an authority's own, for one); --pin SHA256 trusts this very one."
+            Self::BadCertificate(CertificateFlaw::Authority) => {
+                "Trust this very certificate (its file with --ca FILE, or --pin SHA256), or give the server one of its own: \
+                 add `-addext basicConstraints=critical,CA:FALSE` to `openssl req -x509`."
+            }
+            Self::BadCertificate(_) => {
+                "The other end needs another certificate; a client trusts this very one with --pin SHA256."
             }
             Self::Refused(alert) => match alert {
                 // RFC 8446, 6.2
@@ -127,7 +226,7 @@ impl fmt::Display for TlsFailure {
             Self::Expired => "the peer's certificate has expired",
             Self::NotYetValid => "the peer's certificate is not valid yet",
             Self::NotPinned => "the peer's certificate is not the pinned one",
-            Self::BadCertificate => "the peer's certificate is not acceptable",
+            Self::BadCertificate(flaw) => return write!(f, "the peer's certificate is not acceptable: {flaw}"),
             Self::Refused(alert) => {
                 return write!(f, "the peer refused: {}", Alert(*alert));
             }
@@ -138,16 +237,20 @@ impl fmt::Display for TlsFailure {
     }
 }
 
-/// An alert's name as the RFC has it, and its number.
+/// An alert's name in IANA's registry ("TLS Alerts"), and its number.
 struct Alert(u8);
 
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.0 {
+            0 => "close_notify",
             10 => "unexpected_message",
             20 => "bad_record_mac",
+            21 => "decryption_failed_RESERVED",
             22 => "record_overflow",
+            30 => "decompression_failure_RESERVED",
             40 => "handshake_failure",
+            41 => "no_certificate_RESERVED",
             42 => "bad_certificate",
             43 => "unsupported_certificate",
             44 => "certificate_revoked",
@@ -158,19 +261,26 @@ impl fmt::Display for Alert {
             49 => "access_denied",
             50 => "decode_error",
             51 => "decrypt_error",
+            52 => "too_many_cids_requested",
+            60 => "export_restriction_RESERVED",
             70 => "protocol_version",
             71 => "insufficient_security",
             80 => "internal_error",
             86 => "inappropriate_fallback",
             90 => "user_canceled",
+            100 => "no_renegotiation_RESERVED",
             109 => "missing_extension",
             110 => "unsupported_extension",
+            111 => "certificate_unobtainable_RESERVED",
             112 => "unrecognized_name",
             113 => "bad_certificate_status_response",
+            114 => "bad_certificate_hash_value_RESERVED",
             115 => "unknown_psk_identity",
             116 => "certificate_required",
+            117 => "general_error",
             120 => "no_application_protocol",
-            other => return write!(f, "alert {other}"),
+            121 => "ech_required",
+            _ => "unassigned",
         };
         write!(f, "alert {} ({name})", self.0)
     }

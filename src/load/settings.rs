@@ -91,7 +91,7 @@ pub struct Security {
 pub struct Agreed {
     /// Such as `TLSv1.3`.
     pub version: String,
-    /// Such as `TLS13_AES_256_GCM_SHA384`.
+    /// Such as `TLS_AES_256_GCM_SHA384`.
     pub cipher_suite: String,
     /// How the keys were exchanged, such as `X25519MLKEM768`.
     pub group: Option<String>,

@@ -14,7 +14,7 @@ use rustls::{CommonState, HandshakeKind};
 use super::first_bytes::FirstBytes;
 use crate::error::TlsFailure;
 use crate::service::{Peer, TlsInfo};
-use crate::tls::{Certificate, Handshakes, Name, TlsClient, TlsServer, Turn};
+use crate::tls::{Certificate, Handshakes, Name, TlsClient, TlsServer, Turn, group, suite};
 
 /// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
 const HEADER: usize = 5;
@@ -245,8 +245,8 @@ pub(crate) fn agreed(state: &CommonState, asked: Option<Box<str>>) -> TlsInfo {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        cipher_suite: state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
-        group: state.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
+        cipher_suite: state.negotiated_cipher_suite().map_or("unknown", |known| suite(known.suite())),
+        group: state.negotiated_key_exchange_group().map(|known| group(known.name())),
         alpn: state.alpn_protocol().map(Into::into),
         server_name: asked,
         resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),

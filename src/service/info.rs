@@ -91,7 +91,7 @@ pub struct ConnInfo {
 pub struct TlsInfo {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
-    /// As IANA names it, such as `TLS13_AES_256_GCM_SHA384`.
+    /// As IANA names it, such as `TLS_AES_256_GCM_SHA384`.
     pub cipher_suite: &'static str,
     /// How the keys were exchanged, such as `X25519MLKEM768`; `None` where an earlier session was resumed without it.
     pub group: Option<&'static str>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// The SHA-256 of a certificate's DER form: what `openssl x509 -fingerprint -sha256` prints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,8 +60,14 @@ pub struct Certificate {
     pub issuer: String,
     /// The DNS names and IP addresses that it is for.
     pub names: Vec<String>,
+    /// The first moment at which it is valid.
+    pub not_before: SystemTime,
     /// The last moment at which it is valid.
     pub not_after: SystemTime,
+    /// It is a certificate authority's own: it may sign others (CA:TRUE, RFC 5280, 4.2.1.9).
+    pub is_authority: bool,
+    /// Subject and issuer are the same: it has signed itself.
+    pub is_self_issued: bool,
     /// Of the whole certificate.
     pub fingerprint: Fingerprint,
 }
@@ -73,12 +79,16 @@ impl Certificate {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let names = parsed.subject_alternative_name().ok().flatten();
         let names = names.map(|names| names.value.general_names.iter().filter_map(plain).collect());
-        let since_epoch = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        let moment =
+            |time: ASN1Time| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
         Some(Self {
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
             names: names.unwrap_or_default(),
-            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch),
+            not_before: moment(parsed.validity().not_before),
+            not_after: moment(parsed.validity().not_after),
+            is_authority: parsed.is_ca(),
+            is_self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
             fingerprint: Fingerprint::of(der),
         })
     }

@@ -9,12 +9,13 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 
+use super::authorities::Authorities;
 use super::certificate::Fingerprint;
-use super::identity::{Identity, roots};
-use super::provider;
+use super::identity::Identity;
+use super::known::KnownServers;
+use super::{names, provider, words};
 use crate::error::Error;
 
 /// Which servers a client takes for the right one.
@@ -23,8 +24,8 @@ pub enum Trust {
     /// Those whose certificate an authority of the platform has signed, for the right name.
     #[default]
     Platform,
-    /// Those whose certificate one of these authorities has signed, for the right name.
-    Roots(Arc<RootCertStore>),
+    /// Those whose certificate one of these authorities has signed, or is one of these itself, for the right name.
+    Roots(Authorities),
     /// The one with this very certificate, whoever signed it and for whatever name.
     Pin(Fingerprint),
     /// All of them: what is sent can be read and changed by whoever sits between.
@@ -37,7 +38,7 @@ impl Trust {
     /// # Errors
     /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
     pub fn file(file: &Path) -> Result<Self, Error> {
-        Ok(Self::Roots(Arc::new(roots(file)?)))
+        Ok(Self::Roots(Authorities::file(file)?))
     }
 }
 
@@ -69,7 +70,7 @@ impl TlsClient {
         alpn: &[Vec<u8>],
     ) -> Result<Self, Error> {
         let mut provider = CryptoProvider::clone(&provider());
-        let named = |group: &&dyn SupportedKxGroup| group.name().as_str().unwrap_or_default();
+        let named = |known: &&dyn SupportedKxGroup| names::group(known.name());
         let names = provider.kx_groups.iter().map(named).collect::<Vec<_>>().join(", ");
         provider.kx_groups.retain(|known| named(known).eq_ignore_ascii_case(group));
         if provider.kx_groups.is_empty() {
@@ -85,21 +86,25 @@ impl TlsClient {
         identity: Option<&Identity>,
         alpn: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        let failed = |error: rustls::Error| Error::Tls(error.to_string());
+        let failed = |error: rustls::Error| Error::Tls(words(&error));
         let name = ServerName::try_from(name.to_string())
             .map_err(|_| Error::Tls(format!("'{name}' is no name that a certificate can have")))?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(failed)?;
-        let builder = match trust {
-            Trust::Platform => builder.with_platform_verifier().map_err(failed)?,
-            Trust::Roots(roots) => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-                builder.with_webpki_verifier(verifier.map_err(|error| Error::Tls(error.to_string()))?)
+        let builder = builder.dangerous().with_custom_certificate_verifier(match trust {
+            Trust::Platform => {
+                let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(failed)?;
+                Arc::new(KnownServers::new(Arc::new([]), Arc::new(verifier)))
             }
-            Trust::Pin(pin) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient(Some(pin)))),
-            Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient(None))),
-        };
+            Trust::Roots(authorities) => {
+                let verifier = WebPkiServerVerifier::builder_with_provider(authorities.roots(), provider).build();
+                let verifier = verifier.map_err(|error| Error::Tls(error.to_string()))?;
+                Arc::new(KnownServers::new(authorities.certificates(), verifier))
+            }
+            Trust::Pin(pin) => Arc::new(Lenient(Some(pin))),
+            Trust::Anybody => Arc::new(Lenient(None)),
+        });
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {

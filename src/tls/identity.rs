@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::CertificateError;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, InconsistentKeys};
 
 use super::certificate::{Certificate, Fingerprint};
+use super::files::{MAKE, Pem, shell};
+use super::kind::{USED, kind};
 use super::provider;
-use crate::error::Error;
+use crate::error::{CertificateFlaw, Error};
 
 /// How long a certificate made on the spot is valid.
 const DEVELOPMENT_DAYS: i64 = 30;
@@ -31,24 +32,52 @@ impl Identity {
     /// # Errors
     /// [`Error::Certificate`], naming the file, where one cannot be read or is something else, or where the two do not belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
-        let of_certificate = |reason: String| Error::certificate(certificate, reason);
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| of_certificate(told(&error, "certificate")))?;
-        if chain.is_empty() {
-            return Err(of_certificate(told(&pem::Error::NoItemsFound, "certificate")));
+        let pem = Pem::read(certificate)?;
+        // One file may be a pipe, which can be read once.
+        let other = if key == certificate { None } else { Some(Pem::read(key)?) };
+        let of_key = other.as_ref().unwrap_or(&pem);
+        if !pem.has_certificate() && pem.has_key() && of_key.has_certificate() && !of_key.has_key() {
+            let reason = format!("it holds the private key, and {} the certificate", key.display());
+            let (certificate, key) = (shell(certificate), shell(key));
+            return Err(pem.error(reason, format!("They are the wrong way round: --cert {key} --key {certificate}")));
         }
-        let secret =
-            PrivateKeyDer::from_pem_file(key).map_err(|error| Error::certificate(key, told(&error, "private key")))?;
-        Self::of(chain, secret).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                Error::certificate(certificate, format!("the key in {} belongs to another certificate", key.display()))
+        let chain = pem.certificates()?;
+        let secret = of_key.key()?;
+        Self::of(chain.clone(), secret.clone_key()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => Self::mismatch(&pem, &chain, &secret, certificate, key),
+            rustls::Error::InvalidCertificate(error) => {
+                let flaw = CertificateFlaw::of(&error);
+                pem.error(format!("its first certificate cannot be used: {flaw}"), format!("{ANOTHER} {MAKE}"))
             }
-            rustls::Error::InvalidCertificate(_) => {
-                of_certificate(format!("it holds no certificate of today: {error}"))
-            }
-            error => Error::certificate(key, error.to_string()),
+            _ => of_key.error(unusable(&secret), format!("{ANOTHER} {MAKE}")),
         })
+    }
+
+    /// Why a certificate and a key do not belong together.
+    fn mismatch(
+        pem: &Pem<'_>,
+        chain: &[CertificateDer<'static>],
+        secret: &PrivateKeyDer<'static>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Error {
+        let is_its = |der: &CertificateDer<'static>| Self::of(vec![der.clone()], secret.clone_key()).is_ok();
+        if let Some(at) = chain.iter().position(is_its) {
+            let reason = format!(
+                "its certificates are in the wrong order: that of the key is number {} of {}",
+                at + 1,
+                chain.len()
+            );
+            let advice = "The certificate of the key comes first, then the one that signed it, and so on: cat own.pem between.pem > chain.pem";
+            return pem.error(reason, advice);
+        }
+        let (of, from) = (shell(certificate), shell(key));
+        pem.error(
+            format!("the key in {} belongs to another certificate", key.display()),
+            format!(
+                "Of a pair these print the same: openssl x509 -noout -pubkey -in {of}; openssl pkey -pubout -in {from}"
+            ),
+        )
     }
 
     /// A certificate that has signed itself, for trying things out: valid for 30 days, for these names and addresses.
@@ -71,7 +100,8 @@ impl Identity {
             let secret = PrivateKeyDer::try_from(key.serialize_der())?;
             Ok(Self::of(vec![certificate.der().clone()], secret)?)
         };
-        make().map_err(|error| Error::certificate("the development certificate", error.to_string()))
+        let advice = "Check the names and addresses that the server listens on.";
+        make().map_err(|error| Error::certificate("the development certificate", error.to_string(), advice))
     }
 
     /// A chain and its key in DER form.
@@ -102,6 +132,12 @@ impl Identity {
         &self.key.cert
     }
 
+    /// Are both for one name at least?
+    pub(super) fn shares_a_name_with(&self, other: &Self) -> bool {
+        let own = &self.certificate.names;
+        own == &other.certificate.names || own.iter().any(|name| other.certificate.names.contains(name))
+    }
+
     pub(crate) fn key(&self) -> &Arc<CertifiedKey> {
         &self.key
     }
@@ -125,27 +161,13 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Roots of trust from a PEM file.
-pub(crate) fn roots(file: &Path) -> Result<rustls::RootCertStore, Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| Error::certificate(file, told(&error, "certificate")))?;
-    for root in found {
-        roots.add(root).map_err(|error| Error::certificate(file, error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(Error::certificate(file, told(&pem::Error::NoItemsFound, "certificate")));
-    }
-    Ok(roots)
-}
+const ANOTHER: &str = "Another pair is made with:";
 
-/// What is wrong with a PEM file that should hold `what`.
-fn told(error: &pem::Error, what: &str) -> String {
-    match error {
-        pem::Error::Io(error) => crate::error::plain(error),
-        pem::Error::NoItemsFound => format!("it holds no {what} in PEM form"),
-        error => format!("it is not in PEM form: {error}"),
+/// Why a key cannot be used.
+fn unusable(key: &PrivateKeyDer<'_>) -> String {
+    match kind(key) {
+        Some(kind) => format!("it holds {kind}, and such a key cannot be used here: {USED} can"),
+        None => "its private key is encoded as none is".into(),
     }
 }
 

@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ServerConfig, SignatureScheme};
 
+use super::authorities::Authorities;
 use super::handshakes::Handshakes;
-use super::identity::{Identity, roots};
-use super::provider;
+use super::identity::Identity;
+use super::known::KnownClients;
+use super::{provider, words};
 use crate::error::Error;
 
 /// Handshakes under way at once, by default.
@@ -23,7 +25,7 @@ const SESSIONS: usize = 4096;
 #[must_use]
 pub struct TlsSettings {
     identities: Vec<Identity>,
-    client_roots: Option<Arc<RootCertStore>>,
+    clients: Option<Authorities>,
     alpn: Vec<Vec<u8>>,
 }
 
@@ -34,18 +36,19 @@ impl TlsSettings {
     }
 
     /// Another certificate: shown to clients that ask for one of its names (SNI, RFC 6066). The first is shown where none is asked for, and
-    /// where none fits.
+    /// where none fits. Of several for one name, such as one with an RSA key and one with an ECDSA key, it is the first whose key
+    /// signs in a way that the client knows.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
     }
 
-    /// Clients must show a certificate that one of the authorities in this PEM file has signed.
+    /// Clients must show a certificate that one of the authorities in this PEM file has signed, or that itself stands in it.
     ///
     /// # Errors
     /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
     pub fn client_ca(mut self, file: &Path) -> Result<Self, Error> {
-        self.client_roots = Some(Arc::new(roots(file)?));
+        self.clients = Some(Authorities::file(file)?);
         Ok(self)
     }
 
@@ -65,18 +68,19 @@ impl TlsSettings {
         let failed = |error: String| Error::Tls(error);
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| failed(error.to_string()))?;
-        let builder = match &self.client_roots {
+            .map_err(|error| failed(words(&error)))?;
+        let builder = match &self.clients {
             None => builder.with_no_client_auth(),
-            Some(roots) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider()).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| failed(error.to_string()))?)
+            Some(clients) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots(), provider()).build();
+                let verifier = verifier.map_err(|error| failed(error.to_string()))?;
+                builder.with_client_cert_verifier(Arc::new(KnownClients::new(clients.certificates(), verifier)))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName(self.identities.clone())));
         config.alpn_protocols = self.alpn.clone();
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
-        config.ticketer = Ticketer::new().map_err(|error| failed(error.to_string()))?;
+        config.ticketer = Ticketer::new().map_err(|error| failed(words(&error)))?;
         Ok(config)
     }
 }
@@ -132,14 +136,27 @@ impl TlsServer {
     }
 }
 
-/// Chooses the certificate by the name that a client asks for.
+/// Chooses the certificate by the name that a client asks for, and by the signatures that it knows.
 #[derive(Debug)]
 struct ByName(Vec<Identity>);
 
+impl ByName {
+    /// The first of those for this name whose key can sign for this client; where none can, the first, for rustls to say so.
+    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Identity> {
+        let first = self.0.first()?;
+        let asked = |identity: &&Identity| name.is_some_and(|name| identity.is_for(name));
+        let default = |identity: &&Identity| first.shares_a_name_with(identity);
+        let named: Vec<_> = self.0.iter().filter(asked).collect();
+        let fitting = if named.is_empty() { self.0.iter().filter(default).collect() } else { named };
+        let signs = |identity: &&&Identity| identity.key().key.choose_scheme(schemes).is_some();
+        fitting.iter().find(signs).or(fitting.first()).copied().or(Some(first))
+    }
+}
+
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.0.iter().find(|identity| identity.is_for(name)));
-        named.or(self.0.first()).map(|identity| Arc::clone(identity.key()))
+        let chosen = self.choose(hello.server_name(), hello.signature_schemes());
+        chosen.map(|identity| Arc::clone(identity.key()))
     }
 }
 

@@ -108,8 +108,8 @@ fn one_command_shows_it_behind_a_proxy_header_and_tls() {
         for times in ["connect", "handshake"] {
             assert_eq!(result["total"][times]["count"], result["total"]["opened"]);
         }
-        let tls = json!({"checked": true, "resumes": false, "version": "TLSv1.3", "group": "X25519",
-                         "cipher_suite": "TLS13_AES_256_GCM_SHA384"});
+        let tls = json!({"checked": true, "resumes": false, "version": "TLSv1.3", "group": "x25519",
+                         "cipher_suite": "TLS_AES_256_GCM_SHA384"});
         assert_eq!((&result["settings"]["tls"], &result["settings"]["proxy"]), (&tls, &json!(2)));
     }
     for args in [&["--loopback", "--tls", "--insecure"][..], &["--tls-resume", "on"], &["--tls", "--tls-group", "none"]]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
@@ -12,7 +12,7 @@ use resound::{Certificate, Endpoint, Error, Identity, TlsServer, TlsSettings};
 
 use crate::console::Console;
 use crate::signals::CaughtSignals;
-use crate::units;
+use crate::{escape, units};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -84,6 +84,8 @@ pub(crate) struct Begun {
     seen: Vec<Stamp>,
     /// What was made on the spot is no file, and stays.
     made: Vec<Identity>,
+    /// What was said of the certificates that are in use.
+    said: Vec<String>,
 }
 
 /// Tells one version of a file from the next.
@@ -105,7 +107,10 @@ impl Files {
         };
         let settings = self.read(&made)?;
         let server = TlsServer::new(&settings)?.handshakes(self.handshakes);
-        Ok(Begun { server, certificates: certificates(&settings), files: self, seen, made })
+        let certificates = certificates(&settings);
+        let mut begun = Begun { server, certificates, files: self, seen, made, said: Vec::new() };
+        begun.complain();
+        Ok(begun)
     }
 
     fn read(&self, made: &[Identity]) -> Result<TlsSettings, Error> {
@@ -161,6 +166,8 @@ impl Begun {
             // Files may be far away.
             let Ok(stamps) = tokio::task::spawn_blocking(move || files.stamps()).await else { continue };
             if stamps == self.seen && !is_told {
+                // One may have expired meanwhile.
+                self.complain();
                 continue;
             }
             self.seen = stamps;
@@ -171,11 +178,87 @@ impl Begun {
                 Ok::<_, Error>(certificates(&settings))
             });
             match replaced.await {
-                Ok(Ok(certificates)) => console.certificates("reloaded", &certificates),
-                Ok(Err(error)) => tracing::warn!("the certificates stay as they were: {error}"),
+                Ok(Ok(certificates)) => {
+                    console.certificates("reloaded", &certificates);
+                    self.certificates = certificates;
+                    self.said.clear();
+                    self.complain();
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!("the certificates stay as they were: {error}; {}", error.advice());
+                }
                 Err(_) => {}
             }
         }
+    }
+}
+
+impl Begun {
+    /// Warns of certificates that clients will refuse: once, each time that they are read.
+    fn complain(&mut self) {
+        for ((file, key), certificate) in self.files.pairs.iter().zip(&self.certificates) {
+            for complaint in dates(certificate, file).into_iter().chain(shortcomings(certificate, file, key)) {
+                if !self.said.contains(&complaint) {
+                    tracing::warn!("{complaint}");
+                    self.said.push(complaint);
+                }
+            }
+        }
+    }
+}
+
+/// What to say of a certificate that is not valid now.
+pub(crate) fn dates(certificate: &Certificate, file: &Path) -> Option<String> {
+    let (now, file) = (SystemTime::now(), escape::text(file.display().to_string().as_bytes()));
+    let date = humantime::format_rfc3339_seconds;
+    if now > certificate.not_after {
+        Some(format!("the certificate in {file} has expired at {}: others will refuse it", date(certificate.not_after)))
+    } else if now < certificate.not_before {
+        let from = date(certificate.not_before);
+        Some(format!("the certificate in {file} is not valid before {from}: others will refuse it until then"))
+    } else {
+        None
+    }
+}
+
+/// What else keeps clients from trusting a server's certificate, and the command that makes another with the same key.
+fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<String> {
+    let file = escape::text(file.display().to_string().as_bytes());
+    let key = escape::text(shell(key).as_bytes());
+    let is_plain = |name: &&String| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
+    let mut names: Vec<_> = certificate.names.iter().filter(is_plain).map(String::as_str).collect();
+    if names.is_empty() {
+        names.extend(["localhost", "127.0.0.1"]);
+    }
+    let kind = |name: &&str| if name.parse::<IpAddr>().is_ok() { format!("IP:{name}") } else { format!("DNS:{name}") };
+    let all = names.iter().map(kind).collect::<Vec<_>>().join(",");
+    let make = format!(
+        "openssl req -x509 -key {key} -out server.pem -days 90 -subj /CN={} -addext subjectAltName={all} -addext basicConstraints=critical,CA:FALSE",
+        names[0]
+    );
+    let mut said = Vec::new();
+    if certificate.is_authority {
+        let own = if certificate.is_self_issued { ", which has signed itself" } else { "" };
+        said.push(format!(
+            "the certificate in {file} is a certificate authority's own (CA:TRUE){own}: many clients refuse it as a server's, \
+             even if they trust it; one of the server's own is made with: {make}"
+        ));
+    }
+    if certificate.names.is_empty() {
+        said.push(format!(
+            "the certificate in {file} is for no name (no subjectAltName), so clients refuse it; one with names is made with: {make}"
+        ));
+    }
+    said
+}
+
+/// A path as a shell takes it for one word.
+fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,@%:=".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

@@ -83,7 +83,10 @@ impl Console {
             self.event(
                 |to| {
                     let until = humantime::format_rfc3339_seconds(certificate.not_after);
-                    let names = escape::text(certificate.names.join(", ").as_bytes());
+                    let names = match certificate.names.is_empty() {
+                        true => "no name".into(),
+                        false => escape::text(certificate.names.join(", ").as_bytes()),
+                    };
                     writeln!(
                         to,
                         "TLS certificate ({how}) for {names} until {until}, SHA-256 {}",
@@ -273,6 +276,7 @@ impl Observer for Console {
                 conn: conn.id.0,
                 peer: conn.peer.to_string(),
                 reason: how.reason.name(),
+                detail: (!how.reason.is_orderly()).then(|| how.reason.to_string()),
                 messages: how.messages,
                 bytes_in: how.bytes_in,
                 bytes_out: how.bytes_out,
@@ -379,6 +383,9 @@ enum Event {
         conn: u64,
         peer: String,
         reason: &'static str,
+        /// The reason in words, where it is no orderly end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
         messages: u64,
         bytes_in: u64,
         bytes_out: u64,

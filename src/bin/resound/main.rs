@@ -97,7 +97,7 @@ fn complaint(error: &anyhow::Error, advice: Option<&str>) -> String {
 }
 
 /// An error's exit code, its class where it is a network failure, and what to do about it.
-fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&'static str>) {
+fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&str>) {
     if let Some(error) = error.downcast_ref::<Error>() {
         return (exit::USAGE, None, Some(error.advice()));
     }

@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use resound::rustls::pki_types::UnixTime;
+use resound::rustls::{self, CertificateError};
 use resound::{Address, Error, FailureClass, Fingerprint, Identity, Secure, Stream, TlsClient, TlsFailure, Trust};
 use tokio::time::timeout;
 
 use super::{Failure, say};
 use crate::agreed::Agreed;
+use crate::certificates::dates;
 use crate::escape;
 
 /// What makes a connection a TLS one.
@@ -110,8 +113,14 @@ impl TlsArgs {
             (None, None) => Trust::Platform,
         };
         let identity = self.cert.as_ref().map(|cert| Identity::load(cert, self.key.as_ref().unwrap_or(cert)));
+        let identity = identity.transpose()?;
+        if let Some((identity, cert)) = identity.as_ref().zip(self.cert.as_ref())
+            && let Some(complaint) = dates(identity.certificate(), cert)
+        {
+            say(&format!("warning: {complaint}"));
+        }
         let alpn: Vec<Vec<u8>> = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        let client = handshakes.client(name, trust, identity.transpose()?.as_ref(), &alpn)?;
+        let client = handshakes.client(name, trust, identity.as_ref(), &alpn)?;
         Ok(Some(Tls { client, insecure: self.insecure }))
     }
 }
@@ -170,12 +179,9 @@ impl Tls {
 /// Why there is no TLS with the server.
 fn refused(error: io::Error) -> anyhow::Error {
     if let Some(failure) = TlsFailure::behind(&error) {
-        let what = match failure {
-            TlsFailure::WrongName | TlsFailure::Expired | TlsFailure::NotYetValid | TlsFailure::BadCertificate => {
-                // Which name, and since when.
-                format!("{failure} ({})", escape::text(error.to_string().as_bytes()))
-            }
-            failure => failure.to_string(),
+        let what = match error.get_ref().and_then(|inner| inner.downcast_ref()).and_then(detail) {
+            Some(detail) => format!("{failure} ({detail})"),
+            None => failure.to_string(),
         };
         return Failure::advised(FailureClass::Tls, what, failure.advice()).into();
     }
@@ -185,6 +191,27 @@ fn refused(error: io::Error) -> anyhow::Error {
         return Failure::advised(FailureClass::Eof, what, advice).into();
     }
     Failure::of(error, " within the TLS handshake")
+}
+
+/// Which name it is for, and since when or until when it is not valid.
+fn detail(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    let date = |time: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    Some(match error {
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let expected = escape::text(expected.to_str().as_bytes());
+            match presented.is_empty() {
+                true => format!("it should be for {expected}, and has no names: no subjectAltName"),
+                false => {
+                    let names = escape::text(presented.join(", ").as_bytes());
+                    format!("it should be for {expected}, and is for {names}")
+                }
+            }
+        }
+        CertificateError::ExpiredContext { not_after, .. } => format!("at {}", date(*not_after)),
+        CertificateError::NotValidYetContext { not_before, .. } => format!("not before {}", date(*not_before)),
+        _ => return None,
+    })
 }
 
 /// What was agreed on, and what the server has shown.

@@ -219,11 +219,17 @@ fn settings(part: &SettingsPart) -> Result<Settings> {
     })
 }
 
+/// Results of older versions have rustls's names where IANA has others.
 fn security(part: &TlsPart) -> Security {
+    let named = |name: &String| match name.strip_prefix("TLS13_") {
+        Some(suite) => format!("TLS_{suite}"),
+        None if name == "X25519" => "x25519".into(),
+        None => name.clone(),
+    };
     let agreed = part.version.as_ref().zip(part.cipher_suite.as_ref()).map(|(version, cipher_suite)| Agreed {
         version: version.clone(),
-        cipher_suite: cipher_suite.clone(),
-        group: part.group.clone(),
+        cipher_suite: named(cipher_suite),
+        group: part.group.as_ref().map(named),
     });
     Security { is_checked: part.checked, resumes: part.resumes, agreed }
 }
