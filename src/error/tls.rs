@@ -285,3 +285,46 @@ impl fmt::Display for Alert {
         write!(f, "alert {} ({name})", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError, OtherError};
+
+    use super::*;
+
+    #[test]
+    fn alerts_have_their_numbers_and_ianas_names() {
+        for (alert, want) in [
+            (0, "alert 0 (close_notify)"),
+            (48, "alert 48 (unknown_ca)"),
+            (100, "alert 100 (no_renegotiation_RESERVED)"),
+            (121, "alert 121 (ech_required)"),
+            (199, "alert 199 (unassigned)"),
+        ] {
+            let failure = TlsFailure::of(&rustls::Error::AlertReceived(AlertDescription::from(alert)));
+            assert_eq!(failure.to_string(), format!("the peer refused: {want}"));
+        }
+        // None that rustls knows is missing.
+        for alert in 0..=u8::MAX {
+            let is_known = AlertDescription::from(alert).as_str().is_some();
+            assert!(!is_known || !Alert(alert).to_string().ends_with("(unassigned)"), "{alert}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_in_words() {
+        for (error, want) in [
+            (webpki::Error::CaUsedAsEndEntity, CertificateFlaw::Authority),
+            (webpki::Error::UnsupportedCertVersion, CertificateFlaw::OldVersion),
+            (webpki::Error::NameConstraintViolation, CertificateFlaw::Issuer),
+            (webpki::Error::MaximumPathDepthExceeded, CertificateFlaw::Chain),
+            (webpki::Error::MalformedExtensions, CertificateFlaw::Encoding),
+            (webpki::Error::InvalidCrlNumber, CertificateFlaw::Other),
+        ] {
+            let other = CertificateError::Other(OtherError(std::sync::Arc::new(error)));
+            let failure = TlsFailure::of(&rustls::Error::InvalidCertificate(other));
+            assert_eq!(failure, TlsFailure::BadCertificate(want));
+            assert!(!failure.to_string().contains("Error"), "{failure}");
+        }
+    }
+}

@@ -163,7 +163,7 @@ impl<'a> Pem<'a> {
             }
             None => {
                 let n = self.bytes.len();
-                let reason = format!("it holds no {wanted}, but {n} bytes that are neither in PEM nor in DER form");
+                let reason = format!("it holds no {wanted} in PEM form, but {n} bytes that are no DER either");
                 return self.error(reason, format!("A new pair is made with: {MAKE}"));
             }
         };

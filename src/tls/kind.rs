@@ -1,7 +1,7 @@
 //! What kind of key a private key is, for who cannot use it.
 
 use rustls::pki_types::PrivateKeyDer;
-use x509_parser::asn1_rs::{Any, Integer, OctetString, Oid, Sequence};
+use x509_parser::asn1_rs::{Any, Integer, OctetString, Sequence, Tag};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AlgorithmIdentifier;
 
@@ -78,10 +78,13 @@ fn rsa(der: &[u8]) -> Option<String> {
 }
 
 fn curve(parameters: Option<Any<'_>>) -> String {
-    match parameters.map(|parameters| Oid::try_from(parameters)) {
-        Some(Ok(curve)) => named(&curve.to_id_string()),
-        // `openssl ec -param_enc named_curve` would write its name.
-        Some(Err(_)) => "an ECDSA key whose curve is described, not named".into(),
+    let oid = |parameters: Any<'_>| match parameters.tag() {
+        Tag::Oid => parameters.oid().ok().map(|curve| curve.to_id_string()),
+        _ => None,
+    };
+    match parameters.map(oid) {
+        Some(Some(curve)) => named(&curve),
+        Some(None) => "an ECDSA key whose curve is described, not named".into(),
         None => "an ECDSA key that does not name its curve".into(),
     }
 }
@@ -89,4 +92,63 @@ fn curve(parameters: Option<Any<'_>>) -> String {
 fn named(oid: &str) -> String {
     let known = NAMES.iter().find(|(number, _)| *number == oid);
     known.map_or_else(|| format!("a key of another kind (object identifier {oid})"), |(_, name)| (*name).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::asn1_rs::Oid;
+
+    use super::*;
+
+    /// A DER element, of up to 64 KiB.
+    fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], &content].concat()
+    }
+
+    fn oid(text: &str) -> Vec<u8> {
+        let arcs: Vec<u64> = text.split('.').map(|arc| arc.parse().unwrap()).collect();
+        der(6, &[Oid::from(&arcs).unwrap().as_bytes()])
+    }
+
+    fn pkcs8(algorithm: &str, parameters: &[u8], key: &[u8]) -> PrivateKeyDer<'static> {
+        let algorithm = der(0x30, &[&oid(algorithm), parameters]);
+        PrivateKeyDer::Pkcs8(der(0x30, &[&[2, 1, 0], &algorithm, &der(4, &[key])]).into())
+    }
+
+    #[test]
+    fn keys_that_cannot_be_used_are_called_what_they_are() {
+        let rsa = |bits: usize| der(0x30, &[&[2, 1, 0], &der(2, &[&[0], &vec![0xff; bits / 8]]), &[2, 1, 3]]);
+        let sec1 = |curve: &[u8]| {
+            PrivateKeyDer::Sec1(der(0x30, &[&[2, 1, 1], &der(4, &[&[7; 32]]), &der(0xa0, &[curve])]).into())
+        };
+        let described = der(0x30, &[&[2, 1, 1]]);
+        let cases = [
+            (pkcs8("1.2.840.10040.4.1", &described, &[2, 1, 9]), "a DSA key"),
+            (pkcs8("1.3.101.113", &[], &[4, 1, 9]), "an Ed448 key"),
+            (pkcs8("1.3.101.110", &[], &[4, 1, 9]), "an X25519 key, which cannot sign"),
+            (pkcs8("1.2.840.113549.1.1.10", &[], &rsa(2048)), "an RSA-PSS key"),
+            (pkcs8(RSA, &[5, 0], &rsa(1024)), "an RSA key of 1024 bits"),
+            (PrivateKeyDer::Pkcs1(rsa(16384).into()), "an RSA key of 16384 bits"),
+            (pkcs8(EC, &oid("1.3.132.0.10"), &[0]), "an ECDSA key with the curve secp256k1"),
+            (pkcs8(EC, &described, &[0]), "an ECDSA key whose curve is described, not named"),
+            (sec1(&oid("1.3.132.0.10")), "an ECDSA key with the curve secp256k1"),
+            (sec1(&oid("1.3.36.3.3.2.8.1.1.7")), "an ECDSA key with the curve brainpoolP256r1"),
+            (pkcs8("1.2.3.4", &[], &[0]), "a key of another kind (object identifier 1.2.3.4)"),
+        ];
+        for (key, want) in cases {
+            assert_eq!(kind(&key).as_deref(), Some(want));
+            let whole = key.secret_der();
+            // Whatever is missing, or changed, is no reason to fail.
+            for n in 0..whole.len() {
+                let _ = kind(&PrivateKeyDer::Pkcs8(whole[..n].to_vec().into()));
+                let mut changed = whole.to_vec();
+                changed[n] ^= 0x80;
+                let _ = kind(&PrivateKeyDer::Pkcs1(changed.clone().into()));
+                let _ = kind(&PrivateKeyDer::Sec1(changed.into()));
+            }
+        }
+        assert_eq!(kind(&PrivateKeyDer::Pkcs8(vec![1, 2, 3].into())), None);
+    }
 }

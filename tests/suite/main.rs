@@ -4,6 +4,7 @@ mod access;
 mod arrows;
 mod bench;
 #[cfg(target_os = "linux")]
+mod certificates;
 mod chaos;
 mod client;
 #[cfg(unix)]
