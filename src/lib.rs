@@ -47,7 +47,7 @@ mod tls;
 pub use engine::ignores_signal;
 pub use engine::{
     Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
-    Server, Stream, TcpInfo, Took, dial, processor_time, raise_descriptor_limit,
+    Server, Stream, TcpInfo, Took, dial, interface_index, interface_names, processor_time, raise_descriptor_limit,
 };
 pub use error::{
     Attempt, CertificateFlaw, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, Refusal, TlsFailure,

@@ -82,6 +82,17 @@ impl Address {
         Ok(Self::Tcp { host: host.into(), port })
     }
 
+    /// Does a link-local address name its interface, and is there such an interface here? A name may still stand for one that does not.
+    ///
+    /// # Errors
+    /// [`Error::Interface`], which says what to write.
+    pub fn check_interface(&self) -> Result<(), Error> {
+        match self {
+            Self::Tcp { host, .. } => super::interface::check(host),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     /// One argument that may carry its port (`HOST:PORT`, `[v6]:PORT`, `unix:/path`), or not: then `port` is used.
     ///
     /// # Errors

@@ -108,7 +108,12 @@ impl Caller {
                 if let Some(source) = call.source {
                     #[cfg(target_os = "linux")]
                     super::sys::bind_address_no_port(&SockRef::from(&socket))?;
-                    socket.bind(&SocketAddr::new(source, 0).into())?;
+                    let mut source = SocketAddr::new(source, 0);
+                    // A link-local one is on the target's interface.
+                    if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
+                        source.set_scope_id(target.scope_id());
+                    }
+                    socket.bind(&source.into())?;
                 }
                 Ok((socket, address))
             }

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
 use super::address::{Address, Family};
+use super::interface;
 use super::stream::Stream;
-use crate::error::{Attempt, DialError, FailureClass, plain};
+use crate::error::{Attempt, DialError, Error, FailureClass, plain};
 use crate::service::unmapped;
 
 /// Head start of each address over the next (RFC 8305, 5).
@@ -29,6 +30,8 @@ pub struct Dial {
     pub deadline: Option<Instant>,
     /// The address of this machine to connect from; only addresses of its family are dialled. `None` leaves it to the routing table.
     pub source_address: Option<IpAddr>,
+    /// The interface of a link-local source address: its number, or 0 for the target's.
+    pub source_interface: u32,
     /// The port to connect from. `None` lets the system choose one.
     pub source_port: Option<u16>,
 }
@@ -41,6 +44,7 @@ impl Default for Dial {
             timeout: Duration::from_secs(10),
             deadline: None,
             source_address: None,
+            source_interface: 0,
             source_port: None,
         }
     }
@@ -64,6 +68,28 @@ impl Dial {
         }
     }
 
+    /// IPv4 as IPv4, however it was written.
+    fn canonical(self) -> Self {
+        Self { source_address: self.source_address.map(|source| source.to_canonical()), ..self }
+    }
+
+    /// Leaves out link-local addresses whose interface is not known, such as a name may have, and those that cannot be reached from a source
+    /// whose interface is not known either. What to say where none is left.
+    fn incomplete(&self, addresses: &mut Vec<SocketAddr>) -> Option<Error> {
+        let mut error = None;
+        addresses.retain(|address| {
+            let scope = |address: &SocketAddr| match address {
+                SocketAddr::V6(v6) => v6.scope_id(),
+                SocketAddr::V4(_) => 0,
+            };
+            let target = interface::check_ip(address.ip(), scope(address));
+            let interface = if self.source_interface != 0 { self.source_interface } else { scope(address) };
+            let source = self.source_address.map_or(Ok(()), |source| interface::check_ip(source, interface));
+            target.and(source).map_err(|wrong| error = Some(wrong)).is_ok()
+        });
+        error.filter(|_| addresses.is_empty())
+    }
+
     /// Where a connection to `target` is to come from, as far as the caller has a wish.
     fn source(&self, target: SocketAddr) -> Option<SocketAddr> {
         if self.source_address.is_none() && self.source_port.is_none() {
@@ -71,9 +97,10 @@ impl Dial {
         }
         let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut source = SocketAddr::new(self.source_address.unwrap_or(any), self.source_port.unwrap_or(0));
-        // A link-local address means nothing without its link, and the only link from which the target can be reached is its own.
+        // A link-local address means nothing without its link, and one whose link is not named is reached from the target's.
         if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
-            source.set_scope_id(target.scope_id());
+            let is_link_local = source.ip().is_unicast_link_local() && self.source_interface != 0;
+            source.set_scope_id(if is_link_local { self.source_interface } else { target.scope_id() });
         }
         Some(source)
     }
@@ -119,6 +146,10 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
         attempts,
         before,
     };
+    if let Err(error) = address.check_interface() {
+        return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
+    }
+    let how = how.canonical();
     match address {
         Address::Tcp { host, port } => {
             let mut addresses = match how.in_time(tokio::net::lookup_host((host.as_str(), *port))).await {
@@ -137,6 +168,9 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
             if addresses.is_empty() {
                 // Not the network's failure but the caller's choice.
                 return Err(failed(vec![], Some(io::Error::other(how.none_admitted())), None));
+            }
+            if let Some(error) = how.incomplete(&mut addresses) {
+                return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
             }
             race(take_turns(addresses), how).await.map_err(|attempts| {
                 let class = telling_class(&attempts);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
+use super::interface;
 use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
 use crate::error::{Error, FailureClass};
@@ -48,6 +49,7 @@ impl Listener {
     }
 
     fn bind_tcp(host: &str, port: u16, family: Family) -> Result<Vec<Self>, Error> {
+        interface::check(host)?;
         let unknown = |source| Error::UnknownHost { host: host.into(), source };
         let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.map(unmapped).collect();
         addresses.retain(|address| family.admits(address));

@@ -54,6 +54,16 @@ pub enum Error {
         /// The address that was asked for.
         address: String,
     },
+    /// A link-local address that does not name its interface, or an interface that this machine does not have (RFC 4007).
+    #[error("{address}: {reason}")]
+    Interface {
+        /// The address as given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to write, and which interfaces there are.
+        advice: String,
+    },
     /// No descriptor is left for what has to be opened (`EMFILE`, `ENFILE`).
     #[error("no file descriptors left to listen on {address}")]
     Descriptors {
@@ -149,7 +159,7 @@ impl Error {
             Self::Congestion { .. } => {
                 "On Linux `sysctl net.ipv4.tcp_allowed_congestion_control` lists what may be used; elsewhere leave it to the system."
             }
-            Self::Certificate { advice, .. } => advice,
+            Self::Certificate { advice, .. } | Self::Interface { advice, .. } => advice,
             Self::Tls(_) => "Check the names, the authorities and the protocols that were given.",
             Self::Uring(_) => "Use the portable engine (`--engine portable`), or leave the choice to the program.",
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::{TlsFailure, plain};
+use super::{Error, TlsFailure, plain};
 
 /// The class of a network failure, as a script would want to tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +110,11 @@ impl DialError {
 
     /// One sentence on the way out, for a person.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &str {
+        let before = self.before.as_ref().and_then(|error| error.get_ref());
+        if let Some(error) = before.and_then(|inner| inner.downcast_ref::<Error>()) {
+            return error.advice();
+        }
         match self.class {
             Some(FailureClass::Refused) if self.is_unix() => {
                 "Nothing listens on that path: start the server (`resound server unix:/path`), or check the path."

@@ -315,3 +315,29 @@ fn all_manual_pages_can_be_written() {
         assert!(std::fs::read_to_string(pages.join(format!("{page}.1"))).unwrap().contains(".TH"), "{page}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_local_address_needs_its_interface_and_those_that_there_are_are_named() {
+    let all = resound::interface_names();
+    for address in ["fe80::1", "fe80::1%no_such_one"] {
+        let commands: [&[&str]; 6] = [
+            &["server", address, "0"],
+            &["client", address, "9"],
+            &["client", "--listen", address, "9"],
+            &["test", address, "9", "--wait"],
+            &["load", address, "9", "--mode", "echo"],
+            &["client", "::1", "9", "--source-address", address],
+        ];
+        for args in commands {
+            let (code, stdout, stderr) = run(args, b"");
+            assert_eq!((code, stdout.len()), (Some(2), 0), "{args:?}: {stderr}");
+            let named = all.iter().filter(|name| stderr.contains(*name)).count();
+            assert!(named >= all.len().min(8), "{args:?}: {stderr}");
+            let said = if address.contains('%') { "no such interface" } else { "Write it as fe80::1%" };
+            assert!(stderr.contains(said), "{args:?}: {stderr}");
+        }
+    }
+    let (code, _, stderr) = run(&["load", "::1", "9", "--mode", "echo", "--source", "fe80::1"], b"");
+    assert!(code == Some(2) && stderr.contains("write the target with") && stderr.contains(&all[0]), "{stderr}");
+}

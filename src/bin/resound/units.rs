@@ -78,6 +78,26 @@ fn unmapped(network: IpNet) -> Result<IpNet, String> {
     }
 }
 
+/// An address of this machine to connect from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceAddress {
+    pub(crate) ip: IpAddr,
+    /// The number of its interface, where one is named; else 0.
+    pub(crate) interface: u32,
+}
+
+/// `192.0.2.7`, `2001:db8::7`, `fe80::7%eth0`.
+pub(crate) fn source_address(text: &str) -> Result<SourceAddress, String> {
+    let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
+    let ip: IpAddr = ip.parse().map_err(|_| format!("'{text}' is not an IP address"))?;
+    let interface = match zone {
+        Some(_) if ip.is_ipv4() => return Err(format!("'{text}': an IPv4 address has no interface")),
+        Some(zone) => resound::interface_index(zone).map_err(|error| format!("{error}. {}", error.advice()))?,
+        None => 0,
+    };
+    Ok(SourceAddress { ip: ip.to_canonical(), interface })
+}
+
 /// A file's mode in octal: `660`, `0660`, `0o660`.
 pub(crate) fn mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
@@ -265,6 +285,21 @@ mod tests {
         assert_eq!((mode("0660"), mode("600"), mode("0o777")), (Ok(0o660), Ok(0o600), Ok(0o777)));
         for text in ["", "0888", "1777", "rw", "-1", "+660", "0x1"] {
             assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_connect_from() {
+        let source = |ip: &str, interface| Ok(SourceAddress { ip: ip.parse().unwrap(), interface });
+        assert_eq!(source_address("192.0.2.7"), source("192.0.2.7", 0));
+        assert_eq!(source_address("::ffff:192.0.2.7"), source("192.0.2.7", 0));
+        assert_eq!(source_address("fe80::7"), source("fe80::7", 0));
+        for name in resound::interface_names() {
+            let index = resound::interface_index(&name).unwrap();
+            assert_eq!(source_address(&format!("fe80::7%{name}")), source("fe80::7", index));
+        }
+        for text in ["", "host", "192.0.2.7%lo", "fe80::7%no such"] {
+            assert!(source_address(text).is_err(), "{text}");
         }
     }
 

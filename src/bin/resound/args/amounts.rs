@@ -104,7 +104,13 @@ pub(crate) struct Range {
 /// `127.0.0.2`, `127.0.0.2-127.0.0.9`.
 pub(super) fn range(text: &str) -> Result<Range, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let ip = |text: &str| text.parse::<IpAddr>().map_err(|_| format!("'{text}' is not an IP address"));
+    let ip = |text: &str| match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(ip.to_canonical()),
+        Err(_) if text.contains('%') => {
+            Err(format!("'{text}': a source is written without its interface, which is the target's (fe80::1%eth0)"))
+        }
+        Err(_) => Err(format!("'{text}' is not an IP address")),
+    };
     let (first, last) = (ip(first)?, ip(last)?);
     let count = number(last).checked_sub(number(first));
     if first.is_ipv4() != last.is_ipv4() || count.is_none_or(|count| count >= u128::from(MOST)) {

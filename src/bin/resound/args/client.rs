@@ -1,6 +1,5 @@
 //! The flags of `resound client` and `resound test`.
 
-use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{EXIT_CODES, FamilyArgs, address};
 use crate::client::{self, Before, Connect, Expect, Patience, PipeOptions, SendProxy};
-use crate::units::{self, Timeout};
+use crate::units::{self, SourceAddress, Timeout};
 
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
@@ -61,8 +60,8 @@ struct HowArgs {
     #[arg(long)]
     wait: bool,
     /// Connect from this address of this machine
-    #[arg(long, value_name = "IP")]
-    source_address: Option<IpAddr>,
+    #[arg(long, value_name = "IP", value_parser = units::source_address)]
+    source_address: Option<SourceAddress>,
     /// Connect from this port
     #[arg(long, value_name = "PORT")]
     source_port: Option<NonZeroU16>,
@@ -194,7 +193,8 @@ impl HowArgs {
             dial: Dial {
                 family: self.family.meaning(),
                 timeout: self.connect_timeout,
-                source_address: self.source_address,
+                source_address: self.source_address.map(|source| source.ip),
+                source_interface: self.source_address.map_or(0, |source| source.interface),
                 source_port: self.source_port.map(NonZeroU16::get),
                 ..Dial::default()
             },

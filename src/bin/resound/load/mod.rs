@@ -5,7 +5,7 @@ mod loopback;
 mod nobody;
 
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -131,6 +131,7 @@ async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared>
         (Where::Loopback(_), None) => bail!("there is no server"),
     };
     plan.settings.target = address.to_string();
+    address.check_interface()?;
     let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
     // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run; unless something comes
     // first that may be refused: one connection then says why, before thousands do.
@@ -149,6 +150,17 @@ async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared>
     {
         bail!(
             "--source {source} cannot reach {target}, which is of the other family: give an address of its family, or drop --source"
+        );
+    }
+    let is_link_local = |source: &&IpAddr| matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if let Endpoint::Tcp(SocketAddr::V6(target)) = &target
+        && target.scope_id() == 0
+        && let Some(source) = plan.sources.iter().find(is_link_local)
+    {
+        bail!(
+            "--source {source} is a link-local address, and {target} does not name its interface: write the target with one, \
+             such as fe80::1%eth0; the interfaces are {}",
+            resound::interface_names().join(", ")
         );
     }
     let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));
@@ -188,7 +200,7 @@ fn numeric(address: &Address) -> Option<Endpoint> {
     match address {
         Address::Tcp { host, port } => {
             let ip: IpAddr = host.parse().ok()?;
-            Some(Endpoint::from(std::net::SocketAddr::new(ip, *port)))
+            Some(SocketAddr::new(ip, *port).into())
         }
         Address::Unix(path) => Some(Endpoint::Unix(Some(path.as_path().into()))),
     }

@@ -1,0 +1,142 @@
+//! Network interfaces: an address of a link says nothing without the one that leads to it (RFC 4007, 6).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::error::Error;
+
+/// Names that are listed; a machine with many containers has hundreds.
+const LISTED: usize = 8;
+
+/// The number of an interface of this machine, by its name or its number: what stands behind the `%` of an address.
+///
+/// # Errors
+/// [`Error::Interface`], which names those that there are.
+pub fn interface_index(name: &str) -> Result<u32, Error> {
+    let all = interface_names();
+    let found = match name.parse::<u32>() {
+        Ok(number) => (number > 0).then_some(number).filter(|_| !cfg!(unix) || index_is_known(number)),
+        Err(_) => index_of(name),
+    };
+    found.ok_or_else(|| Error::Interface {
+        address: format!("%{name}"),
+        reason: "this machine has no such interface".into(),
+        advice: if all.is_empty() { ASK.into() } else { format!("There are {}.", listed(&all)) },
+    })
+}
+
+/// Checks a host that is a numeric address: does it name its interface where it needs one, and is there such an interface?
+pub(crate) fn check(host: &str) -> Result<(), Error> {
+    let Some((ip, zone)) = host.split_once('%') else {
+        return host.parse().map_or(Ok(()), |ip| check_ip(ip, 0));
+    };
+    match interface_index(zone) {
+        Err(Error::Interface { reason, advice, .. }) if ip.parse::<Ipv6Addr>().is_ok() => {
+            Err(Error::Interface { address: host.into(), reason, advice })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an address of a link has its interface.
+pub(crate) fn check_ip(ip: IpAddr, interface: u32) -> Result<(), Error> {
+    let IpAddr::V6(v6) = ip else { return Ok(()) };
+    if interface != 0 || !v6.is_unicast_link_local() {
+        return Ok(());
+    }
+    // The one that has this very address comes first, then those that have one of a link at all.
+    let mut all = interface_names();
+    let own = link_local();
+    all.sort_by_key(|name| {
+        let has =
+            |is_it: &dyn Fn(Ipv6Addr) -> bool| own.iter().any(|(other, address)| other == name && is_it(*address));
+        (!has(&|address| address == v6), !has(&|_| true), name.starts_with("lo"))
+    });
+    Err(Error::Interface {
+        address: ip.to_string(),
+        reason: "it is a link-local address, and needs the interface that leads there".into(),
+        advice: match all.first() {
+            Some(first) => format!("Write it as {ip}%{first}; the interfaces are {}.", listed(&all)),
+            None => ASK.into(),
+        },
+    })
+}
+
+const ASK: &str = "Write the interface behind the address, such as %eth0 or its number, %4.";
+
+fn listed(names: &[String]) -> String {
+    let mut text = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > LISTED {
+        text += &format!(" and {} more", names.len() - LISTED);
+    }
+    text
+}
+
+/// The names of this machine's interfaces; none where the system does not say.
+#[must_use]
+pub fn interface_names() -> Vec<String> {
+    #[cfg(unix)]
+    {
+        let found = nix::net::if_::if_nameindex();
+        found.map(|all| all.iter().map(|each| each.name().to_string_lossy().into_owned()).collect()).unwrap_or_default()
+    }
+    #[cfg(not(unix))]
+    Vec::new()
+}
+
+#[cfg(unix)]
+fn index_of(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok().filter(|&index| index > 0)
+}
+
+#[cfg(unix)]
+fn index_is_known(number: u32) -> bool {
+    nix::net::if_::if_nameindex().is_ok_and(|all| all.iter().any(|each| each.index() == number))
+}
+
+/// The addresses of links that this machine has, by interface.
+#[cfg(unix)]
+fn link_local() -> Vec<(String, Ipv6Addr)> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let found = all.filter_map(|each| Some((each.interface_name, each.address?.as_sockaddr_in6()?.ip())));
+    found.filter(|(_, ip)| ip.is_unicast_link_local()).collect()
+}
+
+#[cfg(not(unix))]
+fn index_of(_name: &str) -> Option<u32> {
+    None
+}
+
+#[cfg(not(unix))]
+fn index_is_known(_number: u32) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+fn link_local() -> Vec<(String, Ipv6Addr)> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn an_address_of_a_link_needs_its_interface() {
+        let all = interface_names();
+        let (name, index) = (&all[0], index_of(&all[0]).unwrap());
+        assert_eq!((interface_index(name).unwrap(), interface_index(&index.to_string()).unwrap()), (index, index));
+        for host in
+            ["127.0.0.1", "::1", "fd00::1", "example.org", &format!("fe80::1%{name}"), &format!("fe80::1%{index}")]
+        {
+            assert!(check(host).is_ok(), "{host}");
+        }
+        for host in ["fe80::1", "febf::1", "fe80::1%no such", "fe80::1%", "fe80::1%0", "fe80::1%4294967295"] {
+            let Err(Error::Interface { address, advice, .. }) = check(host) else { panic!("{host}") };
+            assert_eq!(address, host);
+            assert!(all.iter().any(|name| advice.contains(name)), "{advice}");
+        }
+        assert_eq!(listed(&["a".into(), "b".into()]), "a, b");
+        assert_eq!(listed(&vec!["x".to_string(); 10]), "x, x, x, x, x, x, x, x and 2 more");
+    }
+}
