@@ -79,7 +79,7 @@ pub struct ConnInfo {
     pub peer: Endpoint,
     /// The near end: behind a proxy, where the client connected to.
     pub local: Endpoint,
-    /// The proxy in between, where one is believed and has said who the client is.
+    /// The proxy that has said who the client is, where one is believed; or whose own connection it is.
     pub via: Option<Arc<Via>>,
     /// What TLS has agreed on; `None` without TLS, and before the connection is open.
     pub tls: Option<Arc<TlsInfo>>,
@@ -119,6 +119,12 @@ impl ConnInfo {
     #[must_use]
     pub fn new(id: ConnId, peer: Endpoint, local: Endpoint) -> Self {
         Self { id, peer, local, via: None, tls: None }
+    }
+
+    /// Has a proxy that is believed said that this connection is its own (`LOCAL`), such as a health check?
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.via.as_ref().is_some_and(|via| via.is_local)
     }
 }
 

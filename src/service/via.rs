@@ -13,6 +13,8 @@ pub struct Via {
     pub local: Endpoint,
     /// The version of its header: 1 or 2.
     pub version: u8,
+    /// It has said `LOCAL`: the connection is its own, and there is no client behind it.
+    pub is_local: bool,
     /// The host name that the client asked the proxy for, such as TLS's server name.
     pub authority: Option<Box<[u8]>>,
     /// The application protocol that the client has agreed on with the proxy (ALPN, RFC 7301).

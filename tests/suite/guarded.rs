@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
+use resound::proxy::{Addresses, Header, Version};
+
 use crate::harness::{Peer, Program, engines, run};
 
 /// A client that sends a header, and answers.
@@ -37,8 +39,55 @@ fn the_console_shows_the_real_peer_and_with_verbose_the_way() {
         assert!(server.stdout.until("New connection").starts_with("New connection from ('2001:db8::7', 1) via ('127"));
         assert_eq!(answer(address, "v2,local"), "Server received: hello\n");
         let line = server.stdout.until("New connection");
-        assert!(line.starts_with("New connection from ('127.0.0.1', ") && !line.contains("via"), "{line}");
+        assert!(
+            line.starts_with("New connection from ('127.0.0.1', ") && line.ends_with("), PROXY v2 LOCAL"),
+            "{line}"
+        );
+        assert_eq!(answer(address, "v1,unknown"), "Server received: hello\n");
+        let line = server.stdout.until("New connection");
+        assert!(line.contains(" via ('127.0.0.1', ") && line.ends_with("), PROXY v1 UNKNOWN"), "{line}");
     }
+}
+
+/// HAProxy's health checks, with and without TLS behind the header: they say LOCAL, and go.
+#[test]
+fn a_proxys_own_connections_are_marked_and_can_be_kept_out_of_the_log() {
+    let local = Header::new(Version::V2, Addresses::Local).encode().unwrap();
+    let check = |address: SocketAddr| {
+        let mut peer = Peer::connect(address);
+        peer.send(&local);
+        peer.finish();
+        assert!(peer.is_closed());
+    };
+    let args = |more: &[&'static str]| [&["--proxy-protocol", "require"], more].concat();
+    let (mut server, address) = json_server(&args(&[]));
+    check(address);
+    let mut opened: serde_json::Value = serde_json::from_str(&server.stdout.until(r#"{"time""#)).unwrap();
+    assert_eq!((&opened["event"], &opened["via"]["command"]), (&"opened".into(), &"local".into()));
+    assert_eq!((&opened["via"]["peer"], &opened["via"]["version"]), (&opened["peer"], &2.into()));
+    answer(address, "v2,unknown");
+    while opened["via"]["command"] != "proxy" {
+        opened = serde_json::from_str(&server.stdout.next()).unwrap();
+    }
+    assert_eq!((&opened["peer"], &opened["via"]["unknown"]), (&opened["via"]["peer"].clone(), &true.into()));
+
+    let (mut server, address) = json_server(&args(&["--tls"]));
+    check(address);
+    let event = unopened(&mut server);
+    assert_eq!((&event["reason"], &event["via"]["command"]), (&"left_early".into(), &"local".into()));
+
+    for tls in [&[][..], &["--tls"]] {
+        let (mut server, address) = Program::server(&args(&[&["-v", "--quiet-local"], tls].concat()));
+        check(address);
+        // Whatever was to be said has been by the end.
+        server.signal(rustix::process::Signal::INT);
+        let lines = server.stdout.rest();
+        assert!(!lines.iter().any(|line| line.contains("onnection from") || line.contains("closed for")), "{lines:?}");
+        assert!(lines.last().is_some_and(|line| line.starts_with("Server stopped: ")), "{lines:?}");
+        assert_eq!(server.end().0, Some(0));
+    }
+    let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--quiet-local"], b"");
+    assert!(code == Some(2) && stderr.contains("--proxy-protocol"), "{stderr}");
 }
 
 #[test]

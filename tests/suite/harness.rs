@@ -323,6 +323,8 @@ impl Peer {
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(n) => n == 0,
+            // A ring that is torn down in this thread interrupts its calls.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.is_closed(),
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     }

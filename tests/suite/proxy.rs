@@ -10,7 +10,7 @@ use resound::{
 };
 
 use crate::bench::Bench;
-use crate::fuzz_proxy::{in_parts, proxy};
+use crate::fuzz_proxy::{as_sent, in_parts, proxy};
 use crate::harness::{Event, Running, on_each_engine_plainly, server};
 
 fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -79,7 +79,7 @@ proptest! {
         let encoded = header.encode().unwrap();
         let length = encoded.len();
         let wire = [encoded, behind].concat();
-        prop_assert_eq!(parse(&wire), Ok(Parsed::Done { header, length }));
+        prop_assert_eq!(parse(&wire), Ok(Parsed::Done { header: as_sent(header), length }));
         proxy(&wire);
     }
 
@@ -87,7 +87,7 @@ proptest! {
     fn wherever_it_is_split_it_says_the_same(header in header(), step in 1..40_usize) {
         let wire = [header.encode().unwrap(), b"hello".to_vec()].concat();
         let length = wire.len() - 5;
-        prop_assert_eq!(in_parts(&wire, step), Ok(Some((header, length))));
+        prop_assert_eq!(in_parts(&wire, step), Ok(Some((as_sent(header), length))));
         for end in 0..length {
             prop_assert_eq!(parse(&wire[..end]), Ok(Parsed::More));
         }
@@ -139,7 +139,7 @@ fn the_connection_is_the_clients_from_then_on() {
         (Header::new(Version::V2, unix), ("unix:", "unix:/run/front"), Some(2)),
         (Header::new(Version::V1, Addresses::Unknown), own, Some(1)),
         (Header::new(Version::V2, Addresses::Unknown), own, Some(2)),
-        (Header::new(Version::V2, Addresses::Local), own, None),
+        (Header::new(Version::V2, Addresses::Local), own, Some(2)),
     ];
     for (header, want, version) in cases {
         let wire = [header.encode().unwrap(), b"one\ntwo".to_vec()].concat();
@@ -151,6 +151,7 @@ fn the_connection_is_the_clients_from_then_on() {
             assert_eq!(bench.take_all(), b"Server received: one\nServer received: two", "{header:?} split at {at}");
             let info = bench.conn.info();
             assert_eq!((info.peer.to_string(), info.local.to_string()), (want.0.into(), want.1.into()));
+            assert_eq!(info.is_local(), header.addresses == Addresses::Local);
             let via = info.via.as_deref();
             assert_eq!(via.map(|via| via.version), version);
             assert!(
@@ -160,6 +161,34 @@ fn the_connection_is_the_clients_from_then_on() {
             assert_eq!(authority, (!header.tlvs.is_empty()).then_some(b"example.org".as_slice()));
         }
     }
+}
+
+#[test]
+fn of_values_that_are_said_twice_the_first_counts() {
+    let ssl = |version: &str, client| {
+        Tlv::Ssl(Ssl {
+            client,
+            verify: 0,
+            tlvs: vec![(Ssl::VERSION, version.into()), (Ssl::VERSION, b"second".to_vec())],
+        })
+    };
+    let both = |tlv: fn(Vec<u8>) -> Tlv| [tlv(b"first".to_vec()), tlv(b"second".to_vec())];
+    let mut tlvs = [both(Tlv::Authority), both(Tlv::Alpn), both(Tlv::UniqueId), both(Tlv::NetNs)].concat();
+    tlvs.extend([ssl("first", Ssl::TLS), ssl("second", Ssl::TLS)]);
+    let said = |tlvs: Vec<Tlv>| {
+        let ip = Addresses::ip("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
+        let mut bench = bench("10.0.0.0/8", Limits::default());
+        bench.receive(&Header { tlvs, ..Header::new(Version::V2, ip) }.encode().unwrap());
+        bench.conn.info().via.clone().unwrap()
+    };
+    let via = said(tlvs);
+    let tls = via.tls.as_ref().unwrap();
+    for value in [&via.authority, &via.alpn, &via.unique_id, &via.namespace, &tls.version] {
+        assert_eq!(value.as_deref(), Some(b"first".as_slice()));
+    }
+    assert_eq!(said(vec![ssl("first", 0), ssl("second", Ssl::TLS)]).tls, None, "the first says that there is no TLS");
+    // That a value is empty is what it says.
+    assert_eq!(said(vec![Tlv::Authority(vec![]), Tlv::Authority(vec![1])]).authority.as_deref(), Some(&[][..]));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Console {
     printer: Option<Printer>,
     format: Format,
     verbose: bool,
+    /// Proxies' own connections are left out.
+    quiet_local: bool,
     lane: usize,
 }
 
@@ -52,12 +54,22 @@ impl Console {
             );
         };
         let (printer, ending) = Printer::new(Inherited::Stdout, workers + 1, Words { skipped, failing });
-        (Self { printer: Some(printer), format, verbose, lane: 0 }, ending)
+        (Self { printer: Some(printer), format, verbose, quiet_local: false, lane: 0 }, ending)
     }
 
     /// The same console, for a worker.
     pub(crate) fn of_worker(&self, worker: usize) -> Self {
         Self { lane: worker + 1, ..self.clone() }
+    }
+
+    /// The same console, without the proxies' own connections (`LOCAL`) where this is `wanted`.
+    pub(crate) fn quiet_local(&self, wanted: bool) -> Self {
+        Self { quiet_local: wanted, ..self.clone() }
+    }
+
+    /// Is this connection to be left out?
+    fn leaves_out(&self, conn: &ConnInfo) -> bool {
+        self.quiet_local && conn.is_local()
     }
 
     /// The same console, silent.
@@ -209,12 +221,15 @@ fn is_usual(reason: &str) -> bool {
 
 impl Observer for Console {
     fn opened(&mut self, conn: &ConnInfo) {
+        if self.leaves_out(conn) {
+            return;
+        }
         self.print(
             Weight::Event,
             |to| {
                 write!(to, "New connection from {}", Tuple(conn))?;
-                if let Some(via) = conn.via.as_ref().filter(|_| self.verbose) {
-                    write!(to, " via {}", ViaText(via))?;
+                if self.verbose {
+                    write!(to, "{}", ViaText(conn))?;
                 }
                 match &conn.tls {
                     Some(tls) => writeln!(to, " ({})", Agreed(tls)),
@@ -226,12 +241,15 @@ impl Observer for Console {
                 peer: conn.peer.to_string(),
                 local: conn.local.to_string(),
                 tls: conn.tls.as_deref().map(Into::into),
-                via: conn.via.as_deref().map(|via| Box::new(ViaJson::of(via))),
+                via: ViaJson::of(conn).map(Box::new),
             },
         );
     }
 
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
+        if self.leaves_out(conn) {
+            return;
+        }
         let shown = &message[..message.len().min(SHOWN)];
         self.print(
             Weight::Message,
@@ -266,6 +284,9 @@ impl Observer for Console {
     }
 
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
+        if self.leaves_out(conn) {
+            return;
+        }
         self.print(
             Weight::Event,
             |to| match how.reason.is_orderly() {
@@ -286,16 +307,26 @@ impl Observer for Console {
     }
 
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
+        if self.leaves_out(conn) {
+            return;
+        }
         if self.format == Format::Text && matches!(how.reason, CloseReason::Refused(_)) {
             // Spoken of on stderr, in bounded amount, wherever it is decided.
             return;
         }
         self.print(
             Weight::Event,
-            |to| writeln!(to, "No connection from {}: {}", Tuple(conn), how.reason),
+            |to| {
+                write!(to, "No connection from {}", Tuple(conn))?;
+                if self.verbose {
+                    write!(to, "{}", ViaText(conn))?;
+                }
+                writeln!(to, ": {}", how.reason)
+            },
             || Event::Unopened {
                 conn: conn.id.0,
                 peer: conn.peer.to_string(),
+                via: ViaJson::of(conn).map(Box::new),
                 reason: how.reason.name(),
                 detail: how.reason.to_string(),
             },
@@ -394,6 +425,8 @@ enum Event {
     Unopened {
         conn: u64,
         peer: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        via: Option<Box<ViaJson>>,
         reason: &'static str,
         /// The reason in words, such as what came instead of what has to.
         detail: String,

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) access: Access,
     pub(crate) unix_mode: Option<u32>,
     pub(crate) verbose: bool,
+    /// The proxies' own connections are kept out of the log.
+    pub(crate) quiet_local: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) quiet: bool,
     /// Whoever has started this server holds the other end of its stdin.
@@ -81,7 +83,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let exposed = exposed.filter(|_| plan.access.admits_strangers() && !asks_who && !plan.quiet);
 
     let (console, ending) = Console::new(plan.format, plan.verbose, workers.get());
-    let watch = if plan.quiet { console.silent() } else { console.clone() };
+    let watch = if plan.quiet { console.silent() } else { console.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     let observed = watch.clone();
     let server = listeners

@@ -3,37 +3,42 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use resound::{Endpoint, Via};
+use resound::{ConnInfo, Endpoint};
 use serde::Serialize;
 
 use crate::escape;
 
-/// For people: `('127.0.0.1', 40112), PROXY v2, authority example.org, TLSv1.3`.
-pub(crate) struct ViaText<'a>(pub(crate) &'a Via);
+/// For people, behind the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org, TLSv1.3`, `, PROXY v2 LOCAL`; nothing where no
+/// proxy has said anything.
+pub(crate) struct ViaText<'a>(pub(crate) &'a ConnInfo);
 
 impl fmt::Display for ViaText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.peer {
-            Endpoint::Tcp(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
-                write!(f, "('{}%{}', {})", v6.ip(), v6.scope_id(), v6.port())?;
-            }
-            Endpoint::Tcp(address) => write!(f, "('{}', {})", address.ip(), address.port())?,
-            Endpoint::Unix(None) => f.write_str("a unix socket")?,
-            other => f.write_str(&escape::text(other.to_string().as_bytes()))?,
+        let Some(via) = &self.0.via else { return Ok(()) };
+        if via.is_local {
+            return write!(f, ", PROXY v{} LOCAL", via.version);
         }
-        write!(f, ", PROXY v{}", self.0.version)?;
+        match &via.peer {
+            Endpoint::Tcp(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+                write!(f, " via ('{}%{}', {})", v6.ip(), v6.scope_id(), v6.port())?;
+            }
+            Endpoint::Tcp(address) => write!(f, " via ('{}', {})", address.ip(), address.port())?,
+            Endpoint::Unix(None) => f.write_str(" via a unix socket")?,
+            other => write!(f, " via {}", escape::text(other.to_string().as_bytes()))?,
+        }
+        write!(f, ", PROXY v{}{}", via.version, if is_unknown(self.0) { " UNKNOWN" } else { "" })?;
         let values = [
-            ("authority", &self.0.authority),
-            ("ALPN", &self.0.alpn),
-            ("unique id", &self.0.unique_id),
-            ("network namespace", &self.0.namespace),
+            ("authority", &via.authority),
+            ("ALPN", &via.alpn),
+            ("unique id", &via.unique_id),
+            ("network namespace", &via.namespace),
         ];
         for (name, value) in values {
             if let Some(value) = value {
                 write!(f, ", {name} {}", escape::text(value))?;
             }
         }
-        let Some(tls) = &self.0.tls else { return Ok(()) };
+        let Some(tls) = &via.tls else { return Ok(()) };
         write!(f, ", {}", tls.version.as_deref().map_or("TLS".into(), escape::text))?;
         if let Some(cipher) = &tls.cipher {
             write!(f, " {}", escape::text(cipher))?;
@@ -52,6 +57,11 @@ pub(crate) struct ViaJson {
     peer: String,
     local: String,
     version: u8,
+    /// `proxy`; `local` where the connection is the proxy's own.
+    command: &'static str,
+    /// The proxy does not know its client.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unknown: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     authority: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,12 +86,15 @@ struct TlsJson {
 }
 
 impl ViaJson {
-    pub(crate) fn of(via: &Via) -> Self {
+    pub(crate) fn of(conn: &ConnInfo) -> Option<Self> {
         let text = |value: &Option<Box<[u8]>>| value.as_deref().map(escape::text);
-        Self {
+        let via = conn.via.as_ref()?;
+        Some(Self {
             peer: via.peer.to_string(),
             local: via.local.to_string(),
             version: via.version,
+            command: if via.is_local { "local" } else { "proxy" },
+            unknown: is_unknown(conn),
             authority: text(&via.authority),
             alpn: text(&via.alpn),
             unique_id: text(&via.unique_id),
@@ -92,6 +105,11 @@ impl ViaJson {
                 common_name: text(&tls.common_name),
                 verified: tls.verified,
             }),
-        }
+        })
     }
+}
+
+/// Of a client whom the proxy does not know (`UNKNOWN`, unspecified) there are the proxy's own addresses.
+fn is_unknown(conn: &ConnInfo) -> bool {
+    conn.via.as_ref().is_some_and(|via| !via.is_local && via.peer == conn.peer)
 }

@@ -26,7 +26,7 @@ impl Preface for Admission {
         let n = match self.preface.as_mut().map(|preface| preface.read(wire, conn)) {
             None => 0,
             // Nobody's but the proxy's own: that it is believed is enough.
-            Some(Prefaced::Done(n)) if conn.via.is_none() => return Prefaced::Done(n),
+            Some(Prefaced::Done(n)) if conn.is_local() => return Prefaced::Done(n),
             Some(Prefaced::Done(n)) => n,
             Some(other) => return other,
         };

@@ -39,10 +39,10 @@ impl Preface for Expected {
 
 /// From now on the connection is the client's, not the proxy's.
 fn introduce(header: Header, conn: &mut ConnInfo) {
+    let is_local = header.addresses == Addresses::Local;
     let (peer, local) = match header.addresses {
-        Addresses::Local => return,
-        // All that is known of the client is what else the header says.
-        Addresses::Unknown => (conn.peer.clone(), conn.local.clone()),
+        // All that is known of the client is what else the header says. Of LOCAL there is none.
+        Addresses::Local | Addresses::Unknown => (conn.peer.clone(), conn.local.clone()),
         Addresses::Ip { source, destination, .. } => (source.into(), destination.into()),
         Addresses::Unix { source, destination, .. } => (unix(&source), unix(&destination)),
     };
@@ -50,21 +50,30 @@ fn introduce(header: Header, conn: &mut ConnInfo) {
         peer: std::mem::replace(&mut conn.peer, peer),
         local: std::mem::replace(&mut conn.local, local),
         version: if header.version == Version::V1 { 1 } else { 2 },
+        is_local,
         authority: None,
         alpn: None,
         unique_id: None,
         namespace: None,
         tls: None,
     };
+    let mut has_ssl = false;
     for tlv in header.tlvs {
-        match tlv {
-            Tlv::Authority(name) => via.authority = Some(name.into()),
-            Tlv::Alpn(protocol) => via.alpn = Some(protocol.into()),
-            Tlv::UniqueId(id) => via.unique_id = Some(id.into()),
-            Tlv::NetNs(name) => via.namespace = Some(name.into()),
-            Tlv::Ssl(ssl) if ssl.client & Ssl::TLS != 0 => via.tls = Some(spoken(&ssl)),
-            Tlv::Ssl(_) | Tlv::Noop(_) | Tlv::Other(..) => {}
-        }
+        // What is said twice is what was said first.
+        let (said, value) = match tlv {
+            Tlv::Authority(name) => (&mut via.authority, name),
+            Tlv::Alpn(protocol) => (&mut via.alpn, protocol),
+            Tlv::UniqueId(id) => (&mut via.unique_id, id),
+            Tlv::NetNs(name) => (&mut via.namespace, name),
+            Tlv::Ssl(ssl) => {
+                if !std::mem::replace(&mut has_ssl, true) && ssl.client & Ssl::TLS != 0 {
+                    via.tls = Some(spoken(&ssl));
+                }
+                continue;
+            }
+            Tlv::Noop(_) | Tlv::Other(..) => continue,
+        };
+        said.get_or_insert_with(|| value.into());
     }
     conn.via = Some(Arc::new(via));
 }

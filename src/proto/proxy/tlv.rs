@@ -127,27 +127,54 @@ pub(super) fn check(header: &[u8], at: usize) -> Result<(), ProxyError> {
     }
 }
 
-pub(super) fn write_all(tlvs: &[Tlv], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    for tlv in tlvs {
-        match tlv {
-            Tlv::Alpn(value) => write(ALPN, value, out)?,
-            Tlv::Authority(value) => write(AUTHORITY, value, out)?,
-            Tlv::Noop(n) => write(NOOP, &vec![0; (*n).min(usize::from(u16::MAX) + 1)], out)?,
-            Tlv::UniqueId(value) if value.len() > LONGEST_UNIQUE_ID => return Err(EncodeError::UniqueId),
-            Tlv::UniqueId(value) => write(UNIQUE_ID, value, out)?,
-            Tlv::NetNs(value) => write(NETNS, value, out)?,
-            Tlv::Other(kind, value) => write(*kind, value, out)?,
-            Tlv::Ssl(ssl) => {
-                let mut value = vec![ssl.client];
-                value.extend(ssl.verify.to_be_bytes());
-                for (kind, inner) in &ssl.tlvs {
-                    write(*kind, inner, &mut value)?;
-                }
-                write(SSL, &value, out)?;
-            }
+impl Tlv {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Alpn(_) => ALPN,
+            Self::Authority(_) => AUTHORITY,
+            Self::Noop(_) => NOOP,
+            Self::UniqueId(_) => UNIQUE_ID,
+            Self::Ssl(_) => SSL,
+            Self::NetNs(_) => NETNS,
+            Self::Other(kind, _) => *kind,
         }
     }
-    Ok(())
+}
+
+/// Writes them in ascending order of their types, those of one type in their own order, with room for a checksum in its place. Says where that is.
+pub(super) fn write_all(tlvs: &[Tlv], has_checksum: bool, out: &mut Vec<u8>) -> Result<Option<usize>, EncodeError> {
+    let mut sorted: Vec<&Tlv> = tlvs.iter().collect();
+    sorted.sort_by_key(|tlv| tlv.kind());
+    let (before, behind) = sorted.split_at(sorted.partition_point(|tlv| tlv.kind() <= CRC32C));
+    before.iter().try_for_each(|tlv| write_one(tlv, out))?;
+    let checksum = if has_checksum {
+        write(CRC32C, &[0; 4], out)?;
+        Some(out.len() - 4)
+    } else {
+        None
+    };
+    behind.iter().try_for_each(|tlv| write_one(tlv, out))?;
+    Ok(checksum)
+}
+
+fn write_one(tlv: &Tlv, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    match tlv {
+        Tlv::Alpn(value) => write(ALPN, value, out),
+        Tlv::Authority(value) => write(AUTHORITY, value, out),
+        Tlv::Noop(n) => write(NOOP, &vec![0; (*n).min(usize::from(u16::MAX) + 1)], out),
+        Tlv::UniqueId(value) if value.len() > LONGEST_UNIQUE_ID => Err(EncodeError::UniqueId),
+        Tlv::UniqueId(value) => write(UNIQUE_ID, value, out),
+        Tlv::NetNs(value) => write(NETNS, value, out),
+        Tlv::Other(kind, value) => write(*kind, value, out),
+        Tlv::Ssl(ssl) => {
+            let mut value = vec![ssl.client];
+            value.extend(ssl.verify.to_be_bytes());
+            let mut sorted: Vec<_> = ssl.tlvs.iter().collect();
+            sorted.sort_by_key(|(kind, _)| *kind);
+            sorted.iter().try_for_each(|(kind, inner)| write(*kind, inner, &mut value))?;
+            write(SSL, &value, out)
+        }
+    }
 }
 
 fn write(kind: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -158,14 +185,8 @@ fn write(kind: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Room for the checksum, at the very end.
-pub(super) fn write_checksum(out: &mut Vec<u8>) {
-    out.extend([CRC32C, 0, 4, 0, 0, 0, 0]);
-}
-
-/// The checksum, now that the header is complete.
-pub(super) fn fill_in_checksum(out: &mut [u8]) {
-    let at = out.len() - 4;
+/// The checksum at this place, now that the header is complete.
+pub(super) fn fill_in_checksum(out: &mut [u8], at: usize) {
     let sum = checksum(out, at);
-    out[at..].copy_from_slice(&sum.to_be_bytes());
+    out[at..at + 4].copy_from_slice(&sum.to_be_bytes());
 }

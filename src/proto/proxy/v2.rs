@@ -49,7 +49,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
         Header::new(Version::V2, Addresses::Local)
     } else {
         let (block, rest) = whole[FIXED..].split_at(addresses);
-        let (tlvs, checksum) = tlv::read_all(rest)?;
+        let (tlvs, checksum) = match tlv::read_all(rest) {
+            // What comes with an unknown family is to be ignored, and may be anything: addresses of the sender's own kind, for one.
+            Err(_) if addresses == 0 => (Vec::new(), None),
+            read => read?,
+        };
         if let Some(at) = checksum {
             tlv::check(whole, FIXED + addresses + at)?;
         }
@@ -125,16 +129,14 @@ pub(super) fn encode(header: &Header) -> Result<Vec<u8>, EncodeError> {
             }
         }
     }
-    if command == PROXY {
-        tlv::write_all(&header.tlvs, &mut out)?;
-        if header.checksum {
-            tlv::write_checksum(&mut out);
-        }
-    }
+    let checksum = match command {
+        PROXY => tlv::write_all(&header.tlvs, header.checksum, &mut out)?,
+        _ => None,
+    };
     let length = out.len().checked_sub(FIXED).filter(|n| *n <= LONGEST_V2 - FIXED).ok_or(EncodeError::TooLong)?;
     out[14..FIXED].copy_from_slice(&(length as u16).to_be_bytes());
-    if command == PROXY && header.checksum {
-        tlv::fill_in_checksum(&mut out);
+    if let Some(at) = checksum {
+        tlv::fill_in_checksum(&mut out, at);
     }
     Ok(out)
 }
@@ -172,10 +174,12 @@ mod tests {
 
     #[test]
     fn bad_headers() {
-        let short_ssl = [0x21, 0, 0, 7, 0x20, 0, 4, 1, 0, 0, 0];
-        let open_ssl = [0x21, 0, 0, 11, 0x20, 0, 8, 1, 0, 0, 0, 0, 0x21, 0, 1];
-        let unique = [&[0x21, 0, 0, 132, 5, 0, 129][..], &[b'x'; 129]].concat();
-        let cases: [(&[u8], ProxyError); 15] = [
+        // Behind addresses of IPv4.
+        let with = |tlvs: &[u8]| [&[0x21, 0x11, 0, 12 + tlvs.len() as u8][..], &[0; 12], tlvs].concat();
+        let short_ssl = with(&[0x20, 0, 4, 1, 0, 0, 0]);
+        let open_ssl = with(&[0x20, 0, 8, 1, 0, 0, 0, 0, 0x21, 0, 1]);
+        let unique = with(&[&[5, 0, 129][..], &[b'x'; 129]].concat());
+        let cases: [(&[u8], ProxyError); 16] = [
             (&[0x11], ProxyError::Version(1)),
             (&[0x22], ProxyError::Command(2)),
             (&[0x21, 0x41], ProxyError::Family(0x41)),
@@ -185,11 +189,12 @@ mod tests {
             (&[0x21, 0x11, 0x10, 0x01], ProxyError::TooLong(4097)),
             (&[0x20, 0x00, 0xff, 0xff], ProxyError::TooLong(65535)),
             (&[0x21, 0x11, 0, 11], ProxyError::TooShort),
-            (&[0x21, 0, 0, 2, 4, 0], ProxyError::Tlv(4)),
-            (&[0x21, 0, 0, 4, 4, 0, 2, 0], ProxyError::Tlv(4)),
+            (&with(&[4, 0]), ProxyError::Tlv(4)),
+            (&with(&[4, 0, 2, 0]), ProxyError::Tlv(4)),
             (&short_ssl, ProxyError::Tlv(0x20)),
             (&open_ssl, ProxyError::Tlv(0x20)),
             (&unique, ProxyError::UniqueId),
+            (&with(&[3, 0, 4, 0, 0, 0, 0]), ProxyError::Checksum),
             (&[0x21, 0, 0, 7, 3, 0, 4, 0, 0, 0, 0], ProxyError::Checksum),
         ];
         for (rest, want) in cases {
@@ -204,15 +209,62 @@ mod tests {
         let header = Header { tlvs: vec![Tlv::Noop(5)], checksum: true, ..Header::new(Version::V2, addresses) };
         let good = header.encode().unwrap();
         assert_eq!(parse(&good), Ok(Parsed::Done { header, length: good.len() }));
+        let checksum = FIXED + 36 + 3;
         for bit in FIXED * 8..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             // A bit of the checksum's own type hides it: nothing can be done about that.
-            let hides = bit / 8 == good.len() - 7;
+            let hides = bit / 8 == checksum - 3;
             assert!(hides || parse(&bad).is_err(), "bit {bit}");
         }
-        let two = bytes(&[0x21, 0, 0, 14, 3, 0, 4, 0, 0, 0, 0, 3, 0, 4, 0, 0, 0, 0]);
+        let sums = [3, 0, 4, 0, 0, 0, 0, 3, 0, 4, 0, 0, 0, 0];
+        let two = bytes(&[&[0x21, 0x11, 0, 26][..], &[0; 12], &sums].concat());
         assert_eq!(parse(&two), Err(ProxyError::Tlv(3)));
+    }
+
+    #[test]
+    fn what_an_unknown_family_carries_may_be_anything() {
+        let unknown = || Header::new(Version::V2, Addresses::Unknown);
+        let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0xd4, 0x31, 1, 0xbb];
+        for carried in
+            [&addresses[..], &[4], &[4, 0, 2, 0], &[0x20, 0, 4, 1, 0, 0, 0], b"anything at all", &[0xff; 216]]
+        {
+            let wire = bytes(&[&[0x21, 0, 0, carried.len() as u8][..], carried].concat());
+            assert_eq!(parse(&wire), Ok(Parsed::Done { header: unknown(), length: wire.len() }), "{carried:02x?}");
+        }
+        // Values that are there count, and so does a checksum.
+        let said = Header { tlvs: vec![Tlv::UniqueId(b"a".to_vec())], checksum: true, ..unknown() };
+        let wire = said.encode().unwrap();
+        assert_eq!(parse(&wire), Ok(Parsed::Done { header: said, length: wire.len() }));
+    }
+
+    #[test]
+    fn values_are_sent_in_ascending_order_and_the_checksum_in_its_place() {
+        let ssl = Ssl { client: 1, verify: 0, tlvs: vec![(0x23, vec![3]), (0x21, vec![1]), (0x23, vec![4])] };
+        let tlvs = vec![
+            Tlv::Other(0xe1, vec![]),
+            Tlv::NetNs(vec![]),
+            Tlv::Ssl(ssl),
+            Tlv::Other(0xe0, vec![2]),
+            Tlv::Other(0xe0, vec![1]),
+            Tlv::UniqueId(vec![]),
+            Tlv::Authority(vec![]),
+            Tlv::Noop(0),
+            Tlv::Alpn(vec![]),
+        ];
+        let header = Header { tlvs, checksum: true, ..Header::new(Version::V2, Addresses::Unknown) };
+        let wire = header.encode().unwrap();
+        let mut rest = &wire[FIXED..];
+        let mut kinds = Vec::new();
+        while let [kind, 0, length, behind @ ..] = rest {
+            kinds.push(*kind);
+            rest = &behind[usize::from(*length)..];
+        }
+        assert_eq!(kinds, [1, 2, 3, 4, 5, 0x20, 0x30, 0xe0, 0xe0, 0xe1]);
+        let Ok(Parsed::Done { header: read, .. }) = parse(&wire) else { panic!("it is a header") };
+        assert!(read.checksum && read.tlvs[6..8] == [Tlv::Other(0xe0, vec![2]), Tlv::Other(0xe0, vec![1])]);
+        let Tlv::Ssl(ssl) = &read.tlvs[4] else { panic!("{read:?}") };
+        assert_eq!(ssl.tlvs, [(0x21, vec![1]), (0x23, vec![3]), (0x23, vec![4])]);
     }
 
     #[test]

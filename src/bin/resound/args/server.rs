@@ -78,6 +78,9 @@ pub(crate) struct ServerArgs {
     /// only those can connect]
     #[arg(help_heading = PROXY, long, value_name = "CIDR", value_parser = units::network, requires = "proxy_protocol")]
     proxy_from: Vec<IpNet>,
+    /// Keep the proxies' own connections (LOCAL, such as health checks) out of the log
+    #[arg(help_heading = PROXY, long, requires = "proxy_protocol")]
+    quiet_local: bool,
     /// Let these addresses in and no others, e.g. 10.0.0.0/8 or ::1 (repeatable); behind --proxy-protocol, those of the clients
     #[arg(help_heading = ACCESS, long, value_name = "CIDR", value_parser = units::network)]
     allow: Vec<IpNet>,
@@ -212,6 +215,7 @@ impl ServerArgs {
             tls: self.tls.meaning()?,
             unix_mode: self.unix_mode,
             verbose: self.verbose,
+            quiet_local: self.quiet_local,
             drain_timeout: self.drain_timeout,
             quiet: self.quiet,
             while_stdin: self.while_stdin,

@@ -156,7 +156,7 @@ mod tests {
             (
                 "v2,unknown,tls=TLSv1.3,cn=x,tlv=0xe0:ff00",
                 format!(
-                    r"{signature}!\x00\x00\x1b\xe0\x00\x02\xff\x00 \x00\x13\x07\x00\x00\x00\x00!\x00\x07TLSv1.3\x22\x00\x01x"
+                    r"{signature}!\x00\x00\x1b \x00\x13\x07\x00\x00\x00\x00!\x00\x07TLSv1.3\x22\x00\x01x\xe0\x00\x02\xff\x00"
                 )
                 .replace(r"\x22", "\\\""),
             ),
