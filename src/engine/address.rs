@@ -82,7 +82,8 @@ impl Address {
         Ok(Self::Tcp { host: host.into(), port })
     }
 
-    /// Does a link-local address name its interface, and is there such an interface here? A name may still stand for one that does not.
+    /// Does a link-local address name its interface, and is there such an interface here? A name
+    /// may still stand for one that does not.
     ///
     /// # Errors
     /// [`Error::Interface`], which says what to write.

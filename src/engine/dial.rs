@@ -73,8 +73,9 @@ impl Dial {
         Self { source_address: self.source_address.map(|source| source.to_canonical()), ..self }
     }
 
-    /// Leaves out link-local addresses whose interface is not known, such as a name may have, and those that cannot be reached from a source
-    /// whose interface is not known either. What to say where none is left.
+    /// Leaves out link-local addresses whose interface is not known, such as a name may have, and
+    /// those that cannot be reached from a source whose interface is not known either. What to say
+    /// where none is left.
     fn incomplete(&self, addresses: &mut Vec<SocketAddr>) -> Option<Error> {
         let mut error = None;
         addresses.retain(|address| {
@@ -97,7 +98,8 @@ impl Dial {
         }
         let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut source = SocketAddr::new(self.source_address.unwrap_or(any), self.source_port.unwrap_or(0));
-        // A link-local address means nothing without its link, and one whose link is not named is reached from the target's.
+        // A link-local address means nothing without its link, and one whose link is not named is
+        // reached from the target's.
         if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
             let is_link_local = source.ip().is_unicast_link_local() && self.source_interface != 0;
             source.set_scope_id(if is_link_local { self.source_interface } else { target.scope_id() });

@@ -1,4 +1,5 @@
-//! Network interfaces: an address of a link says nothing without the one that leads to it (RFC 4007, 6).
+//! Network interfaces: an address of a link says nothing without the one that leads to it (RFC
+//! 4007, 6).
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,7 +8,8 @@ use crate::error::Error;
 /// Names that are listed; a machine with many containers has hundreds.
 const LISTED: usize = 8;
 
-/// The number of an interface of this machine, by its name or its number: what stands behind the `%` of an address.
+/// The number of an interface of this machine, by its name or its number: what stands behind the
+/// `%` of an address.
 ///
 /// # Errors
 /// [`Error::Interface`], which names those that there are.
@@ -24,7 +26,8 @@ pub fn interface_index(name: &str) -> Result<u32, Error> {
     })
 }
 
-/// Checks a host that is a numeric address: does it name its interface where it needs one, and is there such an interface?
+/// Checks a host that is a numeric address: does it name its interface where it needs one, and is
+/// there such an interface?
 pub(crate) fn check(host: &str) -> Result<(), Error> {
     let Some((ip, zone)) = host.split_once('%') else {
         return host.parse().map_or(Ok(()), |ip| check_ip(ip, 0));

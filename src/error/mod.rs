@@ -54,7 +54,8 @@ pub enum Error {
         /// The address that was asked for.
         address: String,
     },
-    /// A link-local address that does not name its interface, or an interface that this machine does not have (RFC 4007).
+    /// A link-local address that does not name its interface, or an interface that this machine
+    /// does not have (RFC 4007).
     #[error("{address}: {reason}")]
     Interface {
         /// The address as given.

@@ -74,7 +74,8 @@ impl Instead {
         const METHODS: [&[u8]; 9] =
             [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"PRI * HTTP/2"];
         match bytes {
-            // A record of the handshake protocol (RFC 8446, 5.1), or of another, or a hello in the form of SSL 2.0 (RFC 5246, E.2).
+            // A record of the handshake protocol (RFC 8446, 5.1), or of another, or a hello in the
+            // form of SSL 2.0 (RFC 5246, E.2).
             [0x16] | [0x14..=0x18, 3, ..] | [0x80..=0xbf, _, 1, 3, ..] => Self::Tls,
             _ if METHODS.iter().any(|method| bytes.starts_with(method)) => Self::Http,
             _ if bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => Self::Text,

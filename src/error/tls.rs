@@ -36,7 +36,8 @@ pub enum TlsFailure {
     Failed,
 }
 
-/// What is wrong with a certificate that somebody whom this end trusts may well have signed, and for the right name.
+/// What is wrong with a certificate whose issuer may well be trusted, and whose name may be the
+/// right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CertificateFlaw {
@@ -52,11 +53,12 @@ pub enum CertificateFlaw {
     OldVersion,
     /// It has a critical extension that is not known here.
     Extension,
-    /// Its issuer may not have signed it: a limit on names or on the length of chains, or no authority at all.
+    /// Its issuer may not have signed it: a limit on names or on the length of chains, or no
+    /// authority at all.
     Issuer,
     /// Its chain is too long, or leads in too many ways.
     Chain,
-    /// It was revoked, or nobody can say whether it was.
+    /// It was revoked, or its status is not known.
     Revoked,
     /// It is not encoded as a certificate is.
     Encoding,
@@ -192,8 +194,8 @@ impl TlsFailure {
                 "Somebody else may be answering, or the certificate was renewed: compare its fingerprint with the server's."
             }
             Self::BadCertificate(CertificateFlaw::Authority) => {
-                "Trust this very certificate (its file with --ca FILE, or --pin SHA256), or give the server one of its own: \
-                 add `-addext basicConstraints=critical,CA:FALSE` to `openssl req -x509`."
+                "Trust this very certificate (its file with --ca FILE, or --pin SHA256), or give the server one of \
+                 its own: add `-addext basicConstraints=critical,CA:FALSE` to `openssl req -x509`."
             }
             Self::BadCertificate(_) => {
                 "The other end needs another certificate; a client trusts this very one with --pin SHA256."

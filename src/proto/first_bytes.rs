@@ -1,7 +1,7 @@
 //! [`FirstBytes`]: does a client speak TLS at all?
 
-/// What the first bytes of a client say of it. What might be TLS is rustls's to judge, which answers with an alert; what cannot be is
-/// plain, and is told so in plain text.
+/// What the first bytes of a client say of it. What might be TLS is rustls's to judge, which
+/// answers with an alert; what cannot be gets a hint in plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FirstBytes {
     /// More must come.
@@ -19,11 +19,13 @@ impl FirstBytes {
     pub(super) fn of(bytes: &[u8]) -> Self {
         match bytes {
             [] => Self::Undecided,
-            // The type of a record: change_cipher_spec to heartbeat (RFC 8446, 5.1, and RFC 6520). No text begins with any of these, and the
-            // version behind the type is "to be ignored for all purposes".
+            // The type of a record: change_cipher_spec to heartbeat (RFC 8446, 5.1, and RFC 6520).
+            // No text begins with any of these, and the version behind the type is "to be ignored
+            // for all purposes".
             [20..=24, ..] => Self::Tls,
-            // A length of two bytes, its highest bit set, and then the message's type: client_hello (RFC 5246, E.2). Longer ones than 16 KiB
-            // were never sent, and no text in UTF-8 begins like this.
+            // A length of two bytes, its highest bit set, and then the message's type: client_hello
+            // (RFC 5246, E.2). Longer ones than 16 KiB were never sent, and no text in UTF-8 begins
+            // like this.
             [0x80..=0xbf] | [0x80..=0xbf, _] => Self::Undecided,
             [0x80..=0xbf, _, 1, ..] => Self::Tls,
             _ => Self::Plain,

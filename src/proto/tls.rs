@@ -159,7 +159,8 @@ impl Tls {
         }
     }
 
-    /// The peer has sent its FIN before its bytes could be told from TLS: what it hears. `None` where they were, or where nothing came.
+    /// The peer has sent its FIN before its bytes could be told from TLS: what it hears. `None`
+    /// where they were, or where nothing came.
     pub(super) fn left_undecided(&mut self) -> Option<TlsFailure> {
         let is_undecided = !self.begun && !self.incomplete.is_empty() && matches!(self.session, Session::Server(_));
         is_undecided.then(|| self.is_not_tls())

@@ -48,7 +48,8 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The network in the form in which addresses are compared: `::ffff:10.0.0.0/104` is 10.0.0.0/8, and there is nothing behind the prefix.
+/// The network in the form in which addresses are compared: `::ffff:10.0.0.0/104` is 10.0.0.0/8,
+/// and there is nothing behind the prefix.
 pub(crate) fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
@@ -79,7 +80,8 @@ pub struct ConnInfo {
     pub peer: Endpoint,
     /// The near end: behind a proxy, where the client connected to.
     pub local: Endpoint,
-    /// The proxy that has said who the client is, where one is believed; or whose own connection it is.
+    /// The proxy that has said who the client is, where one is believed; or whose own connection it
+    /// is.
     pub via: Option<Arc<Via>>,
     /// What TLS has agreed on; `None` without TLS, and before the connection is open.
     pub tls: Option<Arc<TlsInfo>>,
@@ -121,7 +123,8 @@ impl ConnInfo {
         Self { id, peer, local, via: None, tls: None }
     }
 
-    /// Has a proxy that is believed said that this connection is its own (`LOCAL`), such as a health check?
+    /// Has a proxy that is believed said that this connection is its own (`LOCAL`), such as a
+    /// health check?
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.via.as_ref().is_some_and(|via| via.is_local)

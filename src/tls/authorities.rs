@@ -1,4 +1,4 @@
-//! [`Authorities`]: whom to trust, and who is trusted as it is.
+//! [`Authorities`]: certificates to trust, by their signatures and as they are.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,8 @@ use rustls::pki_types::CertificateDer;
 use super::files::Pem;
 use crate::error::{CertificateFlaw, Error};
 
-/// Certificates that are trusted: whoever they have signed, and each of them itself, be it an authority's or not. Cheap to clone.
+/// Certificates that are trusted: all that they have signed, and each of them itself, be it an
+/// authority's or not. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorities {
     roots: Arc<RootCertStore>,
@@ -51,7 +52,7 @@ impl Authorities {
     }
 }
 
-/// Of roots alone only those are trusted whom they have signed.
+/// Bare roots: only certificates that they have signed are trusted.
 impl From<Arc<RootCertStore>> for Authorities {
     fn from(roots: Arc<RootCertStore>) -> Self {
         Self { roots, certificates: Arc::new([]) }

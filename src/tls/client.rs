@@ -24,7 +24,8 @@ pub enum Trust {
     /// Those whose certificate an authority of the platform has signed, for the right name.
     #[default]
     Platform,
-    /// Those whose certificate one of these authorities has signed, or is one of these itself, for the right name.
+    /// Those whose certificate one of these authorities has signed, or is one of these itself, for
+    /// the right name.
     Roots(Authorities),
     /// The one with this very certificate, whoever signed it and for whatever name.
     Pin(Fingerprint),

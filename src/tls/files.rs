@@ -1,4 +1,5 @@
-//! Certificates and keys in files: what one holds instead of what it should, and the command that mends it.
+//! Certificates and keys in files: what one holds instead of what it should, and the command that
+//! mends it.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,8 +21,9 @@ const CERTIFICATE: &[&str] = &["CERTIFICATE"];
 const KEY: &[&str] = &["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
 /// Makes a certificate that a server can use, and its key.
-pub(super) const MAKE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem \
-     -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+pub(super) const MAKE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+     -keyout key.pem -out cert.pem -days 30 -subj /CN=localhost \
+     -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
 
 /// A file as it was read, and the parts of it that are in PEM form (RFC 7468).
 pub(super) struct Pem<'a> {
@@ -124,9 +126,9 @@ impl<'a> Pem<'a> {
         let labels = || self.sections.iter().map(|section| section.label.as_str());
         if let Some(label) = labels().find(|label| !label.ends_with("PARAMETERS")).or(labels().next()) {
             let advice = match label {
-                "CERTIFICATE" => {
-                    "Its private key is in another file, which has a line -----BEGIN PRIVATE KEY-----: name that with --key FILE.".into()
-                }
+                "CERTIFICATE" => "Its private key is in another file, which has a line -----BEGIN PRIVATE KEY-----: \
+                     name that with --key FILE."
+                    .into(),
                 "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {
                     "The certificate is in another file, which has a line -----BEGIN CERTIFICATE-----.".into()
                 }
@@ -134,9 +136,12 @@ impl<'a> Pem<'a> {
                     format!("Write it in the usual form: openssl x509 -in {from} -out {to}")
                 }
                 "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => format!(
-                    "An authority makes a certificate of it, or its own key does: openssl x509 -req -days 30 -copy_extensions copy -in {from} -signkey KEY -out {to}"
+                    "An authority makes a certificate of it, or its own key does: \
+                     openssl x509 -req -days 30 -copy_extensions copy -in {from} -signkey KEY -out {to}"
                 ),
-                "PKCS7" | "CMS" => format!("Take the certificates out: openssl pkcs7 -print_certs -in {from} -out {to}"),
+                "PKCS7" | "CMS" => {
+                    format!("Take the certificates out: openssl pkcs7 -print_certs -in {from} -out {to}")
+                }
                 "OPENSSH PRIVATE KEY" => {
                     format!("Write it in PEM form, if it is RSA or ECDSA: ssh-keygen -p -m PEM -f {from}")
                 }
@@ -239,7 +244,8 @@ enum Der {
 
 impl Der {
     fn of(bytes: &[u8]) -> Option<Self> {
-        // PKCS #5, by which keys are encrypted in PKCS #8 (RFC 5958, 3); and PKCS #12's version (RFC 7292, 4).
+        // PKCS #5, by which keys are encrypted in PKCS #8 (RFC 5958, 3); and PKCS #12's version
+        // (RFC 7292, 4).
         const PKCS5: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05];
         const PKCS12: &[u8] = &[0x02, 0x01, 0x03];
         let behind = match bytes {

@@ -68,7 +68,8 @@ impl Identity {
                 at + 1,
                 chain.len()
             );
-            let advice = "The certificate of the key comes first, then the one that signed it, and so on: cat own.pem between.pem > chain.pem";
+            let advice = "The certificate of the key comes first, then the one that signed it, and so on: \
+                          cat own.pem between.pem > chain.pem";
             return pem.error(reason, advice);
         }
         let (of, from) = (shell(certificate), shell(key));

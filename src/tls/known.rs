@@ -1,5 +1,6 @@
-//! Who is trusted as it is: a certificate that itself stands among those that are trusted. Its name and its dates are still checked, and that the
-//! peer holds its key is still proved; everybody else is rustls's to judge.
+//! Certificates that are trusted as they are, since they stand among those that are trusted
+//! themselves. Name, dates and purpose are still checked, and the peer still proves that it holds
+//! the key; every other certificate is rustls's to judge.
 
 use std::sync::Arc;
 

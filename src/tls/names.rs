@@ -1,4 +1,5 @@
-//! What IANA calls what TLS agrees on (the registries "TLS Cipher Suites" and "TLS Supported Groups"). rustls has names of its own for some.
+//! What IANA calls what TLS agrees on (the registries "TLS Cipher Suites" and "TLS Supported
+//! Groups"). rustls has names of its own for some.
 
 use rustls::{CipherSuite, NamedGroup};
 

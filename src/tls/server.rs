@@ -36,14 +36,15 @@ impl TlsSettings {
     }
 
     /// Another certificate: shown to clients that ask for one of its names (SNI, RFC 6066). The first is shown where none is asked for, and
-    /// where none fits. Of several for one name, such as one with an RSA key and one with an ECDSA key, it is the first whose key
-    /// signs in a way that the client knows.
+    /// where none fits. Of several for one name, such as one with an RSA key and one with an ECDSA
+    /// key, it is the first whose key signs in a way that the client knows.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
     }
 
-    /// Clients must show a certificate that one of the authorities in this PEM file has signed, or that itself stands in it.
+    /// Clients must show a certificate that one of the authorities in this PEM file has signed, or
+    /// that itself stands in it.
     ///
     /// # Errors
     /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
@@ -141,7 +142,8 @@ impl TlsServer {
 struct ByName(Vec<Identity>);
 
 impl ByName {
-    /// The first of those for this name whose key can sign for this client; where none can, the first, for rustls to say so.
+    /// The first of those for this name whose key can sign for this client; where none can, the
+    /// first, for rustls to say so.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Identity> {
         let first = self.0.first()?;
         let asked = |identity: &&Identity| name.is_some_and(|name| identity.is_for(name));

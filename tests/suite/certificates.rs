@@ -1,4 +1,5 @@
-//! Certificates and keys that cannot be used, or not well: what the program says of them, and the command that mends it.
+//! Certificates and keys that cannot be used, or not well: what the program says of them, and the
+//! command that mends it.
 
 use std::fs;
 
@@ -134,7 +135,8 @@ fn an_authoritys_own_certificate_is_told_and_serves_who_trusts_it() {
     assert_eq!((code, &stdout[..]), (Some(0), &b"Server received: a\n"[..]), "{stderr}");
     let (code, _, stderr) = run(&[&trusts[..], &["--server-name", "other.example"]].concat(), b"a\n");
     assert_eq!(code, Some(1));
-    let want = "tls: the peer's certificate is for another name (it should be for other.example, and is for localhost, 127.0.0.1)";
+    let want = "tls: the peer's certificate is for another name \
+                (it should be for other.example, and is for localhost, 127.0.0.1)";
     assert!(stderr.contains(want), "{stderr}");
     let (code, _, stderr) = run(&["client", "127.0.0.1", &port, "--tls"], b"a\n");
     assert_eq!(code, Some(1));

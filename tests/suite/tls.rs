@@ -268,7 +268,8 @@ fn who_speaks_plainly_is_told_so_in_plain_text() {
     assert_eq!(client.bench.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
 }
 
-/// First bytes that are TLS's and no hello, and what rustls answers: the number of its alert, or nothing, to an alert.
+/// First bytes that are TLS's and no hello, and what rustls answers: the number of its alert, or
+/// nothing, to an alert.
 const NO_HELLO: [(&[u8], Option<u8>, CloseReason); 8] = {
     let (misbehaved, not_tls) = (CloseReason::Tls(TlsFailure::Misbehaved), CloseReason::Tls(TlsFailure::NotTls));
     [

@@ -175,7 +175,8 @@ fn a_certificate_that_is_trusted_itself_needs_no_issuer_but_its_name_and_its_dat
     let issuer = rcgen::Issuer::new(named("authority", ca), rcgen::KeyPair::generate().unwrap());
     let other = issued(named("other.example", ca), None);
     let mut cases = vec![
-        // What `openssl req -x509` makes; a leaf of an authority that nobody has named; one that has signed itself.
+        // What `openssl req -x509` makes; a leaf of an authority that is not trusted; one that has
+        // signed itself.
         (issued(named("right.example", ca), None), Ok(())),
         (issued(named("right.example", |_| ()), Some(&issuer)), Ok(())),
         (issued(named("right.example", ca), Some(&issuer)), Ok(())),
@@ -244,7 +245,7 @@ impl rustls::server::ResolvesServerCert for Impostor {
 }
 
 #[test]
-fn whoever_shows_a_trusted_certificate_must_hold_its_key() {
+fn a_peer_that_shows_a_trusted_certificate_must_hold_its_key() {
     let folder = Folder::new();
     let real = issued(named("right.example", |_| ()), None);
     let client = TlsClient::new("right.example", Trust::Roots(authorities(&folder, &[&real])), None, &[]).unwrap();

@@ -221,7 +221,8 @@ pub(crate) fn dates(certificate: &Certificate, file: &Path) -> Option<String> {
     }
 }
 
-/// What else keeps clients from trusting a server's certificate, and the command that makes another with the same key.
+/// What else keeps clients from trusting a server's certificate, and the command that makes another
+/// with the same key.
 fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<String> {
     let file = escape::text(file.display().to_string().as_bytes());
     let key = escape::text(shell(key).as_bytes());
@@ -233,20 +234,22 @@ fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<Strin
     let kind = |name: &&str| if name.parse::<IpAddr>().is_ok() { format!("IP:{name}") } else { format!("DNS:{name}") };
     let all = names.iter().map(kind).collect::<Vec<_>>().join(",");
     let make = format!(
-        "openssl req -x509 -key {key} -out server.pem -days 90 -subj /CN={} -addext subjectAltName={all} -addext basicConstraints=critical,CA:FALSE",
+        "openssl req -x509 -key {key} -out server.pem -days 90 -subj /CN={} -addext subjectAltName={all} \
+         -addext basicConstraints=critical,CA:FALSE",
         names[0]
     );
     let mut said = Vec::new();
     if certificate.is_authority {
         let own = if certificate.is_self_issued { ", which has signed itself" } else { "" };
         said.push(format!(
-            "the certificate in {file} is a certificate authority's own (CA:TRUE){own}: many clients refuse it as a server's, \
-             even if they trust it; one of the server's own is made with: {make}"
+            "the certificate in {file} is a certificate authority's own (CA:TRUE){own}: many clients refuse \
+             it as a server's, even if they trust it; one of the server's own is made with: {make}"
         ));
     }
     if certificate.names.is_empty() {
         said.push(format!(
-            "the certificate in {file} is for no name (no subjectAltName), so clients refuse it; one with names is made with: {make}"
+            "the certificate in {file} is for no name (no subjectAltName), so clients refuse it; \
+             one with names is made with: {make}"
         ));
     }
     said

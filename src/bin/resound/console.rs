@@ -207,7 +207,8 @@ fn not_zero(names: &[&str], counts: &[u64]) -> serde_json::Map<String, serde_jso
     counted.map(|(name, n)| ((*name).to_string(), (*n).into())).collect()
 }
 
-/// Is this the beginning of a ClientHello (RFC 8446, 4.1.2), in its record, or in the form of SSL 2.0 (RFC 5246, E.2)?
+/// Is this the beginning of a ClientHello (RFC 8446, 4.1.2), in its record, or in the form of SSL
+/// 2.0 (RFC 5246, E.2)?
 fn is_hello(message: &[u8]) -> bool {
     matches!(message, [22, 3, 0..=4, _, _, 1, ..] | [0x80..=0xbf, _, 1, 3, 0..=4, ..])
 }

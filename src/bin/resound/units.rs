@@ -72,7 +72,8 @@ fn unmapped(network: IpNet) -> Result<IpNet, String> {
             let meant = IpNet::new(v4.into(), n.min(32)).map_err(|error| error.to_string())?.trunc();
             let (address, longer) = (meant.addr(), meant.prefix_len() + 96);
             Err(format!(
-                "'{network}' is IPv4 written as IPv6, whose prefixes have 96 bits more; write {meant} or ::ffff:{address}/{longer}"
+                "'{network}' is IPv4 written as IPv6, whose prefixes have 96 bits more; \
+                 write {meant} or ::ffff:{address}/{longer}"
             ))
         }
     }

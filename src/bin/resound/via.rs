@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::escape;
 
-/// For people, behind the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org, TLSv1.3`, `, PROXY v2 LOCAL`; nothing where no
-/// proxy has said anything.
+/// For people, behind the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org,
+/// TLSv1.3`, `, PROXY v2 LOCAL`; nothing where no proxy has said anything.
 pub(crate) struct ViaText<'a>(pub(crate) &'a ConnInfo);
 
 impl fmt::Display for ViaText<'_> {
@@ -109,7 +109,8 @@ impl ViaJson {
     }
 }
 
-/// Of a client whom the proxy does not know (`UNKNOWN`, unspecified) there are the proxy's own addresses.
+/// Of a client whom the proxy does not know (`UNKNOWN`, unspecified) there are the proxy's own
+/// addresses.
 fn is_unknown(conn: &ConnInfo) -> bool {
     conn.via.as_ref().is_some_and(|via| !via.is_local && via.peer == conn.peer)
 }

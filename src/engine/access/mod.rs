@@ -50,7 +50,8 @@ impl Access {
     /// Lets these addresses in. The longest prefix that holds an address decides, and of two that are equally long the one that denies.
     /// Where none holds it, it is let in unless anything is allowed.
     ///
-    /// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4. No other network of IPv6 holds an IPv4 address, `::/0` included.
+    /// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4. No other network of IPv6 holds an IPv4
+    /// address, `::/0` included.
     pub fn allow(mut self, network: IpNet) -> Self {
         self.networks.add(network, true);
         self

@@ -20,8 +20,9 @@ pub struct Header {
     pub version: Version,
     /// Who speaks with whom.
     pub addresses: Addresses,
-    /// What else is said (version 2), in the order in which it came; it is sent in ascending order of types. Of LOCAL nothing else is. Of
-    /// several values of one type the first counts ([`Via`](crate::Via)), and a second checksum makes the header a wrong one.
+    /// The other values (version 2), in the order in which they came; they are sent in ascending
+    /// order of types. LOCAL has none. Of several values of one type the first counts
+    /// ([`Via`](crate::Via)), and a second checksum makes the header a wrong one.
     pub tlvs: Vec<Tlv>,
     /// It carries a checksum (version 2): checked when received, and computed when sent.
     pub checksum: bool,

@@ -59,7 +59,7 @@ fn introduce(header: Header, conn: &mut ConnInfo) {
     };
     let mut has_ssl = false;
     for tlv in header.tlvs {
-        // What is said twice is what was said first.
+        // Of several values of one type the first counts.
         let (said, value) = match tlv {
             Tlv::Authority(name) => (&mut via.authority, name),
             Tlv::Alpn(protocol) => (&mut via.alpn, protocol),

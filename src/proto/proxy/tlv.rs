@@ -141,7 +141,8 @@ impl Tlv {
     }
 }
 
-/// Writes them in ascending order of their types, those of one type in their own order, with room for a checksum in its place. Says where that is.
+/// Writes them in ascending order of their types, those of one type in their own order, with room
+/// for a checksum in its place. Says where that is.
 pub(super) fn write_all(tlvs: &[Tlv], has_checksum: bool, out: &mut Vec<u8>) -> Result<Option<usize>, EncodeError> {
     let mut sorted: Vec<&Tlv> = tlvs.iter().collect();
     sorted.sort_by_key(|tlv| tlv.kind());

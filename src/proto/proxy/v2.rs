@@ -50,7 +50,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     } else {
         let (block, rest) = whole[FIXED..].split_at(addresses);
         let (tlvs, checksum) = match tlv::read_all(rest) {
-            // What comes with an unknown family is to be ignored, and may be anything: addresses of the sender's own kind, for one.
+            // What comes with an unknown family is to be ignored, and may be anything: addresses of
+            // the sender's own kind, for one.
             Err(_) if addresses == 0 => (Vec::new(), None),
             read => read?,
         };

@@ -158,8 +158,8 @@ async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared>
         && let Some(source) = plan.sources.iter().find(is_link_local)
     {
         bail!(
-            "--source {source} is a link-local address, and {target} does not name its interface: write the target with one, \
-             such as fe80::1%eth0; the interfaces are {}",
+            "--source {source} is a link-local address, and {target} does not name its interface: \
+             write the target with one, such as fe80::1%eth0; the interfaces are {}",
             resound::interface_names().join(", ")
         );
     }

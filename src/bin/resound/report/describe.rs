@@ -126,7 +126,8 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
     }
 }
 
-/// `TLSv1.3, TLS_AES_256_GCM_SHA384, X25519MLKEM768, full handshakes`, as far as anybody has agreed on it.
+/// `TLSv1.3, TLS_AES_256_GCM_SHA384, X25519MLKEM768, full handshakes`, as far as anybody has agreed
+/// on it.
 pub(crate) fn tls(tls: &Security) -> String {
     let agreed = tls.agreed.as_ref();
     let agreed = agreed.into_iter().flat_map(|agreed| {
