@@ -1,6 +1,7 @@
 //! [`Recorder`]: what every worker observes by.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::CloseReason;
 use crate::metrics::{Count, Counters, REASONS, Writers};
@@ -34,6 +35,9 @@ impl Observer for Recorder {
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
         self.counters.add(Count::Messages, 1, self.writers);
         self.observer.message(conn, message);
+    }
+    fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
+        self.observer.unterminated(conn, pause);
     }
     fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
         self.counters.add(Count::BytesOut, bytes as u64, self.writers);

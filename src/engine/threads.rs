@@ -204,7 +204,9 @@ fn converse(
         }
         // The socket first: what has arrived in time is not late because we are. And once for each look at it: a service whose deadlines
         // come faster than they can be met must not keep its own connection waiting.
-        if looked && conn.deadline().is_some_and(|deadline| deadline <= now) {
+        let is_due = conn.deadline().is_some_and(|deadline| deadline <= now);
+        let has_more = is_due && conn.is_silence_due(now) && unread(&SockRef::from(socket)) > 0;
+        if looked && is_due && !has_more {
             looked = false;
             if !queue.is_empty() && stall.has_fallen(&SockRef::from(socket)) {
                 conn.progressed(now);

@@ -18,7 +18,7 @@ pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Cut {
     match framing {
         Framing::Chunk if bytes.is_empty() => Cut::More,
         Framing::Chunk => Cut::Message(bytes.len()),
-        Framing::Line { max } => match memchr::memchr(b'\n', &bytes[scanned..]) {
+        Framing::Line { max } | Framing::Auto { max } => match memchr::memchr(b'\n', &bytes[scanned..]) {
             Some(at) if scanned + at <= max => Cut::Message(scanned + at + 1),
             None if bytes.len() <= max => Cut::More,
             _ => Cut::TooLong,
@@ -48,7 +48,15 @@ mod tests {
             (Framing::Line { max: 0 }, b"\n\n", Cut::Message(1)),
         ];
         for (framing, bytes, want) in cases {
-            assert_eq!(cut(framing, bytes, 0), want, "{framing:?} {:?}", bytes.escape_ascii().to_string());
+            let shown = bytes.escape_ascii().to_string();
+            assert_eq!(cut(framing, bytes, 0), want, "{framing:?} {shown:?}");
+            if let Framing::Line { max } = framing {
+                assert_eq!(
+                    cut(Framing::Auto { max }, bytes, 0),
+                    want,
+                    "a tail is no message before its time: {shown:?}"
+                );
+            }
         }
     }
 

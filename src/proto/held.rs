@@ -6,7 +6,10 @@ use super::framing::{Cut, cut};
 
 /// A queue of bytes that remembers how far it was searched. It owns memory only while it holds something.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct Held(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
     bytes: Vec<u8>,
     /// Delivered already.
     from: usize,
@@ -14,47 +17,62 @@ pub(super) struct Held {
     scanned: usize,
 }
 
+impl Waiting {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.from..]
+    }
+}
+
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
-        self.from == self.bytes.len()
+        self.0.is_none()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.from
+        self.all().len()
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
+        }
     }
 
     /// What stands at the head.
     pub(super) fn cut(&mut self, framing: Framing) -> Cut {
-        let found = cut(framing, &self.bytes[self.from..], self.scanned);
+        let Some(waiting) = &mut self.0 else { return Cut::More };
+        let found = cut(framing, waiting.rest(), waiting.scanned);
         if found == Cut::More {
-            self.scanned = self.len();
+            waiting.scanned = waiting.rest().len();
         }
         found
     }
 
+    /// All of it.
+    pub(super) fn all(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |waiting| waiting.rest())
+    }
+
     /// The first `n` bytes; [`Held::consume`] takes them away.
     pub(super) fn head(&self, n: usize) -> &[u8] {
-        &self.bytes[self.from..self.from + n]
+        &self.all()[..n]
     }
 
     pub(super) fn consume(&mut self, n: usize) {
-        self.from += n;
-        self.scanned = 0;
-        if self.is_empty() {
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.from += n;
+        waiting.scanned = 0;
+        if waiting.from == waiting.bytes.len() {
             self.clear();
-        } else if self.from > self.bytes.len() / 2 {
+        } else if waiting.from > waiting.bytes.len() / 2 {
             // Amortised: each byte is moved at most once for each byte that was consumed.
-            self.bytes.drain(..self.from);
-            self.from = 0;
+            waiting.bytes.drain(..waiting.from);
+            waiting.from = 0;
         }
     }
 
     /// Throws all of it away, and gives the memory back.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 }

@@ -9,7 +9,8 @@ pub struct Limits {
     /// Ends a connection that is not open after this long: what comes first, such as a PROXY header, has not come.
     pub opening_timeout: Option<Duration>,
     /// Ends a connection on which no message was completed and no byte was sent for this long. Bytes of an unfinished line do not
-    /// count, so a peer that drips them gains nothing. While bytes wait to be sent it is the write timeout that counts.
+    /// count, so a peer that drips them gains nothing; nor do messages that only a pause has ended
+    /// ([`Framing::Auto`](crate::Framing::Auto)), and their answers. While bytes wait to be sent it is the write timeout that counts.
     pub idle_timeout: Option<Duration>,
     /// Resets a connection whose peer takes not one of the waiting bytes for this long. A receiver tells of the room that it has only once
     /// there is a segment's worth of it (RFC 9293, 3.8.6.2.2), and loopback's segments are 64 KiB: one that takes 1 KiB/s there looks

@@ -10,6 +10,7 @@ mod limits;
 mod observer;
 mod opening;
 pub mod proxy;
+mod silence;
 mod step;
 mod tls;
 mod verdict;

@@ -19,6 +19,11 @@ pub trait Observer {
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
         let _ = (conn, message);
     }
+    /// The message before was the first of its connection that a pause of this length has ended, and no newline
+    /// ([`Framing::Auto`](crate::Framing::Auto)).
+    fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
+        let _ = (conn, pause);
+    }
     /// `bytes` bytes were handed to the transport.
     fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
         let _ = (conn, bytes);

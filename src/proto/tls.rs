@@ -115,6 +115,11 @@ impl Tls {
         self.incomplete.extend_from_slice(wire);
     }
 
+    /// Has a part come of what is not complete yet?
+    pub(super) fn has_part(&self) -> bool {
+        !self.incomplete.is_empty()
+    }
+
     /// Takes records. What they say is given to `plain`, a record at a time.
     pub(super) fn receive(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<(), TlsFailure> {
         if !self.begun && matches!(self.session, Session::Server(_)) {

@@ -36,6 +36,16 @@ pub enum Framing {
         /// The most bytes before the newline. A longer line ends its connection, after one line that says so.
         max: usize,
     },
+    /// As `Line`, but for a peer that ends its messages with nothing, and waits for an answer: as long as no newline has come, bytes are a
+    /// message once the peer has been silent for a while. That is 300 ms behind the last byte, and 20 ms from the second such message of a
+    /// connection on. From its first newline on a connection is one of lines for good, and bytes behind a newline wait for theirs.
+    ///
+    /// Such a message does not put the idle timeout off. A drain delivers the rest at once, as the peer's FIN does. What begins with
+    /// `resound-probe/1 ` is a line in any case, and what may become that waits for 10 s.
+    Auto {
+        /// As of `Line`.
+        max: usize,
+    },
 }
 
 impl Framing {
@@ -46,6 +56,12 @@ impl Framing {
     #[must_use]
     pub const fn line() -> Self {
         Self::Line { max: Self::DEFAULT_MAX_LINE }
+    }
+
+    /// As [`Framing::line`], for peers that may not know of newlines ([`Framing::Auto`]).
+    #[must_use]
+    pub const fn auto() -> Self {
+        Self::Auto { max: Self::DEFAULT_MAX_LINE }
     }
 }
 

@@ -4,7 +4,8 @@ use super::{Cx, Framing, Service};
 
 /// The server of the tutorials: answers each message with a prefix and the message.
 ///
-/// With [`Framing::Line`] the answer keeps the line's own ending: LF, CR LF, or none for a last line without newline.
+/// With [`Framing::Line`], as by default, the answer keeps the line's own ending: LF, CR LF, or none for a last line without newline. With
+/// [`Framing::Auto`] clients that send no newlines are answered as well, and without one.
 #[derive(Clone, Debug)]
 pub struct Reply {
     prefix: Cow<'static, [u8]>,

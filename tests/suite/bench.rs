@@ -17,6 +17,8 @@ pub(crate) struct Bench {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) messages: Vec<Vec<u8>>,
+    /// The pauses that ended a message.
+    pub(crate) pauses: Vec<Duration>,
     pub(crate) closed: Vec<Closed>,
     pub(crate) opened: usize,
     pub(crate) unopened: Vec<Closed>,
@@ -25,6 +27,9 @@ pub(crate) struct Seen {
 impl Observer for Seen {
     fn message(&mut self, _: &ConnInfo, message: &[u8]) {
         self.messages.push(message.to_vec());
+    }
+    fn unterminated(&mut self, _: &ConnInfo, pause: Duration) {
+        self.pauses.push(pause);
     }
     fn closed(&mut self, _: &ConnInfo, how: &Closed) {
         self.closed.push(*how);

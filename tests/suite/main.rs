@@ -47,6 +47,7 @@ mod services;
 mod shutdown;
 #[cfg(unix)]
 mod signals;
+mod silence;
 #[cfg(unix)]
 mod startup;
 #[cfg(unix)]

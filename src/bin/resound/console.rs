@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -39,6 +41,8 @@ pub(crate) struct Console {
     /// Proxies' own connections are left out.
     quiet_local: bool,
     lane: usize,
+    /// The console has explained that a message should end with a newline.
+    explained: Arc<AtomicBool>,
 }
 
 impl Console {
@@ -54,7 +58,10 @@ impl Console {
             );
         };
         let (printer, ending) = Printer::new(Inherited::Stdout, workers + 1, Words { skipped, failing });
-        (Self { printer: Some(printer), format, verbose, quiet_local: false, lane: 0 }, ending)
+        (
+            Self { printer: Some(printer), format, verbose, quiet_local: false, lane: 0, explained: Arc::default() },
+            ending,
+        )
     }
 
     /// The same console, for a worker.
@@ -284,6 +291,25 @@ impl Observer for Console {
         );
     }
 
+    fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
+        // One explanation is enough for a person, however many clients need it.
+        if self.leaves_out(conn) || self.format == Format::Text && self.explained.swap(true, Relaxed) {
+            return;
+        }
+        self.print(
+            Weight::Event,
+            |to| {
+                let pause = humantime::format_duration(pause);
+                writeln!(to, "(a message should end with a newline: this one had none, and was answered {pause} later)")
+            },
+            || Event::Unterminated {
+                conn: conn.id.0,
+                peer: conn.peer.to_string(),
+                pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            },
+        );
+    }
+
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         if self.leaves_out(conn) {
             return;
@@ -410,6 +436,12 @@ enum Event {
         escaped: Option<String>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         truncated: bool,
+    },
+    /// The message before was the first of its connection that a pause has ended.
+    Unterminated {
+        conn: u64,
+        peer: String,
+        pause_ms: u64,
     },
     Closed {
         conn: u64,

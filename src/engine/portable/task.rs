@@ -119,7 +119,8 @@ impl Task {
             // Behind the read: what has arrived in time is not late because we are. And once a turn: a service whose deadlines come
             // faster than they can be met must not keep its own connection waiting.
             if self.alarm_rang(cx, &mut now) {
-                if waits && self.conn.wants_read() && unread(&self.stream.socket()) > 0 {
+                let may_be_late = waits || self.conn.is_silence_due(now);
+                if may_be_late && self.conn.wants_read() && unread(&self.stream.socket()) > 0 {
                     // The timers were looked at before the sockets, as after a long stop: the runtime is to look there first.
                     return self.step_aside(cx);
                 }

@@ -282,6 +282,13 @@ impl Link {
             return Step::Continue(());
         }
         if self.conn.deadline().is_some_and(|deadline| deadline <= desk.now) {
+            // In this order: what leaves the socket meanwhile is one of the ring's completions.
+            let has_more =
+                || self.backlog.is_some() || unread(&SockRef::from(&self.socket)) > 0 || !desk.ring.has_told_all();
+            if self.conn.is_silence_due(desk.now) && has_more() {
+                self.set_alarm(Some(desk.now + Duration::from_millis(1)), desk);
+                return Step::Continue(());
+            }
             let listens = matches!(self.receive, Receive::Many | Receive::Once | Receive::Awaiting);
             if !self.put_off && listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
                 // What has arrived in time is not late because we are: the next call brings it, and then this one is repeated. Once: who

@@ -38,6 +38,7 @@ impl Conn {
                 }
                 match cut(framing, rest, 0) {
                     Cut::Message(n) => {
+                        self.speaks_lines();
                         let message = Message { bytes: &rest[..n], at: Some(at) };
                         at += n;
                         self.message(now, message, out, &mut echo, observer);
@@ -55,7 +56,10 @@ impl Conn {
                 }
             } else {
                 match self.held.cut(framing) {
-                    Cut::Message(n) => self.held_message(now, n, out, &mut echo, observer),
+                    Cut::Message(n) => {
+                        self.speaks_lines();
+                        self.held_message(now, n, out, &mut echo, observer);
+                    }
                     Cut::TooLong => self.line_too_long(out),
                     // Only the rest of this line is copied; the lines behind it are delivered where they stand.
                     Cut::More if !rest.is_empty() => {
@@ -65,6 +69,9 @@ impl Conn {
                     }
                     Cut::More if self.peer_eof == Step::Waiting && self.is_truncated() => self.held.clear(),
                     Cut::More if self.peer_eof == Step::Waiting => {
+                        self.held_message(now, self.held.len(), out, &mut echo, observer);
+                    }
+                    Cut::More if self.drain == Step::Waiting && self.is_last_message() => {
                         self.held_message(now, self.held.len(), out, &mut echo, observer);
                     }
                     Cut::More => {
@@ -87,7 +94,7 @@ impl Conn {
         echo
     }
 
-    fn held_message(
+    pub(super) fn held_message(
         &mut self,
         now: Instant,
         n: usize,
@@ -149,7 +156,7 @@ impl Conn {
     }
 
     fn line_too_long(&mut self, out: &mut Vec<u8>) {
-        if let Framing::Line { max } = self.asked.framing
+        if let Framing::Line { max } | Framing::Auto { max } = self.asked.framing
             && !self.asked.finished
         {
             out.extend_from_slice(format!("Error: line longer than {max} bytes\n").as_bytes());

@@ -2,6 +2,7 @@
 
 mod deliver;
 mod opening;
+mod silence;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::held::Held;
 use super::limits::Limits;
 use super::observer::{Closed, Observer};
 use super::opening::{Layers, Nobody, Opening};
+use super::silence::Silence;
 use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
@@ -25,6 +27,7 @@ use crate::service::{Asked, ConnInfo, Cx, Message, Service, Times};
 ///   with unsent bytes queues behind them.
 /// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce more.
 /// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves later, so re-arm lazily.
+/// - Look at the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has arrived comes first.
 /// - Read only while [`wants_read`](Conn::wants_read). A read that was under way may still be delivered.
 /// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the transport failed first; nothing is called
 ///   after it.
@@ -83,6 +86,8 @@ pub struct Conn {
     service: Box<dyn Service>,
     limits: Arc<Limits>,
     held: Held,
+    /// Of a peer that has not sent a newline yet.
+    silence: Option<Box<Silence>>,
     layers: Option<Box<Layers>>,
     bytes_in: u64,
     bytes_out: u64,
@@ -109,6 +114,7 @@ impl Conn {
             limits: limits.into(),
             asked,
             held: Held::default(),
+            silence: None,
             layers: None,
             unsent: 0,
             progress: None,
@@ -175,6 +181,7 @@ impl Conn {
             None => self.deliver(now, wire, out, observer),
             Some(_) => self.receive_below(now, wire, out, observer),
         };
+        self.break_silence(now);
         self.settle(now, echo, out)
     }
 
@@ -207,6 +214,9 @@ impl Conn {
         self.bytes_out += n as u64;
         self.progress = Some(now);
         self.written = Some(now);
+        if let Some(silence) = &mut self.silence {
+            silence.sent(n);
+        }
         observer.sent(&self.info, n);
         self.deliver_waiting(now, out, observer);
         if self.unsent == 0 && out.is_empty() && !self.asked.finished {
@@ -234,6 +244,12 @@ impl Conn {
         }
         if self.waits_until().is_some_and(|at| at <= now) {
             self.receive_below(now, &mut [], out, observer);
+            self.break_silence(now);
+        }
+        let unsent = self.unsent;
+        let silent = self.is_silence_due(now);
+        if silent {
+            self.deliver_silent(now, out, observer);
         }
         if self.stalled_at().is_some_and(|at| at <= now) {
             self.end(CloseReason::WriteTimeout);
@@ -245,7 +261,11 @@ impl Conn {
             self.asked.finished = true;
             self.asked.closing = true;
         }
-        self.settle(now, 0..0, out)
+        let verdict = self.settle(now, 0..0, out);
+        if let Some(silence) = self.silence.as_mut().filter(|_| silent) {
+            silence.answers(self.unsent - unsent);
+        }
+        verdict
     }
 
     /// Somebody outside asked for [`Service::wake`] now.
@@ -311,7 +331,8 @@ impl Conn {
     pub fn deadline(&self) -> Option<Instant> {
         let service = if self.asked.closing { None } else { self.asked.wake_at };
         let limits = earlier(self.stalled_at(), earlier(self.idle_at(), self.opening_until()));
-        earlier(earlier(service, self.waits_until()), earlier(self.linger_until, limits))
+        let first = earlier(earlier(service, self.waits_until()), earlier(self.linger_until, limits));
+        if self.silence.is_some() { earlier(first, self.silent_at()) } else { first }
     }
 
     /// Should the engine read? Not behind the peer's FIN, and not while unsent bytes or a paused service hold the input up.
@@ -339,7 +360,8 @@ impl Conn {
         if self.unsent > 0 || self.asked.closing || self.opened.is_none() {
             return None;
         }
-        self.progress?.checked_add(limit)
+        let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);
+        since?.checked_add(limit)
     }
 
     fn may_deliver(&self, fresh: usize) -> bool {
@@ -422,7 +444,11 @@ impl Conn {
 }
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    a.into_iter().chain(b).min()
+    // Each message asks for a deadline: this is written out for speed.
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
 }
 
 impl std::fmt::Debug for Conn {

@@ -192,6 +192,11 @@ impl Conn {
         self.layers.as_ref().and_then(|layers| layers.tls.as_ref()).is_some_and(|tls| tls.truncated)
     }
 
+    /// Has TLS the beginning of a record, or of more than one?
+    pub(super) fn has_part_of_a_record(&self) -> bool {
+        self.layers.as_ref().and_then(|layers| layers.tls.as_ref()).is_some_and(Tls::has_part)
+    }
+
     /// Ends a connection in order, for this reason: nothing more is listened to.
     pub(super) fn refuse(&mut self, reason: CloseReason) {
         self.end(reason);

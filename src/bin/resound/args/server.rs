@@ -35,7 +35,7 @@ pub(crate) struct ServerArgs {
     /// What to answer
     #[arg(long, value_enum, default_value_t = Mode::Reply)]
     mode: Mode,
-    /// What a message is, in reply mode [default: line]
+    /// What a message is, in reply mode [default: auto]
     #[arg(long, value_enum)]
     framing: Option<FramingArg>,
     /// What moves the bytes
@@ -133,6 +133,9 @@ enum ProxyProtocol {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FramingArg {
+    /// A line; and from a client that has never sent a newline, what it sent before a pause of 300 ms (then of 20 ms). Its first newline makes
+    /// the connection one of lines for good
+    Auto,
     /// A line, with its ending
     Line,
     /// What one read returned, as tutorial servers have it. TCP keeps no message boundaries, so two sends may arrive as one chunk and one
@@ -188,9 +191,11 @@ impl ServerArgs {
         if self.unix_mode.is_some() && !addresses.iter().any(|address| matches!(address, Address::Unix(_))) {
             bail!("--unix-mode has no meaning without an address like unix:/path");
         }
+        let max = self.max_line.unwrap_or(Framing::DEFAULT_MAX_LINE);
         let framing = match self.framing {
             Some(FramingArg::Chunk) => Framing::Chunk,
-            _ => Framing::Line { max: self.max_line.unwrap_or(Framing::DEFAULT_MAX_LINE) },
+            Some(FramingArg::Line) => Framing::Line { max },
+            Some(FramingArg::Auto) | None => Framing::Auto { max },
         };
         let (proxies, access) = (self.proxies(), self.access());
         Ok(server::Plan {

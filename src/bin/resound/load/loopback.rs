@@ -33,6 +33,8 @@ impl Loopback {
             .args(["server", "127.0.0.1", "0", "--quiet", "--mode", mode.name(), "--engine", engine])
             // Longer than any pause of a run.
             .args(["--write-timeout", "off"])
+            // However long a message pauses on its way, it ends where its line does.
+            .args(if mode == Mode::Reply { &["--framing", "line"][..] } else { &[] })
             .args(if tls { &["--tls"][..] } else { &[] })
             .args(if proxy { &["--proxy-protocol", "require", "--proxy-from", "127.0.0.1"][..] } else { &[] })
             // However we end, this pipe is closed then.
