@@ -59,4 +59,5 @@ mod tls_program;
 mod trust;
 mod truth;
 mod tunnel;
+mod tutorial;
 mod volume;
