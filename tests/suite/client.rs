@@ -235,11 +235,6 @@ fn the_test_fails_where_the_answer_is_wrong() {
     let (code, stdout, _) = run(&["test", &address.to_string(), "--expect", "echo"], b"");
     assert_eq!(code, Some(3));
     assert!(String::from_utf8_lossy(&stdout).contains("leave out --expect echo"));
-    let (_server, address) = Program::server(&["--framing", "chunk"]);
-    let (code, stdout, _) = run(&["test", &address.to_string()], b"");
-    assert_eq!(code, Some(3));
-    assert!(String::from_utf8_lossy(&stdout).contains("what one read returns"), "a chunk is not a message");
-
     // One byte of the long line is another.
     let port = foreign(|listener| {
         let (mut stream, _) = listener.accept().unwrap();

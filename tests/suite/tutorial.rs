@@ -1,9 +1,11 @@
 //! The program and the two ends that every tutorial on sockets has, as Python writes them (`tests/tutorial`).
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::client::foreign;
 use crate::harness::{Peer, Program, engines, run};
 
 /// Starts a tutorial's program, with its output unbuffered, as at a terminal.
@@ -125,4 +127,124 @@ fn with_line_framing_a_pause_ends_nothing() {
     peer.0.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     peer.send(", server!\n");
     peer.expect("Server received: Hello, server!\n");
+}
+
+/// What `resound test` says of a server: its exit code, and all its words.
+fn tested(port: &str, flags: &[&str]) -> (Option<i32>, String) {
+    let (code, stdout, stderr) = run(&[&["test", "127.0.0.1", port], flags].concat(), b"");
+    (code, String::from_utf8(stdout).unwrap() + &stderr)
+}
+
+#[test]
+fn the_test_warns_of_a_server_that_answers_reads() {
+    let (_server, port) = server();
+    let (_chunks, address) = Program::server(&["--framing", "chunk"]);
+    for (port, reads_a_kibibyte) in [(port, true), (address.port().to_string(), false)] {
+        let (code, said) = tested(&port, &[]);
+        assert_eq!(code, Some(0), "{said}");
+        let result =
+            |check: &str| said.lines().find(|line| line.starts_with(check)).unwrap().rsplit(' ').next().unwrap();
+        assert_eq!([result("ASCII"), result("UTF-8"), result("half-close")], ["pass"; 3], "{said}");
+        // How much one read returns is for the system to say.
+        assert!(result("long line") == "warn" || !reads_a_kibibyte, "{said}");
+        assert!(said.contains("6 of 6 checks passed, ") && said.contains("with a warning"), "{said}");
+        assert!(said.contains("answers whatever one read returned") && said.contains("not lines"), "{said}");
+    }
+}
+
+/// Serves one client line by line, as this answers each.
+fn answering(answer: impl Fn(&mut TcpStream, &[u8]) -> std::io::Result<()> + Send + 'static) -> String {
+    foreign(move |listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = std::io::BufReader::new(stream.try_clone().unwrap());
+        let mut line = Vec::new();
+        while std::io::BufRead::read_until(&mut lines, b'\n', &mut line).is_ok_and(|n| n > 0) {
+            if answer(&mut stream, &line).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    })
+}
+
+#[test]
+fn the_test_says_what_a_server_does_that_does_not_answer_as_it_should() {
+    type Answer = fn(&mut TcpStream, &[u8]) -> std::io::Result<()>;
+    let cases: [(Answer, &[&str]); 7] = [
+        (
+            |to, line| to.write_all(&[b"Server received: ", line.trim_ascii_end()].concat()),
+            &["strips the newline", "  expected  ...ived: Hello, server!\\n\n  received  ...ived: Hello, server!\n"],
+        ),
+        (
+            |to, line| to.write_all(&[b"Server received: ", line.trim_ascii_end(), b"\r\n"].concat()),
+            &["ends its lines with CR LF", "  received  ...ived: Hello, server!\\r\\n\n"],
+        ),
+        (
+            |to, line| to.write_all(&[b"Server received: ", line, b"\n"].concat()),
+            &["adds a newline", "Hello, server!\\n\\n"],
+        ),
+        (|to, line| to.write_all(line), &["as they are", "add --expect echo"]),
+        (|to, line| to.write_all(&line.to_ascii_uppercase()), &["capital", "HELLO, SERVER!"]),
+        (|to, line| to.write_all(&[b"You said: ", line].concat()), &["says 'You said: ' before the line"]),
+        (
+            |to, line| {
+                to.write_all(b"Welcome!\n")?;
+                to.write_all(&[b"Server received: ", line].concat())
+            },
+            &["speaks first: 'Welcome!\\n' came before its answer"],
+        ),
+    ];
+    for (answer, want) in cases {
+        let (code, said) = tested(&answering(answer), &[]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("mismatch: the answer differs from byte") && !said.contains("too slow"), "{said}");
+        for part in want {
+            assert!(said.contains(part), "{part:?} is not in {said}");
+        }
+    }
+}
+
+#[test]
+fn the_test_tells_an_answer_that_comes_too_late_and_an_end_that_comes_too_soon_from_a_slow_server() {
+    // Reads to the end, and then answers.
+    let port = foreign(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(&[b"Server received: ", &all[..]].concat()).unwrap();
+    });
+    let (code, said) = tested(&port, &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("answers only once its client has closed its half"), "{said}");
+    assert!(said.contains("  received  Server received: Hello, server!\\n"), "{said}");
+
+    let port = foreign(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut wire = [0; 64];
+        let n = stream.read(&mut wire).unwrap();
+        stream.write_all(&[b"Server received: ", &wire[..n]].concat()).unwrap();
+    });
+    let (code, said) = tested(&port, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("1 of 6 checks passed") && said.contains("answers one message, and closes"), "{said}");
+
+    let port = answering(|to, line| match line {
+        b"\n" => Err(std::io::ErrorKind::Other.into()),
+        line => to.write_all(&[b"Server received: ", line].concat()),
+    });
+    let (code, said) = tested(&port, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("takes an empty line for the client's end"), "{said}");
+}
+
+#[test]
+fn a_test_shows_its_messages_where_that_is_wanted() {
+    let (_server, address) = Program::server(&[]);
+    let port = address.port().to_string();
+    let shown = "\n  sent      Hello, server!\\n\n  received  Server received: Hello, server!\\n\n";
+    let (code, said) = tested(&port, &["-v"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(shown) && said.contains("... (32.0 KiB)\n"), "{said}");
+    let (_, said) = tested(&port, &[]);
+    assert!(!said.contains("\n  sent"), "{said}");
 }

@@ -77,7 +77,7 @@ struct HowArgs {
     send_proxy: Option<SendProxy>,
     #[command(flatten)]
     tls: client::TlsArgs,
-    /// Say on stderr where the connection went and what a pipe carried; at a terminal also how long each answer took
+    /// Say on stderr where the connection went and what a pipe carried; at a terminal also how long each answer took, in a test the messages
     #[arg(short, long)]
     verbose: bool,
 }

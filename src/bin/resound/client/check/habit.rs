@@ -1,0 +1,157 @@
+//! [`Habit`]: what a server does that does not answer as it should, as far as its bytes show it.
+
+use resound::Reply;
+
+use super::answer::Check;
+use crate::escape;
+
+/// What is shown of a server's own words.
+const SHOWN: usize = 60;
+
+/// A way to answer that many servers have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Habit {
+    /// It takes the newline away.
+    StripsNewline,
+    /// It ends its lines with CR LF.
+    EndsWithCrLf,
+    /// It keeps the newline, and adds one of its own.
+    AddsNewline,
+    /// It ends each answer with a newline, also that to a line without one.
+    EndsWithNewline,
+    /// The line comes back as it was.
+    Echoes,
+    /// `Server received: `, where the line alone was expected.
+    Replies,
+    Capitals,
+    /// It says this first, and then answers as it should.
+    Greets(Vec<u8>),
+    /// It says this before the line.
+    Prefix(Vec<u8>),
+}
+
+impl Habit {
+    /// What the answer to this check shows.
+    pub(super) fn of(check: &Check, received: &[u8]) -> Option<Self> {
+        let (sent, expected) = (&check.sent[..], &check.expected[..]);
+        let (line, answer) = (escape::without_ending(sent), escape::without_ending(expected));
+        if check.lacks_newline(received) {
+            return Some(Self::StripsNewline);
+        }
+        match received.strip_prefix(answer) {
+            Some(b"\n" | b"\r\n") if !sent.ends_with(b"\n") => return Some(Self::EndsWithNewline),
+            Some(b"\r\n") => return Some(Self::EndsWithCrLf),
+            Some(b"\n\n" | b"\n\r\n") => return Some(Self::AddsNewline),
+            _ => {}
+        }
+        if line.is_empty() || received.is_empty() {
+            return None;
+        }
+        let said = escape::without_ending(received);
+        if said.starts_with(&line[..line.len().min(said.len())]) && answer != line {
+            return Some(Self::Echoes);
+        }
+        if received.starts_with(Reply::PREFIX.as_bytes()) && answer == line {
+            return Some(Self::Replies);
+        }
+        if let Some(at) = memchr::memmem::find(received, answer).filter(|at| *at > 0 && answer != line) {
+            return Some(Self::Greets(received[..at].to_vec()));
+        }
+        let capital = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_uppercase();
+        if capital(said) == capital(answer) || capital(said) == capital(line) {
+            return Some(Self::Capitals);
+        }
+        if let Some(before) = said.strip_suffix(line).filter(|before| !before.is_empty()) {
+            // Lines of its own are a greeting, what stands in the line is a prefix.
+            return Some(match before.ends_with(b"\n") {
+                true => Self::Greets(before.to_vec()),
+                false => Self::Prefix(before.to_vec()),
+            });
+        }
+        None
+    }
+
+    /// What it is, and what to do about it.
+    pub(super) fn explained(&self) -> String {
+        let shown = |bytes: &[u8]| {
+            let cut = if bytes.len() > SHOWN { "..." } else { "" };
+            format!("'{}{cut}'", escape::text(&bytes[..bytes.len().min(SHOWN)]))
+        };
+        match self {
+            Self::StripsNewline => {
+                "The server strips the newline from its answer. TCP keeps no boundaries, so no client can tell where\n\
+                                    such an answer ends: send the newline back, as it came."
+                    .into()
+            }
+            Self::EndsWithCrLf => {
+                "The server ends its lines with CR LF, where the line that was sent ends with LF.".into()
+            }
+            Self::AddsNewline => {
+                "The server adds a newline to one that is there already: each answer is followed by an empty line."
+                    .into()
+            }
+            Self::EndsWithNewline => {
+                "The server ends each answer with a newline, also where the line that was sent had none.".into()
+            }
+            Self::Echoes => {
+                "The server sends the lines back as they are; if that is what it is for, add --expect echo.".into()
+            }
+            Self::Replies => {
+                "The server replies as `resound server` does; if that is what it is for, leave out --expect echo."
+                    .into()
+            }
+            Self::Capitals => "The server changes capital and small letters.".into(),
+            Self::Greets(words) => format!("The server speaks first: {} came before its answer.", shown(words)),
+            Self::Prefix(words) => {
+                format!("The server says {} before the line, not '{}'.", shown(words), Reply::PREFIX)
+            }
+        }
+    }
+}
+
+/// Behind the checks that a server has passed though it answers reads.
+pub(super) const READS: &str =
+    "The server answers whatever one read returned (as with recv(1024)), and not lines. Nothing was lost, so this is
+a warning: a line that is long, or comes in two segments, gets several answers, and lines that come together
+get one. A server that reads on up to the newline answers each line once.";
+
+#[cfg(test)]
+mod tests {
+    use super::super::Expect;
+    use super::super::answer::tests::check;
+    use super::*;
+
+    #[test]
+    fn what_a_server_does_is_known_by_its_first_answer() {
+        let reply = check("ASCII", Expect::Reply);
+        let cases: [(&str, Option<Habit>); 15] = [
+            ("Server received: Hello, server!", Some(Habit::StripsNewline)),
+            ("Server received: Hello, server!\r\n", Some(Habit::EndsWithCrLf)),
+            ("Server received: Hello, server!\n\n", Some(Habit::AddsNewline)),
+            ("Hello, server!\n", Some(Habit::Echoes)),
+            ("Hello, server!", Some(Habit::Echoes)),
+            ("Hello, server!\r\n", Some(Habit::Echoes)),
+            ("HELLO, SERVER!\n", Some(Habit::Capitals)),
+            ("Server received: HELLO, SERVER!\n", Some(Habit::Capitals)),
+            ("SERVER RECEIVED: HELLO, SERVER!", Some(Habit::Capitals)),
+            ("Welcome!\nServer received: Hello, server!\n", Some(Habit::Greets(b"Welcome!\n".to_vec()))),
+            ("Welcome! Server received: Hello, server!", Some(Habit::Greets(b"Welcome! ".to_vec()))),
+            ("Echo: Hello, server!\n", Some(Habit::Prefix(b"Echo: ".to_vec()))),
+            ("Hi\nHello, server!\n", Some(Habit::Greets(b"Hi\n".to_vec()))),
+            ("Server received: something else\n", None),
+            ("", None),
+        ];
+        for (received, want) in cases {
+            assert_eq!(Habit::of(&reply, received.as_bytes()), want, "{received:?}");
+        }
+        let echo = check("ASCII", Expect::Echo);
+        assert_eq!(Habit::of(&echo, b"Server received: Hello, server!\n"), Some(Habit::Replies));
+        assert_eq!(Habit::of(&echo, b"Hello, server!"), Some(Habit::StripsNewline));
+        assert_eq!(Habit::of(&echo, b"hello, server!\n"), Some(Habit::Capitals));
+        let last = check("half-close", Expect::Reply);
+        assert_eq!(Habit::of(&last, &[&last.expected[..], b"\n"].concat()), Some(Habit::EndsWithNewline));
+        let empty = check("empty line", Expect::Reply);
+        assert_eq!(Habit::of(&empty, b"Server received: "), Some(Habit::StripsNewline));
+        assert_eq!(Habit::of(&empty, b"Server received: \r\n"), Some(Habit::EndsWithCrLf));
+    }
+}

@@ -1,0 +1,276 @@
+//! `resound test`: a handful of messages, every reply checked.
+
+mod answer;
+mod habit;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use resound::{FailureClass, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::timeout;
+
+use self::answer::{Check, Standing, checks};
+use self::habit::{Habit, READS};
+use super::mistaken::FirstWords;
+use super::{Expect, Failure, News, Plan, connect, say};
+use crate::colour::Colour;
+use crate::findings::Findings;
+use crate::{escape, exit, units};
+
+/// How long one check may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A wrong answer is read on for as long as no pause in it is longer than this: the more there is, the more it says.
+const SETTLES: Duration = Duration::from_millis(300);
+/// The same where only the newline is missing, or nothing is recognised in it yet.
+const LONGER: Duration = Duration::from_secs(1);
+/// How long a server that has not answered may take once we have half-closed.
+const BEHIND_THE_END: Duration = Duration::from_secs(2);
+/// What a mismatch shows of each side.
+const SHOWN: usize = 60;
+/// What of a wrong answer is read on, beyond the length of the right one.
+const MOST: usize = 1024;
+
+pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
+    let start = Instant::now();
+    let stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await).await?;
+    if plan.verbose {
+        say(&connect::described(&stream, plan.connect.listen, start));
+    }
+    let address = &plan.connect.address;
+    let mut wire = Wire::new(stream);
+    let mut out = Findings;
+    let colour = Colour::of(&io::stdout());
+    writeln!(out, "Testing {address}\n")?;
+    writeln!(out, "{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time")?;
+    let checks = checks(expect);
+    let count = checks.len();
+    let mut warned = 0;
+    for (passed, check) in checks.iter().enumerate() {
+        let start = Instant::now();
+        let mut received = Vec::new();
+        let ended = timeout(PATIENCE, wire.exchange(check, &mut received)).await;
+        // Of an answer that has come: to its last byte.
+        let took = wire.heard.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
+        let result = match (&ended, check.standing(&received)) {
+            (Ok(Ok(())), Standing::Complete) => colour.good("pass"),
+            (Ok(Ok(())), Standing::Reads) => {
+                warned += 1;
+                colour.strong("warn")
+            }
+            _ => colour.bad("FAIL"),
+        };
+        let is_right = matches!(check.standing(&received), Standing::Complete | Standing::Reads);
+        writeln!(
+            out,
+            "{:<12} {:>12} {:>14} {:>10}  {result}",
+            check.name,
+            units::bytes(check.sent.len() as u64),
+            units::bytes(received.len() as u64),
+            units::elapsed(took),
+        )?;
+        if plan.verbose {
+            writeln!(out, "  sent      {}\n  received  {}", message(&check.sent), message(&received))?;
+        }
+        out.flush()?;
+        if is_right && matches!(ended, Ok(Ok(()))) {
+            continue;
+        }
+        for untried in &checks[passed + 1..] {
+            writeln!(out, "{:<12} {:>12} {:>14} {:>10}  not run", untried.name, "-", "-", "-")?;
+        }
+        writeln!(out, "\n{passed} of {count} checks passed; '{}' failed", check.name)?;
+        if warned > 0 {
+            writeln!(out, "{READS}")?;
+        }
+        return wire.failed(&mut out, check, passed, received, ended.ok()).await;
+    }
+    match warned {
+        0 => writeln!(out, "\n{count} of {count} checks passed")?,
+        _ => writeln!(out, "\n{count} of {count} checks passed, {warned} of them with a warning\n{READS}")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The connection that is checked.
+struct Wire {
+    from_server: ReadHalf<Stream>,
+    to_server: WriteHalf<Stream>,
+    /// What a server that speaks TLS says to a client that does not.
+    first_words: Option<FirstWords>,
+    /// When the answer's last byte so far, or its end, came.
+    heard: Option<Instant>,
+}
+
+impl Wire {
+    fn new(stream: Stream) -> Self {
+        let first_words = stream.tls().is_none().then(FirstWords::default);
+        let (from_server, to_server) = tokio::io::split(stream);
+        Self { from_server, to_server, first_words, heard: None }
+    }
+
+    /// Sends, and receives at the same time: an answer may fill the path before the whole of a question is sent.
+    async fn exchange(&mut self, check: &Check, received: &mut Vec<u8>) -> io::Result<()> {
+        let Self { from_server, to_server, first_words, heard } = self;
+        *heard = None;
+        let send = async {
+            to_server.write_all(&check.sent).await?;
+            to_server.flush().await?;
+            if check.last { to_server.shutdown().await } else { Ok(()) }
+        };
+        let receive = async {
+            loop {
+                let may_be_tls = first_words.as_ref().is_some_and(FirstWords::may_be_tls);
+                let Some(pause) = pause(check, received, may_be_tls) else { return Ok(()) };
+                let before = received.len();
+                let read = async { (&mut *from_server).take(most(check, before)).read_buf(received).await };
+                match timeout(pause, read).await {
+                    Ok(read) => read?,
+                    // Without an answer it is the time of the whole exchange that ends it.
+                    Err(_) if pause < PATIENCE => return Ok(()),
+                    Err(_) => continue,
+                };
+                *heard = Some(Instant::now());
+                first_words.iter_mut().for_each(|words| words.hear(&received[before..]));
+                if received.len() == before {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::try_join!(send, receive).map(drop)
+    }
+
+    /// Says why a check has failed: whether the answer is another, or did not come. `ended` is `None` where its time was over.
+    async fn failed(
+        &mut self,
+        out: &mut impl Write,
+        check: &Check,
+        passed: usize,
+        received: Vec<u8>,
+        ended: Option<io::Result<()>>,
+    ) -> Result<ExitCode> {
+        if let Some(explained) = self.first_words.as_ref().and_then(FirstWords::explained) {
+            return Err(explained);
+        }
+        let is_beginning = matches!(check.standing(&received), Standing::More | Standing::Complete | Standing::Reads);
+        let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(&received);
+        // Wrong bytes say more than how the wait for the rest ended.
+        if !is_beginning || is_stripped {
+            explain_mismatch(out, check, &received)?;
+            return Ok(ExitCode::from(exit::VERDICT));
+        }
+        let what = format!(" in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
+        let (class, what) = match ended {
+            None if check.last && received.len() == check.expected.len() => {
+                let what = "the server answered everything but did not end the connection after our FIN";
+                return Err(Failure::new(FailureClass::Timeout, what).into());
+            }
+            None if passed == 0 && received.is_empty() => match self.answers_behind_the_end().await {
+                Some(late) => {
+                    explain_late_answer(out, check, &late)?;
+                    return Ok(ExitCode::from(exit::VERDICT));
+                }
+                None => (FailureClass::Timeout, format!("no complete answer{what}")),
+            },
+            None => (FailureClass::Timeout, format!("no complete answer{what}")),
+            Some(Ok(())) => (FailureClass::Eof, format!("the server closed the connection{what}")),
+            Some(Err(error)) if !received.is_empty() => return Err(Failure::of(error, &what)),
+            Some(Err(error)) => match FailureClass::of(&error) {
+                Some(FailureClass::Reset) => (FailureClass::Reset, format!("the server reset the connection{what}")),
+                _ => return Err(Failure::of(error, &what)),
+            },
+        };
+        // Where the checks before it went well, and of this one there is nothing, it is a habit of the server's.
+        let advice = match (class, check.name) {
+            _ if !received.is_empty() => None,
+            (FailureClass::Timeout, "empty line") => {
+                Some("The server answers other lines, and an empty one with nothing. Many leave such lines out.")
+            }
+            (FailureClass::Eof | FailureClass::Reset, _) if passed == 1 => Some(
+                "The server answers one message, and closes the connection: read the next in a loop, until the client has closed.",
+            ),
+            (FailureClass::Eof | FailureClass::Reset, "empty line") => {
+                Some("The server takes an empty line for the client's end: only a read of no bytes at all is that.")
+            }
+            _ => None,
+        };
+        Err(match advice {
+            Some(advice) => Failure::advised(class, what, advice),
+            None => Failure::new(class, what),
+        }
+        .into())
+    }
+
+    /// What a server says that was silent as long as we might have said more.
+    async fn answers_behind_the_end(&mut self) -> Option<Vec<u8>> {
+        let mut late = Vec::new();
+        let end = async {
+            self.to_server.shutdown().await?;
+            (&mut self.from_server).take(MOST as u64).read_to_end(&mut late).await
+        };
+        // However that ends: what has come has come.
+        let _ = timeout(BEHIND_THE_END, end).await;
+        if late.is_empty() { None } else { Some(late) }
+    }
+}
+
+/// How long to wait for more of an answer; `None` where no more is expected.
+fn pause(check: &Check, received: &[u8], may_be_tls: bool) -> Option<Duration> {
+    match check.standing(received) {
+        Standing::Complete if !check.last => None,
+        _ if most(check, received.len()) == 0 => None,
+        Standing::Differs if may_be_tls => Some(PATIENCE),
+        Standing::Differs if Habit::of(check, received).is_none() => Some(LONGER),
+        // Behind answers to reads there may be one to the newline alone.
+        Standing::Differs | Standing::Reads => Some(SETTLES),
+        Standing::More if check.lacks_newline(received) => Some(LONGER),
+        Standing::More | Standing::Complete => Some(PATIENCE),
+    }
+}
+
+/// How much more of an answer is read. Of answers to reads there may be one for each byte.
+fn most(check: &Check, received: usize) -> u64 {
+    (check.expected.len() * 20 + MOST).saturating_sub(received) as u64
+}
+
+/// A message as `--verbose` shows it.
+fn message(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0 => "nothing".into(),
+        n if n <= SHOWN => escape::text(bytes),
+        n => format!("{}... ({})", escape::text(&bytes[..SHOWN]), units::bytes(n as u64)),
+    }
+}
+
+fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io::Result<()> {
+    let at = check.expected.iter().zip(received).take_while(|(a, b)| a == b).count();
+    // A little of what came before, whole characters as far as the escaping allows.
+    let from = at.saturating_sub(SHOWN / 3);
+    let part = |bytes: &[u8]| {
+        let (from, to) = (from.min(bytes.len()), bytes.len().min(from + SHOWN));
+        let cut = |is_cut| if is_cut { "..." } else { "" };
+        format!("{}{}{}", cut(from > 0), escape::text(&bytes[from..to]), cut(to < bytes.len()))
+    };
+    writeln!(out, "{}: the answer differs from byte {at} on", FailureClass::Mismatch)?;
+    writeln!(out, "  expected  {}", part(&check.expected))?;
+    writeln!(out, "  received  {}", part(received))?;
+    match Habit::of(check, received) {
+        Some(habit) => writeln!(out, "{}", habit.explained()),
+        None if check.name == "burst" => {
+            writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")
+        }
+        None => Ok(()),
+    }
+}
+
+fn explain_late_answer(out: &mut impl Write, check: &Check, received: &[u8]) -> io::Result<()> {
+    writeln!(out, "{}: no answer came before we had half-closed", FailureClass::Mismatch)?;
+    writeln!(out, "  expected  {}", message(&check.expected))?;
+    writeln!(out, "  received  {}", message(received))?;
+    writeln!(
+        out,
+        "The server answers only once its client has closed its half: it reads to the end, where it should read to the newline."
+    )
+}
