@@ -23,6 +23,23 @@ fn a_slash_begins_a_command_and_two_a_line() {
 }
 
 #[test]
+fn what_leaves_elsewhere_is_sent_and_a_line_says_how_to_leave() {
+    let (mut client, mut server, _) = both(&[]);
+    for word in ["QUIT", "exit", ":q", "bye"] {
+        client.line(word);
+        server.expect(format!("{word}\n"));
+        client.until(&format!(
+            "> {word}\nThat was sent to the server; `quit`, in small letters and alone, leaves (as does Ctrl+C)\n>"
+        ));
+    }
+    client.line("/exit");
+    client.until("There is no command /exit; /quit leaves\n>");
+    client.line("quit");
+    assert_eq!(client.end().0, 0);
+    assert_eq!(server.rest(), b"");
+}
+
+#[test]
 fn stats_say_what_went_over_the_connection() {
     let (mut client, mut server, _) = both(&[]);
     client.line("four");

@@ -77,9 +77,24 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
             "off" => Ok(Command::Hex(Some(false))),
             _ => Err("/hex on, /hex off, or /hex alone to switch".into()),
         },
+        _ if wants_to_leave(name) => Err(format!("There is no command /{name}; /quit leaves")),
         _ => Err(format!("There is no command /{name}; /help lists them, and //{name} would send /{name}")),
     }?;
     Ok(Meaning::Do(command))
+}
+
+/// The hint behind a line that was sent, and that may have been typed to leave.
+pub(super) fn hint(line: &str) -> Option<&'static str> {
+    wants_to_leave(line)
+        .then_some("That was sent to the server; `quit`, in small letters and alone, leaves (as does Ctrl+C)")
+}
+
+/// Is this what ends the conversation with other programs?
+fn wants_to_leave(line: &str) -> bool {
+    const WORDS: [&str; 11] =
+        ["quit", "exit", "bye", "goodbye", "logout", "disconnect", ":q", ":wq", ":x", "\\q", ".quit"];
+    let word = line.trim().trim_end_matches([';', '.', '!']).trim_end_matches("()").to_ascii_lowercase();
+    WORDS.contains(&word.as_str())
 }
 
 /// A file's name as a shell would take it, and as Tab completes it: in quotes, or with backslashes before what is special; `~/` is the user's own
@@ -155,6 +170,20 @@ mod tests {
         }
         assert_eq!(read("//etc"), Ok(Meaning::Say("/etc".into())));
         assert_eq!(read("///"), Ok(Meaning::Say("//".into())));
+    }
+
+    #[test]
+    fn who_may_want_to_leave_is_told_how() {
+        for line in [
+            "QUIT", "Quit", "exit", "EXIT", "bye", ":q", ":q!", ":wq", " quit", "quit ", "exit()", "quit;", "\\q",
+            "Bye!",
+        ] {
+            assert_eq!(read(line), Ok(Meaning::Say(line.into())), "{line:?} is sent all the same");
+            assert!(hint(line).is_some_and(|hint| hint.contains("`quit`")), "{line:?}");
+        }
+        for line in ["", "Q", "q", "hello", "quit now", "exit 1", "bye bye", "quit\nquit", "!", "()"] {
+            assert_eq!(hint(line), None, "{line:?}");
+        }
     }
 
     #[test]

@@ -259,13 +259,18 @@ impl Conversation<'_> {
                         }
                         match meaning {
                             Ok(Meaning::Say(line)) => {
+                                let hint = command::hint(&line);
                                 // A paste may end with its own newline.
                                 let line = if line.ends_with('\n') { line } else { line + "\n" };
                                 let bytes = match &mut crlf {
                                     Some(crlf) => crlf.convert(line.as_bytes()),
                                     None => line.into(),
                                 };
-                                self.send(wire, bytes)
+                                let refused = self.send(wire, bytes);
+                                match hint.filter(|_| refused.is_empty()) {
+                                    Some(hint) => aside(self.colour, hint),
+                                    None => refused,
+                                }
                             }
                             Ok(Meaning::Do(Command::Quit)) => return End::Quit,
                             Ok(Meaning::Do(Command::Reset)) => return End::Reset,
