@@ -327,6 +327,18 @@ fn what_is_wrong_with_the_arguments_is_said() {
 }
 
 #[test]
+fn a_number_alone_is_in_seconds() {
+    let (_server, address) = Program::server(&["--idle-timeout", "0.2", "--drain-timeout", "3"]);
+    assert!(Peer::connect(address).rest().is_empty(), "idle");
+    let (_server, address) = Program::server(&[]);
+    let port = address.port().to_string();
+    let (code, stdout, stderr) = run(&["load", "127.0.0.1", &port, "-d", "0.2", "--warm-up", ".1", "--json"], b"");
+    assert_eq!(code, Some(0), "{stderr}");
+    let run: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!((&run["settings"]["duration_s"], &run["warm_up_s"]), (&0.2.into(), &0.1.into()));
+}
+
+#[test]
 fn an_unknown_host_is_said() {
     // A label may not be empty, so no resolver has to be asked.
     let (code, _, stderr) = run(&["server", "no..such..host", "0"], b"");

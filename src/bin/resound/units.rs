@@ -10,14 +10,21 @@ use resound::ipnet::IpNet;
 /// Longer times would leave the range of the clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// `500ms`, `10s`, `5m`, `1h 30m`.
+/// `500ms`, `10s`, `5m`, `1h 30m`; a number alone is in seconds, as with curl and ping: `10`, `0.5`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
+    match seconds(text).map_or_else(|| humantime::parse_duration(text), Ok) {
         Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
         Ok(time) if time > LONGEST => Err(format!("'{text}' is longer than anybody waits: 100 years are the most")),
         Ok(time) => Ok(time),
         Err(_) => Err(format!("'{text}' is not a duration; write it like 500ms, 10s or 5m")),
     }
+}
+
+/// A number without a unit. What is too large for a duration is too long in any case.
+fn seconds(text: &str) -> Option<Duration> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = text.parse().ok().filter(|_| is_number)?;
+    Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX))
 }
 
 /// A count of at least one.
@@ -237,9 +244,17 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        for (text, millis) in [("10", 10_000), ("0.5", 500), ("1.25", 1250), (".5", 500), ("3600", 3_600_000)] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+            assert_eq!(timeout(text).unwrap().0, Some(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(keepalive("60").unwrap().0, Some(Duration::from_secs(60)));
         assert_eq!(timeout("5m").unwrap().0, Some(Duration::from_secs(300)));
         assert_eq!(timeout("off").unwrap().0, None);
-        for text in ["", "0s", "10", "-1s", "x", "99999999999999999999s", "10000000000000000000s", "101years"] {
+        let longest = format!("1{}", "0".repeat(400));
+        let wrong = ["", "0s", "0", "0.0", ".", "1.2.3", "-1s", "-1", "+1", "1e3", "inf", "nan", "10 0", "x"];
+        let long = ["99999999999999999999s", "10000000000000000000s", "101years", "99999999999999999999", &longest];
+        for text in wrong.into_iter().chain(long) {
             assert!(duration(text).is_err(), "{text}");
         }
         assert_eq!(keepalive("60s").unwrap().0, Some(Duration::from_secs(60)));
