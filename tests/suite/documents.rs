@@ -37,6 +37,25 @@ fn readme_names_every_flag_and_no_other() {
     }
 }
 
+/// What README says of completions and manual pages, typed by a user whose folders are not there yet.
+#[cfg(unix)]
+#[test]
+fn what_readme_has_typed_works_for_a_new_user() {
+    let home = crate::harness::Folder::new();
+    let readme = document("README.md");
+    let section = readme.split("## Completions and manual pages\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let typed: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert!(typed.len() >= 3, "{typed:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_resound")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = std::process::Command::new("sh");
+    let done = shell.args(["-ec", &typed.join("\n")]).env("HOME", &home.0).env("PATH", path).output().unwrap();
+    assert!(done.status.success(), "{typed:?}: {}", String::from_utf8_lossy(&done.stderr));
+    for file in ["bash-completion/completions/resound", "man/man1/resound.1", "man/man1/resound-client.1"] {
+        assert!(home.0.join(".local/share").join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+}
+
 #[test]
 fn the_hop_list_names_what_exists() {
     let text = document("ARCHITECTURE.md");
