@@ -52,6 +52,9 @@ fn main() -> ExitCode {
 /// What was asked for instead of anything to do, such as help; or what is wrong with what was
 /// typed.
 fn show(unparsed: &clap::Error) -> ExitCode {
+    if let Some(said) = meant().filter(|_| unparsed.use_stderr()) {
+        return refused(&said);
+    }
     let (text, is_wrong) = (unparsed.render(), unparsed.use_stderr());
     let coloured = if is_wrong { Colour::of(&std::io::stderr()) } else { Colour::of(&std::io::stdout()) };
     let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() };
@@ -71,11 +74,28 @@ fn run(typed: args::Cli) -> ExitCode {
         args::Command::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
     };
     result.unwrap_or_else(|error| {
+        if let Some(Error::Address { .. }) = error.downcast_ref::<Error>()
+            && let Some(said) = meant()
+        {
+            return refused(&said);
+        }
         let (code, _, advice) = explain(&error);
         // Where its reader has left there is nothing more to be done.
         let _ = Inherited::Stderr.write_all(complaint(&error, advice).as_bytes());
         ExitCode::from(code)
     })
+}
+
+/// The command that was meant, where that can be seen of what was typed.
+fn meant() -> Option<String> {
+    let typed: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    args::meant(&typed)
+}
+
+/// Says what is wrong with what was typed.
+fn refused(said: &str) -> ExitCode {
+    let _ = Inherited::Stderr.write_all(said.as_bytes());
+    ExitCode::from(exit::USAGE)
 }
 
 /// What is said of an error: what it is, each address that was tried, and what to do.

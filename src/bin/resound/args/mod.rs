@@ -3,6 +3,7 @@
 mod amounts;
 mod client;
 mod load;
+mod mistakes;
 mod output;
 mod report;
 mod server;
@@ -15,6 +16,7 @@ use resound::{Address, Error, Family};
 pub(crate) use amounts::Steps;
 pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use load::LoadArgs;
+pub(crate) use mistakes::meant;
 pub(crate) use report::ReportArgs;
 pub(crate) use server::{Mode, ServerArgs};
 

@@ -1,0 +1,278 @@
+//! What is often typed instead of `HOST PORT`, and the command that was meant.
+
+use clap::{Command, CommandFactory, Parser};
+
+use super::{Cli, DEFAULT_HOST};
+
+/// What other programs call the host.
+const HOST: [&str; 17] = [
+    "--host",
+    "-H",
+    "--hostname",
+    "--bind",
+    "-b",
+    "--bind-address",
+    "--bind-host",
+    "--address",
+    "--addr",
+    "-a",
+    "--ip",
+    "--server",
+    "--target",
+    "--remote",
+    "--connect",
+    "--url",
+    "--listen-address",
+];
+/// What they call the port.
+const PORT: [&str; 6] = ["--port", "-p", "-P", "--listen-port", "--bind-port", "--server-port"];
+
+/// What was typed, sorted.
+#[derive(Default)]
+struct Typed {
+    /// Under a name that is none of ours: that name, and what was typed for it.
+    host: Option<(String, Option<String>)>,
+    port: Option<(String, Option<String>)>,
+    positional: Vec<String>,
+    /// Flags as they are, with their values.
+    flags: Vec<String>,
+}
+
+/// Says what was meant by a command line that has failed, if that can be seen: with the command to type.
+pub(crate) fn meant(args: &[String]) -> Option<String> {
+    let mut program = Cli::command();
+    program.build();
+    // Without a command it is a server or a client that was wanted, and only they know which.
+    let at = args.iter().position(|arg| program.find_subcommand(arg).is_some());
+    let name = at.map_or("server", |at| &args[at]);
+    let command = program.find_subcommand(name)?;
+    if !command.get_positionals().any(|arg| arg.get_id() == "port") {
+        return None;
+    }
+    let others: Vec<&str> = args.iter().enumerate().filter(|(n, _)| Some(*n) != at).map(|(_, arg)| &**arg).collect();
+    let typed = sort(command, &others);
+    let names: Vec<&str> = [&typed.host, &typed.port].into_iter().flatten().map(|(name, _)| &**name).collect();
+    let wrong = if names.is_empty() {
+        swapped(&typed)?
+    } else {
+        format!("there is no {}: host and port are positional, the host first", names.join(" and no "))
+    };
+    // What was named and not given cannot be put in its place.
+    let is_whole = [&typed.host, &typed.port].into_iter().flatten().all(|(_, value)| value.is_some());
+    let commands = if is_whole { commands(name, typed) } else { Vec::new() };
+    // A suggestion that fails in its turn is none.
+    let works = |words: &&Vec<String>| {
+        Cli::try_parse_from(std::iter::once("resound").chain(words.iter().map(|w| &**w))).is_ok()
+    };
+    let shown: Vec<String> =
+        commands.iter().filter(works).map(|words| format!("  resound {}\n", quoted(words))).collect();
+    match shown.is_empty() {
+        true => Some(format!("resound: {wrong}\n  resound {name} HOST PORT\n")),
+        false => Some(format!("resound: {wrong}\n{}", shown.concat())),
+    }
+}
+
+/// What is wrong with two positional arguments that are the right ones in the wrong order, or an address that is a URL.
+fn swapped(typed: &Typed) -> Option<String> {
+    match &typed.positional[..] {
+        [url, ..] if url.contains("://") => Some("an address has no scheme: it is HOST PORT".into()),
+        [port, host, ..] if is_port(port) && is_host(host) => {
+            Some("host and port are the other way round: the host comes first".into())
+        }
+        _ => None,
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+fn is_host(text: &str) -> bool {
+    // `test` stands there too, behind a port alone.
+    text != "test" && text.bytes().any(|byte| !byte.is_ascii_digit())
+}
+
+/// The commands that were meant: with what was typed, and where that was a port alone, also with the host that this is on.
+fn commands(name: &str, typed: Typed) -> Vec<Vec<String>> {
+    let mut positional: Vec<String> = typed.positional.iter().map(|text| without_scheme(text)).collect();
+    if let [port, host, ..] = &mut positional[..]
+        && is_port(port)
+        && is_host(host)
+    {
+        std::mem::swap(port, host);
+    }
+    let mut positional = positional.into_iter().peekable();
+    let given = |named: Option<(String, Option<String>)>| named.and_then(|(_, value)| Some(without_scheme(&value?)));
+    let (named_host, named_port) = (given(typed.host), given(typed.port));
+    // What was typed without a name is the one that has none.
+    let host = match (named_host, &named_port) {
+        (Some(host), _) => Some(host),
+        (None, Some(_)) => positional.next_if(|text| is_host(text)),
+        (None, None) => positional.next(),
+    };
+    let port = named_port.or_else(|| positional.next_if(|text| is_port(text)));
+    let rest: Vec<String> = positional.chain(typed.flags).collect();
+    let with = |address: Vec<String>| [vec![name.to_string()], address, rest.clone()].concat();
+    match (host, port) {
+        (None, Some(port)) => vec![with(vec![port.clone()]), with(vec![DEFAULT_HOST.into(), port])],
+        (host, port) => vec![with(host.into_iter().chain(port).collect())],
+    }
+}
+
+/// What of a URL is an address.
+fn without_scheme(text: &str) -> String {
+    match text.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default().into(),
+        None => text.into(),
+    }
+}
+
+/// Sorts what was typed behind a command, as far as its flags are known.
+fn sort(command: &Command, args: &[&str]) -> Typed {
+    let mut typed = Typed::default();
+    let mut args = args.iter().copied().peekable();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) if arg.starts_with('-') => (name, Some(value)),
+            _ => (arg, None),
+        };
+        if !arg.starts_with('-') || arg == "-" {
+            typed.positional.push(arg.into());
+            continue;
+        }
+        if let Some(known) = flag(command, name) {
+            typed.flags.push(arg.into());
+            if value.is_none() && known.get_action().takes_values() && !is_attached(arg) {
+                typed.flags.extend(args.next().map(Into::into));
+            }
+            continue;
+        }
+        // `-p9999` as well.
+        let (name, value) = match name.split_at_checked(2) {
+            Some((short, rest)) if !short.starts_with("--") && !rest.is_empty() => (short, Some(rest)),
+            _ => (name, value),
+        };
+        let slot = match (HOST.contains(&name), PORT.contains(&name)) {
+            (true, _) => &mut typed.host,
+            (_, true) => &mut typed.port,
+            _ => {
+                typed.flags.push(arg.into());
+                continue;
+            }
+        };
+        let value = value.or_else(|| args.next_if(|next| !next.starts_with('-')));
+        *slot = Some((name.into(), value.map(Into::into)));
+    }
+    typed
+}
+
+/// The flag of this name, where the command has one.
+fn flag<'a>(command: &'a Command, name: &str) -> Option<&'a clap::Arg> {
+    let mut known = command.get_arguments();
+    match name.strip_prefix("--") {
+        Some(long) => known.find(|arg| {
+            arg.get_long() == Some(long) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
+        }),
+        None => known.find(|arg| arg.get_short().is_some() && arg.get_short() == name.chars().nth(1)),
+    }
+}
+
+/// Does a short flag have its value in the same word?
+fn is_attached(arg: &str) -> bool {
+    !arg.starts_with("--") && arg.chars().count() > 2
+}
+
+/// The words as a shell takes them.
+fn quoted(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
+    let quote = |word: &String| match !word.is_empty() && word.chars().all(plain) {
+        true => word.clone(),
+        false => format!("'{}'", crate::escape::plain(word.as_bytes()).replace('\'', "'\\''")),
+    };
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Option<String> {
+        meant(&line.split_whitespace().map(Into::into).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_that_was_meant_is_said() {
+        let cases: [(&str, &[&str]); 27] = [
+            ("server --port 9999", &["server 9999", "server 127.0.0.1 9999"]),
+            ("server -p 9999", &["server 9999", "server 127.0.0.1 9999"]),
+            ("server -p9999", &["server 9999", "server 127.0.0.1 9999"]),
+            ("server --port=9999", &["server 9999", "server 127.0.0.1 9999"]),
+            ("--port 9999 server", &["server 9999", "server 127.0.0.1 9999"]),
+            ("server --host 0.0.0.0 --port 9999", &["server 0.0.0.0 9999"]),
+            ("server --port 9999 --host=0.0.0.0", &["server 0.0.0.0 9999"]),
+            ("server --bind 0.0.0.0 9999", &["server 0.0.0.0 9999"]),
+            ("server --address 0.0.0.0:9999", &["server 0.0.0.0:9999"]),
+            ("server --bind ::1 -p 1", &["server ::1 1"]),
+            ("server -H 0.0.0.0", &["server 0.0.0.0"]),
+            (
+                "server --mode echo --port 9999 -q",
+                &["server 9999 --mode echo -q", "server 127.0.0.1 9999 --mode echo -q"],
+            ),
+            ("server --idle-timeout 10s --host h", &["server h --idle-timeout 10s"]),
+            ("client --host 192.168.1.100 --port 9999", &["client 192.168.1.100 9999"]),
+            ("client 192.168.1.100 --port 9999", &["client 192.168.1.100 9999"]),
+            ("client --port 9999 192.168.1.100 test", &["client 192.168.1.100 9999 test"]),
+            ("client -H example.org 80 test", &["client example.org 80 test"]),
+            ("test --host h -p 1 --expect echo", &["test h 1 --expect echo"]),
+            ("load --host h --port 1 -c 64 -d10s", &["load h 1 -c 64 -d10s"]),
+            ("load -p 1", &["load 1", "load 127.0.0.1 1"]),
+            ("server 9999 0.0.0.0", &["server 0.0.0.0 9999"]),
+            ("client 9999 localhost", &["client localhost 9999"]),
+            ("test 9999 ::1 -v", &["test ::1 9999 -v"]),
+            ("load 9999 127.0.0.1 -c 2", &["load 127.0.0.1 9999 -c 2"]),
+            ("client tcp://127.0.0.1:9999", &["client 127.0.0.1:9999"]),
+            ("client http://localhost:8888/", &["client localhost:8888"]),
+            ("--port 9999", &["server 9999", "server 127.0.0.1 9999"]),
+        ];
+        for (typed, want) in cases {
+            let said = said(typed).unwrap_or_else(|| panic!("{typed}"));
+            let lines: Vec<&str> = said.lines().collect();
+            let want: Vec<String> = want.iter().map(|words| format!("  resound {words}")).collect();
+            assert_eq!(lines[1..], want, "{typed}");
+            assert!(lines[0].contains("host") || lines[0].contains("HOST PORT"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_typed_again_is_said_as_a_rule() {
+        for typed in ["server --port", "client --host", "server --port --quiet", "load --port x --bogus"] {
+            let said = said(typed).unwrap();
+            let command = typed.split(' ').next().unwrap();
+            assert!(
+                said.contains("are positional") && said.contains(&format!("  resound {command} HOST PORT\n")),
+                "{said}"
+            );
+        }
+        let odd = ["client", "--host", "h", "--tls", "--server-name", "a b'c"].map(Into::into);
+        assert!(meant(&odd).unwrap().ends_with("  resound client h --tls --server-name 'a b'\\''c'\n"));
+    }
+
+    #[test]
+    fn what_has_nothing_to_do_with_addresses_is_left_alone() {
+        for typed in [
+            "",
+            "frobnicate",
+            "server --framing x",
+            "server 8888 9999",
+            "client 8888 test",
+            "client 8888 test --bogus",
+            "report --port 1",
+            "completions -p",
+            "client --source-port 1 --bogus",
+            "client --server-name --port --bogus",
+            "server localhost x",
+        ] {
+            assert_eq!(said(typed), None, "{typed}");
+        }
+    }
+}
