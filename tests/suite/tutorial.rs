@@ -7,34 +7,38 @@ use std::process::{Command, Stdio};
 
 use crate::client::foreign;
 use crate::harness::{Peer, Program, engines, run};
+use crate::not_tested::not_tested;
 
 /// Starts a tutorial's program, with its output unbuffered, as at a terminal.
-fn python(script: &str, args: &[&str]) -> Program {
+fn python(script: &str, args: &[&str]) -> Option<Program> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tutorial").join(script);
     let interpreter = ["python3", "python"].into_iter().find(|name| {
         let version = Command::new(name).args(["-c", "import sys; sys.exit(sys.version_info < (3, 6))"]).status();
         version.is_ok_and(|status| status.success())
     });
-    let interpreter = interpreter.expect("this test speaks with programs in Python: install Python 3");
+    let Some(interpreter) = interpreter else {
+        not_tested("a tutorial's programs", "Python 3 is missing");
+        return None;
+    };
     let mut command = Command::new(interpreter);
     command.arg("-u").arg(script).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    Program::spawn(command)
+    Some(Program::spawn(command))
 }
 
 /// A tutorial's server, and its port.
-pub(crate) fn server() -> (Program, String) {
-    let mut server = python("server.py", &["0"]);
+fn server() -> Option<(Program, String)> {
+    let mut server = python("server.py", &["0"])?;
     let port = server.stdout.next().rsplit(':').next().unwrap().to_string();
     server.stdout.until("Waiting for client connections...");
-    (server, port)
+    Some((server, port))
 }
 
 #[test]
 fn a_tutorials_client_holds_the_conversation() {
     for engine in engines() {
         let (mut server, address) = Program::server(&["--engine", engine]);
-        let mut client = python("client.py", &["127.0.0.1", &address.port().to_string()]);
+        let Some(mut client) = python("client.py", &["127.0.0.1", &address.port().to_string()]) else { return };
         client.stdout.until("Type messages to send to server");
         let mut keys = client.child.stdin.take().unwrap();
         for message in ["Hello, server!", "How are you?"] {
@@ -56,7 +60,7 @@ fn a_tutorials_client_holds_the_conversation() {
 
 #[test]
 fn a_tutorials_server_holds_the_conversation() {
-    let (mut server, port) = server();
+    let Some((mut server, port)) = server() else { return };
     let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], b"Hello, server!\n");
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert_eq!(String::from_utf8(stdout).unwrap(), "Server received: Hello, server!\n");
@@ -67,7 +71,7 @@ fn a_tutorials_server_holds_the_conversation() {
 #[cfg(unix)]
 #[test]
 fn a_tutorials_server_is_talked_to_at_a_terminal() {
-    let (_server, port) = server();
+    let Some((_server, port)) = server() else { return };
     let mut client = crate::terminal::Terminal::start(&["client", "127.0.0.1", &port]);
     client.until("(type 'quit' to exit):\n>");
     for message in ["Hello, server!", "How are you?"] {
@@ -79,7 +83,7 @@ fn a_tutorials_server_is_talked_to_at_a_terminal() {
 }
 
 #[test]
-fn it_is_said_once_that_a_message_should_end_with_a_newline() {
+fn the_console_explains_once_that_a_message_should_end_with_a_newline() {
     let (mut server, address) = Program::server(&["--workers", "2"]);
     for _ in 0..3 {
         let mut peer = Peer::connect(address);
@@ -137,9 +141,10 @@ fn tested(port: &str, flags: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn the_test_warns_of_a_server_that_answers_reads() {
-    let (_server, port) = server();
+    let tutorial = server();
     let (_chunks, address) = Program::server(&["--framing", "chunk"]);
-    for (port, reads_a_kibibyte) in [(port, true), (address.port().to_string(), false)] {
+    let chunks = (address.port().to_string(), false);
+    for (port, reads_a_kibibyte) in tutorial.iter().map(|(_, port)| (port.clone(), true)).chain([chunks]) {
         let (code, said) = tested(&port, &[]);
         assert_eq!(code, Some(0), "{said}");
         let result =
