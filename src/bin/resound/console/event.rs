@@ -1,0 +1,89 @@
+//! The JSON log: one event a line.
+
+use serde::Serialize;
+
+use crate::agreed::AgreedJson;
+use crate::via::ViaJson;
+
+/// One line of the JSON log.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    Started {
+        address: String,
+    },
+    Opened {
+        conn: u64,
+        peer: String,
+        local: String,
+        /// The proxy in between.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        via: Option<Box<ViaJson>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<AgreedJson>,
+    },
+    Certificate {
+        how: &'static str,
+        subject: String,
+        names: Vec<String>,
+        not_after: String,
+        sha256: String,
+    },
+    Message {
+        conn: u64,
+        peer: String,
+        bytes: usize,
+        /// The message, where it is UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The message with escapes, where it is not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        escaped: Option<String>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        truncated: bool,
+    },
+    /// The message before was the first of its connection that a pause has ended.
+    Unterminated {
+        conn: u64,
+        peer: String,
+        pause_ms: u64,
+    },
+    Closed {
+        conn: u64,
+        peer: String,
+        reason: &'static str,
+        /// The reason in words, where it is no orderly end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+        messages: u64,
+        bytes_in: u64,
+        bytes_out: u64,
+        seconds: f64,
+    },
+    Unopened {
+        conn: u64,
+        peer: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        via: Option<Box<ViaJson>>,
+        reason: &'static str,
+        /// The reason in words, such as what came instead of what has to.
+        detail: String,
+    },
+    Skipped {
+        messages: u64,
+        events: u64,
+        lines: u64,
+    },
+    Draining {
+        open: usize,
+    },
+    Stopped {
+        connections: u64,
+        messages: u64,
+        bytes_in: u64,
+        bytes_out: u64,
+        closed: serde_json::Map<String, serde_json::Value>,
+        #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+        refused: serde_json::Map<String, serde_json::Value>,
+    },
+}
