@@ -22,26 +22,13 @@ pub(crate) fn say(text: &str) {
 #[cfg(unix)]
 mod unix {
     use std::os::fd::BorrowedFd;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
     use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
     use rustix::io::Errno;
 
     use super::{Inherited, Read, Write, io, oneshot};
-
-    /// How long a stream may take once [`hurry`] has been called.
-    const LAST_WAIT: Duration = Duration::from_millis(500);
-
-    static HURRIES: AtomicBool = AtomicBool::new(false);
-
-    /// From now on a stream is not waited for long: one that is stuck must not keep a program that
-    /// leaves.
-    pub(crate) fn hurry() {
-        HURRIES.store(true, Ordering::Relaxed);
-    }
 
     /// Between two calls on a stream that calls itself ready and is not.
     const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
@@ -64,34 +51,12 @@ mod unix {
                     Err(Errno::AGAIN) => {
                         thread::sleep(pause);
                         pause = (pause * 2).clamp(PAUSES[0], PAUSES[1]);
-                        let hurries = HURRIES.load(Ordering::Relaxed);
-                        let limit = hurries.then(|| Timespec::try_from(LAST_WAIT).unwrap_or_default());
-                        let waited = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), ready)], limit.as_ref());
-                        if hurries && waited == Ok(0) {
-                            return Err(Errno::AGAIN.into());
-                        }
                         // What cannot be watched is asked again after the pause.
+                        let _ = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), ready)], None);
                     }
                     result => return result.map_err(io::Error::from),
                 }
             }
-        }
-
-        /// Gives this process a terminal's opening of its own where the one that it was started
-        /// with is non-blocking: for code that cannot wait. Where there is none to be had all stays
-        /// as it is.
-        pub(crate) fn block(self) {
-            let is_nonblocking = fcntl_getfl(self.descriptor()).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
-            if !is_nonblocking {
-                return;
-            }
-            let Ok(name) = rustix::termios::ttyname(self.descriptor(), Vec::new()) else { return };
-            let Ok(own) = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()) else { return };
-            let _ = match self {
-                Self::Stdin => rustix::stdio::dup2_stdin(own),
-                Self::Stdout => rustix::stdio::dup2_stdout(own),
-                Self::Stderr => rustix::stdio::dup2_stderr(own),
-            };
         }
 
         /// Would a read find something, bytes or the end?
@@ -149,12 +114,10 @@ mod unix {
 }
 
 #[cfg(unix)]
-pub(crate) use self::unix::{hurry, reader_left};
+pub(crate) use self::unix::reader_left;
 
 #[cfg(not(unix))]
 impl Inherited {
-    pub(crate) fn block(self) {}
-
     /// Not to be known here.
     pub(crate) fn has_something(self) -> bool {
         false

@@ -1,12 +1,16 @@
 //! At a terminal: type a line, see the answer. What the server sends appears above the line being typed.
 
+mod area;
 mod before;
 mod command;
-mod editor;
-mod screen;
+mod completion;
+mod keys;
+mod line;
+mod signals;
 mod terminal;
 mod view;
 mod wire;
+mod writer;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -42,8 +46,6 @@ const WORTHWHILE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
-    // The editor does not wait for a terminal that others have made non-blocking.
-    [Inherited::Stdin, Inherited::Stdout, Inherited::Stderr].into_iter().for_each(Inherited::block);
     let mut signal = std::pin::pin!(termination());
     let stream = tokio::select! {
         stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await) => stream?,
@@ -52,8 +54,8 @@ pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
-    let mut out = io::stdout();
-    let colour = Colour::of(&out);
+    let mut out = Inherited::Stdout;
+    let colour = Colour::of(&io::stdout());
     writeln!(out, "{}", greeting(plan, &stream))?;
     writeln!(out, "Type messages to send to server (type 'quit' to exit):")?;
     let view = View::new(plan.verbose, colour);
@@ -193,7 +195,7 @@ impl Conversation<'_> {
                 stream = &mut connecting => return stream.map(Some),
                 Some(notice) = noticed.recv() => terminal.post(aside(colour, &notice)),
                 input = terminal.input() => match input {
-                    Input::Leave | Input::End | Input::Signal => return Ok(None),
+                    Input::Leave | Input::End => return Ok(None),
                     Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Do(Command::Quit))) => return Ok(None),
                     Input::Line(_) | Input::NoText => {
                         terminal.read_on();
@@ -212,10 +214,10 @@ impl Conversation<'_> {
         let mut first_words = wire.stream().tls().is_none().then(FirstWords::default);
         let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::explained);
         loop {
-            let screen = self.terminal.screen();
+            let room = self.terminal.room();
             // A terminal that is slower than the server makes the server wait, but never the person.
             let next = async {
-                screen.room().await;
+                room.await;
                 wire.next().await
             };
             let text = tokio::select! {
@@ -242,7 +244,6 @@ impl Conversation<'_> {
                 },
                 input = self.terminal.input() => match input {
                     Input::Leave => return End::Quit,
-                    Input::Signal => return End::Signal,
                     Input::End if wire.is_half_closed() => return End::Quit,
                     Input::End => {
                         self.terminal.read_on();
@@ -345,7 +346,7 @@ impl Conversation<'_> {
         aside(self.colour, "Not sent: this side of the connection is closed (/reconnect makes a new one)")
     }
 
-    fn aside(&self, text: &str) {
+    fn aside(&mut self, text: &str) {
         self.terminal.post(aside(self.colour, text));
     }
 }

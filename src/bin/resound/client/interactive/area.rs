@@ -1,0 +1,240 @@
+//! [`EditArea`]: the rows at the end of what the terminal shows, in which a line is being typed.
+//!
+//! It is erased and drawn anew whenever something changes. For that it must be known how far above
+//! the cursor it begins, which a new size of the window makes uncertain: some terminals wrap what
+//! they show anew, some do not, and both are tried on the column in which the cursor is found then.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::ops::Range;
+
+use rustyline::GraphemeClusterMode;
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::escape;
+
+/// Asks the terminal where the cursor is (DSR of ECMA-48). It answers with a key.
+pub(super) const WHERE: &str = "\x1b[6n";
+/// So much fits into one row of any window.
+const SHORT: usize = 2;
+/// A tabulator is shown as so many spaces.
+const TAB: usize = 8;
+
+/// The size of the terminal's window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WindowSize {
+    columns: usize,
+    rows: usize,
+}
+
+impl WindowSize {
+    pub(super) fn now() -> Self {
+        let size = crossterm::terminal::size().ok().filter(|&(columns, rows)| columns > 0 && rows > 0);
+        let (columns, rows) = size.unwrap_or((80, 24));
+        // The widest characters have two columns.
+        Self { columns: usize::from(columns).max(2), rows: rows.into() }
+    }
+}
+
+pub(super) struct EditArea {
+    window: WindowSize,
+    clusters: GraphemeClusterMode,
+    drawn: Option<Drawn>,
+    /// Does the terminal wrap what it shows anew when its width changes? Most do; this is what it
+    /// was last seen to do.
+    reflows: bool,
+}
+
+/// What is on the screen.
+struct Drawn {
+    cells: Vec<Width>,
+    /// The cell at which the cursor is, and its place.
+    cursor: usize,
+    at: Position,
+    /// Rows below the cursor's.
+    below: usize,
+}
+
+/// The columns of a cell, or a new line.
+type Width = Option<usize>;
+
+/// Row and column, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Position {
+    row: usize,
+    column: usize,
+}
+
+impl EditArea {
+    pub(super) fn new(window: WindowSize) -> Self {
+        // These two are known not to.
+        let reflows = ["XTERM_VERSION", "STY"].iter().all(|name| std::env::var_os(name).is_none());
+        Self { window, clusters: GraphemeClusterMode::from_env(), drawn: None, reflows }
+    }
+
+    pub(super) fn window(&self) -> WindowSize {
+        self.window
+    }
+
+    /// Erases the area, with the cursor where it began.
+    pub(super) fn erase(&mut self) -> String {
+        // Not from the first column on: some terminals keep what is erased where that is all they
+        // show.
+        self.drawn.take().map_or_else(String::new, |drawn| up(drawn.at.row) + "\r\x1b[C\x1b[J\r\x1b[K")
+    }
+
+    /// Draws a line, which begins at the cursor, with the cursor at this byte of it. Of one that
+    /// has more rows than the window those around the cursor are drawn.
+    pub(super) fn draw(&mut self, line: &str, cursor: usize) -> String {
+        let (cells, cursor) = self.cells(line, cursor);
+        let widths: Vec<Width> = cells.iter().map(|cell| cell.1).collect();
+        let places = places(&widths, self.window.columns);
+        let (at, rows) = (places[cursor], places[cells.len()].row + 1);
+        let top = at.row.saturating_sub(self.window.rows / 2).min(rows.saturating_sub(self.window.rows));
+        let bottom = rows.min(top + self.window.rows) - 1;
+        let seen = places[..cells.len()].partition_point(|place| place.row < top)
+            ..places[..cells.len()].partition_point(|place| place.row <= bottom);
+        let mut text = String::new();
+        show(&mut text, &cells[seen.clone()], &places[seen.clone()], bottom);
+        if places[cells.len()].row == bottom
+            && widths.last().is_some_and(Option::is_some)
+            && places[cells.len()].column == 0
+        {
+            // The last row is full: a terminal goes on to the next when it must.
+            text += " \r\x1b[K";
+        }
+        text += &up(bottom - at.row);
+        text.push('\r');
+        if at.column > 0 {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\x1b[{}C", at.column);
+        }
+        let Range { start, end } = seen;
+        let (cells, cursor) = (widths[start..end].to_vec(), cursor - start);
+        self.drawn = Some(Drawn { cells, cursor, at: Position { row: at.row - top, ..at }, below: bottom - at.row });
+        text
+    }
+
+    /// Draws a whole line for the last time, and goes on below it.
+    pub(super) fn finish(&mut self, line: &str) -> String {
+        let mut text = self.erase();
+        let (cells, _) = self.cells(line, 0);
+        show(&mut text, &cells, &[], 0);
+        text + "\r\n"
+    }
+
+    /// Leaves what is drawn behind, and goes on below it.
+    pub(super) fn leave(&mut self) -> String {
+        match self.drawn.take() {
+            Some(Drawn { below: 0, .. }) => "\r\n".into(),
+            Some(Drawn { below, .. }) => format!("\x1b[{below}B\r\n"),
+            None => String::new(),
+        }
+    }
+
+    /// The window has another size. False where that makes no difference, since there is hardly
+    /// more than a prompt.
+    pub(super) fn resize(&mut self, window: WindowSize) -> bool {
+        self.window = window;
+        self.drawn.as_ref().is_some_and(|drawn| drawn.cells.len() > SHORT)
+    }
+
+    /// May there be rows above the cursor's?
+    pub(super) fn has_rows_above(&self) -> bool {
+        self.drawn.as_ref().is_some_and(|drawn| drawn.at.row + drawn.reflowed(self.window).row > 0)
+    }
+
+    /// Finds the area again by the column in which the cursor was found. Terminals that wrap anew
+    /// all say it.
+    pub(super) fn find(&mut self, column: Option<usize>) {
+        let Some(drawn) = &mut self.drawn else { return };
+        let (wrapped, still) = (drawn.reflowed(self.window), drawn.at);
+        let fits = |place: Position| column == Some(place.column.min(self.window.columns - 1));
+        drawn.at.row = match (fits(wrapped), fits(still)) {
+            // What some terminal does in both cases is taken from what it did before.
+            (true, true) if self.reflows => wrapped.row,
+            (true, false) => wrapped.row,
+            // The cursor is where something else was written, or the window has yet another size.
+            // Rather too little is erased than what was said before.
+            (false, false) if column.is_some() => 0,
+            _ => still.row,
+        };
+        if fits(wrapped) != fits(still) && wrapped.row != still.row {
+            self.reflows = fits(wrapped);
+        }
+    }
+
+    /// The line as cells, and the cell that the cursor is at.
+    fn cells<'a>(&self, line: &'a str, cursor: usize) -> (Vec<(Cow<'a, str>, Width)>, usize) {
+        let (mut cells, mut at) = (Vec::with_capacity(line.len()), None);
+        let width = |text: &str| Some(self.clusters.width(text).into());
+        for (offset, cluster) in line.grapheme_indices(true) {
+            if offset >= cursor {
+                at = at.or(Some(cells.len()));
+            }
+            let must_be_escaped = |c: char| {
+                c.is_control() || escape::is_dangerous(c) && c != '\u{200d}' || cluster.len() > LONGEST_CLUSTER
+            };
+            match cluster {
+                "\n" => cells.push((cluster.into(), None)),
+                "\t" => cells.extend(std::iter::repeat_n((" ".into(), Some(1)), TAB)),
+                _ if cluster.chars().any(must_be_escaped) => {
+                    for c in escape::plain(cluster.as_bytes()).chars() {
+                        cells.push((c.to_string().into(), width(c.encode_utf8(&mut [0; 4]))));
+                    }
+                }
+                _ => cells.push((cluster.into(), width(cluster))),
+            }
+        }
+        let at = at.unwrap_or(cells.len());
+        (cells, at)
+    }
+}
+
+/// Longer clusters of characters are no writing, and have more columns than can be counted on.
+const LONGEST_CLUSTER: usize = 128;
+
+impl Drawn {
+    /// Where the cursor is when everything has been wrapped anew.
+    fn reflowed(&self, window: WindowSize) -> Position {
+        places(&self.cells, window.columns)[self.cursor]
+    }
+}
+
+/// Where each cell begins, and where the next would.
+fn places(cells: &[Width], columns: usize) -> Vec<Position> {
+    let mut next = Position::default();
+    let mut places = Vec::with_capacity(cells.len() + 1);
+    for cell in cells {
+        if let Some(width) = cell
+            && next.column + width > columns
+        {
+            next = Position { row: next.row + 1, column: 0 };
+        }
+        places.push(Position { column: next.column.min(columns - 1), ..next });
+        match cell {
+            Some(width) => next.column += width,
+            None => next = Position { row: next.row + 1, column: 0 },
+        }
+    }
+    if next.column >= columns {
+        next = Position { row: next.row + 1, column: 0 };
+    }
+    places.push(next);
+    places
+}
+
+/// Appends cells; with places, no new line behind the row `bottom`.
+fn show(text: &mut String, cells: &[(Cow<'_, str>, Width)], places: &[Position], bottom: usize) {
+    for (n, (cell, width)) in cells.iter().enumerate() {
+        match width {
+            Some(_) => *text += cell,
+            None if places.get(n).is_some_and(|place| place.row == bottom) => {}
+            None => *text += "\r\n",
+        }
+    }
+}
+
+fn up(rows: usize) -> String {
+    if rows > 0 { format!("\x1b[{rows}A") } else { String::new() }
+}

@@ -1,0 +1,496 @@
+//! [`EditedLine`]: the line being typed. Its editing, its history and the names of files are
+//! rustyline's; what is here is which key does what.
+
+use std::path::PathBuf;
+
+use rustyline::history::{FileHistory, History, SearchDirection};
+use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
+use rustyline::{At, Config, Movement, Word};
+
+use super::completion::Candidates;
+use super::keys::KeyPress;
+
+/// Bytes of a line; of several, where they are pasted.
+pub(super) const LONGEST: usize = 1024 * 1024;
+/// Lines that are remembered.
+const HISTORY: usize = 1000;
+/// Changes that can be taken back.
+const CHANGES: usize = 100;
+const PROMPT: &str = "> ";
+
+pub(super) struct EditedLine {
+    buffer: LineBuffer,
+    /// Something typed was no UTF-8, and stands there as U+FFFD.
+    is_damaged: bool,
+    /// The next key is taken as it is.
+    is_quoted: bool,
+    killed: Killed,
+    changes: Vec<(String, usize)>,
+    last: LastKey,
+    history: FileHistory,
+    file: Option<PathBuf>,
+    /// The entry of the history that is shown, and what had been typed before.
+    recalled: Option<(usize, String)>,
+    search: Option<HistorySearch>,
+}
+
+/// What a key has led to, besides a change of the line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum KeyEffect {
+    Nothing,
+    Accepted(String),
+    /// Accepted, but something in it is no UTF-8.
+    NotUtf8(String),
+    /// This is to be shown above the line.
+    Said(String),
+    /// Ctrl+C on an empty line.
+    Leave,
+    /// Ctrl+D on an empty line, or the terminal is gone.
+    End,
+    Suspend,
+    ClearScreen,
+}
+
+/// What the last key did, as far as the next is concerned by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastKey {
+    Typed,
+    Killed,
+    Completed,
+    Other,
+}
+
+/// Ctrl+R: what is looked for, where in the history, and what was there before.
+struct HistorySearch {
+    wanted: String,
+    at: usize,
+    before: (String, usize),
+    failed: bool,
+}
+
+/// What was deleted by the word or the line, for Ctrl+Y.
+#[derive(Default)]
+struct Killed {
+    text: String,
+    is_kept: bool,
+    goes_on: bool,
+}
+
+impl DeleteListener for Killed {
+    fn start_killing(&mut self) {
+        self.is_kept = true;
+    }
+
+    fn delete(&mut self, _: usize, text: &str, direction: Direction) {
+        if !self.is_kept {
+            return;
+        }
+        if !std::mem::replace(&mut self.goes_on, true) {
+            self.text.clear();
+        }
+        let at = if direction == Direction::Forward { self.text.len() } else { 0 };
+        self.text.insert_str(at, text);
+    }
+
+    fn stop_killing(&mut self) {
+        self.is_kept = false;
+    }
+}
+
+impl ChangeListener for Killed {
+    fn insert_char(&mut self, _: usize, _: char) {}
+    fn insert_str(&mut self, _: usize, _: &str) {}
+    fn replace(&mut self, _: usize, _: &str, _: &str) {}
+}
+
+impl EditedLine {
+    /// An empty line, with the history from this file.
+    pub(super) fn new(file: Option<PathBuf>) -> rustyline::Result<Self> {
+        let config = Config::builder().max_history_size(HISTORY)?.history_ignore_space(true).build();
+        let mut history = FileHistory::with_config(&config);
+        // What blocks when it is read is no history.
+        if let Some(path) = file.as_ref().filter(|path| path.is_file()) {
+            // None yet, or none that can be read: then the history begins here.
+            let _ = history.load(path);
+        }
+        Ok(Self {
+            buffer: LineBuffer::with_capacity(LONGEST),
+            is_damaged: false,
+            is_quoted: false,
+            killed: Killed::default(),
+            changes: Vec::new(),
+            last: LastKey::Other,
+            history,
+            file,
+            recalled: None,
+            search: None,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// What stands on the screen, and the byte of it that the cursor is at.
+    pub(super) fn shown(&self) -> (String, usize) {
+        let prompt = match &self.search {
+            Some(search) => {
+                let failed = if search.failed { "failed " } else { "" };
+                format!("({failed}reverse-i-search)`{}': ", search.wanted)
+            }
+            None => PROMPT.into(),
+        };
+        let cursor = prompt.len() + self.buffer.pos();
+        (prompt + self.buffer.as_str(), cursor)
+    }
+
+    /// The prompt and the whole line, once nothing more is typed.
+    pub(super) fn finished(line: &str) -> String {
+        format!("{PROMPT}{line}")
+    }
+
+    pub(super) fn key(&mut self, key: KeyPress) -> KeyEffect {
+        if let Some(outcome) = self.key_of_search(&key) {
+            return outcome;
+        }
+        let last = std::mem::replace(&mut self.last, LastKey::Other);
+        self.killed.goes_on = last == LastKey::Killed;
+        if key == KeyPress::Ctrl('_') {
+            if let Some((text, at)) = self.changes.pop() {
+                self.set(&text, at);
+            }
+            return KeyEffect::Nothing;
+        }
+        // What is typed in one go is one change.
+        let goes_on = last == LastKey::Typed && matches!(key, KeyPress::Char(_));
+        let before = (!goes_on).then(|| (self.buffer.as_str().to_string(), self.buffer.pos()));
+        let effect = match (std::mem::take(&mut self.is_quoted), key) {
+            (true, KeyPress::Ctrl(c)) => self.insert(&char::from(c.to_ascii_uppercase() as u8 ^ b'@').to_string()),
+            (_, key) => self.edit(key, last),
+        };
+        if let Some(before) = before.filter(|before| before.0 != self.buffer.as_str())
+            && !matches!(effect, KeyEffect::Accepted(_) | KeyEffect::NotUtf8(_))
+        {
+            self.changes.push(before);
+            self.changes.drain(..self.changes.len().saturating_sub(CHANGES));
+        }
+        effect
+    }
+
+    fn edit(&mut self, key: KeyPress, last: LastKey) -> KeyEffect {
+        let buffer = &mut self.buffer;
+        match key {
+            KeyPress::Char(c) => {
+                self.last = LastKey::Typed;
+                return self.insert(c.encode_utf8(&mut [0; 4]));
+            }
+            KeyPress::Pasted(text, is_whole) => {
+                self.is_damaged |= !is_whole;
+                return self.insert(&text);
+            }
+            KeyPress::NotUtf8 => {
+                self.is_damaged = true;
+                return self.insert("\u{fffd}");
+            }
+            KeyPress::Ctrl('y') => {
+                let killed = self.killed.text.clone();
+                return self.insert(&killed);
+            }
+            KeyPress::TooLong => return too_long(),
+            KeyPress::Ctrl('m' | 'j') => return self.accept(),
+            KeyPress::Ctrl('i') => return self.complete(last == LastKey::Completed),
+            KeyPress::Ctrl('c') if buffer.is_empty() => return KeyEffect::Leave,
+            KeyPress::Ctrl('d') if buffer.is_empty() => return KeyEffect::End,
+            KeyPress::EndOfInput => return KeyEffect::End,
+            KeyPress::Ctrl('l') => return KeyEffect::ClearScreen,
+            KeyPress::Ctrl('z') => return KeyEffect::Suspend,
+            KeyPress::Ctrl('q' | 'v') => self.is_quoted = true,
+            KeyPress::Ctrl('r') => {
+                let before = (buffer.as_str().to_string(), buffer.pos());
+                self.search =
+                    Some(HistorySearch { wanted: String::new(), at: self.history.len(), before, failed: false });
+            }
+            KeyPress::Ctrl('p') => self.go_back(),
+            KeyPress::Ctrl('n') => self.go_forth(),
+            KeyPress::Alt('<') => self.recall(|_, _| Some(0)),
+            KeyPress::Alt('>') => self.recall(|_, end| Some(end)),
+            KeyPress::Ctrl('a') => drop(buffer.move_home()),
+            KeyPress::Ctrl('e') => drop(buffer.move_end()),
+            KeyPress::Ctrl('b') => drop(buffer.move_backward(1)),
+            KeyPress::Ctrl('f') => drop(buffer.move_forward(1)),
+            KeyPress::Alt('b') => drop(buffer.move_to_prev_word(Word::Emacs, 1)),
+            KeyPress::Alt('f') => drop(buffer.move_to_next_word(At::AfterEnd, Word::Emacs, 1)),
+            KeyPress::Ctrl('h') => drop(buffer.kill(&Movement::BackwardChar(1), &mut self.killed)),
+            KeyPress::Delete | KeyPress::Ctrl('d') => drop(buffer.kill(&Movement::ForwardChar(1), &mut self.killed)),
+            KeyPress::Ctrl('c') => self.kill(&Movement::WholeBuffer),
+            KeyPress::Ctrl('k') => self.kill(&Movement::EndOfLine),
+            KeyPress::Ctrl('u') => self.kill(&Movement::BeginningOfLine),
+            KeyPress::Ctrl('w') => self.kill(&Movement::BackwardWord(1, Word::Big)),
+            KeyPress::Alt('\x08') => self.kill(&Movement::BackwardWord(1, Word::Emacs)),
+            KeyPress::Alt('d') => self.kill(&Movement::ForwardWord(1, At::AfterEnd, Word::Emacs)),
+            KeyPress::Ctrl('t') => drop(buffer.transpose_chars(&mut self.killed)),
+            KeyPress::Alt('t') => drop(buffer.transpose_words(1, &mut self.killed)),
+            KeyPress::Alt('u') => drop(buffer.edit_word(WordAction::Uppercase, &mut self.killed)),
+            KeyPress::Alt('l') => drop(buffer.edit_word(WordAction::Lowercase, &mut self.killed)),
+            KeyPress::Alt('c') => drop(buffer.edit_word(WordAction::Capitalize, &mut self.killed)),
+            _ => {}
+        }
+        KeyEffect::Nothing
+    }
+
+    fn insert(&mut self, text: &str) -> KeyEffect {
+        // The buffer has a capacity, and takes nothing that does not fit.
+        match self.buffer.yank(text, 1, &mut self.killed) {
+            None if !text.is_empty() => too_long(),
+            _ => KeyEffect::Nothing,
+        }
+    }
+
+    fn kill(&mut self, movement: &Movement) {
+        self.buffer.kill(movement, &mut self.killed);
+        self.last = LastKey::Killed;
+    }
+
+    fn set(&mut self, text: &str, at: usize) {
+        if text.len() <= LONGEST {
+            self.buffer.update(text, at, &mut self.killed);
+        }
+    }
+
+    fn accept(&mut self) -> KeyEffect {
+        let line = self.buffer.as_str().to_string();
+        self.set("", 0);
+        (self.recalled, self.last) = (None, LastKey::Other);
+        self.changes.clear();
+        if std::mem::take(&mut self.is_damaged) && line.contains('\u{fffd}') {
+            return KeyEffect::NotUtf8(line);
+        }
+        // A history that cannot be written is not worth a word.
+        if self.history.add(&line).unwrap_or(false)
+            && let Some(path) = &self.file
+        {
+            let _ = self.history.append(path);
+        }
+        KeyEffect::Accepted(line)
+    }
+
+    /// To the row above, or the line that was typed before.
+    fn go_back(&mut self) {
+        if !self.move_row(false) {
+            self.recall(|at, _| at.checked_sub(1));
+        }
+    }
+
+    fn go_forth(&mut self) {
+        if !self.move_row(true) {
+            self.recall(|at, _| Some(at + 1));
+        }
+    }
+
+    /// Shows another entry of the history, or what was typed, which is the one behind its end.
+    fn recall(&mut self, which: impl Fn(usize, usize) -> Option<usize>) {
+        let end = self.history.len();
+        let now = self.recalled.as_ref().map_or(end, |(at, _)| *at);
+        let Some(wanted) = which(now, end).filter(|&wanted| wanted <= end && wanted != now) else { return };
+        let typed = self.recalled.take().map_or_else(|| self.buffer.as_str().to_string(), |(_, typed)| typed);
+        match self.history.get(wanted, SearchDirection::Forward) {
+            Ok(Some(found)) => {
+                let entry = found.entry.into_owned();
+                self.set(&entry, entry.len());
+                self.recalled = Some((wanted, typed));
+            }
+            _ => self.set(&typed, typed.len()),
+        }
+    }
+
+    /// Goes to the row above or below, of several that were pasted. False where there is none.
+    fn move_row(&mut self, down: bool) -> bool {
+        let (text, at) = (self.buffer.as_str(), self.buffer.pos());
+        let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let to = match down {
+            true => text[at..].find('\n').map(|newline| at + newline + 1),
+            false => start.checked_sub(1).map(|end| text[..end].rfind('\n').map_or(0, |newline| newline + 1)),
+        };
+        let Some(to) = to else { return false };
+        let column = text[start..at].chars().count();
+        let row = text[to..].split('\n').next().unwrap_or_default();
+        let into = row.char_indices().nth(column).map_or(row.len(), |(offset, _)| offset);
+        self.buffer.set_pos(to + into);
+        true
+    }
+
+    /// What a key does while the history is searched. `None` where it is a key like any other, and
+    /// the search is over.
+    fn key_of_search(&mut self, key: &KeyPress) -> Option<KeyEffect> {
+        let mut search = self.search.take()?;
+        let last = self.history.len().saturating_sub(1);
+        let (start, direction) = match key {
+            KeyPress::Ctrl('r') => (search.at.checked_sub(1), SearchDirection::Reverse),
+            KeyPress::Ctrl('s') => (Some(search.at + 1), SearchDirection::Forward),
+            KeyPress::Char(c) => {
+                search.wanted.push(*c);
+                (Some(search.at), SearchDirection::Reverse)
+            }
+            KeyPress::Ctrl('h') => {
+                search.wanted.pop();
+                (Some(last), SearchDirection::Reverse)
+            }
+            KeyPress::Ctrl('c' | 'g') => {
+                self.set(&search.before.0, search.before.1);
+                return Some(KeyEffect::Nothing);
+            }
+            KeyPress::CursorAt(_) => (None, SearchDirection::Reverse),
+            _ => return None,
+        };
+        let found = start.and_then(|start| {
+            let start = if direction == SearchDirection::Reverse { start.min(last) } else { start };
+            let found = self.history.search(&search.wanted, start, direction).ok().flatten()?;
+            Some((found.idx, found.pos, found.entry.into_owned()))
+        });
+        search.failed = found.is_none() && !search.wanted.is_empty();
+        if let Some((at, position, entry)) = found.filter(|_| !search.wanted.is_empty()) {
+            search.at = at;
+            self.set(&entry, position);
+        }
+        self.search = Some(search);
+        Some(KeyEffect::Nothing)
+    }
+
+    /// Completes what is typed as far as it is certain, and the second time shows what it may be.
+    fn complete(&mut self, again: bool) -> KeyEffect {
+        let at = self.buffer.pos();
+        let candidates = Candidates::find(self.buffer.as_str(), at);
+        let Some(certain) = candidates.certain() else { return KeyEffect::Nothing };
+        if certain.len() > at - candidates.start || candidates.are_one() {
+            self.buffer.replace(candidates.start..at, certain, &mut self.killed);
+            return KeyEffect::Nothing;
+        }
+        self.last = LastKey::Completed;
+        if again { KeyEffect::Said(candidates.listed()) } else { KeyEffect::Nothing }
+    }
+}
+
+fn too_long() -> KeyEffect {
+    KeyEffect::Said(format!(
+        "Not taken: a line has {} at most (/send sends files)\n",
+        crate::units::bytes(LONGEST as u64)
+    ))
+}
+
+/// Where the lines that were typed are remembered: a file of the user's own, in the folder that the
+/// XDG Base Directory Specification has for it. `None` where the system names no such folder.
+pub(super) fn history_file() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = if cfg!(windows) {
+        folder("LOCALAPPDATA")?
+    } else {
+        folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?
+    };
+    let ours = state.join("resound");
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&ours).ok()?;
+    Some(ours.join("history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in the line after these keys: letters as they are, `^A` for Ctrl+A, `~b` for
+    /// Alt+B.
+    fn typed(line: &mut EditedLine, keys: &str) -> KeyEffect {
+        let (mut keys, mut effect) = (keys.chars(), KeyEffect::Nothing);
+        while let Some(c) = keys.next() {
+            effect = line.key(match c {
+                '^' => KeyPress::Ctrl(keys.next().unwrap().to_ascii_lowercase()),
+                '~' => KeyPress::Alt(keys.next().unwrap()),
+                c => KeyPress::Char(c),
+            });
+        }
+        effect
+    }
+
+    #[test]
+    fn keys_edit() {
+        let cases = [
+            ("one two^A^Fx", "oxne two"),
+            ("one two~b^KT^E!", "one T!"),
+            ("one two^W^Y^Y", "one twotwo"),
+            ("a b c^W^W^Y", "a b c"),
+            ("one two^U^Yx", "one twox"),
+            ("one two~b~b~d~f!", " two!"),
+            ("ab^T", "ba"),
+            ("one two~t", "two one"),
+            ("one^A~u~b", "ONE"),
+            ("caf\u{e9}\u{301}^H^H", "ca"),
+            ("one^Wtwo^_^_", "one"),
+            ("x^V^A", "x\u{1}"),
+            ("one^C^Yx", "onex"),
+            ("one^Atwo^D", "twone"),
+            ("/sta^I", "/stats"),
+            ("/se^I", "/send "),
+            ("/re^I", "/re"),
+        ];
+        for (keys, want) in cases {
+            let mut line = EditedLine::new(None).unwrap();
+            typed(&mut line, keys);
+            assert_eq!(line.buffer.as_str(), want, "{keys}");
+        }
+    }
+
+    #[test]
+    fn what_was_typed_comes_back() {
+        let mut line = EditedLine::new(None).unwrap();
+        for typing in ["needle one", "hay", "needle two", " hidden"] {
+            assert_eq!(typed(&mut line, &format!("{typing}^M")), KeyEffect::Accepted(typing.into()));
+        }
+        let cases = [
+            ("new^P", "> needle two"),
+            ("^P", "> hay"),
+            ("~<^P", "> needle one"),
+            ("^N^N", "> needle two"),
+            ("^N^N", "> new"),
+            ("~<~>", "> new"),
+            ("^Rneed", "(reverse-i-search)`need': needle two"),
+            ("^R", "(reverse-i-search)`need': needle one"),
+            ("^R", "(failed reverse-i-search)`need': needle one"),
+            ("^S", "(reverse-i-search)`need': needle two"),
+            ("^G", "> new"),
+            ("^Rha^E!", "> hay!"),
+        ];
+        for (keys, want) in cases {
+            typed(&mut line, keys);
+            assert_eq!(line.shown().0, want, "{keys}");
+        }
+        assert_eq!(typed(&mut line, "^C^Rone^M"), KeyEffect::Accepted("needle one".into()));
+    }
+
+    #[test]
+    fn several_lines_are_gone_through_row_by_row() {
+        let mut line = EditedLine::new(None).unwrap();
+        line.key(KeyPress::Pasted("first\nse\nthird".into(), true));
+        typed(&mut line, "^PX^P^PY^N^N^N^NZ");
+        assert_eq!(line.buffer.as_str(), "firYst\nseX\nthiZrd");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken() {
+        let mut line = EditedLine::new(None).unwrap();
+        let (most, more) = ("x".repeat(LONGEST - 1), "\u{20ac}".to_string());
+        assert_eq!(line.key(KeyPress::Pasted(most.clone(), true)), KeyEffect::Nothing);
+        assert_eq!(line.key(KeyPress::Pasted(more, true)), too_long());
+        assert_eq!(typed(&mut line, "y^M"), KeyEffect::Accepted(most + "y"));
+    }
+
+    #[test]
+    fn a_line_that_is_no_utf_8_is_not_accepted() {
+        let mut line = EditedLine::new(None).unwrap();
+        line.key(KeyPress::NotUtf8);
+        assert_eq!(typed(&mut line, "a^M"), KeyEffect::NotUtf8("\u{fffd}a".into()));
+        line.key(KeyPress::NotUtf8);
+        assert_eq!(typed(&mut line, "^Ha^M"), KeyEffect::Accepted("a".into()));
+    }
+}

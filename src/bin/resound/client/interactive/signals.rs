@@ -1,0 +1,46 @@
+//! [`TerminalSignals`]: what the system says of the terminal.
+
+#[cfg(unix)]
+use std::task::Poll;
+
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The window has another size, or the program goes on after it was stopped. Where the system has
+/// no such signals they never come.
+pub(super) struct TerminalSignals {
+    #[cfg(unix)]
+    resized: Option<Signal>,
+    #[cfg(unix)]
+    continued: Option<Signal>,
+}
+
+impl TerminalSignals {
+    #[cfg(unix)]
+    pub(super) fn listen() -> Self {
+        let continued = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
+        Self { resized: signal(SignalKind::window_change()).ok(), continued: signal(continued).ok() }
+    }
+
+    /// Waits for the next one. Did the program go on?
+    #[cfg(unix)]
+    pub(super) async fn next(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            let mut came =
+                |signal: &mut Option<Signal>| signal.as_mut().is_some_and(|signal| signal.poll_recv(cx).is_ready());
+            let (resized, continued) = (came(&mut self.resized), came(&mut self.continued));
+            if resized || continued { Poll::Ready(continued) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn listen() -> Self {
+        Self {}
+    }
+
+    #[cfg(not(unix))]
+    pub(super) async fn next(&mut self) -> bool {
+        std::future::pending().await
+    }
+}
