@@ -7,7 +7,7 @@ use crate::harness::{Peer, Program};
 use crate::terminal::Terminal;
 
 /// A server that this test plays.
-fn stage() -> (TcpListener, String) {
+pub(crate) fn stage() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     (listener, port)
@@ -310,7 +310,7 @@ fn a_terminal_that_nobody_reads_cannot_keep_the_client() {
     client.glance();
     client.signal(rustix::process::Signal::TERM);
     assert_eq!(client.exit_code(), 130);
-    let mut client = Terminal::start_unread(&["client", &address.to_string(), "--timeout", "500ms"], &state.0);
+    let client = Terminal::start_unread(&["client", &address.to_string(), "--timeout", "500ms"], &state.0);
     assert_eq!(client.exit_code(), 1);
 }
 

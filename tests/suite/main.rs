@@ -42,6 +42,8 @@ mod records;
 #[cfg(target_os = "linux")]
 mod refused;
 #[cfg(unix)]
+mod resizing;
+#[cfg(unix)]
 mod results;
 mod services;
 mod shutdown;

@@ -7,8 +7,51 @@ use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::harness::Folder;
-use crate::harness::{PATIENCE, Program};
+use crate::harness::{Folder, PATIENCE, Program, eventually};
+
+/// What draws the window.
+enum Emulator {
+    /// One that cuts its rows off when it becomes narrower, and never says where the cursor is.
+    Cutting(Box<vt100::Parser>),
+    /// One that wraps its rows anew, and says where the cursor is.
+    Wrapping(Box<avt::Terminal>),
+}
+
+/// The question where the cursor is.
+const WHERE: &str = "\x1b[6n";
+/// What is written between these appears at once.
+const DRAWING: [&str; 2] = ["\x1b[?2026h", "\x1b[?2026l"];
+
+impl Emulator {
+    fn feed(&mut self, text: &str) {
+        match self {
+            Self::Cutting(emulator) => emulator.process(text.as_bytes()),
+            Self::Wrapping(emulator) => emulator.feed(text),
+        }
+    }
+
+    fn resize(&mut self, rows: u16, cols: u16) {
+        match self {
+            Self::Cutting(emulator) => emulator.screen_mut().set_size(rows, cols),
+            Self::Wrapping(emulator) => emulator.resize(cols.into(), rows.into()),
+        }
+    }
+
+    fn contents(&self) -> String {
+        match self {
+            Self::Cutting(emulator) => emulator.screen().contents(),
+            Self::Wrapping(emulator) => emulator.screen().text().join("\n"),
+        }
+    }
+
+    /// Row and column of the cursor, from 0, where it says so.
+    fn cursor(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Cutting(_) => None,
+            Self::Wrapping(emulator) => Some((emulator.cursor().row, emulator.cursor().col)),
+        }
+    }
+}
 
 const SIZE: PtySize = PtySize { rows: 60, cols: 100, pixel_width: 0, pixel_height: 0 };
 
@@ -17,7 +60,9 @@ pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     bytes: Receiver<Vec<u8>>,
-    emulator: vt100::Parser,
+    emulator: Emulator,
+    /// The beginning of a drawing, or of a character, whose rest has not come.
+    begun: Vec<u8>,
     /// What the program wrote, as it wrote it.
     pub(crate) written: String,
     master: Box<dyn MasterPty + Send>,
@@ -39,6 +84,14 @@ impl Terminal {
     /// A user with this folder of state, and this in the environment.
     pub(crate) fn start_with(args: &[&str], state: &Path, environment: &[(&str, &str)]) -> Self {
         Self::start_on(args, state, environment, true)
+    }
+
+    /// A terminal that wraps what it shows anew when its width changes, and a user who has never
+    /// used the program before.
+    pub(crate) fn start_wrapping(args: &[&str]) -> Self {
+        let mut terminal = Self::start(args);
+        terminal.emulator = Emulator::Wrapping(Box::new(avt::Terminal::with_scrollback(100, 60, None).unwrap()));
+        terminal
     }
 
     /// A terminal whose window nobody draws.
@@ -64,10 +117,25 @@ impl Terminal {
         Self::of(Box::new(child), pty.master, true)
     }
 
+    /// A shell that runs this script, in which `$resound` is the program.
+    pub(crate) fn start_shell(script: &str) -> Self {
+        let state = Folder::new();
+        let mut command = CommandBuilder::new("sh");
+        command.args(["-c", script]);
+        command.env("resound", env!("CARGO_BIN_EXE_resound"));
+        let mut terminal = Self::start_command(command, &state.0, &[], true);
+        terminal._state = Some(state);
+        terminal
+    }
+
     fn start_on(args: &[&str], state: &Path, environment: &[(&str, &str)], is_read: bool) -> Self {
-        let pty = native_pty_system().openpty(SIZE).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_resound"));
         command.args(args);
+        Self::start_command(command, state, environment, is_read)
+    }
+
+    fn start_command(mut command: CommandBuilder, state: &Path, environment: &[(&str, &str)], is_read: bool) -> Self {
+        let pty = native_pty_system().openpty(SIZE).unwrap();
         command.env("TERM", "xterm-256color");
         command.env("XDG_STATE_HOME", state);
         for (name, value) in environment {
@@ -97,7 +165,8 @@ impl Terminal {
             child,
             keys: master.take_writer().unwrap(),
             bytes,
-            emulator: vt100::Parser::new(60, 100, 1000),
+            emulator: Emulator::Cutting(Box::new(vt100::Parser::new(60, 100, 1000))),
+            begun: Vec::new(),
             written: String::new(),
             master,
             unread,
@@ -107,8 +176,21 @@ impl Terminal {
 
     /// The window gets another size.
     pub(crate) fn resize(&mut self, rows: u16, cols: u16) {
+        self.emulator.resize(rows, cols);
         self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
-        self.emulator.screen_mut().set_size(rows, cols);
+    }
+
+    /// The window gets another size, of which the program hears only when it has asked where the
+    /// cursor is; before it hears of one that the window has no more.
+    pub(crate) fn resize_late(&mut self, rows: u16, cols: u16, before: u16) {
+        self.emulator.resize(rows, cols);
+        self.master.resize(PtySize { rows, cols: before, ..PtySize::default() }).unwrap();
+        let questions = |terminal: &Self| terminal.written.matches(WHERE).count();
+        let asked = questions(self);
+        while questions(self) == asked {
+            self.until_more();
+        }
+        self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
     }
 
     pub(crate) fn keys(&mut self, keys: &str) {
@@ -128,8 +210,7 @@ impl Terminal {
 
     /// What a person sees.
     pub(crate) fn screen(&self) -> String {
-        let contents = self.emulator.screen().contents();
-        contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_string()
+        self.emulator.contents().lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_string()
     }
 
     /// Waits until the screen ends so.
@@ -158,8 +239,24 @@ impl Terminal {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        self.emulator.process(bytes);
-        self.written += &String::from_utf8_lossy(bytes);
+        self.begun.extend_from_slice(bytes);
+        let text = self.begun.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        assert!(self.begun.len() - text.len() < 4, "the program writes UTF-8: {:?}", self.begun);
+        let [begin, end] = DRAWING;
+        let drawing = text.rfind(begin).filter(|&at| !text[at..].contains(end));
+        let beginning = text.rfind('\x1b').filter(|&at| begin.starts_with(&text[at..]));
+        let whole = drawing.or(beginning).unwrap_or(text.len());
+        let rest = self.begun.split_off(whole);
+        let text = String::from_utf8(std::mem::replace(&mut self.begun, rest)).unwrap();
+        for part in text.split_inclusive(WHERE) {
+            self.emulator.feed(part);
+            if let Some((row, column)) = self.emulator.cursor()
+                && part.ends_with(WHERE)
+            {
+                self.keys(&format!("\x1b[{};{}R", row + 1, column + 1));
+            }
+        }
+        self.written += &text;
     }
 
     /// Does the terminal work line by line and echo, as a shell wants it?
@@ -169,7 +266,7 @@ impl Terminal {
         let modes = self.master.get_termios().expect("the terminal's modes");
         let local = LocalModes::from_bits_retain(modes.local_flags.bits());
         local.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
-            && !self.emulator.screen().bracketed_paste()
+            && self.written.rfind("\x1b[?2004l") >= self.written.rfind("\x1b[?2004h")
     }
 
     #[cfg(unix)]
@@ -184,16 +281,32 @@ impl Terminal {
         assert!(reader.read(&mut [0; 64]).unwrap() > 0);
     }
 
+    /// Waits until the program has been stopped, or goes on.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn until_stopped(&self, stopped: bool) {
+        let stat = format!("/proc/{}/stat", self.child.process_id().unwrap());
+        eventually("the program stops or goes on", || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T') == stopped
+        });
+    }
+
     /// Waits for the end of a program whose terminal nobody reads.
-    pub(crate) fn exit_code(&mut self) -> u32 {
-        let limit = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.exit_code();
-            }
-            assert!(Instant::now() < limit, "the program has not ended");
-            std::thread::yield_now();
+    pub(crate) fn exit_code(self) -> u32 {
+        exit_code(self.child)
+    }
+
+    /// The window of an unread terminal is closed, once the prompt is there. Waits for
+    /// the end of the program.
+    pub(crate) fn vanish(self) -> u32 {
+        let Self { child, keys, master, unread, .. } = self;
+        let mut unread = unread.expect("an unread terminal");
+        let mut byte = [0];
+        while byte != *b">" {
+            unread.read_exact(&mut byte).unwrap();
         }
+        drop((keys, master, unread));
+        exit_code(child)
     }
 
     /// Waits for the end: exit code, and what a person sees then.
@@ -208,6 +321,15 @@ impl Terminal {
         assert!(self.is_as_a_shell_wants_it(), "the terminal was not left as it was found");
         (code, self.screen())
     }
+}
+
+fn exit_code(mut child: Box<dyn Child + Send + Sync>) -> u32 {
+    let mut status = None;
+    eventually("the program ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap().exit_code()
 }
 
 #[test]
