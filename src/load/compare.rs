@@ -1,6 +1,7 @@
 //! Do two runs differ, or is it chance? A bootstrap over their intervals.
 
 use super::latency::rank;
+use super::student::{Spread, tail};
 use super::{Interval, Latency};
 
 /// What is compared, and how it came out.
@@ -8,7 +9,7 @@ use super::{Interval, Latency};
 pub struct Comparison {
     /// Messages answered (or sent, where nothing is answered) per second.
     pub rate: Difference,
-    /// Failures per message sent.
+    /// Failures per message that was due.
     pub failures: Difference,
     /// The mean time, in seconds.
     pub mean: Difference,
@@ -16,6 +17,8 @@ pub struct Comparison {
     pub percentiles: Vec<Difference>,
     /// How many parts of each run were drawn from: the base's, and the new one's.
     pub parts: (usize, usize),
+    /// Of how many runs these parts are.
+    pub runs: (usize, usize),
 }
 
 /// One figure of two runs.
@@ -29,16 +32,43 @@ pub struct Difference {
     pub low: f64,
     /// Its upper end.
     pub high: f64,
-    /// The 95 % interval of `new / base`, from the same replicates: never below 0, and on the same side of 1 as that of the difference is of
-    /// 0. It is infinite where the base may be nothing.
+    /// The 95 % interval of `new / base`, from the same replicates: never below 0. It is infinite
+    /// where the base may be nothing.
     pub ratio: (f64, f64),
 }
 
 impl Difference {
-    /// Is a difference shown? Where the interval holds zero, chance may be all there is.
+    /// Is a difference shown? Where an interval holds no difference, chance may be all there is.
     #[must_use]
     pub fn is_shown(&self) -> bool {
-        self.low > 0.0 || self.high < 0.0
+        let (least, most) = self.ratio;
+        (self.low > 0.0 || self.high < 0.0) && !(least <= 1.0 && 1.0 <= most)
+    }
+
+    /// From replicates of both, of which such a share lies beyond each end.
+    fn of(base: f64, new: f64, drawn: &[(f64, f64)], tail: f64) -> Self {
+        let ends = |mut all: Vec<f64>| {
+            all.sort_unstable_by(f64::total_cmp);
+            [tail, 1.0 - tail].map(|share| all[place(share, all.len())])
+        };
+        let [low, high] = ends(drawn.iter().map(|(base, new)| new - base).collect());
+        let [least, most] = ends(drawn.iter().map(|(base, new)| self::ratio(*new, *base)).collect());
+        Self { base, new, low, high, ratio: (least, most) }
+    }
+
+    /// Few runs say less than their replicates show, which never leave them.
+    fn widen(&mut self, drawn: &[(f64, f64)], units: (usize, usize)) {
+        let reach = |of: fn(f64) -> f64| {
+            let base = Spread::of(drawn.iter().map(|(base, _)| of(*base)), units.0);
+            base.reach(Spread::of(drawn.iter().map(|(_, new)| of(*new)), units.1))
+        };
+        let (difference, by) = (self.new - self.base, reach(|value| value));
+        (self.low, self.high) = (self.low.min(difference - by), self.high.max(difference + by));
+        // Where one of them is nothing now and then, its logarithm is none.
+        if drawn.iter().all(|(base, new)| *base > 0.0 && *new > 0.0) {
+            let (found, by) = (self::ratio(self.new, self.base), reach(f64::ln).exp());
+            self.ratio = (self.ratio.0.min(found / by), self.ratio.1.max(found * by));
+        }
     }
 }
 
@@ -48,6 +78,8 @@ pub const FEWEST: usize = 8;
 /// interval in one piece.
 const PARTS: usize = 64;
 const REPLICATES: usize = 2000;
+/// So many runs say enough of how runs vary.
+pub const RUNS: usize = 3;
 
 /// Compares two runs. `times` picks the distribution, `percents` the percentiles; the same `seed` gives the same intervals.
 ///
@@ -65,23 +97,44 @@ pub fn compare(
     percents: &[f64],
     seed: u64,
 ) -> Option<Comparison> {
+    bootstrap(&[base], &[new], times, percents, seed, REPLICATES)
+}
+
+/// As [`compare`], of runs that were repeated: each replicate draws as many runs of each side as it
+/// has, so that what differs from one run to the next is in the interval, which parts of one run
+/// cannot show. Where there are enough of them ([`RUNS`]) a run that was drawn is taken as it is,
+/// since drawing from its parts as well would count twice how they vary (A. C. Davison and D. V.
+/// Hinkley, *Bootstrap Methods and their Application*, 1997, 3.8); of fewer its parts are drawn
+/// next. The interval is at least as wide as Welch's, which knows how little a few runs say.
+///
+/// `None` where one of the sides has fewer than [`FEWEST`] intervals in all.
+#[must_use]
+pub fn compare_repeated(
+    base: &[&[Interval]],
+    new: &[&[Interval]],
+    times: fn(&Interval) -> &Latency,
+    percents: &[f64],
+    seed: u64,
+) -> Option<Comparison> {
     bootstrap(base, new, times, percents, seed, REPLICATES)
 }
 
 fn bootstrap(
-    base: &[Interval],
-    new: &[Interval],
+    base: &[&[Interval]],
+    new: &[&[Interval]],
     times: fn(&Interval) -> &Latency,
     percents: &[f64],
     seed: u64,
     replicates: usize,
 ) -> Option<Comparison> {
-    if base.len().min(new.len()) < FEWEST {
+    let count = |runs: &[&[Interval]]| runs.iter().map(|run| run.len()).sum::<usize>();
+    if count(base).min(count(new)) < FEWEST {
         return None;
     }
-    let (base, new) = (parts(base), parts(new));
+    let all = |runs: &[&[Interval]]| runs.iter().filter(|run| !run.is_empty()).map(|run| parts(run)).collect();
+    let (base, new): (Vec<Vec<Interval>>, Vec<Vec<Interval>>) = (all(base), all(new));
     let mut tops: Vec<u64> =
-        base.iter().chain(&new).flat_map(|part| times(part).buckets().map(|bucket| bucket.to)).collect();
+        base.iter().chain(&new).flatten().flat_map(|part| times(part).buckets().map(|bucket| bucket.to)).collect();
     tops.sort_unstable();
     tops.dedup();
     let base = Table::new(&base, times, &tops, percents);
@@ -93,30 +146,30 @@ fn bootstrap(
     };
     let (of_base, of_new) = (whole(&base, &mut pool), whole(&new, &mut pool));
     let mut draw = |table: &Table<'_>| {
-        let parts = table.parts.len();
-        table.fill(&mut pool, (0..parts).map(|_| random.below(parts)));
+        table.fill(&mut pool, table.drawn(&mut random).into_iter());
         table.figures(&pool)
     };
-    let mut differences = vec![Vec::with_capacity(replicates); of_base.len()];
+    let mut drawn = vec![Vec::with_capacity(replicates); of_base.len()];
     for _ in 0..replicates {
         let (from_base, from_new) = (draw(&base), draw(&new));
-        for (all, (base, new)) in differences.iter_mut().zip(from_base.iter().zip(&from_new)) {
-            all.push((new - base, ratio(*new, *base)));
+        for (all, pair) in drawn.iter_mut().zip(from_base.into_iter().zip(from_new)) {
+            all.push(pair);
         }
     }
-    let tail = tail(base.parts.len().min(new.parts.len()));
-    let mut figures = differences.into_iter().zip(of_base.into_iter().zip(of_new)).map(|(mut all, (base, new))| {
-        let ends = |all: &[(f64, f64)]| [tail, 1.0 - tail].map(|share| all[place(share, all.len())]);
-        all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let [(low, _), (high, _)] = ends(&all);
-        all.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-        let [(_, least), (_, most)] = ends(&all);
-        Difference { base, new, low, high, ratio: (least, most) }
+    let units = (base.units(), new.units());
+    let is_repeated = base.runs.len().max(new.runs.len()) > 1;
+    let mut figures = drawn.into_iter().zip(of_base.into_iter().zip(of_new)).map(|(drawn, (base, new))| {
+        let mut difference = Difference::of(base, new, &drawn, tail(units.0.min(units.1)));
+        if is_repeated {
+            difference.widen(&drawn, units);
+        }
+        difference
     });
     let mut next = || figures.next().expect("as many as Table::figures makes");
     let (rate, failures, mean) = (next(), next(), next());
     let parts = (base.parts.len(), new.parts.len());
-    Some(Comparison { rate, failures, mean, percentiles: figures.collect(), parts })
+    let runs = (base.runs.len(), new.runs.len());
+    Some(Comparison { rate, failures, mean, percentiles: figures.collect(), parts, runs })
 }
 
 /// The ends of an interval of ratios are those of their logarithms, whose order is the same.
@@ -143,6 +196,8 @@ fn parts(intervals: &[Interval]) -> Vec<Interval> {
 /// A run's parts, in a form that is quick to pool.
 struct Table<'a> {
     parts: Vec<Part>,
+    /// Which of them are of one run.
+    runs: Vec<std::ops::Range<usize>>,
     /// The tops of the buckets of both runs, in ns.
     tops: &'a [u64],
     percents: &'a [f64],
@@ -151,7 +206,7 @@ struct Table<'a> {
 struct Part {
     seconds: f64,
     done: u64,
-    sent: u64,
+    planned: u64,
     failures: u64,
     /// Bucket and count.
     times: Vec<(u32, u64)>,
@@ -162,7 +217,7 @@ struct Part {
 struct Pool {
     seconds: f64,
     done: u64,
-    sent: u64,
+    planned: u64,
     failures: u64,
     sum: f64,
     counts: Vec<u64>,
@@ -170,22 +225,49 @@ struct Pool {
 }
 
 impl<'a> Table<'a> {
-    fn new(parts: &[Interval], times: fn(&Interval) -> &Latency, tops: &'a [u64], percents: &'a [f64]) -> Self {
+    fn new(runs: &[Vec<Interval>], times: fn(&Interval) -> &Latency, tops: &'a [u64], percents: &'a [f64]) -> Self {
+        let parts: Vec<&Interval> = runs.iter().flatten().collect();
+        let mut end = 0;
+        let runs = runs.iter().map(|run| {
+            let start = end;
+            end += run.len();
+            start..end
+        });
+        let runs = runs.collect();
         // Where nothing comes back in the whole run, nothing is answered.
         let is_answered = parts.iter().any(|part| part.counts.received > 0);
-        let parts = parts.iter().map(|part| {
+        let parts = parts.into_iter().map(|part| {
             let place = |top| tops.binary_search(&top).expect("all tops are there") as u32;
             let times = times(part);
             Part {
                 seconds: part.length.as_secs_f64(),
                 done: if is_answered { part.counts.in_time() } else { part.counts.sent },
-                sent: part.counts.sent,
+                planned: part.counts.planned.max(part.counts.sent),
                 failures: part.counts.errors(),
                 times: times.buckets().map(|bucket| (place(bucket.to), bucket.count)).collect(),
                 sum: times.mean().map_or(0.0, |mean| mean.as_secs_f64() * times.count() as f64),
             }
         });
-        Self { parts: parts.collect(), tops, percents }
+        Self { parts: parts.collect(), runs, tops, percents }
+    }
+
+    /// How many there are of what is drawn first.
+    fn units(&self) -> usize {
+        if self.runs.len() > 1 { self.runs.len() } else { self.parts.len() }
+    }
+
+    /// As many runs as there are, whole; of few as many parts of each.
+    fn drawn(&self, random: &mut Random) -> Vec<usize> {
+        let mut drawn = Vec::with_capacity(self.parts.len());
+        for _ in 0..self.runs.len() {
+            let which = if self.runs.len() > 1 { random.below(self.runs.len()) } else { 0 };
+            let run = self.runs[which].clone();
+            match self.runs.len() < RUNS {
+                true => drawn.extend((0..run.len()).map(|_| run.start + random.below(run.len()))),
+                false => drawn.extend(run),
+            }
+        }
+        drawn
     }
 
     fn fill(&self, pool: &mut Pool, which: impl Iterator<Item = usize>) {
@@ -196,7 +278,7 @@ impl<'a> Table<'a> {
         for part in which.map(|at| &self.parts[at]) {
             pool.seconds += part.seconds;
             pool.done = pool.done.saturating_add(part.done);
-            pool.sent = pool.sent.saturating_add(part.sent);
+            pool.planned = pool.planned.saturating_add(part.planned);
             pool.failures = pool.failures.saturating_add(part.failures);
             pool.sum += part.sum;
             for &(at, count) in &part.times {
@@ -211,7 +293,7 @@ impl<'a> Table<'a> {
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let mut figures = vec![
             ratio(pool.done as f64, pool.seconds),
-            ratio(pool.failures as f64, pool.sent as f64),
+            ratio(pool.failures as f64, pool.planned as f64),
             ratio(pool.sum, pool.count as f64),
         ];
         figures.extend(self.percents.iter().map(|percent| {
@@ -225,20 +307,6 @@ impl<'a> Table<'a> {
         }));
         figures
     }
-}
-
-/// The share of replicates beyond each end of the interval: 2.5 % in the limit, less for few parts, by as much as Student's t is wider than the
-/// normal distribution, and by the bias of a resampled variance.
-fn tail(parts: usize) -> f64 {
-    let freedom = (parts - 1) as f64;
-    // Cornish and Fisher's expansion of the 97.5 % quantile of t.
-    let t = 1.96 + 2.3722 / freedom + 2.8225 / freedom.powi(2) + 2.5558 / freedom.powi(3);
-    let z = t * (parts as f64 / freedom).sqrt();
-    // The upper tail of the normal distribution: Abramowitz and Stegun, 26.2.17.
-    let k = 1.0 / (1.0 + 0.231_641_9 * z);
-    let series = [1.330_274_429, -1.821_255_978, 1.781_477_937, -0.356_563_782, 0.319_381_530];
-    let series = series.iter().fold(0.0, |sum, term| (sum + term) * k);
-    series * (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
@@ -295,7 +363,7 @@ mod tests {
             for trial in 0..trials {
                 let (base, new) =
                     (run(seconds, 1000.0, 50_000.0, &mut random), run(seconds, 1050.0, 60_000.0, &mut random));
-                let found = bootstrap(&base, &new, service, &[], trial, 400).unwrap();
+                let found = bootstrap(&[&base], &[&new], service, &[], trial, 400).unwrap();
                 let covers = |difference: &Difference, truth| difference.low <= truth && truth <= difference.high;
                 rate += usize::from(covers(&found.rate, 50.0));
                 // The middle of twenty values from 0.8 to 1.18 of the centre.
@@ -323,6 +391,56 @@ mod tests {
         assert!(found.percentiles.iter().all(Difference::is_shown), "{found:?}");
         assert_eq!(found, compare(&base, &slower, service, &[50.0, 99.0], 1).unwrap());
         assert_ne!(found, compare(&base, &slower, service, &[50.0, 99.0], 2).unwrap());
+    }
+
+    /// Runs of so many seconds, each of them slower or quicker as a whole.
+    fn repeated(runs: u64, seconds: u64, centre: f64, spread: f64, random: &mut Random) -> Vec<Vec<Interval>> {
+        let noise = |random: &mut Random| (0..12).map(|_| random.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0;
+        let run = |_| {
+            let centre = centre * (spread * noise(random)).exp();
+            run(seconds, 1000.0, centre, random)
+        };
+        (0..runs).map(run).collect()
+    }
+
+    fn all(runs: &[Vec<Interval>]) -> Vec<&[Interval]> {
+        runs.iter().map(Vec::as_slice).collect()
+    }
+
+    #[test]
+    fn what_varies_from_run_to_run_is_no_difference() {
+        for runs in [2, 3, 5] {
+            let mut random = Random(11);
+            let (trials, mut by_run, mut by_interval) = (40, 0, 0);
+            for trial in 0..trials {
+                let [base, new] = [(); 2].map(|()| repeated(runs, 8, 50_000.0, 0.1, &mut random));
+                let shown = |base: &[&[Interval]], new: &[&[Interval]]| {
+                    u64::from(bootstrap(base, new, service, &[], trial, 100).unwrap().mean.is_shown())
+                };
+                by_run += shown(&all(&base), &all(&new));
+                by_interval += shown(&[&base.concat()], &[&new.concat()]);
+            }
+            // One in twenty is what an interval of 95 % allows.
+            assert!(by_run * 10 <= trials, "{runs} runs: {by_run} of {trials}");
+            assert!(by_interval * 4 >= trials, "{runs} runs: {by_interval} of {trials}");
+        }
+    }
+
+    #[test]
+    fn what_each_run_shows_is_shown() {
+        let mut random = Random(13);
+        let base = repeated(4, 8, 50_000.0, 0.02, &mut random);
+        let mut new = repeated(4, 8, 50_000.0, 0.02, &mut random);
+        // A twentieth of one second of each is a stall.
+        for run in &mut new {
+            run[3].service.add(&Latency::of([(400_000_000, 200)]));
+        }
+        let found = compare_repeated(&all(&base), &all(&new), service, &[99.0], 1).unwrap();
+        assert_eq!((found.runs, found.parts), ((4, 4), (32, 32)));
+        assert!(found.percentiles[0].is_shown() && found.percentiles[0].ratio.0 > 100.0, "{found:?}");
+        let one = compare(&base[0], &new[0], service, &[99.0], 1).unwrap();
+        assert!(!one.percentiles[0].is_shown() && one.percentiles[0].ratio.1 > 100.0, "{one:?}");
+        assert_eq!((one.runs, one.parts), ((1, 1), (8, 8)));
     }
 
     #[test]
@@ -372,12 +490,5 @@ mod tests {
         let found = compare(&nothing, &nothing, service, &[50.0], 1).unwrap();
         assert_eq!(found.rate, Difference { base: 0.0, new: 0.0, low: 0.0, high: 0.0, ratio: (1.0, 1.0) });
         assert!(!found.percentiles[0].is_shown());
-    }
-
-    #[test]
-    fn few_parts_widen_the_interval() {
-        // t with 9 degrees of freedom is 2.262; times the root of 10/9, the normal distribution has 0.855 % beyond it.
-        assert!((tail(10) - 0.00855).abs() < 0.0001, "{}", tail(10));
-        assert!((tail(100_000) - 0.025).abs() < 0.0001, "{}", tail(100_000));
     }
 }

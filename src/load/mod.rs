@@ -18,13 +18,14 @@ mod schedule;
 mod seats;
 mod settings;
 mod split;
+mod student;
 mod talker;
 mod tally;
 mod timeline;
 mod warnings;
 mod watch;
 
-pub use compare::{Comparison, Difference, FEWEST, compare};
+pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeated};
 pub use fault::{Failure, Fault};
 pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Openings, Phase, Ramp, direction};
 pub use latency::{Bucket, Latency};
