@@ -36,11 +36,13 @@ pub enum Fault {
     Truncated,
     /// Bytes that answer nothing.
     Extra,
+    /// A planned message that was never sent: there was no connection for it, or no room on it.
+    Unsent,
 }
 
 impl Fault {
     /// All classes, in the order of [`Fault::index`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Dns,
         Self::Refused,
         Self::Timeout,
@@ -55,6 +57,7 @@ impl Fault {
         Self::Duplicate,
         Self::Truncated,
         Self::Extra,
+        Self::Unsent,
     ];
 
     /// Position in [`Fault::ALL`].
@@ -81,6 +84,7 @@ impl Fault {
             Self::Duplicate => "duplicate",
             Self::Truncated => "truncated",
             Self::Extra => "extra",
+            Self::Unsent => "unsent",
         }
     }
 }

@@ -289,6 +289,19 @@ impl Generation {
         CONNECTING + gap * u32::try_from(self.connections).unwrap_or(u32::MAX)
     }
 
+    /// How long a run takes at least: as long as its plan says, which the last message does not
+    /// end.
+    pub(super) fn least(&self) -> Duration {
+        let settings = &self.load.settings;
+        let Some(messages) = settings.messages else { return Duration::ZERO };
+        let plan = settings.rate.map(|rate| messages as f64 / rate);
+        let connections = settings.messages_per_connection.map(|each| messages.div_ceil(each.max(1)) as f64);
+        let dialled = settings.connect_rate.zip(connections).map(|(rate, connections)| connections / rate);
+        let least = plan.into_iter().chain(dialled).fold(0.0, f64::max);
+        let least = Duration::try_from_secs_f64(least).unwrap_or(Duration::MAX);
+        settings.duration.map_or(least, |duration| least.min(duration))
+    }
+
     pub(super) fn generator(&self, cpu: (Duration, Duration)) -> Generator {
         let engine = match self.handle.engine() {
             Engine::Uring => "uring",

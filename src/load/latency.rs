@@ -115,13 +115,32 @@ impl Latency {
     /// The least time that `percent` per cent of all do not exceed: the top of its bucket. `None` where nothing was recorded.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
-        let rank = rank(percent, self.count);
+        self.at(rank(percent, self.count))
+    }
+
+    /// The time at this place among all, counted from 1: the top of its bucket.
+    pub(super) fn at(&self, rank: u64) -> Option<Duration> {
         let mut seen = 0_u64;
         let found = self.buckets().find(|bucket| {
             seen = seen.saturating_add(bucket.count);
             seen >= rank
         });
         found.map(|bucket| Duration::from_nanos(bucket.to))
+    }
+
+    /// These times without some that are among them.
+    #[must_use]
+    pub fn without(&self, some: &Self) -> Self {
+        let mut some = some.packed().peekable();
+        let mut packer = Packer::default();
+        for (number, count) in self.packed() {
+            let mut less = 0_u64;
+            while let Some((_, fewer)) = some.next_if(|(theirs, _)| *theirs <= number) {
+                less = less.saturating_add(fewer);
+            }
+            packer.add(number, count.saturating_sub(less));
+        }
+        packer.finish()
     }
 
     /// The shortest time: the bottom of its bucket.
@@ -317,6 +336,16 @@ mod tests {
             let (part, rest) = most.split(part, Duration::from_secs(1));
             assert_eq!(part.count().saturating_add(rest.count()), u64::MAX);
         }
+    }
+
+    #[test]
+    fn without_some_of_them_the_rest_is_left() {
+        let (some, rest) = (Latency::of([(5, 2), (9_000, 1)]), Latency::of([(4, 1), (5, 1), (70_000, 3)]));
+        let mut all = some.clone();
+        all.add(&rest);
+        assert_eq!((all.without(&some), all.without(&rest)), (rest, some.clone()));
+        // What is among them only by the word of a file takes nothing from others.
+        assert_eq!(some.without(&all), Latency::default());
     }
 
     #[test]

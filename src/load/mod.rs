@@ -3,6 +3,8 @@
 //! A [`Record`] is plain data. Times are [`Duration`](std::time::Duration)s, distributions of times are [`Latency`]; nothing here does I/O or reads a clock.
 
 mod answers;
+mod backlog;
+mod bounded;
 mod compare;
 mod course;
 mod fault;
@@ -17,6 +19,7 @@ mod record;
 mod schedule;
 mod seats;
 mod settings;
+mod settle;
 mod split;
 mod student;
 mod talker;
@@ -25,6 +28,7 @@ mod timeline;
 mod warnings;
 mod watch;
 
+pub use bounded::{Bounded, Bounds, Figure};
 pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeated};
 pub use fault::{Failure, Fault};
 pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Openings, Phase, Ramp, direction};

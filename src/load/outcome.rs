@@ -95,11 +95,24 @@ fn answered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
     }
 }
 
-/// Whoever waits for nothing has waited that long: left out, its wait would be missing where it is longest.
+/// It would have waited to the end of the run at least, however early it was given up: left out,
+/// its wait would be missing where it is longest.
 fn unanswered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
-    if is_measured(course, sent) {
-        tally.counts.unanswered += 1;
-        response(course, sent, now, tally);
+    if !is_measured(course, sent) {
+        return;
+    }
+    tally.counts.unanswered += 1;
+    let is_open = matches!(course.pace, Pace::Open { .. });
+    if now < course.end() {
+        tally.unsettled.unanswered_sent.add(sent.sent, 1);
+        if is_open {
+            tally.unsettled.unanswered.add(sent.planned, 1);
+        }
+    } else {
+        tally.service_at_least(now.saturating_sub(sent.sent));
+        if is_open {
+            tally.response_at_least(now.saturating_sub(sent.planned));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Failure, Fault, Latency, Settings};
+use super::{Bounded, Bounds, Failure, Fault, Latency, Settings};
 
 /// What a run measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,20 +45,29 @@ pub struct Interval {
     pub length: Duration,
     /// What happened in it.
     pub counts: Counts,
+    /// For how long connections answered nothing, summed over all of them: from a failure to the
+    /// next answer, where another failure came between or no answer came in time.
+    pub outage: Duration,
     /// How long connecting took, as a worker saw it: TCP's handshake, and the wait for a worker that had something else to do, such as others'
     /// TLS.
     pub connect: Latency,
     /// How long TLS's handshake took, behind that of TCP, with the same wait in it.
     pub handshake: Latency,
-    /// Service time: from the actual send to the last byte of the answer, by the clock that [`Timestamps`](super::Timestamps) names. The
-    /// program's own is read once for all messages that a connection sends in one turn, so a message of a large batch has the time that the
-    /// batch took as well; and the way from the kernel to the program is in the time.
+    /// Service time: from the actual send to the last byte of the answer, by the clock that
+    /// [`Timestamps`](super::Timestamps) names. The program's own is read once for all messages
+    /// that a connection sends in one turn, so a message of a large batch has the time that the
+    /// batch took as well; and the way from the kernel to the program is in the time. Of a message
+    /// that was never answered, to the end of the run, or to where it was given up behind it.
     pub service: Latency,
-    /// Response time: from the *planned* instant to the last byte of the answer; of a message that was never answered, to the moment in
-    /// which it was given up. Empty in a closed loop, which has no plan.
+    /// Response time: from the *planned* instant to the last byte of the answer; of a message that
+    /// was never sent or never answered, to the end of the run, or to where it was given up behind
+    /// it. Empty in a closed loop, which has no plan, and where nothing is answered.
     pub response: Latency,
-    /// How late messages were sent: from the planned instant to the actual send. Empty in a closed loop.
+    /// How late messages were sent: from the planned instant to the actual send; of those that were
+    /// never sent, to the end of the run. Empty in a closed loop.
     pub lag: Latency,
+    /// Which of these are lower bounds.
+    pub bounds: Bounds,
 }
 
 impl Interval {
@@ -71,24 +80,49 @@ impl Interval {
     /// Adds what happened in another interval, of another generator or connection, and leaves the time alone.
     pub fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
+        self.outage = self.outage.saturating_add(other.outage);
         self.connect.add(&other.connect);
         self.handshake.add(&other.handshake);
         self.service.add(&other.service);
         self.response.add(&other.response);
         self.lag.add(&other.lag);
+        self.bounds.add(&other.bounds);
+    }
+
+    /// Service times, with those that are lower bounds.
+    #[must_use]
+    pub fn service(&self) -> Bounded<'_> {
+        Bounded { all: &self.service, bounds: &self.bounds.service }
+    }
+
+    /// Response times, with those that are lower bounds.
+    #[must_use]
+    pub fn response(&self) -> Bounded<'_> {
+        Bounded { all: &self.response, bounds: &self.bounds.response }
+    }
+
+    /// Lags, with those that are lower bounds.
+    #[must_use]
+    pub fn lag(&self) -> Bounded<'_> {
+        Bounded { all: &self.lag, bounds: &self.bounds.lag }
     }
 }
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages that were due: in an open loop those of the plan, otherwise those sent.
+    /// Messages that were due: in an open loop those of the plan, otherwise those sent. Those that
+    /// were never sent are failures of the class [`Fault::Unsent`], or [`Counts::lagged`]. What a
+    /// ramp had planned and not sent when it ended at a threshold is not among them.
     pub planned: u64,
     /// Messages sent.
     pub sent: u64,
     /// Of those sent: how many were sent later than planned, by [`Counts::LATE`] or more, because they had to wait for an answer, for room
     /// in the socket's buffer, or for a connection. Whatever else was late was the generator itself.
     pub held: u64,
+    /// Messages that were planned and never sent because the generator itself did not come to them.
+    /// They say nothing of the target.
+    pub lagged: u64,
     /// Messages answered.
     pub received: u64,
     /// Of those received: how many came after the time that is measured. They were waited for, and are in no rate.
@@ -108,6 +142,9 @@ pub struct Counts {
     pub bytes_late: u64,
     /// Connections made.
     pub opened: u64,
+    /// Connections that did not come about: attempts that failed, and those that had taken long
+    /// when the run was over.
+    pub unconnected: u64,
     /// Connections ended.
     pub closed: u64,
     /// Failures by class, in the order of [`Fault::ALL`].
@@ -123,6 +160,7 @@ impl Counts {
         self.planned = self.planned.saturating_add(other.planned);
         self.sent = self.sent.saturating_add(other.sent);
         self.held = self.held.saturating_add(other.held);
+        self.lagged = self.lagged.saturating_add(other.lagged);
         self.received = self.received.saturating_add(other.received);
         self.late = self.late.saturating_add(other.late);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
@@ -132,6 +170,7 @@ impl Counts {
         self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
         self.bytes_late = self.bytes_late.saturating_add(other.bytes_late);
         self.opened = self.opened.saturating_add(other.opened);
+        self.unconnected = self.unconnected.saturating_add(other.unconnected);
         self.closed = self.closed.saturating_add(other.closed);
         for (ours, theirs) in self.failures.iter_mut().zip(other.failures) {
             *ours = ours.saturating_add(theirs);

@@ -120,6 +120,19 @@ impl Schedule {
         self.due = self.rate.due(self.number) as u64;
     }
 
+    /// Takes all that is due before `until`, and tells of it in order: since when, at the latest,
+    /// how many have waited. One alone since it was due; many in a few thousand groups, however
+    /// many they are.
+    pub(super) fn take_each(&mut self, until: u64, mut tell: impl FnMut(u64, u64)) {
+        const GROUPS: u64 = 1024;
+        let width = until.saturating_sub(self.due).div_ceil(GROUPS).max(1);
+        while self.due < until {
+            let (due, next) = (self.due, self.due.saturating_add(width).min(until));
+            let taken = self.take_until(next);
+            tell(if taken == 1 { due } else { next - 1 }, taken);
+        }
+    }
+
     /// Takes all that is due before `until`, and says how many that were. Of a plan with random gaps it takes so many by one, and for
     /// the others, if there are more, what there are on average.
     pub(super) fn take_until(&mut self, until: u64) -> u64 {
@@ -250,6 +263,28 @@ mod tests {
         // And as exactly as one by one.
         let mut schedule = Schedule::new(Rate::Constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
         assert_eq!(schedule.take_until(3600 * 1_000_000_000), 10_000 * 3600);
+    }
+
+    #[test]
+    fn what_is_taken_at_once_is_told_with_its_time() {
+        for (rate, arrivals) in [(1000.0, Arrivals::Fixed), (1e6, Arrivals::Fixed), (5000.0, Arrivals::Poisson)] {
+            let mut one_by_one = Schedule::new(Rate::Constant(rate), arrivals, 0, 1, 3);
+            let mut at_once = one_by_one.clone();
+            let second = 1_000_000_000;
+            at_once.take_until(second);
+            one_by_one.take_until(second);
+            let (mut taken, mut groups) = (0, 0);
+            at_once.take_each(2 * second, |since, count| {
+                groups += 1;
+                taken += count;
+                for _ in 0..count {
+                    // No wait is said to be longer than it was, and none is far shorter.
+                    assert!((0..=second / 1024 + 1).contains(&(since - one_by_one.due())), "{rate}");
+                    one_by_one.take();
+                }
+            });
+            assert!(groups <= 1025 && one_by_one.due() >= 2 * second, "{groups} {taken}");
+        }
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Fault;
-use super::course::{Course, Pace};
+use super::course::{Course, Pace, nanos};
 use super::generator::Openings;
 use super::schedule::Schedule;
 use super::talker::Talker;
+use super::tally::Tally;
 use crate::engine::{Call, Dials, Next, Took};
 use crate::error::{CloseReason, FailureClass};
 use crate::proto::Opening;
@@ -20,6 +21,8 @@ use crate::service::{ConnInfo, Endpoint, Service};
 
 /// A pause after a failure, so that a server that is gone is not beaten.
 const REDIAL: Duration = Duration::from_millis(100);
+/// A call that is not answered after this long when the run is over counts as one that failed.
+const LONG: Duration = Duration::from_millis(100);
 
 /// A place for one connection at a time: what outlives it.
 pub(super) struct Seat {
@@ -32,6 +35,18 @@ pub(super) struct Seat {
     pub(super) left: Option<u64>,
     /// Of an open loop.
     pub(super) schedule: Option<Schedule>,
+    /// Since when nothing can be sent, for want of a connection or of room on the last one.
+    held_since: Option<u64>,
+    /// The failure behind which nothing has been answered yet.
+    lost: Option<Lost>,
+}
+
+/// A failure, and when what it concerns was last known to be well.
+#[derive(Clone, Copy)]
+struct Lost {
+    since: u64,
+    /// Is it more than a connection that ended and is made again?
+    is_outage: bool,
 }
 
 impl Seat {
@@ -45,12 +60,69 @@ impl Seat {
         self.left == Some(0) || self.schedule.as_ref().is_some_and(|schedule| schedule.due() >= until)
     }
 
-    /// How many messages of those that are measured were planned by now and will not be sent; they are told once.
-    pub(super) fn overdue(&mut self, course: &Course, now: Instant) -> u64 {
-        let Some(schedule) = &mut self.schedule else { return 0 };
+    /// No connection has come of the last attempt.
+    fn is_unanswered(&mut self, course: &Course, tally: &mut Tally) {
+        tally.counts.unconnected += u64::from(self.is_counted(course));
+        self.loses(self.dialled.map_or(0, |dialled| course.time(dialled)), true);
+    }
+
+    /// As `is_unanswered`, of an attempt that the end of the run has cut off, if it had taken long
+    /// by then.
+    fn waits_in_vain(&mut self, course: &Course, now: Instant, tally: &mut Tally) {
+        let end = course.time(now).min(course.end());
+        if self.dialled.is_some_and(|dialled| end.saturating_sub(course.time(dialled)) >= nanos(LONG)) {
+            self.is_unanswered(course, tally);
+        }
+    }
+
+    /// Since when it can send nothing; since ever where it never could.
+    pub(super) fn held_since(&self) -> u64 {
+        self.held_since.unwrap_or(0)
+    }
+
+    /// It can send nothing since then, and perhaps longer.
+    pub(super) fn is_held(&mut self, since: u64) {
+        self.held_since = Some(since);
+    }
+
+    /// Its connection failed, or none came about. Behind a failure that another follows without an
+    /// answer between them something is out of order.
+    pub(super) fn loses(&mut self, since: u64, is_outage: bool) {
+        let before = self.lost;
+        let since = before.map_or(since, |lost| lost.since.min(since));
+        self.lost = Some(Lost { since, is_outage: is_outage || before.is_some() });
+    }
+
+    /// It answers again: for how long of what is measured did it not?
+    pub(super) fn recovers(&mut self, course: &Course, now: u64) -> u64 {
+        let lost = self.lost.take().filter(|lost| lost.is_outage);
+        lost.map_or(0, |lost| now.min(course.end()).saturating_sub(lost.since.max(course.measure_from)))
+    }
+
+    /// The run is over: what was planned by then and will not be sent is known to have been
+    /// planned, and told once. `held` says from when to when nothing could be sent on the target's
+    /// account: what did not wait for that half of its time or more was left by the generator
+    /// itself.
+    pub(super) fn leave(&mut self, course: &Course, now: Instant, held: Option<(u64, u64)>, tally: &mut Tally) {
+        tally.outage += self.recovers(course, course.time(now));
+        let Some(schedule) = &mut self.schedule else { return };
         let until = course.time(now).min(course.end());
         schedule.take_until(until.min(course.measure_from));
-        schedule.take_until(until).min(self.left.unwrap_or(u64::MAX))
+        let (mut left, mut first) = (self.left.unwrap_or(u64::MAX), None);
+        schedule.take_each(until, |since, count| {
+            let count = count.min(left);
+            left -= count;
+            let waited = until.saturating_sub(since);
+            let held = held.map_or(0, |(from, to)| to.min(until).saturating_sub(from.max(since)));
+            if held >= waited.div_ceil(2) && waited > 0 {
+                tally.unsettled.unsent.add(since, count);
+                first = first.or(Some(since).filter(|_| count > 0));
+            } else {
+                tally.unsettled.lagged.add(since, count);
+            }
+        });
+        let connection = self.index + course.connections * self.generation;
+        first.into_iter().for_each(|since| tally.unsettled.name(connection, since));
     }
 }
 
@@ -127,6 +199,8 @@ impl Seats {
                 Pace::Open { rate, arrivals, .. } => Some(Schedule::new(rate, arrivals, index, count, course.seed)),
                 _ => None,
             },
+            held_since: None,
+            lost: None,
         };
         let when = |index: u64| {
             let group = route.groups.map_or(Duration::ZERO, |groups| groups.when(index));
@@ -139,10 +213,13 @@ impl Seats {
 
     /// No connection has come of this call.
     fn give_up(&mut self, call: &Call, class: Fault, what: String, now: Instant) {
-        let Some(seat) = self.calling.remove(&call.number) else { return };
+        let Some(mut seat) = self.calling.remove(&call.number) else { return };
         let connection = seat.index + self.course.connections * seat.generation;
         let failure = self.course.failure(class, now, connection, None, what);
-        self.course.tallies.of(self.worker).failed(failure);
+        let mut tally = self.course.tallies.of(self.worker);
+        tally.failed(failure);
+        seat.is_unanswered(&self.course, &mut tally);
+        drop(tally);
         self.returned.give(seat, true);
     }
 
@@ -212,8 +289,9 @@ impl Dials for Seats {
         match why {
             // The run is over.
             CloseReason::Drained | CloseReason::Cut => {
-                let seat = self.calling.remove(&call.number);
-                seat.into_iter().for_each(|seat| self.returned.give(seat, false));
+                let Some(mut seat) = self.calling.remove(&call.number) else { return };
+                seat.waits_in_vain(&self.course, now, &mut self.course.tallies.of(self.worker));
+                self.returned.give(seat, false);
             }
             CloseReason::Tls(failure) => {
                 self.give_up(call, Fault::Tls, format!("no TLS: {failure}"), now);
@@ -235,11 +313,17 @@ impl Drop for Seats {
     /// What was planned and nobody could send is known to have been planned.
     fn drop(&mut self) {
         let now = Instant::now();
+        let course = Arc::clone(&self.course);
+        let mut tally = course.tallies.of(self.worker);
+        for seat in self.calling.values_mut() {
+            seat.waits_in_vain(&course, now, &mut tally);
+        }
         let returned = self.returned.0.take().into_iter().map(|(seat, _)| seat);
         let waiting = std::mem::take(&mut self.waiting).into_values();
-        let seats = waiting.chain(std::mem::take(&mut self.calling).into_values()).chain(returned);
-        let planned: u64 = seats.map(|mut seat| seat.overdue(&self.course, now)).sum();
-        self.course.tallies.of(self.worker).counts.planned += planned;
+        for mut seat in waiting.chain(std::mem::take(&mut self.calling).into_values()).chain(returned) {
+            let held = (seat.held_since(), course.end());
+            seat.leave(&course, now, Some(held), &mut tally);
+        }
     }
 }
 

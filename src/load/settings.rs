@@ -56,6 +56,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Connections that are open at once in the end.
+    #[must_use]
+    pub fn most_connections(&self) -> u64 {
+        let raised = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Connections);
+        raised.map_or(self.connections, |ramp| ramp.to.round() as u64)
+    }
+
     /// Is each message planned for an instant, so that there are response times?
     #[must_use]
     pub fn is_open(&self) -> bool {

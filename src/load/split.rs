@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Counts, Interval};
+use super::course::nanos;
+use super::{Bounds, Counts, Interval};
 
 impl Interval {
     /// The first `length` of this interval and the rest, as if all that was counted had happened evenly. Together they are the interval.
@@ -15,18 +16,32 @@ impl Interval {
         let (response, response_rest) = self.response.split(length, self.length);
         let (lag, lag_rest) = self.lag.split(length, self.length);
         let (counts, counts_rest) = self.counts.split(length, self.length);
-        let first = Self { start: self.start, length, counts, connect, handshake, service, response, lag };
+        let (bounds, bounds_rest) = self.bounds.split(length, self.length);
+        let outage = Duration::from_nanos(share(nanos(self.outage), length, self.length));
+        let first =
+            Self { start: self.start, length, counts, outage, connect, handshake, service, response, lag, bounds };
         let rest = Self {
             start: self.start.saturating_add(length),
             length: self.length - length,
             counts: counts_rest,
+            outage: self.outage.saturating_sub(outage),
             connect: connect_rest,
             handshake: handshake_rest,
             service: service_rest,
             response: response_rest,
             lag: lag_rest,
+            bounds: bounds_rest,
         };
         (first, rest)
+    }
+}
+
+impl Bounds {
+    fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
+        let (service, service_rest) = self.service.split(part, whole);
+        let (response, response_rest) = self.response.split(part, whole);
+        let (lag, lag_rest) = self.lag.split(part, whole);
+        (Self { service, response, lag }, Self { service: service_rest, response: response_rest, lag: lag_rest })
     }
 }
 
@@ -46,6 +61,7 @@ impl Counts {
             planned,
             sent,
             held,
+            lagged,
             received,
             late,
             unanswered,
@@ -55,11 +71,12 @@ impl Counts {
             bytes_received,
             bytes_late,
             opened,
+            unconnected,
             closed,
             failures,
         } = self;
-        let mut all = vec![planned, sent, held, received, late, unanswered, verified, by_kernel];
-        all.extend([bytes_sent, bytes_received, bytes_late, opened, closed]);
+        let mut all = vec![planned, sent, held, lagged, received, late, unanswered, verified, by_kernel];
+        all.extend([bytes_sent, bytes_received, bytes_late, opened, unconnected, closed]);
         all.extend(failures);
         all
     }
@@ -67,8 +84,7 @@ impl Counts {
 
 /// `part` in `whole` of so many, rounded; all of them where the whole is nothing.
 pub(super) fn share(count: u64, part: Duration, whole: Duration) -> u64 {
-    let nanos = |time: Duration| u128::from(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-    let (part, whole) = (nanos(part.min(whole)), nanos(whole));
+    let (part, whole) = (u128::from(nanos(part.min(whole))), u128::from(nanos(whole)));
     let shared = (u128::from(count) * part + whole / 2).checked_div(whole);
     shared.map_or(count, |shared| shared as u64)
 }
@@ -87,6 +103,8 @@ mod tests {
             length: Duration::from_secs(1),
             counts,
             service: Latency::of([(1000, 5), (2000, 5)]),
+            bounds: Bounds { service: Latency::of([(2000, 3)]), ..Bounds::default() },
+            outage: Duration::from_millis(1500),
             ..Interval::default()
         };
         for (ms, planned) in [(0, 0), (1, 0), (300, 3), (999, 10), (1000, 10), (5000, 10)] {

@@ -22,6 +22,9 @@ const HIGH_WATER: usize = 256 * 1024;
 const BURST: usize = 256;
 /// So long nothing more has to come before what came and is wrong is judged as it is.
 const DOUBT: u64 = 500_000_000;
+/// A connection that is behind the plan by no more than this at the end sends what is left of it: a
+/// moment's wait is no failure.
+const CATCHES_UP: u64 = 100_000_000;
 
 pub(super) struct Talker {
     course: Arc<Course>,
@@ -47,9 +50,13 @@ pub(super) struct Talker {
     held_until: Option<u64>,
     /// What was due before this was late by so much for another reason. As long as anything due is left, this stays.
     held_since: Option<u64>,
+    /// Something has been answered, or nothing ever is.
+    has_answered: bool,
     /// Nothing more is sent.
     finishing: bool,
     failed: bool,
+    /// It was given up since no answer came in time.
+    is_too_late: bool,
     /// Of TLS: the far end has closed too early. Whether in order is known at the end.
     is_ended: bool,
     /// When what came and is wrong is judged as it is, if nothing more has come by then.
@@ -80,8 +87,10 @@ impl Talker {
             is_held: false,
             held_until: None,
             held_since: None,
+            has_answered: false,
             finishing: false,
             failed: false,
+            is_too_late: false,
             is_ended: false,
             doubt: None,
             wakes_at: None,
@@ -127,7 +136,7 @@ impl Talker {
         } else if !self.is_behind {
             self.held_since = None;
         }
-        self.finishing |= now >= self.course.end();
+        self.finishing |= now >= self.course.end() && !self.catches_up();
         if self.finishing && self.is_quiet(cx) {
             return cx.close();
         }
@@ -150,12 +159,20 @@ impl Talker {
 
     fn is_done(&self, now: u64) -> bool {
         let end = self.course.end();
-        // Whoever has kept to the plan is woken a little after the end too, and then sends what has come due since. Whoever is behind
-        // sends no more: what is left was planned, and never sent.
-        let may_end = self.is_behind || !matches!(self.course.pace, Pace::Open { .. });
+        // A connection that has kept to the plan is woken a little after the end too, and then
+        // sends what has come due since. One that is far behind sends no more: what is left was
+        // planned, and never sent.
+        let may_end = self.is_behind && !self.catches_up() || !matches!(self.course.pace, Pace::Open { .. });
         self.course.per_connection.is_some_and(|most| self.sent >= most)
             || now >= end && may_end
             || self.seat.as_ref().is_some_and(|seat| seat.is_done(end))
+    }
+
+    /// At the end: is it so little behind the plan that what is left of it is still sent?
+    fn catches_up(&self) -> bool {
+        let left = self.due().and_then(|due| self.course.end().checked_sub(due));
+        left.is_some_and(|left| (1..=CATCHES_UP).contains(&left))
+            && self.seat.as_ref().is_some_and(|seat| seat.left != Some(0))
     }
 
     /// When the next message is due; a closed loop plans nothing.
@@ -222,7 +239,7 @@ impl Talker {
             by(now);
         }
         self.doubt.into_iter().for_each(&mut by);
-        if !self.finishing {
+        if !self.finishing && now < self.course.end() {
             by(self.course.end());
         }
         if !self.finishing && !is_held_up {
@@ -247,6 +264,9 @@ impl Talker {
         let Outcome { settled, lost } = Outcome::note(&self.course, &mut self.answers, At::of(cx), tally, look);
         let now = self.course.time(cx.now());
         tally.at(now);
+        if settled > 0 && !self.has_answered {
+            self.answers_again(now, tally);
+        }
         self.doubt = self.answers.is_in_doubt().then_some(now + DOUBT);
         match self.course.pace {
             Pace::Closed { depth, think: 0 } => self.ready = (self.ready + settled).min(depth),
@@ -255,6 +275,14 @@ impl Talker {
         }
         if lost {
             self.give_up(cx);
+        }
+    }
+
+    /// The first answer on this connection ends what was out of order before it.
+    fn answers_again(&mut self, now: u64, tally: &mut Tally) {
+        self.has_answered = true;
+        if let Some(seat) = &mut self.seat {
+            tally.outage += seat.recovers(&self.course, now);
         }
     }
 
@@ -298,8 +326,12 @@ impl Service for Talker {
         let course = Arc::clone(&self.course);
         // What was due before has waited for this connection.
         self.held_until = course.start().filter(|start| *start < cx.now()).map(|_| course.time(cx.now()));
-        self.held_since = self.held_until.map(|_| 0);
-        self.go_on(cx, &mut course.tallies.of(self.worker));
+        self.held_since = self.held_until.map(|_| self.seat.as_ref().map_or(0, Seat::held_since));
+        let mut tally = course.tallies.of(self.worker);
+        if course.traffic == Traffic::Swallowed {
+            self.answers_again(course.time(cx.now()), &mut tally);
+        }
+        self.go_on(cx, &mut tally);
     }
 
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
@@ -324,6 +356,9 @@ impl Service for Talker {
             Traffic::Pattern => {
                 let verify = course.rules.verify && !self.failed;
                 let (lines, wrong) = self.pattern.received(bytes, verify);
+                if !self.has_answered {
+                    self.answers_again(now, &mut tally);
+                }
                 if now >= course.measure_from && self.begun {
                     tally.counts.received += lines;
                     tally.counts.late += if now >= course.end() { lines } else { 0 };
@@ -370,6 +405,7 @@ impl Service for Talker {
                     false => (Fault::Timeout, format!("no answer for {waited:.1?}")),
                 };
                 self.fail(class, Some(sequence), what, cx.now(), &mut tally);
+                self.is_too_late = true;
                 return self.give_up(cx);
             }
         } else if self.doubt.is_some_and(|at| at <= now) {
@@ -396,8 +432,8 @@ impl Service for Talker {
     fn drain(&mut self, cx: &mut Cx<'_>) {
         let course = Arc::clone(&self.course);
         self.go_on(cx, &mut course.tallies.of(self.worker));
-        self.finishing = true;
-        if self.is_quiet(cx) {
+        self.finishing |= !self.catches_up();
+        if self.finishing && self.is_quiet(cx) {
             cx.close();
         }
     }
@@ -413,12 +449,22 @@ impl Service for Talker {
         } else if self.is_ended && !self.failed {
             self.fail_at_the_end(at, &mut tally);
         }
+        let oldest = self.answers.oldest().map(|(_, oldest)| oldest.sent);
         let end = At::now(at);
         Outcome::note(&course, &mut self.answers, end, &mut tally, |answers, mut tell| answers.end(&mut tell));
         if let Some(mut seat) = self.seat.take() {
             tally.counts.closed += u64::from(seat.is_counted(&course));
+            let now = course.time(at);
+            if self.failed {
+                // What waited in vain has waited since it was sent; an answer before that one says
+                // that all was well until then.
+                seat.loses(oldest.unwrap_or(now), !self.has_answered || self.is_too_late);
+            }
+            seat.is_held(self.held_since.unwrap_or(now));
             if course.is_over(at) {
-                tally.counts.planned += seat.overdue(&course, at);
+                let until = if self.is_held { Some(u64::MAX) } else { self.held_until };
+                let held = self.held_since.zip(until).map(|(since, until)| (since, until.min(course.end())));
+                seat.leave(&course, at, held, &mut tally);
             }
             drop(tally);
             self.returned.give(seat, self.failed);

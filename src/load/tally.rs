@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::{Counts, Failure, Fault, Interval, Latency, Record};
+use super::backlog::Unsettled;
+use super::{Bounds, Counts, Failure, Fault, Interval, Latency, Record};
 
 /// What happened since it was last collected, on the connections of one worker or a few. Its size does not depend on how much that was.
 pub(super) struct Tally {
@@ -16,6 +17,12 @@ pub(super) struct Tally {
     service: Histogram<u64>,
     response: Histogram<u64>,
     lag: Histogram<u64>,
+    /// Of messages that were given up behind the end: nothing while all is well.
+    service_bounds: Option<Histogram<u64>>,
+    response_bounds: Option<Histogram<u64>>,
+    /// For how long connections answered nothing, in nanoseconds.
+    pub(super) outage: u64,
+    pub(super) unsettled: Unsettled,
     failures: Vec<Failure>,
     /// When a message was last sent or answered.
     last: u64,
@@ -30,6 +37,10 @@ impl Tally {
             service: Latency::recorder(),
             response: Latency::recorder(),
             lag: Latency::recorder(),
+            service_bounds: None,
+            response_bounds: None,
+            outage: 0,
+            unsettled: Unsettled::default(),
             failures: Vec::new(),
             last: 0,
         }
@@ -61,6 +72,18 @@ impl Tally {
         self.lag.saturating_record(ns.max(1));
     }
 
+    /// It was waited so long for an answer, and none came.
+    pub(super) fn service_at_least(&mut self, ns: u64) {
+        self.service(ns);
+        self.service_bounds.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
+    }
+
+    /// As much since its planned instant.
+    pub(super) fn response_at_least(&mut self, ns: u64) {
+        self.response(ns);
+        self.response_bounds.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
+    }
+
     pub(super) fn failed(&mut self, failure: Failure) {
         self.counts.failures[failure.class.index()] += 1;
         if self.failures.len() < Record::FAILURES {
@@ -73,8 +96,15 @@ impl Tally {
         let latency = |histogram: &Histogram<u64>| {
             if histogram.is_empty() { Latency::default() } else { Latency::from(histogram) }
         };
+        let bounds = |histogram: &Option<Histogram<u64>>| histogram.as_ref().map(latency).unwrap_or_default();
         Interval {
             counts: self.counts,
+            outage: Duration::from_nanos(self.outage),
+            bounds: Bounds {
+                service: bounds(&self.service_bounds),
+                response: bounds(&self.response_bounds),
+                lag: Latency::default(),
+            },
             connect: latency(&self.connect),
             handshake: latency(&self.handshake),
             service: latency(&self.service),
@@ -86,6 +116,7 @@ impl Tally {
 
     fn clear(&mut self) {
         self.counts = Counts::default();
+        (self.service_bounds, self.response_bounds, self.outage) = (None, None, 0);
         self.failures.clear();
         let Self { connect, handshake, service, response, lag, .. } = self;
         for histogram in [connect, handshake, service, response, lag] {
@@ -101,13 +132,19 @@ pub(super) struct Tallies {
     tallies: Vec<Mutex<Box<Tally>>>,
     /// The one that is swapped in.
     spare: Mutex<Box<Tally>>,
+    unsettled: Mutex<Unsettled>,
     last: AtomicU64,
 }
 
 impl Tallies {
     pub(super) fn new(count: usize) -> Self {
         let tally = || Mutex::new(Box::new(Tally::new()));
-        Self { tallies: (0..count).map(|_| tally()).collect(), spare: tally(), last: AtomicU64::new(0) }
+        Self {
+            tallies: (0..count).map(|_| tally()).collect(),
+            spare: tally(),
+            unsettled: Mutex::default(),
+            last: AtomicU64::new(0),
+        }
     }
 
     /// The tally of the worker with this number.
@@ -129,11 +166,17 @@ impl Tallies {
             sum.add(&spare.read());
             self.last.fetch_max(spare.last, Relaxed);
             failures.append(&mut spare.failures);
+            lock(&self.unsettled).append(&mut spare.unsettled);
             spare.clear();
         }
         failures.sort_by_key(|failure| failure.at);
         failures.truncate(Record::FAILURES);
         (sum, failures)
+    }
+
+    /// What has been collected and is not settled.
+    pub(super) fn unsettled(&self) -> Unsettled {
+        std::mem::take(&mut lock(&self.unsettled))
     }
 }
 

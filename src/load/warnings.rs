@@ -8,6 +8,8 @@ use super::{Counts, Fault, Interval, Mode, Record, Shape, Timestamps};
 const BUSY: f64 = 0.9;
 /// A plan of which this share was not kept was not kept.
 const SHARE: f64 = 0.01;
+/// Where the times of messages of which nothing came are to be found.
+const WAITED: &str = "times hold their wait up to the end of the run, which is the least that it can have been";
 
 pub(super) fn warnings(record: &Record) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -36,23 +38,35 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         warnings.push("the server's certificate was not checked (--insecure): anybody may have answered".into());
     }
     warnings.extend(lag(total));
-    let rest = total.service.count().saturating_sub(total.counts.by_kernel);
+    let answered = total.service.count().saturating_sub(total.bounds.service.count());
+    let rest = answered.saturating_sub(total.counts.by_kernel);
     if settings.timestamps == Timestamps::Kernel && rest > 0 {
         warnings.push(format!(
             "{rest} of {} service times are not the kernel's, which had none for them: they hold the way from the kernel to this program",
-            total.service.count()
+            answered
         ));
     }
-    if total.counts.planned > total.counts.sent && !is_overloaded {
-        warnings.push(format!("{} planned messages were never sent", total.counts.planned - total.counts.sent));
+    let unsent = total.counts.failed(Fault::Unsent);
+    if unsent > 0 && !is_overloaded {
+        warnings.push(format!("{} never sent; {WAITED}", were(unsent, "planned message")));
+    }
+    if total.counts.lagged > 0 {
+        warnings.push(format!(
+            "the generator itself was too slow: {} of {} planned messages were never sent since it did not come \
+             to them in time. That says nothing of the far end, and nothing can be judged by it; a lower --rate, more processors or several generators help",
+            total.counts.lagged, total.counts.planned
+        ));
     }
     if total.counts.unanswered > 0 {
-        let held = if total.response.is_empty() {
-            "no time above holds their wait"
-        } else {
-            "response times hold the time for which each was waited"
-        };
-        warnings.push(format!("{} messages were never answered: {held}", total.counts.unanswered));
+        warnings.push(format!("{} never answered; {WAITED}", were(total.counts.unanswered, "message")));
+    }
+    let share = outage(record);
+    if !settings.is_open() && share >= SHARE / 10.0 {
+        warnings.push(format!(
+            "for {:.1} % of the time of its connections nothing was answered: what would have been sent then only a \
+             plan (--rate) counts",
+            100.0 * share
+        ));
     }
     let cpu = (record.generator.cpu_user + record.generator.cpu_system).as_secs_f64();
     let time = record.elapsed.as_secs_f64() * record.generator.workers as f64;
@@ -75,20 +89,29 @@ fn overload(record: &Record) -> Option<String> {
     if record.settings.rate.is_none() || record.settings.shape == Shape::Ramp || seconds == 0.0 {
         return None;
     }
-    let unsent = counts.planned.saturating_sub(counts.sent);
+    let unsent = counts.failed(Fault::Unsent);
     let behind = unsent.saturating_add(counts.late);
     // What is on its way at the end is answered late wherever answering takes time. The shortest time is that of a far end with nothing else to do.
-    let answering = record.total.service.min().unwrap_or_default().as_secs_f64();
+    let answered = record.total.service.without(&record.total.bounds.service);
+    let answering = answered.min().unwrap_or_default().as_secs_f64();
     let planned = counts.planned as f64;
+    // What the generator left undone is no word on the far end.
+    if counts.lagged >= behind {
+        return None;
+    }
     if behind < 2 || behind as f64 <= planned * SHARE + 2.0 * answering * planned / seconds {
         return None;
     }
     let done = if record.settings.mode == Mode::Discard { counts.sent } else { counts.in_time() };
     let has_lost =
         [Fault::Refused, Fault::Unreachable, Fault::Reset, Fault::Eof].iter().any(|class| counts.failed(*class) > 0);
+    let never = match unsent {
+        0 => String::new(),
+        _ => format!(", and {} never sent; {WAITED}", were(unsent, "planned message")),
+    };
     Some(format!(
-        "the far end (or this machine) kept {:.1} of {:.1} planned messages per second: {}; {} were answered after the end, and {unsent} \
-         planned messages were never sent, whose wait is in no time above",
+        "the far end (or this machine) kept {:.1} of {:.1} planned messages per second: {}; {} were answered after the \
+         end{never}",
         done as f64 / seconds,
         planned / seconds,
         if has_lost { "it was overloaded, or its connections were lost" } else { "it was overloaded" },
@@ -96,13 +119,26 @@ fn overload(record: &Record) -> Option<String> {
     ))
 }
 
+/// `1 message was`, `2 messages were`.
+fn were(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what} was") } else { format!("{n} {what}s were") }
+}
+
+/// For which share of the time of its connections nothing was answered.
+fn outage(record: &Record) -> f64 {
+    let all = record.elapsed.as_secs_f64() * record.settings.most_connections() as f64;
+    if all > 0.0 { (record.total.outage.as_secs_f64() / all).min(1.0) } else { 0.0 }
+}
+
 /// That messages were sent late, and on whose account.
 fn lag(total: &Interval) -> Option<String> {
-    let lag = total.lag.percentile(99.0).filter(|lag| *lag >= Counts::LATE)?;
+    // Of those that were sent.
+    let lags = total.lag.without(&total.bounds.lag);
+    let lag = lags.percentile(99.0).filter(|lag| *lag >= Counts::LATE)?;
     let is_late = |from: u64| u128::from(from) >= Counts::LATE.as_nanos();
-    let late: u64 = total.lag.buckets().filter(|bucket| is_late(bucket.from)).map(|bucket| bucket.count).sum();
+    let late: u64 = lags.buckets().filter(|bucket| is_late(bucket.from)).map(|bucket| bucket.count).sum();
     let held = total.counts.held.min(late);
-    let few = |n: u64| n as f64 <= SHARE * total.lag.count() as f64;
+    let few = |n: u64| n as f64 <= SHARE * lags.count() as f64;
     let waited = "for an answer (all of --depth were in flight), for room in the socket's buffer, or for a connection";
     let fault = match (few(held), few(late - held)) {
         (false, true) => format!("they had to wait {waited}: the far end was behind, or this machine too busy to hear it"),

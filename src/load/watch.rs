@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, sleep_until};
 
+use super::course::{Pace, Traffic, nanos};
 use super::generator::{Generation, Moment, Phase};
+use super::settle::Ending;
 use super::warnings::warnings;
 use super::{Failure, Interval, Record, Step, Timeline};
 use crate::engine::Engine;
@@ -14,6 +16,9 @@ use crate::engine::Engine;
 const LOOK: Duration = Duration::from_millis(2);
 /// What is on its way when a run is cut short.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// A run that only its messages end is given up where for so many times as long as a connection may
+/// take there is none.
+const ALONE: u32 = 3;
 
 pub(super) struct Watch<F> {
     run: Generation,
@@ -37,6 +42,10 @@ pub(super) struct Watch<F> {
     upto: Option<Instant>,
     /// The end of what is measured: what it has cost is known then.
     measured: Option<Moment>,
+    /// Since when there has been no connection and none came about.
+    alone_since: Option<Instant>,
+    /// When that was so for too long.
+    given_up: Option<Instant>,
 }
 
 impl<F: FnMut(Phase, &Interval)> Watch<F> {
@@ -57,6 +66,8 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
             from: None,
             upto: None,
             measured: None,
+            alone_since: None,
+            given_up: None,
         }
     }
 
@@ -158,16 +169,19 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
     async fn measure(&mut self, from: Instant) {
         let until = self.run.course.instant(self.run.course.until);
         let every = self.run.load.ramp.as_ref().map(|ramp| ramp.every);
-        let (mut ticks, mut steps) = (0_u32, 0_u32);
+        // A plan has its time, even if its last message is answered before that is over.
+        let least = from.checked_add(self.run.least()).unwrap_or(from);
+        let (mut ticks, mut steps, mut ended) = (0_u32, 0_u32, false);
         (self.from, self.upto) = (Some(from), Some(from));
         loop {
             ticks = ticks.saturating_add(1);
             let step_ends = every.map(|every| from + every * (steps + 1));
-            let next = [Some(from + self.tick * ticks), until, step_ends].into_iter().flatten().min().unwrap_or(from);
-            let ended = tokio::select! {
-                _ = self.run.handle.finished() => true,
-                () = sleep_until(next.into()) => false,
-            };
+            let ends = [until, step_ends, ended.then_some(least)];
+            let next = ends.into_iter().flatten().fold(from + self.tick * ticks, Instant::min);
+            tokio::select! {
+                _ = self.run.handle.finished(), if !ended => ended = true,
+                () = sleep_until(next.into()) => {}
+            }
             let now = Instant::now();
             self.tick_to(now);
             // A ramp whose plan is done has ended a little before the time of its last step.
@@ -179,10 +193,23 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
                     return;
                 }
             }
-            if ended || until.is_some_and(|until| now >= until) {
+            if ended && now >= least || until.is_some_and(|until| now >= until) {
                 return;
             }
+            if self.run.course.until == u64::MAX && self.is_hopeless(now) {
+                self.given_up = Some(now);
+                return self.run.course.stop(now);
+            }
         }
+    }
+
+    /// A run without an end of its own, of which all connections are gone and none comes back.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        self.alone_since.is_some_and(|since| now.saturating_duration_since(since) >= self.alone())
+    }
+
+    fn alone(&self) -> Duration {
+        self.run.load.connect_timeout.saturating_mul(ALONE)
     }
 
     /// What has happened since the tick before has been measured up to now.
@@ -223,6 +250,11 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         self.failures.extend(failures.into_iter().take(room));
         self.open = (self.open + tick.counts.opened).saturating_sub(tick.counts.closed);
         self.failed += tick.counts.errors();
+        if self.open > 0 || tick.counts.opened > 0 {
+            self.alone_since = None;
+        } else if tick.counts.errors() > 0 {
+            self.alone_since.get_or_insert_with(Instant::now);
+        }
         tick
     }
 
@@ -267,22 +299,27 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         if let Some(last) = self.last.take() {
             self.timeline.push(&last);
         }
+        let stopped_at = stopped.or(self.given_up);
         let from = self.run.course.start().map_or(measured.at, |start| start + self.run.load.warm_up);
         // Where only messages are counted the last one is the end, and not what it takes to close the connections.
-        let ended = stopped.or_else(|| self.run.course.instant(self.run.course.tallies.last())).unwrap_or(end.at);
-        let until = self.run.course.instant(self.run.course.until).map_or(ended, |until| match stopped {
+        let ended = stopped_at.or_else(|| self.run.course.instant(self.run.course.tallies.last())).unwrap_or(end.at);
+        let least = if stopped_at.is_none() && self.upto.is_some() { self.run.least() } else { Duration::ZERO };
+        let ended = from.checked_add(least).map_or(ended, |least| ended.max(least));
+        let until = self.run.course.instant(self.run.course.until).map_or(ended, |until| match stopped_at {
             Some(stopped) => until.min(stopped),
             // One that was counted as well may have ended before its time.
             None if self.run.load.settings.messages.is_some() => until.min(ended),
             None => until,
         });
-        let intervals = self.timeline.finish();
+        let mut intervals = std::mem::replace(&mut self.timeline, Timeline::new(self.tick)).finish();
         // A ramp that broke has ended there.
         let elapsed = match self.steps.last() {
             Some(step) if step.broken.is_some() => step.total.start + step.total.length,
             _ => until.saturating_duration_since(from),
         };
+        self.settle(elapsed, &mut intervals);
         self.total.length = elapsed;
+        let given_up = self.given_up.map(|_| self.alone());
         let cpu = (end.cpu.0.saturating_sub(measured.cpu.0), end.cpu.1.saturating_sub(measured.cpu.1));
         let generator = self.run.generator(cpu);
         let warm_up = self.run.load.warm_up;
@@ -304,6 +341,47 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
             warnings: Vec::new(),
         };
         record.warnings = warnings(&record);
+        if let Some(alone) = given_up {
+            record.warnings.insert(0, format!("the run was given up: no connection could be made for {alone:.1?}"));
+        }
         record
+    }
+
+    /// What nothing came of has waited until the end.
+    fn settle(&mut self, elapsed: Duration, intervals: &mut [Interval]) {
+        let course = &self.run.course;
+        let broken = self.steps.last().filter(|step| step.broken.is_some());
+        let from = course.measure_from;
+        let ending = Ending {
+            measure_from: from,
+            at: from.saturating_add(nanos(elapsed)),
+            // A ramp is meant to come to where it can go no further: what was due there besides is
+            // no failure.
+            withdrawn_from: broken.map(|step| from.saturating_add(nanos(step.total.start))),
+            is_answered: course.traffic == Traffic::Answered && matches!(course.pace, Pace::Open { .. }),
+        };
+        let mut unsettled = course.tallies.unsettled();
+        let waited = ending.waited(&unsettled);
+        self.failures.extend(ending.named(&mut unsettled));
+        self.failures.truncate(Record::FAILURES);
+        if waited.is_empty() {
+            return;
+        }
+        let mut sum = Interval::default();
+        ending.settle(&waited, &mut [&mut sum]);
+        if let (Some(from), Some(upto)) = (self.from, self.upto) {
+            sum.start = upto - from;
+        }
+        (self.observe)(Phase::Finishing { in_flight: 0 }, &sum);
+        self.total.add(&sum);
+        ending.settle(&waited, &mut intervals.iter_mut().collect::<Vec<_>>());
+        let mut steps: Vec<_> = self.steps.iter_mut().map(|step| &mut step.total).collect();
+        let changed = ending.settle(&waited, &mut steps);
+        // Of a step in which something was never sent that is known only now.
+        let Some(ramp) = &self.run.load.ramp else { return };
+        for (step, _) in self.steps.iter_mut().zip(changed).filter(|(step, changed)| *changed && step.broken.is_none())
+        {
+            step.broken = (ramp.breaks)(&step.total);
+        }
     }
 }

@@ -70,6 +70,18 @@ fn code(what: &str, gates: &[&str]) -> (Option<i32>, String) {
                 _ => echoing(|answer| answer[5] ^= 1),
             }
         }
+        "unsent" => {
+            // Each answer takes longer than a quarter of the time that the plan has for all of
+            // them.
+            (messages, more) = ("50", &["--rate", "100", "-d", "500ms", "--depth", "1"]);
+            serving(|peer| {
+                let mut bytes = [0; SIZE];
+                while peer.read_exact(&mut bytes).is_ok() {
+                    std::thread::park_timeout(Duration::from_millis(150));
+                    peer.write_all(&bytes).unwrap();
+                }
+            })
+        }
         "nothing" => {
             messages = "200";
             echoing(|_| {})
@@ -103,5 +115,52 @@ fn the_examples_of_the_readme_end_as_it_says() {
             tried += 1;
         }
     }
-    assert!(tried >= 24, "{tried}");
+    assert!(tried >= 27, "{tried}");
+}
+
+/// A server that echoes so many messages on one connection, and is gone.
+fn dying(after: usize) -> String {
+    serving(move |peer| {
+        for _ in 0..after {
+            let answer = message(peer);
+            peer.write_all(&answer).unwrap();
+        }
+    })
+}
+
+#[test]
+fn an_outage_passes_no_gate_but_those_that_allow_it() {
+    let plan = &["--rate", "500"][..];
+    let forgiven = ["errors>5k", "unsent>5k"];
+    for (more, gates, want) in [
+        (plan, &[][..], 1),
+        (plan, &["p99>50ms", "loss>1%", "errors>5k"], 3),
+        (plan, &["loss>1%", "errors>5k"], 3),
+        (plan, &["lag.p99>50ms", "errors>5k"], 3),
+        // What was never sent no other gate allows.
+        (plan, &["loss>99%", "errors>5k", "eof>9", "refused>99"], 1),
+        (plan, &forgiven, 0),
+        // How long those would have waited is not known.
+        (plan, &[forgiven[0], forgiven[1], "p99>1h"], 4),
+        // Nor is, without a plan, what would have been sent.
+        (&[], &["errors>100"], 4),
+        (&[], &["eof>9", "reset>9", "refused>99", "p50>50ms"], 4),
+        (&[], &["eof>9", "reset>9", "refused>0", "p50>50ms"], 3),
+        (&[], &["p50>50ms"], 1),
+    ] {
+        let port = dying(50);
+        let gates: Vec<_> = gates.iter().flat_map(|gate| ["--fail-if", gate]).collect();
+        let args = ["load", "127.0.0.1", &port, "--mode", "echo", "--size", "64", "-d", "400ms", "-q"];
+        let args = [&args[..], more, &gates].concat();
+        let (code, out, err) = run(&args, b"");
+        let out = String::from_utf8_lossy(&out);
+        assert_eq!(code, Some(want), "{args:?}: {out} {err}");
+        if want == 4 {
+            assert!(out.contains("\n  cannot tell  ") && out.contains("to settle it: "), "{out}");
+            let port = dying(50);
+            let args: Vec<_> = args.iter().map(|arg| if *arg == args[2] { &port } else { *arg }).collect();
+            let (code, out, _) = run(&[&args[..], &["--cannot-tell", "pass"]].concat(), b"");
+            assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&out));
+        }
+    }
 }

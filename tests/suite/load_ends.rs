@@ -108,6 +108,9 @@ fn what_nobody_could_send_was_planned(engine: Engine) {
     // Each connection has a message in four, so that one of each may be due in the moment of the end.
     assert!((counts.planned as f64 - seconds * 1000.0).abs() <= 5.0, "{} in {seconds}", counts.planned);
     assert!(counts.sent < counts.planned);
+    let unsent = counts.failed(resound::load::Fault::Unsent);
+    assert_eq!(counts.planned, counts.sent + unsent + counts.lagged, "{counts:?}");
+    assert!(unsent > 0 && record.total.response.count() == counts.planned, "{counts:?}");
 }
 
 fn a_stream_that_is_not_answered_stops(engine: Engine) {

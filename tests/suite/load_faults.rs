@@ -201,11 +201,22 @@ fn what_a_stalled_server_holds_up_stays_in_the_plan(engine: Engine) {
     let counts = &record.total.counts;
     // Each connection has five in flight and keeps no more; what was due besides is known to have been.
     assert_eq!((counts.planned, counts.sent, counts.received), (200, 20, 0), "{counts:?}");
-    assert_eq!((counts.failed(Fault::Timeout), counts.errors()), (4, 4), "{:?}", record.failures);
-    let overload = "kept 0.0 of 2000.0 planned messages per second: it was overloaded; 0 were answered after the end, and 180 planned";
-    assert!(record.warnings.iter().any(|warning| warning.contains(overload)), "{:?}", record.warnings);
-    // Each of those that were sent is in the response times, with the second that was waited for it.
-    assert_eq!((counts.unanswered, record.total.response.count()), (20, 20));
-    assert!(record.total.response.min().unwrap() >= Duration::from_millis(900), "{:?}", record.total.response.min());
+    // (A generator that a busy machine wakes late has itself to blame for a part of it.)
+    let unsent = counts.failed(Fault::Unsent);
+    assert_eq!((counts.failed(Fault::Timeout), unsent + counts.lagged, counts.errors()), (4, 180, 4 + unsent));
+    assert!(unsent > 0, "{counts:?}");
+    let overload = format!(
+        "kept 0.0 of 2000.0 planned messages per second: it was overloaded; 0 were answered after \
+         the end, and {unsent} planned"
+    );
+    let is_said = record.warnings.iter().any(|warning| warning.contains(&overload));
+    assert!(is_said || counts.lagged >= unsent, "{:?}", record.warnings);
+    // All of them are in the response times: those that were sent with the second that was waited
+    // for them, the others up to the end.
+    let (response, bounds) = (&record.total.response, &record.total.bounds);
+    assert_eq!((counts.unanswered, response.count(), record.total.service.count()), (20, 200, 20));
+    assert_eq!((&bounds.response, &bounds.service), (response, &record.total.service));
+    assert!(response.min().unwrap() <= Duration::from_millis(10), "{:?}", response.min());
+    assert!(record.total.service.min().unwrap() >= Duration::from_millis(900), "{:?}", record.total.service.min());
     assert!(record.warnings.iter().any(|warning| warning.starts_with("20 messages were never answered")));
 }

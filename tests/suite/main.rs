@@ -29,6 +29,7 @@ mod load;
 mod load_codes;
 mod load_ends;
 mod load_faults;
+mod load_outage;
 mod load_timestamps;
 mod load_tls;
 mod loading;

@@ -179,6 +179,62 @@ fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
 }
 
 #[test]
+fn what_cannot_be_told_is_neither_passed_nor_failed() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let (html, junit, json) = (path("a.html"), path("a.xml"), path("a.json"));
+    // Of fifty times none says what one in a hundred exceeds.
+    let args =
+        ["-n", "50", "--json", "--html", &html, "--junit", &junit, "--fail-if", "p99>1h", "--fail-if", "errors>0"];
+    let (code, out, err) = load(&args);
+    assert_eq!(code, Some(4), "{out} {err}");
+    fs::write(&json, &out).unwrap();
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_valid(&validator(), &value);
+    let (verdict, gates) = (&value["verdict"], &value["verdict"]["gates"]);
+    assert_eq!((&verdict["exit"], &verdict["pass"]), (&4.into(), &false.into()));
+    assert_eq!((&gates[0]["verdict"], &gates[0]["broken"]), (&"cannot_tell".into(), &false.into()));
+    assert_eq!(gates[0]["settled_by"], "more messages, or a gate on max");
+    assert_eq!((&gates[1]["verdict"], &gates[1]["settled_by"]), (&"pass".into(), &Value::Null));
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<span class=\"verdict open\">cannot tell</span>"), "{page}");
+    assert!(page.contains("<b class=\"open\">cannot tell</b></td><td><code>p99&gt;1h</code>"), "{page}");
+    let xml = fs::read_to_string(&junit).unwrap();
+    let tree = roxmltree::Document::parse(&xml).unwrap();
+    let suite = tree.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
+    assert_eq!(["tests", "failures", "skipped"].map(|name| suite.attribute(name).unwrap()), ["3", "0", "1"]);
+    let skipped = tree.descendants().find(|node| node.has_tag_name("skipped")).unwrap();
+    assert!(skipped.attribute("message").unwrap().contains("50 samples cannot show it, and 100 can"), "{xml}");
+    // As it came out then, and judged anew.
+    let (code, out, _) = report(&[&json]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("as they were judged then\n  cannot tell  p99>1h "), "{out}");
+    for (more, want) in [(&[][..], 4), (&["--cannot-tell", "pass"], 0), (&["--fail-if", "max>1ns"], 3)] {
+        let (code, out, _) = report(&[&[json.as_str(), "--fail-if", "p99>1h"][..], more].concat());
+        assert_eq!(code, Some(want), "{out}");
+        assert!(words(&out).contains("cannot tell p99>1h measured: "), "{out}");
+    }
+    // Too few intervals to compare, alone and repeated.
+    let ((a, _), (b, _), (c, _)) = (saved(&folder, "1.json"), saved(&folder, "2.json"), saved(&folder, "3.json"));
+    let gate = ["--fail-if", "rate worse>10%"];
+    for files in [&[a.as_str(), "--compare", &b][..], &[&a, &b, "--repeated", "--compare", &c]] {
+        let (code, out, _) = report(&[files, &gate].concat());
+        assert_eq!(code, Some(4), "{out}");
+        let out = words(&out);
+        assert!(out.contains("cannot tell rate worse>10% measured: The base has 1 interval"), "{out}");
+        assert!(out.contains("repeated runs of both (--repeated)"), "{out}");
+    }
+    let (code, out, err) = report(&[&a, &b, "--repeated", "--json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_valid(&validator(), &value);
+    assert_eq!((&value["repetitions"], &value["total"]["sent"]), (&serde_json::json!([1, 1]), &4000.into()));
+    assert_eq!(value["merged"]["rates"], "over_all_time");
+    let (code, out, _) = run(&["report", "-"], out.as_bytes());
+    assert!(code == Some(0) && String::from_utf8_lossy(&out).contains("in 2 runs that repeat each other"));
+}
+
+#[test]
 fn reports_are_written_to_files_and_gates_judge() {
     let folder = Folder::new();
     let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();

@@ -38,6 +38,8 @@ mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// A check failed.
     pub(crate) const VERDICT: u8 = 3;
+    /// Nothing failed, but something that was asked could not be judged.
+    pub(crate) const CANNOT_TELL: u8 = 4;
     /// Cut short by a signal.
     pub(crate) const SIGNAL: u8 = 130;
 }

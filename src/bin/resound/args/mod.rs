@@ -32,12 +32,13 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
-Exit codes: 0 ok, 1 network failure, 2 usage or environment, 3 a check failed, 130 cut short by a signal.";
+Exit codes: 0 ok, 1 network failure, 2 usage or environment, 3 a check failed, 4 something could not be judged, \
+130 cut short by a signal.";
 
 /// Of `load` and `report`.
 const LOAD_EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
-Exit codes: 0 ok; 1 nobody to connect to, a connection lost, or no answer within --timeout; 2 usage or environment; 3 a --fail-if is \
-true, or answers were wrong or passed over; 130 cut short by a signal.";
+Exit codes: 0 ok; 1 nobody to connect to, a connection lost, no answer within --timeout, or planned messages never sent; 2 usage or environment; 3 a --fail-if is \
+true, or answers were wrong or passed over; 4 nothing failed, but something that was asked could not be judged; 130 cut short by a signal.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

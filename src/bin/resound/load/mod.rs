@@ -328,8 +328,7 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
         warnings: Vec::new(),
     };
     let run = Run::of(record);
-    let outcome = until.iter().map(|gate| gate.judge(&run)).find(|outcome| outcome.broken)?;
-    Some(format!("{} ({})", outcome.gate, outcome.measured))
+    until.iter().find_map(|gate| Some(format!("{gate} ({})", gate.is_met(&run)?)))
 }
 
 /// Says early that there will be too few descriptors.

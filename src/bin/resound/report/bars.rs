@@ -28,6 +28,14 @@ impl Glyphs {
         if locale.contains("utf-8") || locale.contains("utf8") { Self::Blocks } else { Self::Ascii }
     }
 
+    /// Before what is only known to be no less.
+    pub(crate) fn at_least(self) -> &'static str {
+        match self {
+            Self::Ascii => ">=",
+            Self::Blocks => AT_LEAST,
+        }
+    }
+
     /// A bar of this many cells, of `share` of them.
     pub(crate) fn bar(self, cells: usize, share: f64) -> String {
         match self {
@@ -52,6 +60,8 @@ impl Glyphs {
     }
 }
 
+/// Before what is only known to be no less.
+pub(crate) const AT_LEAST: &str = "\u{2265}";
 /// Rows at most.
 const ROWS: usize = 14;
 /// Steps that divide a decade as preferred numbers do (IEC 60063), finest first.

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound::load::{FEWEST, Interval, Latency, compare};
+use resound::load::{Difference, FEWEST, Interval, Latency, RUNS, compare_repeated};
 use serde::{Deserialize, Serialize};
 
+use super::gate::Metric;
 use super::run::Run;
 use super::text::{Page, Style};
 use super::{PERCENTILES, merge, text};
@@ -28,9 +29,18 @@ pub(crate) struct Compared {
     pub(crate) differs: Vec<String>,
     /// Parts of the base and of the new run that the bootstrap drew from.
     pub(crate) parts: Option<(usize, usize)>,
+    /// Of runs that were repeated: how many there are of the base, and of the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runs: Option<(usize, usize)>,
     /// Why nothing can be said, where that is so.
     pub(crate) unable: Option<String>,
     pub(crate) rows: Vec<Row>,
+    /// What one of them has not measured at all.
+    #[serde(skip)]
+    pub(crate) unmeasured: Vec<String>,
+    /// Can nothing be said because there are too few intervals?
+    #[serde(skip)]
+    pub(crate) has_too_few: bool,
 }
 
 /// One figure of both.
@@ -78,8 +88,11 @@ impl Compared {
             same_run,
             differs: differs.clone(),
             parts: None,
+            runs: None,
             unable: Some(why),
             rows: Vec::new(),
+            unmeasured: unmeasured(kind, [base, new]),
+            has_too_few: false,
         };
         if kind != "connect" && settings[0].timestamps != settings[1].timestamps {
             let [base, new] = settings.map(|settings| settings.timestamps.name());
@@ -89,25 +102,19 @@ impl Compared {
             ));
         }
         let (base_has, new_has) = (together(base), together(new));
-        let found = compare(&base_has, &new_has, times, &PERCENTILES, SEED);
+        let (base_runs, new_runs) = (each(base, &base_has), each(new, &new_has));
+        let found = compare_repeated(&base_runs, &new_runs, times, &PERCENTILES, SEED);
         let Some(found) = found else {
             let (base_has, new_has) = (base_has.len(), new_has.len());
-            return unable(format!(
+            let why = format!(
                 "The base has {}, the new run {new_has}: with fewer than {FEWEST} in each nothing can be said about chance.",
                 units::counted(base_has as u64, "interval")
-            ));
+            );
+            return Self { has_too_few: true, ..unable(why) };
         };
-        let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
-        let row = |metric: &str, unit: &str, factor: f64, it: resound::load::Difference| Row {
-            metric: metric.into(),
-            unit: unit.into(),
-            base: it.base * factor,
-            new: it.new * factor,
-            low: it.low * factor,
-            high: it.high * factor,
-            ratio_low: finite(it.ratio.0),
-            ratio_high: finite(it.ratio.1),
-            shown: it.is_shown(),
+        let row = |metric: &str, unit: &str, factor: f64, it: Difference| {
+            let ratio = doubted(it.ratio, kind, metric, [base, new]);
+            Row::of(metric, unit, factor, it, ratio)
         };
         let mut rows = vec![
             row("rate", "messages/s", 1.0, found.rate),
@@ -117,7 +124,18 @@ impl Compared {
         for (percent, difference) in PERCENTILES.iter().zip(found.percentiles) {
             rows.push(row(&format!("p{percent}"), "us", 1e6, difference));
         }
-        Self { base: name(base), times: kind.into(), same_run, differs, parts: Some(found.parts), unable: None, rows }
+        Self {
+            base: name(base),
+            times: kind.into(),
+            same_run,
+            differs,
+            parts: Some(found.parts),
+            runs: Some(found.runs).filter(|(base, new)| base.max(new) > &1),
+            unable: None,
+            rows,
+            unmeasured: unmeasured(kind, [base, new]),
+            has_too_few: false,
+        }
     }
 
     /// `verb` says when it was compared.
@@ -178,14 +196,33 @@ impl Compared {
             (true, false) => format!("Worse: {worse}."),
             (false, false) => format!("Better: {better}. Worse: {worse}."),
         };
-        format!(
-            "{same}{differ}{found} ({} times; bootstrap over {base} and {new} parts of the runs.)",
-            capital(&self.times)
-        )
+        let over = match self.runs {
+            Some((base, new)) if base.min(new) >= RUNS => format!("{base} and {new} runs"),
+            Some((runs, others)) => format!("{runs} and {others} runs, and over {base} and {new} parts of them"),
+            None => format!("{base} and {new} parts of the runs"),
+        };
+        format!("{same}{differ}{found} ({} times; bootstrap over {over}.)", capital(&self.times))
     }
 }
 
 impl Row {
+    /// `ratio` is the interval of the ratio, with what is not known of either side: that is no smaller for
+    /// being compared.
+    fn of(metric: &str, unit: &str, factor: f64, it: Difference, ratio: (f64, f64)) -> Self {
+        let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
+        Self {
+            metric: metric.into(),
+            unit: unit.into(),
+            base: it.base * factor,
+            new: it.new * factor,
+            low: it.low * factor,
+            high: it.high * factor,
+            ratio_low: finite(ratio.0),
+            ratio_high: finite(ratio.1),
+            shown: it.is_shown() && !(ratio.0 <= 1.0 && 1.0 <= ratio.1),
+        }
+    }
+
     pub(crate) fn is_better(&self) -> bool {
         (self.new > self.base) == self.more_is_better()
     }
@@ -206,8 +243,12 @@ impl Row {
 
     /// The 95 % interval of the change: of the ratio where the base has a value, so that nothing becomes less than nothing.
     pub(crate) fn interval(&self) -> String {
-        let part =
-            |ratio: Option<f64>| ratio.map_or_else(|| "any".into(), |ratio| format!("{:+.1} %", (ratio - 1.0) * 100.0));
+        // Beyond this nothing is known of it.
+        const ANY: f64 = 1000.0;
+        let part = |ratio: Option<f64>| match ratio.filter(|ratio| *ratio <= ANY) {
+            Some(ratio) => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+            None => "any".into(),
+        };
         match self.base > 0.0 && (self.ratio_low.is_some() || self.ratio_high.is_some()) {
             true => format!("{} to {}", part(self.ratio_low), part(self.ratio_high)),
             false => format!("{} to {}", self.change(self.low), self.change(self.high)),
@@ -234,8 +275,48 @@ impl Row {
     }
 }
 
+/// What both have measured, of what can be compared.
+fn unmeasured(kind: &str, runs: [&Run; 2]) -> Vec<String> {
+    let is_measured = |metric: &str| match metric {
+        "errors" => runs.iter().all(|run| !run.record.elapsed.is_zero()),
+        "rate" => runs.iter().all(|run| run.rates.messages > 0.0),
+        _ => runs.iter().all(|run| !run.times(kind).all.is_empty()),
+    };
+    super::regression::names().filter(|metric| !is_measured(metric)).collect()
+}
+
+/// An interval of ratios, as wide as what is known of both sides makes it.
+fn doubted(ratio: (f64, f64), kind: &str, metric: &str, runs: [&Run; 2]) -> (f64, f64) {
+    let name = match metric {
+        "rate" | "errors" => metric.into(),
+        times => format!("{kind}.{times}"),
+    };
+    let metric = Metric::named(&name);
+    let factors =
+        |run| metric.as_ref().and_then(|it| it.measure_to_compare(run).ok()).map_or((1.0, 1.0), |it| it.factors());
+    let [base, new] = runs.map(factors);
+    let times = |ratio: f64, by: f64| if ratio == 0.0 || by == 0.0 { 0.0 } else { ratio * by };
+    (times(ratio.0, new.0 / base.1), times(ratio.1, if base.0 > 0.0 { new.1 / base.0 } else { f64::INFINITY }))
+}
+
+/// The intervals of each run of those that repeat each other.
+fn each<'a>(run: &Run, mut intervals: &'a [Interval]) -> Vec<&'a [Interval]> {
+    if run.repetitions.iter().sum::<usize>() != intervals.len() {
+        return vec![intervals];
+    }
+    let of_run = |count: &usize| {
+        let (of_run, rest) = intervals.split_at(*count);
+        intervals = rest;
+        of_run
+    };
+    run.repetitions.iter().map(of_run).collect()
+}
+
 /// The intervals of a run; of a merged one those in which all generators ran. What one of them does before the others have begun is not that load.
-fn together(run: &Run) -> Vec<Interval> {
+pub(super) fn together(run: &Run) -> Vec<Interval> {
+    if !run.repetitions.is_empty() {
+        return run.record.intervals.clone();
+    }
     let Some((from, to)) = merge::overlap(&run.sources) else { return Vec::new() };
     let offset = |at: SystemTime| at.duration_since(run.record.started).unwrap_or_default();
     let (from, to) = (offset(from), offset(to));

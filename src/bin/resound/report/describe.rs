@@ -32,6 +32,12 @@ pub(crate) fn measured(run: &Run) -> String {
     if n < 2 {
         return elapsed;
     }
+    if !run.repetitions.is_empty() {
+        return format!(
+            "{elapsed}, in {} runs that repeat each other, one behind the other here",
+            run.repetitions.len()
+        );
+    }
     let (together, _) = merge::together(&run.sources);
     let together = units::latency(together);
     match merge::ran_at_once(&run.sources) {

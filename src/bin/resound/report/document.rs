@@ -3,16 +3,15 @@
 //! These types mirror the library's, which stays free of serialisation: a file format has a version and keeps its promises to files that are years old,
 //! whatever becomes of the types in memory.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use resound::load::{Fault, Generator, Interval, Latency, Security, Settings, Sizes, Steps, Timestamps};
+use resound::load::{Generator, Interval, Security, Settings, Sizes, Steps, Timestamps};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Compared;
-use super::gate::Outcome;
+use super::interval::IntervalPart;
+use super::outcome::{Judgement, Outcome};
 use super::run::{Judged, Rates, Run, Source};
-use super::{encode, merge, notes};
+use super::{merge, notes};
 
 /// What `format` says; another number means that old readers would misread it.
 pub(crate) const FORMAT: &str = "resound-load/1";
@@ -43,6 +42,9 @@ pub(crate) struct Document {
     /// Of several generators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) merged: Option<MergedPart>,
+    /// Of repetitions of one run: how many intervals each of them has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) repetitions: Vec<usize>,
     pub(crate) intervals: Vec<IntervalPart>,
 }
 
@@ -139,51 +141,6 @@ pub(crate) struct RatesPart {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct IntervalPart {
-    pub(crate) start_s: f64,
-    pub(crate) length_s: f64,
-    pub(crate) planned: u64,
-    pub(crate) sent: u64,
-    #[serde(default)]
-    pub(crate) held: u64,
-    pub(crate) received: u64,
-    pub(crate) late: u64,
-    pub(crate) unanswered: u64,
-    pub(crate) verified: u64,
-    #[serde(default)]
-    pub(crate) by_kernel: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) bytes_received: u64,
-    pub(crate) bytes_late: u64,
-    pub(crate) opened: u64,
-    pub(crate) closed: u64,
-    pub(crate) errors: u64,
-    /// By class; those that did not happen are left out.
-    pub(crate) errors_by_class: std::collections::BTreeMap<String, u64>,
-    pub(crate) connect: LatencyPart,
-    #[serde(default)]
-    pub(crate) handshake: LatencyPart,
-    pub(crate) service: LatencyPart,
-    pub(crate) response: LatencyPart,
-    pub(crate) lag: LatencyPart,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct LatencyPart {
-    pub(crate) count: u64,
-    pub(crate) min_us: Option<f64>,
-    pub(crate) mean_us: Option<f64>,
-    pub(crate) p50_us: Option<f64>,
-    pub(crate) p90_us: Option<f64>,
-    pub(crate) p99_us: Option<f64>,
-    pub(crate) p99_9_us: Option<f64>,
-    pub(crate) p99_99_us: Option<f64>,
-    pub(crate) max_us: Option<f64>,
-    /// HdrHistogram V2, compressed, base64, of nanoseconds; null where there is nothing.
-    pub(crate) hdr: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
 pub(crate) struct VerdictPart {
     pub(crate) pass: bool,
     pub(crate) exit: u8,
@@ -214,6 +171,8 @@ pub(crate) enum RatesAre {
     Added,
     /// They did not: the rates are those of all the time in which any of them ran.
     OverCoveredTime,
+    /// They are repetitions of one run: the rates are those of all their time.
+    OverAllTime,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -221,9 +180,15 @@ pub(crate) struct GatePart {
     /// It fails the run when this is true.
     pub(crate) fail_if: String,
     pub(crate) broken: bool,
+    /// Nothing of a version that knew only whether it was broken.
+    #[serde(default)]
+    pub(crate) verdict: Option<Judgement>,
     pub(crate) measured: String,
     pub(crate) value: Option<f64>,
     pub(crate) unit: String,
+    /// Where it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) settled_by: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -293,7 +258,8 @@ impl Document {
             steps: steps.collect::<Result<_>>()?,
             comparison: None,
             saved: run.judged.as_ref().map(SavedPart::of),
-            merged: MergedPart::of(&run.sources),
+            merged: MergedPart::of(run),
+            repetitions: run.repetitions.clone(),
             intervals,
         })
     }
@@ -371,56 +337,6 @@ impl RatesPart {
     }
 }
 
-impl IntervalPart {
-    fn of(interval: &Interval) -> Result<Self> {
-        let counts = &interval.counts;
-        let by_class = Fault::ALL.iter().zip(counts.failures).filter(|(_, n)| *n > 0);
-        Ok(Self {
-            start_s: interval.start.as_secs_f64(),
-            length_s: interval.length.as_secs_f64(),
-            planned: counts.planned,
-            sent: counts.sent,
-            held: counts.held,
-            received: counts.received,
-            late: counts.late,
-            unanswered: counts.unanswered,
-            verified: counts.verified,
-            by_kernel: counts.by_kernel,
-            bytes_sent: counts.bytes_sent,
-            bytes_received: counts.bytes_received,
-            bytes_late: counts.bytes_late,
-            opened: counts.opened,
-            closed: counts.closed,
-            errors: counts.errors(),
-            errors_by_class: by_class.map(|(class, n)| (class.name().into(), n)).collect(),
-            connect: LatencyPart::of(&interval.connect)?,
-            handshake: LatencyPart::of(&interval.handshake)?,
-            service: LatencyPart::of(&interval.service)?,
-            response: LatencyPart::of(&interval.response)?,
-            lag: LatencyPart::of(&interval.lag)?,
-        })
-    }
-}
-
-impl LatencyPart {
-    fn of(times: &Latency) -> Result<Self> {
-        let us = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1e3);
-        let percentile = |percent| us(times.percentile(percent));
-        Ok(Self {
-            count: times.count(),
-            min_us: us(times.min()),
-            mean_us: us(times.mean()),
-            p50_us: percentile(50.0),
-            p90_us: percentile(90.0),
-            p99_us: percentile(99.0),
-            p99_9_us: percentile(99.9),
-            p99_99_us: percentile(99.99),
-            max_us: us(times.max()),
-            hdr: if times.is_empty() { None } else { Some(encode::encode(times)?) },
-        })
-    }
-}
-
 impl VerdictPart {
     fn of(outcomes: &[Outcome], exit: u8) -> Self {
         Self { pass: exit == 0, exit, gates: outcomes.iter().map(GatePart::of).collect() }
@@ -434,8 +350,13 @@ impl SavedPart {
 }
 
 impl MergedPart {
-    fn of(sources: &[Source]) -> Option<Self> {
-        let rates = if merge::ran_at_once(sources) { RatesAre::Added } else { RatesAre::OverCoveredTime };
+    fn of(run: &Run) -> Option<Self> {
+        let sources = &run.sources;
+        let rates = match run.repetitions.is_empty() {
+            false => RatesAre::OverAllTime,
+            true if merge::ran_at_once(sources) => RatesAre::Added,
+            true => RatesAre::OverCoveredTime,
+        };
         (sources.len() > 1).then(|| Self {
             together_s: merge::together(sources).0.as_secs_f64(),
             covered_s: merge::covered(sources).as_secs_f64(),
@@ -448,10 +369,12 @@ impl GatePart {
     fn of(outcome: &Outcome) -> Self {
         Self {
             fail_if: outcome.gate.clone(),
-            broken: outcome.broken,
+            broken: outcome.is_broken(),
+            verdict: Some(outcome.judgement),
             measured: outcome.measured.clone(),
             value: outcome.value,
             unit: outcome.unit.to_string(),
+            settled_by: outcome.settled_by.clone(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `--fail-if 'p99>5ms'`: a condition on the results that fails a run.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use resound::load::{Fault, Interval, Latency};
+use resound::load::{Bounded, Fault};
 
 use super::Run;
+use super::measured::Measured;
+use super::outcome::{Judgement, Outcome};
 use super::verdict::WRONG;
 use crate::units;
 
@@ -20,22 +21,8 @@ pub(crate) struct Gate {
     limit: f64,
 }
 
-/// What became of a gate.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Outcome {
-    pub(crate) gate: String,
-    pub(crate) broken: bool,
-    /// What was measured, or why nothing was.
-    pub(crate) measured: String,
-    /// The number behind it, in the unit of [`Gate::unit`].
-    pub(crate) value: Option<f64>,
-    pub(crate) unit: Cow<'static, str>,
-    /// The classes of failures of which the gate says how many are too many: up to there they fail nothing.
-    pub(crate) forgives: Vec<Fault>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Metric {
+pub(super) enum Metric {
     Time {
         of: Times,
         what: What,
@@ -43,7 +30,7 @@ enum Metric {
     Errors,
     /// Failures of one class.
     Failed(Fault),
-    /// Messages that were sent and never answered, of all that were sent.
+    /// Messages that were never answered, of all that were planned.
     Loss,
     Rate,
     SendRate,
@@ -52,7 +39,7 @@ enum Metric {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Times {
+pub(super) enum Times {
     /// Response time where there is a plan, service time otherwise.
     Main,
     Connect,
@@ -63,7 +50,7 @@ enum Times {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum What {
+pub(super) enum What {
     Percentile(f64),
     Min,
     Mean,
@@ -80,7 +67,7 @@ enum Comparison {
 
 /// What a hint lists.
 const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., handshake., service., response. or lag., such as \
-                     service.p99; errors, or one class of them (corrupt, missing, reset ...), loss, rate, send-rate, connect-rate, \
+                     service.p99; errors, or one class of them (corrupt, missing, reset, unsent ...), loss, rate, send-rate, connect-rate, \
                      goodput";
 
 impl Gate {
@@ -106,21 +93,59 @@ impl Gate {
         Ok(Self { text: text.trim().into(), metric, comparison, limit })
     }
 
-    /// Does the run pass? Without a measurement it does not: a gate that nothing went through has proved nothing.
+    /// Does the run pass? Without a measurement it does not: a gate that nothing went through has
+    /// proved nothing. Where the truth may lie on either side of the limit it cannot be told.
     pub(crate) fn judge(&self, run: &Run) -> Outcome {
-        let (broken, measured, value) = match self.metric.measure(run) {
-            // Neither more nor less than anything.
-            Ok(value) if !value.is_finite() => (true, "not measured".into(), None),
-            Ok(value) => (self.comparison.holds(value, self.limit), self.metric.shown(value), Some(value)),
-            Err(why) => (true, why, None),
-        };
         let (unit, forgives) = (self.metric.unit().into(), self.metric.forgives());
-        Outcome { gate: self.text.clone(), broken, measured, value, unit, forgives }
+        let outcome = |judgement, measured, value, settled_by| Outcome {
+            gate: self.text.clone(),
+            judgement,
+            measured,
+            value,
+            unit,
+            settled_by,
+            forgives,
+        };
+        let measured = match self.measure(run) {
+            Ok(measured) => measured,
+            Err(why) => return outcome(Judgement::Fail, why, None, None),
+        };
+        let [at_least, at_most] = [measured.least, measured.most].map(|end| self.comparison.holds(end, self.limit));
+        let judgement = Judgement::of(at_least, at_most);
+        let shown = self.shown(&measured);
+        if judgement != Judgement::CannotTell {
+            return outcome(judgement, shown, Some(measured.value), None);
+        }
+        let (why, mut settles): (Vec<_>, Vec<_>) = measured.doubts.into_iter().unzip();
+        settles.dedup();
+        let why = format!("{shown}, but {}", why.join(", and "));
+        outcome(judgement, why, Some(measured.value), Some(settles.join("; or ")))
+    }
+
+    /// Is it true of what was measured, whatever is not known? What was measured, if so.
+    pub(crate) fn is_met(&self, run: &Run) -> Option<String> {
+        match self.measure(run) {
+            Ok(measured) => self.comparison.holds(measured.value, self.limit).then(|| self.shown(&measured)),
+            Err(why) => Some(why),
+        }
+    }
+
+    fn measure(&self, run: &Run) -> Result<Measured, String> {
+        // What is neither more nor less than anything was not measured.
+        self.metric.measure(run).and_then(|measured| match measured.value.is_finite() {
+            true => Ok(measured),
+            false => Err("not measured".into()),
+        })
+    }
+
+    fn shown(&self, measured: &Measured) -> String {
+        let at_least = if measured.is_bound { "at least " } else { "" };
+        format!("{at_least}{}", self.metric.shown(measured.value))
     }
 }
 
 impl Metric {
-    fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str) -> Option<Self> {
         match name {
             "errors" => return Some(Self::Errors),
             "loss" => return Some(Self::Loss),
@@ -201,42 +226,15 @@ impl Metric {
         }
     }
 
-    /// What it measures. Of wrong answers no sum says how many there may be: only a gate with their name does.
+    /// What it measures. Of wrong answers, and of messages that were never sent, no sum says how
+    /// many there may be: only a gate with their name does.
     fn forgives(&self) -> Vec<Fault> {
+        let by_name = |class: &Fault| WRONG.contains(class) || *class == Fault::Unsent;
         match self {
-            Self::Errors => Fault::ALL.into_iter().filter(|class| !WRONG.contains(class)).collect(),
+            Self::Errors => Fault::ALL.into_iter().filter(|class| !by_name(class)).collect(),
             Self::Failed(class) => vec![*class],
             Self::Loss => vec![Fault::Missing],
             _ => Vec::new(),
-        }
-    }
-
-    fn measure(&self, run: &Run) -> Result<f64, String> {
-        let total = &run.record.total;
-        let counts = &total.counts;
-        match *self {
-            Self::Time { of, what } => {
-                let (name, times) = of.choose(run.main(), total);
-                let time = match what {
-                    What::Percentile(percent) => times.percentile(percent),
-                    What::Min => times.min(),
-                    What::Mean => times.mean(),
-                    What::Max => times.max(),
-                };
-                time.map(|time| time.as_secs_f64() * 1e6)
-                    .ok_or_else(|| format!("no {name} time was measured, so nothing was proved"))
-            }
-            Self::Errors => Ok(counts.errors() as f64),
-            Self::Failed(class) => Ok(counts.failed(class) as f64),
-            Self::Loss if counts.sent == 0 => Err("no message was sent, so nothing was proved".into()),
-            Self::Loss if !run.expects_answers() => {
-                Err("the far end answers nothing in this mode, so loss cannot be seen".into())
-            }
-            Self::Loss => Ok(run.lost() as f64 * 100.0 / counts.sent as f64),
-            Self::Rate => Ok(run.rates.messages),
-            Self::SendRate => Ok(run.rates.sent),
-            Self::ConnectRate => Ok(run.rates.connections),
-            Self::Goodput => Ok(run.goodput()),
         }
     }
 
@@ -254,16 +252,18 @@ impl Metric {
 }
 
 impl Times {
-    fn choose<'a>(self, main: (&'static str, &'a Latency), total: &'a Interval) -> (&'static str, &'a Latency) {
+    /// The name of these times, and the times.
+    pub(super) fn choose(self, run: &Run) -> (&'static str, Bounded<'_>) {
+        let total = &run.record.total;
         match self {
             // How quickly somebody connects says nothing of how quickly they answer.
-            Self::Main if main.0 == "connect" => ("service", &total.service),
-            Self::Main => main,
-            Self::Connect => ("connect", &total.connect),
-            Self::Handshake => ("handshake", &total.handshake),
-            Self::Service => ("service", &total.service),
-            Self::Response => ("response", &total.response),
-            Self::Lag => ("lag", &total.lag),
+            Self::Main if run.main().0 == "connect" => ("service", total.service()),
+            Self::Main => run.main(),
+            Self::Connect => ("connect", Bounded::exact(&total.connect)),
+            Self::Handshake => ("handshake", Bounded::exact(&total.handshake)),
+            Self::Service => ("service", total.service()),
+            Self::Response => ("response", total.response()),
+            Self::Lag => ("lag", total.lag()),
         }
     }
 }
@@ -292,7 +292,7 @@ mod tests {
 
     fn judged(text: &str, run: &Run) -> (bool, String) {
         let outcome = Gate::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).judge(run);
-        (outcome.broken, outcome.measured)
+        (outcome.is_broken(), outcome.measured)
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
             ("service.mean>0", true, "61.0 us"),
             ("service.min<1us", false, "20.2 us"),
             ("lag.p50>1us", true, "2.52 us"),
-            ("connect.p99>1ms", false, "167 us"),
+            ("connect.p95>1ms", false, "164 us"),
             ("errors>0", true, "4 errors"),
             ("errors>4", false, "4 errors"),
             ("errors>=4", true, "4 errors"),
@@ -343,6 +343,14 @@ mod tests {
         let discarding = Run::of(discarding);
         assert!(judged("loss>0", &discarding).0);
         assert!(judged("p99>1h", &discarding).0 && !judged("connect.p99>1h", &discarding).0);
+    }
+
+    #[test]
+    fn what_took_no_time_has_no_rate() {
+        for text in ["rate>10k", "send-rate>10k", "connect-rate>10k", "goodput>1k"] {
+            let (broken, why) = judged(text, &samples::empty());
+            assert!(broken && why == "no time was measured, so nothing was proved", "{text}: {why}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn render(run: &Run) -> Result<Vec<u8>> {
     for interval in &record.intervals {
         for (name, times) in text::distributions(interval) {
             let tag = if name == main { None } else { Tag::new(name) };
-            log.write_histogram(&encode::histogram(times)?, interval.start, interval.length, tag)?;
+            log.write_histogram(&encode::histogram(times.all)?, interval.start, interval.length, tag)?;
         }
     }
     Ok(to)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use resound::load::{Interval, Record, Settings};
+use resound::load::{Failure, Interval, Record, Settings};
 
 use super::bins::{self, Track};
 use super::run::{Rates, Run, Source};
@@ -29,11 +29,7 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     let mut failures = Vec::new();
     for run in &runs {
-        for mut failure in run.record.failures.iter().cloned() {
-            failure.at = failure.at.saturating_add(offset(run));
-            failure.what = format!("{}: {}", name(run), failure.what);
-            failures.push(failure);
-        }
+        failures.extend(named(run).map(|failure| Failure { at: failure.at.saturating_add(offset(run)), ..failure }));
     }
     failures.sort_by_key(|failure| failure.at);
     failures.truncate(Record::FAILURES);
@@ -71,11 +67,17 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
         generator: runs[0].record.generator.clone(),
         warnings,
     };
-    Ok(Run { record, rates, sources, judged: None, unread: false })
+    Ok(Run { record, rates, sources, judged: None, repetitions: Vec::new(), unread: false })
+}
+
+/// The failures of one run of several, each with the run's name.
+pub(super) fn named(run: &Run) -> impl Iterator<Item = Failure> {
+    let named = |failure: &Failure| Failure { what: format!("{}: {}", name(run), failure.what), ..failure.clone() };
+    run.record.failures.iter().map(named)
 }
 
 /// A generator counts once, however the files were made: on one machine no two runs begin in the same nanosecond.
-fn refuse_twice(runs: &[Run]) -> Result<()> {
+pub(super) fn refuse_twice(runs: &[Run]) -> Result<()> {
     let mut seen = HashMap::new();
     for source in runs.iter().flat_map(|run| &run.sources) {
         let which = identity(source);
@@ -166,15 +168,22 @@ fn warnings(runs: &[Run]) -> Vec<String> {
             units::latency(longest)
         ));
     }
+    warnings.extend(of_settings(runs));
+    warnings.extend(of_each(runs));
+    warnings
+}
+
+/// That runs differ in their settings, where they do.
+pub(super) fn of_settings(runs: &[Run]) -> Option<String> {
     let settings: Vec<_> = runs.iter().map(|run| &run.record.settings).collect();
-    let differs = differing(&settings);
-    if !differs.is_empty() {
-        warnings.push(format!(
-            "the runs differ in their settings ({}); those shown are of {}",
-            differs.join(", "),
-            name(&runs[0])
-        ));
-    }
+    let differs = differing(&settings).join(", ");
+    (!differs.is_empty())
+        .then(|| format!("the runs differ in their settings ({differs}); those shown are of {}", name(&runs[0])))
+}
+
+/// What is left out of several runs, and what each of them says of itself.
+pub(super) fn of_each(runs: &[Run]) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
     if runs.iter().any(|run| !run.record.steps.is_empty()) {
         warnings.push("the steps of ramps cannot be merged and are left out".into());
     }

@@ -9,13 +9,17 @@ mod encode;
 mod gate;
 mod hdr;
 mod html;
+mod interval;
 mod junit;
 pub(crate) mod live;
 mod markup;
+mod measured;
 mod merge;
 mod notes;
+mod outcome;
 mod read;
 mod regression;
+mod repeat;
 mod run;
 #[cfg(test)]
 mod samples;
@@ -50,6 +54,11 @@ use crate::{exit, json};
 /// The percentiles that tables list.
 const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
+/// Would less than one of so many samples lie beyond a percentile, so that it is the maximum?
+fn cannot_show(percent: f64, samples: u64) -> bool {
+    percent < 100.0 && (100.0 - percent) / 100.0 * samples as f64 <= 1.0 - 1e-9
+}
+
 /// What is made of the results.
 pub(crate) struct Output {
     /// JSON on stdout instead of a table.
@@ -62,6 +71,8 @@ pub(crate) struct Output {
     pub(crate) regressions: Vec<Regression>,
     /// How long an interval is, where that was said; with `json` each is then an object of its own.
     pub(crate) interval: Option<Duration>,
+    /// What cannot be told passes.
+    pub(crate) forgives_doubt: bool,
     /// No progress.
     pub(crate) quiet: bool,
 }
@@ -89,17 +100,20 @@ impl Output {
 /// `resound report`: what is to be read.
 pub(crate) struct Plan {
     pub(crate) files: Vec<PathBuf>,
-    pub(crate) base: Option<PathBuf>,
+    /// The base to compare with, in one file or several.
+    pub(crate) base: Vec<PathBuf>,
+    /// Are several files repetitions of one run? Otherwise they are the generators of one load.
+    pub(crate) are_repeated: bool,
     pub(crate) output: Output,
 }
 
 /// Reads saved results, makes them one, compares them, and shows them as a run shows its own.
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     plan.output.check()?;
-    let base = plan.base.as_deref().map(read::read).transpose()?;
-    let runs = plan.files.iter().map(|path| read::read(path)).collect::<Result<_>>()?;
-    let merged = merge::merge(runs)?;
-    finish(&merged, base.as_ref(), &plan.output)
+    let join = if plan.are_repeated { repeat::repeat } else { merge::merge };
+    let all = |files: &[PathBuf]| join(files.iter().map(|path| read::read(path)).collect::<Result<_>>()?);
+    let base = (!plan.base.is_empty()).then(|| all(&plan.base)).transpose()?;
+    finish(&all(&plan.files)?, base.as_ref(), &plan.output)
 }
 
 /// Shows, saves and judges what a run measured. The exit code says whether a gate broke, answers
@@ -113,7 +127,10 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let compared = base.map(|base| Compared::of(base, run));
     let regressions = compared.iter().flat_map(|compared| output.regressions.iter().map(|it| it.judge(compared)));
     let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).chain(regressions).collect();
-    let code = verdict::exit_code(run, &outcomes);
+    let code = match verdict::exit_code(run, &outcomes) {
+        exit::CANNOT_TELL if output.forgives_doubt => 0,
+        code => code,
+    };
     // What cannot be written to a file must not keep the rest from being seen.
     let mut saved = true;
     let mut save = |path: &Option<PathBuf>, render: &dyn Fn() -> Result<Vec<u8>>| {

@@ -35,13 +35,13 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
     let (name, times) = run.main();
     let few: Vec<_> = super::PERCENTILES
         .iter()
-        .filter(|percent| (100.0 - *percent) / 100.0 * times.count() as f64 <= 1.0 - 1e-9)
+        .filter(|percent| super::cannot_show(**percent, times.all.count()))
         .map(|percent| format!("p{percent}"))
         .collect();
-    if !times.is_empty() && !few.is_empty() {
+    if !times.all.is_empty() && !few.is_empty() {
         notes.push(format!(
             "{} of {name} time cannot show {}: what is said there is the maximum",
-            units::counted(times.count(), "sample"),
+            units::counted(times.all.count(), "sample"),
             few.join(", "),
         ));
     }

@@ -7,17 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use resound::load::{
-    Agreed, Arrivals, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record, Security,
-    Settings, Shape, Sizes, Step, Steps, Timeline, Timestamps,
+    Agreed, Arrivals, Bounds, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record,
+    Security, Settings, Shape, Sizes, Step, Steps, Timeline, Timestamps,
 };
 use serde::Deserialize;
 
 use super::compare::{Compared, Row};
 use super::document::{
-    Document, FORMAT, GatePart, GeneratorPart, IntervalPart, LatencyPart, RampPart, RatesPart, SettingsPart, SizesPart,
-    TlsPart, VerdictPart,
+    Document, FORMAT, GatePart, GeneratorPart, RampPart, RatesPart, SettingsPart, SizesPart, TlsPart, VerdictPart,
 };
-use super::gate::Outcome;
+use super::interval::{IntervalPart, LatencyPart};
+use super::outcome::{Judgement, Outcome};
 use super::run::{Judged, Rates, Run, Source};
 use super::{encode, notes, regression};
 use crate::stdio::Inherited;
@@ -27,6 +27,8 @@ const LARGEST: u64 = 256 << 20;
 /// What all distributions of a file may take in memory, in bytes. Those of a long run take a few MiB; written to be large, a histogram of some
 /// hundred bytes takes a thousand times as much.
 const ROOM: usize = 128 << 20;
+/// More runs than this are not read at once.
+const MOST_REPEATED: usize = 1000;
 /// Years are not a run.
 const LONGEST: f64 = 10.0 * 365.0 * 86400.0;
 
@@ -114,8 +116,15 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
     ensure!(document.intervals.len() <= most, "{} intervals are more than {most}", document.intervals.len());
     ensure!(document.steps.len() <= most, "{} steps are more than {most}", document.steps.len());
     ensure!(!document.generators.is_empty(), "there is no generator in it");
+    let settings = settings(&document.settings)?;
+    let interval = |part: &IntervalPart, room: &mut Room| interval(part, &settings, room);
     let intervals = document.intervals.iter().map(|part| interval(part, room)).collect::<Result<Vec<_>>>();
     let intervals = intervals.context("in an interval")?;
+    let repeated: usize = document.repetitions.iter().fold(0, |sum, n| sum.saturating_add(*n));
+    ensure!(
+        document.repetitions.is_empty() || repeated == intervals.len() && document.repetitions.len() <= MOST_REPEATED,
+        "the intervals of its repetitions do not add up"
+    );
     let steps = document
         .steps
         .iter()
@@ -135,13 +144,14 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
     if let [only] = sources.as_mut_slice() {
         only.file = Some(name.into());
     }
+    let total = interval(&document.total, room).context("in the total")?;
     let record = Record {
-        settings: settings(&document.settings)?,
+        settings,
         started,
         warm_up: duration(document.warm_up_s, "warm_up_s")?,
         elapsed: duration(document.elapsed_s, "elapsed_s")?,
         intervals,
-        total: interval(&document.total, room).context("in the total")?,
+        total,
         steps,
         failures: failures.collect::<Result<_>>().context("in a failure")?,
         cut_short: document.cut_short,
@@ -163,7 +173,8 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
         judged.as_ref().and_then(|judged| judged.comparison.as_ref()).is_none_or(is_known),
         "a comparison of unknown figures"
     );
-    let mut run = Run { record, rates: rates(&document.rates)?, sources, judged, unread: false };
+    let repetitions = document.repetitions;
+    let mut run = Run { record, rates: rates(&document.rates)?, sources, judged, repetitions, unread: false };
     // What follows from the figures is said again by whoever shows them.
     let derived = notes::derived(&run);
     run.record.warnings.retain(|warning| !derived.contains(warning));
@@ -174,10 +185,11 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
 fn judged(verdict: &VerdictPart, comparison: Option<Compared>) -> Option<Judged> {
     let gate = |part: &GatePart| Outcome {
         gate: part.fail_if.clone(),
-        broken: part.broken,
+        judgement: part.verdict.unwrap_or(Judgement::failed(part.broken)),
         measured: part.measured.clone(),
         value: part.value,
         unit: part.unit.clone().into(),
+        settled_by: part.settled_by.clone(),
         forgives: Vec::new(),
     };
     let gates: Vec<_> = verdict.gates.iter().map(gate).collect();
@@ -249,11 +261,12 @@ fn unknown(what: &str, name: &str) -> String {
     format!("there is no {what} '{}'", crate::escape::text(name.as_bytes()))
 }
 
-fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
+fn interval(part: &IntervalPart, settings: &Settings, room: &mut Room) -> Result<Interval> {
     let mut counts = Counts {
         planned: part.planned,
         sent: part.sent,
         held: part.held,
+        lagged: part.lagged.unwrap_or(0),
         received: part.received,
         late: part.late,
         unanswered: part.unanswered,
@@ -263,6 +276,7 @@ fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
         bytes_received: part.bytes_received,
         bytes_late: part.bytes_late,
         opened: part.opened,
+        unconnected: part.unconnected,
         closed: part.closed,
         ..Counts::default()
     };
@@ -270,10 +284,21 @@ fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
         counts.failures[class(name)?.index()] = *n;
     }
     ensure!(counts.errors() == part.errors, "the classes of the {} errors do not add up", part.errors);
+    // A version that did not count them knew at least how many there were.
+    if part.lagged.is_none() && settings.is_open() {
+        counts.failures[Fault::Unsent.index()] = counts.planned.saturating_sub(counts.sent);
+    }
     Ok(Interval {
         start: duration(part.start_s, "start_s")?,
         length: duration(part.length_s, "length_s")?,
         counts,
+        // Of all connections together, of which there may be many.
+        outage: Duration::try_from_secs_f64(part.outage_s).ok().context("outage_s is not a time")?,
+        bounds: Bounds {
+            service: bounds(&part.service, room).context("service")?,
+            response: bounds(&part.response, room).context("response")?,
+            lag: bounds(&part.lag, room).context("lag")?,
+        },
         connect: latency(&part.connect, room).context("connect")?,
         handshake: latency(&part.handshake, room).context("handshake")?,
         service: latency(&part.service, room).context("service")?,
@@ -283,8 +308,17 @@ fn interval(part: &IntervalPart, room: &mut Room) -> Result<Interval> {
 }
 
 fn latency(part: &LatencyPart, room: &mut Room) -> Result<Latency> {
-    let times = part.hdr.as_deref().map_or(Ok(Latency::default()), encode::decode)?;
-    ensure!(times.count() == part.count, "its histogram holds {} times and not {}", times.count(), part.count);
+    histogram(part.hdr.as_deref(), part.count, room)
+}
+
+/// Those that are lower bounds.
+fn bounds(part: &LatencyPart, room: &mut Room) -> Result<Latency> {
+    part.at_least.as_ref().map_or(Ok(Latency::default()), |part| histogram(part.hdr.as_deref(), part.count, room))
+}
+
+fn histogram(hdr: Option<&str>, count: u64, room: &mut Room) -> Result<Latency> {
+    let times = hdr.map_or(Ok(Latency::default()), encode::decode)?;
+    ensure!(times.count() == count, "its histogram holds {} times and not {count}", times.count());
     room.0 = room.0.checked_sub(times.size()).context("its histograms are larger than those of any run")?;
     Ok(times)
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::PERCENTILES;
 use super::compare::{Compared, Row};
-use super::gate::{Gate, Outcome};
+use super::gate::Gate;
+use super::outcome::{Judgement, Outcome};
 
 /// What `--fail-if` takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,26 +52,52 @@ impl Regression {
         })
     }
 
-    /// Is it worse by more than that, wherever in its 95 % interval the truth lies? Where nothing can be said it is broken as well: it has proved nothing.
+    /// Is it worse by more than that? It is where it is so wherever in its 95 % interval the truth
+    /// lies, and is not where it is so nowhere in it; in between it cannot be told. What was not
+    /// measured, or is compared with itself, has proved nothing, and fails.
     pub(crate) fn judge(&self, compared: &Compared) -> Outcome {
         let row = compared.rows.iter().find(|row| row.metric == self.metric);
-        let (broken, measured, value) = match (compared.same_run, row.filter(|row| is_measured(row))) {
-            (true, _) => (true, "the base is this very run, so nothing was proved".into(), None),
-            (_, None) => {
-                let why = compared.unable.clone().unwrap_or_else(|| "it was not measured in both runs".into());
-                (true, format!("{}, so nothing was proved", why.trim_end_matches('.')), None)
-            }
-            (_, Some(row)) => {
+        let is_unmeasured = compared.unmeasured.contains(&self.metric) || row.is_some_and(|row| !is_measured(row));
+        let fails = |why: &str| (Judgement::Fail, format!("{why}, so nothing was proved"), None);
+        let (judgement, measured, value) = match (row, &compared.unable) {
+            _ if compared.same_run => fails("the base is this very run"),
+            _ if is_unmeasured => fails("it was not measured in both runs"),
+            (Some(row), _) => {
                 let (least, found, most) = row.worsening();
-                (
-                    least > self.limit,
-                    format!("{}, with 95 % confidence {}", worse(found), between(least, most)),
-                    Some(found),
-                )
+                let judgement = Judgement::of(least > self.limit, most > self.limit);
+                let measured = format!("{}, with 95 % confidence {}", worse(found), between(least, most));
+                (judgement, measured, Some(found))
             }
+            (None, Some(why)) => (Judgement::CannotTell, why.trim_end_matches('.').into(), None),
+            (None, None) => fails("it was not measured in both runs"),
         };
-        let value = value.filter(|value| value.is_finite());
-        Outcome { gate: self.text.clone(), broken, measured, value, unit: "percent".into(), forgives: Vec::new() }
+        let is_open = judgement == Judgement::CannotTell;
+        Outcome {
+            gate: self.text.clone(),
+            judgement,
+            measured,
+            value: value.filter(|value| value.is_finite()),
+            unit: "percent".into(),
+            // What cannot be compared says itself what can.
+            settled_by: (is_open && (row.is_some() || compared.has_too_few)).then(|| self.settled_by(compared)),
+            forgives: Vec::new(),
+        }
+    }
+
+    fn settled_by(&self, compared: &Compared) -> String {
+        let absolute = match self.metric.as_str() {
+            "rate" => "'rate<10k'",
+            "errors" => "'errors>0'",
+            "mean" => "'mean>5ms'",
+            _ => &format!("'{}>5ms'", self.metric),
+        };
+        let repeated = match compared.runs {
+            Some(_) => "more repetitions",
+            None => "repeated runs of both (--repeated)",
+        };
+        format!(
+            "longer runs, more intervals (--interval), {repeated}, or a gate on the figure itself such as {absolute}"
+        )
     }
 }
 
@@ -107,6 +134,7 @@ fn worse(percent: f64) -> String {
 
 fn between(least: f64, most: f64) -> String {
     match (least.is_finite(), most.is_finite()) {
+        (true, true) if least == most => worse(least),
         (true, true) => format!("from {} to {}", worse(least), worse(most)),
         (true, false) => format!("at least {}", worse(least)),
         _ => "worse than it".into(),
@@ -136,43 +164,108 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_interval_supports_breaks() {
+    fn only_what_the_whole_interval_says_passes_or_breaks() {
         let base = Run::of(samples::record(1_000, 1, false));
-        for (text, hundredths, broken) in [
-            ("p50 worse>10%", 200, true),
-            ("mean worse > 0.5%", 100, false),
+        let compared = [50, 100, 200].map(|hundredths| (hundredths, Compared::of(&base, &slower(hundredths))));
+        for (text, hundredths, judgement) in [
+            ("p50 worse>10%", 200, Judgement::Fail),
+            ("p50 worse>10%", 100, Judgement::Pass),
+            // A second in thirty has a stall, which may or may not come again.
+            ("mean worse > 0.5%", 100, Judgement::CannotTell),
+            ("p99 worse>10%", 100, Judgement::CannotTell),
             // It is twice the base, but not surely so.
-            ("p50 worse>100%", 200, false),
-            ("p50 worse>0%", 50, false),
-            ("rate worse>0%", 200, false),
-            ("errors worse>0%", 200, false),
+            ("p50 worse>100%", 200, Judgement::CannotTell),
+            ("p50 worse>0%", 50, Judgement::Pass),
+            ("rate worse>0%", 200, Judgement::Pass),
+            ("errors worse>0%", 200, Judgement::Pass),
         ] {
-            let outcome = judged(text, &base, &slower(hundredths));
-            assert_eq!(outcome.broken, broken, "{text}: {}", outcome.measured);
+            let Ok(Condition::Regression(regression)) = Condition::parse(text) else { panic!("{text}") };
+            let (_, compared) = compared.iter().find(|(of, _)| *of == hundredths).unwrap();
+            let outcome = regression.judge(compared);
+            assert_eq!(outcome.judgement, judgement, "{text}: {}", outcome.measured);
+            let settled_by = outcome.settled_by.unwrap_or_default();
+            let says = |what: &str| settled_by.contains(what);
+            assert_eq!(
+                says("(--repeated)") && says("(--interval)"),
+                judgement == Judgement::CannotTell,
+                "{settled_by}"
+            );
         }
         let outcome = judged("p50 worse>10%", &base, &slower(200));
         assert!(outcome.measured.contains(" % worse, with 95 % confidence from "), "{}", outcome.measured);
         let half = Run::of(samples::record(500, 5, false));
         let outcome = judged("rate worse>40%", &base, &half);
-        assert!(outcome.broken && outcome.measured.starts_with("50.0 % worse"), "{}", outcome.measured);
-        assert!(!judged("rate worse>50%", &half, &base).broken);
+        assert!(outcome.is_broken() && outcome.measured.starts_with("50.0 % worse"), "{}", outcome.measured);
+        assert_eq!(judged("rate worse>50%", &half, &base).judgement, Judgement::Pass);
     }
 
     #[test]
-    fn what_proves_nothing_breaks() {
+    fn what_proves_nothing_breaks_and_what_says_too_little_cannot_tell() {
         let base = Run::of(samples::record(1_000, 1, false));
         let mut short = samples::record(1_000, 5, false);
         short.intervals.truncate(3);
         let mut silent = samples::record(1_000, 5, false);
         silent.intervals.iter_mut().for_each(|interval| interval.response = Latency::default());
-        for (new, why) in [
-            (Run::of(short), "nothing can be said about chance, so nothing was proved"),
-            (base.clone(), "the base is this very run"),
-            (Run::of(silent), "it was not measured in both runs, so nothing was proved"),
+        let mut nothing = short.clone();
+        for interval in nothing.intervals.iter_mut().chain([&mut nothing.total]) {
+            (interval.response, interval.service) = Default::default();
+        }
+        let mut kernels = samples::record(1_000, 5, false);
+        kernels.settings.timestamps = resound::load::Timestamps::Kernel;
+        for (new, judgement, why) in [
+            (Run::of(short), Judgement::CannotTell, "nothing can be said about chance"),
+            (base.clone(), Judgement::Fail, "the base is this very run"),
+            (Run::of(silent), Judgement::Fail, "it was not measured in both runs, so nothing was proved"),
+            (Run::of(nothing), Judgement::Fail, "it was not measured in both runs, so nothing was proved"),
+            (Run::of(kernels), Judgement::CannotTell, "by another clock"),
         ] {
             let outcome = judged("p50 worse>10%", &base, &new);
-            assert!(outcome.broken && outcome.measured.contains(why), "{}", outcome.measured);
+            assert_eq!(outcome.judgement, judgement, "{}", outcome.measured);
+            assert!(outcome.measured.contains(why), "{}", outcome.measured);
         }
+    }
+
+    /// Repetitions of a run, each with its own seed.
+    fn repeated(seeds: std::ops::Range<u64>, change: impl Fn(u64, &mut resound::load::Record)) -> Run {
+        let run = |seed| {
+            let mut record = samples::record(200, seed, false);
+            record.started += std::time::Duration::from_secs(60 * seed);
+            record.intervals.truncate(10);
+            change(seed, &mut record);
+            Run::of(record)
+        };
+        super::super::repeat::repeat(seeds.map(run).collect()).unwrap()
+    }
+
+    #[test]
+    fn repetitions_settle_what_one_run_cannot() {
+        let scaled = |by: u64, record: &mut resound::load::Record| {
+            for interval in record.intervals.iter_mut().chain([&mut record.total]) {
+                let times = interval.response.buckets().map(|bucket| (bucket.to * by / 100, bucket.count));
+                interval.response = Latency::of(times);
+            }
+        };
+        let base = repeated(1..6, |_, _| {});
+        for (new, judgement) in [
+            (repeated(6..11, |_, _| {}), Judgement::Pass),
+            (repeated(6..11, |_, record| scaled(150, record)), Judgement::Fail),
+            // Each run is steady in itself; from one to the next they differ, and so does what they
+            // say.
+            (repeated(6..11, |seed, record| scaled(80 + 20 * (seed - 6), record)), Judgement::CannotTell),
+        ] {
+            let compared = Compared::of(&base, &new);
+            assert_eq!((compared.runs, compared.parts), (Some((5, 5)), Some((50, 50))));
+            let Ok(Condition::Regression(regression)) = Condition::parse("p50 worse>15%") else { panic!() };
+            let outcome = regression.judge(&compared);
+            assert_eq!(outcome.judgement, judgement, "{}", outcome.measured);
+        }
+        // As intervals of one run the last of them would have been told.
+        let mut new = repeated(6..11, |seed, record| scaled(80 + 40 * (seed - 6), record));
+        let judge = |new: &Run| judged("p50 worse>15%", &base, new).judgement;
+        assert_eq!(judge(&new), Judgement::CannotTell);
+        new.repetitions.clear();
+        new.sources.truncate(1);
+        assert_eq!(Compared::of(&base, &new).runs, Some((5, 1)));
     }
 
     #[test]

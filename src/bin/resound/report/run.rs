@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound::load::{Generator, Latency, Mode, Record};
+use resound::load::{Bounded, Counts, Generator, Mode, Record};
 
 use super::compare::Compared;
-use super::gate::Outcome;
+use super::outcome::Outcome;
 
 /// What reports are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub(crate) struct Run {
     /// It was cut short because the reader of its intervals has left, or nothing more could be
     /// written for one: that is no failure.
     pub(crate) unread: bool,
+    /// Of several runs that repeat each other: how many intervals each of them has, in their order.
+    pub(crate) repetitions: Vec<usize>,
 }
 
 /// What was asked of a run before it was saved, and how that came out.
@@ -106,30 +108,65 @@ impl Run {
             elapsed: record.elapsed,
             rates,
         };
-        Self { record, rates, sources: vec![source], judged: None, unread: false }
+        Self { record, rates, sources: vec![source], judged: None, repetitions: Vec::new(), unread: false }
     }
 
     /// The times that matter first: response times where there is a plan, since they hold the wait for a late send, otherwise service times.
-    pub(crate) fn main(&self) -> (&'static str, &Latency) {
+    pub(crate) fn main(&self) -> (&'static str, Bounded<'_>) {
         let total = &self.record.total;
         if !total.response.is_empty() {
-            ("response", &total.response)
+            ("response", total.response())
         } else if total.service.is_empty() && !total.connect.is_empty() {
-            ("connect", &total.connect)
+            ("connect", Bounded::exact(&total.connect))
         } else {
-            ("service", &total.service)
+            ("service", total.service())
         }
+    }
+
+    /// The times of this name.
+    pub(crate) fn times(&self, name: &str) -> Bounded<'_> {
+        let total = &self.record.total;
+        match name {
+            "response" => total.response(),
+            "connect" => Bounded::exact(&total.connect),
+            _ => total.service(),
+        }
+    }
+
+    /// For which share of the time of its connections nothing was answered.
+    pub(crate) fn outage(&self) -> f64 {
+        let (record, n) = (&self.record, self.sources.len().max(1) as f64);
+        let each = match self.repetitions.is_empty() {
+            true => self.sources.iter().map(|source| source.elapsed.as_secs_f64()).sum::<f64>() / n,
+            false => record.elapsed.as_secs_f64(),
+        };
+        let all = each * record.settings.most_connections() as f64;
+        if all > 0.0 { (record.total.outage.as_secs_f64() / all).min(1.0) } else { 0.0 }
+    }
+
+    /// About how many messages more there would have been, beside so many, had everything been
+    /// answered all the time. Of a plan all are known.
+    pub(crate) fn unplanned(&self, messages: u64) -> u64 {
+        let outage = self.outage();
+        if self.record.settings.is_open() || outage <= 0.0 {
+            return 0;
+        }
+        (messages.max(1) as f64 * outage / (1.0 - outage)) as u64
+    }
+
+    /// Messages whose response times hold a delay of the generator's own making.
+    pub(crate) fn own_delays(&self) -> u64 {
+        let total = &self.record.total;
+        let lags = total.lag.without(&total.bounds.lag);
+        let is_late = |from: u64| u128::from(from) >= Counts::LATE.as_nanos();
+        let late =
+            lags.buckets().filter(|bucket| is_late(bucket.from)).fold(0, |sum: u64, it| sum.saturating_add(it.count));
+        late.saturating_sub(total.counts.held).saturating_add(total.counts.lagged)
     }
 
     /// Does the far end answer?
     pub(crate) fn expects_answers(&self) -> bool {
         expects_answers(&self.record)
-    }
-
-    /// Messages that were sent and never answered, whatever became of their connections.
-    pub(crate) fn lost(&self) -> u64 {
-        let counts = &self.record.total.counts;
-        counts.sent.saturating_sub(counts.received)
     }
 
     /// Was there nobody to load: did nothing come about but failures?

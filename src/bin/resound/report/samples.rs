@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use resound::load::{
-    Arrivals, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes, Timestamps,
+    Arrivals, Bounds, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
+    Timestamps,
 };
 
 use super::run::Run;
@@ -67,12 +68,16 @@ fn second(n: u64, rate: u64, seed: u64) -> Interval {
         counts: Counts {
             planned: rate,
             sent: rate,
+            // The stall is the target's.
+            held: times.iter().filter(|time| time.1 >= Counts::LATE.as_nanos() as f64).count() as u64,
             received: rate,
             verified: rate,
             bytes_sent: 64 * rate,
             bytes_received: 64 * rate,
             ..Counts::default()
         },
+        outage: Duration::ZERO,
+        bounds: Bounds::default(),
         connect: if n == 0 { Latency::of((0..64).map(|k| (110_000 + 900 * k, 1))) } else { Latency::default() },
         handshake: Latency::default(),
         service: of(&|time| time.0),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use resound::load::{Counts, Fault, Interval, Latency, Mode, Shape, Step, Timestamps};
+use resound::load::{Bounded, Counts, Fault, Figure, Interval, Mode, Shape, Step, Timestamps};
 
 use super::bars::{self, Glyphs};
-use super::gate::Outcome;
+use super::outcome::{Judgement, Outcome};
 use super::run::Run;
-use super::{PERCENTILES, describe, notes};
+use super::{PERCENTILES, describe, notes, verdict};
 use crate::colour::Colour;
 use crate::{escape, units};
 
@@ -26,6 +26,8 @@ const LABEL: usize = 13;
 const LEVEL: usize = 18;
 /// A column of times.
 const CELL: usize = 12;
+/// What is neither passed nor failed.
+pub(crate) const CANNOT_TELL: &str = "cannot tell";
 /// Failures that are named here; the other reports name more.
 const NAMED: usize = 5;
 
@@ -53,9 +55,9 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
     distribution(&mut page, run);
     errors(&mut page, run);
     sources(&mut page, run);
-    gates(&mut page, "Gates", outcomes);
+    gates(&mut page, "Gates", outcomes, verdict::unjudgeable(run));
     if let Some(judged) = &run.judged {
-        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.gates);
+        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.gates, None);
         let compared = judged.comparison.as_ref().map(|compared| compared.render("Compared then", style));
         page.text += &compared.unwrap_or_default();
     }
@@ -85,7 +87,11 @@ fn figures(page: &mut Page, run: &Run) {
         messages += &format!("; {} unanswered", units::count(counts.unanswered));
     }
     if counts.planned != counts.sent {
-        messages += &format!("; {} planned", units::count(counts.planned));
+        let unsent = counts.failed(Fault::Unsent);
+        messages += &format!("; {} planned, {} never sent", units::count(counts.planned), units::count(unsent));
+        if counts.lagged > 0 {
+            messages += &format!(" and {} that the generator itself never sent", units::count(counts.lagged));
+        }
     }
     page.row("messages", &messages);
     let mut rate = format!("{} msg/s", units::rate(rates.messages));
@@ -146,27 +152,32 @@ pub(crate) fn by_class(counts: &Counts, wanted: impl Fn(Fault) -> bool) -> Strin
 }
 
 /// Each distribution that holds something, by name; that which matters first, first.
-pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, &Latency)> {
+pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, Bounded<'_>)> {
     [
-        ("response", &interval.response),
-        ("service", &interval.service),
-        ("lag", &interval.lag),
-        ("connect", &interval.connect),
-        ("handshake", &interval.handshake),
+        ("response", interval.response()),
+        ("service", interval.service()),
+        ("lag", interval.lag()),
+        ("connect", Bounded::exact(&interval.connect)),
+        ("handshake", Bounded::exact(&interval.handshake)),
     ]
     .into_iter()
-    .filter(|(_, times)| !times.is_empty())
+    .filter(|(_, times)| !times.all.is_empty())
     .collect()
 }
 
-/// The rows of a table of times: a name, and what it is of a distribution.
-pub(crate) fn statistics(times: &Latency) -> Vec<(String, String)> {
-    let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
+/// The rows of a table of times: a name, and what it is of a distribution. What is a lower bound
+/// has `mark` in front.
+pub(crate) fn statistics(times: Bounded<'_>, mark: &str) -> Vec<(String, String)> {
+    let shown = |figure: Option<Figure>| match figure {
+        None => "-".into(),
+        Some(Figure { time, is_bound: false }) => units::latency(time),
+        Some(Figure { time, is_bound: true }) => format!("{mark}{}", units::latency(time)),
+    };
     let mut rows = vec![("min".into(), shown(times.min()))];
     rows.extend(PERCENTILES.iter().map(|percent| (format!("p{percent}"), shown(times.percentile(*percent)))));
     rows.push(("max".into(), shown(times.max())));
     rows.push(("mean".into(), shown(times.mean())));
-    rows.push(("samples".into(), units::count(times.count())));
+    rows.push(("samples".into(), units::count(times.all.count())));
     rows
 }
 
@@ -176,6 +187,7 @@ fn latencies(page: &mut Page, total: &Interval) {
         return;
     }
     page.section("Time");
+    let mark = page.style.glyphs.at_least();
     // Where the window is too narrow for all of them, the rest goes below.
     let fit = ((page.width - 2 - LABEL) / CELL).max(1);
     for columns in columns.chunks(fit) {
@@ -184,7 +196,7 @@ fn latencies(page: &mut Page, total: &Interval) {
             heading += &format!("{name:>CELL$}");
         }
         page.line(&page.style.colour.label(&heading));
-        let cells: Vec<_> = columns.iter().map(|(_, times)| statistics(times)).collect();
+        let cells: Vec<_> = columns.iter().map(|(_, times)| statistics(*times, mark)).collect();
         for row in 0..cells[0].len() {
             let mut line = format!("  {:<LABEL$}", cells[0][row].0);
             for column in &cells {
@@ -193,10 +205,16 @@ fn latencies(page: &mut Page, total: &Interval) {
             page.line(&line);
         }
     }
+    if columns.iter().any(|(_, times)| !times.bounds.is_empty()) {
+        let waited = format!(
+            "{mark} at least: of messages that were never sent or never answered only the wait so far is known"
+        );
+        page.wrapped("  ", "  ", &waited);
+    }
 }
 
 fn distribution(page: &mut Page, run: &Run) {
-    let (name, times) = run.main();
+    let (name, Bounded { all: times, .. }) = run.main();
     if times.is_empty() {
         return;
     }
@@ -276,7 +294,7 @@ fn steps(page: &mut Page, run: &Run) {
             units::count(step.total.counts.errors()),
         ));
     }
-    let knee = run.record.steps.iter().rev().find(|step| step.broken.is_none());
+    let knee = run.record.steps.iter().take_while(|step| step.broken.is_none()).last();
     let level = |step: &Step| describe::level(&run.record.settings, step.level);
     match (knee, run.record.steps.iter().any(|step| step.broken.is_some())) {
         (Some(step), true) => page.row("knee", &format!("{} held, the next step did not", level(step))),
@@ -289,7 +307,10 @@ fn sources(page: &mut Page, run: &Run) {
     if run.sources.len() < 2 {
         return;
     }
-    page.section(&format!("Merged from {} generators", run.sources.len()));
+    page.section(&match run.repetitions.len() {
+        0 => format!("Merged from {} generators", run.sources.len()),
+        n => format!("Made one of {n} runs that repeat each other"),
+    });
     for source in &run.sources {
         let file = escape::text(source.file.as_deref().unwrap_or_default().as_bytes());
         page.wrapped(
@@ -305,22 +326,27 @@ fn sources(page: &mut Page, run: &Run) {
     }
 }
 
-fn gates(page: &mut Page, heading: &str, outcomes: &[Outcome]) {
-    if outcomes.is_empty() {
+fn gates(page: &mut Page, heading: &str, outcomes: &[Outcome], unjudgeable: Option<String>) {
+    if outcomes.is_empty() && unjudgeable.is_none() {
         return;
     }
     page.section(heading);
     for outcome in outcomes {
-        let verdict = match outcome.broken {
-            true => page.style.colour.bad("FAIL"),
-            false => page.style.colour.good("pass"),
+        let verdict = match outcome.judgement {
+            Judgement::Fail => page.style.colour.bad("FAIL"),
+            Judgement::Pass => page.style.colour.good("pass"),
+            Judgement::CannotTell => page.style.colour.aside(CANNOT_TELL),
         };
         let gate = escape::text(outcome.gate.as_bytes());
         page.wrapped(
             &format!("  {verdict}  "),
             "        ",
-            &format!("{gate:<18} measured: {}", escape::plain(outcome.measured.as_bytes())),
+            &format!("{gate:<18} measured: {}", escape::plain(outcome.told().as_bytes())),
         );
+    }
+    if let Some(why) = unjudgeable {
+        let verdict = page.style.colour.aside(CANNOT_TELL);
+        page.wrapped(&format!("  {verdict}  "), "        ", &format!("the run itself: {why}"));
     }
 }
 

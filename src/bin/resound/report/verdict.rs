@@ -1,30 +1,45 @@
 //! What a run ends with.
 
-use resound::load::Fault;
+use resound::load::{Counts, Fault};
 
-use super::gate::Outcome;
+use super::outcome::Outcome;
 use super::run::Run;
-use crate::exit;
+use crate::{exit, units};
 
 /// Answers that came, and were not those that were due. Each is a finding about the far end, and no number of them is part of a healthy network.
 pub(super) const WRONG: [Fault; 6] =
     [Fault::Mismatch, Fault::Corrupt, Fault::Reordered, Fault::Duplicate, Fault::Truncated, Fault::Extra];
 
 /// The exit code: that the run was cut short says most, then that there was nobody to load, then a broken gate, then wrong or missing answers, then a
-/// network that failed.
+/// network that failed, and at last that something could not be judged.
 pub(crate) fn exit_code(run: &Run, outcomes: &[Outcome]) -> u8 {
     let failed = unforgiven(run, outcomes);
     if run.record.cut_short && !run.unread {
         exit::SIGNAL
     } else if run.found_nobody() {
         exit::NETWORK
-    } else if outcomes.iter().any(|outcome| outcome.broken) || failed.iter().any(is_verdict) {
+    } else if outcomes.iter().any(|outcome| outcome.is_broken()) || failed.iter().any(is_verdict) {
         exit::VERDICT
-    } else if failed.is_empty() {
-        0
-    } else {
+    } else if !failed.is_empty() {
         exit::NETWORK
+    } else if outcomes.iter().any(Outcome::is_open) || unjudgeable(run).is_some() {
+        exit::CANNOT_TELL
+    } else {
+        0
     }
+}
+
+/// Why nothing can be judged by this run, where that is so.
+pub(crate) fn unjudgeable(run: &Run) -> Option<String> {
+    let Counts { planned, lagged, .. } = run.record.total.counts;
+    (lagged > 0).then(|| {
+        format!(
+            "the generator itself did not send {} of {}; to settle it: a lower --rate, more processors, or \
+             several generators",
+            units::count(lagged),
+            units::counted(planned, "planned message")
+        )
+    })
 }
 
 fn is_verdict(class: &Fault) -> bool {
@@ -86,6 +101,36 @@ mod tests {
         assert_eq!(code(&run(&[Fault::Missing], false), &["loss>50%"]), 0);
         assert_eq!(code(&run(&[Fault::Reset], false), &["loss>50%"]), exit::NETWORK);
         assert_eq!(code(&run(&[Fault::Reset, Fault::Eof], false), &["reset>9"]), exit::NETWORK);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_forgiven_by_its_name_only() {
+        let run = run(&[Fault::Unsent], false);
+        assert_eq!(code(&run, &[]), exit::NETWORK);
+        for gate in ["errors>9", "loss>50%", "missing>9", "refused>9"] {
+            assert_eq!(code(&run, &[gate]), exit::NETWORK, "{gate}");
+        }
+        assert_eq!((code(&run, &["unsent>1"]), code(&run, &["unsent>0"])), (0, exit::VERDICT));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_comes_last() {
+        let mut lagged = run(&[], false).record;
+        lagged.total.counts.lagged = 1;
+        lagged.total.counts.planned += 1;
+        assert_eq!(code(&Run::of(lagged.clone()), &[]), exit::CANNOT_TELL);
+        let [mut cut, mut failed] = [lagged.clone(), lagged.clone()];
+        cut.cut_short = true;
+        failed.total.counts.failures[Fault::Reset.index()] = 1;
+        assert_eq!(code(&Run::of(cut), &[]), exit::SIGNAL);
+        assert_eq!(code(&Run::of(failed.clone()), &[]), exit::NETWORK);
+        assert_eq!(code(&Run::of(failed.clone()), &["errors>9"]), exit::CANNOT_TELL);
+        assert_eq!(code(&Run::of(failed.clone()), &["errors>0"]), exit::VERDICT);
+        (failed.total.counts.opened, failed.total.counts.sent, failed.total.counts.bytes_received) = (0, 0, 0);
+        assert_eq!(code(&Run::of(failed), &["errors>0"]), exit::NETWORK);
+        // Three hundred messages do not show the one in a thousand that takes longest.
+        assert_eq!(code(&run(&[], false), &["p99.9>1h"]), exit::CANNOT_TELL);
+        assert_eq!(code(&run(&[], false), &["p99.9>1h", "rate>0"]), exit::VERDICT);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::units;
 /// The percentile curve: how long the slowest message in ten, in a hundred, in a thousand took.
 pub(super) fn percentiles(run: &Run, base: Option<&Run>, width: f64) -> String {
     let curves = distributions(&run.record.total);
-    let compared = base.map(|base| base.main().1).filter(|times| !times.is_empty());
-    let all = || curves.iter().map(|(_, times)| *times).chain(compared);
+    let compared = base.map(|base| base.main().1.all).filter(|times| !times.is_empty());
+    let all = || curves.iter().map(|(_, times)| times.all).chain(compared);
     let most = all().map(Latency::count).max().unwrap_or(1);
     let x = Scale::Nines { nines: (most as f64).log10().clamp(2.0, 9.0) };
     let y = scale_of(all());
@@ -23,6 +23,7 @@ pub(super) fn percentiles(run: &Run, base: Option<&Run>, width: f64) -> String {
         plot.line(curve(times), "base");
     }
     for (name, times) in curves.iter().rev() {
+        let times = times.all;
         plot.line(curve(times), name);
         for percent in PERCENTILES {
             // A percentile that fewer samples than one lie beyond is the maximum.
@@ -197,7 +198,7 @@ fn pick(run: &Run) -> fn(&Interval) -> &Latency {
 
 /// Is there more than one moment to show, and anything in it?
 pub(super) fn has_times(run: &Run) -> bool {
-    !run.main().1.is_empty() && !run.record.intervals.is_empty()
+    !run.main().1.all.is_empty() && !run.record.intervals.is_empty()
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ mod charts;
 mod plot;
 mod scale;
 
-use resound::load::{Fault, Record, Timestamps};
+use resound::load::{Fault, Figure, Record, Timestamps};
 
+use super::bars::AT_LEAST;
 use super::compare::Compared;
-use super::gate::Outcome;
 use super::markup::escape;
+use super::outcome::{Judgement, Outcome};
 use super::run::Run;
 use super::{describe, merge, notes, text, verdict};
 use crate::units;
@@ -29,10 +30,10 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     page += &head(run, &title, outcomes);
     page += &cards(run);
     page += &remarks(run);
-    page += &gates("Gates", outcomes);
+    page += &gates("Gates", outcomes, verdict::unjudgeable(run));
     page += &compared.map(|compared| comparison("Compared", compared)).unwrap_or_default();
     if let Some(judged) = &run.judged {
-        page += &gates("Gates of the saved run, as they were judged then", &judged.gates);
+        page += &gates("Gates of the saved run, as they were judged then", &judged.gates, None);
         let compared = judged.comparison.as_ref().map(|compared| comparison("Compared then", compared));
         page += &compared.unwrap_or_default();
     }
@@ -47,12 +48,16 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
 
 fn head(run: &Run, title: &str, outcomes: &[Outcome]) -> String {
     let record = &run.record;
-    let is_broken = outcomes.iter().any(|outcome| outcome.broken);
-    let verdict = match (is_broken, verdict::unforgiven(run, outcomes).is_empty(), outcomes.is_empty()) {
-        (true, ..) => "<span class=\"verdict bad\">gate broken</span>",
-        (_, false, _) => "<span class=\"verdict bad\">errors</span>",
-        (_, _, false) => "<span class=\"verdict good\">gates passed</span>",
-        (_, _, true) => "<span class=\"verdict good\">no errors</span>",
+    let verdict = if outcomes.iter().any(Outcome::is_broken) {
+        "<span class=\"verdict bad\">gate broken</span>"
+    } else if !verdict::unforgiven(run, outcomes).is_empty() {
+        "<span class=\"verdict bad\">errors</span>"
+    } else if outcomes.iter().any(Outcome::is_open) || verdict::unjudgeable(run).is_some() {
+        "<span class=\"verdict open\">cannot tell</span>"
+    } else if outcomes.is_empty() {
+        "<span class=\"verdict good\">no errors</span>"
+    } else {
+        "<span class=\"verdict good\">gates passed</span>"
     };
     let warm_up = if record.warm_up.is_zero() {
         String::new()
@@ -71,9 +76,13 @@ fn head(run: &Run, title: &str, outcomes: &[Outcome]) -> String {
 fn cards(run: &Run) -> String {
     let counts = &run.record.total.counts;
     let (name, times) = run.main();
-    let shown = |time: Option<std::time::Duration>| time.map_or_else(|| "-".into(), units::latency);
+    let shown = |figure: Option<Figure>| match figure {
+        None => "-".into(),
+        Some(Figure { time, is_bound: false }) => units::latency(time),
+        Some(Figure { time, is_bound: true }) => format!("{AT_LEAST} {}", units::latency(time)),
+    };
     let mut cards = vec![("messages per second".to_string(), units::rate(run.rates.messages), "")];
-    if !times.is_empty() {
+    if !times.all.is_empty() {
         cards.push((format!("p50 of {name} time"), shown(times.percentile(50.0)), ""));
         cards.push((format!("p99 of {name} time"), shown(times.percentile(99.0)), ""));
         cards.push(("longest".into(), shown(times.max()), ""));
@@ -84,6 +93,11 @@ fn cards(run: &Run) -> String {
     }
     let errors = counts.errors();
     cards.push(("errors".into(), units::count(errors), if errors > 0 { " class=\"bad\"" } else { "" }));
+    for (name, n) in [("messages never sent", counts.failed(Fault::Unsent)), ("left by the generator", counts.lagged)] {
+        if n > 0 {
+            cards.push((name.into(), units::count(n), " class=\"bad\""));
+        }
+    }
     if counts.unanswered > 0 {
         cards.push(("messages unanswered".into(), units::count(counts.unanswered), " class=\"bad\""));
     }
@@ -102,19 +116,23 @@ fn remarks(run: &Run) -> String {
     format!("<div class=\"notes\"><b>To keep in mind</b>\n<ul>\n{items}</ul></div>\n")
 }
 
-fn gates(heading: &str, outcomes: &[Outcome]) -> String {
-    if outcomes.is_empty() {
+fn gates(heading: &str, outcomes: &[Outcome], unjudgeable: Option<String>) -> String {
+    if outcomes.is_empty() && unjudgeable.is_none() {
         return String::new();
     }
+    const OPEN: &str = "<b class=\"open\">cannot tell</b>";
     let rows = outcomes.iter().map(|outcome| {
-        let verdict = if outcome.broken { "<b class=\"bad\">FAIL</b>" } else { "<b class=\"good\">pass</b>" };
-        format!(
-            "<tr><td>{verdict}</td><td><code>{}</code></td><td>{}</td></tr>\n",
-            escape(&outcome.gate),
-            escape(&outcome.measured)
-        )
+        let verdict = match outcome.judgement {
+            Judgement::Fail => "<b class=\"bad\">FAIL</b>",
+            Judgement::Pass => "<b class=\"good\">pass</b>",
+            Judgement::CannotTell => OPEN,
+        };
+        let (gate, told) = (escape(&outcome.gate), escape(&outcome.told()));
+        format!("<tr><td>{verdict}</td><td><code>{gate}</code></td><td>{told}</td></tr>\n")
     });
-    table(heading, &[("", false), ("fail if", false), ("measured", false)], rows)
+    let run =
+        unjudgeable.map(|why| format!("<tr><td>{OPEN}</td><td>the run itself</td><td>{}</td></tr>\n", escape(&why)));
+    table(heading, &[("", false), ("fail if", false), ("measured", false)], rows.chain(run))
 }
 
 fn comparison(verb: &str, compared: &Compared) -> String {
@@ -157,7 +175,7 @@ fn pictures(run: &Run, base: Option<&Run>) -> String {
     if charts::has_times(run) {
         let mut lines: Vec<_> =
             text::distributions(&run.record.total).iter().map(|(name, _)| (*name, format!("{name} time"))).collect();
-        if let Some(base) = base.filter(|base| !base.main().1.is_empty()) {
+        if let Some(base) = base.filter(|base| !base.main().1.all.is_empty()) {
             lines.push(("base", format!("{} time of the base", base.main().0)));
         }
         page += &format!(
@@ -203,7 +221,7 @@ fn times(run: &Run) -> String {
     if columns.is_empty() {
         return String::new();
     }
-    let cells: Vec<_> = columns.iter().map(|(_, times)| text::statistics(times)).collect();
+    let cells: Vec<_> = columns.iter().map(|(_, times)| text::statistics(*times, AT_LEAST)).collect();
     let rows = (0..cells[0].len()).map(|row| {
         let values: String =
             cells.iter().map(|column| format!("<td class=\"n\">{}</td>", escape(&column[row].1))).collect();
@@ -219,7 +237,14 @@ fn times(run: &Run) -> String {
     let what = format!(
         "<p class=\"dim\">Service time: {service}. Response time: from the planned instant, so it holds the wait for a late send (lag).</p>\n"
     );
-    table("Times", &heads, rows) + &what
+    let bounds = match columns.iter().all(|(_, times)| times.bounds.is_empty()) {
+        true => String::new(),
+        false => format!(
+            "<p class=\"dim\">{AT_LEAST} at least: of messages that were never sent or never answered \
+             only the wait so far is known.</p>\n"
+        ),
+    };
+    table("Times", &heads, rows) + &what + &bounds
 }
 
 fn steps(run: &Run) -> String {
@@ -311,8 +336,13 @@ fn generators(run: &Run) -> String {
         ("CPU, user", true),
         ("CPU, kernel", true),
     ];
-    let mut page = table(if is_merged { "Generators" } else { "Generator" }, &columns, rows);
-    if is_merged {
+    let heading = match (is_merged, run.repetitions.is_empty()) {
+        (false, _) => "Generator",
+        (true, true) => "Generators",
+        (true, false) => "Repetitions",
+    };
+    let mut page = table(heading, &columns, rows);
+    if is_merged && run.repetitions.is_empty() {
         let (all, longest) = merge::together(&run.sources);
         let added = if merge::ran_at_once(&run.sources) { "Distributions and rates are" } else { "Distributions are" };
         page += &format!(

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use resound::load::{Interval, Latency, Record};
+use resound::load::{Fault, Interval, Latency, Record};
 
 use super::super::compare::Compared;
 use super::super::document::{Document, IntervalLine};
+use super::super::outcome::Judgement;
 use super::super::run::Run;
-use super::super::{encode, hdr, read, samples};
+use super::super::{encode, hdr, read, samples, verdict};
 use super::{all, hostile, named, saved, some};
 use crate::json;
 
@@ -65,6 +66,81 @@ fn json_is_read_however_it_was_kept() {
     let value: serde_json::Value = serde_json::from_slice(&saved(&run)).unwrap();
     let pretty = serde_json::to_vec_pretty(&value).unwrap();
     assert_eq!(read::parse(&pretty, "x").unwrap().record, run.record);
+}
+
+/// As a version before wrote it, which knew neither what was never sent nor what cannot be told.
+fn before(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for field in ["lagged", "unconnected", "outage_s", "at_least", "verdict", "settled_by", "repetitions"] {
+                if field != "verdict" || fields.contains_key("fail_if") {
+                    fields.remove(field);
+                }
+            }
+            fields.values_mut().for_each(before);
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(before),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_a_version_before_has_written_is_read_and_judged() {
+    let mut old: serde_json::Value =
+        serde_json::from_slice(&saved(&Run::of(samples::record(1_000, 1, false)))).unwrap();
+    before(&mut old);
+    let again = read::parse(old.to_string().as_bytes(), "old.json").unwrap();
+    assert_eq!(again.record, samples::record(1_000, 1, false));
+    let gates = &again.judged.as_ref().unwrap().gates;
+    assert_eq!(gates.iter().map(|gate| gate.judgement).collect::<Vec<_>>(), [Judgement::Fail, Judgement::Pass]);
+    // A third of the plan was never sent, and of that there is no time.
+    for part in ["/total", "/intervals/29"] {
+        old.pointer_mut(part).unwrap()["planned"] = if part == "/total" { 45_000 } else { 16_000 }.into();
+    }
+    let again = read::parse(old.to_string().as_bytes(), "old.json").unwrap();
+    assert_eq!(again.record.total.counts.failed(Fault::Unsent), 15_000);
+    assert_eq!(again.record.intervals[29].counts.failed(Fault::Unsent), 15_000);
+    let judgements = super::judged(&again, &["p99>5s", "p50>5s", "loss>1%", "unsent>1"]);
+    let judgements: Vec<_> = judgements.into_iter().map(|outcome| outcome.judgement).collect();
+    assert_eq!(judgements, [Judgement::CannotTell, Judgement::Pass, Judgement::Fail, Judgement::Fail]);
+    assert_eq!(verdict::exit_code(&again, &[]), crate::exit::NETWORK);
+}
+
+#[test]
+fn lower_bounds_are_written_and_read() {
+    let mut record = samples::record(100, 1, false);
+    let waits = Latency::of([(2_000_000_000, 300)]);
+    for part in record.intervals.iter_mut().take(1).chain([&mut record.total]) {
+        for times in [&mut part.response, &mut part.lag, &mut part.bounds.response, &mut part.bounds.lag] {
+            times.add(&waits);
+        }
+        part.counts.planned += 310;
+        part.counts.failures[Fault::Unsent.index()] = 300;
+        (part.counts.lagged, part.counts.unconnected, part.outage) = (10, 7, Duration::from_millis(2500));
+    }
+    let run = Run::of(record);
+    let value: serde_json::Value = serde_json::from_slice(&saved(&run)).unwrap();
+    let at_least = &value["total"]["response"]["at_least"];
+    assert_eq!((&at_least["count"], &value["total"]["service"]["at_least"]), (&300.into(), &serde_json::Value::Null));
+    assert_eq!(at_least["figures"], serde_json::json!(["mean_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"]));
+    assert_eq!(named(&run, "a.json").record, run.record);
+    let schema = include_str!("../../../../../docs/load.schema.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+    let errors: Vec<_> = schema.iter_errors(&value).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let text = super::super::text::render(&run, &[], super::plain(80));
+    let p99 = text.lines().find(|line| line.starts_with("  p99 ")).unwrap();
+    assert_eq!(p99.split_whitespace().collect::<Vec<_>>()[1], ">=2.00", "{text}");
+    assert!(text.contains(">= at least: of messages that were never sent"), "{text}");
+    let page = super::super::html::render(&run, None, None, &[]);
+    assert!(page.contains("\u{2265} 2.00 s") && page.contains("messages never sent"));
+    // Merged with another they are still there.
+    let other = named(&Run::of(samples::record(100, 2, false)), "b.json");
+    let merged = super::super::merge::merge(vec![named(&run, "a.json"), other]).unwrap();
+    assert_eq!(merged.record.total.bounds, run.record.total.bounds);
+    assert_eq!(merged.record.total.counts.failed(Fault::Unsent), 300);
+    assert_eq!(super::judged(&merged, &["p99>5s"])[0].judgement, Judgement::CannotTell);
+    assert_eq!(named(&merged, "both.json").record, merged.record);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use resound::load::{Counts, Fault, Generator, Latency};
 
 use super::bars::Glyphs;
 use super::document::Document;
-use super::gate::{Gate, Outcome};
+use super::gate::Gate;
+use super::outcome::Outcome;
 use super::run::Run;
 use super::text::Style;
 use super::{read, samples};
@@ -45,6 +46,7 @@ fn hostile() -> Run {
         planned: u64::MAX,
         sent: u64::MAX,
         held: u64::MAX,
+        lagged: u64::MAX,
         received: u64::MAX,
         late: u64::MAX,
         unanswered: u64::MAX,
@@ -54,6 +56,7 @@ fn hostile() -> Run {
         bytes_received: u64::MAX,
         bytes_late: u64::MAX,
         opened: u64::MAX,
+        unconnected: u64::MAX,
         closed: u64::MAX,
         failures: [u64::MAX; Fault::ALL.len()],
     };
