@@ -73,6 +73,23 @@ macro_rules! on_each_engine_plainly {
 }
 pub(crate) use on_each_engine_plainly;
 
+/// The same for tests of what engines only carry: each of them once.
+macro_rules! on_each_engine_once {
+    ($($test:ident),* $(,)?) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
+        }
+        mod portable {
+            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring {
+            $(#[test] fn $test() { crate::harness::on_uring("", super::$test); })*
+        }
+    };
+}
+pub(crate) use on_each_engine_once;
+
 /// The same for connections that are dialled from here: in plain, and with all that may come first.
 macro_rules! on_each_engine_that_dials {
     ($($test:ident),* $(,)?) => {

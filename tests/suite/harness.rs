@@ -23,7 +23,9 @@ use resound::{
 /// Only a defect takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) use crate::each_engine::{on_each_engine, on_each_engine_plainly, on_each_engine_that_dials};
+pub(crate) use crate::each_engine::{
+    on_each_engine, on_each_engine_once, on_each_engine_plainly, on_each_engine_that_dials,
+};
 
 thread_local! {
     /// What the io_uring engine of this test is to cope with.
