@@ -43,6 +43,8 @@ mod proto;
 mod service;
 mod tls;
 
+/// Memory that many may read, for [`Cx::send_shared`].
+pub use bytes::Bytes;
 #[cfg(unix)]
 pub use engine::ignores_signal;
 pub use engine::{

@@ -15,6 +15,7 @@ mod interface;
 mod listener;
 mod plan;
 mod portable;
+mod queue;
 mod recorder;
 mod room;
 mod secure;

@@ -6,7 +6,7 @@
 mod dial;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -18,6 +18,7 @@ use socket2::{SockRef, Socket};
 
 use super::accept::{AcceptError, BACK_OFF, Complaints};
 use super::listener::Listener;
+use super::queue::Queue;
 use super::recorder::Recorder;
 use super::room::Place;
 use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
@@ -35,6 +36,8 @@ const TICK: Duration = Duration::from_millis(100);
 const STACK: usize = 256 * 1024;
 /// One read.
 const WIRE: usize = 64 * 1024;
+/// Pieces that one write takes at most.
+const PIECES: usize = 16;
 
 /// What the handle and the threads share.
 struct Signals {
@@ -147,7 +150,7 @@ fn attend(socket: &Socket, mut conn: Conn, recorder: &mut Recorder, shared: &Sha
 
 /// The loop that [`Conn`]'s documentation describes, over a blocking socket.
 fn converse(
-    mut socket: &Socket,
+    socket: &Socket,
     conn: &mut Conn,
     recorder: &mut Recorder,
     signals: &Signals,
@@ -157,7 +160,8 @@ fn converse(
 ) -> End {
     let mut wire = vec![0; WIRE];
     let mut out = Vec::new();
-    let mut queue = Vec::new(); // what has not left yet
+    let mut queue = Queue::default(); // what has not left yet
+    conn.allow_shares();
     let mut farewell = Farewell::default();
     let mut stall = Stall::default();
     let mut fin_sent = false;
@@ -166,8 +170,10 @@ fn converse(
     let mut verdict = conn.open(Instant::now(), &mut out, recorder);
     loop {
         // Send what the verdict says, in this order.
-        queue.extend_from_slice(&wire[verdict.echo.clone()]);
-        queue.append(&mut out);
+        queue.push(&wire[verdict.echo.clone()]);
+        queue.push_all(&out, conn.take_shares());
+        out.clear();
+        out.shrink_to(WIRE);
 
         // Then obey.
         match verdict.then {
@@ -223,7 +229,7 @@ fn converse(
         let done = if patience.is_over(tick, !queue.is_empty()) {
             Err(io::ErrorKind::WouldBlock.into())
         } else if !queue.is_empty() {
-            socket.write(&queue)
+            write(socket, &queue)
         } else if conn.wants_read() {
             read(socket, &mut wire, conn, timed, tick)
         } else {
@@ -234,7 +240,7 @@ fn converse(
         looked = true;
         verdict = match done {
             Ok(n) if !queue.is_empty() => {
-                queue.drain(..n);
+                queue.consume(n);
                 stall.forget();
                 if !queue.is_empty() {
                     stall.look(&SockRef::from(socket));
@@ -261,6 +267,12 @@ fn converse(
             Err(error) => return Err(CloseReason::of(&error)),
         };
     }
+}
+
+fn write(mut socket: &Socket, queue: &Queue) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); PIECES];
+    let n = queue.slices(&mut slices);
+    socket.write_vectored(&slices[..n])
 }
 
 /// Reads. With the times of what passes, which are also told where there is nothing to read: then the wait has been done.

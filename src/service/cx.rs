@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::{ConnInfo, Departure, Framing, Times};
 
 /// What a service has asked for so far. It belongs to the connection and outlives each call.
@@ -15,13 +17,58 @@ pub(crate) struct Asked {
     /// And nothing more is listened to.
     pub(crate) closing: bool,
     pub(crate) reset: bool,
+    /// Can the engine send from where bytes stand?
+    pub(crate) may_share: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
+    pub(crate) shares: Shares,
+}
+
+/// Shared bytes below this are copied: that costs less than keeping them apart.
+const WORTH_SHARING: usize = 1024;
+
+/// Bytes of this call that are sent from where they stand, each with how much of `out` goes before
+/// it, in order. Nearly always there are none.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "so an idle connection stays small")]
+pub(crate) struct Shares(Option<Box<Vec<(usize, Bytes)>>>);
+
+impl Shares {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |list| list.iter().map(|(_, bytes)| bytes.len()).sum())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (usize, Bytes)> {
+        self.0.into_iter().flat_map(|list| *list)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(list: Vec<(usize, Bytes)>) -> Self {
+        Self(Some(Box::new(list)))
+    }
 }
 
 impl Asked {
     pub(crate) fn new(framing: Framing) -> Self {
-        Self { framing, wake_at: None, paused: false, finished: false, closing: false, reset: false }
+        Self {
+            framing,
+            wake_at: None,
+            paused: false,
+            finished: false,
+            closing: false,
+            reset: false,
+            may_share: false,
+            shares: Shares::default(),
+        }
     }
 }
 
@@ -84,6 +131,17 @@ impl Cx<'_> {
         }
     }
 
+    /// Sends `bytes` as [`Cx::send`] does, but without a copy where the engine can send from where
+    /// they stand: for much, out of memory that is made once.
+    pub fn send_shared(&mut self, bytes: Bytes) {
+        if !self.asked.may_share || bytes.len() < WORTH_SHARING {
+            return self.send(&bytes);
+        }
+        if !self.asked.finished {
+            self.asked.shares.0.get_or_insert_default().push((self.out.len(), bytes));
+        }
+    }
+
     /// Sends the message of this call back as it is: the same as sending its bytes, but without a copy where the engine can send
     /// from the buffer it received into. Does nothing outside [`Service::data`](super::Service::data).
     pub fn echo(&mut self) {
@@ -93,7 +151,7 @@ impl Cx<'_> {
         let nothing_lent = Range::is_empty(self.echo);
         match self.message.at {
             // Lent bytes leave before `out`, so they can only be lent while `out` is empty, and in one piece.
-            Some(at) if self.out.is_empty() && (nothing_lent || self.echo.end == at) => {
+            Some(at) if self.sends_nothing() && (nothing_lent || self.echo.end == at) => {
                 if nothing_lent {
                     self.echo.start = at;
                 }
@@ -107,7 +165,12 @@ impl Cx<'_> {
     /// [`Service::drained`](super::Service::drained).
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.unsent + self.out.len() + self.echo.len()
+        self.unsent + self.out.len() + self.echo.len() + self.asked.shares.len()
+    }
+
+    /// Nothing in this call, that is, but what is lent.
+    fn sends_nothing(&self) -> bool {
+        self.out.is_empty() && self.asked.shares.is_empty()
     }
 
     /// Asks for [`Service::wake`](super::Service::wake) at `at`. There is one such deadline; asking again moves it.

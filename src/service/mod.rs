@@ -14,7 +14,7 @@ mod via;
 pub use chargen::Chargen;
 pub(crate) use chargen::{CHARGEN_LINE, chargen_pattern};
 pub use cx::Cx;
-pub(crate) use cx::{Asked, Message};
+pub(crate) use cx::{Asked, Message, Shares};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use info::{ConnId, ConnInfo, Endpoint, Peer, TlsInfo};

@@ -89,7 +89,7 @@ fn a_test_stands_behind_every_failure_mode_that_names_one() {
     for file in ["printer", "escape", "console", "json", "client/pipe/output"] {
         code += &document(&format!("src/bin/resound/{file}.rs"));
     }
-    for file in ["sys/tests", "sys/tokens", "uring/timers", "uring/queue"] {
+    for file in ["sys/tests", "sys/tokens", "uring/timers", "queue"] {
         code += &document(&format!("src/engine/{file}.rs"));
     }
     code += &document("src/proto/framing.rs");

@@ -1,7 +1,7 @@
 //! One connection's task: the loop that [`Conn`]'s documentation describes, as a future.
 
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::worker::{Desk, Slot, Worker};
+use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
 use crate::engine::socket::{Farewell, Stall, at_eof, reset_on_close, unread};
@@ -23,6 +24,8 @@ use crate::proto::{Conn, Then, Verdict};
 const BUDGET: usize = 64 * 1024;
 /// What even the smallest step costs.
 const STEP: usize = 4 * 1024;
+/// Pieces that one write takes at most.
+const PIECES: usize = 16;
 
 // In this order in memory, for the sake of `Conn`'s.
 #[repr(C)]
@@ -36,9 +39,8 @@ pub(super) struct Task {
     opened: bool,
     /// What is left of this poll's budget.
     budget: usize,
-    /// What the system would not take yet; `from` on is unsent. Owns memory only while there is something.
-    queue: Vec<u8>,
-    from: usize,
+    /// What the system would not take yet.
+    queue: Queue,
     /// Armed lazily: it may be earlier than the connection's deadline, never later.
     alarm: Option<Pin<Box<Sleep>>>,
     /// The same on a precise clock.
@@ -52,12 +54,12 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(stream: Stream, conn: Conn, slot: Rc<Slot>, worker: Rc<Worker>, place: Place) -> Self {
+    pub(super) fn new(stream: Stream, mut conn: Conn, slot: Rc<Slot>, worker: Rc<Worker>, place: Place) -> Self {
+        conn.allow_shares();
         Self {
             stream,
             conn,
-            queue: Vec::new(),
-            from: 0,
+            queue: Queue::default(),
             then: Then::Go,
             fin_sent: false,
             budget: BUDGET,
@@ -184,7 +186,17 @@ impl Task {
         loop {
             self.then = verdict.then;
             let total = echo.len() + desk.out.len();
-            if total == 0 || self.then == Then::Reset {
+            if self.then == Then::Reset {
+                break;
+            }
+            let shares = self.conn.take_shares();
+            if !shares.is_empty() {
+                // They leave from the queue, which is looked at before anybody waits.
+                self.queue.push(echo);
+                self.queue.push_all(&desk.out, shares);
+                break;
+            }
+            if total == 0 {
                 break;
             }
             let mut left = 0;
@@ -203,8 +215,8 @@ impl Task {
                     self.stall.look(&self.stream.socket());
                 }
                 let (first, second) = rest(echo, &desk.out, left);
-                self.queue.extend_from_slice(first);
-                self.queue.extend_from_slice(second);
+                self.queue.push(first);
+                self.queue.push(second);
             }
             echo = &[];
             desk.out.clear();
@@ -224,19 +236,14 @@ impl Task {
     /// Sends from the queue as far as the system takes it.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut Desk) -> Result<(), CloseReason> {
         while !self.queue.is_empty() && self.budget > 0 {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.queue[self.from..]) {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let pieces = self.queue.slices(&mut slices);
+            match Pin::new(&mut &self.stream).poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
                 Poll::Ready(Ok(n)) => {
-                    self.from += n;
-                    if self.from == self.queue.len() {
-                        self.queue = Vec::new();
-                        self.from = 0;
-                    } else if self.from > self.queue.len() / 2 {
-                        self.queue.drain(..self.from);
-                        self.from = 0;
-                    }
+                    self.queue.consume(n);
                     if !self.queue.is_empty() {
                         self.stall.look(&self.stream.socket());
                     }

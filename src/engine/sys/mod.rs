@@ -12,6 +12,7 @@ mod piece;
 mod pool;
 mod ring;
 mod setup;
+mod several;
 #[cfg(test)]
 mod tests;
 mod tokens;

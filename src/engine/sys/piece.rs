@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
+use bytes::{Buf, Bytes};
+use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
+
 use super::pool::Lease;
+use super::several::Several;
 
 /// What one receive has brought.
 #[derive(Debug)]
@@ -20,6 +25,10 @@ pub(crate) enum Load {
     Lent(Lease),
     /// Bytes of our own, those from `from` on.
     Owned { bytes: Vec<u8>, from: usize },
+    /// Bytes that are sent from where they stand.
+    Shared(Bytes),
+    /// Several of these, with one call.
+    Several(Box<Several>),
 }
 
 impl Piece {
@@ -64,10 +73,60 @@ impl Piece {
 }
 
 impl Load {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn several(loads: Vec<Self>) -> Self {
+        Self::Several(Box::new(Several::new(loads)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Lent(lease) => lease.bytes(),
-            Self::Owned { bytes, from } => &bytes[*from..],
+            Self::Lent(lease) => lease.len(),
+            Self::Owned { bytes, from } => bytes.len() - from,
+            Self::Shared(bytes) => bytes.len(),
+            Self::Several(several) => several.len(),
+        }
+    }
+
+    /// What is left behind the first `n` bytes, which have left. It is in no shared buffer any
+    /// more.
+    pub(crate) fn advance(self, n: usize) -> Self {
+        match self {
+            Self::Lent(lease) => Self::Owned { bytes: lease.bytes()[n..].to_vec(), from: 0 },
+            Self::Owned { bytes, from } => Self::Owned { bytes, from: from + n },
+            Self::Shared(mut bytes) => {
+                bytes.advance(n);
+                Self::Shared(bytes)
+            }
+            Self::Several(mut several) => {
+                several.advance(n);
+                Self::Several(several)
+            }
+        }
+    }
+
+    /// A send of `len` bytes at most. It points to what stays where it is when the load is moved,
+    /// and as it is until the load is asked again.
+    pub(super) fn entry(&mut self, socket: Fd, len: usize, flags: i32) -> squeue::Entry {
+        let start = match self {
+            Self::Lent(lease) => lease.bytes().as_ptr(),
+            Self::Owned { bytes, from } => bytes[*from..].as_ptr(),
+            Self::Shared(bytes) => bytes.as_ptr(),
+            Self::Several(several) => {
+                return opcode::SendMsg::new(socket, several.header(len)).flags(flags as u32).build();
+            }
+        };
+        // No send is longer than a read, or than a connection may have waiting; the kernel's limit
+        // is beyond both, and a part will do.
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        opcode::Send::new(socket, start, len).flags(flags).build()
+    }
+
+    /// Its bytes, each of its parts by itself.
+    pub(crate) fn each(&self, tell: &mut dyn FnMut(&[u8])) {
+        match self {
+            Self::Lent(lease) => tell(lease.bytes()),
+            Self::Owned { bytes, from } => tell(&bytes[*from..]),
+            Self::Shared(bytes) => tell(bytes),
+            Self::Several(several) => several.each(tell),
         }
     }
 }

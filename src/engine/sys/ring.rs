@@ -186,14 +186,16 @@ impl Ring<'_> {
     }
 
     /// Sends; the load comes back with the completion.
-    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, load: Load, patience: Patience) {
-        let mut len = load.bytes().len();
+    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, mut load: Load, patience: Patience) {
+        let mut len = load.len();
         match self.faults.as_mut().map(|faults| faults.of_send(len, patience)) {
             Some(Fate::Fails(errno)) => return self.done.push_back(Done::Sent { key, result: -errno, load }),
             Some(Fate::Shorter(n)) => len = n,
             Some(Fate::Goes) | None => {}
         }
-        let start = load.bytes().as_ptr();
+        let patience = if patience == Patience::Try { libc::MSG_DONTWAIT } else { 0 };
+        let flags = patience | libc::MSG_NOSIGNAL;
+        let entry = load.entry(Fd(socket.as_raw_fd()), len, flags);
         let number = match self.free_loads.pop() {
             Some(number) => {
                 self.loads[number as usize] = Some((key, load));
@@ -204,10 +206,6 @@ impl Ring<'_> {
                 self.loads.len() as u32 - 1
             }
         };
-        let patience = if patience == Patience::Try { libc::MSG_DONTWAIT } else { 0 };
-        // No send is longer than a read, or than a connection may have waiting; the kernel's limit is beyond both, and a part will do.
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(socket.as_raw_fd()), start, len).flags(patience | libc::MSG_NOSIGNAL).build();
         self.push(entry, Token::Send(number));
     }
 

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket};
 
+use super::batch::next_load;
 use super::desk::Desk;
-use super::queue::Queue;
+use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::End;
 use crate::engine::socket::{Farewell, Stall, looks_at_eof, reset_on_close, unread};
@@ -76,8 +77,6 @@ pub(super) struct Link {
     bulk: bool,
     /// Over, and waiting for its last completions.
     over: bool,
-    /// The kernel is asked when bytes pass.
-    timed: bool,
     failures: u8,
     /// A deadline has been put off once, for the sake of what had arrived.
     put_off: bool,
@@ -97,7 +96,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(key: Key, socket: Socket, conn: Conn, place: Place, timed: bool) -> Self {
+    pub(super) fn new(key: Key, socket: Socket, mut conn: Conn, place: Place, timed: bool) -> Self {
+        conn.allow_shares();
+        if timed {
+            // The kernel is asked when bytes pass.
+            conn.times();
+        }
         Self {
             key,
             receive: Receive::No,
@@ -106,7 +110,6 @@ impl Link {
             fin_sent: false,
             bulk: false,
             over: false,
-            timed,
             failures: 0,
             put_off: false,
             queue: Queue::default(),
@@ -255,15 +258,11 @@ impl Link {
                 error => return self.failed(error),
             },
         };
-        if n < load.bytes().len() {
+        if n < load.len() {
             // The socket is full. What is left leaves the shared buffer, and the rest of the input can wait in `Conn`.
-            let rest = match load {
-                Load::Lent(lease) => Load::Owned { bytes: lease.bytes()[n..].to_vec(), from: 0 },
-                Load::Owned { bytes, from } => Load::Owned { bytes, from: from + n },
-            };
             self.stall.look(&SockRef::from(&self.socket));
             self.send = Send::Waits;
-            desk.ring.send(self.key, self.socket.as_fd(), rest, Patience::Wait);
+            desk.ring.send(self.key, self.socket.as_fd(), load.advance(n), Patience::Wait);
         } else if let Load::Owned { bytes, .. } = load {
             desk.spare(bytes);
         }
@@ -335,7 +334,7 @@ impl Link {
         self.over = true;
         self.set_alarm(None, desk);
         self.backlog = None;
-        self.queue.clear();
+        self.queue = Queue::default();
         if self.is_in_flight() {
             desk.ring.cancel_all(self.socket.as_fd());
         }
@@ -375,24 +374,25 @@ impl Link {
         if self.then == Then::Reset {
             return desk.out.clear();
         }
+        let shares = self.conn.take_shares();
         let idle = self.send == Send::No && self.queue.is_empty();
         match piece {
             Some(piece) if !verdict.echo.is_empty() => {
-                if idle && desk.out.is_empty() {
+                if idle && desk.out.is_empty() && shares.is_empty() {
                     return self.try_to_send(piece.load(verdict.echo), desk);
                 }
                 self.queue.push(&piece.bytes()[verdict.echo]);
             }
             _ => {}
         }
-        if desk.out.is_empty() {
+        if desk.out.is_empty() && shares.is_empty() {
             return;
         }
-        if idle && self.queue.is_empty() && desk.out.len() <= SHORT {
+        if idle && self.queue.is_empty() && desk.out.len() <= SHORT && shares.is_empty() {
             let bytes = desk.take_out();
             return self.try_to_send(Load::Owned { bytes, from: 0 }, desk);
         }
-        self.queue.push(&desk.out);
+        self.queue.push_all(&desk.out, shares);
         desk.tidy();
     }
 
@@ -413,9 +413,9 @@ impl Link {
                 Then::Go | Then::HalfClose => {}
             }
             if self.send == Send::No
-                && let Some(bytes) = self.queue.pop()
+                && let Some(load) = next_load(&mut self.queue)
             {
-                self.try_to_send(Load::Owned { bytes, from: 0 }, desk);
+                self.try_to_send(load, desk);
             }
             if self.then == Then::HalfClose && self.send == Send::No && !self.fin_sent {
                 self.fin_sent = true;
@@ -451,7 +451,7 @@ impl Link {
         if self.receive != Receive::No || self.backlog.is_some() || !self.conn.wants_read() {
             return;
         }
-        if self.timed {
+        if self.conn.has_times() {
             // Behind the answer, if there is one: until that has left, nothing is read.
             if self.send != Send::Tries {
                 self.receive = Receive::Awaiting;

@@ -4,12 +4,12 @@
 //! into shared ones, and echo from where the bytes lie.
 
 mod accept;
+mod batch;
 mod desk;
 mod dial;
 mod inbox;
 mod link;
 mod links;
-mod queue;
 mod timers;
 mod worker;
 

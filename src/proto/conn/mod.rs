@@ -16,7 +16,7 @@ use super::silence::Silence;
 use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
-use crate::service::{Asked, ConnInfo, Cx, Message, Service, Times};
+use crate::service::{Asked, ConnInfo, Cx, Message, Service, Shares, Times};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -190,9 +190,27 @@ impl Conn {
         self.layers.is_none()
     }
 
+    /// For an engine that can send from where bytes stand: what the service sends so is to be asked
+    /// for after each call then, and goes between the bytes of `out`. Elsewhere it is in `out`, as
+    /// where something below the service changes the bytes on their way.
+    pub(crate) fn allow_shares(&mut self) {
+        self.asked.may_share = self.is_bare();
+    }
+
+    /// Of the call before.
+    pub(crate) fn take_shares(&mut self) -> Shares {
+        self.asked.shares.take()
+    }
+
     /// For an engine that knows when the kernel saw bytes pass: to be told before [`Conn::received`].
     pub fn times(&mut self) -> &mut Times {
         self.times.get_or_insert_default()
+    }
+
+    /// Is it known when the kernel saw bytes pass?
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_times(&self) -> bool {
+        self.times.is_some()
     }
 
     /// The peer sent its FIN. An unterminated last line is delivered first.
@@ -219,7 +237,7 @@ impl Conn {
         }
         observer.sent(&self.info, n);
         self.deliver_waiting(now, out, observer);
-        if self.unsent == 0 && out.is_empty() && !self.asked.finished {
+        if self.unsent == 0 && out.is_empty() && self.asked.shares.is_empty() && !self.asked.finished {
             self.tell(now, out, |service, cx| service.drained(cx));
             // It may have resumed a paused delivery.
             self.deliver_waiting(now, out, observer);
@@ -256,7 +274,7 @@ impl Conn {
             self.asked.reset = true;
         } else if self.opening_until().is_some_and(|at| at <= now) {
             self.refuse(CloseReason::OpeningTimeout);
-        } else if out.is_empty() && self.idle_at().is_some_and(|at| at <= now) {
+        } else if out.is_empty() && self.asked.shares.is_empty() && self.idle_at().is_some_and(|at| at <= now) {
             self.end(CloseReason::IdleTimeout);
             self.asked.finished = true;
             self.asked.closing = true;
@@ -368,7 +386,7 @@ impl Conn {
         !self.asked.paused
             && !self.asked.closing
             && !self.asked.reset
-            && self.unsent + fresh < self.limits.high_water.max(1)
+            && self.unsent + fresh + self.asked.shares.len() < self.limits.high_water.max(1)
     }
 
     fn end(&mut self, reason: CloseReason) {
@@ -408,7 +426,7 @@ impl Conn {
         if self.layers.is_some() {
             self.seal(out);
         }
-        let fresh = echo.len() + out.len();
+        let fresh = echo.len() + out.len() + self.asked.shares.len();
         if self.unsent == 0 && fresh > 0 {
             self.progress = Some(now);
             self.written = Some(now);
