@@ -61,8 +61,7 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn message(&self, connection: u64, sequence: u64) -> Message {
-        let key = self.payload.key(connection, sequence);
-        self.payload.message(key, self.lengths.of(key))
+        self.payload.message(connection, sequence, |key| self.lengths.of(key))
     }
 }
 
@@ -180,15 +179,16 @@ impl Answers {
     /// Takes what is due, as far as the bytes are that. The rest is held.
     fn follow(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(Event)) {
         while !bytes.is_empty() && !self.lost {
-            let n = (self.front.answer_len() - self.offset).min(bytes.len());
+            let len = self.rules.payload.answer_len(&self.front);
+            let n = (len - self.offset).min(bytes.len());
             let is_due = !self.in_flight.is_empty()
-                && (!self.rules.verify || self.front.differs(self.offset, &bytes[..n]).is_none());
+                && (!self.rules.verify || self.rules.payload.differs(&self.front, self.offset, &bytes[..n]).is_none());
             if !is_due {
-                self.held = self.front.answer_head(std::mem::take(&mut self.offset));
+                self.held = self.rules.payload.answer_head(&self.front, std::mem::take(&mut self.offset));
                 return self.held.extend_from_slice(bytes);
             }
             (self.offset, bytes) = (self.offset + n, &bytes[n..]);
-            if self.offset == self.front.answer_len() {
+            if self.offset == len {
                 self.pass().into_iter().for_each(|sent| tell(Event::Answered(sent)));
             }
         }
@@ -287,5 +287,7 @@ impl Answers {
     }
 }
 
+#[cfg(test)]
+mod bulk;
 #[cfg(test)]
 mod tests;

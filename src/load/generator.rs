@@ -200,11 +200,9 @@ impl Load {
             Some(ramp) => Some(ramp.every * ramp.steps()),
             None => settings.duration,
         };
-        let rules = Rules {
-            payload: Payload::new(settings.seed, lines, prefix),
-            lengths: Lengths::new(&settings.size),
-            verify: settings.verify,
-        };
+        let lengths = Lengths::new(&settings.size);
+        let payload = Payload::new(settings.seed, lines, prefix, lengths.longest());
+        let rules = Rules { payload, lengths, verify: settings.verify };
         let measure_from = nanos(self.warm_up);
         let until = duration.map_or(u64::MAX, |duration| measure_from.saturating_add(nanos(duration)));
         Course {

@@ -85,21 +85,22 @@ fn explain<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &Due<'_, L>, last:
         };
     }
     let message = due.rules.message(due.connection, due.next);
-    let right = message.differs(0, &held[..held.len().min(due_len)]).unwrap_or(held.len().min(due_len));
+    let payload = &due.rules.payload;
+    let right = payload.differs(&message, 0, &held[..held.len().min(due_len)]).unwrap_or(held.len().min(due_len));
     let truncated = |len| Finding::Wrong(Fault::Truncated, len, format!("{len} of {} came", bytes(due_len)));
     // The first byte of the next answer may be the one that this answer would have had.
     let cuts = (right.saturating_sub(CHANCE).max(1)..=right).rev().filter(|&cut| cut < due_len.min(held.len()));
     let cuts = cuts.filter(|_| due.next + 1 < due.end);
     let cuts = cuts.map(|cut| (due.fits(&held[cut..], None, due.next + 1), truncated(cut)));
     // A line that is cut may have kept its newline.
-    let line = due.rules.payload.are_lines() && held.get(right) == Some(&b'\n') && right + 1 < due_len;
+    let line = payload.are_lines() && held.get(right) == Some(&b'\n') && right + 1 < due_len;
     let line = line.then(|| (due.fits(&held[right + 1..], None, due.next + 1), truncated(right + 1)));
     if let Some(finding) = scale.first(line.into_iter().chain(cuts)) {
         return finding;
     }
 
     if held.len() >= due_len {
-        let expected = message.answer_head(due_len);
+        let expected = payload.answer_head(&message, due_len);
         let wrong = expected.iter().zip(held).filter(|(a, b)| a != b).count();
         let behind = due.fits(&held[due_len..], None, due.next + 1);
         // Most of a long answer is enough; a short one needs what follows it.
@@ -148,17 +149,19 @@ fn bytes(n: usize) -> String {
 
 impl<L> Due<'_, L> {
     fn len(&self, sequence: u64) -> usize {
-        self.rules.message(self.connection, sequence).answer_len()
+        self.rules.payload.answer_len(&self.rules.message(self.connection, sequence))
     }
 
     /// Could this be the answer `first`, if any, and then those from `then` on?
     fn fits(&self, held: &[u8], first: Option<u64>, then: u64) -> Fit {
-        let enough = CONVINCING + self.rules.payload.prefix_len();
+        let payload = &self.rules.payload;
+        let enough = CONVINCING + payload.prefix_len();
         let mut at = 0;
         for sequence in first.into_iter().chain(then..self.end) {
             let message = self.rules.message(self.connection, sequence);
-            let n = message.answer_len().min(held.len() - at);
-            if message.differs(0, &held[at..at + n]).is_some() {
+            let len = payload.answer_len(&message);
+            let n = len.min(held.len() - at);
+            if payload.differs(&message, 0, &held[at..at + n]).is_some() {
                 return Fit::No;
             }
             at += n;
@@ -166,8 +169,8 @@ impl<L> Due<'_, L> {
             if at >= enough {
                 return Fit::Yes;
             }
-            if n < message.answer_len() {
-                return Fit::Maybe(at.saturating_sub(self.rules.payload.prefix_len()));
+            if n < len {
+                return Fit::Maybe(at.saturating_sub(payload.prefix_len()));
             }
         }
         // All that could come has come, and nothing else.

@@ -22,6 +22,7 @@ mod settings;
 mod settle;
 mod split;
 mod student;
+mod table;
 mod talker;
 mod tally;
 mod timeline;

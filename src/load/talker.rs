@@ -208,7 +208,7 @@ impl Talker {
             Traffic::Answered => self.answers.send(sent),
             _ => self.course.rules.message(self.answers.connection(), self.sent),
         };
-        message.write(|block| cx.send(block));
+        self.course.rules.payload.write(&message, cx);
         self.sent += 1;
         tally.at(sent.sent);
         if sent.planned >= self.course.measure_from {
@@ -227,7 +227,7 @@ impl Talker {
                 tally.counts.held += u64::from(was_held && lag >= nanos(Counts::LATE));
             }
         } else if self.course.traffic == Traffic::Answered {
-            self.warm_up += message.answer_len() as u64;
+            self.warm_up += self.course.rules.payload.answer_len(&message) as u64;
         }
     }
 

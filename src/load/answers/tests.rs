@@ -7,8 +7,9 @@ const MESSAGES: u64 = 200;
 fn all_rules(sizes: &[Sizes]) -> Vec<Arc<Rules>> {
     let kinds = [(false, &b""[..]), (true, b""), (true, b"Server received: ")];
     let rules = |sizes: &Sizes, (lines, prefix)| {
-        let payload = Payload::new(11, lines, prefix);
-        Arc::new(Rules { payload, lengths: Lengths::new(sizes), verify: true })
+        let lengths = Lengths::new(sizes);
+        let payload = Payload::new(11, lines, prefix, lengths.longest());
+        Arc::new(Rules { payload, lengths, verify: true })
     };
     sizes.iter().flat_map(|sizes| kinds.map(|kind| rules(sizes, kind))).collect()
 }
@@ -19,7 +20,7 @@ fn usual() -> Vec<Sizes> {
 
 fn answer(rules: &Rules, sequence: u64) -> Vec<u8> {
     let message = rules.message(5, sequence);
-    message.answer_head(message.answer_len())
+    rules.payload.answer_head(&message, rules.payload.answer_len(&message))
 }
 
 /// What is told when, of `MESSAGES` messages with `depth` in flight, this comes back in parts of `part` bytes.
@@ -172,7 +173,8 @@ fn what_answers_nothing_ends_the_connection() {
 
 #[test]
 fn without_verification_answers_are_counted() {
-    let rules = Rules { payload: Payload::new(1, false, b""), lengths: Lengths::new(&Sizes::Fixed(10)), verify: false };
+    let payload = Payload::new(1, false, b"", 10);
+    let rules = Rules { payload, lengths: Lengths::new(&Sizes::Fixed(10)), verify: false };
     let events = told(&Arc::new(rules), 8, 7, &[vec![0; 10 * MESSAGES as usize]]);
     assert_eq!(events.len() as u64, MESSAGES);
 }
