@@ -190,6 +190,23 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Bits per second, in powers of 1000: `0 bit/s`, `1.23 Mbit/s`, `25.1 Gbit/s`
+pub(crate) fn bits(per_second: f64) -> String {
+    const UNITS: [&str; 6] = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"];
+    let (mut value, mut unit) = (per_second, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        _ if unit == 0 => 0,
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
 /// `85 us`, `1.2 ms`, `3.4 s`
 pub(crate) fn elapsed(time: Duration) -> String {
     match time.as_secs_f64() {
@@ -329,6 +346,18 @@ mod tests {
         assert_eq!(bytes(1023), "1,023 bytes");
         assert_eq!(bytes(1024), "1.0 KiB");
         assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+        for (value, want) in [
+            (0.0, "0 bit/s"),
+            (999.4, "999 bit/s"),
+            (999.5, "1.00 kbit/s"),
+            (1_234_567.0, "1.23 Mbit/s"),
+            (99_960_000.0, "100 Mbit/s"),
+            (999_499_999.0, "999 Mbit/s"),
+            (25.13e9, "25.1 Gbit/s"),
+            (1.5e20, "150000 Pbit/s"),
+        ] {
+            assert_eq!(bits(value), want);
+        }
         assert_eq!(elapsed(Duration::from_micros(85)), "85 us");
         assert_eq!(elapsed(Duration::from_millis(1200)), "1.2 s");
         let latencies = [

@@ -11,6 +11,7 @@ use super::compare::Compared;
 use super::interval::IntervalPart;
 use super::outcome::{Judgement, Outcome};
 use super::run::{Judged, Rates, Run, Source};
+use super::stream::Way;
 use super::{merge, notes};
 
 /// What `format` says; another number means that old readers would misread it.
@@ -138,6 +139,11 @@ pub(crate) struct RatesPart {
     pub(crate) connections_per_s: f64,
     pub(crate) bytes_sent_per_s: f64,
     pub(crate) bytes_received_per_s: f64,
+    /// The same in bits; not read again.
+    #[serde(default)]
+    pub(crate) bits_sent_per_s: f64,
+    #[serde(default)]
+    pub(crate) bits_received_per_s: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -333,6 +339,8 @@ impl RatesPart {
             connections_per_s: rates.connections,
             bytes_sent_per_s: rates.bytes_sent,
             bytes_received_per_s: rates.bytes_received,
+            bits_sent_per_s: Way::Sent.rate(rates),
+            bits_received_per_s: Way::Received.rate(rates),
         }
     }
 }

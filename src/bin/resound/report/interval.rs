@@ -7,6 +7,7 @@ use resound::load::{Bounded, Fault, Figure, Interval, Latency};
 use serde::{Deserialize, Serialize};
 
 use super::encode;
+use super::stream::Way;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct IntervalPart {
@@ -28,6 +29,11 @@ pub(crate) struct IntervalPart {
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_late: u64,
+    /// Of those that came in time; not read again.
+    #[serde(default)]
+    pub(crate) bits_sent_per_s: f64,
+    #[serde(default)]
+    pub(crate) bits_received_per_s: f64,
     pub(crate) opened: u64,
     #[serde(default)]
     pub(crate) unconnected: u64,
@@ -92,6 +98,8 @@ impl IntervalPart {
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
             bytes_late: counts.bytes_late,
+            bits_sent_per_s: Way::Sent.bits(interval).unwrap_or(0.0),
+            bits_received_per_s: Way::Received.bits(interval).unwrap_or(0.0),
             opened: counts.opened,
             unconnected: counts.unconnected,
             outage_s: interval.outage.as_secs_f64(),

@@ -23,6 +23,7 @@ mod repeat;
 mod run;
 #[cfg(test)]
 mod samples;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -7,7 +7,7 @@ use resound::load::{Bounded, Counts, Fault, Figure, Interval, Mode, Shape, Step,
 use super::bars::{self, Glyphs};
 use super::outcome::{Judgement, Outcome};
 use super::run::Run;
-use super::{PERCENTILES, describe, notes, verdict};
+use super::{PERCENTILES, describe, notes, stream, verdict};
 use crate::colour::Colour;
 use crate::{escape, units};
 
@@ -51,6 +51,7 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
     page.row("measured", &format!("{}{warm_up}", describe::measured(run)));
     figures(&mut page, run);
     steps(&mut page, run);
+    over_time(&mut page, run);
     latencies(&mut page, &record.total);
     distribution(&mut page, run);
     errors(&mut page, run);
@@ -94,7 +95,7 @@ fn figures(page: &mut Page, run: &Run) {
         }
     }
     page.row("messages", &messages);
-    let mut rate = format!("{} msg/s", units::rate(rates.messages));
+    let mut rate = stream::rates(run).unwrap_or_else(|| format!("{} msg/s", units::rate(rates.messages)));
     if let Some(planned) = run.record.settings.rate {
         rate += &format!(" of {} planned", units::rate(planned));
     }
@@ -143,6 +144,22 @@ fn figures(page: &mut Page, run: &Run) {
             units::latency(system),
         ),
     );
+}
+
+/// Of a stream: what went each way as the run went on.
+fn over_time(page: &mut Page, run: &Run) {
+    let parts = stream::over_time(run);
+    if parts.is_empty() {
+        return;
+    }
+    page.section("Over the run");
+    let ways = stream::Way::of(&run.record.settings).iter().map(|way| format!("{:>CELL$}", way.name()));
+    let heading = format!("  {:<LABEL$}{}", "until", ways.collect::<String>());
+    page.line(&page.style.colour.label(&heading));
+    for (until, ways) in parts {
+        let cells: String = ways.iter().map(|rate| format!("{rate:>CELL$}")).collect();
+        page.line(&format!("  {:<LABEL$}{cells}", units::latency(until)));
+    }
 }
 
 /// `2 reset, 1 missing`: the wanted classes that there were.

@@ -6,6 +6,7 @@ use super::plot::Plot;
 use super::scale::Scale;
 use crate::report::PERCENTILES;
 use crate::report::run::Run;
+use crate::report::stream::Way;
 use crate::report::text::distributions;
 use crate::units;
 
@@ -113,7 +114,7 @@ pub(super) fn heat(run: &Run, width: f64) -> String {
 /// What a throughput chart counts.
 pub(super) fn throughput_name(run: &Run) -> &'static str {
     match run.record.settings.shape {
-        Shape::Stream => "bytes per second",
+        Shape::Stream => "bits per second",
         Shape::Connect => "connections per second",
         _ => "messages per second",
     }
@@ -124,19 +125,25 @@ pub(super) fn throughput(run: &Run, width: f64) -> String {
     let settings = &run.record.settings;
     let columns = columns(run, (width / 3.0) as usize);
     let value = |interval: &Interval| match settings.shape {
-        Shape::Stream => interval.counts.bytes_sent.saturating_add(interval.counts.bytes_in_time()),
         Shape::Connect => interval.counts.opened,
         _ if run.expects_answers() => interval.counts.in_time(),
         _ => interval.counts.sent,
     };
-    let spans = per_second(&columns, value);
-    let most = spans.iter().map(|span| span.2).chain(settings.rate).fold(0.0, f64::max);
+    let ways = Way::of(settings);
+    let bits = |way: &Way| (way.name(), spans(&columns, |interval| way.bits(interval).unwrap_or(0.0)));
+    let mut lines: Vec<_> = ways.iter().map(bits).collect();
+    if ways.is_empty() {
+        lines.push(("rate", per_second(&columns, value)));
+    }
+    let most = lines.iter().flat_map(|(_, spans)| spans).map(|span| span.2).chain(settings.rate).fold(0.0, f64::max);
     let (x, y) = (time_scale(run), Scale::from_zero(most * 1.05));
     let mut plot = Plot::new(width, 220.0, x, y);
-    let ticks = if settings.shape == Shape::Stream { y.bytes(5) } else { y.numbers(5) };
+    let ticks = if ways.is_empty() { y.numbers(5) } else { y.bits(5) };
     plot.axes(&x.moments((width / 90.0) as usize), &ticks, "time since measuring began", throughput_name(run));
-    plot.area(&spans, "under");
-    plot.steps(&spans, "rate");
+    if let [(_, spans)] = lines.as_slice() {
+        plot.area(spans, "under");
+    }
+    lines.iter().for_each(|(class, spans)| plot.steps(spans, class));
     if let Some(rate) = settings.rate.filter(|_| settings.shape != Shape::Ramp) {
         plot.line([(0.0, rate), (run.record.elapsed.as_secs_f64(), rate)], "planned");
     }
@@ -156,9 +163,13 @@ pub(super) fn errors(run: &Run, width: f64) -> String {
 }
 
 fn per_second(columns: &[Interval], value: impl Fn(&Interval) -> u64) -> Vec<(f64, f64, f64)> {
+    spans(columns, |interval| value(interval) as f64 / interval.length.as_secs_f64().max(1e-9))
+}
+
+fn spans(columns: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f64, f64)> {
     let span = |interval: &Interval| {
-        let (start, length) = (interval.start.as_secs_f64(), interval.length.as_secs_f64());
-        (start, start + length, value(interval) as f64 / length.max(1e-9))
+        let start = interval.start.as_secs_f64();
+        (start, start + interval.length.as_secs_f64(), value(interval))
     };
     columns.iter().map(span).collect()
 }

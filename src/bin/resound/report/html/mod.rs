@@ -11,6 +11,7 @@ use super::compare::Compared;
 use super::markup::escape;
 use super::outcome::{Judgement, Outcome};
 use super::run::Run;
+use super::stream::Way;
 use super::{describe, merge, notes, text, verdict};
 use crate::units;
 
@@ -81,15 +82,20 @@ fn cards(run: &Run) -> String {
         Some(Figure { time, is_bound: false }) => units::latency(time),
         Some(Figure { time, is_bound: true }) => format!("{AT_LEAST} {}", units::latency(time)),
     };
-    let mut cards = vec![("messages per second".to_string(), units::rate(run.rates.messages), "")];
+    let ways = Way::of(&run.record.settings);
+    let way = |way: &Way| (way.name().to_string(), units::bits(way.rate(&run.rates)), "");
+    let mut cards: Vec<_> = ways.iter().map(way).collect();
+    if ways.is_empty() {
+        cards.push(("messages per second".to_string(), units::rate(run.rates.messages), ""));
+    }
     if !times.all.is_empty() {
         cards.push((format!("p50 of {name} time"), shown(times.percentile(50.0)), ""));
         cards.push((format!("p99 of {name} time"), shown(times.percentile(99.0)), ""));
         cards.push(("longest".into(), shown(times.max()), ""));
     }
-    cards.push(("received per second".into(), units::bytes(run.goodput() as u64), ""));
-    if !run.expects_answers() {
-        cards.last_mut().expect("one was just pushed").0 = "sent per second".into();
+    if ways.is_empty() {
+        let name = if run.expects_answers() { "received per second" } else { "sent per second" };
+        cards.push((name.into(), units::bytes(run.goodput() as u64), ""));
     }
     let errors = counts.errors();
     cards.push(("errors".into(), units::count(errors), if errors > 0 { " class=\"bad\"" } else { "" }));
@@ -193,7 +199,11 @@ fn pictures(run: &Run, base: Option<&Run>) -> String {
         );
     }
     if !run.record.intervals.is_empty() {
-        let mut lines = vec![("rate", format!("{} measured", charts::throughput_name(run)))];
+        let ways = Way::of(&run.record.settings).iter();
+        let mut lines: Vec<_> = ways.map(|way| (way.name(), format!("{} per second", way.name()))).collect();
+        if lines.is_empty() {
+            lines.push(("rate", format!("{} measured", charts::throughput_name(run))));
+        }
         if run.record.settings.rate.is_some() {
             lines.push(("planned", "planned".into()));
         }

@@ -66,11 +66,16 @@ impl Scale {
         })
     }
 
-    /// Labels of bytes per second.
-    pub(super) fn bytes(&self, most: usize) -> Vec<Tick> {
-        self.linear(most, round_step, &|value, _| match value as u64 {
-            0 => "0".into(),
-            n => units::bytes(n),
+    /// Labels of bits per second.
+    pub(super) fn bits(&self, most: usize) -> Vec<Tick> {
+        self.linear(most, round_step, &|value, _| {
+            // The axis says what they are.
+            let text = units::bits(value);
+            let short = text.trim_end_matches("bit/s");
+            match short.split_once(' ').and_then(|(number, prefix)| Some((number.parse().ok()?, prefix))) {
+                Some((number, prefix)) => format!("{} {prefix}", trimmed(number)).trim_end().into(),
+                None => text,
+            }
         })
     }
 
@@ -186,6 +191,7 @@ mod tests {
             labels(Scale::of_times(1.0, 3.6e12).times(7)),
             ["1 ns", "100 ns", "10 us", "1 ms", "100 ms", "10 s", "1000 s"]
         );
+        assert_eq!(labels(Scale::from_zero(25.2e9).bits(5)), ["0", "10 G", "20 G", "30 G"]);
         let time = |to| Scale::Linear { from: 0.0, to };
         assert_eq!(labels(time(30.0).moments(6)), ["0", "5 s", "10 s", "15 s", "20 s", "25 s", "30 s"]);
         assert_eq!(labels(time(7200.0).moments(4)), ["0", "30:00", "1:00:00", "1:30:00", "2:00:00"]);

@@ -9,6 +9,7 @@ use super::Gathered;
 use crate::colour::Colour;
 use crate::report::bars::Glyphs;
 use crate::report::describe;
+use crate::report::stream::Way;
 use crate::units;
 
 /// Seconds that are remembered: more than a line has columns.
@@ -86,6 +87,11 @@ impl View {
         (is_new && !is_nothing).then(|| format!("{}: {}", self.title(), self.standing()))
     }
 
+    /// An interval as a line, for those who get lines.
+    pub(super) fn line(&self, interval: &Interval) -> String {
+        line(&self.settings, interval)
+    }
+
     fn title(&self) -> String {
         let pace = describe::pace(&self.settings).join(", ");
         format!("{}: {}, {pace}", describe::target(&self.settings), describe::shape(&self.settings))
@@ -146,13 +152,21 @@ impl View {
         };
         let errors: Figure = |_, interval| Some(interval.counts.errors() as f64);
         let latency = |value: f64| units::latency(Duration::from_secs_f64(value));
-        let rows_of: [Row<'_>; 5] = [
-            ("rate/s", per_second, &units::rate),
-            ("p50", |view, interval| seconds(view.times(interval).percentile(50.0)), &latency),
-            ("p99", |view, interval| seconds(view.times(interval).percentile(99.0)), &latency),
-            ("max", |view, interval| seconds(view.times(interval).max()), &latency),
-            ("errors", errors, &|n| units::count(n as u64)),
-        ];
+        let mut rows_of: Vec<Row<'_>> = vec![("rate/s", per_second, &units::rate)];
+        let ways = Way::of(&self.settings);
+        if !ways.is_empty() {
+            rows_of = ways.iter().map(|way| way_row(*way)).collect();
+        }
+        // A stream that goes one way has no answers.
+        if ways.len() != 1 {
+            let times: [Row<'_>; 3] = [
+                ("p50", |view, interval| seconds(view.times(interval).percentile(50.0)), &latency),
+                ("p99", |view, interval| seconds(view.times(interval).percentile(99.0)), &latency),
+                ("max", |view, interval| seconds(view.times(interval).max()), &latency),
+            ];
+            rows_of.extend(times);
+        }
+        rows_of.push(("errors", errors, &|n| units::count(n as u64)));
         for (name, figure, shown) in rows_of {
             let last = self.seconds.back().and_then(|second| figure(self, second));
             let cells = [last, figure(self, &self.total)].map(|value| value.map_or_else(|| "-".into(), shown));
@@ -223,6 +237,7 @@ impl View {
 
     fn times_name(&self) -> &'static str {
         match self.settings.shape {
+            _ if Way::of(&self.settings).len() == 1 => "stream",
             Shape::Connect => "connect",
             _ if self.settings.is_open() => "response",
             _ => "service",
@@ -230,22 +245,41 @@ impl View {
     }
 }
 
-/// An interval as a line, for those who cannot be shown a picture.
-pub(super) fn line(interval: &Interval) -> String {
+/// An interval of a run with these settings, where no picture can be shown.
+fn line(settings: &Settings, interval: &Interval) -> String {
     let seconds = interval.length.as_secs_f64();
     let counts = &interval.counts;
     let done = if counts.received > 0 { counts.in_time() } else { counts.sent };
     let times = if interval.response.is_empty() { &interval.service } else { &interval.response };
     let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
-    format!(
-        "{:>8}  {:>11} msg/s  p50 {:>8}  p99 {:>8}  max {:>8}  {}",
-        clock(interval.start + interval.length),
-        units::rate(if seconds > 0.0 { done as f64 / seconds } else { 0.0 }),
-        shown(times.percentile(50.0)),
-        shown(times.percentile(99.0)),
-        shown(times.max()),
-        units::counted(counts.errors(), "error"),
-    )
+    let mut line = format!("{:>8}", clock(interval.start + interval.length));
+    let ways = Way::of(settings);
+    for way in ways {
+        let rate = way.bits(interval).map_or_else(|| "-".into(), units::bits);
+        line += &format!("  {} {rate:>11}", way.name());
+    }
+    match ways.len() {
+        0 => {
+            line += &format!(
+                "  {:>11} msg/s  p50 {:>8}  p99 {:>8}  max {:>8}",
+                units::rate(if seconds > 0.0 { done as f64 / seconds } else { 0.0 }),
+                shown(times.percentile(50.0)),
+                shown(times.percentile(99.0)),
+                shown(times.max()),
+            );
+        }
+        1 => {}
+        _ => line += &format!("  p99 {:>8}", shown(times.percentile(99.0))),
+    }
+    line + "  " + &units::counted(counts.errors(), "error")
+}
+
+fn way_row(way: Way) -> Row<'static> {
+    let figure: Figure = match way {
+        Way::Sent => |_, interval| Way::Sent.bits(interval),
+        Way::Received => |_, interval| Way::Received.bits(interval),
+    };
+    (way.name(), figure, &units::bits)
 }
 
 fn seconds(time: Option<Duration>) -> Option<f64> {
@@ -272,7 +306,7 @@ mod tests {
     use super::*;
     use crate::report::samples;
     use crate::report::text::visible;
-    use resound::load::Counts;
+    use resound::load::{Counts, Direction};
 
     fn tick(start: f64, rate: u64, us: u64, errors: u64) -> Interval {
         let mut counts = Counts { sent: rate, received: rate, planned: rate, ..Counts::default() };
@@ -375,12 +409,60 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
 
     #[test]
     fn a_line_for_those_who_get_lines() {
-        let got = line(&tick(11.0, 9_583, 50, 1));
+        let got = line(&samples::settings(), &tick(11.0, 9_583, 50, 1));
         assert_eq!(got, "    12 s        9,583 msg/s  p50  50.0 us  p99  50.0 us  max  50.0 us  1 error");
         let mut view = view();
         view.tick(Phase::WarmUp { passed: Duration::ZERO }, &Interval::default());
         assert!(view.news().unwrap().ends_with("64 connections: warming up, 2.0 s left"));
         assert_eq!(view.news(), None);
+    }
+
+    fn bulk(direction: Direction) -> Settings {
+        Settings { shape: Shape::Stream, rate: None, direction: Some(direction), ..samples::settings() }
+    }
+
+    fn second_of_bulk() -> Interval {
+        let counts = Counts {
+            bytes_sent: 3_125_000_000,
+            bytes_received: 3_100_000_000,
+            bytes_late: 100_000_000,
+            ..Counts::default()
+        };
+        let service = Latency::of([(1_230_000, 50)]);
+        Interval { length: Duration::from_secs(1), counts, service, ..Interval::default() }
+    }
+
+    #[test]
+    fn a_stream_shows_bits_per_second_each_way() {
+        let frame = |direction| {
+            let mut view = View::new(bulk(direction), Duration::ZERO, Colour::never(), Glyphs::Blocks);
+            view.tick(Phase::Measuring, &second_of_bulk());
+            view.frame(80, 24)[2..].join("\n")
+        };
+        assert_eq!(
+            frame(Direction::Both),
+            "\
+service  last second   whole run   the last 1 s, each from 0 to its highest
+sent     25.0 Gbit/s 25.0 Gbit/s   ▇
+received 24.0 Gbit/s 24.0 Gbit/s   ▇
+p50          1.23 ms     1.23 ms   ▇
+p99          1.23 ms     1.23 ms   ▇
+max          1.23 ms     1.23 ms   ▇
+errors             0           0   ▁"
+        );
+        assert_eq!(
+            frame(Direction::Send),
+            "\
+stream   last second   whole run   the last 1 s, each from 0 to its highest
+sent     25.0 Gbit/s 25.0 Gbit/s   ▇
+errors             0           0   ▁"
+        );
+        assert!(frame(Direction::Receive).contains("received 24.0 Gbit/s"));
+        let line = |direction| line(&bulk(direction), &second_of_bulk());
+        let both = "   1.0 s  sent 25.0 Gbit/s  received 24.0 Gbit/s  p99  1.23 ms  0 errors";
+        assert_eq!(line(Direction::Both), both);
+        assert_eq!(line(Direction::Send), "   1.0 s  sent 25.0 Gbit/s  0 errors");
+        assert_eq!(line(Direction::Receive), "   1.0 s  received 24.0 Gbit/s  0 errors");
     }
 
     #[test]

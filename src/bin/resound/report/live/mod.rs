@@ -73,7 +73,7 @@ impl Live {
             Progress::Screen(screen) => screen.draw(|columns, rows| self.view.frame(columns, rows)),
             Progress::Lines(gathered) => {
                 let line = match phase {
-                    Phase::Measuring => gathered.add(tick).map(|interval| frame::line(&interval)),
+                    Phase::Measuring => gathered.add(tick).map(|interval| self.view.line(&interval)),
                     _ => self.view.news(),
                 };
                 // Where its reader has left there is nothing more to be done.

@@ -108,7 +108,7 @@ fn junit_has_a_case_for_each_gate() {
 
 #[test]
 fn every_line_of_a_chart_has_a_colour() {
-    for name in ["response", "service", "lag", "connect", "handshake", "base"] {
+    for name in ["response", "service", "lag", "connect", "handshake", "base", "sent", "received"] {
         let style = include_str!("../html/style.css");
         assert!(style.contains(&format!("svg .{name} {{ stroke: ")), "{name}");
     }

@@ -135,7 +135,7 @@ fn whatever_files_say_nothing_overflows() {
     let merged = merge::merge(vec![most(1), most(2)]).unwrap();
     assert_eq!(merged.record.settings.messages, Some(u64::MAX));
     let compared = Compared::of(&most(3), &merged);
-    assert!(html::render(&merged, Some(&most(3)), Some(&compared), &[]).contains("bytes per second"));
+    assert!(html::render(&merged, Some(&most(3)), Some(&compared), &[]).contains("bits per second"));
     let page = text::render(&merged, &[], plain(80));
     assert!(page.contains("18,446,744,073,709,551,615 workers"), "{page}");
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use resound::load::{Counts, Fault, Interval, Latency, Mode, Raised, Record};
+use resound::load::{Counts, Direction, Fault, Interval, Latency, Mode, Raised, Record, Shape};
 
 use super::super::run::Run;
 use super::super::text::{self, visible};
 use super::super::{html, samples};
-use super::{all, judged, named, plain, some};
+use super::{all, judged, named, plain, saved, some};
 
 #[test]
 fn text_fits_its_terminal_and_holds_nothing_dangerous() {
@@ -153,4 +153,43 @@ fn errors_are_named_with_the_time_they_came_in() {
     assert_eq!(when(Fault::Eof), None);
     // Of a run whose intervals are gone the number is left.
     assert_eq!(text::when(Fault::Reset, &total, &[]).as_deref(), Some("10"));
+}
+
+#[test]
+fn a_stream_shows_bits_per_second_each_way_and_over_the_run() {
+    let bulk = |direction: Direction, mode| {
+        let mut record = samples::record(10, 1, false);
+        let settings = &mut record.settings;
+        (settings.shape, settings.direction, settings.mode, settings.rate) =
+            (Shape::Stream, Some(direction), mode, None);
+        for (interval, seconds) in record.intervals.iter_mut().map(|i| (i, 1)).chain([(&mut record.total, 30)]) {
+            interval.counts.bytes_sent = 3_125_000_000 * seconds;
+            interval.counts.bytes_received = 3_000_000_000 * seconds;
+            interval.counts.bytes_late = 0;
+        }
+        Run::of(record)
+    };
+    let run = bulk(Direction::Both, Mode::Echo);
+    let page = text::render(&run, &[], plain(80));
+    assert!(page.contains("rate         25.0 Gbit/s sent, 24.0 Gbit/s received\n"), "{page}");
+    assert!(!page.contains("msg/s"), "{page}");
+    let lines: Vec<_> = page.lines().skip_while(|line| *line != "Over the run").skip(1).take(11).collect();
+    assert_eq!(lines[0], "  until                sent    received", "{page}");
+    assert_eq!(lines[1], "  3.00 s        25.0 Gbit/s 24.0 Gbit/s", "{page}");
+    assert_eq!(lines[10], "  30.0 s        25.0 Gbit/s 24.0 Gbit/s", "{page}");
+    let page = html::render(&run, None, None, &[]);
+    for wanted in ["<b>25.0 Gbit/s</b><span>sent</span>", "<b>24.0 Gbit/s</b><span>received</span>", "bits per second"]
+    {
+        assert!(page.contains(wanted), "no {wanted}");
+    }
+    assert!(page.contains("class=\"line sent\"") && page.contains("class=\"line received\""));
+    let value: serde_json::Value = serde_json::from_slice(&saved(&run)).unwrap();
+    for part in [&value["rates"], &value["intervals"][3], &value["total"]] {
+        assert_eq!((&part["bits_sent_per_s"], &part["bits_received_per_s"]), (&25e9.into(), &24e9.into()), "{part}");
+    }
+
+    let page = text::render(&bulk(Direction::Send, Mode::Discard), &[], plain(80));
+    assert!(page.contains("rate         25.0 Gbit/s sent\n"), "{page}");
+    let page = text::render(&bulk(Direction::Receive, Mode::Chargen), &[], plain(80));
+    assert!(page.contains("rate         24.0 Gbit/s received\n"), "{page}");
 }
