@@ -162,6 +162,11 @@ impl Answers {
             self.held.extend_from_slice(bytes);
         }
         self.explain(false, tell);
+        // What was passed over long ago does not come any more, however well all goes since.
+        let settled = |sequence: u64| self.due.saturating_sub(sequence) > LATE as u64;
+        while let Some((sequence, sent)) = self.skipped.pop_front_if(|(sequence, _)| settled(*sequence)) {
+            tell(Event::Missing(sent, sequence));
+        }
     }
 
     /// Nothing more comes, or has come for a while: what is in doubt is decided with what there is.
@@ -278,10 +283,6 @@ impl Answers {
             while self.skipped.len() > LATE {
                 self.skipped.pop_front().into_iter().for_each(|(sequence, sent)| tell(Event::Missing(sent, sequence)));
             }
-        }
-        let settled = |sequence: u64| self.due.saturating_sub(sequence) > LATE as u64;
-        while let Some((sequence, sent)) = self.skipped.pop_front_if(|(sequence, _)| settled(*sequence)) {
-            tell(Event::Missing(sent, sequence));
         }
         is_right
     }

@@ -116,6 +116,26 @@ fn an_answer_that_never_comes_is_missing() {
 }
 
 #[test]
+fn what_is_missing_is_told_while_all_goes_well() {
+    for rules in all_rules(&usual()) {
+        let mut came = right(&rules);
+        came.remove(50);
+        came.truncate(50 + LATE + 5);
+        let mut answers = Answers::new(Arc::clone(&rules), 5);
+        for n in 0..MESSAGES {
+            answers.send(Sent::new(n, n));
+        }
+        let mut missing = Vec::new();
+        answers.received(&came.concat(), &mut |event| match event {
+            Event::Missing(_, sequence) => missing.push(sequence),
+            Event::Answered(_) => {}
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(missing, [50]);
+    }
+}
+
+#[test]
 fn two_answers_that_changed_places_are_told() {
     for rules in all_rules(&usual()) {
         for (at, part) in [(50, 7), (50, usize::MAX), (0, 64), (190, 64)] {
