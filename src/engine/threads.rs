@@ -6,7 +6,7 @@
 mod dial;
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -166,6 +166,7 @@ fn converse(
     let mut stall = Stall::default();
     let mut fin_sent = false;
     let mut looked = false; // at the socket, since the last deadline
+    let mut is_full = false; // it has taken a part of what was written
     let mut patience = Patience::new(socket, precise)?;
     let mut verdict = conn.open(Instant::now(), &mut out, recorder);
     loop {
@@ -226,9 +227,17 @@ fn converse(
             // Or the wait for room would end at once, and the write wait instead.
             super::timestamps::departures(socket, conn.times());
         }
-        let done = if patience.is_over(tick, !queue.is_empty()) {
+        // Where a part has been taken, input is waited for as well: two ends that only write would
+        // wait for each other for ever.
+        let ready = match (queue.is_empty(), is_full) {
+            (true, _) => Readiness::Input,
+            (false, false) => Readiness::Room,
+            (false, true) => patience.ready(tick, conn.wants_read()),
+        };
+        let writes = ready == Readiness::Room;
+        let done = if ready == Readiness::Nothing || !is_full && patience.is_over(tick, writes) {
             Err(io::ErrorKind::WouldBlock.into())
-        } else if !queue.is_empty() {
+        } else if writes {
             write(socket, &queue)
         } else if conn.wants_read() {
             read(socket, &mut wire, conn, timed, tick)
@@ -239,8 +248,9 @@ fn converse(
         let now = Instant::now();
         looked = true;
         verdict = match done {
-            Ok(n) if !queue.is_empty() => {
+            Ok(n) if writes => {
                 queue.consume(n);
+                is_full = !queue.is_empty();
                 stall.forget();
                 if !queue.is_empty() {
                     stall.look(&SockRef::from(socket));
@@ -256,11 +266,12 @@ fn converse(
                 conn.received(now, &mut wire[..n], &mut out, recorder)
             }
             Err(error) if is_tick(&error) => {
+                is_full = !queue.is_empty();
                 if !queue.is_empty() && stall.is_unseen() {
                     stall.look(&SockRef::from(socket));
                 }
                 // The time may be over because all of us was stopped, and something has come meanwhile.
-                let reads = queue.is_empty() && conn.wants_read();
+                let reads = !writes && conn.wants_read();
                 looked = !reads || unread(&SockRef::from(socket)) == 0;
                 Verdict { echo: 0..0, then: verdict.then }
             }
@@ -269,10 +280,26 @@ fn converse(
     }
 }
 
-fn write(mut socket: &Socket, queue: &Queue) -> io::Result<usize> {
+/// What the socket is ready for, or is to be asked for next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    Input,
+    Room,
+    Nothing,
+}
+
+/// Writes as much as the socket takes now (on systems other than Unix, in the time that a call may
+/// take).
+fn write(socket: &Socket, queue: &Queue) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); PIECES];
     let n = queue.slices(&mut slices);
-    socket.write_vectored(&slices[..n])
+    #[cfg(unix)]
+    let flags = libc::MSG_DONTWAIT;
+    #[cfg(not(unix))]
+    let flags = 0;
+    #[cfg(target_os = "linux")]
+    let flags = flags | libc::MSG_NOSIGNAL;
+    socket.send_vectored_with_flags(&slices[..n], flags)
 }
 
 /// Reads. With the times of what passes, which are also told where there is nothing to read: then the wait has been done.
@@ -322,6 +349,27 @@ impl<'a> Patience<'a> {
             return Ok(left.min(TICK));
         }
         self.set(left.clamp(Duration::from_millis(1), TICK))
+    }
+
+    /// Waits for room to write, and if it `reads` for input.
+    fn ready(&self, time: Duration, reads: bool) -> Readiness {
+        #[cfg(unix)]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let wanted = if reads { PollFlags::IN | PollFlags::OUT } else { PollFlags::OUT };
+            let (mut looked, time) = ([PollFd::new(self.socket, wanted)], Timespec::try_from(time).ok());
+            match poll(&mut looked, time.as_ref()) {
+                // What comes makes room at the other end.
+                Ok(1..) if reads && looked[0].revents().contains(PollFlags::IN) => Readiness::Input,
+                Ok(1..) => Readiness::Room,
+                _ => Readiness::Nothing,
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = (time, reads);
+            Readiness::Room
+        }
     }
 
     /// Waits for the socket where the call itself would not keep the time. Is that over, and nothing has come?
