@@ -198,7 +198,7 @@ fn connections_come_and_go(engine: Engine) {
     assert_eq!(server.drain().closed[CloseReason::Finished.index()], 100);
 }
 
-fn stream(mode: Mode) -> Settings {
+pub(crate) fn stream(mode: Mode) -> Settings {
     Settings {
         shape: Shape::Stream,
         connections: 2,

@@ -27,6 +27,22 @@ fn one_command_shows_the_whole() {
 }
 
 #[test]
+fn a_stream_says_bits_per_second_while_it_goes_and_in_the_end() {
+    for (mode, ways) in [("discard", &["sent"][..]), ("chargen", &["received"]), ("echo", &["sent", "received"])] {
+        let args = ["load", "--loopback", "--shape", "stream", "--mode", mode, "-d", "300ms", "--interval", "100ms"];
+        let (code, stdout, stderr) = run(&args, b"");
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert_eq!(code, Some(0), "{stdout}{stderr}");
+        let rate = stdout.lines().find(|line| line.starts_with("  rate ")).expect(&stdout);
+        let lines = stderr.lines().filter(|line| line.contains("bit/s") && line.ends_with("0 errors")).count();
+        assert!(lines > 0 && rate.contains("bit/s") && stdout.contains("Over the run"), "{stdout}{stderr}");
+        for way in ["sent", "received"] {
+            assert_eq!(rate.contains(way), ways.contains(&way), "{mode}: {rate}");
+        }
+    }
+}
+
+#[test]
 fn what_the_far_end_does_is_found_out() {
     for (mode, extra) in [("reply", None), ("echo", None), ("discard", None), ("chargen", Some("--shape=stream"))] {
         let (_server, address) = Program::server(&["--mode", mode]);

@@ -3,6 +3,7 @@
 mod access;
 mod arrows;
 mod bench;
+mod bulk;
 #[cfg(target_os = "linux")]
 mod certificates;
 mod chaos;
