@@ -8,6 +8,7 @@ mod bounded;
 mod compare;
 mod course;
 mod fault;
+pub mod figures;
 mod generator;
 mod judge;
 mod latency;

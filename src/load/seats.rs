@@ -297,7 +297,7 @@ impl Dials for Seats {
                 self.give_up(call, Fault::Tls, format!("no TLS: {failure}"), now);
             }
             CloseReason::OpeningTimeout => {
-                let what = format!("no TLS handshake for {:.1?}", self.route.timeout);
+                let what = format!("no TLS handshake for {}", super::figures::latency(self.route.timeout));
                 self.give_up(call, Fault::Timeout, what, now);
             }
             CloseReason::LeftEarly => {

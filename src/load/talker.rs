@@ -316,7 +316,7 @@ impl Talker {
         match self.answers.in_flight() {
             0 => "nothing was unanswered".into(),
             1 => "one message was unanswered".into(),
-            n => format!("{n} messages were unanswered"),
+            n => format!("{} messages were unanswered", super::figures::count(n as u64)),
         }
     }
 }
@@ -399,10 +399,10 @@ impl Service for Talker {
         if self.is_timed_out(now) {
             self.note(cx, &mut tally, |answers, mut tell| answers.decide(&mut tell));
             if let Some((sequence, oldest)) = self.answers.oldest().filter(|_| self.is_timed_out(now)) {
-                let waited = std::time::Duration::from_nanos(now - oldest.sent);
+                let waited = super::figures::latency(std::time::Duration::from_nanos(now - oldest.sent));
                 let (class, what) = match self.answers.is_partial() {
-                    true => (Fault::Truncated, format!("the rest of its answer has not come for {waited:.1?}")),
-                    false => (Fault::Timeout, format!("no answer for {waited:.1?}")),
+                    true => (Fault::Truncated, format!("the rest of its answer has not come for {waited}")),
+                    false => (Fault::Timeout, format!("no answer for {waited}")),
                 };
                 self.fail(class, Some(sequence), what, cx.now(), &mut tally);
                 self.is_too_late = true;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::figures::{count, latency, rate};
 use super::{Counts, Fault, Interval, Mode, Record, Shape, Timestamps};
 
 /// The generator's workers were this busy, so that they may have been what was measured.
@@ -26,7 +27,9 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         if longest > (10 * usual).max(Duration::from_millis(10)) {
             let unseen = (longest.as_secs_f64() / usual.max(Duration::from_nanos(1)).as_secs_f64()) as u64;
             text += &format!(
-                "; the longest wait, {longest:.1?}, is one sample and would have been about {unseen} on that connection alone"
+                "; the longest wait, {}, is one sample and would have been about {} on that connection alone",
+                latency(longest),
+                count(unseen)
             );
         }
         warnings.push(text + "; --rate plans each message, and counts its wait");
@@ -42,8 +45,9 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     let rest = answered.saturating_sub(total.counts.by_kernel);
     if settings.timestamps == Timestamps::Kernel && rest > 0 {
         warnings.push(format!(
-            "{rest} of {} service times are not the kernel's, which had none for them: they hold the way from the kernel to this program",
-            answered
+            "{} of {} service times are not the kernel's, which had none for them: they hold the way from the kernel to this program",
+            count(rest),
+            count(answered)
         ));
     }
     let unsent = total.counts.failed(Fault::Unsent);
@@ -54,7 +58,8 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         warnings.push(format!(
             "the generator itself was too slow: {} of {} planned messages were never sent since it did not come \
              to them in time. That says nothing of the far end, and nothing can be judged by it; a lower --rate, more processors or several generators help",
-            total.counts.lagged, total.counts.planned
+            count(total.counts.lagged),
+            count(total.counts.planned)
         ));
     }
     if total.counts.unanswered > 0 {
@@ -103,25 +108,25 @@ fn overload(record: &Record) -> Option<String> {
         return None;
     }
     let done = if record.settings.mode == Mode::Discard { counts.sent } else { counts.in_time() };
-    let has_lost =
-        [Fault::Refused, Fault::Unreachable, Fault::Reset, Fault::Eof].iter().any(|class| counts.failed(*class) > 0);
+    let has_lost = [Fault::Refused, Fault::Timeout, Fault::Unreachable, Fault::Reset, Fault::Eof]
+        .iter()
+        .any(|class| counts.failed(*class) > 0);
     let never = match unsent {
         0 => String::new(),
         _ => format!(", and {} never sent; {WAITED}", were(unsent, "planned message")),
     };
     Some(format!(
-        "the far end (or this machine) kept {:.1} of {:.1} planned messages per second: {}; {} were answered after the \
-         end{never}",
-        done as f64 / seconds,
-        planned / seconds,
+        "the far end (or this machine) kept {} of {} planned messages per second: {}; {} answered after the end{never}",
+        rate(done as f64 / seconds),
+        rate(planned / seconds),
         if has_lost { "it was overloaded, or its connections were lost" } else { "it was overloaded" },
-        counts.late
+        if counts.late == 1 { "1 was".into() } else { format!("{} were", count(counts.late)) }
     ))
 }
 
 /// `1 message was`, `2 messages were`.
 fn were(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what} was") } else { format!("{n} {what}s were") }
+    if n == 1 { format!("1 {what} was") } else { format!("{} {what}s were", count(n)) }
 }
 
 /// For which share of the time of its connections nothing was answered.
@@ -143,13 +148,17 @@ fn lag(total: &Interval) -> Option<String> {
     let fault = match (few(held), few(late - held)) {
         (false, true) => format!("they had to wait {waited}: the far end was behind, or this machine too busy to hear it"),
         (false, false) => format!(
-            "{held} had to wait {waited}: the far end was behind, or this machine too busy to hear it; {} were late because the generator woke late, which --busy-poll or more \
+            "{} had to wait {waited}: the far end was behind, or this machine too busy to hear it; {} were late because the generator woke late, which --busy-poll or more \
              workers may mend",
-            late - held
+            count(held),
+            count(late - held)
         ),
         (true, _) => "the generator woke late, and could not keep the plan; --busy-poll, more workers or fewer in flight may help".into(),
     };
-    Some(format!("one message in a hundred was sent {lag:.1?} late or more: {fault}; response times hold that wait"))
+    Some(format!(
+        "one message in a hundred was sent {} late or more: {fault}; response times hold that wait",
+        latency(lag)
+    ))
 }
 
 #[cfg(test)]

@@ -342,7 +342,8 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         };
         record.warnings = warnings(&record);
         if let Some(alone) = given_up {
-            record.warnings.insert(0, format!("the run was given up: no connection could be made for {alone:.1?}"));
+            let alone = super::figures::latency(alone);
+            record.warnings.insert(0, format!("the run was given up: no connection could be made for {alone}"));
         }
         record
     }

@@ -7,10 +7,13 @@ const LINE: usize = 72;
 const LINE_WITH_ENDING: usize = LINE + 2;
 /// After this many bytes the pattern begins again.
 const PERIOD: usize = PRINTING * LINE_WITH_ENDING;
+/// The same for a ring without the space.
+const PERIOD_WITHOUT_SPACE: usize = (PRINTING - 1) * LINE_WITH_ENDING;
 /// Periods sent at once: about 62 KiB, one large write.
 const AT_ONCE: usize = 9;
 
-static PATTERN: [u8; PERIOD] = pattern();
+static PATTERN: [u8; PERIOD] = pattern(b' ');
+static PATTERN_WITHOUT_SPACE: [u8; PERIOD_WITHOUT_SPACE] = pattern(b'!');
 
 /// Bytes in a line, its CR LF included.
 pub(crate) const CHARGEN_LINE: usize = LINE_WITH_ENDING;
@@ -20,14 +23,21 @@ pub(crate) fn chargen_pattern() -> &'static [u8] {
     &PATTERN
 }
 
-const fn pattern() -> [u8; PERIOD] {
-    let mut bytes = [0; PERIOD];
+/// The same of servers whose ring has no space in it.
+pub(crate) fn chargen_pattern_without_space() -> &'static [u8] {
+    &PATTERN_WITHOUT_SPACE
+}
+
+/// All lines of the ring from `first` to the tilde.
+const fn pattern<const N: usize>(first: u8) -> [u8; N] {
+    let ring = (b'~' - first) as usize + 1;
+    let mut bytes = [0; N];
     let mut line = 0;
-    while line < PRINTING {
+    while line < ring {
         let start = line * LINE_WITH_ENDING;
         let mut column = 0;
         while column < LINE {
-            bytes[start + column] = b' ' + ((line + column) % PRINTING) as u8;
+            bytes[start + column] = first + ((line + column) % ring) as u8;
             column += 1;
         }
         bytes[start + LINE] = b'\r';

@@ -12,7 +12,7 @@ mod times;
 mod via;
 
 pub use chargen::Chargen;
-pub(crate) use chargen::{CHARGEN_LINE, chargen_pattern};
+pub(crate) use chargen::{CHARGEN_LINE, chargen_pattern, chargen_pattern_without_space};
 pub use cx::Cx;
 pub(crate) use cx::{Asked, Message, Shares};
 pub use discard::Discard;

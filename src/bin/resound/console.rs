@@ -34,6 +34,24 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What a service is given, and the console counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// What the framing cuts.
+    Messages,
+    /// What one read returned.
+    Reads,
+}
+
+impl Counted {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Messages => "message",
+            Self::Reads => "read",
+        }
+    }
+}
+
 /// A worker's console, or the server's own; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Console {
@@ -43,16 +61,18 @@ pub(crate) struct Console {
     /// Proxies' own connections are left out.
     quiet_local: bool,
     lane: usize,
+    counted: Counted,
     /// The console has explained that a message should end with a newline.
     explained: Arc<AtomicBool>,
 }
 
 impl Console {
     /// The server's own console. Lanes are written in their order: the server's, then each worker's.
-    pub(crate) fn new(format: Format, verbose: bool, workers: usize) -> (Self, Ending) {
-        let skipped = match format {
-            Format::Text => skipped_text,
-            Format::Json => skipped_json,
+    pub(crate) fn new(format: Format, verbose: bool, workers: usize, counted: Counted) -> (Self, Ending) {
+        let skipped = match (format, counted) {
+            (Format::Text, Counted::Messages) => |skipped| skipped_text(skipped, Counted::Messages),
+            (Format::Text, Counted::Reads) => |skipped| skipped_text(skipped, Counted::Reads),
+            (Format::Json, _) => skipped_json,
         };
         let failing = |error: &io::Error| {
             tracing::warn!(
@@ -61,7 +81,15 @@ impl Console {
         };
         let (printer, ending) = Printer::new(Inherited::Stdout, workers + 1, Words { skipped, failing });
         (
-            Self { printer: Some(printer), format, verbose, quiet_local: false, lane: 0, explained: Arc::default() },
+            Self {
+                printer: Some(printer),
+                format,
+                verbose,
+                quiet_local: false,
+                lane: 0,
+                counted,
+                explained: Arc::default(),
+            },
             ending,
         )
     }
@@ -158,7 +186,7 @@ impl Console {
                 to,
                 "Server stopped: {}, {}, {} in, {} out",
                 counted(totals.opened, "connection"),
-                counted(totals.messages, "message"),
+                counted(totals.messages, self.counted.noun()),
                 bytes(totals.bytes_in),
                 bytes(totals.bytes_out),
             )?;
@@ -380,21 +408,14 @@ impl std::fmt::Display for Tuple<'_> {
     }
 }
 
-fn skipped_text(skipped: Skipped) -> String {
-    let mut text = String::new();
-    if skipped.messages > 0 {
-        let s = if skipped.messages == 1 { "" } else { "s" };
-        text += &format!("... and {} more message{s}\n", count(skipped.messages));
-    }
-    if skipped.events > 0 {
-        let s = if skipped.events == 1 { "" } else { "s" };
-        text += &format!("... and {} more event{s} of connections\n", count(skipped.events));
-    }
-    if skipped.lines > 0 {
-        let s = if skipped.lines == 1 { "" } else { "s" };
-        text += &format!("... and {} more line{s}\n", count(skipped.lines));
-    }
-    text
+fn skipped_text(skipped: Skipped, what: Counted) -> String {
+    let parts = [
+        (skipped.messages, what.noun(), ""),
+        (skipped.events, "event", " of connections"),
+        (skipped.lines, "line", ""),
+    ];
+    let parts = parts.into_iter().filter(|(n, ..)| *n > 0);
+    parts.map(|(n, noun, of)| format!("... and {}{of}\n", counted(n, &format!("more {noun}")))).collect()
 }
 
 fn skipped_json(skipped: Skipped) -> String {
@@ -424,7 +445,11 @@ mod tests {
     #[test]
     fn what_was_skipped_is_said() {
         let skipped = Skipped { messages: 48_211, events: 1, lines: 0 };
-        assert_eq!(skipped_text(skipped), "... and 48,211 more messages\n... and 1 more event of connections\n");
+        assert_eq!(
+            skipped_text(skipped, Counted::Messages),
+            "... and 48,211 more messages\n... and 1 more event of connections\n"
+        );
+        assert!(skipped_text(skipped, Counted::Reads).starts_with("... and 48,211 more reads\n"));
         let json: serde_json::Value = serde_json::from_str(&skipped_json(skipped)).unwrap();
         assert_eq!((&json["event"], &json["messages"]), (&"skipped".into(), &48_211.into()));
     }

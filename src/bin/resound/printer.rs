@@ -64,6 +64,8 @@ struct Shared {
     /// The thread sleeps until somebody wakes it; also before it has been started.
     idle: AtomicBool,
     closing: AtomicBool,
+    /// An output that fails was tried once more since then.
+    tried_at_the_end: AtomicBool,
     /// What is written behind everything else.
     last_words: Mutex<Vec<u8>>,
     /// The end is near, and the output slow: what has waited is given up for the sake of the last words.
@@ -104,6 +106,7 @@ impl Printer {
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
+            tried_at_the_end: AtomicBool::new(false),
             last_words: Mutex::default(),
             hurried: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
@@ -250,15 +253,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits until an output that has failed is to be tried again. At the end it no longer is.
+    /// Waits until an output that has failed is to be tried again. At the end that is once more: the attempt that has
+    /// failed may have begun before it.
     fn try_again(&self) -> bool {
         let until = Instant::now() + AGAIN;
-        if self.closing.load(Ordering::SeqCst) {
-            return false;
-        }
         loop {
+            if self.closing.load(Ordering::SeqCst) {
+                return !self.tried_at_the_end.swap(true, Ordering::SeqCst);
+            }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.closing.load(Ordering::SeqCst) {
+            if left.is_zero() {
                 return true;
             }
             thread::park_timeout(left);

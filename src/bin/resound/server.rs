@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 
 use crate::args::Mode;
 use crate::certificates::Files;
-use crate::console::{Console, Format};
+use crate::console::{Console, Counted, Format};
 use crate::exit;
 use crate::printer::{Printer, Weight, Words};
 use crate::signals::CaughtSignals;
@@ -82,7 +82,11 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let asks_who = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
     let exposed = exposed.filter(|_| plan.access.admits_strangers() && !asks_who && !plan.quiet);
 
-    let (console, ending) = Console::new(plan.format, plan.verbose, workers.get());
+    let unit = match (plan.mode, plan.framing) {
+        (Mode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => Counted::Messages,
+        _ => Counted::Reads,
+    };
+    let (console, ending) = Console::new(plan.format, plan.verbose, workers.get(), unit);
     let watch = if plan.quiet { console.silent() } else { console.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     let observed = watch.clone();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use resound::Rate;
 use resound::ipnet::IpNet;
+pub(crate) use resound::load::figures::{count, counted, latency, rate};
 
 /// Longer times would leave the range of the clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -158,24 +159,6 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// 48,211
-pub(crate) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 message`, `48,211 messages`
-pub(crate) fn counted(n: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
-}
-
 /// `0 bytes`, `1.2 MiB`
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -213,34 +196,6 @@ pub(crate) fn elapsed(time: Duration) -> String {
         s if s < 1e-3 => format!("{:.0} us", s * 1e6),
         s if s < 1.0 => format!("{:.1} ms", s * 1e3),
         s => format!("{s:.1} s"),
-    }
-}
-
-/// Three digits, whatever the unit: `85.2 us`, `1.23 ms`, `12.3 s`, `2.5 h`.
-pub(crate) fn latency(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    let (value, unit) = match time.as_nanos() {
-        0 => return "0 s".into(),
-        1..1_000 => return format!("{} ns", time.as_nanos()),
-        1_000..999_500 => (seconds * 1e6, "us"),
-        999_500..999_500_000 => (seconds * 1e3, "ms"),
-        999_500_000..1_000_000_000_000 => (seconds, "s"),
-        _ => return format!("{:.1} h", seconds / 3600.0),
-    };
-    let digits = match value {
-        v if v < 9.995 => 2,
-        v if v < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.digits$} {unit}")
-}
-
-/// A rate per second: `0.25`, `12.5`, `48,211`.
-pub(crate) fn rate(value: f64) -> String {
-    match value {
-        v if v >= 99.95 => count(v.round() as u64),
-        v if v >= 9.995 => format!("{v:.1}"),
-        v => format!("{v:.2}"),
     }
 }
 

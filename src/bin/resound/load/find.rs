@@ -159,12 +159,23 @@ fn reply() -> Vec<u8> {
 /// Does more time tell nothing more?
 fn is_complete(answer: &[u8]) -> bool {
     let may_become = |whole: &[u8]| answer.len() < whole.len() && whole.starts_with(answer);
-    !(answer.is_empty() || may_become(LINE) || may_become(&reply()) || may_become(generated())) || answer.len() >= MOST
+    !(answer.is_empty() || may_become(LINE) || may_become(&reply()) || answer.len() < RING && is_generated(answer))
+        || answer.len() >= MOST
 }
 
-/// How RFC 864's pattern begins.
-fn generated() -> &'static [u8] {
-    b" !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+/// So many bytes of a ring are no accident. They fit into the first line of RFC 864's pattern.
+const RING: usize = 60;
+
+/// Do printing characters follow each other as they do in RFC 864's pattern? A ring may begin with any of them, and some
+/// have no space between the last and the first.
+fn is_generated(answer: &[u8]) -> bool {
+    let follows = |pair: &[u8]| match pair {
+        [b'~', next] => matches!(next, b' ' | b'!'),
+        [one, next] => *next == one + 1,
+        _ => false,
+    };
+    let first = &answer[..answer.len().min(RING)];
+    first.iter().all(|byte| matches!(byte, b' '..=b'~')) && first.windows(2).all(follows)
 }
 
 fn judge(answer: &[u8]) -> Option<Mode> {
@@ -172,7 +183,7 @@ fn judge(answer: &[u8]) -> Option<Mode> {
         [] => Some(Mode::Discard),
         _ if answer == LINE => Some(Mode::Echo),
         _ if answer == reply() => Some(Mode::Reply),
-        _ if answer.starts_with(generated()) => Some(Mode::Chargen),
+        _ if answer.len() >= RING && is_generated(answer) => Some(Mode::Chargen),
         _ => None,
     }
 }
@@ -201,9 +212,12 @@ mod tests {
         assert_eq!(judge(b""), Some(Mode::Discard));
         assert_eq!(judge(LINE), Some(Mode::Echo));
         assert_eq!(judge(&reply()), Some(Mode::Reply));
-        assert_eq!(judge(&[generated(), b"and more"].concat()), Some(Mode::Chargen));
+        let ring = |first: u8| (first..=b'~').chain(b'!'..first).take(RING).collect::<Vec<u8>>();
+        for first in [b' ', b'!', b'A', b'~'] {
+            assert_eq!(judge(&[&ring(first)[..], b"and more"].concat()), Some(Mode::Chargen));
+        }
         assert_eq!(judge(b"220 mail.example ESMTP\r\n"), None);
-        for whole in [LINE, &reply(), generated()] {
+        for whole in [LINE, &reply(), &ring(b' '), &ring(b'Z')] {
             assert!((0..whole.len()).all(|n| !is_complete(&whole[..n])));
             assert!(is_complete(whole));
         }

@@ -11,6 +11,8 @@ use super::text::{Page, Style};
 use super::{PERCENTILES, merge, text};
 use crate::{escape, units};
 
+/// Columns of a table with all of its rows' parts beside each other.
+const TABLE: usize = 78;
 /// The same files give the same intervals.
 const SEED: u64 = 0x7265_736f_756e_6421;
 
@@ -146,7 +148,11 @@ impl Compared {
             page.wrapped("  ", "  ", &escape::plain(self.conclusion().as_bytes()));
             return page.text;
         }
-        let heading = format!("  {:<8}{:>12}{:>12}{:>9}   {:<22}", "", "base", "new", "change", "95 % of the change");
+        let is_narrow = page.width < TABLE;
+        let mut heading = format!("  {:<8}{:>12}{:>12}", "", "base", "new");
+        if !is_narrow {
+            heading += &format!("{:>9}   {:<22}", "change", "95 % of the change");
+        }
         page.line(&style.colour.label(&heading));
         for row in &self.rows {
             let verdict = match (row.shown, row.is_better()) {
@@ -154,14 +160,18 @@ impl Compared {
                 (true, true) => style.colour.good("better"),
                 (true, false) => style.colour.bad("worse"),
             };
-            page.line(&format!(
-                "  {:<8}{:>12}{:>12}{:>9}   {:<22} {verdict}",
-                row.metric,
-                row.value(row.base),
-                row.value(row.new),
-                row.change(row.new - row.base),
-                row.interval(),
-            ));
+            let (base, new, change) = (row.value(row.base), row.value(row.new), row.change(row.new - row.base));
+            if is_narrow {
+                // What does not fit beside the figures stands below them.
+                page.line(&format!("  {:<8}{base:>12}{new:>12}", row.metric));
+                page.wrapped("    ", "    ", &format!("{change}, 95 %: {} {verdict}", row.interval()));
+            } else {
+                page.line(&format!(
+                    "  {:<8}{base:>12}{new:>12}{change:>9}   {:<22} {verdict}",
+                    row.metric,
+                    row.interval()
+                ));
+            }
         }
         page.wrapped("  ", "  ", &escape::plain(self.conclusion().as_bytes()));
         page.text

@@ -155,10 +155,7 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
             glyphs: Glyphs::of_environment(),
             width: if stdout.is_terminal() { live::columns() } else { 80 },
         };
-        out.write_all(text::render(run, &outcomes, style).as_bytes())?;
-        if let Some(compared) = &compared {
-            out.write_all(compared.render("Compared", style).as_bytes())?;
-        }
+        out.write_all(text::render(run, &outcomes, compared.as_ref(), style).as_bytes())?;
     }
     // What the results come to says more than that a file is missing.
     Ok(ExitCode::from(if saved || code != 0 { code } else { exit::USAGE }))

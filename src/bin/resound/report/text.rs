@@ -5,6 +5,7 @@ use std::time::Duration;
 use resound::load::{Bounded, Counts, Fault, Figure, Interval, Mode, Shape, Step, Timestamps};
 
 use super::bars::{self, Glyphs};
+use super::compare::Compared;
 use super::outcome::{Judgement, Outcome};
 use super::run::Run;
 use super::{PERCENTILES, describe, notes, stream, verdict};
@@ -22,8 +23,8 @@ pub(crate) struct Style {
 
 /// The first column.
 const LABEL: usize = 13;
-/// That of the levels of a ramp.
-const LEVEL: usize = 18;
+/// Room for the word or the threshold behind a step.
+const NARROW: usize = 18;
 /// A column of times.
 const CELL: usize = 12;
 /// What is neither passed nor failed.
@@ -31,7 +32,8 @@ pub(crate) const CANNOT_TELL: &str = "cannot tell";
 /// Failures that are named here; the other reports name more.
 const NAMED: usize = 5;
 
-pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
+/// The page of a run: what a reader wants first stands last, where a terminal shows it.
+pub(crate) fn render(run: &Run, outcomes: &[Outcome], compared: Option<&Compared>, style: Style) -> String {
     let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
     let record = &run.record;
     page.heading(&format!("Load on {}", describe::target(&record.settings)));
@@ -56,12 +58,6 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
     distribution(&mut page, run);
     errors(&mut page, run);
     sources(&mut page, run);
-    gates(&mut page, "Gates", outcomes, verdict::unjudgeable(run));
-    if let Some(judged) = &run.judged {
-        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.gates, None);
-        let compared = judged.comparison.as_ref().map(|compared| compared.render("Compared then", style));
-        page.text += &compared.unwrap_or_default();
-    }
     let notes = notes::all(run);
     if !notes.is_empty() {
         page.section("To keep in mind");
@@ -69,7 +65,40 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], style: Style) -> String {
             page.wrapped("  - ", "    ", &escape::plain(note.as_bytes()));
         }
     }
+    if let Some(judged) = &run.judged {
+        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.gates, None);
+        let compared = judged.comparison.as_ref().map(|compared| compared.render("Compared then", style));
+        page.text += &compared.unwrap_or_default();
+    }
+    if let Some(compared) = compared {
+        page.text += &compared.render("Compared", style);
+    }
+    gates(&mut page, "Gates", outcomes, verdict::unjudgeable(run));
+    page.text.push('\n');
+    let summary = summary(run, style.glyphs.at_least());
+    let summary =
+        if record.total.counts.errors() > 0 { style.colour.bad(&summary) } else { style.colour.strong(&summary) };
+    page.wrapped("", "  ", &summary);
     page.text
+}
+
+/// The run in one line: rate, p50, p99, the longest time, errors.
+fn summary(run: &Run, mark: &str) -> String {
+    let rate = match run.record.settings.shape {
+        Shape::Connect => format!("{} conn/s", units::rate(run.rates.connections)),
+        _ => stream::rates(run).unwrap_or_else(|| format!("{} msg/s", units::rate(run.rates.messages))),
+    };
+    let mut parts = vec![rate];
+    let (_, times) = run.main();
+    for (name, figure) in [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())] {
+        let Some(Figure { time, is_bound }) = figure else { continue };
+        parts.push(format!("{name} {}{}", if is_bound { mark } else { "" }, units::latency(time)));
+    }
+    parts.push(match run.record.total.counts.errors() {
+        0 => "no errors".into(),
+        n => units::counted(n, "error"),
+    });
+    parts.join(", ")
 }
 
 fn figures(page: &mut Page, run: &Run) {
@@ -198,6 +227,11 @@ pub(crate) fn statistics(times: Bounded<'_>, mark: &str) -> Vec<(String, String)
     rows
 }
 
+/// The width of a column with a space in front of its widest cell.
+fn widest<'a>(cells: impl Iterator<Item = &'a str>) -> usize {
+    cells.map(|cell| cell.chars().count() + 1).max().unwrap_or(0).max(CELL)
+}
+
 fn latencies(page: &mut Page, total: &Interval) {
     let columns = distributions(total);
     if columns.is_empty() {
@@ -208,16 +242,17 @@ fn latencies(page: &mut Page, total: &Interval) {
     // Where the window is too narrow for all of them, the rest goes below.
     let fit = ((page.width - 2 - LABEL) / CELL).max(1);
     for columns in columns.chunks(fit) {
+        let cells: Vec<_> = columns.iter().map(|(_, times)| statistics(*times, mark)).collect();
+        let widths: Vec<_> = cells.iter().map(|column| widest(column.iter().map(|cell| cell.1.as_str()))).collect();
         let mut heading = " ".repeat(LABEL + 2);
-        for (name, _) in columns {
-            heading += &format!("{name:>CELL$}");
+        for ((name, _), width) in columns.iter().zip(&widths) {
+            heading += &format!("{name:>width$}");
         }
         page.line(&page.style.colour.label(&heading));
-        let cells: Vec<_> = columns.iter().map(|(_, times)| statistics(*times, mark)).collect();
         for row in 0..cells[0].len() {
             let mut line = format!("  {:<LABEL$}", cells[0][row].0);
-            for column in &cells {
-                line += &format!("{:>CELL$}", column[row].1);
+            for (column, width) in cells.iter().zip(&widths) {
+                line += &format!("{:>width$}", column[row].1);
             }
             page.line(&line);
         }
@@ -235,7 +270,7 @@ fn distribution(page: &mut Page, run: &Run) {
     if times.is_empty() {
         return;
     }
-    page.section(&format!("Distribution of {name} times (logarithmic bars)"));
+    page.section(&format!("Distribution of {name} times"));
     for line in bars::render(times, page.width, page.style.glyphs, page.style.colour) {
         page.line(&line);
     }
@@ -289,27 +324,23 @@ fn steps(page: &mut Page, run: &Run) {
         return;
     }
     page.section("Steps");
-    page.line(
-        &page
-            .style
-            .colour
-            .label(&format!("  {:<LEVEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {}", "level", "msg/s", "p99", "errors", "held?")),
-    );
-    for step in &run.record.steps {
-        let seconds = step.total.length.as_secs_f64();
-        let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
-        let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
+    let rows: Vec<_> = run.record.steps.iter().map(|step| step_row(run, step)).collect();
+    let headings = ["msg/s", "p99", "errors"];
+    let widths = [0, 1, 2].map(|at| widest(rows.iter().map(|row| row.1[at].as_str())));
+    let level = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0).max("level".len());
+    // In a narrow window the errors give way: the last column names a broken threshold anyway.
+    let columns = if 2 + level + widths.iter().sum::<usize>() + NARROW > page.width { 2 } else { 3 };
+    let line = |first: &str, cells: [&str; 3]| {
+        let cells = cells.iter().zip(widths).take(columns).map(|(cell, width)| format!("{cell:>width$}"));
+        format!("  {first:<level$}{}", cells.collect::<String>())
+    };
+    page.line(&page.style.colour.label(&format!("{}  held?", line("level", headings))));
+    for ((name, [rate, p99, errors]), step) in rows.iter().zip(&run.record.steps) {
         let verdict = match &step.broken {
             None => page.style.colour.good("yes"),
             Some(why) => page.style.colour.bad(&escape::text(why.as_bytes())),
         };
-        page.line(&format!(
-            "  {:<LEVEL$}{:>CELL$}{:>CELL$}{:>CELL$}  {verdict}",
-            describe::level(&run.record.settings, step.level),
-            units::rate(rate),
-            times.percentile(99.0).map_or_else(|| "-".into(), units::latency),
-            units::count(step.total.counts.errors()),
-        ));
+        page.wrapped(&format!("{}  ", line(name, [rate, p99, errors])), "    ", &verdict);
     }
     let knee = run.record.steps.iter().take_while(|step| step.broken.is_none()).last();
     let level = |step: &Step| describe::level(&run.record.settings, step.level);
@@ -318,6 +349,16 @@ fn steps(page: &mut Page, run: &Run) {
         (Some(step), false) => page.row("knee", &format!("not found: {} still held", level(step))),
         (None, _) => page.row("knee", "not found: not even the first step held"),
     }
+}
+
+/// The level of a step, its rate, its 99th percentile, and its errors.
+fn step_row(run: &Run, step: &Step) -> (String, [String; 3]) {
+    let seconds = step.total.length.as_secs_f64();
+    let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
+    let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
+    let p99 = times.percentile(99.0).map_or_else(|| "-".into(), units::latency);
+    let errors = units::count(step.total.counts.errors());
+    (describe::level(&run.record.settings, step.level), [units::rate(rate), p99, errors])
 }
 
 fn sources(page: &mut Page, run: &Run) {

@@ -128,7 +128,7 @@ fn lower_bounds_are_written_and_read() {
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let errors: Vec<_> = schema.iter_errors(&value).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");
-    let text = super::super::text::render(&run, &[], super::plain(80));
+    let text = super::super::text::render(&run, &[], None, super::plain(80));
     let p99 = text.lines().find(|line| line.starts_with("  p99 ")).unwrap();
     assert_eq!(p99.split_whitespace().collect::<Vec<_>>()[1], ">=2.00", "{text}");
     assert!(text.contains(">= at least: of messages that were never sent"), "{text}");

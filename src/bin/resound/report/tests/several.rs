@@ -31,7 +31,7 @@ fn merging_adds() {
     assert_eq!(again.record, merged.record);
     assert_eq!(again.rates, merged.rates);
     assert_eq!(again.sources.len(), 2);
-    let page = text::render(&again, &[], plain(80));
+    let page = text::render(&again, &[], None, plain(80));
     assert!(page.contains("measured     30.0 s, by 2 generators, at once for 30.0 s: rates are added"), "{page}");
     assert!(page.contains("\nMerged from 2 generators\n  a.json: 1,000 msg/s for 30.0 s, from 2026-11-23T"), "{page}");
     assert!(!page.contains("overlap"), "{page}");
@@ -56,7 +56,7 @@ fn runs_that_were_not_one_load_are_said_to_be_none() {
     assert!(apart.record.warnings[0].starts_with("the runs did not overlap in time"));
     // Two of 100 a second, one after the other, are 100 a second, and that is said at the top.
     assert!((apart.rates.messages - 100.0).abs() < 1e-9 && (apart.record.settings.rate.unwrap() - 100.0).abs() < 1e-9);
-    let page = text::render(&apart, &[], plain(80));
+    let page = text::render(&apart, &[], None, plain(80));
     let top = page.lines().take(8).collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
     let want = "measured 60.0 s, by 2 generators that did NOT run at once (all of them for 0 s): rates are those of that time, not added";
     assert!(top.contains(want), "{top}");
@@ -136,7 +136,7 @@ fn whatever_files_say_nothing_overflows() {
     assert_eq!(merged.record.settings.messages, Some(u64::MAX));
     let compared = Compared::of(&most(3), &merged);
     assert!(html::render(&merged, Some(&most(3)), Some(&compared), &[]).contains("bits per second"));
-    let page = text::render(&merged, &[], plain(80));
+    let page = text::render(&merged, &[], None, plain(80));
     assert!(page.contains("18,446,744,073,709,551,615 workers"), "{page}");
 }
 

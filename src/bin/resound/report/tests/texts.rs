@@ -13,10 +13,10 @@ use super::{all, judged, named, plain, saved, some};
 fn text_fits_its_terminal_and_holds_nothing_dangerous() {
     for run in all() {
         for width in [40, 60, 80, 200] {
-            let page = text::render(&run, &judged(&run, &["p99>1us", "errors>0"]), plain(width));
+            let page = text::render(&run, &judged(&run, &["p99>1us", "errors>0"]), None, plain(width));
             assert!(page.chars().all(|c| c == '\n' || !c.is_control() && !crate::escape::is_dangerous(c)), "{page}");
             let is_hostile = run.record.total.counts.sent == u64::MAX;
-            for line in page.lines().filter(|_| !is_hostile && width >= 60) {
+            for line in page.lines().filter(|_| !is_hostile) {
                 assert!(visible(line) <= width.min(80), "{width}: {line}");
             }
         }
@@ -62,14 +62,42 @@ fn the_text_of_a_small_run() {
         what: "never answered".into(),
     }];
     let run = Run::of(record);
-    let got = text::render(&run, &judged(&run, &["p99>1ms", "errors>1", "lag.p99>1ms"]), plain(80));
+    let got = text::render(&run, &judged(&run, &["p99>1ms", "errors>1", "lag.p99>1ms"]), None, plain(80));
     let want = include_str!("small.txt");
     assert!(got == want, "{got}");
 }
 
 #[test]
+fn the_gates_and_one_line_with_what_matters_stand_last() {
+    let run = some();
+    let compared = super::super::compare::Compared::of(&run, &run);
+    let page = text::render(&run, &judged(&run, &["p99>1us"]), Some(&compared), plain(80));
+    let headings: Vec<_> = page.lines().filter(|line| !line.is_empty() && !line.starts_with(' ')).collect();
+    let [.., notes, compared, gates, last] = &headings[..] else { panic!("{page}") };
+    assert_eq!((*notes, *gates), ("To keep in mind", "Gates"), "{page}");
+    assert!(compared.starts_with("Compared with"), "{page}");
+    let total = &run.record.total;
+    let time = |time: Option<Duration>| crate::units::latency(time.unwrap());
+    let (p50, p99) = (time(total.response.percentile(50.0)), time(total.response.percentile(99.0)));
+    let errors = crate::units::counted(total.counts.errors(), "error").replace("0 errors", "no errors");
+    let rate = crate::units::rate(run.rates.messages);
+    let max = time(total.response.max());
+    assert_eq!(*last, format!("{rate} msg/s, p50 {p50}, p99 {p99}, max {max}, {errors}"));
+}
+
+#[test]
+fn a_comparison_fits_a_narrow_window() {
+    let (base, new) = (some(), some());
+    let compared = super::super::compare::Compared::of(&base, &new);
+    for width in [40, 60, 80] {
+        let text = compared.render("Compared", plain(width));
+        assert!(text.lines().all(|line| visible(line) <= width), "{text}");
+    }
+}
+
+#[test]
 fn nothing_is_coloured_for_those_who_do_not_want_it() {
-    let page = text::render(&some(), &[], plain(80));
+    let page = text::render(&some(), &[], None, plain(80));
     assert!(!page.contains('\x1b'));
 }
 
@@ -83,7 +111,7 @@ fn a_far_end_that_answers_nothing_has_no_times() {
     }
     let run = Run::of(record);
     assert_eq!(run.rates.messages, 100.0);
-    let page = text::render(&run, &[], plain(80));
+    let page = text::render(&run, &[], None, plain(80));
     assert!(page.contains("there are no times of answers") && !page.contains("answered,"), "{page}");
 }
 
@@ -98,7 +126,7 @@ fn the_steps_of_a_ramp_show_its_knee() {
         let run = Run::of(Record { steps, ..samples::record(100, 1, false) });
         assert_eq!(named(&run, "x").record.steps, run.record.steps);
         assert!(html::render(&run, None, None, &[]).contains("<h2>Steps</h2>"));
-        text::render(&run, &[], plain(80))
+        text::render(&run, &[], None, plain(80))
     };
     let page = text(vec![step(1000.0, None), step(2000.0, None), step(3000.0, Some("p99>1ms (2.00 ms)"))]);
     assert!(page.contains("  knee         2,000 held, the next step did not\n"), "{page}");
@@ -131,7 +159,7 @@ fn the_steps_of_a_ramp_show_its_knee() {
         record.settings.ramp = Some(steps(of));
         let run = Run::of(record.clone());
         assert_eq!(named(&run, "x").record, run.record);
-        let page = text::render(&run, &[], plain(80));
+        let page = text::render(&run, &[], None, plain(80));
         assert!(page.contains(&format!("\n  {level} ")) && page.contains(&format!(": {level} still held\n")), "{page}");
         let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(&format!("load {load}")), "{page}");
@@ -170,7 +198,7 @@ fn a_stream_shows_bits_per_second_each_way_and_over_the_run() {
         Run::of(record)
     };
     let run = bulk(Direction::Both, Mode::Echo);
-    let page = text::render(&run, &[], plain(80));
+    let page = text::render(&run, &[], None, plain(80));
     assert!(page.contains("rate         25.0 Gbit/s sent, 24.0 Gbit/s received\n"), "{page}");
     assert!(!page.contains("msg/s"), "{page}");
     let lines: Vec<_> = page.lines().skip_while(|line| *line != "Over the run").skip(1).take(11).collect();
@@ -188,8 +216,8 @@ fn a_stream_shows_bits_per_second_each_way_and_over_the_run() {
         assert_eq!((&part["bits_sent_per_s"], &part["bits_received_per_s"]), (&25e9.into(), &24e9.into()), "{part}");
     }
 
-    let page = text::render(&bulk(Direction::Send, Mode::Discard), &[], plain(80));
+    let page = text::render(&bulk(Direction::Send, Mode::Discard), &[], None, plain(80));
     assert!(page.contains("rate         25.0 Gbit/s sent\n"), "{page}");
-    let page = text::render(&bulk(Direction::Receive, Mode::Chargen), &[], plain(80));
+    let page = text::render(&bulk(Direction::Receive, Mode::Chargen), &[], None, plain(80));
     assert!(page.contains("rate         24.0 Gbit/s received\n"), "{page}");
 }
