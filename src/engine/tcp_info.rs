@@ -20,6 +20,8 @@ pub struct TcpInfo {
     pub unacknowledged: u32,
     /// Bytes that wait to be sent for the first time.
     pub unsent: u32,
+    /// Bytes that the peer's system has acknowledged, since the connection began.
+    pub acknowledged: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -35,6 +37,7 @@ impl TcpInfo {
             send_mss: info.tcpi_snd_mss,
             unacknowledged: info.tcpi_unacked,
             unsent: info.tcpi_notsent_bytes,
+            acknowledged: info.tcpi_bytes_acked,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod connect;
 mod failure;
+mod idleness;
 mod interactive;
 mod mistaken;
 mod pipe;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use resound::{FailureClass, Stream};
+use resound::FailureClass;
 use tokio::time::{Instant, sleep_until};
 
 use crate::stdio::say;
@@ -23,6 +24,7 @@ use crate::stdio::say;
 use self::connect::News;
 pub(crate) use self::connect::{Before, Connect, Patience};
 pub(crate) use self::failure::Failure;
+use self::idleness::Idleness;
 pub(crate) use self::pipe::Options as PipeOptions;
 pub(crate) use self::send_proxy::SendProxy;
 pub(crate) use self::tls::{Handshakes, Tls, TlsArgs};
@@ -112,43 +114,6 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>
 /// What ends a run that takes too long.
 fn late(limit: Duration) -> anyhow::Error {
     Failure::new(FailureClass::Timeout, format!("not done after {}", humantime::format_duration(limit))).into()
-}
-
-/// Watches over a connection on which something must move: bytes into or out of our system, or acknowledgements from the other.
-struct Idleness {
-    limit: Option<Duration>,
-    /// When to look again.
-    at: Option<Instant>,
-    /// What was on its way when we last looked.
-    outstanding: Option<(u32, u32)>,
-}
-
-impl Idleness {
-    fn new(limit: Option<Duration>) -> Self {
-        Self { limit, at: limit.map(|limit| Instant::now() + limit), outstanding: None }
-    }
-
-    /// Waits until it is time to look.
-    async fn due(&self) {
-        until(self.at).await;
-    }
-
-    /// Looks at a connection on which we last moved something at `moved`. It fails where nothing else moved either.
-    fn look(&mut self, moved: Instant, stream: &Stream) -> Result<()> {
-        let (Some(limit), now) = (self.limit, Instant::now()) else { return Ok(()) };
-        let outstanding = stream.tcp_info().map(|info| (info.unsent, info.unacknowledged));
-        let taken = outstanding != self.outstanding;
-        self.outstanding = outstanding;
-        if moved + limit > now {
-            self.at = Some(moved + limit);
-        } else if taken {
-            self.at = Some(now + limit);
-        } else {
-            let what = format!("nothing was sent or received for {}", humantime::format_duration(limit));
-            return Err(Failure::new(FailureClass::Timeout, what).into());
-        }
-        Ok(())
-    }
 }
 
 /// Waits for an instant, or forever.
