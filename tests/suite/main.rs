@@ -44,6 +44,8 @@ mod records;
 #[cfg(target_os = "linux")]
 mod refused;
 #[cfg(unix)]
+mod resets;
+#[cfg(unix)]
 mod resizing;
 #[cfg(unix)]
 mod results;

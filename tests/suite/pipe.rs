@@ -26,7 +26,7 @@ fn end(mut child: Child) -> (Option<i32>, Vec<u8>, String) {
 }
 
 /// A server that this test plays, and the pipe that dialled it.
-fn both(flags: &[&str]) -> (Child, Peer) {
+pub(crate) fn both(flags: &[&str]) -> (Child, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let child = start(&[&["client", "127.0.0.1", &port], flags].concat());

@@ -250,6 +250,9 @@ impl<'a> Pipe<'a> {
                     last_look = Some((Instant::now() + LAST_LOOK, sent));
                 }
                 () = until(quit_at) => {
+                    if let Some(error) = stream.take_error() {
+                        break Err(Failure::of(error, " before its answer was complete"));
+                    }
                     // What the server has not taken yet, a close could destroy.
                     if is_delivered(stream) {
                         break Ok(());
@@ -267,7 +270,8 @@ impl<'a> Pipe<'a> {
         };
         let closed_first = sent_before_fin.is_some();
         match sending {
-            Some(Sent::Failed(_)) if closed_first => {
+            // Of a reset that sending was told of, receiving hears no more than an end.
+            Some(Sent::Failed(error)) if closed_first && error.kind() != io::ErrorKind::ConnectionReset => {
                 let what = "the server closed the connection before everything was sent";
                 return Err(Failure::new(FailureClass::Eof, what).into());
             }
