@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::plan::Dials;
 use super::recorder::Recorder;
 use super::room::{Place, Room};
+use super::socket::TELLS_UNACKNOWLEDGED;
 use crate::error::CloseReason;
 use crate::metrics::{Counters, Totals, Writers};
 use crate::proto::{Conn, Limits, Make, Observer, Opening};
@@ -110,6 +111,7 @@ impl Shared {
             }
         }))
         .ok()
+        .map(watched)
     }
 
     /// The state machine of a connection that was dialled. `service` says what comes before its service, and how that is made then; or, where
@@ -126,7 +128,13 @@ impl Shared {
             Err(service) => Conn::new(info, service, limits),
         }))
         .ok()
+        .map(watched)
     }
+}
+
+/// A connection hears what the system holds for its peer, where the system says that.
+fn watched(conn: Conn) -> Conn {
+    if TELLS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
 }
 
 /// How a connection ended: as its last verdict wanted, or before that.

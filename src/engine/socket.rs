@@ -1,11 +1,11 @@
 //! Small things that all engines do to a socket.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockAddr, SockRef, TcpKeepalive};
 
-use crate::proto::Limits;
+use crate::proto::{Conn, Limits};
 use crate::service::Endpoint;
 
 /// A peer that is gone is noticed after this long of silence, by probes in this interval.
@@ -14,8 +14,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is longer.
 ///
 /// Much longer than a dead peer would need: Linux counts on until its peer's window has room for the whole of the next piece it would send
-/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while. Where a connection has more to send than
-/// its socket takes, [`Stall`] judges instead.
+/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while. Where a peer takes its time, the write timeout
+/// judges instead.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -103,37 +103,19 @@ fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     }
 }
 
-/// Tells a slow peer from one that takes nothing: between two writes the socket's room says little, and what it has not got rid of much.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stall {
-    seen: Option<usize>,
-    /// The system's own patience has been ended.
-    alone: bool,
-}
+/// Does the system say that of its sockets?
+pub(crate) const TELLS_UNACKNOWLEDGED: bool = cfg!(target_os = "linux");
 
-impl Stall {
-    /// The socket has just taken what it could. From here on the write timeout alone says how long that may last.
-    pub(crate) fn look(&mut self, socket: &SockRef<'_>) {
-        self.seen = unacknowledged(socket);
-        if !std::mem::replace(&mut self.alone, true) {
+/// Tells a connection, where it wants to know, what the system still holds for its peer. To be done before [`Conn::timed_out`].
+pub(crate) fn tell_unacknowledged(conn: &mut Conn, now: Instant, socket: &SockRef<'_>) {
+    if conn.wants_unacknowledged(now)
+        && let Some(bytes) = unacknowledged(socket)
+    {
+        if bytes > 0 {
+            // From here on the write timeout alone says how long that may last.
             no_user_timeout(socket);
         }
-    }
-
-    /// The socket takes again what it is given.
-    pub(crate) fn forget(&mut self) {
-        self.seen = None;
-    }
-
-    pub(crate) fn is_unseen(&self) -> bool {
-        self.seen.is_none()
-    }
-
-    /// Has the peer taken anything since the last look? This is another.
-    pub(crate) fn has_fallen(&mut self, socket: &SockRef<'_>) -> bool {
-        let before = self.seen;
-        self.look(socket);
-        self.seen < before
+        conn.unacknowledged(now, bytes);
     }
 }
 
@@ -200,6 +182,8 @@ impl Farewell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::service::{ConnId, ConnInfo, Echo};
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -230,10 +214,21 @@ mod tests {
         set_tcp_options(&SockRef::from(&listener), &Limits::default()).unwrap();
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
         let socket = SockRef::from(&accepted);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
-        let mut stall = Stall::default();
-        stall.look(&socket);
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let mut conn = Conn::new(info, Box::new(Echo), Limits::default()).reporting_unacknowledged();
+        let (now, mut out) = (Instant::now(), Vec::new());
+        let _ = conn.open(now, &mut out, &mut ());
+        let _ = conn.received(now, &mut [b'x'; 100], &mut out, &mut ());
+        let _ = conn.sent(now, 100, &mut out, &mut ());
+        // The peer reads nothing of it.
+        while std::io::Write::write(&mut &accepted, &[b'x'; 65_536]).is_ok() {}
+        tell_unacknowledged(&mut conn, now, &socket);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT), "it was not time to look");
+        let then = conn.deadline().expect("something is on its way");
+        tell_unacknowledged(&mut conn, then, &socket);
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     }
 

@@ -22,7 +22,7 @@ use super::queue::Queue;
 use super::recorder::Recorder;
 use super::room::Place;
 use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
-use super::socket::{Farewell, Stall, at_eof, endpoint, reset_on_close, set_accepted_options, unread};
+use super::socket::{Farewell, at_eof, endpoint, reset_on_close, set_accepted_options, tell_unacknowledged, unread};
 use crate::error::{CloseReason, Error};
 use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
@@ -163,7 +163,6 @@ fn converse(
     let mut queue = Queue::default(); // what has not left yet
     conn.allow_shares();
     let mut farewell = Farewell::default();
-    let mut stall = Stall::default();
     let mut fin_sent = false;
     let mut looked = false; // at the socket, since the last deadline
     let mut is_full = false; // it has taken a part of what was written
@@ -215,9 +214,7 @@ fn converse(
         let has_more = is_due && conn.is_silence_due(now) && unread(&SockRef::from(socket)) > 0;
         if looked && is_due && !has_more {
             looked = false;
-            if !queue.is_empty() && stall.has_fallen(&SockRef::from(socket)) {
-                conn.progressed(now);
-            }
+            tell_unacknowledged(conn, now, &SockRef::from(socket));
             verdict = conn.timed_out(now, &mut out, recorder);
             continue;
         }
@@ -251,10 +248,6 @@ fn converse(
             Ok(n) if writes => {
                 queue.consume(n);
                 is_full = !queue.is_empty();
-                stall.forget();
-                if !queue.is_empty() {
-                    stall.look(&SockRef::from(socket));
-                }
                 conn.sent(now, n, &mut out, recorder)
             }
             Ok(0) => {
@@ -267,9 +260,6 @@ fn converse(
             }
             Err(error) if is_tick(&error) => {
                 is_full = !queue.is_empty();
-                if !queue.is_empty() && stall.is_unseen() {
-                    stall.look(&SockRef::from(socket));
-                }
                 // The time may be over because all of us was stopped, and something has come meanwhile.
                 let reads = !writes && conn.wants_read();
                 looked = !reads || unread(&SockRef::from(socket)) == 0;

@@ -19,7 +19,7 @@ pub enum CloseReason {
     Reset,
     /// Nothing complete came or went for [`Limits::idle_timeout`](crate::Limits::idle_timeout).
     IdleTimeout,
-    /// The peer took nothing for [`Limits::write_timeout`](crate::Limits::write_timeout).
+    /// The peer's system took nothing for [`Limits::write_timeout`](crate::Limits::write_timeout).
     WriteTimeout,
     /// A line grew past its limit ([`Framing::Line`](crate::Framing::Line)).
     LineTooLong,

@@ -12,7 +12,8 @@ pub struct Limits {
     /// count, so a peer that drips them gains nothing; nor do messages that only a pause has ended
     /// ([`Framing::Auto`](crate::Framing::Auto)), and their answers. While bytes wait to be sent it is the write timeout that counts.
     pub idle_timeout: Option<Duration>,
-    /// Resets a connection whose peer takes not one of the waiting bytes for this long. A receiver tells of the room that it has only once
+    /// Resets a connection whose peer's system takes not one of the waiting bytes for this long, or an eighth of it longer at most; without an engine
+    /// that says what the transport holds ([`Conn::reporting_unacknowledged`](crate::Conn::reporting_unacknowledged)), the transport. A receiver tells of the room that it has only once
     /// there is a segment's worth of it (RFC 9293, 3.8.6.2.2), and loopback's segments are 64 KiB: one that takes 1 KiB/s there looks
     /// stalled for one or two minutes at a time. The default leaves it twice that.
     pub write_timeout: Option<Duration>,

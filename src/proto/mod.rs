@@ -3,6 +3,7 @@
 //! Nothing here holds a socket, a clock or a thread. Time is an argument; bytes are slices; an engine does the rest.
 
 mod conn;
+mod delivery;
 mod first_bytes;
 mod framing;
 mod held;

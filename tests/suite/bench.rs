@@ -11,6 +11,8 @@ pub(crate) struct Bench {
     pub(crate) observer: Seen,
     /// Handed over and not yet taken by the transport.
     pub(crate) queue: Vec<u8>,
+    /// Taken by the transport and not yet by the peer's system, where the transport says so.
+    pub(crate) held: usize,
     pub(crate) then: Then,
 }
 
@@ -48,9 +50,15 @@ impl Bench {
         Self::of(Conn::new(info, Box::new(service), limits))
     }
 
+    /// Its transport says what it still holds.
+    pub(crate) fn telling(service: impl Service + 'static, limits: Limits) -> Self {
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        Self::of(Conn::new(info, Box::new(service), limits).reporting_unacknowledged())
+    }
+
     pub(crate) fn of(conn: Conn) -> Self {
         let mut bench =
-            Self { conn, now: Instant::now(), observer: Seen::default(), queue: Vec::new(), then: Then::Go };
+            Self { conn, now: Instant::now(), observer: Seen::default(), queue: Vec::new(), held: 0, then: Then::Go };
         bench.call(&mut [], |conn, now, _, out, observer| conn.open(now, out, observer));
         bench
     }
@@ -88,6 +96,7 @@ impl Bench {
         let taken: Vec<u8> = self.queue.drain(..n.min(self.queue.len())).collect();
         if !taken.is_empty() {
             let n = taken.len();
+            self.held += n;
             self.call(&mut [], |conn, now, _, out, observer| conn.sent(now, n, out, observer));
         }
         taken
@@ -102,18 +111,44 @@ impl Bench {
         all
     }
 
+    /// Time is up, as the connection wished; what it wants to know is said first. Was there something?
+    fn time_out(&mut self) -> bool {
+        let wants = self.conn.wants_unacknowledged(self.now);
+        if wants {
+            self.conn.unacknowledged(self.now, self.held);
+        }
+        self.call(&mut [], |conn, now, _, out, observer| conn.timed_out(now, out, observer));
+        wants
+    }
+
+    /// Lets time pass as an engine does, looking when the connection wants it, until the connection is to be ended, or for so long. Says how long
+    /// that was, and how often the transport was looked at.
+    pub(crate) fn run(&mut self, most: Duration) -> (Duration, usize) {
+        let (start, mut looks) = (self.now, 0);
+        while !matches!(self.then, Then::Close | Then::Reset) {
+            let Some(deadline) = self.conn.deadline().filter(|at| *at <= start + most) else {
+                self.now = start + most;
+                break;
+            };
+            self.now = self.now.max(deadline);
+            looks += usize::from(self.time_out());
+            assert!(looks < 10_000, "it looks on and on");
+        }
+        (self.now - start, looks)
+    }
+
     /// Lets the connection's next deadline pass.
     pub(crate) fn reach_deadline(&mut self) -> Duration {
         let deadline = self.conn.deadline().expect("a deadline");
         let passed = deadline.saturating_duration_since(self.now);
         self.now = self.now.max(deadline);
-        self.call(&mut [], |conn, now, _, out, observer| conn.timed_out(now, out, observer));
+        self.time_out();
         passed
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.call(&mut [], |conn, now, _, out, observer| conn.timed_out(now, out, observer));
+        self.time_out();
     }
 
     /// The engine closes as the verdict wanted: the reason.

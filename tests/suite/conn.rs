@@ -142,20 +142,6 @@ fn a_peer_that_takes_nothing_is_reset_in_time_and_a_slow_one_is_not() {
 }
 
 #[test]
-fn a_peer_that_takes_what_the_transport_had_taken_is_slow_and_not_stalled() {
-    let limits = Limits { write_timeout: Some(Duration::from_secs(30)), ..Limits::default() };
-    let mut bench = Bench::new(Echo, limits);
-    bench.receive(&[b'x'; 1000]);
-    for _ in 0..20 {
-        bench.pass(Duration::from_secs(29));
-        assert_eq!(bench.then, Then::Go);
-        bench.conn.progressed(bench.now);
-    }
-    assert_eq!(bench.reach_deadline(), Duration::from_secs(30));
-    assert_eq!(bench.close(), CloseReason::WriteTimeout);
-}
-
-#[test]
 fn a_peer_that_talks_and_takes_nothing_is_reset_all_the_same() {
     let limits = Limits { write_timeout: Some(Duration::from_secs(30)), ..Limits::default() };
     let mut bench = Bench::new(Echo, limits);

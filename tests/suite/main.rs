@@ -15,6 +15,7 @@ mod connecting;
 mod dialing;
 mod documents;
 mod each_engine;
+mod ending;
 mod engine;
 mod fairness;
 mod flood;
@@ -54,6 +55,8 @@ mod shutdown;
 #[cfg(unix)]
 mod signals;
 mod silence;
+#[cfg(target_os = "linux")]
+mod stalls;
 #[cfg(unix)]
 mod startup;
 #[cfg(unix)]

@@ -15,7 +15,7 @@ use super::worker::{Desk, Slot, Worker};
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, Stall, at_eof, reset_on_close, unread};
+use crate::engine::socket::{Farewell, at_eof, reset_on_close, tell_unacknowledged, unread};
 use crate::engine::stream::Stream;
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
@@ -48,7 +48,6 @@ pub(super) struct Task {
     precise_alarm: Option<Instant>,
     conn: Conn,
     farewell: Farewell,
-    stall: Stall,
     slot: Rc<Slot>,
     _place: Place,
 }
@@ -65,7 +64,6 @@ impl Task {
             budget: BUDGET,
             opened: false,
             farewell: Farewell::default(),
-            stall: Stall::default(),
             alarm: None,
             #[cfg(target_os = "linux")]
             precise_alarm: None,
@@ -127,9 +125,7 @@ impl Task {
                     return self.step_aside(cx);
                 }
                 waits = false;
-                if !self.queue.is_empty() && self.stall.has_fallen(&self.stream.socket()) {
-                    self.conn.progressed(now);
-                }
+                tell_unacknowledged(&mut self.conn, now, &self.stream.socket());
                 let verdict = self.conn.timed_out(now, &mut desk.out, &mut desk.recorder);
                 self.carry_out(verdict, now, 0, desk)?;
             }
@@ -211,9 +207,6 @@ impl Task {
                 }
             }
             if left < total {
-                if self.queue.is_empty() {
-                    self.stall.look(&self.stream.socket());
-                }
                 let (first, second) = rest(echo, &desk.out, left);
                 self.queue.push(first);
                 self.queue.push(second);
@@ -244,9 +237,6 @@ impl Task {
                 Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
                 Poll::Ready(Ok(n)) => {
                     self.queue.consume(n);
-                    if !self.queue.is_empty() {
-                        self.stall.look(&self.stream.socket());
-                    }
                     let verdict = self.conn.sent(now, n, &mut desk.out, &mut desk.recorder);
                     self.spend(n);
                     self.carry_out(verdict, now, 0, desk)?;
@@ -293,7 +283,12 @@ impl Task {
             }
             return false;
         }
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let alarm = match &mut self.alarm {
+            // It is set, and earlier than needed: there is nothing to ask it for.
+            Some(alarm) if alarm.deadline() > (*now).into() && alarm.deadline() <= deadline.into() => return false,
+            Some(alarm) => alarm,
+            none => none.insert(Box::pin(tokio::time::sleep_until(deadline.into()))),
+        };
         if alarm.deadline() > deadline.into() {
             alarm.as_mut().reset(deadline.into());
         }

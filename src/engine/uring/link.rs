@@ -17,7 +17,7 @@ use super::desk::Desk;
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::End;
-use crate::engine::socket::{Farewell, Stall, looks_at_eof, reset_on_close, unread};
+use crate::engine::socket::{Farewell, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
 use crate::engine::sys::{Key, Load, Patience, Piece};
 use crate::engine::timestamps;
 use crate::error::CloseReason;
@@ -88,7 +88,6 @@ pub(super) struct Link {
     backlog: Option<Box<VecDeque<Piece>>>,
     /// The earliest alarm that is set.
     alarm: Option<Instant>,
-    stall: Stall,
     farewell: Farewell,
     // Closed before its place is free: whoever waits for the place may need the descriptor.
     socket: Socket,
@@ -116,7 +115,6 @@ impl Link {
             conn,
             backlog: None,
             alarm: None,
-            stall: Stall::default(),
             farewell: Farewell::default(),
             socket,
             _place: place,
@@ -260,7 +258,6 @@ impl Link {
         };
         if n < load.len() {
             // The socket is full. What is left leaves the shared buffer, and the rest of the input can wait in `Conn`.
-            self.stall.look(&SockRef::from(&self.socket));
             self.send = Send::Waits;
             desk.ring.send(self.key, self.socket.as_fd(), load.advance(n), Patience::Wait);
         } else if let Load::Owned { bytes, .. } = load {
@@ -298,9 +295,7 @@ impl Link {
                 return Step::Continue(());
             }
             self.put_off = false;
-            if self.send == Send::Waits && self.stall.has_fallen(&SockRef::from(&self.socket)) {
-                self.conn.progressed(desk.now);
-            }
+            tell_unacknowledged(&mut self.conn, desk.now, &SockRef::from(&self.socket));
             let verdict = self.conn.timed_out(desk.now, &mut desk.out, &mut desk.recorder);
             self.carry_out(verdict, None, desk);
         }

@@ -1,6 +1,7 @@
 //! [`Conn`]: one end of one connection, without I/O.
 
 mod deliver;
+mod ending;
 mod opening;
 mod silence;
 
@@ -8,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::delivery::Delivery;
 use super::held::Held;
 use super::limits::Limits;
 use super::observer::{Closed, Observer};
@@ -27,7 +29,8 @@ use crate::service::{Asked, ConnInfo, Cx, Message, Service, Shares, Times};
 ///   with unsent bytes queues behind them.
 /// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce more.
 /// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves later, so re-arm lazily.
-/// - Look at the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has arrived comes first.
+/// - Look at the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has arrived comes first. And say what it still holds
+///   of what it took, where that is [wanted](Conn::wants_unacknowledged) and known.
 /// - Read only while [`wants_read`](Conn::wants_read). A read that was under way may still be delivered.
 /// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the transport failed first; nothing is called
 ///   after it.
@@ -94,8 +97,8 @@ pub struct Conn {
     messages: u64,
     /// When a message was last completed or a byte last sent: the clock of idleness and of the linger.
     progress: Option<Instant>,
-    /// When a byte last left, or the first began to wait: the clock of a stalled write. What the peer says does not move it.
-    written: Option<Instant>,
+    /// The clock of a stalled write. What the peer says does not move it.
+    delivery: Delivery,
     linger_until: Option<Instant>,
     /// When the connection was opened; `None` before, and again once it has ended.
     opened: Option<Instant>,
@@ -118,7 +121,7 @@ impl Conn {
             layers: None,
             unsent: 0,
             progress: None,
-            written: None,
+            delivery: Delivery::default(),
             linger_until: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -231,7 +234,7 @@ impl Conn {
         self.unsent = self.unsent.saturating_sub(n);
         self.bytes_out += n as u64;
         self.progress = Some(now);
-        self.written = Some(now);
+        self.delivery.sent(now);
         if let Some(silence) = &mut self.silence {
             silence.sent(n);
         }
@@ -243,14 +246,6 @@ impl Conn {
             self.deliver_waiting(now, out, observer);
         }
         self.settle(now, 0..0, out)
-    }
-
-    /// The peer has taken bytes, though the transport may have no room for more: it is slow, not stalled. An engine that can tell says so
-    /// before [`Conn::timed_out`].
-    pub fn progressed(&mut self, now: Instant) {
-        if self.unsent > 0 {
-            self.written = Some(now);
-        }
     }
 
     /// The time has come that [`Conn::deadline`] named. Harmless when called too early or for nothing.
@@ -279,6 +274,7 @@ impl Conn {
             self.asked.finished = true;
             self.asked.closing = true;
         }
+        self.delivery.looked(now, &self.limits);
         let verdict = self.settle(now, 0..0, out);
         if let Some(silence) = self.silence.as_mut().filter(|_| silent) {
             silence.answers(self.unsent - unsent);
@@ -348,7 +344,8 @@ impl Conn {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let service = if self.asked.closing { None } else { self.asked.wake_at };
-        let limits = earlier(self.stalled_at(), earlier(self.idle_at(), self.opening_until()));
+        let delivery = self.delivery.deadline(self.unsent, self.limits.write_timeout);
+        let limits = earlier(delivery, earlier(self.idle_at(), self.opening_until()));
         let first = earlier(earlier(service, self.waits_until()), earlier(self.linger_until, limits));
         if self.silence.is_some() { earlier(first, self.silent_at()) } else { first }
     }
@@ -366,11 +363,7 @@ impl Conn {
     }
 
     fn stalled_at(&self) -> Option<Instant> {
-        if self.unsent == 0 {
-            return None;
-        }
-        // A limit too far away for the clock is no limit.
-        self.written?.checked_add(self.limits.write_timeout?)
+        self.delivery.stalled_at(self.unsent, self.limits.write_timeout)
     }
 
     fn idle_at(&self) -> Option<Instant> {
@@ -429,7 +422,7 @@ impl Conn {
         let fresh = echo.len() + out.len() + self.asked.shares.len();
         if self.unsent == 0 && fresh > 0 {
             self.progress = Some(now);
-            self.written = Some(now);
+            self.delivery.begins(now, &self.limits);
         }
         self.unsent += fresh;
         Verdict { echo, then: self.then(now) }

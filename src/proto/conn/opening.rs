@@ -35,7 +35,7 @@ impl Conn {
         let header = self.layers.as_mut().map(|layers| std::mem::take(&mut layers.header)).unwrap_or_default();
         if !header.is_empty() {
             self.unsent += header.len();
-            self.written = Some(now);
+            self.delivery.begins(now, &self.limits);
         }
         header
     }
