@@ -68,7 +68,7 @@ impl Caller {
         self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().failed(call, error, now))).is_err();
     }
 
-    /// The state machine of a connection that was asked for at `since`; `None` where it is none, or making its service panics.
+    /// The state machine of a connection that was asked for at `since`; `None` where it is none.
     pub(crate) fn answered(&mut self, call: &Call, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
         let answered = Instant::now();
         let connect = answered.saturating_duration_since(since);
@@ -77,7 +77,7 @@ impl Caller {
             return None;
         }
         let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-        self.shared.dialled(call.target.clone(), local, |info| {
+        Some(self.shared.conn(call.target.clone(), local, |info| {
             let opening = self.plan.borrow_mut().opening(call, info);
             if opening.is_nothing() {
                 let took = Took { connect, opening: Duration::ZERO };
@@ -90,7 +90,7 @@ impl Caller {
                 plan.borrow_mut().answered(&call, Took { connect, opening: answered.elapsed() }, info)
             };
             Ok((opening, Box::new(make) as _))
-        })
+        }))
     }
 
     /// A socket to dial with, and whom. It blocks.

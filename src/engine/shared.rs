@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::sync::Notify;
 
 use super::plan::Dials;
 use super::recorder::Recorder;
 use super::room::{Place, Room};
-use super::socket::TELLS_UNACKNOWLEDGED;
+use super::socket::{TELLS_UNACKNOWLEDGED, reset_on_close};
 use crate::error::CloseReason;
 use crate::metrics::{Counters, Totals, Writers};
 use crate::proto::{Conn, Limits, Make, Observer, Opening};
@@ -95,53 +96,45 @@ impl Shared {
         ConnInfo::new(ConnId(self.next.fetch_add(1, Relaxed)), peer, local)
     }
 
-    /// The state machine of a connection that was just accepted; `None` where making its service panics, which ends this
-    /// connection and no other.
+    /// The state machine of a connection that was just accepted. Where making its service panics, it ends this connection and no other.
     pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &Place) -> Option<Conn> {
         let Purpose::Accept { factory, openings } = &self.purpose else { return None };
-        let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
-        catch_unwind(AssertUnwindSafe(|| match openings {
-            None => {
-                let service = factory(&info);
-                Conn::new(info, service, limits)
-            }
+        Some(self.conn(peer, local, |info| match openings {
+            None => Err(factory(info)),
             Some(openings) => {
-                let (opening, factory) = (place.admits(openings(&info)), Arc::clone(factory));
-                Conn::opening(info, opening, move |info| factory(info), limits)
+                let (opening, factory) = (place.admits(openings(info)), Arc::clone(factory));
+                Ok((opening, Box::new(move |info: &ConnInfo| factory(info))))
             }
         }))
-        .ok()
-        .map(watched)
     }
 
-    /// The state machine of a connection that was dialled. `service` says what comes before its service, and how that is made then; or, where
+    /// The state machine of a connection that is up. `service` says what comes before its service, and how that is made then; or, where
     /// nothing comes before it, the service itself.
-    pub(crate) fn dialled(
+    pub(crate) fn conn(
         &self,
         peer: Endpoint,
         local: Endpoint,
         service: impl FnOnce(&ConnInfo) -> Result<(Opening, Make), Box<dyn Service>>,
-    ) -> Option<Conn> {
+    ) -> Conn {
         let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
-        catch_unwind(AssertUnwindSafe(|| match service(&info) {
-            Ok((opening, make)) => Conn::opening(info, opening, make, limits),
-            Err(service) => Conn::new(info, service, limits),
-        }))
-        .ok()
-        .map(watched)
+        let conn = match catch_unwind(AssertUnwindSafe(|| service(&info))) {
+            Ok(Ok((opening, make))) => Conn::opening(info, opening, make, limits),
+            Ok(Err(service)) => Conn::new(info, service, limits),
+            Err(_) => Conn::unmade(info, limits),
+        };
+        if TELLS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }
-}
-
-/// A connection hears what the system holds for its peer, where the system says that.
-fn watched(conn: Conn) -> Conn {
-    if TELLS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
 }
 
 /// How a connection ended: as its last verdict wanted, or before that.
 pub(crate) type End = Result<(), CloseReason>;
 
-/// Tells a connection that it is over. A service that panics even then harms nobody.
-pub(crate) fn bury(conn: &mut Conn, end: End, recorder: &mut Recorder) {
+/// Tells a connection that it is over, before its socket is closed. A service that panics even then harms nobody.
+pub(crate) fn bury(conn: &mut Conn, end: End, socket: &SockRef<'_>, recorder: &mut Recorder) {
+    if end.is_err_and(|reason| conn.has_unsent() || reason == CloseReason::Panicked) {
+        // The peer must not take what is missing for the end.
+        reset_on_close(socket);
+    }
     let now = Instant::now();
     let _ = catch_unwind(AssertUnwindSafe(|| match end {
         Ok(()) => conn.closed(now, recorder),

@@ -145,7 +145,7 @@ fn attend(socket: &Socket, mut conn: Conn, recorder: &mut Recorder, shared: &Sha
     let end = catch_unwind(AssertUnwindSafe(|| converse(socket, &mut conn, recorder, signals, &wake, precise, timed)))
         .unwrap_or(Err(CloseReason::Panicked));
     signals.wakes().remove(&id);
-    bury(&mut conn, end, recorder);
+    bury(&mut conn, end, &SockRef::from(socket), recorder);
 }
 
 /// The loop that [`Conn`]'s documentation describes, over a blocking socket.

@@ -29,7 +29,7 @@ pub enum CloseReason {
     PeerVanished,
     /// The server was stopped, or the drain deadline passed, while something was still open.
     Cut,
-    /// The service panicked; only its own connection ends.
+    /// The service panicked; only its own connection ends, with a reset behind what was said by then.
     Panicked,
     /// What has to come before the service did not come in time ([`Limits::opening_timeout`](crate::Limits::opening_timeout)).
     OpeningTimeout,

@@ -8,6 +8,9 @@ use super::limits::Limits;
 const PARTS: u32 = 8;
 /// No part is shorter than this.
 const SHORTEST: Duration = Duration::from_millis(10);
+/// A connection that waits for nothing but delivery is looked at after so many milliseconds, then after twice as many, and so on.
+const FIRST_WAIT: u32 = 1;
+const MOST_DOUBLINGS: u8 = 7;
 const NEVER: u32 = u32::MAX;
 
 /// The clock of a stalled write. It runs while something may be on its way, in the engine's queue or in the transport.
@@ -22,6 +25,8 @@ pub(super) struct Delivery {
     is_open: bool,
     /// At the last look the transport held something.
     held: bool,
+    /// How often a wait for delivery has doubled.
+    doublings: u8,
     /// When to look next: so many milliseconds after `since`. There is one of these for each connection, so it is small.
     look_after: u32,
     /// When the peer's system last took a byte, or the first began to wait.
@@ -76,6 +81,20 @@ impl Delivery {
         }
     }
 
+    /// From now on the connection waits for nothing but this.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.doublings = 0;
+        self.look_at(now, 0);
+    }
+
+    /// As [`Delivery::looked`], where the connection waits for nothing else.
+    pub(super) fn looked_in_a_hurry(&mut self, now: Instant) {
+        if self.look().is_some_and(|at| at <= now) {
+            self.look_at(now, FIRST_WAIT << self.doublings);
+            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+        }
+    }
+
     /// Sets the next look, so many milliseconds from now.
     fn look_at(&mut self, now: Instant, wait: u32) {
         let passed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
@@ -85,6 +104,11 @@ impl Delivery {
     /// Is something on its way? Where the engine does not tell, only what it has not sent itself.
     pub(super) fn is_open(&self, unsent: usize) -> bool {
         if self.is_told { self.is_open } else { unsent > 0 }
+    }
+
+    /// Does the engine tell?
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
     }
 
     /// When to look; nothing where nothing is on its way.

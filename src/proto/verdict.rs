@@ -11,7 +11,7 @@ pub enum Then {
     HalfClose,
     /// All is said and sent: close the descriptor now, then call [`Conn::closed`](super::Conn::closed). Never said while bytes are unsent.
     Close,
-    /// Reset the connection now (`SO_LINGER` 0 and close), then call [`Conn::closed`](super::Conn::closed).
+    /// Reset the connection now (`SO_LINGER` 0 and close), whatever is unsent, then call [`Conn::closed`](super::Conn::closed).
     Reset,
 }
 

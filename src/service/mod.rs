@@ -70,6 +70,9 @@ impl Framing {
 /// One value per connection, made by the factory that is given to [`Server::serve`](crate::Server::serve). It lives on one thread and
 /// need not be `Send`. All methods are called in the order in which the events happened on the wire; none may block.
 ///
+/// A panic in one of them ends this connection and no other ([`CloseReason::Panicked`]): what was sent by then is delivered, and then the
+/// connection is reset. After it only [`Service::closed`] is called.
+///
 /// ```
 /// use resound::{Cx, Framing, Service};
 ///

@@ -1,8 +1,12 @@
-//! How connections end that may not end in order, on a virtual clock: peers that take nothing.
+//! How connections end that may not end in order, on a virtual clock: peers that take nothing, services that fail.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use resound::{CloseReason, Cx, Echo, Limits, Reply, Service, Then};
+use resound::{
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Limits, Opening, Reply, Service, Then,
+};
 
 use crate::bench::Bench;
 
@@ -145,4 +149,209 @@ fn idleness_is_ended_in_time_and_a_peer_that_takes_bytes_is_not_idle() {
     slow.held = 0;
     assert_eq!(slow.run(SECOND * 9).0, SECOND * 9);
     assert_eq!(slow.then, Then::Go);
+}
+
+/// Answers, and panics where its test wants it.
+pub(crate) struct Fragile(pub(crate) Where);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    Open,
+    Data,
+    Drained,
+    Wake,
+    Eof,
+    Drain,
+    Closed,
+}
+
+impl Where {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Open, Self::Data, Self::Drained, Self::Wake, Self::Eof, Self::Drain, Self::Closed];
+}
+
+impl Fragile {
+    fn at(&self, place: Where) {
+        if self.0 == place {
+            std::panic::resume_unwind(Box::new("as the test wants it"));
+        }
+    }
+}
+
+impl Service for Fragile {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"hello\n");
+        self.at(Where::Open);
+    }
+    fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+        cx.echo();
+        if line == b"panic\n" {
+            self.at(Where::Data);
+        }
+    }
+    fn drained(&mut self, _: &mut Cx<'_>) {
+        self.at(Where::Drained);
+    }
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"woken\n");
+        self.at(Where::Wake);
+    }
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"eof\n");
+        self.at(Where::Eof);
+        cx.finish();
+    }
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"drain\n");
+        self.at(Where::Drain);
+        cx.finish();
+    }
+    fn closed(&mut self, _: &CloseReason) {
+        self.at(Where::Closed);
+    }
+}
+
+/// A service that panics there, and what it has said by then.
+fn broken(place: Where, telling: bool) -> (Bench, &'static str) {
+    let mut bench = match telling {
+        true => Bench::telling(Fragile(place), writing(300)),
+        false => Bench::new(Fragile(place), writing(300)),
+    };
+    let said = match place {
+        Where::Open => "hello\n",
+        Where::Data => {
+            bench.receive(b"one\npanic\ntwo\nthr");
+            "hello\none\npanic\n"
+        }
+        Where::Drained => {
+            bench.receive(b"one\n");
+            bench.take(usize::MAX);
+            bench.receive(b"two\n");
+            return (bench, "");
+        }
+        Where::Wake => {
+            bench.wake();
+            "hello\nwoken\n"
+        }
+        Where::Eof => {
+            bench.receive(b"one\n");
+            bench.eof();
+            "hello\none\neof\n"
+        }
+        Where::Drain => {
+            bench.drain();
+            "hello\ndrain\n"
+        }
+        Where::Closed => unreachable!("that is its end already"),
+    };
+    (bench, said)
+}
+
+#[test]
+fn what_a_service_said_before_it_panicked_is_delivered_and_then_the_connection_is_reset() {
+    for place in Where::ALL.into_iter().filter(|place| *place != Where::Closed) {
+        let (mut bench, said) = broken(place, true);
+        assert_eq!(bench.then, Then::Go, "{place:?}: no FIN, or this would look like all of it");
+        if place != Where::Eof {
+            assert!(bench.conn.wants_read(), "{place:?}: a peer that has more to say must not be stuck with it");
+            bench.receive(b"panic\nmore\n");
+        }
+        assert_eq!(bench.take_all(), said.as_bytes(), "{place:?}");
+        assert_eq!(bench.run(SECOND * 200).0, SECOND * 200, "{place:?}: the peer's system has taken nothing yet");
+        bench.held = 0;
+        assert!(bench.run(SECOND).0 < SECOND, "{place:?}");
+        assert_eq!(bench.then, Then::Reset, "{place:?}");
+        assert_eq!(bench.close(), CloseReason::Panicked);
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_from_a_service_that_panicked_is_reset_in_time() {
+    for place in Where::ALL.into_iter().filter(|place| *place != Where::Closed) {
+        for taken in [0, usize::MAX] {
+            let (mut bench, _) = broken(place, true);
+            bench.take(taken);
+            bench.held = bench.held.max(1);
+            let (time, looks) = bench.run(SECOND * 3600);
+            assert!(is_about(time, SECOND * 300), "{place:?}: {time:?}");
+            assert!(looks < 4000, "{place:?}: {looks}");
+            assert_eq!(bench.close(), CloseReason::Panicked);
+        }
+    }
+}
+
+#[test]
+fn where_the_transport_tells_nothing_the_linger_is_the_time_for_delivery() {
+    let (mut bench, said) = broken(Where::Data, false);
+    assert_eq!(bench.run(SECOND * 200).0, SECOND * 200);
+    assert_eq!(bench.take_all(), said.as_bytes());
+    assert_eq!(bench.then, Then::Go);
+    assert_eq!(bench.run(SECOND * 60).0, Limits::default().linger);
+    assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
+}
+
+#[test]
+fn a_panic_is_the_reason_whatever_else_was_and_its_end_is_told_once() {
+    // The server drains, and cuts it before all was delivered.
+    let (mut bench, _) = broken(Where::Data, true);
+    bench.drain();
+    assert_eq!(bench.then, Then::Go);
+    bench.conn.lost(bench.now, CloseReason::Cut, &mut bench.observer);
+    let reasons: Vec<_> = bench.observer.closed.iter().map(|how| how.reason).collect();
+    assert_eq!(reasons, [CloseReason::Panicked]);
+}
+
+#[test]
+fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
+    let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+    let make = |_: &ConnInfo| -> Box<dyn Service> { std::panic::resume_unwind(Box::new("as the test wants it")) };
+    let mut bench =
+        Bench::of(Conn::opening(info(), Opening::new(), make, Limits::default()).reporting_unacknowledged());
+    assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
+    bench.conn.closed(bench.now, &mut bench.observer);
+    let reasons: Vec<_> = bench.observer.unopened.iter().map(|how| how.reason).collect();
+    assert_eq!(reasons, [CloseReason::Panicked]);
+
+    /// Cannot even say how its input is cut.
+    struct Unframed;
+    impl Service for Unframed {
+        fn framing(&self) -> Framing {
+            std::panic::resume_unwind(Box::new("as the test wants it"))
+        }
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+    }
+    let bench = Bench::telling(Unframed, Limits::default());
+    assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
+    let opening = Conn::opening(info(), Opening::new(), |_| Box::new(Unframed), Limits::default());
+    let bench = Bench::of(opening);
+    assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
+}
+
+/// Keeps what it hears, and when its connection ended.
+#[derive(Clone, Default)]
+struct Ear(Rc<RefCell<Vec<CloseReason>>>);
+
+impl Service for Ear {
+    fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+    fn closed(&mut self, why: &CloseReason) {
+        self.0.borrow_mut().push(*why);
+    }
+}
+
+#[test]
+fn a_service_that_panicked_is_told_nothing_but_its_end() {
+    let ear = Ear::default();
+    let mut bench = Bench::telling(ear.clone(), Limits::default());
+    bench.receive(b"x");
+    bench.receive(b"x");
+    bench.wake();
+    bench.eof();
+    bench.drain();
+    assert_eq!(bench.close(), CloseReason::Panicked);
+    assert_eq!(*ear.0.borrow(), [CloseReason::Panicked]);
 }

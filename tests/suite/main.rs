@@ -38,6 +38,7 @@ mod loading;
 mod not_tested;
 mod opening;
 mod pair;
+mod panics;
 mod pipe;
 mod program;
 mod proxy;

@@ -325,7 +325,8 @@ impl Future for Task {
             Poll::Ready(end) => end,
         };
         desk.tidy();
-        bury(&mut self.conn, end, &mut desk.recorder);
+        let Self { stream, conn, .. } = &mut *self;
+        bury(conn, end, &stream.socket(), &mut desk.recorder);
         Poll::Ready(())
     }
 }

@@ -16,7 +16,7 @@ use super::batch::next_load;
 use super::desk::Desk;
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
-use crate::engine::shared::End;
+use crate::engine::shared::{End, bury};
 use crate::engine::socket::{Farewell, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
 use crate::engine::sys::{Key, Load, Patience, Piece};
 use crate::engine::timestamps;
@@ -324,8 +324,8 @@ impl Link {
         self.go_on(desk)
     }
 
-    /// The connection is over: its state machine is told by the caller, and its descriptor may be closed once this says so.
-    pub(super) fn finish(&mut self, desk: &mut Desk<'_, '_>) -> &mut Conn {
+    /// The connection is over; its descriptor may be closed once nothing is in flight.
+    pub(super) fn finish(&mut self, end: End, desk: &mut Desk<'_, '_>) {
         self.over = true;
         self.set_alarm(None, desk);
         self.backlog = None;
@@ -333,7 +333,7 @@ impl Link {
         if self.is_in_flight() {
             desk.ring.cancel_all(self.socket.as_fd());
         }
-        &mut self.conn
+        bury(&mut self.conn, end, &SockRef::from(&self.socket), &mut desk.recorder);
     }
 
     /// Is anything in flight? Until it is not, the descriptor stays open, or its next owner would get what was meant for this one.

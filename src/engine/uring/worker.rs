@@ -19,7 +19,7 @@ use super::links::Links;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::caller::Caller;
 use crate::engine::room::Place;
-use crate::engine::shared::{End, Running, Shared, bury};
+use crate::engine::shared::{End, Running, Shared};
 use crate::engine::socket::endpoint;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::error::CloseReason;
@@ -335,8 +335,7 @@ impl Worker<'_, '_> {
     fn finish(&mut self, key: Key, end: End) {
         self.desk.tidy();
         let Some(link) = self.links.get(key) else { return };
-        let conn = link.finish(&mut self.desk);
-        bury(conn, end, &mut self.desk.recorder);
+        link.finish(end, &mut self.desk);
         self.let_go(key);
     }
 

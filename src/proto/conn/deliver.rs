@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::Conn;
+use super::ending::guarded;
 use crate::error::CloseReason;
 use crate::proto::framing::{Cut, cut};
 use crate::proto::observer::Observer;
@@ -121,11 +122,14 @@ impl Conn {
         observer.message(&self.info, message.bytes);
         let (asked, unsent, times) = (&mut self.asked, self.unsent, self.times.as_deref());
         let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent, times };
-        self.service.data(message.bytes, &mut cx);
+        let heard = guarded(|| self.service.data(message.bytes, &mut cx));
         if let Some(times) = &mut self.times {
             times.told();
         }
-        self.asked_to_end();
+        match heard {
+            Some(()) => self.asked_to_end(),
+            None => self.panicked(now),
+        }
     }
 
     pub(super) fn has_events(&self) -> bool {

@@ -1,10 +1,24 @@
-//! How a connection ends that may not end in order: its peer takes nothing.
+//! How a connection ends that may not end in order: its service has failed, or its peer takes nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Conn;
+use crate::error::CloseReason;
+use crate::proto::limits::Limits;
+use crate::proto::opening::{Nobody, Opening};
+use crate::service::ConnInfo;
 
 impl Conn {
+    /// A connection whose service could not be made, because that has panicked: it ends before it is opened.
+    pub(crate) fn unmade(info: ConnInfo, limits: impl Into<Arc<Limits>>) -> Self {
+        let mut conn = Self::opening(info, Opening::new(), |_| Box::new(Nobody), limits);
+        conn.reason = Some(CloseReason::Panicked);
+        conn.asked.reset = true;
+        conn
+    }
+
     /// For an engine that can tell what the transport still holds of what it took: it is then asked for that
     /// ([`Conn::wants_unacknowledged`]), and the write timeout counts from the last byte that the peer's system took. Without this it counts from the
     /// last one that the transport took, and what the transport holds is not waited for.
@@ -29,4 +43,66 @@ impl Conn {
             self.progress = Some(now);
         }
     }
+
+    /// Does anything wait in the engine's queue?
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.unsent > 0
+    }
+
+    /// Has the peer's system taken all that was sent? Where the engine cannot tell, it is given the linger's time for it.
+    pub(super) fn is_delivered(&mut self, now: Instant) -> bool {
+        if self.delivery.is_told() {
+            return !self.delivery.is_open(self.unsent);
+        }
+        if self.unsent > 0 || self.bytes_out == 0 {
+            return self.unsent == 0;
+        }
+        if self.linger_until.is_none() {
+            self.linger_until = self.progress.and_then(|last| last.checked_add(self.limits.linger));
+        }
+        self.linger_until.is_none_or(|until| until <= now)
+    }
+
+    /// The first reason wins.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        self.reason.get_or_insert(reason);
+    }
+
+    /// The service's own wishes are reasons too.
+    pub(super) fn asked_to_end(&mut self) {
+        if self.asked.reset {
+            self.end(CloseReason::Aborted);
+        } else if self.asked.closing {
+            self.end(CloseReason::ServiceClosed);
+        }
+    }
+
+    /// The service has panicked. What it had said by then is delivered, and then the connection is reset: a FIN would say that this was all.
+    pub(super) fn panicked(&mut self, now: Instant) {
+        self.reason = Some(CloseReason::Panicked);
+        self.aborts = true;
+        // Nothing is listened to any more, and the service is told no more than its end.
+        self.asked.closing = true;
+        self.held.clear();
+        self.delivery.hurry(now);
+    }
+
+    /// Ends a connection in order, for this reason: nothing more is listened to.
+    pub(super) fn refuse(&mut self, reason: CloseReason) {
+        if self.asked.closing {
+            return; // it ends already
+        }
+        self.end(reason);
+        self.asked.finished = true;
+        self.asked.closing = true;
+        if matches!(reason, CloseReason::Refused(_)) {
+            // Whoever may not come in takes nobody's place meanwhile.
+            self.linger_until = self.progress;
+        }
+    }
+}
+
+/// Calls what others have written: `None` where that panics.
+pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::ending::guarded;
 use super::delivery::Delivery;
 use super::held::Held;
 use super::limits::Limits;
@@ -18,7 +19,7 @@ use super::silence::Silence;
 use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
-use crate::service::{Asked, ConnInfo, Cx, Message, Service, Shares, Times};
+use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service, Shares, Times};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -81,6 +82,8 @@ use crate::service::{Asked, ConnInfo, Cx, Message, Service, Shares, Times};
 pub struct Conn {
     peer_eof: Step,
     drain: Step,
+    /// Once all that was sent is delivered, a reset: the service has failed.
+    aborts: bool,
     /// The first reason wins. Here it takes no room of its own.
     reason: Option<CloseReason>,
     asked: Asked,
@@ -111,7 +114,9 @@ impl Conn {
     /// A connection that is about to be opened. Connections may share their limits.
     #[must_use]
     pub fn new(info: ConnInfo, service: Box<dyn Service>, limits: impl Into<Arc<Limits>>) -> Self {
-        let asked = Asked::new(service.framing());
+        let framing = guarded(|| service.framing());
+        let mut asked = Asked::new(framing.unwrap_or(Framing::Chunk));
+        asked.reset = framing.is_none();
         Self {
             service,
             limits: limits.into(),
@@ -128,7 +133,8 @@ impl Conn {
             messages: 0,
             peer_eof: Step::NotYet,
             drain: Step::NotYet,
-            reason: None,
+            aborts: false,
+            reason: framing.is_none().then_some(CloseReason::Panicked),
             opened: None,
             times: None,
             info,
@@ -235,6 +241,9 @@ impl Conn {
         self.bytes_out += n as u64;
         self.progress = Some(now);
         self.delivery.sent(now);
+        if self.aborts && self.unsent == 0 {
+            self.delivery.hurry(now);
+        }
         if let Some(silence) = &mut self.silence {
             silence.sent(n);
         }
@@ -274,7 +283,11 @@ impl Conn {
             self.asked.finished = true;
             self.asked.closing = true;
         }
-        self.delivery.looked(now, &self.limits);
+        if self.aborts {
+            self.delivery.looked_in_a_hurry(now);
+        } else {
+            self.delivery.looked(now, &self.limits);
+        }
         let verdict = self.settle(now, 0..0, out);
         if let Some(silence) = self.silence.as_mut().filter(|_| silent) {
             silence.answers(self.unsent - unsent);
@@ -328,7 +341,10 @@ impl Conn {
         };
         if let Some(opened) = self.opened {
             observer.closed(&self.info, &how(opened));
-            self.service.closed(&reason);
+            let _ = guarded(|| self.service.closed(&reason));
+            // Here, where a panic harms nobody.
+            let service = std::mem::replace(&mut self.service, Box::new(Nobody));
+            let _ = guarded(|| drop(service));
         } else if let Some(pending) = pending {
             if let Some(since) = pending.since {
                 observer.unopened(&self.info, &how(since));
@@ -382,10 +398,6 @@ impl Conn {
             && self.unsent + fresh + self.asked.shares.len() < self.limits.high_water.max(1)
     }
 
-    fn end(&mut self, reason: CloseReason) {
-        self.reason.get_or_insert(reason);
-    }
-
     /// The service is there, and nothing stands before it.
     fn begin(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.opened = Some(now);
@@ -402,16 +414,9 @@ impl Conn {
         let (asked, unsent) = (&mut self.asked, self.unsent);
         let (echo, message) = (&mut (0..0), Message::NONE);
         let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent, times: None };
-        event(self.service.as_mut(), &mut cx);
-        self.asked_to_end();
-    }
-
-    /// The service's own wishes are reasons too.
-    fn asked_to_end(&mut self) {
-        if self.asked.reset {
-            self.end(CloseReason::Aborted);
-        } else if self.asked.closing {
-            self.end(CloseReason::ServiceClosed);
+        match guarded(|| event(self.service.as_mut(), &mut cx)) {
+            Some(()) => self.asked_to_end(),
+            None => self.panicked(now),
         }
     }
 
@@ -431,6 +436,9 @@ impl Conn {
     fn then(&mut self, now: Instant) -> Then {
         if self.asked.reset {
             return Then::Reset;
+        }
+        if self.aborts {
+            return if self.is_delivered(now) { Then::Reset } else { Then::Go };
         }
         if !self.asked.finished {
             return Then::Go;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Conn;
+use super::ending::guarded;
 use crate::error::{CloseReason, TlsFailure};
 use crate::proto::observer::Observer;
-use crate::proto::opening::{Layers, Prefaced};
+use crate::proto::opening::{Layers, Nobody, Prefaced};
 use crate::proto::step::Step;
 use crate::proto::tls::Tls;
 
@@ -73,7 +74,8 @@ impl Conn {
         }
         let Some(mut layers) = self.layers.take() else { return 0..0 };
         if let Some(preface) = &mut layers.preface {
-            match preface.read(wire, &mut self.info) {
+            let read = guarded(|| preface.read(wire, &mut self.info));
+            match read.unwrap_or(Prefaced::Refused(CloseReason::Panicked)) {
                 Prefaced::Done(n) => {
                     from = n;
                     layers.preface = None;
@@ -101,8 +103,12 @@ impl Conn {
                 0..0
             }
             None => {
-                // Nothing is below the service any more.
                 self.open_service(&mut layers, now, out, observer);
+                if layers.opening.is_some() {
+                    self.layers = Some(layers);
+                    return 0..0;
+                }
+                // Nothing is below the service any more.
                 let echo = self.deliver(now, wire, out, observer);
                 from + echo.start..from + echo.end
             }
@@ -154,10 +160,19 @@ impl Conn {
     }
 
     fn open_service(&mut self, layers: &mut Layers, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        if let Some(pending) = layers.opening.take() {
-            self.service = (pending.make)(&self.info);
-            self.asked.framing = self.service.framing();
-            self.begin(now, out, observer);
+        let Some(pending) = &mut layers.opening else { return };
+        let make = std::mem::replace(&mut pending.make, Box::new(|_| Box::new(Nobody)));
+        let made = guarded(|| make(&self.info));
+        let made = made.and_then(|service| Some((guarded(|| service.framing())?, service)));
+        match made {
+            Some((framing, service)) => {
+                layers.opening = None;
+                self.service = service;
+                self.asked.framing = framing;
+                self.begin(now, out, observer);
+            }
+            // It ends unopened.
+            None => self.panicked(now),
         }
     }
 
@@ -195,16 +210,5 @@ impl Conn {
     /// Has TLS the beginning of a record, or of more than one?
     pub(super) fn has_part_of_a_record(&self) -> bool {
         self.layers.as_ref().and_then(|layers| layers.tls.as_ref()).is_some_and(Tls::has_part)
-    }
-
-    /// Ends a connection in order, for this reason: nothing more is listened to.
-    pub(super) fn refuse(&mut self, reason: CloseReason) {
-        self.end(reason);
-        self.asked.finished = true;
-        self.asked.closing = true;
-        if matches!(reason, CloseReason::Refused(_)) {
-            // Whoever may not come in takes nobody's place meanwhile.
-            self.linger_until = self.progress;
-        }
     }
 }
