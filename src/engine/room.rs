@@ -35,7 +35,8 @@ impl Room {
         }
     }
 
-    /// May this peer come in? Asked right after it was accepted; whoever may not is to be closed, and has been counted.
+    /// May this peer come in? Asked right after it was accepted. One that may not has been counted, and is left
+    /// [`Unserved`](super::socket::Unserved).
     pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint) -> Option<Entrant> {
         let seat = self.gate.as_ref().map_or_else(|| Some(Seat::default()), |gate| gate.admit(peer))?;
         Some(Entrant { room: Arc::clone(self), seat })

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use socket2::{SockAddr, SockRef, TcpKeepalive};
+use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 
 use crate::proto::{Conn, Limits};
 use crate::service::Endpoint;
@@ -47,6 +47,29 @@ pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits
 /// Makes the coming close a reset.
 pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+/// The socket of a connection that was accepted. Unless it is served it is reset: a peer that is refused, or comes at the wrong time, must not
+/// take a FIN for an answer.
+pub(crate) struct Unserved(Option<Socket>);
+
+impl Unserved {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self(Some(socket))
+    }
+
+    /// Takes the socket out: from here on it is its connection's.
+    pub(crate) fn serve(mut self) -> Option<Socket> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            reset_on_close(&SockRef::from(socket));
+        }
+    }
 }
 
 /// Bytes that have arrived and not been read (`FIONREAD`).

@@ -22,7 +22,9 @@ use super::queue::Queue;
 use super::recorder::Recorder;
 use super::room::Place;
 use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
-use super::socket::{Farewell, at_eof, endpoint, reset_on_close, set_accepted_options, tell_unacknowledged, unread};
+use super::socket::{
+    Farewell, Unserved, at_eof, endpoint, reset_on_close, set_accepted_options, tell_unacknowledged, unread,
+};
 use crate::error::{CloseReason, Error};
 use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
@@ -75,7 +77,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
     let mut complaints = Complaints::default();
     loop {
         let (socket, peer) = match listener.socket().accept() {
-            Ok(accepted) => accepted,
+            Ok((socket, peer)) => (Unserved::new(socket), peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !signals.drain.begun() => {
                 listener.wait(TICK);
                 continue;
@@ -122,7 +124,8 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
     }
 }
 
-fn serve(socket: Socket, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: Place) {
+fn serve(socket: Unserved, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: Place) {
+    let Some(socket) = socket.serve() else { return };
     let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
     let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));

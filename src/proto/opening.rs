@@ -20,7 +20,7 @@ pub enum Prefaced {
     More,
     /// It is complete; so many of these bytes were its own.
     Done(usize),
-    /// It is none, or one that is not wanted: the connection ends for this reason.
+    /// It is none, or one that is not wanted: the connection is reset for this reason.
     Refused(CloseReason),
 }
 

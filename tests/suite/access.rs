@@ -8,7 +8,7 @@ use resound::{Access, CloseReason, Engine, Limits, Opening, Rate, Refusal, Reply
 use crate::harness::{PATIENCE, Peer, Running, eventually, on_each_engine_plainly, server};
 
 on_each_engine_plainly!(
-    who_is_denied_is_closed_and_counted,
+    a_denied_peer_is_reset_and_counted,
     a_source_has_so_many_connections_at_once,
     a_source_connects_so_often,
     a_unix_socket_is_nobodys_network,
@@ -30,10 +30,10 @@ fn refused(running: &Running, refusal: Refusal) -> u64 {
     running.handle.totals().refused[refusal as usize]
 }
 
-fn who_is_denied_is_closed_and_counted(engine: Engine) {
+fn a_denied_peer_is_reset_and_counted(engine: Engine) {
     let running = guarded(engine, Access::new().deny("127.0.0.0/8".parse().unwrap()));
     for n in 1..=20 {
-        assert!(running.connect().is_closed());
+        assert!(running.connect().is_reset());
         assert_eq!(refused(&running, Refusal::Denied), n);
     }
     let totals = running.drain();
@@ -48,7 +48,7 @@ fn a_source_has_so_many_connections_at_once(engine: Engine) {
     let (mut one, mut two) = (running.connect(), running.connect());
     one.ask("first");
     two.ask("second");
-    assert!(running.connect().is_closed());
+    assert!(running.connect().is_reset());
     assert_eq!(refused(&running, Refusal::MaxPerIp), 1);
     two.ask("still here");
     one.finish();
@@ -65,7 +65,7 @@ fn a_source_connects_so_often(engine: Engine) {
         running.connect().ask("in time");
     }
     for n in 1..=10 {
-        assert!(running.connect().is_closed());
+        assert!(running.connect().is_reset());
         assert_eq!(refused(&running, Refusal::ConnectRate), n);
     }
 }
@@ -135,7 +135,7 @@ fn behind_a_proxy_the_client_is_judged_and_not_the_proxy(engine: Engine) {
     from(&running, of("192.0.2.7")).ask("may I?");
     for (n, stranger) in [of("192.0.2.66"), of("198.51.100.1"), Addresses::Unknown].into_iter().enumerate() {
         let mut peer = from(&running, stranger);
-        assert!(peer.rest().is_empty());
+        assert!(peer.is_reset());
         assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
         assert_eq!(refused(&running, Refusal::Denied), 1 + n as u64);
     }
@@ -150,7 +150,7 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
     let (mut one, mut two) = (from(&running, of("192.0.2.1")), from(&running, of("192.0.2.1")));
     one.ask("first");
     two.ask("second");
-    assert!(from(&running, of("192.0.2.1")).rest().is_empty());
+    assert!(from(&running, of("192.0.2.1")).is_reset());
     assert_eq!(running.unopened(), CloseReason::Refused(Refusal::MaxPerIp));
     let mut other = from(&running, of("192.0.2.2"));
     other.ask("somebody else's first");
@@ -188,7 +188,7 @@ fn behind_a_proxy_a_client_connects_so_often(engine: Engine) {
         from(&running, of("192.0.2.1")).ask("in time");
     }
     for n in 1..=5 {
-        assert!(from(&running, of("192.0.2.1")).rest().is_empty());
+        assert!(from(&running, of("192.0.2.1")).is_reset());
         assert_eq!(running.unopened(), CloseReason::Refused(Refusal::ConnectRate));
         assert_eq!(refused(&running, Refusal::ConnectRate), n);
     }
@@ -198,11 +198,11 @@ fn behind_a_proxy_a_client_connects_so_often(engine: Engine) {
 fn where_no_header_comes_the_far_end_is_judged(engine: Engine) {
     let rules = || Access::new().deny("127.0.0.0/8".parse().unwrap()).behind_proxies();
     let running = Running::start(server(engine).access(rules()), |_| Reply::default());
-    assert!(running.connect().is_closed());
+    assert!(running.connect().is_reset());
     assert_eq!(refused(&running, Refusal::Denied), 1);
     let opening = |_: &_| Opening::new();
     let running = Running::start(server(engine).access(rules()).opening(opening), |_| Reply::default());
-    assert!(running.connect().is_closed());
+    assert!(running.connect().is_reset());
     assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
 }
 

@@ -1,11 +1,12 @@
-//! How connections end that may not end in order, on a virtual clock: peers that take nothing, services that fail.
+//! How connections end that may not end in order, on a virtual clock: peers that take nothing, services that fail, peers that may not come in.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Limits, Opening, Reply, Service, Then,
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Limits, Opening, Preface, Prefaced, Reply,
+    Service, Then,
 };
 
 use crate::bench::Bench;
@@ -328,6 +329,68 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
     let opening = Conn::opening(info(), Opening::new(), |_| Box::new(Unframed), Limits::default());
     let bench = Bench::of(opening);
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
+}
+
+/// Wants `open`, and panics at the rest.
+struct Picky;
+
+impl Preface for Picky {
+    fn read(&mut self, wire: &[u8], _: &mut ConnInfo) -> Prefaced {
+        match wire {
+            b"" => Prefaced::More,
+            b"open" => Prefaced::Done(4),
+            b"no" => Prefaced::Refused(CloseReason::Aborted),
+            b"op" => Prefaced::More,
+            _ => std::panic::resume_unwind(Box::new("as the test wants it")),
+        }
+    }
+}
+
+#[test]
+fn a_refusal_without_a_word_is_a_reset_at_once() {
+    type Refuse = fn(&mut Bench);
+    let cases: [(Refuse, Then, CloseReason); 7] = [
+        (|bench| bench.receive(b"no"), Then::Reset, CloseReason::Aborted),
+        (|bench| bench.receive(b"whatever"), Then::Reset, CloseReason::Panicked),
+        (|bench| _ = bench.reach_deadline(), Then::Reset, CloseReason::OpeningTimeout),
+        (
+            |bench| {
+                bench.receive(b"op");
+                bench.eof();
+            },
+            Then::Reset,
+            CloseReason::LeftEarly,
+        ),
+        (Bench::eof, Then::Reset, CloseReason::LeftEarly),
+        // These were refused nothing.
+        (
+            |bench| {
+                bench.drain();
+                bench.eof();
+            },
+            Then::Close,
+            CloseReason::Drained,
+        ),
+        (
+            |bench| {
+                bench.receive(b"open");
+                bench.eof();
+            },
+            Then::Close,
+            CloseReason::Finished,
+        ),
+    ];
+    for (refuse, then, why) in cases {
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let opening = Opening::new().preface(Picky);
+        let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), Limits::default()));
+        refuse(&mut bench);
+        assert_eq!(bench.then, then, "{why}");
+        bench.conn.closed(bench.now, &mut bench.observer);
+        let seen = &bench.observer;
+        let reasons: Vec<_> = seen.unopened.iter().chain(&seen.closed).map(|how| how.reason).collect();
+        assert_eq!(reasons, [why]);
+    }
 }
 
 /// Keeps what it hears, and when its connection ended.

@@ -15,7 +15,7 @@ fn answer(address: SocketAddr, header: &str) -> String {
 }
 
 /// Ends a server, and returns its last line.
-fn stop(mut server: Program) -> String {
+pub(crate) fn stop(mut server: Program) -> String {
     server.signal(rustix::process::Signal::INT);
     let line = server.stdout.until("Server stopped:");
     assert_eq!(server.end().0, Some(0));
@@ -160,7 +160,8 @@ fn who_comes_without_a_header_is_named_and_what_came_instead() {
     let (mut server, address) = Program::server(&["--proxy-protocol", "require"]);
     let (code, out, stderr) = run(&["client", &address.to_string()], b"hello\n");
     assert!(out.is_empty(), "{}", out.escape_ascii());
-    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.starts_with("resound: reset: the server reset the connection"), "{stderr}");
     let line = server.stdout.until("No connection");
     assert!(line.ends_with("): text instead of a PROXY header"), "{line}");
     Peer::connect(address).send("PROXY TCP9 \r\n");
@@ -172,9 +173,9 @@ fn who_comes_without_a_header_is_named_and_what_came_instead() {
 }
 
 #[test]
-fn who_is_not_believed_is_closed() {
+fn an_untrusted_proxy_is_reset() {
     let (mut server, address) = Program::server(&["--proxy-protocol", "require", "--proxy-from", "192.0.2.0/24"]);
-    assert!(Peer::connect(address).is_closed());
+    assert!(Peer::connect(address).is_reset());
     let line = server.stdout.until("No connection");
     assert!(line.ends_with("): none of the proxies that are believed"), "{line}");
     assert!(stop(server).contains("untrusted proxy: 1"));
@@ -183,7 +184,7 @@ fn who_is_not_believed_is_closed() {
 #[test]
 fn a_header_that_takes_too_long_is_not_waited_for() {
     let (mut server, address) = Program::server(&["--proxy-protocol", "require", "--opening-timeout", "50ms"]);
-    assert!(Peer::connect(address).is_closed());
+    assert!(Peer::connect(address).is_reset());
     let line = server.stdout.until("No connection");
     assert!(line.ends_with("): not open in time"), "{line}");
 }
@@ -193,7 +194,7 @@ fn refusals_are_said_once_and_counted() {
     for engine in engines() {
         let (server, address) = Program::server(&["--deny", "127.0.0.1", "--engine", engine]);
         for _ in 0..50 {
-            assert!(Peer::connect(address).is_closed());
+            assert!(Peer::connect(address).is_reset());
         }
         server.signal(rustix::process::Signal::INT);
         let mut server = server;

@@ -71,22 +71,23 @@ fn the_service_opens_behind_the_preface_wherever_the_bytes_are_split() {
 #[test]
 fn what_never_opens_ends_for_a_reason_of_its_own_and_is_told_once() {
     type End = fn(&mut Bench);
-    let cases: [(End, CloseReason); 4] = [
-        (|bench| bench.receive(b"opex"), CloseReason::Aborted),
-        (Bench::eof, CloseReason::LeftEarly),
-        (Bench::drain, CloseReason::Drained),
+    let cases: [(End, Then, CloseReason); 4] = [
+        (|bench| bench.receive(b"opex"), Then::Reset, CloseReason::Aborted),
+        (Bench::eof, Then::Reset, CloseReason::LeftEarly),
+        (Bench::drain, Then::Close, CloseReason::Drained),
         (
             |bench| {
                 assert_eq!(bench.reach_deadline(), Duration::from_secs(10));
             },
+            Then::Reset,
             CloseReason::OpeningTimeout,
         ),
     ];
-    for (end, why) in cases {
+    for (end, then, why) in cases {
         let mut bench = bench(Limits { linger: Duration::ZERO, ..Limits::default() });
         bench.receive(b"o");
         end(&mut bench);
-        assert_eq!(bench.then, Then::Close, "{why}");
+        assert_eq!(bench.then, then, "{why}");
         assert!(bench.queue.is_empty(), "{why}");
         bench.conn.closed(bench.now, &mut bench.observer);
         bench.conn.closed(bench.now, &mut bench.observer);
@@ -136,10 +137,11 @@ fn what_never_opened_is_counted_and_leaves_its_place(engine: Engine) {
     let running = prefaced(engine, limits);
     let mut silent = running.connect();
     assert_eq!(running.unopened(), CloseReason::OpeningTimeout);
-    assert_eq!(silent.rest(), b"");
+    assert!(silent.is_reset());
     let mut wrong = running.connect();
     wrong.send("nonsense");
     assert_eq!(running.unopened(), CloseReason::Aborted);
+    assert!(wrong.is_reset());
     let left = running.connect();
     drop(left);
     assert_eq!(running.unopened(), CloseReason::LeftEarly);

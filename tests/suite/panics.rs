@@ -1,4 +1,4 @@
-//! Services that panic, and connections that are cut, on each engine, in plain and through TLS: what was said before arrives, and
+//! Services that panic, and connections that are cut or never served, on each engine, in plain and through TLS: what was said before arrives, and
 //! what follows looks like no end in order.
 
 use std::io::{ErrorKind, Read, Write};
@@ -19,6 +19,7 @@ on_each_engine_plainly!(
     a_service_that_cannot_be_made_is_a_reset_and_counted,
     a_service_that_panics_at_its_very_end_harms_no_other,
     what_is_cut_is_no_end_in_order,
+    a_connection_that_was_never_served_is_reset,
 );
 
 impl Peer {
@@ -263,4 +264,24 @@ fn what_is_cut_is_no_end_in_order(engine: Engine) {
         let (got, end) = peer.rest();
         assert!(got.len() < MUCH && end == Some(ErrorKind::ConnectionReset), "{} bytes, {end:?}", got.len());
     });
+}
+
+fn a_connection_that_was_never_served_is_reset(engine: Engine) {
+    /// Stays through a drain.
+    struct Stubborn;
+    impl Service for Stubborn {
+        fn open(&mut self, cx: &mut Cx<'_>) {
+            cx.send(b"served");
+        }
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+        fn drain(&mut self, _: &mut Cx<'_>) {}
+    }
+    let running = Running::start(server(engine).max_connections(1), |_| Stubborn);
+    let mut first = Talk::with(&running, false);
+    first.expect(b"served");
+    // They say nothing, and wait for the one place.
+    let mut waiting = [(); 3].map(|()| running.connect());
+    running.handle.drain(Duration::from_millis(50));
+    running.wait();
+    assert!(waiting.iter_mut().all(Peer::is_reset));
 }

@@ -18,7 +18,7 @@ pub(crate) use sources::{Seat, SeatNumber};
 
 use self::networks::Networks;
 
-/// Who may connect. What it refuses is closed at once, counted ([`Totals::refused`](crate::Totals::refused)) and, in bounded amount, logged.
+/// Who may connect. What it refuses is reset at once, counted ([`Totals::refused`](crate::Totals::refused)) and, in bounded amount, logged.
 ///
 /// It looks at the transport's far end, unless it is told that this is a proxy ([`Access::behind_proxies`]). Whoever comes over a unix socket is
 /// let in: the file's mode says who that is.

@@ -18,7 +18,7 @@ use super::{Accepted, Command};
 use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::room::{Entrant, Place, Room};
-use crate::engine::socket::{endpoint, set_accepted_options};
+use crate::engine::socket::{Unserved, endpoint};
 use crate::service::Endpoint;
 
 /// A listening socket with what wakes its task. On Unix that is a stream of tokio's, which is not read: its listeners would register each
@@ -34,7 +34,7 @@ pub(super) struct Acceptor {
     others: Vec<mpsc::UnboundedSender<Command>>,
     complaints: Complaints,
     /// Accepted, and not yet handed out.
-    accepted: Option<(Socket, Endpoint, Entrant)>,
+    accepted: Option<(Unserved, Endpoint, Entrant)>,
 }
 
 impl Acceptor {
@@ -109,16 +109,15 @@ impl Acceptor {
 
     /// Keeps a connection in hand, if it may come in.
     fn let_in(&mut self, socket: Socket, peer: Endpoint) {
-        if let Some(entrant) = self.room.admit(&peer)
-            && socket.set_nonblocking(true).is_ok()
-        {
+        let is_ready = socket.set_nonblocking(true).is_ok();
+        let socket = Unserved::new(socket);
+        if let Some(entrant) = self.room.admit(&peer).filter(|_| is_ready) {
             self.accepted = Some((socket, peer, entrant));
         }
     }
 
     fn hand_out(&mut self, place: Place, worker: &Rc<Worker>) {
         let Some((socket, peer, entrant)) = self.accepted.take() else { return };
-        set_accepted_options(&SockRef::from(&socket), &peer, worker.limits());
         let accepted = Accepted { socket, peer, local: self.local.clone(), place: place.of(entrant) };
         match accepted.place.worker() {
             0 => worker.serve(accepted),

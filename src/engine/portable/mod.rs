@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::listener::Listener;
 use super::room::Place;
 use super::shared::{Control, Latch, Running, Shared};
+use super::socket::Unserved;
 use crate::error::Error;
 use crate::service::{ConnId, Endpoint};
 
@@ -34,7 +35,7 @@ enum Command {
 
 /// A connection between the accept loop and its worker.
 struct Accepted {
-    socket: socket2::Socket,
+    socket: Unserved,
     peer: Endpoint,
     local: Option<Endpoint>,
     place: Place,

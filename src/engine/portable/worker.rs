@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use socket2::SockRef;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,9 +25,10 @@ use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
 use crate::engine::room::Place;
 use crate::engine::shared::{Latch, Running, Shared};
+use crate::engine::socket::set_accepted_options;
 use crate::engine::stream::Stream;
 use crate::metrics::Writers;
-use crate::proto::{Conn, Limits};
+use crate::proto::Conn;
 use crate::service::{ConnId, Endpoint};
 
 /// One read: large enough for bulk to move at full rate, and one per worker.
@@ -102,13 +104,11 @@ impl Slot {
 }
 
 impl Worker {
-    pub(super) fn limits(&self) -> &Limits {
-        &self.shared.limits
-    }
-
     /// Starts a connection's task.
     pub(super) fn serve(self: &Rc<Self>, accepted: Accepted) {
         let Accepted { socket, peer, local, place } = accepted;
+        let Some(socket) = socket.serve() else { return };
+        set_accepted_options(&SockRef::from(&socket), &peer, &self.shared.limits);
         // The peer may be gone already: every failure here concerns this connection only.
         let Ok(stream) = Stream::new(socket, &peer) else { return };
         let local = local.unwrap_or_else(|| {

@@ -12,7 +12,7 @@ use super::inbox::Accepted;
 use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::room::{Entrant, Room};
-use crate::engine::socket::endpoint;
+use crate::engine::socket::{Unserved, endpoint};
 use crate::engine::sys::Ring;
 use crate::service::Endpoint;
 
@@ -36,7 +36,7 @@ pub(super) struct Acceptor {
     local: Option<Endpoint>,
     armed: Armed,
     /// Accepted, and not yet handed out.
-    in_hand: VecDeque<(Socket, Endpoint, Entrant)>,
+    in_hand: VecDeque<(Unserved, Endpoint, Entrant)>,
     /// After a shortage, not before this.
     not_before: Option<Instant>,
     complaints: Complaints,
@@ -90,6 +90,7 @@ impl Acceptor {
     fn let_in(&mut self, socket: Socket, room: &Arc<Room>) {
         // The peer may be gone already: then its first receive will say so.
         let peer = socket.peer_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+        let socket = Unserved::new(socket);
         if let Some(entrant) = room.admit(&peer) {
             self.in_hand.push_back((socket, peer, entrant));
         }

@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
-use socket2::Socket;
 
 use crate::engine::listener::Listener;
 use crate::engine::room::Place;
+use crate::engine::socket::Unserved;
 use crate::service::{ConnId, Endpoint};
 
 /// What reaches a worker from other threads.
@@ -28,7 +28,7 @@ pub(super) enum Command {
 
 /// A connection between the accept loop and its worker.
 pub(super) struct Accepted {
-    pub(super) socket: Socket,
+    pub(super) socket: Unserved,
     pub(super) peer: Endpoint,
     pub(super) local: Option<Endpoint>,
     pub(super) place: Place,

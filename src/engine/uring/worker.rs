@@ -303,6 +303,7 @@ impl Worker<'_, '_> {
     /// Starts a connection.
     fn serve(&mut self, accepted: Accepted) {
         let Accepted { socket, peer, local, place } = accepted;
+        let Some(socket) = socket.serve() else { return };
         let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
         if let Some(conn) = self.crew.shared.accepted(peer, local, &place) {
             self.begin(socket, conn, place);

@@ -1,11 +1,11 @@
-//! How a connection ends that may not end in order: its service has failed, or its peer takes nothing.
+//! How a connection ends that may not end in order: its service has failed, its peer may not come in, or takes nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Conn;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, TlsFailure};
 use crate::proto::limits::Limits;
 use crate::proto::opening::{Nobody, Opening};
 use crate::service::ConnInfo;
@@ -87,18 +87,18 @@ impl Conn {
         self.delivery.hurry(now);
     }
 
-    /// Ends a connection in order, for this reason: nothing more is listened to.
+    /// Ends a connection for this reason: nothing more is listened to. One that is not open yet and has nothing to say of it is reset, or its peer
+    /// could take the end for an answer.
     pub(super) fn refuse(&mut self, reason: CloseReason) {
         if self.asked.closing {
             return; // it ends already
         }
+        // In a drain none is refused, and a peer that has refused this end knows.
+        let is_refusal = !matches!(reason, CloseReason::Drained | CloseReason::Tls(TlsFailure::Refused(_)));
+        self.refused = is_refusal && self.is_opening();
         self.end(reason);
         self.asked.finished = true;
         self.asked.closing = true;
-        if matches!(reason, CloseReason::Refused(_)) {
-            // Whoever may not come in takes nobody's place meanwhile.
-            self.linger_until = self.progress;
-        }
     }
 }
 

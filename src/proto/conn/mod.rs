@@ -84,6 +84,8 @@ pub struct Conn {
     drain: Step,
     /// Once all that was sent is delivered, a reset: the service has failed.
     aborts: bool,
+    /// Refused just now: what is said of it, if anything, comes with this call.
+    refused: bool,
     /// The first reason wins. Here it takes no room of its own.
     reason: Option<CloseReason>,
     asked: Asked,
@@ -134,6 +136,7 @@ impl Conn {
             peer_eof: Step::NotYet,
             drain: Step::NotYet,
             aborts: false,
+            refused: false,
             reason: framing.is_none().then_some(CloseReason::Panicked),
             opened: None,
             times: None,
@@ -342,7 +345,7 @@ impl Conn {
         if let Some(opened) = self.opened {
             observer.closed(&self.info, &how(opened));
             let _ = guarded(|| self.service.closed(&reason));
-            // Here, where a panic harms nobody.
+            // Here, where its panic is caught.
             let service = std::mem::replace(&mut self.service, Box::new(Nobody));
             let _ = guarded(|| drop(service));
         } else if let Some(pending) = pending {
@@ -430,6 +433,9 @@ impl Conn {
             self.delivery.begins(now, &self.limits);
         }
         self.unsent += fresh;
+        if std::mem::take(&mut self.refused) && fresh == 0 {
+            self.asked.reset = true;
+        }
         Verdict { echo, then: self.then(now) }
     }
 

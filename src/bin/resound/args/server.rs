@@ -71,10 +71,10 @@ pub(crate) struct ServerArgs {
     /// How long a connection's beginning may take in all, its PROXY header and its TLS handshake, or off
     #[arg(long, visible_alias = "handshake-timeout", value_name = "DURATION", value_parser = units::timeout, default_value = "10s")]
     opening_timeout: Timeout,
-    /// Begin each connection with a PROXY header (version 1 or 2), which says who the client is; one without it is closed
+    /// Begin each connection with a PROXY header (version 1 or 2), which says who the client is; one without it is reset
     #[arg(help_heading = PROXY, long, value_name = "HOW", value_enum)]
     proxy_protocol: Option<ProxyProtocol>,
-    /// Addresses of the proxies that are believed, e.g. 10.0.0.0/8 (repeatable); others are closed [default: this machine's own, where
+    /// Addresses of the proxies that are believed, e.g. 10.0.0.0/8 (repeatable); others are reset [default: this machine's own, where
     /// only those can connect]
     #[arg(help_heading = PROXY, long, value_name = "CIDR", value_parser = units::network, requires = "proxy_protocol")]
     proxy_from: Vec<IpNet>,
