@@ -91,7 +91,7 @@ fn whoever_cannot_be_loaded_is_named_and_so_is_the_flag_that_helps() {
         (&[&secured, "--tls", "--mode=reply", "--shape=connect"], "tls", "signed by nobody who is trusted", "--pin"),
         (&[&secured, "--tls", "--pin", &other], "tls", "is not the pinned one", "compare its fingerprint"),
         (&[&plain, "--tls", "--insecure"], "tls", "the peer does not speak TLS", "leave --tls out"),
-        (&[&behind], "eof", "closed the connection", "--send-proxy"),
+        (&[&behind], "reset", "reset the connection", "--send-proxy"),
         (&[&plain, "--send-proxy", "v1"], "mismatch", "answered the PROXY header", "leave out --send-proxy"),
         (&[&web], "mismatch", "is an HTTP server", "HTTP has generators of its own"),
     ] {

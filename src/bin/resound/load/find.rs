@@ -88,7 +88,8 @@ fn closed(class: FailureClass, before: &Before) -> Failure {
             "It may want a certificate (--cert) or a PROXY header (--send-proxy), or not serve this machine: its log may say why."
         }
     };
-    Failure::advised(class, "the far end closed the connection instead of answering one line", advice)
+    let did = if class == FailureClass::Reset { "reset" } else { "closed" };
+    Failure::advised(class, format!("the far end {did} the connection instead of answering one line"), advice)
 }
 
 /// Who answers like that is none of those that can be loaded.
