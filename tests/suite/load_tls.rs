@@ -86,7 +86,7 @@ fn whoever_is_silent_in_the_handshake_is_given_up(engine: Engine) {
     let connect_timeout = Duration::from_millis(200);
     let load = Load { connect_timeout, ..secure(engine, to, settings(Mode::Echo), client().clone()) };
     let (class, what) = each(&run(load));
-    assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200.0ms"));
+    assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200 ms"));
 }
 
 fn whoever_leaves_in_the_handshake_is_told(engine: Engine) {
