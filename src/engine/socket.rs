@@ -114,6 +114,15 @@ pub(crate) fn endpoint(address: &SockAddr) -> Endpoint {
     Endpoint::Unknown
 }
 
+/// The peer of a connected socket. One that has reset the connection already has an address all the
+/// same; [`Endpoint::Unknown`] only where the system does not say it.
+pub(crate) fn peer(socket: &SockRef<'_>) -> Endpoint {
+    let name = socket.peer_addr();
+    #[cfg(target_os = "linux")]
+    let name = name.or_else(|_| super::sys::peer_name(socket));
+    name.map_or(Endpoint::Unknown, |address| endpoint(&address))
+}
+
 /// How much of what was written to a socket its peer has not taken yet (`SIOCOUTQ`, tcp(7)): it falls while a slow peer reads, however
 /// rarely the socket has room for more. `None` where the system does not say.
 fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {

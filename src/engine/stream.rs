@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::secure::Secure;
-use super::socket::{endpoint, reset_on_close};
+use super::socket::{endpoint, peer, reset_on_close};
 use super::tcp_info::TcpInfo;
 use crate::service::Endpoint;
 use crate::tls::TlsClient;
@@ -71,7 +71,7 @@ impl Stream {
     /// The far end.
     #[must_use]
     pub fn peer(&self) -> Endpoint {
-        self.socket().peer_addr().map_or(Endpoint::Unknown, |address| endpoint(&address))
+        peer(&self.socket())
     }
 
     /// The near end.

@@ -15,6 +15,7 @@ mod connecting;
 mod dialing;
 mod documents;
 mod each_engine;
+mod early_resets;
 mod ending;
 mod engine;
 mod fairness;

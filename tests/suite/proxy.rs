@@ -198,6 +198,22 @@ fn whoever_is_not_believed_is_closed_before_a_word() {
 }
 
 #[test]
+fn a_peer_without_an_address_is_judged_by_what_it_sends() {
+    let unknown = || {
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let opening = Opening::new().preface(Proxies::local().preface(&info));
+        Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), no_linger()))
+    };
+    let mut gone = unknown();
+    assert_eq!(gone.then, Then::Go);
+    gone.conn.lost(gone.now, CloseReason::Reset, &mut gone.observer);
+    assert_eq!(gone.observer.unopened[0].reason, CloseReason::Reset);
+    let mut there = unknown();
+    there.receive(b"P");
+    assert_eq!(unopened(&mut there), CloseReason::UntrustedProxy);
+}
+
+#[test]
 fn what_came_instead_is_said() {
     for (wire, why) in [
         (b"GET / HTTP/1.1\r\n".as_slice(), CloseReason::NoProxyHeader(Instead::Http)),

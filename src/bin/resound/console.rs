@@ -403,6 +403,7 @@ impl std::fmt::Display for Tuple<'_> {
             Endpoint::Tcp(address) => write!(f, "('{}', {})", address.ip(), address.port()),
             // Unnamed, as most unix clients are: the connection's number tells them apart.
             Endpoint::Unix(None) => write!(f, "('unix', {})", self.0.id),
+            Endpoint::Unknown => f.write_str("unknown"),
             other => write!(f, "('{}', {})", escape::text(other.to_string().as_bytes()), self.0.id),
         }
     }
@@ -440,6 +441,9 @@ mod tests {
         assert_eq!(Tuple(&conn("[fe80::1%3]:1")).to_string(), "('fe80::1%3', 1)");
         let unnamed = ConnInfo::new(ConnId(7), Endpoint::Unix(None), Endpoint::Unknown);
         assert_eq!(Tuple(&unnamed).to_string(), "('unix', 7)");
+        // An address that is not known is no pair of an address and a port.
+        let unknown = ConnInfo::new(ConnId(7), Endpoint::Unknown, Endpoint::Unknown);
+        assert_eq!(Tuple(&unknown).to_string(), "unknown");
     }
 
     #[test]

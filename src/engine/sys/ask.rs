@@ -2,7 +2,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -12,6 +12,29 @@ pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     // SAFETY: the request writes one int, and is given the address of one.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if done == 0 { usize::try_from(bytes).ok() } else { None }
+}
+
+/// `SO_PEERNAME`: the address of the peer of an IP socket, also of a peer that has reset the
+/// connection since, for which getpeername(2) fails.
+pub(crate) fn peer_name(socket: &SockRef<'_>) -> std::io::Result<SockAddr> {
+    // The option is refused where it is asked for more than there is, and both ends' addresses are equally long.
+    let local = socket.local_addr()?;
+    if local.as_socket().is_none() {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
+    // SAFETY: the kernel writes at most `len` bytes, which is less than the storage has, and says how many it has
+    // written; where it fails nothing is made of them.
+    let ((), peer) = unsafe {
+        SockAddr::try_init(|storage, len| {
+            *len = local.len();
+            let fd = socket.as_raw_fd();
+            match libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERNAME, storage.cast(), len) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })?
+    };
+    Ok(peer)
 }
 
 /// `TCP_INFO`: what the system knows of a connection. `None` where the socket is not TCP.

@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 use super::inbox::Accepted;
 use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::room::{Entrant, Room};
-use crate::engine::socket::{Unserved, endpoint};
+use crate::engine::socket::{Unserved, peer};
 use crate::engine::sys::Ring;
 use crate::service::Endpoint;
 
@@ -89,7 +89,7 @@ impl Acceptor {
     /// Keeps a connection in hand, if it may come in.
     fn let_in(&mut self, socket: Socket, room: &Arc<Room>) {
         // The peer may be gone already: then its first receive will say so.
-        let peer = socket.peer_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+        let peer = peer(&SockRef::from(&socket));
         let socket = Unserved::new(socket);
         if let Some(entrant) = room.admit(&peer) {
             self.in_hand.push_back((socket, peer, entrant));

@@ -23,6 +23,11 @@ impl Expected {
 impl Preface for Expected {
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> Prefaced {
         if !self.believed {
+            if conn.peer == Endpoint::Unknown && wire.is_empty() {
+                // A peer without an address is most often gone, and the socket says so next: nothing of it is judged
+                // before it has sent something.
+                return Prefaced::More;
+            }
             return Prefaced::Refused(CloseReason::UntrustedProxy);
         }
         match self.parser.read(wire) {
