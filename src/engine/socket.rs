@@ -72,14 +72,23 @@ impl Drop for Unserved {
     }
 }
 
-/// Bytes that have arrived and not been read (`FIONREAD`).
+/// Bytes that have arrived and not been read (`FIONREAD`), urgent ones included: at least as many as reads will give.
 pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     #[cfg(unix)]
     {
-        use std::os::fd::AsFd;
-        let n = rustix::io::ioctl_fionread(socket.as_fd()).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        // An urgent byte on a unix socket is counted and cannot be read.
-        if n > 0 && holds_nothing(socket) { 0 } else { n }
+        use rustix::event::PollFlags;
+        let ready = look(socket, PollFlags::IN | PollFlags::PRI);
+        // On a unix socket urgent bytes are counted that can never be read.
+        if !ready.intersects(PollFlags::IN) {
+            return 0;
+        }
+        // Of what lies behind an urgent byte nothing is counted, unless that is one of the stream.
+        let inline = ready.intersects(PollFlags::PRI) && socket.set_out_of_band_inline(true).is_ok();
+        let n = rustix::io::ioctl_fionread(&**socket).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        if inline {
+            let _ = socket.set_out_of_band_inline(false);
+        }
+        n
     }
     #[cfg(not(unix))]
     {
@@ -90,16 +99,20 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
 }
 
 /// Would a read wait?
-#[cfg(target_os = "linux")]
-fn holds_nothing(socket: &SockRef<'_>) -> bool {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    let look = socket.recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags);
-    look.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+pub(crate) fn holds_nothing(socket: &SockRef<'_>) -> bool {
+    #[cfg(unix)]
+    return look(socket, rustix::event::PollFlags::IN).is_empty();
+    #[cfg(not(unix))]
+    false
 }
 
-#[cfg(all(unix, not(target_os = "linux")))]
-fn holds_nothing(_socket: &SockRef<'_>) -> bool {
-    false
+/// What is true of a socket now. Where it cannot be told, nothing is.
+#[cfg(unix)]
+fn look(socket: &SockRef<'_>, what: rustix::event::PollFlags) -> rustix::event::PollFlags {
+    use rustix::event::{PollFd, Timespec, poll};
+    let mut socket = [PollFd::new(&**socket, what)];
+    let _ = poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    socket[0].revents()
 }
 
 /// The address behind what the system reports.
@@ -199,6 +212,16 @@ impl Farewell {
         }
     }
 
+    /// Is something that had arrived still to be read, so far as is known?
+    pub(crate) fn waits_for_input(&self) -> bool {
+        !self.told && self.unread.is_some_and(|unread| unread > 0)
+    }
+
+    /// Everything has been read: fewer bytes than [`unread`] had counted.
+    pub(crate) fn emptied(&mut self) {
+        self.unread = self.unread.map(|_| 0);
+    }
+
     /// Is it time to call [`Conn::drain`](crate::Conn::drain)? Says so once. `at_eof` looks whether a FIN is all that is left to read,
     /// and `paused` says that nothing is going to be read.
     pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
@@ -278,6 +301,14 @@ mod tests {
         farewell.read(0);
         assert!(farewell.is_due(false, || true));
         assert!(!farewell.is_due(false, || true));
+
+        let mut counted = Farewell::default();
+        assert!(!counted.waits_for_input());
+        counted.begin(5);
+        counted.read(4);
+        assert!(counted.waits_for_input(), "an urgent byte is counted, and not read");
+        counted.emptied();
+        assert!(!counted.waits_for_input() && counted.is_due(false, || false));
 
         let mut paused = Farewell::default();
         paused.begin(5);

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::{SockRef, Socket, TcpKeepalive};
+#[cfg(not(target_os = "linux"))]
+use socket2::Socket;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -43,6 +45,7 @@ macro_rules! on_either {
 
 impl Stream {
     /// Registers a non-blocking socket with this thread's runtime.
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
         match peer {
             #[cfg(unix)]
@@ -133,6 +136,7 @@ impl Stream {
     }
 
     /// Waits until a connection that is being made has been, or has failed.
+    #[cfg(not(target_os = "linux"))]
     pub(crate) async fn decided(&self) -> io::Result<()> {
         // TLS comes after that.
         on_either!(self, stream => stream.writable().await, _secure => Ok(()))
@@ -155,6 +159,8 @@ impl Stream {
 
 /// Both directions of one connection can be used at once, each by one task.
 impl AsyncRead for &Stream {
+    /// Reads until the socket is empty, not until it gives less than is asked for, as tokio's streams do: a read ends
+    /// before an urgent byte (tcp(7)), whatever lies behind it.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Stream::Tls(secure) = *self {
             return Pin::new(&mut &**secure).poll_read(cx, buf);
@@ -227,7 +233,7 @@ impl AsyncWrite for &Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf), secure => Pin::new(&mut &**secure).poll_read(cx, buf))
+        Pin::new(&mut &*self).poll_read(cx, buf)
     }
 }
 

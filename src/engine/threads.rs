@@ -23,7 +23,8 @@ use super::recorder::Recorder;
 use super::room::Place;
 use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
 use super::socket::{
-    Farewell, Unserved, at_eof, endpoint, reset_on_close, set_accepted_options, tell_unacknowledged, unread,
+    Farewell, Unserved, at_eof, endpoint, holds_nothing, reset_on_close, set_accepted_options, tell_unacknowledged,
+    unread,
 };
 use crate::error::{CloseReason, Error};
 use crate::metrics::Writers;
@@ -201,6 +202,9 @@ fn converse(
             }
             if !farewell.has_begun() {
                 farewell.begin(unread(&SockRef::from(socket)));
+            }
+            if farewell.waits_for_input() && holds_nothing(&SockRef::from(socket)) {
+                farewell.emptied();
             }
             if farewell.is_due(conn.is_paused(), || without_blocking(socket, at_eof)) {
                 verdict = conn.drain(now, &mut out, recorder);

@@ -71,4 +71,5 @@ mod trust;
 mod truth;
 mod tunnel;
 mod tutorial;
+mod urgent;
 mod volume;

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::watched::Watched;
 use super::worker::Worker;
 use crate::engine::caller::{Begun, Caller, TRY_AGAIN, begin, no_answer};
 use crate::engine::plan::{Call, Next};
-use crate::engine::stream::Stream;
 
 /// Calls that are made before the sockets get their turn.
 const AT_ONCE: usize = 64;
@@ -83,16 +83,16 @@ async fn dial(call: Call, made: (Socket, SockAddr), caller: Rc<RefCell<Caller>>,
     }
 }
 
-async fn connect(call: &Call, socket: Socket, target: &SockAddr) -> io::Result<Stream> {
+async fn connect(call: &Call, socket: Socket, target: &SockAddr) -> io::Result<Watched> {
     socket.set_nonblocking(true)?;
     loop {
         match begin(&socket, target)? {
-            Begun::Connected => return Stream::new(socket, &call.target),
+            Begun::Connected => return Watched::new(socket, &call.target),
             Begun::Again => sleep(TRY_AGAIN).await,
             Begun::Decides => break,
         }
     }
-    let stream = Stream::new(socket, &call.target)?;
+    let stream = Watched::new(socket, &call.target)?;
     stream.decided().await?;
     match stream.take_error() {
         Some(error) => Err(error),

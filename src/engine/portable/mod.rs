@@ -8,6 +8,8 @@ mod accept;
 mod clock;
 mod dial;
 mod task;
+#[cfg_attr(not(target_os = "linux"), path = "watched_elsewhere.rs")]
+mod watched;
 mod worker;
 
 use std::pin::Pin;

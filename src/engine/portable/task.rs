@@ -8,15 +8,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::watched::Watched;
 use super::worker::{Desk, Slot, Worker};
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, at_eof, reset_on_close, tell_unacknowledged, unread};
-use crate::engine::stream::Stream;
+use crate::engine::socket::{Farewell, at_eof, holds_nothing, reset_on_close, tell_unacknowledged, unread};
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
 
@@ -30,7 +29,7 @@ const PIECES: usize = 16;
 // In this order in memory, for the sake of `Conn`'s.
 #[repr(C)]
 pub(super) struct Task {
-    stream: Stream,
+    stream: Watched,
     worker: Rc<Worker>,
     /// Of [`Worker::signals`], when the slot was last looked into.
     signals_seen: u64,
@@ -53,7 +52,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(stream: Stream, mut conn: Conn, slot: Rc<Slot>, worker: Rc<Worker>, place: Place) -> Self {
+    pub(super) fn new(stream: Watched, mut conn: Conn, slot: Rc<Slot>, worker: Rc<Worker>, place: Place) -> Self {
         conn.allow_shares();
         Self {
             stream,
@@ -129,6 +128,9 @@ impl Task {
                 let verdict = self.conn.timed_out(now, &mut desk.out, &mut desk.recorder);
                 self.carry_out(verdict, now, 0, desk)?;
             }
+            if waits && self.farewell.waits_for_input() && holds_nothing(&self.stream.socket()) {
+                self.farewell.emptied();
+            }
             let (stream, conn) = (&self.stream, &self.conn);
             if self.farewell.is_due(conn.is_paused(), || at_eof(&stream.socket())) {
                 waits = false;
@@ -148,14 +150,12 @@ impl Task {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant, desk: &mut Desk) -> Result<Poll<()>, CloseReason> {
-        let mut buf = ReadBuf::new(&mut desk.wire);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+        let n = match self.stream.poll_read(cx, &mut desk.wire) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => return Ok(Poll::Ready(())),
             Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
-            Poll::Ready(Ok(())) => {}
-        }
-        let n = buf.filled().len();
+            Poll::Ready(Ok(n)) => n,
+        };
         if self.budget < BUDGET - STEP {
             // Not the first of this poll: time has passed.
             *now = Instant::now();
@@ -231,7 +231,7 @@ impl Task {
         while !self.queue.is_empty() && self.budget > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES];
             let pieces = self.queue.slices(&mut slices);
-            match Pin::new(&mut &self.stream).poll_write_vectored(cx, &slices[..pieces]) {
+            match self.stream.poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),

@@ -19,6 +19,7 @@ use super::accept::Acceptor;
 use super::clock::Clock;
 use super::dial;
 use super::task::Task;
+use super::watched::Watched;
 use super::{Accepted, Command};
 use crate::engine::caller::Caller;
 use crate::engine::listener::Listener;
@@ -26,7 +27,6 @@ use crate::engine::recorder::Recorder;
 use crate::engine::room::Place;
 use crate::engine::shared::{Latch, Running, Shared};
 use crate::engine::socket::set_accepted_options;
-use crate::engine::stream::Stream;
 use crate::metrics::Writers;
 use crate::proto::Conn;
 use crate::service::{ConnId, Endpoint};
@@ -110,7 +110,7 @@ impl Worker {
         let Some(socket) = socket.serve() else { return };
         set_accepted_options(&SockRef::from(&socket), &peer, &self.shared.limits);
         // The peer may be gone already: every failure here concerns this connection only.
-        let Ok(stream) = Stream::new(socket, &peer) else { return };
+        let Ok(stream) = Watched::new(socket, &peer) else { return };
         let local = local.unwrap_or_else(|| {
             stream.socket().local_addr().map_or(Endpoint::Unknown, |a| crate::engine::socket::endpoint(&a))
         });
@@ -124,7 +124,7 @@ impl Worker {
         self.shared.room.take_on(self.index)
     }
 
-    pub(super) fn begin(self: &Rc<Self>, stream: Stream, conn: Conn, place: Place) {
+    pub(super) fn begin(self: &Rc<Self>, stream: Watched, conn: Conn, place: Place) {
         let slot = Rc::new(Slot::default());
         self.slots.borrow_mut().insert(conn.info().id, Rc::clone(&slot));
         tokio::task::spawn_local(Task::new(stream, conn, slot, Rc::clone(self), place));

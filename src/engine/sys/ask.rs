@@ -2,7 +2,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use socket2::{SockAddr, SockRef};
+use socket2::{SockAddr, SockRef, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -65,6 +65,14 @@ pub(crate) fn bind_address_no_port(socket: &SockRef<'_>) -> std::io::Result<()> 
         )
     };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Lets this thread's runtime look whether a socket can be read or written, and whether urgent data has come.
+pub(crate) fn watch_socket(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
+    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+    // SAFETY: a socket owns its descriptor, which is the same one, and open, for as long as it exists.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    Ok(watched?)
 }
 
 /// Lets this thread's runtime look whether a descriptor can be read.

@@ -17,7 +17,7 @@ mod several;
 mod tests;
 mod tokens;
 
-pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch};
+pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch, watch_socket};
 pub(crate) use done::{Done, Patience, Wait};
 pub(crate) use piece::{Load, Piece};
 pub(crate) use ring::Ring;

@@ -17,7 +17,7 @@ use super::desk::Desk;
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
+use crate::engine::socket::{Farewell, holds_nothing, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
 use crate::engine::sys::{Key, Load, Patience, Piece};
 use crate::engine::timestamps;
 use crate::error::CloseReason;
@@ -428,6 +428,7 @@ impl Link {
                 }
                 continue;
             }
+            self.look_for_the_rest(desk);
             let (socket, paused) = (&self.socket, self.conn.is_paused());
             if self.backlog.is_none() && self.farewell.is_due(paused, || looks_at_eof(&SockRef::from(socket))) {
                 let verdict = self.conn.drain(desk.now, &mut desk.out, &mut desk.recorder);
@@ -439,6 +440,19 @@ impl Link {
         self.mind_input(desk);
         self.mind_deadline(desk);
         Step::Continue(())
+    }
+
+    /// A drain may wait for bytes that never come, since those that cannot be read are counted too.
+    fn look_for_the_rest(&mut self, desk: &mut Desk<'_, '_>) {
+        if !self.farewell.waits_for_input() || !holds_nothing(&SockRef::from(&self.socket)) {
+            return;
+        }
+        if self.backlog.is_none() && desk.ring.has_told_all() {
+            self.farewell.emptied();
+        } else {
+            // What has left the socket may not be here yet.
+            self.set_alarm(Some(desk.now + Duration::from_nanos(1)), desk);
+        }
     }
 
     /// Receives while the connection wants to read.
