@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
+#[cfg(unix)]
+use super::holder::Holder;
 use super::interface;
 use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
@@ -19,6 +21,9 @@ use crate::service::{Endpoint, unmapped};
 pub(crate) const BACKLOG: i32 = 4096;
 /// A predecessor that is just exiting lets go of its port late; wait this long for it.
 const RESTART_PATIENCE: Duration = Duration::from_millis(300);
+/// The same of a unix socket, where it can be seen that the predecessor has ended.
+#[cfg(unix)]
+const OWNER_PATIENCE: Duration = Duration::from_secs(1);
 const RESTART_RETRY: Duration = Duration::from_millis(20);
 
 /// A listening socket. Clients that connect wait in its backlog until a [`Server`](crate::Server) serves it.
@@ -89,13 +94,7 @@ impl Listener {
         let listen = || -> io::Result<Socket> {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             let name = socket2::SockAddr::unix(path)?;
-            match socket.bind(&name) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &name) => {
-                    std::fs::remove_file(path)?;
-                    socket.bind(&name)?;
-                }
-                bound => bound?,
-            }
+            bind_path(&socket, path, &name)?;
             if let Some(mode) = mode {
                 // Before it listens: until then nobody can connect, whatever the umask has left open.
                 use std::os::unix::fs::PermissionsExt;
@@ -247,26 +246,20 @@ fn with_patience(listen: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> 
     }
 }
 
-/// A socket's file that nobody listens behind any more.
+/// Binds to a path, and takes that of a socket which nothing listens on any more.
 #[cfg(unix)]
-fn is_stale(path: &std::path::Path, name: &socket2::SockAddr) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let refuses = || {
-        Socket::new(Domain::UNIX, Type::STREAM, None)
-            .and_then(|probe| {
-                // A full backlog must not hold us up: somebody listens there.
-                probe.set_nonblocking(true)?;
-                probe.connect(name)
-            })
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    };
-    let refuses_still = || {
-        // It also refuses for the moment between its server's bind and listen.
-        std::thread::sleep(RESTART_RETRY);
-        refuses()
-    };
-    is_socket && refuses() && refuses_still()
+fn bind_path(socket: &Socket, path: &std::path::Path, name: &socket2::SockAddr) -> io::Result<()> {
+    let until = Instant::now() + OWNER_PATIENCE;
+    loop {
+        match socket.bind(name) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Holder::of(path, name) {
+                Holder::Nothing => std::fs::remove_file(path)?,
+                Holder::Ending if Instant::now() < until => std::thread::sleep(RESTART_RETRY),
+                Holder::Ending | Holder::Somebody => return Err(error),
+            },
+            bound => return bound,
+        }
+    }
 }
 
 /// The file of a unix socket, removed with its listener, unless somebody has put another in its place.

@@ -11,6 +11,8 @@ mod descriptors;
 mod dial;
 mod dialer;
 mod handle;
+#[cfg(unix)]
+mod holder;
 mod interface;
 mod listener;
 mod plan;

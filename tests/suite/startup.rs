@@ -131,6 +131,23 @@ fn a_unix_socket_that_lives_or_is_none_is_left_alone_and_a_stale_one_replaced() 
 }
 
 #[test]
+fn a_path_is_free_again_right_after_its_server_was_killed() {
+    let folder = Folder::new();
+    let path = folder.0.join("socket");
+    let address = format!("unix:{}", path.display());
+    for engine in engines() {
+        for _ in 0..5 {
+            let mut server = Program::spawn(Program::command(&["server", &address, "--engine", engine]));
+            server.stdout.until("Waiting for client connections");
+            server.child.kill().unwrap();
+            server.child.wait().unwrap();
+            // The process is gone. Its listener may not be: a ring that accepts on it is taken down a little later.
+            drop(bind(&address).unwrap());
+        }
+    }
+}
+
+#[test]
 fn without_descriptors_the_server_waits_and_then_goes_on() {
     for engine in engines() {
         let mut command = std::process::Command::new("sh");
