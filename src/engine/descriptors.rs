@@ -1,6 +1,10 @@
 //! What this process may use, and has used.
 
+use std::io;
 use std::time::Duration;
+
+/// What a runtime of tokio's opens as it is built, its share of what all of them receive signals through included.
+const RUNTIME: usize = 6;
 
 /// Raises the soft limit on open descriptors to the hard limit, as a server that keeps one per connection wants it, and returns the
 /// limit now in force; `None` where the system has no such limit.
@@ -30,4 +34,13 @@ pub fn processor_time() -> (Duration, Duration) {
     return super::sys::processor_time();
     #[cfg(not(target_os = "linux"))]
     Default::default()
+}
+
+/// Fails where a runtime would find no descriptors: it panics then.
+pub(crate) fn for_a_runtime() -> io::Result<()> {
+    let opened = || {
+        let first = std::fs::File::open(if cfg!(windows) { "NUL" } else { "/dev/null" })?;
+        (1..RUNTIME).map(|_| first.try_clone()).collect::<io::Result<Vec<_>>>().map(drop)
+    };
+    opened().or_else(|error| if crate::error::is_descriptor_shortage(&error) { Err(error) } else { Ok(()) })
 }

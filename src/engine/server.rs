@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::access::{Access, Gate};
 use super::address::{Address, Family};
 use super::basis::{Basis, MAX_WORKERS};
+use super::descriptors::for_a_runtime;
 use super::handle::Handle;
 use super::listener::Listener;
 use super::room::Room;
@@ -186,8 +187,9 @@ impl Server {
                 result.inspect_err(|_| control.drain(Instant::now()))?;
             }
             rest => {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)?;
+                let runtime = for_a_runtime()
+                    .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
+                    .map_err(Error::Worker)?;
                 rest.start()?;
                 runtime.block_on(async {
                     tokio::select! {

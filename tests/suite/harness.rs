@@ -495,6 +495,15 @@ impl Lines {
         self.0.recv_timeout(PATIENCE).expect("a line on stdout")
     }
 
+    /// The next line, unless the stream ends instead.
+    #[cfg(unix)]
+    pub(crate) fn next_if_any(&mut self) -> Option<String> {
+        match self.0.recv_timeout(PATIENCE) {
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("neither a line on stdout nor its end"),
+            line => line.ok(),
+        }
+    }
+
     /// Reads until a line that begins so.
     pub(crate) fn until(&mut self, start: &str) -> String {
         loop {

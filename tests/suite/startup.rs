@@ -1,5 +1,6 @@
 //! What stands in the way of a start, and what a server does when descriptors run out (Unix).
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use resound::{Address, Error, Family, Listener};
@@ -160,28 +161,38 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
         let mut server = Program::spawn(command);
         let line = server.stdout.next();
         let address = line.strip_prefix("TCP Server started on ").expect(&line).parse().unwrap();
-        // More than there can be: the cap counts what descriptors allow, so it is reached first; the rest wait.
-        let mut peers: Vec<Peer> = (0..60).map(|_| Peer::connect(address)).collect();
-        peers[0].ask("first");
-        peers[59].send("last\n");
-        let mut last = peers.pop().unwrap();
-        peers.clear();
+        let mut stderr = BufReader::new(server.child.stderr.take().unwrap());
+        let mut said = String::new();
+        stderr.read_line(&mut said).unwrap();
+        let most = said.strip_prefix("resound: at most ").expect(&said);
+        let (most, rest) = most.split_once(' ').unwrap();
+        let most: usize = most.parse().unwrap();
+        assert!(rest.starts_with("connections at once, not 1000"), "{said}");
+        // As many as there can be, and more: the cap counts what descriptors allow, so it is reached first; the rest wait.
+        let mut peers: Vec<Peer> = (0..most).map(|_| Peer::connect(address)).collect();
+        peers.iter_mut().for_each(|peer| peer.ask("first"));
+        let mut late: Vec<Peer> = (0..40).map(|_| Peer::connect(address)).collect();
+        late[39].send("last\n");
+        said.clear();
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains(&format!("a connection waits: {most} are served")), "{said}");
+        let mut last = late.pop().unwrap();
+        (peers, late) = (Vec::new(), Vec::new());
         last.expect("Server received: last\n");
+        drop((peers, late));
         server.signal(rustix::process::Signal::TERM);
-        let (code, stderr) = server.end();
-        assert_eq!(code, Some(0), "{stderr}");
-        assert!(stderr.contains("connections at once, not 1000"), "{stderr}");
-        assert!(stderr.contains("a connection waits: "), "{stderr}");
-        assert!(stderr.lines().count() < 10, "one line a second at most: {stderr}");
+        assert_eq!(server.end().0, Some(0));
+        said.clear();
+        stderr.read_to_string(&mut said).unwrap();
+        assert!(said.lines().count() < 10, "one line a second at most: {said}");
     }
 }
 
-#[test]
-fn a_descriptor_table_that_others_have_filled_is_survived() {
-    // In this process the library has no cap of its own, so that accept itself runs into EMFILE.
+/// Runs one of the tests below in a process of its own, under a limit of 64 descriptors, for each engine.
+fn in_a_small_process(test: &str) {
     for engine in engines() {
         let script = format!(
-            "ulimit -n 64 && exec '{}' --exact --ignored startup::emfile_in_a_process_of_its_own --nocapture",
+            "ulimit -n 64 && exec '{}' --exact --ignored startup::{test} --nocapture",
             std::env::current_exe().unwrap().display()
         );
         let mut command = std::process::Command::new("sh");
@@ -190,22 +201,35 @@ fn a_descriptor_table_that_others_have_filled_is_survived() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{engine}: {said}{}", String::from_utf8_lossy(&output.stderr));
         assert!(said.contains("1 passed"), "{said}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{engine}");
     }
+}
+
+fn engine_of_this_process() -> resound::Engine {
+    crate::harness::engine(&std::env::var("RESOUND_TEST_ENGINE").unwrap_or_default())
+}
+
+/// All descriptors that there are left.
+fn all_descriptors() -> Vec<std::fs::File> {
+    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+}
+
+#[test]
+fn a_descriptor_table_that_others_have_filled_is_survived() {
+    in_a_small_process("emfile_in_a_process_of_its_own");
 }
 
 #[test]
 #[ignore = "run by the test above, under a limit of 64 descriptors"]
 fn emfile_in_a_process_of_its_own() {
     use resound::{Reply, Server};
-    let engine = crate::harness::engine(&std::env::var("RESOUND_TEST_ENGINE").unwrap_or_default());
-    let server = crate::harness::Running::start(Server::new().engine(engine), |_| Reply::default());
+    // In this process the library has no cap of its own, so that accept itself runs into EMFILE.
+    let server = Server::new().engine(engine_of_this_process());
+    let server = crate::harness::Running::start(server, |_| Reply::default());
     let mut first = server.connect();
     first.ask("first");
     // This process holds both ends; once its table is full, the peer's connection stands in the backlog, and accept fails.
-    let mut hoard = Vec::new();
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        hoard.push(file);
-    }
+    let mut hoard = all_descriptors();
     hoard.pop();
     let mut late = server.connect();
     late.send("late\n");
@@ -216,4 +240,116 @@ fn emfile_in_a_process_of_its_own() {
     late.expect("Server received: late\n");
     assert!(freed.elapsed() < PATIENCE / 10, "accepted again after {:?}", freed.elapsed());
     server.drain();
+}
+
+#[test]
+fn a_library_without_descriptors_fails_and_does_not_panic() {
+    in_a_small_process("a_start_in_a_process_of_its_own");
+}
+
+#[test]
+#[ignore = "run by the test above, under a limit of 64 descriptors"]
+fn a_start_in_a_process_of_its_own() {
+    use resound::{Reply, Server};
+    let engine = engine_of_this_process();
+    let mut failures = 0;
+    for free in 0..40 {
+        let listener = bind("127.0.0.1:0").unwrap().remove(0);
+        let mut hoard = all_descriptors();
+        hoard.truncate(hoard.len() - free);
+        let server = Server::new().engine(engine).workers(std::num::NonZeroUsize::MIN).listener(listener);
+        // What runs beside it drops its handle, and so stops it.
+        match server.run(|_| Reply::default(), |handle| async move { drop(handle) }) {
+            Ok(_) => break,
+            Err(Error::Worker(error) | Error::Uring(error)) => {
+                assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()), "{error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        failures += 1;
+    }
+    assert!((3..39).contains(&failures), "{failures}");
+}
+
+/// Runs `resound` with these arguments, under a limit on open files, hard and soft.
+fn under_a_limit(limit: u32, args: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    let script = format!("ulimit -n {limit} && exec '{}' \"$@\"", env!("CARGO_BIN_EXE_resound"));
+    command.args(["-c", &script, "sh"]).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What is said where there are too few descriptors, before anything else.
+fn is_refused(who: &str, code: Option<i32>, stdout: &[u8], stderr: &str) -> bool {
+    let said = stderr.starts_with(&format!("resound: {who} needs ")) && stderr.contains("raise it (`ulimit -Hn`)");
+    code == Some(2) && stdout.is_empty() && said && stderr.lines().count() == 1
+}
+
+#[test]
+fn with_few_descriptors_a_server_serves_or_says_so_before_it_has_started() {
+    for engine in engines() {
+        for workers in [&["--workers", "2"][..], &[]] {
+            let mut served = 0;
+            for limit in 4..=28 {
+                let args = [&["server", "127.0.0.1", "0", "--engine", engine], workers].concat();
+                let mut server = Program::spawn(under_a_limit(limit, &args));
+                let Some(line) = server.stdout.next_if_any() else {
+                    let (code, stderr) = server.end();
+                    assert!(is_refused("a server", code, b"", &stderr), "{engine}, {limit}: {code:?} {stderr}");
+                    assert_eq!(served, 0, "{engine} serves with less than {limit}");
+                    continue;
+                };
+                let address = line.strip_prefix("TCP Server started on ").expect(&line).parse().unwrap();
+                // Whoever finds no room waits.
+                let mut peers: Vec<Peer> = (0..4).map(|_| Peer::connect(address)).collect();
+                while let Some(mut peer) = peers.pop() {
+                    peer.send("hello\n");
+                    if peers.is_empty() {
+                        peer.expect("Server received: hello\n");
+                    }
+                }
+                server.signal(rustix::process::Signal::TERM);
+                let (code, stderr) = server.end();
+                assert_eq!(code, Some(0), "{engine}, {limit}: {stderr}");
+                assert!(!stderr.contains("no file descriptors left"), "{engine}, {limit}: {stderr}");
+                served += 1;
+            }
+            assert!(served >= 4, "{engine} serves with few descriptors: {served}");
+        }
+    }
+}
+
+#[test]
+fn with_few_descriptors_a_client_works_or_says_so_before_it_connects() {
+    let (_server, address) = Program::server(&["--quiet"]);
+    let address = address.to_string();
+    let load = ["load", &address, "-c", "1", "-n", "10", "--quiet", "--mode", "reply"];
+    let with_engines: Vec<_> =
+        engines().into_iter().map(|engine| [&load[..], &["--engine", engine]].concat()).collect();
+    let mut commands = vec![("a client", vec!["client", &address]), ("a test", vec!["test", &address])];
+    commands.extend(with_engines.into_iter().map(|args| ("a generator", args)));
+    for (who, args) in commands {
+        let mut worked = 0;
+        for limit in 4..=24 {
+            let output = under_a_limit(limit, &args).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            if output.status.code() == Some(0) {
+                worked += 1;
+                continue;
+            }
+            assert!(is_refused(who, output.status.code(), &output.stdout, &stderr), "{args:?}, {limit}: {stderr}");
+            assert_eq!(worked, 0, "{args:?} works with less than {limit}");
+        }
+        assert!(worked >= 8, "{args:?} works with few descriptors: {worked}");
+    }
+    // Connections that there is no room for are refused before any is made, and those that there is room for are made.
+    let args = ["load", &address, "-c", "60", "-n", "60", "--quiet", "--mode", "reply"];
+    let output = under_a_limit(64, &args).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let most = stderr.split(" at most").next().and_then(|text| text.rsplit(' ').next()).expect(&stderr);
+    assert!(output.status.code() == Some(2) && most.parse::<u32>().unwrap() >= 32, "{stderr}");
+    let args = ["load", &address, "-c", most, "-n", "60", "--quiet", "--mode", "reply"];
+    let output = under_a_limit(64, &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -6,6 +6,7 @@ mod certificates;
 mod client;
 mod colour;
 mod console;
+mod descriptors;
 mod escape;
 mod findings;
 mod generate;

@@ -8,22 +8,20 @@ use anyhow::{Context, Result, bail};
 use resound::proxy::Proxies;
 use resound::{
     Access, Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Limits, Listener,
-    Opening, Reply, Server, raise_descriptor_limit,
+    Opening, Reply, Server,
 };
 use tracing_subscriber::fmt::format::Writer;
 
 use crate::args::Mode;
 use crate::certificates::Files;
 use crate::console::{Console, Counted, Format};
-use crate::exit;
 use crate::printer::{Printer, Weight, Words};
 use crate::signals::CaughtSignals;
 use crate::sink::Unwritten;
 use crate::stdio::{Inherited, say};
 use crate::units::counted;
+use crate::{descriptors, exit};
 
-/// Descriptors that are not connections: listeners, event queues, the standard streams, and some air.
-const RESERVED_DESCRIPTORS: u64 = 32;
 /// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(20);
 /// What a stuck console may hold up the exit.
@@ -72,8 +70,11 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         });
     }
     let complaints = complaints();
-    let workers = plan.workers.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    // Before anything is started, the addresses behind names included.
+    descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false)?;
     let listeners = bind(&plan)?;
+    let room = descriptors::for_server(plan.engine, plan.workers, listeners.iter().flatten().count(), true)?;
+    let workers = room.workers;
     let chosen = chosen_ports(&plan.addresses, &listeners);
     let addresses: Vec<_> = listeners.iter().flatten().map(|listener| listener.address().clone()).collect();
     let exposed = addresses.iter().find(|address| is_reachable(address)).cloned();
@@ -99,7 +100,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         .limits(plan.limits)
         .access(plan.access)
         .busy_poll(plan.busy_poll)
-        .max_connections(max_connections(plan.max_connections, workers.get()))
+        .max_connections(max_connections(plan.max_connections, room.connections))
         .observe(move |worker| observed.of_worker(worker));
     let server = match plan.congestion {
         Some(algorithm) => server.congestion(algorithm),
@@ -221,13 +222,7 @@ fn chosen_ports(addresses: &[Address], listeners: &[Vec<Listener>]) -> Vec<Endpo
 }
 
 /// How many connections there can be. Says so where that is fewer than asked.
-fn max_connections(asked: Option<usize>, workers: usize) -> usize {
-    // Each worker has an event queue and a way to wake it.
-    let reserved = RESERVED_DESCRIPTORS + 4 * workers as u64;
-    let possible = match raise_descriptor_limit() {
-        Some(limit) => usize::try_from(limit.saturating_sub(reserved).max(1)).unwrap_or(usize::MAX),
-        None => usize::MAX,
-    };
+fn max_connections(asked: Option<usize>, possible: usize) -> usize {
     match asked {
         Some(asked) if asked > possible => {
             say(&format!(

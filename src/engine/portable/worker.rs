@@ -22,6 +22,7 @@ use super::task::Task;
 use super::watched::Watched;
 use super::{Accepted, Command};
 use crate::engine::caller::Caller;
+use crate::engine::descriptors::for_a_runtime;
 use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
 use crate::engine::room::Place;
@@ -32,7 +33,7 @@ use crate::proto::Conn;
 use crate::service::{ConnId, Endpoint};
 
 /// One read: large enough for bulk to move at full rate, and one per worker.
-const WIRE: usize = 64 * 1024;
+pub(super) const WIRE: usize = 64 * 1024;
 /// Polls of tasks between two looks for new events.
 const EVENT_INTERVAL: u32 = 256;
 /// What a long answer may leave behind in the worker's output buffer.
@@ -194,7 +195,7 @@ pub(super) fn run(
     runtime.event_interval(EVENT_INTERVAL);
     // What runs beside may want all that a runtime has, signals for one.
     let runtime = if beside.is_some() { runtime.enable_all() } else { runtime.enable_io().enable_time() };
-    match runtime.build_local(Default::default()) {
+    match for_a_runtime().and_then(|()| runtime.build_local(Default::default())) {
         Ok(runtime) => work(&runtime, crew, inbox, started, beside),
         Err(error) => drop(started.send(Err(error))),
     }

@@ -63,6 +63,7 @@ pub(crate) enum Expect {
 }
 
 pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
+    crate::descriptors::for_client(if matches!(plan.task, Task::Check(_)) { "a test" } else { "a client" })?;
     // Whatever ends by then says itself what it has waited for.
     let start = std::time::Instant::now();
     plan.connect.dial.deadline = plan.timeout.and_then(|limit| start.checked_add(limit));

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use resound::load::{
     Direction, Interval, Load, Mode, Openings, Raised, Ramp, Record, Settings, Shape, Timestamps, direction,
 };
-use resound::{Address, Dial, Endpoint, Engine, Family, Opening, raise_descriptor_limit};
+use resound::{Address, Dial, Endpoint, Engine, Family, Opening};
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
@@ -24,10 +24,7 @@ use crate::findings::Findings;
 use crate::report::{self, Gate, Live, Output, Run};
 use crate::signals::termination;
 use crate::stdio::say;
-use crate::units;
-
-/// Descriptors that are not connections: event queues, timers, the standard streams, what results are written to.
-const RESERVED_DESCRIPTORS: u64 = 64;
+use crate::{descriptors, units};
 
 /// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(20);
@@ -75,7 +72,7 @@ impl RampPlan {
 
 pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
     plan.output.check()?;
-    check_descriptors(&plan)?;
+    check_descriptors(&mut plan)?;
     check_sources(&plan.sources)?;
     let server = match &plan.target {
         Where::Loopback(handshakes) => {
@@ -331,19 +328,21 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
     until.iter().find_map(|gate| Some(format!("{gate} ({})", gate.is_met(&run)?)))
 }
 
-/// Says early that there will be too few descriptors.
-fn check_descriptors(plan: &Plan) -> Result<()> {
-    let Some(limit) = raise_descriptor_limit() else { return Ok(()) };
+/// Says early that there will be too few descriptors, and leaves room for as many workers as there can be.
+fn check_descriptors(plan: &mut Plan) -> Result<()> {
+    let room = descriptors::for_generator(plan.engine, plan.workers)?;
+    if plan.engine != Engine::Threads {
+        plan.workers.get_or_insert(room.workers);
+    }
     let connections = match &plan.ramp {
         Some(ramp) if ramp.steps.of == Raised::Connections => ramp.steps.to as u64,
         _ => plan.settings.connections,
     };
-    let possible = limit.saturating_sub(RESERVED_DESCRIPTORS);
+    let possible = room.connections as u64;
     if connections > possible {
         bail!(
-            "{} connections need more descriptors than the limit of {} allows: use {} at most, or raise it (`ulimit -Hn`)",
-            units::count(connections),
-            units::count(limit),
+            "{} need more descriptors than the limit on open files allows: use {} at most, or raise it (`ulimit -Hn`)",
+            units::counted(connections, "connection"),
             units::count(possible)
         );
     }
