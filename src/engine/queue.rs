@@ -10,9 +10,11 @@ use crate::service::Shares;
 /// One piece of what is copied: as much as a socket takes at once, and a size that the allocator
 /// finds again.
 const PIECE: usize = 64 * 1024;
+/// The least that is taken for a piece, whatever it begins with.
+const LEAST: usize = 4 * 1024;
 
 /// A queue in pieces: what has left gives its memory back, and nothing is moved. Bytes are copied
-/// into pieces that never grow beyond a size; shared ones wait where they stand. It owns memory
+/// into pieces of a size that they keep; shared ones wait where they stand. It owns memory
 /// only while it holds something.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "there are many queues, and nearly all of them are empty")]
@@ -43,13 +45,14 @@ impl Queue {
         while !bytes.is_empty() {
             let pieces = self.0.get_or_insert_default();
             match pieces.back_mut() {
-                Some(Queued::Copied { bytes: last, .. }) if last.len() < PIECE => {
-                    let (now, later) = bytes.split_at(bytes.len().min(PIECE - last.len()));
+                // None grows: that would leave memory behind that is neither used nor given back.
+                Some(Queued::Copied { bytes: last, .. }) if last.len() < last.capacity() => {
+                    let (now, later) = bytes.split_at(bytes.len().min(last.capacity() - last.len()));
                     last.extend_from_slice(now);
                     bytes = later;
                 }
                 _ => {
-                    let room = Vec::with_capacity(bytes.len().min(PIECE));
+                    let room = Vec::with_capacity(bytes.len().clamp(LEAST, PIECE));
                     pieces.push_back(Queued::Copied { bytes: room, from: 0 });
                 }
             }
@@ -125,6 +128,20 @@ mod tests {
             }
         }
         (queue, bytes)
+    }
+
+    #[test]
+    fn no_piece_takes_more_memory_than_what_it_holds_and_a_little() {
+        let mut queue = Queue::default();
+        for length in [1, 100, 5000, 3, 40_000, 20_000, 7] {
+            queue.push(&vec![7; length]);
+        }
+        let capacity = |piece| match piece {
+            Queued::Copied { bytes, .. } => bytes.capacity(),
+            Queued::Shared(_) => 0,
+        };
+        let taken: usize = std::iter::from_fn(|| queue.pop_up_to(usize::MAX)).map(capacity).sum();
+        assert!(taken <= 65_111 + LEAST, "{taken} bytes");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! A thread that blocks cannot be told anything, so it looks up after each [`TICK`] to see whether it was woken or the server drains.
 
 mod dial;
+mod wire;
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Read};
@@ -31,16 +32,18 @@ use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
 use crate::service::{ConnId, Endpoint};
 
+use self::wire::Wire;
+
 pub(crate) use dial::dial;
 
 /// How long a thread may block before it looks up.
 const TICK: Duration = Duration::from_millis(100);
 /// Small stacks: there may be thousands of them.
 const STACK: usize = 256 * 1024;
-/// One read.
-const WIRE: usize = 64 * 1024;
 /// Pieces that one write takes at most.
 const PIECES: usize = 16;
+/// What a long answer may leave behind in a thread's output buffer.
+const OUT_KEPT: usize = 64 * 1024;
 
 /// What the handle and the threads share.
 struct Signals {
@@ -162,7 +165,7 @@ fn converse(
     precise: bool,
     timed: bool,
 ) -> End {
-    let mut wire = vec![0; WIRE];
+    let mut wire = Wire::new().map_err(|error| CloseReason::of(&error))?;
     let mut out = Vec::new();
     let mut queue = Queue::default(); // what has not left yet
     conn.allow_shares();
@@ -170,14 +173,24 @@ fn converse(
     let mut fin_sent = false;
     let mut looked = false; // at the socket, since the last deadline
     let mut is_full = false; // it has taken a part of what was written
+    let mut is_warm = true; // the buffers may hold memory
     let mut patience = Patience::new(socket, precise)?;
     let mut verdict = conn.open(Instant::now(), &mut out, recorder);
     loop {
         // Send what the verdict says, in this order.
-        queue.push(&wire[verdict.echo.clone()]);
-        queue.push_all(&out, conn.take_shares());
+        // Send what the verdict says, in this order: from where it lies, as far as it leaves at once.
+        let (echo, shares) = (&wire[verdict.echo.clone()], conn.take_shares());
+        let n = if queue.is_empty() && shares.is_empty() { send_now(socket, echo, &out) } else { 0 };
+        queue.push(&echo[n.min(echo.len())..]);
+        out.drain(..n.saturating_sub(echo.len()));
+        queue.push_all(&out, shares);
         out.clear();
-        out.shrink_to(WIRE);
+        if n > 0 {
+            verdict = conn.sent(Instant::now(), n, &mut out, recorder);
+            queue.push_all(&out, conn.take_shares());
+            out.clear();
+        }
+        out.shrink_to(OUT_KEPT);
 
         // Then obey.
         match verdict.then {
@@ -244,12 +257,14 @@ fn converse(
         } else if writes {
             write(socket, &queue)
         } else if conn.wants_read() {
-            read(socket, &mut wire, conn, timed, tick)
+            let most = conn.read_limit().min(wire.len());
+            read(socket, &mut wire[..most], conn, timed, tick)
         } else {
             thread::sleep(tick); // paused
             Err(io::ErrorKind::WouldBlock.into())
         };
         let now = Instant::now();
+        is_warm |= done.is_ok();
         looked = true;
         verdict = match done {
             Ok(n) if writes => {
@@ -267,6 +282,11 @@ fn converse(
             }
             Err(error) if is_tick(&error) => {
                 is_full = !queue.is_empty();
+                if std::mem::take(&mut is_warm) {
+                    // A slow peer is to cost no more than what waits for it, and an idle one no buffer.
+                    wire.give_back();
+                    out = Vec::new();
+                }
                 // The time may be over because all of us was stopped, and something has come meanwhile.
                 let reads = !writes && conn.wants_read();
                 looked = !reads || unread(&SockRef::from(socket)) == 0;
@@ -283,6 +303,21 @@ enum Readiness {
     Input,
     Room,
     Nothing,
+}
+
+/// Sends what leaves at once, from where it lies: most often all of it. A failure is told by the next call.
+fn send_now(socket: &Socket, first: &[u8], second: &[u8]) -> usize {
+    #[cfg(target_os = "linux")]
+    if first.len() + second.len() > 0 {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let sent = match second {
+            [] => socket.send_with_flags(first, flags),
+            _ => socket.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], flags),
+        };
+        return sent.unwrap_or(0);
+    }
+    let _ = (socket, first, second);
+    0
 }
 
 /// Writes as much as the socket takes now (on systems other than Unix, in the time that a call may

@@ -4,6 +4,17 @@ use crate::service::Framing;
 
 use super::framing::{Cut, cut};
 
+/// So much memory may be kept for nothing.
+const SETTLED: usize = 4 * 1024;
+
+/// Appends to what may wait for long: it takes an eighth more than is needed, not as much again.
+fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    if to.capacity() - to.len() < bytes.len() {
+        to.reserve_exact(bytes.len().max(to.len() / 8));
+    }
+    to.extend_from_slice(bytes);
+}
+
 /// A queue of bytes that remembers how far it was searched. It owns memory only while it holds something.
 #[derive(Debug, Default)]
 pub(super) struct Held(Option<Box<Waiting>>);
@@ -34,7 +45,7 @@ impl Held {
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
+            append(&mut self.0.get_or_insert_default().bytes, bytes);
         }
     }
 
@@ -71,8 +82,38 @@ impl Held {
         }
     }
 
+    /// It is to wait for long: what is not needed meanwhile is given back.
+    pub(super) fn settle(&mut self) {
+        let Some(waiting) = &mut self.0 else { return };
+        if waiting.from > SETTLED {
+            waiting.bytes.drain(..waiting.from);
+            waiting.from = 0;
+        }
+        if waiting.bytes.capacity() - waiting.bytes.len() > SETTLED {
+            waiting.bytes.shrink_to_fit();
+        }
+    }
+
     /// Throws all of it away, and gives the memory back.
     pub(super) fn clear(&mut self) {
         self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_takes_little_more_memory_than_it_holds() {
+        let capacity = |held: &Held| held.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity());
+        let mut held = Held::default();
+        for length in [1, 100, 16_384, 5, 16_384, 3000] {
+            held.push(&vec![7; length]);
+            assert!(capacity(&held) <= held.len() + held.len() / 8 + 16, "{} bytes", capacity(&held));
+        }
+        held.consume(10_000);
+        held.settle();
+        assert!(capacity(&held) <= held.len() + SETTLED, "{} for {}", capacity(&held), held.len());
     }
 }

@@ -3,8 +3,9 @@ use std::time::Duration;
 /// What one connection may cost. All of it is enforced by [`Conn`](super::Conn), so every engine has the same limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that may wait to be sent. From here on nothing more is delivered to the service, and nothing more is read: a peer that
-    /// does not read its answers is held back by TCP's window. One message's answer may stand above the mark. At least 1.
+    /// Bytes that may wait in one connection: those to be sent, and input behind them. From here on nothing more is delivered to
+    /// the service, and nothing more is read: a peer that does not read its answers is held back by TCP's window. One message's
+    /// answer may stand above the mark, or what one read has brought. At least 1.
     pub high_water: usize,
     /// Ends a connection that is not open after this long: what comes first, such as a PROXY header, has not come.
     pub opening_timeout: Option<Duration>,
@@ -23,10 +24,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB of unsent bytes, 10 s for the opening, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
+    /// 32 KiB that wait, 10 s for the opening, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
     fn default() -> Self {
         Self {
-            high_water: 256 * 1024,
+            high_water: 32 * 1024,
             opening_timeout: Some(Duration::from_secs(10)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(300)),

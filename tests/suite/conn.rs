@@ -101,6 +101,42 @@ fn a_read_of_newlines_does_not_become_a_megabyte_of_replies() {
 }
 
 #[test]
+fn little_is_kept_for_a_peer_that_takes_nothing_whatever_its_lines_are() {
+    let high = Limits::default().high_water;
+    for line in [0, 1, 20, 99, 1000, 5000, 20_000, 60_000] {
+        let input = [vec![b'x'; line], b"\n".to_vec()].concat().repeat((1 << 20) / (line + 1));
+        // The transport takes some of it, and then nothing any more: wherever that happens.
+        for taken in [0, 1, 10_000, 40_000, 100_000, 123_456, 300_000] {
+            let mut bench = Bench::new(Reply::default(), Limits::default());
+            let (mut at, mut left) = (0, taken);
+            while bench.conn.wants_read() && at < input.len() {
+                let n = bench.conn.read_limit().min(64 * 1024).min(input.len() - at);
+                bench.receive(&input[at..at + n]);
+                at += n;
+                while left > 0 && !bench.queue.is_empty() {
+                    left -= bench.take(left).len();
+                }
+            }
+            assert!(
+                !bench.conn.wants_read(),
+                "lines of {line} bytes, {taken} taken: {at} read, {} unsent",
+                bench.queue.len()
+            );
+            let delivered: usize = bench.observer.messages.iter().map(Vec::len).sum();
+            let kept = bench.queue.len() + at - delivered;
+            let most = high + (line + "Server received: \n".len()).max(5 * 1024);
+            assert!(kept <= most, "{kept} bytes for lines of {line} bytes, of whose answers {taken} bytes left");
+        }
+    }
+}
+
+#[test]
+fn a_generator_keeps_little_for_a_peer_that_takes_nothing() {
+    let bench = Bench::new(Chargen, Limits::default());
+    assert!((32 * 1024..48 * 1024).contains(&bench.queue.len()), "{}", bench.queue.len());
+}
+
+#[test]
 fn a_line_of_the_greatest_length_is_answered_and_a_longer_one_ends_the_connection() {
     let limited = || Bench::new(Reply::new(&b"> "[..], Framing::Line { max: 5 }), Limits::default());
     let mut bench = limited();

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use super::watched::Watched;
-use super::worker::{Desk, Slot, Worker};
+use super::worker::{Desk, Slot, WIRE, Worker};
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
@@ -150,7 +150,8 @@ impl Task {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant, desk: &mut Desk) -> Result<Poll<()>, CloseReason> {
-        let n = match self.stream.poll_read(cx, &mut desk.wire) {
+        let most = self.conn.read_limit().min(WIRE);
+        let n = match self.stream.poll_read(cx, &mut desk.wire[..most]) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => return Ok(Poll::Ready(())),
             Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),

@@ -1,7 +1,8 @@
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// Anonymous memory of its own pages: zeroed, at a fixed place, and taken from the system page by page as it is used.
 #[derive(Debug)]
@@ -34,5 +35,37 @@ impl Drop for Memory {
         // SAFETY: the mapping is this value's own, and `Ring::with` keeps it alive for as long as the kernel may write to it. An error
         // leaves the pages where they are, which harms nobody.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// A buffer of its own pages. The system has them until they are used.
+#[derive(Debug)]
+pub(crate) struct Pages(Memory);
+
+impl Pages {
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        Memory::new(len).map(Self)
+    }
+
+    /// Lets the system have all of it again (madvise(2)): it reads as zeros then.
+    pub(crate) fn give_back(&mut self) {
+        // SAFETY: it is a mapping of this value's own, private and anonymous, of which there is no other view.
+        let _ = unsafe { madvise(self.0.start().cast(), self.0.len(), Advice::LinuxDontNeed) };
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the mapping is initialised, has this length, and is this value's own.
+        unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.start(), self.0.len()) }
     }
 }

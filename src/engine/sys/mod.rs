@@ -19,6 +19,7 @@ mod tokens;
 
 pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch, watch_socket};
 pub(crate) use done::{Done, Patience, Wait};
+pub(crate) use memory::Pages;
 pub(crate) use piece::{Load, Piece};
 pub(crate) use ring::Ring;
 pub(crate) use setup::{Missing, Setup};

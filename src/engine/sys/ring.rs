@@ -146,12 +146,14 @@ impl Ring<'_> {
         self.push(entry, Token::ReceiveMany(key));
     }
 
-    /// Receives once, one buffer at most.
-    pub(crate) fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>) {
+    /// Receives once, one buffer and `most` bytes at most.
+    pub(crate) fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>, most: usize) {
         if self.receive_fails(key) {
             return;
         }
-        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+        // No length is a whole buffer's.
+        let len = if most < ONCE_BUFFER { most.max(1) as u32 } else { 0 };
+        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), len)
             .buf_group(ONCE)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);

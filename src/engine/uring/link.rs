@@ -28,12 +28,14 @@ use crate::service::ConnId;
 const MOST_FAILURES: u8 = 100;
 /// An answer up to this length is sent from the memory that it was written to, and a longer one is cut into pieces.
 const SHORT: usize = 16 * 1024;
-/// A receive of this size, which every buffer has room for, begins a bulk transfer: from then on one buffer at a time is received, and only when it can be dealt with.
+/// A receive of this size, which every buffer has room for, begins a bulk transfer: from then on one buffer at a time is
+/// received, and only when it can be dealt with.
 const LARGE: usize = 8 * 1024;
 /// So many parts of the input waiting stop the receive that goes on: the shared buffers that they lie in are everybody's.
 const LONG: usize = 8;
-/// A receive smaller than this ends it.
+/// So many receives in a row that are smaller than this end it.
 const SMALL: usize = 2 * 1024;
+const CALM: u8 = 4;
 /// One read, where a connection reads by itself.
 const WIRE: usize = 64 * 1024;
 
@@ -73,8 +75,9 @@ pub(super) struct Link {
     send: Send,
     then: Then,
     fin_sent: bool,
-    /// Input comes faster than it can be dealt with: received a buffer at a time.
-    bulk: bool,
+    /// Small receives in a row, up to [`CALM`]. With fewer it is bulk: input that may come faster than it can be dealt with,
+    /// and is received a buffer at a time.
+    calm: u8,
     /// Over, and waiting for its last completions.
     over: bool,
     failures: u8,
@@ -107,7 +110,8 @@ impl Link {
             send: Send::No,
             then: Then::Go,
             fin_sent: false,
-            bulk: false,
+            // One will do, to begin with. What has come before that may be any amount, and a receive that goes on takes it all.
+            calm: CALM - 1,
             over: false,
             failures: 0,
             put_off: false,
@@ -147,7 +151,11 @@ impl Link {
         match (result, piece) {
             (1.., Some(piece)) => {
                 self.failures = 0;
-                self.bulk = piece.len() >= if self.bulk { SMALL } else { LARGE };
+                self.calm = match piece.len() {
+                    ..SMALL => (self.calm + 1).min(CALM),
+                    SMALL..LARGE if !self.is_bulk() => CALM,
+                    _ => 0,
+                };
                 if self.may_deliver() {
                     self.deliver(piece, desk);
                 } else {
@@ -175,10 +183,10 @@ impl Link {
         }
         self.go_on(desk)?;
         let waits = self.backlog.as_ref().is_some_and(|pieces| pieces.len() >= LONG);
-        if self.receive == Receive::Many && (self.bulk || waits || !self.conn.wants_read()) {
+        if self.receive == Receive::Many && (self.is_bulk() || waits || !self.conn.wants_read()) {
             // Found out only when something arrives: one who has nothing to say is left alone.
             self.receive = Receive::Stopping;
-            self.bulk = true;
+            self.calm = 0;
             desk.ring.cancel_receive(self.key);
         }
         Step::Continue(())
@@ -199,7 +207,7 @@ impl Link {
         // What is being sent comes first, and then this is asked for again.
         if result >= 0 && self.may_deliver() && self.conn.wants_read() {
             let mut wire = std::mem::take(&mut desk.wire);
-            wire.resize(WIRE, 0);
+            wire.resize(WIRE.min(self.conn.read_limit()), 0);
             let read = timestamps::receive(&self.socket, &mut wire, false, self.conn.times());
             let step = self.read(read, &mut wire, desk);
             desk.wire = wire;
@@ -455,6 +463,10 @@ impl Link {
         }
     }
 
+    fn is_bulk(&self) -> bool {
+        self.calm < CALM
+    }
+
     /// Receives while the connection wants to read.
     fn mind_input(&mut self, desk: &mut Desk<'_, '_>) {
         if self.receive != Receive::No || self.backlog.is_some() || !self.conn.wants_read() {
@@ -466,9 +478,10 @@ impl Link {
                 self.receive = Receive::Awaiting;
                 desk.ring.await_input(self.key, self.socket.as_fd());
             }
-        } else if self.bulk {
+        } else if self.is_bulk() || self.send == Send::Waits {
+            // A receive that goes on knows no limit, and there is little room where the peer takes nothing.
             self.receive = Receive::Once;
-            desk.ring.receive_once(self.key, self.socket.as_fd());
+            desk.ring.receive_once(self.key, self.socket.as_fd(), self.conn.read_limit());
         } else {
             self.receive = Receive::Many;
             desk.ring.receive_many(self.key, self.socket.as_fd());

@@ -30,7 +30,7 @@ impl Conn {
     ) -> Range<usize> {
         let mut echo = 0..0;
         let mut at = 0;
-        while self.may_deliver(out.len() + echo.len()) {
+        while self.may_deliver(out.len() + echo.len(), self.held.len() + wire.len() - at) {
             let framing = self.asked.framing;
             let rest = &wire[at..];
             if self.held.is_empty() {
@@ -91,6 +91,8 @@ impl Conn {
             self.held.clear();
         } else if at < wire.len() {
             self.held.push(&wire[at..]);
+        } else if !self.held.is_empty() && self.unsent > 0 {
+            self.held.settle();
         }
         echo
     }

@@ -21,6 +21,9 @@ use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
 use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service, Shares, Times};
 
+/// A read that is worth a call.
+const LEAST_READ: usize = 4 * 1024;
+
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
 /// An engine tells it what happened ([`open`](Conn::open), [`received`](Conn::received), [`received_eof`](Conn::received_eof),
@@ -32,7 +35,8 @@ use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service, Shares, Tim
 /// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves later, so re-arm lazily.
 /// - Look at the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has arrived comes first. And say what it still holds
 ///   of what it took, where that is [wanted](Conn::wants_unacknowledged) and known.
-/// - Read only while [`wants_read`](Conn::wants_read). A read that was under way may still be delivered.
+/// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit) at once. A read that was under way
+///   may still be delivered.
 /// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the transport failed first; nothing is called
 ///   after it.
 ///
@@ -372,7 +376,33 @@ impl Conn {
     /// Should the engine read? Not behind the peer's FIN, and not while unsent bytes or a paused service hold the input up.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.peer_eof == Step::NotYet && (self.asked.closing || (self.may_deliver(0) && self.waits_until().is_none()))
+        let has_room = || self.may_deliver(0, 0) && self.read_limit() > 0 && self.waits_until().is_none();
+        self.peer_eof == Step::NotYet && (self.asked.closing || has_room())
+    }
+
+    /// How much an engine should read at once, at most. More does no harm but to memory: where the peer takes nothing,
+    /// what was read waits here, and so does what was answered.
+    #[must_use]
+    pub fn read_limit(&self) -> usize {
+        let (high, held) = (self.limits.high_water.max(1), self.held.len());
+        if self.asked.closing {
+            // Nothing of it is kept.
+            return usize::MAX;
+        }
+        if self.unsent > 0 {
+            let room = high.saturating_sub(self.unsent).saturating_sub(held);
+            // What is hardly worth a call can wait until there is more room.
+            return if room < LEAST_READ.min(high / 8) { 0 } else { room };
+        }
+        match self.asked.framing {
+            Framing::Chunk => usize::MAX,
+            // What their answers leave no room for is held.
+            Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 => (high / 2).max(LEAST_READ),
+            // A long line must be complete before any of it is let go: as much as there is of it may be missing.
+            Framing::Line { .. } | Framing::Auto { .. } => {
+                held.min(high.saturating_mul(2).saturating_sub(held)).max(held / 8).max(LEAST_READ)
+            }
+        }
     }
 
     /// Has the service stopped delivery with [`Cx::pause`]? Unlike input that waits behind unsent bytes, this may have no end.
@@ -394,11 +424,16 @@ impl Conn {
         since?.checked_add(limit)
     }
 
-    fn may_deliver(&self, fresh: usize) -> bool {
-        !self.asked.paused
-            && !self.asked.closing
-            && !self.asked.reset
-            && self.unsent + fresh + self.asked.shares.len() < self.limits.high_water.max(1)
+    /// May the next message be delivered, where `fresh` bytes have been answered since the engine was last told to send, and
+    /// `rest` bytes of input wait? Answers may be longer than what they answer, so where both together are more than is to
+    /// wait here, they are written in parts.
+    fn may_deliver(&self, fresh: usize, rest: usize) -> bool {
+        if self.asked.paused || self.asked.closing || self.asked.reset {
+            return false;
+        }
+        let (waiting, high) = (self.unsent + fresh + self.asked.shares.len(), self.limits.high_water.max(1));
+        let in_all = waiting.saturating_add(rest);
+        waiting == 0 || (waiting < high && (waiting < high / 8 || in_all <= high))
     }
 
     /// The service is there, and nothing stands before it.

@@ -29,7 +29,7 @@ impl Conn {
         let waits = self.is_auto()
             && !self.held.is_empty()
             && self.unsent == 0
-            && self.may_deliver(0)
+            && self.may_deliver(0, 0)
             && self.peer_eof == Step::NotYet
             && !self.has_part_of_a_record();
         if waits { silence.until(self.held.all()) } else { None }

@@ -1,0 +1,46 @@
+//! [`Wire`]: what one connection reads into.
+
+use std::ops::{Deref, DerefMut};
+
+#[cfg(target_os = "linux")]
+use crate::engine::sys::Pages;
+
+/// One read. No more, since what a peer does not take of it waits in memory, and there may be thousands of such peers.
+const WIRE: usize = 32 * 1024;
+
+/// A connection's own buffer. It costs what was read into it, until it is given back.
+pub(super) struct Wire {
+    #[cfg(target_os = "linux")]
+    bytes: Pages,
+    #[cfg(not(target_os = "linux"))]
+    bytes: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new() -> std::io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        return Pages::new(WIRE).map(|bytes| Self { bytes });
+        #[cfg(not(target_os = "linux"))]
+        Ok(Self { bytes: vec![0; WIRE] })
+    }
+
+    /// What is in it is needed no more, and nothing may come for long.
+    pub(super) fn give_back(&mut self) {
+        #[cfg(target_os = "linux")]
+        self.bytes.give_back();
+    }
+}
+
+impl Deref for Wire {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Wire {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
