@@ -18,6 +18,8 @@ use crate::service::{Cx, Service};
 
 /// Bytes that may wait to leave before no more are sent; in an open loop they wait in the plan then, which costs no memory.
 const HIGH_WATER: usize = 256 * 1024;
+/// The same in a stream, whose bytes wait where they stand: as much as one call sends.
+const BULK_HIGH_WATER: usize = 512 * 1024;
 /// Messages that are sent before others get their turn.
 const BURST: usize = 256;
 /// So long nothing more has to come before what came and is wrong is judged as it is.
@@ -111,6 +113,7 @@ impl Talker {
         if self.is_held {
             self.held_until = Some(now);
         }
+        let high_water = if self.course.pace == Pace::Bulk { BULK_HIGH_WATER } else { HIGH_WATER };
         let mut in_turn = 0;
         let mut is_held_up = false;
         while !self.finishing {
@@ -121,7 +124,7 @@ impl Talker {
             if self.course.traffic == Traffic::Pattern {
                 break;
             }
-            is_held_up = cx.unsent() >= HIGH_WATER;
+            is_held_up = cx.unsent() >= high_water;
             if is_held_up || in_turn == BURST {
                 break;
             }
