@@ -5,7 +5,7 @@ use resound::load::Fault;
 use super::markup::escape;
 use super::outcome::{Judgement, Outcome};
 use super::run::Run;
-use super::{describe, text, verdict};
+use super::{describe, stream, text, verdict};
 use crate::units;
 
 /// The case that is always there.
@@ -66,7 +66,7 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome]) -> String {
         xml += &format!("      <property name=\"{}\" value=\"{}\"/>\n", escape(key), escape(&value));
     }
     let figures = [
-        ("rate", format!("{} msg/s", units::rate(run.rates.messages))),
+        ("rate", stream::rate(&record.settings, &run.rates)),
         ("errors", units::count(errors)),
         ("unsent", units::count(record.total.counts.failed(Fault::Unsent))),
         ("unanswered", units::count(record.total.counts.unanswered)),

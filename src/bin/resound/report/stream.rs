@@ -52,11 +52,12 @@ impl Way {
     }
 }
 
-/// `25.1 Gbit/s sent, 24.9 Gbit/s received`; nothing of a load that is no stream.
-pub(crate) fn rates(run: &Run) -> Option<String> {
-    let way = |way: &Way| format!("{} {}", units::bits(way.rate(&run.rates)), way.name());
-    let ways: Vec<_> = Way::of(&run.record.settings).iter().map(way).collect();
-    (!ways.is_empty()).then(|| ways.join(", "))
+/// What a load with these settings moved per second: `25.1 Gbit/s sent, 24.9 Gbit/s received` of a
+/// stream, otherwise `10,000 msg/s`.
+pub(crate) fn rate(settings: &Settings, rates: &Rates) -> String {
+    let way = |way: &Way| format!("{} {}", units::bits(way.rate(rates)), way.name());
+    let ways: Vec<_> = Way::of(settings).iter().map(way).collect();
+    if ways.is_empty() { format!("{} msg/s", units::rate(rates.messages)) } else { ways.join(", ") }
 }
 
 /// The run in a few parts of equal length: when each ended, and what went each way.

@@ -86,12 +86,14 @@ pub(crate) fn render(run: &Run, outcomes: &[Outcome], compared: Option<&Compared
 fn summary(run: &Run, mark: &str) -> String {
     let rate = match run.record.settings.shape {
         Shape::Connect => format!("{} conn/s", units::rate(run.rates.connections)),
-        _ => stream::rates(run).unwrap_or_else(|| format!("{} msg/s", units::rate(run.rates.messages))),
+        _ => stream::rate(&run.record.settings, &run.rates),
     };
     let mut parts = vec![rate];
-    let (_, times) = run.main();
+    let (name, times) = run.main();
+    // Where nothing is answered, what connecting took is no time of what the rate is of.
+    let is_shown = name != "connect" || run.record.settings.shape == Shape::Connect;
     for (name, figure) in [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())] {
-        let Some(Figure { time, is_bound }) = figure else { continue };
+        let Some(Figure { time, is_bound }) = figure.filter(|_| is_shown) else { continue };
         parts.push(format!("{name} {}{}", if is_bound { mark } else { "" }, units::latency(time)));
     }
     parts.push(match run.record.total.counts.errors() {
@@ -124,7 +126,7 @@ fn figures(page: &mut Page, run: &Run) {
         }
     }
     page.row("messages", &messages);
-    let mut rate = stream::rates(run).unwrap_or_else(|| format!("{} msg/s", units::rate(rates.messages)));
+    let mut rate = stream::rate(&run.record.settings, rates);
     if let Some(planned) = run.record.settings.rate {
         rate += &format!(" of {} planned", units::rate(planned));
     }
@@ -375,8 +377,8 @@ fn sources(page: &mut Page, run: &Run) {
             "  ",
             "    ",
             &format!(
-                "{file}: {} msg/s for {}, from {} on",
-                units::rate(source.rates.messages),
+                "{file}: {} for {}, from {} on",
+                stream::rate(&run.record.settings, &source.rates),
                 units::latency(source.elapsed),
                 humantime::format_rfc3339_millis(source.started)
             ),

@@ -12,7 +12,7 @@ use super::markup::escape;
 use super::outcome::{Judgement, Outcome};
 use super::run::Run;
 use super::stream::Way;
-use super::{describe, merge, notes, text, verdict};
+use super::{describe, merge, notes, stream, text, verdict};
 use crate::units;
 
 const STYLE: &str = include_str!("style.css");
@@ -332,20 +332,14 @@ fn generators(run: &Run) -> String {
             escape(name),
             escape(&generator.engine),
             units::counted(generator.workers, "worker"),
-            units::rate(source.rates.messages),
+            stream::rate(&run.record.settings, &source.rates),
             units::latency(source.elapsed),
             units::latency(generator.cpu_user),
             units::latency(generator.cpu_system),
         )
     });
-    let columns = [
-        ("", false),
-        ("engine", false),
-        ("messages/s", true),
-        ("time", true),
-        ("CPU, user", true),
-        ("CPU, kernel", true),
-    ];
+    let columns =
+        [("", false), ("engine", false), ("rate", true), ("time", true), ("CPU, user", true), ("CPU, kernel", true)];
     let heading = match (is_merged, run.repetitions.is_empty()) {
         (false, _) => "Generator",
         (true, true) => "Generators",
