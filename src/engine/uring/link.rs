@@ -3,6 +3,8 @@
 //! One send is in flight at a time. The next part of the input is delivered once it has completed, so that what came is echoed from where it
 //! lies; where the socket takes no more, what is left is copied out, and nothing of a slow connection stays in the shared buffers.
 
+mod input;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -17,7 +19,7 @@ use super::desk::Desk;
 use crate::engine::queue::Queue;
 use crate::engine::room::Place;
 use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, holds_nothing, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
+use crate::engine::socket::{Farewell, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
 use crate::engine::sys::{Key, Load, Patience, Piece};
 use crate::engine::timestamps;
 use crate::error::CloseReason;
@@ -28,14 +30,8 @@ use crate::service::ConnId;
 const MOST_FAILURES: u8 = 100;
 /// An answer up to this length is sent from the memory that it was written to, and a longer one is cut into pieces.
 const SHORT: usize = 16 * 1024;
-/// A receive of this size, which every buffer has room for, begins a bulk transfer: from then on one buffer at a time is
-/// received, and only when it can be dealt with.
-const LARGE: usize = 8 * 1024;
 /// So many parts of the input waiting stop the receive that goes on: the shared buffers that they lie in are everybody's.
 const LONG: usize = 8;
-/// So many receives in a row that are smaller than this end it.
-const SMALL: usize = 2 * 1024;
-const CALM: u8 = 4;
 /// One read, where a connection reads by itself.
 const WIRE: usize = 64 * 1024;
 
@@ -75,7 +71,7 @@ pub(super) struct Link {
     send: Send,
     then: Then,
     fin_sent: bool,
-    /// Small receives in a row, up to [`CALM`]. With fewer it is bulk: input that may come faster than it can be dealt with,
+    /// Small receives in a row, up to [`input::CALM`]. With fewer it is bulk: input that may come faster than it can be dealt with,
     /// and is received a buffer at a time.
     calm: u8,
     /// Over, and waiting for its last completions.
@@ -111,7 +107,7 @@ impl Link {
             then: Then::Go,
             fin_sent: false,
             // One will do, to begin with. What has come before that may be any amount, and a receive that goes on takes it all.
-            calm: CALM - 1,
+            calm: input::CALM - 1,
             over: false,
             failures: 0,
             put_off: false,
@@ -151,11 +147,7 @@ impl Link {
         match (result, piece) {
             (1.., Some(piece)) => {
                 self.failures = 0;
-                self.calm = match piece.len() {
-                    ..SMALL => (self.calm + 1).min(CALM),
-                    SMALL..LARGE if !self.is_bulk() => CALM,
-                    _ => 0,
-                };
+                self.note_size(piece.len());
                 if self.may_deliver() {
                     self.deliver(piece, desk);
                 } else {
@@ -448,44 +440,6 @@ impl Link {
         self.mind_input(desk);
         self.mind_deadline(desk);
         Step::Continue(())
-    }
-
-    /// A drain may wait for bytes that never come, since those that cannot be read are counted too.
-    fn look_for_the_rest(&mut self, desk: &mut Desk<'_, '_>) {
-        if !self.farewell.waits_for_input() || !holds_nothing(&SockRef::from(&self.socket)) {
-            return;
-        }
-        if self.backlog.is_none() && desk.ring.has_told_all() {
-            self.farewell.emptied();
-        } else {
-            // What has left the socket may not be here yet.
-            self.set_alarm(Some(desk.now + Duration::from_nanos(1)), desk);
-        }
-    }
-
-    fn is_bulk(&self) -> bool {
-        self.calm < CALM
-    }
-
-    /// Receives while the connection wants to read.
-    fn mind_input(&mut self, desk: &mut Desk<'_, '_>) {
-        if self.receive != Receive::No || self.backlog.is_some() || !self.conn.wants_read() {
-            return;
-        }
-        if self.conn.has_times() {
-            // Behind the answer, if there is one: until that has left, nothing is read.
-            if self.send != Send::Tries {
-                self.receive = Receive::Awaiting;
-                desk.ring.await_input(self.key, self.socket.as_fd());
-            }
-        } else if self.is_bulk() || self.send == Send::Waits {
-            // A receive that goes on knows no limit, and there is little room where the peer takes nothing.
-            self.receive = Receive::Once;
-            desk.ring.receive_once(self.key, self.socket.as_fd(), self.conn.read_limit());
-        } else {
-            self.receive = Receive::Many;
-            desk.ring.receive_many(self.key, self.socket.as_fd());
-        }
     }
 
     /// While a send tries, this is called again before anybody could wait for a deadline.

@@ -3,6 +3,7 @@
 mod deliver;
 mod ending;
 mod opening;
+mod room;
 mod silence;
 
 use std::ops::Range;
@@ -20,9 +21,6 @@ use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
 use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service, Shares, Times};
-
-/// A read that is worth a call.
-const LEAST_READ: usize = 4 * 1024;
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -380,31 +378,6 @@ impl Conn {
         self.peer_eof == Step::NotYet && (self.asked.closing || has_room())
     }
 
-    /// How much an engine should read at once, at most. More does no harm but to memory: where the peer takes nothing,
-    /// what was read waits here, and so does what was answered.
-    #[must_use]
-    pub fn read_limit(&self) -> usize {
-        let (high, held) = (self.limits.high_water.max(1), self.held.len());
-        if self.asked.closing {
-            // Nothing of it is kept.
-            return usize::MAX;
-        }
-        if self.unsent > 0 {
-            let room = high.saturating_sub(self.unsent).saturating_sub(held);
-            // What is hardly worth a call can wait until there is more room.
-            return if room < LEAST_READ.min(high / 8) { 0 } else { room };
-        }
-        match self.asked.framing {
-            Framing::Chunk => usize::MAX,
-            // What their answers leave no room for is held.
-            Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 => (high / 2).max(LEAST_READ),
-            // A long line must be complete before any of it is let go: as much as there is of it may be missing.
-            Framing::Line { .. } | Framing::Auto { .. } => {
-                held.min(high.saturating_mul(2).saturating_sub(held)).max(held / 8).max(LEAST_READ)
-            }
-        }
-    }
-
     /// Has the service stopped delivery with [`Cx::pause`]? Unlike input that waits behind unsent bytes, this may have no end.
     #[must_use]
     pub fn is_paused(&self) -> bool {
@@ -422,18 +395,6 @@ impl Conn {
         }
         let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);
         since?.checked_add(limit)
-    }
-
-    /// May the next message be delivered, where `fresh` bytes have been answered since the engine was last told to send, and
-    /// `rest` bytes of input wait? Answers may be longer than what they answer, so where both together are more than is to
-    /// wait here, they are written in parts.
-    fn may_deliver(&self, fresh: usize, rest: usize) -> bool {
-        if self.asked.paused || self.asked.closing || self.asked.reset {
-            return false;
-        }
-        let (waiting, high) = (self.unsent + fresh + self.asked.shares.len(), self.limits.high_water.max(1));
-        let in_all = waiting.saturating_add(rest);
-        waiting == 0 || (waiting < high && (waiting < high / 8 || in_all <= high))
     }
 
     /// The service is there, and nothing stands before it.
