@@ -24,10 +24,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 KiB that wait, 10 s for the opening, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
+    /// 24 KiB that wait, 10 s for the opening, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
     fn default() -> Self {
         Self {
-            high_water: 32 * 1024,
+            high_water: 24 * 1024,
             opening_timeout: Some(Duration::from_secs(10)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(300)),

@@ -58,7 +58,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_line: Option<usize>,
     /// Bytes waiting in one connection, unsent or unread by the service, from which on no more is read from it
-    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "32k")]
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "24k")]
     high_water: usize,
     /// Close a connection that completes no message and takes no byte for this long
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
