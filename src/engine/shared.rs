@@ -131,7 +131,7 @@ pub(crate) type End = Result<(), CloseReason>;
 
 /// Tells a connection that it is over, before its socket is closed. A service that panics even then harms nobody.
 pub(crate) fn bury(conn: &mut Conn, end: End, socket: &SockRef<'_>, recorder: &mut Recorder) {
-    if end.is_err_and(|reason| conn.has_unsent() || reason == CloseReason::Panicked) {
+    if end.is_err_and(|reason| conn.is_unfinished() || reason == CloseReason::Panicked) {
         // The peer must not take what is missing for the end.
         reset_on_close(socket);
     }

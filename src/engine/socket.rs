@@ -160,7 +160,11 @@ pub(crate) fn tell_unacknowledged(conn: &mut Conn, now: Instant, socket: &SockRe
             // From here on the write timeout alone says how long that may last.
             no_user_timeout(socket);
         }
-        conn.unacknowledged(now, bytes);
+        // After a reset the system goes on counting what nobody takes any more, and where nothing is read or written no call
+        // fails of it. (Elsewhere the error is for the next call to find.)
+        let is_reset =
+            bytes > 0 && conn.only_delivers() && !conn.wants_read() && matches!(socket.take_error(), Ok(Some(_)));
+        conn.unacknowledged(now, if is_reset { 0 } else { bytes });
     }
 }
 

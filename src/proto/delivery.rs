@@ -25,8 +25,8 @@ pub(super) struct Delivery {
     is_open: bool,
     /// At the last look the transport held something.
     held: bool,
-    /// How often a wait for delivery has doubled.
-    doublings: u8,
+    /// While the connection waits for nothing but delivery: how often the wait for the next look has doubled, and one.
+    hurries: u8,
     /// When to look next: so many milliseconds after `since`. There is one of these for each connection, so it is small.
     look_after: u32,
     /// When the peer's system last took a byte, or the first began to wait.
@@ -83,15 +83,20 @@ impl Delivery {
 
     /// From now on the connection waits for nothing but this.
     pub(super) fn hurry(&mut self, now: Instant) {
-        self.doublings = 0;
+        self.hurries = 1;
         self.look_at(now, 0);
+    }
+
+    /// Does the connection wait for nothing but this?
+    pub(super) fn is_in_a_hurry(&self) -> bool {
+        self.hurries > 0
     }
 
     /// As [`Delivery::looked`], where the connection waits for nothing else.
     pub(super) fn looked_in_a_hurry(&mut self, now: Instant) {
         if self.look().is_some_and(|at| at <= now) {
-            self.look_at(now, FIRST_WAIT << self.doublings);
-            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+            self.look_at(now, FIRST_WAIT << self.hurries.saturating_sub(1));
+            self.hurries = (self.hurries + 1).min(MOST_DOUBLINGS + 1);
         }
     }
 

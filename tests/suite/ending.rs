@@ -418,3 +418,44 @@ fn a_service_that_panicked_is_told_nothing_but_its_end() {
     assert_eq!(bench.close(), CloseReason::Panicked);
     assert_eq!(*ear.0.borrow(), [CloseReason::Panicked]);
 }
+
+/// Answers a message and closes.
+struct Once;
+
+impl Service for Once {
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        cx.send(bytes);
+        cx.close();
+    }
+}
+
+#[test]
+fn a_close_waits_until_the_peers_system_has_taken_what_was_said() {
+    let mut bench = Bench::telling(Once, writing(60));
+    bench.receive(&[b'x'; 1000]);
+    bench.take_all();
+    // The peer reads slowly: far longer than the linger.
+    for _ in 0..10 {
+        bench.run(SECOND * 20);
+        assert_eq!(bench.then, Then::HalfClose);
+        bench.held -= 100;
+    }
+    assert_eq!(bench.held, 0);
+    let (time, _) = bench.run(SECOND * 3600);
+    assert!(time < SECOND * 2 && bench.then == Then::Close, "{time:?} {:?}", bench.then);
+    assert_eq!(bench.close(), CloseReason::ServiceClosed);
+}
+
+#[test]
+fn a_close_whose_last_bytes_nothing_takes_is_a_failure_and_ends() {
+    for timeout in [Some(SECOND * 8), None] {
+        let limits = Limits { write_timeout: timeout, ..Limits::default() };
+        let mut bench = Bench::telling(Once, limits);
+        bench.receive(&[b'x'; 1000]);
+        bench.take_all();
+        let (time, looks) = bench.run(SECOND * 3600 * 24);
+        assert_eq!(bench.then, Then::Reset);
+        let want = timeout.or(Limits::default().write_timeout).unwrap();
+        assert!(is_about(time, want) && looks < 10_000, "{time:?}, {looks} looks");
+    }
+}

@@ -331,6 +331,21 @@ impl Peer {
         }
     }
 
+    /// Waits until the other end's system has taken all that was sent, where this one says so.
+    pub(crate) fn until_acknowledged(&self) {
+        let end = |address: SocketAddr| format!(":{:04X}", address.port());
+        let (near, far) = (end(self.0.local_addr().unwrap()), end(self.0.peer_addr().unwrap()));
+        eventually("all was acknowledged", || {
+            let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return true };
+            // Of each socket: its number, its address, its peer's, its state, and the two queues.
+            !table.lines().any(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                let is_ours = fields.get(1).is_some_and(|local| local.ends_with(&near)) && fields[2].ends_with(&far);
+                is_ours && !fields[4].starts_with("00000000:")
+            })
+        });
+    }
+
     /// One question, one answer, in reply mode.
     pub(crate) fn ask(&mut self, line: &str) {
         self.send(format!("{line}\n"));

@@ -15,6 +15,7 @@ use crate::tunnel;
 on_each_engine_plainly!(
     what_was_said_before_a_panic_arrives_and_then_a_reset,
     much_that_was_said_before_a_panic_arrives,
+    an_end_that_was_asked_for_before_a_panic_is_none,
     a_peer_that_reads_nothing_of_it_is_reset_all_the_same,
     a_service_that_cannot_be_made_is_a_reset_and_counted,
     a_service_that_panics_at_its_very_end_harms_no_other,
@@ -139,6 +140,29 @@ fn what_was_said_before_a_panic_arrives_and_then_a_reset(engine: Engine) {
             };
             assert_eq!((running.closed(), end), (why, how), "{place:?}, TLS: {is_secure}");
         }
+    });
+}
+
+/// Says that this was all, and panics in the same call.
+struct Hasty;
+
+impl Service for Hasty {
+    fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+        cx.send(b"hello\n");
+        cx.close();
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+}
+
+fn an_end_that_was_asked_for_before_a_panic_is_none(engine: Engine) {
+    both(engine, |server, is_secure| {
+        let running = Running::start(server(), |_| Hasty);
+        let mut peer = Talk::with(&running, is_secure);
+        peer.send(b"go");
+        // Through TLS a close_notify would be an end in order.
+        let (got, end) = peer.rest();
+        assert_eq!((&got[..], end), (&b"hello\n"[..], Some(ErrorKind::ConnectionReset)), "TLS: {is_secure}");
+        assert_eq!(running.closed(), CloseReason::Panicked);
     });
 }
 

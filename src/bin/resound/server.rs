@@ -115,7 +115,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         }),
     };
 
-    // CaughtSignals are caught before the first word, so that whoever has read it can send one.
+    // Signals are caught before the first word, so that whoever has read it can send one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut signals, mut hangup) = runtime.block_on(async { (CaughtSignals::interrupt(), CaughtSignals::hangup()) });
     let voice = watch.clone();

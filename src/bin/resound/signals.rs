@@ -1,4 +1,4 @@
-//! CaughtSignals that end what the program does. One that was ignored when the program was started, as
+//! Signals that end what the program does. One that was ignored when the program was started, as
 //! `nohup` and the background jobs of a script have it, stays ignored.
 
 /// Waits for a signal that asks the program to end. From this call on, not from the first wait, such a signal no longer ends it by itself.
@@ -14,7 +14,7 @@ pub(crate) fn termination() -> impl Future<Output = ()> {
     async move { signals.next().await }
 }
 
-/// CaughtSignals that have been caught.
+/// Signals that have been caught.
 pub(crate) struct CaughtSignals {
     #[cfg(unix)]
     caught: Vec<tokio::signal::unix::Signal>,

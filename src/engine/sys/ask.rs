@@ -6,6 +6,8 @@ use socket2::{SockAddr, SockRef, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::engine::socket::reset_on_close;
+
 /// `SIOCOUTQ`: bytes that were written and not taken by the peer. `None` where the socket does not say.
 pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     let mut bytes: libc::c_int = 0;
@@ -72,7 +74,12 @@ pub(crate) fn watch_socket(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     // SAFETY: a socket owns its descriptor, which is the same one, and open, for as long as it exists.
     let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
-    Ok(watched?)
+    watched.map_err(|failed| {
+        let (socket, error) = failed.into_parts();
+        // The peer must not take a FIN for an answer.
+        reset_on_close(&SockRef::from(&socket));
+        error
+    })
 }
 
 /// Lets this thread's runtime look whether a descriptor can be read.

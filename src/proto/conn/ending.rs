@@ -44,9 +44,14 @@ impl Conn {
         }
     }
 
-    /// Does anything wait in the engine's queue?
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.unsent > 0
+    /// Would a FIN lie? Answers wait in the engine's queue, input was not looked at, the service has failed, or was never there.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.unsent > 0 || !self.held.is_empty() || self.aborts || self.is_opening()
+    }
+
+    /// Does it wait for nothing but the delivery of what was sent?
+    pub(crate) fn only_delivers(&self) -> bool {
+        self.delivery.is_in_a_hurry()
     }
 
     /// Has the peer's system taken all that was sent? Where the engine cannot tell, it is given the linger's time for it.
@@ -81,7 +86,9 @@ impl Conn {
     pub(super) fn panicked(&mut self, now: Instant) {
         self.reason = Some(CloseReason::Panicked);
         self.aborts = true;
-        // Nothing is listened to any more, and the service is told no more than its end.
+        // Nothing is listened to any more, and the service is told no more than its end. What it asked for in the same call
+        // does not hold: an end in order would say that this was all.
+        self.asked.finished = false;
         self.asked.closing = true;
         self.held.clear();
         self.delivery.hurry(now);

@@ -288,7 +288,7 @@ impl Conn {
             self.asked.finished = true;
             self.asked.closing = true;
         }
-        if self.aborts {
+        if self.delivery.is_in_a_hurry() {
             self.delivery.looked_in_a_hurry(now);
         } else {
             self.delivery.looked(now, &self.limits);
@@ -385,7 +385,12 @@ impl Conn {
     }
 
     fn stalled_at(&self) -> Option<Instant> {
-        self.delivery.stalled_at(self.unsent, self.limits.write_timeout)
+        let limit = match self.delivery.is_in_a_hurry() {
+            // A connection that has ended must not stay for ever, whatever a peer does that takes nothing.
+            true => self.limits.write_timeout.or(Limits::default().write_timeout),
+            false => self.limits.write_timeout,
+        };
+        self.delivery.stalled_at(self.unsent, limit)
     }
 
     fn idle_at(&self) -> Option<Instant> {
@@ -452,6 +457,16 @@ impl Conn {
             return Then::Close;
         }
         if self.asked.closing {
+            // What the peer's system has not taken a close could destroy: late input would turn it into a reset.
+            // (A peer that has let its idle time pass without taking it has had its time; and what a handshake said is no answer.)
+            let had_its_time = self.reason == Some(CloseReason::IdleTimeout) || self.opened.is_none();
+            let waits = self.linger_until.is_none() && !had_its_time;
+            if waits && self.delivery.is_told() && self.delivery.is_open(0) {
+                if !self.delivery.is_in_a_hurry() {
+                    self.delivery.hurry(now);
+                }
+                return Then::HalfClose;
+            }
             // A line that has been quiet for as long as the linger has nothing on its way that a close could destroy.
             if self.linger_until.is_none() {
                 self.linger_until = self.progress.and_then(|last| last.checked_add(self.limits.linger));
