@@ -1,4 +1,4 @@
-//! What a load run's exit code says: README's table of examples, each of them tried.
+//! What a load run's exit code says: the table in docs/reports.md of examples, each of them tried.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -97,7 +97,7 @@ fn code(what: &str, gates: &[&str]) -> (Option<i32>, String) {
 /// Each row: what fails in backquotes, and the exit code without a gate, with `errors>100`, and with a gate of its own.
 #[test]
 fn the_examples_of_the_readme_end_as_it_says() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reports.md")).unwrap();
     let table = readme
         .split("| Under load | no gate | `errors>100` | its own gate, `eof>100` and so on |\n")
         .nth(1)

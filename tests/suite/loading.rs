@@ -246,10 +246,10 @@ fn flags_that_do_not_go_together_are_refused() {
     }
 }
 
-/// README says beside each flag what it does not go with, and the program says so too: in one line that names both.
+/// docs/load.md says beside each flag what it does not go with, and the program says so too: in one line that names both.
 #[test]
 fn what_a_flag_does_not_go_with_is_in_the_readme_and_refused() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/load.md")).unwrap();
     let table = readme.split("| Default | Not with |\n").nth(1).expect("the table of load's flags");
     // A value for each flag that takes one.
     let typed = |flag: &str| -> Vec<String> {

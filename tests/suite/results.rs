@@ -29,7 +29,7 @@ fn saved(folder: &Folder, name: &str) -> (String, Value) {
 }
 
 fn validator() -> jsonschema::Validator {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/load.schema.json");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/load.schema.json");
     jsonschema::validator_for(&serde_json::from_slice(&fs::read(path).unwrap()).unwrap()).unwrap()
 }
 

@@ -31,7 +31,7 @@ use self::colour::Colour;
 use self::findings::Findings;
 use self::stdio::Inherited;
 
-/// What the program ends with; the README lists them.
+/// What the program ends with; docs/exit-codes.md lists them.
 mod exit {
     /// A network failure.
     pub(crate) const NETWORK: u8 = 1;

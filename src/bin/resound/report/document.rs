@@ -1,4 +1,4 @@
-//! The results as JSON: `docs/load.schema.json` describes it. Names say their units; times are counted from the start of measuring.
+//! The results as JSON: `schema/load.schema.json` describes it. Names say their units; times are counted from the start of measuring.
 //!
 //! These types mirror the library's, which stays free of serialisation: a file format has a version and keeps its promises to files that are years old,
 //! whatever becomes of the types in memory.

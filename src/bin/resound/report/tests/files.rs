@@ -16,7 +16,7 @@ use crate::json;
 
 #[test]
 fn what_is_written_validates_against_the_schema() {
-    let schema = include_str!("../../../../../docs/load.schema.json");
+    let schema = include_str!("../../../../../schema/load.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let check = |bytes: &[u8]| {
         let value = serde_json::from_slice(bytes).unwrap();
@@ -124,7 +124,7 @@ fn lower_bounds_are_written_and_read() {
     assert_eq!((&at_least["count"], &value["total"]["service"]["at_least"]), (&300.into(), &serde_json::Value::Null));
     assert_eq!(at_least["figures"], serde_json::json!(["mean_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"]));
     assert_eq!(named(&run, "a.json").record, run.record);
-    let schema = include_str!("../../../../../docs/load.schema.json");
+    let schema = include_str!("../../../../../schema/load.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let errors: Vec<_> = schema.iter_errors(&value).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");
