@@ -9,36 +9,39 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use resound::{Call, CloseReason, ConnInfo, Cx, Dialer, Dials, Endpoint, Framing, Next, Reply, Server, Service, Took};
+use resound::{
+    CloseReason, ConnInfo, Cx, DialPlan, DialRequest, DialTiming, Dialer, Endpoint, Framing, NextDial, Reply, Server,
+    Service,
+};
 
 /// At most this many connections are open at once.
 const AT_ONCE: usize = 10;
 
 /// The plan of the one worker: what is still to be dialled, and how many connections are open. A plan and its services
 /// live on one thread, so they can share a number without a lock.
-struct Plan {
-    waiting: VecDeque<Call>,
+struct QuestionPlan {
+    waiting: VecDeque<DialRequest>,
     open: Rc<Cell<usize>>,
 }
 
-impl Dials for Plan {
-    fn next(&mut self, _now: Instant) -> Next {
+impl DialPlan for QuestionPlan {
+    fn next(&mut self, _now: Instant) -> NextDial {
         if self.open.get() == AT_ONCE {
-            return Next::Wait; // asked again once a connection has closed
+            return NextDial::Wait; // asked again once a connection has closed
         }
-        let Some(call) = self.waiting.pop_front() else { return Next::Done };
+        let Some(call) = self.waiting.pop_front() else { return NextDial::Done };
         self.open.set(self.open.get() + 1);
-        Next::Dial(call)
+        NextDial::Dial(call)
     }
 
-    fn answered(&mut self, call: &Call, took: Took, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, call: &DialRequest, took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
         if call.number == 0 {
             println!("the first connection took {:?}", took.connect);
         }
         Box::new(Question { number: call.number, open: Rc::clone(&self.open) })
     }
 
-    fn failed(&mut self, call: &Call, error: &io::Error, _now: Instant) {
+    fn failed(&mut self, call: &DialRequest, error: &io::Error, _now: Instant) {
         eprintln!("{}: {error}", call.target);
         self.open.set(self.open.get() - 1);
     }
@@ -73,8 +76,9 @@ fn main() -> Result<(), resound::Error> {
     let server = Server::new().listen("127.0.0.1:0")?.serve(|_conn| Reply::default())?;
     let target: Endpoint = server.addresses()[0].clone();
     let dialer = Dialer::new().workers(NonZeroUsize::MIN).start(move |_worker| {
-        let call = |number| Call { number, target: target.clone(), source: None, timeout: Duration::from_secs(5) };
-        Plan { waiting: (0..100).map(call).collect(), open: Rc::default() }
+        let call =
+            |number| DialRequest { number, target: target.clone(), source: None, timeout: Duration::from_secs(5) };
+        QuestionPlan { waiting: (0..100).map(call).collect(), open: Rc::default() }
     })?;
     let totals = dialer.wait();
     let orderly = totals.closed[CloseReason::ServiceClosed.index()];

@@ -21,9 +21,9 @@ struct Metrics {
 }
 
 /// One worker's view of them.
-struct Count(Arc<Metrics>);
+struct WorkerMetrics(Arc<Metrics>);
 
-impl Observer for Count {
+impl Observer for WorkerMetrics {
     fn message(&mut self, _conn: &ConnInfo, message: &[u8]) {
         let bucket = message.len().next_power_of_two().trailing_zeros() as usize;
         self.0.lengths[bucket.min(31)].fetch_add(1, Relaxed);
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let theirs = Arc::clone(&metrics);
     let server = Server::new()
         .listen("127.0.0.1:0")?
-        .observe(move |_worker| Count(Arc::clone(&theirs)))
+        .observe(move |_worker| WorkerMetrics(Arc::clone(&theirs)))
         .serve(|_conn| Reply::default())?;
 
     for lines in ["a\n", "a longer line\nand another\n"] {

@@ -19,7 +19,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use resound::proxy::{Addresses, Header, Proxies, Version};
-use resound::{ConnInfo, Cx, Framing, Opening, Server, Service};
+use resound::{ConnInfo, Cx, Framing, Handshake, Server, Service};
 
 /// Answers each line with the address of the client, as the proxy has it.
 struct WhoAmI;
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proxies = Proxies::local();
     let server = Server::new()
         .listen(address.as_deref().unwrap_or("127.0.0.1:0"))?
-        .opening(move |conn| Opening::new().preface(proxies.preface(conn)))
+        .opening(move |conn| Handshake::new().preface(proxies.preface(conn)))
         .serve(|_conn| WhoAmI)?;
     if address.is_some() {
         println!("Serving proxies on {}", server.addresses()[0]);

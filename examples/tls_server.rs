@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use resound::{Address, ConnInfo, Dial, Identity, Opening, Reply, Server, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::{Address, ConnInfo, Dial, Handshake, Identity, Reply, Server, TlsClient, TlsServer, TlsSettings, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let fingerprint = identity.fingerprint();
     let tls = TlsServer::new(&TlsSettings::new(identity))?;
 
-    let server = Server::new().listen("127.0.0.1:0")?.opening(move |_conn| Opening::new().tls_server(&tls)).serve(
+    let server = Server::new().listen("127.0.0.1:0")?.opening(move |_conn| Handshake::new().tls_server(&tls)).serve(
         |conn: &ConnInfo| {
             if let Some(tls) = &conn.tls {
                 println!("{} speaks {}", conn.peer, tls.version);

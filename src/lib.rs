@@ -48,19 +48,21 @@ pub use bytes::Bytes;
 #[cfg(unix)]
 pub use engine::ignores_signal;
 pub use engine::{
-    Access, Address, Call, Dial, Dialer, Dials, Engine, Family, Handle, Listener, MAX_WORKERS, Next, Rate, Secure,
-    Server, Stream, TcpInfo, Took, dial, interface_index, interface_names, processor_time, raise_descriptor_limit,
+    Access, Address, ConnectRate, Dial, DialPlan, DialRequest, DialTiming, Dialer, Engine, Family, Handle, Listener,
+    MAX_WORKERS, NextDial, Server, Stream, TcpInfo, TlsStream, dial, interface_index, interface_names, processor_time,
+    raise_descriptor_limit,
 };
 pub use error::{
-    Attempt, CertificateFlaw, CloseReason, DialError, Error, FailureClass, Instead, ProxyError, Refusal, TlsFailure,
+    Attempt, CertificateFlaw, CloseReason, DetectedProtocol, DialError, Error, FailureClass, ProxyError, Refusal,
+    TlsFailure,
 };
 /// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].
 pub use ipnet;
 pub use metrics::{REASONS, REFUSALS, Totals};
 pub use proto::proxy;
-pub use proto::{Closed, Conn, Limits, Observer, Opening, Preface, Prefaced, Then, Verdict};
+pub use proto::{Closed, Conn, Handshake, HeaderProgress, Limits, Observer, ProxyHeader, Then, Verdict};
 pub use service::{
-    Chargen, ConnId, ConnInfo, Cx, Departure, Discard, Echo, Endpoint, Framing, Peer, Reply, Service, Times, TlsInfo,
-    Via, ViaTls,
+    Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, KernelTimestamps, Peer, ProxiedAddresses,
+    ProxiedTls, Reply, SendTimestamp, Service, TlsInfo,
 };
 pub use tls::{Authorities, Certificate, Fingerprint, Identity, TlsClient, TlsServer, TlsSettings, Trust};

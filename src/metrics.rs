@@ -22,7 +22,7 @@ pub(crate) struct Counters {
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Count {
+pub(crate) enum Counter {
     /// Connections opened.
     Opened,
     /// Connections that ended before they were.
@@ -48,14 +48,14 @@ pub(crate) enum Writers {
 
 impl Counters {
     /// Adds `n`.
-    pub(crate) fn add(&self, what: Count, n: u64, writers: Writers) {
+    pub(crate) fn add(&self, what: Counter, n: u64, writers: Writers) {
         let counter = match what {
-            Count::Opened => &self.opened,
-            Count::Unopened => &self.unopened,
-            Count::Messages => &self.messages,
-            Count::BytesIn => &self.bytes_in,
-            Count::BytesOut => &self.bytes_out,
-            Count::Closed(reason) => &self.closed[reason.min(REASONS - 1)],
+            Counter::Opened => &self.opened,
+            Counter::Unopened => &self.unopened,
+            Counter::Messages => &self.messages,
+            Counter::BytesIn => &self.bytes_in,
+            Counter::BytesOut => &self.bytes_out,
+            Counter::Closed(reason) => &self.closed[reason.min(REASONS - 1)],
         };
         match writers {
             Writers::One => counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed),
@@ -148,16 +148,16 @@ mod tests {
     #[test]
     fn workers_add_up() {
         let (a, b) = (Counters::default(), Counters::default());
-        a.add(Count::Opened, 1, Writers::One);
-        b.add(Count::Opened, 1, Writers::Many);
-        a.add(Count::Messages, 1, Writers::One);
-        a.add(Count::BytesIn, 2, Writers::One);
-        a.add(Count::BytesIn, 3, Writers::Many);
-        b.add(Count::BytesOut, 7, Writers::One);
-        b.add(Count::Closed(0), 1, Writers::One);
-        b.add(Count::Closed(usize::MAX), 1, Writers::Many);
-        b.add(Count::Unopened, 1, Writers::One);
-        b.add(Count::Closed(2), 1, Writers::One);
+        a.add(Counter::Opened, 1, Writers::One);
+        b.add(Counter::Opened, 1, Writers::Many);
+        a.add(Counter::Messages, 1, Writers::One);
+        a.add(Counter::BytesIn, 2, Writers::One);
+        a.add(Counter::BytesIn, 3, Writers::Many);
+        b.add(Counter::BytesOut, 7, Writers::One);
+        b.add(Counter::Closed(0), 1, Writers::One);
+        b.add(Counter::Closed(usize::MAX), 1, Writers::Many);
+        b.add(Counter::Unopened, 1, Writers::One);
+        b.add(Counter::Closed(2), 1, Writers::One);
         let sum: Totals = [a.read(), b.read()].into_iter().sum();
         assert_eq!((sum.opened, sum.messages, sum.bytes_in, sum.bytes_out), (2, 1, 5, 7));
         assert_eq!((sum.closed[0], sum.closed[REASONS - 1], sum.closed_in_all(), sum.live()), (1, 1, 3, 0));

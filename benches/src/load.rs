@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
-pub(crate) struct Load {
+pub(crate) struct LoadBench {
     depth: usize,
     message: Vec<u8>,
     connections: Vec<TcpStream>,
@@ -25,7 +25,7 @@ pub(crate) struct Result {
     pub(crate) p99: f64,
 }
 
-impl Load {
+impl LoadBench {
     pub(crate) fn new(address: SocketAddr, (connections, depth, bytes): (usize, usize, usize)) -> Self {
         let queue = epoll::create(epoll::CreateFlags::empty()).expect("an event queue");
         let connect = |number: usize| {

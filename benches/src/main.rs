@@ -10,9 +10,9 @@ mod tls;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use load::Load;
+use load::LoadBench;
 use report::{Figures, Report};
-use server::Server;
+use server::ServerBench;
 
 /// Connections, messages under way on each, bytes of a message.
 const CELLS: [(usize, usize, usize); 7] = [
@@ -52,7 +52,7 @@ fn main() {
         return tls::run(rounds, time);
     }
 
-    let servers = Server::all();
+    let servers = ServerBench::all();
     let mut report = Report::new(rounds, time);
     for cell in CELLS {
         let mut seen: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
@@ -77,10 +77,10 @@ fn main() {
 }
 
 /// One server, one cell.
-fn measure(server: &Server, cell: (usize, usize, usize), time: Duration) -> Figures {
+fn measure(server: &ServerBench, cell: (usize, usize, usize), time: Duration) -> Figures {
     let running = server.start();
     let before = running.memory();
-    let load = Load::new(running.address, cell);
+    let load = LoadBench::new(running.address, cell);
     let spoken = load.speak_once();
     let memory = running.memory().saturating_sub(before);
     let result = spoken.run(time, || running.cpu());
@@ -95,7 +95,7 @@ fn measure(server: &Server, cell: (usize, usize, usize), time: Duration) -> Figu
 }
 
 /// Connect, one echo, close: how many in a second.
-fn accepts(server: &Server, time: Duration) -> f64 {
+fn accepts(server: &ServerBench, time: Duration) -> f64 {
     let running = server.start();
     load::accepts(running.address, time)
 }

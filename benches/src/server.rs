@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// A server that can be started.
-pub(crate) struct Server {
+pub(crate) struct ServerBench {
     pub(crate) name: &'static str,
     command: Vec<String>,
     /// Says nothing before a handshake.
     pub(crate) tls: bool,
 }
 
-impl Server {
+impl ServerBench {
     /// resound's engines, as they were built with `cargo build --release`, and the peers in this program.
     pub(crate) fn all() -> Vec<Self> {
         let peer = |name| Self::of(name, [&Self::ours(), "peer", name, "PORT"].map(Into::into).into());
@@ -69,7 +69,7 @@ impl Server {
     }
 
     /// Starts it on processor 0; we go on on processor 1, where there is one.
-    pub(crate) fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> RunningServer {
         let free = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port");
@@ -86,7 +86,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("the server starts");
-        let mut running = Running {
+        let mut running = RunningServer {
             child,
             address: free,
             took: Duration::ZERO,
@@ -136,14 +136,14 @@ fn on_processor(number: usize) {
 }
 
 /// A server that runs; killed when dropped.
-pub(crate) struct Running {
+pub(crate) struct RunningServer {
     child: Child,
     pub(crate) address: SocketAddr,
     /// From the start to the first answer.
     pub(crate) took: Duration,
 }
 
-impl Running {
+impl RunningServer {
     /// Resident memory, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.status("VmRSS")
@@ -178,7 +178,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::report::{machine, median};
-use crate::server::{Running, Server, program};
+use crate::server::{RunningServer, ServerBench, program};
 
 /// Connections that messages are sent on.
 const MESSAGING: usize = 64;
@@ -91,20 +91,20 @@ fn table(machine: &str, rounds: u64, time: Duration, rows: &[(&str, [Vec<f64>; 3
     text
 }
 
-fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<Server> {
+fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<ServerBench> {
     let (cert, key) = (cert.display().to_string(), key.display().to_string());
     let mut servers = Vec::new();
     for (name, engine) in [("resound uring", "uring"), ("resound portable", "portable")] {
-        servers.push(Server::resound(
+        servers.push(ServerBench::resound(
             name,
             engine,
             &["--tls", "--cert", &cert, "--key", &key],
         ));
     }
-    servers.push(Server::of(
+    servers.push(ServerBench::of(
         "tokio-rustls",
         vec![
-            Server::ours(),
+            ServerBench::ours(),
             "peer-tls".into(),
             cert.clone(),
             key.clone(),
@@ -130,13 +130,13 @@ fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<Server> {
         work.join("c").display().to_string(),
     );
     if built("Go", Command::new("go").args(["build", "-o", &go, &source("tls.go")])) {
-        servers.push(Server::of("Go", vec![go, cert.clone(), key.clone(), "PORT".into()]));
+        servers.push(ServerBench::of("Go", vec![go, cert.clone(), key.clone(), "PORT".into()]));
     }
     if built(
         "OpenSSL",
         Command::new("cc").args(["-O2", "-o", &c, &source("tls.c"), "-lssl", "-lcrypto"]),
     ) {
-        servers.push(Server::of("OpenSSL", vec![c, cert, key, "PORT".into()]));
+        servers.push(ServerBench::of("OpenSSL", vec![c, cert, key, "PORT".into()]));
     }
     for server in &mut servers {
         server.tls = true;
@@ -161,7 +161,7 @@ struct Telling {
 
 impl Telling {
     /// Loads a server from the processor that it is not on.
-    fn start(running: &Running, cert: &Path, more: &[&str]) -> Self {
+    fn start(running: &RunningServer, cert: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(program())
             .args(["load", &running.address.to_string(), "--mode", "echo", "--workers", "1"])
             .args(["--tls", "--server-name", "localhost", "--tls-group", "x25519", "--ca"])
@@ -189,7 +189,7 @@ impl Telling {
     }
 
     /// Microseconds of the server's processor for each of what is counted under this name, without the beginning of the run.
-    fn cost(mut self, running: &Running, name: &str, ticks: usize) -> f64 {
+    fn cost(mut self, running: &RunningServer, name: &str, ticks: usize) -> f64 {
         for _ in 0..ticks.div_ceil(5) {
             self.next();
         }
@@ -218,13 +218,13 @@ fn lasting(time: Duration) -> (String, usize) {
     (format!("{milliseconds}ms"), milliseconds as usize / 200)
 }
 
-fn messages(server: &Server, cert: &Path, time: Duration) -> f64 {
+fn messages(server: &ServerBench, cert: &Path, time: Duration) -> f64 {
     let (running, (time, ticks)) = (server.start(), lasting(time));
     let connections = MESSAGING.to_string();
     Telling::start(&running, cert, &["-c", &connections, "-d", &time]).cost(&running, "received", ticks)
 }
 
-fn handshakes(server: &Server, cert: &Path, time: Duration) -> f64 {
+fn handshakes(server: &ServerBench, cert: &Path, time: Duration) -> f64 {
     let (running, (time, ticks)) = (server.start(), lasting(time));
     let connections = CONNECTING.to_string();
     let shape = ["--shape", "connect", "-c", &connections, "-d", &time];
@@ -232,7 +232,7 @@ fn handshakes(server: &Server, cert: &Path, time: Duration) -> f64 {
 }
 
 /// KiB that the server allocates for a connection on which nothing happens any more.
-fn idle(server: &Server, cert: &Path) -> f64 {
+fn idle(server: &ServerBench, cert: &Path) -> f64 {
     let running = server.start();
     // What the first ones cost is not for each.
     let [few, many] = [SOME, SOME + IDLE].map(|connections| {

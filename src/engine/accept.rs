@@ -39,12 +39,12 @@ impl AcceptError {
 
 /// Lets one event a second through, and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct Rationed {
+pub(crate) struct OncePerSecond {
     last: Option<Instant>,
     held_back: u64,
 }
 
-impl Rationed {
+impl OncePerSecond {
     /// `Some(n)`: speak, and say that `n` more had happened since the last time.
     pub(crate) fn speak(&mut self, now: Instant) -> Option<u64> {
         match self.last {
@@ -62,9 +62,9 @@ impl Rationed {
 
 /// What an accept loop says when it cannot accept.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
-    errors: Rationed,
-    full: Rationed,
+pub(crate) struct RateLimitedLog {
+    errors: OncePerSecond,
+    full: OncePerSecond,
     /// Errors of single connections, without a success between them.
     in_a_row: u32,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Complaints {
 /// So many connections in a row may be gone when they are accepted; then something else is wrong, and trying on at full speed is no use.
 const MOST_IN_A_ROW: u32 = 64;
 
-impl Complaints {
+impl RateLimitedLog {
     pub(crate) fn went_well(&mut self) {
         self.in_a_row = 0;
     }
@@ -90,7 +90,7 @@ impl Complaints {
 
     pub(crate) fn error(&mut self, error: &io::Error, live: usize) {
         if let Some(more) = self.errors.speak(Instant::now()) {
-            let more = Also(more);
+            let more = SuppressedCount(more);
             if crate::error::is_descriptor_shortage(error) {
                 tracing::warn!(
                     "no file descriptors left with {live} connections open: new ones wait until one is free; raise `ulimit -n`{more}"
@@ -103,16 +103,16 @@ impl Complaints {
 
     pub(crate) fn full(&mut self, most: usize) {
         if let Some(more) = self.full.speak(Instant::now()) {
-            let more = Also(more);
+            let more = SuppressedCount(more);
             tracing::warn!("a connection waits: {most} are served, and no more are allowed at once{more}");
         }
     }
 }
 
 /// How often what is said has happened unsaid.
-pub(super) struct Also(pub(super) u64);
+pub(super) struct SuppressedCount(pub(super) u64);
 
-impl std::fmt::Display for Also {
+impl std::fmt::Display for SuppressedCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn one_line_a_second() {
-        let (mut rationed, start) = (Rationed::default(), Instant::now());
+        let (mut rationed, start) = (OncePerSecond::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         let said: Vec<_> = [0, 1, 500, 999, 1000, 1001, 5000].map(|ms| rationed.speak(at(ms))).into();
         assert_eq!(said, [Some(0), None, None, None, Some(3), None, Some(1)]);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn errors_without_end_do_not_spin() {
-        let mut complaints = Complaints::default();
+        let mut complaints = RateLimitedLog::default();
         let gone = io::ErrorKind::ConnectionAborted.into();
         let waits: u32 = (0..640).map(|_| u32::from(complaints.must_wait(&gone, 0))).sum();
         assert_eq!(waits, 10);

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::basis::{Basis, MAX_WORKERS};
+use super::config::{EngineConfig, MAX_WORKERS};
+use super::connection_limit::ConnectionLimit;
+use super::dial_plan::DialPlan;
 use super::handle::Handle;
-use super::plan::Dials;
-use super::room::Room;
-use super::shared::{Latch, Purpose, Running};
+use super::shared::{ConnectionOrigin, Latch, RunGuard};
 #[cfg(target_os = "linux")]
 use super::uring;
 use super::{Engine, portable, threads};
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::proto::{Limits, Observer};
 
 /// Connections that are made instead of accepted: the other side of a [`Server`](crate::Server), on the same engines. Who is dialled,
-/// when, and what is said then is decided by a plan of each worker's ([`Dials`]). [`Dialer::start`] starts it.
+/// when, and what is said then is decided by a plan of each worker's ([`DialPlan`]). [`Dialer::start`] starts it.
 ///
 /// What it does for those who time things and a server does not: [`Cx::now`](crate::Cx::now) is read anew for each event, and a deadline
 /// asked for with [`Cx::wake_at`](crate::Cx::wake_at) is kept to less than a tenth of a millisecond, as far as the system wakes us in time.
@@ -63,7 +63,7 @@ use crate::proto::{Limits, Observer};
 /// ```
 #[must_use = "a dialer dials once `start` is called"]
 pub struct Dialer {
-    basis: Basis,
+    basis: EngineConfig,
 }
 
 impl Default for Dialer {
@@ -75,7 +75,7 @@ impl Default for Dialer {
 impl Dialer {
     /// The engine chosen by the system, with one worker per core and default [`Limits`].
     pub fn new() -> Self {
-        Self { basis: Basis::new() }
+        Self { basis: EngineConfig::new() }
     }
 
     /// Chooses the engine.
@@ -140,7 +140,7 @@ impl Dialer {
     /// # Errors
     /// [`Error::Worker`] where no thread or event queue can be had, [`Error::Uring`] where that engine was asked for and is refused, and
     /// [`Error::Congestion`].
-    pub fn start<D: Dials + 'static>(
+    pub fn start<D: DialPlan + 'static>(
         self,
         plans: impl Fn(usize) -> D + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
@@ -155,10 +155,10 @@ impl Dialer {
         };
         #[cfg(target_os = "linux")]
         let (asked, setup) = (self.basis.engine, self.basis.setup);
-        let room = Room::new(usize::MAX, workers, None);
-        let shared = self.basis.share(workers, room, Purpose::Dial(Box::new(move |w| Box::new(plans(w)))));
+        let room = ConnectionLimit::new(usize::MAX, workers, None);
+        let shared = self.basis.share(workers, room, ConnectionOrigin::Dial(Box::new(move |w| Box::new(plans(w)))));
         let latch = Arc::new(Latch::default());
-        let running = Arc::new(Running(Arc::clone(&latch)));
+        let running = Arc::new(RunGuard(Arc::clone(&latch)));
         let mut control = None;
         #[cfg(target_os = "linux")]
         if engine == Engine::Uring {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use super::shared::{Control, Latch, Shared};
+use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::Totals;
 use crate::service::{ConnId, Endpoint};
 
 /// A [`Server`](crate::Server) or a [`Dialer`](crate::Dialer) that runs. Dropping it stops that at once.
 pub struct Handle {
-    pub(crate) control: Arc<dyn Control>,
+    pub(crate) control: Arc<dyn EngineControl>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) latch: Arc<Latch>,
     pub(crate) addresses: Vec<Endpoint>,

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
-#[cfg(unix)]
-use super::holder::Holder;
 use super::interface;
+#[cfg(unix)]
+use super::path_owner::PathOwner;
 use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
 use crate::error::{Error, FailureClass};
@@ -126,7 +126,7 @@ impl Listener {
     /// # Errors
     /// [`Error::Listen`] where the system cannot accept: no descriptor is left, for one.
     pub async fn accept_one(listeners: Vec<Self>) -> Result<Stream, Error> {
-        let doors = listeners.iter().map(Door::of).collect::<Result<Vec<_>, _>>()?;
+        let doors = listeners.iter().map(AsyncListener::of).collect::<Result<Vec<_>, _>>()?;
         std::future::poll_fn(|cx| {
             for (door, listener) in doors.iter().zip(&listeners) {
                 loop {
@@ -185,13 +185,13 @@ impl Listener {
 }
 
 /// A listener registered with tokio.
-enum Door {
+enum AsyncListener {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
 }
 
-impl Door {
+impl AsyncListener {
     fn of(listener: &Listener) -> Result<Self, Error> {
         let register = || -> io::Result<Self> {
             let socket = listener.socket.try_clone()?;
@@ -252,10 +252,10 @@ fn bind_path(socket: &Socket, path: &std::path::Path, name: &socket2::SockAddr) 
     let until = Instant::now() + OWNER_PATIENCE;
     loop {
         match socket.bind(name) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match Holder::of(path, name) {
-                Holder::Nothing => std::fs::remove_file(path)?,
-                Holder::Ending if Instant::now() < until => std::thread::sleep(RESTART_RETRY),
-                Holder::Ending | Holder::Somebody => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match PathOwner::of(path, name) {
+                PathOwner::Nothing => std::fs::remove_file(path)?,
+                PathOwner::Ending if Instant::now() < until => std::thread::sleep(RESTART_RETRY),
+                PathOwner::Ending | PathOwner::Somebody => return Err(error),
             },
             bound => return bound,
         }

@@ -5,22 +5,21 @@
 mod accept;
 mod access;
 mod address;
-mod basis;
-mod caller;
+mod config;
+mod connection_limit;
 mod descriptors;
 mod dial;
+mod dial_driver;
+mod dial_plan;
 mod dialer;
 mod handle;
-#[cfg(unix)]
-mod holder;
 mod interface;
 mod listener;
-mod plan;
+#[cfg(unix)]
+mod path_owner;
 mod portable;
 mod queue;
 mod recorder;
-mod room;
-mod secure;
 mod server;
 mod shared;
 #[cfg(unix)]
@@ -39,25 +38,26 @@ mod tcp_info;
 mod threads;
 #[cfg(target_os = "linux")]
 mod timestamps;
+mod tls_stream;
 #[cfg(target_os = "linux")]
 mod uring;
 
-pub use access::{Access, Rate};
+pub use access::{Access, ConnectRate};
 pub use address::{Address, Family};
-pub use basis::MAX_WORKERS;
+pub use config::MAX_WORKERS;
 pub use descriptors::{processor_time, raise_descriptor_limit};
 pub use dial::{Dial, dial};
+pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 pub use dialer::Dialer;
 pub use handle::Handle;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
-pub use plan::{Call, Dials, Next, Took};
-pub use secure::Secure;
 pub use server::Server;
 #[cfg(unix)]
 pub use signals::ignores_signal;
 pub use stream::Stream;
 pub use tcp_info::TcpInfo;
+pub use tls_stream::TlsStream;
 
 /// Which engine moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use crate::service::Shares;
+use crate::service::SharedBytes;
 
 /// One piece of what is copied: as much as a socket takes at once, and a size that the allocator
 /// finds again.
@@ -61,7 +61,7 @@ impl Queue {
 
     /// What a call of `Conn` wants sent: `out`, and in between the bytes that are shared, each with
     /// how much of `out` goes before it.
-    pub(super) fn push_all(&mut self, out: &[u8], shares: Shares) {
+    pub(super) fn push_all(&mut self, out: &[u8], shares: SharedBytes) {
         let mut from = 0;
         for (at, bytes) in shares.into_iter() {
             self.push(&out[from..at]);
@@ -118,12 +118,12 @@ mod tests {
         for (n, part) in bytes.chunks(part).enumerate() {
             match n % 3 {
                 0 => queue.push(part),
-                1 => queue.push_all(&[], Shares::of(vec![(0, Bytes::copy_from_slice(part))])),
+                1 => queue.push_all(&[], SharedBytes::of(vec![(0, Bytes::copy_from_slice(part))])),
                 _ => {
                     let (head, rest) = part.split_at(part.len() / 3);
                     let (shared, tail) = rest.split_at(rest.len() / 2);
                     let out = [head, tail].concat();
-                    queue.push_all(&out, Shares::of(vec![(head.len(), Bytes::copy_from_slice(shared))]));
+                    queue.push_all(&out, SharedBytes::of(vec![(head.len(), Bytes::copy_from_slice(shared))]));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::CloseReason;
-use crate::metrics::{Count, Counters, REASONS, Writers};
+use crate::metrics::{Counter, Counters, REASONS, Writers};
 use crate::proto::{Closed, Observer};
 use crate::service::ConnInfo;
 
@@ -25,31 +25,31 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn opened(&mut self, conn: &ConnInfo) {
-        self.counters.add(Count::Opened, 1, self.writers);
+        self.counters.add(Counter::Opened, 1, self.writers);
         self.observer.opened(conn);
     }
     fn received(&mut self, conn: &ConnInfo, bytes: usize) {
-        self.counters.add(Count::BytesIn, bytes as u64, self.writers);
+        self.counters.add(Counter::BytesIn, bytes as u64, self.writers);
         self.observer.received(conn, bytes);
     }
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
-        self.counters.add(Count::Messages, 1, self.writers);
+        self.counters.add(Counter::Messages, 1, self.writers);
         self.observer.message(conn, message);
     }
     fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
         self.observer.unterminated(conn, pause);
     }
     fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
-        self.counters.add(Count::BytesOut, bytes as u64, self.writers);
+        self.counters.add(Counter::BytesOut, bytes as u64, self.writers);
         self.observer.sent(conn, bytes);
     }
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
-        self.counters.add(Count::Closed(how.reason.index()), 1, self.writers);
+        self.counters.add(Counter::Closed(how.reason.index()), 1, self.writers);
         self.observer.closed(conn, how);
     }
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
-        self.counters.add(Count::Unopened, 1, self.writers);
-        self.counters.add(Count::Closed(how.reason.index()), 1, self.writers);
+        self.counters.add(Counter::Unopened, 1, self.writers);
+        self.counters.add(Counter::Closed(how.reason.index()), 1, self.writers);
         self.observer.unopened(conn, how);
     }
 }

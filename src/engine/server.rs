@@ -4,20 +4,20 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::access::{Access, Gate};
+use super::access::{Access, AccessControl};
 use super::address::{Address, Family};
-use super::basis::{Basis, MAX_WORKERS};
+use super::config::{EngineConfig, MAX_WORKERS};
+use super::connection_limit::ConnectionLimit;
 use super::descriptors::for_a_runtime;
 use super::handle::Handle;
 use super::listener::Listener;
-use super::room::Room;
-use super::shared::{Factory, Latch, Openings, Purpose, Running};
+use super::shared::{ConnectionOrigin, Factory, HandshakeFactory, Latch, RunGuard};
 #[cfg(target_os = "linux")]
 use super::uring;
 use super::{Engine, portable, threads};
 use crate::error::Error;
 use crate::metrics::Totals;
-use crate::proto::{Limits, Observer, Opening};
+use crate::proto::{Handshake, Limits, Observer};
 use crate::service::{ConnInfo, Service};
 
 /// What to serve and how. [`Server::serve`] starts it.
@@ -35,10 +35,10 @@ use crate::service::{ConnInfo, Service};
 /// ```
 #[must_use = "a server serves once `serve` is called"]
 pub struct Server {
-    basis: Basis,
+    basis: EngineConfig,
     max_connections: usize,
     listeners: Vec<Listener>,
-    openings: Option<Box<Openings>>,
+    openings: Option<Box<HandshakeFactory>>,
     access: Access,
 }
 
@@ -52,7 +52,7 @@ impl Server {
     /// The engine chosen by the system, with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
     pub fn new() -> Self {
         Self {
-            basis: Basis::new(),
+            basis: EngineConfig::new(),
             max_connections: usize::MAX,
             listeners: Vec::new(),
             openings: None,
@@ -139,7 +139,7 @@ impl Server {
 
     /// Sets what comes before the service of each connection; by default nothing does. `opening` is called when a connection is accepted, and
     /// the service's factory once that is over.
-    pub fn opening(mut self, opening: impl Fn(&ConnInfo) -> Opening + Send + Sync + 'static) -> Self {
+    pub fn opening(mut self, opening: impl Fn(&ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {
         self.openings = Some(Box::new(opening));
         self
     }
@@ -181,7 +181,7 @@ impl Server {
         let control = Arc::clone(&handle.control);
         let supervise = supervise(handle);
         match rest {
-            Rest::First(first) => {
+            PendingLaunch::First(first) => {
                 let result = first.run(Box::pin(supervise), latch);
                 // Without the first worker the others are of no use, whoever still holds the handle.
                 result.inspect_err(|_| control.drain(Instant::now()))?;
@@ -209,7 +209,7 @@ impl Server {
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         here: bool,
-    ) -> Result<(Handle, Rest), Error> {
+    ) -> Result<(Handle, PendingLaunch), Error> {
         if self.listeners.is_empty() {
             return Err(Error::NoListener);
         }
@@ -228,13 +228,13 @@ impl Server {
         #[cfg(target_os = "linux")]
         let (asked, setup) = (self.basis.engine, self.basis.setup);
         let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
-        let gate = Gate::new(self.access, self.openings.is_some());
-        let purpose = Purpose::Accept { factory, openings: self.openings };
-        let room = Room::new(self.max_connections, workers, gate);
+        let gate = AccessControl::new(self.access, self.openings.is_some());
+        let purpose = ConnectionOrigin::Accept { factory, openings: self.openings };
+        let room = ConnectionLimit::new(self.max_connections, workers, gate);
         let shared = self.basis.share(workers, room, purpose);
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let latch = Arc::new(Latch::default());
-        let running = Arc::new(Running(Arc::clone(&latch)));
+        let running = Arc::new(RunGuard(Arc::clone(&latch)));
         #[cfg(target_os = "linux")]
         if engine == Engine::Uring {
             match uring::start(Arc::clone(&shared), &running, setup) {
@@ -245,7 +245,7 @@ impl Server {
                         Ok(())
                     };
                     let handle = Handle { control, shared, latch, addresses, engine, refusal };
-                    return Ok((handle, Rest::Accept(Box::new(listen))));
+                    return Ok((handle, PendingLaunch::Accept(Box::new(listen))));
                 }
                 // There was enough for one ring, and not for all of them.
                 Err(error) if asked == Engine::Auto => {
@@ -257,11 +257,11 @@ impl Server {
         let (control, rest) = match engine {
             Engine::Threads => {
                 let (control, start) = threads::prepare(self.listeners, Arc::clone(&shared), running);
-                (control, Rest::Accept(Box::new(start)))
+                (control, PendingLaunch::Accept(Box::new(start)))
             }
             _ => {
                 let (control, first) = portable::start(self.listeners, Arc::clone(&shared), running, here)?;
-                (control, first.map_or(Rest::Nothing, Rest::First))
+                (control, first.map_or(PendingLaunch::Nothing, PendingLaunch::First))
             }
         };
         Ok((Handle { control, shared, latch, addresses, engine, refusal }, rest))
@@ -269,15 +269,15 @@ impl Server {
 }
 
 /// What is left to do before a server accepts.
-enum Rest {
+enum PendingLaunch {
     Nothing,
     /// Start the accept threads.
     Accept(Box<dyn FnOnce() -> Result<(), Error>>),
     /// Run the first worker, on the caller's thread.
-    First(portable::First),
+    First(portable::FirstWorker),
 }
 
-impl Rest {
+impl PendingLaunch {
     fn start(self) -> Result<(), Error> {
         match self {
             Self::Accept(start) => start(),

@@ -8,41 +8,41 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tokio::sync::Notify;
 
-use super::plan::Dials;
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::dial_plan::DialPlan;
 use super::recorder::Recorder;
-use super::room::{Place, Room};
 use super::socket::{TELLS_UNACKNOWLEDGED, reset_on_close};
 use crate::error::CloseReason;
 use crate::metrics::{Counters, Totals, Writers};
-use crate::proto::{Conn, Limits, Make, Observer, Opening};
+use crate::proto::{Conn, Handshake, Limits, MakeService, Observer};
 use crate::service::{ConnId, ConnInfo, Endpoint, Service};
 
 /// Makes the service of a new connection.
 pub(crate) type Factory = dyn Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync;
 /// Says what comes before the service of a new connection.
-pub(crate) type Openings = dyn Fn(&ConnInfo) -> Opening + Send + Sync;
+pub(crate) type HandshakeFactory = dyn Fn(&ConnInfo) -> Handshake + Send + Sync;
 /// Makes an observer for the worker with this number.
 pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
 
 /// Makes the plan of the worker with this number.
-pub(crate) type Plans = dyn Fn(usize) -> Box<dyn Dials> + Send + Sync;
+pub(crate) type Plans = dyn Fn(usize) -> Box<dyn DialPlan> + Send + Sync;
 
 /// Where the connections come from.
-pub(crate) enum Purpose {
+pub(crate) enum ConnectionOrigin {
     Accept {
         /// Shared with the connections that are not open yet.
         factory: Arc<Factory>,
         /// `None`: nothing comes before a service.
-        openings: Option<Box<Openings>>,
+        openings: Option<Box<HandshakeFactory>>,
     },
     Dial(Box<Plans>),
 }
 
 pub(crate) struct Shared {
-    pub(crate) purpose: Purpose,
+    pub(crate) purpose: ConnectionOrigin,
     pub(crate) observers: Box<Observers>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) room: Arc<Room>,
+    pub(crate) room: Arc<ConnectionLimit>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) next: AtomicU64,
     /// How long a worker looks for events before it sleeps.
@@ -67,7 +67,7 @@ impl Shared {
 
     /// Who dials times things: each event gets its own look at the clock, and a deadline is kept to much less than a millisecond.
     pub(crate) fn is_precise(&self) -> bool {
-        matches!(self.purpose, Purpose::Dial(_))
+        matches!(self.purpose, ConnectionOrigin::Dial(_))
     }
 
     /// Lets this thread wake when it wants to, if that matters here: Linux adds 50 us for others to wake with it (prctl(2), `PR_SET_TIMERSLACK`).
@@ -97,8 +97,8 @@ impl Shared {
     }
 
     /// The state machine of a connection that was just accepted. Where making its service panics, it ends this connection and no other.
-    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &Place) -> Option<Conn> {
-        let Purpose::Accept { factory, openings } = &self.purpose else { return None };
+    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &ConnectionPermit) -> Option<Conn> {
+        let ConnectionOrigin::Accept { factory, openings } = &self.purpose else { return None };
         Some(self.conn(peer, local, |info| match openings {
             None => Err(factory(info)),
             Some(openings) => {
@@ -114,7 +114,7 @@ impl Shared {
         &self,
         peer: Endpoint,
         local: Endpoint,
-        service: impl FnOnce(&ConnInfo) -> Result<(Opening, Make), Box<dyn Service>>,
+        service: impl FnOnce(&ConnInfo) -> Result<(Handshake, MakeService), Box<dyn Service>>,
     ) -> Conn {
         let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
         let conn = match catch_unwind(AssertUnwindSafe(|| service(&info))) {
@@ -127,10 +127,10 @@ impl Shared {
 }
 
 /// How a connection ended: as its last verdict wanted, or before that.
-pub(crate) type End = Result<(), CloseReason>;
+pub(crate) type ConnectionEnd = Result<(), CloseReason>;
 
 /// Tells a connection that it is over, before its socket is closed. A service that panics even then harms nobody.
-pub(crate) fn bury(conn: &mut Conn, end: End, socket: &SockRef<'_>, recorder: &mut Recorder) {
+pub(crate) fn bury(conn: &mut Conn, end: ConnectionEnd, socket: &SockRef<'_>, recorder: &mut Recorder) {
     if end.is_err_and(|reason| conn.is_unfinished() || reason == CloseReason::Panicked) {
         // The peer must not take what is missing for the end.
         reset_on_close(socket);
@@ -143,7 +143,7 @@ pub(crate) fn bury(conn: &mut Conn, end: End, socket: &SockRef<'_>, recorder: &m
 }
 
 /// How a [`Handle`](super::Handle) reaches a running engine.
-pub(crate) trait Control: Send + Sync {
+pub(crate) trait EngineControl: Send + Sync {
     /// Stop accepting, answer what was received, close; at `deadline` cut what is left.
     fn drain(&self, deadline: Instant);
     /// Call the service of one connection.
@@ -183,7 +183,7 @@ impl DrainSignal {
     }
 }
 
-/// Opens once the last thread of a server has ended: each holds a [`Running`].
+/// Opens once the last thread of a server has ended: each holds a [`RunGuard`].
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
     open: Mutex<bool>,
@@ -218,9 +218,9 @@ impl Latch {
 }
 
 /// Held by everything that must have ended before a server has.
-pub(crate) struct Running(pub(crate) Arc<Latch>);
+pub(crate) struct RunGuard(pub(crate) Arc<Latch>);
 
-impl Drop for Running {
+impl Drop for RunGuard {
     fn drop(&mut self) {
         *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.opened.notify_all();

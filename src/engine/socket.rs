@@ -51,9 +51,9 @@ pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
 
 /// The socket of a connection that was accepted. Unless it is served it is reset: a peer that is refused, or comes at the wrong time, must not
 /// take a FIN for an answer.
-pub(crate) struct Unserved(Option<Socket>);
+pub(crate) struct ResetOnDrop(Option<Socket>);
 
-impl Unserved {
+impl ResetOnDrop {
     pub(crate) fn new(socket: Socket) -> Self {
         Self(Some(socket))
     }
@@ -64,7 +64,7 @@ impl Unserved {
     }
 }
 
-impl Drop for Unserved {
+impl Drop for ResetOnDrop {
     fn drop(&mut self) {
         if let Some(socket) = &self.0 {
             reset_on_close(&SockRef::from(socket));
@@ -191,13 +191,13 @@ pub(crate) fn looks_at_eof(socket: &SockRef<'_>) -> bool {
 
 /// A drain's promise to a connection: what had arrived by then, a FIN included, is read and answered before the service is told.
 #[derive(Debug, Default)]
-pub(crate) struct Farewell {
+pub(crate) struct DrainBarrier {
     unread: Option<usize>,
     eof: bool,
     told: bool,
 }
 
-impl Farewell {
+impl DrainBarrier {
     /// Has the drain reached this connection?
     pub(crate) fn has_begun(&self) -> bool {
         self.unread.is_some()
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_farewell_waits_for_what_had_arrived_and_is_said_once() {
-        let mut farewell = Farewell::default();
+        let mut farewell = DrainBarrier::default();
         farewell.read(10);
         assert!(!farewell.is_due(false, || false), "there is no drain");
         farewell.begin(5);
@@ -306,7 +306,7 @@ mod tests {
         assert!(farewell.is_due(false, || true));
         assert!(!farewell.is_due(false, || true));
 
-        let mut counted = Farewell::default();
+        let mut counted = DrainBarrier::default();
         assert!(!counted.waits_for_input());
         counted.begin(5);
         counted.read(4);
@@ -314,7 +314,7 @@ mod tests {
         counted.emptied();
         assert!(!counted.waits_for_input() && counted.is_due(false, || false));
 
-        let mut paused = Farewell::default();
+        let mut paused = DrainBarrier::default();
         paused.begin(5);
         assert!(paused.is_due(true, || false));
     }

@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::secure::Secure;
 use super::socket::{endpoint, peer, reset_on_close};
 use super::tcp_info::TcpInfo;
+use super::tls_stream::TlsStream;
 use crate::service::Endpoint;
 use crate::tls::TlsClient;
 
@@ -28,7 +28,7 @@ pub enum Stream {
     #[cfg(unix)]
     Unix(UnixStream),
     /// With TLS, over one of the others; this end is the client.
-    Tls(Box<Secure>),
+    Tls(Box<TlsStream>),
 }
 
 /// The same call on whichever stream it is, and what takes its place with TLS.
@@ -59,12 +59,12 @@ impl Stream {
     /// # Errors
     /// What the connection fails with; where it is TLS that fails, [`TlsFailure::behind`](crate::TlsFailure::behind) says how.
     pub async fn secure(self, client: &TlsClient) -> io::Result<Self> {
-        Secure::of(self, client).await.map(|secure| Self::Tls(Box::new(secure)))
+        TlsStream::of(self, client).await.map(|secure| Self::Tls(Box::new(secure)))
     }
 
     /// What TLS has agreed on, and with whom; `None` on a plain stream.
     #[must_use]
-    pub fn tls(&self) -> Option<&Secure> {
+    pub fn tls(&self) -> Option<&TlsStream> {
         match self {
             Self::Tls(secure) => Some(secure),
             _ => None,

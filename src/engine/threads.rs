@@ -17,22 +17,22 @@ use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket};
 
-use super::accept::{AcceptError, BACK_OFF, Complaints};
+use super::accept::{AcceptError, BACK_OFF, RateLimitedLog};
+use super::connection_limit::ConnectionPermit;
 use super::listener::Listener;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::room::Place;
-use super::shared::{Control, DrainSignal, End, Running, Shared, bury};
+use super::shared::{ConnectionEnd, DrainSignal, EngineControl, RunGuard, Shared, bury};
 use super::socket::{
-    Farewell, Unserved, at_eof, endpoint, holds_nothing, reset_on_close, set_accepted_options, tell_unacknowledged,
-    unread,
+    DrainBarrier, ResetOnDrop, at_eof, endpoint, holds_nothing, reset_on_close, set_accepted_options,
+    tell_unacknowledged, unread,
 };
 use crate::error::{CloseReason, Error};
 use crate::metrics::Writers;
 use crate::proto::{Conn, Then, Verdict};
 use crate::service::{ConnId, Endpoint};
 
-use self::wire::Wire;
+use self::wire::ReceiveBuffer;
 
 pub(crate) use dial::dial;
 
@@ -56,8 +56,8 @@ struct Signals {
 pub(crate) fn prepare(
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
-    running: Arc<Running>,
-) -> (Arc<dyn Control>, impl FnOnce() -> Result<(), Error>) {
+    running: Arc<RunGuard>,
+) -> (Arc<dyn EngineControl>, impl FnOnce() -> Result<(), Error>) {
     let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
     let control = Arc::clone(&signals);
     let start = move || {
@@ -77,11 +77,11 @@ pub(crate) fn prepare(
     (control, start)
 }
 
-fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<Running>) {
-    let mut complaints = Complaints::default();
+fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<RunGuard>) {
+    let mut complaints = RateLimitedLog::default();
     loop {
         let (socket, peer) = match listener.socket().accept() {
-            Ok((socket, peer)) => (Unserved::new(socket), peer),
+            Ok((socket, peer)) => (ResetOnDrop::new(socket), peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !signals.drain.begun() => {
                 listener.wait(TICK);
                 continue;
@@ -128,7 +128,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
     }
 }
 
-fn serve(socket: Unserved, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: Place) {
+fn serve(socket: ResetOnDrop, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: ConnectionPermit) {
     let Some(socket) = socket.serve() else { return };
     let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
@@ -164,17 +164,17 @@ fn converse(
     wake: &AtomicBool,
     precise: bool,
     timed: bool,
-) -> End {
-    let mut wire = Wire::new().map_err(|error| CloseReason::of(&error))?;
+) -> ConnectionEnd {
+    let mut wire = ReceiveBuffer::new().map_err(|error| CloseReason::of(&error))?;
     let mut out = Vec::new();
     let mut queue = Queue::default(); // what has not left yet
     conn.allow_shares();
-    let mut farewell = Farewell::default();
+    let mut farewell = DrainBarrier::default();
     let mut fin_sent = false;
     let mut looked = false; // at the socket, since the last deadline
     let mut is_full = false; // it has taken a part of what was written
     let mut is_warm = true; // the buffers may hold memory
-    let mut patience = Patience::new(socket, precise)?;
+    let mut patience = BlockingTimeout::new(socket, precise)?;
     let mut verdict = conn.open(Instant::now(), &mut out, recorder);
     loop {
         // Send what the verdict says, in this order.
@@ -360,14 +360,14 @@ fn is_tick(error: &io::Error) -> bool {
 }
 
 /// How long the socket's calls block: until the next look-up or deadline, set only when it changes.
-struct Patience<'a> {
+struct BlockingTimeout<'a> {
     socket: &'a Socket,
     set: Duration,
     /// A call's time limit is counted in the system's ticks, of a millisecond or more; who needs better waits before the call.
     precise: bool,
 }
 
-impl<'a> Patience<'a> {
+impl<'a> BlockingTimeout<'a> {
     fn new(socket: &'a Socket, precise: bool) -> Result<Self, CloseReason> {
         let precise = precise && cfg!(unix);
         let mut patience = Self { socket, set: Duration::ZERO, precise };
@@ -440,7 +440,7 @@ impl Signals {
     }
 }
 
-impl Control for Signals {
+impl EngineControl for Signals {
     fn drain(&self, deadline: Instant) {
         self.drain.begin(deadline);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, TimestampingFlag, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 
-use crate::service::Times;
+use crate::service::KernelTimestamps;
 
 /// Departures that are fetched in one go.
 const AT_ONCE: usize = 256;
@@ -19,9 +19,9 @@ const CONTROL: usize = 256;
 
 /// Aligned as the headers in it are.
 #[repr(align(8))]
-struct Control([u8; CONTROL]);
+struct ControlBuffer([u8; CONTROL]);
 
-impl Control {
+impl ControlBuffer {
     fn new() -> Self {
         Self([0; CONTROL])
     }
@@ -47,8 +47,13 @@ pub(crate) fn enable(socket: &impl AsFd) -> io::Result<()> {
 }
 
 /// Reads, and writes down when what was read arrived, and what has left meanwhile. Waits as the socket does, and not at all unless it `waits`.
-pub(crate) fn receive(socket: &impl AsFd, wire: &mut [u8], waits: bool, times: &mut Times) -> io::Result<usize> {
-    let mut control = Control::new();
+pub(crate) fn receive(
+    socket: &impl AsFd,
+    wire: &mut [u8],
+    waits: bool,
+    times: &mut KernelTimestamps,
+) -> io::Result<usize> {
+    let mut control = ControlBuffer::new();
     let flags = if waits { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
     let fd = socket.as_fd().as_raw_fd();
     let read = recvmsg::<()>(fd, &mut [IoSliceMut::new(wire)], Some(&mut control.0), flags).map(|message| {
@@ -64,9 +69,9 @@ pub(crate) fn receive(socket: &impl AsFd, wire: &mut [u8], waits: bool, times: &
 }
 
 /// Writes down what has left.
-pub(crate) fn departures(socket: &impl AsFd, times: &mut Times) {
+pub(crate) fn departures(socket: &impl AsFd, times: &mut KernelTimestamps) {
     let (fd, flags) = (socket.as_fd().as_raw_fd(), MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT);
-    let (mut control, clocks) = (Control::new(), Clocks::now());
+    let (mut control, clocks) = (ControlBuffer::new(), Clocks::now());
     for _ in 0..AT_ONCE {
         let Ok(message) = recvmsg::<()>(fd, &mut [], Some(&mut control.0), flags) else { break };
         let (mut at, mut last) = (None, None);
@@ -143,7 +148,7 @@ mod tests {
             let mut sent = 0;
             // Whoever asks first waits for the kernel to begin: it does so when it finds the time.
             let (before, mut times) = loop {
-                let (mut times, before) = (Times::default(), Instant::now());
+                let (mut times, before) = (KernelTimestamps::default(), Instant::now());
                 near.write_all(b"three").unwrap();
                 near.write_all(b"more").unwrap();
                 far.write_all(b"back").unwrap();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::{Instead, ProxyError, Refusal, TlsFailure};
+use super::{DetectedProtocol, ProxyError, Refusal, TlsFailure};
 
 /// Why one connection ended. A value: it is counted and logged once, and never travels as an `Err`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub enum CloseReason {
     /// The peer ended the connection before the service was open, as a port scan or a simple health check does.
     LeftEarly,
     /// A PROXY header was required, and this came instead.
-    NoProxyHeader(Instead),
+    NoProxyHeader(DetectedProtocol),
     /// The PROXY header is not as it should be.
     BadProxyHeader(ProxyError),
     /// A PROXY header was required, and the peer is none of those who may send one.
@@ -178,7 +178,7 @@ mod tests {
             CloseReason::LeftEarly,
             CloseReason::Tls(TlsFailure::NotTls),
             CloseReason::Truncated,
-            CloseReason::NoProxyHeader(Instead::Text),
+            CloseReason::NoProxyHeader(DetectedProtocol::Text),
             CloseReason::BadProxyHeader(ProxyError::Address),
             CloseReason::UntrustedProxy,
             CloseReason::Refused(Refusal::Denied),

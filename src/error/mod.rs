@@ -12,7 +12,7 @@ use std::io;
 
 pub use close::CloseReason;
 pub use network::{Attempt, DialError, FailureClass};
-pub use proxy::{Instead, ProxyError};
+pub use proxy::{DetectedProtocol, ProxyError};
 pub use refusal::Refusal;
 pub use tls::{CertificateFlaw, TlsFailure};
 

@@ -56,7 +56,7 @@ pub enum ProxyError {
 /// What came where a PROXY header should have, as far as its first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Instead {
+pub enum DetectedProtocol {
     /// A TLS handshake, or another record of TLS.
     Tls,
     /// An HTTP request.
@@ -67,7 +67,7 @@ pub enum Instead {
     Binary,
 }
 
-impl Instead {
+impl DetectedProtocol {
     /// What these bytes, the first of a connection, look like.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -84,7 +84,7 @@ impl Instead {
     }
 }
 
-impl fmt::Display for Instead {
+impl fmt::Display for DetectedProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tls => "a TLS handshake",
@@ -101,20 +101,20 @@ mod tests {
 
     #[test]
     fn what_came_instead_is_named() {
-        let cases: [(&[u8], Instead); 10] = [
-            (b"GET / HTTP/1.1\r\n", Instead::Http),
-            (b"G", Instead::Text),
-            (b"hello\n", Instead::Text),
-            (b"\x16\x03\x01\x02\x00", Instead::Tls),
-            (b"\x16", Instead::Tls),
-            (b"\x15\x03\x01\0\x02\x02\x28", Instead::Tls),
-            (b"\x80\x2e\x01\x03\x01", Instead::Tls),
-            (b"\x80\x2e\x02\x03\x01", Instead::Binary),
-            (b"\x16\x04", Instead::Binary),
-            (b"\0\0", Instead::Binary),
+        let cases: [(&[u8], DetectedProtocol); 10] = [
+            (b"GET / HTTP/1.1\r\n", DetectedProtocol::Http),
+            (b"G", DetectedProtocol::Text),
+            (b"hello\n", DetectedProtocol::Text),
+            (b"\x16\x03\x01\x02\x00", DetectedProtocol::Tls),
+            (b"\x16", DetectedProtocol::Tls),
+            (b"\x15\x03\x01\0\x02\x02\x28", DetectedProtocol::Tls),
+            (b"\x80\x2e\x01\x03\x01", DetectedProtocol::Tls),
+            (b"\x80\x2e\x02\x03\x01", DetectedProtocol::Binary),
+            (b"\x16\x04", DetectedProtocol::Binary),
+            (b"\0\0", DetectedProtocol::Binary),
         ];
         for (bytes, want) in cases {
-            assert_eq!(Instead::of(bytes), want, "{bytes:?}");
+            assert_eq!(DetectedProtocol::of(bytes), want, "{bytes:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Fault;
-use super::judge::{Due, Finding, judge};
+use super::judge::{AllowedAnswers, Finding, judge};
 use super::length::Lengths;
 use super::payload::{Message, Payload};
 
@@ -15,14 +15,14 @@ const LATE: usize = 64;
 
 /// When a message was to be sent, and when it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct SendTimes {
     pub(super) planned: u64,
     pub(super) sent: u64,
     /// Is that when it passed the network device, by the kernel's clock?
     pub(super) by_kernel: bool,
 }
 
-impl Sent {
+impl SendTimes {
     pub(super) fn new(planned: u64, sent: u64) -> Self {
         Self { planned, sent, by_kernel: false }
     }
@@ -30,21 +30,21 @@ impl Sent {
 
 /// A message in flight, and how many bytes the connection had to send up to its end.
 struct InFlight {
-    sent: Sent,
+    sent: SendTimes,
     end: u64,
 }
 
 /// What became of a message.
 #[derive(Debug, PartialEq)]
-pub(super) enum Event {
+pub(super) enum AnswerEvent {
     /// Its answer is complete, and right where it was looked at.
-    Answered(Sent),
+    Answered(SendTimes),
     /// Its answer is complete, and wrong or out of its place.
-    Wrong(Sent, Fault, u64, String),
+    Wrong(SendTimes, Fault, u64, String),
     /// Later ones came, and its own did not.
-    Missing(Sent, u64),
+    Missing(SendTimes, u64),
     /// The connection ended before its answer was complete.
-    Unanswered(Sent),
+    Unanswered(SendTimes),
     /// Something is wrong, and concerns this message, or none.
     Fault(Fault, Option<u64>, String),
     /// Nothing can be made of what comes any more.
@@ -84,7 +84,7 @@ pub(super) struct Answers {
     /// Bytes still to come of an answer that is out of its place and has been told.
     rest: usize,
     /// Passed over: missing, or to come late.
-    skipped: VecDeque<(u64, Sent)>,
+    skipped: VecDeque<(u64, SendTimes)>,
     lost: bool,
 }
 
@@ -112,7 +112,7 @@ impl Answers {
     }
 
     /// The message to send next, which is in flight from now on.
-    pub(super) fn send(&mut self, sent: Sent) -> Message {
+    pub(super) fn send(&mut self, sent: SendTimes) -> Message {
         let message = match self.in_flight.len() {
             0 => self.front,
             n => self.rules.message(self.connection, self.due + n as u64),
@@ -127,7 +127,7 @@ impl Answers {
     }
 
     /// The message whose answer is due, and when it was sent.
-    pub(super) fn oldest(&self) -> Option<(u64, Sent)> {
+    pub(super) fn oldest(&self) -> Option<(u64, SendTimes)> {
         self.in_flight.front().map(|message| (self.due, message.sent))
     }
 
@@ -153,7 +153,7 @@ impl Answers {
     }
 
     /// These bytes have come.
-    pub(super) fn received(&mut self, bytes: &[u8], tell: &mut impl FnMut(Event)) {
+    pub(super) fn received(&mut self, bytes: &[u8], tell: &mut impl FnMut(AnswerEvent)) {
         let known = self.rest.min(bytes.len());
         self.rest -= known;
         if self.held.is_empty() {
@@ -165,24 +165,24 @@ impl Answers {
         // What was passed over long ago does not come any more, however well all goes since.
         let settled = |sequence: u64| self.due.saturating_sub(sequence) > LATE as u64;
         while let Some((sequence, sent)) = self.skipped.pop_front_if(|(sequence, _)| settled(*sequence)) {
-            tell(Event::Missing(sent, sequence));
+            tell(AnswerEvent::Missing(sent, sequence));
         }
     }
 
     /// Nothing more comes, or has come for a while: what is in doubt is decided with what there is.
-    pub(super) fn decide(&mut self, tell: &mut impl FnMut(Event)) {
+    pub(super) fn decide(&mut self, tell: &mut impl FnMut(AnswerEvent)) {
         self.explain(true, tell);
     }
 
     /// The connection is over: what was passed over is missing, and what is in flight stays unanswered.
-    pub(super) fn end(&mut self, tell: &mut impl FnMut(Event)) {
+    pub(super) fn end(&mut self, tell: &mut impl FnMut(AnswerEvent)) {
         self.decide(tell);
-        self.skipped.drain(..).for_each(|(sequence, sent)| tell(Event::Missing(sent, sequence)));
-        self.in_flight.drain(..).for_each(|message| tell(Event::Unanswered(message.sent)));
+        self.skipped.drain(..).for_each(|(sequence, sent)| tell(AnswerEvent::Missing(sent, sequence)));
+        self.in_flight.drain(..).for_each(|message| tell(AnswerEvent::Unanswered(message.sent)));
     }
 
     /// Takes what is due, as far as the bytes are that. The rest is held.
-    fn follow(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(Event)) {
+    fn follow(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(AnswerEvent)) {
         while !bytes.is_empty() && !self.lost {
             let len = self.rules.payload.answer_len(&self.front);
             let n = (len - self.offset).min(bytes.len());
@@ -194,13 +194,13 @@ impl Answers {
             }
             (self.offset, bytes) = (self.offset + n, &bytes[n..]);
             if self.offset == len {
-                self.pass().into_iter().for_each(|sent| tell(Event::Answered(sent)));
+                self.pass().into_iter().for_each(|sent| tell(AnswerEvent::Answered(sent)));
             }
         }
     }
 
     /// Finds out what the bytes held are, as far as they tell. A loop, since what follows one fault may hold the next.
-    fn explain(&mut self, last: bool, tell: &mut impl FnMut(Event)) {
+    fn explain(&mut self, last: bool, tell: &mut impl FnMut(AnswerEvent)) {
         while !self.held.is_empty() && !self.lost && self.look(last, tell) {
             let held = std::mem::take(&mut self.held);
             self.follow(&held, tell);
@@ -215,7 +215,7 @@ impl Answers {
     }
 
     /// The next answer is due.
-    fn pass(&mut self) -> Option<Sent> {
+    fn pass(&mut self) -> Option<SendTimes> {
         let sent = self.in_flight.pop_front().map(|message| message.sent);
         self.left = self.left.saturating_sub(1);
         self.due += 1;
@@ -225,13 +225,13 @@ impl Answers {
     }
 
     /// As `explain`, up to where all is well again. Says whether it is.
-    fn look(&mut self, last: bool, tell: &mut impl FnMut(Event)) -> bool {
+    fn look(&mut self, last: bool, tell: &mut impl FnMut(AnswerEvent)) -> bool {
         if !self.rules.verify {
             // Answers are only counted, and these are more than were asked for.
             self.held.clear();
             self.lost = true;
-            tell(Event::Fault(Fault::Extra, None, "more came than was asked for".into()));
-            tell(Event::Lost);
+            tell(AnswerEvent::Fault(Fault::Extra, None, "more came than was asked for".into()));
+            tell(AnswerEvent::Lost);
             return false;
         }
         let mut is_right = false;
@@ -239,7 +239,7 @@ impl Answers {
             let finding = {
                 let end = self.due + self.in_flight.len() as u64;
                 let late = self.skipped.iter().map(|&(sequence, _)| sequence);
-                let due = Due { rules: &self.rules, connection: self.connection, next: self.due, end, late };
+                let due = AllowedAnswers { rules: &self.rules, connection: self.connection, next: self.due, end, late };
                 judge(&self.held, &due, last)
             };
             match finding {
@@ -257,31 +257,34 @@ impl Answers {
                     let at = self.skipped.iter().position(|&(skipped, _)| skipped == sequence);
                     if let Some((_, sent)) = at.and_then(|at| self.skipped.remove(at)) {
                         let what = format!("its answer came behind that of message {}", self.due.saturating_sub(1));
-                        tell(Event::Wrong(sent, Fault::Reordered, sequence, what));
+                        tell(AnswerEvent::Wrong(sent, Fault::Reordered, sequence, what));
                     }
                 }
                 Finding::Again(sequence, len) => {
                     self.drop_held(len);
-                    tell(Event::Fault(Fault::Duplicate, Some(sequence), "its answer came once more".into()));
+                    tell(AnswerEvent::Fault(Fault::Duplicate, Some(sequence), "its answer came once more".into()));
                 }
                 Finding::Wrong(fault, len, what) => {
                     self.held.drain(..len.min(self.held.len()));
                     let sequence = self.due;
                     match self.pass() {
-                        Some(sent) => tell(Event::Wrong(sent, fault, sequence, what)),
-                        None => tell(Event::Fault(fault, None, what)),
+                        Some(sent) => tell(AnswerEvent::Wrong(sent, fault, sequence, what)),
+                        None => tell(AnswerEvent::Fault(fault, None, what)),
                     }
                 }
                 Finding::Beyond(fault, what) => {
                     self.lost = true;
                     self.held.clear();
                     let sequence = self.oldest().map(|(sequence, _)| sequence);
-                    tell(Event::Fault(fault, sequence, what));
-                    tell(Event::Lost);
+                    tell(AnswerEvent::Fault(fault, sequence, what));
+                    tell(AnswerEvent::Lost);
                 }
             }
             while self.skipped.len() > LATE {
-                self.skipped.pop_front().into_iter().for_each(|(sequence, sent)| tell(Event::Missing(sent, sequence)));
+                self.skipped
+                    .pop_front()
+                    .into_iter()
+                    .for_each(|(sequence, sent)| tell(AnswerEvent::Missing(sent, sequence)));
             }
         }
         is_right

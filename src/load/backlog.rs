@@ -1,4 +1,4 @@
-//! [`Unsettled`]: messages of which nothing came. How long they have waited is known when the run
+//! [`UnfinishedMessages`]: messages of which nothing came. How long they have waited is known when the run
 //! is over.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(super) struct Backlog {
 
 /// Messages that have waited since some instant between these, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct WaitBucket {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) count: u64,
@@ -44,11 +44,11 @@ impl Backlog {
         other.slots().for_each(|slot| self.add(slot.first, slot.count));
     }
 
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+    pub(super) fn slots(&self) -> impl Iterator<Item = WaitBucket> + '_ {
         let width = (1_u64 << self.shift) - 1;
         self.slots.iter().map(move |(&slot, &count)| {
             let first = slot << self.shift;
-            Slot { first, last: first | width, count }
+            WaitBucket { first, last: first | width, count }
         })
     }
 
@@ -67,7 +67,7 @@ impl Backlog {
 
 /// What is not settled before the run is over. Instants are those of the run, in nanoseconds.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled {
+pub(super) struct UnfinishedMessages {
     /// Planned and never sent, for the target had no connection or no room for them; by their
     /// planned instants.
     pub(super) unsent: Backlog,
@@ -81,7 +81,7 @@ pub(super) struct Unsettled {
     pub(super) named: Vec<(u64, u64)>,
 }
 
-impl Unsettled {
+impl UnfinishedMessages {
     /// Of this connection something was never sent, from then on.
     pub(super) fn name(&mut self, connection: u64, since: u64) {
         if self.named.len() < Record::FAILURES {

@@ -137,15 +137,15 @@ fn bootstrap(
         base.iter().chain(&new).flatten().flat_map(|part| times(part).buckets().map(|bucket| bucket.to)).collect();
     tops.sort_unstable();
     tops.dedup();
-    let base = Table::new(&base, times, &tops, percents);
-    let new = Table::new(&new, times, &tops, percents);
-    let (mut pool, mut random) = (Pool::default(), Random(seed));
-    let whole = |table: &Table<'_>, pool: &mut Pool| {
+    let base = PooledParts::new(&base, times, &tops, percents);
+    let new = PooledParts::new(&new, times, &tops, percents);
+    let (mut pool, mut random) = (PooledLatency::default(), Random(seed));
+    let whole = |table: &PooledParts<'_>, pool: &mut PooledLatency| {
         table.fill(pool, 0..table.parts.len());
         table.figures(pool)
     };
     let (of_base, of_new) = (whole(&base, &mut pool), whole(&new, &mut pool));
-    let mut draw = |table: &Table<'_>| {
+    let mut draw = |table: &PooledParts<'_>| {
         table.fill(&mut pool, table.drawn(&mut random).into_iter());
         table.figures(&pool)
     };
@@ -194,8 +194,8 @@ fn parts(intervals: &[Interval]) -> Vec<Interval> {
 }
 
 /// A run's parts, in a form that is quick to pool.
-struct Table<'a> {
-    parts: Vec<Part>,
+struct PooledParts<'a> {
+    parts: Vec<RunPart>,
     /// Which of them are of one run.
     runs: Vec<std::ops::Range<usize>>,
     /// The tops of the buckets of both runs, in ns.
@@ -203,7 +203,7 @@ struct Table<'a> {
     percents: &'a [f64],
 }
 
-struct Part {
+struct RunPart {
     seconds: f64,
     done: u64,
     planned: u64,
@@ -214,7 +214,7 @@ struct Part {
 }
 
 #[derive(Default)]
-struct Pool {
+struct PooledLatency {
     seconds: f64,
     done: u64,
     planned: u64,
@@ -224,7 +224,7 @@ struct Pool {
     count: u64,
 }
 
-impl<'a> Table<'a> {
+impl<'a> PooledParts<'a> {
     fn new(runs: &[Vec<Interval>], times: fn(&Interval) -> &Latency, tops: &'a [u64], percents: &'a [f64]) -> Self {
         let parts: Vec<&Interval> = runs.iter().flatten().collect();
         let mut end = 0;
@@ -239,7 +239,7 @@ impl<'a> Table<'a> {
         let parts = parts.into_iter().map(|part| {
             let place = |top| tops.binary_search(&top).expect("all tops are there") as u32;
             let times = times(part);
-            Part {
+            RunPart {
                 seconds: part.length.as_secs_f64(),
                 done: if is_answered { part.counts.in_time() } else { part.counts.sent },
                 planned: part.counts.planned.max(part.counts.sent),
@@ -270,11 +270,11 @@ impl<'a> Table<'a> {
         drawn
     }
 
-    fn fill(&self, pool: &mut Pool, which: impl Iterator<Item = usize>) {
+    fn fill(&self, pool: &mut PooledLatency, which: impl Iterator<Item = usize>) {
         let mut counts = std::mem::take(&mut pool.counts);
         counts.clear();
         counts.resize(self.tops.len(), 0);
-        *pool = Pool { counts, ..Pool::default() };
+        *pool = PooledLatency { counts, ..PooledLatency::default() };
         for part in which.map(|at| &self.parts[at]) {
             pool.seconds += part.seconds;
             pool.done = pool.done.saturating_add(part.done);
@@ -289,7 +289,7 @@ impl<'a> Table<'a> {
     }
 
     /// Rate, failures, mean, and the percentiles.
-    fn figures(&self, pool: &Pool) -> Vec<f64> {
+    fn figures(&self, pool: &PooledLatency) -> Vec<f64> {
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let mut figures = vec![
             ratio(pool.done as f64, pool.seconds),

@@ -1,4 +1,4 @@
-//! [`Load`]: what to generate; [`Generation`]: a load that is being generated, and what comes of it.
+//! [`Load`]: what to generate; [`RunningLoad`]: a load that is being generated, and what comes of it.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -7,18 +7,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::answers::Rules;
-use super::course::{Course, Pace, Traffic, nanos};
+use super::dial_plan::{ConnectionGroups, DialRoute, LoadDialPlan};
 use super::length::Lengths;
+use super::monitor::RunMonitor;
 use super::payload::Payload;
-use super::schedule::Rate;
-use super::seats::{Groups, Route, Seats};
+use super::run_config::{Pace, RunConfig, TrafficPattern, nanos};
+use super::schedule::RateCurve;
 use super::settings::count;
 use super::tally::Tallies;
-use super::watch::Watch;
-use super::{Direction, Generator, Interval, Mode, Raised, Record, Settings, Shape, Timestamps};
+use super::{Direction, Generator, Interval, Mode, RampVariable, Record, Settings, Shape, Timestamps};
 use crate::engine::{Dialer, Engine, Handle, MAX_WORKERS};
 use crate::error::Error;
-use crate::proto::{Limits, Opening};
+use crate::proto::{Handshake, Limits};
 use crate::service::{ConnInfo, Endpoint, Reply};
 
 /// Messages in flight on one connection of an open loop, where nothing else is said: what is not answered by then waits in the plan.
@@ -62,12 +62,12 @@ pub struct Load {
 }
 
 /// Says what comes before the messages of a connection.
-pub type Openings = dyn Fn(&ConnInfo) -> Opening + Send + Sync;
+pub type Openings = dyn Fn(&ConnInfo) -> Handshake + Send + Sync;
 
 /// What a ramp raises, and until when.
 pub struct Ramp {
     /// What is raised.
-    pub of: Raised,
+    pub of: RampVariable,
     /// The first step's level, messages per second or connections.
     pub from: f64,
     /// How much higher each step is than the one before.
@@ -77,11 +77,11 @@ pub struct Ramp {
     /// How long a step is.
     pub every: Duration,
     /// What a step may not show: names the threshold that it broke, with the value. The ramp ends there.
-    pub breaks: Box<Breaks>,
+    pub breaks: Box<Threshold>,
 }
 
 /// Names the threshold that a step broke, if any.
-pub type Breaks = dyn Fn(&Interval) -> Option<String> + Send;
+pub type Threshold = dyn Fn(&Interval) -> Option<String> + Send;
 
 impl Ramp {
     /// How many steps there are.
@@ -102,9 +102,9 @@ impl Load {
     ///
     /// # Errors
     /// As [`Dialer::start`].
-    pub fn start(mut self) -> Result<Generation, Error> {
+    pub fn start(mut self) -> Result<RunningLoad, Error> {
         let connections = match &self.ramp {
-            Some(ramp) if ramp.of == Raised::Connections => ramp.level(ramp.steps() - 1).round() as u64,
+            Some(ramp) if ramp.of == RampVariable::Connections => ramp.level(ramp.steps() - 1).round() as u64,
             _ => self.settings.connections,
         };
         let workers = match self.engine {
@@ -119,18 +119,19 @@ impl Load {
         let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
         let course = Arc::new(self.course(connections, workers.get()));
         // Where connections come one by one there is no moment at which all of them are there.
-        let is_gradual = self.settings.shape == Shape::Connect || self.raises(Raised::Connections);
+        let is_gradual = self.settings.shape == Shape::Connect || self.raises(RampVariable::Connections);
         let now = Instant::now();
         if is_gradual {
             course.begin(now);
         }
-        let groups = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Connections).map(|ramp| Groups {
-            first: ramp.from.round() as u64,
-            each: ramp.by.round() as u64,
-            warm_up: self.warm_up,
-            every: ramp.every,
-        });
-        let route = Route {
+        let groups =
+            self.ramp.as_ref().filter(|ramp| ramp.of == RampVariable::Connections).map(|ramp| ConnectionGroups {
+                first: ramp.from.round() as u64,
+                each: ramp.by.round() as u64,
+                warm_up: self.warm_up,
+                every: ramp.every,
+            });
+        let route = DialRoute {
             target: self.target.clone(),
             sources: self.sources.clone(),
             timeout: self.connect_timeout,
@@ -144,7 +145,7 @@ impl Load {
             .workers(workers)
             .busy_poll(self.settings.busy_poll)
             // Where nothing is answered there is no service time.
-            .kernel_times(self.settings.timestamps == Timestamps::Kernel && course.traffic == Traffic::Answered)
+            .kernel_times(self.settings.timestamps == Timestamps::Kernel && course.traffic == TrafficPattern::Answered)
             .hamper(&self.hampered)
             // What waits to be sent is limited where it is sent; here it would keep answers from being read.
             .limits(Limits {
@@ -159,36 +160,40 @@ impl Load {
         let messages = self.settings.messages;
         let theirs = Arc::clone(&course);
         let count = workers.get();
-        let handle =
-            dialer.start(move |worker| Seats::new(Arc::clone(&theirs), route.clone(), worker, count, messages))?;
-        if handle.engine() == Engine::Portable || course.traffic != Traffic::Answered {
+        let handle = dialer
+            .start(move |worker| LoadDialPlan::new(Arc::clone(&theirs), route.clone(), worker, count, messages))?;
+        if handle.engine() == Engine::Portable || course.traffic != TrafficPattern::Answered {
             self.settings.timestamps = Timestamps::Clock;
         }
-        Ok(Generation { load: self, connections, workers: count, course, handle })
+        Ok(RunningLoad { load: self, connections, workers: count, course, handle })
     }
 
-    fn raises(&self, what: Raised) -> bool {
+    fn raises(&self, what: RampVariable) -> bool {
         self.ramp.as_ref().is_some_and(|ramp| ramp.of == what)
     }
 
-    fn course(&self, connections: u64, workers: usize) -> Course {
+    fn course(&self, connections: u64, workers: usize) -> RunConfig {
         let settings = &self.settings;
         let (traffic, lines, prefix) = match settings.mode {
-            Mode::Echo => (Traffic::Answered, self.lines, &b""[..]),
-            Mode::Reply => (Traffic::Answered, true, Reply::PREFIX.as_bytes()),
-            Mode::Discard => (Traffic::Swallowed, self.lines, &b""[..]),
-            Mode::Chargen => (Traffic::Pattern, false, &b""[..]),
+            Mode::Echo => (TrafficPattern::Answered, self.lines, &b""[..]),
+            Mode::Reply => (TrafficPattern::Answered, true, Reply::PREFIX.as_bytes()),
+            Mode::Discard => (TrafficPattern::Swallowed, self.lines, &b""[..]),
+            Mode::Chargen => (TrafficPattern::Pattern, false, &b""[..]),
         };
         let depth = usize::try_from(settings.depth).unwrap_or(usize::MAX);
         let arrivals = settings.arrivals;
-        let ramp = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Rate);
+        let ramp = self.ramp.as_ref().filter(|ramp| ramp.of == RampVariable::Rate);
         let pace = match (ramp, settings.rate) {
             (Some(ramp), _) => {
-                let rate =
-                    Rate::Steps { from: ramp.from, by: ramp.by, every: ramp.every, first: self.warm_up + ramp.every };
+                let rate = RateCurve::Steps {
+                    from: ramp.from,
+                    by: ramp.by,
+                    every: ramp.every,
+                    first: self.warm_up + ramp.every,
+                };
                 Pace::Open { rate, arrivals, depth }
             }
-            (None, Some(rate)) => Pace::Open { rate: Rate::Constant(rate), arrivals, depth },
+            (None, Some(rate)) => Pace::Open { rate: RateCurve::Constant(rate), arrivals, depth },
             _ if settings.shape == Shape::Stream => Pace::Bulk,
             _ => Pace::Closed { depth, think: nanos(settings.think_time) },
         };
@@ -205,7 +210,7 @@ impl Load {
         let rules = Rules { payload, lengths, verify: settings.verify };
         let measure_from = nanos(self.warm_up);
         let until = duration.map_or(u64::MAX, |duration| measure_from.saturating_add(nanos(duration)));
-        Course {
+        RunConfig {
             rules: Arc::new(rules),
             traffic,
             pace,
@@ -246,15 +251,15 @@ pub enum Phase {
 }
 
 /// A load that is being generated.
-pub struct Generation {
+pub struct RunningLoad {
     pub(super) load: Load,
     pub(super) connections: u64,
     pub(super) workers: usize,
-    pub(super) course: Arc<Course>,
+    pub(super) course: Arc<RunConfig>,
     pub(super) handle: Handle,
 }
 
-impl Generation {
+impl RunningLoad {
     /// Whose clock takes the service times: as asked for, where that can be had.
     #[must_use]
     pub fn timestamps(&self) -> Timestamps {
@@ -278,7 +283,7 @@ impl Generation {
         cut: impl Future<Output = ()>,
         observe: impl FnMut(Phase, &Interval),
     ) -> Record {
-        Watch::new(self, tick, observe).until(cut).await
+        RunMonitor::new(self, tick, observe).until(cut).await
     }
 
     /// Waits no longer for connections than this.
@@ -336,13 +341,13 @@ fn host() -> String {
 
 /// A moment, on both clocks.
 #[derive(Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct ClockPair {
     pub(super) at: Instant,
     pub(super) of_day: SystemTime,
     pub(super) cpu: (Duration, Duration),
 }
 
-impl Moment {
+impl ClockPair {
     pub(super) fn now() -> Self {
         Self { at: Instant::now(), of_day: SystemTime::now(), cpu: crate::engine::processor_time() }
     }

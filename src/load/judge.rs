@@ -15,7 +15,7 @@ const REACH: u64 = 64;
 const MOST_HELD: usize = 64 * 1024;
 
 /// Which answers may come on a connection.
-pub(super) struct Due<'a, L> {
+pub(super) struct AllowedAnswers<'a, L> {
     pub(super) rules: &'a Rules,
     pub(super) connection: u64,
     /// The next in order.
@@ -55,7 +55,7 @@ enum Fit {
 }
 
 /// Finds the explanation. With `last` no more bytes are to be waited for.
-pub(super) fn judge<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &Due<'_, L>, last: bool) -> Finding {
+pub(super) fn judge<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &AllowedAnswers<'_, L>, last: bool) -> Finding {
     match explain(held, due, last) {
         // It is clear what it is, and not all of it is there.
         Finding::Late(_, len) | Finding::Again(_, len) if held.len() < len && !last => Finding::Unsure,
@@ -63,8 +63,8 @@ pub(super) fn judge<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &Due<'_, 
     }
 }
 
-fn explain<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &Due<'_, L>, last: bool) -> Finding {
-    let mut scale = Scale { last, perhaps: None };
+fn explain<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &AllowedAnswers<'_, L>, last: bool) -> Finding {
+    let mut scale = Likelihood { last, perhaps: None };
     let due_len = due.len(due.next);
 
     let in_order = (due.next < due.end).then(|| (due.fits(held, None, due.next), Finding::Right));
@@ -122,14 +122,14 @@ fn explain<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &Due<'_, L>, last:
 }
 
 /// Weighs explanations, the likeliest first.
-struct Scale {
+struct Likelihood {
     /// No more bytes are to be waited for.
     last: bool,
     /// The first that fits as far as it can be seen.
     perhaps: Option<Finding>,
 }
 
-impl Scale {
+impl Likelihood {
     fn first(&mut self, explanations: impl Iterator<Item = (Fit, Finding)>) -> Option<Finding> {
         for (fit, finding) in explanations {
             match fit {
@@ -147,7 +147,7 @@ fn bytes(n: usize) -> String {
     format!("{n} byte{}", if n == 1 { "" } else { "s" })
 }
 
-impl<L> Due<'_, L> {
+impl<L> AllowedAnswers<'_, L> {
     fn len(&self, sequence: u64) -> usize {
         self.rules.payload.answer_len(&self.rules.message(self.connection, sequence))
     }

@@ -5,36 +5,38 @@
 mod answers;
 mod backlog;
 mod bounded;
+mod chunk_table;
 mod compare;
-mod course;
+mod connection;
+mod dial_plan;
 mod fault;
 pub mod figures;
 mod generator;
 mod judge;
 mod latency;
 mod length;
+mod monitor;
 mod outcome;
 mod pattern;
 mod payload;
 mod record;
+mod run_config;
 mod schedule;
-mod seats;
 mod settings;
-mod settle;
 mod split;
 mod student;
-mod table;
-mod talker;
 mod tally;
 mod timeline;
+mod unfinished;
 mod warnings;
-mod watch;
 
 pub use bounded::{Bounded, Bounds, Figure};
 pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeated};
 pub use fault::{Failure, Fault};
-pub use generator::{BULK, Breaks, Generation, Load, MOST_IN_FLIGHT, Openings, Phase, Ramp, direction};
+pub use generator::{BULK, Load, MOST_IN_FLIGHT, Openings, Phase, Ramp, RunningLoad, Threshold, direction};
 pub use latency::{Bucket, Latency};
-pub use record::{Counts, Generator, Interval, Record, Step};
-pub use settings::{Agreed, Arrivals, Direction, Mode, Raised, Security, Settings, Shape, Sizes, Steps, Timestamps};
+pub use record::{Counts, Generator, Interval, RampStep, Record};
+pub use settings::{
+    Arrivals, Direction, Mode, NegotiatedTls, RampSteps, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
+};
 pub use timeline::Timeline;

@@ -1,22 +1,22 @@
-//! [`Outcome`]: what has become of messages, written down.
+//! [`ConnectionOutcome`]: what has become of messages, written down.
 
 use std::time::Instant;
 
 use super::Fault;
-use super::answers::{Answers, Event, Sent};
-use super::course::{Course, Pace};
+use super::answers::{AnswerEvent, Answers, SendTimes};
+use super::run_config::{Pace, RunConfig};
 use super::tally::Tally;
 use crate::service::Cx;
 
 /// When answers came.
 #[derive(Clone, Copy)]
-pub(super) struct At {
+pub(super) struct AnswerTimes {
     pub(super) when: Instant,
     /// When this program heard of them.
     pub(super) heard: Instant,
 }
 
-impl At {
+impl AnswerTimes {
     /// No earlier than this program hears of it.
     pub(super) fn now(now: Instant) -> Self {
         Self { when: now, heard: now }
@@ -29,27 +29,27 @@ impl At {
 }
 
 /// What a connection makes of it.
-pub(super) struct Outcome {
+pub(super) struct ConnectionOutcome {
     /// So many messages are not waited for any more.
     pub(super) settled: usize,
     /// Nothing can be made of what comes any more.
     pub(super) lost: bool,
 }
 
-impl Outcome {
+impl ConnectionOutcome {
     /// Writes down all that `look` tells of these answers.
     pub(super) fn note(
-        course: &Course,
+        course: &RunConfig,
         answers: &mut Answers,
-        at: At,
+        at: AnswerTimes,
         tally: &mut Tally,
-        look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event)),
+        look: impl FnOnce(&mut Answers, &mut dyn FnMut(AnswerEvent)),
     ) -> Self {
         let (now, connection) = (course.time(at.when), answers.connection());
         let failure = |class, sequence, what| course.failure(class, at.when, connection, sequence, what);
         let mut outcome = Self { settled: 0, lost: false };
         look(answers, &mut |event| match event {
-            Event::Answered(sent) => {
+            AnswerEvent::Answered(sent) => {
                 outcome.settled += 1;
                 answered(course, sent, now, tally);
                 if is_measured(course, sent) {
@@ -62,12 +62,12 @@ impl Outcome {
                     response(course, sent, now, tally);
                 }
             }
-            Event::Wrong(sent, class, sequence, what) => {
+            AnswerEvent::Wrong(sent, class, sequence, what) => {
                 outcome.settled += 1;
                 answered(course, sent, now, tally);
                 tally.failed(failure(class, Some(sequence), what));
             }
-            Event::Missing(sent, sequence) => {
+            AnswerEvent::Missing(sent, sequence) => {
                 outcome.settled += 1;
                 unanswered(course, sent, now, tally);
                 tally.failed(failure(
@@ -76,19 +76,19 @@ impl Outcome {
                     "its answer never came, and later ones did".into(),
                 ));
             }
-            Event::Unanswered(sent) => unanswered(course, sent, now, tally),
-            Event::Fault(class, sequence, what) => tally.failed(failure(class, sequence, what)),
-            Event::Lost => outcome.lost = true,
+            AnswerEvent::Unanswered(sent) => unanswered(course, sent, now, tally),
+            AnswerEvent::Fault(class, sequence, what) => tally.failed(failure(class, sequence, what)),
+            AnswerEvent::Lost => outcome.lost = true,
         });
         outcome
     }
 }
 
-fn is_measured(course: &Course, sent: Sent) -> bool {
+fn is_measured(course: &RunConfig, sent: SendTimes) -> bool {
     sent.planned >= course.measure_from
 }
 
-fn answered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
+fn answered(course: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
     if is_measured(course, sent) {
         tally.counts.received += 1;
         tally.counts.late += u64::from(now >= course.end());
@@ -97,7 +97,7 @@ fn answered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
 
 /// It would have waited to the end of the run at least, however early it was given up: left out,
 /// its wait would be missing where it is longest.
-fn unanswered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
+fn unanswered(course: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
     if !is_measured(course, sent) {
         return;
     }
@@ -116,7 +116,7 @@ fn unanswered(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
     }
 }
 
-fn response(course: &Course, sent: Sent, now: u64, tally: &mut Tally) {
+fn response(course: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
     if matches!(course.pace, Pace::Open { .. }) {
         tally.response(now.saturating_sub(sent.planned));
     }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::table::{CHUNK, Table};
+use super::chunk_table::{CHUNK, ChunkTable};
 use crate::service::Cx;
 
 /// An odd number far from any pattern: the golden ratio in 64 bits, as splitmix64 has it.
@@ -23,7 +23,7 @@ pub(super) struct Payload {
     /// What an answer has before its message.
     prefix: &'static [u8],
     /// Where there are long messages.
-    table: Option<Table>,
+    table: Option<ChunkTable>,
     /// Chunks of the longest message.
     chunks: u64,
 }
@@ -39,13 +39,13 @@ pub(super) struct Message {
 }
 
 /// Where a message is written to.
-pub(super) trait Sink {
+pub(super) trait MessageSink {
     fn copy(&mut self, bytes: &[u8]);
     /// Bytes that stay where they are, and as they are.
     fn share(&mut self, bytes: Bytes);
 }
 
-impl Sink for Cx<'_> {
+impl MessageSink for Cx<'_> {
     fn copy(&mut self, bytes: &[u8]) {
         self.send(bytes);
     }
@@ -55,7 +55,7 @@ impl Sink for Cx<'_> {
     }
 }
 
-impl Sink for Vec<u8> {
+impl MessageSink for Vec<u8> {
     fn copy(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
@@ -74,7 +74,7 @@ impl Message {
 impl Payload {
     /// For messages of `longest` bytes at most.
     pub(super) fn new(seed: u64, lines: bool, prefix: &'static [u8], longest: usize) -> Self {
-        let table = (longest >= LONG).then(|| Table::new(seed, |bits| word(bits, lines)));
+        let table = (longest >= LONG).then(|| ChunkTable::new(seed, |bits| word(bits, lines)));
         Self { seed, lines, prefix, table, chunks: longest.div_ceil(CHUNK) as u64 }
     }
 
@@ -94,7 +94,7 @@ impl Payload {
     }
 
     /// Writes a message, part by part.
-    pub(super) fn write(&self, message: &Message, to: &mut impl Sink) {
+    pub(super) fn write(&self, message: &Message, to: &mut impl MessageSink) {
         match self.long(message) {
             Some(table) => {
                 // A newline cannot stand in the table, where it would be another message's middle.
@@ -155,7 +155,13 @@ impl Payload {
 
     /// As `differs`, within one chunk or the newline behind all of them; and how many bytes that
     /// are.
-    fn differs_from_chunk(&self, table: &Table, message: &Message, at: usize, bytes: &[u8]) -> (Option<usize>, usize) {
+    fn differs_from_chunk(
+        &self,
+        table: &ChunkTable,
+        message: &Message,
+        at: usize,
+        bytes: &[u8],
+    ) -> (Option<usize>, usize) {
         let body = message.len - usize::from(self.lines);
         if at >= body {
             return (differ(bytes, b"\n"), bytes.len());
@@ -167,7 +173,7 @@ impl Payload {
     }
 
     /// The table, if this message is a slice of it.
-    fn long(&self, message: &Message) -> Option<&Table> {
+    fn long(&self, message: &Message) -> Option<&ChunkTable> {
         self.table.as_ref().filter(|_| message.len >= LONG)
     }
 

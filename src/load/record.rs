@@ -20,7 +20,7 @@ pub struct Record {
     /// The whole run.
     pub total: Interval,
     /// The steps of a ramp; empty for every other shape.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RampStep>,
     /// The first failures, [`Record::FAILURES`] at most; [`Counts::failures`] has their number.
     pub failures: Vec<Failure>,
     /// Did a signal end the run before it was over?
@@ -204,7 +204,7 @@ impl Counts {
 
 /// One step of a ramp.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct RampStep {
     /// Messages per second, or connections, whichever the ramp raises.
     pub level: f64,
     /// What happened during the step.

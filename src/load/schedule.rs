@@ -7,7 +7,7 @@ use super::payload::{mix, unit};
 
 /// Messages per second, over time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Rate {
+pub(super) enum RateCurve {
     Constant(f64),
     /// It is `from` for as long as `first`, and then `by` higher every `every`.
     Steps {
@@ -18,7 +18,7 @@ pub(super) enum Rate {
     },
 }
 
-impl Rate {
+impl RateCurve {
     /// When message number `n`, counted from 0, is due; a fraction is a message of that much less than the next.
     fn due(&self, n: f64) -> f64 {
         match *self {
@@ -81,7 +81,7 @@ impl Rate {
 /// that have passed, and no message is left out.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
-    rate: Rate,
+    rate: RateCurve,
     /// How many share it.
     of: f64,
     poisson: Option<u64>,
@@ -94,7 +94,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The plan of connection `index` of `of`.
-    pub(super) fn new(rate: Rate, arrivals: Arrivals, index: u64, of: u64, seed: u64) -> Self {
+    pub(super) fn new(rate: RateCurve, arrivals: Arrivals, index: u64, of: u64, seed: u64) -> Self {
         let poisson = match arrivals {
             Arrivals::Fixed => None,
             Arrivals::Poisson => Some(mix(seed ^ mix(index))),
@@ -173,7 +173,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn plan(rate: Rate, arrivals: Arrivals, of: u64, until: Duration) -> Vec<u64> {
+    fn plan(rate: RateCurve, arrivals: Arrivals, of: u64, until: Duration) -> Vec<u64> {
         let until = until.as_nanos() as u64;
         let mut all = Vec::new();
         for index in 0..of {
@@ -191,7 +191,7 @@ mod tests {
     fn connections_take_turns_and_together_keep_the_rate() {
         for (rate, of) in [(10.0, 1), (10.0, 3), (1_000.0, 64), (50_000.0, 7)] {
             let seconds = 10;
-            let all = plan(Rate::Constant(rate), Arrivals::Fixed, of, Duration::from_secs(seconds));
+            let all = plan(RateCurve::Constant(rate), Arrivals::Fixed, of, Duration::from_secs(seconds));
             assert_eq!(all.len() as u64, rate as u64 * seconds, "{rate} {of}");
             let gap = 1e9 / rate;
             for pair in all.windows(2) {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_long_plan_does_not_drift() {
-        let mut schedule = Schedule::new(Rate::Constant(30_000.0), Arrivals::Fixed, 0, 1, 0);
+        let mut schedule = Schedule::new(RateCurve::Constant(30_000.0), Arrivals::Fixed, 0, 1, 0);
         (0..30_000_u64 * 3600).step_by(30_000).for_each(|_| {
             schedule.number += 30_000.0 - 1.0;
             schedule.take();
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread() {
-        let all = plan(Rate::Constant(1000.0), Arrivals::Poisson, 16, Duration::from_secs(100));
+        let all = plan(RateCurve::Constant(1000.0), Arrivals::Poisson, 16, Duration::from_secs(100));
         assert!((all.len() as f64 - 100_000.0).abs() < 1_500.0, "{}", all.len());
         let gaps: Vec<f64> = all.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_ramp_has_each_steps_rate() {
         let every = Duration::from_secs(2);
-        let all = plan(Rate::Steps { from: 100.0, by: 50.0, first: every, every }, Arrivals::Fixed, 5, every * 3);
+        let all = plan(RateCurve::Steps { from: 100.0, by: 50.0, first: every, every }, Arrivals::Fixed, 5, every * 3);
         let of_step = |step: u64| all.iter().filter(|&&due| due / 2_000_000_000 == step).count();
         assert_eq!([0, 1, 2].map(of_step), [200, 300, 400]);
     }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn the_warm_up_of_a_ramp_has_the_first_steps_rate() {
         let [every, first] = [2, 5].map(Duration::from_secs);
-        let all = plan(Rate::Steps { from: 100.0, by: 50.0, first, every }, Arrivals::Fixed, 5, every * 2 + first);
+        let all = plan(RateCurve::Steps { from: 100.0, by: 50.0, first, every }, Arrivals::Fixed, 5, every * 2 + first);
         let between = |from, to| all.iter().filter(|&&due| (from..to).contains(&(due / 1_000_000_000))).count();
         assert_eq!([between(0, 5), between(5, 7), between(7, 9)], [500, 300, 400]);
     }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_long_ramp_is_planned_without_walking_it() {
         let every = Duration::from_millis(1);
-        let rate = Rate::Steps { from: 1000.0, by: 1000.0, first: every, every };
+        let rate = RateCurve::Steps { from: 1000.0, by: 1000.0, first: every, every };
         // One message in the first step, two in the next, and so on: those before a step are a triangle.
         for step in [1_u32, 2, 3, 10, 999, 99_999] {
             let before = f64::from(step) * f64::from(step + 1) / 2.0;
@@ -256,19 +256,19 @@ mod tests {
     fn a_plan_without_end_is_counted_at_once() {
         let (year, rate) = (365 * 24 * 3600 * 1_000_000_000, 1e9);
         for arrivals in [Arrivals::Fixed, Arrivals::Poisson] {
-            let mut schedule = Schedule::new(Rate::Constant(rate), arrivals, 0, 1, 3);
+            let mut schedule = Schedule::new(RateCurve::Constant(rate), arrivals, 0, 1, 3);
             let taken = schedule.take_until(year);
             assert!((taken as f64 / year as f64 - 1.0).abs() < 1e-6, "{taken} of {year}");
         }
         // And as exactly as one by one.
-        let mut schedule = Schedule::new(Rate::Constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
+        let mut schedule = Schedule::new(RateCurve::Constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
         assert_eq!(schedule.take_until(3600 * 1_000_000_000), 10_000 * 3600);
     }
 
     #[test]
     fn what_is_taken_at_once_is_told_with_its_time() {
         for (rate, arrivals) in [(1000.0, Arrivals::Fixed), (1e6, Arrivals::Fixed), (5000.0, Arrivals::Poisson)] {
-            let mut one_by_one = Schedule::new(Rate::Constant(rate), arrivals, 0, 1, 3);
+            let mut one_by_one = Schedule::new(RateCurve::Constant(rate), arrivals, 0, 1, 3);
             let mut at_once = one_by_one.clone();
             let second = 1_000_000_000;
             at_once.take_until(second);
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn who_is_late_finds_the_plan_as_it_was() {
-        let mut schedule = Schedule::new(Rate::Constant(1000.0), Arrivals::Fixed, 0, 1, 0);
+        let mut schedule = Schedule::new(RateCurve::Constant(1000.0), Arrivals::Fixed, 0, 1, 0);
         (0..100).for_each(|_| schedule.take());
         // A second passes; the next instants are those of then.
         assert_eq!(schedule.due(), 100_000_000);

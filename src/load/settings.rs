@@ -32,7 +32,7 @@ pub struct Settings {
     /// Which way a stream goes ([`Shape::Stream`]).
     pub direction: Option<Direction>,
     /// The steps of a ramp ([`Shape::Ramp`]).
-    pub ramp: Option<Steps>,
+    pub ramp: Option<RampSteps>,
     /// What payloads and Poisson arrivals are made from.
     pub seed: u64,
     /// Is each answer compared with its message, byte by byte?
@@ -59,14 +59,14 @@ impl Settings {
     /// Connections that are open at once in the end.
     #[must_use]
     pub fn most_connections(&self) -> u64 {
-        let raised = self.ramp.as_ref().filter(|ramp| ramp.of == Raised::Connections);
+        let raised = self.ramp.as_ref().filter(|ramp| ramp.of == RampVariable::Connections);
         raised.map_or(self.connections, |ramp| ramp.to.round() as u64)
     }
 
     /// Is each message planned for an instant, so that there are response times?
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.rate.is_some() || self.ramp.as_ref().is_some_and(|ramp| ramp.of == Raised::Rate)
+        self.rate.is_some() || self.ramp.as_ref().is_some_and(|ramp| ramp.of == RampVariable::Rate)
     }
 }
 
@@ -90,12 +90,12 @@ pub struct Security {
     /// May connections resume the sessions of earlier ones? If not, each handshake is a full one.
     pub resumes: bool,
     /// What the run's first connection agreed on; `None` where there was none.
-    pub agreed: Option<Agreed>,
+    pub agreed: Option<NegotiatedTls>,
 }
 
 /// What a handshake agreed on, as IANA names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreed {
+pub struct NegotiatedTls {
     /// Such as `TLSv1.3`.
     pub version: String,
     /// Such as `TLS_AES_256_GCM_SHA384`.
@@ -104,7 +104,7 @@ pub struct Agreed {
     pub group: Option<String>,
 }
 
-impl From<&TlsInfo> for Agreed {
+impl From<&TlsInfo> for NegotiatedTls {
     fn from(tls: &TlsInfo) -> Self {
         let group = tls.group.map(Into::into);
         Self { version: tls.version.into(), cipher_suite: tls.cipher_suite.into(), group }
@@ -113,9 +113,9 @@ impl From<&TlsInfo> for Agreed {
 
 /// The steps of a ramp.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Steps {
+pub struct RampSteps {
     /// What is raised.
-    pub of: Raised,
+    pub of: RampVariable,
     /// The first level, in messages per second or connections.
     pub from: f64,
     /// No level is above this one.
@@ -128,7 +128,7 @@ pub struct Steps {
     pub until: Vec<String>,
 }
 
-impl Steps {
+impl RampSteps {
     /// How many there are, if no condition ends them.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -144,7 +144,7 @@ pub(super) fn count(from: f64, to: f64, by: f64) -> u32 {
 
 /// What a ramp raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Raised {
+pub enum RampVariable {
     /// Messages per second of an open loop.
     Rate,
     /// Connections of a closed loop.
@@ -237,7 +237,7 @@ names!(Shape: Closed = "closed", Open = "open", Connect = "connect", Stream = "s
 names!(Timestamps: Clock = "clock", Kernel = "kernel");
 names!(Mode: Echo = "echo", Reply = "reply", Discard = "discard", Chargen = "chargen");
 names!(Arrivals: Fixed = "fixed", Poisson = "poisson");
-names!(Raised: Rate = "rate", Connections = "connections");
+names!(RampVariable: Rate = "rate", Connections = "connections");
 names!(Direction: Send = "send", Receive = "receive", Both = "both");
 
 #[cfg(test)]
@@ -250,7 +250,7 @@ mod tests {
             assert_eq!(Shape::named(shape.name()), Some(shape));
         }
         assert_eq!(Mode::named("discard"), Some(Mode::Discard));
-        assert_eq!(Raised::named("connections"), Some(Raised::Connections));
+        assert_eq!(RampVariable::named("connections"), Some(RampVariable::Connections));
         assert_eq!(Arrivals::named("poisson"), Some(Arrivals::Poisson));
         assert_eq!(Direction::named("both"), Some(Direction::Both));
         assert_eq!(Mode::named(""), None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::course::nanos;
+use super::run_config::nanos;
 use super::{Bounds, Counts, Interval};
 
 impl Interval {

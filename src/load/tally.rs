@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::backlog::Unsettled;
+use super::backlog::UnfinishedMessages;
 use super::{Bounds, Counts, Failure, Fault, Interval, Latency, Record};
 
 /// What happened since it was last collected, on the connections of one worker or a few. Its size does not depend on how much that was.
@@ -22,7 +22,7 @@ pub(super) struct Tally {
     response_bounds: Option<Histogram<u64>>,
     /// For how long connections answered nothing, in nanoseconds.
     pub(super) outage: u64,
-    pub(super) unsettled: Unsettled,
+    pub(super) unsettled: UnfinishedMessages,
     failures: Vec<Failure>,
     /// When a message was last sent or answered.
     last: u64,
@@ -40,7 +40,7 @@ impl Tally {
             service_bounds: None,
             response_bounds: None,
             outage: 0,
-            unsettled: Unsettled::default(),
+            unsettled: UnfinishedMessages::default(),
             failures: Vec::new(),
             last: 0,
         }
@@ -132,7 +132,7 @@ pub(super) struct Tallies {
     tallies: Vec<Mutex<Box<Tally>>>,
     /// The one that is swapped in.
     spare: Mutex<Box<Tally>>,
-    unsettled: Mutex<Unsettled>,
+    unsettled: Mutex<UnfinishedMessages>,
     last: AtomicU64,
 }
 
@@ -175,7 +175,7 @@ impl Tallies {
     }
 
     /// What has been collected and is not settled.
-    pub(super) fn unsettled(&self) -> Unsettled {
+    pub(super) fn unsettled(&self) -> UnfinishedMessages {
         std::mem::take(&mut lock(&self.unsettled))
     }
 }

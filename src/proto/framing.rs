@@ -4,7 +4,7 @@ use crate::service::Framing;
 
 /// What stands at the head of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Frame {
     /// A whole message of this many bytes.
     Message(usize),
     /// The beginning of one; more must come first.
@@ -14,14 +14,14 @@ pub(super) enum Cut {
 }
 
 /// Looks at the head of `bytes`, of which the first `scanned` are known to hold no newline: a partial line is never scanned twice.
-pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Cut {
+pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Frame {
     match framing {
-        Framing::Chunk if bytes.is_empty() => Cut::More,
-        Framing::Chunk => Cut::Message(bytes.len()),
+        Framing::Chunk if bytes.is_empty() => Frame::More,
+        Framing::Chunk => Frame::Message(bytes.len()),
         Framing::Line { max } | Framing::Auto { max } => match memchr::memchr(b'\n', &bytes[scanned..]) {
-            Some(at) if scanned + at <= max => Cut::Message(scanned + at + 1),
-            None if bytes.len() <= max => Cut::More,
-            _ => Cut::TooLong,
+            Some(at) if scanned + at <= max => Frame::Message(scanned + at + 1),
+            None if bytes.len() <= max => Frame::More,
+            _ => Frame::TooLong,
         },
     }
 }
@@ -33,19 +33,19 @@ mod tests {
     #[test]
     fn table() {
         let line = Framing::Line { max: 3 };
-        let cases: [(Framing, &[u8], Cut); 12] = [
-            (Framing::Chunk, b"", Cut::More),
-            (Framing::Chunk, b"a\nb", Cut::Message(3)),
-            (line, b"", Cut::More),
-            (line, b"a", Cut::More),
-            (line, b"\n", Cut::Message(1)),
-            (line, b"a\r\nb", Cut::Message(3)),
-            (line, b"\0\xff\n", Cut::Message(3)),
-            (line, b"abc\n", Cut::Message(4)),
-            (line, b"abc", Cut::More),
-            (line, b"abcd", Cut::TooLong),
-            (line, b"abcd\n", Cut::TooLong),
-            (Framing::Line { max: 0 }, b"\n\n", Cut::Message(1)),
+        let cases: [(Framing, &[u8], Frame); 12] = [
+            (Framing::Chunk, b"", Frame::More),
+            (Framing::Chunk, b"a\nb", Frame::Message(3)),
+            (line, b"", Frame::More),
+            (line, b"a", Frame::More),
+            (line, b"\n", Frame::Message(1)),
+            (line, b"a\r\nb", Frame::Message(3)),
+            (line, b"\0\xff\n", Frame::Message(3)),
+            (line, b"abc\n", Frame::Message(4)),
+            (line, b"abc", Frame::More),
+            (line, b"abcd", Frame::TooLong),
+            (line, b"abcd\n", Frame::TooLong),
+            (Framing::Line { max: 0 }, b"\n\n", Frame::Message(1)),
         ];
         for (framing, bytes, want) in cases {
             let shown = bytes.escape_ascii().to_string();
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_scanned_part_is_not_looked_at_again() {
-        assert_eq!(cut(Framing::line(), b"\na", 1), Cut::More);
-        assert_eq!(cut(Framing::line(), b"ab\n", 2), Cut::Message(3));
+        assert_eq!(cut(Framing::line(), b"\na", 1), Frame::More);
+        assert_eq!(cut(Framing::line(), b"ab\n", 2), Frame::Message(3));
     }
 }

@@ -14,7 +14,7 @@ use rustls::{CommonState, HandshakeKind};
 use super::first_bytes::FirstBytes;
 use crate::error::TlsFailure;
 use crate::service::{Peer, TlsInfo};
-use crate::tls::{Certificate, Handshakes, Name, TlsClient, TlsServer, Turn, group, suite};
+use crate::tls::{Certificate, HandshakeLimit, HandshakePermit, Name, TlsClient, TlsServer, group, suite};
 
 /// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
 const HEADER: usize = 5;
@@ -25,14 +25,14 @@ const OVERHEAD: usize = 32;
 const INCOMPLETE: usize = 128 * 1024;
 
 /// One end's TLS.
-pub(super) struct Tls {
+pub(super) struct TlsLayer {
     session: Session,
     /// The beginning of a record, or of a handshake message.
     incomplete: Vec<u8>,
     /// What TLS itself has to say. It leaves before what the service says.
     flight: Vec<u8>,
     /// Of a server until the handshake is over.
-    handshake: Option<Box<Handshake>>,
+    handshake: Option<Box<TlsHandshake>>,
     /// The peer's first bytes are TLS's, as far as they tell.
     begun: bool,
     /// There are no more records after a failure.
@@ -51,20 +51,20 @@ enum Session {
 }
 
 /// What a server needs to know only until it is open.
-struct Handshake {
+struct TlsHandshake {
     /// The name that the client asks for.
     name: Arc<Name>,
-    places: Arc<Handshakes>,
+    places: Arc<HandshakeLimit>,
     /// Since the client's first byte.
-    turn: Option<Turn>,
+    turn: Option<HandshakePermit>,
 }
 
-impl Tls {
+impl TlsLayer {
     /// The server's end.
     pub(super) fn server(server: &TlsServer) -> Result<Self, TlsFailure> {
         let (config, name) = server.config();
         let session = UnbufferedServerConnection::new(config).map_err(|error| TlsFailure::of(&error))?;
-        let handshake = Handshake { name, places: Arc::clone(server.places()), turn: None };
+        let handshake = TlsHandshake { name, places: Arc::clone(server.places()), turn: None };
         Ok(Self::of(Session::Server(session), Some(Box::new(handshake))))
     }
 
@@ -74,7 +74,7 @@ impl Tls {
         Ok(Self::of(Session::Client(session.map_err(|error| TlsFailure::of(&error))?), None))
     }
 
-    fn of(session: Session, handshake: Option<Box<Handshake>>) -> Self {
+    fn of(session: Session, handshake: Option<Box<TlsHandshake>>) -> Self {
         Self {
             session,
             incomplete: Vec::new(),
@@ -220,9 +220,9 @@ impl Tls {
             let (discard, next) = self.turn(&mut wire[used..], plain);
             used += discard;
             match next {
-                Ok(Next::Again) => {}
-                Ok(Next::PeerClosed) => self.peer_closed = true,
-                Ok(Next::Wait) => return Ok(used),
+                Ok(TlsStep::Again) => {}
+                Ok(TlsStep::PeerClosed) => self.peer_closed = true,
+                Ok(TlsStep::Wait) => return Ok(used),
                 Err(failure) => {
                     self.failed = true;
                     // What was to be sent is left to be fetched, an alert at its end; no more input is looked at.
@@ -235,7 +235,7 @@ impl Tls {
         }
     }
 
-    fn turn(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> (usize, Result<Next, TlsFailure>) {
+    fn turn(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> (usize, Result<TlsStep, TlsFailure>) {
         match &mut self.session {
             Session::Client(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
             Session::Server(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
@@ -262,7 +262,7 @@ pub(crate) fn agreed(state: &CommonState, asked: Option<Box<str>>) -> TlsInfo {
 }
 
 /// What to do after one look at the records.
-enum Next {
+enum TlsStep {
     Again,
     /// The peer's close_notify has come.
     PeerClosed,
@@ -275,7 +275,7 @@ fn turn<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     flight: &mut Vec<u8>,
     plain: &mut dyn FnMut(&[u8]),
-) -> (usize, Result<Next, TlsFailure>) {
+) -> (usize, Result<TlsStep, TlsFailure>) {
     let UnbufferedStatus { mut discard, state } = status;
     let next = match state {
         Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
@@ -285,7 +285,7 @@ fn turn<Data>(
                     plain(record.payload);
                 }
                 Some(Err(error)) => break Err(TlsFailure::of(&error)),
-                None => break Ok(Next::Again),
+                None => break Ok(TlsStep::Again),
             }
         },
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -294,22 +294,22 @@ fn turn<Data>(
                 match data.encode(&mut flight[before..]) {
                     Ok(n) => {
                         flight.truncate(before + n);
-                        break Ok(Next::Again);
+                        break Ok(TlsStep::Again);
                     }
                     Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
                         flight.resize(before + required_size, 0);
                     }
-                    Err(EncodeError::AlreadyEncoded) => break Ok(Next::Again),
+                    Err(EncodeError::AlreadyEncoded) => break Ok(TlsStep::Again),
                 }
             }
         }
         Ok(ConnectionState::TransmitTlsData(data)) => {
             data.done();
-            Ok(Next::Again)
+            Ok(TlsStep::Again)
         }
-        Ok(ConnectionState::PeerClosed) => Ok(Next::PeerClosed),
+        Ok(ConnectionState::PeerClosed) => Ok(TlsStep::PeerClosed),
         // Waits for the peer, or for us. There is no early data: we allow none.
-        Ok(_) => Ok(Next::Wait),
+        Ok(_) => Ok(TlsStep::Wait),
         Err(error) => Err(TlsFailure::of(&error)),
     };
     (discard, next)

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{ConnInfo, Departure, Framing, Times};
+use super::{ConnInfo, Framing, KernelTimestamps, SendTimestamp};
 
 /// What a service has asked for so far. It belongs to the connection and outlives each call.
 #[derive(Debug)]
 #[repr(C)] // what each message touches first
-pub(crate) struct Asked {
+pub(crate) struct ServiceRequests {
     pub(crate) paused: bool,
     /// No byte follows what has been sent: FIN once it has left.
     pub(crate) finished: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
     pub(crate) may_share: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
-    pub(crate) shares: Shares,
+    pub(crate) shares: SharedBytes,
 }
 
 /// Shared bytes below this are copied: that costs less than keeping them apart.
@@ -31,9 +31,9 @@ const WORTH_SHARING: usize = 1024;
 /// it, in order. Nearly always there are none.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "so an idle connection stays small")]
-pub(crate) struct Shares(Option<Box<Vec<(usize, Bytes)>>>);
+pub(crate) struct SharedBytes(Option<Box<Vec<(usize, Bytes)>>>);
 
-impl Shares {
+impl SharedBytes {
     /// How many bytes.
     pub(crate) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |list| list.iter().map(|(_, bytes)| bytes.len()).sum())
@@ -57,7 +57,7 @@ impl Shares {
     }
 }
 
-impl Asked {
+impl ServiceRequests {
     pub(crate) fn new(framing: Framing) -> Self {
         Self {
             framing,
@@ -67,35 +67,35 @@ impl Asked {
             closing: false,
             reset: false,
             may_share: false,
-            shares: Shares::default(),
+            shares: SharedBytes::default(),
         }
     }
 }
 
 /// The message under delivery, and where it stands in the engine's buffer, if it stands there.
 #[derive(Clone, Copy)]
-pub(crate) struct Message<'a> {
+pub(crate) struct DeliveredMessage<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) at: Option<usize>,
 }
 
-impl Message<'_> {
+impl DeliveredMessage<'_> {
     /// Between messages.
-    pub(crate) const NONE: Message<'static> = Message { bytes: &[], at: None };
+    pub(crate) const NONE: DeliveredMessage<'static> = DeliveredMessage { bytes: &[], at: None };
 }
 
 /// A service's view of its connection during one call: what it may know, and what it may ask for.
 pub struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) conn: &'a ConnInfo,
-    pub(crate) asked: &'a mut Asked,
+    pub(crate) asked: &'a mut ServiceRequests,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) echo: &'a mut Range<usize>,
-    pub(crate) message: Message<'a>,
+    pub(crate) message: DeliveredMessage<'a>,
     /// Of what earlier calls sent.
     pub(crate) unsent: usize,
     /// Of a message, where the engine knows them.
-    pub(crate) times: Option<&'a Times>,
+    pub(crate) times: Option<&'a KernelTimestamps>,
 }
 
 impl Cx<'_> {
@@ -109,13 +109,13 @@ impl Cx<'_> {
     /// ([`Dialer::kernel_times`](crate::Dialer::kernel_times)), and can; `None` elsewhere.
     #[must_use]
     pub fn arrived(&self) -> Option<Instant> {
-        self.times.and_then(Times::arrival)
+        self.times.and_then(KernelTimestamps::arrival)
     }
 
     /// What is known to have left this machine since the message before this one was delivered, where [`Cx::arrived`] is known.
     #[must_use]
-    pub fn departures(&self) -> &[Departure] {
-        self.times.map_or(&[], Times::departures)
+    pub fn departures(&self) -> &[SendTimestamp] {
+        self.times.map_or(&[], KernelTimestamps::departures)
     }
 
     /// Who is at the two ends.

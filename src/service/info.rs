@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Via;
+use super::ProxiedAddresses;
 
 /// A connection's number: unique within one server, counted from 1 in the order of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +82,7 @@ pub struct ConnInfo {
     pub local: Endpoint,
     /// The proxy that has said who the client is, where one is believed; or whose own connection it
     /// is.
-    pub via: Option<Arc<Via>>,
+    pub via: Option<Arc<ProxiedAddresses>>,
     /// What TLS has agreed on; `None` without TLS, and before the connection is open.
     pub tls: Option<Arc<TlsInfo>>,
 }

@@ -7,21 +7,21 @@ mod cx;
 mod discard;
 mod echo;
 mod info;
+mod proxied;
 mod reply;
-mod times;
-mod via;
+mod timestamps;
 
 pub use chargen::Chargen;
 pub(crate) use chargen::{CHARGEN_LINE, chargen_pattern, chargen_pattern_without_space};
 pub use cx::Cx;
-pub(crate) use cx::{Asked, Message, Shares};
+pub(crate) use cx::{DeliveredMessage, ServiceRequests, SharedBytes};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use info::{ConnId, ConnInfo, Endpoint, Peer, TlsInfo};
 pub(crate) use info::{canonical, unmapped};
+pub use proxied::{ProxiedAddresses, ProxiedTls};
 pub use reply::Reply;
-pub use times::{Departure, Times};
-pub use via::{Via, ViaTls};
+pub use timestamps::{KernelTimestamps, SendTimestamp};
 
 use crate::error::CloseReason;
 

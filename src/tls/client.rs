@@ -103,8 +103,8 @@ impl TlsClient {
                 let verifier = verifier.map_err(|error| Error::Tls(error.to_string()))?;
                 Arc::new(KnownServers::new(authorities.certificates(), verifier))
             }
-            Trust::Pin(pin) => Arc::new(Lenient(Some(pin))),
-            Trust::Anybody => Arc::new(Lenient(None)),
+            Trust::Pin(pin) => Arc::new(NoVerification(Some(pin))),
+            Trust::Anybody => Arc::new(NoVerification(None)),
         });
         let mut config = match identity {
             None => builder.with_no_client_auth(),
@@ -146,9 +146,9 @@ impl TlsClient {
 }
 
 /// Asks nothing of a certificate but that it is the pinned one, if one is pinned. That the server holds its key is still proved.
-struct Lenient(Option<Fingerprint>);
+struct NoVerification(Option<Fingerprint>);
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -188,7 +188,7 @@ impl ServerCertVerifier for Lenient {
     }
 }
 
-impl fmt::Debug for Lenient {
+impl fmt::Debug for NoVerification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(pin) => write!(f, "Lenient(pinned {pin})"),

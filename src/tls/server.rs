@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
 
 use super::authorities::Authorities;
-use super::handshakes::Handshakes;
+use super::handshake_limit::HandshakeLimit;
 use super::identity::Identity;
 use super::known::KnownClients;
 use super::{provider, words};
@@ -78,7 +78,7 @@ impl TlsSettings {
                 builder.with_client_cert_verifier(Arc::new(KnownClients::new(clients.certificates(), verifier)))
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName(self.identities.clone())));
+        let mut config = builder.with_cert_resolver(Arc::new(SniResolver(self.identities.clone())));
         config.alpn_protocols = self.alpn.clone();
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
         config.ticketer = Ticketer::new().map_err(|error| failed(words(&error)))?;
@@ -90,7 +90,7 @@ impl TlsSettings {
 #[derive(Clone, Debug)]
 pub struct TlsServer {
     current: Arc<RwLock<Arc<ServerConfig>>>,
-    handshakes: Arc<Handshakes>,
+    handshakes: Arc<HandshakeLimit>,
 }
 
 impl TlsServer {
@@ -103,13 +103,13 @@ impl TlsServer {
     /// [`Error::Tls`] where the settings contradict each other.
     pub fn new(settings: &TlsSettings) -> Result<Self, Error> {
         let current = Arc::new(RwLock::new(Arc::new(settings.config()?)));
-        Ok(Self { current, handshakes: Handshakes::new(HANDSHAKES) })
+        Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES) })
     }
 
     /// So many handshakes at once; who comes beyond that waits for a place, in order. A place is taken at the first byte of a ClientHello.
     #[must_use]
     pub fn handshakes(mut self, most: usize) -> Self {
-        self.handshakes = Handshakes::new(most);
+        self.handshakes = HandshakeLimit::new(most);
         self
     }
 
@@ -132,16 +132,16 @@ impl TlsServer {
         (Arc::new(config), name)
     }
 
-    pub(crate) fn places(&self) -> &Arc<Handshakes> {
+    pub(crate) fn places(&self) -> &Arc<HandshakeLimit> {
         &self.handshakes
     }
 }
 
 /// Chooses the certificate by the name that a client asks for, and by the signatures that it knows.
 #[derive(Debug)]
-struct ByName(Vec<Identity>);
+struct SniResolver(Vec<Identity>);
 
-impl ByName {
+impl SniResolver {
     /// The first of those for this name whose key can sign for this client; where none can, the
     /// first, for rustls to say so.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Identity> {
@@ -155,7 +155,7 @@ impl ByName {
     }
 }
 
-impl ResolvesServerCert for ByName {
+impl ResolvesServerCert for SniResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let chosen = self.choose(hello.server_name(), hello.signature_schemes());
         chosen.map(|identity| Arc::clone(identity.key()))

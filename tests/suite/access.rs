@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use resound::proxy::{Addresses, Header, Proxies, Version};
-use resound::{Access, CloseReason, Engine, Limits, Opening, Rate, Refusal, Reply};
+use resound::{Access, CloseReason, ConnectRate, Engine, Handshake, Limits, Refusal, Reply};
 
 use crate::harness::{PATIENCE, Peer, Running, eventually, on_each_engine_plainly, server};
 
@@ -60,7 +60,7 @@ fn a_source_has_so_many_connections_at_once(engine: Engine) {
 }
 
 fn a_source_connects_so_often(engine: Engine) {
-    let running = guarded(engine, Access::new().connect_rate(Rate::per_hour(NonZeroU32::new(3).unwrap())));
+    let running = guarded(engine, Access::new().connect_rate(ConnectRate::per_hour(NonZeroU32::new(3).unwrap())));
     for _ in 0..3 {
         running.connect().ask("in time");
     }
@@ -94,7 +94,7 @@ fn a_unix_socket_is_nobodys_network(engine: Engine) {
 
 fn a_drain_serves_only_those_who_may_come_in(engine: Engine) {
     // They wait in the backlog until the one place is free, and the drain finds them there.
-    let access = Access::new().connect_rate(Rate::per_hour(NonZeroU32::new(4).unwrap()));
+    let access = Access::new().connect_rate(ConnectRate::per_hour(NonZeroU32::new(4).unwrap()));
     let running = Running::start(server(engine).access(access).max_connections(1), |_| Reply::default());
     let mut first = running.connect();
     first.ask("served");
@@ -108,7 +108,7 @@ fn a_drain_serves_only_those_who_may_come_in(engine: Engine) {
 
 /// A server that lets the clients of proxies in by these rules.
 fn behind(engine: Engine, access: Access) -> Running {
-    let header = |conn: &_| Opening::new().preface(Proxies::local().preface(conn));
+    let header = |conn: &_| Handshake::new().preface(Proxies::local().preface(conn));
     Running::start(server(engine).access(access.behind_proxies()).opening(header), |_| Reply::default())
 }
 
@@ -169,7 +169,7 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
 }
 
 fn behind_a_proxy_whoever_is_refused_takes_nobodys_place(engine: Engine) {
-    let header = |conn: &_| Opening::new().preface(Proxies::local().preface(conn));
+    let header = |conn: &_| Handshake::new().preface(Proxies::local().preface(conn));
     let limits = Limits { linger: PATIENCE * 60, ..Limits::default() };
     let access = Access::new().deny("192.0.2.0/24".parse().unwrap()).behind_proxies();
     let server = server(engine).limits(limits).access(access).opening(header);
@@ -183,7 +183,7 @@ fn behind_a_proxy_whoever_is_refused_takes_nobodys_place(engine: Engine) {
 }
 
 fn behind_a_proxy_a_client_connects_so_often(engine: Engine) {
-    let running = behind(engine, Access::new().connect_rate(Rate::per_hour(NonZeroU32::new(3).unwrap())));
+    let running = behind(engine, Access::new().connect_rate(ConnectRate::per_hour(NonZeroU32::new(3).unwrap())));
     for _ in 0..3 {
         from(&running, of("192.0.2.1")).ask("in time");
     }
@@ -200,7 +200,7 @@ fn where_no_header_comes_the_far_end_is_judged(engine: Engine) {
     let running = Running::start(server(engine).access(rules()), |_| Reply::default());
     assert!(running.connect().is_reset());
     assert_eq!(refused(&running, Refusal::Denied), 1);
-    let opening = |_: &_| Opening::new();
+    let opening = |_: &_| Handshake::new();
     let running = Running::start(server(engine).access(rules()).opening(opening), |_| Reply::default());
     assert!(running.connect().is_reset());
     assert_eq!(running.unopened(), CloseReason::Refused(Refusal::Denied));
@@ -237,7 +237,7 @@ fn behind_a_proxy_ipv4_is_itself_however_it_is_written(engine: Engine) {
         .allow("198.51.100.0/24".parse().unwrap())
         .max_per_ip(NonZeroU32::MIN)
         .behind_proxies();
-    let header = move |conn: &_| Opening::new().preface(proxies.preface(conn));
+    let header = move |conn: &_| Handshake::new().preface(proxies.preface(conn));
     let running = Running::start(server(engine).access(rules).opening(header), |_| Reply::default());
     let mapped = |source: &str| {
         Addresses::ip(format!("[::ffff:{source}]:1").parse().unwrap(), "[::ffff:127.0.0.1]:2".parse().unwrap())

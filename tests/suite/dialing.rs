@@ -8,7 +8,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use resound::{
-    Call, CloseReason, ConnInfo, Cx, Dialer, Dials, Discard, Echo, Endpoint, Engine, Handle, Next, Service, Took,
+    CloseReason, ConnInfo, Cx, DialPlan, DialRequest, DialTiming, Dialer, Discard, Echo, Endpoint, Engine, Handle,
+    NextDial, Service,
 };
 
 use crate::harness::{PATIENCE, Running, dialer, eventually, on_each_engine_plainly, replying, server};
@@ -39,7 +40,7 @@ struct Plan {
     left: u64,
     at_once: usize,
     open: Rc<RefCell<usize>>,
-    call: Call,
+    call: DialRequest,
     since: Instant,
     news: Sender<News>,
     talk: Talk,
@@ -56,27 +57,27 @@ enum Talk {
     Panics,
 }
 
-impl Dials for Plan {
-    fn next(&mut self, _now: Instant) -> Next {
+impl DialPlan for Plan {
+    fn next(&mut self, _now: Instant) -> NextDial {
         if self.left == 0 {
-            return Next::Done;
+            return NextDial::Done;
         }
         if *self.open.borrow() >= self.at_once {
-            return Next::Wait;
+            return NextDial::Wait;
         }
         self.left -= 1;
         *self.open.borrow_mut() += 1;
         self.call.number += 1;
         self.since = Instant::now();
-        Next::Dial(self.call.clone())
+        NextDial::Dial(self.call.clone())
     }
 
-    fn answered(&mut self, call: &Call, _took: Took, conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, call: &DialRequest, _took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
         assert_eq!(conn.peer, call.target);
         Box::new(Talker { talk: self.talk, open: Rc::clone(&self.open), news: self.news.clone(), answer: Vec::new() })
     }
 
-    fn failed(&mut self, call: &Call, error: &io::Error, now: Instant) {
+    fn failed(&mut self, call: &DialRequest, error: &io::Error, now: Instant) {
         *self.open.borrow_mut() -= 1;
         let _ = self.news.send(News::Failed(call.number, error.kind(), now - self.since));
     }
@@ -127,16 +128,16 @@ impl Service for Talker {
     }
 }
 
-fn call(target: impl Into<Endpoint>) -> Call {
-    Call { number: 0, target: target.into(), source: None, timeout: PATIENCE }
+fn call(target: impl Into<Endpoint>) -> DialRequest {
+    DialRequest { number: 0, target: target.into(), source: None, timeout: PATIENCE }
 }
 
 /// Each worker makes so many calls.
-fn start(engine: Engine, each: u64, at_once: usize, call: Call, talk: Talk) -> (Handle, Receiver<News>) {
+fn start(engine: Engine, each: u64, at_once: usize, call: DialRequest, talk: Talk) -> (Handle, Receiver<News>) {
     start_with(dialer(engine), each, at_once, call, talk)
 }
 
-fn start_with(dialer: Dialer, each: u64, at_once: usize, call: Call, talk: Talk) -> (Handle, Receiver<News>) {
+fn start_with(dialer: Dialer, each: u64, at_once: usize, call: DialRequest, talk: Talk) -> (Handle, Receiver<News>) {
     let _ = resound::raise_descriptor_limit();
     let (send, news) = mpsc::channel();
     let handle = dialer
@@ -206,7 +207,7 @@ fn a_call_that_nobody_answers_is_given_up(engine: Engine) {
     {
         let (address, _kept) = silent();
         let timeout = Duration::from_millis(50);
-        let (dialer, news) = start(engine, 2, 2, Call { timeout, ..call(address) }, Talk::Silent);
+        let (dialer, news) = start(engine, 2, 2, DialRequest { timeout, ..call(address) }, Talk::Silent);
         assert_eq!(dialer.wait().opened, 0);
         let heard: Vec<_> = news.try_iter().collect();
         assert_eq!(heard.len(), 4);
@@ -223,7 +224,8 @@ fn a_source_address_is_used(engine: Engine) {
         return; // a system whose loopback is one address
     }
     let server = replying(engine);
-    let (dialer, _news) = start(engine, 1, 1, Call { source: Some(source), ..call(server.address()) }, Talk::Lines(1));
+    let (dialer, _news) =
+        start(engine, 1, 1, DialRequest { source: Some(source), ..call(server.address()) }, Talk::Lines(1));
     dialer.wait();
     for _ in 0..2 {
         loop {
@@ -274,23 +276,23 @@ fn a_plan_may_wait_for_an_end(engine: Engine) {
 }
 
 fn a_plan_may_wait_for_an_instant(engine: Engine) {
-    struct Later(Option<Instant>, u32, Call);
-    impl Dials for Later {
-        fn next(&mut self, now: Instant) -> Next {
+    struct Later(Option<Instant>, u32, DialRequest);
+    impl DialPlan for Later {
+        fn next(&mut self, now: Instant) -> NextDial {
             match self.0 {
-                Some(at) if now < at => Next::At(at),
-                _ if self.1 == 0 => Next::Done,
+                Some(at) if now < at => NextDial::At(at),
+                _ if self.1 == 0 => NextDial::Done,
                 _ => {
                     self.1 -= 1;
                     self.0 = Some(now + Duration::from_millis(3));
-                    Next::Dial(self.2.clone())
+                    NextDial::Dial(self.2.clone())
                 }
             }
         }
-        fn answered(&mut self, _: &Call, _: Took, _: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _: &DialRequest, _: DialTiming, _: &ConnInfo) -> Box<dyn Service> {
             Box::new(Closing)
         }
-        fn failed(&mut self, _: &Call, error: &io::Error, _: Instant) {
+        fn failed(&mut self, _: &DialRequest, error: &io::Error, _: Instant) {
             panic!("{error}");
         }
     }
@@ -381,27 +383,27 @@ fn emfile_in_a_process_of_its_own() {
     /// Dials once the table is full, and again until it is answered.
     struct Stubborn {
         full: Arc<AtomicBool>,
-        call: Option<Call>,
+        call: Option<DialRequest>,
         calling: bool,
         errors: Sender<Option<i32>>,
     }
-    impl Dials for Stubborn {
-        fn next(&mut self, now: Instant) -> Next {
+    impl DialPlan for Stubborn {
+        fn next(&mut self, now: Instant) -> NextDial {
             match &self.call {
-                None => Next::Done,
-                Some(_) if self.calling => Next::Wait,
-                Some(_) if !self.full.load(SeqCst) => Next::At(now + Duration::from_millis(1)),
+                None => NextDial::Done,
+                Some(_) if self.calling => NextDial::Wait,
+                Some(_) if !self.full.load(SeqCst) => NextDial::At(now + Duration::from_millis(1)),
                 Some(call) => {
                     self.calling = true;
-                    Next::Dial(call.clone())
+                    NextDial::Dial(call.clone())
                 }
             }
         }
-        fn answered(&mut self, _: &Call, _: Took, _: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _: &DialRequest, _: DialTiming, _: &ConnInfo) -> Box<dyn Service> {
             self.call = None;
             Box::new(Discard)
         }
-        fn failed(&mut self, _: &Call, error: &io::Error, _: Instant) {
+        fn failed(&mut self, _: &DialRequest, error: &io::Error, _: Instant) {
             self.calling = false;
             let _ = self.errors.send(error.raw_os_error());
         }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Limits, Opening, Preface, Prefaced, Reply,
-    Service, Then,
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, HeaderProgress, Limits, ProxyHeader,
+    Reply, Service, Then,
 };
 
 use crate::bench::Bench;
@@ -310,7 +310,7 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
     let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
     let make = |_: &ConnInfo| -> Box<dyn Service> { std::panic::resume_unwind(Box::new("as the test wants it")) };
     let mut bench =
-        Bench::of(Conn::opening(info(), Opening::new(), make, Limits::default()).reporting_unacknowledged());
+        Bench::of(Conn::opening(info(), Handshake::new(), make, Limits::default()).reporting_unacknowledged());
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
     bench.conn.closed(bench.now, &mut bench.observer);
     let reasons: Vec<_> = bench.observer.unopened.iter().map(|how| how.reason).collect();
@@ -326,7 +326,7 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
     }
     let bench = Bench::telling(Unframed, Limits::default());
     assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
-    let opening = Conn::opening(info(), Opening::new(), |_| Box::new(Unframed), Limits::default());
+    let opening = Conn::opening(info(), Handshake::new(), |_| Box::new(Unframed), Limits::default());
     let bench = Bench::of(opening);
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
 }
@@ -334,13 +334,13 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
 /// Wants `open`, and panics at the rest.
 struct Picky;
 
-impl Preface for Picky {
-    fn read(&mut self, wire: &[u8], _: &mut ConnInfo) -> Prefaced {
+impl ProxyHeader for Picky {
+    fn read(&mut self, wire: &[u8], _: &mut ConnInfo) -> HeaderProgress {
         match wire {
-            b"" => Prefaced::More,
-            b"open" => Prefaced::Done(4),
-            b"no" => Prefaced::Refused(CloseReason::Aborted),
-            b"op" => Prefaced::More,
+            b"" => HeaderProgress::More,
+            b"open" => HeaderProgress::Done(4),
+            b"no" => HeaderProgress::Refused(CloseReason::Aborted),
+            b"op" => HeaderProgress::More,
             _ => std::panic::resume_unwind(Box::new("as the test wants it")),
         }
     }
@@ -382,7 +382,7 @@ fn a_refusal_without_a_word_is_a_reset_at_once() {
     ];
     for (refuse, then, why) in cases {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let opening = Opening::new().preface(Picky);
+        let opening = Handshake::new().preface(Picky);
         let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), Limits::default()));
         refuse(&mut bench);
         assert_eq!(bench.then, then, "{why}");

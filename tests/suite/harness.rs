@@ -17,7 +17,8 @@ use wait_timeout::ChildExt;
 use crate::not_tested::not_tested;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{
-    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Observer, Opening, Reply, Server, Service,
+    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Handshake, Observer, Reply, Server,
+    Service,
 };
 
 /// Only a defect takes this long.
@@ -105,7 +106,7 @@ pub(crate) fn server(engine: Engine) -> Server {
         (None, None) => server,
         (None, Some(tls)) => server.opening(tls),
         (Some(_), tls) => server.opening(move |conn| {
-            let opening = tls.as_ref().map_or_else(Opening::new, |tls| tls(conn));
+            let opening = tls.as_ref().map_or_else(Handshake::new, |tls| tls(conn));
             opening.preface(Proxies::local().preface(conn))
         }),
     }
@@ -123,7 +124,7 @@ pub(crate) fn begins() -> Option<Box<resound::load::Openings>> {
         return None;
     }
     Some(Box::new(move |conn| {
-        let mut opening = Opening::new();
+        let mut opening = Handshake::new();
         if let Some(version) = version {
             opening = opening.header(Header::new(version, Addresses::of(&conn.local, &conn.peer)).encode().unwrap());
         }

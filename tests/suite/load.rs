@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use resound::load::{Arrivals, BULK, Fault, Interval, Load, Mode, Phase, Record, Settings, Shape, Sizes, direction};
-use resound::load::{Raised, Ramp, Timestamps};
+use resound::load::{Ramp, RampVariable, Timestamps};
 use resound::{Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Reply};
 
 use crate::harness::{PATIENCE, Running, begins, hampered, on_each_engine_that_dials, server};
@@ -251,7 +251,7 @@ fn a_ramp_ends_where_a_threshold_breaks(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
     let ramp = Ramp {
-        of: Raised::Rate,
+        of: RampVariable::Rate,
         from: 100.0,
         by: 100.0,
         to: 1000.0,
@@ -270,7 +270,7 @@ fn a_ramp_of_connections_goes_up(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let settings = Settings { shape: Shape::Ramp, messages: None, ..settings(Mode::Echo) };
     let ramp = Ramp {
-        of: Raised::Connections,
+        of: RampVariable::Connections,
         from: 2.0,
         by: 2.0,
         to: 6.0,

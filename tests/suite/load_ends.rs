@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use resound::load::{Load, MOST_IN_FLIGHT, Mode, Phase, Raised, Ramp, Settings, Shape, Sizes};
+use resound::load::{Load, MOST_IN_FLIGHT, Mode, Phase, Ramp, RampVariable, Settings, Shape, Sizes};
 use resound::{Cx, Discard, Echo, Engine, Framing, Service};
 
 use crate::harness::{PATIENCE, Running, on_each_engine_plainly, server};
@@ -155,7 +155,7 @@ fn a_call_that_nobody_answers_does_not_hold_up_the_end(engine: Engine) {
 
 fn ramp(from: f64, by: f64, to: f64) -> Ramp {
     let every = Duration::from_millis(100);
-    Ramp { of: Raised::Rate, from, by, to, every, breaks: Box::new(|_| None) }
+    Ramp { of: RampVariable::Rate, from, by, to, every, breaks: Box::new(|_| None) }
 }
 
 fn ramped(engine: Engine, server: &Running, warm_up: Duration, ramp: Ramp) -> resound::load::Record {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use resound::load::{Fault, Interval, Load, Mode, Phase, Raised, Ramp, Record, Settings, Shape};
+use resound::load::{Fault, Interval, Load, Mode, Phase, Ramp, RampVariable, Record, Settings, Shape};
 use resound::{Chargen, Cx, Echo, Engine, Framing, Service};
 
 use crate::harness::{Running, on_each_engine_once, server};
@@ -212,7 +212,7 @@ fn ramp(engine: Engine, to: SocketAddr, depth: u64, every: Duration) -> Load {
         let p99 = step.response.percentile(99.0)?;
         (p99 > Duration::from_millis(100)).then(|| format!("{p99:?}"))
     };
-    let ramp = Ramp { of: Raised::Rate, from: 200.0, by: 200.0, to: 800.0, every, breaks: Box::new(breaks) };
+    let ramp = Ramp { of: RampVariable::Rate, from: 200.0, by: 200.0, to: 800.0, every, breaks: Box::new(breaks) };
     Load { ramp: Some(ramp), ..load(engine, to, settings) }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use resound::load::{Fault, Load, Mode, Record, Security, Settings, Shape};
 use resound::proxy::{Addresses, Header, Version};
-use resound::{Echo, Endpoint, Engine, Fingerprint, Opening, TlsClient, Trust, rustls};
+use resound::{Echo, Endpoint, Engine, Fingerprint, Handshake, TlsClient, Trust, rustls};
 
 use crate::client::foreign;
 use crate::harness::{Event, PATIENCE, Running, on_each_engine_plainly, server};
@@ -25,7 +25,7 @@ on_each_engine_plainly! {
 
 fn secure(engine: Engine, to: SocketAddr, settings: Settings, client: TlsClient) -> Load {
     let settings = Settings { tls: Some(Security::default()), ..settings };
-    let opening = move |_: &resound::ConnInfo| Opening::new().tls_client(&client);
+    let opening = move |_: &resound::ConnInfo| Handshake::new().tls_client(&client);
     Load { opening: Some(Box::new(opening)), ..load(engine, to, settings) }
 }
 
@@ -148,7 +148,7 @@ fn the_server_hears_of_the_client_that_the_header_names(engine: Engine) {
         let opening = move |conn: &resound::ConnInfo| {
             let Endpoint::Tcp(peer) = conn.peer else { panic!("{:?}", conn.peer) };
             let header = Header::new(version, Addresses::ip(source, peer));
-            Opening::new().header(header.encode().unwrap()).tls_client(client())
+            Handshake::new().header(header.encode().unwrap()).tls_client(client())
         };
         let load = Load {
             opening: Some(Box::new(opening)),

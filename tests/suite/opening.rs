@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Limits, Opening, Preface, Prefaced, Reply, Service, Then,
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Handshake, HeaderProgress, Limits, ProxyHeader, Reply,
+    Service, Then,
 };
 
 use crate::bench::Bench;
@@ -13,19 +14,19 @@ use crate::harness::{Running, on_each_engine_plainly, server};
 #[derive(Default)]
 struct Word(usize);
 
-impl Preface for Word {
-    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> Prefaced {
+impl ProxyHeader for Word {
+    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress {
         let want = &b"open"[self.0..];
         let n = want.len().min(wire.len());
         if wire[..n] != want[..n] {
-            return Prefaced::Refused(CloseReason::Aborted);
+            return HeaderProgress::Refused(CloseReason::Aborted);
         }
         self.0 += n;
         if n < want.len() {
-            return Prefaced::More;
+            return HeaderProgress::More;
         }
         conn.peer = Endpoint::Unix(Some(std::path::Path::new("after").into()));
-        Prefaced::Done(n)
+        HeaderProgress::Done(n)
     }
 }
 
@@ -48,7 +49,7 @@ impl Service for Greeter {
 
 fn bench(limits: Limits) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    Bench::of(Conn::opening(info, Opening::new().preface(Word::default()), |_| Box::new(Greeter), limits))
+    Bench::of(Conn::opening(info, Handshake::new().preface(Word::default()), |_| Box::new(Greeter), limits))
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn time_without_limit_is_possible() {
 on_each_engine_plainly!(a_preface_comes_first, what_never_opened_is_counted_and_leaves_its_place);
 
 fn prefaced(engine: Engine, limits: Limits) -> Running {
-    let server = server(engine).limits(limits).opening(|_| Opening::new().preface(Word::default()));
+    let server = server(engine).limits(limits).opening(|_| Handshake::new().preface(Word::default()));
     Running::start(server, |_| Reply::default())
 }
 

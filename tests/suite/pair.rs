@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use resound::{
-    CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Opening, Reply, Service,
+    CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Handshake, Limits, Observer, Reply, Service,
     Then, TlsServer, TlsSettings, Verdict,
 };
 
@@ -54,7 +54,7 @@ struct Link {
 }
 
 impl End {
-    fn new(service: impl Service + 'static, limits: Limits, opening: Option<Opening>) -> Self {
+    fn new(service: impl Service + 'static, limits: Limits, opening: Option<Handshake>) -> Self {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
         let conn = match opening {
             None => Conn::new(info, Box::new(service), limits),
@@ -148,9 +148,9 @@ fn converse(seed: u64, tls: Option<&TlsServer>) {
     let mut client = End::new(
         Asker { lines, got: Rc::clone(&got) },
         Limits::default(),
-        tls.map(|_| Opening::new().tls_client(tunnel::client())),
+        tls.map(|_| Handshake::new().tls_client(tunnel::client())),
     );
-    let mut server = End::new(Reply::default(), limits, tls.map(|tls| Opening::new().tls_server(tls)));
+    let mut server = End::new(Reply::default(), limits, tls.map(|tls| Handshake::new().tls_server(tls)));
     let (mut there, mut back) = (Link::default(), Link::default());
     let mut now = Instant::now();
     client.call(&mut [], |conn, _, out| conn.open(now, out, &mut ()));

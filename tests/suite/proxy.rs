@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use resound::proxy::{Addresses, Header, Parsed, Proxies, Ssl, Tlv, Transport, Version, parse};
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Endpoint, Engine, Instead, Limits, Opening, ProxyError, Reply, Then,
+    CloseReason, Conn, ConnId, ConnInfo, DetectedProtocol, Endpoint, Engine, Handshake, Limits, ProxyError, Reply, Then,
 };
 
 use crate::bench::Bench;
@@ -110,7 +110,7 @@ fn bench(from: &str, limits: Limits) -> Bench {
     let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
     let info = ConnInfo::new(ConnId(1), end("10.0.0.1:4000"), end("10.0.0.2:8888"));
     let proxies = Proxies::from([from.parse().unwrap()]);
-    let opening = Opening::new().preface(proxies.preface(&info));
+    let opening = Handshake::new().preface(proxies.preface(&info));
     Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), limits))
 }
 
@@ -201,7 +201,7 @@ fn whoever_is_not_believed_is_closed_before_a_word() {
 fn a_peer_without_an_address_is_judged_by_what_it_sends() {
     let unknown = || {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let opening = Opening::new().preface(Proxies::local().preface(&info));
+        let opening = Handshake::new().preface(Proxies::local().preface(&info));
         Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), no_linger()))
     };
     let mut gone = unknown();
@@ -216,10 +216,10 @@ fn a_peer_without_an_address_is_judged_by_what_it_sends() {
 #[test]
 fn what_came_instead_is_said() {
     for (wire, why) in [
-        (b"GET / HTTP/1.1\r\n".as_slice(), CloseReason::NoProxyHeader(Instead::Http)),
-        (b"\x16\x03\x01\x02\x00\x01", CloseReason::NoProxyHeader(Instead::Tls)),
-        (b"hello\n", CloseReason::NoProxyHeader(Instead::Text)),
-        (b"\x00\x01", CloseReason::NoProxyHeader(Instead::Binary)),
+        (b"GET / HTTP/1.1\r\n".as_slice(), CloseReason::NoProxyHeader(DetectedProtocol::Http)),
+        (b"\x16\x03\x01\x02\x00\x01", CloseReason::NoProxyHeader(DetectedProtocol::Tls)),
+        (b"hello\n", CloseReason::NoProxyHeader(DetectedProtocol::Text)),
+        (b"\x00\x01", CloseReason::NoProxyHeader(DetectedProtocol::Binary)),
         (b"PROXY TCP5 1 2 3 4\r\n", CloseReason::BadProxyHeader(ProxyError::Protocol)),
         (b"\r\n\r\n\0\r\nQUIT\n\x11", CloseReason::BadProxyHeader(ProxyError::Version(1))),
     ] {
@@ -254,7 +254,7 @@ fn this_ends_own_header_leaves_first_and_is_counted() {
         }
     }
     let header = Header::new(Version::V1, Addresses::Unknown).encode().unwrap();
-    let opening = Opening::new().header(header.clone());
+    let opening = Handshake::new().header(header.clone());
     let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Caller), no_linger()));
     assert_eq!(bench.observer.opened, 1);
     assert_eq!(bench.take_all(), b"PROXY UNKNOWN\r\nhello\n");
@@ -273,7 +273,7 @@ on_each_engine_plainly!(
 );
 
 fn proxied(engine: Engine, limits: Limits) -> Running {
-    let opening = |conn: &ConnInfo| Opening::new().preface(Proxies::local().preface(conn));
+    let opening = |conn: &ConnInfo| Handshake::new().preface(Proxies::local().preface(conn));
     Running::start(server(engine).limits(limits).opening(opening), |_| Reply::default())
 }
 
@@ -335,9 +335,9 @@ fn strangers_and_plain_clients_are_refused(engine: Engine) {
     let mut plain = running.connect();
     plain.send("GET / HTTP/1.1\r\n\r\n");
     assert!(plain.is_reset());
-    assert_eq!(running.unopened(), CloseReason::NoProxyHeader(Instead::Http));
+    assert_eq!(running.unopened(), CloseReason::NoProxyHeader(DetectedProtocol::Http));
     let elsewhere = Proxies::from(["192.0.2.0/24".parse().unwrap()]);
-    let opening = move |conn: &ConnInfo| Opening::new().preface(elsewhere.preface(conn));
+    let opening = move |conn: &ConnInfo| Handshake::new().preface(elsewhere.preface(conn));
     let running = Running::start(server(engine).opening(opening), |_| Reply::default());
     let mut stranger = running.connect();
     assert!(stranger.is_reset());

@@ -1,12 +1,12 @@
 //! The TLS record path under bytes that nobody would send: a plain function that a fuzzer can call, and a corpus that every run replays.
 
-use resound::{CloseReason, Conn, ConnId, ConnInfo, Echo, Endpoint, Limits, Opening, Then, TlsServer, TlsSettings};
+use resound::{CloseReason, Conn, ConnId, ConnInfo, Echo, Endpoint, Handshake, Limits, Then, TlsServer, TlsSettings};
 
 use crate::bench::Bench;
 use crate::harness::noise;
 use crate::tunnel::{client, identity};
 
-fn bench(opening: Opening) -> Bench {
+fn bench(opening: Handshake) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
     Bench::of(Conn::opening(info, opening, |_| Box::new(Echo), Limits::default()))
 }
@@ -14,8 +14,8 @@ fn bench(opening: Opening) -> Bench {
 /// What `input` says is done to a conversation: each byte cuts, changes, repeats, drops or lets pass what one end has for the other.
 /// Whatever comes of it, neither end panics, both end, and nothing that was changed is delivered.
 fn records(tls: &TlsServer, input: &[u8]) {
-    let mut server = bench(Opening::new().tls_server(tls));
-    let mut peer = bench(Opening::new().tls_client(client()));
+    let mut server = bench(Handshake::new().tls_server(tls));
+    let mut peer = bench(Handshake::new().tls_client(client()));
     for step in input.chunks(2) {
         let (what, how) = (step[0], usize::from(*step.last().unwrap_or(&0)));
         let (from, to) = if what & 1 == 0 { (&mut peer, &mut server) } else { (&mut server, &mut peer) };

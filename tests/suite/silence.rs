@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use resound::proxy::Proxies;
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Framing, Limits, Observer, Opening, Reply, Service,
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Framing, Handshake, Limits, Observer, Reply, Service,
     Then, TlsServer, TlsSettings,
 };
 
@@ -284,9 +284,9 @@ impl Service for Talker {
 fn a_part_of_a_record_or_of_a_handshake_is_no_silence() {
     let tls = TlsServer::new(&TlsSettings::new(tunnel::identity().clone())).unwrap();
     let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    let opening = Opening::new().tls_server(&tls);
+    let opening = Handshake::new().tls_server(&tls);
     let mut server = Bench::of(Conn::opening(info(), opening, |_| Box::new(reply()), Limits::default()));
-    let opening = Opening::new().tls_client(tunnel::client());
+    let opening = Handshake::new().tls_client(tunnel::client());
     let mut client = Bench::of(Conn::opening(info(), opening, |_| Box::new(Talker), Limits::default()));
     // In the handshake only its own time counts.
     let hello = client.take_all();
@@ -324,7 +324,7 @@ fn a_part_of_a_record_or_of_a_handshake_is_no_silence() {
 fn a_part_of_a_proxy_header_is_no_message() {
     let here: Endpoint = std::net::SocketAddr::from(([127, 0, 0, 1], 5)).into();
     let info = ConnInfo::new(ConnId(1), here.clone(), here);
-    let opening = Opening::new().preface(Proxies::local().preface(&info));
+    let opening = Handshake::new().preface(Proxies::local().preface(&info));
     let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(reply()), Limits::default()));
     for part in ["PRO", "XY TCP4 192.0.2.7 192.0.2.8 1 2"] {
         bench.receive(part.as_bytes());

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use resound::rustls::pki_types::ServerName;
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Engine, Limits, Opening, Reply, Service, Then, TlsClient,
-    TlsFailure, TlsInfo, TlsServer, TlsSettings, rustls,
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Engine, Handshake, Limits, Reply, Service, Then,
+    TlsClient, TlsFailure, TlsInfo, TlsServer, TlsSettings, rustls,
 };
 
 use crate::bench::Bench;
@@ -70,12 +70,12 @@ impl End {
     }
 }
 
-fn bench(opening: Opening, service: impl Service + 'static, limits: Limits) -> Bench {
+fn bench(opening: Handshake, service: impl Service + 'static, limits: Limits) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
     Bench::of(Conn::opening(info, opening, |_| Box::new(service), limits))
 }
 
-fn end(opening: Opening) -> End {
+fn end(opening: Handshake) -> End {
     let talker = Talker::default();
     let talk = Rc::clone(&talker.0);
     End { bench: bench(opening, talker, Limits::default()), talk }
@@ -90,7 +90,7 @@ pub(crate) fn plain_server() -> TlsServer {
 }
 
 fn replier(tls: &TlsServer) -> Bench {
-    bench(Opening::new().tls_server(tls), Reply::default(), Limits::default())
+    bench(Handshake::new().tls_server(tls), Reply::default(), Limits::default())
 }
 
 /// Carries what each end has to say to the other, in pieces of so many bytes, until both are silent.
@@ -109,15 +109,15 @@ fn carry(one: &mut Bench, other: &mut Bench, piece: usize) {
 
 /// A handshake between the two: what each says of it.
 pub(crate) fn shake(client: &TlsClient, server: &TlsServer) -> (Arc<TlsInfo>, Arc<TlsInfo>) {
-    let (mut ours, mut theirs) = (end(Opening::new().tls_client(client)), end(Opening::new().tls_server(server)));
+    let (mut ours, mut theirs) = (end(Handshake::new().tls_client(client)), end(Handshake::new().tls_server(server)));
     carry(&mut ours.bench, &mut theirs.bench, usize::MAX);
     (ours.info(), theirs.info())
 }
 
 /// A handshake that fails: why, at each end.
 pub(crate) fn fail(client: &TlsClient, server: &TlsServer) -> (Option<CloseReason>, Option<CloseReason>) {
-    let mut ours = end(Opening::new().tls_client(client)).bench;
-    let mut theirs = end(Opening::new().tls_server(server)).bench;
+    let mut ours = end(Handshake::new().tls_client(client)).bench;
+    let mut theirs = end(Handshake::new().tls_server(server)).bench;
     carry(&mut ours, &mut theirs, usize::MAX);
     let why = |bench: &mut Bench| {
         bench.conn.closed(bench.now, &mut bench.observer);
@@ -145,7 +145,7 @@ fn a_conversation_agrees_however_the_records_are_cut() {
     for (client, version) in [(client(), "TLSv1.3"), (&of_tls12(), "TLSv1.2")] {
         for piece in [1, 2, 3, 5, 7, 64, 1000, usize::MAX] {
             let mut server = replier(&plain_server());
-            let mut client = end(Opening::new().tls_client(client));
+            let mut client = end(Handshake::new().tls_client(client));
             carry(&mut client.bench, &mut server, piece);
             assert_eq!(client.info().version, version);
             client.say(b"one\ntwo\nlast");
@@ -163,8 +163,8 @@ fn a_conversation_agrees_however_the_records_are_cut() {
 
 #[test]
 fn a_server_may_end_first_and_still_hears_everything() {
-    let mut server = end(Opening::new().tls_server(&plain_server()));
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut server = end(Handshake::new().tls_server(&plain_server()));
+    let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server.bench, usize::MAX);
     server.say(b"that is all");
     server.finish();
@@ -181,8 +181,8 @@ fn a_server_may_end_first_and_still_hears_everything() {
 
 #[test]
 fn large_messages_come_back_exactly_and_nothing_is_kept_when_idle() {
-    let mut server = bench(Opening::new().tls_server(&plain_server()), Echo, Limits::default());
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut server = bench(Handshake::new().tls_server(&plain_server()), Echo, Limits::default());
+    let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
     let sent = noise(5, 3 << 20);
     for part in sent.chunks(100_003) {
@@ -196,7 +196,7 @@ fn large_messages_come_back_exactly_and_nothing_is_kept_when_idle() {
 #[test]
 fn an_end_without_close_notify_is_reported_and_a_partial_line_is_not_answered() {
     let mut server = replier(&plain_server());
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
     client.say(b"whole\ncut o");
     carry(&mut client.bench, &mut server, usize::MAX);
@@ -210,7 +210,7 @@ fn an_end_without_close_notify_is_reported_and_a_partial_line_is_not_answered() 
 #[test]
 fn a_last_line_before_close_notify_is_answered_and_what_follows_is_not_heard() {
     let mut server = replier(&plain_server());
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
     client.say(b"last");
     client.finish();
@@ -227,7 +227,7 @@ fn a_last_line_before_close_notify_is_answered_and_what_follows_is_not_heard() {
 #[test]
 fn a_record_that_was_changed_ends_the_connection_and_nothing_of_it_is_heard() {
     let mut server = replier(&plain_server());
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
     client.say(b"hello\n");
     let mut wire = client.bench.take_all();
@@ -262,7 +262,7 @@ fn who_speaks_plainly_is_told_so_in_plain_text() {
     server.conn.closed(server.now, &mut server.observer);
     assert_eq!(server.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
 
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut client = end(Handshake::new().tls_client(client()));
     client.bench.receive(b"Server received: \x16\x03\x01");
     client.bench.conn.closed(client.bench.now, &mut client.bench.observer);
     assert_eq!(client.bench.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
@@ -328,7 +328,7 @@ fn whatever_comes_instead_of_a_hello_ends_in_order() {
 fn silence_in_the_handshake_has_its_time() {
     for (sent, why) in [(0, CloseReason::OpeningTimeout), (100, CloseReason::OpeningTimeout)] {
         let mut server = replier(&plain_server());
-        let hello = end(Opening::new().tls_client(client())).bench.take_all();
+        let hello = end(Handshake::new().tls_client(client())).bench.take_all();
         server.receive(&hello[..sent]);
         assert_eq!(server.reach_deadline(), Duration::from_secs(10));
         assert_eq!((server.then, server.queue.len()), (Then::Reset, 0), "nothing is said of it but that");
@@ -341,7 +341,7 @@ fn silence_in_the_handshake_has_its_time() {
 fn handshakes_beyond_the_cap_wait_for_their_turn_and_the_silent_take_no_place() {
     let tls = plain_server().handshakes(1);
     let mut silent = replier(&tls);
-    let mut clients: Vec<_> = (0..3).map(|_| end(Opening::new().tls_client(client()))).collect();
+    let mut clients: Vec<_> = (0..3).map(|_| end(Handshake::new().tls_client(client()))).collect();
     let mut servers: Vec<_> = (0..3).map(|_| replier(&tls)).collect();
     for (client, server) in clients.iter_mut().zip(&mut servers) {
         server.receive(&client.bench.take_all());
@@ -368,8 +368,8 @@ fn handshakes_beyond_the_cap_wait_for_their_turn_and_the_silent_take_no_place() 
 fn what_this_end_says_itself_is_sealed_too() {
     let limits = Limits { idle_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
     let short = Reply::new(Vec::new(), resound::Framing::Line { max: 3 });
-    let mut server = bench(Opening::new().tls_server(&plain_server()), short, limits);
-    let mut client = end(Opening::new().tls_client(client()));
+    let mut server = bench(Handshake::new().tls_server(&plain_server()), short, limits);
+    let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
     client.say(b"much too long\n");
     carry(&mut client.bench, &mut server, usize::MAX);
@@ -384,8 +384,8 @@ fn idleness_and_a_drain_end_with_a_close_notify() {
     let limits = || Limits { idle_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
     let ends: [fn(&mut Bench); 2] = [Bench::drain, |bench| _ = bench.reach_deadline()];
     for end_it in ends {
-        let mut server = bench(Opening::new().tls_server(&plain_server()), Reply::default(), limits());
-        let mut client = end(Opening::new().tls_client(client()));
+        let mut server = bench(Handshake::new().tls_server(&plain_server()), Reply::default(), limits());
+        let mut client = end(Handshake::new().tls_client(client()));
         carry(&mut client.bench, &mut server, usize::MAX);
         end_it(&mut server);
         carry(&mut client.bench, &mut server, usize::MAX);

@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::sync::OnceLock;
 
-use resound::{Identity, Opening, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::{Handshake, Identity, TlsClient, TlsServer, TlsSettings, Trust};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 
@@ -15,9 +15,9 @@ pub(crate) fn identity() -> &'static Identity {
 }
 
 /// The server's end of it.
-pub(crate) fn opening() -> impl Fn(&resound::ConnInfo) -> Opening + Send + Sync + 'static {
+pub(crate) fn opening() -> impl Fn(&resound::ConnInfo) -> Handshake + Send + Sync + 'static {
     let server = TlsServer::new(&TlsSettings::new(identity().clone())).unwrap();
-    move |_| Opening::new().tls_server(&server)
+    move |_| Handshake::new().tls_server(&server)
 }
 
 /// A client that trusts it.

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use resound::{
-    Address, Call, CloseReason, ConnInfo, Cx, Dial, Dials, Echo, Endpoint, Engine, Family, Listener, Next, Reply,
-    Service, Took,
+    Address, CloseReason, ConnInfo, Cx, Dial, DialPlan, DialRequest, DialTiming, Echo, Endpoint, Engine, Family,
+    Listener, NextDial, Reply, Service,
 };
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -128,7 +128,7 @@ fn a_drain_answers_what_lies_behind_an_urgent_byte(engine: Engine) {
 struct Calls {
     left: usize,
     open: Rc<Cell<bool>>,
-    call: Call,
+    call: DialRequest,
     come: Arc<Mutex<Receiver<()>>>,
 }
 
@@ -139,23 +139,23 @@ struct Reader {
     got: Vec<u8>,
 }
 
-impl Dials for Calls {
-    fn next(&mut self, _now: Instant) -> Next {
+impl DialPlan for Calls {
+    fn next(&mut self, _now: Instant) -> NextDial {
         if self.left == 0 {
-            return Next::Done;
+            return NextDial::Done;
         }
         if self.open.replace(true) {
-            return Next::Wait;
+            return NextDial::Wait;
         }
         self.left -= 1;
-        Next::Dial(self.call.clone())
+        NextDial::Dial(self.call.clone())
     }
 
-    fn answered(&mut self, _call: &Call, _took: Took, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
         Box::new(Reader { open: Rc::clone(&self.open), come: Arc::clone(&self.come), got: Vec::new() })
     }
 
-    fn failed(&mut self, call: &Call, error: &std::io::Error, _now: Instant) {
+    fn failed(&mut self, call: &DialRequest, error: &std::io::Error, _now: Instant) {
         panic!("{}: {error}", call.target);
     }
 }
@@ -182,7 +182,7 @@ fn a_dialled_connection_reads_on_too(engine: Engine) {
     let target = listener.local_addr().unwrap().into();
     let (say, come) = mpsc::channel();
     let come = Arc::new(Mutex::new(come));
-    let call = Call { number: 0, target, source: None, timeout: PATIENCE };
+    let call = DialRequest { number: 0, target, source: None, timeout: PATIENCE };
     let left = TEXT.len() + 1;
     let dialer = dialer(engine)
         .workers(NonZeroUsize::MIN)

@@ -18,7 +18,7 @@ use crate::{escape, units};
 const LOOK: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
-pub(crate) struct TlsArgs {
+pub(crate) struct ServerTlsArgs {
     /// Speak TLS 1.2 and 1.3; without --cert, with a certificate made on the spot
     #[arg(long)]
     tls: bool,
@@ -40,7 +40,7 @@ pub(crate) struct TlsArgs {
     max_handshakes: NonZeroUsize,
 }
 
-impl TlsArgs {
+impl ServerTlsArgs {
     pub(crate) fn meaning(self) -> Result<Option<Files>> {
         if !self.tls {
             return Ok(None);
@@ -76,7 +76,7 @@ pub(crate) struct Files {
 }
 
 /// TLS as the server began with it.
-pub(crate) struct Begun {
+pub(crate) struct ServedTls {
     pub(crate) server: TlsServer,
     pub(crate) certificates: Vec<Certificate>,
     files: Files,
@@ -99,7 +99,7 @@ impl Files {
     }
 
     /// Reads the files, or makes a certificate for a server on these addresses.
-    pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<Begun> {
+    pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<ServedTls> {
         let seen = self.stamps();
         let made = match self.pairs.is_empty() {
             true => vec![Identity::development(&names(addresses))?],
@@ -108,7 +108,7 @@ impl Files {
         let settings = self.read(&made)?;
         let server = TlsServer::new(&settings)?.handshakes(self.handshakes);
         let certificates = certificates(&settings);
-        let mut begun = Begun { server, certificates, files: self, seen, made, said: Vec::new() };
+        let mut begun = ServedTls { server, certificates, files: self, seen, made, said: Vec::new() };
         begun.complain();
         Ok(begun)
     }
@@ -139,7 +139,7 @@ impl Files {
     }
 }
 
-impl Begun {
+impl ServedTls {
     /// Is there anything that can be read again?
     pub(crate) fn has_files(&self) -> bool {
         !self.seen.is_empty()
@@ -193,7 +193,7 @@ impl Begun {
     }
 }
 
-impl Begun {
+impl ServedTls {
     /// Warns of certificates that clients will refuse: once, each time that they are read.
     fn complain(&mut self) {
         for ((file, key), certificate) in self.files.pairs.iter().zip(&self.certificates) {

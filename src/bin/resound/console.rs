@@ -11,12 +11,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use resound::{Certificate, CloseReason, Closed, ConnInfo, Endpoint, Observer, Refusal, Totals};
 
-use self::event::Event;
-use crate::agreed::Agreed;
-use crate::printer::{Ending, Printer, Skipped, Weight, Words};
-use crate::stdio::Inherited;
+use self::event::LogEvent;
+use crate::printer::{EventWeight, FinalFlush, Printer, PrinterMessages, SkippedEvents};
+use crate::proxied::{ProxiedJson, ProxiedText};
+use crate::stdio::StdStream;
+use crate::tls_summary::TlsSummary;
 use crate::units::{bytes, count, counted};
-use crate::via::{ViaJson, ViaText};
 use crate::{escape, json};
 
 /// A message's bytes that are shown; the rest is only counted.
@@ -36,14 +36,14 @@ pub(crate) enum Format {
 
 /// What a service is given, and the console counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum CountedService {
     /// What the framing cuts.
     Messages,
     /// What one read returned.
     Reads,
 }
 
-impl Counted {
+impl CountedService {
     fn noun(self) -> &'static str {
         match self {
             Self::Messages => "message",
@@ -61,17 +61,17 @@ pub(crate) struct Console {
     /// Proxies' own connections are left out.
     quiet_local: bool,
     lane: usize,
-    counted: Counted,
+    counted: CountedService,
     /// The console has explained that a message should end with a newline.
     explained: Arc<AtomicBool>,
 }
 
 impl Console {
     /// The server's own console. Lanes are written in their order: the server's, then each worker's.
-    pub(crate) fn new(format: Format, verbose: bool, workers: usize, counted: Counted) -> (Self, Ending) {
+    pub(crate) fn new(format: Format, verbose: bool, workers: usize, counted: CountedService) -> (Self, FinalFlush) {
         let skipped = match (format, counted) {
-            (Format::Text, Counted::Messages) => |skipped| skipped_text(skipped, Counted::Messages),
-            (Format::Text, Counted::Reads) => |skipped| skipped_text(skipped, Counted::Reads),
+            (Format::Text, CountedService::Messages) => |skipped| skipped_text(skipped, CountedService::Messages),
+            (Format::Text, CountedService::Reads) => |skipped| skipped_text(skipped, CountedService::Reads),
             (Format::Json, _) => skipped_json,
         };
         let failing = |error: &io::Error| {
@@ -79,7 +79,7 @@ impl Console {
                 "stdout cannot be written ({error}): it is tried again, and what is skipped until then is counted"
             );
         };
-        let (printer, ending) = Printer::new(Inherited::Stdout, workers + 1, Words { skipped, failing });
+        let (printer, ending) = Printer::new(StdStream::Stdout, workers + 1, PrinterMessages { skipped, failing });
         (
             Self {
                 printer: Some(printer),
@@ -121,7 +121,7 @@ impl Console {
                     Endpoint::Tcp(tcp) => writeln!(to, "TCP Server started on {tcp}"),
                     other => writeln!(to, "Server started on {other}"),
                 },
-                || Event::Started { address: address.to_string() },
+                || LogEvent::Started { address: address.to_string() },
             );
         }
     }
@@ -148,7 +148,7 @@ impl Console {
                         _ => Ok(()),
                     }
                 },
-                || Event::Certificate {
+                || LogEvent::Certificate {
                     how,
                     subject: certificate.subject.clone(),
                     names: certificate.names.clone(),
@@ -162,7 +162,7 @@ impl Console {
     pub(crate) fn waiting(&self) {
         if self.format == Format::Text {
             let text = |to: &mut Vec<u8>| to.extend_from_slice(b"Waiting for client connections...\n");
-            self.printer.iter().for_each(|printer| printer.print(self.lane, Weight::Event, text));
+            self.printer.iter().for_each(|printer| printer.print(self.lane, EventWeight::Event, text));
         }
     }
 
@@ -174,7 +174,7 @@ impl Console {
         let connections = counted(open as u64, "open connection");
         self.event(
             |to| writeln!(to, "Shutting down: {connections}, {timeout} at most (Ctrl+C again exits at once)"),
-            || Event::Draining { open },
+            || LogEvent::Draining { open },
         );
         printer.settled(ORDER).await;
     }
@@ -200,7 +200,7 @@ impl Console {
             }
             writeln!(to)
         };
-        let json = || Event::Stopped {
+        let json = || LogEvent::Stopped {
             connections: totals.opened,
             messages: totals.messages,
             bytes_in: totals.bytes_in,
@@ -213,11 +213,16 @@ impl Console {
         });
     }
 
-    fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> Event) {
-        self.print(Weight::Event, text, json);
+    fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> LogEvent) {
+        self.print(EventWeight::Event, text, json);
     }
 
-    fn print(&self, weight: Weight, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> Event) {
+    fn print(
+        &self,
+        weight: EventWeight,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce() -> LogEvent,
+    ) {
         let Some(printer) = &self.printer else { return };
         printer.print(self.lane, weight, |to| {
             // Writing to memory cannot fail.
@@ -229,7 +234,7 @@ impl Console {
         &self,
         to: &mut Vec<u8>,
         text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-        json: impl FnOnce() -> Event,
+        json: impl FnOnce() -> LogEvent,
     ) -> io::Result<()> {
         match self.format {
             Format::Text => text(to),
@@ -263,23 +268,23 @@ impl Observer for Console {
             return;
         }
         self.print(
-            Weight::Event,
+            EventWeight::Event,
             |to| {
-                write!(to, "New connection from {}", Tuple(conn))?;
+                write!(to, "New connection from {}", AddressTuple(conn))?;
                 if self.verbose {
-                    write!(to, "{}", ViaText(conn))?;
+                    write!(to, "{}", ProxiedText(conn))?;
                 }
                 match &conn.tls {
-                    Some(tls) => writeln!(to, " ({})", Agreed(tls)),
+                    Some(tls) => writeln!(to, " ({})", TlsSummary(tls)),
                     None => writeln!(to),
                 }
             },
-            || Event::Opened {
+            || LogEvent::Opened {
                 conn: conn.id.0,
                 peer: conn.peer.to_string(),
                 local: conn.local.to_string(),
                 tls: conn.tls.as_deref().map(Into::into),
-                via: ViaJson::of(conn).map(Box::new),
+                via: ProxiedJson::of(conn).map(Box::new),
             },
         );
     }
@@ -290,9 +295,9 @@ impl Observer for Console {
         }
         let shown = &message[..message.len().min(SHOWN)];
         self.print(
-            Weight::Message,
+            EventWeight::Message,
             |to| {
-                write!(to, "Received from {}: ", Tuple(conn))?;
+                write!(to, "Received from {}: ", AddressTuple(conn))?;
                 if shown.len() < message.len() {
                     escape::append(to, shown);
                     writeln!(to, "... ({})", counted(message.len() as u64, "byte"))?;
@@ -309,7 +314,7 @@ impl Observer for Console {
             },
             || {
                 let utf8 = std::str::from_utf8(shown).ok();
-                Event::Message {
+                LogEvent::Message {
                     conn: conn.id.0,
                     peer: conn.peer.to_string(),
                     bytes: message.len(),
@@ -327,12 +332,12 @@ impl Observer for Console {
             return;
         }
         self.print(
-            Weight::Event,
+            EventWeight::Event,
             |to| {
                 let pause = humantime::format_duration(pause);
                 writeln!(to, "(a message should end with a newline: this one had none, and was answered {pause} later)")
             },
-            || Event::Unterminated {
+            || LogEvent::Unterminated {
                 conn: conn.id.0,
                 peer: conn.peer.to_string(),
                 pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
@@ -345,12 +350,12 @@ impl Observer for Console {
             return;
         }
         self.print(
-            Weight::Event,
+            EventWeight::Event,
             |to| match how.reason.is_orderly() {
-                true => writeln!(to, "Connection closed for {}", Tuple(conn)),
-                false => writeln!(to, "Connection closed for {}: {}", Tuple(conn), how.reason),
+                true => writeln!(to, "Connection closed for {}", AddressTuple(conn)),
+                false => writeln!(to, "Connection closed for {}: {}", AddressTuple(conn), how.reason),
             },
-            || Event::Closed {
+            || LogEvent::Closed {
                 conn: conn.id.0,
                 peer: conn.peer.to_string(),
                 reason: how.reason.name(),
@@ -372,18 +377,18 @@ impl Observer for Console {
             return;
         }
         self.print(
-            Weight::Event,
+            EventWeight::Event,
             |to| {
-                write!(to, "No connection from {}", Tuple(conn))?;
+                write!(to, "No connection from {}", AddressTuple(conn))?;
                 if self.verbose {
-                    write!(to, "{}", ViaText(conn))?;
+                    write!(to, "{}", ProxiedText(conn))?;
                 }
                 writeln!(to, ": {}", how.reason)
             },
-            || Event::Unopened {
+            || LogEvent::Unopened {
                 conn: conn.id.0,
                 peer: conn.peer.to_string(),
-                via: ViaJson::of(conn).map(Box::new),
+                via: ProxiedJson::of(conn).map(Box::new),
                 reason: how.reason.name(),
                 detail: how.reason.to_string(),
             },
@@ -392,9 +397,9 @@ impl Observer for Console {
 }
 
 /// A peer as the transcript writes it: `('127.0.0.1', 54321)`.
-struct Tuple<'a>(&'a ConnInfo);
+struct AddressTuple<'a>(&'a ConnInfo);
 
-impl std::fmt::Display for Tuple<'_> {
+impl std::fmt::Display for AddressTuple<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0.peer {
             Endpoint::Tcp(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
@@ -409,7 +414,7 @@ impl std::fmt::Display for Tuple<'_> {
     }
 }
 
-fn skipped_text(skipped: Skipped, what: Counted) -> String {
+fn skipped_text(skipped: SkippedEvents, what: CountedService) -> String {
     let parts = [
         (skipped.messages, what.noun(), ""),
         (skipped.events, "event", " of connections"),
@@ -419,8 +424,8 @@ fn skipped_text(skipped: Skipped, what: Counted) -> String {
     parts.map(|(n, noun, of)| format!("... and {}{of}\n", counted(n, &format!("more {noun}")))).collect()
 }
 
-fn skipped_json(skipped: Skipped) -> String {
-    let event = Event::Skipped { messages: skipped.messages, events: skipped.events, lines: skipped.lines };
+fn skipped_json(skipped: SkippedEvents) -> String {
+    let event = LogEvent::Skipped { messages: skipped.messages, events: skipped.events, lines: skipped.lines };
     String::from_utf8_lossy(&json::line(&event)).into_owned()
 }
 
@@ -436,24 +441,24 @@ mod tests {
 
     #[test]
     fn peers_are_written_as_in_the_transcript() {
-        assert_eq!(Tuple(&conn("127.0.0.1:54321")).to_string(), "('127.0.0.1', 54321)");
-        assert_eq!(Tuple(&conn("[::1]:54321")).to_string(), "('::1', 54321)");
-        assert_eq!(Tuple(&conn("[fe80::1%3]:1")).to_string(), "('fe80::1%3', 1)");
+        assert_eq!(AddressTuple(&conn("127.0.0.1:54321")).to_string(), "('127.0.0.1', 54321)");
+        assert_eq!(AddressTuple(&conn("[::1]:54321")).to_string(), "('::1', 54321)");
+        assert_eq!(AddressTuple(&conn("[fe80::1%3]:1")).to_string(), "('fe80::1%3', 1)");
         let unnamed = ConnInfo::new(ConnId(7), Endpoint::Unix(None), Endpoint::Unknown);
-        assert_eq!(Tuple(&unnamed).to_string(), "('unix', 7)");
+        assert_eq!(AddressTuple(&unnamed).to_string(), "('unix', 7)");
         // An address that is not known is no pair of an address and a port.
         let unknown = ConnInfo::new(ConnId(7), Endpoint::Unknown, Endpoint::Unknown);
-        assert_eq!(Tuple(&unknown).to_string(), "unknown");
+        assert_eq!(AddressTuple(&unknown).to_string(), "unknown");
     }
 
     #[test]
     fn what_was_skipped_is_said() {
-        let skipped = Skipped { messages: 48_211, events: 1, lines: 0 };
+        let skipped = SkippedEvents { messages: 48_211, events: 1, lines: 0 };
         assert_eq!(
-            skipped_text(skipped, Counted::Messages),
+            skipped_text(skipped, CountedService::Messages),
             "... and 48,211 more messages\n... and 1 more event of connections\n"
         );
-        assert!(skipped_text(skipped, Counted::Reads).starts_with("... and 48,211 more reads\n"));
+        assert!(skipped_text(skipped, CountedService::Reads).starts_with("... and 48,211 more reads\n"));
         let json: serde_json::Value = serde_json::from_str(&skipped_json(skipped)).unwrap();
         assert_eq!((&json["event"], &json["messages"]), (&"skipped".into(), &48_211.into()));
     }

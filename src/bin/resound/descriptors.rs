@@ -37,7 +37,7 @@ const BESIDE_A_LISTENER: usize = 2;
 
 /// How many workers and connections there can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct DescriptorBudget {
     pub(crate) workers: NonZeroUsize,
     pub(crate) connections: usize,
 }
@@ -49,25 +49,27 @@ pub(crate) fn for_server(
     asked: Option<NonZeroUsize>,
     listeners: usize,
     are_open: bool,
-) -> Result<Room> {
+) -> Result<DescriptorBudget> {
     let each = BESIDE_A_LISTENER + usize::from(!are_open);
     room("a server", asked, |workers| RUNTIME + each * listeners + of_workers(engine, workers, false))
 }
 
 /// What a generator can have.
-pub(crate) fn for_generator(engine: Engine, asked: Option<NonZeroUsize>) -> Result<Room> {
+pub(crate) fn for_generator(engine: Engine, asked: Option<NonZeroUsize>) -> Result<DescriptorBudget> {
     room("a generator", asked, |workers| RUNTIME + of_workers(engine, workers, true))
 }
 
-fn room(who: &str, asked: Option<NonZeroUsize>, needed: impl Fn(usize) -> usize) -> Result<Room> {
+fn room(who: &str, asked: Option<NonZeroUsize>, needed: impl Fn(usize) -> usize) -> Result<DescriptorBudget> {
     let workers = asked.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let Some(limit) = raise_descriptor_limit() else { return Ok(Room { workers, connections: usize::MAX }) };
+    let Some(limit) = raise_descriptor_limit() else {
+        return Ok(DescriptorBudget { workers, connections: usize::MAX });
+    };
     let free = free(limit);
     let least = if asked.is_some() { workers.get() } else { 1 };
     // One connection at least.
     let fits = (least..=workers.get()).rev().find(|&workers| needed(workers) < free);
     match fits.and_then(NonZeroUsize::new) {
-        Some(workers) => Ok(Room { workers, connections: free - needed(workers.get()) }),
+        Some(workers) => Ok(DescriptorBudget { workers, connections: free - needed(workers.get()) }),
         None => Err(too_few(who, limit, needed(least) + 1, free, least > 1)),
     }
 }

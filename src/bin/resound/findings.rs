@@ -9,13 +9,13 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use crate::exit;
-use crate::stdio::{Inherited, say};
+use crate::stdio::{StdStream, say};
 
 /// A handle of the one stdout that a process has.
 pub(crate) struct Findings;
 
 /// What is written is passed on in whole lines.
-struct Passage<W> {
+struct WholeLines<W> {
     to: W,
     begun: Vec<u8>,
     reach: Reach,
@@ -28,10 +28,10 @@ enum Reach {
     Broken(io::Error),
 }
 
-static STDOUT: Mutex<Passage<Inherited>> =
-    Mutex::new(Passage { to: Inherited::Stdout, begun: Vec::new(), reach: Reach::Open });
+static STDOUT: Mutex<WholeLines<StdStream>> =
+    Mutex::new(WholeLines { to: StdStream::Stdout, begun: Vec::new(), reach: Reach::Open });
 
-impl<W: Write> Passage<W> {
+impl<W: Write> WholeLines<W> {
     fn take(&mut self, bytes: &[u8]) {
         self.begun.extend_from_slice(bytes);
         if let Some(end) = last_newline(&self.begun) {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn lines_are_passed_on_whole_and_nothing_follows_what_has_failed() {
         for (kind, is_left) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::StorageFull, false)] {
-            let mut passage = Passage { to: Limited(Vec::new(), 6, kind), begun: Vec::new(), reach: Reach::Open };
+            let mut passage = WholeLines { to: Limited(Vec::new(), 6, kind), begun: Vec::new(), reach: Reach::Open };
             passage.take(b"on");
             assert!(passage.to.0.is_empty(), "a line in parts is one write");
             passage.take(b"e\ntwo\nthr");

@@ -10,13 +10,13 @@ use crate::escape;
 /// An event as a line: compact, with its time of day, and with nothing in it that could take a terminal over. Its keys must be strings.
 pub(crate) fn line(event: &impl Serialize) -> Vec<u8> {
     #[derive(Serialize)]
-    struct Line<'a, E> {
+    struct JsonLine<'a, E> {
         time: String,
         #[serde(flatten)]
         event: &'a E,
     }
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-    object(&Line { time, event })
+    object(&JsonLine { time, event })
 }
 
 /// A value on a line of its own, as [`line`] does it.

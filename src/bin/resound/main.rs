@@ -1,6 +1,5 @@
 //! The `resound` program: a thin layer over the library's public API.
 
-mod agreed;
 mod args;
 mod certificates;
 mod client;
@@ -13,13 +12,14 @@ mod generate;
 mod json;
 mod load;
 mod printer;
+mod proxied;
 mod report;
 mod server;
 mod signals;
 mod sink;
 mod stdio;
+mod tls_summary;
 mod units;
-mod via;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ use resound::{DialError, Error, FailureClass};
 
 use self::colour::Colour;
 use self::findings::Findings;
-use self::stdio::Inherited;
+use self::stdio::StdStream;
 
 /// What the program ends with; docs/exit-codes.md lists them.
 mod exit {
@@ -62,19 +62,19 @@ fn show(unparsed: &clap::Error) -> ExitCode {
     let coloured = if is_wrong { Colour::of(&std::io::stderr()) } else { Colour::of(&std::io::stdout()) };
     let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() };
     // Where the reader of either has left, what was typed is as wrong as before.
-    let _ = if is_wrong { Inherited::Stderr.write_all(text.as_bytes()) } else { Findings.write_all(text.as_bytes()) };
+    let _ = if is_wrong { StdStream::Stderr.write_all(text.as_bytes()) } else { Findings.write_all(text.as_bytes()) };
     if is_wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
 fn run(typed: args::Cli) -> ExitCode {
     let result = match typed.command {
-        args::Command::Server(typed) => typed.meaning().and_then(server::run),
-        args::Command::Client(typed) => typed.meaning().and_then(client::run),
-        args::Command::Test(typed) => typed.meaning().and_then(client::run),
-        args::Command::Load(typed) => typed.meaning().and_then(load::run),
-        args::Command::Report(typed) => typed.meaning().and_then(report::run),
-        args::Command::Completions(typed) => generate::completions(typed.shell),
-        args::Command::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
+        args::CliCommand::Server(typed) => typed.meaning().and_then(server::run),
+        args::CliCommand::Client(typed) => typed.meaning().and_then(client::run),
+        args::CliCommand::Test(typed) => typed.meaning().and_then(client::run),
+        args::CliCommand::Load(typed) => typed.meaning().and_then(load::run),
+        args::CliCommand::Report(typed) => typed.meaning().and_then(report::run),
+        args::CliCommand::Completions(typed) => generate::completions(typed.shell),
+        args::CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
     };
     result.unwrap_or_else(|error| {
         if let Some(Error::Address { .. }) = error.downcast_ref::<Error>()
@@ -84,7 +84,7 @@ fn run(typed: args::Cli) -> ExitCode {
         }
         let (code, _, advice) = explain(&error);
         // Where its reader has left there is nothing more to be done.
-        let _ = Inherited::Stderr.write_all(complaint(&error, advice).as_bytes());
+        let _ = StdStream::Stderr.write_all(complaint(&error, advice).as_bytes());
         ExitCode::from(code)
     })
 }
@@ -97,7 +97,7 @@ fn meant() -> Option<String> {
 
 /// Says what is wrong with what was typed.
 fn refused(said: &str) -> ExitCode {
-    let _ = Inherited::Stderr.write_all(said.as_bytes());
+    let _ = StdStream::Stderr.write_all(said.as_bytes());
     ExitCode::from(exit::USAGE)
 }
 
@@ -129,7 +129,7 @@ fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&str>) {
         let code = if error.class.is_some() { exit::NETWORK } else { exit::USAGE };
         return (code, error.class, Some(error.advice()));
     }
-    if let Some(failure) = error.downcast_ref::<client::Failure>() {
+    if let Some(failure) = error.downcast_ref::<client::ClientFailure>() {
         return (exit::NETWORK, Some(failure.class), Some(failure.advice()));
     }
     (exit::USAGE, None, None)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::sink::{self, Destination, Ended, Sink, Unwritten};
+use crate::sink::{self, Destination, OutputSink, SinkEnd, Unwritten};
 
 /// What one lane holds before it drops.
 const LANE: usize = 1024 * 1024;
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 /// How an event counts when it must be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weight {
+pub(crate) enum EventWeight {
     /// One of very many.
     Message,
     /// One of a few: dropped last.
@@ -34,7 +34,7 @@ pub(crate) enum Weight {
 
 /// What was dropped since the last write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Skipped {
+pub(crate) struct SkippedEvents {
     pub(crate) messages: u64,
     pub(crate) events: u64,
     /// Lines that were taken from a lane, whatever they told, and given up because the end was near.
@@ -43,9 +43,9 @@ pub(crate) struct Skipped {
 
 /// What the printer itself has to say.
 #[derive(Clone, Copy)]
-pub(crate) struct Words {
+pub(crate) struct PrinterMessages {
     /// Stands where something was skipped.
-    pub(crate) skipped: fn(Skipped) -> String,
+    pub(crate) skipped: fn(SkippedEvents) -> String,
     /// Says elsewhere that the output fails.
     pub(crate) failing: fn(&io::Error),
 }
@@ -53,10 +53,10 @@ pub(crate) struct Words {
 #[derive(Default)]
 struct Lane {
     bytes: Vec<u8>,
-    skipped: Skipped,
+    skipped: SkippedEvents,
 }
 
-struct Shared {
+struct PrinterState {
     lanes: Vec<Mutex<Lane>>,
     /// What the thread starts with; taken by whoever prints first, since a server that says nothing needs no thread to say it.
     start: Mutex<Option<Start>>,
@@ -78,29 +78,29 @@ struct Shared {
 
 /// What the thread starts with.
 struct Start {
-    sink: Sink,
-    tell: fn(Skipped) -> String,
+    sink: OutputSink,
+    tell: fn(SkippedEvents) -> String,
     end: mpsc::Sender<Option<Unwritten>>,
 }
 
 /// Where a worker's events go.
 #[derive(Clone)]
 pub(crate) struct Printer {
-    shared: Arc<Shared>,
+    shared: Arc<PrinterState>,
 }
 
 /// Waits for the rest at the end.
-pub(crate) struct Ending {
+pub(crate) struct FinalFlush {
     printer: Printer,
     ended: mpsc::Receiver<Option<Unwritten>>,
 }
 
 impl Printer {
     /// A way to `output`, with this many lanes.
-    pub(crate) fn new(output: impl Destination + 'static, lanes: usize, words: Words) -> (Self, Ending) {
+    pub(crate) fn new(output: impl Destination + 'static, lanes: usize, words: PrinterMessages) -> (Self, FinalFlush) {
         let (end, ended) = mpsc::channel();
-        let sink = Sink::new(output, words.failing);
-        let shared = Arc::new(Shared {
+        let sink = OutputSink::new(output, words.failing);
+        let shared = Arc::new(PrinterState {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
             start: Mutex::new(Some(Start { sink, tell: words.skipped, end })),
             thread: OnceLock::new(),
@@ -113,21 +113,21 @@ impl Printer {
             broken: AtomicBool::new(false),
         });
         let printer = Self { shared };
-        (printer.clone(), Ending { printer, ended })
+        (printer.clone(), FinalFlush { printer, ended })
     }
 
     /// Lets `write` append one event to a lane, unless that is full. Waits for nothing but the lane's lock, which is held to append an
     /// event or to swap two buffers.
-    pub(crate) fn print(&self, lane: usize, weight: Weight, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn print(&self, lane: usize, weight: EventWeight, write: impl FnOnce(&mut Vec<u8>)) {
         if self.shared.broken.load(Ordering::Relaxed) {
             return;
         }
         let lane = &self.shared.lanes[lane % self.shared.lanes.len()];
         let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = if weight == Weight::Message { LANE } else { LANE + RESERVE };
+        let most = if weight == EventWeight::Message { LANE } else { LANE + RESERVE };
         if lane.bytes.len() < most {
             write(&mut lane.bytes);
-        } else if weight == Weight::Message {
+        } else if weight == EventWeight::Message {
             lane.skipped.messages += 1;
         } else {
             lane.skipped.events += 1;
@@ -169,8 +169,8 @@ impl Printer {
                 // Before it says that it is idle, or somebody could find nobody to wake.
                 let _ = shared.thread.set(thread::current());
                 let unwritten = match shared.carry(&mut start.sink, start.tell) {
-                    Err(Ended::GivenUp(unwritten)) => Some(unwritten),
-                    Ok(()) | Err(Ended::Left) => None,
+                    Err(SinkEnd::GivenUp(unwritten)) => Some(unwritten),
+                    Ok(()) | Err(SinkEnd::Left) => None,
                 };
                 shared.broken.store(true, Ordering::SeqCst);
                 let _ = start.end.send(unwritten);
@@ -184,9 +184,9 @@ impl Printer {
     }
 }
 
-impl Shared {
+impl PrinterState {
     /// Carries until the end has come and all is written, or nothing more can be.
-    fn carry(&self, sink: &mut Sink, tell: fn(Skipped) -> String) -> Result<(), Ended> {
+    fn carry(&self, sink: &mut OutputSink, tell: fn(SkippedEvents) -> String) -> Result<(), SinkEnd> {
         let mut carried = Vec::new();
         loop {
             // Announce the sleep before the last look, so that no event falls between the two.
@@ -198,7 +198,7 @@ impl Shared {
                 let skipped = std::mem::take(&mut locked.skipped);
                 std::mem::swap(&mut locked.bytes, &mut carried);
                 drop(locked);
-                if skipped != Skipped::default() {
+                if skipped != SkippedEvents::default() {
                     carried.extend_from_slice(tell(skipped).as_bytes());
                 }
                 if !carried.is_empty() {
@@ -227,9 +227,9 @@ impl Shared {
     }
 }
 
-impl Shared {
+impl PrinterState {
     /// Writes whole lines, a few at a time; when hurried, gives up all but the last few.
-    fn write(&self, sink: &mut Sink, bytes: &[u8], tell: fn(Skipped) -> String) -> Result<(), Ended> {
+    fn write(&self, sink: &mut OutputSink, bytes: &[u8], tell: fn(SkippedEvents) -> String) -> Result<(), SinkEnd> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
@@ -238,7 +238,7 @@ impl Shared {
                 let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
                 let lines = sink::count(&rest[..from]);
                 rest = &rest[from..];
-                let told = tell(Skipped { lines, ..Skipped::default() });
+                let told = tell(SkippedEvents { lines, ..SkippedEvents::default() });
                 sink.write(told.as_bytes(), || self.try_again())
                     .map_err(|ended| more(ended, sink::count(rest) + lines))?;
             }
@@ -270,7 +270,7 @@ impl Shared {
     }
 
     /// Counts what waits in the lanes as unwritten too.
-    fn with_what_waits(&self, ended: Ended) -> Ended {
+    fn with_what_waits(&self, ended: SinkEnd) -> SinkEnd {
         let waiting = |lane: &Mutex<Lane>| {
             let Lane { bytes, skipped } = std::mem::take(&mut *lane.lock().unwrap_or_else(PoisonError::into_inner));
             sink::count(&bytes) + skipped.messages + skipped.events + skipped.lines
@@ -281,14 +281,14 @@ impl Shared {
 }
 
 /// With so many lines more.
-fn more(ended: Ended, lines: u64) -> Ended {
+fn more(ended: SinkEnd, lines: u64) -> SinkEnd {
     match ended {
-        Ended::GivenUp(unwritten) => Ended::GivenUp(Unwritten { lines: unwritten.lines + lines, ..unwritten }),
-        Ended::Left => Ended::Left,
+        SinkEnd::GivenUp(unwritten) => SinkEnd::GivenUp(Unwritten { lines: unwritten.lines + lines, ..unwritten }),
+        SinkEnd::Left => SinkEnd::Left,
     }
 }
 
-impl Ending {
+impl FinalFlush {
     /// Writes out what is left: all of it if `patience` is enough, else the last words, if as much
     /// again is. A stuck output is left. Returns what an output that fails has not taken.
     pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
@@ -314,8 +314,8 @@ mod tests {
     impl Destination for Stuck {}
     impl Destination for Slow {}
 
-    fn words(skipped: fn(Skipped) -> String) -> Words {
-        Words { skipped, failing: |error| panic!("{error}") }
+    fn words(skipped: fn(SkippedEvents) -> String) -> PrinterMessages {
+        PrinterMessages { skipped, failing: |error| panic!("{error}") }
     }
 
     /// An output that is stuck until it is let go.
@@ -336,13 +336,13 @@ mod tests {
     fn a_stuck_output_never_blocks_and_what_was_lost_is_said() {
         let (go, gate) = mpsc::channel();
         let (seen, written) = mpsc::channel();
-        let tell = |skipped: Skipped| format!("[{} {}]", skipped.messages, skipped.events);
+        let tell = |skipped: SkippedEvents| format!("[{} {}]", skipped.messages, skipped.events);
         let (printer, ending) = Printer::new(Stuck(gate, seen), 1, words(tell));
         let event = vec![b'x'; 1024];
         for _ in 0..5000 {
-            printer.print(0, Weight::Message, |to| to.extend_from_slice(&event));
+            printer.print(0, EventWeight::Message, |to| to.extend_from_slice(&event));
         }
-        printer.print(0, Weight::Event, |to| to.extend_from_slice(b"end"));
+        printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"end"));
         drop(go);
         ending.finish(Duration::from_secs(60));
         let all: Vec<u8> = written.iter().flatten().collect();
@@ -373,11 +373,11 @@ mod tests {
     #[test]
     fn a_slow_output_still_gets_the_last_words() {
         let (seen, written) = mpsc::channel();
-        let tell = |skipped: Skipped| format!("[{}]\n", skipped.lines + skipped.messages);
+        let tell = |skipped: SkippedEvents| format!("[{}]\n", skipped.lines + skipped.messages);
         let (printer, ending) = Printer::new(Slow(seen), 1, words(tell));
         let total = 20_000;
         for _ in 0..total {
-            printer.print(0, Weight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
+            printer.print(0, EventWeight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
         }
         printer.last_words(|to| to.extend_from_slice(b"the last words\n"));
         ending.finish(Duration::from_secs(2));
@@ -412,7 +412,7 @@ mod tests {
         }
         let (room, (seen, written), (fails, failed)) =
             (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
-        let words = Words {
+        let words = PrinterMessages {
             skipped: |skipped| format!("[{}]\n", skipped.messages + skipped.events),
             failing: |_| {
                 SAID.fetch_add(1, Ordering::SeqCst);
@@ -422,7 +422,7 @@ mod tests {
         let total = 5000;
         let line = [vec![b'x'; 1023], vec![b'\n']].concat();
         for _ in 0..total {
-            printer.print(0, Weight::Message, |to| to.extend_from_slice(&line));
+            printer.print(0, EventWeight::Message, |to| to.extend_from_slice(&line));
         }
         (0..3).for_each(|_| failed.recv().unwrap());
         room.store(true, Ordering::SeqCst);
@@ -448,7 +448,7 @@ mod tests {
             }
         }
         let (printer, ending) = Printer::new(Broken, 2, words(|_| String::new()));
-        printer.print(1, Weight::Event, |to| to.push(b'x'));
+        printer.print(1, EventWeight::Event, |to| to.push(b'x'));
         ending.ended.recv().unwrap();
         assert!(printer.shared.broken.load(Ordering::SeqCst));
     }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use resound::proxy::Proxies;
 use resound::{
-    Access, Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Limits, Listener,
-    Opening, Reply, Server,
+    Access, Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Handshake, Limits,
+    Listener, Reply, Server,
 };
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::args::Mode;
+use crate::args::ServerMode;
 use crate::certificates::Files;
-use crate::console::{Console, Counted, Format};
-use crate::printer::{Printer, Weight, Words};
+use crate::console::{Console, CountedService, Format};
+use crate::printer::{EventWeight, Printer, PrinterMessages};
 use crate::signals::CaughtSignals;
 use crate::sink::Unwritten;
-use crate::stdio::{Inherited, say};
+use crate::stdio::{StdStream, say};
 use crate::units::counted;
 use crate::{descriptors, exit};
 
@@ -28,10 +28,10 @@ const SAME_SIGNAL: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What `resound server` was asked to do.
-pub(crate) struct Plan {
+pub(crate) struct ServerPlan {
     pub(crate) addresses: Vec<Address>,
     pub(crate) family: Family,
-    pub(crate) mode: Mode,
+    pub(crate) mode: ServerMode,
     pub(crate) framing: Framing,
     pub(crate) engine: Engine,
     pub(crate) busy_poll: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// `None`: in plain text.
     pub(crate) tls: Option<Files>,
-    pub(crate) proxies: Proxied,
+    pub(crate) proxies: ProxyMode,
     pub(crate) access: Access,
     pub(crate) unix_mode: Option<u32>,
     pub(crate) verbose: bool,
@@ -55,17 +55,17 @@ pub(crate) struct Plan {
 }
 
 /// Whether connections come through proxies that say who the client is.
-pub(crate) enum Proxied {
+pub(crate) enum ProxyMode {
     Not,
     /// Through this machine's own.
     Here,
     By(Proxies),
 }
 
-pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
+pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     if plan.while_stdin {
         std::thread::spawn(|| {
-            let _ = std::io::copy(&mut Inherited::Stdin, &mut std::io::sink());
+            let _ = std::io::copy(&mut StdStream::Stdin, &mut std::io::sink());
             std::process::exit(exit::SIGNAL.into());
         });
     }
@@ -84,8 +84,8 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     let exposed = exposed.filter(|_| plan.access.admits_strangers() && !asks_who && !plan.quiet);
 
     let unit = match (plan.mode, plan.framing) {
-        (Mode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => Counted::Messages,
-        _ => Counted::Reads,
+        (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => CountedService::Messages,
+        _ => CountedService::Reads,
     };
     let (console, ending) = Console::new(plan.format, plan.verbose, workers.get(), unit);
     let watch = if plan.quiet { console.silent() } else { console.quiet_local(plan.quiet_local) };
@@ -110,8 +110,8 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
         (None, None) => server,
         (proxies, tls) => server.opening(move |conn| {
             let opening =
-                proxies.iter().fold(Opening::new(), |opening, proxies| opening.preface(proxies.preface(conn)));
-            tls.iter().fold(opening, Opening::tls_server)
+                proxies.iter().fold(Handshake::new(), |opening, proxies| opening.preface(proxies.preface(conn)));
+            tls.iter().fold(opening, Handshake::tls_server)
         }),
     };
 
@@ -166,10 +166,10 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     };
     let framing = plan.framing;
     let totals = match plan.mode {
-        Mode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
-        Mode::Echo => server.run(|_| Echo, supervise),
-        Mode::Discard => server.run(|_| Discard, supervise),
-        Mode::Chargen => server.run(|_| Chargen, supervise),
+        ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
+        ServerMode::Echo => server.run(|_| Echo, supervise),
+        ServerMode::Discard => server.run(|_| Discard, supervise),
+        ServerMode::Chargen => server.run(|_| Chargen, supervise),
     };
     if let Ok(totals) = &totals {
         watch.stopped(totals);
@@ -189,7 +189,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
 }
 
 /// One entry for each address that was asked for: its listeners.
-fn bind(plan: &Plan) -> Result<Vec<Vec<Listener>>> {
+fn bind(plan: &ServerPlan) -> Result<Vec<Vec<Listener>>> {
     let bind = |address: &Address| match address {
         #[cfg(unix)]
         Address::Unix(path) => Ok(vec![Listener::bind_unix(path, plan.unix_mode)?]),
@@ -204,12 +204,12 @@ fn is_reachable(address: &Endpoint) -> bool {
 }
 
 /// Whose PROXY headers are believed, where any are.
-fn believed(proxied: Proxied, exposed: Option<&Endpoint>) -> Result<Option<Proxies>> {
+fn believed(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Option<Proxies>> {
     match (proxied, exposed) {
-        (Proxied::Not, _) => Ok(None),
-        (Proxied::By(proxies), _) => Ok(Some(proxies)),
-        (Proxied::Here, None) => Ok(Some(Proxies::local())),
-        (Proxied::Here, Some(address)) => bail!(
+        (ProxyMode::Not, _) => Ok(None),
+        (ProxyMode::By(proxies), _) => Ok(Some(proxies)),
+        (ProxyMode::Here, None) => Ok(Some(Proxies::local())),
+        (ProxyMode::Here, Some(address)) => bail!(
             "--proxy-protocol on {address} needs --proxy-from: whoever may send a PROXY header chooses the address that is believed"
         ),
     }
@@ -236,26 +236,26 @@ fn max_connections(asked: Option<usize>, possible: usize) -> usize {
 }
 
 /// Sends the library's warnings to stderr, by a printer: a stuck stderr must not hold up an accept loop.
-fn complaints() -> crate::printer::Ending {
-    let words = Words {
+fn complaints() -> crate::printer::FinalFlush {
+    let words = PrinterMessages {
         skipped: |skipped| format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines),
         // There is no other place to say it.
         failing: |_| {},
     };
-    let (printer, ending) = Printer::new(Inherited::Stderr, 1, words);
+    let (printer, ending) = Printer::new(StdStream::Stderr, 1, words);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)
-        .event_format(Plain)
-        .with_writer(move || Line(printer.clone()))
+        .event_format(PlainFormat)
+        .with_writer(move || LogLine(printer.clone()))
         .init();
     ending
 }
 
 /// `resound: warning: what happened`.
-struct Plain;
+struct PlainFormat;
 
-impl<S, N> tracing_subscriber::fmt::FormatEvent<S, N> for Plain
+impl<S, N> tracing_subscriber::fmt::FormatEvent<S, N> for PlainFormat
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
     N: for<'a> tracing_subscriber::fmt::FormatFields<'a> + 'static,
@@ -273,11 +273,11 @@ where
     }
 }
 
-struct Line(Printer);
+struct LogLine(Printer);
 
-impl std::io::Write for Line {
+impl std::io::Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.print(0, Weight::Event, |to| to.extend_from_slice(bytes));
+        self.0.print(0, EventWeight::Event, |to| to.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 

@@ -1,8 +1,8 @@
-//! [`Sink`]: an output that may fail for a while, as a log does whose file system is full.
+//! [`OutputSink`]: an output that may fail for a while, as a log does whose file system is full.
 
 use std::io::{self, Write};
 
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 /// Where lines go.
 pub(crate) trait Destination: Write + Send {
@@ -12,14 +12,14 @@ pub(crate) trait Destination: Write + Send {
     }
 }
 
-impl Destination for Inherited {
+impl Destination for StdStream {
     fn length(&self) -> Option<u64> {
         self.file_length()
     }
 }
 
 /// An output, and whether it works.
-pub(crate) struct Sink {
+pub(crate) struct OutputSink {
     output: Box<dyn Destination>,
     /// Says that it fails: once for each time that it has worked before.
     say: fn(&io::Error),
@@ -27,7 +27,7 @@ pub(crate) struct Sink {
 }
 
 /// Why lines could not be written.
-pub(crate) enum Ended {
+pub(crate) enum SinkEnd {
     /// Their reader has left.
     Left,
     /// They have been given up.
@@ -41,14 +41,14 @@ pub(crate) struct Unwritten {
     pub(crate) error: io::Error,
 }
 
-impl Sink {
+impl OutputSink {
     pub(crate) fn new(output: impl Destination + 'static, say: fn(&io::Error)) -> Self {
         Self { output: Box::new(output), say, is_said: false }
     }
 
     /// Writes whole lines. After a failure it goes on where it was, so that no line is left in
     /// parts, as often as `try_again` waits and allows it.
-    pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), Ended> {
+    pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), SinkEnd> {
         let mut done = 0;
         while done < lines.len() {
             let error = match self.output.write(&lines[done..]) {
@@ -58,7 +58,7 @@ impl Sink {
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Ended::Left),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(SinkEnd::Left),
                 Err(error) => error,
             };
             if !std::mem::replace(&mut self.is_said, true) {
@@ -66,7 +66,7 @@ impl Sink {
             }
             let length = self.output.length();
             if !try_again() {
-                return Err(Ended::GivenUp(Unwritten { lines: count(&lines[done..]), error }));
+                return Err(SinkEnd::GivenUp(Unwritten { lines: count(&lines[done..]), error }));
             }
             // Who has made room by emptying the file has also removed the beginning of this line.
             if self.output.length() < length {
@@ -125,7 +125,7 @@ mod tests {
             for empties in [false, true] {
                 let small = Small::default();
                 small.0.lock().unwrap().1 = room;
-                let mut sink = Sink::new(small.clone(), |_| {
+                let mut sink = OutputSink::new(small.clone(), |_| {
                     SAID.fetch_add(1, Ordering::Relaxed);
                 });
                 SAID.store(0, Ordering::Relaxed);
@@ -155,7 +155,8 @@ mod tests {
     fn what_is_given_up_is_counted() {
         let small = Small::default();
         small.0.lock().unwrap().1 = 5;
-        let Err(Ended::GivenUp(unwritten)) = Sink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false) else {
+        let Err(SinkEnd::GivenUp(unwritten)) = OutputSink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false)
+        else {
             panic!("there was no room")
         };
         assert_eq!((unwritten.lines, unwritten.error.kind()), (2, io::ErrorKind::StorageFull));

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 /// call finds no bytes or no room it waits here, and the flags, which are theirs too, stay as they
 /// are. Nothing is buffered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Inherited {
+pub(crate) enum StdStream {
     Stdin,
     Stdout,
     Stderr,
@@ -16,7 +16,7 @@ pub(crate) enum Inherited {
 
 /// Says something on stderr. Where its reader has left there is nothing more to be done.
 pub(crate) fn say(text: &str) {
-    let _ = Inherited::Stderr.write_all(format!("resound: {text}\n").as_bytes());
+    let _ = StdStream::Stderr.write_all(format!("resound: {text}\n").as_bytes());
 }
 
 #[cfg(unix)]
@@ -28,12 +28,12 @@ mod unix {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
 
-    use super::{Inherited, Read, Write, io, oneshot};
+    use super::{Read, StdStream, Write, io, oneshot};
 
     /// Between two calls on a stream that calls itself ready and is not.
     const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
-    impl Inherited {
+    impl StdStream {
         fn descriptor(self) -> BorrowedFd<'static> {
             match self {
                 Self::Stdin => rustix::stdio::stdin(),
@@ -73,14 +73,14 @@ mod unix {
         }
     }
 
-    impl Read for Inherited {
+    impl Read for StdStream {
         fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
             let from = self.descriptor();
             self.patiently(PollFlags::IN, || rustix::io::read(from, &mut *to))
         }
     }
 
-    impl Write for Inherited {
+    impl Write for StdStream {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let to = self.descriptor();
             self.patiently(PollFlags::OUT, || rustix::io::write(to, bytes))
@@ -98,7 +98,7 @@ mod unix {
         let (leaves, left) = oneshot::channel();
         thread::spawn(move || {
             loop {
-                let mut watched = [PollFd::from_borrowed_fd(Inherited::Stdout.descriptor(), PollFlags::empty())];
+                let mut watched = [PollFd::from_borrowed_fd(StdStream::Stdout.descriptor(), PollFlags::empty())];
                 match poll(&mut watched, None) {
                     Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
                         let _ = leaves.send(());
@@ -117,7 +117,7 @@ mod unix {
 pub(crate) use self::unix::reader_left;
 
 #[cfg(not(unix))]
-impl Inherited {
+impl StdStream {
     /// Not to be known here.
     pub(crate) fn has_something(self) -> bool {
         false
@@ -130,14 +130,14 @@ impl Inherited {
 }
 
 #[cfg(not(unix))]
-impl Read for Inherited {
+impl Read for StdStream {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         io::stdin().read(to)
     }
 }
 
 #[cfg(not(unix))]
-impl Write for Inherited {
+impl Write for StdStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stderr => io::stderr().write(bytes),

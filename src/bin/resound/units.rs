@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use resound::Rate;
+use resound::ConnectRate;
 use resound::ipnet::IpNet;
 pub(crate) use resound::load::figures::{count, counted, latency, rate};
 
@@ -39,13 +39,13 @@ pub(crate) fn positive_u32(text: &str) -> Result<NonZeroU32, String> {
 }
 
 /// `20`, `20/s`, `100/m`, `1000/h`.
-pub(crate) fn limit(text: &str) -> Result<Rate, String> {
+pub(crate) fn limit(text: &str) -> Result<ConnectRate, String> {
     let wrong = || format!("'{text}' is not a rate; write it like 20, 20/s, 100/m or 1000/h");
     let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
     let per = match unit {
-        "s" => Rate::per_second,
-        "m" => Rate::per_minute,
-        "h" => Rate::per_hour,
+        "s" => ConnectRate::per_second,
+        "m" => ConnectRate::per_minute,
+        "h" => ConnectRate::per_hour,
         _ => return Err(wrong()),
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
@@ -239,8 +239,14 @@ mod tests {
     #[test]
     fn rates_networks_and_modes() {
         let n = |n| NonZeroU32::new(n).unwrap();
-        assert_eq!((limit("20"), limit("20/s")), (Ok(Rate::per_second(n(20))), Ok(Rate::per_second(n(20)))));
-        assert_eq!((limit("100/m"), limit("1/h")), (Ok(Rate::per_minute(n(100))), Ok(Rate::per_hour(n(1)))));
+        assert_eq!(
+            (limit("20"), limit("20/s")),
+            (Ok(ConnectRate::per_second(n(20))), Ok(ConnectRate::per_second(n(20))))
+        );
+        assert_eq!(
+            (limit("100/m"), limit("1/h")),
+            (Ok(ConnectRate::per_minute(n(100))), Ok(ConnectRate::per_hour(n(1))))
+        );
         for text in ["", "0", "x", "-1", "5/d", "5/", "/s", "5/s/s", "99999999999"] {
             assert!(limit(text).is_err(), "{text}");
         }

@@ -2,8 +2,8 @@
 //! descriptor; behind a proxy once it is known who the client is.
 
 mod admission;
-mod gate;
-mod networks;
+mod control;
+mod list;
 mod rate;
 mod sources;
 
@@ -12,11 +12,11 @@ use std::num::NonZeroU32;
 use ipnet::IpNet;
 
 pub(crate) use admission::Admission;
-pub(crate) use gate::Gate;
-pub use rate::Rate;
-pub(crate) use sources::{Seat, SeatNumber};
+pub(crate) use control::AccessControl;
+pub use rate::ConnectRate;
+pub(crate) use sources::{SourceIndex, SourcePermit};
 
-use self::networks::Networks;
+use self::list::AccessList;
 
 /// Who may connect. What it refuses is reset at once, counted ([`Totals::refused`](crate::Totals::refused)) and, in bounded amount, logged.
 ///
@@ -35,9 +35,9 @@ use self::networks::Networks;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Access {
-    networks: Networks,
+    networks: AccessList,
     max_per_ip: Option<NonZeroU32>,
-    connect_rate: Option<Rate>,
+    connect_rate: Option<ConnectRate>,
     behind_proxies: bool,
 }
 
@@ -71,7 +71,7 @@ impl Access {
     }
 
     /// How often one source, as in [`Access::max_per_ip`], may connect.
-    pub fn connect_rate(mut self, rate: Rate) -> Self {
+    pub fn connect_rate(mut self, rate: ConnectRate) -> Self {
         self.connect_rate = Some(rate);
         self
     }

@@ -4,16 +4,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::sources::Source;
+use super::sources::SourceKey;
 
 /// A number of connections in a time. So many may come at once; after that each must wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct ConnectRate {
     connections: NonZeroU32,
     per: Duration,
 }
 
-impl Rate {
+impl ConnectRate {
     /// So many connections per second.
     #[must_use]
     pub fn per_second(connections: NonZeroU32) -> Self {
@@ -40,7 +40,7 @@ const GROUPS: usize = 2048;
 
 /// A source, and the time from which on it has all of its turns again (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Clone, Copy)]
-struct Turn {
+struct RateEntry {
     /// A keyed hash of the source: nobody outside can choose whom they share it with.
     who: u64,
     /// Nanoseconds since the start.
@@ -49,18 +49,18 @@ struct Turn {
 
 /// What is remembered of sources: a table of fixed size. Where a group is full, whoever is next to have all turns again is forgotten first,
 /// who thereby gains at most one more burst: a flood from very many sources costs no memory, and can make the limit softer.
-pub(super) struct Turns {
+pub(super) struct RateLimiter {
     /// Between two connections at the full rate, in nanoseconds.
     interval: u64,
     /// How far ahead of its turn a source may be: the burst.
     ahead: u64,
     start: Instant,
     hasher: RandomState,
-    table: Box<[[Turn; WAYS]]>,
+    table: Box<[[RateEntry; WAYS]]>,
 }
 
-impl Turns {
-    pub(super) fn new(rate: Rate, start: Instant) -> Self {
+impl RateLimiter {
+    pub(super) fn new(rate: ConnectRate, start: Instant) -> Self {
         let connections = u64::from(rate.connections.get());
         let interval = (rate.per.as_secs() * 1_000_000_000 / connections).max(1);
         Self {
@@ -68,12 +68,12 @@ impl Turns {
             ahead: interval * connections,
             start,
             hasher: RandomState::new(),
-            table: vec![[Turn { who: 0, free_at: 0 }; WAYS]; GROUPS].into(),
+            table: vec![[RateEntry { who: 0, free_at: 0 }; WAYS]; GROUPS].into(),
         }
     }
 
     /// Is it this source's turn?
-    pub(super) fn take(&mut self, source: Source, now: Instant) -> bool {
+    pub(super) fn take(&mut self, source: SourceKey, now: Instant) -> bool {
         let now = u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 2);
         let who = self.hasher.hash_one(source);
         let group = &mut self.table[who as usize % GROUPS];
@@ -84,7 +84,7 @@ impl Turns {
         if free_at - now > self.ahead {
             return false;
         }
-        group[at] = Turn { who, free_at };
+        group[at] = RateEntry { who, free_at };
         true
     }
 }
@@ -97,14 +97,14 @@ mod tests {
         NonZeroU32::new(n).unwrap()
     }
 
-    fn source(n: u32) -> Source {
-        Source::of(std::net::Ipv4Addr::from(n).into())
+    fn source(n: u32) -> SourceKey {
+        SourceKey::of(std::net::Ipv4Addr::from(n).into())
     }
 
     #[test]
     fn a_burst_and_then_one_at_a_time() {
         let start = Instant::now();
-        let mut turns = Turns::new(Rate::per_second(n(5)), start);
+        let mut turns = RateLimiter::new(ConnectRate::per_second(n(5)), start);
         let mut come = |ms: u64, n: u32| {
             let now = start + Duration::from_millis(ms);
             (0..n).filter(|_| turns.take(source(1), now)).count()
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn sources_do_not_share_turns_and_refusals_cost_none() {
         let start = Instant::now();
-        let mut turns = Turns::new(Rate::per_minute(n(1)), start);
+        let mut turns = RateLimiter::new(ConnectRate::per_minute(n(1)), start);
         assert!((0..1000).all(|n| turns.take(source(n), start)));
         assert!((0..1000).all(|n| !turns.take(source(n), start + Duration::from_secs(59))));
         assert!((0..1000).all(|n| turns.take(source(n), start + Duration::from_secs(60))));
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_flood_from_many_sources_leaves_those_in_debt_remembered() {
         let start = Instant::now();
-        let mut turns = Turns::new(Rate::per_minute(n(60)), start);
+        let mut turns = RateLimiter::new(ConnectRate::per_minute(n(60)), start);
         assert_eq!((0..100).filter(|_| turns.take(source(0), start)).count(), 60);
         // Each of these comes once, so each is sooner free again than the one that has used up its burst.
         for n in 1..1_000_000 {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn faster_than_the_clock_is_no_limit() {
         let start = Instant::now();
-        let mut turns = Turns::new(Rate::per_second(NonZeroU32::MAX), start);
+        let mut turns = RateLimiter::new(ConnectRate::per_second(NonZeroU32::MAX), start);
         assert!((0..1000).all(|_| turns.take(source(1), start)));
     }
 }

@@ -13,48 +13,48 @@ use tokio::net::TcpListener as Watch;
 use tokio::net::TcpStream as Watch;
 use tokio::sync::{mpsc, watch};
 
-use super::worker::Worker;
-use super::{Accepted, Command};
-use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
+use super::worker::PortableWorker;
+use super::{AcceptedStream, WorkerCommand};
+use crate::engine::accept::{AcceptError, BACK_OFF, RateLimitedLog};
+use crate::engine::connection_limit::{Candidate, ConnectionLimit, ConnectionPermit};
 use crate::engine::listener::{BACKLOG, Listener};
-use crate::engine::room::{Entrant, Place, Room};
-use crate::engine::socket::{Unserved, endpoint};
+use crate::engine::socket::{ResetOnDrop, endpoint};
 use crate::service::Endpoint;
 
 /// A listening socket with what wakes its task. On Unix that is a stream of tokio's, which is not read: its listeners would register each
 /// connection with this worker's runtime, though it may be refused, or be another worker's; nor its `AsyncFd`, which only `unsafe` code can make.
-struct Source(Watch);
+struct WatchedListener(Watch);
 
-pub(super) struct Acceptor {
-    source: Source,
+pub(super) struct AsyncAcceptor {
+    source: WatchedListener,
     listener: Listener,
     /// Where connections are accepted, if that is the same for all of them.
     local: Option<Endpoint>,
-    room: Arc<Room>,
-    others: Vec<mpsc::UnboundedSender<Command>>,
-    complaints: Complaints,
+    room: Arc<ConnectionLimit>,
+    others: Vec<mpsc::UnboundedSender<WorkerCommand>>,
+    complaints: RateLimitedLog,
     /// Accepted, and not yet handed out.
-    accepted: Option<(Unserved, Endpoint, Entrant)>,
+    accepted: Option<(ResetOnDrop, Endpoint, Candidate)>,
 }
 
-impl Acceptor {
+impl AsyncAcceptor {
     pub(super) fn new(
         listener: Listener,
-        room: Arc<Room>,
-        others: Vec<mpsc::UnboundedSender<Command>>,
+        room: Arc<ConnectionLimit>,
+        others: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     ) -> io::Result<Self> {
         let socket = listener.socket().try_clone()?;
         socket.set_nonblocking(true)?;
-        let source = Source(Watch::from_std(socket.into())?);
+        let source = WatchedListener(Watch::from_std(socket.into())?);
         let local = match listener.address() {
             Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
             address => Some(address.clone()),
         };
-        Ok(Self { source, listener, local, room, others, complaints: Complaints::default(), accepted: None })
+        Ok(Self { source, listener, local, room, others, complaints: RateLimitedLog::default(), accepted: None })
     }
 
     /// Accepts until `draining` is set, and then whoever is still in the backlog.
-    pub(super) async fn run(mut self, worker: Rc<Worker>, mut draining: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 biased;
@@ -80,7 +80,7 @@ impl Acceptor {
     }
 
     /// Accepts the next connection, and finds a place for it. May be given up and called again.
-    async fn next(&mut self) -> Place {
+    async fn next(&mut self) -> ConnectionPermit {
         while self.accepted.is_none() {
             match self.source.accept().await {
                 Ok((socket, peer)) => {
@@ -110,23 +110,23 @@ impl Acceptor {
     /// Keeps a connection in hand, if it may come in.
     fn let_in(&mut self, socket: Socket, peer: Endpoint) {
         let is_ready = socket.set_nonblocking(true).is_ok();
-        let socket = Unserved::new(socket);
+        let socket = ResetOnDrop::new(socket);
         if let Some(entrant) = self.room.admit(&peer).filter(|_| is_ready) {
             self.accepted = Some((socket, peer, entrant));
         }
     }
 
-    fn hand_out(&mut self, place: Place, worker: &Rc<Worker>) {
+    fn hand_out(&mut self, place: ConnectionPermit, worker: &Rc<PortableWorker>) {
         let Some((socket, peer, entrant)) = self.accepted.take() else { return };
-        let accepted = Accepted { socket, peer, local: self.local.clone(), place: place.of(entrant) };
+        let accepted = AcceptedStream { socket, peer, local: self.local.clone(), place: place.of(entrant) };
         match accepted.place.worker() {
             0 => worker.serve(accepted),
-            other => drop(self.others[other - 1].send(Command::Serve(accepted))),
+            other => drop(self.others[other - 1].send(WorkerCommand::Serve(accepted))),
         }
     }
 }
 
-impl Source {
+impl WatchedListener {
     async fn accept(&self) -> io::Result<(Socket, Endpoint)> {
         #[cfg(unix)]
         {

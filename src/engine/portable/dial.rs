@@ -10,16 +10,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::watched::Watched;
-use super::worker::Worker;
-use crate::engine::caller::{Begun, Caller, TRY_AGAIN, begin, no_answer};
-use crate::engine::plan::{Call, Next};
+use super::WatchedSocket;
+use super::worker::PortableWorker;
+use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
+use crate::engine::dial_plan::{DialRequest, NextDial};
 
 /// Calls that are made before the sockets get their turn.
 const AT_ONCE: usize = 64;
 
 /// Dials whom the plan names, until it is done or `draining` is set.
-pub(super) async fn run(caller: Caller, worker: Rc<Worker>, mut draining: watch::Receiver<bool>) {
+pub(super) async fn run(caller: DialDriver, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
     let caller = Rc::new(RefCell::new(caller));
     let mut calls = JoinSet::new();
     let dials = async {
@@ -28,7 +28,7 @@ pub(super) async fn run(caller: Caller, worker: Rc<Worker>, mut draining: watch:
             let at = loop {
                 let next = caller.borrow_mut().next(Instant::now());
                 match next {
-                    Next::Dial(call) => {
+                    NextDial::Dial(call) => {
                         // Here, so that a shortage is known before the next one is made.
                         let made = caller.borrow().socket(&call);
                         match made {
@@ -38,9 +38,9 @@ pub(super) async fn run(caller: Caller, worker: Rc<Worker>, mut draining: watch:
                             Err(error) => caller.borrow_mut().failed(&call, &error),
                         }
                     }
-                    Next::At(at) => break Some(at),
-                    Next::Done if calls.is_empty() => return,
-                    Next::Wait | Next::Done => break None,
+                    NextDial::At(at) => break Some(at),
+                    NextDial::Done if calls.is_empty() => return,
+                    NextDial::Wait | NextDial::Done => break None,
                 }
                 made += 1;
                 if made % AT_ONCE == 0 {
@@ -68,7 +68,12 @@ pub(super) async fn run(caller: Caller, worker: Rc<Worker>, mut draining: watch:
     calls.shutdown().await;
 }
 
-async fn dial(call: Call, made: (Socket, SockAddr), caller: Rc<RefCell<Caller>>, worker: Rc<Worker>) {
+async fn dial(
+    call: DialRequest,
+    made: (Socket, SockAddr),
+    caller: Rc<RefCell<DialDriver>>,
+    worker: Rc<PortableWorker>,
+) {
     let since = Instant::now();
     let (socket, target) = made;
     let made = timeout(call.timeout, connect(&call, socket, &target)).await.unwrap_or_else(|_| Err(no_answer()));
@@ -83,16 +88,16 @@ async fn dial(call: Call, made: (Socket, SockAddr), caller: Rc<RefCell<Caller>>,
     }
 }
 
-async fn connect(call: &Call, socket: Socket, target: &SockAddr) -> io::Result<Watched> {
+async fn connect(call: &DialRequest, socket: Socket, target: &SockAddr) -> io::Result<WatchedSocket> {
     socket.set_nonblocking(true)?;
     loop {
         match begin(&socket, target)? {
-            Begun::Connected => return Watched::new(socket, &call.target),
-            Begun::Again => sleep(TRY_AGAIN).await,
-            Begun::Decides => break,
+            Connecting::Connected => return WatchedSocket::new(socket, &call.target),
+            Connecting::Again => sleep(TRY_AGAIN).await,
+            Connecting::Decides => break,
         }
     }
-    let stream = Watched::new(socket, &call.target)?;
+    let stream = WatchedSocket::new(socket, &call.target)?;
     stream.decided().await?;
     match stream.take_error() {
         Some(error) => Err(error),

@@ -8,8 +8,10 @@ mod accept;
 mod clock;
 mod dial;
 mod task;
-#[cfg_attr(not(target_os = "linux"), path = "watched_elsewhere.rs")]
+#[cfg(target_os = "linux")]
 mod watched;
+#[cfg(not(target_os = "linux"))]
+mod watched_elsewhere;
 mod worker;
 
 use std::pin::Pin;
@@ -18,16 +20,21 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+#[cfg(target_os = "linux")]
+use watched::WatchedSocket;
+#[cfg(not(target_os = "linux"))]
+use watched_elsewhere::WatchedStream as WatchedSocket;
+
+use super::connection_limit::ConnectionPermit;
 use super::listener::Listener;
-use super::room::Place;
-use super::shared::{Control, Latch, Running, Shared};
-use super::socket::Unserved;
+use super::shared::{EngineControl, Latch, RunGuard, Shared};
+use super::socket::ResetOnDrop;
 use crate::error::Error;
 use crate::service::{ConnId, Endpoint};
 
 /// What reaches a worker from other threads.
-enum Command {
-    Serve(Accepted),
+enum WorkerCommand {
+    Serve(AcceptedStream),
     Drain(Instant),
     /// Whenever the drain comes or came: be done by then.
     Hasten(Instant),
@@ -36,49 +43,53 @@ enum Command {
 }
 
 /// A connection between the accept loop and its worker.
-struct Accepted {
-    socket: Unserved,
+struct AcceptedStream {
+    socket: ResetOnDrop,
     peer: Endpoint,
     local: Option<Endpoint>,
-    place: Place,
+    place: ConnectionPermit,
 }
 
-struct Workers {
-    inboxes: Vec<mpsc::UnboundedSender<Command>>,
+struct PortableWorkers {
+    inboxes: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     /// Nobody hands connections to anybody.
     dials: bool,
 }
 
-impl Control for Workers {
+impl EngineControl for PortableWorkers {
     fn drain(&self, deadline: Instant) {
         // Worker 0 tells the others once its accept loops have handed out their last connection. It may be done long before a later
         // call brings the deadline forward; and if it never was (it failed), nobody else will tell them.
-        let gone = self.inboxes[0].send(Command::Drain(deadline)).is_err();
+        let gone = self.inboxes[0].send(WorkerCommand::Drain(deadline)).is_err();
         for worker in &self.inboxes[1..] {
-            let _ = worker.send(if gone || self.dials { Command::Drain(deadline) } else { Command::Hasten(deadline) });
+            let _ = worker.send(if gone || self.dials {
+                WorkerCommand::Drain(deadline)
+            } else {
+                WorkerCommand::Hasten(deadline)
+            });
         }
     }
 
     fn wake(&self, conn: ConnId) {
         for worker in &self.inboxes {
-            let _ = worker.send(Command::Wake(conn));
+            let _ = worker.send(WorkerCommand::Wake(conn));
         }
     }
 
     fn wake_all(&self) {
         for worker in &self.inboxes {
-            let _ = worker.send(Command::WakeAll);
+            let _ = worker.send(WorkerCommand::WakeAll);
         }
     }
 }
 
 /// Worker 0, to be run on the thread that started the server.
-pub(crate) struct First {
-    crew: worker::Crew,
-    inbox: mpsc::UnboundedReceiver<Command>,
+pub(crate) struct FirstWorker {
+    crew: worker::WorkerStart,
+    inbox: mpsc::UnboundedReceiver<WorkerCommand>,
 }
 
-impl First {
+impl FirstWorker {
     /// Runs worker 0 here, with `supervise` beside it, until every worker has ended.
     pub(crate) fn run(self, supervise: Pin<Box<dyn Future<Output = ()>>>, latch: Arc<Latch>) -> Result<(), Error> {
         let (started, starts) = std::sync::mpsc::channel();
@@ -91,9 +102,9 @@ impl First {
 pub(crate) fn start(
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
-    running: Arc<Running>,
+    running: Arc<RunGuard>,
     here: bool,
-) -> Result<(Arc<dyn Control>, Option<First>), Error> {
+) -> Result<(Arc<dyn EngineControl>, Option<FirstWorker>), Error> {
     let count = shared.counters.len();
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let mut listeners = Some(listeners);
@@ -101,7 +112,7 @@ pub(crate) fn start(
     let mut spawned = 0;
     let (started, starts) = std::sync::mpsc::channel();
     for (index, inbox) in inboxes.into_iter().enumerate() {
-        let crew = worker::Crew {
+        let crew = worker::WorkerStart {
             index,
             shared: Arc::clone(&shared),
             listeners: listeners.take().unwrap_or_default(),
@@ -109,7 +120,7 @@ pub(crate) fn start(
             running: Arc::clone(&running),
         };
         if here && index == 0 {
-            first = Some(First { crew, inbox });
+            first = Some(FirstWorker { crew, inbox });
             continue;
         }
         let started = started.clone();
@@ -124,5 +135,5 @@ pub(crate) fn start(
     for _ in 0..spawned {
         starts.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map_err(Error::Worker)?;
     }
-    Ok((Arc::new(Workers { inboxes: senders, dials: shared.is_precise() }), first))
+    Ok((Arc::new(PortableWorkers { inboxes: senders, dials: shared.is_precise() }), first))
 }

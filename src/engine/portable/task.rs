@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::watched::Watched;
-use super::worker::{Desk, Slot, WIRE, Worker};
+use super::WatchedSocket;
+use super::worker::{PortableWorker, TaskContext, TaskSignals, WIRE};
+use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::queue::Queue;
-use crate::engine::room::Place;
-use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, at_eof, holds_nothing, reset_on_close, tell_unacknowledged, unread};
+use crate::engine::shared::{ConnectionEnd, bury};
+use crate::engine::socket::{DrainBarrier, at_eof, holds_nothing, reset_on_close, tell_unacknowledged, unread};
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
 
@@ -28,10 +28,10 @@ const PIECES: usize = 16;
 
 // In this order in memory, for the sake of `Conn`'s.
 #[repr(C)]
-pub(super) struct Task {
-    stream: Watched,
-    worker: Rc<Worker>,
-    /// Of [`Worker::signals`], when the slot was last looked into.
+pub(super) struct ConnectionTask {
+    stream: WatchedSocket,
+    worker: Rc<PortableWorker>,
+    /// Of [`PortableWorker::signals`], when the slot was last looked into.
     signals_seen: u64,
     then: Then,
     fin_sent: bool,
@@ -46,13 +46,19 @@ pub(super) struct Task {
     #[cfg(target_os = "linux")]
     precise_alarm: Option<Instant>,
     conn: Conn,
-    farewell: Farewell,
-    slot: Rc<Slot>,
-    _place: Place,
+    farewell: DrainBarrier,
+    slot: Rc<TaskSignals>,
+    _place: ConnectionPermit,
 }
 
-impl Task {
-    pub(super) fn new(stream: Watched, mut conn: Conn, slot: Rc<Slot>, worker: Rc<Worker>, place: Place) -> Self {
+impl ConnectionTask {
+    pub(super) fn new(
+        stream: WatchedSocket,
+        mut conn: Conn,
+        slot: Rc<TaskSignals>,
+        worker: Rc<PortableWorker>,
+        place: ConnectionPermit,
+    ) -> Self {
         conn.allow_shares();
         Self {
             stream,
@@ -62,7 +68,7 @@ impl Task {
             fin_sent: false,
             budget: BUDGET,
             opened: false,
-            farewell: Farewell::default(),
+            farewell: DrainBarrier::default(),
             alarm: None,
             #[cfg(target_os = "linux")]
             precise_alarm: None,
@@ -73,8 +79,8 @@ impl Task {
         }
     }
 
-    /// Goes on until it must wait (`Pending`) or the connection is over.
-    fn advance(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Poll<End> {
+    /// Goes on until it must wait (`PendingHandshake`) or the connection is over.
+    fn advance(&mut self, cx: &mut Context<'_>, desk: &mut TaskContext) -> Poll<ConnectionEnd> {
         let mut now = Instant::now();
         self.worker.is_active(now);
         self.budget = BUDGET;
@@ -144,12 +150,17 @@ impl Task {
     }
 
     /// Goes on in the next poll, but not before the runtime has looked for new events, the others' among them.
-    fn step_aside(&self, cx: &mut Context<'_>) -> Poll<End> {
+    fn step_aside(&self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
         let _ = pin!(tokio::task::yield_now()).poll(cx);
         Poll::Pending
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, now: &mut Instant, desk: &mut Desk) -> Result<Poll<()>, CloseReason> {
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: &mut Instant,
+        desk: &mut TaskContext,
+    ) -> Result<Poll<()>, CloseReason> {
         let most = self.conn.read_limit().min(WIRE);
         let n = match self.stream.poll_read(cx, &mut desk.wire[..most]) {
             Poll::Pending => return Ok(Poll::Pending),
@@ -174,7 +185,13 @@ impl Task {
 
     /// Sends what a verdict says and reports what has left, until there is nothing more or the system takes no more. `n` bytes of the
     /// wire are what was received.
-    fn carry_out(&mut self, verdict: Verdict, now: Instant, n: usize, desk: &mut Desk) -> Result<(), CloseReason> {
+    fn carry_out(
+        &mut self,
+        verdict: Verdict,
+        now: Instant,
+        n: usize,
+        desk: &mut TaskContext,
+    ) -> Result<(), CloseReason> {
         let mut verdict = verdict;
         let mut echo = &desk.wire[..n][verdict.echo.clone()];
         // The answer itself is always tried. What is sent because of what was sent (a generator's, or held input's) must let others
@@ -228,7 +245,7 @@ impl Task {
     }
 
     /// Sends from the queue as far as the system takes it.
-    fn flush(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut Desk) -> Result<(), CloseReason> {
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut TaskContext) -> Result<(), CloseReason> {
         while !self.queue.is_empty() && self.budget > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES];
             let pieces = self.queue.slices(&mut slices);
@@ -251,7 +268,7 @@ impl Task {
         self.budget = self.budget.saturating_sub(bytes.max(STEP));
     }
 
-    fn signals(&mut self, now: Instant, desk: &mut Desk) -> Result<(), CloseReason> {
+    fn signals(&mut self, now: Instant, desk: &mut TaskContext) -> Result<(), CloseReason> {
         if self.slot.cut.get() {
             return Err(CloseReason::Cut);
         }
@@ -313,7 +330,7 @@ fn rest<'a>(first: &'a [u8], second: &'a [u8], n: usize) -> (&'a [u8], &'a [u8])
     }
 }
 
-impl Future for Task {
+impl Future for ConnectionTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -332,7 +349,7 @@ impl Future for Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for ConnectionTask {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
         if let Some(clock) = &self.worker.clock {

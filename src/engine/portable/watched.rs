@@ -15,9 +15,9 @@ use crate::service::Endpoint;
 /// Urgent data is why it is no stream of tokio's. A read ends before an urgent byte (tcp(7)), so one that has not filled
 /// its buffer need not have emptied the socket; tokio's streams take it for empty, and epoll speaks of what has come
 /// once. Here a socket that urgent data has come to is read until it is empty, which costs a call; others are not.
-pub(super) struct Watched(AsyncFd<Socket>);
+pub(super) struct WatchedSocket(AsyncFd<Socket>);
 
-impl Watched {
+impl WatchedSocket {
     /// Of a socket that does not block.
     pub(super) fn new(socket: Socket, _peer: &Endpoint) -> io::Result<Self> {
         watch_socket(socket).map(Self)

@@ -12,9 +12,9 @@ use crate::service::Endpoint;
 
 /// A socket that this thread's runtime watches. It is read until it is empty: a read ends before an urgent byte, so that a
 /// short one proves nothing.
-pub(super) struct Watched(Stream);
+pub(super) struct WatchedStream(Stream);
 
-impl Watched {
+impl WatchedStream {
     /// Of a socket that does not block.
     pub(super) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
         Stream::new(socket, peer).map(Self)

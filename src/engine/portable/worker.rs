@@ -14,19 +14,19 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::accept::Acceptor;
+use super::WatchedSocket;
+use super::accept::AsyncAcceptor;
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
 use super::dial;
-use super::task::Task;
-use super::watched::Watched;
-use super::{Accepted, Command};
-use crate::engine::caller::Caller;
+use super::task::ConnectionTask;
+use super::{AcceptedStream, WorkerCommand};
+use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::descriptors::for_a_runtime;
+use crate::engine::dial_driver::DialDriver;
 use crate::engine::listener::Listener;
 use crate::engine::recorder::Recorder;
-use crate::engine::room::Place;
-use crate::engine::shared::{Latch, Running, Shared};
+use crate::engine::shared::{Latch, RunGuard, Shared};
 use crate::engine::socket::set_accepted_options;
 use crate::metrics::Writers;
 use crate::proto::Conn;
@@ -40,23 +40,23 @@ const EVENT_INTERVAL: u32 = 256;
 const OUT_KEPT: usize = 1024 * 1024;
 
 /// What a worker starts with.
-pub(super) struct Crew {
+pub(super) struct WorkerStart {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) listeners: Vec<Listener>,
-    pub(super) others: Vec<mpsc::UnboundedSender<Command>>,
-    pub(super) running: Arc<Running>,
+    pub(super) others: Vec<mpsc::UnboundedSender<WorkerCommand>>,
+    pub(super) running: Arc<RunGuard>,
 }
 
 /// What a worker that has the caller's thread runs beside its own work, until the latch opens.
-pub(super) type Beside = (Pin<Box<dyn Future<Output = ()>>>, Arc<Latch>);
+pub(super) type SideTask = (Pin<Box<dyn Future<Output = ()>>>, Arc<Latch>);
 
 /// What the tasks of one worker share.
-pub(super) struct Worker {
+pub(super) struct PortableWorker {
     shared: Arc<Shared>,
-    pub(super) desk: RefCell<Desk>,
+    pub(super) desk: RefCell<TaskContext>,
     /// The connections, for signals to find them.
-    slots: RefCell<HashMap<ConnId, Rc<Slot>>>,
+    slots: RefCell<HashMap<ConnId, Rc<TaskSignals>>>,
     index: usize,
     /// Somebody has left.
     left: Notify,
@@ -73,13 +73,13 @@ pub(super) struct Worker {
 }
 
 /// Where one task at a time works.
-pub(super) struct Desk {
+pub(super) struct TaskContext {
     pub(super) wire: Box<[u8]>,
     pub(super) out: Vec<u8>,
     pub(super) recorder: Recorder,
 }
 
-impl Desk {
+impl TaskContext {
     pub(super) fn tidy(&mut self) {
         self.out.clear();
         self.out.shrink_to(OUT_KEPT);
@@ -88,14 +88,14 @@ impl Desk {
 
 /// Signals to one connection.
 #[derive(Default)]
-pub(super) struct Slot {
+pub(super) struct TaskSignals {
     pub(super) waker: RefCell<Option<Waker>>,
     pub(super) woken: Cell<bool>,
     pub(super) draining: Cell<bool>,
     pub(super) cut: Cell<bool>,
 }
 
-impl Slot {
+impl TaskSignals {
     fn signal(&self, flag: &Cell<bool>) {
         flag.set(true);
         if let Some(waker) = &*self.waker.borrow() {
@@ -104,14 +104,14 @@ impl Slot {
     }
 }
 
-impl Worker {
+impl PortableWorker {
     /// Starts a connection's task.
-    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { socket, peer, local, place } = accepted;
+    pub(super) fn serve(self: &Rc<Self>, accepted: AcceptedStream) {
+        let AcceptedStream { socket, peer, local, place } = accepted;
         let Some(socket) = socket.serve() else { return };
         set_accepted_options(&SockRef::from(&socket), &peer, &self.shared.limits);
         // The peer may be gone already: every failure here concerns this connection only.
-        let Ok(stream) = Watched::new(socket, &peer) else { return };
+        let Ok(stream) = WatchedSocket::new(socket, &peer) else { return };
         let local = local.unwrap_or_else(|| {
             stream.socket().local_addr().map_or(Endpoint::Unknown, |a| crate::engine::socket::endpoint(&a))
         });
@@ -121,14 +121,14 @@ impl Worker {
     }
 
     /// A place for a connection that was dialled here.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> ConnectionPermit {
         self.shared.room.take_on(self.index)
     }
 
-    pub(super) fn begin(self: &Rc<Self>, stream: Watched, conn: Conn, place: Place) {
-        let slot = Rc::new(Slot::default());
+    pub(super) fn begin(self: &Rc<Self>, stream: WatchedSocket, conn: Conn, place: ConnectionPermit) {
+        let slot = Rc::new(TaskSignals::default());
         self.slots.borrow_mut().insert(conn.info().id, Rc::clone(&slot));
-        tokio::task::spawn_local(Task::new(stream, conn, slot, Rc::clone(self), place));
+        tokio::task::spawn_local(ConnectionTask::new(stream, conn, slot, Rc::clone(self), place));
     }
 
     pub(super) fn leave(&self, conn: ConnId) {
@@ -175,7 +175,7 @@ impl Worker {
         }
     }
 
-    fn signal_all(&self, flag: fn(&Slot) -> &Cell<bool>) {
+    fn signal_all(&self, flag: fn(&TaskSignals) -> &Cell<bool>) {
         self.signals.set(self.signals.get() + 1);
         for slot in self.slots.borrow().values() {
             slot.signal(flag(slot));
@@ -185,10 +185,10 @@ impl Worker {
 
 /// Runs a worker until it is drained, or nobody can reach it any more.
 pub(super) fn run(
-    crew: Crew,
-    inbox: mpsc::UnboundedReceiver<Command>,
+    crew: WorkerStart,
+    inbox: mpsc::UnboundedReceiver<WorkerCommand>,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
-    beside: Option<Beside>,
+    beside: Option<SideTask>,
 ) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     // Tasks between two looks for events. Each moves little (a long one steps aside), and a look costs a call.
@@ -203,13 +203,14 @@ pub(super) fn run(
 
 fn work(
     runtime: &LocalRuntime,
-    crew: Crew,
-    mut inbox: mpsc::UnboundedReceiver<Command>,
+    crew: WorkerStart,
+    mut inbox: mpsc::UnboundedReceiver<WorkerCommand>,
     started: &std::sync::mpsc::Sender<io::Result<()>>,
-    beside: Option<Beside>,
+    beside: Option<SideTask>,
 ) {
-    let Crew { index, shared, listeners, others, running } = crew;
-    let desk = Desk { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index, Writers::One) };
+    let WorkerStart { index, shared, listeners, others, running } = crew;
+    let desk =
+        TaskContext { wire: vec![0; WIRE].into(), out: Vec::new(), recorder: shared.recorder(index, Writers::One) };
     #[cfg(target_os = "linux")]
     let clock = {
         let _guard = runtime.enter();
@@ -219,7 +220,7 @@ fn work(
         }
     };
     shared.sharpen();
-    let worker = Rc::new(Worker {
+    let worker = Rc::new(PortableWorker {
         desk: RefCell::new(desk),
         slots: RefCell::default(),
         index,
@@ -242,12 +243,12 @@ fn work(
         tokio::task::spawn_local(Rc::clone(&worker).ring());
         let (stop_accepting, draining) = watch::channel(false);
         let mut calls = JoinSet::new();
-        if let Some(caller) = Caller::new(&shared, index) {
+        if let Some(caller) = DialDriver::new(&shared, index) {
             calls.spawn_local(dial::run(caller, Rc::clone(&worker), draining.clone()));
         }
         let mut acceptors = JoinSet::new();
         for listener in listeners {
-            match Acceptor::new(listener, Arc::clone(&shared.room), others.clone()) {
+            match AsyncAcceptor::new(listener, Arc::clone(&shared.room), others.clone()) {
                 Ok(acceptor) => drop(acceptors.spawn_local(acceptor.run(Rc::clone(&worker), draining.clone()))),
                 Err(error) => return drop(started.send(Err(error))),
             }
@@ -267,33 +268,33 @@ fn work(
             tokio::select! {
                 command = inbox.recv(), if reachable => {
                     let at = match command {
-                        Some(Command::Serve(accepted)) => {
+                        Some(WorkerCommand::Serve(accepted)) => {
                             worker.serve(accepted);
                             continue;
                         }
-                        Some(Command::Wake(conn)) => {
+                        Some(WorkerCommand::Wake(conn)) => {
                             worker.wake(conn);
                             continue;
                         }
-                        Some(Command::WakeAll) => {
+                        Some(WorkerCommand::WakeAll) => {
                             worker.signal_all(|slot| &slot.woken);
                             continue;
                         }
-                        Some(Command::Drain(at) | Command::Hasten(at)) => at,
+                        Some(WorkerCommand::Drain(at) | WorkerCommand::Hasten(at)) => at,
                         // A worker that nobody can reach any more stops at once.
                         None => Instant::now(),
                     };
                     deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
                     cut_at.as_mut().reset(deadline.unwrap_or(at).into());
                     reachable = command.is_some();
-                    if !matches!(command, Some(Command::Hasten(_))) {
+                    if !matches!(command, Some(WorkerCommand::Hasten(_))) {
                         told_to_drain = true;
                         // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
                         let _ = stop_accepting.send(true);
                         while acceptors.join_next().await.is_some() {}
                         while calls.join_next().await.is_some() {}
                         for other in &others {
-                            let _ = other.send(Command::Drain(at));
+                            let _ = other.send(WorkerCommand::Drain(at));
                         }
                         // Without any time left there is nothing to drain.
                         let over = deadline.is_some_and(|deadline| deadline <= Instant::now());

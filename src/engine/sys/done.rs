@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::piece::{Load, Piece};
+use super::bytes::{Received, SendBytes};
 use super::tokens::{Key, Token};
 
 /// Whether a send waits until the socket takes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum SendBlocking {
     /// It takes what it takes now: the completion comes with the next call.
     Try,
     Wait,
@@ -41,7 +41,7 @@ pub(crate) enum Done {
         key: Key,
         result: i32,
         more: bool,
-        piece: Option<Piece>,
+        piece: Option<Received>,
     },
     /// There is something to read, or the socket has something else to tell.
     Readable {
@@ -51,7 +51,7 @@ pub(crate) enum Done {
     Sent {
         key: Key,
         result: i32,
-        load: Load,
+        load: SendBytes,
     },
     /// The event counter may be read, unless the result says that it cannot be looked at.
     Polled {

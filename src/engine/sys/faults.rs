@@ -4,10 +4,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 
-use super::done::{Done, Patience};
+use super::done::{Done, SendBlocking};
 use super::tokens::Key;
 
-pub(super) struct Faults {
+pub(super) struct FaultInjector {
     state: u64,
     /// Completions that come late. Those of one connection stay in order, as the kernel keeps them.
     late: VecDeque<Done>,
@@ -16,7 +16,7 @@ pub(super) struct Faults {
 }
 
 /// What becomes of an operation before the kernel has seen it.
-pub(super) enum Fate {
+pub(super) enum FaultDecision {
     Goes,
     /// It is completed with this error instead.
     Fails(i32),
@@ -24,7 +24,7 @@ pub(super) enum Fate {
     Shorter(usize),
 }
 
-impl Faults {
+impl FaultInjector {
     pub(super) fn new(seed: u64) -> Self {
         Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, late: VecDeque::new(), ended: HashSet::new() }
     }
@@ -44,9 +44,9 @@ impl Faults {
         errors[self.random() as usize % errors.len()]
     }
 
-    pub(super) fn of_accept(&mut self) -> Fate {
+    pub(super) fn of_accept(&mut self) -> FaultDecision {
         if self.once_in(4) {
-            return Fate::Fails(self.one_of(&[
+            return FaultDecision::Fails(self.one_of(&[
                 libc::EMFILE,
                 libc::ECONNABORTED,
                 libc::EINTR,
@@ -54,14 +54,14 @@ impl Faults {
                 libc::EAGAIN,
             ]));
         }
-        Fate::Goes
+        FaultDecision::Goes
     }
 
-    pub(super) fn of_connect(&mut self) -> Fate {
+    pub(super) fn of_connect(&mut self) -> FaultDecision {
         if self.once_in(4) {
-            return Fate::Fails(self.one_of(&[libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
+            return FaultDecision::Fails(self.one_of(&[libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
         }
-        Fate::Goes
+        FaultDecision::Goes
     }
 
     /// A call that was made is told as one that was repeated: it is under way already, or was answered.
@@ -72,32 +72,32 @@ impl Faults {
         }
     }
 
-    pub(super) fn of_receive(&mut self) -> Fate {
+    pub(super) fn of_receive(&mut self) -> FaultDecision {
         if self.once_in(4) {
-            return Fate::Fails(self.one_of(&[libc::ENOBUFS, libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
+            return FaultDecision::Fails(self.one_of(&[libc::ENOBUFS, libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
         }
-        Fate::Goes
+        FaultDecision::Goes
     }
 
-    pub(super) fn of_poll(&mut self) -> Fate {
+    pub(super) fn of_poll(&mut self) -> FaultDecision {
         if self.once_in(4) {
-            return Fate::Fails(self.one_of(&[libc::ENOMEM, libc::ECANCELED]));
+            return FaultDecision::Fails(self.one_of(&[libc::ENOMEM, libc::ECANCELED]));
         }
-        Fate::Goes
+        FaultDecision::Goes
     }
 
-    pub(super) fn of_send(&mut self, len: usize, patience: Patience) -> Fate {
+    pub(super) fn of_send(&mut self, len: usize, patience: SendBlocking) -> FaultDecision {
         if self.once_in(6) {
             // A send that waits is not told that it would have to.
-            return Fate::Fails(match patience {
-                Patience::Try => self.one_of(&[libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ECANCELED]),
-                Patience::Wait => self.one_of(&[libc::EINTR, libc::ENOBUFS, libc::ECANCELED]),
+            return FaultDecision::Fails(match patience {
+                SendBlocking::Try => self.one_of(&[libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ECANCELED]),
+                SendBlocking::Wait => self.one_of(&[libc::EINTR, libc::ENOBUFS, libc::ECANCELED]),
             });
         }
         if len > 1 && self.once_in(3) {
-            return Fate::Shorter(1 + self.random() as usize % (len - 1));
+            return FaultDecision::Shorter(1 + self.random() as usize % (len - 1));
         }
-        Fate::Goes
+        FaultDecision::Goes
     }
 
     /// Does the next call fail instead of being made?

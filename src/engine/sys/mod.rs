@@ -1,26 +1,26 @@
 //! All of the crate's `unsafe`: what the kernel reads and writes behind the compiler's back.
 //!
 //! The rest of the crate sees safe types. What makes them so: memory that the kernel may touch belongs to the [`Ring`] while it may (a
-//! [`Load`] until its send has completed, a buffer of a [`Pool`] until the kernel has said which part of it it has filled), and
+//! [`SendBytes`] until its send has completed, a buffer of a `BufferPool` until the kernel has said which part of it it has filled), and
 //! [`Ring::with`] frees it only behind the last completion.
 
 mod ask;
+mod bytes;
 mod done;
 mod faults;
 mod memory;
-mod piece;
 mod pool;
 mod ring;
 mod setup;
-mod several;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod vectored;
 
 pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch, watch_socket};
-pub(crate) use done::{Done, Patience, Wait};
+pub(crate) use bytes::{Received, SendBytes};
+pub(crate) use done::{Done, SendBlocking, Wait};
 pub(crate) use memory::Pages;
-pub(crate) use piece::{Load, Piece};
 pub(crate) use ring::Ring;
-pub(crate) use setup::{Missing, Setup};
+pub(crate) use setup::{MissingFeatures, Setup};
 pub(crate) use tokens::Key;

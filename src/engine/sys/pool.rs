@@ -20,10 +20,10 @@ use super::memory::Memory;
 const INCREMENTAL: u16 = 2;
 
 /// One group of provided buffers.
-pub(super) struct Pool(Rc<Shared>);
+pub(super) struct BufferPool(Rc<PoolState>);
 
 /// Also held by each lease, so that no buffer goes before the last of its borrowers.
-struct Shared {
+struct PoolState {
     /// Read by the kernel: which buffers it may fill.
     ring: Memory,
     /// Written by the kernel.
@@ -47,13 +47,13 @@ struct Buffer {
 /// A part of a buffer, received into and not used any more by the kernel. Dropping the last lease of a used-up buffer provides it again.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pool: Rc<Shared>,
+    pool: Rc<PoolState>,
     buffer: u16,
     at: u32,
     len: u32,
 }
 
-impl Pool {
+impl BufferPool {
     /// `count` buffers (a power of two) of `size` bytes, given to the kernel as `group`.
     ///
     /// # Safety
@@ -70,7 +70,7 @@ impl Pool {
         let flags = if incremental { INCREMENTAL } else { 0 };
         // SAFETY: the memory is page-aligned and large enough for `count` entries; that it lives long enough is the caller's to see to.
         unsafe { submitter.register_buf_ring_with_flags(ring.start() as u64, count, group, flags)? };
-        let shared = Shared {
+        let shared = PoolState {
             ring,
             bytes,
             size,
@@ -109,7 +109,7 @@ impl Pool {
     }
 }
 
-impl Shared {
+impl PoolState {
     fn provide(&self, id: u16) {
         let buffer = &self.buffers[usize::from(id)];
         buffer.used.set(0);
@@ -132,7 +132,7 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for PoolState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool").field("size", &self.size).field("bytes", &self.bytes.len()).finish_non_exhaustive()
     }
@@ -142,7 +142,7 @@ impl Lease {
     fn start(&self) -> NonNull<u8> {
         let at = usize::from(self.buffer) * self.pool.size + self.at as usize;
         debug_assert!(at + self.len as usize <= self.pool.bytes.len());
-        // SAFETY: `Pool::take` has seen to it that the part lies within its buffer, which lies within the memory.
+        // SAFETY: `BufferPool::take` has seen to it that the part lies within its buffer, which lies within the memory.
         unsafe { NonNull::new_unchecked(self.pool.bytes.start().add(at)) }
     }
 

@@ -9,10 +9,10 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 use socket2::SockAddr;
 
-use super::done::{Done, Patience, Wait};
-use super::faults::{Fate, Faults};
-use super::piece::{Load, Piece};
-use super::pool::Pool;
+use super::bytes::{Received, SendBytes};
+use super::done::{Done, SendBlocking, Wait};
+use super::faults::{FaultDecision, FaultInjector};
+use super::pool::BufferPool;
 use super::setup::Setup;
 use super::tokens::{Key, Token};
 
@@ -42,22 +42,22 @@ const PRESSED: Duration = Duration::from_millis(1);
 pub(crate) struct Ring<'a> {
     uring: &'a IoUring,
     submitter: Submitter<'a>,
-    many: Pool,
-    once: Pool,
+    many: BufferPool,
+    once: BufferPool,
     /// Handed over by us and not yet to the kernel, whose queue was full.
     pending: VecDeque<squeue::Entry>,
-    loads: Vec<Option<(Key, Load)>>,
+    loads: Vec<Option<(Key, SendBytes)>>,
     free_loads: Vec<u32>,
     /// Whom to connect to, by the number of the call, while the kernel may look.
     targets: HashMap<u32, Box<SockAddr>>,
     done: VecDeque<Done>,
     /// Received up to the end of a buffer: where more of it follows, both are one piece.
-    cut: Option<(Key, Piece)>,
+    cut: Option<(Key, Received)>,
     /// Operations whose last completion has not come back.
     in_flight: usize,
     /// A call has failed for good: nothing more is handed over.
     failed: bool,
-    faults: Option<Box<Faults>>,
+    faults: Option<Box<FaultInjector>>,
     /// In tests: how many calls are left.
     calls: Option<u32>,
 }
@@ -87,7 +87,7 @@ impl Ring<'_> {
             cut: None,
             in_flight: 0,
             failed: false,
-            faults: setup.faults.map(|seed| Box::new(Faults::new(seed))),
+            faults: setup.faults.map(|seed| Box::new(FaultInjector::new(seed))),
             calls: setup.calls,
         };
         Ok(work(&mut ring))
@@ -95,7 +95,7 @@ impl Ring<'_> {
 
     /// Accepts on a listener: until it is stopped, or once.
     pub(crate) fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>, many: bool) {
-        if let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_accept()) {
+        if let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_accept()) {
             let result = Err(io::Error::from_raw_os_error(errno));
             return self.done.push_back(Done::Accepted { listener, result, more: false });
         }
@@ -116,7 +116,7 @@ impl Ring<'_> {
 
     /// Connects; numbers are used again only once they have completed.
     pub(crate) fn connect(&mut self, call: u32, socket: BorrowedFd<'_>, target: SockAddr) {
-        if let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_connect()) {
+        if let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_connect()) {
             return self.done.push_back(Done::Connected { call, result: -errno });
         }
         let target = Box::new(target);
@@ -170,7 +170,9 @@ impl Ring<'_> {
     }
 
     fn receive_fails(&mut self, key: Key) -> bool {
-        let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_receive()) else { return false };
+        let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_receive()) else {
+            return false;
+        };
         self.done.push_back(Done::Received { key, result: -errno, more: false, piece: None });
         true
     }
@@ -188,14 +190,14 @@ impl Ring<'_> {
     }
 
     /// Sends; the load comes back with the completion.
-    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, mut load: Load, patience: Patience) {
+    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, mut load: SendBytes, patience: SendBlocking) {
         let mut len = load.len();
         match self.faults.as_mut().map(|faults| faults.of_send(len, patience)) {
-            Some(Fate::Fails(errno)) => return self.done.push_back(Done::Sent { key, result: -errno, load }),
-            Some(Fate::Shorter(n)) => len = n,
-            Some(Fate::Goes) | None => {}
+            Some(FaultDecision::Fails(errno)) => return self.done.push_back(Done::Sent { key, result: -errno, load }),
+            Some(FaultDecision::Shorter(n)) => len = n,
+            Some(FaultDecision::Goes) | None => {}
         }
-        let patience = if patience == Patience::Try { libc::MSG_DONTWAIT } else { 0 };
+        let patience = if patience == SendBlocking::Try { libc::MSG_DONTWAIT } else { 0 };
         let flags = patience | libc::MSG_NOSIGNAL;
         let entry = load.entry(Fd(socket.as_raw_fd()), len, flags);
         let number = match self.free_loads.pop() {
@@ -213,7 +215,7 @@ impl Ring<'_> {
 
     /// Looks at an event counter until it is stopped.
     pub(crate) fn poll(&mut self, counter: BorrowedFd<'_>) {
-        if let Some(Fate::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_poll()) {
+        if let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_poll()) {
             return self.done.push_back(Done::Polled { result: -errno, more: false });
         }
         let entry = opcode::PollAdd::new(Fd(counter.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
@@ -352,7 +354,7 @@ impl Ring<'_> {
     }
 
     /// What a receive that goes on has brought, unless the rest of it is about to follow.
-    fn received(&mut self, key: Key, flags: u32, n: usize, more: bool) -> Option<Option<Piece>> {
+    fn received(&mut self, key: Key, flags: u32, n: usize, more: bool) -> Option<Option<Received>> {
         let before = match self.cut.take() {
             Some((whose, piece)) if whose == key && n > 0 => Some(piece),
             other => {
@@ -365,7 +367,7 @@ impl Ring<'_> {
         let is_cut = more && lease.is_cut();
         let piece = match before {
             Some(piece) => piece.join(&lease),
-            None => Piece::Lent(lease),
+            None => Received::Lent(lease),
         };
         if is_cut && piece.len() < ONCE_BUFFER {
             self.cut = Some((key, piece));
@@ -414,7 +416,7 @@ impl Ring<'_> {
                 Done::Received { key, result, more, piece }
             }
             Token::ReceiveOnce(key) => {
-                let piece = self.once.take(flags, filled).map(Piece::Lent);
+                let piece = self.once.take(flags, filled).map(Received::Lent);
                 Done::Received { key, result, more, piece }
             }
             Token::Await(key) => Done::Readable { key, result },
@@ -461,22 +463,22 @@ impl Ring<'_> {
 }
 
 /// # Safety
-/// As [`Pool::new`].
-unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(Pool, Pool)> {
+/// As [`BufferPool::new`].
+unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(BufferPool, BufferPool)> {
     let incremental = if setup.missing.incremental_buffers {
         Err(io::ErrorKind::Unsupported.into())
     } else {
         // SAFETY: the caller's promise.
-        unsafe { Pool::new(submitter, MANY, MANY_BUFFERS, MANY_BUFFER, true) }
+        unsafe { BufferPool::new(submitter, MANY, MANY_BUFFERS, MANY_BUFFER, true) }
     };
     let many = match incremental {
         Ok(many) => many,
         // A kernel before 6.12.
         // SAFETY: the caller's promise.
-        Err(_) => unsafe { Pool::new(submitter, MANY, WHOLE_BUFFERS, WHOLE_BUFFER, false)? },
+        Err(_) => unsafe { BufferPool::new(submitter, MANY, WHOLE_BUFFERS, WHOLE_BUFFER, false)? },
     };
     // SAFETY: the caller's promise.
-    let once = unsafe { Pool::new(submitter, ONCE, ONCE_BUFFERS, ONCE_BUFFER, false)? };
+    let once = unsafe { BufferPool::new(submitter, ONCE, ONCE_BUFFERS, ONCE_BUFFER, false)? };
     Ok((many, once))
 }
 

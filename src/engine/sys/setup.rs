@@ -6,7 +6,7 @@ use io_uring::{IoUring, Probe, Submitter, opcode};
 
 /// What a kernel may lack. Tests take more away than theirs does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Missing {
+pub(crate) struct MissingFeatures {
     /// All of io_uring: too old a kernel, or one that refuses.
     pub(crate) everything: bool,
     /// Buffers that are used up a receive at a time (Linux 6.12).
@@ -20,7 +20,7 @@ pub(crate) struct Missing {
 /// What a ring is set up with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
-    pub(crate) missing: Missing,
+    pub(crate) missing: MissingFeatures,
     /// Operations that are handed over at once; more are handed over in several goes.
     pub(crate) submissions: u32,
     /// Completions that may wait; more wait in the kernel.
@@ -36,7 +36,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            missing: Missing::default(),
+            missing: MissingFeatures::default(),
             submissions: 1024,
             completions: 16 * 1024,
             marks: false,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::not_tested::not_tested;
 
-use super::{Done, Key, Load, Patience, Ring, Setup, Wait};
+use super::{Done, Key, Ring, SendBlocking, SendBytes, Setup, Wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -135,13 +135,13 @@ fn a_send_that_waits_keeps_its_bytes_until_it_is_cancelled() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let key = Key::first(3);
         loop {
-            ring.send(key, ours.as_fd(), Load::Owned { bytes: vec![1; 100_000], from: 0 }, Patience::Try);
+            ring.send(key, ours.as_fd(), SendBytes::Owned { bytes: vec![1; 100_000], from: 0 }, SendBlocking::Try);
             let Some(Done::Sent { result, .. }) = happened(ring, 1).pop() else { panic!("a send was asked for") };
             if result == -libc::EAGAIN {
                 break;
             }
         }
-        ring.send(key, ours.as_fd(), Load::Owned { bytes: vec![2; 100_000], from: 0 }, Patience::Wait);
+        ring.send(key, ours.as_fd(), SendBytes::Owned { bytes: vec![2; 100_000], from: 0 }, SendBlocking::Wait);
         ring.enter(Wait::Not).unwrap();
         assert!(ring.next().is_none());
         ring.cancel_all(ours.as_fd());

@@ -8,14 +8,14 @@ use std::time::Instant;
 use socket2::{SockRef, Socket};
 
 use super::{STACK, Signals, TICK, attend};
-use crate::engine::caller::{Begun, Caller, TRY_AGAIN, begin, no_answer};
-use crate::engine::plan::{Call, Next};
-use crate::engine::shared::{Control, DrainSignal, Running, Shared};
+use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
+use crate::engine::dial_plan::{DialRequest, NextDial};
+use crate::engine::shared::{DrainSignal, EngineControl, RunGuard, Shared};
 use crate::error::Error;
 use crate::metrics::Writers;
 
 /// Starts the threads.
-pub(crate) fn dial(shared: &Arc<Shared>, running: &Arc<Running>) -> Result<Arc<dyn Control>, Error> {
+pub(crate) fn dial(shared: &Arc<Shared>, running: &Arc<RunGuard>) -> Result<Arc<dyn EngineControl>, Error> {
     let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
     for index in 0..shared.counters.len() {
         let (shared, theirs, running) = (Arc::clone(shared), Arc::clone(&signals), Arc::clone(running));
@@ -34,22 +34,22 @@ pub(crate) fn dial(shared: &Arc<Shared>, running: &Arc<Running>) -> Result<Arc<d
 
 fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {
     shared.sharpen();
-    let Some(mut caller) = Caller::new(shared, index) else { return };
+    let Some(mut caller) = DialDriver::new(shared, index) else { return };
     let mut recorder = shared.recorder(index, Writers::One);
     while !signals.drain.begun() {
         let now = Instant::now();
         let call = match caller.next(now) {
-            Next::Dial(call) => call,
-            Next::At(at) => {
+            NextDial::Dial(call) => call,
+            NextDial::At(at) => {
                 thread::sleep(at.saturating_duration_since(now).min(TICK));
                 continue;
             }
             // There is no connection whose end could be waited for.
-            Next::Wait => {
+            NextDial::Wait => {
                 thread::sleep(TICK);
                 continue;
             }
-            Next::Done => return,
+            NextDial::Done => return,
         };
         let since = Instant::now();
         let made = caller.socket(&call).and_then(|(socket, target)| {
@@ -77,17 +77,17 @@ fn connect(
     socket: &Socket,
     target: &socket2::SockAddr,
     since: Instant,
-    call: &Call,
+    call: &DialRequest,
     signals: &Signals,
 ) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     loop {
         let left = call.timeout.checked_sub(since.elapsed()).ok_or_else(no_answer)?;
         match begin(socket, target)? {
-            Begun::Connected => break,
-            Begun::Again if signals.drain.begun() => return Err(no_answer()),
-            Begun::Again => thread::sleep(TRY_AGAIN.min(left)),
-            Begun::Decides => {
+            Connecting::Connected => break,
+            Connecting::Again if signals.drain.begun() => return Err(no_answer()),
+            Connecting::Again => thread::sleep(TRY_AGAIN.min(left)),
+            Connecting::Decides => {
                 decided(socket, since, call, signals)?;
                 break;
             }
@@ -100,7 +100,7 @@ fn connect(
 }
 
 /// Waits until a connection that is being made has been, or has failed.
-fn decided(socket: &Socket, since: Instant, call: &Call, signals: &Signals) -> io::Result<()> {
+fn decided(socket: &Socket, since: Instant, call: &DialRequest, signals: &Signals) -> io::Result<()> {
     loop {
         let left = call.timeout.checked_sub(since.elapsed()).ok_or_else(no_answer)?;
         if signals.drain.begun() {

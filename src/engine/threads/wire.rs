@@ -1,4 +1,4 @@
-//! [`Wire`]: what one connection reads into.
+//! [`ReceiveBuffer`]: what one connection reads into.
 
 use std::ops::{Deref, DerefMut};
 
@@ -9,14 +9,14 @@ use crate::engine::sys::Pages;
 const WIRE: usize = 32 * 1024;
 
 /// A connection's own buffer. It costs what was read into it, until it is given back.
-pub(super) struct Wire {
+pub(super) struct ReceiveBuffer {
     #[cfg(target_os = "linux")]
     bytes: Pages,
     #[cfg(not(target_os = "linux"))]
     bytes: Vec<u8>,
 }
 
-impl Wire {
+impl ReceiveBuffer {
     pub(super) fn new() -> std::io::Result<Self> {
         #[cfg(target_os = "linux")]
         return Pages::new(WIRE).map(|bytes| Self { bytes });
@@ -31,7 +31,7 @@ impl Wire {
     }
 }
 
-impl Deref for Wire {
+impl Deref for ReceiveBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -39,7 +39,7 @@ impl Deref for Wire {
     }
 }
 
-impl DerefMut for Wire {
+impl DerefMut for ReceiveBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }

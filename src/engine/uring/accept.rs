@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use socket2::{SockRef, Socket};
 
-use super::inbox::Accepted;
-use crate::engine::accept::{AcceptError, BACK_OFF, Complaints};
+use super::inbox::AcceptedSocket;
+use crate::engine::accept::{AcceptError, BACK_OFF, RateLimitedLog};
+use crate::engine::connection_limit::{Candidate, ConnectionLimit};
 use crate::engine::listener::{BACKLOG, Listener};
-use crate::engine::room::{Entrant, Room};
-use crate::engine::socket::{Unserved, peer};
+use crate::engine::socket::{ResetOnDrop, peer};
 use crate::engine::sys::Ring;
 use crate::service::Endpoint;
 
@@ -20,7 +20,7 @@ use crate::service::Endpoint;
 const AMPLE: usize = 2 * BACKLOG as usize;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Armed {
+enum AcceptState {
     No,
     /// Until it is stopped.
     Many,
@@ -29,23 +29,23 @@ enum Armed {
 }
 
 /// One listener, and what it has accepted.
-pub(super) struct Acceptor {
+pub(super) struct RingAcceptor {
     number: u32,
     listener: Listener,
     /// Where connections are accepted, if that is the same for all of them.
     local: Option<Endpoint>,
-    armed: Armed,
+    armed: AcceptState,
     /// Accepted, and not yet handed out.
-    in_hand: VecDeque<(Unserved, Endpoint, Entrant)>,
+    in_hand: VecDeque<(ResetOnDrop, Endpoint, Candidate)>,
     /// After a shortage, not before this.
     not_before: Option<Instant>,
-    complaints: Complaints,
+    complaints: RateLimitedLog,
     /// Somebody has been told that there is no room.
     full: bool,
     draining: bool,
 }
 
-impl Acceptor {
+impl RingAcceptor {
     pub(super) fn new(number: u32, listener: Listener) -> Self {
         let local = match listener.address() {
             Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
@@ -55,19 +55,25 @@ impl Acceptor {
             number,
             listener,
             local,
-            armed: Armed::No,
+            armed: AcceptState::No,
             in_hand: VecDeque::new(),
             not_before: None,
-            complaints: Complaints::default(),
+            complaints: RateLimitedLog::default(),
             full: false,
             draining: false,
         }
     }
 
-    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, room: &Arc<Room>, now: Instant) {
-        let stopped = self.armed == Armed::Stopping;
+    pub(super) fn accepted(
+        &mut self,
+        result: io::Result<OwnedFd>,
+        more: bool,
+        room: &Arc<ConnectionLimit>,
+        now: Instant,
+    ) {
+        let stopped = self.armed == AcceptState::Stopping;
         if !more {
-            self.armed = Armed::No;
+            self.armed = AcceptState::No;
         }
         match result {
             Ok(socket) => {
@@ -87,17 +93,17 @@ impl Acceptor {
     }
 
     /// Keeps a connection in hand, if it may come in.
-    fn let_in(&mut self, socket: Socket, room: &Arc<Room>) {
+    fn let_in(&mut self, socket: Socket, room: &Arc<ConnectionLimit>) {
         // The peer may be gone already: then its first receive will say so.
         let peer = peer(&SockRef::from(&socket));
-        let socket = Unserved::new(socket);
+        let socket = ResetOnDrop::new(socket);
         if let Some(entrant) = room.admit(&peer) {
             self.in_hand.push_back((socket, peer, entrant));
         }
     }
 
     /// A connection with a place; `None` where there is neither.
-    pub(super) fn next(&mut self, room: &Arc<Room>) -> Option<Accepted> {
+    pub(super) fn next(&mut self, room: &Arc<ConnectionLimit>) -> Option<AcceptedSocket> {
         if self.in_hand.is_empty() {
             return None;
         }
@@ -109,11 +115,11 @@ impl Acceptor {
         };
         self.full = false;
         let (socket, peer, entrant) = self.in_hand.pop_front()?;
-        Some(Accepted { socket, peer, local: self.local.clone(), place: place.of(entrant) })
+        Some(AcceptedSocket { socket, peer, local: self.local.clone(), place: place.of(entrant) })
     }
 
     /// Accepts on, unless somebody is still in hand or it is too early. Says whether it waits for room, and when to try again.
-    pub(super) fn go_on(&mut self, ring: &mut Ring<'_>, room: &Room, now: Instant) -> Option<Instant> {
+    pub(super) fn go_on(&mut self, ring: &mut Ring<'_>, room: &ConnectionLimit, now: Instant) -> Option<Instant> {
         if self.draining {
             return None;
         }
@@ -129,19 +135,19 @@ impl Acceptor {
         }
         let ample = room.left() >= AMPLE;
         match self.armed {
-            Armed::No => {
-                self.armed = if ample { Armed::Many } else { Armed::Once };
+            AcceptState::No => {
+                self.armed = if ample { AcceptState::Many } else { AcceptState::Once };
                 ring.accept(self.number, self.listener.socket().as_fd(), ample);
             }
-            Armed::Many if !ample => self.stop(ring),
+            AcceptState::Many if !ample => self.stop(ring),
             _ => {}
         }
         None
     }
 
     fn stop(&mut self, ring: &mut Ring<'_>) {
-        if matches!(self.armed, Armed::Many | Armed::Once) {
-            self.armed = Armed::Stopping;
+        if matches!(self.armed, AcceptState::Many | AcceptState::Once) {
+            self.armed = AcceptState::Stopping;
             ring.cancel_accept(self.number);
         }
     }
@@ -163,11 +169,11 @@ impl Acceptor {
 
     /// Has the ring let go of the listener?
     pub(super) fn is_stopped(&self) -> bool {
-        self.armed == Armed::No
+        self.armed == AcceptState::No
     }
 
     /// Whoever is still in the backlog, as far as there is room.
-    pub(super) fn rest(&mut self, room: &Arc<Room>) -> Vec<Accepted> {
+    pub(super) fn rest(&mut self, room: &Arc<ConnectionLimit>) -> Vec<AcceptedSocket> {
         let mut rest = Vec::new();
         if self.listener.socket().set_nonblocking(true).is_err() {
             return rest;

@@ -1,7 +1,7 @@
 //! What one send takes of what waits.
 
 use crate::engine::queue::{Queue, Queued};
-use crate::engine::sys::Load;
+use crate::engine::sys::SendBytes;
 
 /// So much at once, in so many pieces. A receiver that is quicker than its sender sleeps after each
 /// send, and waking it up costs more than copying 64 KiB does. More keeps the others waiting.
@@ -9,7 +9,7 @@ const BATCH: usize = 512 * 1024;
 const PIECES: usize = 16;
 
 /// What is to be sent next.
-pub(super) fn next_load(queue: &mut Queue) -> Option<Load> {
+pub(super) fn next_load(queue: &mut Queue) -> Option<SendBytes> {
     let first = load(queue.pop_up_to(usize::MAX)?);
     let mut left = BATCH.saturating_sub(first.len());
     let Some(second) = queue.pop_up_to(left) else { return Some(first) };
@@ -20,13 +20,13 @@ pub(super) fn next_load(queue: &mut Queue) -> Option<Load> {
         left -= loads[loads.len() - 1].len();
         next = if loads.len() < PIECES { queue.pop_up_to(left) } else { None };
     }
-    Some(Load::several(loads))
+    Some(SendBytes::several(loads))
 }
 
-fn load(piece: Queued) -> Load {
+fn load(piece: Queued) -> SendBytes {
     match piece {
-        Queued::Copied { bytes, from } => Load::Owned { bytes, from },
-        Queued::Shared(bytes) => Load::Shared(bytes),
+        Queued::Copied { bytes, from } => SendBytes::Owned { bytes, from },
+        Queued::Shared(bytes) => SendBytes::Shared(bytes),
     }
 }
 
@@ -35,7 +35,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::service::Shares;
+    use crate::service::SharedBytes;
 
     #[test]
     fn a_batch_is_bounded_and_in_order() {
@@ -45,8 +45,8 @@ mod tests {
             match n % 4 {
                 0 => part
                     .chunks(100)
-                    .for_each(|small| queue.push_all(&[], Shares::of(vec![(0, Bytes::copy_from_slice(small))]))),
-                _ => queue.push_all(&part[..1], Shares::of(vec![(1, Bytes::copy_from_slice(&part[1..]))])),
+                    .for_each(|small| queue.push_all(&[], SharedBytes::of(vec![(0, Bytes::copy_from_slice(small))]))),
+                _ => queue.push_all(&part[..1], SharedBytes::of(vec![(1, Bytes::copy_from_slice(&part[1..]))])),
             }
         }
         let (mut sent, mut calls) = (Vec::new(), 0);

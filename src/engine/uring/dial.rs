@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket};
 
-use crate::engine::caller::{Caller, address, no_answer};
-use crate::engine::plan::{Call, Next};
+use crate::engine::dial_driver::{DialDriver, address, no_answer};
+use crate::engine::dial_plan::{DialRequest, NextDial};
 use crate::engine::sys::Ring;
 use crate::proto::Conn;
 
@@ -18,14 +18,14 @@ const AT_ONCE: usize = 64;
 const MOST_FAILURES: u8 = 100;
 
 /// A connection that has been made.
-pub(super) struct Answered {
+pub(super) struct Connected {
     pub(super) socket: Socket,
     pub(super) conn: Conn,
 }
 
 /// One that is being made.
-struct Pending {
-    call: Call,
+struct PendingConnect {
+    call: DialRequest,
     socket: Socket,
     since: Instant,
     /// By then it is given up, if the clock reaches that far.
@@ -34,9 +34,9 @@ struct Pending {
     failures: u8,
 }
 
-pub(super) struct Calls {
-    caller: Caller,
-    pending: Vec<Option<Pending>>,
+pub(super) struct PendingDials {
+    caller: DialDriver,
+    pending: Vec<Option<PendingConnect>>,
     free: Vec<u32>,
     deadlines: BTreeSet<(Instant, u32)>,
     /// When to ask the plan again; nothing where it waits.
@@ -46,8 +46,8 @@ pub(super) struct Calls {
     stopped: bool,
 }
 
-impl Calls {
-    pub(super) fn new(caller: Caller, now: Instant) -> Self {
+impl PendingDials {
+    pub(super) fn new(caller: DialDriver, now: Instant) -> Self {
         Self {
             caller,
             pending: Vec::new(),
@@ -96,16 +96,16 @@ impl Calls {
         }
         for _ in 0..AT_ONCE {
             match self.caller.next(now) {
-                Next::Dial(call) => self.dial(call, ring),
-                Next::At(at) => return self.at = Some(at),
-                Next::Wait => return self.at = None,
-                Next::Done => return (self.done, self.at) = (true, None),
+                NextDial::Dial(call) => self.dial(call, ring),
+                NextDial::At(at) => return self.at = Some(at),
+                NextDial::Wait => return self.at = None,
+                NextDial::Done => return (self.done, self.at) = (true, None),
             }
         }
         self.at = Some(now); // there is more, in the next turn
     }
 
-    fn dial(&mut self, call: Call, ring: &mut Ring<'_>) {
+    fn dial(&mut self, call: DialRequest, ring: &mut Ring<'_>) {
         let (socket, target) = match self.caller.socket(&call) {
             Ok(made) => made,
             Err(error) => return self.caller.failed(&call, &error),
@@ -118,7 +118,8 @@ impl Calls {
         let since = Instant::now();
         let until = since.checked_add(call.timeout);
         self.deadlines.extend(until.map(|at| (at, number)));
-        self.pending[number as usize] = Some(Pending { call, socket, since, until, given_up: false, failures: 0 });
+        self.pending[number as usize] =
+            Some(PendingConnect { call, socket, since, until, given_up: false, failures: 0 });
     }
 
     fn give_up(&mut self, number: u32, ring: &mut Ring<'_>) {
@@ -135,13 +136,13 @@ impl Calls {
         result: i32,
         ring: &mut Ring<'_>,
         now: Instant,
-    ) -> Option<Answered> {
+    ) -> Option<Connected> {
         let slot = self.pending.get_mut(number as usize)?;
-        let Pending { call, socket, since, until, given_up, failures } = slot.take()?;
+        let PendingConnect { call, socket, since, until, given_up, failures } = slot.take()?;
         if result == -libc::EALREADY && !given_up {
             // A call that was interrupted goes on by itself, and was repeated meanwhile: the socket says when it is decided.
             ring.connect_decides(number, socket.as_fd());
-            *slot = Some(Pending { call, socket, since, until, given_up, failures });
+            *slot = Some(PendingConnect { call, socket, since, until, given_up, failures });
             return None;
         }
         let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
@@ -152,7 +153,7 @@ impl Calls {
         {
             // Not by us: as if it had not been made yet.
             ring.connect(number, socket.as_fd(), target);
-            *slot = Some(Pending { call, socket, since, until, given_up, failures: failures + 1 });
+            *slot = Some(PendingConnect { call, socket, since, until, given_up, failures: failures + 1 });
             return None;
         }
         self.free.push(number);
@@ -176,7 +177,7 @@ impl Calls {
             return None;
         }
         let conn = self.caller.answered(&call, since, &SockRef::from(&socket))?;
-        Some(Answered { socket, conn })
+        Some(Connected { socket, conn })
     }
 }
 

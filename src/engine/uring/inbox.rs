@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::listener::Listener;
-use crate::engine::room::Place;
-use crate::engine::socket::Unserved;
+use crate::engine::socket::ResetOnDrop;
 use crate::service::{ConnId, Endpoint};
 
 /// What reaches a worker from other threads.
-pub(super) enum Command {
+pub(super) enum RingCommand {
     /// Accept here.
     Listen(Vec<Listener>),
-    Serve(Accepted),
+    Serve(AcceptedSocket),
     Drain(Instant),
     /// Whenever the drain comes or came: be done by then.
     Hasten(Instant),
@@ -27,21 +27,21 @@ pub(super) enum Command {
 }
 
 /// A connection between the accept loop and its worker.
-pub(super) struct Accepted {
-    pub(super) socket: Unserved,
+pub(super) struct AcceptedSocket {
+    pub(super) socket: ResetOnDrop,
     pub(super) peer: Endpoint,
     pub(super) local: Option<Endpoint>,
-    pub(super) place: Place,
+    pub(super) place: ConnectionPermit,
 }
 
 pub(super) struct Inbox {
-    queue: Mutex<Queue>,
+    queue: Mutex<InboxQueue>,
     counter: OwnedFd,
 }
 
 #[derive(Default)]
-struct Queue {
-    commands: Vec<Command>,
+struct InboxQueue {
+    commands: Vec<RingCommand>,
     closed: bool,
 }
 
@@ -52,7 +52,7 @@ impl Inbox {
     }
 
     /// Says whether the worker will see it.
-    pub(super) fn send(&self, command: Command) -> bool {
+    pub(super) fn send(&self, command: RingCommand) -> bool {
         let mut queue = self.queue();
         if queue.closed {
             return false;
@@ -68,7 +68,7 @@ impl Inbox {
     }
 
     /// What has come, in order.
-    pub(super) fn take(&self) -> Vec<Command> {
+    pub(super) fn take(&self) -> Vec<RingCommand> {
         let _ = rustix::io::read(&self.counter, &mut [0; 8]);
         std::mem::take(&mut self.queue().commands)
     }
@@ -86,7 +86,7 @@ impl Inbox {
         self.counter.as_fd()
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, InboxQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

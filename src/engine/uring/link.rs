@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use socket2::{SockRef, Socket};
 
 use super::batch::next_load;
-use super::desk::Desk;
+use super::context::WorkerContext;
+use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::queue::Queue;
-use crate::engine::room::Place;
-use crate::engine::shared::{End, bury};
-use crate::engine::socket::{Farewell, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
-use crate::engine::sys::{Key, Load, Patience, Piece};
+use crate::engine::shared::{ConnectionEnd, bury};
+use crate::engine::socket::{DrainBarrier, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
+use crate::engine::sys::{Key, Received, SendBlocking, SendBytes};
 use crate::engine::timestamps;
 use crate::error::CloseReason;
 use crate::proto::{Conn, Then, Verdict};
@@ -36,7 +36,7 @@ const LONG: usize = 8;
 const WIRE: usize = 64 * 1024;
 
 /// Goes on, or is over.
-pub(super) type Step = ControlFlow<End>;
+pub(super) type LinkFlow = ControlFlow<ConnectionEnd>;
 
 /// What is in flight of a connection's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,17 +84,17 @@ pub(super) struct Link {
     conn: Conn,
     /// Received, and not delivered yet. Owns memory only while there is something.
     #[expect(clippy::box_collection, reason = "nearly always empty")]
-    backlog: Option<Box<VecDeque<Piece>>>,
+    backlog: Option<Box<VecDeque<Received>>>,
     /// The earliest alarm that is set.
     alarm: Option<Instant>,
-    farewell: Farewell,
+    farewell: DrainBarrier,
     // Closed before its place is free: whoever waits for the place may need the descriptor.
     socket: Socket,
-    _place: Place,
+    _place: ConnectionPermit,
 }
 
 impl Link {
-    pub(super) fn new(key: Key, socket: Socket, mut conn: Conn, place: Place, timed: bool) -> Self {
+    pub(super) fn new(key: Key, socket: Socket, mut conn: Conn, place: ConnectionPermit, timed: bool) -> Self {
         conn.allow_shares();
         if timed {
             // The kernel is asked when bytes pass.
@@ -115,7 +115,7 @@ impl Link {
             conn,
             backlog: None,
             alarm: None,
-            farewell: Farewell::default(),
+            farewell: DrainBarrier::default(),
             socket,
             _place: place,
         }
@@ -130,19 +130,25 @@ impl Link {
     }
 
     /// The first call.
-    pub(super) fn open(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn open(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         let verdict = self.conn.open(desk.now, &mut desk.out, &mut desk.recorder);
         self.carry_out(verdict, None, desk);
         self.go_on(desk)
     }
 
     /// A receive has completed. Also called when the connection is over.
-    pub(super) fn received(&mut self, result: i32, more: bool, piece: Option<Piece>, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn received(
+        &mut self,
+        result: i32,
+        more: bool,
+        piece: Option<Received>,
+        desk: &mut WorkerContext<'_, '_>,
+    ) -> LinkFlow {
         if !more {
             self.receive = Receive::No;
         }
         if self.over {
-            return Step::Continue(());
+            return LinkFlow::Continue(());
         }
         match (result, piece) {
             (1.., Some(piece)) => {
@@ -181,14 +187,14 @@ impl Link {
             self.calm = 0;
             desk.ring.cancel_receive(self.key);
         }
-        Step::Continue(())
+        LinkFlow::Continue(())
     }
 
     /// There is something to read. Also called when the connection is over.
-    pub(super) fn readable(&mut self, result: i32, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn readable(&mut self, result: i32, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         self.receive = Receive::No;
         if self.over {
-            return Step::Continue(());
+            return LinkFlow::Continue(());
         }
         if result < 0 {
             self.failures += 1;
@@ -208,7 +214,7 @@ impl Link {
         self.go_on(desk)
     }
 
-    fn read(&mut self, read: io::Result<usize>, wire: &mut [u8], desk: &mut Desk<'_, '_>) -> Step {
+    fn read(&mut self, read: io::Result<usize>, wire: &mut [u8], desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         let verdict = match read {
             Ok(0) => {
                 self.farewell.read(0);
@@ -223,27 +229,27 @@ impl Link {
             }
             // The socket had something else to tell.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Step::Continue(());
+                return LinkFlow::Continue(());
             }
-            Err(error) => return Step::Break(Err(CloseReason::of(&error))),
+            Err(error) => return LinkFlow::Break(Err(CloseReason::of(&error))),
         };
         self.carry_out(verdict, None, desk);
-        Step::Continue(())
+        LinkFlow::Continue(())
     }
 
     /// There are buffers again.
-    pub(super) fn fed(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn fed(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         if self.receive == Receive::Starved {
             self.receive = Receive::No;
         }
-        if self.over { Step::Continue(()) } else { self.go_on(desk) }
+        if self.over { LinkFlow::Continue(()) } else { self.go_on(desk) }
     }
 
     /// A send has completed. Also called when the connection is over.
-    pub(super) fn sent(&mut self, result: i32, load: Load, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn sent(&mut self, result: i32, load: SendBytes, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         self.send = Send::No;
         if self.over {
-            return Step::Continue(());
+            return LinkFlow::Continue(());
         }
         let n = match usize::try_from(result) {
             Ok(n) => n,
@@ -259,8 +265,8 @@ impl Link {
         if n < load.len() {
             // The socket is full. What is left leaves the shared buffer, and the rest of the input can wait in `Conn`.
             self.send = Send::Waits;
-            desk.ring.send(self.key, self.socket.as_fd(), load.advance(n), Patience::Wait);
-        } else if let Load::Owned { bytes, .. } = load {
+            desk.ring.send(self.key, self.socket.as_fd(), load.advance(n), SendBlocking::Wait);
+        } else if let SendBytes::Owned { bytes, .. } = load {
             desk.spare(bytes);
         }
         if n > 0 {
@@ -272,10 +278,10 @@ impl Link {
     }
 
     /// The alarm has rung.
-    pub(super) fn alarmed(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn alarmed(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         self.alarm = None;
         if self.over {
-            return Step::Continue(());
+            return LinkFlow::Continue(());
         }
         if self.conn.deadline().is_some_and(|deadline| deadline <= desk.now) {
             // In this order: what leaves the socket meanwhile is one of the ring's completions.
@@ -283,7 +289,7 @@ impl Link {
                 || self.backlog.is_some() || unread(&SockRef::from(&self.socket)) > 0 || !desk.ring.has_told_all();
             if self.conn.is_silence_due(desk.now) && has_more() {
                 self.set_alarm(Some(desk.now + Duration::from_millis(1)), desk);
-                return Step::Continue(());
+                return LinkFlow::Continue(());
             }
             let listens = matches!(self.receive, Receive::Many | Receive::Once | Receive::Awaiting);
             if !self.put_off && listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
@@ -292,7 +298,7 @@ impl Link {
                 self.put_off = true;
                 // Not for this very instant, which the worker may still be busy with.
                 self.set_alarm(Some(desk.now + Duration::from_nanos(1)), desk);
-                return Step::Continue(());
+                return LinkFlow::Continue(());
             }
             self.put_off = false;
             tell_unacknowledged(&mut self.conn, desk.now, &SockRef::from(&self.socket));
@@ -303,9 +309,9 @@ impl Link {
     }
 
     /// Somebody outside wants the service's attention.
-    pub(super) fn woken(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn woken(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         if self.over {
-            return Step::Continue(());
+            return LinkFlow::Continue(());
         }
         let verdict = self.conn.woken(desk.now, &mut desk.out, &mut desk.recorder);
         self.carry_out(verdict, None, desk);
@@ -313,19 +319,19 @@ impl Link {
     }
 
     /// The server drains.
-    pub(super) fn drain(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+    pub(super) fn drain(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         if self.over {
-            return Step::Continue(());
+            return LinkFlow::Continue(());
         }
         if !self.farewell.has_begun() {
-            let here: usize = self.backlog.iter().flat_map(|pieces| pieces.iter()).map(Piece::len).sum();
+            let here: usize = self.backlog.iter().flat_map(|pieces| pieces.iter()).map(Received::len).sum();
             self.farewell.begin(here + unread(&SockRef::from(&self.socket)));
         }
         self.go_on(desk)
     }
 
     /// The connection is over; its descriptor may be closed once nothing is in flight.
-    pub(super) fn finish(&mut self, end: End, desk: &mut Desk<'_, '_>) {
+    pub(super) fn finish(&mut self, end: ConnectionEnd, desk: &mut WorkerContext<'_, '_>) {
         self.over = true;
         self.set_alarm(None, desk);
         self.backlog = None;
@@ -341,8 +347,8 @@ impl Link {
         self.send != Send::No || !matches!(self.receive, Receive::No | Receive::Starved)
     }
 
-    fn failed(&self, errno: i32) -> Step {
-        Step::Break(Err(CloseReason::of(&io::Error::from_raw_os_error(errno))))
+    fn failed(&self, errno: i32) -> LinkFlow {
+        LinkFlow::Break(Err(CloseReason::of(&io::Error::from_raw_os_error(errno))))
     }
 
     /// While a send tries, its echo may be in a shared buffer, and what follows can wait for a moment. While one waits, nothing is gained.
@@ -350,21 +356,21 @@ impl Link {
         self.send != Send::Tries && self.backlog.is_none()
     }
 
-    fn deliver(&mut self, mut piece: Piece, desk: &mut Desk<'_, '_>) {
+    fn deliver(&mut self, mut piece: Received, desk: &mut WorkerContext<'_, '_>) {
         self.farewell.read(piece.len());
         let verdict = self.conn.received(desk.now, piece.bytes_mut(), &mut desk.out, &mut desk.recorder);
         self.carry_out(verdict, Some(piece), desk);
     }
 
     /// Everything, at once.
-    fn deliver_backlog(&mut self, desk: &mut Desk<'_, '_>) {
+    fn deliver_backlog(&mut self, desk: &mut WorkerContext<'_, '_>) {
         for piece in self.backlog.take().into_iter().flat_map(|pieces| *pieces) {
             self.deliver(piece, desk);
         }
     }
 
     /// Sends what a verdict says, or queues it behind what is being sent.
-    fn carry_out(&mut self, verdict: Verdict, piece: Option<Piece>, desk: &mut Desk<'_, '_>) {
+    fn carry_out(&mut self, verdict: Verdict, piece: Option<Received>, desk: &mut WorkerContext<'_, '_>) {
         self.then = verdict.then;
         if self.then == Then::Reset {
             return desk.out.clear();
@@ -385,25 +391,25 @@ impl Link {
         }
         if idle && self.queue.is_empty() && desk.out.len() <= SHORT && shares.is_empty() {
             let bytes = desk.take_out();
-            return self.try_to_send(Load::Owned { bytes, from: 0 }, desk);
+            return self.try_to_send(SendBytes::Owned { bytes, from: 0 }, desk);
         }
         self.queue.push_all(&desk.out, shares);
         desk.tidy();
     }
 
-    fn try_to_send(&mut self, load: Load, desk: &mut Desk<'_, '_>) {
+    fn try_to_send(&mut self, load: SendBytes, desk: &mut WorkerContext<'_, '_>) {
         self.send = Send::Tries;
-        desk.ring.send(self.key, self.socket.as_fd(), load, Patience::Try);
+        desk.ring.send(self.key, self.socket.as_fd(), load, SendBlocking::Try);
     }
 
     /// Obeys the latest verdict, as far as that is possible now, and sees to it that this connection is heard of again.
-    fn go_on(&mut self, desk: &mut Desk<'_, '_>) -> Step {
+    fn go_on(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
         loop {
             match self.then {
-                Then::Close => return Step::Break(Ok(())),
+                Then::Close => return LinkFlow::Break(Ok(())),
                 Then::Reset => {
                     reset_on_close(&SockRef::from(&self.socket));
-                    return Step::Break(Ok(()));
+                    return LinkFlow::Break(Ok(()));
                 }
                 Then::Go | Then::HalfClose => {}
             }
@@ -439,11 +445,11 @@ impl Link {
         }
         self.mind_input(desk);
         self.mind_deadline(desk);
-        Step::Continue(())
+        LinkFlow::Continue(())
     }
 
     /// While a send tries, this is called again before anybody could wait for a deadline.
-    fn mind_deadline(&mut self, desk: &mut Desk<'_, '_>) {
+    fn mind_deadline(&mut self, desk: &mut WorkerContext<'_, '_>) {
         if self.send == Send::Tries {
             return;
         }
@@ -454,7 +460,7 @@ impl Link {
         }
     }
 
-    fn set_alarm(&mut self, at: Option<Instant>, desk: &mut Desk<'_, '_>) {
+    fn set_alarm(&mut self, at: Option<Instant>, desk: &mut WorkerContext<'_, '_>) {
         desk.timers.set(self.key, self.alarm, at);
         self.alarm = at;
     }

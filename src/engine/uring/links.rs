@@ -9,13 +9,13 @@ use crate::service::ConnId;
 /// Slots are used again, each time under another generation of its key.
 #[derive(Default)]
 pub(super) struct Links {
-    slots: Vec<Slot>,
+    slots: Vec<LinkSlot>,
     free: Vec<u32>,
     /// For wake-ups from outside.
     by_id: HashMap<ConnId, Key>,
 }
 
-struct Slot {
+struct LinkSlot {
     key: Key,
     link: Option<Box<Link>>,
 }
@@ -28,7 +28,7 @@ impl Links {
     pub(super) fn insert(&mut self, id: ConnId, link: impl FnOnce(Key) -> Link) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = self.slots.len() as u32;
-            self.slots.push(Slot { key: Key::first(slot), link: None });
+            self.slots.push(LinkSlot { key: Key::first(slot), link: None });
             slot
         });
         let key = self.slots[slot as usize].key;

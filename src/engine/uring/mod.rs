@@ -5,7 +5,7 @@
 
 mod accept;
 mod batch;
-mod desk;
+mod context;
 mod dial;
 mod inbox;
 mod link;
@@ -18,16 +18,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use self::inbox::{Command, Inbox};
-use self::worker::{Crew, Report};
+use self::inbox::{Inbox, RingCommand};
+use self::worker::{StartReport, WorkerSet};
 use super::listener::Listener;
-use super::shared::{Control, Running, Shared};
+use super::shared::{EngineControl, RunGuard, Shared};
 use super::sys::{Ring, Setup};
 use crate::service::ConnId;
 
-struct Workers(Arc<Crew>);
+struct RingWorkers(Arc<WorkerSet>);
 
-impl Control for Workers {
+impl EngineControl for RingWorkers {
     fn drain(&self, deadline: Instant) {
         let inboxes = &self.0.inboxes;
         if self.0.shared.is_precise() {
@@ -35,21 +35,21 @@ impl Control for Workers {
         }
         // Worker 0 tells the others once it has handed out its last connection. It may be done long before a later call brings the
         // deadline forward; and if it never was (it failed), nobody else will tell them.
-        let there = inboxes[0].send(Command::Drain(deadline));
+        let there = inboxes[0].send(RingCommand::Drain(deadline));
         for inbox in &inboxes[1..] {
-            inbox.send(if there { Command::Hasten(deadline) } else { Command::Drain(deadline) });
+            inbox.send(if there { RingCommand::Hasten(deadline) } else { RingCommand::Drain(deadline) });
         }
     }
 
     fn wake(&self, conn: ConnId) {
         for inbox in &self.0.inboxes {
-            inbox.send(Command::Wake(conn));
+            inbox.send(RingCommand::Wake(conn));
         }
     }
 
     fn wake_all(&self) {
         for inbox in &self.0.inboxes {
-            inbox.send(Command::WakeAll);
+            inbox.send(RingCommand::WakeAll);
         }
     }
 }
@@ -60,27 +60,27 @@ pub(crate) fn probe(setup: &Setup) -> io::Result<()> {
 }
 
 /// The workers of one server, which wait for their listeners.
-pub(crate) struct Started(Arc<Crew>);
+pub(crate) struct StartedWorkers(Arc<WorkerSet>);
 
-impl Started {
-    pub(crate) fn control(&self) -> Arc<dyn Control> {
-        Arc::new(Workers(Arc::clone(&self.0)))
+impl StartedWorkers {
+    pub(crate) fn control(&self) -> Arc<dyn EngineControl> {
+        Arc::new(RingWorkers(Arc::clone(&self.0)))
     }
 
     /// Accepts, on worker 0.
     pub(crate) fn listen(&self, listeners: Vec<Listener>) {
-        self.0.inboxes[0].send(Command::Listen(listeners));
+        self.0.inboxes[0].send(RingCommand::Listen(listeners));
     }
 }
 
 /// Starts the workers, each with a ring of its own.
-pub(crate) fn start(shared: Arc<Shared>, running: &Arc<Running>, setup: Setup) -> io::Result<Started> {
+pub(crate) fn start(shared: Arc<Shared>, running: &Arc<RunGuard>, setup: Setup) -> io::Result<StartedWorkers> {
     let inboxes = shared.counters.iter().map(|_| Inbox::new()).collect::<io::Result<Vec<_>>>()?;
     let count = inboxes.len();
-    let crew = Arc::new(Crew { shared, inboxes, waits_for_room: AtomicBool::new(false) });
+    let crew = Arc::new(WorkerSet { shared, inboxes, waits_for_room: AtomicBool::new(false) });
     let (started, starts) = std::sync::mpsc::channel();
     let spawn = |index: usize| {
-        let (crew, running, report) = (Arc::clone(&crew), Arc::clone(running), Report(Some(started.clone())));
+        let (crew, running, report) = (Arc::clone(&crew), Arc::clone(running), StartReport(Some(started.clone())));
         std::thread::Builder::new()
             .name(format!("resound-{index}"))
             .spawn(move || worker::run(index, &crew, &setup, running, report))
@@ -94,5 +94,5 @@ pub(crate) fn start(shared: Arc<Shared>, running: &Arc<Running>, setup: Setup) -
         crew.drain_all(Instant::now());
         return Err(error);
     }
-    Ok(Started(crew))
+    Ok(StartedWorkers(crew))
 }

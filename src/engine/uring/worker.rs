@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::accept::Acceptor;
-use super::desk::Desk;
-use super::dial::{Answered, Calls};
-use super::inbox::{Accepted, Command, Inbox};
-use super::link::{Link, Step};
+use super::accept::RingAcceptor;
+use super::context::WorkerContext;
+use super::dial::{Connected, PendingDials};
+use super::inbox::{AcceptedSocket, Inbox, RingCommand};
+use super::link::{Link, LinkFlow};
 use super::links::Links;
 use crate::engine::accept::BACK_OFF;
-use crate::engine::caller::Caller;
-use crate::engine::room::Place;
-use crate::engine::shared::{End, Running, Shared};
+use crate::engine::connection_limit::ConnectionPermit;
+use crate::engine::dial_driver::DialDriver;
+use crate::engine::shared::{ConnectionEnd, RunGuard, Shared};
 use crate::engine::socket::endpoint;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::error::CloseReason;
@@ -35,7 +35,7 @@ const CLOCK: usize = 64;
 const ALARMS: usize = 256;
 
 /// What all workers know.
-pub(super) struct Crew {
+pub(super) struct WorkerSet {
     pub(super) shared: Arc<Shared>,
     pub(super) inboxes: Vec<Inbox>,
     /// Worker 0 has a connection in hand, and no place for it.
@@ -44,26 +44,26 @@ pub(super) struct Crew {
 
 /// How far a worker's end has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ShutdownPhase {
     Serving,
     /// The ring is letting go of the listeners.
     Unlistening,
     Draining,
 }
 
-struct Worker<'a, 'r> {
+struct RingWorker<'a, 'r> {
     index: usize,
-    crew: &'a Crew,
-    desk: Desk<'a, 'r>,
+    crew: &'a WorkerSet,
+    desk: WorkerContext<'a, 'r>,
     links: Links,
-    acceptors: Vec<Acceptor>,
+    acceptors: Vec<RingAcceptor>,
     /// Something has changed that concerns them.
     mind_acceptors: bool,
     /// When to look at them anyway.
     acceptors_at: Option<Instant>,
     /// Of a dialer.
-    calls: Option<Calls>,
-    phase: Phase,
+    calls: Option<PendingDials>,
+    phase: ShutdownPhase,
     deadline: Option<Instant>,
     /// The event counter is looked at.
     polls: bool,
@@ -74,13 +74,13 @@ struct Worker<'a, 'r> {
 }
 
 /// Runs a worker until it is drained.
-pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running>, mut report: Report) {
-    let mut leaves = Leaves { crew, index, in_order: false };
+pub(super) fn run(index: usize, crew: &WorkerSet, setup: &Setup, running: Arc<RunGuard>, mut report: StartReport) {
+    let mut leaves = WorkerExit { crew, index, in_order: false };
     crew.shared.sharpen();
     let result = Ring::with(setup, |ring| {
-        let desk = Desk::new(ring, crew.shared.recorder(index, Writers::One));
-        let calls = Caller::new(&crew.shared, index).map(|caller| Calls::new(caller, desk.now));
-        let mut worker = Worker {
+        let desk = WorkerContext::new(ring, crew.shared.recorder(index, Writers::One));
+        let calls = DialDriver::new(&crew.shared, index).map(|caller| PendingDials::new(caller, desk.now));
+        let mut worker = RingWorker {
             index,
             crew,
             desk,
@@ -89,7 +89,7 @@ pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running
             mind_acceptors: false,
             acceptors_at: None,
             calls,
-            phase: Phase::Serving,
+            phase: ShutdownPhase::Serving,
             deadline: None,
             polls: false,
             polls_at: None,
@@ -111,9 +111,9 @@ pub(super) fn run(index: usize, crew: &Crew, setup: &Setup, running: Arc<Running
 }
 
 /// Tells whoever starts the workers how it went, a panic included.
-pub(super) struct Report(pub(super) Option<Sender<io::Result<()>>>);
+pub(super) struct StartReport(pub(super) Option<Sender<io::Result<()>>>);
 
-impl Report {
+impl StartReport {
     fn say(&mut self, result: io::Result<()>) {
         if let Some(starter) = self.0.take() {
             let _ = starter.send(result);
@@ -121,7 +121,7 @@ impl Report {
     }
 }
 
-impl Drop for Report {
+impl Drop for StartReport {
     fn drop(&mut self) {
         self.say(Err(io::Error::other("a worker has panicked")));
     }
@@ -129,13 +129,13 @@ impl Drop for Report {
 
 /// However a worker ends, nobody is to wait for it. And without one of them the others would serve a part of those who come only, or nobody: so
 /// the server ends then.
-struct Leaves<'a> {
-    crew: &'a Crew,
+struct WorkerExit<'a> {
+    crew: &'a WorkerSet,
     index: usize,
     in_order: bool,
 }
 
-impl Drop for Leaves<'_> {
+impl Drop for WorkerExit<'_> {
     fn drop(&mut self) {
         self.crew.inboxes[self.index].close();
         if !self.in_order {
@@ -144,16 +144,16 @@ impl Drop for Leaves<'_> {
     }
 }
 
-impl Crew {
+impl WorkerSet {
     /// Tells each worker by itself to end.
     pub(super) fn drain_all(&self, deadline: Instant) {
         for inbox in &self.inboxes {
-            inbox.send(Command::Drain(deadline));
+            inbox.send(RingCommand::Drain(deadline));
         }
     }
 }
 
-impl Worker<'_, '_> {
+impl RingWorker<'_, '_> {
     fn work(&mut self) -> io::Result<()> {
         loop {
             if !self.polls && self.polls_at.is_none_or(|at| at <= self.desk.now) {
@@ -208,7 +208,7 @@ impl Worker<'_, '_> {
         Ok(!self.desk.ring.has_told_all())
     }
 
-    /// As [`Worker::patience`], but who keeps deadlines precisely and may spin wakes a little early for it.
+    /// As [`RingWorker::patience`], but who keeps deadlines precisely and may spin wakes a little early for it.
     fn sleep(&mut self) -> Wait {
         let Shared { busy_poll, .. } = *self.crew.shared;
         match self.patience() {
@@ -224,7 +224,7 @@ impl Worker<'_, '_> {
     fn patience(&self) -> Wait {
         let now = self.desk.now;
         let until = |at: Instant| at.saturating_duration_since(now);
-        let cut = self.deadline.filter(|_| self.phase == Phase::Draining).map(until);
+        let cut = self.deadline.filter(|_| self.phase == ShutdownPhase::Draining).map(until);
         let acceptors = if self.mind_acceptors { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
         let fed = (!self.desk.starved.is_empty() && self.desk.ring.has_buffers()).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
@@ -253,7 +253,7 @@ impl Worker<'_, '_> {
             Done::Connected { call, result } => {
                 let calls = self.calls.as_mut();
                 let answered = calls.and_then(|c| c.connected(call, result, self.desk.ring, self.desk.now));
-                if let Some(Answered { socket, conn }) = answered {
+                if let Some(Connected { socket, conn }) = answered {
                     let place = self.crew.shared.room.take_on(self.index);
                     self.begin(socket, conn, place);
                 }
@@ -269,31 +269,32 @@ impl Worker<'_, '_> {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: RingCommand) {
         match command {
-            Command::Listen(listeners) => {
+            RingCommand::Listen(listeners) => {
                 let numbered = listeners.into_iter().enumerate();
-                self.acceptors = numbered.map(|(number, listener)| Acceptor::new(number as u32, listener)).collect();
+                self.acceptors =
+                    numbered.map(|(number, listener)| RingAcceptor::new(number as u32, listener)).collect();
                 self.mind_acceptors = true;
-                if self.phase != Phase::Serving {
+                if self.phase != ShutdownPhase::Serving {
                     // The drain was quicker.
-                    self.phase = Phase::Unlistening;
+                    self.phase = ShutdownPhase::Unlistening;
                     self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.desk.ring));
                 }
             }
-            Command::Serve(accepted) => self.serve(accepted),
-            Command::Wake(conn) => {
+            RingCommand::Serve(accepted) => self.serve(accepted),
+            RingCommand::Wake(conn) => {
                 if let Some(key) = self.links.find(conn) {
                     self.on(key, Link::woken);
                 }
             }
-            Command::WakeAll => self.links.keys().into_iter().for_each(|key| self.on(key, Link::woken)),
-            Command::Room => self.mind_acceptors = true,
-            Command::Hasten(at) => self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at))),
-            Command::Drain(at) => {
+            RingCommand::WakeAll => self.links.keys().into_iter().for_each(|key| self.on(key, Link::woken)),
+            RingCommand::Room => self.mind_acceptors = true,
+            RingCommand::Hasten(at) => self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at))),
+            RingCommand::Drain(at) => {
                 self.deadline = Some(self.deadline.map_or(at, |earlier| earlier.min(at)));
-                if self.phase == Phase::Serving {
-                    self.phase = Phase::Unlistening;
+                if self.phase == ShutdownPhase::Serving {
+                    self.phase = ShutdownPhase::Unlistening;
                     self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.desk.ring));
                 }
             }
@@ -301,8 +302,8 @@ impl Worker<'_, '_> {
     }
 
     /// Starts a connection.
-    fn serve(&mut self, accepted: Accepted) {
-        let Accepted { socket, peer, local, place } = accepted;
+    fn serve(&mut self, accepted: AcceptedSocket) {
+        let AcceptedSocket { socket, peer, local, place } = accepted;
         let Some(socket) = socket.serve() else { return };
         let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
         if let Some(conn) = self.crew.shared.accepted(peer, local, &place) {
@@ -310,18 +311,18 @@ impl Worker<'_, '_> {
         }
     }
 
-    fn begin(&mut self, socket: Socket, conn: Conn, place: Place) {
+    fn begin(&mut self, socket: Socket, conn: Conn, place: ConnectionPermit) {
         let timed = self.crew.shared.is_timed(&conn, &socket);
         let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, place, timed));
         self.on(key, Link::open);
-        if self.phase == Phase::Draining {
+        if self.phase == ShutdownPhase::Draining {
             // Handed over, or answered, just before the drain.
             self.on(key, Link::drain);
         }
     }
 
     /// Lets a connection do something. A panic in a service ends its own connection only.
-    fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut Desk<'_, '_>) -> Step) {
+    fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut WorkerContext<'_, '_>) -> LinkFlow) {
         let Some(link) = self.links.get(key) else { return };
         let desk = &mut self.desk;
         let step = catch_unwind(AssertUnwindSafe(|| act(link, desk)));
@@ -333,7 +334,7 @@ impl Worker<'_, '_> {
         }
     }
 
-    fn finish(&mut self, key: Key, end: End) {
+    fn finish(&mut self, key: Key, end: ConnectionEnd) {
         self.desk.tidy();
         let Some(link) = self.links.get(key) else { return };
         link.finish(end, &mut self.desk);
@@ -348,9 +349,9 @@ impl Worker<'_, '_> {
                 calls.has_room(self.desk.now);
             }
             self.mind_acceptors = true;
-            self.acceptors.iter_mut().for_each(Acceptor::try_again);
+            self.acceptors.iter_mut().for_each(RingAcceptor::try_again);
             if self.index != 0 && self.crew.waits_for_room.load(SeqCst) {
-                self.crew.inboxes[0].send(Command::Room);
+                self.crew.inboxes[0].send(RingCommand::Room);
             }
         }
     }
@@ -384,7 +385,7 @@ impl Worker<'_, '_> {
         }
         self.acceptors_at = None;
         // Said first: a place that becomes free from now on is told.
-        let waiting = |acceptors: &[Acceptor]| acceptors.iter().any(Acceptor::waits_for_room);
+        let waiting = |acceptors: &[RingAcceptor]| acceptors.iter().any(RingAcceptor::waits_for_room);
         self.crew.waits_for_room.store(waiting(&self.acceptors), SeqCst);
         for at in 0..self.acceptors.len() {
             while let Some(accepted) = self.acceptors[at].next(&self.crew.shared.room) {
@@ -402,17 +403,18 @@ impl Worker<'_, '_> {
         }
     }
 
-    fn hand_out(&mut self, accepted: Accepted) {
+    fn hand_out(&mut self, accepted: AcceptedSocket) {
         match accepted.place.worker() {
             0 => self.serve(accepted),
-            other => drop(self.crew.inboxes[other].send(Command::Serve(accepted))),
+            other => drop(self.crew.inboxes[other].send(RingCommand::Serve(accepted))),
         }
     }
 
     /// Takes the next step of a drain, and says whether it was the last.
     fn mind_the_end(&mut self) -> bool {
         let now = self.desk.now;
-        let unlistened = self.phase == Phase::Unlistening && self.acceptors.iter().all(Acceptor::is_stopped);
+        let unlistened =
+            self.phase == ShutdownPhase::Unlistening && self.acceptors.iter().all(RingAcceptor::is_stopped);
         // A connection asks its socket what is still to be read: it must have been given what has left the socket.
         if unlistened && self.desk.ring.has_told_all() {
             // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
@@ -422,26 +424,26 @@ impl Worker<'_, '_> {
                 }
             }
             self.acceptors.clear();
-            self.phase = Phase::Draining;
+            self.phase = ShutdownPhase::Draining;
             if let Some(calls) = &mut self.calls {
                 calls.stop(self.desk.ring);
             }
             let at = self.deadline.unwrap_or(now);
             if self.index == 0 {
                 for other in &self.crew.inboxes[1..] {
-                    other.send(Command::Drain(at));
+                    other.send(RingCommand::Drain(at));
                 }
             }
             if now < at {
                 self.links.keys().into_iter().for_each(|key| self.on(key, Link::drain));
             }
         }
-        if self.phase == Phase::Draining && self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.phase == ShutdownPhase::Draining && self.deadline.is_some_and(|deadline| deadline <= now) {
             self.cut(CloseReason::Cut);
             self.deadline = None; // what is left waits for its last completions
         }
-        let called = self.calls.as_ref().is_none_or(Calls::are_done);
-        (self.phase == Phase::Draining || self.calls.is_some()) && called && self.links.is_empty()
+        let called = self.calls.as_ref().is_none_or(PendingDials::are_done);
+        (self.phase == ShutdownPhase::Draining || self.calls.is_some()) && called && self.links.is_empty()
     }
 
     fn cut(&mut self, reason: CloseReason) {

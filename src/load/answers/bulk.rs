@@ -27,9 +27,9 @@ fn is_found(rules: &Arc<Rules>, right: &[u8], came: &[u8], what: &str) {
     let mut answers = Answers::new(Arc::clone(rules), 5);
     let mut events = Vec::new();
     for n in 0..MESSAGES {
-        answers.send(Sent::new(n, n));
+        answers.send(SendTimes::new(n, n));
     }
-    let is_fault = |event: &Event| !matches!(event, Event::Answered(_));
+    let is_fault = |event: &AnswerEvent| !matches!(event, AnswerEvent::Answered(_));
     for part in came.chunks(50_000) {
         answers.received(part, &mut |event| events.push(event));
         if events.iter().any(is_fault) {
@@ -39,7 +39,7 @@ fn is_found(rules: &Arc<Rules>, right: &[u8], came: &[u8], what: &str) {
     answers.end(&mut |event| events.push(event));
     let fault = events.iter().position(is_fault).unwrap_or_else(|| panic!("{what}, from byte {at} on: not found"));
     let message = (at / LEN) as u64;
-    let passed = events.iter().position(|event| *event == Event::Answered(Sent::new(message, message)));
+    let passed = events.iter().position(|event| *event == AnswerEvent::Answered(SendTimes::new(message, message)));
     assert!(passed.is_none_or(|passed| fault < passed), "{what}, from byte {at} on: {:?}", events[fault]);
 }
 

@@ -24,13 +24,13 @@ fn answer(rules: &Rules, sequence: u64) -> Vec<u8> {
 }
 
 /// What is told when, of `MESSAGES` messages with `depth` in flight, this comes back in parts of `part` bytes.
-fn told(rules: &Arc<Rules>, depth: u64, part: usize, came: &[Vec<u8>]) -> Vec<Event> {
+fn told(rules: &Arc<Rules>, depth: u64, part: usize, came: &[Vec<u8>]) -> Vec<AnswerEvent> {
     let mut answers = Answers::new(Arc::clone(rules), 5);
     let mut events = Vec::new();
     let mut asked = 0;
     let mut ask = |answers: &mut Answers| {
         while asked < MESSAGES && answers.in_flight() < depth as usize {
-            answers.send(Sent::new(asked, asked));
+            answers.send(SendTimes::new(asked, asked));
             asked += 1;
         }
     };
@@ -50,23 +50,23 @@ fn right(rules: &Rules) -> Vec<Vec<u8>> {
 }
 
 /// All went well but this one thing.
-fn only(events: &[Event], answered: usize, fault: Fault, about: u64) {
+fn only(events: &[AnswerEvent], answered: usize, fault: Fault, about: u64) {
     let (mut right, mut wrong) = (0, Vec::new());
     for event in events {
         match event {
-            Event::Answered(_) => right += 1,
+            AnswerEvent::Answered(_) => right += 1,
             other => wrong.push(other),
         }
     }
     assert_eq!(right, answered, "{wrong:?}");
     match wrong[..] {
-        [Event::Wrong(sent, class, sequence, _)] => {
+        [AnswerEvent::Wrong(sent, class, sequence, _)] => {
             assert_eq!((*class, *sequence, sent.planned), (fault, about, about));
         }
-        [Event::Missing(sent, sequence)] => {
+        [AnswerEvent::Missing(sent, sequence)] => {
             assert_eq!((Fault::Missing, *sequence, sent.planned), (fault, about, about))
         }
-        [Event::Fault(class, sequence, _)] => assert_eq!((*class, *sequence), (fault, Some(about))),
+        [AnswerEvent::Fault(class, sequence, _)] => assert_eq!((*class, *sequence), (fault, Some(about))),
         _ => panic!("not one event but {wrong:?}"),
     }
 }
@@ -78,7 +78,7 @@ fn right_answers_are_right_however_they_come() {
         for depth in [1, 4, MESSAGES] {
             for part in [1, 3, 64, usize::MAX] {
                 let events = told(&rules, depth, part, &right(&rules));
-                let times: Vec<_> = (0..MESSAGES).map(|n| Event::Answered(Sent::new(n, n))).collect();
+                let times: Vec<_> = (0..MESSAGES).map(|n| AnswerEvent::Answered(SendTimes::new(n, n))).collect();
                 assert_eq!(events, times, "{depth} {part}");
             }
         }
@@ -123,12 +123,12 @@ fn what_is_missing_is_told_while_all_goes_well() {
         came.truncate(50 + LATE + 5);
         let mut answers = Answers::new(Arc::clone(&rules), 5);
         for n in 0..MESSAGES {
-            answers.send(Sent::new(n, n));
+            answers.send(SendTimes::new(n, n));
         }
         let mut missing = Vec::new();
         answers.received(&came.concat(), &mut |event| match event {
-            Event::Missing(_, sequence) => missing.push(sequence),
-            Event::Answered(_) => {}
+            AnswerEvent::Missing(_, sequence) => missing.push(sequence),
+            AnswerEvent::Answered(_) => {}
             other => panic!("{other:?}"),
         });
         assert_eq!(missing, [50]);
@@ -180,13 +180,17 @@ fn what_answers_nothing_ends_the_connection() {
         let mut came = right(&rules);
         came.push(vec![b'?'; 100]);
         let events = told(&rules, 8, 64, &came);
-        assert!(matches!(events[200..], [Event::Fault(Fault::Extra, None, _), Event::Lost]), "{:?}", &events[200..]);
+        assert!(
+            matches!(events[200..], [AnswerEvent::Fault(Fault::Extra, None, _), AnswerEvent::Lost]),
+            "{:?}",
+            &events[200..]
+        );
         let mut came = right(&rules);
         came[50] = vec![b'?'; 200_000];
         let events = told(&rules, 8, 64, &came);
         // Those in flight, that one among them, are not answered any more.
-        assert!(matches!(events[50..52], [Event::Fault(Fault::Corrupt, Some(50), _), Event::Lost]));
-        let rest: Vec<_> = (50..58).map(|n| Event::Unanswered(Sent::new(n, n))).collect();
+        assert!(matches!(events[50..52], [AnswerEvent::Fault(Fault::Corrupt, Some(50), _), AnswerEvent::Lost]));
+        let rest: Vec<_> = (50..58).map(|n| AnswerEvent::Unanswered(SendTimes::new(n, n))).collect();
         assert_eq!(events[52..], rest);
     }
 }
@@ -211,14 +215,14 @@ fn every_second_answer_is_wrong() {
     let mut answers = Answers::new(Arc::clone(&rules), 5);
     let (mut came, mut right, mut wrong) = (Vec::new(), 0, 0);
     for n in 0..4000 {
-        answers.send(Sent::new(n, n));
+        answers.send(SendTimes::new(n, n));
         let mut answer = answer(&rules, n);
         answer[3] ^= (n % 2) as u8;
         came.extend(answer);
     }
     answers.received(&came, &mut |event| match event {
-        Event::Answered(_) => right += 1,
-        Event::Wrong(_, Fault::Corrupt, ..) => wrong += 1,
+        AnswerEvent::Answered(_) => right += 1,
+        AnswerEvent::Wrong(_, Fault::Corrupt, ..) => wrong += 1,
         other => panic!("{other:?}"),
     });
     assert!(right + wrong >= 3990 && wrong >= 1990, "{right} {wrong}");
@@ -230,7 +234,7 @@ fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
     let mut answers = Answers::new(Arc::clone(&rules), 5);
     let mut events = Vec::new();
     for n in 0..4 {
-        answers.send(Sent::new(n, n));
+        answers.send(SendTimes::new(n, n));
     }
     let [first, second, third, fourth] = [0, 1, 2, 3].map(|n| answer(&rules, n));
     answers.received(&[&second[..], &first[..1000]].concat(), &mut |event| events.push(event));
@@ -240,10 +244,10 @@ fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
     answers.received(&first[1000..3000], &mut |event| events.push(event));
     answers.received(&[&first[3000..], &third[..], &fourth[..]].concat(), &mut |event| events.push(event));
     answers.end(&mut |event| events.push(event));
-    let sent = |n| Sent::new(n, n);
-    assert!(matches!(&events[1], Event::Wrong(at, Fault::Reordered, 0, _) if *at == sent(0)), "{events:?}");
+    let sent = |n| SendTimes::new(n, n);
+    assert!(matches!(&events[1], AnswerEvent::Wrong(at, Fault::Reordered, 0, _) if *at == sent(0)), "{events:?}");
     events.remove(1);
-    assert_eq!(events, [1, 2, 3].map(|n| Event::Answered(sent(n))));
+    assert_eq!(events, [1, 2, 3].map(|n| AnswerEvent::Answered(sent(n))));
 }
 
 #[test]
@@ -251,7 +255,7 @@ fn what_the_kernel_saw_leave_was_sent_then() {
     let rules = &all_rules(&[Sizes::Fixed(16)])[0];
     let mut answers = Answers::new(Arc::clone(rules), 5);
     for n in 0..4 {
-        answers.send(Sent::new(n, n));
+        answers.send(SendTimes::new(n, n));
     }
     answers.departed(15, 100); // not all of the first
     answers.departed(16, 101);
@@ -260,7 +264,7 @@ fn what_the_kernel_saw_leave_was_sent_then() {
     answers.departed(64, 2); // before it was handed over: the clock was set
     let mut events = Vec::new();
     (0..4).for_each(|n| answers.received(&answer(rules, n), &mut |event| events.push(event)));
-    let by_kernel = |planned, sent| Event::Answered(Sent { planned, sent, by_kernel: true });
-    let wanted = [by_kernel(0, 101), by_kernel(1, 102), by_kernel(2, 102), Event::Answered(Sent::new(3, 3))];
+    let by_kernel = |planned, sent| AnswerEvent::Answered(SendTimes { planned, sent, by_kernel: true });
+    let wanted = [by_kernel(0, 101), by_kernel(1, 102), by_kernel(2, 102), AnswerEvent::Answered(SendTimes::new(3, 3))];
     assert_eq!(events, wanted);
 }

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::Conn;
 use super::ending::guarded;
 use crate::error::CloseReason;
-use crate::proto::framing::{Cut, cut};
+use crate::proto::framing::{Frame, cut};
 use crate::proto::observer::Observer;
-use crate::proto::step::Step;
-use crate::service::{Cx, Framing, Message};
+use crate::proto::ordered::OrderedEvent;
+use crate::service::{Cx, DeliveredMessage, Framing};
 
 impl Conn {
     /// Delivers what had to wait, if anything did: most often nothing.
@@ -38,44 +38,44 @@ impl Conn {
                     return echo;
                 }
                 match cut(framing, rest, 0) {
-                    Cut::Message(n) => {
+                    Frame::Message(n) => {
                         self.speaks_lines();
-                        let message = Message { bytes: &rest[..n], at: Some(at) };
+                        let message = DeliveredMessage { bytes: &rest[..n], at: Some(at) };
                         at += n;
                         self.message(now, message, out, &mut echo, observer);
                     }
-                    Cut::TooLong => self.line_too_long(out),
-                    Cut::More if rest.is_empty() => {
+                    Frame::TooLong => self.line_too_long(out),
+                    Frame::More if rest.is_empty() => {
                         if !self.deliver_events(now, out) {
                             break;
                         }
                     }
-                    Cut::More => {
+                    Frame::More => {
                         self.held.push(rest);
                         at = wire.len();
                     }
                 }
             } else {
                 match self.held.cut(framing) {
-                    Cut::Message(n) => {
+                    Frame::Message(n) => {
                         self.speaks_lines();
                         self.held_message(now, n, out, &mut echo, observer);
                     }
-                    Cut::TooLong => self.line_too_long(out),
+                    Frame::TooLong => self.line_too_long(out),
                     // Only the rest of this line is copied; the lines behind it are delivered where they stand.
-                    Cut::More if !rest.is_empty() => {
+                    Frame::More if !rest.is_empty() => {
                         let n = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
                         self.held.push(&rest[..n]);
                         at += n;
                     }
-                    Cut::More if self.peer_eof == Step::Waiting && self.is_truncated() => self.held.clear(),
-                    Cut::More if self.peer_eof == Step::Waiting => {
+                    Frame::More if self.peer_eof == OrderedEvent::Waiting && self.is_truncated() => self.held.clear(),
+                    Frame::More if self.peer_eof == OrderedEvent::Waiting => {
                         self.held_message(now, self.held.len(), out, &mut echo, observer);
                     }
-                    Cut::More if self.drain == Step::Waiting && self.is_last_message() => {
+                    Frame::More if self.drain == OrderedEvent::Waiting && self.is_last_message() => {
                         self.held_message(now, self.held.len(), out, &mut echo, observer);
                     }
-                    Cut::More => {
+                    Frame::More => {
                         if !self.deliver_events(now, out) {
                             break;
                         }
@@ -83,7 +83,7 @@ impl Conn {
                 }
             }
         }
-        if self.asked.paused && self.drain == Step::Waiting && self.held.is_empty() && at == wire.len() {
+        if self.asked.paused && self.drain == OrderedEvent::Waiting && self.held.is_empty() && at == wire.len() {
             // A pause may have no end of its own, and there is nothing that the drain would have to stand behind.
             self.deliver_drain(now, out);
         }
@@ -106,7 +106,7 @@ impl Conn {
         observer: &mut dyn Observer,
     ) {
         let held = std::mem::take(&mut self.held);
-        self.message(now, Message { bytes: held.head(n), at: None }, out, echo, observer);
+        self.message(now, DeliveredMessage { bytes: held.head(n), at: None }, out, echo, observer);
         self.held = held;
         self.held.consume(n);
     }
@@ -114,7 +114,7 @@ impl Conn {
     fn message(
         &mut self,
         now: Instant,
-        message: Message<'_>,
+        message: DeliveredMessage<'_>,
         out: &mut Vec<u8>,
         echo: &mut Range<usize>,
         observer: &mut dyn Observer,
@@ -135,17 +135,17 @@ impl Conn {
     }
 
     pub(super) fn has_events(&self) -> bool {
-        self.peer_eof == Step::Waiting || self.drain == Step::Waiting
+        self.peer_eof == OrderedEvent::Waiting || self.drain == OrderedEvent::Waiting
     }
 
     /// The events that stand behind the input, now that there is none before them. Says whether there was one.
     fn deliver_events(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        if self.peer_eof == Step::Waiting {
-            self.peer_eof = Step::Done;
+        if self.peer_eof == OrderedEvent::Waiting {
+            self.peer_eof = OrderedEvent::Done;
             self.tell(now, out, |service, cx| service.eof(cx));
             return true;
         }
-        if self.drain == Step::Waiting {
+        if self.drain == OrderedEvent::Waiting {
             self.deliver_drain(now, out);
             return true;
         }
@@ -153,7 +153,7 @@ impl Conn {
     }
 
     fn deliver_drain(&mut self, now: Instant, out: &mut Vec<u8>) {
-        self.drain = Step::Done;
+        self.drain = OrderedEvent::Done;
         self.tell(now, out, |service, cx| service.drain(cx));
         if self.asked.finished {
             self.end(CloseReason::Drained);

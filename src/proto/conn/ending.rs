@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use super::Conn;
 use crate::error::{CloseReason, TlsFailure};
+use crate::proto::handshake::{Handshake, NoService};
 use crate::proto::limits::Limits;
-use crate::proto::opening::{Nobody, Opening};
 use crate::service::ConnInfo;
 
 impl Conn {
     /// A connection whose service could not be made, because that has panicked: it ends before it is opened.
     pub(crate) fn unmade(info: ConnInfo, limits: impl Into<Arc<Limits>>) -> Self {
-        let mut conn = Self::opening(info, Opening::new(), |_| Box::new(Nobody), limits);
+        let mut conn = Self::opening(info, Handshake::new(), |_| Box::new(NoService), limits);
         conn.reason = Some(CloseReason::Panicked);
         conn.asked.reset = true;
         conn

@@ -2,7 +2,7 @@
 
 mod deliver;
 mod ending;
-mod opening;
+mod handshake;
 mod room;
 mod silence;
 
@@ -12,15 +12,17 @@ use std::time::Instant;
 
 use self::ending::guarded;
 use super::delivery::Delivery;
-use super::held::Held;
+use super::handshake::{Handshake, Layers, NoService};
+use super::input_queue::InputQueue;
 use super::limits::Limits;
 use super::observer::{Closed, Observer};
-use super::opening::{Layers, Nobody, Opening};
+use super::ordered::OrderedEvent;
 use super::silence::Silence;
-use super::step::Step;
 use super::verdict::{Then, Verdict};
 use crate::error::CloseReason;
-use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service, Shares, Times};
+use crate::service::{
+    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, Service, ServiceRequests, SharedBytes,
+};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -82,20 +84,20 @@ use crate::service::{Asked, ConnInfo, Cx, Framing, Message, Service, Shares, Tim
 // In this order in memory: what each message touches first, so that a busy server with many connections waits for fewer cache lines.
 #[repr(C)]
 pub struct Conn {
-    peer_eof: Step,
-    drain: Step,
+    peer_eof: OrderedEvent,
+    drain: OrderedEvent,
     /// Once all that was sent is delivered, a reset: the service has failed.
     aborts: bool,
     /// Refused just now: what is said of it, if anything, comes with this call.
     refused: bool,
     /// The first reason wins. Here it takes no room of its own.
     reason: Option<CloseReason>,
-    asked: Asked,
+    asked: ServiceRequests,
     /// Handed to the engine and not yet reported as sent.
     unsent: usize,
     service: Box<dyn Service>,
     limits: Arc<Limits>,
-    held: Held,
+    held: InputQueue,
     /// Of a peer that has not sent a newline yet.
     silence: Option<Box<Silence>>,
     layers: Option<Box<Layers>>,
@@ -110,7 +112,7 @@ pub struct Conn {
     /// When the connection was opened; `None` before, and again once it has ended.
     opened: Option<Instant>,
     /// Where the engine knows them.
-    times: Option<Box<Times>>,
+    times: Option<Box<KernelTimestamps>>,
     info: ConnInfo,
 }
 
@@ -119,13 +121,13 @@ impl Conn {
     #[must_use]
     pub fn new(info: ConnInfo, service: Box<dyn Service>, limits: impl Into<Arc<Limits>>) -> Self {
         let framing = guarded(|| service.framing());
-        let mut asked = Asked::new(framing.unwrap_or(Framing::Chunk));
+        let mut asked = ServiceRequests::new(framing.unwrap_or(Framing::Chunk));
         asked.reset = framing.is_none();
         Self {
             service,
             limits: limits.into(),
             asked,
-            held: Held::default(),
+            held: InputQueue::default(),
             silence: None,
             layers: None,
             unsent: 0,
@@ -135,8 +137,8 @@ impl Conn {
             bytes_in: 0,
             bytes_out: 0,
             messages: 0,
-            peer_eof: Step::NotYet,
-            drain: Step::NotYet,
+            peer_eof: OrderedEvent::NotYet,
+            drain: OrderedEvent::NotYet,
             aborts: false,
             refused: false,
             reason: framing.is_none().then_some(CloseReason::Panicked),
@@ -151,11 +153,11 @@ impl Conn {
     #[must_use]
     pub fn opening(
         info: ConnInfo,
-        opening: Opening,
+        opening: Handshake,
         service: impl FnOnce(&ConnInfo) -> Box<dyn Service> + 'static,
         limits: impl Into<Arc<Limits>>,
     ) -> Self {
-        let mut conn = Self::new(info, Box::new(Nobody), limits);
+        let mut conn = Self::new(info, Box::new(NoService), limits);
         conn.layers = Some(Box::new(Layers::new(opening, Box::new(service))));
         conn
     }
@@ -212,12 +214,12 @@ impl Conn {
     }
 
     /// Of the call before.
-    pub(crate) fn take_shares(&mut self) -> Shares {
+    pub(crate) fn take_shares(&mut self) -> SharedBytes {
         self.asked.shares.take()
     }
 
     /// For an engine that knows when the kernel saw bytes pass: to be told before [`Conn::received`].
-    pub fn times(&mut self) -> &mut Times {
+    pub fn times(&mut self) -> &mut KernelTimestamps {
         self.times.get_or_insert_default()
     }
 
@@ -232,8 +234,8 @@ impl Conn {
         if self.layers.is_some() {
             self.fin_below();
         }
-        if self.peer_eof == Step::NotYet {
-            self.peer_eof = Step::Waiting;
+        if self.peer_eof == OrderedEvent::NotYet {
+            self.peer_eof = OrderedEvent::Waiting;
         }
         self.deliver(now, &[], out, observer);
         self.settle(now, 0..0, out)
@@ -314,8 +316,8 @@ impl Conn {
         if self.is_opening() {
             // It can have asked nothing yet.
             self.refuse(CloseReason::Drained);
-        } else if self.drain == Step::NotYet {
-            self.drain = Step::Waiting;
+        } else if self.drain == OrderedEvent::NotYet {
+            self.drain = OrderedEvent::Waiting;
         }
         self.deliver(now, &[], out, observer);
         self.settle(now, 0..0, out)
@@ -348,7 +350,7 @@ impl Conn {
             observer.closed(&self.info, &how(opened));
             let _ = guarded(|| self.service.closed(&reason));
             // Here, where its panic is caught.
-            let service = std::mem::replace(&mut self.service, Box::new(Nobody));
+            let service = std::mem::replace(&mut self.service, Box::new(NoService));
             let _ = guarded(|| drop(service));
         } else if let Some(pending) = pending {
             if let Some(since) = pending.since {
@@ -375,7 +377,7 @@ impl Conn {
     #[must_use]
     pub fn wants_read(&self) -> bool {
         let has_room = || self.may_deliver(0, 0) && self.read_limit() > 0 && self.waits_until().is_none();
-        self.peer_eof == Step::NotYet && (self.asked.closing || has_room())
+        self.peer_eof == OrderedEvent::NotYet && (self.asked.closing || has_room())
     }
 
     /// Has the service stopped delivery with [`Cx::pause`]? Unlike input that waits behind unsent bytes, this may have no end.
@@ -416,7 +418,7 @@ impl Conn {
             return;
         }
         let (asked, unsent) = (&mut self.asked, self.unsent);
-        let (echo, message) = (&mut (0..0), Message::NONE);
+        let (echo, message) = (&mut (0..0), DeliveredMessage::NONE);
         let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent, times: None };
         match guarded(|| event(self.service.as_mut(), &mut cx)) {
             Some(()) => self.asked_to_end(),
@@ -453,7 +455,7 @@ impl Conn {
         if self.unsent > 0 {
             return Then::HalfClose;
         }
-        if self.peer_eof != Step::NotYet && (self.asked.closing || self.peer_eof == Step::Done) {
+        if self.peer_eof != OrderedEvent::NotYet && (self.asked.closing || self.peer_eof == OrderedEvent::Done) {
             return Then::Close;
         }
         if self.asked.closing {

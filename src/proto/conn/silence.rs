@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::Conn;
-use crate::proto::framing::Cut;
+use crate::proto::framing::Frame;
 use crate::proto::observer::Observer;
+use crate::proto::ordered::OrderedEvent;
 use crate::proto::silence::{Silence, may_be_ours};
-use crate::proto::step::Step;
 use crate::service::Framing;
 
 impl Conn {
@@ -30,7 +30,7 @@ impl Conn {
             && !self.held.is_empty()
             && self.unsent == 0
             && self.may_deliver(0, 0)
-            && self.peer_eof == Step::NotYet
+            && self.peer_eof == OrderedEvent::NotYet
             && !self.has_part_of_a_record();
         if waits { silence.until(self.held.all()) } else { None }
     }
@@ -50,7 +50,7 @@ impl Conn {
     /// A pause has ended a message.
     pub(super) fn deliver_silent(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         let Some(silence) = &mut self.silence else { return };
-        if self.held.cut(self.asked.framing) != Cut::More {
+        if self.held.cut(self.asked.framing) != Frame::More {
             return;
         }
         let pause = silence.pause(self.held.all()).unwrap_or_default();

@@ -22,7 +22,7 @@ pub struct Header {
     pub addresses: Addresses,
     /// The other values (version 2), in the order in which they came; they are sent in ascending
     /// order of types. LOCAL has none. Of several values of one type the first counts
-    /// ([`Via`](crate::Via)), and a second checksum makes the header a wrong one.
+    /// ([`ProxiedAddresses`](crate::ProxiedAddresses)), and a second checksum makes the header a wrong one.
     pub tlvs: Vec<Tlv>,
     /// It carries a checksum (version 2): checked when received, and computed when sent.
     pub checksum: bool,

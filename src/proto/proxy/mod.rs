@@ -17,8 +17,8 @@
 
 mod header;
 mod parser;
-mod preface;
 mod proxies;
+mod reader;
 mod tlv;
 mod v1;
 mod v2;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::preface::Expected;
-use crate::proto::opening::Preface;
+use super::reader::HeaderReader;
+use crate::proto::handshake::ProxyHeader;
 use crate::service::{ConnInfo, Endpoint, canonical};
 
 /// The proxies that a server believes: from their addresses each connection must begin with a PROXY header, and from elsewhere none is
@@ -52,8 +52,8 @@ impl Proxies {
 
     /// What a connection has to begin with.
     #[must_use]
-    pub fn preface(&self, conn: &ConnInfo) -> impl Preface + use<> {
-        Expected::new(self.believe(&conn.peer))
+    pub fn preface(&self, conn: &ConnInfo) -> impl ProxyHeader + use<> {
+        HeaderReader::new(self.believe(&conn.peer))
     }
 }
 

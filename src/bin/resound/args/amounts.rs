@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
 
-use resound::load::{Raised, Sizes};
+use resound::load::{RampVariable, Sizes};
 
 use crate::units;
 
@@ -63,15 +63,15 @@ pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
 
 /// What a ramp raises.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Steps {
-    pub(crate) of: Raised,
+pub(crate) struct StepRange {
+    pub(crate) of: RampVariable,
     pub(crate) from: f64,
     pub(crate) to: f64,
     pub(crate) by: f64,
 }
 
 /// `1000..20000+1000` messages per second, `10c..100c+10c` connections.
-pub(super) fn steps(text: &str) -> Result<Steps, String> {
+pub(super) fn steps(text: &str) -> Result<StepRange, String> {
     let wrong = || format!("'{text}' are no steps; write them like 1000..20000+1000 or 10c..100c+10c");
     let (from, rest) = text.split_once("..").ok_or_else(wrong)?;
     let (to, by) = rest.split_once('+').ok_or_else(wrong)?;
@@ -80,9 +80,9 @@ pub(super) fn steps(text: &str) -> Result<Steps, String> {
     let (of, [from, to, by]) = match connections {
         [Some(from), Some(to), Some(by)] => {
             let whole = |text: &str| units::positive(text).map(|n| n.get() as f64);
-            (Raised::Connections, [whole(from)?, whole(to)?, whole(by)?])
+            (RampVariable::Connections, [whole(from)?, whole(to)?, whole(by)?])
         }
-        [None, None, None] => (Raised::Rate, [rate(from)?, rate(to)?, rate(by)?]),
+        [None, None, None] => (RampVariable::Rate, [rate(from)?, rate(to)?, rate(by)?]),
         _ => return Err(wrong()),
     };
     if to < from {
@@ -91,7 +91,7 @@ pub(super) fn steps(text: &str) -> Result<Steps, String> {
     if (to - from) / by > MOST as f64 {
         return Err(format!("'{text}' has more than {MOST} steps: make them larger"));
     }
-    Ok(Steps { of, from, to, by })
+    Ok(StepRange { of, from, to, by })
 }
 
 /// Addresses from the first to the last.
@@ -172,9 +172,9 @@ mod tests {
 
     #[test]
     fn ramps() {
-        let of_rate = Steps { of: Raised::Rate, from: 1e3, to: 2e4, by: 500.0 };
+        let of_rate = StepRange { of: RampVariable::Rate, from: 1e3, to: 2e4, by: 500.0 };
         assert_eq!(steps("1k..20k+500"), Ok(of_rate));
-        assert_eq!(steps("10c..100c+10c").map(|steps| steps.of), Ok(Raised::Connections));
+        assert_eq!(steps("10c..100c+10c").map(|steps| steps.of), Ok(RampVariable::Connections));
         for text in ["", "1..2", "10c..100+5", "5..1+1", "1..1000000000+0.1", "1.5c..9c+1c"] {
             assert!(steps(text).is_err(), "{text}");
         }

@@ -9,7 +9,7 @@ use resound::{Address, Dial, Error};
 use tokio::sync::Notify;
 
 use super::{EXIT_CODES, FamilyArgs, address};
-use crate::client::{self, Before, Connect, Expect, Patience, PipeOptions, SendProxy};
+use crate::client::{self, Connect, ConnectSetup, Expect, PipeOptions, SendProxy, SilencePolicy};
 use crate::units::{self, SourceAddress, Timeout};
 
 #[derive(Args)]
@@ -23,7 +23,7 @@ pub(crate) struct ClientArgs {
     #[arg(value_enum)]
     action: Option<Action>,
     #[command(flatten)]
-    how: HowArgs,
+    how: ConnectionArgs,
     #[command(flatten)]
     checks: CheckArgs,
     #[command(flatten)]
@@ -38,13 +38,13 @@ pub(crate) struct TestArgs {
     /// Its port [default: 8888]
     port: Option<String>,
     #[command(flatten)]
-    how: HowArgs,
+    how: ConnectionArgs,
     #[command(flatten)]
     checks: CheckArgs,
 }
 
 #[derive(Args)]
-struct HowArgs {
+struct ConnectionArgs {
     #[command(flatten)]
     family: FamilyArgs,
     /// How long the resolver, and then each address, may take
@@ -76,7 +76,7 @@ struct HowArgs {
     #[arg(long, value_name = "HEADER")]
     send_proxy: Option<SendProxy>,
     #[command(flatten)]
-    tls: client::TlsArgs,
+    tls: client::ClientTlsArgs,
     /// Say on stderr where the connection went and what a pipe carried; at a terminal also how long each answer took, in a test the messages
     #[arg(short, long)]
     verbose: bool,
@@ -133,7 +133,7 @@ enum Action {
 }
 
 impl ClientArgs {
-    pub(crate) fn meaning(self) -> Result<client::Plan> {
+    pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
         // `resound client test` checks the default server, as a person would expect who has just read the help.
         let (host, action) = match (self.host.as_deref(), self.port.as_deref(), self.action) {
             (Some("test"), None, None) => (None, Some(Action::Test)),
@@ -148,12 +148,12 @@ impl ClientArgs {
                 if let Some(flag) = self.talk.first_given() {
                     bail!("{flag} has no meaning in a test");
                 }
-                client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply))
+                client::ClientTask::Check(self.checks.expect.unwrap_or(Expect::Reply))
             }
             None if self.checks.expect.is_some() => bail!("--expect has no meaning without a test: add the word test"),
-            None => client::Task::Talk { reconnect: self.talk.reconnect, pipe: self.talk.pipe() },
+            None => client::ClientTask::Talk { reconnect: self.talk.reconnect, pipe: self.talk.pipe() },
         };
-        Ok(client::Plan {
+        Ok(client::ClientPlan {
             connect: self.how.connect(address(host, port)?, self.talk.listen)?,
             timeout: self.how.timeout.0,
             idle_timeout: self.talk.idle_timeout.0,
@@ -165,19 +165,19 @@ impl ClientArgs {
 }
 
 impl TestArgs {
-    pub(crate) fn meaning(self) -> Result<client::Plan> {
-        Ok(client::Plan {
+    pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
+        Ok(client::ClientPlan {
             connect: self.how.connect(address(self.host.as_deref(), self.port.as_deref())?, false)?,
             timeout: self.how.timeout.0,
             idle_timeout: None,
             verbose: self.how.verbose,
             crlf: false,
-            task: client::Task::Check(self.checks.expect.unwrap_or(Expect::Reply)),
+            task: client::ClientTask::Check(self.checks.expect.unwrap_or(Expect::Reply)),
         })
     }
 }
 
-impl HowArgs {
+impl ConnectionArgs {
     fn connect(&self, address: Address, listen: bool) -> Result<Connect> {
         if !listen && matches!(address, Address::Tcp { port: 0, .. }) {
             let reason = "nobody can be reached at port 0".into();
@@ -188,7 +188,7 @@ impl HowArgs {
         }
         Ok(Connect {
             enough: Notify::new(),
-            before: Before { send_proxy: self.send_proxy.clone(), tls: self.tls.meaning(&address)? },
+            before: ConnectSetup { send_proxy: self.send_proxy.clone(), tls: self.tls.meaning(&address)? },
             address,
             dial: Dial {
                 family: self.family.meaning(),
@@ -198,7 +198,7 @@ impl HowArgs {
                 source_port: self.source_port.map(NonZeroU16::get),
                 ..Dial::default()
             },
-            patience: if self.wait { Patience::Wait } else { Patience::Retry(self.retry.unwrap_or(0)) },
+            patience: if self.wait { SilencePolicy::Wait } else { SilencePolicy::Retry(self.retry.unwrap_or(0)) },
             listen,
             nagle: self.nagle,
             keepalive: self.keepalive.0,

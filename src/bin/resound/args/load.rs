@@ -9,15 +9,15 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resound::Address;
 use resound::load::{
-    Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, Raised, Security, Settings, Shape, Sizes, Timestamps,
+    Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
 };
 
-use super::amounts::{self, Range, Steps};
+use super::amounts::{self, Range, StepRange};
 use super::output::{OutputArgs, ProgressArgs};
 use super::server::EngineArg;
 use super::{FamilyArgs, LOAD_EXIT_CODES, address};
-use crate::client::{Before, Handshakes, SendProxy, Tls, TlsArgs};
-use crate::load::{Plan, RampPlan, Where};
+use crate::client::{ClientTlsArgs, ConnectSetup, HandshakeOptions, SendProxy, TlsOptions};
+use crate::load::{LoadPlan, LoadTarget, RampPlan};
 use crate::report::Gate;
 use crate::units::{self, Timeout};
 
@@ -42,7 +42,7 @@ pub(crate) struct LoadArgs {
     shape: ShapeArg,
     /// What the far end does with a message [default: found by sending one line]
     #[arg(help_heading = LOAD, long, value_enum)]
-    mode: Option<super::Mode>,
+    mode: Option<super::ServerMode>,
     /// Messages per second over all connections: an open loop, which sends by plan. Without it each answer is followed by the next message
     #[arg(help_heading = LOAD, short, long, value_name = "N", value_parser = amounts::rate)]
     rate: Option<f64>,
@@ -83,7 +83,7 @@ pub(crate) struct LoadArgs {
     /// Of --shape ramp: from, to, and by how much a step, in messages per second (of -c connections) or with `c` in connections:
     /// 1000..20000+1000, or 10c..100c+10c
     #[arg(help_heading = LOAD, long, value_name = "FROM..TO+STEP", value_parser = amounts::steps)]
-    steps: Option<Steps>,
+    steps: Option<StepRange>,
     /// Of --shape ramp: how long a step is [default: 2s]
     #[arg(help_heading = LOAD, long, value_name = "DURATION", value_parser = units::duration)]
     every: Option<Duration>,
@@ -124,7 +124,7 @@ pub(crate) struct LoadArgs {
     congestion: Option<String>,
 
     #[command(flatten)]
-    tls: TlsArgs,
+    tls: ClientTlsArgs,
     /// Resume the sessions of earlier connections; off, each handshake is a full one, and costs the server what it costs
     #[arg(help_heading = "TLS", long, value_enum, default_value_t = Resume::Off, requires = "tls")]
     tls_resume: Resume,
@@ -186,28 +186,28 @@ fn command() -> String {
 }
 
 impl LoadArgs {
-    pub(crate) fn meaning(self) -> Result<Plan> {
-        let handshakes = Handshakes { resume: self.tls_resume == Resume::On, group: self.tls_group.clone() };
+    pub(crate) fn meaning(self) -> Result<LoadPlan> {
+        let handshakes = HandshakeOptions { resume: self.tls_resume == Resume::On, group: self.tls_group.clone() };
         let target = match self.loopback {
-            true => Where::Loopback(self.tls.is_wanted().then(|| handshakes.clone())),
-            false => Where::At(address(self.host.as_deref(), self.port.as_deref())?),
+            true => LoadTarget::Loopback(self.tls.is_wanted().then(|| handshakes.clone())),
+            false => LoadTarget::At(address(self.host.as_deref(), self.port.as_deref())?),
         };
         self.check(match &target {
-            Where::At(address) => Some(address),
-            Where::Loopback(_) => None,
+            LoadTarget::At(address) => Some(address),
+            LoadTarget::Loopback(_) => None,
         })?;
         let tls = match &target {
-            Where::Loopback(_) => None,
-            Where::At(address) => self.tls.meaning_with(address, &handshakes)?,
+            LoadTarget::Loopback(_) => None,
+            LoadTarget::At(address) => self.tls.meaning_with(address, &handshakes)?,
         };
         let mode = self.mode.map(|mode| match mode {
-            super::Mode::Reply => Mode::Reply,
-            super::Mode::Echo => Mode::Echo,
-            super::Mode::Discard => Mode::Discard,
-            super::Mode::Chargen => Mode::Chargen,
+            super::ServerMode::Reply => Mode::Reply,
+            super::ServerMode::Echo => Mode::Echo,
+            super::ServerMode::Discard => Mode::Discard,
+            super::ServerMode::Chargen => Mode::Chargen,
         });
         let ramp = self.ramp();
-        let raises_rate = ramp.as_ref().is_some_and(|ramp| ramp.steps.of == Raised::Rate);
+        let raises_rate = ramp.as_ref().is_some_and(|ramp| ramp.steps.of == RampVariable::Rate);
         let is_open = self.rate.is_some() || raises_rate;
         let shape = match self.shape {
             ShapeArg::Messages if is_open => Shape::Open,
@@ -244,7 +244,7 @@ impl LoadArgs {
             timestamps: self.timestamps(&target),
             interval: Duration::from_secs(1),
             tls: self.tls.is_wanted().then(|| Security {
-                is_checked: tls.as_ref().is_none_or(Tls::is_checked),
+                is_checked: tls.as_ref().is_none_or(TlsOptions::is_checked),
                 resumes: handshakes.resume,
                 agreed: None,
             }),
@@ -253,7 +253,7 @@ impl LoadArgs {
         };
         let sources = self.source.iter().flat_map(Range::addresses).collect();
         let output = self.output.meaning_with(self.progress)?;
-        Ok(Plan {
+        Ok(LoadPlan {
             target,
             family: self.family.meaning(),
             mode,
@@ -265,16 +265,16 @@ impl LoadArgs {
             engine: self.engine.meaning(),
             workers: self.workers,
             congestion: self.congestion,
-            before: Before { send_proxy: self.send_proxy, tls },
+            before: ConnectSetup { send_proxy: self.send_proxy, tls },
             ramp,
             output,
         })
     }
 
     /// Whose clock takes the service times: the kernel's where the times are to be true and it can be asked.
-    fn timestamps(&self, target: &Where) -> Timestamps {
+    fn timestamps(&self, target: &LoadTarget) -> Timestamps {
         let can = cfg!(target_os = "linux")
-            && !matches!(target, Where::At(Address::Unix(_)))
+            && !matches!(target, LoadTarget::At(Address::Unix(_)))
             && !matches!(self.engine, EngineArg::Portable)
             && self.shape != ShapeArg::Stream
             && !self.tls.is_wanted()

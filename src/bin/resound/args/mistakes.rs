@@ -29,7 +29,7 @@ const PORT: [&str; 6] = ["--port", "-p", "-P", "--listen-port", "--bind-port", "
 
 /// What was typed, sorted.
 #[derive(Default)]
-struct Typed {
+struct TypedArgs {
     /// Under a name that is none of ours: that name, and what was typed for it.
     host: Option<(String, Option<String>)>,
     port: Option<(String, Option<String>)>,
@@ -73,7 +73,7 @@ pub(crate) fn meant(args: &[String]) -> Option<String> {
 }
 
 /// What is wrong with two positional arguments that are the right ones in the wrong order, or an address that is a URL.
-fn swapped(typed: &Typed) -> Option<String> {
+fn swapped(typed: &TypedArgs) -> Option<String> {
     match &typed.positional[..] {
         [url, ..] if url.contains("://") => Some("an address has no scheme: it is HOST PORT".into()),
         [port, host, ..] if is_port(port) && is_host(host) => {
@@ -93,7 +93,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// The commands that were meant: with what was typed, and where that was a port alone, also with the host that this is on.
-fn commands(name: &str, typed: Typed) -> Vec<Vec<String>> {
+fn commands(name: &str, typed: TypedArgs) -> Vec<Vec<String>> {
     let mut positional: Vec<String> = typed.positional.iter().map(|text| without_scheme(text)).collect();
     if let [port, host, ..] = &mut positional[..]
         && is_port(port)
@@ -128,8 +128,8 @@ fn without_scheme(text: &str) -> String {
 }
 
 /// Sorts what was typed behind a command, as far as its flags are known.
-fn sort(command: &Command, args: &[&str]) -> Typed {
-    let mut typed = Typed::default();
+fn sort(command: &Command, args: &[&str]) -> TypedArgs {
+    let mut typed = TypedArgs::default();
     let mut args = args.iter().copied().peekable();
     while let Some(arg) = args.next() {
         let (name, value) = match arg.split_once('=') {

@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use resound::{Address, Error, Family};
 
-pub(crate) use amounts::Steps;
+pub(crate) use amounts::StepRange;
 pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
 pub(crate) use report::ReportArgs;
-pub(crate) use server::{Mode, ServerArgs};
+pub(crate) use server::{ServerArgs, ServerMode};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8888;
@@ -28,7 +28,7 @@ const DEFAULT_PORT: u16 = 8888;
 #[command(name = "resound", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 const EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
@@ -41,7 +41,7 @@ Exit codes: 0 ok; 1 nobody to connect to, a connection lost, no answer within --
 true, or answers were wrong or passed over; 4 nothing failed, but something that was asked could not be judged; 130 cut short by a signal.";
 
 #[derive(Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Serve: answer each line with `Server received: <line>`, echo, discard or generate
     Server(ServerArgs),
     /// Talk to a server: interactively at a terminal, as a pipe otherwise
@@ -158,7 +158,7 @@ mod tests {
             if flag.get_action().takes_values() {
                 typed.push("1s");
             }
-            let Command::Client(typed) = Cli::try_parse_from(typed).unwrap().command else {
+            let CliCommand::Client(typed) = Cli::try_parse_from(typed).unwrap().command else {
                 panic!("client was typed")
             };
             assert_eq!(
@@ -174,11 +174,11 @@ mod tests {
         {
             let cli = Cli::try_parse_from([&["resound"], typed].concat()).unwrap();
             let plan = match cli.command {
-                Command::Client(typed) => typed.meaning().unwrap(),
-                Command::Test(typed) => typed.meaning().unwrap(),
+                CliCommand::Client(typed) => typed.meaning().unwrap(),
+                CliCommand::Test(typed) => typed.meaning().unwrap(),
                 _ => unreachable!("neither was typed"),
             };
-            assert!(matches!(plan.task, client::Task::Check(_)), "{typed:?}");
+            assert!(matches!(plan.task, client::ClientTask::Check(_)), "{typed:?}");
         }
     }
 }

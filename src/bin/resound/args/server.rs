@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::ipnet::IpNet;
 use resound::proxy::Proxies;
-use resound::{Access, Address, Engine, Framing, Limits, Rate};
+use resound::{Access, Address, ConnectRate, Engine, Framing, Limits};
 
 use super::{EXIT_CODES, FamilyArgs, address};
-use crate::certificates::TlsArgs;
+use crate::certificates::ServerTlsArgs;
 use crate::console::Format;
 use crate::server;
 use crate::units::{self, Timeout};
@@ -33,8 +33,8 @@ pub(crate) struct ServerArgs {
     #[command(flatten)]
     family: FamilyArgs,
     /// What to answer
-    #[arg(long, value_enum, default_value_t = Mode::Reply)]
-    mode: Mode,
+    #[arg(long, value_enum, default_value_t = ServerMode::Reply)]
+    mode: ServerMode,
     /// What a message is, in reply mode [default: auto]
     #[arg(long, value_enum)]
     framing: Option<FramingArg>,
@@ -67,7 +67,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "5m")]
     write_timeout: Timeout,
     #[command(flatten)]
-    tls: TlsArgs,
+    tls: ServerTlsArgs,
     /// How long a connection's beginning may take in all, its PROXY header and its TLS handshake, or off
     #[arg(long, visible_alias = "handshake-timeout", value_name = "DURATION", value_parser = units::timeout, default_value = "10s")]
     opening_timeout: Timeout,
@@ -92,7 +92,7 @@ pub(crate) struct ServerArgs {
     max_per_ip: Option<NonZeroU32>,
     /// How often one IPv4 address, or one IPv6 /64, may connect: 20/s, 100/m or 1000/h, so many of them at once
     #[arg(help_heading = ACCESS, long, value_name = "RATE", value_parser = units::limit, allow_hyphen_values = true)]
-    connect_rate_limit: Option<Rate>,
+    connect_rate_limit: Option<ConnectRate>,
     /// Mode of the files of unix sockets, e.g. 0660 [default: what the umask leaves]
     #[arg(help_heading = ACCESS, long, value_name = "MODE", value_parser = units::mode)]
     unix_mode: Option<u32>,
@@ -114,7 +114,7 @@ pub(crate) struct ServerArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
+pub(crate) enum ServerMode {
     /// `Server received: ` and the message
     Reply,
     /// The bytes as they came (RFC 862)
@@ -167,7 +167,7 @@ impl EngineArg {
 }
 
 impl ServerArgs {
-    pub(crate) fn meaning(self) -> Result<server::Plan> {
+    pub(crate) fn meaning(self) -> Result<server::ServerPlan> {
         let mut addresses = Vec::new();
         if self.host.is_some() || self.listen.is_empty() {
             addresses.push(address(self.host.as_deref(), self.port.as_deref())?);
@@ -175,7 +175,7 @@ impl ServerArgs {
         for text in &self.listen {
             addresses.push(address(Some(text), None)?);
         }
-        if self.mode != Mode::Reply && (self.framing.is_some() || self.max_line.is_some()) {
+        if self.mode != ServerMode::Reply && (self.framing.is_some() || self.max_line.is_some()) {
             bail!("--framing and --max-line concern --mode reply only: the other modes know no messages");
         }
         if self.framing == Some(FramingArg::Chunk) && self.max_line.is_some() {
@@ -198,7 +198,7 @@ impl ServerArgs {
             Some(FramingArg::Auto) | None => Framing::Auto { max },
         };
         let (proxies, access) = (self.proxies(), self.access());
-        Ok(server::Plan {
+        Ok(server::ServerPlan {
             addresses,
             family: self.family.meaning(),
             mode: self.mode,
@@ -228,12 +228,12 @@ impl ServerArgs {
         })
     }
 
-    fn proxies(&self) -> server::Proxied {
+    fn proxies(&self) -> server::ProxyMode {
         match (self.proxy_protocol, self.proxy_from.is_empty()) {
-            (None, _) => server::Proxied::Not,
-            (Some(ProxyProtocol::Require), true) => server::Proxied::Here,
+            (None, _) => server::ProxyMode::Not,
+            (Some(ProxyProtocol::Require), true) => server::ProxyMode::Here,
             (Some(ProxyProtocol::Require), false) => {
-                server::Proxied::By(Proxies::from(self.proxy_from.iter().copied()))
+                server::ProxyMode::By(Proxies::from(self.proxy_from.iter().copied()))
             }
         }
     }

@@ -9,20 +9,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::tls::{self, Tls};
-use super::{Failure, SendProxy};
+use super::tls::{self, TlsOptions};
+use super::{ClientFailure, SendProxy};
 use crate::units;
 
 /// How a connection is to be had.
 pub(crate) struct Connect {
     pub(crate) address: Address,
     pub(crate) dial: Dial,
-    pub(crate) patience: Patience,
+    pub(crate) patience: SilencePolicy,
     /// Wait to be dialled instead.
     pub(crate) listen: bool,
     pub(crate) nagle: bool,
     pub(crate) keepalive: Option<Duration>,
-    pub(crate) before: Before,
+    pub(crate) before: ConnectSetup,
     /// Notified when no further attempt is wanted: what the last one has come to is the result
     /// then.
     pub(crate) enough: Notify,
@@ -30,13 +30,13 @@ pub(crate) struct Connect {
 
 /// What comes before the conversation.
 #[derive(Default)]
-pub(crate) struct Before {
+pub(crate) struct ConnectSetup {
     /// What is sent before everything else.
     pub(crate) send_proxy: Option<SendProxy>,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsOptions>,
 }
 
-impl Before {
+impl ConnectSetup {
     /// Does the conversation begin at once?
     pub(crate) fn is_nothing(&self) -> bool {
         self.send_proxy.is_none() && self.tls.is_none()
@@ -46,7 +46,10 @@ impl Before {
     pub(crate) async fn over(&self, stream: Stream, limit: Duration) -> Result<Stream> {
         if let Some(proxy) = &self.send_proxy {
             let header = proxy.header(&stream.local(), &stream.peer())?;
-            (&mut &stream).write_all(&header).await.map_err(|error| Failure::of(error, " with the PROXY header"))?;
+            (&mut &stream)
+                .write_all(&header)
+                .await
+                .map_err(|error| ClientFailure::of(error, " with the PROXY header"))?;
         }
         match &self.tls {
             Some(tls) => tls.secure(stream, limit).await,
@@ -57,7 +60,7 @@ impl Before {
 
 /// What to do about an address that does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum SilencePolicy {
     /// Dial so many times more.
     Retry(u32),
     /// Dial until it answers.
@@ -65,7 +68,7 @@ pub(crate) enum Patience {
 }
 
 /// What happens on the way to a connection.
-pub(super) enum News<'a> {
+pub(super) enum ConnectEvent<'a> {
     /// Something that a person who waits may want to know.
     Notice(String),
     /// Nobody answered this time.
@@ -79,16 +82,16 @@ impl Connect {
     }
 
     /// Gets a connection.
-    pub(super) async fn connect(&self, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+    pub(super) async fn connect(&self, tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         self.get(self.patience, tell).await
     }
 
     /// Gets another connection after one was lost, however long it takes.
-    pub(super) async fn reconnect(&self, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
-        self.get(Patience::Wait, tell).await
+    pub(super) async fn reconnect(&self, tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+        self.get(SilencePolicy::Wait, tell).await
     }
 
-    async fn get(&self, patience: Patience, tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+    async fn get(&self, patience: SilencePolicy, tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let stream = if self.listen { self.be_dialled(tell).await? } else { self.dial(patience, tell).await? };
         // A connection that its peer has reset already takes no options; its first use will say so.
         let _ = stream.set_nodelay(!self.nagle);
@@ -102,11 +105,11 @@ impl Connect {
                 Some(_) => "connected, but TLS's handshake was not done in time",
                 None => "connected, but the PROXY header was not taken in time",
             };
-            Err(Failure::new(FailureClass::Timeout, what).into())
+            Err(ClientFailure::new(FailureClass::Timeout, what).into())
         })
     }
 
-    async fn dial(&self, patience: Patience, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+    async fn dial(&self, patience: SilencePolicy, mut tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let mut backoff = Backoff::of(patience);
         let mut attempt = 0_u64;
         // What the last attempt came to that had all of its time.
@@ -117,7 +120,7 @@ impl Connect {
                 Err(error) => error,
             };
             attempt += 1;
-            tell(News::Failed(&error)).await;
+            tell(ConnectEvent::Failed(&error)).await;
             // What this machine refuses, it will refuse again.
             let Some(class) = error.class else { return Err(error.into()) };
             if self.is_over() {
@@ -127,15 +130,15 @@ impl Connect {
             }
             let pause = backoff.next();
             match patience {
-                Patience::Retry(most) if attempt > most.into() => return Err(error.into()),
-                Patience::Retry(most) => {
+                SilencePolicy::Retry(most) if attempt > most.into() => return Err(error.into()),
+                SilencePolicy::Retry(most) => {
                     let again = format!("{error}; again in {} ({attempt} of {most})", units::elapsed(pause));
-                    tell(News::Notice(again)).await;
+                    tell(ConnectEvent::Notice(again)).await;
                 }
-                Patience::Wait if attempt == 1 => {
-                    tell(News::Notice(format!("waiting for {}: {class}", self.address))).await;
+                SilencePolicy::Wait if attempt == 1 => {
+                    tell(ConnectEvent::Notice(format!("waiting for {}: {class}", self.address))).await;
                 }
-                Patience::Wait => {}
+                SilencePolicy::Wait => {}
             }
             if !self.pause(pause, patience).await {
                 return Err(error.into());
@@ -150,13 +153,13 @@ impl Connect {
     }
 
     /// Waits before the next attempt, and says whether there is to be one.
-    async fn pause(&self, pause: Duration, patience: Patience) -> bool {
+    async fn pause(&self, pause: Duration, patience: SilencePolicy) -> bool {
         let mut until = Instant::now() + pause;
         if let Some(deadline) = self.dial.deadline {
             // Who waits for a server has a last try before the time is over.
             let last_try = deadline.checked_sub(LAST_TRY).filter(|at| *at > Instant::now());
             until = match (patience, last_try) {
-                (Patience::Wait, Some(at)) => until.min(at),
+                (SilencePolicy::Wait, Some(at)) => until.min(at),
                 _ => until.min(deadline),
             };
         }
@@ -166,12 +169,12 @@ impl Connect {
         }
     }
 
-    async fn be_dialled(&self, mut tell: impl AsyncFnMut(News<'_>)) -> Result<Stream> {
+    async fn be_dialled(&self, mut tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let (address, family): (Address, Family) = (self.address.clone(), self.dial.family);
         // The resolver may block.
         let listeners = tokio::task::spawn_blocking(move || Listener::bind(&address, family)).await??;
         for listener in &listeners {
-            tell(News::Notice(format!("listening on {}", listener.address()))).await;
+            tell(ConnectEvent::Notice(format!("listening on {}", listener.address()))).await;
         }
         Ok(Listener::accept_one(listeners).await?)
     }
@@ -188,11 +191,11 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn of(patience: Patience) -> Self {
+    pub(super) fn of(patience: SilencePolicy) -> Self {
         let (next, most) = match patience {
-            Patience::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
+            SilencePolicy::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
             // A script waits for this very moment.
-            Patience::Wait => (Duration::from_millis(50), Duration::from_secs(1)),
+            SilencePolicy::Wait => (Duration::from_millis(50), Duration::from_secs(1)),
         };
         Self { next, most }
     }
@@ -228,7 +231,7 @@ mod tests {
         let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for nagle in [false, true] {
-            let (dial, patience) = (Dial::default(), Patience::Retry(0));
+            let (dial, patience) = (Dial::default(), SilencePolicy::Retry(0));
             let how = Connect {
                 address: address.clone(),
                 dial,
@@ -236,10 +239,10 @@ mod tests {
                 listen: false,
                 nagle,
                 keepalive: None,
-                before: Before::default(),
+                before: ConnectSetup::default(),
                 enough: Notify::new(),
             };
-            let stream = runtime.block_on(how.connect(async |_: News<'_>| ())).unwrap();
+            let stream = runtime.block_on(how.connect(async |_: ConnectEvent<'_>| ())).unwrap();
             let Stream::Tcp(stream) = stream else { panic!("TCP was dialled") };
             assert_eq!(stream.nodelay().unwrap(), !nagle);
         }
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit_and_vary() {
-        for (patience, first, most) in [(Patience::Retry(9), 250, 10_000), (Patience::Wait, 50, 1000)] {
+        for (patience, first, most) in [(SilencePolicy::Retry(9), 250, 10_000), (SilencePolicy::Wait, 50, 1000)] {
             let mut backoff = Backoff::of(patience);
             let pauses: Vec<_> = (0..12).map(|_| backoff.next().as_millis()).collect();
             assert!((first * 3 / 4..=first * 5 / 4).contains(&pauses[0]), "{pauses:?}");

@@ -1,4 +1,4 @@
-//! [`Failure`]: what ended a connection that had been made.
+//! [`ClientFailure`]: what ended a connection that had been made.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use resound::{FailureClass, TlsFailure};
 /// A network failure after the connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("{class}: {what}")]
-pub(crate) struct Failure {
+pub(crate) struct ClientFailure {
     pub(crate) class: FailureClass,
     what: String,
     advice: Option<&'static str>,
 }
 
-impl Failure {
+impl ClientFailure {
     pub(crate) fn new(class: FailureClass, what: impl Into<String>) -> Self {
         Self { class, what: what.into(), advice: None }
     }

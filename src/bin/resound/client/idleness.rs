@@ -6,7 +6,7 @@ use anyhow::Result;
 use resound::{FailureClass, Stream};
 use tokio::time::Instant;
 
-use super::{Failure, until};
+use super::{ClientFailure, until};
 
 /// A limit is looked after in so many parts: it acts late by one of them at most.
 const PARTS: u32 = 8;
@@ -56,7 +56,7 @@ impl Idleness {
         }
         let limit = humantime::format_duration(self.limit.unwrap_or_default());
         let what = format!("nothing was sent or received for {limit}");
-        Err(Failure::new(FailureClass::Timeout, what).into())
+        Err(ClientFailure::new(FailureClass::Timeout, what).into())
     }
 
     /// Is it to be given up? If not, sees to it that it is looked at again.

@@ -3,7 +3,7 @@
 use anyhow::Error;
 use resound::{FailureClass, TlsServer};
 
-use super::Failure;
+use super::ClientFailure;
 
 /// A fatal alert in a record of its own, whatever it says (RFC 8446, 5.1 and 6).
 const ALERT: usize = 7;
@@ -36,7 +36,8 @@ impl FirstWords {
         let is_whole = self.said == TlsServer::HINT || self.said.len() == ALERT;
         (self.may_be_tls() && is_whole).then(|| {
             let advice = "Add --tls, and say whom to trust (--ca FILE, --pin SHA256).";
-            Failure::advised(FailureClass::Tls, "the server speaks TLS, and this connection does not", advice).into()
+            ClientFailure::advised(FailureClass::Tls, "the server speaks TLS, and this connection does not", advice)
+                .into()
         })
     }
 }

@@ -21,16 +21,16 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::stdio::say;
 
-use self::connect::News;
-pub(crate) use self::connect::{Before, Connect, Patience};
-pub(crate) use self::failure::Failure;
+use self::connect::ConnectEvent;
+pub(crate) use self::connect::{Connect, ConnectSetup, SilencePolicy};
+pub(crate) use self::failure::ClientFailure;
 use self::idleness::Idleness;
 pub(crate) use self::pipe::Options as PipeOptions;
 pub(crate) use self::send_proxy::SendProxy;
-pub(crate) use self::tls::{Handshakes, Tls, TlsArgs};
+pub(crate) use self::tls::{ClientTlsArgs, HandshakeOptions, TlsOptions};
 
 /// What `resound client` or `resound test` was asked to do.
-pub(crate) struct Plan {
+pub(crate) struct ClientPlan {
     pub(crate) connect: Connect,
     /// For the whole run.
     pub(crate) timeout: Option<Duration>,
@@ -39,10 +39,10 @@ pub(crate) struct Plan {
     pub(crate) verbose: bool,
     /// Lines end with CR LF.
     pub(crate) crlf: bool,
-    pub(crate) task: Task,
+    pub(crate) task: ClientTask,
 }
 
-pub(crate) enum Task {
+pub(crate) enum ClientTask {
     /// At a terminal a conversation, else a pipe.
     Talk {
         /// In a conversation: connect again whenever the connection is lost.
@@ -62,23 +62,23 @@ pub(crate) enum Expect {
     Echo,
 }
 
-pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
-    crate::descriptors::for_client(if matches!(plan.task, Task::Check(_)) { "a test" } else { "a client" })?;
+pub(crate) fn run(mut plan: ClientPlan) -> Result<ExitCode> {
+    crate::descriptors::for_client(if matches!(plan.task, ClientTask::Check(_)) { "a test" } else { "a client" })?;
     // Whatever ends by then says itself what it has waited for.
     let start = std::time::Instant::now();
     plan.connect.dial.deadline = plan.timeout.and_then(|limit| start.checked_add(limit));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
         match &plan.task {
-            Task::Check(expect) => within(plan.timeout, check::run(&plan, *expect)).await,
-            Task::Talk { pipe: Some(options), .. } => pipe::run(&plan, options).await,
-            Task::Talk { reconnect, .. } if io::stdin().is_terminal() && io::stdout().is_terminal() => {
+            ClientTask::Check(expect) => within(plan.timeout, check::run(&plan, *expect)).await,
+            ClientTask::Talk { pipe: Some(options), .. } => pipe::run(&plan, options).await,
+            ClientTask::Talk { reconnect, .. } if io::stdin().is_terminal() && io::stdout().is_terminal() => {
                 within(plan.timeout, interactive::run(&plan, *reconnect)).await
             }
-            Task::Talk { reconnect: true, .. } => {
+            ClientTask::Talk { reconnect: true, .. } => {
                 bail!("--reconnect is for a conversation at a terminal: a pipe cannot know what was lost in between")
             }
-            Task::Talk { .. } => pipe::run(&plan, &PipeOptions::default()).await,
+            ClientTask::Talk { .. } => pipe::run(&plan, &PipeOptions::default()).await,
         }
     });
     // A resolver that never answers must not keep the process.
@@ -86,19 +86,19 @@ pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
     result
 }
 
-impl Plan {
+impl ClientPlan {
     /// What ends a run that was not dialled in time. One that dials says itself what its last
     /// attempt came to.
     fn unconnected(&self) -> anyhow::Error {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
         let what = format!("no connection on {} after {limit}", self.connect.address);
-        Failure::new(FailureClass::Timeout, what).into()
+        ClientFailure::new(FailureClass::Timeout, what).into()
     }
 
     /// Tells a person who waits for a connection what they may want to know, and that a script's log need not be filled with.
-    async fn tell(&self, news: News<'_>) {
+    async fn tell(&self, news: ConnectEvent<'_>) {
         // Who asked for any port must be told which it is.
-        if let News::Notice(text) = news
+        if let ConnectEvent::Notice(text) = news
             && (self.verbose || io::stderr().is_terminal() || self.connect.is_any_port())
         {
             say(&text);
@@ -114,7 +114,7 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>
 
 /// What ends a run that takes too long.
 fn late(limit: Duration) -> anyhow::Error {
-    Failure::new(FailureClass::Timeout, format!("not done after {}", humantime::format_duration(limit))).into()
+    ClientFailure::new(FailureClass::Timeout, format!("not done after {}", humantime::format_duration(limit))).into()
 }
 
 /// Waits for an instant, or forever.

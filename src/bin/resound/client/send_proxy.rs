@@ -10,13 +10,13 @@ use resound::proxy::{Addresses, EncodeError, Header, Ssl, Tlv, Version};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SendProxy {
     version: Version,
-    addresses: Said,
+    addresses: ProxyValue,
     tlvs: Vec<Tlv>,
     checksum: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum ProxyValue {
     Pair { source: Option<SocketAddr>, destination: Option<SocketAddr> },
     Local,
     Unknown,
@@ -35,9 +35,9 @@ impl SendProxy {
     pub(crate) fn header(&self, local: &Endpoint, peer: &Endpoint) -> Result<Vec<u8>, EncodeError> {
         let or = |said: Option<SocketAddr>, own: &Endpoint| said.map_or_else(|| own.clone(), Endpoint::Tcp);
         let addresses = match self.addresses {
-            Said::Local => Addresses::Local,
-            Said::Unknown => Addresses::Unknown,
-            Said::Pair { source, destination } => Addresses::of(&or(source, local), &or(destination, peer)),
+            ProxyValue::Local => Addresses::Local,
+            ProxyValue::Unknown => Addresses::Unknown,
+            ProxyValue::Pair { source, destination } => Addresses::of(&or(source, local), &or(destination, peer)),
         };
         let (version, tlvs, checksum) = (self.version, self.tlvs.clone(), self.checksum);
         Header { version, addresses, tlvs, checksum }.encode()
@@ -77,8 +77,8 @@ impl FromStr for SendProxy {
                     ssl.tlvs.push((Ssl::COMMON_NAME, bytes()?));
                 }
                 "local" | "unknown" | "crc32c" if value.is_some() => return Err(format!("'{key}' has no value")),
-                "local" => other = Some(Said::Local),
-                "unknown" => other = Some(Said::Unknown),
+                "local" => other = Some(ProxyValue::Local),
+                "unknown" => other = Some(ProxyValue::Unknown),
                 "crc32c" => checksum = true,
                 _ => {
                     return Err(format!(
@@ -89,11 +89,11 @@ impl FromStr for SendProxy {
         }
         tlvs.extend(ssl.map(|ssl| Tlv::Ssl(Ssl { client: ssl.client | Ssl::TLS, ..ssl })));
         let addresses = match other {
-            None => Said::Pair { source, destination },
+            None => ProxyValue::Pair { source, destination },
             Some(_) if source.is_some() || destination.is_some() => {
                 return Err("'local' and 'unknown' say that there are no addresses: leave out src and dst".into());
             }
-            Some(Said::Local) if checksum || !tlvs.is_empty() => {
+            Some(ProxyValue::Local) if checksum || !tlvs.is_empty() => {
                 return Err("of a 'local' connection nothing else is said".into());
             }
             Some(said) => said,

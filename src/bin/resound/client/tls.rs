@@ -9,19 +9,19 @@ use anyhow::{Result, bail};
 use clap::Args;
 use resound::rustls::pki_types::UnixTime;
 use resound::rustls::{self, CertificateError};
-use resound::{Address, Error, FailureClass, Fingerprint, Identity, Secure, Stream, TlsClient, TlsFailure, Trust};
+use resound::{Address, Error, FailureClass, Fingerprint, Identity, Stream, TlsClient, TlsFailure, TlsStream, Trust};
 use tokio::time::timeout;
 
-use super::{Failure, say};
-use crate::agreed::Agreed;
+use super::{ClientFailure, say};
 use crate::certificates::dates;
 use crate::escape;
+use crate::tls_summary::TlsSummary;
 
 /// What makes a connection a TLS one.
 const TLS: &str = "TLS";
 
 #[derive(Args)]
-pub(crate) struct TlsArgs {
+pub(crate) struct ClientTlsArgs {
     /// Speak TLS 1.2 or 1.3; the server's certificate is checked against this machine's authorities
     #[arg(help_heading = TLS, long)]
     tls: bool,
@@ -50,28 +50,28 @@ pub(crate) struct TlsArgs {
 
 /// What a handshake is to be like, for those who measure it.
 #[derive(Clone)]
-pub(crate) struct Handshakes {
+pub(crate) struct HandshakeOptions {
     /// May connections resume the sessions of earlier ones?
     pub(crate) resume: bool,
     /// How keys are exchanged, where that is not left to the two ends.
     pub(crate) group: Option<String>,
 }
 
-impl Default for Handshakes {
+impl Default for HandshakeOptions {
     fn default() -> Self {
         Self { resume: true, group: None }
     }
 }
 
 /// How TLS is to be spoken.
-pub(crate) struct Tls {
+pub(crate) struct TlsOptions {
     client: TlsClient,
     insecure: bool,
 }
 
-impl TlsArgs {
-    pub(crate) fn meaning(&self, address: &Address) -> Result<Option<Tls>> {
-        self.meaning_with(address, &Handshakes::default())
+impl ClientTlsArgs {
+    pub(crate) fn meaning(&self, address: &Address) -> Result<Option<TlsOptions>> {
+        self.meaning_with(address, &HandshakeOptions::default())
     }
 
     /// Is TLS wanted at all?
@@ -93,7 +93,7 @@ impl TlsArgs {
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
-    pub(crate) fn meaning_with(&self, address: &Address, handshakes: &Handshakes) -> Result<Option<Tls>> {
+    pub(crate) fn meaning_with(&self, address: &Address, handshakes: &HandshakeOptions) -> Result<Option<TlsOptions>> {
         if !self.tls {
             return Ok(None);
         }
@@ -121,11 +121,11 @@ impl TlsArgs {
         }
         let alpn: Vec<Vec<u8>> = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         let client = handshakes.client(name, trust, identity.as_ref(), &alpn)?;
-        Ok(Some(Tls { client, insecure: self.insecure }))
+        Ok(Some(TlsOptions { client, insecure: self.insecure }))
     }
 }
 
-impl Handshakes {
+impl HandshakeOptions {
     fn client(
         &self,
         name: &str,
@@ -141,9 +141,9 @@ impl Handshakes {
     }
 }
 
-impl Tls {
+impl TlsOptions {
     /// With the one server that has this certificate.
-    pub(crate) fn pinned(pin: Fingerprint, handshakes: &Handshakes) -> Result<Self> {
+    pub(crate) fn pinned(pin: Fingerprint, handshakes: &HandshakeOptions) -> Result<Self> {
         let client = handshakes.client("localhost", Trust::Pin(pin), None, &[])?;
         Ok(Self { client, insecure: false })
     }
@@ -170,7 +170,7 @@ impl Tls {
             Err(_) => {
                 let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
                 let advice = "The server accepts connections and says nothing: is it one that speaks TLS?";
-                Err(Failure::advised(FailureClass::Timeout, what, advice).into())
+                Err(ClientFailure::advised(FailureClass::Timeout, what, advice).into())
             }
         }
     }
@@ -183,14 +183,14 @@ fn refused(error: io::Error) -> anyhow::Error {
             Some(detail) => format!("{failure} ({detail})"),
             None => failure.to_string(),
         };
-        return Failure::advised(FailureClass::Tls, what, failure.advice()).into();
+        return ClientFailure::advised(FailureClass::Tls, what, failure.advice()).into();
     }
     if error.kind() == io::ErrorKind::UnexpectedEof {
         let what = "the server closed the connection within the TLS handshake";
         let advice = "It may not speak TLS, or not with everybody: check the port; its log may say why.";
-        return Failure::advised(FailureClass::Eof, what, advice).into();
+        return ClientFailure::advised(FailureClass::Eof, what, advice).into();
     }
-    Failure::of(error, " within the TLS handshake")
+    ClientFailure::of(error, " within the TLS handshake")
 }
 
 /// Which name it is for, and since when or until when it is not valid.
@@ -215,11 +215,11 @@ fn detail(error: &rustls::Error) -> Option<String> {
 }
 
 /// What was agreed on, and what the server has shown.
-pub(super) fn described(secure: &Secure) -> String {
+pub(super) fn described(secure: &TlsStream) -> String {
     // The peer is the first of the chain.
     let mut info = secure.info().clone();
     info.peer = None;
-    let mut text = format!("{}{}\n", Agreed(&info), if info.resumed { "" } else { ", full handshake" });
+    let mut text = format!("{}{}\n", TlsSummary(&info), if info.resumed { "" } else { ", full handshake" });
     for (at, certificate) in secure.chain().iter().enumerate() {
         let quoted = |text: &str| escape::text(text.as_bytes());
         let until = humantime::format_rfc3339_seconds(certificate.not_after);

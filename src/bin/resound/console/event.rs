@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::agreed::AgreedJson;
-use crate::via::ViaJson;
+use crate::proxied::ProxiedJson;
+use crate::tls_summary::AgreedJson;
 
 /// One line of the JSON log.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Event {
+pub(super) enum LogEvent {
     Started {
         address: String,
     },
@@ -18,7 +18,7 @@ pub(super) enum Event {
         local: String,
         /// The proxy in between.
         #[serde(skip_serializing_if = "Option::is_none")]
-        via: Option<Box<ViaJson>>,
+        via: Option<Box<ProxiedJson>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<AgreedJson>,
     },
@@ -64,7 +64,7 @@ pub(super) enum Event {
         conn: u64,
         peer: String,
         #[serde(skip_serializing_if = "Option::is_none")]
-        via: Option<Box<ViaJson>>,
+        via: Option<Box<ProxiedJson>>,
         reason: &'static str,
         /// The reason in words, such as what came instead of what has to.
         detail: String,

@@ -8,7 +8,7 @@ use resound::{Address, Dial, Endpoint, FailureClass, Reply, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::client::{Before, Failure};
+use crate::client::{ClientFailure, ConnectSetup};
 
 /// Whoever has not answered by then does not answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -17,7 +17,7 @@ const LINE: &[u8] = b"resound load: what do you do with a line?\n";
 const MOST: usize = 1024;
 
 /// The address of somebody with whom a conversation can begin. It is ended at once.
-pub(super) async fn somebody(address: &Address, how: Dial, before: &Before) -> Result<Endpoint> {
+pub(super) async fn somebody(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Endpoint> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
     let ended = async {
@@ -29,13 +29,13 @@ pub(super) async fn somebody(address: &Address, how: Dial, before: &Before) -> R
     if let Ok(Err(error)) = timeout(PATIENCE, ended).await
         && FailureClass::of(&error) == Some(FailureClass::Tls)
     {
-        return Err(Failure::of(error, " within the TLS handshake"));
+        return Err(ClientFailure::of(error, " within the TLS handshake"));
     }
     Ok(target)
 }
 
 /// The address that answered, and what it does.
-pub(super) async fn mode(address: &Address, how: Dial, before: &Before) -> Result<(Endpoint, Mode)> {
+pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) -> Result<(Endpoint, Mode)> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
     let mut answer = Vec::new();
@@ -49,7 +49,7 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &Before) -> Resul
         Ok(Err(_)) if !answer.is_empty() => true,
         Ok(Err(error)) => match FailureClass::of(&error) {
             Some(class @ (FailureClass::Reset | FailureClass::Eof)) => return Err(closed(class, before).into()),
-            _ => return Err(Failure::of(error, " when it was sent one line")),
+            _ => return Err(ClientFailure::of(error, " when it was sent one line")),
         },
         Err(_) => false,
     };
@@ -63,7 +63,7 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &Before) -> Resul
     }
 }
 
-async fn connect(address: &Address, how: Dial, before: &Before) -> Result<Stream> {
+async fn connect(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Stream> {
     before.over(resound::dial(address, how).await?, how.timeout).await
 }
 
@@ -78,7 +78,7 @@ async fn listen(stream: &mut Stream, answer: &mut Vec<u8>, is_enough: fn(&[u8]) 
 }
 
 /// Nothing was said, and the connection is over.
-fn closed(class: FailureClass, before: &Before) -> Failure {
+fn closed(class: FailureClass, before: &ConnectSetup) -> ClientFailure {
     let advice = match (&before.tls, &before.send_proxy) {
         (None, None) => {
             "It may want TLS (--tls) or a PROXY header (--send-proxy) first, or not serve this machine: its log may say why."
@@ -89,15 +89,15 @@ fn closed(class: FailureClass, before: &Before) -> Failure {
         }
     };
     let did = if class == FailureClass::Reset { "reset" } else { "closed" };
-    Failure::advised(class, format!("the far end {did} the connection instead of answering one line"), advice)
+    ClientFailure::advised(class, format!("the far end {did} the connection instead of answering one line"), advice)
 }
 
 /// Who answers like that is none of those that can be loaded.
-async fn stranger(answer: &[u8], address: &Address, how: Dial, before: &Before) -> anyhow::Error {
-    let mismatch = |what: &str, advice| Failure::advised(FailureClass::Mismatch, what, advice).into();
+async fn stranger(answer: &[u8], address: &Address, how: Dial, before: &ConnectSetup) -> anyhow::Error {
+    let mismatch = |what: &str, advice| ClientFailure::advised(FailureClass::Mismatch, what, advice).into();
     match kind(answer) {
         Some(Kind::Tls) => {
-            return Failure::advised(
+            return ClientFailure::advised(
                 FailureClass::Tls,
                 "the far end speaks TLS, and was spoken to in plain",
                 "Add --tls.",

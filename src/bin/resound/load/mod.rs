@@ -2,7 +2,7 @@
 
 mod find;
 mod loopback;
-mod nobody;
+mod unreachable;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use resound::load::{
-    Direction, Interval, Load, Mode, Openings, Raised, Ramp, Record, Settings, Shape, Timestamps, direction,
+    Direction, Interval, Load, Mode, Openings, Ramp, RampVariable, Record, Settings, Shape, Timestamps, direction,
 };
-use resound::{Address, Dial, Endpoint, Engine, Family, Opening};
+use resound::{Address, Dial, Endpoint, Engine, Family, Handshake};
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
-use crate::args::Steps;
-use crate::client::{Before, Handshakes, Tls};
+use crate::args::StepRange;
+use crate::client::{ConnectSetup, HandshakeOptions, TlsOptions};
 use crate::findings::Findings;
-use crate::report::{self, Gate, Live, Output, Run};
+use crate::report::{self, Gate, LiveView, Output, Run};
 use crate::signals::termination;
 use crate::stdio::say;
 use crate::{descriptors, units};
@@ -30,8 +30,8 @@ use crate::{descriptors, units};
 const SAME_SIGNAL: Duration = Duration::from_millis(20);
 
 /// What `resound load` was asked to do.
-pub(crate) struct Plan {
-    pub(crate) target: Where,
+pub(crate) struct LoadPlan {
+    pub(crate) target: LoadTarget,
     pub(crate) family: Family,
     /// `None` is to be found out.
     pub(crate) mode: Option<Mode>,
@@ -44,46 +44,46 @@ pub(crate) struct Plan {
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) congestion: Option<String>,
     /// What comes first on each connection.
-    pub(crate) before: Before,
+    pub(crate) before: ConnectSetup,
     pub(crate) ramp: Option<RampPlan>,
     pub(crate) output: Output,
 }
 
-pub(crate) enum Where {
+pub(crate) enum LoadTarget {
     At(Address),
     /// A server of our own, and the TLS that is spoken with it.
-    Loopback(Option<Handshakes>),
+    Loopback(Option<HandshakeOptions>),
 }
 
 pub(crate) struct RampPlan {
-    pub(crate) steps: Steps,
+    pub(crate) steps: StepRange,
     pub(crate) every: Duration,
     pub(crate) until: Vec<Gate>,
 }
 
 impl RampPlan {
     /// As the results tell it.
-    pub(crate) fn settings(&self) -> resound::load::Steps {
-        let Steps { of, from, to, by } = self.steps;
+    pub(crate) fn settings(&self) -> resound::load::RampSteps {
+        let StepRange { of, from, to, by } = self.steps;
         let until = self.until.iter().map(Gate::to_string).collect();
-        resound::load::Steps { of, from, to, by, every: self.every, until }
+        resound::load::RampSteps { of, from, to, by, every: self.every, until }
     }
 }
 
-pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
+pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
     plan.output.check()?;
     check_descriptors(&mut plan)?;
     check_sources(&plan.sources)?;
     let server = match &plan.target {
-        Where::Loopback(handshakes) => {
+        LoadTarget::Loopback(handshakes) => {
             let (mode, proxy) = (plan.mode.unwrap_or(Mode::Echo), plan.before.send_proxy.is_some());
             let server = Loopback::start(mode, plan.engine, handshakes.is_some(), proxy)?;
             if let (Some(handshakes), Some(pin)) = (handshakes, server.pin) {
-                plan.before.tls = Some(Tls::pinned(pin, handshakes)?);
+                plan.before.tls = Some(TlsOptions::pinned(pin, handshakes)?);
             }
             Some(server)
         }
-        Where::At(_) => None,
+        LoadTarget::At(_) => None,
     };
     if server.is_some() {
         plan.mode.get_or_insert(Mode::Echo);
@@ -104,7 +104,7 @@ pub(crate) fn run(mut plan: Plan) -> Result<ExitCode> {
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                if let Some(record) = nobody::record(&plan, &error) {
+                if let Some(record) = unreachable::record(&plan, &error) {
                     report::conclude(&record, &plan.output, false)?;
                 }
                 return Err(error);
@@ -121,11 +121,11 @@ struct Prepared {
 }
 
 /// Finds out what was not said: the address behind a name, and what the far end does.
-async fn prepare(plan: &mut Plan, server: Option<&Loopback>) -> Result<Prepared> {
+async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepared> {
     let address = match (&plan.target, server) {
-        (Where::At(address), _) => address.clone(),
-        (Where::Loopback(_), Some(server)) => server.address.clone(),
-        (Where::Loopback(_), None) => bail!("there is no server"),
+        (LoadTarget::At(address), _) => address.clone(),
+        (LoadTarget::Loopback(_), Some(server)) => server.address.clone(),
+        (LoadTarget::Loopback(_), None) => bail!("there is no server"),
     };
     plan.settings.target = address.to_string();
     address.check_interface()?;
@@ -203,9 +203,9 @@ fn numeric(address: &Address) -> Option<Endpoint> {
     }
 }
 
-async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = ()>) -> Result<ExitCode> {
-    let Plan { settings, warm_up, output, .. } = plan;
-    let mut live = Live::new(&output, &settings, warm_up);
+async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output = ()>) -> Result<ExitCode> {
+    let LoadPlan { settings, warm_up, output, .. } = plan;
+    let mut live = LiveView::new(&output, &settings, warm_up);
     let judged = settings.clone();
     let ramp = plan.ramp.map(|RampPlan { steps, every, until }| Ramp {
         of: steps.of,
@@ -255,7 +255,7 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
     };
     let closed = Notify::new();
     let mut shown = Ok(());
-    let watch = generation.watch(Live::TICK, first_of(cut, closed.notified()), |phase, tick| {
+    let watch = generation.watch(LiveView::TICK, first_of(cut, closed.notified()), |phase, tick| {
         if shown.is_ok() {
             shown = live.tick(phase, tick);
         }
@@ -278,14 +278,14 @@ async fn generate(plan: Plan, prepared: Prepared, signal: impl Future<Output = (
 }
 
 /// What comes first on each connection of a run.
-fn opening(before: Before) -> Option<Box<Openings>> {
+fn opening(before: ConnectSetup) -> Option<Box<Openings>> {
     if before.is_nothing() {
         return None;
     }
     Some(Box::new(move |conn| {
         // A header that could not be written was refused when its flag was read.
         let header = before.send_proxy.as_ref().and_then(|proxy| proxy.header(&conn.local, &conn.peer).ok());
-        let opening = header.into_iter().fold(Opening::new(), Opening::header);
+        let opening = header.into_iter().fold(Handshake::new(), Handshake::header);
         before.tls.iter().fold(opening, |opening, tls| opening.tls_client(tls.client()))
     }))
 }
@@ -329,13 +329,13 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
 }
 
 /// Says early that there will be too few descriptors, and leaves room for as many workers as there can be.
-fn check_descriptors(plan: &mut Plan) -> Result<()> {
+fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     let room = descriptors::for_generator(plan.engine, plan.workers)?;
     if plan.engine != Engine::Threads {
         plan.workers.get_or_insert(room.workers);
     }
     let connections = match &plan.ramp {
-        Some(ramp) if ramp.steps.of == Raised::Connections => ramp.steps.to as u64,
+        Some(ramp) if ramp.steps.of == RampVariable::Connections => ramp.steps.to as u64,
         _ => plan.settings.connections,
     };
     let possible = room.connections as u64;

@@ -9,7 +9,7 @@ use resound::load::{Interval, Timeline};
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// One generator's intervals, and when it began, counted from the first of all.
-pub(super) struct Track<'a> {
+pub(super) struct GeneratorTrack<'a> {
     pub(super) offset: Duration,
     pub(super) intervals: &'a [Interval],
 }
@@ -23,7 +23,7 @@ struct Bin {
 
 /// The tracks as one. An interval that reaches over several bins is divided among them by time; a bin is as long as somebody measured in it, so
 /// that what happened per second is what it was.
-pub(super) fn merge(tracks: &[Track<'_>]) -> Vec<Interval> {
+pub(super) fn merge(tracks: &[GeneratorTrack<'_>]) -> Vec<Interval> {
     let end =
         tracks.iter().flat_map(|track| track.intervals.iter().map(|it| track.offset + it.start + it.length)).max();
     // However far apart the runs were.
@@ -106,7 +106,10 @@ mod tests {
     fn what_is_divided_is_all_there_and_at_its_time() {
         let (a, b) = (track(10, 1000), track(10, 1000));
         let offset = Duration::from_millis(550);
-        let merged = merge(&[Track { offset: Duration::ZERO, intervals: &a }, Track { offset, intervals: &b }]);
+        let merged = merge(&[
+            GeneratorTrack { offset: Duration::ZERO, intervals: &a },
+            GeneratorTrack { offset, intervals: &b },
+        ]);
         assert_eq!(merged.iter().map(|bin| bin.counts.received).sum::<u64>(), 20_800);
         assert_eq!(merged.iter().map(|bin| bin.service.count()).sum::<u64>(), 20_800);
         let rates: Vec<_> = merged.iter().map(per_second).collect();
@@ -123,7 +126,7 @@ mod tests {
         let second = |ms| Interval { length: Duration::from_millis(ms), ..track(0, 1000)[0].clone() };
         let (a, b) = ([second(200)], [second(300)]);
         let offset = Duration::from_millis(2100);
-        let runs = [Track { offset: Duration::ZERO, intervals: &a }, Track { offset, intervals: &b }];
+        let runs = [GeneratorTrack { offset: Duration::ZERO, intervals: &a }, GeneratorTrack { offset, intervals: &b }];
         let lengths: Vec<_> = merge(&runs).iter().map(|bin| bin.length.as_millis()).collect();
         assert_eq!(lengths, [200, 300]);
     }
@@ -134,8 +137,10 @@ mod tests {
         let strange = |start, length| Interval { start, length, ..track(0, 1000)[0].clone() };
         let overlapping: Vec<_> = (0..1000).map(|_| strange(Duration::ZERO, years)).collect();
         let backwards: Vec<_> = (0..1000).rev().map(|n| strange(Duration::from_secs(n), Duration::ZERO)).collect();
-        let runs =
-            [Track { offset: years, intervals: &overlapping }, Track { offset: Duration::ZERO, intervals: &backwards }];
+        let runs = [
+            GeneratorTrack { offset: years, intervals: &overlapping },
+            GeneratorTrack { offset: Duration::ZERO, intervals: &backwards },
+        ];
         let merged = merge(&runs);
         assert!(merged.len() <= Timeline::MOST + 1, "{}", merged.len());
         assert_eq!(merged.iter().map(|bin| bin.counts.received).sum::<u64>(), 2000 * 400);

@@ -36,7 +36,7 @@ pub(crate) struct Compared {
     pub(crate) runs: Option<(usize, usize)>,
     /// Why nothing can be said, where that is so.
     pub(crate) unable: Option<String>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<ComparisonRow>,
     /// What one of them has not measured at all.
     #[serde(skip)]
     pub(crate) unmeasured: Vec<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Compared {
 
 /// One figure of both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Row {
+pub(crate) struct ComparisonRow {
     pub(crate) metric: String,
     pub(crate) unit: String,
     pub(crate) base: f64,
@@ -116,7 +116,7 @@ impl Compared {
         };
         let row = |metric: &str, unit: &str, factor: f64, it: Difference| {
             let ratio = doubted(it.ratio, kind, metric, [base, new]);
-            Row::of(metric, unit, factor, it, ratio)
+            ComparisonRow::of(metric, unit, factor, it, ratio)
         };
         let mut rows = vec![
             row("rate", "messages/s", 1.0, found.rate),
@@ -215,7 +215,7 @@ impl Compared {
     }
 }
 
-impl Row {
+impl ComparisonRow {
     /// `ratio` is the interval of the ratio, with what is not known of either side: that is no smaller for
     /// being compared.
     fn of(metric: &str, unit: &str, factor: f64, it: Difference, ratio: (f64, f64)) -> Self {

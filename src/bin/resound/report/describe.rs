@@ -1,6 +1,8 @@
 //! A run's settings in words.
 
-use resound::load::{Arrivals, Direction, MOST_IN_FLIGHT, Mode, Raised, Security, Settings, Shape, Sizes, Timestamps};
+use resound::load::{
+    Arrivals, Direction, MOST_IN_FLIGHT, Mode, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
+};
 
 use super::merge;
 use super::run::Run;
@@ -52,8 +54,8 @@ pub(crate) fn measured(run: &Run) -> String {
 /// A level of a ramp, with its unit.
 pub(crate) fn level(settings: &Settings, level: f64) -> String {
     match settings.ramp.as_ref().map(|ramp| ramp.of) {
-        Some(Raised::Rate) => format!("{} msg/s", units::rate(level)),
-        Some(Raised::Connections) => units::counted(level as u64, "connection"),
+        Some(RampVariable::Rate) => format!("{} msg/s", units::rate(level)),
+        Some(RampVariable::Connections) => units::counted(level as u64, "connection"),
         None => units::rate(level),
     }
 }
@@ -62,8 +64,8 @@ pub(crate) fn level(settings: &Settings, level: f64) -> String {
 pub(crate) fn levels(settings: &Settings) -> Option<String> {
     let ramp = settings.ramp.as_ref()?;
     let number = |level: f64| match ramp.of {
-        Raised::Rate => units::rate(level),
-        Raised::Connections => units::count(level as u64),
+        RampVariable::Rate => units::rate(level),
+        RampVariable::Connections => units::count(level as u64),
     };
     Some(format!("{} to {} by {}", number(ramp.from), level(settings, ramp.to), number(ramp.by)))
 }
@@ -71,7 +73,7 @@ pub(crate) fn levels(settings: &Settings) -> Option<String> {
 /// How often messages are sent, and over how many connections.
 pub(crate) fn pace(settings: &Settings) -> Vec<String> {
     let rate = settings.rate.map(|rate| format!("{} msg/s", units::rate(rate)));
-    let is_raised = settings.ramp.as_ref().is_some_and(|ramp| ramp.of == Raised::Connections);
+    let is_raised = settings.ramp.as_ref().is_some_and(|ramp| ramp.of == RampVariable::Connections);
     let connections = (!is_raised).then(|| units::counted(settings.connections, "connection"));
     [levels(settings), rate, connections].into_iter().flatten().collect()
 }

@@ -4,14 +4,14 @@
 //! whatever becomes of the types in memory.
 
 use anyhow::Result;
-use resound::load::{Generator, Interval, Security, Settings, Sizes, Steps, Timestamps};
+use resound::load::{Generator, Interval, RampSteps, Security, Settings, Sizes, Timestamps};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Compared;
 use super::interval::IntervalPart;
-use super::outcome::{Judgement, Outcome};
-use super::run::{Judged, Rates, Run, Source};
-use super::stream::Way;
+use super::outcome::{GateOutcome, Judgement};
+use super::run::{Rates, Run, RunSource, SavedVerdict};
+use super::stream::BulkDirection;
 use super::{merge, notes};
 
 /// What `format` says; another number means that old readers would misread it.
@@ -20,7 +20,7 @@ pub(crate) const FORMAT: &str = "resound-load/1";
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Document {
     pub(crate) format: String,
-    pub(crate) event: Event,
+    pub(crate) event: IntervalEvent,
     pub(crate) settings: SettingsPart,
     pub(crate) started: String,
     pub(crate) warm_up_s: f64,
@@ -51,7 +51,7 @@ pub(crate) struct Document {
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Event {
+pub(crate) enum IntervalEvent {
     Interval,
     Result,
 }
@@ -60,7 +60,7 @@ pub(crate) enum Event {
 #[derive(Serialize)]
 pub(crate) struct IntervalLine {
     format: &'static str,
-    event: Event,
+    event: IntervalEvent,
     #[serde(flatten)]
     interval: IntervalPart,
 }
@@ -231,7 +231,7 @@ pub(crate) struct StepPart {
 }
 
 impl Document {
-    pub(crate) fn of(run: &Run, outcomes: &[Outcome], exit: u8) -> Result<Self> {
+    pub(crate) fn of(run: &Run, outcomes: &[GateOutcome], exit: u8) -> Result<Self> {
         let record = &run.record;
         let intervals = record.intervals.iter().map(IntervalPart::of).collect::<Result<_>>()?;
         let steps = record.steps.iter().map(|step| {
@@ -239,7 +239,7 @@ impl Document {
         });
         Ok(Self {
             format: FORMAT.into(),
-            event: Event::Result,
+            event: IntervalEvent::Result,
             settings: SettingsPart::of(&record.settings),
             started: time(record.started),
             warm_up_s: record.warm_up.as_secs_f64(),
@@ -273,7 +273,7 @@ impl Document {
 
 impl IntervalLine {
     pub(crate) fn of(interval: &Interval) -> Result<Self> {
-        Ok(Self { format: FORMAT, event: Event::Interval, interval: IntervalPart::of(interval)? })
+        Ok(Self { format: FORMAT, event: IntervalEvent::Interval, interval: IntervalPart::of(interval)? })
     }
 }
 
@@ -325,8 +325,8 @@ impl TlsPart {
 }
 
 impl RampPart {
-    fn of(steps: &Steps) -> Self {
-        let Steps { of, from, to, by, every, until } = steps.clone();
+    fn of(steps: &RampSteps) -> Self {
+        let RampSteps { of, from, to, by, every, until } = steps.clone();
         Self { raises: of.name().into(), from, to, by, every_s: every.as_secs_f64(), until }
     }
 }
@@ -339,20 +339,20 @@ impl RatesPart {
             connections_per_s: rates.connections,
             bytes_sent_per_s: rates.bytes_sent,
             bytes_received_per_s: rates.bytes_received,
-            bits_sent_per_s: Way::Sent.rate(rates),
-            bits_received_per_s: Way::Received.rate(rates),
+            bits_sent_per_s: BulkDirection::Sent.rate(rates),
+            bits_received_per_s: BulkDirection::Received.rate(rates),
         }
     }
 }
 
 impl VerdictPart {
-    fn of(outcomes: &[Outcome], exit: u8) -> Self {
+    fn of(outcomes: &[GateOutcome], exit: u8) -> Self {
         Self { pass: exit == 0, exit, gates: outcomes.iter().map(GatePart::of).collect() }
     }
 }
 
 impl SavedPart {
-    fn of(judged: &Judged) -> Self {
+    fn of(judged: &SavedVerdict) -> Self {
         Self { verdict: VerdictPart::of(&judged.gates, judged.exit), comparison: judged.comparison.clone() }
     }
 }
@@ -374,7 +374,7 @@ impl MergedPart {
 }
 
 impl GatePart {
-    fn of(outcome: &Outcome) -> Self {
+    fn of(outcome: &GateOutcome) -> Self {
         Self {
             fail_if: outcome.gate.clone(),
             broken: outcome.is_broken(),
@@ -388,7 +388,7 @@ impl GatePart {
 }
 
 impl GeneratorPart {
-    fn of(source: &Source) -> Self {
+    fn of(source: &RunSource) -> Self {
         let Generator { version, host, engine, workers, cpu_user, cpu_system } = source.generator.clone();
         Self {
             file: source.file.clone(),

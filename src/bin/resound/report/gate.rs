@@ -6,8 +6,8 @@ use std::time::Duration;
 use resound::load::{Bounded, Fault};
 
 use super::Run;
-use super::measured::Measured;
-use super::outcome::{Judgement, Outcome};
+use super::measured::Estimate;
+use super::outcome::{GateOutcome, Judgement};
 use super::verdict::WRONG;
 use crate::units;
 
@@ -17,15 +17,15 @@ pub(crate) struct Gate {
     /// As it was typed.
     text: String,
     metric: Metric,
-    comparison: Comparison,
+    comparison: Operator,
     limit: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Metric {
     Time {
-        of: Times,
-        what: What,
+        of: TimeKind,
+        what: GateSubject,
     },
     Errors,
     /// Failures of one class.
@@ -39,7 +39,7 @@ pub(super) enum Metric {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Times {
+pub(super) enum TimeKind {
     /// Response time where there is a plan, service time otherwise.
     Main,
     Connect,
@@ -50,7 +50,7 @@ pub(super) enum Times {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum What {
+pub(super) enum GateSubject {
     Percentile(f64),
     Min,
     Mean,
@@ -58,7 +58,7 @@ pub(super) enum What {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
+enum Operator {
     Less,
     AtMost,
     Greater,
@@ -79,12 +79,8 @@ impl Gate {
                 "a condition is written like 'p99>5ms', 'errors>0' or 'rate<10000'; there are: {NAMES}"
             ));
         };
-        let signs = [
-            (">=", Comparison::AtLeast),
-            ("<=", Comparison::AtMost),
-            (">", Comparison::Greater),
-            ("<", Comparison::Less),
-        ];
+        let signs =
+            [(">=", Operator::AtLeast), ("<=", Operator::AtMost), (">", Operator::Greater), ("<", Operator::Less)];
         let (comparison, value) =
             signs.iter().find_map(|&(sign, it)| Some((it, rest.strip_prefix(sign)?))).expect("it begins with one");
         let metric =
@@ -95,9 +91,9 @@ impl Gate {
 
     /// Does the run pass? Without a measurement it does not: a gate that nothing went through has
     /// proved nothing. Where the truth may lie on either side of the limit it cannot be told.
-    pub(crate) fn judge(&self, run: &Run) -> Outcome {
+    pub(crate) fn judge(&self, run: &Run) -> GateOutcome {
         let (unit, forgives) = (self.metric.unit().into(), self.metric.forgives());
-        let outcome = |judgement, measured, value, settled_by| Outcome {
+        let outcome = |judgement, measured, value, settled_by| GateOutcome {
             gate: self.text.clone(),
             judgement,
             measured,
@@ -130,7 +126,7 @@ impl Gate {
         }
     }
 
-    fn measure(&self, run: &Run) -> Result<Measured, String> {
+    fn measure(&self, run: &Run) -> Result<Estimate, String> {
         // What is neither more nor less than anything was not measured.
         self.metric.measure(run).and_then(|measured| match measured.value.is_finite() {
             true => Ok(measured),
@@ -138,7 +134,7 @@ impl Gate {
         })
     }
 
-    fn shown(&self, measured: &Measured) -> String {
+    fn shown(&self, measured: &Estimate) -> String {
         let at_least = if measured.is_bound { "at least " } else { "" };
         format!("{at_least}{}", self.metric.shown(measured.value))
     }
@@ -159,21 +155,21 @@ impl Metric {
             return Some(Self::Failed(class));
         }
         let (of, what) = match name.split_once('.') {
-            Some(("connect", what)) => (Times::Connect, what),
-            Some(("handshake", what)) => (Times::Handshake, what),
-            Some(("service", what)) => (Times::Service, what),
-            Some(("response", what)) => (Times::Response, what),
-            Some(("lag", what)) => (Times::Lag, what),
-            _ => (Times::Main, name),
+            Some(("connect", what)) => (TimeKind::Connect, what),
+            Some(("handshake", what)) => (TimeKind::Handshake, what),
+            Some(("service", what)) => (TimeKind::Service, what),
+            Some(("response", what)) => (TimeKind::Response, what),
+            Some(("lag", what)) => (TimeKind::Lag, what),
+            _ => (TimeKind::Main, name),
         };
         let what = match what {
-            "min" => What::Min,
-            "mean" => What::Mean,
-            "max" => What::Max,
+            "min" => GateSubject::Min,
+            "mean" => GateSubject::Mean,
+            "max" => GateSubject::Max,
             percentile => {
                 let digits = percentile.strip_prefix('p').filter(|p| p.starts_with(|c: char| c.is_ascii_digit()))?;
                 let percent: f64 = digits.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
-                What::Percentile(percent)
+                GateSubject::Percentile(percent)
             }
         };
         Some(Self::Time { of, what })
@@ -251,7 +247,7 @@ impl Metric {
     }
 }
 
-impl Times {
+impl TimeKind {
     /// The name of these times, and the times.
     pub(super) fn choose(self, run: &Run) -> (&'static str, Bounded<'_>) {
         let total = &run.record.total;
@@ -268,7 +264,7 @@ impl Times {
     }
 }
 
-impl Comparison {
+impl Operator {
     fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::Less => value < limit,

@@ -7,7 +7,7 @@ use resound::load::{Bounded, Fault, Figure, Interval, Latency};
 use serde::{Deserialize, Serialize};
 
 use super::encode;
-use super::stream::Way;
+use super::stream::BulkDirection;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct IntervalPart {
@@ -98,8 +98,8 @@ impl IntervalPart {
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
             bytes_late: counts.bytes_late,
-            bits_sent_per_s: Way::Sent.bits(interval).unwrap_or(0.0),
-            bits_received_per_s: Way::Received.bits(interval).unwrap_or(0.0),
+            bits_sent_per_s: BulkDirection::Sent.bits(interval).unwrap_or(0.0),
+            bits_received_per_s: BulkDirection::Received.bits(interval).unwrap_or(0.0),
             opened: counts.opened,
             unconnected: counts.unconnected,
             outage_s: interval.outage.as_secs_f64(),

@@ -3,7 +3,7 @@
 use resound::load::Fault;
 
 use super::markup::escape;
-use super::outcome::{Judgement, Outcome};
+use super::outcome::{GateOutcome, Judgement};
 use super::run::Run;
 use super::{describe, stream, text, verdict};
 use crate::units;
@@ -21,12 +21,12 @@ struct Case {
     why: String,
 }
 
-pub(crate) fn render(run: &Run, outcomes: &[Outcome]) -> String {
+pub(crate) fn render(run: &Run, outcomes: &[GateOutcome]) -> String {
     let record = &run.record;
     let name = format!("resound load {}", describe::target(&record.settings));
     let seconds = record.elapsed.as_secs_f64();
     let errors = record.total.counts.errors();
-    let of_gate = |outcome: &Outcome| Case {
+    let of_gate = |outcome: &GateOutcome| Case {
         name: format!("fail-if {}", outcome.gate),
         judgement: outcome.judgement,
         why: match outcome.judgement {

@@ -1,16 +1,16 @@
-//! [`Measured`]: what a run says of a quantity, and how much of that is certain.
+//! [`Estimate`]: what a run says of a quantity, and how much of that is certain.
 
 use resound::load::{Bounded, Counts, Fault, Figure};
 
 use super::cannot_show;
-use super::gate::{Metric, Times, What};
+use super::gate::{GateSubject, Metric, TimeKind};
 use super::run::Run;
 use super::verdict::WRONG;
 use crate::units;
 
 /// A value, and between what the truth lies.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Measured {
+pub(crate) struct Estimate {
     pub(crate) least: f64,
     pub(crate) value: f64,
     pub(crate) most: f64,
@@ -25,7 +25,7 @@ const A_PLAN: &str = "a plan (--rate), which counts each message that cannot be 
 const OWN_PACE: &str = "a generator that keeps its plan: a lower --rate, more processors, or several generators";
 const CONNECTED: &str = "a run in which every connection is made";
 
-impl Measured {
+impl Estimate {
     fn exact(value: f64) -> Self {
         Self { least: value, value, most: value, is_bound: false, doubts: Vec::new() }
     }
@@ -56,25 +56,25 @@ impl Measured {
 
 impl Metric {
     /// What a run says of it, or why it says nothing.
-    pub(super) fn measure(&self, run: &Run) -> Result<Measured, String> {
+    pub(super) fn measure(&self, run: &Run) -> Result<Estimate, String> {
         self.measure_without(run, run.own_delays())
     }
 
     /// As `measure`, for a comparison: that a generator sends some messages late happens in both
     /// runs, and is part of what varies.
-    pub(super) fn measure_to_compare(&self, run: &Run) -> Result<Measured, String> {
+    pub(super) fn measure_to_compare(&self, run: &Run) -> Result<Estimate, String> {
         self.measure_without(run, run.record.total.counts.lagged)
     }
 
     /// So many response times may hold delays of the generator's own making.
-    fn measure_without(&self, run: &Run, of_own: u64) -> Result<Measured, String> {
+    fn measure_without(&self, run: &Run, of_own: u64) -> Result<Estimate, String> {
         let counts = &run.record.total.counts;
         match *self {
             Self::Time { of, what } => time(of, what, run, of_own),
             Self::Errors => Ok(failures(run, counts.errors(), |_| true)),
             Self::Failed(class) => Ok(failures(run, counts.failed(class), |other| other == class)),
             Self::Loss => loss(run),
-            Self::ConnectRate => per_second(run, run.rates.connections).map(Measured::exact),
+            Self::ConnectRate => per_second(run, run.rates.connections).map(Estimate::exact),
             Self::Rate => rate(run, run.rates.messages),
             Self::SendRate => rate(run, run.rates.sent),
             Self::Goodput => rate(run, run.goodput()),
@@ -82,29 +82,29 @@ impl Metric {
     }
 }
 
-fn time(of: Times, what: What, run: &Run, of_own: u64) -> Result<Measured, String> {
+fn time(of: TimeKind, what: GateSubject, run: &Run, of_own: u64) -> Result<Estimate, String> {
     let (name, times) = of.choose(run);
     let figure = match what {
-        What::Percentile(percent) => times.percentile(percent),
-        What::Min => times.min(),
-        What::Mean => times.mean(),
-        What::Max => times.max(),
+        GateSubject::Percentile(percent) => times.percentile(percent),
+        GateSubject::Min => times.min(),
+        GateSubject::Mean => times.mean(),
+        GateSubject::Max => times.max(),
     };
     let Some(Figure { time, is_bound }) = figure else {
         return Err(format!("no {name} time was measured, so nothing was proved"));
     };
     let us = |time: std::time::Duration| time.as_secs_f64() * 1e6;
-    let unknown = Unknown::of(name, times, run);
+    let unknown = UnmeasuredTime::of(name, times, run);
     let of_own = if name == "response" { of_own } else { 0 };
     let (least, most) = within(what, times, unknown.count, of_own);
     let most = most.map_or(f64::INFINITY, us);
-    let mut measured = Measured { is_bound, ..Measured::exact(us(time)) };
+    let mut measured = Estimate { is_bound, ..Estimate::exact(us(time)) };
     if most > measured.value {
         let doubts = unknown.doubts(name, times);
         measured.most = most;
         measured.doubts.extend(doubts);
     }
-    if let What::Percentile(percent) = what
+    if let GateSubject::Percentile(percent) = what
         && cannot_show(percent, times.all.count())
     {
         let (few, enough) = (units::counted(times.all.count(), "sample"), (100.0 / (100.0 - percent)).ceil() as u64);
@@ -120,19 +120,19 @@ fn time(of: Times, what: What, run: &Run, of_own: u64) -> Result<Measured, Strin
 
 /// Between what a figure lies.
 fn within(
-    what: What,
+    what: GateSubject,
     times: Bounded<'_>,
     unknown: u64,
     of_own: u64,
 ) -> (std::time::Duration, Option<std::time::Duration>) {
     let is_known = unknown == 0 && times.bounds.is_empty();
     match what {
-        What::Percentile(percent) => times.percentile_within(percent, unknown, of_own),
-        What::Max => {
+        GateSubject::Percentile(percent) => times.percentile_within(percent, unknown, of_own),
+        GateSubject::Max => {
             let (least, _) = times.percentile_within(100.0, 0, of_own);
             (least, times.all.max().filter(|_| is_known))
         }
-        What::Mean => {
+        GateSubject::Mean => {
             let mean = times.all.mean().unwrap_or_default();
             // Those that are in doubt may have taken nothing, and they are the longest at most.
             let longest = times.all.max().unwrap_or_default().as_secs_f64();
@@ -140,7 +140,7 @@ fn within(
             let least = std::time::Duration::try_from_secs_f64(mean.as_secs_f64() - less).unwrap_or_default();
             (least, Some(mean).filter(|_| is_known))
         }
-        What::Min => {
+        GateSubject::Min => {
             let known = times.all.without(times.bounds);
             (times.all.min().unwrap_or_default(), known.min())
         }
@@ -148,7 +148,7 @@ fn within(
 }
 
 /// Of what there is no time, beside the distribution that there is.
-struct Unknown {
+struct UnmeasuredTime {
     count: u64,
     /// Messages that were due, and connections that were tried.
     untimed: u64,
@@ -157,7 +157,7 @@ struct Unknown {
     outage: f64,
 }
 
-impl Unknown {
+impl UnmeasuredTime {
     fn of(name: &str, times: Bounded<'_>, run: &Run) -> Self {
         let counts = &run.record.total.counts;
         let due = counts.planned.max(counts.sent);
@@ -198,8 +198,8 @@ fn silence(outage: f64) -> String {
 
 /// Failures that there were. Without a plan it is not known how many more there would have been
 /// while nothing was answered.
-fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Measured {
-    let measured = Measured::exact(count as f64);
+fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Estimate {
+    let measured = Estimate::exact(count as f64);
     let is_of_network = |class: &Fault| !WRONG.contains(class) && *class != Fault::Missing;
     let counts = &run.record.total.counts;
     let more = run.unplanned(counts.planned.max(counts.received));
@@ -210,7 +210,7 @@ fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Measured
 }
 
 /// Of what was planned, whatever became of it.
-fn loss(run: &Run) -> Result<Measured, String> {
+fn loss(run: &Run) -> Result<Estimate, String> {
     let Counts { planned, sent, received, lagged, .. } = run.record.total.counts;
     let due = planned.max(sent);
     if !run.expects_answers() {
@@ -221,7 +221,7 @@ fn loss(run: &Run) -> Result<Measured, String> {
     }
     let lost = due.saturating_sub(received);
     let percent = |lost: u64, due: u64| lost as f64 * 100.0 / due as f64;
-    let mut measured = Measured::exact(percent(lost, due));
+    let mut measured = Estimate::exact(percent(lost, due));
     if lagged > 0 {
         let least = percent(lost.saturating_sub(lagged), due);
         measured = measured.may_be_less(least, unsent_by_us(lagged), OWN_PACE);
@@ -236,8 +236,8 @@ fn loss(run: &Run) -> Result<Measured, String> {
 
 /// What there was of something in a second. What the generator itself did not send might have been
 /// more of it.
-fn rate(run: &Run, per_second: f64) -> Result<Measured, String> {
-    let measured = self::per_second(run, per_second).map(Measured::exact)?;
+fn rate(run: &Run, per_second: f64) -> Result<Estimate, String> {
+    let measured = self::per_second(run, per_second).map(Estimate::exact)?;
     let Counts { planned, sent, lagged, .. } = run.record.total.counts;
     if lagged == 0 {
         return Ok(measured);

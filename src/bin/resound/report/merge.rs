@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail};
 use resound::load::{Failure, Interval, Record, Settings};
 
-use super::bins::{self, Track};
-use super::run::{Rates, Run, Source};
+use super::bins::{self, GeneratorTrack};
+use super::run::{Rates, Run, RunSource};
 use crate::{escape, units};
 
 /// Runs that shared less of their time than this are not one load.
@@ -23,10 +23,10 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     let offset = |run: &Run| run.record.started.duration_since(started).unwrap_or_default();
     let elapsed = runs.iter().map(|run| offset(run) + run.record.elapsed).max().unwrap_or_default();
     let tracks: Vec<_> =
-        runs.iter().map(|run| Track { offset: offset(run), intervals: &run.record.intervals }).collect();
+        runs.iter().map(|run| GeneratorTrack { offset: offset(run), intervals: &run.record.intervals }).collect();
     let intervals = bins::merge(&tracks);
     let warnings = warnings(&runs);
-    let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
+    let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     let mut failures = Vec::new();
     for run in &runs {
         failures.extend(named(run).map(|failure| Failure { at: failure.at.saturating_add(offset(run)), ..failure }));
@@ -94,23 +94,23 @@ pub(super) fn refuse_twice(runs: &[Run]) -> Result<()> {
     Ok(())
 }
 
-fn identity(source: &Source) -> (&str, SystemTime, u64) {
+fn identity(source: &RunSource) -> (&str, SystemTime, u64) {
     (&source.generator.host, source.started, source.seed)
 }
 
 /// A run that is among both.
-pub(crate) fn shared<'a>(some: &'a [Source], others: &[Source]) -> Option<&'a Source> {
+pub(crate) fn shared<'a>(some: &'a [RunSource], others: &[RunSource]) -> Option<&'a RunSource> {
     some.iter().find(|source| others.iter().any(|other| identity(other) == identity(source)))
 }
 
 /// Did they run at once, nearly all of the time? One alone did.
-pub(crate) fn ran_at_once(sources: &[Source]) -> bool {
+pub(crate) fn ran_at_once(sources: &[RunSource]) -> bool {
     let (all, longest) = together(sources);
     sources.len() < 2 || all.as_secs_f64() >= longest.as_secs_f64() * TOGETHER && !all.is_zero()
 }
 
 /// For how long any of them ran.
-pub(crate) fn covered(sources: &[Source]) -> Duration {
+pub(crate) fn covered(sources: &[RunSource]) -> Duration {
     let mut times: Vec<_> = sources.iter().map(|source| (source.started, source.elapsed)).collect();
     times.sort_unstable();
     let (mut covered, mut until) = (Duration::ZERO, SystemTime::UNIX_EPOCH);
@@ -123,15 +123,15 @@ pub(crate) fn covered(sources: &[Source]) -> Duration {
 }
 
 /// For how long all of them ran at once, and for how long the longest did.
-pub(crate) fn together(sources: &[Source]) -> (Duration, Duration) {
+pub(crate) fn together(sources: &[RunSource]) -> (Duration, Duration) {
     let all = overlap(sources).and_then(|(from, to)| to.duration_since(from).ok()).unwrap_or_default();
     let longest = sources.iter().map(|source| source.elapsed).max().unwrap_or_default();
     (all, longest)
 }
 
 /// From when to when all of them ran. The end may be before the beginning.
-pub(crate) fn overlap(sources: &[Source]) -> Option<(SystemTime, SystemTime)> {
-    let end = |source: &Source| source.started.checked_add(source.elapsed).unwrap_or(source.started);
+pub(crate) fn overlap(sources: &[RunSource]) -> Option<(SystemTime, SystemTime)> {
+    let end = |source: &RunSource| source.started.checked_add(source.elapsed).unwrap_or(source.started);
     Some((sources.iter().map(|source| source.started).max()?, sources.iter().map(end).min()?))
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn differing(settings: &[&Settings]) -> Vec<&'static str> {
 
 fn warnings(runs: &[Run]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
-    let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
+    let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     let (all, longest) = together(&sources);
     let over = "so their rates are not added: each is that of the whole time in which any of them ran";
     if all.is_zero() {

@@ -42,7 +42,7 @@ use self::bars::Glyphs;
 use self::compare::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;
-pub(crate) use self::live::Live;
+pub(crate) use self::live::LiveView;
 pub(crate) use self::read::is_stdin;
 pub(crate) use self::regression::{Condition, Regression};
 pub(crate) use self::run::Run;

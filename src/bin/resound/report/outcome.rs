@@ -1,4 +1,4 @@
-//! [`Outcome`]: what became of a gate.
+//! [`GateOutcome`]: what became of a gate.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ impl Judgement {
 
 /// What became of a gate.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Outcome {
+pub(crate) struct GateOutcome {
     pub(crate) gate: String,
     pub(crate) judgement: Judgement,
     /// What was measured, or why nothing was.
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
     pub(crate) forgives: Vec<Fault>,
 }
 
-impl Outcome {
+impl GateOutcome {
     pub(crate) fn is_broken(&self) -> bool {
         self.judgement == Judgement::Fail
     }

@@ -7,20 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use resound::load::{
-    Agreed, Arrivals, Bounds, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, Raised, Record,
-    Security, Settings, Shape, Sizes, Step, Steps, Timeline, Timestamps,
+    Arrivals, Bounds, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, NegotiatedTls, RampStep,
+    RampSteps, RampVariable, Record, Security, Settings, Shape, Sizes, Timeline, Timestamps,
 };
 use serde::Deserialize;
 
-use super::compare::{Compared, Row};
+use super::compare::{Compared, ComparisonRow};
 use super::document::{
     Document, FORMAT, GatePart, GeneratorPart, RampPart, RatesPart, SettingsPart, SizesPart, TlsPart, VerdictPart,
 };
 use super::interval::{IntervalPart, LatencyPart};
-use super::outcome::{Judgement, Outcome};
-use super::run::{Judged, Rates, Run, Source};
+use super::outcome::{GateOutcome, Judgement};
+use super::run::{Rates, Run, RunSource, SavedVerdict};
 use super::{encode, notes, regression};
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 /// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
 const LARGEST: u64 = 256 << 20;
@@ -39,7 +39,7 @@ pub(crate) fn read(path: &Path) -> Result<Run> {
 
 fn load(path: &Path) -> Result<Run> {
     if is_stdin(path) {
-        return parse(&all_of(Inherited::Stdin)?, "standard input");
+        return parse(&all_of(StdStream::Stdin)?, "standard input");
     }
     let file = File::open(path)?;
     ensure!(file.metadata()?.len() <= LARGEST, too_large());
@@ -67,7 +67,7 @@ fn too_large() -> String {
 
 /// What every object of ours says of itself.
 #[derive(Deserialize)]
-struct Head {
+struct DocumentHeader {
     format: Option<String>,
     event: Option<String>,
 }
@@ -84,7 +84,7 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
     ensure!(!end.is_empty(), "the file is empty{advice}");
     let last = end.iter().rposition(|&byte| byte == b'\n').map_or(end, |at| &end[at + 1..]);
     // A document that somebody has made pretty has many lines and is one object.
-    let (head, text) = match serde_json::from_slice::<Head>(last) {
+    let (head, text) = match serde_json::from_slice::<DocumentHeader>(last) {
         Ok(head) if head.format.is_some() => (head, last),
         _ => match serde_json::from_slice(end) {
             Ok(head) => (head, end),
@@ -103,13 +103,13 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
         bail!("the results are missing: the file ends with an interval, so the run was cut off");
     }
     let document: Document = serde_json::from_slice(text).context("broken results")?;
-    run(document, name, &mut Room(room))
+    run(document, name, &mut ByteBudget(room))
 }
 
 /// How many bytes distributions may still take.
-struct Room(usize);
+struct ByteBudget(usize);
 
-fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
+fn run(document: Document, name: &str, room: &mut ByteBudget) -> Result<Run> {
     let started = time(&document.started)?;
     // A few more than a run keeps: those of several are cut at other places.
     let most = Timeline::MOST + 8;
@@ -117,7 +117,7 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
     ensure!(document.steps.len() <= most, "{} steps are more than {most}", document.steps.len());
     ensure!(!document.generators.is_empty(), "there is no generator in it");
     let settings = settings(&document.settings)?;
-    let interval = |part: &IntervalPart, room: &mut Room| interval(part, &settings, room);
+    let interval = |part: &IntervalPart, room: &mut ByteBudget| interval(part, &settings, room);
     let intervals = document.intervals.iter().map(|part| interval(part, room)).collect::<Result<Vec<_>>>();
     let intervals = intervals.context("in an interval")?;
     let repeated: usize = document.repetitions.iter().fold(0, |sum, n| sum.saturating_add(*n));
@@ -128,7 +128,9 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
     let steps = document
         .steps
         .iter()
-        .map(|step| Ok(Step { level: step.level, total: interval(&step.total, room)?, broken: step.broken.clone() }))
+        .map(|step| {
+            Ok(RampStep { level: step.level, total: interval(&step.total, room)?, broken: step.broken.clone() })
+        })
         .collect::<Result<_>>()
         .context("in a step")?;
     let failures = document.failures.iter().take(Record::FAILURES).map(|failure| {
@@ -164,7 +166,7 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
     };
     let is_known = |comparison: &Compared| {
         let rows = &comparison.rows;
-        let is_once = |row: &Row| rows.iter().filter(|other| other.metric == row.metric).count() == 1;
+        let is_once = |row: &ComparisonRow| rows.iter().filter(|other| other.metric == row.metric).count() == 1;
         rows.len() <= regression::names().count()
             && rows.iter().all(|row| regression::names().any(|name| name == row.metric) && is_once(row))
             && ["response", "service", "connect"].contains(&comparison.times.as_str())
@@ -182,8 +184,8 @@ fn run(document: Document, name: &str, room: &mut Room) -> Result<Run> {
 }
 
 /// Nothing where nothing was asked.
-fn judged(verdict: &VerdictPart, comparison: Option<Compared>) -> Option<Judged> {
-    let gate = |part: &GatePart| Outcome {
+fn judged(verdict: &VerdictPart, comparison: Option<Compared>) -> Option<SavedVerdict> {
+    let gate = |part: &GatePart| GateOutcome {
         gate: part.fail_if.clone(),
         judgement: part.verdict.unwrap_or(Judgement::failed(part.broken)),
         measured: part.measured.clone(),
@@ -193,7 +195,7 @@ fn judged(verdict: &VerdictPart, comparison: Option<Compared>) -> Option<Judged>
         forgives: Vec::new(),
     };
     let gates: Vec<_> = verdict.gates.iter().map(gate).collect();
-    (!gates.is_empty() || comparison.is_some()).then_some(Judged { exit: verdict.exit, gates, comparison })
+    (!gates.is_empty() || comparison.is_some()).then_some(SavedVerdict { exit: verdict.exit, gates, comparison })
 }
 
 fn settings(part: &SettingsPart) -> Result<Settings> {
@@ -238,7 +240,7 @@ fn security(part: &TlsPart) -> Security {
         None if name == "X25519" => "x25519".into(),
         None => name.clone(),
     };
-    let agreed = part.version.as_ref().zip(part.cipher_suite.as_ref()).map(|(version, cipher_suite)| Agreed {
+    let agreed = part.version.as_ref().zip(part.cipher_suite.as_ref()).map(|(version, cipher_suite)| NegotiatedTls {
         version: version.clone(),
         cipher_suite: named(cipher_suite),
         group: part.group.as_ref().map(named),
@@ -246,9 +248,9 @@ fn security(part: &TlsPart) -> Security {
     Security { is_checked: part.checked, resumes: part.resumes, agreed }
 }
 
-fn steps(part: &RampPart) -> Result<Steps> {
-    Ok(Steps {
-        of: Raised::named(&part.raises).with_context(|| unknown("quantity to raise", &part.raises))?,
+fn steps(part: &RampPart) -> Result<RampSteps> {
+    Ok(RampSteps {
+        of: RampVariable::named(&part.raises).with_context(|| unknown("quantity to raise", &part.raises))?,
         from: part.from,
         to: part.to,
         by: part.by,
@@ -261,7 +263,7 @@ fn unknown(what: &str, name: &str) -> String {
     format!("there is no {what} '{}'", crate::escape::text(name.as_bytes()))
 }
 
-fn interval(part: &IntervalPart, settings: &Settings, room: &mut Room) -> Result<Interval> {
+fn interval(part: &IntervalPart, settings: &Settings, room: &mut ByteBudget) -> Result<Interval> {
     let mut counts = Counts {
         planned: part.planned,
         sent: part.sent,
@@ -307,24 +309,24 @@ fn interval(part: &IntervalPart, settings: &Settings, room: &mut Room) -> Result
     })
 }
 
-fn latency(part: &LatencyPart, room: &mut Room) -> Result<Latency> {
+fn latency(part: &LatencyPart, room: &mut ByteBudget) -> Result<Latency> {
     histogram(part.hdr.as_deref(), part.count, room)
 }
 
 /// Those that are lower bounds.
-fn bounds(part: &LatencyPart, room: &mut Room) -> Result<Latency> {
+fn bounds(part: &LatencyPart, room: &mut ByteBudget) -> Result<Latency> {
     part.at_least.as_ref().map_or(Ok(Latency::default()), |part| histogram(part.hdr.as_deref(), part.count, room))
 }
 
-fn histogram(hdr: Option<&str>, count: u64, room: &mut Room) -> Result<Latency> {
+fn histogram(hdr: Option<&str>, count: u64, room: &mut ByteBudget) -> Result<Latency> {
     let times = hdr.map_or(Ok(Latency::default()), encode::decode)?;
     ensure!(times.count() == count, "its histogram holds {} times and not {count}", times.count());
     room.0 = room.0.checked_sub(times.size()).context("its histograms are larger than those of any run")?;
     Ok(times)
 }
 
-fn source(part: &GeneratorPart, name: &str) -> Result<Source> {
-    Ok(Source {
+fn source(part: &GeneratorPart, name: &str) -> Result<RunSource> {
+    Ok(RunSource {
         file: Some(part.file.clone().unwrap_or_else(|| name.into())),
         generator: Generator {
             version: part.version.clone(),

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::PERCENTILES;
-use super::compare::{Compared, Row};
+use super::compare::{Compared, ComparisonRow};
 use super::gate::Gate;
-use super::outcome::{Judgement, Outcome};
+use super::outcome::{GateOutcome, Judgement};
 
 /// What `--fail-if` takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +55,7 @@ impl Regression {
     /// Is it worse by more than that? It is where it is so wherever in its 95 % interval the truth
     /// lies, and is not where it is so nowhere in it; in between it cannot be told. What was not
     /// measured, or is compared with itself, has proved nothing, and fails.
-    pub(crate) fn judge(&self, compared: &Compared) -> Outcome {
+    pub(crate) fn judge(&self, compared: &Compared) -> GateOutcome {
         let row = compared.rows.iter().find(|row| row.metric == self.metric);
         let is_unmeasured = compared.unmeasured.contains(&self.metric) || row.is_some_and(|row| !is_measured(row));
         let fails = |why: &str| (Judgement::Fail, format!("{why}, so nothing was proved"), None);
@@ -72,7 +72,7 @@ impl Regression {
             (None, None) => fails("it was not measured in both runs"),
         };
         let is_open = judgement == Judgement::CannotTell;
-        Outcome {
+        GateOutcome {
             gate: self.text.clone(),
             judgement,
             measured,
@@ -116,7 +116,7 @@ pub(super) fn names() -> impl Iterator<Item = String> {
 }
 
 /// No failure is a figure like any other, a time of nothing is none.
-fn is_measured(row: &Row) -> bool {
+fn is_measured(row: &ComparisonRow) -> bool {
     match row.metric.as_str() {
         "errors" => true,
         "rate" => row.base > 0.0,
@@ -158,7 +158,7 @@ mod tests {
         Run::of(record)
     }
 
-    fn judged(text: &str, base: &Run, new: &Run) -> Outcome {
+    fn judged(text: &str, base: &Run, new: &Run) -> GateOutcome {
         let Ok(Condition::Regression(regression)) = Condition::parse(text) else { panic!("{text}") };
         regression.judge(&Compared::of(base, new))
     }

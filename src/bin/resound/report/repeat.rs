@@ -6,7 +6,7 @@ use anyhow::Result;
 use resound::load::{Interval, Record, Timeline};
 
 use super::compare::together;
-use super::run::{Rates, Run, Source};
+use super::run::{Rates, Run, RunSource};
 use super::{describe, merge};
 
 /// Makes repetitions one run, whose rates are those of all their time; one alone stays as it is.
@@ -53,7 +53,7 @@ pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
         generator: first.generator.clone(),
         warnings: warnings(&runs),
     };
-    let sources: Vec<Source> = runs.iter().flat_map(|run| run.sources.clone()).collect();
+    let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     Ok(Run { record, rates, sources, judged: None, repetitions, unread: false })
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use resound::load::{Bounded, Counts, Generator, Mode, Record};
 
 use super::compare::Compared;
-use super::outcome::Outcome;
+use super::outcome::GateOutcome;
 
 /// What reports are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,9 +14,9 @@ pub(crate) struct Run {
     /// Per second. Of several generators that ran at once they are added, each over its own time.
     pub(crate) rates: Rates,
     /// Who took part, one or more.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<RunSource>,
     /// Of a saved run: what was judged when it was saved.
-    pub(crate) judged: Option<Judged>,
+    pub(crate) judged: Option<SavedVerdict>,
     /// It was cut short because the reader of its intervals has left, or nothing more could be
     /// written for one: that is no failure.
     pub(crate) unread: bool,
@@ -26,15 +26,15 @@ pub(crate) struct Run {
 
 /// What was asked of a run before it was saved, and how that came out.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Judged {
+pub(crate) struct SavedVerdict {
     pub(crate) exit: u8,
-    pub(crate) gates: Vec<Outcome>,
+    pub(crate) gates: Vec<GateOutcome>,
     pub(crate) comparison: Option<Compared>,
 }
 
 /// What one generator contributed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Source {
+pub(crate) struct RunSource {
     /// The file, or nothing where the run has just ended.
     pub(crate) file: Option<String>,
     pub(crate) generator: Generator,
@@ -100,7 +100,7 @@ impl Run {
     /// The run of one generator.
     pub(crate) fn of(record: Record) -> Self {
         let rates = Rates::of(&record);
-        let source = Source {
+        let source = RunSource {
             file: None,
             generator: record.generator.clone(),
             seed: record.settings.seed,

@@ -10,12 +10,12 @@ const LINES: usize = 10;
 
 /// A way that bulk goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum BulkDirection {
     Sent,
     Received,
 }
 
-impl Way {
+impl BulkDirection {
     /// Those of a stream; none of another load.
     pub(crate) fn of(settings: &Settings) -> &'static [Self] {
         match (settings.shape, settings.direction) {
@@ -55,22 +55,22 @@ impl Way {
 /// What a load with these settings moved per second: `25.1 Gbit/s sent, 24.9 Gbit/s received` of a
 /// stream, otherwise `10,000 msg/s`.
 pub(crate) fn rate(settings: &Settings, rates: &Rates) -> String {
-    let way = |way: &Way| format!("{} {}", units::bits(way.rate(rates)), way.name());
-    let ways: Vec<_> = Way::of(settings).iter().map(way).collect();
+    let way = |way: &BulkDirection| format!("{} {}", units::bits(way.rate(rates)), way.name());
+    let ways: Vec<_> = BulkDirection::of(settings).iter().map(way).collect();
     if ways.is_empty() { format!("{} msg/s", units::rate(rates.messages)) } else { ways.join(", ") }
 }
 
 /// The run in a few parts of equal length: when each ended, and what went each way.
 pub(crate) fn over_time(run: &Run) -> Vec<(std::time::Duration, Vec<String>)> {
     let intervals = &run.record.intervals;
-    let ways = Way::of(&run.record.settings);
+    let ways = BulkDirection::of(&run.record.settings);
     if ways.is_empty() || intervals.len() < 2 {
         return Vec::new();
     }
     let parts = intervals.chunks(intervals.len().div_ceil(LINES)).map(|chunk| {
         let mut part = chunk[0].clone();
         chunk[1..].iter().for_each(|next| part.join(next));
-        let shown = |way: &Way| way.bits(&part).map_or_else(|| "-".into(), units::bits);
+        let shown = |way: &BulkDirection| way.bits(&part).map_or_else(|| "-".into(), units::bits);
         (part.start.saturating_add(part.length), ways.iter().map(shown).collect())
     });
     parts.collect()

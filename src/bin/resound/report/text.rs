@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use resound::load::{Bounded, Counts, Fault, Figure, Interval, Mode, Shape, Step, Timestamps};
+use resound::load::{Bounded, Counts, Fault, Figure, Interval, Mode, RampStep, Shape, Timestamps};
 
 use super::bars::{self, Glyphs};
 use super::compare::Compared;
-use super::outcome::{Judgement, Outcome};
+use super::outcome::{GateOutcome, Judgement};
 use super::run::Run;
 use super::{PERCENTILES, describe, notes, stream, verdict};
 use crate::colour::Colour;
@@ -33,7 +33,7 @@ pub(crate) const CANNOT_TELL: &str = "cannot tell";
 const NAMED: usize = 5;
 
 /// The page of a run: what a reader wants first stands last, where a terminal shows it.
-pub(crate) fn render(run: &Run, outcomes: &[Outcome], compared: Option<&Compared>, style: Style) -> String {
+pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Compared>, style: Style) -> String {
     let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
     let record = &run.record;
     page.heading(&format!("Load on {}", describe::target(&record.settings)));
@@ -184,7 +184,7 @@ fn over_time(page: &mut Page, run: &Run) {
         return;
     }
     page.section("Over the run");
-    let ways = stream::Way::of(&run.record.settings).iter().map(|way| format!("{:>CELL$}", way.name()));
+    let ways = stream::BulkDirection::of(&run.record.settings).iter().map(|way| format!("{:>CELL$}", way.name()));
     let heading = format!("  {:<LABEL$}{}", "until", ways.collect::<String>());
     page.line(&page.style.colour.label(&heading));
     for (until, ways) in parts {
@@ -345,7 +345,7 @@ fn steps(page: &mut Page, run: &Run) {
         page.wrapped(&format!("{}  ", line(name, [rate, p99, errors])), "    ", &verdict);
     }
     let knee = run.record.steps.iter().take_while(|step| step.broken.is_none()).last();
-    let level = |step: &Step| describe::level(&run.record.settings, step.level);
+    let level = |step: &RampStep| describe::level(&run.record.settings, step.level);
     match (knee, run.record.steps.iter().any(|step| step.broken.is_some())) {
         (Some(step), true) => page.row("knee", &format!("{} held, the next step did not", level(step))),
         (Some(step), false) => page.row("knee", &format!("not found: {} still held", level(step))),
@@ -354,7 +354,7 @@ fn steps(page: &mut Page, run: &Run) {
 }
 
 /// The level of a step, its rate, its 99th percentile, and its errors.
-fn step_row(run: &Run, step: &Step) -> (String, [String; 3]) {
+fn step_row(run: &Run, step: &RampStep) -> (String, [String; 3]) {
     let seconds = step.total.length.as_secs_f64();
     let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
     let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
@@ -386,7 +386,7 @@ fn sources(page: &mut Page, run: &Run) {
     }
 }
 
-fn gates(page: &mut Page, heading: &str, outcomes: &[Outcome], unjudgeable: Option<String>) {
+fn gates(page: &mut Page, heading: &str, outcomes: &[GateOutcome], unjudgeable: Option<String>) {
     if outcomes.is_empty() && unjudgeable.is_none() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use resound::load::{Counts, Fault};
 
-use super::outcome::Outcome;
+use super::outcome::GateOutcome;
 use super::run::Run;
 use crate::{exit, units};
 
@@ -12,7 +12,7 @@ pub(super) const WRONG: [Fault; 6] =
 
 /// The exit code: that the run was cut short says most, then that there was nobody to load, then a broken gate, then wrong or missing answers, then a
 /// network that failed, and at last that something could not be judged.
-pub(crate) fn exit_code(run: &Run, outcomes: &[Outcome]) -> u8 {
+pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
     let failed = unforgiven(run, outcomes);
     if run.record.cut_short && !run.unread {
         exit::SIGNAL
@@ -22,7 +22,7 @@ pub(crate) fn exit_code(run: &Run, outcomes: &[Outcome]) -> u8 {
         exit::VERDICT
     } else if !failed.is_empty() {
         exit::NETWORK
-    } else if outcomes.iter().any(Outcome::is_open) || unjudgeable(run).is_some() {
+    } else if outcomes.iter().any(GateOutcome::is_open) || unjudgeable(run).is_some() {
         exit::CANNOT_TELL
     } else {
         0
@@ -47,7 +47,7 @@ fn is_verdict(class: &Fault) -> bool {
 }
 
 /// The classes of failures that there were, and that no gate says how many are too many of.
-pub(crate) fn unforgiven(run: &Run, outcomes: &[Outcome]) -> Vec<Fault> {
+pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<Fault> {
     let happened = |class: &Fault| run.record.total.counts.failed(*class) > 0;
     let is_forgiven = |class: &Fault| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
     Fault::ALL.into_iter().filter(|class| happened(class) && !is_forgiven(class)).collect()

@@ -7,7 +7,7 @@ use socket2::SockRef;
 
 use super::{Link, Receive, Send};
 use crate::engine::socket::holds_nothing;
-use crate::engine::uring::desk::Desk;
+use crate::engine::uring::context::WorkerContext;
 
 /// A receive of this size, which every buffer has room for, begins a bulk transfer: from then on one buffer at a time is
 /// received, and only when it can be dealt with.
@@ -31,7 +31,7 @@ impl Link {
     }
 
     /// Receives while the connection wants to read.
-    pub(super) fn mind_input(&mut self, desk: &mut Desk<'_, '_>) {
+    pub(super) fn mind_input(&mut self, desk: &mut WorkerContext<'_, '_>) {
         if self.receive != Receive::No || self.backlog.is_some() || !self.conn.wants_read() {
             return;
         }
@@ -52,7 +52,7 @@ impl Link {
     }
 
     /// A drain may wait for bytes that never come, since those that cannot be read are counted too.
-    pub(super) fn look_for_the_rest(&mut self, desk: &mut Desk<'_, '_>) {
+    pub(super) fn look_for_the_rest(&mut self, desk: &mut WorkerContext<'_, '_>) {
         if !self.farewell.waits_for_input() || !holds_nothing(&SockRef::from(&self.socket)) {
             return;
         }

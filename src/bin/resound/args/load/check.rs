@@ -2,10 +2,10 @@
 
 use anyhow::{Result, bail};
 use resound::Address;
-use resound::load::Raised;
+use resound::load::RampVariable;
 
 use super::{LoadArgs, ShapeArg, TimestampsArg};
-use crate::args::Mode;
+use crate::args::ServerMode;
 use crate::args::server::EngineArg;
 
 impl LoadArgs {
@@ -20,7 +20,8 @@ impl LoadArgs {
             (matches!(self.engine, EngineArg::Threads), matches!(self.engine, EngineArg::Portable));
         let kernel = self.timestamps == Some(TimestampsArg::Kernel);
         let unix = matches!(target, Some(Address::Unix(_)));
-        let [discard, chargen] = [Mode::Discard, Mode::Chargen].map(|mode| self.mode.is_some_and(|it| it == mode));
+        let [discard, chargen] =
+            [ServerMode::Discard, ServerMode::Chargen].map(|mode| self.mode.is_some_and(|it| it == mode));
         let (tls, proxy) = (self.tls.is_wanted(), self.send_proxy.is_some());
         for (flag, flag_is_given, other, other_is_given, why) in [
             ("--rate", rate, "--shape ramp", ramp, "its steps say how much"),
@@ -36,7 +37,7 @@ impl LoadArgs {
                 "--think-time",
                 think_time,
                 "--steps",
-                raised == Some(Raised::Rate),
+                raised == Some(RampVariable::Rate),
                 "the plan of a ramp says when messages are sent",
             ),
             (
@@ -58,7 +59,7 @@ impl LoadArgs {
                 "--connections",
                 self.connections.is_some(),
                 "--steps",
-                raised == Some(Raised::Connections),
+                raised == Some(RampVariable::Connections),
                 "the steps say how many",
             ),
             (
@@ -111,7 +112,7 @@ impl LoadArgs {
                 "--arrivals",
                 self.arrivals.is_some(),
                 "--rate, or --steps of a rate",
-                rate || raised == Some(Raised::Rate),
+                rate || raised == Some(RampVariable::Rate),
             ),
         ] {
             if is_given && !is_there {

@@ -1,4 +1,4 @@
-//! [`Habit`]: what a server does that does not answer as it should, as far as its bytes show it.
+//! [`AnswerHabit`]: what a server does that does not answer as it should, as far as its bytes show it.
 
 use resound::Reply;
 
@@ -10,7 +10,7 @@ const SHOWN: usize = 60;
 
 /// A way to answer that many servers have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Habit {
+pub(super) enum AnswerHabit {
     /// It takes the newline away.
     StripsNewline,
     /// It ends its lines with CR LF.
@@ -30,7 +30,7 @@ pub(super) enum Habit {
     Prefix(Vec<u8>),
 }
 
-impl Habit {
+impl AnswerHabit {
     /// What the answer to this check shows.
     pub(super) fn of(check: &Check, received: &[u8]) -> Option<Self> {
         let (sent, expected) = (&check.sent[..], &check.expected[..]);
@@ -124,34 +124,34 @@ mod tests {
     #[test]
     fn what_a_server_does_is_known_by_its_first_answer() {
         let reply = check("ASCII", Expect::Reply);
-        let cases: [(&str, Option<Habit>); 15] = [
-            ("Server received: Hello, server!", Some(Habit::StripsNewline)),
-            ("Server received: Hello, server!\r\n", Some(Habit::EndsWithCrLf)),
-            ("Server received: Hello, server!\n\n", Some(Habit::AddsNewline)),
-            ("Hello, server!\n", Some(Habit::Echoes)),
-            ("Hello, server!", Some(Habit::Echoes)),
-            ("Hello, server!\r\n", Some(Habit::Echoes)),
-            ("HELLO, SERVER!\n", Some(Habit::Capitals)),
-            ("Server received: HELLO, SERVER!\n", Some(Habit::Capitals)),
-            ("SERVER RECEIVED: HELLO, SERVER!", Some(Habit::Capitals)),
-            ("Welcome!\nServer received: Hello, server!\n", Some(Habit::Greets(b"Welcome!\n".to_vec()))),
-            ("Welcome! Server received: Hello, server!", Some(Habit::Greets(b"Welcome! ".to_vec()))),
-            ("Echo: Hello, server!\n", Some(Habit::Prefix(b"Echo: ".to_vec()))),
-            ("Hi\nHello, server!\n", Some(Habit::Greets(b"Hi\n".to_vec()))),
+        let cases: [(&str, Option<AnswerHabit>); 15] = [
+            ("Server received: Hello, server!", Some(AnswerHabit::StripsNewline)),
+            ("Server received: Hello, server!\r\n", Some(AnswerHabit::EndsWithCrLf)),
+            ("Server received: Hello, server!\n\n", Some(AnswerHabit::AddsNewline)),
+            ("Hello, server!\n", Some(AnswerHabit::Echoes)),
+            ("Hello, server!", Some(AnswerHabit::Echoes)),
+            ("Hello, server!\r\n", Some(AnswerHabit::Echoes)),
+            ("HELLO, SERVER!\n", Some(AnswerHabit::Capitals)),
+            ("Server received: HELLO, SERVER!\n", Some(AnswerHabit::Capitals)),
+            ("SERVER RECEIVED: HELLO, SERVER!", Some(AnswerHabit::Capitals)),
+            ("Welcome!\nServer received: Hello, server!\n", Some(AnswerHabit::Greets(b"Welcome!\n".to_vec()))),
+            ("Welcome! Server received: Hello, server!", Some(AnswerHabit::Greets(b"Welcome! ".to_vec()))),
+            ("Echo: Hello, server!\n", Some(AnswerHabit::Prefix(b"Echo: ".to_vec()))),
+            ("Hi\nHello, server!\n", Some(AnswerHabit::Greets(b"Hi\n".to_vec()))),
             ("Server received: something else\n", None),
             ("", None),
         ];
         for (received, want) in cases {
-            assert_eq!(Habit::of(&reply, received.as_bytes()), want, "{received:?}");
+            assert_eq!(AnswerHabit::of(&reply, received.as_bytes()), want, "{received:?}");
         }
         let echo = check("ASCII", Expect::Echo);
-        assert_eq!(Habit::of(&echo, b"Server received: Hello, server!\n"), Some(Habit::Replies));
-        assert_eq!(Habit::of(&echo, b"Hello, server!"), Some(Habit::StripsNewline));
-        assert_eq!(Habit::of(&echo, b"hello, server!\n"), Some(Habit::Capitals));
+        assert_eq!(AnswerHabit::of(&echo, b"Server received: Hello, server!\n"), Some(AnswerHabit::Replies));
+        assert_eq!(AnswerHabit::of(&echo, b"Hello, server!"), Some(AnswerHabit::StripsNewline));
+        assert_eq!(AnswerHabit::of(&echo, b"hello, server!\n"), Some(AnswerHabit::Capitals));
         let last = check("half-close", Expect::Reply);
-        assert_eq!(Habit::of(&last, &[&last.expected[..], b"\n"].concat()), Some(Habit::EndsWithNewline));
+        assert_eq!(AnswerHabit::of(&last, &[&last.expected[..], b"\n"].concat()), Some(AnswerHabit::EndsWithNewline));
         let empty = check("empty line", Expect::Reply);
-        assert_eq!(Habit::of(&empty, b"Server received: "), Some(Habit::StripsNewline));
-        assert_eq!(Habit::of(&empty, b"Server received: \r\n"), Some(Habit::EndsWithCrLf));
+        assert_eq!(AnswerHabit::of(&empty, b"Server received: "), Some(AnswerHabit::StripsNewline));
+        assert_eq!(AnswerHabit::of(&empty, b"Server received: \r\n"), Some(AnswerHabit::EndsWithCrLf));
     }
 }

@@ -12,10 +12,10 @@ use resound::{FailureClass, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-use self::answer::{Check, Standing, checks};
-use self::habit::{Habit, READS};
+use self::answer::{AnswerProgress, Check, checks};
+use self::habit::{AnswerHabit, READS};
 use super::mistaken::FirstWords;
-use super::{Expect, Failure, News, Plan, connect, say};
+use super::{ClientFailure, ClientPlan, ConnectEvent, Expect, connect, say};
 use crate::colour::Colour;
 use crate::findings::Findings;
 use crate::{escape, exit, units};
@@ -33,14 +33,14 @@ const SHOWN: usize = 60;
 /// What of a wrong answer is read on, beyond the length of the right one.
 const MOST: usize = 1024;
 
-pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
+pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     let start = Instant::now();
-    let stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await).await?;
+    let stream = plan.connect.connect(async |news: ConnectEvent<'_>| plan.tell(news).await).await?;
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
     let address = &plan.connect.address;
-    let mut wire = Wire::new(stream);
+    let mut wire = CheckedConnection::new(stream);
     let mut out = Findings;
     let colour = Colour::of(&io::stdout());
     writeln!(out, "Testing {address}\n")?;
@@ -55,14 +55,14 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
         // Of an answer that has come: to its last byte.
         let took = wire.heard.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
         let result = match (&ended, check.standing(&received)) {
-            (Ok(Ok(())), Standing::Complete) => colour.good("pass"),
-            (Ok(Ok(())), Standing::Reads) => {
+            (Ok(Ok(())), AnswerProgress::Complete) => colour.good("pass"),
+            (Ok(Ok(())), AnswerProgress::Reads) => {
                 warned += 1;
                 colour.strong("warn")
             }
             _ => colour.bad("FAIL"),
         };
-        let is_right = matches!(check.standing(&received), Standing::Complete | Standing::Reads);
+        let is_right = matches!(check.standing(&received), AnswerProgress::Complete | AnswerProgress::Reads);
         writeln!(
             out,
             "{:<12} {:>12} {:>14} {:>10}  {result}",
@@ -95,7 +95,7 @@ pub(super) async fn run(plan: &Plan, expect: Expect) -> Result<ExitCode> {
 }
 
 /// The connection that is checked.
-struct Wire {
+struct CheckedConnection {
     from_server: ReadHalf<Stream>,
     to_server: WriteHalf<Stream>,
     /// What a server that speaks TLS says to a client that does not.
@@ -104,7 +104,7 @@ struct Wire {
     heard: Option<Instant>,
 }
 
-impl Wire {
+impl CheckedConnection {
     fn new(stream: Stream) -> Self {
         let first_words = stream.tls().is_none().then(FirstWords::default);
         let (from_server, to_server) = tokio::io::split(stream);
@@ -154,7 +154,10 @@ impl Wire {
         if let Some(explained) = self.first_words.as_ref().and_then(FirstWords::explained) {
             return Err(explained);
         }
-        let is_beginning = matches!(check.standing(&received), Standing::More | Standing::Complete | Standing::Reads);
+        let is_beginning = matches!(
+            check.standing(&received),
+            AnswerProgress::More | AnswerProgress::Complete | AnswerProgress::Reads
+        );
         let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(&received);
         // Wrong bytes say more than how the wait for the rest ended.
         if !is_beginning || is_stripped {
@@ -165,7 +168,7 @@ impl Wire {
         let (class, what) = match ended {
             None if check.last && received.len() == check.expected.len() => {
                 let what = "the server answered everything but did not end the connection after our FIN";
-                return Err(Failure::new(FailureClass::Timeout, what).into());
+                return Err(ClientFailure::new(FailureClass::Timeout, what).into());
             }
             None if passed == 0 && received.is_empty() => match self.answers_behind_the_end().await {
                 Some(late) => {
@@ -176,10 +179,10 @@ impl Wire {
             },
             None => (FailureClass::Timeout, format!("no complete answer{what}")),
             Some(Ok(())) => (FailureClass::Eof, format!("the server closed the connection{what}")),
-            Some(Err(error)) if !received.is_empty() => return Err(Failure::of(error, &what)),
+            Some(Err(error)) if !received.is_empty() => return Err(ClientFailure::of(error, &what)),
             Some(Err(error)) => match FailureClass::of(&error) {
                 Some(FailureClass::Reset) => (FailureClass::Reset, format!("the server reset the connection{what}")),
-                _ => return Err(Failure::of(error, &what)),
+                _ => return Err(ClientFailure::of(error, &what)),
             },
         };
         // Where the checks before it went well, and of this one there is nothing, it is a habit of the server's.
@@ -197,8 +200,8 @@ impl Wire {
             _ => None,
         };
         Err(match advice {
-            Some(advice) => Failure::advised(class, what, advice),
-            None => Failure::new(class, what),
+            Some(advice) => ClientFailure::advised(class, what, advice),
+            None => ClientFailure::new(class, what),
         }
         .into())
     }
@@ -219,14 +222,14 @@ impl Wire {
 /// How long to wait for more of an answer; `None` where no more is expected.
 fn pause(check: &Check, received: &[u8], may_be_tls: bool) -> Option<Duration> {
     match check.standing(received) {
-        Standing::Complete if !check.last => None,
+        AnswerProgress::Complete if !check.last => None,
         _ if most(check, received.len()) == 0 => None,
-        Standing::Differs if may_be_tls => Some(PATIENCE),
-        Standing::Differs if Habit::of(check, received).is_none() => Some(LONGER),
+        AnswerProgress::Differs if may_be_tls => Some(PATIENCE),
+        AnswerProgress::Differs if AnswerHabit::of(check, received).is_none() => Some(LONGER),
         // Behind answers to reads there may be one to the newline alone.
-        Standing::Differs | Standing::Reads => Some(SETTLES),
-        Standing::More if check.lacks_newline(received) => Some(LONGER),
-        Standing::More | Standing::Complete => Some(PATIENCE),
+        AnswerProgress::Differs | AnswerProgress::Reads => Some(SETTLES),
+        AnswerProgress::More if check.lacks_newline(received) => Some(LONGER),
+        AnswerProgress::More | AnswerProgress::Complete => Some(PATIENCE),
     }
 }
 
@@ -256,7 +259,7 @@ fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io:
     writeln!(out, "{}: the answer differs from byte {at} on", FailureClass::Mismatch)?;
     writeln!(out, "  expected  {}", part(&check.expected))?;
     writeln!(out, "  received  {}", part(received))?;
-    match Habit::of(check, received) {
+    match AnswerHabit::of(check, received) {
         Some(habit) => writeln!(out, "{}", habit.explained()),
         None if check.name == "burst" => {
             writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")

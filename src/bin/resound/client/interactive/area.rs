@@ -39,14 +39,14 @@ impl WindowSize {
 pub(super) struct EditArea {
     window: WindowSize,
     clusters: GraphemeClusterMode,
-    drawn: Option<Drawn>,
+    drawn: Option<DrawnArea>,
     /// Does the terminal wrap what it shows anew when its width changes? Most do; this is what it
     /// was last seen to do.
     reflows: bool,
 }
 
 /// What is on the screen.
-struct Drawn {
+struct DrawnArea {
     cells: Vec<Width>,
     /// The cell at which the cursor is, and its place.
     cursor: usize,
@@ -111,7 +111,8 @@ impl EditArea {
         }
         let Range { start, end } = seen;
         let (cells, cursor) = (widths[start..end].to_vec(), cursor - start);
-        self.drawn = Some(Drawn { cells, cursor, at: Position { row: at.row - top, ..at }, below: bottom - at.row });
+        self.drawn =
+            Some(DrawnArea { cells, cursor, at: Position { row: at.row - top, ..at }, below: bottom - at.row });
         text
     }
 
@@ -126,8 +127,8 @@ impl EditArea {
     /// Leaves what is drawn behind, and goes on below it.
     pub(super) fn leave(&mut self) -> String {
         match self.drawn.take() {
-            Some(Drawn { below: 0, .. }) => "\r\n".into(),
-            Some(Drawn { below, .. }) => format!("\x1b[{below}B\r\n"),
+            Some(DrawnArea { below: 0, .. }) => "\r\n".into(),
+            Some(DrawnArea { below, .. }) => format!("\x1b[{below}B\r\n"),
             None => String::new(),
         }
     }
@@ -194,7 +195,7 @@ impl EditArea {
 /// Longer clusters of characters are no writing, and have more columns than can be counted on.
 const LONGEST_CLUSTER: usize = 128;
 
-impl Drawn {
+impl DrawnArea {
     /// Where the cursor is when everything has been wrapped anew.
     fn reflowed(&self, window: WindowSize) -> Position {
         places(&self.cells, window.columns)[self.cursor]

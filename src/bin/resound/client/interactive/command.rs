@@ -21,11 +21,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
 pub(super) enum Meaning {
     /// Send it.
     Say(String),
-    Do(Command),
+    Do(ChatCommand),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum ChatCommand {
     Help,
     Quit,
     Close,
@@ -45,7 +45,7 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
         return Ok(Meaning::Say(line.into()));
     }
     if line == "quit" {
-        return Ok(Meaning::Do(Command::Quit));
+        return Ok(Meaning::Do(ChatCommand::Quit));
     }
     let Some(command) = line.strip_prefix('/') else { return Ok(Meaning::Say(line.into())) };
     if command.starts_with('/') {
@@ -53,28 +53,28 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
     }
     let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     let rest = rest.trim();
-    let alone = |command: Command| match rest {
+    let alone = |command: ChatCommand| match rest {
         "" => Ok(command),
         _ => Err(format!("/{name} stands alone; to send the line as it is, type it with two slashes")),
     };
     let command = match name {
-        "help" => alone(Command::Help),
-        "quit" => alone(Command::Quit),
-        "close" => alone(Command::Close),
-        "reset" => alone(Command::Reset),
-        "reconnect" => alone(Command::Reconnect),
-        "stats" => alone(Command::Stats),
-        "tls" => alone(Command::Tls),
+        "help" => alone(ChatCommand::Help),
+        "quit" => alone(ChatCommand::Quit),
+        "close" => alone(ChatCommand::Close),
+        "reset" => alone(ChatCommand::Reset),
+        "reconnect" => alone(ChatCommand::Reconnect),
+        "stats" => alone(ChatCommand::Stats),
+        "tls" => alone(ChatCommand::Tls),
         "send" if rest.is_empty() => Err("/send FILE sends a file: which one?".into()),
-        "send" => Ok(Command::Send(path(rest))),
+        "send" => Ok(ChatCommand::Send(path(rest))),
         "raw" if rest.is_empty() => {
             Err("/raw \"TEXT\" sends bytes without a newline, such as /raw \"\\x00\\xff\"".into())
         }
-        "raw" => unescape(rest).map(Command::Raw),
+        "raw" => unescape(rest).map(ChatCommand::Raw),
         "hex" => match rest {
-            "" => Ok(Command::Hex(None)),
-            "on" => Ok(Command::Hex(Some(true))),
-            "off" => Ok(Command::Hex(Some(false))),
+            "" => Ok(ChatCommand::Hex(None)),
+            "on" => Ok(ChatCommand::Hex(Some(true))),
+            "off" => Ok(ChatCommand::Hex(Some(false))),
             _ => Err("/hex on, /hex off, or /hex alone to switch".into()),
         },
         _ if wants_to_leave(name) => Err(format!("There is no command /{name}; /quit leaves")),
@@ -189,22 +189,22 @@ mod tests {
     #[test]
     fn commands() {
         let cases = [
-            ("quit", Command::Quit),
-            ("/quit", Command::Quit),
-            ("/help ", Command::Help),
-            ("/close", Command::Close),
-            ("/reset", Command::Reset),
-            ("/reconnect", Command::Reconnect),
-            ("/stats", Command::Stats),
-            ("/hex", Command::Hex(None)),
-            ("/hex on", Command::Hex(Some(true))),
-            ("/hex  off", Command::Hex(Some(false))),
-            ("/send a file.txt", Command::Send("a file.txt".into())),
-            (r"/send a\ file.txt", Command::Send("a file.txt".into())),
-            ("/send \"a file.txt\"", Command::Send("a file.txt".into())),
-            (r#"/raw "\x00\xff""#, Command::Raw(vec![0, 255])),
-            (r"/raw a\n\r\t\0\\\u{20AC}", Command::Raw("a\n\r\t\0\\\u{20ac}".into())),
-            (r#"/raw """#, Command::Raw(vec![])),
+            ("quit", ChatCommand::Quit),
+            ("/quit", ChatCommand::Quit),
+            ("/help ", ChatCommand::Help),
+            ("/close", ChatCommand::Close),
+            ("/reset", ChatCommand::Reset),
+            ("/reconnect", ChatCommand::Reconnect),
+            ("/stats", ChatCommand::Stats),
+            ("/hex", ChatCommand::Hex(None)),
+            ("/hex on", ChatCommand::Hex(Some(true))),
+            ("/hex  off", ChatCommand::Hex(Some(false))),
+            ("/send a file.txt", ChatCommand::Send("a file.txt".into())),
+            (r"/send a\ file.txt", ChatCommand::Send("a file.txt".into())),
+            ("/send \"a file.txt\"", ChatCommand::Send("a file.txt".into())),
+            (r#"/raw "\x00\xff""#, ChatCommand::Raw(vec![0, 255])),
+            (r"/raw a\n\r\t\0\\\u{20AC}", ChatCommand::Raw("a\n\r\t\0\\\u{20ac}".into())),
+            (r#"/raw """#, ChatCommand::Raw(vec![])),
         ];
         for (line, command) in cases {
             assert_eq!(read(line), Ok(Meaning::Do(command)), "{line}");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::escape;
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 /// A key, or what a terminal sends as if it were one. Keys with names of their own are what they
 /// mean to an editor: Enter is Ctrl+M, Tab Ctrl+I, Backspace Ctrl+H, Left and Right are Ctrl+B and
@@ -32,7 +32,7 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
     use std::io::Read;
     let (mut parser, mut buffer) = (KeyParser::default(), [0; 4096]);
     loop {
-        let keys = match Inherited::Stdin.read(&mut buffer) {
+        let keys = match StdStream::Stdin.read(&mut buffer) {
             Ok(0) | Err(_) => vec![KeyPress::EndOfInput],
             Ok(n) => parser.feed(&buffer[..n]),
         };
@@ -45,7 +45,7 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
 /// The same for a terminal that edits lines itself.
 pub(super) fn read_lines(take: impl Fn(Vec<KeyPress>) -> bool) {
     use std::io::BufRead;
-    let mut stdin = std::io::BufReader::new(Inherited::Stdin);
+    let mut stdin = std::io::BufReader::new(StdStream::Stdin);
     loop {
         let mut line = Vec::new();
         let keys = match stdin.read_until(b'\n', &mut line) {

@@ -24,7 +24,7 @@ pub(super) struct EditedLine {
     is_damaged: bool,
     /// The next key is taken as it is.
     is_quoted: bool,
-    killed: Killed,
+    killed: KilledText,
     changes: Vec<(String, usize)>,
     last: LastKey,
     history: FileHistory,
@@ -70,13 +70,13 @@ struct HistorySearch {
 
 /// What was deleted by the word or the line, for Ctrl+Y.
 #[derive(Default)]
-struct Killed {
+struct KilledText {
     text: String,
     is_kept: bool,
     goes_on: bool,
 }
 
-impl DeleteListener for Killed {
+impl DeleteListener for KilledText {
     fn start_killing(&mut self) {
         self.is_kept = true;
     }
@@ -97,7 +97,7 @@ impl DeleteListener for Killed {
     }
 }
 
-impl ChangeListener for Killed {
+impl ChangeListener for KilledText {
     fn insert_char(&mut self, _: usize, _: char) {}
     fn insert_str(&mut self, _: usize, _: &str) {}
     fn replace(&mut self, _: usize, _: &str, _: &str) {}
@@ -117,7 +117,7 @@ impl EditedLine {
             buffer: LineBuffer::with_capacity(LONGEST),
             is_damaged: false,
             is_quoted: false,
-            killed: Killed::default(),
+            killed: KilledText::default(),
             changes: Vec::new(),
             last: LastKey::Other,
             history,

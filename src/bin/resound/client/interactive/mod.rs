@@ -1,11 +1,11 @@
 //! At a terminal: type a line, see the answer. What the server sends appears above the line being typed.
 
 mod area;
-mod before;
 mod command;
 mod completion;
 mod keys;
 mod line;
+mod saved_terminal;
 mod signals;
 mod terminal;
 mod view;
@@ -22,17 +22,17 @@ use anyhow::Result;
 use resound::{FailureClass, Stream};
 use tokio::time::Instant;
 
-use self::command::{COMMANDS, Command, Meaning};
+use self::command::{COMMANDS, ChatCommand, Meaning};
 use self::terminal::{Input, Terminal};
-use self::view::View;
-use self::wire::{Happened, Traffic, Wire};
-use super::connect::{Backoff, Patience};
+use self::view::TextView;
+use self::wire::{ChatConnection, TrafficCount, WireEvent};
+use super::connect::{Backoff, SilencePolicy};
 use super::mistaken::FirstWords;
 use super::pipe::Crlf;
-use super::{Failure, Idleness, News, Plan, connect, say, tls, until};
+use super::{ClientFailure, ClientPlan, ConnectEvent, Idleness, connect, say, tls, until};
 use crate::colour::Colour;
 use crate::signals::termination;
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 use crate::{exit, units};
 
 /// A line that the server has not ended is shown after this long: it may be a prompt of its own.
@@ -44,29 +44,29 @@ const LAST_SENDING: Duration = Duration::from_secs(1);
 /// A connection that has lived for this long was worth making: the pauses before the next begin anew.
 const WORTHWHILE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(plan: &Plan, reconnect: bool) -> Result<ExitCode> {
+pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
     let mut signal = std::pin::pin!(termination());
     let stream = tokio::select! {
-        stream = plan.connect.connect(async |news: News<'_>| plan.tell(news).await) => stream?,
+        stream = plan.connect.connect(async |news: ConnectEvent<'_>| plan.tell(news).await) => stream?,
         () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
     };
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
-    let mut out = Inherited::Stdout;
+    let mut out = StdStream::Stdout;
     let colour = Colour::of(&io::stdout());
     writeln!(out, "{}", greeting(plan, &stream))?;
     writeln!(out, "Type messages to send to server (type 'quit' to exit):")?;
-    let view = View::new(plan.verbose, colour);
-    let backoff = Backoff::of(Patience::Wait);
+    let view = TextView::new(plan.verbose, colour);
+    let backoff = Backoff::of(SilencePolicy::Wait);
     let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
     let end = talk.hold(stream, signal).await;
     talk.terminal.close("Disconnected from server\n");
     end
 }
 
-fn greeting(plan: &Plan, stream: &Stream) -> String {
+fn greeting(plan: &ClientPlan, stream: &Stream) -> String {
     match plan.connect.listen {
         true => format!("Connection from {}", stream.peer()),
         false => format!("Connected to server at {}", plan.connect.address),
@@ -74,7 +74,7 @@ fn greeting(plan: &Plan, stream: &Stream) -> String {
 }
 
 /// How a connection, or the whole conversation, comes to its end.
-enum End {
+enum ConversationEnd {
     /// The person leaves.
     Quit,
     /// ... with a reset.
@@ -89,10 +89,10 @@ enum End {
 }
 
 struct Conversation<'a> {
-    plan: &'a Plan,
+    plan: &'a ClientPlan,
     reconnect: bool,
     terminal: Terminal,
-    view: View,
+    view: TextView,
     colour: Colour,
     /// Pauses between connections that are lost one after the other.
     backoff: Backoff,
@@ -101,55 +101,55 @@ struct Conversation<'a> {
 impl Conversation<'_> {
     /// Talks until there is nothing more to say, over as many connections as it takes.
     async fn hold(&mut self, stream: Stream, mut signal: Pin<&mut impl Future<Output = ()>>) -> Result<ExitCode> {
-        let mut wire = Wire::new(stream);
+        let mut wire = ChatConnection::new(stream);
         loop {
             let end = tokio::select! {
                 end = self.talk(&mut wire) => end,
-                () = &mut signal => End::Signal,
+                () = &mut signal => ConversationEnd::Signal,
             };
-            if matches!(end, End::Quit | End::Reconnect) {
+            if matches!(end, ConversationEnd::Quit | ConversationEnd::Reconnect) {
                 // Whoever leaves has said it all; it is only right that it gets there.
                 let _ = tokio::time::timeout(LAST_SENDING, self.send_the_rest(&mut wire)).await;
             }
             let rest = self.view.rest();
             self.terminal.post(rest);
-            if wire.is_sending() && !matches!(end, End::Reset) {
+            if wire.is_sending() && !matches!(end, ConversationEnd::Reset) {
                 let unsent = units::bytes(wire.unsent() as u64);
                 self.aside(&format!("Not everything was sent: {unsent} and more may be missing"));
             }
             let mut pause = Duration::ZERO;
             match end {
-                End::Quit => return Ok(ExitCode::SUCCESS),
-                End::Signal => return Ok(ExitCode::from(exit::SIGNAL)),
-                End::Reset => {
+                ConversationEnd::Quit => return Ok(ExitCode::SUCCESS),
+                ConversationEnd::Signal => return Ok(ExitCode::from(exit::SIGNAL)),
+                ConversationEnd::Reset => {
                     wire.reset();
                     return Ok(ExitCode::SUCCESS);
                 }
-                End::Closed | End::Failed(_) if !self.reconnect => {
-                    if matches!(end, End::Closed) && !wire.is_half_closed() {
+                ConversationEnd::Closed | ConversationEnd::Failed(_) if !self.reconnect => {
+                    if matches!(end, ConversationEnd::Closed) && !wire.is_half_closed() {
                         self.aside("The server closed the connection");
                     }
                     return match end {
-                        End::Failed(error) => Err(error),
+                        ConversationEnd::Failed(error) => Err(error),
                         _ if wire.is_sending() => {
                             let what = "the server closed the connection before everything was sent";
-                            Err(Failure::new(FailureClass::Eof, what).into())
+                            Err(ClientFailure::new(FailureClass::Eof, what).into())
                         }
                         _ => Ok(ExitCode::SUCCESS),
                     };
                 }
-                End::Closed | End::Failed(_) => {
+                ConversationEnd::Closed | ConversationEnd::Failed(_) => {
                     let why = match end {
-                        End::Failed(error) => error.to_string(),
+                        ConversationEnd::Failed(error) => error.to_string(),
                         _ => "The server closed the connection".into(),
                     };
                     self.aside(&format!("{why}; connecting again"));
                     if wire.since.elapsed() > WORTHWHILE {
-                        self.backoff = Backoff::of(Patience::Wait);
+                        self.backoff = Backoff::of(SilencePolicy::Wait);
                     }
                     pause = self.backoff.next();
                 }
-                End::Reconnect => {}
+                ConversationEnd::Reconnect => {}
             }
             drop(wire);
             let stream = tokio::select! {
@@ -159,17 +159,17 @@ impl Conversation<'_> {
             let Some(stream) = stream else { return Ok(ExitCode::SUCCESS) };
             self.aside(&greeting(self.plan, &stream));
             self.view.start_over();
-            wire = Wire::new(stream);
+            wire = ChatConnection::new(stream);
         }
     }
 
     /// Sends what waits to be sent, and shows what comes meanwhile.
-    async fn send_the_rest(&mut self, wire: &mut Wire) {
+    async fn send_the_rest(&mut self, wire: &mut ChatConnection) {
         while wire.is_sending() {
             let text = match wire.next().await {
-                Ok(Happened::Received { bytes, after }) => self.view.received(bytes, after),
-                Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
-                Ok(Happened::Closed) | Err(_) => return,
+                Ok(WireEvent::Received { bytes, after }) => self.view.received(bytes, after),
+                Ok(WireEvent::Sending(bytes)) => self.view.sent(bytes),
+                Ok(WireEvent::Closed) | Err(_) => return,
                 Ok(_) => String::new(),
             };
             self.terminal.post(text);
@@ -182,8 +182,8 @@ impl Conversation<'_> {
         let (notices, mut noticed) = tokio::sync::mpsc::channel(1);
         let connecting = async {
             tokio::time::sleep(pause).await;
-            let tell = async |news: News<'_>| {
-                if let News::Notice(notice) = news {
+            let tell = async |news: ConnectEvent<'_>| {
+                if let ConnectEvent::Notice(notice) = news {
                     let _ = notices.send(notice).await;
                 }
             };
@@ -196,7 +196,7 @@ impl Conversation<'_> {
                 Some(notice) = noticed.recv() => terminal.post(aside(colour, &notice)),
                 input = terminal.input() => match input {
                     Input::Leave | Input::End => return Ok(None),
-                    Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Do(Command::Quit))) => return Ok(None),
+                    Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Do(ChatCommand::Quit))) => return Ok(None),
                     Input::Line(_) | Input::NoText => {
                         terminal.read_on();
                         terminal.post(aside(colour, "Not connected yet, so nothing was sent (quit leaves)"));
@@ -207,7 +207,7 @@ impl Conversation<'_> {
     }
 
     /// Talks over one connection until it, or the conversation, ends.
-    async fn talk(&mut self, wire: &mut Wire) -> End {
+    async fn talk(&mut self, wire: &mut ChatConnection) -> ConversationEnd {
         let mut crlf = self.plan.crlf.then(Crlf::default);
         let mut show_at = None;
         let mut idleness = Idleness::new(self.plan.idle_timeout);
@@ -222,29 +222,29 @@ impl Conversation<'_> {
             };
             let text = tokio::select! {
                 happened = next => match happened {
-                    Ok(Happened::Received { bytes, after }) => {
+                    Ok(WireEvent::Received { bytes, after }) => {
                         first_words.iter_mut().for_each(|words| words.hear(bytes));
                         let text = self.view.received(bytes, after);
                         show_at = self.view.is_waiting().then(|| Instant::now() + UNENDED);
                         text
                     }
-                    Ok(Happened::Sending(bytes)) => self.view.sent(bytes),
-                    Ok(Happened::Closed) => return explained(&first_words).map_or(End::Closed, End::Failed),
-                    Ok(Happened::HalfClosed) => String::new(),
-                    Ok(Happened::FileSent { path, bytes, took }) => {
+                    Ok(WireEvent::Sending(bytes)) => self.view.sent(bytes),
+                    Ok(WireEvent::Closed) => return explained(&first_words).map_or(ConversationEnd::Closed, ConversationEnd::Failed),
+                    Ok(WireEvent::HalfClosed) => String::new(),
+                    Ok(WireEvent::FileSent { path, bytes, took }) => {
                         let (bytes, took) = (units::bytes(bytes), units::elapsed(took));
                         aside(self.colour, &format!("Sent {}: {bytes} in {took}", path.display()))
                     }
-                    Ok(Happened::FileFailed { path, error }) => {
+                    Ok(WireEvent::FileFailed { path, error }) => {
                         aside(self.colour, &format!("{} cannot be read on: {error}", path.display()))
                     }
                     Err(error) => {
-                        return End::Failed(explained(&first_words).unwrap_or_else(|| Failure::of(error, "")));
+                        return ConversationEnd::Failed(explained(&first_words).unwrap_or_else(|| ClientFailure::of(error, "")));
                     }
                 },
                 input = self.terminal.input() => match input {
-                    Input::Leave => return End::Quit,
-                    Input::End if wire.is_half_closed() => return End::Quit,
+                    Input::Leave => return ConversationEnd::Quit,
+                    Input::End if wire.is_half_closed() => return ConversationEnd::Quit,
                     Input::End => {
                         self.terminal.read_on();
                         self.half_close(wire)
@@ -255,7 +255,7 @@ impl Conversation<'_> {
                     }
                     Input::Line(line) => {
                         let meaning = command::read(&line);
-                        if !matches!(meaning, Ok(Meaning::Do(Command::Quit | Command::Reset))) {
+                        if !matches!(meaning, Ok(Meaning::Do(ChatCommand::Quit | ChatCommand::Reset))) {
                             self.terminal.read_on();
                         }
                         match meaning {
@@ -273,9 +273,9 @@ impl Conversation<'_> {
                                     None => refused,
                                 }
                             }
-                            Ok(Meaning::Do(Command::Quit)) => return End::Quit,
-                            Ok(Meaning::Do(Command::Reset)) => return End::Reset,
-                            Ok(Meaning::Do(Command::Reconnect)) => return End::Reconnect,
+                            Ok(Meaning::Do(ChatCommand::Quit)) => return ConversationEnd::Quit,
+                            Ok(Meaning::Do(ChatCommand::Reset)) => return ConversationEnd::Reset,
+                            Ok(Meaning::Do(ChatCommand::Reconnect)) => return ConversationEnd::Reconnect,
                             Ok(Meaning::Do(command)) => self.obey(wire, command),
                             Err(why) => aside(self.colour, &why),
                         }
@@ -287,7 +287,7 @@ impl Conversation<'_> {
                 }
                 () = idleness.due() => match idleness.look(wire.moved().into(), wire.stream()) {
                     Ok(()) => String::new(),
-                    Err(error) => return End::Failed(error),
+                    Err(error) => return ConversationEnd::Failed(error),
                 },
             };
             self.terminal.post(text);
@@ -295,12 +295,12 @@ impl Conversation<'_> {
     }
 
     /// Does what a command asks for that leaves the connection standing, and returns what is to be shown.
-    fn obey(&mut self, wire: &mut Wire, command: Command) -> String {
+    fn obey(&mut self, wire: &mut ChatConnection, command: ChatCommand) -> String {
         match command {
-            Command::Help => help(),
-            Command::Close => self.half_close(wire),
-            Command::Raw(bytes) => self.send(wire, bytes),
-            Command::Send(path) => match open(&path) {
+            ChatCommand::Help => help(),
+            ChatCommand::Close => self.half_close(wire),
+            ChatCommand::Raw(bytes) => self.send(wire, bytes),
+            ChatCommand::Send(path) => match open(&path) {
                 _ if wire.is_half_closed() => self.said_the_last(),
                 Ok(file) => {
                     wire.send_file(file, path);
@@ -308,22 +308,22 @@ impl Conversation<'_> {
                 }
                 Err(error) => aside(self.colour, &format!("{} cannot be sent: {error}", path.display())),
             },
-            Command::Hex(wanted) => {
+            ChatCommand::Hex(wanted) => {
                 let rest = self.view.rest();
                 self.view.hex = wanted.unwrap_or(!self.view.hex);
                 let said = if self.view.hex { "Hexadecimal from here on" } else { "Text from here on" };
                 rest + &aside(self.colour, said)
             }
-            Command::Stats => stats(wire),
-            Command::Tls => match wire.stream().tls() {
+            ChatCommand::Stats => stats(wire),
+            ChatCommand::Tls => match wire.stream().tls() {
                 Some(secure) => tls::described(secure),
                 None => aside(self.colour, "This connection is not encrypted (--tls speaks TLS)"),
             },
-            Command::Quit | Command::Reset | Command::Reconnect => String::new(), // they end the connection: `talk` has seen to it
+            ChatCommand::Quit | ChatCommand::Reset | ChatCommand::Reconnect => String::new(), // they end the connection: `talk` has seen to it
         }
     }
 
-    fn send(&mut self, wire: &mut Wire, bytes: Vec<u8>) -> String {
+    fn send(&mut self, wire: &mut ChatConnection, bytes: Vec<u8>) -> String {
         if wire.is_half_closed() {
             return self.said_the_last();
         }
@@ -334,7 +334,7 @@ impl Conversation<'_> {
         String::new()
     }
 
-    fn half_close(&mut self, wire: &mut Wire) -> String {
+    fn half_close(&mut self, wire: &mut ChatConnection) -> String {
         if wire.is_half_closed() {
             return self.said_the_last();
         }
@@ -378,7 +378,7 @@ fn help() -> String {
     text
 }
 
-fn stats(wire: &Wire) -> String {
+fn stats(wire: &ChatConnection) -> String {
     let stream = wire.stream();
     let mut text = format!(
         "Connected to {} from {} for {}\n",
@@ -390,7 +390,7 @@ fn stats(wire: &Wire) -> String {
     let mut row = |name: &str, what: String| {
         let _ = writeln!(text, "  {name:<12} {what}");
     };
-    let carried = |traffic: &Traffic, noun| {
+    let carried = |traffic: &TrafficCount, noun| {
         format!("{} in {}", units::bytes(traffic.bytes), units::counted(traffic.messages, noun))
     };
     row("sent", carried(&wire.sent, "message"));

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::super::until;
 use super::area::{EditArea, WHERE, WindowSize};
-use super::before::Before;
 use super::keys::{self, KeyPress};
 use super::line::{self, EditedLine, KeyEffect};
+use super::saved_terminal::SavedTerminal;
 use super::signals::TerminalSignals;
 use super::writer::TerminalWriter;
 
@@ -47,7 +47,7 @@ pub(super) struct Terminal {
     keys: mpsc::Receiver<Vec<KeyPress>>,
     signals: TerminalSignals,
     writer: TerminalWriter,
-    before: Before,
+    before: SavedTerminal,
     line: EditedLine,
     area: EditArea,
     /// Can the terminal move its cursor? On one that cannot, lines are just read and written.
@@ -60,7 +60,7 @@ pub(super) struct Terminal {
     texts: String,
     /// The line on the screen is not the one that was typed.
     is_stale: bool,
-    away: Away,
+    away: NotDrawing,
     /// Does the terminal say where the cursor is?
     answers: Option<bool>,
     closed: bool,
@@ -68,7 +68,7 @@ pub(super) struct Terminal {
 
 /// Why nothing can be drawn for now.
 #[derive(Clone, Copy)]
-enum Away {
+enum NotDrawing {
     No,
     /// The window has another size. When it is at rest the terminal is asked where the cursor is.
     Lost {
@@ -89,7 +89,7 @@ impl Terminal {
             keys,
             signals: TerminalSignals::listen(),
             writer: TerminalWriter::start(),
-            before: Before::remember(),
+            before: SavedTerminal::remember(),
             line: EditedLine::new(line::history_file()).context("the terminal cannot be used")?,
             area: EditArea::new(WindowSize::now()),
             edits: cfg!(windows) || !["", "dumb", "cons25", "emacs"].contains(&term.as_str()),
@@ -97,7 +97,7 @@ impl Terminal {
             typed: VecDeque::new(),
             texts: String::new(),
             is_stale: false,
-            away: Away::No,
+            away: NotDrawing::No,
             answers: None,
             closed: false,
         };
@@ -123,15 +123,15 @@ impl Terminal {
             }
             self.show();
             let deadline = match self.away {
-                Away::No => None,
-                Away::Lost { until, .. } | Away::Stopped { until } => Some(until),
+                NotDrawing::No => None,
+                NotDrawing::Lost { until, .. } | NotDrawing::Stopped { until } => Some(until),
             };
             tokio::select! {
                 Some(keys) = self.keys.recv() => self.hear(keys),
                 continued = self.signals.next() => if continued { self.go_on() },
                 () = until(deadline) => match self.away {
-                    Away::Lost { asked: false, .. } => self.ask(),
-                    Away::Lost { .. } => {
+                    NotDrawing::Lost { asked: false, .. } => self.ask(),
+                    NotDrawing::Lost { .. } => {
                         self.answers = Some(false);
                         self.settle(None);
                     }
@@ -168,7 +168,7 @@ impl Terminal {
 
     /// Takes in what was typed, and what the terminal says of itself.
     fn hear(&mut self, keys: Vec<KeyPress>) {
-        if matches!(self.away, Away::Stopped { .. }) {
+        if matches!(self.away, NotDrawing::Stopped { .. }) {
             // A stopped program would not hear this.
             self.go_on();
         }
@@ -183,7 +183,7 @@ impl Terminal {
     /// Does what has been typed, up to the first thing that concerns the conversation.
     fn take_keys(&mut self) -> Option<Input> {
         self.look_at_window();
-        while self.reading && matches!(self.away, Away::No) {
+        while self.reading && matches!(self.away, NotDrawing::No) {
             let key = self.typed.pop_front()?;
             self.is_stale = true;
             match self.line.key(key) {
@@ -212,7 +212,7 @@ impl Terminal {
     /// Shows what waits to be shown, and the line as it is now.
     fn show(&mut self) {
         self.look_at_window();
-        if !matches!(self.away, Away::No) || !self.is_stale && self.texts.is_empty() {
+        if !matches!(self.away, NotDrawing::No) || !self.is_stale && self.texts.is_empty() {
             return;
         }
         let (texts, reading) = (std::mem::take(&mut self.texts), self.reading);
@@ -234,7 +234,7 @@ impl Terminal {
     }
 
     fn look_at_window(&mut self) {
-        if !self.edits || matches!(self.away, Away::Stopped { .. }) {
+        if !self.edits || matches!(self.away, NotDrawing::Stopped { .. }) {
             return;
         }
         let window = WindowSize::now();
@@ -248,7 +248,7 @@ impl Terminal {
 
     /// Waits until the window is at rest.
     fn rest(&mut self) {
-        self.away = Away::Lost { until: Instant::now() + REST, asked: false };
+        self.away = NotDrawing::Lost { until: Instant::now() + REST, asked: false };
     }
 
     /// Asks the terminal where the cursor is, if that matters and it is not known to say nothing.
@@ -256,7 +256,7 @@ impl Terminal {
         if self.answers == Some(false) || !self.area.has_rows_above() {
             return self.settle(None);
         }
-        self.away = Away::Lost { until: Instant::now() + ANSWER, asked: true };
+        self.away = NotDrawing::Lost { until: Instant::now() + ANSWER, asked: true };
         self.writer.write(WHERE.into());
     }
 
@@ -264,14 +264,14 @@ impl Terminal {
     fn hear_column(&mut self, column: usize) {
         self.answers = Some(true);
         // Otherwise it was another question.
-        if let Away::Lost { asked: true, .. } = self.away {
+        if let NotDrawing::Lost { asked: true, .. } = self.away {
             self.settle(Some(column));
         }
     }
 
     /// Draws again, as well as it can be known where.
     fn settle(&mut self, column: Option<usize>) {
-        self.away = Away::No;
+        self.away = NotDrawing::No;
         self.area.find(column);
     }
 
@@ -280,7 +280,7 @@ impl Terminal {
         self.draw(|area, _| area.leave() + NO_MARKS);
         self.writer.flush();
         self.before.restore();
-        self.away = Away::Stopped { until: Instant::now() + UNSTOPPED };
+        self.away = NotDrawing::Stopped { until: Instant::now() + UNSTOPPED };
         self.before.stop();
     }
 
@@ -293,7 +293,7 @@ impl Terminal {
         self.writer.write(MARKS.into());
         self.is_stale = true;
         match self.away {
-            Away::Stopped { .. } => self.away = Away::No,
+            NotDrawing::Stopped { .. } => self.away = NotDrawing::No,
             // It was stopped by another program, and a shell may have written since.
             _ if self.area.has_rows_above() => self.rest(),
             _ => {}

@@ -12,7 +12,7 @@ const PIECE: usize = 4096;
 const ROW: usize = 16;
 
 /// Turns bytes into what stands on the screen.
-pub(super) struct View {
+pub(super) struct TextView {
     pub(super) hex: bool,
     /// Each reply says how long after the last send it came.
     timed: bool,
@@ -25,7 +25,7 @@ pub(super) struct View {
     received: u64,
 }
 
-impl View {
+impl TextView {
     pub(super) fn new(timed: bool, colour: Colour) -> Self {
         Self { hex: false, timed, colour, unended: Vec::new(), unended_after: None, sent: 0, received: 0 }
     }
@@ -127,8 +127,8 @@ fn dump(direction: &str, offset: u64, bytes: &[u8], colour: Colour) -> String {
 mod tests {
     use super::*;
 
-    fn view() -> View {
-        View::new(false, Colour::never())
+    fn view() -> TextView {
+        TextView::new(false, Colour::never())
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_reply_says_when_it_came() {
-        let mut view = View::new(true, Colour::never());
+        let mut view = TextView::new(true, Colour::never());
         assert_eq!(view.received(b"hi\n", Some(Duration::from_micros(312))), "Server (+312 us): hi\n");
         assert_eq!(view.received(b"hi\n", None), "Server: hi\n");
     }

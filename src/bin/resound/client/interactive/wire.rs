@@ -1,4 +1,4 @@
-//! [`Wire`]: the connection of a conversation. What is to be sent waits here, so that a server that is not reading keeps nobody from hearing
+//! [`ChatConnection`]: the connection of a conversation. What is to be sent waits here, so that a server that is not reading keeps nobody from hearing
 //! what it says.
 
 use std::collections::VecDeque;
@@ -17,27 +17,27 @@ const CHUNK: usize = 64 * 1024;
 
 /// What has gone one way: bytes, messages (lines, of what comes), and when the last.
 #[derive(Default)]
-pub(super) struct Traffic {
+pub(super) struct TrafficCount {
     pub(super) bytes: u64,
     pub(super) messages: u64,
     pub(super) last: Option<Instant>,
 }
 
 /// A connection, and what is to be sent on it.
-pub(super) struct Wire {
+pub(super) struct ChatConnection {
     stream: Stream,
-    outbox: VecDeque<Piece>,
+    outbox: VecDeque<WirePiece>,
     buffer: Vec<u8>,
     half_closed: bool,
     /// The server's FIN has come. What waits is sent all the same: it may have closed its half only.
     ended: bool,
     pub(super) since: Instant,
-    pub(super) sent: Traffic,
-    pub(super) received: Traffic,
+    pub(super) sent: TrafficCount,
+    pub(super) received: TrafficCount,
 }
 
 /// What happens on the wire.
-pub(super) enum Happened<'a> {
+pub(super) enum WireEvent<'a> {
     /// Bytes, and how long after the last send they came.
     Received {
         bytes: &'a [u8],
@@ -61,20 +61,20 @@ pub(super) enum Happened<'a> {
     HalfClosed,
 }
 
-enum Piece {
+enum WirePiece {
     Bytes { bytes: Vec<u8>, sent: usize, told: bool },
     File { file: File, path: PathBuf, sent: u64, start: Instant },
     Fin,
 }
 
-/// As [`Happened`], without what lies in the buffer.
-enum Step {
+/// As [`WireEvent`], without what lies in the buffer.
+enum WireStep {
     Received(usize),
     Sending,
-    Told(Happened<'static>),
+    Told(WireEvent<'static>),
 }
 
-impl Wire {
+impl ChatConnection {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
@@ -83,8 +83,8 @@ impl Wire {
             half_closed: false,
             ended: false,
             since: Instant::now(),
-            sent: Traffic::default(),
-            received: Traffic::default(),
+            sent: TrafficCount::default(),
+            received: TrafficCount::default(),
         }
     }
 
@@ -99,9 +99,9 @@ impl Wire {
 
     /// How many bytes wait to be sent; of a file, those that have been read.
     pub(super) fn unsent(&self) -> usize {
-        let waiting = |piece: &Piece| match piece {
-            Piece::Bytes { bytes, sent, .. } => bytes.len() - sent,
-            Piece::File { .. } | Piece::Fin => 0,
+        let waiting = |piece: &WirePiece| match piece {
+            WirePiece::Bytes { bytes, sent, .. } => bytes.len() - sent,
+            WirePiece::File { .. } | WirePiece::Fin => 0,
         };
         self.outbox.iter().map(waiting).sum()
     }
@@ -115,19 +115,19 @@ impl Wire {
     pub(super) fn send(&mut self, bytes: Vec<u8>) {
         self.sent.messages += memchr::memchr_iter(b'\n', &bytes).count().max(1) as u64;
         self.sent.last = Some(Instant::now());
-        self.outbox.push_back(Piece::Bytes { bytes, sent: 0, told: false });
+        self.outbox.push_back(WirePiece::Bytes { bytes, sent: 0, told: false });
     }
 
     /// Sends a file, as it is.
     pub(super) fn send_file(&mut self, file: File, path: PathBuf) {
         self.sent.messages += 1;
-        self.outbox.push_back(Piece::File { file, path, sent: 0, start: Instant::now() });
+        self.outbox.push_back(WirePiece::File { file, path, sent: 0, start: Instant::now() });
     }
 
     /// Sends a FIN, behind what waits already.
     pub(super) fn half_close(&mut self) {
         self.half_closed = true;
-        self.outbox.push_back(Piece::Fin);
+        self.outbox.push_back(WirePiece::Fin);
     }
 
     pub(super) fn reset(self) {
@@ -140,21 +140,21 @@ impl Wire {
     }
 
     /// Sends what waits, and waits for the next thing that happens. May be given up at any time.
-    pub(super) async fn next(&mut self) -> io::Result<Happened<'_>> {
+    pub(super) async fn next(&mut self) -> io::Result<WireEvent<'_>> {
         match std::future::poll_fn(|cx| self.poll_step(cx)).await? {
-            Step::Received(n) => {
+            WireStep::Received(n) => {
                 let after = self.sent.last.map(|sent| sent.elapsed());
-                Ok(Happened::Received { bytes: &self.buffer[..n], after })
+                Ok(WireEvent::Received { bytes: &self.buffer[..n], after })
             }
-            Step::Sending => match self.outbox.front() {
-                Some(Piece::Bytes { bytes, .. }) => Ok(Happened::Sending(bytes)),
-                _ => Ok(Happened::Sending(&[])),
+            WireStep::Sending => match self.outbox.front() {
+                Some(WirePiece::Bytes { bytes, .. }) => Ok(WireEvent::Sending(bytes)),
+                _ => Ok(WireEvent::Sending(&[])),
             },
-            Step::Told(happened) => Ok(happened),
+            WireStep::Told(happened) => Ok(happened),
         }
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<WireStep>> {
         let mut buffer = ReadBuf::new(&mut self.buffer);
         if !self.ended
             && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
@@ -168,50 +168,50 @@ impl Wire {
             self.received.bytes += n as u64;
             self.received.messages += memchr::memchr_iter(b'\n', &self.buffer[..n]).count() as u64;
             self.received.last = Some(Instant::now());
-            return Poll::Ready(Ok(Step::Received(n)));
+            return Poll::Ready(Ok(WireStep::Received(n)));
         }
         loop {
             let stream = Pin::new(&mut self.stream);
             match self.outbox.front_mut() {
-                None if self.ended => return Poll::Ready(Ok(Step::Told(Happened::Closed))),
+                None if self.ended => return Poll::Ready(Ok(WireStep::Told(WireEvent::Closed))),
                 None => return Poll::Pending,
-                Some(Piece::Bytes { told, .. }) if !*told => {
+                Some(WirePiece::Bytes { told, .. }) if !*told => {
                     *told = true;
-                    return Poll::Ready(Ok(Step::Sending));
+                    return Poll::Ready(Ok(WireStep::Sending));
                 }
-                Some(Piece::Fin) => {
+                Some(WirePiece::Fin) => {
                     ready!(stream.poll_shutdown(cx))?;
                     self.outbox.pop_front();
-                    return Poll::Ready(Ok(Step::Told(Happened::HalfClosed)));
+                    return Poll::Ready(Ok(WireStep::Told(WireEvent::HalfClosed)));
                 }
-                Some(Piece::Bytes { bytes, sent, .. }) if *sent < bytes.len() => {
+                Some(WirePiece::Bytes { bytes, sent, .. }) if *sent < bytes.len() => {
                     let n = ready!(stream.poll_write(cx, &bytes[*sent..]))?;
                     *sent += n;
                     self.sent.bytes += n as u64;
                     self.sent.last = Some(Instant::now());
                 }
-                Some(Piece::Bytes { .. }) => {
+                Some(WirePiece::Bytes { .. }) => {
                     ready!(stream.poll_flush(cx))?;
                     self.outbox.pop_front();
                 }
-                Some(Piece::File { file, sent, .. }) => {
+                Some(WirePiece::File { file, sent, .. }) => {
                     let mut bytes = vec![0; CHUNK];
                     match file.read(&mut bytes) {
                         Ok(0) => {
-                            if let Some(Piece::File { path, sent, start, .. }) = self.outbox.pop_front() {
-                                let told = Happened::FileSent { path, bytes: sent, took: start.elapsed() };
-                                return Poll::Ready(Ok(Step::Told(told)));
+                            if let Some(WirePiece::File { path, sent, start, .. }) = self.outbox.pop_front() {
+                                let told = WireEvent::FileSent { path, bytes: sent, took: start.elapsed() };
+                                return Poll::Ready(Ok(WireStep::Told(told)));
                             }
                         }
                         Ok(n) => {
                             *sent += n as u64;
                             bytes.truncate(n);
-                            self.outbox.push_front(Piece::Bytes { bytes, sent: 0, told: false });
+                            self.outbox.push_front(WirePiece::Bytes { bytes, sent: 0, told: false });
                         }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => {
-                            if let Some(Piece::File { path, .. }) = self.outbox.pop_front() {
-                                return Poll::Ready(Ok(Step::Told(Happened::FileFailed { path, error })));
+                            if let Some(WirePiece::File { path, .. }) = self.outbox.pop_front() {
+                                return Poll::Ready(Ok(WireStep::Told(WireEvent::FileFailed { path, error })));
                             }
                         }
                     }

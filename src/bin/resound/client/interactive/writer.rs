@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 /// Bytes that may wait to be written before the server has to wait.
 const ENOUGH: usize = 64 * 1024;
@@ -74,7 +74,7 @@ fn write(pieces: &Receiver<WriterTask>, waiting: &watch::Sender<usize>) {
         match piece {
             WriterTask::Text(text) => {
                 // Where the terminal is gone, nothing is seen anyway; its keys will say so.
-                let _ = Inherited::Stdout.write_all(text.as_bytes());
+                let _ = StdStream::Stdout.write_all(text.as_bytes());
                 waiting.send_modify(|bytes| *bytes -= text.len());
             }
             WriterTask::Flushed(done) => drop(done.send(())),

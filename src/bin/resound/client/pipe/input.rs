@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 /// One read.
 const CHUNK: usize = 64 * 1024;
@@ -30,7 +30,7 @@ impl Stdin {
             let mut buffer = vec![0; CHUNK];
             loop {
                 reading.store(true, Ordering::Relaxed);
-                let read = Inherited::Stdin.read(&mut buffer);
+                let read = StdStream::Stdin.read(&mut buffer);
                 reading.store(false, Ordering::Relaxed);
                 let chunk = match read {
                     Ok(0) => return,
@@ -48,9 +48,9 @@ impl Stdin {
 
     /// Has stdin nothing to say for now? A file always has, until its end: a disk is slow, but never silent.
     pub(super) fn is_silent(&self) -> bool {
-        let is_file = Inherited::Stdin.file_length().is_some();
+        let is_file = StdStream::Stdin.file_length().is_some();
         // The thread may not have got its turn yet to read what is there.
-        !is_file && self.reading.load(Ordering::Relaxed) && !Inherited::Stdin.has_something()
+        !is_file && self.reading.load(Ordering::Relaxed) && !StdStream::Stdin.has_something()
     }
 }
 

@@ -8,7 +8,7 @@ use resound::{Attempt, FailureClass, Stream, TcpInfo};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::agreed::AgreedJson;
+use crate::tls_summary::AgreedJson;
 use crate::{exit, json};
 
 /// Writes events, each with its time of day.
@@ -19,7 +19,7 @@ pub(super) struct Journal {
 /// What happened. Times are in microseconds; bytes that are no text are in hexadecimal.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Event<'a> {
+enum JournalEvent<'a> {
     /// An address that could not be connected to.
     Attempt { remote: &'a str, class: Option<&'static str>, message: String, took_us: u128 },
     /// The connection stands.
@@ -105,13 +105,13 @@ impl From<TcpInfo> for Tcp {
 }
 
 /// How it all ended.
-pub(super) struct Outcome {
+pub(super) struct PipeOutcome {
     pub(super) exit: u8,
     pub(super) class: Option<FailureClass>,
     pub(super) message: Option<String>,
 }
 
-impl Outcome {
+impl PipeOutcome {
     pub(super) fn of(result: &Result<ExitCode>) -> Self {
         match result {
             Ok(code) if *code == ExitCode::SUCCESS => Self { exit: 0, class: None, message: None },
@@ -130,7 +130,7 @@ impl Journal {
     }
 
     pub(super) fn attempt(&self, attempt: &Attempt) -> Vec<u8> {
-        json::line(&Event::Attempt {
+        json::line(&JournalEvent::Attempt {
             remote: &attempt.address,
             class: FailureClass::of(&attempt.error).map(FailureClass::name),
             message: attempt.error.to_string(),
@@ -141,32 +141,32 @@ impl Journal {
     pub(super) fn connected(&self, stream: &Stream) -> Vec<u8> {
         let (remote, local) = (stream.peer().to_string(), stream.local().to_string());
         let tls = stream.tls().map(|secure| secure.info().into());
-        json::line(&Event::Connected { remote, local, took_us: self.start.elapsed().as_micros(), tls })
+        json::line(&JournalEvent::Connected { remote, local, took_us: self.start.elapsed().as_micros(), tls })
     }
 
     pub(super) fn sent(&self, bytes: &[u8]) -> Vec<u8> {
-        json::line(&Event::Sent { bytes: bytes.len(), data: Data::of(bytes) })
+        json::line(&JournalEvent::Sent { bytes: bytes.len(), data: Data::of(bytes) })
     }
 
     pub(super) fn received(&self, bytes: &[u8], since_sent: Option<Duration>) -> Vec<u8> {
         let since_sent_us = since_sent.map(|time| time.as_micros());
-        json::line(&Event::Received { bytes: bytes.len(), data: Data::of(bytes), since_sent_us })
+        json::line(&JournalEvent::Received { bytes: bytes.len(), data: Data::of(bytes), since_sent_us })
     }
 
     pub(super) fn given_up(&self, silent: Duration) -> Vec<u8> {
-        json::line(&Event::GivenUp { stdin_silent_us: silent.as_micros() })
+        json::line(&JournalEvent::GivenUp { stdin_silent_us: silent.as_micros() })
     }
 
     pub(super) fn eof(&self, side: Side) -> Vec<u8> {
-        json::line(&Event::Eof { side })
+        json::line(&JournalEvent::Eof { side })
     }
 
     pub(super) fn closed(&self, class: Option<FailureClass>) -> Vec<u8> {
-        json::line(&Event::Closed { class: class.map(FailureClass::name) })
+        json::line(&JournalEvent::Closed { class: class.map(FailureClass::name) })
     }
 
-    pub(super) fn end(&self, outcome: Outcome, sent: u64, received: u64, tcp: Option<TcpInfo>) -> Vec<u8> {
-        json::line(&Event::End {
+    pub(super) fn end(&self, outcome: PipeOutcome, sent: u64, received: u64, tcp: Option<TcpInfo>) -> Vec<u8> {
+        json::line(&JournalEvent::End {
             ok: outcome.exit == 0,
             exit: outcome.exit,
             class: outcome.class.map(FailureClass::name),

@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use self::input::Crlf;
 use self::input::Stdin;
-use self::journal::{Journal, Outcome, Side};
-use self::output::{Guard, Stdout};
+use self::journal::{Journal, PipeOutcome, Side};
+use self::output::{Stdout, TerminalGuard};
 use super::mistaken::FirstWords;
-use super::{Failure, Idleness, News, Plan, connect, say, until};
+use super::{ClientFailure, ClientPlan, ConnectEvent, Idleness, connect, say, until};
 use crate::signals::termination;
 use crate::{escape, exit, units};
 
@@ -53,7 +53,7 @@ pub(crate) struct Options {
 }
 
 /// How sending ended.
-enum Sent {
+enum SendResult {
     /// All of stdin has left, and the FIN behind it, unless it was not wanted.
     All,
     /// The server takes no more. What it has answered may still be there to read.
@@ -62,7 +62,7 @@ enum Sent {
     Unreadable(io::Error),
 }
 
-pub(super) async fn run(plan: &Plan, options: &Options) -> Result<ExitCode> {
+pub(super) async fn run(plan: &ClientPlan, options: &Options) -> Result<ExitCode> {
     let Stdout { chunks, empties, mut ended, mut left } = output::stdout();
     let pipe = Pipe::new(plan, options, chunks);
     let mut cut = std::pin::pin!(cut(termination(), pipe.start, plan.timeout));
@@ -128,7 +128,7 @@ async fn cut(signal: impl Future<Output = ()>, start: Instant, limit: Option<Dur
 
 /// One connection between stdin, stdout and a server.
 struct Pipe<'a> {
-    plan: &'a Plan,
+    plan: &'a ClientPlan,
     options: &'a Options,
     start: Instant,
     journal: Option<Journal>,
@@ -145,7 +145,7 @@ struct Pipe<'a> {
 }
 
 impl<'a> Pipe<'a> {
-    fn new(plan: &'a Plan, options: &'a Options, stdout: mpsc::Sender<Vec<u8>>) -> Self {
+    fn new(plan: &'a ClientPlan, options: &'a Options, stdout: mpsc::Sender<Vec<u8>>) -> Self {
         let start = Instant::now();
         Self {
             plan,
@@ -182,8 +182,8 @@ impl<'a> Pipe<'a> {
 
     /// Connects, and carries until the end.
     async fn talk(&self, empties: mpsc::Receiver<Vec<u8>>) -> Result<()> {
-        let connecting = self.plan.connect.connect(async |news: News<'_>| match news {
-            News::Failed(error) => {
+        let connecting = self.plan.connect.connect(async |news: ConnectEvent<'_>| match news {
+            ConnectEvent::Failed(error) => {
                 for attempt in &error.attempts {
                     self.record(|journal| journal.attempt(attempt)).await;
                 }
@@ -202,7 +202,7 @@ impl<'a> Pipe<'a> {
 
     /// Writes the last events, and ends stdout.
     async fn farewell(&self, result: &Result<ExitCode>) {
-        let outcome = Outcome::of(result);
+        let outcome = PipeOutcome::of(result);
         if self.stream.get().is_some() {
             self.record(|journal| journal.closed(outcome.class)).await;
         }
@@ -251,14 +251,14 @@ impl<'a> Pipe<'a> {
                 }
                 () = until(quit_at) => {
                     if let Some(error) = stream.take_error() {
-                        break Err(Failure::of(error, " before its answer was complete"));
+                        break Err(ClientFailure::of(error, " before its answer was complete"));
                     }
                     // What the server has not taken yet, a close could destroy.
                     if is_delivered(stream) {
                         break Ok(());
                     } else if self.options.quit_after.is_some() {
                         let what = "the server has not acknowledged everything in time";
-                        break Err(Failure::new(FailureClass::Timeout, what).into());
+                        break Err(ClientFailure::new(FailureClass::Timeout, what).into());
                     }
                     quit_at = Some(Instant::now() + LINGER);
                 }
@@ -271,18 +271,18 @@ impl<'a> Pipe<'a> {
         let closed_first = sent_before_fin.is_some();
         match sending {
             // Of a reset that sending was told of, receiving hears no more than an end.
-            Some(Sent::Failed(error)) if closed_first && error.kind() != io::ErrorKind::ConnectionReset => {
+            Some(SendResult::Failed(error)) if closed_first && error.kind() != io::ErrorKind::ConnectionReset => {
                 let what = "the server closed the connection before everything was sent";
-                return Err(Failure::new(FailureClass::Eof, what).into());
+                return Err(ClientFailure::new(FailureClass::Eof, what).into());
             }
-            Some(Sent::Failed(error)) => return Err(Failure::of(error, " before everything was sent")),
-            Some(Sent::Unreadable(error)) => return Err(anyhow::Error::new(error).context("cannot read stdin")),
-            Some(Sent::All) | None => ended?,
+            Some(SendResult::Failed(error)) => return Err(ClientFailure::of(error, " before everything was sent")),
+            Some(SendResult::Unreadable(error)) => return Err(anyhow::Error::new(error).context("cannot read stdin")),
+            Some(SendResult::All) | None => ended?,
         }
         Ok(sent_before_fin.is_some_and(|before| self.sent.get() > before))
     }
 
-    async fn send(&self, mut to_server: &Stream, stdin: &Stdin) -> Sent {
+    async fn send(&self, mut to_server: &Stream, stdin: &Stdin) -> SendResult {
         if self.options.recv_only {
             return std::future::pending().await;
         }
@@ -294,7 +294,7 @@ impl<'a> Pipe<'a> {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     let _ = to_server.shutdown().await;
-                    return Sent::Unreadable(error);
+                    return SendResult::Unreadable(error);
                 }
             };
             self.waits_for_stdin.set(false);
@@ -321,12 +321,12 @@ impl<'a> Pipe<'a> {
                             self.sent.set(self.sent.get() + n as u64);
                             self.moved.set(Instant::now());
                         }
-                        Err(error) => return Sent::Failed(error),
+                        Err(error) => return SendResult::Failed(error),
                     }
                 }
                 // TLS may hold back what the system did not take.
                 if let Err(error) = to_server.flush().await {
-                    return Sent::Failed(error);
+                    return SendResult::Failed(error);
                 }
                 self.last_sent.set(Some(Instant::now()));
                 self.record(|journal| journal.sent(piece)).await;
@@ -336,16 +336,16 @@ impl<'a> Pipe<'a> {
         }
         if !self.options.no_half_close {
             if let Err(error) = to_server.shutdown().await {
-                return Sent::Failed(error);
+                return SendResult::Failed(error);
             }
             self.record(|journal| journal.eof(Side::Local)).await;
         }
-        Sent::All
+        SendResult::All
     }
 
     /// Receives up to the server's FIN.
     async fn receive(&self, mut from_server: &Stream, mut empties: mpsc::Receiver<Vec<u8>>) -> Result<()> {
-        let mut guard = Guard::of_stdout();
+        let mut guard = TerminalGuard::of_stdout();
         // In events, the beginning of a character whose rest has not come.
         let mut begun = Vec::new();
         let mut first_words = from_server.tls().is_none().then(FirstWords::default);
@@ -354,7 +354,7 @@ impl<'a> Pipe<'a> {
             let mut chunk = empties.try_recv().unwrap_or_default();
             chunk.reserve(CHUNK);
             let read = from_server.read_buf(&mut chunk).await;
-            let failed = |error| Failure::of(error, " before its answer was complete");
+            let failed = |error| ClientFailure::of(error, " before its answer was complete");
             let n = read.map_err(|error| explained(&first_words).unwrap_or_else(|| failed(error)))?;
             first_words.iter_mut().for_each(|words| words.hear(&chunk));
             self.moved.set(Instant::now());
@@ -392,7 +392,7 @@ fn given_up() -> anyhow::Error {
         "the server closed the connection, and stdin had not ended when it was given up after {silent} without a word: what it may still say was not sent"
     );
     let advice = "Where nothing is to be sent, end stdin (< /dev/null) or use --recv-only.";
-    Failure::advised(FailureClass::Eof, what, advice).into()
+    ClientFailure::advised(FailureClass::Eof, what, advice).into()
 }
 
 /// Has the server's system acknowledged everything? Where ours does not say, we take its word for it.
@@ -406,7 +406,7 @@ async fn delivered(stream: &Stream) -> Result<()> {
         loop {
             if let Some(error) = stream.take_error() {
                 let what = format!("the server closed the connection before everything was sent ({error})");
-                return Err(Failure::new(FailureClass::Eof, what).into());
+                return Err(ClientFailure::new(FailureClass::Eof, what).into());
             }
             if is_delivered(stream) {
                 return Ok(());
@@ -416,6 +416,6 @@ async fn delivered(stream: &Stream) -> Result<()> {
     };
     timeout(DELIVERY, wait).await.unwrap_or_else(|_| {
         let what = "the server did not acknowledge what it was sent after its FIN";
-        Err(Failure::new(FailureClass::Timeout, what).into())
+        Err(ClientFailure::new(FailureClass::Timeout, what).into())
     })
 }

@@ -6,7 +6,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::escape;
-use crate::stdio::{Inherited, reader_left};
+use crate::stdio::{StdStream, reader_left};
 
 /// Chunks between the connection and the thread: enough to overlap, bounded.
 const CHUNKS: usize = 4;
@@ -35,7 +35,7 @@ pub(super) fn stdout() -> Stdout {
     thread::spawn(move || {
         let mut write = || -> io::Result<()> {
             while let Some(mut chunk) = receive.blocking_recv().filter(|chunk| !chunk.is_empty()) {
-                Inherited::Stdout.write_all(&chunk)?;
+                StdStream::Stdout.write_all(&chunk)?;
                 chunk.clear();
                 let _ = give_back.try_send(chunk);
             }
@@ -51,12 +51,12 @@ pub(super) fn stdout() -> Stdout {
 }
 
 /// The server's bytes as stdout gets them: exact, unless it is a terminal, which nobody's bytes shall take over.
-pub(super) struct Guard {
+pub(super) struct TerminalGuard {
     /// On a terminal, the beginning of a character whose rest has not come.
     begun: Option<Vec<u8>>,
 }
 
-impl Guard {
+impl TerminalGuard {
     pub(super) fn of_stdout() -> Self {
         Self { begun: io::stdout().is_terminal().then(Vec::new) }
     }
@@ -94,18 +94,18 @@ mod tests {
         let text = "Gr\u{fc}\u{df}e \\o/\t\u{4e16}\u{1f30d}\r\n\x1b[2Jx\rb\n".as_bytes();
         let want = "Gr\u{fc}\u{df}e \\o/\t\u{4e16}\u{1f30d}\n\\x1b[2Jx\\rb\n";
         for cut in 0..=text.len() {
-            let mut guard = Guard { begun: Some(Vec::new()) };
+            let mut guard = TerminalGuard { begun: Some(Vec::new()) };
             let (first, second) = text.split_at(cut);
             let shown = [guard.admit(first.to_vec()), guard.admit(second.to_vec()), guard.rest()].concat();
             assert_eq!(String::from_utf8_lossy(&shown), want, "cut at {cut}");
         }
-        let mut guard = Guard { begun: Some(Vec::new()) };
+        let mut guard = TerminalGuard { begun: Some(Vec::new()) };
         assert_eq!([guard.admit(b"ok\xc3".to_vec()), guard.rest()].concat(), b"ok\\xc3");
     }
 
     #[test]
     fn a_pipe_gets_the_bytes() {
-        let mut guard = Guard { begun: None };
+        let mut guard = TerminalGuard { begun: None };
         assert_eq!(guard.admit(b"\x1b[2J\xff\r".to_vec()), b"\x1b[2J\xff\r");
         assert!(guard.rest().is_empty());
     }

@@ -3,10 +3,10 @@
 use resound::load::{Interval, Latency, Shape};
 
 use super::plot::Plot;
-use super::scale::Scale;
+use super::scale::AxisScale;
 use crate::report::PERCENTILES;
 use crate::report::run::Run;
-use crate::report::stream::Way;
+use crate::report::stream::BulkDirection;
 use crate::report::text::distributions;
 use crate::units;
 
@@ -16,7 +16,7 @@ pub(super) fn percentiles(run: &Run, base: Option<&Run>, width: f64) -> String {
     let compared = base.map(|base| base.main().1.all).filter(|times| !times.is_empty());
     let all = || curves.iter().map(|(_, times)| times.all).chain(compared);
     let most = all().map(Latency::count).max().unwrap_or(1);
-    let x = Scale::Nines { nines: (most as f64).log10().clamp(2.0, 9.0) };
+    let x = AxisScale::Nines { nines: (most as f64).log10().clamp(2.0, 9.0) };
     let y = scale_of(all());
     let mut plot = Plot::new(width, 330.0, x, y);
     plot.axes(&x.percentiles(), &y.times(10), "percentile", "time");
@@ -50,10 +50,10 @@ fn curve(times: &Latency) -> Vec<(f64, f64)> {
     points
 }
 
-fn scale_of<'a>(all: impl Iterator<Item = &'a Latency> + Clone) -> Scale {
+fn scale_of<'a>(all: impl Iterator<Item = &'a Latency> + Clone) -> AxisScale {
     let least = all.clone().filter_map(|times| times.min()).min().unwrap_or_default();
     let most = all.filter_map(|times| times.max()).max().unwrap_or_default();
-    Scale::of_times((least.as_nanos() as f64).max(100.0), most.as_nanos() as f64)
+    AxisScale::of_times((least.as_nanos() as f64).max(100.0), most.as_nanos() as f64)
 }
 
 /// Rows of the heat map.
@@ -68,7 +68,7 @@ pub(super) fn heat(run: &Run, width: f64) -> String {
     let x = time_scale(run);
     let y = scale_of(columns.iter().map(kind));
     let mut plot = Plot::new(width, 330.0, x, y);
-    let Scale::Log { from, to } = y else { return String::new() };
+    let AxisScale::Log { from, to } = y else { return String::new() };
     let edge = |row: usize| from * (to / from).powf(row as f64 / ROWS as f64);
     let mut cells: Vec<(usize, usize, f64)> = Vec::new();
     for (at, column) in columns.iter().enumerate() {
@@ -129,14 +129,14 @@ pub(super) fn throughput(run: &Run, width: f64) -> String {
         _ if run.expects_answers() => interval.counts.in_time(),
         _ => interval.counts.sent,
     };
-    let ways = Way::of(settings);
-    let bits = |way: &Way| (way.name(), spans(&columns, |interval| way.bits(interval).unwrap_or(0.0)));
+    let ways = BulkDirection::of(settings);
+    let bits = |way: &BulkDirection| (way.name(), spans(&columns, |interval| way.bits(interval).unwrap_or(0.0)));
     let mut lines: Vec<_> = ways.iter().map(bits).collect();
     if ways.is_empty() {
         lines.push(("rate", per_second(&columns, value)));
     }
     let most = lines.iter().flat_map(|(_, spans)| spans).map(|span| span.2).chain(settings.rate).fold(0.0, f64::max);
-    let (x, y) = (time_scale(run), Scale::from_zero(most * 1.05));
+    let (x, y) = (time_scale(run), AxisScale::from_zero(most * 1.05));
     let mut plot = Plot::new(width, 220.0, x, y);
     let ticks = if ways.is_empty() { y.numbers(5) } else { y.bits(5) };
     plot.axes(&x.moments((width / 90.0) as usize), &ticks, "time since measuring began", throughput_name(run));
@@ -155,7 +155,7 @@ pub(super) fn errors(run: &Run, width: f64) -> String {
     let columns = columns(run, (width / 4.0) as usize);
     let spans = per_second(&columns, |interval| interval.counts.errors());
     let most = spans.iter().map(|span| span.2).fold(0.0, f64::max);
-    let (x, y) = (time_scale(run), Scale::from_zero(most));
+    let (x, y) = (time_scale(run), AxisScale::from_zero(most));
     let mut plot = Plot::new(width, 180.0, x, y);
     plot.axes(&x.moments((width / 90.0) as usize), &y.numbers(4), "time since measuring began", "errors per second");
     plot.area(&spans.into_iter().filter(|span| span.2 > 0.0).collect::<Vec<_>>(), "failed");
@@ -174,9 +174,9 @@ fn spans(columns: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f6
     columns.iter().map(span).collect()
 }
 
-fn time_scale(run: &Run) -> Scale {
+fn time_scale(run: &Run) -> AxisScale {
     let end = run.record.intervals.last().map(|last| last.start + last.length).unwrap_or_default();
-    Scale::Linear { from: 0.0, to: end.max(run.record.elapsed).as_secs_f64().max(1e-3) }
+    AxisScale::Linear { from: 0.0, to: end.max(run.record.elapsed).as_secs_f64().max(1e-3) }
 }
 
 /// The run's intervals, at most `most` of them, without a stump at the end.

@@ -9,9 +9,9 @@ use resound::load::{Fault, Figure, Record, Timestamps};
 use super::bars::AT_LEAST;
 use super::compare::Compared;
 use super::markup::escape;
-use super::outcome::{Judgement, Outcome};
+use super::outcome::{GateOutcome, Judgement};
 use super::run::Run;
-use super::stream::Way;
+use super::stream::BulkDirection;
 use super::{describe, merge, notes, stream, text, verdict};
 use crate::units;
 
@@ -20,7 +20,7 @@ const STYLE: &str = include_str!("style.css");
 const WIDE: f64 = 920.0;
 const NARROW: f64 = 390.0;
 
-pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>, outcomes: &[Outcome]) -> String {
+pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>, outcomes: &[GateOutcome]) -> String {
     let mut page = String::with_capacity(256 << 10);
     let title = format!("Load on {}", describe::target(&run.record.settings));
     page += &format!(
@@ -47,13 +47,13 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     page + "</body>\n</html>\n"
 }
 
-fn head(run: &Run, title: &str, outcomes: &[Outcome]) -> String {
+fn head(run: &Run, title: &str, outcomes: &[GateOutcome]) -> String {
     let record = &run.record;
-    let verdict = if outcomes.iter().any(Outcome::is_broken) {
+    let verdict = if outcomes.iter().any(GateOutcome::is_broken) {
         "<span class=\"verdict bad\">gate broken</span>"
     } else if !verdict::unforgiven(run, outcomes).is_empty() {
         "<span class=\"verdict bad\">errors</span>"
-    } else if outcomes.iter().any(Outcome::is_open) || verdict::unjudgeable(run).is_some() {
+    } else if outcomes.iter().any(GateOutcome::is_open) || verdict::unjudgeable(run).is_some() {
         "<span class=\"verdict open\">cannot tell</span>"
     } else if outcomes.is_empty() {
         "<span class=\"verdict good\">no errors</span>"
@@ -82,8 +82,8 @@ fn cards(run: &Run) -> String {
         Some(Figure { time, is_bound: false }) => units::latency(time),
         Some(Figure { time, is_bound: true }) => format!("{AT_LEAST} {}", units::latency(time)),
     };
-    let ways = Way::of(&run.record.settings);
-    let way = |way: &Way| (way.name().to_string(), units::bits(way.rate(&run.rates)), "");
+    let ways = BulkDirection::of(&run.record.settings);
+    let way = |way: &BulkDirection| (way.name().to_string(), units::bits(way.rate(&run.rates)), "");
     let mut cards: Vec<_> = ways.iter().map(way).collect();
     if ways.is_empty() {
         cards.push(("messages per second".to_string(), units::rate(run.rates.messages), ""));
@@ -122,7 +122,7 @@ fn remarks(run: &Run) -> String {
     format!("<div class=\"notes\"><b>To keep in mind</b>\n<ul>\n{items}</ul></div>\n")
 }
 
-fn gates(heading: &str, outcomes: &[Outcome], unjudgeable: Option<String>) -> String {
+fn gates(heading: &str, outcomes: &[GateOutcome], unjudgeable: Option<String>) -> String {
     if outcomes.is_empty() && unjudgeable.is_none() {
         return String::new();
     }
@@ -199,7 +199,7 @@ fn pictures(run: &Run, base: Option<&Run>) -> String {
         );
     }
     if !run.record.intervals.is_empty() {
-        let ways = Way::of(&run.record.settings).iter();
+        let ways = BulkDirection::of(&run.record.settings).iter();
         let mut lines: Vec<_> = ways.map(|way| (way.name(), format!("{} per second", way.name()))).collect();
         if lines.is_empty() {
             lines.push(("rate", format!("{} measured", charts::throughput_name(run))));

@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use super::scale::{Scale, Tick};
+use super::scale::{AxisScale, Tick};
 use crate::report::markup::escape;
 
 /// A chart under construction.
 pub(super) struct Plot {
     width: f64,
     height: f64,
-    x: Scale,
-    y: Scale,
+    x: AxisScale,
+    y: AxisScale,
     body: String,
 }
 
@@ -21,7 +21,7 @@ const TOP: f64 = 24.0;
 const BOTTOM: f64 = 42.0;
 
 impl Plot {
-    pub(super) fn new(width: f64, height: f64, x: Scale, y: Scale) -> Self {
+    pub(super) fn new(width: f64, height: f64, x: AxisScale, y: AxisScale) -> Self {
         Self { width, height, x, y, body: String::new() }
     }
 

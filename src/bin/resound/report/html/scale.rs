@@ -6,7 +6,7 @@ use crate::units;
 
 /// From values to a place between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scale {
+pub(super) enum AxisScale {
     Linear {
         from: f64,
         to: f64,
@@ -28,7 +28,7 @@ pub(super) struct Tick {
     pub(super) label: String,
 }
 
-impl Scale {
+impl AxisScale {
     /// From zero to a round value that is not below `most`.
     pub(super) fn from_zero(most: f64) -> Self {
         // A file may say anything.
@@ -180,31 +180,31 @@ mod tests {
 
     #[test]
     fn labels_are_round() {
-        assert_eq!(labels(Scale::from_zero(9_998.0).numbers(5)), ["0", "2,000", "4,000", "6,000", "8,000", "10 k"]);
-        assert_eq!(labels(Scale::from_zero(0.0).numbers(5)), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
-        assert_eq!(labels(Scale::from_zero(3.0).numbers(5)), ["0", "1", "2", "3"]);
+        assert_eq!(labels(AxisScale::from_zero(9_998.0).numbers(5)), ["0", "2,000", "4,000", "6,000", "8,000", "10 k"]);
+        assert_eq!(labels(AxisScale::from_zero(0.0).numbers(5)), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(labels(AxisScale::from_zero(3.0).numbers(5)), ["0", "1", "2", "3"]);
         assert_eq!(
-            labels(Scale::of_times(48_000.0, 1_200_000.0).times(9)),
+            labels(AxisScale::of_times(48_000.0, 1_200_000.0).times(9)),
             ["20 us", "50 us", "100 us", "200 us", "500 us", "1 ms", "2 ms"]
         );
         assert_eq!(
-            labels(Scale::of_times(1.0, 3.6e12).times(7)),
+            labels(AxisScale::of_times(1.0, 3.6e12).times(7)),
             ["1 ns", "100 ns", "10 us", "1 ms", "100 ms", "10 s", "1000 s"]
         );
-        assert_eq!(labels(Scale::from_zero(25.2e9).bits(5)), ["0", "10 G", "20 G", "30 G"]);
-        let time = |to| Scale::Linear { from: 0.0, to };
+        assert_eq!(labels(AxisScale::from_zero(25.2e9).bits(5)), ["0", "10 G", "20 G", "30 G"]);
+        let time = |to| AxisScale::Linear { from: 0.0, to };
         assert_eq!(labels(time(30.0).moments(6)), ["0", "5 s", "10 s", "15 s", "20 s", "25 s", "30 s"]);
         assert_eq!(labels(time(7200.0).moments(4)), ["0", "30:00", "1:00:00", "1:30:00", "2:00:00"]);
-        assert_eq!(labels(Scale::Nines { nines: 3.0 }.percentiles()), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels(AxisScale::Nines { nines: 3.0 }.percentiles()), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     #[test]
     fn every_value_has_a_place() {
         for scale in [
-            Scale::from_zero(0.0),
-            Scale::of_times(0.0, 0.0),
-            Scale::of_times(5.0, u64::MAX as f64),
-            Scale::Nines { nines: 1.0 },
+            AxisScale::from_zero(0.0),
+            AxisScale::of_times(0.0, 0.0),
+            AxisScale::of_times(5.0, u64::MAX as f64),
+            AxisScale::Nines { nines: 1.0 },
         ] {
             for value in [0.0, 1.0, 1e9, u64::MAX as f64] {
                 assert!((0.0..=1.0).contains(&scale.place(value)), "{scale:?} {value}");

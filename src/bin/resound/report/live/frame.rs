@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use resound::load::{Interval, Latency, Phase, Settings, Shape};
 
-use super::Gathered;
+use super::GatheredTicks;
 use crate::colour::Colour;
 use crate::report::bars::Glyphs;
 use crate::report::describe;
-use crate::report::stream::Way;
+use crate::report::stream::BulkDirection;
 use crate::units;
 
 /// Seconds that are remembered: more than a line has columns.
@@ -21,7 +21,7 @@ const CELL: usize = 12;
 const NARROWEST: usize = 8;
 
 /// What the view is drawn from.
-pub(super) struct View {
+pub(super) struct FrameData {
     settings: Settings,
     warm_up: Duration,
     colour: Colour,
@@ -29,17 +29,17 @@ pub(super) struct View {
     phase: Phase,
     /// Everything measured so far.
     total: Interval,
-    second: Gathered,
+    second: GatheredTicks,
     seconds: VecDeque<Interval>,
     said: Option<Phase>,
 }
 
 /// A name, a figure, and how it is written.
-type Row<'a> = (&'a str, Figure, &'a dyn Fn(f64) -> String);
+type FrameRow<'a> = (&'a str, FrameFigure, &'a dyn Fn(f64) -> String);
 /// A figure of an interval; `None` where there is nothing to measure it by.
-type Figure = fn(&View, &Interval) -> Option<f64>;
+type FrameFigure = fn(&FrameData, &Interval) -> Option<f64>;
 
-impl View {
+impl FrameData {
     pub(super) fn new(settings: Settings, warm_up: Duration, colour: Colour, glyphs: Glyphs) -> Self {
         Self {
             settings,
@@ -48,7 +48,7 @@ impl View {
             glyphs,
             phase: Phase::Connecting { open: 0 },
             total: Interval::default(),
-            second: Gathered::new(Duration::from_secs(1)),
+            second: GatheredTicks::new(Duration::from_secs(1)),
             seconds: VecDeque::new(),
             said: None,
         }
@@ -60,7 +60,7 @@ impl View {
         if phase == Phase::Measuring && !was_measuring {
             // What the warm-up drew is no part of the run.
             self.seconds.clear();
-            self.second = Gathered::new(Duration::from_secs(1));
+            self.second = GatheredTicks::new(Duration::from_secs(1));
         }
         match phase {
             Phase::Measuring => {
@@ -146,20 +146,20 @@ impl View {
         let chart = if chart < NARROWEST { 0 } else { chart };
         let figures = ((width.saturating_sub(LABEL)) / CELL).min(2);
         lines.push(self.heading(figures, chart, width));
-        let per_second: Figure = |view, interval| {
+        let per_second: FrameFigure = |view, interval| {
             let seconds = interval.length.as_secs_f64();
             (seconds > 0.0).then(|| view.done(interval) as f64 / seconds)
         };
-        let errors: Figure = |_, interval| Some(interval.counts.errors() as f64);
+        let errors: FrameFigure = |_, interval| Some(interval.counts.errors() as f64);
         let latency = |value: f64| units::latency(Duration::from_secs_f64(value));
-        let mut rows_of: Vec<Row<'_>> = vec![("rate/s", per_second, &units::rate)];
-        let ways = Way::of(&self.settings);
+        let mut rows_of: Vec<FrameRow<'_>> = vec![("rate/s", per_second, &units::rate)];
+        let ways = BulkDirection::of(&self.settings);
         if !ways.is_empty() {
             rows_of = ways.iter().map(|way| way_row(*way)).collect();
         }
         // A stream that goes one way has no answers.
         if ways.len() != 1 {
-            let times: [Row<'_>; 3] = [
+            let times: [FrameRow<'_>; 3] = [
                 ("p50", |view, interval| seconds(view.times(interval).percentile(50.0)), &latency),
                 ("p99", |view, interval| seconds(view.times(interval).percentile(99.0)), &latency),
                 ("max", |view, interval| seconds(view.times(interval).max()), &latency),
@@ -210,7 +210,7 @@ impl View {
     }
 
     /// A column a second, the newest at the right.
-    fn sparkline(&self, figure: Figure, cells: usize) -> String {
+    fn sparkline(&self, figure: FrameFigure, cells: usize) -> String {
         let values: Vec<_> = self.seconds.iter().rev().take(cells).rev().map(|second| figure(self, second)).collect();
         let most = values.iter().flatten().copied().fold(0.0, f64::max);
         let share = |value: f64| if most > 0.0 { value / most } else { 0.0 };
@@ -237,7 +237,7 @@ impl View {
 
     fn times_name(&self) -> &'static str {
         match self.settings.shape {
-            _ if Way::of(&self.settings).len() == 1 => "stream",
+            _ if BulkDirection::of(&self.settings).len() == 1 => "stream",
             Shape::Connect => "connect",
             _ if self.settings.is_open() => "response",
             _ => "service",
@@ -253,7 +253,7 @@ fn line(settings: &Settings, interval: &Interval) -> String {
     let times = if interval.response.is_empty() { &interval.service } else { &interval.response };
     let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
     let mut line = format!("{:>8}", clock(interval.start + interval.length));
-    let ways = Way::of(settings);
+    let ways = BulkDirection::of(settings);
     for way in ways {
         let rate = way.bits(interval).map_or_else(|| "-".into(), units::bits);
         line += &format!("  {} {rate:>11}", way.name());
@@ -274,10 +274,10 @@ fn line(settings: &Settings, interval: &Interval) -> String {
     line + "  " + &units::counted(counts.errors(), "error")
 }
 
-fn way_row(way: Way) -> Row<'static> {
-    let figure: Figure = match way {
-        Way::Sent => |_, interval| Way::Sent.bits(interval),
-        Way::Received => |_, interval| Way::Received.bits(interval),
+fn way_row(way: BulkDirection) -> FrameRow<'static> {
+    let figure: FrameFigure = match way {
+        BulkDirection::Sent => |_, interval| BulkDirection::Sent.bits(interval),
+        BulkDirection::Received => |_, interval| BulkDirection::Received.bits(interval),
     };
     (way.name(), figure, &units::bits)
 }
@@ -320,11 +320,11 @@ mod tests {
         }
     }
 
-    fn view() -> View {
-        View::new(samples::settings(), Duration::from_secs(2), Colour::never(), Glyphs::Blocks)
+    fn view() -> FrameData {
+        FrameData::new(samples::settings(), Duration::from_secs(2), Colour::never(), Glyphs::Blocks)
     }
 
-    fn measured() -> View {
+    fn measured() -> FrameData {
         let mut view = view();
         for n in 0..12 {
             let stall = n == 7;
@@ -352,15 +352,15 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
     #[test]
     fn a_ramp_of_rates_has_response_times_and_an_end() {
         let mut settings = Settings { shape: Shape::Ramp, rate: None, duration: None, ..samples::settings() };
-        settings.ramp = Some(resound::load::Steps {
-            of: resound::load::Raised::Rate,
+        settings.ramp = Some(resound::load::RampSteps {
+            of: resound::load::RampVariable::Rate,
             from: 1000.0,
             to: 4000.0,
             by: 1000.0,
             every: Duration::from_secs(2),
             until: Vec::new(),
         });
-        let mut view = View::new(settings, Duration::ZERO, Colour::never(), Glyphs::Blocks);
+        let mut view = FrameData::new(settings, Duration::ZERO, Colour::never(), Glyphs::Blocks);
         view.tick(Phase::Measuring, &tick(0.0, 1000, 50, 0));
         view.tick(Phase::Measuring, &tick(1.0, 1000, 50, 0));
         let lines = view.frame(100, 24);
@@ -435,7 +435,7 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
     #[test]
     fn a_stream_shows_bits_per_second_each_way() {
         let frame = |direction| {
-            let mut view = View::new(bulk(direction), Duration::ZERO, Colour::never(), Glyphs::Blocks);
+            let mut view = FrameData::new(bulk(direction), Duration::ZERO, Colour::never(), Glyphs::Blocks);
             view.tick(Phase::Measuring, &second_of_bulk());
             view.frame(80, 24)[2..].join("\n")
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use resound::load::{Interval, Phase, Settings};
 
-use self::frame::View;
+use self::frame::FrameData;
 use self::objects::Objects;
 use self::screen::Screen;
 use super::Output;
@@ -19,13 +19,13 @@ use super::document::IntervalLine;
 use crate::colour::Colour;
 use crate::findings::Findings;
 use crate::json;
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 pub(crate) use self::screen::columns;
 
 /// The view of a run. Dropping it leaves the terminal as it was found.
-pub(crate) struct Live {
-    view: View,
+pub(crate) struct LiveView {
+    view: FrameData,
     progress: Progress,
     /// What becomes objects on stdout.
     objects: Option<Objects>,
@@ -35,16 +35,16 @@ pub(crate) struct Live {
 enum Progress {
     None,
     Screen(Screen),
-    Lines(Box<Gathered>),
+    Lines(Box<GatheredTicks>),
 }
 
 /// Ticks become intervals of this length.
-struct Gathered {
+struct GatheredTicks {
     length: Duration,
     interval: Interval,
 }
 
-impl Live {
+impl LiveView {
     /// How often it wants to be told, at least: what is drawn changes no faster.
     pub(crate) const TICK: Duration = Duration::from_millis(200);
 
@@ -56,16 +56,16 @@ impl Live {
         let progress = match (output.quiet, is_screen) {
             (true, _) => Progress::None,
             (_, true) => Progress::Screen(Screen::new(!io::stdout().is_terminal())),
-            _ => Progress::Lines(Box::new(Gathered::new(line_every(output, settings)))),
+            _ => Progress::Lines(Box::new(GatheredTicks::new(line_every(output, settings)))),
         };
         Self {
-            view: View::new(settings.clone(), warm_up, Colour::of(&err), Glyphs::of_environment()),
+            view: FrameData::new(settings.clone(), warm_up, Colour::of(&err), Glyphs::of_environment()),
             progress,
             objects: output.interval.filter(|_| output.json).map(Objects::new),
         }
     }
 
-    /// What happened since it was told before, about every [`Live::TICK`], in any phase.
+    /// What happened since it was told before, about every [`LiveView::TICK`], in any phase.
     pub(crate) fn tick(&mut self, phase: Phase, tick: &Interval) -> Result<()> {
         self.view.tick(phase, tick);
         match &mut self.progress {
@@ -77,7 +77,7 @@ impl Live {
                     _ => self.view.news(),
                 };
                 // Where its reader has left there is nothing more to be done.
-                let _ = line.map(|line| Inherited::Stderr.write_all(format!("{line}\n").as_bytes()));
+                let _ = line.map(|line| StdStream::Stderr.write_all(format!("{line}\n").as_bytes()));
             }
         }
         let ended = self.objects.as_mut().and_then(|objects| objects.add(phase, tick));
@@ -102,7 +102,7 @@ fn line_every(output: &Output, settings: &Settings) -> Duration {
     output.interval.unwrap_or_else(|| Duration::from_secs(settings.duration.map_or(1, seconds)))
 }
 
-impl Gathered {
+impl GatheredTicks {
     fn new(length: Duration) -> Self {
         Self { length, interval: Interval::default() }
     }

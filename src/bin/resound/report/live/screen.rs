@@ -7,7 +7,7 @@ use crossterm::queue;
 use crossterm::terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 
 use crate::report::text::visible;
-use crate::stdio::Inherited;
+use crate::stdio::StdStream;
 
 /// A terminal that does not say how large it is.
 const USUAL: (u16, u16) = (80, 24);
@@ -53,7 +53,7 @@ impl Screen {
             bytes.extend_from_slice(b"\r\n");
         }
         let _ = queue!(bytes, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate);
-        let _ = Inherited::Stderr.write_all(&bytes);
+        let _ = StdStream::Stderr.write_all(&bytes);
         self.drawn = lines.iter().map(|line| visible(line)).collect();
     }
 
@@ -75,6 +75,6 @@ impl Drop for Screen {
         let mut bytes = Vec::new();
         self.back(&mut bytes, size().0);
         let _ = queue!(bytes, Clear(ClearType::FromCursorDown));
-        let _ = Inherited::Stderr.write_all(&bytes);
+        let _ = StdStream::Stderr.write_all(&bytes);
     }
 }

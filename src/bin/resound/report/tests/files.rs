@@ -152,7 +152,7 @@ fn what_is_none_of_ours_is_refused_with_the_reason() {
         changed.to_string()
     };
     let interval = json::object(&IntervalLine::of(&some().record.intervals[0]).unwrap());
-    let step = resound::load::Step { level: 1.0, total: Interval::default(), broken: None };
+    let step = resound::load::RampStep { level: 1.0, total: Interval::default(), broken: None };
     let many_steps = Run::of(Record { steps: vec![step; 2000], ..samples::record(10, 1, false) });
     let cases = [
         (String::new(), "the file is empty"),

@@ -10,7 +10,7 @@ use resound::load::{Counts, Fault, Generator, Latency};
 use super::bars::Glyphs;
 use super::document::Document;
 use super::gate::Gate;
-use super::outcome::Outcome;
+use super::outcome::GateOutcome;
 use super::run::Run;
 use super::text::Style;
 use super::{read, samples};
@@ -71,7 +71,7 @@ fn all() -> Vec<Run> {
     vec![some(), hostile(), samples::empty()]
 }
 
-fn judged(run: &Run, gates: &[&str]) -> Vec<Outcome> {
+fn judged(run: &Run, gates: &[&str]) -> Vec<GateOutcome> {
     gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect()
 }
 

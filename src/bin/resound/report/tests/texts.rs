@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound::load::{Counts, Direction, Fault, Interval, Latency, Mode, Raised, Record, Shape};
+use resound::load::{Counts, Direction, Fault, Interval, Latency, Mode, RampVariable, Record, Shape};
 
 use super::super::run::Run;
 use super::super::text::{self, visible};
@@ -117,12 +117,12 @@ fn a_far_end_that_answers_nothing_has_no_times() {
 
 #[test]
 fn the_steps_of_a_ramp_show_its_knee() {
-    let step = |level, broken: Option<&str>| resound::load::Step {
+    let step = |level, broken: Option<&str>| resound::load::RampStep {
         level,
         total: samples::record(100, 1, false).intervals[3].clone(),
         broken: broken.map(Into::into),
     };
-    let text = |steps: Vec<resound::load::Step>| {
+    let text = |steps: Vec<resound::load::RampStep>| {
         let run = Run::of(Record { steps, ..samples::record(100, 1, false) });
         assert_eq!(named(&run, "x").record.steps, run.record.steps);
         assert!(html::render(&run, None, None, &[]).contains("<h2>Steps</h2>"));
@@ -136,7 +136,7 @@ fn the_steps_of_a_ramp_show_its_knee() {
     let mut record = Record { steps: vec![step(3.0, None)], ..samples::record(100, 1, false) };
     record.settings.shape = resound::load::Shape::Ramp;
     record.settings.rate = None;
-    let steps = |of| resound::load::Steps {
+    let steps = |of| resound::load::RampSteps {
         of,
         from: 1.0,
         to: 3.0,
@@ -146,12 +146,12 @@ fn the_steps_of_a_ramp_show_its_knee() {
     };
     for (of, load, level) in [
         (
-            Raised::Rate,
+            RampVariable::Rate,
             "ramp, 1.00 to 3.00 msg/s by 2.00, 64 connections, a step every 2.00 s until errors>0 or p99>10ms, evenly spaced,",
             "3.00 msg/s",
         ),
         (
-            Raised::Connections,
+            RampVariable::Connections,
             "ramp, 1 to 3 connections by 2, a step every 2.00 s until errors>0 or p99>10ms, 64 bytes",
             "3 connections",
         ),

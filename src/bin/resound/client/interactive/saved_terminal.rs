@@ -1,7 +1,7 @@
-//! [`Before`]: the terminal as it was found, and how it is given back.
+//! [`SavedTerminal`]: the terminal as it was found, and how it is given back.
 
 /// How the terminal was before the editor changed it.
-pub(super) struct Before {
+pub(super) struct SavedTerminal {
     #[cfg(unix)]
     modes: Option<rustix::termios::Termios>,
 }
@@ -16,9 +16,9 @@ mod unix {
         InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, tcflush, tcgetattr, tcsetattr,
     };
 
-    use super::Before;
+    use super::SavedTerminal;
 
-    impl Before {
+    impl SavedTerminal {
         pub(in super::super) fn remember() -> Self {
             Self { modes: tcgetattr(io::stdin()).ok() }
         }
@@ -66,7 +66,7 @@ mod unix {
 }
 
 #[cfg(not(unix))]
-impl Before {
+impl SavedTerminal {
     pub(super) fn remember() -> Self {
         Self {}
     }

@@ -1,15 +1,15 @@
-//! [`Watch`]: follows a run, and makes its record.
+//! [`RunMonitor`]: follows a run, and makes its record.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, sleep_until};
 
-use super::course::{Pace, Traffic, nanos};
-use super::generator::{Generation, Moment, Phase};
-use super::settle::Ending;
+use super::generator::{ClockPair, Phase, RunningLoad};
+use super::run_config::{Pace, TrafficPattern, nanos};
+use super::unfinished::RunEnd;
 use super::warnings::warnings;
-use super::{Failure, Interval, Record, Step, Timeline};
+use super::{Failure, Interval, RampStep, Record, Timeline};
 use crate::engine::Engine;
 
 /// How often the connections are looked after while they are made.
@@ -20,13 +20,13 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// take there is none.
 const ALONE: u32 = 3;
 
-pub(super) struct Watch<F> {
-    run: Generation,
+pub(super) struct RunMonitor<F> {
+    run: RunningLoad,
     tick: Duration,
     observe: F,
     timeline: Timeline,
     total: Interval,
-    steps: Vec<Step>,
+    steps: Vec<RampStep>,
     /// Of the step that goes on.
     step: Interval,
     failures: Vec<Failure>,
@@ -41,15 +41,15 @@ pub(super) struct Watch<F> {
     from: Option<Instant>,
     upto: Option<Instant>,
     /// The end of what is measured: what it has cost is known then.
-    measured: Option<Moment>,
+    measured: Option<ClockPair>,
     /// Since when there has been no connection and none came about.
     alone_since: Option<Instant>,
     /// When that was so for too long.
     given_up: Option<Instant>,
 }
 
-impl<F: FnMut(Phase, &Interval)> Watch<F> {
-    pub(super) fn new(run: Generation, tick: Duration, observe: F) -> Self {
+impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
+    pub(super) fn new(run: RunningLoad, tick: Duration, observe: F) -> Self {
         Self {
             timeline: Timeline::new(run.load.settings.interval.max(tick)),
             run,
@@ -74,7 +74,7 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
     /// Follows the run to its end, or until `cut` is ready.
     pub(super) async fn until(mut self, cut: impl Future<Output = ()>) -> Record {
         let mut cut = pin!(cut);
-        let began = Moment::now();
+        let began = ClockPair::now();
         let mut measured = None;
         let cut_short = tokio::select! {
             biased;
@@ -84,7 +84,7 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         let stopped = cut_short.then(Instant::now);
         if let Some(stopped) = stopped {
             self.run.course.stop(stopped);
-            self.measured.get_or_insert_with(Moment::now);
+            self.measured.get_or_insert_with(ClockPair::now);
             // What has been measured since the last tick has its time as well.
             if self.upto.is_some() {
                 self.tick_to(stopped);
@@ -92,20 +92,20 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
             self.run.handle.drain(LAST_ANSWERS);
             self.run.handle.finished().await;
         }
-        let end = Moment { at: Instant::now(), ..self.measured.unwrap_or_else(Moment::now) };
-        self.finish(measured.unwrap_or(Moment { at: end.at, ..began }), end, stopped)
+        let end = ClockPair { at: Instant::now(), ..self.measured.unwrap_or_else(ClockPair::now) };
+        self.finish(measured.unwrap_or(ClockPair { at: end.at, ..began }), end, stopped)
     }
 
-    async fn follow(&mut self, measured: &mut Option<Moment>) {
+    async fn follow(&mut self, measured: &mut Option<ClockPair>) {
         if self.run.course.start().is_none() && !self.connect().await {
             return;
         }
         let Some(start) = self.run.course.start() else { return };
         let from = start + self.run.load.warm_up;
         self.warm_up(start, from).await;
-        *measured = Some(Moment::now());
+        *measured = Some(ClockPair::now());
         self.measure(from).await;
-        self.measured = Some(Moment::now());
+        self.measured = Some(ClockPair::now());
         // Calls that are under way are given up; whoever is waited for has its answer's time to come.
         let timeout = self.run.load.timeout;
         self.run.handle.drain(timeout.saturating_add(timeout.max(LAST_ANSWERS)));
@@ -239,7 +239,7 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         let broken = (ramp.breaks)(&total);
         let level = ramp.level(self.steps.len() as u32);
         let is_broken = broken.is_some();
-        self.steps.push(Step { level, total, broken });
+        self.steps.push(RampStep { level, total, broken });
         is_broken
     }
 
@@ -292,7 +292,7 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
     }
 
     /// The record, of a run that ended by itself, or was stopped then.
-    fn finish(mut self, measured: Moment, end: Moment, stopped: Option<Instant>) -> Record {
+    fn finish(mut self, measured: ClockPair, end: ClockPair, stopped: Option<Instant>) -> Record {
         let mut rest = self.collect();
         rest.add(&std::mem::take(&mut self.before));
         self.late(Phase::Finishing { in_flight: 0 }, rest);
@@ -353,13 +353,13 @@ impl<F: FnMut(Phase, &Interval)> Watch<F> {
         let course = &self.run.course;
         let broken = self.steps.last().filter(|step| step.broken.is_some());
         let from = course.measure_from;
-        let ending = Ending {
+        let ending = RunEnd {
             measure_from: from,
             at: from.saturating_add(nanos(elapsed)),
             // A ramp is meant to come to where it can go no further: what was due there besides is
             // no failure.
             withdrawn_from: broken.map(|step| from.saturating_add(nanos(step.total.start))),
-            is_answered: course.traffic == Traffic::Answered && matches!(course.pace, Pace::Open { .. }),
+            is_answered: course.traffic == TrafficPattern::Answered && matches!(course.pace, Pace::Open { .. }),
         };
         let mut unsettled = course.tallies.unsettled();
         let waited = ending.waited(&unsettled);

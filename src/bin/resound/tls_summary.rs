@@ -6,9 +6,9 @@ use serde::Serialize;
 use crate::escape;
 
 /// What TLS has agreed on, in a few words.
-pub(crate) struct Agreed<'a>(pub(crate) &'a TlsInfo);
+pub(crate) struct TlsSummary<'a>(pub(crate) &'a TlsInfo);
 
-impl std::fmt::Display for Agreed<'_> {
+impl std::fmt::Display for TlsSummary<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tls = self.0;
         write!(f, "{}, {}", tls.version, tls.cipher_suite)?;

@@ -1,16 +1,16 @@
-//! [`Talker`]: one connection of a run. It sends, verifies, times, and writes down.
+//! [`LoadConnection`]: one connection of a run. It sends, verifies, times, and writes down.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answers::{Answers, Event, Sent};
-use super::course::{Course, Pace, Traffic, nanos};
-use super::outcome::{At, Outcome};
+use super::answers::{AnswerEvent, Answers, SendTimes};
+use super::dial_plan::{ConnectionSlot, ReturnedSlots};
+use super::outcome::{AnswerTimes, ConnectionOutcome};
 use super::pattern::Pattern;
+use super::run_config::{Pace, RunConfig, TrafficPattern, nanos};
 use super::schedule::Schedule;
-use super::seats::{Returned, Seat};
 use super::tally::Tally;
 use super::{Counts, Fault, MOST_IN_FLIGHT};
 use crate::error::CloseReason;
@@ -28,14 +28,14 @@ const DOUBT: u64 = 500_000_000;
 /// moment's wait is no failure.
 const CATCHES_UP: u64 = 100_000_000;
 
-pub(super) struct Talker {
-    course: Arc<Course>,
+pub(super) struct LoadConnection {
+    course: Arc<RunConfig>,
     worker: usize,
     answers: Answers,
     pattern: Pattern,
     /// Until it is given back.
-    seat: Option<Seat>,
-    returned: Rc<Returned>,
+    seat: Option<ConnectionSlot>,
+    returned: Rc<ReturnedSlots>,
     /// Of a closed loop: messages that may be sent now.
     ready: usize,
     /// And when further ones may.
@@ -67,8 +67,14 @@ pub(super) struct Talker {
     wakes_at: Option<u64>,
 }
 
-impl Talker {
-    pub(super) fn new(course: Arc<Course>, worker: usize, connection: u64, seat: Seat, returned: Rc<Returned>) -> Self {
+impl LoadConnection {
+    pub(super) fn new(
+        course: Arc<RunConfig>,
+        worker: usize,
+        connection: u64,
+        seat: ConnectionSlot,
+        returned: Rc<ReturnedSlots>,
+    ) -> Self {
         let ready = match course.pace {
             Pace::Closed { depth, .. } => depth,
             Pace::Open { .. } | Pace::Bulk => 0,
@@ -121,7 +127,7 @@ impl Talker {
                 self.finishing = true;
                 break;
             }
-            if self.course.traffic == Traffic::Pattern {
+            if self.course.traffic == TrafficPattern::Pattern {
                 break;
             }
             is_held_up = cx.unsent() >= high_water;
@@ -129,7 +135,7 @@ impl Talker {
                 break;
             }
             let Some(planned) = self.next(now) else { break };
-            self.send(Sent::new(planned, now), cx, tally);
+            self.send(SendTimes::new(planned, now), cx, tally);
             in_turn += 1;
         }
         self.is_behind = self.due().is_some_and(|due| due <= now);
@@ -154,9 +160,9 @@ impl Talker {
     /// Is nothing on its way?
     fn is_quiet(&self, cx: &Cx<'_>) -> bool {
         match self.course.traffic {
-            Traffic::Answered => self.answers.in_flight() == 0 && !self.answers.is_in_doubt(),
-            Traffic::Swallowed => cx.unsent() == 0,
-            Traffic::Pattern => true,
+            TrafficPattern::Answered => self.answers.in_flight() == 0 && !self.answers.is_in_doubt(),
+            TrafficPattern::Swallowed => cx.unsent() == 0,
+            TrafficPattern::Pattern => true,
         }
     }
 
@@ -191,7 +197,7 @@ impl Talker {
                 while self.pauses.pop_front_if(|over| *over <= now).is_some() {
                     self.ready = (self.ready + 1).min(depth);
                 }
-                self.ready = self.ready.checked_sub(usize::from(self.course.traffic == Traffic::Answered))?;
+                self.ready = self.ready.checked_sub(usize::from(self.course.traffic == TrafficPattern::Answered))?;
                 Some(now)
             }
             Pace::Open { depth, .. } => {
@@ -206,9 +212,9 @@ impl Talker {
         }
     }
 
-    fn send(&mut self, sent: Sent, cx: &mut Cx<'_>, tally: &mut Tally) {
+    fn send(&mut self, sent: SendTimes, cx: &mut Cx<'_>, tally: &mut Tally) {
         let message = match self.course.traffic {
-            Traffic::Answered => self.answers.send(sent),
+            TrafficPattern::Answered => self.answers.send(sent),
             _ => self.course.rules.message(self.answers.connection(), self.sent),
         };
         self.course.rules.payload.write(&message, cx);
@@ -229,7 +235,7 @@ impl Talker {
                     && self.held_since.is_some_and(|since| since.saturating_sub(sent.planned) <= lag / 2);
                 tally.counts.held += u64::from(was_held && lag >= nanos(Counts::LATE));
             }
-        } else if self.course.traffic == Traffic::Answered {
+        } else if self.course.traffic == TrafficPattern::Answered {
             self.warm_up += self.course.rules.payload.answer_len(&message) as u64;
         }
     }
@@ -263,8 +269,14 @@ impl Talker {
     }
 
     /// Writes down what has become of messages, and makes use of it.
-    fn note(&mut self, cx: &mut Cx<'_>, tally: &mut Tally, look: impl FnOnce(&mut Answers, &mut dyn FnMut(Event))) {
-        let Outcome { settled, lost } = Outcome::note(&self.course, &mut self.answers, At::of(cx), tally, look);
+    fn note(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tally: &mut Tally,
+        look: impl FnOnce(&mut Answers, &mut dyn FnMut(AnswerEvent)),
+    ) {
+        let ConnectionOutcome { settled, lost } =
+            ConnectionOutcome::note(&self.course, &mut self.answers, AnswerTimes::of(cx), tally, look);
         let now = self.course.time(cx.now());
         tally.at(now);
         if settled > 0 && !self.has_answered {
@@ -324,14 +336,14 @@ impl Talker {
     }
 }
 
-impl Service for Talker {
+impl Service for LoadConnection {
     fn open(&mut self, cx: &mut Cx<'_>) {
         let course = Arc::clone(&self.course);
         // What was due before has waited for this connection.
         self.held_until = course.start().filter(|start| *start < cx.now()).map(|_| course.time(cx.now()));
-        self.held_since = self.held_until.map(|_| self.seat.as_ref().map_or(0, Seat::held_since));
+        self.held_since = self.held_until.map(|_| self.seat.as_ref().map_or(0, ConnectionSlot::held_since));
         let mut tally = course.tallies.of(self.worker);
-        if course.traffic == Traffic::Swallowed {
+        if course.traffic == TrafficPattern::Swallowed {
             self.answers_again(course.time(cx.now()), &mut tally);
         }
         self.go_on(cx, &mut tally);
@@ -340,7 +352,7 @@ impl Service for Talker {
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let course = Arc::clone(&self.course);
         let mut tally = course.tallies.of(self.worker);
-        let now = course.time(At::of(cx).when);
+        let now = course.time(AnswerTimes::of(cx).when);
         // What was sent before measuring is answered first.
         let warm = self.warm_up.min(bytes.len() as u64);
         self.warm_up -= warm;
@@ -350,13 +362,13 @@ impl Service for Talker {
             tally.counts.bytes_late += if now >= course.end() { measured } else { 0 };
         }
         match course.traffic {
-            Traffic::Answered => {
+            TrafficPattern::Answered => {
                 for left in cx.departures() {
                     self.answers.departed(left.bytes, course.time(left.at));
                 }
                 self.note(cx, &mut tally, |answers, mut tell| answers.received(bytes, &mut tell));
             }
-            Traffic::Pattern => {
+            TrafficPattern::Pattern => {
                 let verify = course.rules.verify && !self.failed;
                 let (lines, wrong) = self.pattern.received(bytes, verify);
                 if !self.has_answered {
@@ -373,7 +385,7 @@ impl Service for Talker {
                     return self.give_up(cx);
                 }
             }
-            Traffic::Swallowed => {
+            TrafficPattern::Swallowed => {
                 let what = "the far end answers, and was to swallow everything".into();
                 self.fail(Fault::Extra, None, what, cx.now(), &mut tally);
                 return self.give_up(cx);
@@ -385,7 +397,7 @@ impl Service for Talker {
     fn drained(&mut self, cx: &mut Cx<'_>) {
         // In a closed loop with all in flight that may be nothing waits for this.
         if matches!(self.course.pace, Pace::Closed { .. })
-            && self.course.traffic == Traffic::Answered
+            && self.course.traffic == TrafficPattern::Answered
             && self.ready == 0
         {
             return;
@@ -453,8 +465,10 @@ impl Service for Talker {
             self.fail_at_the_end(at, &mut tally);
         }
         let oldest = self.answers.oldest().map(|(_, oldest)| oldest.sent);
-        let end = At::now(at);
-        Outcome::note(&course, &mut self.answers, end, &mut tally, |answers, mut tell| answers.end(&mut tell));
+        let end = AnswerTimes::now(at);
+        ConnectionOutcome::note(&course, &mut self.answers, end, &mut tally, |answers, mut tell| {
+            answers.end(&mut tell)
+        });
         if let Some(mut seat) = self.seat.take() {
             tally.counts.closed += u64::from(seat.is_counted(&course));
             let now = course.time(at);

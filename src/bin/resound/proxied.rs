@@ -10,9 +10,9 @@ use crate::escape;
 
 /// For people, behind the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org,
 /// TLSv1.3`, `, PROXY v2 LOCAL`; nothing where no proxy has said anything.
-pub(crate) struct ViaText<'a>(pub(crate) &'a ConnInfo);
+pub(crate) struct ProxiedText<'a>(pub(crate) &'a ConnInfo);
 
-impl fmt::Display for ViaText<'_> {
+impl fmt::Display for ProxiedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(via) = &self.0.via else { return Ok(()) };
         if via.is_local {
@@ -53,7 +53,7 @@ impl fmt::Display for ViaText<'_> {
 
 /// For the JSON log. Values that are no text are escaped.
 #[derive(Serialize)]
-pub(crate) struct ViaJson {
+pub(crate) struct ProxiedJson {
     peer: String,
     local: String,
     version: u8,
@@ -85,7 +85,7 @@ struct TlsJson {
     verified: bool,
 }
 
-impl ViaJson {
+impl ProxiedJson {
     pub(crate) fn of(conn: &ConnInfo) -> Option<Self> {
         let text = |value: &Option<Box<[u8]>>| value.as_deref().map(escape::text);
         let via = conn.via.as_ref()?;

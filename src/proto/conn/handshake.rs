@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::Conn;
 use super::ending::guarded;
 use crate::error::{CloseReason, TlsFailure};
+use crate::proto::handshake::{HeaderProgress, Layers, NoService};
 use crate::proto::observer::Observer;
-use crate::proto::opening::{Layers, Nobody, Prefaced};
-use crate::proto::step::Step;
-use crate::proto::tls::Tls;
+use crate::proto::ordered::OrderedEvent;
+use crate::proto::tls::TlsLayer;
 
 impl Conn {
     /// The transport is up, and the service must wait for what comes before it.
@@ -75,14 +75,14 @@ impl Conn {
         let Some(mut layers) = self.layers.take() else { return 0..0 };
         if let Some(preface) = &mut layers.preface {
             let read = guarded(|| preface.read(wire, &mut self.info));
-            match read.unwrap_or(Prefaced::Refused(CloseReason::Panicked)) {
-                Prefaced::Done(n) => {
+            match read.unwrap_or(HeaderProgress::Refused(CloseReason::Panicked)) {
+                HeaderProgress::Done(n) => {
                     from = n;
                     layers.preface = None;
                 }
                 more_or_refused => {
                     self.layers = Some(layers);
-                    if let Prefaced::Refused(reason) = more_or_refused {
+                    if let HeaderProgress::Refused(reason) = more_or_refused {
                         self.refuse(reason);
                     }
                     return 0..0;
@@ -117,7 +117,7 @@ impl Conn {
 
     fn receive_records(
         &mut self,
-        tls: &mut Tls,
+        tls: &mut TlsLayer,
         layers: &mut Layers,
         now: Instant,
         wire: &mut [u8],
@@ -144,8 +144,8 @@ impl Conn {
             received =
                 received.and_then(|()| tls.receive(wire, &mut |bytes| self.deliver_opened(now, bytes, out, observer)));
         }
-        if tls.peer_closed && self.peer_eof == Step::NotYet {
-            self.peer_eof = Step::Waiting;
+        if tls.peer_closed && self.peer_eof == OrderedEvent::NotYet {
+            self.peer_eof = OrderedEvent::Waiting;
         }
         received
     }
@@ -161,7 +161,7 @@ impl Conn {
 
     fn open_service(&mut self, layers: &mut Layers, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         let Some(pending) = &mut layers.opening else { return };
-        let make = std::mem::replace(&mut pending.make, Box::new(|_| Box::new(Nobody)));
+        let make = std::mem::replace(&mut pending.make, Box::new(|_| Box::new(NoService)));
         let made = guarded(|| make(&self.info));
         let made = made.and_then(|service| Some((guarded(|| service.framing())?, service)));
         match made {
@@ -190,9 +190,9 @@ impl Conn {
     pub(super) fn fin_below(&mut self) {
         if self.is_opening() {
             // Where it should have gone on.
-            self.peer_eof = Step::Done;
+            self.peer_eof = OrderedEvent::Done;
             let tls = self.layers.as_mut().and_then(|layers| layers.tls.as_mut());
-            let undecided = tls.and_then(Tls::left_undecided).map(CloseReason::Tls);
+            let undecided = tls.and_then(TlsLayer::left_undecided).map(CloseReason::Tls);
             self.refuse(undecided.unwrap_or(CloseReason::LeftEarly));
         } else if let Some(tls) = self.layers.as_mut().and_then(|layers| layers.tls.as_mut())
             && !tls.peer_closed
@@ -209,6 +209,6 @@ impl Conn {
 
     /// Has TLS the beginning of a record, or of more than one?
     pub(super) fn has_part_of_a_record(&self) -> bool {
-        self.layers.as_ref().and_then(|layers| layers.tls.as_ref()).is_some_and(Tls::has_part)
+        self.layers.as_ref().and_then(|layers| layers.tls.as_ref()).is_some_and(TlsLayer::has_part)
     }
 }

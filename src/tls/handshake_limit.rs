@@ -1,4 +1,4 @@
-//! [`Handshakes`]: how many may be under way at once, and who waits.
+//! [`HandshakeLimit`]: how many may be under way at once, and who waits.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,25 +6,25 @@ use std::time::Duration;
 
 /// Counts the handshakes of one server. Those beyond the most that there may be wait, in the order in which they came.
 #[derive(Debug)]
-pub(crate) struct Handshakes {
+pub(crate) struct HandshakeLimit {
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<HandshakeQueue>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct HandshakeQueue {
     under_way: usize,
     next: u64,
     waiting: BTreeSet<u64>,
 }
 
-impl Handshakes {
+impl HandshakeLimit {
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most: most.max(1), state: Mutex::default() })
     }
 
     /// Joins: with a place, if one is free, or behind those who wait.
-    pub(crate) fn join(self: &Arc<Self>) -> Turn {
+    pub(crate) fn join(self: &Arc<Self>) -> HandshakePermit {
         let mut state = self.state();
         let mut ticket = None;
         if state.under_way < self.most && state.waiting.is_empty() {
@@ -35,23 +35,23 @@ impl Handshakes {
             state.waiting.insert(number);
             ticket = Some(number);
         }
-        Turn { all: Arc::clone(self), ticket }
+        HandshakePermit { all: Arc::clone(self), ticket }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HandshakeQueue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A place among the handshakes, or one in the queue for it; given up when dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    all: Arc<Handshakes>,
+pub(crate) struct HandshakePermit {
+    all: Arc<HandshakeLimit>,
     /// `None`: it has come.
     ticket: Option<u64>,
 }
 
-impl Turn {
+impl HandshakePermit {
     /// Has it come? If not, says when to ask again: soon for who is among the first.
     pub(crate) fn has_come(&mut self) -> Result<(), Duration> {
         let Some(ticket) = self.ticket else { return Ok(()) };
@@ -69,7 +69,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
         let mut state = self.all.state();
         match self.ticket {
@@ -85,9 +85,10 @@ mod tests {
 
     #[test]
     fn places_are_given_in_order_and_those_who_leave_the_queue_take_none() {
-        let all = Handshakes::new(2);
+        let all = HandshakeLimit::new(2);
         let mut turns: Vec<_> = (0..6).map(|_| all.join()).collect();
-        let come = |turns: &mut Vec<Turn>| turns.iter_mut().map(|turn| turn.has_come().is_ok()).collect::<Vec<_>>();
+        let come =
+            |turns: &mut Vec<HandshakePermit>| turns.iter_mut().map(|turn| turn.has_come().is_ok()).collect::<Vec<_>>();
         assert_eq!(come(&mut turns), [true, true, false, false, false, false]);
         drop(turns.remove(2)); // gave up
         assert_eq!(come(&mut turns), [true, true, false, false, false]);

@@ -1,24 +1,24 @@
 use std::collections::VecDeque;
 
-use super::piece::Load;
+use super::bytes::SendBytes;
 
 /// Loads that leave with one call, in order. The kernel finds them by a header and a list, which
 /// are here too.
 #[derive(Debug)]
-pub(crate) struct Several {
-    loads: VecDeque<Load>,
+pub(crate) struct VectoredSend {
+    loads: VecDeque<SendBytes>,
     len: usize,
     list: Vec<libc::iovec>,
     header: libc::msghdr,
 }
 
-impl Several {
-    pub(super) fn new(loads: Vec<Load>) -> Self {
+impl VectoredSend {
+    pub(super) fn new(loads: Vec<SendBytes>) -> Self {
         // SAFETY: it is made of integers and pointers, all of which may be zero: nobody, and
         // nothing.
         let header = unsafe { std::mem::zeroed() };
         Self {
-            len: loads.iter().map(Load::len).sum(),
+            len: loads.iter().map(SendBytes::len).sum(),
             list: Vec::with_capacity(loads.len()),
             loads: loads.into(),
             header,

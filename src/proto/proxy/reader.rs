@@ -4,40 +4,42 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Addresses, Header, Parser, Ssl, Tlv, Version};
-use crate::error::{CloseReason, Instead, ProxyError};
-use crate::proto::opening::{Preface, Prefaced};
-use crate::service::{ConnInfo, Endpoint, Via, ViaTls};
+use crate::error::{CloseReason, DetectedProtocol, ProxyError};
+use crate::proto::handshake::{HeaderProgress, ProxyHeader};
+use crate::service::{ConnInfo, Endpoint, ProxiedAddresses, ProxiedTls};
 
 /// A header that must come.
-pub(super) struct Expected {
+pub(super) struct HeaderReader {
     believed: bool,
     parser: Parser,
 }
 
-impl Expected {
+impl HeaderReader {
     pub(super) fn new(believed: bool) -> Self {
         Self { believed, parser: Parser::new() }
     }
 }
 
-impl Preface for Expected {
-    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> Prefaced {
+impl ProxyHeader for HeaderReader {
+    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress {
         if !self.believed {
             if conn.peer == Endpoint::Unknown && wire.is_empty() {
                 // A peer without an address is most often gone, and the socket says so next: nothing of it is judged
                 // before it has sent something.
-                return Prefaced::More;
+                return HeaderProgress::More;
             }
-            return Prefaced::Refused(CloseReason::UntrustedProxy);
+            return HeaderProgress::Refused(CloseReason::UntrustedProxy);
         }
         match self.parser.read(wire) {
-            Ok(None) => Prefaced::More,
+            Ok(None) => HeaderProgress::More,
             Ok(Some((header, n))) => {
                 introduce(header, conn);
-                Prefaced::Done(n)
+                HeaderProgress::Done(n)
             }
-            Err(ProxyError::Absent) => Prefaced::Refused(CloseReason::NoProxyHeader(Instead::of(self.parser.seen()))),
-            Err(error) => Prefaced::Refused(CloseReason::BadProxyHeader(error)),
+            Err(ProxyError::Absent) => {
+                HeaderProgress::Refused(CloseReason::NoProxyHeader(DetectedProtocol::of(self.parser.seen())))
+            }
+            Err(error) => HeaderProgress::Refused(CloseReason::BadProxyHeader(error)),
         }
     }
 }
@@ -51,7 +53,7 @@ fn introduce(header: Header, conn: &mut ConnInfo) {
         Addresses::Ip { source, destination, .. } => (source.into(), destination.into()),
         Addresses::Unix { source, destination, .. } => (unix(&source), unix(&destination)),
     };
-    let mut via = Via {
+    let mut via = ProxiedAddresses {
         peer: std::mem::replace(&mut conn.peer, peer),
         local: std::mem::replace(&mut conn.local, local),
         version: if header.version == Version::V1 { 1 } else { 2 },
@@ -83,10 +85,10 @@ fn introduce(header: Header, conn: &mut ConnInfo) {
     conn.via = Some(Arc::new(via));
 }
 
-fn spoken(ssl: &Ssl) -> ViaTls {
+fn spoken(ssl: &Ssl) -> ProxiedTls {
     let value = |kind| ssl.get(kind).map(Into::into);
     let has_certificate = ssl.client & (Ssl::CERT_CONN | Ssl::CERT_SESS) != 0;
-    ViaTls {
+    ProxiedTls {
         version: value(Ssl::VERSION),
         cipher: value(Ssl::CIPHER),
         common_name: value(Ssl::COMMON_NAME),

@@ -7,26 +7,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::client::TlsStream as ClientStream;
 
 use super::stream::Stream;
 use crate::service::TlsInfo;
 use crate::tls::{Certificate, TlsClient};
 
 /// A stream that TLS has been agreed on for.
-pub struct Secure {
+pub struct TlsStream {
     plain: Arc<Stream>,
     /// Both directions at once, each by one task: neither holds it while it waits.
-    tls: Mutex<TlsStream<Under>>,
+    tls: Mutex<ClientStream<PlainStream>>,
     info: TlsInfo,
     chain: Vec<Certificate>,
 }
 
-impl Secure {
+impl TlsStream {
     pub(super) async fn of(plain: Stream, client: &TlsClient) -> io::Result<Self> {
         let plain = Arc::new(plain);
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(client.config()));
-        let tls = connector.connect(client.name().clone(), Under(Arc::clone(&plain))).await?;
+        let tls = connector.connect(client.name().clone(), PlainStream(Arc::clone(&plain))).await?;
         let state = tls.get_ref().1;
         let chain: Vec<_> =
             state.peer_certificates().unwrap_or_default().iter().filter_map(|der| Certificate::read(der)).collect();
@@ -50,24 +50,24 @@ impl Secure {
         &self.plain
     }
 
-    fn tls(&self) -> MutexGuard<'_, TlsStream<Under>> {
+    fn tls(&self) -> MutexGuard<'_, ClientStream<PlainStream>> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Secure {
+impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secure").field("plain", &self.plain).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("TlsStream").field("plain", &self.plain).field("info", &self.info).finish_non_exhaustive()
     }
 }
 
-impl AsyncRead for &Secure {
+impl AsyncRead for &TlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.tls()).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for &Secure {
+impl AsyncWrite for &TlsStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.tls()).poll_write(cx, bytes)
     }
@@ -96,15 +96,15 @@ impl AsyncWrite for &Secure {
 
 /// The plain stream, where TLS reads and writes.
 #[derive(Debug)]
-struct Under(Arc<Stream>);
+struct PlainStream(Arc<Stream>);
 
-impl AsyncRead for Under {
+impl AsyncRead for PlainStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut &*self.0).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Under {
+impl AsyncWrite for PlainStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut &*self.0).poll_write(cx, bytes)
     }

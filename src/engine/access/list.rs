@@ -8,13 +8,13 @@ use crate::service::canonical;
 
 /// Networks that are allowed or denied.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Networks {
+pub(super) struct AccessList {
     /// The longest prefixes first, and of equally long ones those that deny: the first that holds an address decides.
     rules: Vec<(IpNet, bool)>,
     any_allowed: bool,
 }
 
-impl Networks {
+impl AccessList {
     pub(super) fn add(&mut self, network: IpNet, allow: bool) {
         let network = canonical(network);
         self.rules.push((network, allow));
@@ -42,8 +42,8 @@ impl Networks {
 mod tests {
     use super::*;
 
-    fn networks(rules: &[&str]) -> Networks {
-        let mut networks = Networks::default();
+    fn networks(rules: &[&str]) -> AccessList {
+        let mut networks = AccessList::default();
         for rule in rules {
             let (sign, network) = rule.split_at(1);
             networks.add(network.parse().unwrap(), sign == "+");

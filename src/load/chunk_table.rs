@@ -1,4 +1,4 @@
-//! [`Table`]: random bytes, made once per run. Long messages are slices of it: they cost nothing to
+//! [`ChunkTable`]: random bytes, made once per run. Long messages are slices of it: they cost nothing to
 //! make and a comparison to check.
 
 use std::ops::Range;
@@ -21,9 +21,9 @@ pub(super) const CHUNK: usize = 64 * 1024;
 /// their beginnings are the same at one distance in a million ([`PLACES`]), which is another one
 /// for each pair of chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table(Bytes);
+pub(super) struct ChunkTable(Bytes);
 
-impl Table {
+impl ChunkTable {
     /// `word` makes eight bytes of random bits.
     pub(super) fn new(seed: u64, word: impl Fn(u64) -> [u8; 8]) -> Self {
         let words = ((1 << PLACES) + CHUNK) as u64 / 8;

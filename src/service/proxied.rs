@@ -1,4 +1,4 @@
-//! [`Via`]: the proxy that a connection came through.
+//! [`ProxiedAddresses`]: the proxy that a connection came through.
 
 use super::Endpoint;
 
@@ -6,7 +6,7 @@ use super::Endpoint;
 /// them, and the client may have chosen them: they are not fit for a terminal as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Via {
+pub struct ProxiedAddresses {
     /// The proxy: the transport's far end.
     pub peer: Endpoint,
     /// Where the proxy connected to: the transport's near end.
@@ -24,13 +24,13 @@ pub struct Via {
     /// The network namespace that the proxy was in.
     pub namespace: Option<Box<[u8]>>,
     /// How the client spoke TLS with the proxy; `None` where it did not, or the proxy does not say.
-    pub tls: Option<ViaTls>,
+    pub tls: Option<ProxiedTls>,
 }
 
 /// How a client spoke TLS with its proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ViaTls {
+pub struct ProxiedTls {
     /// Such as `TLSv1.3`.
     pub version: Option<Box<[u8]>>,
     /// Such as `ECDHE-RSA-AES128-GCM-SHA256`.

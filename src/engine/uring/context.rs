@@ -12,7 +12,7 @@ const OUT_KEPT: usize = 1024 * 1024;
 const SPARES: usize = 64;
 const SPARE: usize = 4 * 1024;
 
-pub(super) struct Desk<'a, 'r> {
+pub(super) struct WorkerContext<'a, 'r> {
     pub(super) ring: &'a mut Ring<'r>,
     pub(super) now: Instant,
     pub(super) out: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Desk<'a, 'r> {
     pub(super) wire: Vec<u8>,
 }
 
-impl<'a, 'r> Desk<'a, 'r> {
+impl<'a, 'r> WorkerContext<'a, 'r> {
     pub(super) fn new(ring: &'a mut Ring<'r>, recorder: Recorder) -> Self {
         Self {
             ring,

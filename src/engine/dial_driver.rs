@@ -1,4 +1,4 @@
-//! [`Caller`]: a worker's plan, and what every engine does for it.
+//! [`DialDriver`]: a worker's plan, and what every engine does for it.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,42 +11,42 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::accept::BACK_OFF;
-use super::plan::{Call, Dials, Next, Took};
-use super::shared::{Purpose, Shared};
+use super::dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
+use super::shared::{ConnectionOrigin, Shared};
 use super::socket::endpoint;
 use crate::error::is_descriptor_shortage;
 use crate::proto::Conn;
 use crate::service::{ConnInfo, Discard, Endpoint, Service};
 
 /// A worker's plan. A plan that panics has none any more.
-pub(crate) struct Caller {
+pub(crate) struct DialDriver {
     /// Shared with the connections whose services it has still to make.
-    plan: Rc<RefCell<Box<dyn Dials>>>,
+    plan: Rc<RefCell<Box<dyn DialPlan>>>,
     shared: Arc<Shared>,
     /// After a shortage, not before this.
     not_before: Option<Instant>,
     done: bool,
 }
 
-impl Caller {
+impl DialDriver {
     /// The plan of the worker with this number; `None` where connections are accepted.
     pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
-        let Purpose::Dial(plans) = &shared.purpose else { return None };
-        let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(Nobody));
+        let ConnectionOrigin::Dial(plans) = &shared.purpose else { return None };
+        let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(NoPlan));
         let plan = Rc::new(RefCell::new(plan));
         Some(Self { plan, shared: Arc::clone(shared), not_before: None, done: false })
     }
 
-    pub(crate) fn next(&mut self, now: Instant) -> Next {
+    pub(crate) fn next(&mut self, now: Instant) -> NextDial {
         if self.done {
-            return Next::Done;
+            return NextDial::Done;
         }
         if let Some(at) = self.not_before.filter(|&at| now < at) {
-            return Next::At(at);
+            return NextDial::At(at);
         }
         self.not_before = None;
-        let next = catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().next(now))).unwrap_or(Next::Done);
-        self.done = next == Next::Done;
+        let next = catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().next(now))).unwrap_or(NextDial::Done);
+        self.done = next == NextDial::Done;
         next
     }
 
@@ -60,7 +60,7 @@ impl Caller {
         self.not_before = None;
     }
 
-    pub(crate) fn failed(&mut self, call: &Call, error: &io::Error) {
+    pub(crate) fn failed(&mut self, call: &DialRequest, error: &io::Error) {
         let now = Instant::now();
         if is_shortage(error) {
             self.not_before = Some(now + BACK_OFF);
@@ -69,7 +69,7 @@ impl Caller {
     }
 
     /// The state machine of a connection that was asked for at `since`; `None` where it is none.
-    pub(crate) fn answered(&mut self, call: &Call, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
+    pub(crate) fn answered(&mut self, call: &DialRequest, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
         let answered = Instant::now();
         let connect = answered.saturating_duration_since(since);
         if is_own_call(socket, call) {
@@ -80,21 +80,21 @@ impl Caller {
         Some(self.shared.conn(call.target.clone(), local, |info| {
             let opening = self.plan.borrow_mut().opening(call, info);
             if opening.is_nothing() {
-                let took = Took { connect, opening: Duration::ZERO };
+                let took = DialTiming { connect, opening: Duration::ZERO };
                 return Err(self.plan.borrow_mut().answered(call, took, info));
             }
             let (plan, theirs) = (Rc::clone(&self.plan), call.clone());
             let opening = opening.otherwise(move |why| plan.borrow_mut().unopened(&theirs, why, Instant::now()));
             let (plan, call) = (Rc::clone(&self.plan), call.clone());
             let make = move |info: &ConnInfo| {
-                plan.borrow_mut().answered(&call, Took { connect, opening: answered.elapsed() }, info)
+                plan.borrow_mut().answered(&call, DialTiming { connect, opening: answered.elapsed() }, info)
             };
             Ok((opening, Box::new(make) as _))
         }))
     }
 
     /// A socket to dial with, and whom. It blocks.
-    pub(crate) fn socket(&self, call: &Call) -> io::Result<(Socket, SockAddr)> {
+    pub(crate) fn socket(&self, call: &DialRequest) -> io::Result<(Socket, SockAddr)> {
         let address = address(&call.target)?;
         match &call.target {
             Endpoint::Tcp(target) => {
@@ -124,7 +124,7 @@ impl Caller {
 
 /// Has a call been answered by itself? Where nobody listens on a port that the system may choose to connect from, a call may be made from the
 /// very port that it is made to, and TCP connects the two (a simultaneous open, RFC 9293, 3.5).
-fn is_own_call(socket: &SockRef<'_>, call: &Call) -> bool {
+fn is_own_call(socket: &SockRef<'_>, call: &DialRequest) -> bool {
     let (Endpoint::Tcp(target), Ok(local)) = (&call.target, socket.local_addr()) else { return false };
     // Asked for only where it is possible: the target may be another name of the same address.
     let local = local.as_socket().filter(|local| local.port() == target.port());
@@ -146,18 +146,18 @@ pub(crate) fn address(target: &Endpoint) -> io::Result<SockAddr> {
 }
 
 /// The plan of a worker whose own could not be made.
-struct Nobody;
+struct NoPlan;
 
-impl Dials for Nobody {
-    fn next(&mut self, _now: Instant) -> Next {
-        Next::Done
+impl DialPlan for NoPlan {
+    fn next(&mut self, _now: Instant) -> NextDial {
+        NextDial::Done
     }
 
-    fn answered(&mut self, _call: &Call, _took: Took, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
         Box::new(Discard)
     }
 
-    fn failed(&mut self, _call: &Call, _error: &io::Error, _now: Instant) {}
+    fn failed(&mut self, _call: &DialRequest, _error: &io::Error, _now: Instant) {}
 }
 
 /// This machine has no more of what a connection needs: descriptors, ports, memory.
@@ -172,7 +172,7 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// A connection that is being made on a socket that does not block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begun {
+pub(crate) enum Connecting {
     Connected,
     /// The socket can be written to once it is decided.
     Decides,
@@ -181,11 +181,11 @@ pub(crate) enum Begun {
 }
 
 /// Begins to connect. What is asked to decide is asked for its error then.
-pub(crate) fn begin(socket: &Socket, target: &SockAddr) -> io::Result<Begun> {
+pub(crate) fn begin(socket: &Socket, target: &SockAddr) -> io::Result<Connecting> {
     match socket.connect(target) {
-        Ok(()) => Ok(Begun::Connected),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock && target.is_unix() => Ok(Begun::Again),
-        Err(error) if is_in_progress(&error) => Ok(Begun::Decides),
+        Ok(()) => Ok(Connecting::Connected),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && target.is_unix() => Ok(Connecting::Again),
+        Err(error) if is_in_progress(&error) => Ok(Connecting::Decides),
         Err(error) => Err(error),
     }
 }
@@ -209,32 +209,35 @@ pub(crate) fn no_answer() -> io::Error {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::super::basis::Basis;
-    use super::super::room::Room;
+    use super::super::config::EngineConfig;
+    use super::super::connection_limit::ConnectionLimit;
     use super::*;
 
     struct Listens(Rc<RefCell<Vec<io::ErrorKind>>>);
 
-    impl Dials for Listens {
-        fn next(&mut self, _now: Instant) -> Next {
-            Next::Done
+    impl DialPlan for Listens {
+        fn next(&mut self, _now: Instant) -> NextDial {
+            NextDial::Done
         }
 
-        fn answered(&mut self, _call: &Call, _took: Took, _conn: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
             Box::new(Discard)
         }
 
-        fn failed(&mut self, _call: &Call, error: &io::Error, _now: Instant) {
+        fn failed(&mut self, _call: &DialRequest, error: &io::Error, _now: Instant) {
             self.0.borrow_mut().push(error.kind());
         }
     }
 
     #[test]
     fn a_call_that_meets_itself_is_refused() {
-        let shared =
-            Basis::new().share(1, Room::new(usize::MAX, 1, None), Purpose::Dial(Box::new(|_| Box::new(Nobody))));
+        let shared = EngineConfig::new().share(
+            1,
+            ConnectionLimit::new(usize::MAX, 1, None),
+            ConnectionOrigin::Dial(Box::new(|_| Box::new(NoPlan))),
+        );
         let heard = Rc::default();
-        let mut caller = Caller {
+        let mut caller = DialDriver {
             plan: Rc::new(RefCell::new(Box::new(Listens(Rc::clone(&heard))))),
             shared,
             not_before: None,
@@ -250,7 +253,7 @@ mod tests {
             (SockRef::from(&own), address.as_socket().unwrap(), false),
             (SockRef::from(&other), listener.local_addr().unwrap(), true),
         ] {
-            let call = Call { number: 0, target: target.into(), source: None, timeout: Duration::ZERO };
+            let call = DialRequest { number: 0, target: target.into(), source: None, timeout: Duration::ZERO };
             assert_eq!(caller.answered(&call, Instant::now(), &socket).is_some(), is_call);
         }
         assert_eq!(*heard.borrow(), [io::ErrorKind::ConnectionRefused]);

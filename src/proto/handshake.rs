@@ -1,21 +1,21 @@
-//! [`Opening`]: what comes between a transport that is up and a service that is open.
+//! [`Handshake`]: what comes between a transport that is up and a service that is open.
 
 use std::time::Instant;
 
-use super::tls::Tls;
+use super::tls::TlsLayer;
 use crate::error::{CloseReason, TlsFailure};
 use crate::service::{ConnInfo, Cx, Service};
 use crate::tls::{TlsClient, TlsServer};
 
 /// What the peer has to say before everything else, in plain bytes: a PROXY header, for one.
-pub trait Preface {
+pub trait ProxyHeader {
     /// `wire` has arrived; nothing, at the very beginning. What belongs to the preface and is not complete yet is for the preface to keep, bounded.
-    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> Prefaced;
+    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress;
 }
 
-/// What a [`Preface`] has made of some bytes.
+/// What a [`ProxyHeader`] has made of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prefaced {
+pub enum HeaderProgress {
     /// All of them belong to it, and more must come.
     More,
     /// It is complete; so many of these bytes were its own.
@@ -28,27 +28,30 @@ pub enum Prefaced {
 /// [`Limits::opening_timeout`](crate::Limits::opening_timeout) for all of it.
 #[derive(Default)]
 #[must_use]
-pub struct Opening {
-    preface: Option<Box<dyn Preface>>,
+pub struct Handshake {
+    preface: Option<Box<dyn ProxyHeader>>,
     header: Vec<u8>,
-    tls: Option<Result<Tls, TlsFailure>>,
-    otherwise: Option<Otherwise>,
+    tls: Option<Result<TlsLayer, TlsFailure>>,
+    otherwise: Option<OnFailure>,
 }
 
-impl Opening {
+impl Handshake {
     /// Nothing: the service opens with the first byte.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The peer's preface is read before anything else.
-    pub fn preface(mut self, preface: impl Preface + 'static) -> Self {
+    pub fn preface(mut self, preface: impl ProxyHeader + 'static) -> Self {
         self.preface = Some(Box::new(preface));
         self
     }
 
     /// Puts another preface in the place of the one that there is, which it may hold.
-    pub(crate) fn preceded<P: Preface + 'static>(mut self, by: impl FnOnce(Option<Box<dyn Preface>>) -> P) -> Self {
+    pub(crate) fn preceded<P: ProxyHeader + 'static>(
+        mut self,
+        by: impl FnOnce(Option<Box<dyn ProxyHeader>>) -> P,
+    ) -> Self {
         self.preface = Some(Box::new(by(self.preface.take())));
         self
     }
@@ -61,13 +64,13 @@ impl Opening {
 
     /// Then the connection speaks TLS, and this end is the server.
     pub fn tls_server(mut self, server: &TlsServer) -> Self {
-        self.tls = Some(Tls::server(server));
+        self.tls = Some(TlsLayer::server(server));
         self
     }
 
     /// Then the connection speaks TLS, and this end is the client.
     pub fn tls_client(mut self, client: &TlsClient) -> Self {
-        self.tls = Some(Tls::client(client));
+        self.tls = Some(TlsLayer::client(client));
         self
     }
 
@@ -84,25 +87,25 @@ impl Opening {
 }
 
 /// Is told why there is no service.
-type Otherwise = Box<dyn FnOnce(CloseReason)>;
+type OnFailure = Box<dyn FnOnce(CloseReason)>;
 
 /// Makes the service of a connection that has been opened.
-pub(crate) type Make = Box<dyn FnOnce(&ConnInfo) -> Box<dyn Service>>;
+pub(crate) type MakeService = Box<dyn FnOnce(&ConnInfo) -> Box<dyn Service>>;
 
 /// What stands between the transport and the service. A plain connection has none of it.
 pub(super) struct Layers {
     /// Until the service is open.
-    pub(super) opening: Option<Pending>,
-    pub(super) preface: Option<Box<dyn Preface>>,
+    pub(super) opening: Option<PendingHandshake>,
+    pub(super) preface: Option<Box<dyn ProxyHeader>>,
     /// What leaves first.
     pub(super) header: Vec<u8>,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<TlsLayer>,
 }
 
 /// A connection that is up, and whose service is not open yet.
-pub(super) struct Pending {
-    pub(super) make: Make,
-    pub(super) otherwise: Option<Otherwise>,
+pub(super) struct PendingHandshake {
+    pub(super) make: MakeService,
+    pub(super) otherwise: Option<OnFailure>,
     /// When the transport came up, once it has.
     pub(super) since: Option<Instant>,
     /// Too many handshakes are under way: when to ask again whether this one may go on.
@@ -112,20 +115,20 @@ pub(super) struct Pending {
 }
 
 impl Layers {
-    pub(super) fn new(opening: Opening, make: Make) -> Self {
+    pub(super) fn new(opening: Handshake, make: MakeService) -> Self {
         let (tls, broken) = match opening.tls {
             None => (None, None),
             Some(Ok(tls)) => (Some(tls), None),
             Some(Err(failure)) => (None, Some(failure)),
         };
-        let pending = Pending { make, otherwise: opening.otherwise, since: None, waits_until: None, broken };
+        let pending = PendingHandshake { make, otherwise: opening.otherwise, since: None, waits_until: None, broken };
         Self { opening: Some(pending), preface: opening.preface, header: opening.header, tls }
     }
 }
 
 /// Stands in for a service that is not made yet. Nothing is delivered to it.
-pub(super) struct Nobody;
+pub(super) struct NoService;
 
-impl Service for Nobody {
+impl Service for NoService {
     fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
 }

@@ -1,36 +1,36 @@
-//! [`Gate`]: the rules at work.
+//! [`AccessControl`]: the rules at work.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::rate::Turns;
-use super::sources::{Seat, SeatNumber, Source, Sources};
-use super::{Access, Networks};
-use crate::engine::accept::{Also, Rationed};
+use super::rate::RateLimiter;
+use super::sources::{SourceCounts, SourceIndex, SourceKey, SourcePermit};
+use super::{Access, AccessList};
+use crate::engine::accept::{OncePerSecond, SuppressedCount};
 use crate::error::Refusal;
 use crate::metrics::REFUSALS;
 use crate::service::Endpoint;
 
 /// Decides about each connection that was accepted.
-pub(crate) struct Gate {
-    networks: Networks,
-    sources: Option<Sources>,
-    turns: Option<Mutex<Turns>>,
+pub(crate) struct AccessControl {
+    networks: AccessList,
+    sources: Option<SourceCounts>,
+    turns: Option<Mutex<RateLimiter>>,
     /// They concern the clients that PROXY headers name.
     behind_proxies: bool,
     refused: [AtomicU64; REFUSALS],
-    words: [Mutex<Rationed>; REFUSALS],
+    words: [Mutex<OncePerSecond>; REFUSALS],
 }
 
-impl Gate {
+impl AccessControl {
     /// `None` where everybody may come in. Where nothing comes before a service, no header can name a client.
     pub(crate) fn new(access: Access, has_openings: bool) -> Option<Self> {
         (!access.is_open()).then(|| Self {
             networks: access.networks,
-            sources: access.max_per_ip.map(Sources::new),
-            turns: access.connect_rate.map(|rate| Mutex::new(Turns::new(rate, Instant::now()))),
+            sources: access.max_per_ip.map(SourceCounts::new),
+            turns: access.connect_rate.map(|rate| Mutex::new(RateLimiter::new(rate, Instant::now()))),
             refused: Default::default(),
             behind_proxies: access.behind_proxies && has_openings,
             words: Default::default(),
@@ -38,17 +38,17 @@ impl Gate {
     }
 
     /// Lets a connection in that was just accepted; `None` where it is to be closed, which has been counted.
-    pub(crate) fn admit(&self, peer: &Endpoint) -> Option<Seat> {
+    pub(crate) fn admit(&self, peer: &Endpoint) -> Option<SourcePermit> {
         let address = match peer {
             // It is gone already: nobody is refused.
             Endpoint::Unknown => return None,
             _ if self.behind_proxies => {
-                return Some(self.sources.as_ref().map(Sources::reserve).unwrap_or_default());
+                return Some(self.sources.as_ref().map(SourceCounts::reserve).unwrap_or_default());
             }
             Endpoint::Tcp(address) => address.ip(),
-            Endpoint::Unix(_) => return Some(Seat::default()),
+            Endpoint::Unix(_) => return Some(SourcePermit::default()),
         };
-        let seat = self.sources.as_ref().map(Sources::reserve).unwrap_or_default();
+        let seat = self.sources.as_ref().map(SourceCounts::reserve).unwrap_or_default();
         match self.judge(address, seat.number()) {
             Ok(()) => Some(seat),
             Err(refusal) => {
@@ -65,16 +65,16 @@ impl Gate {
     }
 
     /// Lets the client in that a PROXY header has named, and gives it the seat that was kept for it.
-    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SeatNumber) -> Result<(), Refusal> {
+    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SourceIndex) -> Result<(), Refusal> {
         let Endpoint::Tcp(address) = client else { return Ok(()) };
         self.judge(address.ip(), seat).inspect_err(|refusal| self.refuse(address.ip(), *refusal))
     }
 
-    fn judge(&self, address: IpAddr, seat: SeatNumber) -> Result<(), Refusal> {
+    fn judge(&self, address: IpAddr, seat: SourceIndex) -> Result<(), Refusal> {
         if !self.networks.admit(address) {
             return Err(Refusal::Denied);
         }
-        let source = Source::of(address);
+        let source = SourceKey::of(address);
         // The cap first: who is over it has not used up a turn.
         if self.sources.as_ref().is_some_and(|sources| !sources.seat(seat, source)) {
             return Err(Refusal::MaxPerIp);
@@ -90,7 +90,7 @@ impl Gate {
     }
 
     /// The connection that was let in with this seat is over.
-    pub(crate) fn leave(&self, seat: Seat) {
+    pub(crate) fn leave(&self, seat: SourcePermit) {
         if let Some(sources) = &self.sources {
             sources.leave(seat);
         }
@@ -100,7 +100,7 @@ impl Gate {
         self.refused[refusal as usize].fetch_add(1, Relaxed);
         let mut words = self.words[refusal as usize].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(more) = words.speak(Instant::now()) {
-            tracing::warn!("refused {address}: {refusal}{}", Also(more));
+            tracing::warn!("refused {address}: {refusal}{}", SuppressedCount(more));
         }
     }
 

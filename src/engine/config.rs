@@ -1,4 +1,4 @@
-//! [`Basis`]: what servers and dialers are both told before they start.
+//! [`EngineConfig`]: what servers and dialers are both told before they start.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Engine;
-use super::room::Room;
-use super::shared::{Observers, Purpose, Shared};
+use super::connection_limit::ConnectionLimit;
+use super::shared::{ConnectionOrigin, Observers, Shared};
 #[cfg(target_os = "linux")]
-use super::sys::{Missing, Setup};
+use super::sys::{MissingFeatures, Setup};
 #[cfg(target_os = "linux")]
 use super::uring;
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::proto::Limits;
 /// The most workers a server has: far more than any machine has use for, and few enough that their event queues find descriptors.
 pub const MAX_WORKERS: usize = 1024;
 
-pub(crate) struct Basis {
+pub(crate) struct EngineConfig {
     pub(crate) engine: Engine,
     pub(crate) workers: NonZeroUsize,
     pub(crate) limits: Limits,
@@ -31,7 +31,7 @@ pub(crate) struct Basis {
     pub(crate) setup: Setup,
 }
 
-impl Basis {
+impl EngineConfig {
     /// The engine chosen by the system, one worker per core, default limits, and nobody who watches.
     pub(crate) fn new() -> Self {
         Self {
@@ -59,7 +59,8 @@ impl Basis {
     pub(crate) fn hamper(&mut self, what: &str) {
         #[cfg(target_os = "linux")]
         for word in what.split(',').filter(|word| !word.is_empty()) {
-            let Missing { everything, incremental_buffers, no_sqarray, registered_ring } = &mut self.setup.missing;
+            let MissingFeatures { everything, incremental_buffers, no_sqarray, registered_ring } =
+                &mut self.setup.missing;
             match word {
                 "uring" => *everything = true,
                 "inc" => *incremental_buffers = true,
@@ -96,7 +97,7 @@ impl Basis {
     }
 
     /// What `workers` workers are to share.
-    pub(crate) fn share(self, workers: usize, room: Room, purpose: Purpose) -> Arc<Shared> {
+    pub(crate) fn share(self, workers: usize, room: ConnectionLimit, purpose: ConnectionOrigin) -> Arc<Shared> {
         Arc::new(Shared {
             purpose,
             observers: self.observers,

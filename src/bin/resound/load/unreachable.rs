@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use resound::load::{Failure, Fault, Generator, Interval, Mode, Record};
 
-use super::Plan;
+use super::LoadPlan;
 
 /// `None` where it was no failure of the network: then there was no run.
-pub(super) fn record(plan: &Plan, error: &anyhow::Error) -> Option<Record> {
+pub(super) fn record(plan: &LoadPlan, error: &anyhow::Error) -> Option<Record> {
     let class = Fault::from(crate::explain(error).1?);
     let mut settings = plan.settings.clone();
     settings.mode = plan.mode.unwrap_or(Mode::Echo);

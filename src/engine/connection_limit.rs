@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::access::{Admission, Gate, Seat, SeatNumber};
+use super::access::{AccessControl, Admission, SourceIndex, SourcePermit};
 use crate::error::Refusal;
 use crate::metrics::REFUSALS;
-use crate::proto::Opening;
+use crate::proto::Handshake;
 use crate::service::Endpoint;
 
 /// Counts live connections against the most that there may be, and per worker.
-pub(crate) struct Room {
+pub(crate) struct ConnectionLimit {
     most: usize,
     taken: Mutex<usize>,
     freed: Condvar,
     freed_async: Notify,
     per_worker: Vec<AtomicUsize>,
     /// `None`: everybody may come in.
-    gate: Option<Gate>,
+    gate: Option<AccessControl>,
 }
 
-impl Room {
-    pub(crate) fn new(most: usize, workers: usize, gate: Option<Gate>) -> Self {
+impl ConnectionLimit {
+    pub(crate) fn new(most: usize, workers: usize, gate: Option<AccessControl>) -> Self {
         Self {
             most,
             taken: Mutex::new(0),
@@ -36,18 +36,18 @@ impl Room {
     }
 
     /// May this peer come in? Asked right after it was accepted. One that may not has been counted, and is left
-    /// [`Unserved`](super::socket::Unserved).
-    pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint) -> Option<Entrant> {
-        let seat = self.gate.as_ref().map_or_else(|| Some(Seat::default()), |gate| gate.admit(peer))?;
-        Some(Entrant { room: Arc::clone(self), seat })
+    /// [`ResetOnDrop`](super::socket::ResetOnDrop).
+    pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint) -> Option<Candidate> {
+        let seat = self.gate.as_ref().map_or_else(|| Some(SourcePermit::default()), |gate| gate.admit(peer))?;
+        Some(Candidate { room: Arc::clone(self), seat })
     }
 
     /// May this client come in, whom a PROXY header has named? The seat is its connection's.
-    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SeatNumber) -> Result<(), Refusal> {
+    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SourceIndex) -> Result<(), Refusal> {
         self.gate.as_ref().map_or(Ok(()), |gate| gate.admit_client(client, seat))
     }
 
-    fn leave(&self, seat: &mut Seat) {
+    fn leave(&self, seat: &mut SourcePermit) {
         if let Some(gate) = &self.gate {
             gate.leave(std::mem::take(seat));
         }
@@ -55,7 +55,7 @@ impl Room {
 
     /// How many might not.
     pub(crate) fn refused(&self) -> [u64; REFUSALS] {
-        self.gate.as_ref().map(Gate::refused).unwrap_or_default()
+        self.gate.as_ref().map(AccessControl::refused).unwrap_or_default()
     }
 
     pub(crate) fn most(&self) -> usize {
@@ -78,7 +78,7 @@ impl Room {
     }
 
     /// A place on the worker that has the fewest connections; `None` when full.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<ConnectionPermit> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if *taken >= self.most {
             return None;
@@ -88,14 +88,14 @@ impl Room {
         let live = |&worker: &usize| self.per_worker[worker].load(Relaxed);
         let worker = (0..self.per_worker.len()).min_by_key(live).unwrap_or(0);
         self.per_worker[worker].fetch_add(1, Relaxed);
-        Some(Place { room: Arc::clone(self), worker: worker as u32, seat: Seat::default() })
+        Some(ConnectionPermit { room: Arc::clone(self), worker: worker as u32, seat: SourcePermit::default() })
     }
 
     /// A place on this worker, whose connections the cap is not for.
-    pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> Place {
+    pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.per_worker[worker].fetch_add(1, Relaxed);
-        Place { room: Arc::clone(self), worker: worker as u32, seat: Seat::default() }
+        ConnectionPermit { room: Arc::clone(self), worker: worker as u32, seat: SourcePermit::default() }
     }
 
     /// Returns once a place may have become free, or `patience` is over.
@@ -104,41 +104,41 @@ impl Room {
         drop(self.freed.wait_timeout(taken, patience));
     }
 
-    /// As [`Room::wait`], for tasks.
+    /// As [`ConnectionLimit::wait`], for tasks.
     pub(crate) async fn freed(&self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.freed_async.notified()).await;
     }
 }
 
 /// A connection that may come in, and has no place yet.
-pub(crate) struct Entrant {
-    room: Arc<Room>,
-    seat: Seat,
+pub(crate) struct Candidate {
+    room: Arc<ConnectionLimit>,
+    seat: SourcePermit,
 }
 
-impl Drop for Entrant {
+impl Drop for Candidate {
     fn drop(&mut self) {
         self.room.leave(&mut self.seat);
     }
 }
 
 /// One connection's place; free again when dropped. Small, since each connection has one.
-pub(crate) struct Place {
-    room: Arc<Room>,
+pub(crate) struct ConnectionPermit {
+    room: Arc<ConnectionLimit>,
     worker: u32,
-    seat: Seat,
+    seat: SourcePermit,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// For this connection.
-    pub(crate) fn of(mut self, mut entrant: Entrant) -> Self {
+    pub(crate) fn of(mut self, mut entrant: Candidate) -> Self {
         self.seat = std::mem::take(&mut entrant.seat);
         self
     }
 
     /// Lets this connection's client in once a header has named it, where it is the client that the rules concern.
-    pub(crate) fn admits(&self, opening: Opening) -> Opening {
-        if !self.room.gate.as_ref().is_some_and(Gate::is_behind_proxies) {
+    pub(crate) fn admits(&self, opening: Handshake) -> Handshake {
+        if !self.room.gate.as_ref().is_some_and(AccessControl::is_behind_proxies) {
             return opening;
         }
         opening.preceded(|preface| Admission::new(preface, Arc::clone(&self.room), self.seat.number()))
@@ -150,7 +150,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         // First: whoever gets the place may be of the same source.
         self.room.leave(&mut self.seat);
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn places_are_spread_and_come_back() {
-        let room = Arc::new(Room::new(6, 3, None));
+        let room = Arc::new(ConnectionLimit::new(6, 3, None));
         let mut places: Vec<_> = (0..6).map(|_| room.take().unwrap()).collect();
         assert_eq!(room.per_worker(), [2, 2, 2]);
         assert!(room.take().is_none());

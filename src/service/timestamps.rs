@@ -1,27 +1,27 @@
-//! [`Times`]: when bytes passed between this machine and the network, by the kernel's own clock.
+//! [`KernelTimestamps`]: when bytes passed between this machine and the network, by the kernel's own clock.
 
 use std::time::Instant;
 
 /// When bytes of a connection arrived at this machine, and when they left it, as the kernel saw them pass: without the time in which a message
 /// waited for its reader, or a send for its turn. For engines; a service asks its [`Cx`](super::Cx).
 #[derive(Clone, Debug, Default)]
-pub struct Times {
+pub struct KernelTimestamps {
     arrived: Option<Instant>,
-    departures: Vec<Departure>,
+    departures: Vec<SendTimestamp>,
     /// Bytes that are known to have left.
     left: u64,
 }
 
 /// Bytes of a connection have left this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Departure {
+pub struct SendTimestamp {
     /// All bytes up to this many, counted from the connection's first.
     pub bytes: u64,
     /// When the last of them was handed to the network device.
     pub at: Instant,
 }
 
-impl Times {
+impl KernelTimestamps {
     /// Departures that are remembered until the next message is delivered. Of those who send this much more than they hear the rest is
     /// forgotten.
     pub const DEPARTURES: usize = 1024;
@@ -40,7 +40,7 @@ impl Times {
         }
         self.left += u64::from(more);
         if self.departures.len() < Self::DEPARTURES {
-            self.departures.push(Departure { bytes: self.left, at });
+            self.departures.push(SendTimestamp { bytes: self.left, at });
         }
     }
 
@@ -48,7 +48,7 @@ impl Times {
         self.arrived
     }
 
-    pub(crate) fn departures(&self) -> &[Departure] {
+    pub(crate) fn departures(&self) -> &[SendTimestamp] {
         &self.departures
     }
 
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_beyond_what_the_kernel_counts_to() {
-        let (mut times, at) = (Times::default(), Instant::now());
+        let (mut times, at) = (KernelTimestamps::default(), Instant::now());
         times.departed(63, at);
         times.departed(63, at); // sent again
         times.departed(10, at); // and something older
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn what_nobody_asks_for_is_not_kept_without_end() {
-        let (mut times, at) = (Times::default(), Instant::now());
+        let (mut times, at) = (KernelTimestamps::default(), Instant::now());
         (0..10_000).for_each(|last| times.departed(last, at));
-        assert_eq!(times.departures().len(), Times::DEPARTURES);
+        assert_eq!(times.departures().len(), KernelTimestamps::DEPARTURES);
         times.told();
         times.departed(10_000, at);
-        assert_eq!(times.departures(), [Departure { bytes: 10_001, at }]);
+        assert_eq!(times.departures(), [SendTimestamp { bytes: 10_001, at }]);
     }
 }

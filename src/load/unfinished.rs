@@ -1,12 +1,12 @@
-//! [`Ending`]: what messages of which nothing came add to a run that is over.
+//! [`RunEnd`]: what messages of which nothing came add to a run that is over.
 
 use std::time::Duration;
 
-use super::backlog::{Slot, Unsettled};
+use super::backlog::{UnfinishedMessages, WaitBucket};
 use super::{Failure, Fault, Interval, Latency};
 
 /// How a run ended. Instants are those of the run, in nanoseconds.
-pub(super) struct Ending {
+pub(super) struct RunEnd {
     pub(super) measure_from: u64,
     pub(super) at: u64,
     /// What was planned from here on and not sent is planned no more.
@@ -16,7 +16,7 @@ pub(super) struct Ending {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum UnfinishedKind {
     Unsent,
     Lagged,
     /// As to their response times.
@@ -26,8 +26,8 @@ enum What {
 }
 
 /// Messages that have waited for at least so long.
-pub(super) struct Waited {
-    what: What,
+pub(super) struct WaitedMessages {
+    what: UnfinishedKind,
     /// Since when, counted from when measuring began.
     since: u64,
     /// For how long at least.
@@ -35,25 +35,25 @@ pub(super) struct Waited {
     count: u64,
 }
 
-impl Ending {
+impl RunEnd {
     /// What has waited to the end.
-    pub(super) fn waited(&self, unsettled: &Unsettled) -> Vec<Waited> {
-        let part = |what, slot: Slot| Waited {
+    pub(super) fn waited(&self, unsettled: &UnfinishedMessages) -> Vec<WaitedMessages> {
+        let part = |what, slot: WaitBucket| WaitedMessages {
             what,
             since: slot.first.saturating_sub(self.measure_from),
             bound: self.at.saturating_sub(slot.last).max(1),
             count: slot.count,
         };
-        let is_planned = |slot: &Slot| self.withdrawn_from.is_none_or(|from| slot.first < from);
-        let unsent = unsettled.unsent.slots().filter(is_planned).map(|slot| part(What::Unsent, slot));
-        let lagged = unsettled.lagged.slots().filter(is_planned).map(|slot| part(What::Lagged, slot));
-        let unanswered = unsettled.unanswered.slots().map(|slot| part(What::Unanswered, slot));
-        let sent = unsettled.unanswered_sent.slots().map(|slot| part(What::UnansweredSent, slot));
+        let is_planned = |slot: &WaitBucket| self.withdrawn_from.is_none_or(|from| slot.first < from);
+        let unsent = unsettled.unsent.slots().filter(is_planned).map(|slot| part(UnfinishedKind::Unsent, slot));
+        let lagged = unsettled.lagged.slots().filter(is_planned).map(|slot| part(UnfinishedKind::Lagged, slot));
+        let unanswered = unsettled.unanswered.slots().map(|slot| part(UnfinishedKind::Unanswered, slot));
+        let sent = unsettled.unanswered_sent.slots().map(|slot| part(UnfinishedKind::UnansweredSent, slot));
         unsent.chain(lagged).chain(unanswered).chain(sent).collect()
     }
 
     /// The connections of which something was never sent, as failures.
-    pub(super) fn named(&self, unsettled: &mut Unsettled) -> Vec<Failure> {
+    pub(super) fn named(&self, unsettled: &mut UnfinishedMessages) -> Vec<Failure> {
         unsettled.named.sort_unstable_by_key(|(_, since)| *since);
         let is_planned = |since: u64| self.withdrawn_from.is_none_or(|from| since < from);
         let failure = |&(connection, since): &(u64, u64)| Failure {
@@ -68,23 +68,23 @@ impl Ending {
 
     /// Adds it to the parts of the run, each to the one in which its wait began. Says which of them
     /// have got something.
-    pub(super) fn settle(&self, waited: &[Waited], parts: &mut [&mut Interval]) -> Vec<bool> {
-        let mut times: Vec<Times> = parts.iter().map(|_| Times::default()).collect();
+    pub(super) fn settle(&self, waited: &[WaitedMessages], parts: &mut [&mut Interval]) -> Vec<bool> {
+        let mut times: Vec<SettledTimes> = parts.iter().map(|_| SettledTimes::default()).collect();
         for of in waited {
             let behind = parts.partition_point(|part| part.start.as_nanos() <= u128::from(of.since));
             let Some(part) = parts.get_mut(behind.saturating_sub(1)) else { continue };
             let (times, time) = (&mut times[behind.saturating_sub(1)], (of.bound, of.count));
             let counts = &mut part.counts;
             match of.what {
-                What::Unsent => {
+                UnfinishedKind::Unsent => {
                     let unsent = &mut counts.failures[Fault::Unsent.index()];
                     *unsent = unsent.saturating_add(of.count);
                 }
-                What::Lagged => counts.lagged = counts.lagged.saturating_add(of.count),
-                What::Unanswered => times.response.push(time),
-                What::UnansweredSent => times.service.push(time),
+                UnfinishedKind::Lagged => counts.lagged = counts.lagged.saturating_add(of.count),
+                UnfinishedKind::Unanswered => times.response.push(time),
+                UnfinishedKind::UnansweredSent => times.service.push(time),
             }
-            if matches!(of.what, What::Unsent | What::Lagged) {
+            if matches!(of.what, UnfinishedKind::Unsent | UnfinishedKind::Lagged) {
                 counts.planned = counts.planned.saturating_add(of.count);
                 times.lag.push(time);
                 if self.is_answered {
@@ -92,19 +92,19 @@ impl Ending {
                 }
             }
         }
-        let add = |(part, times): (&mut &mut Interval, Times)| times.add_to(part);
+        let add = |(part, times): (&mut &mut Interval, SettledTimes)| times.add_to(part);
         parts.iter_mut().zip(times).map(add).collect()
     }
 }
 
 #[derive(Default)]
-struct Times {
+struct SettledTimes {
     service: Vec<(u64, u64)>,
     response: Vec<(u64, u64)>,
     lag: Vec<(u64, u64)>,
 }
 
-impl Times {
+impl SettledTimes {
     fn add_to(self, part: &mut Interval) -> bool {
         let is_any = [&self.service, &self.response, &self.lag].iter().any(|times| !times.is_empty());
         for (times, all, bounds) in [
@@ -134,14 +134,14 @@ mod tests {
 
     #[test]
     fn what_waits_stands_where_its_wait_began_with_what_is_known_of_it() {
-        let mut unsettled = Unsettled::default();
+        let mut unsettled = UnfinishedMessages::default();
         for n in 0..500 {
             unsettled.unsent.add(SECOND + 3 * SECOND + n * 10_000_000, 1);
         }
         unsettled.lagged.add(SECOND + 7 * SECOND, 4);
         unsettled.unanswered.add(SECOND, 2);
         unsettled.unanswered_sent.add(SECOND + 1, 2);
-        let ending = Ending { measure_from: SECOND, at: 9 * SECOND, withdrawn_from: None, is_answered: true };
+        let ending = RunEnd { measure_from: SECOND, at: 9 * SECOND, withdrawn_from: None, is_answered: true };
         let mut intervals = seconds(8);
         let waited = ending.waited(&unsettled);
         let got = ending.settle(&waited, &mut intervals.iter_mut().collect::<Vec<_>>());
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn what_was_withdrawn_was_not_planned_and_what_is_not_answered_has_no_response() {
-        let mut unsettled = Unsettled::default();
+        let mut unsettled = UnfinishedMessages::default();
         (0..4).for_each(|n| unsettled.unsent.add(n * SECOND, 10));
-        let ending = Ending { measure_from: 0, at: 4 * SECOND, withdrawn_from: Some(2 * SECOND), is_answered: false };
+        let ending = RunEnd { measure_from: 0, at: 4 * SECOND, withdrawn_from: Some(2 * SECOND), is_answered: false };
         let mut total = Interval::default();
         ending.settle(&ending.waited(&unsettled), &mut [&mut total]);
         assert_eq!((total.counts.planned, total.counts.errors(), total.lag.count()), (20, 20, 20));

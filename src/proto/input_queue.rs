@@ -2,7 +2,7 @@
 
 use crate::service::Framing;
 
-use super::framing::{Cut, cut};
+use super::framing::{Frame, cut};
 
 /// So much memory may be kept for nothing.
 const SETTLED: usize = 4 * 1024;
@@ -17,10 +17,10 @@ fn append(to: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A queue of bytes that remembers how far it was searched. It owns memory only while it holds something.
 #[derive(Debug, Default)]
-pub(super) struct Held(Option<Box<Waiting>>);
+pub(super) struct InputQueue(Option<Box<QueuedInput>>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedInput {
     bytes: Vec<u8>,
     /// Delivered already.
     from: usize,
@@ -28,13 +28,13 @@ struct Waiting {
     scanned: usize,
 }
 
-impl Waiting {
+impl QueuedInput {
     fn rest(&self) -> &[u8] {
         &self.bytes[self.from..]
     }
 }
 
-impl Held {
+impl InputQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -50,10 +50,10 @@ impl Held {
     }
 
     /// What stands at the head.
-    pub(super) fn cut(&mut self, framing: Framing) -> Cut {
-        let Some(waiting) = &mut self.0 else { return Cut::More };
+    pub(super) fn cut(&mut self, framing: Framing) -> Frame {
+        let Some(waiting) = &mut self.0 else { return Frame::More };
         let found = cut(framing, waiting.rest(), waiting.scanned);
-        if found == Cut::More {
+        if found == Frame::More {
             waiting.scanned = waiting.rest().len();
         }
         found
@@ -64,7 +64,7 @@ impl Held {
         self.0.as_ref().map_or(&[], |waiting| waiting.rest())
     }
 
-    /// The first `n` bytes; [`Held::consume`] takes them away.
+    /// The first `n` bytes; [`InputQueue::consume`] takes them away.
     pub(super) fn head(&self, n: usize) -> &[u8] {
         &self.all()[..n]
     }
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn it_takes_little_more_memory_than_it_holds() {
-        let capacity = |held: &Held| held.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity());
-        let mut held = Held::default();
+        let capacity = |held: &InputQueue| held.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity());
+        let mut held = InputQueue::default();
         for length in [1, 100, 16_384, 5, 16_384, 3000] {
             held.push(&vec![7; length]);
             assert!(capacity(&held) <= held.len() + held.len() / 8 + 16, "{} bytes", capacity(&held));

@@ -1,4 +1,4 @@
-//! [`Seats`]: whom a worker dials. A connection that is lost makes way for another, which goes on where it was.
+//! [`LoadDialPlan`]: whom a worker dials. A connection that is lost makes way for another, which goes on where it was.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Fault;
-use super::course::{Course, Pace, nanos};
+use super::connection::LoadConnection;
 use super::generator::Openings;
+use super::run_config::{Pace, RunConfig, nanos};
 use super::schedule::Schedule;
-use super::talker::Talker;
 use super::tally::Tally;
-use crate::engine::{Call, Dials, Next, Took};
+use crate::engine::{DialPlan, DialRequest, DialTiming, NextDial};
 use crate::error::{CloseReason, FailureClass};
-use crate::proto::Opening;
+use crate::proto::Handshake;
 use crate::service::{ConnInfo, Endpoint, Service};
 
 /// A pause after a failure, so that a server that is gone is not beaten.
@@ -25,7 +25,7 @@ const REDIAL: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_millis(100);
 
 /// A place for one connection at a time: what outlives it.
-pub(super) struct Seat {
+pub(super) struct ConnectionSlot {
     index: u64,
     /// How many connections it has had.
     generation: u64,
@@ -38,20 +38,20 @@ pub(super) struct Seat {
     /// Since when nothing can be sent, for want of a connection or of room on the last one.
     held_since: Option<u64>,
     /// The failure behind which nothing has been answered yet.
-    lost: Option<Lost>,
+    lost: Option<LostConnection>,
 }
 
 /// A failure, and when what it concerns was last known to be well.
 #[derive(Clone, Copy)]
-struct Lost {
+struct LostConnection {
     since: u64,
     /// Is it more than a connection that ended and is made again?
     is_outage: bool,
 }
 
-impl Seat {
+impl ConnectionSlot {
     /// Is the connection that it was last dialled for counted?
-    pub(super) fn is_counted(&self, course: &Course) -> bool {
+    pub(super) fn is_counted(&self, course: &RunConfig) -> bool {
         self.dialled.is_none_or(|dialled| course.is_counted(dialled))
     }
 
@@ -61,14 +61,14 @@ impl Seat {
     }
 
     /// No connection has come of the last attempt.
-    fn is_unanswered(&mut self, course: &Course, tally: &mut Tally) {
+    fn is_unanswered(&mut self, course: &RunConfig, tally: &mut Tally) {
         tally.counts.unconnected += u64::from(self.is_counted(course));
         self.loses(self.dialled.map_or(0, |dialled| course.time(dialled)), true);
     }
 
     /// As `is_unanswered`, of an attempt that the end of the run has cut off, if it had taken long
     /// by then.
-    fn waits_in_vain(&mut self, course: &Course, now: Instant, tally: &mut Tally) {
+    fn waits_in_vain(&mut self, course: &RunConfig, now: Instant, tally: &mut Tally) {
         let end = course.time(now).min(course.end());
         if self.dialled.is_some_and(|dialled| end.saturating_sub(course.time(dialled)) >= nanos(LONG)) {
             self.is_unanswered(course, tally);
@@ -90,11 +90,11 @@ impl Seat {
     pub(super) fn loses(&mut self, since: u64, is_outage: bool) {
         let before = self.lost;
         let since = before.map_or(since, |lost| lost.since.min(since));
-        self.lost = Some(Lost { since, is_outage: is_outage || before.is_some() });
+        self.lost = Some(LostConnection { since, is_outage: is_outage || before.is_some() });
     }
 
     /// It answers again: for how long of what is measured did it not?
-    pub(super) fn recovers(&mut self, course: &Course, now: u64) -> u64 {
+    pub(super) fn recovers(&mut self, course: &RunConfig, now: u64) -> u64 {
         let lost = self.lost.take().filter(|lost| lost.is_outage);
         lost.map_or(0, |lost| now.min(course.end()).saturating_sub(lost.since.max(course.measure_from)))
     }
@@ -103,7 +103,7 @@ impl Seat {
     /// planned, and told once. `held` says from when to when nothing could be sent on the target's
     /// account: what did not wait for that half of its time or more was left by the generator
     /// itself.
-    pub(super) fn leave(&mut self, course: &Course, now: Instant, held: Option<(u64, u64)>, tally: &mut Tally) {
+    pub(super) fn leave(&mut self, course: &RunConfig, now: Instant, held: Option<(u64, u64)>, tally: &mut Tally) {
         tally.outage += self.recovers(course, course.time(now));
         let Some(schedule) = &mut self.schedule else { return };
         let until = course.time(now).min(course.end());
@@ -128,17 +128,17 @@ impl Seat {
 
 /// Where connections give their seats back: at once, or after a failure.
 #[derive(Default)]
-pub(super) struct Returned(RefCell<Vec<(Seat, bool)>>);
+pub(super) struct ReturnedSlots(RefCell<Vec<(ConnectionSlot, bool)>>);
 
-impl Returned {
-    pub(super) fn give(&self, seat: Seat, failed: bool) {
+impl ReturnedSlots {
+    pub(super) fn give(&self, seat: ConnectionSlot, failed: bool) {
         self.0.borrow_mut().push((seat, failed));
     }
 }
 
 /// Where to connect to, from where, and how fast.
 #[derive(Clone)]
-pub(super) struct Route {
+pub(super) struct DialRoute {
     pub(super) target: Endpoint,
     pub(super) sources: Vec<IpAddr>,
     pub(super) timeout: Duration,
@@ -147,14 +147,14 @@ pub(super) struct Route {
     /// When the first is made.
     pub(super) from: Instant,
     /// Of a ramp of connections.
-    pub(super) groups: Option<Groups>,
+    pub(super) groups: Option<ConnectionGroups>,
     /// What comes before the messages.
     pub(super) opening: Option<Arc<Openings>>,
 }
 
 /// Connections that come in groups.
 #[derive(Clone, Copy)]
-pub(super) struct Groups {
+pub(super) struct ConnectionGroups {
     /// How many come at once, first.
     pub(super) first: u64,
     /// How many come with each further step.
@@ -164,7 +164,7 @@ pub(super) struct Groups {
     pub(super) every: Duration,
 }
 
-impl Groups {
+impl ConnectionGroups {
     /// How long after the first connection this one is made.
     fn when(&self, index: u64) -> Duration {
         match index.checked_sub(self.first) {
@@ -175,22 +175,28 @@ impl Groups {
 }
 
 /// The plan of one worker.
-pub(super) struct Seats {
-    course: Arc<Course>,
-    route: Route,
+pub(super) struct LoadDialPlan {
+    course: Arc<RunConfig>,
+    route: DialRoute,
     worker: usize,
-    waiting: BTreeMap<(Instant, u64), Seat>,
-    calling: HashMap<u64, Seat>,
+    waiting: BTreeMap<(Instant, u64), ConnectionSlot>,
+    calling: HashMap<u64, ConnectionSlot>,
     /// Seats that are called for, or that their connections have.
     taken: usize,
-    returned: Rc<Returned>,
+    returned: Rc<ReturnedSlots>,
 }
 
-impl Seats {
+impl LoadDialPlan {
     /// Of worker `worker` of `workers`, who share the connections; `messages` are shared by all of them.
-    pub(super) fn new(course: Arc<Course>, route: Route, worker: usize, workers: usize, messages: Option<u64>) -> Self {
+    pub(super) fn new(
+        course: Arc<RunConfig>,
+        route: DialRoute,
+        worker: usize,
+        workers: usize,
+        messages: Option<u64>,
+    ) -> Self {
         let count = course.connections;
-        let seat = |index: u64| Seat {
+        let seat = |index: u64| ConnectionSlot {
             index,
             generation: 0,
             dialled: None,
@@ -212,7 +218,7 @@ impl Seats {
     }
 
     /// No connection has come of this call.
-    fn give_up(&mut self, call: &Call, class: Fault, what: String, now: Instant) {
+    fn give_up(&mut self, call: &DialRequest, class: Fault, what: String, now: Instant) {
         let Some(mut seat) = self.calling.remove(&call.number) else { return };
         let connection = seat.index + self.course.connections * seat.generation;
         let failure = self.course.failure(class, now, connection, None, what);
@@ -237,34 +243,35 @@ impl Seats {
     }
 }
 
-impl Dials for Seats {
-    fn next(&mut self, now: Instant) -> Next {
+impl DialPlan for LoadDialPlan {
+    fn next(&mut self, now: Instant) -> NextDial {
         self.take_back(now);
         if self.course.is_over(now) {
-            return Next::Done;
+            return NextDial::Done;
         }
         let Some(first) = self.waiting.first_entry() else {
-            return if self.taken == 0 { Next::Done } else { Next::Wait };
+            return if self.taken == 0 { NextDial::Done } else { NextDial::Wait };
         };
         let at = first.key().0;
         if now < at {
-            return Next::At(at);
+            return NextDial::At(at);
         }
         let mut seat = first.remove();
         self.taken += 1;
         seat.dialled = Some(now);
         let sources = &self.route.sources;
         let source = (!sources.is_empty()).then(|| sources[seat.index as usize % sources.len()]);
-        let call = Call { number: seat.index, target: self.route.target.clone(), source, timeout: self.route.timeout };
+        let call =
+            DialRequest { number: seat.index, target: self.route.target.clone(), source, timeout: self.route.timeout };
         self.calling.insert(seat.index, seat);
-        Next::Dial(call)
+        NextDial::Dial(call)
     }
 
-    fn opening(&mut self, _call: &Call, conn: &ConnInfo) -> Opening {
-        self.route.opening.as_ref().map_or_else(Opening::new, |opening| opening(conn))
+    fn opening(&mut self, _call: &DialRequest, conn: &ConnInfo) -> Handshake {
+        self.route.opening.as_ref().map_or_else(Handshake::new, |opening| opening(conn))
     }
 
-    fn answered(&mut self, call: &Call, took: Took, conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, call: &DialRequest, took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
         let mut seat = self.calling.remove(&call.number).expect("whoever is answered was called");
         if seat.is_counted(&self.course) {
             let mut tally = self.course.tallies.of(self.worker);
@@ -277,15 +284,21 @@ impl Dials for Seats {
         }
         let connection = seat.index + self.course.connections * seat.generation;
         seat.generation += 1;
-        Box::new(Talker::new(Arc::clone(&self.course), self.worker, connection, seat, Rc::clone(&self.returned)))
+        Box::new(LoadConnection::new(
+            Arc::clone(&self.course),
+            self.worker,
+            connection,
+            seat,
+            Rc::clone(&self.returned),
+        ))
     }
 
-    fn failed(&mut self, call: &Call, error: &io::Error, now: Instant) {
+    fn failed(&mut self, call: &DialRequest, error: &io::Error, now: Instant) {
         let class = FailureClass::of(error).map_or(Fault::Unreachable, Fault::from);
         self.give_up(call, class, explained(error, call), now);
     }
 
-    fn unopened(&mut self, call: &Call, why: CloseReason, now: Instant) {
+    fn unopened(&mut self, call: &DialRequest, why: CloseReason, now: Instant) {
         match why {
             // The run is over.
             CloseReason::Drained | CloseReason::Cut => {
@@ -309,7 +322,7 @@ impl Dials for Seats {
     }
 }
 
-impl Drop for Seats {
+impl Drop for LoadDialPlan {
     /// What was planned and nobody could send is known to have been planned.
     fn drop(&mut self) {
         let now = Instant::now();
@@ -328,7 +341,7 @@ impl Drop for Seats {
 }
 
 /// What a failed call says, with a way out where this machine is the reason.
-fn explained(error: &io::Error, call: &Call) -> String {
+fn explained(error: &io::Error, call: &DialRequest) -> String {
     if crate::error::is_descriptor_shortage(error) {
         return "no file descriptor is left for it: raise the limit (`ulimit -n`), or use fewer connections".into();
     }
@@ -357,7 +370,7 @@ mod tests {
     #[test]
     fn a_ramp_begins_with_its_first_step_and_goes_up_step_by_step() {
         let [warm_up, every] = [Duration::from_secs(3), Duration::from_secs(2)];
-        let groups = Groups { first: 10, each: 4, warm_up, every };
+        let groups = ConnectionGroups { first: 10, each: 4, warm_up, every };
         let seconds = [0, 9, 10, 13, 14, 18].map(|index| groups.when(index).as_secs());
         assert_eq!(seconds, [0, 0, 5, 5, 7, 9]);
     }

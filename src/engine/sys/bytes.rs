@@ -1,4 +1,4 @@
-//! Bytes on their way: [`Piece`] in, [`Load`] out.
+//! Bytes on their way: [`Received`] in, [`SendBytes`] out.
 
 use std::ops::Range;
 
@@ -7,11 +7,11 @@ use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::pool::Lease;
-use super::several::Several;
+use super::vectored::VectoredSend;
 
 /// What one receive has brought.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum Received {
     /// Where the kernel has put it.
     Lent(Lease),
     /// It came in the end of one buffer and the beginning of another.
@@ -20,7 +20,7 @@ pub(crate) enum Piece {
 
 /// Bytes under way to the kernel: the ring's, until the send has completed.
 #[derive(Debug)]
-pub(crate) enum Load {
+pub(crate) enum SendBytes {
     /// Received bytes that go back uncopied.
     Lent(Lease),
     /// Bytes of our own, those from `from` on.
@@ -28,10 +28,10 @@ pub(crate) enum Load {
     /// Bytes that are sent from where they stand.
     Shared(Bytes),
     /// Several of these, with one call.
-    Several(Box<Several>),
+    Several(Box<VectoredSend>),
 }
 
-impl Piece {
+impl Received {
     pub(crate) fn len(&self) -> usize {
         self.bytes().len()
     }
@@ -51,12 +51,12 @@ impl Piece {
     }
 
     /// A part of it, to be sent.
-    pub(crate) fn load(self, part: Range<usize>) -> Load {
+    pub(crate) fn load(self, part: Range<usize>) -> SendBytes {
         match self {
-            Self::Lent(lease) => Load::Lent(lease.narrow(part)),
+            Self::Lent(lease) => SendBytes::Lent(lease.narrow(part)),
             Self::Joined(mut bytes) => {
                 bytes.truncate(part.end);
-                Load::Owned { bytes, from: part.start }
+                SendBytes::Owned { bytes, from: part.start }
             }
         }
     }
@@ -72,9 +72,9 @@ impl Piece {
     }
 }
 
-impl Load {
+impl SendBytes {
     pub(crate) fn several(loads: Vec<Self>) -> Self {
-        Self::Several(Box::new(Several::new(loads)))
+        Self::Several(Box::new(VectoredSend::new(loads)))
     }
 
     pub(crate) fn len(&self) -> usize {

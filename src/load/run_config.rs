@@ -1,18 +1,18 @@
-//! [`Course`]: what all connections of a run know of it.
+//! [`RunConfig`]: what all connections of a run know of it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::answers::Rules;
-use super::schedule::Rate;
+use super::schedule::RateCurve;
 use super::tally::Tallies;
 use super::{Arrivals, Failure, Fault};
 use crate::service::TlsInfo;
 
 /// What goes to and fro on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Traffic {
+pub(super) enum TrafficPattern {
     /// Messages, each of which is answered.
     Answered,
     /// Messages that nobody answers.
@@ -27,15 +27,15 @@ pub(super) enum Pace {
     /// So many in flight at once; each answer is followed by another message, after so many nanoseconds.
     Closed { depth: usize, think: u64 },
     /// By plan, with so many in flight at most.
-    Open { rate: Rate, arrivals: Arrivals, depth: usize },
+    Open { rate: RateCurve, arrivals: Arrivals, depth: usize },
     /// As fast as they leave.
     Bulk,
 }
 
 /// A run, as its connections see it. Times are in nanoseconds from its start, where nothing else is said.
-pub(super) struct Course {
+pub(super) struct RunConfig {
     pub(super) rules: Arc<Rules>,
-    pub(super) traffic: Traffic,
+    pub(super) traffic: TrafficPattern,
     pub(super) pace: Pace,
     pub(super) connections: u64,
     pub(super) seed: u64,
@@ -55,7 +55,7 @@ pub(super) struct Course {
     pub(super) agreed: OnceLock<Arc<TlsInfo>>,
 }
 
-impl Course {
+impl RunConfig {
     /// From now on it is known when the run starts, or has.
     pub(super) fn begin(&self, start: Instant) {
         let _ = self.start.set(start);

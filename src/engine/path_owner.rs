@@ -1,4 +1,4 @@
-//! [`Holder`]: what stands at a unix socket's path where a server wants to listen.
+//! [`PathOwner`]: what stands at a unix socket's path where a server wants to listen.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// What holds a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
+pub(super) enum PathOwner {
     /// A socket that nothing listens on any more: what a crash leaves behind.
     Nothing,
     /// A socket that answers, though the process that listened on it has ended, or cannot be seen from here. The system
@@ -21,7 +21,7 @@ pub(super) enum Holder {
     Somebody,
 }
 
-impl Holder {
+impl PathOwner {
     /// What holds `path`, whose address is `name`.
     pub(super) fn of(path: &Path, name: &SockAddr) -> Self {
         use std::os::unix::fs::FileTypeExt;
@@ -32,39 +32,39 @@ impl Holder {
             _ => return Self::Somebody,
         }
         match knock(name) {
-            Knock::Refused => {
+            ProbeResult::Refused => {
                 std::thread::sleep(A_MOMENT);
-                if knock(name) == Knock::Refused { Self::Nothing } else { Self::Ending }
+                if knock(name) == ProbeResult::Refused { Self::Nothing } else { Self::Ending }
             }
             // Looked at twice: the process may be about to end, and not have got to it.
-            Knock::Answered(owner) if is_running(owner) => {
+            ProbeResult::Answered(owner) if is_running(owner) => {
                 std::thread::sleep(A_MOMENT);
                 if is_running(owner) { Self::Somebody } else { Self::Ending }
             }
-            Knock::Answered(_) => Self::Ending,
-            Knock::Failed => Self::Somebody,
+            ProbeResult::Answered(_) => Self::Ending,
+            ProbeResult::Failed => Self::Somebody,
         }
     }
 }
 
 /// What became of a connection to a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knock {
+enum ProbeResult {
     Refused,
     /// It stands, or waits in a queue that is full. The process is the one that listened, as far as it is known.
     Answered(Option<i32>),
     Failed,
 }
 
-fn knock(name: &SockAddr) -> Knock {
-    let Ok(socket) = Socket::new(Domain::UNIX, Type::STREAM, None) else { return Knock::Failed };
+fn knock(name: &SockAddr) -> ProbeResult {
+    let Ok(socket) = Socket::new(Domain::UNIX, Type::STREAM, None) else { return ProbeResult::Failed };
     // A full queue must not hold us up: a server listens there.
     let answer = socket.set_nonblocking(true).and_then(|()| socket.connect(name));
     match answer {
-        Ok(()) => Knock::Answered(owner(&socket)),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Knock::Refused,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Knock::Answered(None),
-        Err(_) => Knock::Failed,
+        Ok(()) => ProbeResult::Answered(owner(&socket)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => ProbeResult::Refused,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ProbeResult::Answered(None),
+        Err(_) => ProbeResult::Failed,
     }
 }
 
