@@ -128,10 +128,9 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let compared = base.map(|base| Compared::of(base, run));
     let regressions = compared.iter().flat_map(|compared| output.regressions.iter().map(|it| it.judge(compared)));
     let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).chain(regressions).collect();
-    let code = match verdict::exit_code(run, &outcomes) {
-        // A run that says nothing is not forgiven with a gate that cannot be told.
-        exit::CANNOT_TELL if output.forgives_doubt && verdict::unjudgeable(run).is_none() => 0,
-        code => code,
+    let code = match output.forgives_doubt {
+        true => verdict::exit_code_without_doubt(run, &outcomes),
+        false => verdict::exit_code(run, &outcomes),
     };
     // What cannot be written to a file must not keep the rest from being seen.
     let mut saved = true;

@@ -29,6 +29,15 @@ pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
     }
 }
 
+/// The exit code where it passes that a gate could not be told (`--cannot-tell pass`). A run by which
+/// nothing can be judged is not forgiven with it: no gate has asked for that.
+pub(crate) fn exit_code_without_doubt(run: &Run, outcomes: &[GateOutcome]) -> u8 {
+    match exit_code(run, outcomes) {
+        exit::CANNOT_TELL if unjudgeable(run).is_none() => 0,
+        code => code,
+    }
+}
+
 /// Why nothing can be judged by this run, where that is so.
 pub(crate) fn unjudgeable(run: &Run) -> Option<String> {
     let Counts { planned, lagged, .. } = run.record.total.counts;
@@ -131,6 +140,28 @@ mod tests {
         // Three hundred messages do not show the one in a thousand that takes longest.
         assert_eq!(code(&run(&[], false), &["p99.9>1h"]), exit::CANNOT_TELL);
         assert_eq!(code(&run(&[], false), &["p99.9>1h", "rate>0"]), exit::VERDICT);
+    }
+
+    #[test]
+    fn doubt_is_forgiven_of_a_gate_and_not_of_a_run_that_says_nothing() {
+        let without_doubt = |run: &Run, gates: &[&str]| {
+            let outcomes: Vec<_> = gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect();
+            exit_code_without_doubt(run, &outcomes)
+        };
+        let kept = run(&[], false);
+        let mut lagged = kept.record.clone();
+        lagged.total.counts.lagged = 1;
+        lagged.total.counts.planned += 1;
+        let lagged = Run::of(lagged);
+        // Of its own and with a gate that can be told, and with one that cannot.
+        for gates in [&[][..], &["p50>1h"], &["p99.9>1h"]] {
+            assert_eq!(without_doubt(&kept, gates), 0, "{gates:?}");
+            assert_eq!(without_doubt(&lagged, gates), exit::CANNOT_TELL, "{gates:?}");
+        }
+        // What is certain is not doubted.
+        assert_eq!(without_doubt(&kept, &["p99.9>1h", "rate>0"]), exit::VERDICT);
+        assert_eq!(without_doubt(&run(&[Fault::Reset], false), &["p99.9>1h"]), exit::NETWORK);
+        assert_eq!(without_doubt(&run(&[], true), &["p99.9>1h"]), exit::SIGNAL);
     }
 
     #[test]
