@@ -89,3 +89,27 @@ impl WatchedSocket {
 fn send(socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     socket.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_cannot_be_watched_is_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, from) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        // Without privileges epoll cannot be made to run out of watches (`max_user_watches`,
+        // epoll(7)). A runtime that has ended refuses a socket at the same place.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let ended = runtime.handle().clone();
+        drop(runtime);
+        let _entered = ended.enter();
+        assert!(WatchedSocket::new(accepted.into(), &Endpoint::Tcp(from)).is_err());
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
