@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use resound::{Bytes, CloseReason, Cx, Discard, Echo, Engine, Limits, Reply, Server, Service, rustls};
+use resound::{Bytes, CloseReason, Cx, Discard, Echo, Engine, Framing, Limits, Reply, Server, Service, rustls};
 
 use crate::ending::{Fragile, Where};
 use crate::harness::{PATIENCE, Peer, Running, noise, on_each_engine_plainly, server, shown};
@@ -20,6 +20,7 @@ on_each_engine_plainly!(
     a_service_that_cannot_be_made_is_a_reset_and_counted,
     a_service_that_panics_at_its_very_end_harms_no_other,
     what_is_cut_is_no_end_in_order,
+    a_cut_while_input_is_held_is_no_end_in_order,
     a_connection_that_was_never_served_is_reset,
 );
 
@@ -288,6 +289,27 @@ fn what_is_cut_is_no_end_in_order(engine: Engine) {
         let (got, end) = peer.rest();
         assert!(got.len() < MUCH && end == Some(ErrorKind::ConnectionReset), "{} bytes, {end:?}", got.len());
     });
+}
+
+fn a_cut_while_input_is_held_is_no_end_in_order(engine: Engine) {
+    both(engine, |server, is_secure| {
+        let running = Running::start(server(), |_| Reply::new(Reply::PREFIX.as_bytes(), Framing::line()));
+        let mut peer = Talk::with(&running, is_secure);
+        // Read at once: behind the answer to the first the beginning of the second is held.
+        peer.send(b"one\ntw");
+        peer.expect(b"Server received: one\n");
+        running.handle.stop();
+        assert_eq!(running.closed(), CloseReason::Cut);
+        assert_eq!(peer.rest(), (Vec::new(), Some(ErrorKind::ConnectionReset)), "TLS: {is_secure}");
+    });
+    // Where nothing is held an end in order is true.
+    let running = Running::start(server(engine), |_| Reply::new(Reply::PREFIX.as_bytes(), Framing::line()));
+    let mut peer = Talk::with(&running, false);
+    peer.send(b"one\n");
+    peer.expect(b"Server received: one\n");
+    running.handle.stop();
+    assert_eq!(running.closed(), CloseReason::Cut);
+    assert_eq!(peer.rest(), (Vec::new(), None));
 }
 
 fn a_connection_that_was_never_served_is_reset(engine: Engine) {
