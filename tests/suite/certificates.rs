@@ -5,7 +5,8 @@ use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 
-use crate::harness::{Folder, Program, run};
+use crate::child::{Program, run};
+use crate::harness::Folder;
 use crate::trust::{pem, write_pem};
 
 /// A certificate that has signed itself, and its key, as files.

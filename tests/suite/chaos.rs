@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Peer, Program, engines, eventually, noise};
+use crate::child::Program;
+use crate::harness::{Peer, engines, eventually, noise};
 
 const CONNECTIONS: u64 = 5_000;
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::thread;
 
-use crate::harness::{Peer, Program, noise, run, shown, wait};
+use crate::child::{Program, run, wait};
+use crate::harness::{Peer, noise, shown};
 
 /// A listener on a free port, served by a function.
 pub(crate) fn foreign(serve: impl FnOnce(TcpListener) + Send + 'static) -> String {

@@ -1,6 +1,7 @@
 //! The commands of a conversation, at a terminal.
 
-use crate::harness::{Folder, Program};
+use crate::child::Program;
+use crate::harness::Folder;
 use crate::interactive::{accept, both};
 use crate::terminal::Terminal;
 

@@ -4,7 +4,8 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 
-use crate::harness::{Peer, Program, run, wait};
+use crate::child::{Program, run, wait};
+use crate::harness::Peer;
 
 /// A port of 127.0.0.1 on which nobody listens. It is held, so that nobody else begins to.
 pub(crate) fn closed_port() -> (socket2::Socket, SocketAddr) {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use resound::{ConnId, Cx, Engine, Service};
 
-use crate::harness::{Folder, PATIENCE, Peer, Program, Running, engines, on_each_engine, server};
+use crate::child::Program;
+use crate::harness::{Folder, PATIENCE, Peer, Running, engines, on_each_engine, server};
 #[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 

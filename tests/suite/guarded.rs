@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use resound::proxy::{Addresses, Header, Version};
 
-use crate::harness::{Peer, Program, engines, run};
+use crate::child::{Program, run};
+use crate::harness::{Peer, engines};
 
 /// A client that sends a header, and answers.
 fn answer(address: SocketAddr, header: &str) -> String {

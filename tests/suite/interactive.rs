@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
+use crate::child::Program;
 use crate::harness::Folder;
-use crate::harness::{Peer, Program};
+use crate::harness::Peer;
 use crate::terminal::Terminal;
 
 /// A server that this test plays.

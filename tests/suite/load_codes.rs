@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::child::run;
 use crate::client::foreign;
-use crate::harness::run;
 
 /// Messages of a run, of this many bytes each.
 const MESSAGES: usize = 200;

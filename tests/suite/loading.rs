@@ -5,7 +5,8 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Program, engines, run, wait};
+use crate::child::{Program, run, wait};
+use crate::harness::{PATIENCE, engines};
 
 /// The result, which is the last line of the output.
 fn result(stdout: &str) -> Value {

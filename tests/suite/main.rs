@@ -7,6 +7,7 @@ mod bulk;
 #[cfg(target_os = "linux")]
 mod certificates;
 mod chaos;
+mod child;
 mod client;
 #[cfg(unix)]
 mod commands;

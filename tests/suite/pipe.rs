@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::child::{Program, run, wait};
 use crate::client::foreign;
-use crate::harness::{PATIENCE, Peer, Program, eventually, noise, run, wait};
+use crate::harness::{PATIENCE, Peer, eventually, noise};
 
 /// The program with open pipes, and what it says on stderr at its end.
 fn start(args: &[&str]) -> Child {

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
-use crate::harness::{Peer, Program, engines, run, wait};
+use crate::child::{Program, run, wait};
+use crate::harness::{Peer, engines};
 
 #[cfg(unix)]
 #[test]

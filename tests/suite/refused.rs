@@ -3,7 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::harness::{Peer, Program};
+use crate::child::Program;
+use crate::harness::Peer;
 
 /// Every `io_uring_setup` of this child fails with EPERM.
 fn without_io_uring(mut command: Command) -> Command {

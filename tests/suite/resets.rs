@@ -6,7 +6,8 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{Peer, Program, engines, noise, run, wait};
+use crate::child::{Program, run, wait};
+use crate::harness::{Peer, engines, noise};
 use crate::pipe::both;
 
 /// What the program has come to: exit code, stdout, stderr.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::{Folder, Program, run};
+use crate::child::{Program, run};
+use crate::harness::Folder;
 use crate::terminal::Terminal;
 
 /// A short run against a server of its own, with more arguments: exit code, stdout, stderr.

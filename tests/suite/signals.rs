@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Peer, Program, wait};
+use crate::child::{Program, wait};
+use crate::harness::Peer;
 
 /// What `nohup` and the background jobs of a script are not to be reached by, and what else they
 /// may be told.

@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use resound::{Address, Error, Family, Listener};
 
-use crate::harness::{Folder, PATIENCE, Peer, Program, engines, run};
+use crate::child::{Program, run};
+use crate::harness::{Folder, PATIENCE, Peer, engines};
 use crate::not_tested::not_tested;
 
 fn bind(address: &str) -> Result<Vec<Listener>, Error> {

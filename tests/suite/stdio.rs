@@ -10,8 +10,9 @@ use std::thread;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
+use crate::child::{Lines, Program, run, wait};
 use crate::connecting::closed_port;
-use crate::harness::{Folder, Lines, Program, noise, run, wait};
+use crate::harness::{Folder, noise};
 
 /// Runs the program to its end with this as its stdout: exit code and stderr.
 fn run_into(stdout: impl Into<Stdio>, args: &[&str]) -> (Option<i32>, String) {

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::harness::{Folder, PATIENCE, Program, eventually};
+use crate::child::Program;
+use crate::harness::{Folder, PATIENCE, eventually};
 
 /// What draws the window.
 enum Emulator {

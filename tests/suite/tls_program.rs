@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 
 use resound::TlsServer;
 
-use crate::harness::{Folder, Program, run};
+use crate::child::{Program, run};
+use crate::harness::Folder;
 use crate::trust::write_pem;
 
 /// A server with TLS on a free port, and the fingerprint that it prints.

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::child::{Program, run};
 use crate::client::foreign;
-use crate::harness::{Peer, Program, engines, run};
+use crate::harness::{Peer, engines};
 use crate::not_tested::not_tested;
 
 /// Starts a tutorial's program, with its output unbuffered, as at a terminal.

@@ -8,7 +8,8 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Program, engines};
+use crate::child::Program;
+use crate::harness::engines;
 
 const CONNECTIONS: u64 = 10_000;
 const MESSAGES: u64 = 100;
