@@ -118,7 +118,7 @@ fn serving(args: &[&str]) -> (Program, String) {
 
 #[cfg(unix)]
 fn stop(server: Program) -> String {
-    server.signal(rustix::process::Signal::INT);
+    server.signal(rustix::process::Signal::TERM);
     let (code, stderr) = server.end();
     assert_eq!(code, Some(0), "{stderr}");
     stderr
