@@ -251,6 +251,31 @@ fn behind(filler: usize, mut reader: PipeReader) -> String {
 }
 
 #[test]
+fn a_log_that_is_stuck_at_the_end_is_no_success() {
+    for waits in [true, false] {
+        let folder = Folder::new();
+        let address = format!("unix:{}", folder.0.join("socket").display());
+        // Its reader is there, and does not read.
+        let (reader, log, filler) = full_pipe();
+        if waits {
+            let flags = fcntl_getfl(&log).unwrap();
+            fcntl_setfl(&log, flags - OFlags::NONBLOCK).unwrap();
+        }
+        let mut command = Program::command(&["server", &address]);
+        let server = unheard(command.stdout(log));
+        drop(command);
+        let (code, answer, stderr) = run(&["client", &address, "--wait"], b"hello\n");
+        assert_eq!((code, answer.as_slice()), (Some(0), &b"Server received: hello\n"[..]), "{stderr}");
+        server.signal(Signal::TERM);
+        let (code, stderr) = server.end();
+        assert_eq!(code, Some(2), "{stderr}");
+        let said = "stdout could not be written to the end, up to 7 lines are missing: its reader does not read";
+        assert_eq!(stderr, format!("resound: error: {said}\n"));
+        assert_eq!(behind(filler, reader), "");
+    }
+}
+
+#[test]
 fn room_on_a_pipe_that_does_not_block_is_waited_for() {
     let folder = Folder::new();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);

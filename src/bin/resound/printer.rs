@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -68,6 +68,9 @@ struct PrinterState {
     tried_at_the_end: AtomicBool,
     /// What is written behind everything else.
     last_words: Mutex<Vec<u8>>,
+    /// Lines that the thread has taken and that the output has not. Locked before the lane that they
+    /// are taken from, so that each line is in one of the two places.
+    under_way: Mutex<u64>,
     /// The end is near, and the output slow: what has waited is given up for the sake of the last words.
     hurried: AtomicBool,
     /// How often all lanes were carried.
@@ -108,6 +111,7 @@ impl Printer {
             closing: AtomicBool::new(false),
             tried_at_the_end: AtomicBool::new(false),
             last_words: Mutex::default(),
+            under_way: Mutex::default(),
             hurried: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             broken: AtomicBool::new(false),
@@ -194,16 +198,12 @@ impl PrinterState {
             let closing = self.closing.load(Ordering::SeqCst);
             let mut any = false;
             for lane in &self.lanes {
-                let mut locked = lane.lock().unwrap_or_else(PoisonError::into_inner);
-                let skipped = std::mem::take(&mut locked.skipped);
-                std::mem::swap(&mut locked.bytes, &mut carried);
-                drop(locked);
-                if skipped != SkippedEvents::default() {
-                    carried.extend_from_slice(tell(skipped).as_bytes());
-                }
-                if !carried.is_empty() {
+                let skipped = self.take(lane, &mut carried);
+                if !carried.is_empty() || skipped != SkippedEvents::default() {
                     any = true;
-                    self.write(sink, &carried, tell).map_err(|ended| self.with_what_waits(ended))?;
+                    let written =
+                        self.write(sink, &carried, tell).and_then(|()| self.tell_skipped(sink, skipped, tell));
+                    written.map_err(|ended| self.with_what_waits(ended))?;
                     carried.clear();
                     carried.shrink_to(LANE);
                 }
@@ -212,8 +212,9 @@ impl PrinterState {
             self.rounds.fetch_add(1, Ordering::SeqCst);
             match (any, closing) {
                 (false, true) => {
-                    let last = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-                    return sink.write(&last, || self.try_again());
+                    // Taken, because an output that is stuck must not hold the lock.
+                    let last = self.take_last_words();
+                    return self.put(sink, &last, sink::count(&last)).map_err(|ended| self.with_what_waits(ended));
                 }
                 (false, false) => thread::park(),
                 (true, true) => {}
@@ -238,19 +239,59 @@ impl PrinterState {
                 let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
                 let lines = sink::count(&rest[..from]);
                 rest = &rest[from..];
-                let told = tell(SkippedEvents { lines, ..SkippedEvents::default() });
-                sink.write(told.as_bytes(), || self.try_again())
-                    .map_err(|ended| more(ended, sink::count(rest) + lines))?;
+                self.tell_skipped(sink, SkippedEvents { lines, ..SkippedEvents::default() }, tell)?;
             }
             let piece = match rest.get(PIECE..).and_then(|behind| behind.iter().position(|&byte| byte == b'\n')) {
                 Some(at) => PIECE + at + 1,
                 None => rest.len(),
             };
-            let now = &rest[..piece];
-            rest = &rest[piece..];
-            sink.write(now, || self.try_again()).map_err(|ended| more(ended, sink::count(rest)))?;
+            let (now, behind) = rest.split_at(piece);
+            rest = behind;
+            self.put(sink, now, sink::count(now))?;
         }
         Ok(())
+    }
+
+    /// Takes what is in a lane. Its lines are under way from then on.
+    fn take(&self, lane: &Mutex<Lane>, into: &mut Vec<u8>) -> SkippedEvents {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locked = lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let skipped = std::mem::take(&mut locked.skipped);
+        std::mem::swap(&mut locked.bytes, into);
+        drop(locked);
+        *under_way += sink::count(into) + skipped.all();
+        skipped
+    }
+
+    fn take_last_words(&self) -> Vec<u8> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = std::mem::take(&mut *self.last_words.lock().unwrap_or_else(PoisonError::into_inner));
+        *under_way += sink::count(&last);
+        last
+    }
+
+    /// Writes what stands where something was skipped, if anything was.
+    fn tell_skipped(
+        &self,
+        sink: &mut OutputSink,
+        skipped: SkippedEvents,
+        tell: fn(SkippedEvents) -> String,
+    ) -> Result<(), SinkEnd> {
+        if skipped == SkippedEvents::default() {
+            return Ok(());
+        }
+        self.put(sink, tell(skipped).as_bytes(), skipped.all())
+    }
+
+    /// Writes text that stands for so many lines, which are under way no longer then.
+    fn put(&self, sink: &mut OutputSink, text: &[u8], lines: u64) -> Result<(), SinkEnd> {
+        let written = sink.write(text, || self.try_again());
+        let taken = match &written {
+            Err(SinkEnd::GivenUp(unwritten)) => lines.min(sink::count(text) - unwritten.lines),
+            Ok(()) | Err(SinkEnd::Left) => lines,
+        };
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) -= taken;
+        written
     }
 
     /// Waits until an output that has failed is to be tried again. At the end that is once more: the attempt that has
@@ -269,28 +310,37 @@ impl PrinterState {
         }
     }
 
-    /// Counts what waits in the lanes as unwritten too.
+    /// All that the output has not taken, and not only what the last call was to write.
     fn with_what_waits(&self, ended: SinkEnd) -> SinkEnd {
+        match ended {
+            SinkEnd::GivenUp(unwritten) => SinkEnd::GivenUp(Unwritten { lines: self.unwritten(), ..unwritten }),
+            SinkEnd::Left => SinkEnd::Left,
+        }
+    }
+
+    /// How many lines wait, or are under way.
+    fn unwritten(&self) -> u64 {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |lane: &Mutex<Lane>| {
-            let Lane { bytes, skipped } = std::mem::take(&mut *lane.lock().unwrap_or_else(PoisonError::into_inner));
-            sink::count(&bytes) + skipped.messages + skipped.events + skipped.lines
+            let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+            sink::count(&lane.bytes) + lane.skipped.all()
         };
         let last = sink::count(&self.last_words.lock().unwrap_or_else(PoisonError::into_inner));
-        more(ended, self.lanes.iter().map(waiting).sum::<u64>() + last)
+        *under_way + self.lanes.iter().map(waiting).sum::<u64>() + last
     }
 }
 
-/// With so many lines more.
-fn more(ended: SinkEnd, lines: u64) -> SinkEnd {
-    match ended {
-        SinkEnd::GivenUp(unwritten) => SinkEnd::GivenUp(Unwritten { lines: unwritten.lines + lines, ..unwritten }),
-        SinkEnd::Left => SinkEnd::Left,
+impl SkippedEvents {
+    fn all(self) -> u64 {
+        self.messages + self.events + self.lines
     }
 }
 
 impl FinalFlush {
     /// Writes out what is left: all of it if `patience` is enough, else the last words, if as much
-    /// again is. A stuck output is left. Returns what an output that fails has not taken.
+    /// again is. A stuck output is left. Returns what the output has not taken, because it fails or
+    /// is stuck. Of a stuck one that is the most that can be missing: what it has taken of the last
+    /// write is not known.
     pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
         let shared = &self.printer.shared;
         if shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
@@ -298,158 +348,20 @@ impl FinalFlush {
         }
         shared.closing.store(true, Ordering::SeqCst);
         self.printer.wake();
-        self.ended.recv_timeout(patience).unwrap_or_else(|_| {
+        let ended = self.ended.recv_timeout(patience).or_else(|_| {
             shared.hurried.store(true, Ordering::SeqCst);
-            self.ended.recv_timeout(patience).ok().flatten()
+            self.ended.recv_timeout(patience)
+        });
+        ended.unwrap_or_else(|why| {
+            let error = match why {
+                RecvTimeoutError::Timeout => io::Error::new(io::ErrorKind::TimedOut, "its reader does not read"),
+                // The thread has not started, or has panicked.
+                RecvTimeoutError::Disconnected => io::Error::other("nothing is left to write it"),
+            };
+            Some(Unwritten { lines: shared.unwritten(), error }).filter(|unwritten| unwritten.lines > 0)
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    impl Destination for Stuck {}
-    impl Destination for Slow {}
-
-    fn words(skipped: fn(SkippedEvents) -> String) -> PrinterMessages {
-        PrinterMessages { skipped, failing: |error| panic!("{error}") }
-    }
-
-    /// An output that is stuck until it is let go.
-    struct Stuck(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
-
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let _ = self.0.recv();
-            self.1.send(bytes.to_vec()).map_err(std::io::Error::other)?;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_stuck_output_never_blocks_and_what_was_lost_is_said() {
-        let (go, gate) = mpsc::channel();
-        let (seen, written) = mpsc::channel();
-        let tell = |skipped: SkippedEvents| format!("[{} {}]", skipped.messages, skipped.events);
-        let (printer, ending) = Printer::new(Stuck(gate, seen), 1, words(tell));
-        let event = vec![b'x'; 1024];
-        for _ in 0..5000 {
-            printer.print(0, EventWeight::Message, |to| to.extend_from_slice(&event));
-        }
-        printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"end"));
-        drop(go);
-        ending.finish(Duration::from_secs(60));
-        let all: Vec<u8> = written.iter().flatten().collect();
-        let text = String::from_utf8(all).unwrap();
-        let kept = text.bytes().filter(|&b| b == b'x').count() / 1024;
-        let lost: usize =
-            text.split('[').skip(1).map(|told| told.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
-        assert!(lost > 0, "5 MB do not fit a lane");
-        assert_eq!(kept + lost, 5000);
-        assert!(text.contains("end"), "an event still finds a place");
-    }
-
-    /// An output that takes a little at a time, as a terminal far away.
-    struct Slow(mpsc::Sender<Vec<u8>>);
-
-    impl Write for Slow {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            thread::park_timeout(Duration::from_millis(20));
-            let taken = &bytes[..bytes.len().min(1024)];
-            self.0.send(taken.to_vec()).map_err(std::io::Error::other)?;
-            Ok(taken.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_slow_output_still_gets_the_last_words() {
-        let (seen, written) = mpsc::channel();
-        let tell = |skipped: SkippedEvents| format!("[{}]\n", skipped.lines + skipped.messages);
-        let (printer, ending) = Printer::new(Slow(seen), 1, words(tell));
-        let total = 20_000;
-        for _ in 0..total {
-            printer.print(0, EventWeight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
-        }
-        printer.last_words(|to| to.extend_from_slice(b"the last words\n"));
-        ending.finish(Duration::from_secs(2));
-        drop(printer);
-        let text = String::from_utf8(written.iter().flatten().collect()).unwrap();
-        assert!(text.ends_with("the last words\n"), "{}", &text[text.len() - 200..]);
-        let kept = text.lines().filter(|line| line.starts_with("a message")).count();
-        let lost: usize =
-            text.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']')?.parse::<usize>().ok()).sum();
-        assert!(lost > 0);
-        assert_eq!(kept + lost, total);
-    }
-
-    #[test]
-    fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
-        static SAID: AtomicU64 = AtomicU64::new(0);
-        /// A file system that is full until there is room again.
-        struct Full(Arc<AtomicBool>, mpsc::Sender<Vec<u8>>, mpsc::Sender<()>);
-        impl Destination for Full {}
-        impl Write for Full {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                if !self.0.load(Ordering::SeqCst) {
-                    let _ = self.2.send(());
-                    return Err(io::ErrorKind::StorageFull.into());
-                }
-                self.1.send(bytes.to_vec()).map_err(io::Error::other)?;
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (room, (seen, written), (fails, failed)) =
-            (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
-        let words = PrinterMessages {
-            skipped: |skipped| format!("[{}]\n", skipped.messages + skipped.events),
-            failing: |_| {
-                SAID.fetch_add(1, Ordering::SeqCst);
-            },
-        };
-        let (printer, ending) = Printer::new(Full(Arc::clone(&room), seen, fails), 1, words);
-        let total = 5000;
-        let line = [vec![b'x'; 1023], vec![b'\n']].concat();
-        for _ in 0..total {
-            printer.print(0, EventWeight::Message, |to| to.extend_from_slice(&line));
-        }
-        (0..3).for_each(|_| failed.recv().unwrap());
-        room.store(true, Ordering::SeqCst);
-        assert!(ending.finish(Duration::from_secs(60)).is_none());
-        let text = String::from_utf8(written.try_iter().flatten().collect()).unwrap();
-        let skipped = |line: &str| line.strip_prefix('[')?.strip_suffix(']')?.parse::<usize>().ok();
-        let lost: usize = text.lines().filter_map(skipped).sum();
-        let kept = text.lines().filter(|line| line.len() == 1023).count();
-        assert!(lost > 0, "5 MB do not fit a lane");
-        assert_eq!((kept + lost, SAID.load(Ordering::SeqCst)), (total, 1));
-    }
-
-    #[test]
-    fn a_broken_output_is_given_up_quietly() {
-        struct Broken;
-        impl Destination for Broken {}
-        impl Write for Broken {
-            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-                Err(std::io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let (printer, ending) = Printer::new(Broken, 2, words(|_| String::new()));
-        printer.print(1, EventWeight::Event, |to| to.push(b'x'));
-        ending.ended.recv().unwrap();
-        assert!(printer.shared.broken.load(Ordering::SeqCst));
-    }
-}
+mod tests;
