@@ -78,6 +78,8 @@ fn whatever_a_file_holds_instead_is_said_with_the_command_that_mends_it() {
         (file("order.pem", &both), "in the wrong order: that of the key is number 2 of 2", "cat own.pem"),
         (file("wide.pem", b"\xff\xfe-\0-\0"), "UTF-16", "iconv -f UTF-16"),
         (folder.0.to_str().unwrap().to_string(), "directory", "Check the path"),
+        // What stands before the key says less than the key.
+        (file("parameters.pem", parameters.as_bytes()), "but a section 'EC PRIVATE KEY'", "BEGIN CERTIFICATE"),
     ];
     let bad_keys = of_keys.iter().map(|(file, what, how)| (vec!["--cert", &cert, "--key", file], *what, *how));
     let bad_certificates =
