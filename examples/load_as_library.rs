@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use resound::load::{Arrivals, Load, Mode, Settings, Shape, Sizes, Timestamps};
 use resound::{Engine, Reply, Server};
+use resound_load::{Arrivals, Load, Mode, Settings, Shape, Sizes, Timestamps};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

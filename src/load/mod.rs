@@ -1,42 +1,365 @@
-//! The load generator: what it measured ([`Record`]), and what can be said of it.
-//!
-//! A [`Record`] is plain data. Times are [`Duration`](std::time::Duration)s, distributions of times are [`Latency`]; nothing here does I/O or reads a clock.
+//! `resound load`.
 
-mod answers;
-mod backlog;
-mod bounded;
-mod chunk_table;
-mod compare;
-mod connection;
-mod dial_plan;
-mod fault;
-pub mod figures;
-mod generator;
-mod judge;
-mod latency;
-mod length;
-mod monitor;
-mod outcome;
-mod pattern;
-mod payload;
-mod record;
-mod run_config;
-mod schedule;
-mod settings;
-mod split;
-mod student;
-mod tally;
-mod timeline;
-mod unfinished;
-mod warnings;
+mod find;
+mod loopback;
+mod unreachable;
 
-pub use bounded::{Bounded, Bounds, Figure};
-pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeated};
-pub use fault::{Failure, Fault};
-pub use generator::{BULK, Load, MOST_IN_FLIGHT, Openings, Phase, Ramp, RunningLoad, Threshold, direction};
-pub use latency::{Bucket, Latency};
-pub use record::{Counts, Generator, Interval, RampStep, Record};
-pub use settings::{
-    Arrivals, Direction, Mode, NegotiatedTls, RampSteps, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use resound::{Address, Dial, Endpoint, Engine, Family, Handshake, HandshakeFactory};
+use resound_load::{
+    Direction, Interval, Load, Mode, Ramp, RampVariable, Record, Settings, Shape, Timestamps, direction,
 };
-pub use timeline::Timeline;
+use tokio::sync::Notify;
+
+use self::loopback::Loopback;
+use crate::args::StepRange;
+use crate::client::{ConnectSetup, HandshakeOptions, TlsOptions};
+use crate::findings::Findings;
+use crate::report::{self, Gate, LiveView, Output, Run};
+use crate::signals::termination;
+use crate::stdio::say;
+use crate::{descriptors, units};
+
+/// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(20);
+
+/// What `resound load` was asked to do.
+pub(crate) struct LoadPlan {
+    pub(crate) target: LoadTarget,
+    pub(crate) family: Family,
+    /// `None` is to be found out.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) settings: Settings,
+    pub(crate) warm_up: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) engine: Engine,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) congestion: Option<String>,
+    /// What comes first on each connection.
+    pub(crate) before: ConnectSetup,
+    pub(crate) ramp: Option<RampPlan>,
+    pub(crate) output: Output,
+}
+
+pub(crate) enum LoadTarget {
+    At(Address),
+    /// A server of our own, and the TLS that is spoken with it.
+    Loopback(Option<HandshakeOptions>),
+}
+
+pub(crate) struct RampPlan {
+    pub(crate) steps: StepRange,
+    pub(crate) every: Duration,
+    pub(crate) until: Vec<Gate>,
+}
+
+impl RampPlan {
+    /// As the results tell it.
+    pub(crate) fn settings(&self) -> resound_load::RampSteps {
+        let StepRange { of, from, to, by } = self.steps;
+        let until = self.until.iter().map(Gate::to_string).collect();
+        resound_load::RampSteps { of, from, to, by, every: self.every, until }
+    }
+}
+
+pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
+    plan.output.check()?;
+    check_descriptors(&mut plan)?;
+    check_sources(&plan.sources)?;
+    let server = match &plan.target {
+        LoadTarget::Loopback(handshakes) => {
+            let (mode, proxy) = (plan.mode.unwrap_or(Mode::Echo), plan.before.send_proxy.is_some());
+            let server = Loopback::start(mode, plan.engine, handshakes.is_some(), proxy)?;
+            if let (Some(handshakes), Some(pin)) = (handshakes, server.pin) {
+                plan.before.tls = Some(TlsOptions::pinned(pin, handshakes)?);
+            }
+            Some(server)
+        }
+        LoadTarget::At(_) => None,
+    };
+    if server.is_some() {
+        plan.mode.get_or_insert(Mode::Echo);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    // A signal counts from here on.
+    let signal = {
+        let _guard = runtime.enter();
+        termination()
+    };
+    runtime.block_on(async {
+        tokio::pin!(signal);
+        let prepared = tokio::select! {
+            biased;
+            () = &mut signal => return Ok(ExitCode::from(crate::exit::SIGNAL)),
+            prepared = prepare(&mut plan, server.as_ref()) => prepared,
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                if let Some(record) = unreachable::record(&plan, &error) {
+                    report::conclude(&record, &plan.output, false)?;
+                }
+                return Err(error);
+            }
+        };
+        generate(plan, prepared, signal).await
+    })
+}
+
+/// Whom to load, and how.
+struct Prepared {
+    target: Endpoint,
+    lines: bool,
+}
+
+/// Finds out what was not said: the address behind a name, and what the far end does.
+async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepared> {
+    let address = match (&plan.target, server) {
+        (LoadTarget::At(address), _) => address.clone(),
+        (LoadTarget::Loopback(_), Some(server)) => server.address.clone(),
+        (LoadTarget::Loopback(_), None) => bail!("there is no server"),
+    };
+    plan.settings.target = address.to_string();
+    address.check_interface()?;
+    let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
+    // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run; unless something comes
+    // first that may be refused: one connection then says why, before thousands do.
+    let (target, lines) = match (plan.mode, numeric(&address)) {
+        (Some(_), Some(target)) if plan.before.is_nothing() => (target, false),
+        (Some(_), _) => (find::somebody(&address, how, &plan.before).await?, false),
+        (None, _) => {
+            let (target, mode) = find::mode(&address, how, &plan.before).await?;
+            plan.mode = Some(mode);
+            // Of a server that was found we know only that it answers lines.
+            (target, mode == Mode::Echo)
+        }
+    };
+    if let Endpoint::Tcp(target) = &target
+        && let Some(source) = plan.sources.iter().find(|source| source.is_ipv4() != target.is_ipv4())
+    {
+        bail!(
+            "--source {source} cannot reach {target}, which is of the other family: give an address of its family, or drop --source"
+        );
+    }
+    let is_link_local = |source: &&IpAddr| matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if let Endpoint::Tcp(SocketAddr::V6(target)) = &target
+        && target.scope_id() == 0
+        && let Some(source) = plan.sources.iter().find(is_link_local)
+    {
+        bail!(
+            "--source {source} is a link-local address, and {target} does not name its interface: \
+             write the target with one, such as fe80::1%eth0; the interfaces are {}",
+            resound::interface_names().join(", ")
+        );
+    }
+    let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));
+    plan.settings.mode = mode;
+    if mode == Mode::Discard && !plan.settings.think_time.is_zero() {
+        bail!("--think-time is a pause behind an answer, and the far end does not answer");
+    }
+    if shape == Shape::Stream {
+        plan.settings.direction = Some(direction(mode));
+    }
+    let receives = plan.settings.direction == Some(Direction::Receive);
+    if mode == Mode::Chargen && !receives {
+        bail!("a far end that generates (--mode chargen) can only be received from: use --shape stream");
+    }
+    if mode == Mode::Reply && longest(&plan.settings) > resound::Framing::DEFAULT_MAX_LINE as u64 {
+        plan.settings.size = match plan.settings.shape {
+            Shape::Stream => resound_load::Sizes::Fixed(16 * 1024),
+            _ => bail!(
+                "a line has at most 64 KiB where the far end replies to lines: use a smaller --size, or --mode echo if it echoes"
+            ),
+        };
+    }
+    Ok(Prepared { target, lines })
+}
+
+fn longest(settings: &Settings) -> u64 {
+    use resound_load::Sizes;
+    match &settings.size {
+        Sizes::Fixed(size) => *size,
+        Sizes::Range(_, to) => *to,
+        Sizes::Weighted(sizes) => sizes.iter().map(|(size, _)| *size).max().unwrap_or(0),
+    }
+}
+
+/// The one address that there can be.
+fn numeric(address: &Address) -> Option<Endpoint> {
+    match address {
+        Address::Tcp { host, port } => {
+            let ip: IpAddr = host.parse().ok()?;
+            Some(SocketAddr::new(ip, *port).into())
+        }
+        Address::Unix(path) => Some(Endpoint::Unix(Some(path.as_path().into()))),
+    }
+}
+
+async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output = ()>) -> Result<ExitCode> {
+    let LoadPlan { settings, warm_up, output, .. } = plan;
+    let mut live = LiveView::new(&output, &settings, warm_up);
+    let judged = settings.clone();
+    let ramp = plan.ramp.map(|RampPlan { steps, every, until }| Ramp {
+        of: steps.of,
+        from: steps.from,
+        by: steps.by,
+        to: steps.to,
+        every,
+        breaks: Box::new(move |step| broken(step, &until, &judged)),
+    });
+    let load = Load {
+        settings,
+        target: prepared.target,
+        lines: prepared.lines,
+        warm_up,
+        timeout: plan.timeout,
+        connect_timeout: plan.connect_timeout,
+        sources: plan.sources,
+        engine: plan.engine,
+        workers: plan.workers,
+        congestion: plan.congestion,
+        opening: opening(plan.before),
+        hampered: String::new(),
+        ramp,
+    };
+    let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
+    let generation = load.start()?;
+    if wants_kernel && generation.timestamps() == Timestamps::Clock && !output.quiet {
+        say("the kernel's timestamps are not to be had here: service times are by this program's clock");
+    }
+    if let (_, Some(refusal)) = generation.engine()
+        && cfg!(target_os = "linux")
+        && !output.quiet
+    {
+        say(&format!("the portable engine generates, for io_uring is not available: {refusal}"));
+    }
+    let signalled = Cell::new(false);
+    let (told, first) = tokio::sync::oneshot::channel();
+    let cut = async {
+        signal.await;
+        signalled.set(true);
+        let _ = told.send(());
+    };
+    let again = async {
+        let _ = first.await;
+        tokio::time::sleep(SAME_SIGNAL).await;
+        termination().await;
+    };
+    let closed = Notify::new();
+    let mut shown = Ok(());
+    let watch = generation.watch(LiveView::TICK, first_of(cut, closed.notified()), |phase, tick| {
+        if shown.is_ok() {
+            shown = live.tick(phase, tick);
+        }
+        // The intervals' reader has left, or stdout takes no more: of what has been measured the
+        // result stands.
+        if shown.is_err() || !Findings::arrive() {
+            closed.notify_one();
+        }
+    });
+    let record = tokio::select! {
+        record = watch => record,
+        // At once means at once: without results.
+        () = again => return Ok(ExitCode::from(crate::exit::SIGNAL)),
+    };
+    // What cannot be shown any more is still saved.
+    let shown = shown.and_then(|()| live.finish());
+    let code = conclude(&record, &output, record.cut_short && !signalled.get())?;
+    shown?;
+    Ok(code)
+}
+
+/// What comes first on each connection of a run.
+fn opening(before: ConnectSetup) -> Option<Box<HandshakeFactory>> {
+    if before.is_nothing() {
+        return None;
+    }
+    Some(Box::new(move |conn| {
+        // A header that could not be written was refused when its flag was read.
+        let header = before.send_proxy.as_ref().and_then(|proxy| proxy.header(&conn.local, &conn.peer).ok());
+        let opening = header.into_iter().fold(Handshake::new(), Handshake::header);
+        before.tls.iter().fold(opening, |opening, tls| opening.tls_client(tls.client()))
+    }))
+}
+
+async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+    }
+}
+
+/// Where nobody was found to load the reports say so as well: one of an earlier run must not stand there for this one.
+fn conclude(record: &Record, output: &Output, unread: bool) -> Result<ExitCode> {
+    let code = report::conclude(record, output, unread)?;
+    if Run::of(record.clone()).found_nobody() && !record.cut_short {
+        let first = record.failures.first();
+        let what =
+            first.map_or("no connection was made".into(), |failure| format!("{}: {}", failure.class, failure.what));
+        say(&format!("cannot load {}: {what}", record.settings.target));
+    }
+    Ok(code)
+}
+
+/// Which of the conditions is true of a ramp's step.
+fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String> {
+    let record = Record {
+        settings: settings.clone(),
+        started: std::time::SystemTime::UNIX_EPOCH,
+        warm_up: Duration::ZERO,
+        elapsed: step.length,
+        intervals: Vec::new(),
+        total: step.clone(),
+        steps: Vec::new(),
+        failures: Vec::new(),
+        cut_short: false,
+        generator: Default::default(),
+        warnings: Vec::new(),
+    };
+    let run = Run::of(record);
+    until.iter().find_map(|gate| Some(format!("{gate} ({})", gate.is_met(&run)?)))
+}
+
+/// Says early that there will be too few descriptors, and leaves room for as many workers as there can be.
+fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
+    let room = descriptors::for_generator(plan.engine, plan.workers)?;
+    if plan.engine != Engine::Threads {
+        plan.workers.get_or_insert(room.workers);
+    }
+    let connections = match &plan.ramp {
+        Some(ramp) if ramp.steps.of == RampVariable::Connections => ramp.steps.to as u64,
+        _ => plan.settings.connections,
+    };
+    let possible = room.connections as u64;
+    if connections > possible {
+        bail!(
+            "{} need more descriptors than the limit on open files allows: use {} at most, or raise it (`ulimit -Hn`)",
+            units::counted(connections, "connection"),
+            units::count(possible)
+        );
+    }
+    Ok(())
+}
+
+/// Says early that there is no such address here. Of what else may be wrong with one the connections tell.
+fn check_sources(sources: &[IpAddr]) -> Result<()> {
+    for &source in sources {
+        match std::net::UdpSocket::bind((source, 0)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                bail!(
+                    "--source {source} is not an address of this machine: connect from one that is, or leave the choice to the system"
+                )
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use resound::load::{Mode, Settings};
 use resound::{Bytes, Cx, Echo, Engine, Framing, Limits, Service};
+use resound_load::{Mode, Settings};
 
 use crate::bench::Bench;
 use crate::harness::{PATIENCE, Running, noise, on_each_engine, on_each_engine_plainly, server};

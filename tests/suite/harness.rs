@@ -114,7 +114,7 @@ pub(crate) fn hampered() -> String {
 }
 
 /// What a connection that is dialled begins with, where the servers of this test want it.
-pub(crate) fn begins() -> Option<Box<resound::load::Openings>> {
+pub(crate) fn begins() -> Option<Box<resound::HandshakeFactory>> {
     let (version, secure) = (PROXY.get(), SECURE.get());
     if version.is_none() && !secure {
         return None;

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use resound::load::{Arrivals, BULK, Fault, Interval, Load, Mode, Phase, Record, Settings, Shape, Sizes, direction};
-use resound::load::{Ramp, RampVariable, Timestamps};
 use resound::{Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Reply};
+use resound_load::{Arrivals, BULK, Fault, Interval, Load, Mode, Phase, Record, Settings, Shape, Sizes, direction};
+use resound_load::{Ramp, RampVariable, Timestamps};
 
 use crate::harness::{PATIENCE, Running, begins, hampered, on_each_engine_that_dials, server};
 

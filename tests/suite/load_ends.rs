@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::time::Duration;
 
-use resound::load::{Load, MOST_IN_FLIGHT, Mode, Phase, Ramp, RampVariable, Settings, Shape, Sizes};
 use resound::{Cx, Discard, Echo, Engine, Framing, Service};
+use resound_load::{Load, MOST_IN_FLIGHT, Mode, Phase, Ramp, RampVariable, Settings, Shape, Sizes};
 
 use crate::harness::{PATIENCE, Running, on_each_engine_plainly, server};
 use crate::load::{load, run, run_until, settings};
@@ -108,7 +108,7 @@ fn what_nobody_could_send_was_planned(engine: Engine) {
     // Each connection has a message in four, so that one of each may be due in the moment of the end.
     assert!((counts.planned as f64 - seconds * 1000.0).abs() <= 5.0, "{} in {seconds}", counts.planned);
     assert!(counts.sent < counts.planned);
-    let unsent = counts.failed(resound::load::Fault::Unsent);
+    let unsent = counts.failed(resound_load::Fault::Unsent);
     assert_eq!(counts.planned, counts.sent + unsent + counts.lagged, "{counts:?}");
     assert!(unsent > 0 && record.total.response.count() == counts.planned, "{counts:?}");
 }
@@ -158,7 +158,7 @@ fn ramp(from: f64, by: f64, to: f64) -> Ramp {
     Ramp { of: RampVariable::Rate, from, by, to, every, breaks: Box::new(|_| None) }
 }
 
-fn ramped(engine: Engine, server: &Running, warm_up: Duration, ramp: Ramp) -> resound::load::Record {
+fn ramped(engine: Engine, server: &Running, warm_up: Duration, ramp: Ramp) -> resound_load::Record {
     let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
     run(Load { warm_up, ramp: Some(ramp), ..load(engine, server.address(), settings) })
 }
@@ -180,7 +180,7 @@ fn a_ramp_of_rates_begins_after_its_warm_up(engine: Engine) {
 fn a_ramp_of_rates_may_have_poisson_arrivals(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let poisson = |seed| {
-        let arrivals = resound::load::Arrivals::Poisson;
+        let arrivals = resound_load::Arrivals::Poisson;
         let settings =
             Settings { shape: Shape::Ramp, messages: None, depth: 1000, arrivals, seed, ..settings(Mode::Echo) };
         let record = run(Load { ramp: Some(ramp(1000.0, 1000.0, 3000.0)), ..load(engine, server.address(), settings) });

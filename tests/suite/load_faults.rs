@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use resound::load::{Fault, Load, Mode, Record, Settings, Shape};
 use resound::{Cx, Engine, Framing, Service};
+use resound_load::{Fault, Load, Mode, Record, Settings, Shape};
 
 use crate::harness::{Running, on_each_engine_that_dials, server};
 use crate::load::{load, run, settings};

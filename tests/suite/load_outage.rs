@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use resound::load::{Fault, Interval, Load, Mode, Phase, Ramp, RampVariable, Record, Settings, Shape};
 use resound::{Chargen, Cx, Echo, Engine, Framing, Service};
+use resound_load::{Fault, Interval, Load, Mode, Phase, Ramp, RampVariable, Record, Settings, Shape};
 
 use crate::harness::{Running, on_each_engine_once, server};
 use crate::load::{load, run, run_until, settings};

@@ -1,7 +1,7 @@
 //! Service times by the kernel's clock.
 
-use resound::load::{Mode, Settings, Sizes, Timestamps};
 use resound::{Echo, Engine};
+use resound_load::{Mode, Settings, Sizes, Timestamps};
 
 use crate::harness::{Running, on_each_engine_plainly, server};
 use crate::load::{all_is_well, load, run, settings};

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use resound::load::{Fault, Load, Mode, Record, Security, Settings, Shape};
 use resound::proxy::{Addresses, Header, Version};
 use resound::{Echo, Endpoint, Engine, Fingerprint, Handshake, TlsClient, Trust, rustls};
+use resound_load::{Fault, Load, Mode, Record, Security, Settings, Shape};
 
 use crate::client::foreign;
 use crate::harness::{Event, PATIENCE, Running, on_each_engine_plainly, server};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use resound::load::{Fault, Mode, Settings, Shape};
 use resound::{CloseReason, Cx, Echo, Engine, Framing, Service};
+use resound_load::{Fault, Mode, Settings, Shape};
 
 use crate::harness::{Running, engine, engines, server};
 use crate::load::{load, run, settings};

@@ -1,0 +1,141 @@
+//! What can go wrong with a message or a connection under load: a fixed set of classes, counted, and the first ones named.
+
+use std::fmt;
+use std::time::Duration;
+
+use resound::FailureClass;
+
+/// The class of a failure: of the network, as in [`FailureClass`], or found by verifying what came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The name did not resolve.
+    Dns,
+    /// The host answered that nothing listens there.
+    Refused,
+    /// No connection, or no answer, in time.
+    Timeout,
+    /// No route, no such network, or no such local address.
+    Unreachable,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer ended the connection before it had answered everything.
+    Eof,
+    /// The TLS handshake or a certificate failed, or a connection ended without TLS's close_notify.
+    Tls,
+    /// The far end does something else than the mode says: what comes back is no answer of that kind.
+    Mismatch,
+    /// An answer with other bytes than were sent.
+    Corrupt,
+    /// A message that was never answered.
+    Missing,
+    /// An answer that came behind one that was due after it.
+    Reordered,
+    /// An answer that came twice.
+    Duplicate,
+    /// An answer that is shorter than its message.
+    Truncated,
+    /// Bytes that answer nothing.
+    Extra,
+    /// A planned message that was never sent: there was no connection for it, or no room on it.
+    Unsent,
+}
+
+impl Fault {
+    /// All classes, in the order of [`Fault::index`].
+    pub const ALL: [Self; 15] = [
+        Self::Dns,
+        Self::Refused,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Reset,
+        Self::Eof,
+        Self::Tls,
+        Self::Mismatch,
+        Self::Corrupt,
+        Self::Missing,
+        Self::Reordered,
+        Self::Duplicate,
+        Self::Truncated,
+        Self::Extra,
+        Self::Unsent,
+    ];
+
+    /// Position in [`Fault::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The class in one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => FailureClass::Dns.name(),
+            Self::Refused => FailureClass::Refused.name(),
+            Self::Timeout => FailureClass::Timeout.name(),
+            Self::Unreachable => FailureClass::Unreachable.name(),
+            Self::Reset => FailureClass::Reset.name(),
+            Self::Eof => FailureClass::Eof.name(),
+            Self::Tls => FailureClass::Tls.name(),
+            Self::Mismatch => FailureClass::Mismatch.name(),
+            Self::Corrupt => "corrupt",
+            Self::Missing => "missing",
+            Self::Reordered => "reordered",
+            Self::Duplicate => "duplicate",
+            Self::Truncated => "truncated",
+            Self::Extra => "extra",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
+impl From<FailureClass> for Fault {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Dns => Self::Dns,
+            FailureClass::Refused => Self::Refused,
+            FailureClass::Timeout => Self::Timeout,
+            FailureClass::Unreachable => Self::Unreachable,
+            FailureClass::Reset => Self::Reset,
+            FailureClass::Eof => Self::Eof,
+            FailureClass::Tls => Self::Tls,
+            FailureClass::Mismatch => Self::Mismatch,
+            // A class that is newer than this crate: the connection ended.
+            _ => Self::Reset,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One failure, with all that helps to find it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its class.
+    pub class: Fault,
+    /// When, counted from [`Record::started`](super::Record::started).
+    pub at: Duration,
+    /// The number of the connection, from 0.
+    pub connection: u64,
+    /// The number of the message on its connection, from 0; `None` where it concerns none.
+    pub sequence: Option<u64>,
+    /// What happened, in words. It may hold bytes of the peer: escape it before it is shown.
+    pub what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_has_its_place_and_a_name_of_its_own() {
+        for (at, class) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(class.index(), at);
+            assert_eq!(Fault::ALL.iter().filter(|other| other.name() == class.name()).count(), 1, "{class}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What a message says: every byte a function of seed, connection and sequence number, so that an answer can be checked without its message
+//! having been kept.
+
+use bytes::Bytes;
+use resound_proto::Cx;
+
+use super::chunk_table::{CHUNK, ChunkTable};
+
+/// An odd number far from any pattern: the golden ratio in 64 bits, as splitmix64 has it.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Bytes that are made at once.
+const BLOCK: usize = 64;
+
+/// A message of this length or more is a slice of a table, and a shorter one is made.
+const LONG: usize = 4 * 1024;
+
+/// Whose bytes are made from one seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Payload {
+    seed: u64,
+    /// Messages are lines: printing characters, and a newline last.
+    lines: bool,
+    /// What an answer has before its message.
+    prefix: &'static [u8],
+    /// Where there are long messages.
+    table: Option<ChunkTable>,
+    /// Chunks of the longest message.
+    chunks: u64,
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    key: u64,
+    len: usize,
+    /// The key of its connection, and the number of its first chunk.
+    connection: u64,
+    chunk: u64,
+}
+
+/// Where a message is written to.
+pub(super) trait MessageSink {
+    fn copy(&mut self, bytes: &[u8]);
+    /// Bytes that stay where they are, and as they are.
+    fn share(&mut self, bytes: Bytes);
+}
+
+impl MessageSink for Cx<'_> {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.send(bytes);
+    }
+
+    fn share(&mut self, bytes: Bytes) {
+        self.send_shared(bytes);
+    }
+}
+
+impl MessageSink for Vec<u8> {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn share(&mut self, bytes: Bytes) {
+        self.extend_from_slice(&bytes);
+    }
+}
+
+impl Message {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Payload {
+    /// For messages of `longest` bytes at most.
+    pub(super) fn new(seed: u64, lines: bool, prefix: &'static [u8], longest: usize) -> Self {
+        let table = (longest >= LONG).then(|| ChunkTable::new(seed, |bits| word(bits, lines)));
+        Self { seed, lines, prefix, table, chunks: longest.div_ceil(CHUNK) as u64 }
+    }
+
+    /// The message with this number on this connection; how long it is follows from its key.
+    pub(super) fn message(&self, connection: u64, sequence: u64, len: impl FnOnce(u64) -> usize) -> Message {
+        let connection = mix(self.seed.wrapping_add(GOLDEN) ^ connection.wrapping_mul(GOLDEN));
+        let key = mix(connection.wrapping_add(sequence));
+        Message { key, len: len(key), connection, chunk: sequence.wrapping_mul(self.chunks) }
+    }
+
+    pub(super) fn are_lines(&self) -> bool {
+        self.lines
+    }
+
+    pub(super) fn prefix_len(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// Writes a message, part by part.
+    pub(super) fn write(&self, message: &Message, to: &mut impl MessageSink) {
+        match self.long(message) {
+            Some(table) => {
+                // A newline cannot stand in the table, where it would be another message's middle.
+                let body = message.len - usize::from(self.lines);
+                for (number, from) in (0..body).step_by(CHUNK).enumerate() {
+                    let chunk = message.chunk.wrapping_add(number as u64);
+                    to.share(table.share(message.connection, chunk, 0..CHUNK.min(body - from)));
+                }
+                to.copy(&b"\n"[..message.len - body]);
+            }
+            None => {
+                for at in (0..message.len).step_by(BLOCK) {
+                    to.copy(&self.block(message, at)[..BLOCK.min(message.len - at)]);
+                }
+            }
+        }
+    }
+
+    /// The first `n` bytes of a message's answer.
+    pub(super) fn answer_head(&self, message: &Message, n: usize) -> Vec<u8> {
+        let mut head = self.prefix.to_vec();
+        self.write(message, &mut head);
+        head.truncate(n);
+        head
+    }
+
+    /// How long a message's answer is.
+    pub(super) fn answer_len(&self, message: &Message) -> usize {
+        self.prefix.len() + message.len
+    }
+
+    /// Where `bytes` first differ from the bytes of a message's answer from `from` on. They are no
+    /// more than are left of it.
+    pub(super) fn differs(&self, message: &Message, from: usize, bytes: &[u8]) -> Option<usize> {
+        let (head, body) = bytes.split_at(self.prefix.len().saturating_sub(from).min(bytes.len()));
+        if let Some(at) = differ(head, self.prefix.get(from..).unwrap_or_default()) {
+            return Some(at);
+        }
+        let mut at = (from + head.len()) - self.prefix.len().min(from + head.len());
+        let mut rest = body;
+        let table = self.long(message);
+        while !rest.is_empty() {
+            let (differs, n) = match table {
+                Some(table) => self.differs_from_chunk(table, message, at, rest),
+                None => {
+                    let block = self.block(message, at / BLOCK * BLOCK);
+                    let n = (BLOCK - at % BLOCK).min(rest.len());
+                    (differ(&rest[..n], &block[at % BLOCK..]), n)
+                }
+            };
+            if let Some(differs) = differs {
+                return Some(bytes.len() - rest.len() + differs);
+            }
+            (rest, at) = (&rest[n..], at + n);
+        }
+        None
+    }
+
+    /// As `differs`, within one chunk or the newline behind all of them; and how many bytes that
+    /// are.
+    fn differs_from_chunk(
+        &self,
+        table: &ChunkTable,
+        message: &Message,
+        at: usize,
+        bytes: &[u8],
+    ) -> (Option<usize>, usize) {
+        let body = message.len - usize::from(self.lines);
+        if at >= body {
+            return (differ(bytes, b"\n"), bytes.len());
+        }
+        let (number, skip) = (at / CHUNK, at % CHUNK);
+        let n = (CHUNK - skip).min(body - at).min(bytes.len());
+        let chunk = table.chunk(message.connection, message.chunk.wrapping_add(number as u64), skip..skip + n);
+        (differ(&bytes[..n], chunk), n)
+    }
+
+    /// The table, if this message is a slice of it.
+    fn long(&self, message: &Message) -> Option<&ChunkTable> {
+        self.table.as_ref().filter(|_| message.len >= LONG)
+    }
+
+    /// The bytes of a message that is made, from `at` on, a multiple of a block's length. What lies
+    /// behind the message's end means nothing.
+    #[inline]
+    fn block(&self, message: &Message, at: usize) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        let first = message.key.wrapping_add((at as u64 / 8).wrapping_mul(GOLDEN));
+        for (n, eight) in block.chunks_exact_mut(8).enumerate() {
+            eight.copy_from_slice(&word(mix(first.wrapping_add((n as u64).wrapping_mul(GOLDEN))), self.lines));
+        }
+        if self.lines && (at..at + BLOCK).contains(&(message.len - 1)) {
+            block[message.len - 1 - at] = b'\n';
+        }
+        block
+    }
+}
+
+/// Where `bytes` first differ from the beginning of `expected`, which is no shorter.
+#[inline]
+fn differ(bytes: &[u8], expected: &[u8]) -> Option<usize> {
+    if bytes == &expected[..bytes.len()] {
+        return None;
+    }
+    bytes.iter().zip(expected).position(|(a, b)| a != b)
+}
+
+/// Eight bytes from random bits. A line's are of the 64 characters from '0' to 'o'.
+#[inline]
+fn word(bits: u64, lines: bool) -> [u8; 8] {
+    let bits = if lines { (bits & (0x3f * ONES)) + 0x30 * ONES } else { bits };
+    bits.to_le_bytes()
+}
+
+/// A one in each byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The last step of splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): each bit of the input changes half of the output.
+#[inline]
+pub(super) fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A number from 0 on and below 1, from random bits.
+pub(super) fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFIXES: [(bool, &[u8]); 3] = [(false, b""), (true, b""), (true, b"Server received: ")];
+
+    fn bytes(payload: &Payload, message: &Message) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        payload.write(message, &mut bytes);
+        assert_eq!(bytes.len(), message.len());
+        bytes
+    }
+
+    #[test]
+    fn an_answer_is_recognised_wherever_it_is_cut() {
+        for (lines, prefix) in PREFIXES {
+            let payload = Payload::new(7, lines, prefix, 200);
+            for len in [1, 2, 7, 8, 9, 63, 64, 65, 200] {
+                let message = payload.message(3, 9, |_| len);
+                let answer = [prefix, &bytes(&payload, &message)].concat();
+                assert_eq!(answer.len(), payload.answer_len(&message));
+                for from in 0..answer.len() {
+                    for to in from..=answer.len() {
+                        assert_eq!(payload.differs(&message, from, &answer[from..to]), None, "{len} {from} {to}");
+                    }
+                }
+                for at in 0..answer.len() {
+                    let mut wrong = answer.clone();
+                    wrong[at] ^= 1;
+                    for from in [0, at.saturating_sub(5), at] {
+                        assert_eq!(
+                            payload.differs(&message, from, &wrong[from..]),
+                            Some(at - from),
+                            "{len} {at} {from}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_answer_is_too() {
+        for (lines, prefix) in PREFIXES {
+            let payload = Payload::new(7, lines, prefix, 200_000);
+            for len in [LONG - 1, LONG, CHUNK - 1, CHUNK, CHUNK + 1, CHUNK + 2, 2 * CHUNK + 1, 200_000] {
+                let message = payload.message(3, 9, |_| len);
+                let answer = [prefix, &bytes(&payload, &message)].concat();
+                // Around each place where something ends.
+                let ends = [0, prefix.len(), CHUNK, CHUNK + prefix.len(), 2 * CHUNK + prefix.len(), answer.len()];
+                let near = ends.iter().flat_map(|end| end.saturating_sub(2)..end + 2);
+                for at in near.filter(|at| *at < answer.len()) {
+                    for to in [at + 1, at + 100, answer.len()].map(|to| to.min(answer.len())) {
+                        assert_eq!(payload.differs(&message, at, &answer[at..to]), None, "{len} {at} {to}");
+                    }
+                    let mut wrong = answer.clone();
+                    wrong[at] ^= 1;
+                    for from in [0, at.saturating_sub(5), at] {
+                        assert_eq!(
+                            payload.differs(&message, from, &wrong[from..]),
+                            Some(at - from),
+                            "{len} {at} {from}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_has_its_newline_last_and_prints() {
+        let payload = Payload::new(1, true, b"", 200_000);
+        for len in (1..300).chain([LONG, CHUNK, CHUNK + 1, 200_000]) {
+            let line = bytes(&payload, &payload.message(0, len as u64, |_| len));
+            let (newline, rest) = line.split_last().unwrap();
+            assert_eq!(*newline, b'\n');
+            assert!(rest.iter().all(u8::is_ascii_graphic), "{len}");
+        }
+    }
+
+    #[test]
+    fn no_two_messages_are_alike() {
+        let mut seen = std::collections::HashSet::new();
+        for seed in 0..3 {
+            let payload = Payload::new(seed, false, b"", 16);
+            for connection in 0..20 {
+                for sequence in 0..200 {
+                    assert!(seen.insert(bytes(&payload, &payload.message(connection, sequence, |_| 16))));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_spread_evenly() {
+        for len in [LONG - 1, LONG, 2 * CHUNK] {
+            let payload = Payload::new(5, false, b"", len);
+            let mut counts = [0_u32; 256];
+            for n in 0..(256 * 400_usize).div_ceil(len) as u64 {
+                let message = bytes(&payload, &payload.message(0, n, |_| len));
+                message.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+            }
+            let usual = counts.iter().sum::<u32>() / 256;
+            assert!(counts.iter().all(|&n| (usual * 3 / 4..usual * 5 / 4).contains(&n)), "{counts:?}");
+        }
+        assert!((0..1000).map(|n| unit(mix(n))).all(|x| (0.0..1.0).contains(&x)));
+    }
+}

@@ -1,0 +1,121 @@
+//! A run's intervals, in bounded memory however long it lasts.
+
+use std::time::Duration;
+
+use super::Interval;
+
+/// Collects what happened, tick by tick, into intervals of one length. When there are more than [`Timeline::MOST`], neighbours are joined
+/// two by two and further ones are twice as long: memory is bounded, and what was measured is all still there, only coarser.
+///
+/// ```
+/// use std::time::Duration;
+/// use resound::load::{Interval, Timeline};
+///
+/// let tick = Duration::from_millis(250);
+/// let mut timeline = Timeline::new(Duration::from_secs(1));
+/// for n in 0..10 {
+///     timeline.push(&Interval { start: tick * n, length: tick, ..Interval::default() });
+/// }
+/// let lengths: Vec<_> = timeline.finish().iter().map(|interval| interval.length.as_millis()).collect();
+/// assert_eq!(lengths, [1000, 1000, 500]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    step: Duration,
+    intervals: Vec<Interval>,
+}
+
+impl Timeline {
+    /// Intervals kept at most.
+    pub const MOST: usize = 1024;
+
+    /// For intervals of this length; a tick that is longer is an interval of its own.
+    #[must_use]
+    pub fn new(step: Duration) -> Self {
+        Self { step, intervals: Vec::new() }
+    }
+
+    /// Adds what happened since the tick before.
+    pub fn push(&mut self, tick: &Interval) {
+        // Ticks are never quite even: one that ends a little early still ends its interval.
+        let full = self.step.saturating_sub(tick.length / 2);
+        match self.intervals.last_mut() {
+            Some(last) if last.length < full => return last.join(tick),
+            _ => self.intervals.push(tick.clone()),
+        }
+        if self.intervals.len() > Self::MOST {
+            self.step *= 2;
+            let halved = self.intervals.chunks(2).map(|pair| {
+                let mut joined = pair[0].clone();
+                pair[1..].iter().for_each(|next| joined.join(next));
+                joined
+            });
+            self.intervals = halved.collect();
+        }
+    }
+
+    /// The intervals so far.
+    #[must_use]
+    pub fn intervals(&self) -> &[Interval] {
+        &self.intervals
+    }
+
+    /// The intervals.
+    #[must_use]
+    pub fn finish(self) -> Vec<Interval> {
+        self.intervals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Counts, Latency};
+
+    fn tick(n: u32) -> Interval {
+        let length = Duration::from_millis(500);
+        Interval {
+            start: length * n,
+            length,
+            counts: Counts { sent: 1, ..Counts::default() },
+            service: Latency::of([(u64::from(n), 1)]),
+            ..Interval::default()
+        }
+    }
+
+    #[test]
+    fn a_long_run_takes_no_more_memory_and_loses_nothing() {
+        let mut timeline = Timeline::new(Duration::from_secs(1));
+        for n in 0..50_000 {
+            timeline.push(&tick(n));
+            assert!(timeline.intervals().len() <= Timeline::MOST);
+        }
+        let intervals = timeline.finish();
+        assert!(intervals.len() > Timeline::MOST / 2, "{} intervals", intervals.len());
+        let mut next = Duration::ZERO;
+        let mut whole = Latency::default();
+        for interval in &intervals {
+            assert_eq!(interval.start, next);
+            next += interval.length;
+            whole.add(&interval.service);
+        }
+        assert_eq!(next.as_secs(), 25_000);
+        assert_eq!(whole, Latency::of((0..50_000).map(|n| (n, 1))));
+        assert_eq!(intervals.iter().map(|interval| interval.counts.sent).sum::<u64>(), 50_000);
+        // All the same length but the last, so that they can be compared with each other.
+        let (last, rest) = intervals.split_last().unwrap();
+        assert!(rest.iter().all(|interval| interval.length == rest[0].length) && last.length <= rest[0].length);
+    }
+
+    #[test]
+    fn uneven_ticks_do_not_drift_into_the_next_interval() {
+        let mut timeline = Timeline::new(Duration::from_secs(1));
+        let mut start = Duration::ZERO;
+        for n in 0..40 {
+            let length = Duration::from_millis(if n % 2 == 0 { 249 } else { 250 });
+            timeline.push(&Interval { start, length, ..Interval::default() });
+            start += length;
+        }
+        assert_eq!(timeline.finish().len(), 10);
+    }
+}

@@ -1,0 +1,39 @@
+//! HOW it is said: [`Conn`], the connection as a state machine without I/O, and its [`Limits`].
+//!
+//! Nothing here holds a socket, a clock or a thread. Time is an argument; bytes are slices; an engine does the rest.
+
+mod conn;
+mod delivery;
+mod error;
+mod first_bytes;
+mod framing;
+mod handshake;
+mod input_queue;
+mod limits;
+mod names;
+mod observer;
+mod ordered;
+pub mod proxy;
+mod service;
+mod session;
+mod silence;
+mod tls;
+mod verdict;
+
+pub use bytes::Bytes;
+pub use conn::Conn;
+pub use error::{CertificateFlaw, CloseReason, DetectedProtocol, ProxyError, Refusal, TlsFailure};
+pub use handshake::{Handshake, HeaderProgress, MakeService, ProxyHeader};
+pub use ipnet;
+pub use limits::Limits;
+pub use names::{group, suite};
+pub use observer::{Closed, Observer};
+pub use rustls;
+pub use service::{
+    CHARGEN_LINE, Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, KernelTimestamps, Peer,
+    ProxiedAddresses, ProxiedTls, Reply, SendTimestamp, Service, SharedBytes, TlsInfo, canonical, chargen_pattern,
+    chargen_pattern_without_space, unmapped,
+};
+pub use session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};
+pub use tls::agreed;
+pub use verdict::{Then, Verdict};

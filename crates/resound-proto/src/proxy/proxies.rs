@@ -1,0 +1,91 @@
+//! [`Proxies`]: who may say who the client is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::reader::HeaderReader;
+use crate::handshake::ProxyHeader;
+use crate::service::{ConnInfo, Endpoint, canonical};
+
+/// The proxies that a server believes: from their addresses each connection must begin with a PROXY header, and from elsewhere none is
+/// taken. Nothing is guessed: a server either requires the header or does not know it.
+///
+/// ```
+/// use resound::{Echo, Opening, Server};
+/// use resound::proxy::Proxies;
+///
+/// # fn main() -> Result<(), resound::Error> {
+/// let proxies = Proxies::from(["10.0.0.0/8".parse().unwrap()]);
+/// let server = Server::new().listen("127.0.0.1:0")?;
+/// let handle = server.opening(move |conn| Opening::new().preface(proxies.preface(conn))).serve(|_conn| Echo)?;
+/// # handle.stop();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxies(Vec<IpNet>);
+
+impl<I: IntoIterator<Item = IpNet>> From<I> for Proxies {
+    fn from(networks: I) -> Self {
+        Self(networks.into_iter().map(canonical).collect())
+    }
+}
+
+impl Proxies {
+    /// The proxies of this machine: 127.0.0.0/8 and `::1`.
+    #[must_use]
+    pub fn local() -> Self {
+        let v4 = IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8).trunc();
+        Self(vec![v4, IpAddr::V6(Ipv6Addr::LOCALHOST).into()])
+    }
+
+    /// Is the peer one of them? A peer on a unix socket is: the socket's file has said who may connect.
+    #[must_use]
+    pub fn believe(&self, peer: &Endpoint) -> bool {
+        match peer {
+            Endpoint::Tcp(address) => self.0.iter().any(|network| network.contains(&address.ip().to_canonical())),
+            Endpoint::Unix(_) => true,
+            Endpoint::Unknown => false,
+        }
+    }
+
+    /// What a connection has to begin with.
+    #[must_use]
+    pub fn preface(&self, conn: &ConnInfo) -> impl ProxyHeader + use<> {
+        HeaderReader::new(self.believe(&conn.peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_believed() {
+        let peer = |text: &str| Endpoint::from(text.parse::<std::net::SocketAddr>().unwrap());
+        let some = Proxies::from(["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let mapped = Proxies::from(["::ffff:10.0.0.0/104".parse().unwrap()]);
+        let local = Proxies::local();
+        for (proxies, address, want) in [
+            (&some, "10.255.0.1:1", true),
+            (&some, "[::ffff:10.0.0.1]:1", true),
+            (&some, "11.0.0.1:1", false),
+            (&some, "[2001:db8:ffff::1]:1", true),
+            (&some, "127.0.0.1:1", false),
+            (&mapped, "10.255.0.1:1", true),
+            (&mapped, "[::ffff:10.255.0.1]:1", true),
+            (&mapped, "11.0.0.1:1", false),
+            (&local, "127.9.9.9:1", true),
+            (&local, "[::1]:1", true),
+            (&local, "[::2]:1", false),
+            (&local, "10.0.0.1:1", false),
+        ] {
+            assert_eq!(proxies.believe(&peer(address)), want, "{address}");
+        }
+        let raw = Endpoint::Tcp("[::ffff:10.0.0.1]:1".parse().unwrap());
+        assert!(some.believe(&raw) && mapped.believe(&raw));
+        assert!(some.believe(&Endpoint::Unix(None)));
+        assert!(!some.believe(&Endpoint::Unknown));
+    }
+}

@@ -1,0 +1,107 @@
+//! The header as what a connection begins with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Addresses, Header, Parser, Ssl, Tlv, Version};
+use crate::error::{CloseReason, DetectedProtocol, ProxyError};
+use crate::handshake::{HeaderProgress, ProxyHeader};
+use crate::service::{ConnInfo, Endpoint, ProxiedAddresses, ProxiedTls};
+
+/// A header that must come.
+pub(super) struct HeaderReader {
+    believed: bool,
+    parser: Parser,
+}
+
+impl HeaderReader {
+    pub(super) fn new(believed: bool) -> Self {
+        Self { believed, parser: Parser::new() }
+    }
+}
+
+impl ProxyHeader for HeaderReader {
+    fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress {
+        if !self.believed {
+            if conn.peer == Endpoint::Unknown && wire.is_empty() {
+                // A peer without an address is most often gone, and the socket says so next: nothing of it is judged
+                // before it has sent something.
+                return HeaderProgress::More;
+            }
+            return HeaderProgress::Refused(CloseReason::UntrustedProxy);
+        }
+        match self.parser.read(wire) {
+            Ok(None) => HeaderProgress::More,
+            Ok(Some((header, n))) => {
+                introduce(header, conn);
+                HeaderProgress::Done(n)
+            }
+            Err(ProxyError::Absent) => {
+                HeaderProgress::Refused(CloseReason::NoProxyHeader(DetectedProtocol::of(self.parser.seen())))
+            }
+            Err(error) => HeaderProgress::Refused(CloseReason::BadProxyHeader(error)),
+        }
+    }
+}
+
+/// From now on the connection is the client's, not the proxy's.
+fn introduce(header: Header, conn: &mut ConnInfo) {
+    let is_local = header.addresses == Addresses::Local;
+    let (peer, local) = match header.addresses {
+        // All that is known of the client is what else the header says. Of LOCAL there is none.
+        Addresses::Local | Addresses::Unknown => (conn.peer.clone(), conn.local.clone()),
+        Addresses::Ip { source, destination, .. } => (source.into(), destination.into()),
+        Addresses::Unix { source, destination, .. } => (unix(&source), unix(&destination)),
+    };
+    let mut via = ProxiedAddresses {
+        peer: std::mem::replace(&mut conn.peer, peer),
+        local: std::mem::replace(&mut conn.local, local),
+        version: if header.version == Version::V1 { 1 } else { 2 },
+        is_local,
+        authority: None,
+        alpn: None,
+        unique_id: None,
+        namespace: None,
+        tls: None,
+    };
+    let mut has_ssl = false;
+    for tlv in header.tlvs {
+        // Of several values of one type the first counts.
+        let (said, value) = match tlv {
+            Tlv::Authority(name) => (&mut via.authority, name),
+            Tlv::Alpn(protocol) => (&mut via.alpn, protocol),
+            Tlv::UniqueId(id) => (&mut via.unique_id, id),
+            Tlv::NetNs(name) => (&mut via.namespace, name),
+            Tlv::Ssl(ssl) => {
+                if !std::mem::replace(&mut has_ssl, true) && ssl.client & Ssl::TLS != 0 {
+                    via.tls = Some(spoken(&ssl));
+                }
+                continue;
+            }
+            Tlv::Noop(_) | Tlv::Other(..) => continue,
+        };
+        said.get_or_insert_with(|| value.into());
+    }
+    conn.via = Some(Arc::new(via));
+}
+
+fn spoken(ssl: &Ssl) -> ProxiedTls {
+    let value = |kind| ssl.get(kind).map(Into::into);
+    let has_certificate = ssl.client & (Ssl::CERT_CONN | Ssl::CERT_SESS) != 0;
+    ProxiedTls {
+        version: value(Ssl::VERSION),
+        cipher: value(Ssl::CIPHER),
+        common_name: value(Ssl::COMMON_NAME),
+        verified: has_certificate && ssl.verify == 0,
+    }
+}
+
+fn unix(path: &[u8]) -> Endpoint {
+    #[cfg(unix)]
+    let path = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
+    #[cfg(not(unix))]
+    let lossy = String::from_utf8_lossy(path);
+    #[cfg(not(unix))]
+    let path = Path::new(lossy.as_ref());
+    Endpoint::Unix((!path.as_os_str().is_empty()).then(|| path.into()))
+}

@@ -1,0 +1,155 @@
+//! WHAT is said on a connection: the [`Service`] trait and the services that come with it.
+//!
+//! A service never sees a socket, a clock or a thread. It is told what happened and says what to do through its [`Cx`].
+
+mod chargen;
+mod cx;
+mod discard;
+mod echo;
+mod info;
+mod proxied;
+mod reply;
+mod timestamps;
+
+pub use chargen::{CHARGEN_LINE, Chargen, chargen_pattern, chargen_pattern_without_space};
+pub use cx::{Cx, SharedBytes};
+pub(crate) use cx::{DeliveredMessage, ServiceRequests};
+pub use discard::Discard;
+pub use echo::Echo;
+pub use info::{ConnId, ConnInfo, Endpoint, Peer, TlsInfo, canonical, unmapped};
+pub use proxied::{ProxiedAddresses, ProxiedTls};
+pub use reply::Reply;
+pub use timestamps::{KernelTimestamps, SendTimestamp};
+
+use crate::error::CloseReason;
+
+/// How the bytes of a connection are cut into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Whatever one read returned. TCP is a stream of bytes and keeps no boundaries, so a chunk is **not** what the peer
+    /// sent with one call: two sends may arrive as one chunk, one send as many.
+    Chunk,
+    /// Up to and including each newline (`\n`, with or without `\r` before it). The last line may lack its newline.
+    Line {
+        /// The most bytes before the newline. A longer line ends its connection, after one line that says so.
+        max: usize,
+    },
+    /// As `Line`, but for a peer that ends its messages with nothing, and waits for an answer: as long as no newline has come, bytes are a
+    /// message once the peer has been silent for a while. That is 300 ms behind the last byte, and 20 ms from the second such message of a
+    /// connection on. From its first newline on a connection is one of lines for good, and bytes behind a newline wait for theirs.
+    ///
+    /// Such a message does not put the idle timeout off. A drain delivers the rest at once, as the peer's FIN does. What begins with
+    /// `resound-probe/1 ` is a line in any case, and what may become that waits for 10 s.
+    Auto {
+        /// As of `Line`.
+        max: usize,
+    },
+}
+
+impl Framing {
+    /// The longest line that [`Framing::line`] accepts: 64 KiB.
+    pub const DEFAULT_MAX_LINE: usize = 64 * 1024;
+
+    /// Lines of at most [`Framing::DEFAULT_MAX_LINE`] bytes.
+    #[must_use]
+    pub const fn line() -> Self {
+        Self::Line { max: Self::DEFAULT_MAX_LINE }
+    }
+
+    /// As [`Framing::line`], for peers that may not know of newlines ([`Framing::Auto`]).
+    #[must_use]
+    pub const fn auto() -> Self {
+        Self::Auto { max: Self::DEFAULT_MAX_LINE }
+    }
+}
+
+/// One end of one connection: what is said when something arrives.
+///
+/// One value per connection, made by the factory that is given to [`Server::serve`](crate::Server::serve). It lives on one thread and
+/// need not be `Send`. All methods are called in the order in which the events happened on the wire; none may block.
+///
+/// A panic in one of them ends this connection and no other ([`CloseReason::Panicked`]): what was sent by then is delivered, and then the
+/// connection is reset. After it only [`Service::closed`] is called.
+///
+/// ```
+/// use resound::{Cx, Framing, Service};
+///
+/// /// Answers each line with the line in capitals.
+/// struct Shout;
+///
+/// impl Service for Shout {
+///     fn framing(&self) -> Framing {
+///         Framing::line()
+///     }
+///     fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+///         cx.send(&line.to_ascii_uppercase());
+///     }
+/// }
+/// ```
+pub trait Service {
+    /// How the input is cut; asked once, before [`Service::open`]. [`Cx::framing`] changes it later.
+    fn framing(&self) -> Framing {
+        Framing::Chunk
+    }
+
+    /// The connection is up. A service that speaks first sends here.
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+
+    /// A chunk, or one line with its ending (the last line may lack it).
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>);
+
+    /// All that was sent has been handed to the transport: generators go on here.
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+
+    /// A deadline set with [`Cx::wake_at`] has passed, or [`Handle::wake`](crate::Handle::wake) was called.
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+
+    /// The peer has sent its last byte (FIN). It may still read: unless the service says otherwise, what was sent is flushed and the
+    /// connection ends (RFC 9293, 3.6).
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        cx.finish();
+    }
+
+    /// The server is shutting down, and all that had been received has been delivered.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        cx.finish();
+    }
+
+    /// The connection is over. The last call, made exactly once.
+    fn closed(&mut self, why: &CloseReason) {
+        let _ = why;
+    }
+}
+
+impl<S: Service + ?Sized> Service for Box<S> {
+    fn framing(&self) -> Framing {
+        (**self).framing()
+    }
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        (**self).open(cx);
+    }
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        (**self).data(bytes, cx);
+    }
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        (**self).drained(cx);
+    }
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        (**self).wake(cx);
+    }
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        (**self).eof(cx);
+    }
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        (**self).drain(cx);
+    }
+    fn closed(&mut self, why: &CloseReason) {
+        (**self).closed(why);
+    }
+}

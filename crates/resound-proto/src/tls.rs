@@ -1,0 +1,414 @@
+//! TLS without I/O: records come in and are opened where they lie, and what the service says is sealed behind it.
+//!
+//! An idle connection owns no buffer. Handshake, keys and records are rustls's (its unbuffered interface); here is what it leaves to its
+//! caller: incomplete records, what has to be sent, and the two ends of the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::{CommonState, HandshakeKind};
+
+use super::first_bytes::FirstBytes;
+use crate::error::TlsFailure;
+use crate::names::{group, suite};
+use crate::service::TlsInfo;
+use crate::session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};
+
+/// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
+const HEADER: usize = 5;
+/// The most plaintext that a record holds, and what it adds to it at most (TLS 1.2 with AES-GCM: header, nonce and tag).
+const RECORD: usize = 16 * 1024;
+const OVERHEAD: usize = 32;
+/// The largest handshake message that rustls takes is 64 KiB; nothing that waits to be complete is larger, with its headers.
+const INCOMPLETE: usize = 128 * 1024;
+
+/// One end's TLS.
+pub(super) struct TlsLayer {
+    session: Session,
+    read_certificate: ReadCertificate,
+    /// The beginning of a record, or of a handshake message.
+    incomplete: Vec<u8>,
+    /// What TLS itself has to say. It leaves before what the service says.
+    flight: Vec<u8>,
+    /// Of a server until the handshake is over.
+    handshake: Option<Box<TlsHandshake>>,
+    /// The peer's first bytes are TLS's, as far as they tell.
+    begun: bool,
+    /// There are no more records after a failure.
+    failed: bool,
+    /// The peer's close_notify has come.
+    pub(super) peer_closed: bool,
+    /// Ours is on its way.
+    closed: bool,
+    /// The peer's FIN came without one: what it said last may have been cut off.
+    pub(super) truncated: bool,
+}
+
+enum Session {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// What a server needs to know only until it is open.
+struct TlsHandshake {
+    /// The name that the client asks for.
+    name: Arc<AskedName>,
+    hint: &'static [u8],
+    place: Place,
+}
+
+/// A server's place among its handshakes: taken at the client's first byte.
+enum Place {
+    Unasked(Box<dyn FnOnce() -> Box<dyn HandshakePlace>>),
+    Joined(Box<dyn HandshakePlace>),
+    /// Only while it is asked for.
+    Joining,
+}
+
+impl TlsLayer {
+    /// The server's end.
+    pub(super) fn server(server: ServerSession) -> Result<Self, TlsFailure> {
+        let session = UnbufferedServerConnection::new(server.config).map_err(|error| TlsFailure::of(&error))?;
+        let handshake = TlsHandshake { name: server.name, hint: server.hint, place: Place::Unasked(server.join) };
+        Ok(Self::of(Session::Server(session), Some(Box::new(handshake)), server.read_certificate))
+    }
+
+    /// The client's end.
+    pub(super) fn client(client: ClientSession) -> Result<Self, TlsFailure> {
+        let session = UnbufferedClientConnection::new(client.config, client.name);
+        let session = Session::Client(session.map_err(|error| TlsFailure::of(&error))?);
+        Ok(Self::of(session, None, client.read_certificate))
+    }
+
+    fn of(session: Session, handshake: Option<Box<TlsHandshake>>, read_certificate: ReadCertificate) -> Self {
+        Self {
+            session,
+            read_certificate,
+            incomplete: Vec::new(),
+            flight: Vec::new(),
+            handshake,
+            begun: false,
+            failed: false,
+            peer_closed: false,
+            closed: false,
+            truncated: false,
+        }
+    }
+
+    /// The first move, which is the client's.
+    pub(super) fn start(&mut self) -> Result<(), TlsFailure> {
+        match self.session {
+            Session::Client(_) => self.process(&mut [], &mut |_| {}).map(drop),
+            Session::Server(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.state().is_handshaking()
+    }
+
+    /// Is it this end's turn to go on with the handshake? If not, says when to ask again: too many others are under way. A place is taken at
+    /// the first byte, so that those who say nothing take none.
+    pub(super) fn may_go_on(&mut self, has_input: bool) -> Result<(), Duration> {
+        let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        if let Place::Unasked(_) = handshake.place {
+            if !has_input {
+                return Ok(());
+            }
+            if let Place::Unasked(join) = std::mem::replace(&mut handshake.place, Place::Joining) {
+                handshake.place = Place::Joined(join());
+            }
+        }
+        match &mut handshake.place {
+            Place::Joined(place) => place.is_granted(),
+            Place::Unasked(_) | Place::Joining => Ok(()),
+        }
+    }
+
+    /// Keeps input for when its turn has come. The engine reads no more meanwhile.
+    pub(super) fn keep(&mut self, wire: &[u8]) {
+        self.incomplete.extend_from_slice(wire);
+    }
+
+    /// Has a part come of what is not complete yet?
+    pub(super) fn has_part(&self) -> bool {
+        !self.incomplete.is_empty()
+    }
+
+    /// Takes records. What they say is given to `plain`, a record at a time.
+    pub(super) fn receive(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<(), TlsFailure> {
+        if !self.begun && matches!(self.session, Session::Server(_)) {
+            let head = self.incomplete.iter().chain(wire.iter()).take(FirstBytes::ENOUGH).copied();
+            match FirstBytes::of(&head.collect::<Vec<_>>()) {
+                FirstBytes::Undecided => {
+                    self.keep(wire);
+                    return Ok(());
+                }
+                FirstBytes::Plain => return Err(self.is_not_tls()),
+                FirstBytes::Tls => self.begun = true,
+            }
+        }
+        let mut rest = wire;
+        loop {
+            if self.incomplete.is_empty() {
+                let used = self.process(rest, plain)?;
+                if !self.peer_closed {
+                    self.incomplete.extend_from_slice(&rest[used..]);
+                }
+                return Ok(());
+            }
+            // Only what completes the record is copied; the records behind it are opened where they lie.
+            let (head, tail) = rest.split_at_mut(missing(&self.incomplete).min(rest.len()));
+            let mut whole = std::mem::take(&mut self.incomplete);
+            whole.extend_from_slice(head);
+            let used = self.process(&mut whole, plain)?;
+            if self.peer_closed {
+                return Ok(());
+            }
+            if whole.len() - used > INCOMPLETE {
+                return Err(TlsFailure::Misbehaved);
+            }
+            if used < whole.len() {
+                whole.drain(..used);
+                self.incomplete = whole;
+            }
+            if tail.is_empty() {
+                return Ok(());
+            }
+            rest = tail;
+        }
+    }
+
+    /// The peer has sent its FIN before its bytes could be told from TLS: what it hears. `None`
+    /// where they were, or where nothing came.
+    pub(super) fn left_undecided(&mut self) -> Option<TlsFailure> {
+        let is_undecided = !self.begun && !self.incomplete.is_empty() && matches!(self.session, Session::Server(_));
+        is_undecided.then(|| self.is_not_tls())
+    }
+
+    fn is_not_tls(&mut self) -> TlsFailure {
+        self.begun = true;
+        self.incomplete.clear();
+        if let Some(handshake) = &self.handshake {
+            self.flight.extend_from_slice(handshake.hint);
+        }
+        TlsFailure::NotTls
+    }
+
+    /// Seals what is in `out`, and puts before it what TLS itself has to say. With `finish` a close_notify follows, once.
+    pub(super) fn seal(&mut self, out: &mut Vec<u8>, finish: bool) -> Result<(), TlsFailure> {
+        let ends = finish && !self.closed;
+        let mut sealed = Ok(());
+        if self.failed {
+            out.clear();
+        } else if ends || !out.is_empty() {
+            // rustls remembers where in its input it stands, so it is shown the same again.
+            let input = &mut self.incomplete[..];
+            sealed = match &mut self.session {
+                Session::Client(session) => seal(session.process_tls_records(input), out, ends),
+                Session::Server(session) => seal(session.process_tls_records(input), out, ends),
+            };
+            self.failed = sealed.is_err();
+        }
+        self.closed |= ends;
+        if !self.flight.is_empty() {
+            out.splice(0..0, std::mem::take(&mut self.flight));
+        }
+        sealed
+    }
+
+    /// What the handshake has agreed on; what only it needed is let go.
+    pub(super) fn established(&mut self) -> TlsInfo {
+        let asked = self.handshake.take().and_then(|handshake| handshake.name.asked().map(Into::into));
+        agreed(self.state(), asked, self.read_certificate)
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.session {
+            Session::Client(session) => session,
+            Session::Server(session) => session,
+        }
+    }
+
+    /// Takes whole records from the head of `wire`, and says how much that was. What is left is to stand at the head of the next call's.
+    fn process(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<usize, TlsFailure> {
+        let mut used = 0;
+        loop {
+            let (discard, next) = self.turn(&mut wire[used..], plain);
+            used += discard;
+            match next {
+                Ok(TlsStep::Again) => {}
+                Ok(TlsStep::PeerClosed) => self.peer_closed = true,
+                Ok(TlsStep::Wait) => return Ok(used),
+                Err(failure) => {
+                    self.failed = true;
+                    // What was to be sent is left to be fetched, an alert at its end; no more input is looked at.
+                    while self.state().wants_write() {
+                        used += self.turn(&mut wire[used..], plain).0;
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> (usize, Result<TlsStep, TlsFailure>) {
+        match &mut self.session {
+            Session::Client(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
+            Session::Server(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
+        }
+    }
+}
+
+/// What a handshake that is over has agreed on; `asked` is the name that a client asked for.
+pub fn agreed(state: &CommonState, asked: Option<Box<str>>, read_certificate: ReadCertificate) -> TlsInfo {
+    TlsInfo {
+        version: match state.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        },
+        cipher_suite: state.negotiated_cipher_suite().map_or("unknown", |known| suite(known.suite())),
+        group: state.negotiated_key_exchange_group().map(|known| group(known.name())),
+        alpn: state.alpn_protocol().map(Into::into),
+        server_name: asked,
+        resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+        peer: state.peer_certificates().and_then(|chain| read_certificate(chain.first()?)),
+    }
+}
+
+/// What to do after one look at the records.
+enum TlsStep {
+    Again,
+    /// The peer's close_notify has come.
+    PeerClosed,
+    /// There is no whole record left.
+    Wait,
+}
+
+/// Does what rustls wants next. Also says how much of its input it is done with.
+fn turn<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    flight: &mut Vec<u8>,
+    plain: &mut dyn FnMut(&[u8]),
+) -> (usize, Result<TlsStep, TlsFailure>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let next = match state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    plain(record.payload);
+                }
+                Some(Err(error)) => break Err(TlsFailure::of(&error)),
+                None => break Ok(TlsStep::Again),
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            let before = flight.len();
+            loop {
+                match data.encode(&mut flight[before..]) {
+                    Ok(n) => {
+                        flight.truncate(before + n);
+                        break Ok(TlsStep::Again);
+                    }
+                    Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                        flight.resize(before + required_size, 0);
+                    }
+                    Err(EncodeError::AlreadyEncoded) => break Ok(TlsStep::Again),
+                }
+            }
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(TlsStep::Again)
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(TlsStep::PeerClosed),
+        // Waits for the peer, or for us. There is no early data: we allow none.
+        Ok(_) => Ok(TlsStep::Wait),
+        Err(error) => Err(TlsFailure::of(&error)),
+    };
+    (discard, next)
+}
+
+/// Replaces the plaintext in `out` by records that hold it, and by a close_notify behind them if this `ends`.
+fn seal<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>, ends: bool) -> Result<(), TlsFailure> {
+    let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+        // Where there are no keys there is nothing to say; and if there were, it is not to leave in plain text.
+        let lost = !out.is_empty();
+        out.clear();
+        return if lost { Err(TlsFailure::Failed) } else { Ok(()) };
+    };
+    let clear = out.len();
+    let mut room = clear + (clear / RECORD + 1) * OVERHEAD;
+    let sealed = loop {
+        // The records are written behind the plaintext, and then take its place: no other memory is needed.
+        out.resize(clear + room, 0);
+        let (plain, records) = out.split_at_mut(clear);
+        match traffic.encrypt(plain, records) {
+            Ok(n) => break n,
+            Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => room = required_size,
+            Err(EncryptError::EncryptExhausted) => {
+                out.clear();
+                return Err(TlsFailure::Failed);
+            }
+        }
+    };
+    out.copy_within(clear..clear + sealed, 0);
+    out.truncate(sealed);
+    if ends {
+        let mut room = 2 * OVERHEAD;
+        loop {
+            out.resize(sealed + room, 0);
+            match traffic.queue_close_notify(&mut out[sealed..]) {
+                Ok(n) => {
+                    out.truncate(sealed + n);
+                    break;
+                }
+                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => room = required_size,
+                Err(EncryptError::EncryptExhausted) => {
+                    out.truncate(sealed);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes are missing from what begins with an incomplete record. Where the record is complete it is what it holds that is not, and
+/// all that comes is needed.
+fn missing(incomplete: &[u8]) -> usize {
+    match incomplete {
+        [_, _, _, high, low, rest @ ..] => {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            match length.saturating_sub(rest.len()) {
+                0 => usize::MAX,
+                n => n,
+            }
+        }
+        short => HEADER - short.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_of_a_record() {
+        let cases: [(&[u8], usize); 6] = [
+            (&[], 5),
+            (&[23, 3], 3),
+            (&[23, 3, 3, 1, 2], 258),
+            (&[23, 3, 3, 0, 3, 9], 2),
+            (&[22, 3, 3, 0, 1, 9], usize::MAX),
+            (&[22, 3, 3, 0, 1, 9, 22], usize::MAX),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(missing(bytes), want, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! [`EngineConfig`]: what servers and dialers are both told before they start.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use resound_proto::Limits;
+
+use super::Engine;
+use super::connection_limit::ConnectionLimit;
+use super::shared::{ConnectionOrigin, Observers, Shared};
+#[cfg(target_os = "linux")]
+use super::sys::{MissingFeatures, Setup};
+#[cfg(target_os = "linux")]
+use super::uring;
+use crate::error::Error;
+use crate::metrics::Counters;
+
+/// The most workers a server has: far more than any machine has use for, and few enough that their event queues find descriptors.
+pub const MAX_WORKERS: usize = 1024;
+
+pub(crate) struct EngineConfig {
+    pub(crate) engine: Engine,
+    pub(crate) workers: NonZeroUsize,
+    pub(crate) limits: Limits,
+    pub(crate) observers: Box<Observers>,
+    pub(crate) congestion: Option<String>,
+    busy_poll: Duration,
+    pub(crate) kernel_times: bool,
+    #[cfg(target_os = "linux")]
+    pub(crate) setup: Setup,
+}
+
+impl EngineConfig {
+    /// The engine chosen by the system, one worker per core, default limits, and nobody who watches.
+    pub(crate) fn new() -> Self {
+        Self {
+            engine: Engine::default(),
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            limits: Limits::default(),
+            observers: Box::new(|_| Box::new(())),
+            congestion: None,
+            busy_poll: Duration::ZERO,
+            kernel_times: false,
+            #[cfg(target_os = "linux")]
+            setup: Setup::default(),
+        }
+    }
+
+    pub(crate) fn busy_poll(&mut self, time: Duration) {
+        self.busy_poll = time;
+        #[cfg(target_os = "linux")]
+        {
+            self.setup.marks = !time.is_zero();
+        }
+    }
+
+    /// As [`Server::hamper`](super::Server::hamper) says.
+    pub(crate) fn hamper(&mut self, what: &str) {
+        #[cfg(target_os = "linux")]
+        for word in what.split(',').filter(|word| !word.is_empty()) {
+            let MissingFeatures { everything, incremental_buffers, no_sqarray, registered_ring } =
+                &mut self.setup.missing;
+            match word {
+                "uring" => *everything = true,
+                "inc" => *incremental_buffers = true,
+                "sqarray" => *no_sqarray = true,
+                "registered" => *registered_ring = true,
+                "small" => (self.setup.submissions, self.setup.completions) = (4, 8),
+                "short-lived" => self.setup.calls = Some(30),
+                _ => self.setup.faults = word.strip_prefix("faults=").and_then(|seed| seed.parse().ok()),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = what;
+    }
+
+    /// The engine that it becomes; where that might have been io_uring and is not, why.
+    pub(crate) fn choose(&self) -> Result<(Engine, Option<String>), Error> {
+        match (self.engine, self.probe()) {
+            (Engine::Uring, Err(error)) => Err(Error::Uring(error)),
+            (Engine::Auto, Err(error)) => Ok((Engine::Portable, Some(error.to_string()))),
+            (Engine::Auto | Engine::Uring, Ok(())) => Ok((Engine::Uring, None)),
+            (engine, _) => Ok((engine, None)),
+        }
+    }
+
+    /// Whether there is an io_uring for us, where one is wanted.
+    fn probe(&self) -> std::io::Result<()> {
+        if !matches!(self.engine, Engine::Auto | Engine::Uring) {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        return uring::probe(&self.setup);
+        #[cfg(not(target_os = "linux"))]
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has none"))
+    }
+
+    /// What `workers` workers are to share.
+    pub(crate) fn share(self, workers: usize, room: ConnectionLimit, purpose: ConnectionOrigin) -> Arc<Shared> {
+        Arc::new(Shared {
+            purpose,
+            observers: self.observers,
+            limits: Arc::new(self.limits),
+            room: Arc::new(room),
+            counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
+            next: AtomicU64::new(1),
+            busy_poll: self.busy_poll,
+            kernel_times: self.kernel_times,
+            congestion: self.congestion,
+        })
+    }
+}

@@ -1,0 +1,394 @@
+//! Dialling: a name becomes addresses, the addresses race, the first to answer wins (RFC 8305).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use resound_proto::unmapped;
+use tokio::net::UnixStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
+
+use super::address::{Address, Family};
+use super::interface;
+use super::stream::Stream;
+use crate::error::{Attempt, DialError, Error, FailureClass, plain};
+
+/// Head start of each address over the next (RFC 8305, 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How to dial.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// Which addresses of a name count.
+    pub family: Family,
+    /// How long the resolver, and then each address, may take.
+    pub timeout: Duration,
+    /// When all of it is over: what has not answered by then has not answered in time.
+    pub deadline: Option<Instant>,
+    /// The address of this machine to connect from; only addresses of its family are dialled. `None` leaves it to the routing table.
+    pub source_address: Option<IpAddr>,
+    /// The interface of a link-local source address: its number, or 0 for the target's.
+    pub source_interface: u32,
+    /// The port to connect from. `None` lets the system choose one.
+    pub source_port: Option<u16>,
+}
+
+impl Default for Dial {
+    /// Both families, 10 s, from wherever the system chooses.
+    fn default() -> Self {
+        Self {
+            family: Family::Any,
+            timeout: Duration::from_secs(10),
+            deadline: None,
+            source_address: None,
+            source_interface: 0,
+            source_port: None,
+        }
+    }
+}
+
+impl Dial {
+    fn admits(&self, address: &SocketAddr) -> bool {
+        self.family.admits(address) && self.source_address.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+
+    /// What to say of a host none of whose addresses is admitted.
+    fn none_admitted(&self) -> &'static str {
+        match (self.family, self.source_address) {
+            (Family::V4, Some(IpAddr::V6(_))) | (Family::V6, Some(IpAddr::V4(_))) => {
+                "the source address is not of the wanted family"
+            }
+            (Family::V4, _) => "it has no IPv4 address",
+            (Family::V6, _) => "it has no IPv6 address",
+            (Family::Any, Some(IpAddr::V4(_))) => "it has no IPv4 address, as the source address is",
+            (Family::Any, _) => "it has no IPv6 address, as the source address is",
+        }
+    }
+
+    /// IPv4 as IPv4, however it was written.
+    fn canonical(self) -> Self {
+        Self { source_address: self.source_address.map(|source| source.to_canonical()), ..self }
+    }
+
+    /// Leaves out link-local addresses whose interface is not known, such as a name may have, and
+    /// those that cannot be reached from a source whose interface is not known either. What to say
+    /// where none is left.
+    fn incomplete(&self, addresses: &mut Vec<SocketAddr>) -> Option<Error> {
+        let mut error = None;
+        addresses.retain(|address| {
+            let scope = |address: &SocketAddr| match address {
+                SocketAddr::V6(v6) => v6.scope_id(),
+                SocketAddr::V4(_) => 0,
+            };
+            let target = interface::check_ip(address.ip(), scope(address));
+            let interface = if self.source_interface != 0 { self.source_interface } else { scope(address) };
+            let source = self.source_address.map_or(Ok(()), |source| interface::check_ip(source, interface));
+            target.and(source).map_err(|wrong| error = Some(wrong)).is_ok()
+        });
+        error.filter(|_| addresses.is_empty())
+    }
+
+    /// Where a connection to `target` is to come from, as far as the caller has a wish.
+    fn source(&self, target: SocketAddr) -> Option<SocketAddr> {
+        if self.source_address.is_none() && self.source_port.is_none() {
+            return None;
+        }
+        let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let mut source = SocketAddr::new(self.source_address.unwrap_or(any), self.source_port.unwrap_or(0));
+        // A link-local address means nothing without its link, and one whose link is not named is
+        // reached from the target's.
+        if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
+            let is_link_local = source.ip().is_unicast_link_local() && self.source_interface != 0;
+            source.set_scope_id(if is_link_local { self.source_interface } else { target.scope_id() });
+        }
+        Some(source)
+    }
+
+    /// What `work` comes to, where it does within the timeout and before the deadline.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline.into(), timeout(self.timeout, work)).await.ok()?.ok(),
+            None => timeout(self.timeout, work).await.ok(),
+        }
+    }
+
+    async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+        let Some(source) = self.source(target) else { return TcpStream::connect(target).await };
+        let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A port that was named may still be in TIME_WAIT from the last time, and two addresses of a name may race from it. On Windows the
+        // option would let us take it from another program.
+        #[cfg(unix)]
+        socket.set_reuseaddr(self.source_port.is_some())?;
+        socket.bind(source).map_err(|error| {
+            // Of a target this kind says that it cannot be reached; of a source, that it was ill chosen.
+            let kind = match error.kind() {
+                io::ErrorKind::AddrNotAvailable => io::ErrorKind::InvalidInput,
+                kind => kind,
+            };
+            io::Error::new(kind, format!("cannot connect from {source}: {}", plain(&error)))
+        })?;
+        socket.connect(target).await
+    }
+}
+
+/// Connects to `address`. Several addresses of one name are tried in the resolver's order with the families taking turns, each with a head
+/// start over the next; the first that answers is taken, the others are given up.
+///
+/// Must be called within a tokio runtime with I/O and time enabled.
+///
+/// # Errors
+/// [`DialError`] with every attempt, where none succeeded.
+pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
+    let failed = |attempts: Vec<Attempt>, before: Option<io::Error>, class| DialError {
+        target: address.to_string(),
+        class,
+        attempts,
+        before,
+    };
+    if let Err(error) = address.check_interface() {
+        return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
+    }
+    let how = how.canonical();
+    match address {
+        Address::Tcp { host, port } => {
+            let mut addresses = match how.in_time(tokio::net::lookup_host((host.as_str(), *port))).await {
+                Some(Ok(found)) => found.map(unmapped).collect::<Vec<_>>(),
+                Some(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
+                None => {
+                    let late = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time");
+                    return Err(failed(vec![], Some(late), Some(FailureClass::Dns)));
+                }
+            };
+            if addresses.is_empty() {
+                let none = io::Error::other("it has no address");
+                return Err(failed(vec![], Some(none), Some(FailureClass::Dns)));
+            }
+            addresses.retain(|address| how.admits(address));
+            if addresses.is_empty() {
+                // Not the network's failure but the caller's choice.
+                return Err(failed(vec![], Some(io::Error::other(how.none_admitted())), None));
+            }
+            if let Some(error) = how.incomplete(&mut addresses) {
+                return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
+            }
+            race(take_turns(addresses), how).await.map_err(|attempts| {
+                let class = telling_class(&attempts);
+                failed(attempts, None, class)
+            })
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let start = Instant::now();
+            let connected = how.in_time(UnixStream::connect(path)).await.unwrap_or_else(|| Err(late()));
+            connected.map(Stream::Unix).map_err(|error| {
+                let class = FailureClass::of(&error);
+                failed(vec![Attempt { address: address.to_string(), error, took: start.elapsed() }], None, class)
+            })
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err(failed(vec![], Some(io::ErrorKind::Unsupported.into()), None)),
+    }
+}
+
+async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attempt>> {
+    let mut field = AddressRace { how, waiting: addresses.into_iter(), running: Vec::new(), failures: Vec::new() };
+    let winner = match how.deadline {
+        Some(deadline) => timeout_at(deadline.into(), field.race()).await.unwrap_or_default(),
+        None => field.race().await,
+    };
+    let Some(stream) = winner else {
+        // Who was still on the way is late; who had not begun has not been tried.
+        let late = |(address, start): (SocketAddr, Instant)| attempt(address, late(), start);
+        field.failures.extend(field.running.into_iter().map(late));
+        return Err(field.failures);
+    };
+    // Small messages are not to wait for acknowledgements. A connection that fails here fails again
+    // on first use.
+    let _ = stream.set_nodelay(true);
+    Ok(Stream::Tcp(stream))
+}
+
+fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {
+    Attempt { address: address.to_string(), error, took: start.elapsed() }
+}
+
+/// The addresses of a race.
+struct AddressRace {
+    how: Dial,
+    waiting: std::vec::IntoIter<SocketAddr>,
+    /// Those on the way, and since when.
+    running: Vec<(SocketAddr, Instant)>,
+    failures: Vec<Attempt>,
+}
+
+impl AddressRace {
+    /// The first connection, or none where all have failed.
+    async fn race(&mut self) -> Option<TcpStream> {
+        let mut racing = JoinSet::new();
+        loop {
+            if let Some(address) = self.waiting.next() {
+                let (how, start) = (self.how, Instant::now());
+                self.running.push((address, start));
+                racing.spawn(async move {
+                    let connected = timeout(how.timeout, how.connect(address)).await.unwrap_or_else(|_| Err(late()));
+                    connected.map_err(|error| (address, attempt(address, error, start)))
+                });
+            }
+            let more = self.waiting.len() > 0;
+            let ended = match more {
+                true => timeout(HEAD_START, racing.join_next()).await,
+                false => Ok(racing.join_next().await),
+            };
+            match ended {
+                Ok(Some(Ok(Ok(stream)))) => return Some(stream),
+                Ok(Some(Ok(Err((address, failure))))) => {
+                    self.running.retain(|(running, _)| *running != address);
+                    self.failures.push(failure);
+                }
+                // An attempt never panics; the head start is over; or no address is left.
+                Ok(Some(Err(_))) | Err(_) => {}
+                Ok(None) if more => {}
+                Ok(None) => return None,
+            }
+        }
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+/// The resolver's order, but with the families alternating, so that one broken family costs one head start.
+fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
+    let count = addresses.len();
+    let (ours, theirs): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut ours, mut theirs) = (ours.into_iter(), theirs.into_iter());
+    let mut turns = Vec::with_capacity(count);
+    while turns.len() < count {
+        turns.extend(ours.next());
+        turns.extend(theirs.next());
+    }
+    turns
+}
+
+/// Of several failures the one that says most: an answer says more than silence, and silence more than a missing route.
+fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
+    let classes: Vec<_> = attempts.iter().filter_map(|attempt| FailureClass::of(&attempt.error)).collect();
+    [FailureClass::Refused, FailureClass::Reset, FailureClass::Timeout, FailureClass::Unreachable]
+        .into_iter()
+        .find(|class| classes.contains(class))
+        .or(classes.first().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resound_proto::Endpoint;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_source_has_the_family_and_the_link_of_its_target() {
+        let [four, six] = [addresses(&["1.2.3.4:5"])[0], addresses(&["[fe80::1%7]:5"])[0]];
+        let port = Dial { source_port: Some(99), ..Dial::default() };
+        assert_eq!(port.source(four), Some(addresses(&["0.0.0.0:99"])[0]));
+        assert_eq!(port.source(six), Some(addresses(&["[::%7]:99"])[0]));
+        let own = Dial { source_address: Some("127.0.0.2".parse().unwrap()), ..Dial::default() };
+        assert!(own.admits(&four) && !own.admits(&six));
+        assert_eq!(own.source(four), Some(addresses(&["127.0.0.2:0"])[0]));
+        assert_eq!(Dial::default().source(four), None);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let want = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(take_turns(found), want);
+        assert!(take_turns(vec![]).is_empty());
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_refusing_address_does_not_keep_the_next_one_waiting() {
+        runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let open = listener.local_addr().unwrap();
+            let stream = race(vec![closed, open], Dial::default()).await.unwrap();
+            assert_eq!(stream.peer(), Endpoint::Tcp(open));
+        });
+    }
+
+    /// An address that never answers, as long as these sockets live: a backlog that is full drops
+    /// what comes.
+    #[cfg(target_os = "linux")]
+    fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
+        let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let silent = socket();
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        silent.listen(0).unwrap();
+        let address = silent.local_addr().unwrap().as_socket().unwrap();
+        let filler = || {
+            let filler = socket();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address.into());
+            filler
+        };
+        (address, std::iter::once(silent).chain(std::iter::repeat_with(filler).take(3)).collect())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_silent_address_costs_one_head_start() {
+        runtime().block_on(async {
+            let (address, fillers) = silent();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let open = listener.local_addr().unwrap();
+            let start = Instant::now();
+            let stream =
+                race(vec![address, open], Dial { timeout: Duration::from_secs(30), ..Dial::default() }).await.unwrap();
+            assert_eq!(stream.peer(), Endpoint::Tcp(open));
+            assert!((HEAD_START..Duration::from_secs(15)).contains(&start.elapsed()), "{:?}", start.elapsed());
+            drop(fillers);
+        });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn when_the_time_is_over_those_that_are_silent_are_named_too() {
+        runtime().block_on(async {
+            let (silent, _fillers) = silent();
+            let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            // The third has its turn only after two head starts.
+            let how = |limit| Dial { deadline: Some(Instant::now() + limit), ..Dial::default() };
+            let attempts = race(vec![closed, silent, silent], how(HEAD_START / 2)).await.unwrap_err();
+            let named: Vec<_> = attempts.iter().map(|attempt| attempt.address.clone()).collect();
+            assert_eq!(named, [closed.to_string(), silent.to_string()]);
+            let classes: Vec<_> = attempts.iter().map(|attempt| FailureClass::of(&attempt.error)).collect();
+            assert_eq!(classes, [Some(FailureClass::Refused), Some(FailureClass::Timeout)]);
+            assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
+            let address = Address::parse(&silent.to_string(), 0).unwrap();
+            let error = dial(&address, how(Duration::from_millis(1))).await.unwrap_err();
+            assert_eq!((error.class, error.attempts.len()), (Some(FailureClass::Timeout), 1));
+        });
+    }
+
+    #[test]
+    fn when_all_fail_each_is_named() {
+        runtime().block_on(async {
+            let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let attempts = race(vec![closed, closed], Dial::default()).await.unwrap_err();
+            assert_eq!(attempts.len(), 2);
+            assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
+        });
+    }
+}

@@ -1,0 +1,260 @@
+//! [`DialDriver`]: a worker's plan, and what every engine does for it.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use resound_proto::{Conn, ConnInfo, Discard, Endpoint, Service};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::accept::BACK_OFF;
+use super::dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
+use super::shared::{ConnectionOrigin, Shared};
+use super::socket::endpoint;
+use crate::error::is_descriptor_shortage;
+
+/// A worker's plan. A plan that panics has none any more.
+pub(crate) struct DialDriver {
+    /// Shared with the connections whose services it has still to make.
+    plan: Rc<RefCell<Box<dyn DialPlan>>>,
+    shared: Arc<Shared>,
+    /// After a shortage, not before this.
+    not_before: Option<Instant>,
+    done: bool,
+}
+
+impl DialDriver {
+    /// The plan of the worker with this number; `None` where connections are accepted.
+    pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
+        let ConnectionOrigin::Dial(plans) = &shared.purpose else { return None };
+        let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(NoPlan));
+        let plan = Rc::new(RefCell::new(plan));
+        Some(Self { plan, shared: Arc::clone(shared), not_before: None, done: false })
+    }
+
+    pub(crate) fn next(&mut self, now: Instant) -> NextDial {
+        if self.done {
+            return NextDial::Done;
+        }
+        if let Some(at) = self.not_before.filter(|&at| now < at) {
+            return NextDial::At(at);
+        }
+        self.not_before = None;
+        let next = catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().next(now))).unwrap_or(NextDial::Done);
+        self.done = next == NextDial::Done;
+        next
+    }
+
+    /// No more calls.
+    pub(crate) fn stop(&mut self) {
+        self.done = true;
+    }
+
+    /// A connection has ended: what was short may be there again.
+    pub(crate) fn has_room(&mut self) {
+        self.not_before = None;
+    }
+
+    pub(crate) fn failed(&mut self, call: &DialRequest, error: &io::Error) {
+        let now = Instant::now();
+        if is_shortage(error) {
+            self.not_before = Some(now + BACK_OFF);
+        }
+        self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().failed(call, error, now))).is_err();
+    }
+
+    /// The state machine of a connection that was asked for at `since`; `None` where it is none.
+    pub(crate) fn answered(&mut self, call: &DialRequest, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
+        let answered = Instant::now();
+        let connect = answered.saturating_duration_since(since);
+        if is_own_call(socket, call) {
+            self.failed(call, &met_itself());
+            return None;
+        }
+        let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+        Some(self.shared.conn(call.target.clone(), local, |info| {
+            let opening = self.plan.borrow_mut().opening(call, info);
+            if opening.is_nothing() {
+                let took = DialTiming { connect, opening: Duration::ZERO };
+                return Err(self.plan.borrow_mut().answered(call, took, info));
+            }
+            let (plan, theirs) = (Rc::clone(&self.plan), call.clone());
+            let opening = opening.otherwise(move |why| plan.borrow_mut().unopened(&theirs, why, Instant::now()));
+            let (plan, call) = (Rc::clone(&self.plan), call.clone());
+            let make = move |info: &ConnInfo| {
+                plan.borrow_mut().answered(&call, DialTiming { connect, opening: answered.elapsed() }, info)
+            };
+            Ok((opening, Box::new(make) as _))
+        }))
+    }
+
+    /// A socket to dial with, and whom. It blocks.
+    pub(crate) fn socket(&self, call: &DialRequest) -> io::Result<(Socket, SockAddr)> {
+        let address = address(&call.target)?;
+        match &call.target {
+            Endpoint::Tcp(target) => {
+                let socket = Socket::new(Domain::for_address(*target), Type::STREAM, Some(Protocol::TCP))?;
+                // Small messages do not wait for acknowledgements.
+                socket.set_tcp_nodelay(true)?;
+                #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+                if let Some(algorithm) = &self.shared.congestion {
+                    socket.set_tcp_congestion(algorithm.as_bytes())?;
+                }
+                if let Some(source) = call.source {
+                    #[cfg(target_os = "linux")]
+                    super::sys::bind_address_no_port(&SockRef::from(&socket))?;
+                    let mut source = SocketAddr::new(source, 0);
+                    // A link-local one is on the target's interface.
+                    if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
+                        source.set_scope_id(target.scope_id());
+                    }
+                    socket.bind(&source.into())?;
+                }
+                Ok((socket, address))
+            }
+            _ => Ok((Socket::new(Domain::UNIX, Type::STREAM, None)?, address)),
+        }
+    }
+}
+
+/// Has a call been answered by itself? Where nobody listens on a port that the system may choose to connect from, a call may be made from the
+/// very port that it is made to, and TCP connects the two (a simultaneous open, RFC 9293, 3.5).
+fn is_own_call(socket: &SockRef<'_>, call: &DialRequest) -> bool {
+    let (Endpoint::Tcp(target), Ok(local)) = (&call.target, socket.local_addr()) else { return false };
+    // Asked for only where it is possible: the target may be another name of the same address.
+    let local = local.as_socket().filter(|local| local.port() == target.port());
+    local.is_some_and(|local| socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)))
+}
+
+fn met_itself() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: the call met itself")
+}
+
+/// An endpoint as the system wants it.
+pub(crate) fn address(target: &Endpoint) -> io::Result<SockAddr> {
+    match target {
+        Endpoint::Tcp(target) => Ok((*target).into()),
+        #[cfg(unix)]
+        Endpoint::Unix(Some(path)) => SockAddr::unix(path),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to dial")),
+    }
+}
+
+/// The plan of a worker whose own could not be made.
+struct NoPlan;
+
+impl DialPlan for NoPlan {
+    fn next(&mut self, _now: Instant) -> NextDial {
+        NextDial::Done
+    }
+
+    fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
+        Box::new(Discard)
+    }
+
+    fn failed(&mut self, _call: &DialRequest, _error: &io::Error, _now: Instant) {}
+}
+
+/// This machine has no more of what a connection needs: descriptors, ports, memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let kind = error.kind();
+    #[cfg(unix)]
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOBUFS) {
+        return true;
+    }
+    is_descriptor_shortage(error) || matches!(kind, io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+}
+
+/// A connection that is being made on a socket that does not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connecting {
+    Connected,
+    /// The socket can be written to once it is decided.
+    Decides,
+    /// A unix socket whose backlog is full says no more than that: try again.
+    Again,
+}
+
+/// Begins to connect. What is asked to decide is asked for its error then.
+pub(crate) fn begin(socket: &Socket, target: &SockAddr) -> io::Result<Connecting> {
+    match socket.connect(target) {
+        Ok(()) => Ok(Connecting::Connected),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && target.is_unix() => Ok(Connecting::Again),
+        Err(error) if is_in_progress(&error) => Ok(Connecting::Decides),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS) {
+        return true;
+    }
+    // On Windows a connection that is being made "would block"; an interrupted call goes on by itself.
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// How long to leave a full backlog alone.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(1);
+
+/// What is said of a call that nobody answered.
+pub(crate) fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::config::EngineConfig;
+    use super::super::connection_limit::ConnectionLimit;
+    use super::*;
+
+    struct Listens(Rc<RefCell<Vec<io::ErrorKind>>>);
+
+    impl DialPlan for Listens {
+        fn next(&mut self, _now: Instant) -> NextDial {
+            NextDial::Done
+        }
+
+        fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
+            Box::new(Discard)
+        }
+
+        fn failed(&mut self, _call: &DialRequest, error: &io::Error, _now: Instant) {
+            self.0.borrow_mut().push(error.kind());
+        }
+    }
+
+    #[test]
+    fn a_call_that_meets_itself_is_refused() {
+        let shared = EngineConfig::new().share(
+            1,
+            ConnectionLimit::new(usize::MAX, 1, None),
+            ConnectionOrigin::Dial(Box::new(|_| Box::new(NoPlan))),
+        );
+        let heard = Rc::default();
+        let mut caller = DialDriver {
+            plan: Rc::new(RefCell::new(Box::new(Listens(Rc::clone(&heard))))),
+            shared,
+            not_before: None,
+            done: false,
+        };
+        let own = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = own.local_addr().unwrap();
+        own.connect(&address).expect("TCP connects a socket to itself");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for (socket, target, is_call) in [
+            (SockRef::from(&own), address.as_socket().unwrap(), false),
+            (SockRef::from(&other), listener.local_addr().unwrap(), true),
+        ] {
+            let call = DialRequest { number: 0, target: target.into(), source: None, timeout: Duration::ZERO };
+            assert_eq!(caller.answered(&call, Instant::now(), &socket).is_some(), is_call);
+        }
+        assert_eq!(*heard.borrow(), [io::ErrorKind::ConnectionRefused]);
+    }
+}

@@ -1,0 +1,310 @@
+//! [`Listener`]: bound, listening, not yet served.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use resound_proto::{Endpoint, Limits, unmapped};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::address::{Address, Family};
+use super::interface;
+#[cfg(unix)]
+use super::path_owner::PathOwner;
+use super::socket::{endpoint, set_tcp_options};
+use super::stream::Stream;
+use crate::error::{Error, FailureClass};
+
+/// Connections that the system completes for us before we accept them; it may cap the number (`net.core.somaxconn`).
+pub(crate) const BACKLOG: i32 = 4096;
+/// A predecessor that is just exiting lets go of its port late; wait this long for it.
+const RESTART_PATIENCE: Duration = Duration::from_millis(300);
+/// The same of a unix socket, where it can be seen that the predecessor has ended.
+#[cfg(unix)]
+const OWNER_PATIENCE: Duration = Duration::from_secs(1);
+const RESTART_RETRY: Duration = Duration::from_millis(20);
+
+/// A listening socket. Clients that connect wait in its backlog until a [`Server`](crate::Server) serves it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: Endpoint,
+    _file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Listens on every address that `address` stands for: one of a numeric address, all of a name's. With port 0 the system chooses
+    /// a port, and the other addresses of the same name get the same one. `::` takes IPv4 as well, unless `family` says otherwise.
+    ///
+    /// Resolves names, and may block for as long as the resolver does.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`], and what [`Error`] has for an address that cannot be listened on. Of a name's addresses those that are not
+    /// of this machine are passed over, as long as one is left.
+    pub fn bind(address: &Address, family: Family) -> Result<Vec<Self>, Error> {
+        match address {
+            Address::Tcp { host, port } => Self::bind_tcp(host, *port, family),
+            #[cfg(unix)]
+            Address::Unix(path) => Ok(vec![Self::bind_unix(path, None)?]),
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(Error::listen(address, io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    fn bind_tcp(host: &str, port: u16, family: Family) -> Result<Vec<Self>, Error> {
+        interface::check(host)?;
+        let unknown = |source| Error::UnknownHost { host: host.into(), source };
+        let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.map(unmapped).collect();
+        addresses.retain(|address| family.admits(address));
+        let mut seen = std::collections::HashSet::new();
+        addresses.retain(|address| seen.insert(*address));
+        if addresses.is_empty() {
+            return Err(unknown(io::Error::other("it has no address of the wanted family")));
+        }
+        let mut listeners: Vec<Self> = Vec::new();
+        let mut failure = None;
+        for mut address in addresses {
+            if let Some(Endpoint::Tcp(first)) = listeners.first().map(Self::address) {
+                address.set_port(first.port());
+            }
+            match with_patience(|| listen_tcp(address, family)) {
+                Ok(socket) => listeners.push(Self::of(socket, None).map_err(|e| Error::listen(address, e))?),
+                Err(error) => match Error::listen(address, error) {
+                    passed @ Error::NotLocal { .. } => failure = Some(passed),
+                    error => return Err(error),
+                },
+            }
+        }
+        match failure {
+            Some(error) if listeners.is_empty() => Err(error),
+            _ => Ok(listeners),
+        }
+    }
+
+    /// Listens on a unix socket whose file gets this mode, such as 0o660: who may write to it may connect (unix(7)). Without one the umask
+    /// decides.
+    ///
+    /// # Errors
+    /// What [`Error`] has for a path that cannot be listened on.
+    #[cfg(unix)]
+    pub fn bind_unix(path: &std::path::Path, mode: Option<u32>) -> Result<Self, Error> {
+        let failed = |error| Error::listen(format_args!("unix:{}", path.display()), error);
+        let listen = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            let name = socket2::SockAddr::unix(path)?;
+            bind_path(&socket, path, &name)?;
+            if let Some(mode) = mode {
+                // Before it listens: until then nobody can connect, whatever the umask has left open.
+                use std::os::unix::fs::PermissionsExt;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+            }
+            socket.listen(BACKLOG)?;
+            Ok(socket)
+        };
+        let socket = listen().map_err(failed)?;
+        let file = SocketFile::of(path).map_err(failed)?;
+        Self::of(socket, Some(file)).map_err(failed)
+    }
+
+    fn of(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
+        let address = endpoint(&socket.local_addr()?);
+        Ok(Self { socket, address, _file: file })
+    }
+
+    /// Where it listens: of port 0, the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> &Endpoint {
+        &self.address
+    }
+
+    /// Waits for one connection, on whichever of `listeners` it comes, and stops listening: whoever comes later is refused.
+    ///
+    /// Must be called within a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] where the system cannot accept: no descriptor is left, for one.
+    pub async fn accept_one(listeners: Vec<Self>) -> Result<Stream, Error> {
+        let doors = listeners.iter().map(AsyncListener::of).collect::<Result<Vec<_>, _>>()?;
+        std::future::poll_fn(|cx| {
+            for (door, listener) in doors.iter().zip(&listeners) {
+                loop {
+                    match door.poll_accept(cx) {
+                        Poll::Pending => break,
+                        Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
+                        // One that was gone before it was accepted says nothing about the next.
+                        Poll::Ready(Err(error)) if FailureClass::of(&error).is_some() => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::listen(&listener.address, error))),
+                    }
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Blocks until somebody may be waiting to be accepted, or `time` is over.
+    pub(crate) fn wait(&self, time: Duration) {
+        #[cfg(unix)]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let time = Timespec::try_from(time).ok();
+            // An interruption is as good as a timeout: the caller looks again.
+            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], time.as_ref());
+        }
+        #[cfg(not(unix))]
+        std::thread::sleep(time.min(Duration::from_millis(5)));
+    }
+
+    /// Sets the congestion control, which accepted connections inherit.
+    pub(crate) fn set_congestion(&self, algorithm: &str) -> Result<(), Error> {
+        if !matches!(self.address, Endpoint::Tcp(_)) {
+            return Ok(());
+        }
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+        let set = self.socket.set_tcp_congestion(algorithm.as_bytes());
+        #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+        let set = Err(io::ErrorKind::Unsupported.into());
+        set.map_err(|source| Error::Congestion { algorithm: algorithm.into(), source })
+    }
+
+    /// Sets what accepted connections inherit.
+    pub(crate) fn prepare(&self, limits: &Limits) -> Result<(), Error> {
+        match self.address {
+            Endpoint::Tcp(address) => {
+                set_tcp_options(&SockRef::from(&self.socket), limits).map_err(|e| Error::listen(address, e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A listener registered with tokio.
+enum AsyncListener {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl AsyncListener {
+    fn of(listener: &Listener) -> Result<Self, Error> {
+        let register = || -> io::Result<Self> {
+            let socket = listener.socket.try_clone()?;
+            socket.set_nonblocking(true)?;
+            Ok(match listener.address {
+                #[cfg(unix)]
+                Endpoint::Unix(_) => Self::Unix(tokio::net::UnixListener::from_std(socket.into())?),
+                _ => Self::Tcp(tokio::net::TcpListener::from_std(socket.into())?),
+            })
+        };
+        register().map_err(|error| Error::listen(&listener.address, error))
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        Poll::Ready(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                // Systems differ in what an accepted socket inherits. One that fails here fails again on first use.
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => Ok(Stream::Unix(ready!(listener.poll_accept(cx))?.0)),
+        })
+    }
+}
+
+fn listen_tcp(address: SocketAddr, family: Family) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // On Unix this allows a restart beside connections in TIME_WAIT; on Windows it would let another process steal the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(family == Family::V6 || !address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    // Before the first client can connect, since it inherits them; `prepare` adapts them to the server's limits.
+    set_tcp_options(&SockRef::from(&socket), &Limits::default())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn with_patience(listen: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
+    let until = Instant::now() + RESTART_PATIENCE;
+    loop {
+        match listen() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(RESTART_RETRY);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Binds to a path, and takes that of a socket which nothing listens on any more.
+#[cfg(unix)]
+fn bind_path(socket: &Socket, path: &std::path::Path, name: &socket2::SockAddr) -> io::Result<()> {
+    let until = Instant::now() + OWNER_PATIENCE;
+    loop {
+        match socket.bind(name) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match PathOwner::of(path, name) {
+                PathOwner::Nothing => std::fs::remove_file(path)?,
+                PathOwner::Ending if Instant::now() < until => std::thread::sleep(RESTART_RETRY),
+                PathOwner::Ending | PathOwner::Somebody => return Err(error),
+            },
+            bound => return bound,
+        }
+    }
+}
+
+/// The file of a unix socket, removed with its listener, unless somebody has put another in its place.
+#[derive(Debug)]
+struct SocketFile {
+    #[cfg(unix)]
+    path: std::path::PathBuf,
+    #[cfg(unix)]
+    identity: (u64, u64),
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    fn of(path: &std::path::Path) -> io::Result<Self> {
+        // The working directory may change until the file is removed.
+        let path = std::path::absolute(path)?;
+        Ok(Self { identity: Self::identity(&path)?, path })
+    }
+
+    fn identity(path: &std::path::Path) -> io::Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if Self::identity(&self.path).is_ok_and(|now| now == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_before_the_server_gets_the_same_socket() {
+        let listener = Listener::bind(&Address::tcp("127.0.0.1", "0").unwrap(), Family::Any).unwrap().remove(0);
+        let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };
+        let _early = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.socket().accept().unwrap();
+        if cfg!(target_os = "linux") {
+            assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! HOW it moves: [`Server`], [`Dialer`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::Conn).
+//!
+//! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
+
+mod accept;
+mod access;
+mod address;
+mod config;
+mod connection_limit;
+mod descriptors;
+mod dial;
+mod dial_driver;
+mod dial_plan;
+mod dialer;
+mod handle;
+mod interface;
+mod listener;
+#[cfg(unix)]
+mod path_owner;
+mod portable;
+mod queue;
+mod recorder;
+mod server;
+mod shared;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a call without a safe wrapper")]
+#[path = "sys/signals.rs"]
+mod signals;
+mod socket;
+mod stream;
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "memory that the kernel reads and writes, and calls that nobody has wrapped; all of it is in this room"
+)]
+mod sys;
+mod tcp_info;
+mod threads;
+#[cfg(target_os = "linux")]
+mod timestamps;
+mod tls_stream;
+#[cfg(target_os = "linux")]
+mod uring;
+
+pub use access::{Access, ConnectRate};
+pub use address::{Address, Family};
+pub use config::MAX_WORKERS;
+pub use descriptors::{processor_time, raise_descriptor_limit};
+pub use dial::{Dial, dial};
+pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
+pub use dialer::Dialer;
+pub use handle::Handle;
+pub use interface::{interface_index, interface_names};
+pub use listener::Listener;
+pub use server::Server;
+pub use shared::HandshakeFactory;
+#[cfg(unix)]
+pub use signals::ignores_signal;
+pub use stream::Stream;
+pub use tcp_info::TcpInfo;
+pub use tls_stream::TlsStream;
+
+/// Which engine moves the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// The io_uring engine where the system allows it, the portable one elsewhere. [`Handle::engine`] says which it became, and
+    /// [`Handle::refusal`] why.
+    #[default]
+    Auto,
+    /// io_uring: one ring per worker, in which a batch of messages costs one call. Linux 6.1 and later.
+    Uring,
+    /// tokio: one current-thread runtime per worker, one task per connection.
+    Portable,
+    /// The reference: one blocking thread per connection, in about a hundred lines of the standard library.
+    Threads,
+}

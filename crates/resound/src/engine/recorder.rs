@@ -1,0 +1,54 @@
+//! [`Recorder`]: what every worker observes by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use resound_proto::{CloseReason, Closed, ConnInfo, Observer};
+
+use crate::metrics::{Counter, Counters, REASONS, Writers};
+
+const _: () = assert!(REASONS == CloseReason::NAMES.len(), "one counter for each reason");
+
+/// Counts, and passes on to the server's own observer.
+pub(crate) struct Recorder {
+    counters: Arc<Counters>,
+    writers: Writers,
+    observer: Box<dyn Observer>,
+}
+
+impl Recorder {
+    pub(crate) fn new(counters: Arc<Counters>, writers: Writers, observer: Box<dyn Observer>) -> Self {
+        Self { counters, writers, observer }
+    }
+}
+
+impl Observer for Recorder {
+    fn opened(&mut self, conn: &ConnInfo) {
+        self.counters.add(Counter::Opened, 1, self.writers);
+        self.observer.opened(conn);
+    }
+    fn received(&mut self, conn: &ConnInfo, bytes: usize) {
+        self.counters.add(Counter::BytesIn, bytes as u64, self.writers);
+        self.observer.received(conn, bytes);
+    }
+    fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
+        self.counters.add(Counter::Messages, 1, self.writers);
+        self.observer.message(conn, message);
+    }
+    fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
+        self.observer.unterminated(conn, pause);
+    }
+    fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
+        self.counters.add(Counter::BytesOut, bytes as u64, self.writers);
+        self.observer.sent(conn, bytes);
+    }
+    fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
+        self.counters.add(Counter::Closed(how.reason.index()), 1, self.writers);
+        self.observer.closed(conn, how);
+    }
+    fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
+        self.counters.add(Counter::Unopened, 1, self.writers);
+        self.counters.add(Counter::Closed(how.reason.index()), 1, self.writers);
+        self.observer.unopened(conn, how);
+    }
+}

@@ -1,0 +1,227 @@
+//! What the workers of one server share, and how its handle reaches them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use resound_proto::{CloseReason, Conn, ConnId, ConnInfo, Endpoint, Handshake, Limits, MakeService, Observer, Service};
+use socket2::SockRef;
+use tokio::sync::Notify;
+
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::dial_plan::DialPlan;
+use super::recorder::Recorder;
+use super::socket::{TELLS_UNACKNOWLEDGED, reset_on_close};
+use crate::metrics::{Counters, Totals, Writers};
+
+/// Makes the service of a new connection.
+pub(crate) type Factory = dyn Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync;
+/// Says what comes before the service of a new connection.
+pub type HandshakeFactory = dyn Fn(&ConnInfo) -> Handshake + Send + Sync;
+/// Makes an observer for the worker with this number.
+pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
+
+/// Makes the plan of the worker with this number.
+pub(crate) type Plans = dyn Fn(usize) -> Box<dyn DialPlan> + Send + Sync;
+
+/// Where the connections come from.
+pub(crate) enum ConnectionOrigin {
+    Accept {
+        /// Shared with the connections that are not open yet.
+        factory: Arc<Factory>,
+        /// `None`: nothing comes before a service.
+        openings: Option<Box<HandshakeFactory>>,
+    },
+    Dial(Box<Plans>),
+}
+
+pub(crate) struct Shared {
+    pub(crate) purpose: ConnectionOrigin,
+    pub(crate) observers: Box<Observers>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) room: Arc<ConnectionLimit>,
+    pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) next: AtomicU64,
+    /// How long a worker looks for events before it sleeps.
+    pub(crate) busy_poll: Duration,
+    /// The kernel is asked when bytes pass.
+    pub(crate) kernel_times: bool,
+    /// Of connections that are dialled; accepted ones have their listener's.
+    pub(crate) congestion: Option<String>,
+}
+
+impl Shared {
+    /// What a worker observes by, or, where connections have threads of their own, one of them.
+    pub(crate) fn recorder(&self, worker: usize, writers: Writers) -> Recorder {
+        Recorder::new(Arc::clone(&self.counters[worker]), writers, (self.observers)(worker))
+    }
+
+    /// What was counted so far, over all workers.
+    pub(crate) fn totals(&self) -> Totals {
+        let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
+        Totals { refused: self.room.refused(), ..totals }
+    }
+
+    /// Who dials times things: each event gets its own look at the clock, and a deadline is kept to much less than a millisecond.
+    pub(crate) fn is_precise(&self) -> bool {
+        matches!(self.purpose, ConnectionOrigin::Dial(_))
+    }
+
+    /// Lets this thread wake when it wants to, if that matters here: Linux adds 50 us for others to wake with it (prctl(2), `PR_SET_TIMERSLACK`).
+    pub(crate) fn sharpen(&self) {
+        #[cfg(target_os = "linux")]
+        if self.is_precise() {
+            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        }
+    }
+
+    /// Has the kernel been asked for the times of this connection, and can it tell them?
+    pub(crate) fn is_timed(&self, conn: &Conn, socket: &socket2::Socket) -> bool {
+        let is_tcp = matches!(conn.info().peer, Endpoint::Tcp(_));
+        // Of a connection that has an opening other bytes leave than those of its service.
+        let is_wanted = self.kernel_times && is_tcp && conn.is_bare();
+        #[cfg(target_os = "linux")]
+        return is_wanted && super::timestamps::enable(socket).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (is_wanted, socket);
+            false
+        }
+    }
+
+    fn info(&self, peer: Endpoint, local: Endpoint) -> ConnInfo {
+        ConnInfo::new(ConnId(self.next.fetch_add(1, Relaxed)), peer, local)
+    }
+
+    /// The state machine of a connection that was just accepted. Where making its service panics, it ends this connection and no other.
+    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &ConnectionPermit) -> Option<Conn> {
+        let ConnectionOrigin::Accept { factory, openings } = &self.purpose else { return None };
+        Some(self.conn(peer, local, |info| match openings {
+            None => Err(factory(info)),
+            Some(openings) => {
+                let (opening, factory) = (place.admits(openings(info)), Arc::clone(factory));
+                Ok((opening, Box::new(move |info: &ConnInfo| factory(info))))
+            }
+        }))
+    }
+
+    /// The state machine of a connection that is up. `service` says what comes before its service, and how that is made then; or, where
+    /// nothing comes before it, the service itself.
+    pub(crate) fn conn(
+        &self,
+        peer: Endpoint,
+        local: Endpoint,
+        service: impl FnOnce(&ConnInfo) -> Result<(Handshake, MakeService), Box<dyn Service>>,
+    ) -> Conn {
+        let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
+        let conn = match catch_unwind(AssertUnwindSafe(|| service(&info))) {
+            Ok(Ok((opening, make))) => Conn::opening(info, opening, make, limits),
+            Ok(Err(service)) => Conn::new(info, service, limits),
+            Err(_) => Conn::unmade(info, limits),
+        };
+        if TELLS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
+    }
+}
+
+/// How a connection ended: as its last verdict wanted, or before that.
+pub(crate) type ConnectionEnd = Result<(), CloseReason>;
+
+/// Tells a connection that it is over, before its socket is closed. A service that panics even then harms nobody.
+pub(crate) fn bury(conn: &mut Conn, end: ConnectionEnd, socket: &SockRef<'_>, recorder: &mut Recorder) {
+    if end.is_err_and(|reason| conn.is_unfinished() || reason == CloseReason::Panicked) {
+        // The peer must not take what is missing for the end.
+        reset_on_close(socket);
+    }
+    let now = Instant::now();
+    let _ = catch_unwind(AssertUnwindSafe(|| match end {
+        Ok(()) => conn.closed(now, recorder),
+        Err(reason) => conn.lost(now, reason, recorder),
+    }));
+}
+
+/// How a [`Handle`](super::Handle) reaches a running engine.
+pub(crate) trait EngineControl: Send + Sync {
+    /// Stop accepting, answer what was received, close; at `deadline` cut what is left.
+    fn drain(&self, deadline: Instant);
+    /// Call the service of one connection.
+    fn wake(&self, conn: ConnId);
+    /// Call the services of all of them.
+    fn wake_all(&self);
+}
+
+/// Tells threads that a drain has begun, and when to cut what is left; an atomic, since each of them looks at it in each turn.
+#[derive(Debug)]
+pub(crate) struct DrainSignal {
+    start: Instant,
+    /// Milliseconds behind `start`; `NOT_YET` before the drain.
+    deadline: AtomicU64,
+}
+
+impl DrainSignal {
+    const NOT_YET: u64 = u64::MAX;
+
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), deadline: AtomicU64::new(Self::NOT_YET) }
+    }
+
+    /// The earliest deadline of several holds.
+    pub(crate) fn begin(&self, deadline: Instant) {
+        let ms = deadline.saturating_duration_since(self.start).as_millis();
+        self.deadline.fetch_min(u64::try_from(ms).unwrap_or(Self::NOT_YET - 1), Relaxed);
+    }
+
+    pub(crate) fn begun(&self) -> bool {
+        self.deadline.load(Relaxed) != Self::NOT_YET
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let deadline = self.deadline.load(Relaxed);
+        deadline != Self::NOT_YET && now.saturating_duration_since(self.start).as_millis() >= u128::from(deadline)
+    }
+}
+
+/// Opens once the last thread of a server has ended: each holds a [`RunGuard`].
+#[derive(Debug, Default)]
+pub(crate) struct Latch {
+    open: Mutex<bool>,
+    opened: Condvar,
+    opened_async: Notify,
+}
+
+impl Latch {
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wait(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*open {
+            open = self.opened.wait(open).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(crate) async fn opened(&self) {
+        loop {
+            let opened = self.opened_async.notified();
+            tokio::pin!(opened);
+            // Listen before looking, or the opening could fall between the two.
+            opened.as_mut().enable();
+            if self.is_open() {
+                return;
+            }
+            opened.await;
+        }
+    }
+}
+
+/// Held by everything that must have ended before a server has.
+pub(crate) struct RunGuard(pub(crate) Arc<Latch>);
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.opened.notify_all();
+        self.0.opened_async.notify_waiters();
+    }
+}

@@ -1,0 +1,319 @@
+//! Small things that all engines do to a socket.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use resound_proto::{Conn, Endpoint, Limits};
+use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
+
+/// A peer that is gone is noticed after this long of silence, by probes in this interval.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is longer.
+///
+/// Much longer than a dead peer would need: Linux counts on until its peer's window has room for the whole of the next piece it would send
+/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while. Where a peer takes its time, the write timeout
+/// judges instead.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// No delay for small answers, and an end for dead peers. On Linux an accepted socket inherits all of it from its listener.
+pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
+    // The timeout also runs while a living peer keeps its window closed. Patience with slow readers is the write timeout's to
+    // limit; where that is off, nothing here may be stricter.
+    #[cfg(target_os = "linux")]
+    if let Some(write_timeout) = limits.write_timeout {
+        // The option is an int of milliseconds.
+        let most = Duration::from_millis(i32::MAX as u64);
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout).min(most)))?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = limits;
+    Ok(())
+}
+
+/// What [`set_tcp_options`] on the listener did not pass on.
+pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits) {
+    if !cfg!(target_os = "linux") && matches!(peer, Endpoint::Tcp(_)) {
+        // A peer that is gone already makes this fail; the first read will say so.
+        let _ = set_tcp_options(socket, limits);
+    }
+}
+
+/// Makes the coming close a reset.
+pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
+    let _ = socket.set_linger(Some(Duration::ZERO));
+}
+
+/// The socket of a connection that was accepted. Unless it is served it is reset: a peer that is refused, or comes at the wrong time, must not
+/// take a FIN for an answer.
+pub(crate) struct ResetOnDrop(Option<Socket>);
+
+impl ResetOnDrop {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self(Some(socket))
+    }
+
+    /// Takes the socket out: from here on it is its connection's.
+    pub(crate) fn serve(mut self) -> Option<Socket> {
+        self.0.take()
+    }
+}
+
+impl Drop for ResetOnDrop {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            reset_on_close(&SockRef::from(socket));
+        }
+    }
+}
+
+/// Bytes that have arrived and not been read (`FIONREAD`), urgent ones included: at least as many as reads will give.
+pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::event::PollFlags;
+        let ready = look(socket, PollFlags::IN | PollFlags::PRI);
+        // On a unix socket urgent bytes are counted that can never be read.
+        if !ready.intersects(PollFlags::IN) {
+            return 0;
+        }
+        // Of what lies behind an urgent byte nothing is counted, unless that is one of the stream.
+        let inline = ready.intersects(PollFlags::PRI) && socket.set_out_of_band_inline(true).is_ok();
+        let n = rustix::io::ioctl_fionread(&**socket).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        if inline {
+            let _ = socket.set_out_of_band_inline(false);
+        }
+        n
+    }
+    #[cfg(not(unix))]
+    {
+        // As much as one look shows.
+        let mut look = [std::mem::MaybeUninit::uninit(); 16 * 1024];
+        socket.peek(&mut look).unwrap_or(0)
+    }
+}
+
+/// Would a read wait?
+pub(crate) fn holds_nothing(socket: &SockRef<'_>) -> bool {
+    #[cfg(unix)]
+    return look(socket, rustix::event::PollFlags::IN).is_empty();
+    #[cfg(not(unix))]
+    false
+}
+
+/// What is true of a socket now. Where it cannot be told, nothing is.
+#[cfg(unix)]
+fn look(socket: &SockRef<'_>, what: rustix::event::PollFlags) -> rustix::event::PollFlags {
+    use rustix::event::{PollFd, Timespec, poll};
+    let mut socket = [PollFd::new(&**socket, what)];
+    let _ = poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    socket[0].revents()
+}
+
+/// The address behind what the system reports.
+pub(crate) fn endpoint(address: &SockAddr) -> Endpoint {
+    if let Some(ip) = address.as_socket() {
+        return ip.into();
+    }
+    #[cfg(unix)]
+    if address.is_unix() {
+        return Endpoint::Unix(address.as_pathname().map(Into::into));
+    }
+    Endpoint::Unknown
+}
+
+/// The peer of a connected socket. One that has reset the connection already has an address all the
+/// same; [`Endpoint::Unknown`] only where the system does not say it.
+pub(crate) fn peer(socket: &SockRef<'_>) -> Endpoint {
+    let name = socket.peer_addr();
+    #[cfg(target_os = "linux")]
+    let name = name.or_else(|_| super::sys::peer_name(socket));
+    name.map_or(Endpoint::Unknown, |address| endpoint(&address))
+}
+
+/// How much of what was written to a socket its peer has not taken yet (`SIOCOUTQ`, tcp(7)): it falls while a slow peer reads, however
+/// rarely the socket has room for more. `None` where the system does not say.
+fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
+    #[cfg(target_os = "linux")]
+    return super::sys::unacknowledged(socket);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
+/// Does the system say that of its sockets?
+pub(crate) const TELLS_UNACKNOWLEDGED: bool = cfg!(target_os = "linux");
+
+/// Tells a connection, where it wants to know, what the system still holds for its peer. To be done before [`Conn::timed_out`].
+pub(crate) fn tell_unacknowledged(conn: &mut Conn, now: Instant, socket: &SockRef<'_>) {
+    if conn.wants_unacknowledged(now)
+        && let Some(bytes) = unacknowledged(socket)
+    {
+        if bytes > 0 {
+            // From here on the write timeout alone says how long that may last.
+            no_user_timeout(socket);
+        }
+        // After a reset the system goes on counting what nobody takes any more, and where nothing is read or written no call
+        // fails of it. (Elsewhere the error is for the next call to find.)
+        let is_reset =
+            bytes > 0 && conn.only_delivers() && !conn.wants_read() && matches!(socket.take_error(), Ok(Some(_)));
+        conn.unacknowledged(now, if is_reset { 0 } else { bytes });
+    }
+}
+
+/// Takes back what [`set_tcp_options`] has set for dead peers, and what would also end slow ones.
+fn no_user_timeout(socket: &SockRef<'_>) {
+    // On a unix socket it fails, and there was none.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(None);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
+/// Has the peer's FIN arrived, with nothing unread before it? The socket must not block.
+pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {
+    matches!(socket.peek(&mut [std::mem::MaybeUninit::uninit()]), Ok(0))
+}
+
+/// The same of a socket that blocks.
+#[cfg(target_os = "linux")]
+pub(crate) fn looks_at_eof(socket: &SockRef<'_>) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    matches!(socket.recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags), Ok(0))
+}
+
+/// A drain's promise to a connection: what had arrived by then, a FIN included, is read and answered before the service is told.
+#[derive(Debug, Default)]
+pub(crate) struct DrainBarrier {
+    unread: Option<usize>,
+    eof: bool,
+    told: bool,
+}
+
+impl DrainBarrier {
+    /// Has the drain reached this connection?
+    pub(crate) fn has_begun(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// The drain has come; `unread` bytes are to be read first.
+    pub(crate) fn begin(&mut self, unread: usize) {
+        self.unread.get_or_insert(unread);
+    }
+
+    /// `n` bytes were read; none at the peer's FIN.
+    pub(crate) fn read(&mut self, n: usize) {
+        self.eof |= n == 0;
+        if let Some(unread) = &mut self.unread {
+            *unread = unread.saturating_sub(n);
+        }
+    }
+
+    /// Is something that had arrived still to be read, so far as is known?
+    pub(crate) fn waits_for_input(&self) -> bool {
+        !self.told && self.unread.is_some_and(|unread| unread > 0)
+    }
+
+    /// Everything has been read: fewer bytes than [`unread`] had counted.
+    pub(crate) fn emptied(&mut self) {
+        self.unread = self.unread.map(|_| 0);
+    }
+
+    /// Is it time to call [`Conn::drain`](crate::Conn::drain)? Says so once. `at_eof` looks whether a FIN is all that is left to read,
+    /// and `paused` says that nothing is going to be read.
+    pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
+        let Some(unread) = self.unread else { return false };
+        if self.told {
+            return false;
+        }
+        self.told = paused || (unread == 0 && (self.eof || !at_eof()));
+        self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_os = "linux")]
+    use resound_proto::{ConnId, ConnInfo, Echo};
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn accepted_sockets_inherit_what_the_listener_was_given() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = |limits: &Limits| {
+            set_tcp_options(&SockRef::from(&listener), limits).unwrap();
+            let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let socket = SockRef::from(&accepted);
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            socket.tcp_user_timeout().unwrap()
+        };
+        assert_eq!(options(&Limits { write_timeout: None, ..Limits::default() }), None, "patience has no limit");
+        assert_eq!(options(&Limits::default()), Some(USER_TIMEOUT));
+        let patient = Limits { write_timeout: Some(Duration::from_secs(600)), ..Limits::default() };
+        assert_eq!(options(&patient), Some(Duration::from_secs(600)));
+        let endless = Limits { write_timeout: Some(Duration::MAX), ..Limits::default() };
+        assert!(options(&endless).is_some());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_is_slow_is_judged_by_the_write_timeout_alone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        set_tcp_options(&SockRef::from(&listener), &Limits::default()).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let socket = SockRef::from(&accepted);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let mut conn = Conn::new(info, Box::new(Echo), Limits::default()).reporting_unacknowledged();
+        let (now, mut out) = (Instant::now(), Vec::new());
+        let _ = conn.open(now, &mut out, &mut ());
+        let _ = conn.received(now, &mut [b'x'; 100], &mut out, &mut ());
+        let _ = conn.sent(now, 100, &mut out, &mut ());
+        // The peer reads nothing of it.
+        while std::io::Write::write(&mut &accepted, &[b'x'; 65_536]).is_ok() {}
+        tell_unacknowledged(&mut conn, now, &socket);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT), "it was not time to look");
+        let then = conn.deadline().expect("something is on its way");
+        tell_unacknowledged(&mut conn, then, &socket);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    }
+
+    #[test]
+    fn a_farewell_waits_for_what_had_arrived_and_is_said_once() {
+        let mut farewell = DrainBarrier::default();
+        farewell.read(10);
+        assert!(!farewell.is_due(false, || false), "there is no drain");
+        farewell.begin(5);
+        farewell.begin(50);
+        farewell.read(3);
+        assert!(!farewell.is_due(false, || false));
+        farewell.read(9);
+        assert!(!farewell.is_due(false, || true), "a FIN is still to be read");
+        farewell.read(0);
+        assert!(farewell.is_due(false, || true));
+        assert!(!farewell.is_due(false, || true));
+
+        let mut counted = DrainBarrier::default();
+        assert!(!counted.waits_for_input());
+        counted.begin(5);
+        counted.read(4);
+        assert!(counted.waits_for_input(), "an urgent byte is counted, and not read");
+        counted.emptied();
+        assert!(!counted.waits_for_input() && counted.is_due(false, || false));
+
+        let mut paused = DrainBarrier::default();
+        paused.begin(5);
+        assert!(paused.is_due(true, || false));
+    }
+}

@@ -1,0 +1,67 @@
+//! The connections of one worker, by slot.
+
+use std::collections::HashMap;
+
+use resound_proto::ConnId;
+
+use super::link::Link;
+use crate::engine::sys::Key;
+
+/// Slots are used again, each time under another generation of its key.
+#[derive(Default)]
+pub(super) struct Links {
+    slots: Vec<LinkSlot>,
+    free: Vec<u32>,
+    /// For wake-ups from outside.
+    by_id: HashMap<ConnId, Key>,
+}
+
+struct LinkSlot {
+    key: Key,
+    link: Option<Box<Link>>,
+}
+
+impl Links {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, id: ConnId, link: impl FnOnce(Key) -> Link) -> Key {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = self.slots.len() as u32;
+            self.slots.push(LinkSlot { key: Key::first(slot), link: None });
+            slot
+        });
+        let key = self.slots[slot as usize].key;
+        self.slots[slot as usize].link = Some(Box::new(link(key)));
+        self.by_id.insert(id, key);
+        key
+    }
+
+    /// The connection behind a key, unless it has ended.
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut Link> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.key != key {
+            return None;
+        }
+        slot.link.as_deref_mut()
+    }
+
+    pub(super) fn find(&self, id: ConnId) -> Option<Key> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.by_id.values().copied().collect()
+    }
+
+    /// Takes a connection out; its key means nobody from now on.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Box<Link>> {
+        let slot = self.slots.get_mut(key.slot as usize).filter(|slot| slot.key == key)?;
+        let link = slot.link.take()?;
+        slot.key = key.next();
+        self.free.push(key.slot);
+        self.by_id.remove(&link.id());
+        Some(link)
+    }
+}

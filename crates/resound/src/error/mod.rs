@@ -1,0 +1,224 @@
+//! What can go wrong: [`Error`] at start-up, [`CloseReason`] for one connection, [`DialError`] and its [`FailureClass`] for a network
+//! failure.
+
+mod network;
+
+use std::fmt;
+use std::io;
+
+pub use network::{Attempt, DialError, FailureClass};
+
+/// Why something could not be started. [`Error::advice`] says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text is not an address.
+    #[error("invalid address '{input}': {reason}")]
+    Address {
+        /// What was given.
+        input: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The host name does not resolve (in the wanted family).
+    #[error("unknown host '{host}': {source}")]
+    UnknownHost {
+        /// The name as given.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Somebody listens on the address already (`EADDRINUSE`).
+    #[error("{address} is already in use")]
+    InUse {
+        /// The address that was asked for.
+        address: String,
+    },
+    /// Ports below 1024 need a privilege (`EACCES`).
+    #[error("no permission to listen on {address}")]
+    Permission {
+        /// The address that was asked for.
+        address: String,
+    },
+    /// The address belongs to no interface of this machine (`EADDRNOTAVAIL`).
+    #[error("{address} is not an address of this machine")]
+    NotLocal {
+        /// The address that was asked for.
+        address: String,
+    },
+    /// A link-local address that does not name its interface, or an interface that this machine
+    /// does not have (RFC 4007).
+    #[error("{address}: {reason}")]
+    Interface {
+        /// The address as given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to write, and which interfaces there are.
+        advice: String,
+    },
+    /// No descriptor is left for what has to be opened (`EMFILE`, `ENFILE`).
+    #[error("no file descriptors left to listen on {address}")]
+    Descriptors {
+        /// The address that was asked for.
+        address: String,
+    },
+    /// Any other failure to listen.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A server without a listener would serve nobody.
+    #[error("the server has no address to listen on")]
+    NoListener,
+    /// A worker could not be started.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[source] io::Error),
+    /// The system has no such congestion control, or not for everybody.
+    #[error("no congestion control '{algorithm}': {source}")]
+    Congestion {
+        /// What was asked for.
+        algorithm: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The io_uring engine was asked for, and the system has none for us.
+    #[error("io_uring is not available: {0}")]
+    Uring(#[source] io::Error),
+    /// A certificate or a key cannot be used.
+    #[error("cannot use {what}: {reason}")]
+    Certificate {
+        /// The file, or what else it is.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do about it, such as the command that mends it.
+        advice: String,
+    },
+    /// TLS cannot be set up as it was asked for.
+    #[error("no TLS: {0}")]
+    Tls(String),
+}
+
+impl Error {
+    /// Names the failure of listening on `address` that the system reported as `source`.
+    pub(crate) fn listen(address: impl fmt::Display, source: io::Error) -> Self {
+        let address = address.to_string();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address },
+            io::ErrorKind::PermissionDenied => Self::Permission { address },
+            io::ErrorKind::AddrNotAvailable => Self::NotLocal { address },
+            _ if is_family_missing(&source) => Self::NotLocal { address },
+            _ if is_descriptor_shortage(&source) => Self::Descriptors { address },
+            _ => Self::Listen { address, source },
+        }
+    }
+
+    /// What is wrong with a certificate or a key.
+    pub(crate) fn certificate(what: impl AsRef<std::path::Path>, reason: String, advice: impl Into<String>) -> Self {
+        Self::Certificate { what: what.as_ref().display().to_string(), reason, advice: advice.into() }
+    }
+
+    /// One sentence on the way out, for a person.
+    #[must_use]
+    pub fn advice(&self) -> &str {
+        match self {
+            Self::Address { .. } => "Write HOST PORT, HOST:PORT, [IPv6]:PORT, unix:/path, or a port alone.",
+            Self::UnknownHost { .. } => {
+                "Check the spelling and the family, or give another address, such as 127.0.0.1."
+            }
+            Self::InUse { address } if address.starts_with("unix:") => {
+                "Choose another path, stop the program that listens there, or remove the file if it is none of a socket."
+            }
+            Self::InUse { .. } => {
+                "Choose another port (0 picks a free one), or stop the program that holds it (`ss -ltnp` names it)."
+            }
+            Self::Permission { .. } => {
+                "Choose a port from 1024 up, or grant the privilege (CAP_NET_BIND_SERVICE, or run as root); for a unix \
+                 socket, choose a directory you may write to."
+            }
+            Self::NotLocal { .. } => {
+                "Use an address of this machine: 127.0.0.1 for local clients only, 0.0.0.0 or :: for every interface."
+            }
+            Self::Descriptors { .. } => "Raise the limit (`ulimit -n`), or close what holds the descriptors.",
+            Self::Listen { .. } => "Check the address and try another one.",
+            Self::NoListener => "Give at least one address to listen on.",
+            Self::Worker(_) => {
+                "Use fewer workers, or raise the limits on threads and descriptors (`ulimit -u`, `ulimit -n`)."
+            }
+            Self::Congestion { .. } => {
+                "On Linux `sysctl net.ipv4.tcp_allowed_congestion_control` lists what may be used; elsewhere leave it to the system."
+            }
+            Self::Certificate { advice, .. } | Self::Interface { advice, .. } => advice,
+            Self::Tls(_) => "Check the names, the authorities and the protocols that were given.",
+            Self::Uring(_) => "Use the portable engine (`--engine portable`), or leave the choice to the program.",
+        }
+    }
+}
+
+/// Is this `EMFILE` or `ENFILE`: no descriptor left in the process or the system?
+#[must_use]
+pub fn is_descriptor_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    }
+    #[cfg(not(unix))]
+    {
+        error.raw_os_error() == Some(10024) // WSAEMFILE
+    }
+}
+
+/// Is this `EAFNOSUPPORT`: a system without this family, such as one with IPv6 switched off?
+fn is_family_missing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)
+    }
+    #[cfg(not(unix))]
+    {
+        error.raw_os_error() == Some(10047) // WSAEAFNOSUPPORT
+    }
+}
+
+/// The text of an error without the operating system's number.
+#[must_use]
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_string(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_errors_are_told_apart_by_kind() {
+        let of = |kind: io::ErrorKind| Error::listen("here", kind.into());
+        assert!(matches!(of(io::ErrorKind::AddrInUse), Error::InUse { .. }));
+        assert!(matches!(of(io::ErrorKind::PermissionDenied), Error::Permission { .. }));
+        assert!(matches!(of(io::ErrorKind::AddrNotAvailable), Error::NotLocal { .. }));
+        assert!(matches!(of(io::ErrorKind::Other), Error::Listen { .. }));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_descriptor_shortage_is_recognised() {
+        assert!(matches!(Error::listen("here", rustix::io::Errno::MFILE.into()), Error::Descriptors { .. }));
+        assert!(matches!(Error::listen("here", rustix::io::Errno::AFNOSUPPORT.into()), Error::NotLocal { .. }));
+        assert!(!is_descriptor_shortage(&io::ErrorKind::AddrInUse.into()));
+    }
+
+    #[test]
+    fn the_systems_error_number_is_left_out() {
+        let refused = io::Error::from_raw_os_error(111);
+        assert!(!plain(&refused).contains("os error"), "{refused}");
+    }
+}

@@ -1,0 +1,163 @@
+//! [`FailureClass`] and [`DialError`]: what a network can do to a client.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use resound_proto::TlsFailure;
+
+use super::{Error, plain};
+
+/// The class of a network failure, as a script would want to tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureClass {
+    /// The name did not resolve.
+    Dns,
+    /// The host answered that nothing listens there.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// No route, no such network, or no such local address.
+    Unreachable,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer ended the connection before its answer was complete.
+    Eof,
+    /// The TLS handshake or a certificate failed.
+    Tls,
+    /// The answer is not the one that was expected.
+    Mismatch,
+}
+
+impl FailureClass {
+    /// The class of a socket's error; `None` where it is no network failure (a permission, a descriptor limit).
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        use io::ErrorKind as E;
+        Some(match error.kind() {
+            E::ConnectionRefused | E::NotFound => Self::Refused,
+            E::TimedOut => Self::Timeout,
+            E::HostUnreachable | E::NetworkUnreachable | E::NetworkDown | E::AddrNotAvailable => Self::Unreachable,
+            E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::NotConnected => Self::Reset,
+            E::UnexpectedEof => Self::Eof,
+            _ => return TlsFailure::behind(error).map(|_| Self::Tls),
+        })
+    }
+
+    /// The class in one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Reset => "reset",
+            Self::Eof => "eof",
+            Self::Tls => "tls",
+            Self::Mismatch => "mismatch",
+        }
+    }
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why no connection could be made: each address that was tried, and what it said.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {target}: {}", self.summary())]
+pub struct DialError {
+    /// What was dialled, as given.
+    pub target: String,
+    /// The class of the failure that says most; `None` where the cause is this machine and not the network.
+    pub class: Option<FailureClass>,
+    /// Each attempt in the order in which they failed; empty where the name did not resolve or time ran out before.
+    pub attempts: Vec<Attempt>,
+    /// What failed before the first attempt: the resolver, or the deadline.
+    pub before: Option<io::Error>,
+}
+
+/// One address that was tried.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The address.
+    pub address: String,
+    /// What the system said.
+    pub error: io::Error,
+    /// How long it took to fail.
+    pub took: Duration,
+}
+
+impl DialError {
+    fn is_unix(&self) -> bool {
+        self.target.starts_with("unix:")
+    }
+
+    fn summary(&self) -> String {
+        let cause = match (self.attempts.last(), &self.before) {
+            (Some(last), _) if self.attempts.len() == 1 => plain(&last.error),
+            (Some(_), _) => format!("none of its {} addresses answered", self.attempts.len()),
+            (None, Some(error)) => plain(error),
+            (None, None) => "no address to try".into(),
+        };
+        match self.class {
+            Some(class) => format!("{class}: {cause}"),
+            None => cause,
+        }
+    }
+
+    /// One sentence on the way out, for a person.
+    #[must_use]
+    pub fn advice(&self) -> &str {
+        let before = self.before.as_ref().and_then(|error| error.get_ref());
+        if let Some(error) = before.and_then(|inner| inner.downcast_ref::<Error>()) {
+            return error.advice();
+        }
+        match self.class {
+            Some(FailureClass::Refused) if self.is_unix() => {
+                "Nothing listens on that path: start the server (`resound server unix:/path`), or check the path."
+            }
+            Some(FailureClass::Timeout) if self.is_unix() => {
+                "Whoever listens on that path accepts nobody: its queue is full."
+            }
+            Some(FailureClass::Dns) => "Check the spelling of the host and the family, or give another address.",
+            Some(FailureClass::Refused) => {
+                "Nothing listens there: start the server (`resound server`), or check host and port."
+            }
+            Some(FailureClass::Timeout) => {
+                "No answer: a firewall may drop the packets, or the host is down, or far away and the timeout too short."
+            }
+            Some(FailureClass::Reset) => {
+                "Something accepted the connection and dropped it at once: a proxy without its server?"
+            }
+            Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
+            None if self.before.is_some() => {
+                "Give an address of that family, or leave out what asks for it (-4, -6, --source-address)."
+            }
+            _ => match self.attempts.last().map(|attempt| attempt.error.kind()) {
+                Some(io::ErrorKind::InvalidInput) => "The source address must be one of this machine's own.",
+                Some(io::ErrorKind::AddrInUse) => "Something else uses that source port: choose another, or none.",
+                Some(io::ErrorKind::PermissionDenied) if !self.is_unix() => {
+                    "This needs a permission you do not have, such as for a source port below 1024."
+                }
+                _ if self.is_unix() => "Check the path, and that you may write to that socket.",
+                _ => "Check host and port, and that you may open that address.",
+            },
+        }
+    }
+}
+
+impl Attempt {
+    /// What the system said, without its error number, behind the failure's class where it has one.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match FailureClass::of(&self.error) {
+            Some(class) => format!("{class}: {}", plain(&self.error)),
+            None => plain(&self.error),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! [`Authorities`]: certificates to trust, by their signatures and as they are.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use resound_proto::CertificateFlaw;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+
+use super::files::Pem;
+use crate::error::Error;
+
+/// Certificates that are trusted: all that they have signed, and each of them itself, be it an
+/// authority's or not. Cheap to clone.
+#[derive(Clone)]
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    certificates: Arc<[CertificateDer<'static>]>,
+}
+
+impl Authorities {
+    /// Those in a PEM file.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
+    pub fn file(file: &Path) -> Result<Self, Error> {
+        let pem = Pem::read(file)?;
+        let certificates = pem.certificates()?;
+        let mut roots = RootCertStore::empty();
+        for (at, certificate) in certificates.iter().enumerate() {
+            roots.add(certificate.clone()).map_err(|error| {
+                let flaw = match error {
+                    rustls::Error::InvalidCertificate(error) => CertificateFlaw::of(&error),
+                    _ => CertificateFlaw::Other,
+                };
+                pem.error(
+                    format!("its certificate number {} cannot be used: {flaw}", at + 1),
+                    "Leave that certificate out, or replace it.",
+                )
+            })?;
+        }
+        Ok(Self { roots: Arc::new(roots), certificates: certificates.into() })
+    }
+
+    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.roots)
+    }
+
+    /// Those that are trusted as they are.
+    pub(super) fn certificates(&self) -> Arc<[CertificateDer<'static>]> {
+        Arc::clone(&self.certificates)
+    }
+}
+
+/// Bare roots: only certificates that they have signed are trusted.
+impl From<Arc<RootCertStore>> for Authorities {
+    fn from(roots: Arc<RootCertStore>) -> Self {
+        Self { roots, certificates: Arc::new([]) }
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorities").field("roots", &self.roots.len()).finish_non_exhaustive()
+    }
+}

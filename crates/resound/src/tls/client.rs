@@ -1,0 +1,205 @@
+//! [`TlsClient`]: whom a client trusts, and who it is.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use resound_proto::ClientSession;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+
+use super::authorities::Authorities;
+use super::certificate::Fingerprint;
+use super::identity::Identity;
+use super::known::KnownServers;
+use super::{provider, read_peer, words};
+use crate::error::Error;
+
+/// Which servers a client takes for the right one.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// Those whose certificate an authority of the platform has signed, for the right name.
+    #[default]
+    Platform,
+    /// Those whose certificate one of these authorities has signed, or is one of these itself, for
+    /// the right name.
+    Roots(Authorities),
+    /// The one with this very certificate, whoever signed it and for whatever name.
+    Pin(Fingerprint),
+    /// All of them: what is sent can be read and changed by whoever sits between.
+    Anybody,
+}
+
+impl Trust {
+    /// The authorities in a PEM file.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
+    pub fn file(file: &Path) -> Result<Self, Error> {
+        Ok(Self::Roots(Authorities::file(file)?))
+    }
+}
+
+/// The TLS of a client: cheap to clone. Connections made with clones of one can resume each other's sessions.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl From<&TlsClient> for ClientSession {
+    fn from(client: &TlsClient) -> Self {
+        Self { config: Arc::clone(&client.config), name: client.name.clone(), read_certificate: read_peer }
+    }
+}
+
+impl TlsClient {
+    /// TLS 1.2 and 1.3 with the server of this name (a DNS name or an IP address).
+    ///
+    /// # Errors
+    /// [`Error::Tls`] for a name that is none, and where the platform's authorities cannot be had.
+    pub fn new(name: &str, trust: Trust, identity: Option<&Identity>, alpn: &[Vec<u8>]) -> Result<Self, Error> {
+        Self::of_provider(provider(), name, trust, identity, alpn)
+    }
+
+    /// The same, where keys are exchanged in one way only, named as IANA names it (in either case): `x25519`, `X25519MLKEM768`, `secp256r1`.
+    ///
+    /// # Errors
+    /// As [`TlsClient::new`], and [`Error::Tls`] for a group that there is not.
+    pub fn with_group(
+        group: &str,
+        name: &str,
+        trust: Trust,
+        identity: Option<&Identity>,
+        alpn: &[Vec<u8>],
+    ) -> Result<Self, Error> {
+        let mut provider = CryptoProvider::clone(&provider());
+        let named = |known: &&dyn SupportedKxGroup| resound_proto::group(known.name());
+        let names = provider.kx_groups.iter().map(named).collect::<Vec<_>>().join(", ");
+        provider.kx_groups.retain(|known| named(known).eq_ignore_ascii_case(group));
+        if provider.kx_groups.is_empty() {
+            return Err(Error::Tls(format!("'{group}' is none of the groups there are to exchange keys in: {names}")));
+        }
+        Self::of_provider(Arc::new(provider), name, trust, identity, alpn)
+    }
+
+    fn of_provider(
+        provider: Arc<CryptoProvider>,
+        name: &str,
+        trust: Trust,
+        identity: Option<&Identity>,
+        alpn: &[Vec<u8>],
+    ) -> Result<Self, Error> {
+        let failed = |error: rustls::Error| Error::Tls(words(&error));
+        let name = ServerName::try_from(name.to_string())
+            .map_err(|_| Error::Tls(format!("'{name}' is no name that a certificate can have")))?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(match trust {
+            Trust::Platform => {
+                let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(failed)?;
+                Arc::new(KnownServers::new(Arc::new([]), Arc::new(verifier)))
+            }
+            Trust::Roots(authorities) => {
+                let verifier = WebPkiServerVerifier::builder_with_provider(authorities.roots(), provider).build();
+                let verifier = verifier.map_err(|error| Error::Tls(error.to_string()))?;
+                Arc::new(KnownServers::new(authorities.certificates(), verifier))
+            }
+            Trust::Pin(pin) => Arc::new(NoVerification(Some(pin))),
+            Trust::Anybody => Arc::new(NoVerification(None)),
+        });
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let key = SingleCertAndKey::from(Arc::clone(identity.key()));
+                builder.with_client_cert_resolver(Arc::new(key))
+            }
+        };
+        config.alpn_protocols = alpn.to_vec();
+        Ok(Self { config: Arc::new(config), name })
+    }
+
+    /// With a configuration of the caller's own.
+    #[must_use]
+    pub fn of(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
+        Self { config, name }
+    }
+
+    /// The same, without resuming sessions: each handshake is a full one.
+    #[must_use]
+    pub fn without_resumption(mut self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::disabled();
+        self.config = Arc::new(config);
+        self
+    }
+
+    /// What rustls is configured with.
+    #[must_use]
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    /// Whom the certificate must name.
+    #[must_use]
+    pub fn name(&self) -> &ServerName<'static> {
+        &self.name
+    }
+}
+
+/// Asks nothing of a certificate but that it is the pinned one, if one is pinned. That the server holds its key is still proved.
+struct NoVerification(Option<Fingerprint>);
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.0 {
+            Some(pin) if Fingerprint::of(certificate) != pin => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for NoVerification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pin) => write!(f, "Lenient(pinned {pin})"),
+            None => f.write_str("Lenient"),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! [`HandshakeLimit`]: how many may be under way at once, and who waits.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use resound_proto::HandshakePlace;
+
+/// Counts the handshakes of one server. Those beyond the most that there may be wait, in the order in which they came.
+#[derive(Debug)]
+pub(crate) struct HandshakeLimit {
+    most: usize,
+    state: Mutex<HandshakeQueue>,
+}
+
+#[derive(Debug, Default)]
+struct HandshakeQueue {
+    under_way: usize,
+    next: u64,
+    waiting: BTreeSet<u64>,
+}
+
+impl HandshakeLimit {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most: most.max(1), state: Mutex::default() })
+    }
+
+    /// Joins: with a place, if one is free, or behind those who wait.
+    pub(crate) fn join(self: &Arc<Self>) -> HandshakePermit {
+        let mut state = self.state();
+        let mut ticket = None;
+        if state.under_way < self.most && state.waiting.is_empty() {
+            state.under_way += 1;
+        } else {
+            let number = state.next;
+            state.next += 1;
+            state.waiting.insert(number);
+            ticket = Some(number);
+        }
+        HandshakePermit { all: Arc::clone(self), ticket }
+    }
+
+    fn state(&self) -> MutexGuard<'_, HandshakeQueue> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the handshakes, or one in the queue for it; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct HandshakePermit {
+    all: Arc<HandshakeLimit>,
+    /// `None`: it has come.
+    ticket: Option<u64>,
+}
+
+impl HandshakePlace for HandshakePermit {
+    /// A handshake near the head of the queue is asked to come back sooner.
+    fn is_granted(&mut self) -> Result<(), Duration> {
+        let Some(ticket) = self.ticket else { return Ok(()) };
+        let mut state = self.all.state();
+        let free = self.all.most.saturating_sub(state.under_way);
+        if state.waiting.iter().take(free).any(|&first| first == ticket) {
+            state.waiting.remove(&ticket);
+            state.under_way += 1;
+            self.ticket = None;
+            return Ok(());
+        }
+        // A place comes free at most as fast as handshakes end, so the rear of the queue polls less often.
+        let before = ticket.saturating_sub(state.waiting.first().copied().unwrap_or(ticket));
+        Err(Duration::from_millis((1 + before / 16).min(100)))
+    }
+}
+
+impl Drop for HandshakePermit {
+    fn drop(&mut self) {
+        let mut state = self.all.state();
+        match self.ticket {
+            None => state.under_way -= 1,
+            Some(ticket) => drop(state.waiting.remove(&ticket)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_in_order_and_those_who_leave_the_queue_take_none() {
+        let all = HandshakeLimit::new(2);
+        let mut turns: Vec<_> = (0..6).map(|_| all.join()).collect();
+        let come = |turns: &mut Vec<HandshakePermit>| {
+            turns.iter_mut().map(|turn| turn.is_granted().is_ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(come(&mut turns), [true, true, false, false, false, false]);
+        drop(turns.remove(2)); // gave up
+        assert_eq!(come(&mut turns), [true, true, false, false, false]);
+        drop(turns.remove(0));
+        turns.reverse();
+        assert_eq!(come(&mut turns), [false, false, true, true], "the longest wait ends first, whoever asks first");
+        drop(turns);
+        assert!(all.join().is_granted().is_ok());
+        assert_eq!(all.state().waiting.len(), 0);
+    }
+}

@@ -1,0 +1,205 @@
+//! [`Identity`]: a certificate chain and the key that belongs to it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use resound_proto::CertificateFlaw;
+use rustls::CertificateError;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::certificate::{Certificate, Fingerprint};
+use super::files::{MAKE, Pem, shell};
+use super::kind::{USED, kind};
+use super::provider;
+use crate::error::Error;
+
+/// How long a certificate made on the spot is valid.
+const DEVELOPMENT_DAYS: i64 = 30;
+
+/// A certificate chain and its private key, known to belong together.
+#[derive(Clone)]
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+    certificate: Certificate,
+}
+
+impl Identity {
+    /// Reads PEM files: the certificate and the ones between it and its root, in this order, and the key (PKCS #8, PKCS #1 or SEC1). One
+    /// file may hold both.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`], naming the file, where one cannot be read or is something else, or where the two do not belong together.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
+        let pem = Pem::read(certificate)?;
+        // One file may be a pipe, which can be read once.
+        let other = if key == certificate { None } else { Some(Pem::read(key)?) };
+        let of_key = other.as_ref().unwrap_or(&pem);
+        if !pem.has_certificate() && pem.has_key() && of_key.has_certificate() && !of_key.has_key() {
+            let reason = format!("it holds the private key, and {} the certificate", key.display());
+            let (certificate, key) = (shell(certificate), shell(key));
+            return Err(pem.error(reason, format!("They are the wrong way round: --cert {key} --key {certificate}")));
+        }
+        let chain = pem.certificates()?;
+        let secret = of_key.key()?;
+        Self::of(chain.clone(), secret.clone_key()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => Self::mismatch(&pem, &chain, &secret, certificate, key),
+            rustls::Error::InvalidCertificate(error) => {
+                let flaw = CertificateFlaw::of(&error);
+                pem.error(format!("its first certificate cannot be used: {flaw}"), format!("{ANOTHER} {MAKE}"))
+            }
+            _ => of_key.error(unusable(&secret), format!("{ANOTHER} {MAKE}")),
+        })
+    }
+
+    /// Why a certificate and a key do not belong together.
+    fn mismatch(
+        pem: &Pem<'_>,
+        chain: &[CertificateDer<'static>],
+        secret: &PrivateKeyDer<'static>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Error {
+        let is_its = |der: &CertificateDer<'static>| Self::of(vec![der.clone()], secret.clone_key()).is_ok();
+        if let Some(at) = chain.iter().position(is_its) {
+            let reason = format!(
+                "its certificates are in the wrong order: that of the key is number {} of {}",
+                at + 1,
+                chain.len()
+            );
+            let advice = "The certificate of the key comes first, then the one that signed it, and so on: \
+                          cat own.pem between.pem > chain.pem";
+            return pem.error(reason, advice);
+        }
+        let (of, from) = (shell(certificate), shell(key));
+        pem.error(
+            format!("the key in {} belongs to another certificate", key.display()),
+            format!(
+                "Of a pair these print the same: openssl x509 -noout -pubkey -in {of}; openssl pkey -pubout -in {from}"
+            ),
+        )
+    }
+
+    /// A certificate that has signed itself, for trying things out: valid for 30 days, for these names and addresses.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] for a name that no certificate can have.
+    pub fn development(names: &[String]) -> Result<Self, Error> {
+        let make = || -> Result<Self, Box<dyn std::error::Error>> {
+            let mut params = rcgen::CertificateParams::new(names.to_vec())?;
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, "resound development certificate");
+            let now = time::OffsetDateTime::from(SystemTime::now());
+            // Clocks differ.
+            params.not_before = now - time::Duration::hours(1);
+            params.not_after = now + time::Duration::days(DEVELOPMENT_DAYS);
+            params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+            let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+            let certificate = params.self_signed(&key)?;
+            let secret = PrivateKeyDer::try_from(key.serialize_der())?;
+            Ok(Self::of(vec![certificate.der().clone()], secret)?)
+        };
+        let advice = "Check the names and addresses that the server listens on.";
+        make().map_err(|error| Error::certificate("the development certificate", error.to_string(), advice))
+    }
+
+    /// A chain and its key in DER form.
+    ///
+    /// # Errors
+    /// What rustls says of a key that it does not know or that belongs to another certificate.
+    pub fn of(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, rustls::Error> {
+        let certificate = chain.first().and_then(|first| Certificate::read(first));
+        let certificate = certificate.ok_or(CertificateError::BadEncoding)?;
+        Ok(Self { key: Arc::new(CertifiedKey::from_der(chain, key, &provider())?), certificate })
+    }
+
+    /// The certificate itself, the first of the chain.
+    #[must_use]
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Of the certificate itself.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.certificate.fingerprint
+    }
+
+    /// The chain in DER form, the certificate itself first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
+    /// Are both for one name at least?
+    pub(super) fn shares_a_name_with(&self, other: &Self) -> bool {
+        let own = &self.certificate.names;
+        own == &other.certificate.names || own.iter().any(|name| other.certificate.names.contains(name))
+    }
+
+    pub(crate) fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
+    /// Is the certificate for this name? A name stands as it came in a ClientHello: lower case, no dot behind it. `*.` stands for one label
+    /// (RFC 9525, 6.3).
+    pub(crate) fn is_for(&self, name: &str) -> bool {
+        self.certificate.names.iter().any(|own| {
+            own.eq_ignore_ascii_case(name)
+                || own.strip_prefix("*.").is_some_and(|domain| {
+                    name.split_once('.')
+                        .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(domain))
+                })
+        })
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.certificate).finish()
+    }
+}
+
+const ANOTHER: &str = "Another pair is made with:";
+
+/// Why a key cannot be used.
+fn unusable(key: &PrivateKeyDer<'_>) -> String {
+    match kind(key) {
+        Some(kind) => format!("it holds {kind}, and such a key cannot be used here: {USED} can"),
+        None => "its private key is encoded as none is".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        let identity = Identity::development(&["*.example.org".into(), "example.org".into()]).unwrap();
+        for (name, want) in [
+            ("example.org", true),
+            ("a.example.org", true),
+            ("A.EXAMPLE.org", true),
+            ("a.b.example.org", false),
+            (".example.org", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(identity.is_for(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_development_certificate_says_what_it_is() {
+        let identity = Identity::development(&["localhost".into(), "::1".into(), "192.0.2.1".into()]).unwrap();
+        let certificate = identity.certificate();
+        assert_eq!(certificate.subject, "CN=resound development certificate");
+        assert_eq!(certificate.names, ["localhost", "::1", "192.0.2.1"]);
+        assert_eq!(certificate.fingerprint, Fingerprint::of(&identity.chain()[0]));
+        let left = certificate.not_after.duration_since(SystemTime::now()).unwrap();
+        assert!(left.as_secs() / 86_400 == 29 || left.as_secs() / 86_400 == 30);
+    }
+}

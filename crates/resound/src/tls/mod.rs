@@ -1,0 +1,45 @@
+//! WHO is at the two ends: certificates and keys, whom to trust, and how many handshakes at once.
+//!
+//! The protocol itself is rustls's; [`Conn`](crate::Conn) drives it without I/O.
+
+mod authorities;
+mod certificate;
+mod client;
+mod files;
+mod handshake_limit;
+mod identity;
+mod kind;
+mod known;
+mod server;
+
+use std::sync::Arc;
+
+use resound_proto::Peer;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+
+pub use authorities::Authorities;
+pub use certificate::{Certificate, Fingerprint};
+pub use client::{TlsClient, Trust};
+pub use identity::Identity;
+pub use server::{TlsServer, TlsSettings};
+
+/// What all connections encrypt with: aws-lc.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}
+
+/// What services are told of a peer's certificate.
+pub(crate) fn read_peer(der: &CertificateDer<'_>) -> Option<Peer> {
+    let certificate = Certificate::read(der)?;
+    Some(Peer { subject: certificate.subject, fingerprint: certificate.fingerprint.to_string() })
+}
+
+/// What rustls says of something that this end has asked for, without its own names for things.
+fn words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::General(text) => text.clone(),
+        error => resound_proto::TlsFailure::of(error).to_string(),
+    }
+}

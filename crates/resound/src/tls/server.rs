@@ -1,0 +1,168 @@
+//! [`TlsServer`]: what the connections of a server have in common.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use resound_proto::{AskedName, ServerSession};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureScheme};
+
+use super::authorities::Authorities;
+use super::handshake_limit::HandshakeLimit;
+use super::identity::Identity;
+use super::known::KnownClients;
+use super::{provider, read_peer, words};
+use crate::error::Error;
+
+/// Handshakes under way at once, by default.
+const HANDSHAKES: usize = 1024;
+/// Sessions of TLS 1.2 clients without tickets that can be resumed.
+const SESSIONS: usize = 4096;
+
+/// What a server shows to its clients, and what it wants from them.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TlsSettings {
+    identities: Vec<Identity>,
+    clients: Option<Authorities>,
+    alpn: Vec<Vec<u8>>,
+}
+
+impl TlsSettings {
+    /// A server with this certificate.
+    pub fn new(identity: Identity) -> Self {
+        Self { identities: vec![identity], ..Self::default() }
+    }
+
+    /// Another certificate: shown to clients that ask for one of its names (SNI, RFC 6066). The first is shown where none is asked for, and
+    /// where none fits. Of several for one name, such as one with an RSA key and one with an ECDSA
+    /// key, it is the first whose key signs in a way that the client knows.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// Clients must show a certificate that one of the authorities in this PEM file has signed, or
+    /// that itself stands in it.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
+    pub fn client_ca(mut self, file: &Path) -> Result<Self, Error> {
+        self.clients = Some(Authorities::file(file)?);
+        Ok(self)
+    }
+
+    /// An application protocol that is spoken here (ALPN, RFC 7301), the best first. A client that offers some, but none of these, is refused.
+    pub fn alpn(mut self, protocol: impl Into<Vec<u8>>) -> Self {
+        self.alpn.push(protocol.into());
+        self
+    }
+
+    /// The certificates, in their order.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    fn config(&self) -> Result<ServerConfig, Error> {
+        let failed = |error: String| Error::Tls(error);
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(words(&error)))?;
+        let builder = match &self.clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots(), provider()).build();
+                let verifier = verifier.map_err(|error| failed(error.to_string()))?;
+                builder.with_client_cert_verifier(Arc::new(KnownClients::new(clients.certificates(), verifier)))
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(SniResolver(self.identities.clone())));
+        config.alpn_protocols = self.alpn.clone();
+        config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
+        config.ticketer = Ticketer::new().map_err(|error| failed(words(&error)))?;
+        Ok(config)
+    }
+}
+
+/// The TLS of a server: cheap to clone, and every clone sees a [`replace`](TlsServer::replace).
+#[derive(Clone, Debug)]
+pub struct TlsServer {
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+    handshakes: Arc<HandshakeLimit>,
+}
+
+impl TlsServer {
+    /// What a client hears, in plain text, that does not speak TLS.
+    pub const HINT: &'static [u8] = b"Error: this server speaks TLS (resound client --tls)\n";
+
+    /// TLS 1.2 and 1.3 with these settings, 1024 handshakes at once.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] where the settings contradict each other.
+    pub fn new(settings: &TlsSettings) -> Result<Self, Error> {
+        let current = Arc::new(RwLock::new(Arc::new(settings.config()?)));
+        Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES) })
+    }
+
+    /// So many handshakes at once; who comes beyond that waits for a place, in order. A place is taken at the first byte of a ClientHello.
+    #[must_use]
+    pub fn handshakes(mut self, most: usize) -> Self {
+        self.handshakes = HandshakeLimit::new(most);
+        self
+    }
+
+    /// Other settings for the connections that come from now on. Sessions from before are not resumed: a new authority for clients would mean
+    /// nothing otherwise.
+    ///
+    /// # Errors
+    /// As [`TlsServer::new`]; the old settings then stay.
+    pub fn replace(&self, settings: &TlsSettings) -> Result<(), Error> {
+        let config = Arc::new(settings.config()?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+}
+
+impl From<&TlsServer> for ServerSession {
+    fn from(server: &TlsServer) -> Self {
+        let mut config = ServerConfig::clone(&server.current.read().unwrap_or_else(PoisonError::into_inner));
+        let name = Arc::new(AskedName::before(Arc::clone(&config.cert_resolver)));
+        config.cert_resolver = Arc::<AskedName>::clone(&name);
+        let handshakes = Arc::clone(&server.handshakes);
+        Self {
+            config: Arc::new(config),
+            name,
+            join: Box::new(move || Box::new(handshakes.join())),
+            hint: TlsServer::HINT,
+            read_certificate: read_peer,
+        }
+    }
+}
+
+/// Chooses the certificate by the name that a client asks for, and by the signatures that it knows.
+#[derive(Debug)]
+struct SniResolver(Vec<Identity>);
+
+impl SniResolver {
+    /// The first of those for this name whose key can sign for this client; where none can, the
+    /// first, for rustls to say so.
+    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Identity> {
+        let first = self.0.first()?;
+        let asked = |identity: &&Identity| name.is_some_and(|name| identity.is_for(name));
+        let default = |identity: &&Identity| first.shares_a_name_with(identity);
+        let named: Vec<_> = self.0.iter().filter(asked).collect();
+        let fitting = if named.is_empty() { self.0.iter().filter(default).collect() } else { named };
+        let signs = |identity: &&&Identity| identity.key().key.choose_scheme(schemes).is_some();
+        fitting.iter().find(signs).or(fitting.first()).copied().or(Some(first))
+    }
+}
+
+impl ResolvesServerCert for SniResolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = self.choose(hello.server_name(), hello.signature_schemes());
+        chosen.map(|identity| Arc::clone(identity.key()))
+    }
+}

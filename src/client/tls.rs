@@ -1,0 +1,241 @@
+//! The client's TLS: its flags, what they mean, and what was agreed on, in words.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use resound::rustls::{self, CertificateError};
+use resound::{
+    Address, Error, FailureClass, Fingerprint, Identity, Stream, TlsClient, TlsFailure, TlsStream, Trust,
+    rustls::pki_types::UnixTime,
+};
+use tokio::time::timeout;
+
+use super::{ClientFailure, say};
+use crate::certificates::dates;
+use crate::escape;
+use crate::tls_summary::TlsSummary;
+
+/// What makes a connection a TLS one.
+const TLS: &str = "TLS";
+
+#[derive(Args)]
+pub(crate) struct ClientTlsArgs {
+    /// Speak TLS 1.2 or 1.3; the server's certificate is checked against this machine's authorities
+    #[arg(help_heading = TLS, long)]
+    tls: bool,
+    /// Check it against these authorities instead (PEM)
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls", conflicts_with_all = ["pin", "insecure"])]
+    ca: Option<PathBuf>,
+    /// The name to ask for and to find in the certificate [default: the host]
+    #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
+    server_name: Option<String>,
+    /// Trust the one certificate with this SHA-256 fingerprint, whoever signed it and for whatever name
+    #[arg(help_heading = TLS, long, value_name = "SHA256", requires = "tls", conflicts_with = "insecure")]
+    pin: Option<Fingerprint>,
+    /// Check nothing: whoever sits between can read and change what is sent
+    #[arg(help_heading = TLS, long, requires = "tls")]
+    insecure: bool,
+    /// Show this certificate to the server (PEM)
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM) [default: in the same file]
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Application protocol to offer (ALPN; repeatable, the best first)
+    #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
+    alpn: Vec<String>,
+}
+
+/// What a handshake is to be like, for those who measure it.
+#[derive(Clone)]
+pub(crate) struct HandshakeOptions {
+    /// May connections resume the sessions of earlier ones?
+    pub(crate) resume: bool,
+    /// How keys are exchanged, where that is not left to the two ends.
+    pub(crate) group: Option<String>,
+}
+
+impl Default for HandshakeOptions {
+    fn default() -> Self {
+        Self { resume: true, group: None }
+    }
+}
+
+/// How TLS is to be spoken.
+pub(crate) struct TlsOptions {
+    client: TlsClient,
+    insecure: bool,
+}
+
+impl ClientTlsArgs {
+    pub(crate) fn meaning(&self, address: &Address) -> Result<Option<TlsOptions>> {
+        self.meaning_with(address, &HandshakeOptions::default())
+    }
+
+    /// Is TLS wanted at all?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.tls
+    }
+
+    /// A flag that says more than that, if one was given.
+    pub(crate) fn details(&self) -> Option<&'static str> {
+        [
+            (self.ca.is_some(), "--ca"),
+            (self.server_name.is_some(), "--server-name"),
+            (self.pin.is_some(), "--pin"),
+            (self.insecure, "--insecure"),
+            (self.cert.is_some(), "--cert"),
+            (!self.alpn.is_empty(), "--alpn"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    pub(crate) fn meaning_with(&self, address: &Address, handshakes: &HandshakeOptions) -> Result<Option<TlsOptions>> {
+        if !self.tls {
+            return Ok(None);
+        }
+        if let Some(name) = self.alpn.iter().find(|name| !(1..=255).contains(&name.len())) {
+            bail!("--alpn '{name}': a protocol's name has 1 to 255 bytes");
+        }
+        let name = match (&self.server_name, address) {
+            (Some(name), _) => name.as_str(),
+            // A link's name behind an address is this machine's own affair.
+            (None, Address::Tcp { host, .. }) => host.split('%').next().unwrap_or(host),
+            (None, Address::Unix(_)) => "localhost",
+        };
+        let trust = match (&self.ca, self.pin) {
+            _ if self.insecure => Trust::Anybody,
+            (Some(file), _) => Trust::file(file)?,
+            (None, Some(pin)) => Trust::Pin(pin),
+            (None, None) => Trust::Platform,
+        };
+        let identity = self.cert.as_ref().map(|cert| Identity::load(cert, self.key.as_ref().unwrap_or(cert)));
+        let identity = identity.transpose()?;
+        if let Some((identity, cert)) = identity.as_ref().zip(self.cert.as_ref())
+            && let Some(complaint) = dates(identity.certificate(), cert)
+        {
+            say(&format!("warning: {complaint}"));
+        }
+        let alpn: Vec<Vec<u8>> = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        let client = handshakes.client(name, trust, identity.as_ref(), &alpn)?;
+        Ok(Some(TlsOptions { client, insecure: self.insecure }))
+    }
+}
+
+impl HandshakeOptions {
+    fn client(
+        &self,
+        name: &str,
+        trust: Trust,
+        identity: Option<&Identity>,
+        alpn: &[Vec<u8>],
+    ) -> Result<TlsClient, Error> {
+        let client = match &self.group {
+            None => TlsClient::new(name, trust, identity, alpn)?,
+            Some(group) => TlsClient::with_group(group, name, trust, identity, alpn)?,
+        };
+        Ok(if self.resume { client } else { client.without_resumption() })
+    }
+}
+
+impl TlsOptions {
+    /// With the one server that has this certificate.
+    pub(crate) fn pinned(pin: Fingerprint, handshakes: &HandshakeOptions) -> Result<Self> {
+        let client = handshakes.client("localhost", Trust::Pin(pin), None, &[])?;
+        Ok(Self { client, insecure: false })
+    }
+
+    pub(crate) fn client(&self) -> &TlsClient {
+        &self.client
+    }
+
+    /// Is the server's certificate checked?
+    pub(crate) fn is_checked(&self) -> bool {
+        !self.insecure
+    }
+
+    /// Agrees on TLS with the server.
+    pub(super) async fn secure(&self, stream: Stream, limit: Duration) -> Result<Stream> {
+        if self.insecure {
+            say(
+                "warning: the server's certificate is not checked (--insecure): whoever sits between can read and change everything",
+            );
+        }
+        match timeout(limit, stream.secure(&self.client)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(refused(error)),
+            Err(_) => {
+                let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
+                let advice = "The server accepts connections and says nothing: is it one that speaks TLS?";
+                Err(ClientFailure::advised(FailureClass::Timeout, what, advice).into())
+            }
+        }
+    }
+}
+
+/// Why there is no TLS with the server.
+fn refused(error: io::Error) -> anyhow::Error {
+    if let Some(failure) = TlsFailure::behind(&error) {
+        let what = match error.get_ref().and_then(|inner| inner.downcast_ref()).and_then(detail) {
+            Some(detail) => format!("{failure} ({detail})"),
+            None => failure.to_string(),
+        };
+        return ClientFailure::advised(FailureClass::Tls, what, failure.advice()).into();
+    }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        let what = "the server closed the connection within the TLS handshake";
+        let advice = "It may not speak TLS, or not with everybody: check the port; its log may say why.";
+        return ClientFailure::advised(FailureClass::Eof, what, advice).into();
+    }
+    ClientFailure::of(error, " within the TLS handshake")
+}
+
+/// Which name it is for, and since when or until when it is not valid.
+fn detail(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    let date = |time: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    Some(match error {
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let expected = escape::text(expected.to_str().as_bytes());
+            match presented.is_empty() {
+                true => format!("it should be for {expected}, and has no names: no subjectAltName"),
+                false => {
+                    let names = escape::text(presented.join(", ").as_bytes());
+                    format!("it should be for {expected}, and is for {names}")
+                }
+            }
+        }
+        CertificateError::ExpiredContext { not_after, .. } => format!("at {}", date(*not_after)),
+        CertificateError::NotValidYetContext { not_before, .. } => format!("not before {}", date(*not_before)),
+        _ => return None,
+    })
+}
+
+/// What was agreed on, and what the server has shown.
+pub(super) fn described(secure: &TlsStream) -> String {
+    // The peer is the first of the chain.
+    let mut info = secure.info().clone();
+    info.peer = None;
+    let mut text = format!("{}{}\n", TlsSummary(&info), if info.resumed { "" } else { ", full handshake" });
+    for (at, certificate) in secure.chain().iter().enumerate() {
+        let quoted = |text: &str| escape::text(text.as_bytes());
+        let until = humantime::format_rfc3339_seconds(certificate.not_after);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  certificate {at}: {}, signed by {}",
+            quoted(&certificate.subject),
+            quoted(&certificate.issuer)
+        );
+        if !certificate.names.is_empty() {
+            let _ = writeln!(text, "    for {}", quoted(&certificate.names.join(", ")));
+        }
+        let _ = writeln!(text, "    until {until}, SHA-256 {}", certificate.fingerprint);
+    }
+    text
+}

@@ -1,0 +1,427 @@
+//! [`Estimate`]: what a run says of a quantity, and how much of that is certain.
+
+use resound_load::{Bounded, Counts, Fault, Figure};
+
+use super::cannot_show;
+use super::gate::{GateSubject, Metric, TimeKind};
+use super::run::Run;
+use super::verdict::WRONG;
+use crate::units;
+
+/// A value, and between what the truth lies.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Estimate {
+    pub(crate) least: f64,
+    pub(crate) value: f64,
+    pub(crate) most: f64,
+    /// Is the value itself known to be no more than a lower bound?
+    pub(crate) is_bound: bool,
+    /// Why the truth may be another, and what would settle that.
+    pub(crate) doubts: Vec<(String, &'static str)>,
+}
+
+const ALL_ANSWERED: &str = "a run in which every message is answered";
+const A_PLAN: &str = "a plan (--rate), which counts each message that cannot be sent";
+const OWN_PACE: &str = "a generator that keeps its plan: a lower --rate, more processors, or several generators";
+const CONNECTED: &str = "a run in which every connection is made";
+
+impl Estimate {
+    fn exact(value: f64) -> Self {
+        Self { least: value, value, most: value, is_bound: false, doubts: Vec::new() }
+    }
+
+    /// Not less than this, for a reason.
+    fn may_be_more(mut self, most: f64, why: String, settles: &'static str) -> Self {
+        self.most = self.most.max(most);
+        self.doubts.push((why, settles));
+        self
+    }
+
+    fn may_be_less(mut self, least: f64, why: String, settles: &'static str) -> Self {
+        self.least = self.least.min(least);
+        self.doubts.push((why, settles));
+        self
+    }
+
+    /// By what factors the truth may differ from the value: at least, and at most.
+    pub(super) fn factors(&self) -> (f64, f64) {
+        let of = |end: f64| match end == self.value {
+            true => 1.0,
+            false if self.value > 0.0 => end / self.value,
+            false => f64::INFINITY,
+        };
+        (of(self.least).min(1.0), of(self.most))
+    }
+}
+
+impl Metric {
+    /// What a run says of it, or why it says nothing.
+    pub(super) fn measure(&self, run: &Run) -> Result<Estimate, String> {
+        self.measure_without(run, run.own_delays())
+    }
+
+    /// As `measure`, for a comparison: that a generator sends some messages late happens in both
+    /// runs, and is part of what varies.
+    pub(super) fn measure_to_compare(&self, run: &Run) -> Result<Estimate, String> {
+        self.measure_without(run, run.record.total.counts.lagged)
+    }
+
+    /// So many response times may hold delays of the generator's own making.
+    fn measure_without(&self, run: &Run, of_own: u64) -> Result<Estimate, String> {
+        let counts = &run.record.total.counts;
+        match *self {
+            Self::Time { of, what } => time(of, what, run, of_own),
+            Self::Errors => Ok(failures(run, counts.errors(), |_| true)),
+            Self::Failed(class) => Ok(failures(run, counts.failed(class), |other| other == class)),
+            Self::Loss => loss(run),
+            Self::ConnectRate => per_second(run, run.rates.connections).map(Estimate::exact),
+            Self::Rate => rate(run, run.rates.messages),
+            Self::SendRate => rate(run, run.rates.sent),
+            Self::Goodput => rate(run, run.goodput()),
+        }
+    }
+}
+
+fn time(of: TimeKind, what: GateSubject, run: &Run, of_own: u64) -> Result<Estimate, String> {
+    let (name, times) = of.choose(run);
+    let figure = match what {
+        GateSubject::Percentile(percent) => times.percentile(percent),
+        GateSubject::Min => times.min(),
+        GateSubject::Mean => times.mean(),
+        GateSubject::Max => times.max(),
+    };
+    let Some(Figure { time, is_bound }) = figure else {
+        return Err(format!("no {name} time was measured, so nothing was proved"));
+    };
+    let us = |time: std::time::Duration| time.as_secs_f64() * 1e6;
+    let unknown = UnmeasuredTime::of(name, times, run);
+    let of_own = if name == "response" { of_own } else { 0 };
+    let (least, most) = within(what, times, unknown.count, of_own);
+    let most = most.map_or(f64::INFINITY, us);
+    let mut measured = Estimate { is_bound, ..Estimate::exact(us(time)) };
+    if most > measured.value {
+        let doubts = unknown.doubts(name, times);
+        measured.most = most;
+        measured.doubts.extend(doubts);
+    }
+    if let GateSubject::Percentile(percent) = what
+        && cannot_show(percent, times.all.count())
+    {
+        let (few, enough) = (units::counted(times.all.count(), "sample"), (100.0 / (100.0 - percent)).ceil() as u64);
+        let why = format!("{few} cannot show it, and {} can: this is the longest", units::count(enough));
+        measured = measured.may_be_more(f64::INFINITY, why, "more messages, or a gate on max");
+    }
+    if us(least) < measured.value && of_own > 0 {
+        let why = format!("{} the generator itself sent late", units::counted(of_own, "message"));
+        measured = measured.may_be_less(us(least), why, OWN_PACE);
+    }
+    Ok(measured)
+}
+
+/// Between what a figure lies.
+fn within(
+    what: GateSubject,
+    times: Bounded<'_>,
+    unknown: u64,
+    of_own: u64,
+) -> (std::time::Duration, Option<std::time::Duration>) {
+    let is_known = unknown == 0 && times.bounds.is_empty();
+    match what {
+        GateSubject::Percentile(percent) => times.percentile_within(percent, unknown, of_own),
+        GateSubject::Max => {
+            let (least, _) = times.percentile_within(100.0, 0, of_own);
+            (least, times.all.max().filter(|_| is_known))
+        }
+        GateSubject::Mean => {
+            let mean = times.all.mean().unwrap_or_default();
+            // Those that are in doubt may have taken nothing, and they are the longest at most.
+            let longest = times.all.max().unwrap_or_default().as_secs_f64();
+            let less = longest * of_own as f64 / times.all.count().max(1) as f64;
+            let least = std::time::Duration::try_from_secs_f64(mean.as_secs_f64() - less).unwrap_or_default();
+            (least, Some(mean).filter(|_| is_known))
+        }
+        GateSubject::Min => {
+            let known = times.all.without(times.bounds);
+            (times.all.min().unwrap_or_default(), known.min())
+        }
+    }
+}
+
+/// Of what there is no time, beside the distribution that there is.
+struct UnmeasuredTime {
+    count: u64,
+    /// Messages that were due, and connections that were tried.
+    untimed: u64,
+    /// What would have been sent while nothing was answered.
+    unplanned: u64,
+    outage: f64,
+}
+
+impl UnmeasuredTime {
+    fn of(name: &str, times: Bounded<'_>, run: &Run) -> Self {
+        let counts = &run.record.total.counts;
+        let due = counts.planned.max(counts.sent);
+        let untimed = match name {
+            "connect" | "handshake" => counts.unconnected,
+            _ => due.saturating_sub(times.all.count()),
+        };
+        let unplanned = if name == "service" { run.unplanned(due) } else { 0 };
+        Self { count: untimed.saturating_add(unplanned), untimed, unplanned, outage: run.outage() }
+    }
+
+    fn doubts(&self, name: &str, times: Bounded<'_>) -> Vec<(String, &'static str)> {
+        let mut doubts = Vec::new();
+        let bounds = times.bounds.count();
+        if bounds > 0 {
+            let why = format!("{} would have waited longer than is known", units::counted(bounds, "message"));
+            doubts.push((why, ALL_ANSWERED));
+        }
+        if self.untimed > 0 {
+            doubts.push(match name {
+                "connect" | "handshake" => {
+                    let attempts = units::counted(self.untimed, "attempt");
+                    (format!("{attempts} to connect failed, and there is no time of that"), CONNECTED)
+                }
+                _ => (format!("of {} there is no time", units::counted(self.untimed, "message")), ALL_ANSWERED),
+            });
+        }
+        if self.unplanned > 0 {
+            doubts.push((silence(self.outage), A_PLAN));
+        }
+        doubts
+    }
+}
+
+fn silence(outage: f64) -> String {
+    format!("for {:.1} % of the time of its connections nothing was answered", 100.0 * outage)
+}
+
+/// Failures that there were. Without a plan it is not known how many more there would have been
+/// while nothing was answered.
+fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Estimate {
+    let measured = Estimate::exact(count as f64);
+    let is_of_network = |class: &Fault| !WRONG.contains(class) && *class != Fault::Missing;
+    let counts = &run.record.total.counts;
+    let more = run.unplanned(counts.planned.max(counts.received));
+    if more == 0 || !Fault::ALL.iter().any(|class| is_of_network(class) && concerns(*class)) {
+        return measured;
+    }
+    measured.may_be_more(count.saturating_add(more) as f64, silence(run.outage()), A_PLAN)
+}
+
+/// Of what was planned, whatever became of it.
+fn loss(run: &Run) -> Result<Estimate, String> {
+    let Counts { planned, sent, received, lagged, .. } = run.record.total.counts;
+    let due = planned.max(sent);
+    if !run.expects_answers() {
+        return Err("the far end answers nothing in this mode, so loss cannot be seen".into());
+    }
+    if due == 0 {
+        return Err("no message was sent, so nothing was proved".into());
+    }
+    let lost = due.saturating_sub(received);
+    let percent = |lost: u64, due: u64| lost as f64 * 100.0 / due as f64;
+    let mut measured = Estimate::exact(percent(lost, due));
+    if lagged > 0 {
+        let least = percent(lost.saturating_sub(lagged), due);
+        measured = measured.may_be_less(least, unsent_by_us(lagged), OWN_PACE);
+    }
+    let more = run.unplanned(due);
+    if more > 0 {
+        let most = percent(lost.saturating_add(more), due.saturating_add(more));
+        measured = measured.may_be_more(most, silence(run.outage()), A_PLAN);
+    }
+    Ok(measured)
+}
+
+/// What there was of something in a second. What the generator itself did not send might have been
+/// more of it.
+fn rate(run: &Run, per_second: f64) -> Result<Estimate, String> {
+    let measured = self::per_second(run, per_second).map(Estimate::exact)?;
+    let Counts { planned, sent, lagged, .. } = run.record.total.counts;
+    if lagged == 0 {
+        return Ok(measured);
+    }
+    let most = match sent {
+        0 => f64::INFINITY,
+        sent => per_second * planned.max(sent) as f64 / sent as f64,
+    };
+    Ok(measured.may_be_more(most, unsent_by_us(lagged), OWN_PACE))
+}
+
+fn per_second(run: &Run, rate: f64) -> Result<f64, String> {
+    match run.record.elapsed.is_zero() {
+        true => Err("no time was measured, so nothing was proved".into()),
+        false => Ok(rate),
+    }
+}
+
+fn unsent_by_us(lagged: u64) -> String {
+    format!("{} the generator itself never sent", units::counted(lagged, "planned message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use resound_load::{Fault, Latency};
+
+    use super::super::gate::Gate;
+    use super::super::outcome::Judgement;
+    use super::super::run::Run;
+    use super::super::samples;
+
+    fn judgement(text: &str, run: &Run) -> Judgement {
+        Gate::parse(text).unwrap().judge(run).judgement
+    }
+
+    /// A run of which so many planned messages were never sent, and had waited for so many
+    /// milliseconds at least.
+    fn with_unsent(count: u64, ms: u64) -> Run {
+        let mut record = samples::record(1_000, 1, false);
+        let (total, waits) = (&mut record.total, Latency::of([(ms * 1_000_000, count)]));
+        total.counts.planned += count;
+        total.counts.failures[Fault::Unsent.index()] = count;
+        for times in [&mut total.response, &mut total.lag, &mut total.bounds.response, &mut total.bounds.lag] {
+            times.add(&waits);
+        }
+        Run::of(record)
+    }
+
+    #[test]
+    fn what_was_never_sent_is_late_and_lost() {
+        use Judgement::{CannotTell, Fail, Pass};
+        // Half of what was planned waited for seconds.
+        let outage = with_unsent(30_000, 4_000);
+        for (text, want) in [
+            ("p40>5ms", Pass),
+            ("p99>5ms", Fail),
+            ("p99>5s", CannotTell),
+            ("lag.p99>5ms", Fail),
+            ("max>5s", CannotTell),
+            ("mean>1s", Fail),
+            ("service.p99>5s", CannotTell),
+            ("service.p40>5s", Pass),
+            ("loss>1%", Fail),
+            ("loss>50%", Pass),
+            ("errors>500", Fail),
+            ("unsent>0", Fail),
+            ("unsent>30k", Pass),
+            ("reset>0", Pass),
+            ("min>1s", Pass),
+        ] {
+            assert_eq!(judgement(text, &outage), want, "{text}");
+        }
+        // A few that had just become due: no percentile is theirs, but for those that so few
+        // decide.
+        let end = with_unsent(20, 1);
+        for (text, want) in
+            [("p99>400ms", Pass), ("p99.99>400ms", CannotTell), ("max>1s", CannotTell), ("max>1ms", Fail)]
+        {
+            assert_eq!(judgement(text, &end), want, "{text}");
+        }
+        let outcome = Gate::parse("p99>5s").unwrap().judge(&outage);
+        assert_eq!(outcome.measured, "at least 4.00 s, but 30,000 messages would have waited longer than is known");
+        assert_eq!(outcome.settled_by.as_deref(), Some("a run in which every message is answered"));
+    }
+
+    #[test]
+    fn what_the_generator_did_is_not_the_targets() {
+        use Judgement::{CannotTell, Fail, Pass};
+        let mut record = samples::record(1_000, 1, false);
+        let (total, late) = (&mut record.total, Latency::of([(80_000_000, 3_000)]));
+        [&mut total.response, &mut total.service].into_iter().for_each(|times| times.add(&late));
+        total.lag.add(&late);
+        (total.counts.planned, total.counts.sent, total.counts.received) = (33_000, 33_000, 33_000);
+        let stalled = total.counts.held;
+        let run = |held| {
+            let mut record = record.clone();
+            record.total.counts.held = held;
+            Run::of(record)
+        };
+        assert_eq!(judgement("p95>50ms", &run(stalled + 3_000)), Fail);
+        let run = run(stalled);
+        for (text, want) in [
+            ("p95>50ms", CannotTell),
+            ("p95>10s", Pass),
+            ("p95>1us", Fail),
+            ("lag.p95>50ms", Fail),
+            ("service.p95>50ms", Fail),
+            ("max>330ms", CannotTell),
+            ("mean>5ms", CannotTell),
+        ] {
+            assert_eq!(judgement(text, &run), want, "{text}");
+        }
+        // What it did not send at all.
+        let total = &mut record.total;
+        (total.counts.planned, total.counts.lagged) = (40_000, 7_000);
+        let run = Run::of(record);
+        for (text, want) in [
+            ("loss>1%", CannotTell),
+            ("loss>50%", Pass),
+            ("rate<1200", CannotTell),
+            ("rate<10k", Fail),
+            ("rate<1000", Pass),
+            ("send-rate<1200", CannotTell),
+            ("goodput<65k", CannotTell),
+            ("errors>0", Pass),
+        ] {
+            assert_eq!(judgement(text, &run), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_closed_loop_could_not_send_in_an_outage_is_not_known() {
+        use Judgement::{CannotTell, Fail, Pass};
+        let mut record = samples::record(1_000, 1, false);
+        (record.settings.rate, record.settings.shape) = (None, resound_load::Shape::Closed);
+        record.total.response = Latency::default();
+        record.total.lag = Latency::default();
+        record.total.counts.failures[Fault::Refused.index()] = 200;
+        record.total.counts.opened = 70;
+        record.total.counts.unconnected = 200;
+        let run = |share: f64| {
+            let mut record = record.clone();
+            record.total.outage = record.elapsed.mul_f64(share * 64.0);
+            Run::of(record)
+        };
+        for (text, without, within) in [
+            ("p99>5ms", Pass, CannotTell),
+            ("p50>5ms", Pass, CannotTell),
+            ("p10>5ms", Pass, Pass),
+            ("p99>1us", Fail, Fail),
+            ("loss>1%", Pass, CannotTell),
+            ("errors>500", Pass, CannotTell),
+            ("errors>100", Fail, Fail),
+            ("refused>500", Pass, CannotTell),
+            ("unsent>0", Pass, CannotTell),
+            ("corrupt>0", Pass, Pass),
+            ("rate<900", Pass, Pass),
+            ("connect.p99>5ms", CannotTell, CannotTell),
+        ] {
+            assert_eq!((judgement(text, &run(0.0)), judgement(text, &run(0.6))), (without, within), "{text}");
+        }
+        let outcome = Gate::parse("p99>5ms").unwrap().judge(&run(0.6));
+        assert!(outcome.measured.ends_with("but for 60.0 % of the time of its connections nothing was answered"));
+        assert!(outcome.settled_by.unwrap().contains("--rate"));
+        // A plan counts all that there was.
+        let mut planned = run(0.6).record;
+        planned.settings.rate = Some(1000.0);
+        assert_eq!(judgement("errors>500", &Run::of(planned)), Pass);
+    }
+
+    #[test]
+    fn few_samples_show_no_percentile() {
+        use Judgement::{CannotTell, Fail, Pass};
+        let mut record = samples::record(10, 1, false);
+        record.total.response = Latency::of([(1_000_000, 50)]);
+        record.total.service = Latency::of([(1_000_000, 50)]);
+        (record.total.counts.planned, record.total.counts.sent, record.total.counts.received) = (50, 50, 50);
+        let run = Run::of(record);
+        for (text, want) in
+            [("p99>5ms", CannotTell), ("p99>500us", Fail), ("p90>5ms", Pass), ("max>5ms", Pass), ("p100>5ms", Pass)]
+        {
+            assert_eq!(judgement(text, &run), want, "{text}");
+        }
+        let outcome = Gate::parse("p99>5ms").unwrap().judge(&run);
+        assert_eq!(outcome.measured, "1.00 ms, but 50 samples cannot show it, and 100 can: this is the longest");
+    }
+}

@@ -1,0 +1,213 @@
+//! Runs of several generators, made one: distributions and counts are added, and where they ran at once rates too; nothing is averaged.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
+use resound_load::{Failure, Interval, Record, Settings};
+
+use super::bins::{self, GeneratorTrack};
+use super::run::{Rates, Run, RunSource};
+use crate::{escape, units};
+
+/// Runs that shared less of their time than this are not one load.
+const TOGETHER: f64 = 0.9;
+
+/// Makes several runs one; one alone stays as it is.
+pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
+    if runs.len() == 1 {
+        return Ok(runs.remove(0));
+    }
+    refuse_twice(&runs)?;
+    let started = runs.iter().map(|run| run.record.started).min().unwrap_or(SystemTime::UNIX_EPOCH);
+    let offset = |run: &Run| run.record.started.duration_since(started).unwrap_or_default();
+    let elapsed = runs.iter().map(|run| offset(run) + run.record.elapsed).max().unwrap_or_default();
+    let tracks: Vec<_> =
+        runs.iter().map(|run| GeneratorTrack { offset: offset(run), intervals: &run.record.intervals }).collect();
+    let intervals = bins::merge(&tracks);
+    let warnings = warnings(&runs);
+    let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
+    let mut failures = Vec::new();
+    for run in &runs {
+        failures.extend(named(run).map(|failure| Failure { at: failure.at.saturating_add(offset(run)), ..failure }));
+    }
+    failures.sort_by_key(|failure| failure.at);
+    failures.truncate(Record::FAILURES);
+    let mut rates = Rates::default();
+    let mut total = Interval { length: elapsed, ..Interval::default() };
+    // What did not happen at once is no rate of all together: then it is that of the time in which any of them ran.
+    let (at_once, covered) = (ran_at_once(&sources), covered(&sources));
+    let weight = |elapsed: Duration| match at_once {
+        true => 1.0,
+        false if covered.is_zero() => 0.0,
+        false => elapsed.as_secs_f64() / covered.as_secs_f64(),
+    };
+    for source in &sources {
+        rates.add(&source.rates.scaled(weight(source.elapsed)));
+    }
+    for run in &runs {
+        total.add(&run.record.total);
+    }
+    let mut settings = runs[0].record.settings.clone();
+    settings.connections = runs.iter().fold(0, |sum, run| run.record.settings.connections.saturating_add(sum));
+    let planned = |run: &Run| Some(run.record.settings.rate? * weight(self::covered(&run.sources)));
+    settings.rate = runs.iter().map(planned).sum();
+    settings.messages = runs.iter().try_fold(0_u64, |sum, run| Some(sum.saturating_add(run.record.settings.messages?)));
+    settings.connect_rate = runs.iter().map(|run| run.record.settings.connect_rate).sum();
+    let record = Record {
+        settings,
+        started,
+        warm_up: runs.iter().map(|run| run.record.warm_up).max().unwrap_or_default(),
+        elapsed,
+        intervals,
+        total,
+        steps: Vec::new(),
+        failures,
+        cut_short: runs.iter().any(|run| run.record.cut_short),
+        generator: runs[0].record.generator.clone(),
+        warnings,
+    };
+    Ok(Run { record, rates, sources, judged: None, repetitions: Vec::new(), unread: false })
+}
+
+/// The failures of one run of several, each with the run's name.
+pub(super) fn named(run: &Run) -> impl Iterator<Item = Failure> {
+    let named = |failure: &Failure| Failure { what: format!("{}: {}", name(run), failure.what), ..failure.clone() };
+    run.record.failures.iter().map(named)
+}
+
+/// A generator counts once, however the files were made: on one machine no two runs begin in the same nanosecond.
+pub(super) fn refuse_twice(runs: &[Run]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for source in runs.iter().flat_map(|run| &run.sources) {
+        let which = identity(source);
+        if let Some(other) = seen.insert(which, source.file.as_deref().unwrap_or_default()) {
+            bail!(
+                "{} and {} hold the same run, of {} from {} on: it would count twice",
+                other,
+                source.file.as_deref().unwrap_or_default(),
+                escape::text(source.generator.host.as_bytes()),
+                humantime::format_rfc3339_millis(source.started)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn identity(source: &RunSource) -> (&str, SystemTime, u64) {
+    (&source.generator.host, source.started, source.seed)
+}
+
+/// A run that is among both.
+pub(crate) fn shared<'a>(some: &'a [RunSource], others: &[RunSource]) -> Option<&'a RunSource> {
+    some.iter().find(|source| others.iter().any(|other| identity(other) == identity(source)))
+}
+
+/// Did they run at once, nearly all of the time? One alone did.
+pub(crate) fn ran_at_once(sources: &[RunSource]) -> bool {
+    let (all, longest) = together(sources);
+    sources.len() < 2 || all.as_secs_f64() >= longest.as_secs_f64() * TOGETHER && !all.is_zero()
+}
+
+/// For how long any of them ran.
+pub(crate) fn covered(sources: &[RunSource]) -> Duration {
+    let mut times: Vec<_> = sources.iter().map(|source| (source.started, source.elapsed)).collect();
+    times.sort_unstable();
+    let (mut covered, mut until) = (Duration::ZERO, SystemTime::UNIX_EPOCH);
+    for (started, elapsed) in times {
+        let end = started.checked_add(elapsed).unwrap_or(started);
+        covered += end.duration_since(started.max(until)).unwrap_or_default();
+        until = until.max(end);
+    }
+    covered
+}
+
+/// For how long all of them ran at once, and for how long the longest did.
+pub(crate) fn together(sources: &[RunSource]) -> (Duration, Duration) {
+    let all = overlap(sources).and_then(|(from, to)| to.duration_since(from).ok()).unwrap_or_default();
+    let longest = sources.iter().map(|source| source.elapsed).max().unwrap_or_default();
+    (all, longest)
+}
+
+/// From when to when all of them ran. The end may be before the beginning.
+pub(crate) fn overlap(sources: &[RunSource]) -> Option<(SystemTime, SystemTime)> {
+    let end = |source: &RunSource| source.started.checked_add(source.elapsed).unwrap_or(source.started);
+    Some((sources.iter().map(|source| source.started).max()?, sources.iter().map(end).min()?))
+}
+
+/// In which of their settings runs differ that make their figures different ones.
+pub(crate) fn differing(settings: &[&Settings]) -> Vec<&'static str> {
+    let Some((first, others)) = settings.split_first() else { return Vec::new() };
+    let others = || others.iter();
+    let differs = [
+        ("targets", others().any(|other| other.target != first.target)),
+        ("shapes", others().any(|other| other.shape != first.shape)),
+        ("modes", others().any(|other| other.mode != first.mode)),
+        ("sizes", others().any(|other| other.size != first.size)),
+        ("depths", others().any(|other| other.depth != first.depth)),
+        ("arrivals", others().any(|other| other.arrivals != first.arrivals)),
+        ("timestamps", others().any(|other| other.timestamps != first.timestamps)),
+        ("TLS", others().any(|other| other.tls != first.tls)),
+        ("PROXY headers", others().any(|other| other.proxy != first.proxy)),
+        ("verification", others().any(|other| other.verify != first.verify)),
+    ];
+    differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect()
+}
+
+fn warnings(runs: &[Run]) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
+    let (all, longest) = together(&sources);
+    let over = "so their rates are not added: each is that of the whole time in which any of them ran";
+    if all.is_zero() {
+        warnings.push(format!("the runs did not overlap in time, {over}"));
+    } else if !ran_at_once(&sources) {
+        warnings.push(format!(
+            "the runs overlapped for only {} of {}, {over}",
+            units::latency(all),
+            units::latency(longest)
+        ));
+    }
+    warnings.extend(of_settings(runs));
+    warnings.extend(of_each(runs));
+    warnings
+}
+
+/// That runs differ in their settings, where they do.
+pub(super) fn of_settings(runs: &[Run]) -> Option<String> {
+    let settings: Vec<_> = runs.iter().map(|run| &run.record.settings).collect();
+    let differs = differing(&settings).join(", ");
+    (!differs.is_empty())
+        .then(|| format!("the runs differ in their settings ({differs}); those shown are of {}", name(&runs[0])))
+}
+
+/// What is left out of several runs, and what each of them says of itself.
+pub(super) fn of_each(runs: &[Run]) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    if runs.iter().any(|run| !run.record.steps.is_empty()) {
+        warnings.push("the steps of ramps cannot be merged and are left out".into());
+    }
+    if runs.iter().any(|run| run.judged.is_some()) {
+        warnings.push(
+            "the gates and comparisons that were judged of each run alone are no part of this: --fail-if judges it"
+                .into(),
+        );
+    }
+    for run in runs {
+        for warning in &run.record.warnings {
+            // What all of them say is said once.
+            if runs.iter().all(|run| run.record.warnings.contains(warning)) {
+                if !warnings.contains(warning) {
+                    warnings.push(warning.clone());
+                }
+            } else {
+                warnings.push(format!("{}: {warning}", name(run)));
+            }
+        }
+    }
+    warnings
+}
+
+fn name(run: &Run) -> &str {
+    run.sources.first().and_then(|source| source.file.as_deref()).unwrap_or("a run")
+}

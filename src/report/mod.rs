@@ -1,0 +1,181 @@
+//! The results of a load run: shown, saved, judged, merged and compared.
+
+mod bars;
+mod bins;
+mod compare;
+mod describe;
+mod document;
+mod encode;
+mod gate;
+mod hdr;
+mod html;
+mod interval;
+mod junit;
+pub(crate) mod live;
+mod markup;
+mod measured;
+mod merge;
+mod notes;
+mod outcome;
+mod read;
+mod regression;
+mod repeat;
+mod run;
+#[cfg(test)]
+mod samples;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verdict;
+
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use resound_load::Record;
+
+use anyhow::{Context, Result};
+
+use self::bars::Glyphs;
+use self::compare::Compared;
+use self::document::Document;
+pub(crate) use self::gate::Gate;
+pub(crate) use self::live::LiveView;
+pub(crate) use self::read::is_stdin;
+pub(crate) use self::regression::{Condition, Regression};
+pub(crate) use self::run::Run;
+use self::text::Style;
+use crate::colour::Colour;
+use crate::findings::Findings;
+use crate::stdio::say;
+use crate::{exit, json};
+
+/// The percentiles that tables list.
+const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+
+/// Would less than one of so many samples lie beyond a percentile, so that it is the maximum?
+fn cannot_show(percent: f64, samples: u64) -> bool {
+    percent < 100.0 && (100.0 - percent) / 100.0 * samples as f64 <= 1.0 - 1e-9
+}
+
+/// What is made of the results.
+pub(crate) struct Output {
+    /// JSON on stdout instead of a table.
+    pub(crate) json: bool,
+    pub(crate) hdr: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
+    pub(crate) junit: Option<PathBuf>,
+    pub(crate) gates: Vec<Gate>,
+    /// Of a comparison.
+    pub(crate) regressions: Vec<Regression>,
+    /// How long an interval is, where that was said; with `json` each is then an object of its own.
+    pub(crate) interval: Option<Duration>,
+    /// What cannot be told passes.
+    pub(crate) forgives_doubt: bool,
+    /// No progress.
+    pub(crate) quiet: bool,
+}
+
+impl Output {
+    /// How long an interval of a record is.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval.unwrap_or(Duration::from_secs(1))
+    }
+
+    /// Fails where a file could not be written: better before a long run than after it.
+    pub(crate) fn check(&self) -> Result<()> {
+        for path in [&self.hdr, &self.html, &self.junit].into_iter().flatten() {
+            // Of a link that leads nowhere yet it is the file at its end that is made.
+            let is_new = !path.exists();
+            fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| unwritable(path))?;
+            if is_new {
+                fs::canonicalize(path).and_then(fs::remove_file).with_context(|| unwritable(path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `resound report`: what is to be read.
+pub(crate) struct Plan {
+    pub(crate) files: Vec<PathBuf>,
+    /// The base to compare with, in one file or several.
+    pub(crate) base: Vec<PathBuf>,
+    /// Are several files repetitions of one run? Otherwise they are the generators of one load.
+    pub(crate) are_repeated: bool,
+    pub(crate) output: Output,
+}
+
+/// Reads saved results, makes them one, compares them, and shows them as a run shows its own.
+pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
+    plan.output.check()?;
+    let join = if plan.are_repeated { repeat::repeat } else { merge::merge };
+    let all = |files: &[PathBuf]| join(files.iter().map(|path| read::read(path)).collect::<Result<_>>()?);
+    let base = (!plan.base.is_empty()).then(|| all(&plan.base)).transpose()?;
+    finish(&all(&plan.files)?, base.as_ref(), &plan.output)
+}
+
+/// Shows, saves and judges what a run measured. The exit code says whether a gate broke, answers
+/// were wrong, or the network failed. `unread`: it was cut short because nothing more of it was
+/// read.
+pub(crate) fn conclude(record: &Record, output: &Output, unread: bool) -> Result<ExitCode> {
+    finish(&Run { unread, ..Run::of(record.clone()) }, None, output)
+}
+
+fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
+    let compared = base.map(|base| Compared::of(base, run));
+    let regressions = compared.iter().flat_map(|compared| output.regressions.iter().map(|it| it.judge(compared)));
+    let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).chain(regressions).collect();
+    let code = match output.forgives_doubt {
+        true => verdict::exit_code_without_doubt(run, &outcomes),
+        false => verdict::exit_code(run, &outcomes),
+    };
+    // What cannot be written to a file must not keep the rest from being seen.
+    let mut saved = true;
+    let mut save = |path: &Option<PathBuf>, render: &dyn Fn() -> Result<Vec<u8>>| {
+        let Some(path) = path else { return };
+        if let Err(error) = render().and_then(|bytes| Ok(save(path, &bytes)?)).with_context(|| unwritable(path)) {
+            say(&format!("{error:#}"));
+            saved = false;
+        }
+    };
+    save(&output.hdr, &|| hdr::render(run));
+    save(&output.junit, &|| Ok(junit::render(run, &outcomes).into()));
+    save(&output.html, &|| Ok(html::render(run, base, compared.as_ref(), &outcomes).into()));
+    let (mut out, stdout) = (Findings, io::stdout());
+    if output.json {
+        let mut document = Document::of(run, &outcomes, code)?;
+        document.comparison = compared;
+        out.write_all(&json::object(&document))?;
+    } else {
+        let style = Style {
+            colour: Colour::of(&stdout),
+            glyphs: Glyphs::of_environment(),
+            width: if stdout.is_terminal() { live::columns() } else { 80 },
+        };
+        out.write_all(text::render(run, &outcomes, compared.as_ref(), style).as_bytes())?;
+    }
+    // What the results come to says more than that a file is missing.
+    Ok(ExitCode::from(if saved || code != 0 { code } else { exit::USAGE }))
+}
+
+/// Writes a file, or leaves it empty: half of one could be taken for all of it.
+fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    match file.write_all(bytes) {
+        // A pipe whose reader has left has told enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            let _ = file.set_len(0);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}

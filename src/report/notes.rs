@@ -1,0 +1,49 @@
+//! What a reader must know to judge the figures.
+
+use resound_load::Mode;
+
+use super::run::Run;
+use crate::units;
+
+/// What the run says of itself, and what follows from it.
+pub(crate) fn all(run: &Run) -> Vec<String> {
+    let mut notes = run.record.warnings.clone();
+    for note in derived(run) {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+/// What follows from a run.
+pub(crate) fn derived(run: &Run) -> Vec<String> {
+    let record = &run.record;
+    let counts = &record.total.counts;
+    let mut notes = Vec::new();
+    if record.cut_short {
+        notes.push("the run was cut short: these are the results up to then".into());
+    }
+    if run.found_nobody() {
+        notes.push("no connection could be used, so nothing was measured".into());
+    } else if counts.sent == 0 && counts.opened == 0 && counts.bytes_received == 0 {
+        notes.push("nothing was measured".into());
+    }
+    if record.settings.mode == Mode::Discard {
+        notes.push("the far end answers nothing, so there are no times of answers, and losses cannot be seen".into());
+    }
+    let (name, times) = run.main();
+    let few: Vec<_> = super::PERCENTILES
+        .iter()
+        .filter(|percent| super::cannot_show(**percent, times.all.count()))
+        .map(|percent| format!("p{percent}"))
+        .collect();
+    if !times.all.is_empty() && !few.is_empty() {
+        notes.push(format!(
+            "{} of {name} time cannot show {}: what is said there is the maximum",
+            units::counted(times.all.count(), "sample"),
+            few.join(", "),
+        ));
+    }
+    notes
+}

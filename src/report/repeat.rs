@@ -1,0 +1,82 @@
+//! Runs that repeat each other, made one: laid end to end, so that each stays what it was.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use resound_load::{Interval, Record, Timeline};
+
+use super::compare::together;
+use super::run::{Rates, Run, RunSource};
+use super::{describe, merge};
+
+/// Makes repetitions one run, whose rates are those of all their time; one alone stays as it is.
+pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
+    if runs.len() == 1 {
+        return Ok(runs.remove(0));
+    }
+    merge::refuse_twice(&runs)?;
+    let each = Timeline::MOST / runs.len();
+    let (mut intervals, mut repetitions, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut total, mut rates, mut elapsed) = (Interval::default(), Rates::default(), Duration::ZERO);
+    let all: Duration = runs.iter().map(|run| run.record.elapsed).sum();
+    for run in &runs {
+        let of_run = coarser(&together(run), each.max(1));
+        repetitions.push(of_run.len());
+        let moved = |interval: Interval| Interval { start: elapsed.saturating_add(interval.start), ..interval };
+        intervals.extend(of_run.into_iter().map(moved));
+        total.add(&run.record.total);
+        let share = if all.is_zero() { 0.0 } else { run.record.elapsed.as_secs_f64() / all.as_secs_f64() };
+        rates.add(&run.rates.scaled(share));
+        let behind = elapsed;
+        failures.extend(merge::named(run).map(|mut failure| {
+            failure.at = failure.at.saturating_add(behind);
+            failure
+        }));
+        elapsed += run.record.elapsed;
+    }
+    failures.truncate(Record::FAILURES);
+    total.length = elapsed;
+    let first = &runs[0].record;
+    let mut settings = first.settings.clone();
+    let planned: Option<f64> = runs.iter().map(|run| run.record.settings.rate).sum();
+    settings.rate = planned.map(|sum| sum / runs.len() as f64);
+    let record = Record {
+        settings,
+        started: first.started,
+        warm_up: first.warm_up,
+        elapsed,
+        intervals,
+        total,
+        steps: Vec::new(),
+        failures,
+        cut_short: runs.iter().any(|run| run.record.cut_short),
+        generator: first.generator.clone(),
+        warnings: warnings(&runs),
+    };
+    let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
+    Ok(Run { record, rates, sources, judged: None, repetitions, unread: false })
+}
+
+fn warnings(runs: &[Run]) -> Vec<String> {
+    let mut warnings: Vec<_> = merge::of_settings(runs).into_iter().collect();
+    let rates: Vec<_> = runs.iter().map(|run| run.record.settings.rate).collect();
+    if rates.iter().any(|rate| *rate != rates[0]) {
+        warnings.push(format!(
+            "the repetitions do not repeat each other: their planned rates differ, from {} on",
+            describe::pace(&runs[0].record.settings).join(", ")
+        ));
+    }
+    warnings.extend(merge::of_each(runs));
+    warnings
+}
+
+/// No more than so many, each of as many neighbours.
+fn coarser(intervals: &[Interval], most: usize) -> Vec<Interval> {
+    let block = intervals.len().div_ceil(most).max(1);
+    let joined = intervals.chunks(block).map(|block| {
+        let mut joined = block[0].clone();
+        block[1..].iter().for_each(|next| joined.join(next));
+        joined
+    });
+    joined.collect()
+}

@@ -1,0 +1,182 @@
+//! A run as reports see it: one generator's record, or those of several made one.
+
+use std::time::{Duration, SystemTime};
+
+use resound_load::{Bounded, Counts, Generator, Mode, Record};
+
+use super::compare::Compared;
+use super::outcome::GateOutcome;
+
+/// What reports are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) record: Record,
+    /// Per second. Of several generators that ran at once they are added, each over its own time.
+    pub(crate) rates: Rates,
+    /// Who took part, one or more.
+    pub(crate) sources: Vec<RunSource>,
+    /// Of a saved run: what was judged when it was saved.
+    pub(crate) judged: Option<SavedVerdict>,
+    /// It was cut short because the reader of its intervals has left, or nothing more could be
+    /// written for one: that is no failure.
+    pub(crate) unread: bool,
+    /// Of several runs that repeat each other: how many intervals each of them has, in their order.
+    pub(crate) repetitions: Vec<usize>,
+}
+
+/// What was asked of a run before it was saved, and how that came out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SavedVerdict {
+    pub(crate) exit: u8,
+    pub(crate) gates: Vec<GateOutcome>,
+    pub(crate) comparison: Option<Compared>,
+}
+
+/// What one generator contributed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RunSource {
+    /// The file, or nothing where the run has just ended.
+    pub(crate) file: Option<String>,
+    pub(crate) generator: Generator,
+    /// What its messages were made from.
+    pub(crate) seed: u64,
+    pub(crate) started: SystemTime,
+    pub(crate) elapsed: Duration,
+    pub(crate) rates: Rates,
+}
+
+/// What happened per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Rates {
+    /// Messages answered within the time that is measured; where nothing is answered, messages sent.
+    pub(crate) messages: f64,
+    /// Messages sent.
+    pub(crate) sent: f64,
+    /// Connections made.
+    pub(crate) connections: f64,
+    pub(crate) bytes_sent: f64,
+    pub(crate) bytes_received: f64,
+}
+
+impl Rates {
+    pub(crate) fn of(record: &Record) -> Self {
+        let seconds = record.elapsed.as_secs_f64();
+        let counts = &record.total.counts;
+        let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
+        let answered = if expects_answers(record) { counts.in_time() } else { counts.sent };
+        Self {
+            messages: per_second(answered),
+            sent: per_second(counts.sent),
+            connections: per_second(counts.opened),
+            bytes_sent: per_second(counts.bytes_sent),
+            bytes_received: per_second(counts.bytes_in_time()),
+        }
+    }
+
+    pub(crate) fn scaled(&self, by: f64) -> Self {
+        Self {
+            messages: self.messages * by,
+            sent: self.sent * by,
+            connections: self.connections * by,
+            bytes_sent: self.bytes_sent * by,
+            bytes_received: self.bytes_received * by,
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.sent += other.sent;
+        self.connections += other.connections;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+    }
+}
+
+fn expects_answers(record: &Record) -> bool {
+    record.settings.mode != Mode::Discard
+}
+
+impl Run {
+    /// The run of one generator.
+    pub(crate) fn of(record: Record) -> Self {
+        let rates = Rates::of(&record);
+        let source = RunSource {
+            file: None,
+            generator: record.generator.clone(),
+            seed: record.settings.seed,
+            started: record.started,
+            elapsed: record.elapsed,
+            rates,
+        };
+        Self { record, rates, sources: vec![source], judged: None, repetitions: Vec::new(), unread: false }
+    }
+
+    /// The times that matter first: response times where there is a plan, since they hold the wait for a late send, otherwise service times.
+    pub(crate) fn main(&self) -> (&'static str, Bounded<'_>) {
+        let total = &self.record.total;
+        if !total.response.is_empty() {
+            ("response", total.response())
+        } else if total.service.is_empty() && !total.connect.is_empty() {
+            ("connect", Bounded::exact(&total.connect))
+        } else {
+            ("service", total.service())
+        }
+    }
+
+    /// The times of this name.
+    pub(crate) fn times(&self, name: &str) -> Bounded<'_> {
+        let total = &self.record.total;
+        match name {
+            "response" => total.response(),
+            "connect" => Bounded::exact(&total.connect),
+            _ => total.service(),
+        }
+    }
+
+    /// For which share of the time of its connections nothing was answered.
+    pub(crate) fn outage(&self) -> f64 {
+        let (record, n) = (&self.record, self.sources.len().max(1) as f64);
+        let each = match self.repetitions.is_empty() {
+            true => self.sources.iter().map(|source| source.elapsed.as_secs_f64()).sum::<f64>() / n,
+            false => record.elapsed.as_secs_f64(),
+        };
+        let all = each * record.settings.most_connections() as f64;
+        if all > 0.0 { (record.total.outage.as_secs_f64() / all).min(1.0) } else { 0.0 }
+    }
+
+    /// About how many messages more there would have been, beside so many, had everything been
+    /// answered all the time. Of a plan all are known.
+    pub(crate) fn unplanned(&self, messages: u64) -> u64 {
+        let outage = self.outage();
+        if self.record.settings.is_open() || outage <= 0.0 {
+            return 0;
+        }
+        (messages.max(1) as f64 * outage / (1.0 - outage)) as u64
+    }
+
+    /// Messages whose response times hold a delay of the generator's own making.
+    pub(crate) fn own_delays(&self) -> u64 {
+        let total = &self.record.total;
+        let lags = total.lag.without(&total.bounds.lag);
+        let is_late = |from: u64| u128::from(from) >= Counts::LATE.as_nanos();
+        let late =
+            lags.buckets().filter(|bucket| is_late(bucket.from)).fold(0, |sum: u64, it| sum.saturating_add(it.count));
+        late.saturating_sub(total.counts.held).saturating_add(total.counts.lagged)
+    }
+
+    /// Does the far end answer?
+    pub(crate) fn expects_answers(&self) -> bool {
+        expects_answers(&self.record)
+    }
+
+    /// Was there nobody to load: did nothing come about but failures?
+    pub(crate) fn found_nobody(&self) -> bool {
+        let counts = &self.record.total.counts;
+        counts.errors() > 0 && counts.opened == 0 && counts.sent == 0 && counts.bytes_received == 0
+    }
+
+    /// Bytes per second that arrived: here, or where nothing comes back, as far as the peer's system took them.
+    pub(crate) fn goodput(&self) -> f64 {
+        if self.expects_answers() { self.rates.bytes_received } else { self.rates.bytes_sent }
+    }
+}

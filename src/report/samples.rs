@@ -1,0 +1,155 @@
+//! Runs to test reports with: made up, plausible, the same each time.
+
+use std::time::{Duration, SystemTime};
+
+use resound_load::{
+    Arrivals, Bounds, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
+    Timestamps,
+};
+
+use super::run::Run;
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        shape: Shape::Open,
+        target: "127.0.0.1:8888".into(),
+        mode: Mode::Echo,
+        connections: 64,
+        depth: 1,
+        rate: Some(10_000.0),
+        arrivals: Arrivals::Fixed,
+        size: Sizes::Fixed(64),
+        duration: Some(Duration::from_secs(30)),
+        messages: None,
+        messages_per_connection: None,
+        direction: None,
+        ramp: None,
+        seed: 1,
+        verify: true,
+        think_time: Duration::ZERO,
+        connect_rate: None,
+        busy_poll: Duration::ZERO,
+        timestamps: Timestamps::Clock,
+        interval: Duration::from_secs(1),
+        tls: None,
+        proxy: None,
+        command: "resound load 127.0.0.1 8888 -r 10000 -c 64 -d 30s".into(),
+    }
+}
+
+/// Noise between 0 and 1.
+fn noise(n: u64) -> f64 {
+    let mut x = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
+    x ^= x >> 29;
+    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^= x >> 32;
+    x as f64 / u64::MAX as f64
+}
+
+/// A second of a server that answers in some 60 us, most of the time.
+fn second(n: u64, rate: u64, seed: u64) -> Interval {
+    // It stalls for a while once, in the 18th second.
+    let stall = if n == 17 { 350e6 } else { 0.0 };
+    let times: Vec<(f64, f64)> = (0..rate)
+        .map(|k| {
+            let (a, b) = (noise(seed + n * 1_000_003 + 2 * k), noise(seed + n * 1_000_003 + 2 * k + 1));
+            let normal = (-2.0 * a.max(1e-12).ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+            let tail = if noise(seed + k * 77 + n) > 0.997 { 9.0 } else { 1.0 };
+            let service = 58_000.0 * (0.22 * normal).exp() * tail * (1.0 + 0.1 * (n as f64 / 5.0).sin());
+            let at = k as f64 / rate as f64 * 1e9;
+            let lag = 1_500.0 + 4_000.0 * a * a + (stall - at).max(0.0);
+            (service, lag)
+        })
+        .collect();
+    let of = |pick: &dyn Fn(&(f64, f64)) -> f64| Latency::of(times.iter().map(|time| (pick(time) as u64, 1)));
+    Interval {
+        start: Duration::from_secs(n),
+        length: Duration::from_secs(1),
+        counts: Counts {
+            planned: rate,
+            sent: rate,
+            // The stall is the target's.
+            held: times.iter().filter(|time| time.1 >= Counts::LATE.as_nanos() as f64).count() as u64,
+            received: rate,
+            verified: rate,
+            bytes_sent: 64 * rate,
+            bytes_received: 64 * rate,
+            ..Counts::default()
+        },
+        outage: Duration::ZERO,
+        bounds: Bounds::default(),
+        connect: if n == 0 { Latency::of((0..64).map(|k| (110_000 + 900 * k, 1))) } else { Latency::default() },
+        handshake: Latency::default(),
+        service: of(&|time| time.0),
+        response: of(&|time| time.0 + time.1),
+        lag: of(&|time| time.1),
+    }
+}
+
+/// 30 s in open loop at some rate, with a stall, and where they are wanted errors.
+pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
+    let mut intervals: Vec<Interval> = (0..30).map(|n| second(n, rate, seed)).collect();
+    intervals[0].counts.opened = 64;
+    let mut failures = Vec::new();
+    if with_errors {
+        for (n, class, sequence) in [
+            (4, Fault::Reset, None),
+            (17, Fault::Missing, Some(812)),
+            (17, Fault::Missing, Some(813)),
+            (21, Fault::Corrupt, Some(9_001)),
+        ] {
+            let counts = &mut intervals[n as usize].counts;
+            counts.failures[class.index()] += 1;
+            // Those come on top that were never answered: a reset takes with it what is on its way, here three messages.
+            let unanswered = match class {
+                Fault::Reset => 3,
+                Fault::Missing => 1,
+                _ => 0,
+            };
+            counts.planned += unanswered;
+            counts.sent += unanswered;
+            counts.unanswered += unanswered;
+            failures.push(Failure {
+                class,
+                at: Duration::from_millis(n * 1000 + 250),
+                connection: n + 3,
+                sequence,
+                what: format!("<b>{}</b> \u{1b}[31m& \"more\"", class.name()),
+            });
+        }
+    }
+    let mut total = intervals[0].clone();
+    intervals[1..].iter().for_each(|next| total.join(next));
+    Record {
+        settings: Settings { rate: Some(rate as f64), seed, ..settings() },
+        started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_441_000),
+        warm_up: Duration::from_secs(2),
+        elapsed: Duration::from_secs(30),
+        intervals,
+        total,
+        steps: Vec::new(),
+        failures,
+        cut_short: false,
+        generator: Generator {
+            version: "0.1.0".into(),
+            host: "host".into(),
+            engine: "uring".into(),
+            workers: 1,
+            cpu_user: Duration::from_millis(2_100),
+            cpu_system: Duration::from_millis(7_400),
+        },
+        warnings: if with_errors { vec!["these figures are made up".into()] } else { Vec::new() },
+    }
+}
+
+/// A run that measured nothing.
+pub(super) fn empty() -> Run {
+    Run::of(Record {
+        started: SystemTime::UNIX_EPOCH,
+        warm_up: Duration::ZERO,
+        elapsed: Duration::ZERO,
+        intervals: Vec::new(),
+        total: Interval::default(),
+        ..record(10, 1, false)
+    })
+}

@@ -1,0 +1,174 @@
+//! What a run ends with.
+
+use resound_load::{Counts, Fault};
+
+use super::outcome::GateOutcome;
+use super::run::Run;
+use crate::{exit, units};
+
+/// Answers that came, and were not those that were due. Each is a finding about the far end, and no number of them is part of a healthy network.
+pub(super) const WRONG: [Fault; 6] =
+    [Fault::Mismatch, Fault::Corrupt, Fault::Reordered, Fault::Duplicate, Fault::Truncated, Fault::Extra];
+
+/// The exit code: that the run was cut short says most, then that there was nobody to load, then a broken gate, then wrong or missing answers, then a
+/// network that failed, and at last that something could not be judged.
+pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
+    let failed = unforgiven(run, outcomes);
+    if run.record.cut_short && !run.unread {
+        exit::SIGNAL
+    } else if run.found_nobody() {
+        exit::NETWORK
+    } else if outcomes.iter().any(|outcome| outcome.is_broken()) || failed.iter().any(is_verdict) {
+        exit::VERDICT
+    } else if !failed.is_empty() {
+        exit::NETWORK
+    } else if outcomes.iter().any(GateOutcome::is_open) || unjudgeable(run).is_some() {
+        exit::CANNOT_TELL
+    } else {
+        0
+    }
+}
+
+/// The exit code where it passes that a gate could not be told (`--cannot-tell pass`). A run by which
+/// nothing can be judged is not forgiven with it: no gate has asked for that.
+pub(crate) fn exit_code_without_doubt(run: &Run, outcomes: &[GateOutcome]) -> u8 {
+    match exit_code(run, outcomes) {
+        exit::CANNOT_TELL if unjudgeable(run).is_none() => 0,
+        code => code,
+    }
+}
+
+/// Why nothing can be judged by this run, where that is so.
+pub(crate) fn unjudgeable(run: &Run) -> Option<String> {
+    let Counts { planned, lagged, .. } = run.record.total.counts;
+    (lagged > 0).then(|| {
+        format!(
+            "the generator itself did not send {} of {}; to settle it: a lower --rate, more processors, or \
+             several generators",
+            units::count(lagged),
+            units::counted(planned, "planned message")
+        )
+    })
+}
+
+fn is_verdict(class: &Fault) -> bool {
+    WRONG.contains(class) || *class == Fault::Missing
+}
+
+/// The classes of failures that there were, and that no gate says how many are too many of.
+pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<Fault> {
+    let happened = |class: &Fault| run.record.total.counts.failed(*class) > 0;
+    let is_forgiven = |class: &Fault| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
+    Fault::ALL.into_iter().filter(|class| happened(class) && !is_forgiven(class)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gate::Gate;
+    use super::super::samples;
+    use super::*;
+
+    fn run(classes: &[Fault], cut_short: bool) -> Run {
+        let mut record = samples::record(10, 1, false);
+        record.cut_short = cut_short;
+        for class in classes {
+            record.total.counts.failures[class.index()] += 1;
+        }
+        Run::of(record)
+    }
+
+    fn code(run: &Run, gates: &[&str]) -> u8 {
+        let outcomes: Vec<_> = gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect();
+        exit_code(run, &outcomes)
+    }
+
+    #[test]
+    fn what_says_most_decides() {
+        let code = |classes: &[Fault], cut_short, gates: &[&str]| code(&run(classes, cut_short), gates);
+        assert_eq!(code(&[], false, &[]), 0);
+        assert_eq!(code(&[Fault::Reset], false, &[]), exit::NETWORK);
+        assert_eq!(code(&[Fault::Corrupt, Fault::Reset], false, &[]), exit::VERDICT);
+        assert_eq!(code(&[Fault::Missing], false, &[]), exit::VERDICT);
+        assert_eq!(code(&[Fault::Reset], false, &["p50>1h"]), exit::NETWORK);
+        assert_eq!(code(&[Fault::Reset, Fault::Missing], false, &["errors>2"]), 0);
+        assert_eq!(code(&[Fault::Reset, Fault::Missing], false, &["errors>1"]), exit::VERDICT);
+        assert_eq!(code(&[], true, &[]), exit::SIGNAL);
+        assert_eq!(code(&[Fault::Corrupt], true, &[]), exit::SIGNAL);
+        assert_eq!(code(&[], true, &["rate>0"]), exit::SIGNAL);
+    }
+
+    #[test]
+    fn a_gate_forgives_what_it_measures_and_nothing_else() {
+        for wrong in WRONG {
+            let run = run(&[wrong], false);
+            for gate in ["errors>9", "loss>50%", "reset>9"] {
+                assert_eq!(code(&run, &[gate]), exit::VERDICT, "{wrong} {gate}");
+            }
+            assert_eq!(code(&run, &[&format!("{wrong}>1")]), 0, "{wrong}");
+            assert_eq!(code(&run, &[&format!("{wrong}>0")]), exit::VERDICT, "{wrong}");
+        }
+        assert_eq!(code(&run(&[Fault::Missing], false), &["loss>50%"]), 0);
+        assert_eq!(code(&run(&[Fault::Reset], false), &["loss>50%"]), exit::NETWORK);
+        assert_eq!(code(&run(&[Fault::Reset, Fault::Eof], false), &["reset>9"]), exit::NETWORK);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_forgiven_by_its_name_only() {
+        let run = run(&[Fault::Unsent], false);
+        assert_eq!(code(&run, &[]), exit::NETWORK);
+        for gate in ["errors>9", "loss>50%", "missing>9", "refused>9"] {
+            assert_eq!(code(&run, &[gate]), exit::NETWORK, "{gate}");
+        }
+        assert_eq!((code(&run, &["unsent>1"]), code(&run, &["unsent>0"])), (0, exit::VERDICT));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_comes_last() {
+        let mut lagged = run(&[], false).record;
+        lagged.total.counts.lagged = 1;
+        lagged.total.counts.planned += 1;
+        assert_eq!(code(&Run::of(lagged.clone()), &[]), exit::CANNOT_TELL);
+        let [mut cut, mut failed] = [lagged.clone(), lagged.clone()];
+        cut.cut_short = true;
+        failed.total.counts.failures[Fault::Reset.index()] = 1;
+        assert_eq!(code(&Run::of(cut), &[]), exit::SIGNAL);
+        assert_eq!(code(&Run::of(failed.clone()), &[]), exit::NETWORK);
+        assert_eq!(code(&Run::of(failed.clone()), &["errors>9"]), exit::CANNOT_TELL);
+        assert_eq!(code(&Run::of(failed.clone()), &["errors>0"]), exit::VERDICT);
+        (failed.total.counts.opened, failed.total.counts.sent, failed.total.counts.bytes_received) = (0, 0, 0);
+        assert_eq!(code(&Run::of(failed), &["errors>0"]), exit::NETWORK);
+        // Three hundred messages do not show the one in a thousand that takes longest.
+        assert_eq!(code(&run(&[], false), &["p99.9>1h"]), exit::CANNOT_TELL);
+        assert_eq!(code(&run(&[], false), &["p99.9>1h", "rate>0"]), exit::VERDICT);
+    }
+
+    #[test]
+    fn doubt_is_forgiven_of_a_gate_and_not_of_a_run_that_says_nothing() {
+        let without_doubt = |run: &Run, gates: &[&str]| {
+            let outcomes: Vec<_> = gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect();
+            exit_code_without_doubt(run, &outcomes)
+        };
+        let kept = run(&[], false);
+        let mut lagged = kept.record.clone();
+        lagged.total.counts.lagged = 1;
+        lagged.total.counts.planned += 1;
+        let lagged = Run::of(lagged);
+        // Of its own and with a gate that can be told, and with one that cannot.
+        for gates in [&[][..], &["p50>1h"], &["p99.9>1h"]] {
+            assert_eq!(without_doubt(&kept, gates), 0, "{gates:?}");
+            assert_eq!(without_doubt(&lagged, gates), exit::CANNOT_TELL, "{gates:?}");
+        }
+        // What is certain is not doubted.
+        assert_eq!(without_doubt(&kept, &["p99.9>1h", "rate>0"]), exit::VERDICT);
+        assert_eq!(without_doubt(&run(&[Fault::Reset], false), &["p99.9>1h"]), exit::NETWORK);
+        assert_eq!(without_doubt(&run(&[], true), &["p99.9>1h"]), exit::SIGNAL);
+    }
+
+    #[test]
+    fn where_nobody_was_found_no_gate_says_otherwise() {
+        let mut record = samples::empty().record;
+        record.total.counts.failures[Fault::Refused.index()] = 3;
+        assert_eq!(code(&Run::of(record.clone()), &["errors>9"]), exit::NETWORK);
+        assert_eq!(code(&Run::of(record), &["errors>0", "p99>1s"]), exit::NETWORK);
+    }
+}

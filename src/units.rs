@@ -1,0 +1,346 @@
+//! Durations, sizes and counts, as people write and read them.
+
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use resound::{ConnectRate, ipnet::IpNet};
+
+pub(crate) use resound_load::figures::{count, counted, latency, rate};
+
+/// Longer times would leave the range of the clock.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// `500ms`, `10s`, `5m`, `1h 30m`; a number alone is in seconds, as with curl and ping: `10`, `0.5`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match seconds(text).map_or_else(|| humantime::parse_duration(text), Ok) {
+        Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
+        Ok(time) if time > LONGEST => Err(format!("'{text}' is longer than anybody waits: 100 years are the most")),
+        Ok(time) => Ok(time),
+        Err(_) => Err(format!("'{text}' is not a duration; write it like 500ms, 10s or 5m")),
+    }
+}
+
+/// A number without a unit. What is too large for a duration is too long in any case.
+fn seconds(text: &str) -> Option<Duration> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = text.parse().ok().filter(|_| is_number)?;
+    Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX))
+}
+
+/// A count of at least one.
+pub(crate) fn positive(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
+}
+
+/// The same, where more than four billion are more than anybody means.
+pub(crate) fn positive_u32(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
+}
+
+/// `20`, `20/s`, `100/m`, `1000/h`.
+pub(crate) fn limit(text: &str) -> Result<ConnectRate, String> {
+    let wrong = || format!("'{text}' is not a rate; write it like 20, 20/s, 100/m or 1000/h");
+    let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
+    let per = match unit {
+        "s" => ConnectRate::per_second,
+        "m" => ConnectRate::per_minute,
+        "h" => ConnectRate::per_hour,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    NonZeroU32::new(number).map(per).ok_or_else(|| "a rate is at least 1; --deny keeps somebody out".into())
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let wrong = || match text.contains('%') {
+        true => format!("'{text}': a network is written without its interface, like fe80::/64"),
+        false => format!("'{text}' is not a network; write it like 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"),
+    };
+    let network: IpNet = match text.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().into(),
+        Err(_) => unmapped(text.parse().map_err(|_| wrong())?)?,
+    };
+    match network == network.trunc() {
+        true => Ok(network),
+        // Most often one of the two numbers is a slip.
+        false => Err(format!("'{text}' has bits behind its prefix; write {} or {}", network.trunc(), network.addr())),
+    }
+}
+
+/// IPv4 that is written as IPv6 is IPv4: that is what the peers of such a rule are.
+fn unmapped(network: IpNet) -> Result<IpNet, String> {
+    let IpAddr::V4(v4) = network.addr().to_canonical() else { return Ok(network) };
+    match (network, network.prefix_len()) {
+        (IpNet::V4(_), _) => Ok(network),
+        (IpNet::V6(_), n @ 96..) => IpNet::new(v4.into(), n - 96).map_err(|error| error.to_string()),
+        // Most often the prefix is counted as IPv4's.
+        (IpNet::V6(_), n) => {
+            let meant = IpNet::new(v4.into(), n.min(32)).map_err(|error| error.to_string())?.trunc();
+            let (address, longer) = (meant.addr(), meant.prefix_len() + 96);
+            Err(format!(
+                "'{network}' is IPv4 written as IPv6, whose prefixes have 96 bits more; \
+                 write {meant} or ::ffff:{address}/{longer}"
+            ))
+        }
+    }
+}
+
+/// An address of this machine to connect from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceAddress {
+    pub(crate) ip: IpAddr,
+    /// The number of its interface, where one is named; else 0.
+    pub(crate) interface: u32,
+}
+
+/// `192.0.2.7`, `2001:db8::7`, `fe80::7%eth0`.
+pub(crate) fn source_address(text: &str) -> Result<SourceAddress, String> {
+    let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
+    let ip: IpAddr = ip.parse().map_err(|_| format!("'{text}' is not an IP address"))?;
+    let interface = match zone {
+        Some(_) if ip.is_ipv4() => return Err(format!("'{text}': an IPv4 address has no interface")),
+        Some(zone) => resound::interface_index(zone).map_err(|error| format!("{error}. {}", error.advice()))?,
+        None => 0,
+    };
+    Ok(SourceAddress { ip: ip.to_canonical(), interface })
+}
+
+/// A file's mode in octal: `660`, `0660`, `0o660`.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && !digits.starts_with('+') => Ok(mode),
+        _ => Err(format!("'{text}' is not a mode; write it in octal, like 0660")),
+    }
+}
+
+/// A duration that can be switched off with `off`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeout(pub(crate) Option<Duration>);
+
+/// A duration, or `off`.
+pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
+    match text {
+        "off" => Ok(Timeout(None)),
+        _ => duration(text).map(|time| Timeout(Some(time))).map_err(|error| format!("{error}, or off")),
+    }
+}
+
+/// A time of silence before keepalive probes, or `off`: systems take whole seconds, Linux up to 32,767.
+pub(crate) fn keepalive(text: &str) -> Result<Timeout, String> {
+    let time = timeout(text)?;
+    match time.0 {
+        Some(idle) if idle.subsec_nanos() > 0 || idle.as_secs() > 32_767 => {
+            Err(format!("'{text}': keepalive takes whole seconds, from 1s to 32767s"))
+        }
+        _ => Ok(time),
+    }
+}
+
+/// `512`, `64k`, `1MiB`: always powers of 1024, with or without `iB` or `B`.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("'{text}' is not a size; write it like 512, 64k or 1MiB");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("a size is at least 1".into()),
+        Some(size) if isize::try_from(size).is_ok() => Ok(size),
+        _ => Err(format!("'{text}' is too large")),
+    }
+}
+
+/// `0 bytes`, `1.2 MiB`
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return counted(n, "byte");
+    }
+    let (mut value, mut unit) = (n as f64 / 1024.0, 0);
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Bits per second, in powers of 1000: `0 bit/s`, `1.23 Mbit/s`, `25.1 Gbit/s`
+pub(crate) fn bits(per_second: f64) -> String {
+    const UNITS: [&str; 6] = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"];
+    let (mut value, mut unit) = (per_second, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        _ if unit == 0 => 0,
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// `85 us`, `1.2 ms`, `3.4 s`
+pub(crate) fn elapsed(time: Duration) -> String {
+    match time.as_secs_f64() {
+        s if s < 1e-3 => format!("{:.0} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, want) in [("1", 1), ("64k", 65_536), ("1MiB", 1 << 20), ("2GB", 2 << 30), ("3b", 3)] {
+            assert_eq!(size(text).unwrap(), want, "{text}");
+        }
+        for text in ["", "k", "0", "0k", "-1", "1.5k", "1x", "99999999999g", "99999999999999999999", "8589934592g"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        for (text, millis) in [("10", 10_000), ("0.5", 500), ("1.25", 1250), (".5", 500), ("3600", 3_600_000)] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+            assert_eq!(timeout(text).unwrap().0, Some(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(keepalive("60").unwrap().0, Some(Duration::from_secs(60)));
+        assert_eq!(timeout("5m").unwrap().0, Some(Duration::from_secs(300)));
+        assert_eq!(timeout("off").unwrap().0, None);
+        let longest = format!("1{}", "0".repeat(400));
+        let wrong = ["", "0s", "0", "0.0", ".", "1.2.3", "-1s", "-1", "+1", "1e3", "inf", "nan", "10 0", "x"];
+        let long = ["99999999999999999999s", "10000000000000000000s", "101years", "99999999999999999999", &longest];
+        for text in wrong.into_iter().chain(long) {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(keepalive("60s").unwrap().0, Some(Duration::from_secs(60)));
+        assert_eq!(keepalive("off").unwrap().0, None);
+        for text in ["500ms", "1500ms", "32768s"] {
+            assert!(keepalive(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_networks_and_modes() {
+        let n = |n| NonZeroU32::new(n).unwrap();
+        assert_eq!(
+            (limit("20"), limit("20/s")),
+            (Ok(ConnectRate::per_second(n(20))), Ok(ConnectRate::per_second(n(20))))
+        );
+        assert_eq!(
+            (limit("100/m"), limit("1/h")),
+            (Ok(ConnectRate::per_minute(n(100))), Ok(ConnectRate::per_hour(n(1))))
+        );
+        for text in ["", "0", "x", "-1", "5/d", "5/", "/s", "5/s/s", "99999999999"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+        for (text, want) in [("192.0.2.7", "192.0.2.7/32"), ("::1", "::1/128"), ("10.0.0.0/8", "10.0.0.0/8")] {
+            assert_eq!(network(text).unwrap().to_string(), want);
+        }
+        for text in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "host", "2001:db8::1/64"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+        for (text, want) in [
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:c000:200/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), want);
+        }
+        for (text, want) in [
+            ("::ffff:10.0.0.0/8", "write 10.0.0.0/8 or ::ffff:10.0.0.0/104"),
+            ("::ffff:10.1.2.3/8", "write 10.0.0.0/8 or ::ffff:10.0.0.0/104"),
+            ("::ffff:0.0.0.0/0", "write 0.0.0.0/0 or ::ffff:0.0.0.0/96"),
+            ("::ffff:192.0.2.7/95", "write 192.0.2.7/32 or ::ffff:192.0.2.7/128"),
+            ("::ffff:10.0.0.1/104", "has bits behind its prefix; write 10.0.0.0/8 or 10.0.0.1"),
+            ("fe80::1%eth0", "without its interface"),
+        ] {
+            let error = network(text).unwrap_err();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+        assert_eq!((mode("0660"), mode("600"), mode("0o777")), (Ok(0o660), Ok(0o600), Ok(0o777)));
+        for text in ["", "0888", "1777", "rw", "-1", "+660", "0x1"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_connect_from() {
+        let source = |ip: &str, interface| Ok(SourceAddress { ip: ip.parse().unwrap(), interface });
+        assert_eq!(source_address("192.0.2.7"), source("192.0.2.7", 0));
+        assert_eq!(source_address("::ffff:192.0.2.7"), source("192.0.2.7", 0));
+        assert_eq!(source_address("fe80::7"), source("fe80::7", 0));
+        for name in resound::interface_names() {
+            let index = resound::interface_index(&name).unwrap();
+            assert_eq!(source_address(&format!("fe80::7%{name}")), source("fe80::7", index));
+        }
+        for text in ["", "host", "192.0.2.7%lo", "fe80::7%no such"] {
+            assert!(source_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_people_read() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(48_211), "48,211");
+        assert_eq!(count(1_000_000), "1,000,000");
+        assert_eq!(counted(1, "message"), "1 message");
+        assert_eq!(bytes(1023), "1,023 bytes");
+        assert_eq!(bytes(1024), "1.0 KiB");
+        assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+        for (value, want) in [
+            (0.0, "0 bit/s"),
+            (999.4, "999 bit/s"),
+            (999.5, "1.00 kbit/s"),
+            (1_234_567.0, "1.23 Mbit/s"),
+            (99_960_000.0, "100 Mbit/s"),
+            (999_499_999.0, "999 Mbit/s"),
+            (25.13e9, "25.1 Gbit/s"),
+            (1.5e20, "150000 Pbit/s"),
+        ] {
+            assert_eq!(bits(value), want);
+        }
+        assert_eq!(elapsed(Duration::from_micros(85)), "85 us");
+        assert_eq!(elapsed(Duration::from_millis(1200)), "1.2 s");
+        let latencies = [
+            (0, "0 s"),
+            (999, "999 ns"),
+            (1_000, "1.00 us"),
+            (85_249, "85.2 us"),
+            (99_951, "100 us"),
+            (999_499, "999 us"),
+            (999_500, "1.00 ms"),
+            (12_345_678, "12.3 ms"),
+            (999_499_999, "999 ms"),
+            (999_500_000, "1.00 s"),
+            (61_000_000_000, "61.0 s"),
+            (9_000_000_000_000, "2.5 h"),
+            (u64::MAX, "5124095.6 h"),
+        ];
+        for (nanos, want) in latencies {
+            assert_eq!(latency(Duration::from_nanos(nanos)), want, "{nanos}");
+        }
+        for (value, want) in [(0.0, "0.00"), (0.254, "0.25"), (9.996, "10.0"), (99.96, "100"), (48_211.4, "48,211")] {
+            assert_eq!(rate(value), want);
+        }
+    }
+}
