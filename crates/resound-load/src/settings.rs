@@ -77,7 +77,7 @@ pub enum Timestamps {
     #[default]
     Clock,
     /// The kernel's: when the message went to the network device, and when the last segment of what was read came up from it
-    /// ([`Dialer::kernel_times`](crate::Dialer::kernel_times)). [`Counts::by_kernel`](super::Counts::by_kernel) says for how many answers there
+    /// ([`Dialer::kernel_times`](resound::Dialer::kernel_times)). [`Counts::by_kernel`](super::Counts::by_kernel) says for how many answers there
     /// was one; the others have this program's.
     Kernel,
 }

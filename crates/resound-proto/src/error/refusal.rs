@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a connection was refused ([`Access`](crate::Access)).
+/// Why a connection was refused (`resound::Access`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Its address is not allowed, or denied.
@@ -14,7 +14,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Names fit for a metric's label, in the order of [`Totals::refused`](crate::Totals::refused).
+    /// Names fit for a metric's label, in the order of `resound::Totals::refused`.
     pub const NAMES: [&'static str; 3] = ["denied", "max_per_ip", "connect_rate"];
 }
 

@@ -51,7 +51,7 @@ impl SharedBytes {
     }
 
     /// Each with how many bytes of `out` go before it, in order.
-    pub fn into_iter(self) -> impl Iterator<Item = (usize, Bytes)> {
+    pub fn into_parts(self) -> impl Iterator<Item = (usize, Bytes)> {
         self.0.into_iter().flat_map(|list| *list)
     }
 
@@ -111,7 +111,7 @@ impl Cx<'_> {
     }
 
     /// When the message of this call arrived at this machine, by the kernel's clock where the engine was told to ask for that
-    /// ([`Dialer::kernel_times`](crate::Dialer::kernel_times)), and can; `None` elsewhere.
+    /// (`resound::Dialer::kernel_times`), and can; `None` elsewhere.
     #[must_use]
     pub fn arrived(&self) -> Option<Instant> {
         self.times.and_then(KernelTimestamps::arrival)

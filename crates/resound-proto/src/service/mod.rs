@@ -65,7 +65,7 @@ impl Framing {
 
 /// One end of one connection: what is said when something arrives.
 ///
-/// One value per connection, made by the factory that is given to [`Server::serve`](crate::Server::serve). It lives on one thread and
+/// One value per connection, made by the factory that is given to `resound::Server::serve`. It lives on one thread and
 /// need not be `Send`. All methods are called in the order in which the events happened on the wire; none may block.
 ///
 /// A panic in one of them ends this connection and no other ([`CloseReason::Panicked`]): what was sent by then is delivered, and then the
@@ -105,7 +105,7 @@ pub trait Service {
         let _ = cx;
     }
 
-    /// A deadline set with [`Cx::wake_at`] has passed, or [`Handle::wake`](crate::Handle::wake) was called.
+    /// A deadline set with [`Cx::wake_at`] has passed, or `resound::Handle::wake` was called.
     fn wake(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }

@@ -62,7 +62,7 @@ impl Queue {
     /// how much of `out` goes before it.
     pub(super) fn push_all(&mut self, out: &[u8], shares: SharedBytes) {
         let mut from = 0;
-        for (at, bytes) in shares.into_iter() {
+        for (at, bytes) in shares.into_parts() {
             self.push(&out[from..at]);
             self.0.get_or_insert_default().push_back(Queued::Shared(bytes));
             from = at;
