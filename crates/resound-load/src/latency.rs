@@ -17,7 +17,7 @@ const EXACT_BITS: u32 = 11;
 /// each, in order; it is what a finished interval is kept as. Distributions are added, never averaged.
 ///
 /// ```
-/// use resound::load::Latency;
+/// use resound_load::Latency;
 ///
 /// let mut times = Latency::recorder();
 /// for us in 1..=1000 {

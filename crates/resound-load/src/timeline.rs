@@ -9,7 +9,7 @@ use super::Interval;
 ///
 /// ```
 /// use std::time::Duration;
-/// use resound::load::{Interval, Timeline};
+/// use resound_load::{Interval, Timeline};
 ///
 /// let tick = Duration::from_millis(250);
 /// let mut timeline = Timeline::new(Duration::from_secs(1));

@@ -44,7 +44,7 @@ use crate::service::{
 ///
 /// ```
 /// use std::time::Instant;
-/// use resound::{Conn, ConnId, ConnInfo, Endpoint, Limits, Reply, Then};
+/// use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Limits, Reply, Then};
 ///
 /// let info = ConnInfo::new(ConnId(1), Endpoint::Unix(None), Endpoint::Unix(None));
 /// let mut conn = Conn::new(info, Box::new(Reply::default()), Limits::default());

@@ -5,7 +5,7 @@
 //! chooses the address that the server sees. [`Proxies`] says who may.
 //!
 //! ```
-//! use resound::proxy::{Addresses, Header, Parsed, Version, parse};
+//! use resound_proto::proxy::{Addresses, Header, Parsed, Version, parse};
 //!
 //! let addresses = Addresses::ip("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
 //! let header = Header::new(Version::V1, addresses);

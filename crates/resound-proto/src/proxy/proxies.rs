@@ -12,16 +12,13 @@ use crate::service::{ConnInfo, Endpoint, canonical};
 /// taken. Nothing is guessed: a server either requires the header or does not know it.
 ///
 /// ```
-/// use resound::{Echo, Opening, Server};
-/// use resound::proxy::Proxies;
+/// use resound_proto::{ConnId, ConnInfo, Endpoint, Handshake};
+/// use resound_proto::proxy::Proxies;
 ///
-/// # fn main() -> Result<(), resound::Error> {
 /// let proxies = Proxies::from(["10.0.0.0/8".parse().unwrap()]);
-/// let server = Server::new().listen("127.0.0.1:0")?;
-/// let handle = server.opening(move |conn| Opening::new().preface(proxies.preface(conn))).serve(|_conn| Echo)?;
-/// # handle.stop();
-/// # Ok(())
-/// # }
+/// let peer = Endpoint::Tcp("10.1.2.3:4000".parse().unwrap());
+/// let conn = ConnInfo::new(ConnId(1), peer, Endpoint::Tcp("10.0.0.1:80".parse().unwrap()));
+/// let handshake = Handshake::new().preface(proxies.preface(&conn));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxies(Vec<IpNet>);

@@ -72,7 +72,7 @@ impl Framing {
 /// connection is reset. After it only [`Service::closed`] is called.
 ///
 /// ```
-/// use resound::{Cx, Framing, Service};
+/// use resound_proto::{Cx, Framing, Service};
 ///
 /// /// Answers each line with the line in capitals.
 /// struct Shout;

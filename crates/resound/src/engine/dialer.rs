@@ -24,21 +24,21 @@ use crate::error::Error;
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use resound::{Call, ConnInfo, Cx, Dialer, Dials, Echo, Next, Server, Service, Took};
+/// use resound::{DialRequest, ConnInfo, Cx, Dialer, DialPlan, Echo, NextDial, Server, Service, DialTiming};
 ///
 /// /// One call, one greeting, one answer.
-/// struct Once(Option<Call>);
+/// struct Once(Option<DialRequest>);
 /// struct Greeting;
 ///
-/// impl Dials for Once {
-///     fn next(&mut self, _now: Instant) -> Next {
-///         self.0.take().map_or(Next::Done, Next::Dial)
+/// impl DialPlan for Once {
+///     fn next(&mut self, _now: Instant) -> NextDial {
+///         self.0.take().map_or(NextDial::Done, NextDial::Dial)
 ///     }
-///     fn answered(&mut self, _call: &Call, took: Took, conn: &ConnInfo) -> Box<dyn Service> {
+///     fn answered(&mut self, _call: &DialRequest, took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
 ///         println!("{} answered after {:?}", conn.peer, took.connect);
 ///         Box::new(Greeting)
 ///     }
-///     fn failed(&mut self, call: &Call, error: &std::io::Error, _now: Instant) {
+///     fn failed(&mut self, call: &DialRequest, error: &std::io::Error, _now: Instant) {
 ///         panic!("{}: {error}", call.target);
 ///     }
 /// }
@@ -56,7 +56,7 @@ use crate::error::Error;
 /// # fn main() -> Result<(), resound::Error> {
 /// let server = Server::new().listen("127.0.0.1:0")?.serve(|_| Echo)?;
 /// let target = server.addresses()[0].clone();
-/// let call = move || Call { number: 0, target: target.clone(), source: None, timeout: Duration::from_secs(5) };
+/// let call = move || DialRequest { number: 0, target: target.clone(), source: None, timeout: Duration::from_secs(5) };
 /// let dialer = Dialer::new().start(move |worker| Once((worker == 0).then(&call)))?;
 /// assert_eq!(dialer.wait().opened, 1); // ends by itself: there is no more to dial
 /// # Ok(())

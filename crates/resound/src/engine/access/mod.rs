@@ -24,13 +24,13 @@ use self::list::AccessList;
 /// let in: the file's mode says who that is.
 ///
 /// ```
-/// use resound::{Access, Rate};
+/// use resound::{Access, ConnectRate};
 ///
 /// let access = Access::new()
 ///     .allow("10.0.0.0/8".parse().unwrap())
 ///     .deny("10.66.0.0/16".parse().unwrap())
 ///     .max_per_ip(100.try_into().unwrap())
-///     .connect_rate(Rate::per_second(20.try_into().unwrap()));
+///     .connect_rate(ConnectRate::per_second(20.try_into().unwrap()));
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
