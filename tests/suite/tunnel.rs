@@ -1,8 +1,9 @@
 //! TLS for tests that speak in plain text: a peer talks to a local socket, and what it says travels to the server through tokio-rustls. So the
 //! whole suite runs against the TLS of every engine, with another implementation's stream as the witness.
 
-use std::net::TcpStream;
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use resound::{Handshake, Identity, TlsClient, TlsServer, TlsSettings, Trust};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -28,15 +29,29 @@ pub(crate) fn client() -> &'static TlsClient {
     })
 }
 
-/// Where the tunnels run: a thread of their own.
-fn runtime() -> &'static Handle {
-    static RUNTIME: OnceLock<Handle> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
+/// The thread on which the tunnels to one server run, so that a flood to another does not hold them
+/// up. It ends with the last of them.
+struct Tunnels {
+    runtime: Handle,
+    _are_needed: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Tunnels {
+    fn to(server: SocketAddr) -> Arc<Self> {
+        static ALL: Mutex<Option<HashMap<SocketAddr, Weak<Tunnels>>>> = Mutex::new(None);
+        let mut all = ALL.lock().unwrap();
+        let all = all.get_or_insert_default();
+        if let Some(tunnels) = all.get(&server).and_then(Weak::upgrade) {
+            return tunnels;
+        }
+        all.retain(|_, tunnels| tunnels.strong_count() > 0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let handle = runtime.handle().clone();
-        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-        handle
-    })
+        let (are_needed, end) = tokio::sync::oneshot::channel();
+        let tunnels = Arc::new(Self { runtime: runtime.handle().clone(), _are_needed: are_needed });
+        std::thread::spawn(move || drop(runtime.block_on(end)));
+        all.insert(server, Arc::downgrade(&tunnels));
+        tunnels
+    }
 }
 
 /// A connection to a server that speaks TLS, as a plain socket.
@@ -48,7 +63,10 @@ pub(crate) fn through(outside: TcpStream) -> TcpStream {
         socket.set_nonblocking(true).unwrap();
         socket.set_nodelay(true).unwrap();
     }
-    runtime().spawn(async move {
+    let tunnels = Tunnels::to(outside.peer_addr().unwrap());
+    tunnels.runtime.clone().spawn(async move {
+        // The thread stays as long as this does.
+        let _tunnels = tunnels;
         let (outside, inside) =
             (tokio::net::TcpStream::from_std(outside).unwrap(), tokio::net::TcpStream::from_std(inside).unwrap());
         let connector = tokio_rustls::TlsConnector::from(client().config().clone());
