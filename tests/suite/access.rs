@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{Access, CloseReason, ConnectRate, Engine, Handshake, Limits, Refusal, Reply};
 
-use crate::harness::{PATIENCE, Peer, Running, eventually, on_each_engine_plainly, server};
+use crate::harness::{PATIENCE, Peer, Running, eventually, on_each_engine_plainly, patient, server};
 
 on_each_engine_plainly!(
     a_denied_peer_is_reset_and_counted,
@@ -170,7 +170,7 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
 
 fn behind_a_proxy_whoever_is_refused_takes_nobodys_place(engine: Engine) {
     let header = |conn: &_| Handshake::new().preface(Proxies::local().preface(conn));
-    let limits = Limits { linger: PATIENCE * 60, ..Limits::default() };
+    let limits = Limits { linger: PATIENCE * 60, ..patient() };
     let access = Access::new().deny("192.0.2.0/24".parse().unwrap()).behind_proxies();
     let server = server(engine).limits(limits).access(access).opening(header);
     let running = Running::start(server, |_| Reply::default());

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crate::not_tested::not_tested;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{
-    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Handshake, Observer, Reply, Server,
-    Service,
+    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Handshake, Limits, Observer, Reply,
+    Server, Service,
 };
 
 /// Only a defect takes this long.
@@ -97,6 +97,7 @@ pub(crate) fn engine(name: &str) -> Engine {
 pub(crate) fn server(engine: Engine) -> Server {
     let hampered = HAMPERED.with_borrow(String::clone);
     let server = Server::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap());
+    let server = server.limits(patient());
     let tls = SECURE.get().then(crate::tunnel::opening);
     match (PROXY.get(), tls) {
         (None, None) => server,
@@ -106,6 +107,11 @@ pub(crate) fn server(engine: Engine) -> Server {
             opening.preface(Proxies::local().preface(conn))
         }),
     }
+}
+
+/// Limits that a busy machine does not reach: of a thousand handshakes at once the last one takes long.
+pub(crate) fn patient() -> Limits {
+    Limits { opening_timeout: Some(PATIENCE), ..Limits::default() }
 }
 
 /// What the io_uring engine of this test is to cope with.
@@ -389,6 +395,19 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Shows what a machine hides that stalls for about as long as this takes: with more and more time,
+/// until it does not.
+pub(crate) fn longer<T>(first: Duration, mut show: impl FnMut(Duration) -> Option<T>) -> T {
+    let mut time = first;
+    loop {
+        if let Some(shown) = show(time) {
+            return shown;
+        }
+        time *= 3;
+        assert!(time < PATIENCE, "this machine stalls for {time:?} and longer");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use resound::{Bytes, CloseReason, Cx, Discard, Echo, Engine, Framing, Limits, Reply, Server, Service, rustls};
 
 use crate::ending::{Fragile, Where};
-use crate::harness::{PATIENCE, Peer, Running, noise, on_each_engine_plainly, server, shown};
+use crate::harness::{PATIENCE, Peer, Running, noise, on_each_engine_plainly, patient, server, shown};
 use crate::tunnel;
 
 on_each_engine_plainly!(
@@ -199,7 +199,7 @@ fn much_that_was_said_before_a_panic_arrives(engine: Engine) {
 }
 
 fn a_peer_that_reads_nothing_of_it_is_reset_all_the_same(engine: Engine) {
-    let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..Limits::default() };
+    let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..patient() };
     both(engine, |server, is_secure| {
         let running = Running::start(server().limits(limits), |_| Talkative);
         let mut peer = Talk::with(&running, is_secure);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use resound::{CloseReason, Echo, Engine, Limits, Reply};
 
-use crate::harness::{Folder, PATIENCE, Running, noise, on_each_engine_plainly, server};
+use crate::harness::{Folder, PATIENCE, Running, noise, on_each_engine_plainly, patient, server};
 use crate::tunnel;
 
 on_each_engine_plainly!(
@@ -17,7 +17,7 @@ on_each_engine_plainly!(
 );
 
 fn impatient() -> Limits {
-    Limits { write_timeout: Some(Duration::from_millis(100)), ..Limits::default() }
+    Limits { write_timeout: Some(Duration::from_millis(100)), ..patient() }
 }
 
 /// A connection with room for very little.
