@@ -184,8 +184,9 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             }
             let now = Instant::now();
             self.tick_to(now);
-            // A ramp whose plan is done has ended a little before the time of its last step.
-            if step_ends.is_some_and(|end| ended || now >= end) {
+            // A ramp whose plan is done has ended a little before the time of its last step. Several
+            // steps have passed where this thread was woken so late.
+            while every.is_some_and(|every| ended || now >= from + every * (steps + 1)) && !self.has_all_steps() {
                 steps += 1;
                 if self.step_has_broken() {
                     self.run.course.stop(now);
@@ -232,15 +233,23 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
 
     /// A step of the ramp is over: does a threshold break?
     fn step_has_broken(&mut self) -> bool {
-        let Some(ramp) = self.run.load.ramp.as_ref().filter(|ramp| self.steps.len() < ramp.steps() as usize) else {
-            return false;
-        };
-        let total = std::mem::take(&mut self.step);
-        let broken = (ramp.breaks)(&total);
-        let level = ramp.level(self.steps.len() as u32);
+        let Some(ramp) = &self.run.load.ramp else { return false };
+        let mut total = std::mem::take(&mut self.step);
+        let number = self.steps.len() as u32;
+        // What happened in a step that was slept through was told of the one before.
+        let was_seen = !total.length.is_zero();
+        if !was_seen {
+            total.start = ramp.every * number;
+        }
+        let broken = if was_seen { (ramp.breaks)(&total) } else { None };
+        let level = ramp.level(number);
         let is_broken = broken.is_some();
         self.steps.push(RampStep { level, total, broken });
         is_broken
+    }
+
+    fn has_all_steps(&self) -> bool {
+        self.run.load.ramp.as_ref().is_none_or(|ramp| self.steps.len() >= ramp.steps() as usize)
     }
 
     /// What has happened since this was last called, without its time.
@@ -369,17 +378,19 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             return;
         }
         let mut sum = Interval::default();
-        ending.settle(&waited, &mut [&mut sum]);
+        ending.settle(&waited, &mut [(Duration::ZERO, &mut sum)]);
         if let (Some(from), Some(upto)) = (self.from, self.upto) {
             sum.start = upto - from;
         }
         (self.observe)(Phase::Finishing { in_flight: 0 }, &sum);
         self.total.add(&sum);
-        ending.settle(&waited, &mut intervals.iter_mut().collect::<Vec<_>>());
-        let mut steps: Vec<_> = self.steps.iter_mut().map(|step| &mut step.total).collect();
+        ending.settle(&waited, &mut intervals.iter_mut().map(|it| (it.start, it)).collect::<Vec<_>>());
+        let Some(ramp) = &self.run.load.ramp else { return };
+        // A step plans its messages from its own time on, however late that was looked at.
+        let starts = (0..).map(|number| ramp.every * number);
+        let mut steps: Vec<_> = starts.zip(self.steps.iter_mut().map(|step| &mut step.total)).collect();
         let changed = ending.settle(&waited, &mut steps);
         // Of a step in which something was never sent that is known only now.
-        let Some(ramp) = &self.run.load.ramp else { return };
         for (step, _) in self.steps.iter_mut().zip(changed).filter(|(step, changed)| *changed && step.broken.is_none())
         {
             step.broken = (ramp.breaks)(&step.total);

@@ -66,13 +66,13 @@ impl RunEnd {
         unsettled.named.iter().filter(|(_, since)| is_planned(*since)).map(failure).collect()
     }
 
-    /// Adds it to the parts of the run, each to the one in which its wait began. Says which of them
-    /// have got something.
-    pub(super) fn settle(&self, waited: &[WaitedMessages], parts: &mut [&mut Interval]) -> Vec<bool> {
+    /// Adds it to the parts of the run, which begin at these times, each to the one in which its
+    /// wait began. Says which of them have got something.
+    pub(super) fn settle(&self, waited: &[WaitedMessages], parts: &mut [(Duration, &mut Interval)]) -> Vec<bool> {
         let mut times: Vec<SettledTimes> = parts.iter().map(|_| SettledTimes::default()).collect();
         for of in waited {
-            let behind = parts.partition_point(|part| part.start.as_nanos() <= u128::from(of.since));
-            let Some(part) = parts.get_mut(behind.saturating_sub(1)) else { continue };
+            let behind = parts.partition_point(|(start, _)| start.as_nanos() <= u128::from(of.since));
+            let Some((_, part)) = parts.get_mut(behind.saturating_sub(1)) else { continue };
             let (times, time) = (&mut times[behind.saturating_sub(1)], (of.bound, of.count));
             let counts = &mut part.counts;
             match of.what {
@@ -92,8 +92,7 @@ impl RunEnd {
                 }
             }
         }
-        let add = |(part, times): (&mut &mut Interval, SettledTimes)| times.add_to(part);
-        parts.iter_mut().zip(times).map(add).collect()
+        parts.iter_mut().zip(times).map(|((_, part), times)| times.add_to(part)).collect()
     }
 }
 
@@ -144,13 +143,13 @@ mod tests {
         let ending = RunEnd { measure_from: SECOND, at: 9 * SECOND, withdrawn_from: None, is_answered: true };
         let mut intervals = seconds(8);
         let waited = ending.waited(&unsettled);
-        let got = ending.settle(&waited, &mut intervals.iter_mut().collect::<Vec<_>>());
+        let got = ending.settle(&waited, &mut intervals.iter_mut().map(|it| (it.start, it)).collect::<Vec<_>>());
         assert_eq!(got, [true, false, false, true, true, true, true, true]);
         let unsent: Vec<_> = intervals.iter().map(|interval| interval.counts.failed(Fault::Unsent)).collect();
         assert_eq!(unsent, [0, 0, 0, 100, 100, 100, 100, 100]);
         assert_eq!((intervals[7].counts.lagged, intervals[7].counts.planned), (4, 104));
         let mut total = Interval::default();
-        ending.settle(&waited, &mut [&mut total]);
+        ending.settle(&waited, &mut [(Duration::ZERO, &mut total)]);
         let mut sum = Interval::default();
         intervals.iter().for_each(|interval| sum.add(interval));
         assert_eq!(total, sum);
@@ -166,7 +165,7 @@ mod tests {
         (0..4).for_each(|n| unsettled.unsent.add(n * SECOND, 10));
         let ending = RunEnd { measure_from: 0, at: 4 * SECOND, withdrawn_from: Some(2 * SECOND), is_answered: false };
         let mut total = Interval::default();
-        ending.settle(&ending.waited(&unsettled), &mut [&mut total]);
+        ending.settle(&ending.waited(&unsettled), &mut [(Duration::ZERO, &mut total)]);
         assert_eq!((total.counts.planned, total.counts.errors(), total.lag.count()), (20, 20, 20));
         assert!(total.response.is_empty());
     }
