@@ -128,6 +128,10 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
 }
 
 fn serve(socket: ResetOnDrop, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: ConnectionPermit) {
+    // It was in hand until another was cut: it is reset, as the backlog is.
+    if signals.drain.is_over(Instant::now()) {
+        return;
+    }
     let Some(socket) = socket.serve() else { return };
     let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
     set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
