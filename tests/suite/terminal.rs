@@ -67,6 +67,8 @@ pub(crate) struct Terminal {
     /// What the program wrote, as it wrote it.
     pub(crate) written: String,
     master: Box<dyn MasterPty + Send>,
+    /// A size of which the program hears before the next answer to its question where the cursor is.
+    told_late: Option<(u16, u16)>,
     /// What reads a terminal that nobody reads.
     unread: Option<Box<dyn Read + Send>>,
     /// What the program remembers of a user goes here.
@@ -170,6 +172,7 @@ impl Terminal {
             begun: Vec::new(),
             written: String::new(),
             master,
+            told_late: None,
             unread,
             _state: None,
         }
@@ -186,12 +189,10 @@ impl Terminal {
     pub(crate) fn resize_late(&mut self, rows: u16, cols: u16, before: u16) {
         self.emulator.resize(rows, cols);
         self.master.resize(PtySize { rows, cols: before, ..PtySize::default() }).unwrap();
-        let questions = |terminal: &Self| terminal.written.matches(WHERE).count();
-        let asked = questions(self);
-        while questions(self) == asked {
+        self.told_late = Some((rows, cols));
+        while self.told_late.is_some() {
             self.until_more();
         }
-        self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
     }
 
     pub(crate) fn keys(&mut self, keys: &str) {
@@ -254,6 +255,9 @@ impl Terminal {
             if let Some((row, column)) = self.emulator.cursor()
                 && part.ends_with(WHERE)
             {
+                if let Some((rows, cols)) = self.told_late.take() {
+                    self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
+                }
                 self.keys(&format!("\x1b[{};{}R", row + 1, column + 1));
             }
         }

@@ -23,8 +23,10 @@ const NO_MARKS: &str = "\x1b[?2004l";
 const DRAWING: [&str; 2] = ["\x1b[?2026h", "\x1b[?2026l"];
 /// A window that keeps its size for so long has found it. (tmux tells each 250 ms.)
 const REST: Duration = Duration::from_millis(300);
-/// How long the terminal may take to say where the cursor is. Some never say it.
-const ANSWER: Duration = Duration::from_millis(500);
+/// How long the terminal may take to say where the cursor is: one of which it is not known whether
+/// it ever says so, and one that has said it before, perhaps over a slow line.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
+const LATER_ANSWER: Duration = Duration::from_secs(10);
 /// A program that still runs so long after Ctrl+Z was not stopped: there is no shell that could
 /// continue it.
 const UNSTOPPED: Duration = Duration::from_secs(1);
@@ -256,7 +258,8 @@ impl Terminal {
         if self.answers == Some(false) || !self.area.has_rows_above() {
             return self.settle(None);
         }
-        self.away = NotDrawing::Lost { until: Instant::now() + ANSWER, asked: true };
+        let patience = if self.answers.is_some() { LATER_ANSWER } else { FIRST_ANSWER };
+        self.away = NotDrawing::Lost { until: Instant::now() + patience, asked: true };
         self.writer.write(WHERE.into());
     }
 
