@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use crate::client::{ClientFailure, ConnectSetup};
 
-/// Whoever has not answered by then does not answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// A far end that has not answered by then does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 const LINE: &[u8] = b"resound load: what do you do with a line?\n";
 /// More than any answer to it.
 const MOST: usize = 1024;
