@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use resound::{Bytes, Cx, Echo, Engine, Framing, Limits, Service};
-use resound_load::{Mode, Settings};
+use resound_load::{Counts, Mode, Settings};
 
 use crate::bench::Bench;
-use crate::harness::{PATIENCE, Running, noise, on_each_engine, on_each_engine_plainly, server};
-use crate::load::{load, run_until, stream};
+use crate::harness::{Running, noise, on_each_engine, on_each_engine_plainly, patient, server};
+use crate::load::{load, run_till, stream};
 
 on_each_engine!(shared_bytes_keep_their_place);
 
@@ -81,7 +81,7 @@ fn shared_bytes_keep_their_place(engine: Engine) {
 
 fn shared_bytes_count_as_unsent(engine: Engine) {
     let most = Arc::new(AtomicUsize::new(0));
-    let (seen, limits) = (Arc::clone(&most), Limits { high_water: 64 * 1024, ..Limits::default() });
+    let (seen, limits) = (Arc::clone(&most), Limits { high_water: 64 * 1024, ..patient() });
     let server = Running::start_silent(server(engine).limits(limits), move |_| Mixed::new(&seen));
     let mut peer = server.connect();
     peer.send("30000\n".repeat(200));
@@ -103,15 +103,9 @@ fn two_ends_that_only_send_do_not_wait_for_each_other(engine: Engine) {
     // More than all buffers between them hold.
     const ENOUGH: u64 = 64 << 20;
     let server = Running::start_silent(server(engine), |_| Echo);
-    let settings = Settings { duration: Some(PATIENCE * 60), connections: 1, ..stream(Mode::Echo) };
-    let (cut, is_cut) = tokio::sync::oneshot::channel();
-    let (mut cut, mut received) = (Some(cut), 0);
-    let record = run_until(load(engine, server.address(), settings), async { drop(is_cut.await) }, |_, tick| {
-        received += tick.counts.bytes_received;
-        if received > ENOUGH || tick.counts.errors() > 0 {
-            cut.take().map(|cut| cut.send(()));
-        }
-    });
+    let settings = Settings { connections: 1, ..stream(Mode::Echo) };
+    let is_enough = |counts: &Counts| counts.bytes_received > ENOUGH || counts.errors() > 0;
+    let record = run_till(load(engine, server.address(), settings), is_enough);
     assert_eq!(record.failures, []);
     assert_eq!(record.total.counts.verified, record.total.counts.received);
 }
@@ -174,18 +168,10 @@ fn a_block_that_goes_astray_in_a_stream_is_found(engine: Engine) {
     for (n, (what, at, len)) in cases.into_iter().enumerate() {
         let astray = move |_: &_| Astray { what, at, len, head: Vec::new(), is_over: false };
         let server = Running::start_silent(server(engine), astray);
-        let mut settings = stream(Mode::Echo);
-        // As long as it takes.
-        (settings.duration, settings.connections, settings.seed) = (Some(PATIENCE * 60), 1, n as u64);
-        let (cut, is_cut) = tokio::sync::oneshot::channel();
-        let mut cut = Some(cut);
+        let settings = Settings { connections: 1, seed: n as u64, ..stream(Mode::Echo) };
         let mut load = load(engine, server.address(), settings);
         load.lines = n % 2 == 0;
-        let record = run_until(load, async { drop(is_cut.await) }, |_, tick| {
-            if tick.counts.errors() > 0 {
-                cut.take().map(|cut| cut.send(()));
-            }
-        });
+        let record = run_till(load, |counts| counts.errors() > 0);
         let first = &record.failures[0];
         // Where two whole messages changed places, or one came twice, that is said of them.
         let message = (at / block) as u64;
