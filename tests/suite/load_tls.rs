@@ -1,8 +1,9 @@
 //! The load generator behind a PROXY header and TLS: what is timed, and what is said of those who fail it.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use resound::proxy::{Addresses, Header, Version};
@@ -10,8 +11,8 @@ use resound::{Echo, Endpoint, Engine, Fingerprint, Handshake, TlsClient, Trust, 
 use resound_load::{Fault, Load, Mode, Record, Security, Settings, Shape};
 
 use crate::client::foreign;
-use crate::harness::{Event, PATIENCE, Running, on_each_engine_plainly, server};
-use crate::load::{load, run, settings};
+use crate::harness::{Event, Running, on_each_engine_plainly, server};
+use crate::load::{load, run, settings, without_an_end};
 use crate::tunnel::{client, identity};
 
 on_each_engine_plainly! {
@@ -34,16 +35,32 @@ fn echoing(engine: Engine) -> Running {
     Running::start(server(engine).opening(crate::tunnel::opening()), |_| Echo)
 }
 
-/// The one thing that went wrong, once on each of four connections.
-fn each(record: &Record) -> (Fault, String) {
+/// The one thing that went wrong, on all of these connections.
+fn each(record: &Record, wanted: &[u64]) -> (Fault, String) {
     let [first, ..] = &record.failures[..] else { panic!("nothing failed: {:?}", record.total.counts) };
     for failure in &record.failures {
         assert_eq!((failure.class, &failure.what), (first.class, &first.what));
     }
     let mut connections: Vec<_> = record.failures.iter().map(|failure| failure.connection).collect();
     connections.sort_unstable();
-    assert_eq!(connections, [0, 1, 2, 3]);
+    assert_eq!(connections, wanted);
     (first.class, first.what.clone())
+}
+
+/// A run is over once as many attempts have failed as it has connections. Each of them fails once
+/// with [`first_four`].
+const ONCE: [u64; 4] = [0, 1, 2, 3];
+
+/// A server that waits for four connections before it does something to each of them. One that is
+/// made again finds only silence, as long as the listener is there.
+fn first_four(what: impl Fn(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<TcpListener>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let serving = move || {
+        [(); 4].map(|()| listener.accept().unwrap().0).into_iter().for_each(what);
+        listener
+    };
+    (to, std::thread::spawn(serving))
 }
 
 fn handshakes_are_timed_by_themselves(engine: Engine) {
@@ -67,12 +84,16 @@ fn handshakes_are_timed_by_themselves(engine: Engine) {
 }
 
 fn a_certificate_that_is_refused_ends_the_run(engine: Engine) {
-    let server = echoing(engine);
+    let (to, serving) = first_four(|mut peer| {
+        let mut session = session();
+        // It ends with the client's alert.
+        assert!(session.complete_io(&mut peer).is_err());
+    });
     let pin = Trust::Pin(Fingerprint::of(b"another certificate"));
     let client = TlsClient::new("localhost", pin, None, &[]).unwrap();
-    let endless = Settings { messages: None, duration: Some(PATIENCE * 60), ..settings(Mode::Echo) };
-    let record = run(secure(engine, server.address(), endless, client));
-    let (class, what) = each(&record);
+    let record = run(secure(engine, to, without_an_end(settings(Mode::Echo)), client));
+    let (class, what) = each(&record, &ONCE);
+    drop(serving.join().unwrap());
     assert_eq!(class, Fault::Tls);
     assert!(what.contains("not the pinned one"), "{what}");
     assert_eq!((record.total.counts.opened, record.total.handshake.count()), (0, 0));
@@ -84,30 +105,29 @@ fn whoever_is_silent_in_the_handshake_is_given_up(engine: Engine) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
     let connect_timeout = Duration::from_millis(200);
-    let load = Load { connect_timeout, ..secure(engine, to, settings(Mode::Echo), client().clone()) };
-    let (class, what) = each(&run(load));
+    let one = Settings { connections: 1, ..settings(Mode::Echo) };
+    let load = Load { connect_timeout, ..secure(engine, to, one, client().clone()) };
+    let record = run(load);
+    // Where this machine looks up late it has been made again meanwhile.
+    let (class, what) = each(&record, &vec![0; record.failures.len()]);
     assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200 ms"));
 }
 
 fn whoever_leaves_in_the_handshake_is_told(engine: Engine) {
-    let port = foreign(|listener| {
-        for _ in 0..4 {
-            let (mut peer, _) = listener.accept().unwrap();
-            // All of it, in however many parts it comes, so that the end is no reset.
-            let mut head = [0; 5];
-            peer.read_exact(&mut head).unwrap();
-            peer.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))]).unwrap();
-        }
+    let (to, leaving) = first_four(|mut peer| {
+        // All of it, in however many parts it comes, so that the end is no reset.
+        let mut head = [0; 5];
+        peer.read_exact(&mut head).unwrap();
+        peer.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))]).unwrap();
     });
-    let to = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
-    let (class, what) = each(&run(secure(engine, to, settings(Mode::Echo), client().clone())));
+    let (class, what) = each(&run(secure(engine, to, settings(Mode::Echo), client().clone())), &ONCE);
+    drop(leaving.join().unwrap());
     assert_eq!(class, Fault::Eof, "{what}");
     assert!(what.contains("within the TLS handshake"), "{what}");
 }
 
-/// Echoes so many bytes, and then ends the connection without a word of TLS.
-fn cut_off(listener: &TcpListener, bytes: usize) {
-    use std::io::Write;
+/// A server's end of TLS, made elsewhere.
+fn session() -> rustls::ServerConnection {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -116,8 +136,13 @@ fn cut_off(listener: &TcpListener, bytes: usize) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())
         .unwrap();
-    let (mut peer, _) = listener.accept().unwrap();
-    let mut session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+    rustls::ServerConnection::new(Arc::new(config)).unwrap()
+}
+
+/// Echoes so many bytes, and then ends the connection without a word of TLS.
+fn cut_off(listener: &TcpListener, bytes: usize) {
+    use std::io::Write;
+    let ((mut peer, _), mut session) = (listener.accept().unwrap(), session());
     let mut stream = rustls::Stream::new(&mut session, &mut peer);
     let mut message = vec![0; bytes];
     stream.read_exact(&mut message).unwrap();
