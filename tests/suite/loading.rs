@@ -138,7 +138,8 @@ fn one_command_shows_it_behind_a_proxy_header_and_tls() {
 
 #[test]
 fn nothing_to_connect_to_is_a_network_failure() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (_held, address) = crate::connecting::closed_port();
+    let port = address.port().to_string();
     for mode in [&["--mode", "echo"][..], &[]] {
         let (code, _, stderr) = run(&[&["load", "127.0.0.1", &port][..], mode].concat(), b"");
         assert_eq!(code, Some(1), "{stderr}");

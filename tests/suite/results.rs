@@ -266,7 +266,8 @@ fn reports_are_written_to_files_and_gates_judge() {
 #[test]
 fn where_nobody_was_found_the_reports_say_so() {
     let folder = Folder::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (_held, address) = crate::connecting::closed_port();
+    let port = address.port().to_string();
     let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
     let (html, junit) = (path("a.html"), path("a.xml"));
     for mode in [&["--mode", "echo"][..], &[]] {
