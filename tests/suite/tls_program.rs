@@ -98,7 +98,7 @@ fn plain_and_tls_ends_tell_each_other_apart() {
         let port = address.port().to_string();
         for command in ["client", "test"] {
             let (code, stdout, stderr) =
-                run(&[command, "127.0.0.1", &port, "--tls", "--connect-timeout", "300ms"], b"a\n");
+                run(&[command, "127.0.0.1", &port, "--tls", "--connect-timeout", "1s"], b"a\n");
             assert_eq!((code, stdout.len()), (Some(1), 0), "{mode}: {stderr}");
             assert!(stderr.contains("resound: tls: ") || stderr.contains("is it one that speaks TLS?"), "{stderr}");
         }
