@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use resound_load::{Interval, Phase};
 
+use super::LiveView;
+
 /// Ticks become intervals as they do in [`Timeline`](resound_load::Timeline), before it joins any.
 pub(super) struct Objects {
     length: Duration,
@@ -12,8 +14,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn new(length: Duration) -> Self {
-        Self { length, last: None }
+    /// For intervals that were wanted to be so long. A record's are no shorter than a tick either.
+    pub(super) fn new(wanted: Duration) -> Self {
+        Self { length: wanted.max(LiveView::TICK), last: None }
     }
 
     /// The interval that ended before this tick.
@@ -73,5 +76,21 @@ mod tests {
         intervals.last_mut().unwrap().add(&late);
         assert_eq!(intervals.len(), 7);
         assert_eq!(written, intervals);
+    }
+
+    #[test]
+    fn intervals_that_are_shorter_than_a_tick_are_those_of_the_record_too() {
+        let wanted = Duration::from_millis(100);
+        let (mut objects, mut timeline) = (Objects::new(wanted), Timeline::new(wanted.max(LiveView::TICK)));
+        let (mut written, mut start) = (Vec::new(), Duration::ZERO);
+        // The second was to end at 400 ms and the third at 500 ms, and the first came late.
+        for length in [254, 147, 99].map(Duration::from_millis) {
+            let tick = Interval { start, length, ..Interval::default() };
+            written.extend(objects.add(Phase::Measuring, &tick));
+            timeline.push(&tick);
+            start += length;
+        }
+        written.extend(objects.rest());
+        assert_eq!((written.len(), written), (2, timeline.finish()));
     }
 }
