@@ -11,6 +11,7 @@ use resound::{Chargen, CloseReason, Cx, Echo, Endpoint, Engine, Limits, Reply, S
 
 use crate::harness::{
     Event, PATIENCE, Peer, Running, eventually, longer, noise, on_each_engine, patient, replying, server, shown,
+    uninterrupted,
 };
 use crate::not_tested::not_tested;
 
@@ -95,7 +96,7 @@ fn fill(peer: &mut Peer, piece: &[u8]) -> usize {
     peer.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut sent = 0;
     loop {
-        match peer.0.write(&piece[sent % piece.len()..]) {
+        match uninterrupted(|| peer.0.write(&piece[sent % piece.len()..])) {
             Ok(n) => sent += n,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Err(error) => panic!("{error}"),

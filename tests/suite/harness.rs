@@ -326,10 +326,8 @@ impl Peer {
 
     /// Does the server close it without a word? With a reset, perhaps, where it has not read what was sent.
     pub(crate) fn is_closed(&mut self) -> bool {
-        match self.0.read(&mut [0]) {
+        match uninterrupted(|| self.0.read(&mut [0])) {
             Ok(n) => n == 0,
-            // A ring that is torn down in this thread interrupts its calls.
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.is_closed(),
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     }
@@ -395,6 +393,16 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes a call that a ring interrupts which is torn down in this thread.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 

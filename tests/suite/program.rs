@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::child::{Program, run, wait};
-use crate::harness::{Peer, engines};
+use crate::harness::{Peer, engines, uninterrupted};
 
 #[cfg(unix)]
 #[test]
@@ -406,7 +406,7 @@ fn what_arrived_in_time_is_not_idle_because_the_server_was_late() {
         peer.send("two\n");
         // Nothing comes until the limit is long over.
         peer.0.set_read_timeout(Some(std::time::Duration::from_millis(2300))).unwrap();
-        assert!(peer.0.read(&mut [0; 1]).is_err());
+        assert!(uninterrupted(|| peer.0.read(&mut [0; 1])).is_err());
         server.signal(Signal::CONT);
         peer.0.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
         peer.expect("Server received: two\n");

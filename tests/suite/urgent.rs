@@ -18,7 +18,7 @@ use resound::{
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::harness::{Folder, PATIENCE, Peer, dialer, noise, on_each_engine_plainly, server};
+use crate::harness::{Folder, PATIENCE, Peer, dialer, noise, on_each_engine_plainly, server, uninterrupted};
 
 on_each_engine_plainly!(
     what_lies_behind_an_urgent_byte_is_read,
@@ -189,12 +189,12 @@ fn a_dialled_connection_reads_on_too(engine: Engine) {
         .start(move |_| Calls { left, open: Rc::default(), call: call.clone(), come: Arc::clone(&come) })
         .unwrap();
     for at in 0..left {
-        let (mut peer, _) = listener.accept().unwrap();
+        let (mut peer, _) = uninterrupted(|| listener.accept()).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         send(&SockRef::from(&peer), TEXT, at);
         say.send(()).unwrap();
         // It closes when it has read all of it.
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        assert_eq!(uninterrupted(|| peer.read(&mut [0])).unwrap(), 0);
     }
     assert_eq!(dialer.wait().closed[CloseReason::ServiceClosed.index()], left as u64);
 }
@@ -222,7 +222,7 @@ fn on_a_unix_socket_too(engine: Engine) {
             peer.read_exact(&mut got).unwrap();
             assert_eq!(got, TEXT);
             if drains {
-                assert_eq!(peer.read(&mut got).unwrap(), 0);
+                assert_eq!(uninterrupted(|| peer.read(&mut got)).unwrap(), 0);
             }
         }
         if !drains {
