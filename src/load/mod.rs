@@ -325,7 +325,8 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
         warnings: Vec::new(),
     };
     let run = Run::of(record);
-    until.iter().find_map(|gate| Some(format!("{gate} ({})", gate.is_met(&run)?)))
+    let met = until.iter().find_map(|gate| Some(format!("{gate} ({})", gate.is_met(&run)?)));
+    met.or_else(|| report::unforgiven(&run, until))
 }
 
 /// Says early that there will be too few descriptors, and leaves room for as many workers as there can be.
@@ -362,4 +363,30 @@ fn check_sources(sources: &[IpAddr]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use resound_load::{Counts, Fault, Latency};
+
+    use super::*;
+
+    #[test]
+    fn a_step_that_lost_connections_has_not_held_whatever_its_conditions_say() {
+        let settings = report::settings();
+        let mut counts = Counts { sent: 76, received: 72, opened: 4, ..Counts::default() };
+        counts.failures[Fault::Refused.index()] = 125;
+        counts.failures[Fault::Eof.index()] = 4;
+        let length = Duration::from_secs(1);
+        let step = Interval { counts, length, response: Latency::of([(1_000_000, 76)]), ..Interval::default() };
+        let broken = |until: &[&str]| {
+            let until: Vec<_> = until.iter().map(|text| Gate::parse(text).unwrap()).collect();
+            broken(&step, &until, &settings)
+        };
+        assert_eq!(broken(&["p99>5s"]).unwrap(), "125 refused, 4 eof");
+        assert_eq!(broken(&["p99>5s", "refused>200"]).unwrap(), "4 eof");
+        assert_eq!(broken(&["errors>100"]).unwrap(), "errors>100 (129 errors)");
+        // A condition that says how many are too many allows fewer.
+        assert_eq!(broken(&["errors>200"]), None);
+    }
 }

@@ -126,6 +126,11 @@ impl Gate {
         }
     }
 
+    /// The classes of failures of which it says how many are too many.
+    pub(super) fn classes(&self) -> Vec<Fault> {
+        self.metric.forgives()
+    }
+
     fn measure(&self, run: &Run) -> Result<Estimate, String> {
         // What is neither more nor less than anything was not measured.
         self.metric.measure(run).and_then(|measured| match measured.value.is_finite() {

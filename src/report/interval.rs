@@ -38,7 +38,11 @@ pub(crate) struct IntervalPart {
     #[serde(default)]
     pub(crate) unconnected: u64,
     #[serde(default)]
+    pub(crate) silent: u64,
+    #[serde(default)]
     pub(crate) outage_s: f64,
+    #[serde(default)]
+    pub(crate) stall_s: f64,
     pub(crate) closed: u64,
     pub(crate) errors: u64,
     /// By class; those that did not happen are left out.
@@ -102,7 +106,9 @@ impl IntervalPart {
             bits_received_per_s: BulkDirection::Received.bits(interval).unwrap_or(0.0),
             opened: counts.opened,
             unconnected: counts.unconnected,
+            silent: counts.silent,
             outage_s: interval.outage.as_secs_f64(),
+            stall_s: interval.stall.as_secs_f64(),
             closed: counts.closed,
             errors: counts.errors(),
             errors_by_class: by_class.map(|(class, n)| (class.name().into(), n)).collect(),

@@ -10,8 +10,6 @@ use crate::units;
 
 /// The case that is always there.
 const NO_GATE: &str = "no failure but those that gates allow";
-/// The case of a run by which nothing can be judged.
-const PLAN: &str = "the generator kept its plan";
 /// Failures that are named.
 const NAMED: usize = 10;
 
@@ -43,10 +41,10 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome]) -> String {
         judgement: Judgement::failed(!unforgiven.is_empty()),
         why: text::by_class(&record.total.counts, of_those),
     });
-    cases.extend(verdict::unjudgeable(run).map(|why| Case {
-        name: PLAN.into(),
+    cases.extend(verdict::unjudgeable(run).map(|unjudgeable| Case {
+        name: unjudgeable.expected.into(),
         judgement: Judgement::CannotTell,
-        why: format!("cannot tell: {why}"),
+        why: format!("cannot tell: {}", unjudgeable.why),
     }));
     let count = |judgement| cases.iter().filter(|case| case.judgement == judgement).count();
     let totals = format!(

@@ -1,6 +1,6 @@
 //! [`Estimate`]: what a run says of a quantity, and how much of that is certain.
 
-use resound_load::{Bounded, Counts, Fault, Figure};
+use resound_load::{Bounded, Counts, Fault, Figure, Latency};
 
 use super::cannot_show;
 use super::gate::{GateSubject, Metric, TimeKind};
@@ -96,7 +96,15 @@ fn time(of: TimeKind, what: GateSubject, run: &Run, of_own: u64) -> Result<Estim
     let us = |time: std::time::Duration| time.as_secs_f64() * 1e6;
     let unknown = UnmeasuredTime::of(name, times, run);
     let of_own = if name == "response" { of_own } else { 0 };
-    let (least, most) = within(what, times, unknown.count, of_own);
+    let (least, mut most) = within(what, times, unknown.count, of_own);
+    // What a stall delayed waited for it: that makes no figure better.
+    let mut with_delayed = times.all.clone();
+    with_delayed.add(&unknown.delayed);
+    if !unknown.delayed.is_empty() && what != GateSubject::Min {
+        let all = Bounded { all: &with_delayed, bounds: times.bounds };
+        let (_, delayed) = within(what, all, unknown.count, of_own);
+        most = most.zip(delayed).map(|(most, delayed)| most.max(delayed));
+    }
     let most = most.map_or(f64::INFINITY, us);
     let mut measured = Estimate { is_bound, ..Estimate::exact(us(time)) };
     if most > measured.value {
@@ -154,7 +162,9 @@ struct UnmeasuredTime {
     untimed: u64,
     /// What would have been sent while nothing was answered.
     unplanned: u64,
-    outage: f64,
+    /// What would have been sent during stalls, and how long it may have waited.
+    delayed: Latency,
+    silence: f64,
 }
 
 impl UnmeasuredTime {
@@ -165,8 +175,12 @@ impl UnmeasuredTime {
             "connect" | "handshake" => counts.unconnected,
             _ => due.saturating_sub(times.all.count()),
         };
-        let unplanned = if name == "service" { run.unplanned(due) } else { 0 };
-        Self { count: untimed.saturating_add(unplanned), untimed, unplanned, outage: run.outage() }
+        let (unplanned, delayed) = match name {
+            "service" => (run.unplanned(due), run.delayed(due)),
+            _ => (0, Latency::default()),
+        };
+        let silence = run.silence();
+        Self { count: untimed.saturating_add(unplanned), untimed, unplanned, delayed, silence }
     }
 
     fn doubts(&self, name: &str, times: Bounded<'_>) -> Vec<(String, &'static str)> {
@@ -185,15 +199,15 @@ impl UnmeasuredTime {
                 _ => (format!("of {} there is no time", units::counted(self.untimed, "message")), ALL_ANSWERED),
             });
         }
-        if self.unplanned > 0 {
-            doubts.push((silence(self.outage), A_PLAN));
+        if self.unplanned > 0 || !self.delayed.is_empty() {
+            doubts.push((silence(self.silence), A_PLAN));
         }
         doubts
     }
 }
 
-fn silence(outage: f64) -> String {
-    format!("for {:.1} % of the time of its connections nothing was answered", 100.0 * outage)
+fn silence(share: f64) -> String {
+    format!("for {:.1} % of the time of its connections nothing was answered", 100.0 * share)
 }
 
 /// Failures that there were. Without a plan it is not known how many more there would have been
@@ -206,7 +220,7 @@ fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Estimate
     if more == 0 || !Fault::ALL.iter().any(|class| is_of_network(class) && concerns(*class)) {
         return measured;
     }
-    measured.may_be_more(count.saturating_add(more) as f64, silence(run.outage()), A_PLAN)
+    measured.may_be_more(count.saturating_add(more) as f64, silence(run.silence()), A_PLAN)
 }
 
 /// Of what was planned, whatever became of it.
@@ -229,7 +243,7 @@ fn loss(run: &Run) -> Result<Estimate, String> {
     let more = run.unplanned(due);
     if more > 0 {
         let most = percent(lost.saturating_add(more), due.saturating_add(more));
-        measured = measured.may_be_more(most, silence(run.outage()), A_PLAN);
+        measured = measured.may_be_more(most, silence(run.silence()), A_PLAN);
     }
     Ok(measured)
 }
@@ -406,6 +420,39 @@ mod tests {
         let mut planned = run(0.6).record;
         planned.settings.rate = Some(1000.0);
         assert_eq!(judgement("errors>500", &Run::of(planned)), Pass);
+    }
+
+    #[test]
+    fn a_stall_hides_what_waits_for_it() {
+        use Judgement::{CannotTell, Fail, Pass};
+        let mut record = samples::record(1_000, 1, false);
+        (record.settings.rate, record.settings.shape) = (None, resound_load::Shape::Closed);
+        (record.total.response, record.total.lag) = Default::default();
+        record.total.service.add(&Latency::of([(3_000_000_000, 64)]));
+        let run = |share: f64| {
+            let mut record = record.clone();
+            record.total.stall = record.elapsed.mul_f64(share * 64.0);
+            Run::of(record)
+        };
+        // What is left out was delayed: it makes nothing better, and nothing longer than the stall.
+        for (text, without, within) in [
+            ("p99>5ms", Pass, CannotTell),
+            ("p50>5ms", Pass, CannotTell),
+            ("p40>5ms", Pass, Pass),
+            ("p99>4s", Pass, Pass),
+            ("max>4s", Pass, Pass),
+            ("max>1s", Fail, Fail),
+            ("p99>1us", Fail, Fail),
+            ("mean>500ms", Pass, CannotTell),
+            ("min>1ms", Pass, Pass),
+            ("errors>0", Pass, Pass),
+        ] {
+            assert_eq!((judgement(text, &run(0.0)), judgement(text, &run(0.5))), (without, within), "{text}");
+        }
+        let outcome = Gate::parse("p99>5ms").unwrap().judge(&run(0.5));
+        assert!(outcome.measured.ends_with("but for 50.0 % of the time of its connections nothing was answered"));
+        // Stalls that take less than one time in a hundred decide nothing of a p99.
+        assert_eq!(judgement("p99>5ms", &run(0.004)), Pass);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) use self::live::LiveView;
 pub(crate) use self::read::is_stdin;
 pub(crate) use self::regression::{Condition, Regression};
 pub(crate) use self::run::Run;
+#[cfg(test)]
+pub(crate) use self::samples::settings;
 use self::text::Style;
 use crate::colour::Colour;
 use crate::findings::Findings;
@@ -59,6 +61,15 @@ const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 /// Would less than one of so many samples lie beyond a percentile, so that it is the maximum?
 fn cannot_show(percent: f64, samples: u64) -> bool {
     percent < 100.0 && (100.0 - percent) / 100.0 * samples as f64 <= 1.0 - 1e-9
+}
+
+/// Failures of a ramp's step of which no condition says how many are too many: a step with any has
+/// not held.
+pub(crate) fn unforgiven(run: &Run, until: &[Gate]) -> Option<String> {
+    let counts = &run.record.total.counts;
+    let is_forgiven = |class| until.iter().any(|gate| gate.classes().contains(&class));
+    let failures = text::by_class(counts, |class| !is_forgiven(class));
+    (!failures.is_empty()).then_some(failures)
 }
 
 /// What is made of the results.

@@ -279,6 +279,7 @@ fn interval(part: &IntervalPart, settings: &Settings, room: &mut ByteBudget) -> 
         bytes_late: part.bytes_late,
         opened: part.opened,
         unconnected: part.unconnected,
+        silent: part.silent,
         closed: part.closed,
         ..Counts::default()
     };
@@ -296,6 +297,7 @@ fn interval(part: &IntervalPart, settings: &Settings, room: &mut ByteBudget) -> 
         counts,
         // Of all connections together, of which there may be many.
         outage: Duration::try_from_secs_f64(part.outage_s).ok().context("outage_s is not a time")?,
+        stall: Duration::try_from_secs_f64(part.stall_s).ok().context("stall_s is not a time")?,
         bounds: Bounds {
             service: bounds(&part.service, room).context("service")?,
             response: bounds(&part.response, room).context("response")?,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{Bounded, Counts, Generator, Mode, Record};
+use resound_load::{Bounded, Counts, Generator, Latency, Mode, Record};
 
 use super::compare::Compared;
 use super::outcome::GateOutcome;
@@ -92,6 +92,10 @@ impl Rates {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn expects_answers(record: &Record) -> bool {
     record.settings.mode != Mode::Discard
 }
@@ -134,24 +138,49 @@ impl Run {
     }
 
     /// For which share of the time of its connections nothing was answered.
-    pub(crate) fn outage(&self) -> f64 {
+    pub(crate) fn silence(&self) -> f64 {
+        let total = &self.record.total;
+        self.share(total.outage.saturating_add(total.stall))
+    }
+
+    /// Of the time of all connections.
+    fn share(&self, time: Duration) -> f64 {
         let (record, n) = (&self.record, self.sources.len().max(1) as f64);
         let each = match self.repetitions.is_empty() {
             true => self.sources.iter().map(|source| source.elapsed.as_secs_f64()).sum::<f64>() / n,
             false => record.elapsed.as_secs_f64(),
         };
         let all = each * record.settings.most_connections() as f64;
-        if all > 0.0 { (record.total.outage.as_secs_f64() / all).min(1.0) } else { 0.0 }
+        if all > 0.0 { (time.as_secs_f64() / all).min(1.0) } else { 0.0 }
     }
 
-    /// About how many messages more there would have been, beside so many, had everything been
-    /// answered all the time. Of a plan all are known.
+    /// About how many messages more there would have been, beside so many, had there been no
+    /// outage. Of a plan all are known.
     pub(crate) fn unplanned(&self, messages: u64) -> u64 {
-        let outage = self.outage();
-        if self.record.settings.is_open() || outage <= 0.0 {
+        self.in_silence(messages, self.record.total.outage)
+    }
+
+    /// About how many messages more there would have been, beside so many, had there been no stall,
+    /// and for how long each may have waited: as long as the message that met the stall.
+    pub(crate) fn delayed(&self, messages: u64) -> Latency {
+        let stalls = self.record.total.stalls();
+        let count = self.in_silence(messages, self.record.total.stall);
+        let weight = |time: u64, count: u64| time as f64 * count as f64;
+        let all: f64 = stalls.buckets().map(|bucket| weight(bucket.to, bucket.count)).sum();
+        // A stall whose answer has no time, since it was wrong or never came, may have been any.
+        if all <= 0.0 {
+            return Latency::of([(nanos(self.record.elapsed), count)]);
+        }
+        let part = |time, n| (count as f64 * weight(time, n) / all).ceil() as u64;
+        Latency::of(stalls.buckets().map(|bucket| (bucket.to, part(bucket.to, bucket.count))))
+    }
+
+    fn in_silence(&self, messages: u64, time: Duration) -> u64 {
+        let share = self.share(time);
+        if self.record.settings.is_open() || share <= 0.0 {
             return 0;
         }
-        (messages.max(1) as f64 * outage / (1.0 - outage)) as u64
+        (messages.max(1) as f64 * share / (1.0 - self.silence())) as u64
     }
 
     /// Messages whose response times hold a delay of the generator's own making.

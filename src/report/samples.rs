@@ -9,7 +9,7 @@ use resound_load::{
 
 use super::run::Run;
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         shape: Shape::Open,
         target: "127.0.0.1:8888".into(),
@@ -77,6 +77,7 @@ fn second(n: u64, rate: u64, seed: u64) -> Interval {
             ..Counts::default()
         },
         outage: Duration::ZERO,
+        stall: Duration::ZERO,
         bounds: Bounds::default(),
         connect: if n == 0 { Latency::of((0..64).map(|k| (110_000 + 900 * k, 1))) } else { Latency::default() },
         handshake: Latency::default(),

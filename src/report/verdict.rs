@@ -38,16 +38,38 @@ pub(crate) fn exit_code_without_doubt(run: &Run, outcomes: &[GateOutcome]) -> u8
     }
 }
 
+/// Why nothing can be judged by a run.
+pub(crate) struct Unjudgeable {
+    /// What was expected of it, in a few words.
+    pub(crate) expected: &'static str,
+    pub(crate) why: String,
+}
+
 /// Why nothing can be judged by this run, where that is so.
-pub(crate) fn unjudgeable(run: &Run) -> Option<String> {
-    let Counts { planned, lagged, .. } = run.record.total.counts;
-    (lagged > 0).then(|| {
-        format!(
+pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
+    let Counts { planned, lagged, silent, .. } = run.record.total.counts;
+    if lagged > 0 {
+        let why = format!(
             "the generator itself did not send {} of {}; to settle it: a lower --rate, more processors, or \
              several generators",
             units::count(lagged),
             units::counted(planned, "planned message")
-        )
+        );
+        return Some(Unjudgeable { expected: "the generator kept its plan", why });
+    }
+    if silent > 0 {
+        let connections = units::counted(run.record.settings.most_connections(), "connection");
+        let why = format!(
+            "{} of {connections} got no answer before the end of the run; to settle it: a longer --duration, or a \
+             plan (--rate), which counts each message that cannot be sent",
+            units::count(silent)
+        );
+        return Some(Unjudgeable { expected: "each connection got an answer", why });
+    }
+    let has_failed = run.record.steps.first().is_some_and(|step| step.broken.is_some());
+    has_failed.then(|| Unjudgeable {
+        expected: "the first step of the ramp held",
+        why: "not even the first step held, so no level is known that does; to settle it: lower --steps".into(),
     })
 }
 
@@ -162,6 +184,28 @@ mod tests {
         assert_eq!(without_doubt(&kept, &["p99.9>1h", "rate>0"]), exit::VERDICT);
         assert_eq!(without_doubt(&run(&[Fault::Reset], false), &["p99.9>1h"]), exit::NETWORK);
         assert_eq!(without_doubt(&run(&[], true), &["p99.9>1h"]), exit::SIGNAL);
+    }
+
+    #[test]
+    fn connections_without_an_answer_and_ramps_without_a_step_say_nothing() {
+        let mut silent = run(&[], false).record;
+        silent.total.counts.silent = 3;
+        assert_eq!(code(&Run::of(silent.clone()), &["errors>0"]), exit::CANNOT_TELL);
+        assert!(unjudgeable(&Run::of(silent)).unwrap().why.starts_with("3 of 64 connections got no answer"));
+        let step = |broken: Option<&str>| resound_load::RampStep {
+            level: 100.0,
+            total: Default::default(),
+            broken: broken.map(Into::into),
+        };
+        for (steps, want) in [
+            (vec![step(Some("p99>1us (2 us)"))], exit::CANNOT_TELL),
+            (vec![step(None), step(Some("p99>1ms (2 ms)"))], 0),
+            (vec![step(None)], 0),
+        ] {
+            let mut ramp = run(&[], false).record;
+            ramp.steps = steps;
+            assert_eq!(code(&Run::of(ramp), &[]), want);
+        }
     }
 
     #[test]

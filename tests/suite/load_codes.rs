@@ -186,3 +186,45 @@ fn an_outage_passes_no_gate_but_those_that_allow_it() {
         }
     }
 }
+
+/// A loop without a plan sends nothing while a server stalls: that it then meets no slow answer but
+/// one is no proof.
+#[test]
+fn a_stall_leaves_a_closed_loop_unjudged() {
+    for (pause, messages) in [(1_500, 1), (500, usize::MAX)] {
+        let port = serving(move |peer| {
+            for n in 0..messages.saturating_add(200) {
+                let mut bytes = [0; SIZE];
+                if peer.read_exact(&mut bytes).is_err() {
+                    return;
+                }
+                if n == 200 {
+                    std::thread::park_timeout(Duration::from_millis(pause));
+                }
+                peer.write_all(&bytes).unwrap();
+            }
+            let _ = peer.read(&mut [0]);
+        });
+        let args = ["load", "127.0.0.1", &port, "--mode", "echo", "--size", "64", "-d", "1s", "--fail-if", "p99>50ms"];
+        let (code, out, err) = run(&args, b"");
+        let out = String::from_utf8_lossy(&out);
+        assert_eq!(code, Some(4), "{out}{err}");
+        assert!(out.contains("of the time of its connections nothing was answered"), "{out}");
+    }
+}
+
+#[test]
+fn a_ramp_of_which_no_step_held_cannot_tell() {
+    let port = serving(|peer| {
+        let mut bytes = [0; SIZE];
+        while peer.read_exact(&mut bytes).is_ok() {
+            peer.write_all(&bytes).unwrap();
+        }
+    });
+    let ramp = ["--shape", "ramp", "--steps", "100..300+100", "--every", "200ms", "--until", "p99>1ns"];
+    let args = ["load", "127.0.0.1", &port, "--mode", "echo", "--size", "64"];
+    let (code, out, err) = run(&[&args[..], &ramp].concat(), b"");
+    let out = String::from_utf8_lossy(&out);
+    assert_eq!(code, Some(4), "{out}{err}");
+    assert!(out.contains("not even the first step held"), "{out}");
+}

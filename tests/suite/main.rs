@@ -34,6 +34,7 @@ mod load_codes;
 mod load_ends;
 mod load_faults;
 mod load_outage;
+mod load_stalls;
 mod load_timestamps;
 mod load_tls;
 mod loading;

@@ -69,7 +69,7 @@ fn truth_a_closed_loop_says_what_it_cannot_see() {
     let record = run(load(Engine::Portable, server.address(), settings));
     println!("{:?}", record.warnings);
     assert!(record.total.service.percentile(99.0).unwrap() < Duration::from_millis(100));
-    assert!(record.warnings.iter().any(|warning| warning.contains("the longest wait, 1.0s, is one sample")));
+    assert!(record.warnings.iter().any(|warning| warning.contains("far longer than most")));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::outcome::{AnswerTimes, ConnectionOutcome};
 use super::pattern::Pattern;
 use super::run_config::{Pace, RunConfig, TrafficPattern, nanos};
 use super::schedule::Schedule;
+use super::stall::{AnswerWaits, Waiting};
 use super::tally::Tally;
 use super::{Counts, Fault, MOST_IN_FLIGHT};
 use resound::CloseReason;
@@ -24,8 +25,7 @@ const BULK_HIGH_WATER: usize = 512 * 1024;
 const BURST: usize = 256;
 /// So long nothing more has to come before what came and is wrong is judged as it is.
 const DOUBT: u64 = 500_000_000;
-/// A connection that is behind the plan by no more than this at the end sends what is left of it: a
-/// moment's wait is no failure.
+/// A connection that is this little behind the plan at the end still sends what is left of it.
 const CATCHES_UP: u64 = 100_000_000;
 
 pub(super) struct LoadConnection {
@@ -54,6 +54,7 @@ pub(super) struct LoadConnection {
     held_since: Option<u64>,
     /// Something has been answered, or nothing ever is.
     has_answered: bool,
+    waits: AnswerWaits,
     /// Nothing more is sent.
     finishing: bool,
     failed: bool,
@@ -96,6 +97,7 @@ impl LoadConnection {
             held_until: None,
             held_since: None,
             has_answered: false,
+            waits: AnswerWaits::default(),
             finishing: false,
             failed: false,
             is_too_late: false,
@@ -168,9 +170,8 @@ impl LoadConnection {
 
     fn is_done(&self, now: u64) -> bool {
         let end = self.course.end();
-        // A connection that has kept to the plan is woken a little after the end too, and then
-        // sends what has come due since. One that is far behind sends no more: what is left was
-        // planned, and never sent.
+        // A connection that has kept to the plan is woken a little after the end too, and sends what
+        // has come due since. One that is far behind sends no more: the rest was never sent.
         let may_end = self.is_behind && !self.catches_up() || !matches!(self.course.pace, Pace::Open { .. });
         self.course.per_connection.is_some_and(|most| self.sent >= most)
             || now >= end && may_end
@@ -275,12 +276,17 @@ impl LoadConnection {
         tally: &mut Tally,
         look: impl FnOnce(&mut Answers, &mut dyn FnMut(AnswerEvent)),
     ) {
+        let sent = self.answers.oldest().map(|(_, oldest)| oldest.sent);
         let ConnectionOutcome { settled, lost } =
             ConnectionOutcome::note(&self.course, &mut self.answers, AnswerTimes::of(cx), tally, look);
         let now = self.course.time(cx.now());
         tally.at(now);
-        if settled > 0 && !self.has_answered {
-            self.answers_again(now, tally);
+        if settled > 0 {
+            let is_outage = !self.has_answered && self.answers_again(now, tally);
+            if let Some((seat, sent)) = self.seat.as_mut().zip(sent) {
+                let waiting = Waiting::new(&self.course, &mut seat.has_answered, tally);
+                self.waits.answered(sent, now, is_outage, waiting);
+            }
         }
         self.doubt = self.answers.is_in_doubt().then_some(now + DOUBT);
         match self.course.pace {
@@ -293,12 +299,12 @@ impl LoadConnection {
         }
     }
 
-    /// The first answer on this connection ends what was out of order before it.
-    fn answers_again(&mut self, now: u64, tally: &mut Tally) {
+    /// The first answer on this connection ends what was out of order before it: was that an outage?
+    fn answers_again(&mut self, now: u64, tally: &mut Tally) -> bool {
         self.has_answered = true;
-        if let Some(seat) = &mut self.seat {
-            tally.outage += seat.recovers(&self.course, now);
-        }
+        let outage = self.seat.as_mut().map_or(0, |seat| seat.recovers(&self.course, now));
+        tally.outage += outage;
+        outage > 0
     }
 
     /// Nothing can be made of this connection any more: another takes its place.
@@ -472,10 +478,14 @@ impl Service for LoadConnection {
         if let Some(mut seat) = self.seat.take() {
             tally.counts.closed += u64::from(seat.is_counted(&course));
             let now = course.time(at);
+            // What waited in vain waits since it was sent; an answer before it says that all was well.
+            let is_outage = self.failed && (!self.has_answered || self.is_too_late);
+            if let Some(sent) = oldest {
+                let waiting = Waiting::new(&course, &mut seat.has_answered, &mut tally);
+                self.waits.in_vain(sent, now, is_outage, waiting);
+            }
             if self.failed {
-                // What waited in vain has waited since it was sent; an answer before that one says
-                // that all was well until then.
-                seat.loses(oldest.unwrap_or(now), !self.has_answered || self.is_too_late);
+                seat.loses(oldest.filter(|_| is_outage).unwrap_or(now), is_outage);
             }
             seat.is_held(self.held_since.unwrap_or(now));
             if course.is_over(at) {

@@ -20,6 +20,8 @@ use resound_proto::{ConnInfo, Endpoint, Handshake, Service};
 const REDIAL: Duration = Duration::from_millis(100);
 /// A call that is not answered after this long when the run is over counts as one that failed.
 const LONG: Duration = Duration::from_millis(100);
+/// A connection that is lost once, and answered again only after this long, has had an outage.
+const SLOW_RETURN: u64 = 500_000_000;
 
 /// A place for one connection at a time: what outlives it.
 pub(super) struct ConnectionSlot {
@@ -34,6 +36,8 @@ pub(super) struct ConnectionSlot {
     pub(super) schedule: Option<Schedule>,
     /// Since when nothing can be sent, for want of a connection or of room on the last one.
     held_since: Option<u64>,
+    /// Something was answered in what is measured, or it is known that nothing was.
+    pub(super) has_answered: bool,
     /// The failure behind which nothing has been answered yet.
     lost: Option<LostConnection>,
 }
@@ -92,8 +96,9 @@ impl ConnectionSlot {
 
     /// It answers again: for how long of what is measured did it not?
     pub(super) fn recovers(&mut self, course: &RunConfig, now: u64) -> u64 {
-        let lost = self.lost.take().filter(|lost| lost.is_outage);
-        lost.map_or(0, |lost| now.min(course.end()).saturating_sub(lost.since.max(course.measure_from)))
+        let Some(lost) = self.lost.take() else { return 0 };
+        let out = now.min(course.end()).saturating_sub(lost.since.max(course.measure_from));
+        if lost.is_outage || out >= SLOW_RETURN { out } else { 0 }
     }
 
     /// The run is over: what was planned by then and will not be sent is known to have been
@@ -203,6 +208,7 @@ impl LoadDialPlan {
                 _ => None,
             },
             held_since: None,
+            has_answered: false,
             lost: None,
         };
         let when = |index: u64| {

@@ -15,7 +15,7 @@ use super::run_config::{Pace, RunConfig, TrafficPattern, nanos};
 use super::schedule::RateCurve;
 use super::settings::count;
 use super::tally::Tallies;
-use super::{Direction, Generator, Interval, Mode, RampVariable, Record, Settings, Shape, Timestamps};
+use super::{Arrivals, Direction, Generator, Interval, Mode, RampVariable, Record, Settings, Shape, Timestamps};
 use resound::{Dialer, Engine, Error, Handle, HandshakeFactory, MAX_WORKERS};
 use resound_proto::{Endpoint, Limits, Reply};
 
@@ -25,6 +25,12 @@ pub const MOST_IN_FLIGHT: u64 = 65_536;
 pub const BULK: u64 = 64 * 1024;
 /// On the threads engine each connection has a worker; so many of them share what they write to.
 const THREADS_TO_A_TALLY: usize = 64;
+/// A step of a ramp that was answered at less than this share of its rate has not held.
+const KEPT: f64 = 0.9;
+/// Nor has a step of connections of whose time nothing was answered in a larger share.
+const SILENT: f64 = 0.5;
+/// What a machine that does something else may take of a step. A shorter one shows no rate.
+const MOMENT: Duration = Duration::from_millis(250);
 /// A run that waits for its connections waits no longer than this for the rest of them.
 const CONNECTING: Duration = Duration::from_secs(30);
 
@@ -89,6 +95,26 @@ impl Ramp {
     #[must_use]
     pub fn level(&self, step: u32) -> f64 {
         self.from + f64::from(step) * self.by
+    }
+
+    /// By how much a step missed its level, where it did. Messages that are on their way when a step
+    /// ends are answered in the next.
+    pub(super) fn shortfall(&self, level: f64, step: &Interval, settings: &Settings) -> Option<String> {
+        let seconds = step.length.as_secs_f64();
+        if self.of == RampVariable::Connections {
+            let silent = step.outage.saturating_add(step.stall).as_secs_f64() / level;
+            let is_kept = silent <= (seconds * SILENT).max(MOMENT.as_secs_f64());
+            let share = 100.0 * silent / seconds;
+            return (!is_kept).then(|| format!("for {share:.0} % of the time nothing was answered"));
+        }
+        let usual = step.service.without(&step.bounds.service).percentile(50.0).unwrap_or_default();
+        let on_their_way = level * (2.0 * usual.as_secs_f64() + MOMENT.as_secs_f64());
+        let planned = level * seconds;
+        let chance = if settings.arrivals == Arrivals::Poisson { 3.0 * planned.sqrt() } else { 2.0 };
+        let done = if settings.mode == Mode::Discard { step.counts.sent } else { step.counts.in_time() } as f64;
+        let rate = |n: f64| super::figures::rate(n / seconds);
+        let is_kept = done >= planned * KEPT - on_their_way - chance;
+        (!is_kept).then(|| format!("reached only {} of {} msg/s", rate(done), rate(planned)))
     }
 }
 

@@ -24,6 +24,7 @@ mod run_config;
 mod schedule;
 mod settings;
 mod split;
+mod stall;
 mod student;
 mod tally;
 mod timeline;

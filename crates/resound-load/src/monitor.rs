@@ -10,7 +10,7 @@ use super::generator::{ClockPair, Phase, RunningLoad};
 use super::run_config::{Pace, TrafficPattern, nanos};
 use super::unfinished::RunEnd;
 use super::warnings::warnings;
-use super::{Failure, Interval, RampStep, Record, Timeline};
+use super::{Failure, Interval, Latency, RampStep, Record, Timeline, stall};
 
 /// How often the connections are looked after while they are made.
 const LOOK: Duration = Duration::from_millis(2);
@@ -25,6 +25,10 @@ pub(super) struct RunMonitor<F> {
     tick: Duration,
     observe: F,
     timeline: Timeline,
+    /// Waits for answers, of the run and of each step that is over or goes on: which of them are
+    /// stalls is known at the end.
+    waits: Latency,
+    step_waits: Vec<Latency>,
     total: Interval,
     steps: Vec<RampStep>,
     /// Of the step that goes on.
@@ -52,6 +56,8 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
     pub(super) fn new(run: RunningLoad, tick: Duration, observe: F) -> Self {
         Self {
             timeline: Timeline::new(run.load.settings.interval.max(tick)),
+            waits: Latency::default(),
+            step_waits: vec![Latency::default()],
             run,
             tick,
             observe,
@@ -228,6 +234,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             return self.late(Phase::Measuring, tick);
         }
         (self.observe)(Phase::Measuring, &tick);
+        self.collect_waits();
         self.keep(tick);
     }
 
@@ -245,6 +252,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         let level = ramp.level(number);
         let is_broken = broken.is_some();
         self.steps.push(RampStep { level, total, broken });
+        self.step_waits.push(Latency::default());
         is_broken
     }
 
@@ -327,6 +335,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             _ => until.saturating_duration_since(from),
         };
         self.settle(elapsed, &mut intervals);
+        self.settle_steps();
         self.total.length = elapsed;
         let given_up = self.given_up.map(|_| self.alone());
         let cpu = (end.cpu.0.saturating_sub(measured.cpu.0), end.cpu.1.saturating_sub(measured.cpu.1));
@@ -355,6 +364,29 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             record.warnings.insert(0, format!("the run was given up: no connection could be made for {alone}"));
         }
         record
+    }
+
+    fn collect_waits(&mut self) {
+        let waits = self.run.course.tallies.waits();
+        self.waits.add(&waits);
+        // Those that end behind the last step belong to it.
+        let step = self.steps.len().min(self.run.load.ramp.as_ref().map_or(0, |ramp| ramp.steps() as usize - 1));
+        self.step_waits.get_mut(step).into_iter().for_each(|step| step.add(&waits));
+    }
+
+    /// Which waits were stalls is known now that most waits are. What a step missed as well: while it
+    /// goes on nothing tells a target that is late from a machine that is busy.
+    fn settle_steps(&mut self) {
+        self.collect_waits();
+        let from = self.total.stall_from();
+        self.total.stall = stall::stalled(&self.waits, from);
+        let Some(ramp) = &self.run.load.ramp else { return };
+        for (step, waits) in self.steps.iter_mut().zip(&self.step_waits) {
+            step.total.stall = stall::stalled(waits, from);
+            if step.broken.is_none() {
+                step.broken = ramp.shortfall(step.level, &step.total, &self.run.load.settings);
+            }
+        }
     }
 
     /// What nothing came of has waited until the end.

@@ -48,6 +48,11 @@ pub struct Interval {
     /// For how long connections answered nothing, summed over all of them: from a failure to the
     /// next answer, where another failure came between or no answer came in time.
     pub outage: Duration,
+    /// For how long connections of a loop without a plan waited for answers that took much longer
+    /// than most ([`Interval::stall_from`]), summed over all of them; of a wait that ended after the
+    /// run, as far as it lies within what is measured. Known when the run is over, of all of it and
+    /// of a ramp's steps.
+    pub stall: Duration,
     /// How long connecting took, as a worker saw it: TCP's handshake, and the wait for a worker that had something else to do, such as others'
     /// TLS.
     pub connect: Latency,
@@ -81,6 +86,7 @@ impl Interval {
     pub fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
         self.outage = self.outage.saturating_add(other.outage);
+        self.stall = self.stall.saturating_add(other.stall);
         self.connect.add(&other.connect);
         self.handshake.add(&other.handshake);
         self.service.add(&other.service);
@@ -145,6 +151,9 @@ pub struct Counts {
     /// Connections that did not come about: attempts that failed, and those that had taken long
     /// when the run was over.
     pub unconnected: u64,
+    /// Connections of a loop without a plan that waited for an answer when the run was over, and had
+    /// had none in all of what is measured.
+    pub silent: u64,
     /// Connections ended.
     pub closed: u64,
     /// Failures by class, in the order of [`Fault::ALL`].
@@ -171,6 +180,7 @@ impl Counts {
         self.bytes_late = self.bytes_late.saturating_add(other.bytes_late);
         self.opened = self.opened.saturating_add(other.opened);
         self.unconnected = self.unconnected.saturating_add(other.unconnected);
+        self.silent = self.silent.saturating_add(other.silent);
         self.closed = self.closed.saturating_add(other.closed);
         for (ours, theirs) in self.failures.iter_mut().zip(other.failures) {
             *ours = ours.saturating_add(theirs);

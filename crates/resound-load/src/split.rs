@@ -18,13 +18,26 @@ impl Interval {
         let (counts, counts_rest) = self.counts.split(length, self.length);
         let (bounds, bounds_rest) = self.bounds.split(length, self.length);
         let outage = Duration::from_nanos(share(nanos(self.outage), length, self.length));
-        let first =
-            Self { start: self.start, length, counts, outage, connect, handshake, service, response, lag, bounds };
+        let stall = Duration::from_nanos(share(nanos(self.stall), length, self.length));
+        let first = Self {
+            start: self.start,
+            length,
+            counts,
+            outage,
+            stall,
+            connect,
+            handshake,
+            service,
+            response,
+            lag,
+            bounds,
+        };
         let rest = Self {
             start: self.start.saturating_add(length),
             length: self.length - length,
             counts: counts_rest,
             outage: self.outage.saturating_sub(outage),
+            stall: self.stall.saturating_sub(stall),
             connect: connect_rest,
             handshake: handshake_rest,
             service: service_rest,
@@ -72,11 +85,12 @@ impl Counts {
             bytes_late,
             opened,
             unconnected,
+            silent,
             closed,
             failures,
         } = self;
         let mut all = vec![planned, sent, held, lagged, received, late, unanswered, verified, by_kernel];
-        all.extend([bytes_sent, bytes_received, bytes_late, opened, unconnected, closed]);
+        all.extend([bytes_sent, bytes_received, bytes_late, opened, unconnected, silent, closed]);
         all.extend(failures);
         all
     }
@@ -105,6 +119,7 @@ mod tests {
             service: Latency::of([(1000, 5), (2000, 5)]),
             bounds: Bounds { service: Latency::of([(2000, 3)]), ..Bounds::default() },
             outage: Duration::from_millis(1500),
+            stall: Duration::from_millis(700),
             ..Interval::default()
         };
         for (ms, planned) in [(0, 0), (1, 0), (300, 3), (999, 10), (1000, 10), (5000, 10)] {

@@ -22,6 +22,8 @@ pub(super) struct Tally {
     response_bounds: Option<Histogram<u64>>,
     /// For how long connections answered nothing, in nanoseconds.
     pub(super) outage: u64,
+    /// Waits for answers that may be stalls: which of them are is known at the end.
+    waits: Option<Histogram<u64>>,
     pub(super) unsettled: UnfinishedMessages,
     failures: Vec<Failure>,
     /// When a message was last sent or answered.
@@ -40,6 +42,7 @@ impl Tally {
             service_bounds: None,
             response_bounds: None,
             outage: 0,
+            waits: None,
             unsettled: UnfinishedMessages::default(),
             failures: Vec::new(),
             last: 0,
@@ -70,6 +73,11 @@ impl Tally {
 
     pub(super) fn lag(&mut self, ns: u64) {
         self.lag.saturating_record(ns.max(1));
+    }
+
+    /// A connection has waited so long for an answer.
+    pub(super) fn waited(&mut self, ns: u64) {
+        self.waits.get_or_insert_with(Latency::recorder).saturating_record(ns);
     }
 
     /// It was waited so long for an answer, and none came.
@@ -133,6 +141,7 @@ pub(super) struct Tallies {
     /// The one that is swapped in.
     spare: Mutex<Box<Tally>>,
     unsettled: Mutex<UnfinishedMessages>,
+    waits: Mutex<Latency>,
     last: AtomicU64,
 }
 
@@ -143,6 +152,7 @@ impl Tallies {
             tallies: (0..count).map(|_| tally()).collect(),
             spare: tally(),
             unsettled: Mutex::default(),
+            waits: Mutex::default(),
             last: AtomicU64::new(0),
         }
     }
@@ -167,11 +177,19 @@ impl Tallies {
             self.last.fetch_max(spare.last, Relaxed);
             failures.append(&mut spare.failures);
             lock(&self.unsettled).append(&mut spare.unsettled);
+            if let Some(waits) = spare.waits.take() {
+                lock(&self.waits).add(&Latency::from(&waits));
+            }
             spare.clear();
         }
         failures.sort_by_key(|failure| failure.at);
         failures.truncate(Record::FAILURES);
         (sum, failures)
+    }
+
+    /// Waits that may be stalls, as far as they have been collected and not taken.
+    pub(super) fn waits(&self) -> Latency {
+        std::mem::take(&mut lock(&self.waits))
     }
 
     /// What has been collected and is not settled.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::figures::{count, latency, rate};
+use super::figures::{count, counted, latency, rate};
 use super::{Counts, Fault, Interval, Mode, Record, Shape, Timestamps};
 
 /// The generator's workers were this busy, so that they may have been what was measured.
@@ -20,16 +20,19 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     warnings.extend(overload);
     // Whatever was raised or connected meanwhile: without a plan there is no lag.
     if !total.service.is_empty() && total.lag.is_empty() && settings.shape != Shape::Stream {
-        let longest = total.service.max().unwrap_or_default();
-        let usual = total.service.percentile(50.0).unwrap_or_default();
         let mut text = "a closed loop sends nothing while it waits: messages that would have waited with a late one are not in these times"
             .to_owned();
-        if longest > (10 * usual).max(Duration::from_millis(10)) {
-            let unseen = (longest.as_secs_f64() / usual.max(Duration::from_nanos(1)).as_secs_f64()) as u64;
+        if let Some(longest) = total.stalls().max() {
+            let usual = total.service.percentile(50.0).unwrap_or_default().max(Duration::from_nanos(1));
+            let unseen = (longest.as_secs_f64() / usual.as_secs_f64()) as u64;
+            let waits = match total.stalls().count() {
+                1 => "one wait was far longer than most: it lasted".into(),
+                n => format!("{} waits were far longer than most: the longest lasted", count(n)),
+            };
             text += &format!(
-                "; the longest wait, {}, is one sample and would have been about {} on that connection alone",
+                "; {waits} {}, and in that time its connection would have sent about {} more",
                 latency(longest),
-                count(unseen)
+                counted(unseen, "message")
             );
         }
         warnings.push(text + "; --rate plans each message, and counts its wait");
@@ -64,6 +67,14 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     }
     if total.counts.unanswered > 0 {
         warnings.push(format!("{} never answered; {WAITED}", were(total.counts.unanswered, "message")));
+    }
+    if total.counts.silent > 0 {
+        warnings.push(format!(
+            "{} of {} got no answer before the end of the run: their times say nothing of how long they would have \
+             waited",
+            count(total.counts.silent),
+            counted(settings.most_connections(), "connection"),
+        ));
     }
     let share = outage(record);
     if !settings.is_open() && share >= SHARE / 10.0 {
@@ -132,7 +143,8 @@ fn were(n: u64, what: &str) -> String {
 /// For which share of the time of its connections nothing was answered.
 fn outage(record: &Record) -> f64 {
     let all = record.elapsed.as_secs_f64() * record.settings.most_connections() as f64;
-    if all > 0.0 { (record.total.outage.as_secs_f64() / all).min(1.0) } else { 0.0 }
+    let silent = record.total.outage.saturating_add(record.total.stall).as_secs_f64();
+    if all > 0.0 { (silent / all).min(1.0) } else { 0.0 }
 }
 
 /// That messages were sent late, and on whose account.

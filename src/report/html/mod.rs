@@ -31,7 +31,7 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     page += &head(run, &title, outcomes);
     page += &cards(run);
     page += &remarks(run);
-    page += &gates("Gates", outcomes, verdict::unjudgeable(run));
+    page += &gates("Gates", outcomes, verdict::unjudgeable(run).map(|run| run.why));
     page += &compared.map(|compared| comparison("Compared", compared)).unwrap_or_default();
     if let Some(judged) = &run.judged {
         page += &gates("Gates of the saved run, as they were judged then", &judged.gates, None);

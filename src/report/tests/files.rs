@@ -72,7 +72,17 @@ fn json_is_read_however_it_was_kept() {
 fn before(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
-            for field in ["lagged", "unconnected", "outage_s", "at_least", "verdict", "settled_by", "repetitions"] {
+            for field in [
+                "lagged",
+                "unconnected",
+                "silent",
+                "outage_s",
+                "stall_s",
+                "at_least",
+                "verdict",
+                "settled_by",
+                "repetitions",
+            ] {
                 if field != "verdict" || fields.contains_key("fail_if") {
                     fields.remove(field);
                 }
@@ -116,7 +126,8 @@ fn lower_bounds_are_written_and_read() {
         }
         part.counts.planned += 310;
         part.counts.failures[Fault::Unsent.index()] = 300;
-        (part.counts.lagged, part.counts.unconnected, part.outage) = (10, 7, Duration::from_millis(2500));
+        (part.counts.lagged, part.counts.unconnected, part.counts.silent) = (10, 7, 4);
+        (part.outage, part.stall) = (Duration::from_millis(2500), Duration::from_millis(700));
     }
     let run = Run::of(record);
     let value: serde_json::Value = serde_json::from_slice(&saved(&run)).unwrap();

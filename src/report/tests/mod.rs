@@ -57,6 +57,7 @@ fn hostile() -> Run {
         bytes_late: u64::MAX,
         opened: u64::MAX,
         unconnected: u64::MAX,
+        silent: u64::MAX,
         closed: u64::MAX,
         failures: [u64::MAX; Fault::ALL.len()],
     };
