@@ -36,6 +36,8 @@ struct TypedArgs {
     positional: Vec<String>,
     /// Flags as they are, with their values.
     flags: Vec<String>,
+    /// Flags that the command does not have.
+    unknown: Vec<String>,
 }
 
 /// Says what was meant by a command line that has failed, if that can be seen: with the command to type.
@@ -53,6 +55,11 @@ pub(crate) fn meant(args: &[String]) -> Option<String> {
     let typed = sort(command, &others);
     let names: Vec<&str> = [&typed.host, &typed.port].into_iter().flatten().map(|(name, _)| &**name).collect();
     let wrong = if names.is_empty() {
+        // What follows a flag that is not known may be its value, and no address.
+        if let Some(flag) = typed.unknown.first() {
+            let names = [&HOST[..], &PORT].concat();
+            return super::unknown::explained(&program, command, flag, &names);
+        }
         swapped(&typed)?
     } else {
         format!("there is no {}: host and port are positional, the host first", names.join(" and no "))
@@ -147,6 +154,7 @@ fn sort(command: &Command, args: &[&str]) -> TypedArgs {
             }
             continue;
         }
+        let whole = name;
         // `-p9999` as well.
         let (name, value) = match name.split_at_checked(2) {
             Some((short, rest)) if !short.starts_with("--") && !rest.is_empty() => (short, Some(rest)),
@@ -157,6 +165,7 @@ fn sort(command: &Command, args: &[&str]) -> TypedArgs {
             (_, true) => &mut typed.port,
             _ => {
                 typed.flags.push(arg.into());
+                typed.unknown.push(whole.into());
                 continue;
             }
         };
@@ -240,6 +249,20 @@ mod tests {
             let want: Vec<String> = want.iter().map(|words| format!("  resound {words}")).collect();
             assert_eq!(lines[1..], want, "{typed}");
             assert!(lines[0].contains("host") || lines[0].contains("HOST PORT"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_is_not_known_is_named_with_the_one_that_was_meant() {
+        for (typed, want) in [
+            ("load --connection 5 127.0.0.1 18888", "there is no --connection: perhaps --connections was meant"),
+            ("client --tsl localhost 8888", "there is no --tsl: perhaps --tls was meant"),
+            ("client --prot 8888", "there is no --prot and no --port: host and port are positional"),
+            ("server --shape ramp", "--shape belongs to `resound load`, not to `resound server`"),
+            ("server 127.0.0.1 -1", "'-1' is not a port"),
+        ] {
+            let said = said(typed).unwrap_or_else(|| panic!("{typed}"));
+            assert!(said.starts_with(&format!("resound: {want}")), "{typed}: {said}");
         }
     }
 

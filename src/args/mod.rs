@@ -7,6 +7,7 @@ mod mistakes;
 mod output;
 mod report;
 mod server;
+mod unknown;
 
 use std::path::PathBuf;
 
@@ -23,7 +24,7 @@ pub(crate) use server::{ServerArgs, ServerMode};
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8888;
 
-/// A TCP endpoint you can trust: stand one up, talk to it, prove the path to it.
+/// A TCP endpoint you can trust: stand one up, talk to it, check it, load it.
 #[derive(Parser)]
 #[command(name = "resound", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -142,6 +143,74 @@ mod tests {
             assert_eq!(got.to_string(), want, "{typed:?}");
         }
         assert!(address(Some("unix:/tmp/x"), Some("1")).is_err());
+    }
+
+    /// The words of a command as a shell takes them: quotes hold them together, and a comment, a
+    /// pipe or a redirection ends it.
+    fn words(command: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        let mut chars = command.chars().peekable();
+        while let Some(c) = chars.next() {
+            match (c, quote) {
+                (c, Some(open)) if c == open => quote = None,
+                (c, Some(_)) => word.get_or_insert_default().push(c),
+                ('\'' | '"', None) => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                ('|' | ';' | '&' | '<' | '>', None) => {
+                    // The number of the stream that is led elsewhere.
+                    word = word.filter(|word| word != "2");
+                    break;
+                }
+                ('#', None) if word.is_none() => break,
+                ('\\', None) => word.get_or_insert_default().extend(chars.next()),
+                (c, None) if c.is_whitespace() => words.extend(word.take()),
+                (c, None) => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    /// The commands of this program that a page shows: in blocks of code, behind a prompt, a pipe or
+    /// what goes before.
+    fn commands(page: &str) -> Vec<String> {
+        let mut is_fenced = false;
+        let mut commands = Vec::new();
+        for line in page.lines() {
+            is_fenced ^= line.trim_start().starts_with("```");
+            if !is_fenced && !line.starts_with("    ") {
+                continue;
+            }
+            for part in line.split(['|', ';']).flat_map(|part| part.split("&&")) {
+                let part = part.trim_start().trim_start_matches("$ ");
+                if part.starts_with("resound ") {
+                    commands.push(part.into());
+                }
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn each_command_in_the_documents_can_be_typed() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let pages = pages.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+        let mut count = 0;
+        for page in pages.chain([root.join("README.md")]) {
+            for command in commands(&std::fs::read_to_string(&page).unwrap()) {
+                count += 1;
+                // A fingerprint is too long to be shown whole.
+                let whole = |word: String| if word.ends_with("...") { "0".repeat(64) } else { word };
+                if let Err(error) = Cli::try_parse_from(words(&command).into_iter().map(whole)) {
+                    let is_asked_for = !error.use_stderr();
+                    assert!(is_asked_for, "{}: {command}\n{error}", page.display());
+                }
+            }
+        }
+        assert!(count >= 40, "{count} commands");
     }
 
     #[test]

@@ -1,0 +1,69 @@
+//! A flag that a command does not have, and the one that was probably meant.
+
+use clap::Command;
+
+/// What is wrong with a flag that `command` does not have, if that can be seen. `names` are what
+/// other programs call host and port.
+pub(super) fn explained(program: &Command, command: &Command, flag: &str, names: &[&str]) -> Option<String> {
+    let name = command.get_name();
+    if flag.len() > 1 && flag[1..].bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(format!("resound: '{flag}' is not a port: it is a number from 0 to 65535\n"));
+    }
+    let word = flag.strip_prefix("--")?;
+    let has = |command: &Command| command.get_arguments().any(|arg| arg.get_long() == Some(word));
+    let others: Vec<_> = program
+        .get_subcommands()
+        .filter(|other| other.get_name() != name && has(other))
+        .map(|other| format!("`resound {}`", other.get_name()))
+        .collect();
+    if !others.is_empty() {
+        return Some(format!("resound: {flag} belongs to {}, not to `resound {name}`\n", others.join(" and ")));
+    }
+    let ours = command.get_arguments().filter_map(|arg| arg.get_long());
+    let theirs = names.iter().filter_map(|name| name.strip_prefix("--"));
+    let near = |known: &str| Some(distance(word, known)).filter(|n| *n <= if word.len() < 5 { 1 } else { 2 });
+    let (_, is_theirs, meant) = ours
+        .map(|known| (false, known))
+        .chain(theirs.map(|known| (true, known)))
+        .filter_map(|(is_theirs, known)| Some((near(known)?, is_theirs, known)))
+        .min()?;
+    Some(match is_theirs {
+        true => format!(
+            "resound: there is no {flag} and no --{meant}: host and port are positional, the host first\n  resound {name} HOST PORT\n"
+        ),
+        false => format!("resound: there is no {flag}: perhaps --{meant} was meant\n"),
+    })
+}
+
+/// How many letters have to be put in, left out, changed, or swapped with the next.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+
+    #[test]
+    fn a_slip_of_the_finger_is_one_letter() {
+        for (one, other, want) in
+            [("tls", "tls", 0), ("tsl", "tls", 1), ("prot", "port", 1), ("connection", "connections", 1), ("", "ab", 2)]
+        {
+            assert_eq!((distance(one, other), distance(other, one)), (want, want), "{one} {other}");
+        }
+    }
+}
