@@ -82,6 +82,11 @@ mod unix {
 
     impl Write for StdStream {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The runtime has put /dev/null there, which takes everything.
+            #[cfg(target_os = "linux")]
+            if *self == Self::Stdout && resound::stdout_was_closed() {
+                return Err(Errno::BADF.into());
+            }
             let to = self.descriptor();
             self.patiently(PollFlags::OUT, || rustix::io::write(to, bytes))
         }

@@ -137,6 +137,21 @@ fn limited(size: u32, args: &str) -> std::process::Command {
     command
 }
 
+/// Rust's runtime opens /dev/null in its place, which takes everything.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_stdout_takes_nothing_and_dev_null_everything() {
+    let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
+    for args in ["--version".to_string(), format!("client {address}")] {
+        for (to, want) in [(">&-", 2), (">/dev/null", 0)] {
+            let script = format!("echo hello | '{}' {args} {to}", env!("CARGO_BIN_EXE_resound"));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(want), "{script}: {stderr}");
+        }
+    }
+}
+
 #[test]
 fn half_a_report_is_none() {
     let folder = Folder::new();

@@ -39,6 +39,9 @@ mod tls;
 
 #[cfg(unix)]
 pub use engine::ignores_signal;
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use engine::stdout_was_closed;
 pub use engine::{
     Access, Address, ConnectRate, Dial, DialPlan, DialRequest, DialTiming, Dialer, Engine, Family, Handle,
     HandshakeFactory, Listener, MAX_WORKERS, NextDial, Server, Stream, TcpInfo, TlsStream, dial, interface_index,

@@ -5,6 +5,10 @@
 mod accept;
 mod access;
 mod address;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "a section that the loader reads")]
+#[path = "sys/closed_stdout.rs"]
+mod closed_stdout;
 mod config;
 mod connection_limit;
 mod descriptors;
@@ -44,6 +48,9 @@ mod uring;
 
 pub use access::{Access, ConnectRate};
 pub use address::{Address, Family};
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use closed_stdout::stdout_was_closed;
 pub use config::MAX_WORKERS;
 pub use descriptors::{processor_time, raise_descriptor_limit};
 pub use dial::{Dial, dial};
