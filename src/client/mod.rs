@@ -70,7 +70,7 @@ pub(crate) fn run(mut plan: ClientPlan) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
         match &plan.task {
-            ClientTask::Check(expect) => within(plan.timeout, check::run(&plan, *expect)).await,
+            ClientTask::Check(expect) => check::run(&plan, *expect).await,
             ClientTask::Talk { pipe: Some(options), .. } => pipe::run(&plan, options).await,
             ClientTask::Talk { reconnect, .. } if io::stdin().is_terminal() && io::stdout().is_terminal() => {
                 within(plan.timeout, interactive::run(&plan, *reconnect)).await
@@ -92,7 +92,11 @@ impl ClientPlan {
     fn unconnected(&self) -> anyhow::Error {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
         let what = format!("no connection on {} after {limit}", self.connect.address);
-        ClientFailure::new(FailureClass::Timeout, what).into()
+        let failure = match self.connect.listen {
+            true => ClientFailure::advised(FailureClass::Timeout, what, "No peer connected: start it, or wait longer."),
+            false => ClientFailure::new(FailureClass::Timeout, what),
+        };
+        failure.into()
     }
 
     /// Tells a person who waits for a connection what they may want to know, and that a script's log need not be filled with.

@@ -279,3 +279,13 @@ fn the_test_tells_a_network_failure_from_a_wrong_answer() {
     assert_eq!(code, Some(1));
     assert!(stderr.contains("eof: the server closed the connection in check 'ASCII', 10 of 32 bytes in"), "{stderr}");
 }
+
+#[test]
+fn a_test_that_runs_out_of_time_shows_how_far_it_came() {
+    let port = foreign(|listener| drop(listener.accept().map(|(mut peer, _)| peer.read_to_end(&mut Vec::new()))));
+    let (code, stdout, stderr) = run(&["test", "127.0.0.1", &port, "--timeout", "100ms"], b"");
+    let stdout = String::from_utf8_lossy(&stdout);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stdout.contains("ASCII") && stdout.contains("0 of 6 checks passed; 'ASCII' failed"), "{stdout}");
+    assert!(stderr.contains("not done after 100ms"), "{stderr}");
+}

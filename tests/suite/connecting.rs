@@ -353,3 +353,10 @@ fn a_link_local_address_needs_its_interface_and_those_that_there_are_are_named()
     let (code, _, stderr) = run(&["load", "::1", "9", "--mode", "echo", "--source", "fe80::1"], b"");
     assert!(code == Some(2) && stderr.contains("write the target with") && stderr.contains(&all[0]), "{stderr}");
 }
+
+#[test]
+fn a_client_that_listens_says_that_no_peer_came() {
+    let (code, _, stderr) = run(&["client", "--listen", "127.0.0.1:0", "--timeout", "50ms"], b"hello\n");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("No peer connected") && !stderr.contains("The server"), "{stderr}");
+}

@@ -24,6 +24,8 @@ pub(super) enum AnswerHabit {
     /// `Server received: `, where the line alone was expected.
     Replies,
     Capitals,
+    /// It takes the PROXY header for a message.
+    AnswersProxyHeader,
     /// It says this first, and then answers as it should.
     Greets(Vec<u8>),
     /// It says this before the line.
@@ -46,6 +48,10 @@ impl AnswerHabit {
         }
         if line.is_empty() || received.is_empty() {
             return None;
+        }
+        let has = |part: &[u8]| memchr::memmem::find(received, part).is_some();
+        if [&b"PROXY TCP"[..], b"PROXY UNKNOWN"].iter().any(|header| has(header)) || has(b"\0\r\n") && has(b"QUIT\n") {
+            return Some(Self::AnswersProxyHeader);
         }
         let said = escape::without_ending(received);
         if said.starts_with(&line[..line.len().min(said.len())]) && answer != line {
@@ -101,6 +107,11 @@ impl AnswerHabit {
                     .into()
             }
             Self::Capitals => "The server changes capital and small letters.".into(),
+            Self::AnswersProxyHeader => {
+                "The server took the PROXY header for a message: leave out --send-proxy, or start the server so that it\n\
+                 expects a header (`resound server --proxy-protocol require`)."
+                    .into()
+            }
             Self::Greets(words) => format!("The server speaks first: {} came before its answer.", shown(words)),
             Self::Prefix(words) => {
                 format!("The server says {} before the line, not '{}'.", shown(words), Reply::PREFIX)
@@ -124,7 +135,7 @@ mod tests {
     #[test]
     fn what_a_server_does_is_known_by_its_first_answer() {
         let reply = check("ASCII", Expect::Reply);
-        let cases: [(&str, Option<AnswerHabit>); 15] = [
+        let cases: [(&str, Option<AnswerHabit>); 17] = [
             ("Server received: Hello, server!", Some(AnswerHabit::StripsNewline)),
             ("Server received: Hello, server!\r\n", Some(AnswerHabit::EndsWithCrLf)),
             ("Server received: Hello, server!\n\n", Some(AnswerHabit::AddsNewline)),
@@ -138,6 +149,11 @@ mod tests {
             ("Welcome! Server received: Hello, server!", Some(AnswerHabit::Greets(b"Welcome! ".to_vec()))),
             ("Echo: Hello, server!\n", Some(AnswerHabit::Prefix(b"Echo: ".to_vec()))),
             ("Hi\nHello, server!\n", Some(AnswerHabit::Greets(b"Hi\n".to_vec()))),
+            (
+                "Server received: PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nServer received: Hello, server!\n",
+                Some(AnswerHabit::AnswersProxyHeader),
+            ),
+            ("\r\n\r\n\0\r\nQUIT\n!\x11\0\x0cHello, server!\n", Some(AnswerHabit::AnswersProxyHeader)),
             ("Server received: something else\n", None),
             ("", None),
         ];

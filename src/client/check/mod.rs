@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use self::answer::{AnswerProgress, Check, checks};
 use self::habit::{AnswerHabit, READS};
 use super::mistaken::FirstWords;
-use super::{ClientFailure, ClientPlan, ConnectEvent, Expect, connect, say};
+use super::{ClientFailure, ClientPlan, ConnectEvent, Expect, connect, late, say, within};
 use crate::colour::Colour;
 use crate::findings::Findings;
 use crate::{escape, exit, units};
@@ -35,12 +35,15 @@ const MOST: usize = 1024;
 
 pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     let start = Instant::now();
-    let stream = plan.connect.connect(async |news: ConnectEvent<'_>| plan.tell(news).await).await?;
+    let connecting = plan.connect.connect(async |news: ConnectEvent<'_>| plan.tell(news).await);
+    let stream = within(plan.timeout, connecting).await?;
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
     }
     let address = &plan.connect.address;
     let mut wire = CheckedConnection::new(stream);
+    // From here on each check ends in time, so that its row and the sum are shown.
+    wire.limit = plan.timeout.and_then(|limit| Some((limit, start.checked_add(limit)?)));
     let mut out = Findings;
     let colour = Colour::of(&io::stdout());
     writeln!(out, "Testing {address}\n")?;
@@ -51,7 +54,7 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     for (passed, check) in checks.iter().enumerate() {
         let start = Instant::now();
         let mut received = Vec::new();
-        let ended = timeout(PATIENCE, wire.exchange(check, &mut received)).await;
+        let ended = timeout(wire.patience(PATIENCE), wire.exchange(check, &mut received)).await;
         // Of an answer that has come: to its last byte.
         let took = wire.heard.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
         let result = match (&ended, check.standing(&received)) {
@@ -102,18 +105,20 @@ struct CheckedConnection {
     first_words: Option<FirstWords>,
     /// When the answer's last byte so far, or its end, came.
     heard: Option<Instant>,
+    /// Of the whole run, and when it is over.
+    limit: Option<(Duration, Instant)>,
 }
 
 impl CheckedConnection {
     fn new(stream: Stream) -> Self {
         let first_words = stream.tls().is_none().then(FirstWords::default);
         let (from_server, to_server) = tokio::io::split(stream);
-        Self { from_server, to_server, first_words, heard: None }
+        Self { from_server, to_server, first_words, heard: None, limit: None }
     }
 
     /// Sends, and receives at the same time: an answer may fill the path before the whole of a question is sent.
     async fn exchange(&mut self, check: &Check, received: &mut Vec<u8>) -> io::Result<()> {
-        let Self { from_server, to_server, first_words, heard } = self;
+        let Self { from_server, to_server, first_words, heard, .. } = self;
         *heard = None;
         let send = async {
             to_server.write_all(&check.sent).await?;
@@ -166,6 +171,10 @@ impl CheckedConnection {
         }
         let what = format!(" in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
         let (class, what) = match ended {
+            None if self.patience(PATIENCE).is_zero() => {
+                let (limit, _) = self.limit.unwrap_or((PATIENCE, Instant::now()));
+                return Err(late(limit));
+            }
             None if check.last && received.len() == check.expected.len() => {
                 let what = "the server answered everything but did not end the connection after our FIN";
                 return Err(ClientFailure::new(FailureClass::Timeout, what).into());
@@ -187,6 +196,9 @@ impl CheckedConnection {
         };
         // Where the checks before it went well, and of this one there is nothing, it is a habit of the server's.
         let advice = match (class, check.name) {
+            (FailureClass::Timeout, _) if passed == 0 && received.is_empty() => Some(
+                "The server took the connection and answered nothing: it may not be one that answers lines, or be stuck.",
+            ),
             _ if !received.is_empty() => None,
             (FailureClass::Timeout, "empty line") => {
                 Some("The server answers other lines, and an empty one with nothing. Many leave such lines out.")
@@ -206,15 +218,20 @@ impl CheckedConnection {
         .into())
     }
 
+    /// So long, or for what is left of the limit on the whole run.
+    fn patience(&self, most: Duration) -> Duration {
+        self.limit.map_or(most, |(_, until)| until.saturating_duration_since(Instant::now()).min(most))
+    }
+
     /// What a server says that was silent as long as we might have said more.
     async fn answers_behind_the_end(&mut self) -> Option<Vec<u8>> {
-        let mut late = Vec::new();
+        let (mut late, patience) = (Vec::new(), self.patience(BEHIND_THE_END));
         let end = async {
             self.to_server.shutdown().await?;
             (&mut self.from_server).take(MOST as u64).read_to_end(&mut late).await
         };
         // However that ends: what has come has come.
-        let _ = timeout(BEHIND_THE_END, end).await;
+        let _ = timeout(patience, end).await;
         if late.is_empty() { None } else { Some(late) }
     }
 }
