@@ -118,6 +118,8 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
 struct Prepared {
     target: Endpoint,
     lines: bool,
+    /// A connection was made beside those of the run.
+    was_asked: bool,
 }
 
 /// Finds out what was not said: the address behind a name, and what the far end does.
@@ -132,6 +134,7 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
     let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
     // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run; unless something comes
     // first that may be refused: one connection then says why, before thousands do.
+    let was_asked = plan.mode.is_none();
     let (target, lines) = match (plan.mode, numeric(&address)) {
         (Some(_), Some(target)) if plan.before.is_nothing() => (target, false),
         (Some(_), _) => (find::somebody(&address, how, &plan.before).await?, false),
@@ -180,7 +183,7 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
             ),
         };
     }
-    Ok(Prepared { target, lines })
+    Ok(Prepared { target, lines, was_asked })
 }
 
 fn longest(settings: &Settings) -> u64 {
@@ -272,7 +275,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
     };
     // What cannot be shown any more is still saved.
     let shown = shown.and_then(|()| live.finish());
-    let code = conclude(&record, &output, record.cut_short && !signalled.get())?;
+    let code = conclude(&record, &output, record.cut_short && !signalled.get(), prepared.was_asked)?;
     shown?;
     Ok(code)
 }
@@ -298,13 +301,18 @@ async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>
 }
 
 /// Where nobody was found to load the reports say so as well: one of an earlier run must not stand there for this one.
-fn conclude(record: &Record, output: &Output, unread: bool) -> Result<ExitCode> {
+fn conclude(record: &Record, output: &Output, unread: bool, was_asked: bool) -> Result<ExitCode> {
     let code = report::conclude(record, output, unread)?;
     if Run::of(record.clone()).found_nobody() && !record.cut_short {
         let first = record.failures.first();
-        let what =
-            first.map_or("no connection was made".into(), |failure| format!("{}: {}", failure.class, failure.what));
+        let what = first.map_or("no connection was made".into(), |failure| failure.to_string());
         say(&format!("cannot load {}: {what}", record.settings.target));
+        if was_asked {
+            say(
+                "the connection that asked what the target does had been accepted before: with --mode it is not asked, \
+                 for a server that takes one connection only",
+            );
+        }
     }
     Ok(code)
 }
@@ -342,9 +350,10 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     let possible = room.connections as u64;
     if connections > possible {
         bail!(
-            "{} need more descriptors than the limit on open files allows: use {} at most, or raise it (`ulimit -Hn`)",
+            "{} need more descriptors than the limit on open files allows: use {} at most, or raise it (`ulimit -n {}`)",
             units::counted(connections, "connection"),
-            units::count(possible)
+            units::count(possible),
+            (connections + 100).next_power_of_two()
         );
     }
     Ok(())

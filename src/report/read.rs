@@ -88,6 +88,7 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
         Ok(head) if head.format.is_some() => (head, last),
         _ => match serde_json::from_slice(end) {
             Ok(head) => (head, end),
+            Err(error) if error.is_eof() => bail!("the file is cut off: the results in it have no end{advice}"),
             Err(error) => bail!("not the results of a run: {error}{advice}"),
         },
     };

@@ -27,6 +27,8 @@ const LABEL: usize = 13;
 const NARROW: usize = 18;
 /// A column of times.
 const CELL: usize = 12;
+/// So that `p99>5ms` beside `pass` is not read as true.
+const GATES: &str = "Gates (each fails the run if it is true)";
 /// What is neither passed nor failed.
 pub(crate) const CANNOT_TELL: &str = "cannot tell";
 /// Failures that are named here; the other reports name more.
@@ -73,7 +75,7 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Comp
     if let Some(compared) = compared {
         page.text += &compared.render("Compared", style);
     }
-    gates(&mut page, "Gates", outcomes, verdict::unjudgeable(run).map(|run| run.why));
+    gates(&mut page, GATES, outcomes, verdict::unjudgeable(run).map(|run| run.why));
     page.text.push('\n');
     let summary = summary(run, style.glyphs.at_least());
     let summary =
@@ -296,7 +298,7 @@ fn errors(page: &mut Page, run: &Run) {
             units::latency(failure.at),
             failure.class,
             failure.connection,
-            escape::plain(failure.what.as_bytes())
+            escape::plain(failure.detail().as_bytes())
         );
         page.wrapped("  ", "    ", &text);
     }

@@ -127,9 +127,40 @@ pub struct Failure {
     pub what: String,
 }
 
+impl Failure {
+    /// What happened, without the name of its class in front.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        let behind = self.what.strip_prefix(self.class.name()).and_then(|what| what.strip_prefix(": "));
+        behind.unwrap_or(&self.what)
+    }
+}
+
+impl fmt::Display for Failure {
+    /// Its class and what happened, with no word twice.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (class, what) = (self.class.name(), self.detail());
+        match what.to_lowercase().contains(class) {
+            true => f.write_str(what),
+            false => write!(f, "{class}: {what}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_says_its_class_once() {
+        let said = |class, what: &str| {
+            let (at, what) = (Duration::ZERO, what.into());
+            Failure { class, at, connection: 0, sequence: None, what }.to_string()
+        };
+        assert_eq!(said(Fault::Refused, "cannot connect: Connection refused"), "cannot connect: Connection refused");
+        assert_eq!(said(Fault::Reset, "reset: the peer reset it"), "the peer reset it");
+        assert_eq!(said(Fault::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
+    }
 
     #[test]
     fn each_class_has_its_place_and_a_name_of_its_own() {

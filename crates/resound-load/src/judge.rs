@@ -117,7 +117,14 @@ fn explain<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &AllowedAnswers<'_
     match scale.perhaps {
         Some(finding) if last => finding,
         Some(_) if held.len() < due.rules.lengths.longest() + MOST_HELD => Finding::Unsure,
-        _ => Finding::Beyond(Fault::Corrupt, format!("from byte {right} on what came is no answer to anything sent")),
+        _ => {
+            let mut what = format!("from byte {right} on what came is no answer to anything sent");
+            let prefix = payload.answer_head(&message, payload.prefix_len());
+            if !prefix.is_empty() && held[right..].starts_with(&prefix) {
+                what += ", but another answer: the target may answer what one read returns, and not lines";
+            }
+            Finding::Beyond(Fault::Corrupt, what)
+        }
     }
 }
 

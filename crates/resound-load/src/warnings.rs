@@ -158,14 +158,16 @@ fn lag(total: &Interval) -> Option<String> {
     let few = |n: u64| n as f64 <= SHARE * lags.count() as f64;
     let waited = "for an answer (all of --depth were in flight), for room in the socket's buffer, or for a connection";
     let fault = match (few(held), few(late - held)) {
-        (false, true) => format!("they had to wait {waited}: the far end was behind, or this machine too busy to hear it"),
+        (false, true) => {
+            format!("they had to wait {waited}: the far end was behind, or this machine too busy to hear it")
+        }
         (false, false) => format!(
             "{} had to wait {waited}: the far end was behind, or this machine too busy to hear it; {} were late because the generator woke late, which --busy-poll or more \
              workers may mend",
             count(held),
             count(late - held)
         ),
-        (true, _) => "the generator woke late, and could not keep the plan; --busy-poll, more workers or fewer in flight may help".into(),
+        (true, _) => "the generator woke late; --busy-poll, more workers or fewer in flight may help".into(),
     };
     Some(format!(
         "one message in a hundred was sent {} late or more: {fault}; response times hold that wait",

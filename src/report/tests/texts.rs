@@ -73,7 +73,7 @@ fn the_gates_and_one_line_with_what_matters_stand_last() {
     let page = text::render(&run, &judged(&run, &["p99>1us"]), Some(&compared), plain(80));
     let headings: Vec<_> = page.lines().filter(|line| !line.is_empty() && !line.starts_with(' ')).collect();
     let [.., notes, compared, gates, last] = &headings[..] else { panic!("{page}") };
-    assert_eq!((*notes, *gates), ("To keep in mind", "Gates"), "{page}");
+    assert_eq!((*notes, *gates), ("To keep in mind", "Gates (each fails the run if it is true)"), "{page}");
     assert!(compared.starts_with("Compared with"), "{page}");
     let total = &run.record.total;
     let time = |time: Option<Duration>| crate::units::latency(time.unwrap());

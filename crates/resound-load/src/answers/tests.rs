@@ -268,3 +268,18 @@ fn what_the_kernel_saw_leave_was_sent_then() {
     let wanted = [by_kernel(0, 101), by_kernel(1, 102), by_kernel(2, 102), AnswerEvent::Answered(SendTimes::new(3, 3))];
     assert_eq!(events, wanted);
 }
+
+#[test]
+fn answers_to_reads_are_called_that() {
+    let lengths = Lengths::new(&Sizes::Fixed(2000));
+    let payload = Payload::new(11, true, b"Server received: ", lengths.longest());
+    let rules = Arc::new(Rules { payload, lengths, verify: true });
+    let came: Vec<u8> =
+        answer(&rules, 0)[17..].chunks(1024).flat_map(|read| [b"Server received: ", read].concat()).collect();
+    let events = told(&rules, 1, 4096, &[came]);
+    let said = |event: &AnswerEvent| match event {
+        AnswerEvent::Fault(Fault::Corrupt, _, what) => what.contains("answer what one read returns"),
+        _ => false,
+    };
+    assert!(events.iter().any(said), "{events:?}");
+}
