@@ -90,7 +90,8 @@ pub(crate) fn for_client(who: &str) -> Result<()> {
 fn too_few(who: &str, limit: u64, needed: usize, free: usize, has_workers: bool) -> anyhow::Error {
     let fewer = if has_workers { ", or use fewer --workers" } else { "" };
     anyhow::anyhow!(
-        "{who} needs {needed} open files, and the limit of {limit} leaves {free}: raise it (`ulimit -Hn`){fewer}"
+        "{who} needs {needed} open files, and the limit of {limit} leaves {free}: raise it (`ulimit -n {}`){fewer}",
+        (limit.saturating_add(needed as u64)).next_power_of_two().max(1024)
     )
 }
 

@@ -228,7 +228,7 @@ fn max_connections(asked: Option<usize>, possible: usize) -> usize {
     match asked {
         Some(asked) if asked > possible => {
             say(&format!(
-                "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -Hn`) allows no more"
+                "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) allows no more"
             ));
             possible
         }

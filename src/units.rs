@@ -28,14 +28,19 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX))
 }
 
+fn none_or_no_number(text: &str) -> String {
+    let is_zero = !text.is_empty() && text.bytes().all(|byte| byte == b'0');
+    if is_zero { "it must be at least 1".into() } else { format!("'{text}' is not a number from 1 on") }
+}
+
 /// A count of at least one.
 pub(crate) fn positive(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
+    text.parse().map_err(|_| none_or_no_number(text))
 }
 
 /// The same, where more than four billion are more than anybody means.
 pub(crate) fn positive_u32(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a number from 1 on"))
+    text.parse().map_err(|_| none_or_no_number(text))
 }
 
 /// `20`, `20/s`, `100/m`, `1000/h`.

@@ -49,7 +49,7 @@ impl ClientFailure {
         match self.class {
             FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
             FailureClass::Reset => {
-                "The server crashed, refused this connection, or closed it with something unread: its log may say why."
+                "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, not serve this machine, or have crashed: its log may say why."
             }
             FailureClass::Eof => "The server ended the conversation early: its log may say why.",
             _ => "Check the server and the path to it.",

@@ -185,7 +185,15 @@ fn refused(error: io::Error) -> anyhow::Error {
             Some(detail) => format!("{failure} ({detail})"),
             None => failure.to_string(),
         };
-        return ClientFailure::advised(FailureClass::Tls, what, failure.advice()).into();
+        let names_nothing = error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(names_nothing);
+        let advice = match names_nothing {
+            true => {
+                "No --server-name can match it: pin it (--pin SHA256), or give the server a certificate with a \
+                 subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME`)."
+            }
+            false => failure.advice(),
+        };
+        return ClientFailure::advised(FailureClass::Tls, what, advice).into();
     }
     if error.kind() == io::ErrorKind::UnexpectedEof {
         let what = "the server closed the connection within the TLS handshake";
@@ -193,6 +201,12 @@ fn refused(error: io::Error) -> anyhow::Error {
         return ClientFailure::advised(FailureClass::Eof, what, advice).into();
     }
     ClientFailure::of(error, " within the TLS handshake")
+}
+
+/// Is it refused for its name, and names no host at all?
+fn names_nothing(error: &rustls::Error) -> bool {
+    use CertificateError::NotValidForNameContext;
+    matches!(error, rustls::Error::InvalidCertificate(NotValidForNameContext { presented, .. }) if presented.is_empty())
 }
 
 /// Which name it is for, and since when or until when it is not valid.

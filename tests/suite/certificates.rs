@@ -183,6 +183,7 @@ fn a_certificate_that_is_not_valid_now_is_warned_of_at_start_and_when_it_is_read
     let (server, port) = serving(&["--cert", &cert, "--key", &key]);
     let (_, _, stderr) = run(&["client", "127.0.0.1", &port, "--tls", "--ca", &cert], b"a\n");
     assert!(stderr.contains("it should be for 127.0.0.1, and has no names: no subjectAltName"), "{stderr}");
+    assert!(stderr.contains("No --server-name can match it: pin it (--pin SHA256)"), "{stderr}");
     assert!(stop(server).contains("is for no name (no subjectAltName)"));
 }
 

@@ -272,7 +272,7 @@ fn rules_that_make_no_sense_are_refused_with_a_way_out() {
             &["--proxy-protocol", "require", "--proxy-from", "::ffff:127.0.0.1/32"],
             "write 127.0.0.1/32 or ::ffff:127.0.0.1/128",
         ),
-        (&["--max-per-ip", "0"], "not a number from 1 on"),
+        (&["--max-per-ip", "0"], "it must be at least 1"),
         (&["--connect-rate-limit", "5/d"], "write it like 20, 20/s"),
         (&["--connect-rate-limit", "0"], "at least 1"),
         (&["--unix-mode", "0888", "--listen", "unix:/tmp/x"], "write it in octal"),

@@ -248,9 +248,14 @@ fn with_patience(listen: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> 
 /// Binds to a path, and takes that of a socket which nothing listens on any more.
 #[cfg(unix)]
 fn bind_path(socket: &Socket, path: &std::path::Path, name: &socket2::SockAddr) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
     let until = Instant::now() + OWNER_PATIENCE;
+    let is_other = || std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket());
     loop {
         match socket.bind(name) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_other() => {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => match PathOwner::of(path, name) {
                 PathOwner::Nothing => std::fs::remove_file(path)?,
                 PathOwner::Ending if Instant::now() < until => std::thread::sleep(RESTART_RETRY),

@@ -34,6 +34,12 @@ pub enum Error {
         /// The address that was asked for.
         address: String,
     },
+    /// The path of a unix socket is that of a file which is none.
+    #[error("{address} cannot be listened on: that path is a file, and not a socket")]
+    NotASocket {
+        /// The address that was asked for.
+        address: String,
+    },
     /// Ports below 1024 need a privilege (`EACCES`).
     #[error("no permission to listen on {address}")]
     Permission {
@@ -109,6 +115,7 @@ impl Error {
         let address = address.to_string();
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::InUse { address },
+            io::ErrorKind::AlreadyExists => Self::NotASocket { address },
             io::ErrorKind::PermissionDenied => Self::Permission { address },
             io::ErrorKind::AddrNotAvailable => Self::NotLocal { address },
             _ if is_family_missing(&source) => Self::NotLocal { address },
@@ -131,8 +138,9 @@ impl Error {
                 "Check the spelling and the family, or give another address, such as 127.0.0.1."
             }
             Self::InUse { address } if address.starts_with("unix:") => {
-                "Choose another path, stop the program that listens there, or remove the file if it is none of a socket."
+                "Choose another path, or stop the program that listens there."
             }
+            Self::NotASocket { .. } => "Choose another path: this program removes and replaces sockets only.",
             Self::InUse { .. } => {
                 "Choose another port (0 picks a free one), or stop the program that holds it (`ss -ltnp` names it)."
             }

@@ -132,7 +132,7 @@ impl DialError {
                 "No answer: a firewall may drop the packets, or the host is down, or far away and the timeout too short."
             }
             Some(FailureClass::Reset) => {
-                "Something accepted the connection and dropped it at once: a proxy without its server?"
+                "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, not serve this machine, or have crashed: its log may say why."
             }
             Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
             None if self.before.is_some() => {
