@@ -1,0 +1,13 @@
+//! `resound client` and `resound test`.
+
+pub(crate) mod basics;
+#[cfg(unix)]
+mod commands;
+pub(crate) mod connecting;
+#[cfg(unix)]
+mod interactive;
+mod pipe;
+#[cfg(unix)]
+mod resets;
+#[cfg(unix)]
+mod resizing;

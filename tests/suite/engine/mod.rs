@@ -1,0 +1,15 @@
+//! What an engine must do, on each of them.
+
+mod bulk;
+mod chaos;
+mod connections;
+pub(crate) mod dialing;
+mod early_resets;
+mod fairness;
+mod panics;
+mod services;
+mod shutdown;
+#[cfg(target_os = "linux")]
+mod stalls;
+mod urgent;
+mod volume;

@@ -1,0 +1,231 @@
+//! How a load run ends, and what it says of all that had not happened by then; on every engine.
+
+use std::io::Read;
+use std::time::Duration;
+
+use resound::{Cx, Discard, Echo, Engine, Framing, Service};
+use resound_load::{Load, MOST_IN_FLIGHT, Mode, Phase, Ramp, RampVariable, Settings, Shape, Sizes};
+
+use crate::harness::{PATIENCE, Running, eventually, longer, on_each_engine_plainly, server};
+use crate::load::runs::{load, run, run_till, run_until, settings, without_an_end};
+
+on_each_engine_plainly! {
+    more_than_the_server_can_do_is_never_sent,
+    what_is_answered_after_the_end_is_in_no_rate,
+    what_nobody_could_send_was_planned,
+    a_stream_that_is_not_answered_stops,
+    a_call_that_nobody_answers_does_not_hold_up_the_end,
+    a_ramp_of_rates_has_its_last_step,
+    a_ramp_that_is_looked_at_late_has_all_its_steps,
+    a_ramp_of_rates_begins_after_its_warm_up,
+    a_ramp_of_rates_may_have_poisson_arrivals,
+    messages_of_the_warm_up_are_not_counted,
+    connections_of_the_warm_up_are_not_counted,
+}
+
+fn open(rate: f64, depth: u64, duration: Duration) -> Settings {
+    let duration = Some(duration);
+    Settings { shape: Shape::Open, rate: Some(rate), depth, messages: None, duration, ..settings(Mode::Echo) }
+}
+
+/// Echoes one line at a time, and none sooner than this after the one before.
+struct Slow {
+    pause: Duration,
+    waiting: std::collections::VecDeque<Vec<u8>>,
+    all_at_once: bool,
+}
+
+impl Service for Slow {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+
+    fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+        self.waiting.push_back(line.to_vec());
+        if self.waiting.len() == 1 {
+            cx.wake_at(cx.now() + self.pause);
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        let answers = if self.all_at_once { self.waiting.len() } else { self.waiting.len().min(1) };
+        self.waiting.drain(..answers).for_each(|line| cx.send(&line));
+        if !self.waiting.is_empty() {
+            cx.wake_at(cx.now() + self.pause);
+        }
+    }
+}
+
+fn slow(engine: Engine, pause: Duration, all_at_once: bool) -> Running {
+    Running::start(server(engine), move |_| Slow { pause, waiting: Default::default(), all_at_once })
+}
+
+fn more_than_the_server_can_do_is_never_sent(engine: Engine) {
+    longer(Duration::from_secs(1), |time| {
+        let server = slow(engine, Duration::from_millis(5), false);
+        let record = run(load(engine, server.address(), open(4000.0, 2, time)));
+        let (counts, seconds) = (&record.total.counts, time.as_secs());
+        // In a second each of four connections has two hundred answers at most, and two in flight.
+        assert_eq!((counts.planned, record.elapsed), (4000 * seconds, time));
+        assert!(counts.sent <= 4 * (200 * seconds + 2) && counts.received == counts.sent, "{counts:?}");
+        assert!(counts.in_time() <= 4 * 200 * seconds, "{counts:?}");
+        let says = |what: &str| record.warnings.iter().any(|warning| warning.contains(what));
+        // The first two messages of each connection are sent at once, and the others wait for an
+        // answer; but not where this machine came to them too late to send them.
+        let is_said = says("of 4,000 planned messages per second: it was overloaded");
+        assert!(is_said || counts.lagged > 0, "{counts:?} {:?}", record.warnings);
+        (is_said && counts.held > 0 && says("the far end was behind")).then_some(())
+    });
+}
+
+fn what_is_answered_after_the_end_is_in_no_rate(engine: Engine) {
+    let server = slow(engine, Duration::from_millis(500), true);
+    let record = run(load(engine, server.address(), open(2000.0, 1000, Duration::from_millis(100))));
+    let counts = &record.total.counts;
+    assert!(counts.received > 0 && counts.late == counts.received && counts.in_time() == 0, "{counts:?}");
+    assert_eq!((counts.bytes_late, counts.bytes_in_time()), (counts.bytes_received, 0));
+    // That is how long it takes, and not too much for it; and nobody was held up.
+    assert!(!record.warnings.iter().any(|warning| warning.contains("overloaded")), "{:?}", record.warnings);
+    assert_eq!(counts.held, 0);
+}
+
+fn what_nobody_could_send_was_planned(engine: Engine) {
+    // Whoever is there takes four connections, ends each with its first byte, and is gone.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let gone = std::thread::spawn(move || {
+        let taken: Vec<_> = (0..4).map(|_| listener.accept().unwrap().0).collect();
+        drop(listener);
+        taken.into_iter().for_each(|mut peer| drop(peer.read(&mut [0])));
+    });
+    let (cut, is_cut) = tokio::sync::oneshot::channel();
+    let (mut cut, mut alone_from) = (Some(cut), None);
+    let long = load(engine, address, open(1000.0, 1000, PATIENCE * 60));
+    let record = run_until(long, async { drop(is_cut.await) }, |phase, tick| {
+        let now = tick.start + tick.length;
+        if alone_from.is_some_and(|from| now >= from + Duration::from_millis(200)) {
+            cut.take().map(|cut| cut.send(()));
+        }
+        if phase == Phase::Measuring && tick.counts.unconnected > 0 {
+            alone_from.get_or_insert(now);
+        }
+    });
+    gone.join().unwrap();
+    let (counts, seconds) = (&record.total.counts, record.elapsed.as_secs_f64());
+    assert!(record.cut_short && seconds >= 0.2);
+    // Each connection has a message in four, so that one of each may be due in the moment of the end.
+    assert!((counts.planned as f64 - seconds * 1000.0).abs() <= 5.0, "{} in {seconds}", counts.planned);
+    assert!(counts.sent < counts.planned);
+    let unsent = counts.failed(resound_load::Fault::Unsent);
+    assert_eq!(counts.planned, counts.sent + unsent + counts.lagged, "{counts:?}");
+    assert!(unsent > 0 && record.total.response.count() == counts.planned, "{counts:?}");
+}
+
+fn a_stream_that_is_not_answered_stops(engine: Engine) {
+    let server = Running::start(server(engine), |_| Discard);
+    let size = Sizes::Fixed(1);
+    let stream = Settings { shape: Shape::Stream, connections: 1, size, ..without_an_end(settings(Mode::Echo)) };
+    let record = run_till(load(engine, server.address(), stream), |counts| counts.sent >= MOST_IN_FLIGHT);
+    assert_eq!((record.total.counts.sent, record.total.counts.unanswered), (MOST_IN_FLIGHT, MOST_IN_FLIGHT));
+}
+
+fn a_call_that_nobody_answers_does_not_hold_up_the_end(engine: Engine) {
+    #[cfg(not(target_os = "linux"))]
+    let _ = engine;
+    #[cfg(target_os = "linux")]
+    {
+        let (address, _kept) = crate::engine::dialing::silent();
+        let settings = Settings {
+            shape: Shape::Connect,
+            messages: None,
+            messages_per_connection: Some(1),
+            duration: Some(Duration::from_millis(50)),
+            ..settings(Mode::Echo)
+        };
+        // The call is given up by the run, which is nobody's failure, and not because its own time is over.
+        let record = run(load(engine, address, settings));
+        assert_eq!((&record.failures[..], record.total.counts.opened), (&[][..], 0));
+    }
+}
+
+fn ramp(from: f64, by: f64, to: f64) -> Ramp {
+    let every = Duration::from_millis(100);
+    Ramp { of: RampVariable::Rate, from, by, to, every, breaks: Box::new(|_| None) }
+}
+
+fn ramped(engine: Engine, server: &Running, warm_up: Duration, ramp: Ramp) -> resound_load::Record {
+    let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
+    run(Load { warm_up, ramp: Some(ramp), ..load(engine, server.address(), settings) })
+}
+
+fn a_ramp_of_rates_has_its_last_step(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let record = ramped(engine, &server, Duration::ZERO, ramp(100.0, 100.0, 300.0));
+    assert_eq!(record.steps.iter().map(|step| step.level).collect::<Vec<_>>(), [100.0, 200.0, 300.0]);
+    assert_eq!(record.total.counts.planned, 60);
+}
+
+fn a_ramp_that_is_looked_at_late_has_all_its_steps(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
+    let ramp = Some(ramp(100.0, 100.0, 300.0));
+    let load = Load { ramp, ..load(engine, server.address(), settings) };
+    let record = run_until(load, std::future::pending(), |phase, _| {
+        if phase == Phase::Measuring {
+            eventually("all was sent", || server.handle.totals().bytes_in == 60 * 64);
+        }
+    });
+    let starts: Vec<_> = record.steps.iter().map(|step| (step.level, step.total.start.as_millis())).collect();
+    assert_eq!(starts.len(), 3, "{starts:?}");
+    assert!(starts.is_sorted() && starts[0] == (100.0, 0) && starts[2].0 == 300.0, "{starts:?}");
+    assert_eq!(record.steps.iter().map(|step| step.total.counts.sent).sum::<u64>(), 60);
+}
+
+fn a_ramp_of_rates_begins_after_its_warm_up(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let record = ramped(engine, &server, Duration::from_millis(200), ramp(100.0, 100.0, 300.0));
+    assert_eq!(record.steps.len(), 3);
+    assert_eq!(record.total.counts.planned, 60);
+}
+
+fn a_ramp_of_rates_may_have_poisson_arrivals(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let poisson = |seed| {
+        let arrivals = resound_load::Arrivals::Poisson;
+        let settings =
+            Settings { shape: Shape::Ramp, messages: None, depth: 1000, arrivals, seed, ..settings(Mode::Echo) };
+        let record = run(Load { ramp: Some(ramp(1000.0, 1000.0, 3000.0)), ..load(engine, server.address(), settings) });
+        assert_eq!((record.steps.len(), &record.failures[..]), (3, &[][..]));
+        record.total.counts.planned
+    };
+    // 600 on average, with a standard deviation of 25; the seed decides which.
+    let (one, other) = (poisson(7), poisson(8));
+    assert!(one.abs_diff(600) < 150 && other.abs_diff(600) < 150 && one != other, "{one} {other}");
+    assert_eq!(one, poisson(7));
+}
+
+fn messages_of_the_warm_up_are_not_counted(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let warm_up = Duration::from_millis(30);
+    let record = run(Load { warm_up, ..load(engine, server.address(), settings(Mode::Echo)) });
+    let counts = &record.total.counts;
+    assert_eq!((counts.sent, counts.received), (400, 400));
+    assert_eq!((counts.bytes_sent, counts.bytes_received), (64 * 400, 64 * 400));
+}
+
+fn connections_of_the_warm_up_are_not_counted(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let settings = Settings {
+        shape: Shape::Connect,
+        messages: None,
+        messages_per_connection: Some(1),
+        duration: Some(Duration::from_millis(20)),
+        ..settings(Mode::Echo)
+    };
+    let warm_up = Duration::from_millis(200);
+    let record = run(Load { warm_up, ..load(engine, server.address(), settings) });
+    let counts = &record.total.counts;
+    // One message each; at either end some may be dialled on one side of it and sent on the other.
+    assert!(counts.opened.abs_diff(counts.sent) <= 8, "{counts:?}");
+    assert_eq!((counts.opened, counts.opened), (counts.closed, record.total.connect.count()));
+}

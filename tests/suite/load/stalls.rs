@@ -1,0 +1,113 @@
+//! A load run whose target stalls: a loop without a plan sends nothing meanwhile, and that must not
+//! look like a success; on every engine.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use resound::{Cx, Echo, Engine, Framing, Service};
+use resound_load::{Interval, Load, Mode, Phase, Ramp, RampVariable, Settings, Shape};
+
+use crate::harness::{Running, on_each_engine_once, server};
+use crate::load::runs::{load, run, run_until, settings};
+
+on_each_engine_once! {
+    a_stall_of_a_closed_loop_is_time_without_an_answer,
+    a_connection_that_is_answered_after_the_end_is_silent,
+    a_step_that_reached_little_of_its_rate_has_not_held,
+}
+
+/// Echoes, but for one message, whose answer takes this long.
+struct StallsOnce {
+    at: usize,
+    pause: Duration,
+    seen: usize,
+    waiting: Vec<u8>,
+}
+
+impl StallsOnce {
+    fn new(at: usize, pause: Duration) -> Self {
+        Self { at, pause, seen: 0, waiting: Vec::new() }
+    }
+}
+
+impl Service for StallsOnce {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+
+    fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+        if self.seen == self.at {
+            self.waiting = line.to_vec();
+            cx.wake_at(cx.now() + self.pause);
+        } else {
+            cx.send(line);
+        }
+        self.seen += 1;
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        cx.send(&std::mem::take(&mut self.waiting));
+    }
+}
+
+fn closed_loop(engine: Engine, to: SocketAddr, duration: Duration) -> Load {
+    load(engine, to, Settings { messages: None, duration: Some(duration), ..settings(Mode::Echo) })
+}
+
+fn a_stall_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
+    let pause = Duration::from_millis(300);
+    // In the middle, and until after the end: what lies in the time that is measured counts.
+    for (duration, least, most) in [(1000, 1190, 4000), (200, 1, 800)] {
+        let server = Running::start(server(engine), move |_| StallsOnce::new(5, pause));
+        let record = run(closed_loop(engine, server.address(), Duration::from_millis(duration)));
+        let (total, counts) = (&record.total, &record.total.counts);
+        let [least, most] = [least, most].map(Duration::from_millis);
+        assert!(total.stall >= least && total.stall <= most, "{:?} of {:?}", total.stall, total.service);
+        assert_eq!((total.outage, counts.silent, counts.errors()), (Duration::ZERO, 0, 0), "{counts:?}");
+        let said = "of the time of its connections nothing was answered";
+        assert!(record.warnings.iter().any(|warning| warning.contains(said)), "{:?}", record.warnings);
+    }
+}
+
+fn a_connection_that_is_answered_after_the_end_is_silent(engine: Engine) {
+    let opened = std::sync::atomic::AtomicU64::new(0);
+    let server = Running::start(server(engine), move |_| {
+        let is_slow = opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+        StallsOnce::new(if is_slow { 0 } else { usize::MAX }, Duration::from_millis(700))
+    });
+    let record = run(closed_loop(engine, server.address(), Duration::from_millis(300)));
+    let (total, counts) = (&record.total, &record.total.counts);
+    assert_eq!((counts.silent, counts.errors()), (3, 0), "{counts:?}");
+    assert!(counts.late >= 3, "{counts:?}");
+    assert!(
+        total.stall >= Duration::from_millis(600) && total.stall <= Duration::from_millis(1200),
+        "{:?}",
+        total.stall
+    );
+    let said = "3 of 4 connections got no answer before the end of the run";
+    assert!(record.warnings.iter().any(|warning| warning.contains(said)), "{:?}", record.warnings);
+}
+
+fn a_step_that_reached_little_of_its_rate_has_not_held(engine: Engine) {
+    let server = Running::start(server(engine), |_| Echo);
+    let every = Duration::from_millis(600);
+    // No threshold breaks: whatever was answered was answered quickly.
+    let ramp = Ramp {
+        of: RampVariable::Rate,
+        from: 200.0,
+        by: 200.0,
+        to: 600.0,
+        every,
+        breaks: Box::new(|_: &Interval| None),
+    };
+    let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
+    let load = Load { ramp: Some(ramp), ..load(engine, server.address(), settings) };
+    let record = run_until(load, std::future::pending(), |phase, tick| {
+        if phase == Phase::Measuring && tick.start + tick.length >= every + Duration::from_millis(30) {
+            server.handle.stop();
+        }
+    });
+    let [first, second, ..] = &record.steps[..] else { panic!("{} steps", record.steps.len()) };
+    assert_eq!(first.broken, None);
+    assert!(second.broken.as_ref().unwrap().starts_with("reached only "), "{:?}", second.broken);
+}

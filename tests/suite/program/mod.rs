@@ -1,0 +1,14 @@
+//! The program: its server, its start, its signals and standard streams.
+
+#[cfg(target_os = "linux")]
+mod refused;
+mod server;
+#[cfg(unix)]
+mod signals;
+#[cfg(unix)]
+mod startup;
+#[cfg(unix)]
+mod stdio;
+#[cfg(unix)]
+pub(crate) mod terminal;
+mod tutorial;

@@ -1,0 +1,461 @@
+//! How connections end that may not end in order, on a virtual clock: peers that take nothing, services that fail, peers that may not come in.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use resound::{
+    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, HeaderProgress, Limits, ProxyHeader,
+    Reply, Service, Then,
+};
+
+use crate::proto::bench::Bench;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn writing(timeout: u64) -> Limits {
+    Limits { write_timeout: Some(SECOND * timeout as u32), ..Limits::default() }
+}
+
+/// An eighth late at most.
+fn is_about(time: Duration, want: Duration) -> bool {
+    (want..=want + want / 8).contains(&time)
+}
+
+#[test]
+fn a_stall_counts_from_the_last_byte_that_the_peers_system_took() {
+    for timeout in [1, 2, 4, 300] {
+        // All of it fits into the transport, and some of it the peer takes a moment later.
+        let mut bench = Bench::telling(Echo, writing(timeout));
+        bench.receive(&[b'x'; 20_000]);
+        assert_eq!(bench.take_all().len(), 20_000);
+        bench.now += Duration::from_millis(1);
+        bench.held -= 4_000;
+        let (time, looks) = bench.run(SECOND * 3600);
+        assert!(is_about(time, SECOND * timeout as u32), "{timeout} s: {time:?}");
+        assert!(looks <= 10, "{looks}");
+        assert_eq!(bench.close(), CloseReason::WriteTimeout);
+
+        // The transport has no room for all of it.
+        let mut bench = Bench::telling(Echo, writing(timeout));
+        bench.receive(&[b'x'; 20_000]);
+        bench.take(10_000);
+        bench.held -= 1;
+        let (time, _) = bench.run(SECOND * 3600);
+        assert!(is_about(time, SECOND * timeout as u32), "{timeout} s: {time:?}");
+        assert_eq!(bench.close(), CloseReason::WriteTimeout);
+    }
+}
+
+#[test]
+fn what_the_transport_takes_is_no_progress_of_the_peer() {
+    /// Says something every second.
+    struct Ticker;
+    impl Service for Ticker {
+        fn open(&mut self, cx: &mut Cx<'_>) {
+            self.wake(cx);
+        }
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+        fn wake(&mut self, cx: &mut Cx<'_>) {
+            cx.send(b"tick");
+            cx.wake_at(cx.now() + SECOND);
+        }
+    }
+    let mut bench = Bench::telling(Ticker, writing(10));
+    let start = bench.now;
+    for _ in 0..100 {
+        if bench.then == Then::Go {
+            bench.take_all();
+            bench.reach_deadline();
+        }
+    }
+    let time = bench.now - start;
+    assert!(is_about(time, SECOND * 10), "{time:?}");
+    assert_eq!(bench.close(), CloseReason::WriteTimeout);
+}
+
+#[test]
+fn a_slow_peer_is_not_stalled_however_little_it_takes() {
+    let mut bench = Bench::telling(Echo, writing(8));
+    bench.receive(&[b'x'; 100]);
+    bench.take_all();
+    // With and without more that the transport has no room for.
+    for more in [0, 100] {
+        bench.receive(&vec![b'x'; more]);
+        for _ in 0..49 {
+            bench.run(SECOND * 7);
+            assert_eq!(bench.then, Then::Go);
+            bench.held -= 1;
+        }
+    }
+    let (time, _) = bench.run(SECOND * 3600);
+    assert!(is_about(time, SECOND * 8), "{time:?}");
+    assert_eq!(bench.close(), CloseReason::WriteTimeout);
+}
+
+#[test]
+fn where_all_was_taken_nothing_is_looked_at_any_more() {
+    let mut bench = Bench::telling(Reply::default(), writing(300));
+    assert_eq!(bench.conn.deadline(), None);
+    for _ in 0..1000 {
+        bench.receive(b"hello\n");
+        bench.take_all();
+        bench.held = 0;
+        bench.now += Duration::from_millis(1);
+    }
+    let (_, looks) = bench.run(SECOND * 3600);
+    assert_eq!((looks, bench.conn.deadline(), bench.then), (1, None, Then::Go));
+    // The clock begins anew with the next byte.
+    bench.receive(b"hello\n");
+    bench.take_all();
+    let (time, _) = bench.run(SECOND * 3600);
+    assert!(is_about(time, SECOND * 300), "{time:?}");
+}
+
+#[test]
+fn a_connection_that_the_engine_has_held_up_is_not_stalled() {
+    let mut bench = Bench::telling(Echo, writing(8));
+    bench.receive(&[b'x'; 100]);
+    // The transport has room, and the engine no time.
+    bench.run(SECOND * 60);
+    assert_eq!(bench.then, Then::Go);
+}
+
+#[test]
+fn idleness_is_ended_in_time_and_a_peer_that_takes_bytes_is_not_idle() {
+    let limits = || Limits { idle_timeout: Some(SECOND * 10), ..Limits::default() };
+    let mut prompt = Bench::telling(Reply::default(), limits());
+    prompt.receive(b"hello\n");
+    prompt.take_all();
+    prompt.held = 0;
+    let silent = Bench::telling(Reply::default(), limits());
+    let mut stalled = Bench::telling(Reply::default(), limits());
+    stalled.receive(&[b'\n'; 1000]);
+    stalled.take_all();
+    stalled.held -= 1000;
+    for (mut bench, exactly) in [(prompt, true), (silent, true), (stalled, false)] {
+        let (time, _) = bench.run(SECOND * 3600);
+        assert!(if exactly { time == SECOND * 10 } else { is_about(time, SECOND * 10) }, "{time:?}");
+        assert_eq!(bench.close(), CloseReason::IdleTimeout);
+    }
+    let mut slow = Bench::telling(Reply::default(), limits());
+    slow.receive(&[b'\n'; 1000]);
+    slow.take_all();
+    for _ in 0..100 {
+        slow.held -= 100;
+        slow.run(SECOND * 8);
+        assert_eq!(slow.then, Then::Go);
+    }
+    // It has taken the last of them a moment ago.
+    slow.held = 0;
+    assert_eq!(slow.run(SECOND * 9).0, SECOND * 9);
+    assert_eq!(slow.then, Then::Go);
+}
+
+/// Answers, and panics where its test wants it.
+pub(crate) struct Fragile(pub(crate) Where);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    Open,
+    Data,
+    Drained,
+    Wake,
+    Eof,
+    Drain,
+    Closed,
+}
+
+impl Where {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Open, Self::Data, Self::Drained, Self::Wake, Self::Eof, Self::Drain, Self::Closed];
+}
+
+impl Fragile {
+    fn at(&self, place: Where) {
+        if self.0 == place {
+            std::panic::resume_unwind(Box::new("as the test wants it"));
+        }
+    }
+}
+
+impl Service for Fragile {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"hello\n");
+        self.at(Where::Open);
+    }
+    fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
+        cx.echo();
+        if line == b"panic\n" {
+            self.at(Where::Data);
+        }
+    }
+    fn drained(&mut self, _: &mut Cx<'_>) {
+        self.at(Where::Drained);
+    }
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"woken\n");
+        self.at(Where::Wake);
+    }
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"eof\n");
+        self.at(Where::Eof);
+        cx.finish();
+    }
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"drain\n");
+        self.at(Where::Drain);
+        cx.finish();
+    }
+    fn closed(&mut self, _: &CloseReason) {
+        self.at(Where::Closed);
+    }
+}
+
+/// A service that panics there, and what it has said by then.
+fn broken(place: Where, telling: bool) -> (Bench, &'static str) {
+    let mut bench = match telling {
+        true => Bench::telling(Fragile(place), writing(300)),
+        false => Bench::new(Fragile(place), writing(300)),
+    };
+    let said = match place {
+        Where::Open => "hello\n",
+        Where::Data => {
+            bench.receive(b"one\npanic\ntwo\nthr");
+            "hello\none\npanic\n"
+        }
+        Where::Drained => {
+            bench.receive(b"one\n");
+            bench.take(usize::MAX);
+            bench.receive(b"two\n");
+            return (bench, "");
+        }
+        Where::Wake => {
+            bench.wake();
+            "hello\nwoken\n"
+        }
+        Where::Eof => {
+            bench.receive(b"one\n");
+            bench.eof();
+            "hello\none\neof\n"
+        }
+        Where::Drain => {
+            bench.drain();
+            "hello\ndrain\n"
+        }
+        Where::Closed => unreachable!("that is its end already"),
+    };
+    (bench, said)
+}
+
+#[test]
+fn what_a_service_said_before_it_panicked_is_delivered_and_then_the_connection_is_reset() {
+    for place in Where::ALL.into_iter().filter(|place| *place != Where::Closed) {
+        let (mut bench, said) = broken(place, true);
+        assert_eq!(bench.then, Then::Go, "{place:?}: no FIN, or this would look like all of it");
+        if place != Where::Eof {
+            assert!(bench.conn.wants_read(), "{place:?}: a peer that has more to say must not be stuck with it");
+            bench.receive(b"panic\nmore\n");
+        }
+        assert_eq!(bench.take_all(), said.as_bytes(), "{place:?}");
+        assert_eq!(bench.run(SECOND * 200).0, SECOND * 200, "{place:?}: the peer's system has taken nothing yet");
+        bench.held = 0;
+        assert!(bench.run(SECOND).0 < SECOND, "{place:?}");
+        assert_eq!(bench.then, Then::Reset, "{place:?}");
+        assert_eq!(bench.close(), CloseReason::Panicked);
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_from_a_service_that_panicked_is_reset_in_time() {
+    for place in Where::ALL.into_iter().filter(|place| *place != Where::Closed) {
+        for taken in [0, usize::MAX] {
+            let (mut bench, _) = broken(place, true);
+            bench.take(taken);
+            bench.held = bench.held.max(1);
+            let (time, looks) = bench.run(SECOND * 3600);
+            assert!(is_about(time, SECOND * 300), "{place:?}: {time:?}");
+            assert!(looks < 4000, "{place:?}: {looks}");
+            assert_eq!(bench.close(), CloseReason::Panicked);
+        }
+    }
+}
+
+#[test]
+fn where_the_transport_tells_nothing_the_linger_is_the_time_for_delivery() {
+    let (mut bench, said) = broken(Where::Data, false);
+    assert_eq!(bench.run(SECOND * 200).0, SECOND * 200);
+    assert_eq!(bench.take_all(), said.as_bytes());
+    assert_eq!(bench.then, Then::Go);
+    assert_eq!(bench.run(SECOND * 60).0, Limits::default().linger);
+    assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
+}
+
+#[test]
+fn a_panic_is_the_reason_whatever_else_was_and_its_end_is_told_once() {
+    // The server drains, and cuts it before all was delivered.
+    let (mut bench, _) = broken(Where::Data, true);
+    bench.drain();
+    assert_eq!(bench.then, Then::Go);
+    bench.conn.lost(bench.now, CloseReason::Cut, &mut bench.observer);
+    let reasons: Vec<_> = bench.observer.closed.iter().map(|how| how.reason).collect();
+    assert_eq!(reasons, [CloseReason::Panicked]);
+}
+
+#[test]
+fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
+    let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+    let make = |_: &ConnInfo| -> Box<dyn Service> { std::panic::resume_unwind(Box::new("as the test wants it")) };
+    let mut bench =
+        Bench::of(Conn::opening(info(), Handshake::new(), make, Limits::default()).reporting_unacknowledged());
+    assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
+    bench.conn.closed(bench.now, &mut bench.observer);
+    let reasons: Vec<_> = bench.observer.unopened.iter().map(|how| how.reason).collect();
+    assert_eq!(reasons, [CloseReason::Panicked]);
+
+    /// Cannot even say how its input is cut.
+    struct Unframed;
+    impl Service for Unframed {
+        fn framing(&self) -> Framing {
+            std::panic::resume_unwind(Box::new("as the test wants it"))
+        }
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+    }
+    let bench = Bench::telling(Unframed, Limits::default());
+    assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
+    let opening = Conn::opening(info(), Handshake::new(), |_| Box::new(Unframed), Limits::default());
+    let bench = Bench::of(opening);
+    assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
+}
+
+/// Wants `open`, and panics at the rest.
+struct Picky;
+
+impl ProxyHeader for Picky {
+    fn read(&mut self, wire: &[u8], _: &mut ConnInfo) -> HeaderProgress {
+        match wire {
+            b"" => HeaderProgress::More,
+            b"open" => HeaderProgress::Done(4),
+            b"no" => HeaderProgress::Refused(CloseReason::Aborted),
+            b"op" => HeaderProgress::More,
+            _ => std::panic::resume_unwind(Box::new("as the test wants it")),
+        }
+    }
+}
+
+#[test]
+fn a_refusal_without_a_word_is_a_reset_at_once() {
+    type Refuse = fn(&mut Bench);
+    let cases: [(Refuse, Then, CloseReason); 7] = [
+        (|bench| bench.receive(b"no"), Then::Reset, CloseReason::Aborted),
+        (|bench| bench.receive(b"whatever"), Then::Reset, CloseReason::Panicked),
+        (|bench| _ = bench.reach_deadline(), Then::Reset, CloseReason::OpeningTimeout),
+        (
+            |bench| {
+                bench.receive(b"op");
+                bench.eof();
+            },
+            Then::Reset,
+            CloseReason::LeftEarly,
+        ),
+        (Bench::eof, Then::Reset, CloseReason::LeftEarly),
+        // These were refused nothing.
+        (
+            |bench| {
+                bench.drain();
+                bench.eof();
+            },
+            Then::Close,
+            CloseReason::Drained,
+        ),
+        (
+            |bench| {
+                bench.receive(b"open");
+                bench.eof();
+            },
+            Then::Close,
+            CloseReason::Finished,
+        ),
+    ];
+    for (refuse, then, why) in cases {
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let opening = Handshake::new().preface(Picky);
+        let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), Limits::default()));
+        refuse(&mut bench);
+        assert_eq!(bench.then, then, "{why}");
+        bench.conn.closed(bench.now, &mut bench.observer);
+        let seen = &bench.observer;
+        let reasons: Vec<_> = seen.unopened.iter().chain(&seen.closed).map(|how| how.reason).collect();
+        assert_eq!(reasons, [why]);
+    }
+}
+
+/// Keeps what it hears, and when its connection ended.
+#[derive(Clone, Default)]
+struct Ear(Rc<RefCell<Vec<CloseReason>>>);
+
+impl Service for Ear {
+    fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+    fn closed(&mut self, why: &CloseReason) {
+        self.0.borrow_mut().push(*why);
+    }
+}
+
+#[test]
+fn a_service_that_panicked_is_told_nothing_but_its_end() {
+    let ear = Ear::default();
+    let mut bench = Bench::telling(ear.clone(), Limits::default());
+    bench.receive(b"x");
+    bench.receive(b"x");
+    bench.wake();
+    bench.eof();
+    bench.drain();
+    assert_eq!(bench.close(), CloseReason::Panicked);
+    assert_eq!(*ear.0.borrow(), [CloseReason::Panicked]);
+}
+
+/// Answers a message and closes.
+struct Once;
+
+impl Service for Once {
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        cx.send(bytes);
+        cx.close();
+    }
+}
+
+#[test]
+fn a_close_waits_until_the_peers_system_has_taken_what_was_said() {
+    let mut bench = Bench::telling(Once, writing(60));
+    bench.receive(&[b'x'; 1000]);
+    bench.take_all();
+    // The peer reads slowly: far longer than the linger.
+    for _ in 0..10 {
+        bench.run(SECOND * 20);
+        assert_eq!(bench.then, Then::HalfClose);
+        bench.held -= 100;
+    }
+    assert_eq!(bench.held, 0);
+    let (time, _) = bench.run(SECOND * 3600);
+    assert!(time < SECOND * 2 && bench.then == Then::Close, "{time:?} {:?}", bench.then);
+    assert_eq!(bench.close(), CloseReason::ServiceClosed);
+}
+
+#[test]
+fn a_close_whose_last_bytes_nothing_takes_is_a_failure_and_ends() {
+    for timeout in [Some(SECOND * 8), None] {
+        let limits = Limits { write_timeout: timeout, ..Limits::default() };
+        let mut bench = Bench::telling(Once, limits);
+        bench.receive(&[b'x'; 1000]);
+        bench.take_all();
+        let (time, looks) = bench.run(SECOND * 3600 * 24);
+        assert_eq!(bench.then, Then::Reset);
+        let want = timeout.or(Limits::default().write_timeout).unwrap();
+        assert!(is_about(time, want) && looks < 10_000, "{time:?}, {looks} looks");
+    }
+}

@@ -1,0 +1,10 @@
+//! Connections without I/O, on a virtual clock; some of it on each engine too.
+
+pub(crate) mod bench;
+mod conn;
+pub(crate) mod ending;
+mod fuzzing;
+mod opening;
+mod pair;
+mod proxy;
+mod silence;

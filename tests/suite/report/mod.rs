@@ -1,0 +1,4 @@
+//! Reports of load runs.
+
+#[cfg(unix)]
+mod output;
