@@ -3,9 +3,9 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -13,8 +13,12 @@ use crate::stdio::StdStream;
 
 /// Bytes that may wait to be written before the server has to wait.
 const ENOUGH: usize = 64 * 1024;
-/// How long the terminal may take for the last words: one that is stuck must not keep us.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A terminal that takes nothing of the last words for so long is stuck, and must not keep us.
+const STUCK: Duration = Duration::from_millis(500);
+/// How long one that is only slow may take for all of them.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Bytes that are written at a time, so that it shows whether the terminal takes any.
+const PIECE: usize = 1024;
 
 /// The thread lives as long as this, and never longer than the process.
 pub(super) struct TerminalWriter {
@@ -65,7 +69,21 @@ impl TerminalWriter {
     /// Waits until all is written. False where the terminal does not take it.
     pub(super) fn flush(&self) -> bool {
         let (done, is_done) = sync_channel(1);
-        self.queue.send(WriterTask::Flushed(done)).is_ok() && is_done.recv_timeout(LAST_WORDS).is_ok()
+        if self.queue.send(WriterTask::Flushed(done)).is_err() {
+            return false;
+        }
+        let limit = Instant::now() + LAST_WORDS;
+        let mut left = *self.waiting.borrow();
+        loop {
+            match is_done.recv_timeout(STUCK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                written => return written.is_ok(),
+            }
+            let before = std::mem::replace(&mut left, *self.waiting.borrow());
+            if left >= before || Instant::now() >= limit {
+                return false;
+            }
+        }
     }
 }
 
@@ -74,8 +92,10 @@ fn write(pieces: &Receiver<WriterTask>, waiting: &watch::Sender<usize>) {
         match piece {
             WriterTask::Text(text) => {
                 // Where the terminal is gone, nothing is seen anyway; its keys will say so.
-                let _ = StdStream::Stdout.write_all(text.as_bytes());
-                waiting.send_modify(|bytes| *bytes -= text.len());
+                for piece in text.as_bytes().chunks(PIECE) {
+                    let _ = StdStream::Stdout.write_all(piece);
+                    waiting.send_modify(|bytes| *bytes -= piece.len());
+                }
             }
             WriterTask::Flushed(done) => drop(done.send(())),
         }
