@@ -56,7 +56,10 @@ fn a_privileged_port_is_said_with_a_way_out() {
         use std::os::unix::process::CommandExt;
         // Where nobody may pass, the program is copied to where everybody may.
         let copy = folder.0.join("resound");
-        std::fs::copy(env!("CARGO_BIN_EXE_resound"), &copy).unwrap();
+        // By another process: a child of another test, made while this one writes the copy, would
+        // have it open for writing, and a program that is open so is not run.
+        let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_resound")).arg(&copy).status().unwrap();
+        assert!(copied.success());
         for path in [&folder.0, &copy] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
