@@ -17,26 +17,35 @@ use crate::{escape, units};
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// A heading in the help.
+const TLS: &str = "TLS";
+
 #[derive(Args)]
 pub(crate) struct ServerTlsArgs {
-    /// Speak TLS 1.2 and 1.3; without --cert, with a certificate made on the spot
-    #[arg(long)]
+    /// Use TLS 1.2 and 1.3; without --cert the server makes a certificate for this run
+    #[arg(help_heading = TLS, long)]
     tls: bool,
-    /// Certificate chain in PEM form (repeatable: clients choose by name, the first is for all others); files that change are read again, on
-    /// SIGHUP too
-    #[arg(long, value_name = "FILE", requires = "tls")]
+    /// Certificate chain in PEM form (repeatable: clients choose by name, the first is the default)
+    ///
+    /// Files that change are read again, and at once on SIGHUP.
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls")]
     cert: Vec<PathBuf>,
-    /// Its private key in PEM form, one for each --cert [default: in the same file]
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    /// Private key in PEM form, one for each --cert [default: in the same file]
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "cert")]
     key: Vec<PathBuf>,
     /// Serve only clients with a certificate that one of these authorities has signed (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls")]
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls")]
     client_ca: Option<PathBuf>,
-    /// Application protocol to agree on (ALPN; repeatable, the best first)
-    #[arg(long, value_name = "NAME", requires = "tls")]
+    /// Application protocol to accept (ALPN; repeatable, the preferred one first)
+    ///
+    /// A client that offers only others is refused.
+    #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
     alpn: Vec<String>,
-    /// TLS handshakes at once; further ones wait
-    #[arg(long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true, default_value = "1024", requires = "tls")]
+    /// TLS handshakes at once; further ones wait in order
+    #[arg(
+        help_heading = TLS, long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true,
+        default_value = "1024", requires = "tls"
+    )]
     max_handshakes: NonZeroUsize,
 }
 

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::{Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args::Cli;
+use crate::args::examples::{Example, examples};
 use crate::findings::Findings;
 
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
@@ -48,17 +49,73 @@ fn pages() -> Vec<(String, Vec<u8>)> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let commands = program.get_subcommands().cloned().map(|command| {
-        let name = format!("resound-{}", command.get_name());
-        (name.clone(), render(command.display_name(name)))
+        let (name, notes) = (command.get_name().to_string(), command.get_after_help().map(ToString::to_string));
+        let page = format!("resound-{name}");
+        (page.clone(), render(command.display_name(page), &name, notes))
     });
     let mut pages: Vec<_> = commands.collect();
-    pages.insert(0, ("resound".into(), render(program)));
+    let notes = program.get_after_help().map(ToString::to_string);
+    pages.insert(0, ("resound".into(), render(program, "resound", notes)));
     pages
 }
 
-fn render(command: Command) -> Vec<u8> {
-    let mut page = Vec::new();
+/// A page with the usual sections, and examples that can be copied.
+fn render(command: Command, name: &str, notes: Option<String>) -> Vec<u8> {
+    let (usage, has_commands) = (synopsis(&command), command.has_subcommands());
+    let page = Man::new(command.override_usage(usage));
+    let mut text = Vec::new();
+    let mut write = || {
+        page.render_title(&mut text)?;
+        page.render_name_section(&mut text)?;
+        page.render_synopsis_section(&mut text)?;
+        page.render_description_section(&mut text)?;
+        page.render_options_section(&mut text)?;
+        if has_commands {
+            page.render_subcommands_section(&mut text)?;
+        }
+        writeln!(text, ".SH EXAMPLES")?;
+        for Example(what, line) in examples(name) {
+            writeln!(text, ".PP\n{}:\n.nf\n.RS\n{}\n.RE\n.fi", escaped(what), escaped(line))?;
+        }
+        for (note, section) in notes.iter().flat_map(|notes| notes.lines()).zip(["ADDRESSES", "EXIT STATUS"]) {
+            let (_, note) = note.split_once(": ").unwrap_or_default();
+            writeln!(text, ".SH \"{section}\"\n{}", escaped(note))?;
+        }
+        page.render_version_section(&mut text)
+    };
     // Into memory: this cannot fail.
-    let _ = Man::new(command).render(&mut page);
-    page
+    let _: std::io::Result<()> = write();
+    text
+}
+
+/// The command with each flag and its value, which clap's own synopsis leaves out.
+fn synopsis(command: &Command) -> String {
+    let mut usage = command.get_bin_name().unwrap_or(command.get_name()).to_string();
+    let is_shown = |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str());
+    let (positional, flags): (Vec<_>, Vec<_>) =
+        command.get_arguments().filter(is_shown).partition(|arg| arg.is_positional());
+    for flag in flags {
+        let value = match flag.get_value_names() {
+            Some(names) if flag.get_action().takes_values() => format!(" {}", names.join(" ")),
+            _ => String::new(),
+        };
+        let short = flag.get_short().map(|short| format!("-{short}|")).unwrap_or_default();
+        let repeats = if matches!(flag.get_action(), ArgAction::Append) { "..." } else { "" };
+        usage += &format!(" [{short}--{}{value}]{repeats}", flag.get_long().unwrap_or_default());
+    }
+    for arg in positional {
+        let name = arg.get_value_names().map(|names| names.join(" ")).unwrap_or_default();
+        let (open, close) = if arg.is_required_set() { ("", "") } else { ("[", "]") };
+        let repeats = if matches!(arg.get_action(), ArgAction::Append) { "..." } else { "" };
+        usage += &format!(" {open}{name}{close}{repeats}");
+    }
+    if command.has_subcommands() {
+        usage += " COMMAND";
+    }
+    usage
+}
+
+/// Text for roff: quotes and hyphens stay what they are, so that a command can be copied.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\`").replace('~', "\\(ti")
 }

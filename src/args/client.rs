@@ -8,133 +8,161 @@ use clap::{Args, ValueEnum};
 use resound::{Address, Dial, Error};
 use tokio::sync::Notify;
 
-use super::{EXIT_CODES, FamilyArgs, address};
+use super::{FamilyArgs, address, examples};
 use crate::client::{self, Connect, ConnectSetup, Expect, PipeOptions, SendProxy, SilencePolicy};
 use crate::units::{self, SourceAddress, Timeout};
 
 #[derive(Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = examples::NOTES, after_long_help = examples::long_help("client"))]
 pub(crate) struct ClientArgs {
-    /// Server to talk to, or the port alone [default: 127.0.0.1]
+    /// Server to connect to, or a port alone [default: 127.0.0.1]
     host: Option<String>,
-    /// Its port [default: 8888]
+    /// Port of the server [default: 8888]
     port: Option<String>,
-    /// `test` checks the server instead of talking to it: the same as `resound test`
+    /// `test` checks the server instead, as `resound test` does
     #[arg(value_enum)]
     action: Option<Action>,
     #[command(flatten)]
-    how: ConnectionArgs,
+    talk: TalkArgs,
     #[command(flatten)]
     checks: CheckArgs,
     #[command(flatten)]
-    talk: TalkArgs,
+    how: ConnectionArgs,
 }
 
 #[derive(Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = examples::NOTES, after_long_help = examples::long_help("test"))]
 pub(crate) struct TestArgs {
-    /// Server to check, or the port alone [default: 127.0.0.1]
+    /// Server to check, or a port alone [default: 127.0.0.1]
     host: Option<String>,
-    /// Its port [default: 8888]
+    /// Port of the server [default: 8888]
     port: Option<String>,
     #[command(flatten)]
-    how: ConnectionArgs,
-    #[command(flatten)]
     checks: CheckArgs,
+    #[command(flatten)]
+    how: ConnectionArgs,
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "Connecting")]
 struct ConnectionArgs {
     #[command(flatten)]
     family: FamilyArgs,
-    /// How long the resolver, and then each address, may take
+    /// How long the resolver may take, and then each address
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     connect_timeout: Duration,
-    /// How long the whole run may take, or off
+    /// How long the whole run may take
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     timeout: Timeout,
-    /// Dial up to N times more, with growing pauses, while the address does not answer
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_hyphen_values = true, conflicts_with = "wait")]
+    /// Connect up to N times more while the address does not answer [default: 0]
+    ///
+    /// The pauses double from 250 ms to 10 s, and vary by a quarter.
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_hyphen_values = true,
+        conflicts_with = "wait"
+    )]
     retry: Option<u32>,
-    /// Dial until the address answers; --timeout limits it
+    /// Connect again and again until the address answers; --timeout limits it
+    ///
+    /// For scripts that start a server. Attempts are about a second apart.
     #[arg(long)]
     wait: bool,
-    /// Connect from this address of this machine
+    /// Address of this machine to connect from
     #[arg(long, value_name = "IP", value_parser = units::source_address)]
     source_address: Option<SourceAddress>,
-    /// Connect from this port
+    /// Port to connect from
     #[arg(long, value_name = "PORT")]
     source_port: Option<NonZeroU16>,
-    /// Probe a server that has been silent for so long, in whole seconds, and give up when it stays silent; or off
+    /// Probe a peer that has been silent for so long (whole seconds), and give up if it stays silent
     #[arg(long, value_name = "DURATION", value_parser = units::keepalive, default_value = "off")]
     keepalive: Timeout,
-    /// Let small messages wait for acknowledgements (Nagle's algorithm); they are sent at once otherwise
+    /// Leave Nagle's algorithm on: small messages may wait for acknowledgements (RFC 896)
     #[arg(long)]
     nagle: bool,
-    /// Begin with a PROXY header, as a proxy does: v1 or v2, and behind commas src=IP:PORT, dst=IP:PORT (by default the connection's own),
-    /// local or unknown; with v2 also alpn=, authority=, id=, netns=, tls=, cipher=, cn=, noop=BYTES, tlv=0xTYPE:HEX, crc32c
+    /// Start the connection with a PROXY header, as a proxy does: v1 or v2, and fields after commas
+    ///
+    /// Fields: src=IP:PORT, dst=IP:PORT (default: the connection's own addresses), local or unknown;
+    /// with v2 also alpn=, authority=, id=, netns=, tls=, cipher=, cn=, noop=BYTES, tlv=0xTYPE:HEX
+    /// and crc32c.
     #[arg(long, value_name = "HEADER")]
     send_proxy: Option<SendProxy>,
     #[command(flatten)]
     tls: client::ClientTlsArgs,
-    /// Say on stderr where the connection went and what a pipe carried; at a terminal also how long each answer took, in a test the messages
+    /// Print on stderr where the connection went, and what it carried
+    ///
+    /// In a conversation also how long each answer took, in a test the messages, and with --tls what
+    /// the handshake agreed on.
     #[arg(short, long)]
     verbose: bool,
 }
 
 #[derive(Args)]
 struct CheckArgs {
-    /// In a test, what the server should answer [default: reply]
+    /// Answer that a test expects [default: reply]
     #[arg(long, value_name = "WHAT", value_enum)]
     expect: Option<Expect>,
 }
 
-/// What makes a pipe even of a terminal.
+/// A heading in the help. Each of these flags makes a pipe even of a terminal.
 const PIPE: &str = "As a pipe";
 
 #[derive(Args)]
 struct TalkArgs {
-    /// Wait for one connection to this address, and be the client of whoever it is
-    #[arg(long, conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port", "send_proxy", "tls"])]
+    /// Wait for one connection to the address, and talk to that peer; port 0 picks a free port
+    #[arg(
+        long,
+        conflicts_with_all = ["connect_timeout", "retry", "wait", "source_address", "source_port", "send_proxy", "tls"]
+    )]
     listen: bool,
-    /// At a terminal, connect again whenever the connection is lost
+    /// In a conversation, connect again whenever the connection is lost
     #[arg(long)]
     reconnect: bool,
-    /// Give up when nothing is sent or received for so long, or off
+    /// Give up when no byte is sent, received or acknowledged for so long
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     idle_timeout: Timeout,
-    /// End lines with CR LF
+    /// End lines with CR LF, those of a pipe too
     #[arg(long)]
     crlf: bool,
-    /// Do not half-close at the end of stdin, and leave when the server closes
+    /// Send no FIN at the end of stdin, and end when the server closes
     #[arg(help_heading = PIPE, long, conflicts_with_all = ["recv_only", "reconnect"])]
     no_half_close: bool,
-    /// Send stdin, let what comes back fall, and leave when the server closes or a second after the end of stdin
+    /// Send stdin and discard received bytes
+    ///
+    /// Ends when the server closes, or 1 s after the end of stdin, once the server's system has
+    /// acknowledged every byte.
     #[arg(help_heading = PIPE, long, conflicts_with_all = ["recv_only", "reconnect"])]
     send_only: bool,
-    /// Send nothing, and leave stdin alone
+    /// Send nothing, and leave stdin unread
     #[arg(help_heading = PIPE, long, conflicts_with_all = ["crlf", "line_delay", "quit_after", "reconnect"])]
     recv_only: bool,
-    /// After the end of stdin wait so long for the server to close, then leave
-    #[arg(help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "reconnect")]
+    /// After the end of stdin, wait so long for the server to close, then end [default: no limit]
+    ///
+    /// A failure (`timeout`) if the server's system has not acknowledged every byte by then.
+    #[arg(
+        help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration,
+        conflicts_with = "reconnect"
+    )]
     quit_after: Option<Duration>,
     /// Pause so long between lines
-    #[arg(help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "reconnect")]
+    #[arg(
+        help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration,
+        conflicts_with = "reconnect"
+    )]
     line_delay: Option<Duration>,
-    /// Write what happens as JSON, one event a line, instead of the bytes
+    /// Print events as JSON, one object a line, instead of the received bytes
     #[arg(help_heading = PIPE, short, long, conflicts_with_all = ["send_only", "reconnect"])]
     json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Action {
-    /// Send a handful of messages and check every reply
+    /// Send a few messages and check every byte of the answers
     Test,
 }
 
 impl ClientArgs {
     pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
-        // `resound client test` checks the default server, as a person would expect who has just read the help.
+        // `resound client test` checks the default server.
         let (host, action) = match (self.host.as_deref(), self.port.as_deref(), self.action) {
             (Some("test"), None, None) => (None, Some(Action::Test)),
             (host, _, action) => (host, action),
@@ -180,7 +208,7 @@ impl TestArgs {
 impl ConnectionArgs {
     fn connect(&self, address: Address, listen: bool) -> Result<Connect> {
         if !listen && matches!(address, Address::Tcp { port: 0, .. }) {
-            let reason = "nobody can be reached at port 0".into();
+            let reason = "port 0 cannot be connected to".into();
             return Err(Error::Address { input: address.to_string(), reason }.into());
         }
         if matches!(address, Address::Unix(_)) && (self.source_address.is_some() || self.source_port.is_some()) {
@@ -207,7 +235,7 @@ impl ConnectionArgs {
 }
 
 impl TalkArgs {
-    /// What only a pipe can do makes one.
+    /// The pipe's options, if a flag asks for a pipe.
     fn pipe(&self) -> Option<PipeOptions> {
         let is_wanted = self.no_half_close
             || self.send_only
@@ -225,7 +253,7 @@ impl TalkArgs {
         })
     }
 
-    /// The name of a flag that was given, if one was.
+    /// The first of these flags that was given.
     fn first_given(&self) -> Option<&'static str> {
         [
             (self.listen, "--listen"),

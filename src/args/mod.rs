@@ -1,7 +1,9 @@
-//! What was typed ([`Cli`]), and what it means (`meaning`): only the second travels.
+//! The command line: what was typed ([`Cli`]), and what it means (`meaning`). The rest of the
+//! program sees the meaning alone.
 
 mod amounts;
 mod client;
+pub(crate) mod examples;
 mod load;
 mod mistakes;
 mod output;
@@ -26,61 +28,55 @@ const DEFAULT_PORT: u16 = 8888;
 
 /// A TCP endpoint you can trust: stand one up, talk to it, check it, load it.
 #[derive(Parser)]
-#[command(name = "resound", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "resound", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = examples::NOTES, after_long_help = examples::long_help("resound"))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: CliCommand,
 }
 
-const EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
-Exit codes: 0 ok, 1 network failure, 2 usage or environment, 3 a check failed, 4 something could not be judged, \
-130 cut short by a signal.";
-
-/// Of `load` and `report`.
-const LOAD_EXIT_CODES: &str = "Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
-Exit codes: 0 ok; 1 nobody to connect to, a connection lost, no answer within --timeout, or planned messages never sent; 2 usage or environment; 3 a --fail-if is \
-true, or answers were wrong or passed over; 4 nothing failed, but something that was asked could not be judged; 130 cut short by a signal.";
-
 #[derive(Subcommand)]
 pub(crate) enum CliCommand {
-    /// Serve: answer each line with `Server received: <line>`, echo, discard or generate
+    /// Run a server: answer each line with `Server received: <line>`, echo, discard or generate
     Server(ServerArgs),
-    /// Talk to a server: interactively at a terminal, as a pipe otherwise
+    /// Talk to a server: a conversation at a terminal, a pipe otherwise
     Client(ClientArgs),
-    /// Send a handful of messages and check every reply
+    /// Check a server: send a few messages and compare every byte of the answers
     Test(TestArgs),
     /// Load a server: many connections, each answer verified and timed
     Load(Box<LoadArgs>),
-    /// Merge, compare and plot what `--json` saved of load runs
+    /// Merge, compare and plot saved results of load runs
     Report(ReportArgs),
-    /// Write what a shell needs to complete resound's commands and flags on Tab
+    /// Print a shell's completion script for resound
     Completions(CompletionsArgs),
-    /// Write the manual page
+    /// Print a manual page
     Man(ManArgs),
 }
 
 #[derive(Args)]
+#[command(after_long_help = examples::long_help("completions"))]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell to complete in
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Args)]
+#[command(after_long_help = examples::long_help("man"))]
 pub(crate) struct ManArgs {
-    /// The command whose page it is [default: the page of resound itself]
+    /// Command to print the page of [default: resound itself]
     pub(crate) page: Option<String>,
-    /// Write all pages into this folder instead
+    /// Write all pages to this folder instead
     #[arg(long, value_name = "FOLDER", conflicts_with = "page")]
     pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]
 struct FamilyArgs {
-    /// IPv4 only
+    /// Use IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
-    /// IPv6 only
+    /// Use IPv6 only
     #[arg(short = '6', long)]
     ipv6: bool,
 }
@@ -95,7 +91,7 @@ impl FamilyArgs {
     }
 }
 
-/// The address behind `[HOST] [PORT]`. A lone number is a port, with or without a colon.
+/// The address that `[HOST] [PORT]` names. A lone number is a port, with or without a colon.
 fn address(host: Option<&str>, port: Option<&str>) -> Result<Address, Error> {
     match (host, port) {
         (None, _) => Address::parse(DEFAULT_HOST, DEFAULT_PORT),

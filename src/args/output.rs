@@ -1,4 +1,4 @@
-//! How results are shown and saved, and what fails them: the same for a run and for what was saved of one.
+//! The flags of results: how they are shown, saved and judged, of a run and of a saved run.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,29 +9,30 @@ use clap::{Args, ValueEnum};
 use crate::report::{Condition, Output};
 use crate::units;
 
-/// Under this heading in the help.
+/// A heading in the help.
 const RESULTS: &str = "Results";
 
-/// What `load` and `report` have in common.
+/// The flags that `load` and `report` share.
 #[derive(Args)]
 pub(crate) struct OutputArgs {
-    /// Write the results as JSON to stdout, instead of a table
+    /// Print the results as one JSON document, instead of a table
     #[arg(help_heading = RESULTS, short, long)]
     json: bool,
     /// Write an HdrHistogram log, with a histogram of each interval
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     hdr: Option<PathBuf>,
-    /// Write a page with charts, complete in one file
+    /// Write a page with charts, complete in one file, without scripts
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write a JUnit report: a test case per gate, and one for failures that no gate allows
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Exit with 3 if this is true of the results, such as 'p99>5ms', 'errors>0' or 'rate<10000'; of report --compare also 'p99 worse>10%'
-    /// (repeatable)
+    /// Gate: exit with 3 if the condition is true, such as 'p99>5ms', 'errors>0' or 'rate<10k' (repeatable)
+    ///
+    /// With report --compare also 'p99 worse>10%'.
     #[arg(help_heading = RESULTS, long, value_name = "CONDITION", value_parser = Condition::parse)]
     fail_if: Vec<Condition>,
-    /// What becomes of what cannot be told, where nothing failed: pass instead of exiting with 4
+    /// Outcome if nothing failed, but a gate could not be judged: pass exits with 0 [default: exit code 4]
     #[arg(help_heading = RESULTS, long, value_enum, value_name = "OUTCOME")]
     cannot_tell: Option<CannotTell>,
 }
@@ -41,10 +42,12 @@ enum CannotTell {
     Pass,
 }
 
-/// What only a run has, which takes time.
+/// The flags that only a run has.
 #[derive(Args)]
 pub(crate) struct ProgressArgs {
-    /// How long an interval is; with --json also: write an object for each, one a line, and the results last [default: 1s]
+    /// Length of an interval; with --json, also print an object for each interval [default: 1s]
+    ///
+    /// With --json each object is one line, and the whole results are the last line.
     #[arg(help_heading = RESULTS, long, value_name = "DURATION", value_parser = units::duration)]
     interval: Option<Duration>,
     /// Show no progress
@@ -80,7 +83,7 @@ impl OutputArgs {
         })
     }
 
-    /// As `meaning`, of a run.
+    /// As `meaning`, for a run.
     pub(crate) fn meaning_with(self, progress: ProgressArgs) -> Result<Output> {
         const SHORTEST: Duration = Duration::from_millis(100);
         if progress.interval.is_some_and(|interval| interval < SHORTEST) {

@@ -19,33 +19,35 @@ use crate::certificates::dates;
 use crate::escape;
 use crate::tls_summary::TlsSummary;
 
-/// What makes a connection a TLS one.
+/// A heading in the help.
 const TLS: &str = "TLS";
 
 #[derive(Args)]
 pub(crate) struct ClientTlsArgs {
-    /// Speak TLS 1.2 or 1.3; the server's certificate is checked against this machine's authorities
+    /// Use TLS 1.2 or 1.3, and check the server's certificate against this machine's authorities
     #[arg(help_heading = TLS, long)]
     tls: bool,
-    /// Check it against these authorities instead (PEM)
+    /// Authorities to trust instead of this machine's (PEM)
+    ///
+    /// A certificate that itself stands in the file is trusted while its names and dates match.
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls", conflicts_with_all = ["pin", "insecure"])]
     ca: Option<PathBuf>,
-    /// The name to ask for and to find in the certificate [default: the host]
+    /// Name to ask for (SNI) and to find in the certificate [default: the host]
     #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
     server_name: Option<String>,
-    /// Trust the one certificate with this SHA-256 fingerprint, whoever signed it and for whatever name
+    /// Trust the one certificate with this SHA-256 fingerprint, whatever its name and issuer
     #[arg(help_heading = TLS, long, value_name = "SHA256", requires = "tls", conflicts_with = "insecure")]
     pin: Option<Fingerprint>,
-    /// Check nothing: whoever sits between can read and change what is sent
+    /// Check nothing: a machine between can read and change all bytes
     #[arg(help_heading = TLS, long, requires = "tls")]
     insecure: bool,
-    /// Show this certificate to the server (PEM)
+    /// Client certificate to show to the server (PEM)
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls")]
     cert: Option<PathBuf>,
-    /// Its private key (PEM) [default: in the same file]
+    /// Private key of --cert (PEM) [default: in the same file]
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Application protocol to offer (ALPN; repeatable, the best first)
+    /// Application protocol to offer (ALPN; repeatable, the preferred one first)
     #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
     alpn: Vec<String>,
 }

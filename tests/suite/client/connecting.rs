@@ -257,7 +257,7 @@ fn flags_that_contradict_each_other_are_refused() {
         (&["client", "unix:/tmp/x", "--source-port", "5"], "a unix socket has no source"),
         (&["client", "--retry", "0"], "0 is not in 1.."),
         (&["client", "--source-port", "0"], "source-port"),
-        (&["client", "127.0.0.1", "0"], "nobody can be reached at port 0"),
+        (&["client", "127.0.0.1", "0"], "port 0 cannot be connected to"),
         (&["client", "--keepalive", "500ms"], "keepalive takes whole seconds"),
         (&["client", "--idle-timeout", "10000000000000000000s"], "longer than anybody waits"),
         (&["client", "--listen", "--connect-timeout", "1s"], "cannot be used with"),

@@ -356,7 +356,7 @@ fn what_is_wrong_with_the_arguments_is_said() {
         (&["server", "--workers", "none"], "a number from 1 on"),
         (&["server", "--workers", "5000"], "more workers than"),
         (&["server", "--drain-timeout", "never"], "write it like 500ms, 10s or 5m"),
-        (&["client", "127.0.0.1", "0"], "nobody can be reached at port 0"),
+        (&["client", "127.0.0.1", "0"], "port 0 cannot be connected to"),
         (&["client", "127.0.0.1", "80", "tset"], "test"),
         (&["frobnicate"], "unrecognized subcommand"),
     ];

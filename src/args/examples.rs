@@ -1,0 +1,159 @@
+//! The ends of the help texts and manual pages: examples, addresses and exit codes.
+
+/// A command to copy, and what it does.
+pub(crate) struct Example(pub(crate) &'static str, pub(crate) &'static str);
+
+/// The end of a help text that concerns an address.
+pub(crate) const NOTES: &str = "\
+Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
+Exit codes: 0 ok; 1 network failure; 2 usage or environment; 3 a check failed; 4 something could not be judged; \
+130 cut short by a signal.";
+
+/// The same for `load` and `report`.
+pub(crate) const LOAD_NOTES: &str = "\
+Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
+Exit codes: 0 ok; 1 no connection, a lost connection, no answer within --timeout, or planned messages never sent; \
+2 usage or environment; 3 a --fail-if is true, or answers were wrong or left out; 4 nothing failed, but a condition \
+could not be judged; 130 cut short by a signal.";
+
+const PROGRAM: &[Example] = &[
+    Example("Serve on 127.0.0.1:8888", "resound server"),
+    Example("Talk to that server", "resound client"),
+    Example("Check every byte of its answers", "resound test"),
+    Example("Load it for ten seconds over 64 connections", "resound load -c 64 -d 10s"),
+];
+
+const SERVER: &[Example] = &[
+    Example("Serve on 127.0.0.1:8888, and print each message", "resound server"),
+    Example("Echo on all addresses of this machine", "resound server 0.0.0.0 9999 --mode echo"),
+    Example("Serve TLS with a certificate made for this run", "resound server 127.0.0.1 8443 --tls"),
+    Example("Log events as JSON, one a line", "resound server --log-format json"),
+    Example("Serve behind HAProxy, and print the real clients", "resound server --proxy-protocol require -v"),
+    Example("Allow one network, and 20 connections per client", "resound server :: --allow 10.0.0.0/8 --max-per-ip 20"),
+];
+
+const CLIENT: &[Example] = &[
+    Example("Talk to a server on this machine", "resound client"),
+    Example("Send two lines, and print the answers", "printf 'a\\nb\\n' | resound client 127.0.0.1 8888"),
+    Example("Print what the server sends, and send nothing", "resound client 127.0.0.1 8888 --recv-only"),
+    Example("Wait until a server starts, for 10 s at most", "resound client 8888 --wait --timeout 10s < /dev/null"),
+    Example("Talk to a TLS server with a private authority", "resound client db.example 8443 --tls --ca ca.pem"),
+    Example("Wait for one peer to connect, and talk to it", "resound client 127.0.0.1 9999 --listen"),
+];
+
+const TEST: &[Example] = &[
+    Example("Check the server on 127.0.0.1:8888", "resound test"),
+    Example("Check an echo server, and print the messages", "resound test 127.0.0.1 7 --expect echo -v"),
+    Example("Wait for a server that is starting, then check it", "resound test 8888 --wait --timeout 30s"),
+    Example("Check a server behind a PROXY header", "resound test 8888 --send-proxy v2,src=192.0.2.7:54321"),
+];
+
+const LOAD: &[Example] = &[
+    Example("Closed loop: 64 connections, each as fast as its answers", "resound load 127.0.0.1 8888 -c 64 -d 10s"),
+    Example(
+        "Open loop: a planned 20,000 messages/s, with a gate",
+        "resound load -c 64 -r 20k -d 30s --fail-if 'p99>5ms'",
+    ),
+    Example("New connections as fast as possible", "resound load --shape connect -c 32 -d 10s"),
+    Example("Find the highest rate that holds", "resound load --shape ramp --steps 1000..50000+1000 --until 'p99>5ms'"),
+    Example("Throughput", "resound load --shape stream -c 4 -d 10s"),
+    Example("Load a server of this program's own", "resound load --loopback -c 1000 -n 1M"),
+    Example("Save results for a comparison", "resound load -r 20k -d 30s --json > new.json"),
+];
+
+const REPORT: &[Example] = &[
+    Example("Print saved results", "resound report run.json"),
+    Example("Merge two generators of one load into a page", "resound report a.json b.json --html load.html"),
+    Example(
+        "Fail if a run is surely slower than a base, by over 10 %",
+        "resound report new.json --compare base.json --fail-if 'p99 worse>10%'",
+    ),
+    Example("Compare repeated runs", "resound report new*.json --repeated --compare a.json --compare b.json"),
+];
+
+const COMPLETIONS: &[Example] = &[
+    Example("Complete in this shell (bash)", "source <(resound completions bash)"),
+    Example("Install the script for fish", "resound completions fish > ~/.config/fish/completions/resound.fish"),
+];
+
+const MAN: &[Example] = &[
+    Example("Read the page of a command", "resound man load | man -l -"),
+    Example("Install all pages", "resound man --output ~/.local/share/man/man1"),
+];
+
+/// The examples of a command, or of `resound` itself.
+pub(crate) fn examples(command: &str) -> &'static [Example] {
+    match command {
+        "server" => SERVER,
+        "client" => CLIENT,
+        "test" => TEST,
+        "load" => LOAD,
+        "report" => REPORT,
+        "completions" => COMPLETIONS,
+        "man" => MAN,
+        _ => PROGRAM,
+    }
+}
+
+/// What `--help` prints after the flags.
+pub(super) fn long_help(command: &str) -> String {
+    let notes = match command {
+        "load" | "report" => LOAD_NOTES,
+        "completions" | "man" => "",
+        _ => NOTES,
+    };
+    let mut text = String::from("Examples:\n");
+    for Example(what, line) in examples(command) {
+        text += &format!("  {what}:\n    {line}\n");
+    }
+    format!("{text}\n{notes}").trim_end().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    /// The words after `resound`, as a shell takes them: quotes, pipes and redirections.
+    fn words(line: &str) -> Vec<String> {
+        let command = &line[line.find("resound").expect("the program's name")..];
+        let mut words = Vec::new();
+        for (at, part) in command.split('\'').enumerate() {
+            match at % 2 {
+                0 => words.extend(part.split([' ', ')']).filter(|word| !word.is_empty()).map(String::from)),
+                _ => words.push(part.into()),
+            }
+        }
+        let end = words.iter().position(|word| ["|", ">", "<"].contains(&word.as_str()));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    #[test]
+    fn each_example_can_be_typed() {
+        let mut program = Cli::command();
+        program.build();
+        let commands = program.get_subcommands().map(|command| command.get_name()).filter(|name| *name != "help");
+        for command in ["resound"].into_iter().chain(commands) {
+            assert!(examples(command).len() >= 2, "{command}");
+            assert!(command == "resound" || !std::ptr::eq(examples(command), PROGRAM), "{command} has no examples");
+            for Example(what, line) in examples(command) {
+                let parsed = Cli::try_parse_from(words(line)).unwrap_or_else(|error| panic!("{line}\n{error}"));
+                let meant = match parsed.command {
+                    CliCommand::Server(typed) => typed.meaning().err(),
+                    CliCommand::Client(typed) => typed.meaning().err(),
+                    CliCommand::Test(typed) => typed.meaning().err(),
+                    CliCommand::Load(typed) => typed.meaning().err(),
+                    CliCommand::Report(typed) => typed.meaning().err(),
+                    _ => None,
+                };
+                // The file of an authority is the reader's own.
+                let meant = meant.filter(|_| !line.contains("--ca "));
+                assert!(meant.is_none(), "{line}: {meant:?}");
+                assert!(!what.ends_with('.') && line.len() <= 74, "{line}");
+            }
+        }
+    }
+}
