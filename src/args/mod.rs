@@ -4,6 +4,8 @@
 mod amounts;
 mod client;
 pub(crate) mod examples;
+#[cfg(test)]
+mod guides;
 mod load;
 mod mistakes;
 mod output;

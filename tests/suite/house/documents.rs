@@ -39,6 +39,13 @@ fn the_front_page_is_short() {
     assert!(size <= 10 * 1024, "README.md has {size} bytes; a guide in docs/ has room for the rest");
 }
 
+#[test]
+fn the_front_page_shows_an_example_that_compiles() {
+    let page = document("README.md");
+    let shown = page.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(document("examples/shout.rs").ends_with(shown), "README.md and examples/shout.rs differ");
+}
+
 /// Each link to a file of the project leads somewhere, and each heading that is linked to is there.
 #[test]
 fn links_lead_somewhere() {
@@ -56,7 +63,7 @@ fn links_lead_somewhere() {
             if let Some(heading) = heading {
                 let slug = |line: &str| {
                     let line = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-                    line.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect::<String>()
+                    line.chars().filter(|c| c.is_alphanumeric() || ['-', '_'].contains(c)).collect::<String>()
                 };
                 let headings = fs::read_to_string(&target).unwrap();
                 let is_there = headings.lines().any(|line| line.starts_with('#') && slug(line) == heading);
