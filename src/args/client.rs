@@ -73,7 +73,8 @@ struct ConnectionArgs {
     /// Port to connect from
     #[arg(long, value_name = "PORT")]
     source_port: Option<NonZeroU16>,
-    /// Probe a peer that has been silent for so long (whole seconds), and give up if it stays silent
+    /// Probe a peer that has been silent for so long (whole seconds), and give up if it stays
+    /// silent
     #[arg(long, value_name = "DURATION", value_parser = units::keepalive, default_value = "off")]
     keepalive: Timeout,
     /// Leave Nagle's algorithm on: small messages may wait for acknowledgements (RFC 896)
@@ -81,7 +82,8 @@ struct ConnectionArgs {
     nagle: bool,
     /// Start the connection with a PROXY header, as a proxy does: v1 or v2, and fields after commas
     ///
-    /// Fields: src=IP:PORT, dst=IP:PORT (default: the connection's own addresses), local or unknown;
+    /// Fields: src=IP:PORT, dst=IP:PORT (default: the connection's own addresses), local or
+    /// unknown;
     /// with v2 also alpn=, authority=, id=, netns=, tls=, cipher=, cn=, noop=BYTES, tlv=0xTYPE:HEX
     /// and crc32c.
     #[arg(long, value_name = "HEADER")]
@@ -90,7 +92,8 @@ struct ConnectionArgs {
     tls: client::ClientTlsArgs,
     /// Print on stderr where the connection went, and what it carried
     ///
-    /// In a conversation also how long each answer took, in a test the messages, and with --tls what
+    /// In a conversation also how long each answer took, in a test the messages, and with --tls
+    /// what
     /// the handshake agreed on.
     #[arg(short, long)]
     verbose: bool,

@@ -49,7 +49,8 @@ pub(crate) struct LoadArgs {
     /// What the target answers [default: found by sending one line]
     #[arg(help_heading = LOAD, long, value_enum)]
     mode: Option<super::ServerMode>,
-    /// Messages per second over all connections, sent by a plan (open loop) [default: none, a closed loop]
+    /// Messages per second over all connections, sent by a plan (open loop) [default: none, a
+    /// closed loop]
     ///
     /// In a closed loop each answer is followed by the next message.
     #[arg(help_heading = LOAD, short, long, value_name = "N", value_parser = amounts::rate)]
@@ -60,7 +61,8 @@ pub(crate) struct LoadArgs {
     /// Unanswered messages on one connection at most [default: 1; with --rate 65536]
     #[arg(help_heading = LOAD, long, value_name = "N", value_parser = units::positive)]
     depth: Option<NonZeroUsize>,
-    /// Bytes of a message: `64`, a range `16..1k`, or weighted sizes `64*9,4k*1` [default: 64; in a stream 64k]
+    /// Bytes of a message: `64`, a range `16..1k`, or weighted sizes `64*9,4k*1` [default: 64; in a
+    /// stream 64k]
     ///
     /// A line's newline is part of its size.
     #[arg(help_heading = LOAD, long, value_name = "SIZES", value_parser = amounts::sizes)]
@@ -142,10 +144,12 @@ pub(crate) struct LoadArgs {
         default_value = "off"
     )]
     busy_poll: Timeout,
-    /// Clock of the service times [default: kernel with --busy-poll, where the system has it; else clock]
+    /// Clock of the service times [default: kernel with --busy-poll, where the system has it; else
+    /// clock]
     #[arg(help_heading = CONNECTIONS, long, value_enum, value_name = "WHOSE")]
     timestamps: Option<TimestampsArg>,
-    /// Congestion control of TCP connections, such as cubic (Linux, FreeBSD) [default: the system's]
+    /// Congestion control of TCP connections, such as cubic (Linux, FreeBSD) [default: the
+    /// system's]
     #[arg(help_heading = CONNECTIONS, long, value_name = "ALGORITHM")]
     congestion: Option<String>,
 

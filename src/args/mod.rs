@@ -171,7 +171,8 @@ mod tests {
         words
     }
 
-    /// The commands of this program that a page shows: in blocks of code, behind a prompt, a pipe or
+    /// The commands of this program that a page shows: in blocks of code, behind a prompt, a pipe
+    /// or
     /// what goes before.
     fn commands(page: &str) -> Vec<String> {
         let mut is_fenced = false;

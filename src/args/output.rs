@@ -27,12 +27,14 @@ pub(crate) struct OutputArgs {
     /// Write a JUnit report: a test case per gate, and one for failures that no gate allows
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Gate: exit with 3 if the condition is true, such as 'p99>5ms', 'errors>0' or 'rate<10k' (repeatable)
+    /// Gate: exit with 3 if the condition is true, such as 'p99>5ms', 'errors>0' or 'rate<10k'
+    /// (repeatable)
     ///
     /// With report --compare also 'p99 worse>10%'.
     #[arg(help_heading = RESULTS, long, value_name = "CONDITION", value_parser = Condition::parse)]
     fail_if: Vec<Condition>,
-    /// Outcome if nothing failed, but a gate could not be judged: pass exits with 0 [default: exit code 4]
+    /// Outcome if nothing failed, but a gate could not be judged: pass exits with 0 [default: exit
+    /// code 4]
     #[arg(help_heading = RESULTS, long, value_enum, value_name = "OUTCOME")]
     cannot_tell: Option<CannotTell>,
 }
@@ -92,7 +94,8 @@ impl OutputArgs {
         let output = self.meaning()?;
         if let Some(regression) = output.regressions.first() {
             bail!(
-                "--fail-if '{regression}' is a comparison: save the run (--json), and give it to `resound report FILE --compare BASE`"
+                "--fail-if '{regression}' is a comparison: save the run (--json), and give it to \
+                 `resound report FILE --compare BASE`"
             );
         }
         Ok(Output { interval: progress.interval, quiet: progress.quiet, ..output })

@@ -48,7 +48,7 @@ pub(crate) struct ServerArgs {
     /// Print for each connection the proxy it came through, and what the proxy's header contains
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
-    /// After Ctrl+C or SIGTERM, how long open connections may take to finish; the rest are reset
+    /// After Ctrl+C or SIGTERM, how long open connections may take to finish
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     drain_timeout: Duration,
     /// End when stdin ends: for a program that starts a server for itself
@@ -57,7 +57,8 @@ pub(crate) struct ServerArgs {
     /// How the server waits for sockets and moves bytes
     #[arg(help_heading = ENGINE, long, value_enum, default_value_t = EngineArg::Auto)]
     engine: EngineArg,
-    /// Threads that serve; each new connection goes to the one with the fewest [default: one per core]
+    /// Threads that serve; each new connection goes to the one with the fewest [default: one per
+    /// core]
     ///
     /// The threads engine has one thread per connection instead, and takes no --workers.
     #[arg(help_heading = ENGINE, long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
@@ -67,7 +68,8 @@ pub(crate) struct ServerArgs {
     /// Answers come sooner, and a core stays busy. Not with --engine threads.
     #[arg(help_heading = ENGINE, long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     busy_poll: Timeout,
-    /// Congestion control of TCP connections, such as cubic (Linux, FreeBSD) [default: the system's]
+    /// Congestion control of TCP connections, such as cubic (Linux, FreeBSD) [default: the
+    /// system's]
     #[arg(help_heading = ENGINE, long, value_name = "ALGORITHM")]
     congestion: Option<String>,
     /// Connections served at once; further ones wait [default: as many as descriptors allow]
@@ -99,10 +101,12 @@ pub(crate) struct ServerArgs {
     opening_timeout: Timeout,
     #[command(flatten)]
     tls: ServerTlsArgs,
-    /// Expect a PROXY header (version 1 or 2) at the start of each connection, and reset one without it
+    /// Expect a PROXY header (version 1 or 2) at the start of each connection, and reset one
+    /// without it
     #[arg(help_heading = PROXY, long, value_name = "HOW", value_enum)]
     proxy_protocol: Option<ProxyProtocol>,
-    /// Addresses of trusted proxies, such as 10.0.0.0/8 (repeatable); others are reset [default: this machine's]
+    /// Addresses of trusted proxies, such as 10.0.0.0/8 (repeatable); others are reset [default:
+    /// this machine's]
     ///
     /// Needed where other machines can connect to the server.
     #[arg(help_heading = PROXY, long, value_name = "CIDR", value_parser = units::network, requires = "proxy_protocol")]
@@ -125,7 +129,8 @@ pub(crate) struct ServerArgs {
         help_heading = ACCESS, long, value_name = "N", value_parser = units::positive_u32, allow_hyphen_values = true
     )]
     max_per_ip: Option<NonZeroU32>,
-    /// How often one IPv4 address or one IPv6 /64 may connect: 20/s, 100/m or 1000/h [default: no limit]
+    /// How often one IPv4 address or one IPv6 /64 may connect: 20/s, 100/m or 1000/h [default: no
+    /// limit]
     ///
     /// The number is also how many connections may come at once.
     #[arg(help_heading = ACCESS, long, value_name = "RATE", value_parser = units::limit, allow_hyphen_values = true)]
@@ -158,11 +163,13 @@ enum ProxyProtocol {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FramingArg {
     /// A line; or, from a client that has never sent a newline, the bytes before a pause of 300 ms
-    /// (20 ms from the second message on). The first newline makes the connection a line one for good
+    /// (20 ms from the second message on). The first newline makes the connection a line one for
+    /// good
     Auto,
     /// A line, with its ending
     Line,
-    /// The bytes of one read, as in tutorial servers. TCP keeps no message boundaries: two sends may
+    /// The bytes of one read, as in tutorial servers. TCP keeps no message boundaries: two sends
+    /// may
     /// arrive as one chunk, and one send as several
     Chunk,
 }

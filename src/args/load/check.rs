@@ -65,7 +65,8 @@ impl LoadArgs {
         }
         if let Some(flag) = self.tls.details().filter(|_| self.loopback) {
             bail!(
-                "{flag} does not go with --loopback: its server has a certificate of its own, and asks for none. Drop one of them"
+                "{flag} does not go with --loopback: its server has a certificate of its own, and asks for none. \
+                 Drop one of them"
             );
         }
         let unmet = NEEDS.iter().find(|(flag, needs, _)| is_given(flag) && !needs.iter().any(is_given));

@@ -1,4 +1,4 @@
-//! The documents keep their promises.
+//! The documents match the program and the code.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn flags(text: &str) -> Vec<String> {
     flags
 }
 
-/// README and the guides: what a user reads.
+/// README and the guides.
 fn guides() -> String {
     let mut text = document("README.md");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap() {
@@ -46,7 +46,7 @@ fn the_front_page_shows_an_example_that_compiles() {
     assert!(document("examples/shout.rs").ends_with(shown), "README.md and examples/shout.rs differ");
 }
 
-/// Each link to a file of the project leads somewhere, and each heading that is linked to is there.
+/// Each link leads to a file of the project, and to a heading that exists.
 #[test]
 fn links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -92,10 +92,10 @@ fn the_guides_name_every_flag_and_no_other() {
     }
 }
 
-/// What the guide says of completions and manual pages, typed by a user whose folders are not there yet.
+/// The guide's commands for completions and manual pages, typed by a user without the folders.
 #[cfg(unix)]
 #[test]
-fn what_the_guide_has_typed_works_for_a_new_user() {
+fn the_guides_commands_for_completions_and_pages_work_for_a_new_user() {
     let home = crate::harness::Folder::new();
     let guide = document("docs/client.md");
     let section = guide.split("## Completions and manual pages\n").nth(1).unwrap().split("\n## ").next().unwrap();
@@ -111,7 +111,7 @@ fn what_the_guide_has_typed_works_for_a_new_user() {
     }
 }
 
-/// What stands behind ARCHITECTURE.md.
+/// The pages that ARCHITECTURE.md links to.
 fn design() -> String {
     ["conn", "engines", "uring", "load", "failures"].map(|name| document(&format!("docs/design/{name}.md"))).concat()
 }
@@ -135,7 +135,7 @@ fn the_hop_list_names_what_exists() {
         };
         let code = document(file);
         let name = function.trim_end_matches("()").rsplit("::").next().unwrap();
-        // The whole name: `receive` is not `receive_many`.
+        // The whole name, not a prefix of it.
         let has = ["(", "<"].iter().any(|end| code.contains(&format!("fn {name}{end}")));
         assert!(has, "{file} has no function {name}");
         checked += 1;
