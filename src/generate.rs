@@ -119,3 +119,26 @@ fn synopsis(command: &Command) -> String {
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\`").replace('~', "\\(ti")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_page_has_examples_to_copy_and_the_values_of_flags() {
+        let pages = pages();
+        assert_eq!(pages.len(), 8);
+        for (name, page) in &pages {
+            let page = String::from_utf8_lossy(page);
+            let command = name.strip_prefix("resound-").unwrap_or(name);
+            for Example(_, line) in examples(command) {
+                assert!(page.contains(&format!("\n{}\n.RE", escaped(line))), "{name}: {line}");
+            }
+        }
+        let page_of = |name: &str| pages.iter().find(|(page, _)| page == name).map(|(_, text)| text.clone());
+        let server = String::from_utf8(page_of("resound-server").unwrap()).unwrap();
+        assert!(server.contains("[\\-\\-mode MODE]") && server.contains("[\\-\\-listen ADDRESS]..."), "{server}");
+        assert!(server.contains(".SH \"EXIT STATUS\"\n0 ok;"), "{server}");
+        assert_eq!(escaped("printf 'a\\n' -x"), "printf \\(aqa\\en\\(aq \\-x");
+    }
+}

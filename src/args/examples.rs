@@ -65,7 +65,7 @@ const REPORT: &[Example] = &[
     Example("Print saved results", "resound report run.json"),
     Example("Merge two generators of one load into a page", "resound report a.json b.json --html load.html"),
     Example(
-        "Fail if a run is surely slower than a base, by over 10 %",
+        "Fail if a run is proven more than 10 % slower than a base",
         "resound report new.json --compare base.json --fail-if 'p99 worse>10%'",
     ),
     Example("Compare repeated runs", "resound report new*.json --repeated --compare a.json --compare b.json"),

@@ -158,7 +158,7 @@ pub(crate) struct LoadArgs {
     /// Resume the TLS sessions of earlier connections
     ///
     /// Off, each handshake is a full one, with its full cost for the server.
-    #[arg(help_heading = TLS, long, value_enum, default_value_t = Resume::Off, requires = "tls")]
+    #[arg(help_heading = TLS, long, value_name = "RESUME", value_enum, default_value_t = Resume::Off, requires = "tls")]
     tls_resume: Resume,
     /// The one key exchange group to use, such as x25519 [default: the best that both ends support]
     #[arg(help_heading = TLS, long, value_name = "GROUP", requires = "tls")]

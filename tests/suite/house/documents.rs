@@ -85,8 +85,18 @@ fn the_guides_name_every_flag_and_no_other() {
     for flag in known.iter().filter(|flag| !["--help", "--version"].contains(&flag.as_str())) {
         assert!(guides.contains(&format!("`{flag}")), "no guide explains {flag}");
     }
-    let cargo =
-        ["--manifest-path", "--release", "--ignored", "--test", "--example", "--path", "--open", "--help", "--version"];
+    let cargo = [
+        "--bin",
+        "--manifest-path",
+        "--release",
+        "--ignored",
+        "--test",
+        "--example",
+        "--path",
+        "--open",
+        "--help",
+        "--version",
+    ];
     for flag in flags(&guides) {
         assert!(known.contains(&flag) || cargo.contains(&flag.as_str()), "a guide promises {flag}");
     }
