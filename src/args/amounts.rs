@@ -1,4 +1,4 @@
-//! Rates, sizes, steps and ranges, as people write them for a load.
+//! Rates, sizes, steps and ranges of addresses, as `resound load` takes them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
@@ -7,12 +7,12 @@ use resound_load::{RampVariable, Sizes};
 
 use crate::units;
 
-/// Messages longer than this are no messages; bulk is `--shape stream`.
+/// Longest message. Bulk is `--shape stream`.
 const LONGEST: usize = 64 * 1024 * 1024;
-/// Steps of a ramp, and addresses of a range, beyond which a typing error is likelier.
+/// Most steps of a ramp and addresses of a range; more are probably a typing error.
 const MOST: u64 = 100_000;
 
-/// `1000`, `2.5`, `50k`: so many a second; thousands are powers of ten here.
+/// A rate per second: `1000`, `2.5`, `50k` (powers of ten).
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("'{text}' is not a rate; write it like 1000, 2.5 or 50k (a second)");
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
@@ -20,11 +20,11 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
         None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
     };
     let rate = number.parse::<f64>().map_err(|_| wrong())? * factor;
-    // Less than one in a day is no load, and more than the clock has ticks is no plan.
+    // From about one a day to one for each tick of the clock.
     if (1e-5..=1e9).contains(&rate) { Ok(rate) } else { Err(wrong()) }
 }
 
-/// `1000`, `10k`, `1M`: so many; thousands are powers of ten here, as in a rate.
+/// A count: `1000`, `10k`, `1M` (powers of ten).
 pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
     let wrong = || format!("'{text}' is not a number of messages; write it like 1000, 10k or 1M");
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
@@ -35,7 +35,7 @@ pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
     count.and_then(NonZeroU64::new).ok_or_else(wrong)
 }
 
-/// `64`, `16..1k`, `64*9,4k*1`.
+/// Sizes of messages: `64`, `16..1k`, `64*9,4k*1`.
 pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
     let one = |text: &str| match units::size(text.trim())? {
         size if size > LONGEST => Err(format!("'{text}': a message has at most 64 MiB; bulk is --shape stream")),
@@ -55,13 +55,13 @@ pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
         if weight.is_finite() && weight > 0.0 {
             Ok((one(size)?, weight))
         } else {
-            Err("a weight is more than 0".into())
+            Err("a weight must be more than 0".into())
         }
     });
     weighted.collect::<Result<_, _>>().map(Sizes::Weighted)
 }
 
-/// What a ramp raises.
+/// The levels of a ramp.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StepRange {
     pub(crate) of: RampVariable,
@@ -114,7 +114,7 @@ pub(super) fn range(text: &str) -> Result<Range, String> {
     let (first, last) = (ip(first)?, ip(last)?);
     let count = number(last).checked_sub(number(first));
     if first.is_ipv4() != last.is_ipv4() || count.is_none_or(|count| count >= u128::from(MOST)) {
-        return Err(format!("'{text}' is no range of addresses, or too long a one"));
+        return Err(format!("'{text}' is not a range of addresses, or too long"));
     }
     Ok(Range { first, last })
 }
