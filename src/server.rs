@@ -80,7 +80,7 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     let proxies = believed(plan.proxies, exposed.as_ref())?;
     // Who has said who may come need not be told that anybody may.
     let asks_who = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
-    let exposed = exposed.filter(|_| plan.access.admits_strangers() && !asks_who && !plan.quiet);
+    let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !asks_who && !plan.quiet);
 
     let unit = match (plan.mode, plan.framing) {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => CountedService::Messages,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::tls::TlsLayer;
-use crate::error::{CloseReason, TlsFailure};
+use crate::error::{CloseReason, Refusal, TlsFailure};
 use crate::service::{ConnInfo, Cx, Service};
 use crate::session::{ClientSession, ServerSession};
 
@@ -30,6 +30,7 @@ pub enum HeaderProgress {
 #[must_use]
 pub struct Handshake {
     preface: Option<Box<dyn ProxyHeader>>,
+    admission: Option<Admission>,
     header: Vec<u8>,
     tls: Option<Result<TlsLayer, TlsFailure>>,
     otherwise: Option<OnFailure>,
@@ -47,9 +48,10 @@ impl Handshake {
         self
     }
 
-    /// Puts another preface in the place of the one that there is, which it may hold.
-    pub fn preceded<P: ProxyHeader + 'static>(mut self, by: impl FnOnce(Option<Box<dyn ProxyHeader>>) -> P) -> Self {
-        self.preface = Some(Box::new(by(self.preface.take())));
+    /// Called once, when the client is known: behind the PROXY header, or at the beginning where none comes. A refusal
+    /// resets the connection.
+    pub fn admission(mut self, admit: impl FnOnce(&ConnInfo, Instant) -> Result<(), Refusal> + 'static) -> Self {
+        self.admission = Some(Box::new(admit));
         self
     }
 
@@ -79,9 +81,12 @@ impl Handshake {
 
     /// Does the service open at once?
     pub fn is_nothing(&self) -> bool {
-        self.preface.is_none() && self.header.is_empty() && self.tls.is_none()
+        self.preface.is_none() && self.admission.is_none() && self.header.is_empty() && self.tls.is_none()
     }
 }
+
+/// Decides whether a client may connect, by what is known of it and the time.
+type Admission = Box<dyn FnOnce(&ConnInfo, Instant) -> Result<(), Refusal>>;
 
 /// Is told why there is no service.
 type OnFailure = Box<dyn FnOnce(CloseReason)>;
@@ -93,7 +98,8 @@ pub type MakeService = Box<dyn FnOnce(&ConnInfo) -> Box<dyn Service>>;
 pub(super) struct Layers {
     /// Until the service is open.
     pub(super) opening: Option<PendingHandshake>,
-    pub(super) preface: Option<Box<dyn ProxyHeader>>,
+    /// Until the client is known. Boxed: an open connection with TLS keeps these layers.
+    pub(super) preface: Option<Box<ClientPreface>>,
     /// What leaves first.
     pub(super) header: Vec<u8>,
     pub(super) tls: Option<TlsLayer>,
@@ -111,6 +117,25 @@ pub(super) struct PendingHandshake {
     pub(super) broken: Option<TlsFailure>,
 }
 
+/// Finds out which client a connection serves, and whether that client may connect.
+pub(super) struct ClientPreface {
+    header: Option<Box<dyn ProxyHeader>>,
+    admission: Option<Admission>,
+}
+
+impl ClientPreface {
+    pub(super) fn read(&mut self, wire: &[u8], conn: &mut ConnInfo, now: Instant) -> HeaderProgress {
+        let n = match self.header.as_mut().map_or(HeaderProgress::Done(0), |header| header.read(wire, conn)) {
+            HeaderProgress::Done(n) => n,
+            more_or_refused => return more_or_refused,
+        };
+        match self.admission.take().map_or(Ok(()), |admit| admit(conn, now)) {
+            Ok(()) => HeaderProgress::Done(n),
+            Err(refusal) => HeaderProgress::Refused(CloseReason::Refused(refusal)),
+        }
+    }
+}
+
 impl Layers {
     pub(super) fn new(opening: Handshake, make: MakeService) -> Self {
         let (tls, broken) = match opening.tls {
@@ -119,7 +144,9 @@ impl Layers {
             Some(Err(failure)) => (None, Some(failure)),
         };
         let pending = PendingHandshake { make, otherwise: opening.otherwise, since: None, waits_until: None, broken };
-        Self { opening: Some(pending), preface: opening.preface, header: opening.header, tls }
+        let (header, admission) = (opening.preface, opening.admission);
+        let preface = (header.is_some() || admission.is_some()).then(|| Box::new(ClientPreface { header, admission }));
+        Self { opening: Some(pending), preface, header: opening.header, tls }
     }
 }
 

@@ -74,7 +74,7 @@ impl Conn {
         }
         let Some(mut layers) = self.layers.take() else { return 0..0 };
         if let Some(preface) = &mut layers.preface {
-            let read = guarded(|| preface.read(wire, &mut self.info));
+            let read = guarded(|| preface.read(wire, &mut self.info, now));
             match read.unwrap_or(HeaderProgress::Refused(CloseReason::Panicked)) {
                 HeaderProgress::Done(n) => {
                     from = n;

@@ -1,17 +1,17 @@
-//! The accept policy, the same for every engine: which errors matter, and how often they are spoken of.
+//! The accept policy, the same for every engine: which errors matter, and how often the log reports them.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// After a shortage, try again this often, or as soon as a connection ends.
+/// After a shortage, the next attempt comes after this time, or as soon as a connection ends.
 pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What an error of accept(2) means for the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
-    /// It concerns one connection only, which is gone: take the next.
+    /// The error concerns one connection only, which is gone: take the next.
     Next,
-    /// It would come again at once (no descriptors, no memory): wait.
+    /// The error would return at once (no descriptors, no memory): wait.
     BackOff,
 }
 
@@ -20,7 +20,7 @@ impl AcceptError {
         use io::ErrorKind as E;
         #[cfg(unix)]
         {
-            // accept(2): Linux passes pending errors of the new connection on, and they are to be treated like EAGAIN.
+            // accept(2): Linux reports pending errors of the new connection here; handle them like EAGAIN.
             use rustix::io::Errno;
             if matches!(
                 Errno::from_io_error(error),
@@ -37,30 +37,30 @@ impl AcceptError {
     }
 }
 
-/// Lets one event a second through, and counts the others.
+/// Lets one log line a second through, and counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct OncePerSecond {
     last: Option<Instant>,
-    held_back: u64,
+    suppressed: u64,
 }
 
 impl OncePerSecond {
-    /// `Some(n)`: speak, and say that `n` more had happened since the last time.
-    pub(crate) fn speak(&mut self, now: Instant) -> Option<u64> {
-        match self.last {
-            Some(last) if now.saturating_duration_since(last) < Duration::from_secs(1) => {
-                self.held_back += 1;
-                None
-            }
-            _ => {
-                self.last = Some(now);
-                Some(std::mem::take(&mut self.held_back))
-            }
+    /// `Some`: log the line, and append this text, which counts the lines that were suppressed since the last one.
+    pub(crate) fn line(&mut self, now: Instant) -> Option<String> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
+            self.suppressed += 1;
+            return None;
         }
+        self.last = Some(now);
+        Some(match std::mem::take(&mut self.suppressed) {
+            0 => String::new(),
+            1 => " (and once more since the last such line)".into(),
+            n => format!(" (and {n} times more since the last such line)"),
+        })
     }
 }
 
-/// What an accept loop says when it cannot accept.
+/// The log of an accept loop that cannot accept.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimitedLog {
     errors: OncePerSecond,
@@ -69,7 +69,8 @@ pub(crate) struct RateLimitedLog {
     in_a_row: u32,
 }
 
-/// So many connections in a row may be gone when they are accepted; then something else is wrong, and trying on at full speed is no use.
+/// This many connections in a row may be gone when they are accepted. Beyond that the cause is another one, and another
+/// attempt at once is of no use.
 const MOST_IN_A_ROW: u32 = 64;
 
 impl RateLimitedLog {
@@ -77,7 +78,7 @@ impl RateLimitedLog {
         self.in_a_row = 0;
     }
 
-    /// Accepting failed: must the caller back off before it tries again?
+    /// Accepting failed: must the caller back off before the next attempt?
     pub(crate) fn must_wait(&mut self, error: &io::Error, live: usize) -> bool {
         self.in_a_row += 1;
         if AcceptError::of(error) == AcceptError::Next && self.in_a_row < MOST_IN_A_ROW {
@@ -89,35 +90,20 @@ impl RateLimitedLog {
     }
 
     pub(crate) fn error(&mut self, error: &io::Error, live: usize) {
-        if let Some(more) = self.errors.speak(Instant::now()) {
-            let more = SuppressedCount(more);
-            if crate::error::is_descriptor_shortage(error) {
-                tracing::warn!(
-                    "no file descriptors left with {live} connections open: new ones wait until one is free; raise `ulimit -n`{more}"
-                );
-            } else {
-                tracing::warn!("cannot accept a connection: {error}{more}");
-            }
+        let Some(more) = self.errors.line(Instant::now()) else { return };
+        if crate::error::is_descriptor_shortage(error) {
+            tracing::warn!(
+                "no file descriptors left with {live} connections open: new ones wait until one is free; \
+                 raise `ulimit -n`{more}"
+            );
+        } else {
+            tracing::warn!("cannot accept a connection: {error}{more}");
         }
     }
 
     pub(crate) fn full(&mut self, most: usize) {
-        if let Some(more) = self.full.speak(Instant::now()) {
-            let more = SuppressedCount(more);
+        if let Some(more) = self.full.line(Instant::now()) {
             tracing::warn!("a connection waits: {most} are served, and no more are allowed at once{more}");
-        }
-    }
-}
-
-/// How often what is said has happened unsaid.
-pub(super) struct SuppressedCount(pub(super) u64);
-
-impl std::fmt::Display for SuppressedCount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            1 => f.write_str(" (and once more since the last such line)"),
-            n => write!(f, " (and {n} times more since the last such line)"),
         }
     }
 }
@@ -128,23 +114,24 @@ mod tests {
 
     #[test]
     fn one_line_a_second() {
-        let (mut rationed, start) = (OncePerSecond::default(), Instant::now());
-        let at = |ms| start + Duration::from_millis(ms);
-        let said: Vec<_> = [0, 1, 500, 999, 1000, 1001, 5000].map(|ms| rationed.speak(at(ms))).into();
-        assert_eq!(said, [Some(0), None, None, None, Some(3), None, Some(1)]);
+        let (mut log, start) = (OncePerSecond::default(), Instant::now());
+        let lines = [0, 1, 500, 999, 1000, 1001, 5000].map(|ms| log.line(start + Duration::from_millis(ms)));
+        let more = |text: &str| Some(format!("{text} since the last such line)"));
+        let want = [Some(String::new()), None, None, None, more(" (and 3 times more"), None, more(" (and once more")];
+        assert_eq!(lines, want);
     }
 
     #[test]
     fn errors_without_end_do_not_spin() {
-        let mut complaints = RateLimitedLog::default();
+        let mut log = RateLimitedLog::default();
         let gone = io::ErrorKind::ConnectionAborted.into();
-        let waits: u32 = (0..640).map(|_| u32::from(complaints.must_wait(&gone, 0))).sum();
+        let waits: u32 = (0..640).map(|_| u32::from(log.must_wait(&gone, 0))).sum();
         assert_eq!(waits, 10);
         for _ in 0..640 {
-            assert!(!complaints.must_wait(&gone, 0));
-            complaints.went_well();
+            assert!(!log.must_wait(&gone, 0));
+            log.went_well();
         }
-        assert!(complaints.must_wait(&io::ErrorKind::OutOfMemory.into(), 0));
+        assert!(log.must_wait(&io::ErrorKind::OutOfMemory.into(), 0));
     }
 
     #[test]

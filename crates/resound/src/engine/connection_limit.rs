@@ -1,59 +1,55 @@
-//! Room for connections: who may come in, the cap, and who waits for a place.
+//! [`ConnectionLimit`]: how many connections there may be at once, and one [`ConnectionPermit`] for each.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use resound_proto::{Endpoint, Handshake, Refusal};
+use resound_proto::{Endpoint, Handshake};
 use tokio::sync::Notify;
 
-use super::access::{AccessControl, Admission, SourceIndex, SourcePermit};
+use super::access::AccessControl;
 use crate::metrics::REFUSALS;
 
-/// Counts live connections against the most that there may be, and per worker.
+/// Counts live connections against the limit, and per worker.
 pub(crate) struct ConnectionLimit {
     most: usize,
     taken: Mutex<usize>,
     freed: Condvar,
     freed_async: Notify,
     per_worker: Vec<AtomicUsize>,
-    /// `None`: everybody may come in.
-    gate: Option<AccessControl>,
+    /// `None`: every peer may connect.
+    access: Option<Arc<AccessControl>>,
 }
 
 impl ConnectionLimit {
-    pub(crate) fn new(most: usize, workers: usize, gate: Option<AccessControl>) -> Self {
+    pub(crate) fn new(most: usize, workers: usize, access: Option<AccessControl>) -> Self {
         Self {
             most,
             taken: Mutex::new(0),
             freed: Condvar::new(),
             freed_async: Notify::new(),
             per_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            gate,
+            access: access.map(Arc::new),
         }
     }
 
-    /// May this peer come in? Asked right after it was accepted. One that may not has been counted, and is left
-    /// [`ResetOnDrop`](super::socket::ResetOnDrop).
-    pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint) -> Option<Candidate> {
-        let seat = self.gate.as_ref().map_or_else(|| Some(SourcePermit::default()), |gate| gate.admit(peer))?;
-        Some(Candidate { room: Arc::clone(self), seat })
+    /// Admits a connection right after it was accepted. It has no place yet: see [`ConnectionPermit::take_place`].
+    /// `None`: the refusal has been counted, and the socket is left [`ResetOnDrop`](super::socket::ResetOnDrop).
+    pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint, now: Instant) -> Option<ConnectionPermit> {
+        let slot = self.access.as_ref().map_or(Some(0), |access| access.admit(peer, now))?;
+        Some(ConnectionPermit { limit: Arc::clone(self), worker: ConnectionPermit::NO_PLACE, slot })
     }
 
-    /// May this client come in, whom a PROXY header has named? The seat is its connection's.
-    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SourceIndex) -> Result<(), Refusal> {
-        self.gate.as_ref().map_or(Ok(()), |gate| gate.admit_client(client, seat))
+    /// A place on this worker for a connection that no limit concerns, such as one that was dialled.
+    pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.per_worker[worker].fetch_add(1, Relaxed);
+        ConnectionPermit { limit: Arc::clone(self), worker: worker as u32, slot: 0 }
     }
 
-    fn leave(&self, seat: &mut SourcePermit) {
-        if let Some(gate) = &self.gate {
-            gate.leave(std::mem::take(seat));
-        }
-    }
-
-    /// How many might not.
+    /// How many connections were refused, by [`Refusal`](resound_proto::Refusal).
     pub(crate) fn refused(&self) -> [u64; REFUSALS] {
-        self.gate.as_ref().map(AccessControl::refused).unwrap_or_default()
+        self.access.as_ref().map(|access| access.refused()).unwrap_or_default()
     }
 
     pub(crate) fn most(&self) -> usize {
@@ -64,7 +60,7 @@ impl ConnectionLimit {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Places that are free.
+    /// Free places.
     #[cfg(target_os = "linux")]
     pub(crate) fn left(&self) -> usize {
         self.most.saturating_sub(self.taken())
@@ -75,74 +71,58 @@ impl ConnectionLimit {
         self.per_worker.iter().map(|live| live.load(Relaxed)).collect()
     }
 
-    /// A place on the worker that has the fewest connections; `None` when full.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if *taken >= self.most {
-            return None;
-        }
-        *taken += 1;
-        drop(taken);
-        let live = |&worker: &usize| self.per_worker[worker].load(Relaxed);
-        let worker = (0..self.per_worker.len()).min_by_key(live).unwrap_or(0);
-        self.per_worker[worker].fetch_add(1, Relaxed);
-        Some(ConnectionPermit { room: Arc::clone(self), worker: worker as u32, seat: SourcePermit::default() })
-    }
-
-    /// A place on this worker, whose connections the cap is not for.
-    pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.per_worker[worker].fetch_add(1, Relaxed);
-        ConnectionPermit { room: Arc::clone(self), worker: worker as u32, seat: SourcePermit::default() }
-    }
-
-    /// Returns once a place may have become free, or `patience` is over.
-    pub(crate) fn wait(&self, patience: Duration) {
+    /// Returns once a place may have become free, or after `limit`.
+    pub(crate) fn wait(&self, limit: Duration) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.freed.wait_timeout(taken, patience));
+        drop(self.freed.wait_timeout(taken, limit));
     }
 
     /// As [`ConnectionLimit::wait`], for tasks.
-    pub(crate) async fn freed(&self, patience: Duration) {
-        let _ = tokio::time::timeout(patience, self.freed_async.notified()).await;
+    pub(crate) async fn freed(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.freed_async.notified()).await;
     }
 }
 
-/// A connection that may come in, and has no place yet.
-pub(crate) struct Candidate {
-    room: Arc<ConnectionLimit>,
-    seat: SourcePermit,
-}
-
-impl Drop for Candidate {
-    fn drop(&mut self) {
-        self.room.leave(&mut self.seat);
-    }
-}
-
-/// One connection's place; free again when dropped. Small, since each connection has one.
+/// One connection's permit: its count for its source, and its place on a worker. Dropping it gives both back. Each
+/// connection keeps one, so it is small.
 pub(crate) struct ConnectionPermit {
-    room: Arc<ConnectionLimit>,
+    limit: Arc<ConnectionLimit>,
     worker: u32,
-    seat: SourcePermit,
+    /// In the table of sources; 0 where sources are not counted.
+    slot: u32,
 }
 
 impl ConnectionPermit {
-    /// For this connection.
-    pub(crate) fn of(mut self, mut entrant: Candidate) -> Self {
-        self.seat = std::mem::take(&mut entrant.seat);
-        self
-    }
+    const NO_PLACE: u32 = u32::MAX;
 
-    /// Lets this connection's client in once a header has named it, where it is the client that the rules concern.
-    pub(crate) fn admits(&self, opening: Handshake) -> Handshake {
-        if !self.room.gate.as_ref().is_some_and(AccessControl::is_behind_proxies) {
-            return opening;
+    /// Takes a place on the worker with the fewest connections, unless the permit has one; `false` at the limit.
+    pub(crate) fn take_place(&mut self) -> bool {
+        if self.worker != Self::NO_PLACE {
+            return true;
         }
-        opening.preceded(|preface| Admission::new(preface, Arc::clone(&self.room), self.seat.number()))
+        let mut taken = self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if *taken >= self.limit.most {
+            return false;
+        }
+        *taken += 1;
+        drop(taken);
+        let per_worker = &self.limit.per_worker;
+        let worker = (0..per_worker.len()).min_by_key(|&worker| per_worker[worker].load(Relaxed)).unwrap_or(0);
+        per_worker[worker].fetch_add(1, Relaxed);
+        self.worker = worker as u32;
+        true
     }
 
-    /// The worker it was found on.
+    /// Behind proxies the rules concern the client, so the handshake applies them once a header has named it.
+    pub(crate) fn admission(&self, handshake: Handshake) -> Handshake {
+        let Some(access) = self.limit.access.as_ref().filter(|access| access.is_behind_proxies()) else {
+            return handshake;
+        };
+        let (access, slot) = (Arc::clone(access), self.slot);
+        handshake.admission(move |conn, now| access.admit_client(conn, slot, now))
+    }
+
+    /// The worker with this connection's place.
     pub(crate) fn worker(&self) -> usize {
         self.worker as usize
     }
@@ -150,12 +130,17 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        // First: whoever gets the place may be of the same source.
-        self.room.leave(&mut self.seat);
-        self.room.per_worker[self.worker()].fetch_sub(1, Relaxed);
-        *self.room.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.room.freed.notify_all();
-        self.room.freed_async.notify_one();
+        // First: the connection that waits for the place may have the same source.
+        if let Some(access) = self.limit.access.as_ref().filter(|_| self.slot != 0) {
+            access.release(self.slot);
+        }
+        if self.worker == Self::NO_PLACE {
+            return;
+        }
+        self.limit.per_worker[self.worker()].fetch_sub(1, Relaxed);
+        *self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.limit.freed.notify_all();
+        self.limit.freed_async.notify_one();
     }
 }
 
@@ -164,14 +149,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_spread_and_come_back() {
-        let room = Arc::new(ConnectionLimit::new(6, 3, None));
-        let mut places: Vec<_> = (0..6).map(|_| room.take().unwrap()).collect();
-        assert_eq!(room.per_worker(), [2, 2, 2]);
-        assert!(room.take().is_none());
-        let freed = places.remove(1).worker();
-        assert_eq!(room.take().unwrap().worker(), freed);
-        drop(places);
-        assert_eq!((room.taken(), room.per_worker()), (0, vec![0, 0, 0]));
+    fn places_are_spread_over_workers_and_given_back() {
+        let limit = Arc::new(ConnectionLimit::new(6, 3, None));
+        let place = || {
+            let mut permit = limit.admit(&Endpoint::Unix(None), Instant::now())?;
+            permit.take_place().then_some(permit)
+        };
+        let mut permits: Vec<_> = (0..6).map(|_| place().unwrap()).collect();
+        assert_eq!(limit.per_worker(), [2, 2, 2]);
+        assert!(place().is_none());
+        let freed = permits.remove(1).worker();
+        assert_eq!(place().unwrap().worker(), freed);
+        drop(permits);
+        assert_eq!((limit.taken(), limit.per_worker()), (0, vec![0, 0, 0]));
+    }
+
+    #[test]
+    fn a_permit_takes_sixteen_bytes_of_each_connection() {
+        assert_eq!(size_of::<ConnectionPermit>(), size_of::<usize>() + 8);
     }
 }

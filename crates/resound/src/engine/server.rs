@@ -228,7 +228,7 @@ impl Server {
         #[cfg(target_os = "linux")]
         let (asked, setup) = (self.basis.engine, self.basis.setup);
         let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
-        let gate = AccessControl::new(self.access, self.openings.is_some());
+        let gate = AccessControl::new(self.access, self.openings.is_some(), Instant::now());
         let purpose = ConnectionOrigin::Accept { factory, openings: self.openings };
         let room = ConnectionLimit::new(self.max_connections, workers, gate);
         let shared = self.basis.share(workers, room, purpose);

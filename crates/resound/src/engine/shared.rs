@@ -100,7 +100,7 @@ impl Shared {
         Some(self.conn(peer, local, |info| match openings {
             None => Err(factory(info)),
             Some(openings) => {
-                let (opening, factory) = (place.admits(openings(info)), Arc::clone(factory));
+                let (opening, factory) = (place.admission(openings(info)), Arc::clone(factory));
                 Ok((opening, Box::new(move |info: &ConnInfo| factory(info))))
             }
         }))

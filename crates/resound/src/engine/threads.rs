@@ -96,7 +96,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
         };
         complaints.went_well();
         let peer = endpoint(&peer);
-        let Some(entrant) = shared.room.admit(&peer) else {
+        let Some(mut place) = shared.room.admit(&peer, Instant::now()) else {
             // A drain has its time, however many come whom it need not serve.
             if signals.drain.is_over(Instant::now()) {
                 return;
@@ -104,16 +104,16 @@ fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, run
             continue;
         };
         let mut waits = false;
-        let place = loop {
-            match shared.room.take() {
-                Some(place) => break place.of(entrant),
-                None if signals.drain.is_over(Instant::now()) => return,
-                None if !waits => complaints.full(shared.room.most()),
-                None => {}
+        while !place.take_place() {
+            if signals.drain.is_over(Instant::now()) {
+                return;
+            }
+            if !waits {
+                complaints.full(shared.room.most());
             }
             waits = true;
             shared.room.wait(BACK_OFF);
-        };
+        }
         let running = Arc::clone(running);
         let (shared_too, signals) = (Arc::clone(shared), Arc::clone(signals));
         let serve = move || {

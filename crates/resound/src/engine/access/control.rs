@@ -1,111 +1,110 @@
-//! [`AccessControl`]: the rules at work.
+//! [`AccessControl`]: the access list, the limit per source and the rate limiter, applied to each connection.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use resound_proto::{Endpoint, Refusal};
+use resound_proto::{ConnInfo, Endpoint, Refusal};
 
+use super::Access;
+use super::list::AccessList;
 use super::rate::RateLimiter;
-use super::sources::{SourceCounts, SourceIndex, SourceKey, SourcePermit};
-use super::{Access, AccessList};
-use crate::engine::accept::{OncePerSecond, SuppressedCount};
+use super::sources::{SourceCounts, source_of};
+use crate::engine::accept::OncePerSecond;
 use crate::metrics::REFUSALS;
 
-/// Decides about each connection that was accepted.
+/// Decides about each accepted connection.
 pub(crate) struct AccessControl {
-    networks: AccessList,
-    sources: Option<SourceCounts>,
-    turns: Option<Mutex<RateLimiter>>,
-    /// They concern the clients that PROXY headers name.
+    list: AccessList,
+    sources: Option<Mutex<SourceCounts>>,
+    rate: Option<Mutex<RateLimiter>>,
+    /// The rules concern the clients that PROXY headers name.
     behind_proxies: bool,
     refused: [AtomicU64; REFUSALS],
-    words: [Mutex<OncePerSecond>; REFUSALS],
+    logs: [Mutex<OncePerSecond>; REFUSALS],
 }
 
 impl AccessControl {
-    /// `None` where everybody may come in. Where nothing comes before a service, no header can name a client.
-    pub(crate) fn new(access: Access, has_openings: bool) -> Option<Self> {
+    /// `None` where no rule exists. Without a handshake before a service, no header can name a client.
+    pub(crate) fn new(access: Access, has_handshake: bool, now: Instant) -> Option<Self> {
         (!access.is_open()).then(|| Self {
-            networks: access.networks,
-            sources: access.max_per_ip.map(SourceCounts::new),
-            turns: access.connect_rate.map(|rate| Mutex::new(RateLimiter::new(rate, Instant::now()))),
+            list: access.list,
+            sources: access.max_per_ip.map(|most| Mutex::new(SourceCounts::new(most))),
+            rate: access.connect_rate.map(|rate| Mutex::new(RateLimiter::new(rate, now))),
+            behind_proxies: access.behind_proxies && has_handshake,
             refused: Default::default(),
-            behind_proxies: access.behind_proxies && has_openings,
-            words: Default::default(),
+            logs: Default::default(),
         })
     }
 
-    /// Lets a connection in that was just accepted; `None` where it is to be closed, which has been counted.
-    pub(crate) fn admit(&self, peer: &Endpoint) -> Option<SourcePermit> {
-        let address = match peer {
-            // It is gone already: nobody is refused.
-            Endpoint::Unknown => return None,
-            _ if self.behind_proxies => {
-                return Some(self.sources.as_ref().map(SourceCounts::reserve).unwrap_or_default());
-            }
-            Endpoint::Tcp(address) => address.ip(),
-            Endpoint::Unix(_) => return Some(SourcePermit::default()),
-        };
-        let seat = self.sources.as_ref().map(SourceCounts::reserve).unwrap_or_default();
-        match self.judge(address, seat.number()) {
-            Ok(()) => Some(seat),
-            Err(refusal) => {
-                self.leave(seat);
-                self.refuse(address, refusal);
-                None
-            }
-        }
-    }
-
-    /// Are clients let in once their PROXY header has been read?
+    /// Do the rules concern the clients that PROXY headers name?
     pub(crate) fn is_behind_proxies(&self) -> bool {
         self.behind_proxies
     }
 
-    /// Lets the client in that a PROXY header has named, and gives it the seat that was kept for it.
-    pub(crate) fn admit_client(&self, client: &Endpoint, seat: SourceIndex) -> Result<(), Refusal> {
-        let Endpoint::Tcp(address) = client else { return Ok(()) };
-        self.judge(address.ip(), seat).inspect_err(|refusal| self.refuse(address.ip(), *refusal))
+    /// Admits a connection right after it was accepted, and returns its slot among the sources, or 0 where sources are
+    /// not counted. `None`: the connection is to be closed; the refusal has been counted.
+    pub(crate) fn admit(&self, peer: &Endpoint, now: Instant) -> Option<u32> {
+        let address = match peer {
+            // The peer has gone already. This is no refusal.
+            Endpoint::Unknown => return None,
+            Endpoint::Tcp(address) if !self.behind_proxies => Some(address.ip()),
+            _ => None,
+        };
+        let slot = self.sources.as_ref().map_or(0, |sources| lock(sources).reserve());
+        if address.is_some_and(|address| self.check(address, slot, now).is_err()) {
+            self.release(slot);
+            return None;
+        }
+        Some(slot)
     }
 
-    fn judge(&self, address: IpAddr, seat: SourceIndex) -> Result<(), Refusal> {
-        if !self.networks.admit(address) {
+    /// Admits the client that a PROXY header has named, for the connection with this slot.
+    pub(crate) fn admit_client(&self, conn: &ConnInfo, slot: u32, now: Instant) -> Result<(), Refusal> {
+        match conn.peer {
+            // A connection of the proxy's own needs only a trusted proxy.
+            Endpoint::Tcp(address) if !conn.is_local() => self.check(address.ip(), slot, now),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, address: IpAddr, slot: u32, now: Instant) -> Result<(), Refusal> {
+        self.judge(address, slot, now).inspect_err(|&refusal| {
+            self.refused[refusal as usize].fetch_add(1, Relaxed);
+            if let Some(more) = lock(&self.logs[refusal as usize]).line(now) {
+                tracing::warn!("refused {address}: {refusal}{more}");
+            }
+        })
+    }
+
+    fn judge(&self, address: IpAddr, slot: u32, now: Instant) -> Result<(), Refusal> {
+        if !self.list.admits(address) {
             return Err(Refusal::Denied);
         }
-        let source = SourceKey::of(address);
-        // The cap first: who is over it has not used up a turn.
-        if self.sources.as_ref().is_some_and(|sources| !sources.seat(seat, source)) {
+        let source = source_of(address);
+        // Before the rate: a source at its limit uses up none of its rate.
+        if self.sources.as_ref().is_some_and(|sources| !lock(sources).count(slot, source)) {
             return Err(Refusal::MaxPerIp);
         }
-        if let Some(turns) = &self.turns {
-            let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
-            if !turns.take(source, Instant::now()) {
-                self.sources.iter().for_each(|sources| sources.vacate(seat));
-                return Err(Refusal::ConnectRate);
-            }
+        if self.rate.as_ref().is_some_and(|rate| !lock(rate).take(source, now)) {
+            self.sources.iter().for_each(|sources| lock(sources).uncount(slot));
+            return Err(Refusal::ConnectRate);
         }
         Ok(())
     }
 
-    /// The connection that was let in with this seat is over.
-    pub(crate) fn leave(&self, seat: SourcePermit) {
-        if let Some(sources) = &self.sources {
-            sources.leave(seat);
-        }
+    /// The connection with this slot has ended.
+    pub(crate) fn release(&self, slot: u32) {
+        self.sources.iter().for_each(|sources| lock(sources).release(slot));
     }
 
-    fn refuse(&self, address: IpAddr, refusal: Refusal) {
-        self.refused[refusal as usize].fetch_add(1, Relaxed);
-        let mut words = self.words[refusal as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(more) = words.speak(Instant::now()) {
-            tracing::warn!("refused {address}: {refusal}{}", SuppressedCount(more));
-        }
-    }
-
-    /// How many were refused, by [`Refusal`].
+    /// How many connections were refused, by [`Refusal`].
     pub(crate) fn refused(&self) -> [u64; REFUSALS] {
         std::array::from_fn(|at| self.refused[at].load(Relaxed))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

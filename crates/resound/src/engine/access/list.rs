@@ -1,14 +1,15 @@
-//! Which addresses are let in.
+//! [`AccessList`]: networks that are allowed or denied.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use resound_proto::canonical;
 
-/// Networks that are allowed or denied.
+/// Networks that are allowed or denied, and the decision about an address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccessList {
-    /// The longest prefixes first, and of equally long ones those that deny: the first that holds an address decides.
+    /// The longest prefixes first, and of equally long ones those that deny: the first that contains an address
+    /// decides.
     rules: Vec<(IpNet, bool)>,
     any_allowed: bool,
 }
@@ -25,12 +26,12 @@ impl AccessList {
         self.rules.is_empty()
     }
 
-    /// Is anything allowed, and so everything else kept out?
-    pub(super) fn are_listed(&self) -> bool {
+    /// Does the list allow a network, and so deny every other address?
+    pub(super) fn allows_any(&self) -> bool {
         self.any_allowed
     }
 
-    pub(super) fn admit(&self, address: IpAddr) -> bool {
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let decides = self.rules.iter().find(|(network, _)| network.contains(&address));
         decides.map_or(!self.any_allowed, |(_, allow)| *allow)
@@ -41,17 +42,17 @@ impl AccessList {
 mod tests {
     use super::*;
 
-    fn networks(rules: &[&str]) -> AccessList {
-        let mut networks = AccessList::default();
+    fn list(rules: &[&str]) -> AccessList {
+        let mut list = AccessList::default();
         for rule in rules {
             let (sign, network) = rule.split_at(1);
-            networks.add(network.parse().unwrap(), sign == "+");
+            list.add(network.parse().unwrap(), sign == "+");
         }
-        networks
+        list
     }
 
     #[test]
-    fn the_longest_prefix_decides_and_of_equals_the_one_that_denies() {
+    fn the_longest_prefix_decides_and_of_equal_ones_a_denial() {
         let cases: [(&[&str], &str, bool); 24] = [
             (&[], "192.0.2.1", true),
             (&["-192.0.2.0/24"], "192.0.2.1", false),
@@ -74,14 +75,13 @@ mod tests {
             (&["-::ffff:192.0.2.0/120"], "192.0.3.1", true),
             (&["+::ffff:0:0/96"], "192.0.2.1", true),
             (&["+::ffff:0:0/96"], "2001:db8::1", false),
-            // As long as each other, once both are written alike; and what stands behind a prefix
-            // has no meaning.
+            // Equally long once both are written alike; and bits behind a prefix have no meaning.
             (&["+::ffff:10.0.0.0/104", "-10.0.0.0/8"], "10.0.0.1", false),
             (&["+::ffff:10.66.7.8/112", "-10.1.2.3/8"], "10.66.0.1", true),
             (&["-::ffff:192.0.2.7/128"], "192.0.2.7", false),
         ];
         for (rules, address, want) in cases {
-            assert_eq!(networks(rules).admit(address.parse().unwrap()), want, "{rules:?} {address}");
+            assert_eq!(list(rules).admits(address.parse().unwrap()), want, "{rules:?} {address}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Access: who may connect, how many at once, and how often. Decided right after accept(2), before a connection has cost anything but its
-//! descriptor; behind a proxy once it is known who the client is.
+//! [`Access`]: which peers may connect, how many connections each may have, and how often each may connect.
+//!
+//! The rules apply right after accept(2), before a connection has cost anything but its descriptor; behind a proxy once
+//! its header has named the client.
 
-mod admission;
 mod control;
 mod list;
 mod rate;
@@ -11,17 +12,16 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 
-pub(crate) use admission::Admission;
 pub(crate) use control::AccessControl;
 pub use rate::ConnectRate;
-pub(crate) use sources::{SourceIndex, SourcePermit};
 
 use self::list::AccessList;
 
-/// Who may connect. What it refuses is reset at once, counted ([`Totals::refused`](crate::Totals::refused)) and, in bounded amount, logged.
+/// Which peers may connect. The server resets a refused connection at once, counts it
+/// ([`Totals::refused`](crate::Totals::refused)) and logs it, at most once a second.
 ///
-/// It looks at the transport's far end, unless it is told that this is a proxy ([`Access::behind_proxies`]). Whoever comes over a unix socket is
-/// let in: the file's mode says who that is.
+/// The rules concern the peer's address, or behind proxies the client's ([`Access::behind_proxies`]). Every peer of a
+/// unix socket may connect: the file's mode restricts those.
 ///
 /// ```
 /// use resound::{Access, ConnectRate};
@@ -35,36 +35,36 @@ use self::list::AccessList;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Access {
-    networks: AccessList,
+    list: AccessList,
     max_per_ip: Option<NonZeroU32>,
     connect_rate: Option<ConnectRate>,
     behind_proxies: bool,
 }
 
 impl Access {
-    /// Everybody.
+    /// No rules: every peer may connect, as often as it likes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets these addresses in. The longest prefix that holds an address decides, and of two that are equally long the one that denies.
-    /// Where none holds it, it is let in unless anything is allowed.
+    /// Allows a network. The longest prefix that contains an address decides; of two equally long ones the one that
+    /// denies. An address in no network may connect unless the list allows any network.
     ///
-    /// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4. No other network of IPv6 holds an IPv4
-    /// address, `::/0` included.
+    /// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4. No other network of IPv6 contains an IPv4 address, `::/0`
+    /// included.
     pub fn allow(mut self, network: IpNet) -> Self {
-        self.networks.add(network, true);
+        self.list.add(network, true);
         self
     }
 
-    /// Keeps these addresses out, by the same rule as [`Access::allow`].
+    /// Denies a network, by the same rule as [`Access::allow`].
     pub fn deny(mut self, network: IpNet) -> Self {
-        self.networks.add(network, false);
+        self.list.add(network, false);
         self
     }
 
-    /// How many connections one source may have at once: one IPv4 address, or one IPv6 network of 64 bits, which is what one host or site
-    /// usually has to itself.
+    /// How many connections one source may have at once. A source is one IPv4 address, or one IPv6 network of 64 bits,
+    /// which one host or site usually has to itself.
     pub fn max_per_ip(mut self, most: NonZeroU32) -> Self {
         self.max_per_ip = Some(most);
         self
@@ -76,25 +76,25 @@ impl Access {
         self
     }
 
-    /// Looks at the clients that PROXY headers name ([`Proxies`](crate::proxy::Proxies)), once they have been read, and not at the proxies, which need
-    /// only be believed. Who is refused then has been accepted, and ends unopened
-    /// ([`CloseReason::Refused`](crate::CloseReason::Refused)).
+    /// Applies the rules to the clients that PROXY headers name ([`Proxies`](crate::proxy::Proxies)), once the server
+    /// has read the header, and not to the proxies, which need only be trusted. A connection that is refused then was
+    /// accepted, and ends unopened ([`CloseReason::Refused`](crate::CloseReason::Refused)).
     ///
-    /// A connection of the proxy's own (`LOCAL`) is let in. Of one whose client the proxy does not know (`UNKNOWN`), and of one that no header comes
-    /// before, it is the transport's far end that counts.
+    /// The proxy's own connections (`LOCAL`) are always allowed. For a connection whose client the proxy does not know
+    /// (`UNKNOWN`), and for one without a header, the peer's own address counts.
     pub fn behind_proxies(mut self) -> Self {
         self.behind_proxies = true;
         self
     }
 
-    /// May addresses come in that nobody has named?
+    /// May an address connect that no network in the list contains?
     #[must_use]
-    pub fn admits_strangers(&self) -> bool {
-        !self.networks.are_listed()
+    pub fn admits_unlisted(&self) -> bool {
+        !self.list.allows_any()
     }
 
-    /// Does it let in everybody, always?
+    /// Are there no rules?
     pub(crate) fn is_open(&self) -> bool {
-        self.networks.is_empty() && self.max_per_ip.is_none() && self.connect_rate.is_none()
+        self.list.is_empty() && self.max_per_ip.is_none() && self.connect_rate.is_none()
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use resound_proto::Endpoint;
 use socket2::{SockRef, Socket};
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use super::worker::PortableWorker;
 use super::{AcceptedStream, WorkerCommand};
 use crate::engine::accept::{AcceptError, BACK_OFF, RateLimitedLog};
-use crate::engine::connection_limit::{Candidate, ConnectionLimit, ConnectionPermit};
+use crate::engine::connection_limit::{ConnectionLimit, ConnectionPermit};
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::socket::{ResetOnDrop, endpoint};
 
@@ -34,7 +35,7 @@ pub(super) struct AsyncAcceptor {
     others: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     complaints: RateLimitedLog,
     /// Accepted, and not yet handed out.
-    accepted: Option<(ResetOnDrop, Endpoint, Candidate)>,
+    accepted: Option<(ResetOnDrop, Endpoint, ConnectionPermit)>,
 }
 
 impl AsyncAcceptor {
@@ -59,7 +60,7 @@ impl AsyncAcceptor {
             tokio::select! {
                 biased;
                 _ = draining.wait_for(|&draining| draining) => break,
-                place = self.next() => self.hand_out(place, &worker),
+                () = self.next() => self.hand_out(&worker),
             }
         }
         // At most as many as can have been waiting: errors do not count for ever either.
@@ -74,13 +75,15 @@ impl AsyncAcceptor {
                     continue;
                 }
             }
-            let Some(place) = self.room.take() else { break };
-            self.hand_out(place, &worker);
+            if !self.takes_place() {
+                break;
+            }
+            self.hand_out(&worker);
         }
     }
 
     /// Accepts the next connection, and finds a place for it. May be given up and called again.
-    async fn next(&mut self) -> ConnectionPermit {
+    async fn next(&mut self) {
         while self.accepted.is_none() {
             match self.source.accept().await {
                 Ok((socket, peer)) => {
@@ -95,10 +98,7 @@ impl AsyncAcceptor {
             }
         }
         let mut waits = false;
-        loop {
-            if let Some(place) = self.room.take() {
-                return place;
-            }
+        while !self.takes_place() {
             if !waits {
                 waits = true;
                 self.complaints.full(self.room.most());
@@ -111,14 +111,19 @@ impl AsyncAcceptor {
     fn let_in(&mut self, socket: Socket, peer: Endpoint) {
         let is_ready = socket.set_nonblocking(true).is_ok();
         let socket = ResetOnDrop::new(socket);
-        if let Some(entrant) = self.room.admit(&peer).filter(|_| is_ready) {
-            self.accepted = Some((socket, peer, entrant));
+        if let Some(permit) = self.room.admit(&peer, Instant::now()).filter(|_| is_ready) {
+            self.accepted = Some((socket, peer, permit));
         }
     }
 
-    fn hand_out(&mut self, place: ConnectionPermit, worker: &Rc<PortableWorker>) {
-        let Some((socket, peer, entrant)) = self.accepted.take() else { return };
-        let accepted = AcceptedStream { socket, peer, local: self.local.clone(), place: place.of(entrant) };
+    /// Has the connection in hand a place, or does it get one now?
+    fn takes_place(&mut self) -> bool {
+        self.accepted.as_mut().is_some_and(|(_, _, permit)| permit.take_place())
+    }
+
+    fn hand_out(&mut self, worker: &Rc<PortableWorker>) {
+        let Some((socket, peer, permit)) = self.accepted.take() else { return };
+        let accepted = AcceptedStream { socket, peer, local: self.local.clone(), place: permit };
         match accepted.place.worker() {
             0 => worker.serve(accepted),
             other => drop(self.others[other - 1].send(WorkerCommand::Serve(accepted))),

@@ -11,7 +11,7 @@ use socket2::{SockRef, Socket};
 
 use super::inbox::AcceptedSocket;
 use crate::engine::accept::{AcceptError, BACK_OFF, RateLimitedLog};
-use crate::engine::connection_limit::{Candidate, ConnectionLimit};
+use crate::engine::connection_limit::{ConnectionLimit, ConnectionPermit};
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::socket::{ResetOnDrop, peer};
 use crate::engine::sys::Ring;
@@ -36,7 +36,7 @@ pub(super) struct RingAcceptor {
     local: Option<Endpoint>,
     armed: AcceptState,
     /// Accepted, and not yet handed out.
-    in_hand: VecDeque<(ResetOnDrop, Endpoint, Candidate)>,
+    in_hand: VecDeque<(ResetOnDrop, Endpoint, ConnectionPermit)>,
     /// After a shortage, not before this.
     not_before: Option<Instant>,
     complaints: RateLimitedLog,
@@ -97,25 +97,22 @@ impl RingAcceptor {
         // The peer may be gone already: then its first receive will say so.
         let peer = peer(&SockRef::from(&socket));
         let socket = ResetOnDrop::new(socket);
-        if let Some(entrant) = room.admit(&peer) {
-            self.in_hand.push_back((socket, peer, entrant));
+        if let Some(permit) = room.admit(&peer, Instant::now()) {
+            self.in_hand.push_back((socket, peer, permit));
         }
     }
 
     /// A connection with a place; `None` where there is neither.
     pub(super) fn next(&mut self, room: &Arc<ConnectionLimit>) -> Option<AcceptedSocket> {
-        if self.in_hand.is_empty() {
-            return None;
-        }
-        let Some(place) = room.take() else {
+        if !self.in_hand.front_mut()?.2.take_place() {
             if !std::mem::replace(&mut self.full, true) {
                 self.complaints.full(room.most());
             }
             return None;
-        };
+        }
         self.full = false;
-        let (socket, peer, entrant) = self.in_hand.pop_front()?;
-        Some(AcceptedSocket { socket, peer, local: self.local.clone(), place: place.of(entrant) })
+        let (socket, peer, permit) = self.in_hand.pop_front()?;
+        Some(AcceptedSocket { socket, peer, local: self.local.clone(), place: permit })
     }
 
     /// Accepts on, unless somebody is still in hand or it is too early. Says whether it waits for room, and when to try again.
