@@ -81,7 +81,7 @@ fn main() -> Result<(), resound::Error> {
         QuestionPlan { waiting: (0..100).map(call).collect(), open: Rc::default() }
     })?;
     let totals = dialer.wait();
-    let orderly = totals.closed[CloseReason::ServiceClosed.index()];
+    let orderly = totals.closed(CloseReason::ServiceClosed);
     println!("connections: {}, answered and closed: {orderly}", totals.opened);
     Ok(())
 }

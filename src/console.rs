@@ -190,7 +190,7 @@ impl Console {
                 bytes(totals.bytes_in),
                 bytes(totals.bytes_out),
             )?;
-            for (name, &n) in CloseReason::NAMES.iter().zip(&totals.closed) {
+            for (name, n) in totals.closed_by_reason() {
                 if n > 0 && !is_usual(name) {
                     write!(to, ", {}: {}", name.replace('_', " "), count(n))?;
                 }
@@ -205,8 +205,8 @@ impl Console {
             messages: totals.messages,
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
-            closed: not_zero(&CloseReason::NAMES, &totals.closed),
-            refused: not_zero(&Refusal::NAMES, &totals.refused),
+            closed: not_zero(totals.closed_by_reason()),
+            refused: not_zero(totals.refused_by_reason()),
         };
         printer.last_words(|to| {
             let _ = self.write(to, text, json);
@@ -244,9 +244,8 @@ impl Console {
 }
 
 /// What was counted at all, by name.
-fn not_zero(names: &[&str], counts: &[u64]) -> serde_json::Map<String, serde_json::Value> {
-    let counted = names.iter().zip(counts).filter(|(_, n)| **n > 0);
-    counted.map(|(name, n)| ((*name).to_string(), (*n).into())).collect()
+fn not_zero(counts: impl Iterator<Item = (&'static str, u64)>) -> serde_json::Map<String, serde_json::Value> {
+    counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n.into())).collect()
 }
 
 /// Is this the beginning of a ClientHello (RFC 8446, 4.1.2), in its record, or in the form of SSL

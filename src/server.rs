@@ -182,7 +182,7 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     }
     complaints.finish(LAST_WORDS);
     let totals = totals?;
-    let cut = totals.closed[CloseReason::Cut.index()];
+    let cut = totals.closed(CloseReason::Cut);
     Ok(match (cut, unwritten) {
         (0, None) => ExitCode::SUCCESS,
         (0, Some(_)) => ExitCode::from(exit::USAGE),

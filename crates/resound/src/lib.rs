@@ -48,7 +48,7 @@ pub use engine::{
     interface_names, processor_time, raise_descriptor_limit,
 };
 pub use error::{Attempt, DialError, Error, FailureClass, is_descriptor_shortage, plain};
-pub use metrics::{REASONS, REFUSALS, Totals};
+pub use metrics::Totals;
 /// Memory that many may read, for [`Cx::send_shared`].
 pub use resound_proto::Bytes;
 /// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].

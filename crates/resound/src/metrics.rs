@@ -1,93 +1,91 @@
-//! Counters: one set per worker, written without locks and summed on read.
+//! [`Totals`]: what a server or a dialer has counted. Each worker has [`Counters`] of its own, written without locks and
+//! summed on read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How many reasons a connection can end for ([`CloseReason::NAMES`](crate::CloseReason::NAMES)).
-pub const REASONS: usize = 20;
+use resound_proto::{CloseReason, Refusal};
 
-/// How many reasons there are to refuse a connection ([`Refusal::NAMES`](crate::Refusal::NAMES)).
-pub const REFUSALS: usize = 3;
+/// The counters in front of those of the close reasons.
+const PLAIN: usize = 5;
+const REASONS: usize = CloseReason::NAMES.len();
+pub(crate) const REFUSALS: usize = Refusal::NAMES.len();
 
 /// One worker's counters. Aligned, so that two workers never write to one cache line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Counters {
-    opened: AtomicU64,
-    unopened: AtomicU64,
-    messages: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    closed: [AtomicU64; REASONS],
-}
+pub(crate) struct Counters([AtomicU64; PLAIN + REASONS]);
 
-/// What is counted.
+/// A counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counter {
-    /// Connections opened.
     Opened,
-    /// Connections that ended before they were.
     Unopened,
-    /// Messages delivered to their services.
     Messages,
-    /// Bytes received from peers.
     BytesIn,
-    /// Bytes handed to the system.
     BytesOut,
-    /// Connections ended for the reason with this index; one out of range counts as the last.
-    Closed(usize),
+    Closed(CloseReason),
+}
+
+impl Counter {
+    fn index(self) -> usize {
+        match self {
+            Self::Opened => 0,
+            Self::Unopened => 1,
+            Self::Messages => 2,
+            Self::BytesIn => 3,
+            Self::BytesOut => 4,
+            Self::Closed(reason) => PLAIN + reason.index(),
+        }
+    }
 }
 
 /// How many threads write to one set of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writers {
-    /// A worker of its own: a plain addition will do.
+    /// One worker: a plain addition is enough.
     One,
-    /// Several: each addition is a locked one.
+    /// Several: each addition is atomic.
     Many,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
 }
 
 impl Counters {
     /// Adds `n`.
-    pub(crate) fn add(&self, what: Counter, n: u64, writers: Writers) {
-        let counter = match what {
-            Counter::Opened => &self.opened,
-            Counter::Unopened => &self.unopened,
-            Counter::Messages => &self.messages,
-            Counter::BytesIn => &self.bytes_in,
-            Counter::BytesOut => &self.bytes_out,
-            Counter::Closed(reason) => &self.closed[reason.min(REASONS - 1)],
-        };
+    pub(crate) fn add(&self, counter: Counter, n: u64, writers: Writers) {
+        let counter = &self.0[counter.index()];
         match writers {
             Writers::One => counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed),
             Writers::Many => drop(counter.fetch_add(n, Relaxed)),
         }
     }
 
-    /// The values now. Each is exact; together they are a moment's picture only once the worker has stopped.
-    #[must_use]
+    /// The values now. Each is exact; together they show one moment only once the worker has stopped.
     pub(crate) fn read(&self) -> Totals {
-        let mut totals = Totals {
-            opened: self.opened.load(Relaxed),
-            unopened: self.unopened.load(Relaxed),
-            messages: self.messages.load(Relaxed),
-            bytes_in: self.bytes_in.load(Relaxed),
-            bytes_out: self.bytes_out.load(Relaxed),
-            closed: [0; REASONS],
+        let read = |counter: Counter| self.0[counter.index()].load(Relaxed);
+        Totals {
+            opened: read(Counter::Opened),
+            unopened: read(Counter::Unopened),
+            messages: read(Counter::Messages),
+            bytes_in: read(Counter::BytesIn),
+            bytes_out: read(Counter::BytesOut),
+            closed: std::array::from_fn(|at| self.0[PLAIN + at].load(Relaxed)),
             refused: [0; REFUSALS],
-        };
-        for (to, from) in totals.closed.iter_mut().zip(&self.closed) {
-            *to = from.load(Relaxed);
         }
-        totals
     }
 }
 
-/// What was counted: of one worker, or summed over all.
+/// What one worker has counted, or the sum over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// Connections opened.
     pub opened: u64,
-    /// Connections that ended before they were opened: what has to come first did not.
+    /// Connections that ended before they were opened: their [`Handshake`](crate::Handshake) did not complete.
     pub unopened: u64,
     /// Messages delivered to services: lines or chunks.
     pub messages: u64,
@@ -95,24 +93,45 @@ pub struct Totals {
     pub bytes_in: u64,
     /// Bytes handed to the system for peers.
     pub bytes_out: u64,
-    /// Connections ended, opened or not, by the index of their reason.
-    pub closed: [u64; REASONS],
-    /// Connections refused by [`Access`](crate::Access), by [`Refusal`](crate::Refusal). Those that were refused right after they were accepted no
-    /// other number counts; those whose PROXY header was read first ended unopened as well.
-    pub refused: [u64; REFUSALS],
+    closed: [u64; REASONS],
+    refused: [u64; REFUSALS],
 }
 
 impl Totals {
-    /// Connections refused, for whatever reason.
+    /// Connections ended for this reason, opened or not. What a reason carries makes no difference: all reasons of one
+    /// [name](CloseReason::name) are one count.
     #[must_use]
-    pub fn refused_in_all(&self) -> u64 {
-        self.refused.iter().sum()
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason.index()]
     }
 
-    /// Connections ended, for whatever reason.
+    /// Connections ended, by the [name](CloseReason::name) of the reason, zeros included.
+    pub fn closed_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CloseReason::NAMES.iter().copied().zip(self.closed)
+    }
+
+    /// Connections ended, for any reason.
     #[must_use]
     pub fn closed_in_all(&self) -> u64 {
         self.closed.iter().sum()
+    }
+
+    /// Connections refused for this reason by [`Access`](crate::Access). A connection refused right after it was
+    /// accepted is in no other count; one refused behind its PROXY header ended unopened as well.
+    #[must_use]
+    pub fn refused(&self, refusal: Refusal) -> u64 {
+        self.refused[refusal as usize]
+    }
+
+    /// Connections refused, by the name of the reason ([`Refusal::NAMES`]), zeros included.
+    pub fn refused_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refusal::NAMES.iter().copied().zip(self.refused)
+    }
+
+    /// Connections refused, for any reason.
+    #[must_use]
+    pub fn refused_in_all(&self) -> u64 {
+        self.refused.iter().sum()
     }
 
     /// Connections opened and not yet ended.
@@ -120,23 +139,23 @@ impl Totals {
     pub fn live(&self) -> u64 {
         (self.opened + self.unopened).saturating_sub(self.closed_in_all())
     }
+
+    /// The same counts, with these refusals.
+    pub(crate) fn with_refused(self, refused: [u64; REFUSALS]) -> Self {
+        Self { refused, ..self }
+    }
 }
 
 impl std::iter::Sum for Totals {
     fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
-        parts.fold(Self::default(), |mut sum, part| {
-            sum.opened += part.opened;
-            sum.unopened += part.unopened;
-            sum.messages += part.messages;
-            sum.bytes_in += part.bytes_in;
-            sum.bytes_out += part.bytes_out;
-            for (to, from) in sum.closed.iter_mut().zip(part.closed) {
-                *to += from;
-            }
-            for (to, from) in sum.refused.iter_mut().zip(part.refused) {
-                *to += from;
-            }
-            sum
+        parts.fold(Self::default(), |sum, part| Self {
+            opened: sum.opened + part.opened,
+            unopened: sum.unopened + part.unopened,
+            messages: sum.messages + part.messages,
+            bytes_in: sum.bytes_in + part.bytes_in,
+            bytes_out: sum.bytes_out + part.bytes_out,
+            closed: std::array::from_fn(|at| sum.closed[at] + part.closed[at]),
+            refused: std::array::from_fn(|at| sum.refused[at] + part.refused[at]),
         })
     }
 }
@@ -146,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_add_up() {
+    fn the_counts_of_workers_are_summed() {
         let (a, b) = (Counters::default(), Counters::default());
         a.add(Counter::Opened, 1, Writers::One);
         b.add(Counter::Opened, 1, Writers::Many);
@@ -154,13 +173,21 @@ mod tests {
         a.add(Counter::BytesIn, 2, Writers::One);
         a.add(Counter::BytesIn, 3, Writers::Many);
         b.add(Counter::BytesOut, 7, Writers::One);
-        b.add(Counter::Closed(0), 1, Writers::One);
-        b.add(Counter::Closed(usize::MAX), 1, Writers::Many);
+        b.add(Counter::Closed(CloseReason::Finished), 1, Writers::One);
+        b.add(Counter::Closed(CloseReason::UntrustedProxy), 1, Writers::Many);
         b.add(Counter::Unopened, 1, Writers::One);
-        b.add(Counter::Closed(2), 1, Writers::One);
+        b.add(Counter::Closed(CloseReason::Drained), 1, Writers::One);
         let sum: Totals = [a.read(), b.read()].into_iter().sum();
         assert_eq!((sum.opened, sum.messages, sum.bytes_in, sum.bytes_out), (2, 1, 5, 7));
-        assert_eq!((sum.closed[0], sum.closed[REASONS - 1], sum.closed_in_all(), sum.live()), (1, 1, 3, 0));
+        assert_eq!(
+            (
+                sum.closed(CloseReason::Finished),
+                sum.closed(CloseReason::UntrustedProxy),
+                sum.closed_in_all(),
+                sum.live()
+            ),
+            (1, 1, 3, 0)
+        );
         assert_eq!(sum.unopened, 1);
     }
 }

@@ -27,7 +27,7 @@ fn guarded(engine: Engine, access: Access) -> Running {
 }
 
 fn refused(running: &Running, refusal: Refusal) -> u64 {
-    running.handle.totals().refused[refusal as usize]
+    running.handle.totals().refused(refusal)
 }
 
 fn a_denied_peer_is_reset_and_counted(engine: Engine) {
@@ -141,7 +141,7 @@ fn behind_a_proxy_the_client_is_judged_and_not_the_proxy(engine: Engine) {
     }
     from(&running, Addresses::Local).ask("a health check");
     let totals = running.drain();
-    let closed = totals.closed[CloseReason::Refused(Refusal::Denied).index()];
+    let closed = totals.closed(CloseReason::Refused(Refusal::Denied));
     assert_eq!((totals.opened, totals.unopened, closed, totals.refused_in_all(), totals.live()), (2, 3, 3, 3, 0));
 }
 

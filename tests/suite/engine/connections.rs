@@ -470,6 +470,6 @@ fn counters_agree_with_the_peers(engine: Engine) {
     }
     let totals = server.drain();
     assert_eq!((totals.opened, totals.messages, totals.bytes_in, totals.bytes_out), (10, 45, 45 * 6, 45 * 23));
-    assert_eq!(totals.closed[CloseReason::Finished.index()], 10);
+    assert_eq!(totals.closed(CloseReason::Finished), 10);
     assert_eq!(totals.live(), 0);
 }

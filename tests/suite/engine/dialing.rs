@@ -166,8 +166,8 @@ fn calls_are_answered_and_both_ends_agree(engine: Engine) {
     let theirs = server.drain();
     assert_eq!((ours.opened, theirs.opened, theirs.messages), (100, 100, 2000));
     assert_eq!((ours.bytes_in, ours.bytes_out), (theirs.bytes_out, theirs.bytes_in));
-    assert_eq!(ours.closed[CloseReason::ServiceClosed.index()], 100);
-    assert_eq!(theirs.closed[CloseReason::Finished.index()], 100);
+    assert_eq!(ours.closed(CloseReason::ServiceClosed), 100);
+    assert_eq!(theirs.closed(CloseReason::Finished), 100);
     assert_eq!(news.try_iter().filter(|news| matches!(news, News::Closed(CloseReason::ServiceClosed))).count(), 100);
 }
 
@@ -311,7 +311,7 @@ fn a_plan_may_wait_for_an_instant(engine: Engine) {
 fn a_panic_ends_what_panicked_only(engine: Engine) {
     let server = replying(engine);
     let (dialer, news) = start(engine, 3, 1, call(server.address()), Talk::Panics);
-    assert_eq!(dialer.wait().closed[CloseReason::Panicked.index()], 6);
+    assert_eq!(dialer.wait().closed(CloseReason::Panicked), 6);
     assert_eq!(news.try_iter().count(), 6);
     // A plan that panics is over, and so is its worker.
     let dialer = crate::harness::dialer(engine).start(|_| -> Plan { panic!("as the test wants it") }).unwrap();
@@ -329,7 +329,7 @@ fn a_unix_socket_is_dialled(engine: Engine) {
         let server = Running::start_on(server(engine).listen(&address).unwrap(), |_| resound::Reply::default());
         let target = server.handle.addresses()[0].clone();
         let (dialer, _news) = start(engine, 10, 10, call(target), Talk::Lines(3));
-        assert_eq!(dialer.wait().closed[CloseReason::ServiceClosed.index()], 20);
+        assert_eq!(dialer.wait().closed(CloseReason::ServiceClosed), 20);
         assert_eq!(server.drain().messages, 60);
     }
 }

@@ -79,7 +79,7 @@ fn all_are_reset(server: Server, host: &str, opened: bool) {
     }
     server.stop();
     let totals = server.wait();
-    assert_eq!(totals.closed[CloseReason::Reset.index()], PEERS as u64, "{totals:?}");
+    assert_eq!(totals.closed(CloseReason::Reset), PEERS as u64, "{totals:?}");
     assert_eq!((totals.closed_in_all(), totals.refused_in_all()), (PEERS as u64, 0), "{totals:?}");
     assert_eq!(totals.opened, if opened { PEERS as u64 } else { 0 }, "{totals:?}");
 }
@@ -104,7 +104,7 @@ fn rules_count_a_reset_peer_as_any_other(engine: Engine) {
     let server = serve(server(engine).access(Access::new().deny(local())), listener, send);
     server.drain(PATIENCE);
     let totals = server.wait();
-    assert_eq!(totals.refused[Refusal::Denied as usize], PEERS as u64, "{totals:?}");
+    assert_eq!(totals.refused(Refusal::Denied), PEERS as u64, "{totals:?}");
     assert!(totals.opened == 0 && events.try_recv().is_err(), "{totals:?}");
 }
 

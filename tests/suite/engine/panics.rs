@@ -238,7 +238,7 @@ fn a_service_that_cannot_be_made_is_a_reset_and_counted(engine: Engine) {
         peer.expect(b"Server received: hello\n");
         drop(peer);
         let totals = running.drain();
-        let panicked = totals.closed[CloseReason::Panicked.index()];
+        let panicked = totals.closed(CloseReason::Panicked);
         assert_eq!((totals.opened, totals.unopened, panicked, totals.live()), (1, 3, 3, 0));
     });
 }

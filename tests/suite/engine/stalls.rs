@@ -49,7 +49,7 @@ fn a_peer_that_stops_reading_is_reset_however_little_waits(engine: Engine) {
     tls.write_all(&sent).and_then(|()| tls.flush()).unwrap();
     assert_eq!(running.closed(), CloseReason::WriteTimeout);
     let totals = running.drain();
-    assert_eq!((totals.closed[CloseReason::WriteTimeout.index()], totals.live()), (1, 0));
+    assert_eq!((totals.closed(CloseReason::WriteTimeout), totals.live()), (1, 0));
 }
 
 fn a_peer_of_a_unix_socket_that_stops_reading_is_let_go(engine: Engine) {

@@ -186,7 +186,7 @@ fn truth_ten_million_messages_over_five_thousand_connections() {
         assert_eq!((seen, seen_there), (answered, answered_there + ours.errors()));
         assert!((ours.received..=ours.sent - ours.errors()).contains(&(answered + answered_there)), "{ours:?}");
         assert_eq!((ours.opened, ours.closed), (totals.opened, totals.closed_in_all()));
-        assert_eq!(totals.closed[CloseReason::Aborted.index()], ours.errors());
+        assert_eq!(totals.closed(CloseReason::Aborted), ours.errors());
         assert!(ours.errors() > 0);
     }
 }

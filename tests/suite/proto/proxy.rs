@@ -318,7 +318,7 @@ fn a_header_then_silence_then_a_drain(engine: Engine) {
     let totals = running.drain();
     assert_eq!((open.rest(), opening.rest()), (Vec::new(), Vec::new()));
     assert_eq!((totals.opened, totals.unopened, totals.live()), (1, 1, 0));
-    assert_eq!(totals.closed[CloseReason::Drained.index()], 2);
+    assert_eq!(totals.closed(CloseReason::Drained), 2);
 }
 
 fn half_a_header_is_reset_in_time(engine: Engine) {

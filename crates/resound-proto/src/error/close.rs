@@ -53,7 +53,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All names that [`CloseReason::name`] can return, in the order of [`CloseReason::index`].
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: &'static [&'static str] = &[
         "finished",
         "service_closed",
         "drained",

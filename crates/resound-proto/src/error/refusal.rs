@@ -14,8 +14,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Names fit for a metric's label, in the order of `resound::Totals::refused`.
-    pub const NAMES: [&'static str; 3] = ["denied", "max_per_ip", "connect_rate"];
+    /// Names fit for a metric's label, in the order of the variants.
+    pub const NAMES: &'static [&'static str] = &["denied", "max_per_ip", "connect_rate"];
 }
 
 impl fmt::Display for Refusal {

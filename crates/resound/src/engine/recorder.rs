@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use resound_proto::{CloseReason, Closed, ConnInfo, Observer};
+use resound_proto::{Closed, ConnInfo, Observer};
 
-use crate::metrics::{Counter, Counters, REASONS, Writers};
-
-const _: () = assert!(REASONS == CloseReason::NAMES.len(), "one counter for each reason");
+use crate::metrics::{Counter, Counters, Writers};
 
 /// Counts, and passes on to the server's own observer.
 pub(crate) struct Recorder {
@@ -43,12 +41,12 @@ impl Observer for Recorder {
         self.observer.sent(conn, bytes);
     }
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
-        self.counters.add(Counter::Closed(how.reason.index()), 1, self.writers);
+        self.counters.add(Counter::Closed(how.reason), 1, self.writers);
         self.observer.closed(conn, how);
     }
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
         self.counters.add(Counter::Unopened, 1, self.writers);
-        self.counters.add(Counter::Closed(how.reason.index()), 1, self.writers);
+        self.counters.add(Counter::Closed(how.reason), 1, self.writers);
         self.observer.unopened(conn, how);
     }
 }

@@ -60,7 +60,7 @@ impl Shared {
     /// What was counted so far, over all workers.
     pub(crate) fn totals(&self) -> Totals {
         let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
-        Totals { refused: self.room.refused(), ..totals }
+        totals.with_refused(self.room.refused())
     }
 
     /// Who dials times things: each event gets its own look at the clock, and a deadline is kept to much less than a millisecond.
