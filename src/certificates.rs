@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use resound::{Certificate, Endpoint, Error, Identity, TlsServer, TlsSettings};
 
+use crate::advice::{self, TLS_HINT};
 use crate::console::Console;
 use crate::signals::CaughtSignals;
 use crate::{escape, units};
@@ -115,7 +116,7 @@ impl Files {
             false => Vec::new(),
         };
         let settings = self.read(&made)?;
-        let server = TlsServer::new(&settings)?.handshakes(self.handshakes);
+        let server = TlsServer::new(&settings)?.handshakes(self.handshakes).hint(TLS_HINT);
         let certificates = certificates(&settings);
         let mut begun = ServedTls { server, certificates, files: self, seen, made, said: Vec::new() };
         begun.complain();
@@ -194,7 +195,7 @@ impl ServedTls {
                     self.complain();
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!("the certificates stay as they were: {error}; {}", error.advice());
+                    tracing::warn!("the certificates stay as they were: {error}; {}", advice::of_error(&error));
                 }
                 Err(_) => {}
             }

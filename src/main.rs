@@ -1,5 +1,6 @@
 //! The `resound` program: a thin layer over the library's public API.
 
+mod advice;
 mod args;
 mod certificates;
 mod client;
@@ -21,6 +22,7 @@ mod stdio;
 mod tls_summary;
 mod units;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -84,7 +86,7 @@ fn run(typed: args::Cli) -> ExitCode {
         }
         let (code, _, advice) = explain(&error);
         // Where its reader has left there is nothing more to be done.
-        let _ = StdStream::Stderr.write_all(complaint(&error, advice).as_bytes());
+        let _ = StdStream::Stderr.write_all(complaint(&error, advice.as_deref()).as_bytes());
         ExitCode::from(code)
     })
 }
@@ -120,17 +122,17 @@ fn complaint(error: &anyhow::Error, advice: Option<&str>) -> String {
 }
 
 /// An error's exit code, its class where it is a network failure, and what to do about it.
-fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<&str>) {
+fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<Cow<'static, str>>) {
     if let Some(error) = error.downcast_ref::<Error>() {
-        return (exit::USAGE, None, Some(error.advice()));
+        return (exit::USAGE, None, Some(advice::of_error(error)));
     }
     if let Some(error) = error.downcast_ref::<DialError>() {
         // Without a class it is this machine that refused: a permission, a descriptor limit.
         let code = if error.class.is_some() { exit::NETWORK } else { exit::USAGE };
-        return (code, error.class, Some(error.advice()));
+        return (code, error.class, Some(advice::of_dial(error)));
     }
     if let Some(failure) = error.downcast_ref::<client::ClientFailure>() {
-        return (exit::NETWORK, Some(failure.class), Some(failure.advice()));
+        return (exit::NETWORK, Some(failure.class), Some(failure.advice().into()));
     }
     (exit::USAGE, None, None)
 }
@@ -162,7 +164,7 @@ mod tests {
         let error = anyhow::Error::new(error);
         let (code, class, advice) = explain(&error);
         assert_eq!((code, class), (1, Some(FailureClass::Refused)));
-        let text = complaint(&error, advice);
+        let text = complaint(&error, advice.as_deref());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "resound: cannot connect to host:1: refused: none of its 2 addresses answered");
         assert!(

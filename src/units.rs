@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use resound::{ConnectRate, ipnet::IpNet};
 
+use crate::advice;
+
 pub(crate) use resound_load::figures::{count, counted, latency, rate};
 
 /// Longer times would leave the range of the clock.
@@ -106,7 +108,9 @@ pub(crate) fn source_address(text: &str) -> Result<SourceAddress, String> {
     let ip: IpAddr = ip.parse().map_err(|_| format!("'{text}' is not an IP address"))?;
     let interface = match zone {
         Some(_) if ip.is_ipv4() => return Err(format!("'{text}': an IPv4 address has no interface")),
-        Some(zone) => resound::interface_index(zone).map_err(|error| format!("{error}. {}", error.advice()))?,
+        Some(zone) => {
+            resound::interface_index(zone).map_err(|error| format!("{error}. {}", advice::of_error(&error)))?
+        }
         None => 0,
     };
     Ok(SourceAddress { ip: ip.to_canonical(), interface })

@@ -4,6 +4,8 @@ use std::io;
 
 use resound::{FailureClass, TlsFailure};
 
+use crate::advice;
+
 /// A network failure after the connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("{class}: {what}")]
@@ -26,7 +28,7 @@ impl ClientFailure {
     /// The failure behind a socket's error while doing `what`; anything but a network failure stays what it is.
     pub(crate) fn of(error: io::Error, what: &str) -> anyhow::Error {
         if let Some(failure) = TlsFailure::behind(&error) {
-            return Self::advised(FailureClass::Tls, format!("{failure}{what}"), failure.advice()).into();
+            return Self::advised(FailureClass::Tls, format!("{failure}{what}"), advice::of_tls(failure)).into();
         }
         match FailureClass::of(&error) {
             Some(FailureClass::Eof) => {

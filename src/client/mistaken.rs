@@ -1,9 +1,10 @@
 //! [`FirstWords`]: a plain connection to a server that speaks TLS, found out by what such servers say.
 
 use anyhow::Error;
-use resound::{FailureClass, TlsServer};
+use resound::FailureClass;
 
 use super::ClientFailure;
+use crate::advice::TLS_HINT;
 
 /// A fatal alert in a record of its own, whatever it says (RFC 8446, 5.1 and 6).
 const ALERT: usize = 7;
@@ -21,9 +22,9 @@ impl FirstWords {
         if self.other || bytes.is_empty() {
             return;
         }
-        let room = TlsServer::HINT.len() + 1 - self.said.len();
+        let room = TLS_HINT.len() + 1 - self.said.len();
         self.said.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.other = !TlsServer::HINT.starts_with(&self.said) && !begins_an_alert(&self.said);
+        self.other = !TLS_HINT.starts_with(&self.said) && !begins_an_alert(&self.said);
     }
 
     /// Might it still be that? Then nothing is known before more comes, or the end.
@@ -33,7 +34,7 @@ impl FirstWords {
 
     /// The server has ended: what is to be said where it speaks TLS.
     pub(super) fn explained(&self) -> Option<Error> {
-        let is_whole = self.said == TlsServer::HINT || self.said.len() == ALERT;
+        let is_whole = self.said == TLS_HINT || self.said.len() == ALERT;
         (self.may_be_tls() && is_whole).then(|| {
             let advice = "Add --tls, and say whom to trust (--ca FILE, --pin SHA256).";
             ClientFailure::advised(FailureClass::Tls, "the server speaks TLS, and this connection does not", advice)
@@ -68,9 +69,9 @@ mod tests {
 
     #[test]
     fn a_hint_and_an_alert_are_told_from_answers() {
-        assert!(explains(TlsServer::HINT) && explains(b"\x15\x03\x01\0\x02\x02\x46"));
-        let longer = [TlsServer::HINT, b"and more"].concat();
-        for said in [&b"x"[..], &TlsServer::HINT[1..], &TlsServer::HINT[..9], &longer, b"\x15\x03\x01\0\x02\x02"] {
+        assert!(explains(TLS_HINT) && explains(b"\x15\x03\x01\0\x02\x02\x46"));
+        let longer = [TLS_HINT, b"and more"].concat();
+        for said in [&b"x"[..], &TLS_HINT[1..], &TLS_HINT[..9], &longer, b"\x15\x03\x01\0\x02\x02"] {
             assert!(!explains(said), "{}", said.escape_ascii());
         }
         assert!(!explains(b"\x15\x03\x01\0\x02\x02\x46\0") && !explains(b"\x16\x03\x01\0\x02\x02\x46"));

@@ -15,6 +15,7 @@ use resound::{
 use tokio::time::timeout;
 
 use super::{ClientFailure, say};
+use crate::advice;
 use crate::certificates::dates;
 use crate::escape;
 use crate::tls_summary::TlsSummary;
@@ -193,7 +194,7 @@ fn refused(error: io::Error) -> anyhow::Error {
                 "No --server-name can match it: pin it (--pin SHA256), or give the server a certificate with a \
                  subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME`)."
             }
-            false => failure.advice(),
+            false => advice::of_tls(failure),
         };
         return ClientFailure::advised(FailureClass::Tls, what, advice).into();
     }

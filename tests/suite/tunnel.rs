@@ -15,9 +15,12 @@ pub(crate) fn identity() -> &'static Identity {
     IDENTITY.get_or_init(|| Identity::development(&["localhost".into(), "127.0.0.1".into()]).unwrap())
 }
 
+/// What the servers of these tests send a client that does not speak TLS.
+pub(crate) const HINT: &[u8] = b"Error: this server speaks TLS (resound client --tls)\n";
+
 /// The server's end of it.
 pub(crate) fn opening() -> impl Fn(&resound::ConnInfo) -> Handshake + Send + Sync + 'static {
-    let server = TlsServer::new(&TlsSettings::new(identity().clone())).unwrap();
+    let server = TlsServer::new(&TlsSettings::new(identity().clone())).unwrap().hint(HINT);
     move |_| Handshake::new().tls_server(&server)
 }
 

@@ -47,7 +47,10 @@ pub use engine::{
     HandshakeFactory, Listener, MAX_WORKERS, NextDial, Server, Stream, TcpInfo, TlsStream, dial, interface_index,
     interface_names, processor_time, raise_descriptor_limit,
 };
-pub use error::{Attempt, DialError, Error, FailureClass, is_descriptor_shortage, plain};
+pub use error::{
+    Attempt, CertificateProblem, DialError, Error, FailureClass, FileForm, InterfaceProblem, PemKind,
+    is_descriptor_shortage, plain,
+};
 pub use metrics::Totals;
 /// Memory that many may read, for [`Cx::send_shared`].
 pub use resound_proto::Bytes;

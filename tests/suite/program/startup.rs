@@ -132,7 +132,7 @@ fn a_unix_socket_that_lives_or_is_none_is_left_alone_and_a_stale_one_replaced() 
 
     std::fs::write(&path, "precious").unwrap();
     let error = bind(&address).unwrap_err();
-    assert!(matches!(error, Error::NotASocket { .. }) && !error.advice().contains("remove the file"), "{error}");
+    assert!(matches!(error, Error::NotASocket { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 

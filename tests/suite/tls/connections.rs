@@ -14,7 +14,7 @@ use resound::{
 
 use crate::harness::{Running, noise, on_each_engine_plainly, server};
 use crate::proto::bench::Bench;
-use crate::tunnel::{client, identity};
+use crate::tunnel::{HINT, client, identity};
 
 /// A service that says what its test wants said when it is woken, and keeps what it hears.
 #[derive(Clone, Default)]
@@ -82,7 +82,7 @@ fn end(opening: Handshake) -> End {
 }
 
 pub(crate) fn serving(settings: &TlsSettings) -> TlsServer {
-    TlsServer::new(settings).unwrap()
+    TlsServer::new(settings).unwrap().hint(HINT)
 }
 
 pub(crate) fn plain_server() -> TlsServer {
@@ -258,7 +258,7 @@ fn who_speaks_plainly_is_told_so_in_plain_text() {
     server.receive(b"\x80\x2e");
     assert!(server.queue.is_empty());
     server.eof();
-    assert_eq!(server.take_all(), TlsServer::HINT);
+    assert_eq!(server.take_all(), HINT);
     server.conn.closed(server.now, &mut server.observer);
     assert_eq!(server.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
 

@@ -3,8 +3,6 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use resound::TlsServer;
-
 use crate::child::{Program, run};
 use crate::harness::Folder;
 use crate::tls::trust::write_pem;
@@ -83,7 +81,11 @@ fn each_end_is_told_why_the_other_refuses_its_certificate() {
 fn plain_and_tls_ends_tell_each_other_apart() {
     let (mut secure, port, _) = server(&[]);
     let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], b"a\n");
-    assert_eq!((code, &stdout[..]), (Some(1), TlsServer::HINT), "{stderr}");
+    assert_eq!(
+        (code, &stdout[..]),
+        (Some(1), &b"Error: this server speaks TLS (resound client --tls)\n"[..]),
+        "{stderr}"
+    );
     assert!(stderr.starts_with("resound: tls: the server speaks TLS") && stderr.contains("--tls"), "{stderr}");
     assert!(secure.stdout.until("No connection from").ends_with("the peer does not speak TLS"));
     let (code, _, stderr) = run(&["test", "127.0.0.1", &port], b"");

@@ -174,46 +174,6 @@ impl TlsFailure {
     pub fn behind(error: &std::io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(Self::of)
     }
-
-    /// One sentence on the way out, for a person at the client's end.
-    #[must_use]
-    pub fn advice(self) -> &'static str {
-        match self {
-            Self::NotTls => "The server answers, but not with TLS: leave --tls out, or check the port.",
-            Self::NothingInCommon => "The server may be too old: TLS 1.2 and 1.3 are spoken here.",
-            Self::NoProtocol => "Offer a protocol that the server knows (--alpn).",
-            Self::NoCertificate => "The other end must show a certificate.",
-            Self::UnknownIssuer => {
-                "Name the authority that signed it, or the certificate itself (--ca FILE), or pin it (--pin SHA256)."
-            }
-            Self::WrongName => "Say which name the certificate is for (--server-name NAME), or dial that name.",
-            Self::Expired | Self::NotYetValid => {
-                "The server needs a certificate that is valid now; check this machine's clock as well."
-            }
-            Self::NotPinned => {
-                "Somebody else may be answering, or the certificate was renewed: compare its fingerprint with the server's."
-            }
-            Self::BadCertificate(CertificateFlaw::Authority) => {
-                "Trust this very certificate (its file with --ca FILE, or --pin SHA256), or give the server one of \
-                 its own: add `-addext basicConstraints=critical,CA:FALSE` to `openssl req -x509`."
-            }
-            Self::BadCertificate(_) => {
-                "The other end needs another certificate; a client trusts this very one with --pin SHA256."
-            }
-            Self::Refused(alert) => match alert {
-                // RFC 8446, 6.2
-                116 => "The server wants a certificate: give one with --cert and --key.",
-                42..=46 | 48 => "The server does not accept this end's certificate: check --cert and --key.",
-                112 => "The server has no certificate for that name: give another with --server-name.",
-                120 => "The server knows none of the protocols: give others with --alpn, or none.",
-                40 | 70 | 71 => "The two ends have no version or cipher suite in common.",
-                _ => "The server's log may say why.",
-            },
-            Self::Damaged => "Something on the path changes what is sent.",
-            Self::Misbehaved => "The other end does not keep to the protocol: is it the right port?",
-            Self::Failed => "Try again.",
-        }
-    }
 }
 
 impl fmt::Display for TlsFailure {

@@ -1,14 +1,16 @@
 //! What can go wrong: [`Error`] at start-up, [`CloseReason`] for one connection, [`DialError`] and its [`FailureClass`] for a network
 //! failure.
 
+mod certificate;
 mod network;
 
 use std::fmt;
 use std::io;
 
+pub use certificate::{CertificateProblem, FileForm, PemKind};
 pub use network::{Attempt, DialError, FailureClass};
 
-/// Why something could not be started. [`Error::advice`] says what to do about it.
+/// Why something could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,14 +56,14 @@ pub enum Error {
     },
     /// A link-local address that does not name its interface, or an interface that this machine
     /// does not have (RFC 4007).
-    #[error("{address}: {reason}")]
+    #[error("{address}: {problem}")]
     Interface {
         /// The address as given.
         address: String,
         /// What is wrong with it.
-        reason: String,
-        /// What to write, and which interfaces there are.
-        advice: String,
+        problem: InterfaceProblem,
+        /// The interfaces of this machine, the likeliest first; empty where the system does not list them.
+        interfaces: Vec<String>,
     },
     /// No descriptor is left for what has to be opened (`EMFILE`, `ENFILE`).
     #[error("no file descriptors left to listen on {address}")]
@@ -95,18 +97,28 @@ pub enum Error {
     #[error("io_uring is not available: {0}")]
     Uring(#[source] io::Error),
     /// A certificate or a key cannot be used.
-    #[error("cannot use {what}: {reason}")]
+    #[error("cannot use {what}: {problem}")]
     Certificate {
         /// The file, or what else it is.
         what: String,
         /// What is wrong with it.
-        reason: String,
-        /// What to do about it, such as the command that mends it.
-        advice: String,
+        problem: CertificateProblem,
     },
     /// TLS cannot be set up as it was asked for.
     #[error("no TLS: {0}")]
     Tls(String),
+}
+
+/// Why an address has no usable interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterfaceProblem {
+    /// The interface that the address names does not exist.
+    #[error("this machine has no such interface")]
+    Unknown,
+    /// A link-local address without an interface.
+    #[error("it is a link-local address, and needs the interface that leads there")]
+    Missing,
 }
 
 impl Error {
@@ -125,45 +137,8 @@ impl Error {
     }
 
     /// What is wrong with a certificate or a key.
-    pub(crate) fn certificate(what: impl AsRef<std::path::Path>, reason: String, advice: impl Into<String>) -> Self {
-        Self::Certificate { what: what.as_ref().display().to_string(), reason, advice: advice.into() }
-    }
-
-    /// One sentence on the way out, for a person.
-    #[must_use]
-    pub fn advice(&self) -> &str {
-        match self {
-            Self::Address { .. } => "Write HOST PORT, HOST:PORT, [IPv6]:PORT, unix:/path, or a port alone.",
-            Self::UnknownHost { .. } => {
-                "Check the spelling and the family, or give another address, such as 127.0.0.1."
-            }
-            Self::InUse { address } if address.starts_with("unix:") => {
-                "Choose another path, or stop the program that listens there."
-            }
-            Self::NotASocket { .. } => "Choose another path: this program removes and replaces sockets only.",
-            Self::InUse { .. } => {
-                "Choose another port (0 picks a free one), or stop the program that holds it (`ss -ltnp` names it)."
-            }
-            Self::Permission { .. } => {
-                "Choose a port from 1024 up, or grant the privilege (CAP_NET_BIND_SERVICE, or run as root); for a unix \
-                 socket, choose a directory you may write to."
-            }
-            Self::NotLocal { .. } => {
-                "Use an address of this machine: 127.0.0.1 for local clients only, 0.0.0.0 or :: for every interface."
-            }
-            Self::Descriptors { .. } => "Raise the limit (`ulimit -n`), or close what holds the descriptors.",
-            Self::Listen { .. } => "Check the address and try another one.",
-            Self::NoListener => "Give at least one address to listen on.",
-            Self::Worker(_) => {
-                "Use fewer workers, or raise the limits on threads and descriptors (`ulimit -u`, `ulimit -n`)."
-            }
-            Self::Congestion { .. } => {
-                "On Linux `sysctl net.ipv4.tcp_allowed_congestion_control` lists what may be used; elsewhere leave it to the system."
-            }
-            Self::Certificate { advice, .. } | Self::Interface { advice, .. } => advice,
-            Self::Tls(_) => "Check the names, the authorities and the protocols that were given.",
-            Self::Uring(_) => "Use the portable engine (`--engine portable`), or leave the choice to the program.",
-        }
+    pub(crate) fn certificate(what: impl AsRef<std::path::Path>, problem: CertificateProblem) -> Self {
+        Self::Certificate { what: what.as_ref().display().to_string(), problem }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use resound_proto::TlsFailure;
 
-use super::{Error, plain};
+use super::plain;
 
 /// The class of a network failure, as a script would want to tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,10 +93,6 @@ pub struct Attempt {
 }
 
 impl DialError {
-    fn is_unix(&self) -> bool {
-        self.target.starts_with("unix:")
-    }
-
     fn summary(&self) -> String {
         let cause = match (self.attempts.last(), &self.before) {
             (Some(last), _) if self.attempts.len() == 1 => plain(&last.error),
@@ -107,46 +103,6 @@ impl DialError {
         match self.class {
             Some(class) => format!("{class}: {cause}"),
             None => cause,
-        }
-    }
-
-    /// One sentence on the way out, for a person.
-    #[must_use]
-    pub fn advice(&self) -> &str {
-        let before = self.before.as_ref().and_then(|error| error.get_ref());
-        if let Some(error) = before.and_then(|inner| inner.downcast_ref::<Error>()) {
-            return error.advice();
-        }
-        match self.class {
-            Some(FailureClass::Refused) if self.is_unix() => {
-                "Nothing listens on that path: start the server (`resound server unix:/path`), or check the path."
-            }
-            Some(FailureClass::Timeout) if self.is_unix() => {
-                "Whoever listens on that path accepts nobody: its queue is full."
-            }
-            Some(FailureClass::Dns) => "Check the spelling of the host and the family, or give another address.",
-            Some(FailureClass::Refused) => {
-                "Nothing listens there: start the server (`resound server`), or check host and port."
-            }
-            Some(FailureClass::Timeout) => {
-                "No answer: a firewall may drop the packets, or the host is down, or far away and the timeout too short."
-            }
-            Some(FailureClass::Reset) => {
-                "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, not serve this machine, or have crashed: its log may say why."
-            }
-            Some(FailureClass::Unreachable) => "There is no route to that address: check the network and the address.",
-            None if self.before.is_some() => {
-                "Give an address of that family, or leave out what asks for it (-4, -6, --source-address)."
-            }
-            _ => match self.attempts.last().map(|attempt| attempt.error.kind()) {
-                Some(io::ErrorKind::InvalidInput) => "The source address must be one of this machine's own.",
-                Some(io::ErrorKind::AddrInUse) => "Something else uses that source port: choose another, or none.",
-                Some(io::ErrorKind::PermissionDenied) if !self.is_unix() => {
-                    "This needs a permission you do not have, such as for a source port below 1024."
-                }
-                _ if self.is_unix() => "Check the path, and that you may write to that socket.",
-                _ => "Check host and port, and that you may open that address.",
-            },
         }
     }
 }

@@ -9,7 +9,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
 use super::files::Pem;
-use crate::error::Error;
+use crate::error::{CertificateProblem, Error};
 
 /// Certificates that are trusted: all that they have signed, and each of them itself, be it an
 /// authority's or not. Cheap to clone.
@@ -34,10 +34,7 @@ impl Authorities {
                     rustls::Error::InvalidCertificate(error) => CertificateFlaw::of(&error),
                     _ => CertificateFlaw::Other,
                 };
-                pem.error(
-                    format!("its certificate number {} cannot be used: {flaw}", at + 1),
-                    "Leave that certificate out, or replace it.",
-                )
+                pem.error(CertificateProblem::Authority { number: at + 1, flaw })
             })?;
         }
         Ok(Self { roots: Arc::new(roots), certificates: certificates.into() })

@@ -11,10 +11,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, Fingerprint};
-use super::files::{MAKE, Pem, shell};
-use super::kind::{USED, kind};
+use super::files::Pem;
+use super::kind::kind;
 use super::provider;
-use crate::error::Error;
+use crate::error::{CertificateProblem, Error};
 
 /// How long a certificate made on the spot is valid.
 const DEVELOPMENT_DAYS: i64 = 30;
@@ -38,48 +38,26 @@ impl Identity {
         let other = if key == certificate { None } else { Some(Pem::read(key)?) };
         let of_key = other.as_ref().unwrap_or(&pem);
         if !pem.has_certificate() && pem.has_key() && of_key.has_certificate() && !of_key.has_key() {
-            let reason = format!("it holds the private key, and {} the certificate", key.display());
-            let (certificate, key) = (shell(certificate), shell(key));
-            return Err(pem.error(reason, format!("They are the wrong way round: --cert {key} --key {certificate}")));
+            return Err(pem.error(CertificateProblem::Swapped { key: key.into() }));
         }
         let chain = pem.certificates()?;
         let secret = of_key.key()?;
         Self::of(chain.clone(), secret.clone_key()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => Self::mismatch(&pem, &chain, &secret, certificate, key),
+            rustls::Error::InconsistentKeys(_) => pem.error(Self::mismatch(&chain, &secret, key)),
             rustls::Error::InvalidCertificate(error) => {
-                let flaw = CertificateFlaw::of(&error);
-                pem.error(format!("its first certificate cannot be used: {flaw}"), format!("{ANOTHER} {MAKE}"))
+                pem.error(CertificateProblem::Certificate(CertificateFlaw::of(&error)))
             }
-            _ => of_key.error(unusable(&secret), format!("{ANOTHER} {MAKE}")),
+            _ => of_key.error(CertificateProblem::Key(kind(&secret))),
         })
     }
 
     /// Why a certificate and a key do not belong together.
-    fn mismatch(
-        pem: &Pem<'_>,
-        chain: &[CertificateDer<'static>],
-        secret: &PrivateKeyDer<'static>,
-        certificate: &Path,
-        key: &Path,
-    ) -> Error {
+    fn mismatch(chain: &[CertificateDer<'static>], secret: &PrivateKeyDer<'static>, key: &Path) -> CertificateProblem {
         let is_its = |der: &CertificateDer<'static>| Self::of(vec![der.clone()], secret.clone_key()).is_ok();
-        if let Some(at) = chain.iter().position(is_its) {
-            let reason = format!(
-                "its certificates are in the wrong order: that of the key is number {} of {}",
-                at + 1,
-                chain.len()
-            );
-            let advice = "The certificate of the key comes first, then the one that signed it, and so on: \
-                          cat own.pem between.pem > chain.pem";
-            return pem.error(reason, advice);
+        match chain.iter().position(is_its) {
+            Some(at) => CertificateProblem::Order { number: at + 1, count: chain.len() },
+            None => CertificateProblem::OtherKey { key: key.into() },
         }
-        let (of, from) = (shell(certificate), shell(key));
-        pem.error(
-            format!("the key in {} belongs to another certificate", key.display()),
-            format!(
-                "Of a pair these print the same: openssl x509 -noout -pubkey -in {of}; openssl pkey -pubout -in {from}"
-            ),
-        )
     }
 
     /// A certificate that has signed itself, for trying things out: valid for 30 days, for these names and addresses.
@@ -102,8 +80,9 @@ impl Identity {
             let secret = PrivateKeyDer::try_from(key.serialize_der())?;
             Ok(Self::of(vec![certificate.der().clone()], secret)?)
         };
-        let advice = "Check the names and addresses that the server listens on.";
-        make().map_err(|error| Error::certificate("the development certificate", error.to_string(), advice))
+        make().map_err(|error| {
+            Error::certificate("the development certificate", CertificateProblem::Names(error.to_string()))
+        })
     }
 
     /// A chain and its key in DER form.
@@ -160,16 +139,6 @@ impl Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Identity").field(&self.certificate).finish()
-    }
-}
-
-const ANOTHER: &str = "Another pair is made with:";
-
-/// Why a key cannot be used.
-fn unusable(key: &PrivateKeyDer<'_>) -> String {
-    match kind(key) {
-        Some(kind) => format!("it holds {kind}, and such a key cannot be used here: {USED} can"),
-        None => "its private key is encoded as none is".into(),
     }
 }
 

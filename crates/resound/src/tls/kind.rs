@@ -5,9 +5,6 @@ use x509_parser::asn1_rs::{Any, Integer, OctetString, Sequence, Tag};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AlgorithmIdentifier;
 
-/// Keys that are used here, in words.
-pub(super) const USED: &str = "RSA of 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, and Ed25519";
-
 /// Algorithms, and curves of elliptic-curve keys.
 const NAMES: [(&str, &str); 21] = [
     ("1.2.840.10040.4.1", "a DSA key"),

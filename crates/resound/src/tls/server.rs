@@ -92,25 +92,30 @@ impl TlsSettings {
 pub struct TlsServer {
     current: Arc<RwLock<Arc<ServerConfig>>>,
     handshakes: Arc<HandshakeLimit>,
+    hint: &'static [u8],
 }
 
 impl TlsServer {
-    /// What a client hears, in plain text, that does not speak TLS.
-    pub const HINT: &'static [u8] = b"Error: this server speaks TLS (resound client --tls)\n";
-
     /// TLS 1.2 and 1.3 with these settings, 1024 handshakes at once.
     ///
     /// # Errors
     /// [`Error::Tls`] where the settings contradict each other.
     pub fn new(settings: &TlsSettings) -> Result<Self, Error> {
         let current = Arc::new(RwLock::new(Arc::new(settings.config()?)));
-        Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES) })
+        Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES), hint: &[] })
     }
 
     /// So many handshakes at once; who comes beyond that waits for a place, in order. A place is taken at the first byte of a ClientHello.
     #[must_use]
     pub fn handshakes(mut self, most: usize) -> Self {
         self.handshakes = HandshakeLimit::new(most);
+        self
+    }
+
+    /// A line for clients that do not speak TLS, which they receive in plain text. By default they receive nothing.
+    #[must_use]
+    pub fn hint(mut self, text: &'static [u8]) -> Self {
+        self.hint = text;
         self
     }
 
@@ -136,7 +141,7 @@ impl From<&TlsServer> for ServerSession {
             config: Arc::new(config),
             name,
             join: Box::new(move || Box::new(handshakes.join())),
-            hint: TlsServer::HINT,
+            hint: server.hint,
             read_certificate: read_peer,
         }
     }
