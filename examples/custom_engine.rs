@@ -10,7 +10,8 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use resound::{Conn, ConnId, ConnInfo, Endpoint, Limits, Reply, Then, Verdict};
+use resound::conn::{Conn, Then, Verdict};
+use resound::{ConnId, ConnInfo, Endpoint, Limits, Reply};
 
 fn main() -> io::Result<()> {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);

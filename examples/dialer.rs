@@ -9,10 +9,8 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use resound::{
-    CloseReason, ConnInfo, Cx, DialPlan, DialRequest, DialTiming, Dialer, Endpoint, Framing, NextDial, Reply, Server,
-    Service,
-};
+use resound::client::{DialPlan, DialRequest, DialTiming, NextDial};
+use resound::{CloseReason, ConnInfo, Cx, Dialer, Endpoint, Framing, Reply, Server, Service};
 
 /// At most this many connections are open at once.
 const AT_ONCE: usize = 10;

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use resound::{Address, ConnInfo, Dial, Handshake, Identity, Reply, Server, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::{Address, ConnInfo, Dial, Handshake, Reply, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
-use resound::{
-    CertificateFlaw, CertificateProblem, DialError, Error, FailureClass, FileForm, InterfaceProblem, TlsFailure,
-};
+use resound::Error;
+use resound::client::{DialError, FailureClass};
+use resound::system::InterfaceProblem;
+use resound::tls::{CertificateFlaw, CertificateProblem, FileForm, TlsFailure};
 
 /// What a server that speaks TLS sends a client that does not, in plain text.
 pub(crate) const TLS_HINT: &[u8] = b"Error: this server speaks TLS (resound client --tls)\n";

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use resound::{Certificate, Endpoint, Error, Identity, TlsServer, TlsSettings};
+use resound::tls::{Certificate, Identity, TlsServer, TlsSettings};
+use resound::{Endpoint, Error};
 
 use crate::advice::{self, TLS_HINT};
 use crate::console::Console;

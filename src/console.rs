@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use resound::{Certificate, CloseReason, Closed, ConnInfo, Endpoint, Observer, Refusal, Totals};
+use resound::server::Refusal;
+use resound::tls::Certificate;
+use resound::{CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
 
 use self::event::LogEvent;
 use crate::printer::{EventWeight, FinalFlush, Printer, PrinterMessages, SkippedEvents};

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use resound::{Engine, raise_descriptor_limit};
+use resound::Engine;
+use resound::system::raise_descriptor_limit;
 
 /// What the program's own runtime has: its event queue, what wakes it, and what signals come through.
 const RUNTIME: usize = 6;

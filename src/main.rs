@@ -27,7 +27,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use resound::{DialError, Error, FailureClass};
+use resound::Error;
+use resound::client::{DialError, FailureClass};
 
 use self::colour::Colour;
 use self::findings::Findings;
@@ -142,7 +143,7 @@ mod tests {
     use std::io;
 
     use super::*;
-    use resound::Attempt;
+    use resound::client::Attempt;
     use std::time::Duration;
 
     #[test]

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use resound::proxy::Proxies;
+use resound::server::{Access, Listener};
 use resound::{
-    Access, Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Handshake, Limits,
-    Listener, Reply, Server, proxy::Proxies,
+    Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Handshake, Limits, Reply,
+    Server,
 };
 use tracing_subscriber::fmt::format::Writer;
 

@@ -26,7 +26,7 @@ impl CaughtSignals {
     /// Those of these kinds that were not ignored. What the system refuses keeps its usual end.
     #[cfg(unix)]
     fn catch(kinds: &[tokio::signal::unix::SignalKind]) -> Self {
-        let heeded = kinds.iter().filter(|kind| !resound::ignores_signal(kind.as_raw_value()));
+        let heeded = kinds.iter().filter(|kind| !resound::system::ignores_signal(kind.as_raw_value()));
         Self { caught: heeded.filter_map(|kind| tokio::signal::unix::signal(*kind).ok()).collect() }
     }
 

@@ -84,7 +84,7 @@ mod unix {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             // The runtime has put /dev/null there, which takes everything.
             #[cfg(target_os = "linux")]
-            if *self == Self::Stdout && resound::stdout_was_closed() {
+            if *self == Self::Stdout && resound::system::stdout_was_closed() {
                 return Err(Errno::BADF.into());
             }
             let to = self.descriptor();

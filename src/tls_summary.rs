@@ -1,6 +1,6 @@
 //! What a TLS handshake has agreed on, in words and in JSON.
 
-use resound::TlsInfo;
+use resound::tls::TlsInfo;
 use serde::Serialize;
 
 use crate::escape;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use resound::{ConnectRate, ipnet::IpNet};
+use resound::server::{ConnectRate, ipnet::IpNet};
 
 use crate::advice;
 
@@ -109,7 +109,7 @@ pub(crate) fn source_address(text: &str) -> Result<SourceAddress, String> {
     let interface = match zone {
         Some(_) if ip.is_ipv4() => return Err(format!("'{text}': an IPv4 address has no interface")),
         Some(zone) => {
-            resound::interface_index(zone).map_err(|error| format!("{error}. {}", advice::of_error(&error)))?
+            resound::system::interface_index(zone).map_err(|error| format!("{error}. {}", advice::of_error(&error)))?
         }
         None => 0,
     };
@@ -297,8 +297,8 @@ mod tests {
         assert_eq!(source_address("192.0.2.7"), source("192.0.2.7", 0));
         assert_eq!(source_address("::ffff:192.0.2.7"), source("192.0.2.7", 0));
         assert_eq!(source_address("fe80::7"), source("fe80::7", 0));
-        for name in resound::interface_names() {
-            let index = resound::interface_index(&name).unwrap();
+        for name in resound::system::interface_names() {
+            let index = resound::system::interface_index(&name).unwrap();
             assert_eq!(source_address(&format!("fe80::7%{name}")), source("fe80::7", index));
         }
         for text in ["", "host", "192.0.2.7%lo", "fe80::7%no such"] {

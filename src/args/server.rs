@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use resound::{Access, Address, ConnectRate, Engine, Framing, Limits, ipnet::IpNet, proxy::Proxies};
+use resound::proxy::Proxies;
+use resound::server::{Access, ConnectRate, ipnet::IpNet};
+use resound::{Address, Engine, Framing, Limits};
 
 use super::{FamilyArgs, address, examples};
 use crate::certificates::ServerTlsArgs;
@@ -212,7 +214,7 @@ impl ServerArgs {
         if self.framing == Some(FramingArg::Chunk) && self.max_line.is_some() {
             bail!("--max-line has no meaning with --framing chunk");
         }
-        let most = resound::MAX_WORKERS;
+        let most = resound::server::MAX_WORKERS;
         if self.workers.is_some_and(|workers| workers.get() > most) {
             bail!("--workers {}: at most {most} workers are allowed", self.workers.map_or(0, NonZeroUsize::get));
         }

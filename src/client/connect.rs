@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use resound::{Address, Dial, DialError, Endpoint, FailureClass, Family, Listener, Stream, dial};
+use resound::client::{DialError, FailureClass};
+use resound::server::Listener;
+use resound::{Address, Dial, Endpoint, Family, Stream, dial};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};

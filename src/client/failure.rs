@@ -2,7 +2,8 @@
 
 use std::io;
 
-use resound::{FailureClass, TlsFailure};
+use resound::client::FailureClass;
+use resound::tls::TlsFailure;
 
 use crate::advice;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::{FailureClass, Stream};
+use resound::Stream;
+use resound::client::FailureClass;
 use tokio::time::Instant;
 
 use super::{ClientFailure, until};

@@ -1,7 +1,7 @@
 //! [`FirstWords`]: a plain connection to a server that speaks TLS, found out by what such servers say.
 
 use anyhow::Error;
-use resound::FailureClass;
+use resound::client::FailureClass;
 
 use super::ClientFailure;
 use crate::advice::TLS_HINT;

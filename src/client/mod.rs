@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use resound::FailureClass;
+use resound::client::FailureClass;
 use tokio::time::{Instant, sleep_until};
 
 use crate::stdio::say;

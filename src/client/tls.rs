@@ -7,11 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use resound::rustls::{self, CertificateError};
-use resound::{
-    Address, Error, FailureClass, Fingerprint, Identity, Stream, TlsClient, TlsFailure, TlsStream, Trust,
-    rustls::pki_types::UnixTime,
-};
+use resound::client::FailureClass;
+use resound::client::TlsStream;
+use resound::tls::rustls::{self, CertificateError};
+use resound::tls::{Fingerprint, Identity, TlsClient, TlsFailure, Trust, rustls::pki_types::UnixTime};
+use resound::{Address, Error, Stream};
 use tokio::time::timeout;
 
 use super::{ClientFailure, say};

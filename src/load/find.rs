@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::{Address, Dial, Endpoint, FailureClass, Reply, Stream};
+use resound::client::FailureClass;
+use resound::{Address, Dial, Endpoint, Reply, Stream};
 use resound_load::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use resound::{Address, Engine, Fingerprint};
+use resound::tls::Fingerprint;
+use resound::{Address, Engine};
 use resound_load::Mode;
 
 /// The server; it ends when this is dropped, and when this program is gone.

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use resound::{Address, Dial, Endpoint, Engine, Family, Handshake, HandshakeFactory};
+use resound::server::HandshakeFactory;
+use resound::{Address, Dial, Endpoint, Engine, Family, Handshake};
 use resound_load::{
     Direction, Interval, Load, Mode, Ramp, RampVariable, Record, Settings, Shape, Timestamps, direction,
 };
@@ -160,7 +161,7 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
         bail!(
             "--source {source} is a link-local address, and {target} does not name its interface: \
              write the target with one, such as fe80::1%eth0; the interfaces are {}",
-            resound::interface_names().join(", ")
+            resound::system::interface_names().join(", ")
         );
     }
     let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));

@@ -1,6 +1,6 @@
 //! What must hold of the PROXY parser for any bytes: the body of the fuzz targets, and of the test that replays their corpus.
 
-use resound::ProxyError;
+use resound::proxy::ProxyError;
 use resound::proxy::{Header, LONGEST_V1, LONGEST_V2, Parsed, Parser, Tlv, parse};
 
 /// Panics where the parser does not keep its word.

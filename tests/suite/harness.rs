@@ -120,7 +120,7 @@ pub(crate) fn hampered() -> String {
 }
 
 /// What a connection that is dialled begins with, where the servers of this test want it.
-pub(crate) fn begins() -> Option<Box<resound::HandshakeFactory>> {
+pub(crate) fn begins() -> Option<Box<resound::server::HandshakeFactory>> {
     let (version, secure) = (PROXY.get(), SECURE.get());
     if version.is_none() && !secure {
         return None;
@@ -195,7 +195,7 @@ impl Running {
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Self {
         // One process holds both ends of every connection.
-        let _ = resound::raise_descriptor_limit();
+        let _ = resound::system::raise_descriptor_limit();
         let (send, events) = mpsc::channel();
         let handle = server.observe(move |_| Tap(send.clone())).serve(service).unwrap();
         Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }
@@ -206,7 +206,7 @@ impl Running {
         server: Server,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Self {
-        let _ = resound::raise_descriptor_limit();
+        let _ = resound::system::raise_descriptor_limit();
         let (_, events) = mpsc::channel();
         let handle = server.listen("127.0.0.1:0").unwrap().serve(service).unwrap();
         Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use resound::{Handshake, Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::Handshake;
+use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 

@@ -13,7 +13,9 @@ use super::connection::LoadConnection;
 use super::run_config::{Pace, RunConfig, nanos};
 use super::schedule::Schedule;
 use super::tally::Tally;
-use resound::{CloseReason, DialPlan, DialRequest, DialTiming, FailureClass, HandshakeFactory, NextDial};
+use resound::CloseReason;
+use resound::client::{DialPlan, DialRequest, DialTiming, FailureClass, NextDial};
+use resound::server::HandshakeFactory;
 use resound_proto::{ConnInfo, Endpoint, Handshake, Service};
 
 /// A pause after a failure, so that a server that is gone is not beaten.
@@ -345,7 +347,7 @@ impl Drop for LoadDialPlan {
 
 /// What a failed call says, with a way out where this machine is the reason.
 fn explained(error: &io::Error, call: &DialRequest) -> String {
-    if resound::is_descriptor_shortage(error) {
+    if resound::system::is_descriptor_shortage(error) {
         return "no file descriptor is left for it: raise the limit (`ulimit -n`), or use fewer connections".into();
     }
     match (error.kind(), call.source) {
@@ -355,7 +357,7 @@ fn explained(error: &io::Error, call: &DialRequest) -> String {
         (io::ErrorKind::AddrNotAvailable, None) => {
             "no port is left to connect from: connect from more addresses (`--source`), or more slowly".into()
         }
-        _ => format!("cannot connect: {}", resound::plain(error)),
+        _ => format!("cannot connect: {}", resound::system::plain(error)),
     }
 }
 

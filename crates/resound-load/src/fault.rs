@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use resound::FailureClass;
+use resound::client::FailureClass;
 
 /// The class of a failure: of the network, as in [`FailureClass`], or found by verifying what came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,8 @@ use super::schedule::RateCurve;
 use super::settings::count;
 use super::tally::Tallies;
 use super::{Arrivals, Direction, Generator, Interval, Mode, RampVariable, Record, Settings, Shape, Timestamps};
-use resound::{Dialer, Engine, Error, Handle, HandshakeFactory, MAX_WORKERS};
+use resound::server::{HandshakeFactory, MAX_WORKERS};
+use resound::{Dialer, Engine, Error, Handle};
 use resound_proto::{Endpoint, Limits, Reply};
 
 /// Messages in flight on one connection of an open loop, where nothing else is said: what is not answered by then waits in the plan.
@@ -370,6 +371,6 @@ pub(super) struct ClockPair {
 
 impl ClockPair {
     pub(super) fn now() -> Self {
-        Self { at: Instant::now(), of_day: SystemTime::now(), cpu: resound::processor_time() }
+        Self { at: Instant::now(), of_day: SystemTime::now(), cpu: resound::system::processor_time() }
     }
 }

@@ -205,7 +205,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl From<resound::CloseReason> for Fault {
     /// The class of a connection's end that was nobody's wish.
     fn from(reason: resound::CloseReason) -> Self {
-        use resound::{CloseReason, FailureClass};
+        use resound::CloseReason;
+        use resound::client::FailureClass;
         match reason {
             CloseReason::Reset | CloseReason::Aborted => Self::Reset,
             CloseReason::PeerVanished

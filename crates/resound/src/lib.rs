@@ -1,9 +1,11 @@
 //! **resound**: a TCP endpoint you can trust.
 //!
-//! A [`Service`] is one end of one connection: it is told what arrived and says what to send. A [`Server`] serves it on sockets; which
-//! [`Engine`] moves the bytes makes no difference to it. Between the two stands [`Conn`], the connection as a state machine without I/O:
-//! framing, limits, backpressure and half-close live there, once for all engines. A [`Dialer`] is the other side: it makes connections, and drives
-//! services on them in the same way.
+//! A [`Service`] is one end of one connection: it receives messages and decides what to send. A [`Server`] serves it
+//! on sockets, and a [`Dialer`] makes connections and drives services on them in the same way; which [`Engine`] moves the
+//! bytes makes no difference to a service. [`dial`] makes one connection as a [`Stream`] to read and write.
+//!
+//! The names that most programs need stand here. The others stand in one module each: [`server`], [`client`], [`tls`],
+//! [`proxy`], [`conn`] and [`system`].
 //!
 //! ```
 //! use resound::{Cx, Framing, Server, Service};
@@ -35,33 +37,51 @@ mod metrics;
 #[cfg(test)]
 #[path = "../../../tests/suite/not_tested.rs"]
 mod not_tested;
-mod tls;
+pub mod tls;
 
-#[cfg(unix)]
-pub use engine::ignores_signal;
-#[cfg(target_os = "linux")]
-#[doc(hidden)]
-pub use engine::stdout_was_closed;
-pub use engine::{
-    Access, Address, ConnectRate, Dial, DialPlan, DialRequest, DialTiming, Dialer, Engine, Family, Handle,
-    HandshakeFactory, Listener, MAX_WORKERS, NextDial, Server, Stream, TcpInfo, TlsStream, dial, interface_index,
-    interface_names, processor_time, raise_descriptor_limit,
-};
-pub use error::{
-    Attempt, CertificateProblem, DialError, Error, FailureClass, FileForm, InterfaceProblem, PemKind,
-    is_descriptor_shortage, plain,
-};
+pub use engine::{Address, Dial, Dialer, Engine, Family, Handle, Server, Stream, dial};
+pub use error::Error;
 pub use metrics::Totals;
-/// Memory that many may read, for [`Cx::send_shared`].
+/// Memory with several owners, for [`Cx::send_shared`].
 pub use resound_proto::Bytes;
-/// Networks in CIDR notation, for [`proxy::Proxies`] and [`Access`].
-pub use resound_proto::ipnet;
-pub use resound_proto::proxy;
-/// The TLS library behind [`TlsServer`] and [`TlsClient`], for those who configure it themselves.
-pub use resound_proto::rustls;
 pub use resound_proto::{
-    CertificateFlaw, Chargen, CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, DetectedProtocol, Discard, Echo,
-    Endpoint, Framing, Handshake, HeaderProgress, KernelTimestamps, Limits, Observer, Peer, ProxiedAddresses,
-    ProxiedTls, ProxyError, ProxyHeader, Refusal, Reply, SendTimestamp, Service, Then, TlsFailure, TlsInfo, Verdict,
+    Chargen, CloseReason, Closed, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Handshake, Limits, Observer,
+    Reply, Service,
 };
-pub use tls::{Authorities, Certificate, Fingerprint, Identity, TlsClient, TlsServer, TlsSettings, Trust};
+
+/// More for servers: listening sockets, and which peers may connect.
+pub mod server {
+    pub use crate::engine::{Access, ConnectRate, HandshakeFactory, Listener, MAX_WORKERS};
+    pub use resound_proto::Refusal;
+    /// Networks in CIDR notation, for [`Access`] and [`Proxies`](crate::proxy::Proxies).
+    pub use resound_proto::ipnet;
+}
+
+/// More for clients: the plan of a [`Dialer`], and why a connection could not be made.
+pub mod client {
+    pub use crate::engine::{DialPlan, DialRequest, DialTiming, NextDial, TcpInfo, TlsStream};
+    pub use crate::error::{Attempt, DialError, FailureClass};
+    pub use resound_proto::{KernelTimestamps, SendTimestamp};
+}
+
+/// The PROXY protocol: its headers, and what they say of a connection.
+pub mod proxy {
+    pub use resound_proto::proxy::*;
+    pub use resound_proto::{DetectedProtocol, HeaderProgress, ProxiedAddresses, ProxiedTls, ProxyError, ProxyHeader};
+}
+
+/// A connection as a state machine without I/O, for an engine of your own.
+pub mod conn {
+    pub use resound_proto::{Conn, Then, Verdict};
+}
+
+/// What a program asks of the operating system: interfaces, limits, signals and errors.
+pub mod system {
+    #[cfg(unix)]
+    pub use crate::engine::ignores_signal;
+    #[cfg(target_os = "linux")]
+    #[doc(hidden)]
+    pub use crate::engine::stdout_was_closed;
+    pub use crate::engine::{interface_index, interface_names, processor_time, raise_descriptor_limit};
+    pub use crate::error::{InterfaceProblem, is_descriptor_shortage, plain};
+}

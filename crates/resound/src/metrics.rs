@@ -116,7 +116,7 @@ impl Totals {
         self.closed.iter().sum()
     }
 
-    /// Connections refused for this reason by [`Access`](crate::Access). A connection refused right after it was
+    /// Connections refused for this reason by [`Access`](crate::server::Access). A connection refused right after it was
     /// accepted is in no other count; one refused behind its PROXY header ended unopened as well.
     #[must_use]
     pub fn refused(&self, refusal: Refusal) -> u64 {

@@ -19,7 +19,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::{FailureClass, Stream};
+use resound::Stream;
+use resound::client::FailureClass;
 use tokio::time::Instant;
 
 use self::command::{COMMANDS, ChatCommand, Meaning};

@@ -48,7 +48,7 @@ mod unix {
         /// Stops the program, as a shell's Ctrl+Z does. Where no shell could continue it (POSIX: in
         /// an orphaned process group) it goes on.
         pub(in super::super) fn stop(&self) {
-            if !resound::ignores_signal(Signal::TSTP.as_raw()) {
+            if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
                 let _ = kill_current_process_group(Signal::TSTP);
             }
         }

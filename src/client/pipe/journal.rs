@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::{Attempt, FailureClass, Stream, TcpInfo};
+use resound::Stream;
+use resound::client::{Attempt, FailureClass, TcpInfo};
 use serde::Serialize;
 use tokio::time::Instant;
 

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use resound::{FailureClass, Stream};
+use resound::Stream;
+use resound::client::FailureClass;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};

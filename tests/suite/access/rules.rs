@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use resound::proxy::{Addresses, Header, Proxies, Version};
-use resound::{Access, CloseReason, ConnectRate, Engine, Handshake, Limits, Refusal, Reply};
+use resound::server::{Access, ConnectRate, Refusal};
+use resound::{CloseReason, Engine, Handshake, Limits, Reply};
 
 use crate::harness::{PATIENCE, Peer, Running, eventually, on_each_engine_plainly, patient, server};
 

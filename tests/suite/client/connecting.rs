@@ -331,7 +331,7 @@ fn all_manual_pages_can_be_written() {
 #[cfg(unix)]
 #[test]
 fn a_link_local_address_needs_its_interface_and_those_that_there_are_are_named() {
-    let all = resound::interface_names();
+    let all = resound::system::interface_names();
     for address in ["fe80::1", "fe80::1%no_such_one"] {
         let commands: [&[&str]; 6] = [
             &["server", address, "0"],

@@ -83,7 +83,7 @@ fn chaos(engine: &str) {
     if !engines().contains(&engine) {
         return;
     }
-    let limit = resound::raise_descriptor_limit().unwrap_or(u64::MAX);
+    let limit = resound::system::raise_descriptor_limit().unwrap_or(u64::MAX);
     assert!(limit > CONNECTIONS + 100, "this needs more than {CONNECTIONS} descriptors, and {limit} are allowed");
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");

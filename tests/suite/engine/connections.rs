@@ -403,7 +403,8 @@ fn a_flood_of_small_lines_starves_nobody(engine: Engine) {
 fn early_clients_are_served_too(engine: Engine) {
     let server = server(engine).listen("127.0.0.1:0").unwrap();
     // Nobody serves yet: this one waits in the backlog.
-    let listener = resound::Listener::bind(&"127.0.0.1:0".parse().unwrap(), resound::Family::Any).unwrap().remove(0);
+    let listener =
+        resound::server::Listener::bind(&"127.0.0.1:0".parse().unwrap(), resound::Family::Any).unwrap().remove(0);
     let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };
     let mut early = Peer::connect(address);
     early.send("early\n");

@@ -7,10 +7,8 @@ use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use resound::{
-    CloseReason, ConnInfo, Cx, DialPlan, DialRequest, DialTiming, Dialer, Discard, Echo, Endpoint, Engine, Handle,
-    NextDial, Service,
-};
+use resound::client::{DialPlan, DialRequest, DialTiming, NextDial};
+use resound::{CloseReason, ConnInfo, Cx, Dialer, Discard, Echo, Endpoint, Engine, Handle, Service};
 
 use crate::harness::{PATIENCE, Running, dialer, eventually, on_each_engine_plainly, replying, server};
 
@@ -138,7 +136,7 @@ fn start(engine: Engine, each: u64, at_once: usize, call: DialRequest, talk: Tal
 }
 
 fn start_with(dialer: Dialer, each: u64, at_once: usize, call: DialRequest, talk: Talk) -> (Handle, Receiver<News>) {
-    let _ = resound::raise_descriptor_limit();
+    let _ = resound::system::raise_descriptor_limit();
     let (send, news) = mpsc::channel();
     let handle = dialer
         .start(move |_| Plan {

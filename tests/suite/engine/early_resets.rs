@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::mpsc::{self, Sender};
 
 use resound::proxy::Proxies;
+use resound::server::{Access, Listener, Refusal};
 use resound::{
-    Access, Address, CloseReason, Closed, ConnInfo, Endpoint, Engine, Family, Handle, Handshake, Listener, Observer,
-    Refusal, Reply, Server,
+    Address, CloseReason, Closed, ConnInfo, Endpoint, Engine, Family, Handle, Handshake, Observer, Reply, Server,
 };
 
 use crate::harness::{PATIENCE, Peer, on_each_engine_plainly, server};

@@ -6,7 +6,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use resound::{Bytes, CloseReason, Cx, Discard, Echo, Engine, Framing, Limits, Reply, Server, Service, rustls};
+use resound::tls::rustls;
+use resound::{Bytes, CloseReason, Cx, Discard, Echo, Engine, Framing, Limits, Reply, Server, Service};
 
 use crate::harness::{PATIENCE, Peer, Running, noise, on_each_engine_plainly, patient, server, shown};
 use crate::proto::ending::{Fragile, Where};

@@ -44,8 +44,8 @@ fn a_peer_that_stops_reading_is_reset_however_little_waits(engine: Engine) {
     // The same through TLS.
     let running = Running::start(server(engine).limits(impatient()).opening(tunnel::opening()), |_| Echo);
     let (config, name) = (tunnel::client().config().clone(), tunnel::client().name().clone());
-    let session = resound::rustls::ClientConnection::new(config, name).unwrap();
-    let mut tls = resound::rustls::StreamOwned::new(session, narrow(&running));
+    let session = resound::tls::rustls::ClientConnection::new(config, name).unwrap();
+    let mut tls = resound::tls::rustls::StreamOwned::new(session, narrow(&running));
     tls.write_all(&sent).and_then(|()| tls.flush()).unwrap();
     assert_eq!(running.closed(), CloseReason::WriteTimeout);
     let totals = running.drain();

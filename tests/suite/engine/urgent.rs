@@ -11,10 +11,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use resound::{
-    Address, CloseReason, ConnInfo, Cx, Dial, DialPlan, DialRequest, DialTiming, Echo, Endpoint, Engine, Family,
-    Listener, NextDial, Reply, Service,
-};
+use resound::client::{DialPlan, DialRequest, DialTiming, NextDial};
+use resound::server::Listener;
+use resound::{Address, CloseReason, ConnInfo, Cx, Dial, Echo, Endpoint, Engine, Family, Reply, Service};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 

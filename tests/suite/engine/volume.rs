@@ -37,7 +37,7 @@ async fn one(id: u64, address: SocketAddr, bytes_out: Arc<AtomicU64>) -> u64 {
 #[test]
 #[ignore = "a million messages over 10,000 connections"]
 fn volume_ten_thousand_connections() {
-    let limit = resound::raise_descriptor_limit().unwrap_or(u64::MAX);
+    let limit = resound::system::raise_descriptor_limit().unwrap_or(u64::MAX);
     assert!(limit > CONNECTIONS + 100, "this needs more than {CONNECTIONS} descriptors, and {limit} are allowed");
     for engine in engines() {
         let mut server =

@@ -90,7 +90,7 @@ pub(crate) fn run_until(
     cut: impl Future<Output = ()>,
     mut observe: impl FnMut(Phase, &Interval),
 ) -> Record {
-    let _ = resound::raise_descriptor_limit();
+    let _ = resound::system::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (is_answered, mut told) = (matches!(load.settings.mode, Mode::Echo | Mode::Reply), Interval::default());
     let observe = |phase, tick: &Interval| {

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use resound::proxy::{Addresses, Header, Version};
-use resound::{Echo, Endpoint, Engine, Fingerprint, Handshake, TlsClient, Trust, rustls};
+use resound::tls::{Fingerprint, TlsClient, Trust, rustls};
+use resound::{Echo, Endpoint, Engine, Handshake};
 use resound_load::{Fault, Load, Mode, Record, Security, Settings, Shape};
 
 use crate::client::basics::foreign;

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use resound::{Address, Error, Family, Listener};
+use resound::server::Listener;
+use resound::{Address, Error, Family};
 
 use crate::child::{Program, run};
 use crate::harness::{Folder, PATIENCE, Peer, engines};

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use resound::{CloseReason, Closed, Conn, ConnId, ConnInfo, Endpoint, Limits, Observer, Service, Then, Verdict};
+use resound::conn::{Conn, Then, Verdict};
+use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Limits, Observer, Service};
 
 /// A connection whose transport takes whatever the test lets it take.
 pub(crate) struct Bench {

@@ -5,9 +5,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use resound::{
-    Chargen, CloseReason, Conn, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Limits, Reply, Service, Then,
-};
+use resound::conn::{Conn, Then};
+use resound::{Chargen, CloseReason, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Limits, Reply, Service};
 
 use crate::proto::bench::Bench;
 

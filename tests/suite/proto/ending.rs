@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, HeaderProgress, Limits, ProxyHeader,
-    Reply, Service, Then,
-};
+use resound::conn::{Conn, Then};
+use resound::proxy::{HeaderProgress, ProxyHeader};
+use resound::{CloseReason, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, Limits, Reply, Service};
 
 use crate::proto::bench::Bench;
 

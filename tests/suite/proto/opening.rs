@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Handshake, HeaderProgress, Limits, ProxyHeader, Reply,
-    Service, Then,
-};
+use resound::conn::{Conn, Then};
+use resound::proxy::{HeaderProgress, ProxyHeader};
+use resound::{CloseReason, ConnId, ConnInfo, Cx, Endpoint, Engine, Handshake, Limits, Reply, Service};
 
 use crate::harness::{PATIENCE, Running, on_each_engine_plainly, server};
 use crate::proto::bench::Bench;

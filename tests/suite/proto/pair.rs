@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use resound::conn::{Conn, Then, Verdict};
+use resound::tls::{TlsServer, TlsSettings};
 use resound::{
-    CloseReason, Closed, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Handshake, Limits, Observer, Reply, Service,
-    Then, TlsServer, TlsSettings, Verdict,
+    CloseReason, Closed, ConnId, ConnInfo, Cx, Endpoint, Framing, Handshake, Limits, Observer, Reply, Service,
 };
 
 use crate::harness::noise;

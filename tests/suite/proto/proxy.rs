@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use resound::conn::{Conn, Then};
 use resound::proxy::{Addresses, Header, Parsed, Proxies, Ssl, Tlv, Transport, Version, parse};
-use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, DetectedProtocol, Endpoint, Engine, Handshake, Limits, ProxyError, Reply, Then,
-};
+use resound::proxy::{DetectedProtocol, ProxyError};
+use resound::{CloseReason, ConnId, ConnInfo, Endpoint, Engine, Handshake, Limits, Reply};
 
 use crate::fuzz_proxy::{as_sent, in_parts, proxy};
 use crate::harness::{Event, Running, on_each_engine_plainly, server};

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use resound::conn::{Conn, Then};
 use resound::proxy::Proxies;
+use resound::tls::{TlsServer, TlsSettings};
 use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Engine, Framing, Handshake, Limits, Observer, Reply, Service,
-    Then, TlsServer, TlsSettings,
+    CloseReason, ConnId, ConnInfo, Cx, Endpoint, Engine, Framing, Handshake, Limits, Observer, Reply, Service,
 };
 
 use crate::harness::{Peer, Running, on_each_engine_that_dials, server};

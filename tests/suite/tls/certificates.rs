@@ -22,7 +22,7 @@ fn write(folder: &Folder, name: &str, change: impl FnOnce(&mut CertificateParams
 
 /// The bytes of a PEM file's first section.
 fn der(file: &str) -> Vec<u8> {
-    use resound::rustls::pki_types::pem::{SectionKind, from_buf};
+    use resound::tls::rustls::pki_types::pem::{SectionKind, from_buf};
     let (_, der): (SectionKind, _) = from_buf(&mut &fs::read(file).unwrap()[..]).unwrap().unwrap();
     der
 }
@@ -209,10 +209,11 @@ fn what_is_agreed_on_has_ianas_names_and_the_log_says_as_much_as_the_console() {
     run(&["client", &address, "--tls", "--ca", &cert, "--server-name", "other.example"], b"a\n");
     assert_eq!(event("unopened")["detail"], "the peer refused: alert 42 (bad_certificate)");
 
-    let session = resound::TlsClient::new("localhost", resound::Trust::Anybody, None, &[]).unwrap();
-    let session = resound::rustls::ClientConnection::new(session.config().clone(), session.name().clone()).unwrap();
+    let session = resound::tls::TlsClient::new("localhost", resound::tls::Trust::Anybody, None, &[]).unwrap();
+    let session =
+        resound::tls::rustls::ClientConnection::new(session.config().clone(), session.name().clone()).unwrap();
     let stream = std::net::TcpStream::connect(&address).unwrap();
-    let mut tls = resound::rustls::StreamOwned::new(session, stream);
+    let mut tls = resound::tls::rustls::StreamOwned::new(session, stream);
     std::io::Write::write_all(&mut tls, b"cut o").unwrap();
     std::io::Write::flush(&mut tls).unwrap();
     tls.sock.shutdown(std::net::Shutdown::Write).unwrap();

@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resound::rustls::pki_types::ServerName;
-use resound::{
-    CloseReason, Conn, ConnId, ConnInfo, Cx, Echo, Endpoint, Engine, Handshake, Limits, Reply, Service, Then,
-    TlsClient, TlsFailure, TlsInfo, TlsServer, TlsSettings, rustls,
-};
+use resound::conn::{Conn, Then};
+use resound::tls::rustls::pki_types::ServerName;
+use resound::tls::{TlsClient, TlsFailure, TlsInfo, TlsServer, TlsSettings, rustls};
+use resound::{CloseReason, ConnId, ConnInfo, Cx, Echo, Endpoint, Engine, Handshake, Limits, Reply, Service};
 
 use crate::harness::{Running, noise, on_each_engine_plainly, server};
 use crate::proto::bench::Bench;

@@ -1,6 +1,8 @@
 //! The TLS record path under bytes that nobody would send: a plain function that a fuzzer can call, and a corpus that every run replays.
 
-use resound::{CloseReason, Conn, ConnId, ConnInfo, Echo, Endpoint, Handshake, Limits, Then, TlsServer, TlsSettings};
+use resound::conn::{Conn, Then};
+use resound::tls::{TlsServer, TlsSettings};
+use resound::{CloseReason, ConnId, ConnInfo, Echo, Endpoint, Handshake, Limits};
 
 use crate::harness::noise;
 use crate::proto::bench::Bench;

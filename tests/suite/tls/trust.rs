@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use resound::rustls::{self, pki_types::CertificateDer};
-use resound::{Authorities, CertificateFlaw, CloseReason, Identity, TlsClient, TlsFailure, TlsSettings, Trust};
+use resound::CloseReason;
+use resound::tls::rustls::{self, pki_types::CertificateDer};
+use resound::tls::{Authorities, CertificateFlaw, Identity, TlsClient, TlsFailure, TlsSettings, Trust};
 
 use crate::harness::Folder;
 use crate::tls::connections::{fail, of_tls12, plain_server, serving, shake};

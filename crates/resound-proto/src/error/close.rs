@@ -41,7 +41,7 @@ pub enum CloseReason {
     BadProxyHeader(ProxyError),
     /// A PROXY header was required, and the peer is none of those who may send one.
     UntrustedProxy,
-    /// The client that the PROXY header names may not come in (`resound::Access`).
+    /// The client that the PROXY header names may not come in (`resound::server::Access`).
     Refused(Refusal),
     /// The TLS handshake failed, or a record after it.
     Tls(TlsFailure),

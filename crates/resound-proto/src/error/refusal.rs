@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a connection was refused (`resound::Access`).
+/// Why a connection was refused (`resound::server::Access`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Its address is not allowed, or denied.

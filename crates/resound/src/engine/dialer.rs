@@ -24,7 +24,8 @@ use crate::error::Error;
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use resound::{DialRequest, ConnInfo, Cx, Dialer, DialPlan, Echo, NextDial, Server, Service, DialTiming};
+/// use resound::client::{DialPlan, DialRequest, DialTiming, NextDial};
+/// use resound::{ConnInfo, Cx, Dialer, Echo, Server, Service};
 ///
 /// /// One call, one greeting, one answer.
 /// struct Once(Option<DialRequest>);

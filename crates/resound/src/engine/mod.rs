@@ -1,4 +1,4 @@
-//! HOW it moves: [`Server`], [`Dialer`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::Conn).
+//! HOW it moves: [`Server`], [`Dialer`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::conn::Conn).
 //!
 //! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
 

@@ -66,7 +66,7 @@ impl Server {
         self
     }
 
-    /// How many threads serve, [`MAX_WORKERS`](crate::MAX_WORKERS) at most. The threads engine has one per connection instead, and counts all of them as one worker.
+    /// How many threads serve, [`MAX_WORKERS`](crate::server::MAX_WORKERS) at most. The threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.basis.workers = workers;
         self

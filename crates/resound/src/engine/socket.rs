@@ -224,7 +224,7 @@ impl DrainBarrier {
         self.unread = self.unread.map(|_| 0);
     }
 
-    /// Is it time to call [`Conn::drain`](crate::Conn::drain)? Says so once. `at_eof` looks whether a FIN is all that is left to read,
+    /// Is it time to call [`Conn::drain`](crate::conn::Conn::drain)? Says so once. `at_eof` looks whether a FIN is all that is left to read,
     /// and `paused` says that nothing is going to be read.
     pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
         let Some(unread) = self.unread else { return false };

@@ -57,7 +57,7 @@ impl Stream {
     /// Agrees on TLS with the server at the other end. Wait as long as you want, and no longer: the server may never answer.
     ///
     /// # Errors
-    /// What the connection fails with; where it is TLS that fails, [`TlsFailure::behind`](crate::TlsFailure::behind) says how.
+    /// What the connection fails with; where it is TLS that fails, [`TlsFailure::behind`](crate::tls::TlsFailure::behind) says how.
     pub async fn secure(self, client: &TlsClient) -> io::Result<Self> {
         TlsStream::of(self, client).await.map(|secure| Self::Tls(Box::new(secure)))
     }

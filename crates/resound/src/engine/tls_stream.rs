@@ -1,4 +1,4 @@
-//! A client's TLS on tokio's streams, through tokio-rustls: independent of [`Conn`](crate::Conn).
+//! A client's TLS on tokio's streams, through tokio-rustls: independent of [`Conn`](crate::conn::Conn).
 
 use std::fmt;
 use std::io::{self, IoSlice};

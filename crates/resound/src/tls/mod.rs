@@ -1,6 +1,6 @@
-//! WHO is at the two ends: certificates and keys, whom to trust, and how many handshakes at once.
+//! TLS: certificates and keys, which peers to trust, and how many handshakes run at once.
 //!
-//! The protocol itself is rustls's; [`Conn`](crate::Conn) drives it without I/O.
+//! The protocol itself is rustls's; [`Conn`](crate::conn::Conn) drives it without I/O.
 
 mod authorities;
 mod certificate;
@@ -14,14 +14,17 @@ mod server;
 
 use std::sync::Arc;
 
-use resound_proto::Peer;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 
+pub use crate::error::{CertificateProblem, FileForm, PemKind};
 pub use authorities::Authorities;
 pub use certificate::{Certificate, Fingerprint};
 pub use client::{TlsClient, Trust};
 pub use identity::Identity;
+/// The TLS library behind [`TlsServer`] and [`TlsClient`], for programs that configure it themselves.
+pub use resound_proto::rustls;
+pub use resound_proto::{CertificateFlaw, Peer, TlsFailure, TlsInfo};
 pub use server::{TlsServer, TlsSettings};
 
 /// What all connections encrypt with: aws-lc.

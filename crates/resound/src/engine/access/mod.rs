@@ -24,7 +24,7 @@ use self::list::AccessList;
 /// unix socket may connect: the file's mode restricts those.
 ///
 /// ```
-/// use resound::{Access, ConnectRate};
+/// use resound::server::{Access, ConnectRate};
 ///
 /// let access = Access::new()
 ///     .allow("10.0.0.0/8".parse().unwrap())
