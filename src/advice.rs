@@ -1,5 +1,5 @@
-//! What to do about an error, in one sentence: the advice behind the library's typed errors, with this program's flags and
-//! the commands of a shell.
+//! What to do about an error, in one sentence: the advice behind the library's typed errors, with
+//! this program's flags and the commands of a shell.
 
 use std::borrow::Cow;
 use std::io;

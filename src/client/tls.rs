@@ -112,7 +112,7 @@ impl ClientTlsArgs {
             (None, Address::Unix(_)) => "localhost",
         };
         let trust = match (&self.ca, self.pin) {
-            _ if self.insecure => Trust::Anybody,
+            _ if self.insecure => Trust::Unverified,
             (Some(file), _) => Trust::file(file)?,
             (None, Some(pin)) => Trust::Pin(pin),
             (None, None) => Trust::Platform,

@@ -1,11 +1,12 @@
 //! **resound**: a TCP endpoint you can trust.
 //!
-//! A [`Service`] is one end of one connection: it receives messages and decides what to send. A [`Server`] serves it
-//! on sockets, and a [`Dialer`] makes connections and drives services on them in the same way; which [`Engine`] moves the
-//! bytes makes no difference to a service. [`dial`] makes one connection as a [`Stream`] to read and write.
+//! A [`Service`] is one end of one connection: it receives messages and decides what to send. A
+//! [`Server`] serves it on sockets, and a [`Dialer`] makes connections and drives services on them
+//! in the same way; which [`Engine`] moves the bytes makes no difference to a service. [`dial`]
+//! makes one connection as a [`Stream`] to read and write.
 //!
-//! The names that most programs need stand here. The others stand in one module each: [`server`], [`client`], [`tls`],
-//! [`proxy`], [`conn`] and [`system`].
+//! The names that most programs need stand here. The others stand in one module each: [`server`],
+//! [`client`], [`tls`], [`proxy`], [`conn`] and [`system`].
 //!
 //! ```
 //! use resound::{Cx, Framing, Server, Service};

@@ -1,5 +1,5 @@
-//! [`Totals`]: what a server or a dialer has counted. Each worker has [`Counters`] of its own, written without locks and
-//! summed on read.
+//! [`Totals`]: what a server or a dialer has counted. Each worker has [`Counters`] of its own,
+//! written without locks and summed on read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -64,7 +64,8 @@ impl Counters {
         }
     }
 
-    /// The values now. Each is exact; together they show one moment only once the worker has stopped.
+    /// The values now. Each is exact; together they show one moment only once the worker has
+    /// stopped.
     pub(crate) fn read(&self) -> Totals {
         let read = |counter: Counter| self.0[counter.index()].load(Relaxed);
         Totals {
@@ -85,7 +86,8 @@ impl Counters {
 pub struct Totals {
     /// Connections opened.
     pub opened: u64,
-    /// Connections that ended before they were opened: their [`Handshake`](crate::Handshake) did not complete.
+    /// Connections that ended before they were opened: their [`Handshake`](crate::Handshake) did
+    /// not complete.
     pub unopened: u64,
     /// Messages delivered to services: lines or chunks.
     pub messages: u64,
@@ -98,8 +100,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Connections ended for this reason, opened or not. What a reason carries makes no difference: all reasons of one
-    /// [name](CloseReason::name) are one count.
+    /// Connections ended for this reason, opened or not. What a reason carries makes no difference:
+    /// all reasons of one [name](CloseReason::name) are one count.
     #[must_use]
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason.index()]
@@ -116,8 +118,9 @@ impl Totals {
         self.closed.iter().sum()
     }
 
-    /// Connections refused for this reason by [`Access`](crate::server::Access). A connection refused right after it was
-    /// accepted is in no other count; one refused behind its PROXY header ended unopened as well.
+    /// Connections refused for this reason by [`Access`](crate::server::Access). A connection
+    /// refused right after it was accepted is in no other count; one refused behind its PROXY
+    /// header ended unopened as well.
     #[must_use]
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize]

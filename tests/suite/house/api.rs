@@ -1,5 +1,6 @@
-//! The public API of the libraries, as docs/api/ lists it: one line per item, with its whole signature and the first
-//! sentence of its documentation. `RESOUND_WRITE_API=1` writes the lists anew.
+//! The public API of the libraries, as docs/api/ lists it: one line per item, with its whole
+//! signature and the first sentence of its documentation. `RESOUND_WRITE_API=1` writes the lists
+//! anew.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -156,7 +156,7 @@ fn an_end_without_close_notify_is_told(engine: Engine) {
     let port = foreign(|listener| cut_off(&listener, 3 * 64));
     let to = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
     let one = Settings { connections: 1, depth: 4, messages: Some(4), ..settings(Mode::Echo) };
-    let anybody = TlsClient::new("localhost", Trust::Anybody, None, &[]).unwrap();
+    let anybody = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
     let record = run(secure(engine, to, one, anybody));
     let first = &record.failures[0];
     assert_eq!((first.class, first.connection, first.sequence), (Fault::Tls, 0, Some(3)), "{first:?}");

@@ -209,7 +209,7 @@ fn what_is_agreed_on_has_ianas_names_and_the_log_says_as_much_as_the_console() {
     run(&["client", &address, "--tls", "--ca", &cert, "--server-name", "other.example"], b"a\n");
     assert_eq!(event("unopened")["detail"], "the peer refused: alert 42 (bad_certificate)");
 
-    let session = resound::tls::TlsClient::new("localhost", resound::tls::Trust::Anybody, None, &[]).unwrap();
+    let session = resound::tls::TlsClient::new("localhost", resound::tls::Trust::Unverified, None, &[]).unwrap();
     let session =
         resound::tls::rustls::ClientConnection::new(session.config().clone(), session.name().clone()).unwrap();
     let stream = std::net::TcpStream::connect(&address).unwrap();

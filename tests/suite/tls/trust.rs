@@ -95,7 +95,7 @@ fn a_server_that_is_not_trusted_is_left_with_the_reason() {
     );
     let right = TlsClient::new("right.example", Trust::file(Path::new(&pem)).unwrap(), None, &[]).unwrap();
     shake(&right, &serving(&TlsSettings::new(named)));
-    shake(&TlsClient::new("localhost", Trust::Anybody, None, &[]).unwrap(), &plain_server());
+    shake(&TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap(), &plain_server());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The accept policy, the same for every engine: which errors matter, and how often the log reports them.
+//! The accept policy, the same for every engine: which errors matter, and how often the log reports
+//! them.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ impl AcceptError {
         use io::ErrorKind as E;
         #[cfg(unix)]
         {
-            // accept(2): Linux reports pending errors of the new connection here; handle them like EAGAIN.
+            // accept(2): Linux reports pending errors of the new connection here; handle them like
+            // EAGAIN.
             use rustix::io::Errno;
             if matches!(
                 Errno::from_io_error(error),
@@ -45,7 +47,8 @@ pub(crate) struct OncePerSecond {
 }
 
 impl OncePerSecond {
-    /// `Some`: log the line, and append this text, which counts the lines that were suppressed since the last one.
+    /// `Some`: log the line, and append this text, which counts the lines that were suppressed
+    /// since the last one.
     pub(crate) fn line(&mut self, now: Instant) -> Option<String> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
             self.suppressed += 1;
@@ -69,8 +72,8 @@ pub(crate) struct RateLimitedLog {
     in_a_row: u32,
 }
 
-/// This many connections in a row may be gone when they are accepted. Beyond that the cause is another one, and another
-/// attempt at once is of no use.
+/// This many connections in a row may be gone when they are accepted. Beyond that the cause is
+/// another one, and another attempt at once is of no use.
 const MOST_IN_A_ROW: u32 = 64;
 
 impl RateLimitedLog {

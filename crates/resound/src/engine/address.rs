@@ -1,4 +1,4 @@
-//! [`Address`]: what a person types.
+//! [`Address`]: an address as a person types it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// Where to listen or whom to dial: a host name or IP address with a port, or a unix socket.
+/// An address to listen on or to dial: a host name or IP address with a port, or a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A host, as a name or a numeric address (IPv6 without brackets, with a scope such as `%eth0` where it needs one), and a port.
+    /// A host, as a name or a numeric address (IPv6 without brackets, with a scope such as `%eth0`
+    /// where it needs one), and a port.
     Tcp {
         /// The host.
         host: String,
@@ -20,7 +21,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// Which addresses of a name count.
+/// Which addresses of a name are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
     /// IPv4 and IPv6.
@@ -33,7 +34,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Does this address count?
+    /// Is this address used?
     #[must_use]
     pub fn admits(self, address: &std::net::SocketAddr) -> bool {
         match self {
@@ -44,7 +45,8 @@ impl Family {
     }
 }
 
-/// Longest path that fits `sockaddr_un` on every system, with its final NUL (Linux: 108, BSD and macOS: 104).
+/// Longest path that fits `sockaddr_un` on every system, with its final NUL (Linux: 108, BSD and
+/// macOS: 104).
 const LONGEST_UNIX_PATH: usize = 103;
 
 impl Address {
@@ -75,18 +77,19 @@ impl Address {
         if host.bytes().all(|b| b.is_ascii_digit()) {
             return Err(wrong(format!("'{host}' is not a host")));
         }
-        // 256.1.1.1 or 1.2.3 would be sent to the resolver as a name, to fail there late and oddly.
+        // The resolver would take 256.1.1.1 or 1.2.3 for a name, and fail late with a misleading
+        // error.
         if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') && host.parse::<std::net::Ipv4Addr>().is_err() {
             return Err(wrong(format!("'{host}' is not an IPv4 address")));
         }
         Ok(Self::Tcp { host: host.into(), port })
     }
 
-    /// Does a link-local address name its interface, and is there such an interface here? A name
-    /// may still stand for one that does not.
+    /// Checks that a link-local address names an interface of this machine. A host name is not
+    /// resolved for this check.
     ///
     /// # Errors
-    /// [`Error::Interface`], which says what to write.
+    /// [`Error::Interface`], which lists the interfaces.
     pub fn check_interface(&self) -> Result<(), Error> {
         match self {
             Self::Tcp { host, .. } => super::interface::check(host),
@@ -94,13 +97,14 @@ impl Address {
         }
     }
 
-    /// One argument that may carry its port (`HOST:PORT`, `[v6]:PORT`, `unix:/path`), or not: then `port` is used.
+    /// One argument that may carry its port (`HOST:PORT`, `[v6]:PORT`, `unix:/path`), or not: then
+    /// `port` is used.
     ///
     /// # Errors
     /// [`Error::Address`] where it is neither.
     pub fn parse(text: &str, port: u16) -> Result<Self, Error> {
         Self::parse_parts(text, port).map_err(|error| match error {
-            // What was typed, not what it was taken apart into.
+            // The whole text as typed, not one part of it.
             Error::Address { reason, .. } => Error::Address { input: text.into(), reason },
             error => error,
         })
@@ -172,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good() {
+    fn addresses_are_parsed_and_printed() {
         let cases = [
             ("localhost:80", "localhost:80"),
             ("127.0.0.1:0", "127.0.0.1:0"),
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn bad() {
+    fn texts_that_are_no_address_are_refused() {
         let long = format!("unix:/{}", "x".repeat(200));
         for input in [
             "",

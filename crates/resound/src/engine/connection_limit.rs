@@ -1,4 +1,5 @@
-//! [`ConnectionLimit`]: how many connections there may be at once, and one [`ConnectionPermit`] for each.
+//! [`ConnectionLimit`]: how many connections there may be at once, and one [`ConnectionPermit`] for
+//! each.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -33,14 +34,16 @@ impl ConnectionLimit {
         }
     }
 
-    /// Admits a connection right after it was accepted. It has no place yet: see [`ConnectionPermit::take_place`].
-    /// `None`: the refusal has been counted, and the socket is left [`ResetOnDrop`](super::socket::ResetOnDrop).
+    /// Admits a connection right after it was accepted. It has no place yet: see
+    /// [`ConnectionPermit::take_place`]. `None`: the refusal has been counted, and the socket is
+    /// left [`ResetOnDrop`](super::socket::ResetOnDrop).
     pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint, now: Instant) -> Option<ConnectionPermit> {
         let slot = self.access.as_ref().map_or(Some(0), |access| access.admit(peer, now))?;
         Some(ConnectionPermit { limit: Arc::clone(self), worker: ConnectionPermit::NO_PLACE, slot })
     }
 
-    /// A place on this worker for a connection that no limit concerns, such as one that was dialled.
+    /// A place on this worker for a connection that no limit concerns, such as one that was
+    /// dialled.
     pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.per_worker[worker].fetch_add(1, Relaxed);
@@ -83,8 +86,8 @@ impl ConnectionLimit {
     }
 }
 
-/// One connection's permit: its count for its source, and its place on a worker. Dropping it gives both back. Each
-/// connection keeps one, so it is small.
+/// One connection's permit: its count for its source, and its place on a worker. Dropping it gives
+/// both back. Each connection keeps one, so it is small.
 pub(crate) struct ConnectionPermit {
     limit: Arc<ConnectionLimit>,
     worker: u32,
@@ -95,7 +98,8 @@ pub(crate) struct ConnectionPermit {
 impl ConnectionPermit {
     const NO_PLACE: u32 = u32::MAX;
 
-    /// Takes a place on the worker with the fewest connections, unless the permit has one; `false` at the limit.
+    /// Takes a place on the worker with the fewest connections, unless the permit has one; `false`
+    /// at the limit.
     pub(crate) fn take_place(&mut self) -> bool {
         if self.worker != Self::NO_PLACE {
             return true;
@@ -113,7 +117,8 @@ impl ConnectionPermit {
         true
     }
 
-    /// Behind proxies the rules concern the client, so the handshake applies them once a header has named it.
+    /// Behind proxies the rules concern the client, so the handshake applies them once a header has
+    /// named it.
     pub(crate) fn admission(&self, handshake: Handshake) -> Handshake {
         let Some(access) = self.limit.access.as_ref().filter(|access| access.is_behind_proxies()) else {
             return handshake;

@@ -1,15 +1,15 @@
-//! What this process may use, and has used.
+//! The descriptor limit and the processor time of this process.
 
 use std::io;
 use std::time::Duration;
 
-/// What a runtime of tokio's opens as it is built, its share of what all of them receive signals through included.
+/// Descriptors that a tokio runtime opens, its share of the process's signal pipe included.
 const RUNTIME: usize = 6;
 
-/// Raises the soft limit on open descriptors to the hard limit, as a server that keeps one per connection wants it, and returns the
-/// limit now in force; `None` where the system has no such limit.
+/// Raises the soft limit on open descriptors to the hard limit, since a server needs one descriptor
+/// per connection. Returns the limit now in force; `None` where the system has no such limit.
 ///
-/// See getrlimit(2), `RLIMIT_NOFILE`. Nothing is done on systems other than Unix.
+/// See getrlimit(2), `RLIMIT_NOFILE`. On systems other than Unix this does nothing.
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
     #[cfg(unix)]
@@ -26,7 +26,7 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     None
 }
 
-/// The processor time that this process has taken so far, all its threads together: in user mode, and in the kernel on its behalf
+/// The processor time of all threads of this process so far: in user mode, and in the kernel
 /// (getrusage(2)). Zero on systems other than Linux.
 #[must_use]
 pub fn processor_time() -> (Duration, Duration) {
@@ -36,7 +36,7 @@ pub fn processor_time() -> (Duration, Duration) {
     Default::default()
 }
 
-/// Fails where a runtime would find no descriptors: it panics then.
+/// Fails where a tokio runtime would panic for lack of descriptors.
 pub(crate) fn for_a_runtime() -> io::Result<()> {
     let opened = || {
         let first = std::fs::File::open(if cfg!(windows) { "NUL" } else { "/dev/null" })?;

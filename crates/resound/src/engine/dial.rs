@@ -22,13 +22,14 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// How to dial.
 #[derive(Clone, Copy, Debug)]
 pub struct Dial {
-    /// Which addresses of a name count.
+    /// Which addresses of a name are used.
     pub family: Family,
     /// How long the resolver, and then each address, may take.
     pub timeout: Duration,
-    /// When all of it is over: what has not answered by then has not answered in time.
+    /// The end of the whole dial: no answer by then is a timeout.
     pub deadline: Option<Instant>,
-    /// The address of this machine to connect from; only addresses of its family are dialled. `None` leaves it to the routing table.
+    /// The address of this machine to connect from; only addresses of its family are dialled.
+    /// `None` leaves it to the routing table.
     pub source_address: Option<IpAddr>,
     /// The interface of a link-local source address: its number, or 0 for the target's.
     pub source_interface: u32,
@@ -55,7 +56,7 @@ impl Dial {
         self.family.admits(address) && self.source_address.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
     }
 
-    /// What to say of a host none of whose addresses is admitted.
+    /// The error text for a host without an admitted address.
     fn none_admitted(&self) -> &'static str {
         match (self.family, self.source_address) {
             (Family::V4, Some(IpAddr::V6(_))) | (Family::V6, Some(IpAddr::V4(_))) => {
@@ -73,9 +74,8 @@ impl Dial {
         Self { source_address: self.source_address.map(|source| source.to_canonical()), ..self }
     }
 
-    /// Leaves out link-local addresses whose interface is not known, such as a name may have, and
-    /// those that cannot be reached from a source whose interface is not known either. What to say
-    /// where none is left.
+    /// Removes link-local addresses without an interface, such as a name may have, and addresses
+    /// that a source without an interface cannot reach. Returns the error where none is left.
     fn incomplete(&self, addresses: &mut Vec<SocketAddr>) -> Option<Error> {
         let mut error = None;
         addresses.retain(|address| {
@@ -91,15 +91,14 @@ impl Dial {
         error.filter(|_| addresses.is_empty())
     }
 
-    /// Where a connection to `target` is to come from, as far as the caller has a wish.
+    /// The source address of a connection to `target`, where the caller wants a certain one.
     fn source(&self, target: SocketAddr) -> Option<SocketAddr> {
         if self.source_address.is_none() && self.source_port.is_none() {
             return None;
         }
         let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut source = SocketAddr::new(self.source_address.unwrap_or(any), self.source_port.unwrap_or(0));
-        // A link-local address means nothing without its link, and one whose link is not named is
-        // reached from the target's.
+        // A link-local address needs an interface; without one of its own it gets the target's.
         if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
             let is_link_local = source.ip().is_unicast_link_local() && self.source_interface != 0;
             source.set_scope_id(if is_link_local { self.source_interface } else { target.scope_id() });
@@ -107,7 +106,7 @@ impl Dial {
         Some(source)
     }
 
-    /// What `work` comes to, where it does within the timeout and before the deadline.
+    /// The result of `work`, if it comes within the timeout and before the deadline.
     async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.deadline {
             Some(deadline) => timeout_at(deadline.into(), timeout(self.timeout, work)).await.ok()?.ok(),
@@ -118,12 +117,13 @@ impl Dial {
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
         let Some(source) = self.source(target) else { return TcpStream::connect(target).await };
         let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A port that was named may still be in TIME_WAIT from the last time, and two addresses of a name may race from it. On Windows the
-        // option would let us take it from another program.
+        // A port that was named may still be in TIME_WAIT from the last time, and two addresses of
+        // a name may race from it. On Windows the option would let us take it from another program.
         #[cfg(unix)]
         socket.set_reuseaddr(self.source_port.is_some())?;
         socket.bind(source).map_err(|error| {
-            // Of a target this kind says that it cannot be reached; of a source, that it was ill chosen.
+            // For a target this kind means that it is unreachable; for a source, that the choice
+            // was wrong.
             let kind = match error.kind() {
                 io::ErrorKind::AddrNotAvailable => io::ErrorKind::InvalidInput,
                 kind => kind,
@@ -134,8 +134,9 @@ impl Dial {
     }
 }
 
-/// Connects to `address`. Several addresses of one name are tried in the resolver's order with the families taking turns, each with a head
-/// start over the next; the first that answers is taken, the others are given up.
+/// Connects to `address`. Several addresses of one name are tried in the resolver's order with the
+/// families taking turns, each with a head start over the next; the first that answers is taken,
+/// the others are given up.
 ///
 /// Must be called within a tokio runtime with I/O and time enabled.
 ///
@@ -200,7 +201,7 @@ async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attem
         None => field.race().await,
     };
     let Some(stream) = winner else {
-        // Who was still on the way is late; who had not begun has not been tried.
+        // Attempts under way are late; addresses without an attempt have not been tried.
         let late = |(address, start): (SocketAddr, Instant)| attempt(address, late(), start);
         field.failures.extend(field.running.into_iter().map(late));
         return Err(field.failures);
@@ -261,7 +262,8 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
-/// The resolver's order, but with the families alternating, so that one broken family costs one head start.
+/// The resolver's order, but with the families alternating, so that one broken family costs one
+/// head start.
 fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
     let count = addresses.len();
@@ -275,7 +277,8 @@ fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// Of several failures the one that says most: an answer says more than silence, and silence more than a missing route.
+/// The most telling of several failures: an answer tells more than silence, and silence more than a
+/// missing route.
 fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
     let classes: Vec<_> = attempts.iter().filter_map(|attempt| FailureClass::of(&attempt.error)).collect();
     [FailureClass::Refused, FailureClass::Reset, FailureClass::Timeout, FailureClass::Unreachable]
@@ -368,7 +371,8 @@ mod tests {
         runtime().block_on(async {
             let (silent, _fillers) = silent();
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            // The third has its turn only after a head start, if this machine is not too busy for that.
+            // The third has its turn only after a head start, if this machine is not too busy for
+            // that.
             let how = |limit| Dial { deadline: Some(Instant::now() + limit), ..Dial::default() };
             let attempts = race(vec![closed, silent, silent], how(HEAD_START / 2)).await.unwrap_err();
             let named: Vec<_> = attempts.iter().map(|attempt| attempt.address.clone()).collect();

@@ -1,15 +1,15 @@
-//! Network interfaces: an address of a link says nothing without the one that leads to it (RFC
-//! 4007, 6).
+//! Network interfaces: a link-local address is incomplete without the interface that leads to it
+//! (RFC 4007, 6).
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::error::{Error, InterfaceProblem};
 
-/// The number of an interface of this machine, by its name or its number: what stands behind the
-/// `%` of an address.
+/// The number of an interface of this machine, by its name or its number: the part of an address
+/// behind `%`.
 ///
 /// # Errors
-/// [`Error::Interface`], which names those that there are.
+/// [`Error::Interface`], which lists the interfaces.
 pub fn interface_index(name: &str) -> Result<u32, Error> {
     let all = interface_names();
     let found = match name.parse::<u32>() {
@@ -23,8 +23,7 @@ pub fn interface_index(name: &str) -> Result<u32, Error> {
     })
 }
 
-/// Checks a host that is a numeric address: does it name its interface where it needs one, and is
-/// there such an interface?
+/// Checks that a numeric link-local address names an interface of this machine.
 pub(crate) fn check(host: &str) -> Result<(), Error> {
     let Some((ip, zone)) = host.split_once('%') else {
         return host.parse().map_or(Ok(()), |ip| check_ip(ip, 0));
@@ -37,13 +36,13 @@ pub(crate) fn check(host: &str) -> Result<(), Error> {
     }
 }
 
-/// Checks that an address of a link has its interface.
+/// Checks that a link-local address has an interface.
 pub(crate) fn check_ip(ip: IpAddr, interface: u32) -> Result<(), Error> {
     let IpAddr::V6(v6) = ip else { return Ok(()) };
     if interface != 0 || !v6.is_unicast_link_local() {
         return Ok(());
     }
-    // The one that has this very address comes first, then those that have one of a link at all.
+    // First the interface with this very address, then interfaces with another link-local address.
     let mut all = interface_names();
     let own = link_local();
     all.sort_by_key(|name| {
@@ -54,7 +53,7 @@ pub(crate) fn check_ip(ip: IpAddr, interface: u32) -> Result<(), Error> {
     Err(Error::Interface { address: ip.to_string(), problem: InterfaceProblem::Missing, interfaces: all })
 }
 
-/// The names of this machine's interfaces; none where the system does not say.
+/// The names of this machine's interfaces; empty where the system does not list them.
 #[must_use]
 pub fn interface_names() -> Vec<String> {
     #[cfg(unix)]
@@ -76,7 +75,7 @@ fn index_is_known(number: u32) -> bool {
     nix::net::if_::if_nameindex().is_ok_and(|all| all.iter().any(|each| each.index() == number))
 }
 
-/// The addresses of links that this machine has, by interface.
+/// The link-local addresses of this machine, by interface.
 #[cfg(unix)]
 fn link_local() -> Vec<(String, Ipv6Addr)> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
@@ -105,7 +104,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn an_address_of_a_link_needs_its_interface() {
+    fn a_link_local_address_needs_its_interface() {
         let all = interface_names();
         let (name, index) = (&all[0], index_of(&all[0]).unwrap());
         assert_eq!((interface_index(name).unwrap(), interface_index(&index.to_string()).unwrap()), (index, index));

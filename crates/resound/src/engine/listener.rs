@@ -16,7 +16,8 @@ use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
 use crate::error::{Error, FailureClass};
 
-/// Connections that the system completes for us before we accept them; it may cap the number (`net.core.somaxconn`).
+/// Connections that the system completes for us before we accept them; it may cap the number
+/// (`net.core.somaxconn`).
 pub(crate) const BACKLOG: i32 = 4096;
 /// A predecessor that is just exiting lets go of its port late; wait this long for it.
 const RESTART_PATIENCE: Duration = Duration::from_millis(300);
@@ -25,7 +26,8 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(300);
 const OWNER_PATIENCE: Duration = Duration::from_secs(1);
 const RESTART_RETRY: Duration = Duration::from_millis(20);
 
-/// A listening socket. Clients that connect wait in its backlog until a [`Server`](crate::Server) serves it.
+/// A listening socket. Clients that connect wait in its backlog until a [`Server`](crate::Server)
+/// serves it.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -34,14 +36,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on every address that `address` stands for: one of a numeric address, all of a name's. With port 0 the system chooses
-    /// a port, and the other addresses of the same name get the same one. `::` takes IPv4 as well, unless `family` says otherwise.
+    /// Listens on every address that `address` stands for: a numeric address, or all addresses of a
+    /// name. With port 0 the system chooses a port, and the other addresses of the same name get
+    /// the same one. `::` takes IPv4 as well, unless `family` excludes it.
     ///
     /// Resolves names, and may block for as long as the resolver does.
     ///
     /// # Errors
-    /// [`Error::UnknownHost`], and what [`Error`] has for an address that cannot be listened on. Of a name's addresses those that are not
-    /// of this machine are passed over, as long as one is left.
+    /// [`Error::UnknownHost`], and what [`Error`] has for an address that cannot be listened on. A
+    /// name's addresses of other machines are skipped, as long as one of this machine is left.
     pub fn bind(address: &Address, family: Family) -> Result<Vec<Self>, Error> {
         match address {
             Address::Tcp { host, port } => Self::bind_tcp(host, *port, family),
@@ -82,8 +85,8 @@ impl Listener {
         }
     }
 
-    /// Listens on a unix socket whose file gets this mode, such as 0o660: who may write to it may connect (unix(7)). Without one the umask
-    /// decides.
+    /// Listens on a unix socket whose file gets this mode, such as 0o660: write permission is the
+    /// right to connect (unix(7)). Without a mode the umask decides.
     ///
     /// # Errors
     /// What [`Error`] has for a path that cannot be listened on.
@@ -95,7 +98,7 @@ impl Listener {
             let name = socket2::SockAddr::unix(path)?;
             bind_path(&socket, path, &name)?;
             if let Some(mode) = mode {
-                // Before it listens: until then nobody can connect, whatever the umask has left open.
+                // Before it listens: until then no client can connect, whatever the umask permits.
                 use std::os::unix::fs::PermissionsExt;
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
             }
@@ -118,21 +121,23 @@ impl Listener {
         &self.address
     }
 
-    /// Waits for one connection, on whichever of `listeners` it comes, and stops listening: whoever comes later is refused.
+    /// Waits for one connection on any of `listeners`, and stops listening: later clients are
+    /// refused.
     ///
     /// Must be called within a tokio runtime with I/O enabled.
     ///
     /// # Errors
     /// [`Error::Listen`] where the system cannot accept: no descriptor is left, for one.
     pub async fn accept_one(listeners: Vec<Self>) -> Result<Stream, Error> {
-        let doors = listeners.iter().map(AsyncListener::of).collect::<Result<Vec<_>, _>>()?;
+        let waiting = listeners.iter().map(AsyncListener::of).collect::<Result<Vec<_>, _>>()?;
         std::future::poll_fn(|cx| {
-            for (door, listener) in doors.iter().zip(&listeners) {
+            for (accepting, listener) in waiting.iter().zip(&listeners) {
                 loop {
-                    match door.poll_accept(cx) {
+                    match accepting.poll_accept(cx) {
                         Poll::Pending => break,
                         Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
-                        // One that was gone before it was accepted says nothing about the next.
+                        // A connection that was gone before it was accepted does not concern the
+                        // next.
                         Poll::Ready(Err(error)) if FailureClass::of(&error).is_some() => {}
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::listen(&listener.address, error))),
                     }
@@ -147,7 +152,7 @@ impl Listener {
         &self.socket
     }
 
-    /// Blocks until somebody may be waiting to be accepted, or `time` is over.
+    /// Blocks until a connection may be waiting, or `time` is over.
     pub(crate) fn wait(&self, time: Duration) {
         #[cfg(unix)]
         {
@@ -208,7 +213,8 @@ impl AsyncListener {
         Poll::Ready(match self {
             Self::Tcp(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                // Systems differ in what an accepted socket inherits. One that fails here fails again on first use.
+                // Systems differ in what an accepted socket inherits. One that fails here fails
+                // again on first use.
                 let _ = stream.set_nodelay(true);
                 Ok(Stream::Tcp(stream))
             }
@@ -220,14 +226,16 @@ impl AsyncListener {
 
 fn listen_tcp(address: SocketAddr, family: Family) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // On Unix this allows a restart beside connections in TIME_WAIT; on Windows it would let another process steal the port.
+    // On Unix this allows a restart beside connections in TIME_WAIT; on Windows it would let
+    // another process steal the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(family == Family::V6 || !address.ip().is_unspecified())?;
     }
     socket.bind(&address.into())?;
-    // Before the first client can connect, since it inherits them; `prepare` adapts them to the server's limits.
+    // Before the first client can connect, since it inherits them; `prepare` adapts them to the
+    // server's limits.
     set_tcp_options(&SockRef::from(&socket), &Limits::default())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -245,7 +253,7 @@ fn with_patience(listen: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> 
     }
 }
 
-/// Binds to a path, and takes that of a socket which nothing listens on any more.
+/// Binds to a path, and replaces a socket that nothing listens on any more.
 #[cfg(unix)]
 fn bind_path(socket: &Socket, path: &std::path::Path, name: &socket2::SockAddr) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
@@ -259,14 +267,15 @@ fn bind_path(socket: &Socket, path: &std::path::Path, name: &socket2::SockAddr) 
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => match PathOwner::of(path, name) {
                 PathOwner::Nothing => std::fs::remove_file(path)?,
                 PathOwner::Ending if Instant::now() < until => std::thread::sleep(RESTART_RETRY),
-                PathOwner::Ending | PathOwner::Somebody => return Err(error),
+                PathOwner::Ending | PathOwner::Taken => return Err(error),
             },
             bound => return bound,
         }
     }
 }
 
-/// The file of a unix socket, removed with its listener, unless somebody has put another in its place.
+/// The file of a unix socket. It is removed with its listener, unless another file has taken its
+/// place.
 #[derive(Debug)]
 struct SocketFile {
     #[cfg(unix)]
@@ -303,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_comes_before_the_server_gets_the_same_socket() {
+    fn a_client_that_connects_before_the_server_serves_gets_the_same_socket_options() {
         let listener = Listener::bind(&Address::tcp("127.0.0.1", "0").unwrap(), Family::Any).unwrap().remove(0);
         let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };
         let _early = std::net::TcpStream::connect(address).unwrap();

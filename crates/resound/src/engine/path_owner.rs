@@ -1,4 +1,4 @@
-//! [`PathOwner`]: what stands at a unix socket's path where a server wants to listen.
+//! [`PathOwner`]: what holds the path of a unix socket on which a server is to listen.
 
 use std::io;
 use std::path::Path;
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A socket also refuses for the moment between its server's bind and listen, and a process takes a moment to end.
-const A_MOMENT: Duration = Duration::from_millis(20);
+/// A socket also refuses for the moment between its server's bind and listen, and a process takes a
+/// moment to end.
+const SETTLE_TIME: Duration = Duration::from_millis(20);
 
 /// What holds a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathOwner {
-    /// A socket that nothing listens on any more: what a crash leaves behind.
+    /// A socket without a listener, as a crash leaves it behind.
     Nothing,
-    /// A socket that answers, though the process that listened on it has ended, or cannot be seen from here. The system
-    /// lets go of a ring's listener a little after the process that has ended.
+    /// A socket that answers although its process has ended or is not visible from here. The system
+    /// closes a ring's listener a little after the process has ended.
     Ending,
     /// A server, or a file that is no socket.
-    Somebody,
+    Taken,
 }
 
 impl PathOwner {
@@ -27,22 +28,22 @@ impl PathOwner {
         use std::os::unix::fs::FileTypeExt;
         match std::fs::symlink_metadata(path) {
             Ok(file) if file.file_type().is_socket() => {}
-            // Its server has just taken it away.
+            // Its server has just removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::Ending,
-            _ => return Self::Somebody,
+            _ => return Self::Taken,
         }
-        match knock(name) {
+        match probe(name) {
             ProbeResult::Refused => {
-                std::thread::sleep(A_MOMENT);
-                if knock(name) == ProbeResult::Refused { Self::Nothing } else { Self::Ending }
+                std::thread::sleep(SETTLE_TIME);
+                if probe(name) == ProbeResult::Refused { Self::Nothing } else { Self::Ending }
             }
-            // Looked at twice: the process may be about to end, and not have got to it.
+            // Twice: the process may be about to end.
             ProbeResult::Answered(owner) if is_running(owner) => {
-                std::thread::sleep(A_MOMENT);
-                if is_running(owner) { Self::Somebody } else { Self::Ending }
+                std::thread::sleep(SETTLE_TIME);
+                if is_running(owner) { Self::Taken } else { Self::Ending }
             }
             ProbeResult::Answered(_) => Self::Ending,
-            ProbeResult::Failed => Self::Somebody,
+            ProbeResult::Failed => Self::Taken,
         }
     }
 }
@@ -51,14 +52,15 @@ impl PathOwner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProbeResult {
     Refused,
-    /// It stands, or waits in a queue that is full. The process is the one that listened, as far as it is known.
+    /// Connected, or waiting in a full queue. The process is the one that listened, where it is
+    /// known.
     Answered(Option<i32>),
     Failed,
 }
 
-fn knock(name: &SockAddr) -> ProbeResult {
+fn probe(name: &SockAddr) -> ProbeResult {
     let Ok(socket) = Socket::new(Domain::UNIX, Type::STREAM, None) else { return ProbeResult::Failed };
-    // A full queue must not hold us up: a server listens there.
+    // A full queue must not block: a server listens there.
     let answer = socket.set_nonblocking(true).and_then(|()| socket.connect(name));
     match answer {
         Ok(()) => ProbeResult::Answered(owner(&socket)),
@@ -75,27 +77,27 @@ fn owner(socket: &Socket) -> Option<i32> {
     getsockopt(socket, PeerCredentials).ok().map(|credentials| credentials.pid()).filter(|&process| process > 0)
 }
 
-/// Is this process still running, so far as can be seen? One that is being ended is not (proc_pid_stat(5)).
+/// Is this process visibly running? One that is exiting is not (proc_pid_stat(5)).
 #[cfg(target_os = "linux")]
 fn is_running(process: Option<i32>) -> bool {
     /// `PF_EXITING`.
     const EXITING: u32 = 4;
     let Some(process) = process else { return false };
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else {
-        // It is gone, or what other users run is hidden.
+        // It has ended, or the system hides processes of other users.
         let process = rustix::process::Pid::from_raw(process);
         return process.is_some_and(|process| {
             !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
         });
     };
-    // Its name may hold anything, and stands in parentheses.
+    // The name in parentheses may contain any character.
     let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let state = fields.next().unwrap_or_default();
     let flags: u32 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
     !matches!(state, "Z" | "X" | "x") && flags & EXITING == 0
 }
 
-/// Elsewhere a socket's owner is not asked for, and no listener outlives it: what answers runs.
+/// On other systems no listener outlives its process, so a socket that answers has a running owner.
 #[cfg(not(target_os = "linux"))]
 fn owner(_socket: &Socket) -> Option<i32> {
     None
@@ -111,14 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_runs_until_it_has_ended_whether_that_was_noticed_or_not() {
+    fn a_process_runs_until_it_has_ended_reaped_or_not() {
         assert!(is_running(i32::try_from(std::process::id()).ok()));
-        assert!(!is_running(None), "where it cannot be seen, it is waited for");
+        assert!(!is_running(None), "an invisible process counts as ending");
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let process = i32::try_from(child.id()).ok();
         assert!(is_running(process));
         drop(child.stdin.take());
-        // Until it is waited for, an ended process is there still.
+        // A zombie until its parent waits for it.
         let pid = rustix::process::Pid::from_child(&child);
         let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();

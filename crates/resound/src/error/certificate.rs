@@ -66,7 +66,8 @@ pub enum CertificateProblem {
         /// What is wrong with it.
         flaw: CertificateFlaw,
     },
-    /// The private key cannot be used: its kind, such as `a DSA key`, or `None` where it is malformed.
+    /// The private key cannot be used: its kind, such as `a DSA key`, or `None` where it is
+    /// malformed.
     #[error("{}", unusable(.0.as_deref()))]
     Key(Option<String>),
     /// The certificate of the key is not the first one.

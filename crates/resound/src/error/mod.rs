@@ -1,5 +1,5 @@
-//! What can go wrong: [`Error`] at start-up, [`CloseReason`] for one connection, [`DialError`] and its [`FailureClass`] for a network
-//! failure.
+//! Errors: [`Error`] at start-up, [`DialError`] and its [`FailureClass`] for a network failure. A
+//! [`CloseReason`](resound_proto::CloseReason) tells why one connection ended.
 
 mod certificate;
 mod network;
@@ -27,16 +27,16 @@ pub enum Error {
     UnknownHost {
         /// The name as given.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
-    /// Somebody listens on the address already (`EADDRINUSE`).
+    /// Another socket listens on the address already (`EADDRINUSE`).
     #[error("{address} is already in use")]
     InUse {
         /// The address that was asked for.
         address: String,
     },
-    /// The path of a unix socket is that of a file which is none.
+    /// The path of a unix socket belongs to a file that is no socket.
     #[error("{address} cannot be listened on: that path is a file, and not a socket")]
     NotASocket {
         /// The address that was asked for.
@@ -62,7 +62,8 @@ pub enum Error {
         address: String,
         /// What is wrong with it.
         problem: InterfaceProblem,
-        /// The interfaces of this machine, the likeliest first; empty where the system does not list them.
+        /// The interfaces of this machine, the likeliest first; empty where the system does not
+        /// list them.
         interfaces: Vec<String>,
     },
     /// No descriptor is left for what has to be opened (`EMFILE`, `ENFILE`).
@@ -76,24 +77,24 @@ pub enum Error {
     Listen {
         /// The address that was asked for.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A server without a listener would serve nobody.
+    /// The server has no listener.
     #[error("the server has no address to listen on")]
     NoListener,
     /// A worker could not be started.
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
-    /// The system has no such congestion control, or not for everybody.
+    /// The system has no such congestion control, or reserves it for privileged programs.
     #[error("no congestion control '{algorithm}': {source}")]
     Congestion {
         /// What was asked for.
         algorithm: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The io_uring engine was asked for, and the system has none for us.
+    /// The program asked for the io_uring engine, and the system refuses it.
     #[error("io_uring is not available: {0}")]
     Uring(#[source] io::Error),
     /// A certificate or a key cannot be used.
@@ -104,7 +105,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: CertificateProblem,
     },
-    /// TLS cannot be set up as it was asked for.
+    /// These TLS settings cannot be used.
     #[error("no TLS: {0}")]
     Tls(String),
 }
@@ -136,7 +137,6 @@ impl Error {
         }
     }
 
-    /// What is wrong with a certificate or a key.
     pub(crate) fn certificate(what: impl AsRef<std::path::Path>, problem: CertificateProblem) -> Self {
         Self::Certificate { what: what.as_ref().display().to_string(), problem }
     }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_error_number_is_left_out() {
+    fn plain_text_has_no_error_number() {
         let refused = io::Error::from_raw_os_error(111);
         assert!(!plain(&refused).contains("os error"), "{refused}");
     }

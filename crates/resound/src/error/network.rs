@@ -1,4 +1,4 @@
-//! [`FailureClass`] and [`DialError`]: what a network can do to a client.
+//! [`FailureClass`] and [`DialError`]: network failures of a client.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use resound_proto::TlsFailure;
 
 use super::plain;
 
-/// The class of a network failure, as a script would want to tell them apart.
+/// The class of a network failure, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureClass {
@@ -31,7 +31,8 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
-    /// The class of a socket's error; `None` where it is no network failure (a permission, a descriptor limit).
+    /// The class of a socket's error; `None` where it is no network failure (a permission, a
+    /// descriptor limit).
     #[must_use]
     pub fn of(error: &io::Error) -> Option<Self> {
         use io::ErrorKind as E;
@@ -67,17 +68,19 @@ impl fmt::Display for FailureClass {
     }
 }
 
-/// Why no connection could be made: each address that was tried, and what it said.
+/// Why no connection could be made: each address that was tried, and its error.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {target}: {}", self.summary())]
 pub struct DialError {
     /// What was dialled, as given.
     pub target: String,
-    /// The class of the failure that says most; `None` where the cause is this machine and not the network.
+    /// The class of the most telling failure; `None` where the cause is this machine and not the
+    /// network.
     pub class: Option<FailureClass>,
-    /// Each attempt in the order in which they failed; empty where the name did not resolve or time ran out before.
+    /// Each attempt in the order in which they failed; empty where the name did not resolve or time
+    /// ran out before.
     pub attempts: Vec<Attempt>,
-    /// What failed before the first attempt: the resolver, or the deadline.
+    /// The failure before the first attempt: of the resolver, or of the deadline.
     pub before: Option<io::Error>,
 }
 
@@ -86,7 +89,7 @@ pub struct DialError {
 pub struct Attempt {
     /// The address.
     pub address: String,
-    /// What the system said.
+    /// The system's error.
     pub error: io::Error,
     /// How long it took to fail.
     pub took: Duration,
@@ -108,7 +111,7 @@ impl DialError {
 }
 
 impl Attempt {
-    /// What the system said, without its error number, behind the failure's class where it has one.
+    /// The system's error without its number, behind the failure's class where it has one.
     #[must_use]
     pub fn cause(&self) -> String {
         match FailureClass::of(&self.error) {

@@ -1,4 +1,4 @@
-//! [`Authorities`]: certificates to trust, by their signatures and as they are.
+//! [`Authorities`]: trusted certificates.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use super::files::Pem;
 use crate::error::{CertificateProblem, Error};
 
-/// Certificates that are trusted: all that they have signed, and each of them itself, be it an
+/// Trusted certificates: whatever they have signed is trusted, and so is each of them itself, an
 /// authority's or not. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorities {
@@ -20,7 +20,7 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Those in a PEM file.
+    /// The certificates in a PEM file.
     ///
     /// # Errors
     /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
@@ -44,7 +44,7 @@ impl Authorities {
         Arc::clone(&self.roots)
     }
 
-    /// Those that are trusted as they are.
+    /// The certificates that are trusted themselves.
     pub(super) fn certificates(&self) -> Arc<[CertificateDer<'static>]> {
         Arc::clone(&self.certificates)
     }

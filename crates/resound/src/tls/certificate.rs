@@ -1,4 +1,4 @@
-//! [`Certificate`]: what a person wants to know of one.
+//! [`Certificate`]: the fields of a certificate that people read, and its [`Fingerprint`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,13 +50,13 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// A certificate, as far as people read it (RFC 5280).
+/// The fields of a certificate that people read (RFC 5280).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Certificate {
-    /// Whose it is, such as `CN=example.org`. May be empty where the names say it all.
+    /// The subject, such as `CN=example.org`. It may be empty where the names are enough.
     pub subject: String,
-    /// Who signed it.
+    /// The issuer, which signed it.
     pub issuer: String,
     /// The DNS names and IP addresses that it is for.
     pub names: Vec<String>,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_none() {
+    fn bytes_that_are_no_certificate_give_none() {
         assert_eq!(Certificate::read(b"\x30\x03\x02\x01\x00"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! [`TlsClient`]: whom a client trusts, and who it is.
+//! [`TlsClient`]: which servers a client trusts, and its own certificate.
 
 use std::fmt;
 use std::path::Path;
@@ -19,19 +19,19 @@ use super::known::KnownServers;
 use super::{provider, read_peer, words};
 use crate::error::Error;
 
-/// Which servers a client takes for the right one.
+/// Which server certificates a client accepts.
 #[derive(Clone, Debug, Default)]
 pub enum Trust {
-    /// Those whose certificate an authority of the platform has signed, for the right name.
+    /// Certificates that an authority of the platform has signed, for the right name.
     #[default]
     Platform,
-    /// Those whose certificate one of these authorities has signed, or is one of these itself, for
-    /// the right name.
+    /// Certificates that one of these authorities has signed, and these certificates themselves,
+    /// for the right name.
     Roots(Authorities),
-    /// The one with this very certificate, whoever signed it and for whatever name.
+    /// The certificate with this fingerprint only, whatever its issuer and its names.
     Pin(Fingerprint),
-    /// All of them: what is sent can be read and changed by whoever sits between.
-    Anybody,
+    /// Every certificate. An attacker on the path can read and change what is sent.
+    Unverified,
 }
 
 impl Trust {
@@ -44,7 +44,8 @@ impl Trust {
     }
 }
 
-/// The TLS of a client: cheap to clone. Connections made with clones of one can resume each other's sessions.
+/// The TLS of a client: cheap to clone. Connections made with clones of one can resume each other's
+/// sessions.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
@@ -61,15 +62,16 @@ impl TlsClient {
     /// TLS 1.2 and 1.3 with the server of this name (a DNS name or an IP address).
     ///
     /// # Errors
-    /// [`Error::Tls`] for a name that is none, and where the platform's authorities cannot be had.
+    /// [`Error::Tls`] for a text that is no server name, and where the platform has no authorities.
     pub fn new(name: &str, trust: Trust, identity: Option<&Identity>, alpn: &[Vec<u8>]) -> Result<Self, Error> {
         Self::of_provider(provider(), name, trust, identity, alpn)
     }
 
-    /// The same, where keys are exchanged in one way only, named as IANA names it (in either case): `x25519`, `X25519MLKEM768`, `secp256r1`.
+    /// The same, with one key exchange group only, by its IANA name in either case: `x25519`,
+    /// `X25519MLKEM768`, `secp256r1`.
     ///
     /// # Errors
-    /// As [`TlsClient::new`], and [`Error::Tls`] for a group that there is not.
+    /// As [`TlsClient::new`], and [`Error::Tls`] for an unknown group.
     pub fn with_group(
         group: &str,
         name: &str,
@@ -111,7 +113,7 @@ impl TlsClient {
                 Arc::new(KnownServers::new(authorities.certificates(), verifier))
             }
             Trust::Pin(pin) => Arc::new(NoVerification(Some(pin))),
-            Trust::Anybody => Arc::new(NoVerification(None)),
+            Trust::Unverified => Arc::new(NoVerification(None)),
         });
         let mut config = match identity {
             None => builder.with_no_client_auth(),
@@ -124,7 +126,7 @@ impl TlsClient {
         Ok(Self { config: Arc::new(config), name })
     }
 
-    /// With a configuration of the caller's own.
+    /// A client with the caller's own configuration.
     #[must_use]
     pub fn of(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
         Self { config, name }
@@ -139,20 +141,21 @@ impl TlsClient {
         self
     }
 
-    /// What rustls is configured with.
+    /// The configuration for rustls.
     #[must_use]
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
 
-    /// Whom the certificate must name.
+    /// The name that the certificate must have.
     #[must_use]
     pub fn name(&self) -> &ServerName<'static> {
         &self.name
     }
 }
 
-/// Asks nothing of a certificate but that it is the pinned one, if one is pinned. That the server holds its key is still proved.
+/// Checks only that a certificate is the pinned one, if one is pinned. The server still proves that
+/// it holds the key.
 struct NoVerification(Option<Fingerprint>);
 
 impl ServerCertVerifier for NoVerification {

@@ -1,4 +1,4 @@
-//! [`HandshakeLimit`]: how many may be under way at once, and who waits.
+//! [`HandshakeLimit`]: how many handshakes may be under way at once, and the queue behind them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use resound_proto::HandshakePlace;
 
-/// Counts the handshakes of one server. Those beyond the most that there may be wait, in the order in which they came.
+/// Counts the handshakes of one server. Handshakes above the limit wait in the order of their
+/// arrival.
 #[derive(Debug)]
 pub(crate) struct HandshakeLimit {
     most: usize,
@@ -25,7 +26,7 @@ impl HandshakeLimit {
         Arc::new(Self { most: most.max(1), state: Mutex::default() })
     }
 
-    /// Joins: with a place, if one is free, or behind those who wait.
+    /// Joins: with a place if one is free, or at the end of the queue.
     pub(crate) fn join(self: &Arc<Self>) -> HandshakePermit {
         let mut state = self.state();
         let mut ticket = None;
@@ -45,11 +46,11 @@ impl HandshakeLimit {
     }
 }
 
-/// A place among the handshakes, or one in the queue for it; given up when dropped.
+/// A place among the handshakes, or in the queue for one. Dropping it gives the place up.
 #[derive(Debug)]
 pub(crate) struct HandshakePermit {
     all: Arc<HandshakeLimit>,
-    /// `None`: it has come.
+    /// `None`: the handshake has its place.
     ticket: Option<u64>,
 }
 
@@ -65,7 +66,8 @@ impl HandshakePlace for HandshakePermit {
             self.ticket = None;
             return Ok(());
         }
-        // A place comes free at most as fast as handshakes end, so the rear of the queue polls less often.
+        // A place comes free at most as fast as handshakes end, so the rear of the queue polls less
+        // often.
         let before = ticket.saturating_sub(state.waiting.first().copied().unwrap_or(ticket));
         Err(Duration::from_millis((1 + before / 16).min(100)))
     }
@@ -86,19 +88,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_given_in_order_and_those_who_leave_the_queue_take_none() {
+    fn places_are_given_in_order_and_a_handshake_that_leaves_the_queue_takes_none() {
         let all = HandshakeLimit::new(2);
-        let mut turns: Vec<_> = (0..6).map(|_| all.join()).collect();
-        let come = |turns: &mut Vec<HandshakePermit>| {
-            turns.iter_mut().map(|turn| turn.is_granted().is_ok()).collect::<Vec<_>>()
+        let mut permits: Vec<_> = (0..6).map(|_| all.join()).collect();
+        let granted = |permits: &mut Vec<HandshakePermit>| {
+            permits.iter_mut().map(|permit| permit.is_granted().is_ok()).collect::<Vec<_>>()
         };
-        assert_eq!(come(&mut turns), [true, true, false, false, false, false]);
-        drop(turns.remove(2)); // gave up
-        assert_eq!(come(&mut turns), [true, true, false, false, false]);
-        drop(turns.remove(0));
-        turns.reverse();
-        assert_eq!(come(&mut turns), [false, false, true, true], "the longest wait ends first, whoever asks first");
-        drop(turns);
+        assert_eq!(granted(&mut permits), [true, true, false, false, false, false]);
+        drop(permits.remove(2)); // gave up
+        assert_eq!(granted(&mut permits), [true, true, false, false, false]);
+        drop(permits.remove(0));
+        permits.reverse();
+        assert_eq!(
+            granted(&mut permits),
+            [false, false, true, true],
+            "the longest wait ends first, in any order of polls"
+        );
+        drop(permits);
         assert!(all.join().is_granted().is_ok());
         assert_eq!(all.state().waiting.len(), 0);
     }

@@ -27,11 +27,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads PEM files: the certificate and the ones between it and its root, in this order, and the key (PKCS #8, PKCS #1 or SEC1). One
-    /// file may hold both.
+    /// Reads PEM files: the certificate and the ones between it and its root, in this order, and
+    /// the key (PKCS #8, PKCS #1 or SEC1). One file may hold both.
     ///
     /// # Errors
-    /// [`Error::Certificate`], naming the file, where one cannot be read or is something else, or where the two do not belong together.
+    /// [`Error::Certificate`] with the file, where one is unreadable or holds something else, or
+    /// where the two do not belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
         let pem = Pem::read(certificate)?;
         // One file may be a pipe, which can be read once.
@@ -60,7 +61,7 @@ impl Identity {
         }
     }
 
-    /// A certificate that has signed itself, for trying things out: valid for 30 days, for these names and addresses.
+    /// A self-signed certificate for development: valid for 30 days, for these names and addresses.
     ///
     /// # Errors
     /// [`Error::Certificate`] for a name that no certificate can have.
@@ -88,7 +89,7 @@ impl Identity {
     /// A chain and its key in DER form.
     ///
     /// # Errors
-    /// What rustls says of a key that it does not know or that belongs to another certificate.
+    /// The error of rustls for a key of an unknown kind or of another certificate.
     pub fn of(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, rustls::Error> {
         let certificate = chain.first().and_then(|first| Certificate::read(first));
         let certificate = certificate.ok_or(CertificateError::BadEncoding)?;
@@ -101,7 +102,7 @@ impl Identity {
         &self.certificate
     }
 
-    /// Of the certificate itself.
+    /// The fingerprint of the certificate itself.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.certificate.fingerprint
@@ -113,7 +114,7 @@ impl Identity {
         &self.key.cert
     }
 
-    /// Are both for one name at least?
+    /// Do both have at least one name in common?
     pub(super) fn shares_a_name_with(&self, other: &Self) -> bool {
         let own = &self.certificate.names;
         own == &other.certificate.names || own.iter().any(|name| other.certificate.names.contains(name))
@@ -123,8 +124,8 @@ impl Identity {
         &self.key
     }
 
-    /// Is the certificate for this name? A name stands as it came in a ClientHello: lower case, no dot behind it. `*.` stands for one label
-    /// (RFC 9525, 6.3).
+    /// Is the certificate for this name? A name is as in a ClientHello: in lower case, without a
+    /// final dot. `*.` stands for one label (RFC 9525, 6.3).
     pub(crate) fn is_for(&self, name: &str) -> bool {
         self.certificate.names.iter().any(|own| {
             own.eq_ignore_ascii_case(name)
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_one_label() {
+    fn a_wildcard_stands_for_one_label() {
         let identity = Identity::development(&["*.example.org".into(), "example.org".into()]).unwrap();
         for (name, want) in [
             ("example.org", true),
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_development_certificate_says_what_it_is() {
+    fn a_development_certificate_names_itself_as_one() {
         let identity = Identity::development(&["localhost".into(), "::1".into(), "192.0.2.1".into()]).unwrap();
         let certificate = identity.certificate();
         assert_eq!(certificate.subject, "CN=resound development certificate");

@@ -1,4 +1,4 @@
-//! What kind of key a private key is, for who cannot use it.
+//! The kind of a private key that cannot be used, in words.
 
 use rustls::pki_types::PrivateKeyDer;
 use x509_parser::asn1_rs::{Any, Integer, OctetString, Sequence, Tag};
@@ -32,7 +32,7 @@ const NAMES: [(&str, &str); 21] = [
 const RSA: &str = "1.2.840.113549.1.1.1";
 const EC: &str = "1.2.840.10045.2.1";
 
-/// Says what it is, such as `a DSA key`; `None` where it is encoded as no private key is.
+/// The kind of the key, such as `a DSA key`; `None` for a malformed one.
 pub(super) fn kind(key: &PrivateKeyDer<'_>) -> Option<String> {
     match key {
         PrivateKeyDer::Pkcs8(der) => {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_be_used_are_called_what_they_are() {
+    fn keys_that_cannot_be_used_have_the_names_of_their_kinds() {
         let rsa = |bits: usize| der(0x30, &[&[2, 1, 0], &der(2, &[&[0], &vec![0xff; bits / 8]]), &[2, 1, 3]]);
         let sec1 = |curve: &[u8]| {
             PrivateKeyDer::Sec1(der(0x30, &[&[2, 1, 1], &der(4, &[&[7; 32]]), &der(0xa0, &[curve])]).into())
@@ -137,7 +137,7 @@ mod tests {
         for (key, want) in cases {
             assert_eq!(kind(&key).as_deref(), Some(want));
             let whole = key.secret_der();
-            // Whatever is missing, or changed, is no reason to fail.
+            // A missing or changed byte never causes a panic.
             for n in 0..whole.len() {
                 let _ = kind(&PrivateKeyDer::Pkcs8(whole[..n].to_vec().into()));
                 let mut changed = whole.to_vec();

@@ -1,6 +1,6 @@
-//! Certificates that are trusted as they are, since they stand among those that are trusted
-//! themselves. Name, dates and purpose are still checked, and the peer still proves that it holds
-//! the key; every other certificate is rustls's to judge.
+//! Verifiers that accept the listed certificates themselves, besides those that an authority has
+//! signed. They still check name, dates and purpose, and the peer still proves that it holds the
+//! key. rustls verifies every other certificate.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use super::certificate::Certificate;
 
 type Certificates = Arc<[CertificateDer<'static>]>;
 
-/// Judges servers.
+/// Verifies the certificates of servers.
 #[derive(Debug)]
 pub(super) struct KnownServers {
     known: Certificates,
     others: Arc<dyn ServerCertVerifier>,
 }
 
-/// Judges clients.
+/// Verifies the certificates of clients.
 #[derive(Debug)]
 pub(super) struct KnownClients {
     known: Certificates,
@@ -77,7 +77,8 @@ fn plainly(error: Error, certificate: &CertificateDer<'_>) -> Error {
     }
 }
 
-/// Signatures, which are judged alike of whom it trusts anyway and of others. Rustls has the same methods in two traits.
+/// Checks of signatures, the same for known certificates and for others. Rustls has these methods
+/// in two traits.
 macro_rules! signatures {
     () => {
         fn verify_tls12_signature(

@@ -22,24 +22,25 @@ pub use authorities::Authorities;
 pub use certificate::{Certificate, Fingerprint};
 pub use client::{TlsClient, Trust};
 pub use identity::Identity;
-/// The TLS library behind [`TlsServer`] and [`TlsClient`], for programs that configure it themselves.
+/// The TLS library behind [`TlsServer`] and [`TlsClient`], for programs that configure it
+/// themselves.
 pub use resound_proto::rustls;
 pub use resound_proto::{CertificateFlaw, Peer, TlsFailure, TlsInfo};
 pub use server::{TlsServer, TlsSettings};
 
-/// What all connections encrypt with: aws-lc.
+/// The cryptography of all connections: aws-lc.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
 }
 
-/// What services are told of a peer's certificate.
+/// What services see of a peer's certificate.
 pub(crate) fn read_peer(der: &CertificateDer<'_>) -> Option<Peer> {
     let certificate = Certificate::read(der)?;
     Some(Peer { subject: certificate.subject, fingerprint: certificate.fingerprint.to_string() })
 }
 
-/// What rustls says of something that this end has asked for, without its own names for things.
+/// The text of an error of rustls about this end's settings, without the names of its types.
 fn words(error: &rustls::Error) -> String {
     match error {
         rustls::Error::General(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! [`TlsServer`]: what the connections of a server have in common.
+//! [`TlsServer`]: the TLS settings that the connections of a server share.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +21,7 @@ const HANDSHAKES: usize = 1024;
 /// Sessions of TLS 1.2 clients without tickets that can be resumed.
 const SESSIONS: usize = 4096;
 
-/// What a server shows to its clients, and what it wants from them.
+/// The certificates that a server shows, and what it demands of its clients.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct TlsSettings {
@@ -36,9 +36,10 @@ impl TlsSettings {
         Self { identities: vec![identity], ..Self::default() }
     }
 
-    /// Another certificate: shown to clients that ask for one of its names (SNI, RFC 6066). The first is shown where none is asked for, and
-    /// where none fits. Of several for one name, such as one with an RSA key and one with an ECDSA
-    /// key, it is the first whose key signs in a way that the client knows.
+    /// Another certificate, for clients that ask for one of its names (SNI, RFC 6066). Clients that
+    /// ask for none, or for an unknown name, get the first. Of several for one name, such as one
+    /// with an RSA key and one with an ECDSA key, a client gets the first whose key signs in a way
+    /// that the client supports.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
@@ -54,7 +55,8 @@ impl TlsSettings {
         Ok(self)
     }
 
-    /// An application protocol that is spoken here (ALPN, RFC 7301), the best first. A client that offers some, but none of these, is refused.
+    /// An application protocol of this server (ALPN, RFC 7301), in order of preference. A client
+    /// that offers protocols, but none of these, is refused.
     pub fn alpn(mut self, protocol: impl Into<Vec<u8>>) -> Self {
         self.alpn.push(protocol.into());
         self
@@ -105,22 +107,24 @@ impl TlsServer {
         Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES), hint: &[] })
     }
 
-    /// So many handshakes at once; who comes beyond that waits for a place, in order. A place is taken at the first byte of a ClientHello.
+    /// How many handshakes may be under way at once; the others wait in order. A handshake takes
+    /// its place at the first byte of a ClientHello.
     #[must_use]
     pub fn handshakes(mut self, most: usize) -> Self {
         self.handshakes = HandshakeLimit::new(most);
         self
     }
 
-    /// A line for clients that do not speak TLS, which they receive in plain text. By default they receive nothing.
+    /// A line in plain text for clients that do not speak TLS. By default the server resets such a
+    /// connection without one.
     #[must_use]
     pub fn hint(mut self, text: &'static [u8]) -> Self {
         self.hint = text;
         self
     }
 
-    /// Other settings for the connections that come from now on. Sessions from before are not resumed: a new authority for clients would mean
-    /// nothing otherwise.
+    /// Other settings for all further connections. Earlier sessions are not resumed: a new
+    /// authority for clients would have no effect otherwise.
     ///
     /// # Errors
     /// As [`TlsServer::new`]; the old settings then stay.
@@ -147,13 +151,14 @@ impl From<&TlsServer> for ServerSession {
     }
 }
 
-/// Chooses the certificate by the name that a client asks for, and by the signatures that it knows.
+/// Chooses the certificate by the name that a client asks for, and by the signatures that it
+/// supports.
 #[derive(Debug)]
 struct SniResolver(Vec<Identity>);
 
 impl SniResolver {
-    /// The first of those for this name whose key can sign for this client; where none can, the
-    /// first, for rustls to say so.
+    /// The first certificate for this name whose key can sign for this client; where none can, the
+    /// first, and rustls reports the failure.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Identity> {
         let first = self.0.first()?;
         let asked = |identity: &&Identity| name.is_some_and(|name| identity.is_for(name));

@@ -1,4 +1,5 @@
-//! [`AccessControl`]: the access list, the limit per source and the rate limiter, applied to each connection.
+//! [`AccessControl`]: the access list, the limit per source and the rate limiter, applied to each
+//! connection.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -26,7 +27,8 @@ pub(crate) struct AccessControl {
 }
 
 impl AccessControl {
-    /// `None` where no rule exists. Without a handshake before a service, no header can name a client.
+    /// `None` where no rule exists. Without a handshake before a service, no header can name a
+    /// client.
     pub(crate) fn new(access: Access, has_handshake: bool, now: Instant) -> Option<Self> {
         (!access.is_open()).then(|| Self {
             list: access.list,
@@ -43,8 +45,9 @@ impl AccessControl {
         self.behind_proxies
     }
 
-    /// Admits a connection right after it was accepted, and returns its slot among the sources, or 0 where sources are
-    /// not counted. `None`: the connection is to be closed; the refusal has been counted.
+    /// Admits a connection right after it was accepted, and returns its slot among the sources, or
+    /// 0 where sources are not counted. `None`: the connection is to be closed; the refusal has
+    /// been counted.
     pub(crate) fn admit(&self, peer: &Endpoint, now: Instant) -> Option<u32> {
         let address = match peer {
             // The peer has gone already. This is no refusal.

@@ -8,8 +8,8 @@ use resound_proto::canonical;
 /// Networks that are allowed or denied, and the decision about an address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccessList {
-    /// The longest prefixes first, and of equally long ones those that deny: the first that contains an address
-    /// decides.
+    /// The longest prefixes first, and of equally long ones those that deny: the first that
+    /// contains an address decides.
     rules: Vec<(IpNet, bool)>,
     any_allowed: bool,
 }

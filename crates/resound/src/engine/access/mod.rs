@@ -1,7 +1,8 @@
-//! [`Access`]: which peers may connect, how many connections each may have, and how often each may connect.
+//! [`Access`]: which peers may connect, how many connections each may have, and how often each may
+//! connect.
 //!
-//! The rules apply right after accept(2), before a connection has cost anything but its descriptor; behind a proxy once
-//! its header has named the client.
+//! The rules apply right after accept(2), before a connection has cost anything but its descriptor;
+//! behind a proxy once its header has named the client.
 
 mod control;
 mod list;
@@ -20,8 +21,9 @@ use self::list::AccessList;
 /// Which peers may connect. The server resets a refused connection at once, counts it
 /// ([`Totals::refused`](crate::Totals::refused)) and logs it, at most once a second.
 ///
-/// The rules concern the peer's address, or behind proxies the client's ([`Access::behind_proxies`]). Every peer of a
-/// unix socket may connect: the file's mode restricts those.
+/// The rules concern the peer's address, or behind proxies the client's
+/// ([`Access::behind_proxies`]). Every peer of a unix socket may connect: the file's mode restricts
+/// those.
 ///
 /// ```
 /// use resound::server::{Access, ConnectRate};
@@ -47,11 +49,12 @@ impl Access {
         Self::default()
     }
 
-    /// Allows a network. The longest prefix that contains an address decides; of two equally long ones the one that
-    /// denies. An address in no network may connect unless the list allows any network.
+    /// Allows a network. The longest prefix that contains an address decides; of two equally long
+    /// ones the one that denies. An address in no network may connect unless the list allows any
+    /// network.
     ///
-    /// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4. No other network of IPv6 contains an IPv4 address, `::/0`
-    /// included.
+    /// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4. No other network of IPv6 contains an
+    /// IPv4 address, `::/0` included.
     pub fn allow(mut self, network: IpNet) -> Self {
         self.list.add(network, true);
         self
@@ -63,8 +66,8 @@ impl Access {
         self
     }
 
-    /// How many connections one source may have at once. A source is one IPv4 address, or one IPv6 network of 64 bits,
-    /// which one host or site usually has to itself.
+    /// How many connections one source may have at once. A source is one IPv4 address, or one IPv6
+    /// network of 64 bits, which one host or site usually has to itself.
     pub fn max_per_ip(mut self, most: NonZeroU32) -> Self {
         self.max_per_ip = Some(most);
         self
@@ -76,12 +79,14 @@ impl Access {
         self
     }
 
-    /// Applies the rules to the clients that PROXY headers name ([`Proxies`](crate::proxy::Proxies)), once the server
-    /// has read the header, and not to the proxies, which need only be trusted. A connection that is refused then was
-    /// accepted, and ends unopened ([`CloseReason::Refused`](crate::CloseReason::Refused)).
+    /// Applies the rules to the clients that PROXY headers name
+    /// ([`Proxies`](crate::proxy::Proxies)), once the server has read the header, and not to the
+    /// proxies, which need only be trusted. A connection that is refused then was accepted, and
+    /// ends unopened ([`CloseReason::Refused`](crate::CloseReason::Refused)).
     ///
-    /// The proxy's own connections (`LOCAL`) are always allowed. For a connection whose client the proxy does not know
-    /// (`UNKNOWN`), and for one without a header, the peer's own address counts.
+    /// The proxy's own connections (`LOCAL`) are always allowed. For a connection whose client the
+    /// proxy does not know (`UNKNOWN`), and for one without a header, the peer's own address
+    /// counts.
     pub fn behind_proxies(mut self) -> Self {
         self.behind_proxies = true;
         self

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// A number of connections per time: a token bucket. A source may make that many at once; after that each must wait.
+/// A number of connections per time: a token bucket. A source may make that many at once; after
+/// that each must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectRate {
     connections: NonZeroU32,
@@ -36,7 +37,8 @@ const WAYS: usize = 8;
 /// Groups of the table. With all their entries they take 256 KiB, for 16,384 sources.
 const GROUPS: usize = 2048;
 
-/// A source, and the time at which its bucket is full again (the generic cell rate algorithm, ITU-T I.371).
+/// A source, and the time at which its bucket is full again (the generic cell rate algorithm, ITU-T
+/// I.371).
 #[derive(Clone, Copy)]
 struct RateEntry {
     /// A keyed hash: no peer can choose the source with which it shares an entry.
@@ -45,9 +47,9 @@ struct RateEntry {
     full_at: u64,
 }
 
-/// A token bucket for each source, in a table of fixed size. Where a group is full, the entry closest to a full bucket is
-/// evicted. Its source thereby gains at most one more burst: a flood from very many sources costs no memory, and can
-/// only make the limit softer.
+/// A token bucket for each source, in a table of fixed size. Where a group is full, the entry
+/// closest to a full bucket is evicted. Its source thereby gains at most one more burst: a flood
+/// from very many sources costs no memory, and can only make the limit softer.
 pub(super) struct RateLimiter {
     /// Between two connections at the full rate, in nanoseconds.
     interval: u64,

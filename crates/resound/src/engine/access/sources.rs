@@ -5,10 +5,12 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-/// The source of an address, which limits count as one: an IPv4 address, or an IPv6 network of 64 bits.
+/// The source of an address, which limits count as one: an IPv4 address, or an IPv6 network of 64
+/// bits.
 pub(super) fn source_of(address: IpAddr) -> u64 {
     match address.to_canonical() {
-        // No IPv6 network has such a number: ::/64, which only this machine uses, has bit 32 set here.
+        // No IPv6 network has such a number: ::/64, which only this machine uses, has bit 32 set
+        // here.
         IpAddr::V4(v4) => u64::from(v4.to_bits()),
         IpAddr::V6(v6) => match (v6.to_bits() >> 64) as u64 {
             0 => 1 << 32,
@@ -17,10 +19,11 @@ pub(super) fn source_of(address: IpAddr) -> u64 {
     }
 }
 
-/// How many connections each source has. The table holds only sources with connections, so the number of connections
-/// bounds it.
+/// How many connections each source has. The table holds only sources with connections, so the
+/// number of connections bounds it.
 ///
-/// A connection reserves a slot, a number from 1 up, before its source is known: behind a proxy the header names it.
+/// A connection reserves a slot, a number from 1 up, before its source is known: behind a proxy the
+/// header names it.
 pub(super) struct SourceCounts {
     most: NonZeroU32,
     counts: HashMap<u64, u32>,
@@ -42,7 +45,8 @@ impl SourceCounts {
         })
     }
 
-    /// Counts the connection with this slot for a source; `false` where the source has as many as it may.
+    /// Counts the connection with this slot for a source; `false` where the source has as many as
+    /// it may.
     pub(super) fn count(&mut self, slot: u32, source: u64) -> bool {
         let count = self.counts.entry(source).or_default();
         if *count >= self.most.get() {
