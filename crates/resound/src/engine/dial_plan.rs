@@ -40,6 +40,7 @@ pub trait DialPlan {
 
 /// How long a connection took until its service was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DialTiming {
     /// From the dial to its answer: TCP's handshake.
     pub connect: Duration,

@@ -21,6 +21,7 @@ use crate::error::Error;
 
 /// Which server certificates a client accepts.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Trust {
     /// Certificates that an authority of the platform has signed, for the right name.
     #[default]
