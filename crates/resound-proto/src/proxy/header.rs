@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{EncodeError, Tlv, v1, v2};
+use super::Tlv;
 
 /// Which form a header has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,19 +70,6 @@ impl Header {
     pub fn new(version: Version, addresses: Addresses) -> Self {
         Self { version, addresses, tlvs: Vec::new(), checksum: false }
     }
-
-    /// The bytes to send before everything else.
-    ///
-    /// Version 1 says of everything but TCP over IP that it is `UNKNOWN`, as the specification has it.
-    ///
-    /// # Errors
-    /// What the version has no place for.
-    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        match self.version {
-            Version::V1 => v1::encode(self),
-            Version::V2 => v2::encode(self),
-        }
-    }
 }
 
 /// Both addresses in one family.
@@ -95,4 +82,18 @@ pub(super) fn in_one_family(source: SocketAddr, destination: SocketAddr) -> (Soc
         true => (source, destination),
         false => (mapped(source), mapped(destination)),
     }
+}
+
+/// What the beginning of a connection has turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// The beginning of a header, perhaps: more bytes must come.
+    More,
+    /// A header.
+    Done {
+        /// What it says.
+        header: Header,
+        /// How long it was; what is behind it belongs to the connection.
+        length: usize,
+    },
 }

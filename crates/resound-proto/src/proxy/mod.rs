@@ -15,16 +15,16 @@
 //! assert_eq!(parse(&bytes), Ok(Parsed::Done { header, length }));
 //! ```
 
+mod codec;
 mod header;
-mod parser;
 mod proxies;
 mod reader;
 mod tlv;
 mod v1;
 mod v2;
 
-pub use header::{Addresses, Header, Transport, Version};
-pub use parser::{Parsed, Parser, parse};
+pub use codec::{Parser, parse};
+pub use header::{Addresses, Header, Parsed, Transport, Version};
 pub use proxies::Proxies;
 pub use tlv::{Ssl, Tlv};
 

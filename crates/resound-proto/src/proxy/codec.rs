@@ -1,20 +1,21 @@
-//! Reading a header: at once, or as its bytes come.
+//! Reading a header, at once or as its bytes come, and writing one.
 
-use super::{Header, LONGEST_V2, v1, v2};
+use super::{EncodeError, Header, LONGEST_V2, Parsed, Version, v1, v2};
 use crate::error::ProxyError;
 
-/// What the beginning of a connection has turned out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parsed {
-    /// The beginning of a header, perhaps: more bytes must come.
-    More,
-    /// A header.
-    Done {
-        /// What it says.
-        header: Header,
-        /// How long it was; what is behind it belongs to the connection.
-        length: usize,
-    },
+impl Header {
+    /// The bytes to send before everything else.
+    ///
+    /// Version 1 says of everything but TCP over IP that it is `UNKNOWN`, as the specification has it.
+    ///
+    /// # Errors
+    /// What the version has no place for.
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        match self.version {
+            Version::V1 => v1::encode(self),
+            Version::V2 => v2::encode(self),
+        }
+    }
 }
 
 /// Reads the header that `bytes` begin with. The answer is the same however often it was asked with fewer of them.
