@@ -4,8 +4,8 @@
 
 mod conn;
 mod delivery;
+mod detect;
 mod error;
-mod first_bytes;
 mod framing;
 mod handshake;
 mod input_queue;
@@ -22,7 +22,8 @@ mod verdict;
 
 pub use bytes::Bytes;
 pub use conn::Conn;
-pub use error::{CertificateFlaw, CloseReason, DetectedProtocol, ProxyError, Refusal, TlsFailure};
+pub use detect::{DETECTION_BYTES, DetectedProtocol, detect_protocol};
+pub use error::{CertificateFlaw, CloseReason, ProxyError, Refusal, TlsFailure};
 pub use handshake::{Handshake, HeaderProgress, MakeService, ProxyHeader};
 pub use ipnet;
 pub use limits::Limits;

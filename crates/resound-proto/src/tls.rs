@@ -11,7 +11,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{CommonState, HandshakeKind};
 
-use super::first_bytes::FirstBytes;
+use crate::detect::{DETECTION_BYTES, DetectedProtocol, detect_protocol};
 use crate::error::TlsFailure;
 use crate::names::{group, suite};
 use crate::service::TlsInfo;
@@ -141,14 +141,14 @@ impl TlsLayer {
     /// Takes records. What they say is given to `plain`, a record at a time.
     pub(super) fn receive(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<(), TlsFailure> {
         if !self.begun && matches!(self.session, Session::Server(_)) {
-            let head = self.incomplete.iter().chain(wire.iter()).take(FirstBytes::ENOUGH).copied();
-            match FirstBytes::of(&head.collect::<Vec<_>>()) {
-                FirstBytes::Undecided => {
+            let head = self.incomplete.iter().chain(wire.iter()).take(DETECTION_BYTES).copied();
+            match detect_protocol(&head.collect::<Vec<_>>()) {
+                None => {
                     self.keep(wire);
                     return Ok(());
                 }
-                FirstBytes::Plain => return Err(self.is_not_tls()),
-                FirstBytes::Tls => self.begun = true,
+                Some(DetectedProtocol::Tls) => self.begun = true,
+                Some(_) => return Err(self.reject_plain_text()),
             }
         }
         let mut rest = wire;
@@ -186,10 +186,10 @@ impl TlsLayer {
     /// where they were, or where nothing came.
     pub(super) fn left_undecided(&mut self) -> Option<TlsFailure> {
         let is_undecided = !self.begun && !self.incomplete.is_empty() && matches!(self.session, Session::Server(_));
-        is_undecided.then(|| self.is_not_tls())
+        is_undecided.then(|| self.reject_plain_text())
     }
 
-    fn is_not_tls(&mut self) -> TlsFailure {
+    fn reject_plain_text(&mut self) -> TlsFailure {
         self.begun = true;
         self.incomplete.clear();
         if let Some(handshake) = &self.handshake {

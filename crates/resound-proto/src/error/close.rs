@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use super::{DetectedProtocol, ProxyError, Refusal, TlsFailure};
+use super::{ProxyError, Refusal, TlsFailure};
+use crate::detect::DetectedProtocol;
 
 /// Why one connection ended. A value: it is counted and logged once, and never travels as an `Err`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

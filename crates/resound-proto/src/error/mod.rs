@@ -6,6 +6,6 @@ mod refusal;
 mod tls;
 
 pub use close::CloseReason;
-pub use proxy::{DetectedProtocol, ProxyError};
+pub use proxy::ProxyError;
 pub use refusal::Refusal;
 pub use tls::{CertificateFlaw, TlsFailure};

@@ -1,7 +1,5 @@
 //! What can be wrong with a PROXY header.
 
-use std::fmt;
-
 /// Why bytes are no valid PROXY header, as HAProxy's `proxy-protocol.txt` defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -51,70 +49,4 @@ pub enum ProxyError {
     /// Version 2: a unique id of more than 128 bytes.
     #[error("its unique id is longer than 128 bytes")]
     UniqueId,
-}
-
-/// What came where a PROXY header should have, as far as its first bytes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DetectedProtocol {
-    /// A TLS handshake, or another record of TLS.
-    Tls,
-    /// An HTTP request.
-    Http,
-    /// Other text.
-    Text,
-    /// Something else.
-    Binary,
-}
-
-impl DetectedProtocol {
-    /// What these bytes, the first of a connection, look like.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        const METHODS: [&[u8]; 9] =
-            [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"PRI * HTTP/2"];
-        match bytes {
-            // A record of the handshake protocol (RFC 8446, 5.1), or of another, or a hello in the
-            // form of SSL 2.0 (RFC 5246, E.2).
-            [0x16] | [0x14..=0x18, 3, ..] | [0x80..=0xbf, _, 1, 3, ..] => Self::Tls,
-            _ if METHODS.iter().any(|method| bytes.starts_with(method)) => Self::Http,
-            _ if bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => Self::Text,
-            _ => Self::Binary,
-        }
-    }
-}
-
-impl fmt::Display for DetectedProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tls => "a TLS handshake",
-            Self::Http => "an HTTP request",
-            Self::Text => "text",
-            Self::Binary => "something that is no text",
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_came_instead_is_named() {
-        let cases: [(&[u8], DetectedProtocol); 10] = [
-            (b"GET / HTTP/1.1\r\n", DetectedProtocol::Http),
-            (b"G", DetectedProtocol::Text),
-            (b"hello\n", DetectedProtocol::Text),
-            (b"\x16\x03\x01\x02\x00", DetectedProtocol::Tls),
-            (b"\x16", DetectedProtocol::Tls),
-            (b"\x15\x03\x01\0\x02\x02\x28", DetectedProtocol::Tls),
-            (b"\x80\x2e\x01\x03\x01", DetectedProtocol::Tls),
-            (b"\x80\x2e\x02\x03\x01", DetectedProtocol::Binary),
-            (b"\x16\x04", DetectedProtocol::Binary),
-            (b"\0\0", DetectedProtocol::Binary),
-        ];
-        for (bytes, want) in cases {
-            assert_eq!(DetectedProtocol::of(bytes), want, "{bytes:?}");
-        }
-    }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Addresses, Header, Parser, Ssl, Tlv, Version};
-use crate::error::{CloseReason, DetectedProtocol, ProxyError};
+use crate::detect::{DetectedProtocol, detect_protocol};
+use crate::error::{CloseReason, ProxyError};
 use crate::handshake::{HeaderProgress, ProxyHeader};
 use crate::service::{ConnInfo, Endpoint, ProxiedAddresses, ProxiedTls};
 
@@ -37,7 +38,8 @@ impl ProxyHeader for HeaderReader {
                 HeaderProgress::Done(n)
             }
             Err(ProxyError::Absent) => {
-                HeaderProgress::Refused(CloseReason::NoProxyHeader(DetectedProtocol::of(self.parser.seen())))
+                let instead = detect_protocol(self.parser.seen()).unwrap_or(DetectedProtocol::Binary);
+                HeaderProgress::Refused(CloseReason::NoProxyHeader(instead))
             }
             Err(error) => HeaderProgress::Refused(CloseReason::BadProxyHeader(error)),
         }
