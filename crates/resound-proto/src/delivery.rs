@@ -20,7 +20,7 @@ const NEVER: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// The engine says what the transport still holds; else only what the transport took is known.
-    is_told: bool,
+    is_reported: bool,
     /// Something was sent, and is not known to have been taken.
     is_open: bool,
     /// At the last look the transport held something.
@@ -37,13 +37,13 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// The engine is going to say what the transport holds.
-    pub(super) fn tell(&mut self) {
-        self.is_told = true;
+    pub(super) fn expect_reports(&mut self) {
+        self.is_reported = true;
     }
 
     /// Bytes are handed to an engine that had nothing unsent.
     pub(super) fn begins(&mut self, now: Instant, limits: &Limits) {
-        if !self.is_told {
+        if !self.is_reported {
             self.since = Some(now);
         } else if !self.is_open {
             self.is_open = true;
@@ -55,13 +55,13 @@ impl Delivery {
 
     /// The transport took bytes. That is progress only where nothing better is known.
     pub(super) fn sent(&mut self, now: Instant) {
-        if !self.is_told {
+        if !self.is_reported {
             self.since = Some(now);
         }
     }
 
     /// Of `sent` bytes in all the transport still holds so many. Says whether the peer is slow: its system has taken some by and by.
-    pub(super) fn holds(&mut self, now: Instant, sent: u64, held: usize, unsent: usize) -> bool {
+    pub(super) fn report(&mut self, now: Instant, sent: u64, held: usize, unsent: usize) -> bool {
         let taken = (sent as i64).wrapping_sub(held as i64);
         let has_risen = taken > std::mem::replace(&mut self.taken, taken);
         if held == 0 || has_risen {
@@ -108,12 +108,12 @@ impl Delivery {
 
     /// Is something on its way? Where the engine does not tell, only what it has not sent itself.
     pub(super) fn is_open(&self, unsent: usize) -> bool {
-        if self.is_told { self.is_open } else { unsent > 0 }
+        if self.is_reported { self.is_open } else { unsent > 0 }
     }
 
     /// Does the engine tell?
-    pub(super) fn is_told(&self) -> bool {
-        self.is_told
+    pub(super) fn is_reported(&self) -> bool {
+        self.is_reported
     }
 
     /// When to look; nothing where nothing is on its way.
@@ -126,7 +126,7 @@ impl Delivery {
 
     /// When to see about it: where the engine tells, at its looks, which are never far from when the peer has had its time.
     pub(super) fn deadline(&self, unsent: usize, limit: Option<Duration>) -> Option<Instant> {
-        if self.is_told { self.look() } else { self.stalled_at(unsent, limit) }
+        if self.is_reported { self.look() } else { self.stalled_at(unsent, limit) }
     }
 
     /// When a peer that takes nothing has had its time.

@@ -1,31 +1,32 @@
-//! [`Handshake`]: what comes between a transport that is up and a service that is open.
+//! [`Handshake`]: what happens between a transport that is up and a service that is open.
 
 use std::time::Instant;
 
 use super::tls::TlsLayer;
 use crate::error::{CloseReason, Refusal, TlsFailure};
-use crate::service::{ConnInfo, Cx, Service};
+use crate::service::{ConnInfo, Service};
 use crate::session::{ClientSession, ServerSession};
 
-/// What the peer has to say before everything else, in plain bytes: a PROXY header, for one.
+/// What the peer has to send before everything else, in plain bytes: a PROXY header, for one.
 pub trait ProxyHeader {
-    /// `wire` has arrived; nothing, at the very beginning. What belongs to the preface and is not complete yet is for the preface to keep, bounded.
+    /// `wire` has arrived; the first call comes before any byte, with none. The implementation keeps
+    /// what is not complete yet, up to a bound.
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress;
 }
 
-/// What a [`ProxyHeader`] has made of some bytes.
+/// How far a [`ProxyHeader`] is after some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderProgress {
-    /// All of them belong to it, and more must come.
+    /// All of them belong to the header, and more must come.
     More,
-    /// It is complete; so many of these bytes were its own.
+    /// The header is complete; the first so many of these bytes belong to it.
     Done(usize),
-    /// It is none, or one that is not wanted: the connection is reset for this reason.
+    /// The bytes are no header, or not an acceptable one: the connection is reset for this reason.
     Refused(CloseReason),
 }
 
-/// What has to happen on a connection that is up before its service is made and opened. It has
-/// [`Limits::opening_timeout`](crate::Limits::opening_timeout) for all of it.
+/// What has to happen on a connection that is up before its service is made and opened. All of it
+/// together is limited by [`Limits::opening_timeout`](crate::Limits::opening_timeout).
 #[derive(Default)]
 #[must_use]
 pub struct Handshake {
@@ -37,49 +38,51 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Nothing: the service opens with the first byte.
+    /// An empty one: the service opens at once.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The peer's preface is read before anything else.
+    /// The peer's header is read before anything else.
     pub fn preface(mut self, preface: impl ProxyHeader + 'static) -> Self {
         self.preface = Some(Box::new(preface));
         self
     }
 
-    /// Called once, when the client is known: behind the PROXY header, or at the beginning where none comes. A refusal
-    /// resets the connection.
+    /// `admit` is called once, when the client is known: behind the PROXY header, or at the beginning
+    /// where none comes. A refusal resets the connection.
     pub fn admission(mut self, admit: impl FnOnce(&ConnInfo, Instant) -> Result<(), Refusal> + 'static) -> Self {
         self.admission = Some(Box::new(admit));
         self
     }
 
-    /// These bytes leave first, in plain: a [PROXY header](crate::proxy::Header) of this end's own.
+    /// These bytes are sent first, in plain: a [PROXY header](crate::proxy::Header) of this end.
     pub fn header(mut self, header: impl Into<Vec<u8>>) -> Self {
         self.header = header.into();
         self
     }
 
-    /// Then the connection speaks TLS, and this end is the server.
+    /// Then comes TLS, and this end is the server.
     pub fn tls_server(mut self, server: impl Into<ServerSession>) -> Self {
         self.tls = Some(TlsLayer::server(server.into()));
         self
     }
 
-    /// Then the connection speaks TLS, and this end is the client.
+    /// Then comes TLS, and this end is the client.
     pub fn tls_client(mut self, client: impl Into<ClientSession>) -> Self {
         self.tls = Some(TlsLayer::client(client.into()));
         self
     }
 
-    /// What is to be called where the connection ends before its service is made, and why that was.
-    pub fn otherwise(mut self, unopened: impl FnOnce(CloseReason) + 'static) -> Self {
+    /// `unopened` is called where the connection ends before its service is made, with the reason and
+    /// the time.
+    pub fn otherwise(mut self, unopened: impl FnOnce(CloseReason, Instant) + 'static) -> Self {
         self.otherwise = Some(Box::new(unopened));
         self
     }
 
-    /// Does the service open at once?
+    /// Whether the service opens at once.
+    #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.preface.is_none() && self.admission.is_none() && self.header.is_empty() && self.tls.is_none()
     }
@@ -88,32 +91,43 @@ impl Handshake {
 /// Decides whether a client may connect, by what is known of it and the time.
 type Admission = Box<dyn FnOnce(&ConnInfo, Instant) -> Result<(), Refusal>>;
 
-/// Is told why there is no service.
-type OnFailure = Box<dyn FnOnce(CloseReason)>;
+/// Receives the reason why the service was never made.
+type OnFailure = Box<dyn FnOnce(CloseReason, Instant)>;
 
-/// Makes the service of a connection that has been opened.
-pub type MakeService = Box<dyn FnOnce(&ConnInfo) -> Box<dyn Service>>;
+/// Makes the service of a connection whose handshake was complete at this time.
+pub type MakeService = Box<dyn FnOnce(&ConnInfo, Instant) -> Box<dyn Service>>;
+
+/// Where the service of a connection comes from ([`Conn::start`](crate::Conn::start)).
+#[non_exhaustive]
+pub enum ServiceSource {
+    /// It exists, and opens at once.
+    Ready(Box<dyn Service>),
+    /// It is made after a handshake.
+    After(Handshake, MakeService),
+}
 
 /// What stands between the transport and the service. A plain connection has none of it.
 pub(super) struct Layers {
     /// Until the service is open.
-    pub(super) opening: Option<PendingHandshake>,
+    pub(super) pending: Option<PendingHandshake>,
     /// Until the client is known. Boxed: an open connection with TLS keeps these layers.
     pub(super) preface: Option<Box<ClientPreface>>,
-    /// What leaves first.
+    /// What is sent first.
     pub(super) header: Vec<u8>,
     pub(super) tls: Option<TlsLayer>,
 }
 
-/// A connection that is up, and whose service is not open yet.
+/// The handshake of a connection whose service is not open yet.
+#[derive(Default)]
 pub(super) struct PendingHandshake {
-    pub(super) make: MakeService,
+    /// Until it has been called.
+    pub(super) make: Option<MakeService>,
     pub(super) otherwise: Option<OnFailure>,
     /// When the transport came up, once it has.
     pub(super) since: Option<Instant>,
     /// Too many handshakes are under way: when to ask again whether this one may go on.
     pub(super) waits_until: Option<Instant>,
-    /// There could not even be a beginning.
+    /// TLS could not even be set up.
     pub(super) broken: Option<TlsFailure>,
 }
 
@@ -137,22 +151,20 @@ impl ClientPreface {
 }
 
 impl Layers {
-    pub(super) fn new(opening: Handshake, make: MakeService) -> Self {
-        let (tls, broken) = match opening.tls {
+    pub(super) fn new(handshake: Handshake, make: Option<MakeService>) -> Self {
+        let (tls, broken) = match handshake.tls {
             None => (None, None),
             Some(Ok(tls)) => (Some(tls), None),
             Some(Err(failure)) => (None, Some(failure)),
         };
-        let pending = PendingHandshake { make, otherwise: opening.otherwise, since: None, waits_until: None, broken };
-        let (header, admission) = (opening.preface, opening.admission);
+        let pending = PendingHandshake { make, otherwise: handshake.otherwise, broken, ..Default::default() };
+        let (header, admission) = (handshake.preface, handshake.admission);
         let preface = (header.is_some() || admission.is_some()).then(|| Box::new(ClientPreface { header, admission }));
-        Self { opening: Some(pending), preface, header: opening.header, tls }
+        Self { pending: Some(pending), preface, header: handshake.header, tls }
     }
-}
 
-/// Stands in for a service that is not made yet. Nothing is delivered to it.
-pub(super) struct NoService;
-
-impl Service for NoService {
-    fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
+    /// Whether TLS holds the beginning of a record.
+    pub(super) fn has_part(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsLayer::has_part)
+    }
 }

@@ -48,7 +48,7 @@ impl Silence {
     }
 
     /// It has made a message of the tail, on a connection on which something last moved at `progress`. Says whether that was the first.
-    pub(super) fn ends_message(&mut self, progress: Option<Instant>) -> bool {
+    pub(super) fn end_message(&mut self, progress: Option<Instant>) -> bool {
         self.idle_since = self.idle_since.or(progress);
         !std::mem::replace(&mut self.has_answered, true)
     }
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn answers_are_no_progress_and_what_else_is_sent_is() {
         let (mut silence, start) = (Silence::default(), Instant::now());
-        assert!(silence.ends_message(Some(start)));
+        assert!(silence.end_message(Some(start)));
         silence.answers(10);
-        assert!(!silence.ends_message(Some(start + NEXT)));
+        assert!(!silence.end_message(Some(start + NEXT)));
         silence.answers(5);
         silence.sent(12);
         silence.sent(3);

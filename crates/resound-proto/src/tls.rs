@@ -43,8 +43,6 @@ pub(super) struct TlsLayer {
     pub(super) peer_closed: bool,
     /// Ours is on its way.
     closed: bool,
-    /// The peer's FIN came without one: what it said last may have been cut off.
-    pub(super) truncated: bool,
 }
 
 enum Session {
@@ -94,7 +92,6 @@ impl TlsLayer {
             failed: false,
             peer_closed: false,
             closed: false,
-            truncated: false,
         }
     }
 
@@ -198,25 +195,26 @@ impl TlsLayer {
         TlsFailure::NotTls
     }
 
-    /// Seals what is in `out`, and puts before it what TLS itself has to say. With `finish` a close_notify follows, once.
-    pub(super) fn seal(&mut self, out: &mut Vec<u8>, finish: bool) -> Result<(), TlsFailure> {
+    /// Replaces the plain text in `out[from..]` by what TLS itself sends, the records that hold the
+    /// plain text, and with `finish`, once, a close_notify.
+    pub(super) fn seal(&mut self, out: &mut Vec<u8>, from: usize, finish: bool) -> Result<(), TlsFailure> {
         let ends = finish && !self.closed;
-        let mut sealed = Ok(());
-        if self.failed {
-            out.clear();
-        } else if ends || !out.is_empty() {
-            // rustls remembers where in its input it stands, so it is shown the same again.
-            let input = &mut self.incomplete[..];
-            sealed = match &mut self.session {
-                Session::Client(session) => seal(session.process_tls_records(input), out, ends),
-                Session::Server(session) => seal(session.process_tls_records(input), out, ends),
-            };
-            self.failed = sealed.is_err();
-        }
         self.closed |= ends;
-        if !self.flight.is_empty() {
-            out.splice(0..0, std::mem::take(&mut self.flight));
+        let flight = std::mem::take(&mut self.flight);
+        if self.failed {
+            out.truncate(from);
         }
+        if self.failed || (!ends && out.len() == from) {
+            out.extend_from_slice(&flight);
+            return Ok(());
+        }
+        // rustls remembers its place in its input, so it receives the same input again.
+        let input = &mut self.incomplete[..];
+        let sealed = match &mut self.session {
+            Session::Client(session) => seal(session.process_tls_records(input), out, from, &flight, ends),
+            Session::Server(session) => seal(session.process_tls_records(input), out, from, &flight, ends),
+        };
+        self.failed = sealed.is_err();
         sealed
     }
 
@@ -333,33 +331,51 @@ fn turn<Data>(
     (discard, next)
 }
 
-/// Replaces the plaintext in `out` by records that hold it, and by a close_notify behind them if this `ends`.
-fn seal<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>, ends: bool) -> Result<(), TlsFailure> {
+/// Replaces the plain text in `out[from..]` by `flight`, the records that hold the plain text, and a
+/// close_notify if this `ends`.
+fn seal<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    out: &mut Vec<u8>,
+    from: usize,
+    flight: &[u8],
+    ends: bool,
+) -> Result<(), TlsFailure> {
     let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
-        // Where there are no keys there is nothing to say; and if there were, it is not to leave in plain text.
-        let lost = !out.is_empty();
-        out.clear();
+        // Without keys there is nothing to send; and if there were, it must not leave in plain text.
+        let lost = out.len() > from;
+        out.truncate(from);
+        out.extend_from_slice(flight);
         return if lost { Err(TlsFailure::Failed) } else { Ok(()) };
     };
-    let clear = out.len();
-    let mut room = clear + (clear / RECORD + 1) * OVERHEAD;
-    let sealed = loop {
-        // The records are written behind the plaintext, and then take its place: no other memory is needed.
-        out.resize(clear + room, 0);
-        let (plain, records) = out.split_at_mut(clear);
-        match traffic.encrypt(plain, records) {
-            Ok(n) => break n,
-            Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => room = required_size,
-            Err(EncryptError::EncryptExhausted) => {
-                out.clear();
-                return Err(TlsFailure::Failed);
+    let (clear, first) = (out.len(), from + flight.len());
+    if clear > from {
+        let mut room = clear - from + ((clear - from) / RECORD + 1) * OVERHEAD;
+        let sealed = loop {
+            // The records are written behind the plain text, and then take its place: no other memory
+            // is needed.
+            out.resize(clear + room, 0);
+            let (plain, records) = out.split_at_mut(clear);
+            match traffic.encrypt(&plain[from..], records) {
+                Ok(n) => break n,
+                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => room = required_size,
+                Err(EncryptError::EncryptExhausted) => {
+                    out.truncate(from);
+                    out.extend_from_slice(flight);
+                    return Err(TlsFailure::Failed);
+                }
             }
+        };
+        if out.len() < first + sealed {
+            out.resize(first + sealed, 0);
         }
-    };
-    out.copy_within(clear..clear + sealed, 0);
-    out.truncate(sealed);
+        out.copy_within(clear..clear + sealed, first);
+        out.truncate(first + sealed);
+        out[from..first].copy_from_slice(flight);
+    } else {
+        out.extend_from_slice(flight);
+    }
     if ends {
-        let mut room = 2 * OVERHEAD;
+        let (sealed, mut room) = (out.len(), 2 * OVERHEAD);
         loop {
             out.resize(sealed + room, 0);
             match traffic.queue_close_notify(&mut out[sealed..]) {

@@ -68,7 +68,9 @@ pub mod client {
 /// The PROXY protocol: its headers, and what they say of a connection.
 pub mod proxy {
     pub use resound_proto::proxy::*;
-    pub use resound_proto::{DetectedProtocol, HeaderProgress, ProxiedAddresses, ProxiedTls, ProxyError, ProxyHeader, detect_protocol};
+    pub use resound_proto::{
+        DetectedProtocol, HeaderProgress, ProxiedAddresses, ProxiedTls, ProxyError, ProxyHeader, detect_protocol,
+    };
 }
 
 /// A connection as a state machine without I/O, for an engine of your own.

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use resound::conn::{Conn, Then};
 use resound::proxy::{HeaderProgress, ProxyHeader};
-use resound::{CloseReason, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, Limits, Reply, Service};
+use resound::{
+    CloseReason, Closed, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, Limits, Observer, Reply, Service,
+};
 
 use crate::proto::bench::Bench;
 
@@ -323,8 +325,10 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
         }
         fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
     }
-    let bench = Bench::telling(Unframed, Limits::default());
-    assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
+    let mut bench = Bench::telling(Unframed, Limits::default());
+    assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
+    bench.conn.closed(bench.now, &mut bench.observer);
+    assert_eq!(bench.observer.unopened[0].reason, CloseReason::Panicked);
     let opening = Conn::opening(info(), Handshake::new(), |_| Box::new(Unframed), Limits::default());
     let bench = Bench::of(opening);
     assert_eq!((bench.then, bench.observer.opened), (Then::Reset, 0));
@@ -456,5 +460,52 @@ fn a_close_whose_last_bytes_nothing_takes_is_a_failure_and_ends() {
         assert_eq!(bench.then, Then::Reset);
         let want = timeout.or(Limits::default().write_timeout).unwrap();
         assert!(is_about(time, want) && looks < 10_000, "{time:?}, {looks} looks");
+    }
+}
+
+/// Panics at each call.
+struct Faulty;
+
+impl Observer for Faulty {
+    fn opened(&mut self, _: &ConnInfo) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+    fn received(&mut self, _: &ConnInfo, _: usize) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+    fn message(&mut self, _: &ConnInfo, _: &[u8]) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+    fn sent(&mut self, _: &ConnInfo, _: usize) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+    fn closed(&mut self, _: &ConnInfo, _: &Closed) {
+        std::panic::resume_unwind(Box::new("as the test wants it"));
+    }
+}
+
+#[test]
+fn an_observer_that_panics_ends_its_connection_and_the_service_learns_why() {
+    let (ear, info) = (Ear::default(), ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown));
+    let mut conn = Conn::new(info, Box::new(ear.clone()), Limits::default());
+    let (now, mut out) = (Instant::now(), Vec::new());
+    assert_eq!(conn.open(now, &mut out, &mut Faulty).then, Then::Reset);
+    conn.closed(now, &mut Faulty);
+    assert_eq!(*ear.0.borrow(), [CloseReason::Panicked]);
+    type Call = fn(&mut Conn, Instant, &mut Vec<u8>) -> Then;
+    let calls: [Call; 2] = [
+        |conn, now, out| conn.received(now, &mut b"x".to_vec(), out, &mut Faulty).then,
+        |conn, now, out| conn.sent(now, 1, out, &mut Faulty).then,
+    ];
+    for call in calls {
+        let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
+        let mut conn = Conn::new(info, Box::new(Echo), Limits::default());
+        let _ = conn.open(now, &mut Vec::new(), &mut ());
+        let verdict = conn.received(now, &mut b"y".to_vec(), &mut Vec::new(), &mut ());
+        assert_eq!(verdict.echo, 0..1);
+        let then = call(&mut conn, now, &mut Vec::new());
+        assert_eq!(then, Then::Go, "the answer is delivered first");
+        assert!(conn.is_unfinished());
+        conn.lost(now, CloseReason::Cut, &mut Faulty);
     }
 }

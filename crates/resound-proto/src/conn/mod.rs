@@ -1,47 +1,49 @@
 //! [`Conn`]: one end of one connection, without I/O.
 
+mod core;
 mod deliver;
 mod ending;
 mod handshake;
 mod room;
 mod silence;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::ending::guarded;
-use super::delivery::Delivery;
-use super::handshake::{Handshake, Layers, NoService};
-use super::input_queue::InputQueue;
+use self::core::Core;
+use super::guard::{GuardedService, guarded};
+use super::handshake::{Handshake, Layers, ServiceSource};
 use super::limits::Limits;
-use super::observer::{Closed, Observer};
+use super::observer::Observer;
 use super::ordered::OrderedEvent;
-use super::silence::Silence;
-use super::verdict::{Then, Verdict};
+use super::state::State;
+use super::verdict::Verdict;
 use crate::error::CloseReason;
-use crate::service::{
-    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, Service, ServiceRequests, SharedBytes,
-};
+use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
-/// An engine tells it what happened ([`open`](Conn::open), [`received`](Conn::received), [`received_eof`](Conn::received_eof),
-/// [`sent`](Conn::sent), [`timed_out`](Conn::timed_out), [`woken`](Conn::woken), [`drain`](Conn::drain)) and obeys the [`Verdict`]. The rules:
+/// An engine reports what happened ([`open`](Conn::open), [`received`](Conn::received),
+/// [`received_eof`](Conn::received_eof), [`sent`](Conn::sent), [`timed_out`](Conn::timed_out),
+/// [`woken`](Conn::woken), [`drain`](Conn::drain)) and obeys the [`Verdict`]. The rules:
 ///
-/// - `out` is empty on entry. **After each call send `wire[echo]`, then `out`, then obey `then`.** Bytes leave in call order: an engine
-///   with unsent bytes queues behind them.
+/// - `out` is empty on entry. **After each call send `wire[echo]`, then `out`, then obey `then`.**
+///   Bytes leave in call order: an engine with unsent bytes queues behind them.
 /// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce more.
-/// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves later, so re-arm lazily.
-/// - Look at the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has arrived comes first. And say what it still holds
-///   of what it took, where that is [wanted](Conn::wants_unacknowledged) and known.
-/// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit) at once. A read that was under way
-///   may still be delivered.
-/// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the transport failed first; nothing is called
-///   after it.
+/// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves
+///   later, so re-arm lazily.
+/// - Read from the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has
+///   arrived comes first. And report what the transport still holds of what it took, where that is
+///   [wanted](Conn::wants_unacknowledged) and known.
+/// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit) at
+///   once. A read that was under way may still be delivered.
+/// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the
+///   transport failed first; no call follows.
+///
+/// A panic of the service, of the code that makes it or of an observer ends this connection and does
+/// not leave `Conn`.
 ///
 /// That loop, over a transport that takes everything at once:
-///
 /// ```
 /// use std::time::Instant;
 /// use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Limits, Reply, Then};
@@ -81,109 +83,84 @@ use crate::service::{
 /// conn.closed(Instant::now(), &mut ());
 /// assert_eq!(sent, b"Server received: Hello\nServer received: last");
 /// ```
-// In this order in memory: what each message touches first, so that a busy server with many connections waits for fewer cache lines.
+// The layers first, then the core: what each message touches.
 #[repr(C)]
 pub struct Conn {
-    peer_eof: OrderedEvent,
-    drain: OrderedEvent,
-    /// Once all that was sent is delivered, a reset: the service has failed.
-    aborts: bool,
-    /// Refused just now: what is said of it, if anything, comes with this call.
-    refused: bool,
-    /// The first reason wins. Here it takes no room of its own.
-    reason: Option<CloseReason>,
-    asked: ServiceRequests,
-    /// Handed to the engine and not yet reported as sent.
-    unsent: usize,
-    service: Box<dyn Service>,
-    limits: Arc<Limits>,
-    held: InputQueue,
-    /// Of a peer that has not sent a newline yet.
-    silence: Option<Box<Silence>>,
+    /// Below the service; a plain connection has none.
     layers: Option<Box<Layers>>,
-    bytes_in: u64,
-    bytes_out: u64,
-    messages: u64,
-    /// When a message was last completed or a byte last sent: the clock of idleness and of the linger.
-    progress: Option<Instant>,
-    /// The clock of a stalled write. What the peer says does not move it.
-    delivery: Delivery,
-    linger_until: Option<Instant>,
-    /// When the connection was opened; `None` before, and again once it has ended.
-    opened: Option<Instant>,
-    /// Where the engine knows them.
-    times: Option<Box<KernelTimestamps>>,
-    info: ConnInfo,
+    core: Core,
 }
 
 impl Conn {
-    /// A connection that is about to be opened. Connections may share their limits.
+    /// A connection whose service opens at once. Connections may share their limits.
     #[must_use]
     pub fn new(info: ConnInfo, service: Box<dyn Service>, limits: impl Into<Arc<Limits>>) -> Self {
-        let framing = guarded(|| service.framing());
-        let mut asked = ServiceRequests::new(framing.unwrap_or(Framing::Chunk));
-        asked.reset = framing.is_none();
-        Self {
-            service,
-            limits: limits.into(),
-            asked,
-            held: InputQueue::default(),
-            silence: None,
-            layers: None,
-            unsent: 0,
-            progress: None,
-            delivery: Delivery::default(),
-            linger_until: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            messages: 0,
-            peer_eof: OrderedEvent::NotYet,
-            drain: OrderedEvent::NotYet,
-            aborts: false,
-            refused: false,
-            reason: framing.is_none().then_some(CloseReason::Panicked),
-            opened: None,
-            times: None,
-            info,
-        }
+        Self::start(info, limits, |_| ServiceSource::Ready(service))
     }
 
-    /// As [`Conn::new`], where something has to happen before the service is open. `service` is called then, when it is known who the peer
-    /// is; and only then the observer hears that the connection was opened. One that ends before is [`Observer::unopened`].
+    /// A connection with a handshake before its service. `service` is called after it, when the peer
+    /// is known; only then the observer sees the connection as opened. A connection that ends before
+    /// is [`Observer::unopened`].
     #[must_use]
     pub fn opening(
         info: ConnInfo,
-        opening: Handshake,
+        handshake: Handshake,
         service: impl FnOnce(&ConnInfo) -> Box<dyn Service> + 'static,
         limits: impl Into<Arc<Limits>>,
     ) -> Self {
-        let mut conn = Self::new(info, Box::new(NoService), limits);
-        conn.layers = Some(Box::new(Layers::new(opening, Box::new(service))));
-        conn
+        Self::start(info, limits, |_| ServiceSource::After(handshake, Box::new(|info, _| service(info))))
     }
 
-    /// Who is at the two ends.
+    /// A connection that `source` decides about, called at once. Where `source` panics, the
+    /// connection ends before it is opened.
+    #[must_use]
+    pub fn start(
+        info: ConnInfo,
+        limits: impl Into<Arc<Limits>>,
+        source: impl FnOnce(&ConnInfo) -> ServiceSource,
+    ) -> Self {
+        let started = guarded(|| match source(&info) {
+            ServiceSource::Ready(service) => {
+                let mut service = GuardedService::new(service);
+                Some((service.call(|service| service.framing())?, service, None))
+            }
+            ServiceSource::After(handshake, make) => {
+                let layers = Layers::new(handshake, Some(make));
+                Some((Framing::Chunk, GuardedService::none(), Some(Box::new(layers))))
+            }
+        });
+        let is_made = matches!(started, Some(Some(_)));
+        let unmade = || (Framing::Chunk, GuardedService::none(), Some(Box::new(Layers::new(Handshake::new(), None))));
+        let (framing, service, layers) = started.flatten().unwrap_or_else(unmade);
+        let mut core = Core::new(info, service, framing, limits.into());
+        if !is_made {
+            core.state.reset(CloseReason::Panicked);
+        }
+        Self { layers, core }
+    }
+
+    /// The addresses of the two ends, and what else is known of the connection.
     #[must_use]
     pub fn info(&self) -> &ConnInfo {
-        &self.info
+        &self.core.info
     }
 
     /// The transport is up. The first call.
     pub fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        match self.layers {
-            None => self.begin(now, out, observer),
-            Some(_) => {
-                let header = self.announcement(now);
-                self.start_opening(now, out, observer);
-                let verdict = self.settle(now, 0..0, out);
-                out.splice(0..0, header);
-                return verdict;
-            }
-        }
-        self.settle(now, 0..0, out)
+        let Some(layers) = &mut self.layers else {
+            self.core.open(now, out, observer);
+            return self.core.settle(now, 0..0, out);
+        };
+        // The header of this end comes before everything else, and TLS does not seal it.
+        out.append(&mut layers.header);
+        let header = out.len();
+        self.start_handshake(now, out, observer);
+        self.seal(out, header);
+        self.core.settle(now, 0..0, out)
     }
 
-    /// `wire` has arrived. It is the engine's memory; `Conn` may change it in place, and keeps a copy of what it cannot deliver yet.
+    /// `wire` has arrived. It is the engine's memory; `Conn` may change it in place, and keeps a copy
+    /// of what it cannot deliver yet.
     pub fn received(
         &mut self,
         now: Instant,
@@ -191,293 +168,215 @@ impl Conn {
         out: &mut Vec<u8>,
         observer: &mut dyn Observer,
     ) -> Verdict {
-        self.bytes_in += wire.len() as u64;
-        observer.received(&self.info, wire.len());
+        self.core.bytes_in += wire.len() as u64;
+        self.core.observe(now, |info| observer.received(info, wire.len()));
         let echo = match self.layers {
-            None => self.deliver(now, wire, out, observer),
+            None => self.core.deliver(now, wire, Some(0), out, observer),
             Some(_) => self.receive_below(now, wire, out, observer),
         };
-        self.break_silence(now);
-        self.settle(now, echo, out)
+        self.core.break_silence(now);
+        self.seal(out, 0);
+        self.core.settle(now, echo, out)
     }
 
-    /// Do the bytes of the service go onto the wire as they are, and nothing else?
+    /// Whether the bytes of the service go onto the wire as they are, and nothing else.
+    #[must_use]
     pub fn is_bare(&self) -> bool {
         self.layers.is_none()
     }
 
-    /// For an engine that can send from where bytes stand: what the service sends so is to be asked
-    /// for after each call then, and goes between the bytes of `out`. Elsewhere it is in `out`, as
-    /// where something below the service changes the bytes on their way.
+    /// For an engine that can send from where bytes stand: it asks for [`Conn::take_shares`] after
+    /// each call, and sends them between the bytes of `out`. Without this call those bytes are in
+    /// `out`, and so they are where a layer changes the bytes on their way.
     pub fn allow_shares(&mut self) {
-        self.asked.may_share = self.is_bare();
+        self.core.asked.may_share = self.is_bare();
     }
 
-    /// Of the call before.
+    /// The shared bytes of the call before.
     pub fn take_shares(&mut self) -> SharedBytes {
-        self.asked.shares.take()
+        self.core.asked.shares.take()
     }
 
-    /// For an engine that knows when the kernel saw bytes pass: to be told before [`Conn::received`].
+    /// For an engine that knows when the kernel saw bytes pass: filled in before [`Conn::received`].
     pub fn times(&mut self) -> &mut KernelTimestamps {
-        self.times.get_or_insert_default()
+        self.core.times.get_or_insert_default()
     }
 
-    /// Is it known when the kernel saw bytes pass?
+    /// Whether the engine has reported when the kernel saw bytes pass.
     #[cfg(target_os = "linux")]
+    #[must_use]
     pub fn has_times(&self) -> bool {
-        self.times.is_some()
+        self.core.times.is_some()
     }
 
     /// The peer sent its FIN. An unterminated last line is delivered first.
     pub fn received_eof(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        if self.layers.is_some() {
-            self.fin_below();
+        self.receive_fin();
+        if self.core.peer_eof == OrderedEvent::NotYet {
+            self.core.peer_eof = OrderedEvent::Waiting;
         }
-        if self.peer_eof == OrderedEvent::NotYet {
-            self.peer_eof = OrderedEvent::Waiting;
-        }
-        self.deliver(now, &[], out, observer);
-        self.settle(now, 0..0, out)
+        self.deliver_and_settle(now, out, observer)
     }
 
     /// The transport took `n` of the bytes that earlier verdicts wanted sent.
     pub fn sent(&mut self, now: Instant, n: usize, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        debug_assert!(n <= self.unsent, "{n} bytes sent of {}", self.unsent);
-        self.unsent = self.unsent.saturating_sub(n);
-        self.bytes_out += n as u64;
-        self.progress = Some(now);
-        self.delivery.sent(now);
-        if self.aborts && self.unsent == 0 {
-            self.delivery.hurry(now);
+        let core = &mut self.core;
+        debug_assert!(n <= core.unsent, "{n} bytes sent of {}", core.unsent);
+        core.unsent = core.unsent.saturating_sub(n);
+        core.bytes_out += n as u64;
+        core.progress = Some(now);
+        core.delivery.sent(now);
+        if core.state == State::Aborting && core.unsent == 0 {
+            core.delivery.hurry(now);
         }
-        if let Some(silence) = &mut self.silence {
+        if let Some(silence) = &mut core.silence {
             silence.sent(n);
         }
-        observer.sent(&self.info, n);
-        self.deliver_waiting(now, out, observer);
-        if self.unsent == 0 && out.is_empty() && self.asked.shares.is_empty() && !self.asked.finished {
-            self.tell(now, out, |service, cx| service.drained(cx));
-            // It may have resumed a paused delivery.
-            self.deliver_waiting(now, out, observer);
+        core.observe(now, |info| observer.sent(info, n));
+        core.deliver_waiting(now, out, observer);
+        if core.state == State::Open && core.unsent == 0 && out.is_empty() && core.asked.shares.is_empty() {
+            core.notify(now, out, |service, cx| service.drained(cx));
+            // The service may have resumed a paused delivery.
+            core.deliver_waiting(now, out, observer);
         }
-        self.settle(now, 0..0, out)
+        self.seal(out, 0);
+        self.core.settle(now, 0..0, out)
     }
 
-    /// The time has come that [`Conn::deadline`] named. Harmless when called too early or for nothing.
+    /// The time has come that [`Conn::deadline`] named. A call too early does no harm.
     pub fn timed_out(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        if self.asked.wake_at.is_some_and(|at| at <= now) {
-            self.asked.wake_at = None;
-            self.tell(now, out, |service, cx| service.wake(cx));
-            self.deliver(now, &[], out, observer);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.core.asked.wake_at) {
+            self.core.asked.wake_at = None;
+            self.core.notify(now, out, |service, cx| service.wake(cx));
+            self.core.deliver_held(now, out, observer);
         }
-        if self.waits_until().is_some_and(|at| at <= now) {
+        if is_due(self.waits_until()) {
             self.receive_below(now, &mut [], out, observer);
-            self.break_silence(now);
+            self.core.break_silence(now);
         }
-        let unsent = self.unsent;
-        let silent = self.is_silence_due(now);
-        if silent {
-            self.deliver_silent(now, out, observer);
+        let unsent = self.core.unsent;
+        let is_silent = self.is_silence_due(now);
+        if is_silent {
+            self.core.deliver_silent(now, out, observer);
         }
-        if self.stalled_at().is_some_and(|at| at <= now) {
-            self.end(CloseReason::WriteTimeout);
-            self.asked.reset = true;
-        } else if self.opening_until().is_some_and(|at| at <= now) {
-            self.refuse(CloseReason::OpeningTimeout);
-        } else if out.is_empty() && self.asked.shares.is_empty() && self.idle_at().is_some_and(|at| at <= now) {
-            self.end(CloseReason::IdleTimeout);
-            self.asked.finished = true;
-            self.asked.closing = true;
+        let handshake_until = self.handshake_until();
+        let core = &mut self.core;
+        if is_due(core.stalled_at()) {
+            core.state.reset(CloseReason::WriteTimeout);
+        } else if is_due(handshake_until) {
+            core.refuse(CloseReason::OpeningTimeout);
+        } else if out.is_empty() && core.asked.shares.is_empty() && is_due(core.idle_at()) {
+            core.state.close(CloseReason::IdleTimeout);
         }
-        if self.delivery.is_in_a_hurry() {
-            self.delivery.looked_in_a_hurry(now);
+        if core.delivery.is_in_a_hurry() {
+            core.delivery.looked_in_a_hurry(now);
         } else {
-            self.delivery.looked(now, &self.limits);
+            core.delivery.looked(now, &core.limits);
         }
-        let verdict = self.settle(now, 0..0, out);
-        if let Some(silence) = self.silence.as_mut().filter(|_| silent) {
-            silence.answers(self.unsent - unsent);
+        self.seal(out, 0);
+        let verdict = self.core.settle(now, 0..0, out);
+        if is_silent && let Some(silence) = &mut self.core.silence {
+            silence.answers(self.core.unsent - unsent);
         }
         verdict
     }
 
-    /// Somebody outside asked for [`Service::wake`] now.
+    /// [`Service::wake`] was asked for from outside.
     pub fn woken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        self.tell(now, out, |service, cx| service.wake(cx));
-        self.deliver(now, &[], out, observer);
-        self.settle(now, 0..0, out)
+        self.core.notify(now, out, |service, cx| service.wake(cx));
+        self.deliver_and_settle(now, out, observer)
     }
 
-    /// The server is shutting down, and the engine has delivered all that had arrived by then. The service is told once it has seen
-    /// it (or at once, where it has paused and nothing is held); if it then finishes, as by default, the connection closes as soon as its answers have left.
-    /// A connection that is not open yet ends.
+    /// The server is shutting down, and the engine has delivered all that had arrived by then. The
+    /// service is notified once it has received it (or at once, where it has paused and nothing is
+    /// held); if it then finishes, as by default, the connection closes as soon as its answers have
+    /// left. A connection that is not open yet ends.
     pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        if self.is_opening() {
-            // It can have asked nothing yet.
-            self.refuse(CloseReason::Drained);
-        } else if self.drain == OrderedEvent::NotYet {
-            self.drain = OrderedEvent::Waiting;
+        if self.core.state == State::Handshake {
+            // The peer can have asked nothing yet.
+            self.core.refuse(CloseReason::Drained);
+        } else if self.core.drain == OrderedEvent::NotYet {
+            self.core.drain = OrderedEvent::Waiting;
         }
-        self.deliver(now, &[], out, observer);
-        self.settle(now, 0..0, out)
+        self.deliver_and_settle(now, out, observer)
+    }
+
+    fn deliver_and_settle(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        self.core.deliver_held(now, out, observer);
+        self.seal(out, 0);
+        self.core.settle(now, 0..0, out)
     }
 
     /// The transport is gone before its time: it failed, or the engine cut it.
     pub fn lost(&mut self, now: Instant, reason: CloseReason, observer: &mut dyn Observer) {
         // An end that was to be orderly is not, if bytes were still to be sent.
-        if self.unsent > 0 && self.reason.is_some_and(CloseReason::is_orderly) {
-            self.reason = None;
-        }
-        self.end(reason);
-        self.closed(now, observer);
+        let first = self.core.reason().filter(|first| self.core.unsent == 0 || !first.is_orderly());
+        self.end(now, first.unwrap_or(reason), observer);
     }
 
     /// The engine closes the descriptor, as the last verdict wanted.
     pub fn closed(&mut self, now: Instant, observer: &mut dyn Observer) {
-        self.held.clear();
-        self.asked.reset = true;
-        let pending = self.layers.take().and_then(|layers| layers.opening);
-        let reason = self.reason.unwrap_or(CloseReason::Finished);
-        let how = |since| Closed {
-            reason,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            messages: self.messages,
-            lasted: now.saturating_duration_since(since),
-        };
-        if let Some(opened) = self.opened {
-            observer.closed(&self.info, &how(opened));
-            let _ = guarded(|| self.service.closed(&reason));
-            // Here, where its panic is caught.
-            let service = std::mem::replace(&mut self.service, Box::new(NoService));
-            let _ = guarded(|| drop(service));
+        self.end(now, self.core.reason().unwrap_or(CloseReason::Finished), observer);
+    }
+
+    fn end(&mut self, now: Instant, reason: CloseReason, observer: &mut dyn Observer) {
+        let core = &mut self.core;
+        if core.state == State::Closed {
+            return;
+        }
+        core.held.clear();
+        core.state = State::Closed;
+        let pending = self.layers.take().and_then(|layers| layers.pending);
+        if let Some(opened) = core.opened {
+            let _ = guarded(|| observer.closed(&core.info, &core.summary(reason, opened, now)));
+            let _ = core.service.call(|service| service.closed(&reason));
+            core.service = GuardedService::none();
         } else if let Some(pending) = pending {
             if let Some(since) = pending.since {
-                observer.unopened(&self.info, &how(since));
+                let _ = guarded(|| observer.unopened(&core.info, &core.summary(reason, since, now)));
             }
             if let Some(otherwise) = pending.otherwise {
-                otherwise(reason);
+                let _ = guarded(|| otherwise(reason, now));
             }
         }
-        self.opened = None;
     }
 
     /// When [`Conn::timed_out`] is to be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let service = if self.asked.closing { None } else { self.asked.wake_at };
-        let delivery = self.delivery.deadline(self.unsent, self.limits.write_timeout);
-        let limits = earlier(delivery, earlier(self.idle_at(), self.opening_until()));
-        let first = earlier(earlier(service, self.waits_until()), earlier(self.linger_until, limits));
-        if self.silence.is_some() { earlier(first, self.silent_at()) } else { first }
+        let core = &self.core;
+        let wake = if core.state.is_open() { core.asked.wake_at } else { None };
+        let delivery = core.delivery.deadline(core.unsent, core.limits.write_timeout);
+        let mut first = earlier(earlier(wake, delivery), earlier(core.idle_at(), core.linger_until));
+        if self.layers.is_some() {
+            first = earlier(first, earlier(self.handshake_until(), self.waits_until()));
+        }
+        if core.silence.is_some() { earlier(first, self.silent_at()) } else { first }
     }
 
-    /// Should the engine read? Not behind the peer's FIN, and not while unsent bytes or a paused service hold the input up.
+    /// Whether the engine should read. Not behind the peer's FIN, and not while unsent bytes or a
+    /// paused service hold the input up.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        let has_room = || self.may_deliver(0, 0) && self.read_limit() > 0 && self.waits_until().is_none();
-        self.peer_eof == OrderedEvent::NotYet && (self.asked.closing || has_room())
+        let core = &self.core;
+        if core.peer_eof != OrderedEvent::NotYet {
+            return false;
+        }
+        match core.state {
+            State::Handshake | State::Open | State::HalfClosed => {
+                core.has_room(0, 0) && core.read_limit() > 0 && self.waits_until().is_none()
+            }
+            State::Refused(_) | State::Closing(_) | State::Aborting => true,
+            State::Reset(_) | State::Closed => false,
+        }
     }
 
-    /// Has the service stopped delivery with [`Cx::pause`]? Unlike input that waits behind unsent bytes, this may have no end.
+    /// Whether the service has stopped delivery with [`Cx::pause`](crate::Cx::pause). Unlike input
+    /// that waits behind unsent bytes, this may have no end.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.asked.paused && !self.asked.closing
-    }
-
-    fn stalled_at(&self) -> Option<Instant> {
-        let limit = match self.delivery.is_in_a_hurry() {
-            // A connection that has ended must not stay for ever, whatever a peer does that takes nothing.
-            true => self.limits.write_timeout.or(Limits::default().write_timeout),
-            false => self.limits.write_timeout,
-        };
-        self.delivery.stalled_at(self.unsent, limit)
-    }
-
-    fn idle_at(&self) -> Option<Instant> {
-        let limit = self.limits.idle_timeout?;
-        if self.unsent > 0 || self.asked.closing || self.opened.is_none() {
-            return None;
-        }
-        let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);
-        since?.checked_add(limit)
-    }
-
-    /// The service is there, and nothing stands before it.
-    fn begin(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
-        self.opened = Some(now);
-        self.progress = Some(now);
-        observer.opened(&self.info);
-        self.tell(now, out, |service, cx| service.open(cx));
-    }
-
-    /// Calls the service outside a message.
-    fn tell(&mut self, now: Instant, out: &mut Vec<u8>, event: fn(&mut dyn Service, &mut Cx<'_>)) {
-        if self.asked.closing || self.asked.reset || self.opened.is_none() {
-            return;
-        }
-        let (asked, unsent) = (&mut self.asked, self.unsent);
-        let (echo, message) = (&mut (0..0), DeliveredMessage::NONE);
-        let mut cx = Cx { now, conn: &self.info, asked, out, echo, message, unsent, times: None };
-        match guarded(|| event(self.service.as_mut(), &mut cx)) {
-            Some(()) => self.asked_to_end(),
-            None => self.panicked(now),
-        }
-    }
-
-    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>) -> Verdict {
-        if self.layers.is_some() {
-            self.seal(out);
-        }
-        let fresh = echo.len() + out.len() + self.asked.shares.len();
-        if self.unsent == 0 && fresh > 0 {
-            self.progress = Some(now);
-            self.delivery.begins(now, &self.limits);
-        }
-        self.unsent += fresh;
-        if std::mem::take(&mut self.refused) && fresh == 0 {
-            self.asked.reset = true;
-        }
-        Verdict { echo, then: self.then(now) }
-    }
-
-    fn then(&mut self, now: Instant) -> Then {
-        if self.asked.reset {
-            return Then::Reset;
-        }
-        if self.aborts {
-            return if self.is_delivered(now) { Then::Reset } else { Then::Go };
-        }
-        if !self.asked.finished {
-            return Then::Go;
-        }
-        if self.unsent > 0 {
-            return Then::HalfClose;
-        }
-        if self.peer_eof != OrderedEvent::NotYet && (self.asked.closing || self.peer_eof == OrderedEvent::Done) {
-            return Then::Close;
-        }
-        if self.asked.closing {
-            // What the peer's system has not taken a close could destroy: late input would turn it into a reset.
-            // (A peer that has let its idle time pass without taking it has had its time; and what a handshake said is no answer.)
-            let had_its_time = self.reason == Some(CloseReason::IdleTimeout) || self.opened.is_none();
-            let waits = self.linger_until.is_none() && !had_its_time;
-            if waits && self.delivery.is_told() && self.delivery.is_open(0) {
-                if !self.delivery.is_in_a_hurry() {
-                    self.delivery.hurry(now);
-                }
-                return Then::HalfClose;
-            }
-            // A line that has been quiet for as long as the linger has nothing on its way that a close could destroy.
-            if self.linger_until.is_none() {
-                self.linger_until = self.progress.and_then(|last| last.checked_add(self.limits.linger));
-            }
-            if self.linger_until.is_some_and(|until| until <= now) {
-                return Then::Close;
-            }
-        }
-        Then::HalfClose
+        self.core.asked.paused && self.core.state.is_open()
     }
 }
 
@@ -492,10 +391,11 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conn")
-            .field("info", &self.info)
-            .field("unsent", &self.unsent)
-            .field("held", &self.held.len())
-            .field("asked", &self.asked)
+            .field("info", &self.core.info)
+            .field("state", &self.core.state)
+            .field("unsent", &self.core.unsent)
+            .field("held", &self.core.held.len())
+            .field("asked", &self.core.asked)
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,10 @@
-//! Messages without a newline, on connections that never sent one ([`Framing::Auto`]): a pause is what ends them.
+//! Messages without a newline, on connections that never sent one ([`Framing::Auto`]): a pause ends
+//! them.
 
 use std::time::Instant;
 
 use super::Conn;
+use super::core::Core;
 use crate::framing::Frame;
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
@@ -10,28 +12,32 @@ use crate::service::Framing;
 use crate::silence::{Silence, may_be_ours};
 
 impl Conn {
-    /// Is a pause that ends a message over by now? Then an engine looks at its transport once more before [`Conn::timed_out`]: what has arrived
-    /// is delivered first, or an engine that is late would cut a message in two.
+    /// Whether a pause that ends a message is over by now. An engine then looks at its transport once
+    /// more before [`Conn::timed_out`]: what has arrived is delivered first, or an engine that is
+    /// late would cut a message in two.
     #[must_use]
     pub fn is_silence_due(&self, now: Instant) -> bool {
         self.silent_at().is_some_and(|at| at <= now)
     }
 
-    /// When the bytes that are held are a message, though no newline ends them. Not while an answer waits to leave, nor behind the beginning of
+    /// When the held bytes become a message, though no newline ends them. Not behind the beginning of
     /// a TLS record: more is on its way then.
     pub(super) fn silent_at(&self) -> Option<Instant> {
-        self.silence.as_ref().and_then(|silence| self.silent_until(silence))
+        let silence = self.core.silence.as_ref()?;
+        self.core.silent_until(silence).filter(|_| !self.layers.as_ref().is_some_and(|below| below.has_part()))
     }
+}
 
-    // Each message asks, and nearly none has to be answered here.
+impl Core {
+    // Each message asks, and nearly always there is no such deadline.
     #[cold]
     fn silent_until(&self, silence: &Silence) -> Option<Instant> {
+        // Not while an answer waits to leave.
         let waits = self.is_auto()
             && !self.held.is_empty()
             && self.unsent == 0
             && self.may_deliver(0, 0)
-            && self.peer_eof == OrderedEvent::NotYet
-            && !self.has_part_of_a_record();
+            && self.peer_eof == OrderedEvent::NotYet;
         if waits { silence.until(self.held.all()) } else { None }
     }
 
@@ -54,21 +60,22 @@ impl Conn {
             return;
         }
         let pause = silence.pause(self.held.all()).unwrap_or_default();
-        let is_first = silence.ends_message(self.progress);
-        // Nothing can be lent: the bytes are ours.
+        let is_first = silence.end_message(self.progress);
+        // The bytes are not in the engine's buffer, so the echo range stays empty.
         self.held_message(now, self.held.len(), out, &mut (0..0), observer);
         if is_first {
-            observer.unterminated(&self.info, pause);
+            self.observe(now, |info| observer.unterminated(info, pause));
         }
     }
 
-    /// Is what is held a message at a drain, which nothing will follow? What may be a line of our own protocol is none without its newline.
+    /// Whether the held bytes are a message at a drain, which no input will follow. What may be a line
+    /// of our own protocol is none without its newline.
     pub(super) fn is_last_message(&self) -> bool {
         self.is_auto() && !may_be_ours(self.held.all())
     }
 
-    /// A newline has come: from here on the connection speaks in lines.
-    pub(super) fn speaks_lines(&mut self) {
+    /// A newline has come: from here on each message of this connection is a line.
+    pub(super) fn switch_to_lines(&mut self) {
         if let Framing::Auto { max } = self.asked.framing {
             self.asked.framing = Framing::Line { max };
             self.silence = None;

@@ -6,18 +6,15 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{ConnInfo, Framing, KernelTimestamps, SendTimestamp};
+use crate::error::CloseReason;
+use crate::state::State;
 
 /// What a service has asked for so far. It belongs to the connection and outlives each call.
 #[derive(Debug)]
 #[repr(C)] // what each message touches first
 pub(crate) struct ServiceRequests {
     pub(crate) paused: bool,
-    /// No byte follows what has been sent: FIN once it has left.
-    pub(crate) finished: bool,
-    /// And nothing more is listened to.
-    pub(crate) closing: bool,
-    pub(crate) reset: bool,
-    /// Can the engine send from where bytes stand?
+    /// The engine can send from where bytes stand.
     pub(crate) may_share: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
@@ -34,7 +31,6 @@ const WORTH_SHARING: usize = 1024;
 pub struct SharedBytes(Option<Box<Vec<(usize, Bytes)>>>);
 
 impl SharedBytes {
-    /// How many bytes.
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |list| list.iter().map(|(_, bytes)| bytes.len()).sum())
@@ -64,16 +60,7 @@ impl SharedBytes {
 
 impl ServiceRequests {
     pub(crate) fn new(framing: Framing) -> Self {
-        Self {
-            framing,
-            wake_at: None,
-            paused: false,
-            finished: false,
-            closing: false,
-            reset: false,
-            may_share: false,
-            shares: SharedBytes::default(),
-        }
+        Self { framing, wake_at: None, paused: false, may_share: false, shares: SharedBytes::default() }
     }
 }
 
@@ -93,6 +80,7 @@ impl DeliveredMessage<'_> {
 pub struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) conn: &'a ConnInfo,
+    pub(crate) state: &'a mut State,
     pub(crate) asked: &'a mut ServiceRequests,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) echo: &'a mut Range<usize>,
@@ -131,7 +119,7 @@ impl Cx<'_> {
 
     /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] nothing is sent any more.
     pub fn send(&mut self, bytes: &[u8]) {
-        if !self.asked.finished {
+        if self.may_send() {
             self.out.extend_from_slice(bytes);
         }
     }
@@ -142,7 +130,7 @@ impl Cx<'_> {
         if !self.asked.may_share || bytes.len() < WORTH_SHARING {
             return self.send(&bytes);
         }
-        if !self.asked.finished {
+        if self.may_send() {
             self.asked.shares.0.get_or_insert_default().push((self.out.len(), bytes));
         }
     }
@@ -150,7 +138,7 @@ impl Cx<'_> {
     /// Sends the message of this call back as it is: the same as sending its bytes, but without a copy where the engine can send
     /// from the buffer it received into. Does nothing outside [`Service::data`](super::Service::data).
     pub fn echo(&mut self) {
-        if self.asked.finished || self.message.bytes.is_empty() {
+        if !self.may_send() || self.message.bytes.is_empty() {
             return;
         }
         let nothing_lent = Range::is_empty(self.echo);
@@ -173,7 +161,11 @@ impl Cx<'_> {
         self.unsent + self.out.len() + self.echo.len() + self.asked.shares.len()
     }
 
-    /// Nothing in this call, that is, but what is lent.
+    fn may_send(&self) -> bool {
+        *self.state == State::Open
+    }
+
+    /// Whether this call has sent nothing, except what is echoed from the engine's buffer.
     fn sends_nothing(&self) -> bool {
         self.out.is_empty() && self.asked.shares.is_empty()
     }
@@ -196,17 +188,16 @@ impl Cx<'_> {
 
     /// Half-close: a FIN follows what was sent. The peer may go on talking, and is still listened to.
     pub fn finish(&mut self) {
-        self.asked.finished = true;
+        self.state.finish();
     }
 
     /// Ends the connection in order: what was sent is flushed, a FIN follows, and what still arrives is thrown away.
     pub fn close(&mut self) {
-        self.asked.finished = true;
-        self.asked.closing = true;
+        self.state.close(CloseReason::ServiceClosed);
     }
 
     /// Ends the connection at once with a reset (RST). What was not yet sent is lost.
     pub fn reset(&mut self) {
-        self.asked.reset = true;
+        *self.state = State::Reset(CloseReason::Aborted);
     }
 }

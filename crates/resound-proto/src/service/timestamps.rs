@@ -57,7 +57,7 @@ impl KernelTimestamps {
     }
 
     /// The departures have been told.
-    pub(crate) fn told(&mut self) {
+    pub(crate) fn clear_departures(&mut self) {
         self.departures.clear();
     }
 }
@@ -83,7 +83,7 @@ mod tests {
         let (mut times, at) = (KernelTimestamps::default(), Instant::now());
         (0..10_000).for_each(|last| times.departed(last, at));
         assert_eq!(times.departures().len(), KernelTimestamps::DEPARTURES);
-        times.told();
+        times.clear_departures();
         times.departed(10_000, at);
         assert_eq!(times.departures(), [SendTimestamp { bytes: 10_001, at }]);
     }

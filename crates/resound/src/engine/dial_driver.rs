@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound_proto::{Conn, ConnInfo, Discard, Endpoint, Service};
+use resound_proto::{Conn, ConnInfo, Discard, Endpoint, Service, ServiceSource};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::accept::BACK_OFF;
@@ -80,15 +80,16 @@ impl DialDriver {
             let opening = self.plan.borrow_mut().opening(call, info);
             if opening.is_nothing() {
                 let took = DialTiming { connect, opening: Duration::ZERO };
-                return Err(self.plan.borrow_mut().answered(call, took, info));
+                return ServiceSource::Ready(self.plan.borrow_mut().answered(call, took, info));
             }
             let (plan, theirs) = (Rc::clone(&self.plan), call.clone());
-            let opening = opening.otherwise(move |why| plan.borrow_mut().unopened(&theirs, why, Instant::now()));
+            let opening = opening.otherwise(move |why, now| plan.borrow_mut().unopened(&theirs, why, now));
             let (plan, call) = (Rc::clone(&self.plan), call.clone());
-            let make = move |info: &ConnInfo| {
-                plan.borrow_mut().answered(&call, DialTiming { connect, opening: answered.elapsed() }, info)
+            let make = move |info: &ConnInfo, now: Instant| {
+                let opening = now.saturating_duration_since(answered);
+                plan.borrow_mut().answered(&call, DialTiming { connect, opening }, info)
             };
-            Ok((opening, Box::new(make) as _))
+            ServiceSource::After(opening, Box::new(make))
         }))
     }
 

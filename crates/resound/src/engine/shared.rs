@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use resound_proto::{CloseReason, Conn, ConnId, ConnInfo, Endpoint, Handshake, Limits, MakeService, Observer, Service};
+use resound_proto::{
+    CloseReason, Conn, ConnId, ConnInfo, Endpoint, Handshake, Limits, Observer, Service, ServiceSource,
+};
 use socket2::SockRef;
 use tokio::sync::Notify;
 
@@ -98,28 +100,24 @@ impl Shared {
     pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &ConnectionPermit) -> Option<Conn> {
         let ConnectionOrigin::Accept { factory, openings } = &self.purpose else { return None };
         Some(self.conn(peer, local, |info| match openings {
-            None => Err(factory(info)),
+            None => ServiceSource::Ready(factory(info)),
             Some(openings) => {
                 let (opening, factory) = (place.admission(openings(info)), Arc::clone(factory));
-                Ok((opening, Box::new(move |info: &ConnInfo| factory(info))))
+                ServiceSource::After(opening, Box::new(move |info, _| factory(info)))
             }
         }))
     }
 
-    /// The state machine of a connection that is up. `service` says what comes before its service, and how that is made then; or, where
-    /// nothing comes before it, the service itself.
+    /// The state machine of a connection that is up. `source` makes its service, or what
+    /// comes before the service.
     pub(crate) fn conn(
         &self,
         peer: Endpoint,
         local: Endpoint,
-        service: impl FnOnce(&ConnInfo) -> Result<(Handshake, MakeService), Box<dyn Service>>,
+        source: impl FnOnce(&ConnInfo) -> ServiceSource,
     ) -> Conn {
         let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
-        let conn = match catch_unwind(AssertUnwindSafe(|| service(&info))) {
-            Ok(Ok((opening, make))) => Conn::opening(info, opening, make, limits),
-            Ok(Err(service)) => Conn::new(info, service, limits),
-            Err(_) => Conn::unmade(info, limits),
-        };
+        let conn = Conn::start(info, limits, source);
         if TELLS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }
 }
