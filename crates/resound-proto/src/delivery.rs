@@ -1,42 +1,50 @@
-//! [`Delivery`]: what the peer's system has taken of what was sent, as far as an engine can tell, and since when it takes nothing.
+//! [`Delivery`]: what the peer's system has acknowledged of what was sent, as far as an engine can
+//! report that, and since when it acknowledges nothing.
 
 use std::time::{Duration, Instant};
 
 use super::limits::Limits;
 
-/// A timeout is looked after in so many parts, so it acts late by one of them at most.
+/// A timeout is checked in so many parts, so it acts late by one of them at most.
 const PARTS: u32 = 8;
 /// No part is shorter than this.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// A connection that waits for nothing but delivery is looked at after so many milliseconds, then after twice as many, and so on.
+/// A connection that waits for nothing but delivery is checked after so many milliseconds, then
+/// after twice as many, and so on.
 const FIRST_WAIT: u32 = 1;
 const MOST_DOUBLINGS: u8 = 7;
 const NEVER: u32 = u32::MAX;
 
-/// The clock of a stalled write. It runs while something may be on its way, in the engine's queue or in the transport.
+/// The clock of a stalled write. It runs while something may be on its way, in the engine's queue
+/// or in the transport.
 ///
-/// No message pays for a look at the transport: from the first byte that may wait, the engine is asked to look a part of the timeout later, and
-/// again as long as there is something. A connection on which all was taken is not looked at any more.
+/// No message pays for a look at the transport: from the first byte that may wait, the engine is
+/// asked to look a part of the timeout later, and again as long as bytes are on their way. A
+/// connection without such bytes is not checked any more.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
-    /// The engine says what the transport still holds; else only what the transport took is known.
+    /// The engine reports what the transport still holds; else only what the transport took is
+    /// known.
     is_reported: bool,
-    /// Something was sent, and is not known to have been taken.
+    /// Bytes were sent, and are not known to be acknowledged.
     is_open: bool,
-    /// At the last look the transport held something.
+    /// At the last look the transport held bytes.
     held: bool,
-    /// While the connection waits for nothing but delivery: how often the wait for the next look has doubled, and one.
+    /// While the connection waits for nothing but delivery: how often the wait for the next look
+    /// has doubled, and one.
     hurries: u8,
-    /// When to look next: so many milliseconds after `since`. There is one of these for each connection, so it is small.
+    /// When to look next: so many milliseconds after `since`. There is one of these for each
+    /// connection, so it is small.
     look_after: u32,
-    /// When the peer's system last took a byte, or the first began to wait.
+    /// When the peer's system last acknowledged a byte, or the first began to wait.
     since: Option<Instant>,
-    /// Of all bytes sent, those that were taken at the last look. Some transports count more than they were given, so it may be negative.
+    /// Of all bytes sent, those that were acknowledged at the last look. Some transports count more
+    /// than they were given, so it may be negative.
     taken: i64,
 }
 
 impl Delivery {
-    /// The engine is going to say what the transport holds.
+    /// The engine is going to report what the transport holds.
     pub(super) fn expect_reports(&mut self) {
         self.is_reported = true;
     }
@@ -53,19 +61,20 @@ impl Delivery {
         }
     }
 
-    /// The transport took bytes. That is progress only where nothing better is known.
+    /// The transport took bytes. That is progress only where the engine reports nothing better.
     pub(super) fn sent(&mut self, now: Instant) {
         if !self.is_reported {
             self.since = Some(now);
         }
     }
 
-    /// Of `sent` bytes in all the transport still holds so many. Says whether the peer is slow: its system has taken some by and by.
+    /// Of `sent` bytes in all the transport still holds `held`. Returns whether the peer is slow:
+    /// its system has acknowledged some of them meanwhile.
     pub(super) fn report(&mut self, now: Instant, sent: u64, held: usize, unsent: usize) -> bool {
         let taken = (sent as i64).wrapping_sub(held as i64);
         let has_risen = taken > std::mem::replace(&mut self.taken, taken);
         if held == 0 || has_risen {
-            // What the engine has not handed on is not for the peer to take.
+            // The peer cannot acknowledge what the engine has not handed on.
             self.is_open = held > 0 || unsent > 0;
             self.since = Some(now);
             self.look_after = 0;
@@ -74,7 +83,7 @@ impl Delivery {
         has_risen && (held > 0 || was_held)
     }
 
-    /// Time is up. If that was for a look, there has been one, if there can be any.
+    /// A deadline has passed. If it was for a look, there has been one, if the engine can.
     pub(super) fn looked(&mut self, now: Instant, limits: &Limits) {
         if self.look().is_some_and(|at| at <= now) {
             self.look_at(now, part(limits));
@@ -87,7 +96,7 @@ impl Delivery {
         self.look_at(now, 0);
     }
 
-    /// Does the connection wait for nothing but this?
+    /// Whether the connection waits for nothing but this.
     pub(super) fn is_in_a_hurry(&self) -> bool {
         self.hurries > 0
     }
@@ -106,17 +115,18 @@ impl Delivery {
         self.look_after = if wait == NEVER { NEVER } else { milliseconds(passed).saturating_add(wait) };
     }
 
-    /// Is something on its way? Where the engine does not tell, only what it has not sent itself.
+    /// Whether bytes are on their way. Where the engine reports nothing, only its own unsent ones
+    /// count.
     pub(super) fn is_open(&self, unsent: usize) -> bool {
         if self.is_reported { self.is_open } else { unsent > 0 }
     }
 
-    /// Does the engine tell?
+    /// Whether the engine reports what the transport holds.
     pub(super) fn is_reported(&self) -> bool {
         self.is_reported
     }
 
-    /// When to look; nothing where nothing is on its way.
+    /// When to look; `None` while no bytes are on their way.
     pub(super) fn look(&self) -> Option<Instant> {
         if !self.is_open || self.look_after == NEVER {
             return None;
@@ -124,26 +134,27 @@ impl Delivery {
         self.since?.checked_add(Duration::from_millis(self.look_after.into()))
     }
 
-    /// When to see about it: where the engine tells, at its looks, which are never far from when the peer has had its time.
+    /// When to check: where the engine reports, at its looks, which are never far from the end of
+    /// the peer's time.
     pub(super) fn deadline(&self, unsent: usize, limit: Option<Duration>) -> Option<Instant> {
         if self.is_reported { self.look() } else { self.stalled_at(unsent, limit) }
     }
 
-    /// When a peer that takes nothing has had its time.
+    /// When the time of a peer that acknowledges nothing is over.
     pub(super) fn stalled_at(&self, unsent: usize, limit: Option<Duration>) -> Option<Instant> {
         // A limit too far away for the clock is no limit.
         self.since.filter(|_| self.is_open(unsent))?.checked_add(limit?)
     }
 }
 
-/// How often to look, in milliseconds.
+/// The time between two looks, in milliseconds.
 fn part(limits: &Limits) -> u32 {
     let timeouts = [limits.write_timeout, limits.idle_timeout];
     let shortest = timeouts.into_iter().flatten().min();
     shortest.map_or(NEVER, |timeout| milliseconds((timeout / PARTS).max(SHORTEST).min(timeout)).max(1))
 }
 
-/// Whole milliseconds, none of them too early.
+/// Whole milliseconds, rounded up.
 fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(NEVER)
 }

@@ -16,19 +16,20 @@ pub enum DetectedProtocol {
     Binary,
 }
 
-/// The protocol that these bytes, the first of a peer, belong to. `None` where more must come before
-/// TLS is ruled out or not; [`DETECTION_BYTES`] are enough for that. Later bytes never change whether
-/// it is TLS, but text may turn out to be HTTP or binary.
+/// The protocol that these bytes, the first of a peer, belong to. `None` where more must come
+/// before TLS is ruled out or not; [`DETECTION_BYTES`] are enough for that. Later bytes never
+/// change whether it is TLS, but text may turn out to be HTTP or binary.
 #[must_use]
 pub fn detect_protocol(bytes: &[u8]) -> Option<DetectedProtocol> {
     Some(match bytes {
         [] => return None,
-        // The type of a record: change_cipher_spec to heartbeat (RFC 8446, 5.1, and RFC 6520). No text
-        // begins with any of these, and the version behind the type is "to be ignored for all
+        // The type of a record: change_cipher_spec to heartbeat (RFC 8446, 5.1, and RFC 6520). No
+        // text begins with any of these, and the version behind the type is "to be ignored for all
         // purposes".
         [20..=24, ..] => DetectedProtocol::Tls,
-        // A length of two bytes, its highest bit set, and then the message's type: client_hello (RFC
-        // 5246, E.2). Longer ones than 16 KiB were never sent, and no text in UTF-8 begins like this.
+        // A length of two bytes, its highest bit set, and then the message's type: client_hello
+        // (RFC 5246, E.2). Longer ones than 16 KiB were never sent, and no text in UTF-8 begins
+        // like this.
         [0x80..=0xbf] | [0x80..=0xbf, _] => return None,
         [0x80..=0xbf, _, 1, ..] => DetectedProtocol::Tls,
         _ if is_http(bytes) => DetectedProtocol::Http,

@@ -1,19 +1,20 @@
-//! Where the next message ends.
+//! [`cut`]: where the next message ends.
 
 use crate::service::Framing;
 
-/// What stands at the head of some bytes.
+/// The head of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// A whole message of this many bytes.
     Message(usize),
     /// The beginning of one; more must come first.
     More,
-    /// A line that is longer than it may be.
+    /// A line that exceeds its limit.
     TooLong,
 }
 
-/// Looks at the head of `bytes`, of which the first `scanned` are known to hold no newline: a partial line is never scanned twice.
+/// Finds the message at the head of `bytes`, of which the first `scanned` hold no newline: a
+/// partial line is never scanned twice.
 pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Frame {
     match framing {
         Framing::Chunk if bytes.is_empty() => Frame::More,
@@ -31,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table() {
+    fn each_framing_finds_the_end_of_a_message() {
         let line = Framing::Line { max: 3 };
         let cases: [(Framing, &[u8], Frame); 12] = [
             (Framing::Chunk, b"", Frame::More),
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scanned_part_is_not_looked_at_again() {
+    fn the_scanned_part_is_not_scanned_again() {
         assert_eq!(cut(Framing::line(), b"\na", 1), Frame::More);
         assert_eq!(cut(Framing::line(), b"ab\n", 2), Frame::Message(3));
     }

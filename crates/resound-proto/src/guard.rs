@@ -9,7 +9,8 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// A service whose panics end its own connection and no other, the panic of its destructor included.
+/// A service whose panics end its own connection and no other, the panic of its destructor
+/// included.
 pub(super) struct GuardedService(Box<dyn Service>);
 
 impl GuardedService {

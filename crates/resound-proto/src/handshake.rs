@@ -74,8 +74,8 @@ impl Handshake {
         self
     }
 
-    /// `unopened` is called where the connection ends before its service is made, with the reason and
-    /// the time.
+    /// `unopened` is called where the connection ends before its service is made, with the reason
+    /// and the time.
     pub fn otherwise(mut self, unopened: impl FnOnce(CloseReason, Instant) + 'static) -> Self {
         self.otherwise = Some(Box::new(unopened));
         self
@@ -99,6 +99,7 @@ pub type MakeService = Box<dyn FnOnce(&ConnInfo, Instant) -> Box<dyn Service>>;
 
 /// Where the service of a connection comes from ([`Conn::start`](crate::Conn::start)).
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "it lives only while a connection is set up")]
 pub enum ServiceSource {
     /// It exists, and opens at once.
     Ready(Box<dyn Service>),

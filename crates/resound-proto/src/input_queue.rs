@@ -1,13 +1,15 @@
-//! Input that has been received and not yet delivered: a partial line, or what backpressure held up.
+//! Input that has been received and not yet delivered: a partial line, or what backpressure held
+//! up.
 
 use crate::service::Framing;
 
 use super::framing::{Frame, cut};
 
-/// So much memory may be kept for nothing.
+/// At most this many unused bytes are kept.
 const SETTLED: usize = 4 * 1024;
 
-/// Appends to what may wait for long: it takes an eighth more than is needed, not as much again.
+/// Appends to bytes that may wait for long. The capacity grows by an eighth beyond the need, not by
+/// a factor of two.
 fn append(to: &mut Vec<u8>, bytes: &[u8]) {
     if to.capacity() - to.len() < bytes.len() {
         to.reserve_exact(bytes.len().max(to.len() / 8));
@@ -15,14 +17,15 @@ fn append(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend_from_slice(bytes);
 }
 
-/// A queue of bytes that remembers how far it was searched. It owns memory only while it holds something.
+/// A queue of bytes that remembers how far it was searched. It owns memory only while it holds
+/// something.
 #[derive(Debug, Default)]
 pub(super) struct InputQueue(Option<Box<QueuedInput>>);
 
 #[derive(Debug, Default)]
 struct QueuedInput {
     bytes: Vec<u8>,
-    /// Delivered already.
+    /// Bytes before this were delivered.
     from: usize,
     /// Bytes behind `from` known to hold no newline.
     scanned: usize,
@@ -49,7 +52,7 @@ impl InputQueue {
         }
     }
 
-    /// What stands at the head.
+    /// The message at the head.
     pub(super) fn cut(&mut self, framing: Framing) -> Frame {
         let Some(waiting) = &mut self.0 else { return Frame::More };
         let found = cut(framing, waiting.rest(), waiting.scanned);
@@ -59,7 +62,7 @@ impl InputQueue {
         found
     }
 
-    /// All of it.
+    /// All waiting bytes.
     pub(super) fn all(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |waiting| waiting.rest())
     }
@@ -82,7 +85,7 @@ impl InputQueue {
         }
     }
 
-    /// It is to wait for long: what is not needed meanwhile is given back.
+    /// The queue is going to wait for long: frees the memory that it does not need meanwhile.
     pub(super) fn settle(&mut self) {
         let Some(waiting) = &mut self.0 else { return };
         if waiting.from > SETTLED {
@@ -94,7 +97,7 @@ impl InputQueue {
         }
     }
 
-    /// Throws all of it away, and gives the memory back.
+    /// Discards all of it, and frees the memory.
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_takes_little_more_memory_than_it_holds() {
+    fn the_queue_takes_little_more_memory_than_it_holds() {
         let capacity = |held: &InputQueue| held.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity());
         let mut held = InputQueue::default();
         for length in [1, 100, 16_384, 5, 16_384, 3000] {

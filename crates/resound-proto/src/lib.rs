@@ -1,6 +1,8 @@
-//! HOW it is said: [`Conn`], the connection as a state machine without I/O, and its [`Limits`].
+//! Connections without I/O: [`Conn`], one end of one connection as a state machine, its
+//! [`Service`], and its [`Limits`].
 //!
-//! Nothing here holds a socket, a clock or a thread. Time is an argument; bytes are slices; an engine does the rest.
+//! Nothing here holds a socket, a clock, a lock or a thread. Time is an argument, bytes are slices,
+//! and an engine does the rest.
 
 mod conn;
 mod delivery;

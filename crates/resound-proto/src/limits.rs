@@ -1,30 +1,40 @@
+//! [`Limits`]: what one connection may cost.
+
 use std::time::Duration;
 
-/// What one connection may cost. All of it is enforced by [`Conn`](super::Conn), so every engine has the same limits.
+/// What one connection may cost. All of it is enforced by [`Conn`](super::Conn), so every engine
+/// has the same limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that may wait in one connection: those to be sent, and input behind them. From here on nothing more is delivered to
-    /// the service, and nothing more is read: a peer that does not read its answers is held back by TCP's window. One message's
-    /// answer may stand above the mark, or what one read has brought. At least 1.
+    /// Bytes that may wait in one connection: unsent answers, and the input behind them. At this
+    /// mark the service gets no more messages, and the engine reads no more: TCP's window holds
+    /// back a peer that does not read its answers. One message's answer, or one read, may exceed
+    /// the mark. At least 1.
     pub high_water: usize,
-    /// Ends a connection that is not open after this long: what comes first, such as a PROXY header, has not come.
+    /// Ends a connection whose handshake (a PROXY header, TLS) is not complete after this long.
     pub opening_timeout: Option<Duration>,
-    /// Ends a connection on which no message was completed and no byte was sent for this long. Bytes of an unfinished line do not
-    /// count, so a peer that drips them gains nothing; nor do messages that only a pause has ended
-    /// ([`Framing::Auto`](crate::Framing::Auto)), and their answers. While bytes wait to be sent it is the write timeout that counts.
+    /// Ends a connection on which no message was completed and no byte was sent for this long.
+    /// Bytes of an unfinished line do not count, so a peer that drips them gains nothing; nor do
+    /// messages that only a pause has ended ([`Framing::Auto`](crate::Framing::Auto)), and their
+    /// answers. While bytes wait to be sent, the write timeout applies instead.
     pub idle_timeout: Option<Duration>,
-    /// Resets a connection whose peer's system takes not one of the waiting bytes for this long, or an eighth of it longer at most; without an engine
-    /// that says what the transport holds ([`Conn::reporting_unacknowledged`](crate::Conn::reporting_unacknowledged)), the transport. A receiver tells of the room that it has only once
-    /// there is a segment's worth of it (RFC 9293, 3.8.6.2.2), and loopback's segments are 64 KiB: one that takes 1 KiB/s there looks
-    /// stalled for one or two minutes at a time. The default leaves it twice that.
+    /// Resets a connection whose peer's system acknowledges none of the waiting bytes for this
+    /// long, or an eighth longer at most. With an engine that does not report what the transport
+    /// holds ([`Conn::reporting_unacknowledged`](crate::Conn::reporting_unacknowledged)), the bytes
+    /// that the transport takes count instead. A receiver announces room only once it has a
+    /// segment's worth of it (RFC 9293, 3.8.6.2.2), and loopback's segments are 64 KiB: a receiver
+    /// that takes 1 KiB/s there looks stalled for one or two minutes at a time. The default is
+    /// twice that.
     pub write_timeout: Option<Duration>,
-    /// After its last byte a closing connection waits this long for the peer's FIN. Closing sooner, while the peer still sends, would
-    /// make the system answer with a reset, and that can destroy what the peer has not read yet.
+    /// After its last byte a closing connection waits this long for the peer's FIN. Closing sooner,
+    /// while the peer still sends, would make the system answer with a reset, and that can destroy
+    /// what the peer has not read yet.
     pub linger: Duration,
 }
 
 impl Default for Limits {
-    /// 24 KiB that wait, 10 s for the opening, no idle timeout, 5 minutes without progress in writing, 1 s of linger.
+    /// 24 KiB of waiting bytes, 10 s for the handshake, no idle timeout, 5 minutes without progress
+    /// in writing, 1 s of linger.
     fn default() -> Self {
         Self {
             high_water: 24 * 1024,

@@ -1,9 +1,9 @@
-//! What IANA calls what TLS agrees on (the registries "TLS Cipher Suites" and "TLS Supported
+//! IANA's names of what TLS negotiates (the registries "TLS Cipher Suites" and "TLS Supported
 //! Groups"). rustls has names of its own for some.
 
 use rustls::{CipherSuite, NamedGroup};
 
-/// A cipher suite, such as `TLS_AES_128_GCM_SHA256`.
+/// The name of a cipher suite, such as `TLS_AES_128_GCM_SHA256`.
 pub fn suite(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
@@ -11,12 +11,12 @@ pub fn suite(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
         CipherSuite::TLS13_AES_128_CCM_SHA256 => "TLS_AES_128_CCM_SHA256",
         CipherSuite::TLS13_AES_128_CCM_8_SHA256 => "TLS_AES_128_CCM_8_SHA256",
-        // Of the older versions rustls has IANA's.
+        // rustls uses IANA's names for the older versions.
         other => other.as_str().unwrap_or("unknown"),
     }
 }
 
-/// A group to exchange keys in, such as `x25519` or `X25519MLKEM768`.
+/// The name of a key exchange group, such as `x25519` or `X25519MLKEM768`.
 pub fn group(group: NamedGroup) -> &'static str {
     match group {
         NamedGroup::X25519 => "x25519",
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_can_be_agreed_on_has_ianas_name() {
+    fn each_suite_and_group_has_ianas_name() {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let suites: Vec<_> = provider.cipher_suites.iter().map(|known| suite(known.suite())).collect();
         let want = [

@@ -1,11 +1,14 @@
+//! [`Observer`]: what a worker reports about its connections.
+
 use std::time::Duration;
 
 use crate::error::CloseReason;
 use crate::service::ConnInfo;
 
-/// Sees what happens on the connections of one worker: the console, a log and the counters hang here.
+/// Sees what happens on the connections of one worker: the console, a log and the counters.
 ///
-/// Called on the data path, so an observer must not block. Every method does nothing unless it is written.
+/// `Conn` calls it on the data path, so an observer must not block. A method that is not
+/// implemented does nothing; one that panics ends the connection ([`CloseReason::Panicked`]).
 pub trait Observer {
     /// A connection is up, and its service is about to be opened.
     fn opened(&mut self, conn: &ConnInfo) {
@@ -19,8 +22,8 @@ pub trait Observer {
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
         let _ = (conn, message);
     }
-    /// The message before was the first of its connection that a pause of this length has ended, and no newline
-    /// ([`Framing::Auto`](crate::Framing::Auto)).
+    /// The message before was the first of its connection that a pause of this length has ended,
+    /// and no newline ([`Framing::Auto`](crate::Framing::Auto)).
     fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
         let _ = (conn, pause);
     }
@@ -32,13 +35,13 @@ pub trait Observer {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);
     }
-    /// A connection is over before it was opened: what has to come first did not. Called instead of the other two.
+    /// A connection is over before its service was opened. Called instead of the other two.
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);
     }
 }
 
-/// An observer that looks away.
+/// An observer that does nothing.
 impl Observer for () {}
 
 /// How a connection ended, and what it had carried.
@@ -52,6 +55,7 @@ pub struct Closed {
     pub bytes_out: u64,
     /// Messages delivered to the service.
     pub messages: u64,
-    /// Between opening and end; of a connection that never opened, between the transport's start and its end.
+    /// Between opening and end; of a connection that never opened, between the transport's start
+    /// and its end.
     pub lasted: Duration,
 }

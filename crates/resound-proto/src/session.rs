@@ -1,4 +1,4 @@
-//! What a TLS end is made of: rustls's settings, and what this crate does not do itself.
+//! The two ends of TLS: rustls's settings, and the parts that this crate leaves to its caller.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct ServerSession {
     pub name: Arc<AskedName>,
     /// Joins the queue of handshakes. Called once, when the first byte has come.
     pub join: Box<dyn FnOnce() -> Box<dyn HandshakePlace>>,
-    /// What a client that does not speak TLS is sent in plain text.
+    /// What a client that does not use TLS gets, in plain text.
     pub hint: &'static [u8],
     /// Reads the client's certificate.
     pub read_certificate: ReadCertificate,
@@ -47,8 +47,8 @@ pub struct ClientSession {
     pub read_certificate: ReadCertificate,
 }
 
-/// The name that one connection's client asks for. rustls shows it to the certificate resolver only,
-/// so this stands before the resolver of one connection.
+/// The name that one connection's client asks for. rustls shows it to the certificate resolver
+/// only, so this wraps the resolver of one connection.
 #[derive(Debug)]
 pub struct AskedName {
     asked: OnceLock<Box<str>>,
@@ -56,7 +56,7 @@ pub struct AskedName {
 }
 
 impl AskedName {
-    /// Stands before this resolver.
+    /// Wraps this resolver.
     #[must_use]
     pub fn before(resolver: Arc<dyn ResolvesServerCert>) -> Self {
         Self { asked: OnceLock::new(), resolver }

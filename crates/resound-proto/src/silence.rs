@@ -1,45 +1,49 @@
-//! [`Silence`]: the clock of [`Framing::Auto`](crate::Framing::Auto), by which bytes without a newline are a message.
+//! [`Silence`]: the clock of [`Framing::Auto`](crate::Framing::Auto), by which bytes without a
+//! newline are a message.
 
 use std::time::{Duration, Instant};
 
-/// The pause behind the first message without a newline of a connection: longer than the shortest time after which Linux sends a lost
-/// segment again (200 ms), so that a message whose second segment was lost is not cut.
+/// The pause behind the first message without a newline of a connection: longer than the shortest
+/// time after which Linux sends a lost segment again (200 ms), so that a message whose second
+/// segment was lost is not cut.
 const FIRST: Duration = Duration::from_millis(300);
-/// The pause behind each further one: by then the connection has shown how it talks.
+/// The pause behind each further one: by then the connection has shown that it sends no newlines.
 const NEXT: Duration = Duration::from_millis(20);
-/// The pause behind what may become a line of our own protocol. Its programs send the line in one piece: even one whose segments
-/// are lost several times is there by then.
+/// The pause behind bytes that may become a line of our own protocol. Its programs send the line in
+/// one piece: even one whose segments are lost several times has arrived by then.
 const OWN: Duration = Duration::from_secs(10);
 /// How a line of our own protocol begins.
 const OWN_LINE: &[u8] = b"resound-probe/1 ";
 
-/// What is known of a connection that has sent bytes and, so far, no newline. A connection of lines has none of it.
+/// The state of a connection that has sent bytes and, so far, no newline. A connection of lines has
+/// none of it.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// When the last byte came.
     since: Option<Instant>,
     /// A pause has ended a message already.
     has_answered: bool,
-    /// What idleness is counted from, because what moved since then were such messages and their answers: bytes that a peer drips are
-    /// idleness, though each of them be answered.
+    /// The start of idleness, where only such messages and their answers moved since then: a peer
+    /// that drips bytes is idle, even if each of them is answered.
     idle_since: Option<Instant>,
     /// Bytes of such answers that have not left.
     uncounted: usize,
 }
 
 impl Silence {
-    /// A byte has come.
-    pub(super) fn broken(&mut self, now: Instant) {
+    /// Bytes have arrived.
+    pub(super) fn restart(&mut self, now: Instant) {
         self.since = Some(now);
     }
 
-    /// When it has lasted long enough to make a message of `tail`. A line of our own protocol is a line, and waits for its newline.
+    /// When the pause is long enough to make a message of `tail`. A line of our own protocol waits
+    /// for its newline.
     pub(super) fn until(&self, tail: &[u8]) -> Option<Instant> {
         self.since?.checked_add(self.pause(tail)?)
     }
 
     pub(super) fn pause(&self, tail: &[u8]) -> Option<Duration> {
-        match (tail.starts_with(OWN_LINE), may_be_ours(tail)) {
+        match (tail.starts_with(OWN_LINE), may_be_own_line(tail)) {
             (true, _) => None,
             (false, true) => Some(OWN),
             (false, false) if self.has_answered => Some(NEXT),
@@ -47,18 +51,19 @@ impl Silence {
         }
     }
 
-    /// It has made a message of the tail, on a connection on which something last moved at `progress`. Says whether that was the first.
+    /// A pause has ended a message, on a connection on which something last moved at `progress`.
+    /// Returns whether this was the first.
     pub(super) fn end_message(&mut self, progress: Option<Instant>) -> bool {
         self.idle_since = self.idle_since.or(progress);
         !std::mem::replace(&mut self.has_answered, true)
     }
 
     /// So many bytes are the answer to such a message.
-    pub(super) fn answers(&mut self, bytes: usize) {
+    pub(super) fn add_answer(&mut self, bytes: usize) {
         self.uncounted += bytes;
     }
 
-    /// Bytes have left. Others than those of such answers are progress.
+    /// Bytes have left. Only bytes of other answers are progress.
     pub(super) fn sent(&mut self, bytes: usize) {
         if self.uncounted == 0 {
             self.idle_since = None;
@@ -71,8 +76,8 @@ impl Silence {
     }
 }
 
-/// May a line of our own protocol begin so?
-pub(super) fn may_be_ours(tail: &[u8]) -> bool {
+/// Whether a line of our own protocol may begin like this.
+pub(super) fn may_be_own_line(tail: &[u8]) -> bool {
     tail.iter().zip(OWN_LINE).all(|(a, b)| a == b)
 }
 
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_a_line_of_ours_waits_longer() {
+    fn a_line_of_our_own_protocol_waits_longer() {
         let mut silence = Silence::default();
         for (answered, usual) in [(false, FIRST), (true, NEXT)] {
             silence.has_answered = answered;
@@ -101,16 +106,16 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_no_progress_and_what_else_is_sent_is() {
+    fn answers_to_dripped_bytes_are_no_progress_and_other_bytes_are() {
         let (mut silence, start) = (Silence::default(), Instant::now());
         assert!(silence.end_message(Some(start)));
-        silence.answers(10);
+        silence.add_answer(10);
         assert!(!silence.end_message(Some(start + NEXT)));
-        silence.answers(5);
+        silence.add_answer(5);
         silence.sent(12);
         silence.sent(3);
         assert_eq!(silence.idle_since(), Some(start));
         silence.sent(1);
-        assert_eq!(silence.idle_since(), None, "the service spoke by itself");
+        assert_eq!(silence.idle_since(), None, "the service sent on its own");
     }
 }

@@ -9,10 +9,12 @@ pub(super) enum State {
     Handshake,
     /// The service is open: it receives input, and may send.
     Open,
-    /// This end sends nothing more, and a FIN follows what is unsent. The service still receives input.
+    /// This end sends nothing more, and a FIN follows what is unsent. The service still receives
+    /// input.
     HalfClosed,
-    /// The handshake has failed in this call, for this reason. The end of the call decides: where it
-    /// sends an answer (TLS's alert), the connection closes in order; where it does not, it is reset.
+    /// The handshake has failed in this call, for this reason. The end of the call decides: where
+    /// it sends an answer (TLS's alert), the connection closes in order; where it does not, it is
+    /// reset.
     Refused(CloseReason),
     /// As `HalfClosed`, but input is discarded. The descriptor is closed behind the peer's FIN, or
     /// when the linger is over.

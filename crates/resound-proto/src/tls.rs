@@ -1,7 +1,9 @@
-//! TLS without I/O: records come in and are opened where they lie, and what the service says is sealed behind it.
+//! TLS without I/O: received records are opened where they lie, and what the service sends becomes
+//! records in the same buffer.
 //!
-//! An idle connection owns no buffer. Handshake, keys and records are rustls's (its unbuffered interface); here is what it leaves to its
-//! caller: incomplete records, what has to be sent, and the two ends of the stream.
+//! An idle connection owns no buffer. Handshake, keys and records are rustls's (its unbuffered
+//! interface), which leaves to its caller: incomplete records, the bytes to send, and the two ends
+//! of the stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +21,12 @@ use crate::session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, 
 
 /// The header of a record: type, version, and the length of what follows (RFC 8446, 5.1).
 const HEADER: usize = 5;
-/// The most plaintext that a record holds, and what it adds to it at most (TLS 1.2 with AES-GCM: header, nonce and tag).
+/// The most plaintext that a record holds, and what it adds to it at most (TLS 1.2 with AES-GCM:
+/// header, nonce and tag).
 const RECORD: usize = 16 * 1024;
 const OVERHEAD: usize = 32;
-/// The largest handshake message that rustls takes is 64 KiB; nothing that waits to be complete is larger, with its headers.
+/// The largest handshake message that rustls takes is 64 KiB; nothing that waits to be complete is
+/// larger, with its headers.
 const INCOMPLETE: usize = 128 * 1024;
 
 /// One end's TLS.
@@ -31,17 +35,17 @@ pub(super) struct TlsLayer {
     read_certificate: ReadCertificate,
     /// The beginning of a record, or of a handshake message.
     incomplete: Vec<u8>,
-    /// What TLS itself has to say. It leaves before what the service says.
+    /// What TLS itself sends. It leaves before what the service sends.
     flight: Vec<u8>,
     /// Of a server until the handshake is over.
     handshake: Option<Box<TlsHandshake>>,
-    /// The peer's first bytes are TLS's, as far as they tell.
+    /// The peer's first bytes are TLS's.
     begun: bool,
-    /// There are no more records after a failure.
+    /// No more records are sent or received after a failure.
     failed: bool,
     /// The peer's close_notify has come.
     pub(super) peer_closed: bool,
-    /// Ours is on its way.
+    /// Our close_notify has been sealed.
     closed: bool,
 }
 
@@ -50,7 +54,7 @@ enum Session {
     Server(UnbufferedServerConnection),
 }
 
-/// What a server needs to know only until it is open.
+/// What a server needs only until its service is open.
 struct TlsHandshake {
     /// The name that the client asks for.
     name: Arc<AskedName>,
@@ -58,7 +62,7 @@ struct TlsHandshake {
     place: Place,
 }
 
-/// A server's place among its handshakes: taken at the client's first byte.
+/// A server's place among its handshakes: it joins the queue at the client's first byte.
 enum Place {
     Unasked(Box<dyn FnOnce() -> Box<dyn HandshakePlace>>),
     Joined(Box<dyn HandshakePlace>),
@@ -95,7 +99,7 @@ impl TlsLayer {
         }
     }
 
-    /// The first move, which is the client's.
+    /// The first flight, which is the client's.
     pub(super) fn start(&mut self) -> Result<(), TlsFailure> {
         match self.session {
             Session::Client(_) => self.process(&mut [], &mut |_| {}).map(drop),
@@ -107,9 +111,10 @@ impl TlsLayer {
         self.state().is_handshaking()
     }
 
-    /// Is it this end's turn to go on with the handshake? If not, says when to ask again: too many others are under way. A place is taken at
-    /// the first byte, so that those who say nothing take none.
-    pub(super) fn may_go_on(&mut self, has_input: bool) -> Result<(), Duration> {
+    /// Whether this handshake may go on. If not, too many others are under way, and the error is
+    /// the time to the next question. A connection takes a place at its first byte, so that silent
+    /// ones take none.
+    pub(super) fn may_proceed(&mut self, has_input: bool) -> Result<(), Duration> {
         let Some(handshake) = &mut self.handshake else { return Ok(()) };
         if let Place::Unasked(_) = handshake.place {
             if !has_input {
@@ -125,23 +130,23 @@ impl TlsLayer {
         }
     }
 
-    /// Keeps input for when its turn has come. The engine reads no more meanwhile.
-    pub(super) fn keep(&mut self, wire: &[u8]) {
+    /// Keeps input for later. The engine reads no more meanwhile.
+    pub(super) fn buffer(&mut self, wire: &[u8]) {
         self.incomplete.extend_from_slice(wire);
     }
 
-    /// Has a part come of what is not complete yet?
+    /// Whether the beginning of a record, or of a handshake message, waits for the rest.
     pub(super) fn has_part(&self) -> bool {
         !self.incomplete.is_empty()
     }
 
-    /// Takes records. What they say is given to `plain`, a record at a time.
+    /// Receives records, and passes what they contain to `plain`, a record at a time.
     pub(super) fn receive(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<(), TlsFailure> {
         if !self.begun && matches!(self.session, Session::Server(_)) {
             let head = self.incomplete.iter().chain(wire.iter()).take(DETECTION_BYTES).copied();
             match detect_protocol(&head.collect::<Vec<_>>()) {
                 None => {
-                    self.keep(wire);
+                    self.buffer(wire);
                     return Ok(());
                 }
                 Some(DetectedProtocol::Tls) => self.begun = true,
@@ -157,7 +162,8 @@ impl TlsLayer {
                 }
                 return Ok(());
             }
-            // Only what completes the record is copied; the records behind it are opened where they lie.
+            // Only what completes the record is copied; the records behind it are opened where they
+            // lie.
             let (head, tail) = rest.split_at_mut(missing(&self.incomplete).min(rest.len()));
             let mut whole = std::mem::take(&mut self.incomplete);
             whole.extend_from_slice(head);
@@ -179,8 +185,8 @@ impl TlsLayer {
         }
     }
 
-    /// The peer has sent its FIN before its bytes could be told from TLS: what it hears. `None`
-    /// where they were, or where nothing came.
+    /// The peer has sent its FIN before its bytes could be detected as TLS or not: it gets the hint
+    /// in plain text. `None` where they could, or where no bytes came.
     pub(super) fn left_undecided(&mut self) -> Option<TlsFailure> {
         let is_undecided = !self.begun && !self.incomplete.is_empty() && matches!(self.session, Session::Server(_));
         is_undecided.then(|| self.reject_plain_text())
@@ -218,7 +224,7 @@ impl TlsLayer {
         sealed
     }
 
-    /// What the handshake has agreed on; what only it needed is let go.
+    /// What the handshake has negotiated. What only the handshake needed is dropped.
     pub(super) fn established(&mut self) -> TlsInfo {
         let asked = self.handshake.take().and_then(|handshake| handshake.name.asked().map(Into::into));
         agreed(self.state(), asked, self.read_certificate)
@@ -231,11 +237,12 @@ impl TlsLayer {
         }
     }
 
-    /// Takes whole records from the head of `wire`, and says how much that was. What is left is to stand at the head of the next call's.
+    /// Takes whole records from the head of `wire`, and returns their length. The rest must stand
+    /// at the head of the next call's.
     fn process(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<usize, TlsFailure> {
         let mut used = 0;
         loop {
-            let (discard, next) = self.turn(&mut wire[used..], plain);
+            let (discard, next) = self.step(&mut wire[used..], plain);
             used += discard;
             match next {
                 Ok(TlsStep::Again) => {}
@@ -243,9 +250,10 @@ impl TlsLayer {
                 Ok(TlsStep::Wait) => return Ok(used),
                 Err(failure) => {
                     self.failed = true;
-                    // What was to be sent is left to be fetched, an alert at its end; no more input is looked at.
+                    // What rustls wants to send, an alert at its end, is still fetched; no more
+                    // input is processed.
                     while self.state().wants_write() {
-                        used += self.turn(&mut wire[used..], plain).0;
+                        used += self.step(&mut wire[used..], plain).0;
                     }
                     return Err(failure);
                 }
@@ -253,15 +261,15 @@ impl TlsLayer {
         }
     }
 
-    fn turn(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> (usize, Result<TlsStep, TlsFailure>) {
+    fn step(&mut self, wire: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> (usize, Result<TlsStep, TlsFailure>) {
         match &mut self.session {
-            Session::Client(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
-            Session::Server(session) => turn(session.process_tls_records(wire), &mut self.flight, plain),
+            Session::Client(session) => step(session.process_tls_records(wire), &mut self.flight, plain),
+            Session::Server(session) => step(session.process_tls_records(wire), &mut self.flight, plain),
         }
     }
 }
 
-/// What a handshake that is over has agreed on; `asked` is the name that a client asked for.
+/// What a complete handshake has negotiated; `asked` is the name that a client asked for.
 pub fn agreed(state: &CommonState, asked: Option<Box<str>>, read_certificate: ReadCertificate) -> TlsInfo {
     TlsInfo {
         version: match state.protocol_version() {
@@ -277,17 +285,17 @@ pub fn agreed(state: &CommonState, asked: Option<Box<str>>, read_certificate: Re
     }
 }
 
-/// What to do after one look at the records.
+/// What to do after one step through the records.
 enum TlsStep {
     Again,
     /// The peer's close_notify has come.
     PeerClosed,
-    /// There is no whole record left.
+    /// No whole record is left.
     Wait,
 }
 
-/// Does what rustls wants next. Also says how much of its input it is done with.
-fn turn<Data>(
+/// Does what rustls wants next. Also returns how much of its input is used up.
+fn step<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     flight: &mut Vec<u8>,
     plain: &mut dyn FnMut(&[u8]),
@@ -324,15 +332,15 @@ fn turn<Data>(
             Ok(TlsStep::Again)
         }
         Ok(ConnectionState::PeerClosed) => Ok(TlsStep::PeerClosed),
-        // Waits for the peer, or for us. There is no early data: we allow none.
+        // rustls waits for the peer, or for us. Early data never comes: the settings allow none.
         Ok(_) => Ok(TlsStep::Wait),
         Err(error) => Err(TlsFailure::of(&error)),
     };
     (discard, next)
 }
 
-/// Replaces the plain text in `out[from..]` by `flight`, the records that hold the plain text, and a
-/// close_notify if this `ends`.
+/// Replaces the plain text in `out[from..]` by `flight`, the records that hold the plain text, and
+/// a close_notify if this `ends`.
 fn seal<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     out: &mut Vec<u8>,
@@ -341,7 +349,8 @@ fn seal<Data>(
     ends: bool,
 ) -> Result<(), TlsFailure> {
     let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
-        // Without keys there is nothing to send; and if there were, it must not leave in plain text.
+        // Without keys there is nothing to send; and if there were, it must not leave in plain
+        // text.
         let lost = out.len() > from;
         out.truncate(from);
         out.extend_from_slice(flight);
@@ -351,8 +360,8 @@ fn seal<Data>(
     if clear > from {
         let mut room = clear - from + ((clear - from) / RECORD + 1) * OVERHEAD;
         let sealed = loop {
-            // The records are written behind the plain text, and then take its place: no other memory
-            // is needed.
+            // The records are written behind the plain text, and then take its place: no other
+            // memory is needed.
             out.resize(clear + room, 0);
             let (plain, records) = out.split_at_mut(clear);
             match traffic.encrypt(&plain[from..], records) {
@@ -394,8 +403,8 @@ fn seal<Data>(
     Ok(())
 }
 
-/// How many bytes are missing from what begins with an incomplete record. Where the record is complete it is what it holds that is not, and
-/// all that comes is needed.
+/// How many bytes the record at the head still needs. Where that record is complete, the handshake
+/// message in it is not, and all further bytes are needed.
 fn missing(incomplete: &[u8]) -> usize {
     match incomplete {
         [_, _, _, high, low, rest @ ..] => {
@@ -414,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_of_a_record() {
+    fn an_incomplete_record_knows_how_much_it_needs() {
         let cases: [(&[u8], usize); 6] = [
             (&[], 5),
             (&[23, 3], 3),

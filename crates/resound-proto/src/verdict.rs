@@ -7,11 +7,14 @@ use std::ops::Range;
 pub enum Then {
     /// Go on.
     Go,
-    /// Send a FIN once every byte has left (`shutdown(SHUT_WR)`), and go on reading. Said again by each later call: the FIN is sent once.
+    /// Send a FIN once every byte has left (`shutdown(SHUT_WR)`), and go on reading. Each later
+    /// call repeats it; the FIN is sent once.
     HalfClose,
-    /// All is said and sent: close the descriptor now, then call [`Conn::closed`](super::Conn::closed). Never said while bytes are unsent.
+    /// Everything is sent: close the descriptor now, then call
+    /// [`Conn::closed`](super::Conn::closed). Never returned while bytes are unsent.
     Close,
-    /// Reset the connection now (`SO_LINGER` 0 and close), whatever is unsent, then call [`Conn::closed`](super::Conn::closed).
+    /// Reset the connection now (`SO_LINGER` 0 and close), whatever is unsent, then call
+    /// [`Conn::closed`](super::Conn::closed).
     Reset,
 }
 
@@ -19,7 +22,8 @@ pub enum Then {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the bytes must be sent and `then` obeyed"]
 pub struct Verdict {
-    /// The part of the received buffer to send back, before `out`. Empty after every call but [`Conn::received`](super::Conn::received).
+    /// The part of the received buffer to send back, before `out`. Empty after every call but
+    /// [`Conn::received`](super::Conn::received).
     pub echo: Range<usize>,
     /// What to do then.
     pub then: Then,

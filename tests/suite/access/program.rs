@@ -179,7 +179,7 @@ fn an_untrusted_proxy_is_reset() {
     let (mut server, address) = Program::server(&["--proxy-protocol", "require", "--proxy-from", "192.0.2.0/24"]);
     assert!(Peer::connect(address).is_reset());
     let line = server.stdout.until("No connection");
-    assert!(line.ends_with("): none of the proxies that are believed"), "{line}");
+    assert!(line.ends_with("): the peer is not a trusted proxy"), "{line}");
     assert!(stop(server).contains("untrusted proxy: 1"));
 }
 

@@ -88,8 +88,8 @@ fn whoever_cannot_be_loaded_is_named_and_so_is_the_flag_that_helps() {
     let [secured, plain, behind] = [secured, plain, behind].map(|address| address.to_string());
     for (args, class, what, advice) in [
         (&[&secured[..]][..], "tls", "the far end speaks TLS", "--tls"),
-        (&[&secured, "--tls"], "tls", "signed by nobody who is trusted", "--pin"),
-        (&[&secured, "--tls", "--mode=reply", "--shape=connect"], "tls", "signed by nobody who is trusted", "--pin"),
+        (&[&secured, "--tls"], "tls", "no trusted authority has signed", "--pin"),
+        (&[&secured, "--tls", "--mode=reply", "--shape=connect"], "tls", "no trusted authority has signed", "--pin"),
         (&[&secured, "--tls", "--pin", &other], "tls", "is not the pinned one", "compare its fingerprint"),
         (&[&plain, "--tls", "--insecure"], "tls", "the peer does not speak TLS", "leave --tls out"),
         (&[&behind], "reset", "reset the connection", "--send-proxy"),

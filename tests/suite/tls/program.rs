@@ -33,7 +33,7 @@ fn nobody_is_trusted_unasked_and_each_refusal_says_what_to_do() {
     let (_server, port, print) = server(&[]);
     let other = print.replace(|c: char| c.is_ascii_digit(), "0");
     let cases: [(&[&str], &str, &str); 2] = [
-        (&[], "tls: the peer's certificate is signed by nobody who is trusted", "--ca FILE"),
+        (&[], "tls: no trusted authority has signed the peer's certificate", "--ca FILE"),
         (&["--pin", &other], "tls: the peer's certificate is not the pinned one", "compare its fingerprint"),
     ];
     for (args, what, advice) in cases {
@@ -71,7 +71,7 @@ fn each_end_is_told_why_the_other_refuses_its_certificate() {
         assert_eq!(code, Some(1));
         assert!(stderr.starts_with("resound: tls: the peer refused: alert 48 (unknown_ca)"), "{stderr}");
         let line = server.stdout.until("No connection");
-        assert!(line.ends_with("): the peer's certificate is signed by nobody who is trusted"), "{line}");
+        assert!(line.ends_with("): no trusted authority has signed the peer's certificate"), "{line}");
         let me = ["--cert", &client_pem, "--key", &client_key];
         assert_eq!(ask(&[&trusted[..], &me].concat()).0, Some(0));
     }

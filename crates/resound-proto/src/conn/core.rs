@@ -37,7 +37,8 @@ pub(super) struct Core {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     messages: u64,
-    /// When a message was last completed or a byte last sent: the clock of idleness and of the linger.
+    /// When a message was last completed or a byte last sent: the clock of idleness and of the
+    /// linger.
     pub(super) progress: Option<Instant>,
     /// The clock of a stalled write. Input does not move it.
     pub(super) delivery: Delivery,
@@ -204,7 +205,8 @@ impl Core {
         }
     }
 
-    /// A connection that ends in order waits until all is sent, and for the peer's FIN, for a while.
+    /// A connection that ends in order waits until all is sent, and for the peer's FIN, for a
+    /// while.
     fn linger(&mut self, now: Instant, reason: CloseReason) -> Then {
         if self.unsent > 0 {
             return Then::HalfClose;

@@ -1,4 +1,5 @@
-//! What the peer's system has taken of what was sent, and what that means for the end of a connection.
+//! What the peer's system has taken of what was sent, and what that means for the end of a
+//! connection.
 
 use std::time::Instant;
 
@@ -8,8 +9,8 @@ use crate::state::State;
 
 impl Conn {
     /// For an engine that can ask how much the transport still holds of what it took: `Conn` then
-    /// asks for it ([`Conn::wants_unacknowledged`]), and the write timeout counts from the last byte
-    /// that the peer's system acknowledged. Without this it counts from the last byte that the
+    /// asks for it ([`Conn::wants_unacknowledged`]), and the write timeout counts from the last
+    /// byte that the peer's system acknowledged. Without this it counts from the last byte that the
     /// transport took, and `Conn` does not wait for what the transport holds.
     #[must_use]
     pub fn reporting_unacknowledged(mut self) -> Self {
@@ -17,8 +18,8 @@ impl Conn {
         self
     }
 
-    /// Whether [`Conn::unacknowledged`] should be called before [`Conn::timed_out`]. Seldom, and only
-    /// while something may be on its way.
+    /// Whether [`Conn::unacknowledged`] should be called before [`Conn::timed_out`]. Seldom, and
+    /// only while something may be on its way.
     #[must_use]
     pub fn wants_unacknowledged(&self, now: Instant) -> bool {
         let (core, look) = (&self.core, self.core.delivery.look());
@@ -35,8 +36,8 @@ impl Conn {
         }
     }
 
-    /// Whether a FIN would mislead the peer: answers wait in the engine's queue, input was not looked
-    /// at, the service has panicked, or was never opened.
+    /// Whether a FIN would mislead the peer: answers wait in the engine's queue, input was not
+    /// looked at, the service has panicked, or was never opened.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         let core = &self.core;

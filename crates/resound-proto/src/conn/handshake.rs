@@ -1,4 +1,5 @@
-//! The handshake of a connection before its service is open, and TLS below the service from then on.
+//! The handshake of a connection before its service is open, and TLS below the service from then
+//! on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,8 +46,8 @@ impl Conn {
         self.layers.as_ref()?.pending.as_ref()?.waits_until.filter(|_| self.core.state == State::Handshake)
     }
 
-    /// Passes `wire` through the layers, and what comes out of them to the service. Returns the part
-    /// of `wire` to send back.
+    /// Passes `wire` through the layers, and what comes out of them to the service. Returns the
+    /// part of `wire` to send back.
     pub(super) fn receive_below(
         &mut self,
         now: Instant,
@@ -130,12 +131,14 @@ impl Layers {
     ) -> Result<(), TlsFailure> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         let Some(pending) = &mut self.pending else {
-            let received = tls.receive(wire, &mut |bytes| drop(core.deliver(now, bytes, None, out, observer)));
+            let received = tls.receive(wire, &mut |bytes| {
+                core.deliver(now, bytes, None, out, observer);
+            });
             note_peer_closed(tls.peer_closed, core);
             return received;
         };
-        if let Err(time) = tls.may_go_on(!wire.is_empty()) {
-            tls.keep(wire);
+        if let Err(time) = tls.may_proceed(!wire.is_empty()) {
+            tls.buffer(wire);
             pending.waits_until = now.checked_add(time);
             return Ok(());
         }

@@ -29,19 +29,20 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes};
 ///
 /// - `out` is empty on entry. **After each call send `wire[echo]`, then `out`, then obey `then`.**
 ///   Bytes leave in call order: an engine with unsent bytes queues behind them.
-/// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce more.
+/// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce
+///   more.
 /// - Call [`timed_out`](Conn::timed_out) at [`deadline`](Conn::deadline), or later; it mostly moves
 ///   later, so re-arm lazily.
 /// - Read from the transport right before, where [`is_silence_due`](Conn::is_silence_due): what has
 ///   arrived comes first. And report what the transport still holds of what it took, where that is
 ///   [wanted](Conn::wants_unacknowledged) and known.
-/// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit) at
-///   once. A read that was under way may still be delivered.
-/// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where the
-///   transport failed first; no call follows.
+/// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit)
+///   at once. A read that was under way may still be delivered.
+/// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where
+///   the transport failed first; no call follows.
 ///
-/// A panic of the service, of the code that makes it or of an observer ends this connection and does
-/// not leave `Conn`.
+/// A panic of the service, of the code that makes it or of an observer ends this connection and
+/// does not leave `Conn`.
 ///
 /// That loop, over a transport that takes everything at once:
 /// ```
@@ -57,7 +58,7 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes};
 /// let mut wire = Vec::new();
 /// let mut verdict = conn.open(Instant::now(), &mut out, &mut ());
 /// loop {
-///     // Send what the verdict says, in this order, and report it.
+///     // Send what the verdict wants, in this order, and report it.
 ///     let before = sent.len();
 ///     sent.extend_from_slice(&wire[verdict.echo.clone()]);
 ///     sent.append(&mut out);
@@ -98,9 +99,9 @@ impl Conn {
         Self::start(info, limits, |_| ServiceSource::Ready(service))
     }
 
-    /// A connection with a handshake before its service. `service` is called after it, when the peer
-    /// is known; only then the observer sees the connection as opened. A connection that ends before
-    /// is [`Observer::unopened`].
+    /// A connection with a handshake before its service. `service` is called after it, when the
+    /// peer is known; only then the observer sees the connection as opened. A connection that ends
+    /// before is [`Observer::unopened`].
     #[must_use]
     pub fn opening(
         info: ConnInfo,
@@ -159,8 +160,8 @@ impl Conn {
         self.core.settle(now, 0..0, out)
     }
 
-    /// `wire` has arrived. It is the engine's memory; `Conn` may change it in place, and keeps a copy
-    /// of what it cannot deliver yet.
+    /// `wire` has arrived. It is the engine's memory; `Conn` may change it in place, and keeps a
+    /// copy of what it cannot deliver yet.
     pub fn received(
         &mut self,
         now: Instant,
@@ -197,7 +198,8 @@ impl Conn {
         self.core.asked.shares.take()
     }
 
-    /// For an engine that knows when the kernel saw bytes pass: filled in before [`Conn::received`].
+    /// For an engine that knows when the kernel saw bytes pass: filled in before
+    /// [`Conn::received`].
     pub fn times(&mut self) -> &mut KernelTimestamps {
         self.core.times.get_or_insert_default()
     }
@@ -277,7 +279,7 @@ impl Conn {
         self.seal(out, 0);
         let verdict = self.core.settle(now, 0..0, out);
         if is_silent && let Some(silence) = &mut self.core.silence {
-            silence.answers(self.core.unsent - unsent);
+            silence.add_answer(self.core.unsent - unsent);
         }
         verdict
     }

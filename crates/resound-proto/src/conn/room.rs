@@ -8,8 +8,8 @@ use crate::service::Framing;
 const LEAST_READ: usize = 4 * 1024;
 
 impl Conn {
-    /// How many bytes an engine should read at once, at most. More costs only memory: where the peer
-    /// takes nothing, what was read waits here, and so do the answers.
+    /// How many bytes an engine should read at once, at most. More costs only memory: where the
+    /// peer takes nothing, what was read waits here, and so do the answers.
     #[must_use]
     pub fn read_limit(&self) -> usize {
         self.core.read_limit()
@@ -31,22 +31,22 @@ impl Core {
             Framing::Chunk => usize::MAX,
             // Lines whose answers have no room are held.
             Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 => (high / 2).max(LEAST_READ),
-            // A long line must be complete before any of it is let go: as much as there is of it may
-            // be missing.
+            // A long line must be complete before any of it is let go: as much as there is of it
+            // may be missing.
             Framing::Line { .. } | Framing::Auto { .. } => {
                 held.min(high.saturating_mul(2).saturating_sub(held)).max(held / 8).max(LEAST_READ)
             }
         }
     }
 
-    /// Whether the next message may be delivered, where `fresh` bytes have been answered in this call,
-    /// and `rest` bytes of input wait.
+    /// Whether the next message may be delivered, where `fresh` bytes have been answered in this
+    /// call, and `rest` bytes of input wait.
     pub(super) fn may_deliver(&self, fresh: usize, rest: usize) -> bool {
         self.state.is_open() && self.has_room(fresh, rest)
     }
 
-    /// Whether backpressure allows more input. Answers may be longer than what they answer, so where
-    /// both together exceed the high-water mark, they are written in parts.
+    /// Whether backpressure allows more input. Answers may be longer than what they answer, so
+    /// where both together exceed the high-water mark, they are written in parts.
     pub(super) fn has_room(&self, fresh: usize, rest: usize) -> bool {
         let (waiting, high) = (self.unsent + fresh + self.asked.shares.len(), self.limits.high_water.max(1));
         let in_all = waiting.saturating_add(rest);

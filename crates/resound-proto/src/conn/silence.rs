@@ -9,19 +9,19 @@ use crate::framing::Frame;
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
 use crate::service::Framing;
-use crate::silence::{Silence, may_be_ours};
+use crate::silence::{Silence, may_be_own_line};
 
 impl Conn {
-    /// Whether a pause that ends a message is over by now. An engine then looks at its transport once
-    /// more before [`Conn::timed_out`]: what has arrived is delivered first, or an engine that is
-    /// late would cut a message in two.
+    /// Whether a pause that ends a message is over by now. An engine then looks at its transport
+    /// once more before [`Conn::timed_out`]: what has arrived is delivered first, or an engine that
+    /// is late would cut a message in two.
     #[must_use]
     pub fn is_silence_due(&self, now: Instant) -> bool {
         self.silent_at().is_some_and(|at| at <= now)
     }
 
-    /// When the held bytes become a message, though no newline ends them. Not behind the beginning of
-    /// a TLS record: more is on its way then.
+    /// When the held bytes become a message, though no newline ends them. Not behind the beginning
+    /// of a TLS record: more is on its way then.
     pub(super) fn silent_at(&self) -> Option<Instant> {
         let silence = self.core.silence.as_ref()?;
         self.core.silent_until(silence).filter(|_| !self.layers.as_ref().is_some_and(|below| below.has_part()))
@@ -50,7 +50,7 @@ impl Core {
 
     #[cold]
     fn note_silence(&mut self, now: Instant) {
-        self.silence.get_or_insert_default().broken(now);
+        self.silence.get_or_insert_default().restart(now);
     }
 
     /// A pause has ended a message.
@@ -68,10 +68,10 @@ impl Core {
         }
     }
 
-    /// Whether the held bytes are a message at a drain, which no input will follow. What may be a line
-    /// of our own protocol is none without its newline.
+    /// Whether the held bytes are a message at a drain, which no input will follow. What may be a
+    /// line of our own protocol is none without its newline.
     pub(super) fn is_last_message(&self) -> bool {
-        self.is_auto() && !may_be_ours(self.held.all())
+        self.is_auto() && !may_be_own_line(self.held.all())
     }
 
     /// A newline has come: from here on each message of this connection is a line.

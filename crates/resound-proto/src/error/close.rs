@@ -6,21 +6,23 @@ use std::io;
 use super::{ProxyError, Refusal, TlsFailure};
 use crate::detect::DetectedProtocol;
 
-/// Why one connection ended. A value: it is counted and logged once, and never travels as an `Err`.
+/// Why one connection ended. A value: it is counted and logged once, and is never returned as an
+/// `Err`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// Both directions ended in order, each with its FIN (RFC 9293, 3.6).
     Finished,
-    /// The service said all it had to say ([`Cx::close`](crate::Cx::close)).
+    /// The service closed the connection ([`Cx::close`](crate::Cx::close)).
     ServiceClosed,
-    /// The server was shut down, and this connection was answered and closed in order.
+    /// The server was shut down, and this connection got its answers and was closed in order.
     Drained,
     /// The peer reset the connection (`ECONNRESET`, `EPIPE`).
     Reset,
     /// Nothing complete came or went for [`Limits::idle_timeout`](crate::Limits::idle_timeout).
     IdleTimeout,
-    /// The peer's system took nothing for [`Limits::write_timeout`](crate::Limits::write_timeout).
+    /// The peer's system acknowledged nothing for
+    /// [`Limits::write_timeout`](crate::Limits::write_timeout).
     WriteTimeout,
     /// A line grew past its limit ([`Framing::Line`](crate::Framing::Line)).
     LineTooLong,
@@ -30,23 +32,28 @@ pub enum CloseReason {
     PeerVanished,
     /// The server was stopped, or the drain deadline passed, while something was still open.
     Cut,
-    /// The service panicked; only its own connection ends, with a reset behind what was said by then.
+    /// The service or an observer panicked. Only its own connection ends, with a reset behind what
+    /// was sent by then.
     Panicked,
-    /// What has to come before the service did not come in time ([`Limits::opening_timeout`](crate::Limits::opening_timeout)).
+    /// The handshake was not complete in time
+    /// ([`Limits::opening_timeout`](crate::Limits::opening_timeout)).
     OpeningTimeout,
-    /// The peer ended the connection before the service was open, as a port scan or a simple health check does.
+    /// The peer ended the connection before the service was open, as a port scan or a simple health
+    /// check does.
     LeftEarly,
-    /// A PROXY header was required, and this came instead.
+    /// A PROXY header was required, and the peer used this protocol instead.
     NoProxyHeader(DetectedProtocol),
-    /// The PROXY header is not as it should be.
+    /// The PROXY header is malformed.
     BadProxyHeader(ProxyError),
-    /// A PROXY header was required, and the peer is none of those who may send one.
+    /// A PROXY header was required, and the peer is not a trusted proxy.
     UntrustedProxy,
-    /// The client that the PROXY header names may not come in (`resound::server::Access`).
+    /// The client that the PROXY header names is not allowed to connect
+    /// (`resound::server::Access`).
     Refused(Refusal),
     /// The TLS handshake failed, or a record after it.
     Tls(TlsFailure),
-    /// The peer's end came without TLS's close_notify (RFC 8446, 6.1): somebody may have cut off what it said last.
+    /// The peer's FIN came without TLS's close_notify (RFC 8446, 6.1): its last bytes may have been
+    /// cut off on the way.
     Truncated,
     /// Any other error of the socket.
     Failed(io::ErrorKind),
@@ -121,7 +128,7 @@ impl CloseReason {
         Self::NAMES[self.index()]
     }
 
-    /// Did the connection end as both ends meant it to?
+    /// Whether the connection ended as both ends meant it to.
     #[must_use]
     pub fn is_orderly(self) -> bool {
         matches!(self, Self::Finished | Self::ServiceClosed | Self::Drained)
@@ -146,7 +153,7 @@ impl fmt::Display for CloseReason {
             Self::LeftEarly => "the peer left before it was open",
             Self::NoProxyHeader(instead) => return write!(f, "{instead} instead of a PROXY header"),
             Self::BadProxyHeader(error) => return write!(f, "wrong PROXY header: {error}"),
-            Self::UntrustedProxy => "none of the proxies that are believed",
+            Self::UntrustedProxy => "the peer is not a trusted proxy",
             Self::Refused(refusal) => return refusal.fmt(f),
             Self::Tls(failure) => return failure.fmt(f),
             Self::Truncated => "the peer ended without TLS's close_notify",

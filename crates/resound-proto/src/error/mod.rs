@@ -1,4 +1,4 @@
-//! Why a connection ended: [`CloseReason`], and what stands behind some of its values.
+//! Why a connection ended: [`CloseReason`], and the causes that some of its values carry.
 
 mod close;
 mod proxy;

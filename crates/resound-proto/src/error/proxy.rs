@@ -1,6 +1,7 @@
-//! What can be wrong with a PROXY header.
+//! [`ProxyError`]: what is wrong with a PROXY header.
 
-/// Why bytes are no valid PROXY header, as HAProxy's `proxy-protocol.txt` defines it.
+/// Why bytes are not a valid PROXY header, as HAProxy's `proxy-protocol.txt` defines it. A message
+/// completes the sentence "wrong PROXY header: …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
@@ -19,11 +20,11 @@ pub enum ProxyError {
     /// Version 1: not two addresses and two ports, with one space before each.
     #[error("it does not have two addresses and two ports, each behind one space")]
     Fields,
-    /// Version 1: an address that is none of the family.
-    #[error("one of its addresses is none of its family")]
+    /// Version 1: an address that is not of the family.
+    #[error("one of its addresses is not of its family")]
     Address,
-    /// Version 1: a port that is no number from 0 to 65535 without leading zeros.
-    #[error("one of its ports is no number from 0 to 65535")]
+    /// Version 1: a port that is not a number from 0 to 65535 without leading zeros.
+    #[error("one of its ports is not a number from 0 to 65535")]
     Port,
     /// A version behind the binary signature that is not 2.
     #[error("its version is {0}, not 2")]

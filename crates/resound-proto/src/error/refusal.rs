@@ -1,13 +1,13 @@
-//! [`Refusal`]: why somebody may not come in.
+//! [`Refusal`]: why an address may not connect.
 
 use std::fmt;
 
 /// Why a connection was refused (`resound::server::Access`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// Its address is not allowed, or denied.
+    /// Its address is denied, or not allowed.
     Denied,
-    /// Its source has as many connections as it may.
+    /// Its source has as many connections as one source may have.
     MaxPerIp,
     /// Its source connects too often.
     ConnectRate,

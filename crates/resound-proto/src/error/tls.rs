@@ -1,4 +1,4 @@
-//! [`TlsFailure`]: what went wrong between two ends that were to speak TLS.
+//! [`TlsFailure`]: what went wrong in TLS.
 
 use std::fmt;
 
@@ -6,15 +6,16 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TlsFailure {
-    /// The peer does not speak TLS.
+    /// The peer does not use TLS.
     NotTls,
-    /// No protocol version, cipher suite, key exchange group or signature algorithm that both ends know.
+    /// Both ends have no protocol version, cipher suite, key exchange group or signature algorithm
+    /// in common.
     NothingInCommon,
-    /// No application protocol (ALPN, RFC 7301) that both ends know.
+    /// Both ends have no application protocol (ALPN, RFC 7301) in common.
     NoProtocol,
-    /// The peer has shown no certificate, and one is required.
+    /// The peer has sent no certificate, and one is required.
     NoCertificate,
-    /// Nobody whom this end trusts has signed the peer's certificate.
+    /// No authority that this end trusts has signed the peer's certificate.
     UnknownIssuer,
     /// The server's certificate is for other names.
     WrongName,
@@ -24,7 +25,7 @@ pub enum TlsFailure {
     NotYetValid,
     /// The peer's certificate is not the one that is pinned.
     NotPinned,
-    /// There is something else wrong with the peer's certificate.
+    /// The peer's certificate has another flaw.
     BadCertificate(CertificateFlaw),
     /// The peer refused, with this alert (RFC 8446, 6).
     Refused(u8),
@@ -41,7 +42,7 @@ pub enum TlsFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CertificateFlaw {
-    /// It is a certificate authority's own (CA:TRUE), and none of a server or a client.
+    /// It is the certificate of an authority (CA:TRUE), not of a server or a client.
     Authority,
     /// It is for another purpose (its extended key usage, RFC 5280, 4.2.1.12).
     Purpose,
@@ -49,14 +50,14 @@ pub enum CertificateFlaw {
     Signature,
     /// Its key or a signature in its chain is of a kind that is not supported here.
     Algorithm,
-    /// It is of version 1: there is no place for names in it.
+    /// It is of version 1, which has no place for names.
     OldVersion,
     /// It has a critical extension that is not known here.
     Extension,
-    /// Its issuer may not have signed it: a limit on names or on the length of chains, or no
-    /// authority at all.
+    /// Its issuer was not allowed to sign it: a limit on names or on the length of chains, or it is
+    /// not an authority.
     Issuer,
-    /// Its chain is too long, or leads in too many ways.
+    /// Its chain is too long, or has too many branches.
     Chain,
     /// It was revoked, or its status is not known.
     Revoked,
@@ -67,7 +68,7 @@ pub enum CertificateFlaw {
 }
 
 impl CertificateFlaw {
-    /// What rustls says of it.
+    /// The flaw that rustls reports.
     #[must_use]
     pub fn of(error: &rustls::CertificateError) -> Self {
         use rustls::CertificateError as C;
@@ -144,7 +145,7 @@ impl TlsFailure {
             E::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
                 Self::NotTls
             }
-            // Our own first message, sent back: an echo.
+            // This end's own first message, sent back by an echo server.
             E::InappropriateHandshakeMessage { got_type: HandshakeType::ClientHello, .. } => Self::NotTls,
             E::PeerIncompatible(_) => Self::NothingInCommon,
             E::NoApplicationProtocol => Self::NoProtocol,
@@ -169,7 +170,7 @@ impl TlsFailure {
         }
     }
 
-    /// The failure behind an error of a stream that speaks TLS; `None` where TLS is not the cause.
+    /// The failure behind an error of a TLS stream; `None` where TLS is not the cause.
     #[must_use]
     pub fn behind(error: &std::io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(Self::of)
@@ -183,7 +184,7 @@ impl fmt::Display for TlsFailure {
             Self::NothingInCommon => "no TLS version or algorithm in common with the peer",
             Self::NoProtocol => "no application protocol (ALPN) in common with the peer",
             Self::NoCertificate => "the peer has shown no certificate",
-            Self::UnknownIssuer => "the peer's certificate is signed by nobody who is trusted",
+            Self::UnknownIssuer => "no trusted authority has signed the peer's certificate",
             Self::WrongName => "the peer's certificate is for another name",
             Self::Expired => "the peer's certificate has expired",
             Self::NotYetValid => "the peer's certificate is not valid yet",
@@ -266,7 +267,7 @@ mod tests {
             let failure = TlsFailure::of(&rustls::Error::AlertReceived(AlertDescription::from(alert)));
             assert_eq!(failure.to_string(), format!("the peer refused: {want}"));
         }
-        // None that rustls knows is missing.
+        // The table has each alert that rustls knows.
         for alert in 0..=u8::MAX {
             let is_known = AlertDescription::from(alert).as_str().is_some();
             assert!(!is_known || !Alert(alert).to_string().ends_with("(unassigned)"), "{alert}");
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_said_in_words() {
+    fn certificate_flaws_are_described_in_words() {
         for (error, want) in [
             (webpki::Error::CaUsedAsEndEntity, CertificateFlaw::Authority),
             (webpki::Error::UnsupportedCertVersion, CertificateFlaw::OldVersion),

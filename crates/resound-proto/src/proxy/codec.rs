@@ -6,10 +6,10 @@ use crate::error::ProxyError;
 impl Header {
     /// The bytes to send before everything else.
     ///
-    /// Version 1 says of everything but TCP over IP that it is `UNKNOWN`, as the specification has it.
+    /// In version 1 everything but TCP over IP is `UNKNOWN`, as the specification demands.
     ///
     /// # Errors
-    /// What the version has no place for.
+    /// If the version has no place for a part of the contents.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         match self.version {
             Version::V1 => v1::encode(self),
@@ -18,10 +18,11 @@ impl Header {
     }
 }
 
-/// Reads the header that `bytes` begin with. The answer is the same however often it was asked with fewer of them.
+/// Parses the header at the head of `bytes`. The result does not depend on earlier calls with fewer
+/// of them.
 ///
 /// # Errors
-/// Where no further bytes could make it a header.
+/// If no further bytes could make it a header.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     for (beginning, version) in [(v1::PREFIX, v1::parse as fn(&[u8]) -> _), (v2::SIGNATURE, v2::parse)] {
         if bytes.starts_with(beginning) {
@@ -41,19 +42,20 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// One that has seen nothing yet.
+    /// A parser without any bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `bytes` are next. Says, once the header is complete, what it is and how many of these bytes were its own.
+    /// Adds `bytes`. Returns the header, once it is complete, and how many of these bytes belong to
+    /// it.
     ///
     /// # Errors
     /// As [`parse`].
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
         let before = self.seen.len();
-        // So many bytes decide it, whatever they are.
+        // So many bytes are enough for a decision.
         let room = LONGEST_V2 - before.min(LONGEST_V2);
         self.seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Ok(match parse(&self.seen)? {
@@ -62,7 +64,7 @@ impl Parser {
         })
     }
 
-    /// What it has kept.
+    /// The bytes so far.
     #[must_use]
     pub fn seen(&self) -> &[u8] {
         &self.seen

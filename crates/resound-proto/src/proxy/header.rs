@@ -1,10 +1,10 @@
-//! [`Header`]: what a PROXY header says.
+//! [`Header`]: the contents of a PROXY header.
 
 use std::net::SocketAddr;
 
 use super::Tlv;
 
-/// Which form a header has.
+/// The version of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// A line of text.
@@ -16,46 +16,49 @@ pub enum Version {
 /// A PROXY header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Which form it has.
+    /// The version.
     pub version: Version,
-    /// Who speaks with whom.
+    /// The client and the address that it connected to.
     pub addresses: Addresses,
     /// The other values (version 2), in the order in which they came; they are sent in ascending
     /// order of types. LOCAL has none. Of several values of one type the first counts
-    /// ([`ProxiedAddresses`](crate::ProxiedAddresses)), and a second checksum makes the header a wrong one.
+    /// ([`ProxiedAddresses`](crate::ProxiedAddresses)), and a second checksum makes the header a
+    /// wrong one.
     pub tlvs: Vec<Tlv>,
     /// It carries a checksum (version 2): checked when received, and computed when sent.
     pub checksum: bool,
 }
 
-/// Who speaks with whom, as the proxy has it.
+/// The addresses of the proxied connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
-    /// The proxy speaks for itself, as for a health check: the transport's addresses are the real ones (version 2).
+    /// The connection is the proxy's own, such as a health check: the transport's addresses are the
+    /// real ones (version 2).
     Local,
-    /// The proxy does not say: the transport's addresses are all that is known.
+    /// The header has no addresses: the transport's are all that is known.
     Unknown,
     /// Over IPv4, or over IPv6.
     Ip {
-        /// How the client speaks with the proxy.
+        /// The transport between client and proxy.
         transport: Transport,
         /// The client.
         source: SocketAddr,
-        /// Where it connected to.
+        /// The address that it connected to.
         destination: SocketAddr,
     },
-    /// Over unix sockets: paths of up to 108 bytes (abstract ones begin with NUL; unnamed ones are empty).
+    /// Over unix sockets: paths of up to 108 bytes (abstract ones begin with NUL; unnamed ones are
+    /// empty).
     Unix {
-        /// How the client speaks with the proxy.
+        /// The transport between client and proxy.
         transport: Transport,
         /// The client.
         source: Vec<u8>,
-        /// Where it connected to.
+        /// The address that it connected to.
         destination: Vec<u8>,
     },
 }
 
-/// How a client speaks with its proxy.
+/// The transport between a client and its proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TCP, or a unix stream socket: all that version 1 knows.
@@ -84,16 +87,16 @@ pub(super) fn in_one_family(source: SocketAddr, destination: SocketAddr) -> (Soc
     }
 }
 
-/// What the beginning of a connection has turned out to be.
+/// The result of [`parse`](super::parse).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// The beginning of a header, perhaps: more bytes must come.
+    /// The bytes may be the beginning of a header: more must come.
     More,
     /// A header.
     Done {
-        /// What it says.
+        /// Its contents.
         header: Header,
-        /// How long it was; what is behind it belongs to the connection.
+        /// Its length in bytes; the bytes behind it belong to the connection.
         length: usize,
     },
 }

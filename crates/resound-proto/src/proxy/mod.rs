@@ -1,13 +1,16 @@
-//! The PROXY protocol, versions 1 and 2: how a proxy tells the server behind it who the client is.
+//! The PROXY protocol, versions 1 and 2: a header by which a proxy names its client to the server.
 //!
-//! The specification is HAProxy's [`proxy-protocol.txt`](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt). A header stands before
-//! everything else on the connection, TLS included. It is believed only when it comes from a proxy that is known: whoever may send one
-//! chooses the address that the server sees. [`Proxies`] says who may.
+//! The specification is HAProxy's
+//! [`proxy-protocol.txt`](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt). A header
+//! stands before everything else on the connection, TLS included. It is accepted only from trusted
+//! proxies, since its sender chooses the address that the server sees. [`Proxies`] is the list of
+//! them.
 //!
 //! ```
 //! use resound_proto::proxy::{Addresses, Header, Parsed, Version, parse};
 //!
-//! let addresses = Addresses::ip("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
+//! let (client, server) = ("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
+//! let addresses = Addresses::ip(client, server);
 //! let header = Header::new(Version::V1, addresses);
 //! let bytes = header.encode().unwrap();
 //! assert_eq!(bytes, b"PROXY TCP4 192.0.2.7 198.51.100.1 54321 443\r\n");
@@ -32,20 +35,21 @@ use crate::service::Endpoint;
 
 /// The longest header of version 1, its CRLF included.
 pub const LONGEST_V1: usize = 107;
-/// The longest header of version 2 that is accepted: 16 bytes, and 4096 of addresses and TLVs. The specification allows 65535, and needs 216
-/// for its longest addresses; what is known to be sent, client certificates included, stays below this.
+/// The longest header of version 2 that is accepted: 16 bytes, and 4096 of addresses and TLVs. The
+/// specification allows 65535, and needs 216 for its longest addresses; the headers of known
+/// proxies, client certificates included, stay below this.
 pub const LONGEST_V2: usize = 16 + 4096;
 /// The longest unique id.
 pub const LONGEST_UNIQUE_ID: usize = 128;
 
-/// Why a header cannot be written.
+/// Why a header cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// Version 1 has neither TLVs nor a checksum.
     #[error("version 1 of the PROXY protocol has no place for more than addresses")]
     NoTlvs,
-    /// Version 1 cannot say LOCAL.
+    /// Version 1 has no LOCAL.
     #[error("version 1 of the PROXY protocol has no LOCAL")]
     NoLocal,
     /// A path of more than 108 bytes.
@@ -60,7 +64,8 @@ pub enum EncodeError {
 }
 
 impl Addresses {
-    /// What the header of a connection from `source` to `destination` says; unknown, where one of them is no address of the other's kind.
+    /// The addresses in the header of a connection from `source` to `destination`; unknown, where
+    /// the two are of different kinds.
     #[must_use]
     pub fn of(source: &Endpoint, destination: &Endpoint) -> Self {
         match (source, destination) {
@@ -75,7 +80,8 @@ impl Addresses {
         }
     }
 
-    /// TCP from `source` to `destination`; where their families differ, the IPv4 one is written as IPv6 (`::ffff:a.b.c.d`).
+    /// TCP from `source` to `destination`; where their families differ, the IPv4 one is written as
+    /// IPv6 (`::ffff:a.b.c.d`).
     #[must_use]
     pub fn ip(source: std::net::SocketAddr, destination: std::net::SocketAddr) -> Self {
         Self::Ip { transport: Transport::Stream, source, destination }

@@ -1,4 +1,4 @@
-//! [`Proxies`]: who may say who the client is.
+//! [`Proxies`]: the proxies whose PROXY headers are accepted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,8 +8,9 @@ use super::reader::HeaderReader;
 use crate::handshake::ProxyHeader;
 use crate::service::{ConnInfo, Endpoint, canonical};
 
-/// The proxies that a server believes: from their addresses each connection must begin with a PROXY header, and from elsewhere none is
-/// taken. Nothing is guessed: a server either requires the header or does not know it.
+/// The proxies that a server trusts: each connection must come from one of their addresses, and
+/// begin with a PROXY header. The server never guesses: it either requires the header or does not
+/// know it.
 ///
 /// ```
 /// use resound_proto::{ConnId, ConnInfo, Endpoint, Handshake};
@@ -37,9 +38,10 @@ impl Proxies {
         Self(vec![v4, IpAddr::V6(Ipv6Addr::LOCALHOST).into()])
     }
 
-    /// Is the peer one of them? A peer on a unix socket is: the socket's file has said who may connect.
+    /// Whether the peer is one of them. A peer on a unix socket is: the permissions of the socket's
+    /// file have admitted it.
     #[must_use]
-    pub fn believe(&self, peer: &Endpoint) -> bool {
+    pub fn trusts(&self, peer: &Endpoint) -> bool {
         match peer {
             Endpoint::Tcp(address) => self.0.iter().any(|network| network.contains(&address.ip().to_canonical())),
             Endpoint::Unix(_) => true,
@@ -47,10 +49,10 @@ impl Proxies {
         }
     }
 
-    /// What a connection has to begin with.
+    /// Reads the header that the connection must begin with.
     #[must_use]
     pub fn preface(&self, conn: &ConnInfo) -> impl ProxyHeader + use<> {
-        HeaderReader::new(self.believe(&conn.peer))
+        HeaderReader::new(self.trusts(&conn.peer))
     }
 }
 
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_believed() {
+    fn each_address_is_trusted_or_not() {
         let peer = |text: &str| Endpoint::from(text.parse::<std::net::SocketAddr>().unwrap());
         let some = Proxies::from(["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
         let mapped = Proxies::from(["::ffff:10.0.0.0/104".parse().unwrap()]);
@@ -78,11 +80,11 @@ mod tests {
             (&local, "[::2]:1", false),
             (&local, "10.0.0.1:1", false),
         ] {
-            assert_eq!(proxies.believe(&peer(address)), want, "{address}");
+            assert_eq!(proxies.trusts(&peer(address)), want, "{address}");
         }
         let raw = Endpoint::Tcp("[::ffff:10.0.0.1]:1".parse().unwrap());
-        assert!(some.believe(&raw) && mapped.believe(&raw));
-        assert!(some.believe(&Endpoint::Unix(None)));
-        assert!(!some.believe(&Endpoint::Unknown));
+        assert!(some.trusts(&raw) && mapped.trusts(&raw));
+        assert!(some.trusts(&Endpoint::Unix(None)));
+        assert!(!some.trusts(&Endpoint::Unknown));
     }
 }

@@ -1,4 +1,4 @@
-//! The header as what a connection begins with.
+//! [`HeaderReader`]: the PROXY header at the beginning of a connection.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use crate::error::{CloseReason, ProxyError};
 use crate::handshake::{HeaderProgress, ProxyHeader};
 use crate::service::{ConnInfo, Endpoint, ProxiedAddresses, ProxiedTls};
 
-/// A header that must come.
+/// Reads the header that each connection must begin with.
 pub(super) struct HeaderReader {
-    believed: bool,
+    trusted: bool,
     parser: Parser,
 }
 
 impl HeaderReader {
-    pub(super) fn new(believed: bool) -> Self {
-        Self { believed, parser: Parser::new() }
+    pub(super) fn new(trusted: bool) -> Self {
+        Self { trusted, parser: Parser::new() }
     }
 }
 
 impl ProxyHeader for HeaderReader {
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress {
-        if !self.believed {
+        if !self.trusted {
             if conn.peer == Endpoint::Unknown && wire.is_empty() {
-                // A peer without an address is most often gone, and the socket says so next: nothing of it is judged
-                // before it has sent something.
+                // A peer without an address is most often gone, and the socket reports that next:
+                // it is not refused before it has sent bytes.
                 return HeaderProgress::More;
             }
             return HeaderProgress::Refused(CloseReason::UntrustedProxy);
@@ -34,7 +34,7 @@ impl ProxyHeader for HeaderReader {
         match self.parser.read(wire) {
             Ok(None) => HeaderProgress::More,
             Ok(Some((header, n))) => {
-                introduce(header, conn);
+                apply(header, conn);
                 HeaderProgress::Done(n)
             }
             Err(ProxyError::Absent) => {
@@ -46,11 +46,11 @@ impl ProxyHeader for HeaderReader {
     }
 }
 
-/// From now on the connection is the client's, not the proxy's.
-fn introduce(header: Header, conn: &mut ConnInfo) {
+/// From now on the peer of the connection is the client, not the proxy.
+fn apply(header: Header, conn: &mut ConnInfo) {
     let is_local = header.addresses == Addresses::Local;
     let (peer, local) = match header.addresses {
-        // All that is known of the client is what else the header says. Of LOCAL there is none.
+        // All that is known of the client is in the header's values. LOCAL has no client.
         Addresses::Local | Addresses::Unknown => (conn.peer.clone(), conn.local.clone()),
         Addresses::Ip { source, destination, .. } => (source.into(), destination.into()),
         Addresses::Unix { source, destination, .. } => (unix(&source), unix(&destination)),
@@ -69,25 +69,25 @@ fn introduce(header: Header, conn: &mut ConnInfo) {
     let mut has_ssl = false;
     for tlv in header.tlvs {
         // Of several values of one type the first counts.
-        let (said, value) = match tlv {
+        let (field, value) = match tlv {
             Tlv::Authority(name) => (&mut via.authority, name),
             Tlv::Alpn(protocol) => (&mut via.alpn, protocol),
             Tlv::UniqueId(id) => (&mut via.unique_id, id),
             Tlv::NetNs(name) => (&mut via.namespace, name),
             Tlv::Ssl(ssl) => {
                 if !std::mem::replace(&mut has_ssl, true) && ssl.client & Ssl::TLS != 0 {
-                    via.tls = Some(spoken(&ssl));
+                    via.tls = Some(client_tls(&ssl));
                 }
                 continue;
             }
             Tlv::Noop(_) | Tlv::Other(..) => continue,
         };
-        said.get_or_insert_with(|| value.into());
+        field.get_or_insert_with(|| value.into());
     }
     conn.via = Some(Arc::new(via));
 }
 
-fn spoken(ssl: &Ssl) -> ProxiedTls {
+fn client_tls(ssl: &Ssl) -> ProxiedTls {
     let value = |kind| ssl.get(kind).map(Into::into);
     let has_certificate = ssl.client & (Ssl::CERT_CONN | Ssl::CERT_SESS) != 0;
     ProxiedTls {

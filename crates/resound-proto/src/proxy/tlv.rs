@@ -1,4 +1,5 @@
-//! What else a header of version 2 says: type, length, value (`proxy-protocol.txt`, 2.2.1 to 2.2.8).
+//! [`Tlv`]: the further values of a version 2 header, as type, length and value
+//! (`proxy-protocol.txt`, 2.2.1 to 2.2.8).
 
 use super::{EncodeError, LONGEST_UNIQUE_ID};
 use crate::error::ProxyError;
@@ -11,19 +12,20 @@ const UNIQUE_ID: u8 = 0x05;
 const SSL: u8 = 0x20;
 const NETNS: u8 = 0x30;
 
-/// One value. The checksum is none of them: see [`Header::checksum`](super::Header::checksum).
+/// One value. The checksum is not among them: see [`Header::checksum`](super::Header::checksum).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tlv {
-    /// The application protocol that the client and the proxy have agreed on (RFC 7301).
+    /// The application protocol that the client and the proxy have negotiated (ALPN, RFC 7301).
     Alpn(Vec<u8>),
-    /// The host name that the client asked for, such as TLS's server name: UTF-8, if the proxy keeps to the rules.
+    /// The host name that the client asked for, such as TLS's server name: UTF-8, if the proxy
+    /// follows the specification.
     Authority(Vec<u8>),
     /// Padding of so many bytes.
     Noop(usize),
     /// The connection's identity at the proxy: up to 128 bytes of any kind.
     UniqueId(Vec<u8>),
-    /// How the client speaks TLS with the proxy.
+    /// The TLS between client and proxy.
     Ssl(Ssl),
     /// The network namespace that the proxy was in.
     NetNs(Vec<u8>),
@@ -31,23 +33,23 @@ pub enum Tlv {
     Other(u8, Vec<u8>),
 }
 
-/// How a client speaks TLS with its proxy.
+/// The TLS between a client and its proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ssl {
     /// A bit mask: [`Ssl::TLS`], [`Ssl::CERT_CONN`], [`Ssl::CERT_SESS`].
     pub client: u8,
-    /// 0 where the client has shown a certificate that was verified.
+    /// 0 where the client has sent a certificate that was verified.
     pub verify: u32,
     /// Types and values: [`Ssl::VERSION`] and the like.
     pub tlvs: Vec<(u8, Vec<u8>)>,
 }
 
 impl Ssl {
-    /// In [`Ssl::client`]: the client speaks TLS.
+    /// In [`Ssl::client`]: the client uses TLS.
     pub const TLS: u8 = 1;
-    /// In [`Ssl::client`]: it has shown a certificate on this connection.
+    /// In [`Ssl::client`]: it has sent a certificate on this connection.
     pub const CERT_CONN: u8 = 2;
-    /// In [`Ssl::client`]: it has shown one in this TLS session.
+    /// In [`Ssl::client`]: it has sent one in this TLS session.
     pub const CERT_SESS: u8 = 4;
 
     /// The type of TLS's version, such as `TLSv1.3`.
@@ -87,7 +89,7 @@ fn next(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((kind, value, rest))
 }
 
-/// All values, and where the checksum's is, if there is one.
+/// All values, and the place of the checksum's, if there is one.
 pub(super) fn read_all(all: &[u8]) -> Result<(Vec<Tlv>, Option<usize>), ProxyError> {
     let (mut tlvs, mut checksum, mut rest) = (Vec::new(), None, all);
     while let Some(&kind) = rest.first() {
@@ -142,7 +144,7 @@ impl Tlv {
 }
 
 /// Writes them in ascending order of their types, those of one type in their own order, with room
-/// for a checksum in its place. Says where that is.
+/// for a checksum in its place. Returns that place.
 pub(super) fn write_all(tlvs: &[Tlv], has_checksum: bool, out: &mut Vec<u8>) -> Result<Option<usize>, EncodeError> {
     let mut sorted: Vec<&Tlv> = tlvs.iter().collect();
     sorted.sort_by_key(|tlv| tlv.kind());
@@ -186,7 +188,7 @@ fn write(kind: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// The checksum at this place, now that the header is complete.
+/// Writes the checksum at this place, once the header is complete.
 pub(super) fn fill_in_checksum(out: &mut [u8], at: usize) {
     let sum = checksum(out, at);
     out[at..at + 4].copy_from_slice(&sum.to_be_bytes());

@@ -6,14 +6,15 @@ use super::header::in_one_family;
 use super::{Addresses, EncodeError, Header, LONGEST_V1, Parsed, Transport, Version};
 use crate::error::ProxyError;
 
-/// How it begins.
+/// The beginning of each header.
 pub(super) const PREFIX: &[u8] = b"PROXY ";
 
 /// Reads a line that begins with [`PREFIX`].
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let head = &bytes[..bytes.len().min(LONGEST_V1)];
     let fields = &head[PREFIX.len()..];
-    // Of an unknown connection everything up to the CRLF is to be ignored, bare newlines too.
+    // The specification demands to ignore everything behind UNKNOWN up to the CRLF, bare newlines
+    // too.
     let unknown = fields.starts_with(b"UNKNOWN ") || fields.starts_with(b"UNKNOWN\r");
     let mut from = 0;
     let length = loop {
@@ -76,7 +77,7 @@ mod tests {
     use super::super::parse;
     use super::*;
 
-    fn said(line: &[u8]) -> Result<Addresses, ProxyError> {
+    fn parsed(line: &[u8]) -> Result<Addresses, ProxyError> {
         match parse(line)? {
             Parsed::Done { header, length } => {
                 assert_eq!((header.version, length), (Version::V1, line.len()));
@@ -103,7 +104,7 @@ mod tests {
             (b"PROXY UNKNOWN \r\n", Ok(Addresses::Unknown)),
         ];
         for (line, want) in cases {
-            assert_eq!(said(line), want, "{}", line.escape_ascii());
+            assert_eq!(parsed(line), want, "{}", line.escape_ascii());
         }
     }
 
@@ -138,12 +139,12 @@ mod tests {
     fn the_longest_line_is_accepted() {
         let longest = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 91], b"\r\n"].concat();
         assert_eq!(longest.len(), LONGEST_V1);
-        assert_eq!(said(&longest), Ok(Addresses::Unknown));
+        assert_eq!(parsed(&longest), Ok(Addresses::Unknown));
         assert_eq!(parse(&longest[..LONGEST_V1 - 1]), Ok(Parsed::More));
     }
 
     #[test]
-    fn what_has_no_place_in_a_line_is_not_sent() {
+    fn values_without_a_place_in_a_line_are_not_sent() {
         let unix = Addresses::Unix { transport: Transport::Stream, source: Vec::new(), destination: Vec::new() };
         assert_eq!(Header::new(Version::V1, unix).encode().unwrap(), b"PROXY UNKNOWN\r\n");
         assert_eq!(Header::new(Version::V1, Addresses::Local).encode(), Err(EncodeError::NoLocal));

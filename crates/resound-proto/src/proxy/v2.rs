@@ -6,7 +6,7 @@ use super::header::in_one_family;
 use super::{Addresses, EncodeError, Header, LONGEST_V2, Parsed, Transport, Version, tlv};
 use crate::error::ProxyError;
 
-/// How it begins: what no text protocol would take for a request.
+/// The beginning of each header, which no text protocol takes for a request.
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family and transport, length.
 const FIXED: usize = 16;
@@ -21,8 +21,8 @@ const INET: u8 = 1;
 const INET6: u8 = 2;
 const UNIX: u8 = 3;
 
-/// Reads a header that begins with [`SIGNATURE`]. Each byte is judged as soon as it is there, so that what is wrong is so wherever the bytes
-/// are split.
+/// Reads a header that begins with [`SIGNATURE`]. Each byte is checked as soon as it is there, so
+/// that the error does not depend on how the bytes are split.
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let Some(&byte) = bytes.get(12) else { return Ok(Parsed::More) };
     let (version, command) = (byte >> 4, byte & 0xf);
@@ -33,7 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
         return Err(ProxyError::Command(command));
     }
     let Some(&family) = bytes.get(13) else { return Ok(Parsed::More) };
-    // What LOCAL carries is to be skipped, its family included.
+    // The contents of LOCAL are skipped, its family included.
     let addresses = if command == LOCAL { 0 } else { size(family).ok_or(ProxyError::Family(family))? };
     let Some(&[high, low]) = bytes.get(14..FIXED) else { return Ok(Parsed::More) };
     let length = u16::from_be_bytes([high, low]);
@@ -50,8 +50,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     } else {
         let (block, rest) = whole[FIXED..].split_at(addresses);
         let (tlvs, checksum) = match tlv::read_all(rest) {
-            // What comes with an unknown family is to be ignored, and may be anything: addresses of
-            // the sender's own kind, for one.
+            // The specification demands to ignore the contents of an unknown family, which may be
+            // anything: addresses of the sender's own kind, for one.
             Err(_) if addresses == 0 => (Vec::new(), None),
             read => read?,
         };
@@ -63,7 +63,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     Ok(Parsed::Done { header, length })
 }
 
-/// How long the addresses of a family are; `None` where it is not assigned.
+/// The length of the addresses of a family; `None` where it is not assigned.
 fn size(family: u8) -> Option<usize> {
     Some(match (family >> 4, family & 0xf) {
         (UNSPECIFIED, 0) => 0,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_another_hand() {
+    fn headers_laid_out_by_hand_are_parsed_and_encoded() {
         // Laid out by hand, from the specification.
         let tcp4 = bytes(&[0x21, 0x11, 0, 12, 192, 0, 2, 7, 198, 51, 100, 1, 0xd4, 0x31, 1, 0xbb]);
         let addresses = Addresses::ip("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn local_skips_whatever_it_carries() {
+    fn the_contents_of_local_are_skipped() {
         let odd = bytes(&[0x20, 0x7f, 0, 3, 1, 2, 3]);
         let header = Header::new(Version::V2, Addresses::Local);
         assert_eq!(parse(&odd), Ok(Parsed::Done { header, length: 19 }));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_bit_is_seen_and_a_second_checksum_refused() {
+    fn a_changed_bit_and_a_second_checksum_are_errors() {
         let addresses = Addresses::ip("[2001:db8::1]:1".parse().unwrap(), "[2001:db8::2]:2".parse().unwrap());
         let header = Header { tlvs: vec![Tlv::Noop(5)], checksum: true, ..Header::new(Version::V2, addresses) };
         let good = header.encode().unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_unknown_family_carries_may_be_anything() {
+    fn the_contents_of_an_unknown_family_may_be_anything() {
         let unknown = || Header::new(Version::V2, Addresses::Unknown);
         let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0xd4, 0x31, 1, 0xbb];
         for carried in
@@ -233,10 +233,10 @@ mod tests {
             let wire = bytes(&[&[0x21, 0, 0, carried.len() as u8][..], carried].concat());
             assert_eq!(parse(&wire), Ok(Parsed::Done { header: unknown(), length: wire.len() }), "{carried:02x?}");
         }
-        // Values that are there count, and so does a checksum.
-        let said = Header { tlvs: vec![Tlv::UniqueId(b"a".to_vec())], checksum: true, ..unknown() };
-        let wire = said.encode().unwrap();
-        assert_eq!(parse(&wire), Ok(Parsed::Done { header: said, length: wire.len() }));
+        // Valid values count, and so does a checksum.
+        let valid = Header { tlvs: vec![Tlv::UniqueId(b"a".to_vec())], checksum: true, ..unknown() };
+        let wire = valid.encode().unwrap();
+        assert_eq!(parse(&wire), Ok(Parsed::Done { header: valid, length: wire.len() }));
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_not_sent() {
+    fn values_that_are_too_long_are_not_sent() {
         let of = |tlv| Header { tlvs: vec![tlv], ..Header::new(Version::V2, Addresses::Unknown) }.encode();
         assert_eq!(of(Tlv::UniqueId(vec![0; 129])), Err(EncodeError::UniqueId));
         assert_eq!(of(Tlv::Noop(4094)), Err(EncodeError::TooLong));

@@ -1,3 +1,5 @@
+//! [`Chargen`]: the character generator of RFC 864.
+
 use super::{Cx, Service};
 
 /// The printing characters of ASCII, space included.
@@ -18,12 +20,12 @@ static PATTERN_WITHOUT_SPACE: [u8; PERIOD_WITHOUT_SPACE] = pattern(b'!');
 /// Bytes in a line, its CR LF included.
 pub const CHARGEN_LINE: usize = LINE_WITH_ENDING;
 
-/// What is sent before it begins again.
+/// The pattern that [`Chargen`] repeats.
 pub fn chargen_pattern() -> &'static [u8] {
     &PATTERN
 }
 
-/// The same of servers whose ring has no space in it.
+/// The pattern of servers whose ring of characters has no space in it.
 pub fn chargen_pattern_without_space() -> &'static [u8] {
     &PATTERN_WITHOUT_SPACE
 }
@@ -47,14 +49,15 @@ const fn pattern<const N: usize>(first: u8) -> [u8; N] {
     bytes
 }
 
-/// RFC 864: sends a rotating pattern of 72-character lines for as long as the peer takes it, and throws away what it says.
+/// RFC 864: sends a rotating pattern of 72-character lines for as long as the peer takes it, and
+/// discards its input.
 ///
 /// A half-close does not stop it: only the end of the connection does, as the RFC wants.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chargen;
 
 impl Chargen {
-    fn go_on(cx: &mut Cx<'_>) {
+    fn send_pattern(cx: &mut Cx<'_>) {
         for _ in 0..AT_ONCE {
             cx.send(&PATTERN);
         }
@@ -63,13 +66,13 @@ impl Chargen {
 
 impl Service for Chargen {
     fn open(&mut self, cx: &mut Cx<'_>) {
-        Self::go_on(cx);
+        Self::send_pattern(cx);
     }
 
     fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
 
     fn drained(&mut self, cx: &mut Cx<'_>) {
-        Self::go_on(cx);
+        Self::send_pattern(cx);
     }
 
     fn eof(&mut self, _cx: &mut Cx<'_>) {}

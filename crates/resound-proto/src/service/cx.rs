@@ -1,4 +1,4 @@
-//! [`Cx`]: how a service says what to do.
+//! [`Cx`]: a service's view of its connection.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::{ConnInfo, Framing, KernelTimestamps, SendTimestamp};
 use crate::error::CloseReason;
 use crate::state::State;
 
-/// What a service has asked for so far. It belongs to the connection and outlives each call.
+/// What a service has requested so far. It belongs to the connection and outlives each call.
 #[derive(Debug)]
 #[repr(C)] // what each message touches first
 pub(crate) struct ServiceRequests {
@@ -76,7 +76,7 @@ impl DeliveredMessage<'_> {
     pub(crate) const NONE: DeliveredMessage<'static> = DeliveredMessage { bytes: &[], at: None };
 }
 
-/// A service's view of its connection during one call: what it may know, and what it may ask for.
+/// A service's view of its connection during one call: what is known, and what it may request.
 pub struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) conn: &'a ConnInfo,
@@ -85,39 +85,41 @@ pub struct Cx<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) echo: &'a mut Range<usize>,
     pub(crate) message: DeliveredMessage<'a>,
-    /// Of what earlier calls sent.
+    /// Bytes of earlier calls that are unsent.
     pub(crate) unsent: usize,
-    /// Of a message, where the engine knows them.
+    /// Of the message, where the engine knows them.
     pub(crate) times: Option<&'a KernelTimestamps>,
 }
 
 impl Cx<'_> {
-    /// The time of this call. Services read no clock of their own, so that tests can run them on a virtual one.
+    /// The time of this call. Services read no clock of their own, so that tests can run them on a
+    /// virtual one.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// When the message of this call arrived at this machine, by the kernel's clock where the engine was told to ask for that
-    /// (`resound::Dialer::kernel_times`), and can; `None` elsewhere.
+    /// When the message of this call arrived at this machine, by the kernel's clock. `None` unless
+    /// the engine was set to ask for that (`resound::Dialer::kernel_times`), and can.
     #[must_use]
     pub fn arrived(&self) -> Option<Instant> {
         self.times.and_then(KernelTimestamps::arrival)
     }
 
-    /// What is known to have left this machine since the message before this one was delivered, where [`Cx::arrived`] is known.
+    /// The sends that have left this machine since the message before this one was delivered, where
+    /// [`Cx::arrived`] is known.
     #[must_use]
     pub fn departures(&self) -> &[SendTimestamp] {
         self.times.map_or(&[], KernelTimestamps::departures)
     }
 
-    /// Who is at the two ends.
+    /// The addresses of the two ends, and what else is known of the connection.
     #[must_use]
     pub fn conn(&self) -> &ConnInfo {
         self.conn
     }
 
-    /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] nothing is sent any more.
+    /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] this does nothing.
     pub fn send(&mut self, bytes: &[u8]) {
         if self.may_send() {
             self.out.extend_from_slice(bytes);
@@ -125,7 +127,7 @@ impl Cx<'_> {
     }
 
     /// Sends `bytes` as [`Cx::send`] does, but without a copy where the engine can send from where
-    /// they stand: for much, out of memory that is made once.
+    /// they stand: for large contents that are kept in memory once.
     pub fn send_shared(&mut self, bytes: Bytes) {
         if !self.asked.may_share || bytes.len() < WORTH_SHARING {
             return self.send(&bytes);
@@ -135,17 +137,19 @@ impl Cx<'_> {
         }
     }
 
-    /// Sends the message of this call back as it is: the same as sending its bytes, but without a copy where the engine can send
-    /// from the buffer it received into. Does nothing outside [`Service::data`](super::Service::data).
+    /// Sends the message of this call back: the same as sending its bytes, but without a copy where
+    /// the engine can send from the buffer it received into. Does nothing outside
+    /// [`Service::data`](super::Service::data).
     pub fn echo(&mut self) {
         if !self.may_send() || self.message.bytes.is_empty() {
             return;
         }
-        let nothing_lent = Range::is_empty(self.echo);
+        let is_first = Range::is_empty(self.echo);
         match self.message.at {
-            // Lent bytes leave before `out`, so they can only be lent while `out` is empty, and in one piece.
-            Some(at) if self.sends_nothing() && (nothing_lent || self.echo.end == at) => {
-                if nothing_lent {
+            // The echo range leaves before `out`, so it can only grow while `out` is empty, and in
+            // one piece.
+            Some(at) if self.sends_nothing() && (is_first || self.echo.end == at) => {
+                if is_first {
                     self.echo.start = at;
                 }
                 self.echo.end = at + self.message.bytes.len();
@@ -154,8 +158,8 @@ impl Cx<'_> {
         }
     }
 
-    /// Bytes that were sent and have not left for the transport: who sends much looks here, and goes on in
-    /// [`Service::drained`](super::Service::drained).
+    /// Bytes that were sent and that the transport has not taken. A service that sends much checks
+    /// this, and continues in [`Service::drained`](super::Service::drained).
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.unsent + self.out.len() + self.echo.len() + self.asked.shares.len()
@@ -170,13 +174,15 @@ impl Cx<'_> {
         self.out.is_empty() && self.asked.shares.is_empty()
     }
 
-    /// Asks for [`Service::wake`](super::Service::wake) at `at`. There is one such deadline; asking again moves it.
+    /// Asks for [`Service::wake`](super::Service::wake) at `at`. There is one such deadline; asking
+    /// again moves it.
     pub fn wake_at(&mut self, at: Instant) {
         self.asked.wake_at = Some(at);
     }
 
-    /// `true` stops delivery (and, soon after, reading: the peer is held back by TCP's window); `false` resumes it.
-    /// A drain is told to a paused service as well, unless input waits for it: that comes first.
+    /// `true` stops delivery (and, soon after, reading: TCP's window holds the peer back); `false`
+    /// resumes it. A paused service is notified of a drain as well, unless input waits for it: that
+    /// comes first.
     pub fn pause(&mut self, pause: bool) {
         self.asked.paused = pause;
     }
@@ -186,12 +192,14 @@ impl Cx<'_> {
         self.asked.framing = framing;
     }
 
-    /// Half-close: a FIN follows what was sent. The peer may go on talking, and is still listened to.
+    /// Half-close: a FIN follows what was sent. The peer may go on sending, and its input is still
+    /// delivered.
     pub fn finish(&mut self) {
         self.state.finish();
     }
 
-    /// Ends the connection in order: what was sent is flushed, a FIN follows, and what still arrives is thrown away.
+    /// Ends the connection in order: what was sent is flushed, a FIN follows, and later input is
+    /// discarded.
     pub fn close(&mut self) {
         self.state.close(CloseReason::ServiceClosed);
     }

@@ -1,6 +1,8 @@
+//! [`Discard`]: the service of RFC 863.
+
 use super::{Cx, Service};
 
-/// RFC 863: throws every byte away and says nothing.
+/// RFC 863: discards every byte and sends none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
 

@@ -1,6 +1,8 @@
+//! [`Echo`]: the service of RFC 862.
+
 use super::{Cx, Service};
 
-/// RFC 862: sends every byte back as it came.
+/// RFC 862: sends every byte back unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-/// One end's address.
+/// The address of one end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// An IP address and port. An IPv4 peer of a dual-stack listener appears as IPv4.
     Tcp(SocketAddr),
     /// A unix socket's path; `None` for an unnamed one, as most clients are.
     Unix(Option<Arc<Path>>),
-    /// The peer was gone before its address could be read.
+    /// The peer was gone before the engine could read its address.
     Unknown,
 }
 
@@ -24,7 +24,7 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// The address as IPv4 where it is one that is written as IPv6 (RFC 4291, 2.5.5.2).
+/// The address as IPv4 where it is IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 pub fn unmapped(address: SocketAddr) -> SocketAddr {
     match address {
         // Keep scope ids and flow labels of real IPv6 addresses.
@@ -37,7 +37,7 @@ pub fn unmapped(address: SocketAddr) -> SocketAddr {
 }
 
 /// The network in the form in which addresses are compared: `::ffff:10.0.0.0/104` is 10.0.0.0/8,
-/// and there is nothing behind the prefix.
+/// and the bits behind the prefix are zero.
 pub fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),

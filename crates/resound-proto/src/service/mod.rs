@@ -1,6 +1,7 @@
-//! WHAT is said on a connection: the [`Service`] trait and the services that come with it.
+//! The [`Service`] trait, and the services that come with it.
 //!
-//! A service never sees a socket, a clock or a thread. It is told what happened and says what to do through its [`Cx`].
+//! A service never sees a socket, a clock or a thread. Its methods are called with what happened,
+//! and it acts through its [`Cx`].
 
 mod chargen;
 mod cx;
@@ -28,20 +29,26 @@ use crate::error::CloseReason;
 /// How the bytes of a connection are cut into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Whatever one read returned. TCP is a stream of bytes and keeps no boundaries, so a chunk is **not** what the peer
-    /// sent with one call: two sends may arrive as one chunk, one send as many.
+    /// Whatever one read returned. TCP is a stream of bytes and keeps no boundaries, so a chunk is
+    /// **not** what the peer sent with one call: two sends may arrive as one chunk, one send as
+    /// many.
     Chunk,
-    /// Up to and including each newline (`\n`, with or without `\r` before it). The last line may lack its newline.
+    /// Up to and including each newline (`\n`, with or without `\r` before it). The last line may
+    /// lack its newline.
     Line {
-        /// The most bytes before the newline. A longer line ends its connection, after one line that says so.
+        /// The most bytes before the newline. A longer line ends its connection, after one line
+        /// that reports it.
         max: usize,
     },
-    /// As `Line`, but for a peer that ends its messages with nothing, and waits for an answer: as long as no newline has come, bytes are a
-    /// message once the peer has been silent for a while. That is 300 ms behind the last byte, and 20 ms from the second such message of a
-    /// connection on. From its first newline on a connection is one of lines for good, and bytes behind a newline wait for theirs.
+    /// As `Line`, but also for a peer that sends no newlines, and waits for an answer: as long as
+    /// no newline has come, bytes are a message once the peer has been silent for a while. That is
+    /// 300 ms behind the last byte, and 20 ms from the second such message of a connection on. From
+    /// its first newline on each message of a connection is a line, and bytes behind a newline wait
+    /// for theirs.
     ///
-    /// Such a message does not put the idle timeout off. A drain delivers the rest at once, as the peer's FIN does. What begins with
-    /// `resound-probe/1 ` is a line in any case, and what may become that waits for 10 s.
+    /// Such a message does not postpone the idle timeout. A drain delivers the rest at once, as the
+    /// peer's FIN does. Bytes that begin with `resound-probe/1 ` are a line in any case, and bytes
+    /// that may become that wait for 10 s.
     Auto {
         /// As of `Line`.
         max: usize,
@@ -58,20 +65,22 @@ impl Framing {
         Self::Line { max: Self::DEFAULT_MAX_LINE }
     }
 
-    /// As [`Framing::line`], for peers that may not know of newlines ([`Framing::Auto`]).
+    /// As [`Framing::line`], for peers that may send no newlines ([`Framing::Auto`]).
     #[must_use]
     pub const fn auto() -> Self {
         Self::Auto { max: Self::DEFAULT_MAX_LINE }
     }
 }
 
-/// One end of one connection: what is said when something arrives.
+/// The application at one end of one connection: what it answers to its input.
 ///
-/// One value per connection, made by the factory that is given to `resound::Server::serve`. It lives on one thread and
-/// need not be `Send`. All methods are called in the order in which the events happened on the wire; none may block.
+/// One value per connection, made by the factory that `resound::Server::serve` gets. It lives on
+/// one thread and need not be `Send`. All methods are called in the order in which the events
+/// happened on the wire; none may block.
 ///
-/// A panic in one of them ends this connection and no other ([`CloseReason::Panicked`]): what was sent by then is delivered, and then the
-/// connection is reset. After it only [`Service::closed`] is called.
+/// A panic in one of them ends this connection and no other ([`CloseReason::Panicked`]): what was
+/// sent by then is delivered, and then the connection is reset. After it only [`Service::closed`]
+/// is called.
 ///
 /// ```
 /// use resound_proto::{Cx, Framing, Service};
@@ -89,12 +98,13 @@ impl Framing {
 /// }
 /// ```
 pub trait Service {
-    /// How the input is cut; asked once, before [`Service::open`]. [`Cx::framing`] changes it later.
+    /// How the input is cut; asked once, before [`Service::open`]. [`Cx::framing`] changes it
+    /// later.
     fn framing(&self) -> Framing {
         Framing::Chunk
     }
 
-    /// The connection is up. A service that speaks first sends here.
+    /// The connection is up. A service that sends first does so here.
     fn open(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }
@@ -102,7 +112,7 @@ pub trait Service {
     /// A chunk, or one line with its ending (the last line may lack it).
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>);
 
-    /// All that was sent has been handed to the transport: generators go on here.
+    /// All that was sent has been handed to the transport: generators continue here.
     fn drained(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }
@@ -112,13 +122,13 @@ pub trait Service {
         let _ = cx;
     }
 
-    /// The peer has sent its last byte (FIN). It may still read: unless the service says otherwise, what was sent is flushed and the
-    /// connection ends (RFC 9293, 3.6).
+    /// The peer has sent its last byte (FIN). It may still read. By default what was sent is
+    /// flushed and the connection ends (RFC 9293, 3.6).
     fn eof(&mut self, cx: &mut Cx<'_>) {
         cx.finish();
     }
 
-    /// The server is shutting down, and all that had been received has been delivered.
+    /// The server is shutting down, and all received input has been delivered.
     fn drain(&mut self, cx: &mut Cx<'_>) {
         cx.finish();
     }

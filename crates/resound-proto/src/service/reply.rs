@@ -1,11 +1,14 @@
+//! [`Reply`]: the server of the tutorials.
+
 use std::borrow::Cow;
 
 use super::{Cx, Framing, Service};
 
 /// The server of the tutorials: answers each message with a prefix and the message.
 ///
-/// With [`Framing::Line`], as by default, the answer keeps the line's own ending: LF, CR LF, or none for a last line without newline. With
-/// [`Framing::Auto`] clients that send no newlines are answered as well, and without one.
+/// With [`Framing::Line`], as by default, the answer keeps the line's own ending: LF, CR LF, or
+/// none for a last line without newline. With [`Framing::Auto`] clients that send no newlines are
+/// answered as well, and without one.
 #[derive(Clone, Debug)]
 pub struct Reply {
     prefix: Cow<'static, [u8]>,
@@ -13,7 +16,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What [`Reply::default`] says before each message.
+    /// The prefix of [`Reply::default`].
     pub const PREFIX: &'static str = "Server received: ";
 
     /// Answers with `prefix` and the message.

@@ -1,14 +1,16 @@
-//! [`KernelTimestamps`]: when bytes passed between this machine and the network, by the kernel's own clock.
+//! [`KernelTimestamps`]: when bytes passed between this machine and the network, by the kernel's
+//! clock.
 
 use std::time::Instant;
 
-/// When bytes of a connection arrived at this machine, and when they left it, as the kernel saw them pass: without the time in which a message
-/// waited for its reader, or a send for its turn. For engines; a service asks its [`Cx`](super::Cx).
+/// When bytes of a connection arrived at this machine, and when they left it, as the kernel saw
+/// them pass: without the time in which a message waited for its reader, or a send for its turn.
+/// Engines fill it in; a service reads it from its [`Cx`](super::Cx).
 #[derive(Clone, Debug, Default)]
 pub struct KernelTimestamps {
     arrived: Option<Instant>,
     departures: Vec<SendTimestamp>,
-    /// Bytes that are known to have left.
+    /// Bytes that have left.
     left: u64,
 }
 
@@ -22,17 +24,17 @@ pub struct SendTimestamp {
 }
 
 impl KernelTimestamps {
-    /// Departures that are remembered until the next message is delivered. Of those who send this much more than they hear the rest is
-    /// forgotten.
+    /// Departures that are recorded until the next message is delivered. Past this limit further
+    /// departures are not recorded.
     pub const DEPARTURES: usize = 1024;
 
-    /// What is received next arrived then.
+    /// The bytes that are received next arrived at `at`.
     pub fn arrived(&mut self, at: Option<Instant>) {
         self.arrived = at;
     }
 
-    /// A send left then whose last byte has this number, counted from 0 and modulo 2^32 as the kernel counts. The same byte may leave again:
-    /// the first time is the one that counts.
+    /// A send left at `at` whose last byte has the number `last`, counted from 0 and modulo 2^32 as
+    /// the kernel counts. The same byte may leave again: the first time counts.
     pub fn departed(&mut self, last: u32, at: Instant) {
         let more = last.wrapping_add(1).wrapping_sub(self.left as u32);
         if more == 0 || more > u32::MAX / 2 {
@@ -50,13 +52,13 @@ impl KernelTimestamps {
         self.arrived
     }
 
-    /// What has left since the service was last told.
+    /// What has left since the message before.
     #[must_use]
     pub fn departures(&self) -> &[SendTimestamp] {
         &self.departures
     }
 
-    /// The departures have been told.
+    /// The service has seen the departures.
     pub(crate) fn clear_departures(&mut self) {
         self.departures.clear();
     }
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_is_not_kept_without_end() {
+    fn departures_that_no_service_reads_are_bounded() {
         let (mut times, at) = (KernelTimestamps::default(), Instant::now());
         (0..10_000).for_each(|last| times.departed(last, at));
         assert_eq!(times.departures().len(), KernelTimestamps::DEPARTURES);
