@@ -34,6 +34,11 @@ impl State {
         matches!(self, Self::Open | Self::HalfClosed)
     }
 
+    /// Whether the service may send.
+    pub(super) fn may_send(self) -> bool {
+        matches!(self, Self::Open)
+    }
+
     /// Whether input is discarded while this end still has bytes to send or to deliver.
     pub(super) fn discards(self) -> bool {
         matches!(self, Self::Refused(_) | Self::Closing(_) | Self::Aborting)

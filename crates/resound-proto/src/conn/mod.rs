@@ -7,6 +7,7 @@ mod handshake;
 mod room;
 mod silence;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -150,14 +151,13 @@ impl Conn {
     pub fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
         let Some(layers) = &mut self.layers else {
             self.core.open(now, out, observer);
-            return self.core.settle(now, 0..0, out);
+            return self.settle(now, 0..0, out, 0);
         };
         // The header of this end comes before everything else, and TLS does not seal it.
         out.append(&mut layers.header);
         let header = out.len();
         self.start_handshake(now, out, observer);
-        self.seal(out, header);
-        self.core.settle(now, 0..0, out)
+        self.settle(now, 0..0, out, header)
     }
 
     /// `wire` has arrived. It is the engine's memory; `Conn` may change it in place, and keeps a
@@ -176,8 +176,7 @@ impl Conn {
             Some(_) => self.receive_below(now, wire, out, observer),
         };
         self.core.break_silence(now);
-        self.seal(out, 0);
-        self.core.settle(now, echo, out)
+        self.settle(now, echo, out, 0)
     }
 
     /// Whether the bytes of the service go onto the wire as they are, and nothing else.
@@ -228,7 +227,7 @@ impl Conn {
         core.bytes_out += n as u64;
         core.progress = Some(now);
         core.delivery.sent(now);
-        if core.state == State::Aborting && core.unsent == 0 {
+        if core.unsent == 0 && matches!(core.state, State::Aborting) {
             core.delivery.hurry(now);
         }
         if let Some(silence) = &mut core.silence {
@@ -236,13 +235,12 @@ impl Conn {
         }
         core.observe(now, |info| observer.sent(info, n));
         core.deliver_waiting(now, out, observer);
-        if core.state == State::Open && core.unsent == 0 && out.is_empty() && core.asked.shares.is_empty() {
+        if core.unsent == 0 && core.state.may_send() && out.is_empty() && core.asked.shares.is_empty() {
             core.notify(now, out, |service, cx| service.drained(cx));
             // The service may have resumed a paused delivery.
             core.deliver_waiting(now, out, observer);
         }
-        self.seal(out, 0);
-        self.core.settle(now, 0..0, out)
+        self.settle(now, 0..0, out, 0)
     }
 
     /// The time has come that [`Conn::deadline`] named. A call too early does no harm.
@@ -276,8 +274,7 @@ impl Conn {
         } else {
             core.delivery.looked(now, &core.limits);
         }
-        self.seal(out, 0);
-        let verdict = self.core.settle(now, 0..0, out);
+        let verdict = self.settle(now, 0..0, out, 0);
         if is_silent && let Some(silence) = &mut self.core.silence {
             silence.add_answer(self.core.unsent - unsent);
         }
@@ -304,10 +301,17 @@ impl Conn {
         self.deliver_and_settle(now, out, observer)
     }
 
+    /// What every call ends with: `out[from..]` is the plain text that it sends.
+    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>, from: usize) -> Verdict {
+        if self.layers.is_some() {
+            self.seal(out, from);
+        }
+        self.core.settle(now, echo, out)
+    }
+
     fn deliver_and_settle(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
         self.core.deliver_held(now, out, observer);
-        self.seal(out, 0);
-        self.core.settle(now, 0..0, out)
+        self.settle(now, 0..0, out, 0)
     }
 
     /// The transport is gone before its time: it failed, or the engine cut it.

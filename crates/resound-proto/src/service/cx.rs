@@ -166,7 +166,7 @@ impl Cx<'_> {
     }
 
     fn may_send(&self) -> bool {
-        *self.state == State::Open
+        self.state.may_send()
     }
 
     /// Whether this call has sent nothing, except what is echoed from the engine's buffer.
