@@ -358,8 +358,9 @@ fn an_algorithm_that_there_is_not_is_refused_at_once() {
 fn without_descriptors_a_dialer_neither_spins_nor_gives_up() {
     for engine in crate::harness::engines() {
         let script = format!(
-            "ulimit -n 64 && exec '{}' --exact --ignored dialing::emfile_in_a_process_of_its_own --nocapture",
-            std::env::current_exe().unwrap().display()
+            "ulimit -n 64 && exec '{}' --exact --ignored {}::emfile_in_a_process_of_its_own --nocapture",
+            std::env::current_exe().unwrap().display(),
+            module_path!().trim_start_matches("suite::")
         );
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script]).env("RESOUND_TEST_ENGINE", engine);

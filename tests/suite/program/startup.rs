@@ -198,8 +198,9 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
 fn in_a_small_process(test: &str) {
     for engine in engines() {
         let script = format!(
-            "ulimit -n 64 && exec '{}' --exact --ignored startup::{test} --nocapture",
-            std::env::current_exe().unwrap().display()
+            "ulimit -n 64 && exec '{}' --exact --ignored {}::{test} --nocapture",
+            std::env::current_exe().unwrap().display(),
+            module_path!().trim_start_matches("suite::")
         );
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script]).env("RESOUND_TEST_ENGINE", engine);
