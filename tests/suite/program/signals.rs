@@ -44,7 +44,7 @@ fn defy(id: u32, signals: &[(Signal, &str)]) {
 
 #[test]
 fn a_run_that_ignored_signals_at_its_start_goes_on() {
-    let args = "load --loopback -c 1 -r 100 -d 500ms --json --interval 100ms --quiet";
+    let args = "load --loopback -c 1 -r 100 -d 2s --json --interval 100ms --quiet";
     let mut load = Program::spawn(ignoring(&IGNORED, args));
     load.stdout.next();
     defy(load.child.id(), &IGNORED);
