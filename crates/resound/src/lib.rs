@@ -75,7 +75,7 @@ pub mod proxy {
 
 /// A connection as a state machine without I/O, for an engine of your own.
 pub mod conn {
-    pub use resound_proto::{Conn, Then, Verdict};
+    pub use resound_proto::{Conn, ServiceSource, Then, Verdict};
 }
 
 /// What a program asks of the operating system: interfaces, limits, signals and errors.
