@@ -1,20 +1,20 @@
-//! [`UnfinishedMessages`]: messages of which nothing came. How long they have waited is known when the run
-//! is over.
+//! [`UnfinishedMessages`]: messages that were never sent or never answered. Their wait ends with
+//! the run.
 
 use std::collections::BTreeMap;
 
 use super::Record;
 
-/// Messages by the instant from which they wait, in bounded memory: where there are many instants,
-/// neighbours are joined.
+/// Messages by the time from which they wait, in bounded memory: of many times neighbours are
+/// merged.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// An instant's slot is its number without so many bits.
+    /// A time's bucket is the time shifted right by this.
     shift: u32,
-    slots: BTreeMap<u64, u64>,
+    buckets: BTreeMap<u64, u64>,
 }
 
-/// Messages that have waited since some instant between these, both included.
+/// Messages that have waited since a time from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WaitBucket {
     pub(super) first: u64,
@@ -23,31 +23,31 @@ pub(super) struct WaitBucket {
 }
 
 impl Backlog {
-    /// Slots at most.
+    /// The largest number of buckets.
     const MOST: usize = 4096;
 
     pub(super) fn add(&mut self, since: u64, count: u64) {
         if count == 0 {
             return;
         }
-        let slot = self.slots.entry(since >> self.shift).or_default();
-        *slot = slot.saturating_add(count);
-        while self.slots.len() > Self::MOST {
+        let bucket = self.buckets.entry(since >> self.shift).or_default();
+        *bucket = bucket.saturating_add(count);
+        while self.buckets.len() > Self::MOST {
             self.coarsen(self.shift + 1);
         }
     }
 
-    /// Takes what another has.
+    /// Moves all messages of another backlog to this one.
     pub(super) fn append(&mut self, other: &mut Self) {
         let other = std::mem::take(other);
         self.coarsen(self.shift.max(other.shift));
-        other.slots().for_each(|slot| self.add(slot.first, slot.count));
+        other.buckets().for_each(|bucket| self.add(bucket.first, bucket.count));
     }
 
-    pub(super) fn slots(&self) -> impl Iterator<Item = WaitBucket> + '_ {
+    pub(super) fn buckets(&self) -> impl Iterator<Item = WaitBucket> + '_ {
         let width = (1_u64 << self.shift) - 1;
-        self.slots.iter().map(move |(&slot, &count)| {
-            let first = slot << self.shift;
+        self.buckets.iter().map(move |(&bucket, &count)| {
+            let first = bucket << self.shift;
             WaitBucket { first, last: first | width, count }
         })
     }
@@ -58,38 +58,37 @@ impl Backlog {
             return;
         }
         self.shift = shift;
-        for (slot, count) in std::mem::take(&mut self.slots) {
-            let joined = self.slots.entry(slot >> by).or_default();
-            *joined = joined.saturating_add(count);
+        for (bucket, count) in std::mem::take(&mut self.buckets) {
+            let sum = self.buckets.entry(bucket >> by).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
 }
 
-/// What is not settled before the run is over. Instants are those of the run, in nanoseconds.
+/// Messages that are settled when the run is over. Times are nanoseconds from its start.
 #[derive(Debug, Default)]
 pub(super) struct UnfinishedMessages {
-    /// Planned and never sent, for the target had no connection or no room for them; by their
-    /// planned instants.
+    /// Planned and never sent, because the connection was blocked or missing; by planned time.
     pub(super) unsent: Backlog,
-    /// Planned and never sent, for the generator did not come to them; by their planned instants.
+    /// Planned and never sent, because the generator itself was too slow; by planned time.
     pub(super) lagged: Backlog,
-    /// Given up before the run was over, by the instants at which they were planned, and by those
-    /// at which they were sent.
+    /// Given up before the run was over, by planned time.
     pub(super) unanswered: Backlog,
+    /// The same messages, by the time at which they were sent.
     pub(super) unanswered_sent: Backlog,
-    /// The first connections of which something was never sent, and since when.
+    /// The first connections with unsent messages, and the planned time of the first of these.
     pub(super) named: Vec<(u64, u64)>,
 }
 
 impl UnfinishedMessages {
-    /// Of this connection something was never sent, from then on.
+    /// This connection has unsent messages, planned from `since` on.
     pub(super) fn name(&mut self, connection: u64, since: u64) {
         if self.named.len() < Record::FAILURES {
             self.named.push((connection, since));
         }
     }
 
-    /// Takes what another has.
+    /// Moves all messages of another set to this one.
     pub(super) fn append(&mut self, other: &mut Self) {
         let Self { unsent, lagged, unanswered, unanswered_sent, named } = self;
         named.append(&mut other.named);
@@ -106,32 +105,32 @@ mod tests {
     use super::*;
 
     fn count(backlog: &Backlog) -> u64 {
-        backlog.slots().map(|slot| slot.count).sum()
+        backlog.buckets().map(|bucket| bucket.count).sum()
     }
 
     #[test]
-    fn few_instants_are_kept_as_they_are() {
+    fn few_times_are_kept_exactly() {
         let mut backlog = Backlog::default();
         for since in [7, 1_000_000_007, 7, u64::MAX] {
             backlog.add(since, 2);
         }
-        let slots: Vec<_> = backlog.slots().map(|slot| (slot.first, slot.last, slot.count)).collect();
-        assert_eq!(slots, [(7, 7, 4), (1_000_000_007, 1_000_000_007, 2), (u64::MAX, u64::MAX, 2)]);
+        let buckets: Vec<_> = backlog.buckets().map(|bucket| (bucket.first, bucket.last, bucket.count)).collect();
+        assert_eq!(buckets, [(7, 7, 4), (1_000_000_007, 1_000_000_007, 2), (u64::MAX, u64::MAX, 2)]);
     }
 
     #[test]
-    fn many_are_joined_and_none_is_lost_or_moved_far() {
+    fn many_times_are_merged_with_their_neighbours() {
         let (mut one, mut other) = (Backlog::default(), Backlog::default());
         for n in 0..100_000_u64 {
             one.add(n * 50_000, 1);
-            assert!(one.slots.len() <= Backlog::MOST);
+            assert!(one.buckets.len() <= Backlog::MOST);
         }
         other.add(3, 5);
         other.append(&mut one);
         assert_eq!((count(&other), count(&one)), (100_005, 0));
-        assert!(other.slots.len() <= Backlog::MOST);
-        // Five seconds in four thousand slots: none is wider than the next power of two.
-        assert!(other.slots().all(|slot| slot.last - slot.first < 5_000_000_000 / 2048), "{:?}", other.shift);
+        assert!(other.buckets.len() <= Backlog::MOST);
+        // Five seconds in four thousand buckets: none is wider than the next power of two.
+        assert!(other.buckets().all(|bucket| bucket.last - bucket.first < 5_000_000_000 / 2048), "{:?}", other.shift);
         one.append(&mut other);
         assert_eq!(count(&one), 100_005);
     }

@@ -1,30 +1,31 @@
-//! [`ChunkTable`]: random bytes, made once per run. Long messages are slices of it: they cost nothing to
-//! make and a comparison to check.
+//! [`ChunkTable`]: random bytes, made once per run. Long messages are slices of it: they cost
+//! nothing to make, and one comparison to check.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::payload::mix;
+use super::hash::mix;
 
-/// How many places there are to begin at, as a power of two. The processor's cache is to hold the
-/// table beside what is sent and received.
+/// The number of places where a chunk can begin, as a power of two. The table should fit in the
+/// processor's cache, beside the bytes that are sent and received.
 const PLACES: u32 = 20;
-/// Bytes from one place: a longer message goes on at another.
+/// The bytes of a chunk. A longer message continues in another one.
 pub(super) const CHUNK: usize = 64 * 1024;
 
-/// A message is a row of chunks, and each chunk begins at a place of its own. Of one connection no
-/// two chunks begin at the same place, unless as many others lie between them as there are places;
-/// where those of another connection begin has nothing to do with that. So a block that was
-/// dropped, came twice or changed places with another is never the one that is due. Whole chunks
-/// always differ, in all they hold. Parts of two chunks that stand at different distances from
-/// their beginnings are the same at one distance in a million ([`PLACES`]), which is another one
-/// for each pair of chunks.
+/// A message is a sequence of chunks, and each chunk begins at a place of its own. Two chunks of
+/// one connection begin at the same place only if as many others lie between them as there are
+/// places. The places of other connections are independent. So a block that was dropped, repeated
+/// or swapped never equals the expected one.
+///
+/// Whole chunks always differ. Parts of two chunks, at different distances from their beginnings,
+/// are equal at one distance in a million ([`PLACES`]), and each pair of chunks has another
+/// distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChunkTable(Bytes);
 
 impl ChunkTable {
-    /// `word` makes eight bytes of random bits.
+    /// A table whose bytes `word` makes, eight from each random number.
     pub(super) fn new(seed: u64, word: impl Fn(u64) -> [u8; 8]) -> Self {
         let words = ((1 << PLACES) + CHUNK) as u64 / 8;
         Self((0..words).flat_map(|n| word(mix(mix(seed).wrapping_add(n)))).collect::<Vec<u8>>().into())
@@ -35,7 +36,7 @@ impl ChunkTable {
         &self.0[range(connection, number, part)]
     }
 
-    /// The same, to be sent from where it stands.
+    /// The same, to be sent without a copy.
     pub(super) fn share(&self, connection: u64, number: u64, part: Range<usize>) -> Bytes {
         self.0.slice(range(connection, number, part))
     }
@@ -46,8 +47,7 @@ fn range(connection: u64, number: u64, part: Range<usize>) -> Range<usize> {
     place + part.start..place + part.end
 }
 
-/// Where a chunk begins. Each step is a permutation of the places, and another one for each
-/// connection.
+/// Where a chunk begins. Each step is a permutation of the places, and each connection has its own.
 fn place(connection: u64, number: u64) -> usize {
     const LAST: u64 = (1 << PLACES) - 1;
     let (round, number) = (number >> PLACES, number & LAST);

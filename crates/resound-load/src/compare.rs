@@ -1,51 +1,53 @@
-//! Do two runs differ, or is it chance? A bootstrap over their intervals.
+//! [`compare`]: do two runs differ, or is it chance? A bootstrap over their intervals.
+
+use fastrand::Rng;
 
 use super::latency::rank;
 use super::student::{Spread, tail};
 use super::{Interval, Latency};
 
-/// What is compared, and how it came out.
+/// The figures of two runs, and their differences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// Messages answered (or sent, where nothing is answered) per second.
+    /// Messages answered per second; in a run without answers, messages sent.
     pub rate: Difference,
-    /// Failures per message that was due.
+    /// Failures per planned message.
     pub failures: Difference,
-    /// The mean time, in seconds.
+    /// The mean time in seconds.
     pub mean: Difference,
-    /// Percentiles, in the order in which they were asked for, in seconds.
+    /// The requested percentiles, in order, in seconds.
     pub percentiles: Vec<Difference>,
-    /// How many parts of each run were drawn from: the base's, and the new one's.
+    /// The number of parts of each side that replicates draw from: the base, the new runs.
     pub parts: (usize, usize),
-    /// Of how many runs these parts are.
+    /// The number of runs of each side.
     pub runs: (usize, usize),
 }
 
 /// One figure of two runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
-    /// Of the base.
+    /// The base's.
     pub base: f64,
-    /// Of the new run.
+    /// The new run's.
     pub new: f64,
     /// The lower end of the 95 % interval of `new - base`.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
-    /// The 95 % interval of `new / base`, from the same replicates: never below 0. It is infinite
-    /// where the base may be nothing.
+    /// The 95 % interval of `new / base`, from the same replicates. It never falls below 0, and is
+    /// infinite if the base may be 0.
     pub ratio: (f64, f64),
 }
 
 impl Difference {
-    /// Is a difference shown? Where an interval holds no difference, chance may be all there is.
+    /// Is a difference shown? If an interval includes no difference, it may be chance.
     #[must_use]
     pub fn is_shown(&self) -> bool {
         let (least, most) = self.ratio;
         (self.low > 0.0 || self.high < 0.0) && !(least <= 1.0 && 1.0 <= most)
     }
 
-    /// From replicates of both, of which such a share lies beyond each end.
+    /// From replicates of both; the share `tail` of them lies beyond each end of an interval.
     fn of(base: f64, new: f64, drawn: &[(f64, f64)], tail: f64) -> Self {
         let ends = |mut all: Vec<f64>| {
             all.sort_unstable_by(f64::total_cmp);
@@ -56,7 +58,7 @@ impl Difference {
         Self { base, new, low, high, ratio: (least, most) }
     }
 
-    /// Few runs say less than their replicates show, which never leave them.
+    /// Widens the intervals for few runs, whose replicates vary too little.
     fn widen(&mut self, drawn: &[(f64, f64)], units: (usize, usize)) {
         let reach = |of: fn(f64) -> f64| {
             let base = Spread::of(drawn.iter().map(|(base, _)| of(*base)), units.0);
@@ -64,7 +66,7 @@ impl Difference {
         };
         let (difference, by) = (self.new - self.base, reach(|value| value));
         (self.low, self.high) = (self.low.min(difference - by), self.high.max(difference + by));
-        // Where one of them is nothing now and then, its logarithm is none.
+        // Zero has no logarithm.
         if drawn.iter().all(|(base, new)| *base > 0.0 && *new > 0.0) {
             let (found, by) = (self::ratio(self.new, self.base), reach(f64::ln).exp());
             self.ratio = (self.ratio.0.min(found / by), self.ratio.1.max(found * by));
@@ -72,23 +74,26 @@ impl Difference {
     }
 }
 
-/// Fewer intervals than this say nothing about how much they vary.
+/// Fewer intervals than this do not show how much they vary.
 pub const FEWEST: usize = 8;
-/// More parts than this make nothing more exact. Longer runs are drawn from in blocks of neighbours, which also keeps what lasts longer than an
-/// interval in one piece.
+/// More parts than this do not improve the result. Intervals of longer runs are joined to blocks of
+/// neighbours, which keeps disturbances longer than an interval in one piece.
 const PARTS: usize = 64;
 const REPLICATES: usize = 2000;
-/// So many runs say enough of how runs vary.
+/// This many runs show how runs vary.
 pub const RUNS: usize = 3;
 
-/// Compares two runs. `times` picks the distribution, `percents` the percentiles; the same `seed` gives the same intervals.
+/// Compares two runs. `times` selects the distribution and `percents` the percentiles. The same
+/// `seed` gives the same intervals.
 ///
-/// Each replicate draws as many parts from each run as it has, with replacement, pools them, and takes the figures of the pool: a percentile is
-/// always one of all its messages, never a mean of percentiles. The interval runs between percentiles of the replicates' differences, widened for
-/// small samples ("expanded percentile", T. Hesterberg, *What Teachers Should Know About the Bootstrap*, 2015). It holds what it promises when
-/// the parts of a run are independent of each other, as seconds of a steady run are.
+/// Each replicate draws as many parts from each run as it has, with replacement, pools them, and
+/// takes the figures of the pool. So a percentile is one of all messages, never a mean of
+/// percentiles. The interval lies between percentiles of the replicates' differences, widened for
+/// small samples ("expanded percentile", T. Hesterberg, *What Teachers Should Know About the
+/// Bootstrap*, 2015). Its coverage is 95 % if the parts of a run are independent, as the seconds of
+/// a steady run are.
 ///
-/// `None` where one of the runs has fewer than [`FEWEST`] intervals.
+/// Returns `None` if one of the runs has fewer than [`FEWEST`] intervals.
 #[must_use]
 pub fn compare(
     base: &[Interval],
@@ -100,14 +105,16 @@ pub fn compare(
     bootstrap(&[base], &[new], times, percents, seed, REPLICATES)
 }
 
-/// As [`compare`], of runs that were repeated: each replicate draws as many runs of each side as it
-/// has, so that what differs from one run to the next is in the interval, which parts of one run
-/// cannot show. Where there are enough of them ([`RUNS`]) a run that was drawn is taken as it is,
-/// since drawing from its parts as well would count twice how they vary (A. C. Davison and D. V.
-/// Hinkley, *Bootstrap Methods and their Application*, 1997, 3.8); of fewer its parts are drawn
-/// next. The interval is at least as wide as Welch's, which knows how little a few runs say.
+/// Compares repeated runs, like [`compare`]. Each replicate draws as many runs of each side as it
+/// has, so the interval includes the variation between runs, which the parts of one run cannot
+/// show.
 ///
-/// `None` where one of the sides has fewer than [`FEWEST`] intervals in all.
+/// With at least [`RUNS`] runs a drawn run is taken whole: drawing from its parts too would count
+/// their variation twice (A. C. Davison and D. V. Hinkley, *Bootstrap Methods and their
+/// Application*, 1997, 3.8). With fewer runs the parts of a drawn run are drawn next. The interval
+/// is at least as wide as Welch's, which allows for few runs.
+///
+/// Returns `None` if one of the sides has fewer than [`FEWEST`] intervals in all.
 #[must_use]
 pub fn compare_repeated(
     base: &[&[Interval]],
@@ -139,7 +146,7 @@ fn bootstrap(
     tops.dedup();
     let base = PooledParts::new(&base, times, &tops, percents);
     let new = PooledParts::new(&new, times, &tops, percents);
-    let (mut pool, mut random) = (PooledLatency::default(), Random(seed));
+    let (mut pool, mut random) = (PooledLatency::default(), Rng::with_seed(seed));
     let whole = |table: &PooledParts<'_>, pool: &mut PooledLatency| {
         table.fill(pool, 0..table.parts.len());
         table.figures(pool)
@@ -165,24 +172,24 @@ fn bootstrap(
         }
         difference
     });
-    let mut next = || figures.next().expect("as many as Table::figures makes");
+    let mut next = || figures.next().expect("PooledParts::figures has these three first");
     let (rate, failures, mean) = (next(), next(), next());
     let parts = (base.parts.len(), new.parts.len());
     let runs = (base.runs.len(), new.runs.len());
     Some(Comparison { rate, failures, mean, percentiles: figures.collect(), parts, runs })
 }
 
-/// The ends of an interval of ratios are those of their logarithms, whose order is the same.
+/// `new / base`; two zeros are equal.
 fn ratio(new: f64, base: f64) -> f64 {
     if new == base { 1.0 } else { new / base }
 }
 
-/// Which of so many in order.
+/// The index of a quantile among `of` sorted values.
 fn place(share: f64, of: usize) -> usize {
     ((share * of as f64) as usize).min(of - 1)
 }
 
-/// At most [`PARTS`], each of as many neighbours as the next.
+/// At most [`PARTS`] parts, each of equally many neighbours.
 fn parts(intervals: &[Interval]) -> Vec<Interval> {
     let block = intervals.len().div_ceil(PARTS);
     let joined = intervals.chunks(block).map(|block| {
@@ -193,12 +200,12 @@ fn parts(intervals: &[Interval]) -> Vec<Interval> {
     joined.collect()
 }
 
-/// A run's parts, in a form that is quick to pool.
+/// The parts of one side's runs, in a form that is quick to pool.
 struct PooledParts<'a> {
     parts: Vec<RunPart>,
-    /// Which of them are of one run.
+    /// The parts of each run.
     runs: Vec<std::ops::Range<usize>>,
-    /// The tops of the buckets of both runs, in ns.
+    /// The upper ends of the buckets of both sides, in ns.
     tops: &'a [u64],
     percents: &'a [f64],
 }
@@ -208,7 +215,7 @@ struct RunPart {
     done: u64,
     planned: u64,
     failures: u64,
-    /// Bucket and count.
+    /// The index of a bucket in `tops`, and its count.
     times: Vec<(u32, u64)>,
     sum: f64,
 }
@@ -234,10 +241,10 @@ impl<'a> PooledParts<'a> {
             start..end
         });
         let runs = runs.collect();
-        // Where nothing comes back in the whole run, nothing is answered.
+        // A run without any answer expects none.
         let is_answered = parts.iter().any(|part| part.counts.received > 0);
         let parts = parts.into_iter().map(|part| {
-            let place = |top| tops.binary_search(&top).expect("all tops are there") as u32;
+            let place = |top| tops.binary_search(&top).expect("tops has the buckets of all parts") as u32;
             let times = times(part);
             RunPart {
                 seconds: part.length.as_secs_f64(),
@@ -251,19 +258,19 @@ impl<'a> PooledParts<'a> {
         Self { parts: parts.collect(), runs, tops, percents }
     }
 
-    /// How many there are of what is drawn first.
+    /// The number of units that a replicate draws from: runs, or the parts of a single run.
     fn units(&self) -> usize {
         if self.runs.len() > 1 { self.runs.len() } else { self.parts.len() }
     }
 
-    /// As many runs as there are, whole; of few as many parts of each.
-    fn drawn(&self, random: &mut Random) -> Vec<usize> {
+    /// Draws as many runs as there are: whole, or with few runs as many parts of each.
+    fn drawn(&self, random: &mut Rng) -> Vec<usize> {
         let mut drawn = Vec::with_capacity(self.parts.len());
         for _ in 0..self.runs.len() {
-            let which = if self.runs.len() > 1 { random.below(self.runs.len()) } else { 0 };
+            let which = if self.runs.len() > 1 { random.usize(..self.runs.len()) } else { 0 };
             let run = self.runs[which].clone();
             match self.runs.len() < RUNS {
-                true => drawn.extend((0..run.len()).map(|_| run.start + random.below(run.len()))),
+                true => drawn.extend((0..run.len()).map(|_| run.start + random.usize(..run.len()))),
                 false => drawn.extend(run),
             }
         }
@@ -288,7 +295,7 @@ impl<'a> PooledParts<'a> {
         }
     }
 
-    /// Rate, failures, mean, and the percentiles.
+    /// Rate, failures, mean, and then the percentiles.
     fn figures(&self, pool: &PooledLatency) -> Vec<f64> {
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let mut figures = vec![
@@ -309,32 +316,15 @@ impl<'a> PooledParts<'a> {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Counts;
     use std::time::Duration;
 
-    /// A second of about `rate` messages of about `centre` ns, which varies from second to second.
-    fn second(n: u64, rate: f64, centre: f64, random: &mut Random) -> Interval {
-        let mut noise = || (0..12).map(|_| random.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0;
+    /// A second of about `rate` messages of about `centre` ns; both vary from second to second.
+    fn second(n: u64, rate: f64, centre: f64, random: &mut Rng) -> Interval {
+        let mut noise = || (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
         let (rate, centre) = (rate * (1.0 + 0.05 * noise()), centre * (1.0 + 0.1 * noise()));
         let messages = rate.round() as u64;
         Interval {
@@ -346,7 +336,7 @@ mod tests {
         }
     }
 
-    fn run(seconds: u64, rate: f64, centre: f64, random: &mut Random) -> Vec<Interval> {
+    fn run(seconds: u64, rate: f64, centre: f64, random: &mut Rng) -> Vec<Interval> {
         (0..seconds).map(|n| second(n, rate, centre, random)).collect()
     }
 
@@ -355,10 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_covers_the_true_difference_as_often_as_it_says() {
+    fn the_interval_covers_the_true_difference_in_95_percent() {
         let trials = 200;
         for seconds in [10, 30] {
-            let mut random = Random(7);
+            let mut random = Rng::with_seed(7);
             let (mut rate, mut mean, mut ratio) = (0, 0, 0);
             for trial in 0..trials {
                 let (base, new) =
@@ -366,7 +356,7 @@ mod tests {
                 let found = bootstrap(&[&base], &[&new], service, &[], trial, 400).unwrap();
                 let covers = |difference: &Difference, truth| difference.low <= truth && truth <= difference.high;
                 rate += usize::from(covers(&found.rate, 50.0));
-                // The middle of twenty values from 0.8 to 1.18 of the centre.
+                // The mean of twenty values from 0.8 to 1.18 of the centre.
                 mean += usize::from(covers(&found.mean, 0.99 * 10e-6));
                 ratio += usize::from(found.mean.ratio.0 <= 1.2 && 1.2 <= found.mean.ratio.1);
             }
@@ -379,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_run_does_not_differ_from_itself_and_does_from_a_slower_one() {
-        let mut random = Random(3);
+        let mut random = Rng::with_seed(3);
         let base = run(30, 1000.0, 50_000.0, &mut random);
         let same = compare(&base, &base, service, &[50.0, 99.0], 1).unwrap();
         assert!(!same.rate.is_shown() && !same.mean.is_shown() && !same.failures.is_shown(), "{same:?}");
@@ -393,9 +383,9 @@ mod tests {
         assert_ne!(found, compare(&base, &slower, service, &[50.0, 99.0], 2).unwrap());
     }
 
-    /// Runs of so many seconds, each of them slower or quicker as a whole.
-    fn repeated(runs: u64, seconds: u64, centre: f64, spread: f64, random: &mut Random) -> Vec<Vec<Interval>> {
-        let noise = |random: &mut Random| (0..12).map(|_| random.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0;
+    /// Runs that are slower or quicker as a whole.
+    fn repeated(runs: u64, seconds: u64, centre: f64, spread: f64, random: &mut Rng) -> Vec<Vec<Interval>> {
+        let noise = |random: &mut Rng| (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
         let run = |_| {
             let centre = centre * (spread * noise(random)).exp();
             run(seconds, 1000.0, centre, random)
@@ -408,9 +398,9 @@ mod tests {
     }
 
     #[test]
-    fn what_varies_from_run_to_run_is_no_difference() {
+    fn variation_between_runs_is_no_difference() {
         for runs in [2, 3, 5] {
-            let mut random = Random(11);
+            let mut random = Rng::with_seed(11);
             let (trials, mut by_run, mut by_interval) = (40, 0, 0);
             for trial in 0..trials {
                 let [base, new] = [(); 2].map(|()| repeated(runs, 8, 50_000.0, 0.1, &mut random));
@@ -420,18 +410,18 @@ mod tests {
                 by_run += shown(&all(&base), &all(&new));
                 by_interval += shown(&[&base.concat()], &[&new.concat()]);
             }
-            // One in twenty is what an interval of 95 % allows.
+            // An interval of 95 % allows one in twenty.
             assert!(by_run * 10 <= trials, "{runs} runs: {by_run} of {trials}");
             assert!(by_interval * 4 >= trials, "{runs} runs: {by_interval} of {trials}");
         }
     }
 
     #[test]
-    fn what_each_run_shows_is_shown() {
-        let mut random = Random(13);
+    fn a_difference_in_every_run_is_shown() {
+        let mut random = Rng::with_seed(13);
         let base = repeated(4, 8, 50_000.0, 0.02, &mut random);
         let mut new = repeated(4, 8, 50_000.0, 0.02, &mut random);
-        // A twentieth of one second of each is a stall.
+        // In one second of each run a fifth of the messages stall.
         for run in &mut new {
             run[3].service.add(&Latency::of([(400_000_000, 200)]));
         }
@@ -444,8 +434,8 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_are_those_of_the_whole_run_however_long_it_was() {
-        let mut random = Random(5);
+    fn the_figures_are_those_of_the_whole_run() {
+        let mut random = Rng::with_seed(5);
         let long = run(200, 1000.0, 50_000.0, &mut random);
         let short = run(FEWEST as u64, 1000.0, 50_000.0, &mut random);
         let found = compare(&long, &short, service, &[99.0], 1).unwrap();
@@ -458,8 +448,8 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_is_the_one_that_the_distribution_says() {
-        // 99.9 % of 1,000 as a float is a little more than 999.
+    fn a_percentile_is_the_one_of_the_whole_distribution() {
+        // As a float, 99.9 % of 1,000 is a little more than 999.
         let times = Latency::of((0..125).map(|n| (n + 1, 1)));
         let last = Latency::of((0..125).map(|n| (n + 5_000, 1)));
         let second =
@@ -476,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn what_came_late_is_in_no_rate() {
-        let run: Vec<_> = (0..FEWEST as u64).map(|n| second(n, 1000.0, 50_000.0, &mut Random(1))).collect();
+    fn late_answers_are_not_in_the_rate() {
+        let run: Vec<_> = (0..FEWEST as u64).map(|n| second(n, 1000.0, 50_000.0, &mut Rng::with_seed(1))).collect();
         let mut late = run.clone();
         late[3].counts.add(&Counts { received: 5000, late: 5000, ..Counts::default() });
         let found = compare(&run, &late, service, &[], 1).unwrap();
@@ -485,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_no_difference() {
+    fn empty_runs_do_not_differ() {
         let nothing = vec![Interval::default(); FEWEST];
         let found = compare(&nothing, &nothing, service, &[50.0], 1).unwrap();
         assert_eq!(found.rate, Difference { base: 0.0, new: 0.0, low: 0.0, high: 0.0, ratio: (1.0, 1.0) });

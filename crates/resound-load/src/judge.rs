@@ -1,149 +1,177 @@
-//! What is wrong with answers: which of the things that can happen to a stream of messages explains the bytes that came.
+//! What is wrong with answers: which explanation fits the bytes that arrived.
 //!
-//! Every byte says which message it belongs to, so each explanation predicts what comes next, and the bytes decide between them.
+//! Every byte is a function of its message, so each explanation predicts the bytes that follow, and
+//! the bytes decide between explanations.
 
 use super::Fault;
-use super::answers::Rules;
+use super::rules::Rules;
 
-/// So many bytes that fit an explanation, beside what every answer begins with, are no chance.
+/// This many matching bytes, beyond the prefix that all answers share, are no coincidence.
 const CONVINCING: usize = 16;
-/// Fewer than these may well be.
+/// Fewer matching bytes than this may be a coincidence.
 const CHANCE: usize = 4;
-/// How many messages an answer may be out of its place.
+/// How many messages an answer may be away from its place.
 const REACH: u64 = 64;
-/// More than this, and the longest answer, is not kept in the hope of an explanation.
-const MOST_HELD: usize = 64 * 1024;
+/// More unexplained bytes than this, beyond the longest answer, end the search.
+const MOST_UNEXPLAINED: usize = 64 * 1024;
 
-/// Which answers may come on a connection.
+/// Which answers may arrive on a connection.
 pub(super) struct AllowedAnswers<'a, L> {
     pub(super) rules: &'a Rules,
     pub(super) connection: u64,
-    /// The next in order.
+    /// The sequence number of the next answer in order.
     pub(super) next: u64,
-    /// Behind the last that was asked for.
+    /// One past the last message in flight.
     pub(super) end: u64,
-    /// Passed over, and perhaps still to come.
+    /// Skipped answers, which may still arrive.
     pub(super) late: L,
 }
 
-/// What the bytes are, from their first on.
+/// The explanation of the bytes, from the first on.
 #[derive(Debug, PartialEq)]
 pub(super) enum Finding {
-    /// More bytes will tell.
+    /// More bytes are needed.
     Unsure,
-    /// What is due.
+    /// They are the next answer.
     Right,
-    /// The answers before this one are passed over.
-    Passed(u64),
-    /// An answer that was passed over, and its length.
+    /// The answers before this one were skipped.
+    Skipped(u64),
+    /// They are a skipped answer: its number and its length.
     Late(u64, usize),
-    /// An answer that has come before, and its length.
-    Again(u64, usize),
-    /// The answer that is due, with something wrong, and how many bytes of it there are.
+    /// They are an answer that arrived before: its number and its length.
+    Repeated(u64, usize),
+    /// They are the next answer with this fault, and so many bytes of it.
     Wrong(Fault, usize, String),
-    /// Nothing that can be followed.
-    Beyond(Fault, String),
+    /// Nothing explains them.
+    Unexplained(Fault, String),
 }
 
-/// How well bytes fit what they might be.
+/// How well bytes fit an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
     No,
-    /// So many do, and more might still tell otherwise.
+    /// So many bytes fit, and further ones may differ.
     Maybe(usize),
     Yes,
 }
 
-/// Finds the explanation. With `last` no more bytes are to be waited for.
-pub(super) fn judge<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &AllowedAnswers<'_, L>, last: bool) -> Finding {
-    match explain(held, due, last) {
-        // It is clear what it is, and not all of it is there.
-        Finding::Late(_, len) | Finding::Again(_, len) if held.len() < len && !last => Finding::Unsure,
+/// Finds the explanation. With `last` the decision does not wait for more bytes.
+pub(super) fn judge<L: Iterator<Item = u64> + Clone>(
+    received: &[u8],
+    allowed: &AllowedAnswers<'_, L>,
+    last: bool,
+) -> Finding {
+    match explain(received, allowed, last) {
+        // The answer is known, and not complete.
+        Finding::Late(_, len) | Finding::Repeated(_, len) if received.len() < len && !last => Finding::Unsure,
         finding => finding,
     }
 }
 
-fn explain<L: Iterator<Item = u64> + Clone>(held: &[u8], due: &AllowedAnswers<'_, L>, last: bool) -> Finding {
-    let mut scale = Likelihood { last, perhaps: None };
-    let due_len = due.len(due.next);
-
-    let in_order = (due.next < due.end).then(|| (due.fits(held, None, due.next), Finding::Right));
-    let late = due.late.clone().map(|late| (due.fits(held, Some(late), due.next), Finding::Late(late, due.len(late))));
-    let ahead = (due.next + 1..due.end.min(due.next + REACH)).map(|to| (due.fits(held, None, to), Finding::Passed(to)));
-    let known = |sequence: &u64| !due.late.clone().any(|late| late == *sequence);
-    let before = (due.next.saturating_sub(REACH)..due.next).rev().filter(known);
-    let again = before.map(|past| (due.fits(held, Some(past), due.next), Finding::Again(past, due.len(past))));
-    if let Some(finding) = scale.first(in_order.into_iter().chain(late).chain(ahead).chain(again)) {
+fn explain<L: Iterator<Item = u64> + Clone>(received: &[u8], allowed: &AllowedAnswers<'_, L>, last: bool) -> Finding {
+    let mut search = ExplanationSearch { last, candidate: None };
+    let next = allowed.next;
+    if let Some(finding) = search.first(whole_answers(received, allowed)) {
         return finding;
     }
-
-    if due.next == due.end {
-        return match scale.perhaps {
+    if next == allowed.end {
+        return match search.candidate {
             Some(finding) if last => finding,
             Some(_) => Finding::Unsure,
-            None => Finding::Beyond(Fault::Extra, format!("{} that answer nothing", bytes(held.len()))),
+            None => Finding::Unexplained(Fault::Extra, format!("{} that answer nothing", bytes(received.len()))),
         };
     }
-    let message = due.rules.message(due.connection, due.next);
-    let payload = &due.rules.payload;
-    let right = payload.differs(&message, 0, &held[..held.len().min(due_len)]).unwrap_or(held.len().min(due_len));
-    let truncated = |len| Finding::Wrong(Fault::Truncated, len, format!("{len} of {} came", bytes(due_len)));
-    // The first byte of the next answer may be the one that this answer would have had.
-    let cuts = (right.saturating_sub(CHANCE).max(1)..=right).rev().filter(|&cut| cut < due_len.min(held.len()));
-    let cuts = cuts.filter(|_| due.next + 1 < due.end);
-    let cuts = cuts.map(|cut| (due.fits(&held[cut..], None, due.next + 1), truncated(cut)));
-    // A line that is cut may have kept its newline.
-    let line = payload.are_lines() && held.get(right) == Some(&b'\n') && right + 1 < due_len;
-    let line = line.then(|| (due.fits(&held[right + 1..], None, due.next + 1), truncated(right + 1)));
-    if let Some(finding) = scale.first(line.into_iter().chain(cuts)) {
+    let message = allowed.rules.message(allowed.connection, next);
+    let (payload, answer_len) = (&allowed.rules.payload, allowed.len(next));
+    let compared = received.len().min(answer_len);
+    let right = payload.differs(&message, 0, &received[..compared]).unwrap_or(compared);
+    if let Some(finding) = search.first(truncations(received, allowed, right)) {
         return finding;
     }
 
-    if held.len() >= due_len {
-        let expected = payload.answer_head(&message, due_len);
-        let wrong = expected.iter().zip(held).filter(|(a, b)| a != b).count();
-        let behind = due.fits(&held[due_len..], None, due.next + 1);
-        // Most of a long answer is enough; a short one needs what follows it.
-        let likely = wrong * 2 <= due_len || due_len < CONVINCING;
-        if likely && behind != Fit::No {
-            let what = format!("{} of {} differ, the first at {right}", wrong, bytes(due_len));
-            return Finding::Wrong(Fault::Corrupt, due_len, what);
+    if received.len() >= answer_len {
+        let expected = payload.answer_head(&message, answer_len);
+        let wrong = expected.iter().zip(received).filter(|(a, b)| a != b).count();
+        let rest = allowed.fits(&received[answer_len..], None, next + 1);
+        // Half of a long answer suffices; a short one needs the bytes that follow it.
+        let is_likely = wrong * 2 <= answer_len || answer_len < CONVINCING;
+        if is_likely && rest != Fit::No {
+            let what = format!("{} of {} differ, the first at {right}", wrong, bytes(answer_len));
+            return Finding::Wrong(Fault::Corrupt, answer_len, what);
         }
     } else if !last {
         return Finding::Unsure;
-    } else if right == held.len() {
-        return truncated(right);
+    } else if right == received.len() {
+        return truncated(right, answer_len);
     }
-    match scale.perhaps {
+    match search.candidate {
         Some(finding) if last => finding,
-        Some(_) if held.len() < due.rules.lengths.longest() + MOST_HELD => Finding::Unsure,
+        Some(_) if received.len() < allowed.rules.lengths.longest() + MOST_UNEXPLAINED => Finding::Unsure,
         _ => {
             let mut what = format!("from byte {right} on what came is no answer to anything sent");
             let prefix = payload.answer_head(&message, payload.prefix_len());
-            if !prefix.is_empty() && held[right..].starts_with(&prefix) {
+            if !prefix.is_empty() && received[right..].starts_with(&prefix) {
                 what += ", but another answer: the target may answer what one read returns, and not lines";
             }
-            Finding::Beyond(Fault::Corrupt, what)
+            Finding::Unexplained(Fault::Corrupt, what)
         }
     }
 }
 
-/// Weighs explanations, the likeliest first.
-struct Likelihood {
-    /// No more bytes are to be waited for.
-    last: bool,
-    /// The first that fits as far as it can be seen.
-    perhaps: Option<Finding>,
+/// Explanations in which the bytes begin with a whole right answer, the likeliest first.
+fn whole_answers<L: Iterator<Item = u64> + Clone>(
+    received: &[u8],
+    allowed: &AllowedAnswers<'_, L>,
+) -> impl Iterator<Item = (Fit, Finding)> {
+    let (next, end) = (allowed.next, allowed.end);
+    let fits = move |first, then| allowed.fits(received, first, then);
+    let in_order = (next < end).then(|| (fits(None, next), Finding::Right));
+    let late = allowed.late.clone().map(move |late| (fits(Some(late), next), Finding::Late(late, allowed.len(late))));
+    let ahead = (next + 1..end.min(next + REACH)).map(move |to| (fits(None, to), Finding::Skipped(to)));
+    let was_answered = move |sequence: &u64| !allowed.late.clone().any(|late| late == *sequence);
+    let before = (next.saturating_sub(REACH)..next).rev().filter(was_answered);
+    let repeated = before.map(move |past| (fits(Some(past), next), Finding::Repeated(past, allowed.len(past))));
+    in_order.into_iter().chain(late).chain(ahead).chain(repeated)
 }
 
-impl Likelihood {
+/// Explanations in which the next answer, right up to `right`, was cut there or a little before.
+fn truncations<L: Iterator<Item = u64> + Clone>(
+    received: &[u8],
+    allowed: &AllowedAnswers<'_, L>,
+    right: usize,
+) -> impl Iterator<Item = (Fit, Finding)> {
+    let (next, answer_len) = (allowed.next, allowed.len(allowed.next));
+    let fit = move |cut: usize| (allowed.fits(&received[cut..], None, next + 1), truncated(cut, answer_len));
+    // A truncated line may have kept its newline.
+    let has_newline =
+        allowed.rules.payload.are_lines() && received.get(right) == Some(&b'\n') && right + 1 < answer_len;
+    let line = has_newline.then(|| fit(right + 1));
+    // The first bytes of the following answer may equal those that were cut off.
+    let cuts = (right.saturating_sub(CHANCE).max(1)..=right).rev();
+    let cuts = cuts.filter(move |&cut| cut < answer_len.min(received.len()) && next + 1 < allowed.end);
+    line.into_iter().chain(cuts.map(fit))
+}
+
+fn truncated(len: usize, of: usize) -> Finding {
+    Finding::Wrong(Fault::Truncated, len, format!("{len} of {} came", bytes(of)))
+}
+
+/// Tries explanations, the likeliest first.
+struct ExplanationSearch {
+    /// The decision does not wait for more bytes.
+    last: bool,
+    /// The first explanation that fits all bytes so far.
+    candidate: Option<Finding>,
+}
+
+impl ExplanationSearch {
     fn first(&mut self, explanations: impl Iterator<Item = (Fit, Finding)>) -> Option<Finding> {
         for (fit, finding) in explanations {
             match fit {
                 Fit::No => {}
                 Fit::Yes => return Some(finding),
                 Fit::Maybe(n) if n >= CHANCE && !self.last => return Some(Finding::Unsure),
-                Fit::Maybe(_) => drop(self.perhaps.get_or_insert(finding)),
+                Fit::Maybe(_) => drop(self.candidate.get_or_insert(finding)),
             }
         }
         None
@@ -159,20 +187,20 @@ impl<L> AllowedAnswers<'_, L> {
         self.rules.payload.answer_len(&self.rules.message(self.connection, sequence))
     }
 
-    /// Could this be the answer `first`, if any, and then those from `then` on?
-    fn fits(&self, held: &[u8], first: Option<u64>, then: u64) -> Fit {
+    /// Do the bytes fit the answer `first`, if any, and then those from `then` on?
+    fn fits(&self, received: &[u8], first: Option<u64>, then: u64) -> Fit {
         let payload = &self.rules.payload;
         let enough = CONVINCING + payload.prefix_len();
         let mut at = 0;
         for sequence in first.into_iter().chain(then..self.end) {
             let message = self.rules.message(self.connection, sequence);
             let len = payload.answer_len(&message);
-            let n = len.min(held.len() - at);
-            if payload.differs(&message, 0, &held[at..at + n]).is_some() {
+            let n = len.min(received.len() - at);
+            if payload.differs(&message, 0, &received[at..at + n]).is_some() {
                 return Fit::No;
             }
             at += n;
-            // What follows may be the next thing that is wrong.
+            // Further bytes may hold the next fault.
             if at >= enough {
                 return Fit::Yes;
             }
@@ -180,7 +208,7 @@ impl<L> AllowedAnswers<'_, L> {
                 return Fit::Maybe(at.saturating_sub(payload.prefix_len()));
             }
         }
-        // All that could come has come, and nothing else.
-        if at == held.len() { Fit::Yes } else { Fit::No }
+        // All allowed answers are complete; further bytes fit none.
+        if at == received.len() { Fit::Yes } else { Fit::No }
     }
 }

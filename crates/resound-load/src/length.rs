@@ -1,21 +1,20 @@
-//! How long a message is: a function of its key, as its bytes are.
+//! [`Lengths`]: the length of a message is a function of its key, as its bytes are.
 
 use super::Sizes;
-use super::payload::{mix, unit};
+use super::hash::{mix, unit};
 
-/// [`Sizes`], ready to be asked for each message.
+/// [`Sizes`], in a form that is quick to evaluate for each message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Lengths {
     Fixed(usize),
-    /// The least, and how many there are.
+    /// The shortest length, and the number of lengths.
     Range(usize, u64),
-    /// Each with the sum of the weights up to it, the last of which is 1.
+    /// Each length with the sum of the weights up to it; the last sum is 1.
     Weighted(Vec<(f64, usize)>),
 }
 
 impl Lengths {
     pub(super) fn new(sizes: &Sizes) -> Self {
-        // No more than fits in memory in any case.
         let length = |size: u64| usize::try_from(size).unwrap_or(usize::MAX).max(1);
         match sizes {
             Sizes::Fixed(size) => Self::Fixed(length(*size)),
@@ -50,7 +49,7 @@ impl Lengths {
         }
     }
 
-    /// The longest there is.
+    /// The longest length.
     pub(super) fn longest(&self) -> usize {
         match self {
             Self::Fixed(length) => *length,
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_those_that_were_asked_for_and_the_same_each_time() {
+    fn lengths_are_the_requested_ones_and_depend_on_the_key_alone() {
         assert_eq!(Lengths::new(&Sizes::Fixed(7)).of(99), 7);
         let range = Lengths::new(&Sizes::Range(10, 13));
         let seen: std::collections::BTreeSet<_> = (0..1000).map(|key| range.of(key)).collect();

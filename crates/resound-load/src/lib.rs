@@ -1,6 +1,8 @@
-//! The load generator: what it measured ([`Record`]), and what can be said of it.
+//! The load generator: what to generate ([`Load`]), what a run measured ([`Record`]), and whether
+//! two runs differ ([`compare`]).
 //!
-//! A [`Record`] is plain data. Times are [`Duration`](std::time::Duration)s, distributions of times are [`Latency`]; nothing here does I/O or reads a clock.
+//! A [`Record`] is plain data. Times are [`Duration`](std::time::Duration)s, and distributions of
+//! times are [`Latency`].
 
 mod answers;
 mod backlog;
@@ -8,21 +10,28 @@ mod bounded;
 mod chunk_table;
 mod compare;
 mod connection;
+mod connection_state;
 mod dial_plan;
 mod fault;
 pub mod figures;
 mod generator;
+mod hash;
 mod judge;
 mod latency;
 mod length;
 mod monitor;
+mod nanos;
 mod outcome;
 mod pattern;
 mod payload;
+mod ramp;
+mod ramp_progress;
 mod record;
+mod rules;
 mod run_config;
 mod schedule;
 mod settings;
+mod slot;
 mod split;
 mod stall;
 mod student;
@@ -34,9 +43,11 @@ mod warnings;
 pub use bounded::{Bounded, Bounds, Figure};
 pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeated};
 pub use fault::{Failure, Fault};
-pub use generator::{BULK, Load, MOST_IN_FLIGHT, Phase, Ramp, RunningLoad, Threshold, direction};
+pub use generator::{BULK, Load, Phase, RunningLoad, direction};
 pub use latency::{Bucket, Latency};
+pub use ramp::{Ramp, Threshold};
 pub use record::{Counts, Generator, Interval, RampStep, Record};
+pub use run_config::MOST_IN_FLIGHT;
 pub use settings::{
     Arrivals, Direction, Mode, NegotiatedTls, RampSteps, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
 };

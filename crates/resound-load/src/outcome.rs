@@ -1,4 +1,4 @@
-//! [`ConnectionOutcome`]: what has become of messages, written down.
+//! [`ConnectionOutcome`]: records what became of messages.
 
 use std::time::Instant;
 
@@ -9,116 +9,113 @@ use super::answers::{AnswerEvent, Answers, SendTimes};
 use super::run_config::{Pace, RunConfig};
 use super::tally::Tally;
 
-/// When answers came.
+/// When answers arrived.
 #[derive(Clone, Copy)]
 pub(super) struct AnswerTimes {
-    pub(super) when: Instant,
-    /// When this program heard of them.
-    pub(super) heard: Instant,
+    /// By the kernel's timestamp, where there is one.
+    pub(super) arrived: Instant,
+    /// By this program's clock, read after that.
+    pub(super) read: Instant,
 }
 
 impl AnswerTimes {
-    /// No earlier than this program hears of it.
+    /// Without a timestamp.
     pub(super) fn now(now: Instant) -> Self {
-        Self { when: now, heard: now }
+        Self { arrived: now, read: now }
     }
 
-    /// As exactly as it is known.
+    /// The arrival of the bytes that are being handled.
     pub(super) fn of(cx: &Cx<'_>) -> Self {
-        Self { when: cx.arrived().unwrap_or(cx.now()), heard: cx.now() }
+        Self { arrived: cx.arrived().unwrap_or(cx.now()), read: cx.now() }
     }
 }
 
-/// What a connection makes of it.
+/// What the connection has to act on.
 pub(super) struct ConnectionOutcome {
-    /// So many messages are not waited for any more.
+    /// How many messages no longer wait for an answer.
     pub(super) settled: usize,
-    /// Nothing can be made of what comes any more.
+    /// The answer stream cannot be followed any further.
     pub(super) lost: bool,
 }
 
 impl ConnectionOutcome {
-    /// Writes down all that `look` tells of these answers.
-    pub(super) fn note(
-        course: &RunConfig,
+    /// Records all events that `settle` emits.
+    pub(super) fn record(
+        config: &RunConfig,
         answers: &mut Answers,
         at: AnswerTimes,
         tally: &mut Tally,
-        look: impl FnOnce(&mut Answers, &mut dyn FnMut(AnswerEvent)),
+        settle: impl FnOnce(&mut Answers, &mut dyn FnMut(AnswerEvent)),
     ) -> Self {
-        let (now, connection) = (course.time(at.when), answers.connection());
-        let failure = |class, sequence, what| course.failure(class, at.when, connection, sequence, what);
+        let (now, connection) = (config.time(at.arrived), answers.connection());
+        let failure = |class, sequence, what| config.failure(class, at.arrived, connection, sequence, what);
         let mut outcome = Self { settled: 0, lost: false };
-        look(answers, &mut |event| match event {
+        settle(answers, &mut |event| match event {
             AnswerEvent::Answered(sent) => {
                 outcome.settled += 1;
-                answered(course, sent, now, tally);
-                if is_measured(course, sent) {
-                    tally.counts.verified += u64::from(course.rules.verify);
-                    // An answer is no earlier than its message, unless the time of day has been set meanwhile.
+                record_answer(config, sent, now, tally);
+                if is_measured(config, sent) {
+                    tally.counts.verified += u64::from(config.rules.verify);
+                    // An answer precedes its message only if the time of day was set in between.
                     let is_credible = now >= sent.sent;
-                    let came = if is_credible { now } else { course.time(at.heard) };
-                    tally.counts.by_kernel += u64::from(sent.by_kernel && is_credible && at.when != at.heard);
-                    tally.service(came.saturating_sub(sent.sent));
-                    response(course, sent, now, tally);
+                    let arrived = if is_credible { now } else { config.time(at.read) };
+                    tally.counts.by_kernel += u64::from(sent.by_kernel && is_credible && at.arrived != at.read);
+                    tally.record_service(arrived.saturating_sub(sent.sent));
+                    if is_open(config) {
+                        tally.record_response(now.saturating_sub(sent.planned));
+                    }
                 }
             }
             AnswerEvent::Wrong(sent, class, sequence, what) => {
                 outcome.settled += 1;
-                answered(course, sent, now, tally);
-                tally.failed(failure(class, Some(sequence), what));
+                record_answer(config, sent, now, tally);
+                tally.record_failure(failure(class, Some(sequence), what));
             }
             AnswerEvent::Missing(sent, sequence) => {
                 outcome.settled += 1;
-                unanswered(course, sent, now, tally);
-                tally.failed(failure(
-                    Fault::Missing,
-                    Some(sequence),
-                    "its answer never came, and later ones did".into(),
-                ));
+                record_unanswered(config, sent, now, tally);
+                let what = "its answer never came, and later ones did".into();
+                tally.record_failure(failure(Fault::Missing, Some(sequence), what));
             }
-            AnswerEvent::Unanswered(sent) => unanswered(course, sent, now, tally),
-            AnswerEvent::Fault(class, sequence, what) => tally.failed(failure(class, sequence, what)),
+            AnswerEvent::Unanswered(sent) => record_unanswered(config, sent, now, tally),
+            AnswerEvent::Fault(class, sequence, what) => tally.record_failure(failure(class, sequence, what)),
             AnswerEvent::Lost => outcome.lost = true,
         });
         outcome
     }
 }
 
-fn is_measured(course: &RunConfig, sent: SendTimes) -> bool {
-    sent.planned >= course.measure_from
+fn is_measured(config: &RunConfig, sent: SendTimes) -> bool {
+    sent.planned >= config.measure_from
 }
 
-fn answered(course: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
-    if is_measured(course, sent) {
+fn is_open(config: &RunConfig) -> bool {
+    matches!(config.pace, Pace::Open { .. })
+}
+
+fn record_answer(config: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
+    if is_measured(config, sent) {
         tally.counts.received += 1;
-        tally.counts.late += u64::from(now >= course.end());
+        tally.counts.late += u64::from(now >= config.end());
     }
 }
 
-/// It would have waited to the end of the run at least, however early it was given up: left out,
-/// its wait would be missing where it is longest.
-fn unanswered(course: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
-    if !is_measured(course, sent) {
+/// Records the wait of a message without an answer too: its end is that of the run, however early
+/// the message was given up. Without it the highest percentiles would be too low.
+fn record_unanswered(config: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
+    if !is_measured(config, sent) {
         return;
     }
     tally.counts.unanswered += 1;
-    let is_open = matches!(course.pace, Pace::Open { .. });
-    if now < course.end() {
-        tally.unsettled.unanswered_sent.add(sent.sent, 1);
-        if is_open {
-            tally.unsettled.unanswered.add(sent.planned, 1);
+    if now < config.end() {
+        tally.unfinished.unanswered_sent.add(sent.sent, 1);
+        if is_open(config) {
+            tally.unfinished.unanswered.add(sent.planned, 1);
         }
     } else {
-        tally.service_at_least(now.saturating_sub(sent.sent));
-        if is_open {
-            tally.response_at_least(now.saturating_sub(sent.planned));
+        tally.record_service_bound(now.saturating_sub(sent.sent));
+        if is_open(config) {
+            tally.record_response_bound(now.saturating_sub(sent.planned));
         }
-    }
-}
-
-fn response(course: &RunConfig, sent: SendTimes, now: u64, tally: &mut Tally) {
-    if matches!(course.pace, Pace::Open { .. }) {
-        tally.response(now.saturating_sub(sent.planned));
     }
 }

@@ -1,30 +1,29 @@
-//! What a message says: every byte a function of seed, connection and sequence number, so that an answer can be checked without its message
-//! having been kept.
+//! [`Payload`]: every byte of a message is a function of the seed, the connection and the sequence
+//! number, so an answer can be verified without keeping its message.
 
 use bytes::Bytes;
 use resound_proto::Cx;
 
 use super::chunk_table::{CHUNK, ChunkTable};
+use super::hash::{GOLDEN, mix};
 
-/// An odd number far from any pattern: the golden ratio in 64 bits, as splitmix64 has it.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Bytes that are made at once.
+/// Bytes made at once.
 const BLOCK: usize = 64;
 
-/// A message of this length or more is a slice of a table, and a shorter one is made.
+/// A message of this length or more is a slice of a table; a shorter one is computed.
 const LONG: usize = 4 * 1024;
 
-/// Whose bytes are made from one seed.
+/// The messages of one seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
     seed: u64,
     /// Messages are lines: printing characters, and a newline last.
     lines: bool,
-    /// What an answer has before its message.
+    /// The bytes of an answer before the message.
     prefix: &'static [u8],
-    /// Where there are long messages.
+    /// Present if there are long messages.
     table: Option<ChunkTable>,
-    /// Chunks of the longest message.
+    /// The number of chunks of the longest message.
     chunks: u64,
 }
 
@@ -38,10 +37,10 @@ pub(super) struct Message {
     chunk: u64,
 }
 
-/// Where a message is written to.
+/// Takes the bytes of a message.
 pub(super) trait MessageSink {
     fn copy(&mut self, bytes: &[u8]);
-    /// Bytes that stay where they are, and as they are.
+    /// Takes bytes that are never changed, without a copy.
     fn share(&mut self, bytes: Bytes);
 }
 
@@ -78,7 +77,7 @@ impl Payload {
         Self { seed, lines, prefix, table, chunks: longest.div_ceil(CHUNK) as u64 }
     }
 
-    /// The message with this number on this connection; how long it is follows from its key.
+    /// The message with this number on this connection; `len` gives its length, from its key.
     pub(super) fn message(&self, connection: u64, sequence: u64, len: impl FnOnce(u64) -> usize) -> Message {
         let connection = mix(self.seed.wrapping_add(GOLDEN) ^ connection.wrapping_mul(GOLDEN));
         let key = mix(connection.wrapping_add(sequence));
@@ -97,7 +96,7 @@ impl Payload {
     pub(super) fn write(&self, message: &Message, to: &mut impl MessageSink) {
         match self.long(message) {
             Some(table) => {
-                // A newline cannot stand in the table, where it would be another message's middle.
+                // The table has no newlines, which would end lines in the middle.
                 let body = message.len - usize::from(self.lines);
                 for (number, from) in (0..body).step_by(CHUNK).enumerate() {
                     let chunk = message.chunk.wrapping_add(number as u64);
@@ -121,13 +120,13 @@ impl Payload {
         head
     }
 
-    /// How long a message's answer is.
+    /// The length of a message's answer.
     pub(super) fn answer_len(&self, message: &Message) -> usize {
         self.prefix.len() + message.len
     }
 
-    /// Where `bytes` first differ from the bytes of a message's answer from `from` on. They are no
-    /// more than are left of it.
+    /// Where `bytes` first differ from a message's answer, from its byte `from` on. They must not
+    /// reach beyond its end.
     pub(super) fn differs(&self, message: &Message, from: usize, bytes: &[u8]) -> Option<usize> {
         let (head, body) = bytes.split_at(self.prefix.len().saturating_sub(from).min(bytes.len()));
         if let Some(at) = differ(head, self.prefix.get(from..).unwrap_or_default()) {
@@ -153,8 +152,8 @@ impl Payload {
         None
     }
 
-    /// As `differs`, within one chunk or the newline behind all of them; and how many bytes that
-    /// are.
+    /// Like `differs`, within one chunk or the final newline. Returns the number of compared bytes
+    /// too.
     fn differs_from_chunk(
         &self,
         table: &ChunkTable,
@@ -177,8 +176,8 @@ impl Payload {
         self.table.as_ref().filter(|_| message.len >= LONG)
     }
 
-    /// The bytes of a message that is made, from `at` on, a multiple of a block's length. What lies
-    /// behind the message's end means nothing.
+    /// The computed bytes of a short message from `at` on, a multiple of [`BLOCK`]. Bytes beyond
+    /// the message's end are arbitrary.
     #[inline]
     fn block(&self, message: &Message, at: usize) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
@@ -202,7 +201,7 @@ fn differ(bytes: &[u8], expected: &[u8]) -> Option<usize> {
     bytes.iter().zip(expected).position(|(a, b)| a != b)
 }
 
-/// Eight bytes from random bits. A line's are of the 64 characters from '0' to 'o'.
+/// Eight bytes from random bits. Those of a line are from the 64 characters from '0' to 'o'.
 #[inline]
 fn word(bits: u64, lines: bool) -> [u8; 8] {
     let bits = if lines { (bits & (0x3f * ONES)) + 0x30 * ONES } else { bits };
@@ -211,19 +210,6 @@ fn word(bits: u64, lines: bool) -> [u8; 8] {
 
 /// A one in each byte.
 const ONES: u64 = 0x0101_0101_0101_0101;
-
-/// The last step of splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): each bit of the input changes half of the output.
-#[inline]
-pub(super) fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// A number from 0 on and below 1, from random bits.
-pub(super) fn unit(bits: u64) -> f64 {
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
-}
 
 #[cfg(test)]
 mod tests {
@@ -239,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_recognised_wherever_it_is_cut() {
+    fn an_answer_is_compared_from_any_byte_to_any_other() {
         for (lines, prefix) in PREFIXES {
             let payload = Payload::new(7, lines, prefix, 200);
             for len in [1, 2, 7, 8, 9, 63, 64, 65, 200] {
@@ -267,13 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_answer_is_too() {
+    fn a_long_answer_is_compared_across_chunks() {
         for (lines, prefix) in PREFIXES {
             let payload = Payload::new(7, lines, prefix, 200_000);
             for len in [LONG - 1, LONG, CHUNK - 1, CHUNK, CHUNK + 1, CHUNK + 2, 2 * CHUNK + 1, 200_000] {
                 let message = payload.message(3, 9, |_| len);
                 let answer = [prefix, &bytes(&payload, &message)].concat();
-                // Around each place where something ends.
+                // Around the end of the prefix, of each chunk and of the answer.
                 let ends = [0, prefix.len(), CHUNK, CHUNK + prefix.len(), 2 * CHUNK + prefix.len(), answer.len()];
                 let near = ends.iter().flat_map(|end| end.saturating_sub(2)..end + 2);
                 for at in near.filter(|at| *at < answer.len()) {
@@ -330,6 +316,5 @@ mod tests {
             let usual = counts.iter().sum::<u32>() / 256;
             assert!(counts.iter().all(|&n| (usual * 3 / 4..usual * 5 / 4).contains(&n)), "{counts:?}");
         }
-        assert!((0..1000).map(|n| unit(mix(n))).all(|x| (0.0..1.0).contains(&x)));
     }
 }

@@ -1,4 +1,4 @@
-//! [`RunConfig`]: what all connections of a run know of it.
+//! [`RunConfig`]: what all connections of a run share.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -6,58 +6,77 @@ use std::time::{Duration, Instant};
 
 use resound_proto::TlsInfo;
 
-use super::answers::Rules;
+use super::nanos::nanos;
+use super::rules::Rules;
 use super::schedule::RateCurve;
 use super::tally::Tallies;
 use super::{Arrivals, Failure, Fault};
 
-/// What goes to and fro on a connection.
+/// Messages in flight on one connection of an open loop, unless the depth is given. Further
+/// messages wait in the schedule.
+pub const MOST_IN_FLIGHT: u64 = 65_536;
+/// No message is sent while this many bytes are unsent. An open loop keeps what is due in its
+/// schedule instead, which costs no memory.
+const HIGH_WATER: usize = 256 * 1024;
+/// The same for bulk, whose bytes are shared: as much as one system call sends.
+const BULK_HIGH_WATER: usize = 512 * 1024;
+
+/// The traffic on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TrafficPattern {
-    /// Messages, each of which is answered.
+    /// Messages, each with an answer.
     Answered,
-    /// Messages that nobody answers.
+    /// Messages without answers.
     Swallowed,
-    /// A pattern that comes by itself.
+    /// A pattern that the target sends unasked.
     Pattern,
 }
 
-/// How the next message's instant is found.
+/// When the next message is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pace {
-    /// So many in flight at once; each answer is followed by another message, after so many nanoseconds.
+    /// A closed loop: `depth` messages in flight, and another one `think` nanoseconds after each
+    /// answer.
     Closed { depth: usize, think: u64 },
-    /// By plan, with so many in flight at most.
+    /// An open loop: by schedule, with at most `depth` in flight.
     Open { rate: RateCurve, arrivals: Arrivals, depth: usize },
-    /// As fast as they leave.
+    /// As fast as the connection takes them.
     Bulk,
 }
 
-/// A run, as its connections see it. Times are in nanoseconds from its start, where nothing else is said.
+impl Pace {
+    /// The number of unsent bytes from which on no more is sent.
+    #[inline]
+    pub(super) fn high_water(&self) -> usize {
+        if matches!(self, Self::Bulk) { BULK_HIGH_WATER } else { HIGH_WATER }
+    }
+}
+
+/// A run, as its connections see it. Times are nanoseconds from its start, unless noted otherwise.
 pub(super) struct RunConfig {
     pub(super) rules: Arc<Rules>,
     pub(super) traffic: TrafficPattern,
     pub(super) pace: Pace,
     pub(super) connections: u64,
     pub(super) seed: u64,
-    /// How long an answer may take.
+    /// How long an answer may take, in nanoseconds.
     pub(super) timeout: u64,
-    /// What is planned before this is in no figure.
+    /// Messages planned before this are not measured.
     pub(super) measure_from: u64,
-    /// The end that was asked for.
+    /// The requested end.
     pub(super) until: u64,
-    /// The end: as asked for, or earlier where the run was cut short.
+    /// The end: `until`, or earlier if the run was stopped.
     pub(super) end: AtomicU64,
-    /// Messages of one connection, before it makes way for another.
+    /// Messages of one connection, before another replaces it.
     pub(super) per_connection: Option<u64>,
     pub(super) tallies: Tallies,
     pub(super) start: OnceLock<Instant>,
-    /// What the first connection that speaks TLS has agreed on.
-    pub(super) agreed: OnceLock<Arc<TlsInfo>>,
+    /// The TLS parameters of the first connection.
+    pub(super) negotiated_tls: OnceLock<Arc<TlsInfo>>,
 }
 
 impl RunConfig {
-    /// From now on it is known when the run starts, or has.
+    /// Sets the start of the run.
     pub(super) fn begin(&self, start: Instant) {
         let _ = self.start.set(start);
     }
@@ -66,22 +85,22 @@ impl RunConfig {
         self.start.get().copied()
     }
 
-    /// An instant as the run counts it; zero before its start.
+    /// An instant as a time of the run; zero before its start.
     pub(super) fn time(&self, at: Instant) -> u64 {
         self.start().map_or(0, |start| nanos(at.saturating_duration_since(start)))
     }
 
-    /// And back, where the clock reaches that far.
+    /// A time of the run as an instant; `None` if the clock does not reach that far.
     pub(super) fn instant(&self, time: u64) -> Option<Instant> {
         self.start()?.checked_add(Duration::from_nanos(time))
     }
 
-    /// The run ends now, if it has not ended before.
+    /// Ends the run now, unless it has ended.
     pub(super) fn stop(&self, now: Instant) {
         self.end.fetch_min(self.time(now), Relaxed);
     }
 
-    /// Nobody is dialled and nothing becomes due from here on, and what is answered comes late.
+    /// The end of the run: nothing is dialled or due from here on, and answers are late.
     pub(super) fn end(&self) -> u64 {
         self.end.load(Relaxed)
     }
@@ -90,7 +109,7 @@ impl RunConfig {
         self.time(now) >= self.end()
     }
 
-    /// Is a connection that was dialled then counted? Where connections are what is measured, those of the warm-up are not.
+    /// Is a connection counted? If connections are what is measured, those of the warm-up are not.
     pub(super) fn is_counted(&self, dialled: Instant) -> bool {
         self.per_connection.is_none() || self.time(dialled) >= self.measure_from
     }
@@ -106,8 +125,4 @@ impl RunConfig {
         let at = Duration::from_nanos(self.time(at).saturating_sub(self.measure_from));
         Failure { class, at, connection, sequence, what }
     }
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

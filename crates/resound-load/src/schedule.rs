@@ -1,15 +1,16 @@
-//! When messages are due: the plan of an open loop, in nanoseconds from its beginning. No clock is read here, so that tests can run it.
+//! [`Schedule`]: when the messages of an open loop are due, in nanoseconds from the start of the
+//! run. It reads no clock, so tests can run it.
 
 use std::time::Duration;
 
 use super::Arrivals;
-use super::payload::{mix, unit};
+use super::hash::mix;
 
 /// Messages per second, over time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum RateCurve {
     Constant(f64),
-    /// It is `from` for as long as `first`, and then `by` higher every `every`.
+    /// `from` during `first`, then `by` more with every `every`.
     Steps {
         from: f64,
         by: f64,
@@ -19,16 +20,16 @@ pub(super) enum RateCurve {
 }
 
 impl RateCurve {
-    /// When message number `n`, counted from 0, is due; a fraction is a message of that much less than the next.
+    /// When message number `n`, counted from 0, is due; a fraction lies between two messages.
     fn due(&self, n: f64) -> f64 {
         match *self {
             Self::Constant(rate) => n / rate * 1e9,
             Self::Steps { from, by, every, .. } => {
-                // Counted from the first step that is higher, whose messages up to a step are b k + a k²: solved for k.
+                // The first k higher steps have b k + a k² messages: solved for k.
                 let (a, b) = (by * every.as_secs_f64() / 2.0, (from + by / 2.0) * every.as_secs_f64());
                 let beyond = (n - self.before_step(0.0)).max(0.0);
                 let mut step = (2.0 * beyond / (b + (b * b + 4.0 * a * beyond).max(0.0).sqrt())).floor();
-                // Where rounding puts one that is due with a step into its neighbour.
+                // Rounding may move a message at the edge of a step into its neighbour.
                 if self.before_step(step + 1.0) <= n {
                     step += 1.0;
                 } else if step > 0.0 && self.before_step(step) > n {
@@ -58,7 +59,7 @@ impl RateCurve {
         }
     }
 
-    /// When a step begins, in seconds. Steps are counted from the first that is higher.
+    /// When a step begins, in seconds. Step 0 is the first that is higher than `from`.
     fn step_start(&self, step: f64) -> f64 {
         match self {
             Self::Constant(_) => 0.0,
@@ -66,7 +67,7 @@ impl RateCurve {
         }
     }
 
-    /// How many messages are due before it.
+    /// How many messages are due before a step.
     fn before_step(&self, step: f64) -> f64 {
         match *self {
             Self::Constant(_) => 0.0,
@@ -77,14 +78,15 @@ impl RateCurve {
     }
 }
 
-/// The planned instants of one connection of many that share a rate. What was missed stays in the plan: who is late asks for instants
-/// that have passed, and no message is left out.
+/// The planned times of one of several connections that share a rate. A connection that is late
+/// takes times that have passed, so no message is left out.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     rate: RateCurve,
-    /// How many share it.
+    /// The number of connections.
     of: f64,
-    poisson: Option<u64>,
+    /// The random gaps of Poisson arrivals.
+    poisson: Option<fastrand::Rng>,
     /// The number of the next message, over all connections.
     number: f64,
     taken: u64,
@@ -93,15 +95,15 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The plan of connection `index` of `of`.
+    /// The schedule of connection `index` of `of`.
     pub(super) fn new(rate: RateCurve, arrivals: Arrivals, index: u64, of: u64, seed: u64) -> Self {
         let poisson = match arrivals {
             Arrivals::Fixed => None,
-            Arrivals::Poisson => Some(mix(seed ^ mix(index))),
+            Arrivals::Poisson => Some(fastrand::Rng::with_seed(mix(seed ^ mix(index)))),
         };
         let mut schedule = Self { rate, of: of as f64, poisson, number: index as f64, taken: 0, due: 0 };
-        if poisson.is_some() {
-            // Several independent streams of arrivals are together such a stream again, of their summed rate.
+        if schedule.poisson.is_some() {
+            // The sum of independent Poisson processes is one again, with the sum of their rates.
             schedule.number = schedule.gap();
         }
         schedule.due = rate.due(schedule.number) as u64;
@@ -120,28 +122,27 @@ impl Schedule {
         self.due = self.rate.due(self.number) as u64;
     }
 
-    /// Takes all that is due before `until`, and tells of it in order: since when, at the latest,
-    /// how many have waited. One alone since it was due; many in a few thousand groups, however
-    /// many they are.
-    pub(super) fn take_each(&mut self, until: u64, mut tell: impl FnMut(u64, u64)) {
+    /// Takes all messages that are due before `until`, and emits them in order, in a limited number
+    /// of groups: the latest due time of a group, and its size.
+    pub(super) fn take_each(&mut self, until: u64, mut emit: impl FnMut(u64, u64)) {
         const GROUPS: u64 = 1024;
         let width = until.saturating_sub(self.due).div_ceil(GROUPS).max(1);
         while self.due < until {
             let (due, next) = (self.due, self.due.saturating_add(width).min(until));
             let taken = self.take_until(next);
-            tell(if taken == 1 { due } else { next - 1 }, taken);
+            emit(if taken == 1 { due } else { next - 1 }, taken);
         }
     }
 
-    /// Takes all that is due before `until`, and says how many that were. Of a plan with random gaps it takes so many by one, and for
-    /// the others, if there are more, what there are on average.
+    /// Takes all messages that are due before `until`, and returns their number. Of a great many it
+    /// skips most at once: with random gaps their average number.
     pub(super) fn take_until(&mut self, until: u64) -> u64 {
         const ONE_BY_ONE: u64 = 10_000;
         let before = self.taken;
         while self.due < until && self.taken - before < ONE_BY_ONE {
             self.take();
         }
-        // Up to a few before the end, which are taken one by one again: there rounding would decide.
+        // The last few are taken one by one, since rounding could skip too many.
         let left = ((self.rate.number(until as f64) - self.number) / self.of - 2.0).max(0.0) as u64;
         if self.due < until && left > 0 {
             self.taken = self.taken.saturating_add(left);
@@ -157,14 +158,12 @@ impl Schedule {
         self.taken - before
     }
 
-    /// From one message of this connection to its next, counted in messages of all.
-    fn gap(&self) -> f64 {
-        match self.poisson {
+    /// The distance to this connection's next message, in messages of all connections.
+    fn gap(&mut self) -> f64 {
+        match &mut self.poisson {
             None => self.of,
-            // Exponentially distributed, with a mean of one message of its own.
-            Some(seed) => {
-                -self.of * (1.0 - unit(mix(seed.wrapping_add(self.taken.wrapping_mul(0x9e37_79b9_7f4a_7c15))))).ln()
-            }
+            // Exponentially distributed, with a mean of one message of this connection.
+            Some(random) => -self.of * (1.0 - random.f64()).ln(),
         }
     }
 }
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_plan_does_not_drift() {
+    fn a_long_schedule_does_not_drift() {
         let mut schedule = Schedule::new(RateCurve::Constant(30_000.0), Arrivals::Fixed, 0, 1, 0);
         (0..30_000_u64 * 3600).step_by(30_000).for_each(|_| {
             schedule.number += 30_000.0 - 1.0;
@@ -217,7 +216,7 @@ mod tests {
         let gaps: Vec<f64> = all.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        // Of exponentially distributed gaps the standard deviation is the mean.
+        // The standard deviation of exponentially distributed gaps is their mean.
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{mean} {}", variance.sqrt());
     }
 
@@ -238,35 +237,35 @@ mod tests {
     }
 
     #[test]
-    fn a_long_ramp_is_planned_without_walking_it() {
+    fn a_time_of_a_long_ramp_is_computed_directly() {
         let every = Duration::from_millis(1);
         let rate = RateCurve::Steps { from: 1000.0, by: 1000.0, first: every, every };
-        // One message in the first step, two in the next, and so on: those before a step are a triangle.
+        // One message in the first step, two in the next, and so on: triangular numbers.
         for step in [1_u32, 2, 3, 10, 999, 99_999] {
             let before = f64::from(step) * f64::from(step + 1) / 2.0;
             assert_eq!((rate.due(before) / 1e6).round(), f64::from(step), "{step}");
             assert!((rate.number(f64::from(step) * 1e6) - before).abs() < 1e-3, "{step}");
-            // And one message takes what it takes at that step's rate.
+            // The next message follows at that step's rate.
             let gap = rate.due(before + 1.0) / 1e6 - f64::from(step);
             assert!((gap * (f64::from(step) + 1.0) - 1.0).abs() < 1e-3, "{step}");
         }
     }
 
     #[test]
-    fn a_plan_without_end_is_counted_at_once() {
+    fn a_long_schedule_is_counted_at_once() {
         let (year, rate) = (365 * 24 * 3600 * 1_000_000_000, 1e9);
         for arrivals in [Arrivals::Fixed, Arrivals::Poisson] {
             let mut schedule = Schedule::new(RateCurve::Constant(rate), arrivals, 0, 1, 3);
             let taken = schedule.take_until(year);
             assert!((taken as f64 / year as f64 - 1.0).abs() < 1e-6, "{taken} of {year}");
         }
-        // And as exactly as one by one.
+        // With fixed gaps the number is exact.
         let mut schedule = Schedule::new(RateCurve::Constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
         assert_eq!(schedule.take_until(3600 * 1_000_000_000), 10_000 * 3600);
     }
 
     #[test]
-    fn what_is_taken_at_once_is_told_with_its_time() {
+    fn messages_taken_at_once_keep_their_times() {
         for (rate, arrivals) in [(1000.0, Arrivals::Fixed), (1e6, Arrivals::Fixed), (5000.0, Arrivals::Poisson)] {
             let mut one_by_one = Schedule::new(RateCurve::Constant(rate), arrivals, 0, 1, 3);
             let mut at_once = one_by_one.clone();
@@ -278,7 +277,7 @@ mod tests {
                 groups += 1;
                 taken += count;
                 for _ in 0..count {
-                    // No wait is said to be longer than it was, and none is far shorter.
+                    // No wait is longer than the real one, and none is much shorter.
                     assert!((0..=second / 1024 + 1).contains(&(since - one_by_one.due())), "{rate}");
                     one_by_one.take();
                 }
@@ -288,10 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn who_is_late_finds_the_plan_as_it_was() {
+    fn a_late_connection_takes_the_planned_times() {
         let mut schedule = Schedule::new(RateCurve::Constant(1000.0), Arrivals::Fixed, 0, 1, 0);
         (0..100).for_each(|_| schedule.take());
-        // A second passes; the next instants are those of then.
+        // A second passes; the planned times stay.
         assert_eq!(schedule.due(), 100_000_000);
         assert_eq!(schedule.take_until(1_100_000_000), 1000);
         assert_eq!(schedule.due(), 1_100_000_000);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::run_config::nanos;
+use super::nanos::nanos;
 use super::{Bounds, Counts, Interval};
 
 impl Interval {

@@ -1,78 +1,79 @@
-//! [`AnswerWaits`]: for how long a connection of a loop without a plan waited for answers, and which
-//! of these waits were stalls.
+//! [`AnswerWaits`]: how long a connection of a closed loop waited for answers, and which of these
+//! waits were stalls.
 //!
-//! Such a loop sends nothing while it waits. What it would have sent has no time, so a stall hides
-//! most of what it delays: for how long there were stalls says how much that is.
+//! A closed loop sends nothing while it waits. The messages that it would have sent have no times,
+//! so a stall hides most of what it delays. The length of all stalls shows how much that is.
 
 use std::time::Duration;
 
-use super::run_config::{Pace, RunConfig, TrafficPattern, nanos};
+use super::nanos::nanos;
+use super::run_config::{Pace, RunConfig, TrafficPattern};
 use super::tally::Tally;
 use super::{Interval, Latency};
 
-/// A shorter wait is no stall, whatever is usual: a machine that does something else delays as much.
+/// A shorter wait is never a stall: another process on this machine delays as much.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// A stall is so many times as long as the median.
+/// A stall is this many times as long as the median.
 const TIMES: u32 = 10;
-/// A connection that has waited for less than this when the run ends may just have sent.
+/// A connection that has waited for less than this at the end of the run may just have sent.
 const SILENT: u64 = 100_000_000;
 
 /// The waits of one connection.
 #[derive(Default)]
 pub(super) struct AnswerWaits {
-    /// When an answer last came.
-    answered: u64,
+    /// When the last answer arrived.
+    last_answer: u64,
 }
 
 impl AnswerWaits {
-    /// An answer has come to a message that was sent then. `is_outage`: the wait counts already.
-    pub(super) fn answered(&mut self, sent: u64, now: u64, is_outage: bool, mut of: Waiting<'_>) {
-        let wait = of.waited(sent.max(self.answered), now, is_outage);
-        self.answered = now;
-        match now < of.course.end() {
-            true => *of.has_answered |= now >= of.course.measure_from,
-            false => of.is_silent(wait),
+    /// An answer arrived to a message that was sent then. With `is_outage` the wait is recorded as
+    /// an outage already.
+    pub(super) fn answered(&mut self, sent: u64, now: u64, is_outage: bool, mut context: WaitContext<'_>) {
+        let wait = context.record(sent.max(self.last_answer), now, is_outage);
+        self.last_answer = now;
+        match now < context.config.end() {
+            true => *context.has_answered |= now >= context.config.measure_from,
+            false => context.count_silent(wait),
         }
     }
 
-    /// The connection is over, and this message is not answered.
-    pub(super) fn in_vain(&self, sent: u64, now: u64, is_outage: bool, mut of: Waiting<'_>) {
-        let wait = of.waited(sent.max(self.answered), now, is_outage);
-        if now >= of.course.end() {
-            of.is_silent(wait);
+    /// The connection has ended without an answer to the message that was sent then.
+    pub(super) fn unanswered(&self, sent: u64, now: u64, is_outage: bool, mut context: WaitContext<'_>) {
+        let wait = context.record(sent.max(self.last_answer), now, is_outage);
+        if now >= context.config.end() {
+            context.count_silent(wait);
         }
     }
 }
 
-/// Of which run a connection is, and where its waits are written down.
-pub(super) struct Waiting<'a> {
-    course: &'a RunConfig,
-    /// Of the place that it has: something was answered in what is measured, or it is known that
-    /// nothing was.
+/// The run of a connection, and where its waits are recorded.
+pub(super) struct WaitContext<'a> {
+    config: &'a RunConfig,
+    /// The slot's: an answer arrived while measuring, or the slot has been counted as silent.
     has_answered: &'a mut bool,
     tally: &'a mut Tally,
 }
 
-impl<'a> Waiting<'a> {
-    pub(super) fn new(course: &'a RunConfig, has_answered: &'a mut bool, tally: &'a mut Tally) -> Self {
-        Self { course, has_answered, tally }
+impl<'a> WaitContext<'a> {
+    pub(super) fn new(config: &'a RunConfig, has_answered: &'a mut bool, tally: &'a mut Tally) -> Self {
+        Self { config, has_answered, tally }
     }
 
-    /// How much of a wait lies within what is measured.
-    fn waited(&mut self, since: u64, now: u64, is_outage: bool) -> u64 {
-        let course = self.course;
-        if course.traffic != TrafficPattern::Answered || matches!(course.pace, Pace::Open { .. }) {
+    /// Records a wait of a closed loop that may be a stall. Returns its measured part.
+    fn record(&mut self, since: u64, now: u64, is_outage: bool) -> u64 {
+        let config = self.config;
+        if config.traffic != TrafficPattern::Answered || matches!(config.pace, Pace::Open { .. }) {
             return 0;
         }
-        let wait = now.min(course.end()).saturating_sub(since.max(course.measure_from));
+        let wait = now.min(config.end()).saturating_sub(since.max(config.measure_from));
         if !is_outage && wait >= nanos(SHORTEST) {
-            self.tally.waited(wait);
+            self.tally.record_wait(wait);
         }
         wait
     }
 
-    /// The run is over, and nothing was answered before: each place for a connection counts once.
-    fn is_silent(&mut self, wait: u64) {
+    /// Counts, once, a slot without an answer in the measured time.
+    fn count_silent(&mut self, wait: u64) {
         if wait >= SILENT && !std::mem::replace(self.has_answered, true) {
             self.tally.counts.silent += 1;
         }
@@ -80,14 +81,15 @@ impl<'a> Waiting<'a> {
 }
 
 impl Interval {
-    /// From how long on a wait for an answer is a stall: ten times the median, and 10 ms at least.
+    /// The shortest wait for an answer that is a stall: ten times the median service time, and at
+    /// least 10 ms.
     #[must_use]
     pub fn stall_from(&self) -> Duration {
-        let usual = self.service.without(&self.bounds.service).percentile(50.0).unwrap_or_default();
-        usual.saturating_mul(TIMES).max(SHORTEST)
+        let median = self.service.without(&self.bounds.service).percentile(50.0).unwrap_or_default();
+        median.saturating_mul(TIMES).max(SHORTEST)
     }
 
-    /// Service times that were stalls.
+    /// The service times that are longer than [`Interval::stall_from`].
     #[must_use]
     pub fn stalls(&self) -> Latency {
         let from = self.stall_from();
@@ -98,7 +100,7 @@ impl Interval {
     }
 }
 
-/// How long the stalls among these waits were together.
+/// The total length of the stalls among these waits: those longer than `from`.
 pub(super) fn stalled(waits: &Latency, from: Duration) -> Duration {
     let stalls = waits.buckets().filter(|bucket| Duration::from_nanos(bucket.to) > from);
     stalls.fold(Duration::ZERO, |sum, bucket| {
@@ -122,12 +124,12 @@ mod tests {
         {
             assert_eq!(of(usual, long).stalls().count(), count, "{usual} {long}");
         }
-        // Where most waits are long none is a stall.
+        // If most waits are long, none of them is a stall.
         assert!(of(3000 * MS, 3100 * MS).stalls().is_empty());
     }
 
     #[test]
-    fn waits_count_if_they_were_stalls() {
+    fn only_waits_that_are_stalls_count() {
         let waits = Latency::of([(12 * MS, 5), (15 * MS, 1), (600 * MS, 2)]);
         let all = stalled(&waits, Duration::from_millis(20));
         assert!(all.abs_diff(Duration::from_millis(1200)) < Duration::from_millis(3), "{all:?}");

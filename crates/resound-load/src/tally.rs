@@ -1,4 +1,4 @@
-//! [`Tally`]: where connections write down what happens, and where it is collected from, tick by tick.
+//! [`Tally`]: the statistics of one worker's connections, collected tick by tick.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::backlog::UnfinishedMessages;
+use super::nanos::nanos;
 use super::{Bounds, Counts, Failure, Fault, Interval, Latency, Record};
 
-/// What happened since it was last collected, on the connections of one worker or a few. Its size does not depend on how much that was.
+/// Statistics since the last collection, of the connections of one worker or a few. Their size does
+/// not depend on the number of messages.
 pub(super) struct Tally {
     pub(super) counts: Counts,
     connect: Histogram<u64>,
@@ -17,17 +19,17 @@ pub(super) struct Tally {
     service: Histogram<u64>,
     response: Histogram<u64>,
     lag: Histogram<u64>,
-    /// Of messages that were given up behind the end: nothing while all is well.
+    /// The waits of messages that were given up after the end of the run. Usually there are none.
     service_bounds: Option<Histogram<u64>>,
     response_bounds: Option<Histogram<u64>>,
-    /// For how long connections answered nothing, in nanoseconds.
+    /// The outages of all connections together, in nanoseconds.
     pub(super) outage: u64,
-    /// Waits for answers that may be stalls: which of them are is known at the end.
+    /// Waits for answers that may be stalls. The median of the whole run decides.
     waits: Option<Histogram<u64>>,
-    pub(super) unsettled: UnfinishedMessages,
+    pub(super) unfinished: UnfinishedMessages,
     failures: Vec<Failure>,
     /// When a message was last sent or answered.
-    last: u64,
+    last_activity: u64,
 }
 
 impl Tally {
@@ -43,63 +45,63 @@ impl Tally {
             response_bounds: None,
             outage: 0,
             waits: None,
-            unsettled: UnfinishedMessages::default(),
+            unfinished: UnfinishedMessages::default(),
             failures: Vec::new(),
-            last: 0,
+            last_activity: 0,
         }
     }
 
-    /// Something has happened at this time of the run.
-    pub(super) fn at(&mut self, time: u64) {
-        self.last = time;
+    /// A message was sent or answered at this time of the run.
+    pub(super) fn record_activity(&mut self, time: u64) {
+        self.last_activity = time;
     }
 
-    pub(super) fn connected(&mut self, took: Duration) {
-        self.connect.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
+    pub(super) fn record_connect(&mut self, took: Duration) {
+        self.connect.saturating_record(nanos(took).max(1));
     }
 
-    pub(super) fn shook_hands(&mut self, took: Duration) {
-        self.handshake.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
+    pub(super) fn record_handshake(&mut self, took: Duration) {
+        self.handshake.saturating_record(nanos(took).max(1));
     }
 
-    /// Times are at least the nanosecond that the histogram begins with.
-    pub(super) fn service(&mut self, ns: u64) {
+    /// Histograms begin at one nanosecond, so no time is shorter.
+    pub(super) fn record_service(&mut self, ns: u64) {
         self.service.saturating_record(ns.max(1));
     }
 
-    pub(super) fn response(&mut self, ns: u64) {
+    pub(super) fn record_response(&mut self, ns: u64) {
         self.response.saturating_record(ns.max(1));
     }
 
-    pub(super) fn lag(&mut self, ns: u64) {
+    pub(super) fn record_lag(&mut self, ns: u64) {
         self.lag.saturating_record(ns.max(1));
     }
 
-    /// A connection has waited so long for an answer.
-    pub(super) fn waited(&mut self, ns: u64) {
+    /// A wait for an answer that may be a stall.
+    pub(super) fn record_wait(&mut self, ns: u64) {
         self.waits.get_or_insert_with(Latency::recorder).saturating_record(ns);
     }
 
-    /// It was waited so long for an answer, and none came.
-    pub(super) fn service_at_least(&mut self, ns: u64) {
-        self.service(ns);
+    /// A message had no answer for this long: a lower bound of its service time.
+    pub(super) fn record_service_bound(&mut self, ns: u64) {
+        self.record_service(ns);
         self.service_bounds.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
     }
 
-    /// As much since its planned instant.
-    pub(super) fn response_at_least(&mut self, ns: u64) {
-        self.response(ns);
+    /// A message had no answer for this long: a lower bound of its response time.
+    pub(super) fn record_response_bound(&mut self, ns: u64) {
+        self.record_response(ns);
         self.response_bounds.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
     }
 
-    pub(super) fn failed(&mut self, failure: Failure) {
+    pub(super) fn record_failure(&mut self, failure: Failure) {
         self.counts.failures[failure.class.index()] += 1;
         if self.failures.len() < Record::FAILURES {
             self.failures.push(failure);
         }
     }
 
-    /// What was collected, as an interval without its time.
+    /// The statistics as an interval without a start and a length.
     fn read(&self) -> Interval {
         let latency = |histogram: &Histogram<u64>| {
             if histogram.is_empty() { Latency::default() } else { Latency::from(histogram) }
@@ -135,14 +137,15 @@ impl Tally {
     }
 }
 
-/// The tallies of a run's workers. Each is locked by its workers for the length of an event, and by who collects for that of a swap.
+/// The tallies of all workers. A worker locks its own for the length of an event, and the collector
+/// for that of a swap.
 pub(super) struct Tallies {
     tallies: Vec<Mutex<Box<Tally>>>,
-    /// The one that is swapped in.
+    /// The empty tally that is swapped in.
     spare: Mutex<Box<Tally>>,
-    unsettled: Mutex<UnfinishedMessages>,
+    unfinished: Mutex<UnfinishedMessages>,
     waits: Mutex<Latency>,
-    last: AtomicU64,
+    last_activity: AtomicU64,
 }
 
 impl Tallies {
@@ -151,9 +154,9 @@ impl Tallies {
         Self {
             tallies: (0..count).map(|_| tally()).collect(),
             spare: tally(),
-            unsettled: Mutex::default(),
+            unfinished: Mutex::default(),
             waits: Mutex::default(),
-            last: AtomicU64::new(0),
+            last_activity: AtomicU64::new(0),
         }
     }
 
@@ -162,21 +165,21 @@ impl Tallies {
         lock(&self.tallies[worker % self.tallies.len()])
     }
 
-    /// When a message was last sent or answered, as far as that has been collected.
-    pub(super) fn last(&self) -> u64 {
-        self.last.load(Relaxed)
+    /// When a message was last sent or answered, up to the last collection.
+    pub(super) fn last_activity(&self) -> u64 {
+        self.last_activity.load(Relaxed)
     }
 
-    /// What happened since this was last called, and the failures among it, as far as they are kept.
+    /// The statistics since the last call, and the first failures among them.
     pub(super) fn collect(&self) -> (Interval, Vec<Failure>) {
         let mut spare = lock(&self.spare);
         let (mut sum, mut failures) = (Interval::default(), Vec::new());
         for tally in &self.tallies {
             std::mem::swap(&mut *lock(tally), &mut *spare);
             sum.add(&spare.read());
-            self.last.fetch_max(spare.last, Relaxed);
+            self.last_activity.fetch_max(spare.last_activity, Relaxed);
             failures.append(&mut spare.failures);
-            lock(&self.unsettled).append(&mut spare.unsettled);
+            lock(&self.unfinished).append(&mut spare.unfinished);
             if let Some(waits) = spare.waits.take() {
                 lock(&self.waits).add(&Latency::from(&waits));
             }
@@ -187,14 +190,14 @@ impl Tallies {
         (sum, failures)
     }
 
-    /// Waits that may be stalls, as far as they have been collected and not taken.
-    pub(super) fn waits(&self) -> Latency {
+    /// Takes the collected waits that may be stalls.
+    pub(super) fn take_waits(&self) -> Latency {
         std::mem::take(&mut lock(&self.waits))
     }
 
-    /// What has been collected and is not settled.
-    pub(super) fn unsettled(&self) -> UnfinishedMessages {
-        std::mem::take(&mut lock(&self.unsettled))
+    /// Takes the collected unfinished messages.
+    pub(super) fn take_unfinished(&self) -> UnfinishedMessages {
+        std::mem::take(&mut lock(&self.unfinished))
     }
 }
 
@@ -203,7 +206,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl From<resound::CloseReason> for Fault {
-    /// The class of a connection's end that was nobody's wish.
+    /// The class of a connection that ended unexpectedly.
     fn from(reason: resound::CloseReason) -> Self {
         use resound::CloseReason;
         use resound::client::FailureClass;
@@ -225,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_collected_is_collected_once() {
+    fn statistics_are_collected_once() {
         let tallies = Tallies::new(2);
         let failure = |at| Failure {
             class: Fault::Corrupt,
@@ -234,10 +237,10 @@ mod tests {
             sequence: None,
             what: String::new(),
         };
-        tallies.of(0).service(1000);
-        tallies.of(0).failed(failure(2));
-        tallies.of(1).service(2000);
-        tallies.of(3).failed(failure(1));
+        tallies.of(0).record_service(1000);
+        tallies.of(0).record_failure(failure(2));
+        tallies.of(1).record_service(2000);
+        tallies.of(3).record_failure(failure(1));
         let (sum, failures) = tallies.collect();
         assert_eq!((sum.service.count(), sum.counts.failed(Fault::Corrupt)), (2, 2));
         assert_eq!(failures.iter().map(|failure| failure.at.as_secs()).collect::<Vec<_>>(), [1, 2]);
@@ -250,7 +253,7 @@ mod tests {
         let tallies = Tallies::new(1);
         for _ in 0..1000 {
             let at = Duration::ZERO;
-            tallies.of(0).failed(Failure {
+            tallies.of(0).record_failure(Failure {
                 class: Fault::Reset,
                 at,
                 connection: 0,

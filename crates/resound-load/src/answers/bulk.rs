@@ -1,10 +1,12 @@
-//! Faults in bulk: long messages, all of one length, with blocks that went astray.
+//! Faults in bulk: long messages of one length, with blocks dropped, repeated or swapped.
 
 use super::*;
 use crate::Sizes;
-use crate::payload::mix;
+use crate::hash::mix;
+use crate::length::Lengths;
+use crate::payload::Payload;
 
-/// More than the table of which they are slices, twice.
+/// Together more than twice the table whose slices they are.
 const MESSAGES: u64 = 40;
 const LEN: usize = 64 * 1024;
 const TABLE: usize = 1 << 20;
@@ -19,9 +21,9 @@ fn stream(rules: &Rules, connection: u64) -> Vec<u8> {
     messages.map(|message| rules.payload.answer_head(&message, LEN)).collect::<Vec<_>>().concat()
 }
 
-/// What came is not what was sent, and that is found in the message in which it begins.
-fn is_found(rules: &Arc<Rules>, right: &[u8], came: &[u8], what: &str) {
-    // By pages first: a byte at a time takes long.
+/// The fault is found in the message in which it begins.
+fn assert_found(rules: &Arc<Rules>, right: &[u8], came: &[u8], what: &str) {
+    // By pages first, since single bytes take long.
     let same = right.chunks(4096).zip(came.chunks(4096)).take_while(|(a, b)| a == b).count() * 4096;
     let at = same + right[same..].iter().zip(&came[same..]).position(|(a, b)| a != b).expect("a difference");
     let mut answers = Answers::new(Arc::clone(rules), 5);
@@ -43,7 +45,7 @@ fn is_found(rules: &Arc<Rules>, right: &[u8], came: &[u8], what: &str) {
     assert!(passed.is_none_or(|passed| fault < passed), "{what}, from byte {at} on: {:?}", events[fault]);
 }
 
-/// Blocks, aligned and not: where they begin and how long they are.
+/// Blocks, aligned and unaligned: their offsets and lengths.
 fn blocks() -> impl Iterator<Item = (usize, usize)> {
     let lens = [16, 64, 1000, 1448, 4096, 16 * 1024, LEN - 1, LEN, LEN + 1, 100_000];
     let starts = [0, 1, 4096, LEN - 1, LEN, 3 * LEN, 5 * LEN + 17, 7 * LEN + 4096];
@@ -52,7 +54,7 @@ fn blocks() -> impl Iterator<Item = (usize, usize)> {
     chosen.chain(random)
 }
 
-/// How far a block goes astray: whole messages, pages, the table's length, and anything else.
+/// How far a block is moved: by whole messages, pages, the table's length, and random distances.
 fn distances() -> impl Iterator<Item = usize> {
     let near = [100_000, LEN - 4096, LEN, 2 * LEN, 16 * LEN, 3 * LEN + 4096, 17 * LEN + 1];
     let table = [TABLE, TABLE + LEN, TABLE - LEN, TABLE + 4096, TABLE - 1, TABLE + 1];
@@ -67,26 +69,26 @@ fn each(plant: impl Fn(&Arc<Rules>, &[u8])) {
 }
 
 #[test]
-fn a_block_that_is_dropped_is_found() {
+fn a_dropped_block_is_found() {
     each(|rules, right| {
         for (at, len) in blocks() {
             let came = [&right[..at], &right[at + len..]].concat();
-            is_found(rules, right, &came, &format!("{len} bytes less at {at}"));
+            assert_found(rules, right, &came, &format!("{len} bytes less at {at}"));
         }
-        // Where the table begins again, and where a chunk does.
+        // By the length of the table, and of chunks.
         for len in distances() {
             let came = [&right[..1000], &right[1000 + len..]].concat();
-            is_found(rules, right, &came, &format!("{len} bytes less"));
+            assert_found(rules, right, &came, &format!("{len} bytes less"));
         }
     });
 }
 
 #[test]
-fn a_block_that_comes_twice_is_found() {
+fn a_repeated_block_is_found() {
     each(|rules, right| {
         for (at, len) in blocks() {
             let came = [&right[..at + len], &right[at..at + len], &right[at + len..]].concat();
-            is_found(rules, right, &came, &format!("{len} bytes of {at} twice"));
+            assert_found(rules, right, &came, &format!("{len} bytes of {at} twice"));
         }
     });
 }
@@ -99,20 +101,20 @@ fn a_block_in_place_of_another_is_found() {
             let mut came = right.to_vec();
             came.copy_within(at + distance..at + distance + len, at);
             let what = format!("{len} bytes at {at} are those {distance} behind");
-            is_found(rules, right, &came, &what);
+            assert_found(rules, right, &came, &what);
         }
     });
 }
 
 #[test]
-fn blocks_that_changed_places_are_found() {
+fn swapped_blocks_are_found() {
     each(|rules, right| {
         for ((at, len), distance) in blocks().step_by(7).flat_map(|block| distances().map(move |by| (block, by))) {
             let len = len.min(distance);
             let mut came = right.to_vec();
             came[at..at + len].copy_from_slice(&right[at + distance..at + distance + len]);
             came[at + distance..at + distance + len].copy_from_slice(&right[at..at + len]);
-            is_found(rules, right, &came, &format!("{len} bytes at {at} and {distance} behind changed places"));
+            assert_found(rules, right, &came, &format!("{len} bytes at {at} and {distance} behind changed places"));
         }
     });
 }
@@ -124,9 +126,9 @@ fn another_connections_block_is_found() {
             let theirs = stream(rules, other);
             let mut came = right.to_vec();
             came[at..at + len].copy_from_slice(&theirs[at..at + len]);
-            is_found(rules, right, &came, &format!("{len} bytes at {at} are connection {other}'s"));
+            assert_found(rules, right, &came, &format!("{len} bytes at {at} are connection {other}'s"));
             came[at..].copy_from_slice(&theirs[at..]);
-            is_found(rules, right, &came, &format!("all from {at} on is connection {other}'s"));
+            assert_found(rules, right, &came, &format!("all from {at} on is connection {other}'s"));
         }
     });
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::Sizes;
+use crate::length::Lengths;
+use crate::payload::Payload;
 
-/// Messages enough for anything to be found out.
+/// Enough messages for every fault to be explained.
 const MESSAGES: u64 = 200;
 
 fn all_rules(sizes: &[Sizes]) -> Vec<Arc<Rules>> {
@@ -23,8 +25,9 @@ fn answer(rules: &Rules, sequence: u64) -> Vec<u8> {
     rules.payload.answer_head(&message, rules.payload.answer_len(&message))
 }
 
-/// What is told when, of `MESSAGES` messages with `depth` in flight, this comes back in parts of `part` bytes.
-fn told(rules: &Arc<Rules>, depth: u64, part: usize, came: &[Vec<u8>]) -> Vec<AnswerEvent> {
+/// The events if `MESSAGES` messages, with `depth` in flight, get these answers in parts of `part`
+/// bytes.
+fn events_of(rules: &Arc<Rules>, depth: u64, part: usize, came: &[Vec<u8>]) -> Vec<AnswerEvent> {
     let mut answers = Answers::new(Arc::clone(rules), 5);
     let mut events = Vec::new();
     let mut asked = 0;
@@ -49,8 +52,8 @@ fn right(rules: &Rules) -> Vec<Vec<u8>> {
     (0..MESSAGES).map(|sequence| answer(rules, sequence)).collect()
 }
 
-/// All went well but this one thing.
-fn only(events: &[AnswerEvent], answered: usize, fault: Fault, about: u64) {
+/// There is one fault, and all other answers are right.
+fn assert_only(events: &[AnswerEvent], answered: usize, fault: Fault, about: u64) {
     let (mut right, mut wrong) = (0, Vec::new());
     for event in events {
         match event {
@@ -72,55 +75,55 @@ fn only(events: &[AnswerEvent], answered: usize, fault: Fault, about: u64) {
 }
 
 #[test]
-fn right_answers_are_right_however_they_come() {
+fn right_answers_are_right_across_reads() {
     let sizes = [usual(), vec![Sizes::Fixed(1), Sizes::Fixed(2), Sizes::Range(1, 9)]].concat();
     for rules in all_rules(&sizes) {
         for depth in [1, 4, MESSAGES] {
             for part in [1, 3, 64, usize::MAX] {
-                let events = told(&rules, depth, part, &right(&rules));
+                let events = events_of(&rules, depth, part, &right(&rules));
                 let times: Vec<_> = (0..MESSAGES).map(|n| AnswerEvent::Answered(SendTimes::new(n, n))).collect();
                 assert_eq!(events, times, "{depth} {part}");
             }
         }
-        // At once.
-        let events = told(&rules, MESSAGES, usize::MAX, &[right(&rules).concat()]);
+        // In one read.
+        let events = events_of(&rules, MESSAGES, usize::MAX, &[right(&rules).concat()]);
         assert_eq!(events.len() as u64, MESSAGES);
     }
 }
 
 #[test]
-fn a_wrong_byte_is_found_wherever_it_is() {
+fn a_wrong_byte_is_found_at_every_position() {
     for rules in all_rules(&usual()) {
         for (depth, part) in [(1, 7), (8, usize::MAX), (8, 64)] {
             for at in [0, 1, 7, 15] {
                 let mut came = right(&rules);
                 came[50][at] ^= 0x20;
-                only(&told(&rules, depth, part, &came), 199, Fault::Corrupt, 50);
+                assert_only(&events_of(&rules, depth, part, &came), 199, Fault::Corrupt, 50);
             }
             let mut came = right(&rules);
             *came[199].last_mut().unwrap() ^= 1;
-            only(&told(&rules, depth, part, &came), 199, Fault::Corrupt, 199);
+            assert_only(&events_of(&rules, depth, part, &came), 199, Fault::Corrupt, 199);
         }
     }
 }
 
 #[test]
-fn an_answer_that_never_comes_is_missing() {
+fn a_skipped_answer_is_missing() {
     for rules in all_rules(&usual()) {
         for (gone, part) in [(50, 7), (50, usize::MAX), (0, 64), (197, 64)] {
             let mut came = right(&rules);
             came.remove(gone);
-            only(&told(&rules, 8, part, &came), 199, Fault::Missing, gone as u64);
+            assert_only(&events_of(&rules, 8, part, &came), 199, Fault::Missing, gone as u64);
         }
     }
 }
 
 #[test]
-fn what_is_missing_is_told_while_all_goes_well() {
+fn a_missing_answer_is_reported_while_others_arrive() {
     for rules in all_rules(&usual()) {
         let mut came = right(&rules);
         came.remove(50);
-        came.truncate(50 + LATE + 5);
+        came.truncate(50 + REORDER_WINDOW + 5);
         let mut answers = Answers::new(Arc::clone(&rules), 5);
         for n in 0..MESSAGES {
             answers.send(SendTimes::new(n, n));
@@ -136,50 +139,50 @@ fn what_is_missing_is_told_while_all_goes_well() {
 }
 
 #[test]
-fn two_answers_that_changed_places_are_told() {
+fn swapped_answers_are_reordered() {
     for rules in all_rules(&usual()) {
         for (at, part) in [(50, 7), (50, usize::MAX), (0, 64), (190, 64)] {
             let mut came = right(&rules);
             came.swap(at, at + 1);
-            only(&told(&rules, 8, part, &came), 199, Fault::Reordered, at as u64);
+            assert_only(&events_of(&rules, 8, part, &came), 199, Fault::Reordered, at as u64);
         }
     }
 }
 
 #[test]
-fn an_answer_that_comes_twice_is_told() {
+fn a_repeated_answer_is_a_duplicate() {
     for rules in all_rules(&usual()) {
         for (depth, part) in [(1, 7), (8, 64), (8, usize::MAX)] {
             let mut came = right(&rules);
             let twice = came[50].clone();
             came.insert(51, twice);
-            only(&told(&rules, depth, part, &came), 200, Fault::Duplicate, 50);
+            assert_only(&events_of(&rules, depth, part, &came), 200, Fault::Duplicate, 50);
         }
     }
 }
 
 #[test]
-fn an_answer_that_is_cut_is_truncated() {
+fn a_cut_answer_is_truncated() {
     for rules in all_rules(&usual()) {
         for part in [7, 64, usize::MAX] {
             let mut came = right(&rules);
             let length = came[50].len();
             came[50].truncate(length - 3);
-            only(&told(&rules, 8, part, &came), 199, Fault::Truncated, 50);
+            assert_only(&events_of(&rules, 8, part, &came), 199, Fault::Truncated, 50);
             if rules.payload.are_lines() {
                 came[50].push(b'\n');
-                only(&told(&rules, 8, part, &came), 199, Fault::Truncated, 50);
+                assert_only(&events_of(&rules, 8, part, &came), 199, Fault::Truncated, 50);
             }
         }
     }
 }
 
 #[test]
-fn what_answers_nothing_ends_the_connection() {
+fn bytes_that_answer_nothing_lose_the_stream() {
     for rules in all_rules(&usual()) {
         let mut came = right(&rules);
         came.push(vec![b'?'; 100]);
-        let events = told(&rules, 8, 64, &came);
+        let events = events_of(&rules, 8, 64, &came);
         assert!(
             matches!(events[200..], [AnswerEvent::Fault(Fault::Extra, None, _), AnswerEvent::Lost]),
             "{:?}",
@@ -187,8 +190,8 @@ fn what_answers_nothing_ends_the_connection() {
         );
         let mut came = right(&rules);
         came[50] = vec![b'?'; 200_000];
-        let events = told(&rules, 8, 64, &came);
-        // Those in flight, that one among them, are not answered any more.
+        let events = events_of(&rules, 8, 64, &came);
+        // All messages in flight, this one included, stay unanswered.
         assert!(matches!(events[50..52], [AnswerEvent::Fault(Fault::Corrupt, Some(50), _), AnswerEvent::Lost]));
         let rest: Vec<_> = (50..58).map(|n| AnswerEvent::Unanswered(SendTimes::new(n, n))).collect();
         assert_eq!(events[52..], rest);
@@ -199,17 +202,17 @@ fn what_answers_nothing_ends_the_connection() {
 fn without_verification_answers_are_counted() {
     let payload = Payload::new(1, false, b"", 10);
     let rules = Rules { payload, lengths: Lengths::new(&Sizes::Fixed(10)), verify: false };
-    let events = told(&Arc::new(rules), 8, 7, &[vec![0; 10 * MESSAGES as usize]]);
+    let events = events_of(&Arc::new(rules), 8, 7, &[vec![0; 10 * MESSAGES as usize]]);
     assert_eq!(events.len() as u64, MESSAGES);
 }
 
 #[test]
-fn faults_without_end_take_no_more_of_the_stack() {
+fn many_faults_do_not_use_more_stack() {
     let little = std::thread::Builder::new().stack_size(128 * 1024);
     little.spawn(every_second_answer_is_wrong).unwrap().join().unwrap();
 }
 
-/// And all of them come in one piece.
+/// All answers arrive in one read.
 fn every_second_answer_is_wrong() {
     let rules = all_rules(&[Sizes::Fixed(16)]).remove(0);
     let mut answers = Answers::new(Arc::clone(&rules), 5);
@@ -229,7 +232,7 @@ fn every_second_answer_is_wrong() {
 }
 
 #[test]
-fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
+fn the_rest_of_a_reordered_answer_is_skipped() {
     let rules = all_rules(&[Sizes::Fixed(5000)]).remove(0);
     let mut answers = Answers::new(Arc::clone(&rules), 5);
     let mut events = Vec::new();
@@ -238,7 +241,7 @@ fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
     }
     let [first, second, third, fourth] = [0, 1, 2, 3].map(|n| answer(&rules, n));
     answers.received(&[&second[..], &first[..1000]].concat(), &mut |event| events.push(event));
-    // Nothing came for a while; then the rest did.
+    // A pause, and then the rest.
     answers.decide(&mut |event| events.push(event));
     assert!(answers.is_partial());
     answers.received(&first[1000..3000], &mut |event| events.push(event));
@@ -251,17 +254,17 @@ fn the_rest_of_an_answer_out_of_its_place_is_no_fault_of_the_next() {
 }
 
 #[test]
-fn what_the_kernel_saw_leave_was_sent_then() {
+fn a_kernel_timestamp_replaces_the_send_time() {
     let rules = &all_rules(&[Sizes::Fixed(16)])[0];
     let mut answers = Answers::new(Arc::clone(rules), 5);
     for n in 0..4 {
         answers.send(SendTimes::new(n, n));
     }
-    answers.departed(15, 100); // not all of the first
+    answers.departed(15, 100); // a part of the first message
     answers.departed(16, 101);
     answers.departed(48, 102); // the second left with the third
     answers.departed(48, 103);
-    answers.departed(64, 2); // before it was handed over: the clock was set
+    answers.departed(64, 2); // before the send: the time of day was set
     let mut events = Vec::new();
     (0..4).for_each(|n| answers.received(&answer(rules, n), &mut |event| events.push(event)));
     let by_kernel = |planned, sent| AnswerEvent::Answered(SendTimes { planned, sent, by_kernel: true });
@@ -270,16 +273,16 @@ fn what_the_kernel_saw_leave_was_sent_then() {
 }
 
 #[test]
-fn answers_to_reads_are_called_that() {
+fn answers_to_reads_are_detected() {
     let lengths = Lengths::new(&Sizes::Fixed(2000));
     let payload = Payload::new(11, true, b"Server received: ", lengths.longest());
     let rules = Arc::new(Rules { payload, lengths, verify: true });
     let came: Vec<u8> =
         answer(&rules, 0)[17..].chunks(1024).flat_map(|read| [b"Server received: ", read].concat()).collect();
-    let events = told(&rules, 1, 4096, &[came]);
-    let said = |event: &AnswerEvent| match event {
+    let events = events_of(&rules, 1, 4096, &[came]);
+    let is_detected = |event: &AnswerEvent| match event {
         AnswerEvent::Fault(Fault::Corrupt, _, what) => what.contains("answer what one read returns"),
         _ => false,
     };
-    assert!(events.iter().any(said), "{events:?}");
+    assert!(events.iter().any(is_detected), "{events:?}");
 }

@@ -1,0 +1,106 @@
+//! [`RampProgress`]: the steps of a ramp as they are measured.
+
+use std::time::{Duration, Instant};
+
+use super::unfinished::{RunEnd, WaitedMessages};
+use super::{Interval, Latency, Ramp, RampStep, Settings, stall};
+
+/// The steps of a ramp: those that are finished, and the current one.
+pub(super) struct RampProgress {
+    ramp: Ramp,
+    finished: Vec<RampStep>,
+    current: Interval,
+    /// The waits for answers of each finished step and of the current one.
+    waits: Vec<Latency>,
+}
+
+impl RampProgress {
+    pub(super) fn new(ramp: Ramp) -> Self {
+        Self { ramp, finished: Vec::new(), current: Interval::default(), waits: vec![Latency::default()] }
+    }
+
+    /// Adds a tick to the current step.
+    pub(super) fn add(&mut self, tick: &Interval) {
+        if self.current.length.is_zero() {
+            self.current.start = tick.start;
+        }
+        self.current.join(tick);
+    }
+
+    /// Adds statistics that arrived after the measured time to the last step.
+    pub(super) fn add_late(&mut self, tick: &Interval) {
+        if let Some(step) = self.finished.last_mut() {
+            step.total.add(tick);
+        }
+    }
+
+    /// Adds waits to the current step; after the last step they belong to that.
+    pub(super) fn add_waits(&mut self, waits: &Latency) {
+        let last = self.ramp.steps() as usize - 1;
+        self.waits[self.finished.len().min(last)].add(waits);
+    }
+
+    /// When the current step ends, of a ramp that began at `from`.
+    pub(super) fn step_end(&self, from: Instant) -> Instant {
+        from + self.ramp.every * (self.finished.len() as u32 + 1)
+    }
+
+    /// Finishes the steps that are over: several if this thread woke up late, and all if the
+    /// connections have `ended`. Returns whether one broke a threshold.
+    pub(super) fn finish_steps(&mut self, from: Instant, now: Instant, ended: bool) -> bool {
+        while self.finished.len() < self.ramp.steps() as usize && (ended || now >= self.step_end(from)) {
+            self.finish_step();
+            if self.broken().is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn finish_step(&mut self) {
+        let mut total = std::mem::take(&mut self.current);
+        let number = self.finished.len() as u32;
+        // The statistics of a step without a tick are in the one before.
+        let was_seen = !total.length.is_zero();
+        if !was_seen {
+            total.start = self.ramp.every * number;
+        }
+        let broken = if was_seen { (self.ramp.breaks)(&total) } else { None };
+        self.finished.push(RampStep { level: self.ramp.level(number), total, broken });
+        self.waits.push(Latency::default());
+    }
+
+    /// The last finished step, if it broke a threshold.
+    pub(super) fn broken(&self) -> Option<&RampStep> {
+        self.finished.last().filter(|step| step.broken.is_some())
+    }
+
+    /// Adds unfinished messages to the steps in whose time they were planned, and checks the
+    /// thresholds of the changed steps again.
+    pub(super) fn settle(&mut self, end: &RunEnd, waited: &[WaitedMessages]) {
+        let every = self.ramp.every;
+        let starts = (0..).map(|number| every * number);
+        let mut steps: Vec<_> = starts.zip(self.finished.iter_mut().map(|step| &mut step.total)).collect();
+        let changed = end.settle(waited, &mut steps);
+        for (step, changed) in self.finished.iter_mut().zip(changed) {
+            if changed && step.broken.is_none() {
+                step.broken = (self.ramp.breaks)(&step.total);
+            }
+        }
+    }
+
+    /// Sets the stalls of all steps, and checks whether each reached its level. That is possible
+    /// only now: during a step a late target looks like a busy machine.
+    pub(super) fn settle_stalls(&mut self, from: Duration, settings: &Settings) {
+        for (step, waits) in self.finished.iter_mut().zip(&self.waits) {
+            step.total.stall = stall::stalled(waits, from);
+            if step.broken.is_none() {
+                step.broken = self.ramp.shortfall(step.level, &step.total, settings);
+            }
+        }
+    }
+
+    pub(super) fn into_steps(self) -> Vec<RampStep> {
+        self.finished
+    }
+}
