@@ -74,7 +74,7 @@ fn more_than_the_server_can_do_is_never_sent(engine: Engine) {
         // answer; but not where this machine came to them too late to send them.
         let is_said = says("of 4,000 planned messages per second: it was overloaded");
         assert!(is_said || counts.lagged > 0, "{counts:?} {:?}", record.warnings);
-        (is_said && counts.held > 0 && says("the far end was behind")).then_some(())
+        (is_said && counts.held > 0 && says("the target was behind")).then_some(())
     });
 }
 
