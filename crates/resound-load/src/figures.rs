@@ -1,4 +1,4 @@
-//! How figures are written in texts: in one style, so that a reader can compare them.
+//! Figures in texts, in one style, so that a reader can compare them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// Three digits, whatever the unit: `85.2 us`, `1.23 ms`, `12.3 s`, `2.5 h`.
+/// A time with three digits and a unit: `85.2 us`, `1.23 ms`, `12.3 s`, `2.5 h`.
 #[must_use]
 pub fn latency(time: Duration) -> String {
     let seconds = time.as_secs_f64();

@@ -1,22 +1,24 @@
-//! What a character generator sends (RFC 864), checked as it comes.
+//! [`Pattern`]: checks what a character generator sends (RFC 864).
 
 use resound_proto::{CHARGEN_LINE, chargen_pattern, chargen_pattern_without_space};
 
-/// Where a connection stands in the pattern.
+/// The position of a connection in the pattern.
 ///
-/// The RFC leaves open where the ring of printing characters begins, and some servers leave the space out of it. So the
-/// first byte tells which line is the first, and what follows the first tilde which ring it is.
+/// The RFC does not define where the ring of printing characters begins, and some servers leave out
+/// the space. So the first byte determines the first line, and the byte after the first tilde
+/// determines the ring.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pattern {
     received: u64,
-    /// The first byte that came.
+    /// The first received byte.
     first: u8,
-    /// After the first tilde came an exclamation mark, and no space.
+    /// An exclamation mark followed the first tilde, and no space.
     without_space: bool,
 }
 
 impl Pattern {
-    /// These bytes have come: how many lines that completed, as far as they are right, and which byte of all is the first that is not.
+    /// Handles received bytes. Returns the number of right lines that they complete, and the
+    /// position of the first wrong byte in the stream.
     pub(super) fn received(&mut self, bytes: &[u8], verify: bool) -> (u64, Option<u64>) {
         let line = CHARGEN_LINE as u64;
         let before = self.received;
@@ -44,12 +46,12 @@ impl Pattern {
         (wrong.unwrap_or(self.received) / line - before / line, wrong)
     }
 
-    /// What is to come from byte `at` on, up to the end of the pattern.
+    /// The expected bytes from byte `at` on, up to the end of the pattern.
     fn expected(&self, at: u64) -> &'static [u8] {
         let (pattern, first) =
             if self.without_space { (chargen_pattern_without_space(), b'!') } else { (chargen_pattern(), b' ') };
         let lines = (pattern.len() / CHARGEN_LINE) as u64;
-        // What is no printing character is no beginning of a line, and wrong.
+        // A line cannot begin with another byte; it will differ from the first line.
         let line = u64::from(self.first.wrapping_sub(first));
         let start = if line < lines { line * CHARGEN_LINE as u64 } else { 0 };
         &pattern[((start + at) % pattern.len() as u64) as usize..]
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pattern_is_known_wherever_it_is_cut_and_a_wrong_byte_is_found() {
+    fn the_pattern_is_checked_across_reads() {
         let twice = [chargen_pattern(), chargen_pattern()].concat();
         for size in [1, 7, 74, 1000, twice.len()] {
             let mut pattern = Pattern::default();
@@ -77,7 +79,7 @@ mod tests {
         wrong[7500] ^= 1;
         let mut pattern = Pattern::default();
         assert_eq!(pattern.received(&wrong[..7400], true), (100, None));
-        // One line more was right before it.
+        // One more line was right before it.
         assert_eq!(pattern.received(&wrong[7400..], true), (1, Some(7500)));
     }
 
@@ -99,7 +101,7 @@ mod tests {
                 assert_eq!(Pattern::default().received(&sent, true), (121, Some(9000)));
             }
         }
-        // A ring is one or the other from its first tilde on.
+        // The first tilde determines the ring for good.
         let [with, without] = [b' ', b'!'].map(|first| (first..=b'~').collect::<Vec<u8>>());
         let mixed: Vec<u8> =
             (33..60).flat_map(|n| line(&without, n)).chain((60..90).flat_map(|n| line(&with, n))).collect();

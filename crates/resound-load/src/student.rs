@@ -1,8 +1,8 @@
-//! How much wider an interval has to be that rests on few parts: Student's t.
+//! Student's t: how much wider an interval has to be that rests on few parts.
 
-/// The share of replicates beyond each end of the interval: 2.5 % in the limit, less for few parts,
-/// by as much as Student's t is wider than the normal distribution, and by the bias of a resampled
-/// variance.
+/// The share of replicates beyond each end of the interval. It is 2.5 % in the limit, and less for
+/// few parts: Student's t is wider than the normal distribution, and a resampled variance is too
+/// small.
 pub(super) fn tail(parts: usize) -> f64 {
     let freedom = (parts - 1) as f64;
     let z = quantile(freedom) * (parts as f64 / freedom).sqrt();
@@ -13,7 +13,7 @@ pub(super) fn tail(parts: usize) -> f64 {
     series * (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-/// The 97.5 % quantile of t with so many degrees of freedom, which need not be whole.
+/// The 97.5 % quantile of t. The degrees of freedom need not be whole.
 fn quantile(freedom: f64) -> f64 {
     const FEW: [f64; 5] = [12.706_2, 4.302_7, 3.182_4, 2.776_4, 2.570_6];
     let few = FEW.len() as f64;
@@ -21,7 +21,7 @@ fn quantile(freedom: f64) -> f64 {
         // Cornish and Fisher's expansion.
         return 1.96 + 2.3722 / freedom + 2.8225 / freedom.powi(2) + 2.5558 / freedom.powi(3);
     }
-    // Between two of them a straight line over 1 / freedom, which is a little too wide.
+    // Between two of them: linear in 1 / freedom, which is a little too wide.
     let freedom = freedom.max(1.0);
     let below = (freedom.floor() as usize).min(FEW.len() - 1);
     let (from, to) = (1.0 / below as f64, 1.0 / (below + 1) as f64);
@@ -29,7 +29,7 @@ fn quantile(freedom: f64) -> f64 {
     FEW[below - 1] + share * (FEW[below] - FEW[below - 1])
 }
 
-/// How a figure of one side varies over replicates that draw from so many units.
+/// How a figure of one side varies over replicates, which draw from so many units.
 #[derive(Clone, Copy)]
 pub(super) struct Spread {
     variance: f64,
@@ -41,7 +41,7 @@ impl Spread {
         let n = values.clone().count() as f64;
         let mean = values.clone().sum::<f64>() / n;
         let variance = values.map(|value| (value - mean).powi(2)).sum::<f64>() / n;
-        // Drawn from few, replicates vary less than what they stand for.
+        // Replicates of few units vary less than the population.
         let biased = units as f64 / units.saturating_sub(1).max(1) as f64;
         Self { variance: variance * biased, units }
     }
@@ -51,7 +51,7 @@ impl Spread {
         let all = self.variance + other.variance;
         let part = |side: Self| side.variance.powi(2) / side.units.saturating_sub(1).max(1) as f64;
         let freedom = all.powi(2) / (part(self) + part(other));
-        // Where nothing varies there is nothing to reach.
+        // Without any variation the degrees of freedom are not defined.
         if all > 0.0 { quantile(freedom) * all.sqrt() } else { 0.0 }
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sides_that_vary_reach_farther_than_one() {
+    fn two_varying_sides_widen_the_interval_more_than_one() {
         let varies = Spread::of([1.0, 3.0].into_iter(), 2);
         let stands = Spread::of([5.0, 5.0].into_iter(), 2);
         assert_eq!(stands.reach(stands), 0.0);
