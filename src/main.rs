@@ -8,6 +8,8 @@ mod colour;
 mod console;
 mod descriptors;
 mod escape;
+mod exit;
+mod explain;
 mod findings;
 mod generate;
 mod json;
@@ -22,31 +24,15 @@ mod stdio;
 mod tls_summary;
 mod units;
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use resound::Error;
-use resound::client::{DialError, FailureClass};
 
 use self::colour::Colour;
 use self::findings::Findings;
 use self::stdio::StdStream;
-
-/// What the program ends with; docs/exit-codes.md lists them.
-mod exit {
-    /// A network failure.
-    pub(crate) const NETWORK: u8 = 1;
-    /// Wrong usage, or an environment that does not allow it.
-    pub(crate) const USAGE: u8 = 2;
-    /// A check failed.
-    pub(crate) const VERDICT: u8 = 3;
-    /// Nothing failed, but something that was asked could not be judged.
-    pub(crate) const CANNOT_TELL: u8 = 4;
-    /// Cut short by a signal.
-    pub(crate) const SIGNAL: u8 = 130;
-}
 
 fn main() -> ExitCode {
     findings::judged(match args::Cli::try_parse() {
@@ -85,9 +71,9 @@ fn run(typed: args::Cli) -> ExitCode {
         {
             return refused(&said);
         }
-        let (code, _, advice) = explain(&error);
+        let (code, _, advice) = explain::explain(&error);
         // Where its reader has left there is nothing more to be done.
-        let _ = StdStream::Stderr.write_all(complaint(&error, advice.as_deref()).as_bytes());
+        let _ = StdStream::Stderr.write_all(explain::message(&error, advice.as_deref()).as_bytes());
         ExitCode::from(code)
     })
 }
@@ -102,78 +88,4 @@ fn meant() -> Option<String> {
 fn refused(said: &str) -> ExitCode {
     let _ = StdStream::Stderr.write_all(said.as_bytes());
     ExitCode::from(exit::USAGE)
-}
-
-/// What is said of an error: what it is, each address that was tried, and what to do.
-fn complaint(error: &anyhow::Error, advice: Option<&str>) -> String {
-    let mut text = match advice {
-        // What has advice of its own names its cause itself.
-        Some(_) => format!("resound: {error}\n"),
-        None => format!("resound: {error:#}\n"),
-    };
-    if let Some(dial) = error.downcast_ref::<DialError>().filter(|dial| dial.attempts.len() > 1) {
-        for attempt in &dial.attempts {
-            text += &format!("  {:<40} {} after {}\n", attempt.address, attempt.cause(), units::elapsed(attempt.took));
-        }
-    }
-    if let Some(advice) = advice {
-        text += &format!("  {advice}\n");
-    }
-    text
-}
-
-/// An error's exit code, its class where it is a network failure, and what to do about it.
-fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Option<Cow<'static, str>>) {
-    if let Some(error) = error.downcast_ref::<Error>() {
-        return (exit::USAGE, None, Some(advice::of_error(error)));
-    }
-    if let Some(error) = error.downcast_ref::<DialError>() {
-        // Without a class it is this machine that refused: a permission, a descriptor limit.
-        let code = if error.class.is_some() { exit::NETWORK } else { exit::USAGE };
-        return (code, error.class, Some(advice::of_dial(error)));
-    }
-    if let Some(failure) = error.downcast_ref::<client::ClientFailure>() {
-        return (exit::NETWORK, Some(failure.class), Some(failure.advice().into()));
-    }
-    (exit::USAGE, None, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-    use resound::client::Attempt;
-    use std::time::Duration;
-
-    #[test]
-    fn each_address_that_failed_is_listed_and_the_last_line_says_what_to_try() {
-        let attempt = |address: &str, kind: io::ErrorKind| Attempt {
-            address: address.into(),
-            error: kind.into(),
-            took: Duration::from_micros(85),
-        };
-        let error = DialError {
-            target: "host:1".into(),
-            class: Some(FailureClass::Refused),
-            attempts: vec![
-                attempt("[::1]:1", io::ErrorKind::NetworkUnreachable),
-                attempt("127.0.0.1:1", io::ErrorKind::ConnectionRefused),
-            ],
-            before: None,
-        };
-        let error = anyhow::Error::new(error);
-        let (code, class, advice) = explain(&error);
-        assert_eq!((code, class), (1, Some(FailureClass::Refused)));
-        let text = complaint(&error, advice.as_deref());
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "resound: cannot connect to host:1: refused: none of its 2 addresses answered");
-        assert!(
-            lines[1].starts_with("  [::1]:1 ") && lines[1].ends_with("unreachable: network unreachable after 85 us")
-        );
-        assert!(
-            lines[2].starts_with("  127.0.0.1:1 ") && lines[2].ends_with("refused: connection refused after 85 us")
-        );
-        assert!(lines[3].starts_with("  Nothing listens there: start the server"));
-    }
 }

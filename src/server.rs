@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use resound::proxy::Proxies;
 use resound::server::{Access, Listener};
 use resound::{
@@ -13,18 +14,15 @@ use resound::{
 };
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::args::ServerMode;
 use crate::certificates::Files;
 use crate::console::{Console, CountedService, Format};
 use crate::printer::{EventWeight, Printer, PrinterMessages};
-use crate::signals::CaughtSignals;
+use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
 use crate::stdio::{StdStream, say};
 use crate::units::counted;
 use crate::{descriptors, exit};
 
-/// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
-const SAME_SIGNAL: Duration = Duration::from_millis(20);
 /// What a stuck console may hold up the exit.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -53,6 +51,18 @@ pub(crate) struct ServerPlan {
     /// Whoever has started this server holds the other end of its stdin.
     pub(crate) while_stdin: bool,
     pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServerMode {
+    /// `Server received: ` and the message
+    Reply,
+    /// The same bytes (RFC 862)
+    Echo,
+    /// Nothing (RFC 863)
+    Discard,
+    /// A rotating pattern of characters, without end (RFC 864)
+    Chargen,
 }
 
 /// Whether connections come through proxies that say who the client is.

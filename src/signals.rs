@@ -1,6 +1,12 @@
 //! Signals that end what the program does. One that was ignored when the program was started, as
 //! `nohup` and the background jobs of a script have it, stays ignored.
 
+use std::time::Duration;
+
+/// Two signals within this time are one: some programs (`timeout`, for example) signal a process,
+/// and then its group.
+pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(20);
+
 /// Waits for a signal that asks the program to end. From this call on, not from the first wait, such a signal no longer ends it by itself.
 pub(crate) fn termination() -> impl Future<Output = ()> {
     #[cfg(unix)]

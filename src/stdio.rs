@@ -1,7 +1,10 @@
 //! The three streams that this program was started with.
 
-use std::io::{self, Read, Write};
+use std::io::Write;
+#[cfg(not(unix))]
+use std::io::{self, Read};
 
+#[cfg(not(unix))]
 use tokio::sync::oneshot;
 
 /// One of the three. Other programs may own it as well, and may have made it non-blocking: where a
@@ -21,6 +24,7 @@ pub(crate) fn say(text: &str) {
 
 #[cfg(unix)]
 mod unix {
+    use std::io::{self, Read, Write};
     use std::os::fd::BorrowedFd;
     use std::thread;
     use std::time::Duration;
@@ -28,7 +32,9 @@ mod unix {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
 
-    use super::{Read, StdStream, Write, io, oneshot};
+    use tokio::sync::oneshot;
+
+    use crate::stdio::StdStream;
 
     /// Between two calls on a stream that calls itself ready and is not.
     const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];

@@ -19,6 +19,7 @@ use super::{FamilyArgs, address, examples};
 use crate::client::{ClientTlsArgs, ConnectSetup, HandshakeOptions, SendProxy, TlsOptions};
 use crate::load::{LoadPlan, LoadTarget, RampPlan};
 use crate::report::Gate;
+use crate::server::ServerMode;
 use crate::units::{self, Timeout};
 
 // Headings in the help, and tables in docs/load.md.
@@ -48,7 +49,7 @@ pub(crate) struct LoadArgs {
     shape: ShapeArg,
     /// What the target answers [default: found by sending one line]
     #[arg(help_heading = LOAD, long, value_enum)]
-    mode: Option<super::ServerMode>,
+    mode: Option<ServerMode>,
     /// Messages per second over all connections, sent by a plan (open loop) [default: none, a
     /// closed loop]
     ///
@@ -220,13 +221,13 @@ fn command() -> String {
     words.join(" ")
 }
 
-impl From<super::ServerMode> for Mode {
-    fn from(mode: super::ServerMode) -> Self {
+impl From<ServerMode> for Mode {
+    fn from(mode: ServerMode) -> Self {
         match mode {
-            super::ServerMode::Reply => Self::Reply,
-            super::ServerMode::Echo => Self::Echo,
-            super::ServerMode::Discard => Self::Discard,
-            super::ServerMode::Chargen => Self::Chargen,
+            ServerMode::Reply => Self::Reply,
+            ServerMode::Echo => Self::Echo,
+            ServerMode::Discard => Self::Discard,
+            ServerMode::Chargen => Self::Chargen,
         }
     }
 }

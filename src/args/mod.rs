@@ -23,7 +23,7 @@ pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
 pub(crate) use report::ReportArgs;
-pub(crate) use server::{ServerArgs, ServerMode};
+pub(crate) use server::ServerArgs;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8888;

@@ -12,7 +12,7 @@ use resound::{Address, Engine, Framing, Limits};
 use super::{FamilyArgs, address, examples};
 use crate::certificates::ServerTlsArgs;
 use crate::console::Format;
-use crate::server;
+use crate::server::{self, ServerMode};
 use crate::units::{self, Timeout};
 
 // Headings in the help, and tables in docs/server.md.
@@ -142,18 +142,6 @@ pub(crate) struct ServerArgs {
     /// A user who may write to the file may connect.
     #[arg(help_heading = ACCESS, long, value_name = "MODE", value_parser = units::mode)]
     unix_mode: Option<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ServerMode {
-    /// `Server received: ` and the message
-    Reply,
-    /// The same bytes (RFC 862)
-    Echo,
-    /// Nothing (RFC 863)
-    Discard,
-    /// A rotating pattern of characters, without end (RFC 864)
-    Chargen,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

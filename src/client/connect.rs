@@ -11,8 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};
 
+use super::failure::ClientFailure;
+use super::send_proxy::SendProxy;
 use super::tls::{self, TlsOptions};
-use super::{ClientFailure, SendProxy};
 use crate::units;
 
 /// How a connection is to be had.

@@ -7,7 +7,8 @@ use resound::Stream;
 use resound::client::FailureClass;
 use tokio::time::Instant;
 
-use super::{ClientFailure, until};
+use super::failure::ClientFailure;
+use super::limits::until;
 
 /// A limit is looked after in so many parts: it acts late by one of them at most.
 const PARTS: u32 = 8;

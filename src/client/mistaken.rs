@@ -3,7 +3,7 @@
 use anyhow::Error;
 use resound::client::FailureClass;
 
-use super::ClientFailure;
+use super::failure::ClientFailure;
 use crate::advice::TLS_HINT;
 
 /// A fatal alert in a record of its own, whatever it says (RFC 8446, 5.1 and 6).

@@ -14,10 +14,11 @@ use resound::tls::{Fingerprint, Identity, TlsClient, TlsFailure, Trust, rustls::
 use resound::{Address, Error, Stream};
 use tokio::time::timeout;
 
-use super::{ClientFailure, say};
+use super::failure::ClientFailure;
 use crate::advice;
 use crate::certificates::dates;
 use crate::escape;
+use crate::stdio::say;
 use crate::tls_summary::TlsSummary;
 
 /// A heading in the help.

@@ -2,74 +2,30 @@
 
 mod find;
 mod loopback;
+mod plan;
 mod unreachable;
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
-use resound::{Address, Dial, Endpoint, Engine, Family, Handshake};
+use resound::{Address, Dial, Endpoint, Engine, Handshake};
 use resound_load::{
     Direction, Interval, Load, Mode, Ramp, RampVariable, Record, Settings, Shape, Timestamps, direction,
 };
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
-use crate::args::StepRange;
-use crate::client::{ConnectSetup, HandshakeOptions, TlsOptions};
+pub(crate) use self::plan::{LoadPlan, LoadTarget, RampPlan};
+use crate::client::{ConnectSetup, TlsOptions};
 use crate::findings::Findings;
 use crate::report::{self, Gate, LiveView, Output, Run};
-use crate::signals::termination;
+use crate::signals::{SAME_SIGNAL, termination};
 use crate::stdio::say;
-use crate::{descriptors, units};
-
-/// Two signals within this time are one: some programs (`timeout`, for one) send theirs to a process and again to its group.
-const SAME_SIGNAL: Duration = Duration::from_millis(20);
-
-/// What `resound load` was asked to do.
-pub(crate) struct LoadPlan {
-    pub(crate) target: LoadTarget,
-    pub(crate) family: Family,
-    /// `None` is to be found out.
-    pub(crate) mode: Option<Mode>,
-    pub(crate) settings: Settings,
-    pub(crate) warm_up: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) sources: Vec<IpAddr>,
-    pub(crate) engine: Engine,
-    pub(crate) workers: Option<NonZeroUsize>,
-    pub(crate) congestion: Option<String>,
-    /// What comes first on each connection.
-    pub(crate) before: ConnectSetup,
-    pub(crate) ramp: Option<RampPlan>,
-    pub(crate) output: Output,
-}
-
-pub(crate) enum LoadTarget {
-    At(Address),
-    /// A server of our own, and the TLS that is spoken with it.
-    Loopback(Option<HandshakeOptions>),
-}
-
-pub(crate) struct RampPlan {
-    pub(crate) steps: StepRange,
-    pub(crate) every: Duration,
-    pub(crate) until: Vec<Gate>,
-}
-
-impl RampPlan {
-    /// As the results tell it.
-    pub(crate) fn settings(&self) -> resound_load::RampSteps {
-        let StepRange { of, from, to, by } = self.steps;
-        let until = self.until.iter().map(Gate::to_string).collect();
-        resound_load::RampSteps { of, from, to, by, every: self.every, until }
-    }
-}
+use crate::{descriptors, exit, units};
 
 pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
     plan.output.check()?;
@@ -99,7 +55,7 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
         tokio::pin!(signal);
         let prepared = tokio::select! {
             biased;
-            () = &mut signal => return Ok(ExitCode::from(crate::exit::SIGNAL)),
+            () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
             prepared = prepare(&mut plan, server.as_ref()) => prepared,
         };
         let prepared = match prepared {
@@ -272,7 +228,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
     let record = tokio::select! {
         record = watch => record,
         // At once means at once: without results.
-        () = again => return Ok(ExitCode::from(crate::exit::SIGNAL)),
+        () = again => return Ok(ExitCode::from(exit::SIGNAL)),
     };
     // What cannot be shown any more is still saved.
     let shown = shown.and_then(|()| live.finish());

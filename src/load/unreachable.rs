@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use resound_load::{Failure, Fault, Generator, Interval, Mode, Record};
 
-use super::LoadPlan;
+use super::plan::LoadPlan;
 
 /// `None` where it was no failure of the network: then there was no run.
 pub(super) fn record(plan: &LoadPlan, error: &anyhow::Error) -> Option<Record> {
-    let class = Fault::from(crate::explain(error).1?);
+    let class = Fault::from(crate::explain::explain(error).1?);
     let mut settings = plan.settings.clone();
     settings.mode = plan.mode.unwrap_or(Mode::Echo);
     let mut total = Interval::default();

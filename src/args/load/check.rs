@@ -5,8 +5,8 @@ use resound::Address;
 use resound_load::RampVariable;
 
 use super::{LoadArgs, ShapeArg, TimestampsArg};
-use crate::args::ServerMode;
 use crate::args::server::EngineArg;
+use crate::server::ServerMode;
 
 /// Two flags that exclude each other, and the reason. Clap excludes flags, not values of flags.
 pub(in crate::args) const CONFLICTS: &[[&str; 3]] = &[

@@ -2,7 +2,7 @@
 
 use resound::Reply;
 
-use super::Expect;
+use crate::client::plan::Expect;
 
 /// One check: what is sent at once, and what must come back.
 pub(super) struct Check {
@@ -57,6 +57,11 @@ pub(super) fn checks(expect: Expect) -> Vec<Check> {
 }
 
 impl Check {
+    #[cfg(test)]
+    pub(super) fn named(name: &str, expect: Expect) -> Self {
+        checks(expect).into_iter().find(|check| check.name == name).unwrap()
+    }
+
     /// How far the answer has come.
     pub(super) fn standing(&self, received: &[u8]) -> AnswerProgress {
         if received == self.expected {
@@ -107,17 +112,12 @@ impl Check {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// The check of this name.
-    pub(in super::super) fn check(name: &str, expect: Expect) -> Check {
-        checks(expect).into_iter().find(|check| check.name == name).unwrap()
-    }
 
     #[test]
     fn an_answer_is_judged_wherever_it_has_come_to() {
-        let ascii = check("ASCII", Expect::Reply);
+        let ascii = Check::named("ASCII", Expect::Reply);
         for at in 0..ascii.expected.len() {
             assert_eq!(ascii.standing(&ascii.expected[..at]), AnswerProgress::More);
         }
@@ -134,7 +134,7 @@ pub(super) mod tests {
         for (name, size) in
             [("long line", 1024), ("long line", 32_768), ("burst", 1024), ("burst", 65_536), ("burst", 7)]
         {
-            let check = check(name, Expect::Reply);
+            let check = Check::named(name, Expect::Reply);
             let answers: Vec<u8> = check.sent.chunks(size).flat_map(|read| [prefix, read].concat()).collect();
             for at in (0..answers.len()).step_by(97) {
                 assert_eq!(check.standing(&answers[..at]), AnswerProgress::More, "{name} by {size}, {at} bytes in");
@@ -153,9 +153,9 @@ pub(super) mod tests {
                 assert_eq!(check.standing(&wrong), AnswerProgress::Differs, "{name} by {size}");
             }
         }
-        let single = check("ASCII", Expect::Reply);
+        let single = Check::named("ASCII", Expect::Reply);
         assert_eq!(single.standing(b"Server received: HelServer received: lo, server!\n"), AnswerProgress::Differs);
-        let echo = check("long line", Expect::Echo);
+        let echo = Check::named("long line", Expect::Echo);
         assert_eq!(echo.standing(&[prefix, &echo.sent[..]].concat()), AnswerProgress::Differs);
     }
 }

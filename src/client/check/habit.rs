@@ -128,13 +128,12 @@ get one. A server that reads on up to the newline answers each line once.";
 
 #[cfg(test)]
 mod tests {
-    use super::super::Expect;
-    use super::super::answer::tests::check;
     use super::*;
+    use crate::client::plan::Expect;
 
     #[test]
     fn what_a_server_does_is_known_by_its_first_answer() {
-        let reply = check("ASCII", Expect::Reply);
+        let reply = Check::named("ASCII", Expect::Reply);
         let cases: [(&str, Option<AnswerHabit>); 17] = [
             ("Server received: Hello, server!", Some(AnswerHabit::StripsNewline)),
             ("Server received: Hello, server!\r\n", Some(AnswerHabit::EndsWithCrLf)),
@@ -160,13 +159,13 @@ mod tests {
         for (received, want) in cases {
             assert_eq!(AnswerHabit::of(&reply, received.as_bytes()), want, "{received:?}");
         }
-        let echo = check("ASCII", Expect::Echo);
+        let echo = Check::named("ASCII", Expect::Echo);
         assert_eq!(AnswerHabit::of(&echo, b"Server received: Hello, server!\n"), Some(AnswerHabit::Replies));
         assert_eq!(AnswerHabit::of(&echo, b"Hello, server!"), Some(AnswerHabit::StripsNewline));
         assert_eq!(AnswerHabit::of(&echo, b"hello, server!\n"), Some(AnswerHabit::Capitals));
-        let last = check("half-close", Expect::Reply);
+        let last = Check::named("half-close", Expect::Reply);
         assert_eq!(AnswerHabit::of(&last, &[&last.expected[..], b"\n"].concat()), Some(AnswerHabit::EndsWithNewline));
-        let empty = check("empty line", Expect::Reply);
+        let empty = Check::named("empty line", Expect::Reply);
         assert_eq!(AnswerHabit::of(&empty, b"Server received: "), Some(AnswerHabit::StripsNewline));
         assert_eq!(AnswerHabit::of(&empty, b"Server received: \r\n"), Some(AnswerHabit::EndsWithCrLf));
     }

@@ -15,10 +15,14 @@ use tokio::time::timeout;
 
 use self::answer::{AnswerProgress, Check, checks};
 use self::habit::{AnswerHabit, READS};
+use super::connect::{self, ConnectEvent};
+use super::failure::ClientFailure;
+use super::limits::{late, within};
 use super::mistaken::FirstWords;
-use super::{ClientFailure, ClientPlan, ConnectEvent, Expect, connect, late, say, within};
+use super::plan::{ClientPlan, Expect};
 use crate::colour::Colour;
 use crate::findings::Findings;
+use crate::stdio::say;
 use crate::{escape, exit, units};
 
 /// How long one check may take.

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::escape;
 use crate::stdio::StdStream;
 
+/// Bytes of a line; of several, where they are pasted.
+pub(super) const LONGEST: usize = 1024 * 1024;
+
 /// A key, or what a terminal sends as if it were one. Keys with names of their own are what they
 /// mean to an editor: Enter is Ctrl+M, Tab Ctrl+I, Backspace Ctrl+H, Left and Right are Ctrl+B and
 /// Ctrl+F, with Ctrl or Alt they are Alt+B and Alt+F, and so on.
@@ -106,7 +109,7 @@ impl KeyParser {
         let Some(end) = memchr::memmem::find(bytes, PASTE_END) else {
             // Of the end of a paste, half may have come.
             let surplus = bytes.len().saturating_sub(PASTE_END.len());
-            self.overflown |= surplus > PASTE.len() + super::line::LONGEST;
+            self.overflown |= surplus > PASTE.len() + LONGEST;
             return (self.overflown && surplus > 0).then_some((None, surplus));
         };
         let length = end + PASTE_END.len();
@@ -229,7 +232,8 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -278,7 +282,7 @@ mod tests {
         let mut parser = KeyParser::default();
         assert_eq!(parser.feed(PASTE), []);
         let piece = [b'\r'; 1 << 16];
-        for _ in 0..2 * super::super::line::LONGEST / piece.len() {
+        for _ in 0..2 * LONGEST / piece.len() {
             assert_eq!(parser.feed(&piece), []);
         }
         assert!(parser.bytes.len() < 1 << 10);

@@ -8,10 +8,8 @@ use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuff
 use rustyline::{At, Config, Movement, Word};
 
 use super::completion::Candidates;
-use super::keys::KeyPress;
+use super::keys::{KeyPress, LONGEST};
 
-/// Bytes of a line; of several, where they are pasted.
-pub(super) const LONGEST: usize = 1024 * 1024;
 /// Lines that are remembered.
 const HISTORY: usize = 1000;
 /// Changes that can be taken back.

@@ -27,13 +27,17 @@ use self::command::{COMMANDS, ChatCommand, Meaning};
 use self::terminal::{Input, Terminal};
 use self::view::TextView;
 use self::wire::{ChatConnection, TrafficCount, WireEvent};
-use super::connect::{Backoff, SilencePolicy};
+use super::connect::{self, Backoff, ConnectEvent, SilencePolicy};
+use super::crlf::Crlf;
+use super::failure::ClientFailure;
+use super::idleness::Idleness;
+use super::limits::until;
 use super::mistaken::FirstWords;
-use super::pipe::Crlf;
-use super::{ClientFailure, ClientPlan, ConnectEvent, Idleness, connect, say, tls, until};
+use super::plan::ClientPlan;
+use super::tls;
 use crate::colour::Colour;
 use crate::signals::termination;
-use crate::stdio::StdStream;
+use crate::stdio::{StdStream, say};
 use crate::{exit, units};
 
 /// A line that the server has not ended is shown after this long: it may be a prompt of its own.

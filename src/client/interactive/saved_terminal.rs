@@ -16,15 +16,15 @@ mod unix {
         InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, tcflush, tcgetattr, tcsetattr,
     };
 
-    use super::SavedTerminal;
+    use crate::client::interactive::saved_terminal::SavedTerminal;
 
     impl SavedTerminal {
-        pub(in super::super) fn remember() -> Self {
+        pub(crate) fn remember() -> Self {
             Self { modes: tcgetattr(io::stdin()).ok() }
         }
 
         /// Leaves each key to the editor, Ctrl+C and Ctrl+D too.
-        pub(in super::super) fn keep_keys(&self) {
+        pub(crate) fn keep_keys(&self) {
             if let Some(mut modes) = self.modes.clone() {
                 modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
                 modes.input_modes -= InputModes::BRKINT | InputModes::ICRNL | InputModes::ISTRIP | InputModes::IXON;
@@ -34,20 +34,20 @@ mod unix {
             }
         }
 
-        pub(in super::super) fn restore(&self) {
+        pub(crate) fn restore(&self) {
             if let Some(modes) = &self.modes {
                 let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
             }
         }
 
         /// What was typed and not read was not meant for the shell.
-        pub(in super::super) fn forget_keys(&self) {
+        pub(crate) fn forget_keys(&self) {
             let _ = tcflush(io::stdin(), QueueSelector::IFlush);
         }
 
         /// Stops the program, as a shell's Ctrl+Z does. Where no shell could continue it (POSIX: in
         /// an orphaned process group) it goes on.
-        pub(in super::super) fn stop(&self) {
+        pub(crate) fn stop(&self) {
             if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
                 let _ = kill_current_process_group(Signal::TSTP);
             }
@@ -55,7 +55,7 @@ mod unix {
 
         /// What is still said, of an error for one, must not wait for a terminal that takes
         /// nothing.
-        pub(in super::super) fn give_up(&self) {
+        pub(crate) fn give_up(&self) {
             if io::stderr().is_terminal()
                 && let Ok(nowhere) = OpenOptions::new().write(true).open("/dev/null")
             {

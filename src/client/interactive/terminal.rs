@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::until;
 use super::area::{EditArea, WHERE, WindowSize};
 use super::keys::{self, KeyPress};
 use super::line::{self, EditedLine, KeyEffect};
 use super::saved_terminal::SavedTerminal;
 use super::signals::TerminalSignals;
 use super::writer::TerminalWriter;
+use crate::client::limits::until;
 
 /// Marks around what is pasted.
 const MARKS: &str = "\x1b[?2004h";

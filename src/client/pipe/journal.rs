@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::tls_summary::AgreedJson;
-use crate::{exit, json};
+use crate::{exit, explain, json};
 
 /// Writes events, each with its time of day.
 pub(super) struct Journal {
@@ -118,7 +118,7 @@ impl PipeOutcome {
             Ok(code) if *code == ExitCode::SUCCESS => Self { exit: 0, class: None, message: None },
             Ok(_) => Self { exit: exit::SIGNAL, class: None, message: Some("cut short by a signal".into()) },
             Err(error) => {
-                let (exit, class, _) = crate::explain(error);
+                let (exit, class, _) = explain::explain(error);
                 Self { exit, class, message: Some(format!("{error:#}")) }
             }
         }

@@ -16,13 +16,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
-pub(super) use self::input::Crlf;
 use self::input::Stdin;
 use self::journal::{Journal, PipeOutcome, Side};
 use self::output::{Stdout, TerminalGuard};
+use super::connect::{self, ConnectEvent};
+use super::crlf::Crlf;
+use super::failure::ClientFailure;
+use super::idleness::Idleness;
+use super::limits::{late, until};
 use super::mistaken::FirstWords;
-use super::{ClientFailure, ClientPlan, ConnectEvent, Idleness, connect, say, until};
+use super::plan::{ClientPlan, PipeOptions};
 use crate::signals::termination;
+use crate::stdio::say;
 use crate::{escape, exit, units};
 
 /// One read from the server: large enough for handing it to another thread to cost little.
@@ -42,17 +47,6 @@ const LAST_FAILURE: Duration = Duration::from_millis(100);
 /// When the time is over, or a signal has come, how long stdout may take for what is still to be written.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// What a pipe may be told.
-#[derive(Default)]
-pub(crate) struct Options {
-    pub(crate) no_half_close: bool,
-    pub(crate) send_only: bool,
-    pub(crate) recv_only: bool,
-    pub(crate) quit_after: Option<Duration>,
-    pub(crate) line_delay: Option<Duration>,
-    pub(crate) json: bool,
-}
-
 /// How sending ended.
 enum SendResult {
     /// All of stdin has left, and the FIN behind it, unless it was not wanted.
@@ -63,7 +57,7 @@ enum SendResult {
     Unreadable(io::Error),
 }
 
-pub(super) async fn run(plan: &ClientPlan, options: &Options) -> Result<ExitCode> {
+pub(super) async fn run(plan: &ClientPlan, options: &PipeOptions) -> Result<ExitCode> {
     let Stdout { chunks, empties, mut ended, mut left } = output::stdout();
     let pipe = Pipe::new(plan, options, chunks);
     let mut cut = std::pin::pin!(cut(termination(), pipe.start, plan.timeout));
@@ -123,14 +117,14 @@ fn unwritable(error: io::Error) -> anyhow::Error {
 async fn cut(signal: impl Future<Output = ()>, start: Instant, limit: Option<Duration>) -> Result<ExitCode> {
     tokio::select! {
         () = signal => Ok(ExitCode::from(exit::SIGNAL)),
-        () = until(limit.map(|limit| start + limit)) => Err(super::late(limit.unwrap_or_default())),
+        () = until(limit.map(|limit| start + limit)) => Err(late(limit.unwrap_or_default())),
     }
 }
 
 /// One connection between stdin, stdout and a server.
 struct Pipe<'a> {
     plan: &'a ClientPlan,
-    options: &'a Options,
+    options: &'a PipeOptions,
     start: Instant,
     journal: Option<Journal>,
     stream: OnceCell<Stream>,
@@ -146,7 +140,7 @@ struct Pipe<'a> {
 }
 
 impl<'a> Pipe<'a> {
-    fn new(plan: &'a ClientPlan, options: &'a Options, stdout: mpsc::Sender<Vec<u8>>) -> Self {
+    fn new(plan: &'a ClientPlan, options: &'a PipeOptions, stdout: mpsc::Sender<Vec<u8>>) -> Self {
         let start = Instant::now();
         Self {
             plan,

@@ -1,0 +1,53 @@
+//! [`LoadPlan`]: the meaning of the flags of `resound load`.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use resound::{Address, Engine, Family};
+use resound_load::{Mode, Settings};
+
+use crate::args::StepRange;
+use crate::client::{ConnectSetup, HandshakeOptions};
+use crate::report::{Gate, Output};
+
+/// What `resound load` was asked to do.
+pub(crate) struct LoadPlan {
+    pub(crate) target: LoadTarget,
+    pub(crate) family: Family,
+    /// `None` is to be found out.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) settings: Settings,
+    pub(crate) warm_up: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) engine: Engine,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) congestion: Option<String>,
+    /// What comes first on each connection.
+    pub(crate) before: ConnectSetup,
+    pub(crate) ramp: Option<RampPlan>,
+    pub(crate) output: Output,
+}
+
+pub(crate) enum LoadTarget {
+    At(Address),
+    /// A server of our own, and the TLS that is spoken with it.
+    Loopback(Option<HandshakeOptions>),
+}
+
+pub(crate) struct RampPlan {
+    pub(crate) steps: StepRange,
+    pub(crate) every: Duration,
+    pub(crate) until: Vec<Gate>,
+}
+
+impl RampPlan {
+    /// As the results tell it.
+    pub(crate) fn settings(&self) -> resound_load::RampSteps {
+        let StepRange { of, from, to, by } = self.steps;
+        let until = self.until.iter().map(Gate::to_string).collect();
+        resound_load::RampSteps { of, from, to, by, every: self.every, until }
+    }
+}
