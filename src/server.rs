@@ -8,25 +8,26 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use resound::proxy::Proxies;
 use resound::server::{Access, Listener};
+use resound::tls::TlsServer;
 use resound::{
-    Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Family, Framing, Handle, Handshake, Limits, Reply,
-    Server,
+    Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Error, Family, Framing, Handle, Handshake, Limits,
+    Reply, Server, Totals,
 };
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::certificates::Files;
+use crate::certificates::{Files, ServedTls};
 use crate::console::{Console, CountedService, Format};
-use crate::printer::{EventWeight, Printer, PrinterMessages};
+use crate::printer::{EventWeight, FinalFlush, Printer, PrinterMessages};
 use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
 use crate::stdio::{StdStream, say};
 use crate::units::counted;
 use crate::{descriptors, exit};
 
-/// What a stuck console may hold up the exit.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A stuck console delays the exit by this time at most.
+const LAST_WRITES: Duration = Duration::from_millis(500);
 
-/// What `resound server` was asked to do.
+/// The meaning of the flags of `resound server`.
 pub(crate) struct ServerPlan {
     pub(crate) addresses: Vec<Address>,
     pub(crate) family: Family,
@@ -38,17 +39,17 @@ pub(crate) struct ServerPlan {
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) limits: Limits,
-    /// `None`: in plain text.
+    /// `None` for plain text.
     pub(crate) tls: Option<Files>,
     pub(crate) proxies: ProxyMode,
     pub(crate) access: Access,
     pub(crate) unix_mode: Option<u32>,
     pub(crate) verbose: bool,
-    /// The proxies' own connections are kept out of the log.
+    /// The console leaves out the connections that proxies make for themselves.
     pub(crate) quiet_local: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) quiet: bool,
-    /// Whoever has started this server holds the other end of its stdin.
+    /// The server ends with its stdin, which the process that started it holds open.
     pub(crate) while_stdin: bool,
     pub(crate) format: Format,
 }
@@ -65,144 +66,195 @@ pub(crate) enum ServerMode {
     Chargen,
 }
 
-/// Whether connections come through proxies that say who the client is.
+/// Whether connections come through proxies that name the client.
 pub(crate) enum ProxyMode {
     Not,
-    /// Through this machine's own.
+    /// Through proxies on this machine.
     Here,
     By(Proxies),
 }
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     if plan.while_stdin {
-        std::thread::spawn(|| {
-            let _ = std::io::copy(&mut StdStream::Stdin, &mut std::io::sink());
-            std::process::exit(exit::SIGNAL.into());
-        });
+        exit_with_stdin();
     }
-    let complaints = complaints();
-    // Before anything is started, the addresses behind names included.
+    let warnings = print_warnings();
+    // Too few descriptors are an error before names are resolved and sockets bound.
     descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false)?;
     let listeners = bind(&plan)?;
     let room = descriptors::for_server(plan.engine, plan.workers, listeners.iter().flatten().count(), true)?;
-    let workers = room.workers;
-    let chosen = chosen_ports(&plan.addresses, &listeners);
+    let chosen_ports = chosen_ports(&plan.addresses, &listeners);
     let addresses: Vec<_> = listeners.iter().flatten().map(|listener| listener.address().clone()).collect();
     let exposed = addresses.iter().find(|address| is_reachable(address)).cloned();
-    let proxies = believed(plan.proxies, exposed.as_ref())?;
-    // Who has said who may come need not be told that anybody may.
-    let asks_who = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
-    let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !asks_who && !plan.quiet);
+    let proxies = trusted_proxies(plan.proxies, exposed.as_ref())?;
+    // A rule about clients shows that other machines are meant to connect.
+    let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
+    let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
     let unit = match (plan.mode, plan.framing) {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => CountedService::Messages,
         _ => CountedService::Reads,
     };
-    let (console, ending) = Console::new(plan.format, plan.verbose, workers.get(), unit);
-    let watch = if plan.quiet { console.silent() } else { console.quiet_local(plan.quiet_local) };
+    let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), unit);
+    let console = if plan.quiet { loud.silent() } else { loud.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
-    let observed = watch.clone();
+    let observed = console.clone();
     let server = listeners
         .into_iter()
         .flatten()
         .fold(Server::new(), Server::listener)
         .engine(plan.engine)
-        .workers(workers)
+        .workers(room.workers)
         .limits(plan.limits)
         .access(plan.access)
         .busy_poll(plan.busy_poll)
         .max_connections(max_connections(plan.max_connections, room.connections))
         .observe(move |worker| observed.of_worker(worker));
-    let server = match plan.congestion {
-        Some(algorithm) => server.congestion(algorithm),
-        None => server,
-    };
-    let server = match (proxies, tls.as_ref().map(|tls| tls.server.clone())) {
-        (None, None) => server,
-        (proxies, tls) => server.opening(move |conn| {
-            let opening =
-                proxies.iter().fold(Handshake::new(), |opening, proxies| opening.preface(proxies.preface(conn)));
-            tls.iter().fold(opening, Handshake::tls_server)
-        }),
-    };
+    let server = plan.congestion.into_iter().fold(server, Server::congestion);
+    let server = with_handshakes(server, proxies, tls.as_ref().map(|tls| tls.server.clone()));
 
-    // Signals are caught before the first word, so that whoever has read it can send one.
+    // The server catches signals before it prints anything: a script may send one right after the
+    // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let (mut signals, mut hangup) = runtime.block_on(async { (CaughtSignals::interrupt(), CaughtSignals::hangup()) });
-    let voice = watch.clone();
+    let signals = runtime.block_on(async { ServerSignals::catch() });
+    let startup = Startup { quiet: plan.quiet, addresses, chosen_ports, exposed, loud, console: console.clone() };
     // Called before the first connection is accepted.
     let supervise = |handle: Handle| {
-        if let Some(refusal) = handle.refusal().filter(|_| cfg!(target_os = "linux") && !plan.quiet) {
-            tracing::warn!("the portable engine serves, for io_uring is not available: {refusal}");
-        }
-        if let Some(address) = exposed {
-            tracing::warn!(
-                "{address} can be reached from other machines, and whoever reaches it may use it: --allow says who may, 127.0.0.1 keeps it here"
-            );
-        }
-        if !plan.quiet {
-            voice.started(&addresses);
-            if let Some(tls) = &tls {
-                voice.certificates(if tls.is_development() { "development" } else { "loaded" }, &tls.certificates);
-            }
-            voice.waiting();
-        } else {
-            console.started(&chosen);
-            // What nobody knows nobody can trust.
-            if let Some(tls) = tls.as_ref().filter(|tls| tls.is_development()) {
-                console.certificates("development", &tls.certificates);
-            }
-        }
-        let announcer = voice.clone();
-        // Files are read again on SIGHUP; where there are none, it is a terminal that was closed.
-        let hung_up = async move {
-            match tls.filter(|tls| tls.has_files()) {
-                Some(tls) => tls.keep_fresh(announcer).await,
-                None => hangup.next().await,
-            }
-        };
-        async move {
-            tokio::select! {
-                () = signals.next() => {}
-                () = hung_up => {}
-            }
-            tokio::time::sleep(SAME_SIGNAL).await;
-            signals.forget().await;
-            voice.draining(handle.connections().iter().sum(), plan.drain_timeout).await;
-            handle.drain(plan.drain_timeout);
-            signals.next().await;
-            // At once means at once: no more words, no destructors.
-            std::process::exit(exit::SIGNAL.into());
-        }
+        startup.report(&handle, tls.as_ref());
+        signals.shut_down(handle, tls, startup.console, plan.drain_timeout)
     };
-    let framing = plan.framing;
-    let totals = match plan.mode {
-        ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
-        ServerMode::Echo => server.run(|_| Echo, supervise),
-        ServerMode::Discard => server.run(|_| Discard, supervise),
-        ServerMode::Chargen => server.run(|_| Chargen, supervise),
-    };
+    let totals = serve(server, plan.mode, plan.framing, supervise);
     if let Ok(totals) = &totals {
-        watch.stopped(totals);
+        console.stopped(totals);
     }
-    let unwritten = ending.finish(LAST_WORDS);
+    let unwritten = console_end.finish(LAST_WRITES);
     if let Some(Unwritten { lines, error }) = &unwritten {
-        // It is not known what a stuck pipe has taken of the last write.
+        // A stuck pipe may have taken a part of the last write.
         let most = if error.kind() == std::io::ErrorKind::TimedOut { "up to " } else { "" };
         let lines = counted(*lines, "line");
         tracing::error!("stdout could not be written to the end, {most}{lines} are missing: {error}");
     }
-    complaints.finish(LAST_WORDS);
-    let totals = totals?;
-    let cut = totals.closed(CloseReason::Cut);
-    Ok(match (cut, unwritten) {
-        (0, None) => ExitCode::SUCCESS,
-        (0, Some(_)) => ExitCode::from(exit::USAGE),
-        _ => ExitCode::from(exit::SIGNAL),
+    warnings.finish(LAST_WRITES);
+    Ok(exit_code(&totals?, unwritten.is_none()))
+}
+
+/// `--while-stdin`: the process ends as soon as its stdin does.
+fn exit_with_stdin() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut StdStream::Stdin, &mut std::io::sink());
+        std::process::exit(exit::SIGNAL.into());
+    });
+}
+
+fn with_handshakes(server: Server, proxies: Option<Proxies>, tls: Option<TlsServer>) -> Server {
+    if proxies.is_none() && tls.is_none() {
+        return server;
+    }
+    server.opening(move |conn| {
+        let opening = proxies.iter().fold(Handshake::new(), |opening, proxies| opening.preface(proxies.preface(conn)));
+        tls.iter().fold(opening, Handshake::tls_server)
     })
 }
 
-/// One entry for each address that was asked for: its listeners.
+fn serve<F: Future<Output = ()> + 'static>(
+    server: Server,
+    mode: ServerMode,
+    framing: Framing,
+    supervise: impl FnOnce(Handle) -> F,
+) -> Result<Totals, Error> {
+    match mode {
+        ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
+        ServerMode::Echo => server.run(|_| Echo, supervise),
+        ServerMode::Discard => server.run(|_| Discard, supervise),
+        ServerMode::Chargen => server.run(|_| Chargen, supervise),
+    }
+}
+
+fn exit_code(totals: &Totals, is_written: bool) -> ExitCode {
+    match (totals.closed(CloseReason::Cut), is_written) {
+        (0, true) => ExitCode::SUCCESS,
+        (0, false) => ExitCode::from(exit::USAGE),
+        _ => ExitCode::from(exit::SIGNAL),
+    }
+}
+
+/// What a server prints when it starts.
+struct Startup {
+    quiet: bool,
+    addresses: Vec<Endpoint>,
+    chosen_ports: Vec<Endpoint>,
+    /// An address where any machine can connect.
+    exposed: Option<Endpoint>,
+    /// A console that prints with `--quiet` too.
+    loud: Console,
+    console: Console,
+}
+
+impl Startup {
+    fn report(&self, handle: &Handle, tls: Option<&ServedTls>) {
+        if self.quiet {
+            self.loud.started(&self.chosen_ports);
+            // Clients need the fingerprint of a development certificate to trust it.
+            if let Some(tls) = tls.filter(|tls| tls.is_development()) {
+                self.loud.certificates("development", &tls.certificates);
+            }
+            return;
+        }
+        if let Some(refusal) = handle.refusal().filter(|_| cfg!(target_os = "linux")) {
+            tracing::warn!("the portable engine serves, for io_uring is not available: {refusal}");
+        }
+        if let Some(address) = &self.exposed {
+            tracing::warn!(
+                "{address} can be reached from other machines, which may use this server: \
+                 --allow limits them, 127.0.0.1 keeps it on this machine"
+            );
+        }
+        self.console.started(&self.addresses);
+        if let Some(tls) = tls {
+            let how = if tls.is_development() { "development" } else { "loaded" };
+            self.console.certificates(how, &tls.certificates);
+        }
+        self.console.waiting();
+    }
+}
+
+/// The signals that a server acts on.
+struct ServerSignals {
+    interrupt: CaughtSignals,
+    hangup: CaughtSignals,
+}
+
+impl ServerSignals {
+    fn catch() -> Self {
+        Self { interrupt: CaughtSignals::interrupt(), hangup: CaughtSignals::hangup() }
+    }
+
+    /// Drains at the first signal, exits at the second. Meanwhile it replaces certificates.
+    async fn shut_down(self, handle: Handle, tls: Option<ServedTls>, console: Console, drain_timeout: Duration) {
+        let Self { mut interrupt, mut hangup } = self;
+        let announcer = console.clone();
+        // SIGHUP reloads files; without files it means that the terminal was closed.
+        let hung_up = async {
+            match tls.filter(ServedTls::has_files) {
+                Some(tls) => tls.keep_fresh(announcer).await,
+                None => hangup.next().await,
+            }
+        };
+        tokio::select! {
+            () = interrupt.next() => {}
+            () = hung_up => {}
+        }
+        tokio::time::sleep(SAME_SIGNAL).await;
+        interrupt.discard().await;
+        console.draining(handle.connections().iter().sum(), drain_timeout).await;
+        handle.drain(drain_timeout);
+        interrupt.next().await;
+        // The second signal exits at once, without destructors.
+        std::process::exit(exit::SIGNAL.into());
+    }
+}
+
+/// The listeners of each address.
 fn bind(plan: &ServerPlan) -> Result<Vec<Vec<Listener>>> {
     let bind = |address: &Address| match address {
         #[cfg(unix)]
@@ -217,25 +269,25 @@ fn is_reachable(address: &Endpoint) -> bool {
     matches!(address, Endpoint::Tcp(address) if !address.ip().is_loopback())
 }
 
-/// Whose PROXY headers are believed, where any are.
-fn believed(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Option<Proxies>> {
+/// The proxies whose headers the server trusts.
+fn trusted_proxies(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Option<Proxies>> {
     match (proxied, exposed) {
         (ProxyMode::Not, _) => Ok(None),
         (ProxyMode::By(proxies), _) => Ok(Some(proxies)),
         (ProxyMode::Here, None) => Ok(Some(Proxies::local())),
         (ProxyMode::Here, Some(address)) => bail!(
-            "--proxy-protocol on {address} needs --proxy-from: whoever may send a PROXY header chooses the address that is believed"
+            "--proxy-protocol on {address} needs --proxy-from: the sender of a PROXY header chooses the address that the server trusts"
         ),
     }
 }
 
-/// Where port 0 was asked for, what was got.
+/// The ports that the system chose where the address has port 0.
 fn chosen_ports(addresses: &[Address], listeners: &[Vec<Listener>]) -> Vec<Endpoint> {
     let asked = addresses.iter().zip(listeners).filter(|(address, _)| matches!(address, Address::Tcp { port: 0, .. }));
     asked.flat_map(|(_, listeners)| listeners).map(|listener| listener.address().clone()).collect()
 }
 
-/// How many connections there can be. Says so where that is fewer than asked.
+/// The possible number of connections. Warns if that is fewer than the flag asks for.
 fn max_connections(asked: Option<usize>, possible: usize) -> usize {
     match asked {
         Some(asked) if asked > possible => {
@@ -249,14 +301,15 @@ fn max_connections(asked: Option<usize>, possible: usize) -> usize {
     }
 }
 
-/// Sends the library's warnings to stderr, by a printer: a stuck stderr must not hold up an accept loop.
-fn complaints() -> crate::printer::FinalFlush {
-    let words = PrinterMessages {
+/// Prints the library's warnings to stderr through a [`Printer`]: a stuck stderr must not block an
+/// accept loop.
+fn print_warnings() -> FinalFlush {
+    let messages = PrinterMessages {
         skipped: |skipped| format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines),
-        // There is no other place to say it.
+        // There is no other stream to report it on.
         failing: |_| {},
     };
-    let (printer, ending) = Printer::new(StdStream::Stderr, 1, words);
+    let (printer, ending) = Printer::new(StdStream::Stderr, 1, messages);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)

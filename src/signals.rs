@@ -71,8 +71,8 @@ impl CaughtSignals {
         }
     }
 
-    /// Forgets what has come meanwhile.
-    pub(crate) async fn forget(&mut self) {
+    /// Discards the signals that have arrived.
+    pub(crate) async fn discard(&mut self) {
         for _ in 0..2 {
             tokio::select! {
                 biased;
