@@ -46,7 +46,7 @@ impl ConnectSetup {
     }
 
     /// Sends the header, and agrees on TLS, which may take so long.
-    pub(crate) async fn over(&self, stream: Stream, limit: Duration) -> Result<Stream> {
+    pub(crate) async fn prepare(&self, stream: Stream, limit: Duration) -> Result<Stream> {
         if let Some(proxy) = &self.send_proxy {
             let header = proxy.header(&stream.local(), &stream.peer())?;
             (&mut &stream)
@@ -85,23 +85,23 @@ impl Connect {
     }
 
     /// Gets a connection.
-    pub(super) async fn connect(&self, tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
-        self.get(self.patience, tell).await
+    pub(super) async fn connect(&self, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+        self.get(self.patience, report).await
     }
 
     /// Gets another connection after one was lost, however long it takes.
-    pub(super) async fn reconnect(&self, tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
-        self.get(SilencePolicy::Wait, tell).await
+    pub(super) async fn reconnect(&self, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+        self.get(SilencePolicy::Wait, report).await
     }
 
-    async fn get(&self, patience: SilencePolicy, tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
-        let stream = if self.listen { self.be_dialled(tell).await? } else { self.dial(patience, tell).await? };
+    async fn get(&self, patience: SilencePolicy, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+        let stream = if self.listen { self.accept(report).await? } else { self.dial(patience, report).await? };
         // A connection that its peer has reset already takes no options; its first use will say so.
         let _ = stream.set_nodelay(!self.nagle);
         if let Some(idle) = self.keepalive {
             let _ = stream.set_keepalive(idle);
         }
-        let over = self.before.over(stream, self.dial.timeout);
+        let over = self.before.prepare(stream, self.dial.timeout);
         let Some(deadline) = self.dial.deadline else { return over.await };
         timeout_at(deadline.into(), over).await.unwrap_or_else(|_| {
             let what = match self.before.tls {
@@ -112,7 +112,7 @@ impl Connect {
         })
     }
 
-    async fn dial(&self, patience: SilencePolicy, mut tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+    async fn dial(&self, patience: SilencePolicy, mut report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let mut backoff = Backoff::of(patience);
         let mut attempt = 0_u64;
         // What the last attempt came to that had all of its time.
@@ -123,7 +123,7 @@ impl Connect {
                 Err(error) => error,
             };
             attempt += 1;
-            tell(ConnectEvent::Failed(&error)).await;
+            report(ConnectEvent::Failed(&error)).await;
             // What this machine refuses, it will refuse again.
             let Some(class) = error.class else { return Err(error.into()) };
             if self.is_over() {
@@ -136,10 +136,10 @@ impl Connect {
                 SilencePolicy::Retry(most) if attempt > most.into() => return Err(error.into()),
                 SilencePolicy::Retry(most) => {
                     let again = format!("{error}; again in {} ({attempt} of {most})", units::elapsed(pause));
-                    tell(ConnectEvent::Notice(again)).await;
+                    report(ConnectEvent::Notice(again)).await;
                 }
                 SilencePolicy::Wait if attempt == 1 => {
-                    tell(ConnectEvent::Notice(format!("waiting for {}: {class}", self.address))).await;
+                    report(ConnectEvent::Notice(format!("waiting for {}: {class}", self.address))).await;
                 }
                 SilencePolicy::Wait => {}
             }
@@ -172,12 +172,12 @@ impl Connect {
         }
     }
 
-    async fn be_dialled(&self, mut tell: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+    async fn accept(&self, mut report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let (address, family): (Address, Family) = (self.address.clone(), self.dial.family);
         // The resolver may block.
         let listeners = tokio::task::spawn_blocking(move || Listener::bind(&address, family)).await??;
         for listener in &listeners {
-            tell(ConnectEvent::Notice(format!("listening on {}", listener.address()))).await;
+            report(ConnectEvent::Notice(format!("listening on {}", listener.address()))).await;
         }
         Ok(Listener::accept_one(listeners).await?)
     }

@@ -18,7 +18,7 @@ pub(super) struct FirstWords {
 }
 
 impl FirstWords {
-    pub(super) fn hear(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.other || bytes.is_empty() {
             return;
         }
@@ -33,7 +33,7 @@ impl FirstWords {
     }
 
     /// The server has ended: what is to be said where it speaks TLS.
-    pub(super) fn explained(&self) -> Option<Error> {
+    pub(super) fn tls_failure(&self) -> Option<Error> {
         let is_whole = self.said == TLS_HINT || self.said.len() == ALERT;
         (self.may_be_tls() && is_whole).then(|| {
             let advice = "Add --tls, and say whom to trust (--ca FILE, --pin SHA256).";
@@ -62,8 +62,8 @@ mod tests {
     fn explains(said: &[u8]) -> bool {
         (1..=said.len()).all(|piece| {
             let mut words = FirstWords::default();
-            said.chunks(piece).for_each(|bytes| words.hear(bytes));
-            words.explained().is_some()
+            said.chunks(piece).for_each(|bytes| words.push(bytes));
+            words.tls_failure().is_some()
         })
     }
 
@@ -75,6 +75,6 @@ mod tests {
             assert!(!explains(said), "{}", said.escape_ascii());
         }
         assert!(!explains(b"\x15\x03\x01\0\x02\x02\x46\0") && !explains(b"\x16\x03\x01\0\x02\x02\x46"));
-        assert!(FirstWords::default().explained().is_none(), "nothing was said");
+        assert!(FirstWords::default().tls_failure().is_none(), "nothing was said");
     }
 }

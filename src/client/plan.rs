@@ -68,7 +68,7 @@ impl ClientPlan {
     }
 
     /// Tells a person who waits for a connection what they may want to know, and that a script's log need not be filled with.
-    pub(super) async fn tell(&self, news: ConnectEvent<'_>) {
+    pub(super) async fn report(&self, news: ConnectEvent<'_>) {
         // Who asked for any port must be told which it is.
         if let ConnectEvent::Notice(text) = news
             && (self.verbose || io::stderr().is_terminal() || self.connect.is_any_port())

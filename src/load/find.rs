@@ -65,7 +65,7 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) ->
 }
 
 async fn connect(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Stream> {
-    before.over(resound::dial(address, how).await?, how.timeout).await
+    before.prepare(resound::dial(address, how).await?, how.timeout).await
 }
 
 /// Reads until `is_enough`, and says whether the far end has ended it.

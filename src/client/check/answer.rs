@@ -63,7 +63,7 @@ impl Check {
     }
 
     /// How far the answer has come.
-    pub(super) fn standing(&self, received: &[u8]) -> AnswerProgress {
+    pub(super) fn progress(&self, received: &[u8]) -> AnswerProgress {
         if received == self.expected {
             return AnswerProgress::Complete;
         }
@@ -119,12 +119,12 @@ mod tests {
     fn an_answer_is_judged_wherever_it_has_come_to() {
         let ascii = Check::named("ASCII", Expect::Reply);
         for at in 0..ascii.expected.len() {
-            assert_eq!(ascii.standing(&ascii.expected[..at]), AnswerProgress::More);
+            assert_eq!(ascii.progress(&ascii.expected[..at]), AnswerProgress::More);
         }
-        assert_eq!(ascii.standing(&ascii.expected), AnswerProgress::Complete);
+        assert_eq!(ascii.progress(&ascii.expected), AnswerProgress::Complete);
         assert!(ascii.lacks_newline(b"Server received: Hello, server!"));
         for wrong in ["Hello", "Server received: Hello, server!\r", "Server received: Hello, server!\n\n"] {
-            assert_eq!(ascii.standing(wrong.as_bytes()), AnswerProgress::Differs, "{wrong:?}");
+            assert_eq!(ascii.progress(wrong.as_bytes()), AnswerProgress::Differs, "{wrong:?}");
         }
     }
 
@@ -137,25 +137,25 @@ mod tests {
             let check = Check::named(name, Expect::Reply);
             let answers: Vec<u8> = check.sent.chunks(size).flat_map(|read| [prefix, read].concat()).collect();
             for at in (0..answers.len()).step_by(97) {
-                assert_eq!(check.standing(&answers[..at]), AnswerProgress::More, "{name} by {size}, {at} bytes in");
+                assert_eq!(check.progress(&answers[..at]), AnswerProgress::More, "{name} by {size}, {at} bytes in");
             }
-            assert_eq!(check.standing(&answers), AnswerProgress::Reads, "{name} by {size}");
+            assert_eq!(check.progress(&answers), AnswerProgress::Reads, "{name} by {size}");
             // Many take the newline away, and add one of their own.
             let own: Vec<u8> =
                 check.sent.chunks(size).flat_map(|read| [prefix, read.trim_ascii(), b"\n"].concat()).collect();
-            assert_eq!(check.standing(&own), AnswerProgress::Reads, "{name} by {size}, newline by newline");
+            assert_eq!(check.progress(&own), AnswerProgress::Reads, "{name} by {size}, newline by newline");
             // What is lost, changed or said twice is no habit.
             let mut changed = answers.clone();
             *changed.last_mut().unwrap() ^= 1;
             let lost = [&answers[..prefix.len() + 3], &answers[prefix.len() + 4..]].concat();
             let empty_line = [&answers[..], b"\n\n"].concat();
             for wrong in [changed, lost, [prefix, &answers].concat(), [&answers[..], b"x"].concat(), empty_line] {
-                assert_eq!(check.standing(&wrong), AnswerProgress::Differs, "{name} by {size}");
+                assert_eq!(check.progress(&wrong), AnswerProgress::Differs, "{name} by {size}");
             }
         }
         let single = Check::named("ASCII", Expect::Reply);
-        assert_eq!(single.standing(b"Server received: HelServer received: lo, server!\n"), AnswerProgress::Differs);
+        assert_eq!(single.progress(b"Server received: HelServer received: lo, server!\n"), AnswerProgress::Differs);
         let echo = Check::named("long line", Expect::Echo);
-        assert_eq!(echo.standing(&[prefix, &echo.sent[..]].concat()), AnswerProgress::Differs);
+        assert_eq!(echo.progress(&[prefix, &echo.sent[..]].concat()), AnswerProgress::Differs);
     }
 }

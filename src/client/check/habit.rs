@@ -78,7 +78,7 @@ impl AnswerHabit {
     }
 
     /// What it is, and what to do about it.
-    pub(super) fn explained(&self) -> String {
+    pub(super) fn explanation(&self) -> String {
         let shown = |bytes: &[u8]| {
             let cut = if bytes.len() > SHOWN { "..." } else { "" };
             format!("'{}{cut}'", escape::text(&bytes[..bytes.len().min(SHOWN)]))

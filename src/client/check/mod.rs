@@ -32,7 +32,7 @@ const SETTLES: Duration = Duration::from_millis(300);
 /// The same where only the newline is missing, or nothing is recognised in it yet.
 const LONGER: Duration = Duration::from_secs(1);
 /// How long a server that has not answered may take once we have half-closed.
-const BEHIND_THE_END: Duration = Duration::from_secs(2);
+const AFTER_HALF_CLOSE: Duration = Duration::from_secs(2);
 /// What a mismatch shows of each side.
 const SHOWN: usize = 60;
 /// What of a wrong answer is read on, beyond the length of the right one.
@@ -40,7 +40,7 @@ const MOST: usize = 1024;
 
 pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     let start = Instant::now();
-    let connecting = plan.connect.connect(async |news: ConnectEvent<'_>| plan.tell(news).await);
+    let connecting = plan.connect.connect(async |news: ConnectEvent<'_>| plan.report(news).await);
     let stream = within(plan.timeout, connecting).await?;
     if plan.verbose {
         say(&connect::described(&stream, plan.connect.listen, start));
@@ -61,8 +61,8 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
         let mut received = Vec::new();
         let ended = timeout(wire.patience(PATIENCE), wire.exchange(check, &mut received)).await;
         // Of an answer that has come: to its last byte.
-        let took = wire.heard.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
-        let result = match (&ended, check.standing(&received)) {
+        let took = wire.answered_at.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
+        let result = match (&ended, check.progress(&received)) {
             (Ok(Ok(())), AnswerProgress::Complete) => colour.good("pass"),
             (Ok(Ok(())), AnswerProgress::Reads) => {
                 warned += 1;
@@ -70,7 +70,7 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
             }
             _ => colour.bad("FAIL"),
         };
-        let is_right = matches!(check.standing(&received), AnswerProgress::Complete | AnswerProgress::Reads);
+        let is_right = matches!(check.progress(&received), AnswerProgress::Complete | AnswerProgress::Reads);
         writeln!(
             out,
             "{:<12} {:>12} {:>14} {:>10}  {result}",
@@ -109,7 +109,7 @@ struct CheckedConnection {
     /// What a server that speaks TLS says to a client that does not.
     first_words: Option<FirstWords>,
     /// When the answer's last byte so far, or its end, came.
-    heard: Option<Instant>,
+    answered_at: Option<Instant>,
     /// Of the whole run, and when it is over.
     limit: Option<(Duration, Instant)>,
 }
@@ -118,13 +118,13 @@ impl CheckedConnection {
     fn new(stream: Stream) -> Self {
         let first_words = stream.tls().is_none().then(FirstWords::default);
         let (from_server, to_server) = tokio::io::split(stream);
-        Self { from_server, to_server, first_words, heard: None, limit: None }
+        Self { from_server, to_server, first_words, answered_at: None, limit: None }
     }
 
     /// Sends, and receives at the same time: an answer may fill the path before the whole of a question is sent.
     async fn exchange(&mut self, check: &Check, received: &mut Vec<u8>) -> io::Result<()> {
-        let Self { from_server, to_server, first_words, heard, .. } = self;
-        *heard = None;
+        let Self { from_server, to_server, first_words, answered_at, .. } = self;
+        *answered_at = None;
         let send = async {
             to_server.write_all(&check.sent).await?;
             to_server.flush().await?;
@@ -142,8 +142,8 @@ impl CheckedConnection {
                     Err(_) if pause < PATIENCE => return Ok(()),
                     Err(_) => continue,
                 };
-                *heard = Some(Instant::now());
-                first_words.iter_mut().for_each(|words| words.hear(&received[before..]));
+                *answered_at = Some(Instant::now());
+                first_words.iter_mut().for_each(|words| words.push(&received[before..]));
                 if received.len() == before {
                     return Ok(());
                 }
@@ -161,11 +161,11 @@ impl CheckedConnection {
         received: Vec<u8>,
         ended: Option<io::Result<()>>,
     ) -> Result<ExitCode> {
-        if let Some(explained) = self.first_words.as_ref().and_then(FirstWords::explained) {
+        if let Some(explained) = self.first_words.as_ref().and_then(FirstWords::tls_failure) {
             return Err(explained);
         }
         let is_beginning = matches!(
-            check.standing(&received),
+            check.progress(&received),
             AnswerProgress::More | AnswerProgress::Complete | AnswerProgress::Reads
         );
         let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(&received);
@@ -184,7 +184,7 @@ impl CheckedConnection {
                 let what = "the server answered everything but did not end the connection after our FIN";
                 return Err(ClientFailure::new(FailureClass::Timeout, what).into());
             }
-            None if passed == 0 && received.is_empty() => match self.answers_behind_the_end().await {
+            None if passed == 0 && received.is_empty() => match self.answer_after_half_close().await {
                 Some(late) => {
                     explain_late_answer(out, check, &late)?;
                     return Ok(ExitCode::from(exit::VERDICT));
@@ -229,8 +229,8 @@ impl CheckedConnection {
     }
 
     /// What a server says that was silent as long as we might have said more.
-    async fn answers_behind_the_end(&mut self) -> Option<Vec<u8>> {
-        let (mut late, patience) = (Vec::new(), self.patience(BEHIND_THE_END));
+    async fn answer_after_half_close(&mut self) -> Option<Vec<u8>> {
+        let (mut late, patience) = (Vec::new(), self.patience(AFTER_HALF_CLOSE));
         let end = async {
             self.to_server.shutdown().await?;
             (&mut self.from_server).take(MOST as u64).read_to_end(&mut late).await
@@ -243,7 +243,7 @@ impl CheckedConnection {
 
 /// How long to wait for more of an answer; `None` where no more is expected.
 fn pause(check: &Check, received: &[u8], may_be_tls: bool) -> Option<Duration> {
-    match check.standing(received) {
+    match check.progress(received) {
         AnswerProgress::Complete if !check.last => None,
         _ if most(check, received.len()) == 0 => None,
         AnswerProgress::Differs if may_be_tls => Some(PATIENCE),
@@ -282,7 +282,7 @@ fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io:
     writeln!(out, "  expected  {}", part(&check.expected))?;
     writeln!(out, "  received  {}", part(received))?;
     match AnswerHabit::of(check, received) {
-        Some(habit) => writeln!(out, "{}", habit.explained()),
+        Some(habit) => writeln!(out, "{}", habit.explanation()),
         None if check.name == "burst" => {
             writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")
         }

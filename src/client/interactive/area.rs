@@ -1,8 +1,8 @@
-//! [`EditArea`]: the rows at the end of what the terminal shows, in which a line is being typed.
+//! [`EditArea`]: the rows at the end of the screen in which the user types a line.
 //!
-//! It is erased and drawn anew whenever something changes. For that it must be known how far above
-//! the cursor it begins, which a new size of the window makes uncertain: some terminals wrap what
-//! they show anew, some do not, and both are tried on the column in which the cursor is found then.
+//! Each change erases the area and draws it again, so its first row must be known. A new window
+//! size makes that row uncertain: some terminals rewrap the screen, some do not. The column of the
+//! cursor decides between the two.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -13,11 +13,11 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::escape;
 
-/// Asks the terminal where the cursor is (DSR of ECMA-48). It answers with a key.
+/// Asks the terminal for the position of the cursor (DSR of ECMA-48). The answer arrives as a key.
 pub(super) const WHERE: &str = "\x1b[6n";
-/// So much fits into one row of any window.
+/// Cells that fit into one row of any window.
 const SHORT: usize = 2;
-/// A tabulator is shown as so many spaces.
+/// Spaces that stand for a tab.
 const TAB: usize = 8;
 
 /// The size of the terminal's window.
@@ -31,7 +31,7 @@ impl WindowSize {
     pub(super) fn now() -> Self {
         let size = crossterm::terminal::size().ok().filter(|&(columns, rows)| columns > 0 && rows > 0);
         let (columns, rows) = size.unwrap_or((80, 24));
-        // The widest characters have two columns.
+        // The widest characters take two columns.
         Self { columns: usize::from(columns).max(2), rows: rows.into() }
     }
 }
@@ -40,22 +40,22 @@ pub(super) struct EditArea {
     window: WindowSize,
     clusters: GraphemeClusterMode,
     drawn: Option<DrawnArea>,
-    /// Does the terminal wrap what it shows anew when its width changes? Most do; this is what it
-    /// was last seen to do.
+    /// Does the terminal rewrap the screen when its width changes? Most do; this is the last
+    /// behaviour observed.
     reflows: bool,
 }
 
-/// What is on the screen.
+/// The area as drawn.
 struct DrawnArea {
     cells: Vec<Width>,
-    /// The cell at which the cursor is, and its place.
+    /// The cell under the cursor, and its place.
     cursor: usize,
     at: Position,
-    /// Rows below the cursor's.
+    /// Rows below the cursor.
     below: usize,
 }
 
-/// The columns of a cell, or a new line.
+/// The columns of a cell; `None` for a newline.
 type Width = Option<usize>;
 
 /// Row and column, from 0.
@@ -67,7 +67,7 @@ struct Position {
 
 impl EditArea {
     pub(super) fn new(window: WindowSize) -> Self {
-        // These two are known not to.
+        // These two terminals do not rewrap.
         let reflows = ["XTERM_VERSION", "STY"].iter().all(|name| std::env::var_os(name).is_none());
         Self { window, clusters: GraphemeClusterMode::from_env(), drawn: None, reflows }
     }
@@ -76,15 +76,15 @@ impl EditArea {
         self.window
     }
 
-    /// Erases the area, with the cursor where it began.
+    /// Erases the area, and puts the cursor at its start.
     pub(super) fn erase(&mut self) -> String {
-        // Not from the first column on: some terminals keep what is erased where that is all they
-        // show.
+        // Starts at the second column: some terminals keep the row in the scrollback if all of it
+        // is erased.
         self.drawn.take().map_or_else(String::new, |drawn| up(drawn.at.row) + "\r\x1b[C\x1b[J\r\x1b[K")
     }
 
-    /// Draws a line, which begins at the cursor, with the cursor at this byte of it. Of one that
-    /// has more rows than the window those around the cursor are drawn.
+    /// Draws a line from the cursor on, with the cursor at this byte of it. If it has more rows
+    /// than the window, only those around the cursor appear.
     pub(super) fn draw(&mut self, line: &str, cursor: usize) -> String {
         let (cells, cursor) = self.cells(line, cursor);
         let widths: Vec<Width> = cells.iter().map(|cell| cell.1).collect();
@@ -100,7 +100,7 @@ impl EditArea {
             && widths.last().is_some_and(Option::is_some)
             && places[cells.len()].column == 0
         {
-            // The last row is full: a terminal goes on to the next when it must.
+            // The last row is full: terminals wrap only when the next character arrives.
             text += " \r\x1b[K";
         }
         text += &up(bottom - at.row);
@@ -116,7 +116,7 @@ impl EditArea {
         text
     }
 
-    /// Draws a whole line for the last time, and goes on below it.
+    /// Draws a whole line for the last time, and moves below it.
     pub(super) fn finish(&mut self, line: &str) -> String {
         let mut text = self.erase();
         let (cells, _) = self.cells(line, 0);
@@ -124,7 +124,7 @@ impl EditArea {
         text + "\r\n"
     }
 
-    /// Leaves what is drawn behind, and goes on below it.
+    /// Leaves the drawn line on the screen, and moves below it.
     pub(super) fn leave(&mut self) -> String {
         match self.drawn.take() {
             Some(DrawnArea { below: 0, .. }) => "\r\n".into(),
@@ -133,30 +133,29 @@ impl EditArea {
         }
     }
 
-    /// The window has another size. False where that makes no difference, since there is hardly
-    /// more than a prompt.
+    /// Takes a new window size. False if it makes no difference, because there is hardly more than
+    /// a prompt.
     pub(super) fn resize(&mut self, window: WindowSize) -> bool {
         self.window = window;
         self.drawn.as_ref().is_some_and(|drawn| drawn.cells.len() > SHORT)
     }
 
-    /// May there be rows above the cursor's?
+    /// Could the area have rows above the cursor?
     pub(super) fn has_rows_above(&self) -> bool {
         self.drawn.as_ref().is_some_and(|drawn| drawn.at.row + drawn.reflowed(self.window).row > 0)
     }
 
-    /// Finds the area again by the column in which the cursor was found. Terminals that wrap anew
-    /// all say it.
+    /// Finds the area again by the column of the cursor. Terminals that rewrap all report it.
     pub(super) fn find(&mut self, column: Option<usize>) {
         let Some(drawn) = &mut self.drawn else { return };
         let (wrapped, still) = (drawn.reflowed(self.window), drawn.at);
         let fits = |place: Position| column == Some(place.column.min(self.window.columns - 1));
         drawn.at.row = match (fits(wrapped), fits(still)) {
-            // What some terminal does in both cases is taken from what it did before.
+            // Both fit: assume the behaviour observed before.
             (true, true) if self.reflows => wrapped.row,
             (true, false) => wrapped.row,
-            // The cursor is where something else was written, or the window has yet another size.
-            // Rather too little is erased than what was said before.
+            // Another program wrote here, or the size changed again. Erasing too little is better
+            // than erasing output.
             (false, false) if column.is_some() => 0,
             _ => still.row,
         };
@@ -165,7 +164,7 @@ impl EditArea {
         }
     }
 
-    /// The line as cells, and the cell that the cursor is at.
+    /// The line as cells, and the index of the cell at the cursor.
     fn cells<'a>(&self, line: &'a str, cursor: usize) -> (Vec<(Cow<'a, str>, Width)>, usize) {
         let (mut cells, mut at) = (Vec::with_capacity(line.len()), None);
         let width = |text: &str| Some(self.clusters.width(text).into());
@@ -192,17 +191,17 @@ impl EditArea {
     }
 }
 
-/// Longer clusters of characters are no writing, and have more columns than can be counted on.
+/// Longer clusters are no real text, and their width is unpredictable.
 const LONGEST_CLUSTER: usize = 128;
 
 impl DrawnArea {
-    /// Where the cursor is when everything has been wrapped anew.
+    /// The position of the cursor after a rewrap.
     fn reflowed(&self, window: WindowSize) -> Position {
         places(&self.cells, window.columns)[self.cursor]
     }
 }
 
-/// Where each cell begins, and where the next would.
+/// The position of each cell, and of the next one.
 fn places(cells: &[Width], columns: usize) -> Vec<Position> {
     let mut next = Position::default();
     let mut places = Vec::with_capacity(cells.len() + 1);
@@ -225,7 +224,7 @@ fn places(cells: &[Width], columns: usize) -> Vec<Position> {
     places
 }
 
-/// Appends cells; with places, no new line behind the row `bottom`.
+/// Appends cells; with places, no newline after the row `bottom`.
 fn show(text: &mut String, cells: &[(Cow<'_, str>, Width)], places: &[Position], bottom: usize) {
     for (n, (cell, width)) in cells.iter().enumerate() {
         match width {

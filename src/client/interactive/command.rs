@@ -1,4 +1,4 @@
-//! What a typed line means.
+//! The meaning of a typed line.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,22 @@ use std::path::PathBuf;
 pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
     ("help", "", "this list"),
     ("quit", "", "leave, as `quit` does, and Ctrl+C on an empty line"),
-    ("close", "", "half-close (FIN), and hear the rest, as Ctrl+D does"),
+    ("close", "", "half-close (FIN), and receive the rest, as Ctrl+D does"),
     ("reset", "", "end the connection with a reset (RST)"),
     ("reconnect", "", "close this connection and make a new one"),
     ("send", "FILE", "send a file as it is"),
     ("raw", "\"TEXT\"", "send bytes, no newline: \\n \\r \\t \\0 \\\\ \\\" \\xFF \\u{20AC}"),
     ("hex", "[on|off]", "show what is sent and received as hexadecimal"),
-    ("stats", "", "what went over this connection, and what TCP knows of the path"),
-    ("tls", "", "what TLS has agreed on, and what the server has shown"),
+    ("stats", "", "traffic of this connection, and TCP's view of the path"),
+    ("tls", "", "the parameters of TLS, and the server's certificates"),
 ];
 
 /// A typed line's meaning.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Send it.
-    Say(String),
-    Do(ChatCommand),
+    Message(String),
+    Command(ChatCommand),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -39,17 +39,17 @@ pub(super) enum ChatCommand {
     Tls,
 }
 
-/// Reads a line. Several lines at once, as a paste brings them, are never a command.
+/// Parses a line. Several lines at once, as a paste brings them, are never a command.
 pub(super) fn read(line: &str) -> Result<Meaning, String> {
     if line.contains('\n') {
-        return Ok(Meaning::Say(line.into()));
+        return Ok(Meaning::Message(line.into()));
     }
     if line == "quit" {
-        return Ok(Meaning::Do(ChatCommand::Quit));
+        return Ok(Meaning::Command(ChatCommand::Quit));
     }
-    let Some(command) = line.strip_prefix('/') else { return Ok(Meaning::Say(line.into())) };
+    let Some(command) = line.strip_prefix('/') else { return Ok(Meaning::Message(line.into())) };
     if command.starts_with('/') {
-        return Ok(Meaning::Say(command.into()));
+        return Ok(Meaning::Message(command.into()));
     }
     let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     let rest = rest.trim();
@@ -77,28 +77,28 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
             "off" => Ok(ChatCommand::Hex(Some(false))),
             _ => Err("/hex on, /hex off, or /hex alone to switch".into()),
         },
-        _ if wants_to_leave(name) => Err(format!("There is no command /{name}; /quit leaves")),
+        _ if is_quit_word(name) => Err(format!("There is no command /{name}; /quit leaves")),
         _ => Err(format!("There is no command /{name}; /help lists them, and //{name} would send /{name}")),
     }?;
-    Ok(Meaning::Do(command))
+    Ok(Meaning::Command(command))
 }
 
-/// The hint behind a line that was sent, and that may have been typed to leave.
+/// The hint after a line that was sent but may have been meant as `quit`.
 pub(super) fn hint(line: &str) -> Option<&'static str> {
-    wants_to_leave(line)
+    is_quit_word(line)
         .then_some("That was sent to the server; `quit`, in small letters and alone, leaves (as does Ctrl+C)")
 }
 
-/// Is this what ends the conversation with other programs?
-fn wants_to_leave(line: &str) -> bool {
+/// Does this word end a conversation in other programs?
+fn is_quit_word(line: &str) -> bool {
     const WORDS: [&str; 11] =
         ["quit", "exit", "bye", "goodbye", "logout", "disconnect", ":q", ":wq", ":x", "\\q", ".quit"];
     let word = line.trim().trim_end_matches([';', '.', '!']).trim_end_matches("()").to_ascii_lowercase();
     WORDS.contains(&word.as_str())
 }
 
-/// A file's name as a shell would take it, and as Tab completes it: in quotes, or with backslashes before what is special; `~/` is the user's own
-/// folder.
+/// A file name as a shell would take it, and as Tab completes it: in quotes, or with backslashes
+/// before special characters; `~/` is the user's own folder.
 fn path(text: &str) -> PathBuf {
     let mut name = String::with_capacity(text.len());
     match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
@@ -106,7 +106,7 @@ fn path(text: &str) -> PathBuf {
         None => {
             let mut chars = text.chars();
             while let Some(c) = chars.next() {
-                // On Windows a backslash stands between folders.
+                // On Windows a backslash separates folders.
                 let c = if c == '\\' && !cfg!(windows) { chars.next().unwrap_or(c) } else { c };
                 name.push(c);
             }
@@ -118,7 +118,7 @@ fn path(text: &str) -> PathBuf {
     }
 }
 
-/// The bytes that a text with escapes stands for, with quotes around it or without.
+/// The bytes of a text with escapes, with quotes around it or without.
 fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let text = match text.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"').ok_or("the closing quote is missing")?,
@@ -166,19 +166,19 @@ mod tests {
     fn letters_are_never_commands() {
         for line in ["", "hello", "quit now", " quit", "Q", "R", "B", " /help", "a /quit", "/quit\nmore", "quit\nquit"]
         {
-            assert_eq!(read(line), Ok(Meaning::Say(line.into())), "{line:?}");
+            assert_eq!(read(line), Ok(Meaning::Message(line.into())), "{line:?}");
         }
-        assert_eq!(read("//etc"), Ok(Meaning::Say("/etc".into())));
-        assert_eq!(read("///"), Ok(Meaning::Say("//".into())));
+        assert_eq!(read("//etc"), Ok(Meaning::Message("/etc".into())));
+        assert_eq!(read("///"), Ok(Meaning::Message("//".into())));
     }
 
     #[test]
-    fn who_may_want_to_leave_is_told_how() {
+    fn a_line_like_quit_is_sent_with_a_hint() {
         for line in [
             "QUIT", "Quit", "exit", "EXIT", "bye", ":q", ":q!", ":wq", " quit", "quit ", "exit()", "quit;", "\\q",
             "Bye!",
         ] {
-            assert_eq!(read(line), Ok(Meaning::Say(line.into())), "{line:?} is sent all the same");
+            assert_eq!(read(line), Ok(Meaning::Message(line.into())), "{line:?} is sent all the same");
             assert!(hint(line).is_some_and(|hint| hint.contains("`quit`")), "{line:?}");
         }
         for line in ["", "Q", "q", "hello", "quit now", "exit 1", "bye bye", "quit\nquit", "!", "()"] {
@@ -207,12 +207,12 @@ mod tests {
             (r#"/raw """#, ChatCommand::Raw(vec![])),
         ];
         for (line, command) in cases {
-            assert_eq!(read(line), Ok(Meaning::Do(command)), "{line}");
+            assert_eq!(read(line), Ok(Meaning::Command(command)), "{line}");
         }
     }
 
     #[test]
-    fn what_is_wrong_is_said_and_nothing_is_sent() {
+    fn a_wrong_command_is_an_error() {
         for line in [
             "/",
             "/hello",
@@ -235,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn every_command_that_is_listed_exists() {
+    fn every_listed_command_exists() {
         for (name, argument, _) in COMMANDS {
             let line = if argument == "FILE" || name == "raw" { format!("/{name} x") } else { format!("/{name}") };
-            assert!(matches!(read(&line), Ok(Meaning::Do(_))), "{line}");
+            assert!(matches!(read(&line), Ok(Meaning::Command(_))), "{line}");
         }
     }
 }

@@ -1,21 +1,21 @@
-//! [`Candidates`]: what a word that is being typed may become.
+//! [`Candidates`]: the completions of the word being typed.
 
 use rustyline::completion::{FilenameCompleter, Pair, longest_common_prefix};
 
 use super::command::COMMANDS;
 use crate::escape;
 
-/// Candidates that are shown at once.
+/// The most candidates that are listed.
 const SHOWN: usize = 100;
 
 pub(super) struct Candidates {
-    /// Where the word begins.
+    /// The start of the word.
     pub(super) start: usize,
     words: Vec<Pair>,
 }
 
 impl Candidates {
-    /// Commands, or the names of files behind one that wants a file.
+    /// Commands, or file names after a command that takes a file.
     pub(super) fn find(line: &str, at: usize) -> Self {
         if line.starts_with("/send ") {
             let (start, words) = FilenameCompleter::new().complete_path(line, at).unwrap_or_default();
@@ -34,12 +34,12 @@ impl Candidates {
         self.words.len() == 1
     }
 
-    /// What all of them begin with.
+    /// The common prefix of all candidates.
     pub(super) fn certain(&self) -> Option<&str> {
         longest_common_prefix(&self.words)
     }
 
-    /// All of them, as a line.
+    /// All candidates, as a line.
     pub(super) fn listed(&self) -> String {
         let shown = self.words.iter().take(SHOWN);
         let mut words: Vec<_> = shown.map(|word| escape::text(word.display.as_bytes())).collect();

@@ -1,16 +1,16 @@
-//! What is typed at a terminal, as keys.
+//! Terminal input as keys.
 
 use std::borrow::Cow;
 
 use crate::escape;
 use crate::stdio::StdStream;
 
-/// Bytes of a line; of several, where they are pasted.
+/// The most bytes of a line, or of a paste.
 pub(super) const LONGEST: usize = 1024 * 1024;
 
-/// A key, or what a terminal sends as if it were one. Keys with names of their own are what they
-/// mean to an editor: Enter is Ctrl+M, Tab Ctrl+I, Backspace Ctrl+H, Left and Right are Ctrl+B and
-/// Ctrl+F, with Ctrl or Alt they are Alt+B and Alt+F, and so on.
+/// A key, or other input in the form of one. Named keys become their editor commands: Enter is
+/// Ctrl+M, Tab Ctrl+I, Backspace Ctrl+H, Left and Right are Ctrl+B and Ctrl+F, with Ctrl or Alt
+/// they are Alt+B and Alt+F, and so on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyPress {
     Char(char),
@@ -18,18 +18,19 @@ pub(super) enum KeyPress {
     Ctrl(char),
     Alt(char),
     Delete,
-    /// What was pasted at once, and whether all of it was UTF-8.
+    /// Pasted text, and whether all of it was UTF-8.
     Pasted(String, bool),
-    /// More was pasted than fits in a line.
+    /// A paste that is longer than a line may be.
     TooLong,
     NotUtf8,
     /// The answer to [`super::area::WHERE`]: the column of the cursor, from 0.
     CursorAt(usize),
-    /// Ctrl+D in a terminal that edits lines itself, or the terminal is gone.
+    /// Ctrl+D in a terminal that edits lines itself, or the terminal has gone.
     EndOfInput,
 }
 
-/// Hands on the keys of each read until `take` wants no more. The end of the process ends it.
+/// Passes on the keys of each read until `take` returns false. The thread lives as long as the
+/// process at most.
 #[cfg(unix)]
 pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
     use std::io::Read;
@@ -67,18 +68,18 @@ fn pasted(bytes: &[u8]) -> KeyPress {
     KeyPress::Pasted(text.replace("\r\n", "\n").replace('\r', "\n"), is_whole)
 }
 
-/// Takes the bytes of a terminal apart.
+/// Parses the bytes of a terminal.
 #[derive(Default)]
 struct KeyParser {
-    /// The beginning of something whose end has not come.
+    /// The start of an incomplete sequence.
     bytes: Vec<u8>,
-    /// More has been pasted than fits, and its end has not come.
+    /// The current paste is too long; its end has not arrived.
     overflown: bool,
 }
 
 const PASTE: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
-/// The longest sequence that is waited for.
+/// The longest sequence that the parser waits for.
 const SEQUENCE: usize = 64;
 
 impl KeyParser {
@@ -94,7 +95,7 @@ impl KeyParser {
         keys
     }
 
-    /// The first key, and how many bytes it has. `None` while its end is missing.
+    /// The first key, and its length in bytes. `None` while it is incomplete.
     fn next(&mut self, bytes: &[u8]) -> Option<(Option<KeyPress>, usize)> {
         if bytes.starts_with(PASTE) || self.overflown {
             return self.pasted(bytes);
@@ -107,7 +108,7 @@ impl KeyParser {
 
     fn pasted(&mut self, bytes: &[u8]) -> Option<(Option<KeyPress>, usize)> {
         let Some(end) = memchr::memmem::find(bytes, PASTE_END) else {
-            // Of the end of a paste, half may have come.
+            // The end mark of a paste may arrive in two reads.
             let surplus = bytes.len().saturating_sub(PASTE_END.len());
             self.overflown |= surplus > PASTE.len() + LONGEST;
             return (self.overflown && surplus > 0).then_some((None, surplus));
@@ -138,14 +139,14 @@ fn character(bytes: &[u8]) -> Option<(Option<KeyPress>, usize)> {
 fn escaped(bytes: &[u8]) -> Option<(Option<KeyPress>, usize)> {
     let (introducer, rest) = (bytes.get(1)?, &bytes[2..]);
     match introducer {
-        // Escape, and then a key.
+        // Escape before a key.
         0x1b => Some((None, 1)),
         b'O' => Some((arrow(*rest.first()?, false), 3)),
         // Function keys of the Linux console.
         b'[' if rest.first() == Some(&b'[') => rest.get(1).map(|_| (None, 4)),
         b'[' => match rest.iter().position(|byte| !matches!(byte, b' '..=b'?')) {
             Some(end) if matches!(rest[end], b'@'..=b'~') => Some((sequence(&rest[..end], rest[end]), end + 3)),
-            // No such sequence: it ends before what does not belong to it.
+            // A malformed sequence ends before the first foreign byte.
             Some(end) => Some((None, end + 2)),
             None => (rest.len() > SEQUENCE).then_some((None, bytes.len())),
         },
@@ -161,7 +162,7 @@ fn escaped(bytes: &[u8]) -> Option<(Option<KeyPress>, usize)> {
     }
 }
 
-/// A control sequence (ECMA-48): its parameters, and the byte that says what it is.
+/// A control sequence (ECMA-48): its parameters and its final byte.
 fn sequence(parameters: &[u8], what: u8) -> Option<KeyPress> {
     let mut numbers =
         parameters.split(|&byte| byte == b';').map(|number| std::str::from_utf8(number).ok()?.parse().ok());
@@ -220,7 +221,7 @@ pub(super) fn read(take: impl Fn(Vec<KeyPress>) -> bool) {
                     _ => continue,
                 }
             }
-            // No key, but a reason to look at the window.
+            // A resize is no key, but the window must be measured.
             Ok(Event::Resize(..)) if take(Vec::new()) => continue,
             Ok(Event::Resize(..)) => return,
             Ok(_) => continue,
@@ -238,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_the_same_wherever_they_are_cut() {
+    fn keys_are_the_same_at_any_split() {
         let cases = [
             ("a", KeyPress::Char('a')),
             ("\u{20ac}", KeyPress::Char('\u{20ac}')),
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf_8_is_known() {
+    fn input_that_is_no_utf_8_is_detected() {
         let mut parser = KeyParser::default();
         assert_eq!(parser.feed(b"f\xe9"), [KeyPress::Char('f')]);
         assert_eq!(parser.feed(b"\r\xff"), [KeyPress::NotUtf8, KeyPress::Ctrl('m'), KeyPress::NotUtf8]);

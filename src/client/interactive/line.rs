@@ -1,55 +1,58 @@
-//! [`EditedLine`]: the line being typed. Its editing, its history and the names of files are
-//! rustyline's; what is here is which key does what.
+//! [`EditedLine`]: the line being typed. rustyline edits it, keeps its history and completes file
+//! names; this file maps keys to actions.
 
 use std::path::PathBuf;
 
 use rustyline::history::{FileHistory, History, SearchDirection};
 use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
-use rustyline::{At, Config, Movement, Word};
+use rustyline::{At, Config, GraphemeClusterMode, Movement, Word};
+use unicode_segmentation::UnicodeSegmentation;
 
 use super::completion::Candidates;
 use super::keys::{KeyPress, LONGEST};
 
-/// Lines that are remembered.
+/// Lines in the history.
 const HISTORY: usize = 1000;
-/// Changes that can be taken back.
+/// Changes that undo keeps.
 const CHANGES: usize = 100;
 const PROMPT: &str = "> ";
 
 pub(super) struct EditedLine {
     buffer: LineBuffer,
-    /// Something typed was no UTF-8, and stands there as U+FFFD.
+    /// Measures columns as the area that draws the line does.
+    clusters: GraphemeClusterMode,
+    /// Some input was no UTF-8; U+FFFD stands for it.
     is_damaged: bool,
-    /// The next key is taken as it is.
+    /// The next key is inserted literally.
     is_quoted: bool,
     killed: KilledText,
     changes: Vec<(String, usize)>,
     last: LastKey,
     history: FileHistory,
     file: Option<PathBuf>,
-    /// The entry of the history that is shown, and what had been typed before.
+    /// The history entry on the screen, and the line typed before it.
     recalled: Option<(usize, String)>,
     search: Option<HistorySearch>,
 }
 
-/// What a key has led to, besides a change of the line.
+/// The effect of a key, besides a change of the line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyEffect {
     Nothing,
     Accepted(String),
-    /// Accepted, but something in it is no UTF-8.
+    /// Accepted, but a part of it is no UTF-8.
     NotUtf8(String),
-    /// This is to be shown above the line.
-    Said(String),
+    /// Text to show above the line.
+    Show(String),
     /// Ctrl+C on an empty line.
     Leave,
-    /// Ctrl+D on an empty line, or the terminal is gone.
+    /// Ctrl+D on an empty line, or the terminal has gone.
     End,
     Suspend,
     ClearScreen,
 }
 
-/// What the last key did, as far as the next is concerned by it.
+/// The action of the last key, as far as the next depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LastKey {
     Typed,
@@ -58,7 +61,7 @@ enum LastKey {
     Other,
 }
 
-/// Ctrl+R: what is looked for, where in the history, and what was there before.
+/// Ctrl+R: the text to find, the place in the history, and the line before the search.
 struct HistorySearch {
     wanted: String,
     at: usize,
@@ -66,7 +69,7 @@ struct HistorySearch {
     failed: bool,
 }
 
-/// What was deleted by the word or the line, for Ctrl+Y.
+/// Text deleted by word or by line, for Ctrl+Y.
 #[derive(Default)]
 struct KilledText {
     text: String,
@@ -106,13 +109,14 @@ impl EditedLine {
     pub(super) fn new(file: Option<PathBuf>) -> rustyline::Result<Self> {
         let config = Config::builder().max_history_size(HISTORY)?.history_ignore_space(true).build();
         let mut history = FileHistory::with_config(&config);
-        // What blocks when it is read is no history.
+        // A path that may block, such as a FIFO, is no history file.
         if let Some(path) = file.as_ref().filter(|path| path.is_file()) {
-            // None yet, or none that can be read: then the history begins here.
+            // A missing or unreadable file means an empty history.
             let _ = history.load(path);
         }
         Ok(Self {
             buffer: LineBuffer::with_capacity(LONGEST),
+            clusters: GraphemeClusterMode::from_env(),
             is_damaged: false,
             is_quoted: false,
             killed: KilledText::default(),
@@ -129,7 +133,7 @@ impl EditedLine {
         self.buffer.is_empty()
     }
 
-    /// What stands on the screen, and the byte of it that the cursor is at.
+    /// The prompt and the line, and the byte offset of the cursor.
     pub(super) fn shown(&self) -> (String, usize) {
         let prompt = match &self.search {
             Some(search) => {
@@ -142,7 +146,7 @@ impl EditedLine {
         (prompt + self.buffer.as_str(), cursor)
     }
 
-    /// The prompt and the whole line, once nothing more is typed.
+    /// The prompt and a finished line.
     pub(super) fn finished(line: &str) -> String {
         format!("{PROMPT}{line}")
     }
@@ -159,7 +163,7 @@ impl EditedLine {
             }
             return KeyEffect::Nothing;
         }
-        // What is typed in one go is one change.
+        // Characters typed in a row are one change.
         let goes_on = last == LastKey::Typed && matches!(key, KeyPress::Char(_));
         let before = (!goes_on).then(|| (self.buffer.as_str().to_string(), self.buffer.pos()));
         let effect = match (std::mem::take(&mut self.is_quoted), key) {
@@ -208,8 +212,8 @@ impl EditedLine {
                 self.search =
                     Some(HistorySearch { wanted: String::new(), at: self.history.len(), before, failed: false });
             }
-            KeyPress::Ctrl('p') => self.go_back(),
-            KeyPress::Ctrl('n') => self.go_forth(),
+            KeyPress::Ctrl('p') => self.up(),
+            KeyPress::Ctrl('n') => self.down(),
             KeyPress::Alt('<') => self.recall(|_, _| Some(0)),
             KeyPress::Alt('>') => self.recall(|_, end| Some(end)),
             KeyPress::Ctrl('a') => drop(buffer.move_home()),
@@ -237,7 +241,7 @@ impl EditedLine {
     }
 
     fn insert(&mut self, text: &str) -> KeyEffect {
-        // The buffer has a capacity, and takes nothing that does not fit.
+        // The buffer has a fixed capacity, and refuses text that does not fit.
         match self.buffer.yank(text, 1, &mut self.killed) {
             None if !text.is_empty() => too_long(),
             _ => KeyEffect::Nothing,
@@ -263,7 +267,7 @@ impl EditedLine {
         if std::mem::take(&mut self.is_damaged) && line.contains('\u{fffd}') {
             return KeyEffect::NotUtf8(line);
         }
-        // A history that cannot be written is not worth a word.
+        // An unwritable history is not worth a message.
         if self.history.add(&line).unwrap_or(false)
             && let Some(path) = &self.file
         {
@@ -272,20 +276,20 @@ impl EditedLine {
         KeyEffect::Accepted(line)
     }
 
-    /// To the row above, or the line that was typed before.
-    fn go_back(&mut self) {
+    /// Moves to the row above, or to the previous history entry.
+    fn up(&mut self) {
         if !self.move_row(false) {
             self.recall(|at, _| at.checked_sub(1));
         }
     }
 
-    fn go_forth(&mut self) {
+    fn down(&mut self) {
         if !self.move_row(true) {
             self.recall(|at, _| Some(at + 1));
         }
     }
 
-    /// Shows another entry of the history, or what was typed, which is the one behind its end.
+    /// Shows another history entry; behind the last one is the line typed before.
     fn recall(&mut self, which: impl Fn(usize, usize) -> Option<usize>) {
         let end = self.history.len();
         let now = self.recalled.as_ref().map_or(end, |(at, _)| *at);
@@ -301,7 +305,7 @@ impl EditedLine {
         }
     }
 
-    /// Goes to the row above or below, of several that were pasted. False where there is none.
+    /// Moves to the row above or below in a paste of several. False if there is none.
     fn move_row(&mut self, down: bool) -> bool {
         let (text, at) = (self.buffer.as_str(), self.buffer.pos());
         let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -310,15 +314,21 @@ impl EditedLine {
             false => start.checked_sub(1).map(|end| text[..end].rfind('\n').map_or(0, |newline| newline + 1)),
         };
         let Some(to) = to else { return false };
-        let column = text[start..at].chars().count();
+        let width = |cluster| usize::from(self.clusters.width(cluster));
+        let column: usize = text[start..at].graphemes(true).map(width).sum();
         let row = text[to..].split('\n').next().unwrap_or_default();
-        let into = row.char_indices().nth(column).map_or(row.len(), |(offset, _)| offset);
+        let mut end = 0;
+        let mut reaches = |cluster| {
+            end += width(cluster);
+            end > column
+        };
+        let into = row.grapheme_indices(true).find(|(_, cluster)| reaches(cluster)).map_or(row.len(), |(at, _)| at);
         self.buffer.set_pos(to + into);
         true
     }
 
-    /// What a key does while the history is searched. `None` where it is a key like any other, and
-    /// the search is over.
+    /// The effect of a key during a search. `None` for a key that ends the search and has its usual
+    /// effect.
     fn key_of_search(&mut self, key: &KeyPress) -> Option<KeyEffect> {
         let mut search = self.search.take()?;
         let last = self.history.len().saturating_sub(1);
@@ -354,7 +364,7 @@ impl EditedLine {
         Some(KeyEffect::Nothing)
     }
 
-    /// Completes what is typed as far as it is certain, and the second time shows what it may be.
+    /// Completes the word as far as the candidates agree; the second time lists them.
     fn complete(&mut self, again: bool) -> KeyEffect {
         let at = self.buffer.pos();
         let candidates = Candidates::find(self.buffer.as_str(), at);
@@ -364,19 +374,19 @@ impl EditedLine {
             return KeyEffect::Nothing;
         }
         self.last = LastKey::Completed;
-        if again { KeyEffect::Said(candidates.listed()) } else { KeyEffect::Nothing }
+        if again { KeyEffect::Show(candidates.listed()) } else { KeyEffect::Nothing }
     }
 }
 
 fn too_long() -> KeyEffect {
-    KeyEffect::Said(format!(
+    KeyEffect::Show(format!(
         "Not taken: a line has {} at most (/send sends files)\n",
         crate::units::bytes(LONGEST as u64)
     ))
 }
 
-/// Where the lines that were typed are remembered: a file of the user's own, in the folder that the
-/// XDG Base Directory Specification has for it. `None` where the system names no such folder.
+/// The history file, in the folder of the XDG Base Directory Specification. `None` if the system
+/// names no such folder.
 pub(super) fn history_file() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = if cfg!(windows) {
@@ -397,8 +407,7 @@ pub(super) fn history_file() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// What stands in the line after these keys: letters as they are, `^A` for Ctrl+A, `~b` for
-    /// Alt+B.
+    /// Types these keys: letters as they are, `^A` for Ctrl+A, `~b` for Alt+B.
     fn typed(line: &mut EditedLine, keys: &str) -> KeyEffect {
         let (mut keys, mut effect) = (keys.chars(), KeyEffect::Nothing);
         while let Some(c) = keys.next() {
@@ -440,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_comes_back() {
+    fn history_recalls_and_searches_lines() {
         let mut line = EditedLine::new(None).unwrap();
         for typing in ["needle one", "hay", "needle two", " hidden"] {
             assert_eq!(typed(&mut line, &format!("{typing}^M")), KeyEffect::Accepted(typing.into()));
@@ -467,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_are_gone_through_row_by_row() {
+    fn up_and_down_move_through_pasted_rows() {
         let mut line = EditedLine::new(None).unwrap();
         line.key(KeyPress::Pasted("first\nse\nthird".into(), true));
         typed(&mut line, "^PX^P^PY^N^N^N^NZ");
@@ -475,7 +484,15 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_not_taken() {
+    fn up_and_down_keep_the_column_beside_wide_characters() {
+        let mut line = EditedLine::new(None).unwrap();
+        line.key(KeyPress::Pasted("\u{4e16}\u{754c}\u{1f30d}\nabcdef".into(), true));
+        typed(&mut line, "^B^B^PX^NY^P^P");
+        assert_eq!(line.buffer.as_str(), "\u{4e16}\u{754c}X\u{1f30d}\nabcdeYf");
+    }
+
+    #[test]
+    fn text_that_does_not_fit_is_refused() {
         let mut line = EditedLine::new(None).unwrap();
         let (most, more) = ("x".repeat(LONGEST - 1), "\u{20ac}".to_string());
         assert_eq!(line.key(KeyPress::Pasted(most.clone(), true)), KeyEffect::Nothing);
@@ -484,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_utf_8_is_not_accepted() {
+    fn a_line_that_is_no_utf_8_is_reported() {
         let mut line = EditedLine::new(None).unwrap();
         line.key(KeyPress::NotUtf8);
         assert_eq!(typed(&mut line, "a^M"), KeyEffect::NotUtf8("\u{fffd}a".into()));

@@ -1,4 +1,5 @@
-//! At a terminal: type a line, see the answer. What the server sends appears above the line being typed.
+//! The conversation at a terminal: type a line, see the answer. What the server sends appears above
+//! the line being typed.
 
 mod area;
 mod command;
@@ -14,6 +15,7 @@ mod writer;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,20 +42,20 @@ use crate::signals::termination;
 use crate::stdio::{StdStream, say};
 use crate::{exit, units};
 
-/// A line that the server has not ended is shown after this long: it may be a prompt of its own.
+/// The view shows a line without an end after this time: it may be a prompt.
 const UNENDED: Duration = Duration::from_millis(100);
-/// Bytes that may wait to be sent to a server that does not read.
+/// Bytes that may wait for a server that does not read.
 const OUTBOX: usize = 1024 * 1024;
-/// Who leaves does not wait longer than this for what waits to be sent.
+/// Time that leaving waits for unsent bytes.
 const LAST_SENDING: Duration = Duration::from_secs(1);
-/// A connection that has lived for this long was worth making: the pauses before the next begin anew.
+/// A connection that lasted this long resets the pauses between attempts.
 const WORTHWHILE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
     let mut signal = std::pin::pin!(termination());
     let stream = tokio::select! {
-        stream = plan.connect.connect(async |news: ConnectEvent<'_>| plan.tell(news).await) => stream?,
+        stream = plan.connect.connect(async |news: ConnectEvent<'_>| plan.report(news).await) => stream?,
         () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
     };
     if plan.verbose {
@@ -78,18 +80,18 @@ fn greeting(plan: &ClientPlan, stream: &Stream) -> String {
     }
 }
 
-/// How a connection, or the whole conversation, comes to its end.
+/// How a connection, or the whole conversation, ends.
 enum ConversationEnd {
-    /// The person leaves.
+    /// The user leaves.
     Quit,
-    /// ... with a reset.
+    /// The user leaves with a reset.
     Reset,
-    /// The person wants a new connection.
+    /// The user asks for a new connection.
     Reconnect,
-    /// The server closed it.
+    /// The server closed the connection.
     Closed,
     Failed(anyhow::Error),
-    /// A signal asks us to go.
+    /// A signal ends the program.
     Signal,
 }
 
@@ -99,12 +101,12 @@ struct Conversation<'a> {
     terminal: Terminal,
     view: TextView,
     colour: Colour,
-    /// Pauses between connections that are lost one after the other.
+    /// Pauses between connections lost in a row.
     backoff: Backoff,
 }
 
 impl Conversation<'_> {
-    /// Talks until there is nothing more to say, over as many connections as it takes.
+    /// Runs the conversation over as many connections as it takes.
     async fn hold(&mut self, stream: Stream, mut signal: Pin<&mut impl Future<Output = ()>>) -> Result<ExitCode> {
         let mut wire = ChatConnection::new(stream);
         loop {
@@ -113,8 +115,8 @@ impl Conversation<'_> {
                 () = &mut signal => ConversationEnd::Signal,
             };
             if matches!(end, ConversationEnd::Quit | ConversationEnd::Reconnect) {
-                // Whoever leaves has said it all; it is only right that it gets there.
-                let _ = tokio::time::timeout(LAST_SENDING, self.send_the_rest(&mut wire)).await;
+                // What the user sent before leaving should still arrive.
+                let _ = tokio::time::timeout(LAST_SENDING, self.flush_outbox(&mut wire)).await;
             }
             let rest = self.view.rest();
             self.terminal.post(rest);
@@ -163,13 +165,13 @@ impl Conversation<'_> {
             };
             let Some(stream) = stream else { return Ok(ExitCode::SUCCESS) };
             self.aside(&greeting(self.plan, &stream));
-            self.view.start_over();
+            self.view.reset_offsets();
             wire = ChatConnection::new(stream);
         }
     }
 
-    /// Sends what waits to be sent, and shows what comes meanwhile.
-    async fn send_the_rest(&mut self, wire: &mut ChatConnection) {
+    /// Sends what the outbox holds, and shows what arrives meanwhile.
+    async fn flush_outbox(&mut self, wire: &mut ChatConnection) {
         while wire.is_sending() {
             let text = match wire.next().await {
                 Ok(WireEvent::Received { bytes, after }) => self.view.received(bytes, after),
@@ -181,18 +183,18 @@ impl Conversation<'_> {
         }
     }
 
-    /// A new connection, unless the person has had enough.
+    /// A new connection; `None` if the user leaves.
     async fn connect_again(&mut self, pause: Duration) -> Result<Option<Stream>> {
         let (terminal, colour) = (&mut self.terminal, self.colour);
         let (notices, mut noticed) = tokio::sync::mpsc::channel(1);
         let connecting = async {
             tokio::time::sleep(pause).await;
-            let tell = async |news: ConnectEvent<'_>| {
+            let report = async |news: ConnectEvent<'_>| {
                 if let ConnectEvent::Notice(notice) = news {
                     let _ = notices.send(notice).await;
                 }
             };
-            self.plan.connect.reconnect(tell).await
+            self.plan.connect.reconnect(report).await
         };
         tokio::pin!(connecting);
         loop {
@@ -201,9 +203,9 @@ impl Conversation<'_> {
                 Some(notice) = noticed.recv() => terminal.post(aside(colour, &notice)),
                 input = terminal.input() => match input {
                     Input::Leave | Input::End => return Ok(None),
-                    Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Do(ChatCommand::Quit))) => return Ok(None),
+                    Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Command(ChatCommand::Quit))) => return Ok(None),
                     Input::Line(_) | Input::NoText => {
-                        terminal.read_on();
+                        terminal.read_line();
                         terminal.post(aside(colour, "Not connected yet, so nothing was sent (quit leaves)"));
                     }
                 }
@@ -211,16 +213,16 @@ impl Conversation<'_> {
         }
     }
 
-    /// Talks over one connection until it, or the conversation, ends.
+    /// Runs the conversation over one connection until either ends.
     async fn talk(&mut self, wire: &mut ChatConnection) -> ConversationEnd {
         let mut crlf = self.plan.crlf.then(Crlf::default);
         let mut show_at = None;
         let mut idleness = Idleness::new(self.plan.idle_timeout);
         let mut first_words = wire.stream().tls().is_none().then(FirstWords::default);
-        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::explained);
+        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::tls_failure);
         loop {
             let room = self.terminal.room();
-            // A terminal that is slower than the server makes the server wait, but never the person.
+            // A slow terminal delays the server, never the keys.
             let next = async {
                 room.await;
                 wire.next().await
@@ -228,7 +230,7 @@ impl Conversation<'_> {
             let text = tokio::select! {
                 happened = next => match happened {
                     Ok(WireEvent::Received { bytes, after }) => {
-                        first_words.iter_mut().for_each(|words| words.hear(bytes));
+                        first_words.iter_mut().for_each(|words| words.push(bytes));
                         let text = self.view.received(bytes, after);
                         show_at = self.view.is_waiting().then(|| Instant::now() + UNENDED);
                         text
@@ -251,40 +253,17 @@ impl Conversation<'_> {
                     Input::Leave => return ConversationEnd::Quit,
                     Input::End if wire.is_half_closed() => return ConversationEnd::Quit,
                     Input::End => {
-                        self.terminal.read_on();
+                        self.terminal.read_line();
                         self.half_close(wire)
                     }
                     Input::NoText => {
-                        self.terminal.read_on();
+                        self.terminal.read_line();
                         aside(self.colour, "Not sent: that was no UTF-8 (/raw sends any bytes)")
                     }
-                    Input::Line(line) => {
-                        let meaning = command::read(&line);
-                        if !matches!(meaning, Ok(Meaning::Do(ChatCommand::Quit | ChatCommand::Reset))) {
-                            self.terminal.read_on();
-                        }
-                        match meaning {
-                            Ok(Meaning::Say(line)) => {
-                                let hint = command::hint(&line);
-                                // A paste may end with its own newline.
-                                let line = if line.ends_with('\n') { line } else { line + "\n" };
-                                let bytes = match &mut crlf {
-                                    Some(crlf) => crlf.convert(line.as_bytes()),
-                                    None => line.into(),
-                                };
-                                let refused = self.send(wire, bytes);
-                                match hint.filter(|_| refused.is_empty()) {
-                                    Some(hint) => aside(self.colour, hint),
-                                    None => refused,
-                                }
-                            }
-                            Ok(Meaning::Do(ChatCommand::Quit)) => return ConversationEnd::Quit,
-                            Ok(Meaning::Do(ChatCommand::Reset)) => return ConversationEnd::Reset,
-                            Ok(Meaning::Do(ChatCommand::Reconnect)) => return ConversationEnd::Reconnect,
-                            Ok(Meaning::Do(command)) => self.obey(wire, command),
-                            Err(why) => aside(self.colour, &why),
-                        }
-                    }
+                    Input::Line(line) => match self.typed(wire, &mut crlf, &line) {
+                        ControlFlow::Continue(text) => text,
+                        ControlFlow::Break(end) => return end,
+                    },
                 },
                 () = until(show_at) => {
                     show_at = None;
@@ -299,14 +278,48 @@ impl Conversation<'_> {
         }
     }
 
-    /// Does what a command asks for that leaves the connection standing, and returns what is to be shown.
-    fn obey(&mut self, wire: &mut ChatConnection, command: ChatCommand) -> String {
+    /// Sends or executes a typed line. Returns what to show, or how the line ends the connection.
+    fn typed(
+        &mut self,
+        wire: &mut ChatConnection,
+        crlf: &mut Option<Crlf>,
+        line: &str,
+    ) -> ControlFlow<ConversationEnd, String> {
+        let meaning = command::read(line);
+        if !matches!(meaning, Ok(Meaning::Command(ChatCommand::Quit | ChatCommand::Reset))) {
+            self.terminal.read_line();
+        }
+        ControlFlow::Continue(match meaning {
+            Ok(Meaning::Message(line)) => {
+                let hint = command::hint(&line);
+                // A paste may end with its own newline.
+                let line = if line.ends_with('\n') { line } else { line + "\n" };
+                let bytes = match crlf {
+                    Some(crlf) => crlf.convert(line.as_bytes()),
+                    None => line.into(),
+                };
+                let refused = self.send(wire, bytes);
+                match hint.filter(|_| refused.is_empty()) {
+                    Some(hint) => aside(self.colour, hint),
+                    None => refused,
+                }
+            }
+            Ok(Meaning::Command(ChatCommand::Quit)) => return ControlFlow::Break(ConversationEnd::Quit),
+            Ok(Meaning::Command(ChatCommand::Reset)) => return ControlFlow::Break(ConversationEnd::Reset),
+            Ok(Meaning::Command(ChatCommand::Reconnect)) => return ControlFlow::Break(ConversationEnd::Reconnect),
+            Ok(Meaning::Command(command)) => self.execute(wire, command),
+            Err(why) => aside(self.colour, &why),
+        })
+    }
+
+    /// Executes a command that keeps the connection, and returns what to show.
+    fn execute(&mut self, wire: &mut ChatConnection, command: ChatCommand) -> String {
         match command {
             ChatCommand::Help => help(),
             ChatCommand::Close => self.half_close(wire),
             ChatCommand::Raw(bytes) => self.send(wire, bytes),
             ChatCommand::Send(path) => match open(&path) {
-                _ if wire.is_half_closed() => self.said_the_last(),
+                _ if wire.is_half_closed() => self.half_closed_note(),
                 Ok(file) => {
                     wire.send_file(file, path);
                     String::new()
@@ -324,13 +337,13 @@ impl Conversation<'_> {
                 Some(secure) => tls::described(secure),
                 None => aside(self.colour, "This connection is not encrypted (--tls speaks TLS)"),
             },
-            ChatCommand::Quit | ChatCommand::Reset | ChatCommand::Reconnect => String::new(), // they end the connection: `talk` has seen to it
+            ChatCommand::Quit | ChatCommand::Reset | ChatCommand::Reconnect => String::new(), // `typed` handles these
         }
     }
 
     fn send(&mut self, wire: &mut ChatConnection, bytes: Vec<u8>) -> String {
         if wire.is_half_closed() {
-            return self.said_the_last();
+            return self.half_closed_note();
         }
         if wire.unsent() > OUTBOX {
             return aside(self.colour, "Not sent: the server has not read what was sent before");
@@ -341,13 +354,13 @@ impl Conversation<'_> {
 
     fn half_close(&mut self, wire: &mut ChatConnection) -> String {
         if wire.is_half_closed() {
-            return self.said_the_last();
+            return self.half_closed_note();
         }
         wire.half_close();
         aside(self.colour, "Nothing more will be sent; waiting for the rest (Ctrl+D again leaves)")
     }
 
-    fn said_the_last(&self) -> String {
+    fn half_closed_note(&self) -> String {
         aside(self.colour, "Not sent: this side of the connection is closed (/reconnect makes a new one)")
     }
 
@@ -356,12 +369,12 @@ impl Conversation<'_> {
     }
 }
 
-/// A line that the program says of itself.
+/// A line from the program itself.
 fn aside(colour: Colour, text: &str) -> String {
     colour.aside(text) + "\n"
 }
 
-/// A file that can be sent: what blocks, or never ends, would hold up the conversation.
+/// Opens a regular file: one that blocks or never ends would block the conversation.
 fn open(path: &std::path::Path) -> io::Result<std::fs::File> {
     if std::fs::metadata(path)?.is_file() {
         std::fs::File::open(path)

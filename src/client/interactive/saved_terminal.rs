@@ -1,6 +1,6 @@
-//! [`SavedTerminal`]: the terminal as it was found, and how it is given back.
+//! [`SavedTerminal`]: the modes of the terminal before the editor changed them.
 
-/// How the terminal was before the editor changed it.
+/// The saved modes.
 pub(super) struct SavedTerminal {
     #[cfg(unix)]
     modes: Option<rustix::termios::Termios>,
@@ -19,12 +19,12 @@ mod unix {
     use crate::client::interactive::saved_terminal::SavedTerminal;
 
     impl SavedTerminal {
-        pub(crate) fn remember() -> Self {
+        pub(crate) fn save() -> Self {
             Self { modes: tcgetattr(io::stdin()).ok() }
         }
 
-        /// Leaves each key to the editor, Ctrl+C and Ctrl+D too.
-        pub(crate) fn keep_keys(&self) {
+        /// The editor gets each key, Ctrl+C and Ctrl+D too.
+        pub(crate) fn enter_raw_mode(&self) {
             if let Some(mut modes) = self.modes.clone() {
                 modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
                 modes.input_modes -= InputModes::BRKINT | InputModes::ICRNL | InputModes::ISTRIP | InputModes::IXON;
@@ -40,22 +40,22 @@ mod unix {
             }
         }
 
-        /// What was typed and not read was not meant for the shell.
-        pub(crate) fn forget_keys(&self) {
+        /// Discards typed keys that nothing read: the shell must not execute them.
+        pub(crate) fn discard_input(&self) {
             let _ = tcflush(io::stdin(), QueueSelector::IFlush);
         }
 
-        /// Stops the program, as a shell's Ctrl+Z does. Where no shell could continue it (POSIX: in
-        /// an orphaned process group) it goes on.
+        /// Stops the program, as a shell's Ctrl+Z does. In an orphaned process group (POSIX), where
+        /// no shell could continue it, the program keeps running.
         pub(crate) fn stop(&self) {
             if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
                 let _ = kill_current_process_group(Signal::TSTP);
             }
         }
 
-        /// What is still said, of an error for one, must not wait for a terminal that takes
-        /// nothing.
-        pub(crate) fn give_up(&self) {
+        /// Detaches stderr from a terminal that accepts nothing, so that a last message cannot
+        /// block.
+        pub(crate) fn detach_stderr(&self) {
             if io::stderr().is_terminal()
                 && let Ok(nowhere) = OpenOptions::new().write(true).open("/dev/null")
             {
@@ -67,12 +67,12 @@ mod unix {
 
 #[cfg(not(unix))]
 impl SavedTerminal {
-    pub(super) fn remember() -> Self {
+    pub(super) fn save() -> Self {
         Self {}
     }
 
-    pub(super) fn keep_keys(&self) {
-        // Asked whether it understands escape sequences, the console is made to.
+    pub(super) fn enter_raw_mode(&self) {
+        // This call also makes the console interpret escape sequences.
         let _ = crossterm::ansi_support::supports_ansi();
         let _ = crossterm::terminal::enable_raw_mode();
     }
@@ -81,9 +81,9 @@ impl SavedTerminal {
         let _ = crossterm::terminal::disable_raw_mode();
     }
 
-    pub(super) fn forget_keys(&self) {}
+    pub(super) fn discard_input(&self) {}
 
     pub(super) fn stop(&self) {}
 
-    pub(super) fn give_up(&self) {}
+    pub(super) fn detach_stderr(&self) {}
 }

@@ -1,4 +1,4 @@
-//! [`TerminalSignals`]: what the system says of the terminal.
+//! [`TerminalSignals`]: signals about the terminal.
 
 #[cfg(unix)]
 use std::task::Poll;
@@ -6,8 +6,8 @@ use std::task::Poll;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The window has another size, or the program goes on after it was stopped. Where the system has
-/// no such signals they never come.
+/// Signals when the window changes its size, or the program continues after a stop. Systems without
+/// such signals never send them.
 pub(super) struct TerminalSignals {
     #[cfg(unix)]
     resized: Option<Signal>,
@@ -22,7 +22,7 @@ impl TerminalSignals {
         Self { resized: signal(SignalKind::window_change()).ok(), continued: signal(continued).ok() }
     }
 
-    /// Waits for the next one. Did the program go on?
+    /// Waits for the next signal. True if the program continues after a stop.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) -> bool {
         std::future::poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! [`Terminal`]: lines that are typed, and texts that appear above them.
+//! [`Terminal`]: a line editor, with texts that appear above the line.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -16,35 +16,34 @@ use super::signals::TerminalSignals;
 use super::writer::TerminalWriter;
 use crate::client::limits::until;
 
-/// Marks around what is pasted.
+/// Bracketed paste: the terminal marks the start and the end of a paste.
 const MARKS: &str = "\x1b[?2004h";
 const NO_MARKS: &str = "\x1b[?2004l";
-/// What is drawn between these appears at once.
+/// Synchronized output: text between these appears at once.
 const DRAWING: [&str; 2] = ["\x1b[?2026h", "\x1b[?2026l"];
-/// A window that keeps its size for so long has found it. (tmux tells each 250 ms.)
+/// A window is stable once it has kept its size for this time. (tmux reports each 250 ms.)
 const REST: Duration = Duration::from_millis(300);
-/// How long the terminal may take to say where the cursor is: one of which it is not known whether
-/// it ever says so, and one that has said it before, perhaps over a slow line.
+/// The wait for the cursor position: from a terminal that may not support it, and from one that has
+/// answered before, perhaps over a slow line.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 const LATER_ANSWER: Duration = Duration::from_secs(10);
-/// A program that still runs so long after Ctrl+Z was not stopped: there is no shell that could
-/// continue it.
+/// A program that still runs this long after Ctrl+Z was not stopped: no shell could continue it.
 const UNSTOPPED: Duration = Duration::from_secs(1);
 
-/// What a person did.
+/// The input of the user.
 pub(super) enum Input {
-    /// A line, or several that were pasted.
+    /// A line, or several in a paste.
     Line(String),
     /// Ctrl+C on an empty line.
     Leave,
-    /// Ctrl+D on an empty line, or the terminal is gone.
+    /// Ctrl+D on an empty line, or the terminal has gone.
     End,
-    /// Something that is no UTF-8.
+    /// A line that is no UTF-8.
     NoText,
 }
 
-/// The terminal, with a line editor. What blocks, reading and writing, has threads of its own,
-/// which the end of the process ends.
+/// The terminal with a line editor. Reading and writing may block, so each has its own thread,
+/// which lives as long as the process at most.
 pub(super) struct Terminal {
     keys: mpsc::Receiver<Vec<KeyPress>>,
     signals: TerminalSignals,
@@ -52,32 +51,33 @@ pub(super) struct Terminal {
     before: SavedTerminal,
     line: EditedLine,
     area: EditArea,
-    /// Can the terminal move its cursor? On one that cannot, lines are just read and written.
+    /// Can the terminal move its cursor? If not, lines are only read and written.
     edits: bool,
-    /// Is a line being read?
+    /// Does the editor read a line?
     reading: bool,
-    /// What was typed ahead.
+    /// Keys typed ahead.
     typed: VecDeque<KeyPress>,
-    /// What waits to be shown above the line.
+    /// Texts to show above the line.
     texts: String,
-    /// The line on the screen is not the one that was typed.
+    /// The screen shows an older state of the line.
     is_stale: bool,
     away: NotDrawing,
-    /// Does the terminal say where the cursor is?
+    /// Does the terminal report the cursor position? `None` if unknown.
     answers: Option<bool>,
     closed: bool,
 }
 
-/// Why nothing can be drawn for now.
+/// Why drawing is suspended.
 #[derive(Clone, Copy)]
 enum NotDrawing {
     No,
-    /// The window has another size. When it is at rest the terminal is asked where the cursor is.
+    /// The window changed its size. Once it is stable, the terminal is asked for the cursor
+    /// position.
     Lost {
         until: Instant,
         asked: bool,
     },
-    /// The program is stopped, or goes on then.
+    /// The program is stopped, or has just continued.
     Stopped {
         until: Instant,
     },
@@ -91,7 +91,7 @@ impl Terminal {
             keys,
             signals: TerminalSignals::listen(),
             writer: TerminalWriter::start(),
-            before: SavedTerminal::remember(),
+            before: SavedTerminal::save(),
             line: EditedLine::new(line::history_file()).context("the terminal cannot be used")?,
             area: EditArea::new(WindowSize::now()),
             edits: cfg!(windows) || !["", "dumb", "cons25", "emacs"].contains(&term.as_str()),
@@ -104,7 +104,7 @@ impl Terminal {
             closed: false,
         };
         if terminal.edits {
-            terminal.before.keep_keys();
+            terminal.before.enter_raw_mode();
             terminal.writer.write(MARKS.into());
         }
         let edits = terminal.edits;
@@ -112,12 +112,11 @@ impl Terminal {
             let take = |keys| send.blocking_send(keys).is_ok();
             if edits { keys::read(take) } else { keys::read_lines(take) }
         });
-        terminal.read_on();
+        terminal.read_line();
         Ok(terminal)
     }
 
-    /// The next thing that is done. [`Self::read_on`] must be called before there can be another.
-    /// May be given up at any time.
+    /// The next input. Call [`Self::read_line`] before the next one. Cancel safe.
     pub(super) async fn input(&mut self) -> Input {
         loop {
             if let Some(input) = self.take_keys() {
@@ -129,22 +128,22 @@ impl Terminal {
                 NotDrawing::Lost { until, .. } | NotDrawing::Stopped { until } => Some(until),
             };
             tokio::select! {
-                Some(keys) = self.keys.recv() => self.hear(keys),
-                continued = self.signals.next() => if continued { self.go_on() },
+                Some(keys) = self.keys.recv() => self.receive_keys(keys),
+                continued = self.signals.next() => if continued { self.resume() },
                 () = until(deadline) => match self.away {
                     NotDrawing::Lost { asked: false, .. } => self.ask(),
                     NotDrawing::Lost { .. } => {
                         self.answers = Some(false);
-                        self.settle(None);
+                        self.redraw_at(None);
                     }
-                    _ => self.go_on(),
+                    _ => self.resume(),
                 },
             }
         }
     }
 
-    /// Lets the next line be typed.
-    pub(super) fn read_on(&mut self) {
+    /// Starts to read the next line.
+    pub(super) fn read_line(&mut self) {
         self.reading = true;
         match self.edits {
             true => self.is_stale = true,
@@ -152,10 +151,10 @@ impl Terminal {
         }
     }
 
-    /// Shows a text of whole lines above the line being typed.
+    /// Shows whole lines above the line being typed.
     pub(super) fn post(&mut self, text: String) {
         if self.edits {
-            self.writer.waits(text.len());
+            self.writer.add_waiting(text.len());
             self.texts += &text;
             self.show();
         } else {
@@ -163,26 +162,26 @@ impl Terminal {
         }
     }
 
-    /// Waits until the terminal has taken most of what is to be shown.
+    /// Waits until the terminal has accepted most of the output.
     pub(super) fn room(&self) -> impl Future<Output = ()> + use<> {
         self.writer.room()
     }
 
-    /// Takes in what was typed, and what the terminal says of itself.
-    fn hear(&mut self, keys: Vec<KeyPress>) {
+    /// Takes keys, and answers of the terminal.
+    fn receive_keys(&mut self, keys: Vec<KeyPress>) {
         if matches!(self.away, NotDrawing::Stopped { .. }) {
-            // A stopped program would not hear this.
-            self.go_on();
+            // A key proves that the program runs again.
+            self.resume();
         }
         for key in keys {
             match key {
-                KeyPress::CursorAt(column) => self.hear_column(column),
+                KeyPress::CursorAt(column) => self.receive_column(column),
                 key => self.typed.push_back(key),
             }
         }
     }
 
-    /// Does what has been typed, up to the first thing that concerns the conversation.
+    /// Processes typed keys, up to the first input for the conversation.
     fn take_keys(&mut self) -> Option<Input> {
         self.look_at_window();
         while self.reading && matches!(self.away, NotDrawing::No) {
@@ -190,7 +189,7 @@ impl Terminal {
             self.is_stale = true;
             match self.line.key(key) {
                 KeyEffect::Nothing => {}
-                KeyEffect::Said(text) => self.post(text),
+                KeyEffect::Show(text) => self.post(text),
                 KeyEffect::ClearScreen => self.draw(|area, _| {
                     area.erase();
                     "\x1b[H\x1b[J".into()
@@ -211,7 +210,7 @@ impl Terminal {
         input
     }
 
-    /// Shows what waits to be shown, and the line as it is now.
+    /// Shows the waiting texts and the current line.
     fn show(&mut self) {
         self.look_at_window();
         if !matches!(self.away, NotDrawing::No) || !self.is_stale && self.texts.is_empty() {
@@ -223,10 +222,10 @@ impl Terminal {
             let text = area.erase() + &texts;
             if reading { text + &area.draw(&line, cursor) } else { text }
         });
-        self.writer.waits_no_more(texts.len());
+        self.writer.subtract_waiting(texts.len());
     }
 
-    /// Writes what the area makes of the line.
+    /// Writes what `drawing` returns.
     fn draw(&mut self, drawing: impl FnOnce(&mut EditArea, (String, usize)) -> String) {
         if self.edits {
             let [begin, end] = DRAWING;
@@ -243,42 +242,42 @@ impl Terminal {
         if window != self.area.window() {
             self.is_stale = true;
             if self.area.resize(window) {
-                self.rest();
+                self.await_stable_window();
             }
         }
     }
 
-    /// Waits until the window is at rest.
-    fn rest(&mut self) {
+    /// Suspends drawing until the window is stable.
+    fn await_stable_window(&mut self) {
         self.away = NotDrawing::Lost { until: Instant::now() + REST, asked: false };
     }
 
-    /// Asks the terminal where the cursor is, if that matters and it is not known to say nothing.
+    /// Asks for the cursor position, if that matters and the terminal may answer.
     fn ask(&mut self) {
         if self.answers == Some(false) || !self.area.has_rows_above() {
-            return self.settle(None);
+            return self.redraw_at(None);
         }
         let patience = if self.answers.is_some() { LATER_ANSWER } else { FIRST_ANSWER };
         self.away = NotDrawing::Lost { until: Instant::now() + patience, asked: true };
         self.writer.write(WHERE.into());
     }
 
-    /// The terminal has said where the cursor is.
-    fn hear_column(&mut self, column: usize) {
+    /// The terminal has reported the cursor position.
+    fn receive_column(&mut self, column: usize) {
         self.answers = Some(true);
-        // Otherwise it was another question.
+        // Other reports answer an earlier question.
         if let NotDrawing::Lost { asked: true, .. } = self.away {
-            self.settle(Some(column));
+            self.redraw_at(Some(column));
         }
     }
 
-    /// Draws again, as well as it can be known where.
-    fn settle(&mut self, column: Option<usize>) {
+    /// Resumes drawing, with the area located as well as possible.
+    fn redraw_at(&mut self, column: Option<usize>) {
         self.away = NotDrawing::No;
         self.area.find(column);
     }
 
-    /// Gives the shell its terminal back as it was, and stops.
+    /// Restores the terminal for the shell, and stops the program.
     fn suspend(&mut self) {
         self.draw(|area, _| area.leave() + NO_MARKS);
         self.writer.flush();
@@ -287,49 +286,48 @@ impl Terminal {
         self.before.stop();
     }
 
-    /// Takes the terminal again after the program was stopped.
-    fn go_on(&mut self) {
+    /// Takes the terminal over after a stop.
+    fn resume(&mut self) {
         if !self.edits {
             return;
         }
-        self.before.keep_keys();
+        self.before.enter_raw_mode();
         self.writer.write(MARKS.into());
         self.is_stale = true;
         match self.away {
             NotDrawing::Stopped { .. } => self.away = NotDrawing::No,
-            // It was stopped by another program, and a shell may have written since.
-            _ if self.area.has_rows_above() => self.rest(),
+            // Another program stopped this one, and a shell may have written since.
+            _ if self.area.has_rows_above() => self.await_stable_window(),
             _ => {}
         }
     }
 
-    /// Shows what is left to be shown, and leaves the terminal as it was found, with the cursor at
-    /// the margin behind these last words.
-    pub(super) fn close(&mut self, farewell: &str) {
+    /// Shows the remaining texts and restores the terminal, with the cursor at the margin after
+    /// these last lines.
+    pub(super) fn close(&mut self, last_line: &str) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        let last_words = std::mem::take(&mut self.texts) + farewell;
+        let last_text = std::mem::take(&mut self.texts) + last_line;
         if self.edits {
-            // A prompt with nothing behind it says nothing; what was begun to be typed stays to be
-            // seen.
+            // An empty prompt disappears; a started line stays visible.
             let is_empty = self.line.is_empty();
-            self.draw(|area, _| if is_empty { area.erase() } else { area.leave() } + NO_MARKS + &last_words);
+            self.draw(|area, _| if is_empty { area.erase() } else { area.leave() } + NO_MARKS + &last_text);
         } else {
-            self.writer.write(last_words);
+            self.writer.write(last_text);
         }
         let is_written = self.writer.flush();
         if self.edits {
-            self.before.forget_keys();
+            self.before.discard_input();
             self.before.restore();
         }
         if !is_written {
-            self.before.give_up();
+            self.before.detach_stderr();
         }
     }
 }
 
-/// However a conversation ends, by its time limit for one.
+/// Restores the terminal however the conversation ends, by its time limit for example.
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.close("");

@@ -1,4 +1,4 @@
-//! What comes from the server, as a person sees it: line by line, or as hexadecimal.
+//! Received bytes as the user sees them: line by line, or in hexadecimal.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use crate::colour::Colour;
 use crate::{escape, units};
 
-/// An endless line is shown in pieces of this size.
+/// The view shows an endless line in pieces of this size.
 const PIECE: usize = 4096;
-/// Bytes a line of the hexadecimal view.
+/// Bytes in one row of hexadecimal.
 const ROW: usize = 16;
 
-/// Turns bytes into what stands on the screen.
+/// Turns bytes into text for the screen.
 pub(super) struct TextView {
     pub(super) hex: bool,
-    /// Each reply says how long after the last send it came.
+    /// Each reply shows the time since the last send.
     timed: bool,
     colour: Colour,
-    /// The beginning of a line whose end has not come.
+    /// The start of a line without its end.
     unended: Vec<u8>,
-    /// How long after the last send it came.
+    /// The time between the last send and the start of that line.
     unended_after: Option<Duration>,
     sent: u64,
     received: u64,
@@ -30,7 +30,7 @@ impl TextView {
         Self { hex: false, timed, colour, unended: Vec::new(), unended_after: None, sent: 0, received: 0 }
     }
 
-    /// What is to be shown of bytes that were received, `after` the last send.
+    /// The text for received bytes, `after` the last send.
     pub(super) fn received(&mut self, bytes: &[u8], after: Option<Duration>) -> String {
         let offset = self.received;
         self.received += bytes.len() as u64;
@@ -55,19 +55,20 @@ impl TextView {
         text
     }
 
-    /// What is to be shown of bytes that are sent.
+    /// The text for sent bytes.
     pub(super) fn sent(&mut self, bytes: &[u8]) -> String {
         let offset = self.sent;
         self.sent += bytes.len() as u64;
         if self.hex { dump("->", offset, bytes, self.colour) } else { String::new() }
     }
 
-    /// Is the beginning of a line waiting for its end?
+    /// Does a line wait for its end?
     pub(super) fn is_waiting(&self) -> bool {
         !self.unended.is_empty()
     }
 
-    /// What has waited for its end long enough: it may be a prompt of the server's. A character that has begun waits on.
+    /// The text of a line that waited long enough for its end: it may be a prompt. An incomplete
+    /// character waits on.
     pub(super) fn overdue(&mut self) -> String {
         let begun = self.unended.split_off(self.unended.len() - escape::unfinished(&self.unended));
         let text = self.rest();
@@ -75,7 +76,7 @@ impl TextView {
         text
     }
 
-    /// What is left when nothing more can come.
+    /// The rest, at the end of the connection.
     pub(super) fn rest(&mut self) -> String {
         let mut text = String::new();
         let unended = std::mem::take(&mut self.unended);
@@ -85,8 +86,8 @@ impl TextView {
         text
     }
 
-    /// The streams begin anew.
-    pub(super) fn start_over(&mut self) {
+    /// Restarts the offsets, for a new connection.
+    pub(super) fn reset_offsets(&mut self) {
         (self.sent, self.received) = (0, 0);
     }
 
@@ -101,7 +102,7 @@ impl TextView {
     }
 }
 
-/// Bytes as rows of hexadecimal, with their offset in the stream and its direction.
+/// Bytes as rows of hexadecimal, with their direction and their offset in the stream.
 fn dump(direction: &str, offset: u64, bytes: &[u8], colour: Colour) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(ROW) * 80);
     for (row, bytes) in bytes.chunks(ROW).enumerate() {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_whole_however_they_come() {
+    fn lines_are_whole_at_any_chunking() {
         let text = "one\r\n\ntwo \x1b[2J\nthree".as_bytes();
         for cut in 0..=text.len() {
             let mut view = view();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_shown_as_it_is_and_characters_whole() {
+    fn text_is_shown_unchanged_and_characters_whole() {
         let mut view = view();
         assert_eq!(view.received(b"C:\\dir\tx\n", None), "Server: C:\\dir\tx\n");
         assert_eq!(view.received("caf\u{e9}".as_bytes().split_at(4).0, None), "");
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_says_when_it_came() {
+    fn a_reply_shows_its_delay() {
         let mut view = TextView::new(true, Colour::never());
         assert_eq!(view.received(b"hi\n", Some(Duration::from_micros(312))), "Server (+312 us): hi\n");
         assert_eq!(view.received(b"hi\n", None), "Server: hi\n");
@@ -178,7 +179,7 @@ mod tests {
         let want = "<- 00000000 00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f |................|\n\
                     <- 00000010 10                                               |.|\n";
         assert_eq!(view.received(&(0..=16).collect::<Vec<u8>>(), None), want);
-        view.start_over();
+        view.reset_offsets();
         assert!(view.received(b"x", None).starts_with("<- 00000000 78 "));
     }
 }

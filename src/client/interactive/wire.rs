@@ -1,5 +1,5 @@
-//! [`ChatConnection`]: the connection of a conversation. What is to be sent waits here, so that a server that is not reading keeps nobody from hearing
-//! what it says.
+//! [`ChatConnection`]: the connection of a conversation. An outbox holds unsent bytes, so that a
+//! server that does not read cannot block receiving.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// One read, from the connection or a file.
 const CHUNK: usize = 64 * 1024;
 
-/// What has gone one way: bytes, messages (lines, of what comes), and when the last.
+/// The traffic in one direction: bytes, messages (lines, if received), and the time of the last.
 #[derive(Default)]
 pub(super) struct TrafficCount {
     pub(super) bytes: u64,
@@ -23,37 +23,38 @@ pub(super) struct TrafficCount {
     pub(super) last: Option<Instant>,
 }
 
-/// A connection, and what is to be sent on it.
+/// A connection and its outbox.
 pub(super) struct ChatConnection {
     stream: Stream,
     outbox: VecDeque<WirePiece>,
     buffer: Vec<u8>,
     half_closed: bool,
-    /// The server's FIN has come. What waits is sent all the same: it may have closed its half only.
+    /// The server's FIN has arrived. The outbox is sent all the same: the server may have closed
+    /// one half only.
     ended: bool,
     pub(super) since: Instant,
     pub(super) sent: TrafficCount,
     pub(super) received: TrafficCount,
 }
 
-/// What happens on the wire.
+/// An event on the connection.
 pub(super) enum WireEvent<'a> {
-    /// Bytes, and how long after the last send they came.
+    /// Received bytes, and the time since the last send.
     Received {
         bytes: &'a [u8],
         after: Option<Duration>,
     },
-    /// These bytes begin to be sent.
+    /// The connection starts to send these bytes.
     Sending(&'a [u8]),
-    /// The server's FIN has come, and all that waited has been sent.
+    /// The server's FIN has arrived, and the outbox is empty.
     Closed,
-    /// A file has been handed to the system for sending.
+    /// The system has taken all of a file for sending.
     FileSent {
         path: PathBuf,
         bytes: u64,
         took: Duration,
     },
-    /// A file could not be read on. What came before has been sent.
+    /// Reading a file failed; the part before has been sent.
     FileFailed {
         path: PathBuf,
         error: io::Error,
@@ -62,16 +63,16 @@ pub(super) enum WireEvent<'a> {
 }
 
 enum WirePiece {
-    Bytes { bytes: Vec<u8>, sent: usize, told: bool },
+    Bytes { bytes: Vec<u8>, sent: usize, announced: bool },
     File { file: File, path: PathBuf, sent: u64, start: Instant },
     Fin,
 }
 
-/// As [`WireEvent`], without what lies in the buffer.
+/// As [`WireEvent`], without the bytes in the buffer.
 enum WireStep {
     Received(usize),
     Sending,
-    Told(WireEvent<'static>),
+    Event(WireEvent<'static>),
 }
 
 impl ChatConnection {
@@ -92,12 +93,12 @@ impl ChatConnection {
         &self.stream
     }
 
-    /// Has it been said that nothing more will be sent?
+    /// Is this side half-closed, or a FIN in the outbox?
     pub(super) fn is_half_closed(&self) -> bool {
         self.half_closed
     }
 
-    /// How many bytes wait to be sent; of a file, those that have been read.
+    /// Unsent bytes; of a file, those that have been read.
     pub(super) fn unsent(&self) -> usize {
         let waiting = |piece: &WirePiece| match piece {
             WirePiece::Bytes { bytes, sent, .. } => bytes.len() - sent,
@@ -106,25 +107,25 @@ impl ChatConnection {
         self.outbox.iter().map(waiting).sum()
     }
 
-    /// Does anything wait to be sent?
+    /// Is the outbox not empty?
     pub(super) fn is_sending(&self) -> bool {
         !self.outbox.is_empty()
     }
 
-    /// Sends these bytes, behind what waits already.
+    /// Appends bytes to the outbox.
     pub(super) fn send(&mut self, bytes: Vec<u8>) {
         self.sent.messages += memchr::memchr_iter(b'\n', &bytes).count().max(1) as u64;
         self.sent.last = Some(Instant::now());
-        self.outbox.push_back(WirePiece::Bytes { bytes, sent: 0, told: false });
+        self.outbox.push_back(WirePiece::Bytes { bytes, sent: 0, announced: false });
     }
 
-    /// Sends a file, as it is.
+    /// Appends a file to the outbox.
     pub(super) fn send_file(&mut self, file: File, path: PathBuf) {
         self.sent.messages += 1;
         self.outbox.push_back(WirePiece::File { file, path, sent: 0, start: Instant::now() });
     }
 
-    /// Sends a FIN, behind what waits already.
+    /// Appends a FIN to the outbox.
     pub(super) fn half_close(&mut self) {
         self.half_closed = true;
         self.outbox.push_back(WirePiece::Fin);
@@ -150,7 +151,7 @@ impl ChatConnection {
                 Some(WirePiece::Bytes { bytes, .. }) => Ok(WireEvent::Sending(bytes)),
                 _ => Ok(WireEvent::Sending(&[])),
             },
-            WireStep::Told(happened) => Ok(happened),
+            WireStep::Event(happened) => Ok(happened),
         }
     }
 
@@ -173,16 +174,16 @@ impl ChatConnection {
         loop {
             let stream = Pin::new(&mut self.stream);
             match self.outbox.front_mut() {
-                None if self.ended => return Poll::Ready(Ok(WireStep::Told(WireEvent::Closed))),
+                None if self.ended => return Poll::Ready(Ok(WireStep::Event(WireEvent::Closed))),
                 None => return Poll::Pending,
-                Some(WirePiece::Bytes { told, .. }) if !*told => {
-                    *told = true;
+                Some(WirePiece::Bytes { announced, .. }) if !*announced => {
+                    *announced = true;
                     return Poll::Ready(Ok(WireStep::Sending));
                 }
                 Some(WirePiece::Fin) => {
                     ready!(stream.poll_shutdown(cx))?;
                     self.outbox.pop_front();
-                    return Poll::Ready(Ok(WireStep::Told(WireEvent::HalfClosed)));
+                    return Poll::Ready(Ok(WireStep::Event(WireEvent::HalfClosed)));
                 }
                 Some(WirePiece::Bytes { bytes, sent, .. }) if *sent < bytes.len() => {
                     let n = ready!(stream.poll_write(cx, &bytes[*sent..]))?;
@@ -199,19 +200,19 @@ impl ChatConnection {
                     match file.read(&mut bytes) {
                         Ok(0) => {
                             if let Some(WirePiece::File { path, sent, start, .. }) = self.outbox.pop_front() {
-                                let told = WireEvent::FileSent { path, bytes: sent, took: start.elapsed() };
-                                return Poll::Ready(Ok(WireStep::Told(told)));
+                                let announced = WireEvent::FileSent { path, bytes: sent, took: start.elapsed() };
+                                return Poll::Ready(Ok(WireStep::Event(announced)));
                             }
                         }
                         Ok(n) => {
                             *sent += n as u64;
                             bytes.truncate(n);
-                            self.outbox.push_front(WirePiece::Bytes { bytes, sent: 0, told: false });
+                            self.outbox.push_front(WirePiece::Bytes { bytes, sent: 0, announced: false });
                         }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => {
                             if let Some(WirePiece::File { path, .. }) = self.outbox.pop_front() {
-                                return Poll::Ready(Ok(WireStep::Told(WireEvent::FileFailed { path, error })));
+                                return Poll::Ready(Ok(WireStep::Event(WireEvent::FileFailed { path, error })));
                             }
                         }
                     }

@@ -1,5 +1,5 @@
-//! [`TerminalWriter`]: what is written to the terminal, by a thread of its own, since a terminal
-//! may be slow or stuck.
+//! [`TerminalWriter`]: writes to the terminal on its own thread, since a terminal may be slow or
+//! stuck.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use tokio::sync::watch;
 
 use crate::stdio::StdStream;
 
-/// Bytes that may wait to be written before the server has to wait.
+/// Bytes that may wait before receiving pauses.
 const ENOUGH: usize = 64 * 1024;
-/// A terminal that takes nothing of the last words for so long is stuck, and must not keep us.
+/// A terminal that accepts nothing for this time is stuck, and must not delay the exit.
 const STUCK: Duration = Duration::from_millis(500);
-/// How long one that is only slow may take for all of them.
+/// The time that a slow terminal has for all of the last output.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Bytes that are written at a time, so that it shows whether the terminal takes any.
+/// Bytes of one write: small, so that progress shows.
 const PIECE: usize = 1024;
 
-/// The thread lives as long as this, and never longer than the process.
+/// The thread ends with this value, and with the process at the latest.
 pub(super) struct TerminalWriter {
     queue: Sender<WriterTask>,
     waiting: Arc<watch::Sender<usize>>,
@@ -28,7 +28,7 @@ pub(super) struct TerminalWriter {
 
 enum WriterTask {
     Text(String),
-    /// All that came before has been written.
+    /// Answered once everything before it is written.
     Flushed(SyncSender<()>),
 }
 
@@ -43,22 +43,22 @@ impl TerminalWriter {
 
     pub(super) fn write(&self, text: String) {
         if !text.is_empty() {
-            self.waits(text.len());
+            self.add_waiting(text.len());
             let _ = self.queue.send(WriterTask::Text(text));
         }
     }
 
-    /// So many bytes wait elsewhere until they can be written.
-    pub(super) fn waits(&self, bytes: usize) {
+    /// Counts bytes that wait elsewhere.
+    pub(super) fn add_waiting(&self, bytes: usize) {
         self.waiting.send_modify(|waiting| *waiting += bytes);
     }
 
-    /// So many of them wait no more.
-    pub(super) fn waits_no_more(&self, bytes: usize) {
+    /// Removes such bytes from the count.
+    pub(super) fn subtract_waiting(&self, bytes: usize) {
         self.waiting.send_modify(|waiting| *waiting -= bytes);
     }
 
-    /// Waits until there is room for more.
+    /// Waits until there is room for more output.
     pub(super) fn room(&self) -> impl Future<Output = ()> + use<> {
         let mut waiting = self.waiting.subscribe();
         async move {
@@ -66,7 +66,7 @@ impl TerminalWriter {
         }
     }
 
-    /// Waits until all is written. False where the terminal does not take it.
+    /// Waits until everything is written. False if the terminal does not accept it.
     pub(super) fn flush(&self) -> bool {
         let (done, is_done) = sync_channel(1);
         if self.queue.send(WriterTask::Flushed(done)).is_err() {
@@ -91,7 +91,7 @@ fn write(pieces: &Receiver<WriterTask>, waiting: &watch::Sender<usize>) {
     for piece in pieces {
         match piece {
             WriterTask::Text(text) => {
-                // Where the terminal is gone, nothing is seen anyway; its keys will say so.
+                // Errors mean that the terminal has gone; reading its keys reports that.
                 for piece in text.as_bytes().chunks(PIECE) {
                     let _ = StdStream::Stdout.write_all(piece);
                     waiting.send_modify(|bytes| *bytes -= piece.len());

@@ -58,12 +58,12 @@ enum SendResult {
 }
 
 pub(super) async fn run(plan: &ClientPlan, options: &PipeOptions) -> Result<ExitCode> {
-    let Stdout { chunks, empties, mut ended, mut left } = output::stdout();
+    let Stdout { chunks, free_chunks, mut ended, mut left } = output::stdout();
     let pipe = Pipe::new(plan, options, chunks);
     let mut cut = std::pin::pin!(cut(termination(), pipe.start, plan.timeout));
-    let mut talk = std::pin::pin!(pipe.talk(empties));
-    let mut seen_enough = std::pin::pin!(pipe.seen_enough());
-    let (mut is_cut, mut is_unread) = (false, false);
+    let mut talk = std::pin::pin!(pipe.talk(free_chunks));
+    let mut last_failures = std::pin::pin!(pipe.last_failures());
+    let (mut is_cut, mut reader_has_left) = (false, false);
     let mut result = loop {
         tokio::select! {
             talked = &mut talk => break talked.map(|()| ExitCode::SUCCESS),
@@ -77,17 +77,17 @@ pub(super) async fn run(plan: &ClientPlan, options: &PipeOptions) -> Result<Exit
             }
             // The reader of stdout has left, as in `client | head -1`: it has seen enough, unless
             // something fails.
-            written = &mut ended, if !is_unread => match written.unwrap_or(Ok(())) {
-                Ok(()) => is_unread = true,
+            written = &mut ended, if !reader_has_left => match written.unwrap_or(Ok(())) {
+                Ok(()) => reader_has_left = true,
                 Err(error) => break Err(unwritable(error)),
             },
-            Ok(()) = &mut left, if !is_unread && !options.send_only => is_unread = true,
-            () = &mut seen_enough, if is_unread => break Ok(ExitCode::SUCCESS),
+            Ok(()) = &mut left, if !reader_has_left && !options.send_only => reader_has_left = true,
+            () = &mut last_failures, if reader_has_left => break Ok(ExitCode::SUCCESS),
         }
     };
     // Whatever happened, what was received is to be written before we leave, as long as there is time.
     let flush = async {
-        pipe.farewell(&result).await;
+        pipe.write_last_events(&result).await;
         if ended.is_terminated() { Ok(()) } else { (&mut ended).await.unwrap_or(Ok(())) }
     };
     let time_is_over = async {
@@ -167,7 +167,7 @@ impl<'a> Pipe<'a> {
     }
 
     /// Waits, when the reader of stdout has left, for what may still fail.
-    async fn seen_enough(&self) {
+    async fn last_failures(&self) {
         self.plan.connect.enough.notify_one();
         if self.stream.get().is_none() {
             self.connected.notified().await;
@@ -176,14 +176,14 @@ impl<'a> Pipe<'a> {
     }
 
     /// Connects, and carries until the end.
-    async fn talk(&self, empties: mpsc::Receiver<Vec<u8>>) -> Result<()> {
+    async fn talk(&self, free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> {
         let connecting = self.plan.connect.connect(async |news: ConnectEvent<'_>| match news {
             ConnectEvent::Failed(error) => {
                 for attempt in &error.attempts {
                     self.record(|journal| journal.attempt(attempt)).await;
                 }
             }
-            notice => self.plan.tell(notice).await,
+            notice => self.plan.report(notice).await,
         });
         let connected = connecting.await?;
         if self.plan.verbose {
@@ -192,11 +192,11 @@ impl<'a> Pipe<'a> {
         self.record(|journal| journal.connected(&connected)).await;
         let stream = self.stream.get_or_init(|| connected);
         self.connected.notify_one();
-        if self.both_ways(stream, empties).await? { delivered(stream).await } else { Ok(()) }
+        if self.both_ways(stream, free_chunks).await? { delivered(stream).await } else { Ok(()) }
     }
 
     /// Writes the last events, and ends stdout.
-    async fn farewell(&self, result: &Result<ExitCode>) {
+    async fn write_last_events(&self, result: &Result<ExitCode>) {
         let outcome = PipeOutcome::of(result);
         if self.stream.get().is_some() {
             self.record(|journal| journal.closed(outcome.class)).await;
@@ -208,9 +208,9 @@ impl<'a> Pipe<'a> {
 
     /// Runs both directions to their end. Says whether something was sent after the server's FIN: nothing that comes back says then that it
     /// arrived.
-    async fn both_ways(&self, stream: &Stream, empties: mpsc::Receiver<Vec<u8>>) -> Result<bool> {
+    async fn both_ways(&self, stream: &Stream, free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<bool> {
         let stdin = Stdin::default();
-        let (send, receive) = (self.send(stream, &stdin), self.receive(stream, empties));
+        let (send, receive) = (self.send(stream, &stdin), self.receive(stream, free_chunks));
         tokio::pin!(send, receive);
         let mut sending = None;
         let mut quit_at = None;
@@ -339,19 +339,19 @@ impl<'a> Pipe<'a> {
     }
 
     /// Receives up to the server's FIN.
-    async fn receive(&self, mut from_server: &Stream, mut empties: mpsc::Receiver<Vec<u8>>) -> Result<()> {
+    async fn receive(&self, mut from_server: &Stream, mut free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> {
         let mut guard = TerminalGuard::of_stdout();
         // In events, the beginning of a character whose rest has not come.
         let mut begun = Vec::new();
         let mut first_words = from_server.tls().is_none().then(FirstWords::default);
-        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::explained);
+        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::tls_failure);
         loop {
-            let mut chunk = empties.try_recv().unwrap_or_default();
+            let mut chunk = free_chunks.try_recv().unwrap_or_default();
             chunk.reserve(CHUNK);
             let read = from_server.read_buf(&mut chunk).await;
             let failed = |error| ClientFailure::of(error, " before its answer was complete");
             let n = read.map_err(|error| explained(&first_words).unwrap_or_else(|| failed(error)))?;
-            first_words.iter_mut().for_each(|words| words.hear(&chunk));
+            first_words.iter_mut().for_each(|words| words.push(&chunk));
             self.moved.set(Instant::now());
             self.received.set(self.received.get() + n as u64);
             if self.journal.is_some() {

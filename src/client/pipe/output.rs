@@ -19,7 +19,7 @@ pub(super) struct Stdout {
     /// What is to be written.
     pub(super) chunks: mpsc::Sender<Vec<u8>>,
     /// Chunks that have been written, empty, to be filled again.
-    pub(super) empties: mpsc::Receiver<Vec<u8>>,
+    pub(super) free_chunks: mpsc::Receiver<Vec<u8>>,
     /// Says when nothing more is written, and why.
     pub(super) ended: oneshot::Receiver<io::Result<()>>,
     /// Says when the reader has left, even while nothing is written.
@@ -30,14 +30,14 @@ pub(super) struct Stdout {
 /// seen enough.
 pub(super) fn stdout() -> Stdout {
     let (chunks, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
-    let (give_back, empties) = mpsc::channel(CHUNKS + 1);
+    let (return_chunk, free_chunks) = mpsc::channel(CHUNKS + 1);
     let (end, ended) = oneshot::channel();
     thread::spawn(move || {
         let mut write = || -> io::Result<()> {
             while let Some(mut chunk) = receive.blocking_recv().filter(|chunk| !chunk.is_empty()) {
                 StdStream::Stdout.write_all(&chunk)?;
                 chunk.clear();
-                let _ = give_back.try_send(chunk);
+                let _ = return_chunk.try_send(chunk);
             }
             Ok(())
         };
@@ -47,7 +47,7 @@ pub(super) fn stdout() -> Stdout {
         };
         let _ = end.send(result);
     });
-    Stdout { chunks, empties, ended, left: reader_left() }
+    Stdout { chunks, free_chunks, ended, left: reader_left() }
 }
 
 /// The server's bytes as stdout gets them: exact, unless it is a terminal, which nobody's bytes shall take over.
