@@ -158,7 +158,7 @@ fn every_check_passes_behind_a_proxy() {
 }
 
 #[test]
-fn who_comes_without_a_header_is_named_and_what_came_instead() {
+fn a_peer_without_a_header_is_named_with_what_came_instead() {
     let (mut server, address) = Program::server(&["--proxy-protocol", "require"]);
     let (code, out, stderr) = run(&["client", &address.to_string()], b"hello\n");
     assert!(out.is_empty(), "{}", out.escape_ascii());
@@ -192,7 +192,7 @@ fn a_header_that_takes_too_long_is_not_waited_for() {
 }
 
 #[test]
-fn refusals_are_said_once_and_counted() {
+fn refusals_are_logged_once_and_counted() {
     for engine in engines() {
         let start = Instant::now();
         let (server, address) = Program::server(&["--deny", "127.0.0.1", "--engine", engine]);
@@ -239,7 +239,7 @@ fn behind_a_proxy_the_rules_are_for_its_clients() {
 }
 
 #[test]
-fn ipv4_that_is_written_as_ipv6_is_ipv4() {
+fn a_mapped_ipv4_address_is_ipv4_for_the_program() {
     let rules =
         ["--proxy-protocol", "require", "--proxy-from", "::ffff:127.0.0.0/104", "--allow", "::ffff:192.0.2.0/120"];
     let (mut server, address) = Program::server(&rules);
@@ -257,7 +257,7 @@ fn ipv4_that_is_written_as_ipv6_is_ipv4() {
 }
 
 #[test]
-fn rules_that_make_no_sense_are_refused_with_a_way_out() {
+fn senseless_rules_are_refused_with_a_hint() {
     let cases: [(&[&str], &str); 15] = [
         (&["--proxy-from", "10.0.0.0/8"], "--proxy-protocol"),
         (&["--proxy-protocol", "optional"], "require"),
@@ -289,7 +289,7 @@ fn rules_that_make_no_sense_are_refused_with_a_way_out() {
 }
 
 #[test]
-fn a_server_that_others_can_reach_says_so_unless_it_was_told_who_may() {
+fn a_reachable_server_warns_unless_it_has_access_rules() {
     for (args, warns) in [
         (&[][..], true),
         (&["--deny", "192.0.2.1"], true),

@@ -12,15 +12,15 @@ on_each_engine_plainly!(
     a_denied_peer_is_reset_and_counted,
     a_source_has_so_many_connections_at_once,
     a_source_connects_so_often,
-    a_unix_socket_is_nobodys_network,
-    a_drain_serves_only_those_who_may_come_in,
+    a_unix_socket_belongs_to_no_network,
+    a_drain_serves_only_allowed_peers,
     behind_a_proxy_the_client_is_judged_and_not_the_proxy,
     behind_a_proxy_a_client_has_so_many_connections_at_once,
     behind_a_proxy_a_client_connects_so_often,
-    behind_a_proxy_whoever_is_refused_takes_nobodys_place,
-    where_no_header_comes_the_far_end_is_judged,
-    ipv4_is_itself_however_it_is_written,
-    behind_a_proxy_ipv4_is_itself_however_it_is_written,
+    behind_a_proxy_a_refused_client_takes_no_place,
+    without_a_header_the_peer_is_judged,
+    a_mapped_ipv4_address_is_ipv4,
+    behind_a_proxy_a_mapped_ipv4_address_is_ipv4,
 );
 
 fn guarded(engine: Engine, access: Access) -> Running {
@@ -71,7 +71,7 @@ fn a_source_connects_so_often(engine: Engine) {
     }
 }
 
-fn a_unix_socket_is_nobodys_network(engine: Engine) {
+fn a_unix_socket_belongs_to_no_network(engine: Engine) {
     #[cfg(unix)]
     {
         use std::io::{Read, Write};
@@ -93,7 +93,7 @@ fn a_unix_socket_is_nobodys_network(engine: Engine) {
     let _ = engine;
 }
 
-fn a_drain_serves_only_those_who_may_come_in(engine: Engine) {
+fn a_drain_serves_only_allowed_peers(engine: Engine) {
     // They wait in the backlog until the one place is free, and the drain finds them there.
     let access = Access::new().connect_rate(ConnectRate::per_hour(NonZeroU32::new(4).unwrap()));
     let running = Running::start(server(engine).access(access).max_connections(1), |_| Reply::default());
@@ -169,7 +169,7 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
     assert_eq!(refused(&running, Refusal::MaxPerIp), 1);
 }
 
-fn behind_a_proxy_whoever_is_refused_takes_nobodys_place(engine: Engine) {
+fn behind_a_proxy_a_refused_client_takes_no_place(engine: Engine) {
     let header = |conn: &_| Handshake::new().preface(Proxies::local().preface(conn));
     let limits = Limits { linger: PATIENCE * 60, ..patient() };
     let access = Access::new().deny("192.0.2.0/24".parse().unwrap()).behind_proxies();
@@ -196,7 +196,7 @@ fn behind_a_proxy_a_client_connects_so_often(engine: Engine) {
     from(&running, of("192.0.2.2")).ask("another client of the same proxy");
 }
 
-fn where_no_header_comes_the_far_end_is_judged(engine: Engine) {
+fn without_a_header_the_peer_is_judged(engine: Engine) {
     let rules = || Access::new().deny("127.0.0.0/8".parse().unwrap()).behind_proxies();
     let running = Running::start(server(engine).access(rules()), |_| Reply::default());
     assert!(running.connect().is_reset());
@@ -208,7 +208,7 @@ fn where_no_header_comes_the_far_end_is_judged(engine: Engine) {
 }
 
 /// IPv4 peers of a listener on `::` come as IPv6, and rules may be written so.
-fn ipv4_is_itself_however_it_is_written(engine: Engine) {
+fn a_mapped_ipv4_address_is_ipv4(engine: Engine) {
     let here = if std::net::TcpListener::bind("[::1]:0").is_ok() { "[::]:0" } else { "127.0.0.1:0" };
     for rule in ["127.0.0.0/8", "::ffff:127.0.0.0/104", "::ffff:127.0.0.1/128", "::ffff:127.9.9.9/104"] {
         for may in [true, false] {
@@ -231,7 +231,7 @@ fn ipv4_is_itself_however_it_is_written(engine: Engine) {
     }
 }
 
-fn behind_a_proxy_ipv4_is_itself_however_it_is_written(engine: Engine) {
+fn behind_a_proxy_a_mapped_ipv4_address_is_ipv4(engine: Engine) {
     let proxies = Proxies::from(["::ffff:127.0.0.0/104".parse().unwrap()]);
     let rules = Access::new()
         .allow("::ffff:192.0.2.0/120".parse().unwrap())

@@ -18,7 +18,7 @@ pub(crate) fn foreign(serve: impl FnOnce(TcpListener) + Send + 'static) -> Strin
 }
 
 #[test]
-fn a_refused_connection_is_said_with_a_way_out() {
+fn a_refused_connection_is_reported_with_a_hint() {
     let (_held, address) = crate::client::connecting::closed_port();
     let port = address.port().to_string();
     for args in [&["client", "127.0.0.1", &port][..], &["test", "127.0.0.1", &port]] {
@@ -31,7 +31,7 @@ fn a_refused_connection_is_said_with_a_way_out() {
 
 #[cfg(unix)]
 #[test]
-fn a_refusing_unix_socket_is_said() {
+fn a_refusing_unix_socket_is_reported() {
     let folder = crate::harness::Folder::new();
     let address = format!("unix:{}", folder.0.join("nothing").display());
     let (code, _, stderr) = run(&["client", &address], b"");
@@ -41,7 +41,7 @@ fn a_refusing_unix_socket_is_said() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_connection_that_nobody_answers_times_out() {
+fn an_unanswered_connection_times_out() {
     // A backlog that is full drops what comes.
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -269,7 +269,7 @@ fn the_test_fails_where_the_answer_is_wrong() {
 }
 
 #[test]
-fn the_test_tells_a_network_failure_from_a_wrong_answer() {
+fn the_test_distinguishes_a_network_failure_from_a_wrong_answer() {
     let port = foreign(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 64]);

@@ -24,7 +24,7 @@ fn a_slash_begins_a_command_and_two_a_line() {
 }
 
 #[test]
-fn what_leaves_elsewhere_is_sent_and_a_line_says_how_to_leave() {
+fn words_that_leave_elsewhere_are_sent_with_a_hint() {
     let (mut client, mut server, _) = both(&[]);
     for word in ["QUIT", "exit", ":q", "bye"] {
         client.line(word);
@@ -41,7 +41,7 @@ fn what_leaves_elsewhere_is_sent_and_a_line_says_how_to_leave() {
 }
 
 #[test]
-fn stats_say_what_went_over_the_connection() {
+fn stats_show_the_traffic_of_the_connection() {
     let (mut client, mut server, _) = both(&[]);
     client.line("four");
     server.expect("four\n");
@@ -117,7 +117,7 @@ fn close_half_closes_and_reset_resets() {
 }
 
 #[test]
-fn a_new_connection_can_be_asked_for() {
+fn a_new_connection_can_be_requested() {
     let (mut client, mut first, listener) = both(&[]);
     client.line("/reconnect");
     assert_eq!(first.rest(), b"");
@@ -132,7 +132,7 @@ fn a_new_connection_can_be_asked_for() {
 }
 
 #[test]
-fn tls_is_described_where_it_is_spoken() {
+fn tls_is_described_on_a_tls_connection() {
     let (mut plain, _server, _) = both(&[]);
     plain.line("/tls");
     plain.until("This connection is not encrypted (--tls speaks TLS)\n>");
@@ -157,7 +157,7 @@ fn tls_is_described_where_it_is_spoken() {
 }
 
 #[test]
-fn a_server_that_speaks_tls_is_found_out_at_the_terminal_too() {
+fn a_tls_server_is_detected_at_the_terminal() {
     let (_server, address) = Program::server(&["--tls"]);
     let mut client = Terminal::start(&["client", &address.to_string()]);
     client.until("\n>");

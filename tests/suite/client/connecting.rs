@@ -48,7 +48,7 @@ fn a_server_that_comes_late_is_waited_for() {
 }
 
 #[test]
-fn patience_has_an_end() {
+fn retries_have_a_time_limit() {
     let (_held, address) = closed_port();
     let (code, _, stderr) = run(&["client", &address.to_string(), "--retry", "2", "-v"], b"");
     assert_eq!(code, Some(1));
@@ -58,7 +58,7 @@ fn patience_has_an_end() {
 }
 
 #[test]
-fn when_the_time_is_over_the_last_attempt_says_what_was_wrong() {
+fn at_the_time_limit_the_last_attempt_is_reported() {
     let (_held, address) = closed_port();
     let (closed, unknown) = (address.to_string(), "no..such..host:80");
     for command in [&["client"][..], &["client", "--json"], &["test"]] {
@@ -109,7 +109,7 @@ fn when_the_time_is_over_the_last_attempt_says_what_was_wrong() {
 }
 
 #[test]
-fn what_this_machine_refuses_is_not_tried_again() {
+fn a_refusal_of_this_machine_is_not_retried() {
     let (code, _, stderr) = run(&["client", "127.0.0.1:1", "--source-address", "192.0.2.1", "--wait"], b"");
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("cannot connect from 192.0.2.1:0: "), "{stderr}");
@@ -189,7 +189,7 @@ fn a_transfer_that_is_given_up_is_no_success() {
 }
 
 #[test]
-fn a_client_can_be_the_one_who_is_dialled() {
+fn a_client_can_be_dialled() {
     let mut child = Program::command(&["client", "--listen", "127.0.0.1", "0"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -269,7 +269,7 @@ fn flags_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn completions_know_commands_and_flags() {
+fn completions_have_commands_and_flags() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, stderr) = run(&["completions", shell], b"");
         let script = String::from_utf8(script).unwrap();
@@ -330,7 +330,7 @@ fn all_manual_pages_can_be_written() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_local_address_needs_its_interface_and_those_that_there_are_are_named() {
+fn a_link_local_address_needs_an_interface_and_the_error_lists_them() {
     let all = resound::system::interface_names();
     for address in ["fe80::1", "fe80::1%no_such_one"] {
         let commands: [&[&str]; 6] = [
@@ -355,7 +355,7 @@ fn a_link_local_address_needs_its_interface_and_those_that_there_are_are_named()
 }
 
 #[test]
-fn a_client_that_listens_says_that_no_peer_came() {
+fn a_client_that_listens_reports_that_no_peer_came() {
     let (code, _, stderr) = run(&["client", "--listen", "127.0.0.1:0", "--timeout", "50ms"], b"hello\n");
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("No peer connected") && !stderr.contains("The server"), "{stderr}");

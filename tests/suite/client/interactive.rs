@@ -30,7 +30,7 @@ pub(crate) fn both(flags: &[&str]) -> (Terminal, Peer, TcpListener) {
 }
 
 #[test]
-fn what_the_server_sends_appears_above_the_line_being_typed() {
+fn received_text_appears_above_the_line_being_typed() {
     let (mut client, mut server, _) = both(&[]);
     client.keys("half a li");
     client.until("> half a li");
@@ -72,7 +72,7 @@ fn a_long_line_survives_what_appears_above_it() {
 }
 
 #[test]
-fn nothing_that_arrives_is_lost_or_reordered_however_much_is_typed() {
+fn received_text_stays_whole_and_in_order_during_typing() {
     let (mut client, mut server, _) = both(&[]);
     let mut expected = String::new();
     for n in 0..60 {
@@ -155,7 +155,7 @@ fn control_c_clears_the_line_and_then_leaves() {
 }
 
 #[test]
-fn a_reset_is_said_at_the_terminal_too() {
+fn a_reset_is_reported_at_the_terminal() {
     let (client, server, _) = both(&[]);
     server.reset();
     let (code, screen) = client.end();
@@ -185,7 +185,7 @@ fn a_paste_of_several_lines_is_one_message_and_never_a_command() {
 }
 
 #[test]
-fn what_was_typed_is_remembered_and_can_be_searched() {
+fn the_history_is_kept_and_can_be_searched() {
     let state = Folder::new();
     let (listener, port) = stage();
     let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], &state.0, &[]);
@@ -222,7 +222,7 @@ fn what_was_typed_is_remembered_and_can_be_searched() {
 }
 
 #[test]
-fn a_lost_connection_is_made_again_where_that_is_wanted() {
+fn a_lost_connection_is_made_again_on_request() {
     let (mut client, first, listener) = both(&["--reconnect"]);
     client.keys("half");
     client.until("> half");
@@ -247,7 +247,7 @@ fn a_lost_connection_is_made_again_where_that_is_wanted() {
 }
 
 #[test]
-fn answers_are_timed_where_that_is_wanted() {
+fn answers_are_timed_on_request() {
     let (_server, address) = Program::server(&[]);
     let mut client = Terminal::start(&["client", &address.to_string(), "--verbose"]);
     client.until("\n>");
@@ -304,7 +304,7 @@ fn signals_leave_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_terminal_that_nobody_reads_cannot_keep_the_client() {
+fn an_unread_terminal_cannot_keep_the_client() {
     let (_server, address) = Program::server(&["--mode", "chargen"]);
     let state = Folder::new();
     let mut client = Terminal::start_unread(&["client", &address.to_string()], &state.0);
@@ -340,7 +340,7 @@ fn without_colours_everything_is_shown_once_too() {
 }
 
 #[test]
-fn what_is_no_utf_8_is_not_taken_and_ends_nothing() {
+fn invalid_utf_8_is_rejected_and_ends_nothing() {
     let (mut client, mut server, _) = both(&[]);
     client.bytes(b"caf\xe9\r");
     client.until_seen("Not sent: that was no UTF-8 (/raw sends any bytes)");
@@ -355,7 +355,7 @@ fn what_is_no_utf_8_is_not_taken_and_ends_nothing() {
 }
 
 #[test]
-fn a_server_that_half_closes_first_gets_what_waits() {
+fn a_server_that_half_closes_first_gets_the_waiting_input() {
     let (mut client, mut server, _) = both(&[]);
     let folder = Folder::new();
     let path = folder.0.join("file");
@@ -371,7 +371,7 @@ fn a_server_that_half_closes_first_gets_what_waits() {
 }
 
 #[test]
-fn who_leaves_is_told_what_was_not_sent() {
+fn unsent_input_is_reported_at_the_end() {
     let (mut client, server, _) = both(&[]);
     let folder = Folder::new();
     let path = folder.0.join("a file");
@@ -431,7 +431,7 @@ fn a_terminal_without_an_editor_will_do() {
 }
 
 #[test]
-fn whoever_dials_can_be_talked_to() {
+fn a_peer_that_dials_the_client_can_converse() {
     let mut client = Terminal::start(&["client", "--listen", "127.0.0.1", "0"]);
     client.until_seen("resound: listening on 127.0.0.1:");
     let address = client.screen().split("listening on ").nth(1).unwrap().trim().parse().unwrap();

@@ -50,7 +50,7 @@ fn names(events: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn wherever_stdin_ends_what_comes_back_is_what_was_sent() {
+fn every_input_comes_back_unchanged() {
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
     let sent = noise(1, 3 << 20);
     for seed in 0..20 {
@@ -84,7 +84,7 @@ fn without_a_half_close_the_servers_close_is_waited_for() {
 }
 
 #[test]
-fn send_only_lets_the_answer_fall_and_does_not_wait_long_for_the_end() {
+fn send_only_discards_the_answer_and_waits_briefly_for_the_end() {
     let (mut child, mut server) = both(&["--send-only"]);
     // More than fits anywhere: unread, it would hold the server up.
     server.send(noise(2, 32 << 20));
@@ -127,7 +127,7 @@ fn quit_after_limits_the_wait_for_the_end() {
 }
 
 #[test]
-fn an_idle_connection_is_given_up_where_that_is_wanted() {
+fn an_idle_connection_is_given_up_on_request() {
     let (mut child, mut server) = both(&["--idle-timeout", "2s"]);
     let start = Instant::now();
     let mut stdin = child.stdin.take().unwrap();
@@ -144,7 +144,7 @@ fn an_idle_connection_is_given_up_where_that_is_wanted() {
 }
 
 #[test]
-fn lines_end_with_cr_lf_and_come_slowly_where_that_is_wanted() {
+fn lines_can_end_with_cr_lf_and_come_slowly() {
     let (mut child, mut server) = both(&["--crlf", "--line-delay", "150ms"]);
     child.stdin.take().unwrap().write_all(b"one\ntwo\r\nthree").unwrap();
     let start = Instant::now();
@@ -157,7 +157,7 @@ fn lines_end_with_cr_lf_and_come_slowly_where_that_is_wanted() {
 }
 
 #[test]
-fn events_tell_the_whole_story() {
+fn events_record_the_whole_conversation() {
     let (mut child, mut server) = both(&["--json"]);
     let (near, far) = (server.0.local_addr().unwrap().to_string(), server.0.peer_addr().unwrap().to_string());
     let mut stdin = child.stdin.take().unwrap();
@@ -238,7 +238,7 @@ fn failures_are_events_too() {
 }
 
 #[test]
-fn who_wants_to_know_is_told_what_was_carried_even_by_a_failure() {
+fn the_bytes_carried_are_reported_even_after_a_failure() {
     let (mut child, mut server) = both(&["--verbose"]);
     child.stdin.as_mut().unwrap().write_all(b"12345").unwrap();
     server.expect("12345");
@@ -252,7 +252,7 @@ fn who_wants_to_know_is_told_what_was_carried_even_by_a_failure() {
 }
 
 #[test]
-fn a_slow_reader_of_stdout_keeps_nobody_from_sending() {
+fn a_slow_reader_of_stdout_does_not_delay_sending() {
     let (done, is_done) = mpsc::channel();
     let port = foreign(move |listener| {
         let (mut stream, _) = listener.accept().unwrap();
@@ -279,7 +279,7 @@ fn a_slow_reader_of_stdout_keeps_nobody_from_sending() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_stdout_that_cannot_be_written_is_said() {
+fn a_stdout_that_cannot_be_written_is_reported() {
     let (_server, address) = Program::server(&[]);
     for flags in [&[][..], &["--json"]] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -294,7 +294,7 @@ fn a_stdout_that_cannot_be_written_is_said() {
 }
 
 #[test]
-fn what_was_received_before_a_failure_is_written() {
+fn data_received_before_a_failure_is_written() {
     let (mut child, mut server) = both(&[]);
     let sent = noise(8, 200_000);
     server.send(&sent);
@@ -371,7 +371,7 @@ fn a_reader_that_leaves_ends_the_pipe_even_in_silence() {
 }
 
 #[test]
-fn text_stays_text_wherever_it_is_cut() {
+fn text_stays_text_at_every_cut() {
     let (mut child, mut server) = both(&["--json"]);
     drop(child.stdin.take());
     server.send(b"a\xc3");

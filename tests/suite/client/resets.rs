@@ -30,7 +30,7 @@ fn expect_reset(child: Child, want: &[u8]) {
 const WAYS: [&[&str]; 5] = [&[], &["--no-half-close"], &["--send-only"], &["--quit-after", "10m"], &["--crlf"]];
 
 #[test]
-fn a_reset_before_anything_was_said_is_a_failure() {
+fn a_reset_before_any_data_is_a_failure() {
     for flags in [&[&["--recv-only"][..]][..], &WAYS].concat() {
         let (child, server) = both(flags);
         server.reset();
@@ -83,7 +83,7 @@ fn say(address: &str, flags: &[&str], line: &[u8]) -> (Option<i32>, Option<Strin
 }
 
 #[test]
-fn a_refusal_without_a_word_is_a_reset_for_the_client() {
+fn a_silent_refusal_is_a_reset_for_the_client() {
     type Refused = (&'static [&'static str], &'static [&'static str], &'static [u8], &'static str);
     const PROXY: &str = "--proxy-protocol=require";
     let cases: [Refused; 10] = [
@@ -127,7 +127,7 @@ fn connections_over_the_limits_are_reset() {
 }
 
 #[test]
-fn a_refusal_with_words_is_heard() {
+fn a_refusal_with_a_text_arrives() {
     let long = [&[b'x'; 70_000][..], b"\n"].concat();
     for engine in engines() {
         let (server, address) = Program::server(&["--engine", engine, "--tls"]);

@@ -87,7 +87,7 @@ fn sizes_that_follow_each_other_at_once_are_survived() {
 }
 
 #[test]
-fn a_terminal_that_tells_its_size_late_is_waited_for() {
+fn a_terminal_that_reports_its_size_late_is_waited_for() {
     on_one_that_wraps(|mut client, mut server| {
         let line = words(30);
         client.keys(&line);

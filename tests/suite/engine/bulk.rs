@@ -93,7 +93,7 @@ fn shared_bytes_count_as_unsent(engine: Engine) {
 }
 
 #[test]
-fn an_engine_that_knows_nothing_of_shared_bytes_sends_them_all_the_same() {
+fn an_engine_without_shared_sends_copies_shared_bytes() {
     let mut bench = Bench::new(Mixed::new(&Arc::default()), Limits::default());
     bench.receive(b"5000\n");
     assert!(bench.take_all() == Mixed::answer(b"5000\n", 5_000, &noise(1, 1 << 20)));

@@ -19,19 +19,19 @@ on_each_engine!(
     lines_are_bytes,
     a_half_closed_peer_gets_every_reply,
     bulk_comes_back_exactly,
-    a_slow_reader_is_bounded_and_harms_nobody,
-    a_line_without_end_is_refused_and_harms_nobody,
-    a_flooder_starves_nobody,
-    a_generator_starves_nobody,
-    a_reset_in_the_middle_harms_nobody,
-    a_peer_that_is_gone_before_accept_harms_nobody,
+    a_slow_reader_is_bounded_and_harms_no_other,
+    a_line_without_end_is_refused_and_harms_no_other,
+    a_flooder_starves_no_other,
+    a_generator_starves_no_other,
+    a_reset_in_the_middle_harms_no_other,
+    a_peer_that_is_gone_before_accept_harms_no_other,
     a_thousand_connections_are_balanced,
     connections_beyond_the_cap_wait,
     a_peer_that_stops_reading_is_reset,
     an_idle_peer_is_closed_and_dripping_does_not_help,
     a_close_with_unread_input_loses_nothing,
     a_second_listener_waits_for_room_too,
-    a_flood_of_small_lines_starves_nobody,
+    a_flood_of_small_lines_starves_no_other,
     early_clients_are_served_too,
     a_peer_that_talks_and_stops_reading_is_reset,
 );
@@ -107,7 +107,7 @@ fn fill(peer: &mut Peer, piece: &[u8]) -> usize {
     sent
 }
 
-fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
+fn a_slow_reader_is_bounded_and_harms_no_other(engine: Engine) {
     let limits = Limits { high_water: 64 * 1024, ..patient() };
     let server = Running::start(server(engine).limits(limits), |_| Reply::default());
     let mut slow = server.connect();
@@ -133,7 +133,7 @@ fn a_slow_reader_is_bounded_and_harms_nobody(engine: Engine) {
     assert!(got.chunks(answer.len()).all(|got| got == answer));
 }
 
-fn a_line_without_end_is_refused_and_harms_nobody(engine: Engine) {
+fn a_line_without_end_is_refused_and_harms_no_other(engine: Engine) {
     let server = replying(engine);
     let mut other = server.connect();
     other.ask("before");
@@ -148,7 +148,7 @@ fn a_line_without_end_is_refused_and_harms_nobody(engine: Engine) {
     other.ask("after");
 }
 
-fn a_flooder_starves_nobody(engine: Engine) {
+fn a_flooder_starves_no_other(engine: Engine) {
     let server = Running::start_silent(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Echo) } else { Box::new(Reply::default()) }
     });
@@ -178,7 +178,7 @@ fn a_flooder_starves_nobody(engine: Engine) {
     reading.join().unwrap();
 }
 
-fn a_generator_starves_nobody(engine: Engine) {
+fn a_generator_starves_no_other(engine: Engine) {
     let server = Running::start_silent(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) }
     });
@@ -197,7 +197,7 @@ fn a_generator_starves_nobody(engine: Engine) {
     reading.join().unwrap();
 }
 
-fn a_reset_in_the_middle_harms_nobody(engine: Engine) {
+fn a_reset_in_the_middle_harms_no_other(engine: Engine) {
     let server = Running::start(server(engine), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) }
     });
@@ -210,7 +210,7 @@ fn a_reset_in_the_middle_harms_nobody(engine: Engine) {
     server.connect().ask("still there");
 }
 
-fn a_peer_that_is_gone_before_accept_harms_nobody(engine: Engine) {
+fn a_peer_that_is_gone_before_accept_harms_no_other(engine: Engine) {
     let server = Running::start(server(engine).max_connections(1), |_| Reply::default());
     let mut first = server.connect();
     first.ask("first");
@@ -383,7 +383,7 @@ fn a_second_listener_waits_for_room_too(engine: Engine) {
     }
 }
 
-fn a_flood_of_small_lines_starves_nobody(engine: Engine) {
+fn a_flood_of_small_lines_starves_no_other(engine: Engine) {
     let server = Running::start_silent(server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
     let flooder = server.connect();
     let (mut writer, mut reader) = (flooder.0.try_clone().unwrap(), flooder.0.try_clone().unwrap());

@@ -13,12 +13,12 @@ use resound::{CloseReason, ConnInfo, Cx, Dialer, Discard, Echo, Endpoint, Engine
 use crate::harness::{PATIENCE, Running, dialer, eventually, on_each_engine_plainly, replying, server};
 
 on_each_engine_plainly! {
-    calls_are_answered_and_both_ends_agree,
-    a_refused_call_is_told,
-    a_call_that_nobody_answers_is_given_up,
+    dials_are_accepted_and_both_ends_agree,
+    a_refused_dial_is_reported,
+    an_unanswered_dial_times_out,
     a_source_address_is_used,
-    a_drain_tells_the_services_and_cuts_what_stays,
-    a_stop_ends_calls_that_are_under_way,
+    a_drain_reaches_the_services_and_cuts_the_rest,
+    a_stop_ends_dials_under_way,
     a_plan_may_wait_for_an_end,
     a_plan_may_wait_for_an_instant,
     a_panic_ends_what_panicked_only,
@@ -156,7 +156,7 @@ fn hear(news: &Receiver<News>) -> News {
     news.recv_timeout(PATIENCE).expect("news")
 }
 
-fn calls_are_answered_and_both_ends_agree(engine: Engine) {
+fn dials_are_accepted_and_both_ends_agree(engine: Engine) {
     let server = replying(engine);
     // On the threads engine one after the other, elsewhere all at once.
     let (dialer, news) = start(engine, 50, usize::MAX, call(server.address()), Talk::Lines(20));
@@ -169,7 +169,7 @@ fn calls_are_answered_and_both_ends_agree(engine: Engine) {
     assert_eq!(news.try_iter().filter(|news| matches!(news, News::Closed(CloseReason::ServiceClosed))).count(), 100);
 }
 
-fn a_refused_call_is_told(engine: Engine) {
+fn a_refused_dial_is_reported(engine: Engine) {
     let (_held, gone) = crate::client::connecting::closed_port();
     let (dialer, news) = start(engine, 5, 1, call(gone), Talk::Silent);
     assert_eq!(dialer.wait().opened, 0);
@@ -198,7 +198,7 @@ pub(crate) fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
     (address, kept)
 }
 
-fn a_call_that_nobody_answers_is_given_up(engine: Engine) {
+fn an_unanswered_dial_times_out(engine: Engine) {
     #[cfg(not(target_os = "linux"))]
     let _ = engine;
     #[cfg(target_os = "linux")]
@@ -235,7 +235,7 @@ fn a_source_address_is_used(engine: Engine) {
     }
 }
 
-fn a_drain_tells_the_services_and_cuts_what_stays(engine: Engine) {
+fn a_drain_reaches_the_services_and_cuts_the_rest(engine: Engine) {
     let server = Running::start(server(engine), |_| Discard);
     for (talk, want) in [(Talk::Silent, CloseReason::Drained), (Talk::Stubborn, CloseReason::Cut)] {
         let (dialer, news) = start(engine, 3, 3, call(server.address()), talk);
@@ -252,7 +252,7 @@ fn a_drain_tells_the_services_and_cuts_what_stays(engine: Engine) {
     }
 }
 
-fn a_stop_ends_calls_that_are_under_way(engine: Engine) {
+fn a_stop_ends_dials_under_way(engine: Engine) {
     #[cfg(not(target_os = "linux"))]
     let _ = engine;
     #[cfg(target_os = "linux")]
@@ -347,7 +347,7 @@ fn services_are_woken_together(engine: Engine) {
 }
 
 #[test]
-fn an_algorithm_that_there_is_not_is_refused_at_once() {
+fn an_unknown_congestion_control_is_refused_at_once() {
     let plans = |_| -> Plan { unreachable!("nothing starts") };
     let Err(error) = Dialer::new().congestion("none-such").start(plans) else { panic!("it started") };
     assert!(matches!(error, resound::Error::Congestion { .. }), "{error}");

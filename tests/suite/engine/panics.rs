@@ -14,14 +14,14 @@ use crate::proto::ending::{Fragile, Where};
 use crate::tunnel;
 
 on_each_engine_plainly!(
-    what_was_said_before_a_panic_arrives_and_then_a_reset,
-    much_that_was_said_before_a_panic_arrives,
-    an_end_that_was_asked_for_before_a_panic_is_none,
-    a_peer_that_reads_nothing_of_it_is_reset_all_the_same,
+    output_before_a_panic_arrives_and_then_a_reset,
+    much_output_before_a_panic_arrives,
+    a_panic_overrides_a_requested_end,
+    a_peer_that_reads_nothing_after_a_panic_is_reset,
     a_service_that_cannot_be_made_is_a_reset_and_counted,
     a_service_that_panics_at_its_very_end_harms_no_other,
-    what_is_cut_is_no_end_in_order,
-    a_cut_while_input_is_held_is_no_end_in_order,
+    a_cut_is_no_orderly_end,
+    a_cut_while_input_is_held_is_no_orderly_end,
     a_connection_that_was_never_served_is_reset,
 );
 
@@ -104,7 +104,7 @@ fn both(engine: Engine, test: impl Fn(&dyn Fn() -> Server, bool)) {
     test(&|| server(engine).opening(tunnel::opening()), true);
 }
 
-fn what_was_said_before_a_panic_arrives_and_then_a_reset(engine: Engine) {
+fn output_before_a_panic_arrives_and_then_a_reset(engine: Engine) {
     both(engine, |server, is_secure| {
         for place in Where::ALL {
             let running = Running::start(server(), move |_| Fragile(place));
@@ -156,7 +156,7 @@ impl Service for Hasty {
     }
 }
 
-fn an_end_that_was_asked_for_before_a_panic_is_none(engine: Engine) {
+fn a_panic_overrides_a_requested_end(engine: Engine) {
     both(engine, |server, is_secure| {
         let running = Running::start(server(), |_| Hasty);
         let mut peer = Talk::with(&running, is_secure);
@@ -188,7 +188,7 @@ fn much() -> &'static [u8] {
     NOISE.get_or_init(|| noise(9, MUCH))
 }
 
-fn much_that_was_said_before_a_panic_arrives(engine: Engine) {
+fn much_output_before_a_panic_arrives(engine: Engine) {
     both(engine, |server, is_secure| {
         let running = Running::start(server(), |_| Talkative);
         let mut peer = Talk::with(&running, is_secure);
@@ -199,7 +199,7 @@ fn much_that_was_said_before_a_panic_arrives(engine: Engine) {
     });
 }
 
-fn a_peer_that_reads_nothing_of_it_is_reset_all_the_same(engine: Engine) {
+fn a_peer_that_reads_nothing_after_a_panic_is_reset(engine: Engine) {
     let limits = Limits { write_timeout: Some(Duration::from_millis(200)), ..patient() };
     both(engine, |server, is_secure| {
         let running = Running::start(server().limits(limits), |_| Talkative);
@@ -270,7 +270,7 @@ fn a_service_that_panics_at_its_very_end_harms_no_other(engine: Engine) {
     });
 }
 
-fn what_is_cut_is_no_end_in_order(engine: Engine) {
+fn a_cut_is_no_orderly_end(engine: Engine) {
     /// Says more than fits, and does not listen.
     struct Lecture;
     impl Service for Lecture {
@@ -292,7 +292,7 @@ fn what_is_cut_is_no_end_in_order(engine: Engine) {
     });
 }
 
-fn a_cut_while_input_is_held_is_no_end_in_order(engine: Engine) {
+fn a_cut_while_input_is_held_is_no_orderly_end(engine: Engine) {
     both(engine, |server, is_secure| {
         let running = Running::start(server(), |_| Reply::new(Reply::PREFIX.as_bytes(), Framing::line()));
         let mut peer = Talk::with(&running, is_secure);

@@ -14,7 +14,7 @@ on_each_engine!(
     a_service_is_woken_from_outside,
     a_service_is_woken_by_its_own_deadline,
     a_panicking_factory_ends_its_own_connection_only,
-    a_service_that_is_behind_its_deadlines_still_listens,
+    a_service_behind_its_deadlines_still_receives,
 );
 
 // What TLS would hide.
@@ -163,7 +163,7 @@ fn a_panicking_factory_ends_its_own_connection_only(engine: Engine) {
     }
 }
 
-fn a_service_that_is_behind_its_deadlines_still_listens(engine: Engine) {
+fn a_service_behind_its_deadlines_still_receives(engine: Engine) {
     struct Late;
     impl Service for Late {
         fn open(&mut self, cx: &mut Cx<'_>) {

@@ -11,7 +11,7 @@ use crate::harness::{Folder, PATIENCE, Running, noise, on_each_engine_plainly, p
 use crate::tunnel;
 
 on_each_engine_plainly!(
-    a_peer_that_stops_reading_is_reset_however_little_waits,
+    a_peer_that_stops_reading_is_reset_even_with_little_unsent,
     a_peer_of_a_unix_socket_that_stops_reading_is_let_go,
     a_peer_that_has_everything_may_be_silent,
 );
@@ -30,7 +30,7 @@ fn narrow(running: &Running) -> TcpStream {
     stream
 }
 
-fn a_peer_that_stops_reading_is_reset_however_little_waits(engine: Engine) {
+fn a_peer_that_stops_reading_is_reset_even_with_little_unsent(engine: Engine) {
     // The server's socket takes all of it at once.
     let sent = noise(2, 20_000);
     let running = Running::start(server(engine).limits(impatient()), |_| Echo);

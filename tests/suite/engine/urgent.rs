@@ -20,16 +20,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::harness::{Folder, PATIENCE, Peer, dialer, noise, on_each_engine_plainly, server, uninterrupted};
 
 on_each_engine_plainly!(
-    what_lies_behind_an_urgent_byte_is_read,
+    bytes_behind_an_urgent_byte_are_read,
     urgent_bytes_in_a_flood_lose_nothing_of_it,
-    a_drain_answers_what_lies_behind_an_urgent_byte,
-    a_dialled_connection_reads_on_too,
+    a_drain_answers_bytes_behind_an_urgent_byte,
+    a_dialled_connection_reads_behind_an_urgent_byte,
 );
 
 #[cfg(target_os = "linux")]
 mod over_a_unix_socket {
-    use super::on_a_unix_socket_too;
-    crate::harness::on_each_engine_plainly!(on_a_unix_socket_too);
+    use super::bytes_behind_an_urgent_byte_of_a_unix_socket_are_read;
+    crate::harness::on_each_engine_plainly!(bytes_behind_an_urgent_byte_of_a_unix_socket_are_read);
 }
 
 const TEXT: &[u8] = b"abcdefg\n";
@@ -65,7 +65,7 @@ fn peers_of(address: SocketAddr) -> Vec<Peer> {
     (0..=TEXT.len()).map(peer).collect()
 }
 
-fn what_lies_behind_an_urgent_byte_is_read(engine: Engine) {
+fn bytes_behind_an_urgent_byte_are_read(engine: Engine) {
     let (listener, address) = listen();
     let mut peers = peers_of(address);
     let server = server(engine).listener(listener).serve(|_| Echo).unwrap();
@@ -111,7 +111,7 @@ fn urgent_bytes_in_a_flood_lose_nothing_of_it(engine: Engine) {
     server.stop();
 }
 
-fn a_drain_answers_what_lies_behind_an_urgent_byte(engine: Engine) {
+fn a_drain_answers_bytes_behind_an_urgent_byte(engine: Engine) {
     let (listener, address) = listen();
     let mut peers = peers_of(address);
     let server = server(engine).listener(listener).serve(|_| Reply::default()).unwrap();
@@ -176,7 +176,7 @@ impl Service for Reader {
     }
 }
 
-fn a_dialled_connection_reads_on_too(engine: Engine) {
+fn a_dialled_connection_reads_behind_an_urgent_byte(engine: Engine) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap().into();
     let (say, come) = mpsc::channel();
@@ -200,7 +200,7 @@ fn a_dialled_connection_reads_on_too(engine: Engine) {
 
 /// Unix sockets have it since Linux 5.15.
 #[cfg(target_os = "linux")]
-fn on_a_unix_socket_too(engine: Engine) {
+fn bytes_behind_an_urgent_byte_of_a_unix_socket_are_read(engine: Engine) {
     let folder = Folder::new();
     let path = folder.0.join("socket");
     for drains in [false, true] {
@@ -232,7 +232,7 @@ fn on_a_unix_socket_too(engine: Engine) {
 }
 
 #[test]
-fn a_clients_stream_reads_on_too() {
+fn a_clients_stream_reads_behind_an_urgent_byte() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -112,7 +112,7 @@ fn code(what: &str, gates: &[&str]) -> (Option<i32>, String) {
 
 /// Each row: what fails in backquotes, and the exit code without a gate, with `errors>100`, and with a gate of its own.
 #[test]
-fn the_examples_of_the_readme_end_as_it_says() {
+fn the_examples_of_the_guide_have_their_exit_codes() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reports.md")).unwrap();
     let table = readme
         .split("| Under load | no gate | `errors>100` | its own gate, `eof>100` and so on |\n")

@@ -10,13 +10,13 @@ use crate::harness::{PATIENCE, Running, eventually, longer, on_each_engine_plain
 use crate::load::runs::{load, run, run_till, run_until, settings, without_an_end};
 
 on_each_engine_plainly! {
-    more_than_the_server_can_do_is_never_sent,
-    what_is_answered_after_the_end_is_in_no_rate,
-    what_nobody_could_send_was_planned,
+    messages_beyond_the_servers_capacity_are_never_sent,
+    answers_after_the_end_are_in_no_rate,
+    messages_without_a_connection_were_planned,
     a_stream_that_is_not_answered_stops,
-    a_call_that_nobody_answers_does_not_hold_up_the_end,
+    an_unanswered_dial_does_not_delay_the_end,
     a_ramp_of_rates_has_its_last_step,
-    a_ramp_that_is_looked_at_late_has_all_its_steps,
+    a_ramp_that_is_observed_late_has_all_its_steps,
     a_ramp_of_rates_begins_after_its_warm_up,
     a_ramp_of_rates_may_have_poisson_arrivals,
     messages_of_the_warm_up_are_not_counted,
@@ -60,7 +60,7 @@ fn slow(engine: Engine, pause: Duration, all_at_once: bool) -> Running {
     Running::start(server(engine), move |_| Slow { pause, waiting: Default::default(), all_at_once })
 }
 
-fn more_than_the_server_can_do_is_never_sent(engine: Engine) {
+fn messages_beyond_the_servers_capacity_are_never_sent(engine: Engine) {
     longer(Duration::from_secs(1), |time| {
         let server = slow(engine, Duration::from_millis(5), false);
         let record = run(load(engine, server.address(), open(4000.0, 2, time)));
@@ -78,7 +78,7 @@ fn more_than_the_server_can_do_is_never_sent(engine: Engine) {
     });
 }
 
-fn what_is_answered_after_the_end_is_in_no_rate(engine: Engine) {
+fn answers_after_the_end_are_in_no_rate(engine: Engine) {
     let server = slow(engine, Duration::from_millis(500), true);
     let record = run(load(engine, server.address(), open(2000.0, 1000, Duration::from_millis(100))));
     let counts = &record.total.counts;
@@ -89,7 +89,7 @@ fn what_is_answered_after_the_end_is_in_no_rate(engine: Engine) {
     assert_eq!(counts.held, 0);
 }
 
-fn what_nobody_could_send_was_planned(engine: Engine) {
+fn messages_without_a_connection_were_planned(engine: Engine) {
     // Whoever is there takes four connections, ends each with its first byte, and is gone.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -129,7 +129,7 @@ fn a_stream_that_is_not_answered_stops(engine: Engine) {
     assert_eq!((record.total.counts.sent, record.total.counts.unanswered), (MOST_IN_FLIGHT, MOST_IN_FLIGHT));
 }
 
-fn a_call_that_nobody_answers_does_not_hold_up_the_end(engine: Engine) {
+fn an_unanswered_dial_does_not_delay_the_end(engine: Engine) {
     #[cfg(not(target_os = "linux"))]
     let _ = engine;
     #[cfg(target_os = "linux")]
@@ -165,7 +165,7 @@ fn a_ramp_of_rates_has_its_last_step(engine: Engine) {
     assert_eq!(record.total.counts.planned, 60);
 }
 
-fn a_ramp_that_is_looked_at_late_has_all_its_steps(engine: Engine) {
+fn a_ramp_that_is_observed_late_has_all_its_steps(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
     let ramp = Some(ramp(100.0, 100.0, 300.0));

@@ -14,13 +14,13 @@ on_each_engine_that_dials! {
     one_corrupt_byte_is_found,
     a_wrong_answer_that_comes_in_parts_is_judged_as_a_whole,
     a_reply_that_is_dropped_is_missing,
-    replies_that_change_places_are_told,
-    a_reply_that_comes_twice_is_told,
-    a_truncated_reply_is_told,
-    a_server_that_closes_is_told_and_the_run_goes_on,
-    a_server_that_resets_is_told_and_the_run_goes_on,
+    reordered_replies_are_reported,
+    a_duplicate_reply_is_reported,
+    a_truncated_reply_is_reported,
+    a_server_that_closes_is_reported_and_the_run_goes_on,
+    a_server_that_resets_is_reported_and_the_run_goes_on,
     a_server_that_never_answers_is_a_timeout,
-    what_a_stalled_server_holds_up_stays_in_the_plan,
+    messages_blocked_by_a_stalled_server_stay_in_the_plan,
 }
 
 /// Echoes lines, and does something to one of them.
@@ -137,19 +137,19 @@ fn a_reply_that_is_dropped_is_missing(engine: Engine) {
     assert_eq!(record.total.counts.verified, 396);
 }
 
-fn replies_that_change_places_are_told(engine: Engine) {
+fn reordered_replies_are_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Swaps, 30));
     each_is_told(&record, Fault::Reordered);
     assert_eq!(record.total.counts.received, 400);
 }
 
-fn a_reply_that_comes_twice_is_told(engine: Engine) {
+fn a_duplicate_reply_is_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Repeats, 30));
     each_is_told(&record, Fault::Duplicate);
     assert_eq!(record.total.counts.verified, 400);
 }
 
-fn a_truncated_reply_is_told(engine: Engine) {
+fn a_truncated_reply_is_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Truncates, 30));
     each_is_told(&record, Fault::Truncated);
     // With nothing behind it the rest of it is waited for.
@@ -161,7 +161,7 @@ fn a_truncated_reply_is_told(engine: Engine) {
     assert_eq!((failure.class, failure.sequence), (Fault::Truncated, Some(99)));
 }
 
-fn a_server_that_closes_is_told_and_the_run_goes_on(engine: Engine) {
+fn a_server_that_closes_is_reported_and_the_run_goes_on(engine: Engine) {
     let record = run(load(engine, on_each(engine, What::Closes, 30).address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
     // A hundred messages each: after 30 and after 61 a connection was lost with one unanswered, and after 92 another.
@@ -170,7 +170,7 @@ fn a_server_that_closes_is_told_and_the_run_goes_on(engine: Engine) {
     assert!(record.failures.iter().all(|failure| failure.sequence == Some(30)));
 }
 
-fn a_server_that_resets_is_told_and_the_run_goes_on(engine: Engine) {
+fn a_server_that_resets_is_reported_and_the_run_goes_on(engine: Engine) {
     let record = run(load(engine, on_each(engine, What::Resets, 30).address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
     assert_eq!((counts.failed(Fault::Reset), counts.errors(), counts.opened), (12, 12, 16), "{:?}", record.failures);
@@ -187,7 +187,7 @@ fn a_server_that_never_answers_is_a_timeout(engine: Engine) {
     assert_eq!(record.total.counts.verified, 30);
 }
 
-fn what_a_stalled_server_holds_up_stays_in_the_plan(engine: Engine) {
+fn messages_blocked_by_a_stalled_server_stay_in_the_plan(engine: Engine) {
     longer(Duration::from_millis(100), |time| stalled_for(engine, time));
 }
 

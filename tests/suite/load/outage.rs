@@ -14,13 +14,13 @@ use crate::harness::{Running, longer, on_each_engine_once, server};
 use crate::load::runs::{load, run, run_until, settings, without_an_end};
 
 on_each_engine_once! {
-    an_outage_stands_in_what_was_planned,
+    an_outage_counts_as_planned,
     an_outage_that_ends_is_waited_for,
-    what_waits_for_a_moment_at_the_end_is_sent,
+    a_short_backlog_at_the_end_is_sent,
     an_outage_of_a_closed_loop_is_time_without_an_answer,
-    a_target_that_answers_no_more_is_as_good_as_gone,
+    a_target_that_stops_answering_is_an_outage,
     an_outage_in_a_ramp_breaks_the_step_in_which_it_began,
-    what_a_ramp_could_not_send_when_it_broke_was_not_planned,
+    messages_after_a_ramp_broke_were_not_planned,
     a_plan_has_its_time,
     a_run_without_an_end_is_given_up_without_a_target,
 }
@@ -112,7 +112,7 @@ fn is_all_told(record: &Record) {
     assert_eq!((&sum.counts, &sum.response, &sum.bounds), (counts, &record.total.response, &record.total.bounds));
 }
 
-fn an_outage_stands_in_what_was_planned(engine: Engine) {
+fn an_outage_counts_as_planned(engine: Engine) {
     let server = Running::start(server(engine), Falling::each(25));
     let load = planned(engine, server.address());
     // All was due by the end, and for the greater part of its time there was no connection for it.
@@ -181,7 +181,7 @@ impl Service for Slow {
     }
 }
 
-fn what_waits_for_a_moment_at_the_end_is_sent(engine: Engine) {
+fn a_short_backlog_at_the_end_is_sent(engine: Engine) {
     let server = Running::start(server(engine), |_| Slow(Duration::from_millis(25), Vec::new()));
     let mut load = planned(engine, server.address());
     // Of three messages the third is due while the second is in flight, and the end comes before
@@ -251,7 +251,7 @@ fn an_outage_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
     }
 }
 
-fn a_target_that_answers_no_more_is_as_good_as_gone(engine: Engine) {
+fn a_target_that_stops_answering_is_an_outage(engine: Engine) {
     // A machine so slow that not both of the messages were sent in time gets a longer run.
     longer(Duration::from_millis(300), |time| {
         let (send, ignored) = std::sync::mpsc::channel();
@@ -324,7 +324,7 @@ fn an_outage_in_a_ramp_breaks_the_step_in_which_it_began(engine: Engine) {
     assert!(record.total.counts.failed(Fault::Unsent) + record.total.counts.lagged > 0);
 }
 
-fn what_a_ramp_could_not_send_when_it_broke_was_not_planned(engine: Engine) {
+fn messages_after_a_ramp_broke_were_not_planned(engine: Engine) {
     // Twenty-five answers a second on each of four connections: half of what the first step plans.
     let server = Running::start(server(engine), |_| Slow(Duration::from_millis(40), Vec::new()));
     let record = run(ramp(engine, server.address(), (1, Duration::from_millis(400)), |_| true));

@@ -28,7 +28,7 @@ fn one_command_shows_the_whole() {
 }
 
 #[test]
-fn a_stream_says_bits_per_second_while_it_goes_and_in_the_end() {
+fn a_stream_reports_bits_per_second() {
     for (mode, ways) in [("discard", &["sent"][..]), ("chargen", &["received"]), ("echo", &["sent", "received"])] {
         let args = ["load", "--loopback", "--shape", "stream", "--mode", mode, "-d", "300ms", "--interval", "100ms"];
         let (code, stdout, stderr) = run(&args, b"");
@@ -44,7 +44,7 @@ fn a_stream_says_bits_per_second_while_it_goes_and_in_the_end() {
 }
 
 #[test]
-fn what_the_far_end_does_is_found_out() {
+fn the_mode_of_the_target_is_detected() {
     for (mode, extra) in [("reply", None), ("echo", None), ("discard", None), ("chargen", Some("--shape=stream"))] {
         let (_server, address) = Program::server(&["--mode", mode]);
         let address = address.to_string();
@@ -58,7 +58,7 @@ fn what_the_far_end_does_is_found_out() {
 }
 
 #[test]
-fn an_unknown_far_end_is_said_with_a_way_out() {
+fn an_unknown_target_is_reported_with_a_hint() {
     let port = crate::client::basics::foreign(|listener: TcpListener| {
         use std::io::Write;
         // Once it is sent one line, and once it is only listened to.
@@ -73,7 +73,7 @@ fn an_unknown_far_end_is_said_with_a_way_out() {
 }
 
 #[test]
-fn whoever_cannot_be_loaded_is_named_and_so_is_the_flag_that_helps() {
+fn a_target_that_cannot_be_loaded_is_named_with_the_flag_that_helps() {
     let (mut secure, secured) = Program::server(&["--tls"]);
     let print = secure.stdout.until("TLS certificate").rsplit(' ').next().unwrap().to_string();
     let (_plain, plain) = Program::server(&["--mode", "echo"]);
@@ -184,7 +184,7 @@ fn a_server_of_our_own_does_not_outlive_us() {
 }
 
 #[test]
-fn a_run_that_nobody_reads_ends() {
+fn a_run_without_a_reader_ends() {
     let args = ["load", "--loopback", "-r", "100", "-d", "1h", "--json", "--interval", "100ms", "--quiet"];
     let mut child = Program::command(&args).spawn().unwrap();
     let mut line = String::new();
@@ -195,7 +195,7 @@ fn a_run_that_nobody_reads_ends() {
 }
 
 #[test]
-fn a_ramp_says_what_it_raised() {
+fn a_ramp_reports_what_it_raised() {
     let steps = ["--shape", "ramp", "--steps", "1c..2c+1c", "--every", "100ms", "--until", "p99>1h"];
     let (code, stdout, stderr) = run(&[&["load", "--loopback", "--json"][..], &steps].concat(), b"");
     assert_eq!(code, Some(0), "{stderr}");
@@ -211,7 +211,7 @@ fn a_ramp_says_what_it_raised() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn too_few_descriptors_are_said_before_anything_is_done() {
+fn too_few_descriptors_are_reported_at_the_start() {
     let program = env!("CARGO_BIN_EXE_resound");
     let script = format!("ulimit -n 100; exec {program} load 127.0.0.1 1 --mode echo -c 200");
     let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
@@ -291,7 +291,7 @@ fn flags_that_exclude_each_other_are_in_the_guide_and_refused() {
 }
 
 #[test]
-fn a_flag_that_takes_another_says_which() {
+fn a_flag_that_needs_another_names_it() {
     for (args, wanted) in [
         (
             &["--shape", "ramp"][..],
@@ -311,7 +311,7 @@ fn a_flag_that_takes_another_says_which() {
 }
 
 #[test]
-fn a_source_of_another_machine_is_said_before_anything_is_sent() {
+fn a_source_of_another_machine_is_refused_at_the_start() {
     // Of TEST-NET-1 (RFC 5737), which nobody has.
     for source in ["192.0.2.1", "192.0.2.1-192.0.2.3"] {
         let (code, stdout, stderr) = run(&["load", "--loopback", "--source", source, "-n", "10"], b"");
@@ -324,7 +324,7 @@ fn a_source_of_another_machine_is_said_before_anything_is_sent() {
 
 #[cfg(unix)]
 #[test]
-fn an_error_of_a_unix_socket_speaks_of_its_path() {
+fn an_error_of_a_unix_socket_names_its_path() {
     for command in ["load", "client", "test"] {
         let (code, _, stderr) = run(&[command, "unix:/nowhere/at/all"], b"");
         assert_eq!(code, Some(1), "{stderr}");

@@ -19,10 +19,10 @@ use crate::tunnel::{client, identity};
 on_each_engine_plainly! {
     handshakes_are_timed_by_themselves,
     a_certificate_that_is_refused_ends_the_run,
-    whoever_is_silent_in_the_handshake_is_given_up,
-    whoever_leaves_in_the_handshake_is_told,
-    an_end_without_close_notify_is_told,
-    the_server_hears_of_the_client_that_the_header_names,
+    a_target_that_is_silent_in_the_handshake_times_out,
+    a_target_that_leaves_in_the_handshake_is_reported,
+    an_end_without_close_notify_is_a_failure,
+    the_server_sees_the_client_that_the_header_names,
 }
 
 fn secure(engine: Engine, to: SocketAddr, settings: Settings, client: TlsClient) -> Load {
@@ -101,7 +101,7 @@ fn a_certificate_that_is_refused_ends_the_run(engine: Engine) {
     assert_eq!(record.settings.tls.unwrap().agreed, None);
 }
 
-fn whoever_is_silent_in_the_handshake_is_given_up(engine: Engine) {
+fn a_target_that_is_silent_in_the_handshake_times_out(engine: Engine) {
     // Nobody ever looks at its backlog.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
@@ -114,7 +114,7 @@ fn whoever_is_silent_in_the_handshake_is_given_up(engine: Engine) {
     assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200 ms"));
 }
 
-fn whoever_leaves_in_the_handshake_is_told(engine: Engine) {
+fn a_target_that_leaves_in_the_handshake_is_reported(engine: Engine) {
     let (to, leaving) = first_four(|mut peer| {
         // All of it, in however many parts it comes, so that the end is no reset.
         let mut head = [0; 5];
@@ -152,7 +152,7 @@ fn cut_off(listener: &TcpListener, bytes: usize) {
     stream.read_exact(&mut message[..1]).unwrap();
 }
 
-fn an_end_without_close_notify_is_told(engine: Engine) {
+fn an_end_without_close_notify_is_a_failure(engine: Engine) {
     let port = foreign(|listener| cut_off(&listener, 3 * 64));
     let to = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
     let one = Settings { connections: 1, depth: 4, messages: Some(4), ..settings(Mode::Echo) };
@@ -164,7 +164,7 @@ fn an_end_without_close_notify_is_told(engine: Engine) {
     assert_eq!(record.total.counts.verified, 3);
 }
 
-fn the_server_hears_of_the_client_that_the_header_names(engine: Engine) {
+fn the_server_sees_the_client_that_the_header_names(engine: Engine) {
     for version in [Version::V1, Version::V2] {
         let proxies = resound::proxy::Proxies::local();
         let tls = crate::tunnel::opening();

@@ -37,7 +37,7 @@ fn stalling() -> Running {
 
 #[test]
 #[ignore = "takes 10 s for each engine"]
-fn truth_a_stall_is_seen_by_everybody_who_would_have_waited() {
+fn truth_a_stall_delays_every_planned_message() {
     for name in engines() {
         let server = stalling();
         let settings = Settings {
@@ -62,7 +62,7 @@ fn truth_a_stall_is_seen_by_everybody_who_would_have_waited() {
 
 #[test]
 #[ignore = "takes 10 s"]
-fn truth_a_closed_loop_says_what_it_cannot_see() {
+fn truth_a_closed_loop_warns_of_what_it_cannot_see() {
     let server = stalling();
     let settings =
         Settings { connections: 1, messages: None, duration: Some(Duration::from_secs(10)), ..settings(Mode::Echo) };

@@ -35,7 +35,7 @@ fn without_io_uring(mut command: Command) -> Command {
 }
 
 #[test]
-fn without_io_uring_the_portable_engine_serves_and_says_so() {
+fn without_io_uring_the_portable_engine_serves_with_a_warning() {
     let mut transcripts = Vec::new();
     for refused in [true, false] {
         let command =
@@ -64,7 +64,7 @@ fn without_io_uring_the_portable_engine_serves_and_says_so() {
 }
 
 #[test]
-fn a_handle_says_which_engine_was_chosen_and_why() {
+fn a_handle_has_the_engine_and_the_reason_of_its_choice() {
     use resound::{Echo, Engine, Error, Server};
     let server = || Server::new().hamper("uring").listen("127.0.0.1:0").unwrap();
     let handle = server().serve(|_| Echo).unwrap();
@@ -76,7 +76,7 @@ fn a_handle_says_which_engine_was_chosen_and_why() {
 }
 
 #[test]
-fn an_engine_that_was_asked_for_and_is_refused_is_an_error_with_a_way_out() {
+fn a_refused_engine_is_an_error_with_a_hint() {
     let server = Program::spawn(without_io_uring(Program::command(&["server", "127.0.0.1", "0", "--engine", "uring"])));
     let (code, stderr) = server.end();
     assert_eq!(code, Some(2), "{stderr}");

@@ -148,7 +148,7 @@ fn a_signal_sent_twice_at_once_is_one_signal() {
 
 #[cfg(unix)]
 #[test]
-fn a_drain_that_must_cut_says_so() {
+fn a_drain_that_must_cut_is_reported() {
     let (mut server, address) = Program::server(&["--mode", "chargen", "--drain-timeout", "100ms"]);
     let peer = Peer::connect(address);
     server.stdout.until("New connection");
@@ -208,7 +208,7 @@ fn a_stuck_console_neither_slows_the_server_nor_hides_its_losses() {
 }
 
 #[test]
-fn a_console_that_nobody_reads_any_more_is_no_reason_to_stop() {
+fn a_console_without_a_reader_does_not_stop_the_server() {
     let mut child = Program::command(&["server", "127.0.0.1", "0"]).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut text = String::new();
@@ -325,7 +325,7 @@ fn several_addresses() {
 }
 
 #[test]
-fn what_is_wrong_with_the_arguments_is_said() {
+fn wrong_arguments_are_explained() {
     let long = format!("unix:/{}", "x".repeat(200));
     let cases: &[(&[&str], &str)] = &[
         (&["server", "127.0.0.1", "70000"], "'70000' is not a port"),
@@ -381,7 +381,7 @@ fn a_number_alone_is_in_seconds() {
 }
 
 #[test]
-fn an_unknown_host_is_said() {
+fn an_unknown_host_is_reported() {
     // A label may not be empty, so no resolver has to be asked.
     let (code, _, stderr) = run(&["server", "no..such..host", "0"], b"");
     assert_eq!(code, Some(2), "{stderr}");
@@ -394,7 +394,7 @@ fn an_unknown_host_is_said() {
 
 #[cfg(unix)]
 #[test]
-fn what_arrived_in_time_is_not_idle_because_the_server_was_late() {
+fn a_late_server_does_not_make_its_peer_idle() {
     use rustix::process::Signal;
     for engine in engines() {
         let (server, address) = Program::server(&["--idle-timeout", "2s", "--engine", engine]);

@@ -15,7 +15,7 @@ fn bind(address: &str) -> Result<Vec<Listener>, Error> {
 }
 
 #[test]
-fn a_port_in_use_is_said_with_a_way_out() {
+fn a_port_in_use_is_reported_with_a_hint() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port().to_string();
     let (code, stdout, stderr) = run(&["server", "127.0.0.1", &port], b"");
@@ -25,7 +25,7 @@ fn a_port_in_use_is_said_with_a_way_out() {
 }
 
 #[test]
-fn a_port_that_is_let_go_of_late_is_waited_for() {
+fn a_port_that_is_released_late_is_waited_for() {
     let folder = Folder::new();
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
@@ -42,7 +42,7 @@ fn a_port_that_is_let_go_of_late_is_waited_for() {
 }
 
 #[test]
-fn a_privileged_port_is_said_with_a_way_out() {
+fn a_privileged_port_is_reported_with_a_hint() {
     let first: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
         .ok()
         .and_then(|text| text.trim().parse().ok())
@@ -75,7 +75,7 @@ fn a_privileged_port_is_said_with_a_way_out() {
 }
 
 #[test]
-fn an_address_of_another_machine_is_said_with_a_way_out() {
+fn an_address_of_another_machine_is_reported_with_a_hint() {
     let (code, _, stderr) = run(&["server", "192.0.2.1", "0"], b"");
     assert_eq!(code, Some(2));
     assert!(stderr.contains("192.0.2.1:0 is not an address of this machine"), "{stderr}");
@@ -94,7 +94,7 @@ fn a_name_with_an_address_of_another_machine_still_serves_on_the_others() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_congestion_control_is_inherited_or_refused_with_a_way_out() {
+fn a_congestion_control_is_inherited_or_refused_with_a_hint() {
     let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--congestion", "no-such-thing"], b"");
     assert_eq!(code, Some(2));
     assert!(stderr.contains("no congestion control 'no-such-thing'") && stderr.contains("tcp_allowed"), "{stderr}");
@@ -116,7 +116,7 @@ fn a_congestion_control_is_inherited_or_refused_with_a_way_out() {
 }
 
 #[test]
-fn a_unix_socket_that_lives_or_is_none_is_left_alone_and_a_stale_one_replaced() {
+fn only_a_stale_unix_socket_is_replaced() {
     let folder = Folder::new();
     let path = folder.0.join("socket");
     let address = format!("unix:{}", path.display());
@@ -222,7 +222,7 @@ fn all_descriptors() -> Vec<std::fs::File> {
 }
 
 #[test]
-fn a_descriptor_table_that_others_have_filled_is_survived() {
+fn a_full_descriptor_table_is_survived() {
     in_a_small_process("emfile_in_a_process_of_its_own");
 }
 
@@ -294,7 +294,7 @@ fn is_refused(who: &str, code: Option<i32>, stdout: &[u8], stderr: &str) -> bool
 }
 
 #[test]
-fn with_few_descriptors_a_server_serves_or_says_so_before_it_has_started() {
+fn with_few_descriptors_a_server_serves_or_fails_at_the_start() {
     for engine in engines() {
         for workers in [&["--workers", "2"][..], &[]] {
             let mut served = 0;
@@ -328,7 +328,7 @@ fn with_few_descriptors_a_server_serves_or_says_so_before_it_has_started() {
 }
 
 #[test]
-fn with_few_descriptors_a_client_works_or_says_so_before_it_connects() {
+fn with_few_descriptors_a_client_works_or_fails_before_it_connects() {
     let (_server, address) = Program::server(&["--quiet"]);
     let address = address.to_string();
     let load = ["load", &address, "-c", "1", "-n", "10", "--quiet", "--mode", "reply"];

@@ -91,7 +91,7 @@ fn sending_needs_no_reader() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_cannot_be_written_is_said_and_is_no_success() {
+fn output_that_cannot_be_written_is_a_failure() {
     let folder = Folder::new();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
     let address = address.to_string();

@@ -384,7 +384,7 @@ fn the_transcript_of_both_ends() {
 }
 
 #[test]
-fn a_terminal_that_does_not_block_is_one_to_talk_at() {
+fn a_terminal_that_does_not_block_works() {
     let (_server, address) = Program::server(&["--quiet"]);
     let state = Folder::new();
     let mut client = Terminal::start_nonblocking(&["client", &address.to_string()], &state.0);
@@ -411,7 +411,7 @@ fn a_terminal_that_does_not_block_is_one_to_talk_at() {
 }
 
 #[test]
-fn colours_are_for_those_who_want_them() {
+fn colours_can_be_chosen() {
     let (_server, address) = Program::server(&[]);
     let state = Folder::new();
     for (wish, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {

@@ -71,7 +71,7 @@ fn a_tutorials_server_holds_the_conversation() {
 
 #[cfg(unix)]
 #[test]
-fn a_tutorials_server_is_talked_to_at_a_terminal() {
+fn a_tutorials_server_works_at_a_terminal() {
     let Some((_server, port)) = server() else { return };
     let mut client = crate::program::terminal::Terminal::start(&["client", "127.0.0.1", &port]);
     client.until("(type 'quit' to exit):\n>");
@@ -174,7 +174,7 @@ fn answering(answer: impl Fn(&mut TcpStream, &[u8]) -> std::io::Result<()> + Sen
 }
 
 #[test]
-fn the_test_says_what_a_server_does_that_does_not_answer_as_it_should() {
+fn the_test_names_what_a_wrong_server_does() {
     type Answer = fn(&mut TcpStream, &[u8]) -> std::io::Result<()>;
     let cases: [(Answer, &[&str]); 7] = [
         (
@@ -211,7 +211,7 @@ fn the_test_says_what_a_server_does_that_does_not_answer_as_it_should() {
 }
 
 #[test]
-fn the_test_tells_an_answer_that_comes_too_late_and_an_end_that_comes_too_soon_from_a_slow_server() {
+fn the_test_distinguishes_late_answers_and_early_ends() {
     // Reads to the end, and then answers.
     let port = foreign(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
@@ -244,7 +244,7 @@ fn the_test_tells_an_answer_that_comes_too_late_and_an_end_that_comes_too_soon_f
 }
 
 #[test]
-fn a_test_shows_its_messages_where_that_is_wanted() {
+fn a_test_shows_its_messages_on_request() {
     let (_server, address) = Program::server(&[]);
     let port = address.port().to_string();
     let shown = "\n  sent      Hello, server!\\n\n  received  Server received: Hello, server!\\n\n";

@@ -100,7 +100,7 @@ fn a_read_of_newlines_does_not_become_a_megabyte_of_replies() {
 }
 
 #[test]
-fn little_is_kept_for_a_peer_that_takes_nothing_whatever_its_lines_are() {
+fn memory_is_bounded_for_a_peer_that_takes_nothing() {
     let high = Limits::default().high_water;
     for line in [0, 1, 20, 99, 1000, 5000, 20_000, 60_000] {
         let input = [vec![b'x'; line], b"\n".to_vec()].concat().repeat((1 << 20) / (line + 1));
@@ -275,7 +275,7 @@ fn chargen_goes_on_behind_a_half_close_and_stops_at_the_drain() {
 }
 
 #[test]
-fn discard_says_nothing() {
+fn discard_sends_nothing() {
     let mut bench = Bench::new(Discard, Limits::default());
     bench.receive(b"anything\n");
     bench.eof();
@@ -315,7 +315,7 @@ fn a_paused_service_gets_the_rest_in_order_with_the_end_behind_it() {
 }
 
 #[test]
-fn a_paused_service_is_told_of_a_drain_once_nothing_stands_before_it() {
+fn a_paused_service_sees_a_drain_after_its_input() {
     let mut bench = Bench::new(Sleepy, Limits::default());
     bench.receive(b"a\n");
     bench.take_all();
@@ -397,7 +397,7 @@ fn a_service_ends_its_connection_as_it_likes() {
 }
 
 #[test]
-fn the_first_reason_wins_and_the_end_is_told_once() {
+fn the_first_reason_wins_and_the_end_is_reported_once() {
     let limits = Limits { idle_timeout: Some(Duration::from_secs(1)), ..Limits::default() };
     let mut bench = Bench::new(Reply::default(), limits);
     bench.receive(b"a\n");
@@ -413,7 +413,7 @@ fn the_first_reason_wins_and_the_end_is_told_once() {
 }
 
 #[test]
-fn a_drain_that_is_cut_short_is_not_called_orderly() {
+fn a_drain_that_is_cut_short_is_not_orderly() {
     for (taken, want) in [(0, CloseReason::Cut), (usize::MAX, CloseReason::Drained)] {
         let mut bench = Bench::new(Reply::default(), Limits::default());
         bench.receive(b"a\n");

@@ -49,7 +49,7 @@ fn a_stall_counts_from_the_last_byte_that_the_peers_system_took() {
 }
 
 #[test]
-fn what_the_transport_takes_is_no_progress_of_the_peer() {
+fn bytes_in_the_transport_are_no_progress_of_the_peer() {
     /// Says something every second.
     struct Ticker;
     impl Service for Ticker {
@@ -76,7 +76,7 @@ fn what_the_transport_takes_is_no_progress_of_the_peer() {
 }
 
 #[test]
-fn a_slow_peer_is_not_stalled_however_little_it_takes() {
+fn a_peer_that_takes_little_is_not_stalled() {
     let mut bench = Bench::telling(Echo, writing(8));
     bench.receive(&[b'x'; 100]);
     bench.take_all();
@@ -95,7 +95,7 @@ fn a_slow_peer_is_not_stalled_however_little_it_takes() {
 }
 
 #[test]
-fn where_all_was_taken_nothing_is_looked_at_any_more() {
+fn an_empty_transport_is_polled_no_more() {
     let mut bench = Bench::telling(Reply::default(), writing(300));
     assert_eq!(bench.conn.deadline(), None);
     for _ in 0..1000 {
@@ -253,7 +253,7 @@ fn broken(place: Where, telling: bool) -> (Bench, &'static str) {
 }
 
 #[test]
-fn what_a_service_said_before_it_panicked_is_delivered_and_then_the_connection_is_reset() {
+fn output_before_a_panic_is_delivered_and_then_the_connection_is_reset() {
     for place in Where::ALL.into_iter().filter(|place| *place != Where::Closed) {
         let (mut bench, said) = broken(place, true);
         assert_eq!(bench.then, Then::Go, "{place:?}: no FIN, or this would look like all of it");
@@ -286,7 +286,7 @@ fn a_peer_that_takes_nothing_from_a_service_that_panicked_is_reset_in_time() {
 }
 
 #[test]
-fn where_the_transport_tells_nothing_the_linger_is_the_time_for_delivery() {
+fn without_reports_of_the_transport_the_linger_limits_delivery() {
     let (mut bench, said) = broken(Where::Data, false);
     assert_eq!(bench.run(SECOND * 200).0, SECOND * 200);
     assert_eq!(bench.take_all(), said.as_bytes());
@@ -296,7 +296,7 @@ fn where_the_transport_tells_nothing_the_linger_is_the_time_for_delivery() {
 }
 
 #[test]
-fn a_panic_is_the_reason_whatever_else_was_and_its_end_is_told_once() {
+fn a_panic_is_the_reason_and_the_end_is_reported_once() {
     // The server drains, and cuts it before all was delivered.
     let (mut bench, _) = broken(Where::Data, true);
     bench.drain();
@@ -350,7 +350,7 @@ impl ProxyHeader for Picky {
 }
 
 #[test]
-fn a_refusal_without_a_word_is_a_reset_at_once() {
+fn a_silent_refusal_is_a_reset_at_once() {
     type Refuse = fn(&mut Bench);
     let cases: [(Refuse, Then, CloseReason); 7] = [
         (|bench| bench.receive(b"no"), Then::Reset, CloseReason::Aborted),
@@ -410,7 +410,7 @@ impl Service for Ear {
 }
 
 #[test]
-fn a_service_that_panicked_is_told_nothing_but_its_end() {
+fn a_service_that_panicked_gets_only_its_end() {
     let ear = Ear::default();
     let mut bench = Bench::telling(ear.clone(), Limits::default());
     bench.receive(b"x");
@@ -433,7 +433,7 @@ impl Service for Once {
 }
 
 #[test]
-fn a_close_waits_until_the_peers_system_has_taken_what_was_said() {
+fn a_close_waits_until_the_peers_system_has_taken_all_output() {
     let mut bench = Bench::telling(Once, writing(60));
     bench.receive(&[b'x'; 1000]);
     bench.take_all();
@@ -450,7 +450,7 @@ fn a_close_waits_until_the_peers_system_has_taken_what_was_said() {
 }
 
 #[test]
-fn a_close_whose_last_bytes_nothing_takes_is_a_failure_and_ends() {
+fn a_close_with_undeliverable_output_is_a_failure_and_ends() {
     for timeout in [Some(SECOND * 8), None] {
         let limits = Limits { write_timeout: timeout, ..Limits::default() };
         let mut bench = Bench::telling(Once, limits);

@@ -52,7 +52,7 @@ fn bench(limits: Limits) -> Bench {
 }
 
 #[test]
-fn the_service_opens_behind_the_preface_wherever_the_bytes_are_split() {
+fn the_service_opens_behind_the_preface_at_every_split() {
     let script = b"openone\ntwo";
     for at in 0..=script.len() {
         let mut bench = bench(Limits::default());
@@ -69,7 +69,7 @@ fn the_service_opens_behind_the_preface_wherever_the_bytes_are_split() {
 }
 
 #[test]
-fn what_never_opens_ends_for_a_reason_of_its_own_and_is_told_once() {
+fn a_connection_that_never_opens_is_reported_once_with_its_reason() {
     type End = fn(&mut Bench);
     let cases: [(End, Then, CloseReason); 4] = [
         (|bench| bench.receive(b"opex"), Then::Reset, CloseReason::Aborted),
@@ -111,7 +111,7 @@ fn time_without_limit_is_possible() {
     assert_eq!(bench.conn.deadline(), None);
 }
 
-on_each_engine_plainly!(a_preface_comes_first, what_never_opened_is_counted_and_leaves_its_place);
+on_each_engine_plainly!(a_preface_comes_first, a_connection_that_never_opened_is_counted_and_releases_its_place);
 
 fn prefaced(engine: Engine, limits: Limits) -> Running {
     let server = server(engine).limits(limits).opening(|_| Handshake::new().preface(Word::default()));
@@ -131,7 +131,7 @@ fn a_preface_comes_first(engine: Engine) {
     assert_eq!((totals.opened, totals.unopened, totals.live()), (1, 0, 0));
 }
 
-fn what_never_opened_is_counted_and_leaves_its_place(engine: Engine) {
+fn a_connection_that_never_opened_is_counted_and_releases_its_place(engine: Engine) {
     let within = |time| Limits { opening_timeout: Some(time), linger: Duration::ZERO, ..Limits::default() };
     let impatient = prefaced(engine, within(Duration::from_millis(50)));
     let mut silent = impatient.connect();

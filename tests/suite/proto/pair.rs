@@ -171,14 +171,14 @@ fn converse(seed: u64, tls: Option<&TlsServer>) {
 }
 
 #[test]
-fn two_ends_agree_whatever_the_link_does() {
+fn two_ends_agree_over_any_link() {
     for seed in 0..100 {
         converse(seed, None);
     }
 }
 
 #[test]
-fn two_ends_agree_through_tls_whatever_the_link_does() {
+fn two_ends_agree_through_tls_over_any_link() {
     let tls = TlsServer::new(&TlsSettings::new(tunnel::identity().clone())).unwrap();
     for seed in 0..100 {
         converse(seed, Some(&tls));

@@ -75,7 +75,7 @@ fn header() -> impl Strategy<Value = Header> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_what_is_read(header in header(), behind in bytes(40)) {
+    fn an_encoded_header_is_decoded_unchanged(header in header(), behind in bytes(40)) {
         let encoded = header.encode().unwrap();
         let length = encoded.len();
         let wire = [encoded, behind].concat();
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn wherever_it_is_split_it_says_the_same(header in header(), step in 1..40_usize) {
+    fn every_split_of_a_header_gives_the_same_result(header in header(), step in 1..40_usize) {
         let wire = [header.encode().unwrap(), b"hello".to_vec()].concat();
         let length = wire.len() - 5;
         prop_assert_eq!(in_parts(&wire, step), Ok(Some((as_sent(header), length))));
@@ -94,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_refused_and_harms_nobody(header in header(), noise in bytes(64), at in any::<prop::sample::Index>()) {
+    fn garbage_is_refused(header in header(), noise in bytes(64), at in any::<prop::sample::Index>()) {
         let mut wire = header.encode().unwrap();
         let at = at.index(wire.len());
         for (to, from) in wire[at..].iter_mut().zip(&noise) {
@@ -164,7 +164,7 @@ fn the_connection_is_the_clients_from_then_on() {
 }
 
 #[test]
-fn of_values_that_are_said_twice_the_first_counts() {
+fn the_first_of_repeated_values_counts() {
     let ssl = |version: &str, client| {
         Tlv::Ssl(Ssl {
             client,
@@ -192,7 +192,7 @@ fn of_values_that_are_said_twice_the_first_counts() {
 }
 
 #[test]
-fn whoever_is_not_believed_is_closed_before_a_word() {
+fn a_header_from_an_untrusted_peer_closes_the_connection() {
     let mut bench = bench("10.0.0.2/32", Limits::default());
     assert_eq!(unopened(&mut bench), CloseReason::UntrustedProxy);
 }
@@ -214,7 +214,7 @@ fn a_peer_without_an_address_is_judged_by_what_it_sends() {
 }
 
 #[test]
-fn what_came_instead_is_said() {
+fn the_protocol_that_came_instead_is_reported() {
     for (wire, why) in [
         (b"GET / HTTP/1.1\r\n".as_slice(), CloseReason::NoProxyHeader(DetectedProtocol::Http)),
         (b"\x16\x03\x01\x02\x00\x01", CloseReason::NoProxyHeader(DetectedProtocol::Tls)),

@@ -59,7 +59,7 @@ fn a_client_without_newlines_is_answered_after_a_pause_and_soon_from_the_second_
 }
 
 #[test]
-fn what_comes_in_parts_is_one_message() {
+fn parts_of_a_message_are_joined() {
     let mut bench = bench();
     for pause in [FIRST - MOMENT, NEXT - MOMENT] {
         for part in ["Hel", "lo, ", "serv", "er!"] {
@@ -73,7 +73,7 @@ fn what_comes_in_parts_is_one_message() {
 }
 
 #[test]
-fn from_its_first_newline_on_a_connection_speaks_in_lines_for_good() {
+fn after_its_first_newline_a_connection_is_framed_by_lines() {
     for (before, first) in [("", ""), ("Hello", "Server received: Hello")] {
         let mut bench = bench();
         bench.receive(before.as_bytes());
@@ -110,7 +110,7 @@ fn lines_and_chunks_stay_what_they_were() {
 }
 
 #[test]
-fn what_may_be_a_line_of_our_own_protocol_waits_for_its_end() {
+fn a_partial_line_of_the_own_protocol_waits_for_its_end() {
     let line = b"resound-probe/1 some more\n";
     let beginning = b"resound-probe/1 ".len();
     for answered_before in [false, true] {

@@ -180,7 +180,7 @@ fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
 }
 
 #[test]
-fn what_cannot_be_told_is_neither_passed_nor_failed() {
+fn an_undecided_gate_neither_passes_nor_fails() {
     let folder = Folder::new();
     let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
     let (html, junit, json) = (path("a.html"), path("a.xml"), path("a.json"));
@@ -267,7 +267,7 @@ fn reports_are_written_to_files_and_gates_judge() {
 }
 
 #[test]
-fn where_nobody_was_found_the_reports_say_so() {
+fn reports_show_that_no_target_was_found() {
     let folder = Folder::new();
     let (_held, address) = crate::client::connecting::closed_port();
     let port = address.port().to_string();
@@ -314,7 +314,7 @@ fn names_of_files_may_be_any_bytes_and_links() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_before_anything_is_sent() {
+fn unusable_arguments_are_refused_before_sending() {
     let folder = Folder::new();
     let file = folder.0.join("x");
     fs::write(&file, "no results").unwrap();

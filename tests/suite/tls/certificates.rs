@@ -28,7 +28,7 @@ fn der(file: &str) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_a_file_holds_instead_is_said_with_the_command_that_mends_it() {
+fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
     let folder = Folder::new();
     let (cert, key) = write_pem(&folder.0, "one", &["one.example"]);
     let (other, other_key) = write_pem(&folder.0, "two", &["two.example"]);
@@ -128,7 +128,7 @@ fn stop(server: Program) -> String {
 
 #[cfg(unix)]
 #[test]
-fn an_authoritys_own_certificate_is_told_and_serves_who_trusts_it() {
+fn an_authoritys_own_certificate_is_reported_and_can_be_trusted() {
     let folder = Folder::new();
     let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let (cert, key) = write(&folder, "ca", ca);
@@ -188,7 +188,7 @@ fn a_certificate_that_is_not_valid_now_is_warned_of_at_start_and_when_it_is_read
 }
 
 #[test]
-fn what_is_agreed_on_has_ianas_names_and_the_log_says_as_much_as_the_console() {
+fn tls_parameters_have_ianas_names_in_the_log_and_on_the_console() {
     let folder = Folder::new();
     let (cert, key) = write(&folder, "server", |_| ());
     let args = ["server", "127.0.0.1", "0", "--tls", "--cert", &cert, "--key", &key, "--log-format", "json"];

@@ -140,7 +140,7 @@ pub(crate) fn of_tls12() -> TlsClient {
 }
 
 #[test]
-fn a_conversation_agrees_however_the_records_are_cut() {
+fn a_conversation_agrees_at_every_cut_of_the_records() {
     for (client, version) in [(client(), "TLSv1.3"), (&of_tls12(), "TLSv1.2")] {
         for piece in [1, 2, 3, 5, 7, 64, 1000, usize::MAX] {
             let mut server = replier(&plain_server());
@@ -161,7 +161,7 @@ fn a_conversation_agrees_however_the_records_are_cut() {
 }
 
 #[test]
-fn a_server_may_end_first_and_still_hears_everything() {
+fn a_server_may_end_first_and_still_receives_everything() {
     let mut server = end(Handshake::new().tls_server(&plain_server()));
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server.bench, usize::MAX);
@@ -207,7 +207,7 @@ fn an_end_without_close_notify_is_reported_and_a_partial_line_is_not_answered() 
 }
 
 #[test]
-fn a_last_line_before_close_notify_is_answered_and_what_follows_is_not_heard() {
+fn a_last_line_before_close_notify_is_answered_and_later_bytes_are_dropped() {
     let mut server = replier(&plain_server());
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
@@ -224,7 +224,7 @@ fn a_last_line_before_close_notify_is_answered_and_what_follows_is_not_heard() {
 }
 
 #[test]
-fn a_record_that_was_changed_ends_the_connection_and_nothing_of_it_is_heard() {
+fn a_changed_record_ends_the_connection_and_is_not_delivered() {
     let mut server = replier(&plain_server());
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
@@ -242,7 +242,7 @@ fn a_record_that_was_changed_ends_the_connection_and_nothing_of_it_is_heard() {
 }
 
 #[test]
-fn who_speaks_plainly_is_told_so_in_plain_text() {
+fn a_plain_peer_gets_an_error_in_plain_text() {
     let mut server = replier(&plain_server());
     server.receive(b"hello\n");
     let said = server.take_all();
@@ -284,7 +284,7 @@ const NO_HELLO: [(&[u8], Option<u8>, CloseReason); 8] = {
 };
 
 #[test]
-fn who_speaks_tls_is_answered_in_tls_wherever_its_bytes_are_cut() {
+fn a_tls_peer_gets_an_alert_at_every_cut_of_its_bytes() {
     for (bytes, alert, why) in NO_HELLO {
         for piece in 1..=bytes.len() {
             let mut server = replier(&plain_server());
@@ -304,7 +304,7 @@ fn who_speaks_tls_is_answered_in_tls_wherever_its_bytes_are_cut() {
 }
 
 #[test]
-fn whatever_comes_instead_of_a_hello_ends_in_order() {
+fn bytes_that_are_no_hello_end_in_order() {
     for seed in 0..2000 {
         let mut garbage = noise(seed, 1 + (seed as usize * 37) % 700);
         if seed % 2 == 0 {
@@ -364,7 +364,7 @@ fn handshakes_beyond_the_cap_wait_for_their_turn_and_the_silent_take_no_place() 
 }
 
 #[test]
-fn what_this_end_says_itself_is_sealed_too() {
+fn error_texts_are_encrypted() {
     let limits = Limits { idle_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
     let short = Reply::new(Vec::new(), resound::Framing::Line { max: 3 });
     let mut server = bench(Handshake::new().tls_server(&plain_server()), short, limits);
@@ -394,7 +394,7 @@ fn idleness_and_a_drain_end_with_a_close_notify() {
 
 on_each_engine_plainly!(
     a_peer_that_ends_without_close_notify_is_cut_off,
-    a_plain_peer_is_told_and_counted,
+    a_plain_peer_gets_an_error_and_is_counted,
     a_peer_that_begins_with_another_record_gets_an_alert,
     an_old_peer_is_served,
 );
@@ -417,7 +417,7 @@ fn a_peer_that_ends_without_close_notify_is_cut_off(engine: Engine) {
     assert_eq!(running.closed(), CloseReason::Truncated);
 }
 
-fn a_plain_peer_is_told_and_counted(engine: Engine) {
+fn a_plain_peer_gets_an_error_and_is_counted(engine: Engine) {
     let running = secure(engine, Limits { linger: Duration::ZERO, ..Limits::default() });
     let mut peer = running.connect();
     peer.send("hello\n");

@@ -25,7 +25,7 @@ const FLOOD: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "a minute of handshakes for each engine"]
-fn flood_of_handshakes_keeps_nobody_out() {
+fn flood_of_handshakes_keeps_no_client_out() {
     for name in engines() {
         flood(engine(name), name);
     }

@@ -16,7 +16,7 @@ fn server(args: &[&str]) -> (Program, String, String) {
 }
 
 #[test]
-fn a_client_that_was_told_whom_to_trust_gets_every_reply() {
+fn a_client_that_trusts_the_server_gets_every_reply() {
     for engine in crate::harness::engines() {
         let (_server, port, print) = server(&["--engine", engine]);
         let pinned = ["client", "127.0.0.1", &port, "--tls", "--pin", &print];
@@ -29,7 +29,7 @@ fn a_client_that_was_told_whom_to_trust_gets_every_reply() {
 }
 
 #[test]
-fn nobody_is_trusted_unasked_and_each_refusal_says_what_to_do() {
+fn no_certificate_is_trusted_unasked_and_each_refusal_has_a_hint() {
     let (_server, port, print) = server(&[]);
     let other = print.replace(|c: char| c.is_ascii_digit(), "0");
     let cases: [(&[&str], &str, &str); 2] = [
@@ -47,7 +47,7 @@ fn nobody_is_trusted_unasked_and_each_refusal_says_what_to_do() {
 }
 
 #[test]
-fn each_end_is_told_why_the_other_refuses_its_certificate() {
+fn each_end_reports_why_the_other_refuses_its_certificate() {
     let folder = Folder::new();
     let (pem, key) = write_pem(&folder.0, "server", &["right.example"]);
     let (client_pem, client_key) = write_pem(&folder.0, "client", &["client.example"]);
@@ -78,7 +78,7 @@ fn each_end_is_told_why_the_other_refuses_its_certificate() {
 }
 
 #[test]
-fn plain_and_tls_ends_tell_each_other_apart() {
+fn plain_and_tls_ends_detect_each_other() {
     let (mut secure, port, _) = server(&[]);
     let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], b"a\n");
     assert_eq!(
@@ -128,7 +128,7 @@ fn an_alert_on_a_plain_connection_is_understood_and_other_short_answers_are_answ
 }
 
 #[test]
-fn a_name_an_authority_and_a_certificate_of_its_own_open_the_door() {
+fn a_client_with_name_authority_and_certificate_is_served() {
     let folder = Folder::new();
     let (server_pem, server_key) = write_pem(&folder.0, "server", &["right.example"]);
     let (client_pem, client_key) = write_pem(&folder.0, "client", &["client.example"]);
@@ -159,7 +159,7 @@ fn a_name_an_authority_and_a_certificate_of_its_own_open_the_door() {
 }
 
 #[test]
-fn what_cannot_be_used_is_said_before_anything_is_served() {
+fn unusable_certificates_are_reported_at_the_start() {
     let folder = Folder::new();
     let (pem, _) = write_pem(&folder.0, "one", &["one.example"]);
     let (_, key) = write_pem(&folder.0, "two", &["two.example"]);

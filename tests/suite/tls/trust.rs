@@ -12,7 +12,7 @@ use crate::tls::connections::{fail, of_tls12, plain_server, serving, shake};
 use crate::tunnel::identity;
 
 #[test]
-fn the_name_that_is_asked_for_chooses_the_certificate() {
+fn the_requested_name_chooses_the_certificate() {
     let other = Identity::development(&["other.example".into(), "*.wild.example".into()]).unwrap();
     let tls = serving(&TlsSettings::new(identity().clone()).identity(other.clone()));
     for (name, identity) in [
@@ -45,7 +45,7 @@ pub(crate) fn write_pem(folder: &Path, name: &str, names: &[&str]) -> (String, S
 }
 
 #[test]
-fn both_ends_may_have_to_show_who_they_are() {
+fn both_ends_may_need_a_certificate() {
     let folder = Folder::new();
     let (pem, key) = write_pem(&folder.0, "client", &["client.example"]);
     let (_, other_key) = write_pem(&folder.0, "other", &["other.example"]);
@@ -214,7 +214,7 @@ fn a_certificate_that_is_trusted_itself_needs_no_issuer_but_its_name_and_its_dat
 }
 
 #[test]
-fn a_client_whose_certificate_is_trusted_itself_comes_in() {
+fn a_client_whose_certificate_is_trusted_itself_is_accepted() {
     use rcgen::{BasicConstraints, IsCa, date_time_ymd};
     let folder = Folder::new();
     let ca = |params: &mut rcgen::CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
