@@ -310,8 +310,8 @@ fn a_reachable_server_warns_unless_it_has_access_rules() {
 #[test]
 fn a_unix_sockets_mode_is_as_asked_and_proxies_may_use_it() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = crate::harness::Folder::new();
-    let path = folder.0.join("socket");
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
     let address = format!("unix:{}", path.display());
     for mode in ["0600", "0660", "666", "0o777"] {
         let args = ["server", &address, "--unix-mode", mode, "--proxy-protocol", "require", "-v"];

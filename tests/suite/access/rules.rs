@@ -75,8 +75,8 @@ fn a_unix_socket_belongs_to_no_network(engine: Engine) {
     #[cfg(unix)]
     {
         use std::io::{Read, Write};
-        let folder = crate::harness::Folder::new();
-        let path = folder.0.join("socket");
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("socket");
         let access = Access::new().allow("192.0.2.1/32".parse().unwrap());
         let server = server(engine).access(access).listen(&format!("unix:{}", path.display())).unwrap();
         let running = Running::start_on(server, |_| Reply::default());

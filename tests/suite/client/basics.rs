@@ -32,8 +32,8 @@ fn a_refused_connection_is_reported_with_a_hint() {
 #[cfg(unix)]
 #[test]
 fn a_refusing_unix_socket_is_reported() {
-    let folder = crate::harness::Folder::new();
-    let address = format!("unix:{}", folder.0.join("nothing").display());
+    let folder = tempfile::TempDir::new().unwrap();
+    let address = format!("unix:{}", folder.path().join("nothing").display());
     let (code, _, stderr) = run(&["client", &address], b"");
     assert_eq!(code, Some(1));
     assert!(stderr.contains(": refused: "), "{stderr}");
@@ -159,8 +159,8 @@ fn a_server_that_half_closes_first_gets_everything_still() {
         send.send(rest).unwrap();
     });
     // From a file, which is never silent, however slow this machine is.
-    let (folder, sent) = (crate::harness::Folder::new(), noise(9, 30 << 20));
-    let path = folder.0.join("stdin");
+    let (folder, sent) = (tempfile::TempDir::new().unwrap(), noise(9, 30 << 20));
+    let path = folder.path().join("stdin");
     std::fs::write(&path, &sent).unwrap();
     let mut command = Program::command(&["client", "127.0.0.1", &port]);
     let output = command.stdin(std::fs::File::open(&path).unwrap()).output().unwrap();

@@ -1,8 +1,9 @@
 //! The commands of a conversation, at a terminal.
 
+use tempfile::TempDir;
+
 use crate::child::Program;
 use crate::client::interactive::{accept, both};
-use crate::harness::Folder;
 use crate::program::terminal::Terminal;
 
 #[test]
@@ -63,8 +64,8 @@ fn raw_bytes_and_files_go_as_they_are() {
     let (mut client, mut server, _) = both(&[]);
     client.line(r#"/raw "\x00\xff\n""#);
     server.expect(b"\x00\xff\n");
-    let folder = Folder::new();
-    let path = folder.0.join("a file");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a file");
     let content = crate::harness::noise(5, 3_000_000);
     std::fs::write(&path, &content).unwrap();
     client.line(&format!("/send {}", path.display()));

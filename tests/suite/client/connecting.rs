@@ -155,8 +155,8 @@ fn a_source_can_be_chosen() {
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_can_be_dialled_and_listened_on() {
-    let folder = crate::harness::Folder::new();
-    let path = folder.0.join("door");
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("door");
     let address = format!("unix:{}", path.display());
     let mut child = Program::command(&["client", &address, "--listen", "--recv-only"]).spawn().unwrap();
     let (code, stdout, stderr) = run(&["client", &address, "--wait", "--send-only"], b"through the door");
@@ -288,8 +288,8 @@ fn bash_completes() {
     let (_, script, _) = run(&["completions", "bash"], b"");
     let complete =
         "\nCOMP_WORDS=(resound client --rec); COMP_CWORD=2\n_resound resound --rec client\necho \"${COMPREPLY[@]}\"\n";
-    let folder = crate::harness::Folder::new();
-    let path = folder.0.join("script");
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("script");
     std::fs::write(&path, [&script, complete.as_bytes()].concat()).unwrap();
     let out = std::process::Command::new("bash").arg(&path).output().unwrap();
     assert_eq!(
@@ -319,8 +319,8 @@ fn every_command_has_its_manual_page() {
 #[cfg(unix)]
 #[test]
 fn all_manual_pages_can_be_written() {
-    let folder = crate::harness::Folder::new();
-    let pages = folder.0.join("man1");
+    let folder = tempfile::TempDir::new().unwrap();
+    let pages = folder.path().join("man1");
     let (code, _, stderr) = run(&["man", "--output", pages.to_str().unwrap()], b"");
     assert_eq!(code, Some(0), "{stderr}");
     for page in ["resound", "resound-server", "resound-client", "resound-test", "resound-completions", "resound-man"] {

@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
+use tempfile::TempDir;
+
 use crate::child::Program;
-use crate::harness::Folder;
 use crate::harness::Peer;
 use crate::program::terminal::Terminal;
 
@@ -186,9 +187,9 @@ fn a_paste_of_several_lines_is_one_message_and_never_a_command() {
 
 #[test]
 fn the_history_is_kept_and_can_be_searched() {
-    let state = Folder::new();
+    let state = TempDir::new().unwrap();
     let (listener, port) = stage();
-    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], &state.0, &[]);
+    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], state.path(), &[]);
     let mut server = accept(&listener);
     client.until("\n>");
     for line in ["needle one", "hay", " a secret", "/help"] {
@@ -199,7 +200,7 @@ fn the_history_is_kept_and_can_be_searched() {
     assert_eq!(client.end().0, 0);
     server.expect("needle one\nhay\n a secret\n");
 
-    let history = state.0.join("resound/history");
+    let history = state.path().join("resound/history");
     let remembered = std::fs::read_to_string(&history).unwrap();
     assert!(remembered.contains("needle one") && !remembered.contains("secret"), "{remembered}");
     #[cfg(unix)]
@@ -208,7 +209,7 @@ fn the_history_is_kept_and_can_be_searched() {
         assert_eq!(mode & 0o777, 0o600, "others could read what was typed");
     }
 
-    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], &state.0, &[]);
+    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], state.path(), &[]);
     let mut server = accept(&listener);
     client.until("\n>");
     client.keys("\x1b[A\x1b[A\x1b[A");
@@ -306,20 +307,20 @@ fn signals_leave_the_terminal_as_it_was() {
 #[test]
 fn an_unread_terminal_cannot_keep_the_client() {
     let (_server, address) = Program::server(&["--mode", "chargen"]);
-    let state = Folder::new();
-    let mut client = Terminal::start_unread(&["client", &address.to_string()], &state.0);
+    let state = TempDir::new().unwrap();
+    let mut client = Terminal::start_unread(&["client", &address.to_string()], state.path());
     client.glance();
     client.signal(rustix::process::Signal::TERM);
     assert_eq!(client.exit_code(), 130);
-    let client = Terminal::start_unread(&["client", &address.to_string(), "--timeout", "500ms"], &state.0);
+    let client = Terminal::start_unread(&["client", &address.to_string(), "--timeout", "500ms"], state.path());
     assert_eq!(client.exit_code(), 1);
 }
 
 #[test]
 fn without_colours_everything_is_shown_once_too() {
-    let state = Folder::new();
+    let state = TempDir::new().unwrap();
     let (listener, port) = stage();
-    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], &state.0, &[("NO_COLOR", "1")]);
+    let mut client = Terminal::start_with(&["client", "127.0.0.1", &port], state.path(), &[("NO_COLOR", "1")]);
     let mut server = accept(&listener);
     client.until("\n>");
     for n in 0..10 {
@@ -357,8 +358,8 @@ fn invalid_utf_8_is_rejected_and_ends_nothing() {
 #[test]
 fn a_server_that_half_closes_first_gets_the_waiting_input() {
     let (mut client, mut server, _) = both(&[]);
-    let folder = Folder::new();
-    let path = folder.0.join("file");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("file");
     let content = crate::harness::noise(6, 20_000_000);
     std::fs::write(&path, &content).unwrap();
     client.line(&format!("/send {}", path.display()));
@@ -373,11 +374,11 @@ fn a_server_that_half_closes_first_gets_the_waiting_input() {
 #[test]
 fn unsent_input_is_reported_at_the_end() {
     let (mut client, server, _) = both(&[]);
-    let folder = Folder::new();
-    let path = folder.0.join("a file");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a file");
     std::fs::write(&path, crate::harness::noise(6, 20_000_000)).unwrap();
     // As Tab completes it.
-    client.line(&format!("/send {}/a\\ file", folder.0.display()));
+    client.line(&format!("/send {}/a\\ file", folder.path().display()));
     client.line("quit");
     let (code, screen) = client.end();
     assert_eq!(code, 0);
@@ -402,8 +403,8 @@ fn a_server_that_closes_at_once_is_not_dialled_without_pause() {
 
 #[test]
 fn a_unix_socket_can_be_talked_to() {
-    let folder = Folder::new();
-    let address = format!("unix:{}", folder.0.join("door").display());
+    let folder = TempDir::new().unwrap();
+    let address = format!("unix:{}", folder.path().join("door").display());
     let mut server = Program::spawn(Program::command(&["server", &address]));
     server.stdout.until("Waiting");
     let mut client = Terminal::start(&["client", &address]);
@@ -419,8 +420,8 @@ fn a_unix_socket_can_be_talked_to() {
 #[test]
 fn a_terminal_without_an_editor_will_do() {
     let (_server, address) = Program::server(&[]);
-    let state = Folder::new();
-    let mut client = Terminal::start_with(&["client", &address.to_string()], &state.0, &[("TERM", "dumb")]);
+    let state = TempDir::new().unwrap();
+    let mut client = Terminal::start_with(&["client", &address.to_string()], state.path(), &[("TERM", "dumb")]);
     client.until("\n>");
     client.line("plain");
     client.until_seen("Server: Server received: plain");

@@ -2,8 +2,10 @@
 
 use rustix::process::Signal;
 
+use tempfile::TempDir;
+
 use crate::client::interactive::{accept, both, stage};
-use crate::harness::{Folder, Peer};
+use crate::harness::Peer;
 use crate::program::terminal::Terminal;
 
 /// On terminals of both kinds: that cut their rows off, and that wrap them anew.
@@ -141,12 +143,12 @@ fn a_search_a_paste_and_a_list_survive_a_new_size() {
         client.line("");
         server.expect(format!("{line}\nsecond\n{line}\n"));
 
-        let folder = Folder::new();
+        let folder = TempDir::new().unwrap();
         for name in ["same one", "same two"] {
-            std::fs::write(folder.0.join(name), "").unwrap();
+            std::fs::write(folder.path().join(name), "").unwrap();
         }
         let (before, after) =
-            (format!("/send {}/s", folder.0.display()), format!("/send {}/same\\ ", folder.0.display()));
+            (format!("/send {}/s", folder.path().display()), format!("/send {}/same\\ ", folder.path().display()));
         client.keys(&format!("{before}\t"));
         client.until(format!("> {after}").trim_end());
         client.keys("\t\t");
@@ -231,8 +233,8 @@ fn without_a_shell_there_is_no_stopping() {
 #[test]
 fn a_terminal_that_is_gone_ends_the_client() {
     let (listener, port) = stage();
-    let state = Folder::new();
-    let client = Terminal::start_unread(&["client", "127.0.0.1", &port], &state.0);
+    let state = TempDir::new().unwrap();
+    let client = Terminal::start_unread(&["client", "127.0.0.1", &port], state.path());
     let mut server = accept(&listener);
     // The signal and the end of the input say the same, and either may come first.
     assert!([0, 130].contains(&client.vanish()));

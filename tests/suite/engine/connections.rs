@@ -440,8 +440,8 @@ fn a_unix_socket(engine: Engine) {
     #[cfg(unix)]
     {
         use std::os::unix::net::UnixStream;
-        let folder = crate::harness::Folder::new();
-        let path = folder.0.join("socket");
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("socket");
         let address = format!("unix:{}", path.display());
         for _ in 0..2 {
             let server = Running::start_on(server(engine).listen(&address).unwrap(), |_| Reply::default());

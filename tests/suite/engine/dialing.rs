@@ -322,8 +322,8 @@ fn a_unix_socket_is_dialled(engine: Engine) {
     }
     #[cfg(unix)]
     {
-        let folder = crate::harness::Folder::new();
-        let address = format!("unix:{}", folder.0.join("socket").display());
+        let folder = tempfile::TempDir::new().unwrap();
+        let address = format!("unix:{}", folder.path().join("socket").display());
         let server = Running::start_on(server(engine).listen(&address).unwrap(), |_| resound::Reply::default());
         let target = server.handle.addresses()[0].clone();
         let (dialer, _news) = start(engine, 10, 10, call(target), Talk::Lines(3));

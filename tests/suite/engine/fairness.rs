@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use resound::{ConnId, Cx, Engine, Service};
 
+use tempfile::TempDir;
+
 use crate::child::Program;
-use crate::harness::{Folder, PATIENCE, Peer, Running, engines, on_each_engine, server};
+use crate::harness::{PATIENCE, Peer, Running, engines, on_each_engine, server};
 #[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 
@@ -147,8 +149,8 @@ fn ticks_of(process: &std::process::Child) -> u64 {
 fn an_unreadable_byte_keeps_no_worker_awake() {
     use std::os::unix::net::UnixStream;
     for engine in engines() {
-        let folder = Folder::new();
-        let path = folder.0.join("socket");
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("socket");
         let listen = format!("unix:{}", path.display());
         let mut server =
             Program::spawn(Program::command(&["server", &listen, "--engine", engine, "--idle-timeout", "600ms"]));

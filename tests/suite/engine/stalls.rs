@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use resound::{CloseReason, Echo, Engine, Limits, Reply};
 
-use crate::harness::{Folder, PATIENCE, Running, noise, on_each_engine_plainly, patient, server};
+use tempfile::TempDir;
+
+use crate::harness::{PATIENCE, Running, noise, on_each_engine_plainly, patient, server};
 use crate::tunnel;
 
 on_each_engine_plainly!(
@@ -53,8 +55,8 @@ fn a_peer_that_stops_reading_is_reset_even_with_little_unsent(engine: Engine) {
 }
 
 fn a_peer_of_a_unix_socket_that_stops_reading_is_let_go(engine: Engine) {
-    let folder = Folder::new();
-    let path = folder.0.join("socket");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
     let address = format!("unix:{}", path.display());
     let running = Running::start_on(server(engine).limits(impatient()).listen(&address).unwrap(), |_| Echo);
     let mut peer = std::os::unix::net::UnixStream::connect(&path).unwrap();

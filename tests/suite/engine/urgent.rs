@@ -17,7 +17,9 @@ use resound::{Address, CloseReason, ConnInfo, Cx, Dial, Echo, Endpoint, Engine, 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::harness::{Folder, PATIENCE, Peer, dialer, noise, on_each_engine_plainly, server, uninterrupted};
+use tempfile::TempDir;
+
+use crate::harness::{PATIENCE, Peer, dialer, noise, on_each_engine_plainly, server, uninterrupted};
 
 on_each_engine_plainly!(
     bytes_behind_an_urgent_byte_are_read,
@@ -201,8 +203,8 @@ fn a_dialled_connection_reads_behind_an_urgent_byte(engine: Engine) {
 /// Unix sockets have it since Linux 5.15.
 #[cfg(target_os = "linux")]
 fn bytes_behind_an_urgent_byte_of_a_unix_socket_are_read(engine: Engine) {
-    let folder = Folder::new();
-    let path = folder.0.join("socket");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
     for drains in [false, true] {
         let listener = Listener::bind_unix(&path, None).unwrap();
         let mut peers = Vec::new();

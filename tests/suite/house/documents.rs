@@ -106,7 +106,7 @@ fn the_guides_name_every_flag_and_no_other() {
 #[cfg(unix)]
 #[test]
 fn the_guides_commands_for_completions_and_pages_work_for_a_new_user() {
-    let home = crate::harness::Folder::new();
+    let home = tempfile::TempDir::new().unwrap();
     let guide = document("docs/client.md");
     let section = guide.split("## Completions and manual pages\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let typed: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
@@ -114,10 +114,10 @@ fn the_guides_commands_for_completions_and_pages_work_for_a_new_user() {
     let program = Path::new(env!("CARGO_BIN_EXE_resound")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut shell = std::process::Command::new("sh");
-    let done = shell.args(["-ec", &typed.join("\n")]).env("HOME", &home.0).env("PATH", path).output().unwrap();
+    let done = shell.args(["-ec", &typed.join("\n")]).env("HOME", home.path()).env("PATH", path).output().unwrap();
     assert!(done.status.success(), "{typed:?}: {}", String::from_utf8_lossy(&done.stderr));
     for file in ["bash-completion/completions/resound", "man/man1/resound.1", "man/man1/resound-client.1"] {
-        assert!(home.0.join(".local/share").join(file).metadata().unwrap().len() > 0, "{file}");
+        assert!(home.path().join(".local/share").join(file).metadata().unwrap().len() > 0, "{file}");
     }
 }
 

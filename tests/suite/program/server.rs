@@ -50,8 +50,8 @@ fn quiet_names_the_chosen_port_only() {
     server.signal(rustix::process::Signal::TERM);
     assert!(server.stdout.rest().is_empty());
 
-    let folder = crate::harness::Folder::new();
-    let address = format!("unix:{}", folder.0.join("socket").display());
+    let folder = tempfile::TempDir::new().unwrap();
+    let address = format!("unix:{}", folder.path().join("socket").display());
     let mut server = Program::spawn(Program::command(&["server", &address, "--quiet", "--listen", "127.0.0.1:0"]));
     assert!(server.stdout.next().starts_with("TCP Server started on 127.0.0.1:"));
     server.signal(rustix::process::Signal::TERM);

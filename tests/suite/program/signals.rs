@@ -127,8 +127,8 @@ fn a_terminal_that_is_closed_drains_a_server() {
 
 #[test]
 fn authorities_are_read_again_where_the_certificate_was_made_on_the_spot() {
-    let folder = crate::harness::Folder::new();
-    let file = folder.0.join("ca.pem");
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("ca.pem");
     std::fs::write(&file, rcgen::generate_simple_self_signed(["ca".into()]).unwrap().cert.pem()).unwrap();
     let (mut server, _) = Program::server(&["--tls", "--client-ca", file.to_str().unwrap()]);
     let shown = server.stdout.until("TLS certificate (development)");

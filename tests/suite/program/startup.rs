@@ -6,8 +6,10 @@ use std::process::Stdio;
 use resound::server::Listener;
 use resound::{Address, Error, Family};
 
+use tempfile::TempDir;
+
 use crate::child::{Program, run};
-use crate::harness::{Folder, PATIENCE, Peer, engines};
+use crate::harness::{PATIENCE, Peer, engines};
 use crate::not_tested::not_tested;
 
 fn bind(address: &str) -> Result<Vec<Listener>, Error> {
@@ -26,7 +28,7 @@ fn a_port_in_use_is_reported_with_a_hint() {
 
 #[test]
 fn a_port_that_is_released_late_is_waited_for() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     let (go, gone) = std::sync::mpsc::channel();
@@ -51,17 +53,17 @@ fn a_privileged_port_is_reported_with_a_hint() {
         return not_tested("a privileged port", "no port is privileged");
     }
     let mut command = Program::command(&["server", "127.0.0.1", "1"]);
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     if rustix::process::geteuid().is_root() {
         use std::os::unix::fs::PermissionsExt;
         use std::os::unix::process::CommandExt;
         // Where nobody may pass, the program is copied to where everybody may.
-        let copy = folder.0.join("resound");
+        let copy = folder.path().join("resound");
         // By another process: a child of another test, made while this one writes the copy, would
         // have it open for writing, and a program that is open so is not run.
         let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_resound")).arg(&copy).status().unwrap();
         assert!(copied.success());
-        for path in [&folder.0, &copy] {
+        for path in [folder.path(), &copy] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         command = std::process::Command::new(copy);
@@ -117,8 +119,8 @@ fn a_congestion_control_is_inherited_or_refused_with_a_hint() {
 
 #[test]
 fn only_a_stale_unix_socket_is_replaced() {
-    let folder = Folder::new();
-    let path = folder.0.join("socket");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
     let address = format!("unix:{}", path.display());
 
     let live = bind(&address).unwrap();
@@ -139,8 +141,8 @@ fn only_a_stale_unix_socket_is_replaced() {
 
 #[test]
 fn a_path_is_free_again_right_after_its_server_was_killed() {
-    let folder = Folder::new();
-    let path = folder.0.join("socket");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
     let address = format!("unix:{}", path.display());
     for engine in engines() {
         for _ in 0..5 {

@@ -10,9 +10,11 @@ use std::thread;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
+use tempfile::TempDir;
+
 use crate::child::{Lines, Program, run, wait};
 use crate::client::connecting::closed_port;
-use crate::harness::{Folder, noise};
+use crate::harness::noise;
 
 /// Runs the program to its end with this as its stdout: exit code and stderr.
 fn run_into(stdout: impl Into<Stdio>, args: &[&str]) -> (Option<i32>, String) {
@@ -23,17 +25,17 @@ fn run_into(stdout: impl Into<Stdio>, args: &[&str]) -> (Option<i32>, String) {
 }
 
 /// The results of a run, in a file.
-fn saved(folder: &Folder, address: &str) -> String {
+fn saved(folder: &TempDir, address: &str) -> String {
     let (code, results, stderr) = run(&["load", address, "--mode", "echo", "-n", "100", "--json"], b"");
     assert_eq!(code, Some(0), "{stderr}");
-    let path = folder.0.join("run.json");
+    let path = folder.path().join("run.json");
     std::fs::write(&path, results).unwrap();
     path.to_str().unwrap().into()
 }
 
 #[test]
 fn a_reader_that_leaves_takes_no_exit_code_with_it() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
     let address = address.to_string();
     let (_held, closed) = closed_port();
@@ -92,7 +94,7 @@ fn sending_needs_no_reader() {
 #[cfg(target_os = "linux")]
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
     let address = address.to_string();
     let saved = saved(&folder, &address);
@@ -154,9 +156,9 @@ fn a_closed_stdout_takes_nothing_and_dev_null_everything() {
 
 #[test]
 fn half_a_report_is_none() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
-    let page = folder.0.join("page.html");
+    let page = folder.path().join("page.html");
     let output =
         limited(16, &format!("load {address} --mode echo -n 100 --quiet --html '{}'", page.display())).output();
     let output = output.unwrap();
@@ -170,8 +172,8 @@ fn half_a_report_is_none() {
 #[test]
 fn a_log_that_is_full_goes_on_when_there_is_room() {
     for format in ["text", "json"] {
-        let folder = Folder::new();
-        let (socket, log) = (folder.0.join("socket"), folder.0.join("log"));
+        let folder = TempDir::new().unwrap();
+        let (socket, log) = (folder.path().join("socket"), folder.path().join("log"));
         let stdout = File::options().create(true).append(true).open(&log).unwrap();
         let arguments = format!("server 'unix:{}' --log-format {format}", socket.display());
         let mut server = unheard(limited(64, &arguments).stdout(stdout));
@@ -209,8 +211,8 @@ fn a_log_that_is_full_goes_on_when_there_is_room() {
 #[test]
 fn a_log_that_stays_full_is_no_success() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
-    let folder = Folder::new();
-    let address = format!("unix:{}", folder.0.join("socket").display());
+    let folder = TempDir::new().unwrap();
+    let address = format!("unix:{}", folder.path().join("socket").display());
     // With and without a place to say it.
     for is_said in [true, false] {
         let mut command = Program::command(&["server", &address]);
@@ -268,8 +270,8 @@ fn behind(filler: usize, mut reader: PipeReader) -> String {
 #[test]
 fn a_log_that_is_stuck_at_the_end_is_no_success() {
     for waits in [true, false] {
-        let folder = Folder::new();
-        let address = format!("unix:{}", folder.0.join("socket").display());
+        let folder = TempDir::new().unwrap();
+        let address = format!("unix:{}", folder.path().join("socket").display());
         // Its reader is there, and does not read.
         let (reader, log, filler) = full_pipe();
         if waits {
@@ -292,7 +294,7 @@ fn a_log_that_is_stuck_at_the_end_is_no_success() {
 
 #[test]
 fn room_on_a_pipe_that_does_not_block_is_waited_for() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
     let address = address.to_string();
     let saved = saved(&folder, &address);
@@ -321,8 +323,8 @@ fn room_on_a_pipe_that_does_not_block_is_waited_for() {
 
 #[test]
 fn a_log_and_warnings_on_pipes_that_do_not_block_are_complete() {
-    let folder = Folder::new();
-    let address = format!("unix:{}", folder.0.join("socket").display());
+    let folder = TempDir::new().unwrap();
+    let address = format!("unix:{}", folder.path().join("socket").display());
     let ((stdout, log, filler), (stderr, warnings, other)) = (full_pipe(), full_pipe());
     let mut command = Program::command(&["server", "0.0.0.0", "0", "--listen", &address]);
     let server = unheard(command.stdout(log).stderr(warnings));
@@ -381,7 +383,7 @@ fn input_on_a_pipe_that_does_not_block_is_waited_for() {
     assert_eq!(wait(&mut child).code(), Some(0));
 
     // Results that come late.
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (_server, address) = Program::server(&["--mode", "echo", "--quiet"]);
     let saved = saved(&folder, &address.to_string());
     let (reader, mut writer) = pipe().unwrap();

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
+use tempfile::TempDir;
+
 use crate::child::Program;
-use crate::harness::{Folder, PATIENCE, eventually};
+use crate::harness::{PATIENCE, eventually};
 
 /// What draws the window.
 enum Emulator {
@@ -72,14 +74,14 @@ pub(crate) struct Terminal {
     /// What reads a terminal that nobody reads.
     unread: Option<Box<dyn Read + Send>>,
     /// What the program remembers of a user goes here.
-    _state: Option<Folder>,
+    _state: Option<TempDir>,
 }
 
 impl Terminal {
     /// A user who has never used the program before.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let state = Folder::new();
-        let mut terminal = Self::start_with(args, &state.0, &[]);
+        let state = TempDir::new().unwrap();
+        let mut terminal = Self::start_with(args, state.path(), &[]);
         terminal._state = Some(state);
         terminal
     }
@@ -122,11 +124,11 @@ impl Terminal {
 
     /// A shell that runs this script, in which `$resound` is the program.
     pub(crate) fn start_shell(script: &str) -> Self {
-        let state = Folder::new();
+        let state = TempDir::new().unwrap();
         let mut command = CommandBuilder::new("sh");
         command.args(["-c", script]);
         command.env("resound", env!("CARGO_BIN_EXE_resound"));
-        let mut terminal = Self::start_command(command, &state.0, &[], true);
+        let mut terminal = Self::start_command(command, state.path(), &[], true);
         terminal._state = Some(state);
         terminal
     }
@@ -386,15 +388,15 @@ fn the_transcript_of_both_ends() {
 #[test]
 fn a_terminal_that_does_not_block_works() {
     let (_server, address) = Program::server(&["--quiet"]);
-    let state = Folder::new();
-    let mut client = Terminal::start_nonblocking(&["client", &address.to_string()], &state.0);
+    let state = TempDir::new().unwrap();
+    let mut client = Terminal::start_nonblocking(&["client", &address.to_string()], state.path());
     for n in 0..3 {
         client.until("\n>");
         client.line(&format!("message {n}"));
         client.until_seen(&format!("Server: Server received: message {n}"));
     }
     // More than a terminal takes at once.
-    let file = state.0.join("long");
+    let file = state.path().join("long");
     std::fs::write(&file, format!("{}END\n", format!("{}\n", "0123456789".repeat(6000)).repeat(8))).unwrap();
     client.line(&format!("/send {}", file.display()));
     client.until("Server: Server received: END\n>");
@@ -405,7 +407,7 @@ fn a_terminal_that_does_not_block_works() {
     // What is drawn in place, and rows that come one by one.
     for args in [&["load", &address.to_string(), "--mode", "reply", "-d", "300ms"][..], &["test", &address.to_string()]]
     {
-        let (code, screen) = Terminal::start_nonblocking(args, &state.0).end();
+        let (code, screen) = Terminal::start_nonblocking(args, state.path()).end();
         assert_eq!(code, 0, "{screen}");
     }
 }
@@ -413,9 +415,9 @@ fn a_terminal_that_does_not_block_works() {
 #[test]
 fn colours_can_be_chosen() {
     let (_server, address) = Program::server(&[]);
-    let state = Folder::new();
+    let state = TempDir::new().unwrap();
     for (wish, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
-        let mut terminal = Terminal::start_with(&["test", &address.to_string()], &state.0, wish);
+        let mut terminal = Terminal::start_with(&["test", &address.to_string()], state.path(), wish);
         terminal.until("6 of 6 checks passed");
         assert_eq!(terminal.written.contains("\x1b[32mpass\x1b[0m"), colours, "{}", terminal.written);
         assert_eq!(terminal.end().0, 0);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use tempfile::TempDir;
+
 use crate::child::{Program, run};
-use crate::harness::Folder;
 use crate::program::terminal::Terminal;
 
 /// A short run against a server of its own, with more arguments: exit code, stdout, stderr.
@@ -21,10 +22,10 @@ fn report(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// Runs, and keeps what `--json` writes.
-fn saved(folder: &Folder, name: &str) -> (String, Value) {
+fn saved(folder: &TempDir, name: &str) -> (String, Value) {
     let (code, out, err) = load(&["-n", "2000", "--json"]);
     assert_eq!(code, Some(0), "{out} {err}");
-    let path = folder.0.join(name);
+    let path = folder.path().join(name);
     fs::write(&path, &out).unwrap();
     (path.to_str().unwrap().into(), serde_json::from_str(&out).unwrap())
 }
@@ -68,7 +69,7 @@ fn json_of_a_run_validates_and_adds_up() {
 
 #[test]
 fn runs_of_several_generators_become_one() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let ((a, first), (b, second)) = (saved(&folder, "a.json"), saved(&folder, "b.json"));
     let (code, out, err) = report(&[&a, &b, "--json"]);
     assert_eq!(code, Some(0), "{err}");
@@ -91,7 +92,7 @@ fn runs_of_several_generators_become_one() {
 }
 
 /// A run that has passed a gate, as if it had had ten intervals alike, and another that has done a tenth of it in the same time.
-fn base_and_worse(folder: &Folder) -> [(String, Value); 2] {
+fn base_and_worse(folder: &TempDir) -> [(String, Value); 2] {
     let (code, out, err) = load(&["-n", "2000", "--json", "--fail-if", "errors>3"]);
     assert_eq!(code, Some(0), "{out} {err}");
     let mut base: Value = serde_json::from_str(&out).unwrap();
@@ -104,7 +105,7 @@ fn base_and_worse(folder: &Folder) -> [(String, Value); 2] {
         interval["received"] = (interval["received"].as_u64().unwrap() / 10).into();
     }
     [("base.json", base), ("worse.json", worse)].map(|(name, value)| {
-        let path = folder.0.join(name);
+        let path = folder.path().join(name);
         fs::write(&path, value.to_string()).unwrap();
         (path.to_str().unwrap().into(), value)
     })
@@ -116,7 +117,7 @@ fn words(text: &str) -> String {
 
 #[test]
 fn a_regression_fails_where_the_runs_show_it() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let [(base, _), (worse, _)] = base_and_worse(&folder);
     let gate = ["--fail-if", "rate worse>10%"];
     let (code, out, _) = report(&[&[worse.as_str(), "--compare", &base][..], &gate].concat());
@@ -151,7 +152,7 @@ fn a_regression_fails_where_the_runs_show_it() {
 
 #[test]
 fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let [(base, value), (worse, _)] = base_and_worse(&folder);
     let (code, out, err) = run(&["report", "-"], value.to_string().as_bytes());
     let out = String::from_utf8(out).unwrap();
@@ -181,8 +182,8 @@ fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
 
 #[test]
 fn an_undecided_gate_neither_passes_nor_fails() {
-    let folder = Folder::new();
-    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (html, junit, json) = (path("a.html"), path("a.xml"), path("a.json"));
     // Of fifty times none says what one in a hundred exceeds.
     let args =
@@ -240,8 +241,8 @@ fn an_undecided_gate_neither_passes_nor_fails() {
 
 #[test]
 fn reports_are_written_to_files_and_gates_judge() {
-    let folder = Folder::new();
-    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (html, hdr, junit) = (path("a.html"), path("a.hdr"), path("a.xml"));
     let gates = ["--fail-if", "service.p50<1h", "--fail-if", "errors>0"];
     let files = ["--html", &html, "--hdr", &hdr, "--junit", &junit];
@@ -268,10 +269,10 @@ fn reports_are_written_to_files_and_gates_judge() {
 
 #[test]
 fn reports_show_that_no_target_was_found() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (_held, address) = crate::client::connecting::closed_port();
     let port = address.port().to_string();
-    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (html, junit) = (path("a.html"), path("a.xml"));
     for mode in [&["--mode", "echo"][..], &[]] {
         // What an earlier run left behind.
@@ -295,9 +296,9 @@ fn reports_show_that_no_target_was_found() {
 #[test]
 fn names_of_files_may_be_any_bytes_and_links() {
     use std::os::unix::ffi::OsStrExt;
-    let folder = Folder::new();
-    let page = folder.0.join(std::ffi::OsStr::from_bytes(b"\xff.html"));
-    let (link, log) = (folder.0.join("link"), folder.0.join("log"));
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff.html"));
+    let (link, log) = (folder.path().join("link"), folder.path().join("log"));
     std::os::unix::fs::symlink("log", &link).unwrap();
     let mut command = Program::command(&["load", "--loopback", "-n", "100"]);
     let output = command.arg("--html").arg(&page).arg("--hdr").arg(&link).output().unwrap();
@@ -307,7 +308,7 @@ fn names_of_files_may_be_any_bytes_and_links() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link was replaced");
     assert!(fs::read_to_string(log).unwrap().contains("Histogram log"));
     // A run that never begins leaves nothing behind.
-    fs::remove_file(folder.0.join("log")).unwrap();
+    fs::remove_file(folder.path().join("log")).unwrap();
     let mut command = Program::command(&["load", "--loopback", "-n", "9", "--junit", "/nowhere/at/all.xml"]);
     assert_eq!(command.arg("--hdr").arg(&link).output().unwrap().status.code(), Some(2));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && !link.exists());
@@ -315,11 +316,11 @@ fn names_of_files_may_be_any_bytes_and_links() {
 
 #[test]
 fn unusable_arguments_are_refused_before_sending() {
-    let folder = Folder::new();
-    let file = folder.0.join("x");
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("x");
     fs::write(&file, "no results").unwrap();
     let file = file.to_str().unwrap();
-    let huge = folder.0.join("huge");
+    let huge = folder.path().join("huge");
     fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
     let huge = huge.to_str().unwrap();
     let cases: [(&[&str], &[&str]); 8] = [
@@ -360,11 +361,11 @@ const VIEW: &str = "whole run";
 
 #[test]
 fn a_view_is_drawn_in_place_and_gives_way_to_the_results() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     for (wish, is_coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
         let args = ["load", "--loopback", "-c", "4", "-r", "200", "-d", "2s"];
         let environment = [&[("LC_ALL", "C.UTF-8")], wish].concat();
-        let mut terminal = Terminal::start_with(&args, &folder.0, &environment);
+        let mut terminal = Terminal::start_with(&args, folder.path(), &environment);
         terminal.until_seen(VIEW);
         // In place: however often it was drawn, it stands there once.
         terminal.until_seen(" done, ");

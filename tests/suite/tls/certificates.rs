@@ -5,16 +5,17 @@ use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 
+use tempfile::TempDir;
+
 use crate::child::{Program, run};
-use crate::harness::Folder;
 use crate::tls::trust::{pem, write_pem};
 
 /// A certificate that has signed itself, and its key, as files.
-fn write(folder: &Folder, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+fn write(folder: &TempDir, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
     change(&mut params);
-    let path = |kind: &str| folder.0.join(format!("{name}.{kind}")).to_str().unwrap().to_string();
+    let path = |kind: &str| folder.path().join(format!("{name}.{kind}")).to_str().unwrap().to_string();
     fs::write(path("pem"), params.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(path("key"), key.serialize_pem()).unwrap();
     (path("pem"), path("key"))
@@ -29,11 +30,11 @@ fn der(file: &str) -> Vec<u8> {
 
 #[test]
 fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
-    let folder = Folder::new();
-    let (cert, key) = write_pem(&folder.0, "one", &["one.example"]);
-    let (other, other_key) = write_pem(&folder.0, "two", &["two.example"]);
+    let folder = TempDir::new().unwrap();
+    let (cert, key) = write_pem(folder.path(), "one", &["one.example"]);
+    let (other, other_key) = write_pem(folder.path(), "two", &["two.example"]);
     let file = |name: &str, bytes: &[u8]| {
-        let path = folder.0.join(name).to_str().unwrap().to_string();
+        let path = folder.path().join(name).to_str().unwrap().to_string();
         fs::write(&path, bytes).unwrap();
         path
     };
@@ -77,7 +78,7 @@ fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
         (file("odd.pem", pem("CERTIFICATE", &[1; 9]).as_bytes()), "it is malformed", make),
         (file("order.pem", &both), "in the wrong order: that of the key is number 2 of 2", "cat own.pem"),
         (file("wide.pem", b"\xff\xfe-\0-\0"), "UTF-16", "iconv -f UTF-16"),
-        (folder.0.to_str().unwrap().to_string(), "directory", "Check the path"),
+        (folder.path().to_str().unwrap().to_string(), "directory", "Check the path"),
         // What stands before the key says less than the key.
         (file("parameters.pem", parameters.as_bytes()), "but a section 'EC PRIVATE KEY'", "BEGIN CERTIFICATE"),
     ];
@@ -129,7 +130,7 @@ fn stop(server: Program) -> String {
 #[cfg(unix)]
 #[test]
 fn an_authoritys_own_certificate_is_reported_and_can_be_trusted() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let (cert, key) = write(&folder, "ca", ca);
     let (server, port) = serving(&["--cert", &cert, "--key", &key]);
@@ -157,7 +158,7 @@ fn an_authoritys_own_certificate_is_reported_and_can_be_trusted() {
 #[cfg(unix)]
 #[test]
 fn a_certificate_that_is_not_valid_now_is_warned_of_at_start_and_when_it_is_read_again() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 2);
     let early = |params: &mut CertificateParams| params.not_before = date_time_ymd(3000, 1, 2);
     let (cert, key) = write(&folder, "server", expired);
@@ -189,7 +190,7 @@ fn a_certificate_that_is_not_valid_now_is_warned_of_at_start_and_when_it_is_read
 
 #[test]
 fn tls_parameters_have_ianas_names_in_the_log_and_on_the_console() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let (cert, key) = write(&folder, "server", |_| ());
     let args = ["server", "127.0.0.1", "0", "--tls", "--cert", &cert, "--key", &key, "--log-format", "json"];
     let mut server = Program::spawn(Program::command(&args));

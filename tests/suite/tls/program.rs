@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{Read, Write};
 
+use tempfile::TempDir;
+
 use crate::child::{Program, run};
-use crate::harness::Folder;
 use crate::tls::trust::write_pem;
 
 /// A server with TLS on a free port, and the fingerprint that it prints.
@@ -48,10 +49,10 @@ fn no_certificate_is_trusted_unasked_and_each_refusal_has_a_hint() {
 
 #[test]
 fn each_end_reports_why_the_other_refuses_its_certificate() {
-    let folder = Folder::new();
-    let (pem, key) = write_pem(&folder.0, "server", &["right.example"]);
-    let (client_pem, client_key) = write_pem(&folder.0, "client", &["client.example"]);
-    let (other_pem, _) = write_pem(&folder.0, "other", &["other.example"]);
+    let folder = TempDir::new().unwrap();
+    let (pem, key) = write_pem(folder.path(), "server", &["right.example"]);
+    let (client_pem, client_key) = write_pem(folder.path(), "client", &["client.example"]);
+    let (other_pem, _) = write_pem(folder.path(), "other", &["other.example"]);
     for engine in crate::harness::engines() {
         let (mut server, port, _) =
             server(&["--cert", &pem, "--key", &key, "--client-ca", &client_pem, "--engine", engine]);
@@ -66,7 +67,7 @@ fn each_end_reports_why_the_other_refuses_its_certificate() {
             assert!(line.ends_with(&format!("): the peer refused: alert {alert}")), "{engine}: {line}");
         }
         let trusted = ["--server-name", "right.example", "--ca", &pem];
-        let me = ["--cert", &other_pem, "--key", &folder.0.join("other.key").display().to_string()];
+        let me = ["--cert", &other_pem, "--key", &folder.path().join("other.key").display().to_string()];
         let (code, _, stderr) = ask(&[&trusted[..], &me].concat());
         assert_eq!(code, Some(1));
         assert!(stderr.starts_with("resound: tls: the peer refused: alert 48 (unknown_ca)"), "{stderr}");
@@ -129,9 +130,9 @@ fn an_alert_on_a_plain_connection_is_understood_and_other_short_answers_are_answ
 
 #[test]
 fn a_client_with_name_authority_and_certificate_is_served() {
-    let folder = Folder::new();
-    let (server_pem, server_key) = write_pem(&folder.0, "server", &["right.example"]);
-    let (client_pem, client_key) = write_pem(&folder.0, "client", &["client.example"]);
+    let folder = TempDir::new().unwrap();
+    let (server_pem, server_key) = write_pem(folder.path(), "server", &["right.example"]);
+    let (client_pem, client_key) = write_pem(folder.path(), "client", &["client.example"]);
     let (mut server, port, _) =
         server(&["--cert", &server_pem, "--key", &server_key, "--client-ca", &client_pem, "--alpn", "line/1"]);
     let base = ["client", "127.0.0.1", &port, "--tls", "--ca", &server_pem];
@@ -160,10 +161,10 @@ fn a_client_with_name_authority_and_certificate_is_served() {
 
 #[test]
 fn unusable_certificates_are_reported_at_the_start() {
-    let folder = Folder::new();
-    let (pem, _) = write_pem(&folder.0, "one", &["one.example"]);
-    let (_, key) = write_pem(&folder.0, "two", &["two.example"]);
-    let nothing = folder.0.join("nothing").to_str().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let (pem, _) = write_pem(folder.path(), "one", &["one.example"]);
+    let (_, key) = write_pem(folder.path(), "two", &["two.example"]);
+    let nothing = folder.path().join("nothing").to_str().unwrap().to_string();
     let cases: [(&[&str], &str); 5] = [
         (&["--tls", "--cert", &pem, "--key", &key], "belongs to another certificate"),
         (&["--tls", "--cert", &nothing, "--key", &key], "nothing: no such file"),
@@ -181,14 +182,14 @@ fn unusable_certificates_are_reported_at_the_start() {
 #[cfg(unix)]
 #[test]
 fn certificates_are_replaced_while_the_server_runs_and_bad_ones_are_not() {
-    let folder = Folder::new();
-    let (pem, key) = write_pem(&folder.0, "server", &["a.example"]);
+    let folder = TempDir::new().unwrap();
+    let (pem, key) = write_pem(folder.path(), "server", &["a.example"]);
     let (mut server, port, first) = server(&["--cert", &pem, "--key", &key]);
     let trusts = |print: &str| run(&["client", "127.0.0.1", &port, "--tls", "--pin", print], b"a\n").0 == Some(0);
     assert!(trusts(&first));
 
     // The file alone says that it has changed.
-    write_pem(&folder.0, "server", &["b.example"]);
+    write_pem(folder.path(), "server", &["b.example"]);
     let second = server.stdout.until("TLS certificate (reloaded)").split("SHA-256 ").nth(1).unwrap().to_string();
     assert!(second != first && trusts(&second) && !trusts(&first));
 

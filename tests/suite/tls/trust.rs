@@ -7,7 +7,8 @@ use resound::CloseReason;
 use resound::tls::rustls::{self, pki_types::CertificateDer};
 use resound::tls::{Authorities, CertificateFlaw, Identity, TlsClient, TlsFailure, TlsSettings, Trust};
 
-use crate::harness::Folder;
+use tempfile::TempDir;
+
 use crate::tls::connections::{fail, of_tls12, plain_server, serving, shake};
 use crate::tunnel::identity;
 
@@ -46,9 +47,9 @@ pub(crate) fn write_pem(folder: &Path, name: &str, names: &[&str]) -> (String, S
 
 #[test]
 fn both_ends_may_need_a_certificate() {
-    let folder = Folder::new();
-    let (pem, key) = write_pem(&folder.0, "client", &["client.example"]);
-    let (_, other_key) = write_pem(&folder.0, "other", &["other.example"]);
+    let folder = TempDir::new().unwrap();
+    let (pem, key) = write_pem(folder.path(), "client", &["client.example"]);
+    let (_, other_key) = write_pem(folder.path(), "other", &["other.example"]);
     let me = Identity::load(Path::new(&pem), Path::new(&key)).unwrap();
     let tls = serving(&TlsSettings::new(identity().clone()).client_ca(Path::new(&pem)).unwrap());
     let pin = || Trust::Pin(identity().fingerprint());
@@ -59,7 +60,7 @@ fn both_ends_may_need_a_certificate() {
     let (ours, theirs) = fail(&with(None), &tls);
     assert_eq!(theirs, Some(CloseReason::Tls(TlsFailure::NoCertificate)));
     assert_eq!(ours, Some(CloseReason::Tls(TlsFailure::Refused(116))));
-    let (stranger, stranger_key) = write_pem(&folder.0, "stranger", &["stranger.example"]);
+    let (stranger, stranger_key) = write_pem(folder.path(), "stranger", &["stranger.example"]);
     let stranger = Identity::load(Path::new(&stranger), Path::new(&stranger_key)).unwrap();
     let (ours, theirs) = fail(&with(Some(&stranger)), &tls);
     assert_eq!(theirs, Some(CloseReason::Tls(TlsFailure::UnknownIssuer)));
@@ -74,8 +75,8 @@ fn both_ends_may_need_a_certificate() {
 #[test]
 fn a_server_that_is_not_trusted_is_left_with_the_reason() {
     let other = Identity::development(&["localhost".into()]).unwrap();
-    let folder = Folder::new();
-    let (ours, _) = write_pem(&folder.0, "ours", &["right.example"]);
+    let folder = TempDir::new().unwrap();
+    let (ours, _) = write_pem(folder.path(), "ours", &["right.example"]);
     let cases = [
         (TlsClient::new("localhost", Trust::Pin(other.fingerprint()), None, &[]), TlsFailure::NotPinned),
         (TlsClient::new("localhost", Trust::file(Path::new(&ours)).unwrap(), None, &[]), TlsFailure::UnknownIssuer),
@@ -86,7 +87,7 @@ fn a_server_that_is_not_trusted_is_left_with_the_reason() {
         assert_eq!(ours, Some(CloseReason::Tls(want)));
         assert!(matches!(theirs, Some(CloseReason::Tls(TlsFailure::Refused(_)))), "{theirs:?}");
     }
-    let (pem, key) = write_pem(&folder.0, "named", &["right.example"]);
+    let (pem, key) = write_pem(folder.path(), "named", &["right.example"]);
     let named = Identity::load(Path::new(&pem), Path::new(&key)).unwrap();
     let wrong = TlsClient::new("wrong.example", Trust::file(Path::new(&pem)).unwrap(), None, &[]).unwrap();
     assert_eq!(
@@ -147,9 +148,9 @@ fn named(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> rcge
 }
 
 /// The file that `--ca` would name.
-fn authorities(folder: &Folder, of: &[&Identity]) -> Authorities {
+fn authorities(folder: &TempDir, of: &[&Identity]) -> Authorities {
     let pem = of.iter().map(|identity| pem("CERTIFICATE", &identity.chain()[0]));
-    let file = folder.0.join("ca.pem");
+    let file = folder.path().join("ca.pem");
     std::fs::write(&file, pem.collect::<String>()).unwrap();
     Authorities::file(&file).unwrap()
 }
@@ -171,7 +172,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 #[test]
 fn a_certificate_that_is_trusted_itself_needs_no_issuer_but_its_name_and_its_dates() {
     use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let ca = |params: &mut rcgen::CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = rcgen::Issuer::new(named("authority", ca), rcgen::KeyPair::generate().unwrap());
     let other = issued(named("other.example", ca), None);
@@ -216,7 +217,7 @@ fn a_certificate_that_is_trusted_itself_needs_no_issuer_but_its_name_and_its_dat
 #[test]
 fn a_client_whose_certificate_is_trusted_itself_is_accepted() {
     use rcgen::{BasicConstraints, IsCa, date_time_ymd};
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let ca = |params: &mut rcgen::CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let expired = named("client", |params| params.not_after = date_time_ymd(2020, 1, 1));
     let cases = [
@@ -225,7 +226,7 @@ fn a_client_whose_certificate_is_trusted_itself_is_accepted() {
     ];
     for (me, want) in cases {
         authorities(&folder, &[&me]);
-        let tls = serving(&TlsSettings::new(identity().clone()).client_ca(&folder.0.join("ca.pem")).unwrap());
+        let tls = serving(&TlsSettings::new(identity().clone()).client_ca(&folder.path().join("ca.pem")).unwrap());
         let pin = Trust::Pin(identity().fingerprint());
         let client = TlsClient::new("localhost", pin, Some(&me), &[]).unwrap();
         match want {
@@ -247,7 +248,7 @@ impl rustls::server::ResolvesServerCert for Impostor {
 
 #[test]
 fn a_peer_that_shows_a_trusted_certificate_must_hold_its_key() {
-    let folder = Folder::new();
+    let folder = TempDir::new().unwrap();
     let real = issued(named("right.example", |_| ()), None);
     let client = TlsClient::new("right.example", Trust::Roots(authorities(&folder, &[&real])), None, &[]).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
