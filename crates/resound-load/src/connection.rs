@@ -492,3 +492,6 @@ impl Service for LoadConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
