@@ -27,19 +27,19 @@ thread_local! {
     /// What the io_uring engine of this test is to cope with.
     static HAMPERED: RefCell<String> = const { RefCell::new(String::new()) };
     static UNREFUSED: Cell<bool> = const { Cell::new(false) };
-    /// Servers and peers of this test speak TLS.
+    /// Servers and peers of this test use TLS.
     static SECURE: Cell<bool> = const { Cell::new(false) };
     /// Its peers begin with a PROXY header of this version, and its servers require one.
     static PROXY: Cell<Option<Version>> = const { Cell::new(None) };
 }
 
-/// Runs a test with a PROXY header before all that its peers say.
+/// Runs a test whose peers send a PROXY header first.
 pub(crate) fn proxied(version: Version, test: impl FnOnce()) {
     PROXY.set(Some(version));
     test();
 }
 
-/// What a proxy would say of this connection.
+/// The header that a proxy would send for this connection.
 fn header(stream: &TcpStream, version: Version) -> Vec<u8> {
     let addresses = Addresses::ip(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
     let checksum = version == Version::V2;
@@ -52,7 +52,8 @@ pub(crate) fn with_tls(test: impl FnOnce()) {
     test();
 }
 
-/// Runs a test on io_uring. A system that refuses it is reported, or fails the test under RESOUND_REQUIRE_URING.
+/// Runs a test on io_uring. A system that refuses it is reported, or fails the test under
+/// RESOUND_REQUIRE_URING.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_uring(hampered: &str, test: fn(Engine)) {
     let probe = Server::new().engine(Engine::Uring).listen("127.0.0.1:0").unwrap().serve(|_| Reply::default());
@@ -108,7 +109,8 @@ pub(crate) fn server(engine: Engine) -> Server {
     }
 }
 
-/// Limits that a busy machine does not reach: of a thousand handshakes at once the last one takes long.
+/// Limits that a busy machine does not reach: of a thousand handshakes at once the last one takes
+/// long.
 pub(crate) fn patient() -> Limits {
     Limits { opening_timeout: Some(PATIENCE), ..Limits::default() }
 }
@@ -144,11 +146,11 @@ pub(crate) fn replying(engine: Engine) -> Running {
     Running::start(server(engine), |_| Reply::default())
 }
 
-/// What an observer saw.
+/// What happened to a connection. Messages are not kept: a test of bulk has more of them than
+/// memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Opened(ConnId, Endpoint),
-    Message(Vec<u8>),
     Closed(ConnId, CloseReason),
     Unopened(CloseReason),
 }
@@ -160,9 +162,6 @@ pub(crate) struct Tap(pub(crate) Sender<Event>);
 impl Observer for Tap {
     fn opened(&mut self, conn: &ConnInfo) {
         let _ = self.0.send(Event::Opened(conn.id, conn.peer.clone()));
-    }
-    fn message(&mut self, _conn: &ConnInfo, message: &[u8]) {
-        let _ = self.0.send(Event::Message(message.to_vec()));
     }
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = self.0.send(Event::Closed(conn.id, how.reason));
@@ -200,17 +199,6 @@ impl Running {
         Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }
     }
 
-    /// One whose events nobody hears: for more of them than memory has room for.
-    pub(crate) fn start_silent<S: Service + 'static>(
-        server: Server,
-        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
-    ) -> Self {
-        let _ = resound::system::raise_descriptor_limit();
-        let (_, events) = mpsc::channel();
-        let handle = server.listen("127.0.0.1:0").unwrap().serve(service).unwrap();
-        Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }
-    }
-
     pub(crate) fn address(&self) -> SocketAddr {
         match self.handle.addresses()[0] {
             Endpoint::Tcp(address) => address,
@@ -235,7 +223,7 @@ impl Running {
         }
     }
 
-    /// Waits for the next connection to end, and says why it did.
+    /// Waits for the next connection to end, and returns why it did.
     pub(crate) fn closed(&self) -> CloseReason {
         loop {
             if let Event::Closed(_, reason) = self.event() {
@@ -244,7 +232,7 @@ impl Running {
         }
     }
 
-    /// Waits for the next connection to end before it was opened, and says why it did.
+    /// Waits for the next connection to end before it was opened, and returns why it did.
     pub(crate) fn unopened(&self) -> CloseReason {
         loop {
             if let Event::Unopened(reason) = self.event() {
@@ -323,7 +311,8 @@ impl Peer {
         bytes
     }
 
-    /// Does the server close it without a word? With a reset, perhaps, where it has not read what was sent.
+    /// Does the server close it without a word? With a reset, perhaps, where it has not read what
+    /// was sent.
     pub(crate) fn is_closed(&mut self) -> bool {
         match uninterrupted(|| self.0.read(&mut [0])) {
             Ok(n) => n == 0,
@@ -331,7 +320,7 @@ impl Peer {
         }
     }
 
-    /// Waits until the other end's system has taken all that was sent, where this one says so.
+    /// Waits until the peer's system has acknowledged all bytes, where this system shows that.
     pub(crate) fn until_acknowledged(&self) {
         let end = |address: SocketAddr| format!(":{:04X}", address.port());
         let (near, far) = (end(self.0.local_addr().unwrap()), end(self.0.peer_addr().unwrap()));
@@ -398,7 +387,8 @@ pub(crate) fn longer<T>(first: Duration, mut show: impl FnMut(Duration) -> Optio
     }
 }
 
-/// Waits until something holds that has no event of its own. A poll each millisecond leaves the processors to those it waits for.
+/// Waits until something holds that has no event of its own. A poll each millisecond leaves the
+/// processors to those it waits for.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !holds() {

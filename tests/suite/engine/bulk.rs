@@ -7,7 +7,7 @@ use resound::{Bytes, Cx, Echo, Engine, Framing, Limits, Service};
 use resound_load::{Counts, Mode, Settings};
 
 use crate::harness::{Running, noise, on_each_engine, on_each_engine_plainly, patient, server};
-use crate::load::runs::{load, run_till, stream};
+use crate::load::{load, run_till, stream};
 use crate::proto::bench::Bench;
 
 on_each_engine!(shared_bytes_keep_their_place);
@@ -23,7 +23,7 @@ mod plainly {
 }
 
 /// Answers each line with itself, between bytes that are copied and bytes that are shared: as many
-/// as the line says.
+/// as the line asks for.
 struct Mixed {
     shared: Bytes,
     /// The most that was unsent when a line was delivered.
@@ -82,7 +82,7 @@ fn shared_bytes_keep_their_place(engine: Engine) {
 fn shared_bytes_count_as_unsent(engine: Engine) {
     let most = Arc::new(AtomicUsize::new(0));
     let (seen, limits) = (Arc::clone(&most), Limits { high_water: 64 * 1024, ..patient() });
-    let server = Running::start_silent(server(engine).limits(limits), move |_| Mixed::new(&seen));
+    let server = Running::start(server(engine).limits(limits), move |_| Mixed::new(&seen));
     let mut peer = server.connect();
     peer.send("30000\n".repeat(200));
     peer.finish();
@@ -102,7 +102,7 @@ fn an_engine_without_shared_sends_copies_shared_bytes() {
 fn two_ends_that_only_send_do_not_wait_for_each_other(engine: Engine) {
     // More than all buffers between them hold.
     const ENOUGH: u64 = 64 << 20;
-    let server = Running::start_silent(server(engine), |_| Echo);
+    let server = Running::start(server(engine), |_| Echo);
     let settings = Settings { connections: 1, ..stream(Mode::Echo) };
     let is_enough = |counts: &Counts| counts.bytes_received > ENOUGH || counts.errors() > 0;
     let record = run_till(load(engine, server.address(), settings), is_enough);
@@ -167,14 +167,17 @@ fn a_block_that_goes_astray_in_a_stream_is_found(engine: Engine) {
     ];
     for (n, (what, at, len)) in cases.into_iter().enumerate() {
         let astray = move |_: &_| Astray { what, at, len, head: Vec::new(), is_over: false };
-        let server = Running::start_silent(server(engine), astray);
+        let server = Running::start(server(engine), astray);
         let settings = Settings { connections: 1, seed: n as u64, ..stream(Mode::Echo) };
         let mut load = load(engine, server.address(), settings);
         load.lines = n % 2 == 0;
         let record = run_till(load, |counts| counts.errors() > 0);
         let first = &record.failures[0];
-        // Where two whole messages changed places, or one came twice, that is said of them.
+        // Two whole messages that changed places, or one that came twice, are reported as such.
         let message = (at / block) as u64;
-        assert!(first.sequence.is_some_and(|told| told.abs_diff(message) <= 1), "{what:?} {at} {len}: {first:?}");
+        assert!(
+            first.sequence.is_some_and(|sequence| sequence.abs_diff(message) <= 1),
+            "{what:?} {at} {len}: {first:?}"
+        );
     }
 }

@@ -117,7 +117,7 @@ fn a_slow_reader_is_bounded_and_harms_no_other(engine: Engine) {
     let totals = server.handle.totals();
     let unsent = (totals.messages * reply).saturating_sub(totals.bytes_out);
     assert!(unsent <= 2 * (64 * 1024 + reply), "{unsent} bytes of answers wait in the server");
-    // Meanwhile, everybody else is served.
+    // Meanwhile, all other peers are served.
     for _ in 0..20 {
         server.connect().ask("hello");
     }
@@ -139,7 +139,7 @@ fn a_line_without_end_is_refused_and_harms_no_other(engine: Engine) {
     other.ask("before");
     let mut bomb = server.connect();
     let mut writer = bomb.0.try_clone().unwrap();
-    // It may be cut off in the middle of it: what matters is what it is told.
+    // It may be cut off in the middle of it; only the error text counts.
     let sending = thread::spawn(move || drop(writer.write_all(&vec![b'x'; 4 << 20])));
     bomb.expect("Error: line longer than 65536 bytes\n");
     sending.join().unwrap();
@@ -149,7 +149,7 @@ fn a_line_without_end_is_refused_and_harms_no_other(engine: Engine) {
 }
 
 fn a_flooder_starves_no_other(engine: Engine) {
-    let server = Running::start_silent(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
+    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Echo) } else { Box::new(Reply::default()) }
     });
     let flooder = server.connect();
@@ -179,7 +179,7 @@ fn a_flooder_starves_no_other(engine: Engine) {
 }
 
 fn a_generator_starves_no_other(engine: Engine) {
-    let server = Running::start_silent(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
+    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |conn| -> Box<dyn Service> {
         if conn.id.0 == 1 { Box::new(Chargen) } else { Box::new(Reply::default()) }
     });
     let greedy = server.connect();
@@ -204,7 +204,8 @@ fn a_reset_in_the_middle_harms_no_other(engine: Engine) {
     let mut peer = server.connect();
     peer.read(100_000);
     peer.reset();
-    // A reset that a send has been told of is an end without close_notify to the receive behind it.
+    // A reset that a send has reported already is an end without close_notify to the receive behind
+    // it.
     let reason = server.closed();
     assert!(reason == CloseReason::Reset || server.secure && reason == CloseReason::Truncated, "{reason}");
     server.connect().ask("still there");
@@ -287,8 +288,8 @@ fn a_peer_that_talks_and_stops_reading_is_reset(engine: Engine) {
 }
 
 fn a_reader_that_is_slow_is_not_stalled(engine: Engine) {
-    // The system has room for more only long after the peer has made some: until then nothing but the peer's own progress shows that it
-    // reads. With a small buffer it can be seen soon.
+    // The system has room for more only long after the peer has made some: until then nothing but
+    // the peer's own progress shows that it reads. With a small buffer it can be seen soon.
     longer(Duration::from_secs(1), |limit| reads_slowly(engine, limit));
 }
 
@@ -333,7 +334,7 @@ fn an_idle_peer_is_closed_and_dripping_does_not_help(engine: Engine) {
     dripping.0.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let until = Instant::now() + PATIENCE;
     loop {
-        // Once the server has closed, this or the read says so.
+        // Once the server has closed, this or the read fails.
         let _ = dripping.0.write(b"x");
         match dripping.0.read(&mut [0; 64]) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -357,7 +358,8 @@ fn a_close_with_unread_input_loses_nothing(engine: Engine) {
         let server = Running::start(server(engine), |_| Curt);
         let mut peer = server.connect();
         let mut writer = peer.0.try_clone().unwrap();
-        // It talks on, which nobody reads: were the descriptor closed now, a reset would overtake the answer.
+        // The peer goes on sending, and the server does not read: were the descriptor closed now, a
+        // reset would overtake the answer.
         let talking = thread::spawn(move || drop(writer.write_all(&vec![b'x'; 200_000])));
         let got = peer.rest();
         assert!(got == noise(7, 1 << 20), "{} bytes", got.len());
@@ -384,7 +386,7 @@ fn a_second_listener_waits_for_room_too(engine: Engine) {
 }
 
 fn a_flood_of_small_lines_starves_no_other(engine: Engine) {
-    let server = Running::start_silent(server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
+    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| Reply::default());
     let flooder = server.connect();
     let (mut writer, mut reader) = (flooder.0.try_clone().unwrap(), flooder.0.try_clone().unwrap());
     let writing = thread::spawn(move || while writer.write_all(&[b'\n'; 65_536]).is_ok() {});
@@ -402,7 +404,7 @@ fn a_flood_of_small_lines_starves_no_other(engine: Engine) {
 
 fn early_clients_are_served_too(engine: Engine) {
     let server = server(engine).listen("127.0.0.1:0").unwrap();
-    // Nobody serves yet: this one waits in the backlog.
+    // No worker serves yet: this one waits in the backlog.
     let listener =
         resound::server::Listener::bind(&"127.0.0.1:0".parse().unwrap(), resound::Family::Any).unwrap().remove(0);
     let Endpoint::Tcp(address) = *listener.address() else { panic!("TCP was asked for") };

@@ -1,4 +1,4 @@
-//! What a load run's exit code says: the table in docs/reports.md of examples, each of them tried.
+//! The exit code of a load run: each example of the table in docs/reports.md.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -110,7 +110,8 @@ fn code(what: &str, gates: &[&str]) -> (Option<i32>, String) {
     (code, format!("{}{err}", String::from_utf8_lossy(&out)))
 }
 
-/// Each row: what fails in backquotes, and the exit code without a gate, with `errors>100`, and with a gate of its own.
+/// Each row: what fails in backquotes, and the exit code without a gate, with `errors>100`, and
+/// with a gate of its own.
 #[test]
 fn the_examples_of_the_guide_have_their_exit_codes() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reports.md")).unwrap();

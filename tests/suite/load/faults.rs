@@ -1,14 +1,14 @@
-//! Far ends that do something wrong, each named with connection and sequence number, on every engine.
+//! Targets that misbehave: the report names connection and sequence number; on every engine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use resound::{Cx, Engine, Framing, Service};
-use resound_load::{Fault, Load, Mode, Record, Settings, Shape};
+use resound_load::{Fault, Load, Mode, Record, Settings};
 
+use super::{lasting, load, open, run, settings};
 use crate::harness::{Running, longer, on_each_engine_that_dials, server};
-use crate::load::runs::{load, run, settings};
 
 on_each_engine_that_dials! {
     one_corrupt_byte_is_found,
@@ -93,11 +93,11 @@ fn on_each(engine: Engine, what: What, line: u64) -> Running {
 }
 
 /// One failure of this class on each of the connections, about message 30.
-fn each_is_told(record: &Record, fault: Fault) {
-    let mut told: Vec<_> =
+fn each_is_reported(record: &Record, fault: Fault) {
+    let mut reported: Vec<_> =
         record.failures.iter().map(|failure| (failure.class, failure.connection, failure.sequence)).collect();
-    told.sort_by_key(|&(_, connection, _)| connection);
-    assert_eq!(told, [0, 1, 2, 3].map(|connection| (fault, connection, Some(30))), "{:?}", record.failures);
+    reported.sort_by_key(|&(_, connection, _)| connection);
+    assert_eq!(reported, [0, 1, 2, 3].map(|connection| (fault, connection, Some(30))), "{:?}", record.failures);
 }
 
 fn deep(engine: Engine, server: &Running) -> Record {
@@ -125,33 +125,32 @@ fn one_corrupt_byte_is_found(engine: Engine) {
 
 fn a_wrong_answer_that_comes_in_parts_is_judged_as_a_whole(engine: Engine) {
     // The plan wakes each connection many times between the two halves.
-    let settings = Settings { shape: Shape::Open, rate: Some(4000.0), depth: 1000, ..settings(Mode::Echo) };
-    let record = run(load(engine, on_each(engine, What::Dribbles, 30).address(), settings));
-    each_is_told(&record, Fault::Corrupt);
+    let record = run(load(engine, on_each(engine, What::Dribbles, 30).address(), open(4000.0, 1000)));
+    each_is_reported(&record, Fault::Corrupt);
     assert_eq!((record.total.counts.received, record.total.counts.verified), (400, 396));
 }
 
 fn a_reply_that_is_dropped_is_missing(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Drops, 30));
-    each_is_told(&record, Fault::Missing);
+    each_is_reported(&record, Fault::Missing);
     assert_eq!(record.total.counts.verified, 396);
 }
 
 fn reordered_replies_are_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Swaps, 30));
-    each_is_told(&record, Fault::Reordered);
+    each_is_reported(&record, Fault::Reordered);
     assert_eq!(record.total.counts.received, 400);
 }
 
 fn a_duplicate_reply_is_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Repeats, 30));
-    each_is_told(&record, Fault::Duplicate);
+    each_is_reported(&record, Fault::Duplicate);
     assert_eq!(record.total.counts.verified, 400);
 }
 
 fn a_truncated_reply_is_reported(engine: Engine) {
     let record = deep(engine, &on_each(engine, What::Truncates, 30));
-    each_is_told(&record, Fault::Truncated);
+    each_is_reported(&record, Fault::Truncated);
     // With nothing behind it the rest of it is waited for.
     let server = on_each(engine, What::Truncates, 99);
     let timeout = Duration::from_secs(3);
@@ -164,7 +163,8 @@ fn a_truncated_reply_is_reported(engine: Engine) {
 fn a_server_that_closes_is_reported_and_the_run_goes_on(engine: Engine) {
     let record = run(load(engine, on_each(engine, What::Closes, 30).address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
-    // A hundred messages each: after 30 and after 61 a connection was lost with one unanswered, and after 92 another.
+    // A hundred messages each: after 30 and after 61 a connection was lost with one unanswered, and
+    // after 92 another.
     assert_eq!((counts.failed(Fault::Eof), counts.errors(), counts.opened), (12, 12, 16), "{:?}", record.failures);
     assert_eq!((counts.sent, counts.received, counts.verified), (400, 388, 388));
     assert!(record.failures.iter().all(|failure| failure.sequence == Some(30)));
@@ -191,15 +191,14 @@ fn messages_blocked_by_a_stalled_server_stay_in_the_plan(engine: Engine) {
     longer(Duration::from_millis(100), |time| stalled_for(engine, time));
 }
 
-/// Unless the generator was too late to say that it was the server.
+/// None where a busy generator was late itself.
 fn stalled_for(engine: Engine, time: Duration) -> Option<()> {
     let server = on_each(engine, What::Stalls, 0);
-    let (rate, depth, duration) = (Some(2000.0), 5, Some(time));
-    let settings = Settings { shape: Shape::Open, rate, depth, messages: None, duration, ..settings(Mode::Echo) };
     let timeout = time + Duration::from_millis(900);
-    let record = run(Load { timeout, ..load(engine, server.address(), settings) });
+    let record = run(Load { timeout, ..load(engine, server.address(), lasting(time, open(2000.0, 5))) });
     let (counts, planned) = (&record.total.counts, 2 * time.as_millis() as u64);
-    // Each connection has five in flight and keeps no more; what was due besides is known to have been.
+    // Each connection has five in flight and keeps no more; what was due besides is known to have
+    // been.
     assert_eq!((counts.planned, counts.sent, counts.received), (planned, 20, 0), "{counts:?}");
     // (A generator that a busy machine wakes late has itself to blame for a part of it.)
     let unsent = counts.failed(Fault::Unsent);
@@ -209,11 +208,11 @@ fn stalled_for(engine: Engine, time: Duration) -> Option<()> {
         return None;
     }
     let overload = format!(
-        "kept 0.00 of 2,000 planned messages per second: it was overloaded, or its connections were lost; 0 were answered after \
-         the end, and {unsent} planned"
+        "kept 0.00 of 2,000 planned messages per second: it was overloaded, or its connections were lost; \
+         0 were answered after the end, and {unsent} planned"
     );
-    let is_said = record.warnings.iter().any(|warning| warning.contains(&overload));
-    assert!(is_said || counts.lagged >= unsent, "{:?}", record.warnings);
+    let is_overloaded = record.warnings.iter().any(|warning| warning.contains(&overload));
+    assert!(is_overloaded || counts.lagged >= unsent, "{:?}", record.warnings);
     // All of them are in the response times: those that were sent with the second that was waited
     // for them, the others up to the end.
     let (response, bounds) = (&record.total.response, &record.total.bounds);

@@ -5,8 +5,170 @@ mod ends;
 mod faults;
 mod outage;
 mod program;
-pub(crate) mod runs;
+mod runs;
 mod stalls;
 mod timestamps;
 mod tls;
 mod truth;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use resound::{Endpoint, Engine};
+use resound_load::{
+    Arrivals, BULK, Counts, Interval, Load, Mode, Phase, Ramp, RampVariable, Record, Settings, Shape, Sizes,
+    Timestamps, direction,
+};
+
+use crate::harness::{PATIENCE, begins, hampered};
+
+/// A closed loop: 400 messages over four connections.
+pub(crate) fn settings(mode: Mode) -> Settings {
+    Settings {
+        shape: Shape::Closed,
+        target: "test".into(),
+        mode,
+        connections: 4,
+        depth: 1,
+        rate: None,
+        arrivals: Arrivals::Fixed,
+        size: Sizes::Fixed(64),
+        duration: None,
+        messages: Some(400),
+        messages_per_connection: None,
+        direction: None,
+        seed: 7,
+        verify: true,
+        think_time: Duration::ZERO,
+        connect_rate: None,
+        ramp: None,
+        busy_poll: Duration::ZERO,
+        timestamps: Timestamps::Clock,
+        interval: Duration::from_secs(1),
+        tls: None,
+        proxy: None,
+        command: String::new(),
+    }
+}
+
+/// These settings for a time, instead of a number of messages.
+pub(crate) fn lasting(duration: Duration, settings: Settings) -> Settings {
+    Settings { messages: None, duration: Some(duration), ..settings }
+}
+
+/// For a run that is cut short: longer than any test.
+pub(crate) fn without_an_end(settings: Settings) -> Settings {
+    lasting(PATIENCE * 60, settings)
+}
+
+/// An open loop, for the number of messages that `settings` has.
+pub(crate) fn open(rate: f64, depth: u64) -> Settings {
+    Settings { shape: Shape::Open, rate: Some(rate), depth, ..settings(Mode::Echo) }
+}
+
+/// A connection for each so many messages.
+pub(crate) fn connect(messages_per_connection: u64) -> Settings {
+    let messages_per_connection = Some(messages_per_connection);
+    Settings { shape: Shape::Connect, messages_per_connection, ..settings(Mode::Echo) }
+}
+
+pub(crate) fn load(engine: Engine, to: SocketAddr, settings: Settings) -> Load {
+    Load {
+        settings,
+        target: Endpoint::Tcp(to),
+        lines: true,
+        warm_up: Duration::ZERO,
+        timeout: PATIENCE,
+        connect_timeout: PATIENCE,
+        opening: begins(),
+        sources: Vec::new(),
+        engine,
+        workers: std::num::NonZeroUsize::new(2),
+        congestion: None,
+        hampered: hampered(),
+        ramp: None,
+    }
+}
+
+/// A ramp of rates whose steps take 100 ms and never break.
+pub(crate) fn rates(from: f64, by: f64, to: f64) -> Ramp {
+    let every = Duration::from_millis(100);
+    Ramp { of: RampVariable::Rate, from, by, to, every, breaks: Box::new(|_| None) }
+}
+
+/// A run of a ramp, with so many in flight on each connection.
+pub(crate) fn ramped(engine: Engine, to: SocketAddr, depth: u64, ramp: Ramp) -> Load {
+    let settings = Settings { shape: Shape::Ramp, messages: None, depth, ..settings(Mode::Echo) };
+    Load { ramp: Some(ramp), ..load(engine, to, settings) }
+}
+
+/// A warning of the run contains this text.
+pub(crate) fn assert_warns(record: &Record, text: &str) {
+    assert!(record.warnings.iter().any(|warning| warning.contains(text)), "{:?}", record.warnings);
+}
+
+pub(crate) fn run(load: Load) -> Record {
+    run_until(load, std::future::pending(), |_, _| {})
+}
+
+/// In every run the ticks add up to the record, and no message is missing from it.
+pub(crate) fn run_until(
+    load: Load,
+    cut: impl Future<Output = ()>,
+    mut observe: impl FnMut(Phase, &Interval),
+) -> Record {
+    let _ = resound::system::raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (is_answered, mut sum) = (matches!(load.settings.mode, Mode::Echo | Mode::Reply), Interval::default());
+    let observe = |phase, tick: &Interval| {
+        if matches!(phase, Phase::Measuring | Phase::Finishing { .. }) {
+            sum.join(tick);
+        }
+        observe(phase, tick);
+    };
+    let record = runtime.block_on(async { load.start().unwrap().watch(Duration::from_millis(20), cut, observe).await });
+    let (counts, ended) = (&record.total.counts, record.intervals.last().map(|last| last.start + last.length));
+    assert_eq!((&sum.counts, &sum.response), (counts, &record.total.response));
+    assert_eq!(sum.length, ended.unwrap_or_default());
+    if is_answered {
+        assert_eq!(counts.sent, counts.received + counts.unanswered, "{counts:?}");
+    }
+    record
+}
+
+/// Runs until enough has been measured.
+pub(crate) fn run_till(load: Load, is_enough: impl Fn(&Counts) -> bool) -> Record {
+    let (cut, is_cut) = tokio::sync::oneshot::channel();
+    let (mut cut, mut sum) = (Some(cut), Counts::default());
+    run_until(load, async { drop(is_cut.await) }, |phase, tick| {
+        // The tick at the end of the warm-up comes again as measured.
+        if phase == Phase::Measuring {
+            sum.add(&tick.counts);
+        }
+        if is_enough(&sum) {
+            cut.take().map(|cut| cut.send(()));
+        }
+    })
+}
+
+/// Every message was sent and answered, and every answer was right.
+pub(crate) fn all_is_well(record: &Record, messages: u64) {
+    let counts = &record.total.counts;
+    assert_eq!(record.failures, [], "{counts:?}");
+    assert_eq!((counts.sent, counts.received, counts.verified), (messages, messages, messages), "{counts:?}");
+    assert!(counts.opened > 0 && counts.closed == counts.opened, "{counts:?}");
+    assert_eq!(record.total.service.count(), messages);
+    let of_intervals: u64 = record.intervals.iter().map(|interval| interval.counts.received).sum();
+    assert_eq!(of_intervals, messages);
+}
+
+/// Bulk over two connections, for a run that is cut short.
+pub(crate) fn stream(mode: Mode) -> Settings {
+    Settings {
+        shape: Shape::Stream,
+        connections: 2,
+        size: Sizes::Fixed(BULK),
+        direction: Some(direction(mode)),
+        ..without_an_end(settings(mode))
+    }
+}

@@ -1,5 +1,5 @@
-//! A load run whose target is gone for a while, or for good: what was planned and not done is no
-//! success; on every engine.
+//! A load run whose target is gone for a while, or for good: messages that were planned and never
+//! sent are no success; on every engine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use resound::{Chargen, ConnInfo, Cx, Echo, Engine, Framing, Service};
-use resound_load::{Fault, Interval, Load, Mode, Phase, Ramp, RampVariable, Record, Settings, Shape};
+use resound_load::{Fault, Interval, Load, Mode, Phase, Ramp, Record, Settings, Shape};
 
+use super::{assert_warns, connect, lasting, load, open, ramped, rates, run, run_until, settings, without_an_end};
 use crate::client::connecting::closed_port;
 use crate::harness::{Running, longer, on_each_engine_once, server};
-use crate::load::runs::{load, run, run_until, settings, without_an_end};
 
 on_each_engine_once! {
     an_outage_counts_as_planned,
@@ -31,15 +31,8 @@ const CONNECTIONS: u64 = 4;
 
 /// So many messages, a thousand a second, for as long as it takes.
 fn planned(engine: Engine, to: SocketAddr) -> Load {
-    let settings = Settings {
-        shape: Shape::Open,
-        rate: Some(1000.0),
-        depth: 50,
-        messages: Some(PLANNED),
-        interval: Duration::from_millis(100),
-        ..settings(Mode::Echo)
-    };
-    load(engine, to, settings)
+    let interval = Duration::from_millis(100);
+    load(engine, to, Settings { messages: Some(PLANNED), interval, ..open(1000.0, 50) })
 }
 
 /// Echoes so many lines, and answers nothing from then on.
@@ -73,9 +66,9 @@ impl Service for Falling {
     }
 }
 
-/// Runs. The server is stopped as soon as `is_ready` says so, of how much has been answered. Once a
-/// connection has been refused for certain, `then` is given that moment and, tick by tick, the
-/// present one; the run ends where it says so.
+/// Stops the server as soon as `is_ready` returns true for the number of answers. Once a connection
+/// has been refused for certain, `then` gets that moment and, tick by tick, the present one; the
+/// run ends where it returns true.
 fn run_without(
     load: Load,
     stop: impl FnOnce(),
@@ -91,7 +84,7 @@ fn run_without(
         }
         received += tick.counts.received;
         let now = tick.start + tick.length;
-        // What a tick tells of may have happened a moment after its time: the next one is later.
+        // The events of a tick may be a moment younger than its time; the next tick is later.
         if is_refused && then(*gone.get_or_insert(now), now) {
             cut.take().map(|cut| cut.send(()));
         }
@@ -104,7 +97,7 @@ fn run_without(
 }
 
 /// Each planned message was sent, or is known not to have been.
-fn is_all_told(record: &Record) {
+fn every_planned_message_is_reported(record: &Record) {
     let counts = &record.total.counts;
     assert_eq!(counts.planned, counts.sent + counts.failed(Fault::Unsent) + counts.lagged, "{counts:?}");
     let mut sum = Interval::default();
@@ -118,7 +111,7 @@ fn an_outage_counts_as_planned(engine: Engine) {
     // All was due by the end, and for the greater part of its time there was no connection for it.
     let is_enough = |gone: Duration, now| now >= Duration::from_millis(PLANNED + 100).max(gone * 2);
     let (record, _) = run_without(load, || server.handle.stop(), |received| received == 100, is_enough);
-    is_all_told(&record);
+    every_planned_message_is_reported(&record);
     let (total, counts) = (&record.total, &record.total.counts);
     assert_eq!((counts.planned, total.response.count(), total.lag.count()), (PLANNED, PLANNED, PLANNED));
     let never = counts.planned - counts.received;
@@ -136,7 +129,7 @@ fn an_outage_counts_as_planned(engine: Engine) {
         assert!(is_due || interval.counts.failed(Fault::Unsent) == 0, "{interval:?}");
     }
     assert!(record.failures.iter().any(|failure| failure.class == Fault::Unsent || counts.errors() > 100));
-    assert!(record.warnings.iter().any(|warning| warning.contains("planned messages were never sent")));
+    assert_warns(&record, "planned messages were never sent");
 }
 
 fn an_outage_that_ends_is_waited_for(engine: Engine) {
@@ -157,7 +150,7 @@ fn an_outage_that_ends_is_waited_for(engine: Engine) {
         false
     };
     let (record, _) = run_without(planned(engine, address), stop, |received| received == 100, comes_back);
-    is_all_told(&record);
+    every_planned_message_is_reported(&record);
     let counts = &record.total.counts;
     assert_eq!((counts.planned, record.total.response.count()), (PLANNED, PLANNED));
     // It was sent late, and has its wait: each connection had sent 75 messages at most, and the
@@ -186,14 +179,7 @@ fn a_short_backlog_at_the_end_is_sent(engine: Engine) {
     let mut load = planned(engine, server.address());
     // Of three messages the third is due while the second is in flight, and the end comes before
     // that is answered.
-    load.settings = Settings {
-        connections: 1,
-        depth: 1,
-        rate: Some(100.0),
-        messages: None,
-        duration: Some(Duration::from_millis(30)),
-        ..load.settings
-    };
+    load.settings = Settings { connections: 1, ..lasting(Duration::from_millis(30), open(100.0, 1)) };
     let record = run(load);
     let counts = &record.total.counts;
     assert_eq!((counts.planned, counts.sent, counts.received), (3, 3, 3), "{counts:?}");
@@ -239,8 +225,7 @@ fn an_outage_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
             assert!(longest + record.elapsed / 50 >= least, "{shape:?} {longest:?} {least:?}");
         }
         assert!(counts.unconnected > 0 && counts.received > 0 && counts.failed(Fault::Unsent) == 0, "{counts:?}");
-        let said = "of the time of its connections nothing was answered";
-        assert!(record.warnings.iter().any(|warning| warning.contains(said)), "{:?}", record.warnings);
+        assert_warns(&record, "of the time of its connections nothing was answered");
         let well = match shape {
             Shape::Stream => Running::start(server(engine), |_| Chargen),
             _ => Running::start(server(engine), |_| Echo),
@@ -257,7 +242,7 @@ fn a_target_that_stops_answering_is_an_outage(engine: Engine) {
         let (send, ignored) = std::sync::mpsc::channel();
         let mute = move |_: &ConnInfo| Mute { has_answered: false, ignored: send.clone() };
         let server = Running::start(server(engine), mute);
-        let settings = Settings { connections: 2, messages: None, duration: Some(time), ..settings(Mode::Echo) };
+        let settings = Settings { connections: 2, ..lasting(time, settings(Mode::Echo)) };
         let timeout = time + Duration::from_millis(100);
         let begun = Instant::now();
         let record = run(Load { timeout, ..load(engine, server.address(), settings) });
@@ -281,7 +266,7 @@ fn a_target_that_stops_answering_is_an_outage(engine: Engine) {
 /// Answers nothing from the second message on.
 struct Mute {
     has_answered: bool,
-    /// Where it says when it was sent something that it ignores.
+    /// Receives the instant of each message that it ignores.
     ignored: std::sync::mpsc::Sender<Instant>,
 }
 
@@ -306,9 +291,7 @@ fn ramp(
     breaks: impl Fn(&Interval) -> bool + Send + 'static,
 ) -> Load {
     let breaks = move |step: &Interval| breaks(step).then(|| "enough".to_owned());
-    let ramp = Ramp { of: RampVariable::Rate, from: 200.0, by: 200.0, to: 800.0, every, breaks: Box::new(breaks) };
-    let settings = Settings { shape: Shape::Ramp, messages: None, depth, ..settings(Mode::Echo) };
-    Load { ramp: Some(ramp), ..load(engine, to, settings) }
+    ramped(engine, to, depth, Ramp { every, breaks: Box::new(breaks), ..rates(200.0, 200.0, 800.0) })
 }
 
 fn an_outage_in_a_ramp_breaks_the_step_in_which_it_began(engine: Engine) {
@@ -317,7 +300,7 @@ fn an_outage_in_a_ramp_breaks_the_step_in_which_it_began(engine: Engine) {
     let (depth, every) = (20, Duration::from_millis(200));
     let load = ramp(engine, server.address(), (depth, every), |step| !step.bounds.response.is_empty());
     let (record, _) = run_without(load, || server.handle.stop(), |received| received == 60, |_, _| false);
-    is_all_told(&record);
+    every_planned_message_is_reported(&record);
     // While it went on nothing was known of how long its messages would wait.
     let held: Vec<_> = record.steps.iter().map(|step| step.broken.is_none()).collect();
     assert_eq!((held.len(), held[0], held[1]), (4, true, false), "{held:?}");
@@ -334,20 +317,13 @@ fn messages_after_a_ramp_broke_were_not_planned(engine: Engine) {
     let due = record.elapsed.as_millis() as u64 / 5;
     assert!(counts.sent < due, "{counts:?} in {:?}", record.elapsed);
     assert_eq!((&record.failures[..], counts.failed(Fault::Unsent)), (&[][..], 0), "{counts:?}");
-    is_all_told(&record);
+    every_planned_message_is_reported(&record);
 }
 
 fn a_plan_has_its_time(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
-    let open = Settings { shape: Shape::Open, rate: Some(20.0), messages: Some(3), depth: 9, ..settings(Mode::Echo) };
-    let connect = Settings {
-        shape: Shape::Connect,
-        connections: 1,
-        connect_rate: Some(20.0),
-        messages: Some(3),
-        messages_per_connection: Some(1),
-        ..settings(Mode::Echo)
-    };
+    let open = Settings { messages: Some(3), ..open(20.0, 9) };
+    let connect = Settings { connections: 1, connect_rate: Some(20.0), messages: Some(3), ..connect(1) };
     for settings in [open.clone(), Settings { duration: Some(Duration::from_secs(60)), ..open.clone() }, connect] {
         let record = run(load(engine, server.address(), settings));
         // The third is answered after 100 ms.
@@ -369,7 +345,7 @@ fn a_run_without_an_end_is_given_up_without_a_target(engine: Engine) {
         let settings = Settings { shape, rate, messages: Some(1_000_000_000), ..settings(Mode::Echo) };
         let load = Load { connect_timeout: Duration::from_millis(100), ..load(engine, server.address(), settings) };
         let (record, _) = run_without(load, || server.handle.stop(), |received| received > 0, |_, _| false);
-        is_all_told(&record);
+        every_planned_message_is_reported(&record);
         assert!(!record.cut_short && record.elapsed >= Duration::from_millis(300), "{:?}", record.elapsed);
         assert_eq!(record.warnings[0], "the run was given up: no connection could be made for 300 ms");
         let counts = &record.total.counts;

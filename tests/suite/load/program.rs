@@ -157,7 +157,7 @@ fn ctrl_c_prints_the_results_so_far() {
         command.stdin(std::process::Stdio::null());
         command
     });
-    // It is at work once the server has told a few messages.
+    // It is at work once the server has logged a few messages.
     (0..20).for_each(|_| drop(server.stdout.until("Received ")));
     load.signal(rustix::process::Signal::INT);
     let mut load = load;
@@ -219,7 +219,7 @@ fn too_few_descriptors_are_reported_at_the_start() {
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("200 connections need more") && stderr.contains("`ulimit -n 512`"), "{stderr}");
     // Besides them there are queues of events, for a few workers, and the program's own files.
-    let most = stderr.split_once(" at most").and_then(|(said, _)| said.rsplit(' ').next()).expect(&stderr);
+    let most = stderr.split_once(" at most").and_then(|(before, _)| before.rsplit(' ').next()).expect(&stderr);
     assert!((36..96).contains(&most.parse::<u32>().unwrap()), "{stderr}");
 }
 
@@ -248,7 +248,8 @@ fn flags_that_do_not_go_together_are_refused() {
     }
 }
 
-/// docs/load.md says beside each flag what it does not go with, and the program says so too: in one line that names both.
+/// docs/load.md lists for each flag the flags that it conflicts with. The program reports each
+/// conflict in one line that names both.
 #[test]
 fn flags_that_exclude_each_other_are_in_the_guide_and_refused() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/load.md")).unwrap();
@@ -312,7 +313,7 @@ fn a_flag_that_needs_another_names_it() {
 
 #[test]
 fn a_source_of_another_machine_is_refused_at_the_start() {
-    // Of TEST-NET-1 (RFC 5737), which nobody has.
+    // An address of TEST-NET-1 (RFC 5737), which no machine has.
     for source in ["192.0.2.1", "192.0.2.1-192.0.2.3"] {
         let (code, stdout, stderr) = run(&["load", "--loopback", "--source", source, "-n", "10"], b"");
         assert_eq!((code, stdout.len()), (Some(2), 0), "{stderr}");

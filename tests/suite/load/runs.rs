@@ -1,15 +1,14 @@
 //! The load generator, against servers that behave and servers that do not, on every engine.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use resound::{Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Reply};
-use resound_load::{
-    Arrivals, BULK, Counts, Fault, Interval, Load, Mode, Phase, Record, Settings, Shape, Sizes, direction,
-};
-use resound_load::{Ramp, RampVariable, Timestamps};
+use resound::{Chargen, CloseReason, Discard, Echo, Engine, Reply};
+use resound_load::{Arrivals, Fault, Interval, Load, Mode, Ramp, RampVariable, Settings, Sizes};
 
-use crate::harness::{PATIENCE, Running, begins, hampered, longer, on_each_engine_that_dials, server};
+use super::{
+    all_is_well, connect, lasting, load, open, ramped, rates, run, run_till, settings, stream, without_an_end,
+};
+use crate::harness::{PATIENCE, Running, begins, longer, on_each_engine_that_dials, server};
 
 on_each_engine_that_dials! {
     every_size_comes_back_verified,
@@ -27,112 +26,6 @@ on_each_engine_that_dials! {
     a_ramp_of_connections_goes_up,
     a_run_that_is_cut_short_keeps_its_results,
     both_ends_agree,
-}
-
-pub(crate) fn settings(mode: Mode) -> Settings {
-    Settings {
-        shape: Shape::Closed,
-        target: "test".into(),
-        mode,
-        connections: 4,
-        depth: 1,
-        rate: None,
-        arrivals: Arrivals::Fixed,
-        size: Sizes::Fixed(64),
-        duration: None,
-        messages: Some(400),
-        messages_per_connection: None,
-        direction: None,
-        seed: 7,
-        verify: true,
-        think_time: Duration::ZERO,
-        connect_rate: None,
-        ramp: None,
-        busy_poll: Duration::ZERO,
-        timestamps: Timestamps::Clock,
-        interval: Duration::from_secs(1),
-        tls: None,
-        proxy: None,
-        command: String::new(),
-    }
-}
-
-/// As long as it takes, for a run that is cut short.
-pub(crate) fn without_an_end(settings: Settings) -> Settings {
-    Settings { messages: None, duration: Some(PATIENCE * 60), ..settings }
-}
-
-pub(crate) fn load(engine: Engine, to: SocketAddr, settings: Settings) -> Load {
-    Load {
-        settings,
-        target: Endpoint::Tcp(to),
-        lines: true,
-        warm_up: Duration::ZERO,
-        timeout: PATIENCE,
-        connect_timeout: PATIENCE,
-        opening: begins(),
-        sources: Vec::new(),
-        engine,
-        workers: std::num::NonZeroUsize::new(2),
-        congestion: None,
-        hampered: hampered(),
-        ramp: None,
-    }
-}
-
-pub(crate) fn run(load: Load) -> Record {
-    run_until(load, std::future::pending(), |_, _| {})
-}
-
-/// Whatever happens, what is told while it happens adds up to the result, and no message is left out of it.
-pub(crate) fn run_until(
-    load: Load,
-    cut: impl Future<Output = ()>,
-    mut observe: impl FnMut(Phase, &Interval),
-) -> Record {
-    let _ = resound::system::raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (is_answered, mut told) = (matches!(load.settings.mode, Mode::Echo | Mode::Reply), Interval::default());
-    let observe = |phase, tick: &Interval| {
-        if matches!(phase, Phase::Measuring | Phase::Finishing { .. }) {
-            told.join(tick);
-        }
-        observe(phase, tick);
-    };
-    let record = runtime.block_on(async { load.start().unwrap().watch(Duration::from_millis(20), cut, observe).await });
-    let (counts, ended) = (&record.total.counts, record.intervals.last().map(|last| last.start + last.length));
-    assert_eq!((&told.counts, &told.response), (counts, &record.total.response));
-    assert_eq!(told.length, ended.unwrap_or_default());
-    if is_answered {
-        assert_eq!(counts.sent, counts.received + counts.unanswered, "{counts:?}");
-    }
-    record
-}
-
-/// Runs until so much has been measured.
-pub(crate) fn run_till(load: Load, is_enough: impl Fn(&Counts) -> bool) -> Record {
-    let (cut, is_cut) = tokio::sync::oneshot::channel();
-    let (mut cut, mut sum) = (Some(cut), Counts::default());
-    run_until(load, async { drop(is_cut.await) }, |phase, tick| {
-        // What the end of the warm-up tells is told again as measured.
-        if phase == Phase::Measuring {
-            sum.add(&tick.counts);
-        }
-        if is_enough(&sum) {
-            cut.take().map(|cut| cut.send(()));
-        }
-    })
-}
-
-/// All was sent, answered and right.
-pub(crate) fn all_is_well(record: &Record, messages: u64) {
-    let counts = &record.total.counts;
-    assert_eq!(record.failures, [], "{counts:?}");
-    assert_eq!((counts.sent, counts.received, counts.verified), (messages, messages, messages), "{counts:?}");
-    assert!(counts.opened > 0 && counts.closed == counts.opened, "{counts:?}");
-    assert_eq!(record.total.service.count(), messages);
-    let of_intervals: u64 = record.intervals.iter().map(|interval| interval.counts.received).sum();
-    assert_eq!(of_intervals, messages);
 }
 
 fn every_size_comes_back_verified(engine: Engine) {
@@ -161,14 +54,7 @@ fn many_in_flight_keep_their_order(engine: Engine) {
 
 fn an_open_loop_sends_what_was_planned(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
-    let settings = Settings {
-        shape: Shape::Open,
-        rate: Some(2000.0),
-        depth: 1000,
-        messages: None,
-        duration: Some(Duration::from_millis(300)),
-        ..settings(Mode::Echo)
-    };
+    let settings = lasting(Duration::from_millis(300), open(2000.0, 1000));
     let record = run(load(engine, server.address(), settings));
     all_is_well(&record, 600);
     let total = &record.total;
@@ -178,14 +64,7 @@ fn an_open_loop_sends_what_was_planned(engine: Engine) {
 
 fn poisson_arrivals_are_all_sent(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
-    let settings = Settings {
-        shape: Shape::Open,
-        rate: Some(2000.0),
-        arrivals: Arrivals::Poisson,
-        depth: 1000,
-        messages: Some(400),
-        ..settings(Mode::Echo)
-    };
+    let settings = Settings { arrivals: Arrivals::Poisson, ..open(2000.0, 1000) };
     all_is_well(&run(load(engine, server.address(), settings)), 400);
 }
 
@@ -208,26 +87,11 @@ fn a_refused_server_ends_the_run(engine: Engine) {
 
 fn connections_come_and_go(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
-    let settings = Settings {
-        shape: Shape::Connect,
-        messages_per_connection: Some(3),
-        messages: Some(300),
-        ..settings(Mode::Echo)
-    };
+    let settings = Settings { messages: Some(300), ..connect(3) };
     let record = run(load(engine, server.address(), settings));
     all_is_well(&record, 300);
     assert_eq!((record.total.counts.opened, record.total.connect.count()), (100, 100));
     assert_eq!(server.drain().closed(CloseReason::Finished), 100);
-}
-
-pub(crate) fn stream(mode: Mode) -> Settings {
-    Settings {
-        shape: Shape::Stream,
-        connections: 2,
-        size: Sizes::Fixed(BULK),
-        direction: Some(direction(mode)),
-        ..without_an_end(settings(mode))
-    }
 }
 
 fn bulk_both_ways_is_verified(engine: Engine) {
@@ -270,18 +134,11 @@ fn a_pattern_is_received_and_verified(engine: Engine) {
 
 fn a_ramp_ends_where_a_threshold_breaks(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
-    let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
-    let ramp = Ramp {
-        of: RampVariable::Rate,
-        from: 100.0,
-        by: 100.0,
-        to: 1000.0,
-        every: Duration::from_millis(100),
-        breaks: Box::new(|step| (step.counts.sent > 25).then(|| format!("{} were sent", step.counts.sent))),
-    };
-    let record = run(Load { ramp: Some(ramp), ..load(engine, server.address(), settings) });
+    let breaks = |step: &Interval| (step.counts.sent > 25).then(|| format!("{} were sent", step.counts.sent));
+    let ramp = Ramp { breaks: Box::new(breaks), ..rates(100.0, 100.0, 1000.0) };
+    let record = run(ramped(engine, server.address(), 1000, ramp));
     let levels: Vec<_> = record.steps.iter().map(|step| (step.level, step.broken.is_some())).collect();
-    // How many are seen in a step depends on when it is looked at; that rate is kept is another test's matter.
+    // How many a step has depends on when it is observed; other tests check that the rate is kept.
     assert!(levels.len() < 10 && levels.iter().filter(|(_, broken)| *broken).count() == 1, "{levels:?}");
     assert!(levels.last().is_some_and(|(_, broken)| *broken));
     assert_eq!(record.failures, []);
@@ -290,10 +147,8 @@ fn a_ramp_ends_where_a_threshold_breaks(engine: Engine) {
 fn a_ramp_of_connections_goes_up(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     longer(Duration::from_millis(100), |every| {
-        let settings = Settings { shape: Shape::Ramp, messages: None, ..settings(Mode::Echo) };
-        let breaks = Box::new(|_: &_| None);
-        let ramp = Ramp { of: RampVariable::Connections, from: 2.0, by: 2.0, to: 6.0, every, breaks };
-        let record = run(Load { ramp: Some(ramp), ..load(engine, server.address(), settings) });
+        let ramp = Ramp { of: RampVariable::Connections, every, ..rates(2.0, 2.0, 6.0) };
+        let record = run(ramped(engine, server.address(), 1, ramp));
         assert_eq!(record.steps.iter().map(|step| step.level).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
         let counts = &record.total.counts;
         assert_eq!((counts.opened, &record.failures[..]), (counts.closed, &[][..]), "{counts:?}");

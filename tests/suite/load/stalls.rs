@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use resound::{Cx, Echo, Engine, Framing, Service};
-use resound_load::{Interval, Load, Mode, Phase, Ramp, RampVariable, Settings, Shape};
+use resound_load::{Load, Mode, Phase, Ramp};
 
+use super::{assert_warns, lasting, load, ramped, rates, run, run_until, settings};
 use crate::harness::{Running, on_each_engine_once, server};
-use crate::load::runs::{load, run, run_until, settings};
 
 on_each_engine_once! {
     a_stall_of_a_closed_loop_is_time_without_an_answer,
@@ -51,7 +51,7 @@ impl Service for StallsOnce {
 }
 
 fn closed_loop(engine: Engine, to: SocketAddr, duration: Duration) -> Load {
-    load(engine, to, Settings { messages: None, duration: Some(duration), ..settings(Mode::Echo) })
+    load(engine, to, lasting(duration, settings(Mode::Echo)))
 }
 
 fn a_stall_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
@@ -64,8 +64,7 @@ fn a_stall_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
         let [least, most] = [least, most].map(Duration::from_millis);
         assert!(total.stall >= least && total.stall <= most, "{:?} of {:?}", total.stall, total.service);
         assert_eq!((total.outage, counts.silent, counts.errors()), (Duration::ZERO, 0, 0), "{counts:?}");
-        let said = "of the time of its connections nothing was answered";
-        assert!(record.warnings.iter().any(|warning| warning.contains(said)), "{:?}", record.warnings);
+        assert_warns(&record, "of the time of its connections nothing was answered");
     }
 }
 
@@ -84,24 +83,14 @@ fn a_connection_that_is_answered_after_the_end_is_silent(engine: Engine) {
         "{:?}",
         total.stall
     );
-    let said = "3 of 4 connections got no answer before the end of the run";
-    assert!(record.warnings.iter().any(|warning| warning.contains(said)), "{:?}", record.warnings);
+    assert_warns(&record, "3 of 4 connections got no answer before the end of the run");
 }
 
 fn a_step_that_reached_little_of_its_rate_has_not_held(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let every = Duration::from_millis(600);
-    // No threshold breaks: whatever was answered was answered quickly.
-    let ramp = Ramp {
-        of: RampVariable::Rate,
-        from: 200.0,
-        by: 200.0,
-        to: 600.0,
-        every,
-        breaks: Box::new(|_: &Interval| None),
-    };
-    let settings = Settings { shape: Shape::Ramp, messages: None, depth: 1000, ..settings(Mode::Echo) };
-    let load = Load { ramp: Some(ramp), ..load(engine, server.address(), settings) };
+    // No threshold breaks: every answer that came was quick.
+    let load = ramped(engine, server.address(), 1000, Ramp { every, ..rates(200.0, 200.0, 600.0) });
     let record = run_until(load, std::future::pending(), |phase, tick| {
         if phase == Phase::Measuring && tick.start + tick.length >= every + Duration::from_millis(30) {
             server.handle.stop();

@@ -1,4 +1,5 @@
-//! The load generator behind a PROXY header and TLS: what is timed, and what is said of those who fail it.
+//! The load generator behind a PROXY header and TLS: what is timed, and how targets that fail the
+//! handshake are reported.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,11 +10,11 @@ use std::time::Duration;
 use resound::proxy::{Addresses, Header, Version};
 use resound::tls::{Fingerprint, TlsClient, Trust, rustls};
 use resound::{Echo, Endpoint, Engine, Handshake};
-use resound_load::{Fault, Load, Mode, Record, Security, Settings, Shape};
+use resound_load::{Fault, Load, Mode, Record, Security, Settings};
 
+use super::{connect, load, run, settings, without_an_end};
 use crate::client::basics::foreign;
 use crate::harness::{Event, Running, on_each_engine_plainly, server};
-use crate::load::runs::{load, run, settings, without_an_end};
 use crate::tunnel::{client, identity};
 
 on_each_engine_plainly! {
@@ -31,7 +32,7 @@ fn secure(engine: Engine, to: SocketAddr, settings: Settings, client: TlsClient)
     Load { opening: Some(Box::new(opening)), ..load(engine, to, settings) }
 }
 
-/// An echo server of whose certificate everybody knows.
+/// An echo server with the certificate that all tests trust.
 fn echoing(engine: Engine) -> Running {
     Running::start(server(engine).opening(crate::tunnel::opening()), |_| Echo)
 }
@@ -68,12 +69,7 @@ fn handshakes_are_timed_by_themselves(engine: Engine) {
     let server = echoing(engine);
     let pin = Trust::Pin(identity().fingerprint());
     let client = TlsClient::with_group("x25519", "localhost", pin, None, &[]).unwrap().without_resumption();
-    let each = Settings {
-        shape: Shape::Connect,
-        messages_per_connection: Some(2),
-        messages: Some(60),
-        ..settings(Mode::Echo)
-    };
+    let each = Settings { messages: Some(60), ..connect(2) };
     let record = run(secure(engine, server.address(), each, client));
     let total = &record.total;
     assert_eq!((total.counts.verified, total.counts.errors()), (60, 0), "{:?}", record.failures);
@@ -102,21 +98,21 @@ fn a_certificate_that_is_refused_ends_the_run(engine: Engine) {
 }
 
 fn a_target_that_is_silent_in_the_handshake_times_out(engine: Engine) {
-    // Nobody ever looks at its backlog.
+    // Its backlog is never accepted from.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
     let connect_timeout = Duration::from_millis(200);
     let one = Settings { connections: 1, ..settings(Mode::Echo) };
     let load = Load { connect_timeout, ..secure(engine, to, one, client().clone()) };
     let record = run(load);
-    // Where this machine looks up late it has been made again meanwhile.
+    // A busy machine has dialled again meanwhile.
     let (class, what) = each(&record, &vec![0; record.failures.len()]);
     assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200 ms"));
 }
 
 fn a_target_that_leaves_in_the_handshake_is_reported(engine: Engine) {
     let (to, leaving) = first_four(|mut peer| {
-        // All of it, in however many parts it comes, so that the end is no reset.
+        // Reads all of it, in any number of parts, so that the end is no reset.
         let mut head = [0; 5];
         peer.read_exact(&mut head).unwrap();
         peer.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))]).unwrap();
@@ -156,8 +152,8 @@ fn an_end_without_close_notify_is_a_failure(engine: Engine) {
     let port = foreign(|listener| cut_off(&listener, 3 * 64));
     let to = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
     let one = Settings { connections: 1, depth: 4, messages: Some(4), ..settings(Mode::Echo) };
-    let anybody = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
-    let record = run(secure(engine, to, one, anybody));
+    let client = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
+    let record = run(secure(engine, to, one, client));
     let first = &record.failures[0];
     assert_eq!((first.class, first.connection, first.sequence), (Fault::Tls, 0, Some(3)), "{first:?}");
     assert_eq!(first.what, "the peer ended without TLS's close_notify; one message was unanswered");

@@ -1,4 +1,5 @@
-//! What a load run says, against what is known to have happened. Too long for every run: `cargo test --release -- --ignored truth`.
+//! The record of a load run, against what is known to have happened. Too long for every run:
+//! `cargo test --release -- --ignored truth`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -6,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use resound::{CloseReason, Cx, Echo, Engine, Framing, Service};
-use resound_load::{Fault, Mode, Settings, Shape};
+use resound_load::{Fault, Mode, Settings};
 
+use super::{assert_warns, lasting, load, open, run, settings};
 use crate::harness::{Running, engine, engines, server};
-use crate::load::runs::{load, run, settings};
 
 /// Echoes; and once, all of the server stands still for a second.
 struct Stalls {
@@ -40,15 +41,7 @@ fn stalling() -> Running {
 fn truth_a_stall_delays_every_planned_message() {
     for name in engines() {
         let server = stalling();
-        let settings = Settings {
-            shape: Shape::Open,
-            rate: Some(1000.0),
-            depth: 100_000,
-            connections: 10,
-            messages: None,
-            duration: Some(Duration::from_secs(10)),
-            ..settings(Mode::Echo)
-        };
+        let settings = Settings { connections: 10, ..lasting(Duration::from_secs(10), open(1000.0, 100_000)) };
         let record = run(load(engine(name), server.address(), settings));
         let response = &record.total.response;
         let ms = |percent| response.percentile(percent).unwrap().as_secs_f64() * 1e3;
@@ -64,12 +57,11 @@ fn truth_a_stall_delays_every_planned_message() {
 #[ignore = "takes 10 s"]
 fn truth_a_closed_loop_warns_of_what_it_cannot_see() {
     let server = stalling();
-    let settings =
-        Settings { connections: 1, messages: None, duration: Some(Duration::from_secs(10)), ..settings(Mode::Echo) };
+    let settings = Settings { connections: 1, ..lasting(Duration::from_secs(10), settings(Mode::Echo)) };
     let record = run(load(Engine::Portable, server.address(), settings));
     println!("{:?}", record.warnings);
     assert!(record.total.service.percentile(99.0).unwrap() < Duration::from_millis(100));
-    assert!(record.warnings.iter().any(|warning| warning.contains("far longer than most")));
+    assert_warns(&record, "far longer than most");
 }
 
 #[test]
@@ -78,20 +70,14 @@ fn truth_rates_are_kept_to_one_per_cent() {
     for name in engines() {
         for rate in [10.0, 100.0, 1000.0, 10_000.0, 50_000.0] {
             let server = Running::start(server(Engine::Auto).workers(NonZeroUsize::MIN), |_| Echo);
-            let settings = Settings {
-                shape: Shape::Open,
-                rate: Some(rate),
-                depth: 100_000,
-                connections: if rate < 100.0 { 1 } else { 16 },
-                messages: None,
-                duration: Some(Duration::from_secs(3)),
-                ..settings(Mode::Echo)
-            };
+            let connections = if rate < 100.0 { 1 } else { 16 };
+            let settings = Settings { connections, ..lasting(Duration::from_secs(3), open(rate, 100_000)) };
             let record = run(load(engine(name), server.address(), settings));
             let kept = record.total.counts.in_time() as f64 / record.elapsed.as_secs_f64();
             let lag = record.total.lag.percentile(99.0).unwrap();
             println!("{name}: {rate} wanted, {kept} kept, 99 % of lags up to {lag:?}");
-            // What is sent in the last moment is answered behind the end: one message, of a small rate.
+            // What is sent in the last moment is answered behind the end: one message, of a small
+            // rate.
             assert!((kept - rate).abs() <= (rate * 0.01).max(0.5), "{kept} of {rate}");
             assert!(lag < Duration::from_millis(100), "{lag:?}");
         }
@@ -100,7 +86,7 @@ fn truth_rates_are_kept_to_one_per_cent() {
 
 /// What the server has seen and answered: of connections that may be reset, and of all others.
 #[derive(Default)]
-struct Told {
+struct Lines {
     seen: [AtomicU64; 2],
     answered: [AtomicU64; 2],
 }
@@ -110,12 +96,12 @@ struct Rough {
     kind: u64,
     state: u64,
     waiting: Vec<u8>,
-    told: Arc<Told>,
+    lines: Arc<Lines>,
 }
 
 impl Rough {
     fn answered(&self, lines: u64) {
-        self.told.answered[usize::from(self.kind != 1)].fetch_add(lines, Relaxed);
+        self.lines.answered[usize::from(self.kind != 1)].fetch_add(lines, Relaxed);
     }
 }
 
@@ -125,7 +111,7 @@ impl Service for Rough {
     }
 
     fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
-        self.told.seen[usize::from(self.kind != 1)].fetch_add(1, Relaxed);
+        self.lines.seen[usize::from(self.kind != 1)].fetch_add(1, Relaxed);
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match self.kind {
             0 => {
@@ -146,7 +132,8 @@ impl Service for Rough {
     }
 }
 
-/// Messages in flight on each connection, so that several could change places or be lost between others.
+/// Messages in flight on each connection, so that several could change places or be lost between
+/// others.
 const DEPTH: u64 = 4;
 
 /// RESOUND_SOAK=MESSAGES makes it shorter, and RESOUND_ENGINE=NAME asks for one engine only.
@@ -157,13 +144,13 @@ fn truth_ten_million_messages_over_five_thousand_connections() {
     let only = std::env::var("RESOUND_ENGINE").ok();
     for name in engines().into_iter().filter(|name| only.as_ref().is_none_or(|only| only == name)) {
         let start = Instant::now();
-        let told: Arc<Told> = Arc::default();
-        let theirs = Arc::clone(&told);
-        let server = Running::start_silent(server(engine(name)), move |conn| Rough {
+        let lines: Arc<Lines> = Arc::default();
+        let theirs = Arc::clone(&lines);
+        let server = Running::start(server(engine(name)), move |conn| Rough {
             kind: conn.id.0 % 10,
             state: conn.id.0,
             waiting: Vec::new(),
-            told: Arc::clone(&theirs),
+            lines: Arc::clone(&theirs),
         });
         let settings = Settings { connections: 5000, depth: DEPTH, messages: Some(messages), ..settings(Mode::Echo) };
         let record = run(load(engine(name), server.address(), settings));
@@ -176,13 +163,15 @@ fn truth_ten_million_messages_over_five_thousand_connections() {
             ours.opened,
             ours.errors()
         );
-        // Nothing is lost, doubled or out of its place: a connection is reset, and takes with it what is in flight there.
+        // Nothing is lost, doubled or out of its place: a connection is reset, and takes with it
+        // what is in flight there.
         assert_eq!(ours.errors(), ours.failed(Fault::Reset), "{:?}", record.failures);
         assert_eq!((ours.sent, ours.received + ours.unanswered, ours.verified), (messages, messages, ours.received));
         assert!((ours.errors()..=DEPTH * ours.errors()).contains(&ours.unanswered), "{ours:?}");
         let of = |counts: &[AtomicU64; 2]| counts.each_ref().map(|count| count.load(Relaxed));
-        let ([seen_there, seen], [answered_there, answered]) = (of(&told.seen), of(&told.answered));
-        // Each line that is not answered has ended its connection; behind it lines may be that nobody has seen, and before it answers that were lost.
+        let ([seen_there, seen], [answered_there, answered]) = (of(&lines.seen), of(&lines.answered));
+        // Each unanswered line has ended its connection. Lines behind it may have reached no
+        // service, and answers before it may be lost.
         assert_eq!((seen, seen_there), (answered, answered_there + ours.errors()));
         assert!((ours.received..=ours.sent - ours.errors()).contains(&(answered + answered_there)), "{ours:?}");
         assert_eq!((ours.opened, ours.closed), (totals.opened, totals.closed_in_all()));

@@ -1,4 +1,4 @@
-//! A minute of handshakes beside connections that say nothing: those who behave must not notice.
+//! A minute of handshakes beside silent connections: well-behaved clients must not notice.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::tunnel::{client, opening};
 const SILENT: usize = 5_000;
 const FLOODERS: usize = 200;
 const ESTABLISHED: usize = 50;
-/// Clients that come in, ask once and leave, one after the other: together they are the samples of the percentile.
+/// Clients that come in, ask once and leave, one after the other: together they are the samples of
+/// the percentile.
 const WELL_BEHAVED: usize = 8;
 const PAUSE: Duration = Duration::from_millis(20);
 const FLOOD: Duration = Duration::from_secs(60);
@@ -40,15 +41,15 @@ async fn connect(address: SocketAddr) -> std::io::Result<Secure> {
 }
 
 /// One question, no two alike, and its answer, byte for byte.
-async fn ask(stream: &mut Secure, who: usize, n: u64) -> std::io::Result<()> {
-    let noise = noise(n << 16 | who as u64, 1 + (n as usize * 37) % 400);
+async fn ask(stream: &mut Secure, number: usize, n: u64) -> std::io::Result<()> {
+    let noise = noise(n << 16 | number as u64, 1 + (n as usize * 37) % 400);
     let line: String = noise.iter().map(|byte| char::from(b'a' + byte % 26)).chain(['\n']).collect();
     stream.write_all(line.as_bytes()).await?;
     stream.flush().await?;
     let want = format!("Server received: {line}");
     let mut answer = vec![0; want.len()];
     stream.read_exact(&mut answer).await?;
-    assert!(answer == want.as_bytes(), "connection {who}, question {n}: {}", answer.escape_ascii());
+    assert!(answer == want.as_bytes(), "connection {number}, question {n}: {}", answer.escape_ascii());
     Ok(())
 }
 
@@ -79,13 +80,13 @@ async fn hammer(address: SocketAddr, over: Arc<AtomicBool>, done: Arc<AtomicU64>
 /// How long each answer took on connections that were there before, and ask all the while.
 async fn talk(established: Vec<Secure>, over: Arc<AtomicBool>) -> Vec<Duration> {
     let mut talking = JoinSet::new();
-    for (who, mut stream) in established.into_iter().enumerate() {
+    for (number, mut stream) in established.into_iter().enumerate() {
         let over = Arc::clone(&over);
         talking.spawn(async move {
             let mut waits = Vec::new();
             while !over.load(Relaxed) {
                 let begun = Instant::now();
-                ask(&mut stream, who, waits.len() as u64).await.expect("an established connection loses nothing");
+                ask(&mut stream, number, waits.len() as u64).await.expect("an established connection loses nothing");
                 waits.push(begun.elapsed());
                 tokio::time::sleep(PAUSE).await;
             }
@@ -100,14 +101,14 @@ async fn talk(established: Vec<Secure>, over: Arc<AtomicBool>) -> Vec<Duration> 
 /// How long it took each time to get in and be answered.
 async fn come_and_go(address: SocketAddr, over: Arc<AtomicBool>) -> Vec<Duration> {
     let mut coming = JoinSet::new();
-    for who in 0..WELL_BEHAVED {
+    for number in 0..WELL_BEHAVED {
         let over = Arc::clone(&over);
         coming.spawn(async move {
             let mut waits = Vec::new();
             while !over.load(Relaxed) {
                 let begun = Instant::now();
-                let mut stream = connect(address).await.expect("whoever behaves gets in");
-                ask(&mut stream, who, waits.len() as u64).await.expect("and is answered");
+                let mut stream = connect(address).await.expect("a well-behaved client gets in");
+                ask(&mut stream, number, waits.len() as u64).await.expect("and is answered");
                 waits.push(begun.elapsed());
                 tokio::time::sleep(PAUSE).await;
             }
@@ -120,7 +121,7 @@ async fn come_and_go(address: SocketAddr, over: Arc<AtomicBool>) -> Vec<Duration
 fn flood(engine: Engine, name: &str) {
     // The silent ones stay for the whole test.
     let limits = Limits { opening_timeout: Some(FLOOD * 3), ..Limits::default() };
-    let running = Running::start_silent(server(engine).limits(limits).opening(opening()), |_| Reply::default());
+    let running = Running::start(server(engine).limits(limits).opening(opening()), |_| Reply::default());
     let address = running.address();
     let silent: Vec<_> = (0..SILENT).map(|_| std::net::TcpStream::connect(address).expect("connect")).collect();
     let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -154,8 +155,8 @@ fn flood(engine: Engine, name: &str) {
     };
     let (p50, p99) = (percentile(&mut came_in, 50), percentile(&mut came_in, 99));
     println!(
-        "{name}: {} handshakes beside {live} connections; {} came in, p50 {p50:?}, p99 {p99:?}, max {:?}; {} answers on {ESTABLISHED} others, \
-         p99 {:?}, max {:?}",
+        "{name}: {} handshakes beside {live} connections; {} came in, p50 {p50:?}, p99 {p99:?}, max {:?}; \
+         {} answers on {ESTABLISHED} others, p99 {:?}, max {:?}",
         done.load(Relaxed),
         came_in.len(),
         percentile(&mut came_in, 100),
