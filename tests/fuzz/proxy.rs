@@ -1,4 +1,5 @@
-//! What must hold of the PROXY parser for any bytes: the body of the fuzz targets, and of the test that replays their corpus.
+//! What must hold of the PROXY parser for any bytes: the body of the fuzz targets, and of the test
+//! that replays their corpus.
 
 use resound::proxy::ProxyError;
 use resound::proxy::{Header, LONGEST_V1, LONGEST_V2, Parsed, Parser, Tlv, parse};
@@ -6,7 +7,7 @@ use resound::proxy::{Header, LONGEST_V1, LONGEST_V2, Parsed, Parser, Tlv, parse}
 /// Panics where the parser does not keep its word.
 pub(crate) fn proxy(data: &[u8]) {
     let whole = parse(data);
-    // The first byte says how the rest is to be split.
+    // The first byte chooses how the rest is split.
     let step = data.first().map_or(1, |&byte| usize::from(byte) % 7 + 1);
     assert_eq!(in_parts(data, step), in_whole(&whole), "in parts of {step}: {data:02x?}");
     match whole {
@@ -17,7 +18,7 @@ pub(crate) fn proxy(data: &[u8]) {
                 assert_eq!(parse(&again), Ok(Parsed::Done { header: as_sent(header), length }), "{data:02x?}");
             }
         }
-        // What decides nothing is short: nobody can make the parser keep more.
+        // An undecided input is short: no peer can make the parser keep more.
         Ok(Parsed::More) if data.starts_with(b"P") => assert!(data.len() < LONGEST_V1),
         Ok(Parsed::More) => assert!(data.len() < LONGEST_V2),
         Err(_) => {}

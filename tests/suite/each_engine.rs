@@ -1,8 +1,9 @@
 //! One suite for {threads, portable, io_uring} x {plain, TLS} x {no PROXY header, a PROXY header}.
 
-/// Each function named becomes one test per engine, without and with TLS, and behind a PROXY header; and on the
-/// io_uring engine one per kind of kernel. Each engine meets one version of the header in plain text or under TLS, and
-/// not each combination: the versions differ in a parser that has its own tests.
+/// Each function named becomes one test per engine, without and with TLS, and behind a PROXY
+/// header; and on the io_uring engine one per kind of kernel. Each engine meets one version of the
+/// header in plain text or under TLS, and not each combination: the versions differ in a parser
+/// that has its own tests.
 macro_rules! on_each_engine {
     ($($test:ident),* $(,)?) => {
         crate::harness::on_each_engine_plainly!($($test),*);
@@ -18,7 +19,8 @@ macro_rules! on_each_engine {
         }
         #[cfg(target_os = "linux")]
         mod uring_tls_with_faults {
-            $(#[test] fn $test() { crate::harness::with_tls(|| crate::harness::on_uring("small,faults", super::$test)); })*
+            use crate::harness::{on_uring, with_tls};
+            $(#[test] fn $test() { with_tls(|| on_uring("small,faults", super::$test)); })*
         }
         mod threads_behind_proxy_v1 {
             use crate::harness::proxied;

@@ -1,10 +1,12 @@
-//! What this machine cannot test is reported, past the capture of the test runner, and can be made a failure.
+//! What this machine cannot test is reported, past the capture of the test runner, and can be made
+//! a failure.
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-/// Reports once per reason that something could not be tested here. `RESOUND_REQUIRE_ALL` makes it a failure.
+/// Reports once per reason that something could not be tested here. `RESOUND_REQUIRE_ALL` makes it
+/// a failure.
 ///
 /// The line goes to the process's own stderr: the runner hides what a passing test prints.
 pub(crate) fn not_tested(what: &str, reason: &str) {

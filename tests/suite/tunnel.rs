@@ -1,5 +1,6 @@
-//! TLS for tests that speak in plain text: a peer talks to a local socket, and what it says travels to the server through tokio-rustls. So the
-//! whole suite runs against the TLS of every engine, with another implementation's stream as the witness.
+//! TLS for tests that use plain text: a peer writes to a local socket, and its bytes travel to the
+//! server through tokio-rustls. So the whole suite runs against the TLS of every engine, with
+//! another implementation's stream as the witness.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -58,7 +59,7 @@ impl Tunnels {
     }
 }
 
-/// A connection to a server that speaks TLS, as a plain socket.
+/// A connection to a TLS server, as a plain socket.
 pub(crate) fn through(outside: TcpStream) -> TcpStream {
     let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(door.local_addr().unwrap()).unwrap();
@@ -95,7 +96,7 @@ async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
         // An end without close_notify is an error here.
         let n = from.read(&mut buf).await?;
         if n == 0 {
-            // The far end may be gone already, with all that it had to say said.
+            // The peer may have closed already, after its last byte.
             let _ = to.shutdown().await;
             return Ok(());
         }

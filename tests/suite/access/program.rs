@@ -1,4 +1,4 @@
-//! The program behind a proxy and with rules about who may come: its flags, and what a user sees of them.
+//! The program behind a proxy and with access rules: its flags, and what a user sees of them.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -34,8 +34,8 @@ fn the_console_shows_the_real_peer_and_with_verbose_the_way() {
         let line = server.stdout.until("New connection");
         let (start, rest) = line.split_once(" via ('127.0.0.1', ").unwrap_or_else(|| panic!("{line}"));
         assert_eq!(start, "New connection from ('192.0.2.7', 54321)");
-        let said = r"), PROXY v2, authority example.org, unique id a\x1bb, TLSv1.3 from CN=me (verified)";
-        assert!(rest.ends_with(said), "{line}");
+        let shown = r"), PROXY v2, authority example.org, unique id a\x1bb, TLSv1.3 from CN=me (verified)";
+        assert!(rest.ends_with(shown), "{line}");
         assert_eq!(server.stdout.next(), "Received from ('192.0.2.7', 54321): hello");
         assert_eq!(answer(address, "v1,src=[2001:db8::7]:1"), "Server received: hello\n");
         assert!(server.stdout.until("New connection").starts_with("New connection from ('2001:db8::7', 1) via ('127"));
@@ -51,7 +51,7 @@ fn the_console_shows_the_real_peer_and_with_verbose_the_way() {
     }
 }
 
-/// HAProxy's health checks, with and without TLS behind the header: they say LOCAL, and go.
+/// HAProxy's health checks, with and without TLS behind the header: they send LOCAL, and close.
 #[test]
 fn a_proxys_own_connections_are_marked_and_can_be_kept_out_of_the_log() {
     let local = Header::new(Version::V2, Addresses::Local).encode().unwrap();
@@ -81,7 +81,7 @@ fn a_proxys_own_connections_are_marked_and_can_be_kept_out_of_the_log() {
     for tls in [&[][..], &["--tls"]] {
         let (mut server, address) = Program::server(&args(&[&["-v", "--quiet-local"], tls].concat()));
         check(address);
-        // Whatever was to be said has been by the end.
+        // All output has been written by the end.
         server.signal(rustix::process::Signal::INT);
         let lines = server.stdout.rest();
         assert!(!lines.iter().any(|line| line.contains("onnection from") || line.contains("closed for")), "{lines:?}");

@@ -1,4 +1,4 @@
-//! Who may come in, on each engine.
+//! Which peers may connect, on each engine.
 
 use std::num::NonZeroU32;
 
@@ -154,14 +154,14 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
     assert!(from(&running, of("192.0.2.1")).is_reset());
     assert_eq!(running.unopened(), CloseReason::Refused(Refusal::MaxPerIp));
     let mut other = from(&running, of("192.0.2.2"));
-    other.ask("somebody else's first");
+    other.ask("another client's first");
     two.ask("still here");
     until_left(&running, 3);
     one.finish();
     assert!(one.rest().is_empty());
     until_left(&running, 2);
     from(&running, of("192.0.2.1")).ask("its place is free");
-    // Whoever is refused, or ends before its header, leaves no place taken.
+    // A client that is refused, or ends before its header, leaves no place taken.
     until_left(&running, 2);
     drop(running.connect());
     until_left(&running, 2);

@@ -88,7 +88,7 @@ fn a_pipe_carries_any_bytes() {
 #[test]
 fn a_reader_that_leaves_ends_the_pipe_quietly() {
     let (_server, address) = Program::server(&["--mode", "chargen"]);
-    // Its stdin stays open: only stdout says that nobody is interested any more.
+    // Its stdin stays open: only stdout shows that the reader is gone.
     let mut child = Program::command(&["client", &address.to_string()]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0; 72];
@@ -113,7 +113,7 @@ fn the_servers_end_is_the_pipes_end_even_with_stdin_open() {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        // Stdin may have had more to say: that is no success.
+        // Stdin may have had more to send: that is no success.
         assert_eq!(wait(&mut child).code(), Some(1));
         assert!(stderr.contains("eof: the server closed the connection, and stdin had not ended"), "{stderr}");
         assert!(stderr.contains("--recv-only"), "{stderr}");
@@ -138,7 +138,8 @@ fn a_server_that_closes_early_is_no_success() {
             stream.read_exact(&mut [0; 1000]).unwrap();
             stream.write_all(b"bye").unwrap();
             stream.shutdown(std::net::Shutdown::Write).unwrap();
-            // Long enough for the client to see it; then the rest of what it sends finds nobody.
+            // Long enough for the client to see it; then the rest of its data finds a closed
+            // socket.
             stream.read_exact(&mut vec![0; 8 << 20]).unwrap();
         });
         let (code, stdout, stderr) = run(&["client", "127.0.0.1", &port], &noise(9, 30 << 20));
@@ -158,7 +159,7 @@ fn a_server_that_half_closes_first_gets_everything_still() {
         stream.read_to_end(&mut rest).unwrap();
         send.send(rest).unwrap();
     });
-    // From a file, which is never silent, however slow this machine is.
+    // From a file, which is never silent, even on a slow machine.
     let (folder, sent) = (tempfile::TempDir::new().unwrap(), noise(9, 30 << 20));
     let path = folder.path().join("stdin");
     std::fs::write(&path, &sent).unwrap();
@@ -199,7 +200,7 @@ fn a_reset_is_a_network_failure() {
 
 #[test]
 fn a_run_has_a_time_limit() {
-    // The kernel connects it; nothing is ever said.
+    // The kernel accepts the connection, and no byte ever comes.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     longer(Duration::from_millis(200), |time| {

@@ -69,7 +69,7 @@ fn raw_bytes_and_files_go_as_they_are() {
     let content = crate::harness::noise(5, 3_000_000);
     std::fs::write(&path, &content).unwrap();
     client.line(&format!("/send {}", path.display()));
-    // What the server says meanwhile is heard, though it is not reading yet.
+    // The server's output arrives meanwhile, though the server does not read yet.
     server.send("patience\n");
     client.until_seen("Server: patience");
     client.line("behind it");

@@ -1,4 +1,5 @@
-//! How the client gets its connection, or says why it cannot; and what is generated from its flags.
+//! How the client gets its connection, or reports why it cannot; and what is generated from its
+//! flags.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use crate::child::{Program, run, wait};
 use crate::harness::{Peer, longer};
 
-/// A port of 127.0.0.1 on which nobody listens. It is held, so that nobody else begins to.
+/// A port of 127.0.0.1 on which no process listens. It is held, so that none begins to.
 pub(crate) fn closed_port() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
@@ -27,7 +28,7 @@ fn a_server_that_comes_late_is_waited_for() {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        // It has been refused once when it says so.
+        // The first refusal has happened when this line comes.
         let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
@@ -99,9 +100,9 @@ fn at_the_time_limit_the_last_attempt_is_reported() {
         let limit = format!("{}ms", time.as_millis());
         let (code, _, stderr) = run(&["client", &silent, "--tls", "--insecure", "--wait", "--timeout", &limit], b"");
         assert_eq!(code, Some(1));
-        let is_said = stderr.contains("resound: timeout: connected, but TLS's handshake was not done in time");
-        assert!(is_said || stderr.contains("cannot connect to"), "{stderr}");
-        is_said.then_some(())
+        let is_reported = stderr.contains("resound: timeout: connected, but TLS's handshake was not done in time");
+        assert!(is_reported || stderr.contains("cannot connect to"), "{stderr}");
+        is_reported.then_some(())
     });
     let (code, _, stderr) = run(&["client", "--listen", "127.0.0.1", "0", "--timeout", "300ms"], b"");
     assert_eq!(code, Some(1));
@@ -181,9 +182,9 @@ fn a_transfer_that_is_given_up_is_no_success() {
     let mut source = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut source, b"the first half").unwrap();
     assert_eq!(receiver.rest(), b"the first half");
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert!(said.contains("what it may still say was not sent"), "{said}");
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    assert!(text.contains("what it may still say was not sent"), "{text}");
     assert_eq!(wait(&mut child).code(), Some(1));
     drop(source);
 }
@@ -204,7 +205,7 @@ fn a_client_can_be_dialled() {
     let mut stdout = String::new();
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!((wait(&mut child).code(), stdout.as_str()), (Some(0), "bye"));
-    // What cannot be listened on is said as the server says it.
+    // An address that cannot be listened on is reported as the server reports it.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, _, stderr) = run(&["client", "--listen", &taken.local_addr().unwrap().to_string()], b"");
     assert_eq!(code, Some(2));
@@ -225,7 +226,7 @@ fn options_of_the_socket_are_set() {
     // The client's end, as the system sees it: `ss` would show the same.
     for (flags, timer) in [(&["--keepalive", "100s"][..], true), (&[], false)] {
         let (mut child, mut server) = accepted(flags);
-        // It has set its options when it says something.
+        // The options are set once the client sends.
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
         server.read_exact(&mut [0]).unwrap();
         let end = |address: SocketAddr| format!(":{:04X}", address.port());
@@ -311,7 +312,7 @@ fn every_command_has_its_manual_page() {
     let page = String::from_utf8(page).unwrap();
     assert_eq!(code, Some(0));
     assert!(page.contains(".TH resound-client 1") && page.contains("\\-\\-line\\-delay"), "{page}");
-    let (code, _, stderr) = run(&["man", "nobody"], b"");
+    let (code, _, stderr) = run(&["man", "unknown"], b"");
     assert_eq!(code, Some(2));
     assert!(stderr.contains("there are: server, client, test"), "{stderr}");
 }
@@ -346,8 +347,8 @@ fn a_link_local_address_needs_an_interface_and_the_error_lists_them() {
             assert_eq!((code, stdout.len()), (Some(2), 0), "{args:?}: {stderr}");
             let named = all.iter().filter(|name| stderr.contains(*name)).count();
             assert!(named >= all.len().min(8), "{args:?}: {stderr}");
-            let said = if address.contains('%') { "no such interface" } else { "Write it as fe80::1%" };
-            assert!(stderr.contains(said), "{args:?}: {stderr}");
+            let text = if address.contains('%') { "no such interface" } else { "Write it as fe80::1%" };
+            assert!(stderr.contains(text), "{args:?}: {stderr}");
         }
     }
     let (code, _, stderr) = run(&["load", "::1", "9", "--mode", "echo", "--source", "fe80::1"], b"");

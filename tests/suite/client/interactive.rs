@@ -77,11 +77,11 @@ fn received_text_stays_whole_and_in_order_during_typing() {
     let (mut client, mut server, _) = both(&[]);
     let mut expected = String::new();
     for n in 0..60 {
-        let (said, typed) = (format!("news {n}"), format!("typed {n}"));
-        server.send(format!("{said}\n"));
+        let (news, typed) = (format!("news {n}"), format!("typed {n}"));
+        server.send(format!("{news}\n"));
         client.line(&typed);
         server.expect(format!("{typed}\n"));
-        expected += &format!("{said} ");
+        expected += &format!("{news} ");
     }
     server.finish();
     drop(server);
@@ -233,7 +233,7 @@ fn a_lost_connection_is_made_again_on_request() {
     client.until("\n> half");
     client.line(" a line");
     second.expect("half a line\n");
-    // Nobody is there any more, for a while.
+    // The server is gone for a while.
     let address = listener.local_addr().unwrap();
     drop(listener);
     drop(second);

@@ -13,7 +13,7 @@ use crate::child::{Program, run, wait};
 use crate::client::basics::foreign;
 use crate::harness::{PATIENCE, Peer, eventually, longer, noise};
 
-/// The program with open pipes, and what it says on stderr at its end.
+/// The program with open pipes, and its stderr at the end.
 fn start(args: &[&str]) -> Child {
     Program::command(args).stdin(Stdio::piped()).spawn().unwrap()
 }
@@ -73,10 +73,10 @@ fn without_a_half_close_the_servers_close_is_waited_for() {
     let (mut child, mut server) = both(&["--no-half-close"]);
     child.stdin.take().unwrap().write_all(b"question").unwrap();
     server.expect("question");
-    // Had a FIN come with the end of stdin, it would be here by the time the answer has been heard.
+    // A FIN at the end of stdin would have arrived before the answer.
     server.send("an answer");
-    let mut heard = [0; 9];
-    child.stdout.as_mut().unwrap().read_exact(&mut heard).unwrap();
+    let mut received = [0; 9];
+    child.stdout.as_mut().unwrap().read_exact(&mut received).unwrap();
     server.0.set_nonblocking(true).unwrap();
     assert_eq!(server.0.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "no FIN");
     drop(server);
@@ -100,7 +100,7 @@ fn send_only_discards_the_answer_and_waits_briefly_for_the_end() {
 fn recv_only_leaves_stdin_alone_and_sends_nothing() {
     let (mut child, mut server) = both(&["--recv-only"]);
     let mut stdin = child.stdin.take().unwrap();
-    // More than a pipe holds: it could be written only if somebody read it.
+    // More than a pipe holds: it could be written only to a reader.
     let feeder = thread::spawn(move || stdin.write_all(&[b'x'; 1 << 20]));
     server.send("only this");
     server.0.shutdown(Shutdown::Write).unwrap();
@@ -298,7 +298,8 @@ fn data_received_before_a_failure_is_written() {
     let (mut child, mut server) = both(&[]);
     let sent = noise(8, 200_000);
     server.send(&sent);
-    // It has all been taken from the network when the acknowledgement of the last byte is followed by silence; the reset must not overtake it.
+    // It has all been taken from the network when the acknowledgement of the last byte is followed
+    // by silence; the reset must not overtake it.
     let mut first = vec![0; 100];
     let stdout = child.stdout.as_mut().unwrap();
     stdout.read_exact(&mut first).unwrap();
@@ -313,7 +314,7 @@ fn data_received_before_a_failure_is_written() {
     assert_eq!(wait(&mut child).code(), Some(1));
 }
 
-/// Waits until the other end has acknowledged everything and read it, as far as our system knows.
+/// Waits until the peer has acknowledged everything and read it, as far as this system shows.
 fn wait_until_received(server: &Peer) {
     let table = || std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let end = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
@@ -352,7 +353,7 @@ fn a_time_limit_holds_even_where_stdout_is_stuck() {
         let flood = thread::spawn(move || {
             let _ = server.0.write_all(&noise(4, 32 << 20));
         });
-        // Its stdout is a pipe that nobody reads.
+        // Its stdout is a pipe without a reader.
         assert_eq!(wait(&mut child).code(), Some(1));
         flood.join().unwrap();
     }
@@ -366,7 +367,7 @@ fn a_reader_that_leaves_ends_the_pipe_even_in_silence() {
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 14]).unwrap();
     drop(stdout);
-    // Neither stdin nor the server says anything more.
+    // Neither stdin nor the server sends anything more.
     assert_eq!(wait(&mut child).code(), Some(0));
 }
 

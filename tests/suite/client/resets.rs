@@ -1,4 +1,5 @@
-//! A reset is never taken for an end in order: what the client makes of one, whenever it comes, and whom the server sends one.
+//! A reset is never taken for an orderly end: how the client reports one at each moment, and which
+//! peers the server resets.
 
 use std::io::{Read, Write};
 use std::process::Child;
@@ -63,23 +64,23 @@ fn a_reset_behind_the_half_close_is_a_failure() {
         child.stdin.take().unwrap().write_all(b"question\n").unwrap();
         assert_eq!(server.rest(), b"question\n");
         server.send(answered);
-        let mut heard = vec![0; answered.len()];
-        child.stdout.as_mut().unwrap().read_exact(&mut heard).unwrap();
-        assert_eq!(heard, answered.as_bytes());
+        let mut received = vec![0; answered.len()];
+        child.stdout.as_mut().unwrap().read_exact(&mut received).unwrap();
+        assert_eq!(received, answered.as_bytes());
         server.reset();
         expect_reset(child, b"");
     }
 }
 
 /// The client's exit code, and the class of its failure; what it sends is a line.
-fn say(address: &str, flags: &[&str], line: &[u8]) -> (Option<i32>, Option<String>, Vec<u8>) {
+fn send_line(address: &str, flags: &[&str], line: &[u8]) -> (Option<i32>, Option<String>, Vec<u8>) {
     let (code, stdout, _) = run(&[&["client", address, "--json"], flags].concat(), line);
     let events: Vec<Value> =
         stdout.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
     let last = events.last().expect("its end");
-    let heard = events.iter().filter(|event| event["event"] == "received");
-    let heard = heard.flat_map(|event| event["text"].as_str().unwrap_or("?").bytes()).collect();
-    (code, last["class"].as_str().map(str::to_string), heard)
+    let received = events.iter().filter(|event| event["event"] == "received");
+    let received = received.flat_map(|event| event["text"].as_str().unwrap_or("?").bytes()).collect();
+    (code, last["class"].as_str().map(str::to_string), received)
 }
 
 #[test]
@@ -101,8 +102,8 @@ fn a_silent_refusal_is_a_reset_for_the_client() {
     for engine in engines() {
         for (flags, client, line, counted) in cases {
             let (server, address) = Program::server(&[&["--engine", engine], flags].concat());
-            let (code, class, heard) = say(&address.to_string(), client, line);
-            assert_eq!((code, class.as_deref(), heard.len()), (Some(1), Some("reset"), 0), "{engine}: {flags:?}");
+            let (code, class, received) = send_line(&address.to_string(), client, line);
+            assert_eq!((code, class.as_deref(), received.len()), (Some(1), Some("reset"), 0), "{engine}: {flags:?}");
             let summary = crate::access::program::stop(server);
             assert!(summary.contains(counted), "{engine}: {flags:?}: {summary}");
         }
@@ -116,8 +117,8 @@ fn connections_over_the_limits_are_reset() {
             let (server, address) = Program::server(&[&["--engine", engine][..], &flags].concat());
             let mut first = Peer::connect(address);
             first.ask("first");
-            let (code, class, heard) = say(&address.to_string(), &[], b"hi\n");
-            assert_eq!((code, class.as_deref(), heard.len()), (Some(1), Some("reset"), 0), "{engine}: {flags:?}");
+            let (code, class, received) = send_line(&address.to_string(), &[], b"hi\n");
+            assert_eq!((code, class.as_deref(), received.len()), (Some(1), Some("reset"), 0), "{engine}: {flags:?}");
             first.ask("still here");
             drop(first);
             let summary = crate::access::program::stop(server);
@@ -131,20 +132,20 @@ fn a_refusal_with_a_text_arrives() {
     let long = [&[b'x'; 70_000][..], b"\n"].concat();
     for engine in engines() {
         let (server, address) = Program::server(&["--engine", engine, "--tls"]);
-        let (code, class, heard) = say(&address.to_string(), &[], b"hi\n");
+        let (code, class, received) = send_line(&address.to_string(), &[], b"hi\n");
         assert_eq!((code, class.as_deref()), (Some(1), Some("tls")), "{engine}");
-        assert_eq!(heard, b"Error: this server speaks TLS (resound client --tls)\n", "{engine}");
+        assert_eq!(received, b"Error: this server speaks TLS (resound client --tls)\n", "{engine}");
         assert!(crate::access::program::stop(server).contains("tls: 1"), "{engine}");
         // What a line that is too long is answered with is like any other answer to the client.
         let (server, address) = Program::server(&["--engine", engine]);
-        let (_, _, heard) = say(&address.to_string(), &[], &long);
-        assert_eq!(heard, b"Error: line longer than 65536 bytes\n", "{engine}");
+        let (_, _, received) = send_line(&address.to_string(), &[], &long);
+        assert_eq!(received, b"Error: line longer than 65536 bytes\n", "{engine}");
         assert!(crate::access::program::stop(server).contains("line too long: 1"), "{engine}");
         // An alert.
         let (mut server, address) = Program::server(&["--tls", "--alpn", "h2", "--engine", engine]);
         let line = server.stdout.until("Trust it with:");
         let pin = line.split_whitespace().last().unwrap();
-        let (code, class, _) = say(&address.to_string(), &["--tls", "--pin", pin, "--alpn", "http/1.1"], b"hi\n");
+        let (code, class, _) = send_line(&address.to_string(), &["--tls", "--pin", pin, "--alpn", "http/1.1"], b"hi\n");
         assert_eq!((code, class.as_deref()), (Some(1), Some("tls")), "{engine}");
         assert!(crate::access::program::stop(server).contains("tls: 1"), "{engine}");
     }

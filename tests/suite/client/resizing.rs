@@ -236,7 +236,7 @@ fn a_terminal_that_is_gone_ends_the_client() {
     let state = TempDir::new().unwrap();
     let client = Terminal::start_unread(&["client", "127.0.0.1", &port], state.path());
     let mut server = accept(&listener);
-    // The signal and the end of the input say the same, and either may come first.
+    // The signal and the end of the input mean the same, and either may come first.
     assert!([0, 130].contains(&client.vanish()));
     server.rest();
 }

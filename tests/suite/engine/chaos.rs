@@ -1,4 +1,5 @@
-//! Peers that misbehave, for a minute: too long for every run, so behind `cargo test --release -- --ignored chaos`.
+//! Peers that misbehave, for a minute: too long for every run, so behind `cargo test --release --
+//! --ignored chaos`.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,8 @@ use crate::harness::{Peer, engines, eventually, noise};
 const CONNECTIONS: u64 = 5_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What one connection does to an echo server. What it gets back is exact, whatever the others do.
+/// What one connection does to an echo server. Its own bytes come back exactly, independent of the
+/// others.
 async fn misbehave(seed: u64, address: SocketAddr) -> std::io::Result<()> {
     let dice = noise(seed, 16);
     let length = 1 + usize::from(u16::from_le_bytes([dice[0], dice[1]])) * if dice[2] < 20 { 8 } else { 1 };
@@ -25,7 +27,8 @@ async fn misbehave(seed: u64, address: SocketAddr) -> std::io::Result<()> {
     let stops_at = if reset { length * usize::from(dice[5]) / 256 } else { length };
     let (mut reader, mut writer) = stream.split();
     let writing = async {
-        // Down to a byte at a time, but at most a thousand times: half a million would be a test of patience.
+        // Down to a byte at a time, but at most a thousand times: half a million would be a test of
+        // patience.
         let piece = (1 + usize::from(dice[6]) * 64).max(length / 1000);
         for part in sent[..stops_at].chunks(piece) {
             writer.write_all(part).await?;
@@ -131,8 +134,8 @@ fn chaos(engine: &str) {
     assert!(after < before + before / 4 + kept, "{engine}: {before} KiB before, {after} KiB after");
 }
 
-/// The reader's system has more room all the time, and tells of it every 64 s or more (a segment of loopback's worth, or
-/// all of its buffer's): until then it looks stalled.
+/// The reader's system has more room all the time, and announces it every 64 s or more (a segment
+/// of loopback's worth, or all of its buffer's): until then it looks stalled.
 #[test]
 #[ignore = "six minutes and a half"]
 fn a_reader_of_one_kibibyte_a_second_survives() {
@@ -150,7 +153,8 @@ fn a_reader_of_one_kibibyte_a_second_survives() {
                     next += Duration::from_secs(1);
                     std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
-                // What the server had no room for then is still to come: it has lost neither the connection nor its place.
+                // What the server had no room for then is still to come: it has lost neither the
+                // connection nor its place.
                 let before = got.len();
                 got.extend(peer.read(16 * 1024 * 1024));
                 let want = Peer::connect(address).read(got.len());

@@ -26,7 +26,7 @@ on_each_engine_plainly! {
     services_are_woken_together,
 }
 
-/// What a plan heard.
+/// An event of a plan.
 #[derive(Debug)]
 enum News {
     Failed(u64, io::ErrorKind, Duration),
@@ -46,11 +46,11 @@ struct Plan {
 
 #[derive(Clone, Copy)]
 enum Talk {
-    /// Says so many lines, one after the other's answer, and closes.
+    /// Sends so many lines, each after the answer to the one before, and closes.
     Lines(u32),
-    /// Says nothing, until it is drained.
+    /// Sends nothing, until it is drained.
     Silent,
-    /// Says nothing, even then.
+    /// Sends nothing, even then.
     Stubborn,
     Panics,
 }
@@ -152,7 +152,7 @@ fn start_with(dialer: Dialer, each: u64, at_once: usize, call: DialRequest, talk
     (handle, news)
 }
 
-fn hear(news: &Receiver<News>) -> News {
+fn next_news(news: &Receiver<News>) -> News {
     news.recv_timeout(PATIENCE).expect("news")
 }
 
@@ -173,9 +173,9 @@ fn a_refused_dial_is_reported(engine: Engine) {
     let (_held, gone) = crate::client::connecting::closed_port();
     let (dialer, news) = start(engine, 5, 1, call(gone), Talk::Silent);
     assert_eq!(dialer.wait().opened, 0);
-    let heard: Vec<_> = news.try_iter().collect();
-    assert_eq!(heard.len(), 10);
-    for news in heard {
+    let events: Vec<_> = news.try_iter().collect();
+    assert_eq!(events.len(), 10);
+    for news in events {
         assert!(matches!(news, News::Failed(1..=5, io::ErrorKind::ConnectionRefused, _)), "{news:?}");
     }
 }
@@ -207,9 +207,9 @@ fn an_unanswered_dial_times_out(engine: Engine) {
         let timeout = Duration::from_millis(50);
         let (dialer, news) = start(engine, 2, 2, DialRequest { timeout, ..call(address) }, Talk::Silent);
         assert_eq!(dialer.wait().opened, 0);
-        let heard: Vec<_> = news.try_iter().collect();
-        assert_eq!(heard.len(), 4);
-        for news in heard {
+        let events: Vec<_> = news.try_iter().collect();
+        assert_eq!(events.len(), 4);
+        for news in events {
             let News::Failed(_, io::ErrorKind::TimedOut, took) = news else { panic!("{news:?}") };
             assert!(took >= timeout, "{took:?}");
         }
@@ -218,8 +218,8 @@ fn an_unanswered_dial_times_out(engine: Engine) {
 
 fn a_source_address_is_used(engine: Engine) {
     let source: IpAddr = "127.0.0.7".parse().unwrap();
-    if std::net::TcpListener::bind((source, 0)).is_err() {
-        return; // a system whose loopback is one address
+    if let Err(error) = std::net::TcpListener::bind((source, 0)) {
+        return crate::not_tested::not_tested("a second address of loopback", &error.to_string());
     }
     let server = replying(engine);
     let (dialer, _news) =
@@ -240,7 +240,7 @@ fn a_drain_reaches_the_services_and_cuts_the_rest(engine: Engine) {
     for (talk, want) in [(Talk::Silent, CloseReason::Drained), (Talk::Stubborn, CloseReason::Cut)] {
         let (dialer, news) = start(engine, 3, 3, call(server.address()), talk);
         let expected = if engine == Engine::Threads { 2 } else { 6 };
-        // The server may have a connection before the dialer knows that it is there.
+        // The server may have a connection before the dialer sees it.
         eventually("our ends are open", || dialer.totals().opened == expected as u64);
         dialer.drain(Duration::from_millis(if want == CloseReason::Cut { 10 } else { 60_000 }));
         assert_eq!(dialer.wait().live(), 0);
@@ -261,7 +261,7 @@ fn a_stop_ends_dials_under_way(engine: Engine) {
         let (dialer, news) = start(engine, 2, 2, call(address), Talk::Silent);
         dialer.stop();
         assert_eq!(dialer.wait().opened, 0);
-        assert_eq!(news.try_iter().count(), 0, "nobody failed: it was we who gave up");
+        assert_eq!(news.try_iter().count(), 0, "the stop ended them, which is no failure");
     }
 }
 
@@ -337,12 +337,12 @@ fn services_are_woken_together(engine: Engine) {
     let (dialer, news) = start(engine, 1, 1, call(server.address()), Talk::Stubborn);
     server.opened();
     server.opened();
-    // The server may know of a connection before the dialer does.
+    // The server may have a connection before the dialer sees it.
     eventually("both connections are open", || dialer.totals().opened >= 2);
     dialer.wake_all();
     assert_eq!(dialer.wait().opened, 2);
     for _ in 0..2 {
-        assert!(matches!(hear(&news), News::Closed(CloseReason::ServiceClosed)));
+        assert!(matches!(next_news(&news), News::Closed(CloseReason::ServiceClosed)));
     }
 }
 
@@ -365,9 +365,9 @@ fn without_descriptors_a_dialer_neither_spins_nor_gives_up() {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script]).env("RESOUND_TEST_ENGINE", engine);
         let output = command.stdin(std::process::Stdio::null()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{engine}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.contains("1 passed"), "{said}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{engine}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("1 passed"), "{text}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Peers that reset their connection right behind TCP's handshake, as the health checks of balancers do.
+//! Peers that reset their connection right behind TCP's handshake, as the health checks of
+//! balancers do.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;

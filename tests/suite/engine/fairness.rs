@@ -1,4 +1,4 @@
-//! Many connections on one worker: none holds it for long, whatever it has to say. Counted in bytes, not in time.
+//! Many connections on one worker: none occupies it for long. Counted in bytes, not in time.
 
 use std::io::{ErrorKind, Write};
 use std::num::NonZeroUsize;
@@ -16,11 +16,12 @@ use crate::harness::{PATIENCE, Peer, Running, engines, on_each_engine, server};
 #[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 
-/// What one connection may be given while another waits. An engine's share of a turn is 64 KiB, and one read more; io_uring may have filled all
-/// of its shared buffers, 256 KiB, before it is told that there is a flood.
+/// Bytes that one connection may get while another waits. An engine's share of a turn is 64 KiB,
+/// and one read more; io_uring may have filled all of its shared buffers, 256 KiB, before the
+/// worker sees the flood.
 const SHARE: usize = 512 * 1024;
 
-/// Who was given how much, in order.
+/// Which connection got how many bytes, in order.
 type Record = Arc<Mutex<Vec<(ConnId, usize)>>>;
 
 /// Takes what comes, and writes down that it did.
@@ -79,7 +80,7 @@ fn a_flood_gives_way_to_another(engine: Engine) {
     let ids = [server.opened(), server.opened()];
     keeper.send("x");
     is_reached.recv_timeout(PATIENCE).unwrap();
-    // Nobody reads now. Both have plenty to say when somebody does.
+    // The only worker is blocked now, and both connections fill their buffers.
     let written = [fill(&mut floods[0]), fill(&mut floods[1])];
     assert!(written.iter().all(|&sum| sum > 3 * SHARE), "{written:?} bytes are too few to show anything");
     open.send(()).unwrap();
@@ -93,12 +94,12 @@ fn a_flood_gives_way_to_another(engine: Engine) {
 
     let (mut given, mut run, mut last, mut longest) = ([0, 0], 0, None, 0);
     for &(id, bytes) in record.lock().unwrap().iter() {
-        let who = ids.iter().position(|&other| other == id).unwrap();
-        given[who] += bytes;
-        run = if last == Some(who) { run + bytes } else { bytes };
-        last = Some(who);
+        let connection = ids.iter().position(|&other| other == id).unwrap();
+        given[connection] += bytes;
+        run = if last == Some(connection) { run + bytes } else { bytes };
+        last = Some(connection);
         // While the other has something left, too.
-        if given[1 - who] < written[1 - who] {
+        if given[1 - connection] < written[1 - connection] {
             longest = longest.max(run);
         }
     }

@@ -1,5 +1,5 @@
-//! Services that panic, and connections that are cut or never served, on each engine, in plain and through TLS: what was said before arrives, and
-//! what follows looks like no end in order.
+//! Services that panic, and connections that are cut or never served, on each engine, in plain and
+//! through TLS: output from before arrives, and what follows does not look like an orderly end.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -26,7 +26,7 @@ on_each_engine_plainly!(
 );
 
 impl Peer {
-    /// Is it reset, and nothing said before?
+    /// Is it reset, without a byte before?
     pub(crate) fn is_reset(&mut self) -> bool {
         self.rest_to_reset().is_empty()
     }
@@ -109,7 +109,7 @@ fn output_before_a_panic_arrives_and_then_a_reset(engine: Engine) {
         for place in Where::ALL {
             let running = Running::start(server(), move |_| Fragile(place));
             let mut peer = Talk::with(&running, is_secure);
-            let said = match place {
+            let output = match place {
                 Where::Open | Where::Drained => "hello\n",
                 Where::Data => {
                     peer.send(b"one\npanic\ntwo\nthr");
@@ -135,7 +135,7 @@ fn output_before_a_panic_arrives_and_then_a_reset(engine: Engine) {
                 }
             };
             let (got, end) = peer.rest();
-            assert_eq!(got.escape_ascii().to_string(), said.escape_default().to_string(), "{place:?}");
+            assert_eq!(got.escape_ascii().to_string(), output.escape_default().to_string(), "{place:?}");
             let (why, how) = match place {
                 Where::Closed => (CloseReason::Finished, None),
                 _ => (CloseReason::Panicked, Some(ErrorKind::ConnectionReset)),
@@ -145,7 +145,7 @@ fn output_before_a_panic_arrives_and_then_a_reset(engine: Engine) {
     });
 }
 
-/// Says that this was all, and panics in the same call.
+/// Finishes, and panics in the same call.
 struct Hasty;
 
 impl Service for Hasty {
@@ -271,7 +271,7 @@ fn a_service_that_panics_at_its_very_end_harms_no_other(engine: Engine) {
 }
 
 fn a_cut_is_no_orderly_end(engine: Engine) {
-    /// Says more than fits, and does not listen.
+    /// Sends more than fits, and does not read.
     struct Lecture;
     impl Service for Lecture {
         fn open(&mut self, cx: &mut Cx<'_>) {
@@ -326,7 +326,7 @@ fn a_connection_that_was_never_served_is_reset(engine: Engine) {
     let running = Running::start(server(engine).max_connections(1), |_| Stubborn);
     let mut first = Talk::with(&running, false);
     first.expect(b"served");
-    // They say nothing, and wait for the one place.
+    // They send nothing, and wait for the one place.
     let mut waiting = [(); 3].map(|()| running.connect());
     running.handle.drain(Duration::from_millis(50));
     running.wait();

@@ -1,4 +1,5 @@
-//! What an engine owes a service: to wake it, to keep its deadlines, and to outlive it. Every test runs on every engine.
+//! What an engine owes a service: to wake it, to keep its deadlines, and to outlive it. Every test
+//! runs on every engine.
 
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
@@ -73,7 +74,7 @@ fn a_service_is_woken_from_outside(engine: Engine) {
     let id = server.opened();
     server.handle.wake(id);
     peer.expect("news");
-    // One that is not there is nobody's harm.
+    // A thread that does not exist blocks no other.
     server.handle.wake(ConnId(u64::MAX));
     server.handle.wake(id);
     peer.expect("news");

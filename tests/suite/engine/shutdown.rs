@@ -121,7 +121,8 @@ fn a_drain_answers_what_had_to_wait(engine: Engine) {
 }
 
 fn a_drain_serves_the_backlog(engine: Engine) {
-    // Some of these are accepted when the drain comes, and the others are not yet: nobody can tell which.
+    // Some of these are accepted when the drain comes, and the others are not yet; which ones is
+    // unknown.
     for _ in 0..5 {
         let server = replying(engine);
         let mut peers: Vec<Peer> = (0..50).map(|_| server.connect()).collect();
@@ -225,12 +226,12 @@ fn a_stop_ends_a_drain(engine: Engine) {
 
 fn a_server_runs_on_the_callers_thread(engine: Engine) {
     for workers in [1, 3] {
-        let (tell, told) = mpsc::channel();
+        let (announce, announced) = mpsc::channel();
         let server = server(engine).workers(NonZeroUsize::new(workers).unwrap()).listen("127.0.0.1:0").unwrap();
         let serving = thread::spawn(move || {
             let supervise = async move |handle: resound::Handle| {
                 let (drain, drained) = tokio::sync::oneshot::channel::<()>();
-                tell.send((handle.addresses()[0].to_string(), drain)).unwrap();
+                announce.send((handle.addresses()[0].to_string(), drain)).unwrap();
                 drained.await.unwrap();
                 handle.drain(PATIENCE);
                 // It stays for a second word.
@@ -238,7 +239,7 @@ fn a_server_runs_on_the_callers_thread(engine: Engine) {
             };
             server.run(|_| Reply::default(), supervise).unwrap()
         });
-        let (address, drain) = told.recv_timeout(PATIENCE).unwrap();
+        let (address, drain) = announced.recv_timeout(PATIENCE).unwrap();
         let mut peers: Vec<Peer> = (0..6).map(|_| Peer::connect(address.parse().unwrap())).collect();
         for peer in &mut peers {
             peer.ask("hello");

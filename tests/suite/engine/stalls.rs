@@ -1,5 +1,5 @@
-//! Peers that stop reading while all that waits for them lies in the system's own buffer, on each engine. When exactly they are given up is
-//! tested on a virtual clock (`ending.rs`).
+//! Peers that stop reading while all that waits for them lies in the system's own buffer, on each
+//! engine. When exactly they are given up is tested on a virtual clock (`ending.rs`).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

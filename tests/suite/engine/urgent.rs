@@ -1,4 +1,5 @@
-//! TCP's urgent data (tcp(7)): the byte stays out of the stream, and all that lies around it is read.
+//! TCP's urgent data (tcp(7)): the byte stays out of the stream, and all that lies around it is
+//! read.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -36,7 +37,8 @@ mod over_a_unix_socket {
 
 const TEXT: &[u8] = b"abcdefg\n";
 
-/// The bytes, with an urgent one before that at `at`. The peer's system has all of them when this returns.
+/// The bytes, with an urgent one before that at `at`. The peer's system has all of them when this
+/// returns.
 fn send(to: &SockRef<'_>, bytes: &[u8], at: usize) {
     let whole = |n: usize, part: &[u8]| assert_eq!(n, part.len(), "the other end's system has room");
     let (before, behind) = bytes.split_at(at);
@@ -56,7 +58,8 @@ fn listen() -> (Listener, SocketAddr) {
     (listener, address)
 }
 
-/// A peer for each place that an urgent byte can have in the text, all of which has come before anything serves it.
+/// A peer for each place that an urgent byte can have in the text, all of which has come before
+/// anything serves it.
 fn peers_of(address: SocketAddr) -> Vec<Peer> {
     let peer = |at| {
         let peer = Peer(TcpStream::connect(address).unwrap());
@@ -91,8 +94,8 @@ fn urgent_bytes_in_a_flood_lose_nothing_of_it(engine: Engine) {
     let peer = TcpStream::connect(address).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut writer, mut reader) = (peer.try_clone().unwrap(), peer);
-    // One urgent byte takes the mark of another that was not read yet, and that one then is a byte of the stream: so
-    // the next is sent only when what lies before it is back.
+    // One urgent byte takes the mark of another that was not read yet, and that one then is a byte
+    // of the stream: so the next is sent only when what lies before it is back.
     let bytes = noise(4, 1 << 20);
     let mut left = &bytes[..];
     for (round, length) in [65_535, 65_536, 65_537, 16_384, 8_192, 1, 100_000, 300_000].into_iter().enumerate() {
@@ -181,7 +184,7 @@ impl Service for Reader {
 fn a_dialled_connection_reads_behind_an_urgent_byte(engine: Engine) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap().into();
-    let (say, come) = mpsc::channel();
+    let (announce, come) = mpsc::channel();
     let come = Arc::new(Mutex::new(come));
     let call = DialRequest { number: 0, target, source: None, timeout: PATIENCE };
     let left = TEXT.len() + 1;
@@ -193,7 +196,7 @@ fn a_dialled_connection_reads_behind_an_urgent_byte(engine: Engine) {
         let (mut peer, _) = uninterrupted(|| listener.accept()).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         send(&SockRef::from(&peer), TEXT, at);
-        say.send(()).unwrap();
+        announce.send(()).unwrap();
         // It closes when it has read all of it.
         assert_eq!(uninterrupted(|| peer.read(&mut [0])).unwrap(), 0);
     }

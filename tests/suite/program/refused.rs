@@ -1,4 +1,5 @@
-//! io_uring where the system refuses it: a filter in the child (seccomp(2)) does what many containers do.
+//! io_uring where the system refuses it: a filter in the child (seccomp(2)) does what many
+//! containers do.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

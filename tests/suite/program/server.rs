@@ -165,7 +165,7 @@ fn a_stuck_console_neither_slows_the_server_nor_hides_its_losses() {
     let mut command = Program::command(&["server", "127.0.0.1", "0"]);
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
-    // Byte by byte up to the first line's end; and then nobody reads.
+    // Byte by byte up to the first line's end; then the console is not read any more.
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
         let mut byte = [0];
@@ -226,7 +226,8 @@ fn a_console_without_a_reader_does_not_stop_the_server() {
     child.wait().unwrap();
 }
 
-/// What peers that never read cost a server, each, in KiB of its own memory. They say `text` over and over.
+/// Memory that each peer that never reads costs a server, in KiB. The peers send `text` over and
+/// over.
 #[cfg(target_os = "linux")]
 fn cost_of_slow_readers(args: &[&str], text: &[u8]) -> u64 {
     const PEERS: u64 = 40;
@@ -268,7 +269,8 @@ fn a_slow_readers_memory_is_bounded() {
             // Each of these has eighteen times as much for an answer.
             ("reply", &[b'\n'; 30_000][..], 96),
         ] {
-            // A thread has a stack too, of which a build for debugging uses more, and a share in an allocator's arena.
+            // A thread has a stack too, of which a build for debugging uses more, and a share in an
+            // allocator's arena.
             let most = if engine == "threads" { most + 48 } else { most };
             let cost = cost_of_slow_readers(&["--engine", engine, "--mode", mode], text);
             assert!(cost <= most, "{engine}, {mode}: {cost} KiB for a peer that does not read");

@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::child::{Program, wait};
 use crate::harness::Peer;
 
-/// What `nohup` and the background jobs of a script are not to be reached by, and what else they
-/// may be told.
+/// The signals that `nohup` and a script's background jobs ignore, and the others that end a
+/// program.
 const IGNORED: [(Signal, &str); 5] = [
     (Signal::HUP, "HUP"),
     (Signal::INT, "INT"),
@@ -29,7 +29,8 @@ fn ignoring(signals: &[(Signal, &str)], args: &str) -> Command {
     command
 }
 
-/// Sends them all; and where the system says what a process ignores, it ignores them still.
+/// Sends all of them; where the system shows which signals a process ignores, it still ignores
+/// these.
 fn defy(id: u32, signals: &[(Signal, &str)]) {
     let pid = Pid::from_raw(id.try_into().unwrap()).unwrap();
     for (signal, name) in signals {

@@ -57,7 +57,7 @@ fn a_privileged_port_is_reported_with_a_hint() {
     if rustix::process::geteuid().is_root() {
         use std::os::unix::fs::PermissionsExt;
         use std::os::unix::process::CommandExt;
-        // Where nobody may pass, the program is copied to where everybody may.
+        // Where the build's folder is private, the program is copied to a public one.
         let copy = folder.path().join("resound");
         // By another process: a child of another test, made while this one writes the copy, would
         // have it open for writing, and a program that is open so is not run.
@@ -150,7 +150,8 @@ fn a_path_is_free_again_right_after_its_server_was_killed() {
             server.stdout.until("Waiting for client connections");
             server.child.kill().unwrap();
             server.child.wait().unwrap();
-            // The process is gone. Its listener may not be: a ring that accepts on it is taken down a little later.
+            // The process is gone. Its listener may not be: a ring that accepts on it is taken down
+            // a little later.
             drop(bind(&address).unwrap());
         }
     }
@@ -170,33 +171,35 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
         let line = server.stdout.next();
         let address = line.strip_prefix("TCP Server started on ").expect(&line).parse().unwrap();
         let mut stderr = BufReader::new(server.child.stderr.take().unwrap());
-        let mut said = String::new();
-        stderr.read_line(&mut said).unwrap();
-        let most = said.strip_prefix("resound: at most ").expect(&said);
+        let mut text = String::new();
+        stderr.read_line(&mut text).unwrap();
+        let most = text.strip_prefix("resound: at most ").expect(&text);
         let (most, rest) = most.split_once(' ').unwrap();
         let most: usize = most.parse().unwrap();
-        assert!(rest.starts_with("connections at once, not 1000"), "{said}");
-        // As many as there can be, and more: the cap counts what descriptors allow, so it is reached first; the rest wait.
+        assert!(rest.starts_with("connections at once, not 1000"), "{text}");
+        // As many as there can be, and more: the cap counts what descriptors allow, so it is
+        // reached first; the rest wait.
         let mut peers: Vec<Peer> = (0..most).map(|_| Peer::connect(address)).collect();
         peers.iter_mut().for_each(|peer| peer.ask("first"));
         let mut late: Vec<Peer> = (0..40).map(|_| Peer::connect(address)).collect();
         late[39].send("last\n");
-        said.clear();
-        stderr.read_line(&mut said).unwrap();
-        assert!(said.contains(&format!("a connection waits: {most} are served")), "{said}");
+        text.clear();
+        stderr.read_line(&mut text).unwrap();
+        assert!(text.contains(&format!("a connection waits: {most} are served")), "{text}");
         let mut last = late.pop().unwrap();
         (peers, late) = (Vec::new(), Vec::new());
         last.expect("Server received: last\n");
         drop((peers, late));
         server.signal(rustix::process::Signal::TERM);
         assert_eq!(server.end().0, Some(0));
-        said.clear();
-        stderr.read_to_string(&mut said).unwrap();
-        assert!(said.lines().count() < 10, "one line a second at most: {said}");
+        text.clear();
+        stderr.read_to_string(&mut text).unwrap();
+        assert!(text.lines().count() < 10, "one line a second at most: {text}");
     }
 }
 
-/// Runs one of the tests below in a process of its own, under a limit of 64 descriptors, for each engine.
+/// Runs one of the tests below in a process of its own, under a limit of 64 descriptors, for each
+/// engine.
 fn in_a_small_process(test: &str) {
     for engine in engines() {
         let script = format!(
@@ -207,9 +210,9 @@ fn in_a_small_process(test: &str) {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script]).env("RESOUND_TEST_ENGINE", engine);
         let output = command.stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{engine}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.contains("1 passed"), "{said}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{engine}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("1 passed"), "{text}");
         assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{engine}");
     }
 }
@@ -237,7 +240,8 @@ fn emfile_in_a_process_of_its_own() {
     let server = crate::harness::Running::start(server, |_| Reply::default());
     let mut first = server.connect();
     first.ask("first");
-    // This process holds both ends; once its table is full, the peer's connection stands in the backlog, and accept fails.
+    // This process holds both ends; once its table is full, the peer's connection stands in the
+    // backlog, and accept fails.
     let mut hoard = all_descriptors();
     hoard.pop();
     let mut late = server.connect();
@@ -289,10 +293,11 @@ fn under_a_limit(limit: u32, args: &[&str]) -> std::process::Command {
     command
 }
 
-/// What is said where there are too few descriptors, before anything else.
-fn is_refused(who: &str, code: Option<i32>, stdout: &[u8], stderr: &str) -> bool {
-    let said = stderr.starts_with(&format!("resound: {who} needs ")) && stderr.contains("raise it (`ulimit -n 1024`)");
-    code == Some(2) && stdout.is_empty() && said && stderr.lines().count() == 1
+/// The error where there are too few descriptors, before any other output.
+fn is_refused(command: &str, code: Option<i32>, stdout: &[u8], stderr: &str) -> bool {
+    let is_explained =
+        stderr.starts_with(&format!("resound: {command} needs ")) && stderr.contains("raise it (`ulimit -n 1024`)");
+    code == Some(2) && stdout.is_empty() && is_explained && stderr.lines().count() == 1
 }
 
 #[test]
@@ -310,7 +315,7 @@ fn with_few_descriptors_a_server_serves_or_fails_at_the_start() {
                     continue;
                 };
                 let address = line.strip_prefix("TCP Server started on ").expect(&line).parse().unwrap();
-                // Whoever finds no room waits.
+                // A connection that finds no room waits.
                 let mut peers: Vec<Peer> = (0..4).map(|_| Peer::connect(address)).collect();
                 while let Some(mut peer) = peers.pop() {
                     peer.send("hello\n");
@@ -338,7 +343,7 @@ fn with_few_descriptors_a_client_works_or_fails_before_it_connects() {
         engines().into_iter().map(|engine| [&load[..], &["--engine", engine]].concat()).collect();
     let mut commands = vec![("a client", vec!["client", &address]), ("a test", vec!["test", &address])];
     commands.extend(with_engines.into_iter().map(|args| ("a generator", args)));
-    for (who, args) in commands {
+    for (command, args) in commands {
         let mut worked = 0;
         for limit in 4..=24 {
             let output = under_a_limit(limit, &args).output().unwrap();
@@ -347,12 +352,13 @@ fn with_few_descriptors_a_client_works_or_fails_before_it_connects() {
                 worked += 1;
                 continue;
             }
-            assert!(is_refused(who, output.status.code(), &output.stdout, &stderr), "{args:?}, {limit}: {stderr}");
+            assert!(is_refused(command, output.status.code(), &output.stdout, &stderr), "{args:?}, {limit}: {stderr}");
             assert_eq!(worked, 0, "{args:?} works with less than {limit}");
         }
         assert!(worked >= 8, "{args:?} works with few descriptors: {worked}");
     }
-    // Connections that there is no room for are refused before any is made, and those that there is room for are made.
+    // Connections that there is no room for are refused before any is made, and those that there is
+    // room for are made.
     let args = ["load", &address, "-c", "60", "-n", "60", "--quiet", "--mode", "reply"];
     let output = under_a_limit(64, &args).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

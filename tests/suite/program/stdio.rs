@@ -103,7 +103,7 @@ fn output_that_cannot_be_written_is_a_failure() {
     let file = "cannot write /dev/full: No space left on device";
     let cases: [(&[&str], i32, &str); 13] = [
         (&["test", &address, "--expect", "echo"], 2, stdout),
-        // What was found out says more than that it could not be shown.
+        // A failed check outweighs the failure to print it.
         (&["test", &address], 3, stdout),
         (&load, 2, stdout),
         (&["load", &address, "--mode", "echo", "-d", "1h", "--json", "--interval", "100ms"], 2, stdout),
@@ -130,8 +130,8 @@ fn unheard(command: &mut std::process::Command) -> Program {
     Program { child: command.spawn().unwrap(), stdout: Lines::of(std::io::empty()) }
 }
 
-/// The program under a limit on how large a file may become, in half kilobytes, which is how a full
-/// file system looks to it.
+/// The program under a limit on the size of a file, in half kilobytes: to the program it looks like
+/// a full file system.
 fn limited(size: u32, args: &str) -> std::process::Command {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &format!("trap '' XFSZ; ulimit -f {size}; exec '{}' {args}", env!("CARGO_BIN_EXE_resound"))]);
@@ -179,20 +179,20 @@ fn a_log_that_is_full_goes_on_when_there_is_room() {
         let mut server = unheard(limited(64, &arguments).stdout(stdout));
         let address = format!("unix:{}", socket.display());
         let line = format!("{}\n", "x".repeat(900));
-        let mut told = Lines::of(server.child.stderr.take().unwrap());
+        let mut errors = Lines::of(server.child.stderr.take().unwrap());
         let ask = |lines: usize| {
             let (code, _, stderr) = run(&["client", &address, "--wait"], line.repeat(lines).as_bytes());
             assert_eq!(code, Some(0), "{stderr}");
         };
         // Between 32 KiB, which is the limit, and twice that.
         ask(42);
-        let warning = told.next();
+        let warning = errors.next();
         assert!(warning.starts_with("resound: warning: stdout cannot be written (File too large"), "{warning}");
-        // It is said once, and the server goes on serving.
+        // The failure is reported once, and the server goes on serving.
         ask(3);
         File::options().write(true).open(&log).unwrap().set_len(0).unwrap();
         server.signal(Signal::TERM);
-        assert_eq!((wait(&mut server.child).code(), told.rest()), (Some(0), Vec::new()));
+        assert_eq!((wait(&mut server.child).code(), errors.rest()), (Some(0), Vec::new()));
         // What is left fills less than was there: all of it is there, in whole lines.
         let log = std::fs::read_to_string(&log).unwrap();
         let messages = log.lines().filter(|line| line.contains("x".repeat(900).as_str())).count();
@@ -213,11 +213,11 @@ fn a_log_that_stays_full_is_no_success() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let folder = TempDir::new().unwrap();
     let address = format!("unix:{}", folder.path().join("socket").display());
-    // With and without a place to say it.
-    for is_said in [true, false] {
+    // With and without a stderr to report it.
+    for has_stderr in [true, false] {
         let mut command = Program::command(&["server", &address]);
         command.stdout(full());
-        if !is_said {
+        if !has_stderr {
             command.stderr(full());
         }
         let server = unheard(&mut command);
@@ -226,7 +226,7 @@ fn a_log_that_stays_full_is_no_success() {
         server.signal(Signal::TERM);
         let (code, stderr) = server.end();
         assert_eq!(code, Some(2), "{stderr}");
-        if is_said {
+        if has_stderr {
             let lines: Vec<_> = stderr.lines().collect();
             assert_eq!(lines.len(), 2, "{stderr}");
             assert!(lines[0].contains("warning: stdout cannot be written (No space left on device"), "{stderr}");
@@ -286,8 +286,8 @@ fn a_log_that_is_stuck_at_the_end_is_no_success() {
         server.signal(Signal::TERM);
         let (code, stderr) = server.end();
         assert_eq!(code, Some(2), "{stderr}");
-        let said = "stdout could not be written to the end, up to 7 lines are missing: its reader does not read";
-        assert_eq!(stderr, format!("resound: error: {said}\n"));
+        let shown = "stdout could not be written to the end, up to 7 lines are missing: its reader does not read";
+        assert_eq!(stderr, format!("resound: error: {shown}\n"));
         assert_eq!(behind(filler, reader), "");
     }
 }
@@ -349,12 +349,12 @@ fn progress_on_a_pipe_that_does_not_block_stops_nothing() {
     drop(command);
     // By the time a longer one is done this one has found no room.
     run(&["load", "--loopback", "-d", "500ms", "--mode", "echo"], b"");
-    let said = thread::spawn(move || behind(filler, reader));
+    let shown = thread::spawn(move || behind(filler, reader));
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("Load on "));
-    let said = said.join().unwrap();
-    assert!(said.contains("finishing"), "{said}");
+    let shown = shown.join().unwrap();
+    assert!(shown.contains("finishing"), "{shown}");
 }
 
 #[test]

@@ -14,9 +14,9 @@ use crate::harness::{PATIENCE, eventually};
 
 /// What draws the window.
 enum Emulator {
-    /// One that cuts its rows off when it becomes narrower, and never says where the cursor is.
+    /// An emulator that cuts its rows off when it becomes narrower, and does not report the cursor.
     Cutting(Box<vt100::Parser>),
-    /// One that wraps its rows anew, and says where the cursor is.
+    /// An emulator that wraps its rows anew, and reports the cursor.
     Wrapping(Box<avt::Terminal>),
 }
 
@@ -47,7 +47,7 @@ impl Emulator {
         }
     }
 
-    /// Row and column of the cursor, from 0, where it says so.
+    /// Row and column of the cursor, from 0, where the emulator reports it.
     fn cursor(&self) -> Option<(usize, usize)> {
         match self {
             Self::Cutting(_) => None,
@@ -69,16 +69,16 @@ pub(crate) struct Terminal {
     /// What the program wrote, as it wrote it.
     pub(crate) written: String,
     master: Box<dyn MasterPty + Send>,
-    /// A size of which the program hears before the next answer to its question where the cursor is.
+    /// A size that the program sees before the next answer to its question for the cursor.
     told_late: Option<(u16, u16)>,
-    /// What reads a terminal that nobody reads.
+    /// The read end of a terminal that the test does not read.
     unread: Option<Box<dyn Read + Send>>,
     /// What the program remembers of a user goes here.
     _state: Option<TempDir>,
 }
 
 impl Terminal {
-    /// A user who has never used the program before.
+    /// A user without a history.
     pub(crate) fn start(args: &[&str]) -> Self {
         let state = TempDir::new().unwrap();
         let mut terminal = Self::start_with(args, state.path(), &[]);
@@ -91,15 +91,14 @@ impl Terminal {
         Self::start_on(args, state, environment, true)
     }
 
-    /// A terminal that wraps what it shows anew when its width changes, and a user who has never
-    /// used the program before.
+    /// A terminal that wraps its rows anew when its width changes, and a user without a history.
     pub(crate) fn start_wrapping(args: &[&str]) -> Self {
         let mut terminal = Self::start(args);
         terminal.emulator = Emulator::Wrapping(Box::new(avt::Terminal::with_scrollback(100, 60, None).unwrap()));
         terminal
     }
 
-    /// A terminal whose window nobody draws.
+    /// A terminal whose output the test does not read.
     pub(crate) fn start_unread(args: &[&str], state: &Path) -> Self {
         Self::start_on(args, state, &[], false)
     }
@@ -186,8 +185,8 @@ impl Terminal {
         self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
     }
 
-    /// The window gets another size, of which the program hears only when it has asked where the
-    /// cursor is; before it hears of one that the window has no more.
+    /// The window gets another size, which the program sees only after it has asked for the cursor;
+    /// before that it sees a size that the window no longer has.
     pub(crate) fn resize_late(&mut self, rows: u16, cols: u16, before: u16) {
         self.emulator.resize(rows, cols);
         self.master.resize(PtySize { rows, cols: before, ..PtySize::default() }).unwrap();
@@ -282,7 +281,7 @@ impl Terminal {
         rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
-    /// Reads the beginning of what is written to a terminal that nobody else reads.
+    /// Reads the first bytes of a terminal that is not read otherwise.
     pub(crate) fn glance(&mut self) {
         let reader = self.unread.as_mut().expect("a terminal that nobody reads");
         assert!(reader.read(&mut [0; 64]).unwrap() > 0);
@@ -298,7 +297,7 @@ impl Terminal {
         });
     }
 
-    /// Waits for the end of a program whose terminal nobody reads.
+    /// Waits for the end of a program whose terminal is not read.
     pub(crate) fn exit_code(self) -> u32 {
         exit_code(self.child)
     }

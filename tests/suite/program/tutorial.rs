@@ -1,4 +1,5 @@
-//! The program and the two ends that every tutorial on sockets has, as Python writes them (`tests/tutorial`).
+//! The program and the two ends that every tutorial on sockets has, as Python writes them
+//! (`tests/tutorial`).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -51,11 +52,11 @@ fn a_tutorials_client_holds_the_conversation() {
         assert_eq!(client.stdout.next().trim_start_matches("> "), "Disconnected from server");
         let connected = server.stdout.until("New connection from ");
         let peer = connected.strip_prefix("New connection from ").unwrap();
-        let said: Vec<String> = (0..4).map(|_| server.stdout.next()).collect();
-        assert_eq!(said[0], format!("Received from {peer}: Hello, server!"));
-        assert!(said[1].starts_with("(a message should end with a newline: this one had none"), "{}", said[1]);
-        assert_eq!(said[2], format!("Received from {peer}: How are you?"));
-        assert_eq!(said[3], format!("Connection closed for {peer}"));
+        let report: Vec<String> = (0..4).map(|_| server.stdout.next()).collect();
+        assert_eq!(report[0], format!("Received from {peer}: Hello, server!"));
+        assert!(report[1].starts_with("(a message should end with a newline: this one had none"), "{}", report[1]);
+        assert_eq!(report[2], format!("Received from {peer}: How are you?"));
+        assert_eq!(report[3], format!("Connection closed for {peer}"));
     }
 }
 
@@ -134,7 +135,7 @@ fn with_line_framing_a_pause_ends_nothing() {
     peer.expect("Server received: Hello, server!\n");
 }
 
-/// What `resound test` says of a server: its exit code, and all its words.
+/// The verdict of `resound test` on a server: its exit code and its output.
 fn tested(port: &str, flags: &[&str]) -> (Option<i32>, String) {
     let (code, stdout, stderr) = run(&[&["test", "127.0.0.1", port], flags].concat(), b"");
     (code, String::from_utf8(stdout).unwrap() + &stderr)
@@ -146,15 +147,15 @@ fn the_test_warns_of_a_server_that_answers_reads() {
     let (_chunks, address) = Program::server(&["--framing", "chunk"]);
     let chunks = (address.port().to_string(), false);
     for (port, reads_a_kibibyte) in tutorial.iter().map(|(_, port)| (port.clone(), true)).chain([chunks]) {
-        let (code, said) = tested(&port, &[]);
-        assert_eq!(code, Some(0), "{said}");
+        let (code, report) = tested(&port, &[]);
+        assert_eq!(code, Some(0), "{report}");
         let result =
-            |check: &str| said.lines().find(|line| line.starts_with(check)).unwrap().rsplit(' ').next().unwrap();
-        assert_eq!([result("ASCII"), result("UTF-8"), result("half-close")], ["pass"; 3], "{said}");
-        // How much one read returns is for the system to say.
-        assert!(result("long line") == "warn" || !reads_a_kibibyte, "{said}");
-        assert!(said.contains("6 of 6 checks passed, ") && said.contains("with a warning"), "{said}");
-        assert!(said.contains("answers whatever one read returned") && said.contains("not lines"), "{said}");
+            |check: &str| report.lines().find(|line| line.starts_with(check)).unwrap().rsplit(' ').next().unwrap();
+        assert_eq!([result("ASCII"), result("UTF-8"), result("half-close")], ["pass"; 3], "{report}");
+        // The system decides how much one read returns.
+        assert!(result("long line") == "warn" || !reads_a_kibibyte, "{report}");
+        assert!(report.contains("6 of 6 checks passed, ") && report.contains("with a warning"), "{report}");
+        assert!(report.contains("answers whatever one read returned") && report.contains("not lines"), "{report}");
     }
 }
 
@@ -201,11 +202,11 @@ fn the_test_names_what_a_wrong_server_does() {
         ),
     ];
     for (answer, want) in cases {
-        let (code, said) = tested(&answering(answer), &[]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("mismatch: the answer differs from byte") && !said.contains("too slow"), "{said}");
+        let (code, report) = tested(&answering(answer), &[]);
+        assert_eq!(code, Some(3), "{report}");
+        assert!(report.contains("mismatch: the answer differs from byte") && !report.contains("too slow"), "{report}");
         for part in want {
-            assert!(said.contains(part), "{part:?} is not in {said}");
+            assert!(report.contains(part), "{part:?} is not in {report}");
         }
     }
 }
@@ -219,10 +220,10 @@ fn the_test_distinguishes_late_answers_and_early_ends() {
         stream.read_to_end(&mut all).unwrap();
         stream.write_all(&[b"Server received: ", &all[..]].concat()).unwrap();
     });
-    let (code, said) = tested(&port, &[]);
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("answers only once its client has closed its half"), "{said}");
-    assert!(said.contains("  received  Server received: Hello, server!\\n"), "{said}");
+    let (code, report) = tested(&port, &[]);
+    assert_eq!(code, Some(3), "{report}");
+    assert!(report.contains("answers only once its client has closed its half"), "{report}");
+    assert!(report.contains("  received  Server received: Hello, server!\\n"), "{report}");
 
     let port = foreign(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
@@ -230,17 +231,17 @@ fn the_test_distinguishes_late_answers_and_early_ends() {
         let n = stream.read(&mut wire).unwrap();
         stream.write_all(&[b"Server received: ", &wire[..n]].concat()).unwrap();
     });
-    let (code, said) = tested(&port, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("1 of 6 checks passed") && said.contains("answers one message, and closes"), "{said}");
+    let (code, report) = tested(&port, &[]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("1 of 6 checks passed") && report.contains("answers one message, and closes"), "{report}");
 
     let port = answering(|to, line| match line {
         b"\n" => Err(std::io::ErrorKind::Other.into()),
         line => to.write_all(&[b"Server received: ", line].concat()),
     });
-    let (code, said) = tested(&port, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("takes an empty line for the client's end"), "{said}");
+    let (code, report) = tested(&port, &[]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("takes an empty line for the client's end"), "{report}");
 }
 
 #[test]
@@ -248,9 +249,9 @@ fn a_test_shows_its_messages_on_request() {
     let (_server, address) = Program::server(&[]);
     let port = address.port().to_string();
     let shown = "\n  sent      Hello, server!\\n\n  received  Server received: Hello, server!\\n\n";
-    let (code, said) = tested(&port, &["-v"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(shown) && said.contains("... (32.0 KiB)\n"), "{said}");
-    let (_, said) = tested(&port, &[]);
-    assert!(!said.contains("\n  sent"), "{said}");
+    let (code, report) = tested(&port, &["-v"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains(shown) && report.contains("... (32.0 KiB)\n"), "{report}");
+    let (_, report) = tested(&port, &[]);
+    assert!(!report.contains("\n  sent"), "{report}");
 }

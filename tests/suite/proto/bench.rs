@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use resound::conn::{Conn, Then, Verdict};
 use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Limits, Observer, Service};
 
-/// A connection whose transport takes whatever the test lets it take.
+/// A connection whose transport takes as many bytes as the test allows.
 pub(crate) struct Bench {
     pub(crate) conn: Conn,
     pub(crate) now: Instant,
     pub(crate) observer: Seen,
     /// Handed over and not yet taken by the transport.
     pub(crate) queue: Vec<u8>,
-    /// Taken by the transport and not yet by the peer's system, where the transport says so.
+    /// Taken by the transport and not yet by the peer's system, where the transport reports that.
     pub(crate) held: usize,
     pub(crate) then: Then,
 }
@@ -51,7 +51,7 @@ impl Bench {
         Self::of(Conn::new(info, Box::new(service), limits))
     }
 
-    /// Its transport says what it still holds.
+    /// Its transport reports the bytes that it still holds.
     pub(crate) fn telling(service: impl Service + 'static, limits: Limits) -> Self {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
         Self::of(Conn::new(info, Box::new(service), limits).reporting_unacknowledged())
@@ -112,7 +112,8 @@ impl Bench {
         all
     }
 
-    /// Time is up, as the connection wished; what it wants to know is said first. Was there something?
+    /// The deadline that the connection asked for passes. The bytes in the transport are reported
+    /// first, where the connection wants that; returns whether it did.
     fn time_out(&mut self) -> bool {
         let wants = self.conn.wants_unacknowledged(self.now);
         if wants {
@@ -122,8 +123,9 @@ impl Bench {
         wants
     }
 
-    /// Lets time pass as an engine does, looking when the connection wants it, until the connection is to be ended, or for so long. Says how long
-    /// that was, and how often the transport was looked at.
+    /// Lets time pass as an engine does, with a report of the transport whenever the connection
+    /// wants one, until the connection ends or the time is over. Returns how long that was, and the
+    /// number of reports.
     pub(crate) fn run(&mut self, most: Duration) -> (Duration, usize) {
         let (start, mut looks) = (self.now, 0);
         while !matches!(self.then, Then::Close | Then::Reset) {

@@ -51,7 +51,7 @@ fn an_echo_is_lent_and_not_copied() {
     assert_eq!((verdict.echo, out.len()), (0..10, 0));
 }
 
-/// Echoes lines, and speaks itself before the ones that begin with `!`.
+/// Echoes lines, and sends bytes of its own before the ones that begin with `!`.
 struct Mixed;
 
 impl Service for Mixed {
@@ -104,7 +104,7 @@ fn memory_is_bounded_for_a_peer_that_takes_nothing() {
     let high = Limits::default().high_water;
     for line in [0, 1, 20, 99, 1000, 5000, 20_000, 60_000] {
         let input = [vec![b'x'; line], b"\n".to_vec()].concat().repeat((1 << 20) / (line + 1));
-        // The transport takes some of it, and then nothing any more: wherever that happens.
+        // The transport takes some of it, and then nothing any more, at each possible place.
         for taken in [0, 1, 10_000, 40_000, 100_000, 123_456, 300_000] {
             let mut bench = Bench::new(Reply::default(), Limits::default());
             let (mut at, mut left) = (0, taken);
@@ -372,8 +372,8 @@ impl Service for Ender {
 
 #[test]
 fn a_service_ends_its_connection_as_it_likes() {
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let mut bench = Bench::new(Ender(Rc::clone(&told), |cx| cx.close()), Limits::default());
+    let reasons = Rc::new(RefCell::new(Vec::new()));
+    let mut bench = Bench::new(Ender(Rc::clone(&reasons), |cx| cx.close()), Limits::default());
     bench.receive(b"x");
     assert_eq!((bench.queue.as_slice(), bench.then), (&b"bye"[..], Then::HalfClose));
     bench.take_all();
@@ -381,19 +381,19 @@ fn a_service_ends_its_connection_as_it_likes() {
     bench.reach_deadline();
     assert_eq!(bench.close(), CloseReason::ServiceClosed);
 
-    let mut bench = Bench::new(Ender(Rc::clone(&told), |cx| cx.reset()), Limits::default());
+    let mut bench = Bench::new(Ender(Rc::clone(&reasons), |cx| cx.reset()), Limits::default());
     bench.receive(b"x");
     assert_eq!(bench.then, Then::Reset);
     assert_eq!(bench.close(), CloseReason::Aborted);
 
-    let mut bench = Bench::new(Ender(Rc::clone(&told), |cx| cx.finish()), Limits::default());
+    let mut bench = Bench::new(Ender(Rc::clone(&reasons), |cx| cx.finish()), Limits::default());
     bench.receive(b"x");
     bench.receive(b"y");
     assert_eq!(bench.take_all(), b"bye");
     assert_eq!(bench.then, Then::HalfClose, "the peer goes on talking");
     bench.eof();
     assert_eq!(bench.close(), CloseReason::Finished);
-    assert_eq!(*told.borrow(), [CloseReason::ServiceClosed, CloseReason::Aborted, CloseReason::Finished]);
+    assert_eq!(*reasons.borrow(), [CloseReason::ServiceClosed, CloseReason::Aborted, CloseReason::Finished]);
 }
 
 #[test]
@@ -425,7 +425,8 @@ fn a_drain_that_is_cut_short_is_not_orderly() {
 }
 
 proptest! {
-    /// Whatever arrives, in whatever pieces, and however slowly the answers leave: the same answers, in order, with bounded memory.
+    /// Any input, cut anywhere, with answers that leave at any speed: the same answers, in order,
+    /// with bounded memory.
     #[test]
     fn framing_and_backpressure_lose_nothing(
         input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..600),

@@ -1,4 +1,5 @@
-//! How connections end that may not end in order, on a virtual clock: peers that take nothing, services that fail, peers that may not come in.
+//! How connections end that may not end in order, on a virtual clock: peers that take nothing,
+//! services that fail, peers that may not come in.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -50,7 +51,7 @@ fn a_stall_counts_from_the_last_byte_that_the_peers_system_took() {
 
 #[test]
 fn bytes_in_the_transport_are_no_progress_of_the_peer() {
-    /// Says something every second.
+    /// Sends a text every second.
     struct Ticker;
     impl Service for Ticker {
         fn open(&mut self, cx: &mut Cx<'_>) {
@@ -216,13 +217,13 @@ impl Service for Fragile {
     }
 }
 
-/// A service that panics there, and what it has said by then.
+/// A service that panics there, and its output until then.
 fn broken(place: Where, telling: bool) -> (Bench, &'static str) {
     let mut bench = match telling {
         true => Bench::telling(Fragile(place), writing(300)),
         false => Bench::new(Fragile(place), writing(300)),
     };
-    let said = match place {
+    let output = match place {
         Where::Open => "hello\n",
         Where::Data => {
             bench.receive(b"one\npanic\ntwo\nthr");
@@ -249,19 +250,19 @@ fn broken(place: Where, telling: bool) -> (Bench, &'static str) {
         }
         Where::Closed => unreachable!("that is its end already"),
     };
-    (bench, said)
+    (bench, output)
 }
 
 #[test]
 fn output_before_a_panic_is_delivered_and_then_the_connection_is_reset() {
     for place in Where::ALL.into_iter().filter(|place| *place != Where::Closed) {
-        let (mut bench, said) = broken(place, true);
+        let (mut bench, output) = broken(place, true);
         assert_eq!(bench.then, Then::Go, "{place:?}: no FIN, or this would look like all of it");
         if place != Where::Eof {
-            assert!(bench.conn.wants_read(), "{place:?}: a peer that has more to say must not be stuck with it");
+            assert!(bench.conn.wants_read(), "{place:?}: the peer must be able to send the rest of its data");
             bench.receive(b"panic\nmore\n");
         }
-        assert_eq!(bench.take_all(), said.as_bytes(), "{place:?}");
+        assert_eq!(bench.take_all(), output.as_bytes(), "{place:?}");
         assert_eq!(bench.run(SECOND * 200).0, SECOND * 200, "{place:?}: the peer's system has taken nothing yet");
         bench.held = 0;
         assert!(bench.run(SECOND).0 < SECOND, "{place:?}");
@@ -287,9 +288,9 @@ fn a_peer_that_takes_nothing_from_a_service_that_panicked_is_reset_in_time() {
 
 #[test]
 fn without_reports_of_the_transport_the_linger_limits_delivery() {
-    let (mut bench, said) = broken(Where::Data, false);
+    let (mut bench, output) = broken(Where::Data, false);
     assert_eq!(bench.run(SECOND * 200).0, SECOND * 200);
-    assert_eq!(bench.take_all(), said.as_bytes());
+    assert_eq!(bench.take_all(), output.as_bytes());
     assert_eq!(bench.then, Then::Go);
     assert_eq!(bench.run(SECOND * 60).0, Limits::default().linger);
     assert_eq!((bench.then, bench.close()), (Then::Reset, CloseReason::Panicked));
@@ -317,7 +318,7 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
     let reasons: Vec<_> = bench.observer.unopened.iter().map(|how| how.reason).collect();
     assert_eq!(reasons, [CloseReason::Panicked]);
 
-    /// Cannot even say how its input is cut.
+    /// Panics already when the connection asks for its framing.
     struct Unframed;
     impl Service for Unframed {
         fn framing(&self) -> Framing {
@@ -396,7 +397,7 @@ fn a_silent_refusal_is_a_reset_at_once() {
     }
 }
 
-/// Keeps what it hears, and when its connection ended.
+/// Keeps its input, and when its connection ended.
 #[derive(Clone, Default)]
 struct Ear(Rc<RefCell<Vec<CloseReason>>>);
 

@@ -1,4 +1,5 @@
-//! The corpus of each fuzz target, replayed: `cargo +nightly fuzz run NAME ../tests/fuzz/corpus/NAME` looks for more.
+//! Replays the corpus of each fuzz target; `cargo +nightly fuzz run NAME ../tests/fuzz/corpus/NAME`
+//! extends it.
 
 use std::fs;
 use std::path::Path;

@@ -29,7 +29,7 @@ impl ProxyHeader for Word {
     }
 }
 
-/// Says who its peer is, and then replies.
+/// Sends the address of its peer, and then replies.
 struct Greeter;
 
 impl Service for Greeter {

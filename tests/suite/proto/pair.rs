@@ -1,4 +1,5 @@
-//! Two `Conn`s joined by a simulated link: bytes arrive late, in pieces, and in the two directions at different speeds.
+//! Two `Conn`s joined by a simulated link: bytes arrive late, in pieces, and in the two directions
+//! at different speeds.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,5 @@
-//! The PROXY protocol: the parser by itself, a connection that begins with a header on a virtual clock, and each engine.
+//! The PROXY protocol: the parser by itself, a connection that begins with a header on a virtual
+//! clock, and each engine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -114,7 +115,7 @@ fn bench(from: &str, limits: Limits) -> Bench {
     Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), limits))
 }
 
-/// Ends a connection that is not open and may not be: at once, and so that its peer knows.
+/// Ends a connection that is not open and must not be: at once, and so that its peer sees it.
 fn unopened(bench: &mut Bench) -> CloseReason {
     assert_eq!(bench.then, Then::Reset);
     bench.conn.closed(bench.now, &mut bench.observer);
@@ -175,20 +176,20 @@ fn the_first_of_repeated_values_counts() {
     let both = |tlv: fn(Vec<u8>) -> Tlv| [tlv(b"first".to_vec()), tlv(b"second".to_vec())];
     let mut tlvs = [both(Tlv::Authority), both(Tlv::Alpn), both(Tlv::UniqueId), both(Tlv::NetNs)].concat();
     tlvs.extend([ssl("first", Ssl::TLS), ssl("second", Ssl::TLS)]);
-    let said = |tlvs: Vec<Tlv>| {
+    let decoded = |tlvs: Vec<Tlv>| {
         let ip = Addresses::ip("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
         let mut bench = bench("10.0.0.0/8", Limits::default());
         bench.receive(&Header { tlvs, ..Header::new(Version::V2, ip) }.encode().unwrap());
         bench.conn.info().via.clone().unwrap()
     };
-    let via = said(tlvs);
+    let via = decoded(tlvs);
     let tls = via.tls.as_ref().unwrap();
     for value in [&via.authority, &via.alpn, &via.unique_id, &via.namespace, &tls.version] {
         assert_eq!(value.as_deref(), Some(b"first".as_slice()));
     }
-    assert_eq!(said(vec![ssl("first", 0), ssl("second", Ssl::TLS)]).tls, None, "the first says that there is no TLS");
-    // That a value is empty is what it says.
-    assert_eq!(said(vec![Tlv::Authority(vec![]), Tlv::Authority(vec![1])]).authority.as_deref(), Some(&[][..]));
+    assert_eq!(decoded(vec![ssl("first", 0), ssl("second", Ssl::TLS)]).tls, None, "the first has no TLS");
+    // An empty value is a value.
+    assert_eq!(decoded(vec![Tlv::Authority(vec![]), Tlv::Authority(vec![1])]).authority.as_deref(), Some(&[][..]));
 }
 
 #[test]

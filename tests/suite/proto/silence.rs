@@ -1,4 +1,5 @@
-//! Clients that send no newline and wait, as tutorials have them (`Framing::Auto`): on a virtual clock, and on each engine.
+//! Clients that send no newline and wait, as tutorials have them (`Framing::Auto`): on a virtual
+//! clock, and on each engine.
 
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -40,7 +41,7 @@ fn answered(bench: &mut Bench) -> (Duration, String) {
 #[test]
 fn a_client_without_newlines_is_answered_after_a_pause_and_soon_from_the_second_message_on() {
     let mut bench = bench();
-    assert_eq!(bench.conn.deadline(), None, "nothing was said");
+    assert_eq!(bench.conn.deadline(), None, "no deadline before the first byte");
     bench.receive(b"Hello");
     bench.pass(FIRST - MOMENT);
     assert!(bench.queue.is_empty() && !bench.conn.is_silence_due(bench.now));
@@ -53,7 +54,7 @@ fn a_client_without_newlines_is_answered_after_a_pause_and_soon_from_the_second_
         assert_eq!(answered(&mut bench), (NEXT, format!("Server received: {message}")));
     }
     assert_eq!(bench.observer.messages.len(), 4);
-    assert_eq!(bench.observer.pauses, [FIRST], "said of the first");
+    assert_eq!(bench.observer.pauses, [FIRST], "reported for the first message");
     bench.eof();
     assert_eq!(bench.close(), CloseReason::Finished);
 }
@@ -133,12 +134,12 @@ fn a_partial_line_of_the_own_protocol_waits_for_its_end() {
     for n in 1..beginning {
         let mut short = bench();
         short.receive(&line[..n]);
-        let said = String::from_utf8(line[..n].to_vec()).unwrap();
-        assert_eq!(answered(&mut short), (OWN, format!("Server received: {said}")), "it was none after all");
+        let text = String::from_utf8(line[..n].to_vec()).unwrap();
+        assert_eq!(answered(&mut short), (OWN, format!("Server received: {text}")), "it was none after all");
         // What it is not is known as soon as it differs.
         short.receive(&line[..n]);
         short.receive(b"!");
-        assert_eq!(answered(&mut short), (NEXT, format!("Server received: {said}!")));
+        assert_eq!(answered(&mut short), (NEXT, format!("Server received: {text}!")));
     }
     let mut drained = bench();
     drained.receive(b"resound-pro");
@@ -167,7 +168,7 @@ fn such_messages_do_not_put_the_idle_timeout_off() {
     assert_eq!(bench.observer.closed[0].reason, CloseReason::IdleTimeout);
     assert_eq!((bench.observer.closed[0].lasted, lasted), (Duration::from_secs(10), bench.now));
 
-    // A line does, as ever, and what the service says by itself.
+    // A line does, and so does the service's own output.
     let mut bench = Bench::new(Clock, limits);
     bench.receive(b"x");
     for _ in 0..100 {
@@ -185,7 +186,7 @@ fn such_messages_do_not_put_the_idle_timeout_off() {
     }
 }
 
-/// Says something every five seconds.
+/// Sends a text every five seconds.
 struct Clock;
 
 impl Service for Clock {
@@ -341,7 +342,7 @@ fn a_part_of_a_proxy_header_is_no_message() {
 }
 
 proptest! {
-    /// Whatever comes, and whenever: messages end where a newline is or, before the first, a pause.
+    /// Any input at any time: messages end at a newline or, before the first one, at a pause.
     #[test]
     fn a_pause_ends_a_message_as_long_as_no_newline_has_come(
         parts in proptest::collection::vec(("[ab]{1,4}|[ab]{0,2}\n[ab]{0,2}", 1_u64..700), 1..20),
@@ -379,7 +380,8 @@ fn a_tutorials_client_is_answered(engine: Engine) {
         peer.send(message);
         peer.expect(format!("Server received: {message}"));
     }
-    // The first of these might become a line of our own protocol, so it is the end of the second that counts.
+    // The first of these might become a line of our own protocol, so it is the end of the second
+    // that counts.
     peer.send("resound");
     peer.send(" is a name");
     peer.expect("Server received: resound is a name");
@@ -396,7 +398,7 @@ fn a_tutorials_client_is_answered(engine: Engine) {
     assert!(last.rest().is_empty() && peer.rest().is_empty());
 }
 
-// They see, or hold up, what passes below TLS.
+// These see, or delay, what passes below TLS.
 mod below {
     crate::harness::on_each_engine_plainly!(a_message_is_not_cut_because_the_engine_is_late);
     use super::a_message_is_not_cut_because_the_engine_is_late;
@@ -426,7 +428,7 @@ fn a_message_is_not_cut_because_the_engine_is_late(engine: Engine) {
     peer.send("Hel");
     let mut seen = at_gate.recv_timeout(crate::harness::PATIENCE).unwrap();
     peer.send("lo");
-    // Longer than the pause, while the worker is held up.
+    // Longer than the pause, while the worker is busy.
     peer.0.set_read_timeout(Some(FIRST + FIRST / 3)).unwrap();
     let early = loop {
         match peer.0.read(&mut [0]) {

@@ -84,14 +84,15 @@ fn runs_of_several_generators_become_one() {
     let (code, out, _) = report(&[&a, &b]);
     assert_eq!(code, Some(0));
     assert!(out.contains("\nMerged from 2 generators\n  a.json: "), "{out}");
-    // Far shorter than the eight seconds that chance needs to be told from a difference.
+    // Far shorter than the eight seconds that are needed to tell chance from a difference.
     let (code, out, _) = report(&[&a, "--compare", &b]);
     assert_eq!(code, Some(0));
     let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(out.contains("with fewer than 8 in each nothing can be said about chance."), "{out}");
 }
 
-/// A run that has passed a gate, as if it had had ten intervals alike, and another that has done a tenth of it in the same time.
+/// A run that has passed a gate, as if it had had ten intervals alike, and another that has done a
+/// tenth of it in the same time.
 fn base_and_worse(folder: &TempDir) -> [(String, Value); 2] {
     let (code, out, err) = load(&["-n", "2000", "--json", "--fail-if", "errors>3"]);
     assert_eq!(code, Some(0), "{out} {err}");
@@ -185,7 +186,7 @@ fn an_undecided_gate_neither_passes_nor_fails() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (html, junit, json) = (path("a.html"), path("a.xml"), path("a.json"));
-    // Of fifty times none says what one in a hundred exceeds.
+    // Fifty times do not show the value that one in a hundred exceeds.
     let args =
         ["-n", "50", "--json", "--html", &html, "--junit", &junit, "--fail-if", "p99>1h", "--fail-if", "errors>0"];
     let (code, out, err) = load(&args);
@@ -367,7 +368,7 @@ fn a_view_is_drawn_in_place_and_gives_way_to_the_results() {
         let environment = [&[("LC_ALL", "C.UTF-8")], wish].concat();
         let mut terminal = Terminal::start_with(&args, folder.path(), &environment);
         terminal.until_seen(VIEW);
-        // In place: however often it was drawn, it stands there once.
+        // It is drawn in place, and so stands there once.
         terminal.until_seen(" done, ");
         assert_eq!(terminal.screen().matches(VIEW).count(), 1, "{}", terminal.screen());
         terminal.until_seen("Distribution of response times");

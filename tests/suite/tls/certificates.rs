@@ -1,4 +1,4 @@
-//! Certificates and keys that cannot be used, or not well: what the program says of them, and the
+//! Certificates and keys that cannot be used, or not well: how the program reports them, and the
 //! command that mends it.
 
 use std::fs;
@@ -38,7 +38,8 @@ fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
         fs::write(&path, bytes).unwrap();
         path
     };
-    // Keys as far as they are looked at: version, algorithm, and something where the key should be.
+    // Keys up to the fields that are read: version, algorithm, and something where the key should
+    // be.
     let ed448 = [&[0x30, 16, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x71, 4, 4][..], &[4, 2, 1, 2]].concat();
     let dsa = [&[0x30, 19, 2, 1, 0, 0x30, 9, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1, 4, 3][..], &[2, 1, 9]].concat();
     let k1 = [&[0x30, 16, 2, 1, 1, 4, 2, 1, 2, 0xa0, 7, 6, 5][..], &[0x2b, 0x81, 4, 0, 10]].concat();
@@ -79,7 +80,7 @@ fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
         (file("order.pem", &both), "in the wrong order: that of the key is number 2 of 2", "cat own.pem"),
         (file("wide.pem", b"\xff\xfe-\0-\0"), "UTF-16", "iconv -f UTF-16"),
         (folder.path().to_str().unwrap().to_string(), "directory", "Check the path"),
-        // What stands before the key says less than the key.
+        // The error names the key, and not the block before it.
         (file("parameters.pem", parameters.as_bytes()), "but a section 'EC PRIVATE KEY'", "BEGIN CERTIFICATE"),
     ];
     let bad_keys = of_keys.iter().map(|(file, what, how)| (vec!["--cert", &cert, "--key", file], *what, *how));

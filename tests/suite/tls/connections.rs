@@ -15,15 +15,15 @@ use crate::harness::{Running, noise, on_each_engine_plainly, server};
 use crate::proto::bench::Bench;
 use crate::tunnel::{HINT, client, identity};
 
-/// A service that says what its test wants said when it is woken, and keeps what it hears.
+/// A service that sends what its test asks for when it is woken, and keeps its input.
 #[derive(Clone, Default)]
 struct Talker(Rc<Talk>);
 
 #[derive(Default)]
 struct Talk {
-    to_say: RefCell<Vec<u8>>,
+    to_send: RefCell<Vec<u8>>,
     finish: Cell<bool>,
-    heard: RefCell<Vec<u8>>,
+    received: RefCell<Vec<u8>>,
     ended: Cell<bool>,
     info: RefCell<Option<Arc<TlsInfo>>>,
 }
@@ -33,10 +33,10 @@ impl Service for Talker {
         *self.0.info.borrow_mut() = cx.conn().tls.clone();
     }
     fn data(&mut self, bytes: &[u8], _: &mut Cx<'_>) {
-        self.0.heard.borrow_mut().extend_from_slice(bytes);
+        self.0.received.borrow_mut().extend_from_slice(bytes);
     }
     fn wake(&mut self, cx: &mut Cx<'_>) {
-        cx.send(&self.0.to_say.take());
+        cx.send(&self.0.to_send.take());
         if self.0.finish.get() {
             cx.finish();
         }
@@ -46,23 +46,23 @@ impl Service for Talker {
     }
 }
 
-/// One end, and what its service knows.
+/// One end, and the state of its service.
 struct End {
     bench: Bench,
     talk: Rc<Talk>,
 }
 
 impl End {
-    fn say(&mut self, bytes: &[u8]) {
-        self.talk.to_say.borrow_mut().extend_from_slice(bytes);
+    fn send(&mut self, bytes: &[u8]) {
+        self.talk.to_send.borrow_mut().extend_from_slice(bytes);
         self.bench.wake();
     }
     fn finish(&mut self) {
         self.talk.finish.set(true);
         self.bench.wake();
     }
-    fn heard(&self) -> String {
-        self.talk.heard.take().escape_ascii().to_string()
+    fn received(&self) -> String {
+        self.talk.received.take().escape_ascii().to_string()
     }
     fn info(&self) -> Arc<TlsInfo> {
         self.talk.info.borrow().clone().expect("the connection is open")
@@ -92,7 +92,7 @@ fn replier(tls: &TlsServer) -> Bench {
     bench(Handshake::new().tls_server(tls), Reply::default(), Limits::default())
 }
 
-/// Carries what each end has to say to the other, in pieces of so many bytes, until both are silent.
+/// Carries the output of each end to the other, in pieces of so many bytes, until both are silent.
 fn carry(one: &mut Bench, other: &mut Bench, piece: usize) {
     while !one.queue.is_empty() || !other.queue.is_empty() {
         let there = one.take(piece);
@@ -106,7 +106,7 @@ fn carry(one: &mut Bench, other: &mut Bench, piece: usize) {
     }
 }
 
-/// A handshake between the two: what each says of it.
+/// A handshake between the two, and its outcome at each end.
 pub(crate) fn shake(client: &TlsClient, server: &TlsServer) -> (Arc<TlsInfo>, Arc<TlsInfo>) {
     let (mut ours, mut theirs) = (end(Handshake::new().tls_client(client)), end(Handshake::new().tls_server(server)));
     carry(&mut ours.bench, &mut theirs.bench, usize::MAX);
@@ -147,12 +147,12 @@ fn a_conversation_agrees_at_every_cut_of_the_records() {
             let mut client = end(Handshake::new().tls_client(client));
             carry(&mut client.bench, &mut server, piece);
             assert_eq!(client.info().version, version);
-            client.say(b"one\ntwo\nlast");
+            client.send(b"one\ntwo\nlast");
             carry(&mut client.bench, &mut server, piece);
             client.finish();
             carry(&mut client.bench, &mut server, piece);
             let want = "Server received: one\\nServer received: two\\nServer received: last";
-            assert_eq!(client.heard(), want, "{version} in pieces of {piece}");
+            assert_eq!(client.received(), want, "{version} in pieces of {piece}");
             assert!(client.talk.ended.get(), "the server's close_notify came");
             assert_eq!((client.bench.then, server.then), (Then::Close, Then::Close));
             assert_eq!((client.bench.close(), server.close()), (CloseReason::Finished, CloseReason::Finished));
@@ -165,16 +165,16 @@ fn a_server_may_end_first_and_still_receives_everything() {
     let mut server = end(Handshake::new().tls_server(&plain_server()));
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server.bench, usize::MAX);
-    server.say(b"that is all");
+    server.send(b"that is all");
     server.finish();
     carry(&mut client.bench, &mut server.bench, usize::MAX);
     client.bench.eof();
-    assert_eq!((client.heard(), client.talk.ended.get()), ("that is all".into(), true));
+    assert_eq!((client.received(), client.talk.ended.get()), ("that is all".into(), true));
     assert_eq!(server.bench.then, Then::HalfClose);
-    client.say(b"and something more");
+    client.send(b"and something more");
     client.finish();
     carry(&mut client.bench, &mut server.bench, usize::MAX);
-    assert_eq!((server.heard(), server.talk.ended.get()), ("and something more".into(), true));
+    assert_eq!((server.received(), server.talk.ended.get()), ("and something more".into(), true));
     assert_eq!((client.bench.close(), server.bench.close()), (CloseReason::Finished, CloseReason::Finished));
 }
 
@@ -185,10 +185,10 @@ fn large_messages_come_back_exactly_and_nothing_is_kept_when_idle() {
     carry(&mut client.bench, &mut server, usize::MAX);
     let sent = noise(5, 3 << 20);
     for part in sent.chunks(100_003) {
-        client.say(part);
+        client.send(part);
         carry(&mut client.bench, &mut server, 65_521);
     }
-    assert!(*client.talk.heard.borrow() == sent, "the bytes differ");
+    assert!(*client.talk.received.borrow() == sent, "the bytes differ");
     assert_eq!(server.conn.deadline(), None);
 }
 
@@ -197,11 +197,11 @@ fn an_end_without_close_notify_is_reported_and_a_partial_line_is_not_answered() 
     let mut server = replier(&plain_server());
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
-    client.say(b"whole\ncut o");
+    client.send(b"whole\ncut o");
     carry(&mut client.bench, &mut server, usize::MAX);
     server.eof();
     carry(&mut client.bench, &mut server, usize::MAX);
-    assert_eq!(client.heard(), "Server received: whole\\n");
+    assert_eq!(client.received(), "Server received: whole\\n");
     assert!(client.talk.ended.get(), "the server's own end is in order all the same");
     assert_eq!(server.close(), CloseReason::Truncated);
 }
@@ -211,7 +211,7 @@ fn a_last_line_before_close_notify_is_answered_and_later_bytes_are_dropped() {
     let mut server = replier(&plain_server());
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
-    client.say(b"last");
+    client.send(b"last");
     client.finish();
     let mut wire = client.bench.take_all();
     wire.extend_from_slice(b"\x17\x03\x03\x00\x05trash behind the end");
@@ -219,7 +219,7 @@ fn a_last_line_before_close_notify_is_answered_and_later_bytes_are_dropped() {
     server.receive(b"and more");
     server.eof();
     carry(&mut client.bench, &mut server, usize::MAX);
-    assert_eq!(client.heard(), "Server received: last");
+    assert_eq!(client.received(), "Server received: last");
     assert_eq!(server.close(), CloseReason::Finished);
 }
 
@@ -228,12 +228,12 @@ fn a_changed_record_ends_the_connection_and_is_not_delivered() {
     let mut server = replier(&plain_server());
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
-    client.say(b"hello\n");
+    client.send(b"hello\n");
     let mut wire = client.bench.take_all();
     *wire.last_mut().unwrap() ^= 1;
     server.receive(&wire);
     assert!(server.observer.messages.is_empty());
-    assert!(!server.queue.is_empty(), "an alert says so");
+    assert!(!server.queue.is_empty(), "an alert");
     client.bench.receive(&server.take_all());
     server.eof();
     client.bench.eof();
@@ -245,14 +245,14 @@ fn a_changed_record_ends_the_connection_and_is_not_delivered() {
 fn a_plain_peer_gets_an_error_in_plain_text() {
     let mut server = replier(&plain_server());
     server.receive(b"hello\n");
-    let said = server.take_all();
-    assert_eq!(said.escape_ascii().to_string(), "Error: this server speaks TLS (resound client --tls)\\n");
+    let error = server.take_all();
+    assert_eq!(error.escape_ascii().to_string(), "Error: this server speaks TLS (resound client --tls)\\n");
     server.eof();
     assert_eq!(server.then, Then::Close);
     server.conn.closed(server.now, &mut server.observer);
     assert_eq!(server.observer.unopened[0].reason, CloseReason::Tls(TlsFailure::NotTls));
 
-    // Too little to tell it from a hello of SSL 2.0, until it ends.
+    // Too short to distinguish from a hello of SSL 2.0, until it ends.
     let mut server = replier(&plain_server());
     server.receive(b"\x80\x2e");
     assert!(server.queue.is_empty());
@@ -295,7 +295,7 @@ fn a_tls_peer_gets_an_alert_at_every_cut_of_its_bytes() {
             let goes_on = bytes[0] == 21 && bytes[5] == 1;
             assert_eq!(server.then == Then::Go, goes_on, "{}", bytes.escape_ascii());
             server.eof();
-            // To an end without a hello nothing is said.
+            // An end without a hello gets no error text.
             assert_eq!(server.then, if goes_on { Then::Reset } else { Then::Close }, "{}", bytes.escape_ascii());
             server.conn.closed(server.now, &mut server.observer);
             assert_eq!(server.observer.unopened[0].reason, why, "{}", bytes.escape_ascii());
@@ -315,10 +315,10 @@ fn bytes_that_are_no_hello_end_in_order() {
         for part in garbage.chunks(1 + seed as usize % 90) {
             server.receive(part);
         }
-        let is_told = !server.take_all().is_empty();
+        let is_answered = !server.take_all().is_empty();
         server.eof();
-        // Of the beginning of what might have been a hello nothing is said.
-        assert_eq!(server.then, if is_told { Then::Close } else { Then::Reset }, "seed {seed}");
+        // The beginning of what might have been a hello gets no error text.
+        assert_eq!(server.then, if is_answered { Then::Close } else { Then::Reset }, "seed {seed}");
         assert_eq!((server.observer.opened, server.observer.messages.len()), (0, 0), "seed {seed}");
     }
 }
@@ -330,7 +330,7 @@ fn silence_in_the_handshake_has_its_time() {
         let hello = end(Handshake::new().tls_client(client())).bench.take_all();
         server.receive(&hello[..sent]);
         assert_eq!(server.reach_deadline(), Duration::from_secs(10));
-        assert_eq!((server.then, server.queue.len()), (Then::Reset, 0), "nothing is said of it but that");
+        assert_eq!((server.then, server.queue.len()), (Then::Reset, 0), "a reset without a text");
         server.conn.closed(server.now, &mut server.observer);
         assert_eq!(server.observer.unopened[0].reason, why);
     }
@@ -353,9 +353,9 @@ fn handshakes_beyond_the_cap_wait_for_their_turn_and_the_silent_take_no_place() 
     for at in [1, 2] {
         servers[at].reach_deadline();
         carry(&mut clients[at].bench, &mut servers[at], usize::MAX);
-        clients[at].say(b"hello\n");
+        clients[at].send(b"hello\n");
         carry(&mut clients[at].bench, &mut servers[at], usize::MAX);
-        assert_eq!(clients[at].heard(), "Server received: hello\\n");
+        assert_eq!(clients[at].received(), "Server received: hello\\n");
     }
     // A place comes back with a connection that ends in its handshake.
     silent.receive(&[22]);
@@ -370,9 +370,9 @@ fn error_texts_are_encrypted() {
     let mut server = bench(Handshake::new().tls_server(&plain_server()), short, limits);
     let mut client = end(Handshake::new().tls_client(client()));
     carry(&mut client.bench, &mut server, usize::MAX);
-    client.say(b"much too long\n");
+    client.send(b"much too long\n");
     carry(&mut client.bench, &mut server, usize::MAX);
-    assert_eq!(client.heard(), "Error: line longer than 3 bytes\\n");
+    assert_eq!(client.received(), "Error: line longer than 3 bytes\\n");
     assert!(client.talk.ended.get(), "with a close_notify behind it");
     server.eof();
     assert_eq!(server.close(), CloseReason::LineTooLong);

@@ -188,12 +188,13 @@ fn certificates_are_replaced_while_the_server_runs_and_bad_ones_are_not() {
     let trusts = |print: &str| run(&["client", "127.0.0.1", &port, "--tls", "--pin", print], b"a\n").0 == Some(0);
     assert!(trusts(&first));
 
-    // The file alone says that it has changed.
+    // Only the file shows that it has changed.
     write_pem(folder.path(), "server", &["b.example"]);
     let second = server.stdout.until("TLS certificate (reloaded)").split("SHA-256 ").nth(1).unwrap().to_string();
     assert!(second != first && trusts(&second) && !trusts(&first));
 
-    // What does not fit together changes nothing; when it fits again, a signal tells.
+    // A certificate and a key that do not match change nothing; once they match again, a signal
+    // reloads them.
     let good = fs::read(&key).unwrap();
     fs::write(&key, "nonsense").unwrap();
     server.signal(rustix::process::Signal::HUP);

@@ -1,4 +1,5 @@
-//! The TLS record path under bytes that nobody would send: a plain function that a fuzzer can call, and a corpus that every run replays.
+//! The TLS record path under malformed bytes: a plain function that a fuzzer can call, and a corpus
+//! that every run replays.
 
 use resound::conn::{Conn, Then};
 use resound::tls::{TlsServer, TlsSettings};
@@ -13,8 +14,8 @@ fn bench(opening: Handshake) -> Bench {
     Bench::of(Conn::opening(info, opening, |_| Box::new(Echo), Limits::default()))
 }
 
-/// What `input` says is done to a conversation: each byte cuts, changes, repeats, drops or lets pass what one end has for the other.
-/// Whatever comes of it, neither end panics, both end, and nothing that was changed is delivered.
+/// Applies `input` to a conversation: each byte cuts, changes, repeats, drops or passes the output
+/// of one end. In no case does an end panic or stay open, and no changed record is delivered.
 fn records(tls: &TlsServer, input: &[u8]) {
     let mut server = bench(Handshake::new().tls_server(tls));
     let mut peer = bench(Handshake::new().tls_client(client()));
@@ -39,7 +40,7 @@ fn records(tls: &TlsServer, input: &[u8]) {
         end.take_all();
         end.eof();
         end.take_all();
-        // An echo has nothing to say that the other end did not.
+        // An echo sends only what its peer sent.
         assert!(end.observer.messages.is_empty());
         if end.then != Then::Close {
             end.conn.lost(end.now, CloseReason::Cut, &mut end.observer);

@@ -1,4 +1,5 @@
-//! Who is at the two ends of TLS: names, authorities, certificates of both, protocols, sessions.
+//! The identities of the two ends of TLS: names, authorities, certificates of both, protocols,
+//! sessions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -205,7 +206,7 @@ fn a_certificate_that_is_trusted_itself_needs_no_issuer_but_its_name_and_its_dat
             Ok(()) => drop(shake(&client, &tls)),
             Err(failure) => assert_eq!(fail(&client, &tls).0, Some(CloseReason::Tls(*failure))),
         }
-        // That another is trusted says nothing of this one.
+        // Trust in one certificate does not extend to another.
         let Some(CloseReason::Tls(failure)) = fail(&trusting(&[&other]), &tls).0 else { panic!("it was trusted") };
         assert!(!failure.to_string().contains("Other"), "{failure}");
         if server.certificate().is_authority && want.is_ok() {
@@ -279,7 +280,7 @@ fn a_peer_that_shows_a_trusted_certificate_must_hold_its_key() {
     }
 }
 
-/// Accepts all certificates, and knows some ways to sign.
+/// Accepts all certificates, and supports some signature schemes.
 #[derive(Debug)]
 struct Signs(Vec<rustls::SignatureScheme>);
 
