@@ -4,12 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 4] = ["crates/resound-proto/src", "crates/resound/src", "crates/resound-load/src", "src"];
+pub(super) const CRATES: [&str; 4] =
+    ["crates/resound-proto/src", "crates/resound/src", "crates/resound-load/src", "src"];
 
 /// The Rust files in a folder, without files of tests.
-fn sources(folder: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+pub(super) fn sources(folder: &str) -> Vec<PathBuf> {
+    sources_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+}
+
+pub(super) fn sources_in(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -20,12 +24,12 @@ fn sources(folder: &str) -> Vec<PathBuf> {
             }
         }
     }
-    assert!(!found.is_empty(), "no sources in '{folder}'");
+    assert!(!found.is_empty(), "no sources in {}", root.display());
     found
 }
 
 /// The code of a file, without its tests and comments.
-fn code(path: &Path) -> String {
+pub(super) fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")

@@ -3,3 +3,5 @@
 mod api;
 mod arrows;
 mod documents;
+mod imports;
+mod rules;
