@@ -184,7 +184,7 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
         Address::Unix(path) => {
             let start = Instant::now();
             let connected = how.in_time(UnixStream::connect(path)).await.unwrap_or_else(|| Err(late()));
-            connected.map(Stream::Unix).map_err(|error| {
+            connected.map(Stream::unix).map_err(|error| {
                 let class = FailureClass::of(&error);
                 failed(vec![Attempt { address: address.to_string(), error, took: start.elapsed() }], None, class)
             })
@@ -209,7 +209,7 @@ async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attem
     // Small messages are not to wait for acknowledgements. A connection that fails here fails again
     // on first use.
     let _ = stream.set_nodelay(true);
-    Ok(Stream::Tcp(stream))
+    Ok(Stream::tcp(stream))
 }
 
 fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {

@@ -216,10 +216,10 @@ impl AsyncListener {
                 // Systems differ in what an accepted socket inherits. One that fails here fails
                 // again on first use.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                Ok(Stream::tcp(stream))
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Ok(Stream::Unix(ready!(listener.poll_accept(cx))?.0)),
+            Self::Unix(listener) => Ok(Stream::unix(ready!(listener.poll_accept(cx))?.0)),
         })
     }
 }

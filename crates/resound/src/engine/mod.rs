@@ -21,6 +21,7 @@ mod interface;
 mod listener;
 #[cfg(unix)]
 mod path_owner;
+mod plain_stream;
 mod portable;
 mod queue;
 mod recorder;

@@ -1,215 +1,178 @@
-//! A connection as a byte stream of tokio's, whichever family it is of.
+//! [`Stream`]: a connection as a byte stream of tokio's, with or without TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use resound_proto::Endpoint;
-#[cfg(not(target_os = "linux"))]
-use socket2::Socket;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::plain_stream::PlainStream;
 use super::socket::{endpoint, peer, reset_on_close};
 use super::tcp_info::TcpInfo;
 use super::tls_stream::TlsStream;
 use crate::tls::TlsClient;
 
-/// A connection: a byte stream of tokio's, with TCP_NODELAY where it is TCP.
+/// A connection over TCP (with `TCP_NODELAY`) or over a unix socket, with or without TLS: a byte
+/// stream that implements tokio's [`AsyncRead`] and [`AsyncWrite`], also for `&Stream`, so that two
+/// tasks can use one connection at once, one for each direction.
 #[derive(Debug)]
-pub enum Stream {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a unix socket.
-    #[cfg(unix)]
-    Unix(UnixStream),
-    /// With TLS, over one of the others; this end is the client.
+pub struct Stream(Layer);
+
+#[derive(Debug)]
+enum Layer {
+    Plain(PlainStream),
+    /// This end is the client.
     Tls(Box<TlsStream>),
 }
 
-/// The same call on whichever stream it is, and what takes its place with TLS.
-macro_rules! on_either {
-    ($self:expr, $stream:ident => $call:expr, $secure:ident => $tls:expr) => {
-        match $self {
-            Stream::Tcp($stream) => $call,
-            #[cfg(unix)]
-            Stream::Unix($stream) => $call,
-            Stream::Tls($secure) => $tls,
+/// The same call on the outermost layer.
+macro_rules! on_layer {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match &$self.0 {
+            Layer::Plain(stream) => {
+                let mut $stream = stream;
+                $call
+            }
+            Layer::Tls(stream) => {
+                let mut $stream = &**stream;
+                $call
+            }
         }
     };
 }
 
 impl Stream {
-    /// Registers a non-blocking socket with this thread's runtime.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
-        match peer {
-            #[cfg(unix)]
-            Endpoint::Unix(_) => UnixStream::from_std(socket.into()).map(Self::Unix),
-            _ => TcpStream::from_std(socket.into()).map(Self::Tcp),
-        }
+    pub(super) fn tcp(stream: TcpStream) -> Self {
+        Self(Layer::Plain(PlainStream::Tcp(stream)))
     }
 
-    /// Agrees on TLS with the server at the other end. Wait as long as you want, and no longer: the server may never answer.
+    #[cfg(unix)]
+    pub(super) fn unix(stream: UnixStream) -> Self {
+        Self(Layer::Plain(PlainStream::Unix(stream)))
+    }
+
+    /// Starts TLS as the client of a server. Limit the wait: the server may never answer.
     ///
     /// # Errors
-    /// What the connection fails with; where it is TLS that fails, [`TlsFailure::behind`](crate::tls::TlsFailure::behind) says how.
+    /// The error of the connection. If TLS fails, [`TlsFailure::behind`](crate::tls::TlsFailure::behind)
+    /// returns how. A stream that has TLS already fails with [`io::ErrorKind::InvalidInput`].
     pub async fn secure(self, client: &TlsClient) -> io::Result<Self> {
-        TlsStream::of(self, client).await.map(|secure| Self::Tls(Box::new(secure)))
+        let Layer::Plain(plain) = self.0 else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection has TLS already"));
+        };
+        TlsStream::of(plain, client).await.map(|secure| Self(Layer::Tls(Box::new(secure))))
     }
 
-    /// What TLS has agreed on, and with whom; `None` on a plain stream.
+    /// The TLS layer; `None` on a plain stream.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsStream> {
-        match self {
-            Self::Tls(secure) => Some(secure),
-            _ => None,
+        match &self.0 {
+            Layer::Tls(secure) => Some(secure),
+            Layer::Plain(_) => None,
         }
     }
 
-    /// The far end.
+    /// The address of the peer.
     #[must_use]
     pub fn peer(&self) -> Endpoint {
         peer(&self.socket())
     }
 
-    /// The near end.
+    /// The address of this end.
     #[must_use]
     pub fn local(&self) -> Endpoint {
         self.socket().local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address))
     }
 
-    /// Whether small messages leave at once (`true`, as of every new stream) or may wait for acknowledgements, as Nagle's algorithm has
-    /// it (RFC 896). Nothing to do on a unix socket.
+    /// Sends small messages at once (`true`, as on each new stream), or lets them wait for
+    /// acknowledgements (Nagle's algorithm, RFC 896). Does nothing on a unix socket.
     ///
     /// # Errors
-    /// What the system says, for one that the peer has reset already.
+    /// The error of the system, such as after a reset by the peer.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nodelay(nodelay),
-            #[cfg(unix)]
-            Self::Unix(_) => Ok(()),
-            Self::Tls(secure) => secure.plain().set_nodelay(nodelay),
-        }
+        if self.plain().is_tcp() { self.socket().set_tcp_nodelay(nodelay) } else { Ok(()) }
     }
 
-    /// Probes a peer that has been silent for `idle`, again every `idle`, and ends the connection when several probes (on Linux nine)
-    /// stay unanswered (RFC 9293, 3.8.4). Nothing to do on a unix socket.
+    /// Whether small messages leave at once ([`Stream::set_nodelay`]); `true` on a unix socket.
     ///
     /// # Errors
-    /// What the system says, for one that the peer has reset already, or an `idle` that it does not allow (Linux: 1 to 32,767 s).
-    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => {
-                SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle))
-            }
-            #[cfg(unix)]
-            Self::Unix(_) => Ok(()),
-            Self::Tls(secure) => secure.plain().set_keepalive(idle),
-        }
+    /// The error of the system.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        if self.plain().is_tcp() { self.socket().tcp_nodelay() } else { Ok(true) }
     }
 
-    /// Ends the connection with a reset (RST): what is on its way, either way, is lost. A unix socket is only closed.
+    /// Probes a peer that has been silent for `idle`, again every `idle`, and ends the connection
+    /// when several probes (nine on Linux) stay unanswered (RFC 9293, 3.8.4). Does nothing on a
+    /// unix socket.
+    ///
+    /// # Errors
+    /// The error of the system, such as after a reset by the peer, or for an `idle` out of range
+    /// (Linux: 1 to 32,767 s).
+    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
+        if !self.plain().is_tcp() {
+            return Ok(());
+        }
+        self.socket().set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle))
+    }
+
+    /// Resets the connection (RST): bytes on their way, in both directions, are lost. A unix socket
+    /// is closed.
     pub fn reset(self) {
         reset_on_close(&self.socket());
     }
 
-    /// What went wrong on the connection and has not been told yet (`SO_ERROR`): a reset that came with nothing being read or written.
+    /// The pending error of the socket (`SO_ERROR`, socket(7)), such as a reset that arrived while
+    /// nothing was read or written.
     #[must_use]
     pub fn take_error(&self) -> Option<io::Error> {
         self.socket().take_error().unwrap_or_else(Some)
     }
 
-    /// What the system knows of the path; `None` on a unix socket, and where the system does not say (anywhere but on Linux).
+    /// The state of the TCP connection; `None` on a unix socket, and on systems other than Linux.
     #[must_use]
     pub fn tcp_info(&self) -> Option<TcpInfo> {
-        match self {
-            #[cfg(target_os = "linux")]
-            Self::Tcp(stream) => TcpInfo::of(stream),
-            Self::Tls(secure) => secure.plain().tcp_info(),
-            _ => None,
+        #[cfg(target_os = "linux")]
+        if self.plain().is_tcp() {
+            return TcpInfo::of(&*self.socket());
         }
+        None
     }
 
-    /// Waits until a connection that is being made has been, or has failed.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) async fn decided(&self) -> io::Result<()> {
-        // TLS comes after that.
-        on_either!(self, stream => stream.writable().await, _secure => Ok(()))
+    fn socket(&self) -> SockRef<'_> {
+        self.plain().socket()
     }
 
-    pub(crate) fn socket(&self) -> SockRef<'_> {
-        on_either!(self, stream => SockRef::from(stream), secure => secure.plain().socket())
-    }
-
-    /// Writes as much of `first` and then `second` as the system takes now. Not with TLS, which has its own idea of what is to be written.
-    pub(crate) fn try_write(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        if first.is_empty() || second.is_empty() {
-            let one = if second.is_empty() { first } else { second };
-            return on_either!(self, stream => stream.try_write(one), _secure => Err(io::ErrorKind::Unsupported.into()));
+    fn plain(&self) -> &PlainStream {
+        match &self.0 {
+            Layer::Plain(plain) => plain,
+            Layer::Tls(secure) => secure.plain(),
         }
-        let both = [IoSlice::new(first), IoSlice::new(second)];
-        on_either!(self, stream => stream.try_write_vectored(&both), _secure => Err(io::ErrorKind::Unsupported.into()))
     }
 }
 
-/// Both directions of one connection can be used at once, each by one task.
 impl AsyncRead for &Stream {
-    /// Reads until the socket is empty, not until it gives less than is asked for, as tokio's streams do: a read ends
-    /// before an urgent byte (tcp(7)), whatever lies behind it.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Stream::Tls(secure) = *self {
-            return Pin::new(&mut &**secure).poll_read(cx, buf);
-        }
-        loop {
-            ready!(on_either!(*self, stream => stream.poll_read_ready(cx), _secure => Poll::Pending))?;
-            let into = buf.initialize_unfilled();
-            match on_either!(*self, stream => stream.try_read(into), _secure => Ok(0)) {
-                Ok(n) => {
-                    buf.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        on_layer!(self, stream => Pin::new(&mut stream).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for &Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Stream::Tls(secure) = *self {
-            return Pin::new(&mut &**secure).poll_write(cx, bytes);
-        }
-        loop {
-            ready!(on_either!(*self, stream => stream.poll_write_ready(cx), _secure => Poll::Pending))?;
-            match self.try_write(bytes, &[]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        on_layer!(self, stream => Pin::new(&mut stream).poll_write(cx, bytes))
     }
 
-    /// TLS writes all that it has to say at once: an alert after a failed handshake gets one attempt, and other records may stand before it.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Stream::Tls(secure) = *self {
-            return Pin::new(&mut &**secure).poll_write_vectored(cx, slices);
-        }
-        loop {
-            ready!(on_either!(*self, stream => stream.poll_write_ready(cx), _secure => Poll::Pending))?;
-            match on_either!(*self, stream => stream.try_write_vectored(slices), _secure => Ok(0)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        on_layer!(self, stream => Pin::new(&mut stream).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -217,17 +180,11 @@ impl AsyncWrite for &Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match *self {
-            Stream::Tls(secure) => Pin::new(&mut &**secure).poll_flush(cx),
-            _ => Poll::Ready(Ok(())),
-        }
+        on_layer!(self, stream => Pin::new(&mut stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match *self {
-            Stream::Tls(secure) => Pin::new(&mut &**secure).poll_shutdown(cx),
-            _ => Poll::Ready(self.socket().shutdown(std::net::Shutdown::Write)),
-        }
+        on_layer!(self, stream => Pin::new(&mut stream).poll_shutdown(cx))
     }
 }
 
@@ -239,14 +196,26 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes), secure => Pin::new(&mut &**secure).poll_write(cx, bytes))
+        Pin::new(&mut &*self).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx), secure => Pin::new(&mut &**secure).poll_flush(cx))
+        Pin::new(&mut &*self).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx), secure => Pin::new(&mut &**secure).poll_shutdown(cx))
+        Pin::new(&mut &*self).poll_shutdown(cx)
     }
 }

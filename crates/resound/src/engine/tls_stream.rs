@@ -1,4 +1,5 @@
-//! A client's TLS on tokio's streams, through tokio-rustls: independent of [`Conn`](crate::conn::Conn).
+//! [`TlsStream`]: a client's TLS, by tokio-rustls. It is independent of [`Conn`](crate::conn::Conn), so
+//! that the client and the engines check each other.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -10,23 +11,23 @@ use resound_proto::TlsInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream as ClientStream;
 
-use super::stream::Stream;
+use super::plain_stream::PlainStream;
 use crate::tls::{Certificate, TlsClient, read_peer};
 
-/// A stream that TLS has been agreed on for.
+/// A client's TLS connection, behind a [`Stream`](crate::Stream).
 pub struct TlsStream {
-    plain: Arc<Stream>,
-    /// Both directions at once, each by one task: neither holds it while it waits.
-    tls: Mutex<ClientStream<PlainStream>>,
+    plain: Arc<PlainStream>,
+    /// Two tasks use it at once, one for each direction. Neither holds the lock while it waits.
+    tls: Mutex<ClientStream<SharedStream>>,
     info: TlsInfo,
     chain: Vec<Certificate>,
 }
 
 impl TlsStream {
-    pub(super) async fn of(plain: Stream, client: &TlsClient) -> io::Result<Self> {
+    pub(super) async fn of(plain: PlainStream, client: &TlsClient) -> io::Result<Self> {
         let plain = Arc::new(plain);
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(client.config()));
-        let tls = connector.connect(client.name().clone(), PlainStream(Arc::clone(&plain))).await?;
+        let tls = connector.connect(client.name().clone(), SharedStream(Arc::clone(&plain))).await?;
         let state = tls.get_ref().1;
         let chain: Vec<_> =
             state.peer_certificates().unwrap_or_default().iter().filter_map(|der| Certificate::read(der)).collect();
@@ -34,23 +35,23 @@ impl TlsStream {
         Ok(Self { plain, tls: Mutex::new(tls), info, chain })
     }
 
-    /// What was agreed on.
+    /// The negotiated parameters.
     #[must_use]
     pub fn info(&self) -> &TlsInfo {
         &self.info
     }
 
-    /// What the server has shown: its certificate, and those between it and its root.
+    /// The certificates that the server sent: its own, then the intermediate ones.
     #[must_use]
     pub fn chain(&self) -> &[Certificate] {
         &self.chain
     }
 
-    pub(super) fn plain(&self) -> &Stream {
+    pub(super) fn plain(&self) -> &PlainStream {
         &self.plain
     }
 
-    fn tls(&self) -> MutexGuard<'_, ClientStream<PlainStream>> {
+    fn tls(&self) -> MutexGuard<'_, ClientStream<SharedStream>> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,23 +89,23 @@ impl AsyncWrite for &TlsStream {
         Pin::new(&mut *self.tls()).poll_flush(cx)
     }
 
-    /// A close_notify, and a FIN behind it.
+    /// Sends a close_notify, and then a FIN.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.tls()).poll_shutdown(cx)
     }
 }
 
-/// The plain stream, where TLS reads and writes.
+/// The plain stream below TLS.
 #[derive(Debug)]
-struct PlainStream(Arc<Stream>);
+struct SharedStream(Arc<PlainStream>);
 
-impl AsyncRead for PlainStream {
+impl AsyncRead for SharedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut &*self.0).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for PlainStream {
+impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut &*self.0).poll_write(cx, bytes)
     }

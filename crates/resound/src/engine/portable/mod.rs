@@ -8,10 +8,8 @@ mod accept;
 mod clock;
 mod dial;
 mod task;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "watched_elsewhere.rs")]
 mod watched;
-#[cfg(not(target_os = "linux"))]
-mod watched_elsewhere;
 mod worker;
 
 use std::pin::Pin;
@@ -21,10 +19,7 @@ use std::time::Instant;
 use resound_proto::{ConnId, Endpoint};
 use tokio::sync::mpsc;
 
-#[cfg(target_os = "linux")]
 use watched::WatchedSocket;
-#[cfg(not(target_os = "linux"))]
-use watched_elsewhere::WatchedStream as WatchedSocket;
 
 use super::connection_limit::ConnectionPermit;
 use super::listener::Listener;

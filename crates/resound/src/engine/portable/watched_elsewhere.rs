@@ -1,4 +1,4 @@
-//! A connection's socket, and when it can be read and written, on systems other than Linux.
+//! A connection's socket and its readiness, on systems other than Linux.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,16 +8,16 @@ use resound_proto::Endpoint;
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::engine::stream::Stream;
+use crate::engine::plain_stream::PlainStream;
 
-/// A socket that this thread's runtime watches. It is read until it is empty: a read ends before an urgent byte, so that a
-/// short one proves nothing.
-pub(super) struct WatchedStream(Stream);
+/// A socket registered with this thread's runtime. Reads go on until it is empty: a read also ends
+/// before an urgent byte, so a short read does not mean an empty socket.
+pub(super) struct WatchedSocket(PlainStream);
 
-impl WatchedStream {
-    /// Of a socket that does not block.
+impl WatchedSocket {
+    /// Registers a non-blocking socket.
     pub(super) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
-        Stream::new(socket, peer).map(Self)
+        PlainStream::new(socket, peer).map(Self)
     }
 
     pub(super) fn socket(&self) -> SockRef<'_> {
@@ -39,12 +39,13 @@ impl WatchedStream {
         self.0.try_write(first, second)
     }
 
-    /// Waits until a connection that is being made has been, or has failed.
+    /// Waits until a pending connect has succeeded or failed.
     pub(super) async fn decided(&self) -> io::Result<()> {
         self.0.decided().await
     }
 
+    /// The pending error of the socket (`SO_ERROR`).
     pub(super) fn take_error(&self) -> Option<io::Error> {
-        self.0.take_error()
+        self.socket().take_error().unwrap_or_else(Some)
     }
 }

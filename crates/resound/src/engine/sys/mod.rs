@@ -15,7 +15,6 @@ mod setup;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod vectored;
 
 pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch, watch_socket};
 pub(crate) use bytes::{Received, SendBytes};
