@@ -49,7 +49,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         engine: Engine::Auto,
         workers: None,
         congestion: None,
-        hampered: String::new(),
         ramp: None,
     };
     let tick = Duration::from_millis(100);

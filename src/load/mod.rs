@@ -187,7 +187,6 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         workers: plan.workers,
         congestion: plan.congestion,
         opening: opening(plan.before),
-        hampered: String::new(),
         ramp,
     };
     let wants_kernel = load.settings.timestamps == Timestamps::Kernel;

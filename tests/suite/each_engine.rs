@@ -15,12 +15,12 @@ macro_rules! on_each_engine {
         }
         #[cfg(target_os = "linux")]
         mod uring_tls {
-            $(#[test] fn $test() { crate::harness::with_tls(|| crate::harness::on_uring("", super::$test)); })*
+            $(#[test] fn $test() { crate::harness::with_tls(|| crate::harness::on_uring(resound::FaultConfig::NONE, super::$test)); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_tls_with_faults {
-            use crate::harness::{on_uring, with_tls};
-            $(#[test] fn $test() { with_tls(|| on_uring("small,faults", super::$test)); })*
+            use crate::harness::{FAULTY, on_uring, with_tls};
+            $(#[test] fn $test() { with_tls(|| on_uring(FAULTY, super::$test)); })*
         }
         mod threads_behind_proxy_v1 {
             use crate::harness::proxied;
@@ -37,13 +37,13 @@ macro_rules! on_each_engine {
         #[cfg(target_os = "linux")]
         mod uring_behind_proxy_v2 {
             use crate::harness::{on_uring, proxied};
-            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring("", super::$test)); })*
+            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring(resound::FaultConfig::NONE, super::$test)); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_behind_proxy_v1_tls {
             use crate::harness::{on_uring, proxied, with_tls};
             $(#[test] fn $test() {
-                proxied(resound::proxy::Version::V1, || with_tls(|| on_uring("", super::$test)));
+                proxied(resound::proxy::Version::V1, || with_tls(|| on_uring(resound::FaultConfig::NONE, super::$test)));
             })*
         }
     };
@@ -61,15 +61,15 @@ macro_rules! on_each_engine_plainly {
         }
         #[cfg(target_os = "linux")]
         mod uring {
-            $(#[test] fn $test() { crate::harness::on_uring("", super::$test); })*
+            $(#[test] fn $test() { crate::harness::on_uring(resound::FaultConfig::NONE, super::$test); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_of_an_old_kernel {
-            $(#[test] fn $test() { crate::harness::on_uring("inc,sqarray,registered", super::$test); })*
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::OLD_KERNEL, super::$test); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_with_faults {
-            $(#[test] fn $test() { crate::harness::on_uring("small,faults", super::$test); })*
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::FAULTY, super::$test); })*
         }
     };
 }
@@ -86,7 +86,7 @@ macro_rules! on_each_engine_once {
         }
         #[cfg(target_os = "linux")]
         mod uring {
-            $(#[test] fn $test() { crate::harness::on_uring("", super::$test); })*
+            $(#[test] fn $test() { crate::harness::on_uring(resound::FaultConfig::NONE, super::$test); })*
         }
     };
 }
@@ -108,12 +108,12 @@ macro_rules! on_each_engine_that_dials {
         #[cfg(target_os = "linux")]
         mod uring_behind_proxy_v2 {
             use crate::harness::{on_uring, proxied};
-            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring("", super::$test)); })*
+            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring(resound::FaultConfig::NONE, super::$test)); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_tls_with_faults {
             use crate::harness::{on_uring, with_tls};
-            $(#[test] fn $test() { with_tls(|| on_uring("small,faults", super::$test)); })*
+            $(#[test] fn $test() { with_tls(|| on_uring(crate::harness::FAULTY, super::$test)); })*
         }
     };
 }

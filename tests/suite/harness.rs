@@ -2,7 +2,7 @@
 //!
 //! Nothing sleeps: every wait is for an event, with a limit so long that only a defect reaches it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::not_tested::not_tested;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::{
-    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Handshake, Limits, Observer, Reply,
-    Server, Service,
+    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, FaultConfig, Handle, Handshake, Limits, Observer,
+    Reply, Server, Service,
 };
 
 /// Only a defect takes this long.
@@ -24,8 +24,8 @@ pub(crate) use crate::each_engine::{
 };
 
 thread_local! {
-    /// What the io_uring engine of this test is to cope with.
-    static HAMPERED: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Faults of the io_uring engine in this test.
+    static FAULTS: Cell<FaultConfig> = const { Cell::new(FaultConfig::NONE) };
     static UNREFUSED: Cell<bool> = const { Cell::new(false) };
     /// Servers and peers of this test use TLS.
     static SECURE: Cell<bool> = const { Cell::new(false) };
@@ -52,24 +52,31 @@ pub(crate) fn with_tls(test: impl FnOnce()) {
     test();
 }
 
+/// A kernel without the newer features of io_uring.
+#[cfg(target_os = "linux")]
+pub(crate) const OLD_KERNEL: FaultConfig =
+    FaultConfig { no_incremental_buffers: true, no_sqarray: true, no_registered_ring: true, ..FaultConfig::NONE };
+/// Small queues, and faults from a seed that differs in each run.
+#[cfg(target_os = "linux")]
+pub(crate) const FAULTY: FaultConfig = FaultConfig { queue_sizes: Some((4, 8)), seed: Some(0), ..FaultConfig::NONE };
+
 /// Runs a test on io_uring. A system that refuses it is reported, or fails the test under
 /// RESOUND_REQUIRE_URING.
 #[cfg(target_os = "linux")]
-pub(crate) fn on_uring(hampered: &str, test: fn(Engine)) {
+pub(crate) fn on_uring(mut faults: FaultConfig, test: fn(Engine)) {
     let probe = Server::new().engine(Engine::Uring).listen("127.0.0.1:0").unwrap().serve(|_| Reply::default());
     if let Err(error) = probe {
         assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
         return not_tested("io_uring", &error.to_string());
     }
-    let seed = match std::env::var("RESOUND_FAULTS").map(|seed| seed.parse()) {
-        Ok(Ok(seed)) => seed,
-        _ => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64,
-    };
-    let hampered = hampered.replace("faults", &format!("faults={seed}"));
-    if hampered.contains("faults") {
+    if let Some(seed) = &mut faults.seed {
+        *seed = match std::env::var("RESOUND_FAULTS").map(|seed| seed.parse()) {
+            Ok(Ok(seed)) => seed,
+            _ => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64,
+        };
         println!("the faults of this run again: RESOUND_FAULTS={seed}"); // shown when the test fails
     }
-    HAMPERED.replace(hampered);
+    FAULTS.set(faults);
     test(Engine::Uring);
 }
 
@@ -77,7 +84,7 @@ pub(crate) fn on_uring(hampered: &str, test: fn(Engine)) {
 pub(crate) fn engines() -> Vec<&'static str> {
     let mut engines = vec!["portable", "threads"];
     #[cfg(target_os = "linux")]
-    on_uring("", |_| UNREFUSED.set(true));
+    on_uring(FaultConfig::NONE, |_| UNREFUSED.set(true));
     if UNREFUSED.get() {
         engines.insert(0, "uring");
     }
@@ -95,8 +102,7 @@ pub(crate) fn engine(name: &str) -> Engine {
 
 /// A server of two workers, where the engine has workers.
 pub(crate) fn server(engine: Engine) -> Server {
-    let hampered = HAMPERED.with_borrow(String::clone);
-    let server = Server::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap());
+    let server = Server::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
     let server = server.limits(patient());
     let tls = SECURE.get().then(crate::tunnel::opening);
     match (PROXY.get(), tls) {
@@ -115,9 +121,9 @@ pub(crate) fn patient() -> Limits {
     Limits { opening_timeout: Some(PATIENCE), ..Limits::default() }
 }
 
-/// What the io_uring engine of this test is to cope with.
-pub(crate) fn hampered() -> String {
-    HAMPERED.with_borrow(String::clone)
+/// The faults of the io_uring engine in this test.
+pub(crate) fn faults() -> FaultConfig {
+    FAULTS.get()
 }
 
 /// What a connection that is dialled begins with, where the servers of this test want it.
@@ -137,8 +143,7 @@ pub(crate) fn begins() -> Option<Box<resound::server::HandshakeFactory>> {
 
 /// A dialer of two workers.
 pub(crate) fn dialer(engine: Engine) -> Dialer {
-    let hampered = HAMPERED.with_borrow(String::clone);
-    Dialer::new().engine(engine).hamper(&hampered).workers(NonZeroUsize::new(2).unwrap())
+    Dialer::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap())
 }
 
 /// One that replies.

@@ -51,9 +51,6 @@ pub struct Load {
     pub workers: Option<NonZeroUsize>,
     /// The congestion control algorithm; `None` is the system's.
     pub congestion: Option<String>,
-    /// For tests, as [`Dialer::hamper`].
-    #[doc(hidden)]
-    pub hampered: String,
     /// The steps of [`Shape::Ramp`].
     pub ramp: Option<Ramp>,
 }
@@ -63,7 +60,20 @@ impl Load {
     ///
     /// # Errors
     /// Those of [`Dialer::start`].
-    pub fn start(mut self) -> Result<RunningLoad, Error> {
+    pub fn start(self) -> Result<RunningLoad, Error> {
+        self.start_with(Dialer::new())
+    }
+
+    /// Starts to connect, with faults injected into the io_uring engine, for tests.
+    ///
+    /// # Errors
+    /// Those of [`Dialer::start`].
+    #[cfg(feature = "fault-injection")]
+    pub fn start_with_faults(self, faults: resound::FaultConfig) -> Result<RunningLoad, Error> {
+        self.start_with(Dialer::new().inject_faults(faults))
+    }
+
+    fn start_with(mut self, dialer: Dialer) -> Result<RunningLoad, Error> {
         let connections = match self.ramp_of(RampVariable::Connections) {
             Some(ramp) => ramp.last_level().round() as u64,
             None => self.settings.connections,
@@ -77,7 +87,7 @@ impl Load {
             config.begin(now);
         }
         let route = self.dial_route(now);
-        let dialer = self.dialer(workers, config.traffic);
+        let dialer = self.dialer(dialer, workers, config.traffic);
         let (shared, messages) = (Arc::clone(&config), self.settings.messages);
         let handle = dialer
             .start(move |worker| LoadDialPlan::new(Arc::clone(&shared), route.clone(), worker, count, messages))?;
@@ -127,14 +137,13 @@ impl Load {
         }
     }
 
-    fn dialer(&self, workers: NonZeroUsize, traffic: TrafficPattern) -> Dialer {
-        let dialer = Dialer::new()
+    fn dialer(&self, dialer: Dialer, workers: NonZeroUsize, traffic: TrafficPattern) -> Dialer {
+        let dialer = dialer
             .engine(self.engine)
             .workers(workers)
             .busy_poll(self.settings.busy_poll)
             // Without answers there are no service times.
             .kernel_times(self.settings.timestamps == Timestamps::Kernel && traffic == TrafficPattern::Answered)
-            .hamper(&self.hampered)
             // The connection itself limits its unsent bytes; the engine would stop reading answers.
             .limits(Limits {
                 high_water: usize::MAX,

@@ -40,6 +40,8 @@ mod metrics;
 mod not_tested;
 pub mod tls;
 
+#[cfg(feature = "fault-injection")]
+pub use engine::FaultConfig;
 pub use engine::{Address, Dial, Dialer, Engine, Family, Handle, Server, Stream, dial};
 pub use error::Error;
 pub use metrics::Totals;

@@ -182,11 +182,11 @@ mod one_worker {
 mod one_ring {
     #[test]
     fn a_flood_gives_way_to_another() {
-        crate::harness::on_uring("", super::a_flood_gives_way_to_another);
+        crate::harness::on_uring(resound::FaultConfig::NONE, super::a_flood_gives_way_to_another);
     }
 
     #[test]
     fn a_flood_gives_way_to_another_on_an_old_kernel() {
-        crate::harness::on_uring("inc,sqarray,registered", super::a_flood_gives_way_to_another);
+        crate::harness::on_uring(crate::harness::OLD_KERNEL, super::a_flood_gives_way_to_another);
     }
 }

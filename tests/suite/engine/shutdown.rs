@@ -280,7 +280,7 @@ fn a_supervisors_panic_is_the_callers(engine: Engine) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_server_ends_when_one_of_its_rings_fails() {
-    crate::harness::on_uring("short-lived", |engine| {
+    crate::harness::on_uring(resound::FaultConfig { calls: Some(30), ..resound::FaultConfig::NONE }, |engine| {
         let server = replying(engine);
         // Each connection costs its worker a few calls.
         let busy = || {

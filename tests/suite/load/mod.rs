@@ -20,7 +20,7 @@ use resound_load::{
     Timestamps, direction,
 };
 
-use crate::harness::{PATIENCE, begins, hampered};
+use crate::harness::{PATIENCE, begins, faults};
 
 /// A closed loop: 400 messages over four connections.
 pub(crate) fn settings(mode: Mode) -> Settings {
@@ -85,7 +85,6 @@ pub(crate) fn load(engine: Engine, to: SocketAddr, settings: Settings) -> Load {
         engine,
         workers: std::num::NonZeroUsize::new(2),
         congestion: None,
-        hampered: hampered(),
         ramp: None,
     }
 }
@@ -126,7 +125,7 @@ pub(crate) fn run_until(
         }
         observe(phase, tick);
     };
-    let record = runtime.block_on(async { load.start().unwrap().watch(Duration::from_millis(20), cut, observe).await });
+    let record = runtime.block_on(async { load.start_with_faults(faults()).unwrap().watch(Duration::from_millis(20), cut, observe).await });
     let (counts, ended) = (&record.total.counts, record.intervals.last().map(|last| last.start + last.length));
     assert_eq!((&sum.counts, &sum.response), (counts, &record.total.response));
     assert_eq!(sum.length, ended.unwrap_or_default());

@@ -9,9 +9,11 @@ use resound_proto::Limits;
 
 use super::Engine;
 use super::connection_limit::ConnectionLimit;
+#[cfg(feature = "fault-injection")]
+use super::fault_config::FaultConfig;
 use super::shared::{ConnectionOrigin, Observers, Shared};
 #[cfg(target_os = "linux")]
-use super::sys::{MissingFeatures, Setup};
+use super::sys::Setup;
 #[cfg(target_os = "linux")]
 use super::uring;
 use crate::error::Error;
@@ -52,28 +54,18 @@ impl EngineConfig {
         self.busy_poll = time;
         #[cfg(target_os = "linux")]
         {
-            self.setup.marks = !time.is_zero();
+            self.setup.flags_pending = !time.is_zero();
         }
     }
 
-    /// As [`Server::hamper`](super::Server::hamper) says.
-    pub(crate) fn hamper(&mut self, what: &str) {
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn inject_faults(&mut self, faults: FaultConfig) {
         #[cfg(target_os = "linux")]
-        for word in what.split(',').filter(|word| !word.is_empty()) {
-            let MissingFeatures { everything, incremental_buffers, no_sqarray, registered_ring } =
-                &mut self.setup.missing;
-            match word {
-                "uring" => *everything = true,
-                "inc" => *incremental_buffers = true,
-                "sqarray" => *no_sqarray = true,
-                "registered" => *registered_ring = true,
-                "small" => (self.setup.submissions, self.setup.completions) = (4, 8),
-                "short-lived" => self.setup.calls = Some(30),
-                _ => self.setup.faults = word.strip_prefix("faults=").and_then(|seed| seed.parse().ok()),
-            }
+        {
+            self.setup.faults = faults;
         }
         #[cfg(not(target_os = "linux"))]
-        let _ = what;
+        let _ = faults;
     }
 
     /// The engine that it becomes; where that might have been io_uring and is not, why.

@@ -9,6 +9,8 @@ use resound_proto::{Limits, Observer};
 use super::config::{EngineConfig, MAX_WORKERS};
 use super::connection_limit::ConnectionLimit;
 use super::dial_plan::DialPlan;
+#[cfg(feature = "fault-injection")]
+use super::fault_config::FaultConfig;
 use super::handle::Handle;
 use super::shared::{ConnectionOrigin, Latch, RunGuard};
 #[cfg(target_os = "linux")]
@@ -127,10 +129,10 @@ impl Dialer {
         self
     }
 
-    /// For tests, as of a server.
-    #[doc(hidden)]
-    pub fn hamper(mut self, what: &str) -> Self {
-        self.basis.hamper(what);
+    /// Injects faults into the io_uring engine, for tests.
+    #[cfg(feature = "fault-injection")]
+    pub fn inject_faults(mut self, faults: FaultConfig) -> Self {
+        self.basis.inject_faults(faults);
         self
     }
 

@@ -16,6 +16,7 @@ mod dial;
 mod dial_driver;
 mod dial_plan;
 mod dialer;
+mod fault_config;
 mod handle;
 mod interface;
 mod listener;
@@ -57,6 +58,8 @@ pub use descriptors::{processor_time, raise_descriptor_limit};
 pub use dial::{Dial, dial};
 pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 pub use dialer::Dialer;
+#[cfg(feature = "fault-injection")]
+pub use fault_config::FaultConfig;
 pub use handle::Handle;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;

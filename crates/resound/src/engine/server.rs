@@ -11,6 +11,8 @@ use super::address::{Address, Family};
 use super::config::{EngineConfig, MAX_WORKERS};
 use super::connection_limit::ConnectionLimit;
 use super::descriptors::for_a_runtime;
+#[cfg(feature = "fault-injection")]
+use super::fault_config::FaultConfig;
 use super::handle::Handle;
 use super::listener::Listener;
 use super::shared::{ConnectionOrigin, Factory, HandshakeFactory, Latch, RunGuard};
@@ -86,13 +88,10 @@ impl Server {
         self
     }
 
-    /// For tests: takes something away from the io_uring engine, or lets its kernel behave as it hardly ever does.
-    ///
-    /// `what` is a list of `uring` (all of it), `inc`, `sqarray`, `registered` (what older kernels lack), `small` (queues that overflow),
-    /// `short-lived` (rings that fail after a few calls) and `faults=SEED`.
-    #[doc(hidden)]
-    pub fn hamper(mut self, what: &str) -> Self {
-        self.basis.hamper(what);
+    /// Injects faults into the io_uring engine, for tests.
+    #[cfg(feature = "fault-injection")]
+    pub fn inject_faults(mut self, faults: FaultConfig) -> Self {
+        self.basis.inject_faults(faults);
         self
     }
 

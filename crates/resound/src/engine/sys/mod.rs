@@ -21,5 +21,5 @@ pub(crate) use bytes::{Received, SendBytes};
 pub(crate) use done::{Done, SendBlocking, Wait};
 pub(crate) use memory::Pages;
 pub(crate) use ring::Ring;
-pub(crate) use setup::{MissingFeatures, Setup};
+pub(crate) use setup::Setup;
 pub(crate) use tokens::Key;

@@ -87,8 +87,8 @@ impl Ring<'_> {
             cut: None,
             in_flight: 0,
             failed: false,
-            faults: setup.faults.map(|seed| Box::new(FaultInjector::new(seed))),
-            calls: setup.calls,
+            faults: setup.faults.seed.map(|seed| Box::new(FaultInjector::new(seed))),
+            calls: setup.faults.calls,
         };
         Ok(work(&mut ring))
     }
@@ -465,7 +465,7 @@ impl Ring<'_> {
 /// # Safety
 /// As [`BufferPool::new`].
 unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(BufferPool, BufferPool)> {
-    let incremental = if setup.missing.incremental_buffers {
+    let incremental = if setup.faults.no_incremental_buffers {
         Err(io::ErrorKind::Unsupported.into())
     } else {
         // SAFETY: the caller's promise.

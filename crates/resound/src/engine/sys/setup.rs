@@ -1,71 +1,47 @@
-//! What a ring is set up with, and what of it a kernel lacks.
+//! [`Setup`]: how a ring is set up, and which kernels can.
 
 use std::io;
 
 use io_uring::{IoUring, Probe, Submitter, opcode};
 
-/// What a kernel may lack. Tests take more away than theirs does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MissingFeatures {
-    /// All of io_uring: too old a kernel, or one that refuses.
-    pub(crate) everything: bool,
-    /// Buffers that are used up a receive at a time (Linux 6.12).
-    pub(crate) incremental_buffers: bool,
-    /// Submission without an index (Linux 6.6).
-    pub(crate) no_sqarray: bool,
-    /// A ring that is known by a number of its own.
-    pub(crate) registered_ring: bool,
-}
+use crate::engine::fault_config::FaultConfig;
 
-/// What a ring is set up with.
-#[derive(Clone, Copy, Debug)]
+/// Operations that one call submits; further ones take further calls.
+const SUBMISSIONS: u32 = 1024;
+/// Completions that the shared queue holds; further ones wait in the kernel.
+const COMPLETIONS: u32 = 16 * 1024;
+
+/// How a ring is set up.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup {
-    pub(crate) missing: MissingFeatures,
-    /// Operations that are handed over at once; more are handed over in several goes.
-    pub(crate) submissions: u32,
-    /// Completions that may wait; more wait in the kernel.
-    pub(crate) completions: u32,
-    /// The kernel marks that it has something to tell, for those who look for it without a call ([`Ring::looks_busy`](super::Ring)).
-    pub(crate) marks: bool,
-    /// The seed of what goes wrong on purpose.
-    pub(crate) faults: Option<u64>,
-    /// After how many calls the ring fails for good, on purpose.
-    pub(crate) calls: Option<u32>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            missing: MissingFeatures::default(),
-            submissions: 1024,
-            completions: 16 * 1024,
-            marks: false,
-            faults: None,
-            calls: None,
-        }
-    }
+    /// The kernel flags pending completions, for workers that poll for them without a call
+    /// ([`Ring::looks_busy`](super::Ring)).
+    pub(crate) flags_pending: bool,
+    /// Features that a test takes away, and faults that it injects.
+    pub(crate) faults: FaultConfig,
 }
 
 impl Setup {
-    /// What this program cannot do without needs Linux 6.1.
+    /// Opens a ring. The operations that this program needs exist since Linux 6.1.
     pub(super) fn open(&self) -> io::Result<IoUring> {
-        if self.missing.everything {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "a test wants it so"));
+        if self.faults.no_uring {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a test refuses it"));
         }
+        let (submissions, completions) = self.faults.queue_sizes.unwrap_or((SUBMISSIONS, COMPLETIONS));
         let build = |no_sqarray: bool| {
             let mut builder = IoUring::builder();
             builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
-            if self.marks {
+            if self.flags_pending {
                 builder.setup_taskrun_flag();
             }
-            builder.setup_clamp().setup_cqsize(self.completions);
+            builder.setup_clamp().setup_cqsize(completions);
             if no_sqarray {
                 builder.setup_no_sqarray();
             }
-            builder.build(self.submissions)
+            builder.build(submissions)
         };
         let invalid = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
-        let built = match build(!self.missing.no_sqarray) {
+        let built = match build(!self.faults.no_sqarray) {
             Err(error) if invalid(&error) => build(false),
             built => built,
         };
@@ -89,10 +65,10 @@ impl Setup {
         Ok(ring)
     }
 
-    /// A ring that is known by a number of its own is not looked up at each call.
+    /// Registers the ring, so that calls need not look up its descriptor.
     pub(super) fn register(&self, submitter: &mut Submitter<'_>) {
-        if !self.missing.registered_ring {
-            // One that cannot be registered does as well, a little slower.
+        if !self.faults.no_registered_ring {
+            // An unregistered ring works too, a little slower.
             let _ = submitter.register_ring_fd();
         }
     }
@@ -102,7 +78,7 @@ fn too_old(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, what)
 }
 
-/// An error of io_uring_setup(2), in words that say who refuses.
+/// An error of io_uring_setup(2), with the reason of the refusal.
 fn explained(error: io::Error) -> io::Error {
     let words = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {

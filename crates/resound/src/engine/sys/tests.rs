@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::engine::fault_config::FaultConfig;
 use crate::not_tested::not_tested;
 
 use super::{Done, Key, Ring, SendBlocking, SendBytes, Setup, Wait};
@@ -36,7 +37,8 @@ fn happened(ring: &mut Ring<'_>, count: usize) -> Vec<Done> {
 
 #[test]
 fn what_finds_no_room_in_a_queue_is_not_lost() {
-    let small = Setup { submissions: 2, completions: 4, ..Setup::default() };
+    let small =
+        Setup { faults: FaultConfig { queue_sizes: Some((2, 4)), ..FaultConfig::default() }, ..Setup::default() };
     with_ring(small, |ring| {
         let mut pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
         for (slot, (ours, _)) in pairs.iter().enumerate() {
