@@ -1,21 +1,19 @@
 //! [`Dialer`]: connections that are made instead of accepted, on the same engines.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use resound_proto::{Limits, Observer};
 
-use super::config::{EngineConfig, MAX_WORKERS};
+use super::Engine;
+use super::config::EngineConfig;
 use super::connection_limit::ConnectionLimit;
 use super::dial_plan::DialPlan;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::FaultConfig;
 use super::handle::Handle;
-use super::shared::{ConnectionOrigin, Latch, RunGuard};
-#[cfg(target_os = "linux")]
-use super::uring;
-use super::{Engine, portable, threads};
+use super::launch::launch;
+use super::shared::ConnectionOrigin;
 use crate::error::Error;
 
 /// Connections that are made instead of accepted: the other side of a [`Server`](crate::Server), on the same engines. Who is dialled,
@@ -88,7 +86,7 @@ impl Dialer {
         self
     }
 
-    /// How many workers there are, each with a plan of its own: threads, [`MAX_WORKERS`] at most. On the threads
+    /// How many workers there are, each with a plan of its own: threads, [`MAX_WORKERS`](crate::server::MAX_WORKERS) at most. On the threads
     /// engine a worker has one connection at a time, so there are as many of them as connections are wanted at once; that
     /// is not limited.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
@@ -151,36 +149,9 @@ impl Dialer {
         if let Some(algorithm) = &self.basis.congestion {
             try_congestion(algorithm).map_err(|source| Error::Congestion { algorithm: algorithm.clone(), source })?;
         }
-        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "changed where there might have been a ring"))]
-        let (mut engine, mut refusal) = self.basis.choose()?;
-        let workers = match engine {
-            Engine::Threads => self.basis.workers.get(),
-            _ => self.basis.workers.get().min(MAX_WORKERS),
-        };
-        #[cfg(target_os = "linux")]
-        let (asked, setup) = (self.basis.engine, self.basis.setup);
-        let room = ConnectionLimit::new(usize::MAX, workers, None);
-        let shared = self.basis.share(workers, room, ConnectionOrigin::Dial(Box::new(move |w| Box::new(plans(w)))));
-        let latch = Arc::new(Latch::default());
-        let running = Arc::new(RunGuard(Arc::clone(&latch)));
-        let mut control = None;
-        #[cfg(target_os = "linux")]
-        if engine == Engine::Uring {
-            match uring::start(Arc::clone(&shared), &running, setup) {
-                Ok(started) => control = Some(started.control()),
-                // There was enough for one ring, and not for all of them.
-                Err(error) if asked == Engine::Auto => {
-                    (engine, refusal) = (Engine::Portable, Some(error.to_string()));
-                }
-                Err(error) => return Err(Error::Worker(error)),
-            }
-        }
-        let control = match (control, engine) {
-            (Some(control), _) => control,
-            (None, Engine::Threads) => threads::dial(&shared, &running)?,
-            (None, _) => portable::start(Vec::new(), Arc::clone(&shared), running, false)?.0,
-        };
-        Ok(Handle { control, shared, latch, addresses: Vec::new(), engine, refusal })
+        let origin = ConnectionOrigin::Dial(Box::new(move |worker| Box::new(plans(worker))));
+        let limit = |workers| ConnectionLimit::new(usize::MAX, workers, None);
+        launch(self.basis, origin, Vec::new(), limit, false)?.start()
     }
 }
 

@@ -3,6 +3,7 @@
 //! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
 
 mod accept;
+mod accept_queue;
 mod access;
 mod address;
 #[cfg(target_os = "linux")]
@@ -19,6 +20,7 @@ mod dialer;
 mod fault_config;
 mod handle;
 mod interface;
+mod launch;
 mod listener;
 #[cfg(unix)]
 mod path_owner;
@@ -47,6 +49,7 @@ mod timestamps;
 mod tls_stream;
 #[cfg(target_os = "linux")]
 mod uring;
+mod workers;
 
 pub use access::{Access, ConnectRate};
 pub use address::{Address, Family};

@@ -6,19 +6,18 @@ use std::time::{Duration, Instant};
 
 use resound_proto::{ConnInfo, Handshake, Limits, Observer, Service};
 
+use super::Engine;
 use super::access::{Access, AccessControl};
 use super::address::{Address, Family};
-use super::config::{EngineConfig, MAX_WORKERS};
+use super::config::EngineConfig;
 use super::connection_limit::ConnectionLimit;
 use super::descriptors::for_a_runtime;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::FaultConfig;
 use super::handle::Handle;
+use super::launch::{Launched, launch};
 use super::listener::Listener;
-use super::shared::{ConnectionOrigin, Factory, HandshakeFactory, Latch, RunGuard};
-#[cfg(target_os = "linux")]
-use super::uring;
-use super::{Engine, portable, threads};
+use super::shared::{ConnectionOrigin, Factory, HandshakeFactory};
 use crate::error::Error;
 use crate::metrics::Totals;
 
@@ -152,9 +151,7 @@ impl Server {
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
-        let (handle, rest) = self.launch(service, false)?;
-        rest.start()?;
-        Ok(handle)
+        self.launch(service, false)?.start()
     }
 
     /// Serves until the server has ended, and returns what it counted. The portable engine's first worker runs on this thread; the other
@@ -175,40 +172,33 @@ impl Server {
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         supervise: impl FnOnce(Handle) -> F,
     ) -> Result<Totals, Error> {
-        let (handle, rest) = self.launch(service, true)?;
+        let Launched { handle, pending } = self.launch(service, true)?;
         let (shared, latch) = (Arc::clone(&handle.shared), Arc::clone(&handle.latch));
         let control = Arc::clone(&handle.control);
-        let supervise = supervise(handle);
-        match rest {
-            PendingLaunch::First(first) => {
-                let result = first.run(Box::pin(supervise), latch);
-                // Without the first worker the others are of no use, whoever still holds the handle.
-                result.inspect_err(|_| control.drain(Instant::now()))?;
-            }
-            rest => {
-                let runtime = for_a_runtime()
-                    .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
-                    .map_err(Error::Worker)?;
-                rest.start()?;
-                runtime.block_on(async {
-                    tokio::select! {
-                        // First, so that what it has to say is heard even where the server ends at once.
-                        biased;
-                        () = supervise => latch.opened().await,
-                        () = latch.opened() => {}
-                    }
-                });
-            }
+        // Without worker 0 the other workers are of no use, even if the handle lives on.
+        let rest = pending.run(supervise(handle), &latch).inspect_err(|_| control.drain(Instant::now()))?;
+        if let Some(supervise) = rest {
+            let runtime = for_a_runtime()
+                .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
+                .map_err(Error::Worker)?;
+            runtime.block_on(async {
+                tokio::select! {
+                    // First, so that it gets its turn even if the server ends at once.
+                    biased;
+                    () = supervise => latch.opened().await,
+                    () = latch.opened() => {}
+                }
+            });
         }
         Ok(shared.totals())
     }
 
-    /// Starts what has threads of its own; what is to run on the caller's is returned.
+    /// Starts the engine. Worker 0 of the portable engine may be left to run `here`.
     fn launch<S: Service + 'static>(
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         here: bool,
-    ) -> Result<(Handle, PendingLaunch), Error> {
+    ) -> Result<Launched, Error> {
         if self.listeners.is_empty() {
             return Err(Error::NoListener);
         }
@@ -218,69 +208,10 @@ impl Server {
                 listener.set_congestion(algorithm)?;
             }
         }
-        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "changed where there might have been a ring"))]
-        let (mut engine, mut refusal) = self.basis.choose()?;
-        let workers = match engine {
-            Engine::Threads => 1,
-            _ => self.basis.workers.get().min(MAX_WORKERS),
-        };
-        #[cfg(target_os = "linux")]
-        let (asked, setup) = (self.basis.engine, self.basis.setup);
-        let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
         let gate = AccessControl::new(self.access, self.openings.is_some(), Instant::now());
-        let purpose = ConnectionOrigin::Accept { factory, openings: self.openings };
-        let room = ConnectionLimit::new(self.max_connections, workers, gate);
-        let shared = self.basis.share(workers, room, purpose);
-        let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
-        let latch = Arc::new(Latch::default());
-        let running = Arc::new(RunGuard(Arc::clone(&latch)));
-        #[cfg(target_os = "linux")]
-        if engine == Engine::Uring {
-            match uring::start(Arc::clone(&shared), &running, setup) {
-                Ok(started) => {
-                    let (control, listeners) = (started.control(), self.listeners);
-                    let listen = move || {
-                        started.listen(listeners);
-                        Ok(())
-                    };
-                    let handle = Handle { control, shared, latch, addresses, engine, refusal };
-                    return Ok((handle, PendingLaunch::Accept(Box::new(listen))));
-                }
-                // There was enough for one ring, and not for all of them.
-                Err(error) if asked == Engine::Auto => {
-                    (engine, refusal) = (Engine::Portable, Some(error.to_string()));
-                }
-                Err(error) => return Err(Error::Worker(error)),
-            }
-        }
-        let (control, rest) = match engine {
-            Engine::Threads => {
-                let (control, start) = threads::prepare(self.listeners, Arc::clone(&shared), running);
-                (control, PendingLaunch::Accept(Box::new(start)))
-            }
-            _ => {
-                let (control, first) = portable::start(self.listeners, Arc::clone(&shared), running, here)?;
-                (control, first.map_or(PendingLaunch::Nothing, PendingLaunch::First))
-            }
-        };
-        Ok((Handle { control, shared, latch, addresses, engine, refusal }, rest))
-    }
-}
-
-/// What is left to do before a server accepts.
-enum PendingLaunch {
-    Nothing,
-    /// Start the accept threads.
-    Accept(Box<dyn FnOnce() -> Result<(), Error>>),
-    /// Run the first worker, on the caller's thread.
-    First(portable::FirstWorker),
-}
-
-impl PendingLaunch {
-    fn start(self) -> Result<(), Error> {
-        match self {
-            Self::Accept(start) => start(),
-            Self::Nothing | Self::First(_) => Ok(()),
-        }
+        let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
+        let origin = ConnectionOrigin::Accept { factory, openings: self.openings };
+        let limit = |workers| ConnectionLimit::new(self.max_connections, workers, gate);
+        launch(self.basis, origin, self.listeners, limit, here)
     }
 }

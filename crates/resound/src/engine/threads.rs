@@ -15,25 +15,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resound_proto::{CloseReason, Conn, ConnId, Endpoint, Then, Verdict};
+use resound_proto::{CloseReason, Conn, ConnId, Then, Verdict};
 use socket2::{SockRef, Socket};
 
-use super::accept::{AcceptError, BACK_OFF, RateLimitedLog};
-use super::connection_limit::ConnectionPermit;
+use super::accept::{AcceptError, BACK_OFF};
+use super::accept_queue::{AcceptQueue, AcceptedConnection};
 use super::listener::Listener;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::shared::{ConnectionEnd, DrainSignal, EngineControl, RunGuard, Shared, bury};
-use super::socket::{
-    DrainBarrier, ResetOnDrop, at_eof, endpoint, holds_nothing, reset_on_close, set_accepted_options,
-    tell_unacknowledged, unread,
-};
+use super::shared::{ConnectionEnd, ConnectionOrigin, DrainSignal, EngineControl, RunGuard, Shared, bury};
+use super::socket::{DrainBarrier, at_eof, endpoint, holds_nothing, reset_on_close, tell_unacknowledged, unread};
 use crate::error::Error;
 use crate::metrics::Writers;
 
 use self::wire::ReceiveBuffer;
-
-pub(crate) use dial::dial;
 
 /// How long a thread may block before it looks up.
 const TICK: Duration = Duration::from_millis(100);
@@ -51,7 +46,7 @@ struct Signals {
     wakes: Mutex<HashMap<ConnId, Arc<AtomicBool>>>,
 }
 
-/// Makes ready; what is returned starts the accept threads.
+/// Prepares the engine. The returned function starts the threads that accept, or that dial.
 pub(crate) fn prepare(
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
@@ -60,88 +55,82 @@ pub(crate) fn prepare(
     let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
     let control = Arc::clone(&signals);
     let start = move || {
-        for listener in listeners {
-            let (shared, theirs, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
-            let nonblocking = listener.socket().set_nonblocking(true);
-            let accept = move || accept(&listener, &shared, &theirs, &running);
-            let started = nonblocking.and_then(|()| thread::Builder::new().name("resound-accept".into()).spawn(accept));
-            if let Err(error) = started {
-                // The listeners that are served already must not go on without a handle.
-                signals.drain.begin(Instant::now());
-                return Err(Error::Worker(error));
-            }
-        }
-        Ok(())
+        let accepting = listeners.into_iter().try_for_each(|listener| {
+            let (shared, signals, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
+            listener.socket().set_nonblocking(true)?;
+            spawn("resound-accept", None, move || accept(listener, &shared, &signals, &running))
+        });
+        let dialling = || match shared.purpose {
+            ConnectionOrigin::Accept { .. } => Ok(()),
+            ConnectionOrigin::Dial(_) => dial::start(&shared, &signals, &running),
+        };
+        accepting.and_then(|()| dialling()).map_err(|error| {
+            // The threads that run already must not go on without a handle.
+            signals.drain.begin(Instant::now());
+            Error::Worker(error)
+        })
     };
     (control, start)
 }
 
-fn accept(listener: &Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<RunGuard>) {
-    let mut complaints = RateLimitedLog::default();
+fn spawn(name: &str, stack: Option<usize>, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = thread::Builder::new().name(name.into());
+    let thread = if let Some(size) = stack { thread.stack_size(size) } else { thread };
+    thread.spawn(run).map(drop)
+}
+
+fn accept(listener: Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<RunGuard>) {
+    let mut queue = AcceptQueue::new(listener, Arc::clone(&shared.room));
     loop {
-        let (socket, peer) = match listener.socket().accept() {
-            Ok((socket, peer)) => (ResetOnDrop::new(socket), peer),
+        match queue.listener().socket().accept() {
+            Ok((socket, peer)) => queue.push(socket, endpoint(&peer)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !signals.drain.begun() => {
-                listener.wait(TICK);
-                continue;
+                queue.listener().wait(TICK);
             }
-            // A drain still serves whoever is in the backlog, and then leaves.
+            // A drain serves the connections in the backlog first.
             Err(error) if signals.drain.begun() && AcceptError::of(&error) == AcceptError::BackOff => return,
             Err(error) => {
-                if complaints.must_wait(&error, shared.room.taken()) {
+                if queue.must_wait(&error) {
                     shared.room.wait(BACK_OFF);
                 }
-                continue;
             }
-        };
-        complaints.went_well();
-        let peer = endpoint(&peer);
-        let Some(mut place) = shared.room.admit(&peer, Instant::now()) else {
-            // A drain has its time, however many come whom it need not serve.
-            if signals.drain.is_over(Instant::now()) {
-                return;
-            }
-            continue;
-        };
-        let mut waits = false;
-        while !place.take_place() {
-            if signals.drain.is_over(Instant::now()) {
-                return;
-            }
-            if !waits {
-                complaints.full(shared.room.most());
-            }
-            waits = true;
-            shared.room.wait(BACK_OFF);
         }
-        let running = Arc::clone(running);
-        let (shared_too, signals) = (Arc::clone(shared), Arc::clone(signals));
-        let serve = move || {
-            let _running = running;
-            serve(socket, peer, &shared_too, &signals, place);
-        };
-        if let Err(error) = thread::Builder::new().name("resound-conn".into()).stack_size(STACK).spawn(serve) {
-            complaints.error(&error, shared.room.taken());
-            shared.room.wait(BACK_OFF);
+        // Refused peers must not prolong a drain.
+        if queue.is_empty() && signals.drain.is_over(Instant::now()) {
+            return;
+        }
+        while !queue.is_empty() {
+            let Some(accepted) = queue.pop() else {
+                if signals.drain.is_over(Instant::now()) {
+                    return;
+                }
+                shared.room.wait(BACK_OFF);
+                continue;
+            };
+            let (shared_too, signals, running) = (Arc::clone(shared), Arc::clone(signals), Arc::clone(running));
+            let serve = move || {
+                let _running = running;
+                serve(accepted, &shared_too, &signals);
+            };
+            if let Err(error) = spawn("resound-conn", Some(STACK), serve) {
+                queue.log_error(&error);
+                shared.room.wait(BACK_OFF);
+            }
         }
     }
 }
 
-fn serve(socket: ResetOnDrop, peer: Endpoint, shared: &Arc<Shared>, signals: &Signals, place: ConnectionPermit) {
-    // It was in hand until another was cut: it is reset, as the backlog is.
+fn serve(accepted: AcceptedConnection, shared: &Arc<Shared>, signals: &Signals) {
+    // It waited for a permit until the drain was over: it is reset, as the backlog is.
     if signals.drain.is_over(Instant::now()) {
         return;
     }
-    let Some(socket) = socket.serve() else { return };
-    let _ = socket.set_nonblocking(false); // some systems pass the listener's mode on
-    set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
-    let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-    let mut recorder = shared.recorder(0, Writers::Many);
-    if let Some(conn) = shared.accepted(peer, local, &place) {
-        attend(&socket, conn, &mut recorder, shared, signals);
-    }
+    let Some((socket, conn, permit)) = accepted.open(shared) else { return };
+    let _ = socket.set_nonblocking(false); // some systems pass on the mode of the listener
+    attend(&socket, conn, &mut shared.recorder(0, Writers::Many), shared, signals);
+    // First the socket: the next owner of the permit may need its descriptor.
     drop(socket);
-    drop(place); // whoever waits for it may need the descriptor
+    drop(permit);
 }
 
 /// Sees a connection through to its end.

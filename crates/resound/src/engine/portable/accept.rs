@@ -3,7 +3,6 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use resound_proto::Endpoint;
 use socket2::{SockRef, Socket};
@@ -13,120 +12,76 @@ use tokio::io::Interest;
 use tokio::net::TcpListener as Watch;
 #[cfg(unix)]
 use tokio::net::TcpStream as Watch;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 
-use super::worker::PortableWorker;
-use super::{AcceptedStream, WorkerCommand};
-use crate::engine::accept::{AcceptError, BACK_OFF, RateLimitedLog};
-use crate::engine::connection_limit::{ConnectionLimit, ConnectionPermit};
-use crate::engine::listener::{BACKLOG, Listener};
-use crate::engine::socket::{ResetOnDrop, endpoint};
+use super::context::PortableWorker;
+use super::task;
+use crate::engine::accept::BACK_OFF;
+use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES};
+use crate::engine::listener::Listener;
+use crate::engine::socket::endpoint;
+use crate::engine::workers::WorkerSet;
 
-/// A listening socket with what wakes its task. On Unix that is a stream of tokio's, which is not read: its listeners would register each
-/// connection with this worker's runtime, though it may be refused, or be another worker's; nor its `AsyncFd`, which only `unsafe` code can make.
+/// A listening socket, registered with the runtime.
+///
+/// On Unix it is registered as a stream, which is never read. Tokio's listeners would register each
+/// accepted connection with this worker's runtime, although the connection may be refused or belong
+/// to another worker; and only `unsafe` code can make an `AsyncFd`.
 struct WatchedListener(Watch);
 
 pub(super) struct AsyncAcceptor {
     source: WatchedListener,
-    listener: Listener,
-    /// Where connections are accepted, if that is the same for all of them.
-    local: Option<Endpoint>,
-    room: Arc<ConnectionLimit>,
-    others: Vec<mpsc::UnboundedSender<WorkerCommand>>,
-    complaints: RateLimitedLog,
-    /// Accepted, and not yet handed out.
-    accepted: Option<(ResetOnDrop, Endpoint, ConnectionPermit)>,
+    queue: AcceptQueue,
+    set: Arc<WorkerSet<Notify>>,
 }
 
 impl AsyncAcceptor {
-    pub(super) fn new(
-        listener: Listener,
-        room: Arc<ConnectionLimit>,
-        others: Vec<mpsc::UnboundedSender<WorkerCommand>>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(listener: Listener, set: &Arc<WorkerSet<Notify>>) -> io::Result<Self> {
         let socket = listener.socket().try_clone()?;
         socket.set_nonblocking(true)?;
         let source = WatchedListener(Watch::from_std(socket.into())?);
-        let local = match listener.address() {
-            Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
-            address => Some(address.clone()),
-        };
-        Ok(Self { source, listener, local, room, others, complaints: RateLimitedLog::default(), accepted: None })
+        let queue = AcceptQueue::new(listener, Arc::clone(&set.shared.room));
+        Ok(Self { source, queue, set: Arc::clone(set) })
     }
 
-    /// Accepts until `draining` is set, and then whoever is still in the backlog.
+    /// Accepts until `draining` is set, and then the connections that are still in the backlog.
     pub(super) async fn run(mut self, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 biased;
                 _ = draining.wait_for(|&draining| draining) => break,
-                () = self.next() => self.hand_out(&worker),
+                accepted = self.next() => self.hand_out(accepted, &worker),
             }
         }
-        // At most as many as can have been waiting: errors do not count for ever either.
-        for _ in 0..BACKLOG {
-            if self.accepted.is_none() {
-                match self.listener.socket().accept() {
-                    Ok((socket, peer)) => self.let_in(socket, endpoint(&peer)),
-                    Err(error) if AcceptError::of(&error) == AcceptError::Next => continue,
-                    Err(_) => break,
-                }
-                if self.accepted.is_none() {
-                    continue;
-                }
-            }
-            if !self.takes_place() {
-                break;
-            }
-            self.hand_out(&worker);
+        let mut tries = LAST_TRIES;
+        while let Some(accepted) = self.queue.pop_last(&mut tries) {
+            self.hand_out(accepted, &worker);
         }
     }
 
-    /// Accepts the next connection, and finds a place for it. May be given up and called again.
-    async fn next(&mut self) {
-        while self.accepted.is_none() {
+    /// The next connection that has a permit. May be cancelled and called again.
+    async fn next(&mut self) -> AcceptedConnection {
+        while self.queue.is_empty() {
             match self.source.accept().await {
-                Ok((socket, peer)) => {
-                    self.complaints.went_well();
-                    self.let_in(socket, peer);
-                }
+                Ok((socket, peer)) => self.queue.push(socket, peer),
                 Err(error) => {
-                    if self.complaints.must_wait(&error, self.room.taken()) {
-                        self.room.freed(BACK_OFF).await;
+                    if self.queue.must_wait(&error) {
+                        self.queue.limit().freed(BACK_OFF).await;
                     }
                 }
             }
         }
-        let mut waits = false;
-        while !self.takes_place() {
-            if !waits {
-                waits = true;
-                self.complaints.full(self.room.most());
+        loop {
+            if let Some(accepted) = self.queue.pop() {
+                return accepted;
             }
-            self.room.freed(BACK_OFF).await;
+            self.queue.limit().freed(BACK_OFF).await;
         }
     }
 
-    /// Keeps a connection in hand, if it may come in.
-    fn let_in(&mut self, socket: Socket, peer: Endpoint) {
-        let is_ready = socket.set_nonblocking(true).is_ok();
-        let socket = ResetOnDrop::new(socket);
-        if let Some(permit) = self.room.admit(&peer, Instant::now()).filter(|_| is_ready) {
-            self.accepted = Some((socket, peer, permit));
-        }
-    }
-
-    /// Has the connection in hand a place, or does it get one now?
-    fn takes_place(&mut self) -> bool {
-        self.accepted.as_mut().is_some_and(|(_, _, permit)| permit.take_place())
-    }
-
-    fn hand_out(&mut self, worker: &Rc<PortableWorker>) {
-        let Some((socket, peer, permit)) = self.accepted.take() else { return };
-        let accepted = AcceptedStream { socket, peer, local: self.local.clone(), place: permit };
-        match accepted.place.worker() {
-            0 => worker.serve(accepted),
-            other => drop(self.others[other - 1].send(WorkerCommand::Serve(accepted))),
+    fn hand_out(&self, accepted: AcceptedConnection, worker: &Rc<PortableWorker>) {
+        if let Some(own) = self.set.hand_out(accepted) {
+            task::serve(own, worker);
         }
     }
 }

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::WatchedSocket;
-use super::worker::PortableWorker;
+use super::context::PortableWorker;
+use super::task;
+use super::watched::WatchedSocket;
 use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
 
@@ -55,7 +56,7 @@ pub(super) async fn run(caller: DialDriver, worker: Rc<PortableWorker>, mut drai
             };
             tokio::select! {
                 () = at => {}
-                () = worker.room.notified() => caller.borrow_mut().has_room(),
+                () = worker.permit_freed.notified() => caller.borrow_mut().has_room(),
                 Some(_) = calls.join_next(), if !calls.is_empty() => {}
             }
         }
@@ -81,7 +82,7 @@ async fn dial(
     match made {
         Ok(stream) => {
             if let Some(conn) = caller.answered(&call, since, &stream.socket()) {
-                worker.begin(stream, conn, worker.place());
+                task::begin(stream, conn, worker.permit(), &worker);
             }
         }
         Err(error) => caller.failed(&call, &error),

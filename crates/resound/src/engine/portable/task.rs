@@ -9,10 +9,12 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use resound_proto::{CloseReason, Conn, Then, Verdict};
+use socket2::SockRef;
 use tokio::time::Sleep;
 
-use super::WatchedSocket;
-use super::worker::{PortableWorker, TaskContext, TaskSignals, WIRE};
+use super::context::{PortableWorker, TaskContext, TaskSignals, WIRE};
+use super::watched::WatchedSocket;
+use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{ConnectionEnd, bury};
@@ -24,6 +26,24 @@ const BUDGET: usize = 64 * 1024;
 const STEP: usize = 4 * 1024;
 /// Pieces that one write takes at most.
 const PIECES: usize = 16;
+
+/// Starts the task of a connection that was accepted.
+pub(super) fn serve(accepted: AcceptedConnection, worker: &Rc<PortableWorker>) {
+    let Some((socket, conn, permit)) = accepted.open(&worker.shared) else { return };
+    // An error here concerns this connection only.
+    if socket.set_nonblocking(true).is_err() {
+        return reset_on_close(&SockRef::from(&socket));
+    }
+    if let Ok(stream) = WatchedSocket::new(socket, &conn.info().peer) {
+        begin(stream, conn, permit, worker);
+    }
+}
+
+/// Starts the task of a connection.
+pub(super) fn begin(stream: WatchedSocket, conn: Conn, permit: ConnectionPermit, worker: &Rc<PortableWorker>) {
+    let signals = worker.add(conn.info().id);
+    tokio::task::spawn_local(ConnectionTask::new(stream, conn, signals, Rc::clone(worker), permit));
+}
 
 // In this order in memory, for the sake of `Conn`'s.
 #[repr(C)]
@@ -81,7 +101,7 @@ impl ConnectionTask {
     /// Goes on until it must wait (`PendingHandshake`) or the connection is over.
     fn advance(&mut self, cx: &mut Context<'_>, desk: &mut TaskContext) -> Poll<ConnectionEnd> {
         let mut now = Instant::now();
-        self.worker.is_active(now);
+        self.worker.note_activity(now);
         self.budget = BUDGET;
         if !self.opened {
             self.opened = true;
@@ -239,7 +259,7 @@ impl ConnectionTask {
             first = false;
             verdict = self.conn.sent(now, left, &mut desk.out, &mut desk.recorder);
         }
-        desk.tidy();
+        desk.clear_output();
         Ok(())
     }
 
@@ -334,14 +354,14 @@ impl Future for ConnectionTask {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = Rc::clone(&self.worker);
-        let mut desk = worker.desk.borrow_mut();
+        let mut desk = worker.task_context.borrow_mut();
         // A panic in a service ends its own connection only.
         let advanced = catch_unwind(AssertUnwindSafe(|| self.advance(cx, &mut desk)));
         let end = match advanced.unwrap_or(Poll::Ready(Err(CloseReason::Panicked))) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(end) => end,
         };
-        desk.tidy();
+        desk.clear_output();
         let Self { stream, conn, .. } = &mut *self;
         bury(conn, end, &stream.socket(), &mut desk.recorder);
         Poll::Ready(())
@@ -354,6 +374,6 @@ impl Drop for ConnectionTask {
         if let Some(clock) = &self.worker.clock {
             clock.forget(self.conn.info().id, self.precise_alarm);
         }
-        self.worker.leave(self.conn.info().id);
+        self.worker.remove(self.conn.info().id);
     }
 }

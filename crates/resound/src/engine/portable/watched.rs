@@ -18,7 +18,7 @@ use crate::engine::sys::watch_socket;
 pub(super) struct WatchedSocket(AsyncFd<Socket>);
 
 impl WatchedSocket {
-    /// Of a socket that does not block.
+    /// Registers a non-blocking socket. On an error it is reset.
     pub(super) fn new(socket: Socket, _peer: &Endpoint) -> io::Result<Self> {
         watch_socket(socket).map(Self)
     }

@@ -1,35 +1,27 @@
 //! Dialling: each thread has a plan and one connection at a time.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use socket2::{SockRef, Socket};
 
-use super::{STACK, Signals, TICK, attend};
+use super::{STACK, Signals, TICK, attend, spawn};
 use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
-use crate::engine::shared::{DrainSignal, EngineControl, RunGuard, Shared};
-use crate::error::Error;
+use crate::engine::shared::{RunGuard, Shared};
 use crate::metrics::Writers;
 
 /// Starts the threads.
-pub(crate) fn dial(shared: &Arc<Shared>, running: &Arc<RunGuard>) -> Result<Arc<dyn EngineControl>, Error> {
-    let signals = Arc::new(Signals { drain: DrainSignal::new(), wakes: Mutex::default() });
-    for index in 0..shared.counters.len() {
-        let (shared, theirs, running) = (Arc::clone(shared), Arc::clone(&signals), Arc::clone(running));
-        let work = move || {
+pub(super) fn start(shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<RunGuard>) -> io::Result<()> {
+    (0..shared.counters.len()).try_for_each(|index| {
+        let (shared, signals, running) = (Arc::clone(shared), Arc::clone(signals), Arc::clone(running));
+        spawn("resound-dial", Some(STACK), move || {
             let _running = running;
-            work(index, &shared, &theirs);
-        };
-        if let Err(error) = thread::Builder::new().name("resound-dial".into()).stack_size(STACK).spawn(work) {
-            // Those that dial already must not go on without a handle.
-            signals.drain.begin(Instant::now());
-            return Err(Error::Worker(error));
-        }
-    }
-    Ok(signals)
+            work(index, &shared, &signals);
+        })
+    })
 }
 
 fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {

@@ -1,127 +1,88 @@
 //! The listeners of worker 0.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use resound_proto::Endpoint;
 use socket2::{SockRef, Socket};
 
-use super::inbox::AcceptedSocket;
-use crate::engine::accept::{AcceptError, BACK_OFF, RateLimitedLog};
-use crate::engine::connection_limit::{ConnectionLimit, ConnectionPermit};
+use crate::engine::accept::BACK_OFF;
+use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES};
+use crate::engine::connection_limit::ConnectionLimit;
 use crate::engine::listener::{BACKLOG, Listener};
-use crate::engine::socket::{ResetOnDrop, peer};
+use crate::engine::socket::peer;
 use crate::engine::sys::Ring;
 
-/// With less room than this left, connections are accepted one by one, or too many would be in hand when there is none.
+/// With fewer permits left than this, connections are accepted one by one. Otherwise too many would
+/// wait here for a permit.
 const AMPLE: usize = 2 * BACKLOG as usize;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AcceptState {
-    No,
-    /// Until it is stopped.
-    Many,
-    Once,
-    Stopping,
+    Idle,
+    /// Multishot: until it is cancelled.
+    Multishot,
+    SingleShot,
+    Cancelling,
 }
 
-/// One listener, and what it has accepted.
+/// One listener, and the accept in flight on it.
 pub(super) struct RingAcceptor {
     number: u32,
-    listener: Listener,
-    /// Where connections are accepted, if that is the same for all of them.
-    local: Option<Endpoint>,
-    armed: AcceptState,
-    /// Accepted, and not yet handed out.
-    in_hand: VecDeque<(ResetOnDrop, Endpoint, ConnectionPermit)>,
-    /// After a shortage, not before this.
+    queue: AcceptQueue,
+    state: AcceptState,
+    /// After a shortage: the time of the next try.
     not_before: Option<Instant>,
-    complaints: RateLimitedLog,
-    /// Somebody has been told that there is no room.
-    full: bool,
     draining: bool,
 }
 
 impl RingAcceptor {
-    pub(super) fn new(number: u32, listener: Listener) -> Self {
-        let local = match listener.address() {
-            Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
-            address => Some(address.clone()),
-        };
-        Self {
-            number,
-            listener,
-            local,
-            armed: AcceptState::No,
-            in_hand: VecDeque::new(),
-            not_before: None,
-            complaints: RateLimitedLog::default(),
-            full: false,
-            draining: false,
-        }
+    pub(super) fn new(number: u32, listener: Listener, limit: &Arc<ConnectionLimit>) -> Self {
+        let queue = AcceptQueue::new(listener, Arc::clone(limit));
+        Self { number, queue, state: AcceptState::Idle, not_before: None, draining: false }
     }
 
-    pub(super) fn accepted(
-        &mut self,
-        result: io::Result<OwnedFd>,
-        more: bool,
-        room: &Arc<ConnectionLimit>,
-        now: Instant,
-    ) {
-        let stopped = self.armed == AcceptState::Stopping;
+    /// An accept has completed.
+    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, now: Instant) {
+        let cancelling = self.state == AcceptState::Cancelling;
         if !more {
-            self.armed = AcceptState::No;
+            self.state = AcceptState::Idle;
         }
         match result {
-            Ok(socket) => {
-                self.complaints.went_well();
-                self.let_in(socket.into(), room);
+            Ok(descriptor) => {
+                let socket = Socket::from(descriptor);
+                // The peer may be gone already. Then the first receive fails.
+                let peer = peer(&SockRef::from(&socket));
+                self.queue.push(socket, peer);
             }
-            Err(error) if stopped && error.raw_os_error() == Some(libc::ECANCELED) => {}
             Err(error) => {
-                // Where nobody has stopped it, it is as good as interrupted.
                 let cancelled = error.raw_os_error() == Some(libc::ECANCELED);
+                if cancelled && cancelling {
+                    return;
+                }
+                // A cancellation that this worker did not ask for is an interruption.
                 let error = if cancelled { io::ErrorKind::Interrupted.into() } else { error };
-                if self.complaints.must_wait(&error, room.taken()) {
+                if self.queue.must_wait(&error) {
                     self.not_before = Some(now + BACK_OFF);
                 }
             }
         }
     }
 
-    /// Keeps a connection in hand, if it may come in.
-    fn let_in(&mut self, socket: Socket, room: &Arc<ConnectionLimit>) {
-        // The peer may be gone already: then its first receive will say so.
-        let peer = peer(&SockRef::from(&socket));
-        let socket = ResetOnDrop::new(socket);
-        if let Some(permit) = room.admit(&peer, Instant::now()) {
-            self.in_hand.push_back((socket, peer, permit));
-        }
+    /// The next connection that has a permit.
+    pub(super) fn next(&mut self) -> Option<AcceptedConnection> {
+        self.queue.pop()
     }
 
-    /// A connection with a place; `None` where there is neither.
-    pub(super) fn next(&mut self, room: &Arc<ConnectionLimit>) -> Option<AcceptedSocket> {
-        if !self.in_hand.front_mut()?.2.take_place() {
-            if !std::mem::replace(&mut self.full, true) {
-                self.complaints.full(room.most());
-            }
-            return None;
-        }
-        self.full = false;
-        let (socket, peer, permit) = self.in_hand.pop_front()?;
-        Some(AcceptedSocket { socket, peer, local: self.local.clone(), place: permit })
-    }
-
-    /// Accepts on, unless somebody is still in hand or it is too early. Says whether it waits for room, and when to try again.
-    pub(super) fn go_on(&mut self, ring: &mut Ring<'_>, room: &ConnectionLimit, now: Instant) -> Option<Instant> {
+    /// Accepts further connections, unless one waits for a permit or it is too early. Returns when
+    /// to try again.
+    pub(super) fn accept(&mut self, ring: &mut Ring<'_>, now: Instant) -> Option<Instant> {
         if self.draining {
             return None;
         }
-        if !self.in_hand.is_empty() {
-            self.stop(ring);
+        if self.waits_for_permit() {
+            self.cancel(ring);
             return Some(now + BACK_OFF);
         }
         if let Some(at) = self.not_before {
@@ -130,27 +91,27 @@ impl RingAcceptor {
             }
             self.not_before = None;
         }
-        let ample = room.left() >= AMPLE;
-        match self.armed {
-            AcceptState::No => {
-                self.armed = if ample { AcceptState::Many } else { AcceptState::Once };
-                ring.accept(self.number, self.listener.socket().as_fd(), ample);
+        let ample = self.queue.limit().left() >= AMPLE;
+        match self.state {
+            AcceptState::Idle => {
+                self.state = if ample { AcceptState::Multishot } else { AcceptState::SingleShot };
+                ring.accept(self.number, self.queue.listener().socket().as_fd(), ample);
             }
-            AcceptState::Many if !ample => self.stop(ring),
+            AcceptState::Multishot if !ample => self.cancel(ring),
             _ => {}
         }
         None
     }
 
-    fn stop(&mut self, ring: &mut Ring<'_>) {
-        if matches!(self.armed, AcceptState::Many | AcceptState::Once) {
-            self.armed = AcceptState::Stopping;
+    fn cancel(&mut self, ring: &mut Ring<'_>) {
+        if matches!(self.state, AcceptState::Multishot | AcceptState::SingleShot) {
+            self.state = AcceptState::Cancelling;
             ring.cancel_accept(self.number);
         }
     }
 
-    pub(super) fn waits_for_room(&self) -> bool {
-        !self.in_hand.is_empty()
+    pub(super) fn waits_for_permit(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// A descriptor may be free again.
@@ -158,40 +119,20 @@ impl RingAcceptor {
         self.not_before = None;
     }
 
-    /// Accepts no more by way of the ring.
+    /// Stops accepting through the ring.
     pub(super) fn drain(&mut self, ring: &mut Ring<'_>) {
         self.draining = true;
-        self.stop(ring);
+        self.cancel(ring);
     }
 
-    /// Has the ring let go of the listener?
+    /// Returns whether the ring has released the listener.
     pub(super) fn is_stopped(&self) -> bool {
-        self.armed == AcceptState::No
+        self.state == AcceptState::Idle
     }
 
-    /// Whoever is still in the backlog, as far as there is room.
-    pub(super) fn rest(&mut self, room: &Arc<ConnectionLimit>) -> Vec<AcceptedSocket> {
-        let mut rest = Vec::new();
-        if self.listener.socket().set_nonblocking(true).is_err() {
-            return rest;
-        }
-        // At most as many as can have been waiting: errors do not count for ever either.
-        for _ in 0..BACKLOG {
-            if self.in_hand.is_empty() {
-                match self.listener.socket().accept() {
-                    Ok((socket, _)) => self.let_in(socket, room),
-                    Err(error) if AcceptError::of(&error) == AcceptError::Next => continue,
-                    Err(_) => break,
-                }
-                if self.in_hand.is_empty() {
-                    continue;
-                }
-            }
-            match self.next(room) {
-                Some(accepted) => rest.push(accepted),
-                None => break,
-            }
-        }
-        rest
+    /// The connections that are still in the backlog, as far as there are permits.
+    pub(super) fn rest(mut self) -> impl Iterator<Item = AcceptedConnection> {
+        let mut tries = if self.queue.listener().socket().set_nonblocking(true).is_ok() { LAST_TRIES } else { 0 };
+        std::iter::from_fn(move || self.queue.pop_last(&mut tries))
     }
 }

@@ -1,0 +1,122 @@
+//! [`AcceptQueue`]: what every engine does with the connections that a listener accepts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use resound_proto::{Conn, Endpoint};
+use socket2::{SockRef, Socket};
+
+use super::accept::{AcceptError, RateLimitedLog};
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::listener::{BACKLOG, Listener};
+use super::shared::Shared;
+use super::socket::{ResetOnDrop, endpoint, set_accepted_options};
+
+/// A connection on its way from the listener to its worker.
+pub(crate) struct AcceptedConnection {
+    socket: ResetOnDrop,
+    peer: Endpoint,
+    local: Option<Endpoint>,
+    pub(crate) permit: ConnectionPermit,
+}
+
+impl AcceptedConnection {
+    /// Makes the state machine of the connection, and with it the service.
+    pub(crate) fn open(self, shared: &Shared) -> Option<(Socket, Conn, ConnectionPermit)> {
+        let Self { socket, peer, local, permit } = self;
+        let socket = socket.serve()?;
+        set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
+        let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
+        let conn = shared.accepted(peer, local, &permit)?;
+        Some((socket, conn, permit))
+    }
+}
+
+/// A listener, and the connections it has accepted that have no place yet.
+pub(crate) struct AcceptQueue {
+    listener: Listener,
+    limit: Arc<ConnectionLimit>,
+    /// The local address, if all connections have the same.
+    local: Option<Endpoint>,
+    waiting: VecDeque<(ResetOnDrop, Endpoint, ConnectionPermit)>,
+    log: RateLimitedLog,
+    /// The log has reported that the first one waits.
+    is_full: bool,
+}
+
+impl AcceptQueue {
+    pub(crate) fn new(listener: Listener, limit: Arc<ConnectionLimit>) -> Self {
+        let local = match listener.address() {
+            Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
+            address => Some(address.clone()),
+        };
+        Self { listener, limit, local, waiting: VecDeque::new(), log: RateLimitedLog::default(), is_full: false }
+    }
+
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    pub(crate) fn limit(&self) -> &Arc<ConnectionLimit> {
+        &self.limit
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Queues an accepted socket, if its peer is allowed to connect, or resets it.
+    pub(crate) fn push(&mut self, socket: Socket, peer: Endpoint) {
+        self.log.went_well();
+        self.admit(socket, peer);
+    }
+
+    fn admit(&mut self, socket: Socket, peer: Endpoint) {
+        let socket = ResetOnDrop::new(socket);
+        if let Some(permit) = self.limit.admit(&peer, Instant::now()) {
+            self.waiting.push_back((socket, peer, permit));
+        }
+    }
+
+    /// Logs that accepting failed. Returns whether to wait before the next try.
+    pub(crate) fn must_wait(&mut self, error: &io::Error) -> bool {
+        self.log.must_wait(error, self.limit.taken())
+    }
+
+    /// Logs that a connection cannot be served for want of a thread.
+    pub(crate) fn log_error(&mut self, error: &io::Error) {
+        self.log.error(error, self.limit.taken());
+    }
+
+    /// The next connection, with a place; `None` if no connection waits or the limit is reached.
+    pub(crate) fn pop(&mut self) -> Option<AcceptedConnection> {
+        if !self.waiting.front_mut()?.2.take_place() {
+            if !std::mem::replace(&mut self.is_full, true) {
+                self.log.full(self.limit.most());
+            }
+            return None;
+        }
+        self.is_full = false;
+        let (socket, peer, permit) = self.waiting.pop_front()?;
+        Some(AcceptedConnection { socket, peer, local: self.local.clone(), permit })
+    }
+
+    /// At the drain: the next connection, also from the backlog of the system, which may hold
+    /// `tries` more. The listener must not block.
+    pub(crate) fn pop_last(&mut self, tries: &mut usize) -> Option<AcceptedConnection> {
+        while self.waiting.is_empty() {
+            *tries = tries.checked_sub(1)?;
+            match self.listener.socket().accept() {
+                Ok((socket, peer)) => self.admit(socket, endpoint(&peer)),
+                Err(error) if AcceptError::of(&error) == AcceptError::Next => {}
+                Err(_) => return None,
+            }
+        }
+        self.pop()
+    }
+}
+
+/// Connections and errors that a drain takes from a backlog at most: it never holds more.
+pub(crate) const LAST_TRIES: usize = BACKLOG as usize;

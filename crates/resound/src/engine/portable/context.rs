@@ -1,0 +1,170 @@
+//! What the tasks of one worker share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use resound_proto::ConnId;
+use tokio::sync::Notify;
+
+#[cfg(target_os = "linux")]
+use super::clock::Clock;
+use crate::engine::connection_limit::ConnectionPermit;
+use crate::engine::recorder::Recorder;
+use crate::engine::shared::Shared;
+
+/// One read: large enough for bulk to move at full rate, and one per worker.
+pub(super) const WIRE: usize = 64 * 1024;
+/// Memory that a long answer may leave behind in the worker's output buffer.
+const OUT_KEPT: usize = 1024 * 1024;
+
+/// One worker, as its tasks see it.
+pub(super) struct PortableWorker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) task_context: RefCell<TaskContext>,
+    /// The signals of each connection.
+    connections: RefCell<HashMap<ConnId, Rc<TaskSignals>>>,
+    index: usize,
+    /// A connection has ended: for the worker.
+    pub(super) ended: Notify,
+    /// The same for the dialling task.
+    pub(super) permit_freed: Notify,
+    /// Only a dialer has one.
+    #[cfg(target_os = "linux")]
+    pub(super) clock: Option<Clock>,
+    /// When a connection last had something to do.
+    active: Cell<Instant>,
+    /// Wakes the task that polls for events.
+    woke_up: Notify,
+    /// Counts signals to any connection: while it stands still, no task needs to look at its own.
+    pub(super) signals: Cell<u64>,
+}
+
+/// The buffers and the recorder that one task at a time uses.
+pub(super) struct TaskContext {
+    pub(super) wire: Box<[u8]>,
+    pub(super) out: Vec<u8>,
+    pub(super) recorder: Recorder,
+}
+
+impl TaskContext {
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Self { wire: vec![0; WIRE].into(), out: Vec::new(), recorder }
+    }
+
+    pub(super) fn clear_output(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(OUT_KEPT);
+    }
+}
+
+/// Signals to one connection.
+#[derive(Default)]
+pub(super) struct TaskSignals {
+    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) woken: Cell<bool>,
+    pub(super) draining: Cell<bool>,
+    pub(super) cut: Cell<bool>,
+}
+
+impl TaskSignals {
+    fn set(&self, flag: &Cell<bool>) {
+        flag.set(true);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl PortableWorker {
+    pub(super) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        recorder: Recorder,
+        #[cfg(target_os = "linux")] clock: Option<Clock>,
+    ) -> Self {
+        Self {
+            task_context: RefCell::new(TaskContext::new(recorder)),
+            connections: RefCell::default(),
+            index,
+            ended: Notify::new(),
+            permit_freed: Notify::new(),
+            #[cfg(target_os = "linux")]
+            clock,
+            active: Cell::new(Instant::now()),
+            woke_up: Notify::new(),
+            signals: Cell::new(1),
+            shared,
+        }
+    }
+
+    /// A permit for a connection that was dialled here.
+    pub(super) fn permit(&self) -> ConnectionPermit {
+        self.shared.room.take_on(self.index)
+    }
+
+    pub(super) fn has_connections(&self) -> bool {
+        !self.connections.borrow().is_empty()
+    }
+
+    pub(super) fn add(&self, conn: ConnId) -> Rc<TaskSignals> {
+        let signals = Rc::new(TaskSignals::default());
+        self.connections.borrow_mut().insert(conn, Rc::clone(&signals));
+        signals
+    }
+
+    pub(super) fn remove(&self, conn: ConnId) {
+        self.connections.borrow_mut().remove(&conn);
+        self.ended.notify_one();
+        self.permit_freed.notify_one();
+    }
+
+    /// A connection has something to do.
+    pub(super) fn note_activity(&self, now: Instant) {
+        if !self.shared.busy_poll.is_zero() {
+            self.active.set(now);
+            self.woke_up.notify_one();
+        }
+    }
+
+    /// Keeps the worker from sleeping for a while after each activity: in each turn of this task
+    /// the runtime polls for events.
+    pub(super) async fn busy_poll(self: Rc<Self>) {
+        loop {
+            while self.active.get().elapsed() < self.shared.busy_poll {
+                tokio::task::yield_now().await;
+                #[cfg(target_os = "linux")]
+                if let Some(clock) = &self.clock {
+                    clock.ring();
+                }
+            }
+            self.woke_up.notified().await;
+        }
+    }
+
+    /// Rings the precise alarms, if this worker has a clock for them.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn ring(self: Rc<Self>) {
+        let Some(clock) = &self.clock else { return };
+        while clock.tick().await.is_ok() {
+            self.note_activity(Instant::now());
+        }
+    }
+
+    pub(super) fn wake(&self, conn: ConnId) {
+        self.signals.set(self.signals.get() + 1);
+        if let Some(signals) = self.connections.borrow().get(&conn) {
+            signals.set(&signals.woken);
+        }
+    }
+
+    pub(super) fn signal_all(&self, flag: fn(&TaskSignals) -> &Cell<bool>) {
+        self.signals.set(self.signals.get() + 1);
+        for signals in self.connections.borrow().values() {
+            signals.set(flag(signals));
+        }
+    }
+}

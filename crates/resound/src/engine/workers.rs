@@ -1,0 +1,254 @@
+//! The workers of one server or dialer: how they start and end, and how other threads reach them.
+//! The portable and the io_uring engine share it.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resound_proto::ConnId;
+
+use super::accept_queue::AcceptedConnection;
+use super::listener::Listener;
+use super::shared::{EngineControl, RunGuard, Shared};
+
+/// How long the connections of the other workers may take to end after a worker has failed.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// A message to a worker from another thread.
+pub(crate) enum WorkerCommand {
+    /// Accept on these listeners, and report whether that works.
+    Listen(Vec<Listener>, Sender<io::Result<()>>),
+    /// Serve a connection that worker 0 has accepted.
+    Serve(AcceptedConnection),
+    /// Begin the drain, which ends at this instant.
+    Drain(Instant),
+    /// End the drain by this instant, whether it has begun or not.
+    ShortenDeadline(Instant),
+    Wake(ConnId),
+    WakeAll,
+    /// A connection has ended, and worker 0 waits for its permit.
+    #[cfg(target_os = "linux")]
+    PermitFreed,
+}
+
+/// Wakes a worker that sleeps.
+pub(crate) trait Alert: Send + Sync + 'static {
+    fn alert(&self);
+}
+
+/// The commands for one worker, in order.
+pub(crate) struct Inbox<A> {
+    queue: Mutex<InboxQueue>,
+    alert: A,
+}
+
+#[derive(Default)]
+struct InboxQueue {
+    commands: Vec<WorkerCommand>,
+    closed: bool,
+}
+
+impl<A: Alert> Inbox<A> {
+    fn new(alert: A) -> Self {
+        Self { queue: Mutex::default(), alert }
+    }
+
+    /// Returns whether the worker will see the command.
+    pub(crate) fn send(&self, command: WorkerCommand) -> bool {
+        let mut queue = self.queue();
+        if queue.closed {
+            return false;
+        }
+        queue.commands.push(command);
+        let is_first = queue.commands.len() == 1;
+        drop(queue);
+        if is_first {
+            self.alert.alert();
+        }
+        true
+    }
+
+    pub(crate) fn take(&self) -> Vec<WorkerCommand> {
+        std::mem::take(&mut self.queue().commands)
+    }
+
+    pub(crate) fn alert(&self) -> &A {
+        &self.alert
+    }
+
+    /// Refuses further commands, and drops those that wait.
+    fn close(&self) {
+        let mut queue = self.queue();
+        queue.closed = true;
+        let rest = std::mem::take(&mut queue.commands);
+        drop(queue);
+        drop(rest); // their connections may hold permits that others wait for
+    }
+
+    fn queue(&self) -> MutexGuard<'_, InboxQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All workers of one server or dialer.
+pub(crate) struct WorkerSet<A> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inboxes: Vec<Inbox<A>>,
+    /// Worker 0 holds a connection that has no permit yet.
+    pub(crate) waits_for_permit: AtomicBool,
+}
+
+impl<A: Alert> WorkerSet<A> {
+    /// Tells each worker to drain.
+    pub(crate) fn drain_all(&self, deadline: Instant) {
+        for inbox in &self.inboxes {
+            inbox.send(WorkerCommand::Drain(deadline));
+        }
+    }
+
+    /// Worker 0 has handed out its last connection: tells the others to drain.
+    pub(crate) fn drain_others(&self, deadline: Instant) {
+        for inbox in &self.inboxes[1..] {
+            inbox.send(WorkerCommand::Drain(deadline));
+        }
+    }
+
+    /// Sends a connection to its worker, or returns one that is worker 0's own.
+    pub(crate) fn hand_out(&self, accepted: AcceptedConnection) -> Option<AcceptedConnection> {
+        match accepted.permit.worker() {
+            0 => Some(accepted),
+            other => {
+                self.inboxes[other].send(WorkerCommand::Serve(accepted));
+                None
+            }
+        }
+    }
+
+    /// Tells worker 0 to accept; the result follows.
+    pub(crate) fn listen(&self, listeners: Vec<Listener>) -> Receiver<io::Result<()>> {
+        let (report, result) = channel();
+        if !listeners.is_empty() {
+            self.inboxes[0].send(WorkerCommand::Listen(listeners, report));
+        }
+        result
+    }
+}
+
+impl<A: Alert> EngineControl for WorkerSet<A> {
+    fn drain(&self, deadline: Instant) {
+        if self.shared.is_precise() {
+            return self.drain_all(deadline); // a worker that dials depends on no other
+        }
+        // Worker 0 passes the drain on once it has handed out its last connection. A worker 0 that
+        // has ended passes nothing on, and a later call may shorten the deadline.
+        let is_running = self.inboxes[0].send(WorkerCommand::Drain(deadline));
+        for inbox in &self.inboxes[1..] {
+            inbox.send(match is_running {
+                true => WorkerCommand::ShortenDeadline(deadline),
+                false => WorkerCommand::Drain(deadline),
+            });
+        }
+    }
+
+    fn wake(&self, conn: ConnId) {
+        for inbox in &self.inboxes {
+            inbox.send(WorkerCommand::Wake(conn));
+        }
+    }
+
+    fn wake_all(&self) {
+        for inbox in &self.inboxes {
+            inbox.send(WorkerCommand::WakeAll);
+        }
+    }
+}
+
+/// The latest instant at which a drain ends: of several deadlines the earliest holds.
+pub(crate) fn shorten_deadline(deadline: &mut Option<Instant>, at: Instant) -> Instant {
+    *deadline.insert(deadline.map_or(at, |earlier| earlier.min(at)))
+}
+
+/// Held by a worker from its start to its end.
+///
+/// Without one worker the others would serve only a part of the connections, or none. So a worker
+/// that ends early, or panics, takes the server with it.
+pub(crate) struct WorkerGuard<A: Alert> {
+    pub(crate) index: usize,
+    pub(crate) set: Arc<WorkerSet<A>>,
+    report: Option<Sender<io::Result<()>>>,
+    in_order: bool,
+    /// Last: the server has ended once the last of them is dropped.
+    _running: Arc<RunGuard>,
+}
+
+impl<A: Alert> WorkerGuard<A> {
+    pub(crate) fn inbox(&self) -> &Inbox<A> {
+        &self.set.inboxes[self.index]
+    }
+
+    /// Reports whether the worker has started.
+    pub(crate) fn report(&mut self, result: io::Result<()>) {
+        if let Some(report) = self.report.take() {
+            let _ = report.send(result);
+        }
+    }
+
+    /// The worker has drained, or its dial plan is done.
+    pub(crate) fn end(mut self) {
+        self.in_order = true;
+    }
+}
+
+impl<A: Alert> Drop for WorkerGuard<A> {
+    fn drop(&mut self) {
+        self.inbox().close();
+        if !self.in_order {
+            self.set.drain_all(Instant::now() + LAST_ANSWERS);
+            self.report(Err(io::Error::other("a worker has panicked")));
+        }
+    }
+}
+
+/// A worker that has no thread yet, and the report of its start.
+pub(crate) type UnstartedWorker<A> = (WorkerGuard<A>, Receiver<io::Result<()>>);
+
+/// Starts a thread that calls `run` for each worker, except for worker 0 if it is to run `here`.
+/// The workers have no listeners yet.
+pub(crate) fn start<A: Alert>(
+    shared: Arc<Shared>,
+    running: &Arc<RunGuard>,
+    here: bool,
+    alert: impl Fn() -> io::Result<A>,
+    run: impl Fn(WorkerGuard<A>) + Clone + Send + 'static,
+) -> io::Result<(Arc<WorkerSet<A>>, Option<UnstartedWorker<A>>)> {
+    let inboxes = shared.counters.iter().map(|_| alert().map(Inbox::new)).collect::<io::Result<Vec<_>>>()?;
+    let set = Arc::new(WorkerSet { shared, inboxes, waits_for_permit: AtomicBool::new(false) });
+    let guard = |index, report| WorkerGuard {
+        index,
+        set: Arc::clone(&set),
+        report: Some(report),
+        in_order: false,
+        _running: Arc::clone(running),
+    };
+    let (report, reports) = channel();
+    let spawned = (usize::from(here)..set.inboxes.len()).try_for_each(|index| {
+        let (run, guard) = (run.clone(), guard(index, Sender::clone(&report)));
+        thread::Builder::new().name(format!("resound-{index}")).spawn(move || run(guard)).map(drop)
+    });
+    drop(report);
+    // All reports come first: a worker that did not start has then released what it had, for the
+    // engine that may start instead.
+    let reports: Vec<io::Result<()>> = reports.iter().collect();
+    if let Err(error) = spawned.and_then(|()| reports.into_iter().collect::<io::Result<()>>()) {
+        set.drain_all(Instant::now());
+        return Err(error);
+    }
+    let first = here.then(|| {
+        let (report, result) = channel();
+        (guard(0, report), result)
+    });
+    Ok((set, first))
+}
