@@ -17,6 +17,8 @@ mod dial;
 mod dial_driver;
 mod dial_plan;
 mod dialer;
+mod drain_barrier;
+mod driver;
 mod fault_config;
 mod handle;
 mod interface;

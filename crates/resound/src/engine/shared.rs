@@ -1,20 +1,16 @@
 //! What the workers of one server share, and how its handle reaches them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use resound_proto::{
-    CloseReason, Conn, ConnId, ConnInfo, Endpoint, Handshake, Limits, Observer, Service, ServiceSource,
-};
-use socket2::SockRef;
+use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Handshake, Limits, Observer, Service, ServiceSource};
 use tokio::sync::Notify;
 
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial_plan::DialPlan;
 use super::recorder::Recorder;
-use super::socket::{TELLS_UNACKNOWLEDGED, reset_on_close};
+use super::socket::REPORTS_UNACKNOWLEDGED;
 use crate::metrics::{Counters, Totals, Writers};
 
 /// Makes the service of a new connection.
@@ -118,24 +114,8 @@ impl Shared {
     ) -> Conn {
         let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
         let conn = Conn::start(info, limits, source);
-        if TELLS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
+        if REPORTS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }
-}
-
-/// How a connection ended: as its last verdict wanted, or before that.
-pub(crate) type ConnectionEnd = Result<(), CloseReason>;
-
-/// Tells a connection that it is over, before its socket is closed. A service that panics even then harms nobody.
-pub(crate) fn bury(conn: &mut Conn, end: ConnectionEnd, socket: &SockRef<'_>, recorder: &mut Recorder) {
-    if end.is_err_and(|reason| conn.is_unfinished() || reason == CloseReason::Panicked) {
-        // The peer must not take what is missing for the end.
-        reset_on_close(socket);
-    }
-    let now = Instant::now();
-    let _ = catch_unwind(AssertUnwindSafe(|| match end {
-        Ok(()) => conn.closed(now, recorder),
-        Err(reason) => conn.lost(now, reason, recorder),
-    }));
 }
 
 /// How a [`Handle`](super::Handle) reaches a running engine.

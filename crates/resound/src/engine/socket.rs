@@ -147,10 +147,10 @@ fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
 }
 
 /// Does the system say that of its sockets?
-pub(crate) const TELLS_UNACKNOWLEDGED: bool = cfg!(target_os = "linux");
+pub(crate) const REPORTS_UNACKNOWLEDGED: bool = cfg!(target_os = "linux");
 
 /// Tells a connection, where it wants to know, what the system still holds for its peer. To be done before [`Conn::timed_out`].
-pub(crate) fn tell_unacknowledged(conn: &mut Conn, now: Instant, socket: &SockRef<'_>) {
+pub(crate) fn report_unacknowledged(conn: &mut Conn, now: Instant, socket: &SockRef<'_>) {
     if conn.wants_unacknowledged(now)
         && let Some(bytes) = unacknowledged(socket)
     {
@@ -175,65 +175,15 @@ fn no_user_timeout(socket: &SockRef<'_>) {
     let _ = socket;
 }
 
-/// Has the peer's FIN arrived, with nothing unread before it? The socket must not block.
+/// Returns whether the peer's FIN has arrived, with nothing unread before it. On systems other than
+/// Unix the socket must not block.
 pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {
-    matches!(socket.peek(&mut [std::mem::MaybeUninit::uninit()]), Ok(0))
-}
-
-/// The same of a socket that blocks.
-#[cfg(target_os = "linux")]
-pub(crate) fn looks_at_eof(socket: &SockRef<'_>) -> bool {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    matches!(socket.recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags), Ok(0))
-}
-
-/// A drain's promise to a connection: what had arrived by then, a FIN included, is read and answered before the service is told.
-#[derive(Debug, Default)]
-pub(crate) struct DrainBarrier {
-    unread: Option<usize>,
-    eof: bool,
-    told: bool,
-}
-
-impl DrainBarrier {
-    /// Has the drain reached this connection?
-    pub(crate) fn has_begun(&self) -> bool {
-        self.unread.is_some()
-    }
-
-    /// The drain has come; `unread` bytes are to be read first.
-    pub(crate) fn begin(&mut self, unread: usize) {
-        self.unread.get_or_insert(unread);
-    }
-
-    /// `n` bytes were read; none at the peer's FIN.
-    pub(crate) fn read(&mut self, n: usize) {
-        self.eof |= n == 0;
-        if let Some(unread) = &mut self.unread {
-            *unread = unread.saturating_sub(n);
-        }
-    }
-
-    /// Is something that had arrived still to be read, so far as is known?
-    pub(crate) fn waits_for_input(&self) -> bool {
-        !self.told && self.unread.is_some_and(|unread| unread > 0)
-    }
-
-    /// Everything has been read: fewer bytes than [`unread`] had counted.
-    pub(crate) fn emptied(&mut self) {
-        self.unread = self.unread.map(|_| 0);
-    }
-
-    /// Is it time to call [`Conn::drain`](crate::conn::Conn::drain)? Says so once. `at_eof` looks whether a FIN is all that is left to read,
-    /// and `paused` says that nothing is going to be read.
-    pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
-        let Some(unread) = self.unread else { return false };
-        if self.told {
-            return false;
-        }
-        self.told = paused || (unread == 0 && (self.eof || !at_eof()));
-        self.told
-    }
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    #[cfg(unix)]
+    let seen = socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    #[cfg(not(unix))]
+    let seen = socket.peek(&mut byte);
+    matches!(seen, Ok(0))
 }
 
 #[cfg(test)]
@@ -282,38 +232,10 @@ mod tests {
         let _ = conn.sent(now, 100, &mut out, &mut ());
         // The peer reads nothing of it.
         while std::io::Write::write(&mut &accepted, &[b'x'; 65_536]).is_ok() {}
-        tell_unacknowledged(&mut conn, now, &socket);
+        report_unacknowledged(&mut conn, now, &socket);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT), "it was not time to look");
         let then = conn.deadline().expect("something is on its way");
-        tell_unacknowledged(&mut conn, then, &socket);
+        report_unacknowledged(&mut conn, then, &socket);
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
-    }
-
-    #[test]
-    fn a_farewell_waits_for_what_had_arrived_and_is_said_once() {
-        let mut farewell = DrainBarrier::default();
-        farewell.read(10);
-        assert!(!farewell.is_due(false, || false), "there is no drain");
-        farewell.begin(5);
-        farewell.begin(50);
-        farewell.read(3);
-        assert!(!farewell.is_due(false, || false));
-        farewell.read(9);
-        assert!(!farewell.is_due(false, || true), "a FIN is still to be read");
-        farewell.read(0);
-        assert!(farewell.is_due(false, || true));
-        assert!(!farewell.is_due(false, || true));
-
-        let mut counted = DrainBarrier::default();
-        assert!(!counted.waits_for_input());
-        counted.begin(5);
-        counted.read(4);
-        assert!(counted.waits_for_input(), "an urgent byte is counted, and not read");
-        counted.emptied();
-        assert!(!counted.waits_for_input() && counted.is_due(false, || false));
-
-        let mut paused = DrainBarrier::default();
-        paused.begin(5);
-        assert!(paused.is_due(true, || false));
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
 use crate::engine::connection_limit::ConnectionPermit;
+use crate::engine::driver::DriverContext;
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
 
@@ -43,22 +44,11 @@ pub(super) struct PortableWorker {
     pub(super) signals: Cell<u64>,
 }
 
-/// The buffers and the recorder that one task at a time uses.
+/// What one task at a time uses.
 pub(super) struct TaskContext {
+    /// The buffer that connections read into.
     pub(super) wire: Box<[u8]>,
-    pub(super) out: Vec<u8>,
-    pub(super) recorder: Recorder,
-}
-
-impl TaskContext {
-    pub(super) fn new(recorder: Recorder) -> Self {
-        Self { wire: vec![0; WIRE].into(), out: Vec::new(), recorder }
-    }
-
-    pub(super) fn clear_output(&mut self) {
-        self.out.clear();
-        self.out.shrink_to(OUT_KEPT);
-    }
+    pub(super) driver: DriverContext,
 }
 
 /// Signals to one connection.
@@ -87,7 +77,10 @@ impl PortableWorker {
         #[cfg(target_os = "linux")] clock: Option<Clock>,
     ) -> Self {
         Self {
-            task_context: RefCell::new(TaskContext::new(recorder)),
+            task_context: RefCell::new(TaskContext {
+                wire: vec![0; WIRE].into(),
+                driver: DriverContext::new(recorder, OUT_KEPT),
+            }),
             connections: RefCell::default(),
             index,
             ended: Notify::new(),

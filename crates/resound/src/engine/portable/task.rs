@@ -1,14 +1,15 @@
-//! One connection's task: the loop that [`Conn`]'s documentation describes, as a future.
+//! One connection's task: the loop that [`Conn`](crate::conn::Conn)'s documentation describes, as a future.
 
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice};
+use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use resound_proto::{CloseReason, Conn, Then, Verdict};
+use resound_proto::{CloseReason, Conn};
 use socket2::SockRef;
 use tokio::time::Sleep;
 
@@ -16,15 +17,14 @@ use super::context::{PortableWorker, TaskContext, TaskSignals, WIRE};
 use super::watched::WatchedSocket;
 use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
-use crate::engine::queue::Queue;
-use crate::engine::shared::{ConnectionEnd, bury};
-use crate::engine::socket::{DrainBarrier, at_eof, holds_nothing, reset_on_close, tell_unacknowledged, unread};
+use crate::engine::driver::{ConnectionEnd, Driver};
+use crate::engine::socket::{at_eof, reset_on_close, unread};
 
 /// Bytes that one poll may move before the other connections get their turn.
 const BUDGET: usize = 64 * 1024;
-/// What even the smallest step costs.
+/// The cost of even the smallest step.
 const STEP: usize = 4 * 1024;
-/// Pieces that one write takes at most.
+/// The most pieces of one write.
 const PIECES: usize = 16;
 
 /// Starts the task of a connection that was accepted.
@@ -42,125 +42,88 @@ pub(super) fn serve(accepted: AcceptedConnection, worker: &Rc<PortableWorker>) {
 /// Starts the task of a connection.
 pub(super) fn begin(stream: WatchedSocket, conn: Conn, permit: ConnectionPermit, worker: &Rc<PortableWorker>) {
     let signals = worker.add(conn.info().id);
-    tokio::task::spawn_local(ConnectionTask::new(stream, conn, signals, Rc::clone(worker), permit));
+    tokio::task::spawn_local(ConnectionTask {
+        stream,
+        worker: Rc::clone(worker),
+        signals_seen: 0,
+        opened: false,
+        budget: BUDGET,
+        driver: Driver::new(conn),
+        sleep: None,
+        signals,
+        _permit: permit,
+    });
 }
 
-// In this order in memory, for the sake of `Conn`'s.
+// In this order in memory: what each event needs is next to the front of the driver.
 #[repr(C)]
-pub(super) struct ConnectionTask {
+struct ConnectionTask {
     stream: WatchedSocket,
     worker: Rc<PortableWorker>,
-    /// Of [`PortableWorker::signals`], when the slot was last looked into.
+    /// [`PortableWorker::signals`] when this task last looked at its own.
     signals_seen: u64,
-    then: Then,
-    fin_sent: bool,
     opened: bool,
-    /// What is left of this poll's budget.
+    /// The rest of this poll's budget.
     budget: usize,
-    /// What the system would not take yet.
-    queue: Queue,
-    /// Armed lazily: it may be earlier than the connection's deadline, never later.
-    alarm: Option<Pin<Box<Sleep>>>,
-    /// The same on a precise clock.
-    #[cfg(target_os = "linux")]
-    precise_alarm: Option<Instant>,
-    conn: Conn,
-    farewell: DrainBarrier,
-    slot: Rc<TaskSignals>,
-    _place: ConnectionPermit,
+    driver: Driver,
+    /// Tokio's timer, on a worker without a clock. Exists only while there is a deadline.
+    sleep: Option<Pin<Box<Sleep>>>,
+    signals: Rc<TaskSignals>,
+    _permit: ConnectionPermit,
 }
 
 impl ConnectionTask {
-    pub(super) fn new(
-        stream: WatchedSocket,
-        mut conn: Conn,
-        slot: Rc<TaskSignals>,
-        worker: Rc<PortableWorker>,
-        place: ConnectionPermit,
-    ) -> Self {
-        conn.allow_shares();
-        Self {
-            stream,
-            conn,
-            queue: Queue::default(),
-            then: Then::Go,
-            fin_sent: false,
-            budget: BUDGET,
-            opened: false,
-            farewell: DrainBarrier::default(),
-            alarm: None,
-            #[cfg(target_os = "linux")]
-            precise_alarm: None,
-            slot,
-            signals_seen: 0,
-            worker,
-            _place: place,
-        }
-    }
-
-    /// Goes on until it must wait (`PendingHandshake`) or the connection is over.
-    fn advance(&mut self, cx: &mut Context<'_>, desk: &mut TaskContext) -> Poll<ConnectionEnd> {
-        let mut now = Instant::now();
-        self.worker.note_activity(now);
+    /// Runs until the connection must wait or is over.
+    fn advance(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Poll<ConnectionEnd> {
+        context.driver.now = Instant::now();
+        self.worker.note_activity(context.driver.now);
         self.budget = BUDGET;
         if !self.opened {
             self.opened = true;
-            *self.slot.waker.borrow_mut() = Some(cx.waker().clone());
-            let verdict = self.conn.open(now, &mut desk.out, &mut desk.recorder);
-            self.carry_out(verdict, now, 0, desk)?;
+            *self.signals.waker.borrow_mut() = Some(cx.waker().clone());
+            self.driver.open(&mut context.driver);
+            self.send(0..0, context)?;
         }
         let signals = self.worker.signals.get();
         if self.signals_seen != signals {
             self.signals_seen = signals;
-            self.signals(now, desk)?;
+            self.take_signals(context)?;
         }
         loop {
-            if !self.queue.is_empty() {
-                self.flush(cx, now, desk)?;
+            if !self.driver.queue.is_empty() {
+                self.flush(cx, context)?;
             }
-            match self.then {
-                Then::Go => {}
-                Then::Close => return Poll::Ready(Ok(())),
-                Then::Reset => {
-                    reset_on_close(&self.stream.socket());
-                    return Poll::Ready(Ok(()));
-                }
-                Then::HalfClose if self.queue.is_empty() && !self.fin_sent => {
-                    self.fin_sent = true;
-                    // A peer that is gone makes this fail; the next read says so.
-                    let _ = self.stream.socket().shutdown(std::net::Shutdown::Write);
-                }
-                Then::HalfClose => {}
+            if let ControlFlow::Break(end) = self.driver.obey(false, &self.stream.socket()) {
+                return Poll::Ready(end);
             }
             if self.budget == 0 {
                 return self.step_aside(cx);
             }
             self.spend(0);
             let mut waits = true;
-            if self.conn.wants_read() {
-                waits = self.read(cx, &mut now, desk)?.is_pending();
+            if self.driver.conn().wants_read() {
+                waits = self.read(cx, context)?.is_pending();
             }
-            // Behind the read: what has arrived in time is not late because we are. And once a turn: a service whose deadlines come
-            // faster than they can be met must not keep its own connection waiting.
-            if self.alarm_rang(cx, &mut now) {
-                let may_be_late = waits || self.conn.is_silence_due(now);
-                if may_be_late && self.conn.wants_read() && unread(&self.stream.socket()) > 0 {
-                    // The timers were looked at before the sockets, as after a long stop: the runtime is to look there first.
+            // Behind the read: what has arrived in time is not late because this end is. And once a
+            // turn: a service with deadlines faster than they can be met must still read.
+            if self.is_due(cx, context) {
+                let may_be_late = waits || self.driver.conn().is_silence_due(context.driver.now);
+                if may_be_late && self.driver.conn().wants_read() && unread(&self.stream.socket()) > 0 {
+                    // The runtime fired the timers before it polled the sockets, as after a long
+                    // stop. It polls them first.
                     return self.step_aside(cx);
                 }
                 waits = false;
-                tell_unacknowledged(&mut self.conn, now, &self.stream.socket());
-                let verdict = self.conn.timed_out(now, &mut desk.out, &mut desk.recorder);
-                self.carry_out(verdict, now, 0, desk)?;
+                self.driver.timed_out(&self.stream.socket(), &mut context.driver);
+                self.send(0..0, context)?;
             }
-            if waits && self.farewell.waits_for_input() && holds_nothing(&self.stream.socket()) {
-                self.farewell.emptied();
+            if waits && self.driver.waits_in_vain(&self.stream.socket()) {
+                self.driver.input_is_complete();
             }
-            let (stream, conn) = (&self.stream, &self.conn);
-            if self.farewell.is_due(conn.is_paused(), || at_eof(&stream.socket())) {
+            let stream = &self.stream;
+            if self.driver.drain_if_due(|| at_eof(&stream.socket()), &mut context.driver) {
                 waits = false;
-                let verdict = self.conn.drain(now, &mut desk.out, &mut desk.recorder);
-                self.carry_out(verdict, now, 0, desk)?;
+                self.send(0..0, context)?;
             }
             if waits {
                 return Poll::Pending;
@@ -168,20 +131,15 @@ impl ConnectionTask {
         }
     }
 
-    /// Goes on in the next poll, but not before the runtime has looked for new events, the others' among them.
+    /// Continues in the next poll, but not before the runtime has polled for new events.
     fn step_aside(&self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
         let _ = pin!(tokio::task::yield_now()).poll(cx);
         Poll::Pending
     }
 
-    fn read(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: &mut Instant,
-        desk: &mut TaskContext,
-    ) -> Result<Poll<()>, CloseReason> {
-        let most = self.conn.read_limit().min(WIRE);
-        let n = match self.stream.poll_read(cx, &mut desk.wire[..most]) {
+    fn read(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Result<Poll<()>, CloseReason> {
+        let most = self.driver.conn().read_limit().min(WIRE);
+        let n = match self.stream.poll_read(cx, &mut context.wire[..most]) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => return Ok(Poll::Ready(())),
             Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
@@ -189,94 +147,46 @@ impl ConnectionTask {
         };
         if self.budget < BUDGET - STEP {
             // Not the first of this poll: time has passed.
-            *now = Instant::now();
+            context.driver.now = Instant::now();
         }
-        let now = *now;
         self.spend(n);
-        self.farewell.read(n);
-        let verdict = match n {
-            0 => self.conn.received_eof(now, &mut desk.out, &mut desk.recorder),
-            n => self.conn.received(now, &mut desk.wire[..n], &mut desk.out, &mut desk.recorder),
-        };
-        self.carry_out(verdict, now, n, desk)?;
+        let echo = self.driver.received(&mut context.wire[..n], &mut context.driver);
+        self.send(echo, context)?;
         Ok(Poll::Ready(()))
     }
 
-    /// Sends what a verdict says and reports what has left, until there is nothing more or the system takes no more. `n` bytes of the
-    /// wire are what was received.
-    fn carry_out(
-        &mut self,
-        verdict: Verdict,
-        now: Instant,
-        n: usize,
-        desk: &mut TaskContext,
-    ) -> Result<(), CloseReason> {
-        let mut verdict = verdict;
-        let mut echo = &desk.wire[..n][verdict.echo.clone()];
-        // The answer itself is always tried. What is sent because of what was sent (a generator's, or held input's) must let others
-        // have their turn.
-        let mut first = true;
-        loop {
-            self.then = verdict.then;
-            let total = echo.len() + desk.out.len();
-            if self.then == Then::Reset {
-                break;
+    /// Sends the output of an event. The answer itself is always tried; what its departure produces
+    /// (a generator's output, or that of input held back) leaves the others their turn.
+    fn send(&mut self, echo: Range<usize>, context: &mut TaskContext) -> Result<(), CloseReason> {
+        let Self { driver, stream, budget, .. } = self;
+        let mut is_first = true;
+        driver.send(&context.wire[echo], &mut context.driver, |first, second| {
+            if is_first {
+                is_first = false;
+                return stream.try_write(first, second);
             }
-            let shares = self.conn.take_shares();
-            if !shares.is_empty() {
-                // They leave from the queue, which is looked at before anybody waits.
-                self.queue.push(echo);
-                self.queue.push_all(&desk.out, shares);
-                break;
+            if *budget == 0 {
+                return Err(ErrorKind::WouldBlock.into());
             }
-            if total == 0 {
-                break;
-            }
-            let mut left = 0;
-            // Bytes leave in call order: behind a queue there is only queueing.
-            while self.queue.is_empty() && left < total && (first || self.budget > 0) {
-                let (first, second) = rest(echo, &desk.out, left);
-                match self.stream.try_write(first, second) {
-                    Ok(n) => left += n,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => return Err(CloseReason::of(&error)),
-                }
-            }
-            if left < total {
-                let (first, second) = rest(echo, &desk.out, left);
-                self.queue.push(first);
-                self.queue.push(second);
-            }
-            echo = &[];
-            desk.out.clear();
-            if left == 0 {
-                break;
-            }
-            if !first {
-                self.spend(left);
-            }
-            first = false;
-            verdict = self.conn.sent(now, left, &mut desk.out, &mut desk.recorder);
-        }
-        desk.clear_output();
-        Ok(())
+            let n = stream.try_write(first, second)?;
+            *budget = budget.saturating_sub(n.max(STEP));
+            Ok(n)
+        })
     }
 
     /// Sends from the queue as far as the system takes it.
-    fn flush(&mut self, cx: &mut Context<'_>, now: Instant, desk: &mut TaskContext) -> Result<(), CloseReason> {
-        while !self.queue.is_empty() && self.budget > 0 {
+    fn flush(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Result<(), CloseReason> {
+        while !self.driver.queue.is_empty() && self.budget > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES];
-            let pieces = self.queue.slices(&mut slices);
+            let pieces = self.driver.queued(&mut slices);
             match self.stream.poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
                 Poll::Ready(Ok(n)) => {
-                    self.queue.consume(n);
-                    let verdict = self.conn.sent(now, n, &mut desk.out, &mut desk.recorder);
+                    self.driver.sent_queued(n, &mut context.driver);
                     self.spend(n);
-                    self.carry_out(verdict, now, 0, desk)?;
+                    self.send(0..0, context)?;
                 }
             }
         }
@@ -287,65 +197,51 @@ impl ConnectionTask {
         self.budget = self.budget.saturating_sub(bytes.max(STEP));
     }
 
-    fn signals(&mut self, now: Instant, desk: &mut TaskContext) -> Result<(), CloseReason> {
-        if self.slot.cut.get() {
+    fn take_signals(&mut self, context: &mut TaskContext) -> Result<(), CloseReason> {
+        if self.signals.cut.get() {
             return Err(CloseReason::Cut);
         }
-        if self.slot.draining.get() && !self.farewell.has_begun() {
-            self.farewell.begin(unread(&self.stream.socket()));
+        if self.signals.draining.get() {
+            self.driver.begin_drain(0, &self.stream.socket());
         }
-        if self.slot.woken.replace(false) {
-            let verdict = self.conn.woken(now, &mut desk.out, &mut desk.recorder);
-            self.carry_out(verdict, now, 0, desk)?;
+        if self.signals.woken.replace(false) {
+            self.driver.woken(&mut context.driver);
+            self.send(0..0, context)?;
         }
         Ok(())
     }
 
-    /// Has the connection's deadline passed? If not, sees to it that this task wakes by then.
-    fn alarm_rang(&mut self, cx: &mut Context<'_>, now: &mut Instant) -> bool {
-        let Some(deadline) = self.conn.deadline() else {
-            self.alarm = None;
-            return false;
-        };
-        if deadline <= *now {
+    /// Returns whether the deadline has passed. Sees to it otherwise that this task wakes by then.
+    fn is_due(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> bool {
+        let now = &mut context.driver.now;
+        if self.driver.is_due(*now) {
             return true;
         }
+        if self.driver.conn().deadline().is_none() && self.sleep.take().is_some() {
+            self.driver.replace_alarm(None);
+        }
+        let Some((before, deadline)) = self.driver.next_alarm(*now) else { return false };
         #[cfg(target_os = "linux")]
         if let Some(clock) = &self.worker.clock {
-            // One that has rung is set no more.
-            let set = self.precise_alarm.filter(|set| set > now);
-            if set.is_none_or(|set| deadline < set) {
-                clock.set(self.conn.info().id, self.precise_alarm, deadline, cx.waker());
-                self.precise_alarm = Some(deadline);
-            }
+            clock.set(self.driver.conn().info().id, before, deadline, cx.waker());
             return false;
         }
-        let alarm = match &mut self.alarm {
-            // It is set, and earlier than needed: there is nothing to ask it for.
-            Some(alarm) if alarm.deadline() > (*now).into() && alarm.deadline() <= deadline.into() => return false,
-            Some(alarm) => alarm,
+        let _ = before;
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                sleep.as_mut().reset(deadline.into());
+                sleep
+            }
             none => none.insert(Box::pin(tokio::time::sleep_until(deadline.into()))),
         };
-        if alarm.deadline() > deadline.into() {
-            alarm.as_mut().reset(deadline.into());
-        }
-        while alarm.as_mut().poll(cx).is_ready() {
-            // It rang for a deadline that has moved.
+        while sleep.as_mut().poll(cx).is_ready() {
             *now = Instant::now();
             if deadline <= *now {
                 return true;
             }
-            alarm.as_mut().reset(deadline.into());
+            sleep.as_mut().reset(deadline.into());
         }
         false
-    }
-}
-
-/// What is left of `first` and `second` when `n` bytes of both together are gone.
-fn rest<'a>(first: &'a [u8], second: &'a [u8], n: usize) -> (&'a [u8], &'a [u8]) {
-    match n.checked_sub(first.len()) {
-        None => (&first[n..], second),
-        Some(n) => (&[], &second[n..]),
     }
 }
 
@@ -354,26 +250,27 @@ impl Future for ConnectionTask {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = Rc::clone(&self.worker);
-        let mut desk = worker.task_context.borrow_mut();
+        let mut context = worker.task_context.borrow_mut();
         // A panic in a service ends its own connection only.
-        let advanced = catch_unwind(AssertUnwindSafe(|| self.advance(cx, &mut desk)));
+        let advanced = catch_unwind(AssertUnwindSafe(|| self.advance(cx, &mut context)));
         let end = match advanced.unwrap_or(Poll::Ready(Err(CloseReason::Panicked))) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(end) => end,
         };
-        desk.clear_output();
-        let Self { stream, conn, .. } = &mut *self;
-        bury(conn, end, &stream.socket(), &mut desk.recorder);
+        context.driver.clear_output();
+        let Self { stream, driver, .. } = &mut *self;
+        driver.report_closed(end, &stream.socket(), &mut context.driver);
         Poll::Ready(())
     }
 }
 
 impl Drop for ConnectionTask {
     fn drop(&mut self) {
+        let id = self.driver.conn().info().id;
         #[cfg(target_os = "linux")]
         if let Some(clock) = &self.worker.clock {
-            clock.forget(self.conn.info().id, self.precise_alarm);
+            clock.forget(id, self.driver.replace_alarm(None));
         }
-        self.worker.remove(self.conn.info().id);
+        self.worker.remove(id);
     }
 }

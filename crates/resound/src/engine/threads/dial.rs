@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use socket2::{SockRef, Socket};
 
-use super::{STACK, Signals, TICK, attend, spawn};
+use super::blocking::TICK;
+use super::control::{STACK, Signals, spawn};
+use super::conversation::{context, converse};
 use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
 use crate::engine::shared::{RunGuard, Shared};
@@ -27,7 +29,7 @@ pub(super) fn start(shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<
 fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {
     shared.sharpen();
     let Some(mut caller) = DialDriver::new(shared, index) else { return };
-    let mut recorder = shared.recorder(index, Writers::One);
+    let mut context = context(shared.recorder(index, Writers::One));
     while !signals.drain.begun() {
         let now = Instant::now();
         let call = match caller.next(now) {
@@ -52,7 +54,7 @@ fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {
             Ok(socket) => {
                 if let Some(conn) = caller.answered(&call, since, &SockRef::from(&socket)) {
                     let place = shared.room.take_on(index);
-                    attend(&socket, conn, &mut recorder, shared, signals);
+                    converse(&socket, conn, &mut context, shared, signals);
                     drop(place);
                 }
                 drop(socket);

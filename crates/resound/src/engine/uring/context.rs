@@ -1,27 +1,25 @@
-//! Where one connection at a time works: what the connections of a worker share.
-
-use std::time::Instant;
+//! What the connections of a worker share.
 
 use super::timers::Timers;
+use crate::engine::driver::DriverContext;
 use crate::engine::recorder::Recorder;
 use crate::engine::sys::{Key, Ring};
 
-/// What a long answer may leave behind in the worker's output buffer.
+/// Memory that a long answer may leave behind in the worker's output buffer.
 const OUT_KEPT: usize = 1024 * 1024;
-/// Output buffers that are kept for the next answers, and how large they may be.
+/// Output buffers that are kept for the next answers, and the most memory of each.
 const SPARES: usize = 64;
 const SPARE: usize = 4 * 1024;
 
+/// What one connection at a time uses.
 pub(super) struct WorkerContext<'a, 'r> {
     pub(super) ring: &'a mut Ring<'r>,
-    pub(super) now: Instant,
-    pub(super) out: Vec<u8>,
-    pub(super) recorder: Recorder,
+    pub(super) driver: DriverContext,
     pub(super) timers: Timers,
-    /// Who waits for a buffer to receive into.
+    /// Connections that wait for a buffer to receive into.
     pub(super) starved: Vec<Key>,
     spares: Vec<Vec<u8>>,
-    /// What connections read into that read by themselves. Owns memory only where there are such.
+    /// The buffer of connections that read by themselves. Owns memory only if there are such.
     pub(super) wire: Vec<u8>,
 }
 
@@ -29,9 +27,7 @@ impl<'a, 'r> WorkerContext<'a, 'r> {
     pub(super) fn new(ring: &'a mut Ring<'r>, recorder: Recorder) -> Self {
         Self {
             ring,
-            now: Instant::now(),
-            out: Vec::new(),
-            recorder,
+            driver: DriverContext::new(recorder, OUT_KEPT),
             timers: Timers::default(),
             starved: Vec::new(),
             spares: Vec::new(),
@@ -39,27 +35,23 @@ impl<'a, 'r> WorkerContext<'a, 'r> {
         }
     }
 
-    /// What is in `out` is to be sent: its memory goes with it, and another takes its place.
+    /// Takes the output with its memory; another buffer takes its place.
     pub(super) fn take_out(&mut self) -> Vec<u8> {
-        if self.out.capacity() > SPARE.max(2 * self.out.len()) {
-            // What somebody's long answer has left is not to wait with this short one.
-            let bytes = self.out.clone();
-            self.out.clear();
+        let out = &mut self.driver.out;
+        if out.capacity() > SPARE.max(2 * out.len()) {
+            // The memory of an earlier, long answer is not to wait with this short one.
+            let bytes = out.clone();
+            out.clear();
             return bytes;
         }
-        std::mem::replace(&mut self.out, self.spares.pop().unwrap_or_default())
+        std::mem::replace(out, self.spares.pop().unwrap_or_default())
     }
 
-    /// Takes back what was sent.
-    pub(super) fn spare(&mut self, mut bytes: Vec<u8>) {
+    /// Keeps the memory of an answer that was sent.
+    pub(super) fn reuse(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() <= SPARE && self.spares.len() < SPARES {
             bytes.clear();
             self.spares.push(bytes);
         }
-    }
-
-    pub(super) fn tidy(&mut self) {
-        self.out.clear();
-        self.out.shrink_to(OUT_KEPT);
     }
 }

@@ -1,126 +1,83 @@
-//! One connection: the loop that [`Conn`]'s documentation describes, cut where the ring answers.
+//! One connection: the loop that [`Conn`]'s documentation describes, cut where the ring completes.
 //!
-//! One send is in flight at a time. The next part of the input is delivered once it has completed, so that what came is echoed from where it
-//! lies; where the socket takes no more, what is left is copied out, and nothing of a slow connection stays in the shared buffers.
+//! One send is in flight at a time. The next part of the input is delivered once it has completed,
+//! so that an echo is sent from where it was received. If the socket takes no more, the rest is
+//! copied out, and nothing of a slow connection stays in the shared buffers.
 
-mod input;
-
-use std::collections::VecDeque;
 use std::io;
-use std::net::Shutdown;
-use std::ops::ControlFlow;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use resound_proto::{CloseReason, Conn, ConnId, Then, Verdict};
+use resound_proto::{CloseReason, Conn, ConnId};
 use socket2::{SockRef, Socket};
 
 use super::batch::next_load;
 use super::context::WorkerContext;
+use super::input::{Input, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
+use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
 use crate::engine::queue::Queue;
-use crate::engine::shared::{ConnectionEnd, bury};
-use crate::engine::socket::{DrainBarrier, looks_at_eof, reset_on_close, tell_unacknowledged, unread};
+use crate::engine::socket::{at_eof, unread};
 use crate::engine::sys::{Key, Received, SendBlocking, SendBytes};
 use crate::engine::timestamps;
 
-/// A receive or a send that fails this often in a row for no reason of its own fails for good.
+/// A receive or a send that fails this often in a row, with errors that pass, fails for good.
 const MOST_FAILURES: u8 = 100;
-/// An answer up to this length is sent from the memory that it was written to, and a longer one is cut into pieces.
+/// An answer up to this length is sent from the memory it was written to. A longer one is cut.
 const SHORT: usize = 16 * 1024;
-/// So many parts of the input waiting stop the receive that goes on: the shared buffers that they lie in are everybody's.
-const LONG: usize = 8;
-/// One read, where a connection reads by itself.
+/// One read of a connection that reads by itself.
 const WIRE: usize = 64 * 1024;
 
-/// Goes on, or is over.
-pub(super) type LinkFlow = ControlFlow<ConnectionEnd>;
-
-/// What is in flight of a connection's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Receive {
-    No,
-    /// Until it is stopped.
-    Many,
-    Once,
-    /// To be stopped.
-    Stopping,
-    /// Waits until there is something to read, and then reads by itself: only so the kernel tells when it came.
-    Awaiting,
-    /// Refused for want of a buffer: on the worker's list of those who wait for one.
-    Starved,
-}
-
-/// What is in flight of its output.
+/// The send in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Send {
-    No,
-    /// Complete with the next call.
-    Tries,
-    /// Once the peer has taken something.
-    Waits,
+    Idle,
+    /// Completes with the next call.
+    Try,
+    /// Completes once the peer has taken something.
+    Wait,
 }
 
-// In this order in memory, for the sake of `Conn`'s.
+// In this order in memory: what each event needs is next to the front of the driver.
 #[repr(C)]
 pub(super) struct Link {
     key: Key,
-    receive: Receive,
     send: Send,
-    then: Then,
-    fin_sent: bool,
-    /// Small receives in a row, up to [`input::CALM`]. With fewer it is bulk: input that may come faster than it can be dealt with,
-    /// and is received a buffer at a time.
-    calm: u8,
     /// Over, and waiting for its last completions.
     over: bool,
     failures: u8,
-    /// A deadline has been put off once, for the sake of what had arrived.
+    /// A deadline has been put off once, because input had arrived.
     put_off: bool,
-    /// Bytes that wait behind the send in flight.
-    queue: Queue,
-    conn: Conn,
-    /// Received, and not delivered yet. Owns memory only while there is something.
-    #[expect(clippy::box_collection, reason = "nearly always empty")]
-    backlog: Option<Box<VecDeque<Received>>>,
-    /// The earliest alarm that is set.
-    alarm: Option<Instant>,
-    farewell: DrainBarrier,
-    // Closed before its place is free: whoever waits for the place may need the descriptor.
+    driver: Driver,
+    input: Input,
+    // Closed before the permit is returned: its next owner may need the descriptor.
     socket: Socket,
-    _place: ConnectionPermit,
+    _permit: ConnectionPermit,
 }
 
 impl Link {
-    pub(super) fn new(key: Key, socket: Socket, mut conn: Conn, place: ConnectionPermit, timed: bool) -> Self {
-        conn.allow_shares();
+    pub(super) fn new(key: Key, socket: Socket, conn: Conn, permit: ConnectionPermit, timed: bool) -> Self {
+        let mut driver = Driver::new(conn);
         if timed {
-            // The kernel is asked when bytes pass.
-            conn.times();
+            // From now on the connection has timestamps.
+            driver.times();
         }
         Self {
             key,
-            receive: Receive::No,
-            send: Send::No,
-            then: Then::Go,
-            fin_sent: false,
-            // One will do, to begin with. What has come before that may be any amount, and a receive that goes on takes it all.
-            calm: input::CALM - 1,
+            send: Send::Idle,
             over: false,
             failures: 0,
             put_off: false,
-            queue: Queue::default(),
-            conn,
-            backlog: None,
-            alarm: None,
-            farewell: DrainBarrier::default(),
+            driver,
+            input: Input::new(),
             socket,
-            _place: place,
+            _permit: permit,
         }
     }
 
     pub(super) fn id(&self) -> ConnId {
-        self.conn.info().id
+        self.driver.conn().info().id
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -128,10 +85,10 @@ impl Link {
     }
 
     /// The first call.
-    pub(super) fn open(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
-        let verdict = self.conn.open(desk.now, &mut desk.out, &mut desk.recorder);
-        self.carry_out(verdict, None, desk);
-        self.go_on(desk)
+    pub(super) fn open(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        self.driver.open(&mut context.driver);
+        self.send_output(context);
+        self.advance(context)
     }
 
     /// A receive has completed. Also called when the connection is over.
@@ -139,115 +96,109 @@ impl Link {
         &mut self,
         result: i32,
         more: bool,
-        piece: Option<Received>,
-        desk: &mut WorkerContext<'_, '_>,
-    ) -> LinkFlow {
+        part: Option<Received>,
+        context: &mut WorkerContext<'_, '_>,
+    ) -> ConnectionFlow {
         if !more {
-            self.receive = Receive::No;
+            self.input.receive = Receive::Idle;
         }
         if self.over {
-            return LinkFlow::Continue(());
+            return ConnectionFlow::Continue(());
         }
-        match (result, piece) {
-            (1.., Some(piece)) => {
+        match (result, part) {
+            (1.., Some(part)) => {
                 self.failures = 0;
-                self.note_size(piece.len());
+                self.input.note_size(part.len());
                 if self.may_deliver() {
-                    self.deliver(piece, desk);
+                    self.deliver(part, context);
                 } else {
-                    self.backlog.get_or_insert_default().push_back(piece);
+                    self.input.push(part);
                 }
             }
             (0, _) => {
-                self.deliver_backlog(desk);
-                self.farewell.read(0);
-                let verdict = self.conn.received_eof(desk.now, &mut desk.out, &mut desk.recorder);
-                self.carry_out(verdict, None, desk);
+                for part in self.input.take_backlog().into_iter().flatten() {
+                    self.deliver(part, context);
+                }
+                self.driver.received(&mut [], &mut context.driver);
+                self.send_output(context);
             }
             (result, _) => match -result {
-                // Buffers come back as soon as what they hold has been dealt with.
+                // Buffers come back as soon as their contents are delivered.
                 libc::ENOBUFS if !more => {
-                    self.receive = Receive::Starved;
-                    desk.starved.push(self.key);
+                    self.input.receive = Receive::Starved;
+                    context.starved.push(self.key);
                 }
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
-                error => return self.failed(error),
+                error => return failed(error),
             },
         }
         if self.failures >= MOST_FAILURES {
-            return self.failed(-result);
+            return failed(-result);
         }
-        self.go_on(desk)?;
-        let waits = self.backlog.as_ref().is_some_and(|pieces| pieces.len() >= LONG);
-        if self.receive == Receive::Many && (self.is_bulk() || waits || !self.conn.wants_read()) {
-            // Found out only when something arrives: one who has nothing to say is left alone.
-            self.receive = Receive::Stopping;
-            self.calm = 0;
-            desk.ring.cancel_receive(self.key);
-        }
-        LinkFlow::Continue(())
+        self.advance(context)?;
+        self.input.limit(self.key, self.driver.conn().wants_read(), context.ring);
+        ConnectionFlow::Continue(())
     }
 
-    /// There is something to read. Also called when the connection is over.
-    pub(super) fn readable(&mut self, result: i32, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
-        self.receive = Receive::No;
+    /// The socket is readable. Also called when the connection is over.
+    pub(super) fn readable(&mut self, result: i32, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        self.input.receive = Receive::Idle;
         if self.over {
-            return LinkFlow::Continue(());
+            return ConnectionFlow::Continue(());
         }
         if result < 0 {
             self.failures += 1;
             if self.failures >= MOST_FAILURES {
-                return self.failed(-result);
+                return failed(-result);
             }
         }
-        // What is being sent comes first, and then this is asked for again.
-        if result >= 0 && self.may_deliver() && self.conn.wants_read() {
-            let mut wire = std::mem::take(&mut desk.wire);
-            wire.resize(WIRE.min(self.conn.read_limit()), 0);
-            let read = timestamps::receive(&self.socket, &mut wire, false, self.conn.times());
-            let step = self.read(read, &mut wire, desk);
-            desk.wire = wire;
-            step?;
+        // A send in flight comes first. Then the ring polls again.
+        if result >= 0 && self.may_deliver() && self.driver.conn().wants_read() {
+            let mut wire = std::mem::take(&mut context.wire);
+            wire.resize(WIRE.min(self.driver.conn().read_limit()), 0);
+            let read = timestamps::receive(&self.socket, &mut wire, false, self.driver.times());
+            let flow = self.read(read, &mut wire, context);
+            context.wire = wire;
+            flow?;
         }
-        self.go_on(desk)
+        self.advance(context)
     }
 
-    fn read(&mut self, read: io::Result<usize>, wire: &mut [u8], desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
-        let verdict = match read {
-            Ok(0) => {
-                self.farewell.read(0);
-                self.conn.received_eof(desk.now, &mut desk.out, &mut desk.recorder)
-            }
+    fn read(
+        &mut self,
+        read: io::Result<usize>,
+        wire: &mut [u8],
+        context: &mut WorkerContext<'_, '_>,
+    ) -> ConnectionFlow {
+        match read {
             Ok(n) => {
                 self.failures = 0;
-                self.farewell.read(n);
-                let verdict = self.conn.received(desk.now, &mut wire[..n], &mut desk.out, &mut desk.recorder);
-                self.queue.push(&wire[verdict.echo.clone()]);
-                verdict
+                let echo = self.driver.received(&mut wire[..n], &mut context.driver);
+                self.driver.queue.push(&wire[echo]);
+                self.send_output(context);
+                ConnectionFlow::Continue(())
             }
-            // The socket had something else to tell.
+            // The socket had something else to report.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return LinkFlow::Continue(());
+                ConnectionFlow::Continue(())
             }
-            Err(error) => return LinkFlow::Break(Err(CloseReason::of(&error))),
-        };
-        self.carry_out(verdict, None, desk);
-        LinkFlow::Continue(())
+            Err(error) => ConnectionFlow::Break(Err(CloseReason::of(&error))),
+        }
     }
 
     /// There are buffers again.
-    pub(super) fn fed(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
-        if self.receive == Receive::Starved {
-            self.receive = Receive::No;
+    pub(super) fn fed(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        if self.input.receive == Receive::Starved {
+            self.input.receive = Receive::Idle;
         }
-        if self.over { LinkFlow::Continue(()) } else { self.go_on(desk) }
+        if self.over { ConnectionFlow::Continue(()) } else { self.advance(context) }
     }
 
     /// A send has completed. Also called when the connection is over.
-    pub(super) fn sent(&mut self, result: i32, load: SendBytes, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
-        self.send = Send::No;
+    pub(super) fn sent(&mut self, result: i32, load: SendBytes, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        self.send = Send::Idle;
         if self.over {
-            return LinkFlow::Continue(());
+            return ConnectionFlow::Continue(());
         }
         let n = match usize::try_from(result) {
             Ok(n) => n,
@@ -257,211 +208,221 @@ impl Link {
                     self.failures += 1;
                     0
                 }
-                error => return self.failed(error),
+                error => return failed(error),
             },
         };
         if n < load.len() {
-            // The socket is full. What is left leaves the shared buffer, and the rest of the input can wait in `Conn`.
-            self.send = Send::Waits;
-            desk.ring.send(self.key, self.socket.as_fd(), load.advance(n), SendBlocking::Wait);
+            // The socket is full. The rest leaves the shared buffer, and further input waits in `Conn`.
+            self.send = Send::Wait;
+            context.ring.send(self.key, self.socket.as_fd(), load.advance(n), SendBlocking::Wait);
         } else if let SendBytes::Owned { bytes, .. } = load {
-            desk.spare(bytes);
+            context.reuse(bytes);
         }
         if n > 0 {
             self.failures = 0;
-            let verdict = self.conn.sent(desk.now, n, &mut desk.out, &mut desk.recorder);
-            self.carry_out(verdict, None, desk);
+            self.driver.sent(n, &mut context.driver);
+            self.send_output(context);
         }
-        self.go_on(desk)
+        self.advance(context)
     }
 
     /// The alarm has rung.
-    pub(super) fn alarmed(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
-        self.alarm = None;
+    pub(super) fn alarmed(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        self.driver.replace_alarm(None);
         if self.over {
-            return LinkFlow::Continue(());
+            return ConnectionFlow::Continue(());
         }
-        if self.conn.deadline().is_some_and(|deadline| deadline <= desk.now) {
-            // In this order: what leaves the socket meanwhile is one of the ring's completions.
-            let has_more =
-                || self.backlog.is_some() || unread(&SockRef::from(&self.socket)) > 0 || !desk.ring.has_told_all();
-            if self.conn.is_silence_due(desk.now) && has_more() {
-                self.set_alarm(Some(desk.now + Duration::from_millis(1)), desk);
-                return LinkFlow::Continue(());
+        let now = context.driver.now;
+        if self.driver.is_due(now) {
+            // In this order: what leaves the socket meanwhile is among the ring's completions.
+            let (conn, socket) = (self.driver.conn(), SockRef::from(&self.socket));
+            let has_more = || !self.input.is_delivered() || unread(&socket) > 0 || !context.ring.has_told_all();
+            if conn.is_silence_due(now) && has_more() {
+                self.set_alarm(Some(now + Duration::from_millis(1)), context);
+                return ConnectionFlow::Continue(());
             }
-            let listens = matches!(self.receive, Receive::Many | Receive::Once | Receive::Awaiting);
-            if !self.put_off && listens && self.conn.wants_read() && unread(&SockRef::from(&self.socket)) > 0 {
-                // What has arrived in time is not late because we are: the next call brings it, and then this one is repeated. Once: who
-                // always has something to say would put a deadline off for ever.
+            if !self.put_off && self.input.is_receiving() && conn.wants_read() && unread(&socket) > 0 {
+                // What has arrived in time is not late because this end is: the next call brings
+                // it, and then the alarm rings again. Once: a peer that always sends would put a
+                // deadline off for ever.
                 self.put_off = true;
-                // Not for this very instant, which the worker may still be busy with.
-                self.set_alarm(Some(desk.now + Duration::from_nanos(1)), desk);
-                return LinkFlow::Continue(());
+                // Not at this very instant, with which the worker may still be busy.
+                self.set_alarm(Some(now + Duration::from_nanos(1)), context);
+                return ConnectionFlow::Continue(());
             }
             self.put_off = false;
-            tell_unacknowledged(&mut self.conn, desk.now, &SockRef::from(&self.socket));
-            let verdict = self.conn.timed_out(desk.now, &mut desk.out, &mut desk.recorder);
-            self.carry_out(verdict, None, desk);
+            self.driver.timed_out(&socket, &mut context.driver);
+            self.send_output(context);
         }
-        self.go_on(desk)
+        self.advance(context)
     }
 
-    /// Somebody outside wants the service's attention.
-    pub(super) fn woken(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
+    /// A thread outside wants the attention of the service.
+    pub(super) fn woken(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         if self.over {
-            return LinkFlow::Continue(());
+            return ConnectionFlow::Continue(());
         }
-        let verdict = self.conn.woken(desk.now, &mut desk.out, &mut desk.recorder);
-        self.carry_out(verdict, None, desk);
-        self.go_on(desk)
+        self.driver.woken(&mut context.driver);
+        self.send_output(context);
+        self.advance(context)
     }
 
     /// The server drains.
-    pub(super) fn drain(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
+    pub(super) fn drain(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         if self.over {
-            return LinkFlow::Continue(());
+            return ConnectionFlow::Continue(());
         }
-        if !self.farewell.has_begun() {
-            let here: usize = self.backlog.iter().flat_map(|pieces| pieces.iter()).map(Received::len).sum();
-            self.farewell.begin(here + unread(&SockRef::from(&self.socket)));
-        }
-        self.go_on(desk)
+        self.driver.begin_drain(self.input.undelivered(), &SockRef::from(&self.socket));
+        self.advance(context)
     }
 
-    /// The connection is over; its descriptor may be closed once nothing is in flight.
-    pub(super) fn finish(&mut self, end: ConnectionEnd, desk: &mut WorkerContext<'_, '_>) {
+    /// The connection is over. Its descriptor may be closed once nothing is in flight.
+    pub(super) fn finish(&mut self, end: ConnectionEnd, context: &mut WorkerContext<'_, '_>) {
         self.over = true;
-        self.set_alarm(None, desk);
-        self.backlog = None;
-        self.queue = Queue::default();
+        self.set_alarm(None, context);
+        self.input.take_backlog();
+        self.driver.queue = Queue::default();
         if self.is_in_flight() {
-            desk.ring.cancel_all(self.socket.as_fd());
+            context.ring.cancel_all(self.socket.as_fd());
         }
-        bury(&mut self.conn, end, &SockRef::from(&self.socket), &mut desk.recorder);
+        self.driver.report_closed(end, &SockRef::from(&self.socket), &mut context.driver);
     }
 
-    /// Is anything in flight? Until it is not, the descriptor stays open, or its next owner would get what was meant for this one.
+    /// Until nothing is in flight the descriptor stays open. Otherwise its next owner would get
+    /// what was meant for this connection.
     pub(super) fn is_in_flight(&self) -> bool {
-        self.send != Send::No || !matches!(self.receive, Receive::No | Receive::Starved)
+        self.send != Send::Idle || self.input.is_in_flight()
     }
 
-    fn failed(&self, errno: i32) -> LinkFlow {
-        LinkFlow::Break(Err(CloseReason::of(&io::Error::from_raw_os_error(errno))))
-    }
-
-    /// While a send tries, its echo may be in a shared buffer, and what follows can wait for a moment. While one waits, nothing is gained.
+    /// While a send tries, its echo may lie in a shared buffer, and input waits for a moment. While
+    /// a send waits for the peer, nothing is gained by that.
     fn may_deliver(&self) -> bool {
-        self.send != Send::Tries && self.backlog.is_none()
+        self.send != Send::Try && self.input.is_delivered()
     }
 
-    fn deliver(&mut self, mut piece: Received, desk: &mut WorkerContext<'_, '_>) {
-        self.farewell.read(piece.len());
-        let verdict = self.conn.received(desk.now, piece.bytes_mut(), &mut desk.out, &mut desk.recorder);
-        self.carry_out(verdict, Some(piece), desk);
+    fn deliver(&mut self, mut part: Received, context: &mut WorkerContext<'_, '_>) {
+        let echo = self.driver.received(part.bytes_mut(), &mut context.driver);
+        let echo = if echo.is_empty() { None } else { Some((part, echo)) };
+        self.send_all(echo, context);
     }
 
-    /// Everything, at once.
-    fn deliver_backlog(&mut self, desk: &mut WorkerContext<'_, '_>) {
-        for piece in self.backlog.take().into_iter().flat_map(|pieces| *pieces) {
-            self.deliver(piece, desk);
+    fn send_output(&mut self, context: &mut WorkerContext<'_, '_>) {
+        self.send_all(None, context);
+    }
+
+    /// Sends the echo and the output of an event from where they lie, or queues them behind the
+    /// send in flight.
+    fn send_all(&mut self, echo: Option<(Received, Range<usize>)>, context: &mut WorkerContext<'_, '_>) {
+        if self.driver.is_reset() {
+            return context.driver.out.clear();
         }
-    }
-
-    /// Sends what a verdict says, or queues it behind what is being sent.
-    fn carry_out(&mut self, verdict: Verdict, piece: Option<Received>, desk: &mut WorkerContext<'_, '_>) {
-        self.then = verdict.then;
-        if self.then == Then::Reset {
-            return desk.out.clear();
-        }
-        let shares = self.conn.take_shares();
-        let idle = self.send == Send::No && self.queue.is_empty();
-        match piece {
-            Some(piece) if !verdict.echo.is_empty() => {
-                if idle && desk.out.is_empty() && shares.is_empty() {
-                    return self.try_to_send(piece.load(verdict.echo), desk);
-                }
-                self.queue.push(&piece.bytes()[verdict.echo]);
+        let shares = self.driver.take_shares();
+        if let Some((part, echo)) = echo {
+            if self.is_idle() && context.driver.out.is_empty() && shares.is_empty() {
+                return self.try_to_send(part.load(echo), context);
             }
-            _ => {}
+            self.driver.queue.push(&part.bytes()[echo]);
         }
-        if desk.out.is_empty() && shares.is_empty() {
+        if context.driver.out.is_empty() && shares.is_empty() {
             return;
         }
-        if idle && self.queue.is_empty() && desk.out.len() <= SHORT && shares.is_empty() {
-            let bytes = desk.take_out();
-            return self.try_to_send(SendBytes::Owned { bytes, from: 0 }, desk);
+        if self.is_idle() && context.driver.out.len() <= SHORT && shares.is_empty() {
+            let bytes = context.take_out();
+            return self.try_to_send(SendBytes::Owned { bytes, from: 0 }, context);
         }
-        self.queue.push_all(&desk.out, shares);
-        desk.tidy();
+        self.driver.queue.push_all(&context.driver.out, shares);
+        context.driver.clear_output();
     }
 
-    fn try_to_send(&mut self, load: SendBytes, desk: &mut WorkerContext<'_, '_>) {
-        self.send = Send::Tries;
-        desk.ring.send(self.key, self.socket.as_fd(), load, SendBlocking::Try);
+    fn is_idle(&self) -> bool {
+        self.send == Send::Idle && self.driver.queue.is_empty()
     }
 
-    /// Obeys the latest verdict, as far as that is possible now, and sees to it that this connection is heard of again.
-    fn go_on(&mut self, desk: &mut WorkerContext<'_, '_>) -> LinkFlow {
+    fn try_to_send(&mut self, load: SendBytes, context: &mut WorkerContext<'_, '_>) {
+        self.send = Send::Try;
+        context.ring.send(self.key, self.socket.as_fd(), load, SendBlocking::Try);
+    }
+
+    /// Obeys the last verdict as far as that is possible now, and sees to it that a completion or
+    /// an alarm continues this connection.
+    fn advance(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         loop {
-            match self.then {
-                Then::Close => return LinkFlow::Break(Ok(())),
-                Then::Reset => {
-                    reset_on_close(&SockRef::from(&self.socket));
-                    return LinkFlow::Break(Ok(()));
-                }
-                Then::Go | Then::HalfClose => {}
-            }
-            if self.send == Send::No
-                && let Some(load) = next_load(&mut self.queue)
+            self.driver.obey(self.send != Send::Idle, &SockRef::from(&self.socket))?;
+            if self.send == Send::Idle
+                && let Some(load) = next_load(&mut self.driver.queue)
             {
-                self.try_to_send(load, desk);
+                self.try_to_send(load, context);
             }
-            if self.then == Then::HalfClose && self.send == Send::No && !self.fin_sent {
-                self.fin_sent = true;
-                // A peer that is gone makes this fail; the next receive says so.
-                let _ = self.socket.shutdown(Shutdown::Write);
-            }
-            if self.send != Send::Tries
-                && let Some(mut pieces) = self.backlog.take()
+            if self.send != Send::Try
+                && let Some(mut parts) = self.input.take_backlog()
             {
-                // All of it: the answer to the first leaves from where that lies, and the others' are copied behind it.
-                while !matches!(self.then, Then::Close | Then::Reset)
-                    && let Some(piece) = pieces.pop_front()
+                // All of them: the answer to the first is sent from where that lies, and the
+                // others' are copied behind it.
+                while !self.driver.is_ending()
+                    && let Some(part) = parts.pop_front()
                 {
-                    self.deliver(piece, desk);
+                    self.deliver(part, context);
                 }
                 continue;
             }
-            self.look_for_the_rest(desk);
-            let (socket, paused) = (&self.socket, self.conn.is_paused());
-            if self.backlog.is_none() && self.farewell.is_due(paused, || looks_at_eof(&SockRef::from(socket))) {
-                let verdict = self.conn.drain(desk.now, &mut desk.out, &mut desk.recorder);
-                self.carry_out(verdict, None, desk);
+            self.look_for_input(context);
+            let socket = &self.socket;
+            if self.input.is_delivered()
+                && self.driver.drain_if_due(|| at_eof(&SockRef::from(socket)), &mut context.driver)
+            {
+                self.send_output(context);
                 continue;
             }
             break;
         }
-        self.mind_input(desk);
-        self.mind_deadline(desk);
-        LinkFlow::Continue(())
+        self.receive(context);
+        // While a send tries, this is called again before the worker could wait for a deadline.
+        if self.send != Send::Try
+            && let Some((before, at)) = self.driver.next_alarm(context.driver.now)
+        {
+            context.timers.set(self.key, before, Some(at));
+        }
+        ConnectionFlow::Continue(())
     }
 
-    /// While a send tries, this is called again before anybody could wait for a deadline.
-    fn mind_deadline(&mut self, desk: &mut WorkerContext<'_, '_>) {
-        if self.send == Send::Tries {
+    /// Receives while the connection wants to read.
+    fn receive(&mut self, context: &mut WorkerContext<'_, '_>) {
+        let conn = self.driver.conn();
+        if self.input.receive != Receive::Idle || !self.input.is_delivered() || !conn.wants_read() {
             return;
         }
-        if let Some(deadline) = self.conn.deadline()
-            && self.alarm.is_none_or(|alarm| deadline < alarm)
-        {
-            self.set_alarm(Some(deadline), desk);
+        if !conn.has_times() {
+            let is_slow = self.send == Send::Wait;
+            return self.input.receive(self.key, self.socket.as_fd(), conn.read_limit(), is_slow, context.ring);
+        }
+        // Behind the answer, if there is one: until that has left, nothing is read.
+        if self.send != Send::Try {
+            self.input.receive = Receive::Polling;
+            context.ring.await_input(self.key, self.socket.as_fd());
         }
     }
 
-    fn set_alarm(&mut self, at: Option<Instant>, desk: &mut WorkerContext<'_, '_>) {
-        desk.timers.set(self.key, self.alarm, at);
-        self.alarm = at;
+    /// A drain may wait for bytes that never come: the system counts those too that cannot be read.
+    fn look_for_input(&mut self, context: &mut WorkerContext<'_, '_>) {
+        if !self.driver.waits_in_vain(&SockRef::from(&self.socket)) {
+            return;
+        }
+        if self.input.is_delivered() && context.ring.has_told_all() {
+            self.driver.input_is_complete();
+        } else {
+            // What has left the socket may not be here yet.
+            self.set_alarm(Some(context.driver.now + Duration::from_nanos(1)), context);
+        }
     }
+
+    fn set_alarm(&mut self, at: Option<Instant>, context: &mut WorkerContext<'_, '_>) {
+        let before = self.driver.replace_alarm(at);
+        context.timers.set(self.key, before, at);
+    }
+}
+
+fn failed(errno: i32) -> ConnectionFlow {
+    ConnectionFlow::Break(Err(CloseReason::of(&io::Error::from_raw_os_error(errno))))
 }
 
 #[cfg(test)]
@@ -470,7 +431,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        // What else it costs: its places in two tables, about 50 bytes, and the service's own state.
+        // Also its entries in two tables, about 50 bytes, and the state of its service.
         let size = size_of::<Link>();
         assert!(size <= 440, "{size} bytes; {} of them are Conn's", size_of::<Conn>());
     }

@@ -8,6 +8,7 @@ mod batch;
 mod context;
 mod counter;
 mod dial;
+mod input;
 mod link;
 mod links;
 mod timers;

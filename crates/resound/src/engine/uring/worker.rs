@@ -14,13 +14,14 @@ use super::accept::RingAcceptor;
 use super::context::WorkerContext;
 use super::counter::Counter;
 use super::dial::{Connected, PendingDials};
-use super::link::{Link, LinkFlow};
+use super::link::Link;
 use super::links::Links;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::dial_driver::DialDriver;
-use crate::engine::shared::{ConnectionEnd, Shared};
+use crate::engine::driver::{ConnectionEnd, ConnectionFlow};
+use crate::engine::shared::Shared;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::engine::workers::{WorkerCommand, WorkerGuard, WorkerSet, shorten_deadline};
 use crate::metrics::Writers;
@@ -42,7 +43,7 @@ enum ShutdownPhase {
 struct RingWorker<'a, 'r> {
     index: usize,
     set: &'a Arc<WorkerSet<Counter>>,
-    desk: WorkerContext<'a, 'r>,
+    context: WorkerContext<'a, 'r>,
     links: Links,
     acceptors: Vec<RingAcceptor>,
     /// Something has changed that concerns them.
@@ -66,12 +67,12 @@ pub(super) fn run(mut guard: WorkerGuard<Counter>, setup: &Setup) {
     let (index, set) = (guard.index, Arc::clone(&guard.set));
     set.shared.sharpen();
     let result = Ring::with(setup, |ring| {
-        let desk = WorkerContext::new(ring, set.shared.recorder(index, Writers::One));
-        let calls = DialDriver::new(&set.shared, index).map(|caller| PendingDials::new(caller, desk.now));
+        let context = WorkerContext::new(ring, set.shared.recorder(index, Writers::One));
+        let calls = DialDriver::new(&set.shared, index).map(|caller| PendingDials::new(caller, context.driver.now));
         let mut worker = RingWorker {
             index,
             set: &set,
-            desk,
+            context,
             links: Links::default(),
             acceptors: Vec::new(),
             acceptors_changed: false,
@@ -100,21 +101,21 @@ pub(super) fn run(mut guard: WorkerGuard<Counter>, setup: &Setup) {
 impl RingWorker<'_, '_> {
     fn work(&mut self) -> io::Result<()> {
         loop {
-            if !self.polls && self.polls_at.is_none_or(|at| at <= self.desk.now) {
+            if !self.polls && self.polls_at.is_none_or(|at| at <= self.context.driver.now) {
                 self.polls = true;
-                self.desk.ring.poll(self.set.inboxes[self.index].alert().descriptor());
+                self.context.ring.poll(self.set.inboxes[self.index].alert().descriptor());
             }
             if !self.finds_something()? {
                 let wait = self.sleep();
-                self.desk.ring.enter(wait)?;
+                self.context.ring.enter(wait)?;
             }
-            self.desk.now = Instant::now();
+            self.context.driver.now = Instant::now();
             let mut handled = 0;
             let every = if self.set.shared.is_precise() { 1 } else { CLOCK };
-            while let Some(done) = self.desk.ring.next() {
+            while let Some(done) = self.context.ring.next() {
                 self.active = true;
                 if handled % every == 0 && handled > 0 {
-                    self.desk.now = Instant::now();
+                    self.context.driver.now = Instant::now();
                 }
                 self.handle(done);
                 handled += 1;
@@ -140,16 +141,16 @@ impl RingWorker<'_, '_> {
             Wait::AtMost(time) => time.min(busy_poll),
             Wait::Forever => busy_poll,
         };
-        self.desk.ring.enter(Wait::Not)?;
+        self.context.ring.enter(Wait::Not)?;
         let start = Instant::now();
         // Without a hint to the processor that this is a spin loop: under a hypervisor the hint may give the processor away.
-        while self.desk.ring.has_told_all() && start.elapsed() < time {
-            if self.desk.ring.looks_busy() {
-                self.desk.ring.enter(Wait::Not)?;
+        while self.context.ring.has_told_all() && start.elapsed() < time {
+            if self.context.ring.looks_busy() {
+                self.context.ring.enter(Wait::Not)?;
             }
         }
-        self.desk.now = Instant::now();
-        Ok(!self.desk.ring.has_told_all())
+        self.context.driver.now = Instant::now();
+        Ok(!self.context.ring.has_told_all())
     }
 
     /// As [`RingWorker::patience`], but who keeps deadlines precisely and may spin wakes a little early for it.
@@ -166,14 +167,14 @@ impl RingWorker<'_, '_> {
 
     /// How long the kernel may let us wait.
     fn patience(&self) -> Wait {
-        let now = self.desk.now;
+        let now = self.context.driver.now;
         let until = |at: Instant| at.saturating_duration_since(now);
         let cut = self.deadline.filter(|_| self.phase == ShutdownPhase::Draining).map(until);
         let acceptors = if self.acceptors_changed { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
-        let fed = (!self.desk.starved.is_empty() && self.desk.ring.has_buffers()).then_some(Duration::ZERO);
+        let fed = (!self.context.starved.is_empty() && self.context.ring.has_buffers()).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
         let calls = self.calls.as_ref().and_then(|calls| calls.next(now));
-        let waits = [self.desk.timers.next(now), cut, acceptors, fed, polls, calls];
+        let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, calls];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Not,
@@ -184,19 +185,20 @@ impl RingWorker<'_, '_> {
     fn handle(&mut self, done: Done) {
         match done {
             Done::Received { key, result, more, piece } => {
-                self.on(key, |link, desk| link.received(result, more, piece, desk));
+                self.on(key, |link, context| link.received(result, more, piece, context));
             }
-            Done::Readable { key, result } => self.on(key, |link, desk| link.readable(result, desk)),
-            Done::Sent { key, result, load } => self.on(key, |link, desk| link.sent(result, load, desk)),
+            Done::Readable { key, result } => self.on(key, |link, context| link.readable(result, context)),
+            Done::Sent { key, result, load } => self.on(key, |link, context| link.sent(result, load, context)),
             Done::Accepted { listener, result, more } => {
                 self.acceptors_changed = true;
                 if let Some(acceptor) = self.acceptors.get_mut(listener as usize) {
-                    acceptor.accepted(result, more, self.desk.now);
+                    acceptor.accepted(result, more, self.context.driver.now);
                 }
             }
             Done::Connected { call, result } => {
                 let calls = self.calls.as_mut();
-                let answered = calls.and_then(|c| c.connected(call, result, self.desk.ring, self.desk.now));
+                let answered =
+                    calls.and_then(|c| c.connected(call, result, self.context.ring, self.context.driver.now));
                 if let Some(Connected { socket, conn }) = answered {
                     let place = self.set.shared.room.take_on(self.index);
                     self.begin(socket, conn, place);
@@ -205,7 +207,7 @@ impl RingWorker<'_, '_> {
             Done::Polled { result, more } => {
                 self.polls = more;
                 // Not at once, or a counter that cannot be looked at would keep the processor busy. What is in the inbox is taken even so.
-                self.polls_at = (result < 0).then(|| self.desk.now + BACK_OFF);
+                self.polls_at = (result < 0).then(|| self.context.driver.now + BACK_OFF);
                 let inbox = &self.set.inboxes[self.index];
                 inbox.alert().reset();
                 for command in inbox.take() {
@@ -227,7 +229,7 @@ impl RingWorker<'_, '_> {
                 if self.phase != ShutdownPhase::Serving {
                     // The drain was quicker.
                     self.phase = ShutdownPhase::Unlistening;
-                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.desk.ring));
+                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.context.ring));
                 }
             }
             WorkerCommand::Serve(accepted) => self.serve(accepted),
@@ -243,7 +245,7 @@ impl RingWorker<'_, '_> {
                 shorten_deadline(&mut self.deadline, at);
                 if self.phase == ShutdownPhase::Serving {
                     self.phase = ShutdownPhase::Unlistening;
-                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.desk.ring));
+                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.context.ring));
                 }
             }
         }
@@ -267,10 +269,10 @@ impl RingWorker<'_, '_> {
     }
 
     /// Lets a connection do something. A panic in a service ends its own connection only.
-    fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut WorkerContext<'_, '_>) -> LinkFlow) {
+    fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut WorkerContext<'_, '_>) -> ConnectionFlow) {
         let Some(link) = self.links.get(key) else { return };
-        let desk = &mut self.desk;
-        let step = catch_unwind(AssertUnwindSafe(|| act(link, desk)));
+        let context = &mut self.context;
+        let step = catch_unwind(AssertUnwindSafe(|| act(link, context)));
         match step {
             Ok(ControlFlow::Continue(())) if !link.is_over() => {}
             Ok(ControlFlow::Continue(())) => self.let_go(key),
@@ -280,9 +282,9 @@ impl RingWorker<'_, '_> {
     }
 
     fn finish(&mut self, key: Key, end: ConnectionEnd) {
-        self.desk.tidy();
+        self.context.driver.clear_output();
         let Some(link) = self.links.get(key) else { return };
-        link.finish(end, &mut self.desk);
+        link.finish(end, &mut self.context);
         self.let_go(key);
     }
 
@@ -291,7 +293,7 @@ impl RingWorker<'_, '_> {
         if self.links.get(key).is_some_and(|link| link.is_over() && !link.is_in_flight()) {
             drop(self.links.remove(key));
             if let Some(calls) = &mut self.calls {
-                calls.has_room(self.desk.now);
+                calls.has_room(self.context.driver.now);
             }
             self.acceptors_changed = true;
             self.acceptors.iter_mut().for_each(RingAcceptor::try_again);
@@ -303,11 +305,11 @@ impl RingWorker<'_, '_> {
 
     fn ring_alarms(&mut self) {
         // An alarm that is set again for now waits for the sockets' turn.
-        let now = self.desk.now;
+        let now = self.context.driver.now;
         for _ in 0..ALARMS {
-            let Some(key) = self.desk.timers.ringing(now) else { break };
+            let Some(key) = self.context.timers.ringing(now) else { break };
             if self.set.shared.is_precise() {
-                self.desk.now = Instant::now();
+                self.context.driver.now = Instant::now();
             }
             self.on(key, Link::alarmed);
         }
@@ -315,8 +317,8 @@ impl RingWorker<'_, '_> {
 
     /// Those who found no buffer to receive into try again.
     fn feed(&mut self) {
-        if !self.desk.starved.is_empty() && self.desk.ring.has_buffers() {
-            for key in std::mem::take(&mut self.desk.starved) {
+        if !self.context.starved.is_empty() && self.context.ring.has_buffers() {
+            for key in std::mem::take(&mut self.context.starved) {
                 self.on(key, Link::fed);
             }
         }
@@ -324,7 +326,7 @@ impl RingWorker<'_, '_> {
 
     /// Hands out what was accepted, and accepts on.
     fn serve_acceptors(&mut self) {
-        let now = self.desk.now;
+        let now = self.context.driver.now;
         if !(std::mem::take(&mut self.acceptors_changed) || self.acceptors_at.is_some_and(|at| at <= now)) {
             return;
         }
@@ -336,7 +338,7 @@ impl RingWorker<'_, '_> {
             while let Some(accepted) = self.acceptors[at].next() {
                 self.hand_out(accepted);
             }
-            let again = self.acceptors[at].accept(self.desk.ring, now);
+            let again = self.acceptors[at].accept(self.context.ring, now);
             self.acceptors_at = [self.acceptors_at, again].into_iter().flatten().min();
         }
     }
@@ -344,7 +346,7 @@ impl RingWorker<'_, '_> {
     /// Makes the calls that are due.
     fn dial(&mut self) {
         if let Some(calls) = &mut self.calls {
-            calls.mind(self.desk.ring, self.desk.now);
+            calls.mind(self.context.ring, self.context.driver.now);
         }
     }
 
@@ -356,18 +358,18 @@ impl RingWorker<'_, '_> {
 
     /// Takes the next step of a drain, and says whether it was the last.
     fn drains_on(&mut self) -> bool {
-        let now = self.desk.now;
+        let now = self.context.driver.now;
         let unlistened =
             self.phase == ShutdownPhase::Unlistening && self.acceptors.iter().all(RingAcceptor::is_stopped);
         // A connection asks its socket what is still to be read: it must have been given what has left the socket.
-        if unlistened && self.desk.ring.has_told_all() {
+        if unlistened && self.context.ring.has_told_all() {
             // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
             for acceptor in std::mem::take(&mut self.acceptors) {
                 acceptor.rest().for_each(|accepted| self.hand_out(accepted));
             }
             self.phase = ShutdownPhase::Draining;
             if let Some(calls) = &mut self.calls {
-                calls.stop(self.desk.ring);
+                calls.stop(self.context.ring);
             }
             let at = self.deadline.unwrap_or(now);
             if self.index == 0 {

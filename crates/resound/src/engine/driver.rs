@@ -1,0 +1,288 @@
+//! [`Driver`]: what every engine does with a [`Conn`] between its system calls.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::ops::{ControlFlow, Range};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use resound_proto::{CloseReason, Conn, KernelTimestamps, SharedBytes, Then, Verdict};
+use socket2::SockRef;
+
+use super::drain_barrier::DrainBarrier;
+use super::queue::Queue;
+use super::recorder::Recorder;
+use super::socket::{holds_nothing, report_unacknowledged, reset_on_close, unread};
+
+/// How a connection ended: as its last verdict wanted, or for another reason before that.
+pub(crate) type ConnectionEnd = Result<(), CloseReason>;
+
+/// Continues, or is over.
+pub(crate) type ConnectionFlow = ControlFlow<ConnectionEnd>;
+
+/// What the drivers of one thread share: one of them works at a time.
+pub(crate) struct DriverContext {
+    /// The instant of the event.
+    pub(crate) now: Instant,
+    /// What the connection wants to send. Empty before and after each event.
+    pub(crate) out: Vec<u8>,
+    pub(crate) recorder: Recorder,
+    /// The most memory that a long answer leaves behind in `out`.
+    out_kept: usize,
+}
+
+impl DriverContext {
+    pub(crate) fn new(recorder: Recorder, out_kept: usize) -> Self {
+        Self { now: Instant::now(), out: Vec::new(), recorder, out_kept }
+    }
+
+    pub(crate) fn clear_output(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(self.out_kept);
+    }
+}
+
+/// One connection: its state machine, the output that waits, and the order of its end.
+///
+/// After each event an engine sends what the event has produced, with [`Driver::send`] or from the
+/// memory where it lies, and calls [`Driver::obey`].
+// In this order in memory: what each event needs is next to the front of `Conn`.
+#[repr(C)]
+pub(crate) struct Driver {
+    then: Then,
+    fin_sent: bool,
+    /// Bytes that the socket has not taken yet.
+    pub(crate) queue: Queue,
+    conn: Conn,
+    /// The earliest alarm that the engine has set.
+    alarm: Option<Instant>,
+    barrier: DrainBarrier,
+}
+
+impl Driver {
+    pub(crate) fn new(mut conn: Conn) -> Self {
+        conn.allow_shares();
+        Self {
+            then: Then::Go,
+            fin_sent: false,
+            queue: Queue::default(),
+            conn,
+            alarm: None,
+            barrier: DrainBarrier::default(),
+        }
+    }
+
+    pub(crate) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+
+    pub(crate) fn times(&mut self) -> &mut KernelTimestamps {
+        self.conn.times()
+    }
+
+    /// The connection is established.
+    pub(crate) fn open(&mut self, cx: &mut DriverContext) {
+        let verdict = self.conn.open(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(verdict);
+    }
+
+    /// The socket has given these bytes, or none at the peer's FIN. Returns the part to send back,
+    /// before the output.
+    pub(crate) fn received(&mut self, wire: &mut [u8], cx: &mut DriverContext) -> Range<usize> {
+        self.barrier.read(wire.len());
+        let verdict = match wire.is_empty() {
+            true => self.conn.received_eof(cx.now, &mut cx.out, &mut cx.recorder),
+            false => self.conn.received(cx.now, wire, &mut cx.out, &mut cx.recorder),
+        };
+        self.note(verdict)
+    }
+
+    /// The socket has taken `n` bytes.
+    pub(crate) fn sent(&mut self, n: usize, cx: &mut DriverContext) {
+        let verdict = self.conn.sent(cx.now, n, &mut cx.out, &mut cx.recorder);
+        self.note(verdict);
+    }
+
+    /// A thread outside wants the attention of the service.
+    pub(crate) fn woken(&mut self, cx: &mut DriverContext) {
+        let verdict = self.conn.woken(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(verdict);
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn timed_out(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        report_unacknowledged(&mut self.conn, cx.now, socket);
+        let verdict = self.conn.timed_out(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(verdict);
+    }
+
+    fn note(&mut self, verdict: Verdict) -> Range<usize> {
+        self.then = verdict.then;
+        verdict.echo
+    }
+
+    /// Returns whether nothing more is to be sent: the verdict is a reset.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.then == Then::Reset
+    }
+
+    /// Returns whether the verdict ends the connection.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.then, Then::Close | Then::Reset)
+    }
+
+    /// The shared bytes between the parts of the output.
+    pub(crate) fn take_shares(&mut self) -> SharedBytes {
+        self.conn.take_shares()
+    }
+
+    /// Sends `echo` and then the output, as far as `write` takes it at once, and queues the rest.
+    /// What the service produces when bytes have left follows in the same way; `write` ends that
+    /// with [`io::ErrorKind::WouldBlock`].
+    pub(crate) fn send(
+        &mut self,
+        mut echo: &[u8],
+        cx: &mut DriverContext,
+        mut write: impl FnMut(&[u8], &[u8]) -> io::Result<usize>,
+    ) -> Result<(), CloseReason> {
+        while !self.is_reset() {
+            let (total, shares) = (echo.len() + cx.out.len(), self.conn.take_shares());
+            if !shares.is_empty() {
+                // They leave from the queue, which is sent before the engine waits.
+                self.queue.push(echo);
+                self.queue.push_all(&cx.out, shares);
+                break;
+            }
+            if total == 0 {
+                break;
+            }
+            let mut n = 0;
+            // Bytes leave in order: behind a queue they are only queued.
+            while self.queue.is_empty() && n < total {
+                let (first, second) = rest(echo, &cx.out, n);
+                match write(first, second) {
+                    Ok(written) => n += written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(CloseReason::of(&error)),
+                }
+            }
+            if n < total {
+                let (first, second) = rest(echo, &cx.out, n);
+                self.queue.push(first);
+                self.queue.push(second);
+            }
+            echo = &[];
+            cx.out.clear();
+            if n == 0 {
+                break;
+            }
+            self.sent(n, cx);
+        }
+        cx.clear_output();
+        Ok(())
+    }
+
+    /// The first pieces of the queue, for one call. Returns how many there are.
+    pub(crate) fn queued<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.queue.slices(slices)
+    }
+
+    /// The socket has taken `n` bytes of the queue.
+    pub(crate) fn sent_queued(&mut self, n: usize, cx: &mut DriverContext) {
+        self.queue.consume(n);
+        self.sent(n, cx);
+    }
+
+    /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
+    pub(crate) fn obey(&mut self, send_in_flight: bool, socket: &SockRef<'_>) -> ConnectionFlow {
+        match self.then {
+            Then::Close => return ConnectionFlow::Break(Ok(())),
+            Then::Reset => {
+                reset_on_close(socket);
+                return ConnectionFlow::Break(Ok(()));
+            }
+            Then::HalfClose if !self.fin_sent && !send_in_flight && self.queue.is_empty() => {
+                self.fin_sent = true;
+                // Fails if the peer is gone. The next read reports that.
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+            Then::Go | Then::HalfClose => {}
+        }
+        ConnectionFlow::Continue(())
+    }
+
+    /// The server drains. `undelivered` bytes have left the socket already.
+    pub(crate) fn begin_drain(&mut self, undelivered: usize, socket: &SockRef<'_>) {
+        if !self.barrier.has_begun() {
+            self.barrier.begin(undelivered + unread(socket));
+        }
+    }
+
+    /// Returns whether a drain waits for input that the socket does not hold: the system counts
+    /// bytes that cannot be read too.
+    pub(crate) fn waits_in_vain(&self, socket: &SockRef<'_>) -> bool {
+        self.barrier.waits_for_input() && holds_nothing(socket)
+    }
+
+    /// All that had arrived when the drain began has been delivered.
+    pub(crate) fn input_is_complete(&mut self) {
+        self.barrier.input_is_complete();
+    }
+
+    /// Lets the service learn of the drain, once it is time. `at_eof` checks whether only a FIN is
+    /// left to read.
+    pub(crate) fn drain_if_due(&mut self, at_eof: impl FnOnce() -> bool, cx: &mut DriverContext) -> bool {
+        let is_due = self.barrier.is_due(self.conn.is_paused(), at_eof);
+        if is_due {
+            let verdict = self.conn.drain(cx.now, &mut cx.out, &mut cx.recorder);
+            self.note(verdict);
+        }
+        is_due
+    }
+
+    /// Returns whether the deadline has passed.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.conn.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The alarm that the engine is to set now, and the one that it replaces. Deadlines mostly move
+    /// later, so an alarm that rings too early stays; only an earlier deadline replaces it.
+    pub(crate) fn next_alarm(&mut self, now: Instant) -> Option<(Option<Instant>, Instant)> {
+        let deadline = self.conn.deadline()?;
+        match self.alarm {
+            Some(alarm) if now < alarm && alarm <= deadline => None,
+            before => {
+                self.alarm = Some(deadline);
+                Some((before, deadline))
+            }
+        }
+    }
+
+    /// Replaces the alarm, and returns the previous one.
+    pub(crate) fn replace_alarm(&mut self, at: Option<Instant>) -> Option<Instant> {
+        std::mem::replace(&mut self.alarm, at)
+    }
+
+    /// Reports to the service and the observer that the connection has ended, before its socket is
+    /// closed. A service that panics even then affects no other.
+    pub(crate) fn report_closed(&mut self, end: ConnectionEnd, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        if end.is_err_and(|reason| self.conn.is_unfinished() || reason == CloseReason::Panicked) {
+            // The peer must not take a truncated answer for a complete one.
+            reset_on_close(socket);
+        }
+        let now = Instant::now();
+        let _ = catch_unwind(AssertUnwindSafe(|| match end {
+            Ok(()) => self.conn.closed(now, &mut cx.recorder),
+            Err(reason) => self.conn.lost(now, reason, &mut cx.recorder),
+        }));
+    }
+}
+
+/// The rest of `first` and `second` behind the first `n` bytes of both together.
+fn rest<'a>(first: &'a [u8], second: &'a [u8], n: usize) -> (&'a [u8], &'a [u8]) {
+    match n.checked_sub(first.len()) {
+        None => (&first[n..], second),
+        Some(n) => (&[], &second[n..]),
+    }
+}

@@ -1,0 +1,117 @@
+//! [`Input`]: how a connection receives, and what it has received and not delivered yet.
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+
+use crate::engine::sys::{Key, Received, Ring};
+
+/// A receive of this size, for which every buffer has room, begins a bulk transfer: from then on
+/// the connection receives one buffer at a time, and only when it can deliver it.
+const LARGE: usize = 8 * 1024;
+/// Receives smaller than this end a bulk transfer, [`CALM`] of them in a row.
+const SMALL: usize = 2 * 1024;
+const CALM: u8 = 4;
+/// This many undelivered parts stop a multishot receive: all connections share the buffers that
+/// they lie in.
+const MOST_PARTS: usize = 8;
+
+/// The receive in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    Idle,
+    /// Until it is cancelled.
+    Multishot,
+    SingleShot,
+    Cancelling,
+    /// Waits until the socket is readable, and then reads by itself: the kernel reports timestamps
+    /// in no other way.
+    Polling,
+    /// Refused for want of a buffer, and on the worker's list.
+    Starved,
+}
+
+pub(super) struct Input {
+    pub(super) receive: Receive,
+    /// Small receives in a row, up to [`CALM`]. With fewer the connection is in bulk mode.
+    calm: u8,
+    /// Received and not delivered. Owns memory only while it holds something.
+    #[expect(clippy::box_collection, reason = "there are many, and nearly all of them are empty")]
+    backlog: Option<Box<VecDeque<Received>>>,
+}
+
+impl Input {
+    pub(super) fn new() -> Self {
+        // One small receive ends the bulk mode of a new connection. Any amount may have arrived
+        // before it, and a multishot receive would take all of it.
+        Self { receive: Receive::Idle, calm: CALM - 1, backlog: None }
+    }
+
+    /// A receive has brought this many bytes.
+    pub(super) fn note_size(&mut self, len: usize) {
+        self.calm = match len {
+            ..SMALL => (self.calm + 1).min(CALM),
+            SMALL..LARGE if !self.is_bulk() => CALM,
+            _ => 0,
+        };
+    }
+
+    pub(super) fn is_bulk(&self) -> bool {
+        self.calm < CALM
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        !matches!(self.receive, Receive::Idle | Receive::Starved)
+    }
+
+    /// Returns whether a receive is in flight that would bring what the socket holds.
+    pub(super) fn is_receiving(&self) -> bool {
+        matches!(self.receive, Receive::Multishot | Receive::SingleShot | Receive::Polling)
+    }
+
+    pub(super) fn is_delivered(&self) -> bool {
+        self.backlog.is_none()
+    }
+
+    /// Bytes that wait to be delivered.
+    pub(super) fn undelivered(&self) -> usize {
+        self.backlog.iter().flat_map(|parts| parts.iter()).map(Received::len).sum()
+    }
+
+    pub(super) fn push(&mut self, part: Received) {
+        self.backlog.get_or_insert_default().push_back(part);
+    }
+
+    pub(super) fn take_backlog(&mut self) -> Option<VecDeque<Received>> {
+        self.backlog.take().map(|parts| *parts)
+    }
+
+    /// Starts a receive for up to `most` bytes: multishot, unless the peer is slow or sends in
+    /// bulk. A multishot receive has no limit.
+    pub(super) fn receive(
+        &mut self,
+        key: Key,
+        socket: BorrowedFd<'_>,
+        most: usize,
+        is_slow: bool,
+        ring: &mut Ring<'_>,
+    ) {
+        if self.is_bulk() || is_slow {
+            self.receive = Receive::SingleShot;
+            ring.receive_once(key, socket, most);
+        } else {
+            self.receive = Receive::Multishot;
+            ring.receive_many(key, socket);
+        }
+    }
+
+    /// Cancels a multishot receive if it brings more than the connection can deal with. Only after
+    /// a receive, so an idle connection costs nothing.
+    pub(super) fn limit(&mut self, key: Key, wants_read: bool, ring: &mut Ring<'_>) {
+        let is_full = self.backlog.as_ref().is_some_and(|parts| parts.len() >= MOST_PARTS);
+        if self.receive == Receive::Multishot && (self.is_bulk() || is_full || !wants_read) {
+            self.receive = Receive::Cancelling;
+            self.calm = 0;
+            ring.cancel_receive(key);
+        }
+    }
+}
