@@ -1,4 +1,4 @@
-//! [`EngineConfig`]: what servers and dialers are both told before they start.
+//! [`EngineConfig`]: the settings that servers and dialers share.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use super::uring;
 use crate::error::Error;
 use crate::metrics::Counters;
 
-/// The most workers a server has: far more than any machine has use for, and few enough that their event queues find descriptors.
+/// The most workers of a server: more than any machine can use, and few enough that their event
+/// queues find descriptors.
 pub const MAX_WORKERS: usize = 1024;
 
 pub(crate) struct EngineConfig {
@@ -35,7 +36,7 @@ pub(crate) struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The engine chosen by the system, one worker per core, default limits, and nobody who watches.
+    /// [`Engine::Auto`], one worker per core, default limits, and no observer.
     pub(crate) fn new() -> Self {
         Self {
             engine: Engine::default(),
@@ -68,7 +69,7 @@ impl EngineConfig {
         let _ = faults;
     }
 
-    /// The engine that it becomes; where that might have been io_uring and is not, why.
+    /// The engine to start; and why it is not io_uring, if [`Engine::Auto`] has not chosen that.
     pub(crate) fn choose(&self) -> Result<(Engine, Option<String>), Error> {
         match (self.engine, self.probe()) {
             (Engine::Uring, Err(error)) => Err(Error::Uring(error)),
@@ -78,7 +79,7 @@ impl EngineConfig {
         }
     }
 
-    /// Whether there is an io_uring for us, where one is wanted.
+    /// Returns why the system refuses io_uring, if it is wanted.
     fn probe(&self) -> std::io::Result<()> {
         if !matches!(self.engine, Engine::Auto | Engine::Uring) {
             return Ok(());
@@ -89,10 +90,10 @@ impl EngineConfig {
         Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has none"))
     }
 
-    /// What `workers` workers are to share.
-    pub(crate) fn share(self, workers: usize, room: ConnectionLimit, purpose: ConnectionOrigin) -> Arc<Shared> {
+    /// The state that `workers` workers share.
+    pub(crate) fn share(self, workers: usize, room: ConnectionLimit, origin: ConnectionOrigin) -> Arc<Shared> {
         Arc::new(Shared {
-            purpose,
+            origin,
             observers: self.observers,
             limits: Arc::new(self.limits),
             room: Arc::new(room),

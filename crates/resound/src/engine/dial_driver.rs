@@ -1,4 +1,4 @@
-//! [`DialDriver`]: a worker's plan, and what every engine does for it.
+//! [`DialDriver`]: a worker's dial plan, and what every engine does for it.
 
 use std::cell::RefCell;
 use std::io;
@@ -17,25 +17,26 @@ use super::shared::{ConnectionOrigin, Shared};
 use super::socket::endpoint;
 use crate::error::is_descriptor_shortage;
 
-/// A worker's plan. A plan that panics has none any more.
+/// A worker's dial plan. A plan that panics is done.
 pub(crate) struct DialDriver {
-    /// Shared with the connections whose services it has still to make.
+    /// Shared with the connections whose services it makes later.
     plan: Rc<RefCell<Box<dyn DialPlan>>>,
     shared: Arc<Shared>,
-    /// After a shortage, not before this.
+    /// After a shortage: the time of the next dial.
     not_before: Option<Instant>,
     done: bool,
 }
 
 impl DialDriver {
-    /// The plan of the worker with this number; `None` where connections are accepted.
+    /// The plan of the worker with this number; `None` on a server.
     pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
-        let ConnectionOrigin::Dial(plans) = &shared.purpose else { return None };
+        let ConnectionOrigin::Dial(plans) = &shared.origin else { return None };
         let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(NoPlan));
         let plan = Rc::new(RefCell::new(plan));
         Some(Self { plan, shared: Arc::clone(shared), not_before: None, done: false })
     }
 
+    /// What the plan wants next.
     pub(crate) fn next(&mut self, now: Instant) -> NextDial {
         if self.done {
             return NextDial::Done;
@@ -49,54 +50,56 @@ impl DialDriver {
         next
     }
 
-    /// No more calls.
+    /// Dials no more.
     pub(crate) fn stop(&mut self) {
         self.done = true;
     }
 
-    /// A connection has ended: what was short may be there again.
-    pub(crate) fn has_room(&mut self) {
+    /// A connection has ended, and with it perhaps a shortage.
+    pub(crate) fn connection_ended(&mut self) {
         self.not_before = None;
     }
 
-    pub(crate) fn failed(&mut self, call: &DialRequest, error: &io::Error) {
+    /// Reports a failed dial to the plan.
+    pub(crate) fn failed(&mut self, request: &DialRequest, error: &io::Error) {
         let now = Instant::now();
         if is_shortage(error) {
             self.not_before = Some(now + BACK_OFF);
         }
-        self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().failed(call, error, now))).is_err();
+        self.done |= catch_unwind(AssertUnwindSafe(|| self.plan.borrow_mut().failed(request, error, now))).is_err();
     }
 
-    /// The state machine of a connection that was asked for at `since`; `None` where it is none.
-    pub(crate) fn answered(&mut self, call: &DialRequest, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
+    /// The state machine of a connection that was dialled at `since`; `None` if the socket has
+    /// connected to itself.
+    pub(crate) fn answered(&mut self, request: &DialRequest, since: Instant, socket: &SockRef<'_>) -> Option<Conn> {
         let answered = Instant::now();
         let connect = answered.saturating_duration_since(since);
-        if is_own_call(socket, call) {
-            self.failed(call, &met_itself());
+        if is_self_connect(socket, request) {
+            self.failed(request, &self_connect());
             return None;
         }
         let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-        Some(self.shared.conn(call.target.clone(), local, |info| {
-            let opening = self.plan.borrow_mut().opening(call, info);
+        Some(self.shared.conn(request.target.clone(), local, |info| {
+            let opening = self.plan.borrow_mut().opening(request, info);
             if opening.is_nothing() {
                 let took = DialTiming { connect, opening: Duration::ZERO };
-                return ServiceSource::Ready(self.plan.borrow_mut().answered(call, took, info));
+                return ServiceSource::Ready(self.plan.borrow_mut().answered(request, took, info));
             }
-            let (plan, theirs) = (Rc::clone(&self.plan), call.clone());
-            let opening = opening.otherwise(move |why, now| plan.borrow_mut().unopened(&theirs, why, now));
-            let (plan, call) = (Rc::clone(&self.plan), call.clone());
+            let (plan, failed) = (Rc::clone(&self.plan), request.clone());
+            let opening = opening.otherwise(move |why, now| plan.borrow_mut().unopened(&failed, why, now));
+            let (plan, request) = (Rc::clone(&self.plan), request.clone());
             let make = move |info: &ConnInfo, now: Instant| {
                 let opening = now.saturating_duration_since(answered);
-                plan.borrow_mut().answered(&call, DialTiming { connect, opening }, info)
+                plan.borrow_mut().answered(&request, DialTiming { connect, opening }, info)
             };
             ServiceSource::After(opening, Box::new(make))
         }))
     }
 
-    /// A socket to dial with, and whom. It blocks.
-    pub(crate) fn socket(&self, call: &DialRequest) -> io::Result<(Socket, SockAddr)> {
-        let address = address(&call.target)?;
-        match &call.target {
+    /// A blocking socket to dial with, and the target.
+    pub(crate) fn socket(&self, request: &DialRequest) -> io::Result<(Socket, SockAddr)> {
+        let address = address(&request.target)?;
+        match &request.target {
             Endpoint::Tcp(target) => {
                 let socket = Socket::new(Domain::for_address(*target), Type::STREAM, Some(Protocol::TCP))?;
                 // Small messages do not wait for acknowledgements.
@@ -105,11 +108,11 @@ impl DialDriver {
                 if let Some(algorithm) = &self.shared.congestion {
                     socket.set_tcp_congestion(algorithm.as_bytes())?;
                 }
-                if let Some(source) = call.source {
+                if let Some(source) = request.source {
                     #[cfg(target_os = "linux")]
                     super::sys::bind_address_no_port(&SockRef::from(&socket))?;
                     let mut source = SocketAddr::new(source, 0);
-                    // A link-local one is on the target's interface.
+                    // A link-local source is on the target's interface.
                     if let (SocketAddr::V6(source), SocketAddr::V6(target)) = (&mut source, target) {
                         source.set_scope_id(target.scope_id());
                     }
@@ -122,20 +125,21 @@ impl DialDriver {
     }
 }
 
-/// Has a call been answered by itself? Where nobody listens on a port that the system may choose to connect from, a call may be made from the
-/// very port that it is made to, and TCP connects the two (a simultaneous open, RFC 9293, 3.5).
-fn is_own_call(socket: &SockRef<'_>, call: &DialRequest) -> bool {
-    let (Endpoint::Tcp(target), Ok(local)) = (&call.target, socket.local_addr()) else { return false };
-    // Asked for only where it is possible: the target may be another name of the same address.
+/// Returns whether a socket has connected to itself. If no server listens on an ephemeral port, the
+/// system may choose that very port as the source, and TCP connects the two (a simultaneous open,
+/// RFC 9293, 3.5).
+fn is_self_connect(socket: &SockRef<'_>, request: &DialRequest) -> bool {
+    let (Endpoint::Tcp(target), Ok(local)) = (&request.target, socket.local_addr()) else { return false };
+    // The target may be another name of the same address, so only the ports are compared first.
     let local = local.as_socket().filter(|local| local.port() == target.port());
     local.is_some_and(|local| socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)))
 }
 
-fn met_itself() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: the call met itself")
+fn self_connect() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused (TCP self-connect)")
 }
 
-/// An endpoint as the system wants it.
+/// An endpoint as a socket address.
 pub(crate) fn address(target: &Endpoint) -> io::Result<SockAddr> {
     match target {
         Endpoint::Tcp(target) => Ok((*target).into()),
@@ -145,7 +149,7 @@ pub(crate) fn address(target: &Endpoint) -> io::Result<SockAddr> {
     }
 }
 
-/// The plan of a worker whose own could not be made.
+/// The plan of a worker whose own plan could not be made.
 struct NoPlan;
 
 impl DialPlan for NoPlan {
@@ -153,14 +157,14 @@ impl DialPlan for NoPlan {
         NextDial::Done
     }
 
-    fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, _request: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
         Box::new(Discard)
     }
 
-    fn failed(&mut self, _call: &DialRequest, _error: &io::Error, _now: Instant) {}
+    fn failed(&mut self, _request: &DialRequest, _error: &io::Error, _now: Instant) {}
 }
 
-/// This machine has no more of what a connection needs: descriptors, ports, memory.
+/// Returns whether this machine is out of descriptors, ports or memory.
 fn is_shortage(error: &io::Error) -> bool {
     let kind = error.kind();
     #[cfg(unix)]
@@ -170,17 +174,17 @@ fn is_shortage(error: &io::Error) -> bool {
     is_descriptor_shortage(error) || matches!(kind, io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
-/// A connection that is being made on a socket that does not block.
+/// The state of a connect on a non-blocking socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connecting {
     Connected,
-    /// The socket can be written to once it is decided.
+    /// In progress. The socket is writable once it has succeeded or failed.
     Decides,
-    /// A unix socket whose backlog is full says no more than that: try again.
+    /// The backlog of a unix socket is full: try again.
     Again,
 }
 
-/// Begins to connect. What is asked to decide is asked for its error then.
+/// Begins to connect. The error of one in progress is `SO_ERROR` of the socket later.
 pub(crate) fn begin(socket: &Socket, target: &SockAddr) -> io::Result<Connecting> {
     match socket.connect(target) {
         Ok(()) => Ok(Connecting::Connected),
@@ -195,14 +199,14 @@ fn is_in_progress(error: &io::Error) -> bool {
     if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS) {
         return true;
     }
-    // On Windows a connection that is being made "would block"; an interrupted call goes on by itself.
+    // On Windows a connect in progress "would block"; an interrupted one goes on by itself.
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// How long to leave a full backlog alone.
+/// The pause before another try at a full backlog.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(1);
 
-/// What is said of a call that nobody answered.
+/// The error of a dial without an answer.
 pub(crate) fn no_answer() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
@@ -213,32 +217,32 @@ mod tests {
     use super::super::connection_limit::ConnectionLimit;
     use super::*;
 
-    struct Listens(Rc<RefCell<Vec<io::ErrorKind>>>);
+    struct RecordedFailures(Rc<RefCell<Vec<io::ErrorKind>>>);
 
-    impl DialPlan for Listens {
+    impl DialPlan for RecordedFailures {
         fn next(&mut self, _now: Instant) -> NextDial {
             NextDial::Done
         }
 
-        fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
+        fn answered(&mut self, _request: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
             Box::new(Discard)
         }
 
-        fn failed(&mut self, _call: &DialRequest, error: &io::Error, _now: Instant) {
+        fn failed(&mut self, _request: &DialRequest, error: &io::Error, _now: Instant) {
             self.0.borrow_mut().push(error.kind());
         }
     }
 
     #[test]
-    fn a_call_that_meets_itself_is_refused() {
+    fn a_socket_that_connects_to_itself_is_refused() {
         let shared = EngineConfig::new().share(
             1,
             ConnectionLimit::new(usize::MAX, 1, None),
             ConnectionOrigin::Dial(Box::new(|_| Box::new(NoPlan))),
         );
-        let heard = Rc::default();
-        let mut caller = DialDriver {
-            plan: Rc::new(RefCell::new(Box::new(Listens(Rc::clone(&heard))))),
+        let failures = Rc::default();
+        let mut driver = DialDriver {
+            plan: Rc::new(RefCell::new(Box::new(RecordedFailures(Rc::clone(&failures))))),
             shared,
             not_before: None,
             done: false,
@@ -249,13 +253,13 @@ mod tests {
         own.connect(&address).expect("TCP connects a socket to itself");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        for (socket, target, is_call) in [
+        for (socket, target, is_answered) in [
             (SockRef::from(&own), address.as_socket().unwrap(), false),
             (SockRef::from(&other), listener.local_addr().unwrap(), true),
         ] {
-            let call = DialRequest { number: 0, target: target.into(), source: None, timeout: Duration::ZERO };
-            assert_eq!(caller.answered(&call, Instant::now(), &socket).is_some(), is_call);
+            let request = DialRequest { number: 0, target: target.into(), source: None, timeout: Duration::ZERO };
+            assert_eq!(driver.answered(&request, Instant::now(), &socket).is_some(), is_answered);
         }
-        assert_eq!(*heard.borrow(), [io::ErrorKind::ConnectionRefused]);
+        assert_eq!(*failures.borrow(), [io::ErrorKind::ConnectionRefused]);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Dialer`]: connections that are made instead of accepted, on the same engines.
+//! [`Dialer`]: the settings of a dialer, and its start.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -16,18 +16,20 @@ use super::launch::launch;
 use super::shared::ConnectionOrigin;
 use crate::error::Error;
 
-/// Connections that are made instead of accepted: the other side of a [`Server`](crate::Server), on the same engines. Who is dialled,
-/// when, and what is said then is decided by a plan of each worker's ([`DialPlan`]). [`Dialer::start`] starts it.
+/// Dials connections instead of accepting them, on the same engines as a [`Server`](crate::Server).
+/// A plan of each worker ([`DialPlan`]) decides which target to dial, and when, and makes the
+/// services. [`Dialer::start`] starts it.
 ///
-/// What it does for those who time things and a server does not: [`Cx::now`](crate::Cx::now) is read anew for each event, and a deadline
-/// asked for with [`Cx::wake_at`](crate::Cx::wake_at) is kept to less than a tenth of a millisecond, as far as the system wakes us in time.
+/// A dialer is for measuring times: other than a server it reads [`Cx::now`](crate::Cx::now) anew
+/// for each event, and keeps a deadline of [`Cx::wake_at`](crate::Cx::wake_at) to less than a tenth
+/// of a millisecond, as far as the system wakes its threads in time.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
 /// use resound::client::{DialPlan, DialRequest, DialTiming, NextDial};
 /// use resound::{ConnInfo, Cx, Dialer, Echo, Server, Service};
 ///
-/// /// One call, one greeting, one answer.
+/// /// One dial, one greeting, one answer.
 /// struct Once(Option<DialRequest>);
 /// struct Greeting;
 ///
@@ -35,12 +37,17 @@ use crate::error::Error;
 ///     fn next(&mut self, _now: Instant) -> NextDial {
 ///         self.0.take().map_or(NextDial::Done, NextDial::Dial)
 ///     }
-///     fn answered(&mut self, _call: &DialRequest, took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
+///     fn answered(
+///         &mut self,
+///         _request: &DialRequest,
+///         took: DialTiming,
+///         conn: &ConnInfo,
+///     ) -> Box<dyn Service> {
 ///         println!("{} answered after {:?}", conn.peer, took.connect);
 ///         Box::new(Greeting)
 ///     }
-///     fn failed(&mut self, call: &DialRequest, error: &std::io::Error, _now: Instant) {
-///         panic!("{}: {error}", call.target);
+///     fn failed(&mut self, request: &DialRequest, error: &std::io::Error, _now: Instant) {
+///         panic!("{}: {error}", request.target);
 ///     }
 /// }
 ///
@@ -57,9 +64,10 @@ use crate::error::Error;
 /// # fn main() -> Result<(), resound::Error> {
 /// let server = Server::new().listen("127.0.0.1:0")?.serve(|_| Echo)?;
 /// let target = server.addresses()[0].clone();
-/// let call = move || DialRequest { number: 0, target: target.clone(), source: None, timeout: Duration::from_secs(5) };
-/// let dialer = Dialer::new().start(move |worker| Once((worker == 0).then(&call)))?;
-/// assert_eq!(dialer.wait().opened, 1); // ends by itself: there is no more to dial
+/// let timeout = Duration::from_secs(5);
+/// let request = move || DialRequest { number: 0, target: target.clone(), source: None, timeout };
+/// let dialer = Dialer::new().start(move |worker| Once((worker == 0).then(&request)))?;
+/// assert_eq!(dialer.wait().opened, 1); // ends by itself: the plan is done
 /// # Ok(())
 /// # }
 /// ```
@@ -75,7 +83,7 @@ impl Default for Dialer {
 }
 
 impl Dialer {
-    /// The engine chosen by the system, with one worker per core and default [`Limits`].
+    /// [`Engine::Auto`], one worker per core, and default [`Limits`].
     pub fn new() -> Self {
         Self { basis: EngineConfig::new() }
     }
@@ -86,42 +94,45 @@ impl Dialer {
         self
     }
 
-    /// How many workers there are, each with a plan of its own: threads, [`MAX_WORKERS`](crate::server::MAX_WORKERS) at most. On the threads
-    /// engine a worker has one connection at a time, so there are as many of them as connections are wanted at once; that
-    /// is not limited.
+    /// Sets the number of workers, each a thread with a plan of its own, at most
+    /// [`MAX_WORKERS`](crate::server::MAX_WORKERS). On the threads engine a worker has one connection at a
+    /// time, so this is the number of connections at once, and not limited.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.basis.workers = workers;
         self
     }
 
-    /// A worker looks for events in a loop for this long after the last one and before the next deadline, before it sleeps: it is
-    /// sooner to hear, and a processor is busy meanwhile. Zero, the default, sleeps at once. The threads engine always does.
+    /// Lets a worker poll for events for this long after the last one, and before the next
+    /// deadline: it reacts sooner, and a processor is busy meanwhile. With zero, the default, it
+    /// sleeps at once, as the threads engine always does.
     pub fn busy_poll(mut self, time: Duration) -> Self {
         self.basis.busy_poll(time);
         self
     }
 
-    /// Asks the kernel when bytes arrive and leave ([`Cx::arrived`](crate::Cx::arrived), [`Cx::departures`](crate::Cx::departures)): Linux 6.3
-    /// and later, over TCP, on the io_uring and threads engines, for calls without an opening. Elsewhere there is nothing to ask, and this changes nothing. Each message costs
-    /// a few calls more.
+    /// Turns on the kernel's timestamps of arriving and leaving bytes
+    /// ([`Cx::arrived`](crate::Cx::arrived), [`Cx::departures`](crate::Cx::departures)): on Linux
+    /// 6.3 and later, over TCP, on the io_uring and threads engines, for connections without a
+    /// handshake. Elsewhere it has no effect. Each message costs a few system calls more.
     pub fn kernel_times(mut self, wanted: bool) -> Self {
         self.basis.kernel_times = wanted;
         self
     }
 
-    /// The congestion control of TCP connections, as [`Server::congestion`](crate::Server::congestion).
+    /// Sets the congestion control of TCP connections, as
+    /// [`Server::congestion`](crate::Server::congestion).
     pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
         self.basis.congestion = Some(algorithm.into());
         self
     }
 
-    /// What one connection may cost.
+    /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.basis.limits = limits;
         self
     }
 
-    /// Sets who watches, as [`Server::observe`](crate::Server::observe).
+    /// Sets the observers, as [`Server::observe`](crate::Server::observe).
     pub fn observe<O: Observer + 'static>(mut self, observers: impl Fn(usize) -> O + Send + Sync + 'static) -> Self {
         self.basis.observers = Box::new(move |worker| Box::new(observers(worker)));
         self
@@ -134,14 +145,16 @@ impl Dialer {
         self
     }
 
-    /// Starts dialling, on threads of the dialer's own. `plans` is called with each worker's number, on the worker's thread.
+    /// Starts to dial, on threads of its own. `plans` is called with the number of each worker, on
+    /// its thread.
     ///
-    /// It ends when every plan is done and its connections have ended, or when its handle drains or stops it: a drain makes no
-    /// more calls, tells the services, and cuts what is left at its deadline.
+    /// The dialer ends when every plan is done and its connections have ended, or after its handle
+    /// has drained or stopped it: a drain dials no more, calls
+    /// [`Service::drained`](crate::Service::drained), and cuts the rest at its deadline.
     ///
     /// # Errors
-    /// [`Error::Worker`] where no thread or event queue can be had, [`Error::Uring`] where that engine was asked for and is refused, and
-    /// [`Error::Congestion`].
+    /// [`Error::Worker`] if the system refuses a thread or an event queue; [`Error::Uring`] if it
+    /// refuses that engine, and the engine was asked for; and [`Error::Congestion`].
     pub fn start<D: DialPlan + 'static>(
         self,
         plans: impl Fn(usize) -> D + Send + Sync + 'static,
@@ -155,7 +168,7 @@ impl Dialer {
     }
 }
 
-/// Says now what every call would say.
+/// Reports at the start the error that every dial would report.
 fn try_congestion(algorithm: &str) -> std::io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     return socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?

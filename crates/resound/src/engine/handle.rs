@@ -1,4 +1,4 @@
-//! [`Handle`]: a server or a dialer that runs.
+//! [`Handle`]: a running server or dialer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use super::Engine;
 use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::Totals;
 
-/// A [`Server`](crate::Server) or a [`Dialer`](crate::Dialer) that runs. Dropping it stops that at once.
+/// A running [`Server`](crate::Server) or [`Dialer`](crate::Dialer). Dropping it stops that at
+/// once.
 pub struct Handle {
     pub(crate) control: Arc<dyn EngineControl>,
     pub(crate) shared: Arc<Shared>,
@@ -20,40 +21,43 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The engine at work: what [`Engine::Auto`] has become, or what was asked for.
+    /// The engine in use: the choice of [`Engine::Auto`], or the one that was asked for.
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.engine
     }
 
-    /// Why [`Engine::Auto`] has not become io_uring, where it has not.
+    /// Why [`Engine::Auto`] has not chosen io_uring, if it has not.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
 
-    /// Where a server listens, with the ports that were chosen for port 0; a dialer listens nowhere.
+    /// The addresses of a server's listeners, with the port that the system chose for port 0; none
+    /// of a dialer.
     #[must_use]
     pub fn addresses(&self) -> &[Endpoint] {
         &self.addresses
     }
 
-    /// Shuts down gracefully: no new connections, what was received is answered, idle connections are closed at once, and what is still
-    /// open after `timeout` is cut. Returns at once; [`Handle::wait`] or [`Handle::finished`] waits. Of several calls the earliest
-    /// deadline holds.
+    /// Shuts down gracefully: accepts no connection, answers what was received, closes idle
+    /// connections at once, and cuts those that are still open after `timeout`. Returns at once;
+    /// [`Handle::wait`] or [`Handle::finished`] waits. Of several calls the earliest deadline
+    /// holds.
     pub fn drain(&self, timeout: Duration) {
         let now = Instant::now();
-        // A deadline too far away for the clock: a year will do.
+        // A year, if the deadline is beyond the clock.
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600));
         self.control.drain(deadline);
     }
 
-    /// Shuts down at once: connections are cut.
+    /// Shuts down at once, and cuts all connections.
     pub fn stop(&self) {
         self.drain(Duration::ZERO);
     }
 
-    /// Calls [`Service::wake`](crate::Service::wake) of one connection soon, from any thread. Does nothing where the connection has ended.
+    /// Calls [`Service::wake`](crate::Service::wake) of one connection soon. Can be called from any
+    /// thread, and does nothing if the connection has ended.
     pub fn wake(&self, conn: ConnId) {
         self.control.wake(conn);
     }
@@ -63,32 +67,33 @@ impl Handle {
         self.control.wake_all();
     }
 
-    /// Connections that are open now, of each worker.
+    /// The connections that are open now, by worker.
     #[must_use]
     pub fn connections(&self) -> Vec<usize> {
         self.shared.room.per_worker()
     }
 
-    /// What was counted so far, over all workers.
+    /// The counts so far, over all workers.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.shared.totals()
     }
 
-    /// Has it ended?
+    /// Returns whether it has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.latch.is_open()
     }
 
-    /// Blocks until it has ended, and returns what it counted. A server's end takes a [`drain`](Handle::drain) or a
-    /// [`stop`](Handle::stop); a dialer's comes by itself once there is nothing more to dial.
+    /// Blocks until it has ended, and returns its counts. A server ends after a
+    /// [`drain`](Handle::drain) or a [`stop`](Handle::stop), a dialer also when its plans are done
+    /// and its connections have ended.
     pub fn wait(&self) -> Totals {
         self.latch.wait();
         self.totals()
     }
 
-    /// As [`Handle::wait`], for async programs, on any runtime.
+    /// As [`Handle::wait`], for async programs on any runtime.
     pub async fn finished(&self) -> Totals {
         self.latch.opened().await;
         self.totals()

@@ -1,6 +1,10 @@
-//! HOW it moves: [`Server`], [`Dialer`], [`Handle`], listening, dialling, and the engines that drive a [`Conn`](crate::conn::Conn).
+//! [`Server`], [`Dialer`], [`Handle`], listening, dialling, and the engines that drive a
+//! [`Conn`](crate::conn::Conn).
 //!
-//! An engine owns sockets, clocks and threads, and knows nothing of what is said on them. Engines never import each other.
+//! An engine owns sockets, clocks and threads, and does not interpret the bytes. What engines share
+//! is in the files of this folder: the driver of one connection (`driver`), the workers and their
+//! inboxes (`workers`), the accept queue (`accept_queue`), the start (`launch`). Engines never
+//! import each other.
 
 mod accept;
 mod accept_queue;
@@ -39,10 +43,7 @@ mod signals;
 mod socket;
 mod stream;
 #[cfg(target_os = "linux")]
-#[allow(
-    unsafe_code,
-    reason = "memory that the kernel reads and writes, and calls that nobody has wrapped; all of it is in this room"
-)]
+#[allow(unsafe_code, reason = "memory that the kernel reads and writes, and calls without a safe wrapper")]
 mod sys;
 mod tcp_info;
 mod threads;
@@ -76,18 +77,19 @@ pub use stream::Stream;
 pub use tcp_info::TcpInfo;
 pub use tls_stream::TlsStream;
 
-/// Which engine moves the bytes.
+/// An engine: how bytes move between the sockets and the services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
-    /// The io_uring engine where the system allows it, the portable one elsewhere. [`Handle::engine`] says which it became, and
-    /// [`Handle::refusal`] why.
+    /// The io_uring engine if the system allows it, otherwise the portable one. [`Handle::engine`]
+    /// returns the choice, and [`Handle::refusal`] the reason.
     #[default]
     Auto,
-    /// io_uring: one ring per worker, in which a batch of messages costs one call. Linux 6.1 and later.
+    /// io_uring: one ring per worker. A batch of messages costs one system call. Linux 6.1 and
+    /// later.
     Uring,
     /// tokio: one current-thread runtime per worker, one task per connection.
     Portable,
-    /// The reference: one blocking thread per connection, in about a hundred lines of the standard library.
+    /// The reference: one blocking thread per connection.
     Threads,
 }

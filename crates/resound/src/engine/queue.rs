@@ -6,15 +6,15 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use resound_proto::SharedBytes;
 
-/// One piece of what is copied: as much as a socket takes at once, and a size that the allocator
-/// finds again.
+/// The size of a copied piece: as much as a socket takes at once, and a size that the allocator
+/// reuses.
 const PIECE: usize = 64 * 1024;
-/// The least that is taken for a piece, whatever it begins with.
+/// The least capacity of a piece.
 const LEAST: usize = 4 * 1024;
 
-/// A queue in pieces: what has left gives its memory back, and nothing is moved. Bytes are copied
-/// into pieces of a size that they keep; shared ones wait where they stand. It owns memory
-/// only while it holds something.
+/// A queue of pieces: sent pieces give their memory back, and no byte moves. Bytes are copied into
+/// pieces of a fixed capacity; shared bytes wait where they are. The queue owns memory only while
+/// it holds something.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "there are many queues, and nearly all of them are empty")]
 pub(super) struct Queue(Option<Box<VecDeque<Queued>>>);
@@ -44,7 +44,7 @@ impl Queue {
         while !bytes.is_empty() {
             let pieces = self.0.get_or_insert_default();
             match pieces.back_mut() {
-                // None grows: that would leave memory behind that is neither used nor given back.
+                // No piece grows: that would leave memory that is neither used nor given back.
                 Some(Queued::Copied { bytes: last, .. }) if last.len() < last.capacity() => {
                     let (now, later) = bytes.split_at(bytes.len().min(last.capacity() - last.len()));
                     last.extend_from_slice(now);
@@ -58,8 +58,8 @@ impl Queue {
         }
     }
 
-    /// What a call of `Conn` wants sent: `out`, and in between the bytes that are shared, each with
-    /// how much of `out` goes before it.
+    /// Queues the output of an event: `out`, and the shared bytes between its parts, each with the
+    /// number of bytes of `out` before it.
     pub(super) fn push_all(&mut self, out: &[u8], shares: SharedBytes) {
         let mut from = 0;
         for (at, bytes) in shares.into_parts() {
@@ -70,7 +70,7 @@ impl Queue {
         self.push(&out[from..]);
     }
 
-    /// The next piece, unless it is longer than this.
+    /// Takes the next piece, unless it is longer than `most`.
     pub(super) fn pop_up_to(&mut self, most: usize) -> Option<Queued> {
         let pieces = self.0.as_mut()?;
         let first = pieces.pop_front_if(|first| first.bytes().len() <= most);
@@ -80,13 +80,13 @@ impl Queue {
         first
     }
 
-    /// The first pieces, to be sent with one call. Says how many there are.
+    /// The first pieces, for one call. Returns how many there are.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.0.iter().flat_map(|pieces| pieces.iter());
         slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece.bytes())).count()
     }
 
-    /// So many bytes have left.
+    /// `n` bytes have been sent.
     pub(super) fn consume(&mut self, mut n: usize) {
         while n > 0
             && let Some(first) = self.0.as_mut().and_then(|pieces| pieces.front_mut())
@@ -110,7 +110,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// So many bytes, some of which are shared.
+    /// A queue with `len` bytes, some of which are shared.
     fn filled(len: u32, part: usize) -> (Queue, Vec<u8>) {
         let mut queue = Queue::default();
         let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn no_piece_takes_more_memory_than_what_it_holds_and_a_little() {
+    fn a_piece_takes_little_more_memory_than_it_holds() {
         let mut queue = Queue::default();
         for length in [1, 100, 5000, 3, 40_000, 20_000, 7] {
             queue.push(&vec![7; length]);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_left_is_not_seen_again() {
+    fn sent_bytes_are_not_returned_again() {
         for step in [1, 100, 233, 701, 2_000, 5_000] {
             let (mut queue, bytes) = filled(5_000, 701);
             let mut left = 0;
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_wanted_stays() {
+    fn a_piece_longer_than_wanted_stays() {
         let mut queue = Queue::default();
         queue.push(&[1; 10]);
         assert!(queue.pop_up_to(9).is_none() && !queue.is_empty());

@@ -1,4 +1,4 @@
-//! [`Recorder`]: what every worker observes by.
+//! [`Recorder`]: the observer of every worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use resound_proto::{Closed, ConnInfo, Observer};
 
 use crate::metrics::{Counter, Counters, Writers};
 
-/// Counts, and passes on to the server's own observer.
+/// Counts events, and passes them on to the observer of the server or dialer.
 pub(crate) struct Recorder {
     counters: Arc<Counters>,
     writers: Writers,

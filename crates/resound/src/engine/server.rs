@@ -1,4 +1,4 @@
-//! [`Server`]: what to serve and how.
+//! [`Server`]: the settings of a server, and its start.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::shared::{ConnectionOrigin, Factory, HandshakeFactory};
 use crate::error::Error;
 use crate::metrics::Totals;
 
-/// What to serve and how. [`Server::serve`] starts it.
+/// The settings of a server. [`Server::serve`] starts it.
 ///
 /// ```
 /// use resound::{Echo, Server};
@@ -30,7 +30,7 @@ use crate::metrics::Totals;
 /// let handle = Server::new().listen("127.0.0.1:0")?.serve(|_conn| Echo)?;
 /// println!("listening on {}", handle.addresses()[0]);
 /// # handle.stop();
-/// handle.wait(); // until somebody calls `drain` or `stop`
+/// handle.wait(); // until another thread calls `drain` or `stop`
 /// # Ok(())
 /// # }
 /// ```
@@ -39,7 +39,7 @@ pub struct Server {
     basis: EngineConfig,
     max_connections: usize,
     listeners: Vec<Listener>,
-    openings: Option<Box<HandshakeFactory>>,
+    handshakes: Option<Box<HandshakeFactory>>,
     access: Access,
 }
 
@@ -50,13 +50,14 @@ impl Default for Server {
 }
 
 impl Server {
-    /// The engine chosen by the system, with one worker per core, default [`Limits`], no cap on connections, and no listener yet.
+    /// [`Engine::Auto`], one worker per core, default [`Limits`], no limit of connections, and no
+    /// listener yet.
     pub fn new() -> Self {
         Self {
             basis: EngineConfig::new(),
             max_connections: usize::MAX,
             listeners: Vec::new(),
-            openings: None,
+            handshakes: None,
             access: Access::new(),
         }
     }
@@ -67,21 +68,23 @@ impl Server {
         self
     }
 
-    /// How many threads serve, [`MAX_WORKERS`](crate::server::MAX_WORKERS) at most. The threads engine has one per connection instead, and counts all of them as one worker.
+    /// Sets the number of threads that serve, at most [`MAX_WORKERS`](crate::server::MAX_WORKERS). The
+    /// threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.basis.workers = workers;
         self
     }
 
-    /// A worker looks for events in a loop for this long after the last one, before it sleeps: answers come sooner, and a processor is busy
-    /// meanwhile. Zero, the default, sleeps at once. The threads engine always does.
+    /// Lets a worker poll for events for this long after the last one, before it sleeps: answers
+    /// come sooner, and a processor is busy meanwhile. With zero, the default, it sleeps at once,
+    /// as the threads engine always does.
     pub fn busy_poll(mut self, time: Duration) -> Self {
         self.basis.busy_poll(time);
         self
     }
 
-    /// The congestion control of TCP connections, such as `cubic` (tcp(7), `TCP_CONGESTION`), where the system has a choice: Linux and
-    /// FreeBSD. By default the system's.
+    /// Sets the congestion control of TCP connections, such as `cubic` (tcp(7), `TCP_CONGESTION`),
+    /// on Linux and FreeBSD. The default is the system's.
     pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
         self.basis.congestion = Some(algorithm.into());
         self
@@ -94,59 +97,64 @@ impl Server {
         self
     }
 
-    /// What one connection may cost.
+    /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.basis.limits = limits;
         self
     }
 
-    /// How many connections are served at once. Further ones wait until one ends: one in hand for each listener, the others in the
-    /// system's backlog. At least 1.
+    /// Limits the connections that are served at once, to at least 1. Further ones wait until one
+    /// ends: a few accepted ones at each listener, the others in the system's backlog.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most.max(1);
         self
     }
 
-    /// Who may connect; by default everybody.
+    /// Sets which peers may connect; by default all.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// Listens on an address such as `127.0.0.1:8888`, `[::]:0` or `unix:/run/echo.sock`; may be called again. See [`Listener::bind`].
+    /// Listens on an address such as `127.0.0.1:8888`, `[::]:0` or `unix:/run/echo.sock`. Can be
+    /// called several times. See [`Listener::bind`].
     ///
     /// # Errors
-    /// As [`Listener::bind`], and [`Error::Address`] for a text that is no address.
+    /// As [`Listener::bind`], and [`Error::Address`] for an invalid address.
     pub fn listen(self, address: &str) -> Result<Self, Error> {
         let listeners = Listener::bind(&address.parse::<Address>()?, Family::Any)?;
         Ok(listeners.into_iter().fold(self, Self::listener))
     }
 
-    /// Serves a listener that the caller has bound.
+    /// Adds a listener that is bound already.
     pub fn listener(mut self, listener: Listener) -> Self {
         self.listeners.push(listener);
         self
     }
 
-    /// Sets who watches: `observers` is called with a worker's number, on the thread that will use the observer, at least once for each
-    /// worker (the threads engine asks once per connection, with number 0).
+    /// Sets the observers: `observers` is called with the number of a worker, on the thread that
+    /// uses the observer, at least once for each worker (on the threads engine once per connection,
+    /// with number 0).
     pub fn observe<O: Observer + 'static>(mut self, observers: impl Fn(usize) -> O + Send + Sync + 'static) -> Self {
         self.basis.observers = Box::new(move |worker| Box::new(observers(worker)));
         self
     }
 
-    /// Sets what comes before the service of each connection; by default nothing does. `opening` is called when a connection is accepted, and
-    /// the service's factory once that is over.
+    /// Sets the handshake before the service of each connection; by default there is none.
+    /// `opening` is called when a connection is accepted, and the factory of the service after the
+    /// handshake.
     pub fn opening(mut self, opening: impl Fn(&ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {
-        self.openings = Some(Box::new(opening));
+        self.handshakes = Some(Box::new(opening));
         self
     }
 
-    /// Starts serving, on threads of the server's own. `service` is called for each connection that opens, on the thread that will drive it.
+    /// Starts to serve, on threads of its own. `service` is called for each connection that opens,
+    /// on the thread that drives it.
     ///
     /// # Errors
-    /// [`Error::NoListener`], [`Error::Worker`] where no thread or event queue can be had, [`Error::Uring`] where that engine was asked for
-    /// and is refused, and [`Error::Congestion`].
+    /// [`Error::NoListener`]; [`Error::Worker`] if the system refuses a thread or an event queue;
+    /// [`Error::Uring`] if it refuses that engine, and the engine was asked for; and
+    /// [`Error::Congestion`].
     pub fn serve<S: Service + 'static>(
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
@@ -154,19 +162,21 @@ impl Server {
         self.launch(service, false)?.start()
     }
 
-    /// Serves until the server has ended, and returns what it counted. The portable engine's first worker runs on this thread; the other
-    /// engines have threads of their own. `supervise` is called with the handle before the
-    /// first connection is accepted, and what it returns runs beside the server on a tokio runtime: it decides when to drain. When it
-    /// drops the handle, the server stops.
+    /// Serves until the server has ended, and returns its counts. Worker 0 of the portable engine
+    /// runs on this thread; the other engines have threads of their own. `supervise` is called with
+    /// the handle before the first connection is accepted. The future that it returns runs beside
+    /// the server on a tokio runtime, and decides when to drain. Dropping the handle stops the
+    /// server.
     ///
-    /// With one worker of the portable engine this is the only thread: the system then spares each call a little work that it
-    /// has to do where threads share their descriptors.
+    /// With one worker of the portable engine this is the only thread. Each system call then costs
+    /// a little less than in a process whose threads share descriptors.
     ///
     /// # Errors
     /// As [`Server::serve`].
     ///
     /// # Panics
-    /// Within a tokio runtime, which cannot be blocked (use [`Server::serve`] there), and where what runs beside the server panics.
+    /// Within a tokio runtime, which cannot be blocked (use [`Server::serve`] there); and if the
+    /// future beside the server panics.
     pub fn run<S: Service + 'static, F: Future<Output = ()> + 'static>(
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
@@ -208,9 +218,9 @@ impl Server {
                 listener.set_congestion(algorithm)?;
             }
         }
-        let gate = AccessControl::new(self.access, self.openings.is_some(), Instant::now());
+        let gate = AccessControl::new(self.access, self.handshakes.is_some(), Instant::now());
         let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
-        let origin = ConnectionOrigin::Accept { factory, openings: self.openings };
+        let origin = ConnectionOrigin::Accept { factory, handshakes: self.handshakes };
         let limit = |workers| ConnectionLimit::new(self.max_connections, workers, gate);
         launch(self.basis, origin, self.listeners, limit, here)
     }

@@ -1,4 +1,4 @@
-//! What the workers of one server share, and how its handle reaches them.
+//! [`Shared`]: what the workers of one server or dialer share; and how its handle reaches them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::metrics::{Counters, Totals, Writers};
 
 /// Makes the service of a new connection.
 pub(crate) type Factory = dyn Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync;
-/// Says what comes before the service of a new connection.
+/// Makes the handshake that comes before the service of a new connection.
 pub type HandshakeFactory = dyn Fn(&ConnInfo) -> Handshake + Send + Sync;
 /// Makes an observer for the worker with this number.
 pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
@@ -23,61 +23,64 @@ pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
 /// Makes the plan of the worker with this number.
 pub(crate) type Plans = dyn Fn(usize) -> Box<dyn DialPlan> + Send + Sync;
 
-/// Where the connections come from.
+/// The origin of the connections.
 pub(crate) enum ConnectionOrigin {
     Accept {
-        /// Shared with the connections that are not open yet.
+        /// Shared with the connections whose handshake is not over yet.
         factory: Arc<Factory>,
-        /// `None`: nothing comes before a service.
-        openings: Option<Box<HandshakeFactory>>,
+        /// `None`: no handshake comes before a service.
+        handshakes: Option<Box<HandshakeFactory>>,
     },
     Dial(Box<Plans>),
 }
 
 pub(crate) struct Shared {
-    pub(crate) purpose: ConnectionOrigin,
+    pub(crate) origin: ConnectionOrigin,
     pub(crate) observers: Box<Observers>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) room: Arc<ConnectionLimit>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) next: AtomicU64,
-    /// How long a worker looks for events before it sleeps.
+    /// How long a worker polls for events before it sleeps.
     pub(crate) busy_poll: Duration,
-    /// The kernel is asked when bytes pass.
+    /// The kernel timestamps what passes.
     pub(crate) kernel_times: bool,
-    /// Of connections that are dialled; accepted ones have their listener's.
+    /// The congestion control of dialled connections. Accepted ones have their listener's.
     pub(crate) congestion: Option<String>,
 }
 
 impl Shared {
-    /// What a worker observes by, or, where connections have threads of their own, one of them.
+    /// The recorder of a worker, or of one connection on the threads engine.
     pub(crate) fn recorder(&self, worker: usize, writers: Writers) -> Recorder {
         Recorder::new(Arc::clone(&self.counters[worker]), writers, (self.observers)(worker))
     }
 
-    /// What was counted so far, over all workers.
+    /// The counts so far, over all workers.
     pub(crate) fn totals(&self) -> Totals {
         let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
         totals.with_refused(self.room.refused())
     }
 
-    /// Who dials times things: each event gets its own look at the clock, and a deadline is kept to much less than a millisecond.
+    /// A dialer measures times: it reads the clock for each event, and keeps a deadline to much
+    /// less than a millisecond.
     pub(crate) fn is_precise(&self) -> bool {
-        matches!(self.purpose, ConnectionOrigin::Dial(_))
+        matches!(self.origin, ConnectionOrigin::Dial(_))
     }
 
-    /// Lets this thread wake when it wants to, if that matters here: Linux adds 50 us for others to wake with it (prctl(2), `PR_SET_TIMERSLACK`).
-    pub(crate) fn sharpen(&self) {
+    /// Turns off the timer slack of this thread, if it keeps precise deadlines. By default Linux
+    /// wakes a thread up to 50 us late (prctl(2), `PR_SET_TIMERSLACK`).
+    pub(crate) fn turn_off_timer_slack(&self) {
         #[cfg(target_os = "linux")]
         if self.is_precise() {
             let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         }
     }
 
-    /// Has the kernel been asked for the times of this connection, and can it tell them?
+    /// Turns the timestamps of the kernel on for this connection, if they are wanted. Returns
+    /// whether it reports them.
     pub(crate) fn is_timed(&self, conn: &Conn, socket: &socket2::Socket) -> bool {
         let is_tcp = matches!(conn.info().peer, Endpoint::Tcp(_));
-        // Of a connection that has an opening other bytes leave than those of its service.
+        // With a handshake, other bytes leave than those of the service.
         let is_wanted = self.kernel_times && is_tcp && conn.is_bare();
         #[cfg(target_os = "linux")]
         return is_wanted && super::timestamps::enable(socket).is_ok();
@@ -92,20 +95,21 @@ impl Shared {
         ConnInfo::new(ConnId(self.next.fetch_add(1, Relaxed)), peer, local)
     }
 
-    /// The state machine of a connection that was just accepted. Where making its service panics, it ends this connection and no other.
-    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, place: &ConnectionPermit) -> Option<Conn> {
-        let ConnectionOrigin::Accept { factory, openings } = &self.purpose else { return None };
-        Some(self.conn(peer, local, |info| match openings {
+    /// The state machine of a connection that was just accepted. A panic while its service is made
+    /// ends this connection only.
+    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, permit: &ConnectionPermit) -> Option<Conn> {
+        let ConnectionOrigin::Accept { factory, handshakes } = &self.origin else { return None };
+        Some(self.conn(peer, local, |info| match handshakes {
             None => ServiceSource::Ready(factory(info)),
-            Some(openings) => {
-                let (opening, factory) = (place.admission(openings(info)), Arc::clone(factory));
-                ServiceSource::After(opening, Box::new(move |info, _| factory(info)))
+            Some(handshakes) => {
+                let (handshake, factory) = (permit.admission(handshakes(info)), Arc::clone(factory));
+                ServiceSource::After(handshake, Box::new(move |info, _| factory(info)))
             }
         }))
     }
 
-    /// The state machine of a connection that is up. `source` makes its service, or what
-    /// comes before the service.
+    /// The state machine of an established connection. `source` makes its service, or the
+    /// handshake before that.
     pub(crate) fn conn(
         &self,
         peer: Endpoint,
@@ -120,19 +124,20 @@ impl Shared {
 
 /// How a [`Handle`](super::Handle) reaches a running engine.
 pub(crate) trait EngineControl: Send + Sync {
-    /// Stop accepting, answer what was received, close; at `deadline` cut what is left.
+    /// Stops accepting, answers what was received, closes; at `deadline` cuts the rest.
     fn drain(&self, deadline: Instant);
-    /// Call the service of one connection.
+    /// Calls [`Service::wake`] of one connection.
     fn wake(&self, conn: ConnId);
-    /// Call the services of all of them.
+    /// Calls [`Service::wake`] of all connections.
     fn wake_all(&self);
 }
 
-/// Tells threads that a drain has begun, and when to cut what is left; an atomic, since each of them looks at it in each turn.
+/// Whether a drain has begun, and when it ends. An atomic, since each thread checks it in each
+/// turn.
 #[derive(Debug)]
 pub(crate) struct DrainSignal {
     start: Instant,
-    /// Milliseconds behind `start`; `NOT_YET` before the drain.
+    /// Milliseconds after `start`; `NOT_YET` before the drain.
     deadline: AtomicU64,
 }
 
@@ -143,7 +148,7 @@ impl DrainSignal {
         Self { start: Instant::now(), deadline: AtomicU64::new(Self::NOT_YET) }
     }
 
-    /// The earliest deadline of several holds.
+    /// Begins the drain. Of several deadlines the earliest holds.
     pub(crate) fn begin(&self, deadline: Instant) {
         let ms = deadline.saturating_duration_since(self.start).as_millis();
         self.deadline.fetch_min(u64::try_from(ms).unwrap_or(Self::NOT_YET - 1), Relaxed);
@@ -159,7 +164,7 @@ impl DrainSignal {
     }
 }
 
-/// Opens once the last thread of a server has ended: each holds a [`RunGuard`].
+/// Opens once the last thread of a server has ended: each thread holds a [`RunGuard`].
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
     open: Mutex<bool>,
@@ -183,7 +188,7 @@ impl Latch {
         loop {
             let opened = self.opened_async.notified();
             tokio::pin!(opened);
-            // Listen before looking, or the opening could fall between the two.
+            // Register before the check: the latch may open between the two.
             opened.as_mut().enable();
             if self.is_open() {
                 return;
@@ -193,7 +198,7 @@ impl Latch {
     }
 }
 
-/// Held by everything that must have ended before a server has.
+/// Held by all that must end before the server has ended.
 pub(crate) struct RunGuard(pub(crate) Arc<Latch>);
 
 impl Drop for RunGuard {

@@ -1,4 +1,4 @@
-//! Small things that all engines do to a socket.
+//! Socket options and socket states that all engines use.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,23 +6,25 @@ use std::time::{Duration, Instant};
 use resound_proto::{Conn, Endpoint, Limits};
 use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 
-/// A peer that is gone is noticed after this long of silence, by probes in this interval.
+/// A dead peer is detected after this silence, by probes in this interval.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is longer.
+/// Unacknowledged data ends a connection after this long (RFC 5482), unless the write timeout is
+/// longer.
 ///
-/// Much longer than a dead peer would need: Linux counts on until its peer's window has room for the whole of the next piece it would send
-/// (tens of kilobytes), and gives up a slow reader that has taken smaller parts all the while. Where a peer takes its time, the write timeout
-/// judges instead.
+/// Much longer than a dead peer would need. Linux counts until the peer's window has room for the
+/// whole of the next segment (tens of kilobytes), and would end the connection of a slow reader
+/// that takes smaller parts. For a slow peer the write timeout decides instead.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// No delay for small answers, and an end for dead peers. On Linux an accepted socket inherits all of it from its listener.
+/// No delay for small answers, and an end for dead peers. On Linux an accepted socket inherits all
+/// of it from its listener.
 pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
-    // The timeout also runs while a living peer keeps its window closed. Patience with slow readers is the write timeout's to
-    // limit; where that is off, nothing here may be stricter.
+    // The timeout also runs while a living peer keeps its window closed. The write timeout limits
+    // how long that may last; without one, no timeout may be stricter.
     #[cfg(target_os = "linux")]
     if let Some(write_timeout) = limits.write_timeout {
         // The option is an int of milliseconds.
@@ -34,21 +36,21 @@ pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Resu
     Ok(())
 }
 
-/// What [`set_tcp_options`] on the listener did not pass on.
+/// Sets the options that a socket does not inherit from its listener ([`set_tcp_options`]).
 pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits) {
     if !cfg!(target_os = "linux") && matches!(peer, Endpoint::Tcp(_)) {
-        // A peer that is gone already makes this fail; the first read will say so.
+        // Fails if the peer is gone already. The first read reports that.
         let _ = set_tcp_options(socket, limits);
     }
 }
 
-/// Makes the coming close a reset.
+/// Makes the next close a reset (RST).
 pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
-/// The socket of a connection that was accepted. Unless it is served it is reset: a peer that is refused, or comes at the wrong time, must not
-/// take a FIN for an answer.
+/// The socket of an accepted connection. Unless it is served, dropping it resets the connection: a
+/// refused peer must not take a FIN for an answer.
 pub(crate) struct ResetOnDrop(Option<Socket>);
 
 impl ResetOnDrop {
@@ -56,7 +58,7 @@ impl ResetOnDrop {
         Self(Some(socket))
     }
 
-    /// Takes the socket out: from here on it is its connection's.
+    /// Takes the socket out. From here on the connection owns it.
     pub(crate) fn serve(mut self) -> Option<Socket> {
         self.0.take()
     }
@@ -70,17 +72,18 @@ impl Drop for ResetOnDrop {
     }
 }
 
-/// Bytes that have arrived and not been read (`FIONREAD`), urgent ones included: at least as many as reads will give.
+/// Bytes that have arrived and not been read (`FIONREAD`), urgent ones included: at least as many
+/// as reads will return.
 pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     #[cfg(unix)]
     {
         use rustix::event::PollFlags;
         let ready = look(socket, PollFlags::IN | PollFlags::PRI);
-        // On a unix socket urgent bytes are counted that can never be read.
+        // A unix socket also counts urgent bytes, which can never be read.
         if !ready.intersects(PollFlags::IN) {
             return 0;
         }
-        // Of what lies behind an urgent byte nothing is counted, unless that is one of the stream.
+        // The count ends before an urgent byte, unless that is part of the stream.
         let inline = ready.intersects(PollFlags::PRI) && socket.set_out_of_band_inline(true).is_ok();
         let n = rustix::io::ioctl_fionread(&**socket).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
         if inline {
@@ -90,13 +93,13 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     }
     #[cfg(not(unix))]
     {
-        // As much as one look shows.
+        // As much as one peek shows.
         let mut look = [std::mem::MaybeUninit::uninit(); 16 * 1024];
         socket.peek(&mut look).unwrap_or(0)
     }
 }
 
-/// Would a read wait?
+/// Returns whether a read would wait.
 pub(crate) fn holds_nothing(socket: &SockRef<'_>) -> bool {
     #[cfg(unix)]
     return look(socket, rustix::event::PollFlags::IN).is_empty();
@@ -104,7 +107,7 @@ pub(crate) fn holds_nothing(socket: &SockRef<'_>) -> bool {
     false
 }
 
-/// What is true of a socket now. Where it cannot be told, nothing is.
+/// The events of a socket now; none if poll(2) fails.
 #[cfg(unix)]
 fn look(socket: &SockRef<'_>, what: rustix::event::PollFlags) -> rustix::event::PollFlags {
     use rustix::event::{PollFd, Timespec, poll};
@@ -125,8 +128,8 @@ pub(crate) fn endpoint(address: &SockAddr) -> Endpoint {
     Endpoint::Unknown
 }
 
-/// The peer of a connected socket. One that has reset the connection already has an address all the
-/// same; [`Endpoint::Unknown`] only where the system does not say it.
+/// The peer of a connected socket, also of one that has reset the connection;
+/// [`Endpoint::Unknown`] only if the system does not report it.
 pub(crate) fn peer(socket: &SockRef<'_>) -> Endpoint {
     let name = socket.peer_addr();
     #[cfg(target_os = "linux")]
@@ -134,8 +137,9 @@ pub(crate) fn peer(socket: &SockRef<'_>) -> Endpoint {
     name.map_or(Endpoint::Unknown, |address| endpoint(&address))
 }
 
-/// How much of what was written to a socket its peer has not taken yet (`SIOCOUTQ`, tcp(7)): it falls while a slow peer reads, however
-/// rarely the socket has room for more. `None` where the system does not say.
+/// Bytes that were written to a socket and that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)).
+/// The count falls while a slow peer reads, even if the socket has no room for more. `None` if the
+/// system does not report it.
 fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     #[cfg(target_os = "linux")]
     return super::sys::unacknowledged(socket);
@@ -146,29 +150,30 @@ fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     }
 }
 
-/// Does the system say that of its sockets?
+/// Whether the system reports unacknowledged bytes.
 pub(crate) const REPORTS_UNACKNOWLEDGED: bool = cfg!(target_os = "linux");
 
-/// Tells a connection, where it wants to know, what the system still holds for its peer. To be done before [`Conn::timed_out`].
+/// Reports to a connection, if it wants that, the bytes that the system still holds for its peer.
+/// To be called before [`Conn::timed_out`].
 pub(crate) fn report_unacknowledged(conn: &mut Conn, now: Instant, socket: &SockRef<'_>) {
     if conn.wants_unacknowledged(now)
         && let Some(bytes) = unacknowledged(socket)
     {
         if bytes > 0 {
-            // From here on the write timeout alone says how long that may last.
+            // From here on only the write timeout limits how long that may last.
             no_user_timeout(socket);
         }
-        // After a reset the system goes on counting what nobody takes any more, and where nothing is read or written no call
-        // fails of it. (Elsewhere the error is for the next call to find.)
+        // After a reset the system still counts bytes that no peer will take, and without a read or
+        // a write no call fails. (Otherwise the next call reports the error.)
         let is_reset =
             bytes > 0 && conn.only_delivers() && !conn.wants_read() && matches!(socket.take_error(), Ok(Some(_)));
         conn.unacknowledged(now, if is_reset { 0 } else { bytes });
     }
 }
 
-/// Takes back what [`set_tcp_options`] has set for dead peers, and what would also end slow ones.
+/// Resets the user timeout of [`set_tcp_options`], which is for dead peers and would end slow ones.
 fn no_user_timeout(socket: &SockRef<'_>) {
-    // On a unix socket it fails, and there was none.
+    // Fails on a unix socket, which has none.
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(None);
     #[cfg(not(target_os = "linux"))]
@@ -194,7 +199,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn accepted_sockets_inherit_what_the_listener_was_given() {
+    fn accepted_sockets_inherit_the_options_of_the_listener() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let options = |limits: &Limits| {
             set_tcp_options(&SockRef::from(&listener), limits).unwrap();
@@ -206,7 +211,7 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
             socket.tcp_user_timeout().unwrap()
         };
-        assert_eq!(options(&Limits { write_timeout: None, ..Limits::default() }), None, "patience has no limit");
+        assert_eq!(options(&Limits { write_timeout: None, ..Limits::default() }), None, "a slow reader has no limit");
         assert_eq!(options(&Limits::default()), Some(USER_TIMEOUT));
         let patient = Limits { write_timeout: Some(Duration::from_secs(600)), ..Limits::default() };
         assert_eq!(options(&patient), Some(Duration::from_secs(600)));
@@ -216,7 +221,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn who_is_slow_is_judged_by_the_write_timeout_alone() {
+    fn only_the_write_timeout_limits_a_slow_peer() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         set_tcp_options(&SockRef::from(&listener), &Limits::default()).unwrap();
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -233,7 +238,7 @@ mod tests {
         // The peer reads nothing of it.
         while std::io::Write::write(&mut &accepted, &[b'x'; 65_536]).is_ok() {}
         report_unacknowledged(&mut conn, now, &socket);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT), "it was not time to look");
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT), "the check is not due");
         let then = conn.deadline().expect("something is on its way");
         report_unacknowledged(&mut conn, then, &socket);
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);

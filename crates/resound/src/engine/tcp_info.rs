@@ -1,20 +1,20 @@
-//! [`TcpInfo`]: what the system knows of a connection's path.
+//! [`TcpInfo`]: the state of a TCP connection.
 
 use std::time::Duration;
 
-/// What the system has learnt about one TCP connection (`TCP_INFO`, tcp(7)).
+/// The state of one TCP connection (`TCP_INFO`, tcp(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpInfo {
     /// Smoothed round-trip time (RFC 6298); zero before the first measurement.
     pub rtt: Duration,
-    /// How much it varies: its smoothed mean deviation.
+    /// Smoothed mean deviation of the round-trip time.
     pub rtt_variation: Duration,
     /// Segments sent again, since the connection began.
     pub retransmits: u32,
     /// Congestion window, in segments.
     pub congestion_window: u32,
-    /// Largest segment we send, in bytes.
+    /// Largest segment that this end sends, in bytes.
     pub send_mss: u32,
     /// Segments sent and not yet acknowledged, a FIN included.
     pub unacknowledged: u32,

@@ -1,5 +1,5 @@
-//! The threads engine: one thread accepts, and each connection has a thread of its own that blocks in
-//! `read` or `write`. It is the reference for the other engines, and the one to read first:
+//! The threads engine: one thread accepts, and each connection has a thread of its own that blocks
+//! in `read` or `write`. It is the reference for the other engines, and the one to read first:
 //!
 //! - here: accept, serve, close;
 //! - [`conversation`]: one connection from its first byte to its last;
@@ -47,7 +47,7 @@ pub(crate) fn prepare(
             listener.socket().set_nonblocking(true)?;
             spawn("resound-accept", None, move || accept(listener, &shared, &signals, &running))
         });
-        let dialling = || match shared.purpose {
+        let dialling = || match shared.origin {
             ConnectionOrigin::Accept { .. } => Ok(()),
             ConnectionOrigin::Dial(_) => dial::start(&shared, &signals, &running),
         };

@@ -1,7 +1,8 @@
-//! Timestamps of the kernel's (timestamping in the kernel's networking documentation, `SO_TIMESTAMPING`): when a segment came up from the
-//! network device, and when one was handed to it.
+//! Timestamps of the kernel (`SO_TIMESTAMPING`, see timestamping in the kernel's networking
+//! documentation): when a segment came from the network device, and when one was passed to it.
 //!
-//! The former come with what is read, the latter through the socket's error queue, in which a send is named by the number of its last byte.
+//! The former come with the bytes that are read. The latter come through the error queue of the
+//! socket, which identifies a send by the number of its last byte.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,12 +12,13 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, TimestampingFlag, recvmsg,
 use nix::sys::time::TimeSpec;
 use resound_proto::KernelTimestamps;
 
-/// Departures that are fetched in one go.
+/// Departures that one call of [`departures`] reads at most.
 const AT_ONCE: usize = 256;
-/// What comes with a departure: three times, and who it concerns, with an address of either family.
+/// The control messages of a departure: three times, and an extended error with an address of
+/// either family.
 const CONTROL: usize = 256;
 
-/// Aligned as the headers in it are.
+/// Aligned as the headers in it.
 #[repr(align(8))]
 struct ControlBuffer([u8; CONTROL]);
 
@@ -26,26 +28,27 @@ impl ControlBuffer {
     }
 }
 
-/// Two clocks that are looked at within this time show the same moment.
+/// Two clocks that are read within this time show the same moment.
 const MOMENT: Duration = Duration::from_micros(1);
-/// Looks that are taken for it.
+/// The most tries to read them so.
 const LOOKS: usize = 4;
-/// Bytes may have lain for this long between the network and us. What is older was made by another clock.
+/// Bytes may wait this long between the network and a read. An older timestamp is of another clock.
 const CREDIBLE: Duration = Duration::from_secs(3600);
 
-/// From now on the kernel notes times on a TCP connection that is established.
+/// Turns timestamps on for an established TCP connection.
 pub(crate) fn enable(socket: &impl AsFd) -> io::Result<()> {
     let wanted = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY
-        // Counted from here on, whatever is still unacknowledged (Linux 6.3).
+        // Counts bytes from here on, whatever is still unacknowledged (Linux 6.3).
         | TimestampingFlag::from_bits_retain(libc::SOF_TIMESTAMPING_OPT_ID_TCP);
     Ok(setsockopt(socket, sockopt::Timestamping, &wanted)?)
 }
 
-/// Reads, and writes down when what was read arrived, and what has left meanwhile. Waits as the socket does, and not at all unless it `waits`.
+/// Reads, and records when the bytes arrived and which sends have left meanwhile. Without `waits`
+/// it does not block; otherwise it blocks as the socket does.
 pub(crate) fn receive(
     socket: &impl AsFd,
     wire: &mut [u8],
@@ -62,12 +65,12 @@ pub(crate) fn receive(
     if let Ok((_, arrived)) = read {
         times.arrived(arrived.and_then(|at| Clocks::now().instant(at)));
     }
-    // Also where nothing was read: a queue that is not empty wakes whoever waits for the socket.
+    // Even without a read: an error queue that is not empty makes the socket ready.
     departures(socket, times);
     Ok(read?.0)
 }
 
-/// Writes down what has left.
+/// Records the sends that have left.
 pub(crate) fn departures(socket: &impl AsFd, times: &mut KernelTimestamps) {
     let (fd, flags) = (socket.as_fd().as_raw_fd(), MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT);
     let (mut control, clocks) = (ControlBuffer::new(), Clocks::now());
@@ -98,7 +101,7 @@ fn last_byte(message: &ControlMessageOwned) -> Option<u32> {
     (error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING).then_some(error.ee_data)
 }
 
-/// One moment on both clocks: the kernel notes the time of day.
+/// One moment on both clocks: the kernel's timestamps are of the time of day.
 struct Clocks {
     monotonic: Instant,
     of_day: SystemTime,
@@ -112,7 +115,7 @@ impl Clocks {
             if after - clocks.monotonic <= MOMENT {
                 break;
             }
-            // Something came between.
+            // The thread was interrupted between the two.
             clocks = Self { monotonic: after, of_day: SystemTime::now() };
         }
         clocks
@@ -132,38 +135,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leaves_and_what_arrives_is_noted_where_it_passed() {
+    fn sends_and_receives_have_timestamps_of_the_kernel() {
         for host in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(host) else { continue };
-            let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            near.set_nodelay(true).unwrap(); // or two sends may leave as one
-            let (mut far, _) = listener.accept().unwrap();
-            if let Err(error) = enable(&near) {
-                // Linux 6.3 has what is asked for.
+            let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            ours.set_nodelay(true).unwrap(); // or two sends may leave as one
+            let (mut theirs, _) = listener.accept().unwrap();
+            if let Err(error) = enable(&ours) {
+                // Before Linux 6.3.
                 assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
                 return crate::not_tested::not_tested("kernel timestamps", &error.to_string());
             }
             let mut wire = [0; 64];
             let mut sent = 0;
-            // Whoever asks first waits for the kernel to begin: it does so when it finds the time.
+            // The first socket waits until the kernel has turned timestamps on, which takes a
+            // while.
             let (before, mut times) = loop {
                 let (mut times, before) = (KernelTimestamps::default(), Instant::now());
-                near.write_all(b"three").unwrap();
-                near.write_all(b"more").unwrap();
-                far.write_all(b"back").unwrap();
-                assert_eq!(receive(&near, &mut wire, true, &mut times).unwrap(), 4);
+                ours.write_all(b"three").unwrap();
+                ours.write_all(b"more").unwrap();
+                theirs.write_all(b"back").unwrap();
+                assert_eq!(receive(&ours, &mut wire, true, &mut times).unwrap(), 4);
                 sent += 9;
                 if times.arrival().is_some() {
                     break (before, times);
                 }
-                assert!(sent < 9_000_000, "the kernel notes no times");
+                assert!(sent < 9_000_000, "the kernel reports no timestamps");
             };
             let (arrived, after) = (times.arrival().unwrap(), Instant::now());
             assert!(before <= arrived && arrived <= after, "{before:?} {arrived:?} {after:?}");
             let left: Vec<_> = times.departures().iter().map(|departure| departure.bytes).collect();
             assert_eq!(left, [sent - 4, sent]);
             assert!(times.departures().iter().all(|left| before <= left.at && left.at <= arrived));
-            let error = receive(&near, &mut wire, false, &mut times).unwrap_err();
+            let error = receive(&ours, &mut wire, false, &mut times).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         }
     }

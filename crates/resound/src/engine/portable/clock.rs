@@ -1,4 +1,5 @@
-//! Alarms that ring to the microsecond: tokio's own timer counts milliseconds, which is too coarse for who keeps a rate.
+//! [`Clock`]: alarms that ring to the microsecond. Tokio's timer counts milliseconds, which is too
+//! coarse for a dialer that keeps a rate.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,13 +15,14 @@ use tokio::io::unix::AsyncFd;
 
 use crate::engine::sys::watch;
 
-/// One worker's alarms, one at most for each connection, and the one timer (timerfd_create(2)) that rings for all of them.
+/// The alarms of one worker, at most one for each connection, and the one timer (timerfd_create(2))
+/// that rings for all of them.
 pub(super) struct Clock {
     timer: AsyncFd<OwnedFd>,
     alarms: RefCell<BTreeMap<(Instant, ConnId), Waker>>,
-    /// What the timer is set for.
+    /// The instant that the timer is set for.
     set_for: Cell<Option<Instant>>,
-    /// So long before an alarm the worker is to be awake, to look for it in a loop.
+    /// The worker wakes this long before an alarm, and polls for it.
     lead: Duration,
 }
 
@@ -32,7 +34,7 @@ impl Clock {
         Ok(Self { timer, alarms: RefCell::default(), set_for: Cell::new(None), lead })
     }
 
-    /// Sets a connection's alarm, which is set for `before`.
+    /// Replaces the alarm of a connection, which is set for `before`.
     pub(super) fn set(&self, conn: ConnId, before: Option<Instant>, at: Instant, waker: &Waker) {
         let mut alarms = self.alarms.borrow_mut();
         if let Some(before) = before {
@@ -45,14 +47,14 @@ impl Clock {
         }
     }
 
-    /// The connection has left.
+    /// Removes the alarm of a connection that has ended.
     pub(super) fn forget(&self, conn: ConnId, before: Option<Instant>) {
         if let Some(before) = before {
             self.alarms.borrow_mut().remove(&(before, conn));
         }
     }
 
-    /// Rings whatever is due.
+    /// Rings the alarms that are due.
     pub(super) fn ring(&self) {
         let now = Instant::now();
         let mut alarms = self.alarms.borrow_mut();
@@ -63,19 +65,19 @@ impl Clock {
 
     fn arm(&self, at: Instant) {
         let time = at.saturating_duration_since(Instant::now()).saturating_sub(self.lead);
-        // Zero would switch it off.
+        // Zero would disarm the timer.
         let time = Timespec::try_from(time.max(Duration::from_nanos(1))).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let spec = Itimerspec { it_interval: never, it_value: time };
-        // Fails only for values that these are not.
+        // Fails only for values out of range.
         let _ = rustix::time::timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &spec);
         self.set_for.set(Some(at));
     }
 
-    /// Waits until the timer has run out, and rings; then, or a little later, an alarm is due.
+    /// Waits until the timer has expired, and rings the alarms that are due.
     pub(super) async fn tick(&self) -> io::Result<()> {
         poll_fn(|cx| {
-            // Setting the timer anew is what makes it unready again.
+            // Arming the timer again makes it unready.
             ready!(self.timer.poll_read_ready(cx))?.clear_ready();
             io::Result::Ok(()).into()
         })

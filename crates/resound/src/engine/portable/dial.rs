@@ -1,4 +1,4 @@
-//! The calls of one worker: a task that asks the plan, and one for each connection that is being made.
+//! The dials of one worker: a task that asks the plan, and one for each connect.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,31 +16,31 @@ use super::watched::WatchedSocket;
 use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
 
-/// Calls that are made before the sockets get their turn.
+/// Dials that start before the sockets get their turn.
 const AT_ONCE: usize = 64;
 
-/// Dials whom the plan names, until it is done or `draining` is set.
-pub(super) async fn run(caller: DialDriver, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
-    let caller = Rc::new(RefCell::new(caller));
-    let mut calls = JoinSet::new();
+/// Dials as the plan says, until it is done or `draining` is set.
+pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
+    let driver = Rc::new(RefCell::new(driver));
+    let mut connects = JoinSet::new();
     let dials = async {
         loop {
             let mut made = 0;
             let at = loop {
-                let next = caller.borrow_mut().next(Instant::now());
+                let next = driver.borrow_mut().next(Instant::now());
                 match next {
-                    NextDial::Dial(call) => {
-                        // Here, so that a shortage is known before the next one is made.
-                        let made = caller.borrow().socket(&call);
+                    NextDial::Dial(request) => {
+                        // Here, so that a shortage is known before the next dial.
+                        let made = driver.borrow().socket(&request);
                         match made {
                             Ok(made) => {
-                                drop(calls.spawn_local(dial(call, made, Rc::clone(&caller), Rc::clone(&worker))));
+                                drop(connects.spawn_local(dial(request, made, Rc::clone(&driver), Rc::clone(&worker))));
                             }
-                            Err(error) => caller.borrow_mut().failed(&call, &error),
+                            Err(error) => driver.borrow_mut().failed(&request, &error),
                         }
                     }
                     NextDial::At(at) => break Some(at),
-                    NextDial::Done if calls.is_empty() => return,
+                    NextDial::Done if connects.is_empty() => return,
                     NextDial::Wait | NextDial::Done => break None,
                 }
                 made += 1;
@@ -56,8 +56,8 @@ pub(super) async fn run(caller: DialDriver, worker: Rc<PortableWorker>, mut drai
             };
             tokio::select! {
                 () = at => {}
-                () = worker.permit_freed.notified() => caller.borrow_mut().has_room(),
-                Some(_) = calls.join_next(), if !calls.is_empty() => {}
+                () = worker.permit_freed.notified() => driver.borrow_mut().connection_ended(),
+                Some(_) = connects.join_next(), if !connects.is_empty() => {}
             }
         }
     };
@@ -65,40 +65,40 @@ pub(super) async fn run(caller: DialDriver, worker: Rc<PortableWorker>, mut drai
         _ = draining.wait_for(|&draining| draining) => {}
         () = dials => {}
     }
-    // What is being made is given up, and the plan hears no more of it.
-    calls.shutdown().await;
+    // Connects in flight are cancelled. The plan receives no result of them.
+    connects.shutdown().await;
 }
 
 async fn dial(
-    call: DialRequest,
+    request: DialRequest,
     made: (Socket, SockAddr),
-    caller: Rc<RefCell<DialDriver>>,
+    driver: Rc<RefCell<DialDriver>>,
     worker: Rc<PortableWorker>,
 ) {
     let since = Instant::now();
     let (socket, target) = made;
-    let made = timeout(call.timeout, connect(&call, socket, &target)).await.unwrap_or_else(|_| Err(no_answer()));
-    let mut caller = caller.borrow_mut();
+    let made = timeout(request.timeout, connect(&request, socket, &target)).await.unwrap_or_else(|_| Err(no_answer()));
+    let mut driver = driver.borrow_mut();
     match made {
         Ok(stream) => {
-            if let Some(conn) = caller.answered(&call, since, &stream.socket()) {
+            if let Some(conn) = driver.answered(&request, since, &stream.socket()) {
                 task::begin(stream, conn, worker.permit(), &worker);
             }
         }
-        Err(error) => caller.failed(&call, &error),
+        Err(error) => driver.failed(&request, &error),
     }
 }
 
-async fn connect(call: &DialRequest, socket: Socket, target: &SockAddr) -> io::Result<WatchedSocket> {
+async fn connect(request: &DialRequest, socket: Socket, target: &SockAddr) -> io::Result<WatchedSocket> {
     socket.set_nonblocking(true)?;
     loop {
         match begin(&socket, target)? {
-            Connecting::Connected => return WatchedSocket::new(socket, &call.target),
+            Connecting::Connected => return WatchedSocket::new(socket, &request.target),
             Connecting::Again => sleep(TRY_AGAIN).await,
             Connecting::Decides => break,
         }
     }
-    let stream = WatchedSocket::new(socket, &call.target)?;
+    let stream = WatchedSocket::new(socket, &request.target)?;
     stream.decided().await?;
     match stream.take_error() {
         Some(error) => Err(error),

@@ -1,4 +1,5 @@
-//! One connection's task: the loop that [`Conn`](crate::conn::Conn)'s documentation describes, as a future.
+//! One connection's task: the loop that [`Conn`](crate::conn::Conn)'s documentation describes, as a
+//! future.
 
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice};

@@ -1,4 +1,4 @@
-//! A connection's socket, and when it can be read and written.
+//! [`WatchedSocket`]: a connection's socket and its readiness.
 
 use std::io::{self, IoSlice, Read};
 use std::task::{Context, Poll, ready};
@@ -10,11 +10,12 @@ use tokio::io::unix::AsyncFd;
 
 use crate::engine::sys::watch_socket;
 
-/// A socket that this thread's runtime watches, for urgent data too.
+/// A socket registered with this thread's runtime, for urgent data too.
 ///
-/// Urgent data is why it is no stream of tokio's. A read ends before an urgent byte (tcp(7)), so one that has not filled
-/// its buffer need not have emptied the socket; tokio's streams take it for empty, and epoll speaks of what has come
-/// once. Here a socket that urgent data has come to is read until it is empty, which costs a call; others are not.
+/// It is no stream of tokio's because of urgent data. A read ends before an urgent byte (tcp(7)),
+/// so a short read may leave more in the socket. Tokio's streams take it for empty after that, and
+/// epoll reports new data once only. Here a socket with urgent data is read until it is empty,
+/// which costs a call; other sockets are not.
 pub(super) struct WatchedSocket(AsyncFd<Socket>);
 
 impl WatchedSocket {
@@ -33,7 +34,7 @@ impl WatchedSocket {
             match self.0.get_ref().read(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     readable.clear_ready();
-                    self.urgent_data_is_over();
+                    self.clear_urgent_data();
                 }
                 read => {
                     let is_short = read.as_ref().is_ok_and(|&n| 0 < n && n < into.len());
@@ -46,12 +47,12 @@ impl WatchedSocket {
         }
     }
 
-    /// Has urgent data come since the socket was last empty?
+    /// Returns whether urgent data has arrived since the socket was last empty.
     fn has_urgent_data(&self) -> bool {
         self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
     }
 
-    fn urgent_data_is_over(&self) {
+    fn clear_urgent_data(&self) {
         let _ = self.0.try_io(Interest::PRIORITY, |_| io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
     }
 
@@ -76,11 +77,12 @@ impl WatchedSocket {
         })
     }
 
-    /// Waits until a connection that is being made has been, or has failed.
+    /// Waits until a pending connect has succeeded or failed.
     pub(super) async fn decided(&self) -> io::Result<()> {
         self.0.writable().await.map(|mut writable| writable.retain_ready())
     }
 
+    /// The pending error of the socket (`SO_ERROR`).
     pub(super) fn take_error(&self) -> Option<io::Error> {
         self.0.get_ref().take_error().unwrap_or_else(Some)
     }
@@ -103,7 +105,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, from) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
-        // Without privileges epoll cannot be made to run out of watches (`max_user_watches`,
+        // A test without privileges cannot exhaust the watches of epoll (`max_user_watches`,
         // epoll(7)). A runtime that has ended refuses a socket at the same place.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let ended = runtime.handle().clone();

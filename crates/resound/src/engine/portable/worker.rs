@@ -67,7 +67,7 @@ fn make(guard: &WorkerGuard<Notify>, runtime: &LocalRuntime) -> io::Result<Rc<Po
     let _entered = runtime.enter();
     #[cfg(target_os = "linux")]
     let clock = shared.is_precise().then(|| Clock::new(shared.busy_poll)).transpose()?;
-    shared.sharpen();
+    shared.turn_off_timer_slack();
     let recorder = shared.recorder(index, Writers::One);
     Ok(Rc::new(PortableWorker::new(
         index,

@@ -8,7 +8,8 @@ use tokio::io::unix::AsyncFd;
 
 use crate::engine::socket::reset_on_close;
 
-/// `SIOCOUTQ`: bytes that were written and not taken by the peer. `None` where the socket does not say.
+/// `SIOCOUTQ`: bytes that were written and that the peer has not acknowledged. `None` if the socket
+/// does not support it.
 pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the request writes one int, and is given the address of one.
@@ -19,13 +20,13 @@ pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
 /// `SO_PEERNAME`: the address of the peer of an IP socket, also of a peer that has reset the
 /// connection since, for which getpeername(2) fails.
 pub(crate) fn peer_name(socket: &SockRef<'_>) -> std::io::Result<SockAddr> {
-    // The option is refused where it is asked for more than there is, and both ends' addresses are equally long.
+    // The system refuses a longer address than there is. Both ends' addresses are equally long.
     let local = socket.local_addr()?;
     if local.as_socket().is_none() {
         return Err(std::io::ErrorKind::Unsupported.into());
     }
-    // SAFETY: the kernel writes at most `len` bytes, which is less than the storage has, and says how many it has
-    // written; where it fails nothing is made of them.
+    // SAFETY: the kernel writes at most `len` bytes, which is less than the storage has, and stores
+    // how many it has written. On an error the storage is not used.
     let ((), peer) = unsafe {
         SockAddr::try_init(|storage, len| {
             *len = local.len();
@@ -39,7 +40,7 @@ pub(crate) fn peer_name(socket: &SockRef<'_>) -> std::io::Result<SockAddr> {
     Ok(peer)
 }
 
-/// `TCP_INFO`: what the system knows of a connection. `None` where the socket is not TCP.
+/// `TCP_INFO`: the state of a TCP connection. `None` if the socket is not TCP.
 pub(crate) fn tcp_info(socket: RawFd) -> Option<libc::tcp_info> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -49,11 +50,12 @@ pub(crate) fn tcp_info(socket: RawFd) -> Option<libc::tcp_info> {
     if result != 0 {
         return None;
     }
-    // SAFETY: it is made of integers, for which any bytes will do, and what an older kernel left out is zero.
+    // SAFETY: the struct consists of integers, for which any bytes are valid. Fields that an older
+    // kernel does not write are zero.
     Some(unsafe { info.assume_init() })
 }
 
-/// `IP_BIND_ADDRESS_NO_PORT`: a port is chosen only when it is known whom the socket connects to (ip(7)).
+/// `IP_BIND_ADDRESS_NO_PORT`: the system chooses the port when the socket connects (ip(7)).
 pub(crate) fn bind_address_no_port(socket: &SockRef<'_>) -> std::io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the kernel reads one int, and is given the address and the size of one.
@@ -69,27 +71,28 @@ pub(crate) fn bind_address_no_port(socket: &SockRef<'_>) -> std::io::Result<()> 
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Lets this thread's runtime look whether a socket can be read or written, and whether urgent data has come.
+/// Registers a socket with this thread's runtime: readable, writable, and urgent data.
 pub(crate) fn watch_socket(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-    // SAFETY: a socket owns its descriptor, which is the same one, and open, for as long as it exists.
+    // SAFETY: a socket owns its descriptor, which is the same one, and open, for as long as it
+    // exists.
     let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
     watched.map_err(|failed| {
         let (socket, error) = failed.into_parts();
-        // The peer must not take a FIN for an answer.
+        // A reset, since the peer must not take a FIN for an answer.
         reset_on_close(&SockRef::from(&socket));
         error
     })
 }
 
-/// Lets this thread's runtime look whether a descriptor can be read.
+/// Registers a descriptor with this thread's runtime: readable.
 pub(crate) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is the same one, and open, for as long as it exists.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     Ok(watched?)
 }
 
-/// `getrusage(2)`: the processor time that this process has taken, in user mode and in the kernel.
+/// `getrusage(2)`: the processor time of this process, in user mode and in the kernel.
 pub(crate) fn processor_time() -> (Duration, Duration) {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the kernel writes one `rusage`, and is given the address of one.
@@ -97,7 +100,7 @@ pub(crate) fn processor_time() -> (Duration, Duration) {
     if done != 0 {
         return Default::default();
     }
-    // SAFETY: it is made of integers, for which any bytes will do.
+    // SAFETY: the struct consists of integers, for which any bytes are valid.
     let usage = unsafe { usage.assume_init() };
     let time = |t: libc::timeval| Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64);
     (time(usage.ru_utime), time(usage.ru_stime))

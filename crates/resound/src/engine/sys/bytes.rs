@@ -1,4 +1,4 @@
-//! Bytes on their way: [`Received`] in, [`SendBytes`] out.
+//! Bytes in transit: [`Received`] in, [`SendBytes`] out.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,25 +9,25 @@ use io_uring::{opcode, squeue};
 
 use super::pool::Lease;
 
-/// What one receive has brought.
+/// The bytes of one receive.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Where the kernel has put it.
+    /// In the buffer that the kernel has filled.
     Lent(Lease),
-    /// It came in the end of one buffer and the beginning of another.
+    /// Copied from the end of one buffer and the beginning of another.
     Joined(Vec<u8>),
 }
 
-/// Bytes under way to the kernel: the ring's, until the send has completed.
+/// Bytes to be sent. They belong to the ring until the send has completed.
 #[derive(Debug)]
 pub(crate) enum SendBytes {
-    /// Received bytes that go back uncopied.
+    /// Received bytes that are sent back without a copy.
     Lent(Lease),
-    /// Bytes of our own, those from `from` on.
+    /// Owned bytes, those from `from` on.
     Owned { bytes: Vec<u8>, from: usize },
-    /// Bytes that are sent from where they stand.
+    /// Bytes that are sent from where they are.
     Shared(Bytes),
-    /// Several of these, with one call.
+    /// Several of these, with one operation.
     Several(Box<VectoredSend>),
 }
 
@@ -50,8 +50,8 @@ impl Received {
         }
     }
 
-    /// A part of it, to be sent.
-    pub(crate) fn load(self, part: Range<usize>) -> SendBytes {
+    /// A part of it, to be sent back.
+    pub(crate) fn into_send(self, part: Range<usize>) -> SendBytes {
         match self {
             Self::Lent(lease) => SendBytes::Lent(lease.narrow(part)),
             Self::Joined(mut bytes) => {
@@ -61,7 +61,7 @@ impl Received {
         }
     }
 
-    /// It, and what follows it.
+    /// Joins it with the bytes that follow it.
     pub(super) fn join(self, next: &Lease) -> Self {
         let mut bytes = match self {
             Self::Lent(lease) => lease.bytes().to_vec(),
@@ -73,8 +73,8 @@ impl Received {
 }
 
 impl SendBytes {
-    pub(crate) fn several(loads: Vec<Self>) -> Self {
-        Self::Several(Box::new(VectoredSend::new(loads)))
+    pub(crate) fn several(parts: Vec<Self>) -> Self {
+        Self::Several(Box::new(VectoredSend::new(parts)))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,8 +86,8 @@ impl SendBytes {
         }
     }
 
-    /// What is left behind the first `n` bytes, which have left. It is in no shared buffer any
-    /// more.
+    /// The rest behind the first `n` bytes, which have been sent. The rest of a lease is copied out
+    /// of its shared buffer.
     pub(crate) fn advance(self, n: usize) -> Self {
         match self {
             Self::Lent(lease) => Self::Owned { bytes: lease.bytes()[n..].to_vec(), from: 0 },
@@ -103,8 +103,8 @@ impl SendBytes {
         }
     }
 
-    /// A send of `len` bytes at most. It points to what stays where it is when the load is moved,
-    /// and as it is until the load is asked again.
+    /// A send of at most `len` bytes. It points to memory that stays where it is when this value is
+    /// moved, and as it is until this value is used again.
     pub(super) fn entry(&mut self, socket: Fd, len: usize, flags: i32) -> squeue::Entry {
         let start = match self {
             Self::Lent(lease) => lease.bytes().as_ptr(),
@@ -114,73 +114,72 @@ impl SendBytes {
                 return opcode::SendMsg::new(socket, several.header(len)).flags(flags as u32).build();
             }
         };
-        // No send is longer than a read, or than a connection may have waiting; the kernel's limit
-        // is beyond both, and a part will do.
+        // No send is longer than a read, or than what may wait on a connection. The limit of the
+        // kernel is beyond both, and sending a part is enough.
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         opcode::Send::new(socket, start, len).flags(flags).build()
     }
 
-    /// Its bytes, each of its parts by itself.
-    pub(crate) fn each(&self, tell: &mut dyn FnMut(&[u8])) {
+    /// Passes its parts to `visit`, in order.
+    pub(crate) fn each(&self, visit: &mut dyn FnMut(&[u8])) {
         match self {
-            Self::Lent(lease) => tell(lease.bytes()),
-            Self::Owned { bytes, from } => tell(&bytes[*from..]),
-            Self::Shared(bytes) => tell(bytes),
-            Self::Several(several) => several.each(tell),
+            Self::Lent(lease) => visit(lease.bytes()),
+            Self::Owned { bytes, from } => visit(&bytes[*from..]),
+            Self::Shared(bytes) => visit(bytes),
+            Self::Several(several) => several.each(visit),
         }
     }
 }
 
-/// Loads that leave with one call, in order. The kernel finds them by a header and a list, which
-/// are here too.
+/// Bytes that one operation sends, in order, with the header and the list that the kernel reads.
 #[derive(Debug)]
 pub(crate) struct VectoredSend {
-    loads: VecDeque<SendBytes>,
+    parts: VecDeque<SendBytes>,
     len: usize,
     list: Vec<libc::iovec>,
     header: libc::msghdr,
 }
 
 impl VectoredSend {
-    pub(super) fn new(loads: Vec<SendBytes>) -> Self {
-        // SAFETY: it is made of integers and pointers, all of which may be zero: nobody, and
-        // nothing.
+    fn new(parts: Vec<SendBytes>) -> Self {
+        // SAFETY: the header consists of integers and raw pointers, for which zero is valid: no
+        // address and no bytes.
         let header = unsafe { std::mem::zeroed() };
         Self {
-            len: loads.iter().map(SendBytes::len).sum(),
-            list: Vec::with_capacity(loads.len()),
-            loads: loads.into(),
+            len: parts.iter().map(SendBytes::len).sum(),
+            list: Vec::with_capacity(parts.len()),
+            parts: parts.into(),
             header,
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn each(&self, tell: &mut dyn FnMut(&[u8])) {
-        self.loads.iter().for_each(|load| load.each(tell));
+    fn each(&self, visit: &mut dyn FnMut(&[u8])) {
+        self.parts.iter().for_each(|part| part.each(visit));
     }
 
-    /// So many bytes have left.
-    pub(super) fn advance(&mut self, mut n: usize) {
+    /// `n` bytes have been sent.
+    fn advance(&mut self, mut n: usize) {
         self.len -= n;
-        while let Some(load) = self.loads.pop_front() {
-            if n < load.len() {
-                return self.loads.push_front(load.advance(n));
+        while let Some(part) = self.parts.pop_front() {
+            if n < part.len() {
+                return self.parts.push_front(part.advance(n));
             }
-            n -= load.len();
+            n -= part.len();
         }
     }
 
-    /// For a call that sends `most` bytes at most. It means something for as long as this value is
-    /// neither moved nor changed.
-    pub(super) fn header(&mut self, most: usize) -> *const libc::msghdr {
-        let Self { loads, list, header, .. } = self;
+    /// The header for an operation that sends at most `most` bytes. It is valid for as long as this
+    /// value is neither moved nor changed.
+    fn header(&mut self, most: usize) -> *const libc::msghdr {
+        let Self { parts, list, header, .. } = self;
         let mut left = most;
         list.clear();
-        for load in loads {
-            load.each(&mut |bytes| {
+        for part in parts {
+            part.each(&mut |bytes| {
                 let n = bytes.len().min(left);
                 left -= n;
                 if n > 0 {

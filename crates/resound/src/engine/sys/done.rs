@@ -1,4 +1,4 @@
-//! What is asked of a ring, and what it tells.
+//! [`Done`]: what the ring reports; and how its calls wait.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::bytes::{Received, SendBytes};
 use super::tokens::{Key, Token};
 
-/// Whether a send waits until the socket takes something.
+/// Whether a send waits until the socket has room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendBlocking {
-    /// It takes what it takes now: the completion comes with the next call.
+    /// The socket takes what it has room for: the completion comes with the next call.
     Try,
     Wait,
 }
 
-/// How long [`Ring::enter`](super::Ring) waits for something to happen.
+/// How long [`Ring::enter`](super::Ring) waits for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     Not,
@@ -23,18 +23,18 @@ pub(crate) enum Wait {
     Forever,
 }
 
-/// What has happened. `more` says that the operation goes on; results are negative error numbers.
+/// A completion. With `more` the operation goes on. A negative result is an error number.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// Adopted at once: a descriptor that nobody wants any more is closed when this is dropped.
+    /// The descriptor is owned from here on: dropping it closes the connection.
     Accepted {
         listener: u32,
         result: io::Result<OwnedFd>,
         more: bool,
     },
-    /// The call with this number is decided.
+    /// The connect with this number has succeeded or failed.
     Connected {
-        call: u32,
+        number: u32,
         result: i32,
     },
     Received {
@@ -43,7 +43,7 @@ pub(crate) enum Done {
         more: bool,
         piece: Option<Received>,
     },
-    /// There is something to read, or the socket has something else to tell.
+    /// The socket is readable, or has something else to report.
     Readable {
         key: Key,
         result: i32,
@@ -51,9 +51,9 @@ pub(crate) enum Done {
     Sent {
         key: Key,
         result: i32,
-        load: SendBytes,
+        bytes: SendBytes,
     },
-    /// The event counter may be read, unless the result says that it cannot be looked at.
+    /// The event counter may be read, unless the result is an error of the poll.
     Polled {
         result: i32,
         more: bool,
@@ -65,10 +65,10 @@ impl Done {
     pub(super) fn stream(&self) -> u64 {
         match self {
             Self::Accepted { listener, .. } => Token::Accept(*listener).pack(),
-            Self::Connected { call, .. } => Token::Connect(*call).pack(),
-            // A connection's receives, of whichever kind, are one stream.
-            Self::Received { key, .. } | Self::Readable { key, .. } => Token::ReceiveMany(*key).pack(),
-            Self::Sent { key, .. } => Token::ReceiveOnce(*key).pack(),
+            Self::Connected { number, .. } => Token::Connect(*number).pack(),
+            // The receives of a connection are one stream, whatever their kind.
+            Self::Received { key, .. } | Self::Readable { key, .. } => Token::MultishotRecv(*key).pack(),
+            Self::Sent { key, .. } => Token::SingleShotRecv(*key).pack(),
             Self::Polled { .. } => Token::Poll.pack(),
         }
     }

@@ -1,5 +1,7 @@
-//! What a kernel may do and hardly ever does, done on purpose: operations that are refused or fall short, completions that come late and
-//! in another order, calls that fail. From a seed, so that what was found can be found again.
+//! [`FaultInjector`]: what a kernel may do and hardly ever does.
+//!
+//! Operations fail or fall short, completions come late and in another order, calls fail. The seed
+//! repeats a run.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -11,22 +13,23 @@ pub(super) struct FaultInjector {
     state: u64,
     /// Completions that come late. Those of one connection stay in order, as the kernel keeps them.
     late: VecDeque<Done>,
-    /// Receives that were ended before their time: their last completion gets another reason.
-    ended: HashSet<Key>,
+    /// Receives that were cancelled. Their last completion gets another error.
+    cancelled: HashSet<Key>,
 }
 
-/// What becomes of an operation before the kernel has seen it.
+/// What happens to an operation instead of its submission.
 pub(super) enum FaultDecision {
-    Goes,
-    /// It is completed with this error instead.
-    Fails(i32),
-    /// A send: of this many bytes only.
-    Shorter(usize),
+    /// It is submitted.
+    Pass,
+    /// It completes with this error.
+    Fail(i32),
+    /// A send is submitted with this many bytes only.
+    Shorten(usize),
 }
 
 impl FaultInjector {
     pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, late: VecDeque::new(), ended: HashSet::new() }
+        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, late: VecDeque::new(), cancelled: HashSet::new() }
     }
 
     fn random(&mut self) -> u64 {
@@ -36,7 +39,7 @@ impl FaultInjector {
         self.state >> 11
     }
 
-    fn once_in(&mut self, n: u64) -> bool {
+    fn one_in(&mut self, n: u64) -> bool {
         self.random().is_multiple_of(n)
     }
 
@@ -44,9 +47,9 @@ impl FaultInjector {
         errors[self.random() as usize % errors.len()]
     }
 
-    pub(super) fn of_accept(&mut self) -> FaultDecision {
-        if self.once_in(4) {
-            return FaultDecision::Fails(self.one_of(&[
+    pub(super) fn on_accept(&mut self) -> FaultDecision {
+        if self.one_in(4) {
+            return FaultDecision::Fail(self.one_of(&[
                 libc::EMFILE,
                 libc::ECONNABORTED,
                 libc::EINTR,
@@ -54,87 +57,87 @@ impl FaultInjector {
                 libc::EAGAIN,
             ]));
         }
-        FaultDecision::Goes
+        FaultDecision::Pass
     }
 
-    pub(super) fn of_connect(&mut self) -> FaultDecision {
-        if self.once_in(4) {
-            return FaultDecision::Fails(self.one_of(&[libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
+    pub(super) fn on_connect(&mut self) -> FaultDecision {
+        if self.one_in(4) {
+            return FaultDecision::Fail(self.one_of(&[libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
         }
-        FaultDecision::Goes
+        FaultDecision::Pass
     }
 
-    /// A call that was made is told as one that was repeated: it is under way already, or was answered.
+    /// A connect completes like a repeated one: it is in progress, or was established already.
     pub(super) fn connected(&mut self, result: i32) -> i32 {
-        match result == 0 && self.once_in(3) {
+        match result == 0 && self.one_in(3) {
             true => -self.one_of(&[libc::EALREADY, libc::EISCONN]),
             false => result,
         }
     }
 
-    pub(super) fn of_receive(&mut self) -> FaultDecision {
-        if self.once_in(4) {
-            return FaultDecision::Fails(self.one_of(&[libc::ENOBUFS, libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
+    pub(super) fn on_receive(&mut self) -> FaultDecision {
+        if self.one_in(4) {
+            return FaultDecision::Fail(self.one_of(&[libc::ENOBUFS, libc::EINTR, libc::ECANCELED, libc::EAGAIN]));
         }
-        FaultDecision::Goes
+        FaultDecision::Pass
     }
 
-    pub(super) fn of_poll(&mut self) -> FaultDecision {
-        if self.once_in(4) {
-            return FaultDecision::Fails(self.one_of(&[libc::ENOMEM, libc::ECANCELED]));
+    pub(super) fn on_poll(&mut self) -> FaultDecision {
+        if self.one_in(4) {
+            return FaultDecision::Fail(self.one_of(&[libc::ENOMEM, libc::ECANCELED]));
         }
-        FaultDecision::Goes
+        FaultDecision::Pass
     }
 
-    pub(super) fn of_send(&mut self, len: usize, patience: SendBlocking) -> FaultDecision {
-        if self.once_in(6) {
-            // A send that waits is not told that it would have to.
-            return FaultDecision::Fails(match patience {
+    pub(super) fn on_send(&mut self, len: usize, blocking: SendBlocking) -> FaultDecision {
+        if self.one_in(6) {
+            // A send that waits never completes with EAGAIN.
+            return FaultDecision::Fail(match blocking {
                 SendBlocking::Try => self.one_of(&[libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ECANCELED]),
                 SendBlocking::Wait => self.one_of(&[libc::EINTR, libc::ENOBUFS, libc::ECANCELED]),
             });
         }
-        if len > 1 && self.once_in(3) {
-            return FaultDecision::Shorter(1 + self.random() as usize % (len - 1));
+        if len > 1 && self.one_in(3) {
+            return FaultDecision::Shorten(1 + self.random() as usize % (len - 1));
         }
-        FaultDecision::Goes
+        FaultDecision::Pass
     }
 
-    /// Does the next call fail instead of being made?
-    pub(super) fn of_enter(&mut self) -> Option<io::Error> {
+    /// The error of the next call, if it is to fail instead of being made.
+    pub(super) fn on_enter(&mut self) -> Option<io::Error> {
         let error = self.one_of(&[libc::EINTR, libc::EAGAIN, libc::EBUSY]);
-        self.once_in(8).then(|| io::Error::from_raw_os_error(error))
+        self.one_in(8).then(|| io::Error::from_raw_os_error(error))
     }
 
-    /// Is this receive to end before its time?
-    pub(super) fn ends(&mut self, key: Key) -> bool {
-        self.once_in(8) && self.ended.insert(key)
+    /// Returns whether to cancel this receive.
+    pub(super) fn cancels(&mut self, key: Key) -> bool {
+        self.one_in(8) && self.cancelled.insert(key)
     }
 
-    /// The reason for which a receive ended, where we had a hand in it.
-    pub(super) fn reason(&mut self, key: Key, result: i32) -> i32 {
-        if self.ended.remove(&key) && result == -libc::ECANCELED {
+    /// The last result of a receive, with another error if it was cancelled here.
+    pub(super) fn end_result(&mut self, key: Key, result: i32) -> i32 {
+        if self.cancelled.remove(&key) && result == -libc::ECANCELED {
             return -self.one_of(&[libc::ENOBUFS, libc::ECANCELED, libc::EINTR, libc::EAGAIN]);
         }
         result
     }
 
-    pub(super) fn holds_any(&self) -> bool {
+    pub(super) fn delays_any(&self) -> bool {
         !self.late.is_empty()
     }
 
-    /// Holds some of what has completed back, and lets go of what came late.
-    pub(super) fn shake(&mut self, done: &mut VecDeque<Done>) {
+    /// Holds back some completions, and releases some that were held back.
+    pub(super) fn reorder(&mut self, done: &mut VecDeque<Done>) {
         let mut held: HashSet<u64> = HashSet::new();
         let mut old = std::mem::take(&mut self.late);
         let fresh = std::mem::take(done);
-        // What was held back and is held back again holds up what is behind it.
+        // A completion that is held back again also holds back those behind it.
         let mut sort = |faults: &mut Self, one: Done, chance: u64| {
             let stream = one.stream();
-            if held.contains(&stream) || faults.once_in(chance) {
+            if held.contains(&stream) || faults.one_in(chance) {
                 held.insert(stream);
                 faults.late.push_back(one);
-            } else if faults.once_in(2) && !done.iter().any(|other| other.stream() == stream) {
+            } else if faults.one_in(2) && !done.iter().any(|other| other.stream() == stream) {
                 done.push_front(one);
             } else {
                 done.push_back(one);

@@ -4,7 +4,8 @@ use std::ptr::NonNull;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// Anonymous memory of its own pages: zeroed, at a fixed place, and taken from the system page by page as it is used.
+/// Anonymous memory of its own pages: zeroed, at a fixed address, and taken from the system page by
+/// page as it is used.
 #[derive(Debug)]
 pub(super) struct Memory {
     start: NonNull<u8>,
@@ -13,7 +14,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(len: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches nobody else's memory.
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
         let start = unsafe {
             mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
         };
@@ -32,13 +33,14 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and `Ring::with` keeps it alive for as long as the kernel may write to it. An error
-        // leaves the pages where they are, which harms nobody.
+        // SAFETY: the mapping is this value's own, and `Ring::with` keeps it alive for as long as
+        // the kernel may write to it. An error leaves the pages mapped, which is a leak and no
+        // more.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
 
-/// A buffer of its own pages. The system has them until they are used.
+/// A buffer of its own pages, which cost nothing until they are used.
 #[derive(Debug)]
 pub(crate) struct Pages(Memory);
 
@@ -47,9 +49,9 @@ impl Pages {
         Memory::new(len).map(Self)
     }
 
-    /// Lets the system have all of it again (madvise(2)): it reads as zeros then.
+    /// Gives all pages back to the system (madvise(2)): the buffer reads as zeros then.
     pub(crate) fn give_back(&mut self) {
-        // SAFETY: it is a mapping of this value's own, private and anonymous, of which there is no other view.
+        // SAFETY: the mapping is this value's own, private and anonymous, without another view.
         let _ = unsafe { madvise(self.0.start().cast(), self.0.len(), Advice::LinuxDontNeed) };
     }
 }

@@ -1,8 +1,9 @@
-//! All of the crate's `unsafe`: what the kernel reads and writes behind the compiler's back.
+//! All `unsafe` code of the crate: memory that the kernel reads and writes, and calls without a
+//! safe wrapper.
 //!
-//! The rest of the crate sees safe types. What makes them so: memory that the kernel may touch belongs to the [`Ring`] while it may (a
-//! [`SendBytes`] until its send has completed, a buffer of a `BufferPool` until the kernel has said which part of it it has filled), and
-//! [`Ring::with`] frees it only behind the last completion.
+//! The rest of the crate sees safe types. Memory that the kernel may touch belongs to the [`Ring`]:
+//! a [`SendBytes`] until its send has completed, a part of a `BufferPool` until the kernel has
+//! filled it. [`Ring::with`] frees it only after the last completion.
 
 mod ask;
 mod bytes;
@@ -10,6 +11,7 @@ mod done;
 mod faults;
 mod memory;
 mod pool;
+mod pools;
 mod ring;
 mod setup;
 #[cfg(test)]

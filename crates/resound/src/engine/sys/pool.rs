@@ -1,7 +1,8 @@
-//! Buffers that the kernel receives into, many connections taking turns in each.
+//! Buffers that the kernel receives into. Many connections share each of them.
 //!
-//! Lifecycle of one buffer: *provided* (the kernel fills it from the front, a receive at a time, each part lent to the engine as a
-//! [`Lease`]) → *used up* (the kernel is done with it) → its last lease is dropped → *provided* again.
+//! Lifecycle of one buffer: *provided* (the kernel fills it from the front, a receive at a time,
+//! and the engine gets each part as a [`Lease`]) → *used up* (the kernel has filled it) → the last
+//! lease is dropped → *provided* again.
 
 use std::cell::Cell;
 use std::io;
@@ -16,15 +17,15 @@ use io_uring::{Submitter, cqueue};
 
 use super::memory::Memory;
 
-/// `IOU_PBUF_RING_INC`: a receive takes what it fills of a buffer, and not all of it. Linux 6.12.
+/// `IOU_PBUF_RING_INC`: a receive uses up only the part of a buffer that it fills. Linux 6.12.
 const INCREMENTAL: u16 = 2;
 
 /// One group of provided buffers.
 pub(super) struct BufferPool(Rc<PoolState>);
 
-/// Also held by each lease, so that no buffer goes before the last of its borrowers.
+/// Each lease holds it too, so the memory outlives the last lease.
 struct PoolState {
-    /// Read by the kernel: which buffers it may fill.
+    /// Read by the kernel: the buffers that it may fill.
     ring: Memory,
     /// Written by the kernel.
     bytes: Memory,
@@ -32,19 +33,20 @@ struct PoolState {
     incremental: bool,
     tail: Cell<u16>,
     buffers: Box<[Buffer]>,
-    /// How many the kernel has.
+    /// The number of buffers that the kernel may fill.
     provided: Cell<usize>,
 }
 
 #[derive(Default)]
 struct Buffer {
-    /// The kernel may still fill what is behind `used`.
+    /// The kernel may still fill the part behind `used`.
     provided: Cell<bool>,
     used: Cell<usize>,
     leases: Cell<usize>,
 }
 
-/// A part of a buffer, received into and not used any more by the kernel. Dropping the last lease of a used-up buffer provides it again.
+/// A part of a buffer that the kernel has filled. Dropping the last lease of a used-up buffer
+/// provides the buffer again.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pool: Rc<PoolState>,
@@ -57,7 +59,8 @@ impl BufferPool {
     /// `count` buffers (a power of two) of `size` bytes, given to the kernel as `group`.
     ///
     /// # Safety
-    /// Nothing that receives into the pool may be in flight on the ring behind `submitter` when the last of the pool and its leases is dropped.
+    /// No receive into the pool may be in flight on the ring of `submitter` when the last of the
+    /// pool and its leases is dropped.
     pub(super) unsafe fn new(
         submitter: &Submitter<'_>,
         group: u16,
@@ -68,7 +71,8 @@ impl BufferPool {
         let ring = Memory::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let bytes = Memory::new(usize::from(count) * size)?;
         let flags = if incremental { INCREMENTAL } else { 0 };
-        // SAFETY: the memory is page-aligned and large enough for `count` entries; that it lives long enough is the caller's to see to.
+        // SAFETY: the memory is page-aligned and large enough for `count` entries. The caller keeps
+        // it alive.
         unsafe { submitter.register_buf_ring_with_flags(ring.start() as u64, count, group, flags)? };
         let shared = PoolState {
             ring,
@@ -83,12 +87,13 @@ impl BufferPool {
         Ok(Self(Rc::new(shared)))
     }
 
-    /// The part of a buffer that a completion with these flags says was filled with `n` bytes. To be asked in the order of completion.
+    /// The part of a buffer that a completion with these flags has filled with `n` bytes. To be
+    /// called in the order of completion.
     pub(super) fn take(&self, flags: u32, n: usize) -> Option<Lease> {
         let id = cqueue::buffer_select(flags)?;
         let buffer = self.0.buffers.get(usize::from(id))?;
         let at = buffer.used.get();
-        assert!(buffer.provided.get() && n <= self.0.size - at, "the kernel fills what it was given");
+        assert!(buffer.provided.get() && n <= self.0.size - at, "the kernel fills provided buffers only");
         buffer.used.set(at + n);
         buffer.leases.set(buffer.leases.get() + 1);
         if !(self.0.incremental && cqueue::buffer_more(flags)) {
@@ -98,7 +103,7 @@ impl BufferPool {
         Some(Lease { pool: Rc::clone(&self.0), buffer: id, at: at as u32, len: n as u32 })
     }
 
-    /// Has the kernel any buffer left?
+    /// Returns whether the kernel has a buffer to fill.
     pub(super) fn has_some(&self) -> bool {
         self.0.provided.get() > 0
     }
@@ -118,8 +123,9 @@ impl PoolState {
         let tail = self.tail.get();
         let place = usize::from(tail) & (self.buffers.len() - 1);
         let first = self.ring.start().cast::<BufRingEntry>();
-        // SAFETY: the place is within the ring, and the kernel reads it only behind the new tail. Entries are plain integers, and the
-        // tail lies in a part of the first one that its setters leave alone.
+        // SAFETY: the place is within the ring, and the kernel reads it only after the new tail is
+        // stored. Entries are plain integers, and the tail lies in a part of the first entry that
+        // its setters do not write.
         unsafe {
             let entry = &mut *first.add(place);
             entry.set_addr(self.bytes.start().add(usize::from(id) * self.size) as u64);
@@ -142,7 +148,8 @@ impl Lease {
     fn start(&self) -> NonNull<u8> {
         let at = usize::from(self.buffer) * self.pool.size + self.at as usize;
         debug_assert!(at + self.len as usize <= self.pool.bytes.len());
-        // SAFETY: `BufferPool::take` has seen to it that the part lies within its buffer, which lies within the memory.
+        // SAFETY: `BufferPool::take` has checked that the part lies within its buffer, which lies
+        // within the memory.
         unsafe { NonNull::new_unchecked(self.pool.bytes.start().add(at)) }
     }
 
@@ -151,7 +158,8 @@ impl Lease {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: initialised (by the mapping, then by the kernel), the kernel writes only behind `used`, and no other lease has this part.
+        // SAFETY: initialised (by the mapping, then by the kernel); the kernel writes only behind
+        // `used`, and no other lease has this part.
         unsafe { std::slice::from_raw_parts(self.start().as_ptr(), self.len()) }
     }
 
@@ -160,12 +168,12 @@ impl Lease {
         unsafe { std::slice::from_raw_parts_mut(self.start().as_ptr(), self.len()) }
     }
 
-    /// Does it end where its buffer does? Then what was received may go on in the next one.
+    /// Returns whether the part ends with its buffer: the received bytes may go on in the next one.
     pub(super) fn is_cut(&self) -> bool {
         self.at as usize + self.len() == self.pool.size
     }
 
-    /// Only this part of it.
+    /// Reduces the lease to a part of it.
     pub(crate) fn narrow(mut self, part: Range<usize>) -> Self {
         assert!(part.start <= part.end && part.end <= self.len());
         self.at += part.start as u32;

@@ -1,4 +1,4 @@
-//! [`Ring`]: operations go to the kernel, completions come back.
+//! [`Ring`]: submits operations to the kernel and collects their completions.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -13,75 +13,63 @@ use super::bytes::{Received, SendBytes};
 use super::done::{Done, SendBlocking, Wait};
 use super::faults::{FaultDecision, FaultInjector};
 use super::pool::BufferPool;
+use super::pools::{MULTISHOT, SINGLE_SHOT, SINGLE_SHOT_BUFFER, pools};
 use super::setup::Setup;
 use super::tokens::{Key, Token};
 
-/// Group and buffers of receives that go on: a receive takes what it fills of a buffer. They are small and few, because what lies in them is
-/// dealt with before the next call, because one connection may fill all of them in one, and because memory that is used again soon is
-/// still in the cache. Who sends much at a time is received with [`ONCE`].
-const MANY: u16 = 0;
-const MANY_BUFFERS: u16 = 16;
-const MANY_BUFFER: usize = 16 * 1024;
-/// The same where each receive takes a whole buffer.
-const WHOLE_BUFFERS: u16 = 64;
-const WHOLE_BUFFER: usize = 8 * 1024;
-/// Group and buffers of single receives. Completions of the two kinds may overtake each other, so they never share a buffer.
-const ONCE: u16 = 1;
-const ONCE_BUFFERS: u16 = 32;
-const ONCE_BUFFER: usize = 64 * 1024;
-
-/// How long a ring that is to end waits for its last completion, before it gives up the memory instead.
+/// How long a ring that ends waits for its last completion, before it leaks its memory instead.
 const LAST_COMPLETIONS: Duration = Duration::from_secs(2);
-/// A pause where the kernel can take nothing and has nothing to tell.
-const PRESSED: Duration = Duration::from_millis(1);
+/// A pause while the kernel accepts no operation and completes none.
+const PRESSURE_PAUSE: Duration = Duration::from_millis(1);
 
-/// One worker's way to the kernel.
+/// The submission and completion queues of one worker.
 ///
-/// Descriptors are only borrowed while an operation is handed over, and must stay open until its last completion has come back: the number
-/// would mean somebody else otherwise.
+/// Descriptors are borrowed only while an operation is submitted, and must stay open until its last
+/// completion: otherwise the number would denote another socket.
 pub(crate) struct Ring<'a> {
     uring: &'a IoUring,
     submitter: Submitter<'a>,
-    many: BufferPool,
-    once: BufferPool,
-    /// Handed over by us and not yet to the kernel, whose queue was full.
+    multishot: BufferPool,
+    single_shot: BufferPool,
+    /// Operations that found the submission queue full.
     pending: VecDeque<squeue::Entry>,
-    loads: Vec<Option<(Key, SendBytes)>>,
-    free_loads: Vec<u32>,
-    /// Whom to connect to, by the number of the call, while the kernel may look.
+    /// The bytes of each send, while the kernel may read them.
+    sends: Vec<Option<(Key, SendBytes)>>,
+    free_sends: Vec<u32>,
+    /// The target of each connect, by its number, while the kernel may read it.
     targets: HashMap<u32, Box<SockAddr>>,
     done: VecDeque<Done>,
-    /// Received up to the end of a buffer: where more of it follows, both are one piece.
+    /// Received up to the end of a buffer. If more of it follows, both parts are joined.
     cut: Option<(Key, Received)>,
-    /// Operations whose last completion has not come back.
+    /// Operations without their last completion.
     in_flight: usize,
-    /// A call has failed for good: nothing more is handed over.
+    /// A call has failed for good: nothing more is submitted.
     failed: bool,
     faults: Option<Box<FaultInjector>>,
-    /// In tests: how many calls are left.
+    /// In tests: the calls left until the ring fails.
     calls: Option<u32>,
 }
 
 impl Ring<'_> {
-    /// Sets a ring up, and lets `work` use it.
+    /// Sets up a ring for `work`.
     ///
-    /// Whatever the kernel may touch is freed only once nothing is in flight any more. Where the kernel holds on to something, its memory is
-    /// never freed.
+    /// Memory that the kernel may touch is freed once nothing is in flight. If an operation does
+    /// not complete, its memory is never freed.
     pub(crate) fn with<R>(setup: &Setup, work: impl FnOnce(&mut Ring<'_>) -> R) -> io::Result<R> {
         let uring = setup.open()?;
         let mut submitter = uring.submitter();
         setup.register(&mut submitter);
-        // SAFETY: the ring that is made of them below, in `Ring::drop`, leaks the pools if anything is left in flight; and its leases go
-        // either with their operations or before `work` returns, or keep their pool.
-        let (many, once) = unsafe { pools(&submitter, setup)? };
+        // SAFETY: the ring below owns the pools, and `Ring::drop` leaks them if anything is in
+        // flight. Leases end with their operations or before `work` returns, or keep their pool.
+        let (multishot, single_shot) = unsafe { pools(&submitter, setup)? };
         let mut ring = Ring {
             uring: &uring,
             submitter,
-            many,
-            once,
+            multishot,
+            single_shot,
             pending: VecDeque::new(),
-            loads: Vec::new(),
-            free_loads: Vec::new(),
+            sends: Vec::new(),
+            free_sends: Vec::new(),
             targets: HashMap::new(),
             done: VecDeque::new(),
             cut: None,
@@ -93,14 +81,14 @@ impl Ring<'_> {
         Ok(work(&mut ring))
     }
 
-    /// Accepts on a listener: until it is stopped, or once.
-    pub(crate) fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>, many: bool) {
-        if let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_accept()) {
+    /// Accepts on a listener: until cancelled (`multishot`), or once.
+    pub(crate) fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>, multishot: bool) {
+        if let Some(FaultDecision::Fail(errno)) = self.faults.as_mut().map(|faults| faults.on_accept()) {
             let result = Err(io::Error::from_raw_os_error(errno));
             return self.done.push_back(Done::Accepted { listener, result, more: false });
         }
         let fd = Fd(socket.as_raw_fd());
-        let entry = if many {
+        let entry = if multishot {
             opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
         } else {
             opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
@@ -108,132 +96,132 @@ impl Ring<'_> {
         self.push(entry, Token::Accept(listener));
     }
 
-    /// Ends an accept; its last completion says when.
+    /// Cancels an accept. It ends with its last completion.
     pub(crate) fn cancel_accept(&mut self, listener: u32) {
         let entry = opcode::AsyncCancel::new(Token::Accept(listener).pack()).build();
         self.push(entry, Token::Cancel);
     }
 
-    /// Connects; numbers are used again only once they have completed.
-    pub(crate) fn connect(&mut self, call: u32, socket: BorrowedFd<'_>, target: SockAddr) {
-        if let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_connect()) {
-            return self.done.push_back(Done::Connected { call, result: -errno });
+    /// Connects. A number may be reused once its operation has completed.
+    pub(crate) fn connect(&mut self, number: u32, socket: BorrowedFd<'_>, target: SockAddr) {
+        if let Some(FaultDecision::Fail(errno)) = self.faults.as_mut().map(|faults| faults.on_connect()) {
+            return self.done.push_back(Done::Connected { number, result: -errno });
         }
         let target = Box::new(target);
         let entry = opcode::Connect::new(Fd(socket.as_raw_fd()), target.as_ptr().cast(), target.len()).build();
-        self.targets.insert(call, target);
-        self.push(entry, Token::Connect(call));
+        self.targets.insert(number, target);
+        self.push(entry, Token::Connect(number));
     }
 
-    /// Asks when a call that is under way is decided: the socket can be written to then, and the result is positive.
-    pub(crate) fn connect_decides(&mut self, call: u32, socket: BorrowedFd<'_>) {
+    /// Waits until a pending connect has succeeded or failed: the socket is writable then, and the
+    /// result positive.
+    pub(crate) fn poll_connect(&mut self, number: u32, socket: BorrowedFd<'_>) {
         let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32).build();
-        self.push(entry, Token::Connect(call));
+        self.push(entry, Token::Connect(number));
     }
 
-    /// Gives a call up; its completion says when.
-    pub(crate) fn cancel_connect(&mut self, call: u32) {
-        let entry = opcode::AsyncCancel::new(Token::Connect(call).pack()).build();
+    /// Cancels a connect. It ends with its completion.
+    pub(crate) fn cancel_connect(&mut self, number: u32) {
+        let entry = opcode::AsyncCancel::new(Token::Connect(number).pack()).build();
         self.push(entry, Token::Cancel);
     }
 
-    /// Receives until it is stopped.
-    pub(crate) fn receive_many(&mut self, key: Key, socket: BorrowedFd<'_>) {
+    /// Receives until cancelled (io_uring_prep_recv_multishot(3)).
+    pub(crate) fn multishot_recv(&mut self, key: Key, socket: BorrowedFd<'_>) {
         if self.receive_fails(key) {
             return;
         }
-        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), MANY).build();
-        self.push(entry, Token::ReceiveMany(key));
+        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), MULTISHOT).build();
+        self.push(entry, Token::MultishotRecv(key));
     }
 
-    /// Receives once, one buffer and `most` bytes at most.
-    pub(crate) fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>, most: usize) {
+    /// Receives once: at most one buffer, and at most `most` bytes.
+    pub(crate) fn single_shot_recv(&mut self, key: Key, socket: BorrowedFd<'_>, most: usize) {
         if self.receive_fails(key) {
             return;
         }
-        // No length is a whole buffer's.
-        let len = if most < ONCE_BUFFER { most.max(1) as u32 } else { 0 };
+        // Without a length the receive may fill the whole buffer.
+        let len = if most < SINGLE_SHOT_BUFFER { most.max(1) as u32 } else { 0 };
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), len)
-            .buf_group(ONCE)
+            .buf_group(SINGLE_SHOT)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(entry, Token::ReceiveOnce(key));
+        self.push(entry, Token::SingleShotRecv(key));
     }
 
-    /// Waits until there is something to read; whoever waits reads by himself.
-    pub(crate) fn await_input(&mut self, key: Key, socket: BorrowedFd<'_>) {
+    /// Waits until the socket is readable. The connection then reads by itself.
+    pub(crate) fn poll_input(&mut self, key: Key, socket: BorrowedFd<'_>) {
         if self.receive_fails(key) {
             return;
         }
         let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
-        self.push(entry, Token::Await(key));
+        self.push(entry, Token::PollInput(key));
     }
 
     fn receive_fails(&mut self, key: Key) -> bool {
-        let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_receive()) else {
+        let Some(FaultDecision::Fail(errno)) = self.faults.as_mut().map(|faults| faults.on_receive()) else {
             return false;
         };
         self.done.push_back(Done::Received { key, result: -errno, more: false, piece: None });
         true
     }
 
-    /// Ends a receive that goes on; its last completion says when.
+    /// Cancels a multishot receive. It ends with its last completion.
     pub(crate) fn cancel_receive(&mut self, key: Key) {
-        let entry = opcode::AsyncCancel::new(Token::ReceiveMany(key).pack()).build();
+        let entry = opcode::AsyncCancel::new(Token::MultishotRecv(key).pack()).build();
         self.push(entry, Token::Cancel);
     }
 
-    /// Ends all that is in flight on a socket.
+    /// Cancels all operations on a socket.
     pub(crate) fn cancel_all(&mut self, socket: BorrowedFd<'_>) {
         let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(socket.as_raw_fd())).all()).build();
         self.push(entry, Token::Cancel);
     }
 
-    /// Sends; the load comes back with the completion.
-    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, mut load: SendBytes, patience: SendBlocking) {
-        let mut len = load.len();
-        match self.faults.as_mut().map(|faults| faults.of_send(len, patience)) {
-            Some(FaultDecision::Fails(errno)) => return self.done.push_back(Done::Sent { key, result: -errno, load }),
-            Some(FaultDecision::Shorter(n)) => len = n,
-            Some(FaultDecision::Goes) | None => {}
+    /// Sends. The bytes come back with the completion.
+    pub(crate) fn send(&mut self, key: Key, socket: BorrowedFd<'_>, mut bytes: SendBytes, blocking: SendBlocking) {
+        let mut len = bytes.len();
+        match self.faults.as_mut().map(|faults| faults.on_send(len, blocking)) {
+            Some(FaultDecision::Fail(errno)) => return self.done.push_back(Done::Sent { key, result: -errno, bytes }),
+            Some(FaultDecision::Shorten(n)) => len = n,
+            Some(FaultDecision::Pass) | None => {}
         }
-        let patience = if patience == SendBlocking::Try { libc::MSG_DONTWAIT } else { 0 };
-        let flags = patience | libc::MSG_NOSIGNAL;
-        let entry = load.entry(Fd(socket.as_raw_fd()), len, flags);
-        let number = match self.free_loads.pop() {
+        let blocking = if blocking == SendBlocking::Try { libc::MSG_DONTWAIT } else { 0 };
+        let entry = bytes.entry(Fd(socket.as_raw_fd()), len, blocking | libc::MSG_NOSIGNAL);
+        let number = match self.free_sends.pop() {
             Some(number) => {
-                self.loads[number as usize] = Some((key, load));
+                self.sends[number as usize] = Some((key, bytes));
                 number
             }
             None => {
-                self.loads.push(Some((key, load)));
-                self.loads.len() as u32 - 1
+                self.sends.push(Some((key, bytes)));
+                self.sends.len() as u32 - 1
             }
         };
         self.push(entry, Token::Send(number));
     }
 
-    /// Looks at an event counter until it is stopped.
+    /// Polls an event counter until cancelled.
     pub(crate) fn poll(&mut self, counter: BorrowedFd<'_>) {
-        if let Some(FaultDecision::Fails(errno)) = self.faults.as_mut().map(|faults| faults.of_poll()) {
+        if let Some(FaultDecision::Fail(errno)) = self.faults.as_mut().map(|faults| faults.on_poll()) {
             return self.done.push_back(Done::Polled { result: -errno, more: false });
         }
         let entry = opcode::PollAdd::new(Fd(counter.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         self.push(entry, Token::Poll);
     }
 
-    /// Do the receives of either kind find a buffer?
+    /// Returns whether receives of both kinds would find a buffer.
     pub(crate) fn has_buffers(&self) -> bool {
-        self.many.has_some() && self.once.has_some()
+        self.multishot.has_some() && self.single_shot.has_some()
     }
 
-    /// Has everything come back that has left a socket? The kernel's completions are all there when a call returns; those that faults hold
-    /// back are not.
-    pub(crate) fn has_told_all(&self) -> bool {
-        self.done.is_empty() && !self.faults.as_ref().is_some_and(|faults| faults.holds_any())
+    /// Returns whether no completion waits to be handled: all that has left a socket was handled.
+    /// A call collects all completions of the kernel, but injected faults may delay some.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.done.is_empty() && !self.faults.as_ref().is_some_and(|faults| faults.delays_any())
     }
 
-    /// What has happened, in the order in which it did.
+    /// The next completion, in order.
     pub(crate) fn next(&mut self) -> Option<Done> {
         self.done.pop_front()
     }
@@ -241,27 +229,28 @@ impl Ring<'_> {
     fn push(&mut self, entry: squeue::Entry, token: Token) {
         let entry = entry.user_data(token.pack());
         self.in_flight += 1;
-        // SAFETY: no other view of the queue exists; it is used in this file only, for the length of a statement. What the entry points
-        // to is the ring's own: pools, loads and targets.
+        // SAFETY: no other view of the queue exists: it is used in this file only, for the length
+        // of a statement. What the entry points to is the ring's own: pools, sends and targets.
         if !self.pending.is_empty() || unsafe { self.uring.submission_shared().push(&entry) }.is_err() {
             self.pending.push_back(entry);
         }
     }
 
-    /// Hands over what is to be done, waits as it is told unless something has happened already, and collects what has.
+    /// Submits what is pending, waits unless a completion is there already, and collects the
+    /// completions.
     ///
     /// # Errors
-    /// Only of the kind that a ring does not survive.
+    /// Those that end the ring.
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         if let Some(left) = &mut self.calls {
             *left = left.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADR))?;
         }
         loop {
-            self.hand_over();
+            self.submit_pending();
             let all = self.pending.is_empty();
-            // Looked at in each round: what one has brought is not to wait for the next one's.
-            let wait = if all && self.has_told_all() { wait } else { Wait::Not };
-            let failed = match self.faults.as_mut().and_then(|faults| faults.of_enter()) {
+            // In each round: completions of one round must not wait for those of the next.
+            let wait = if all && self.is_caught_up() { wait } else { Wait::Not };
+            let failed = match self.faults.as_mut().and_then(|faults| faults.on_enter()) {
                 Some(error) => Err(error),
                 None => self.call(wait),
             };
@@ -272,10 +261,11 @@ impl Ring<'_> {
                 Ok(()) => break,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR | libc::ETIME) => break,
-                    // Completions wait for room, or memory is short: what was reaped makes room, and then again.
+                    // Completions wait for room, or memory is short. Reaping makes room, and the
+                    // next call tries again.
                     Some(libc::EAGAIN | libc::EBUSY) => {
                         if before == self.in_flight && self.done.is_empty() {
-                            std::thread::sleep(PRESSED);
+                            std::thread::sleep(PRESSURE_PAUSE);
                         }
                         break;
                     }
@@ -287,20 +277,20 @@ impl Ring<'_> {
             }
         }
         if let Some(faults) = &mut self.faults {
-            faults.shake(&mut self.done);
+            faults.reorder(&mut self.done);
         }
         Ok(())
     }
 
-    /// Is there a reason to enter: something to hand over, or to be told? Costs no call.
-    pub(crate) fn looks_busy(&self) -> bool {
+    /// Returns whether there is something to submit or to collect, without a call.
+    pub(crate) fn needs_enter(&self) -> bool {
         // SAFETY: as in `push`.
         let (sq, cq) = unsafe { (self.uring.submission_shared(), self.uring.completion_shared()) };
         sq.taskrun() || sq.cq_overflow() || !cq.is_empty() || !sq.is_empty() || !self.pending.is_empty()
     }
 
-    /// As much of what is pending as the kernel's queue takes.
-    fn hand_over(&mut self) {
+    /// Moves as much of what is pending into the submission queue as that takes.
+    fn submit_pending(&mut self) {
         if self.pending.is_empty() {
             return;
         }
@@ -327,13 +317,13 @@ impl Ring<'_> {
             Some(time) => SubmitArgs::new().timespec(time),
             None => SubmitArgs::new(),
         };
-        // Also where nothing is waited for: what the kernel has put off until we ask is done in such a call only.
+        // Even without a wait: the kernel runs deferred work (DEFER_TASKRUN) only in such a call.
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        // SAFETY: the arguments are what EXT_ARG says they are, and outlive the call.
+        // SAFETY: the arguments are those that EXT_ARG requires, and outlive the call.
         unsafe { self.submitter.enter(submissions, want, flags.bits(), Some(&args)) }.map(drop)
     }
 
-    /// Collects what has completed, also what found no room in the queue.
+    /// Collects the completions, also those that found the completion queue full.
     fn reap(&mut self) {
         for _ in 0..64 {
             loop {
@@ -341,45 +331,45 @@ impl Ring<'_> {
                 let Some(entry) = unsafe { self.uring.completion_shared() }.next() else { break };
                 self.completed(&entry);
             }
-            self.let_cut_go();
+            self.flush_cut();
             // SAFETY: as in `push`.
             if !unsafe { self.uring.submission_shared() }.cq_overflow() {
                 break;
             }
-            // The call moves them into the queue. If it fails, the next one will.
+            // The call moves them into the queue. If it fails, the next one does.
             if self.call(Wait::Not).is_err() {
                 break;
             }
         }
     }
 
-    /// What a receive that goes on has brought, unless the rest of it is about to follow.
+    /// What a multishot receive has brought, unless the rest of it is about to follow.
     fn received(&mut self, key: Key, flags: u32, n: usize, more: bool) -> Option<Option<Received>> {
         let before = match self.cut.take() {
-            Some((whose, piece)) if whose == key && n > 0 => Some(piece),
+            Some((owner, piece)) if owner == key && n > 0 => Some(piece),
             other => {
                 self.cut = other;
-                self.let_cut_go();
+                self.flush_cut();
                 None
             }
         };
-        let Some(lease) = self.many.take(flags, n) else { return Some(before) };
+        let Some(lease) = self.multishot.take(flags, n) else { return Some(before) };
         let is_cut = more && lease.is_cut();
         let piece = match before {
             Some(piece) => piece.join(&lease),
             None => Received::Lent(lease),
         };
-        if is_cut && piece.len() < ONCE_BUFFER {
+        if is_cut && piece.len() < SINGLE_SHOT_BUFFER {
             self.cut = Some((key, piece));
             return None;
         }
         Some(Some(piece))
     }
 
-    /// Nothing followed.
-    fn let_cut_go(&mut self) {
+    /// Nothing has followed.
+    fn flush_cut(&mut self) {
         if let Some((key, piece)) = self.cut.take() {
-            let result = self.interfere(key, i32::try_from(piece.len()).unwrap_or(i32::MAX), true);
+            let result = self.inject_end(key, i32::try_from(piece.len()).unwrap_or(i32::MAX), true);
             self.done.push_back(Done::Received { key, result, more: true, piece: Some(piece) });
         }
     }
@@ -396,34 +386,35 @@ impl Ring<'_> {
                 let result = if result < 0 {
                     Err(io::Error::from_raw_os_error(-result))
                 } else {
-                    // SAFETY: the kernel has made this descriptor for us, and nobody else knows of it.
+                    // SAFETY: the kernel made this descriptor for this operation, and nothing else
+                    // owns it.
                     Ok(unsafe { OwnedFd::from_raw_fd(result) })
                 };
                 Done::Accepted { listener, result, more }
             }
-            Token::Connect(call) => {
-                // Of a poll there is none.
-                let was_connect = self.targets.remove(&call).is_some();
+            Token::Connect(number) => {
+                // A poll has no target.
+                let was_connect = self.targets.remove(&number).is_some();
                 let result = match &mut self.faults {
                     Some(faults) if was_connect => faults.connected(result),
                     _ => result,
                 };
-                Done::Connected { call, result }
+                Done::Connected { number, result }
             }
-            Token::ReceiveMany(key) => {
+            Token::MultishotRecv(key) => {
                 let Some(piece) = self.received(key, flags, filled, more) else { return };
-                let result = self.interfere(key, result, more);
+                let result = self.inject_end(key, result, more);
                 Done::Received { key, result, more, piece }
             }
-            Token::ReceiveOnce(key) => {
-                let piece = self.once.take(flags, filled).map(Received::Lent);
+            Token::SingleShotRecv(key) => {
+                let piece = self.single_shot.take(flags, filled).map(Received::Lent);
                 Done::Received { key, result, more, piece }
             }
-            Token::Await(key) => Done::Readable { key, result },
+            Token::PollInput(key) => Done::Readable { key, result },
             Token::Send(number) => {
-                let Some((key, load)) = self.loads.get_mut(number as usize).and_then(Option::take) else { return };
-                self.free_loads.push(number);
-                Done::Sent { key, result, load }
+                let Some((key, bytes)) = self.sends.get_mut(number as usize).and_then(Option::take) else { return };
+                self.free_sends.push(number);
+                Done::Sent { key, result, bytes }
             }
             Token::Poll => Done::Polled { result, more },
             Token::Cancel => return,
@@ -431,21 +422,21 @@ impl Ring<'_> {
         self.done.push_back(done);
     }
 
-    /// In tests: a receive that goes on may be made to end.
-    fn interfere(&mut self, key: Key, result: i32, more: bool) -> i32 {
+    /// In tests: may cancel a multishot receive.
+    fn inject_end(&mut self, key: Key, result: i32, more: bool) -> i32 {
         let Some(faults) = &mut self.faults else { return result };
         if !more {
-            return faults.reason(key, result);
+            return faults.end_result(key, result);
         }
-        if faults.ends(key) {
+        if faults.cancels(key) {
             self.cancel_receive(key);
         }
         result
     }
 
-    /// Ends everything, and waits for it. Not after a failure: what is still queued was meant for sockets that are closed by now, and their
-    /// numbers may be somebody else's.
-    fn settle(&mut self) {
+    /// Cancels all operations, and waits for their completions. Not after a failure: operations
+    /// that are still queued were for sockets that are closed by now, whose numbers may be reused.
+    fn cancel_everything(&mut self) {
         if self.failed || std::thread::panicking() {
             return;
         }
@@ -462,34 +453,14 @@ impl Ring<'_> {
     }
 }
 
-/// # Safety
-/// As [`BufferPool::new`].
-unsafe fn pools(submitter: &Submitter<'_>, setup: &Setup) -> io::Result<(BufferPool, BufferPool)> {
-    let incremental = if setup.faults.no_incremental_buffers {
-        Err(io::ErrorKind::Unsupported.into())
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { BufferPool::new(submitter, MANY, MANY_BUFFERS, MANY_BUFFER, true) }
-    };
-    let many = match incremental {
-        Ok(many) => many,
-        // A kernel before 6.12.
-        // SAFETY: the caller's promise.
-        Err(_) => unsafe { BufferPool::new(submitter, MANY, WHOLE_BUFFERS, WHOLE_BUFFER, false)? },
-    };
-    // SAFETY: the caller's promise.
-    let once = unsafe { BufferPool::new(submitter, ONCE, ONCE_BUFFERS, ONCE_BUFFER, false)? };
-    Ok((many, once))
-}
-
 impl Drop for Ring<'_> {
     fn drop(&mut self) {
-        self.settle();
+        self.cancel_everything();
         if self.in_flight > 0 {
-            // Somewhere the kernel still reads or writes: the memory stays, and nobody else gets it.
-            self.many.leak();
-            self.once.leak();
-            std::mem::forget(std::mem::take(&mut self.loads));
+            // The kernel may still read or write: the memory stays, and is not reused.
+            self.multishot.leak();
+            self.single_shot.leak();
+            std::mem::forget(std::mem::take(&mut self.sends));
             std::mem::forget(std::mem::take(&mut self.targets));
         }
     }

@@ -15,7 +15,7 @@ const COMPLETIONS: u32 = 16 * 1024;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup {
     /// The kernel flags pending completions, for workers that poll for them without a call
-    /// ([`Ring::looks_busy`](super::Ring)).
+    /// ([`Ring::needs_enter`](super::Ring)).
     pub(crate) flags_pending: bool,
     /// Features that a test takes away, and faults that it injects.
     pub(crate) faults: FaultConfig,

@@ -1,8 +1,8 @@
-//! What this process does about signals.
+//! The signals that this process ignores.
 
-/// Does this process ignore the signal of this number (sigaction(2), `SIG_IGN`)? A program that is
-/// started with a signal ignored, as `nohup` and the background jobs of a script are, is not meant
-/// to be reached by it, and leaves it ignored.
+/// Returns whether this process ignores the signal with this number (sigaction(2), `SIG_IGN`).
+/// `nohup` and the background jobs of a script start programs with a signal ignored; such a program
+/// should leave it ignored.
 #[must_use]
 pub fn ignores_signal(number: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();

@@ -1,4 +1,4 @@
-//! What the kernel does at the edges, and that nothing is lost there.
+//! Tests of the ring at the limits of its queues and buffers: nothing is lost.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use super::{Done, Key, Ring, SendBlocking, SendBytes, Setup, Wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Does something with a ring. A system that has none is reported.
+/// Runs a test with a ring. A system that refuses one is reported.
 fn with_ring(setup: Setup, test: impl FnOnce(&mut Ring<'_>)) {
     if let Err(error) = Ring::with(&setup, test) {
         assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
@@ -22,11 +22,11 @@ fn with_ring(setup: Setup, test: impl FnOnce(&mut Ring<'_>)) {
     }
 }
 
-/// Enters until `count` things have happened.
-fn happened(ring: &mut Ring<'_>, count: usize) -> Vec<Done> {
+/// Enters until `count` operations have completed.
+fn completions(ring: &mut Ring<'_>, count: usize) -> Vec<Done> {
     let (until, mut all) = (Instant::now() + PATIENCE, Vec::new());
     while all.len() < count {
-        assert!(Instant::now() < until, "{} of {count} things have happened", all.len());
+        assert!(Instant::now() < until, "{} of {count} completions", all.len());
         ring.enter(Wait::AtMost(Duration::from_millis(100))).unwrap();
         while let Some(done) = ring.next() {
             all.push(done);
@@ -36,28 +36,28 @@ fn happened(ring: &mut Ring<'_>, count: usize) -> Vec<Done> {
 }
 
 #[test]
-fn what_finds_no_room_in_a_queue_is_not_lost() {
+fn operations_that_overflow_a_queue_are_not_lost() {
     let small =
         Setup { faults: FaultConfig { queue_sizes: Some((2, 4)), ..FaultConfig::default() }, ..Setup::default() };
     with_ring(small, |ring| {
         let mut pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
         for (slot, (ours, _)) in pairs.iter().enumerate() {
-            ring.receive_many(Key::first(slot as u32), ours.as_fd());
+            ring.multishot_recv(Key::first(slot as u32), ours.as_fd());
         }
         ring.enter(Wait::Not).unwrap();
         for (n, (_, theirs)) in pairs.iter_mut().enumerate() {
             theirs.write_all(format!("message {n}").as_bytes()).unwrap();
         }
-        // A receive that finds no room may come as several.
+        // A receive that finds the queue full may be split.
         let mut got: HashMap<u32, Vec<u8>> = HashMap::new();
         while got.len() < 100 {
-            for done in happened(ring, 1) {
-                let Done::Received { key, piece, more, .. } = done else { panic!("nothing else was asked for") };
+            for done in completions(ring, 1) {
+                let Done::Received { key, piece, more, .. } = done else { panic!("no other operation was submitted") };
                 if let Some(piece) = piece {
                     got.entry(key.slot).or_default().extend(piece.bytes());
                 }
                 if !more {
-                    ring.receive_many(key, pairs[key.slot as usize].0.as_fd());
+                    ring.multishot_recv(key, pairs[key.slot as usize].0.as_fd());
                 }
             }
         }
@@ -66,24 +66,24 @@ fn what_finds_no_room_in_a_queue_is_not_lost() {
 }
 
 #[test]
-fn a_receive_that_finds_no_buffer_is_told_and_can_be_repeated() {
+fn a_receive_without_a_buffer_fails_and_can_be_repeated() {
     with_ring(Setup::default(), |ring| {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let key = Key::first(0);
         let sent = vec![7; 4 << 20];
         let copy = sent.clone();
         let sending = std::thread::spawn(move || theirs.write_all(&copy).map(|()| theirs));
-        ring.receive_many(key, ours.as_fd());
-        // Nobody gives a buffer back, so there must come an end.
+        ring.multishot_recv(key, ours.as_fd());
+        // The test keeps all buffers, so they run out.
         let (mut hoard, mut got) = (Vec::new(), 0);
         'full: loop {
-            for done in happened(ring, 1) {
+            for done in completions(ring, 1) {
                 match done {
                     Done::Received { piece: Some(piece), more, .. } => {
                         got += piece.len();
                         hoard.push(piece);
                         if !more {
-                            ring.receive_many(key, ours.as_fd());
+                            ring.multishot_recv(key, ours.as_fd());
                         }
                     }
                     Done::Received { result, .. } => {
@@ -97,13 +97,13 @@ fn a_receive_that_finds_no_buffer_is_told_and_can_be_repeated() {
         assert!(got < sent.len());
         hoard.clear();
         assert!(ring.has_buffers());
-        ring.receive_many(key, ours.as_fd());
+        ring.multishot_recv(key, ours.as_fd());
         while got < sent.len() {
-            for done in happened(ring, 1) {
-                let Done::Received { piece, more, .. } = done else { panic!("nothing else was asked for") };
+            for done in completions(ring, 1) {
+                let Done::Received { piece, more, .. } = done else { panic!("no other operation was submitted") };
                 got += piece.map_or(0, |piece| piece.len());
                 if !more {
-                    ring.receive_many(key, ours.as_fd());
+                    ring.multishot_recv(key, ours.as_fd());
                 }
             }
         }
@@ -112,7 +112,7 @@ fn a_receive_that_finds_no_buffer_is_told_and_can_be_repeated() {
 }
 
 #[test]
-fn an_accepted_connection_that_nobody_wants_is_closed() {
+fn an_accepted_connection_is_closed_with_its_ring() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = None;
     with_ring(Setup::default(), |ring| {
@@ -138,7 +138,7 @@ fn a_send_that_waits_keeps_its_bytes_until_it_is_cancelled() {
         let key = Key::first(3);
         loop {
             ring.send(key, ours.as_fd(), SendBytes::Owned { bytes: vec![1; 100_000], from: 0 }, SendBlocking::Try);
-            let Some(Done::Sent { result, .. }) = happened(ring, 1).pop() else { panic!("a send was asked for") };
+            let Some(Done::Sent { result, .. }) = completions(ring, 1).pop() else { panic!("a send was submitted") };
             if result == -libc::EAGAIN {
                 break;
             }
@@ -147,25 +147,25 @@ fn a_send_that_waits_keeps_its_bytes_until_it_is_cancelled() {
         ring.enter(Wait::Not).unwrap();
         assert!(ring.next().is_none());
         ring.cancel_all(ours.as_fd());
-        let Some(Done::Sent { key: whose, result, load }) = happened(ring, 1).pop() else {
+        let Some(Done::Sent { key: owner, result, bytes }) = completions(ring, 1).pop() else {
             panic!("a send was cancelled")
         };
-        assert_eq!((whose, result), (key, -libc::ECANCELED));
-        load.each(&mut |bytes| assert!(bytes.iter().all(|&byte| byte == 2)));
+        assert_eq!((owner, result), (key, -libc::ECANCELED));
+        bytes.each(&mut |bytes| assert!(bytes.iter().all(|&byte| byte == 2)));
         drop(theirs);
     });
 }
 
 #[test]
-fn what_crosses_the_end_of_a_buffer_is_one_piece() {
+fn a_message_across_the_end_of_a_buffer_is_one_piece() {
     with_ring(Setup::default(), |ring| {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        ring.receive_many(Key::first(0), ours.as_fd());
-        // Of a length that divides no buffer, so that some messages lie across an end.
+        ring.multishot_recv(Key::first(0), ours.as_fd());
+        // The length divides no buffer, so some messages cross an end.
         let message = [b'm'; 999];
         for n in 0..100 {
             theirs.write_all(&message).unwrap();
-            let Some(Done::Received { piece: Some(piece), .. }) = happened(ring, 1).pop() else {
+            let Some(Done::Received { piece: Some(piece), .. }) = completions(ring, 1).pop() else {
                 panic!("it was received")
             };
             assert_eq!(piece.bytes(), message, "message {n}");

@@ -1,7 +1,7 @@
-//! The 64 bits that travel with an operation and come back with its completions.
+//! The 64 bits that accompany an operation and return with its completions.
 
-/// Which connection an operation belongs to. A slot is used again; its generation tells its users apart, so that nobody is given what was
-/// meant for somebody before it.
+/// The connection that an operation belongs to. Slots are reused; the generation tells apart the
+/// connections that have used a slot, so that a late completion reaches none but its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
@@ -15,30 +15,30 @@ impl Key {
         Self { slot, generation: 0 }
     }
 
-    /// The slot's next user.
+    /// The key of the next connection in the slot.
     pub(crate) fn next(self) -> Self {
         Self { generation: (self.generation + 1) % Self::GENERATIONS, ..self }
     }
 }
 
-/// What an operation is.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// On the listener with this number.
     Accept(u32),
-    /// The call with this number.
+    /// The connect with this number.
     Connect(u32),
-    /// Receives until it is stopped.
-    ReceiveMany(Key),
+    /// Receives until cancelled.
+    MultishotRecv(Key),
     /// Receives once.
-    ReceiveOnce(Key),
-    /// The load with this number.
+    SingleShotRecv(Key),
+    /// The send with this number.
     Send(u32),
-    /// A wait for something to read.
-    Await(Key),
-    /// A look at the event counter.
+    /// Waits until the socket is readable.
+    PollInput(Key),
+    /// Polls the event counter.
     Poll,
-    /// A wish that others be cancelled; what comes of it is seen at the others.
+    /// Cancels others. Only their completions matter.
     Cancel,
 }
 
@@ -46,13 +46,13 @@ impl Token {
     pub(super) fn pack(self) -> u64 {
         let (kind, key) = match self {
             Self::Accept(listener) => (0, Key::first(listener)),
-            Self::ReceiveMany(key) => (1, key),
-            Self::ReceiveOnce(key) => (2, key),
-            Self::Send(load) => (3, Key::first(load)),
+            Self::MultishotRecv(key) => (1, key),
+            Self::SingleShotRecv(key) => (2, key),
+            Self::Send(number) => (3, Key::first(number)),
             Self::Poll => (4, Key::first(0)),
             Self::Cancel => (5, Key::first(0)),
-            Self::Connect(call) => (6, Key::first(call)),
-            Self::Await(key) => (7, key),
+            Self::Connect(number) => (6, Key::first(number)),
+            Self::PollInput(key) => (7, key),
         };
         kind << 60 | u64::from(key.generation) << 32 | u64::from(key.slot)
     }
@@ -61,12 +61,12 @@ impl Token {
         let key = Key { slot: bits as u32, generation: (bits >> 32) as u32 % Key::GENERATIONS };
         match bits >> 60 {
             0 => Self::Accept(key.slot),
-            1 => Self::ReceiveMany(key),
-            2 => Self::ReceiveOnce(key),
+            1 => Self::MultishotRecv(key),
+            2 => Self::SingleShotRecv(key),
             3 => Self::Send(key.slot),
             4 => Self::Poll,
             6 => Self::Connect(key.slot),
-            7 => Self::Await(key),
+            7 => Self::PollInput(key),
             _ => Self::Cancel,
         }
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_comes_back() {
+    fn a_packed_token_unpacks_to_itself() {
         let mut last = Key::first(u32::MAX);
         for _ in 0..3 {
             last = last.next();
@@ -88,9 +88,9 @@ mod tests {
             for token in [
                 Token::Accept(key.slot),
                 Token::Connect(key.slot),
-                Token::ReceiveMany(key),
-                Token::ReceiveOnce(key),
-                Token::Await(key),
+                Token::MultishotRecv(key),
+                Token::SingleShotRecv(key),
+                Token::PollInput(key),
                 Token::Send(key.slot),
                 Token::Poll,
                 Token::Cancel,

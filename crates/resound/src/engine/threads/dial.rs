@@ -1,4 +1,4 @@
-//! Dialling: each thread has a plan and one connection at a time.
+//! Dialling: each thread has a plan, and one connection at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -27,18 +27,18 @@ pub(super) fn start(shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<
 }
 
 fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {
-    shared.sharpen();
-    let Some(mut caller) = DialDriver::new(shared, index) else { return };
+    shared.turn_off_timer_slack();
+    let Some(mut driver) = DialDriver::new(shared, index) else { return };
     let mut context = context(shared.recorder(index, Writers::One));
     while !signals.drain.begun() {
         let now = Instant::now();
-        let call = match caller.next(now) {
-            NextDial::Dial(call) => call,
+        let request = match driver.next(now) {
+            NextDial::Dial(request) => request,
             NextDial::At(at) => {
                 thread::sleep(at.saturating_duration_since(now).min(TICK));
                 continue;
             }
-            // There is no connection whose end could be waited for.
+            // This thread has no connection whose end it could wait for.
             NextDial::Wait => {
                 thread::sleep(TICK);
                 continue;
@@ -46,23 +46,23 @@ fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {
             NextDial::Done => return,
         };
         let since = Instant::now();
-        let made = caller.socket(&call).and_then(|(socket, target)| {
-            connect(&socket, &target, since, &call, signals)?;
+        let made = driver.socket(&request).and_then(|(socket, target)| {
+            connect(&socket, &target, since, &request, signals)?;
             Ok(socket)
         });
         match made {
             Ok(socket) => {
-                if let Some(conn) = caller.answered(&call, since, &SockRef::from(&socket)) {
-                    let place = shared.room.take_on(index);
+                if let Some(conn) = driver.answered(&request, since, &SockRef::from(&socket)) {
+                    let permit = shared.room.take_on(index);
                     converse(&socket, conn, &mut context, shared, signals);
-                    drop(place);
+                    drop(permit);
                 }
                 drop(socket);
-                caller.has_room();
+                driver.connection_ended();
             }
-            // A call that a drain has given up is nobody's failure.
+            // The drain has cancelled it, so the plan receives no failure.
             Err(_) if signals.drain.begun() => {}
-            Err(error) => caller.failed(&call, &error),
+            Err(error) => driver.failed(&request, &error),
         }
     }
 }
@@ -71,18 +71,18 @@ fn connect(
     socket: &Socket,
     target: &socket2::SockAddr,
     since: Instant,
-    call: &DialRequest,
+    request: &DialRequest,
     signals: &Signals,
 ) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     loop {
-        let left = call.timeout.checked_sub(since.elapsed()).ok_or_else(no_answer)?;
+        let left = request.timeout.checked_sub(since.elapsed()).ok_or_else(no_answer)?;
         match begin(socket, target)? {
             Connecting::Connected => break,
             Connecting::Again if signals.drain.begun() => return Err(no_answer()),
             Connecting::Again => thread::sleep(TRY_AGAIN.min(left)),
             Connecting::Decides => {
-                decided(socket, since, call, signals)?;
+                decided(socket, since, request, signals)?;
                 break;
             }
         }
@@ -93,29 +93,30 @@ fn connect(
     socket.set_nonblocking(false)
 }
 
-/// Waits until a connection that is being made has been, or has failed.
-fn decided(socket: &Socket, since: Instant, call: &DialRequest, signals: &Signals) -> io::Result<()> {
+/// Waits until a pending connect has succeeded or failed.
+fn decided(socket: &Socket, since: Instant, request: &DialRequest, signals: &Signals) -> io::Result<()> {
     loop {
-        let left = call.timeout.checked_sub(since.elapsed()).ok_or_else(no_answer)?;
-        if signals.drain.begun() {
-            return Err(no_answer());
-        }
+        let left = request.timeout.checked_sub(since.elapsed()).ok_or_else(no_answer)?;
         #[cfg(unix)]
         {
             use rustix::event::{PollFd, PollFlags, Timespec, poll};
             let time = Timespec::try_from(left.min(TICK)).ok();
-            // An interruption is as good as a timeout: it is looked at again.
+            // An interruption counts as a timeout: the loop checks again.
             if poll(&mut [PollFd::new(socket, PollFlags::OUT)], time.as_ref()).unwrap_or(0) > 0 {
                 return Ok(());
             }
         }
         #[cfg(not(unix))]
         {
-            // There is no wait for one socket here: the name of the peer is known once it has answered.
+            // There is no wait for one socket here. A connected socket has the name of its peer.
             if socket.peer_addr().is_ok() || socket.take_error()?.map_or(Ok(false), Err)? {
                 return Ok(());
             }
             thread::sleep(TRY_AGAIN.min(left));
+        }
+        // Behind the check: a connection that is established is served even if a drain has begun.
+        if signals.drain.begun() {
+            return Err(no_answer());
         }
     }
 }

@@ -1,14 +1,16 @@
-//! [`ReceiveBuffer`]: what one connection reads into.
+//! [`ReceiveBuffer`]: the buffer that one connection reads into.
 
 use std::ops::{Deref, DerefMut};
 
 #[cfg(target_os = "linux")]
 use crate::engine::sys::Pages;
 
-/// One read. No more, since what a peer does not take of it waits in memory, and there may be thousands of such peers.
+/// One read. Not more: an answer that the peer does not take waits in memory, and there may be
+/// thousands of such peers.
 const WIRE: usize = 32 * 1024;
 
-/// A connection's own buffer. It costs what was read into it, until it is given back.
+/// A connection's own buffer. Only the part that was read into costs memory, until it is given
+/// back.
 pub(super) struct ReceiveBuffer {
     #[cfg(target_os = "linux")]
     bytes: Pages,
@@ -24,7 +26,7 @@ impl ReceiveBuffer {
         Ok(Self { bytes: vec![0; WIRE] })
     }
 
-    /// What is in it is needed no more, and nothing may come for long.
+    /// Gives the memory back: its contents are not needed, and nothing may arrive for long.
     pub(super) fn give_back(&mut self) {
         #[cfg(target_os = "linux")]
         self.bytes.give_back();

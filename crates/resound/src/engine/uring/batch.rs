@@ -1,29 +1,30 @@
-//! What one send takes of what waits.
+//! The part of a queue that one send takes.
 
 use crate::engine::queue::{Queue, Queued};
 use crate::engine::sys::SendBytes;
 
-/// So much at once, in so many pieces. A receiver that is quicker than its sender sleeps after each
-/// send, and waking it up costs more than copying 64 KiB does. More keeps the others waiting.
+/// The most bytes and pieces of one send. A receiver that is faster than its sender sleeps after
+/// each send, and waking it costs more than copying 64 KiB. More would keep other connections
+/// waiting.
 const BATCH: usize = 512 * 1024;
 const PIECES: usize = 16;
 
-/// What is to be sent next.
-pub(super) fn next_load(queue: &mut Queue) -> Option<SendBytes> {
-    let first = load(queue.pop_up_to(usize::MAX)?);
+/// Takes the next send out of the queue.
+pub(super) fn next_send(queue: &mut Queue) -> Option<SendBytes> {
+    let first = send_bytes(queue.pop_up_to(usize::MAX)?);
     let mut left = BATCH.saturating_sub(first.len());
     let Some(second) = queue.pop_up_to(left) else { return Some(first) };
-    let mut loads = vec![first];
+    let mut parts = vec![first];
     let mut next = Some(second);
     while let Some(piece) = next {
-        loads.push(load(piece));
-        left -= loads[loads.len() - 1].len();
-        next = if loads.len() < PIECES { queue.pop_up_to(left) } else { None };
+        parts.push(send_bytes(piece));
+        left -= parts[parts.len() - 1].len();
+        next = if parts.len() < PIECES { queue.pop_up_to(left) } else { None };
     }
-    Some(SendBytes::several(loads))
+    Some(SendBytes::several(parts))
 }
 
-fn load(piece: Queued) -> SendBytes {
+fn send_bytes(piece: Queued) -> SendBytes {
     match piece {
         Queued::Copied { bytes, from } => SendBytes::Owned { bytes, from },
         Queued::Shared(bytes) => SendBytes::Shared(bytes),
@@ -50,13 +51,13 @@ mod tests {
             }
         }
         let (mut sent, mut calls) = (Vec::new(), 0);
-        while let Some(load) = next_load(&mut queue) {
+        while let Some(send) = next_send(&mut queue) {
             let mut pieces = 0;
-            load.each(&mut |piece| {
+            send.each(&mut |piece| {
                 sent.extend_from_slice(piece);
                 pieces += 1;
             });
-            assert!(load.len() <= BATCH && pieces <= PIECES, "{} {pieces}", load.len());
+            assert!(send.len() <= BATCH && pieces <= PIECES, "{} {pieces}", send.len());
             calls += 1;
         }
         assert!(sent == bytes && calls < 200, "{calls}");

@@ -97,10 +97,10 @@ impl Input {
     ) {
         if self.is_bulk() || is_slow {
             self.receive = Receive::SingleShot;
-            ring.receive_once(key, socket, most);
+            ring.single_shot_recv(key, socket, most);
         } else {
             self.receive = Receive::Multishot;
-            ring.receive_many(key, socket);
+            ring.multishot_recv(key, socket);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use resound_proto::{CloseReason, Conn, ConnId};
 use socket2::{SockRef, Socket};
 
-use super::batch::next_load;
+use super::batch::next_send;
 use super::context::WorkerContext;
 use super::input::{Input, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
@@ -195,7 +195,12 @@ impl Link {
     }
 
     /// A send has completed. Also called when the connection is over.
-    pub(super) fn sent(&mut self, result: i32, load: SendBytes, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+    pub(super) fn sent(
+        &mut self,
+        result: i32,
+        bytes: SendBytes,
+        context: &mut WorkerContext<'_, '_>,
+    ) -> ConnectionFlow {
         self.send = Send::Idle;
         if self.over {
             return ConnectionFlow::Continue(());
@@ -211,11 +216,12 @@ impl Link {
                 error => return failed(error),
             },
         };
-        if n < load.len() {
-            // The socket is full. The rest leaves the shared buffer, and further input waits in `Conn`.
+        if n < bytes.len() {
+            // The socket is full. The rest leaves the shared buffer, and further input waits in
+            // `Conn`.
             self.send = Send::Wait;
-            context.ring.send(self.key, self.socket.as_fd(), load.advance(n), SendBlocking::Wait);
-        } else if let SendBytes::Owned { bytes, .. } = load {
+            context.ring.send(self.key, self.socket.as_fd(), bytes.advance(n), SendBlocking::Wait);
+        } else if let SendBytes::Owned { bytes, .. } = bytes {
             context.reuse(bytes);
         }
         if n > 0 {
@@ -236,7 +242,7 @@ impl Link {
         if self.driver.is_due(now) {
             // In this order: what leaves the socket meanwhile is among the ring's completions.
             let (conn, socket) = (self.driver.conn(), SockRef::from(&self.socket));
-            let has_more = || !self.input.is_delivered() || unread(&socket) > 0 || !context.ring.has_told_all();
+            let has_more = || !self.input.is_delivered() || unread(&socket) > 0 || !context.ring.is_caught_up();
             if conn.is_silence_due(now) && has_more() {
                 self.set_alarm(Some(now + Duration::from_millis(1)), context);
                 return ConnectionFlow::Continue(());
@@ -319,7 +325,7 @@ impl Link {
         let shares = self.driver.take_shares();
         if let Some((part, echo)) = echo {
             if self.is_idle() && context.driver.out.is_empty() && shares.is_empty() {
-                return self.try_to_send(part.load(echo), context);
+                return self.try_to_send(part.into_send(echo), context);
             }
             self.driver.queue.push(&part.bytes()[echo]);
         }
@@ -338,9 +344,9 @@ impl Link {
         self.send == Send::Idle && self.driver.queue.is_empty()
     }
 
-    fn try_to_send(&mut self, load: SendBytes, context: &mut WorkerContext<'_, '_>) {
+    fn try_to_send(&mut self, bytes: SendBytes, context: &mut WorkerContext<'_, '_>) {
         self.send = Send::Try;
-        context.ring.send(self.key, self.socket.as_fd(), load, SendBlocking::Try);
+        context.ring.send(self.key, self.socket.as_fd(), bytes, SendBlocking::Try);
     }
 
     /// Obeys the last verdict as far as that is possible now, and sees to it that a completion or
@@ -349,9 +355,9 @@ impl Link {
         loop {
             self.driver.obey(self.send != Send::Idle, &SockRef::from(&self.socket))?;
             if self.send == Send::Idle
-                && let Some(load) = next_load(&mut self.driver.queue)
+                && let Some(bytes) = next_send(&mut self.driver.queue)
             {
-                self.try_to_send(load, context);
+                self.try_to_send(bytes, context);
             }
             if self.send != Send::Try
                 && let Some(mut parts) = self.input.take_backlog()
@@ -398,7 +404,7 @@ impl Link {
         // Behind the answer, if there is one: until that has left, nothing is read.
         if self.send != Send::Try {
             self.input.receive = Receive::Polling;
-            context.ring.await_input(self.key, self.socket.as_fd());
+            context.ring.poll_input(self.key, self.socket.as_fd());
         }
     }
 
@@ -407,7 +413,7 @@ impl Link {
         if !self.driver.waits_in_vain(&SockRef::from(&self.socket)) {
             return;
         }
-        if self.input.is_delivered() && context.ring.has_told_all() {
+        if self.input.is_delivered() && context.ring.is_caught_up() {
             self.driver.input_is_complete();
         } else {
             // What has left the socket may not be here yet.

@@ -7,12 +7,12 @@ use resound_proto::ConnId;
 use super::link::Link;
 use crate::engine::sys::Key;
 
-/// Slots are used again, each time under another generation of its key.
+/// Slots are reused, each time with another generation of the key.
 #[derive(Default)]
 pub(super) struct Links {
     slots: Vec<LinkSlot>,
     free: Vec<u32>,
-    /// For wake-ups from outside.
+    /// For wake-ups from other threads.
     by_id: HashMap<ConnId, Key>,
 }
 
@@ -55,7 +55,7 @@ impl Links {
         self.by_id.values().copied().collect()
     }
 
-    /// Takes a connection out; its key means nobody from now on.
+    /// Removes a connection. Its key denotes no connection from now on.
     pub(super) fn remove(&mut self, key: Key) -> Option<Box<Link>> {
         let slot = self.slots.get_mut(key.slot as usize).filter(|slot| slot.key == key)?;
         let link = slot.link.take()?;

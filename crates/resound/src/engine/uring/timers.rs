@@ -1,17 +1,17 @@
-//! When to look at which connection's deadline.
+//! [`Timers`]: the alarms of a worker's connections.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::engine::sys::Key;
 
-/// One alarm at most for each connection. Deadlines mostly move later, so an alarm is moved only to an earlier time; one that rings too
-/// early is set again.
+/// At most one alarm for each connection. Deadlines mostly move later, so an alarm moves only to an
+/// earlier time. An alarm that rings too early is set again.
 #[derive(Debug, Default)]
 pub(super) struct Timers(BTreeSet<(Instant, Key)>);
 
 impl Timers {
-    /// Sets the alarm of `key`, which is set for `before`.
+    /// Replaces the alarm of `key`, which is set for `before`.
     pub(super) fn set(&mut self, key: Key, before: Option<Instant>, at: Option<Instant>) {
         if let Some(before) = before {
             self.0.remove(&(before, key));
@@ -26,7 +26,7 @@ impl Timers {
         self.0.first().map(|(at, _)| at.saturating_duration_since(now))
     }
 
-    /// Takes out whose alarm rings at `now`.
+    /// Removes an alarm that rings at `now`, and returns its connection.
     pub(super) fn ringing(&mut self, now: Instant) -> Option<Key> {
         if self.0.first()?.0 > now {
             return None;

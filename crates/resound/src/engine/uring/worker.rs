@@ -21,21 +21,20 @@ use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::dial_driver::DialDriver;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow};
-use crate::engine::shared::Shared;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::engine::workers::{WorkerCommand, WorkerGuard, WorkerSet, shorten_deadline};
 use crate::metrics::Writers;
 
-/// Completions between two looks at the clock.
+/// Completions between two readings of the clock.
 const CLOCK: usize = 64;
 /// Alarms that may ring before the sockets get their turn.
 const ALARMS: usize = 256;
 
-/// How far a worker's end has come.
+/// The progress of a worker's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ShutdownPhase {
     Serving,
-    /// The ring is letting go of the listeners.
+    /// The ring still holds the listeners.
     Unlistening,
     Draining,
 }
@@ -46,29 +45,29 @@ struct RingWorker<'a, 'r> {
     context: WorkerContext<'a, 'r>,
     links: Links,
     acceptors: Vec<RingAcceptor>,
-    /// Something has changed that concerns them.
+    /// Something has changed that concerns the acceptors.
     acceptors_changed: bool,
-    /// When to look at them anyway.
+    /// When to check the acceptors without a change.
     acceptors_at: Option<Instant>,
-    /// Of a dialer.
-    calls: Option<PendingDials>,
+    /// Only a dialer has them.
+    dials: Option<PendingDials>,
     phase: ShutdownPhase,
     deadline: Option<Instant>,
-    /// The event counter is looked at.
+    /// The ring polls the event counter.
     polls: bool,
-    /// After a failure, not before this.
+    /// After a failure: the time of the next try.
     polls_at: Option<Instant>,
-    /// Something has happened since anybody last slept.
+    /// Something has happened since the worker last slept.
     active: bool,
 }
 
 /// Runs a worker until its connections have ended after a drain, or its dial plan is done.
 pub(super) fn run(mut guard: WorkerGuard<Counter>, setup: &Setup) {
     let (index, set) = (guard.index, Arc::clone(&guard.set));
-    set.shared.sharpen();
+    set.shared.turn_off_timer_slack();
     let result = Ring::with(setup, |ring| {
         let context = WorkerContext::new(ring, set.shared.recorder(index, Writers::One));
-        let calls = DialDriver::new(&set.shared, index).map(|caller| PendingDials::new(caller, context.driver.now));
+        let dials = DialDriver::new(&set.shared, index).map(|driver| PendingDials::new(driver, context.driver.now));
         let mut worker = RingWorker {
             index,
             set: &set,
@@ -77,7 +76,7 @@ pub(super) fn run(mut guard: WorkerGuard<Counter>, setup: &Setup) {
             acceptors: Vec::new(),
             acceptors_changed: false,
             acceptors_at: None,
-            calls,
+            dials,
             phase: ShutdownPhase::Serving,
             deadline: None,
             polls: false,
@@ -105,8 +104,8 @@ impl RingWorker<'_, '_> {
                 self.polls = true;
                 self.context.ring.poll(self.set.inboxes[self.index].alert().descriptor());
             }
-            if !self.finds_something()? {
-                let wait = self.sleep();
+            if !self.busy_poll()? {
+                let wait = self.time_to_sleep();
                 self.context.ring.enter(wait)?;
             }
             self.context.driver.now = Instant::now();
@@ -124,39 +123,42 @@ impl RingWorker<'_, '_> {
             self.feed();
             self.serve_acceptors();
             self.dial();
-            if self.drains_on() {
+            if self.continue_drain() {
                 return Ok(());
             }
         }
     }
 
-    /// Looks for events, for as long as is wanted after the last one, before anybody sleeps. Says whether there is one.
-    fn finds_something(&mut self) -> io::Result<bool> {
-        let busy_poll = self.set.shared.busy_poll;
-        if busy_poll.is_zero() || !std::mem::take(&mut self.active) {
+    /// Busy-polls for events after the last one, before the worker sleeps. Returns whether there is
+    /// one.
+    fn busy_poll(&mut self) -> io::Result<bool> {
+        let most = self.set.shared.busy_poll;
+        if most.is_zero() || !std::mem::take(&mut self.active) {
             return Ok(false);
         }
-        let time = match self.patience() {
+        let time = match self.time_to_wait() {
             Wait::Not => return Ok(false),
-            Wait::AtMost(time) => time.min(busy_poll),
-            Wait::Forever => busy_poll,
+            Wait::AtMost(time) => time.min(most),
+            Wait::Forever => most,
         };
         self.context.ring.enter(Wait::Not)?;
         let start = Instant::now();
-        // Without a hint to the processor that this is a spin loop: under a hypervisor the hint may give the processor away.
-        while self.context.ring.has_told_all() && start.elapsed() < time {
-            if self.context.ring.looks_busy() {
+        // Without a hint to the processor that this is a spin loop: under a hypervisor the hint may
+        // yield the processor.
+        while self.context.ring.is_caught_up() && start.elapsed() < time {
+            if self.context.ring.needs_enter() {
                 self.context.ring.enter(Wait::Not)?;
             }
         }
         self.context.driver.now = Instant::now();
-        Ok(!self.context.ring.has_told_all())
+        Ok(!self.context.ring.is_caught_up())
     }
 
-    /// As [`RingWorker::patience`], but who keeps deadlines precisely and may spin wakes a little early for it.
-    fn sleep(&mut self) -> Wait {
-        let Shared { busy_poll, .. } = *self.set.shared;
-        match self.patience() {
+    /// As [`RingWorker::time_to_wait`]. But a worker that keeps precise deadlines and may spin
+    /// wakes a little earlier.
+    fn time_to_sleep(&mut self) -> Wait {
+        let busy_poll = self.set.shared.busy_poll;
+        match self.time_to_wait() {
             Wait::AtMost(time) if !busy_poll.is_zero() && self.set.shared.is_precise() => {
                 self.active = true;
                 Wait::AtMost(time.saturating_sub(busy_poll))
@@ -165,16 +167,16 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    /// How long the kernel may let us wait.
-    fn patience(&self) -> Wait {
+    /// How long the worker may wait for a completion.
+    fn time_to_wait(&self) -> Wait {
         let now = self.context.driver.now;
         let until = |at: Instant| at.saturating_duration_since(now);
         let cut = self.deadline.filter(|_| self.phase == ShutdownPhase::Draining).map(until);
         let acceptors = if self.acceptors_changed { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
         let fed = (!self.context.starved.is_empty() && self.context.ring.has_buffers()).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
-        let calls = self.calls.as_ref().and_then(|calls| calls.next(now));
-        let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, calls];
+        let dials = self.dials.as_ref().and_then(|dials| dials.next(now));
+        let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, dials];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Not,
@@ -188,25 +190,25 @@ impl RingWorker<'_, '_> {
                 self.on(key, |link, context| link.received(result, more, piece, context));
             }
             Done::Readable { key, result } => self.on(key, |link, context| link.readable(result, context)),
-            Done::Sent { key, result, load } => self.on(key, |link, context| link.sent(result, load, context)),
+            Done::Sent { key, result, bytes } => self.on(key, |link, context| link.sent(result, bytes, context)),
             Done::Accepted { listener, result, more } => {
                 self.acceptors_changed = true;
                 if let Some(acceptor) = self.acceptors.get_mut(listener as usize) {
                     acceptor.accepted(result, more, self.context.driver.now);
                 }
             }
-            Done::Connected { call, result } => {
-                let calls = self.calls.as_mut();
-                let answered =
-                    calls.and_then(|c| c.connected(call, result, self.context.ring, self.context.driver.now));
-                if let Some(Connected { socket, conn }) = answered {
-                    let place = self.set.shared.room.take_on(self.index);
-                    self.begin(socket, conn, place);
+            Done::Connected { number, result } => {
+                let (ring, now) = (&mut *self.context.ring, self.context.driver.now);
+                let connected = self.dials.as_mut().and_then(|dials| dials.connected(number, result, ring, now));
+                if let Some(Connected { socket, conn }) = connected {
+                    let permit = self.set.shared.room.take_on(self.index);
+                    self.begin(socket, conn, permit);
                 }
             }
             Done::Polled { result, more } => {
                 self.polls = more;
-                // Not at once, or a counter that cannot be looked at would keep the processor busy. What is in the inbox is taken even so.
+                // Not at once, or a poll that fails would keep the processor busy. The inbox is
+                // read even so.
                 self.polls_at = (result < 0).then(|| self.context.driver.now + BACK_OFF);
                 let inbox = &self.set.inboxes[self.index];
                 inbox.alert().reset();
@@ -227,7 +229,7 @@ impl RingWorker<'_, '_> {
                 self.acceptors = numbered.map(acceptor).collect();
                 self.acceptors_changed = true;
                 if self.phase != ShutdownPhase::Serving {
-                    // The drain was quicker.
+                    // The drain came first.
                     self.phase = ShutdownPhase::Unlistening;
                     self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.context.ring));
                 }
@@ -258,24 +260,23 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    fn begin(&mut self, socket: Socket, conn: Conn, place: ConnectionPermit) {
+    fn begin(&mut self, socket: Socket, conn: Conn, permit: ConnectionPermit) {
         let timed = self.set.shared.is_timed(&conn, &socket);
-        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, place, timed));
+        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, permit, timed));
         self.on(key, Link::open);
         if self.phase == ShutdownPhase::Draining {
-            // Handed over, or answered, just before the drain.
+            // Accepted or dialled just before the drain.
             self.on(key, Link::drain);
         }
     }
 
-    /// Lets a connection do something. A panic in a service ends its own connection only.
+    /// Passes an event to a connection. A panic in a service ends its own connection only.
     fn on(&mut self, key: Key, act: impl FnOnce(&mut Link, &mut WorkerContext<'_, '_>) -> ConnectionFlow) {
         let Some(link) = self.links.get(key) else { return };
         let context = &mut self.context;
-        let step = catch_unwind(AssertUnwindSafe(|| act(link, context)));
-        match step {
+        match catch_unwind(AssertUnwindSafe(|| act(link, context))) {
             Ok(ControlFlow::Continue(())) if !link.is_over() => {}
-            Ok(ControlFlow::Continue(())) => self.let_go(key),
+            Ok(ControlFlow::Continue(())) => self.close_if_idle(key),
             Ok(ControlFlow::Break(end)) => self.finish(key, end),
             Err(_) => self.finish(key, Err(CloseReason::Panicked)),
         }
@@ -285,15 +286,15 @@ impl RingWorker<'_, '_> {
         self.context.driver.clear_output();
         let Some(link) = self.links.get(key) else { return };
         link.finish(end, &mut self.context);
-        self.let_go(key);
+        self.close_if_idle(key);
     }
 
     /// Closes a connection that is over, once nothing of it is in flight.
-    fn let_go(&mut self, key: Key) {
+    fn close_if_idle(&mut self, key: Key) {
         if self.links.get(key).is_some_and(|link| link.is_over() && !link.is_in_flight()) {
             drop(self.links.remove(key));
-            if let Some(calls) = &mut self.calls {
-                calls.has_room(self.context.driver.now);
+            if let Some(dials) = &mut self.dials {
+                dials.connection_ended(self.context.driver.now);
             }
             self.acceptors_changed = true;
             self.acceptors.iter_mut().for_each(RingAcceptor::try_again);
@@ -304,7 +305,7 @@ impl RingWorker<'_, '_> {
     }
 
     fn ring_alarms(&mut self) {
-        // An alarm that is set again for now waits for the sockets' turn.
+        // An alarm that is set again for this instant waits for the sockets' turn.
         let now = self.context.driver.now;
         for _ in 0..ALARMS {
             let Some(key) = self.context.timers.ringing(now) else { break };
@@ -315,7 +316,7 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    /// Those who found no buffer to receive into try again.
+    /// Lets connections that found no buffer receive again.
     fn feed(&mut self) {
         if !self.context.starved.is_empty() && self.context.ring.has_buffers() {
             for key in std::mem::take(&mut self.context.starved) {
@@ -324,14 +325,14 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    /// Hands out what was accepted, and accepts on.
+    /// Hands out accepted connections, and accepts further ones.
     fn serve_acceptors(&mut self) {
         let now = self.context.driver.now;
         if !(std::mem::take(&mut self.acceptors_changed) || self.acceptors_at.is_some_and(|at| at <= now)) {
             return;
         }
         self.acceptors_at = None;
-        // Said first: a place that becomes free from now on is told.
+        // First: a permit that is returned from now on is reported.
         let waiting = |acceptors: &[RingAcceptor]| acceptors.iter().any(RingAcceptor::waits_for_permit);
         self.set.waits_for_permit.store(waiting(&self.acceptors), SeqCst);
         for at in 0..self.acceptors.len() {
@@ -343,10 +344,10 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    /// Makes the calls that are due.
+    /// Dials where that is due.
     fn dial(&mut self) {
-        if let Some(calls) = &mut self.calls {
-            calls.mind(self.context.ring, self.context.driver.now);
+        if let Some(dials) = &mut self.dials {
+            dials.advance(self.context.ring, self.context.driver.now);
         }
     }
 
@@ -356,20 +357,21 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    /// Takes the next step of a drain, and says whether it was the last.
-    fn drains_on(&mut self) -> bool {
+    /// Continues a drain. Returns whether the worker has ended.
+    fn continue_drain(&mut self) -> bool {
         let now = self.context.driver.now;
         let unlistened =
             self.phase == ShutdownPhase::Unlistening && self.acceptors.iter().all(RingAcceptor::is_stopped);
-        // A connection asks its socket what is still to be read: it must have been given what has left the socket.
-        if unlistened && self.context.ring.has_told_all() {
-            // Everything accepted is handed out before anybody is told to drain, so no connection slips through.
+        // A connection counts the bytes that its socket holds: those that have left the socket must
+        // have been delivered before.
+        if unlistened && self.context.ring.is_caught_up() {
+            // Everything accepted is handed out before any connection drains, so none is left out.
             for acceptor in std::mem::take(&mut self.acceptors) {
                 acceptor.rest().for_each(|accepted| self.hand_out(accepted));
             }
             self.phase = ShutdownPhase::Draining;
-            if let Some(calls) = &mut self.calls {
-                calls.stop(self.context.ring);
+            if let Some(dials) = &mut self.dials {
+                dials.stop(self.context.ring);
             }
             let at = self.deadline.unwrap_or(now);
             if self.index == 0 {
@@ -381,10 +383,10 @@ impl RingWorker<'_, '_> {
         }
         if self.phase == ShutdownPhase::Draining && self.deadline.is_some_and(|deadline| deadline <= now) {
             self.cut(CloseReason::Cut);
-            self.deadline = None; // what is left waits for its last completions
+            self.deadline = None; // the rest waits for its last completions
         }
-        let called = self.calls.as_ref().is_none_or(PendingDials::are_done);
-        (self.phase == ShutdownPhase::Draining || self.calls.is_some()) && called && self.links.is_empty()
+        let dialled = self.dials.as_ref().is_none_or(PendingDials::are_done);
+        (self.phase == ShutdownPhase::Draining || self.dials.is_some()) && dialled && self.links.is_empty()
     }
 
     fn cut(&mut self, reason: CloseReason) {
