@@ -73,7 +73,7 @@ use crate::error::Error;
 /// ```
 #[must_use = "a dialer dials once `start` is called"]
 pub struct Dialer {
-    basis: EngineConfig,
+    config: EngineConfig,
 }
 
 impl Default for Dialer {
@@ -85,12 +85,12 @@ impl Default for Dialer {
 impl Dialer {
     /// [`Engine::Auto`], one worker per core, and default [`Limits`].
     pub fn new() -> Self {
-        Self { basis: EngineConfig::new() }
+        Self { config: EngineConfig::new() }
     }
 
     /// Chooses the engine.
     pub fn engine(mut self, engine: Engine) -> Self {
-        self.basis.engine = engine;
+        self.config.engine = engine;
         self
     }
 
@@ -98,7 +98,7 @@ impl Dialer {
     /// [`MAX_WORKERS`](crate::server::MAX_WORKERS). On the threads engine a worker has one connection at a
     /// time, so this is the number of connections at once, and not limited.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.basis.workers = workers;
+        self.config.workers = workers;
         self
     }
 
@@ -106,7 +106,7 @@ impl Dialer {
     /// deadline: it reacts sooner, and a processor is busy meanwhile. With zero, the default, it
     /// sleeps at once, as the threads engine always does.
     pub fn busy_poll(mut self, time: Duration) -> Self {
-        self.basis.busy_poll(time);
+        self.config.busy_poll(time);
         self
     }
 
@@ -115,33 +115,33 @@ impl Dialer {
     /// 6.3 and later, over TCP, on the io_uring and threads engines, for connections without a
     /// handshake. Elsewhere it has no effect. Each message costs a few system calls more.
     pub fn kernel_times(mut self, wanted: bool) -> Self {
-        self.basis.kernel_times = wanted;
+        self.config.kernel_times = wanted;
         self
     }
 
     /// Sets the congestion control of TCP connections, as
     /// [`Server::congestion`](crate::Server::congestion).
     pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
-        self.basis.congestion = Some(algorithm.into());
+        self.config.congestion = Some(algorithm.into());
         self
     }
 
     /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.basis.limits = limits;
+        self.config.limits = limits;
         self
     }
 
     /// Sets the observers, as [`Server::observe`](crate::Server::observe).
     pub fn observe<O: Observer + 'static>(mut self, observers: impl Fn(usize) -> O + Send + Sync + 'static) -> Self {
-        self.basis.observers = Box::new(move |worker| Box::new(observers(worker)));
+        self.config.observers = Box::new(move |worker| Box::new(observers(worker)));
         self
     }
 
     /// Injects faults into the io_uring engine, for tests.
     #[cfg(feature = "fault-injection")]
     pub fn inject_faults(mut self, faults: FaultConfig) -> Self {
-        self.basis.inject_faults(faults);
+        self.config.inject_faults(faults);
         self
     }
 
@@ -159,12 +159,12 @@ impl Dialer {
         self,
         plans: impl Fn(usize) -> D + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
-        if let Some(algorithm) = &self.basis.congestion {
+        if let Some(algorithm) = &self.config.congestion {
             try_congestion(algorithm).map_err(|source| Error::Congestion { algorithm: algorithm.clone(), source })?;
         }
         let origin = ConnectionOrigin::Dial(Box::new(move |worker| Box::new(plans(worker))));
         let limit = |workers| ConnectionLimit::new(usize::MAX, workers, None);
-        launch(self.basis, origin, Vec::new(), limit, false)?.start()
+        launch(self.config, origin, Vec::new(), limit, false)?.start()
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`DrainBarrier`]: what a drain delivers to a connection before its service learns of it.
+//! [`DrainBarrier`]: what a drain delivers to a connection before it reports the drain.
 
 /// Everything that had arrived when the drain began, a FIN included, is read and answered first.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ enum BarrierState {
     #[default]
     NoDrain,
     Waiting,
-    /// The service knows of the drain.
+    /// The drain was reported to the service.
     Passed,
 }
 
@@ -32,12 +32,14 @@ impl DrainBarrier {
     }
 
     /// `n` bytes were read; none at the peer's FIN.
+    #[inline]
     pub(crate) fn read(&mut self, n: usize) {
         self.eof |= n == 0;
         self.unread = self.unread.saturating_sub(n);
     }
 
     /// Returns whether bytes that had arrived are still to be read, as far as is known.
+    #[inline]
     pub(crate) fn waits_for_input(&self) -> bool {
         self.state == BarrierState::Waiting && self.unread > 0
     }
@@ -49,6 +51,7 @@ impl DrainBarrier {
 
     /// Returns whether it is time for [`Conn::drain`](crate::conn::Conn::drain), once. `at_eof` checks
     /// whether only a FIN is left to read, and a `paused` connection reads nothing more.
+    #[inline]
     pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
         let is_due = self.state == BarrierState::Waiting && (paused || (self.unread == 0 && (self.eof || !at_eof())));
         if is_due {

@@ -36,6 +36,7 @@ impl DriverContext {
         Self { now: Instant::now(), out: Vec::new(), recorder, out_kept }
     }
 
+    #[inline]
     pub(crate) fn clear_output(&mut self) {
         self.out.clear();
         self.out.shrink_to(self.out_kept);
@@ -72,6 +73,7 @@ impl Driver {
         }
     }
 
+    #[inline]
     pub(crate) fn conn(&self) -> &Conn {
         &self.conn
     }
@@ -88,6 +90,7 @@ impl Driver {
 
     /// The socket has given these bytes, or none at the peer's FIN. Returns the part to send back,
     /// before the output.
+    #[inline]
     pub(crate) fn received(&mut self, wire: &mut [u8], cx: &mut DriverContext) -> Range<usize> {
         self.barrier.read(wire.len());
         let verdict = match wire.is_empty() {
@@ -98,6 +101,7 @@ impl Driver {
     }
 
     /// The socket has taken `n` bytes.
+    #[inline]
     pub(crate) fn sent(&mut self, n: usize, cx: &mut DriverContext) {
         let verdict = self.conn.sent(cx.now, n, &mut cx.out, &mut cx.recorder);
         self.note(verdict);
@@ -116,22 +120,26 @@ impl Driver {
         self.note(verdict);
     }
 
+    #[inline]
     fn note(&mut self, verdict: Verdict) -> Range<usize> {
         self.then = verdict.then;
         verdict.echo
     }
 
     /// Returns whether nothing more is to be sent: the verdict is a reset.
+    #[inline]
     pub(crate) fn is_reset(&self) -> bool {
         self.then == Then::Reset
     }
 
     /// Returns whether the verdict ends the connection.
+    #[inline]
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.then, Then::Close | Then::Reset)
     }
 
     /// The shared bytes between the parts of the output.
+    #[inline]
     pub(crate) fn take_shares(&mut self) -> SharedBytes {
         self.conn.take_shares()
     }
@@ -195,6 +203,7 @@ impl Driver {
     }
 
     /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
+    #[inline]
     pub(crate) fn obey(&mut self, send_in_flight: bool, socket: &SockRef<'_>) -> ConnectionFlow {
         match self.then {
             Then::Close => return ConnectionFlow::Break(Ok(())),
@@ -221,6 +230,7 @@ impl Driver {
 
     /// Returns whether a drain waits for input that the socket does not hold: the system counts
     /// bytes that cannot be read too.
+    #[inline]
     pub(crate) fn waits_in_vain(&self, socket: &SockRef<'_>) -> bool {
         self.barrier.waits_for_input() && holds_nothing(socket)
     }
@@ -230,8 +240,9 @@ impl Driver {
         self.barrier.input_is_complete();
     }
 
-    /// Lets the service learn of the drain, once it is time. `at_eof` checks whether only a FIN is
+    /// Reports the drain to the service, once it is time. `at_eof` checks whether only a FIN is
     /// left to read.
+    #[inline]
     pub(crate) fn drain_if_due(&mut self, at_eof: impl FnOnce() -> bool, cx: &mut DriverContext) -> bool {
         let is_due = self.barrier.is_due(self.conn.is_paused(), at_eof);
         if is_due {
@@ -242,12 +253,14 @@ impl Driver {
     }
 
     /// Returns whether the deadline has passed.
+    #[inline]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.conn.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// The alarm that the engine is to set now, and the one that it replaces. Deadlines mostly move
     /// later, so an alarm that rings too early stays; only an earlier deadline replaces it.
+    #[inline]
     pub(crate) fn next_alarm(&mut self, now: Instant) -> Option<(Option<Instant>, Instant)> {
         let deadline = self.conn.deadline()?;
         match self.alarm {

@@ -36,7 +36,7 @@ use crate::metrics::Totals;
 /// ```
 #[must_use = "a server serves once `serve` is called"]
 pub struct Server {
-    basis: EngineConfig,
+    config: EngineConfig,
     max_connections: usize,
     listeners: Vec<Listener>,
     handshakes: Option<Box<HandshakeFactory>>,
@@ -54,7 +54,7 @@ impl Server {
     /// listener yet.
     pub fn new() -> Self {
         Self {
-            basis: EngineConfig::new(),
+            config: EngineConfig::new(),
             max_connections: usize::MAX,
             listeners: Vec::new(),
             handshakes: None,
@@ -64,14 +64,14 @@ impl Server {
 
     /// Chooses the engine.
     pub fn engine(mut self, engine: Engine) -> Self {
-        self.basis.engine = engine;
+        self.config.engine = engine;
         self
     }
 
     /// Sets the number of threads that serve, at most [`MAX_WORKERS`](crate::server::MAX_WORKERS). The
     /// threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.basis.workers = workers;
+        self.config.workers = workers;
         self
     }
 
@@ -79,27 +79,27 @@ impl Server {
     /// come sooner, and a processor is busy meanwhile. With zero, the default, it sleeps at once,
     /// as the threads engine always does.
     pub fn busy_poll(mut self, time: Duration) -> Self {
-        self.basis.busy_poll(time);
+        self.config.busy_poll(time);
         self
     }
 
     /// Sets the congestion control of TCP connections, such as `cubic` (tcp(7), `TCP_CONGESTION`),
     /// on Linux and FreeBSD. The default is the system's.
     pub fn congestion(mut self, algorithm: impl Into<String>) -> Self {
-        self.basis.congestion = Some(algorithm.into());
+        self.config.congestion = Some(algorithm.into());
         self
     }
 
     /// Injects faults into the io_uring engine, for tests.
     #[cfg(feature = "fault-injection")]
     pub fn inject_faults(mut self, faults: FaultConfig) -> Self {
-        self.basis.inject_faults(faults);
+        self.config.inject_faults(faults);
         self
     }
 
     /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.basis.limits = limits;
+        self.config.limits = limits;
         self
     }
 
@@ -136,7 +136,7 @@ impl Server {
     /// uses the observer, at least once for each worker (on the threads engine once per connection,
     /// with number 0).
     pub fn observe<O: Observer + 'static>(mut self, observers: impl Fn(usize) -> O + Send + Sync + 'static) -> Self {
-        self.basis.observers = Box::new(move |worker| Box::new(observers(worker)));
+        self.config.observers = Box::new(move |worker| Box::new(observers(worker)));
         self
     }
 
@@ -213,8 +213,8 @@ impl Server {
             return Err(Error::NoListener);
         }
         for listener in &self.listeners {
-            listener.prepare(&self.basis.limits)?;
-            if let Some(algorithm) = &self.basis.congestion {
+            listener.prepare(&self.config.limits)?;
+            if let Some(algorithm) = &self.config.congestion {
                 listener.set_congestion(algorithm)?;
             }
         }
@@ -222,6 +222,6 @@ impl Server {
         let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
         let origin = ConnectionOrigin::Accept { factory, handshakes: self.handshakes };
         let limit = |workers| ConnectionLimit::new(self.max_connections, workers, gate);
-        launch(self.basis, origin, self.listeners, limit, here)
+        launch(self.config, origin, self.listeners, limit, here)
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     #[cfg(unix)]
     {
         use rustix::event::PollFlags;
-        let ready = look(socket, PollFlags::IN | PollFlags::PRI);
+        let ready = poll_now(socket, PollFlags::IN | PollFlags::PRI);
         // A unix socket also counts urgent bytes, which can never be read.
         if !ready.intersects(PollFlags::IN) {
             return 0;
@@ -94,22 +94,22 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     #[cfg(not(unix))]
     {
         // As much as one peek shows.
-        let mut look = [std::mem::MaybeUninit::uninit(); 16 * 1024];
-        socket.peek(&mut look).unwrap_or(0)
+        let mut bytes = [std::mem::MaybeUninit::uninit(); 16 * 1024];
+        socket.peek(&mut bytes).unwrap_or(0)
     }
 }
 
 /// Returns whether a read would wait.
 pub(crate) fn holds_nothing(socket: &SockRef<'_>) -> bool {
     #[cfg(unix)]
-    return look(socket, rustix::event::PollFlags::IN).is_empty();
+    return poll_now(socket, rustix::event::PollFlags::IN).is_empty();
     #[cfg(not(unix))]
     false
 }
 
 /// The events of a socket now; none if poll(2) fails.
 #[cfg(unix)]
-fn look(socket: &SockRef<'_>, what: rustix::event::PollFlags) -> rustix::event::PollFlags {
+fn poll_now(socket: &SockRef<'_>, what: rustix::event::PollFlags) -> rustix::event::PollFlags {
     use rustix::event::{PollFd, Timespec, poll};
     let mut socket = [PollFd::new(&**socket, what)];
     let _ = poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));

@@ -31,7 +31,7 @@ impl ControlBuffer {
 /// Two clocks that are read within this time show the same moment.
 const MOMENT: Duration = Duration::from_micros(1);
 /// The most tries to read them so.
-const LOOKS: usize = 4;
+const TRIES: usize = 4;
 /// Bytes may wait this long between the network and a read. An older timestamp is of another clock.
 const CREDIBLE: Duration = Duration::from_secs(3600);
 
@@ -110,7 +110,7 @@ struct Clocks {
 impl Clocks {
     fn now() -> Self {
         let mut clocks = Self { monotonic: Instant::now(), of_day: SystemTime::now() };
-        for _ in 0..LOOKS {
+        for _ in 0..TRIES {
             let after = Instant::now();
             if after - clocks.monotonic <= MOMENT {
                 break;

@@ -102,14 +102,14 @@ pub(crate) struct WorkerSet<A> {
 }
 
 impl<A: Alert> WorkerSet<A> {
-    /// Tells each worker to drain.
+    /// Lets every worker drain.
     pub(crate) fn drain_all(&self, deadline: Instant) {
         for inbox in &self.inboxes {
             inbox.send(WorkerCommand::Drain(deadline));
         }
     }
 
-    /// Worker 0 has handed out its last connection: tells the others to drain.
+    /// Worker 0 has handed out its last connection: lets the others drain.
     pub(crate) fn drain_others(&self, deadline: Instant) {
         for inbox in &self.inboxes[1..] {
             inbox.send(WorkerCommand::Drain(deadline));
@@ -127,7 +127,7 @@ impl<A: Alert> WorkerSet<A> {
         }
     }
 
-    /// Tells worker 0 to accept; the result follows.
+    /// Lets worker 0 accept. The result follows.
     pub(crate) fn listen(&self, listeners: Vec<Listener>) -> Receiver<io::Result<()>> {
         let (report, result) = channel();
         if !listeners.is_empty() {

@@ -112,7 +112,7 @@ impl Conversation<'_> {
         })
     }
 
-    /// Lets the service learn of a drain or a wake-up. Returns whether it did.
+    /// Reports a drain or a wake-up to the service. Returns whether it did.
     fn take_signal(&mut self) -> Result<bool, CloseReason> {
         let socket = SockRef::from(self.socket);
         if self.signals.drain.begun() {

@@ -47,6 +47,7 @@ impl Input {
     }
 
     /// A receive has brought this many bytes.
+    #[inline]
     pub(super) fn note_size(&mut self, len: usize) {
         self.calm = match len {
             ..SMALL => (self.calm + 1).min(CALM),
@@ -55,6 +56,7 @@ impl Input {
         };
     }
 
+    #[inline]
     pub(super) fn is_bulk(&self) -> bool {
         self.calm < CALM
     }
@@ -68,6 +70,7 @@ impl Input {
         matches!(self.receive, Receive::Multishot | Receive::SingleShot | Receive::Polling)
     }
 
+    #[inline]
     pub(super) fn is_delivered(&self) -> bool {
         self.backlog.is_none()
     }
@@ -81,6 +84,7 @@ impl Input {
         self.backlog.get_or_insert_default().push_back(part);
     }
 
+    #[inline]
     pub(super) fn take_backlog(&mut self) -> Option<VecDeque<Received>> {
         self.backlog.take().map(|parts| *parts)
     }
@@ -106,6 +110,7 @@ impl Input {
 
     /// Cancels a multishot receive if it brings more than the connection can deal with. Only after
     /// a receive, so an idle connection costs nothing.
+    #[inline]
     pub(super) fn limit(&mut self, key: Key, wants_read: bool, ring: &mut Ring<'_>) {
         let is_full = self.backlog.as_ref().is_some_and(|parts| parts.len() >= MOST_PARTS);
         if self.receive == Receive::Multishot && (self.is_bulk() || is_full || !wants_read) {

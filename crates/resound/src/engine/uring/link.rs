@@ -84,7 +84,7 @@ impl Link {
         self.over
     }
 
-    /// The first call.
+    /// The connection is established.
     pub(super) fn open(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         self.driver.open(&mut context.driver);
         self.send_output(context);
