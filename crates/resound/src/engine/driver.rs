@@ -1,6 +1,6 @@
 //! [`Driver`]: what every engine does with a [`Conn`] between its system calls.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::Shutdown;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use socket2::SockRef;
 use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::socket::{holds_nothing, report_unacknowledged, reset_on_close, unread};
+use super::socket::{report_unacknowledged, reset_on_close, unread};
 
 /// How a connection ended: as its last verdict wanted, or for another reason before that.
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
@@ -191,11 +191,6 @@ impl Driver {
         Ok(())
     }
 
-    /// The first pieces of the queue, for one call. Returns how many there are.
-    pub(crate) fn queued<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.queue.slices(slices)
-    }
-
     /// The socket has taken `n` bytes of the queue.
     pub(crate) fn sent_queued(&mut self, n: usize, cx: &mut DriverContext) {
         self.queue.consume(n);
@@ -204,17 +199,17 @@ impl Driver {
 
     /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
     #[inline]
-    pub(crate) fn obey(&mut self, send_in_flight: bool, socket: &SockRef<'_>) -> ConnectionFlow {
+    pub(crate) fn obey<'s>(&mut self, send_in_flight: bool, socket: impl FnOnce() -> SockRef<'s>) -> ConnectionFlow {
         match self.then {
             Then::Close => return ConnectionFlow::Break(Ok(())),
             Then::Reset => {
-                reset_on_close(socket);
+                reset_on_close(&socket());
                 return ConnectionFlow::Break(Ok(()));
             }
             Then::HalfClose if !self.fin_sent && !send_in_flight && self.queue.is_empty() => {
                 self.fin_sent = true;
                 // Fails if the peer is gone. The next read reports that.
-                let _ = socket.shutdown(Shutdown::Write);
+                let _ = socket().shutdown(Shutdown::Write);
             }
             Then::Go | Then::HalfClose => {}
         }
@@ -228,11 +223,11 @@ impl Driver {
         }
     }
 
-    /// Returns whether a drain waits for input that the socket does not hold: the system counts
-    /// bytes that cannot be read too.
+    /// Returns whether a drain waits for input. It waits in vain if the socket holds none: the
+    /// system counts bytes that cannot be read too.
     #[inline]
-    pub(crate) fn waits_in_vain(&self, socket: &SockRef<'_>) -> bool {
-        self.barrier.waits_for_input() && holds_nothing(socket)
+    pub(crate) fn waits_for_input(&self) -> bool {
+        self.barrier.waits_for_input()
     }
 
     /// All that had arrived when the drain began has been delivered.
@@ -258,16 +253,16 @@ impl Driver {
         self.conn.deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// The alarm that the engine is to set now, and the one that it replaces. Deadlines mostly move
-    /// later, so an alarm that rings too early stays; only an earlier deadline replaces it.
+    /// Returns whether the engine is to set an alarm for the deadline now, and the one that it
+    /// replaces. Deadlines mostly move later, so an alarm that rings too early stays; only an
+    /// earlier deadline replaces it.
     #[inline]
-    pub(crate) fn next_alarm(&mut self, now: Instant) -> Option<(Option<Instant>, Instant)> {
-        let deadline = self.conn.deadline()?;
+    pub(crate) fn next_alarm(&mut self, deadline: Instant, now: Instant) -> Option<Option<Instant>> {
         match self.alarm {
             Some(alarm) if now < alarm && alarm <= deadline => None,
             before => {
                 self.alarm = Some(deadline);
-                Some((before, deadline))
+                Some(before)
             }
         }
     }

@@ -11,7 +11,7 @@ use super::listener::Listener;
 use super::shared::{ConnectionOrigin, EngineControl, Latch, RunGuard};
 #[cfg(target_os = "linux")]
 use super::uring;
-use super::workers::{Alert, WorkerSet};
+use super::workers::{WorkerAlert, WorkerSet};
 use super::{Engine, portable, threads};
 use crate::error::Error;
 
@@ -108,7 +108,10 @@ pub(crate) fn launch(
 }
 
 /// A set of workers, and what lets worker 0 accept.
-fn accepting<A: Alert>(set: Arc<WorkerSet<A>>, listeners: Vec<Listener>) -> (Arc<dyn EngineControl>, PendingLaunch) {
+fn accepting<A: WorkerAlert>(
+    set: Arc<WorkerSet<A>>,
+    listeners: Vec<Listener>,
+) -> (Arc<dyn EngineControl>, PendingLaunch) {
     let control = Arc::clone(&set) as Arc<dyn EngineControl>;
     let start = move || {
         // Without a report the workers have ended before: a drain came first.

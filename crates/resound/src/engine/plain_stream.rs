@@ -68,6 +68,49 @@ impl PlainStream {
     }
 }
 
+/// Implements [`AsyncRead`] and [`AsyncWrite`] for a type by those of another.
+macro_rules! forward_io {
+    ($type:ty, $this:ident => $target:expr) => {
+        impl AsyncRead for $type {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                Pin::new($target).poll_read(cx, buf)
+            }
+        }
+
+        impl AsyncWrite for $type {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                Pin::new($target).poll_write(cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                let $this = self.get_mut();
+                Pin::new($target).poll_write_vectored(cx, slices)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                Pin::new($target).poll_flush(cx)
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = self.get_mut();
+                Pin::new($target).poll_shutdown(cx)
+            }
+        }
+    };
+}
+pub(super) use forward_io;
+
 /// Two tasks can use one connection at once, one for each direction.
 impl AsyncRead for &PlainStream {
     /// Reads until the socket is empty. Tokio's streams stop at the first read that does not fill

@@ -35,7 +35,7 @@ pub(crate) enum WorkerCommand {
 }
 
 /// Wakes a worker that sleeps.
-pub(crate) trait Alert: Send + Sync + 'static {
+pub(crate) trait WorkerAlert: Send + Sync + 'static {
     fn alert(&self);
 }
 
@@ -51,7 +51,7 @@ struct InboxQueue {
     closed: bool,
 }
 
-impl<A: Alert> Inbox<A> {
+impl<A: WorkerAlert> Inbox<A> {
     fn new(alert: A) -> Self {
         Self { queue: Mutex::default(), alert }
     }
@@ -101,7 +101,7 @@ pub(crate) struct WorkerSet<A> {
     pub(crate) waits_for_permit: AtomicBool,
 }
 
-impl<A: Alert> WorkerSet<A> {
+impl<A: WorkerAlert> WorkerSet<A> {
     /// Lets every worker drain.
     pub(crate) fn drain_all(&self, deadline: Instant) {
         for inbox in &self.inboxes {
@@ -137,7 +137,7 @@ impl<A: Alert> WorkerSet<A> {
     }
 }
 
-impl<A: Alert> EngineControl for WorkerSet<A> {
+impl<A: WorkerAlert> EngineControl for WorkerSet<A> {
     fn drain(&self, deadline: Instant) {
         if self.shared.is_precise() {
             return self.drain_all(deadline); // a worker that dials depends on no other
@@ -175,7 +175,7 @@ pub(crate) fn shorten_deadline(deadline: &mut Option<Instant>, at: Instant) -> I
 ///
 /// Without one worker the others would serve only a part of the connections, or none. So a worker
 /// that ends early, or panics, takes the server with it.
-pub(crate) struct WorkerGuard<A: Alert> {
+pub(crate) struct WorkerGuard<A: WorkerAlert> {
     pub(crate) index: usize,
     pub(crate) set: Arc<WorkerSet<A>>,
     report: Option<Sender<io::Result<()>>>,
@@ -184,7 +184,7 @@ pub(crate) struct WorkerGuard<A: Alert> {
     _running: Arc<RunGuard>,
 }
 
-impl<A: Alert> WorkerGuard<A> {
+impl<A: WorkerAlert> WorkerGuard<A> {
     pub(crate) fn inbox(&self) -> &Inbox<A> {
         &self.set.inboxes[self.index]
     }
@@ -202,7 +202,7 @@ impl<A: Alert> WorkerGuard<A> {
     }
 }
 
-impl<A: Alert> Drop for WorkerGuard<A> {
+impl<A: WorkerAlert> Drop for WorkerGuard<A> {
     fn drop(&mut self) {
         self.inbox().close();
         if !self.in_order {
@@ -217,7 +217,7 @@ pub(crate) type UnstartedWorker<A> = (WorkerGuard<A>, Receiver<io::Result<()>>);
 
 /// Starts a thread that calls `run` for each worker, except for worker 0 if it is to run `here`.
 /// The workers have no listeners yet.
-pub(crate) fn start<A: Alert>(
+pub(crate) fn start<A: WorkerAlert>(
     shared: Arc<Shared>,
     running: &Arc<RunGuard>,
     here: bool,

@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 
 use super::listener::Listener;
 use super::shared::{Latch, RunGuard, Shared};
-use super::workers::{self, Alert, UnstartedWorker, WorkerSet};
+use super::workers::{self, UnstartedWorker, WorkerAlert, WorkerSet};
 
-impl Alert for Notify {
+impl WorkerAlert for Notify {
     fn alert(&self) {
         self.notify_one();
     }

@@ -19,7 +19,7 @@ use super::watched::WatchedSocket;
 use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, Driver};
-use crate::engine::socket::{at_eof, reset_on_close, unread};
+use crate::engine::socket::{at_eof, holds_nothing, reset_on_close, unread};
 
 /// Bytes that one poll may move before the other connections get their turn.
 const BUDGET: usize = 64 * 1024;
@@ -94,7 +94,7 @@ impl ConnectionTask {
             if !self.driver.queue.is_empty() {
                 self.flush(cx, context)?;
             }
-            if let ControlFlow::Break(end) = self.driver.obey(false, &self.stream.socket()) {
+            if let ControlFlow::Break(end) = self.driver.obey(false, || self.stream.socket()) {
                 return Poll::Ready(end);
             }
             if self.budget == 0 {
@@ -118,7 +118,7 @@ impl ConnectionTask {
                 self.driver.timed_out(&self.stream.socket(), &mut context.driver);
                 self.send(0..0, context)?;
             }
-            if waits && self.driver.waits_in_vain(&self.stream.socket()) {
+            if waits && self.driver.waits_for_input() && holds_nothing(&self.stream.socket()) {
                 self.driver.input_is_complete();
             }
             let stream = &self.stream;
@@ -179,7 +179,7 @@ impl ConnectionTask {
     fn flush(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Result<(), CloseReason> {
         while !self.driver.queue.is_empty() && self.budget > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES];
-            let pieces = self.driver.queued(&mut slices);
+            let pieces = self.driver.queue.slices(&mut slices);
             match self.stream.poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
@@ -215,13 +215,16 @@ impl ConnectionTask {
     /// Returns whether the deadline has passed. Sees to it otherwise that this task wakes by then.
     fn is_due(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> bool {
         let now = &mut context.driver.now;
-        if self.driver.is_due(*now) {
+        let Some(deadline) = self.driver.conn().deadline() else {
+            if self.sleep.take().is_some() {
+                self.driver.replace_alarm(None);
+            }
+            return false;
+        };
+        if deadline <= *now {
             return true;
         }
-        if self.driver.conn().deadline().is_none() && self.sleep.take().is_some() {
-            self.driver.replace_alarm(None);
-        }
-        let Some((before, deadline)) = self.driver.next_alarm(*now) else { return false };
+        let Some(before) = self.driver.next_alarm(deadline, *now) else { return false };
         #[cfg(target_os = "linux")]
         if let Some(clock) = &self.worker.clock {
             clock.set(self.driver.conn().info().id, before, deadline, cx.waker());

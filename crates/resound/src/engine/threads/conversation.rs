@@ -17,7 +17,7 @@ use super::receive_buffer::ReceiveBuffer;
 use crate::engine::driver::{ConnectionEnd, Driver, DriverContext};
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
-use crate::engine::socket::unread;
+use crate::engine::socket::{holds_nothing, unread};
 
 /// Memory that a long answer may leave behind in a thread's output buffer.
 const OUT_KEPT: usize = 64 * 1024;
@@ -36,7 +36,7 @@ pub(super) fn converse(socket: &Socket, conn: Conn, context: &mut DriverContext,
     let timed = shared.is_timed(&conn, socket);
     let mut driver = Driver::new(conn);
     let conversation = || {
-        Conversation {
+        BlockingConversation {
             socket,
             buffer: ReceiveBuffer::new().map_err(|error| CloseReason::of(&error))?,
             timeout: BlockingTimeout::new(socket, shared.is_precise())?,
@@ -58,7 +58,7 @@ pub(super) fn converse(socket: &Socket, conn: Conn, context: &mut DriverContext,
     driver.report_closed(end, &SockRef::from(socket), context);
 }
 
-struct Conversation<'a> {
+struct BlockingConversation<'a> {
     socket: &'a Socket,
     /// What the connection reads into.
     buffer: ReceiveBuffer,
@@ -77,7 +77,7 @@ struct Conversation<'a> {
     is_warm: bool,
 }
 
-impl Conversation<'_> {
+impl BlockingConversation<'_> {
     /// The loop that [`Conn`]'s documentation describes, over a blocking socket.
     fn run(mut self) -> ConnectionEnd {
         self.context.now = Instant::now();
@@ -87,7 +87,7 @@ impl Conversation<'_> {
             // Send what the last event has produced.
             self.send(echo)?;
             // Then obey: half-close, close or reset.
-            if let ControlFlow::Break(end) = self.driver.obey(false, &SockRef::from(self.socket)) {
+            if let ControlFlow::Break(end) = self.driver.obey(false, || SockRef::from(self.socket)) {
                 return end;
             }
             // Then see what has happened: a signal, a deadline, or something on the socket.
@@ -120,7 +120,7 @@ impl Conversation<'_> {
                 return Err(CloseReason::Cut);
             }
             self.driver.begin_drain(0, &socket);
-            if self.driver.waits_in_vain(&socket) {
+            if self.driver.waits_for_input() && holds_nothing(&socket) {
                 self.driver.input_is_complete();
             }
             if self.driver.drain_if_due(|| at_eof(self.socket), self.context) {
@@ -205,7 +205,7 @@ impl Conversation<'_> {
 
     fn write(&mut self) -> io::Result<Range<usize>> {
         let mut slices = [IoSlice::new(&[]); PIECES];
-        let pieces = self.driver.queued(&mut slices);
+        let pieces = self.driver.queue.slices(&mut slices);
         let n = write(self.socket, &slices[..pieces])?;
         self.context.now = Instant::now();
         self.driver.sent_queued(n, self.context);

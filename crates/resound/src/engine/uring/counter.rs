@@ -1,16 +1,16 @@
-//! [`Counter`]: what wakes a worker that waits for its ring.
+//! [`EventCounter`]: what wakes a worker that waits for its ring.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::engine::workers::Alert;
+use crate::engine::workers::WorkerAlert;
 
 /// An event counter (eventfd(2)) that the ring polls.
-pub(crate) struct Counter(OwnedFd);
+pub(crate) struct EventCounter(OwnedFd);
 
-impl Counter {
+impl EventCounter {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
@@ -25,7 +25,7 @@ impl Counter {
     }
 }
 
-impl Alert for Counter {
+impl WorkerAlert for EventCounter {
     fn alert(&self) {
         // Fails only if the counter is full, and a full counter wakes the worker too.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! [`Input`]: how a connection receives, and what it has received and not delivered yet.
+//! [`LinkInput`]: how a connection receives, and what it has received and not delivered yet.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -30,7 +30,7 @@ pub(super) enum Receive {
     Starved,
 }
 
-pub(super) struct Input {
+pub(super) struct LinkInput {
     pub(super) receive: Receive,
     /// Small receives in a row, up to [`CALM`]. With fewer the connection is in bulk mode.
     calm: u8,
@@ -39,7 +39,7 @@ pub(super) struct Input {
     backlog: Option<Box<VecDeque<Received>>>,
 }
 
-impl Input {
+impl LinkInput {
     pub(super) fn new() -> Self {
         // One small receive ends the bulk mode of a new connection. Any amount may have arrived
         // before it, and a multishot receive would take all of it.

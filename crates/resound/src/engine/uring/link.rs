@@ -14,11 +14,11 @@ use socket2::{SockRef, Socket};
 
 use super::batch::next_send;
 use super::context::WorkerContext;
-use super::input::{Input, Receive};
+use super::input::{LinkInput, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
 use crate::engine::queue::Queue;
-use crate::engine::socket::{at_eof, unread};
+use crate::engine::socket::{at_eof, holds_nothing, unread};
 use crate::engine::sys::{Key, Received, SendBlocking, SendBytes};
 use crate::engine::timestamps;
 
@@ -50,7 +50,7 @@ pub(super) struct Link {
     /// A deadline has been put off once, because input had arrived.
     put_off: bool,
     driver: Driver,
-    input: Input,
+    input: LinkInput,
     // Closed before the permit is returned: its next owner may need the descriptor.
     socket: Socket,
     _permit: ConnectionPermit,
@@ -70,7 +70,7 @@ impl Link {
             failures: 0,
             put_off: false,
             driver,
-            input: Input::new(),
+            input: LinkInput::new(),
             socket,
             _permit: permit,
         }
@@ -353,7 +353,7 @@ impl Link {
     /// an alarm continues this connection.
     fn advance(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         loop {
-            self.driver.obey(self.send != Send::Idle, &SockRef::from(&self.socket))?;
+            self.driver.obey(self.send != Send::Idle, || SockRef::from(&self.socket))?;
             if self.send == Send::Idle
                 && let Some(bytes) = next_send(&mut self.driver.queue)
             {
@@ -384,9 +384,10 @@ impl Link {
         self.receive(context);
         // While a send tries, this is called again before the worker could wait for a deadline.
         if self.send != Send::Try
-            && let Some((before, at)) = self.driver.next_alarm(context.driver.now)
+            && let Some(deadline) = self.driver.conn().deadline()
+            && let Some(before) = self.driver.next_alarm(deadline, context.driver.now)
         {
-            context.timers.set(self.key, before, Some(at));
+            context.timers.set(self.key, before, Some(deadline));
         }
         ConnectionFlow::Continue(())
     }
@@ -410,7 +411,7 @@ impl Link {
 
     /// A drain may wait for bytes that never come: the system counts those too that cannot be read.
     fn look_for_input(&mut self, context: &mut WorkerContext<'_, '_>) {
-        if !self.driver.waits_in_vain(&SockRef::from(&self.socket)) {
+        if !self.driver.waits_for_input() || !holds_nothing(&SockRef::from(&self.socket)) {
             return;
         }
         if self.input.is_delivered() && context.ring.is_caught_up() {

@@ -17,7 +17,7 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 
-use self::counter::Counter;
+use self::counter::EventCounter;
 use super::shared::{RunGuard, Shared};
 use super::sys::{Ring, Setup};
 use super::workers::{self, WorkerSet};
@@ -28,6 +28,10 @@ pub(crate) fn probe(setup: &Setup) -> io::Result<()> {
 }
 
 /// Starts the workers, each with a ring of its own. They have no listeners yet.
-pub(crate) fn start(shared: Arc<Shared>, running: &Arc<RunGuard>, setup: Setup) -> io::Result<Arc<WorkerSet<Counter>>> {
-    Ok(workers::start(shared, running, false, Counter::new, move |guard| worker::run(guard, &setup))?.0)
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    running: &Arc<RunGuard>,
+    setup: Setup,
+) -> io::Result<Arc<WorkerSet<EventCounter>>> {
+    Ok(workers::start(shared, running, false, EventCounter::new, move |guard| worker::run(guard, &setup))?.0)
 }

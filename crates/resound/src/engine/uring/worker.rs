@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::accept::RingAcceptor;
 use super::context::WorkerContext;
-use super::counter::Counter;
+use super::counter::EventCounter;
 use super::dial::{Connected, PendingDials};
 use super::link::Link;
 use super::links::Links;
@@ -41,7 +41,7 @@ enum ShutdownPhase {
 
 struct RingWorker<'a, 'r> {
     index: usize,
-    set: &'a Arc<WorkerSet<Counter>>,
+    set: &'a Arc<WorkerSet<EventCounter>>,
     context: WorkerContext<'a, 'r>,
     links: Links,
     acceptors: Vec<RingAcceptor>,
@@ -62,7 +62,7 @@ struct RingWorker<'a, 'r> {
 }
 
 /// Runs a worker until its connections have ended after a drain, or its dial plan is done.
-pub(super) fn run(mut guard: WorkerGuard<Counter>, setup: &Setup) {
+pub(super) fn run(mut guard: WorkerGuard<EventCounter>, setup: &Setup) {
     let (index, set) = (guard.index, Arc::clone(&guard.set));
     set.shared.turn_off_timer_slack();
     let result = Ring::with(setup, |ring| {
