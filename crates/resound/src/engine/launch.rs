@@ -1,7 +1,6 @@
 //! How a server or a dialer starts its engine.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use super::config::{EngineConfig, MAX_WORKERS};
@@ -27,25 +26,6 @@ pub(crate) enum PendingLaunch {
     Start(Box<dyn FnOnce() -> Result<(), Error>>),
     /// Run worker 0 on the thread of the caller. It accepts.
     First(portable::FirstWorker, Vec<Listener>),
-}
-
-impl PendingLaunch {
-    /// Runs worker 0, if it is to run here, until every worker has ended; starts to accept
-    /// otherwise. Returns `supervise` if it is still to be run.
-    pub(crate) fn run<F: Future<Output = ()> + 'static>(
-        self,
-        supervise: F,
-        latch: &Arc<Latch>,
-    ) -> Result<Option<F>, Error> {
-        match self {
-            Self::Start(start) => start().map(|()| Some(supervise)),
-            Self::First(first, listeners) => {
-                let supervise: Pin<Box<dyn Future<Output = ()>>> = Box::pin(supervise);
-                first.run(listeners, supervise, Arc::clone(latch)).map_err(Error::Worker)?;
-                Ok(None)
-            }
-        }
-    }
 }
 
 impl Launched {

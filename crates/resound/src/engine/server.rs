@@ -15,7 +15,7 @@ use super::descriptors::for_a_runtime;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::FaultConfig;
 use super::handle::Handle;
-use super::launch::{Launched, launch};
+use super::launch::{Launched, PendingLaunch, launch};
 use super::listener::Listener;
 use super::shared::{ConnectionOrigin, Factory, HandshakeFactory};
 use crate::error::Error;
@@ -185,20 +185,29 @@ impl Server {
         let Launched { handle, pending } = self.launch(service, true)?;
         let (shared, latch) = (Arc::clone(&handle.shared), Arc::clone(&handle.latch));
         let control = Arc::clone(&handle.control);
-        // Without worker 0 the other workers are of no use, even if the handle lives on.
-        let rest = pending.run(supervise(handle), &latch).inspect_err(|_| control.drain(Instant::now()))?;
-        if let Some(supervise) = rest {
-            let runtime = for_a_runtime()
-                .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
-                .map_err(Error::Worker)?;
-            runtime.block_on(async {
-                tokio::select! {
-                    // First, so that it gets its turn even if the server ends at once.
-                    biased;
-                    () = supervise => latch.opened().await,
-                    () = latch.opened() => {}
-                }
-            });
+        let supervise = supervise(handle);
+        match pending {
+            PendingLaunch::First(first, listeners) => {
+                // Without worker 0 the other workers are of no use, even if the handle lives on.
+                first
+                    .run(listeners, Box::pin(supervise), latch)
+                    .inspect_err(|_| control.drain(Instant::now()))
+                    .map_err(Error::Worker)?;
+            }
+            PendingLaunch::Start(start) => {
+                let runtime = for_a_runtime()
+                    .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
+                    .map_err(Error::Worker)?;
+                start()?;
+                runtime.block_on(async {
+                    tokio::select! {
+                        // First, so that it gets its turn even if the server ends at once.
+                        biased;
+                        () = supervise => latch.opened().await,
+                        () = latch.opened() => {}
+                    }
+                });
+            }
         }
         Ok(shared.totals())
     }

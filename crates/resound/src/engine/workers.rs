@@ -215,6 +215,9 @@ impl<A: WorkerAlert> Drop for WorkerGuard<A> {
 /// A worker that has no thread yet, and the report of its start.
 pub(crate) type UnstartedWorker<A> = (WorkerGuard<A>, Receiver<io::Result<()>>);
 
+/// Workers that have started, and worker 0 if it is still to be run.
+pub(crate) type StartedWorkers<A> = (Arc<WorkerSet<A>>, Option<UnstartedWorker<A>>);
+
 /// Starts a thread that calls `run` for each worker, except for worker 0 if it is to run `here`.
 /// The workers have no listeners yet.
 pub(crate) fn start<A: WorkerAlert>(
@@ -223,7 +226,7 @@ pub(crate) fn start<A: WorkerAlert>(
     here: bool,
     alert: impl Fn() -> io::Result<A>,
     run: impl Fn(WorkerGuard<A>) + Clone + Send + 'static,
-) -> io::Result<(Arc<WorkerSet<A>>, Option<UnstartedWorker<A>>)> {
+) -> io::Result<StartedWorkers<A>> {
     let inboxes = shared.counters.iter().map(|_| alert().map(Inbox::new)).collect::<io::Result<Vec<_>>>()?;
     let set = Arc::new(WorkerSet { shared, inboxes, waits_for_permit: AtomicBool::new(false) });
     let guard = |index, report| WorkerGuard {
