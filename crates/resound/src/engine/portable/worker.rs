@@ -149,7 +149,12 @@ impl<'a> WorkerLoop<'a> {
     async fn obey(&mut self, command: WorkerCommand) {
         match command {
             WorkerCommand::Listen(listeners, report) => {
-                let _ = report.send(self.listen(listeners));
+                let result = self.listen(listeners);
+                if result.is_err() {
+                    // A server without all of its listeners ends.
+                    self.set.drain_all(Instant::now());
+                }
+                let _ = report.send(result);
                 if self.drains {
                     // The drain came first.
                     self.drain().await;
