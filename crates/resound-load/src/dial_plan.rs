@@ -226,14 +226,14 @@ impl Drop for LoadDialPlan {
 /// The text of a failed attempt, with advice if this machine is the cause.
 fn explained(error: &io::Error, request: &DialRequest) -> String {
     if resound::system::is_descriptor_shortage(error) {
-        return "no file descriptor is left for it: raise the limit (`ulimit -n`), or use fewer connections".into();
+        return "no file descriptor is left for it: raise the limit on open files, or use fewer connections".into();
     }
     match (error.kind(), request.source) {
         (io::ErrorKind::AddrNotAvailable, Some(source)) => {
             format!("{source} has no port left, or is not an address of this machine")
         }
         (io::ErrorKind::AddrNotAvailable, None) => {
-            "no port is left to connect from: connect from more addresses (`--source`), or more slowly".into()
+            "no port is left to connect from: use more source addresses, or connect more slowly".into()
         }
         _ => format!("cannot connect: {}", resound::system::plain(error)),
     }
