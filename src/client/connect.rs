@@ -1,4 +1,4 @@
-//! Getting the one connection: dialling, with as much patience as was asked for, or waiting to be dialled.
+//! Making the one connection: dialling with retries, or listening.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -16,36 +16,35 @@ use super::send_proxy::SendProxy;
 use super::tls::{self, TlsOptions};
 use crate::units;
 
-/// How a connection is to be had.
+/// How to make the connection.
 pub(crate) struct Connect {
     pub(crate) address: Address,
     pub(crate) dial: Dial,
     pub(crate) patience: SilencePolicy,
-    /// Wait to be dialled instead.
+    /// Listen instead of dialling.
     pub(crate) listen: bool,
     pub(crate) nagle: bool,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) before: ConnectSetup,
-    /// Notified when no further attempt is wanted: what the last one has come to is the result
-    /// then.
+    /// Notified to stop retrying: the result is then that of the last attempt.
     pub(crate) enough: Notify,
 }
 
-/// What comes before the conversation.
+/// The steps between the connection and its first byte.
 #[derive(Default)]
 pub(crate) struct ConnectSetup {
-    /// What is sent before everything else.
+    /// The PROXY header to send first.
     pub(crate) send_proxy: Option<SendProxy>,
     pub(crate) tls: Option<TlsOptions>,
 }
 
 impl ConnectSetup {
-    /// Does the conversation begin at once?
+    /// Are there no such steps?
     pub(crate) fn is_nothing(&self) -> bool {
         self.send_proxy.is_none() && self.tls.is_none()
     }
 
-    /// Sends the header, and agrees on TLS, which may take so long.
+    /// Sends the header, and completes the TLS handshake within `limit`.
     pub(crate) async fn prepare(&self, stream: Stream, limit: Duration) -> Result<Stream> {
         if let Some(proxy) = &self.send_proxy {
             let header = proxy.header(&stream.local(), &stream.peer())?;
@@ -61,42 +60,42 @@ impl ConnectSetup {
     }
 }
 
-/// What to do about an address that does not answer.
+/// The policy for an address that does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SilencePolicy {
-    /// Dial so many times more.
+    /// Dial this many times more.
     Retry(u32),
     /// Dial until it answers.
     Wait,
 }
 
-/// What happens on the way to a connection.
+/// An event while connecting.
 pub(super) enum ConnectEvent<'a> {
-    /// Something that a person who waits may want to know.
+    /// A message for a waiting user.
     Notice(String),
-    /// Nobody answered this time.
+    /// An attempt failed.
     Failed(&'a DialError),
 }
 
 impl Connect {
-    /// Is the system to choose the port to listen on?
+    /// Does the system choose the port to listen on?
     pub(super) fn is_any_port(&self) -> bool {
         self.listen && matches!(self.address, Address::Tcp { port: 0, .. })
     }
 
-    /// Gets a connection.
+    /// Makes the connection.
     pub(super) async fn connect(&self, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         self.get(self.patience, report).await
     }
 
-    /// Gets another connection after one was lost, however long it takes.
+    /// Makes another connection after a loss, however long it takes.
     pub(super) async fn reconnect(&self, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         self.get(SilencePolicy::Wait, report).await
     }
 
     async fn get(&self, patience: SilencePolicy, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let stream = if self.listen { self.accept(report).await? } else { self.dial(patience, report).await? };
-        // A connection that its peer has reset already takes no options; its first use will say so.
+        // A connection that the peer has reset takes no options; its first use returns the error.
         let _ = stream.set_nodelay(!self.nagle);
         if let Some(idle) = self.keepalive {
             let _ = stream.set_keepalive(idle);
@@ -115,7 +114,7 @@ impl Connect {
     async fn dial(&self, patience: SilencePolicy, mut report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let mut backoff = Backoff::of(patience);
         let mut attempt = 0_u64;
-        // What the last attempt came to that had all of its time.
+        // The error of the last attempt that had its full time.
         let mut known = None;
         loop {
             let error = match dial(&self.address, self.dial).await {
@@ -124,10 +123,11 @@ impl Connect {
             };
             attempt += 1;
             report(ConnectEvent::Failed(&error)).await;
-            // What this machine refuses, it will refuse again.
+            // This machine would refuse again.
             let Some(class) = error.class else { return Err(error.into()) };
             if self.is_over() {
-                // Of an attempt that was cut, silence says less than the answer to the one before.
+                // An attempt cut by the deadline only timed out; the error of the one before is
+                // more useful.
                 let is_silence = error.attempts.iter().all(|attempt| attempt.error.kind() == ErrorKind::TimedOut);
                 return Err(known.filter(|_| is_silence).unwrap_or(error).into());
             }
@@ -150,16 +150,16 @@ impl Connect {
         }
     }
 
-    /// Is there no more time to connect in?
+    /// Has the deadline passed?
     fn is_over(&self) -> bool {
         self.dial.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Waits before the next attempt, and says whether there is to be one.
+    /// Waits before the next attempt. False if there is none.
     async fn pause(&self, pause: Duration, patience: SilencePolicy) -> bool {
         let mut until = Instant::now() + pause;
         if let Some(deadline) = self.dial.deadline {
-            // Who waits for a server has a last try before the time is over.
+            // With --wait there is a last attempt just before the deadline.
             let last_try = deadline.checked_sub(LAST_TRY).filter(|at| *at > Instant::now());
             until = match (patience, last_try) {
                 (SilencePolicy::Wait, Some(at)) => until.min(at),
@@ -183,11 +183,11 @@ impl Connect {
     }
 }
 
-/// So long before the time is over.
+/// The last attempt starts this long before the deadline.
 const LAST_TRY: Duration = Duration::from_millis(50);
 
-/// The pauses between attempts: they double, up to a limit, and vary by a quarter, so that many clients of a server that comes back do
-/// not all come at once.
+/// The pauses between attempts. They double up to a limit, and vary by a quarter, so that the
+/// clients of a restarted server do not all connect at once.
 pub(super) struct Backoff {
     next: Duration,
     most: Duration,
@@ -197,7 +197,7 @@ impl Backoff {
     pub(super) fn of(patience: SilencePolicy) -> Self {
         let (next, most) = match patience {
             SilencePolicy::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
-            // A script waits for this very moment.
+            // A script waits for the server to start.
             SilencePolicy::Wait => (Duration::from_millis(50), Duration::from_secs(1)),
         };
         Self { next, most }
@@ -210,7 +210,7 @@ impl Backoff {
     }
 }
 
-/// Who is connected with whom, in words, and how long it took.
+/// The two ends of a connection as text, and the time it took.
 pub(super) fn described(stream: &Stream, listen: bool, since: Instant) -> String {
     let took = units::elapsed(since.elapsed());
     let agreed = stream.tls().map(|secure| format!("; {}", tls::described(secure).trim_end())).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! [`ClientFailure`]: what ended a connection that had been made.
+//! [`ClientFailure`]: a failure of a connection that was made.
 
 use std::io;
 
@@ -21,12 +21,13 @@ impl ClientFailure {
         Self { class, what: what.into(), advice: None }
     }
 
-    /// With advice of its own.
+    /// A failure with its own advice.
     pub(crate) fn advised(class: FailureClass, what: impl Into<String>, advice: &'static str) -> Self {
         Self { class, what: what.into(), advice: Some(advice) }
     }
 
-    /// The failure behind a socket's error while doing `what`; anything but a network failure stays what it is.
+    /// The failure behind an error of a socket while doing `what`. Errors that are no network
+    /// failures stay as they are.
     pub(crate) fn of(error: io::Error, what: &str) -> anyhow::Error {
         if let Some(failure) = TlsFailure::behind(&error) {
             return Self::advised(FailureClass::Tls, format!("{failure}{what}"), advice::of_tls(failure)).into();
@@ -52,9 +53,10 @@ impl ClientFailure {
         match self.class {
             FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
             FailureClass::Reset => {
-                "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, not serve this machine, or have crashed: its log may say why."
+                "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, refuse this machine, or have \
+                 crashed: see its log."
             }
-            FailureClass::Eof => "The server ended the conversation early: its log may say why.",
+            FailureClass::Eof => "The server ended the conversation early: see its log.",
             _ => "Check the server and the path to it.",
         }
     }

@@ -27,7 +27,7 @@ pub(crate) use self::tls::{ClientTlsArgs, HandshakeOptions, TlsOptions};
 
 pub(crate) fn run(mut plan: ClientPlan) -> Result<ExitCode> {
     crate::descriptors::for_client(if matches!(plan.task, ClientTask::Check(_)) { "a test" } else { "a client" })?;
-    // Whatever ends by then says itself what it has waited for.
+    // Each step has its own error for the deadline.
     let start = std::time::Instant::now();
     plan.connect.dial.deadline = plan.timeout.and_then(|limit| start.checked_add(limit));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;

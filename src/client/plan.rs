@@ -10,12 +10,12 @@ use super::connect::{Connect, ConnectEvent};
 use super::failure::ClientFailure;
 use crate::stdio::say;
 
-/// What `resound client` or `resound test` was asked to do.
+/// The meaning of the flags of a client or a test.
 pub(crate) struct ClientPlan {
     pub(crate) connect: Connect,
-    /// For the whole run.
+    /// Limit for the whole run.
     pub(crate) timeout: Option<Duration>,
-    /// For a connection on which nothing moves.
+    /// Limit for a connection without traffic.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) verbose: bool,
     /// Lines end with CR LF.
@@ -24,17 +24,17 @@ pub(crate) struct ClientPlan {
 }
 
 pub(crate) enum ClientTask {
-    /// At a terminal a conversation, else a pipe.
+    /// A conversation at a terminal, a pipe otherwise.
     Talk {
-        /// In a conversation: connect again whenever the connection is lost.
+        /// In a conversation: connect again after a lost connection.
         reconnect: bool,
-        /// Of a pipe. What only a pipe can do makes it one at a terminal too.
+        /// The flags of a pipe. Any of them makes a pipe at a terminal too.
         pipe: Option<PipeOptions>,
     },
     Check(Expect),
 }
 
-/// What a server should answer.
+/// The expected answer of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Expect {
     /// `Server received: ` and the line
@@ -55,8 +55,8 @@ pub(crate) struct PipeOptions {
 }
 
 impl ClientPlan {
-    /// What ends a run that was not dialled in time. One that dials says itself what its last
-    /// attempt came to.
+    /// The error of a run without a connection at its deadline. Dialling returns its own error,
+    /// with the last attempt.
     pub(super) fn unconnected(&self) -> anyhow::Error {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
         let what = format!("no connection on {} after {limit}", self.connect.address);
@@ -67,9 +67,9 @@ impl ClientPlan {
         failure.into()
     }
 
-    /// Tells a person who waits for a connection what they may want to know, and that a script's log need not be filled with.
+    /// Prints a notice about connecting at a terminal or with --verbose: a log needs none.
     pub(super) async fn report(&self, news: ConnectEvent<'_>) {
-        // Who asked for any port must be told which it is.
+        // With port 0 the user needs to learn the port.
         if let ConnectEvent::Notice(text) = news
             && (self.verbose || io::stderr().is_terminal() || self.connect.is_any_port())
         {

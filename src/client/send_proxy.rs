@@ -1,4 +1,4 @@
-//! `--send-proxy`: the PROXY header that stands before everything else.
+//! `--send-proxy`: the PROXY header at the start of the connection.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use resound::Endpoint;
 use resound::proxy::{Addresses, EncodeError, Header, Ssl, Tlv, Version};
 
-/// What the header is to say. What is left out is what the connection itself has.
+/// The contents of the header. Addresses that are left out are those of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SendProxy {
     version: Version,
@@ -33,7 +33,7 @@ impl SendProxy {
 
     /// The header of a connection between `local` and `peer`.
     pub(crate) fn header(&self, local: &Endpoint, peer: &Endpoint) -> Result<Vec<u8>, EncodeError> {
-        let or = |said: Option<SocketAddr>, own: &Endpoint| said.map_or_else(|| own.clone(), Endpoint::Tcp);
+        let or = |given: Option<SocketAddr>, own: &Endpoint| given.map_or_else(|| own.clone(), Endpoint::Tcp);
         let addresses = match self.addresses {
             ProxyValue::Local => Addresses::Local,
             ProxyValue::Unknown => Addresses::Unknown,
@@ -91,15 +91,15 @@ impl FromStr for SendProxy {
         let addresses = match other {
             None => ProxyValue::Pair { source, destination },
             Some(_) if source.is_some() || destination.is_some() => {
-                return Err("'local' and 'unknown' say that there are no addresses: leave out src and dst".into());
+                return Err("'local' and 'unknown' mean that there are no addresses: leave out src and dst".into());
             }
             Some(ProxyValue::Local) if checksum || !tlvs.is_empty() => {
-                return Err("of a 'local' connection nothing else is said".into());
+                return Err("a 'local' header carries nothing else".into());
             }
-            Some(said) => said,
+            Some(value) => value,
         };
         let this = Self { version, addresses, tlvs, checksum };
-        // Whatever the connection's own addresses are, the rest fits or does not.
+        // Encoding fails for the same values with any addresses, so errors show now.
         this.header(&Endpoint::Unknown, &Endpoint::Unknown).map_err(|error| error.to_string())?;
         Ok(this)
     }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_and_what_is_sent() {
+    fn each_value_encodes_as_typed() {
         let signature = r"\r\n\r\n\x00\r\nQUIT\n";
         let own = r"\x7f\x00\x00\x01\x7f\x00\x00\x01\x03\xe8\x22\xb8".replace(r"\x22", "\\\"");
         let cases: [(&str, String); 9] = [
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said() {
+    fn a_contradiction_is_an_error() {
         for (typed, reason) in [
             ("v3", "begin with v1 or v2"),
             ("", "begin with v1 or v2"),
@@ -178,7 +178,7 @@ mod tests {
             ("v1,alpn=h2", "no place for more than addresses"),
             ("v1,crc32c", "no place for more than addresses"),
             ("v1,local", "no LOCAL"),
-            ("v2,local,id=x", "nothing else is said"),
+            ("v2,local,id=x", "carries nothing else"),
             ("v2,local,src=1.2.3.4:5", "leave out src and dst"),
             ("v2,crc32c=1", "has no value"),
             ("v2,tlv=e0:00", "like 0xe0:"),

@@ -1,4 +1,4 @@
-//! The client's TLS: its flags, what they mean, and what was agreed on, in words.
+//! The TLS of a client: its flags, their meaning, and the result of the handshake as text.
 
 use std::fmt::Write as _;
 use std::io;
@@ -54,12 +54,12 @@ pub(crate) struct ClientTlsArgs {
     alpn: Vec<String>,
 }
 
-/// What a handshake is to be like, for those who measure it.
+/// Options of a handshake, for measuring it.
 #[derive(Clone)]
 pub(crate) struct HandshakeOptions {
-    /// May connections resume the sessions of earlier ones?
+    /// May connections resume earlier sessions?
     pub(crate) resume: bool,
-    /// How keys are exchanged, where that is not left to the two ends.
+    /// The group of the key exchange; `None` leaves it to the two ends.
     pub(crate) group: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl Default for HandshakeOptions {
     }
 }
 
-/// How TLS is to be spoken.
+/// The TLS of the connections.
 pub(crate) struct TlsOptions {
     client: TlsClient,
     insecure: bool,
@@ -80,12 +80,12 @@ impl ClientTlsArgs {
         self.meaning_with(address, &HandshakeOptions::default())
     }
 
-    /// Is TLS wanted at all?
+    /// Is --tls given?
     pub(crate) fn is_wanted(&self) -> bool {
         self.tls
     }
 
-    /// A flag that says more than that, if one was given.
+    /// Another TLS flag, if one is given.
     pub(crate) fn details(&self) -> Option<&'static str> {
         [
             (self.ca.is_some(), "--ca"),
@@ -108,7 +108,7 @@ impl ClientTlsArgs {
         }
         let name = match (&self.server_name, address) {
             (Some(name), _) => name.as_str(),
-            // A link's name behind an address is this machine's own affair.
+            // The interface in an address concerns this machine only.
             (None, Address::Tcp { host, .. }) => host.split('%').next().unwrap_or(host),
             (None, Address::Unix(_)) => "localhost",
         };
@@ -148,7 +148,7 @@ impl HandshakeOptions {
 }
 
 impl TlsOptions {
-    /// With the one server that has this certificate.
+    /// Trusts the one server with this certificate.
     pub(crate) fn pinned(pin: Fingerprint, handshakes: &HandshakeOptions) -> Result<Self> {
         let client = handshakes.client("localhost", Trust::Pin(pin), None, &[])?;
         Ok(Self { client, insecure: false })
@@ -163,11 +163,11 @@ impl TlsOptions {
         !self.insecure
     }
 
-    /// Agrees on TLS with the server.
+    /// Completes the TLS handshake.
     pub(super) async fn secure(&self, stream: Stream, limit: Duration) -> Result<Stream> {
         if self.insecure {
             say(
-                "warning: the server's certificate is not checked (--insecure): whoever sits between can read and change everything",
+                "warning: the server's certificate is not checked (--insecure): a machine between can read and change all bytes",
             );
         }
         match timeout(limit, stream.secure(&self.client)).await {
@@ -175,14 +175,14 @@ impl TlsOptions {
             Ok(Err(error)) => Err(refused(error)),
             Err(_) => {
                 let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
-                let advice = "The server accepts connections and says nothing: is it one that speaks TLS?";
+                let advice = "The server accepts connections and sends nothing: is it one that speaks TLS?";
                 Err(ClientFailure::advised(FailureClass::Timeout, what, advice).into())
             }
         }
     }
 }
 
-/// Why there is no TLS with the server.
+/// The failure of a handshake.
 fn refused(error: io::Error) -> anyhow::Error {
     if let Some(failure) = TlsFailure::behind(&error) {
         let what = match error.get_ref().and_then(|inner| inner.downcast_ref()).and_then(detail) {
@@ -201,19 +201,19 @@ fn refused(error: io::Error) -> anyhow::Error {
     }
     if error.kind() == io::ErrorKind::UnexpectedEof {
         let what = "the server closed the connection within the TLS handshake";
-        let advice = "It may not speak TLS, or not with everybody: check the port; its log may say why.";
+        let advice = "It may not use TLS, or refuse this client: check the port, and its log.";
         return ClientFailure::advised(FailureClass::Eof, what, advice).into();
     }
     ClientFailure::of(error, " within the TLS handshake")
 }
 
-/// Is it refused for its name, and names no host at all?
+/// Is the certificate refused for its name, and names no host at all?
 fn names_nothing(error: &rustls::Error) -> bool {
     use CertificateError::NotValidForNameContext;
     matches!(error, rustls::Error::InvalidCertificate(NotValidForNameContext { presented, .. }) if presented.is_empty())
 }
 
-/// Which name it is for, and since when or until when it is not valid.
+/// The name, or the date, that the certificate fails for.
 fn detail(error: &rustls::Error) -> Option<String> {
     let rustls::Error::InvalidCertificate(error) = error else { return None };
     let date = |time: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
@@ -234,9 +234,9 @@ fn detail(error: &rustls::Error) -> Option<String> {
     })
 }
 
-/// What was agreed on, and what the server has shown.
+/// The parameters of TLS, and the certificates of the server.
 pub(super) fn described(secure: &TlsStream) -> String {
-    // The peer is the first of the chain.
+    // The chain includes the peer.
     let mut info = secure.info().clone();
     info.peer = None;
     let mut text = format!("{}{}\n", TlsSummary(&info), if info.resumed { "" } else { ", full handshake" });

@@ -1,4 +1,4 @@
-//! What the far end does, where nobody has said: found by sending one line.
+//! Detects the mode of the target by sending one line.
 
 use std::time::Duration;
 
@@ -11,22 +11,23 @@ use tokio::time::timeout;
 
 use crate::client::{ClientFailure, ConnectSetup};
 
-/// A far end that has not answered by then does not answer.
+/// A target that is silent for this long does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LINE: &[u8] = b"resound load: what do you do with a line?\n";
-/// More than any answer to it.
+/// More than any known answer.
 const MOST: usize = 1024;
 
-/// The address of somebody with whom a conversation can begin. It is ended at once.
-pub(super) async fn somebody(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Endpoint> {
+/// The address of a target that accepts a connection and its handshakes. The probe closes at once.
+pub(super) async fn reachable_address(address: &Address, how: Dial, before: &ConnectSetup) -> Result<Endpoint> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
     let ended = async {
         stream.shutdown().await?;
-        // A pattern without end is as good as an end.
-        listen(&mut stream, &mut Vec::new(), |said| said.len() > MOST).await
+        // An endless pattern counts as an end.
+        receive(&mut stream, &mut Vec::new(), |received| received.len() > MOST).await
     };
-    // What a server has to say against this end's certificate comes behind the handshake. Of other ends the run hears itself.
+    // A server rejects a client certificate after the handshake. The run itself detects other
+    // errors.
     if let Ok(Err(error)) = timeout(PATIENCE, ended).await
         && FailureClass::of(&error) == Some(FailureClass::Tls)
     {
@@ -35,18 +36,18 @@ pub(super) async fn somebody(address: &Address, how: Dial, before: &ConnectSetup
     Ok(target)
 }
 
-/// The address that answered, and what it does.
+/// The address that answered, and its mode.
 pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) -> Result<(Endpoint, Mode)> {
     let mut stream = connect(address, how, before).await?;
     let target = stream.peer();
     let mut answer = Vec::new();
     let asked = async {
         stream.write_all(LINE).await?;
-        listen(&mut stream, &mut answer, is_complete).await
+        receive(&mut stream, &mut answer, is_complete).await
     };
     let ended = match timeout(PATIENCE, asked).await {
         Ok(Ok(ended)) => ended,
-        // What was said before that says more.
+        // The bytes before the error decide.
         Ok(Err(_)) if !answer.is_empty() => true,
         Ok(Err(error)) => match FailureClass::of(&error) {
             Some(class @ (FailureClass::Reset | FailureClass::Eof)) => return Err(closed(class, before).into()),
@@ -54,13 +55,13 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) ->
         },
         Err(_) => false,
     };
-    // A server may serve one at a time; and it is told that this was all.
+    // Closes in order: the server may serve one connection at a time.
     let _ = timeout(PATIENCE, stream.shutdown()).await;
     drop(stream);
     match judge(&answer) {
         Some(Mode::Discard) if ended => Err(closed(FailureClass::Eof, before).into()),
         Some(mode) => Ok((target, mode)),
-        None => Err(stranger(&answer, address, how, before).await),
+        None => Err(unsupported(&answer, address, how, before).await),
     }
 }
 
@@ -68,8 +69,8 @@ async fn connect(address: &Address, how: Dial, before: &ConnectSetup) -> Result<
     before.prepare(resound::dial(address, how).await?, how.timeout).await
 }
 
-/// Reads until `is_enough`, and says whether the far end has ended it.
-async fn listen(stream: &mut Stream, answer: &mut Vec<u8>, is_enough: fn(&[u8]) -> bool) -> std::io::Result<bool> {
+/// Reads until `is_enough`. True if the target has closed.
+async fn receive(stream: &mut Stream, answer: &mut Vec<u8>, is_enough: fn(&[u8]) -> bool) -> std::io::Result<bool> {
     while !is_enough(answer) {
         if stream.read_buf(answer).await? == 0 {
             return Ok(true);
@@ -78,61 +79,62 @@ async fn listen(stream: &mut Stream, answer: &mut Vec<u8>, is_enough: fn(&[u8]) 
     Ok(false)
 }
 
-/// Nothing was said, and the connection is over.
+/// The failure of a target that closed without an answer.
 fn closed(class: FailureClass, before: &ConnectSetup) -> ClientFailure {
     let advice = match (&before.tls, &before.send_proxy) {
         (None, None) => {
-            "It may want TLS (--tls) or a PROXY header (--send-proxy) first, or not serve this machine: its log may say why."
+            "It may want TLS (--tls) or a PROXY header (--send-proxy) first, or refuse this machine: see its log."
         }
-        (None, Some(_)) => "It may want TLS (--tls) behind the PROXY header, or no such header: its log may say why.",
+        (None, Some(_)) => "It may want TLS (--tls) behind the PROXY header, or no such header: see its log.",
         (Some(_), _) => {
-            "It may want a certificate (--cert) or a PROXY header (--send-proxy), or not serve this machine: its log may say why."
+            "It may want a certificate (--cert) or a PROXY header (--send-proxy), or refuse this machine: see its log."
         }
     };
     let did = if class == FailureClass::Reset { "reset" } else { "closed" };
-    ClientFailure::advised(class, format!("the far end {did} the connection instead of answering one line"), advice)
+    ClientFailure::advised(class, format!("the target {did} the connection instead of answering one line"), advice)
 }
 
-/// Who answers like that is none of those that can be loaded.
-async fn stranger(answer: &[u8], address: &Address, how: Dial, before: &ConnectSetup) -> anyhow::Error {
+/// The failure of a target that the load generator does not support.
+async fn unsupported(answer: &[u8], address: &Address, how: Dial, before: &ConnectSetup) -> anyhow::Error {
     let mismatch = |what: &str, advice| ClientFailure::advised(FailureClass::Mismatch, what, advice).into();
     match kind(answer) {
         Some(Kind::Tls) => {
             return ClientFailure::advised(
                 FailureClass::Tls,
-                "the far end speaks TLS, and was spoken to in plain",
+                "the target speaks TLS, and this connection does not",
                 "Add --tls.",
             )
             .into();
         }
         Some(Kind::Http) => {
-            let advice = "resound load speaks to servers that echo, answer lines, discard or generate: HTTP has generators of its own.";
-            return mismatch("the far end is an HTTP server", advice);
+            let advice = "resound load is for servers that echo, answer lines, discard or generate: HTTP has its own generators.";
+            return mismatch("the target is an HTTP server", advice);
         }
         None => {}
     }
-    let said = crate::escape::text(&answer[..answer.len().min(60)]);
+    let shown = crate::escape::text(&answer[..answer.len().min(60)]);
     let is_header = |part: &[u8]| memchr::memmem::find(answer, part).is_some();
     if before.send_proxy.is_some() && (is_header(b"PROXY ") || is_header(b"\r\n\r\n\0\r\nQUIT\n")) {
         return mismatch(
-            &format!("the far end answered the PROXY header: {said}"),
+            &format!("the target answered the PROXY header: {shown}"),
             "It expects none: leave out --send-proxy.",
         );
     }
-    // Was that an answer at all?
+    // Did the target send this without being asked?
     let mut greeting = Vec::new();
     if let Ok(mut stream) = connect(address, how, before).await {
-        let _ = timeout(PATIENCE, listen(&mut stream, &mut greeting, |greeting| !greeting.is_empty())).await;
+        let _ = timeout(PATIENCE, receive(&mut stream, &mut greeting, |greeting| !greeting.is_empty())).await;
     }
     if greeting.is_empty() {
-        let advice = "If it does echo, answer lines, discard or generate, say which with --mode.";
-        return mismatch(&format!("the far end is not known: it answered one line with {said}"), advice);
+        let advice = "If it does echo, answer lines, discard or generate, choose its --mode.";
+        return mismatch(&format!("the target has no known mode: it answered one line with {shown}"), advice);
     }
-    let advice = "Servers of mail, SSH and databases do: resound load speaks to those that echo, answer lines, discard or generate.";
-    mismatch(&format!("the far end speaks first, with {said}"), advice)
+    let advice =
+        "Mail, SSH and database servers do: resound load is for servers that echo, answer lines, discard or generate.";
+    mismatch(&format!("the target speaks first, with {shown}"), advice)
 }
 
-/// Servers that are often met.
+/// Common servers that cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Tls,
@@ -140,7 +142,7 @@ enum Kind {
 }
 
 fn kind(answer: &[u8]) -> Option<Kind> {
-    // An alert (RFC 8446, 5.1), or what our own server and web servers say in plain.
+    // An alert (RFC 8446, 5.1), or the plain text of this server and of web servers.
     let speaks_tls = answer.starts_with(&[21, 3])
         || answer.starts_with(b"Error: this server speaks TLS")
         || memchr::memmem::find(answer, b"HTTPS").is_some();
@@ -158,18 +160,18 @@ fn reply() -> Vec<u8> {
     [Reply::PREFIX.as_bytes(), LINE].concat()
 }
 
-/// Does more time tell nothing more?
+/// Is the answer decided?
 fn is_complete(answer: &[u8]) -> bool {
     let may_become = |whole: &[u8]| answer.len() < whole.len() && whole.starts_with(answer);
     !(answer.is_empty() || may_become(LINE) || may_become(&reply()) || answer.len() < RING && is_generated(answer))
         || answer.len() >= MOST
 }
 
-/// So many bytes of a ring are no accident. They fit into the first line of RFC 864's pattern.
+/// This many bytes of the pattern are no accident. They fit into the first line of RFC 864.
 const RING: usize = 60;
 
-/// Do printing characters follow each other as they do in RFC 864's pattern? A ring may begin with any of them, and some
-/// have no space between the last and the first.
+/// Is this the character pattern of RFC 864? It may start anywhere, and some servers leave out the
+/// space between the last and the first character.
 fn is_generated(answer: &[u8]) -> bool {
     let follows = |pair: &[u8]| match pair {
         [b'~', next] => matches!(next, b' ' | b'!'),
@@ -195,8 +197,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_cannot_be_loaded_is_recognised() {
-        for (answer, who) in [
+    fn tls_and_http_servers_are_recognized() {
+        for (answer, want) in [
             (&b"\x15\x03\x01\0\x02\x02\x0a"[..], Some(Kind::Tls)),
             (b"Error: this server speaks TLS (resound client --tls)\n", Some(Kind::Tls)),
             (b"HTTP/1.1 400 Bad Request\r\n\r\nThe plain HTTP request was sent to HTTPS port", Some(Kind::Tls)),
@@ -205,12 +207,12 @@ mod tests {
             (b"220 mail.example ESMTP\r\n", None),
             (b"\x15", None),
         ] {
-            assert_eq!(kind(answer), who, "{}", answer.escape_ascii());
+            assert_eq!(kind(answer), want, "{}", answer.escape_ascii());
         }
     }
 
     #[test]
-    fn one_line_tells_what_the_far_end_does() {
+    fn one_answer_reveals_the_mode() {
         assert_eq!(judge(b""), Some(Mode::Discard));
         assert_eq!(judge(LINE), Some(Mode::Echo));
         assert_eq!(judge(&reply()), Some(Mode::Reply));

@@ -1,4 +1,4 @@
-//! `--loopback`: a server of our own, in a process of its own, since descriptors are limited by process.
+//! `--loopback`: a server in its own process, since the limit on descriptors is per process.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,16 +8,16 @@ use resound::tls::Fingerprint;
 use resound::{Address, Engine};
 use resound_load::Mode;
 
-/// The server; it ends when this is dropped, and when this program is gone.
+/// The server; it ends when this is dropped, or when this program ends.
 pub(super) struct Loopback {
     child: Child,
     pub(super) address: Address,
-    /// The one certificate to trust, where it speaks TLS.
+    /// The certificate to trust, with TLS.
     pub(super) pin: Option<Fingerprint>,
 }
 
 impl Loopback {
-    /// `tls` and `proxy` say what comes first on each of its connections.
+    /// `tls` and `proxy`: the steps at the start of each connection.
     pub(super) fn start(mode: Mode, engine: Engine, tls: bool, proxy: bool) -> Result<Self> {
         let engine = match engine {
             Engine::Uring => "uring",
@@ -27,18 +27,18 @@ impl Loopback {
         };
         let program = std::env::current_exe().context("cannot find this program to start a server")?;
         let mut command = Command::new(program);
-        // Ctrl+C is for us: the server is to answer until we have heard the last of it.
+        // Ctrl+C is for this process: the server answers until the run has ended.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
             .args(["server", "127.0.0.1", "0", "--quiet", "--mode", mode.name(), "--engine", engine])
-            // Longer than any pause of a run.
+            // The run may pause for longer than any timeout.
             .args(["--write-timeout", "off"])
-            // However long a message pauses on its way, it ends where its line does.
+            // A paused message ends with its line, not with the pause.
             .args(if mode == Mode::Reply { &["--framing", "line"][..] } else { &[] })
             .args(if tls { &["--tls"][..] } else { &[] })
             .args(if proxy { &["--proxy-protocol", "require", "--proxy-from", "127.0.0.1"][..] } else { &[] })
-            // However we end, this pipe is closed then.
+            // The pipe closes when this process ends.
             .arg("--while-stdin")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -46,10 +46,10 @@ impl Loopback {
             .context("cannot start a server")?;
         let (mut started, mut certificate) = (String::new(), String::new());
         if let Some(stdout) = child.stdout.take() {
-            let mut said = BufReader::new(stdout);
-            said.read_line(&mut started).context("the server says nothing")?;
+            let mut output = BufReader::new(stdout);
+            output.read_line(&mut started).context("the server printed nothing")?;
             if tls {
-                said.read_line(&mut certificate).context("the server does not name its certificate")?;
+                output.read_line(&mut certificate).context("the server does not name its certificate")?;
             }
         }
         let address = last(&started).parse();

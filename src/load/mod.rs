@@ -46,7 +46,7 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
         plan.mode.get_or_insert(Mode::Echo);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    // A signal counts from here on.
+    // Signals count from here on.
     let signal = {
         let _guard = runtime.enter();
         termination()
@@ -71,15 +71,15 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
     })
 }
 
-/// Whom to load, and how.
+/// The target, and how to load it.
 struct Prepared {
     target: Endpoint,
     lines: bool,
-    /// A connection was made beside those of the run.
-    was_asked: bool,
+    /// A probe connected before the run.
+    was_probed: bool,
 }
 
-/// Finds out what was not said: the address behind a name, and what the far end does.
+/// Resolves the target, and detects its mode unless --mode gives it.
 async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepared> {
     let address = match (&plan.target, server) {
         (LoadTarget::At(address), _) => address.clone(),
@@ -89,16 +89,16 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
     plan.settings.target = address.to_string();
     address.check_interface()?;
     let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
-    // With a numeric address and a known mode nothing is to be found out, and no connection is made beside those of the run; unless something comes
-    // first that may be refused: one connection then says why, before thousands do.
-    let was_asked = plan.mode.is_none();
+    // A numeric address and a known mode need no probe. But a handshake may be refused: then one
+    // probe reports why before thousands of connections do.
+    let was_probed = plan.mode.is_none();
     let (target, lines) = match (plan.mode, numeric(&address)) {
         (Some(_), Some(target)) if plan.before.is_nothing() => (target, false),
-        (Some(_), _) => (find::somebody(&address, how, &plan.before).await?, false),
+        (Some(_), _) => (find::reachable_address(&address, how, &plan.before).await?, false),
         (None, _) => {
             let (target, mode) = find::mode(&address, how, &plan.before).await?;
             plan.mode = Some(mode);
-            // Of a server that was found we know only that it answers lines.
+            // Detection proves only that the server answers lines.
             (target, mode == Mode::Echo)
         }
     };
@@ -106,7 +106,8 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
         && let Some(source) = plan.sources.iter().find(|source| source.is_ipv4() != target.is_ipv4())
     {
         bail!(
-            "--source {source} cannot reach {target}, which is of the other family: give an address of its family, or drop --source"
+            "--source {source} cannot reach {target}, which is of the other family: \
+             give an address of its family, or drop --source"
         );
     }
     let is_link_local = |source: &&IpAddr| matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -123,24 +124,24 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
     let (shape, mode) = (plan.settings.shape, plan.mode.unwrap_or(Mode::Echo));
     plan.settings.mode = mode;
     if mode == Mode::Discard && !plan.settings.think_time.is_zero() {
-        bail!("--think-time is a pause behind an answer, and the far end does not answer");
+        bail!("--think-time is a pause after an answer, and the target does not answer");
     }
     if shape == Shape::Stream {
         plan.settings.direction = Some(direction(mode));
     }
     let receives = plan.settings.direction == Some(Direction::Receive);
     if mode == Mode::Chargen && !receives {
-        bail!("a far end that generates (--mode chargen) can only be received from: use --shape stream");
+        bail!("a target that generates (--mode chargen) can only be received from: use --shape stream");
     }
     if mode == Mode::Reply && longest(&plan.settings) > resound::Framing::DEFAULT_MAX_LINE as u64 {
         plan.settings.size = match plan.settings.shape {
             Shape::Stream => resound_load::Sizes::Fixed(16 * 1024),
             _ => bail!(
-                "a line has at most 64 KiB where the far end replies to lines: use a smaller --size, or --mode echo if it echoes"
+                "a line has at most 64 KiB if the target replies to lines: use a smaller --size, or --mode echo if it echoes"
             ),
         };
     }
-    Ok(Prepared { target, lines, was_asked })
+    Ok(Prepared { target, lines, was_probed })
 }
 
 fn longest(settings: &Settings) -> u64 {
@@ -152,7 +153,7 @@ fn longest(settings: &Settings) -> u64 {
     }
 }
 
-/// The one address that there can be.
+/// The address, if it needs no resolver.
 fn numeric(address: &Address) -> Option<Endpoint> {
     match address {
         Address::Tcp { host, port } => {
@@ -192,7 +193,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
     let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
     let generation = load.start()?;
     if wants_kernel && generation.timestamps() == Timestamps::Clock && !output.quiet {
-        say("the kernel's timestamps are not to be had here: service times are by this program's clock");
+        say("kernel timestamps are not available here: service times use this program's clock");
     }
     if let (_, Some(refusal)) = generation.engine()
         && cfg!(target_os = "linux")
@@ -201,11 +202,11 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         say(&format!("the portable engine generates, for io_uring is not available: {refusal}"));
     }
     let signalled = Cell::new(false);
-    let (told, first) = tokio::sync::oneshot::channel();
+    let (signal_seen, first) = tokio::sync::oneshot::channel();
     let cut = async {
         signal.await;
         signalled.set(true);
-        let _ = told.send(());
+        let _ = signal_seen.send(());
     };
     let again = async {
         let _ = first.await;
@@ -218,31 +219,30 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         if shown.is_ok() {
             shown = live.tick(phase, tick);
         }
-        // The intervals' reader has left, or stdout takes no more: of what has been measured the
-        // result stands.
+        // The reader of the intervals has left, or stdout fails: the results so far stand.
         if shown.is_err() || !Findings::arrive() {
             closed.notify_one();
         }
     });
     let record = tokio::select! {
         record = watch => record,
-        // At once means at once: without results.
+        // The second signal ends the run without results.
         () = again => return Ok(ExitCode::from(exit::SIGNAL)),
     };
-    // What cannot be shown any more is still saved.
+    // A run that cannot be shown is still saved.
     let shown = shown.and_then(|()| live.finish());
-    let code = conclude(&record, &output, record.cut_short && !signalled.get(), prepared.was_asked)?;
+    let code = conclude(&record, &output, record.cut_short && !signalled.get(), prepared.was_probed)?;
     shown?;
     Ok(code)
 }
 
-/// What comes first on each connection of a run.
+/// The handshake of each connection.
 fn opening(before: ConnectSetup) -> Option<Box<HandshakeFactory>> {
     if before.is_nothing() {
         return None;
     }
     Some(Box::new(move |conn| {
-        // A header that could not be written was refused when its flag was read.
+        // Invalid headers were refused with their flag.
         let header = before.send_proxy.as_ref().and_then(|proxy| proxy.header(&conn.local, &conn.peer).ok());
         let opening = header.into_iter().fold(Handshake::new(), Handshake::header);
         before.tls.iter().fold(opening, |opening, tls| opening.tls_client(tls.client()))
@@ -256,14 +256,15 @@ async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>
     }
 }
 
-/// Where nobody was found to load the reports say so as well: one of an earlier run must not stand there for this one.
-fn conclude(record: &Record, output: &Output, unread: bool, was_asked: bool) -> Result<ExitCode> {
+/// Reports include a run that found no target: a report of an earlier run must not stand in its
+/// place.
+fn conclude(record: &Record, output: &Output, unread: bool, was_probed: bool) -> Result<ExitCode> {
     let code = report::conclude(record, output, unread)?;
     if Run::of(record.clone()).found_nobody() && !record.cut_short {
         let first = record.failures.first();
         let what = first.map_or("no connection was made".into(), |failure| failure.to_string());
         say(&format!("cannot load {}: {what}", record.settings.target));
-        if was_asked {
+        if was_probed {
             say(
                 "the connection that asked what the target does had been accepted before: with --mode it is not asked, \
                  for a server that takes one connection only",
@@ -273,7 +274,7 @@ fn conclude(record: &Record, output: &Output, unread: bool, was_asked: bool) -> 
     Ok(code)
 }
 
-/// Which of the conditions is true of a ramp's step.
+/// The condition that a step of a ramp meets.
 fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String> {
     let record = Record {
         settings: settings.clone(),
@@ -293,7 +294,7 @@ fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String
     met.or_else(|| report::unforgiven(&run, until))
 }
 
-/// Says early that there will be too few descriptors, and leaves room for as many workers as there can be.
+/// Fails early if there are too few descriptors, and limits the workers to what fits.
 fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     let room = descriptors::for_generator(plan.engine, plan.workers)?;
     if plan.engine != Engine::Threads {
@@ -315,13 +316,14 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     Ok(())
 }
 
-/// Says early that there is no such address here. Of what else may be wrong with one the connections tell.
+/// Fails early if this machine lacks a source address. Other problems show when connections fail.
 fn check_sources(sources: &[IpAddr]) -> Result<()> {
     for &source in sources {
         match std::net::UdpSocket::bind((source, 0)) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
                 bail!(
-                    "--source {source} is not an address of this machine: connect from one that is, or leave the choice to the system"
+                    "--source {source} is not an address of this machine: \
+                     connect from one that is, or leave the choice to the system"
                 )
             }
             _ => {}
@@ -351,7 +353,7 @@ mod tests {
         assert_eq!(broken(&["p99>5s"]).unwrap(), "125 refused, 4 eof");
         assert_eq!(broken(&["p99>5s", "refused>200"]).unwrap(), "4 eof");
         assert_eq!(broken(&["errors>100"]).unwrap(), "errors>100 (129 errors)");
-        // A condition that says how many are too many allows fewer.
+        // A condition with a maximum allows fewer.
         assert_eq!(broken(&["errors>200"]), None);
     }
 }

@@ -11,11 +11,11 @@ use crate::args::StepRange;
 use crate::client::{ConnectSetup, HandshakeOptions};
 use crate::report::{Gate, Output};
 
-/// What `resound load` was asked to do.
+/// The meaning of the flags of `resound load`.
 pub(crate) struct LoadPlan {
     pub(crate) target: LoadTarget,
     pub(crate) family: Family,
-    /// `None` is to be found out.
+    /// `None` detects the mode.
     pub(crate) mode: Option<Mode>,
     pub(crate) settings: Settings,
     pub(crate) warm_up: Duration,
@@ -25,7 +25,7 @@ pub(crate) struct LoadPlan {
     pub(crate) engine: Engine,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) congestion: Option<String>,
-    /// What comes first on each connection.
+    /// The steps at the start of each connection.
     pub(crate) before: ConnectSetup,
     pub(crate) ramp: Option<RampPlan>,
     pub(crate) output: Output,
@@ -33,7 +33,7 @@ pub(crate) struct LoadPlan {
 
 pub(crate) enum LoadTarget {
     At(Address),
-    /// A server of our own, and the TLS that is spoken with it.
+    /// A server started for the run, with the options of its TLS.
     Loopback(Option<HandshakeOptions>),
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct RampPlan {
 }
 
 impl RampPlan {
-    /// As the results tell it.
+    /// The ramp for the results.
     pub(crate) fn settings(&self) -> resound_load::RampSteps {
         let StepRange { of, from, to, by } = self.steps;
         let until = self.until.iter().map(Gate::to_string).collect();

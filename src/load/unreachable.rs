@@ -1,4 +1,4 @@
-//! The record of a run that found nobody to load before it began: reports and gates have it like any other.
+//! The record of a run that failed before it began: reports and gates need one for every run.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use resound_load::{Failure, Fault, Generator, Interval, Mode, Record};
 
 use super::plan::LoadPlan;
 
-/// `None` where it was no failure of the network: then there was no run.
+/// `None` if the error is no network failure: then there was no run.
 pub(super) fn record(plan: &LoadPlan, error: &anyhow::Error) -> Option<Record> {
     let class = Fault::from(crate::explain::explain(error).1?);
     let mut settings = plan.settings.clone();

@@ -1,35 +1,35 @@
-//! What is expected of an answer, and what may be made of it while it comes.
+//! The checks, and the progress of an answer.
 
 use resound::Reply;
 
 use crate::client::plan::Expect;
 
-/// One check: what is sent at once, and what must come back.
+/// One check: the bytes to send, and the expected answer.
 pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) sent: Vec<u8>,
     pub(super) expected: Vec<u8>,
-    /// What stands before each answer.
+    /// The prefix of each answer.
     prefix: &'static str,
-    /// A FIN follows, and the server's own must come behind its answer.
+    /// A FIN follows, and the server must answer and then close.
     pub(super) last: bool,
 }
 
-/// How far an answer has come.
+/// The progress of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerProgress {
-    /// Right as far as it goes, and more must come.
+    /// Right so far, and incomplete.
     More,
-    /// All of it is there.
+    /// Complete.
     Complete,
-    /// Every byte came back, but in other answers: one for each of the server's reads, and not one for each line.
+    /// Every byte came back, but in one answer for each read of the server instead of each line.
     Reads,
-    /// It is another.
+    /// Wrong.
     Differs,
 }
 
 pub(super) fn checks(expect: Expect) -> Vec<Check> {
-    // Without spaces, which many servers would strip where their reads begin and end.
+    // Without spaces, because many servers strip them at the ends of a read.
     let burst: Vec<String> = (1..=100).map(|n| format!("message-{n}-of-a-burst\n")).collect();
     let long = "0123456789abcdef".repeat(2048) + "\n";
     let bodies: [(&'static str, Vec<String>); 6] = [
@@ -62,7 +62,7 @@ impl Check {
         checks(expect).into_iter().find(|check| check.name == name).unwrap()
     }
 
-    /// How far the answer has come.
+    /// The progress of an answer.
     pub(super) fn progress(&self, received: &[u8]) -> AnswerProgress {
         if received == self.expected {
             return AnswerProgress::Complete;
@@ -77,13 +77,14 @@ impl Check {
         }
     }
 
-    /// Is all there but the newline at the end?
+    /// Is only the last newline missing?
     pub(super) fn lacks_newline(&self, received: &[u8]) -> bool {
         self.expected.strip_suffix(b"\n").is_some_and(|expected| expected == received)
     }
 
-    /// How many bytes of what was sent have come back, if what has come are answers that begin anywhere. TCP cuts what is long or comes in a burst
-    /// as it likes, so only there such answers say what the server does. Each may have a newline of its own at its end.
+    /// The sent bytes that came back, if the answers start anywhere in a line. Only for checks that
+    /// are long or a burst: TCP splits those anywhere, so such answers reveal that the server
+    /// answers reads. Each may end with its own newline.
     fn read_by_read(&self, received: &[u8]) -> Option<usize> {
         let prefix = self.prefix.as_bytes();
         if prefix.is_empty() || !matches!(self.name, "long line" | "burst") {
@@ -98,11 +99,12 @@ impl Check {
             let n = self.sent[at..].iter().zip(rest).take_while(|(sent, received)| sent == received).count();
             at += n;
             rest = &rest[n..];
-            // An answer of that newline alone is one to a read of the line's own newline, which is counted already.
+            // An answer of a newline alone replies to a read of the line's own newline, already
+            // counted.
             let own = rest.strip_prefix(b"\n").filter(|_| n > 0 || self.sent[..at].ends_with(b"\n"));
             match own {
                 Some(behind) => rest = behind,
-                // An answer to nothing is none.
+                // An answer to an empty read is wrong.
                 None if n == 0 && !rest.is_empty() => return None,
                 None => {}
             }
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_judged_wherever_it_has_come_to() {
+    fn progress_is_right_after_each_byte() {
         let ascii = Check::named("ASCII", Expect::Reply);
         for at in 0..ascii.expected.len() {
             assert_eq!(ascii.progress(&ascii.expected[..at]), AnswerProgress::More);
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_reads_are_known_wherever_they_were_cut() {
+    fn answers_to_reads_are_recognized_at_any_split() {
         let prefix = Reply::PREFIX.as_bytes();
         for (name, size) in
             [("long line", 1024), ("long line", 32_768), ("burst", 1024), ("burst", 65_536), ("burst", 7)]
@@ -140,11 +142,11 @@ mod tests {
                 assert_eq!(check.progress(&answers[..at]), AnswerProgress::More, "{name} by {size}, {at} bytes in");
             }
             assert_eq!(check.progress(&answers), AnswerProgress::Reads, "{name} by {size}");
-            // Many take the newline away, and add one of their own.
+            // Many servers strip the newline and add their own.
             let own: Vec<u8> =
                 check.sent.chunks(size).flat_map(|read| [prefix, read.trim_ascii(), b"\n"].concat()).collect();
             assert_eq!(check.progress(&own), AnswerProgress::Reads, "{name} by {size}, newline by newline");
-            // What is lost, changed or said twice is no habit.
+            // Lost, changed or repeated bytes are no habit.
             let mut changed = answers.clone();
             *changed.last_mut().unwrap() ^= 1;
             let lost = [&answers[..prefix.len() + 3], &answers[prefix.len() + 4..]].concat();

@@ -1,39 +1,39 @@
-//! [`AnswerHabit`]: what a server does that does not answer as it should, as far as its bytes show it.
+//! [`AnswerHabit`]: a common mistake of a server, recognized by the bytes of its answer.
 
 use resound::Reply;
 
 use super::answer::Check;
 use crate::escape;
 
-/// What is shown of a server's own words.
+/// Bytes of a greeting or prefix that the explanation shows.
 const SHOWN: usize = 60;
 
-/// A way to answer that many servers have.
+/// A common mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AnswerHabit {
-    /// It takes the newline away.
+    /// It strips the newline.
     StripsNewline,
     /// It ends its lines with CR LF.
     EndsWithCrLf,
-    /// It keeps the newline, and adds one of its own.
+    /// It keeps the newline and adds its own.
     AddsNewline,
-    /// It ends each answer with a newline, also that to a line without one.
+    /// It ends each answer with a newline, even to a line without one.
     EndsWithNewline,
-    /// The line comes back as it was.
+    /// It echoes the line.
     Echoes,
-    /// `Server received: `, where the line alone was expected.
+    /// It replies `Server received: `, but the line alone was expected.
     Replies,
     Capitals,
     /// It takes the PROXY header for a message.
     AnswersProxyHeader,
-    /// It says this first, and then answers as it should.
+    /// It sends this first, and then answers correctly.
     Greets(Vec<u8>),
-    /// It says this before the line.
+    /// It sends this before the line.
     Prefix(Vec<u8>),
 }
 
 impl AnswerHabit {
-    /// What the answer to this check shows.
+    /// The habit that an answer to this check shows.
     pub(super) fn of(check: &Check, received: &[u8]) -> Option<Self> {
         let (sent, expected) = (&check.sent[..], &check.expected[..]);
         let (line, answer) = (escape::without_ending(sent), escape::without_ending(expected));
@@ -53,8 +53,8 @@ impl AnswerHabit {
         if [&b"PROXY TCP"[..], b"PROXY UNKNOWN"].iter().any(|header| has(header)) || has(b"\0\r\n") && has(b"QUIT\n") {
             return Some(Self::AnswersProxyHeader);
         }
-        let said = escape::without_ending(received);
-        if said.starts_with(&line[..line.len().min(said.len())]) && answer != line {
+        let got = escape::without_ending(received);
+        if got.starts_with(&line[..line.len().min(got.len())]) && answer != line {
             return Some(Self::Echoes);
         }
         if received.starts_with(Reply::PREFIX.as_bytes()) && answer == line {
@@ -64,11 +64,11 @@ impl AnswerHabit {
             return Some(Self::Greets(received[..at].to_vec()));
         }
         let capital = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_uppercase();
-        if capital(said) == capital(answer) || capital(said) == capital(line) {
+        if capital(got) == capital(answer) || capital(got) == capital(line) {
             return Some(Self::Capitals);
         }
-        if let Some(before) = said.strip_suffix(line).filter(|before| !before.is_empty()) {
-            // Lines of its own are a greeting, what stands in the line is a prefix.
+        if let Some(before) = got.strip_suffix(line).filter(|before| !before.is_empty()) {
+            // Whole lines are a greeting, text in the line is a prefix.
             return Some(match before.ends_with(b"\n") {
                 true => Self::Greets(before.to_vec()),
                 false => Self::Prefix(before.to_vec()),
@@ -77,7 +77,7 @@ impl AnswerHabit {
         None
     }
 
-    /// What it is, and what to do about it.
+    /// The habit, and the remedy.
     pub(super) fn explanation(&self) -> String {
         let shown = |bytes: &[u8]| {
             let cut = if bytes.len() > SHOWN { "..." } else { "" };
@@ -114,13 +114,13 @@ impl AnswerHabit {
             }
             Self::Greets(words) => format!("The server speaks first: {} came before its answer.", shown(words)),
             Self::Prefix(words) => {
-                format!("The server says {} before the line, not '{}'.", shown(words), Reply::PREFIX)
+                format!("The server sends {} before the line, not '{}'.", shown(words), Reply::PREFIX)
             }
         }
     }
 }
 
-/// Behind the checks that a server has passed though it answers reads.
+/// Printed after checks that passed although the server answers reads.
 pub(super) const READS: &str =
     "The server answers whatever one read returned (as with recv(1024)), and not lines. Nothing was lost, so this is
 a warning: a line that is long, or comes in two segments, gets several answers, and lines that come together
@@ -132,7 +132,7 @@ mod tests {
     use crate::client::plan::Expect;
 
     #[test]
-    fn what_a_server_does_is_known_by_its_first_answer() {
+    fn an_answer_reveals_the_habit_of_its_server() {
         let reply = Check::named("ASCII", Expect::Reply);
         let cases: [(&str, Option<AnswerHabit>); 17] = [
             ("Server received: Hello, server!", Some(AnswerHabit::StripsNewline)),

@@ -1,4 +1,4 @@
-//! `resound test`: a handful of messages, every reply checked.
+//! `resound test`: a few messages, with every reply checked.
 
 mod answer;
 mod habit;
@@ -25,17 +25,17 @@ use crate::findings::Findings;
 use crate::stdio::say;
 use crate::{escape, exit, units};
 
-/// How long one check may take.
+/// The time of one check.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A wrong answer is read on for as long as no pause in it is longer than this: the more there is, the more it says.
+/// After this pause a wrong answer counts as whole: more of it explains more.
 const SETTLES: Duration = Duration::from_millis(300);
-/// The same where only the newline is missing, or nothing is recognised in it yet.
+/// The same if only the newline is missing, or the answer shows no known habit.
 const LONGER: Duration = Duration::from_secs(1);
-/// How long a server that has not answered may take once we have half-closed.
+/// The time for a silent server to answer after our half-close.
 const AFTER_HALF_CLOSE: Duration = Duration::from_secs(2);
-/// What a mismatch shows of each side.
+/// Bytes of each side that a mismatch shows.
 const SHOWN: usize = 60;
-/// What of a wrong answer is read on, beyond the length of the right one.
+/// Bytes of a wrong answer that are read beyond the length of the right one.
 const MOST: usize = 1024;
 
 pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
@@ -47,7 +47,7 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     }
     let address = &plan.connect.address;
     let mut wire = CheckedConnection::new(stream);
-    // From here on each check ends in time, so that its row and the sum are shown.
+    // Each check ends within the limit, so that its row and the summary appear.
     wire.limit = plan.timeout.and_then(|limit| Some((limit, start.checked_add(limit)?)));
     let mut out = Findings;
     let colour = Colour::of(&io::stdout());
@@ -60,7 +60,7 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
         let start = Instant::now();
         let mut received = Vec::new();
         let ended = timeout(wire.patience(PATIENCE), wire.exchange(check, &mut received)).await;
-        // Of an answer that has come: to its last byte.
+        // For an answer: the time to its last byte.
         let took = wire.answered_at.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
         let result = match (&ended, check.progress(&received)) {
             (Ok(Ok(())), AnswerProgress::Complete) => colour.good("pass"),
@@ -102,15 +102,15 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The connection that is checked.
+/// The connection under test.
 struct CheckedConnection {
     from_server: ReadHalf<Stream>,
     to_server: WriteHalf<Stream>,
-    /// What a server that speaks TLS says to a client that does not.
+    /// Detects a server with TLS.
     first_words: Option<FirstWords>,
-    /// When the answer's last byte so far, or its end, came.
+    /// The time when the last byte of the answer, or its end, arrived.
     answered_at: Option<Instant>,
-    /// Of the whole run, and when it is over.
+    /// The limit on the whole run, and its end.
     limit: Option<(Duration, Instant)>,
 }
 
@@ -121,7 +121,8 @@ impl CheckedConnection {
         Self { from_server, to_server, first_words, answered_at: None, limit: None }
     }
 
-    /// Sends, and receives at the same time: an answer may fill the path before the whole of a question is sent.
+    /// Sends and receives at the same time: an answer may fill the path before the question is
+    /// sent.
     async fn exchange(&mut self, check: &Check, received: &mut Vec<u8>) -> io::Result<()> {
         let Self { from_server, to_server, first_words, answered_at, .. } = self;
         *answered_at = None;
@@ -138,7 +139,7 @@ impl CheckedConnection {
                 let read = async { (&mut *from_server).take(most(check, before)).read_buf(received).await };
                 match timeout(pause, read).await {
                     Ok(read) => read?,
-                    // Without an answer it is the time of the whole exchange that ends it.
+                    // Without an answer the time of the whole exchange decides.
                     Err(_) if pause < PATIENCE => return Ok(()),
                     Err(_) => continue,
                 };
@@ -152,7 +153,7 @@ impl CheckedConnection {
         tokio::try_join!(send, receive).map(drop)
     }
 
-    /// Says why a check has failed: whether the answer is another, or did not come. `ended` is `None` where its time was over.
+    /// Explains a failed check: the answer is wrong, or missing. `ended` is `None` after a timeout.
     async fn failed(
         &mut self,
         out: &mut impl Write,
@@ -169,7 +170,7 @@ impl CheckedConnection {
             AnswerProgress::More | AnswerProgress::Complete | AnswerProgress::Reads
         );
         let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(&received);
-        // Wrong bytes say more than how the wait for the rest ended.
+        // Wrong bytes explain more than the end of the wait.
         if !is_beginning || is_stripped {
             explain_mismatch(out, check, &received)?;
             return Ok(ExitCode::from(exit::VERDICT));
@@ -199,17 +200,17 @@ impl CheckedConnection {
                 _ => return Err(ClientFailure::of(error, &what)),
             },
         };
-        // Where the checks before it went well, and of this one there is nothing, it is a habit of the server's.
+        // If the earlier checks passed and this one got nothing, the server has a habit.
         let advice = match (class, check.name) {
-            (FailureClass::Timeout, _) if passed == 0 && received.is_empty() => Some(
-                "The server took the connection and answered nothing: it may not be one that answers lines, or be stuck.",
-            ),
+            (FailureClass::Timeout, _) if passed == 0 && received.is_empty() => {
+                Some("The server accepted the connection and answered nothing: it may not answer lines, or be stuck.")
+            }
             _ if !received.is_empty() => None,
             (FailureClass::Timeout, "empty line") => {
                 Some("The server answers other lines, and an empty one with nothing. Many leave such lines out.")
             }
             (FailureClass::Eof | FailureClass::Reset, _) if passed == 1 => Some(
-                "The server answers one message, and closes the connection: read the next in a loop, until the client has closed.",
+                "The server answers one message, and closes the connection: read the next in a loop, until the client closes.",
             ),
             (FailureClass::Eof | FailureClass::Reset, "empty line") => {
                 Some("The server takes an empty line for the client's end: only a read of no bytes at all is that.")
@@ -223,44 +224,44 @@ impl CheckedConnection {
         .into())
     }
 
-    /// So long, or for what is left of the limit on the whole run.
+    /// This time, or the rest of the limit on the whole run.
     fn patience(&self, most: Duration) -> Duration {
         self.limit.map_or(most, |(_, until)| until.saturating_duration_since(Instant::now()).min(most))
     }
 
-    /// What a server says that was silent as long as we might have said more.
+    /// The answer of a server that was silent until our half-close.
     async fn answer_after_half_close(&mut self) -> Option<Vec<u8>> {
         let (mut late, patience) = (Vec::new(), self.patience(AFTER_HALF_CLOSE));
         let end = async {
             self.to_server.shutdown().await?;
             (&mut self.from_server).take(MOST as u64).read_to_end(&mut late).await
         };
-        // However that ends: what has come has come.
+        // Errors do not matter: bytes that arrived count.
         let _ = timeout(patience, end).await;
         if late.is_empty() { None } else { Some(late) }
     }
 }
 
-/// How long to wait for more of an answer; `None` where no more is expected.
+/// The wait for more of an answer; `None` if it is complete.
 fn pause(check: &Check, received: &[u8], may_be_tls: bool) -> Option<Duration> {
     match check.progress(received) {
         AnswerProgress::Complete if !check.last => None,
         _ if most(check, received.len()) == 0 => None,
         AnswerProgress::Differs if may_be_tls => Some(PATIENCE),
         AnswerProgress::Differs if AnswerHabit::of(check, received).is_none() => Some(LONGER),
-        // Behind answers to reads there may be one to the newline alone.
+        // After answers to reads there may be one to the newline alone.
         AnswerProgress::Differs | AnswerProgress::Reads => Some(SETTLES),
         AnswerProgress::More if check.lacks_newline(received) => Some(LONGER),
         AnswerProgress::More | AnswerProgress::Complete => Some(PATIENCE),
     }
 }
 
-/// How much more of an answer is read. Of answers to reads there may be one for each byte.
+/// Bytes of an answer still to read. A server that answers reads may answer each byte.
 fn most(check: &Check, received: usize) -> u64 {
     (check.expected.len() * 20 + MOST).saturating_sub(received) as u64
 }
 
-/// A message as `--verbose` shows it.
+/// A message for `--verbose`.
 fn message(bytes: &[u8]) -> String {
     match bytes.len() {
         0 => "nothing".into(),
@@ -271,7 +272,7 @@ fn message(bytes: &[u8]) -> String {
 
 fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io::Result<()> {
     let at = check.expected.iter().zip(received).take_while(|(a, b)| a == b).count();
-    // A little of what came before, whole characters as far as the escaping allows.
+    // Starts a little before the difference.
     let from = at.saturating_sub(SHOWN / 3);
     let part = |bytes: &[u8]| {
         let (from, to) = (from.min(bytes.len()), bytes.len().min(from + SHOWN));

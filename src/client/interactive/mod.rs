@@ -269,7 +269,7 @@ impl Conversation<'_> {
                     show_at = None;
                     self.view.overdue()
                 }
-                () = idleness.due() => match idleness.look(wire.moved().into(), wire.stream()) {
+                () = idleness.due() => match idleness.check(wire.moved().into(), wire.stream()) {
                     Ok(()) => String::new(),
                     Err(error) => return ConversationEnd::Failed(error),
                 },

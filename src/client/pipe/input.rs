@@ -1,4 +1,4 @@
-//! What comes from stdin, on its way to the server.
+//! Standard input, on its way to the server.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 
 use crate::stdio::StdStream;
 
-/// One read.
+/// Bytes of one read.
 const CHUNK: usize = 64 * 1024;
-/// Chunks between the thread and the connection: enough to overlap, bounded.
+/// Chunks between the thread and the connection: enough to overlap, yet bounded.
 const CHUNKS: usize = 4;
 
-/// Standard input, read on a thread of its own, which the end of the process ends: a read that blocks must not keep us.
+/// Standard input, read on its own thread, which ends with the process: a read that blocks must not
+/// delay the exit.
 #[derive(Default)]
 pub(super) struct Stdin {
     /// Is the thread inside a read?
@@ -46,10 +47,10 @@ impl Stdin {
         receive
     }
 
-    /// Has stdin nothing to say for now? A file always has, until its end: a disk is slow, but never silent.
+    /// Is stdin silent for now? A file never is before its end: a disk may be slow.
     pub(super) fn is_silent(&self) -> bool {
         let is_file = StdStream::Stdin.file_length().is_some();
-        // The thread may not have got its turn yet to read what is there.
+        // The thread may not have run yet to read waiting bytes.
         !is_file && self.reading.load(Ordering::Relaxed) && !StdStream::Stdin.has_something()
     }
 }

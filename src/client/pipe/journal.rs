@@ -1,4 +1,4 @@
-//! `--json`: what happens, one event a line.
+//! `--json`: one event a line.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use tokio::time::Instant;
 use crate::tls_summary::AgreedJson;
 use crate::{exit, explain, json};
 
-/// Writes events, each with its time of day.
+/// Formats events, each with its time of day.
 pub(super) struct Journal {
     start: Instant,
 }
 
-/// What happened. Times are in microseconds; bytes that are no text are in hexadecimal.
+/// An event. Times are in microseconds; bytes that are no text are in hexadecimal.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum JournalEvent<'a> {
-    /// An address that could not be connected to.
+    /// A failed attempt to connect to an address.
     Attempt { remote: &'a str, class: Option<&'static str>, message: String, took_us: u128 },
-    /// The connection stands.
+    /// The connection is made.
     Connected {
         remote: String,
         local: String,
@@ -31,13 +31,13 @@ enum JournalEvent<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<AgreedJson>,
     },
-    /// So much has been handed to the system for sending.
+    /// The system took these bytes for sending.
     Sent {
         bytes: usize,
         #[serde(flatten)]
         data: Data<'a>,
     },
-    /// So much has come.
+    /// These bytes arrived.
     Received {
         bytes: usize,
         #[serde(flatten)]
@@ -45,14 +45,14 @@ enum JournalEvent<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         since_sent_us: Option<u128>,
     },
-    /// The server has closed, and stdin was silent for so long and did not end: what it may still
-    /// say is not sent.
+    /// The server has closed, and stdin was silent for this time without ending: later input is not
+    /// sent.
     GivenUp { stdin_silent_us: u128 },
     /// One side will send no more.
     Eof { side: Side },
-    /// The connection has ended: of itself, or with this class of failure.
+    /// The connection has ended, in order or with a failure of this class.
     Closed { class: Option<&'static str> },
-    /// The last line: what all of it came to.
+    /// The last line: the result of the run.
     End {
         ok: bool,
         exit: u8,
@@ -105,7 +105,7 @@ impl From<TcpInfo> for Tcp {
     }
 }
 
-/// How it all ended.
+/// The result of the run.
 pub(super) struct PipeOutcome {
     pub(super) exit: u8,
     pub(super) class: Option<FailureClass>,

@@ -1,4 +1,5 @@
-//! No terminal: bytes go as they are, both ways. The end of stdin half-closes, and the reply is read to its end.
+//! The pipe: without a terminal, bytes pass unchanged in both directions. The end of stdin
+//! half-closes, and the reply is read to its end.
 
 mod input;
 mod journal;
@@ -30,30 +31,31 @@ use crate::signals::termination;
 use crate::stdio::say;
 use crate::{escape, exit, units};
 
-/// One read from the server: large enough for handing it to another thread to cost little.
+/// One read from the server: large, so that passing it to another thread costs little.
 const CHUNK: usize = 256 * 1024;
-/// When the server has sent its FIN and stdin has been silent for this long, stdin is taken for one that only stays open. Shorter would be quicker
-/// to leave, and cut off a program on a busy machine that has more to say.
+/// After the server has sent its FIN, a stdin that is silent for this long counts as one that only
+/// stays open. A shorter time would cut off a program that still writes on a busy machine.
 const LAST_LOOK: Duration = Duration::from_millis(500);
-/// How often we look whether the server has acknowledged everything.
+/// The interval between checks for acknowledgements.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long the server may let what it was sent after its own FIN go unacknowledged.
+/// The time for the server to acknowledge what it was sent after its own FIN.
 const DELIVERY: Duration = Duration::from_secs(5);
-/// With `--send-only`, how long the server may take to close once it has everything. Closing before it would turn its answer into a reset.
+/// With `--send-only`, the time for the server to close once it has everything. Closing earlier
+/// would turn its answer into a reset.
 const LINGER: Duration = Duration::from_secs(1);
-/// What may still fail when the reader of stdout has left is waited for so long, once the
-/// connection is there: whether the server refused it, for one.
+/// Once the reader of stdout has left and the connection is made, failures count for this time: the
+/// server may still refuse the connection.
 const LAST_FAILURE: Duration = Duration::from_millis(100);
-/// When the time is over, or a signal has come, how long stdout may take for what is still to be written.
+/// After the time limit or a signal, the time for stdout to take the rest.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How sending ended.
+/// The end of sending.
 enum SendResult {
-    /// All of stdin has left, and the FIN behind it, unless it was not wanted.
+    /// All of stdin is sent, and the FIN after it unless --no-half-close is set.
     All,
-    /// The server takes no more. What it has answered may still be there to read.
+    /// The server takes no more. Its answer may still be there to read.
     Failed(io::Error),
-    /// Stdin cannot be read. What came before has left.
+    /// Stdin cannot be read. Everything before is sent.
     Unreadable(io::Error),
 }
 
@@ -70,12 +72,12 @@ pub(super) async fn run(plan: &ClientPlan, options: &PipeOptions) -> Result<Exit
             cut = &mut cut => {
                 is_cut = true;
                 if cut.is_err() && pipe.stream.get().is_none() && !plan.connect.listen {
-                    // Connecting ends at the same moment, and says itself what it has come to.
+                    // Connecting has the same deadline, and returns the better error.
                     break timeout(LAST_WORDS, talk).await.map_or(cut, |talked| talked.map(|()| ExitCode::SUCCESS));
                 }
                 break cut.map_err(|error| if pipe.stream.get().is_some() { error } else { plan.unconnected() });
             }
-            // The reader of stdout has left, as in `client | head -1`: it has seen enough, unless
+            // A reader of stdout that leaves, as in `client | head -1`, has seen enough, unless
             // something fails.
             written = &mut ended, if !reader_has_left => match written.unwrap_or(Ok(())) {
                 Ok(()) => reader_has_left = true,
@@ -85,7 +87,7 @@ pub(super) async fn run(plan: &ClientPlan, options: &PipeOptions) -> Result<Exit
             () = &mut last_failures, if reader_has_left => break Ok(ExitCode::SUCCESS),
         }
     };
-    // Whatever happened, what was received is to be written before we leave, as long as there is time.
+    // Write everything received, as far as the time allows.
     let flush = async {
         pipe.write_last_events(&result).await;
         if ended.is_terminated() { Ok(()) } else { (&mut ended).await.unwrap_or(Ok(())) }
@@ -113,7 +115,7 @@ fn unwritable(error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context("cannot write to stdout")
 }
 
-/// Waits for what cuts a run short: a signal, or its time limit.
+/// Waits for a signal or the time limit.
 async fn cut(signal: impl Future<Output = ()>, start: Instant, limit: Option<Duration>) -> Result<ExitCode> {
     tokio::select! {
         () = signal => Ok(ExitCode::from(exit::SIGNAL)),
@@ -131,10 +133,10 @@ struct Pipe<'a> {
     sent: Cell<u64>,
     received: Cell<u64>,
     last_sent: Cell<Option<Instant>>,
-    /// When bytes last moved, either way.
+    /// The time when bytes last moved, in either direction.
     moved: Cell<Instant>,
     connected: Notify,
-    /// Does sending wait for stdin, with all that came from there on its way?
+    /// Does sending wait for stdin, with nothing unsent?
     waits_for_stdin: Cell<bool>,
     stdout: mpsc::Sender<Vec<u8>>,
 }
@@ -158,15 +160,15 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Writes an event, where events are wanted.
+    /// Writes an event, with `--json`.
     async fn record(&self, event: impl FnOnce(&Journal) -> Vec<u8>) {
         if let Some(journal) = &self.journal {
-            // Where nobody reads stdout any more, its thread says so.
+            // Without a reader of stdout its thread reports that.
             let _ = self.stdout.send(event(journal)).await;
         }
     }
 
-    /// Waits, when the reader of stdout has left, for what may still fail.
+    /// Waits for failures that may still come after the reader of stdout has left.
     async fn last_failures(&self) {
         self.plan.connect.enough.notify_one();
         if self.stream.get().is_none() {
@@ -175,7 +177,7 @@ impl<'a> Pipe<'a> {
         sleep(LAST_FAILURE).await;
     }
 
-    /// Connects, and carries until the end.
+    /// Connects, and copies both directions to their end.
     async fn talk(&self, free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> {
         let connecting = self.plan.connect.connect(async |news: ConnectEvent<'_>| match news {
             ConnectEvent::Failed(error) => {
@@ -206,8 +208,8 @@ impl<'a> Pipe<'a> {
         let _ = self.stdout.send(output::END).await;
     }
 
-    /// Runs both directions to their end. Says whether something was sent after the server's FIN: nothing that comes back says then that it
-    /// arrived.
+    /// Runs both directions to their end. True if bytes were sent after the server's FIN: no answer
+    /// can confirm those.
     async fn both_ways(&self, stream: &Stream, free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<bool> {
         let stdin = Stdin::default();
         let (send, receive) = (self.send(stream, &stdin), self.receive(stream, free_chunks));
@@ -224,8 +226,8 @@ impl<'a> Pipe<'a> {
                     if self.options.recv_only {
                         break Ok(());
                     }
-                    // The server may have closed its half only, so what stdin has is sent still. But stdin being open is no reason to
-                    // stay: most servers have closed both.
+                    // The server may have closed one half only, so the rest of stdin is still sent.
+                    // But an open stdin is no reason to stay: most servers have closed both.
                     let sent = self.sent.get();
                     sent_before_fin = Some(sent);
                     last_look = Some((Instant::now() + LAST_LOOK, sent));
@@ -248,7 +250,7 @@ impl<'a> Pipe<'a> {
                     if let Some(error) = stream.take_error() {
                         break Err(ClientFailure::of(error, " before its answer was complete"));
                     }
-                    // What the server has not taken yet, a close could destroy.
+                    // Closing now could destroy bytes that the server has not taken.
                     if is_delivered(stream) {
                         break Ok(());
                     } else if self.options.quit_after.is_some() {
@@ -257,7 +259,7 @@ impl<'a> Pipe<'a> {
                     }
                     quit_at = Some(Instant::now() + LINGER);
                 }
-                () = idleness.due() => idleness.look(self.moved.get(), stream)?,
+                () = idleness.due() => idleness.check(self.moved.get(), stream)?,
             }
             if sent_before_fin.is_some() && sending.is_some() {
                 break Ok(());
@@ -265,7 +267,7 @@ impl<'a> Pipe<'a> {
         };
         let closed_first = sent_before_fin.is_some();
         match sending {
-            // Of a reset that sending was told of, receiving hears no more than an end.
+            // After sending has returned the reset, receiving returns only an end.
             Some(SendResult::Failed(error)) if closed_first && error.kind() != io::ErrorKind::ConnectionReset => {
                 let what = "the server closed the connection before everything was sent";
                 return Err(ClientFailure::new(FailureClass::Eof, what).into());
@@ -319,7 +321,7 @@ impl<'a> Pipe<'a> {
                         Err(error) => return SendResult::Failed(error),
                     }
                 }
-                // TLS may hold back what the system did not take.
+                // TLS buffers what the system did not take.
                 if let Err(error) = to_server.flush().await {
                     return SendResult::Failed(error);
                 }
@@ -341,7 +343,7 @@ impl<'a> Pipe<'a> {
     /// Receives up to the server's FIN.
     async fn receive(&self, mut from_server: &Stream, mut free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> {
         let mut guard = TerminalGuard::of_stdout();
-        // In events, the beginning of a character whose rest has not come.
+        // In events: the start of an incomplete character.
         let mut begun = Vec::new();
         let mut first_words = from_server.tls().is_none().then(FirstWords::default);
         let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::tls_failure);
@@ -369,7 +371,6 @@ impl<'a> Pipe<'a> {
             } else if !self.options.send_only {
                 let out = if n == 0 { guard.rest() } else { guard.admit(chunk) };
                 if !out.is_empty() {
-                    // Where nobody reads stdout any more, its thread says so.
                     let _ = self.stdout.send(out).await;
                 }
             }
@@ -380,17 +381,18 @@ impl<'a> Pipe<'a> {
     }
 }
 
-/// What ends a pipe whose server has closed while its stdin neither said anything nor ended.
+/// The error of a pipe whose server closed while stdin was silent but open.
 fn given_up() -> anyhow::Error {
     let silent = units::elapsed(LAST_LOOK);
     let what = format!(
-        "the server closed the connection, and stdin had not ended when it was given up after {silent} without a word: what it may still say was not sent"
+        "the server closed the connection, and stdin was given up after {silent} without input and without an end: \
+         what it may still write was not sent"
     );
-    let advice = "Where nothing is to be sent, end stdin (< /dev/null) or use --recv-only.";
+    let advice = "If there is nothing to send, end stdin (< /dev/null) or use --recv-only.";
     ClientFailure::advised(FailureClass::Eof, what, advice).into()
 }
 
-/// Has the server's system acknowledged everything? Where ours does not say, we take its word for it.
+/// Has the server's system acknowledged everything? True if this system cannot tell.
 fn is_delivered(stream: &Stream) -> bool {
     stream.tcp_info().is_none_or(|info| info.unacknowledged == 0 && info.unsent == 0)
 }

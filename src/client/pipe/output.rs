@@ -1,4 +1,4 @@
-//! What comes from the server, on its way to stdout.
+//! Received bytes, on their way to stdout.
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::escape;
 use crate::stdio::{StdStream, reader_left};
 
-/// Chunks between the connection and the thread: enough to overlap, bounded.
+/// Chunks between the connection and the thread: enough to overlap, yet bounded.
 const CHUNKS: usize = 4;
 
 /// A chunk that ends stdout: no other is empty.
@@ -16,18 +16,18 @@ pub(super) const END: Vec<u8> = Vec::new();
 
 /// The way to stdout.
 pub(super) struct Stdout {
-    /// What is to be written.
+    /// Chunks to write.
     pub(super) chunks: mpsc::Sender<Vec<u8>>,
-    /// Chunks that have been written, empty, to be filled again.
+    /// Written chunks, empty, for reuse.
     pub(super) free_chunks: mpsc::Receiver<Vec<u8>>,
-    /// Says when nothing more is written, and why.
+    /// Resolves when writing has ended, with the reason.
     pub(super) ended: oneshot::Receiver<io::Result<()>>,
-    /// Says when the reader has left, even while nothing is written.
+    /// Resolves when the reader has left, even if nothing is written.
     pub(super) left: oneshot::Receiver<()>,
 }
 
-/// Writes stdout on a thread of its own, so that a slow reader there does not keep us from sending. A reader that has left is no error: it has
-/// seen enough.
+/// Writes stdout on its own thread, so that a slow reader does not block sending. A reader that
+/// leaves is no error.
 pub(super) fn stdout() -> Stdout {
     let (chunks, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
     let (return_chunk, free_chunks) = mpsc::channel(CHUNKS + 1);
@@ -50,9 +50,9 @@ pub(super) fn stdout() -> Stdout {
     Stdout { chunks, free_chunks, ended, left: reader_left() }
 }
 
-/// The server's bytes as stdout gets them: exact, unless it is a terminal, which nobody's bytes shall take over.
+/// The server's bytes for stdout: unchanged, except on a terminal, which they must not control.
 pub(super) struct TerminalGuard {
-    /// On a terminal, the beginning of a character whose rest has not come.
+    /// On a terminal: the start of an incomplete character.
     begun: Option<Vec<u8>>,
 }
 
@@ -64,7 +64,7 @@ impl TerminalGuard {
     pub(super) fn admit(&mut self, chunk: Vec<u8>) -> Vec<u8> {
         let Some(begun) = &mut self.begun else { return chunk };
         let bytes = [std::mem::take(begun), chunk].concat();
-        // A CR may be half of a line's ending.
+        // A CR may be the first half of a line ending.
         let whole = bytes.len() - escape::unfinished(&bytes).max(usize::from(bytes.ends_with(b"\r")));
         *begun = bytes[whole..].to_vec();
         let mut shown = Vec::with_capacity(whole);
@@ -77,7 +77,7 @@ impl TerminalGuard {
         shown
     }
 
-    /// What is left at the end.
+    /// The rest, at the end.
     pub(super) fn rest(&mut self) -> Vec<u8> {
         let mut shown = Vec::new();
         escape::append_plain(&mut shown, &self.begun.take().unwrap_or_default());

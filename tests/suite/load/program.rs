@@ -69,7 +69,7 @@ fn an_unknown_target_is_reported_with_a_hint() {
     });
     let (code, _, stderr) = run(&["load", "127.0.0.1", &port], b"");
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("mismatch: the far end speaks first, with 220 mail.example ESMTP"), "{stderr}");
+    assert!(stderr.contains("mismatch: the target speaks first, with 220 mail.example ESMTP"), "{stderr}");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_target_that_cannot_be_loaded_is_named_with_the_flag_that_helps() {
     let (other, web) = ("0".repeat(64), format!("127.0.0.1:{web}"));
     let [secured, plain, behind] = [secured, plain, behind].map(|address| address.to_string());
     for (args, class, what, advice) in [
-        (&[&secured[..]][..], "tls", "the far end speaks TLS", "--tls"),
+        (&[&secured[..]][..], "tls", "the target speaks TLS", "--tls"),
         (&[&secured, "--tls"], "tls", "no trusted authority has signed", "--pin"),
         (&[&secured, "--tls", "--mode=reply", "--shape=connect"], "tls", "no trusted authority has signed", "--pin"),
         (&[&secured, "--tls", "--pin", &other], "tls", "is not the pinned one", "compare its fingerprint"),
