@@ -1,4 +1,4 @@
-//! The server's TLS: its flags, what they mean, and certificates that are replaced while it runs.
+//! The TLS of a server: its flags, their meaning, and certificates that are replaced while it runs.
 
 use std::fs;
 use std::net::IpAddr;
@@ -16,8 +16,8 @@ use crate::console::Console;
 use crate::signals::CaughtSignals;
 use crate::{escape, units};
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// The interval between checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A heading in the help.
 const TLS: &str = "TLS";
@@ -76,57 +76,57 @@ impl ServerTlsArgs {
     }
 }
 
-/// Where the server's certificates come from, and what it wants from its clients.
+/// The certificate files of a server, and its demands on clients.
 #[derive(Clone)]
 pub(crate) struct Files {
-    /// Certificate and key; none for a certificate made on the spot.
+    /// Certificates and keys; empty for a development certificate.
     pairs: Vec<(PathBuf, PathBuf)>,
     client_ca: Option<PathBuf>,
     alpn: Vec<String>,
     handshakes: usize,
 }
 
-/// TLS as the server began with it.
+/// The TLS of a running server.
 pub(crate) struct ServedTls {
     pub(crate) server: TlsServer,
     pub(crate) certificates: Vec<Certificate>,
     files: Files,
-    /// What the files looked like.
+    /// The versions of the files.
     seen: Vec<Stamp>,
-    /// What was made on the spot is no file, and stays.
-    made: Vec<Identity>,
-    /// What was said of the certificates that are in use.
-    said: Vec<String>,
+    /// Development certificates, which have no file.
+    generated: Vec<Identity>,
+    /// Warnings already printed about the current certificates.
+    warned: Vec<String>,
 }
 
-/// Tells one version of a file from the next.
+/// Identifies one version of a file.
 #[derive(PartialEq, Eq)]
 struct Stamp(Option<(SystemTime, u64)>);
 
 impl Files {
-    /// Are clients known by their certificates?
+    /// Do clients need certificates?
     pub(crate) fn ask_for_certificates(&self) -> bool {
         self.client_ca.is_some()
     }
 
-    /// Reads the files, or makes a certificate for a server on these addresses.
+    /// Reads the files, or makes a development certificate for these addresses.
     pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<ServedTls> {
         let seen = self.stamps();
-        let made = match self.pairs.is_empty() {
+        let generated = match self.pairs.is_empty() {
             true => vec![Identity::development(&names(addresses))?],
             false => Vec::new(),
         };
-        let settings = self.read(&made)?;
+        let settings = self.read(&generated)?;
         let server = TlsServer::new(&settings)?.handshakes(self.handshakes).hint(TLS_HINT);
         let certificates = certificates(&settings);
-        let mut begun = ServedTls { server, certificates, files: self, seen, made, said: Vec::new() };
-        begun.complain();
-        Ok(begun)
+        let mut served = ServedTls { server, certificates, files: self, seen, generated, warned: Vec::new() };
+        served.warn();
+        Ok(served)
     }
 
-    fn read(&self, made: &[Identity]) -> Result<TlsSettings, Error> {
+    fn read(&self, generated: &[Identity]) -> Result<TlsSettings, Error> {
         let loaded = self.pairs.iter().map(|(cert, key)| Identity::load(cert, key));
-        self.settings(made.iter().cloned().map(Ok).chain(loaded).collect::<Result<_, _>>()?)
+        self.settings(generated.iter().cloned().map(Ok).chain(loaded).collect::<Result<_, _>>()?)
     }
 
     fn settings(&self, identities: Vec<Identity>) -> Result<TlsSettings, Error> {
@@ -151,40 +151,40 @@ impl Files {
 }
 
 impl ServedTls {
-    /// Is there anything that can be read again?
+    /// Are there files to reload?
     pub(crate) fn has_files(&self) -> bool {
         !self.seen.is_empty()
     }
 
-    /// Is the certificate one that was made on the spot?
+    /// Is it a development certificate?
     pub(crate) fn is_development(&self) -> bool {
         self.files.pairs.is_empty()
     }
 
-    /// Reads the files again whenever they change or the process is told to, for as long as the server runs. What cannot be used is said, and
-    /// the last good certificates stay.
+    /// Reloads the files when they change and on SIGHUP, as long as the server runs. If a file is
+    /// invalid, it warns and the last good certificates stay.
     pub(crate) async fn keep_fresh(mut self, console: Console) {
         if !self.has_files() {
             return std::future::pending().await;
         }
-        let mut told = CaughtSignals::hangup();
+        let mut hangup = CaughtSignals::hangup();
         loop {
-            let is_told = tokio::select! {
-                () = told.next() => true,
-                () = tokio::time::sleep(LOOK) => false,
+            let is_requested = tokio::select! {
+                () = hangup.next() => true,
+                () = tokio::time::sleep(CHECK_INTERVAL) => false,
             };
             let files = self.files.clone();
-            // Files may be far away.
+            // Files may be on a slow network file system.
             let Ok(stamps) = tokio::task::spawn_blocking(move || files.stamps()).await else { continue };
-            if stamps == self.seen && !is_told {
-                // One may have expired meanwhile.
-                self.complain();
+            if stamps == self.seen && !is_requested {
+                // A certificate may have expired meanwhile.
+                self.warn();
                 continue;
             }
             self.seen = stamps;
-            let (files, server, made) = (self.files.clone(), self.server.clone(), self.made.clone());
+            let (files, server, generated) = (self.files.clone(), self.server.clone(), self.generated.clone());
             let replaced = tokio::task::spawn_blocking(move || {
-                let settings = files.read(&made)?;
+                let settings = files.read(&generated)?;
                 server.replace(&settings)?;
                 Ok::<_, Error>(certificates(&settings))
             });
@@ -192,8 +192,8 @@ impl ServedTls {
                 Ok(Ok(certificates)) => {
                     console.certificates("reloaded", &certificates);
                     self.certificates = certificates;
-                    self.said.clear();
-                    self.complain();
+                    self.warned.clear();
+                    self.warn();
                 }
                 Ok(Err(error)) => {
                     tracing::warn!("the certificates stay as they were: {error}; {}", advice::of_error(&error));
@@ -205,20 +205,20 @@ impl ServedTls {
 }
 
 impl ServedTls {
-    /// Warns of certificates that clients will refuse: once, each time that they are read.
-    fn complain(&mut self) {
+    /// Warns of certificates that clients will refuse, once after each load.
+    fn warn(&mut self) {
         for ((file, key), certificate) in self.files.pairs.iter().zip(&self.certificates) {
-            for complaint in dates(certificate, file).into_iter().chain(shortcomings(certificate, file, key)) {
-                if !self.said.contains(&complaint) {
-                    tracing::warn!("{complaint}");
-                    self.said.push(complaint);
+            for warning in dates(certificate, file).into_iter().chain(shortcomings(certificate, file, key)) {
+                if !self.warned.contains(&warning) {
+                    tracing::warn!("{warning}");
+                    self.warned.push(warning);
                 }
             }
         }
     }
 }
 
-/// What to say of a certificate that is not valid now.
+/// The warning about a certificate that is not valid now.
 pub(crate) fn dates(certificate: &Certificate, file: &Path) -> Option<String> {
     let (now, file) = (SystemTime::now(), escape::text(file.display().to_string().as_bytes()));
     let date = humantime::format_rfc3339_seconds;
@@ -232,8 +232,8 @@ pub(crate) fn dates(certificate: &Certificate, file: &Path) -> Option<String> {
     }
 }
 
-/// What else keeps clients from trusting a server's certificate, and the command that makes another
-/// with the same key.
+/// Other reasons why clients refuse a certificate, with the command that makes a better one for the
+/// same key.
 fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<String> {
     let file = escape::text(file.display().to_string().as_bytes());
     let key = escape::text(shell(key).as_bytes());
@@ -249,24 +249,24 @@ fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<Strin
          -addext basicConstraints=critical,CA:FALSE",
         names[0]
     );
-    let mut said = Vec::new();
+    let mut warnings = Vec::new();
     if certificate.is_authority {
         let own = if certificate.is_self_issued { ", which has signed itself" } else { "" };
-        said.push(format!(
+        warnings.push(format!(
             "the certificate in {file} is a certificate authority's own (CA:TRUE){own}: many clients refuse \
              it as a server's, even if they trust it; one of the server's own is made with: {make}"
         ));
     }
     if certificate.names.is_empty() {
-        said.push(format!(
+        warnings.push(format!(
             "the certificate in {file} is for no name (no subjectAltName), so clients refuse it; \
              one with names is made with: {make}"
         ));
     }
-    said
+    warnings
 }
 
-/// A path as a shell takes it for one word.
+/// A path quoted for a shell.
 fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,@%:=".contains(c);
@@ -280,7 +280,7 @@ fn certificates(settings: &TlsSettings) -> Vec<Certificate> {
     settings.identities().iter().map(|identity| identity.certificate().clone()).collect()
 }
 
-/// What clients may call a server on these addresses.
+/// The names and addresses of a server that listens on these addresses.
 fn names(addresses: &[Endpoint]) -> Vec<String> {
     let mut names = vec!["localhost".to_string(), "127.0.0.1".into(), "::1".into()];
     let others = addresses.iter().filter_map(|address| match address {

@@ -1,8 +1,8 @@
-//! Colour only where a person looks, and only if they want it (<https://no-color.org>).
+//! Colour only on a terminal, unless NO_COLOR is set (<https://no-color.org>).
 
 use std::io::IsTerminal;
 
-/// Colours text, or leaves it as it is.
+/// Colours text, or leaves it unchanged.
 #[derive(Clone, Copy)]
 pub(crate) struct Colour(bool);
 
@@ -30,7 +30,7 @@ impl Colour {
         self.paint("31", text)
     }
 
-    /// What stands before the text that matters.
+    /// A label before text.
     pub(crate) fn label(self, text: &str) -> String {
         self.paint("36", text)
     }
@@ -40,7 +40,7 @@ impl Colour {
         self.paint("1", text)
     }
 
-    /// What the program says of itself, between what matters.
+    /// The program's own notes, between the data.
     pub(crate) fn aside(self, text: &str) -> String {
         self.paint("2", text)
     }

@@ -1,4 +1,4 @@
-//! The server's console: what people see, or one JSON object a line. Both are the server's data, and go to stdout.
+//! The console of a server: text, or one JSON object a line. Both are results, and go to stdout.
 
 mod event;
 
@@ -21,13 +21,13 @@ use crate::tls_summary::TlsSummary;
 use crate::units::{bytes, count, counted};
 use crate::{escape, json};
 
-/// A message's bytes that are shown; the rest is only counted.
+/// Bytes of a message that the console shows; the rest is only counted.
 const SHOWN: usize = 1024;
 
-/// How long a drain waits for the console, for the sake of the order of its lines.
+/// The time that a drain waits for the console, to keep its lines in order.
 const ORDER: Duration = Duration::from_millis(50);
 
-/// How events are written.
+/// The format of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -36,12 +36,12 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What a service is given, and the console counts.
+/// The unit that a service receives and the console counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CountedService {
-    /// What the framing cuts.
+    /// Messages of the framing.
     Messages,
-    /// What one read returned.
+    /// Reads.
     Reads,
 }
 
@@ -54,22 +54,22 @@ impl CountedService {
     }
 }
 
-/// A worker's console, or the server's own; cheap to clone.
+/// The console of a worker, or of the server itself; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Console {
     printer: Option<Printer>,
     format: Format,
     verbose: bool,
-    /// Proxies' own connections are left out.
+    /// Leave out connections that proxies make for themselves.
     quiet_local: bool,
     lane: usize,
     counted: CountedService,
-    /// The console has explained that a message should end with a newline.
+    /// The hint about newlines has been printed.
     explained: Arc<AtomicBool>,
 }
 
 impl Console {
-    /// The server's own console. Lanes are written in their order: the server's, then each worker's.
+    /// The console of the server itself. Lanes are written in order: the server, then each worker.
     pub(crate) fn new(format: Format, verbose: bool, workers: usize, counted: CountedService) -> (Self, FinalFlush) {
         let skipped = match (format, counted) {
             (Format::Text, CountedService::Messages) => |skipped| skipped_text(skipped, CountedService::Messages),
@@ -77,11 +77,9 @@ impl Console {
             (Format::Json, _) => skipped_json,
         };
         let failing = |error: &io::Error| {
-            tracing::warn!(
-                "stdout cannot be written ({error}): it is tried again, and what is skipped until then is counted"
-            );
+            tracing::warn!("stdout cannot be written ({error}): the server retries, and counts the lines it skips");
         };
-        let (printer, ending) = Printer::new(StdStream::Stdout, workers + 1, PrinterMessages { skipped, failing });
+        let (printer, flush) = Printer::new(StdStream::Stdout, workers + 1, PrinterMessages { skipped, failing });
         (
             Self {
                 printer: Some(printer),
@@ -92,7 +90,7 @@ impl Console {
                 counted,
                 explained: Arc::default(),
             },
-            ending,
+            flush,
         )
     }
 
@@ -101,12 +99,12 @@ impl Console {
         Self { lane: worker + 1, ..self.clone() }
     }
 
-    /// The same console, without the proxies' own connections (`LOCAL`) where this is `wanted`.
+    /// The same console, without `LOCAL` connections of proxies if `wanted`.
     pub(crate) fn quiet_local(&self, wanted: bool) -> Self {
         Self { quiet_local: wanted, ..self.clone() }
     }
 
-    /// Is this connection to be left out?
+    /// Does the console leave out this connection?
     fn leaves_out(&self, conn: &ConnInfo) -> bool {
         self.quiet_local && conn.is_local()
     }
@@ -128,7 +126,7 @@ impl Console {
         }
     }
 
-    /// Names the certificates that clients are shown. Of one that was made on the spot, also how a client can trust it.
+    /// Prints the certificates, and for a development certificate the flag that trusts it.
     pub(crate) fn certificates(&self, how: &'static str, certificates: &[Certificate]) {
         for certificate in certificates {
             self.event(
@@ -168,7 +166,7 @@ impl Console {
         }
     }
 
-    /// Says that the drain begins: behind what happened before it, and before what happens because of it.
+    /// Prints the start of the drain after earlier events and before those that it causes.
     pub(crate) async fn draining(&self, open: usize, timeout: Duration) {
         let Some(printer) = &self.printer else { return };
         printer.settled(ORDER).await;
@@ -210,7 +208,7 @@ impl Console {
             closed: not_zero(totals.closed_by_reason()),
             refused: not_zero(totals.refused_by_reason()),
         };
-        printer.last_words(|to| {
+        printer.last_lines(|to| {
             let _ = self.write(to, text, json);
         });
     }
@@ -245,18 +243,18 @@ impl Console {
     }
 }
 
-/// What was counted at all, by name.
+/// The counts above zero, by name.
 fn not_zero(counts: impl Iterator<Item = (&'static str, u64)>) -> serde_json::Map<String, serde_json::Value> {
     counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n.into())).collect()
 }
 
-/// Is this the beginning of a ClientHello (RFC 8446, 4.1.2), in its record, or in the form of SSL
-/// 2.0 (RFC 5246, E.2)?
+/// Is this the start of a ClientHello (RFC 8446, 4.1.2), in a record, or in the form of SSL 2.0
+/// (RFC 5246, E.2)?
 fn is_hello(message: &[u8]) -> bool {
     matches!(message, [22, 3, 0..=4, _, _, 1, ..] | [0x80..=0xbf, _, 1, 3, 0..=4, ..])
 }
 
-/// Endings that need no mention in the text; of refusals there is a word anyway.
+/// Reasons that the text leaves out; refusals have their own lines.
 fn is_usual(reason: &str) -> bool {
     let refused = CloseReason::Refused(Refusal::Denied);
     let usual = [CloseReason::Finished, CloseReason::ServiceClosed, CloseReason::Drained, refused];
@@ -328,7 +326,7 @@ impl Observer for Console {
     }
 
     fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
-        // One explanation is enough for a person, however many clients need it.
+        // The hint appears once.
         if self.leaves_out(conn) || self.format == Format::Text && self.explained.swap(true, Relaxed) {
             return;
         }
@@ -374,7 +372,7 @@ impl Observer for Console {
             return;
         }
         if self.format == Format::Text && matches!(how.reason, CloseReason::Refused(_)) {
-            // Spoken of on stderr, in bounded amount, wherever it is decided.
+            // Warnings on stderr report refusals, at a limited rate.
             return;
         }
         self.print(
@@ -397,7 +395,7 @@ impl Observer for Console {
     }
 }
 
-/// A peer as the transcript writes it: `('127.0.0.1', 54321)`.
+/// A peer in the form of the transcript: `('127.0.0.1', 54321)`.
 struct AddressTuple<'a>(&'a ConnInfo);
 
 impl std::fmt::Display for AddressTuple<'_> {
@@ -407,7 +405,7 @@ impl std::fmt::Display for AddressTuple<'_> {
                 write!(f, "('{}%{}', {})", v6.ip(), v6.scope_id(), v6.port())
             }
             Endpoint::Tcp(address) => write!(f, "('{}', {})", address.ip(), address.port()),
-            // Unnamed, as most unix clients are: the connection's number tells them apart.
+            // Most unix clients are unnamed: the number of the connection distinguishes them.
             Endpoint::Unix(None) => write!(f, "('unix', {})", self.0.id),
             Endpoint::Unknown => f.write_str("unknown"),
             other => write!(f, "('{}', {})", escape::text(other.to_string().as_bytes()), self.0.id),
@@ -447,13 +445,13 @@ mod tests {
         assert_eq!(AddressTuple(&conn("[fe80::1%3]:1")).to_string(), "('fe80::1%3', 1)");
         let unnamed = ConnInfo::new(ConnId(7), Endpoint::Unix(None), Endpoint::Unknown);
         assert_eq!(AddressTuple(&unnamed).to_string(), "('unix', 7)");
-        // An address that is not known is no pair of an address and a port.
+        // An unknown address is no pair of address and port.
         let unknown = ConnInfo::new(ConnId(7), Endpoint::Unknown, Endpoint::Unknown);
         assert_eq!(AddressTuple(&unknown).to_string(), "unknown");
     }
 
     #[test]
-    fn what_was_skipped_is_said() {
+    fn skipped_events_are_counted_in_the_output() {
         let skipped = SkippedEvents { messages: 48_211, events: 1, lines: 0 };
         assert_eq!(
             skipped_text(skipped, CountedService::Messages),

@@ -1,13 +1,14 @@
-//! Untrusted bytes on a terminal or in a log: what could move the cursor, ring the bell, reverse the writing direction or begin a new line is
-//! shown instead of done.
+//! Escapes untrusted bytes for a terminal or a log: bytes that could move the cursor, ring the
+//! bell, reverse the writing direction or start a new line.
 
-/// Appends `bytes` to `to`: printable text as it is, everything else escaped (`\n`, `\x1b`, `\u{202e}`), backslashes too, so that nothing is
-/// taken for an escape that is none.
+/// Appends `bytes` to `to`: printable text unchanged, everything else escaped (`\n`, `\x1b`,
+/// `\u{202e}`), backslashes too, so that no text looks like an escape.
 pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
     append_with(to, bytes, b"\\\\");
 }
 
-/// As [`append`], but with backslashes and tabs as they are: for who wants to read the text rather than know each byte.
+/// As [`append`], but with backslashes and tabs unchanged: for reading the text rather than its
+/// bytes.
 pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
     for (at, cell) in bytes.split(|&byte| byte == b'\t').enumerate() {
         if at > 0 {
@@ -17,14 +18,14 @@ pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// As [`append_plain`], into a string of its own.
+/// As [`append_plain`], as a string.
 pub(crate) fn plain(bytes: &[u8]) -> String {
     let mut escaped = Vec::with_capacity(bytes.len());
     append_plain(&mut escaped, bytes);
     String::from_utf8_lossy(&escaped).into_owned()
 }
 
-/// How many bytes at the end are the beginning of a UTF-8 character whose rest may come.
+/// The length of an incomplete UTF-8 character at the end.
 pub(crate) fn unfinished(bytes: &[u8]) -> usize {
     let longest = bytes.len().min(3);
     let Some(start) = bytes[bytes.len() - longest..].iter().rposition(|&byte| byte >= 0xc0) else { return 0 };
@@ -57,14 +58,14 @@ fn append_with(to: &mut Vec<u8>, bytes: &[u8], backslash: &[u8]) {
     }
 }
 
-/// As [`append`], into a string of its own.
+/// As [`append`], as a string.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let mut escaped = Vec::with_capacity(bytes.len());
     append(&mut escaped, bytes);
     String::from_utf8_lossy(&escaped).into_owned()
 }
 
-/// C1 controls, bidirectional controls, line and paragraph separators, and characters that cannot be seen.
+/// C1 controls, bidirectional controls, line and paragraph separators, and invisible characters.
 pub(crate) fn is_dangerous(c: char) -> bool {
     matches!(c,
         '\u{7f}'..='\u{9f}'
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_whose_rest_may_come_is_known() {
+    fn an_incomplete_character_is_measured() {
         let cases: [(&[u8], usize); 9] = [
             (b"", 0),
             (b"a", 0),
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_dangerous_comes_through() {
+    fn no_dangerous_character_passes() {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             let shown = text(c.to_string().as_bytes());
             assert!(shown.chars().all(|c| !c.is_control() && !is_dangerous(c)), "{:x}", c as u32);

@@ -1,8 +1,7 @@
-//! [`Findings`]: stdout as the place for what the program has found out.
+//! [`Findings`]: stdout for the results of a command.
 //!
-//! What becomes of the output decides nothing: a reader that leaves costs the rest of it, and a
-//! stdout that cannot be written is reported at the end. So writing never fails, and what the
-//! program ends with goes through [`judged`].
+//! Writing never fails: a reader that leaves loses the rest, and an unwritable stdout is reported
+//! at the end. Exit codes pass through [`judged`].
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -11,48 +10,48 @@ use std::sync::{Mutex, PoisonError};
 use crate::exit;
 use crate::stdio::{StdStream, say};
 
-/// A handle of the one stdout that a process has.
+/// A handle of the one stdout of the process.
 pub(crate) struct Findings;
 
-/// What is written is passed on in whole lines.
+/// Passes on whole lines.
 struct WholeLines<W> {
     to: W,
-    begun: Vec<u8>,
-    reach: Reach,
+    partial: Vec<u8>,
+    state: StdoutState,
 }
 
-enum Reach {
+enum StdoutState {
     Open,
-    /// Its reader has left, and has seen enough.
+    /// The reader has left.
     Left,
     Broken(io::Error),
 }
 
 static STDOUT: Mutex<WholeLines<StdStream>> =
-    Mutex::new(WholeLines { to: StdStream::Stdout, begun: Vec::new(), reach: Reach::Open });
+    Mutex::new(WholeLines { to: StdStream::Stdout, partial: Vec::new(), state: StdoutState::Open });
 
 impl<W: Write> WholeLines<W> {
     fn take(&mut self, bytes: &[u8]) {
-        self.begun.extend_from_slice(bytes);
-        if let Some(end) = last_newline(&self.begun) {
+        self.partial.extend_from_slice(bytes);
+        if let Some(end) = last_newline(&self.partial) {
             self.pass_on(end + 1);
         }
     }
 
     fn pass_on(&mut self, upto: usize) {
-        if matches!(self.reach, Reach::Open)
-            && let Err(error) = self.to.write_all(&self.begun[..upto])
+        if matches!(self.state, StdoutState::Open)
+            && let Err(error) = self.to.write_all(&self.partial[..upto])
         {
-            self.reach = match error.kind() {
-                io::ErrorKind::BrokenPipe => Reach::Left,
-                _ => Reach::Broken(error),
+            self.state = match error.kind() {
+                io::ErrorKind::BrokenPipe => StdoutState::Left,
+                _ => StdoutState::Broken(error),
             };
         }
-        self.begun.drain(..upto);
+        self.partial.drain(..upto);
     }
 }
 
-/// Where the last line ends.
+/// The end of the last line.
 fn last_newline(bytes: &[u8]) -> Option<usize> {
     bytes.iter().rposition(|&byte| byte == b'\n')
 }
@@ -65,25 +64,24 @@ impl Write for Findings {
 
     fn flush(&mut self) -> io::Result<()> {
         let mut stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = stdout.begun.len();
+        let all = stdout.partial.len();
         stdout.pass_on(all);
         Ok(())
     }
 }
 
 impl Findings {
-    /// Does what is written still reach anything?
+    /// Does anything still read the output?
     pub(crate) fn arrive() -> bool {
-        matches!(STDOUT.lock().unwrap_or_else(PoisonError::into_inner).reach, Reach::Open)
+        matches!(STDOUT.lock().unwrap_or_else(PoisonError::into_inner).state, StdoutState::Open)
     }
 }
 
-/// What the program ends with, once its last words are out: a success that could not be shown is
-/// none.
+/// The exit code after the last write: a success that could not be written is none.
 pub(crate) fn judged(code: ExitCode) -> ExitCode {
     let _ = Findings.flush();
     let stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
-    let Reach::Broken(error) = &stdout.reach else { return code };
+    let StdoutState::Broken(error) = &stdout.state else { return code };
     say(&format!("cannot write to stdout: {error}"));
     if code == ExitCode::SUCCESS { ExitCode::from(exit::USAGE) } else { code }
 }
@@ -92,7 +90,7 @@ pub(crate) fn judged(code: ExitCode) -> ExitCode {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, and then fails.
+    /// Accepts this many bytes, and then fails.
     struct Limited(Vec<u8>, usize, io::ErrorKind);
 
     impl Write for Limited {
@@ -107,18 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_passed_on_whole_and_nothing_follows_what_has_failed() {
+    fn whole_lines_pass_and_nothing_follows_a_failure() {
         for (kind, is_left) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::StorageFull, false)] {
-            let mut passage = WholeLines { to: Limited(Vec::new(), 6, kind), begun: Vec::new(), reach: Reach::Open };
+            let mut passage =
+                WholeLines { to: Limited(Vec::new(), 6, kind), partial: Vec::new(), state: StdoutState::Open };
             passage.take(b"on");
             assert!(passage.to.0.is_empty(), "a line in parts is one write");
             passage.take(b"e\ntwo\nthr");
             assert_eq!(passage.to.0, b"one\ntw");
-            assert_eq!(matches!(passage.reach, Reach::Left), is_left);
+            assert_eq!(matches!(passage.state, StdoutState::Left), is_left);
             passage.to.1 = 100;
             passage.take(b"ee\n");
             passage.pass_on(0);
-            assert_eq!(passage.to.0, b"one\ntw", "behind half a line comes nothing");
+            assert_eq!(passage.to.0, b"one\ntw", "nothing follows half a line");
         }
     }
 }

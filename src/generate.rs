@@ -1,4 +1,4 @@
-//! Completions and manual pages, from the same definitions as the flags themselves.
+//! Completions and manual pages, generated from the definitions of the flags.
 
 use std::fs;
 use std::io::Write;
@@ -44,7 +44,7 @@ pub(crate) fn man(page: Option<&str>, folder: Option<&Path>) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pages, by name: one of the program, and one of each command.
+/// The pages, by name: one for the program, and one for each command.
 fn pages() -> Vec<(String, Vec<u8>)> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
@@ -88,7 +88,7 @@ fn render(command: Command, name: &str, notes: Option<String>) -> Vec<u8> {
     text
 }
 
-/// The command with each flag and its value, which clap's own synopsis leaves out.
+/// The command with each flag and its value, which the synopsis of clap leaves out.
 fn synopsis(command: &Command) -> String {
     let mut usage = command.get_bin_name().unwrap_or(command.get_name()).to_string();
     let is_shown = |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str());
@@ -115,7 +115,7 @@ fn synopsis(command: &Command) -> String {
     usage
 }
 
-/// Text for roff: quotes and hyphens stay what they are, so that a command can be copied.
+/// Escapes text for roff, so that commands can be copied.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\`").replace('~', "\\(ti")
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::escape;
 
-/// An event as a line: compact, with its time of day, and with nothing in it that could take a terminal over. Its keys must be strings.
+/// An event as a line: compact, with its time of day, and without characters that are dangerous on
+/// a terminal. Its keys must be strings.
 pub(crate) fn line(event: &impl Serialize) -> Vec<u8> {
     #[derive(Serialize)]
     struct JsonLine<'a, E> {
@@ -19,7 +20,7 @@ pub(crate) fn line(event: &impl Serialize) -> Vec<u8> {
     object(&JsonLine { time, event })
 }
 
-/// A value on a line of its own, as [`line`] does it.
+/// A value as a line, like [`line`] without the time.
 pub(crate) fn object(value: &impl Serialize) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
     let serialized = value.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping));
@@ -28,7 +29,7 @@ pub(crate) fn object(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Compact JSON in which characters that are dangerous on a terminal are escaped too.
+/// Compact JSON that also escapes characters that are dangerous on a terminal.
 struct Escaping;
 
 impl serde_json::ser::Formatter for Escaping {
@@ -50,12 +51,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_survives_hostile_text_and_shows_none_of_it() {
+    fn json_escapes_hostile_text_and_keeps_its_value() {
         let hostile = "a\u{202e}b\u{9b}c\"\n\u{e0001}";
-        let text = String::from_utf8(line(&serde_json::json!({ "said": hostile }))).unwrap();
+        let text = String::from_utf8(line(&serde_json::json!({ "text": hostile }))).unwrap();
         assert!(text.trim_end().chars().all(|c| !c.is_control() && !escape::is_dangerous(c)), "{text:?}");
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(parsed["said"], hostile);
+        assert_eq!(parsed["text"], hostile);
         assert!(parsed["time"].as_str().unwrap().ends_with('Z'));
     }
 }

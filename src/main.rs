@@ -37,20 +37,19 @@ use self::stdio::StdStream;
 fn main() -> ExitCode {
     findings::judged(match args::Cli::try_parse() {
         Ok(typed) => run(typed),
-        Err(unparsed) => show(&unparsed),
+        Err(unparsed) => print_parse_result(&unparsed),
     })
 }
 
-/// What was asked for instead of anything to do, such as help; or what is wrong with what was
-/// typed.
-fn show(unparsed: &clap::Error) -> ExitCode {
-    if let Some(said) = meant().filter(|_| unparsed.use_stderr()) {
-        return refused(&said);
+/// Prints help, a version, or a usage error.
+fn print_parse_result(unparsed: &clap::Error) -> ExitCode {
+    if let Some(text) = suggestion().filter(|_| unparsed.use_stderr()) {
+        return print_usage_error(&text);
     }
     let (text, is_wrong) = (unparsed.render(), unparsed.use_stderr());
     let coloured = if is_wrong { Colour::of(&std::io::stderr()) } else { Colour::of(&std::io::stdout()) };
     let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() };
-    // Where the reader of either has left, what was typed is as wrong as before.
+    // A reader that has left does not change the exit code.
     let _ = if is_wrong { StdStream::Stderr.write_all(text.as_bytes()) } else { Findings.write_all(text.as_bytes()) };
     if is_wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
@@ -67,25 +66,25 @@ fn run(typed: args::Cli) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         if let Some(Error::Address { .. }) = error.downcast_ref::<Error>()
-            && let Some(said) = meant()
+            && let Some(text) = suggestion()
         {
-            return refused(&said);
+            return print_usage_error(&text);
         }
         let (code, _, advice) = explain::explain(&error);
-        // Where its reader has left there is nothing more to be done.
+        // Without a reader of stderr nothing remains to do.
         let _ = StdStream::Stderr.write_all(explain::message(&error, advice.as_deref()).as_bytes());
         ExitCode::from(code)
     })
 }
 
-/// The command that was meant, where that can be seen of what was typed.
-fn meant() -> Option<String> {
+/// The command that was probably meant, if the arguments show it.
+fn suggestion() -> Option<String> {
     let typed: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     args::meant(&typed)
 }
 
-/// Says what is wrong with what was typed.
-fn refused(said: &str) -> ExitCode {
-    let _ = StdStream::Stderr.write_all(said.as_bytes());
+/// Prints a usage error.
+fn print_usage_error(text: &str) -> ExitCode {
+    let _ = StdStream::Stderr.write_all(text.as_bytes());
     ExitCode::from(exit::USAGE)
 }

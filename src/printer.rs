@@ -1,7 +1,7 @@
-//! [`Printer`]: a bounded, lossy way to an output that may be slow or stuck.
+//! [`Printer`]: a bounded, lossy path to an output that may be slow or stuck.
 //!
-//! Whoever writes appends to a lane and goes on; one thread carries the lanes to the output. A lane that is full drops what comes, and
-//! counts it. An output that fails is tried again until it works.
+//! Threads append to lanes without waiting; one thread writes the lanes to the output. A full lane
+//! drops events and counts them. A failing output is retried until it works.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,41 +12,41 @@ use std::time::{Duration, Instant};
 
 use crate::sink::{self, Destination, OutputSink, SinkEnd, Unwritten};
 
-/// What one lane holds before it drops.
+/// Bytes that a lane holds before it drops messages.
 const LANE: usize = 1024 * 1024;
-/// Events that matter more than single messages may fill this much beyond it.
+/// Further bytes for events, which matter more than single messages.
 const RESERVE: usize = 256 * 1024;
-/// What is written at once while there is more.
+/// Bytes of one write while more wait.
 const PIECE: usize = 4 * 1024;
-/// Between two writes, so that many events share one.
+/// The pause between two writes, so that many events share one.
 const PAUSE: Duration = Duration::from_millis(10);
-/// When an output that has failed is tried again.
+/// The pause before an output that failed is retried.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// How an event counts when it must be dropped.
+/// The importance of an event when a lane is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventWeight {
-    /// One of very many.
+    /// One of many.
     Message,
     /// One of a few: dropped last.
     Event,
 }
 
-/// What was dropped since the last write.
+/// The events dropped since the last write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SkippedEvents {
     pub(crate) messages: u64,
     pub(crate) events: u64,
-    /// Lines that were taken from a lane, whatever they told, and given up because the end was near.
+    /// Lines taken from a lane and given up because the end was near.
     pub(crate) lines: u64,
 }
 
-/// What the printer itself has to say.
+/// The printer's own messages.
 #[derive(Clone, Copy)]
 pub(crate) struct PrinterMessages {
-    /// Stands where something was skipped.
+    /// The text in place of skipped events.
     pub(crate) skipped: fn(SkippedEvents) -> String,
-    /// Says elsewhere that the output fails.
+    /// Reports a failing output elsewhere.
     pub(crate) failing: fn(&io::Error),
 }
 
@@ -58,59 +58,59 @@ struct Lane {
 
 struct PrinterState {
     lanes: Vec<Mutex<Lane>>,
-    /// What the thread starts with; taken by whoever prints first, since a server that says nothing needs no thread to say it.
+    /// The arguments of the thread. The first print takes them: a silent server needs no thread.
     start: Mutex<Option<Start>>,
     thread: OnceLock<Thread>,
-    /// The thread sleeps until somebody wakes it; also before it has been started.
+    /// The thread sleeps, or has not started.
     idle: AtomicBool,
     closing: AtomicBool,
-    /// An output that fails was tried once more since then.
+    /// A failing output was retried since closing began.
     tried_at_the_end: AtomicBool,
-    /// What is written behind everything else.
-    last_words: Mutex<Vec<u8>>,
-    /// Lines that the thread has taken and that the output has not. Locked before the lane that they
-    /// are taken from, so that each line is in one of the two places.
+    /// Written after everything else.
+    last_lines: Mutex<Vec<u8>>,
+    /// Lines that the thread has taken and the output has not. Locked before the lane, so that each
+    /// line is in one of the two places.
     under_way: Mutex<u64>,
-    /// The end is near, and the output slow: what has waited is given up for the sake of the last words.
+    /// The end is near and the output slow: waiting lines are given up for the last ones.
     hurried: AtomicBool,
-    /// How often all lanes were carried.
+    /// Completed rounds over all lanes.
     rounds: AtomicU64,
-    /// The output is gone; nothing is kept any more.
+    /// The output is gone; events are dropped.
     broken: AtomicBool,
 }
 
-/// What the thread starts with.
+/// The arguments of the thread.
 struct Start {
     sink: OutputSink,
-    tell: fn(SkippedEvents) -> String,
+    skipped_text: fn(SkippedEvents) -> String,
     end: mpsc::Sender<Option<Unwritten>>,
 }
 
-/// Where a worker's events go.
+/// A handle for writing events.
 #[derive(Clone)]
 pub(crate) struct Printer {
     shared: Arc<PrinterState>,
 }
 
-/// Waits for the rest at the end.
+/// Writes the rest at the end.
 pub(crate) struct FinalFlush {
     printer: Printer,
     ended: mpsc::Receiver<Option<Unwritten>>,
 }
 
 impl Printer {
-    /// A way to `output`, with this many lanes.
+    /// A path to `output` with this many lanes.
     pub(crate) fn new(output: impl Destination + 'static, lanes: usize, words: PrinterMessages) -> (Self, FinalFlush) {
         let (end, ended) = mpsc::channel();
         let sink = OutputSink::new(output, words.failing);
         let shared = Arc::new(PrinterState {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            start: Mutex::new(Some(Start { sink, tell: words.skipped, end })),
+            start: Mutex::new(Some(Start { sink, skipped_text: words.skipped, end })),
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
             tried_at_the_end: AtomicBool::new(false),
-            last_words: Mutex::default(),
+            last_lines: Mutex::default(),
             under_way: Mutex::default(),
             hurried: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
@@ -120,8 +120,8 @@ impl Printer {
         (printer.clone(), FinalFlush { printer, ended })
     }
 
-    /// Lets `write` append one event to a lane, unless that is full. Waits for nothing but the lane's lock, which is held to append an
-    /// event or to swap two buffers.
+    /// Lets `write` append one event to a lane, unless the lane is full. Waits only for the lock of
+    /// the lane, which is held to append an event or to swap two buffers.
     pub(crate) fn print(&self, lane: usize, weight: EventWeight, write: impl FnOnce(&mut Vec<u8>)) {
         if self.shared.broken.load(Ordering::Relaxed) {
             return;
@@ -142,16 +142,16 @@ impl Printer {
         }
     }
 
-    /// Appends to what is written at the end, behind everything else.
-    pub(crate) fn last_words(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.shared.last_words.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Appends to the lines that are written last.
+    pub(crate) fn last_lines(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.shared.last_lines.lock().unwrap_or_else(PoisonError::into_inner));
         self.wake();
     }
 
-    /// Returns once all that was printed before has been written, or after `patience`.
+    /// Returns once everything printed before is written, or after `patience`.
     pub(crate) async fn settled(&self, patience: Duration) {
         let started = self.shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-        // The round that is under way may have passed a lane already; the one behind it has seen them all.
+        // The current round may have passed a lane already; the next one visits all of them.
         let wanted = self.shared.rounds.load(Ordering::SeqCst) + 2;
         let until = Instant::now() + patience;
         while started
@@ -170,9 +170,9 @@ impl Printer {
         if let Some(mut start) = start {
             let shared = Arc::clone(&self.shared);
             let carry = move || {
-                // Before it says that it is idle, or somebody could find nobody to wake.
+                // Before the thread is idle: a waker needs its handle.
                 let _ = shared.thread.set(thread::current());
-                let unwritten = match shared.carry(&mut start.sink, start.tell) {
+                let unwritten = match shared.carry(&mut start.sink, start.skipped_text) {
                     Err(SinkEnd::GivenUp(unwritten)) => Some(unwritten),
                     Ok(()) | Err(SinkEnd::Left) => None,
                 };
@@ -189,11 +189,11 @@ impl Printer {
 }
 
 impl PrinterState {
-    /// Carries until the end has come and all is written, or nothing more can be.
-    fn carry(&self, sink: &mut OutputSink, tell: fn(SkippedEvents) -> String) -> Result<(), SinkEnd> {
+    /// Writes lanes until the end, or until the output fails for good.
+    fn carry(&self, sink: &mut OutputSink, skipped_text: fn(SkippedEvents) -> String) -> Result<(), SinkEnd> {
         let mut carried = Vec::new();
         loop {
-            // Announce the sleep before the last look, so that no event falls between the two.
+            // Announces the sleep before the last look, so that no event falls between the two.
             self.idle.store(true, Ordering::SeqCst);
             let closing = self.closing.load(Ordering::SeqCst);
             let mut any = false;
@@ -201,9 +201,10 @@ impl PrinterState {
                 let skipped = self.take(lane, &mut carried);
                 if !carried.is_empty() || skipped != SkippedEvents::default() {
                     any = true;
-                    let written =
-                        self.write(sink, &carried, tell).and_then(|()| self.tell_skipped(sink, skipped, tell));
-                    written.map_err(|ended| self.with_what_waits(ended))?;
+                    let written = self
+                        .write(sink, &carried, skipped_text)
+                        .and_then(|()| self.write_skipped(sink, skipped, skipped_text));
+                    written.map_err(|ended| self.count_waiting(ended))?;
                     carried.clear();
                     carried.shrink_to(LANE);
                 }
@@ -212,14 +213,14 @@ impl PrinterState {
             self.rounds.fetch_add(1, Ordering::SeqCst);
             match (any, closing) {
                 (false, true) => {
-                    // Taken, because an output that is stuck must not hold the lock.
-                    let last = self.take_last_words();
-                    return self.put(sink, &last, sink::count(&last)).map_err(|ended| self.with_what_waits(ended));
+                    // Taken out, because a stuck output must not hold the lock.
+                    let last = self.take_last_lines();
+                    return self.put(sink, &last, sink::count(&last)).map_err(|ended| self.count_waiting(ended));
                 }
                 (false, false) => thread::park(),
                 (true, true) => {}
                 (true, false) => {
-                    // Under load nobody needs to wake us.
+                    // Under load the thread needs no waking.
                     self.idle.store(false, Ordering::SeqCst);
                     thread::sleep(PAUSE);
                 }
@@ -229,17 +230,22 @@ impl PrinterState {
 }
 
 impl PrinterState {
-    /// Writes whole lines, a few at a time; when hurried, gives up all but the last few.
-    fn write(&self, sink: &mut OutputSink, bytes: &[u8], tell: fn(SkippedEvents) -> String) -> Result<(), SinkEnd> {
+    /// Writes whole lines, a few at a time; when hurried, only the last few.
+    fn write(
+        &self,
+        sink: &mut OutputSink,
+        bytes: &[u8],
+        skipped_text: fn(SkippedEvents) -> String,
+    ) -> Result<(), SinkEnd> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
-                // The end of a lane says how its connections ended.
+                // The end of a lane holds the ends of connections.
                 let keep = rest.len() - PIECE;
                 let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
                 let lines = sink::count(&rest[..from]);
                 rest = &rest[from..];
-                self.tell_skipped(sink, SkippedEvents { lines, ..SkippedEvents::default() }, tell)?;
+                self.write_skipped(sink, SkippedEvents { lines, ..SkippedEvents::default() }, skipped_text)?;
             }
             let piece = match rest.get(PIECE..).and_then(|behind| behind.iter().position(|&byte| byte == b'\n')) {
                 Some(at) => PIECE + at + 1,
@@ -252,7 +258,7 @@ impl PrinterState {
         Ok(())
     }
 
-    /// Takes what is in a lane. Its lines are under way from then on.
+    /// Takes the bytes of a lane. Its lines are under way from then on.
     fn take(&self, lane: &Mutex<Lane>, into: &mut Vec<u8>) -> SkippedEvents {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let mut locked = lane.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,27 +269,27 @@ impl PrinterState {
         skipped
     }
 
-    fn take_last_words(&self) -> Vec<u8> {
+    fn take_last_lines(&self) -> Vec<u8> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = std::mem::take(&mut *self.last_words.lock().unwrap_or_else(PoisonError::into_inner));
+        let last = std::mem::take(&mut *self.last_lines.lock().unwrap_or_else(PoisonError::into_inner));
         *under_way += sink::count(&last);
         last
     }
 
-    /// Writes what stands where something was skipped, if anything was.
-    fn tell_skipped(
+    /// Writes the text for skipped events, if there are any.
+    fn write_skipped(
         &self,
         sink: &mut OutputSink,
         skipped: SkippedEvents,
-        tell: fn(SkippedEvents) -> String,
+        skipped_text: fn(SkippedEvents) -> String,
     ) -> Result<(), SinkEnd> {
         if skipped == SkippedEvents::default() {
             return Ok(());
         }
-        self.put(sink, tell(skipped).as_bytes(), skipped.all())
+        self.put(sink, skipped_text(skipped).as_bytes(), skipped.all())
     }
 
-    /// Writes text that stands for so many lines, which are under way no longer then.
+    /// Writes text that stands for this many lines, and removes them from those under way.
     fn put(&self, sink: &mut OutputSink, text: &[u8], lines: u64) -> Result<(), SinkEnd> {
         let written = sink.write(text, || self.try_again());
         let taken = match &written {
@@ -294,8 +300,8 @@ impl PrinterState {
         written
     }
 
-    /// Waits until an output that has failed is to be tried again. At the end that is once more: the attempt that has
-    /// failed may have begun before it.
+    /// Waits until a failed output may be retried. At the end it is retried once: the failed
+    /// attempt may have begun before.
     fn try_again(&self) -> bool {
         let until = Instant::now() + AGAIN;
         loop {
@@ -310,22 +316,22 @@ impl PrinterState {
         }
     }
 
-    /// All that the output has not taken, and not only what the last call was to write.
-    fn with_what_waits(&self, ended: SinkEnd) -> SinkEnd {
+    /// Counts all lines that the output has not taken, beyond the last call.
+    fn count_waiting(&self, ended: SinkEnd) -> SinkEnd {
         match ended {
             SinkEnd::GivenUp(unwritten) => SinkEnd::GivenUp(Unwritten { lines: self.unwritten(), ..unwritten }),
             SinkEnd::Left => SinkEnd::Left,
         }
     }
 
-    /// How many lines wait, or are under way.
+    /// Lines that wait or are under way.
     fn unwritten(&self) -> u64 {
         let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |lane: &Mutex<Lane>| {
             let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
             sink::count(&lane.bytes) + lane.skipped.all()
         };
-        let last = sink::count(&self.last_words.lock().unwrap_or_else(PoisonError::into_inner));
+        let last = sink::count(&self.last_lines.lock().unwrap_or_else(PoisonError::into_inner));
         *under_way + self.lanes.iter().map(waiting).sum::<u64>() + last
     }
 }
@@ -337,14 +343,13 @@ impl SkippedEvents {
 }
 
 impl FinalFlush {
-    /// Writes out what is left: all of it if `patience` is enough, else the last words, if as much
-    /// again is. A stuck output is left. Returns what the output has not taken, because it fails or
-    /// is stuck. Of a stuck one that is the most that can be missing: what it has taken of the last
-    /// write is not known.
+    /// Writes the rest: all of it within `patience`, else the last lines within as much again.
+    /// Returns the lines that a failing or stuck output has not taken. For a stuck one that is a
+    /// maximum: it may have taken a part of the last write.
     pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
         let shared = &self.printer.shared;
         if shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            return None; // nothing was ever said
+            return None; // nothing was printed
         }
         shared.closing.store(true, Ordering::SeqCst);
         self.printer.wake();
@@ -355,7 +360,7 @@ impl FinalFlush {
         ended.unwrap_or_else(|why| {
             let error = match why {
                 RecvTimeoutError::Timeout => io::Error::new(io::ErrorKind::TimedOut, "its reader does not read"),
-                // The thread has not started, or has panicked.
+                // The thread has not started, or panicked.
                 RecvTimeoutError::Disconnected => io::Error::other("nothing is left to write it"),
             };
             Some(Unwritten { lines: shared.unwritten(), error }).filter(|unwritten| unwritten.lines > 0)

@@ -1,4 +1,4 @@
-//! The proxy that a connection came through, as the console shows it.
+//! The proxy of a connection, as the console shows it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::escape;
 
-/// For people, behind the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org,
-/// TLSv1.3`, `, PROXY v2 LOCAL`; nothing where no proxy has said anything.
+/// The text after the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org, TLSv1.3`,
+/// `, PROXY v2 LOCAL`; empty without a header.
 pub(crate) struct ProxiedText<'a>(pub(crate) &'a ConnInfo);
 
 impl fmt::Display for ProxiedText<'_> {
@@ -51,13 +51,13 @@ impl fmt::Display for ProxiedText<'_> {
     }
 }
 
-/// For the JSON log. Values that are no text are escaped.
+/// The value for the JSON log. Bytes that are no text are escaped.
 #[derive(Serialize)]
 pub(crate) struct ProxiedJson {
     peer: String,
     local: String,
     version: u8,
-    /// `proxy`; `local` where the connection is the proxy's own.
+    /// `proxy`; `local` for a connection of the proxy itself.
     command: &'static str,
     /// The proxy does not know its client.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -109,8 +109,8 @@ impl ProxiedJson {
     }
 }
 
-/// Of a client whom the proxy does not know (`UNKNOWN`, unspecified) there are the proxy's own
-/// addresses.
+/// True if the proxy does not know its client (`UNKNOWN`, unspecified): the addresses are then the
+/// proxy's own.
 fn is_unknown(conn: &ConnInfo) -> bool {
     conn.via.as_ref().is_some_and(|via| !via.is_local && via.peer == conn.peer)
 }

@@ -1,5 +1,5 @@
-//! Signals that end what the program does. One that was ignored when the program was started, as
-//! `nohup` and the background jobs of a script have it, stays ignored.
+//! Signals that end a command. A signal that was ignored at the start, as with `nohup` and in
+//! background jobs of a script, stays ignored.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use std::time::Duration;
 /// and then its group.
 pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(20);
 
-/// Waits for a signal that asks the program to end. From this call on, not from the first wait, such a signal no longer ends it by itself.
+/// Waits for a signal that asks the program to end. From this call on, not only from the first
+/// poll, such a signal no longer ends the program by itself.
 pub(crate) fn termination() -> impl Future<Output = ()> {
     #[cfg(unix)]
     let mut signals = {
@@ -20,7 +21,7 @@ pub(crate) fn termination() -> impl Future<Output = ()> {
     async move { signals.next().await }
 }
 
-/// Signals that have been caught.
+/// Caught signals.
 pub(crate) struct CaughtSignals {
     #[cfg(unix)]
     caught: Vec<tokio::signal::unix::Signal>,
@@ -29,14 +30,15 @@ pub(crate) struct CaughtSignals {
 }
 
 impl CaughtSignals {
-    /// Those of these kinds that were not ignored. What the system refuses keeps its usual end.
+    /// Catches the kinds that are not ignored. A signal that cannot be caught keeps its default
+    /// action.
     #[cfg(unix)]
     fn catch(kinds: &[tokio::signal::unix::SignalKind]) -> Self {
         let heeded = kinds.iter().filter(|kind| !resound::system::ignores_signal(kind.as_raw_value()));
         Self { caught: heeded.filter_map(|kind| tokio::signal::unix::signal(*kind).ok()).collect() }
     }
 
-    /// SIGINT, and SIGTERM where there is one.
+    /// SIGINT, and SIGTERM on Unix.
     pub(crate) fn interrupt() -> Self {
         #[cfg(unix)]
         {
@@ -47,7 +49,7 @@ impl CaughtSignals {
         Self { caught: tokio::signal::windows::ctrl_c().ok() }
     }
 
-    /// SIGHUP, where there is one.
+    /// SIGHUP, on Unix.
     pub(crate) fn hangup() -> Self {
         #[cfg(unix)]
         return Self::catch(&[tokio::signal::unix::SignalKind::hangup()]);
@@ -55,7 +57,7 @@ impl CaughtSignals {
         Self { caught: None }
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         std::future::poll_fn(|cx| {

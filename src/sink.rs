@@ -1,12 +1,12 @@
-//! [`OutputSink`]: an output that may fail for a while, as a log does whose file system is full.
+//! [`OutputSink`]: an output that may fail for a while, such as a log on a full file system.
 
 use std::io::{self, Write};
 
 use crate::stdio::StdStream;
 
-/// Where lines go.
+/// The destination of lines.
 pub(crate) trait Destination: Write + Send {
-    /// How long the file is, where it is one.
+    /// The length, if it is a file.
     fn length(&self) -> Option<u64> {
         None
     }
@@ -18,23 +18,23 @@ impl Destination for StdStream {
     }
 }
 
-/// An output, and whether it works.
+/// An output and its state.
 pub(crate) struct OutputSink {
     output: Box<dyn Destination>,
-    /// Says that it fails: once for each time that it has worked before.
-    say: fn(&io::Error),
-    is_said: bool,
+    /// Reports a failure: once after each time that the output worked.
+    report: fn(&io::Error),
+    is_reported: bool,
 }
 
-/// Why lines could not be written.
+/// The reason why lines could not be written.
 pub(crate) enum SinkEnd {
-    /// Their reader has left.
+    /// The reader has left.
     Left,
-    /// They have been given up.
+    /// They were given up.
     GivenUp(Unwritten),
 }
 
-/// What could not be written until the end.
+/// Lines that could not be written.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
     pub(crate) lines: u64,
@@ -42,12 +42,12 @@ pub(crate) struct Unwritten {
 }
 
 impl OutputSink {
-    pub(crate) fn new(output: impl Destination + 'static, say: fn(&io::Error)) -> Self {
-        Self { output: Box::new(output), say, is_said: false }
+    pub(crate) fn new(output: impl Destination + 'static, report: fn(&io::Error)) -> Self {
+        Self { output: Box::new(output), report, is_reported: false }
     }
 
-    /// Writes whole lines. After a failure it goes on where it was, so that no line is left in
-    /// parts, as often as `try_again` waits and allows it.
+    /// Writes whole lines. After a failure it continues at the same byte, as often as `try_again`
+    /// returns true.
     pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), SinkEnd> {
         let mut done = 0;
         while done < lines.len() {
@@ -61,14 +61,14 @@ impl OutputSink {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(SinkEnd::Left),
                 Err(error) => error,
             };
-            if !std::mem::replace(&mut self.is_said, true) {
-                (self.say)(&error);
+            if !std::mem::replace(&mut self.is_reported, true) {
+                (self.report)(&error);
             }
             let length = self.output.length();
             if !try_again() {
                 return Err(SinkEnd::GivenUp(Unwritten { lines: count(&lines[done..]), error }));
             }
-            // Who has made room by emptying the file has also removed the beginning of this line.
+            // A truncated file has lost the start of this line too.
             if self.output.length() < length {
                 done = lines[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
             }
@@ -76,13 +76,13 @@ impl OutputSink {
         Ok(())
     }
 
-    /// All that there was has been written: the next failure is another.
+    /// Everything is written: the next failure is a new one.
     pub(crate) fn works(&mut self) {
-        self.is_said = false;
+        self.is_reported = false;
     }
 }
 
-/// How many lines end in these bytes.
+/// Counts the lines that end in these bytes.
 pub(crate) fn count(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// A file on a file system with so much room.
+    /// A file on a file system with this much room.
     #[derive(Clone, Default)]
     struct Small(Arc<Mutex<(Vec<u8>, usize)>>);
 
@@ -118,17 +118,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_whole_wherever_the_room_ended_and_however_it_was_made() {
-        static SAID: AtomicU32 = AtomicU32::new(0);
+    fn a_line_is_whole_wherever_the_disk_was_full() {
+        static REPORTS: AtomicU32 = AtomicU32::new(0);
         let lines = b"one\ntwo\nthree\n";
         for room in 0..lines.len() {
             for empties in [false, true] {
                 let small = Small::default();
                 small.0.lock().unwrap().1 = room;
                 let mut sink = OutputSink::new(small.clone(), |_| {
-                    SAID.fetch_add(1, Ordering::Relaxed);
+                    REPORTS.fetch_add(1, Ordering::Relaxed);
                 });
-                SAID.store(0, Ordering::Relaxed);
+                REPORTS.store(0, Ordering::Relaxed);
                 let tries = Cell::new(0);
                 let written = sink.write(lines, || {
                     tries.set(tries.get() + 1);
@@ -142,7 +142,7 @@ mod tests {
                     true
                 });
                 assert!(written.is_ok());
-                assert_eq!((SAID.load(Ordering::Relaxed), tries.get()), (1, 3), "once, and tried again");
+                assert_eq!((REPORTS.load(Ordering::Relaxed), tries.get()), (1, 3), "once, and tried again");
                 let file = small.0.lock().unwrap().0.clone();
                 let start =
                     if empties { lines[..room].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 };
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_is_counted() {
+    fn lines_given_up_are_counted() {
         let small = Small::default();
         small.0.lock().unwrap().1 = 5;
         let Err(SinkEnd::GivenUp(unwritten)) = OutputSink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false)

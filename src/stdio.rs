@@ -1,4 +1,4 @@
-//! The three streams that this program was started with.
+//! The standard streams of the program.
 
 use std::io::Write;
 #[cfg(not(unix))]
@@ -7,9 +7,8 @@ use std::io::{self, Read};
 #[cfg(not(unix))]
 use tokio::sync::oneshot;
 
-/// One of the three. Other programs may own it as well, and may have made it non-blocking: where a
-/// call finds no bytes or no room it waits here, and the flags, which are theirs too, stay as they
-/// are. Nothing is buffered.
+/// A standard stream. Other programs may share it and make it non-blocking: then calls wait here,
+/// and the flags, which are shared too, stay. Nothing is buffered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StdStream {
     Stdin,
@@ -17,7 +16,7 @@ pub(crate) enum StdStream {
     Stderr,
 }
 
-/// Says something on stderr. Where its reader has left there is nothing more to be done.
+/// Prints a message on stderr. Errors are ignored: no other stream could report them.
 pub(crate) fn say(text: &str) {
     let _ = StdStream::Stderr.write_all(format!("resound: {text}\n").as_bytes());
 }
@@ -36,7 +35,7 @@ mod unix {
 
     use crate::stdio::StdStream;
 
-    /// Between two calls on a stream that calls itself ready and is not.
+    /// The pauses between calls on a stream that poll reports as ready although it is not.
     const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
     impl StdStream {
@@ -48,8 +47,8 @@ mod unix {
             }
         }
 
-        /// Repeats `call` until it is neither interrupted nor too early.
-        fn patiently(self, ready: PollFlags, mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
+        /// Repeats `call` until it is neither interrupted nor would block.
+        fn retry(self, ready: PollFlags, mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
             let mut pause = Duration::ZERO;
             loop {
                 match call() {
@@ -57,7 +56,7 @@ mod unix {
                     Err(Errno::AGAIN) => {
                         thread::sleep(pause);
                         pause = (pause * 2).clamp(PAUSES[0], PAUSES[1]);
-                        // What cannot be watched is asked again after the pause.
+                        // A stream that poll cannot watch is retried after the pause.
                         let _ = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), ready)], None);
                     }
                     result => return result.map_err(io::Error::from),
@@ -65,13 +64,13 @@ mod unix {
             }
         }
 
-        /// Would a read find something, bytes or the end?
+        /// Would a read return at once, with bytes or the end?
         pub(crate) fn has_something(self) -> bool {
             let mut watched = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
             matches!(poll(&mut watched, Some(&Timespec::default())), Ok(1..))
         }
 
-        /// How long it is, where it is a file.
+        /// The length, if it is a file.
         pub(crate) fn file_length(self) -> Option<u64> {
             let stat = rustix::fs::fstat(self.descriptor()).ok()?;
             let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
@@ -82,19 +81,19 @@ mod unix {
     impl Read for StdStream {
         fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
             let from = self.descriptor();
-            self.patiently(PollFlags::IN, || rustix::io::read(from, &mut *to))
+            self.retry(PollFlags::IN, || rustix::io::read(from, &mut *to))
         }
     }
 
     impl Write for StdStream {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // The runtime has put /dev/null there, which takes everything.
+            // The Rust runtime opened /dev/null in its place, which would take everything.
             #[cfg(target_os = "linux")]
             if *self == Self::Stdout && resound::system::stdout_was_closed() {
                 return Err(Errno::BADF.into());
             }
             let to = self.descriptor();
-            self.patiently(PollFlags::OUT, || rustix::io::write(to, bytes))
+            self.retry(PollFlags::OUT, || rustix::io::write(to, bytes))
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -102,9 +101,9 @@ mod unix {
         }
     }
 
-    /// Says when the reader of stdout has left, even while nothing is written: the system tells it
-    /// to who asks for nothing else. Where stdout cannot be watched it never says so; the next
-    /// write will.
+    /// Resolves when the reader of stdout has left, even if nothing is written: poll reports that
+    /// without a requested event. If stdout cannot be watched it never resolves; the next write
+    /// fails instead.
     pub(crate) fn reader_left() -> oneshot::Receiver<()> {
         let (leaves, left) = oneshot::channel();
         thread::spawn(move || {
@@ -129,12 +128,12 @@ pub(crate) use self::unix::reader_left;
 
 #[cfg(not(unix))]
 impl StdStream {
-    /// Not to be known here.
+    /// Unknown on this system.
     pub(crate) fn has_something(self) -> bool {
         false
     }
 
-    /// Not to be known here.
+    /// Unknown on this system.
     pub(crate) fn file_length(self) -> Option<u64> {
         None
     }
@@ -161,7 +160,7 @@ impl Write for StdStream {
     }
 }
 
-/// Not to be known here: the next write will say.
+/// Unknown on this system: the next write fails.
 #[cfg(not(unix))]
 pub(crate) fn reader_left() -> oneshot::Receiver<()> {
     let (leaves, left) = oneshot::channel();

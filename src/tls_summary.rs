@@ -1,11 +1,11 @@
-//! What a TLS handshake has agreed on, in words and in JSON.
+//! The result of a TLS handshake, as text and as JSON.
 
 use resound::tls::TlsInfo;
 use serde::Serialize;
 
 use crate::escape;
 
-/// What TLS has agreed on, in a few words.
+/// The result in a few words.
 pub(crate) struct TlsSummary<'a>(pub(crate) &'a TlsInfo);
 
 impl std::fmt::Display for TlsSummary<'_> {
@@ -32,7 +32,7 @@ impl std::fmt::Display for TlsSummary<'_> {
     }
 }
 
-/// The same, in JSON.
+/// The result as JSON.
 #[derive(Serialize)]
 pub(crate) struct AgreedJson {
     version: &'static str,

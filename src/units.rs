@@ -1,4 +1,4 @@
-//! Durations, sizes and counts, as people write and read them.
+//! Durations, sizes and counts in the form that users write and read.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -10,20 +10,21 @@ use crate::advice;
 
 pub(crate) use resound_load::figures::{count, counted, latency, rate};
 
-/// Longer times would leave the range of the clock.
+/// Longer times would overflow the clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// `500ms`, `10s`, `5m`, `1h 30m`; a number alone is in seconds, as with curl and ping: `10`, `0.5`.
+/// `500ms`, `10s`, `5m`, `1h 30m`; a plain number is in seconds, as with curl and ping: `10`,
+/// `0.5`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match seconds(text).map_or_else(|| humantime::parse_duration(text), Ok) {
         Ok(time) if time.is_zero() => Err("it must be longer than zero".into()),
-        Ok(time) if time > LONGEST => Err(format!("'{text}' is longer than anybody waits: 100 years are the most")),
+        Ok(time) if time > LONGEST => Err(format!("'{text}' is too long: 100 years are the most")),
         Ok(time) => Ok(time),
         Err(_) => Err(format!("'{text}' is not a duration; write it like 500ms, 10s or 5m")),
     }
 }
 
-/// A number without a unit. What is too large for a duration is too long in any case.
+/// A number without a unit. A number too large for a duration is too long in any case.
 fn seconds(text: &str) -> Option<Duration> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let number: f64 = text.parse().ok().filter(|_| is_number)?;
@@ -40,7 +41,7 @@ pub(crate) fn positive(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| none_or_no_number(text))
 }
 
-/// The same, where more than four billion are more than anybody means.
+/// The same, up to four billion.
 pub(crate) fn positive_u32(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| none_or_no_number(text))
 }
@@ -56,7 +57,7 @@ pub(crate) fn limit(text: &str) -> Result<ConnectRate, String> {
         _ => return Err(wrong()),
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
-    NonZeroU32::new(number).map(per).ok_or_else(|| "a rate is at least 1; --deny keeps somebody out".into())
+    NonZeroU32::new(number).map(per).ok_or_else(|| "a rate is at least 1; --deny refuses clients".into())
 }
 
 /// `10.0.0.0/8`, `2001:db8::/32`, or one address.
@@ -71,18 +72,18 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     };
     match network == network.trunc() {
         true => Ok(network),
-        // Most often one of the two numbers is a slip.
+        // Usually one of the two numbers is a slip.
         false => Err(format!("'{text}' has bits behind its prefix; write {} or {}", network.trunc(), network.addr())),
     }
 }
 
-/// IPv4 that is written as IPv6 is IPv4: that is what the peers of such a rule are.
+/// An IPv4-mapped network becomes IPv4, as the addresses of peers do.
 fn unmapped(network: IpNet) -> Result<IpNet, String> {
     let IpAddr::V4(v4) = network.addr().to_canonical() else { return Ok(network) };
     match (network, network.prefix_len()) {
         (IpNet::V4(_), _) => Ok(network),
         (IpNet::V6(_), n @ 96..) => IpNet::new(v4.into(), n - 96).map_err(|error| error.to_string()),
-        // Most often the prefix is counted as IPv4's.
+        // Usually the prefix is that of IPv4.
         (IpNet::V6(_), n) => {
             let meant = IpNet::new(v4.into(), n.min(32)).map_err(|error| error.to_string())?.trunc();
             let (address, longer) = (meant.addr(), meant.prefix_len() + 96);
@@ -98,7 +99,7 @@ fn unmapped(network: IpNet) -> Result<IpNet, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceAddress {
     pub(crate) ip: IpAddr,
-    /// The number of its interface, where one is named; else 0.
+    /// The index of its interface, if one is named; else 0.
     pub(crate) interface: u32,
 }
 
@@ -116,7 +117,7 @@ pub(crate) fn source_address(text: &str) -> Result<SourceAddress, String> {
     Ok(SourceAddress { ip: ip.to_canonical(), interface })
 }
 
-/// A file's mode in octal: `660`, `0660`, `0o660`.
+/// The mode of a file in octal: `660`, `0660`, `0o660`.
 pub(crate) fn mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
@@ -125,7 +126,7 @@ pub(crate) fn mode(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A duration that can be switched off with `off`.
+/// A duration, or off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeout(pub(crate) Option<Duration>);
 
@@ -137,7 +138,7 @@ pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     }
 }
 
-/// A time of silence before keepalive probes, or `off`: systems take whole seconds, Linux up to 32,767.
+/// The idle time before keepalive probes, or `off`: systems take whole seconds, Linux up to 32,767.
 pub(crate) fn keepalive(text: &str) -> Result<Timeout, String> {
     let time = timeout(text)?;
     match time.0 {

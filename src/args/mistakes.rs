@@ -1,10 +1,10 @@
-//! What is often typed instead of `HOST PORT`, and the command that was meant.
+//! Common mistakes for `HOST PORT`, and the command that was probably meant.
 
 use clap::{Command, CommandFactory, Parser};
 
 use super::{Cli, DEFAULT_HOST};
 
-/// What other programs call the host.
+/// The names of the host flag in other programs.
 const HOST: [&str; 17] = [
     "--host",
     "-H",
@@ -24,27 +24,28 @@ const HOST: [&str; 17] = [
     "--url",
     "--listen-address",
 ];
-/// What they call the port.
+/// The names of the port flag.
 const PORT: [&str; 6] = ["--port", "-p", "-P", "--listen-port", "--bind-port", "--server-port"];
 
-/// What was typed, sorted.
+/// The arguments, sorted.
 #[derive(Default)]
 struct TypedArgs {
-    /// Under a name that is none of ours: that name, and what was typed for it.
+    /// The foreign flag, and its value.
     host: Option<(String, Option<String>)>,
     port: Option<(String, Option<String>)>,
     positional: Vec<String>,
-    /// Flags as they are, with their values.
+    /// Flags, with their values.
     flags: Vec<String>,
     /// Flags that the command does not have.
     unknown: Vec<String>,
 }
 
-/// Says what was meant by a command line that has failed, if that can be seen: with the command to type.
+/// The error for a failed command line, with the command that was probably meant. `None` if that is
+/// unclear.
 pub(crate) fn meant(args: &[String]) -> Option<String> {
     let mut program = Cli::command();
     program.build();
-    // Without a command it is a server or a client that was wanted, and only they know which.
+    // Without a command it may be a server or a client.
     let at = args.iter().position(|arg| program.find_subcommand(arg).is_some());
     let name = at.map_or("server", |at| &args[at]);
     let command = program.find_subcommand(name)?;
@@ -55,7 +56,7 @@ pub(crate) fn meant(args: &[String]) -> Option<String> {
     let typed = sort(command, &others);
     let names: Vec<&str> = [&typed.host, &typed.port].into_iter().flatten().map(|(name, _)| &**name).collect();
     let wrong = if names.is_empty() {
-        // What follows a flag that is not known may be its value, and no address.
+        // The argument after an unknown flag may be its value.
         if let Some(flag) = typed.unknown.first() {
             let names = [&HOST[..], &PORT].concat();
             return super::unknown::explained(&program, command, flag, &names);
@@ -64,10 +65,10 @@ pub(crate) fn meant(args: &[String]) -> Option<String> {
     } else {
         format!("there is no {}: host and port are positional, the host first", names.join(" and no "))
     };
-    // What was named and not given cannot be put in its place.
+    // A flag without a value leaves nothing to suggest.
     let is_whole = [&typed.host, &typed.port].into_iter().flatten().all(|(_, value)| value.is_some());
     let commands = if is_whole { commands(name, typed) } else { Vec::new() };
-    // A suggestion that fails in its turn is none.
+    // A suggestion must itself parse.
     let works = |words: &&Vec<String>| {
         Cli::try_parse_from(std::iter::once("resound").chain(words.iter().map(|w| &**w))).is_ok()
     };
@@ -79,7 +80,7 @@ pub(crate) fn meant(args: &[String]) -> Option<String> {
     }
 }
 
-/// What is wrong with two positional arguments that are the right ones in the wrong order, or an address that is a URL.
+/// The error for host and port in the wrong order, or for a URL.
 fn swapped(typed: &TypedArgs) -> Option<String> {
     match &typed.positional[..] {
         [url, ..] if url.contains("://") => Some("an address has no scheme: it is HOST PORT".into()),
@@ -95,11 +96,11 @@ fn is_port(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    // `test` stands there too, behind a port alone.
+    // `test` may follow a port alone.
     text != "test" && text.bytes().any(|byte| !byte.is_ascii_digit())
 }
 
-/// The commands that were meant: with what was typed, and where that was a port alone, also with the host that this is on.
+/// The possible commands: as typed and, for a port alone, also with the default host.
 fn commands(name: &str, typed: TypedArgs) -> Vec<Vec<String>> {
     let mut positional: Vec<String> = typed.positional.iter().map(|text| without_scheme(text)).collect();
     if let [port, host, ..] = &mut positional[..]
@@ -111,7 +112,7 @@ fn commands(name: &str, typed: TypedArgs) -> Vec<Vec<String>> {
     let mut positional = positional.into_iter().peekable();
     let given = |named: Option<(String, Option<String>)>| named.and_then(|(_, value)| Some(without_scheme(&value?)));
     let (named_host, named_port) = (given(typed.host), given(typed.port));
-    // What was typed without a name is the one that has none.
+    // A positional argument is the one without a flag.
     let host = match (named_host, &named_port) {
         (Some(host), _) => Some(host),
         (None, Some(_)) => positional.next_if(|text| is_host(text)),
@@ -126,7 +127,7 @@ fn commands(name: &str, typed: TypedArgs) -> Vec<Vec<String>> {
     }
 }
 
-/// What of a URL is an address.
+/// The address in a URL.
 fn without_scheme(text: &str) -> String {
     match text.split_once("://") {
         Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default().into(),
@@ -134,7 +135,7 @@ fn without_scheme(text: &str) -> String {
     }
 }
 
-/// Sorts what was typed behind a command, as far as its flags are known.
+/// Sorts the arguments of a command, as far as it has such flags.
 fn sort(command: &Command, args: &[&str]) -> TypedArgs {
     let mut typed = TypedArgs::default();
     let mut args = args.iter().copied().peekable();
@@ -175,7 +176,7 @@ fn sort(command: &Command, args: &[&str]) -> TypedArgs {
     typed
 }
 
-/// The flag of this name, where the command has one.
+/// The flag of this name, if the command has one.
 fn flag<'a>(command: &'a Command, name: &str) -> Option<&'a clap::Arg> {
     let mut known = command.get_arguments();
     match name.strip_prefix("--") {
@@ -186,12 +187,12 @@ fn flag<'a>(command: &'a Command, name: &str) -> Option<&'a clap::Arg> {
     }
 }
 
-/// Does a short flag have its value in the same word?
+/// Is the value in the same word as the short flag?
 fn is_attached(arg: &str) -> bool {
     !arg.starts_with("--") && arg.chars().count() > 2
 }
 
-/// The words as a shell takes them.
+/// The words, quoted for a shell.
 fn quoted(words: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
     let quote = |word: &String| match !word.is_empty() && word.chars().all(plain) {
@@ -205,12 +206,12 @@ fn quoted(words: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn said(line: &str) -> Option<String> {
+    fn text(line: &str) -> Option<String> {
         meant(&line.split_whitespace().map(Into::into).collect::<Vec<_>>())
     }
 
     #[test]
-    fn the_command_that_was_meant_is_said() {
+    fn a_mistake_gets_the_command_that_was_meant() {
         let cases: [(&str, &[&str]); 27] = [
             ("server --port 9999", &["server 9999", "server 127.0.0.1 9999"]),
             ("server -p 9999", &["server 9999", "server 127.0.0.1 9999"]),
@@ -244,16 +245,16 @@ mod tests {
             ("--port 9999", &["server 9999", "server 127.0.0.1 9999"]),
         ];
         for (typed, want) in cases {
-            let said = said(typed).unwrap_or_else(|| panic!("{typed}"));
-            let lines: Vec<&str> = said.lines().collect();
+            let text = text(typed).unwrap_or_else(|| panic!("{typed}"));
+            let lines: Vec<&str> = text.lines().collect();
             let want: Vec<String> = want.iter().map(|words| format!("  resound {words}")).collect();
             assert_eq!(lines[1..], want, "{typed}");
-            assert!(lines[0].contains("host") || lines[0].contains("HOST PORT"), "{said}");
+            assert!(lines[0].contains("host") || lines[0].contains("HOST PORT"), "{text}");
         }
     }
 
     #[test]
-    fn a_flag_that_is_not_known_is_named_with_the_one_that_was_meant() {
+    fn an_unknown_flag_gets_a_similar_one() {
         for (typed, want) in [
             ("load --connection 5 127.0.0.1 18888", "there is no --connection: perhaps --connections was meant"),
             ("client --tsl localhost 8888", "there is no --tsl: perhaps --tls was meant"),
@@ -261,19 +262,19 @@ mod tests {
             ("server --shape ramp", "--shape belongs to `resound load`, not to `resound server`"),
             ("server 127.0.0.1 -1", "'-1' is not a port"),
         ] {
-            let said = said(typed).unwrap_or_else(|| panic!("{typed}"));
-            assert!(said.starts_with(&format!("resound: {want}")), "{typed}: {said}");
+            let text = text(typed).unwrap_or_else(|| panic!("{typed}"));
+            assert!(text.starts_with(&format!("resound: {want}")), "{typed}: {text}");
         }
     }
 
     #[test]
-    fn what_cannot_be_typed_again_is_said_as_a_rule() {
+    fn an_incomplete_mistake_gets_the_rule() {
         for typed in ["server --port", "client --host", "server --port --quiet", "load --port x --bogus"] {
-            let said = said(typed).unwrap();
+            let text = text(typed).unwrap();
             let command = typed.split(' ').next().unwrap();
             assert!(
-                said.contains("are positional") && said.contains(&format!("  resound {command} HOST PORT\n")),
-                "{said}"
+                text.contains("are positional") && text.contains(&format!("  resound {command} HOST PORT\n")),
+                "{text}"
             );
         }
         let odd = ["client", "--host", "h", "--tls", "--server-name", "a b'c"].map(Into::into);
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_nothing_to_do_with_addresses_is_left_alone() {
+    fn other_mistakes_get_no_suggestion() {
         for typed in [
             "",
             "frobnicate",
@@ -295,7 +296,7 @@ mod tests {
             "client --server-name --port --bogus",
             "server localhost x",
         ] {
-            assert_eq!(said(typed), None, "{typed}");
+            assert_eq!(text(typed), None, "{typed}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! A flag that a command does not have, and the one that was probably meant.
+//! Unknown flags, and the flag that was probably meant.
 
 use clap::Command;
 
-/// What is wrong with a flag that `command` does not have, if that can be seen. `names` are what
-/// other programs call host and port.
+/// The error for an unknown flag of `command`, if its cause is clear. `names` are the names of host
+/// and port in other programs.
 pub(super) fn explained(program: &Command, command: &Command, flag: &str, names: &[&str]) -> Option<String> {
     let name = command.get_name();
     if flag.len() > 1 && flag[1..].bytes().all(|byte| byte.is_ascii_digit()) {
@@ -29,13 +29,14 @@ pub(super) fn explained(program: &Command, command: &Command, flag: &str, names:
         .min()?;
     Some(match is_theirs {
         true => format!(
-            "resound: there is no {flag} and no --{meant}: host and port are positional, the host first\n  resound {name} HOST PORT\n"
+            "resound: there is no {flag} and no --{meant}: host and port are positional, the host first\n  \
+             resound {name} HOST PORT\n"
         ),
         false => format!("resound: there is no {flag}: perhaps --{meant} was meant\n"),
     })
 }
 
-/// How many letters have to be put in, left out, changed, or swapped with the next.
+/// The edit distance, where a swap of two neighbours counts as one.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
@@ -59,7 +60,7 @@ mod tests {
     use super::distance;
 
     #[test]
-    fn a_slip_of_the_finger_is_one_letter() {
+    fn a_typing_error_has_distance_one() {
         for (one, other, want) in
             [("tls", "tls", 0), ("tsl", "tls", 1), ("prot", "port", 1), ("connection", "connections", 1), ("", "ab", 2)]
         {

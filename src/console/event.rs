@@ -16,7 +16,7 @@ pub(super) enum LogEvent {
         conn: u64,
         peer: String,
         local: String,
-        /// The proxy in between.
+        /// The proxy.
         #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<Box<ProxiedJson>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,16 +33,16 @@ pub(super) enum LogEvent {
         conn: u64,
         peer: String,
         bytes: usize,
-        /// The message, where it is UTF-8.
+        /// The message, if it is UTF-8.
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
-        /// The message with escapes, where it is not.
+        /// The message with escapes, if it is no UTF-8.
         #[serde(skip_serializing_if = "Option::is_none")]
         escaped: Option<String>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         truncated: bool,
     },
-    /// The message before was the first of its connection that a pause has ended.
+    /// The previous message was the first of its connection that ended by a pause.
     Unterminated {
         conn: u64,
         peer: String,
@@ -52,7 +52,7 @@ pub(super) enum LogEvent {
         conn: u64,
         peer: String,
         reason: &'static str,
-        /// The reason in words, where it is no orderly end.
+        /// The reason in words, unless the end was in order.
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
         messages: u64,
@@ -66,7 +66,7 @@ pub(super) enum LogEvent {
         #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<Box<ProxiedJson>>,
         reason: &'static str,
-        /// The reason in words, such as what came instead of what has to.
+        /// The reason in words, such as the bytes that came instead of a header.
         detail: String,
     },
     Skipped {

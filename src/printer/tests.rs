@@ -9,7 +9,7 @@ fn words(skipped: fn(SkippedEvents) -> String) -> PrinterMessages {
     PrinterMessages { skipped, failing: |error| panic!("{error}") }
 }
 
-/// An output that is stuck until it is let go.
+/// An output that is stuck until it is released.
 struct Stuck(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
 
 impl Write for Stuck {
@@ -24,11 +24,11 @@ impl Write for Stuck {
 }
 
 #[test]
-fn a_stuck_output_never_blocks_and_what_was_lost_is_said() {
+fn a_stuck_output_never_blocks_and_losses_are_counted() {
     let (go, gate) = mpsc::channel();
     let (seen, written) = mpsc::channel();
-    let tell = |skipped: SkippedEvents| format!("[{} {}]", skipped.messages, skipped.events);
-    let (printer, ending) = Printer::new(Stuck(gate, seen), 1, words(tell));
+    let skipped_text = |skipped: SkippedEvents| format!("[{} {}]", skipped.messages, skipped.events);
+    let (printer, ending) = Printer::new(Stuck(gate, seen), 1, words(skipped_text));
     let event = vec![b'x'; 1024];
     for _ in 0..5000 {
         printer.print(0, EventWeight::Message, |to| to.extend_from_slice(&event));
@@ -40,7 +40,7 @@ fn a_stuck_output_never_blocks_and_what_was_lost_is_said() {
     let text = String::from_utf8(all).unwrap();
     let kept = text.bytes().filter(|&b| b == b'x').count() / 1024;
     let lost: usize =
-        text.split('[').skip(1).map(|told| told.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+        text.split('[').skip(1).map(|count| count.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
     assert!(lost > 0, "5 MB do not fit a lane");
     assert_eq!(kept + lost, 5000);
     assert!(text.contains("end"), "an event still finds a place");
@@ -64,13 +64,13 @@ impl Write for Slow {
 #[test]
 fn a_slow_output_still_gets_the_last_words() {
     let (seen, written) = mpsc::channel();
-    let tell = |skipped: SkippedEvents| format!("[{}]\n", skipped.lines + skipped.messages);
-    let (printer, ending) = Printer::new(Slow(seen), 1, words(tell));
+    let skipped_text = |skipped: SkippedEvents| format!("[{}]\n", skipped.lines + skipped.messages);
+    let (printer, ending) = Printer::new(Slow(seen), 1, words(skipped_text));
     let total = 20_000;
     for _ in 0..total {
         printer.print(0, EventWeight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
     }
-    printer.last_words(|to| to.extend_from_slice(b"the last words\n"));
+    printer.last_lines(|to| to.extend_from_slice(b"the last words\n"));
     ending.finish(Duration::from_secs(2));
     drop(printer);
     let text = String::from_utf8(written.iter().flatten().collect()).unwrap();
@@ -84,7 +84,7 @@ fn a_slow_output_still_gets_the_last_words() {
 
 #[test]
 fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
-    static SAID: AtomicU64 = AtomicU64::new(0);
+    static REPORTS: AtomicU64 = AtomicU64::new(0);
     /// A file system that is full until there is room again.
     struct Full(Arc<AtomicBool>, mpsc::Sender<Vec<u8>>, mpsc::Sender<()>);
     impl Destination for Full {}
@@ -105,7 +105,7 @@ fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
     let words = PrinterMessages {
         skipped: |skipped| format!("[{}]\n", skipped.messages + skipped.events),
         failing: |_| {
-            SAID.fetch_add(1, Ordering::SeqCst);
+            REPORTS.fetch_add(1, Ordering::SeqCst);
         },
     };
     let (printer, ending) = Printer::new(Full(Arc::clone(&room), seen, fails), 1, words);
@@ -122,7 +122,7 @@ fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
     let lost: usize = text.lines().filter_map(skipped).sum();
     let kept = text.lines().filter(|line| line.len() == 1023).count();
     assert!(lost > 0, "5 MB do not fit a lane");
-    assert_eq!((kept + lost, SAID.load(Ordering::SeqCst)), (total, 1));
+    assert_eq!((kept + lost, REPORTS.load(Ordering::SeqCst)), (total, 1));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
                 return Ok(bytes.len());
             }
             let printer = self.0.get().unwrap();
-            assert!(printer.shared.last_words.try_lock().is_ok(), "a thread that has last words would hang");
+            assert!(printer.shared.last_lines.try_lock().is_ok(), "a thread that has last words would hang");
             printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"late\n"));
             Err(io::ErrorKind::StorageFull.into())
         }
@@ -149,7 +149,7 @@ fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
     let (printer, ending) = Printer::new(NoRoom(Arc::clone(&later)), 1, words);
     assert!(later.set(printer.clone()).is_ok());
     printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"early\n"));
-    printer.last_words(|to| to.extend_from_slice(b"last\nwords\n"));
+    printer.last_lines(|to| to.extend_from_slice(b"last\nwords\n"));
     // The two, and a line for each of the two attempts.
     let unwritten = ending.finish(Duration::from_secs(60)).expect("there was no room");
     assert_eq!((unwritten.lines, unwritten.error.kind()), (4, io::ErrorKind::StorageFull));
@@ -168,7 +168,7 @@ fn what_a_stuck_output_has_not_taken_at_the_end_is_counted() {
     for n in 0..total {
         printer.print(n % 2, EventWeight::Message, |to| to.extend_from_slice(&line));
     }
-    printer.last_words(|to| to.extend_from_slice(b"last\n"));
+    printer.last_lines(|to| to.extend_from_slice(b"last\n"));
     let unwritten = ending.finish(Duration::from_millis(10)).expect("it is stuck");
     assert_eq!((unwritten.lines, unwritten.error.kind()), (total as u64 + 1, io::ErrorKind::TimedOut));
     drop(go);
