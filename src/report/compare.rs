@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use resound_load::{Difference, FEWEST, Interval, Latency, RUNS, compare_repeated};
-use serde::{Deserialize, Serialize};
 
+use super::comparison::{Compared, ComparisonRow};
 use super::gate::Metric;
 use super::run::Run;
 use super::text::{Page, Style};
@@ -15,54 +15,6 @@ use crate::{escape, units};
 const TABLE: usize = 78;
 /// The same files give the same intervals.
 const SEED: u64 = 0x7265_736f_756e_6421;
-
-/// How a run compares with a base.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Compared {
-    /// The file, or files, of the base.
-    pub(crate) base: String,
-    /// Which time the times are of.
-    pub(crate) times: String,
-    /// Is a run of one of them a run of the other as well?
-    #[serde(default)]
-    pub(crate) same_run: bool,
-    /// In which settings the two differ.
-    #[serde(default)]
-    pub(crate) differs: Vec<String>,
-    /// Parts of the base and of the new run that the bootstrap drew from.
-    pub(crate) parts: Option<(usize, usize)>,
-    /// Of runs that were repeated: how many there are of the base, and of the new one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) runs: Option<(usize, usize)>,
-    /// Why nothing can be said, where that is so.
-    pub(crate) unable: Option<String>,
-    pub(crate) rows: Vec<ComparisonRow>,
-    /// What one of them has not measured at all.
-    #[serde(skip)]
-    pub(crate) unmeasured: Vec<String>,
-    /// Can nothing be said because there are too few intervals?
-    #[serde(skip)]
-    pub(crate) has_too_few: bool,
-}
-
-/// One figure of both.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ComparisonRow {
-    pub(crate) metric: String,
-    pub(crate) unit: String,
-    pub(crate) base: f64,
-    pub(crate) new: f64,
-    /// The 95 % interval of the difference.
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-    /// That of `new / base`; nothing where it has no such end, since the base may be nothing.
-    #[serde(default)]
-    pub(crate) ratio_low: Option<f64>,
-    #[serde(default)]
-    pub(crate) ratio_high: Option<f64>,
-    /// Does the interval leave out zero?
-    pub(crate) shown: bool,
-}
 
 impl Compared {
     pub(crate) fn of(base: &Run, new: &Run) -> Self {

@@ -1,122 +1,160 @@
-//! The part of the results that an interval is, and the distributions in it.
+//! An interval in a file of results, and the distributions in it.
 
 use std::time::Duration;
 
-use anyhow::Result;
-use resound_load::{Bounded, Fault, Figure, Interval, Latency};
+use anyhow::{Context, Result, ensure};
+use resound_load::{Bounded, Bounds, Counts, Fault, Figure, Interval, Latency};
 use serde::{Deserialize, Serialize};
 
+use super::codec::{Codec as _, Seconds, SummedSeconds};
 use super::encode;
+use super::formats::CountsFormat;
 use super::stream::BulkDirection;
 
+/// How many bytes the distributions of a file may still take in memory.
+pub(super) struct ByteBudget(pub(super) usize);
+
+/// A part of a run, or all of it.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct IntervalPart {
-    pub(crate) start_s: f64,
-    pub(crate) length_s: f64,
-    pub(crate) planned: u64,
-    pub(crate) sent: u64,
+    /// When it began, counted from `started`.
+    #[serde(rename = "start_s", with = "Seconds")]
+    start: Duration,
+    /// Its length.
+    #[serde(rename = "length_s", with = "Seconds")]
+    length: Duration,
+    #[serde(flatten, with = "CountsFormat")]
+    counts: Counts,
+    /// Messages that were planned and never sent because the generator itself was late.
+    // Older versions did not tell them from others that were never sent.
     #[serde(default)]
-    pub(crate) held: u64,
-    /// Nothing of a version that did not tell who was at fault for what was never sent.
+    lagged: Option<u64>,
+    /// Failures of all classes.
+    errors: u64,
+    /// Bits sent per second of it.
     #[serde(default)]
-    pub(crate) lagged: Option<u64>,
-    pub(crate) received: u64,
-    pub(crate) late: u64,
-    pub(crate) unanswered: u64,
-    pub(crate) verified: u64,
+    bits_sent_per_s: f64,
+    /// Bits received per second of it, within the time measured.
     #[serde(default)]
-    pub(crate) by_kernel: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) bytes_received: u64,
-    pub(crate) bytes_late: u64,
-    /// Of those that came in time; not read again.
+    bits_received_per_s: f64,
+    /// The time without answers after failures, summed over all connections: from a failure to the
+    /// next answer, if another failure came between, no answer came in time, or the wait took half
+    /// a second.
+    #[serde(default, rename = "outage_s", with = "SummedSeconds")]
+    outage: Duration,
+    /// The time spent waiting for answers that took much longer than most (ten times the median,
+    /// and 10 ms at least), summed over all connections. The total and steps have it; 0 with a
+    /// plan.
+    #[serde(default, rename = "stall_s", with = "SummedSeconds")]
+    stall: Duration,
+    /// How long TCP's handshake took.
+    connect: LatencyPart,
+    /// How long TLS's handshake took, after that of TCP.
     #[serde(default)]
-    pub(crate) bits_sent_per_s: f64,
-    #[serde(default)]
-    pub(crate) bits_received_per_s: f64,
-    pub(crate) opened: u64,
-    #[serde(default)]
-    pub(crate) unconnected: u64,
-    #[serde(default)]
-    pub(crate) silent: u64,
-    #[serde(default)]
-    pub(crate) outage_s: f64,
-    #[serde(default)]
-    pub(crate) stall_s: f64,
-    pub(crate) closed: u64,
-    pub(crate) errors: u64,
-    /// By class; those that did not happen are left out.
-    pub(crate) errors_by_class: std::collections::BTreeMap<String, u64>,
-    pub(crate) connect: LatencyPart,
-    #[serde(default)]
-    pub(crate) handshake: LatencyPart,
-    pub(crate) service: LatencyPart,
-    pub(crate) response: LatencyPart,
-    pub(crate) lag: LatencyPart,
+    handshake: LatencyPart,
+    /// From the actual send to the last byte of the answer; of messages that were never answered,
+    /// to the end of the run.
+    service: BoundedPart,
+    /// From the planned instant to the last byte of the answer; of messages that were never sent or
+    /// never answered, to the end of the run. Empty in a closed loop.
+    response: BoundedPart,
+    /// From the planned instant to the actual send; of messages that were never sent, to the end of
+    /// the run. Empty in a closed loop.
+    lag: BoundedPart,
 }
 
+/// A distribution of times, in microseconds. Every value but `count` is null if it is empty.
 #[derive(Default, Serialize, Deserialize)]
-pub(crate) struct LatencyPart {
-    pub(crate) count: u64,
-    pub(crate) min_us: Option<f64>,
-    pub(crate) mean_us: Option<f64>,
-    pub(crate) p50_us: Option<f64>,
-    pub(crate) p90_us: Option<f64>,
-    pub(crate) p99_us: Option<f64>,
-    pub(crate) p99_9_us: Option<f64>,
-    pub(crate) p99_99_us: Option<f64>,
-    pub(crate) max_us: Option<f64>,
-    /// HdrHistogram V2, compressed, base64, of nanoseconds; null where there is nothing.
-    pub(crate) hdr: Option<String>,
-    /// Those that are lower bounds, where there are any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) at_least: Option<AtLeastPart>,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct LatencyPart {
+    /// How many times there are.
+    count: u64,
+    min_us: Option<f64>,
+    mean_us: Option<f64>,
+    p50_us: Option<f64>,
+    p90_us: Option<f64>,
+    p99_us: Option<f64>,
+    p99_9_us: Option<f64>,
+    p99_99_us: Option<f64>,
+    max_us: Option<f64>,
+    /// The whole distribution in nanoseconds: HdrHistogram V2, compressed, base64. Add these to
+    /// merge; never average percentiles.
+    hdr: Option<String>,
 }
 
-/// Times of messages of which nothing came, each known to be at least that.
+/// A distribution of times among which some may be lower bounds.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct AtLeastPart {
-    pub(crate) count: u64,
-    /// Which of the figures may be more in truth.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct BoundedPart {
+    #[serde(flatten)]
+    all: LatencyPart,
+    /// The lower bounds; left out if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_least: Option<AtLeastPart>,
+}
+
+/// Lower bounds: the times of messages that were never sent or never answered, each of which waited
+/// at least that long. They are in the distribution as well.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct AtLeastPart {
+    /// How many there are.
+    count: u64,
+    /// The figures of the whole distribution that may be higher in truth.
     #[serde(default)]
-    pub(crate) figures: Vec<String>,
-    pub(crate) hdr: Option<String>,
+    #[cfg_attr(test, schemars(extend("items" = serde_json::json!({ "enum": [
+        "min_us", "mean_us", "p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"
+    ]}))))]
+    figures: Vec<String>,
+    /// Their distribution, in the encoding of the whole one.
+    hdr: Option<String>,
 }
 
 impl IntervalPart {
     pub(super) fn of(interval: &Interval) -> Result<Self> {
-        let counts = &interval.counts;
-        let by_class = Fault::ALL.iter().zip(counts.failures).filter(|(_, n)| *n > 0);
+        let counts = interval.counts;
         Ok(Self {
-            start_s: interval.start.as_secs_f64(),
-            length_s: interval.length.as_secs_f64(),
-            planned: counts.planned,
-            sent: counts.sent,
-            held: counts.held,
+            start: interval.start,
+            length: interval.length,
+            counts,
             lagged: Some(counts.lagged),
-            received: counts.received,
-            late: counts.late,
-            unanswered: counts.unanswered,
-            verified: counts.verified,
-            by_kernel: counts.by_kernel,
-            bytes_sent: counts.bytes_sent,
-            bytes_received: counts.bytes_received,
-            bytes_late: counts.bytes_late,
+            errors: counts.errors(),
             bits_sent_per_s: BulkDirection::Sent.bits(interval).unwrap_or(0.0),
             bits_received_per_s: BulkDirection::Received.bits(interval).unwrap_or(0.0),
-            opened: counts.opened,
-            unconnected: counts.unconnected,
-            silent: counts.silent,
-            outage_s: interval.outage.as_secs_f64(),
-            stall_s: interval.stall.as_secs_f64(),
-            closed: counts.closed,
-            errors: counts.errors(),
-            errors_by_class: by_class.map(|(class, n)| (class.name().into(), n)).collect(),
+            outage: interval.outage,
+            stall: interval.stall,
             connect: LatencyPart::of(&interval.connect)?,
             handshake: LatencyPart::of(&interval.handshake)?,
-            service: LatencyPart::bounded(interval.service())?,
-            response: LatencyPart::bounded(interval.response())?,
-            lag: LatencyPart::bounded(interval.lag())?,
+            service: BoundedPart::of(interval.service())?,
+            response: BoundedPart::of(interval.response())?,
+            lag: BoundedPart::of(interval.lag())?,
+        })
+    }
+
+    /// The interval of a run, open loop or not, if it is consistent and within the budget.
+    pub(super) fn decode(&self, is_open: bool, budget: &mut ByteBudget) -> Result<Interval> {
+        let mut counts = Counts { lagged: self.lagged.unwrap_or(0), ..self.counts };
+        ensure!(counts.errors() == self.errors, "the classes of the {} errors do not add up", self.errors);
+        // A version that did not count unsent messages still counted the plan.
+        if self.lagged.is_none() && is_open {
+            counts.failures[Fault::Unsent.index()] = counts.planned.saturating_sub(counts.sent);
+        }
+        let (service, service_bounds) = self.service.decode(budget).context("service")?;
+        let (response, response_bounds) = self.response.decode(budget).context("response")?;
+        let (lag, lag_bounds) = self.lag.decode(budget).context("lag")?;
+        Ok(Interval {
+            start: self.start,
+            length: self.length,
+            counts,
+            outage: self.outage,
+            stall: self.stall,
+            connect: self.connect.decode(budget).context("connect")?,
+            handshake: self.handshake.decode(budget).context("handshake")?,
+            service,
+            response,
+            lag,
+            bounds: Bounds { service: service_bounds, response: response_bounds, lag: lag_bounds },
         })
     }
 }
@@ -136,14 +174,19 @@ impl LatencyPart {
             p99_99_us: percentile(99.99),
             max_us: us(times.max()),
             hdr: if times.is_empty() { None } else { Some(encode::encode(times)?) },
-            at_least: None,
         })
     }
 
-    fn bounded(times: Bounded<'_>) -> Result<Self> {
-        let mut part = Self::of(times.all)?;
+    fn decode(&self, budget: &mut ByteBudget) -> Result<Latency> {
+        histogram(self.hdr.as_deref(), self.count, budget)
+    }
+}
+
+impl BoundedPart {
+    fn of(times: Bounded<'_>) -> Result<Self> {
+        let all = LatencyPart::of(times.all)?;
         if times.bounds.is_empty() {
-            return Ok(part);
+            return Ok(Self { all, at_least: None });
         }
         let percentile = |percent| times.percentile(percent);
         let figures = [
@@ -157,11 +200,27 @@ impl LatencyPart {
             ("max_us", times.max()),
         ];
         let is_bound = |figure: &Option<Figure>| figure.is_some_and(|figure| figure.is_bound);
-        part.at_least = Some(AtLeastPart {
+        let at_least = AtLeastPart {
             count: times.bounds.count(),
             figures: figures.iter().filter(|(_, figure)| is_bound(figure)).map(|(name, _)| (*name).into()).collect(),
             hdr: Some(encode::encode(times.bounds)?),
-        });
-        Ok(part)
+        };
+        Ok(Self { all, at_least: Some(at_least) })
     }
+
+    /// All times, and those that are lower bounds.
+    fn decode(&self, budget: &mut ByteBudget) -> Result<(Latency, Latency)> {
+        let bounds = match &self.at_least {
+            Some(part) => histogram(part.hdr.as_deref(), part.count, budget)?,
+            None => Latency::default(),
+        };
+        Ok((self.all.decode(budget)?, bounds))
+    }
+}
+
+fn histogram(hdr: Option<&str>, count: u64, budget: &mut ByteBudget) -> Result<Latency> {
+    let times = hdr.map_or(Ok(Latency::default()), encode::decode)?;
+    ensure!(times.count() == count, "its histogram holds {} times and not {count}", times.count());
+    budget.0 = budget.0.checked_sub(times.size()).context("its histograms are larger than those of any run")?;
+    Ok(times)
 }

@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use resound_load::{Failure, Interval, Record, Settings};
 
 use super::bins::{self, GeneratorTrack};
-use super::run::{Rates, Run, RunSource};
+use super::rates::Rates;
+use super::run::{Run, RunSource};
 use crate::{escape, units};
 
 /// Runs that shared less of their time than this are not one load.

@@ -2,10 +2,13 @@
 
 mod bars;
 mod bins;
+mod codec;
 mod compare;
+mod comparison;
 mod describe;
 mod document;
 mod encode;
+mod formats;
 mod gate;
 mod hdr;
 mod html;
@@ -17,6 +20,7 @@ mod measured;
 mod merge;
 mod notes;
 mod outcome;
+mod rates;
 mod read;
 mod regression;
 mod repeat;
@@ -40,7 +44,7 @@ use resound_load::Record;
 use anyhow::{Context, Result};
 
 use self::bars::Glyphs;
-use self::compare::Compared;
+use self::comparison::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::live::LiveView;

@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use resound_load::Fault;
 use serde::{Deserialize, Serialize};
 
+use super::comparison::Compared;
+
 /// What can be said of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) enum Judgement {
     /// It is not true, wherever within what is known the truth lies.
     Pass,
@@ -32,8 +35,10 @@ impl Judgement {
     }
 }
 
-/// What became of a gate.
-#[derive(Clone, Debug, PartialEq)]
+/// A judged gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "GatePart", into = "GatePart")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct GateOutcome {
     pub(crate) gate: String,
     pub(crate) judgement: Judgement,
@@ -47,6 +52,68 @@ pub(crate) struct GateOutcome {
     /// The classes of failures of which the gate says how many are too many: up to there they fail
     /// nothing.
     pub(crate) forgives: Vec<Fault>,
+}
+
+/// A condition that fails the run.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct GatePart {
+    /// The condition as it was given.
+    fail_if: String,
+    /// The verdict is fail.
+    broken: bool,
+    // Absent in files of a version with two verdicts.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Judgement"))]
+    verdict: Option<Judgement>,
+    /// The value with its unit, or why nothing was measured.
+    measured: String,
+    /// The value as a number.
+    value: Option<f64>,
+    /// The unit of `value`.
+    #[cfg_attr(test, schemars(extend("enum" = [
+        "us", "errors", "percent", "messages/s", "connections/s", "bytes/s"
+    ])))]
+    unit: Cow<'static, str>,
+    /// What would settle a condition that cannot be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settled_by: Option<String>,
+}
+
+impl From<GateOutcome> for GatePart {
+    fn from(outcome: GateOutcome) -> Self {
+        Self {
+            fail_if: outcome.gate,
+            broken: outcome.judgement == Judgement::Fail,
+            verdict: Some(outcome.judgement),
+            measured: outcome.measured,
+            value: outcome.value,
+            unit: outcome.unit,
+            settled_by: outcome.settled_by,
+        }
+    }
+}
+
+impl From<GatePart> for GateOutcome {
+    fn from(part: GatePart) -> Self {
+        Self {
+            gate: part.fail_if,
+            judgement: part.verdict.unwrap_or(Judgement::failed(part.broken)),
+            measured: part.measured,
+            value: part.value,
+            unit: part.unit,
+            settled_by: part.settled_by,
+            forgives: Vec::new(),
+        }
+    }
+}
+
+/// The verdict of a run when it was saved.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SavedVerdict {
+    pub(crate) exit: u8,
+    pub(crate) gates: Vec<GateOutcome>,
+    pub(crate) comparison: Option<Compared>,
 }
 
 impl GateOutcome {

@@ -3,23 +3,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use resound_load::{
-    Arrivals, Bounds, Counts, Direction, Failure, Fault, Generator, Interval, Latency, Mode, NegotiatedTls, RampStep,
-    RampSteps, RampVariable, Record, Security, Settings, Shape, Sizes, Timeline, Timestamps,
-};
+use resound_load::{RampStep, Record, Timeline};
 use serde::Deserialize;
 
-use super::compare::{Compared, ComparisonRow};
-use super::document::{
-    Document, FORMAT, GatePart, GeneratorPart, RampPart, RatesPart, SettingsPart, SizesPart, TlsPart, VerdictPart,
-};
-use super::interval::{IntervalPart, LatencyPart};
-use super::outcome::{GateOutcome, Judgement};
-use super::run::{Rates, Run, RunSource, SavedVerdict};
-use super::{encode, notes, regression};
+use super::comparison::{Compared, ComparisonRow};
+use super::document::{Document, FORMAT, VerdictPart};
+use super::interval::ByteBudget;
+use super::outcome::SavedVerdict;
+use super::run::Run;
+use super::{notes, regression};
 use crate::stdio::StdStream;
 
 /// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
@@ -29,8 +23,6 @@ const LARGEST: u64 = 256 << 20;
 const ROOM: usize = 128 << 20;
 /// More runs than this are not read at once.
 const MOST_REPEATED: usize = 1000;
-/// Years are not a run.
-const LONGEST: f64 = 10.0 * 365.0 * 86400.0;
 
 /// Reads what `--json` wrote, with or without `--interval`.
 pub(crate) fn read(path: &Path) -> Result<Run> {
@@ -103,274 +95,74 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
     if head.event.as_deref() == Some("interval") {
         bail!("the results are missing: the file ends with an interval, so the run was cut off");
     }
-    let document: Document = serde_json::from_slice(text).context("broken results")?;
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let document: Document = serde_path_to_error::deserialize(&mut json).context("broken results")?;
+    json.end().context("broken results")?;
     run(document, name, &mut ByteBudget(room))
 }
 
-/// How many bytes distributions may still take.
-struct ByteBudget(usize);
-
-fn run(document: Document, name: &str, room: &mut ByteBudget) -> Result<Run> {
-    let started = time(&document.started)?;
+fn run(document: Document, name: &str, budget: &mut ByteBudget) -> Result<Run> {
     // A few more than a run keeps: those of several are cut at other places.
     let most = Timeline::MOST + 8;
     ensure!(document.intervals.len() <= most, "{} intervals are more than {most}", document.intervals.len());
     ensure!(document.steps.len() <= most, "{} steps are more than {most}", document.steps.len());
     ensure!(!document.generators.is_empty(), "there is no generator in it");
-    let settings = settings(&document.settings)?;
-    let interval = |part: &IntervalPart, room: &mut ByteBudget| interval(part, &settings, room);
-    let intervals = document.intervals.iter().map(|part| interval(part, room)).collect::<Result<Vec<_>>>();
+    let is_open = document.settings.is_open();
+    let intervals = document.intervals.iter().map(|part| part.decode(is_open, budget)).collect::<Result<Vec<_>>>();
     let intervals = intervals.context("in an interval")?;
     let repeated: usize = document.repetitions.iter().fold(0, |sum, n| sum.saturating_add(*n));
     ensure!(
         document.repetitions.is_empty() || repeated == intervals.len() && document.repetitions.len() <= MOST_REPEATED,
         "the intervals of its repetitions do not add up"
     );
-    let steps = document
-        .steps
-        .iter()
-        .map(|step| {
-            Ok(RampStep { level: step.level, total: interval(&step.total, room)?, broken: step.broken.clone() })
-        })
-        .collect::<Result<_>>()
-        .context("in a step")?;
-    let failures = document.failures.iter().take(Record::FAILURES).map(|failure| {
-        Ok(Failure {
-            class: class(&failure.class)?,
-            at: duration(failure.at_s, "at_s")?,
-            connection: failure.connection,
-            sequence: failure.sequence,
-            what: failure.what.clone(),
-        })
+    let steps = document.steps.into_iter().map(|step| {
+        Ok(RampStep { level: step.level, total: step.total.decode(is_open, budget)?, broken: step.broken })
     });
-    let mut sources = document.generators.iter().map(|part| source(part, name)).collect::<Result<Vec<_>>>()?;
-    if let [only] = sources.as_mut_slice() {
-        only.file = Some(name.into());
+    let steps = steps.collect::<Result<_>>().context("in a step")?;
+    let mut sources = document.generators;
+    match sources.as_mut_slice() {
+        [only] => only.file = Some(name.into()),
+        several => several.iter_mut().for_each(|source| _ = source.file.get_or_insert_with(|| name.into())),
     }
-    let total = interval(&document.total, room).context("in the total")?;
+    let mut failures = document.failures;
+    failures.truncate(Record::FAILURES);
     let record = Record {
-        settings,
-        started,
-        warm_up: duration(document.warm_up_s, "warm_up_s")?,
-        elapsed: duration(document.elapsed_s, "elapsed_s")?,
+        settings: document.settings,
+        started: document.started,
+        warm_up: document.warm_up,
+        elapsed: document.elapsed,
         intervals,
-        total,
+        total: document.total.decode(is_open, budget).context("in the total")?,
         steps,
-        failures: failures.collect::<Result<_>>().context("in a failure")?,
+        failures,
         cut_short: document.cut_short,
         generator: sources[0].generator.clone(),
         warnings: document.warnings,
     };
-    let judged = match (judged(&document.verdict, document.comparison), document.saved) {
-        (None, Some(saved)) => judged(&saved.verdict, saved.comparison),
+    let judged = match (judged(document.verdict, document.comparison), document.saved) {
+        (None, Some(saved)) => judged(saved.verdict, saved.comparison),
         (judged, _) => judged,
     };
-    let is_known = |comparison: &Compared| {
-        let rows = &comparison.rows;
-        let is_once = |row: &ComparisonRow| rows.iter().filter(|other| other.metric == row.metric).count() == 1;
-        rows.len() <= regression::names().count()
-            && rows.iter().all(|row| regression::names().any(|name| name == row.metric) && is_once(row))
-            && ["response", "service", "connect"].contains(&comparison.times.as_str())
-    };
-    ensure!(
-        judged.as_ref().and_then(|judged| judged.comparison.as_ref()).is_none_or(is_known),
-        "a comparison of unknown figures"
-    );
+    let comparison = judged.as_ref().and_then(|judged| judged.comparison.as_ref());
+    ensure!(comparison.is_none_or(has_known_figures), "a comparison of unknown figures");
     let repetitions = document.repetitions;
-    let mut run = Run { record, rates: rates(&document.rates)?, sources, judged, repetitions, unread: false };
-    // What follows from the figures is said again by whoever shows them.
+    let mut run = Run { record, rates: document.rates, sources, judged, repetitions, unread: false };
+    // A report derives these from the figures again.
     let derived = notes::derived(&run);
     run.record.warnings.retain(|warning| !derived.contains(warning));
     Ok(run)
 }
 
-/// Nothing where nothing was asked.
-fn judged(verdict: &VerdictPart, comparison: Option<Compared>) -> Option<SavedVerdict> {
-    let gate = |part: &GatePart| GateOutcome {
-        gate: part.fail_if.clone(),
-        judgement: part.verdict.unwrap_or(Judgement::failed(part.broken)),
-        measured: part.measured.clone(),
-        value: part.value,
-        unit: part.unit.clone().into(),
-        settled_by: part.settled_by.clone(),
-        forgives: Vec::new(),
-    };
-    let gates: Vec<_> = verdict.gates.iter().map(gate).collect();
-    (!gates.is_empty() || comparison.is_some()).then_some(SavedVerdict { exit: verdict.exit, gates, comparison })
+fn has_known_figures(comparison: &Compared) -> bool {
+    let rows = &comparison.rows;
+    let is_once = |row: &ComparisonRow| rows.iter().filter(|other| other.metric == row.metric).count() == 1;
+    rows.len() <= regression::names().count()
+        && rows.iter().all(|row| regression::names().any(|name| name == row.metric) && is_once(row))
+        && ["response", "service", "connect"].contains(&comparison.times.as_str())
 }
 
-fn settings(part: &SettingsPart) -> Result<Settings> {
-    Ok(Settings {
-        shape: Shape::named(&part.shape).with_context(|| unknown("shape", &part.shape))?,
-        target: part.target.clone(),
-        mode: Mode::named(&part.mode).with_context(|| unknown("mode", &part.mode))?,
-        connections: part.connections,
-        depth: part.depth,
-        rate: part.rate_per_s,
-        arrivals: Arrivals::named(&part.arrivals).with_context(|| unknown("arrivals", &part.arrivals))?,
-        size: match &part.size {
-            SizesPart::Fixed(size) => Sizes::Fixed(*size),
-            SizesPart::Range([from, to]) => Sizes::Range(*from, *to),
-            SizesPart::Weighted(sizes) => Sizes::Weighted(sizes.clone()),
-        },
-        duration: part.duration_s.map(|seconds| duration(seconds, "duration_s")).transpose()?,
-        messages: part.messages,
-        messages_per_connection: part.messages_per_connection,
-        direction: match &part.direction {
-            Some(name) => Some(Direction::named(name).with_context(|| unknown("direction", name))?),
-            None => None,
-        },
-        ramp: part.ramp.as_ref().map(steps).transpose()?,
-        seed: part.seed,
-        verify: part.verify,
-        think_time: duration(part.think_time_s, "think_time_s")?,
-        connect_rate: part.connect_rate_per_s,
-        busy_poll: duration(part.busy_poll_s, "busy_poll_s")?,
-        timestamps: Timestamps::named(&part.timestamps).with_context(|| unknown("timestamps", &part.timestamps))?,
-        interval: duration(part.interval_s, "interval_s")?,
-        tls: part.tls.as_ref().map(security),
-        proxy: part.proxy,
-        command: part.command.clone(),
-    })
-}
-
-/// Results of older versions have rustls's names where IANA has others.
-fn security(part: &TlsPart) -> Security {
-    let named = |name: &String| match name.strip_prefix("TLS13_") {
-        Some(suite) => format!("TLS_{suite}"),
-        None if name == "X25519" => "x25519".into(),
-        None => name.clone(),
-    };
-    let agreed = part.version.as_ref().zip(part.cipher_suite.as_ref()).map(|(version, cipher_suite)| NegotiatedTls {
-        version: version.clone(),
-        cipher_suite: named(cipher_suite),
-        group: part.group.as_ref().map(named),
-    });
-    Security { is_checked: part.checked, resumes: part.resumes, agreed }
-}
-
-fn steps(part: &RampPart) -> Result<RampSteps> {
-    Ok(RampSteps {
-        of: RampVariable::named(&part.raises).with_context(|| unknown("quantity to raise", &part.raises))?,
-        from: part.from,
-        to: part.to,
-        by: part.by,
-        every: duration(part.every_s, "every_s")?,
-        until: part.until.clone(),
-    })
-}
-
-fn unknown(what: &str, name: &str) -> String {
-    format!("there is no {what} '{}'", crate::escape::text(name.as_bytes()))
-}
-
-fn interval(part: &IntervalPart, settings: &Settings, room: &mut ByteBudget) -> Result<Interval> {
-    let mut counts = Counts {
-        planned: part.planned,
-        sent: part.sent,
-        held: part.held,
-        lagged: part.lagged.unwrap_or(0),
-        received: part.received,
-        late: part.late,
-        unanswered: part.unanswered,
-        verified: part.verified,
-        by_kernel: part.by_kernel,
-        bytes_sent: part.bytes_sent,
-        bytes_received: part.bytes_received,
-        bytes_late: part.bytes_late,
-        opened: part.opened,
-        unconnected: part.unconnected,
-        silent: part.silent,
-        closed: part.closed,
-        ..Counts::default()
-    };
-    for (name, n) in &part.errors_by_class {
-        counts.failures[class(name)?.index()] = *n;
-    }
-    ensure!(counts.errors() == part.errors, "the classes of the {} errors do not add up", part.errors);
-    // A version that did not count them knew at least how many there were.
-    if part.lagged.is_none() && settings.is_open() {
-        counts.failures[Fault::Unsent.index()] = counts.planned.saturating_sub(counts.sent);
-    }
-    Ok(Interval {
-        start: duration(part.start_s, "start_s")?,
-        length: duration(part.length_s, "length_s")?,
-        counts,
-        // Of all connections together, of which there may be many.
-        outage: Duration::try_from_secs_f64(part.outage_s).ok().context("outage_s is not a time")?,
-        stall: Duration::try_from_secs_f64(part.stall_s).ok().context("stall_s is not a time")?,
-        bounds: Bounds {
-            service: bounds(&part.service, room).context("service")?,
-            response: bounds(&part.response, room).context("response")?,
-            lag: bounds(&part.lag, room).context("lag")?,
-        },
-        connect: latency(&part.connect, room).context("connect")?,
-        handshake: latency(&part.handshake, room).context("handshake")?,
-        service: latency(&part.service, room).context("service")?,
-        response: latency(&part.response, room).context("response")?,
-        lag: latency(&part.lag, room).context("lag")?,
-    })
-}
-
-fn latency(part: &LatencyPart, room: &mut ByteBudget) -> Result<Latency> {
-    histogram(part.hdr.as_deref(), part.count, room)
-}
-
-/// Those that are lower bounds.
-fn bounds(part: &LatencyPart, room: &mut ByteBudget) -> Result<Latency> {
-    part.at_least.as_ref().map_or(Ok(Latency::default()), |part| histogram(part.hdr.as_deref(), part.count, room))
-}
-
-fn histogram(hdr: Option<&str>, count: u64, room: &mut ByteBudget) -> Result<Latency> {
-    let times = hdr.map_or(Ok(Latency::default()), encode::decode)?;
-    ensure!(times.count() == count, "its histogram holds {} times and not {count}", times.count());
-    room.0 = room.0.checked_sub(times.size()).context("its histograms are larger than those of any run")?;
-    Ok(times)
-}
-
-fn source(part: &GeneratorPart, name: &str) -> Result<RunSource> {
-    Ok(RunSource {
-        file: Some(part.file.clone().unwrap_or_else(|| name.into())),
-        generator: Generator {
-            version: part.version.clone(),
-            host: part.host.clone(),
-            engine: part.engine.clone(),
-            workers: part.workers,
-            cpu_user: duration(part.cpu_user_s, "cpu_user_s")?,
-            cpu_system: duration(part.cpu_system_s, "cpu_system_s")?,
-        },
-        seed: part.seed,
-        started: time(&part.started)?,
-        elapsed: duration(part.elapsed_s, "elapsed_s")?,
-        rates: rates(&part.rates)?,
-    })
-}
-
-fn rates(part: &RatesPart) -> Result<Rates> {
-    let rates = [
-        part.messages_per_s,
-        part.sent_per_s,
-        part.connections_per_s,
-        part.bytes_sent_per_s,
-        part.bytes_received_per_s,
-    ];
-    ensure!(rates.iter().all(|rate| rate.is_finite() && *rate >= 0.0), "a rate is negative");
-    let [messages, sent, connections, bytes_sent, bytes_received] = rates;
-    Ok(Rates { messages, sent, connections, bytes_sent, bytes_received })
-}
-
-fn class(name: &str) -> Result<Fault> {
-    let class = Fault::ALL.into_iter().find(|class| class.name() == name);
-    class.with_context(|| format!("there is no class of failures '{}'", crate::escape::text(name.as_bytes())))
-}
-
-fn duration(seconds: f64, name: &str) -> Result<Duration> {
-    ensure!((0.0..=LONGEST).contains(&seconds), "{name}: {seconds} s is not a time of a run");
-    // Written as a float; the nanosecond is what was meant.
-    Ok(Duration::from_nanos((seconds * 1e9).round() as u64))
-}
-
-fn time(text: &str) -> Result<SystemTime> {
-    humantime::parse_rfc3339(text)
-        .map_err(|_| anyhow::anyhow!("'{}' is not a time (RFC 3339)", crate::escape::text(text.as_bytes())))
+/// `None` for a run without gates and without a comparison.
+fn judged(verdict: VerdictPart, comparison: Option<Compared>) -> Option<SavedVerdict> {
+    let VerdictPart { exit, gates, .. } = verdict;
+    (!gates.is_empty() || comparison.is_some()).then_some(SavedVerdict { exit, gates, comparison })
 }

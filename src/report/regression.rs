@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::PERCENTILES;
-use super::compare::{Compared, ComparisonRow};
+use super::comparison::{Compared, ComparisonRow};
 use super::gate::Gate;
 use super::outcome::{GateOutcome, Judgement};
 

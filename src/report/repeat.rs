@@ -6,7 +6,8 @@ use anyhow::Result;
 use resound_load::{Interval, Record, Timeline};
 
 use super::compare::together;
-use super::run::{Rates, Run, RunSource};
+use super::rates::Rates;
+use super::run::{Run, RunSource};
 use super::{describe, merge};
 
 /// Makes repetitions one run, whose rates are those of all their time; one alone stays as it is.

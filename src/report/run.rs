@@ -3,9 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use resound_load::{Bounded, Counts, Generator, Latency, Mode, Record};
+use serde::{Deserialize, Serialize};
 
-use super::compare::Compared;
-use super::outcome::GateOutcome;
+use super::codec::{Codec as _, DateTime, Seconds};
+use super::formats::GeneratorFormat;
+use super::outcome::SavedVerdict;
+use super::rates::Rates;
 
 /// What reports are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,80 +27,28 @@ pub(crate) struct Run {
     pub(crate) repetitions: Vec<usize>,
 }
 
-/// What was asked of a run before it was saved, and how that came out.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SavedVerdict {
-    pub(crate) exit: u8,
-    pub(crate) gates: Vec<GateOutcome>,
-    pub(crate) comparison: Option<Compared>,
-}
-
-/// What one generator contributed.
-#[derive(Clone, Debug, PartialEq)]
+/// A generator's part in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct RunSource {
-    /// The file, or nothing where the run has just ended.
+    /// The file it came from; absent if the run has just ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
+    #[serde(flatten, with = "GeneratorFormat")]
     pub(crate) generator: Generator,
-    /// What its messages were made from.
+    /// The seed of its messages.
     pub(crate) seed: u64,
+    /// When it began to measure.
+    #[serde(with = "DateTime")]
     pub(crate) started: SystemTime,
+    /// The time it measured.
+    #[serde(rename = "elapsed_s", with = "Seconds")]
     pub(crate) elapsed: Duration,
     pub(crate) rates: Rates,
 }
 
-/// What happened per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Rates {
-    /// Messages answered within the time that is measured; where nothing is answered, messages sent.
-    pub(crate) messages: f64,
-    /// Messages sent.
-    pub(crate) sent: f64,
-    /// Connections made.
-    pub(crate) connections: f64,
-    pub(crate) bytes_sent: f64,
-    pub(crate) bytes_received: f64,
-}
-
-impl Rates {
-    pub(crate) fn of(record: &Record) -> Self {
-        let seconds = record.elapsed.as_secs_f64();
-        let counts = &record.total.counts;
-        let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
-        let answered = if expects_answers(record) { counts.in_time() } else { counts.sent };
-        Self {
-            messages: per_second(answered),
-            sent: per_second(counts.sent),
-            connections: per_second(counts.opened),
-            bytes_sent: per_second(counts.bytes_sent),
-            bytes_received: per_second(counts.bytes_in_time()),
-        }
-    }
-
-    pub(crate) fn scaled(&self, by: f64) -> Self {
-        Self {
-            messages: self.messages * by,
-            sent: self.sent * by,
-            connections: self.connections * by,
-            bytes_sent: self.bytes_sent * by,
-            bytes_received: self.bytes_received * by,
-        }
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.sent += other.sent;
-        self.connections += other.connections;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_received += other.bytes_received;
-    }
-}
-
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn expects_answers(record: &Record) -> bool {
-    record.settings.mode != Mode::Discard
 }
 
 impl Run {
@@ -195,7 +146,7 @@ impl Run {
 
     /// Does the far end answer?
     pub(crate) fn expects_answers(&self) -> bool {
-        expects_answers(&self.record)
+        self.record.settings.mode != Mode::Discard
     }
 
     /// Was there nobody to load: did nothing come about but failures?

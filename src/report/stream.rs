@@ -2,7 +2,8 @@
 
 use resound_load::{Direction, Interval, Settings, Shape};
 
-use super::run::{Rates, Run};
+use super::rates::Rates;
+use super::run::Run;
 use crate::units;
 
 /// Lines of the table over the run, at most.

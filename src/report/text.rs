@@ -5,7 +5,7 @@ use std::time::Duration;
 use resound_load::{Bounded, Counts, Fault, Figure, Interval, Mode, RampStep, Shape, Timestamps};
 
 use super::bars::{self, Glyphs};
-use super::compare::Compared;
+use super::comparison::Compared;
 use super::outcome::{GateOutcome, Judgement};
 use super::run::Run;
 use super::{PERCENTILES, describe, notes, stream, verdict};

@@ -7,7 +7,7 @@ mod scale;
 use resound_load::{Fault, Figure, Record, Timestamps};
 
 use super::bars::AT_LEAST;
-use super::compare::Compared;
+use super::comparison::Compared;
 use super::markup::escape;
 use super::outcome::{GateOutcome, Judgement};
 use super::run::Run;

@@ -6,7 +6,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use resound_load::{Fault, Interval, Latency, Record};
 
-use super::super::compare::Compared;
+use super::super::comparison::Compared;
 use super::super::document::{Document, IntervalLine};
 use super::super::outcome::Judgement;
 use super::super::run::Run;

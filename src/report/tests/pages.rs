@@ -1,6 +1,6 @@
 //! What browsers and CI systems show.
 
-use super::super::compare::Compared;
+use super::super::comparison::Compared;
 use super::super::run::Run;
 use super::super::{html, junit, samples};
 use super::{all, judged, some};

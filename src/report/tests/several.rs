@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use resound_load::{Latency, Shape};
 
-use super::super::compare::Compared;
+use super::super::comparison::Compared;
 use super::super::run::Run;
 use super::super::text::{self, visible};
 use super::super::{html, merge, samples};

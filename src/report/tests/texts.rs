@@ -69,7 +69,7 @@ fn the_text_of_a_small_run() {
 #[test]
 fn the_gates_and_one_line_with_what_matters_stand_last() {
     let run = some();
-    let compared = super::super::compare::Compared::of(&run, &run);
+    let compared = super::super::comparison::Compared::of(&run, &run);
     let page = text::render(&run, &judged(&run, &["p99>1us"]), Some(&compared), plain(80));
     let headings: Vec<_> = page.lines().filter(|line| !line.is_empty() && !line.starts_with(' ')).collect();
     let [.., notes, compared, gates, last] = &headings[..] else { panic!("{page}") };
@@ -87,7 +87,7 @@ fn the_gates_and_one_line_with_what_matters_stand_last() {
 #[test]
 fn a_comparison_fits_a_narrow_window() {
     let (base, new) = (some(), some());
-    let compared = super::super::compare::Compared::of(&base, &new);
+    let compared = super::super::comparison::Compared::of(&base, &new);
     for width in [40, 60, 80] {
         let text = compared.render("Compared", plain(width));
         assert!(text.lines().all(|line| visible(line) <= width), "{text}");
