@@ -1,25 +1,25 @@
-//! [`Bounded`]: a distribution of times of which some are known only to be at least so long.
+//! [`Bounded`]: a distribution of times among which some are lower bounds.
 
 use std::time::Duration;
 
 use super::Latency;
 use super::latency::rank;
 
-/// Of the times of an [`Interval`](super::Interval), those that are lower bounds: of messages of
-/// which nothing came until the run was over, or until they were given up. Each stands in the
-/// distribution of that name as well.
+/// The lower bounds among the times of an [`Interval`](super::Interval): waits of messages without
+/// an answer at the end of the run, or when they were given up. Each is in the distribution of the
+/// same name as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Of service times: messages that were never answered.
+    /// Service times of messages that were never answered.
     pub service: Latency,
-    /// Of response times: messages that were never sent, or never answered.
+    /// Response times of messages that were never sent, or never answered.
     pub response: Latency,
-    /// Of lags: messages that were never sent.
+    /// Lags of messages that were never sent.
     pub lag: Latency,
 }
 
 impl Bounds {
-    /// Adds others.
+    /// Adds other lower bounds.
     pub fn add(&mut self, other: &Self) {
         self.service.add(&other.service);
         self.response.add(&other.response);
@@ -27,12 +27,12 @@ impl Bounds {
     }
 }
 
-/// A distribution of times, and those among them that are lower bounds.
+/// A distribution of times, and the lower bounds among them.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounded<'a> {
-    /// All of them.
+    /// All times.
     pub all: &'a Latency,
-    /// The lower bounds, which are among them.
+    /// The lower bounds.
     pub bounds: &'a Latency,
 }
 
@@ -41,19 +41,19 @@ pub struct Bounded<'a> {
 pub struct Figure {
     /// Its value.
     pub time: Duration,
-    /// Is it at least that, and perhaps more?
+    /// The true value may be higher.
     pub is_bound: bool,
 }
 
 impl<'a> Bounded<'a> {
-    /// Of times that are all known.
+    /// A distribution without lower bounds.
     #[must_use]
     pub fn exact(all: &'a Latency) -> Bounded<'a> {
         static NONE: std::sync::LazyLock<Latency> = std::sync::LazyLock::new(Latency::default);
         Self { all, bounds: &NONE }
     }
 
-    /// The least time that `percent` per cent of all do not exceed.
+    /// The shortest time that `percent` per cent of all do not exceed.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Option<Figure> {
         self.all.percentile(percent).map(|time| self.figure(time))
@@ -65,7 +65,7 @@ impl<'a> Bounded<'a> {
         self.all.min().map(|time| self.figure(time))
     }
 
-    /// The longest.
+    /// The longest time.
     #[must_use]
     pub fn max(&self) -> Option<Figure> {
         self.all.max().map(|time| Figure { time, is_bound: !self.bounds.is_empty() })
@@ -77,21 +77,19 @@ impl<'a> Bounded<'a> {
         self.all.mean().map(|time| Figure { time, is_bound: !self.bounds.is_empty() })
     }
 
-    /// Between what a percentile lies where of so many more messages nothing is known, and any
-    /// `doubtful` of those that are known may in truth have been as short as can be. `None` is
-    /// beyond all bounds.
+    /// The lower and the upper bound of a percentile, with `unknown` further times that may have
+    /// any value and `doubtful` measured ones that may be 0 in truth. `None` is no upper bound.
     #[must_use]
     pub fn percentile_within(&self, percent: f64, unknown: u64, doubtful: u64) -> (Duration, Option<Duration>) {
         let all = self.all.count().saturating_add(unknown);
         let rank = rank(percent, all);
         let least = rank.checked_sub(unknown.saturating_add(doubtful)).filter(|rank| *rank > 0);
         let least = least.and_then(|rank| self.all.at(rank)).unwrap_or_default();
-        // What is known only to be at least so long may be longer than all others.
+        // A lower bound may be longer than all other times in truth.
         (least, self.all.without(self.bounds).at(rank))
     }
 
-    /// What lies beneath all lower bounds is what it is, however long those messages would have
-    /// waited.
+    /// A figure below all lower bounds is exact, no matter how long those messages waited.
     fn figure(&self, time: Duration) -> Figure {
         Figure { time, is_bound: self.bounds.min().is_some_and(|least| least <= time) }
     }
@@ -106,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_beneath_all_lower_bounds_is_exact() {
+    fn a_figure_below_all_lower_bounds_is_exact() {
         let bounds = times([(500, 10)]);
         let mut all = times((1..=90).map(|n| (n, 1)));
         all.add(&bounds);
@@ -116,8 +114,7 @@ mod tests {
         assert_eq!(ns(bounded.percentile(91.0)), (500, true));
         assert_eq!((ns(bounded.min()), ns(bounded.max())), ((1, false), (500, true)));
         assert!(bounded.mean().unwrap().is_bound && !Bounded::exact(&all).mean().unwrap().is_bound);
-        // A lower bound that is short may in truth be long, and then each rank above it is
-        // another's.
+        // A short lower bound may be long in truth, which shifts every rank above it.
         let bounds = times([(1, 10)]);
         let mut all = times((1..=90).map(|n| (n, 1)));
         all.add(&bounds);
@@ -128,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_may_be_anything() {
+    fn unknown_times_widen_the_bounds() {
         let all = times((1..=100).map(|n| (n, 1)));
         let within = |percent, unknown, doubtful| {
             let (least, most) = Bounded::exact(&all).percentile_within(percent, unknown, doubtful);

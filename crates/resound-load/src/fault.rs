@@ -1,16 +1,17 @@
-//! What can go wrong with a message or a connection under load: a fixed set of classes, counted, and the first ones named.
+//! The failures of messages and connections under load: a fixed set of classes. All are counted,
+//! and the first ones are recorded.
 
 use std::fmt;
 use std::time::Duration;
 
 use resound::client::FailureClass;
 
-/// The class of a failure: of the network, as in [`FailureClass`], or found by verifying what came back.
+/// The class of a failure: of the network, as in [`FailureClass`], or found by verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The name did not resolve.
     Dns,
-    /// The host answered that nothing listens there.
+    /// The host refused the connection.
     Refused,
     /// No connection, or no answer, in time.
     Timeout,
@@ -22,21 +23,21 @@ pub enum Fault {
     Eof,
     /// The TLS handshake or a certificate failed, or a connection ended without TLS's close_notify.
     Tls,
-    /// The far end does something else than the mode says: what comes back is no answer of that kind.
+    /// The target runs another protocol than the mode requires.
     Mismatch,
-    /// An answer with other bytes than were sent.
+    /// An answer differs from its message.
     Corrupt,
-    /// A message that was never answered.
+    /// A message was never answered.
     Missing,
-    /// An answer that came behind one that was due after it.
+    /// An answer arrived after a later one.
     Reordered,
-    /// An answer that came twice.
+    /// An answer arrived twice.
     Duplicate,
-    /// An answer that is shorter than its message.
+    /// An answer is shorter than its message.
     Truncated,
-    /// Bytes that answer nothing.
+    /// Bytes arrived that answer nothing.
     Extra,
-    /// A planned message that was never sent: there was no connection for it, or no room on it.
+    /// A planned message was never sent: there was no connection for it, or no room on it.
     Unsent,
 }
 
@@ -60,13 +61,13 @@ impl Fault {
         Self::Unsent,
     ];
 
-    /// Position in [`Fault::ALL`].
+    /// The position in [`Fault::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// The class in one word.
+    /// The name, in one word.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -100,7 +101,7 @@ impl From<FailureClass> for Fault {
             FailureClass::Eof => Self::Eof,
             FailureClass::Tls => Self::Tls,
             FailureClass::Mismatch => Self::Mismatch,
-            // A class that is newer than this crate: the connection ended.
+            // A class newer than this crate: the connection ended.
             _ => Self::Reset,
         }
     }
@@ -112,23 +113,23 @@ impl fmt::Display for Fault {
     }
 }
 
-/// One failure, with all that helps to find it again.
+/// A failure, with its place in the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its class.
+    /// The class of the failure.
     pub class: Fault,
-    /// When, counted from [`Record::started`](super::Record::started).
+    /// When it happened, counted from [`Record::started`](super::Record::started).
     pub at: Duration,
     /// The number of the connection, from 0.
     pub connection: u64,
-    /// The number of the message on its connection, from 0; `None` where it concerns none.
+    /// The number of the message on its connection, from 0; `None` if it concerns no message.
     pub sequence: Option<u64>,
-    /// What happened, in words. It may hold bytes of the peer: escape it before it is shown.
+    /// What happened, in words. It may hold bytes of the peer: escape it before display.
     pub what: String,
 }
 
 impl Failure {
-    /// What happened, without the name of its class in front.
+    /// What happened, without the name of the class in front.
     #[must_use]
     pub fn detail(&self) -> &str {
         let behind = self.what.strip_prefix(self.class.name()).and_then(|what| what.strip_prefix(": "));
@@ -137,7 +138,7 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// Its class and what happened, with no word twice.
+    /// The class and what happened, without repetition.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (class, what) = (self.class.name(), self.detail());
         match what.to_lowercase().contains(class) {
@@ -152,18 +153,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_its_class_once() {
-        let said = |class, what: &str| {
+    fn a_failure_names_its_class_once() {
+        let shown = |class, what: &str| {
             let (at, what) = (Duration::ZERO, what.into());
             Failure { class, at, connection: 0, sequence: None, what }.to_string()
         };
-        assert_eq!(said(Fault::Refused, "cannot connect: Connection refused"), "cannot connect: Connection refused");
-        assert_eq!(said(Fault::Reset, "reset: the peer reset it"), "the peer reset it");
-        assert_eq!(said(Fault::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
+        assert_eq!(shown(Fault::Refused, "cannot connect: Connection refused"), "cannot connect: Connection refused");
+        assert_eq!(shown(Fault::Reset, "reset: the peer reset it"), "the peer reset it");
+        assert_eq!(shown(Fault::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
     }
 
     #[test]
-    fn each_class_has_its_place_and_a_name_of_its_own() {
+    fn each_class_has_an_index_and_a_unique_name() {
         for (at, class) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(class.index(), at);
             assert_eq!(Fault::ALL.iter().filter(|other| other.name() == class.name()).count(), 1, "{class}");

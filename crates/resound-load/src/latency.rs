@@ -1,20 +1,22 @@
-//! A distribution of times that is small enough to keep one for each second of a run.
+//! A distribution of times, small enough to keep one for each second of a run.
 
 use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::{Counter, Histogram};
 
-use super::split::share;
+use super::nanos::nanos;
 
-/// Buckets double in width with each power of two from 2,048 on: three significant digits, as HdrHistogram has them.
+/// Buckets double in width with each power of two from 2,048 on: three significant digits, as in
+/// HdrHistogram.
 const EXACT_BITS: u32 = 11;
 
-/// A distribution of times, in the buckets of an HdrHistogram with three significant digits: nanoseconds up to 2 us, and from there on a
-/// width of at most a thousandth of the value.
+/// A distribution of times, in the buckets of an HdrHistogram with three significant digits:
+/// nanoseconds up to 2 us, and from there on a width of at most a thousandth of the value.
 ///
-/// A histogram to record in has room for every bucket there could be (some 300 KB). This one keeps those that hold something, a few bytes
-/// each, in order; it is what a finished interval is kept as. Distributions are added, never averaged.
+/// A histogram for recording allocates every possible bucket (some 300 KB). This type keeps only
+/// the buckets that are not empty, a few bytes each, in order: the form of a finished interval.
+/// Distributions are added, never averaged.
 ///
 /// ```
 /// use resound_load::Latency;
@@ -31,34 +33,35 @@ const EXACT_BITS: u32 = 11;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// For each bucket that holds something, in order: how far its number is from the one before, and its count; both as LEB128.
+    /// For each bucket that is not empty, in order: the difference between its number and the
+    /// previous one, and its count; both as LEB128.
     packed: Box<[u8]>,
     count: u64,
 }
 
-/// One bucket: the times from `from` to `to`, both included.
+/// A bucket: the times from `from` to `to`, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// The least time of the bucket, in ns.
+    /// The shortest time of the bucket, in ns.
     pub from: u64,
-    /// The greatest, in ns.
+    /// The longest time of the bucket, in ns.
     pub to: u64,
-    /// How many there were.
+    /// The number of times in it.
     pub count: u64,
 }
 
 impl Latency {
-    /// The longest time that a [`Latency::recorder`] tells from longer ones: an hour.
+    /// The longest time that a [`Latency::recorder`] can hold: an hour.
     pub const LONGEST: Duration = Duration::from_secs(3600);
 
-    /// An empty histogram to record nanoseconds in, from 1 to [`Latency::LONGEST`].
+    /// An empty histogram for nanoseconds from 1 to [`Latency::LONGEST`].
     #[must_use]
     pub fn recorder() -> Histogram<u64> {
         let longest = u64::try_from(Self::LONGEST.as_nanos()).expect("an hour in ns fits");
         Histogram::new_with_bounds(1, longest, 3).expect("bounds that HdrHistogram allows")
     }
 
-    /// From times in ns and how many there were of each, in any order.
+    /// Builds a distribution from times in ns with their counts, in any order.
     pub fn of(times: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut buckets: Vec<_> = times.into_iter().map(|(time, count)| (number(time), count)).collect();
         buckets.sort_unstable_by_key(|&(number, _)| number);
@@ -69,19 +72,19 @@ impl Latency {
         packer.finish()
     }
 
-    /// How many times were recorded.
+    /// The number of times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Was nothing recorded?
+    /// Returns whether the distribution holds no time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The buckets that hold something, in order.
+    /// The buckets that are not empty, in order.
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
         self.packed().map(|(number, count)| {
             let (from, to) = bounds(number);
@@ -112,13 +115,14 @@ impl Latency {
         *self = packer.finish();
     }
 
-    /// The least time that `percent` per cent of all do not exceed: the top of its bucket. `None` where nothing was recorded.
+    /// The shortest time that `percent` per cent of all do not exceed: the top of its bucket.
+    /// `None` if the distribution is empty.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
         self.at(rank(percent, self.count))
     }
 
-    /// The time at this place among all, counted from 1: the top of its bucket.
+    /// The time of this rank, counted from 1: the top of its bucket.
     pub(super) fn at(&self, rank: u64) -> Option<Duration> {
         let mut seen = 0_u64;
         let found = self.buckets().find(|bucket| {
@@ -128,7 +132,7 @@ impl Latency {
         found.map(|bucket| Duration::from_nanos(bucket.to))
     }
 
-    /// These times without some that are among them.
+    /// Removes times that are part of this distribution.
     #[must_use]
     pub fn without(&self, some: &Self) -> Self {
         let mut some = some.packed().peekable();
@@ -155,7 +159,7 @@ impl Latency {
         self.buckets().last().map(|bucket| Duration::from_nanos(bucket.to))
     }
 
-    /// The mean, each time taken as the middle of its bucket.
+    /// The mean, with each time taken as the middle of its bucket.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         let (sum, count) = self.buckets().fold((0.0, 0.0), |(sum, count), bucket| {
@@ -165,20 +169,21 @@ impl Latency {
         (!self.is_empty()).then(|| Duration::from_nanos((sum / count) as u64))
     }
 
-    /// How much memory it takes, in bytes.
+    /// The memory it takes, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.packed.len()
     }
 
-    /// The times of `part` in `whole` of what was measured, and those of the rest: where only so much of an interval is wanted. Both have the same
-    /// shape, as far as counts allow it, and together they are all.
+    /// Splits an interval's times in proportion to time: `part` of `whole`, and the rest. Both
+    /// parts have the same shape, as far as counts allow, and add up to the whole.
     #[must_use]
     pub fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
         let (mut ours, mut rest) = (Packer::default(), Packer::default());
         let (mut seen, mut taken) = (0_u64, 0);
         for (number, count) in self.packed() {
-            // Of the sum, not of each bucket, which often holds one.
+            // Rounding each bucket, which often holds 1, would lose them: the running sum is
+            // rounded.
             seen = seen.saturating_add(count);
             let more = share(seen, part, whole) - taken;
             taken += more;
@@ -216,31 +221,39 @@ impl fmt::Debug for Latency {
     }
 }
 
-/// The place of a percentile among so many times, from 1.
+/// `part` in `whole` of `count`, rounded; `count` if `whole` is 0.
+pub(super) fn share(count: u64, part: Duration, whole: Duration) -> u64 {
+    let (part, whole) = (u128::from(nanos(part.min(whole))), u128::from(nanos(whole)));
+    let shared = (u128::from(count) * part + whole / 2).checked_div(whole);
+    shared.map_or(count, |shared| shared as u64)
+}
+
+/// The rank of a percentile among `count` times, from 1.
 pub(super) fn rank(percent: f64, count: u64) -> u64 {
     let rank = percent.clamp(0.0, 100.0) / 100.0 * count as f64;
-    // 99.9 % of 1,000 is the 999th, whatever the last bit of a float says.
+    // 99.9 % of 1,000 is rank 999, despite the rounding error of a float.
     ((rank - rank * 1e-14).ceil() as u64).clamp(1, count.max(1))
 }
 
-/// The number of a time's bucket: below 2,048 ns a bucket a nanosecond, then 1,024 buckets for each power of two.
+/// The number of a time's bucket: below 2,048 ns a bucket a nanosecond, then 1,024 buckets for each
+/// power of two.
 fn number(time: u64) -> u64 {
     let shift = (u64::BITS - time.leading_zeros()).saturating_sub(EXACT_BITS);
     (u64::from(shift) << (EXACT_BITS - 1)) + (time >> shift)
 }
 
-/// The least and the greatest time of a bucket.
+/// The shortest and the longest time of a bucket.
 fn bounds(number: u64) -> (u64, u64) {
     let shift = (number >> (EXACT_BITS - 1)).saturating_sub(1);
     let from = (number - (shift << (EXACT_BITS - 1))) << shift;
     (from, from | ((1 << shift) - 1))
 }
 
-/// Writes buckets that come in order.
+/// Packs buckets that arrive in order.
 #[derive(Default)]
 struct Packer {
     bytes: Vec<u8>,
-    /// The number before the pending one.
+    /// The number of the bucket before the pending one.
     before: u64,
     pending: Option<(u64, u64)>,
     count: u64,
@@ -300,7 +313,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn nothing_recorded_says_nothing() {
+    fn an_empty_distribution_has_no_figures() {
         let none = Latency::default();
         assert_eq!(none, Latency::from(&Latency::recorder()));
         assert!(none.is_empty());
@@ -320,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_have_the_shape_of_the_whole_and_are_all_of_it() {
+    fn split_keeps_the_shape_and_adds_up() {
         let times = Latency::of((1..=1000).map(|n| (n, 1)));
         let (part, rest) = times.split(Duration::from_millis(250), Duration::from_secs(1));
         assert_eq!((part.count(), rest.count()), (250, 750));
@@ -339,17 +352,17 @@ mod tests {
     }
 
     #[test]
-    fn without_some_of_them_the_rest_is_left() {
+    fn without_removes_a_part() {
         let (some, rest) = (Latency::of([(5, 2), (9_000, 1)]), Latency::of([(4, 1), (5, 1), (70_000, 3)]));
         let mut all = some.clone();
         all.add(&rest);
         assert_eq!((all.without(&some), all.without(&rest)), (rest, some.clone()));
-        // What is among them only by the word of a file takes nothing from others.
+        // Times that are not part of the distribution remove nothing else.
         assert_eq!(some.without(&all), Latency::default());
     }
 
     #[test]
-    fn the_longest_and_the_shortest_time_there_is() {
+    fn the_extreme_times_and_counts_are_kept() {
         let times = Latency::of([(u64::MAX, u64::MAX), (0, 1), (u64::MAX, 1)]);
         assert_eq!(times.count(), u64::MAX);
         assert_eq!(times.min().unwrap().as_nanos(), 0);
@@ -366,7 +379,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_hdrhistogram(times in prop::collection::vec((0_u64..4_000_000_000_000, 1_u64..1000), 1..200)) {
+        fn it_agrees_with_hdrhistogram(
+            times in prop::collection::vec((0_u64..4_000_000_000_000, 1_u64..1000), 1..200),
+        ) {
             let mut theirs = Latency::recorder();
             theirs.auto(true);
             for &(time, count) in &times {
@@ -386,7 +401,7 @@ mod tests {
         }
 
         #[test]
-        fn adding_is_recording_both(
+        fn a_sum_is_the_recording_of_both(
             a in prop::collection::vec((any::<u64>(), 0_u64..1000), 0..100),
             b in prop::collection::vec((any::<u64>(), 0_u64..1000), 0..100),
         ) {

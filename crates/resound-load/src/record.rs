@@ -1,38 +1,38 @@
-//! What a load run measured: plain data, for whoever shows, saves or compares it.
+//! The measurements of a load run, as plain data.
 
 use std::time::{Duration, SystemTime};
 
 use super::{Bounded, Bounds, Failure, Fault, Latency, Settings};
 
-/// What a run measured.
+/// The measurements of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// What it was asked to do.
+    /// The settings of the run.
     pub settings: Settings,
     /// When measuring began: after the warm-up. All other times count from here.
     pub started: SystemTime,
-    /// What came before, and is in none of the figures.
+    /// The time before measuring, which is in none of the figures.
     pub warm_up: Duration,
-    /// How long was measured.
+    /// The time measured.
     pub elapsed: Duration,
-    /// The run second by second, or coarser where it was long ([`Timeline`](super::Timeline)).
+    /// The run second by second, or coarser if it was long ([`Timeline`](super::Timeline)).
     pub intervals: Vec<Interval>,
     /// The whole run.
     pub total: Interval,
     /// The steps of a ramp; empty for every other shape.
     pub steps: Vec<RampStep>,
-    /// The first failures, [`Record::FAILURES`] at most; [`Counts::failures`] has their number.
+    /// The first failures, at most [`Record::FAILURES`]; [`Counts::failures`] counts all.
     pub failures: Vec<Failure>,
-    /// Did a signal end the run before it was over?
+    /// A signal ended the run early.
     pub cut_short: bool,
-    /// What made the load, and what that cost.
+    /// The generator, and its processor time.
     pub generator: Generator,
-    /// What a reader must know to judge the figures.
+    /// Facts that a reader needs to judge the figures.
     pub warnings: Vec<String>,
 }
 
 impl Record {
-    /// How many failures are named.
+    /// The limit of [`Record::failures`].
     pub const FAILURES: usize = 100;
 }
 
@@ -41,48 +41,47 @@ impl Record {
 pub struct Interval {
     /// When it began, counted from [`Record::started`].
     pub start: Duration,
-    /// How long it was.
+    /// Its length.
     pub length: Duration,
-    /// What happened in it.
+    /// The counters of the interval.
     pub counts: Counts,
-    /// For how long connections answered nothing, summed over all of them: from a failure to the
-    /// next answer, where another failure came between or no answer came in time.
+    /// The time without answers after failures, summed over all connections: from a failure to the
+    /// next answer, if another failure came between or no answer came in time.
     pub outage: Duration,
-    /// For how long connections of a loop without a plan waited for answers that took much longer
-    /// than most ([`Interval::stall_from`]), summed over all of them; of a wait that ended after the
-    /// run, as far as it lies within what is measured. Known when the run is over, of all of it and
-    /// of a ramp's steps.
+    /// The time that connections without a plan spent waiting for answers that took much longer
+    /// than most ([`Interval::stall_from`]), summed over all connections. A wait that ended after
+    /// the run counts up to its end. Only the total and the steps of a ramp have it.
     pub stall: Duration,
-    /// How long connecting took, as a worker saw it: TCP's handshake, and the wait for a worker that had something else to do, such as others'
-    /// TLS.
+    /// How long connecting took: TCP's handshake, and the wait for a worker that was busy, such as
+    /// with other connections' TLS.
     pub connect: Latency,
-    /// How long TLS's handshake took, behind that of TCP, with the same wait in it.
+    /// How long TLS's handshake took, after that of TCP, with the same wait in it.
     pub handshake: Latency,
-    /// Service time: from the actual send to the last byte of the answer, by the clock that
-    /// [`Timestamps`](super::Timestamps) names. The program's own is read once for all messages
-    /// that a connection sends in one turn, so a message of a large batch has the time that the
-    /// batch took as well; and the way from the kernel to the program is in the time. Of a message
-    /// that was never answered, to the end of the run, or to where it was given up behind it.
+    /// Service time: from the actual send to the last byte of the answer, by the clock in
+    /// [`Timestamps`](super::Timestamps). The program reads its own clock once for all messages
+    /// that a connection sends in one turn: the time of a message in a large batch includes the
+    /// batch, and the way from the kernel to the program. A message that was never answered counts
+    /// to the end of the run, or to the instant it was given up.
     pub service: Latency,
-    /// Response time: from the *planned* instant to the last byte of the answer; of a message that
-    /// was never sent or never answered, to the end of the run, or to where it was given up behind
-    /// it. Empty in a closed loop, which has no plan, and where nothing is answered.
+    /// Response time: from the *planned* instant to the last byte of the answer. A message that was
+    /// never sent or never answered counts to the end of the run, or to the instant it was given
+    /// up. Empty in a closed loop, which has no plan, and without answers.
     pub response: Latency,
-    /// How late messages were sent: from the planned instant to the actual send; of those that were
-    /// never sent, to the end of the run. Empty in a closed loop.
+    /// Lag: from the planned instant to the actual send; of messages that were never sent, to the
+    /// end of the run. Empty in a closed loop.
     pub lag: Latency,
-    /// Which of these are lower bounds.
+    /// The lower bounds among these times.
     pub bounds: Bounds,
 }
 
 impl Interval {
-    /// Makes this interval and `next`, which follows it, one.
+    /// Joins `next`, which follows this interval.
     pub fn join(&mut self, next: &Self) {
         self.length = (next.start + next.length).saturating_sub(self.start).max(self.length);
         self.add(next);
     }
 
-    /// Adds what happened in another interval, of another generator or connection, and leaves the time alone.
+    /// Adds an interval of another generator or connection; start and length stay.
     pub fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
         self.outage = self.outage.saturating_add(other.outage);
@@ -95,64 +94,66 @@ impl Interval {
         self.bounds.add(&other.bounds);
     }
 
-    /// Service times, with those that are lower bounds.
+    /// Service times, with the lower bounds among them.
     #[must_use]
     pub fn service(&self) -> Bounded<'_> {
         Bounded { all: &self.service, bounds: &self.bounds.service }
     }
 
-    /// Response times, with those that are lower bounds.
+    /// Response times, with the lower bounds among them.
     #[must_use]
     pub fn response(&self) -> Bounded<'_> {
         Bounded { all: &self.response, bounds: &self.bounds.response }
     }
 
-    /// Lags, with those that are lower bounds.
+    /// Lags, with the lower bounds among them.
     #[must_use]
     pub fn lag(&self) -> Bounded<'_> {
         Bounded { all: &self.lag, bounds: &self.bounds.lag }
     }
 }
 
-/// What is counted.
+/// The counters of an interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages that were due: in an open loop those of the plan, otherwise those sent. Those that
-    /// were never sent are failures of the class [`Fault::Unsent`], or [`Counts::lagged`]. What a
-    /// ramp had planned and not sent when it ended at a threshold is not among them.
+    /// Messages that were due: in an open loop those of the plan, otherwise those sent. Messages
+    /// that were never sent are failures of the class [`Fault::Unsent`], or [`Counts::lagged`].
+    /// Messages still planned when a condition ended a ramp do not count.
     pub planned: u64,
     /// Messages sent.
     pub sent: u64,
-    /// Of those sent: how many were sent later than planned, by [`Counts::LATE`] or more, because they had to wait for an answer, for room
-    /// in the socket's buffer, or for a connection. Whatever else was late was the generator itself.
+    /// Messages sent later than planned, by [`Counts::LATE`] or more, because they waited for an
+    /// answer, for room in the socket's buffer, or for a connection. Any other lag is the
+    /// generator's own.
     pub held: u64,
-    /// Messages that were planned and never sent because the generator itself did not come to them.
-    /// They say nothing of the target.
+    /// Messages that were planned and never sent because the generator itself was late. They do not
+    /// concern the target.
     pub lagged: u64,
     /// Messages answered.
     pub received: u64,
-    /// Of those received: how many came after the time that is measured. They were waited for, and are in no rate.
+    /// Answers that arrived after the time measured. The run waited for them, and they count toward
+    /// no rate.
     pub late: u64,
-    /// Messages sent that were never answered: passed over, or in flight when their connection ended. Once a run is over, what was
-    /// sent was received or is unanswered.
+    /// Messages sent and never answered: skipped, or in flight when their connection ended. At the
+    /// end of a run every message sent is received or unanswered.
     pub unanswered: u64,
-    /// Answers that were compared with their messages and found right.
+    /// Answers compared with their messages and found right.
     pub verified: u64,
-    /// Answers whose service time was taken by the kernel, at the network device ([`Timestamps::Kernel`](super::Timestamps)).
+    /// Answers whose service time was taken by the kernel, at the network device
+    /// ([`Timestamps::Kernel`](super::Timestamps)).
     pub by_kernel: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
     /// Bytes received.
     pub bytes_received: u64,
-    /// Of those received: how many came after the time that is measured.
+    /// Bytes received after the time measured.
     pub bytes_late: u64,
     /// Connections made.
     pub opened: u64,
-    /// Connections that did not come about: attempts that failed, and those that had taken long
-    /// when the run was over.
+    /// Connections that failed, and those that were pending for long at the end of the run.
     pub unconnected: u64,
-    /// Connections of a loop without a plan that waited for an answer when the run was over, and had
-    /// had none in all of what is measured.
+    /// Connections without a plan that waited for an answer at the end of the run and had received
+    /// none in all the time measured.
     pub silent: u64,
     /// Connections ended.
     pub closed: u64,
@@ -161,39 +162,50 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// A message that is sent this much later than planned was not sent as planned.
+    /// A message sent this much later than planned is late.
     pub const LATE: Duration = Duration::from_millis(1);
 
-    /// Adds another's counts.
+    /// Adds other counters.
     pub fn add(&mut self, other: &Self) {
-        self.planned = self.planned.saturating_add(other.planned);
-        self.sent = self.sent.saturating_add(other.sent);
-        self.held = self.held.saturating_add(other.held);
-        self.lagged = self.lagged.saturating_add(other.lagged);
-        self.received = self.received.saturating_add(other.received);
-        self.late = self.late.saturating_add(other.late);
-        self.unanswered = self.unanswered.saturating_add(other.unanswered);
-        self.verified = self.verified.saturating_add(other.verified);
-        self.by_kernel = self.by_kernel.saturating_add(other.by_kernel);
-        self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
-        self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
-        self.bytes_late = self.bytes_late.saturating_add(other.bytes_late);
-        self.opened = self.opened.saturating_add(other.opened);
-        self.unconnected = self.unconnected.saturating_add(other.unconnected);
-        self.silent = self.silent.saturating_add(other.silent);
-        self.closed = self.closed.saturating_add(other.closed);
-        for (ours, theirs) in self.failures.iter_mut().zip(other.failures) {
-            *ours = ours.saturating_add(theirs);
+        let mut other = *other;
+        for (ours, theirs) in self.each_mut().zip(other.each_mut()) {
+            *ours = ours.saturating_add(*theirs);
         }
     }
 
-    /// Messages answered within the time that is measured: what their rate is made of.
+    /// Every counter.
+    pub(super) fn each_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Self {
+            planned,
+            sent,
+            held,
+            lagged,
+            received,
+            late,
+            unanswered,
+            verified,
+            by_kernel,
+            bytes_sent,
+            bytes_received,
+            bytes_late,
+            opened,
+            unconnected,
+            silent,
+            closed,
+            failures,
+        } = self;
+        let messages = [planned, sent, held, lagged, received, late, unanswered, verified, by_kernel];
+        let others = [bytes_sent, bytes_received, bytes_late, opened, unconnected, silent, closed];
+        messages.into_iter().chain(others).chain(failures)
+    }
+
+    /// Messages answered within the time measured: the numerator of their rate.
     #[must_use]
     pub fn in_time(&self) -> u64 {
         self.received.saturating_sub(self.late)
     }
 
-    /// Bytes received within the time that is measured.
+    /// Bytes received within the time measured.
     #[must_use]
     pub fn bytes_in_time(&self) -> u64 {
         self.bytes_received.saturating_sub(self.bytes_late)
@@ -212,18 +224,18 @@ impl Counts {
     }
 }
 
-/// One step of a ramp.
+/// A step of a ramp.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RampStep {
-    /// Messages per second, or connections, whichever the ramp raises.
+    /// Messages per second, or connections, depending on the ramp.
     pub level: f64,
-    /// What happened during the step.
+    /// The counters and times of the step.
     pub total: Interval,
-    /// The threshold that broke, with the value measured; `None` while all held.
+    /// The condition that was true, with the value measured; `None` if none was.
     pub broken: Option<String>,
 }
 
-/// What made the load.
+/// A load generator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generator {
     /// The version of resound.
@@ -245,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_that_follow_each_other_become_one() {
+    fn consecutive_intervals_are_joined() {
         let interval = |start, service| Interval {
             start: Duration::from_secs(start),
             length: Duration::from_secs(1),

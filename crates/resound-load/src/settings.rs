@@ -1,17 +1,17 @@
-//! What a run was asked to do.
+//! The settings of a run.
 
 use std::time::Duration;
 
 use resound_proto::TlsInfo;
 
-/// What a load run was asked to do, as it was understood.
+/// The settings of a load run, as parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Who decides when a message is sent.
+    /// What decides when a message is sent.
     pub shape: Shape,
-    /// The address, as a person wrote it.
+    /// The address of the target, as typed.
     pub target: String,
-    /// What the far end does with a message.
+    /// The target's reaction to a message.
     pub mode: Mode,
     /// Connections open at once.
     pub connections: u64,
@@ -19,88 +19,89 @@ pub struct Settings {
     pub depth: u64,
     /// Messages planned per second, over all connections; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// How planned instants are spaced.
+    /// The distribution of planned instants.
     pub arrivals: Arrivals,
-    /// How long a message is.
+    /// The length of a message.
     pub size: Sizes,
-    /// How long to measure; `None` where only messages are counted.
+    /// The time to measure; `None` if only messages are limited.
     pub duration: Option<Duration>,
-    /// How many messages to send; `None` where only time counts.
+    /// The number of messages to send; `None` if only time is limited.
     pub messages: Option<u64>,
     /// Messages on each connection before it is closed and another opened ([`Shape::Connect`]).
     pub messages_per_connection: Option<u64>,
-    /// Which way a stream goes ([`Shape::Stream`]).
+    /// The direction of a stream ([`Shape::Stream`]).
     pub direction: Option<Direction>,
     /// The steps of a ramp ([`Shape::Ramp`]).
     pub ramp: Option<RampSteps>,
-    /// What payloads and Poisson arrivals are made from.
+    /// The seed of payloads and Poisson arrivals.
     pub seed: u64,
-    /// Is each answer compared with its message, byte by byte?
+    /// Each answer is compared with its message, byte by byte.
     pub verify: bool,
     /// The pause between an answer and the next message of its connection, in a closed loop.
     pub think_time: Duration,
     /// Connections opened per second at most.
     pub connect_rate: Option<f64>,
-    /// How long a worker looks for events in a loop before it sleeps.
+    /// How long a worker polls for events before it sleeps.
     pub busy_poll: Duration,
-    /// Whose clock takes the service times.
+    /// The clock of the service times.
     pub timestamps: Timestamps,
-    /// How long an interval is, before neighbours are joined ([`Timeline`](super::Timeline)).
+    /// The length of an interval, before neighbours are joined ([`Timeline`](super::Timeline)).
     pub interval: Duration,
-    /// TLS, where it is spoken.
+    /// TLS; `None` without it.
     pub tls: Option<Security>,
-    /// The version of the PROXY header that each connection begins with.
+    /// The version of the PROXY header at the start of each connection; `None` without one.
     pub proxy: Option<u8>,
-    /// The command line, for whoever wants to repeat the run.
+    /// The command line, to repeat the run.
     pub command: String,
 }
 
 impl Settings {
-    /// Connections that are open at once in the end.
+    /// The number of connections at the end of the run.
     #[must_use]
     pub fn most_connections(&self) -> u64 {
         let raised = self.ramp.as_ref().filter(|ramp| ramp.of == RampVariable::Connections);
         raised.map_or(self.connections, |ramp| ramp.to.round() as u64)
     }
 
-    /// Is each message planned for an instant, so that there are response times?
+    /// Returns whether messages have planned instants, and so response times.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.rate.is_some() || self.ramp.as_ref().is_some_and(|ramp| ramp.of == RampVariable::Rate)
     }
 }
 
-/// Whose clock takes the service times.
+/// The clock of the service times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Timestamps {
-    /// This program's: when it handed the message over, and when it was told of the answer.
+    /// The program's: from the write of the message to the read of the answer.
     #[default]
     Clock,
-    /// The kernel's: when the message went to the network device, and when the last segment of what was read came up from it
-    /// ([`Dialer::kernel_times`](resound::Dialer::kernel_times)). [`Counts::by_kernel`](super::Counts::by_kernel) says for how many answers there
-    /// was one; the others have this program's.
+    /// The kernel's: from the message's departure at the network device to the arrival of the
+    /// answer's last segment there ([`Dialer::kernel_times`](resound::Dialer::kernel_times)).
+    /// [`Counts::by_kernel`](super::Counts::by_kernel) counts the answers with such a time; the
+    /// others have the program's.
     Kernel,
 }
 
 /// The TLS of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Security {
-    /// Was the server's certificate checked? If not, anybody may have answered.
+    /// The server's certificate was checked. Otherwise any server may have answered.
     pub is_checked: bool,
-    /// May connections resume the sessions of earlier ones? If not, each handshake is a full one.
+    /// Connections may resume the sessions of earlier ones. Otherwise each handshake is a full one.
     pub resumes: bool,
-    /// What the run's first connection agreed on; `None` where there was none.
+    /// The negotiated parameters of the first connection; `None` if no handshake succeeded.
     pub agreed: Option<NegotiatedTls>,
 }
 
-/// What a handshake agreed on, as IANA names it.
+/// The negotiated parameters of a handshake, by their IANA names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NegotiatedTls {
-    /// Such as `TLSv1.3`.
+    /// The protocol version, such as `TLSv1.3`.
     pub version: String,
-    /// Such as `TLS_AES_256_GCM_SHA384`.
+    /// The cipher suite, such as `TLS_AES_256_GCM_SHA384`.
     pub cipher_suite: String,
-    /// How the keys were exchanged, such as `X25519MLKEM768`.
+    /// The key exchange group, such as `X25519MLKEM768`.
     pub group: Option<String>,
 }
 
@@ -114,35 +115,35 @@ impl From<&TlsInfo> for NegotiatedTls {
 /// The steps of a ramp.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RampSteps {
-    /// What is raised.
+    /// The quantity that rises.
     pub of: RampVariable,
     /// The first level, in messages per second or connections.
     pub from: f64,
-    /// No level is above this one.
+    /// The limit of all levels.
     pub to: f64,
-    /// How much higher each step is than the one before.
+    /// The difference between two steps.
     pub by: f64,
-    /// How long a step is.
+    /// The length of a step.
     pub every: Duration,
-    /// The ramp ends with the step of which one of these is true, as a person wrote them.
+    /// The ramp ends with the step in which one of these conditions, as typed, is true.
     pub until: Vec<String>,
 }
 
 impl RampSteps {
-    /// How many there are, if no condition ends them.
+    /// The number of steps if no condition ends the ramp.
     #[must_use]
     pub fn count(&self) -> u32 {
         count(self.from, self.to, self.by)
     }
 }
 
-/// How many levels there are from the first to the last.
+/// The number of levels from the first to the last.
 pub(super) fn count(from: f64, to: f64, by: f64) -> u32 {
-    // One that a float just misses is meant.
+    // The tolerance includes a level that a float just misses.
     ((((to - from) / by).max(0.0) + 1e-9) as u32).saturating_add(1)
 }
 
-/// What a ramp raises.
+/// The quantity that a ramp raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RampVariable {
     /// Messages per second of an open loop.
@@ -151,72 +152,73 @@ pub enum RampVariable {
     Connections,
 }
 
-/// Who decides when a message is sent.
+/// What decides when a message is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// The answer to the one before: a closed loop. It cannot see how long the messages would have waited that it did not send.
+    /// The previous answer: a closed loop. It omits the messages it could not send in time, and
+    /// their waits.
     Closed,
     /// A plan: an open loop. Response time counts from the planned instant.
     Open,
-    /// Connect, a number of messages, close; again and again.
+    /// Repeatedly connect, send a number of messages, and close.
     Connect,
-    /// Bulk.
+    /// Bulk transfer.
     Stream,
-    /// Steps of rising rate or connections, until a threshold breaks.
+    /// Steps of rising rate or connections, until a condition is true.
     Ramp,
 }
 
-/// What the far end does with a message.
+/// The target's reaction to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Sends it back as it is (RFC 862).
+    /// Sends it back unchanged (RFC 862).
     Echo,
     /// Answers `Server received: ` and the line.
     Reply,
-    /// Takes it (RFC 863): there are no answers, and no latency.
+    /// Discards it (RFC 863): there are no answers, and no latency.
     Discard,
-    /// Sends a pattern, whatever it gets (RFC 864).
+    /// Sends a pattern regardless of what it receives (RFC 864).
     Chargen,
 }
 
-/// How planned instants are spaced.
+/// The distribution of planned instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arrivals {
-    /// Evenly.
+    /// Equal gaps.
     Fixed,
-    /// As independent events are: exponentially distributed gaps.
+    /// Exponentially distributed gaps, as of independent events.
     Poisson,
 }
 
-/// Which way bulk goes.
+/// The direction of a bulk transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// From the generator to the far end.
+    /// From the generator to the target.
     Send,
-    /// From the far end to the generator.
+    /// From the target to the generator.
     Receive,
     /// Both at once.
     Both,
 }
 
-/// How long messages are, in bytes.
+/// The length of messages, in bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sizes {
-    /// All the same.
+    /// All messages have the same length.
     Fixed(u64),
-    /// Evenly distributed from the first to the second, both included.
+    /// Uniform from the first to the second, inclusive.
     Range(u64, u64),
-    /// Sizes with their weights.
+    /// Lengths with their weights.
     Weighted(Vec<(u64, f64)>),
 }
 
 macro_rules! names {
     ($type:ident: $($variant:ident = $name:literal),* $(,)?) => {
         impl $type {
-            /// All there are.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// In one word.
+            /// The name, in one word.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -224,7 +226,7 @@ macro_rules! names {
                 }
             }
 
-            /// The one of that name.
+            /// The value of that name.
             #[must_use]
             pub fn named(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.name() == name)
@@ -245,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_named_is_found_again() {
+    fn every_name_is_found() {
         for &shape in Shape::ALL {
             assert_eq!(Shape::named(shape.name()), Some(shape));
         }

@@ -1,12 +1,14 @@
-//! A part of an interval, where only that is wanted.
+//! Parts of an interval.
 
 use std::time::Duration;
 
+use super::latency::share;
 use super::nanos::nanos;
 use super::{Bounds, Counts, Interval};
 
 impl Interval {
-    /// The first `length` of this interval and the rest, as if all that was counted had happened evenly. Together they are the interval.
+    /// Splits the interval after `length`, as if its events were uniform in time. Both parts add up
+    /// to the interval.
     #[must_use]
     pub fn split(&self, length: Duration) -> (Self, Self) {
         let length = length.min(self.length);
@@ -17,8 +19,8 @@ impl Interval {
         let (lag, lag_rest) = self.lag.split(length, self.length);
         let (counts, counts_rest) = self.counts.split(length, self.length);
         let (bounds, bounds_rest) = self.bounds.split(length, self.length);
-        let outage = Duration::from_nanos(share(nanos(self.outage), length, self.length));
-        let stall = Duration::from_nanos(share(nanos(self.stall), length, self.length));
+        let share_of = |time| Duration::from_nanos(share(nanos(time), length, self.length));
+        let (outage, stall) = (share_of(self.outage), share_of(self.stall));
         let first = Self {
             start: self.start,
             length,
@@ -61,46 +63,12 @@ impl Bounds {
 impl Counts {
     fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
         let (mut first, mut rest) = (*self, *self);
-        for (ours, theirs) in first.each().into_iter().zip(rest.each()) {
+        for (ours, theirs) in first.each_mut().zip(rest.each_mut()) {
             *ours = share(*ours, part, whole);
             *theirs -= *ours;
         }
         (first, rest)
     }
-
-    /// All that is counted.
-    fn each(&mut self) -> Vec<&mut u64> {
-        let Self {
-            planned,
-            sent,
-            held,
-            lagged,
-            received,
-            late,
-            unanswered,
-            verified,
-            by_kernel,
-            bytes_sent,
-            bytes_received,
-            bytes_late,
-            opened,
-            unconnected,
-            silent,
-            closed,
-            failures,
-        } = self;
-        let mut all = vec![planned, sent, held, lagged, received, late, unanswered, verified, by_kernel];
-        all.extend([bytes_sent, bytes_received, bytes_late, opened, unconnected, silent, closed]);
-        all.extend(failures);
-        all
-    }
-}
-
-/// `part` in `whole` of so many, rounded; all of them where the whole is nothing.
-pub(super) fn share(count: u64, part: Duration, whole: Duration) -> u64 {
-    let (part, whole) = (u128::from(nanos(part.min(whole))), u128::from(nanos(whole)));
-    let shared = (u128::from(count) * part + whole / 2).checked_div(whole);
-    shared.map_or(count, |shared| shared as u64)
 }
 
 #[cfg(test)]
@@ -109,7 +77,7 @@ mod tests {
     use crate::{Fault, Latency};
 
     #[test]
-    fn both_parts_are_the_whole() {
+    fn both_parts_add_up_to_the_interval() {
         let mut counts = Counts { planned: 10, sent: 9, received: u64::MAX, opened: 1, ..Counts::default() };
         counts.failures[Fault::Reset.index()] = 3;
         let whole = Interval {

@@ -1,11 +1,12 @@
-//! A run's intervals, in bounded memory however long it lasts.
+//! A run's intervals, in bounded memory for a run of any length.
 
 use std::time::Duration;
 
 use super::Interval;
 
-/// Collects what happened, tick by tick, into intervals of one length. When there are more than [`Timeline::MOST`], neighbours are joined
-/// two by two and further ones are twice as long: memory is bounded, and what was measured is all still there, only coarser.
+/// Collects ticks into intervals of one length. Beyond [`Timeline::MOST`] intervals, neighbours are
+/// joined in pairs and further intervals are twice as long: memory is bounded, and every
+/// measurement stays, only coarser.
 ///
 /// ```
 /// use std::time::Duration;
@@ -16,7 +17,8 @@ use super::Interval;
 /// for n in 0..10 {
 ///     timeline.push(&Interval { start: tick * n, length: tick, ..Interval::default() });
 /// }
-/// let lengths: Vec<_> = timeline.finish().iter().map(|interval| interval.length.as_millis()).collect();
+/// let intervals = timeline.finish();
+/// let lengths: Vec<_> = intervals.iter().map(|interval| interval.length.as_millis()).collect();
 /// assert_eq!(lengths, [1000, 1000, 500]);
 /// ```
 #[derive(Clone, Debug)]
@@ -26,18 +28,18 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Intervals kept at most.
+    /// The limit of intervals.
     pub const MOST: usize = 1024;
 
-    /// For intervals of this length; a tick that is longer is an interval of its own.
+    /// A timeline with intervals of this length; a longer tick is an interval of its own.
     #[must_use]
     pub fn new(step: Duration) -> Self {
         Self { step, intervals: Vec::new() }
     }
 
-    /// Adds what happened since the tick before.
+    /// Adds the tick after the previous one.
     pub fn push(&mut self, tick: &Interval) {
-        // Ticks are never quite even: one that ends a little early still ends its interval.
+        // Ticks vary in length: one that ends a little early still ends its interval.
         let full = self.step.saturating_sub(tick.length / 2);
         match self.intervals.last_mut() {
             Some(last) if last.length < full => return last.join(tick),
@@ -60,7 +62,7 @@ impl Timeline {
         &self.intervals
     }
 
-    /// The intervals.
+    /// All intervals.
     #[must_use]
     pub fn finish(self) -> Vec<Interval> {
         self.intervals
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_takes_no_more_memory_and_loses_nothing() {
+    fn a_long_run_has_bounded_memory_and_loses_nothing() {
         let mut timeline = Timeline::new(Duration::from_secs(1));
         for n in 0..50_000 {
             timeline.push(&tick(n));
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(next.as_secs(), 25_000);
         assert_eq!(whole, Latency::of((0..50_000).map(|n| (n, 1))));
         assert_eq!(intervals.iter().map(|interval| interval.counts.sent).sum::<u64>(), 50_000);
-        // All the same length but the last, so that they can be compared with each other.
+        // Equal lengths, except for the last, make intervals comparable.
         let (last, rest) = intervals.split_last().unwrap();
         assert!(rest.iter().all(|interval| interval.length == rest[0].length) && last.length <= rest[0].length);
     }
