@@ -260,7 +260,7 @@ async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>
 /// place.
 fn conclude(record: &Record, output: &Output, unread: bool, was_probed: bool) -> Result<ExitCode> {
     let code = report::conclude(record, output, unread)?;
-    if Run::of(record.clone()).found_nobody() && !record.cut_short {
+    if Run::of(record.clone()).had_only_failures() && !record.cut_short {
         let first = record.failures.first();
         let what = first.map_or("no connection was made".into(), |failure| failure.to_string());
         say(&format!("cannot load {}: {what}", record.settings.target));

@@ -7,17 +7,17 @@ use resound_load::Latency;
 use crate::colour::Colour;
 use crate::units;
 
-/// What bars are drawn with.
+/// The characters that draw bars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Glyphs {
-    /// Eighths of a cell.
+    /// Block elements: eighths of a cell.
     Blocks,
-    /// For terminals that know no others.
+    /// For terminals without Unicode.
     Ascii,
 }
 
 impl Glyphs {
-    /// What the environment says that the terminal understands.
+    /// The characters that the environment's locale allows.
     pub(crate) fn of_environment() -> Self {
         if cfg!(windows) {
             return Self::Blocks;
@@ -28,7 +28,7 @@ impl Glyphs {
         if locale.contains("utf-8") || locale.contains("utf8") { Self::Blocks } else { Self::Ascii }
     }
 
-    /// Before what is only known to be no less.
+    /// The mark in front of a lower bound.
     pub(crate) fn at_least(self) -> &'static str {
         match self {
             Self::Ascii => ">=",
@@ -36,7 +36,7 @@ impl Glyphs {
         }
     }
 
-    /// A bar of this many cells, of `share` of them.
+    /// A bar of `share` of `cells` cells.
     pub(crate) fn bar(self, cells: usize, share: f64) -> String {
         match self {
             Self::Ascii => "#".repeat((cells as f64 * share).ceil() as usize),
@@ -48,23 +48,23 @@ impl Glyphs {
         }
     }
 
-    /// One cell, as high as `share` says; a space where there is nothing.
+    /// A cell filled to the height `share`; a space for 0.
     pub(crate) fn level(self, share: Option<f64>) -> char {
         let Some(share) = share else { return ' ' };
         let of = |levels: &[char]| levels[((share * levels.len() as f64) as usize).min(levels.len() - 1)];
         match self {
-            // Never the whole cell, which would touch the line above.
+            // A full cell would touch the line above.
             Self::Blocks => of(&['▁', '▂', '▃', '▄', '▅', '▆', '▇']),
             Self::Ascii => of(&['_', '.', '-', '=', '#']),
         }
     }
 }
 
-/// Before what is only known to be no less.
+/// The mark in front of a lower bound.
 pub(crate) const AT_LEAST: &str = "\u{2265}";
-/// A bar of fewer cells shows nothing.
+/// A narrower bar shows nothing.
 const NARROWEST: usize = 10;
-/// Rows at most.
+/// The limit of rows.
 const ROWS: usize = 14;
 /// Steps that divide a decade as preferred numbers do (IEC 60063), finest first.
 const SERIES: [&[f64]; 4] = [
@@ -77,14 +77,15 @@ const SERIES: [&[f64]; 4] = [
     &[1.0],
 ];
 
-/// Lines of: where a bin begins, its bar, its count and share.
+/// A line for each bin: its lower end, its bar, its count and its share.
 pub(crate) fn render(times: &Latency, width: usize, glyphs: Glyphs, colour: Colour) -> Vec<String> {
     let bins = bins(times);
     let most = bins.iter().map(|bin| bin.1).max().unwrap_or(0);
     let time = |bin: &(u64, u64)| units::latency(Duration::from_nanos(bin.0));
     let times_width = bins.iter().map(|bin| time(bin).len()).max().unwrap_or(0).max(9);
     let counts = bins.iter().map(|bin| units::count(bin.1).len()).max().unwrap_or(0).max(11);
-    // Two of indentation, the time, a bar's frame, and what follows it. In a narrow window the bar goes before the counts.
+    // Two columns of indentation, the time, the bar's frame and the counts. In a narrow window the
+    // bar is left out before the counts.
     let around = 2 + times_width + 3 + 2 + 9;
     let has_counts = width >= around + 2 + counts + NARROWEST;
     let cells = width.saturating_sub(around + if has_counts { 2 + counts } else { 0 }).max(4);
@@ -104,7 +105,8 @@ pub(crate) fn render(times: &Latency, width: usize, glyphs: Glyphs, colour: Colo
     bins.iter().map(line).collect()
 }
 
-/// Where each bin begins (in ns), and how many times are in it. Bins follow each other, the first and the last hold something.
+/// The lower end of each bin (in ns) and its count. Bins are contiguous; the first and the last are
+/// not empty.
 fn bins(times: &Latency) -> Vec<(u64, u64)> {
     let (Some(first), Some(last)) = (times.buckets().next(), times.buckets().last()) else { return Vec::new() };
     for series in SERIES {
@@ -121,7 +123,7 @@ fn bins(times: &Latency) -> Vec<(u64, u64)> {
     Vec::new()
 }
 
-/// The steps of a series from the last one that is not above `from` to the last not above `to`.
+/// The steps of a series from the last one at or below `from` to the last at or below `to`.
 fn edges(series: &'static [f64], from: u64, to: u64) -> impl Iterator<Item = u64> {
     let decade = if from == 0 { 0 } else { from.ilog10() };
     let last = if to == 0 { 0 } else { to.ilog10() };
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_times_are_the_bars_fit() {
+    fn bars_of_any_times_fit() {
         assert!(render(&Latency::default(), 80, Glyphs::Ascii, Colour::never()).is_empty());
         let all = [
             Latency::of([(0, 1)]),
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_and_bars_reach_their_ends() {
+    fn full_levels_and_bars_fill_their_cells() {
         assert_eq!(
             [None, Some(0.0), Some(0.5), Some(1.0)].map(|share| Glyphs::Blocks.level(share)),
             [' ', '▁', '▄', '▇']

@@ -1,32 +1,33 @@
-//! Several generators' intervals on one timeline: what happened in the same second on several machines is one interval.
+//! The intervals of several generators on one timeline: intervals of the same second on several
+//! machines become one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use resound_load::{Interval, Timeline};
 
-/// Shorter bins than this say nothing.
+/// The shortest bin worth showing.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// One generator's intervals, and when it began, counted from the first of all.
+/// The intervals of a generator, and its start, counted from the earliest start.
 pub(super) struct GeneratorTrack<'a> {
     pub(super) offset: Duration,
     pub(super) intervals: &'a [Interval],
 }
 
-/// What happened in a bin, and when somebody measured: from and to, in the order in which it was added.
+/// The counts of a bin, and the spans measured in it (from, to), in the order they were added.
 #[derive(Default)]
 struct Bin {
     sum: Interval,
     spans: Vec<(Duration, Duration)>,
 }
 
-/// The tracks as one. An interval that reaches over several bins is divided among them by time; a bin is as long as somebody measured in it, so
-/// that what happened per second is what it was.
+/// Merges the tracks. An interval that covers several bins is divided among them by time. The
+/// length of a bin is the time measured in it, so that rates stay right.
 pub(super) fn merge(tracks: &[GeneratorTrack<'_>]) -> Vec<Interval> {
     let end =
         tracks.iter().flat_map(|track| track.intervals.iter().map(|it| track.offset + it.start + it.length)).max();
-    // However far apart the runs were.
+    // The gap between runs has no limit.
     let coarsest = end.unwrap_or_default() / Timeline::MOST as u32 + Duration::from_nanos(1);
     let usual = tracks.iter().map(|track| usual(track.intervals)).max().unwrap_or_default();
     let width = if usual >= coarsest { usual } else { coarsest }.max(SHORTEST);
@@ -35,7 +36,7 @@ pub(super) fn merge(tracks: &[GeneratorTrack<'_>]) -> Vec<Interval> {
         let mut free = Duration::ZERO;
         for interval in track.intervals {
             let until = track.offset + interval.start + interval.length;
-            // Whatever a file says, time is passed once.
+            // A file may hold any times: the bins only move forward.
             let from = (track.offset + interval.start).max(free);
             free = until.max(free);
             let mut rest = Interval { start: from, length: until.saturating_sub(from), ..interval.clone() };
@@ -69,7 +70,8 @@ impl Bin {
     }
 }
 
-/// The length that half of the intervals do not exceed: a single long one, of a machine that stood still, is no measure.
+/// The median length of the intervals. A single long one, of a machine that was suspended, must not
+/// decide.
 fn usual(intervals: &[Interval]) -> Duration {
     let mut lengths: Vec<_> = intervals.iter().map(|interval| interval.length).collect();
     lengths.sort_unstable();
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
     use resound_load::{Counts, Latency};
 
-    /// Seconds of so many messages each, the last one shorter.
+    /// Seconds with this many messages each, the last one shorter.
     fn track(seconds: u64, rate: u64) -> Vec<Interval> {
         let of = |start: u64, ms: u64| Interval {
             start: Duration::from_secs(start),
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_divided_is_all_there_and_at_its_time() {
+    fn divided_intervals_keep_their_counts_and_times() {
         let (a, b) = (track(10, 1000), track(10, 1000));
         let offset = Duration::from_millis(550);
         let merged = merge(&[
@@ -115,14 +117,14 @@ mod tests {
         let rates: Vec<_> = merged.iter().map(per_second).collect();
         assert_eq!(rates[0], 1450.0);
         assert!(rates[1..10].iter().all(|rate| *rate == 2000.0), "{rates:?}");
-        // To 10.4 s both, to 10.95 s one of them.
+        // Both measure until 10.4 s, one of them until 10.95 s.
         let last = merged.last().unwrap();
         assert_eq!((last.start, last.length), (Duration::from_secs(10), Duration::from_millis(950)));
         assert_eq!(last.counts.received, 1350);
     }
 
     #[test]
-    fn a_bin_in_which_nobody_measured_for_a_while_is_shorter() {
+    fn a_gap_in_measuring_shortens_a_bin() {
         let second = |ms| Interval { length: Duration::from_millis(ms), ..track(0, 1000)[0].clone() };
         let (a, b) = ([second(200)], [second(300)]);
         let offset = Duration::from_millis(2100);
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_file_says_it_ends() {
+    fn a_merge_of_any_times_ends() {
         let years = Duration::from_secs(10 * 365 * 86_400);
         let strange = |start, length| Interval { start, length, ..track(0, 1000)[0].clone() };
         let overlapping: Vec<_> = (0..1000).map(|_| strange(Duration::ZERO, years)).collect();

@@ -117,9 +117,8 @@ impl Codec for DateTime {
 
     fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
         let text = Cow::<str>::deserialize(from)?;
-        humantime::parse_rfc3339(&text).map_err(|_| {
-            D::Error::custom(format_args!("'{}' is not a time (RFC 3339)", escape::text(text.as_bytes())))
-        })
+        humantime::parse_rfc3339(&text)
+            .map_err(|_| D::Error::custom(format_args!("'{}' is not a time (RFC 3339)", escape::text(text.as_bytes()))))
     }
 }
 

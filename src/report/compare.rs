@@ -1,19 +1,21 @@
-//! Two runs beside each other: what differs, and what may be chance.
+//! A comparison of two runs: the differences, and whether they may be chance. The intervals are
+//! percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+//! chapter 13).
 
 use std::time::{Duration, SystemTime};
 
 use resound_load::{Difference, FEWEST, Interval, Latency, RUNS, compare_repeated};
 
 use super::comparison::{Compared, ComparisonRow};
-use super::gate::Metric;
+use super::metric::Metric;
+use super::page::{self, Page, Style};
 use super::run::Run;
-use super::text::{Page, Style};
-use super::{PERCENTILES, merge, text};
+use super::{PERCENTILES, merge};
 use crate::{escape, units};
 
-/// Columns of a table with all of its rows' parts beside each other.
+/// The width of a table with all columns.
 const TABLE: usize = 78;
-/// The same files give the same intervals.
+/// A fixed seed: the same files give the same intervals.
 const SEED: u64 = 0x7265_736f_756e_6421;
 
 impl Compared {
@@ -51,7 +53,8 @@ impl Compared {
         if kind != "connect" && settings[0].timestamps != settings[1].timestamps {
             let [base, new] = settings.map(|settings| settings.timestamps.name());
             return unable(format!(
-                "The base's times are by another clock ({base}) than those of the new run ({new}), and cannot be compared: --timestamps {base} repeats \
+                "The base's times are by another clock ({base}) than those of the new run ({new}), and cannot be \
+                 compared: --timestamps {base} repeats \
                  the run with that of the base."
             ));
         }
@@ -61,13 +64,14 @@ impl Compared {
         let Some(found) = found else {
             let (base_has, new_has) = (base_has.len(), new_has.len());
             let why = format!(
-                "The base has {}, the new run {new_has}: with fewer than {FEWEST} in each nothing can be said about chance.",
+                "The base has {}, the new run {new_has}: \
+                 with fewer than {FEWEST} in each nothing can be said about chance.",
                 units::counted(base_has as u64, "interval")
             );
             return Self { has_too_few: true, ..unable(why) };
         };
         let row = |metric: &str, unit: &str, factor: f64, it: Difference| {
-            let ratio = doubted(it.ratio, kind, metric, [base, new]);
+            let ratio = widened(it.ratio, kind, metric, [base, new]);
             ComparisonRow::of(metric, unit, factor, it, ratio)
         };
         let mut rows = vec![
@@ -92,9 +96,9 @@ impl Compared {
         }
     }
 
-    /// `verb` says when it was compared.
+    /// `verb` says when the comparison was made.
     pub(crate) fn render(&self, verb: &str, style: Style) -> String {
-        let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
+        let mut page = Page::new(style);
         page.section(&format!("{verb} with {}", escape::text(self.base.as_bytes())));
         if self.unable.is_some() {
             page.wrapped("  ", "  ", &escape::plain(self.conclusion().as_bytes()));
@@ -114,7 +118,7 @@ impl Compared {
             };
             let (base, new, change) = (row.value(row.base), row.value(row.new), row.change(row.new - row.base));
             if is_narrow {
-                // What does not fit beside the figures stands below them.
+                // In a narrow window the change goes below the figures.
                 page.line(&format!("  {:<8}{base:>12}{new:>12}", row.metric));
                 page.wrapped("    ", "    ", &format!("{change}, 95 %: {} {verdict}", row.interval()));
             } else {
@@ -129,7 +133,7 @@ impl Compared {
         page.text
     }
 
-    /// What all rows come to, in a sentence or two.
+    /// A summary of all rows in a sentence or two.
     pub(crate) fn conclusion(&self) -> String {
         let same = match self.same_run {
             true => "The base and the new run are the same run, or hold one that is the same: that compares nothing. ",
@@ -168,8 +172,8 @@ impl Compared {
 }
 
 impl ComparisonRow {
-    /// `ratio` is the interval of the ratio, with what is not known of either side: that is no smaller for
-    /// being compared.
+    /// `ratio` is the interval of the ratio, widened by the doubts about both sides: a comparison
+    /// does not remove them.
     fn of(metric: &str, unit: &str, factor: f64, it: Difference, ratio: (f64, f64)) -> Self {
         let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
         Self {
@@ -193,7 +197,8 @@ impl ComparisonRow {
         self.metric == "rate"
     }
 
-    /// By how many per cent of the base it is worse: at least, as measured, and at most. Infinite where the base is nothing.
+    /// By how many per cent of the base the new value is worse: lower bound, measured value and
+    /// upper bound. Infinite if the base is 0.
     pub(crate) fn worsening(&self) -> (f64, f64, f64) {
         let measured = if self.new == self.base { 1.0 } else { self.new / self.base };
         let [low, high] = [self.ratio_low, self.ratio_high].map(|ratio| ratio.unwrap_or(f64::INFINITY));
@@ -203,9 +208,10 @@ impl ComparisonRow {
         }
     }
 
-    /// The 95 % interval of the change: of the ratio where the base has a value, so that nothing becomes less than nothing.
+    /// The 95 % interval of the change: of the ratio if the base is not 0, so that no value falls
+    /// below 0.
     pub(crate) fn interval(&self) -> String {
-        // Beyond this nothing is known of it.
+        // A ratio beyond this is unknown.
         const ANY: f64 = 1000.0;
         let part = |ratio: Option<f64>| match ratio.filter(|ratio| *ratio <= ANY) {
             Some(ratio) => format!("{:+.1} %", (ratio - 1.0) * 100.0),
@@ -225,19 +231,19 @@ impl ComparisonRow {
         }
     }
 
-    /// Relative to the base, where it has a value.
+    /// The change relative to the base, if the base is not 0.
     pub(crate) fn change(&self, difference: f64) -> String {
         if self.base > 0.0 {
             format!("{:+.1} %", difference * 100.0 / self.base)
         } else if difference == 0.0 {
             "0".into()
         } else {
-            text::signed(difference, |value| self.value(value))
+            page::signed(difference, |value| self.value(value))
         }
     }
 }
 
-/// What both have measured, of what can be compared.
+/// The figures that one of the runs did not measure.
 fn unmeasured(kind: &str, runs: [&Run; 2]) -> Vec<String> {
     let is_measured = |metric: &str| match metric {
         "errors" => runs.iter().all(|run| !run.record.elapsed.is_zero()),
@@ -247,8 +253,8 @@ fn unmeasured(kind: &str, runs: [&Run; 2]) -> Vec<String> {
     super::regression::names().filter(|metric| !is_measured(metric)).collect()
 }
 
-/// An interval of ratios, as wide as what is known of both sides makes it.
-fn doubted(ratio: (f64, f64), kind: &str, metric: &str, runs: [&Run; 2]) -> (f64, f64) {
+/// The interval of a ratio, widened by the bounds of both values.
+fn widened(ratio: (f64, f64), kind: &str, metric: &str, runs: [&Run; 2]) -> (f64, f64) {
     let name = match metric {
         "rate" | "errors" => metric.into(),
         times => format!("{kind}.{times}"),
@@ -261,7 +267,7 @@ fn doubted(ratio: (f64, f64), kind: &str, metric: &str, runs: [&Run; 2]) -> (f64
     (times(ratio.0, new.0 / base.1), times(ratio.1, if base.0 > 0.0 { new.1 / base.0 } else { f64::INFINITY }))
 }
 
-/// The intervals of each run of those that repeat each other.
+/// The intervals of each repetition.
 fn each<'a>(run: &Run, mut intervals: &'a [Interval]) -> Vec<&'a [Interval]> {
     if run.repetitions.iter().sum::<usize>() != intervals.len() {
         return vec![intervals];
@@ -274,7 +280,8 @@ fn each<'a>(run: &Run, mut intervals: &'a [Interval]) -> Vec<&'a [Interval]> {
     run.repetitions.iter().map(of_run).collect()
 }
 
-/// The intervals of a run; of a merged one those in which all generators ran. What one of them does before the others have begun is not that load.
+/// The intervals of a run; of a merged run only those in which all generators ran. Before all have
+/// begun it is a different load.
 pub(super) fn together(run: &Run) -> Vec<Interval> {
     if !run.repetitions.is_empty() {
         return run.record.intervals.clone();

@@ -23,12 +23,13 @@ pub(crate) fn shape(settings: &Settings) -> &'static str {
     }
 }
 
-/// The target, with nothing in it that could do harm.
+/// The target, escaped.
 pub(crate) fn target(settings: &Settings) -> String {
     escape::text(settings.target.as_bytes())
 }
 
-/// For how long was measured; of several generators also whether they ran at once, since that says what their rates are.
+/// The time measured; of several generators also whether they ran at once, which decides how their
+/// rates were merged.
 pub(crate) fn measured(run: &Run) -> String {
     let (elapsed, n) = (units::latency(run.record.elapsed), run.sources.len());
     if n < 2 {
@@ -36,7 +37,7 @@ pub(crate) fn measured(run: &Run) -> String {
     }
     if !run.repetitions.is_empty() {
         return format!(
-            "{elapsed}, in {} runs that repeat each other, one behind the other here",
+            "{elapsed}, in {} runs that repeat each other, one after the other here",
             run.repetitions.len()
         );
     }
@@ -45,7 +46,8 @@ pub(crate) fn measured(run: &Run) -> String {
     match merge::ran_at_once(&run.sources) {
         true => format!("{elapsed}, by {n} generators, at once for {together}: rates are added"),
         false => format!(
-            "{}, by {n} generators that did NOT run at once (all of them for {together}): rates are those of that time, not added",
+            "{}, by {n} generators that did NOT run at once (all of them for {together}): \
+             rates are those of that time, not added",
             units::latency(merge::covered(&run.sources))
         ),
     }
@@ -70,7 +72,7 @@ pub(crate) fn levels(settings: &Settings) -> Option<String> {
     Some(format!("{} to {} by {}", number(ramp.from), level(settings, ramp.to), number(ramp.by)))
 }
 
-/// How often messages are sent, and over how many connections.
+/// The rate of messages and the number of connections.
 pub(crate) fn pace(settings: &Settings) -> Vec<String> {
     let rate = settings.rate.map(|rate| format!("{} msg/s", units::rate(rate)));
     let is_raised = settings.ramp.as_ref().is_some_and(|ramp| ramp.of == RampVariable::Connections);
@@ -78,7 +80,7 @@ pub(crate) fn pace(settings: &Settings) -> Vec<String> {
     [levels(settings), rate, connections].into_iter().flatten().collect()
 }
 
-/// What the load was, in one line: who sends what, how often, over how many connections.
+/// The load in one line: shape, messages, rate and connections.
 pub(crate) fn load(settings: &Settings) -> String {
     let mut parts = vec![shape(settings).to_string()];
     parts.extend(pace(settings));
@@ -124,7 +126,7 @@ pub(crate) fn size(sizes: &Sizes) -> String {
     }
 }
 
-/// What the far end does.
+/// The reaction of the target to a message.
 pub(crate) fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Echo => "echo: it sends back what it gets",
@@ -134,8 +136,8 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
     }
 }
 
-/// `TLSv1.3, TLS_AES_256_GCM_SHA384, X25519MLKEM768, full handshakes`, as far as anybody has agreed
-/// on it.
+/// `TLSv1.3, TLS_AES_256_GCM_SHA384, X25519MLKEM768, full handshakes`: the negotiated parameters,
+/// if a handshake succeeded.
 pub(crate) fn tls(tls: &Security) -> String {
     let agreed = tls.agreed.as_ref();
     let agreed = agreed.into_iter().flat_map(|agreed| {
@@ -149,10 +151,10 @@ pub(crate) fn tls(tls: &Security) -> String {
     parts.join(", ")
 }
 
-/// All settings, by name, for a table. The names are those of the flags.
+/// All settings for a table, by the names of their flags.
 pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut rows =
-        vec![("target", target(settings)), ("far end", mode(settings.mode).into()), ("shape", shape(settings).into())];
+        vec![("target", target(settings)), ("mode", mode(settings.mode).into()), ("shape", shape(settings).into())];
     if let Some(rate) = settings.rate {
         rows.push(("rate", format!("{} msg/s", units::rate(rate))));
         rows.push(("arrivals", settings.arrivals.name().into()));
@@ -179,11 +181,11 @@ pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     optional("proxy header", settings.proxy.map(|version| format!("v{version}")));
     optional("think time", Some(settings.think_time).filter(|time| !time.is_zero()).map(units::latency));
     optional("busy poll", Some(settings.busy_poll).filter(|time| !time.is_zero()).map(units::latency));
-    let whose = match settings.timestamps {
+    let clock = match settings.timestamps {
         Timestamps::Clock => "this program's clock",
         Timestamps::Kernel => "the kernel's clock, at the network device",
     };
-    rows.push(("service times", whose.into()));
+    rows.push(("service times", clock.into()));
     rows.push(("verified", if settings.verify { "every byte of every answer" } else { "no" }.into()));
     rows.push(("seed", settings.seed.to_string()));
     if !settings.command.is_empty() {

@@ -1,4 +1,4 @@
-//! Distributions as others can read them: HdrHistogram's V2 encoding, compressed, in base64.
+//! Distributions in HdrHistogram's V2 encoding, compressed, in base64.
 
 use std::io::Read;
 
@@ -9,17 +9,18 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use resound_load::Latency;
 
-/// The cookies of <https://github.com/HdrHistogram/HdrHistogram>: V2, and V2 compressed, each with a word size of one byte.
+/// The cookies of <https://github.com/HdrHistogram/HdrHistogram>: V2, and V2 compressed, each with
+/// a word size of one byte.
 const PLAIN: u32 = 0x1c84_9303 | 0x10;
 const COMPRESSED: u32 = 0x1c84_9304 | 0x10;
 /// Cookie, length, offset, digits, lowest, highest, ratio.
 const HEADER: usize = 40;
-/// What an encoded distribution may take when it is unpacked: that of an hour in full takes some 300 KB.
+/// The limit of an unpacked distribution: an hour with every bucket in use takes some 300 KB.
 const LARGEST: u64 = 4 << 20;
 
-/// As a histogram with room for what it holds.
+/// A histogram that covers the times.
 pub(crate) fn histogram(times: &Latency) -> Result<Histogram<u64>> {
-    // The format counts in signed numbers.
+    // The format has signed counts.
     let most = i64::MAX as u64;
     let highest = times.max().map_or(2, |max| u64::try_from(max.as_nanos()).unwrap_or(most)).clamp(2, most);
     let mut histogram = Histogram::new_with_bounds(1, highest, 3).context("cannot make a histogram")?;
@@ -29,16 +30,16 @@ pub(crate) fn histogram(times: &Latency) -> Result<Histogram<u64>> {
     Ok(histogram)
 }
 
-/// To base64.
+/// Encodes as base64.
 pub(crate) fn encode(times: &Latency) -> Result<String> {
     let mut bytes = Vec::new();
     V2DeflateSerializer::new().serialize(&histogram(times)?, &mut bytes).context("cannot encode a histogram")?;
     Ok(STANDARD.encode(bytes))
 }
 
-/// From base64, which anybody may have written: memory stays bounded whatever it says.
+/// Decodes base64 from an untrusted file: memory stays bounded.
 pub(crate) fn decode(text: &str) -> Result<Latency> {
-    ensure!(text.len() as u64 <= LARGEST, "a histogram of {} bytes is none of ours", text.len());
+    ensure!(text.len() as u64 <= LARGEST, "a histogram of {} bytes is too large", text.len());
     let bytes = STANDARD.decode(text).context("a histogram is not base64")?;
     let word = |bytes: &[u8], at: usize| {
         bytes.get(at..at + 4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]))
@@ -53,7 +54,7 @@ pub(crate) fn decode(text: &str) -> Result<Latency> {
         Some(PLAIN) => plain = bytes,
         _ => bail!("a histogram is not in HdrHistogram's V2 encoding"),
     }
-    // What the header promises is allocated before it is read.
+    // The decoder allocates the length in the header before it reads the data.
     let promised = word(&plain, 4).context("a histogram is cut short")? as usize;
     ensure!(plain.len() >= HEADER && promised == plain.len() - HEADER, "a histogram is cut short");
     ensure!(word(&plain, 12).is_some_and(|digits| digits <= 3), "a histogram has more than three significant digits");
@@ -71,17 +72,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_comes_back() {
+    fn an_encoded_distribution_is_decoded() {
         for times in [Latency::default(), some(), Latency::of([(1, 5)]), Latency::of([(i64::MAX as u64, 2)])] {
             assert_eq!(decode(&encode(&times).unwrap()).unwrap(), times);
         }
     }
 
     #[test]
-    fn what_is_no_histogram_is_an_error() {
+    fn invalid_histograms_are_rejected() {
         let good = encode(&some()).unwrap();
         for cut in 0..good.len() {
-            // Whatever it says, it returns.
+            // Only the return matters.
             let _ = decode(&good[..cut]);
         }
         for text in ["", "not base64!", "AAAA", &STANDARD.encode([0; 100])] {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_promises_much_costs_nothing() {
+    fn a_large_length_in_a_header_allocates_nothing() {
         let mut plain = PLAIN.to_be_bytes().to_vec();
         plain.extend(u32::MAX.to_be_bytes());
         plain.extend([0; 100]);

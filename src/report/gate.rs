@@ -1,60 +1,22 @@
 //! `--fail-if 'p99>5ms'`: a condition on the results that fails a run.
 
 use std::fmt;
-use std::time::Duration;
 
-use resound_load::{Bounded, Fault};
+use resound_load::Fault;
 
 use super::Run;
 use super::measured::Estimate;
+use super::metric::Metric;
 use super::outcome::{GateOutcome, Judgement};
-use super::verdict::WRONG;
-use crate::units;
 
-/// A condition that fails the run when it is true.
+/// A condition that fails the run if it is true.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Gate {
-    /// As it was typed.
+    /// The text as typed.
     text: String,
     metric: Metric,
     comparison: Operator,
     limit: f64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Metric {
-    Time {
-        of: TimeKind,
-        what: GateSubject,
-    },
-    Errors,
-    /// Failures of one class.
-    Failed(Fault),
-    /// Messages that were never answered, of all that were planned.
-    Loss,
-    Rate,
-    SendRate,
-    ConnectRate,
-    Goodput,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TimeKind {
-    /// Response time where there is a plan, service time otherwise.
-    Main,
-    Connect,
-    Handshake,
-    Service,
-    Response,
-    Lag,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum GateSubject {
-    Percentile(f64),
-    Min,
-    Mean,
-    Max,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +27,13 @@ enum Operator {
     AtLeast,
 }
 
-/// What a hint lists.
-const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., handshake., service., response. or lag., such as \
-                     service.p99; errors, or one class of them (corrupt, missing, reset, unsent ...), loss, rate, send-rate, connect-rate, \
-                     goodput";
+/// The metrics that a hint lists.
+const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., handshake., service., \
+                     response. or lag., such as service.p99; errors, or one class of them (corrupt, missing, reset, \
+                     unsent ...), loss, rate, send-rate, connect-rate, goodput";
 
 impl Gate {
-    /// `METRIC`, one of `<` `<=` `>` `>=`, and a value with its unit.
+    /// Parses `METRIC`, one of `<` `<=` `>` `>=`, and a value with its unit.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let found = text.find(['<', '>']).map(|at| (text[..at].trim(), &text[at..]));
         let Some((name, rest)) = found else {
@@ -89,8 +51,8 @@ impl Gate {
         Ok(Self { text: text.trim().into(), metric, comparison, limit })
     }
 
-    /// Does the run pass? Without a measurement it does not: a gate that nothing went through has
-    /// proved nothing. Where the truth may lie on either side of the limit it cannot be told.
+    /// Judges a run. A gate without a measurement fails, since it proved nothing. It cannot tell if
+    /// the limit lies within the bounds of the value.
     pub(crate) fn judge(&self, run: &Run) -> GateOutcome {
         let (unit, forgives) = (self.metric.unit().into(), self.metric.forgives());
         let outcome = |judgement, measured, value, settled_by| GateOutcome {
@@ -118,7 +80,7 @@ impl Gate {
         outcome(judgement, why, Some(measured.value), Some(settles.join("; or ")))
     }
 
-    /// Is it true of what was measured, whatever is not known? What was measured, if so.
+    /// The value if the condition is true of it, regardless of its bounds.
     pub(crate) fn is_met(&self, run: &Run) -> Option<String> {
         match self.measure(run) {
             Ok(measured) => self.comparison.holds(measured.value, self.limit).then(|| self.shown(&measured)),
@@ -126,13 +88,13 @@ impl Gate {
         }
     }
 
-    /// The classes of failures of which it says how many are too many.
+    /// The classes of failures that the gate limits.
     pub(super) fn classes(&self) -> Vec<Fault> {
         self.metric.forgives()
     }
 
     fn measure(&self, run: &Run) -> Result<Estimate, String> {
-        // What is neither more nor less than anything was not measured.
+        // A NaN or an infinite value was not measured.
         self.metric.measure(run).and_then(|measured| match measured.value.is_finite() {
             true => Ok(measured),
             false => Err("not measured".into()),
@@ -142,130 +104,6 @@ impl Gate {
     fn shown(&self, measured: &Estimate) -> String {
         let at_least = if measured.is_bound { "at least " } else { "" };
         format!("{at_least}{}", self.metric.shown(measured.value))
-    }
-}
-
-impl Metric {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        match name {
-            "errors" => return Some(Self::Errors),
-            "loss" => return Some(Self::Loss),
-            "rate" => return Some(Self::Rate),
-            "send-rate" => return Some(Self::SendRate),
-            "connect-rate" => return Some(Self::ConnectRate),
-            "goodput" => return Some(Self::Goodput),
-            _ => {}
-        }
-        if let Some(class) = Fault::ALL.into_iter().find(|class| class.name() == name) {
-            return Some(Self::Failed(class));
-        }
-        let (of, what) = match name.split_once('.') {
-            Some(("connect", what)) => (TimeKind::Connect, what),
-            Some(("handshake", what)) => (TimeKind::Handshake, what),
-            Some(("service", what)) => (TimeKind::Service, what),
-            Some(("response", what)) => (TimeKind::Response, what),
-            Some(("lag", what)) => (TimeKind::Lag, what),
-            _ => (TimeKind::Main, name),
-        };
-        let what = match what {
-            "min" => GateSubject::Min,
-            "mean" => GateSubject::Mean,
-            "max" => GateSubject::Max,
-            percentile => {
-                let digits = percentile.strip_prefix('p').filter(|p| p.starts_with(|c: char| c.is_ascii_digit()))?;
-                let percent: f64 = digits.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
-                GateSubject::Percentile(percent)
-            }
-        };
-        Some(Self::Time { of, what })
-    }
-
-    /// The value to compare with, in the unit of [`Metric::unit`].
-    fn limit(&self, text: &str) -> Result<f64, String> {
-        match self {
-            Self::Time { .. } if text == "0" => Ok(0.0),
-            Self::Time { .. } => {
-                let time = humantime::parse_duration(text)
-                    .map_err(|_| format!("'{text}' is not a duration; write it like 250us, 5ms or 1s"))?;
-                Ok(time.as_secs_f64() * 1e6)
-            }
-            Self::Loss => {
-                let percent = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
-                percent
-                    .filter(|percent| (0.0..=100.0).contains(percent))
-                    .ok_or_else(|| format!("'{text}' is not a share; write it like 0.1%"))
-            }
-            Self::Goodput => {
-                let size = text.strip_suffix("/s").unwrap_or(text);
-                units::size(size)
-                    .map(|size| size as f64)
-                    .map_err(|_| format!("'{text}' is not a rate of bytes; write it like 100MiB/s (powers of 1024)"))
-            }
-            Self::Errors | Self::Failed(_) | Self::Rate | Self::SendRate | Self::ConnectRate => {
-                let number = text.strip_suffix("/s").unwrap_or(text);
-                let (number, factor) = match number.strip_suffix(['k', 'K']) {
-                    Some(number) => (number, 1e3),
-                    None => (number, 1.0),
-                };
-                let number: Option<f64> = number.trim().replace(',', "").parse().ok();
-                number
-                    .filter(|number| number.is_finite() && *number >= 0.0)
-                    .map(|number| number * factor)
-                    .ok_or_else(|| format!("'{text}' is not a number; write it like 10000 or 10k"))
-            }
-        }
-    }
-
-    fn unit(&self) -> &'static str {
-        match self {
-            Self::Time { .. } => "us",
-            Self::Errors | Self::Failed(_) => "errors",
-            Self::Loss => "percent",
-            Self::Rate | Self::SendRate => "messages/s",
-            Self::ConnectRate => "connections/s",
-            Self::Goodput => "bytes/s",
-        }
-    }
-
-    /// What it measures. Of wrong answers, and of messages that were never sent, no sum says how
-    /// many there may be: only a gate with their name does.
-    fn forgives(&self) -> Vec<Fault> {
-        let by_name = |class: &Fault| WRONG.contains(class) || *class == Fault::Unsent;
-        match self {
-            Self::Errors => Fault::ALL.into_iter().filter(|class| !by_name(class)).collect(),
-            Self::Failed(class) => vec![*class],
-            Self::Loss => vec![Fault::Missing],
-            _ => Vec::new(),
-        }
-    }
-
-    fn shown(&self, value: f64) -> String {
-        match self {
-            Self::Time { .. } => units::latency(Duration::from_secs_f64(value / 1e6)),
-            Self::Errors => units::counted(value as u64, "error"),
-            Self::Failed(class) => format!("{} {class}", units::count(value as u64)),
-            Self::Loss => format!("{value:.4} %"),
-            Self::Rate | Self::SendRate => format!("{} msg/s", units::rate(value)),
-            Self::ConnectRate => format!("{} conn/s", units::rate(value)),
-            Self::Goodput => format!("{}/s", units::bytes(value as u64)),
-        }
-    }
-}
-
-impl TimeKind {
-    /// The name of these times, and the times.
-    pub(super) fn choose(self, run: &Run) -> (&'static str, Bounded<'_>) {
-        let total = &run.record.total;
-        match self {
-            // How quickly somebody connects says nothing of how quickly they answer.
-            Self::Main if run.main().0 == "connect" => ("service", total.service()),
-            Self::Main => run.main(),
-            Self::Connect => ("connect", Bounded::exact(&total.connect)),
-            Self::Handshake => ("handshake", Bounded::exact(&total.handshake)),
-            Self::Service => ("service", total.service()),
-            Self::Response => ("response", total.response()),
-            Self::Lag => ("lag", total.lag()),
-        }
     }
 }
 
@@ -297,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_true_breaks() {
+    fn a_true_condition_fails() {
         let run = Run::of(samples::record(10_000, 1, true));
         let cases = [
             ("p99>5ms", true, "50.1 ms"),
@@ -314,7 +152,7 @@ mod tests {
             ("errors>=4", true, "4 errors"),
             ("corrupt>0", true, "1 corrupt"),
             ("missing>2", false, "2 missing"),
-            // A connection was reset with what was on its way: that is lost as well, and has no failures of its own.
+            // The reset also loses messages in flight, which are no failures of their own.
             ("loss>0.1%", false, "0.0017 %"),
             ("loss>0.001%", true, "0.0017 %"),
             ("rate<10000", false, "10,000 msg/s"),
@@ -331,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_proves_nothing() {
+    fn a_missing_measurement_fails() {
         let run = samples::empty();
         for text in ["p99>5ms", "response.max<1s", "connect.p50>1h", "lag.mean>0", "loss>50%"] {
             let (broken, why) = judged(text, &run);
@@ -347,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_no_time_has_no_rate() {
+    fn a_run_without_time_has_no_rate() {
         for text in ["rate>10k", "send-rate>10k", "connect-rate>10k", "goodput>1k"] {
             let (broken, why) = judged(text, &samples::empty());
             assert!(broken && why == "no time was measured, so nothing was proved", "{text}: {why}");
@@ -355,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_is_refused_with_a_list_of_what_there_is() {
+    fn an_invalid_condition_lists_the_valid_ones() {
         for text in [
             "",
             "p99",

@@ -1,4 +1,4 @@
-//! An HdrHistogram log: what HistogramLogProcessor and its relatives read.
+//! An HdrHistogram log, readable by HistogramLogProcessor and similar tools.
 
 use anyhow::Result;
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -7,7 +7,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use super::run::Run;
 use super::{describe, encode, text};
 
-/// A line for each interval and each kind of time. The one that matters most has no tag, since that is what readers take unless they are told otherwise.
+/// A line for each interval and each kind of time. The most important kind has no tag: tools read
+/// untagged lines by default.
 pub(crate) fn render(run: &Run) -> Result<Vec<u8>> {
     let mut to = Vec::new();
     let record = &run.record;

@@ -1,4 +1,5 @@
-//! The results as a JUnit report, which CI systems show: a test case per gate, and one for failures that no gate allows.
+//! The results as a JUnit report for CI systems: a test case per gate, and one for failures that no
+//! gate allows.
 
 use resound_load::Fault;
 
@@ -8,9 +9,9 @@ use super::run::Run;
 use super::{describe, stream, text, verdict};
 use crate::units;
 
-/// The case that is always there.
+/// The test case that every report has.
 const NO_GATE: &str = "no failure but those that gates allow";
-/// Failures that are named.
+/// The limit of failures listed.
 const NAMED: usize = 10;
 
 struct Case {
@@ -29,11 +30,11 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome]) -> String {
         judgement: outcome.judgement,
         why: match outcome.judgement {
             Judgement::Fail => format!("{} is true: {}", outcome.gate, outcome.measured),
-            _ => format!("cannot tell: {}", outcome.told()),
+            _ => format!("cannot tell: {}", outcome.explanation()),
         },
     };
     let mut cases: Vec<_> = outcomes.iter().map(of_gate).collect();
-    // What no gate forgives fails without one.
+    // Failures that no gate allows fail the run without a gate.
     let unforgiven = verdict::unforgiven(run, outcomes);
     let of_those = |class| unforgiven.contains(&class);
     cases.push(Case {
@@ -55,8 +56,8 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome]) -> String {
     );
     let name = escape(&name);
     let mut xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"resound\" {totals}>\n  <testsuite name=\"{name}\" {totals} \
-         timestamp=\"{}\">\n",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"resound\" {totals}>\n  \
+         <testsuite name=\"{name}\" {totals} timestamp=\"{}\">\n",
         &humantime::format_rfc3339_seconds(record.started).to_string()[..19]
     );
     xml += "    <properties>\n";
@@ -80,7 +81,7 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome]) -> String {
         xml += &format!("    <testcase classname=\"{name}\" name=\"{}\" time=\"{seconds:.3}\"", escape(case));
         match judgement {
             Judgement::Pass => xml += "/>\n",
-            // Neither passed nor failed: no reader of these reports has a better word for that.
+            // JUnit has no better state for a condition that cannot be judged.
             Judgement::CannotTell => {
                 xml += &format!(">\n      <skipped message=\"{}\"/>\n    </testcase>\n", escape(why));
             }

@@ -2,7 +2,8 @@
 
 use crate::escape as terminal;
 
-/// Text that stays text, in an element or an attribute. Characters that XML cannot hold, or that mislead the eye, are shown escaped.
+/// Escapes text for an element or an attribute. Characters that XML cannot hold, or that mislead
+/// the eye, are shown escaped.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -27,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_text_is_it_stays_text() {
+    fn any_text_stays_text() {
         assert_eq!(escape("<script>'&\"</script>"), "&lt;script&gt;&#39;&amp;&quot;&lt;/script&gt;");
         assert_eq!(escape("a\x1b[31m\0\u{202e}b\u{ffff}"), "a\\u{1b}[31m\\u{0}\\u{202e}b\\u{ffff}");
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {

@@ -1,22 +1,22 @@
-//! [`Estimate`]: what a run says of a quantity, and how much of that is certain.
+//! [`Estimate`]: the value of a quantity, and how certain it is.
 
 use resound_load::{Bounded, Counts, Fault, Figure, Latency};
 
 use super::cannot_show;
-use super::gate::{GateSubject, Metric, TimeKind};
+use super::metric::{GateSubject, Metric, TimeKind};
 use super::run::Run;
 use super::verdict::WRONG;
 use crate::units;
 
-/// A value, and between what the truth lies.
+/// A value, and the bounds of the true one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Estimate {
     pub(crate) least: f64,
     pub(crate) value: f64,
     pub(crate) most: f64,
-    /// Is the value itself known to be no more than a lower bound?
+    /// The value itself is only a lower bound.
     pub(crate) is_bound: bool,
-    /// Why the truth may be another, and what would settle that.
+    /// Reasons why the true value may differ, each with a way to settle it.
     pub(crate) doubts: Vec<(String, &'static str)>,
 }
 
@@ -30,7 +30,7 @@ impl Estimate {
         Self { least: value, value, most: value, is_bound: false, doubts: Vec::new() }
     }
 
-    /// Not less than this, for a reason.
+    /// Raises the upper bound, for a reason.
     fn may_be_more(mut self, most: f64, why: String, settles: &'static str) -> Self {
         self.most = self.most.max(most);
         self.doubts.push((why, settles));
@@ -43,7 +43,7 @@ impl Estimate {
         self
     }
 
-    /// By what factors the truth may differ from the value: at least, and at most.
+    /// The factors between the value and its lower and upper bound.
     pub(super) fn factors(&self) -> (f64, f64) {
         let of = |end: f64| match end == self.value {
             true => 1.0,
@@ -55,18 +55,18 @@ impl Estimate {
 }
 
 impl Metric {
-    /// What a run says of it, or why it says nothing.
+    /// The estimate for a run, or the reason why there is none.
     pub(super) fn measure(&self, run: &Run) -> Result<Estimate, String> {
         self.measure_without(run, run.own_delays())
     }
 
-    /// As `measure`, for a comparison: that a generator sends some messages late happens in both
-    /// runs, and is part of what varies.
+    /// As `measure`, for a comparison: both runs have late sends of their own generators, which are
+    /// a part of the variation.
     pub(super) fn measure_to_compare(&self, run: &Run) -> Result<Estimate, String> {
         self.measure_without(run, run.record.total.counts.lagged)
     }
 
-    /// So many response times may hold delays of the generator's own making.
+    /// `of_own` response times may hold delays of the generator's own making.
     fn measure_without(&self, run: &Run, of_own: u64) -> Result<Estimate, String> {
         let counts = &run.record.total.counts;
         match *self {
@@ -97,7 +97,7 @@ fn time(of: TimeKind, what: GateSubject, run: &Run, of_own: u64) -> Result<Estim
     let unknown = UnmeasuredTime::of(name, times, run);
     let of_own = if name == "response" { of_own } else { 0 };
     let (least, mut most) = within(what, times, unknown.count, of_own);
-    // What a stall delayed waited for it: that makes no figure better.
+    // Messages delayed by a stall waited for it: they improve no figure.
     let mut with_delayed = times.all.clone();
     with_delayed.add(&unknown.delayed);
     if !unknown.delayed.is_empty() && what != GateSubject::Min {
@@ -126,7 +126,7 @@ fn time(of: TimeKind, what: GateSubject, run: &Run, of_own: u64) -> Result<Estim
     Ok(measured)
 }
 
-/// Between what a figure lies.
+/// The lower and the upper bound of a figure.
 fn within(
     what: GateSubject,
     times: Bounded<'_>,
@@ -142,7 +142,7 @@ fn within(
         }
         GateSubject::Mean => {
             let mean = times.all.mean().unwrap_or_default();
-            // Those that are in doubt may have taken nothing, and they are the longest at most.
+            // Times in doubt may be 0 in truth, and are at most the longest.
             let longest = times.all.max().unwrap_or_default().as_secs_f64();
             let less = longest * of_own as f64 / times.all.count().max(1) as f64;
             let least = std::time::Duration::try_from_secs_f64(mean.as_secs_f64() - less).unwrap_or_default();
@@ -155,14 +155,14 @@ fn within(
     }
 }
 
-/// Of what there is no time, beside the distribution that there is.
+/// Messages and connections without a measured time.
 struct UnmeasuredTime {
     count: u64,
-    /// Messages that were due, and connections that were tried.
+    /// Messages that were due, and connection attempts.
     untimed: u64,
-    /// What would have been sent while nothing was answered.
+    /// Messages that would have been sent during outages.
     unplanned: u64,
-    /// What would have been sent during stalls, and how long it may have waited.
+    /// The waits of messages that would have been sent during stalls.
     delayed: Latency,
     silence: f64,
 }
@@ -187,16 +187,16 @@ impl UnmeasuredTime {
         let mut doubts = Vec::new();
         let bounds = times.bounds.count();
         if bounds > 0 {
-            let why = format!("{} would have waited longer than is known", units::counted(bounds, "message"));
+            let why = format!("{} waited longer than was measured", units::counted(bounds, "message"));
             doubts.push((why, ALL_ANSWERED));
         }
         if self.untimed > 0 {
             doubts.push(match name {
                 "connect" | "handshake" => {
                     let attempts = units::counted(self.untimed, "attempt");
-                    (format!("{attempts} to connect failed, and there is no time of that"), CONNECTED)
+                    (format!("{attempts} to connect failed, and have no times"), CONNECTED)
                 }
-                _ => (format!("of {} there is no time", units::counted(self.untimed, "message")), ALL_ANSWERED),
+                _ => (format!("{} have no times", units::counted(self.untimed, "message")), ALL_ANSWERED),
             });
         }
         if self.unplanned > 0 || !self.delayed.is_empty() {
@@ -210,8 +210,8 @@ fn silence(share: f64) -> String {
     format!("for {:.1} % of the time of its connections nothing was answered", 100.0 * share)
 }
 
-/// Failures that there were. Without a plan it is not known how many more there would have been
-/// while nothing was answered.
+/// The number of failures. Without a plan, the number of further failures during outages is
+/// unknown.
 fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Estimate {
     let measured = Estimate::exact(count as f64);
     let is_of_network = |class: &Fault| !WRONG.contains(class) && *class != Fault::Missing;
@@ -223,12 +223,12 @@ fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Estimate
     measured.may_be_more(count.saturating_add(more) as f64, silence(run.silence()), A_PLAN)
 }
 
-/// Of what was planned, whatever became of it.
+/// The share of due messages that were not answered.
 fn loss(run: &Run) -> Result<Estimate, String> {
     let Counts { planned, sent, received, lagged, .. } = run.record.total.counts;
     let due = planned.max(sent);
     if !run.expects_answers() {
-        return Err("the far end answers nothing in this mode, so loss cannot be seen".into());
+        return Err("the target answers nothing in this mode, so loss cannot be seen".into());
     }
     if due == 0 {
         return Err("no message was sent, so nothing was proved".into());
@@ -248,8 +248,7 @@ fn loss(run: &Run) -> Result<Estimate, String> {
     Ok(measured)
 }
 
-/// What there was of something in a second. What the generator itself did not send might have been
-/// more of it.
+/// A rate. Messages that the generator itself failed to send might have raised it.
 fn rate(run: &Run, per_second: f64) -> Result<Estimate, String> {
     let measured = self::per_second(run, per_second).map(Estimate::exact)?;
     let Counts { planned, sent, lagged, .. } = run.record.total.counts;
@@ -287,8 +286,8 @@ mod tests {
         Gate::parse(text).unwrap().judge(run).judgement
     }
 
-    /// A run of which so many planned messages were never sent, and had waited for so many
-    /// milliseconds at least.
+    /// A run with `count` planned messages that were never sent and waited for at least `ms`
+    /// milliseconds.
     fn with_unsent(count: u64, ms: u64) -> Run {
         let mut record = samples::record(1_000, 1, false);
         let (total, waits) = (&mut record.total, Latency::of([(ms * 1_000_000, count)]));
@@ -301,9 +300,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_is_late_and_lost() {
+    fn unsent_messages_are_late_and_lost() {
         use Judgement::{CannotTell, Fail, Pass};
-        // Half of what was planned waited for seconds.
+        // Half of the plan waited for seconds.
         let outage = with_unsent(30_000, 4_000);
         for (text, want) in [
             ("p40>5ms", Pass),
@@ -324,7 +323,7 @@ mod tests {
         ] {
             assert_eq!(judgement(text, &outage), want, "{text}");
         }
-        // A few that had just become due: no percentile is theirs, but for those that so few
+        // A few messages had just become due: they decide only the percentiles that so few can
         // decide.
         let end = with_unsent(20, 1);
         for (text, want) in
@@ -333,12 +332,12 @@ mod tests {
             assert_eq!(judgement(text, &end), want, "{text}");
         }
         let outcome = Gate::parse("p99>5s").unwrap().judge(&outage);
-        assert_eq!(outcome.measured, "at least 4.00 s, but 30,000 messages would have waited longer than is known");
+        assert_eq!(outcome.measured, "at least 4.00 s, but 30,000 messages waited longer than was measured");
         assert_eq!(outcome.settled_by.as_deref(), Some("a run in which every message is answered"));
     }
 
     #[test]
-    fn what_the_generator_did_is_not_the_targets() {
+    fn delays_of_the_generator_are_not_the_targets() {
         use Judgement::{CannotTell, Fail, Pass};
         let mut record = samples::record(1_000, 1, false);
         let (total, late) = (&mut record.total, Latency::of([(80_000_000, 3_000)]));
@@ -364,7 +363,7 @@ mod tests {
         ] {
             assert_eq!(judgement(text, &run), want, "{text}");
         }
-        // What it did not send at all.
+        // Messages that the generator never sent.
         let total = &mut record.total;
         (total.counts.planned, total.counts.lagged) = (40_000, 7_000);
         let run = Run::of(record);
@@ -383,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_closed_loop_could_not_send_in_an_outage_is_not_known() {
+    fn an_outage_hides_messages_of_a_closed_loop() {
         use Judgement::{CannotTell, Fail, Pass};
         let mut record = samples::record(1_000, 1, false);
         (record.settings.rate, record.settings.shape) = (None, resound_load::Shape::Closed);
@@ -416,14 +415,14 @@ mod tests {
         let outcome = Gate::parse("p99>5ms").unwrap().judge(&run(0.6));
         assert!(outcome.measured.ends_with("but for 60.0 % of the time of its connections nothing was answered"));
         assert!(outcome.settled_by.unwrap().contains("--rate"));
-        // A plan counts all that there was.
+        // With a plan all messages count.
         let mut planned = run(0.6).record;
         planned.settings.rate = Some(1000.0);
         assert_eq!(judgement("errors>500", &Run::of(planned)), Pass);
     }
 
     #[test]
-    fn a_stall_hides_what_waits_for_it() {
+    fn a_stall_hides_messages_of_a_closed_loop() {
         use Judgement::{CannotTell, Fail, Pass};
         let mut record = samples::record(1_000, 1, false);
         (record.settings.rate, record.settings.shape) = (None, resound_load::Shape::Closed);
@@ -434,7 +433,7 @@ mod tests {
             record.total.stall = record.elapsed.mul_f64(share * 64.0);
             Run::of(record)
         };
-        // What is left out was delayed: it makes nothing better, and nothing longer than the stall.
+        // Omitted messages were delayed: they improve nothing and waited no longer than the stall.
         for (text, without, within) in [
             ("p99>5ms", Pass, CannotTell),
             ("p50>5ms", Pass, CannotTell),
@@ -451,12 +450,12 @@ mod tests {
         }
         let outcome = Gate::parse("p99>5ms").unwrap().judge(&run(0.5));
         assert!(outcome.measured.ends_with("but for 50.0 % of the time of its connections nothing was answered"));
-        // Stalls that take less than one time in a hundred decide nothing of a p99.
+        // Stalls of less than one per cent of the time do not decide a p99.
         assert_eq!(judgement("p99>5ms", &run(0.004)), Pass);
     }
 
     #[test]
-    fn few_samples_show_no_percentile() {
+    fn few_samples_cannot_show_a_percentile() {
         use Judgement::{CannotTell, Fail, Pass};
         let mut record = samples::record(10, 1, false);
         record.total.response = Latency::of([(1_000_000, 50)]);

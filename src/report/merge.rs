@@ -1,4 +1,5 @@
-//! Runs of several generators, made one: distributions and counts are added, and where they ran at once rates too; nothing is averaged.
+//! Merges the runs of several generators: distributions and counts are added, and so are rates if
+//! the runs were simultaneous. Nothing is averaged.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -11,15 +12,15 @@ use super::rates::Rates;
 use super::run::{Run, RunSource};
 use crate::{escape, units};
 
-/// Runs that shared less of their time than this are not one load.
+/// The share of time that runs must have in common to be one load.
 const TOGETHER: f64 = 0.9;
 
-/// Makes several runs one; one alone stays as it is.
+/// Merges runs; a single run stays as it is.
 pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     if runs.len() == 1 {
         return Ok(runs.remove(0));
     }
-    refuse_twice(&runs)?;
+    reject_duplicates(&runs)?;
     let started = runs.iter().map(|run| run.record.started).min().unwrap_or(SystemTime::UNIX_EPOCH);
     let offset = |run: &Run| run.record.started.duration_since(started).unwrap_or_default();
     let elapsed = runs.iter().map(|run| offset(run) + run.record.elapsed).max().unwrap_or_default();
@@ -36,7 +37,8 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     failures.truncate(Record::FAILURES);
     let mut rates = Rates::default();
     let mut total = Interval { length: elapsed, ..Interval::default() };
-    // What did not happen at once is no rate of all together: then it is that of the time in which any of them ran.
+    // Rates of runs at different times do not add up: the rate is taken over the time in which any
+    // of them ran.
     let (at_once, covered) = (ran_at_once(&sources), covered(&sources));
     let weight = |elapsed: Duration| match at_once {
         true => 1.0,
@@ -77,8 +79,9 @@ pub(super) fn named(run: &Run) -> impl Iterator<Item = Failure> {
     run.record.failures.iter().map(named)
 }
 
-/// A generator counts once, however the files were made: on one machine no two runs begin in the same nanosecond.
-pub(super) fn refuse_twice(runs: &[Run]) -> Result<()> {
+/// Each generator counts once, even if two files hold it: two runs on a machine never begin in the
+/// same nanosecond.
+pub(super) fn reject_duplicates(runs: &[Run]) -> Result<()> {
     let mut seen = HashMap::new();
     for source in runs.iter().flat_map(|run| &run.sources) {
         let which = identity(source);
@@ -99,18 +102,18 @@ fn identity(source: &RunSource) -> (&str, SystemTime, u64) {
     (&source.generator.host, source.started, source.seed)
 }
 
-/// A run that is among both.
+/// A run that both sides hold.
 pub(crate) fn shared<'a>(some: &'a [RunSource], others: &[RunSource]) -> Option<&'a RunSource> {
     some.iter().find(|source| others.iter().any(|other| identity(other) == identity(source)))
 }
 
-/// Did they run at once, nearly all of the time? One alone did.
+/// Returns whether the runs overlapped for nearly all of their time. A single run does.
 pub(crate) fn ran_at_once(sources: &[RunSource]) -> bool {
     let (all, longest) = together(sources);
     sources.len() < 2 || all.as_secs_f64() >= longest.as_secs_f64() * TOGETHER && !all.is_zero()
 }
 
-/// For how long any of them ran.
+/// The time in which any of the runs measured.
 pub(crate) fn covered(sources: &[RunSource]) -> Duration {
     let mut times: Vec<_> = sources.iter().map(|source| (source.started, source.elapsed)).collect();
     times.sort_unstable();
@@ -123,20 +126,20 @@ pub(crate) fn covered(sources: &[RunSource]) -> Duration {
     covered
 }
 
-/// For how long all of them ran at once, and for how long the longest did.
+/// The time in which all runs measured, and the time of the longest.
 pub(crate) fn together(sources: &[RunSource]) -> (Duration, Duration) {
     let all = overlap(sources).and_then(|(from, to)| to.duration_since(from).ok()).unwrap_or_default();
     let longest = sources.iter().map(|source| source.elapsed).max().unwrap_or_default();
     (all, longest)
 }
 
-/// From when to when all of them ran. The end may be before the beginning.
+/// The first and the last instant at which all runs measured. The last may be before the first.
 pub(crate) fn overlap(sources: &[RunSource]) -> Option<(SystemTime, SystemTime)> {
     let end = |source: &RunSource| source.started.checked_add(source.elapsed).unwrap_or(source.started);
     Some((sources.iter().map(|source| source.started).max()?, sources.iter().map(end).min()?))
 }
 
-/// In which of their settings runs differ that make their figures different ones.
+/// The settings that differ and change the meaning of the figures.
 pub(crate) fn differing(settings: &[&Settings]) -> Vec<&'static str> {
     let Some((first, others)) = settings.split_first() else { return Vec::new() };
     let others = || others.iter();
@@ -159,7 +162,7 @@ fn warnings(runs: &[Run]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     let (all, longest) = together(&sources);
-    let over = "so their rates are not added: each is that of the whole time in which any of them ran";
+    let over = "so their rates are not added: each is taken over the whole time in which any of them ran";
     if all.is_zero() {
         warnings.push(format!("the runs did not overlap in time, {over}"));
     } else if !ran_at_once(&sources) {
@@ -174,7 +177,7 @@ fn warnings(runs: &[Run]) -> Vec<String> {
     warnings
 }
 
-/// That runs differ in their settings, where they do.
+/// A warning about runs with different settings.
 pub(super) fn of_settings(runs: &[Run]) -> Option<String> {
     let settings: Vec<_> = runs.iter().map(|run| &run.record.settings).collect();
     let differs = differing(&settings).join(", ");
@@ -182,7 +185,7 @@ pub(super) fn of_settings(runs: &[Run]) -> Option<String> {
         .then(|| format!("the runs differ in their settings ({differs}); those shown are of {}", name(&runs[0])))
 }
 
-/// What is left out of several runs, and what each of them says of itself.
+/// Warnings about what a merged run leaves out, and the warnings of each run.
 pub(super) fn of_each(runs: &[Run]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     if runs.iter().any(|run| !run.record.steps.is_empty()) {
@@ -196,7 +199,7 @@ pub(super) fn of_each(runs: &[Run]) -> Vec<String> {
     }
     for run in runs {
         for warning in &run.record.warnings {
-            // What all of them say is said once.
+            // A warning that all runs share appears once.
             if runs.iter().all(|run| run.record.warnings.contains(warning)) {
                 if !warnings.contains(warning) {
                     warnings.push(warning.clone());

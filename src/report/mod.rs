@@ -18,8 +18,10 @@ pub(crate) mod live;
 mod markup;
 mod measured;
 mod merge;
+mod metric;
 mod notes;
 mod outcome;
+mod page;
 mod rates;
 mod read;
 mod regression;
@@ -48,12 +50,12 @@ use self::comparison::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::live::LiveView;
+use self::page::Style;
 pub(crate) use self::read::is_stdin;
 pub(crate) use self::regression::{Condition, Regression};
 pub(crate) use self::run::Run;
 #[cfg(test)]
 pub(crate) use self::samples::settings;
-use self::text::Style;
 use crate::colour::Colour;
 use crate::findings::Findings;
 use crate::stdio::say;
@@ -62,13 +64,13 @@ use crate::{exit, json};
 /// The percentiles that tables list.
 const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
-/// Would less than one of so many samples lie beyond a percentile, so that it is the maximum?
+/// Returns whether less than one of `samples` samples lies beyond a percentile, so that it is the
+/// maximum.
 fn cannot_show(percent: f64, samples: u64) -> bool {
     percent < 100.0 && (100.0 - percent) / 100.0 * samples as f64 <= 1.0 - 1e-9
 }
 
-/// Failures of a ramp's step of which no condition says how many are too many: a step with any has
-/// not held.
+/// Failures of a ramp's step that no condition limits. Any of them fails the step.
 pub(crate) fn unforgiven(run: &Run, until: &[Gate]) -> Option<String> {
     let counts = &run.record.total.counts;
     let is_forgiven = |class| until.iter().any(|gate| gate.classes().contains(&class));
@@ -76,7 +78,7 @@ pub(crate) fn unforgiven(run: &Run, until: &[Gate]) -> Option<String> {
     (!failures.is_empty()).then_some(failures)
 }
 
-/// What is made of the results.
+/// The outputs of a run or a report.
 pub(crate) struct Output {
     /// JSON on stdout instead of a table.
     pub(crate) json: bool,
@@ -84,26 +86,27 @@ pub(crate) struct Output {
     pub(crate) html: Option<PathBuf>,
     pub(crate) junit: Option<PathBuf>,
     pub(crate) gates: Vec<Gate>,
-    /// Of a comparison.
+    /// Conditions on a comparison.
     pub(crate) regressions: Vec<Regression>,
-    /// How long an interval is, where that was said; with `json` each is then an object of its own.
+    /// The length of an interval, if one was given; with `json` each interval is then an object of
+    /// its own.
     pub(crate) interval: Option<Duration>,
-    /// What cannot be told passes.
+    /// A condition that cannot be judged passes.
     pub(crate) forgives_doubt: bool,
-    /// No progress.
+    /// Without progress.
     pub(crate) quiet: bool,
 }
 
 impl Output {
-    /// How long an interval of a record is.
+    /// The length of a record's interval.
     pub(crate) fn interval(&self) -> Duration {
         self.interval.unwrap_or(Duration::from_secs(1))
     }
 
-    /// Fails where a file could not be written: better before a long run than after it.
+    /// Fails if a file cannot be written: better before a long run than after it.
     pub(crate) fn check(&self) -> Result<()> {
         for path in [&self.hdr, &self.html, &self.junit].into_iter().flatten() {
-            // Of a link that leads nowhere yet it is the file at its end that is made.
+            // For a dangling link, the file at its end is created.
             let is_new = !path.exists();
             fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| unwritable(path))?;
             if is_new {
@@ -114,17 +117,17 @@ impl Output {
     }
 }
 
-/// `resound report`: what is to be read.
+/// The arguments of `resound report`.
 pub(crate) struct Plan {
     pub(crate) files: Vec<PathBuf>,
-    /// The base to compare with, in one file or several.
+    /// The base of a comparison, in one file or several.
     pub(crate) base: Vec<PathBuf>,
-    /// Are several files repetitions of one run? Otherwise they are the generators of one load.
+    /// Several files are repetitions of one run. Otherwise they are the generators of one load.
     pub(crate) are_repeated: bool,
     pub(crate) output: Output,
 }
 
-/// Reads saved results, makes them one, compares them, and shows them as a run shows its own.
+/// Reads saved results, merges and compares them, and shows them as a run shows its own.
 pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     plan.output.check()?;
     let join = if plan.are_repeated { repeat::repeat } else { merge::merge };
@@ -133,9 +136,8 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
     finish(&all(&plan.files)?, base.as_ref(), &plan.output)
 }
 
-/// Shows, saves and judges what a run measured. The exit code says whether a gate broke, answers
-/// were wrong, or the network failed. `unread`: it was cut short because nothing more of it was
-/// read.
+/// Shows, saves and judges the record of a run. The exit code reports broken gates, wrong answers
+/// and network failures. `unread`: the run ended early because its output was closed.
 pub(crate) fn conclude(record: &Record, output: &Output, unread: bool) -> Result<ExitCode> {
     finish(&Run { unread, ..Run::of(record.clone()) }, None, output)
 }
@@ -148,7 +150,7 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
         true => verdict::exit_code_without_doubt(run, &outcomes),
         false => verdict::exit_code(run, &outcomes),
     };
-    // What cannot be written to a file must not keep the rest from being seen.
+    // An unwritable file must not hide the other outputs.
     let mut saved = true;
     let mut save = |path: &Option<PathBuf>, render: &dyn Fn() -> Result<Vec<u8>>| {
         let Some(path) = path else { return };
@@ -173,15 +175,15 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
         };
         out.write_all(text::render(run, &outcomes, compared.as_ref(), style).as_bytes())?;
     }
-    // What the results come to says more than that a file is missing.
+    // A verdict takes precedence over an unwritten file.
     Ok(ExitCode::from(if saved || code != 0 { code } else { exit::USAGE }))
 }
 
-/// Writes a file, or leaves it empty: half of one could be taken for all of it.
+/// Writes a file, or leaves it empty: half a file could be mistaken for a whole one.
 fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs::File::create(path)?;
     match file.write_all(bytes) {
-        // A pipe whose reader has left has told enough.
+        // A reader that closes its pipe has read enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => {
             let _ = file.set_len(0);

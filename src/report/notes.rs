@@ -1,11 +1,11 @@
-//! What a reader must know to judge the figures.
+//! Facts that a reader needs to judge the figures.
 
 use resound_load::Mode;
 
 use super::run::Run;
 use crate::units;
 
-/// What the run says of itself, and what follows from it.
+/// The warnings of the run, and those derived from its figures.
 pub(crate) fn all(run: &Run) -> Vec<String> {
     let mut notes = run.record.warnings.clone();
     for note in derived(run) {
@@ -16,7 +16,7 @@ pub(crate) fn all(run: &Run) -> Vec<String> {
     notes
 }
 
-/// What follows from a run.
+/// The warnings derived from a run's figures.
 pub(crate) fn derived(run: &Run) -> Vec<String> {
     let record = &run.record;
     let counts = &record.total.counts;
@@ -24,13 +24,13 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
     if record.cut_short {
         notes.push("the run was cut short: these are the results up to then".into());
     }
-    if run.found_nobody() {
+    if run.had_only_failures() {
         notes.push("no connection could be used, so nothing was measured".into());
     } else if counts.sent == 0 && counts.opened == 0 && counts.bytes_received == 0 {
         notes.push("nothing was measured".into());
     }
     if record.settings.mode == Mode::Discard {
-        notes.push("the far end answers nothing, so there are no times of answers, and losses cannot be seen".into());
+        notes.push("the target answers nothing, so there are no times of answers, and losses cannot be seen".into());
     }
     let (name, times) = run.main();
     let few: Vec<_> = super::PERCENTILES
@@ -40,7 +40,7 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
         .collect();
     if !times.all.is_empty() && !few.is_empty() {
         notes.push(format!(
-            "{} of {name} time cannot show {}: what is said there is the maximum",
+            "{} of {name} time cannot show {}: the maximum stands there",
             units::counted(times.all.count(), "sample"),
             few.join(", "),
         ));

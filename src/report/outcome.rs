@@ -1,4 +1,4 @@
-//! [`GateOutcome`]: what became of a gate.
+//! [`GateOutcome`]: a judged gate.
 
 use std::borrow::Cow;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::comparison::Compared;
 
-/// What can be said of a condition.
+/// The verdict on a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) enum Judgement {
-    /// It is not true, wherever within what is known the truth lies.
+    /// The condition is false throughout the bounds of the value.
     Pass,
-    /// It is true, or nothing was measured.
+    /// The condition is true throughout the bounds, or nothing was measured.
     Fail,
-    /// It may be true.
+    /// The condition may be true.
     CannotTell,
 }
 
 impl Judgement {
-    /// Of what is certain of a condition at both ends of what is known.
+    /// The verdict, given whether the condition is true at the lower and at the upper bound.
     pub(super) fn of(at_least: bool, at_most: bool) -> Self {
         match (at_least, at_most) {
             (true, true) => Self::Fail,
@@ -42,15 +42,14 @@ impl Judgement {
 pub(crate) struct GateOutcome {
     pub(crate) gate: String,
     pub(crate) judgement: Judgement,
-    /// What was measured, or why nothing was.
+    /// The value with its unit, or why nothing was measured.
     pub(crate) measured: String,
-    /// The number behind it, in the unit of the gate.
+    /// The value in the unit of the gate.
     pub(crate) value: Option<f64>,
     pub(crate) unit: Cow<'static, str>,
-    /// Where it cannot be told: what would settle it.
+    /// What would settle a condition that cannot be judged.
     pub(crate) settled_by: Option<String>,
-    /// The classes of failures of which the gate says how many are too many: up to there they fail
-    /// nothing.
+    /// The classes of failures that the gate limits: below its limit they fail nothing.
     pub(crate) forgives: Vec<Fault>,
 }
 
@@ -125,8 +124,8 @@ impl GateOutcome {
         self.judgement == Judgement::CannotTell
     }
 
-    /// What was measured, and what would settle it.
-    pub(crate) fn told(&self) -> String {
+    /// The value, and what would settle the condition.
+    pub(crate) fn explanation(&self) -> String {
         match &self.settled_by {
             Some(settled_by) => format!("{}; to settle it: {settled_by}", self.measured),
             None => self.measured.clone(),

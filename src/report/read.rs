@@ -1,4 +1,4 @@
-//! Results from a file, which anybody may have written: each mistake is named, and memory stays bounded.
+//! Results from an untrusted file: each mistake has an error of its own, and memory stays bounded.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,15 +16,15 @@ use super::run::Run;
 use super::{notes, regression};
 use crate::stdio::StdStream;
 
-/// A file of more than this is not read: a thousand intervals with all their histograms take a few MiB.
+/// The limit of a file's size: a thousand intervals with all their histograms take a few MiB.
 const LARGEST: u64 = 256 << 20;
-/// What all distributions of a file may take in memory, in bytes. Those of a long run take a few MiB; written to be large, a histogram of some
-/// hundred bytes takes a thousand times as much.
+/// The limit of all distributions in memory, in bytes. Those of a long run take a few MiB; a
+/// hostile histogram of some hundred bytes unpacks to a thousand times as much.
 const ROOM: usize = 128 << 20;
-/// More runs than this are not read at once.
+/// The limit of runs read at once.
 const MOST_REPEATED: usize = 1000;
 
-/// Reads what `--json` wrote, with or without `--interval`.
+/// Reads the output of `--json`, with or without `--interval`.
 pub(crate) fn read(path: &Path) -> Result<Run> {
     load(path).with_context(|| path.display().to_string())
 }
@@ -45,7 +45,7 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// A pipe has no length before its end.
+/// The length of a pipe is unknown until its end.
 fn all_of(from: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(LARGEST + 1).read_to_end(&mut bytes)?;
@@ -57,30 +57,30 @@ fn too_large() -> String {
     format!("larger than {}: not the results of a run", crate::units::bytes(LARGEST))
 }
 
-/// What every object of ours says of itself.
+/// The fields that every object of this format has.
 #[derive(Deserialize)]
 struct DocumentHeader {
     format: Option<String>,
     event: Option<String>,
 }
 
-/// From the contents of a file. Of several objects, one a line, the last is the one with the results.
+/// Parses the contents of a file. Of several objects, one a line, the last holds the results.
 pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Run> {
     parse_within(ROOM, bytes, name)
 }
 
-/// As `parse`, with so much room for distributions.
+/// As `parse`, with a budget for distributions.
 pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run> {
     let advice = "; `resound load --json` writes what is wanted here";
     let end = bytes.trim_ascii_end();
     ensure!(!end.is_empty(), "the file is empty{advice}");
     let last = end.iter().rposition(|&byte| byte == b'\n').map_or(end, |at| &end[at + 1..]);
-    // A document that somebody has made pretty has many lines and is one object.
+    // A pretty-printed document has many lines and is one object.
     let (head, text) = match serde_json::from_slice::<DocumentHeader>(last) {
         Ok(head) if head.format.is_some() => (head, last),
         _ => match serde_json::from_slice(end) {
             Ok(head) => (head, end),
-            Err(error) if error.is_eof() => bail!("the file is cut off: the results in it have no end{advice}"),
+            Err(error) if error.is_eof() => bail!("the file is cut off: the results in it are incomplete{advice}"),
             Err(error) => bail!("not the results of a run: {error}{advice}"),
         },
     };
@@ -102,7 +102,7 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
 }
 
 fn run(document: Document, name: &str, budget: &mut ByteBudget) -> Result<Run> {
-    // A few more than a run keeps: those of several are cut at other places.
+    // A merged run has a few more than a single one: its intervals have other boundaries.
     let most = Timeline::MOST + 8;
     ensure!(document.intervals.len() <= most, "{} intervals are more than {most}", document.intervals.len());
     ensure!(document.steps.len() <= most, "{} steps are more than {most}", document.steps.len());

@@ -1,4 +1,4 @@
-//! `--fail-if 'p99 worse>10%'`: a condition on how a run compares with its base.
+//! `--fail-if 'p99 worse>10%'`: a condition on the comparison of a run with its base.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::comparison::{Compared, ComparisonRow};
 use super::gate::Gate;
 use super::outcome::{GateOutcome, Judgement};
 
-/// What `--fail-if` takes.
+/// A condition of `--fail-if`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Condition {
     Gate(Gate),
@@ -23,18 +23,18 @@ impl Condition {
     }
 }
 
-/// A figure may not be worse than the base's by more than this.
+/// A limit for how much worse than the base's a figure may be.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Regression {
-    /// As it was typed.
+    /// The text as typed.
     text: String,
     metric: String,
-    /// In per cent of the base.
+    /// The limit in per cent of the base.
     limit: f64,
 }
 
 impl Regression {
-    /// `METRIC worse>PERCENT`; `None` where it is no such condition.
+    /// Parses `METRIC worse>PERCENT`; `None` for any other text.
     fn parse(text: &str) -> Option<Result<Self, String>> {
         let (name, limit) = text.split_at(text.find(['<', '>', '=']).unwrap_or(text.len()));
         let metric =
@@ -52,9 +52,9 @@ impl Regression {
         })
     }
 
-    /// Is it worse by more than that? It is where it is so wherever in its 95 % interval the truth
-    /// lies, and is not where it is so nowhere in it; in between it cannot be told. What was not
-    /// measured, or is compared with itself, has proved nothing, and fails.
+    /// Fails if the whole 95 % interval is beyond the limit, passes if none of it is, and otherwise
+    /// cannot tell. A figure that was not measured, or is compared with itself, proves nothing and
+    /// fails.
     pub(crate) fn judge(&self, compared: &Compared) -> GateOutcome {
         let row = compared.rows.iter().find(|row| row.metric == self.metric);
         let is_unmeasured = compared.unmeasured.contains(&self.metric) || row.is_some_and(|row| !is_measured(row));
@@ -78,7 +78,7 @@ impl Regression {
             measured,
             value: value.filter(|value| value.is_finite()),
             unit: "percent".into(),
-            // What cannot be compared says itself what can.
+            // The error names the figures that can be compared.
             settled_by: (is_open && (row.is_some() || compared.has_too_few)).then(|| self.settled_by(compared)),
             forgives: Vec::new(),
         }
@@ -107,7 +107,7 @@ impl fmt::Display for Regression {
     }
 }
 
-/// What can be compared.
+/// The figures that can be compared.
 pub(super) fn names() -> impl Iterator<Item = String> {
     ["rate", "errors", "mean"]
         .map(String::from)
@@ -115,7 +115,7 @@ pub(super) fn names() -> impl Iterator<Item = String> {
         .chain(PERCENTILES.iter().map(|percent| format!("p{percent}")))
 }
 
-/// No failure is a figure like any other, a time of nothing is none.
+/// Zero failures are a value; a time of zero is none.
 fn is_measured(row: &ComparisonRow) -> bool {
     match row.metric.as_str() {
         "errors" => true,
@@ -126,7 +126,7 @@ fn is_measured(row: &ComparisonRow) -> bool {
 
 fn worse(percent: f64) -> String {
     match percent {
-        percent if percent.is_infinite() => "worse than a base of nothing".into(),
+        percent if percent.is_infinite() => "worse than a base of 0".into(),
         percent if percent >= 0.0 => format!("{percent:.1} % worse"),
         percent => format!("{:.1} % better", -percent),
     }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use resound_load::Latency;
 
-    /// As another run, but each response time is so many hundredths of it.
+    /// A second run with each response time scaled to `hundredths` of it.
     fn slower(hundredths: u64) -> Run {
         let mut record = samples::record(1_000, 5, false);
         for interval in &mut record.intervals {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_whole_interval_says_passes_or_breaks() {
+    fn a_regression_needs_the_whole_interval() {
         let base = Run::of(samples::record(1_000, 1, false));
         let compared = [50, 100, 200].map(|hundredths| (hundredths, Compared::of(&base, &slower(hundredths))));
         for (text, hundredths, judgement) in [
@@ -173,7 +173,7 @@ mod tests {
             // A second in thirty has a stall, which may or may not come again.
             ("mean worse > 0.5%", 100, Judgement::CannotTell),
             ("p99 worse>10%", 100, Judgement::CannotTell),
-            // It is twice the base, but not surely so.
+            // The value is twice the base, but the interval is wide.
             ("p50 worse>100%", 200, Judgement::CannotTell),
             ("p50 worse>0%", 50, Judgement::Pass),
             ("rate worse>0%", 200, Judgement::Pass),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proves_nothing_breaks_and_what_says_too_little_cannot_tell() {
+    fn missing_figures_fail_and_short_runs_cannot_tell() {
         let base = Run::of(samples::record(1_000, 1, false));
         let mut short = samples::record(1_000, 5, false);
         short.intervals.truncate(3);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_settle_what_one_run_cannot() {
+    fn repetitions_settle_a_doubtful_comparison() {
         let scaled = |by: u64, record: &mut resound_load::Record| {
             for interval in record.intervals.iter_mut().chain([&mut record.total]) {
                 let times = interval.response.buckets().map(|bucket| (bucket.to * by / 100, bucket.count));
@@ -249,8 +249,7 @@ mod tests {
         for (new, judgement) in [
             (repeated(6..11, |_, _| {}), Judgement::Pass),
             (repeated(6..11, |_, record| scaled(150, record)), Judgement::Fail),
-            // Each run is steady in itself; from one to the next they differ, and so does what they
-            // say.
+            // Each run is steady in itself, but the runs differ.
             (repeated(6..11, |seed, record| scaled(80 + 20 * (seed - 6), record)), Judgement::CannotTell),
         ] {
             let compared = Compared::of(&base, &new);
@@ -259,7 +258,7 @@ mod tests {
             let outcome = regression.judge(&compared);
             assert_eq!(outcome.judgement, judgement, "{}", outcome.measured);
         }
-        // As intervals of one run the last of them would have been told.
+        // As intervals of one run they would have given a verdict.
         let mut new = repeated(6..11, |seed, record| scaled(80 + 40 * (seed - 6), record));
         let judge = |new: &Run| judged("p50 worse>15%", &base, new).judgement;
         assert_eq!(judge(&new), Judgement::CannotTell);
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_said() {
+    fn other_conditions_and_mistakes_are_told_apart() {
         for (text, hint) in [
             ("p98 worse>1%", "'p98' is not compared; there are: rate, errors, mean, p50"),
             ("p99 worse>1", "is written like 'p99 worse>10%'"),

@@ -1,4 +1,4 @@
-//! Runs that repeat each other, made one: laid end to end, so that each stays what it was.
+//! Joins repetitions of one run end to end, so that each keeps its intervals.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use super::rates::Rates;
 use super::run::{Run, RunSource};
 use super::{describe, merge};
 
-/// Makes repetitions one run, whose rates are those of all their time; one alone stays as it is.
+/// Joins repetitions. The rates are averages over the sum of their times; a single run stays as it
+/// is.
 pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
     if runs.len() == 1 {
         return Ok(runs.remove(0));
     }
-    merge::refuse_twice(&runs)?;
+    merge::reject_duplicates(&runs)?;
     let each = Timeline::MOST / runs.len();
     let (mut intervals, mut repetitions, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     let (mut total, mut rates, mut elapsed) = (Interval::default(), Rates::default(), Duration::ZERO);
@@ -71,7 +72,7 @@ fn warnings(runs: &[Run]) -> Vec<String> {
     warnings
 }
 
-/// No more than so many, each of as many neighbours.
+/// Joins neighbours until at most `most` intervals are left.
 fn coarser(intervals: &[Interval], most: usize) -> Vec<Interval> {
     let block = intervals.len().div_ceil(most).max(1);
     let joined = intervals.chunks(block).map(|block| {

@@ -1,4 +1,4 @@
-//! A run as reports see it: one generator's record, or those of several made one.
+//! A run as reports see it: the record of one generator, or the merged records of several.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,20 +10,20 @@ use super::formats::GeneratorFormat;
 use super::outcome::SavedVerdict;
 use super::rates::Rates;
 
-/// What reports are made of.
+/// The input of all reports.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Run {
     pub(crate) record: Record,
-    /// Per second. Of several generators that ran at once they are added, each over its own time.
+    /// Rates per second. Those of generators that ran at once are added, each over its own time.
     pub(crate) rates: Rates,
-    /// Who took part, one or more.
+    /// The generators, one or more.
     pub(crate) sources: Vec<RunSource>,
-    /// Of a saved run: what was judged when it was saved.
+    /// The verdict of a saved run when it was saved.
     pub(crate) judged: Option<SavedVerdict>,
-    /// It was cut short because the reader of its intervals has left, or nothing more could be
-    /// written for one: that is no failure.
+    /// The run ended early because the reader of its output closed it, or a write failed: this is
+    /// no failure.
     pub(crate) unread: bool,
-    /// Of several runs that repeat each other: how many intervals each of them has, in their order.
+    /// The number of intervals of each repetition, in order.
     pub(crate) repetitions: Vec<usize>,
 }
 
@@ -66,7 +66,8 @@ impl Run {
         Self { record, rates, sources: vec![source], judged: None, repetitions: Vec::new(), unread: false }
     }
 
-    /// The times that matter first: response times where there is a plan, since they hold the wait for a late send, otherwise service times.
+    /// The most important times: response times with a plan, since they include the wait for a late
+    /// send, otherwise service times.
     pub(crate) fn main(&self) -> (&'static str, Bounded<'_>) {
         let total = &self.record.total;
         if !total.response.is_empty() {
@@ -88,13 +89,13 @@ impl Run {
         }
     }
 
-    /// For which share of the time of its connections nothing was answered.
+    /// The share of connection time without answers.
     pub(crate) fn silence(&self) -> f64 {
         let total = &self.record.total;
         self.share(total.outage.saturating_add(total.stall))
     }
 
-    /// Of the time of all connections.
+    /// The share of the time of all connections.
     fn share(&self, time: Duration) -> f64 {
         let (record, n) = (&self.record, self.sources.len().max(1) as f64);
         let each = match self.repetitions.is_empty() {
@@ -105,20 +106,20 @@ impl Run {
         if all > 0.0 { (time.as_secs_f64() / all).min(1.0) } else { 0.0 }
     }
 
-    /// About how many messages more there would have been, beside so many, had there been no
-    /// outage. Of a plan all are known.
+    /// Estimates how many messages besides `messages` would have been sent without the outages.
+    /// With a plan all messages are known.
     pub(crate) fn unplanned(&self, messages: u64) -> u64 {
-        self.in_silence(messages, self.record.total.outage)
+        self.estimate_omitted(messages, self.record.total.outage)
     }
 
-    /// About how many messages more there would have been, beside so many, had there been no stall,
-    /// and for how long each may have waited: as long as the message that met the stall.
+    /// Estimates the messages besides `messages` that would have been sent without the stalls, and
+    /// their waits: each at most as long as the message that met the stall.
     pub(crate) fn delayed(&self, messages: u64) -> Latency {
         let stalls = self.record.total.stalls();
-        let count = self.in_silence(messages, self.record.total.stall);
+        let count = self.estimate_omitted(messages, self.record.total.stall);
         let weight = |time: u64, count: u64| time as f64 * count as f64;
         let all: f64 = stalls.buckets().map(|bucket| weight(bucket.to, bucket.count)).sum();
-        // A stall whose answer has no time, since it was wrong or never came, may have been any.
+        // A stall without a time, because its answer was wrong or missing, may have had any length.
         if all <= 0.0 {
             return Latency::of([(nanos(self.record.elapsed), count)]);
         }
@@ -126,7 +127,7 @@ impl Run {
         Latency::of(stalls.buckets().map(|bucket| (bucket.to, part(bucket.to, bucket.count))))
     }
 
-    fn in_silence(&self, messages: u64, time: Duration) -> u64 {
+    fn estimate_omitted(&self, messages: u64, time: Duration) -> u64 {
         let share = self.share(time);
         if self.record.settings.is_open() || share <= 0.0 {
             return 0;
@@ -144,18 +145,18 @@ impl Run {
         late.saturating_sub(total.counts.held).saturating_add(total.counts.lagged)
     }
 
-    /// Does the far end answer?
+    /// Returns whether the target answers.
     pub(crate) fn expects_answers(&self) -> bool {
         self.record.settings.mode != Mode::Discard
     }
 
-    /// Was there nobody to load: did nothing come about but failures?
-    pub(crate) fn found_nobody(&self) -> bool {
+    /// Returns whether there were only failures: no connection, no message and no answer.
+    pub(crate) fn had_only_failures(&self) -> bool {
         let counts = &self.record.total.counts;
         counts.errors() > 0 && counts.opened == 0 && counts.sent == 0 && counts.bytes_received == 0
     }
 
-    /// Bytes per second that arrived: here, or where nothing comes back, as far as the peer's system took them.
+    /// Bytes per second that arrived: at the generator, or in discard mode at the peer's system.
     pub(crate) fn goodput(&self) -> f64 {
         if self.expects_answers() { self.rates.bytes_received } else { self.rates.bytes_sent }
     }

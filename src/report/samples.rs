@@ -1,4 +1,4 @@
-//! Runs to test reports with: made up, plausible, the same each time.
+//! Runs for the tests of reports: invented, plausible and reproducible.
 
 use std::time::{Duration, SystemTime};
 
@@ -46,9 +46,9 @@ fn noise(n: u64) -> f64 {
     x as f64 / u64::MAX as f64
 }
 
-/// A second of a server that answers in some 60 us, most of the time.
+/// A second of a server that mostly answers in some 60 us.
 fn second(n: u64, rate: u64, seed: u64) -> Interval {
-    // It stalls for a while once, in the 18th second.
+    // The server stalls once, in the 18th second.
     let stall = if n == 17 { 350e6 } else { 0.0 };
     let times: Vec<(f64, f64)> = (0..rate)
         .map(|k| {
@@ -68,7 +68,7 @@ fn second(n: u64, rate: u64, seed: u64) -> Interval {
         counts: Counts {
             planned: rate,
             sent: rate,
-            // The stall is the target's.
+            // The target causes the stall.
             held: times.iter().filter(|time| time.1 >= Counts::LATE.as_nanos() as f64).count() as u64,
             received: rate,
             verified: rate,
@@ -87,7 +87,7 @@ fn second(n: u64, rate: u64, seed: u64) -> Interval {
     }
 }
 
-/// 30 s in open loop at some rate, with a stall, and where they are wanted errors.
+/// 30 s of an open loop with a stall, and with errors if they are wanted.
 pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
     let mut intervals: Vec<Interval> = (0..30).map(|n| second(n, rate, seed)).collect();
     intervals[0].counts.opened = 64;
@@ -101,7 +101,7 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
         ] {
             let counts = &mut intervals[n as usize].counts;
             counts.failures[class.index()] += 1;
-            // Those come on top that were never answered: a reset takes with it what is on its way, here three messages.
+            // Unanswered messages besides the failures: a reset loses those in flight, three here.
             let unanswered = match class {
                 Fault::Reset => 3,
                 Fault::Missing => 1,
@@ -143,7 +143,7 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
     }
 }
 
-/// A run that measured nothing.
+/// A run without measurements.
 pub(super) fn empty() -> Run {
     Run::of(Record {
         started: SystemTime::UNIX_EPOCH,

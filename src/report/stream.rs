@@ -1,4 +1,4 @@
-//! What is shown of bulk: bits per second, each way.
+//! The throughput of bulk transfers: bits per second in each direction.
 
 use resound_load::{Direction, Interval, Settings, Shape};
 
@@ -6,10 +6,10 @@ use super::rates::Rates;
 use super::run::Run;
 use crate::units;
 
-/// Lines of the table over the run, at most.
+/// The limit of lines in the table over the run.
 const LINES: usize = 10;
 
-/// A way that bulk goes.
+/// A direction of bulk transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BulkDirection {
     Sent,
@@ -17,7 +17,7 @@ pub(crate) enum BulkDirection {
 }
 
 impl BulkDirection {
-    /// Those of a stream; none of another load.
+    /// The directions of a stream; empty for any other shape.
     pub(crate) fn of(settings: &Settings) -> &'static [Self] {
         match (settings.shape, settings.direction) {
             (Shape::Stream, Some(Direction::Send)) => &[Self::Sent],
@@ -34,7 +34,7 @@ impl BulkDirection {
         }
     }
 
-    /// Bits per second in an interval; `None` of a moment.
+    /// Bits per second in an interval; `None` if its length is 0.
     pub(crate) fn bits(self, interval: &Interval) -> Option<f64> {
         let seconds = interval.length.as_secs_f64();
         let bytes = match self {
@@ -53,7 +53,7 @@ impl BulkDirection {
     }
 }
 
-/// What a load with these settings moved per second: `25.1 Gbit/s sent, 24.9 Gbit/s received` of a
+/// The throughput of a load with these settings: `25.1 Gbit/s sent, 24.9 Gbit/s received` of a
 /// stream, otherwise `10,000 msg/s`.
 pub(crate) fn rate(settings: &Settings, rates: &Rates) -> String {
     let way = |way: &BulkDirection| format!("{} {}", units::bits(way.rate(rates)), way.name());
@@ -61,7 +61,7 @@ pub(crate) fn rate(settings: &Settings, rates: &Rates) -> String {
     if ways.is_empty() { format!("{} msg/s", units::rate(rates.messages)) } else { ways.join(", ") }
 }
 
-/// The run in a few parts of equal length: when each ended, and what went each way.
+/// The run in a few parts of equal length: the end of each, and its throughput in each direction.
 pub(crate) fn over_time(run: &Run) -> Vec<(std::time::Duration, Vec<String>)> {
     let intervals = &run.record.intervals;
     let ways = BulkDirection::of(&run.record.settings);

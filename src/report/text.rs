@@ -4,44 +4,33 @@ use std::time::Duration;
 
 use resound_load::{Bounded, Counts, Fault, Figure, Interval, Mode, RampStep, Shape, Timestamps};
 
-use super::bars::{self, Glyphs};
+use super::bars;
 use super::comparison::Compared;
 use super::outcome::{GateOutcome, Judgement};
+use super::page::{LABEL, Page, Style};
 use super::run::Run;
 use super::{PERCENTILES, describe, notes, stream, verdict};
-use crate::colour::Colour;
 use crate::{escape, units};
 
-/// How the text is to look.
-#[derive(Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) colour: Colour,
-    pub(crate) glyphs: Glyphs,
-    /// Columns there are; more than 80 are left free.
-    pub(crate) width: usize,
-}
-
-/// The first column.
-const LABEL: usize = 13;
-/// Room for the word or the threshold behind a step.
+/// The room for the word or the condition after a step.
 const NARROW: usize = 18;
-/// A column of times.
+/// The width of a column of times.
 const CELL: usize = 12;
-/// So that `p99>5ms` beside `pass` is not read as true.
+/// The heading explains that `p99>5ms` beside `pass` is not true.
 const GATES: &str = "Gates (each fails the run if it is true)";
-/// What is neither passed nor failed.
+/// The word for a condition that neither passed nor failed.
 pub(crate) const CANNOT_TELL: &str = "cannot tell";
-/// Failures that are named here; the other reports name more.
+/// The limit of failures listed here; other reports list more.
 const NAMED: usize = 5;
 
-/// The page of a run: what a reader wants first stands last, where a terminal shows it.
+/// The page of a run. The most important part comes last, where a terminal shows it.
 pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Compared>, style: Style) -> String {
-    let mut page = Page { text: String::new(), style, width: style.width.clamp(40, 80) };
+    let mut page = Page::new(style);
     let record = &run.record;
     page.heading(&format!("Load on {}", describe::target(&record.settings)));
     page.row("load", &describe::load(&record.settings));
     let was_reached = record.total.counts.opened > 0 || !record.elapsed.is_zero();
-    page.row("far end", if was_reached { describe::mode(record.settings.mode) } else { "not known" });
+    page.row("mode", if was_reached { describe::mode(record.settings.mode) } else { "not known" });
     if let Some(tls) = &record.settings.tls {
         page.row("TLS", &describe::tls(tls));
     }
@@ -84,7 +73,7 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Comp
     page.text
 }
 
-/// The run in one line: rate, p50, p99, the longest time, errors.
+/// The run in one line: rate, p50, p99, maximum, errors.
 fn summary(run: &Run, mark: &str) -> String {
     let rate = match run.record.settings.shape {
         Shape::Connect => format!("{} conn/s", units::rate(run.rates.connections)),
@@ -92,7 +81,7 @@ fn summary(run: &Run, mark: &str) -> String {
     };
     let mut parts = vec![rate];
     let (name, times) = run.main();
-    // Where nothing is answered, what connecting took is no time of what the rate is of.
+    // Without answers, connect times do not describe the rate beside them.
     let is_shown = name != "connect" || run.record.settings.shape == Shape::Connect;
     for (name, figure) in [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())] {
         let Some(Figure { time, is_bound }) = figure.filter(|_| is_shown) else { continue };
@@ -139,7 +128,7 @@ fn figures(page: &mut Page, run: &Run) {
         bytes += &format!(", {} received", way(counts.bytes_received, rates.bytes_received));
     }
     page.row("bytes", &bytes);
-    // Where they are made before anything is measured, how many a second is no figure.
+    // Other shapes connect before measuring begins, so that a connection rate would mean nothing.
     let rate = match run.record.settings.shape {
         Shape::Connect => format!("; {} conn/s", units::rate(rates.connections)),
         _ => String::new(),
@@ -162,7 +151,7 @@ fn figures(page: &mut Page, run: &Run) {
         sent => format!("; {} a message", units::latency(Duration::from_secs_f64(used.as_secs_f64() / sent as f64))),
     };
     let workers = run.sources.iter().fold(0_u64, |sum, source| sum.saturating_add(source.generator.workers));
-    // It never came to be where nobody was found to load.
+    // Without a connection there was no generator.
     if workers == 0 {
         return;
     }
@@ -179,7 +168,7 @@ fn figures(page: &mut Page, run: &Run) {
     );
 }
 
-/// Of a stream: what went each way as the run went on.
+/// The rates of a stream as the run went on, in each direction.
 fn over_time(page: &mut Page, run: &Run) {
     let parts = stream::over_time(run);
     if parts.is_empty() {
@@ -195,13 +184,13 @@ fn over_time(page: &mut Page, run: &Run) {
     }
 }
 
-/// `2 reset, 1 missing`: the wanted classes that there were.
+/// `2 reset, 1 missing`: the classes with failures, filtered by `wanted`.
 pub(crate) fn by_class(counts: &Counts, wanted: impl Fn(Fault) -> bool) -> String {
     let classes = Fault::ALL.iter().filter(|&&class| counts.failed(class) > 0 && wanted(class));
     classes.map(|&class| format!("{} {class}", units::count(counts.failed(class)))).collect::<Vec<_>>().join(", ")
 }
 
-/// Each distribution that holds something, by name; that which matters first, first.
+/// Each distribution that is not empty, by name, the most important first.
 pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, Bounded<'_>)> {
     [
         ("response", interval.response()),
@@ -215,8 +204,8 @@ pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, Bounded<'
     .collect()
 }
 
-/// The rows of a table of times: a name, and what it is of a distribution. What is a lower bound
-/// has `mark` in front.
+/// The rows of a table of times: a name and a value of the distribution. A lower bound has `mark`
+/// in front.
 pub(crate) fn statistics(times: Bounded<'_>, mark: &str) -> Vec<(String, String)> {
     let shown = |figure: Option<Figure>| match figure {
         None => "-".into(),
@@ -243,7 +232,7 @@ fn latencies(page: &mut Page, total: &Interval) {
     }
     page.section("Time");
     let mark = page.style.glyphs.at_least();
-    // Where the window is too narrow for all of them, the rest goes below.
+    // In a narrow window the remaining columns go below.
     let fit = ((page.width - 2 - LABEL) / CELL).max(1);
     for columns in columns.chunks(fit) {
         let cells: Vec<_> = columns.iter().map(|(_, times)| statistics(*times, mark)).collect();
@@ -308,7 +297,7 @@ fn errors(page: &mut Page, run: &Run) {
     }
 }
 
-/// How many failures of a class, and when; `None` where there were none.
+/// The number of failures of a class and their times; `None` without any.
 pub(crate) fn when(class: Fault, total: &Counts, intervals: &[Interval]) -> Option<String> {
     let n = Some(total.failed(class)).filter(|n| *n > 0)?;
     let with: Vec<_> = intervals.iter().filter(|interval| interval.counts.failed(class) > 0).collect();
@@ -332,7 +321,7 @@ fn steps(page: &mut Page, run: &Run) {
     let headings = ["msg/s", "p99", "errors"];
     let widths = [0, 1, 2].map(|at| widest(rows.iter().map(|row| row.1[at].as_str())));
     let level = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0).max("level".len());
-    // In a narrow window the errors give way: the last column names a broken threshold anyway.
+    // In a narrow window the errors are left out: the last column names a broken condition anyway.
     let columns = if 2 + level + widths.iter().sum::<usize>() + NARROW > page.width { 2 } else { 3 };
     let line = |first: &str, cells: [&str; 3]| {
         let cells = cells.iter().zip(widths).take(columns).map(|(cell, width)| format!("{cell:>width$}"));
@@ -371,7 +360,7 @@ fn sources(page: &mut Page, run: &Run) {
     }
     page.section(&match run.repetitions.len() {
         0 => format!("Merged from {} generators", run.sources.len()),
-        n => format!("Made one of {n} runs that repeat each other"),
+        n => format!("Joined from {n} repetitions"),
     });
     for source in &run.sources {
         let file = escape::text(source.file.as_deref().unwrap_or_default().as_bytes());
@@ -403,90 +392,11 @@ fn gates(page: &mut Page, heading: &str, outcomes: &[GateOutcome], unjudgeable: 
         page.wrapped(
             &format!("  {verdict}  "),
             "        ",
-            &format!("{gate:<18} measured: {}", escape::plain(outcome.told().as_bytes())),
+            &format!("{gate:<18} measured: {}", escape::plain(outcome.explanation().as_bytes())),
         );
     }
     if let Some(why) = unjudgeable {
         let verdict = page.style.colour.aside(CANNOT_TELL);
         page.wrapped(&format!("  {verdict}  "), "        ", &format!("the run itself: {why}"));
     }
-}
-
-/// Text, line by line.
-pub(crate) struct Page {
-    pub(crate) text: String,
-    pub(crate) style: Style,
-    pub(crate) width: usize,
-}
-
-impl Page {
-    pub(crate) fn line(&mut self, line: &str) {
-        self.text += line.trim_end();
-        self.text.push('\n');
-    }
-
-    fn heading(&mut self, text: &str) {
-        let text = self.style.colour.strong(text);
-        self.line(&text);
-    }
-
-    pub(crate) fn section(&mut self, text: &str) {
-        self.text.push('\n');
-        self.heading(text);
-    }
-
-    /// A label and what belongs to it.
-    pub(crate) fn row(&mut self, label: &str, text: &str) {
-        let label = self.style.colour.label(&format!("{label:<LABEL$}"));
-        self.wrapped(&format!("  {label}"), &" ".repeat(LABEL + 2), text);
-    }
-
-    /// Words, as many in a line as fit.
-    pub(crate) fn wrapped(&mut self, first: &str, rest: &str, text: &str) {
-        let (mut line, mut used) = (first.to_string(), visible(first));
-        let indent = visible(rest);
-        let mut is_empty = true;
-        for word in text.split(' ') {
-            let mut word: Vec<char> = word.chars().collect();
-            // What fits on no line is cut where the line ends; colours come only around what is short.
-            while used + word.len() + usize::from(!is_empty) > self.width
-                && (!is_empty || word.len() > self.width - indent)
-            {
-                if is_empty {
-                    let room = self.width - used;
-                    line.extend(word.drain(..room));
-                }
-                self.line(&line);
-                (line, used, is_empty) = (rest.to_string(), indent, true);
-            }
-            if !is_empty {
-                line.push(' ');
-                used += 1;
-            }
-            used += word.len();
-            line.extend(word);
-            is_empty = false;
-        }
-        self.line(&line);
-    }
-}
-
-/// Columns that a text takes: colours take none.
-pub(crate) fn visible(text: &str) -> usize {
-    let mut columns = 0;
-    let mut is_escape = false;
-    for c in text.chars() {
-        match (is_escape, c) {
-            (false, '\x1b') => is_escape = true,
-            (true, 'm') => is_escape = false,
-            (false, _) => columns += 1,
-            (true, _) => {}
-        }
-    }
-    columns
-}
-
-/// With its sign in front.
-pub(crate) fn signed(value: f64, shown: impl Fn(f64) -> String) -> String {
-    format!("{}{}", if value < 0.0 { "-" } else { "+" }, shown(value.abs()))
 }

@@ -1,4 +1,4 @@
-//! What a run ends with.
+//! The exit code of a run.
 
 use resound_load::{Counts, Fault};
 
@@ -6,17 +6,17 @@ use super::outcome::GateOutcome;
 use super::run::Run;
 use crate::{exit, units};
 
-/// Answers that came, and were not those that were due. Each is a finding about the far end, and no number of them is part of a healthy network.
+/// Wrong answers. Each one is a defect of the target: in a healthy network their number is zero.
 pub(super) const WRONG: [Fault; 6] =
     [Fault::Mismatch, Fault::Corrupt, Fault::Reordered, Fault::Duplicate, Fault::Truncated, Fault::Extra];
 
-/// The exit code: that the run was cut short says most, then that there was nobody to load, then a broken gate, then wrong or missing answers, then a
-/// network that failed, and at last that something could not be judged.
+/// The exit code. In order of precedence: the run was cut short, no connection was made, a gate
+/// broke, answers were wrong or missing, the network failed, a condition could not be judged.
 pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
     let failed = unforgiven(run, outcomes);
     if run.record.cut_short && !run.unread {
         exit::SIGNAL
-    } else if run.found_nobody() {
+    } else if run.had_only_failures() {
         exit::NETWORK
     } else if outcomes.iter().any(|outcome| outcome.is_broken()) || failed.iter().any(is_verdict) {
         exit::VERDICT
@@ -29,8 +29,8 @@ pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
     }
 }
 
-/// The exit code where it passes that a gate could not be told (`--cannot-tell pass`). A run by which
-/// nothing can be judged is not forgiven with it: no gate has asked for that.
+/// The exit code with `--cannot-tell pass`. It does not excuse a run that cannot be judged at all:
+/// no gate asked for that.
 pub(crate) fn exit_code_without_doubt(run: &Run, outcomes: &[GateOutcome]) -> u8 {
     match exit_code(run, outcomes) {
         exit::CANNOT_TELL if unjudgeable(run).is_none() => 0,
@@ -38,14 +38,14 @@ pub(crate) fn exit_code_without_doubt(run: &Run, outcomes: &[GateOutcome]) -> u8
     }
 }
 
-/// Why nothing can be judged by a run.
+/// The reason why a run cannot be judged.
 pub(crate) struct Unjudgeable {
-    /// What was expected of it, in a few words.
+    /// The missing observation, in a few words.
     pub(crate) expected: &'static str,
     pub(crate) why: String,
 }
 
-/// Why nothing can be judged by this run, where that is so.
+/// The reason why this run cannot be judged, if there is one.
 pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
     let Counts { planned, lagged, silent, .. } = run.record.total.counts;
     if lagged > 0 {
@@ -77,7 +77,7 @@ fn is_verdict(class: &Fault) -> bool {
     WRONG.contains(class) || *class == Fault::Missing
 }
 
-/// The classes of failures that there were, and that no gate says how many are too many of.
+/// The classes with failures that no gate limits.
 pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<Fault> {
     let happened = |class: &Fault| run.record.total.counts.failed(*class) > 0;
     let is_forgiven = |class: &Fault| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_most_decides() {
+    fn the_exit_code_follows_the_order_of_precedence() {
         let code = |classes: &[Fault], cut_short, gates: &[&str]| code(&run(classes, cut_short), gates);
         assert_eq!(code(&[], false, &[]), 0);
         assert_eq!(code(&[Fault::Reset], false, &[]), exit::NETWORK);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_forgives_what_it_measures_and_nothing_else() {
+    fn a_gate_allows_only_the_failures_it_limits() {
         for wrong in WRONG {
             let run = run(&[wrong], false);
             for gate in ["errors>9", "loss>50%", "reset>9"] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_is_forgiven_by_its_name_only() {
+    fn unsent_messages_are_allowed_only_by_their_own_gate() {
         let run = run(&[Fault::Unsent], false);
         assert_eq!(code(&run, &[]), exit::NETWORK);
         for gate in ["errors>9", "loss>50%", "missing>9", "refused>9"] {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_judged_comes_last() {
+    fn a_doubtful_gate_comes_last() {
         let mut lagged = run(&[], false).record;
         lagged.total.counts.lagged = 1;
         lagged.total.counts.planned += 1;
@@ -159,13 +159,13 @@ mod tests {
         assert_eq!(code(&Run::of(failed.clone()), &["errors>0"]), exit::VERDICT);
         (failed.total.counts.opened, failed.total.counts.sent, failed.total.counts.bytes_received) = (0, 0, 0);
         assert_eq!(code(&Run::of(failed), &["errors>0"]), exit::NETWORK);
-        // Three hundred messages do not show the one in a thousand that takes longest.
+        // Three hundred messages do not show a p99.9.
         assert_eq!(code(&run(&[], false), &["p99.9>1h"]), exit::CANNOT_TELL);
         assert_eq!(code(&run(&[], false), &["p99.9>1h", "rate>0"]), exit::VERDICT);
     }
 
     #[test]
-    fn doubt_is_forgiven_of_a_gate_and_not_of_a_run_that_says_nothing() {
+    fn cannot_tell_pass_excuses_gates_and_not_empty_runs() {
         let without_doubt = |run: &Run, gates: &[&str]| {
             let outcomes: Vec<_> = gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect();
             exit_code_without_doubt(run, &outcomes)
@@ -175,19 +175,19 @@ mod tests {
         lagged.total.counts.lagged = 1;
         lagged.total.counts.planned += 1;
         let lagged = Run::of(lagged);
-        // Of its own and with a gate that can be told, and with one that cannot.
+        // Without a gate, with a gate that can be judged, and with one that cannot.
         for gates in [&[][..], &["p50>1h"], &["p99.9>1h"]] {
             assert_eq!(without_doubt(&kept, gates), 0, "{gates:?}");
             assert_eq!(without_doubt(&lagged, gates), exit::CANNOT_TELL, "{gates:?}");
         }
-        // What is certain is not doubted.
+        // A certain result is not in doubt.
         assert_eq!(without_doubt(&kept, &["p99.9>1h", "rate>0"]), exit::VERDICT);
         assert_eq!(without_doubt(&run(&[Fault::Reset], false), &["p99.9>1h"]), exit::NETWORK);
         assert_eq!(without_doubt(&run(&[], true), &["p99.9>1h"]), exit::SIGNAL);
     }
 
     #[test]
-    fn connections_without_an_answer_and_ramps_without_a_step_say_nothing() {
+    fn unanswered_connections_and_ramps_without_steps_cannot_be_judged() {
         let mut silent = run(&[], false).record;
         silent.total.counts.silent = 3;
         assert_eq!(code(&Run::of(silent.clone()), &["errors>0"]), exit::CANNOT_TELL);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_was_found_no_gate_says_otherwise() {
+    fn no_gate_excuses_an_unreachable_target() {
         let mut record = samples::empty().record;
         record.total.counts.failures[Fault::Refused.index()] = 3;
         assert_eq!(code(&Run::of(record.clone()), &["errors>9"]), exit::NETWORK);

@@ -1,4 +1,4 @@
-//! The charts of a run, each for a width.
+//! The charts of a run, each for a given width.
 
 use resound_load::{Interval, Latency, Shape};
 
@@ -10,7 +10,7 @@ use crate::report::stream::BulkDirection;
 use crate::report::text::distributions;
 use crate::units;
 
-/// The percentile curve: how long the slowest message in ten, in a hundred, in a thousand took.
+/// The percentile curve: the longest time of 90 %, 99 %, 99.9 % of the messages.
 pub(super) fn percentiles(run: &Run, base: Option<&Run>, width: f64) -> String {
     let curves = distributions(&run.record.total);
     let compared = base.map(|base| base.main().1.all).filter(|times| !times.is_empty());
@@ -27,7 +27,7 @@ pub(super) fn percentiles(run: &Run, base: Option<&Run>, width: f64) -> String {
         let times = times.all;
         plot.line(curve(times), name);
         for percent in PERCENTILES {
-            // A percentile that fewer samples than one lie beyond is the maximum.
+            // With less than one sample beyond it, a percentile is the maximum.
             if let Some(time) =
                 times.percentile(percent).filter(|_| (1.0 - percent / 100.0) * times.count() as f64 >= 1.0)
             {
@@ -44,7 +44,7 @@ fn curve(times: &Latency) -> Vec<(f64, f64)> {
     let mut points = vec![(0.0, times.min().map_or(0.0, |time| time.as_nanos() as f64))];
     for bucket in times.buckets() {
         seen += bucket.count as f64;
-        // The maximum is the last of all; nothing is beyond it, and so it has no place of its own on this axis.
+        // Nothing is beyond the maximum, so that it has no place on this axis.
         points.push((((seen - 1.0) / all).max(0.0), bucket.to as f64));
     }
     points
@@ -61,7 +61,7 @@ const ROWS: usize = 40;
 /// Shades of the heat map.
 const SHADES: usize = 8;
 
-/// Where the times of each moment were, as a heat map, with percentiles over it.
+/// A heat map of the times over the run, with percentiles on top.
 pub(super) fn heat(run: &Run, width: f64) -> String {
     let kind = pick(run);
     let columns = columns(run, (width / 7.0) as usize);
@@ -104,14 +104,14 @@ pub(super) fn heat(run: &Run, width: f64) -> String {
                 Some((start, start + column.length.as_secs_f64(), time.as_nanos() as f64))
             })
             .collect();
-        // Lines must be seen on the darkest shade too.
+        // Lines must be visible on the darkest shade.
         plot.steps(&spans, "halo");
         plot.steps(&spans, class);
     }
     plot.finish("Times of answers over the run")
 }
 
-/// What a throughput chart counts.
+/// The quantity of a throughput chart.
 pub(super) fn throughput_name(run: &Run) -> &'static str {
     match run.record.settings.shape {
         Shape::Stream => "bits per second",
@@ -120,7 +120,7 @@ pub(super) fn throughput_name(run: &Run) -> &'static str {
     }
 }
 
-/// What was done per second.
+/// The throughput over the run.
 pub(super) fn throughput(run: &Run, width: f64) -> String {
     let settings = &run.record.settings;
     let columns = columns(run, (width / 3.0) as usize);
@@ -179,7 +179,7 @@ fn time_scale(run: &Run) -> AxisScale {
     AxisScale::Linear { from: 0.0, to: end.max(run.record.elapsed).as_secs_f64().max(1e-3) }
 }
 
-/// The run's intervals, at most `most` of them, without a stump at the end.
+/// The run's intervals, at most `most`, without a short one at the end.
 fn columns(run: &Run, most: usize) -> Vec<Interval> {
     let intervals = &run.record.intervals;
     let block = intervals.len().div_ceil(most.max(1)).max(1);
@@ -198,7 +198,7 @@ fn columns(run: &Run, most: usize) -> Vec<Interval> {
     columns
 }
 
-/// That of an interval which [`Run::main`] picks of the whole.
+/// The distribution of an interval that [`Run::main`] picks for the run.
 fn pick(run: &Run) -> fn(&Interval) -> &Latency {
     match run.main().0 {
         "response" => |interval| &interval.response,
@@ -207,7 +207,7 @@ fn pick(run: &Run) -> fn(&Interval) -> &Latency {
     }
 }
 
-/// Is there more than one moment to show, and anything in it?
+/// Returns whether there are at least two intervals, and times in them.
 pub(super) fn has_times(run: &Run) -> bool {
     !run.main().1.all.is_empty() && !run.record.intervals.is_empty()
 }

@@ -1,4 +1,5 @@
-//! The results as one page: no script, nothing from elsewhere, light or dark as its reader has it. It is well-formed XML too.
+//! The results as one page: no script, nothing from elsewhere, light or dark by the browser's
+//! preference. The page is well-formed XML too.
 
 mod charts;
 mod plot;
@@ -16,7 +17,7 @@ use super::{describe, merge, notes, stream, text, verdict};
 use crate::units;
 
 const STYLE: &str = include_str!("style.css");
-/// Each chart is drawn twice, and the page shows the one that fits.
+/// Each chart is drawn twice, and the style sheet shows the one that fits.
 const WIDE: f64 = 920.0;
 const NARROW: f64 = 390.0;
 
@@ -24,8 +25,9 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     let mut page = String::with_capacity(256 << 10);
     let title = format!("Load on {}", describe::target(&run.record.settings));
     page += &format!(
-        "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta \
-         name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+        "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n<head>\n\
+         <meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
         escape(&title)
     );
     page += &head(run, &title, outcomes);
@@ -133,8 +135,8 @@ fn gates(heading: &str, outcomes: &[GateOutcome], unjudgeable: Option<String>) -
             Judgement::Pass => "<b class=\"good\">pass</b>",
             Judgement::CannotTell => OPEN,
         };
-        let (gate, told) = (escape(&outcome.gate), escape(&outcome.told()));
-        format!("<tr><td>{verdict}</td><td><code>{gate}</code></td><td>{told}</td></tr>\n")
+        let (gate, why) = (escape(&outcome.gate), escape(&outcome.explanation()));
+        format!("<tr><td>{verdict}</td><td><code>{gate}</code></td><td>{why}</td></tr>\n")
     });
     let run =
         unjudgeable.map(|why| format!("<tr><td>{OPEN}</td><td>the run itself</td><td>{}</td></tr>\n", escape(&why)));
@@ -153,7 +155,8 @@ fn comparison(verb: &str, compared: &Compared) -> String {
             (true, false) => "<b class=\"bad\">worse</b>",
         };
         format!(
-            "<tr><th>{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
+            "<tr><th>{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
             escape(&row.metric),
             escape(&row.value(row.base)),
             escape(&row.value(row.new)),
@@ -245,7 +248,8 @@ fn times(run: &Run) -> String {
         }
     };
     let what = format!(
-        "<p class=\"dim\">Service time: {service}. Response time: from the planned instant, so it holds the wait for a late send (lag).</p>\n"
+        "<p class=\"dim\">Service time: {service}. Response time: from the planned instant, \
+         so it holds the wait for a late send (lag).</p>\n"
     );
     let bounds = match columns.iter().all(|(_, times)| times.bounds.is_empty()) {
         true => String::new(),
@@ -270,7 +274,8 @@ fn steps(run: &Run) -> String {
             Some(why) => format!("<b class=\"bad\">{}</b>", escape(why)),
         };
         format!(
-            "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
+            "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
             escape(&describe::level(&run.record.settings, step.level)),
             units::rate(rate),
             times.percentile(99.0).map_or_else(|| "-".into(), units::latency),
@@ -293,7 +298,8 @@ fn errors(run: &Run) -> String {
     if !record.failures.is_empty() {
         let rows = record.failures.iter().map(|failure| {
             format!(
-                "<tr><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
+                "<tr><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                 <td>{}</td></tr>\n",
                 units::latency(failure.at),
                 failure.class,
                 units::count(failure.connection),
@@ -328,7 +334,8 @@ fn generators(run: &Run) -> String {
         let generator = &source.generator;
         let name = source.file.as_deref().filter(|_| is_merged).unwrap_or(&generator.host);
         format!(
-            "<tr><td>{}</td><td>{}, {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+            "<tr><td>{}</td><td>{}, {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
             escape(name),
             escape(&generator.engine),
             units::counted(generator.workers, "worker"),
@@ -359,7 +366,7 @@ fn generators(run: &Run) -> String {
     page + &format!("<footer>Measured by resound {}.</footer>\n", escape(version))
 }
 
-/// A table with a heading; of each column its name, and whether it holds numbers.
+/// A table with a heading. Each column has a name, and a flag if it holds numbers.
 fn table(heading: &str, columns: &[(&str, bool)], rows: impl Iterator<Item = String>) -> String {
     let class = |is_number| if is_number { " class=\"n\"" } else { "" };
     let heads: String =

@@ -1,4 +1,5 @@
-//! A chart as SVG: a frame with axes, and what is drawn in it. Colours are classes, so that the page decides between light and dark.
+//! A chart as SVG: a frame with axes and marks. Colours are classes, so that the page decides
+//! between light and dark.
 
 use std::fmt::Write;
 
@@ -14,7 +15,7 @@ pub(super) struct Plot {
     body: String,
 }
 
-/// Room for labels around the drawing.
+/// The margins for labels.
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 22.0;
 const TOP: f64 = 24.0;
@@ -33,7 +34,7 @@ impl Plot {
         self.height - BOTTOM - self.y.place(value) * (self.height - TOP - BOTTOM)
     }
 
-    /// Grid, labels and the names of the axes.
+    /// Draws the grid, the labels and the names of the axes.
     pub(super) fn axes(&mut self, x: &[Tick], y: &[Tick], x_name: &str, y_name: &str) {
         let (right, bottom) = (self.width - RIGHT, self.height - BOTTOM);
         for tick in y {
@@ -77,7 +78,7 @@ impl Plot {
         let mut last = (f64::NAN, f64::NAN);
         for (x, y) in points {
             let at = (self.x(x), self.y(y));
-            // What cannot be told apart is not drawn twice.
+            // Points closer than a pixel are drawn once.
             if (at.0 - last.0).abs() < 0.3 && (at.1 - last.1).abs() < 0.3 {
                 continue;
             }
@@ -100,7 +101,7 @@ impl Plot {
         self.add(format_args!("<path class=\"line {class}\" d=\"{path}\"/>"));
     }
 
-    /// The ground under spans.
+    /// The area below spans.
     pub(super) fn area(&mut self, spans: &[(f64, f64, f64)], class: &str) {
         let bottom = self.height - BOTTOM;
         let mut path = String::new();
@@ -116,7 +117,7 @@ impl Plot {
         let mut path = String::new();
         for &(left, right, low, high) in cells {
             let (left, right, low, high) = (self.x(left), self.x(right), self.y(low), self.y(high));
-            // Without an overlap a renderer lets the ground shine through the seams.
+            // Without an overlap the background shows through the seams.
             let _ = write!(path, "M{left:.1} {high:.1}H{:.1}V{low:.1}H{left:.1}Z", right + 0.2);
         }
         if !path.is_empty() {
@@ -124,7 +125,7 @@ impl Plot {
         }
     }
 
-    /// A dot that says what it is when it is pointed at.
+    /// A dot with a tooltip.
     pub(super) fn dot(&mut self, x: f64, y: f64, class: &str, what: &str) {
         let (x, y) = (self.x(x), self.y(y));
         self.add(format_args!(
@@ -138,7 +139,7 @@ impl Plot {
         self.body.push('\n');
     }
 
-    /// The SVG; `what` is for those who cannot see it.
+    /// The SVG; `what` describes it for screen readers.
     pub(super) fn finish(self, what: &str) -> String {
         format!(
             "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n{}</svg>\n",

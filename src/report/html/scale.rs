@@ -1,10 +1,10 @@
-//! Axes: where a value is, and which values are worth a label.
+//! Axes: the place of a value, and the values with a label.
 
 use std::time::Duration;
 
 use crate::units;
 
-/// From values to a place between 0 and 1.
+/// Maps values to places between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum AxisScale {
     Linear {
@@ -15,7 +15,7 @@ pub(super) enum AxisScale {
         from: f64,
         to: f64,
     },
-    /// Of shares from 0 up to 1: each nine has the same width.
+    /// Shares from 0 to 1: each nine has the same width.
     Nines {
         nines: f64,
     },
@@ -29,19 +29,19 @@ pub(super) struct Tick {
 }
 
 impl AxisScale {
-    /// From zero to a round value that is not below `most`.
+    /// From zero to a round value at or above `most`.
     pub(super) fn from_zero(most: f64) -> Self {
-        // A file may say anything.
+        // A file may hold any value.
         let most = if most > 0.0 { most.min(1e18) } else { 1.0 };
         let step = round_step(most / 4.0);
         Self::Linear { from: 0.0, to: (most / step).ceil().max(1.0) * step }
     }
 
-    /// Of times in ns, between round values around these two.
+    /// Times in ns, between round values around these two.
     pub(super) fn of_times(least: f64, most: f64) -> Self {
         let (least, most) = (least.max(1.0), most.max(2.0));
         let (mut from, mut to) = (round_down(least), round_up(most));
-        // A range of less than a factor of ten makes a mountain out of noise.
+        // On a range of less than a factor of ten, noise looks like a mountain.
         while to / from < 10.0 {
             (from, to) = (round_down((from * 0.99).max(1.0)), round_up(to * 1.01));
         }
@@ -56,7 +56,7 @@ impl AxisScale {
         }
     }
 
-    /// Labels of numbers per second and the like.
+    /// Labels of numbers per second.
     pub(super) fn numbers(&self, most: usize) -> Vec<Tick> {
         self.linear(most, round_step, &|value, step| match value {
             v if v >= 1e6 => format!("{} M", trimmed(v / 1e6)),
@@ -69,7 +69,7 @@ impl AxisScale {
     /// Labels of bits per second.
     pub(super) fn bits(&self, most: usize) -> Vec<Tick> {
         self.linear(most, round_step, &|value, _| {
-            // The axis says what they are.
+            // The name of the axis has the unit.
             let text = units::bits(value);
             let short = text.trim_end_matches("bit/s");
             match short.split_once(' ').and_then(|(number, prefix)| Some((number.parse().ok()?, prefix))) {
@@ -79,7 +79,7 @@ impl AxisScale {
         })
     }
 
-    /// Labels of moments, in s.
+    /// Labels of instants, in s.
     pub(super) fn moments(&self, most: usize) -> Vec<Tick> {
         let steps = [
             0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0,
@@ -94,7 +94,7 @@ impl AxisScale {
         })
     }
 
-    /// Labels of times in ns: decades, and between them 2 and 5 where there is room.
+    /// Labels of times in ns: decades, with 2 and 5 between them if there is room.
     pub(super) fn times(&self, most: usize) -> Vec<Tick> {
         let Self::Log { from, to } = *self else { return Vec::new() };
         let decades = (from.log10().floor() as i32)..=(to.log10().ceil() as i32);
@@ -133,12 +133,12 @@ impl AxisScale {
     }
 }
 
-/// How many nines a share has: 0.9 is 1, 0.99 is 2.
+/// The number of nines of a share: 1 for 0.9, 2 for 0.99.
 pub(super) fn nines_of(share: f64) -> f64 {
     -(1.0 - share).max(1e-12).log10()
 }
 
-/// The least of 1, 2 and 5 times a power of ten that is not below `value`.
+/// The least of 1, 2 and 5 times a power of ten at or above `value`.
 fn round_step(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     let round = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| step * power >= value * 0.999_999);
@@ -164,7 +164,7 @@ fn time_label(ns: f64) -> String {
     number.parse().map_or_else(|_| text.clone(), |number| format!("{} {unit}", trimmed(number)))
 }
 
-/// Without zeros that say nothing.
+/// Removes trailing zeros.
 fn trimmed(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_string()

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use resound_load::{Interval, Latency, Phase, Settings, Shape};
 
-use super::GatheredTicks;
+use super::ticks::GatheredTicks;
 use crate::colour::Colour;
 use crate::report::bars::Glyphs;
 use crate::report::describe;
 use crate::report::stream::BulkDirection;
 use crate::units;
 
-/// Seconds that are remembered: more than a line has columns.
+/// Seconds kept: more than a line has columns.
 const REMEMBERED: usize = 240;
-/// The first column, and the columns of figures.
+/// The width of the first column, and of columns of figures.
 const LABEL: usize = 8;
 const CELL: usize = 12;
-/// A chart narrower than this shows nothing.
+/// A narrower chart shows nothing.
 const NARROWEST: usize = 8;
 
-/// What the view is drawn from.
+/// The data behind the view.
 pub(super) struct FrameData {
     settings: Settings,
     warm_up: Duration,
@@ -31,12 +31,12 @@ pub(super) struct FrameData {
     total: Interval,
     second: GatheredTicks,
     seconds: VecDeque<Interval>,
-    said: Option<Phase>,
+    announced: Option<Phase>,
 }
 
-/// A name, a figure, and how it is written.
+/// A name, a figure, and its format.
 type FrameRow<'a> = (&'a str, FrameFigure, &'a dyn Fn(f64) -> String);
-/// A figure of an interval; `None` where there is nothing to measure it by.
+/// A figure of an interval; `None` if it was not measured.
 type FrameFigure = fn(&FrameData, &Interval) -> Option<f64>;
 
 impl FrameData {
@@ -50,7 +50,7 @@ impl FrameData {
             total: Interval::default(),
             second: GatheredTicks::new(Duration::from_secs(1)),
             seconds: VecDeque::new(),
-            said: None,
+            announced: None,
         }
     }
 
@@ -58,7 +58,7 @@ impl FrameData {
         let was_measuring = self.phase == Phase::Measuring;
         self.phase = phase;
         if phase == Phase::Measuring && !was_measuring {
-            // What the warm-up drew is no part of the run.
+            // The warm-up is no part of the run.
             self.seconds.clear();
             self.second = GatheredTicks::new(Duration::from_secs(1));
         }
@@ -67,7 +67,7 @@ impl FrameData {
                 self.total.add(tick);
                 self.total.length += tick.length;
             }
-            // The last answers: they belong to what was sent before.
+            // Late answers belong to messages of the last interval.
             Phase::Finishing { .. } => self.total.add(tick),
             Phase::Connecting { .. } | Phase::WarmUp { .. } => {}
         }
@@ -79,15 +79,15 @@ impl FrameData {
         }
     }
 
-    /// A line when a new phase begins, for those who get lines.
-    pub(super) fn news(&mut self) -> Option<String> {
-        let is_new = self.said.map(|said| std::mem::discriminant(&said)) != Some(std::mem::discriminant(&self.phase));
-        self.said = Some(self.phase);
-        let is_nothing = matches!(self.phase, Phase::WarmUp { .. }) && self.warm_up.is_zero();
-        (is_new && !is_nothing).then(|| format!("{}: {}", self.title(), self.standing()))
+    /// The line that announces a new phase, if the view prints lines.
+    pub(super) fn announcement(&mut self) -> Option<String> {
+        let is_new = self.announced.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&self.phase));
+        self.announced = Some(self.phase);
+        let is_skipped = matches!(self.phase, Phase::WarmUp { .. }) && self.warm_up.is_zero();
+        (is_new && !is_skipped).then(|| format!("{}: {}", self.title(), self.status()))
     }
 
-    /// An interval as a line, for those who get lines.
+    /// An interval as a line, if the view prints lines.
     pub(super) fn line(&self, interval: &Interval) -> String {
         line(&self.settings, interval)
     }
@@ -97,8 +97,8 @@ impl FrameData {
         format!("{}: {}, {pace}", describe::target(&self.settings), describe::shape(&self.settings))
     }
 
-    /// What the run is doing, and how long that will take.
-    fn standing(&self) -> String {
+    /// The phase of the run and its length.
+    fn status(&self) -> String {
         match self.phase {
             Phase::Connecting { open } => {
                 format!("connecting, {} of {} open", units::count(open), units::count(self.settings.connections))
@@ -115,7 +115,7 @@ impl FrameData {
         }
     }
 
-    /// How much of the run is done, from 0 to 1: whichever of time and messages ends first.
+    /// The progress from 0 to 1, by time or by messages, whichever is further.
     fn share(&self) -> Option<f64> {
         match self.phase {
             Phase::Connecting { .. } => return Some(0.0),
@@ -137,9 +137,9 @@ impl FrameData {
         Duration::try_from_secs_f64(passed / share - passed).ok()
     }
 
-    /// The lines, none wider than `columns`; of few rows the first.
+    /// The lines, none wider than `columns`; with few rows only the first.
     pub(super) fn frame(&self, columns: usize, rows: usize) -> Vec<String> {
-        // A full last column makes some terminals begin a new line.
+        // Some terminals wrap after a full last column.
         let width = columns.saturating_sub(1).clamp(1, 120);
         let mut lines = vec![self.colour.strong(&cut(&self.title(), width)), self.bar(width)];
         let chart = width.saturating_sub(LABEL + 2 * CELL + 3);
@@ -157,7 +157,7 @@ impl FrameData {
         if !ways.is_empty() {
             rows_of = ways.iter().map(|way| way_row(*way)).collect();
         }
-        // A stream that goes one way has no answers.
+        // A stream in one direction has no answers.
         if ways.len() != 1 {
             let times: [FrameRow<'_>; 3] = [
                 ("p50", |view, interval| seconds(view.times(interval).percentile(50.0)), &latency),
@@ -197,16 +197,16 @@ impl FrameData {
     }
 
     fn bar(&self, width: usize) -> String {
-        let standing = self.standing();
-        let cells = width.saturating_sub(standing.chars().count() + 2).min(50);
-        let Some(share) = self.share().filter(|_| cells >= NARROWEST) else { return cut(&standing, width) };
+        let status = self.status();
+        let cells = width.saturating_sub(status.chars().count() + 2).min(50);
+        let Some(share) = self.share().filter(|_| cells >= NARROWEST) else { return cut(&status, width) };
         let done = ((cells as f64 * share).round() as usize).min(cells);
         let (full, rest) = match self.glyphs {
             Glyphs::Blocks => ("\u{2501}", "\u{2500}"),
             Glyphs::Ascii => ("#", "."),
         };
         let (full, rest) = (full.repeat(done), rest.repeat(cells - done));
-        format!("{}{}  {standing}", self.colour.good(&full), self.colour.aside(&rest))
+        format!("{}{}  {status}", self.colour.good(&full), self.colour.aside(&rest))
     }
 
     /// A column a second, the newest at the right.
@@ -226,7 +226,7 @@ impl FrameData {
         }
     }
 
-    /// Response times where there is a plan, otherwise service times.
+    /// Response times with a plan, otherwise service times.
     fn times<'a>(&self, interval: &'a Interval) -> &'a Latency {
         match self.settings.shape {
             Shape::Connect => &interval.connect,
@@ -245,7 +245,7 @@ impl FrameData {
     }
 }
 
-/// An interval of a run with these settings, where no picture can be shown.
+/// An interval in text, for output without charts.
 fn line(settings: &Settings, interval: &Interval) -> String {
     let seconds = interval.length.as_secs_f64();
     let counts = &interval.counts;
@@ -304,8 +304,8 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::page::visible;
     use crate::report::samples;
-    use crate::report::text::visible;
     use resound_load::{Counts, Direction};
 
     fn tick(start: f64, rate: u64, us: u64, errors: u64) -> Interval {
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_sees() {
+    fn the_view_shows_figures_and_charts() {
         let want = "\
 127.0.0.1:8888: open loop, 10,000 msg/s, 64 connections
 ━━━━━━━━━━━━━━━━━━━━──────────────────────────────  12 s done, 18 s left
@@ -370,7 +370,7 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
     }
 
     #[test]
-    fn whatever_the_window_nothing_is_wider_or_higher() {
+    fn a_frame_fits_any_window() {
         let views = [measured(), view()];
         for view in &views {
             for columns in 1..200 {
@@ -385,7 +385,7 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
     }
 
     #[test]
-    fn each_phase_says_what_it_waits_for() {
+    fn each_phase_names_its_end() {
         let mut view = view();
         let mut after = |phase| {
             view.tick(phase, &Interval { length: Duration::from_millis(200), ..Interval::default() });
@@ -398,7 +398,7 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
     }
 
     #[test]
-    fn the_warm_up_is_no_part_of_what_is_shown_after_it() {
+    fn the_warm_up_disappears_after_its_end() {
         let mut view = view();
         view.tick(Phase::WarmUp { passed: Duration::from_secs(1) }, &tick(0.0, 777, 1, 5));
         assert!(view.frame(80, 24).join("\n").contains("777"));
@@ -408,13 +408,13 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
     }
 
     #[test]
-    fn a_line_for_those_who_get_lines() {
+    fn an_interval_as_a_line() {
         let got = line(&samples::settings(), &tick(11.0, 9_583, 50, 1));
         assert_eq!(got, "    12 s        9,583 msg/s  p50  50.0 us  p99  50.0 us  max  50.0 us  1 error");
         let mut view = view();
         view.tick(Phase::WarmUp { passed: Duration::ZERO }, &Interval::default());
-        assert!(view.news().unwrap().ends_with("64 connections: warming up, 2.0 s left"));
-        assert_eq!(view.news(), None);
+        assert!(view.announcement().unwrap().ends_with("64 connections: warming up, 2.0 s left"));
+        assert_eq!(view.announcement(), None);
     }
 
     fn bulk(direction: Direction) -> Settings {

@@ -1,8 +1,10 @@
-//! What a run shows while it goes: a view that redraws in place on a terminal, lines otherwise; with `--json --interval` also objects on stdout.
+//! The output of a running load: a view that redraws in place on a terminal, otherwise lines; with
+//! `--json --interval` also objects on stdout.
 
 mod frame;
 mod objects;
 mod screen;
+mod ticks;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use resound_load::{Interval, Phase, Settings};
 use self::frame::FrameData;
 use self::objects::Objects;
 use self::screen::Screen;
+use self::ticks::GatheredTicks;
 use super::Output;
 use super::bars::Glyphs;
 use super::document::IntervalLine;
@@ -23,32 +26,26 @@ use crate::stdio::StdStream;
 
 pub(crate) use self::screen::columns;
 
-/// The view of a run. Dropping it leaves the terminal as it was found.
+/// The view of a run. A drop leaves the terminal as it was before.
 pub(crate) struct LiveView {
     view: FrameData,
     progress: Progress,
-    /// What becomes objects on stdout.
+    /// The source of the objects on stdout.
     objects: Option<Objects>,
 }
 
-/// What is shown on stderr.
+/// The output on stderr.
 enum Progress {
     None,
     Screen(Screen),
     Lines(Box<GatheredTicks>),
 }
 
-/// Ticks become intervals of this length.
-struct GatheredTicks {
-    length: Duration,
-    interval: Interval,
-}
-
 impl LiveView {
-    /// How often it wants to be told, at least: what is drawn changes no faster.
-    pub(crate) const TICK: Duration = Duration::from_millis(200);
+    /// The longest time between two ticks: the view changes no faster.
+    pub(crate) const TICK: Duration = ticks::TICK;
 
-    /// Of a run with these settings, and this long a warm-up before it. Draws nothing yet.
+    /// A view for a run with these settings and this warm-up. It draws nothing yet.
     pub(crate) fn new(output: &Output, settings: &Settings, warm_up: Duration) -> Self {
         let err = io::stderr();
         // A terminal that cannot move its cursor gets lines.
@@ -65,7 +62,7 @@ impl LiveView {
         }
     }
 
-    /// What happened since it was told before, about every [`LiveView::TICK`], in any phase.
+    /// Takes the counts since the last tick, about every [`LiveView::TICK`], in any phase.
     pub(crate) fn tick(&mut self, phase: Phase, tick: &Interval) -> Result<()> {
         self.view.tick(phase, tick);
         match &mut self.progress {
@@ -74,9 +71,9 @@ impl LiveView {
             Progress::Lines(gathered) => {
                 let line = match phase {
                     Phase::Measuring => gathered.add(tick).map(|interval| self.view.line(&interval)),
-                    _ => self.view.news(),
+                    _ => self.view.announcement(),
                 };
-                // Where its reader has left there is nothing more to be done.
+                // With its reader gone there is nothing left to write.
                 let _ = line.map(|line| StdStream::Stderr.write_all(format!("{line}\n").as_bytes()));
             }
         }
@@ -84,7 +81,7 @@ impl LiveView {
         ended.map_or(Ok(()), |interval| write_object(&interval))
     }
 
-    /// The run is over: what has not made an interval yet is one now.
+    /// Ends the view and the last interval.
     pub(crate) fn finish(mut self) -> Result<()> {
         let rest = self.objects.take().and_then(Objects::rest);
         drop(self);
@@ -96,26 +93,8 @@ fn write_object(interval: &Interval) -> Result<()> {
     Ok(Findings.write_all(&json::object(&IntervalLine::of(interval)?))?)
 }
 
-/// A line for each interval where one was asked for, otherwise about ten in all.
+/// Prints a line for each interval if one was requested, otherwise about ten in all.
 fn line_every(output: &Output, settings: &Settings) -> Duration {
     let seconds = |duration: Duration| (duration.as_secs() / 10).clamp(1, 30);
     output.interval.unwrap_or_else(|| Duration::from_secs(settings.duration.map_or(1, seconds)))
-}
-
-impl GatheredTicks {
-    fn new(length: Duration) -> Self {
-        Self { length, interval: Interval::default() }
-    }
-
-    /// The interval that this tick completes.
-    fn add(&mut self, tick: &Interval) -> Option<Interval> {
-        if self.interval.length.is_zero() {
-            self.interval = tick.clone();
-        } else {
-            self.interval.join(tick);
-        }
-        // Ticks are never quite even.
-        let is_full = self.interval.length + tick.length / 2 >= self.length;
-        is_full.then(|| std::mem::take(&mut self.interval))
-    }
 }

@@ -1,29 +1,32 @@
-//! The lines of `--json --interval`: the intervals of the record, each as soon as nothing can be added to it any more.
+//! The lines of `--json --interval`: the intervals of the record, each written as soon as it is
+//! final.
 
 use std::time::Duration;
 
 use resound_load::{Interval, Phase};
 
-use super::LiveView;
+use super::ticks::TICK;
 
-/// Ticks become intervals as they do in [`Timeline`](resound_load::Timeline), before it joins any.
+/// Joins ticks into intervals as [`Timeline`](resound_load::Timeline) does, before that joins
+/// neighbours.
 pub(super) struct Objects {
     length: Duration,
-    /// The one that goes on. Even a full one may get answers that come late, until the next begins.
+    /// The current interval. Late answers still count in a full one until the next begins.
     last: Option<Interval>,
 }
 
 impl Objects {
-    /// For intervals that were wanted to be so long. A record's are no shorter than a tick either.
+    /// For intervals of the length requested. As in a record, an interval is never shorter than a
+    /// tick.
     pub(super) fn new(wanted: Duration) -> Self {
-        Self { length: wanted.max(LiveView::TICK), last: None }
+        Self { length: wanted.max(TICK), last: None }
     }
 
     /// The interval that ended before this tick.
     pub(super) fn add(&mut self, phase: Phase, tick: &Interval) -> Option<Interval> {
         match (phase, &mut self.last) {
             (Phase::Connecting { .. } | Phase::WarmUp { .. }, _) => None,
-            // What comes behind the end belongs to what was sent before it.
+            // Answers after the end belong to messages sent before it.
             (Phase::Finishing { .. }, last) => {
                 last.iter_mut().for_each(|last| last.add(tick));
                 None
@@ -32,7 +35,7 @@ impl Objects {
                 last.add(tick);
                 None
             }
-            // Ticks are never quite even.
+            // Ticks vary in length.
             (Phase::Measuring, Some(last)) if last.length + tick.length / 2 < self.length => {
                 last.join(tick);
                 None
@@ -52,13 +55,13 @@ mod tests {
     use resound_load::{Counts, Timeline};
 
     #[test]
-    fn they_are_those_of_the_record() {
+    fn the_objects_are_the_intervals_of_the_record() {
         let (mut objects, mut timeline) =
             (Objects::new(Duration::from_millis(500)), Timeline::new(Duration::from_millis(500)));
         let mut written = Vec::new();
         let mut start = Duration::ZERO;
         for n in 0..20 {
-            // 166 ms, more or less.
+            // About 166 ms.
             let length = Duration::from_micros(166_000 + n * 7919 % 1333);
             let tick =
                 Interval { start, length, counts: Counts { sent: n, ..Counts::default() }, ..Interval::default() };
@@ -79,11 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn intervals_that_are_shorter_than_a_tick_are_those_of_the_record_too() {
+    fn short_intervals_are_those_of_the_record() {
         let wanted = Duration::from_millis(100);
-        let (mut objects, mut timeline) = (Objects::new(wanted), Timeline::new(wanted.max(LiveView::TICK)));
+        let (mut objects, mut timeline) = (Objects::new(wanted), Timeline::new(wanted.max(TICK)));
         let (mut written, mut start) = (Vec::new(), Duration::ZERO);
-        // The second was to end at 400 ms and the third at 500 ms, and the first came late.
+        // The second was due to end at 400 ms and the third at 500 ms; the first was late.
         for length in [254, 147, 99].map(Duration::from_millis) {
             let tick = Interval { start, length, ..Interval::default() };
             written.extend(objects.add(Phase::Measuring, &tick));

@@ -1,4 +1,4 @@
-//! A few lines on a terminal that are drawn again and again in the same place.
+//! Lines on a terminal that are redrawn in place.
 
 use std::io::Write;
 
@@ -6,29 +6,30 @@ use crossterm::cursor::{MoveToColumn, MoveUp};
 use crossterm::queue;
 use crossterm::terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 
-use crate::report::text::visible;
+use crate::report::page::visible;
 use crate::stdio::StdStream;
 
-/// A terminal that does not say how large it is.
+/// The size of a terminal that does not report one.
 const USUAL: (u16, u16) = (80, 24);
 
-/// How many columns the terminal has.
+/// The width of the terminal in columns.
 pub(crate) fn columns() -> usize {
     size().0
 }
 
 fn size() -> (usize, usize) {
     let (columns, rows) = terminal::size().unwrap_or(USUAL);
-    // Zero is what a serial line says.
+    // A serial line reports zero.
     let or = |n, usual: u16| usize::from(if n == 0 { usual } else { n });
     (or(columns, USUAL.0), or(rows, USUAL.1))
 }
 
-/// The lines at the cursor, on stderr. Modes of the terminal and its cursor are left alone, so that there is nothing to restore.
+/// The lines at the cursor, on stderr. They change neither the terminal's modes nor its cursor, so
+/// that there is nothing to restore.
 pub(super) struct Screen {
-    /// The width of each line that stands there.
+    /// The width of each line on the screen.
     drawn: Vec<usize>,
-    /// Stay at the end: where stdout is no terminal, nothing comes after them.
+    /// The lines stay at the end: without a terminal on stdout nothing follows them.
     stay: bool,
 }
 
@@ -37,14 +38,14 @@ impl Screen {
         Self { drawn: Vec::new(), stay }
     }
 
-    /// Draws what `frame` makes for so many columns and rows over what was drawn before.
+    /// Draws the lines that `frame` makes for a number of columns and rows over the previous ones.
     pub(super) fn draw(&mut self, frame: impl FnOnce(usize, usize) -> Vec<String>) {
         let (columns, rows) = size();
-        // The cursor stands below the last line, which needs a row of its own.
+        // The cursor is below the last line, which needs a row of its own.
         let mut lines = frame(columns, rows.saturating_sub(1));
         lines.truncate(rows.saturating_sub(1));
         let mut bytes = Vec::with_capacity(2048);
-        // One write, and terminals that know how show it at once: nothing flickers.
+        // With a single write and a synchronised update nothing flickers.
         let _ = queue!(bytes, BeginSynchronizedUpdate);
         self.back(&mut bytes, columns);
         for line in &lines {
@@ -57,7 +58,7 @@ impl Screen {
         self.drawn = lines.iter().map(|line| visible(line)).collect();
     }
 
-    /// To the first column of the first line. In a window that has become narrower a line takes several rows.
+    /// Moves to the first column of the first line. In a narrower window a line takes several rows.
     fn back(&self, bytes: &mut Vec<u8>, columns: usize) {
         let rows: usize = self.drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum();
         let _ = queue!(bytes, MoveToColumn(0));

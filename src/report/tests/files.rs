@@ -1,4 +1,4 @@
-//! What is written for programs, and read again.
+//! Files for programs, written and read again.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{all, hostile, named, saved, some};
 use crate::json;
 
 #[test]
-fn what_is_written_validates_against_the_schema() {
+fn the_output_validates_against_the_schema() {
     let schema = include_str!("../../../schema/load.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let check = |bytes: &[u8]| {
@@ -35,7 +35,7 @@ fn what_is_written_validates_against_the_schema() {
         document.comparison = Some(Compared::of(&some(), &run));
         check(&json::object(&document));
     }
-    // A schema that lets everything pass is none.
+    // The schema must reject something.
     let mut wrong: serde_json::Value = serde_json::from_slice(&saved(&some())).unwrap();
     wrong["total"]["response"]["p99"] = 1.into();
     assert!(!schema.is_valid(&wrong));
@@ -46,19 +46,19 @@ fn what_is_written_validates_against_the_schema() {
 }
 
 #[test]
-fn what_is_read_is_what_was_written() {
+fn a_saved_run_is_read_unchanged() {
     for run in all() {
         let again = named(&run, "a.json");
         assert_eq!(again.record, run.record);
         assert_eq!(again.rates, run.rates);
         assert_eq!(again.sources[0].file.as_deref(), Some("a.json"));
-        // Once more, from what was read.
+        // A second round trip, of a run that was read.
         assert_eq!(named(&again, "a.json"), again);
     }
 }
 
 #[test]
-fn json_is_read_however_it_was_kept() {
+fn lines_and_pretty_json_are_read() {
     let run = some();
     let mut lines = json::object(&IntervalLine::of(&run.record.intervals[0]).unwrap());
     lines.extend(saved(&run));
@@ -68,7 +68,7 @@ fn json_is_read_however_it_was_kept() {
     assert_eq!(read::parse(&pretty, "x").unwrap().record, run.record);
 }
 
-/// As a version before wrote it, which knew neither what was never sent nor what cannot be told.
+/// Removes the fields that an older version did not write.
 fn before(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
@@ -95,7 +95,7 @@ fn before(value: &mut serde_json::Value) {
 }
 
 #[test]
-fn what_a_version_before_has_written_is_read_and_judged() {
+fn files_of_older_versions_are_read_and_judged() {
     let mut old: serde_json::Value =
         serde_json::from_slice(&saved(&Run::of(samples::record(1_000, 1, false)))).unwrap();
     before(&mut old);
@@ -103,7 +103,7 @@ fn what_a_version_before_has_written_is_read_and_judged() {
     assert_eq!(again.record, samples::record(1_000, 1, false));
     let gates = &again.judged.as_ref().unwrap().gates;
     assert_eq!(gates.iter().map(|gate| gate.judgement).collect::<Vec<_>>(), [Judgement::Fail, Judgement::Pass]);
-    // A third of the plan was never sent, and of that there is no time.
+    // A third of the plan was never sent, and has no times.
     for part in ["/total", "/intervals/29"] {
         old.pointer_mut(part).unwrap()["planned"] = if part == "/total" { 45_000 } else { 16_000 }.into();
     }
@@ -145,7 +145,7 @@ fn lower_bounds_are_written_and_read() {
     assert!(text.contains(">= at least: of messages that were never sent"), "{text}");
     let page = super::super::html::render(&run, None, None, &[]);
     assert!(page.contains("\u{2265} 2.00 s") && page.contains("messages never sent"));
-    // Merged with another they are still there.
+    // A merge keeps them.
     let other = named(&Run::of(samples::record(100, 2, false)), "b.json");
     let merged = super::super::merge::merge(vec![named(&run, "a.json"), other]).unwrap();
     assert_eq!(merged.record.total.bounds, run.record.total.bounds);
@@ -155,7 +155,7 @@ fn lower_bounds_are_written_and_read() {
 }
 
 #[test]
-fn what_is_none_of_ours_is_refused_with_the_reason() {
+fn invalid_files_are_rejected_with_the_reason() {
     let good: serde_json::Value = serde_json::from_slice(&saved(&some())).unwrap();
     let with = |path: &str, value: serde_json::Value| {
         let mut changed = good.clone();
@@ -199,7 +199,7 @@ fn what_is_none_of_ours_is_refused_with_the_reason() {
 }
 
 #[test]
-fn the_log_is_read_back_by_its_own_reader() {
+fn the_log_is_read_by_the_hdr_log_reader() {
     let run = some();
     let log = hdr::render(&run).unwrap();
     let mut sums: std::collections::BTreeMap<String, Latency> = std::collections::BTreeMap::new();
@@ -228,7 +228,7 @@ fn the_log_is_read_back_by_its_own_reader() {
 }
 
 #[test]
-fn a_histogram_is_one_that_others_decode() {
+fn histograms_are_decoded_by_hdrhistogram() {
     let text = encode::encode(&some().record.total.response).unwrap();
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap();
     let theirs: hdrhistogram::Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();

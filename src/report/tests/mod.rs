@@ -1,4 +1,4 @@
-//! The reports of made-up runs, read back by others' readers.
+//! The reports of invented runs, checked by independent readers.
 
 mod files;
 mod pages;
@@ -12,20 +12,20 @@ use super::bars::Glyphs;
 use super::document::Document;
 use super::gate::Gate;
 use super::outcome::GateOutcome;
+use super::page::Style;
 use super::run::Run;
-use super::text::Style;
 use super::{read, samples};
 use crate::colour::Colour;
 use crate::json;
 
-/// What a peer, or a file, may put into a text.
+/// Text of a hostile peer or file.
 const HOSTILE: &str = "<script>alert(1)</script>\u{1b}[2J\u{202e}\"'&\n]]>\0";
 
 fn some() -> Run {
     Run::of(samples::record(1_000, 1, true))
 }
 
-/// Each text in it is as bad as can be, and each number as large.
+/// A run with hostile texts and the largest numbers.
 fn hostile() -> Run {
     let mut record = samples::record(100, 1, true);
     let settings = &mut record.settings;

@@ -1,18 +1,18 @@
-//! What browsers and CI systems show.
+//! Pages for browsers and CI systems.
 
 use super::super::comparison::Compared;
 use super::super::run::Run;
 use super::super::{html, junit, samples};
 use super::{all, judged, some};
 
-/// A page, read as strictly as XML is.
+/// Parses a page as strict XML.
 fn parsed(page: &str) -> roxmltree::Document<'_> {
     let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
     roxmltree::Document::parse_with_options(page, options).unwrap_or_else(|error| panic!("{error}\n{page}"))
 }
 
 #[test]
-fn the_page_is_well_formed_and_holds_what_it_must() {
+fn the_page_is_well_formed_and_complete() {
     for run in all() {
         let base = some();
         let compared = Compared::of(&base, &run);
@@ -21,7 +21,7 @@ fn the_page_is_well_formed_and_holds_what_it_must() {
         let count = |name: &str| tree.descendants().filter(|node| node.tag_name().name() == name).count();
         assert_eq!((count("script"), count("link"), count("img"), count("iframe")), (0, 0, 0, 0));
         assert!(!page.contains("src=") && !page.contains("url(") && !page.contains("@import"));
-        // The only address is the name of the language.
+        // The only address is the XML namespace.
         assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/1999/xhtml").count(), "{page}");
         let text: String = tree.descendants().filter_map(|node| node.text()).collect();
         for wanted in ["Gates", "Settings", "Generator", "Compared with", "To keep in mind", "p99>1us"] {
@@ -33,7 +33,7 @@ fn the_page_is_well_formed_and_holds_what_it_must() {
             assert!(!number.value().contains("NaN") && !number.value().contains("inf"), "{}", number.value());
         }
         if !run.record.intervals.is_empty() {
-            // Four or more charts, for two widths.
+            // At least four charts, each in two widths.
             let charts = attributes().filter(|a| a.name() == "aria-label").count();
             assert!(charts >= 8, "{charts} charts");
             for wanted in
@@ -76,7 +76,7 @@ fn junit_has_a_case_for_each_gate() {
         let xml = junit::render(&run, &judged(&run, &gates));
         let tree = roxmltree::Document::parse(&xml).unwrap_or_else(|error| panic!("{error}\n{xml}"));
         let cases: Vec<_> = tree.descendants().filter(|node| node.has_tag_name("testcase")).collect();
-        // A run by which nothing can be judged has one more.
+        // A run that cannot be judged has one more case.
         let is_lagged = run.record.total.counts.lagged > 0;
         assert_eq!(cases.len(), 4 + usize::from(is_lagged));
         let skipped = tree.descendants().filter(|node| node.has_tag_name("skipped")).count();
@@ -99,7 +99,7 @@ fn junit_has_a_case_for_each_gate() {
     assert!(xml.contains("<property name=\"measured unanswered\" value=\"5\"/>"), "{xml}");
     let page = html::render(&some(), None, None, &[]);
     assert!(page.contains("<b class=\"bad\">5</b><span>messages unanswered</span>"));
-    // No gate on a sum forgives a wrong answer, and none on losses a lost connection.
+    // A gate on errors allows no wrong answer, and a gate on loss allows no failed connection.
     assert_eq!(failures(&["errors>9"]), ["1 corrupt"]);
     assert_eq!(failures(&["loss>1%"]), ["1 reset, 1 corrupt"]);
     assert_eq!(failures(&["errors>9", "corrupt>1"]), Vec::<String>::new());

@@ -1,17 +1,17 @@
-//! Several runs: merged, and compared.
+//! Several runs: merged and compared.
 
 use std::time::Duration;
 
 use resound_load::{Latency, Shape};
 
 use super::super::comparison::Compared;
+use super::super::page::visible;
 use super::super::run::Run;
-use super::super::text::{self, visible};
-use super::super::{html, merge, samples};
+use super::super::{html, merge, samples, text};
 use super::{named, plain};
 
 #[test]
-fn merging_adds() {
+fn a_merge_adds_counts_and_rates() {
     let (a, b) = (samples::record(1_000, 1, true), samples::record(500, 2, false));
     let merged =
         merge::merge(vec![named(&Run::of(a.clone()), "a.json"), named(&Run::of(b.clone()), "b.json")]).unwrap();
@@ -26,7 +26,7 @@ fn merging_adds() {
     assert_eq!((merged.record.settings.connections, merged.record.settings.rate), (128, Some(1_500.0)));
     assert_eq!(merged.record.failures.len(), 4);
     assert!(merged.record.failures[0].what.starts_with("a.json: "));
-    // A merged run is a run: saved, read and merged again.
+    // A merged run is saved, read and merged again as any other.
     let again = named(&merged, "ab.json");
     assert_eq!(again.record, merged.record);
     assert_eq!(again.rates, merged.rates);
@@ -38,7 +38,7 @@ fn merging_adds() {
 }
 
 #[test]
-fn runs_that_were_not_one_load_are_said_to_be_none() {
+fn runs_at_different_times_are_flagged() {
     let first = named(&Run::of(samples::record(100, 1, false)), "a.json");
     let shifted = |by: u64, file: &str| {
         let mut record = samples::record(100, 2, false);
@@ -54,11 +54,13 @@ fn runs_that_were_not_one_load_are_said_to_be_none() {
     assert!(warnings(shifted(10, "b.json")).starts_with("the runs overlapped for only 20.0 s of 30.0 s"));
     let apart = merge::merge(vec![first.clone(), shifted(1_000_000_000, "b.json")]).unwrap();
     assert!(apart.record.warnings[0].starts_with("the runs did not overlap in time"));
-    // Two of 100 a second, one after the other, are 100 a second, and that is said at the top.
+    // Two runs of 100 a second, one after the other, are 100 a second, and the first lines report
+    // it.
     assert!((apart.rates.messages - 100.0).abs() < 1e-9 && (apart.record.settings.rate.unwrap() - 100.0).abs() < 1e-9);
     let page = text::render(&apart, &[], None, plain(80));
     let top = page.lines().take(8).collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let want = "measured 60.0 s, by 2 generators that did NOT run at once (all of them for 0 s): rates are those of that time, not added";
+    let want = "measured 60.0 s, by 2 generators that did NOT run at once (all of them for 0 s): \
+                rates are those of that time, not added";
     assert!(top.contains(want), "{top}");
     assert!(html::render(&apart, None, None, &[]).contains("did NOT run at once"));
     let json: serde_json::Value = serde_json::from_slice(&super::saved(&apart)).unwrap();
@@ -67,7 +69,7 @@ fn runs_that_were_not_one_load_are_said_to_be_none() {
 }
 
 #[test]
-fn a_generator_counts_once_however_the_files_were_made() {
+fn a_generator_in_two_files_counts_once() {
     let [a, b, c] = [1, 2, 3].map(|seed| named(&Run::of(samples::record(100, seed, false)), &format!("{seed}.json")));
     let both = named(&merge::merge(vec![a.clone(), b.clone()]).unwrap(), "both.json");
     for (runs, file) in [(vec![both.clone(), b.clone()], "2.json"), (vec![a.clone(), c.clone(), a.clone()], "1.json")] {
@@ -79,7 +81,7 @@ fn a_generator_counts_once_however_the_files_were_made() {
 }
 
 #[test]
-fn runs_that_began_at_different_times_are_merged_by_the_time_of_day() {
+fn runs_are_aligned_by_the_time_of_day() {
     let late = |by: u64| {
         let mut record = samples::record(1_000, 1 + by, false);
         record.started += Duration::from_millis(by);
@@ -91,14 +93,14 @@ fn runs_that_began_at_different_times_are_merged_by_the_time_of_day() {
     assert_eq!(received, 60_000);
     let length: Duration = merged.record.intervals.iter().map(|interval| interval.length).sum();
     assert_eq!(length, merged.record.elapsed);
-    // The rate that the report shows is the one that is compared: that of the time in which both ran.
+    // The report and the comparison have the same rate: over the time in which both ran.
     let compared = Compared::of(&merged, &named(&merged, "m.json"));
     assert_eq!((compared.rows[0].base, merged.rates.messages), (2_000.0, 2_000.0));
     assert_eq!(compared.parts, Some((29, 29)));
 }
 
 #[test]
-fn a_comparison_says_what_is_shown_and_what_is_not() {
+fn a_comparison_tells_differences_from_chance() {
     let base = named(&Run::of(samples::record(1_000, 1, false)), "base.json");
     let slower = {
         let mut record = samples::record(1_000, 5, false);
@@ -120,7 +122,7 @@ fn a_comparison_says_what_is_shown_and_what_is_not() {
 }
 
 #[test]
-fn whatever_files_say_nothing_overflows() {
+fn no_numbers_of_a_file_overflow() {
     let most = |seed| {
         let mut record = samples::record(10, seed, false);
         record.settings.shape = Shape::Stream;
@@ -141,28 +143,28 @@ fn whatever_files_say_nothing_overflows() {
 }
 
 #[test]
-fn times_by_different_clocks_are_not_compared() {
+fn times_of_different_clocks_are_not_compared() {
     let base = named(&Run::of(samples::record(1_000, 1, false)), "base.json");
     let mut record = samples::record(1_000, 2, false);
     record.settings.timestamps = resound_load::Timestamps::Kernel;
     record.settings.size = resound_load::Sizes::Fixed(1);
     let compared = Compared::of(&base, &Run::of(record.clone()));
     assert!(compared.rows.is_empty());
-    let said = compared.conclusion();
+    let conclusion = compared.conclusion();
     assert!(
-        said.starts_with(
+        conclusion.starts_with(
             "The runs differ in their settings (sizes, timestamps). The base's times are by another clock"
         ),
-        "{said}"
+        "{conclusion}"
     );
-    // Whatever else differs is said, and left to the reader.
+    // Other differences are only reported.
     record.settings.timestamps = base.record.settings.timestamps;
-    let said = Compared::of(&base, &Run::of(record)).conclusion();
-    assert!(said.starts_with("The runs differ in their settings (sizes). "), "{said}");
+    let conclusion = Compared::of(&base, &Run::of(record)).conclusion();
+    assert!(conclusion.starts_with("The runs differ in their settings (sizes). "), "{conclusion}");
 }
 
 #[test]
-fn runs_that_were_cut_short_before_they_measured_anything_have_no_rate() {
+fn runs_without_measurements_have_no_rate() {
     let cut = |seed| {
         let mut record = samples::record(100, seed, false);
         record.elapsed = Duration::ZERO;
@@ -176,7 +178,7 @@ fn runs_that_were_cut_short_before_they_measured_anything_have_no_rate() {
 }
 
 #[test]
-fn a_comparison_in_a_file_may_say_anything() {
+fn a_hostile_comparison_in_a_file_is_harmless() {
     let base = named(&Run::of(samples::record(1_000, 1, false)), "base.json");
     let mut compared = Compared::of(&base, &Run::of(samples::record(1_000, 5, false)));
     for row in &mut compared.rows {

@@ -1,16 +1,16 @@
-//! What a person reads on a terminal.
+//! The text on a terminal.
 
 use std::time::Duration;
 
 use resound_load::{Counts, Direction, Fault, Interval, Latency, Mode, RampVariable, Record, Shape};
 
+use super::super::page::visible;
 use super::super::run::Run;
-use super::super::text::{self, visible};
-use super::super::{html, samples};
+use super::super::{html, samples, text};
 use super::{all, judged, named, plain, saved, some};
 
 #[test]
-fn text_fits_its_terminal_and_holds_nothing_dangerous() {
+fn the_text_fits_its_terminal_and_is_escaped() {
     for run in all() {
         for width in [40, 60, 80, 200] {
             let page = text::render(&run, &judged(&run, &["p99>1us", "errors>0"]), None, plain(width));
@@ -67,7 +67,7 @@ fn the_text_of_a_small_run() {
 }
 
 #[test]
-fn the_gates_and_one_line_with_what_matters_stand_last() {
+fn gates_and_the_summary_come_last() {
     let run = some();
     let compared = super::super::comparison::Compared::of(&run, &run);
     let page = text::render(&run, &judged(&run, &["p99>1us"]), Some(&compared), plain(80));
@@ -95,13 +95,13 @@ fn a_comparison_fits_a_narrow_window() {
 }
 
 #[test]
-fn nothing_is_coloured_for_those_who_do_not_want_it() {
+fn colours_can_be_turned_off() {
     let page = text::render(&some(), &[], None, plain(80));
     assert!(!page.contains('\x1b'));
 }
 
 #[test]
-fn a_far_end_that_answers_nothing_has_no_times() {
+fn a_target_without_answers_has_no_times() {
     let mut record = samples::record(100, 1, false);
     record.settings.mode = Mode::Discard;
     for interval in record.intervals.iter_mut().chain([&mut record.total]) {
@@ -146,7 +146,8 @@ fn the_steps_of_a_ramp_show_its_knee() {
     for (of, load, level) in [
         (
             RampVariable::Rate,
-            "ramp, 1.00 to 3.00 msg/s by 2.00, 64 connections, a step every 2.00 s until errors>0 or p99>10ms, evenly spaced,",
+            "ramp, 1.00 to 3.00 msg/s by 2.00, 64 connections, \
+             a step every 2.00 s until errors>0 or p99>10ms, evenly spaced,",
             "3.00 msg/s",
         ),
         (
@@ -168,7 +169,7 @@ fn the_steps_of_a_ramp_show_its_knee() {
 }
 
 #[test]
-fn errors_are_named_with_the_time_they_came_in() {
+fn errors_have_their_times() {
     let mut intervals = samples::record(10, 1, false).intervals;
     for (at, n) in [(3, 1), (5, 7), (9, 2)] {
         intervals[at].counts.failures[Fault::Reset.index()] = n;
@@ -178,7 +179,7 @@ fn errors_are_named_with_the_time_they_came_in() {
     let when = |class| text::when(class, &total, &intervals);
     assert_eq!(when(Fault::Reset).as_deref(), Some("10 between 3.00 s and 10.0 s, at most 7 in 1.00 s"));
     assert_eq!(when(Fault::Eof), None);
-    // Of a run whose intervals are gone the number is left.
+    // Without intervals only the number is known.
     assert_eq!(text::when(Fault::Reset, &total, &[]).as_deref(), Some("10"));
 }
 
@@ -219,7 +220,7 @@ fn a_stream_shows_bits_per_second_each_way_and_over_the_run() {
     (one_way.record.total.response, one_way.record.total.service) = Default::default();
     let page = text::render(&one_way, &[], None, plain(80));
     assert!(page.contains("rate         25.0 Gbit/s sent\n"), "{page}");
-    // What connecting took is no time of what was sent.
+    // Connect times do not describe a stream.
     assert!(page.ends_with("\n25.0 Gbit/s sent, no errors\n"), "{page}");
     let page = text::render(&bulk(Direction::Receive, Mode::Chargen), &[], None, plain(80));
     assert!(page.contains("rate         24.0 Gbit/s received\n"), "{page}");

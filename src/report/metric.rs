@@ -1,0 +1,170 @@
+//! The quantities of a run that a condition may name.
+
+use std::time::Duration;
+
+use resound_load::{Bounded, Fault};
+
+use super::Run;
+use super::verdict::WRONG;
+use crate::units;
+
+/// A quantity of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Metric {
+    Time {
+        of: TimeKind,
+        what: GateSubject,
+    },
+    Errors,
+    /// Failures of one class.
+    Failed(Fault),
+    /// The share of due messages that were not answered.
+    Loss,
+    Rate,
+    SendRate,
+    ConnectRate,
+    Goodput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimeKind {
+    /// Response times with a plan, service times otherwise.
+    Main,
+    Connect,
+    Handshake,
+    Service,
+    Response,
+    Lag,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum GateSubject {
+    Percentile(f64),
+    Min,
+    Mean,
+    Max,
+}
+
+impl Metric {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "errors" => return Some(Self::Errors),
+            "loss" => return Some(Self::Loss),
+            "rate" => return Some(Self::Rate),
+            "send-rate" => return Some(Self::SendRate),
+            "connect-rate" => return Some(Self::ConnectRate),
+            "goodput" => return Some(Self::Goodput),
+            _ => {}
+        }
+        if let Some(class) = Fault::ALL.into_iter().find(|class| class.name() == name) {
+            return Some(Self::Failed(class));
+        }
+        let (of, what) = match name.split_once('.') {
+            Some(("connect", what)) => (TimeKind::Connect, what),
+            Some(("handshake", what)) => (TimeKind::Handshake, what),
+            Some(("service", what)) => (TimeKind::Service, what),
+            Some(("response", what)) => (TimeKind::Response, what),
+            Some(("lag", what)) => (TimeKind::Lag, what),
+            _ => (TimeKind::Main, name),
+        };
+        let what = match what {
+            "min" => GateSubject::Min,
+            "mean" => GateSubject::Mean,
+            "max" => GateSubject::Max,
+            percentile => {
+                let digits = percentile.strip_prefix('p').filter(|p| p.starts_with(|c: char| c.is_ascii_digit()))?;
+                let percent: f64 = digits.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
+                GateSubject::Percentile(percent)
+            }
+        };
+        Some(Self::Time { of, what })
+    }
+
+    /// Parses the limit, in the unit of [`Metric::unit`].
+    pub(super) fn limit(&self, text: &str) -> Result<f64, String> {
+        match self {
+            Self::Time { .. } if text == "0" => Ok(0.0),
+            Self::Time { .. } => {
+                let time = humantime::parse_duration(text)
+                    .map_err(|_| format!("'{text}' is not a duration; write it like 250us, 5ms or 1s"))?;
+                Ok(time.as_secs_f64() * 1e6)
+            }
+            Self::Loss => {
+                let percent = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+                percent
+                    .filter(|percent| (0.0..=100.0).contains(percent))
+                    .ok_or_else(|| format!("'{text}' is not a share; write it like 0.1%"))
+            }
+            Self::Goodput => {
+                let size = text.strip_suffix("/s").unwrap_or(text);
+                units::size(size)
+                    .map(|size| size as f64)
+                    .map_err(|_| format!("'{text}' is not a rate of bytes; write it like 100MiB/s (powers of 1024)"))
+            }
+            Self::Errors | Self::Failed(_) | Self::Rate | Self::SendRate | Self::ConnectRate => {
+                let number = text.strip_suffix("/s").unwrap_or(text);
+                let (number, factor) = match number.strip_suffix(['k', 'K']) {
+                    Some(number) => (number, 1e3),
+                    None => (number, 1.0),
+                };
+                let number: Option<f64> = number.trim().replace(',', "").parse().ok();
+                number
+                    .filter(|number| number.is_finite() && *number >= 0.0)
+                    .map(|number| number * factor)
+                    .ok_or_else(|| format!("'{text}' is not a number; write it like 10000 or 10k"))
+            }
+        }
+    }
+
+    pub(super) fn unit(&self) -> &'static str {
+        match self {
+            Self::Time { .. } => "us",
+            Self::Errors | Self::Failed(_) => "errors",
+            Self::Loss => "percent",
+            Self::Rate | Self::SendRate => "messages/s",
+            Self::ConnectRate => "connections/s",
+            Self::Goodput => "bytes/s",
+        }
+    }
+
+    /// The classes that the metric counts. A gate on a sum does not limit wrong answers and unsent
+    /// messages: only a gate on their own class does.
+    pub(super) fn forgives(&self) -> Vec<Fault> {
+        let by_name = |class: &Fault| WRONG.contains(class) || *class == Fault::Unsent;
+        match self {
+            Self::Errors => Fault::ALL.into_iter().filter(|class| !by_name(class)).collect(),
+            Self::Failed(class) => vec![*class],
+            Self::Loss => vec![Fault::Missing],
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn shown(&self, value: f64) -> String {
+        match self {
+            Self::Time { .. } => units::latency(Duration::from_secs_f64(value / 1e6)),
+            Self::Errors => units::counted(value as u64, "error"),
+            Self::Failed(class) => format!("{} {class}", units::count(value as u64)),
+            Self::Loss => format!("{value:.4} %"),
+            Self::Rate | Self::SendRate => format!("{} msg/s", units::rate(value)),
+            Self::ConnectRate => format!("{} conn/s", units::rate(value)),
+            Self::Goodput => format!("{}/s", units::bytes(value as u64)),
+        }
+    }
+}
+
+impl TimeKind {
+    /// The name of these times, and the times.
+    pub(super) fn choose(self, run: &Run) -> (&'static str, Bounded<'_>) {
+        let total = &run.record.total;
+        match self {
+            // Connect times do not describe answers.
+            Self::Main if run.main().0 == "connect" => ("service", total.service()),
+            Self::Main => run.main(),
+            Self::Connect => ("connect", Bounded::exact(&total.connect)),
+            Self::Handshake => ("handshake", Bounded::exact(&total.handshake)),
+            Self::Service => ("service", total.service()),
+            Self::Response => ("response", total.response()),
+            Self::Lag => ("lag", total.lag()),
+        }
+    }
+}
