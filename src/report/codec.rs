@@ -145,7 +145,7 @@ impl Codec for Rate {
 pub(super) struct Name<T>(PhantomData<T>);
 
 pub(super) trait Named: Copy + 'static {
-    /// What it names, for errors.
+    /// The noun for errors.
     const WHAT: &'static str;
 
     fn every() -> &'static [Self];
