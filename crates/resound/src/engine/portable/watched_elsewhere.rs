@@ -12,9 +12,11 @@ use crate::engine::plain_stream::PlainStream;
 
 /// A socket registered with this thread's runtime. Reads go on until it is empty: a read also ends
 /// before an urgent byte, so a short read does not mean an empty socket.
-pub(super) struct WatchedSocket(PlainStream);
+pub(super) struct WatchedStream(PlainStream);
 
-impl WatchedSocket {
+pub(super) use WatchedStream as WatchedSocket;
+
+impl WatchedStream {
     /// Registers a non-blocking socket.
     pub(super) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
         PlainStream::new(socket, peer).map(Self)
