@@ -2,8 +2,8 @@
 //!
 //! `cargo run --example chat`, and in two other terminals `cargo run -- client 127.0.0.1 8888`.
 //!
-//! A connection lives on one worker, and only its own service sends on it. So a line for another guest goes into that
-//! guest's mailbox, and [`Handle::wake`] has the guest's worker look there.
+//! A connection lives on one worker, and only its own service sends on it. So a line for another
+//! guest goes into that guest's mailbox, and [`Handle::wake`] has the guest's worker look there.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -72,7 +72,8 @@ impl Service for Guest {
     }
 
     fn wake(&mut self, cx: &mut Cx<'_>) {
-        // A guest who reads slowly is sent no more until the lines before have left; `drained` goes on then.
+        // A guest who reads slowly is sent no more until the lines before have left; `drained` goes
+        // on then.
         if cx.unsent() == 0
             && let Some(mailbox) = self.room.mailboxes().get_mut(&self.id)
         {

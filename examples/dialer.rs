@@ -1,6 +1,7 @@
 //! Connections that are made instead of accepted: `cargo run --example dialer`.
 //!
-//! The program serves on a free port, dials it a hundred times, ten connections at once, and asks one question on each.
+//! The program serves on a free port, dials it a hundred times, ten connections at once, and asks
+//! one question on each.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -15,8 +16,8 @@ use resound::{CloseReason, ConnInfo, Cx, Dialer, Endpoint, Framing, Reply, Serve
 /// At most this many connections are open at once.
 const AT_ONCE: usize = 10;
 
-/// The plan of the one worker: what is still to be dialled, and how many connections are open. A plan and its services
-/// live on one thread, so they can share a number without a lock.
+/// The plan of the one worker: what is still to be dialled, and how many connections are open. A
+/// plan and its services live on one thread, so they can share a number without a lock.
 struct QuestionPlan {
     waiting: VecDeque<DialRequest>,
     open: Rc<Cell<usize>>,

@@ -1,7 +1,7 @@
 //! Load from a test of one's own: `cargo run --release --example load_as_library`.
 //!
-//! Ten connections ask 2,000 questions a second, planned in advance, for two seconds. The program then asserts on the
-//! percentiles, as an integration test would.
+//! Ten connections ask 2,000 questions a second, planned in advance, for two seconds. The program
+//! then asserts on the percentiles, as an integration test would.
 
 use std::time::Duration;
 

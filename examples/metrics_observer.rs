@@ -1,7 +1,8 @@
 //! Metrics of one's own: `cargo run --example metrics_observer`.
 //!
-//! An observer sees what happens on the connections of one worker, on that worker's thread and on the data path. So it
-//! counts into atomics and leaves the reading to others. (`Handle::totals` has the counters that the server keeps anyway.)
+//! An observer sees what happens on the connections of one worker, on that worker's thread and on
+//! the data path. So it counts into atomics and leaves the reading to others. (`Handle::totals` has
+//! the counters that the server keeps anyway.)
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! A server with TLS, and a client that trusts its certificate: `cargo run --example tls_server`.
 //!
-//! The program makes a certificate for this one run, serves on a free port, and talks to the server as its own client,
-//! which trusts the one certificate with this fingerprint and no other.
+//! The program makes a certificate for this one run, serves on a free port, and talks to the server
+//! as its own client, which trusts the one certificate with this fingerprint and no other.
 
 use std::time::Duration;
 

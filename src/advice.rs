@@ -162,7 +162,9 @@ pub(crate) fn of_dial(error: &DialError) -> Cow<'static, str> {
         Some(FailureClass::Refused) if is_unix => {
             "Nothing listens on that path: start the server (`resound server unix:/path`), or check the path."
         }
-        Some(FailureClass::Timeout) if is_unix => "Whoever listens on that path accepts nobody: its queue is full.",
+        Some(FailureClass::Timeout) if is_unix => {
+            "The process that listens on that path accepts no connection: its queue is full."
+        }
         Some(FailureClass::Dns) => "Check the spelling of the host and the family, or give another address.",
         Some(FailureClass::Refused) => {
             "Nothing listens there: start the server (`resound server`), or check host and port."
@@ -206,7 +208,8 @@ pub(crate) fn of_tls(failure: TlsFailure) -> &'static str {
             "The server needs a certificate that is valid now; check this machine's clock as well."
         }
         TlsFailure::NotPinned => {
-            "Somebody else may be answering, or the certificate was renewed: compare its fingerprint with the server's."
+            "Another server may be answering, or the certificate was renewed: compare its \
+             fingerprint with the server's."
         }
         TlsFailure::BadCertificate(CertificateFlaw::Authority) => {
             "Trust this very certificate (its file with --ca FILE, or --pin SHA256), or give the server one of \

@@ -276,7 +276,8 @@ fn trusted_proxies(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Opt
         (ProxyMode::By(proxies), _) => Ok(Some(proxies)),
         (ProxyMode::Here, None) => Ok(Some(Proxies::local())),
         (ProxyMode::Here, Some(address)) => bail!(
-            "--proxy-protocol on {address} needs --proxy-from: the sender of a PROXY header chooses the address that the server trusts"
+            "--proxy-protocol on {address} needs --proxy-from: the sender of a PROXY \
+             header chooses the address that the server trusts"
         ),
     }
 }
@@ -292,7 +293,8 @@ fn max_connections(asked: Option<usize>, possible: usize) -> usize {
     match asked {
         Some(asked) if asked > possible => {
             say(&format!(
-                "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) allows no more"
+                "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) \
+             allows no more"
             ));
             possible
         }

@@ -1,5 +1,6 @@
-//! `cargo run --release --manifest-path benches/Cargo.toml`: resound's engines beside minimal echo servers on tokio, monoio and a raw epoll
-//! loop, in turns on one machine, and what a message costs each of them.
+//! `cargo run --release --manifest-path benches/Cargo.toml`: resound's engines beside minimal echo
+//! servers on tokio, monoio and a raw epoll loop, in turns on one machine, and what a message costs
+//! each of them.
 
 mod load;
 mod peers;

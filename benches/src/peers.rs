@@ -1,4 +1,4 @@
-//! The peers: the least that echoes, on each of what somebody might build on instead.
+//! The peers: minimal echo servers on other foundations.
 
 use std::net::TcpListener;
 

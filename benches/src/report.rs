@@ -81,8 +81,10 @@ impl Report {
 
     fn table(&self) -> String {
         let mut text = format!(
-            "# Echo servers side by side\n\n{}\n\nMedians of {} rounds of {:.1} s, servers in turns, one thread each on a processor of its own, the \
-             generator on another.\nCPU is what the server's own clock says for each message, the kernel's work for it included. Two runs of \
+            "# Echo servers side by side\n\n{}\n\nMedians of {} rounds of {:.1} s, servers in turns, one thread \
+             each on a processor of its own, the \
+             generator on another.\nCPU is what the server's own clock says for each message, the kernel's work for \
+             it included. Two runs of \
              one server may differ by a tenth.\n",
             self.machine,
             self.rounds,
@@ -94,7 +96,8 @@ impl Report {
             if last.replace(cell) != Some(cell) {
                 let _ = write!(
                     text,
-                    "\n## {connections} connections, {depth} deep, {bytes} bytes\n\n| server | messages/s | CPU us/message | p50 us | p99 us | \
+                    "\n## {connections} connections, {depth} deep, {bytes} bytes\n\n| server | messages/s | CPU \
+                     us/message | p50 us | p99 us | \
                      bytes/connection |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
                 );
             }
@@ -104,7 +107,8 @@ impl Report {
                 run.rate, run.cpu, run.p50, run.p99, run.memory
             );
         }
-        text += "\n## Connect, one echo, close; and the start\n\n| server | connections/s | first answer after ms |\n| --- | ---: | ---: |\n";
+        text += "\n## Connect, one echo, close; and the start\n\n| server | connections/s | first answer after ms \
+            |\n| --- | ---: | ---: |\n";
         for (server, rate) in &self.accepts {
             let starts = self
                 .rows
@@ -129,7 +133,8 @@ impl Report {
         let x = |connections: usize| 70.0 + (connections as f64).log10() / 4.0 * 500.0;
         let y = |cpu: f64| 330.0 - cpu / most * 290.0;
         let mut svg = String::from(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"390\" font-family=\"sans-serif\" font-size=\"12\">\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"390\" font-family=\"sans-serif\" \
+             font-size=\"12\">\n\
              <rect width=\"760\" height=\"390\" fill=\"white\"/>\n\
              <text x=\"70\" y=\"22\" font-size=\"14\">CPU of the server for each 64-byte message</text>\n\
              <text x=\"290\" y=\"378\">connections</text>\n<text x=\"12\" y=\"34\">us</text>\n",

@@ -18,7 +18,8 @@ pub(crate) struct ServerBench {
 }
 
 impl ServerBench {
-    /// resound's engines, as they were built with `cargo build --release`, and the peers in this program.
+    /// resound's engines, as they were built with `cargo build --release`, and the peers in this
+    /// program.
     pub(crate) fn all() -> Vec<Self> {
         let peer = |name| Self::of(name, [&Self::ours(), "peer", name, "PORT"].map(Into::into).into());
         vec![

@@ -1,5 +1,6 @@
-//! `cargo run --release --manifest-path benches/Cargo.toml -- tls`: what a message and a handshake cost with TLS, beside minimal servers on
-//! tokio-rustls, Go and OpenSSL (the latter two where their compilers are there).
+//! `cargo run --release --manifest-path benches/Cargo.toml -- tls`: what a message and a handshake
+//! cost with TLS, beside minimal servers on tokio-rustls, Go and OpenSSL (the latter two where
+//! their compilers are there).
 
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,8 @@ pub(crate) fn run(rounds: u64, time: Duration) {
             ];
             let [message, handshake, memory] = figures;
             eprintln!(
-                "round {round}  {:<18} {message:>8.2} us/message {handshake:>8.1} us/handshake {memory:>7.1} KiB/connection",
+                "round {round}  {:<18} {message:>8.2} us/message {handshake:>8.1} us/handshake {memory:>7.1} \
+                 KiB/connection",
                 server.name
             );
             for (all, figure) in row.1.iter_mut().zip(figures) {
@@ -63,11 +65,14 @@ pub(crate) fn run(rounds: u64, time: Duration) {
 /// Medians, in columns that stand below each other in plain text too.
 fn table(machine: &str, rounds: u64, time: Duration, rows: &[(&str, [Vec<f64>; 3])]) -> String {
     let mut text = format!(
-        "# TLS servers side by side\n\n{machine}\n\nMedians of {rounds} rounds of {:.1} s, servers in turns, one thread each on a processor of its own, \
-         `resound load --tls` on another. TLS 1.3, a P-256\ncertificate, X25519. CPU is what the server's own clock says, the kernel's work for it \
+        "# TLS servers side by side\n\n{machine}\n\nMedians of {rounds} rounds of {:.1} s, servers in turns, one \
+         thread each on a processor of its own, \
+         `resound load --tls` on another. TLS 1.3, a P-256\ncertificate, X25519. CPU is what the server's own clock \
+         says, the kernel's work for it \
          included.\n\n\
          - A message: 64 bytes and their echo, {MESSAGING} connections, a closed loop.\n\
-         - A handshake: a full one, no session is resumed, {CONNECTING} connections at a time; with it the TCP connection, one echo and the close.\n\
+         - A handshake: a full one, no session is resumed, {CONNECTING} connections at a time; with it the TCP \
+         connection, one echo and the close.\n\
          - An idle connection: what {IDLE} more of them that have spoken once make the server allocate (RssAnon).\n\n",
         time.as_secs_f64()
     );
@@ -130,7 +135,10 @@ fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<ServerBench> {
         work.join("c").display().to_string(),
     );
     if built("Go", Command::new("go").args(["build", "-o", &go, &source("tls.go")])) {
-        servers.push(ServerBench::of("Go", vec![go, cert.clone(), key.clone(), "PORT".into()]));
+        servers.push(ServerBench::of(
+            "Go",
+            vec![go, cert.clone(), key.clone(), "PORT".into()],
+        ));
     }
     if built(
         "OpenSSL",
@@ -188,7 +196,8 @@ impl Telling {
         (value["event"] == "interval").then_some(value)
     }
 
-    /// Microseconds of the server's processor for each of what is counted under this name, without the beginning of the run.
+    /// Microseconds of the server's processor for each of what is counted under this name, without
+    /// the beginning of the run.
     fn cost(mut self, running: &RunningServer, name: &str, ticks: usize) -> f64 {
         for _ in 0..ticks.div_ceil(5) {
             self.next();

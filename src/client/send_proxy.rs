@@ -82,7 +82,8 @@ impl FromStr for SendProxy {
                 "crc32c" => checksum = true,
                 _ => {
                     return Err(format!(
-                        "'{key}' is none of src, dst, local, unknown, alpn, authority, id, netns, tls, cipher, cn, noop, tlv and crc32c"
+                        "'{key}' is none of src, dst, local, unknown, alpn, authority, id, netns, tls, cipher, cn, \
+                         noop, tlv and crc32c"
                     ));
                 }
             }
@@ -156,7 +157,8 @@ mod tests {
             (
                 "v2,unknown,tls=TLSv1.3,cn=x,tlv=0xe0:ff00",
                 format!(
-                    r"{signature}!\x00\x00\x1b \x00\x13\x07\x00\x00\x00\x00!\x00\x07TLSv1.3\x22\x00\x01x\xe0\x00\x02\xff\x00"
+                    "{signature}{}{}",
+                    r"!\x00\x00\x1b \x00\x13\x07\x00\x00\x00\x00!\x00\x07TLSv1.3", r"\x22\x00\x01x\xe0\x00\x02\xff\x00"
                 )
                 .replace(r"\x22", "\\\""),
             ),

@@ -166,9 +166,8 @@ impl TlsOptions {
     /// Completes the TLS handshake.
     pub(super) async fn secure(&self, stream: Stream, limit: Duration) -> Result<Stream> {
         if self.insecure {
-            say(
-                "warning: the server's certificate is not checked (--insecure): a machine between can read and change all bytes",
-            );
+            say("warning: the server's certificate is not checked (--insecure): a machine between can read and \
+             change all bytes");
         }
         match timeout(limit, stream.secure(&self.client)).await {
             Ok(Ok(stream)) => Ok(stream),

@@ -107,7 +107,8 @@ async fn unsupported(answer: &[u8], address: &Address, how: Dial, before: &Conne
             .into();
         }
         Some(Kind::Http) => {
-            let advice = "resound load is for servers that echo, answer lines, discard or generate: HTTP has its own generators.";
+            let advice = "resound load is for servers that echo, answer lines, discard or generate: HTTP \
+                          has its own generators.";
             return mismatch("the target is an HTTP server", advice);
         }
         None => {}

@@ -137,7 +137,8 @@ async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepa
         plan.settings.size = match plan.settings.shape {
             Shape::Stream => resound_load::Sizes::Fixed(16 * 1024),
             _ => bail!(
-                "a line has at most 64 KiB if the target replies to lines: use a smaller --size, or --mode echo if it echoes"
+                "a line has at most 64 KiB if the target replies to lines: use a smaller --size, or --mode \
+             echo if it echoes"
             ),
         };
     }
@@ -307,7 +308,8 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     let possible = room.connections as u64;
     if connections > possible {
         bail!(
-            "{} need more descriptors than the limit on open files allows: use {} at most, or raise it (`ulimit -n {}`)",
+            "{} need more descriptors than the limit on open files allows: use {} at most, or raise it \
+             (`ulimit -n {}`)",
             units::counted(connections, "connection"),
             units::count(possible),
             (connections + 100).next_power_of_two()

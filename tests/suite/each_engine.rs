@@ -15,7 +15,8 @@ macro_rules! on_each_engine {
         }
         #[cfg(target_os = "linux")]
         mod uring_tls {
-            $(#[test] fn $test() { crate::harness::with_tls(|| crate::harness::on_uring(resound::FaultConfig::NONE, super::$test)); })*
+            use crate::harness::{NO_FAULTS, on_uring, with_tls};
+            $(#[test] fn $test() { with_tls(|| on_uring(NO_FAULTS, super::$test)); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_tls_with_faults {
@@ -36,14 +37,16 @@ macro_rules! on_each_engine {
         }
         #[cfg(target_os = "linux")]
         mod uring_behind_proxy_v2 {
-            use crate::harness::{on_uring, proxied};
-            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring(resound::FaultConfig::NONE, super::$test)); })*
+            use crate::harness::{NO_FAULTS, on_uring, proxied};
+            $(#[test] fn $test() {
+                proxied(resound::proxy::Version::V2, || on_uring(NO_FAULTS, super::$test));
+            })*
         }
         #[cfg(target_os = "linux")]
         mod uring_behind_proxy_v1_tls {
-            use crate::harness::{on_uring, proxied, with_tls};
+            use crate::harness::{NO_FAULTS, on_uring, proxied, with_tls};
             $(#[test] fn $test() {
-                proxied(resound::proxy::Version::V1, || with_tls(|| on_uring(resound::FaultConfig::NONE, super::$test)));
+                proxied(resound::proxy::Version::V1, || with_tls(|| on_uring(NO_FAULTS, super::$test)));
             })*
         }
     };
@@ -61,7 +64,7 @@ macro_rules! on_each_engine_plainly {
         }
         #[cfg(target_os = "linux")]
         mod uring {
-            $(#[test] fn $test() { crate::harness::on_uring(resound::FaultConfig::NONE, super::$test); })*
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::NO_FAULTS, super::$test); })*
         }
         #[cfg(target_os = "linux")]
         mod uring_of_an_old_kernel {
@@ -86,7 +89,7 @@ macro_rules! on_each_engine_once {
         }
         #[cfg(target_os = "linux")]
         mod uring {
-            $(#[test] fn $test() { crate::harness::on_uring(resound::FaultConfig::NONE, super::$test); })*
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::NO_FAULTS, super::$test); })*
         }
     };
 }
@@ -107,8 +110,10 @@ macro_rules! on_each_engine_that_dials {
         }
         #[cfg(target_os = "linux")]
         mod uring_behind_proxy_v2 {
-            use crate::harness::{on_uring, proxied};
-            $(#[test] fn $test() { proxied(resound::proxy::Version::V2, || on_uring(resound::FaultConfig::NONE, super::$test)); })*
+            use crate::harness::{NO_FAULTS, on_uring, proxied};
+            $(#[test] fn $test() {
+                proxied(resound::proxy::Version::V2, || on_uring(NO_FAULTS, super::$test));
+            })*
         }
         #[cfg(target_os = "linux")]
         mod uring_tls_with_faults {

@@ -52,6 +52,9 @@ pub(crate) fn with_tls(test: impl FnOnce()) {
     test();
 }
 
+/// The kernel as it is.
+#[cfg(target_os = "linux")]
+pub(crate) const NO_FAULTS: FaultConfig = FaultConfig::NONE;
 /// A kernel without the newer features of io_uring.
 #[cfg(target_os = "linux")]
 pub(crate) const OLD_KERNEL: FaultConfig =

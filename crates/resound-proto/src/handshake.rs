@@ -9,8 +9,8 @@ use crate::session::{ClientSession, ServerSession};
 
 /// What the peer has to send before everything else, in plain bytes: a PROXY header, for one.
 pub trait ProxyHeader {
-    /// `wire` has arrived; the first call comes before any byte, with none. The implementation keeps
-    /// what is not complete yet, up to a bound.
+    /// `wire` has arrived; the first call comes before any byte, with none. The implementation
+    /// keeps what is not complete yet, up to a bound.
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress;
 }
 
@@ -49,8 +49,8 @@ impl Handshake {
         self
     }
 
-    /// `admit` is called once, when the client is known: behind the PROXY header, or at the beginning
-    /// where none comes. A refusal resets the connection.
+    /// `admit` is called once, when the client is known: behind the PROXY header, or at the
+    /// beginning where none comes. A refusal resets the connection.
     pub fn admission(mut self, admit: impl FnOnce(&ConnInfo, Instant) -> Result<(), Refusal> + 'static) -> Self {
         self.admission = Some(Box::new(admit));
         self

@@ -108,8 +108,8 @@ impl AnswerHabit {
             }
             Self::Capitals => "The server changes capital and small letters.".into(),
             Self::AnswersProxyHeader => {
-                "The server took the PROXY header for a message: leave out --send-proxy, or start the server so that it\n\
-                 expects a header (`resound server --proxy-protocol require`)."
+                "The server took the PROXY header for a message: leave out --send-proxy, or start the server \
+                 so that it\nexpects a header (`resound server --proxy-protocol require`)."
                     .into()
             }
             Self::Greets(words) => format!("The server speaks first: {} came before its answer.", shown(words)),

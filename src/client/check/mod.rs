@@ -210,7 +210,8 @@ impl CheckedConnection {
                 Some("The server answers other lines, and an empty one with nothing. Many leave such lines out.")
             }
             (FailureClass::Eof | FailureClass::Reset, _) if passed == 1 => Some(
-                "The server answers one message, and closes the connection: read the next in a loop, until the client closes.",
+                "The server answers one message, and closes the connection: read the next in a loop, \
+             until the client closes.",
             ),
             (FailureClass::Eof | FailureClass::Reset, "empty line") => {
                 Some("The server takes an empty line for the client's end: only a read of no bytes at all is that.")
@@ -297,6 +298,7 @@ fn explain_late_answer(out: &mut impl Write, check: &Check, received: &[u8]) -> 
     writeln!(out, "  received  {}", message(received))?;
     writeln!(
         out,
-        "The server answers only once its client has closed its half: it reads to the end, where it should read to the newline."
+        "The server answers only once its client has closed its half: it reads to the end, \
+             where it should read to the newline."
     )
 }

@@ -203,7 +203,7 @@ impl Conversation<'_> {
                 Some(notice) = noticed.recv() => terminal.post(aside(colour, &notice)),
                 input = terminal.input() => match input {
                     Input::Leave | Input::End => return Ok(None),
-                    Input::Line(line) if matches!(command::read(&line), Ok(Meaning::Command(ChatCommand::Quit))) => return Ok(None),
+                    Input::Line(line) if is_quit(&line) => return Ok(None),
                     Input::Line(_) | Input::NoText => {
                         terminal.read_line();
                         terminal.post(aside(colour, "Not connected yet, so nothing was sent (quit leaves)"));
@@ -236,7 +236,9 @@ impl Conversation<'_> {
                         text
                     }
                     Ok(WireEvent::Sending(bytes)) => self.view.sent(bytes),
-                    Ok(WireEvent::Closed) => return explained(&first_words).map_or(ConversationEnd::Closed, ConversationEnd::Failed),
+                    Ok(WireEvent::Closed) => {
+                    return explained(&first_words).map_or(ConversationEnd::Closed, ConversationEnd::Failed);
+                }
                     Ok(WireEvent::HalfClosed) => String::new(),
                     Ok(WireEvent::FileSent { path, bytes, took }) => {
                         let (bytes, took) = (units::bytes(bytes), units::elapsed(took));
@@ -246,7 +248,8 @@ impl Conversation<'_> {
                         aside(self.colour, &format!("{} cannot be read on: {error}", path.display()))
                     }
                     Err(error) => {
-                        return ConversationEnd::Failed(explained(&first_words).unwrap_or_else(|| ClientFailure::of(error, "")));
+                        let failure = explained(&first_words).unwrap_or_else(|| ClientFailure::of(error, ""));
+                    return ConversationEnd::Failed(failure);
                     }
                 },
                 input = self.terminal.input() => match input {
@@ -420,4 +423,8 @@ fn stats(wire: &ChatConnection) -> String {
         row("window", format!("{} of {mss}", units::counted(info.congestion_window.into(), "segment")));
     }
     text
+}
+
+fn is_quit(line: &str) -> bool {
+    matches!(command::read(line), Ok(Meaning::Command(ChatCommand::Quit)))
 }

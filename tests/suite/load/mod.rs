@@ -125,7 +125,9 @@ pub(crate) fn run_until(
         }
         observe(phase, tick);
     };
-    let record = runtime.block_on(async { load.start_with_faults(faults()).unwrap().watch(Duration::from_millis(20), cut, observe).await });
+    let record = runtime.block_on(async {
+        load.start_with_faults(faults()).unwrap().watch(Duration::from_millis(20), cut, observe).await
+    });
     let (counts, ended) = (&record.total.counts, record.intervals.last().map(|last| last.start + last.length));
     assert_eq!((&sum.counts, &sum.response), (counts, &record.total.response));
     assert_eq!(sum.length, ended.unwrap_or_default());

@@ -9,7 +9,8 @@
 //! ```
 //! use resound_proto::proxy::{Addresses, Header, Parsed, Version, parse};
 //!
-//! let (client, server) = ("192.0.2.7:54321".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
+//! let client = "192.0.2.7:54321".parse().unwrap();
+//! let server = "198.51.100.1:443".parse().unwrap();
 //! let addresses = Addresses::ip(client, server);
 //! let header = Header::new(Version::V1, addresses);
 //! let bytes = header.encode().unwrap();

@@ -95,8 +95,8 @@ impl Dialer {
     }
 
     /// Sets the number of workers, each a thread with a plan of its own, at most
-    /// [`MAX_WORKERS`](crate::server::MAX_WORKERS). On the threads engine a worker has one connection at a
-    /// time, so this is the number of connections at once, and not limited.
+    /// [`MAX_WORKERS`](crate::server::MAX_WORKERS). On the threads engine a worker has one
+    /// connection at a time, so this is the number of connections at once, and not limited.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.config.workers = workers;
         self

@@ -49,8 +49,8 @@ impl DrainBarrier {
         self.unread = 0;
     }
 
-    /// Returns whether it is time for [`Conn::drain`](crate::conn::Conn::drain), once. `at_eof` checks
-    /// whether only a FIN is left to read, and a `paused` connection reads nothing more.
+    /// Returns whether it is time for [`Conn::drain`](crate::conn::Conn::drain), once. `at_eof`
+    /// checks whether only a FIN is left to read, and a `paused` connection reads nothing more.
     #[inline]
     pub(crate) fn is_due(&mut self, paused: bool, at_eof: impl FnOnce() -> bool) -> bool {
         let is_due = self.state == BarrierState::Waiting && (paused || (self.unread == 0 && (self.eof || !at_eof())));

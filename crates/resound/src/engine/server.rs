@@ -68,8 +68,8 @@ impl Server {
         self
     }
 
-    /// Sets the number of threads that serve, at most [`MAX_WORKERS`](crate::server::MAX_WORKERS). The
-    /// threads engine has one per connection instead, and counts all of them as one worker.
+    /// Sets the number of threads that serve, at most [`MAX_WORKERS`](crate::server::MAX_WORKERS).
+    /// The threads engine has one per connection instead, and counts all of them as one worker.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.config.workers = workers;
         self

@@ -60,8 +60,9 @@ impl Stream {
     /// Starts TLS as the client of a server. Limit the wait: the server may never answer.
     ///
     /// # Errors
-    /// The error of the connection. If TLS fails, [`TlsFailure::behind`](crate::tls::TlsFailure::behind)
-    /// returns how. A stream that has TLS already fails with [`io::ErrorKind::InvalidInput`].
+    /// The error of the connection. If TLS fails,
+    /// [`TlsFailure::behind`](crate::tls::TlsFailure::behind) returns how. A stream that has TLS
+    /// already fails with [`io::ErrorKind::InvalidInput`].
     pub async fn secure(self, client: &TlsClient) -> io::Result<Self> {
         let Layer::Plain(plain) = self.0 else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection has TLS already"));

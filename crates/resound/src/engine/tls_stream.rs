@@ -1,5 +1,5 @@
-//! [`TlsStream`]: a client's TLS, by tokio-rustls. It is independent of [`Conn`](crate::conn::Conn), so
-//! that the client and the engines check each other.
+//! [`TlsStream`]: a client's TLS, by tokio-rustls. It is independent of
+//! [`Conn`](crate::conn::Conn), so that the client and the engines check each other.
 
 use std::fmt;
 use std::io::{self, IoSlice};
