@@ -8,3 +8,4 @@ mod opening;
 mod pair;
 mod proxy;
 mod silence;
+mod stalls;
