@@ -142,7 +142,7 @@ fn a_regression_fails_where_the_runs_show_it() {
         (&false.into(), &"percent".into())
     );
     for (args, way_out) in [
-        (&["report", &base, "--fail-if", "p99 worse>10%"][..], "say with --compare FILE"),
+        (&["report", &base, "--fail-if", "p99 worse>10%"][..], "name one with --compare FILE"),
         (&["load", "--loopback", "--fail-if", "p99 worse>10%"], "resound report FILE --compare BASE"),
         (&["report", &base, "--fail-if", "p98 worse>10%"], "'p98' is not compared; there are: rate, errors"),
     ] {
@@ -176,7 +176,7 @@ fn a_saved_run_shows_how_it_was_judged_and_comes_from_stdin_too() {
     assert_eq!(code, Some(0));
     assert!(words(&out).contains("judged of each run alone are no part of this"), "{out}");
     let (code, _, err) = run(&["report", "-", "--compare", "-"], b"");
-    assert!(code == Some(2) && err.contains("stdin (-) can be read once"), "{err}");
+    assert!(code == Some(2) && err.contains("stdin (-) can be read only once"), "{err}");
     let (code, _, err) = run(&["report", "-"], b"");
     assert!(code == Some(2) && err.contains("-: the file is empty"), "{err}");
 }
