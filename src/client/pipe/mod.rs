@@ -385,8 +385,8 @@ impl<'a> Pipe<'a> {
 fn given_up() -> anyhow::Error {
     let silent = units::elapsed(LAST_LOOK);
     let what = format!(
-        "the server closed the connection, and stdin was given up after {silent} without input and without an end: \
-         what it may still write was not sent"
+        "the server closed the connection, and stdin had not ended after {silent} without input: \
+         later input was not sent"
     );
     let advice = "If there is nothing to send, end stdin (< /dev/null) or use --recv-only.";
     ClientFailure::advised(FailureClass::Eof, what, advice).into()

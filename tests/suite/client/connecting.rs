@@ -184,7 +184,7 @@ fn a_transfer_that_is_given_up_is_no_success() {
     assert_eq!(receiver.rest(), b"the first half");
     let mut text = String::new();
     stderr.read_to_string(&mut text).unwrap();
-    assert!(text.contains("what it may still say was not sent"), "{text}");
+    assert!(text.contains("later input was not sent"), "{text}");
     assert_eq!(wait(&mut child).code(), Some(1));
     drop(source);
 }
