@@ -94,7 +94,7 @@ fn a_target_that_cannot_be_loaded_is_named_with_the_flag_that_helps() {
         (&[&plain, "--tls", "--insecure"], "tls", "the peer does not speak TLS", "leave --tls out"),
         (&[&behind], "reset", "reset the connection", "--send-proxy"),
         (&[&plain, "--send-proxy", "v1"], "mismatch", "answered the PROXY header", "leave out --send-proxy"),
-        (&[&web], "mismatch", "is an HTTP server", "HTTP has generators of its own"),
+        (&[&web], "mismatch", "is an HTTP server", "HTTP has its own generators"),
     ] {
         let (code, stdout, stderr) = run(&[&["load", "--json"][..], args].concat(), b"");
         let failure = &result(std::str::from_utf8(&stdout).unwrap())["failures"][0];
