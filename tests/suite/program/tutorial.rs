@@ -192,7 +192,7 @@ fn the_test_names_what_a_wrong_server_does() {
         ),
         (|to, line| to.write_all(line), &["as they are", "add --expect echo"]),
         (|to, line| to.write_all(&line.to_ascii_uppercase()), &["capital", "HELLO, SERVER!"]),
-        (|to, line| to.write_all(&[b"You said: ", line].concat()), &["says 'You said: ' before the line"]),
+        (|to, line| to.write_all(&[b"You said: ", line].concat()), &["sends 'You said: ' before the line"]),
         (
             |to, line| {
                 to.write_all(b"Welcome!\n")?;
