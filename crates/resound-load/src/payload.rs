@@ -238,17 +238,19 @@ mod tests {
                     }
                 }
                 for at in 0..answer.len() {
-                    let mut wrong = answer.clone();
-                    wrong[at] ^= 1;
-                    for from in [0, at.saturating_sub(5), at] {
-                        assert_eq!(
-                            payload.differs(&message, from, &wrong[from..]),
-                            Some(at - from),
-                            "{len} {at} {from}"
-                        );
-                    }
+                    finds_a_wrong_byte(&payload, &message, &answer, at);
                 }
             }
+        }
+    }
+
+    /// The wrong byte is found from wherever the comparison begins.
+    fn finds_a_wrong_byte(payload: &Payload, message: &Message, answer: &[u8], at: usize) {
+        let mut wrong = answer.to_vec();
+        wrong[at] ^= 1;
+        for from in [0, at.saturating_sub(5), at] {
+            let found = payload.differs(message, from, &wrong[from..]);
+            assert_eq!(found, Some(at - from), "{} bytes, {at} {from}", answer.len());
         }
     }
 
@@ -266,15 +268,7 @@ mod tests {
                     for to in [at + 1, at + 100, answer.len()].map(|to| to.min(answer.len())) {
                         assert_eq!(payload.differs(&message, at, &answer[at..to]), None, "{len} {at} {to}");
                     }
-                    let mut wrong = answer.clone();
-                    wrong[at] ^= 1;
-                    for from in [0, at.saturating_sub(5), at] {
-                        assert_eq!(
-                            payload.differs(&message, from, &wrong[from..]),
-                            Some(at - from),
-                            "{len} {at} {from}"
-                        );
-                    }
+                    finds_a_wrong_byte(&payload, &message, &answer, at);
                 }
             }
         }
