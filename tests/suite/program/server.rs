@@ -248,13 +248,16 @@ fn cost_of_slow_readers(args: &[&str], text: &[u8]) -> u64 {
         while peer.0.write(text).is_ok() {}
         peer
     };
-    // The first one also pays for what all of them share.
-    let _first = stuck();
+    let all_stuck = || -> Vec<Peer> {
+        std::thread::scope(|scope| {
+            let slow: Vec<_> = (0..PEERS).map(|_| scope.spawn(stuck)).collect();
+            slow.into_iter().map(|slow| slow.join().unwrap()).collect()
+        })
+    };
+    // The first ones also pay for what all of them share.
+    let _first = all_stuck();
     let before = own_memory();
-    let _slow: Vec<Peer> = std::thread::scope(|scope| {
-        let slow: Vec<_> = (0..PEERS).map(|_| scope.spawn(stuck)).collect();
-        slow.into_iter().map(|slow| slow.join().unwrap()).collect()
-    });
+    let _slow = all_stuck();
     own_memory().saturating_sub(before) / PEERS
 }
 

@@ -42,11 +42,11 @@ pub(super) struct Core {
     pub(super) progress: Option<Instant>,
     /// The clock of a stalled write. Input does not move it.
     pub(super) delivery: Delivery,
+    /// Where the engine has them.
+    pub(super) times: Option<Box<KernelTimestamps>>,
     pub(super) linger_until: Option<Instant>,
     /// When the service was opened.
     pub(super) opened: Option<Instant>,
-    /// Where the engine has them.
-    pub(super) times: Option<Box<KernelTimestamps>>,
     pub(super) info: ConnInfo,
 }
 
@@ -68,9 +68,9 @@ impl Core {
             messages: 0,
             progress: None,
             delivery: Delivery::default(),
+            times: None,
             linger_until: None,
             opened: None,
-            times: None,
             info,
         }
     }

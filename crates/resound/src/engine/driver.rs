@@ -52,12 +52,12 @@ impl DriverContext {
 pub(crate) struct Driver {
     then: Then,
     fin_sent: bool,
+    barrier: DrainBarrier,
+    /// The earliest alarm that the engine has set.
+    alarm: Option<Instant>,
     /// Bytes that the socket has not taken yet.
     pub(crate) queue: Queue,
     conn: Conn,
-    /// The earliest alarm that the engine has set.
-    alarm: Option<Instant>,
-    barrier: DrainBarrier,
 }
 
 impl Driver {
@@ -66,10 +66,10 @@ impl Driver {
         Self {
             then: Then::Go,
             fin_sent: false,
+            barrier: DrainBarrier::default(),
+            alarm: None,
             queue: Queue::default(),
             conn,
-            alarm: None,
-            barrier: DrainBarrier::default(),
         }
     }
 

@@ -19,6 +19,10 @@ use super::memory::Memory;
 
 /// `IOU_PBUF_RING_INC`: a receive uses up only the part of a buffer that it fills. Linux 6.12.
 const INCREMENTAL: u16 = 2;
+/// Bytes in the buffers that are in use from the start: what a new connection may bring at once.
+const FIRST_BYTES: usize = 32 * 1024;
+/// There are never fewer than these.
+const FIRST_BUFFERS: u16 = 2;
 
 /// One group of provided buffers.
 pub(super) struct BufferPool(Rc<PoolState>);
@@ -35,6 +39,8 @@ struct PoolState {
     buffers: Box<[Buffer]>,
     /// The number of buffers that the kernel may fill.
     provided: Cell<usize>,
+    /// The number of buffers that have been provided at least once.
+    started: Cell<u16>,
 }
 
 #[derive(Default)]
@@ -56,7 +62,9 @@ pub(crate) struct Lease {
 }
 
 impl BufferPool {
-    /// `count` buffers (a power of two) of `size` bytes, given to the kernel as `group`.
+    /// `count` buffers (a power of two) of `size` bytes, given to the kernel as `group`. Only the
+    /// first few of them are in use until a receive finds none: the fewer they are, the sooner each
+    /// is used again, and its memory is still in the cache.
     ///
     /// # Safety
     /// No receive into the pool may be in flight on the ring of `submitter` when the last of the
@@ -82,9 +90,20 @@ impl BufferPool {
             tail: Cell::new(0),
             buffers: (0..count).map(|_| Buffer::default()).collect(),
             provided: Cell::new(0),
+            started: Cell::new(0),
         };
-        (0..count).for_each(|buffer| shared.provide(buffer));
-        Ok(Self(Rc::new(shared)))
+        let pool = Self(Rc::new(shared));
+        (0..FIRST_BUFFERS.max((FIRST_BYTES / size) as u16)).for_each(|_| pool.grow());
+        Ok(pool)
+    }
+
+    /// A receive has found no buffer: one more is provided, unless all are in use.
+    pub(super) fn grow(&self) {
+        let next = self.0.started.get();
+        if usize::from(next) < self.0.buffers.len() {
+            self.0.started.set(next + 1);
+            self.0.provide(next);
+        }
     }
 
     /// The part of a buffer that a completion with these flags has filled with `n` bytes. To be
@@ -103,9 +122,9 @@ impl BufferPool {
         Some(Lease { pool: Rc::clone(&self.0), buffer: id, at: at as u32, len: n as u32 })
     }
 
-    /// Returns whether the kernel has a buffer to fill.
-    pub(super) fn has_some(&self) -> bool {
-        self.0.provided.get() > 0
+    /// The number of buffers that the kernel may fill.
+    pub(super) fn provided(&self) -> usize {
+        self.0.provided.get()
     }
 
     /// Never frees the memory: the kernel may still write to it.

@@ -210,9 +210,19 @@ impl Ring<'_> {
         self.push(entry, Token::Poll);
     }
 
-    /// Returns whether receives of both kinds would find a buffer.
-    pub(crate) fn has_buffers(&self) -> bool {
-        self.multishot.has_some() && self.single_shot.has_some()
+    /// A multishot receive has found no buffer: one more is provided, up to a limit.
+    pub(crate) fn add_multishot_buffer(&self) {
+        self.multishot.grow();
+    }
+
+    /// As [`Ring::add_multishot_buffer`], for single-shot receives.
+    pub(crate) fn add_single_shot_buffer(&self) {
+        self.single_shot.grow();
+    }
+
+    /// Buffers that the kernel may fill: so many receives, of either kind, would find one.
+    pub(crate) fn buffers(&self) -> usize {
+        self.multishot.provided().min(self.single_shot.provided())
     }
 
     /// Returns whether no completion waits to be handled: all that has left a socket was handled.

@@ -96,7 +96,7 @@ fn a_receive_without_a_buffer_fails_and_can_be_repeated() {
         }
         assert!(got < sent.len());
         hoard.clear();
-        assert!(ring.has_buffers());
+        assert!(ring.buffers() > 0);
         ring.multishot_recv(key, ours.as_fd());
         while got < sent.len() {
             for done in completions(ring, 1) {

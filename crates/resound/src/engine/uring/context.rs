@@ -1,5 +1,7 @@
 //! What the connections of a worker share.
 
+use std::collections::VecDeque;
+
 use super::timers::Timers;
 use crate::engine::driver::DriverContext;
 use crate::engine::recorder::Recorder;
@@ -16,8 +18,8 @@ pub(super) struct WorkerContext<'a, 'r> {
     pub(super) ring: &'a mut Ring<'r>,
     pub(super) driver: DriverContext,
     pub(super) timers: Timers,
-    /// Connections that wait for a buffer to receive into.
-    pub(super) starved: Vec<Key>,
+    /// Connections that wait for a buffer to receive into, in the order in which they found none.
+    pub(super) starved: VecDeque<Key>,
     spares: Vec<Vec<u8>>,
     /// The buffer of connections that read by themselves. Owns memory only if there are such.
     pub(super) wire: Vec<u8>,
@@ -29,7 +31,7 @@ impl<'a, 'r> WorkerContext<'a, 'r> {
             ring,
             driver: DriverContext::new(recorder, OUT_KEPT),
             timers: Timers::default(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             spares: Vec::new(),
             wire: Vec::new(),
         }

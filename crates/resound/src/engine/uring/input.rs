@@ -8,7 +8,8 @@ use crate::engine::sys::{Key, Received, Ring};
 /// A receive of this size, for which every buffer has room, begins a bulk transfer: from then on
 /// the connection receives one buffer at a time, and only when it can deliver it.
 const LARGE: usize = 8 * 1024;
-/// Receives smaller than this end a bulk transfer, [`CALM`] of them in a row.
+/// Receives smaller than this end a bulk transfer, [`CALM`] of them in a row; of the last one it is
+/// enough that it is not large.
 const SMALL: usize = 2 * 1024;
 const CALM: u8 = 4;
 /// This many undelivered parts stop a multishot receive: all connections share the buffers that
@@ -32,7 +33,8 @@ pub(super) enum Receive {
 
 pub(super) struct LinkInput {
     pub(super) receive: Receive,
-    /// Small receives in a row, up to [`CALM`]. With fewer the connection is in bulk mode.
+    /// Small receives in a row, up to [`CALM`], and one more of a connection that has shown that it
+    /// sends little. With fewer than [`CALM`] the connection is in bulk mode.
     calm: u8,
     /// Received and not delivered. Owns memory only while it holds something.
     #[expect(clippy::box_collection, reason = "there are many, and nearly all of them are empty")]
@@ -41,17 +43,15 @@ pub(super) struct LinkInput {
 
 impl LinkInput {
     pub(super) fn new() -> Self {
-        // One small receive ends the bulk mode of a new connection. Any amount may have arrived
-        // before it, and a multishot receive would take all of it.
-        Self { receive: Receive::Idle, calm: CALM - 1, backlog: None }
+        Self { receive: Receive::Idle, calm: CALM, backlog: None }
     }
 
     /// A receive has brought this many bytes.
     #[inline]
     pub(super) fn note_size(&mut self, len: usize) {
         self.calm = match len {
-            ..SMALL => (self.calm + 1).min(CALM),
-            SMALL..LARGE if !self.is_bulk() => CALM,
+            ..SMALL => (self.calm + 1).min(CALM + 1),
+            SMALL..LARGE if self.calm >= CALM - 1 => CALM + 1,
             _ => 0,
         };
     }
@@ -59,6 +59,17 @@ impl LinkInput {
     #[inline]
     pub(super) fn is_bulk(&self) -> bool {
         self.calm < CALM
+    }
+
+    /// The receive in flight has found no buffer. A new connection gets no further ones for that:
+    /// any amount may have arrived, and a multishot receive takes all that there is room for.
+    pub(super) fn starved(&mut self, receive: Receive, ring: &Ring<'_>) {
+        self.receive = Receive::Starved;
+        match receive {
+            Receive::SingleShot => ring.add_single_shot_buffer(),
+            _ if self.calm > CALM => ring.add_multishot_buffer(),
+            _ => self.calm = self.calm.min(CALM - 1),
+        }
     }
 
     pub(super) fn is_in_flight(&self) -> bool {
@@ -118,5 +129,44 @@ impl LinkInput {
             self.calm = 0;
             ring.cancel_receive(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::sys::Setup;
+
+    #[test]
+    fn large_receives_begin_a_bulk_transfer_and_small_ones_end_it() {
+        let mut input = LinkInput::new();
+        let sizes = [(1, false), (LARGE - 1, false), (LARGE, true), (1, true), (1, true), (SMALL, true)];
+        for (size, bulk) in sizes {
+            input.note_size(size);
+            assert_eq!(input.is_bulk(), bulk, "behind {size} bytes");
+        }
+        (1..CALM).for_each(|_| input.note_size(1));
+        assert!(input.is_bulk());
+        input.note_size(SMALL);
+        assert!(!input.is_bulk(), "the last one need not be small");
+    }
+
+    #[test]
+    fn only_a_connection_that_is_known_to_send_little_adds_a_multishot_buffer() {
+        Ring::with(&Setup::default(), |ring| {
+            let before = ring.buffers();
+            let (mut new, mut calm) = (LinkInput::new(), LinkInput::new());
+            calm.note_size(1);
+            new.starved(Receive::Multishot, ring);
+            assert!(ring.buffers() == before && new.is_bulk());
+            // The smaller of the two pools counts.
+            new.starved(Receive::SingleShot, ring);
+            assert_eq!(ring.buffers(), before);
+            calm.starved(Receive::Multishot, ring);
+            assert!(ring.buffers() == before + 1 && !calm.is_bulk());
+            new.note_size(SMALL);
+            assert!(!new.is_bulk(), "one receive that is not large is enough");
+        })
+        .unwrap();
     }
 }

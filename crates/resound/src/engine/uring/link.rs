@@ -49,10 +49,10 @@ pub(super) struct Link {
     failures: u8,
     /// A deadline has been put off once, because input had arrived.
     put_off: bool,
-    driver: Driver,
-    input: LinkInput,
     // Closed before the permit is returned: its next owner may need the descriptor.
     socket: Socket,
+    input: LinkInput,
+    driver: Driver,
     _permit: ConnectionPermit,
 }
 
@@ -69,9 +69,9 @@ impl Link {
             over: false,
             failures: 0,
             put_off: false,
-            driver,
-            input: LinkInput::new(),
             socket,
+            input: LinkInput::new(),
+            driver,
             _permit: permit,
         }
     }
@@ -99,6 +99,7 @@ impl Link {
         part: Option<Received>,
         context: &mut WorkerContext<'_, '_>,
     ) -> ConnectionFlow {
+        let receive = self.input.receive;
         if !more {
             self.input.receive = Receive::Idle;
         }
@@ -125,8 +126,8 @@ impl Link {
             (result, _) => match -result {
                 // Buffers come back as soon as their contents are delivered.
                 libc::ENOBUFS if !more => {
-                    self.input.receive = Receive::Starved;
-                    context.starved.push(self.key);
+                    self.input.starved(receive, context.ring);
+                    context.starved.push_back(self.key);
                 }
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
                 error => return failed(error),

@@ -27,6 +27,8 @@ use crate::metrics::Writers;
 
 /// Completions between two readings of the clock.
 const CLOCK: usize = 64;
+/// Connections that receive again for each buffer that is there: small messages share a buffer.
+const FED_PER_BUFFER: usize = 4;
 /// Alarms that may ring before the sockets get their turn.
 const ALARMS: usize = 256;
 
@@ -173,7 +175,7 @@ impl RingWorker<'_, '_> {
         let until = |at: Instant| at.saturating_duration_since(now);
         let cut = self.deadline.filter(|_| self.phase == ShutdownPhase::Draining).map(until);
         let acceptors = if self.acceptors_changed { Some(Duration::ZERO) } else { self.acceptors_at.map(until) };
-        let fed = (!self.context.starved.is_empty() && self.context.ring.has_buffers()).then_some(Duration::ZERO);
+        let fed = (!self.context.starved.is_empty() && self.context.ring.buffers() > 0).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
         let dials = self.dials.as_ref().and_then(|dials| dials.next(now));
         let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, dials];
@@ -316,12 +318,12 @@ impl RingWorker<'_, '_> {
         }
     }
 
-    /// Lets connections that found no buffer receive again.
+    /// Lets connections that found no buffer receive again, but only about as many as will find
+    /// one. Otherwise all of them would try each time, and nearly all in vain.
     fn feed(&mut self) {
-        if !self.context.starved.is_empty() && self.context.ring.has_buffers() {
-            for key in std::mem::take(&mut self.context.starved) {
-                self.on(key, Link::fed);
-            }
+        for _ in 0..self.context.ring.buffers() * FED_PER_BUFFER {
+            let Some(key) = self.context.starved.pop_front() else { break };
+            self.on(key, Link::fed);
         }
     }
 
