@@ -20,6 +20,7 @@ on_each_engine_plainly!(
     a_peer_that_reads_nothing_after_a_panic_is_reset,
     a_service_that_cannot_be_made_is_a_reset_and_counted,
     a_service_that_panics_at_its_very_end_harms_no_other,
+    a_worker_that_panics_ends_the_server,
     a_cut_is_no_orderly_end,
     a_cut_while_input_is_held_is_no_orderly_end,
     a_connection_that_was_never_served_is_reset,
@@ -268,6 +269,17 @@ fn a_service_that_panics_at_its_very_end_harms_no_other(engine: Engine) {
         assert!(!running.handle.is_finished());
         assert_eq!(running.drain().live(), 0);
     });
+}
+
+fn a_worker_that_panics_ends_the_server(engine: Engine) {
+    let server = server(engine).listen("127.0.0.1:0").unwrap();
+    let server = server.observe(|worker| assert!(worker == 0, "no observer for this worker"));
+    match (engine, server.serve(|_| Reply::default())) {
+        // It has no second worker.
+        (Engine::Threads, handle) => handle.unwrap().stop(),
+        (_, Ok(_)) => panic!("a server without one of its workers"),
+        (_, Err(error)) => assert_eq!(error.to_string(), "cannot start a worker: a worker has panicked"),
+    }
 }
 
 fn a_cut_is_no_orderly_end(engine: Engine) {
