@@ -160,7 +160,7 @@ struct UnmeasuredTime {
     count: u64,
     /// Messages that were due, and connection attempts.
     untimed: u64,
-    /// Messages that would have been sent during outages.
+    /// Messages that would have been sent, or connections that would have been made, during outages.
     unplanned: u64,
     /// The waits of messages that would have been sent during stalls.
     delayed: Latency,
@@ -176,6 +176,7 @@ impl UnmeasuredTime {
             _ => due.saturating_sub(times.all.count()),
         };
         let (unplanned, delayed) = match name {
+            "connect" | "handshake" => (run.unattempted(), Latency::default()),
             "service" => (run.unplanned(due), run.delayed(due)),
             _ => (0, Latency::default()),
         };
@@ -452,6 +453,29 @@ mod tests {
         assert!(outcome.measured.ends_with("but for 50.0 % of the time of its connections nothing was answered"));
         // Stalls of less than one per cent of the time do not decide a p99.
         assert_eq!(judgement("p99>5ms", &run(0.004)), Pass);
+    }
+
+    #[test]
+    fn a_stall_hides_connections_that_follow_each_other() {
+        use Judgement::{CannotTell, Pass};
+        let mut record = samples::record(1_000, 1, false);
+        (record.settings.rate, record.settings.shape) = (None, resound_load::Shape::Connect);
+        record.total.connect = Latency::of([(1_000_000, 1_000)]);
+        (record.total.counts.opened, record.total.counts.unconnected) = (1_000, 0);
+        for (stall, outage, want) in
+            [(0.0, 0.0, Pass), (0.2, 0.0, CannotTell), (0.0, 0.2, CannotTell), (0.001, 0.0, Pass)]
+        {
+            let time = |share: f64| record.elapsed.mul_f64(share * 64.0);
+            let mut record = record.clone();
+            (record.total.stall, record.total.outage) = (time(stall), time(outage));
+            assert_eq!(judgement("connect.p99>5ms", &Run::of(record)), want, "{stall}, {outage}");
+        }
+        let mut planned = record.clone();
+        (planned.settings.rate, planned.total.stall) = (Some(1_000.0), planned.elapsed);
+        assert_eq!(judgement("connect.p99>5ms", &Run::of(planned)), Pass, "a plan counts each connection");
+        record.settings.shape = resound_load::Shape::Closed;
+        record.total.stall = record.elapsed.mul_f64(0.2 * 64.0);
+        assert_eq!(judgement("connect.p99>5ms", &Run::of(record)), Pass, "these were made before the stall");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{Bounded, Counts, Generator, Latency, Mode, Record};
+use resound_load::{Bounded, Counts, Generator, Latency, Mode, Record, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec as _, DateTime, Seconds};
@@ -125,6 +125,17 @@ impl Run {
         }
         let part = |time, n| (count as f64 * weight(time, n) / all).ceil() as u64;
         Latency::of(stalls.buckets().map(|bucket| (bucket.to, part(bucket.to, bucket.count))))
+    }
+
+    /// Estimates how many further connections would have been made without the outages and stalls,
+    /// where each connection follows the one before it.
+    pub(crate) fn unattempted(&self) -> u64 {
+        let total = &self.record.total;
+        if self.record.settings.shape != Shape::Connect {
+            return 0;
+        }
+        let attempts = total.counts.opened.saturating_add(total.counts.unconnected);
+        self.estimate_omitted(attempts, total.outage.saturating_add(total.stall))
     }
 
     fn estimate_omitted(&self, messages: u64, time: Duration) -> u64 {
