@@ -146,6 +146,14 @@ impl Run {
         (messages.max(1) as f64 * share / (1.0 - self.silence())) as u64
     }
 
+    /// What would show the messages that silence has hidden.
+    pub(crate) fn settles_silence(&self) -> &'static str {
+        match self.record.settings.shape {
+            Shape::Closed | Shape::Open => "a plan (--rate), which counts each message that cannot be sent",
+            Shape::Connect | Shape::Stream | Shape::Ramp => "a run in which the target answers all the time",
+        }
+    }
+
     /// Messages whose response times hold a delay of the generator's own making.
     pub(crate) fn own_delays(&self) -> u64 {
         let total = &self.record.total;

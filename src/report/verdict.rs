@@ -60,9 +60,9 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
     if silent > 0 {
         let connections = units::counted(run.record.settings.most_connections(), "connection");
         let why = format!(
-            "{} of {connections} got no answer before the end of the run; to settle it: a longer --duration, or a \
-             plan (--rate), which counts each message that cannot be sent",
-            units::count(silent)
+            "{} of {connections} got no answer before the end of the run; to settle it: a longer --duration, or {}",
+            units::count(silent),
+            run.settles_silence()
         );
         return Some(Unjudgeable { expected: "each connection got an answer", why });
     }
