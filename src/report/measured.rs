@@ -159,7 +159,7 @@ struct UnmeasuredTime {
     count: u64,
     /// Messages that were due, and connection attempts.
     untimed: u64,
-    /// Messages that would have been sent, or connections that would have been made, during outages.
+    /// Messages that would have been sent, or connections made, during outages.
     unplanned: u64,
     /// The waits of messages that would have been sent during stalls.
     delayed: Latency,

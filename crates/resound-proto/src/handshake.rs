@@ -62,13 +62,15 @@ impl Handshake {
         self
     }
 
-    /// Then comes TLS, and this end is the server.
+    /// TLS, behind a PROXY header and before the service; this end is the server. `resound` takes
+    /// `&TlsServer` here.
     pub fn tls_server(mut self, server: impl Into<ServerSession>) -> Self {
         self.tls = Some(TlsLayer::server(server.into()));
         self
     }
 
-    /// Then comes TLS, and this end is the client.
+    /// TLS, behind a PROXY header and before the service; this end is the client. `resound` takes
+    /// `&TlsClient` here.
     pub fn tls_client(mut self, client: impl Into<ClientSession>) -> Self {
         self.tls = Some(TlsLayer::client(client.into()));
         self

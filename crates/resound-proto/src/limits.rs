@@ -9,11 +9,13 @@ pub struct Limits {
     /// Bytes that may wait in one connection: unsent answers, and the input behind them. At this
     /// mark the service gets no more messages, and the engine reads no more: TCP's window holds
     /// back a peer that does not read its answers. One message's answer, or one read, may exceed
-    /// the mark. At least 1.
+    /// the mark. At least 1; by default 24 KiB.
     pub high_water: usize,
-    /// Ends a connection whose handshake (a PROXY header, TLS) is not complete after this long.
+    /// Ends a connection whose handshake (a PROXY header, TLS) is not complete after this long. By
+    /// default 10 s.
     pub opening_timeout: Option<Duration>,
-    /// Ends a connection on which no message was completed and no byte was sent for this long.
+    /// Ends a connection on which no message was completed and no byte was sent for this long; by
+    /// default there is no limit.
     /// Bytes of an unfinished line do not count, so a peer that drips them gains nothing; nor do
     /// messages that only a pause has ended ([`Framing::Auto`](crate::Framing::Auto)), and their
     /// answers. While bytes wait to be sent, the write timeout applies instead.
@@ -24,11 +26,11 @@ pub struct Limits {
     /// that the transport takes count instead. A receiver announces room only once it has a
     /// segment's worth of it (RFC 9293, 3.8.6.2.2), and loopback's segments are 64 KiB: a receiver
     /// that takes 1 KiB/s there looks stalled for one or two minutes at a time. The default is
-    /// twice that.
+    /// twice that: 5 minutes.
     pub write_timeout: Option<Duration>,
     /// After its last byte a closing connection waits this long for the peer's FIN. Closing sooner,
     /// while the peer still sends, would make the system answer with a reset, and that can destroy
-    /// what the peer has not read yet.
+    /// what the peer has not read yet. By default 1 s.
     pub linger: Duration,
 }
 

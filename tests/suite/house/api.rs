@@ -1,5 +1,5 @@
 //! The public API of the libraries, as docs/api/ lists it: one line per item, with its whole
-//! signature and the first sentence of its documentation. `RESOUND_WRITE_API=1` writes the lists
+//! signature and the first paragraph of its documentation. `RESOUND_WRITE_API=1` writes the lists
 //! anew.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,17 @@ use syn::{Attribute, Fields, ImplItem, Item, TraitItem, UseTree, Visibility};
 
 const CRATES: [&str; 3] = ["resound-proto", "resound", "resound-load"];
 /// Traits whose impls say nothing about how to use a type.
-const UNLISTED: [&str; 3] = ["Debug", "Drop", "Error"];
+const UNLISTED: [&str; 2] = ["Drop", "Error"];
+/// How to read a list.
+const LEGEND: &str = "\
+# The public items, one a line, each with the first paragraph of its documentation.
+# struct X { }          all fields are public, and a struct literal makes one
+# struct X { .. }       has private fields, or may get more (#[non_exhaustive]): functions make one
+# enum X { .. }         may get more variants (#[non_exhaustive])
+# : Clone + Debug       derived traits; `X: impl T for Y` are the other traits that concern X
+# required, provided    methods of a trait without and with a default
+# [unix]                only there
+";
 
 #[test]
 fn the_public_api_is_as_its_lists_say() {
@@ -21,7 +31,7 @@ fn the_public_api_is_as_its_lists_say() {
         listing.module(krate, &[], &krate.ident);
         listing.lines.sort();
         listing.lines.dedup();
-        let list: String = listing.lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+        let list = listing.lines.iter().fold(LEGEND.to_string(), |list, (_, line)| list + line + "\n");
         let path = folder.join(format!("docs/api/{}.txt", krate.ident.replace('_', "-")));
         if std::env::var_os("RESOUND_WRITE_API").is_some() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -67,19 +77,44 @@ impl Krate {
         path.iter().try_fold(&self.root, |module, name| module.children.get(name))
     }
 
-    /// The impls of a type. No two types of the project have one name.
+    /// The impls of a type or for it, and the conversions from it; of a trait those for references
+    /// and boxes. No two types of the project have one name.
     fn impls<'a>(&'a self, of: &str) -> Vec<&'a syn::ItemImpl> {
         let mut found = Vec::new();
         self.root.visit(&mut |item| {
-            if let Item::Impl(each) = item
-                && let syn::Type::Path(path) = &*each.self_ty
-                && path.path.segments.last().is_some_and(|last| last.ident == of)
-            {
+            let Item::Impl(each) = item else { return };
+            let of_trait = each.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
+            let is_from = of_trait.is_some_and(|last| last.ident == "From" && names(&last.arguments, of));
+            let is_wrapped = of_trait.is_some_and(|last| last.ident == of) && is_wrapper(&each.self_ty);
+            let is_of = match &*each.self_ty {
+                syn::Type::Reference(reference) => type_text(&reference.elem) == of,
+                own => own_name(own).is_some_and(|name| name == of),
+            };
+            if is_of || is_from || is_wrapped {
                 found.push(each);
             }
         });
         found
     }
+}
+
+/// Whether these generic arguments are this type, or a reference to it.
+fn names(arguments: &syn::PathArguments, of: &str) -> bool {
+    let syn::PathArguments::AngleBracketed(list) = arguments else { return false };
+    list.args.iter().any(|argument| match argument {
+        syn::GenericArgument::Type(syn::Type::Reference(reference)) => own_name(&reference.elem) == Some(of.into()),
+        syn::GenericArgument::Type(own) => own_name(own) == Some(of.into()),
+        _ => false,
+    })
+}
+
+fn own_name(of: &syn::Type) -> Option<String> {
+    let syn::Type::Path(path) = of else { return None };
+    path.path.segments.last().map(|last| last.ident.to_string())
+}
+
+fn is_wrapper(of: &syn::Type) -> bool {
+    matches!(of, syn::Type::Reference(_)) || own_name(of).is_some_and(|name| name == "Box")
 }
 
 impl Module {
@@ -263,11 +298,11 @@ impl<'a> Listing<'a> {
             }
             _ => {}
         }
-        self.impls(krate, &name, &path);
+        self.impls(&name, &path);
     }
 
-    fn impls(&mut self, krate: &Krate, name: &str, path: &str) {
-        for each in krate.impls(name) {
+    fn impls(&mut self, name: &str, path: &str) {
+        for each in self.crates.iter().flat_map(|krate| krate.impls(name)) {
             if let Some((_, of, _)) = &each.trait_ {
                 let of = of.segments.last().unwrap().ident.to_string();
                 if !UNLISTED.contains(&of.as_str()) {
@@ -304,7 +339,7 @@ impl<'a> Listing<'a> {
             return;
         }
         let cfg: String = attrs.iter().filter(|each| each.path().is_ident("cfg")).map(condition).collect();
-        let docs = first_sentence(attrs);
+        let docs = first_paragraph(attrs);
         let docs = if docs.is_empty() { docs } else { format!("  // {docs}") };
         let path = item.split([' ', '(', '<']).find(|word| word.starts_with("resound")).unwrap_or_default();
         // Behind the item itself, and before what belongs to it.
@@ -403,7 +438,7 @@ fn derives(attrs: &[Attribute]) -> String {
         let list = derive.meta.require_list().unwrap().tokens.to_string();
         all.extend(list.split(',').map(|name| name.rsplit("::").next().unwrap().trim().to_string()));
     }
-    all.retain(|name| !name.is_empty() && name != "Debug");
+    all.retain(|name| !name.is_empty());
     if all.is_empty() { String::new() } else { format!(": {}", all.join(" + ")) }
 }
 
@@ -416,12 +451,8 @@ fn attribute_text(attrs: &[Attribute], name: &str) -> Option<String> {
     }
 }
 
-fn first_sentence(attrs: &[Attribute]) -> String {
+fn first_paragraph(attrs: &[Attribute]) -> String {
     let docs = attrs.iter().filter_map(|each| attribute_text(std::slice::from_ref(each), "doc"));
     let paragraph: Vec<String> = docs.map(|line| line.trim().to_string()).take_while(|line| !line.is_empty()).collect();
-    let paragraph = paragraph.join(" ");
-    match paragraph.find(". ") {
-        Some(end) => paragraph[..=end].into(),
-        None => paragraph,
-    }
+    paragraph.join(" ")
 }

@@ -98,8 +98,8 @@ impl Framing {
 /// }
 /// ```
 pub trait Service {
-    /// How the input is cut; asked once, before [`Service::open`]. [`Cx::framing`] changes it
-    /// later.
+    /// How the input is cut; asked once, before [`Service::open`]. By default each read is one
+    /// chunk. [`Cx::framing`] changes it later.
     fn framing(&self) -> Framing {
         Framing::Chunk
     }
@@ -128,7 +128,8 @@ pub trait Service {
         cx.finish();
     }
 
-    /// The server is shutting down, and all received input has been delivered.
+    /// The server is shutting down, and all received input has been delivered. By default the
+    /// connection ends as for [`Service::eof`].
     fn drain(&mut self, cx: &mut Cx<'_>) {
         cx.finish();
     }

@@ -34,7 +34,8 @@ pub trait DialPlan {
     /// or this machine could not dial.
     fn failed(&mut self, call: &DialRequest, error: &io::Error, now: Instant);
 
-    /// A dial succeeded, and its connection ended before its service was made.
+    /// A dial succeeded, and its connection ended before its service was made: TLS failed, or the
+    /// server's certificate is not trusted. By default this is ignored.
     fn unopened(&mut self, _call: &DialRequest, _why: CloseReason, _now: Instant) {}
 }
 
@@ -58,7 +59,8 @@ pub enum NextDial {
     At(Instant),
     /// Nothing before the next event: an answer, a failure, the end of a connection.
     Wait,
-    /// Nothing more: the worker ends with its last connection, and does not call the plan again.
+    /// Nothing more: the worker does not call [`DialPlan::next`] again, and ends with its last
+    /// connection. Dials under way are still reported.
     Done,
 }
 

@@ -145,8 +145,8 @@ impl Dialer {
         self
     }
 
-    /// Starts to dial, on threads of its own. `plans` is called with the number of each worker, on
-    /// its thread.
+    /// Starts to dial, on threads of its own, with one plan per worker: `plans` is called with the
+    /// number of each worker, from 0, on its thread.
     ///
     /// The dialer ends when every plan is done and its connections have ended, or after its handle
     /// has drained or stopped it: a drain dials no more, calls

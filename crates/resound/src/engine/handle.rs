@@ -9,8 +9,8 @@ use super::Engine;
 use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::Totals;
 
-/// A running [`Server`](crate::Server) or [`Dialer`](crate::Dialer). Dropping it stops that at
-/// once.
+/// A running [`Server`](crate::Server) or [`Dialer`](crate::Dialer). Dropping the handle stops it
+/// at once.
 pub struct Handle {
     pub(crate) control: Arc<dyn EngineControl>,
     pub(crate) shared: Arc<Shared>,
@@ -34,16 +34,16 @@ impl Handle {
     }
 
     /// The addresses of a server's listeners, with the port that the system chose for port 0; none
-    /// of a dialer.
+    /// of a dialer. Their texts parse as [`Address`](crate::Address).
     #[must_use]
     pub fn addresses(&self) -> &[Endpoint] {
         &self.addresses
     }
 
-    /// Shuts down gracefully: accepts no connection, answers what was received, closes idle
-    /// connections at once, and cuts those that are still open after `timeout`. Returns at once;
-    /// [`Handle::wait`] or [`Handle::finished`] waits. Of several calls the earliest deadline
-    /// holds.
+    /// Begins a graceful shutdown, and returns at once: [`Handle::wait`] or [`Handle::finished`]
+    /// waits. The server accepts no connection and answers what was received. A connection whose
+    /// peer has not sent a FIN then waits for it up to [`Limits::linger`](crate::Limits::linger).
+    /// What is still open after `timeout` is cut. Of several calls the earliest deadline holds.
     pub fn drain(&self, timeout: Duration) {
         let now = Instant::now();
         // A year, if the deadline is beyond the clock.
