@@ -73,7 +73,7 @@ impl Message {
 impl Payload {
     /// For messages of `longest` bytes at most.
     pub(super) fn new(seed: u64, lines: bool, prefix: &'static [u8], longest: usize) -> Self {
-        let table = (longest >= LONG).then(|| ChunkTable::new(seed, |bits| word(bits, lines)));
+        let table = (longest >= LONG).then(|| ChunkTable::new(seed, |bits| word(bits, lines).to_le_bytes()));
         Self { seed, lines, prefix, table, chunks: longest.div_ceil(CHUNK) as u64 }
     }
 
@@ -106,7 +106,7 @@ impl Payload {
             }
             None => {
                 for at in (0..message.len).step_by(BLOCK) {
-                    to.copy(&self.block(message, at)[..BLOCK.min(message.len - at)]);
+                    to.copy(&as_bytes(&self.words(message, at))[..BLOCK.min(message.len - at)]);
                 }
             }
         }
@@ -129,7 +129,9 @@ impl Payload {
     /// reach beyond its end.
     pub(super) fn differs(&self, message: &Message, from: usize, bytes: &[u8]) -> Option<usize> {
         let (head, body) = bytes.split_at(self.prefix.len().saturating_sub(from).min(bytes.len()));
-        if let Some(at) = differ(head, self.prefix.get(from..).unwrap_or_default()) {
+        if !head.is_empty()
+            && let Some(at) = differ(head, &self.prefix[from..])
+        {
             return Some(at);
         }
         let mut at = (from + head.len()) - self.prefix.len().min(from + head.len());
@@ -138,11 +140,7 @@ impl Payload {
         while !rest.is_empty() {
             let (differs, n) = match table {
                 Some(table) => self.differs_from_chunk(table, message, at, rest),
-                None => {
-                    let block = self.block(message, at / BLOCK * BLOCK);
-                    let n = (BLOCK - at % BLOCK).min(rest.len());
-                    (differ(&rest[..n], &block[at % BLOCK..]), n)
-                }
+                None => self.differs_from_block(message, at, rest),
             };
             if let Some(differs) = differs {
                 return Some(bytes.len() - rest.len() + differs);
@@ -150,6 +148,21 @@ impl Payload {
             (rest, at) = (&rest[n..], at + n);
         }
         None
+    }
+
+    /// Like `differs`, within one block. Returns the number of compared bytes too.
+    #[inline]
+    fn differs_from_block(&self, message: &Message, at: usize, bytes: &[u8]) -> (Option<usize>, usize) {
+        let words = self.words(message, at / BLOCK * BLOCK);
+        // Nearly always the bytes are a whole block, and right. Then the words stay in registers.
+        if at.is_multiple_of(BLOCK)
+            && let Some((block, _)) = bytes.split_first_chunk::<BLOCK>()
+            && block.as_chunks::<8>().0.iter().zip(&words).all(|(a, b)| u64::from_le_bytes(*a) == *b)
+        {
+            return (None, BLOCK);
+        }
+        let n = (BLOCK - at % BLOCK).min(bytes.len());
+        (differ(&bytes[..n], &as_bytes(&words)[at % BLOCK..]), n)
     }
 
     /// Like `differs`, within one chunk or the final newline. Returns the number of compared bytes
@@ -179,17 +192,27 @@ impl Payload {
     /// The computed bytes of a short message from `at` on, a multiple of [`BLOCK`]. Bytes beyond
     /// the message's end are arbitrary.
     #[inline]
-    fn block(&self, message: &Message, at: usize) -> [u8; BLOCK] {
-        let mut block = [0; BLOCK];
+    fn words(&self, message: &Message, at: usize) -> [u64; BLOCK / 8] {
         let first = message.key.wrapping_add((at as u64 / 8).wrapping_mul(GOLDEN));
-        for (n, eight) in block.chunks_exact_mut(8).enumerate() {
-            eight.copy_from_slice(&word(mix(first.wrapping_add((n as u64).wrapping_mul(GOLDEN))), self.lines));
-        }
-        if self.lines && (at..at + BLOCK).contains(&(message.len - 1)) {
-            block[message.len - 1 - at] = b'\n';
-        }
-        block
+        // Of another block, where the newline is not in this one.
+        let newline = if self.lines { (message.len - 1).wrapping_sub(at) } else { BLOCK };
+        std::array::from_fn(|n| {
+            let own = word(mix(first.wrapping_add((n as u64).wrapping_mul(GOLDEN))), self.lines);
+            if newline / 8 != n {
+                return own;
+            }
+            let shift = newline % 8 * 8;
+            own & !(0xff << shift) | u64::from(b'\n') << shift
+        })
     }
+}
+
+fn as_bytes(words: &[u64; BLOCK / 8]) -> [u8; BLOCK] {
+    let mut bytes = [0; BLOCK];
+    for (eight, word) in bytes.chunks_exact_mut(8).zip(words) {
+        eight.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
 }
 
 /// Where `bytes` first differ from the beginning of `expected`, which is no shorter.
@@ -203,9 +226,8 @@ fn differ(bytes: &[u8], expected: &[u8]) -> Option<usize> {
 
 /// Eight bytes from random bits. Those of a line are from the 64 characters from '0' to 'o'.
 #[inline]
-fn word(bits: u64, lines: bool) -> [u8; 8] {
-    let bits = if lines { (bits & (0x3f * ONES)) + 0x30 * ONES } else { bits };
-    bits.to_le_bytes()
+fn word(bits: u64, lines: bool) -> u64 {
+    if lines { (bits & (0x3f * ONES)) + 0x30 * ONES } else { bits }
 }
 
 /// A one in each byte.

@@ -63,7 +63,7 @@ struct Module {
 
 /// What a path leads to.
 enum Found<'a> {
-    Item(&'a Krate, &'a Item),
+    Item(&'a Item),
     Module(&'a Krate, Vec<String>),
 }
 
@@ -180,7 +180,7 @@ impl<'a> Listing<'a> {
                     self.line(&format!("pub mod {path}::{name}"), &docs);
                     self.module(krate, &[at, std::slice::from_ref(&name)].concat(), &format!("{path}::{name}"));
                 }
-                item if item_name(item).is_some_and(|(vis, _)| is_public(vis)) => self.item(krate, item, path),
+                item if item_name(item).is_some_and(|(vis, _)| is_public(vis)) => self.item(item, path),
                 _ => {}
             }
         }
@@ -196,7 +196,7 @@ impl<'a> Listing<'a> {
         attrs: &[Attribute],
     ) {
         match self.find(krate, at, leaf) {
-            Some(Found::Item(krate, item)) => self.item(krate, item, parent),
+            Some(Found::Item(item)) => self.item(item, parent),
             // A glob's name is `*`: its items become the parent's own.
             Some(Found::Module(krate, at)) if public.ends_with("::*") => self.module(krate, &at, parent),
             Some(Found::Module(krate, at)) => {
@@ -234,7 +234,7 @@ impl<'a> Listing<'a> {
         }
         let own = |item: &&Item| item_name(item).is_some_and(|(_, own)| own == *name);
         if let Some(item) = module.items.iter().find(own) {
-            return Some(Found::Item(krate, item));
+            return Some(Found::Item(item));
         }
         let uses = module.items.iter().filter_map(|item| match item {
             Item::Use(each) => Some(leaves(&each.tree)),
@@ -247,7 +247,7 @@ impl<'a> Listing<'a> {
     }
 
     /// One item and what belongs to it.
-    fn item(&mut self, krate: &'a Krate, item: &Item, parent: &str) {
+    fn item(&mut self, item: &Item, parent: &str) {
         let Some((_, name)) = item_name(item) else { return };
         let path = format!("{parent}::{name}");
         match item {
