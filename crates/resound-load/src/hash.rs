@@ -22,6 +22,13 @@ pub(super) fn unit(bits: u64) -> f64 {
 mod tests {
     use super::*;
 
+    /// The first numbers of splitmix64 with the seed 0: a seed gives the same messages for ever.
+    #[test]
+    fn the_hash_is_that_of_splitmix64() {
+        let numbers = [1, 2, 3].map(|n: u64| mix(n.wrapping_mul(GOLDEN)));
+        assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+
     #[test]
     fn a_unit_is_below_one() {
         assert!((0..1000).map(|n| unit(mix(n))).all(|x| (0.0..1.0).contains(&x)));
