@@ -159,6 +159,7 @@ mod tests {
             Failure { class, at, connection: 0, sequence: None, what }.to_string()
         };
         assert_eq!(shown(Fault::Refused, "cannot connect: Connection refused"), "cannot connect: Connection refused");
+        assert_eq!(shown(Fault::Reset, "Reset by the peer"), "Reset by the peer");
         assert_eq!(shown(Fault::Reset, "reset: the peer reset it"), "the peer reset it");
         assert_eq!(shown(Fault::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
     }
