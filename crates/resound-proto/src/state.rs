@@ -104,6 +104,10 @@ mod tests {
                 Closing(IdleTimeout),
                 [Closing(IdleTimeout), Closing(IdleTimeout), Closing(IdleTimeout), Reset(IdleTimeout)],
             ),
+            (
+                Refused(IdleTimeout),
+                [Refused(IdleTimeout), Refused(IdleTimeout), Refused(IdleTimeout), Reset(IdleTimeout)],
+            ),
             (Aborting, [Aborting, Aborting, Aborting, Reset(Panicked)]),
             (Reset(WriteTimeout), [Reset(WriteTimeout); 4]),
         ];
