@@ -106,5 +106,10 @@ mod tests {
                 assert!(part.is_some() || n < DETECTION_BYTES, "{} of {}", n, bytes.escape_ascii());
             }
         }
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH"] {
+            let is_http = |text: String| detect_protocol(text.as_bytes()) == Some(Http);
+            assert!(is_http(format!("{method} / HTTP/1.1\r\n")), "{method}");
+            assert!(!is_http(format!("{method}TING\n")), "{method}TING");
+        }
     }
 }
