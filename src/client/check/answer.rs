@@ -159,5 +159,8 @@ mod tests {
         assert_eq!(single.progress(b"Server received: HelServer received: lo, server!\n"), AnswerProgress::Differs);
         let echo = Check::named("long line", Expect::Echo);
         assert_eq!(echo.progress(&[prefix, &echo.sent[..]].concat()), AnswerProgress::Differs);
+        // Without a prefix nothing shows where an answer begins: a newline too many is wrong.
+        let own: Vec<u8> = echo.sent.chunks(1024).flat_map(|read| [read.trim_ascii(), b"\n"].concat()).collect();
+        assert_eq!(echo.progress(&own), AnswerProgress::Differs);
     }
 }
