@@ -156,7 +156,9 @@ fn a_ramp_that_is_observed_late_has_all_its_steps(engine: Engine) {
     });
     let starts: Vec<_> = record.steps.iter().map(|step| (step.level, step.total.start.as_millis())).collect();
     assert_eq!(starts.len(), 3, "{starts:?}");
-    assert!(starts.is_sorted() && starts[0] == (100.0, 0) && starts[2].0 == 300.0, "{starts:?}");
+    assert!(starts[0] == (100.0, 0) && starts[2].0 == 300.0, "{starts:?}");
+    // Each begins after the one before, though no tick shows when.
+    assert!(starts.is_sorted() && starts[1].1 >= 100 && starts[2].1 >= 200, "{starts:?}");
     assert_eq!(record.steps.iter().map(|step| step.total.counts.sent).sum::<u64>(), 60);
 }
 
