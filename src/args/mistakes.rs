@@ -262,7 +262,7 @@ mod tests {
             ("server --shape ramp", "--shape belongs to `resound load`, not to `resound server`"),
             ("server 127.0.0.1 -1", "'-1' is not a port"),
         ] {
-            let text = text(typed).unwrap_or_else(|| panic!("{typed}"));
+            let text = text(typed).unwrap_or_else(|| panic!("{typed}: the error has no explanation"));
             assert!(text.starts_with(&format!("resound: {want}")), "{typed}: {text}");
         }
     }

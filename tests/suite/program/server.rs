@@ -351,6 +351,8 @@ fn wrong_arguments_are_explained() {
         (&["client", "--host", "h", "-p", "1"], "there is no --host and no -p: host and port are positional"),
         (&["test", "9999", "localhost"], "\n  resound test localhost 9999\n"),
         (&["load", "--port", "1", "-c", "2"], "\n  resound load 127.0.0.1 1 -c 2\n"),
+        (&["load", "--connection", "5", "::1"], "there is no --connection: perhaps --connections was meant"),
+        (&["server", "--shape", "ramp"], "--shape belongs to `resound load`, not to `resound server`"),
         (&["server", "--workers", "0"], "--workers"),
         (&["server", "--engine", "steam"], "threads"),
         (&["server", "-4", "-6"], "cannot be used with"),
