@@ -255,3 +255,41 @@ pub(crate) fn start<A: WorkerAlert>(
     });
     Ok((set, first))
 }
+
+#[cfg(test)]
+mod tests {
+    use resound_proto::Echo;
+
+    use super::*;
+    use crate::engine::config::EngineConfig;
+    use crate::engine::connection_limit::ConnectionLimit;
+    use crate::engine::shared::ConnectionOrigin;
+
+    struct NoAlert;
+
+    impl WorkerAlert for NoAlert {
+        fn alert(&self) {}
+    }
+
+    #[test]
+    fn a_worker_that_panics_lets_the_others_drain() {
+        let accept = ConnectionOrigin::Accept { factory: Arc::new(|_| Box::new(Echo)), handshakes: None };
+        let shared = EngineConfig::new().share(2, ConnectionLimit::new(1, 2, None), accept);
+        let (keep, kept) = channel();
+        let run = move |mut worker: WorkerGuard<NoAlert>| {
+            worker.report(Ok(()));
+            let _ = keep.send(worker);
+        };
+        let running = Arc::new(RunGuard(Arc::default()));
+        let (set, first) = start(shared, &running, true, || Ok(NoAlert), run).unwrap();
+        let ((mut first, _), other) = (first.unwrap(), kept.recv().unwrap());
+        let serve = move || {
+            first.report(Ok(()));
+            std::panic::resume_unwind(Box::new("as the test wants it"))
+        };
+        assert!(thread::spawn(serve).join().is_err());
+        assert!(!set.inboxes[0].send(WorkerCommand::WakeAll), "a worker that has ended takes no command");
+        let commands = other.inbox().take();
+        assert!(matches!(commands[..], [WorkerCommand::Drain(_)]), "{} commands for the other worker", commands.len());
+    }
+}
