@@ -3,8 +3,9 @@
 /// Everything that had arrived when the drain began, a FIN included, is read and answered first.
 #[derive(Debug, Default)]
 pub(crate) struct DrainBarrier {
-    /// Bytes that are still to be read.
-    unread: usize,
+    /// Bytes that are still to be read. There is one of these for each connection, so it is small;
+    /// no socket's buffer holds more.
+    unread: u32,
     state: BarrierState,
     /// The peer's FIN has been read.
     eof: bool,
@@ -27,7 +28,7 @@ impl DrainBarrier {
     /// The drain begins, with `unread` bytes to be read first. Only the first call counts.
     pub(crate) fn begin(&mut self, unread: usize) {
         if !self.has_begun() {
-            (self.state, self.unread) = (BarrierState::Waiting, unread);
+            (self.state, self.unread) = (BarrierState::Waiting, small(unread));
         }
     }
 
@@ -35,7 +36,7 @@ impl DrainBarrier {
     #[inline]
     pub(crate) fn read(&mut self, n: usize) {
         self.eof |= n == 0;
-        self.unread = self.unread.saturating_sub(n);
+        self.unread = self.unread.saturating_sub(small(n));
     }
 
     /// Returns whether bytes that had arrived are still to be read, as far as is known.
@@ -59,6 +60,11 @@ impl DrainBarrier {
         }
         is_due
     }
+}
+
+#[inline]
+fn small(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
