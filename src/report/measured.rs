@@ -159,7 +159,8 @@ struct UnmeasuredTime {
     count: u64,
     /// Messages that were due, and connection attempts.
     untimed: u64,
-    /// Messages that would have been sent, or connections made, during outages.
+    /// Messages that would have been sent during outages, or connections made during outages and
+    /// stalls.
     unplanned: u64,
     /// The waits of messages that would have been sent during stalls.
     delayed: Latency,

@@ -194,7 +194,7 @@ impl Payload {
     #[inline]
     fn words(&self, message: &Message, at: usize) -> [u64; BLOCK / 8] {
         let first = message.key.wrapping_add((at as u64 / 8).wrapping_mul(GOLDEN));
-        // Of another block, where the newline is not in this one.
+        // Beyond the block where the newline is not in it.
         let newline = if self.lines { (message.len - 1).wrapping_sub(at) } else { BLOCK };
         std::array::from_fn(|n| {
             let own = word(mix(first.wrapping_add((n as u64).wrapping_mul(GOLDEN))), self.lines);

@@ -12,7 +12,7 @@ use resound::{ConnId, Cx, Engine, Service};
 use tempfile::TempDir;
 
 use crate::child::Program;
-use crate::harness::{PATIENCE, Peer, Running, engines, on_each_engine, server};
+use crate::harness::{PATIENCE, Peer, Running, engines, noise, on_each_engine, server};
 #[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 
@@ -169,7 +169,7 @@ fn an_unreadable_byte_keeps_no_worker_awake() {
     }
 }
 
-on_each_engine!(a_flood_does_not_keep_a_service_from_its_own_deadlines);
+on_each_engine!(a_flood_does_not_keep_a_service_from_its_own_deadlines, more_connections_than_buffers_are_all_answered,);
 
 mod one_worker {
     #[test]
@@ -188,5 +188,17 @@ mod one_ring {
     #[test]
     fn a_flood_gives_way_to_another_on_an_old_kernel() {
         crate::harness::on_uring(crate::harness::OLD_KERNEL, super::a_flood_gives_way_to_another);
+    }
+}
+
+/// All of them send before any answer is read: most find no shared buffer, and wait for one.
+fn more_connections_than_buffers_are_all_answered(engine: Engine) {
+    let running = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| resound::Echo);
+    let mut peers: Vec<Peer> = (0..100).map(|_| running.connect()).collect();
+    // Of new connections, of those that are known to send little, and of bulk.
+    for len in [4 * 1024, 4 * 1024, 20 * 1024] {
+        let message = noise(7, len);
+        peers.iter_mut().for_each(|peer| peer.send(&message));
+        peers.iter_mut().for_each(|peer| peer.expect(&message));
     }
 }

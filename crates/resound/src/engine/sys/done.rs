@@ -15,6 +15,13 @@ pub(crate) enum SendBlocking {
     Wait,
 }
 
+/// Which receives a buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BufferKind {
+    Multishot,
+    SingleShot,
+}
+
 /// How long [`Ring::enter`](super::Ring) waits for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {

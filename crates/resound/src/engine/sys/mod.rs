@@ -20,7 +20,7 @@ mod tokens;
 
 pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch, watch_socket};
 pub(crate) use bytes::{Received, SendBytes};
-pub(crate) use done::{Done, SendBlocking, Wait};
+pub(crate) use done::{BufferKind, Done, SendBlocking, Wait};
 pub(crate) use memory::Pages;
 pub(crate) use ring::Ring;
 pub(crate) use setup::Setup;

@@ -1,6 +1,6 @@
 //! Buffers that the kernel receives into. Many connections share each of them.
 //!
-//! Lifecycle of one buffer: *provided* (the kernel fills it from the front, a receive at a time,
+//! Lifecycle of one buffer: *not in use* until the pool grows → *provided* (the kernel fills it from the front, a receive at a time,
 //! and the engine gets each part as a [`Lease`]) → *used up* (the kernel has filled it) → the last
 //! lease is dropped → *provided* again.
 
@@ -19,10 +19,14 @@ use super::memory::Memory;
 
 /// `IOU_PBUF_RING_INC`: a receive uses up only the part of a buffer that it fills. Linux 6.12.
 const INCREMENTAL: u16 = 2;
-/// Bytes in the buffers that are in use from the start: what a new connection may bring at once.
+/// Bytes in the buffers that are in use from the start.
 const FIRST_BYTES: usize = 32 * 1024;
 /// There are never fewer than these.
 const FIRST_BUFFERS: u16 = 2;
+
+fn first_buffers(size: usize) -> u16 {
+    FIRST_BUFFERS.max((FIRST_BYTES / size) as u16)
+}
 
 /// One group of provided buffers.
 pub(super) struct BufferPool(Rc<PoolState>);
@@ -93,17 +97,21 @@ impl BufferPool {
             started: Cell::new(0),
         };
         let pool = Self(Rc::new(shared));
-        (0..FIRST_BUFFERS.max((FIRST_BYTES / size) as u16)).for_each(|_| pool.grow());
+        (0..first_buffers(size)).for_each(|_| pool.0.start_next());
         Ok(pool)
     }
 
-    /// A receive has found no buffer: one more is provided, unless all are in use.
+    /// A receive has found no buffer: one more is provided, unless all are in use, or one has come
+    /// back meanwhile.
     pub(super) fn grow(&self) {
-        let next = self.0.started.get();
-        if usize::from(next) < self.0.buffers.len() {
-            self.0.started.set(next + 1);
-            self.0.provide(next);
+        if self.0.provided.get() == 0 {
+            self.0.start_next();
         }
+    }
+
+    /// Whether only the first buffers are in use.
+    pub(super) fn is_small(&self) -> bool {
+        self.0.started.get() <= first_buffers(self.0.size)
     }
 
     /// The part of a buffer that a completion with these flags has filled with `n` bytes. To be
@@ -134,6 +142,15 @@ impl BufferPool {
 }
 
 impl PoolState {
+    /// Provides a buffer for the first time.
+    fn start_next(&self) {
+        let next = self.started.get();
+        if usize::from(next) < self.buffers.len() {
+            self.started.set(next + 1);
+            self.provide(next);
+        }
+    }
+
     fn provide(&self, id: u16) {
         let buffer = &self.buffers[usize::from(id)];
         buffer.used.set(0);

@@ -10,7 +10,7 @@ use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 use socket2::SockAddr;
 
 use super::bytes::{Received, SendBytes};
-use super::done::{Done, SendBlocking, Wait};
+use super::done::{BufferKind, Done, SendBlocking, Wait};
 use super::faults::{FaultDecision, FaultInjector};
 use super::pool::BufferPool;
 use super::pools::{MULTISHOT, SINGLE_SHOT, SINGLE_SHOT_BUFFER, pools};
@@ -210,14 +210,17 @@ impl Ring<'_> {
         self.push(entry, Token::Poll);
     }
 
-    /// A multishot receive has found no buffer: one more is provided, up to a limit.
-    pub(crate) fn add_multishot_buffer(&self) {
-        self.multishot.grow();
+    /// A receive of that kind has found no buffer: one more is provided, up to a limit.
+    pub(crate) fn add_buffer(&self, kind: BufferKind) {
+        match kind {
+            BufferKind::Multishot => self.multishot.grow(),
+            BufferKind::SingleShot => self.single_shot.grow(),
+        }
     }
 
-    /// As [`Ring::add_multishot_buffer`], for single-shot receives.
-    pub(crate) fn add_single_shot_buffer(&self) {
-        self.single_shot.grow();
+    /// Whether a multishot receive can bring only little: only the first buffers are in use.
+    pub(crate) fn has_few_buffers(&self) -> bool {
+        self.multishot.is_small()
     }
 
     /// Buffers that the kernel may fill: so many receives, of either kind, would find one.

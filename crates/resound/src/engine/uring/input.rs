@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
-use crate::engine::sys::{Key, Received, Ring};
+use crate::engine::sys::{BufferKind, Key, Received, Ring};
 
 /// A receive of this size, for which every buffer has room, begins a bulk transfer: from then on
 /// the connection receives one buffer at a time, and only when it can deliver it.
@@ -42,8 +42,10 @@ pub(super) struct LinkInput {
 }
 
 impl LinkInput {
-    pub(super) fn new() -> Self {
-        Self { receive: Receive::Idle, calm: CALM, backlog: None }
+    /// With `few_buffers` a multishot receive brings little. Otherwise a new connection begins with
+    /// single-shot receives: it may have sent any amount.
+    pub(super) fn new(few_buffers: bool) -> Self {
+        Self { receive: Receive::Idle, calm: if few_buffers { CALM } else { CALM - 1 }, backlog: None }
     }
 
     /// A receive has brought this many bytes.
@@ -61,14 +63,18 @@ impl LinkInput {
         self.calm < CALM
     }
 
-    /// The receive in flight has found no buffer. A new connection gets no further ones for that:
+    /// The receive in flight has found no buffer. Returns the kind of receive that needs one more.
+    /// A connection that has not shown yet that it sends little gets no further multishot buffer:
     /// any amount may have arrived, and a multishot receive takes all that there is room for.
-    pub(super) fn starved(&mut self, receive: Receive, ring: &Ring<'_>) {
+    pub(super) fn starved(&mut self, receive: Receive) -> Option<BufferKind> {
         self.receive = Receive::Starved;
         match receive {
-            Receive::SingleShot => ring.add_single_shot_buffer(),
-            _ if self.calm > CALM => ring.add_multishot_buffer(),
-            _ => self.calm = self.calm.min(CALM - 1),
+            Receive::SingleShot => Some(BufferKind::SingleShot),
+            _ if self.calm > CALM => Some(BufferKind::Multishot),
+            _ => {
+                self.calm = self.calm.min(CALM - 1);
+                None
+            }
         }
     }
 
@@ -135,11 +141,10 @@ impl LinkInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::sys::Setup;
 
     #[test]
     fn large_receives_begin_a_bulk_transfer_and_small_ones_end_it() {
-        let mut input = LinkInput::new();
+        let mut input = LinkInput::new(true);
         let sizes = [(1, false), (LARGE - 1, false), (LARGE, true), (1, true), (1, true), (SMALL, true)];
         for (size, bulk) in sizes {
             input.note_size(size);
@@ -153,20 +158,15 @@ mod tests {
 
     #[test]
     fn only_a_connection_that_is_known_to_send_little_adds_a_multishot_buffer() {
-        Ring::with(&Setup::default(), |ring| {
-            let before = ring.buffers();
-            let (mut new, mut calm) = (LinkInput::new(), LinkInput::new());
-            calm.note_size(1);
-            new.starved(Receive::Multishot, ring);
-            assert!(ring.buffers() == before && new.is_bulk());
-            // The smaller of the two pools counts.
-            new.starved(Receive::SingleShot, ring);
-            assert_eq!(ring.buffers(), before);
-            calm.starved(Receive::Multishot, ring);
-            assert!(ring.buffers() == before + 1 && !calm.is_bulk());
-            new.note_size(SMALL);
-            assert!(!new.is_bulk(), "one receive that is not large is enough");
-        })
-        .unwrap();
+        let (mut new, mut calm) = (LinkInput::new(true), LinkInput::new(true));
+        calm.note_size(1);
+        assert_eq!(new.starved(Receive::Multishot), None);
+        assert!(new.is_bulk() && new.receive == Receive::Starved);
+        assert_eq!(new.starved(Receive::SingleShot), Some(BufferKind::SingleShot));
+        assert_eq!(calm.starved(Receive::Multishot), Some(BufferKind::Multishot));
+        assert!(!calm.is_bulk());
+        new.note_size(SMALL);
+        assert!(!new.is_bulk(), "one receive that is not large is enough");
+        assert!(LinkInput::new(false).is_bulk(), "a multishot receive could bring much");
     }
 }

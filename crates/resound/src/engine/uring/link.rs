@@ -26,6 +26,8 @@ use crate::engine::timestamps;
 const MOST_FAILURES: u8 = 100;
 /// An answer up to this length is sent from the memory it was written to. A longer one is cut.
 const SHORT: usize = 16 * 1024;
+/// Receives of small messages that share a buffer.
+pub(super) const FED_PER_BUFFER: usize = 4;
 /// One read of a connection that reads by itself.
 const WIRE: usize = 64 * 1024;
 
@@ -57,27 +59,29 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(key: Key, socket: Socket, conn: Conn, permit: ConnectionPermit, timed: bool) -> Self {
+    pub(super) fn new(
+        key: Key,
+        socket: Socket,
+        conn: Conn,
+        permit: ConnectionPermit,
+        timed: bool,
+        input: LinkInput,
+    ) -> Self {
         let mut driver = Driver::new(conn);
         if timed {
             // From now on the connection has timestamps.
             driver.times();
         }
-        Self {
-            key,
-            send: Send::Idle,
-            over: false,
-            failures: 0,
-            put_off: false,
-            socket,
-            input: LinkInput::new(),
-            driver,
-            _permit: permit,
-        }
+        Self { key, send: Send::Idle, over: false, failures: 0, put_off: false, socket, input, driver, _permit: permit }
     }
 
     pub(super) fn id(&self) -> ConnId {
         self.driver.conn().info().id
+    }
+
+    /// The share of a buffer that its next receive takes, in [`FED_PER_BUFFER`]ths.
+    pub(super) fn buffer_share(&self) -> usize {
+        if self.input.is_bulk() { FED_PER_BUFFER } else { 1 }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -126,7 +130,9 @@ impl Link {
             (result, _) => match -result {
                 // Buffers come back as soon as their contents are delivered.
                 libc::ENOBUFS if !more => {
-                    self.input.starved(receive, context.ring);
+                    if let Some(kind) = self.input.starved(receive) {
+                        context.ring.add_buffer(kind);
+                    }
                     context.starved.push_back(self.key);
                 }
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
@@ -244,7 +250,9 @@ impl Link {
             // In this order: what leaves the socket meanwhile is among the ring's completions.
             let (conn, socket) = (self.driver.conn(), SockRef::from(&self.socket));
             let has_more = || !self.input.is_delivered() || unread(&socket) > 0 || !context.ring.is_caught_up();
-            if conn.is_silence_due(now) && has_more() {
+            // Without a buffer this end is late, and not the peer.
+            let is_starved = self.input.receive == Receive::Starved && conn.wants_read() && unread(&socket) > 0;
+            if is_starved || (conn.is_silence_due(now) && has_more()) {
                 self.set_alarm(Some(now + Duration::from_millis(1)), context);
                 return ConnectionFlow::Continue(());
             }

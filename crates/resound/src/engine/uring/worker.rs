@@ -14,7 +14,8 @@ use super::accept::RingAcceptor;
 use super::context::WorkerContext;
 use super::counter::EventCounter;
 use super::dial::{Connected, PendingDials};
-use super::link::Link;
+use super::input::LinkInput;
+use super::link::{FED_PER_BUFFER, Link};
 use super::links::Links;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::AcceptedConnection;
@@ -27,8 +28,6 @@ use crate::metrics::Writers;
 
 /// Completions between two readings of the clock.
 const CLOCK: usize = 64;
-/// Connections that receive again for each buffer that is there: small messages share a buffer.
-const FED_PER_BUFFER: usize = 4;
 /// Alarms that may ring before the sockets get their turn.
 const ALARMS: usize = 256;
 
@@ -264,7 +263,8 @@ impl RingWorker<'_, '_> {
 
     fn begin(&mut self, socket: Socket, conn: Conn, permit: ConnectionPermit) {
         let timed = self.set.shared.is_timed(&conn, &socket);
-        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, permit, timed));
+        let input = LinkInput::new(self.context.ring.has_few_buffers());
+        let key = self.links.insert(conn.info().id, |key| Link::new(key, socket, conn, permit, timed, input));
         self.on(key, Link::open);
         if self.phase == ShutdownPhase::Draining {
             // Accepted or dialled just before the drain.
@@ -321,8 +321,11 @@ impl RingWorker<'_, '_> {
     /// Lets connections that found no buffer receive again, but only about as many as will find
     /// one. Otherwise all of them would try each time, and nearly all in vain.
     fn feed(&mut self) {
-        for _ in 0..self.context.ring.buffers() * FED_PER_BUFFER {
-            let Some(key) = self.context.starved.pop_front() else { break };
+        let mut room = self.context.ring.buffers() * FED_PER_BUFFER;
+        while room > 0
+            && let Some(key) = self.context.starved.pop_front()
+        {
+            room = room.saturating_sub(self.links.get(key).map_or(0, |link| link.buffer_share()));
             self.on(key, Link::fed);
         }
     }
