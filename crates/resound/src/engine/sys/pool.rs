@@ -45,6 +45,8 @@ struct PoolState {
     provided: Cell<usize>,
     /// The number of buffers that have been provided at least once.
     started: Cell<u16>,
+    /// In this turn.
+    has_grown: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -95,18 +97,24 @@ impl BufferPool {
             buffers: (0..count).map(|_| Buffer::default()).collect(),
             provided: Cell::new(0),
             started: Cell::new(0),
+            has_grown: Cell::new(false),
         };
         let pool = Self(Rc::new(shared));
         (0..first_buffers(size)).for_each(|_| pool.0.start_next());
         Ok(pool)
     }
 
-    /// A receive has found no buffer: one more is provided, unless all are in use, or one has come
-    /// back meanwhile.
+    /// A receive has found no buffer: one more is provided, unless all are in use. One in each
+    /// turn: in a burst many receives find none.
     pub(super) fn grow(&self) {
-        if self.0.provided.get() == 0 {
+        if !self.0.has_grown.replace(true) {
             self.0.start_next();
         }
+    }
+
+    /// A turn begins: the pool may grow again.
+    pub(super) fn begin_turn(&self) {
+        self.0.has_grown.set(false);
     }
 
     /// Whether only the first buffers are in use.

@@ -258,6 +258,8 @@ impl Ring<'_> {
         if let Some(left) = &mut self.calls {
             *left = left.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADR))?;
         }
+        self.multishot.begin_turn();
+        self.single_shot.begin_turn();
         loop {
             self.submit_pending();
             let all = self.pending.is_empty();
