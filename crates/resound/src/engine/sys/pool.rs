@@ -1,8 +1,8 @@
 //! Buffers that the kernel receives into. Many connections share each of them.
 //!
-//! Lifecycle of one buffer: *not in use* until the pool grows → *provided* (the kernel fills it from
-//! the front, a receive at a time, and the engine gets each part as a [`Lease`]) → *used up* (the
-//! kernel has filled it) → the last lease is dropped → *provided* again.
+//! Lifecycle of one buffer: *not in use* until the pool grows → *provided* (the kernel fills it
+//! from the front, a receive at a time, and the engine gets each part as a [`Lease`]) → *used up*
+//! (the kernel has filled it) → the last lease is dropped → *provided* again.
 
 use std::cell::Cell;
 use std::io;
