@@ -169,7 +169,7 @@ fn an_unreadable_byte_keeps_no_worker_awake() {
     }
 }
 
-on_each_engine!(a_flood_does_not_keep_a_service_from_its_own_deadlines, more_connections_than_buffers_are_all_answered,);
+on_each_engine!(a_flood_does_not_keep_a_service_from_its_own_deadlines, more_peers_than_buffers_are_all_answered,);
 
 mod one_worker {
     #[test]
@@ -192,7 +192,7 @@ mod one_ring {
 }
 
 /// All of them send before any answer is read: most find no shared buffer, and wait for one.
-fn more_connections_than_buffers_are_all_answered(engine: Engine) {
+fn more_peers_than_buffers_are_all_answered(engine: Engine) {
     let running = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| resound::Echo);
     let mut peers: Vec<Peer> = (0..100).map(|_| running.connect()).collect();
     // Of new connections, of those that are known to send little, and of bulk.

@@ -20,7 +20,7 @@ use super::memory::Memory;
 /// `IOU_PBUF_RING_INC`: a receive uses up only the part of a buffer that it fills. Linux 6.12.
 const INCREMENTAL: u16 = 2;
 /// Bytes in the buffers that are in use from the start.
-const FIRST_BYTES: usize = 32 * 1024;
+const FIRST_BYTES: usize = 64 * 1024;
 /// There are never fewer than these.
 const FIRST_BUFFERS: u16 = 2;
 
