@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use resound::{ConnId, Cx, Engine, Service};
+use resound::{CloseReason, ConnId, ConnInfo, Cx, Echo, Engine, Limits, Server, Service};
 
 use tempfile::TempDir;
 
 use crate::child::Program;
-use crate::harness::{PATIENCE, Peer, Running, engines, noise, on_each_engine, server};
+use crate::harness::{PATIENCE, Peer, Running, engines, noise, on_each_engine, patient, server};
 #[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 
@@ -49,6 +49,41 @@ impl Service for Gate {
     }
 }
 
+/// A server of one worker, and a peer that can stop it.
+struct GatedServer {
+    server: Running,
+    keeper: Peer,
+    reached: Receiver<()>,
+    open: Sender<()>,
+}
+
+impl GatedServer {
+    /// `service` serves all connections but the first.
+    fn start(server: Server, service: impl Fn(&ConnInfo) -> Box<dyn Service> + Send + Sync + 'static) -> Self {
+        let (reached, is_reached) = channel();
+        let (open, opened) = channel();
+        let gate = Mutex::new(Some(Gate { reached, open: opened }));
+        let service = move |conn: &ConnInfo| match gate.lock().unwrap().take() {
+            Some(gate) => Box::new(gate),
+            None => service(conn),
+        };
+        let server = Running::start(server.workers(NonZeroUsize::MIN), service);
+        let keeper = server.connect();
+        server.opened();
+        Self { server, keeper, reached: is_reached, open }
+    }
+
+    /// Stops the worker.
+    fn stop(&mut self) {
+        self.keeper.send("x");
+        self.reached.recv_timeout(PATIENCE).unwrap();
+    }
+
+    fn go_on(&self) {
+        self.open.send(()).unwrap();
+    }
+}
+
 /// Writes all that the system takes.
 fn fill(peer: &mut Peer) -> usize {
     peer.0.set_nonblocking(true).unwrap();
@@ -63,33 +98,25 @@ fn fill(peer: &mut Peer) -> usize {
 }
 
 fn a_flood_gives_way_to_another(engine: Engine) {
-    let (reached, is_reached) = channel();
-    let (open, opened) = channel();
-    let gate = Mutex::new(Some(Gate { reached, open: opened }));
     let record = Record::default();
     let written_down = Arc::clone(&record);
-    let server = Running::start(server(engine).workers(NonZeroUsize::MIN), move |conn| -> Box<dyn Service> {
-        match gate.lock().unwrap().take() {
-            Some(gate) => Box::new(gate),
-            None => Box::new(Clerk { id: conn.id, record: Arc::clone(&written_down) }),
-        }
-    });
-    let mut keeper = server.connect();
-    server.opened();
-    let mut floods = [server.connect(), server.connect()];
-    let ids = [server.opened(), server.opened()];
-    keeper.send("x");
-    is_reached.recv_timeout(PATIENCE).unwrap();
+    let clerk = move |conn: &ConnInfo| -> Box<dyn Service> {
+        Box::new(Clerk { id: conn.id, record: Arc::clone(&written_down) })
+    };
+    let mut gated = GatedServer::start(server(engine), clerk);
+    let mut floods = [gated.server.connect(), gated.server.connect()];
+    let ids = [gated.server.opened(), gated.server.opened()];
+    gated.stop();
     // The only worker is blocked now, and both connections fill their buffers.
     let written = [fill(&mut floods[0]), fill(&mut floods[1])];
     assert!(written.iter().all(|&sum| sum > 3 * SHARE), "{written:?} bytes are too few to show anything");
-    open.send(()).unwrap();
+    gated.go_on();
     for flood in &floods {
         flood.0.set_nonblocking(false).unwrap();
         flood.0.shutdown(std::net::Shutdown::Write).unwrap();
     }
     for _ in &floods {
-        server.closed();
+        gated.server.closed();
     }
 
     let (mut given, mut run, mut last, mut longest) = ([0, 0], 0, None, 0);
@@ -105,6 +132,41 @@ fn a_flood_gives_way_to_another(engine: Engine) {
     }
     assert_eq!(given, written);
     assert!(longest <= SHARE, "{longest} bytes of one while the other waited");
+}
+
+/// All of them send before any answer is read: most find no shared buffer, and wait for one.
+fn more_peers_than_buffers_are_all_answered(engine: Engine) {
+    let running = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| Echo);
+    let mut peers: Vec<Peer> = (0..100).map(|_| running.connect()).collect();
+    // Of new connections, of those that are known to send little, and of bulk.
+    for len in [4 * 1024, 4 * 1024, 20 * 1024] {
+        let message = noise(7, len);
+        peers.iter_mut().for_each(|peer| peer.send(&message));
+        peers.iter_mut().for_each(|peer| peer.expect(&message));
+    }
+}
+
+/// The worker (or the thread of one connection) stands still for longer than the idle timeout. What
+/// has arrived meanwhile comes first, also where most connections find no shared buffer.
+fn input_that_waits_for_the_worker_is_not_idleness(engine: Engine) {
+    let limits = Limits { idle_timeout: Some(Duration::from_secs(2)), ..patient() };
+    let mut gated = GatedServer::start(server(engine).limits(limits), |_| Box::new(Echo));
+    let mut peers: Vec<Peer> = (0..100).map(|_| gated.server.connect()).collect();
+    for _ in &peers {
+        gated.server.opened();
+    }
+    gated.stop();
+    let message = noise(7, 4 * 1024);
+    peers.iter_mut().for_each(|peer| peer.send(&message));
+    gated.keeper.send("y");
+    // A connection that was opened later becomes idle: the time of the others is over.
+    let clock = Running::start(server(engine).limits(limits), |_| Echo);
+    let _idle = clock.connect();
+    assert_eq!(clock.closed(), CloseReason::IdleTimeout);
+    gated.go_on();
+    gated.reached.recv_timeout(PATIENCE).expect("the second message of the keeper");
+    gated.go_on();
+    peers.iter_mut().for_each(|peer| peer.expect(&message));
 }
 
 /// Takes what comes, and has something to do every now and then.
@@ -176,10 +238,27 @@ mod one_worker {
     fn a_flood_gives_way_to_another() {
         super::a_flood_gives_way_to_another(resound::Engine::Portable);
     }
+
+    #[test]
+    fn input_that_waits_for_the_worker_is_not_idleness() {
+        super::input_that_waits_for_the_worker_is_not_idleness(resound::Engine::Portable);
+    }
+
+    #[test]
+    fn input_that_waits_for_its_thread_is_not_idleness() {
+        super::input_that_waits_for_the_worker_is_not_idleness(resound::Engine::Threads);
+    }
 }
 
 #[cfg(target_os = "linux")]
 mod one_ring {
+    #[test]
+    fn input_that_waits_for_the_worker_is_not_idleness() {
+        let test = super::input_that_waits_for_the_worker_is_not_idleness;
+        crate::harness::on_uring(resound::FaultConfig::NONE, test);
+        crate::harness::on_uring(crate::harness::OLD_KERNEL, test);
+    }
+
     #[test]
     fn a_flood_gives_way_to_another() {
         crate::harness::on_uring(resound::FaultConfig::NONE, super::a_flood_gives_way_to_another);
@@ -188,17 +267,5 @@ mod one_ring {
     #[test]
     fn a_flood_gives_way_to_another_on_an_old_kernel() {
         crate::harness::on_uring(crate::harness::OLD_KERNEL, super::a_flood_gives_way_to_another);
-    }
-}
-
-/// All of them send before any answer is read: most find no shared buffer, and wait for one.
-fn more_peers_than_buffers_are_all_answered(engine: Engine) {
-    let running = Running::start(server(engine).workers(NonZeroUsize::MIN), |_| resound::Echo);
-    let mut peers: Vec<Peer> = (0..100).map(|_| running.connect()).collect();
-    // Of new connections, of those that are known to send little, and of bulk.
-    for len in [4 * 1024, 4 * 1024, 20 * 1024] {
-        let message = noise(7, len);
-        peers.iter_mut().for_each(|peer| peer.send(&message));
-        peers.iter_mut().for_each(|peer| peer.expect(&message));
     }
 }

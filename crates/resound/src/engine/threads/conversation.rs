@@ -46,6 +46,7 @@ pub(super) fn converse(socket: &Socket, conn: Conn, context: &mut DriverContext,
             wake: &wake,
             timed,
             socket_checked: false,
+            put_off: false,
             is_full: false,
             is_warm: true,
         }
@@ -71,6 +72,8 @@ struct BlockingConversation<'a> {
     timed: bool,
     /// The socket was checked since the last deadline.
     socket_checked: bool,
+    /// The deadline has passed, and input had arrived by then: that comes first, once.
+    put_off: bool,
     /// The socket has taken only a part of what was written.
     is_full: bool,
     /// The buffers may hold memory.
@@ -144,10 +147,13 @@ impl BlockingConversation<'_> {
         if !self.socket_checked || !self.driver.is_due(now) {
             return false;
         }
-        if self.driver.conn().is_silence_due(now) && unread(&socket) > 0 {
+        let conn = self.driver.conn();
+        if (conn.is_silence_due(now) || !self.put_off) && conn.wants_read() && unread(&socket) > 0 {
+            // This thread, or the whole process, may have stood still since it read.
+            self.put_off = true;
             return false;
         }
-        self.socket_checked = false;
+        (self.socket_checked, self.put_off) = (false, false);
         self.driver.timed_out(&socket, self.context);
         true
     }
@@ -173,7 +179,7 @@ impl BlockingConversation<'_> {
                 Ok(echo)
             }
             Err(error) if is_tick(&error) => {
-                self.rest(ready);
+                self.rest();
                 Ok(0..0)
             }
             Err(error) => Err(CloseReason::of(&error)),
@@ -215,14 +221,11 @@ impl BlockingConversation<'_> {
 
     /// Nothing has happened: a slow peer costs no more than what waits for it, and an idle one no
     /// buffer.
-    fn rest(&mut self, waited_for: Readiness) {
+    fn rest(&mut self) {
         self.is_full = !self.driver.queue.is_empty();
         if std::mem::take(&mut self.is_warm) {
             self.buffer.give_back();
             self.context.out = Vec::new();
         }
-        // The time may be over because the whole process was stopped, and input has come meanwhile.
-        let reads = waited_for != Readiness::Room && self.driver.conn().wants_read();
-        self.socket_checked = !reads || unread(&SockRef::from(self.socket)) == 0;
     }
 }

@@ -82,9 +82,10 @@ impl LinkInput {
         !matches!(self.receive, Receive::Idle | Receive::Starved)
     }
 
-    /// Returns whether a receive is in flight that would bring what the socket holds.
-    pub(super) fn is_receiving(&self) -> bool {
-        matches!(self.receive, Receive::Multishot | Receive::SingleShot | Receive::Polling)
+    /// Returns whether a receive will bring what the socket holds: it is in flight, or follows once
+    /// there is a buffer.
+    pub(super) fn may_bring(&self) -> bool {
+        matches!(self.receive, Receive::Multishot | Receive::SingleShot | Receive::Polling | Receive::Starved)
     }
 
     #[inline]

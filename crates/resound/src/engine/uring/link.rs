@@ -41,6 +41,17 @@ enum Send {
     Wait,
 }
 
+/// A deadline that has passed, where input has arrived in time: the input comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PutOff {
+    No,
+    /// Until the receive has brought something. The kernel completes a few receives in each call,
+    /// so this may take many of them.
+    Waiting,
+    /// The receive has brought something: a peer that always sends puts no deadline off for ever.
+    Over,
+}
+
 // In this order in memory: what each event needs is next to the front of the driver.
 #[repr(C)]
 pub(super) struct Link {
@@ -49,8 +60,7 @@ pub(super) struct Link {
     /// Over, and waiting for its last completions.
     over: bool,
     failures: u8,
-    /// A deadline has been put off once, because input had arrived.
-    put_off: bool,
+    put_off: PutOff,
     // Closed before the permit is returned: its next owner may need the descriptor.
     socket: Socket,
     input: LinkInput,
@@ -72,7 +82,17 @@ impl Link {
             // From now on the connection has timestamps.
             driver.times();
         }
-        Self { key, send: Send::Idle, over: false, failures: 0, put_off: false, socket, input, driver, _permit: permit }
+        Self {
+            key,
+            send: Send::Idle,
+            over: false,
+            failures: 0,
+            put_off: PutOff::No,
+            socket,
+            input,
+            driver,
+            _permit: permit,
+        }
     }
 
     pub(super) fn id(&self) -> ConnId {
@@ -112,7 +132,7 @@ impl Link {
         }
         match (result, part) {
             (1.., Some(part)) => {
-                self.failures = 0;
+                self.input_arrived();
                 self.input.note_size(part.len());
                 if self.may_deliver() {
                     self.deliver(part, context);
@@ -179,7 +199,7 @@ impl Link {
     ) -> ConnectionFlow {
         match read {
             Ok(n) => {
-                self.failures = 0;
+                self.input_arrived();
                 let echo = self.driver.received(&mut wire[..n], &mut context.driver);
                 self.driver.queue.push(&wire[echo]);
                 self.send_output(context);
@@ -190,6 +210,13 @@ impl Link {
                 ConnectionFlow::Continue(())
             }
             Err(error) => ConnectionFlow::Break(Err(CloseReason::of(&error))),
+        }
+    }
+
+    fn input_arrived(&mut self) {
+        self.failures = 0;
+        if self.put_off == PutOff::Waiting {
+            self.put_off = PutOff::Over;
         }
     }
 
@@ -250,25 +277,21 @@ impl Link {
             // In this order: what leaves the socket meanwhile is among the ring's completions.
             let (conn, socket) = (self.driver.conn(), SockRef::from(&self.socket));
             let has_more = || !self.input.is_delivered() || unread(&socket) > 0 || !context.ring.is_caught_up();
-            // Without a buffer this end is late, and not the peer.
-            let is_starved = self.input.receive == Receive::Starved && conn.wants_read() && unread(&socket) > 0;
-            if is_starved || (conn.is_silence_due(now) && has_more()) {
+            if conn.is_silence_due(now) && has_more() {
                 self.set_alarm(Some(now + Duration::from_millis(1)), context);
                 return ConnectionFlow::Continue(());
             }
-            if !self.put_off && self.input.is_receiving() && conn.wants_read() && unread(&socket) > 0 {
-                // What has arrived in time is not late because this end is: the next call brings
-                // it, and then the alarm rings again. Once: a peer that always sends would put a
-                // deadline off for ever.
-                self.put_off = true;
+            if self.put_off != PutOff::Over && self.input.may_bring() && conn.wants_read() && unread(&socket) > 0 {
+                // What has arrived in time is not late because this end is.
+                self.put_off = PutOff::Waiting;
                 // Not at this very instant, with which the worker may still be busy.
                 self.set_alarm(Some(now + Duration::from_nanos(1)), context);
                 return ConnectionFlow::Continue(());
             }
-            self.put_off = false;
             self.driver.timed_out(&socket, &mut context.driver);
             self.send_output(context);
         }
+        self.put_off = PutOff::No;
         self.advance(context)
     }
 
