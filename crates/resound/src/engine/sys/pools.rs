@@ -21,7 +21,7 @@ const WHOLE_BUFFER: usize = 8 * 1024;
 /// Group and buffers of single-shot receives. Completions of the two kinds may overtake each other,
 /// so they never share a buffer.
 pub(super) const SINGLE_SHOT: u16 = 1;
-const SINGLE_SHOT_BUFFERS: u16 = 16;
+const SINGLE_SHOT_BUFFERS: u16 = 8;
 pub(super) const SINGLE_SHOT_BUFFER: usize = 64 * 1024;
 
 /// The pools of multishot and of single-shot receives.

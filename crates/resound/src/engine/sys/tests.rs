@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::engine::fault_config::FaultConfig;
 use crate::not_tested::not_tested;
 
-use super::{Done, Key, Ring, SendBlocking, SendBytes, Setup, Wait};
+use super::{BufferKind, Done, Key, Ring, SendBlocking, SendBytes, Setup, Wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -108,6 +108,26 @@ fn a_receive_without_a_buffer_fails_and_can_be_repeated() {
             }
         }
         drop(sending.join().unwrap().unwrap());
+    });
+}
+
+#[test]
+fn the_pools_grow_by_one_buffer_a_turn_up_to_a_limit() {
+    with_ring(Setup::default(), |ring| {
+        let first = ring.buffers();
+        assert!(first > 0 && ring.has_few_buffers());
+        let burst = |ring: &Ring<'_>| {
+            [BufferKind::Multishot, BufferKind::SingleShot]
+                .repeat(3)
+                .into_iter()
+                .for_each(|kind| ring.add_buffer(kind));
+        };
+        for turn in 1..=20 {
+            burst(ring);
+            assert_eq!(ring.buffers(), (first + turn).min(8), "in turn {turn}");
+            ring.enter(Wait::Not).unwrap();
+        }
+        assert!(!ring.has_few_buffers());
     });
 }
 
