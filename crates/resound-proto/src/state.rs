@@ -19,9 +19,10 @@ pub(super) enum State {
     /// As `HalfClosed`, but input is discarded. The descriptor is closed behind the peer's FIN, or
     /// when the linger is over.
     Closing(CloseReason),
-    /// The service has panicked. Input is discarded; what the service sent before is delivered, and
-    /// then the connection is reset: a FIN would tell the peer that this was all.
-    Aborting,
+    /// Input is discarded; what the service sent before is delivered, and then the connection is
+    /// reset: a FIN would tell the peer that this was all. The service has panicked, or has asked
+    /// for it.
+    Aborting(CloseReason),
     /// The connection is reset now.
     Reset(CloseReason),
     /// The descriptor is closed.
@@ -41,7 +42,7 @@ impl State {
 
     /// Whether input is discarded while this end still has bytes to send or to deliver.
     pub(super) fn discards(self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Closing(_) | Self::Aborting)
+        matches!(self, Self::Refused(_) | Self::Closing(_) | Self::Aborting(_))
     }
 
     /// Whether a FIN (and TLS's close_notify) follows what was sent.
@@ -52,8 +53,9 @@ impl State {
     /// Why the connection ends, once that is decided.
     pub(super) fn reason(self) -> Option<CloseReason> {
         match self {
-            Self::Refused(reason) | Self::Closing(reason) | Self::Reset(reason) => Some(reason),
-            Self::Aborting => Some(CloseReason::Panicked),
+            Self::Refused(reason) | Self::Closing(reason) | Self::Aborting(reason) | Self::Reset(reason) => {
+                Some(reason)
+            }
             Self::Handshake | Self::Open | Self::HalfClosed | Self::Closed => None,
         }
     }
@@ -69,6 +71,13 @@ impl State {
     pub(super) fn close(&mut self, reason: CloseReason) {
         if matches!(self, Self::Handshake | Self::Open | Self::HalfClosed) {
             *self = Self::Closing(reason);
+        }
+    }
+
+    /// The connection is reset behind what was sent. The first reason wins.
+    pub(super) fn abort(&mut self, reason: CloseReason) {
+        if self.is_open() {
+            *self = Self::Aborting(reason);
         }
     }
 
@@ -108,7 +117,7 @@ mod tests {
                 Refused(IdleTimeout),
                 [Refused(IdleTimeout), Refused(IdleTimeout), Refused(IdleTimeout), Reset(IdleTimeout)],
             ),
-            (Aborting, [Aborting, Aborting, Aborting, Reset(Panicked)]),
+            (Aborting(Panicked), [Aborting(Panicked), Aborting(Panicked), Aborting(Panicked), Reset(Panicked)]),
             (Reset(WriteTimeout), [Reset(WriteTimeout); 4]),
         ];
         for (before, want) in cases {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod conn;
+mod duplex;
 pub(crate) mod ending;
 mod fuzzing;
 mod opening;

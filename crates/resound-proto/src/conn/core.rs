@@ -124,7 +124,8 @@ impl Core {
     ) {
         let times = self.times.as_deref().filter(|_| !message.bytes.is_empty());
         let (conn, state, asked, unsent) = (&self.info, &mut self.state, &mut self.asked, self.unsent);
-        let mut cx = Cx { now, conn, state, asked, out, echo, message, unsent, times };
+        let truncated = self.truncated;
+        let mut cx = Cx { now, conn, state, asked, out, echo, message, unsent, truncated, times };
         if self.service.call(|service| event(service, &mut cx)).is_none() {
             self.panicked(now);
         }
@@ -140,7 +141,7 @@ impl Core {
     /// Discards what waits, and ends the connection once what was sent before is delivered. An end
     /// in order that the service asked for in the same call does not hold.
     pub(super) fn panicked(&mut self, now: Instant) {
-        self.state = State::Aborting;
+        self.state = State::Aborting(CloseReason::Panicked);
         self.held.clear();
         self.delivery.hurry(now);
     }
@@ -194,12 +195,12 @@ impl Core {
             State::HalfClosed if self.unsent == 0 && self.peer_eof == OrderedEvent::Done => Then::Close,
             State::HalfClosed => Then::HalfClose,
             State::Refused(reason) | State::Closing(reason) => self.linger(now, reason),
-            State::Aborting => {
-                if self.is_delivered(now) {
-                    Then::Reset
-                } else {
-                    Then::Go
+            State::Aborting(_) => {
+                if !self.delivery.is_in_a_hurry() {
+                    self.held.clear();
+                    self.delivery.hurry(now);
                 }
+                if self.is_delivered(now) { Then::Reset } else { Then::Go }
             }
             State::Reset(_) | State::Closed => Then::Reset,
         }

@@ -141,7 +141,7 @@ impl Core {
     fn deliver_drain(&mut self, now: Instant, out: &mut Vec<u8>) {
         self.drain = OrderedEvent::Done;
         self.notify(now, out, |service, cx| service.drain(cx));
-        if self.state == State::HalfClosed {
+        if self.state == State::HalfClosed && !self.asked.full_duplex {
             self.state.close(CloseReason::Drained);
         }
     }

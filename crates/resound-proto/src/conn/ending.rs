@@ -41,8 +41,10 @@ impl Conn {
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         let core = &self.core;
-        let is_aborted = matches!(core.state, State::Aborting | State::Reset(_));
-        core.unsent > 0 || !core.held.is_empty() || is_aborted || core.opened.is_none()
+        let is_aborted = matches!(core.state, State::Aborting(_) | State::Reset(_));
+        // What the other end of a full-duplex service has not sent yet may be missing.
+        let is_relayed = core.asked.full_duplex && core.state.is_open();
+        is_relayed || core.unsent > 0 || !core.held.is_empty() || is_aborted || core.opened.is_none()
     }
 
     /// Whether the connection waits for nothing but the delivery of what was sent.

@@ -227,7 +227,7 @@ impl Conn {
         core.bytes_out += n as u64;
         core.progress = Some(now);
         core.delivery.sent(now);
-        if core.unsent == 0 && matches!(core.state, State::Aborting) {
+        if core.unsent == 0 && matches!(core.state, State::Aborting(_)) {
             core.delivery.hurry(now);
         }
         if let Some(silence) = &mut core.silence {
@@ -267,7 +267,10 @@ impl Conn {
         } else if is_due(handshake_until) {
             core.refuse(CloseReason::OpeningTimeout);
         } else if out.is_empty() && core.asked.shares.is_empty() && is_due(core.idle_at()) {
-            core.state.close(CloseReason::IdleTimeout);
+            match core.asked.full_duplex {
+                true => core.state.reset(CloseReason::IdleTimeout),
+                false => core.state.close(CloseReason::IdleTimeout),
+            }
         }
         if core.delivery.is_in_a_hurry() {
             core.delivery.looked_in_a_hurry(now);
@@ -373,7 +376,7 @@ impl Conn {
             State::Handshake | State::Open | State::HalfClosed => {
                 core.has_room(0, 0) && core.read_limit() > 0 && self.waits_until().is_none()
             }
-            State::Refused(_) | State::Closing(_) | State::Aborting => true,
+            State::Refused(_) | State::Closing(_) | State::Aborting(_) => true,
             State::Reset(_) | State::Closed => false,
         }
     }

@@ -22,7 +22,7 @@ impl Core {
         if self.state.discards() {
             return usize::MAX;
         }
-        if self.unsent > 0 {
+        if self.unsent > 0 && !self.asked.full_duplex {
             let room = high.saturating_sub(self.unsent).saturating_sub(held);
             // A tiny read can wait until there is more room.
             return if room < LEAST_READ.min(high / 8) { 0 } else { room };
@@ -50,6 +50,7 @@ impl Core {
     pub(super) fn has_room(&self, fresh: usize, rest: usize) -> bool {
         let (waiting, high) = (self.unsent + fresh + self.asked.shares.len(), self.limits.high_water.max(1));
         let in_all = waiting.saturating_add(rest);
-        !self.asked.paused && (waiting == 0 || (waiting < high && (waiting < high / 8 || in_all <= high)))
+        let is_free = waiting == 0 || self.asked.full_duplex;
+        !self.asked.paused && (is_free || (waiting < high && (waiting < high / 8 || in_all <= high)))
     }
 }

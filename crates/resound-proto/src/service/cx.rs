@@ -14,6 +14,7 @@ use crate::state::State;
 #[repr(C)] // what each message touches first
 pub(crate) struct ServiceRequests {
     pub(crate) paused: bool,
+    pub(crate) full_duplex: bool,
     /// The engine can send from where bytes stand.
     pub(crate) may_share: bool,
     pub(crate) framing: Framing,
@@ -60,7 +61,14 @@ impl SharedBytes {
 
 impl ServiceRequests {
     pub(crate) fn new(framing: Framing) -> Self {
-        Self { framing, wake_at: None, paused: false, may_share: false, shares: SharedBytes::default() }
+        Self {
+            framing,
+            wake_at: None,
+            paused: false,
+            full_duplex: false,
+            may_share: false,
+            shares: SharedBytes::default(),
+        }
     }
 }
 
@@ -87,6 +95,7 @@ pub struct Cx<'a> {
     pub(crate) message: DeliveredMessage<'a>,
     /// Bytes of earlier calls that are unsent.
     pub(crate) unsent: usize,
+    pub(crate) truncated: bool,
     /// Of the message, where the engine knows them.
     pub(crate) times: Option<&'a KernelTimestamps>,
 }
@@ -187,6 +196,15 @@ impl Cx<'_> {
         self.asked.paused = pause;
     }
 
+    /// With `true` the two directions are independent of each other: input is delivered however
+    /// much is unsent, and only [`Cx::pause`] holds it up. For a service such as a relay, whose
+    /// answers are another connection's input: it bounds what it keeps by itself. Such a connection
+    /// ends in order only where both directions do: a drain, the idle timeout or a cut leaves it
+    /// open or resets it.
+    pub fn full_duplex(&mut self, wanted: bool) {
+        self.asked.full_duplex = wanted;
+    }
+
     /// Changes how the input behind this message is cut.
     pub fn framing(&mut self, framing: Framing) {
         self.asked.framing = framing;
@@ -202,6 +220,19 @@ impl Cx<'_> {
     /// discarded.
     pub fn close(&mut self) {
         self.state.close(CloseReason::ServiceClosed);
+    }
+
+    /// Ends the connection with a reset (RST) once the peer's system has acknowledged what was
+    /// sent, or the write timeout is over. Later input is discarded.
+    pub fn reset_after_delivery(&mut self) {
+        self.state.abort(CloseReason::Aborted);
+    }
+
+    /// Whether the input ended with a FIN but without TLS's close_notify (RFC 8446, 6.1): its last
+    /// bytes may have been cut off on the way.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
     }
 
     /// Ends the connection at once with a reset (RST). What was not yet sent is lost.
