@@ -123,3 +123,25 @@ macro_rules! on_each_engine_that_dials {
     };
 }
 pub(crate) use on_each_engine_that_dials;
+
+/// The same for a relay, which the threads engine is not.
+macro_rules! on_each_engine_that_relays {
+    ($($test:ident),* $(,)?) => {
+        mod portable {
+            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring {
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::NO_FAULTS, super::$test); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_of_an_old_kernel {
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::OLD_KERNEL, super::$test); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_with_faults {
+            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::FAULTY, super::$test); })*
+        }
+    };
+}
+pub(crate) use on_each_engine_that_relays;

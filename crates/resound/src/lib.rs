@@ -75,6 +75,11 @@ pub mod proxy {
     };
 }
 
+/// A relay: connections to a listener continue as connections to a target.
+pub mod relay {
+    pub use crate::engine::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, RelayTarget, client_addresses};
+}
+
 /// A connection as a state machine without I/O, for an engine of your own.
 pub mod conn {
     pub use resound_proto::{Conn, ServiceSource, Then, Verdict};

@@ -7,6 +7,7 @@ pub(crate) mod dialing;
 mod early_resets;
 mod fairness;
 mod panics;
+mod relay;
 mod services;
 mod shutdown;
 #[cfg(target_os = "linux")]

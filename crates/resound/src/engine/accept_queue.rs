@@ -11,6 +11,7 @@ use socket2::{SockRef, Socket};
 use super::accept::{AcceptError, RateLimitedLog};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::listener::{BACKLOG, Listener};
+use super::local::WorkerLocal;
 use super::shared::Shared;
 use super::socket::{ResetOnDrop, endpoint, set_accepted_options};
 
@@ -24,12 +25,16 @@ pub(crate) struct AcceptedConnection {
 
 impl AcceptedConnection {
     /// Makes the state machine of the connection, and with it the service.
-    pub(crate) fn open(self, shared: &Shared) -> Option<(Socket, Conn, ConnectionPermit)> {
+    pub(crate) fn open(
+        self,
+        shared: &Shared,
+        worker: Option<&WorkerLocal>,
+    ) -> Option<(Socket, Conn, ConnectionPermit)> {
         let Self { socket, peer, local, permit } = self;
         let socket = socket.serve()?;
-        set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits);
+        set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits, shared.is_relay());
         let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
-        let conn = shared.accepted(peer, local, &permit)?;
+        let conn = shared.accepted(peer, local, &permit, worker)?;
         Some((socket, conn, permit))
     }
 }

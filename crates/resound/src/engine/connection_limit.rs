@@ -42,12 +42,12 @@ impl ConnectionLimit {
         Some(ConnectionPermit { limit: Arc::clone(self), worker: ConnectionPermit::NO_PLACE, slot })
     }
 
-    /// A place on this worker for a connection that no limit concerns, such as one that was
-    /// dialled.
+    /// A place on this worker for a connection that was dialled: it counts for the worker, and the
+    /// limit does not concern it.
     pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.per_worker[worker].fetch_add(1, Relaxed);
-        ConnectionPermit { limit: Arc::clone(self), worker: worker as u32, slot: 0 }
+        let worker = worker as u32 | ConnectionPermit::UNLIMITED;
+        ConnectionPermit { limit: Arc::clone(self), worker, slot: 0 }
     }
 
     /// How many connections were refused, by [`Refusal`](resound_proto::Refusal).
@@ -97,6 +97,8 @@ pub(crate) struct ConnectionPermit {
 
 impl ConnectionPermit {
     const NO_PLACE: u32 = u32::MAX;
+    /// A bit of the worker's number: the place does not count against the limit.
+    const UNLIMITED: u32 = 1 << 31;
 
     /// Takes a place on the worker with the fewest connections, unless the permit has one; `false`
     /// at the limit.
@@ -129,7 +131,7 @@ impl ConnectionPermit {
 
     /// The worker with this connection's place.
     pub(crate) fn worker(&self) -> usize {
-        self.worker as usize
+        (self.worker & !Self::UNLIMITED) as usize
     }
 }
 
@@ -143,6 +145,9 @@ impl Drop for ConnectionPermit {
             return;
         }
         self.limit.per_worker[self.worker()].fetch_sub(1, Relaxed);
+        if self.worker & Self::UNLIMITED != 0 {
+            return;
+        }
         *self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.limit.freed.notify_all();
         self.limit.freed_async.notify_one();

@@ -17,7 +17,7 @@ use super::stream::Stream;
 use crate::error::{Attempt, DialError, Error, FailureClass, plain};
 
 /// Head start of each address over the next (RFC 8305, 5).
-const HEAD_START: Duration = Duration::from_millis(250);
+pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 
 /// How to dial.
 #[derive(Clone, Copy, Debug)]
@@ -264,7 +264,7 @@ fn late() -> io::Error {
 
 /// The resolver's order, but with the families alternating, so that one broken family costs one
 /// head start.
-fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(super) fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
     let count = addresses.len();
     let (ours, theirs): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first);
@@ -279,7 +279,7 @@ fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// The most telling of several failures: an answer tells more than silence, and silence more than a
 /// missing route.
-fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
+pub(super) fn telling_class(attempts: &[Attempt]) -> Option<FailureClass> {
     let classes: Vec<_> = attempts.iter().filter_map(|attempt| FailureClass::of(&attempt.error)).collect();
     [FailureClass::Refused, FailureClass::Reset, FailureClass::Timeout, FailureClass::Unreachable]
         .into_iter()

@@ -13,12 +13,15 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::accept::BACK_OFF;
 use super::dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
+use super::local::{RelayWorker, WorkerLocal};
 use super::shared::{ConnectionOrigin, Shared};
-use super::socket::endpoint;
+use super::socket::{endpoint, set_tcp_options};
 use crate::error::is_descriptor_shortage;
 
 /// A worker's dial plan. A plan that panics is done.
 pub(crate) struct DialDriver {
+    /// On the worker of a relay.
+    pub(crate) local: Option<WorkerLocal>,
     /// Shared with the connections whose services it makes later.
     plan: Rc<RefCell<Box<dyn DialPlan>>>,
     shared: Arc<Shared>,
@@ -30,10 +33,19 @@ pub(crate) struct DialDriver {
 impl DialDriver {
     /// The plan of the worker with this number; `None` on a server.
     pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
-        let ConnectionOrigin::Dial(plans) = &shared.origin else { return None };
-        let plan = catch_unwind(AssertUnwindSafe(|| plans(worker))).unwrap_or_else(|_| Box::new(NoPlan));
+        let (plan, local) = match &shared.origin {
+            ConnectionOrigin::Accept { .. } => return None,
+            ConnectionOrigin::Dial(plans) => {
+                let plan = catch_unwind(AssertUnwindSafe(|| plans(worker)));
+                (plan.unwrap_or_else(|_| Box::new(NoPlan)), None)
+            }
+            ConnectionOrigin::Relay { workers, .. } => {
+                let RelayWorker { plan, factory, wakes } = workers(worker);
+                (plan, Some(WorkerLocal { factory, wakes }))
+            }
+        };
         let plan = Rc::new(RefCell::new(plan));
-        Some(Self { plan, shared: Arc::clone(shared), not_before: None, done: false })
+        Some(Self { local, plan, shared: Arc::clone(shared), not_before: None, done: false })
     }
 
     /// What the plan wants next.
@@ -102,6 +114,10 @@ impl DialDriver {
         match &request.target {
             Endpoint::Tcp(target) => {
                 let socket = Socket::new(Domain::for_address(*target), Type::STREAM, Some(Protocol::TCP))?;
+                if self.shared.is_relay() {
+                    set_tcp_options(&SockRef::from(&socket), &self.shared.limits)?;
+                    socket.set_out_of_band_inline(true)?;
+                }
                 // Small messages do not wait for acknowledgements.
                 socket.set_tcp_nodelay(true)?;
                 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
@@ -242,6 +258,7 @@ mod tests {
         );
         let failures = Rc::default();
         let mut driver = DialDriver {
+            local: None,
             plan: Rc::new(RefCell::new(Box::new(RecordedFailures(Rc::clone(&failures))))),
             shared,
             not_before: None,

@@ -49,6 +49,9 @@ pub(crate) fn launch(
 ) -> Result<Launched, Error> {
     #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "io_uring may be refused on Linux only"))]
     let (mut engine, mut refusal) = config.choose()?;
+    if engine == Engine::Threads && matches!(origin, ConnectionOrigin::Relay { .. }) {
+        return Err(Error::NoRelay);
+    }
     let workers = match (engine, &origin) {
         (Engine::Threads, ConnectionOrigin::Accept { .. }) => 1,
         (Engine::Threads, ConnectionOrigin::Dial(_)) => config.workers.get(),

@@ -177,6 +177,13 @@ impl Listener {
         set.map_err(|source| Error::Congestion { algorithm: algorithm.into(), source })
     }
 
+    /// Makes urgent bytes part of the stream, which accepted connections inherit on Linux (tcp(7),
+    /// `SO_OOBINLINE`).
+    pub(crate) fn read_urgent_inline(&self) -> Result<(), Error> {
+        let set = self.socket.set_out_of_band_inline(true);
+        set.map_err(|error| Error::listen(&self.address, error))
+    }
+
     /// Sets what accepted connections inherit.
     pub(crate) fn prepare(&self, limits: &Limits) -> Result<(), Error> {
         match self.address {

@@ -28,12 +28,14 @@ mod handle;
 mod interface;
 mod launch;
 mod listener;
+mod local;
 #[cfg(unix)]
 mod path_owner;
 mod plain_stream;
 mod portable;
 mod queue;
 mod recorder;
+mod relay;
 mod server;
 mod shared;
 #[cfg(unix)]
@@ -69,6 +71,7 @@ pub use fault_config::FaultConfig;
 pub use handle::Handle;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
+pub use relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, RelayTarget, client_addresses};
 pub use server::Server;
 pub use shared::HandshakeFactory;
 #[cfg(unix)]

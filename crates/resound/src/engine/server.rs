@@ -159,7 +159,7 @@ impl Server {
         self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
-        self.launch(service, false)?.start()
+        self.launch(accepting(service), false)?.start()
     }
 
     /// Serves until the server has ended, and returns its counts. Worker 0 of the portable engine
@@ -182,7 +182,16 @@ impl Server {
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         supervise: impl FnOnce(Handle) -> F,
     ) -> Result<Totals, Error> {
-        let Launched { handle, pending } = self.launch(service, true)?;
+        self.run_from(accepting(service), supervise)
+    }
+
+    /// As [`Server::run`], with connections from this origin.
+    pub(super) fn run_from<F: Future<Output = ()> + 'static>(
+        self,
+        origin: impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin,
+        supervise: impl FnOnce(Handle) -> F,
+    ) -> Result<Totals, Error> {
+        let Launched { handle, pending } = self.launch(origin, true)?;
         let (shared, latch) = (Arc::clone(&handle.shared), Arc::clone(&handle.latch));
         let control = Arc::clone(&handle.control);
         let supervise = supervise(handle);
@@ -213,9 +222,9 @@ impl Server {
     }
 
     /// Starts the engine. Worker 0 of the portable engine may be left to run `here`.
-    fn launch<S: Service + 'static>(
+    pub(super) fn launch(
         self,
-        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+        origin: impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin,
         here: bool,
     ) -> Result<Launched, Error> {
         if self.listeners.is_empty() {
@@ -228,9 +237,19 @@ impl Server {
             }
         }
         let gate = AccessControl::new(self.access, self.handshakes.is_some(), Instant::now());
-        let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
-        let origin = ConnectionOrigin::Accept { factory, handshakes: self.handshakes };
+        let origin = origin(self.handshakes);
+        if matches!(origin, ConnectionOrigin::Relay { .. }) {
+            self.listeners.iter().try_for_each(Listener::read_urgent_inline)?;
+        }
         let limit = |workers| ConnectionLimit::new(self.max_connections, workers, gate);
         launch(self.config, origin, self.listeners, limit, here)
     }
+}
+
+/// Connections that a listener accepts, each with a service of its own.
+fn accepting<S: Service + 'static>(
+    service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+) -> impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin {
+    let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
+    |handshakes| ConnectionOrigin::Accept { factory, handshakes }
 }

@@ -1,5 +1,6 @@
 //! [`Shared`]: what the workers of one server or dialer share; and how its handle reaches them.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial_plan::DialPlan;
+use super::local::{RelayWorker, WorkerLocal};
 use super::recorder::Recorder;
 use super::socket::REPORTS_UNACKNOWLEDGED;
 use crate::metrics::{Counters, Totals, Writers};
@@ -23,6 +25,9 @@ pub(crate) type Observers = dyn Fn(usize) -> Box<dyn Observer> + Send + Sync;
 /// Makes the plan of the worker with this number.
 pub(crate) type Plans = dyn Fn(usize) -> Box<dyn DialPlan> + Send + Sync;
 
+/// Makes the part of a relay that the worker with this number runs.
+pub(crate) type RelayWorkers = dyn Fn(usize) -> RelayWorker + Send + Sync;
+
 /// The origin of the connections.
 pub(crate) enum ConnectionOrigin {
     Accept {
@@ -32,6 +37,11 @@ pub(crate) enum ConnectionOrigin {
         handshakes: Option<Box<HandshakeFactory>>,
     },
     Dial(Box<Plans>),
+    /// Each worker accepts, and dials for what it has accepted.
+    Relay {
+        workers: Box<RelayWorkers>,
+        handshakes: Option<Box<HandshakeFactory>>,
+    },
 }
 
 pub(crate) struct Shared {
@@ -59,6 +69,11 @@ impl Shared {
     pub(crate) fn totals(&self) -> Totals {
         let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
         totals.with_refused(self.room.refused())
+    }
+
+    /// Whether each accepted connection has a partner that was dialled for it.
+    pub(crate) fn is_relay(&self) -> bool {
+        matches!(self.origin, ConnectionOrigin::Relay { .. })
     }
 
     /// A dialer measures times: it reads the clock for each event, and keeps a deadline to much
@@ -96,16 +111,43 @@ impl Shared {
     }
 
     /// The state machine of a connection that was just accepted. A panic while its service is made
-    /// ends this connection only.
-    pub(crate) fn accepted(&self, peer: Endpoint, local: Endpoint, permit: &ConnectionPermit) -> Option<Conn> {
-        let ConnectionOrigin::Accept { factory, handshakes } = &self.origin else { return None };
-        Some(self.conn(peer, local, |info| match handshakes {
+    /// ends this connection only. The services of a relay are made by its `worker`.
+    pub(crate) fn accepted(
+        &self,
+        peer: Endpoint,
+        local: Endpoint,
+        permit: &ConnectionPermit,
+        worker: Option<&WorkerLocal>,
+    ) -> Option<Conn> {
+        match (&self.origin, worker) {
+            (ConnectionOrigin::Accept { factory, handshakes }, _) => {
+                Some(self.served(peer, local, permit, factory, handshakes))
+            }
+            (ConnectionOrigin::Relay { handshakes, .. }, Some(WorkerLocal { factory, .. })) => {
+                Some(self.served(peer, local, permit, factory, handshakes))
+            }
+            _ => None,
+        }
+    }
+
+    fn served<F>(
+        &self,
+        peer: Endpoint,
+        local: Endpoint,
+        permit: &ConnectionPermit,
+        factory: &F,
+        handshakes: &Option<Box<HandshakeFactory>>,
+    ) -> Conn
+    where
+        F: Deref<Target: Fn(&ConnInfo) -> Box<dyn Service>> + Clone + 'static,
+    {
+        self.conn(peer, local, |info| match handshakes {
             None => ServiceSource::Ready(factory(info)),
             Some(handshakes) => {
-                let (handshake, factory) = (permit.admission(handshakes(info)), Arc::clone(factory));
+                let (handshake, factory) = (permit.admission(handshakes(info)), factory.clone());
                 ServiceSource::After(handshake, Box::new(move |info, _| factory(info)))
             }
-        }))
+        })
     }
 
     /// The state machine of an established connection. `source` makes its service, or the

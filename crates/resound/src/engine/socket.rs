@@ -37,7 +37,10 @@ pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Resu
 }
 
 /// Sets the options that a socket does not inherit from its listener ([`set_tcp_options`]).
-pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits) {
+pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits, is_relay: bool) {
+    if !cfg!(target_os = "linux") && is_relay {
+        let _ = socket.set_out_of_band_inline(true);
+    }
     if !cfg!(target_os = "linux") && matches!(peer, Endpoint::Tcp(_)) {
         // Fails if the peer is gone already. The first read reports that.
         let _ = set_tcp_options(socket, limits);
@@ -84,7 +87,8 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
             return 0;
         }
         // The count ends before an urgent byte, unless that is part of the stream.
-        let inline = ready.intersects(PollFlags::PRI) && socket.set_out_of_band_inline(true).is_ok();
+        let is_marked = ready.intersects(PollFlags::PRI) && !socket.out_of_band_inline().unwrap_or(false);
+        let inline = is_marked && socket.set_out_of_band_inline(true).is_ok();
         let n = rustix::io::ioctl_fionread(&**socket).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
         if inline {
             let _ = socket.set_out_of_band_inline(false);

@@ -48,7 +48,7 @@ pub(crate) fn prepare(
             spawn("resound-accept", None, move || accept(listener, &shared, &signals, &running))
         });
         let dialling = || match shared.origin {
-            ConnectionOrigin::Accept { .. } => Ok(()),
+            ConnectionOrigin::Accept { .. } | ConnectionOrigin::Relay { .. } => Ok(()),
             ConnectionOrigin::Dial(_) => dial::start(&shared, &signals, &running),
         };
         accepting.and_then(|()| dialling()).map_err(|error| {
@@ -108,7 +108,7 @@ fn serve(accepted: AcceptedConnection, shared: &Arc<Shared>, signals: &Signals) 
     if signals.drain.is_over(Instant::now()) {
         return;
     }
-    let Some((socket, conn, permit)) = accepted.open(shared) else { return };
+    let Some((socket, conn, permit)) = accepted.open(shared, None) else { return };
     let _ = socket.set_nonblocking(false); // some systems pass on the mode of the listener
     let mut context = conversation::context(shared.recorder(0, Writers::Many));
     converse(&socket, conn, &mut context, shared, signals);

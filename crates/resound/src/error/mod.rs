@@ -80,6 +80,9 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// The threads engine serves each connection on a thread of its own, so it cannot relay.
+    #[error("the threads engine cannot relay")]
+    NoRelay,
     /// The server has no listener.
     #[error("the server has no address to listen on")]
     NoListener,

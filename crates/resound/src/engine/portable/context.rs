@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::clock::Clock;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::DriverContext;
+use crate::engine::local::WorkerLocal;
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
 
@@ -36,6 +37,10 @@ pub(super) struct PortableWorker {
     /// Only a dialer has one.
     #[cfg(target_os = "linux")]
     pub(super) clock: Option<Clock>,
+    /// Only the worker of a relay has it.
+    pub(super) local: Option<WorkerLocal>,
+    /// The dial plan of a relay has something to dial.
+    pub(super) dial_asked: Notify,
     /// When a connection last had something to do.
     active: Cell<Instant>,
     /// Wakes the task that polls for events.
@@ -74,6 +79,7 @@ impl PortableWorker {
         index: usize,
         shared: Arc<Shared>,
         recorder: Recorder,
+        local: Option<WorkerLocal>,
         #[cfg(target_os = "linux")] clock: Option<Clock>,
     ) -> Self {
         Self {
@@ -87,6 +93,8 @@ impl PortableWorker {
             permit_freed: Notify::new(),
             #[cfg(target_os = "linux")]
             clock,
+            local,
+            dial_asked: Notify::new(),
             active: Cell::new(Instant::now()),
             woke_up: Notify::new(),
             signals: Cell::new(1),
@@ -151,6 +159,17 @@ impl PortableWorker {
         self.signals.set(self.signals.get() + 1);
         if let Some(signals) = self.connections.borrow().get(&conn) {
             signals.set(&signals.woken);
+        }
+    }
+
+    /// Wakes the connections of a relay that their partners have woken.
+    pub(super) fn wake_partners(&self) {
+        let Some(WorkerLocal { wakes, .. }) = self.local.as_ref().filter(|local| !local.wakes.is_empty()) else {
+            return;
+        };
+        wakes.drain(|conn| self.wake(conn));
+        if wakes.take_dials() {
+            self.dial_asked.notify_one();
         }
     }
 

@@ -36,7 +36,10 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
                             Ok(made) => {
                                 drop(connects.spawn_local(dial(request, made, Rc::clone(&driver), Rc::clone(&worker))));
                             }
-                            Err(error) => driver.borrow_mut().failed(&request, &error),
+                            Err(error) => {
+                                driver.borrow_mut().failed(&request, &error);
+                                worker.wake_partners();
+                            }
                         }
                     }
                     NextDial::At(at) => break Some(at),
@@ -56,6 +59,7 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
             };
             tokio::select! {
                 () = at => {}
+                () = worker.dial_asked.notified() => {}
                 () = worker.permit_freed.notified() => driver.borrow_mut().connection_ended(),
                 Some(_) = connects.join_next(), if !connects.is_empty() => {}
             }
@@ -87,6 +91,7 @@ async fn dial(
         }
         Err(error) => driver.failed(&request, &error),
     }
+    worker.wake_partners();
 }
 
 async fn connect(request: &DialRequest, socket: Socket, target: &SockAddr) -> io::Result<WatchedSocket> {

@@ -30,7 +30,7 @@ const PIECES: usize = 16;
 
 /// Starts the task of a connection that was accepted.
 pub(super) fn serve(accepted: AcceptedConnection, worker: &Rc<PortableWorker>) {
-    let Some((socket, conn, permit)) = accepted.open(&worker.shared) else { return };
+    let Some((socket, conn, permit)) = accepted.open(&worker.shared, worker.local.as_ref()) else { return };
     // An error here concerns this connection only.
     if socket.set_nonblocking(true).is_err() {
         return reset_on_close(&SockRef::from(&socket));
@@ -258,12 +258,16 @@ impl Future for ConnectionTask {
         // A panic in a service ends its own connection only.
         let advanced = catch_unwind(AssertUnwindSafe(|| self.advance(cx, &mut context)));
         let end = match advanced.unwrap_or(Poll::Ready(Err(CloseReason::Panicked))) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                worker.wake_partners();
+                return Poll::Pending;
+            }
             Poll::Ready(end) => end,
         };
         context.driver.clear_output();
         let Self { stream, driver, .. } = &mut *self;
         driver.report_closed(end, &stream.socket(), &mut context.driver);
+        worker.wake_partners();
         Poll::Ready(())
     }
 }

@@ -38,11 +38,11 @@ pub(super) fn run(mut guard: WorkerGuard<Notify>, beside: Option<SideTask>) {
     let runtime = if beside.is_some() { runtime.enable_all() } else { runtime.enable_io().enable_time() };
     let built = for_a_runtime().and_then(|()| runtime.build_local(Default::default()));
     match built.and_then(|runtime| Ok((make(&guard, &runtime)?, runtime))) {
-        Ok((worker, runtime)) => runtime.block_on(async {
+        Ok(((worker, driver), runtime)) => runtime.block_on(async {
             guard.report(Ok(()));
             let (beside, latch) = beside.unzip();
             let beside = beside.map(tokio::task::spawn_local);
-            WorkerLoop::new(worker, &guard).run().await;
+            WorkerLoop::new(worker, driver, &guard).run().await;
             // The other workers may take longer, and the side task may still reach them.
             guard.end();
             if let Some(latch) = latch {
@@ -62,20 +62,24 @@ pub(super) fn run(mut guard: WorkerGuard<Notify>, beside: Option<SideTask>) {
     }
 }
 
-fn make(guard: &WorkerGuard<Notify>, runtime: &LocalRuntime) -> io::Result<Rc<PortableWorker>> {
+fn make(guard: &WorkerGuard<Notify>, runtime: &LocalRuntime) -> io::Result<(Rc<PortableWorker>, Option<DialDriver>)> {
     let (index, shared) = (guard.index, Arc::clone(&guard.set.shared));
     let _entered = runtime.enter();
     #[cfg(target_os = "linux")]
     let clock = shared.is_precise().then(|| Clock::new(shared.busy_poll)).transpose()?;
     shared.turn_off_timer_slack();
     let recorder = shared.recorder(index, Writers::One);
-    Ok(Rc::new(PortableWorker::new(
+    let driver = DialDriver::new(&shared, index);
+    let local = driver.as_ref().and_then(|driver| driver.local.clone());
+    let worker = PortableWorker::new(
         index,
         shared,
         recorder,
+        local,
         #[cfg(target_os = "linux")]
         clock,
-    )))
+    );
+    Ok((Rc::new(worker), driver))
 }
 
 /// A worker that reads its inbox.
@@ -92,7 +96,7 @@ struct WorkerLoop<'a> {
 }
 
 impl<'a> WorkerLoop<'a> {
-    fn new(worker: Rc<PortableWorker>, guard: &'a WorkerGuard<Notify>) -> Self {
+    fn new(worker: Rc<PortableWorker>, driver: Option<DialDriver>, guard: &'a WorkerGuard<Notify>) -> Self {
         if !worker.shared.busy_poll.is_zero() {
             tokio::task::spawn_local(Rc::clone(&worker).busy_poll());
         }
@@ -100,7 +104,7 @@ impl<'a> WorkerLoop<'a> {
         tokio::task::spawn_local(Rc::clone(&worker).ring());
         let stop_accepting = watch::Sender::new(false);
         let mut dialling = JoinSet::new();
-        if let Some(driver) = DialDriver::new(&worker.shared, guard.index) {
+        if let Some(driver) = driver {
             dialling.spawn_local(dial::run(driver, Rc::clone(&worker), stop_accepting.subscribe()));
         }
         Self {

@@ -10,6 +10,7 @@ use socket2::{SockRef, Socket};
 
 use crate::engine::dial_driver::{DialDriver, address, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
+use crate::engine::local::WorkerLocal;
 use crate::engine::sys::Ring;
 
 /// Dials that start before the sockets get their turn.
@@ -59,6 +60,16 @@ impl PendingDials {
         }
     }
 
+    /// What the services of a relay share.
+    pub(super) fn local(&self) -> Option<WorkerLocal> {
+        self.driver.local.clone()
+    }
+
+    /// The plan has something to dial.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.at = (!self.done).then_some(now);
+    }
+
     /// Returns whether nothing is dialled and nothing will be.
     pub(super) fn are_done(&self) -> bool {
         self.done && self.free.len() == self.pending.len()
@@ -73,7 +84,7 @@ impl PendingDials {
     /// A connection has ended.
     pub(super) fn connection_ended(&mut self, now: Instant) {
         self.driver.connection_ended();
-        self.at = (!self.done).then_some(now);
+        self.ask(now);
     }
 
     /// Dials no more, and cancels the connects in flight.

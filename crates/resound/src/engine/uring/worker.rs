@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::dial_driver::DialDriver;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow};
+use crate::engine::local::WorkerLocal;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::engine::workers::{WorkerCommand, WorkerGuard, WorkerSet, shorten_deadline};
 use crate::metrics::Writers;
@@ -30,6 +32,8 @@ use crate::metrics::Writers;
 const CLOCK: usize = 64;
 /// Alarms that may ring before the sockets get their turn.
 const ALARMS: usize = 256;
+/// How often the partners of a relay may wake each other before the sockets get their turn.
+const ROUNDS: usize = 4;
 
 /// The progress of a worker's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +54,9 @@ struct RingWorker<'a, 'r> {
     acceptors_changed: bool,
     /// When to check the acceptors without a change.
     acceptors_at: Option<Instant>,
-    /// Only a dialer has them.
+    /// Only a relay has it.
+    local: Option<WorkerLocal>,
+    /// Only a dialer or a relay has them.
     dials: Option<PendingDials>,
     phase: ShutdownPhase,
     deadline: Option<Instant>,
@@ -77,6 +83,7 @@ pub(super) fn run(mut guard: WorkerGuard<EventCounter>, setup: &Setup) {
             acceptors: Vec::new(),
             acceptors_changed: false,
             acceptors_at: None,
+            local: dials.as_ref().and_then(PendingDials::local),
             dials,
             phase: ShutdownPhase::Serving,
             deadline: None,
@@ -123,6 +130,7 @@ impl RingWorker<'_, '_> {
             self.ring_alarms();
             self.feed();
             self.serve_acceptors();
+            self.wake_partners();
             self.dial();
             if self.continue_drain() {
                 return Ok(());
@@ -177,7 +185,8 @@ impl RingWorker<'_, '_> {
         let fed = (!self.context.starved.is_empty() && self.context.ring.buffers() > 0).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
         let dials = self.dials.as_ref().and_then(|dials| dials.next(now));
-        let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, dials];
+        let woken = self.local.as_ref().is_some_and(|local| !local.wakes.is_empty()).then_some(Duration::ZERO);
+        let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, dials, woken];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Not,
@@ -256,7 +265,7 @@ impl RingWorker<'_, '_> {
 
     /// Starts a connection.
     fn serve(&mut self, accepted: AcceptedConnection) {
-        if let Some((socket, conn, permit)) = accepted.open(&self.set.shared) {
+        if let Some((socket, conn, permit)) = accepted.open(&self.set.shared, self.local.as_ref()) {
             self.begin(socket, conn, permit);
         }
     }
@@ -349,6 +358,24 @@ impl RingWorker<'_, '_> {
         }
     }
 
+    /// Wakes the connections of a relay that their partners have woken. They wake each other in
+    /// turn: what is left after a few rounds waits for the sockets' turn.
+    fn wake_partners(&mut self) {
+        let Some(wakes) = self.local.as_ref().map(|local| Rc::clone(&local.wakes)) else { return };
+        for _ in 0..ROUNDS {
+            wakes.drain(|conn| {
+                if let Some(key) = self.links.find(conn) {
+                    self.on(key, Link::woken);
+                }
+            });
+        }
+        if wakes.take_dials()
+            && let Some(dials) = &mut self.dials
+        {
+            dials.ask(self.context.driver.now);
+        }
+    }
+
     /// Dials where that is due.
     fn dial(&mut self) {
         if let Some(dials) = &mut self.dials {
@@ -391,7 +418,7 @@ impl RingWorker<'_, '_> {
             self.deadline = None; // the rest waits for its last completions
         }
         let dialled = self.dials.as_ref().is_none_or(PendingDials::are_done);
-        (self.phase == ShutdownPhase::Draining || self.dials.is_some()) && dialled && self.links.is_empty()
+        (self.phase == ShutdownPhase::Draining || self.set.shared.is_precise()) && dialled && self.links.is_empty()
     }
 
     fn cut(&mut self, reason: CloseReason) {

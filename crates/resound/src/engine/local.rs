@@ -1,0 +1,66 @@
+//! [`WorkerLocal`]: what the services of one worker share, where they belong together in pairs.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use resound_proto::{ConnId, ConnInfo, Service};
+
+use super::dial_plan::DialPlan;
+
+/// Makes the service of a connection that was accepted, on the worker that drives it.
+type LocalFactory = dyn Fn(&ConnInfo) -> Box<dyn Service>;
+
+/// The part of a relay that one worker runs: it accepts and dials, and its connections wake each
+/// other without a lock.
+pub(crate) struct RelayWorker {
+    pub(crate) plan: Box<dyn DialPlan>,
+    pub(crate) factory: Rc<LocalFactory>,
+    pub(crate) wakes: Rc<LocalWakes>,
+}
+
+/// What a worker keeps of its [`RelayWorker`].
+#[derive(Clone)]
+pub(crate) struct WorkerLocal {
+    pub(crate) factory: Rc<LocalFactory>,
+    pub(crate) wakes: Rc<LocalWakes>,
+}
+
+/// The connections of a worker that want [`Service::wake`], by services of the same worker.
+#[derive(Default)]
+pub(crate) struct LocalWakes {
+    woken: RefCell<Vec<ConnId>>,
+    /// The dial plan has something to dial.
+    dials: Cell<bool>,
+}
+
+impl LocalWakes {
+    /// Wakes a connection soon, behind the events that the worker handles now.
+    pub(crate) fn wake(&self, conn: ConnId) {
+        self.woken.borrow_mut().push(conn);
+    }
+
+    /// Lets the worker ask its dial plan soon.
+    pub(crate) fn dial(&self) {
+        self.dials.set(true);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.dials.get() && self.woken.borrow().is_empty()
+    }
+
+    /// Passes on each connection that was woken so far. Those that are woken meanwhile are next.
+    pub(crate) fn drain(&self, mut wake: impl FnMut(ConnId)) {
+        let mut woken = self.woken.take();
+        woken.drain(..).for_each(&mut wake);
+        // The memory is used again, unless there is newer.
+        let mut next = self.woken.borrow_mut();
+        if next.is_empty() {
+            *next = woken;
+        }
+    }
+
+    /// Returns whether the dial plan is to be asked.
+    pub(crate) fn take_dials(&self) -> bool {
+        self.dials.take()
+    }
+}

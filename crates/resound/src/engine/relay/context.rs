@@ -1,0 +1,117 @@
+//! [`RelayContext`]: what the pairs of one worker share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use resound_proto::{CloseReason, Endpoint};
+
+use super::pair::{Pair, PairState};
+use super::report::{RelayEnd, RelayEvent};
+use super::resolver::Waker;
+use super::target::{RelayTarget, Route};
+use crate::engine::dial_plan::DialRequest;
+use crate::engine::local::LocalWakes;
+
+/// Receives what happens to the pairs of a relay, on the thread of the worker that drives them.
+pub(super) type RelayObserver = dyn Fn(&RelayEvent<'_>) + Send + Sync;
+
+/// Buffers that are kept for the next small messages, and the size of each.
+const SPARES: usize = 64;
+const SPARE: usize = 4 * 1024;
+
+/// What the pairs of one worker share.
+pub(super) struct RelayContext {
+    pub(super) routes: Arc<[Route]>,
+    pub(super) observer: Arc<RelayObserver>,
+    pub(super) waker: Arc<Waker>,
+    pub(super) wakes: Rc<LocalWakes>,
+    pub(super) requests: RefCell<VecDeque<DialRequest>>,
+    /// Dials under way, each with its pair and when it began.
+    pub(super) dialled: RefCell<HashMap<u64, (Rc<Pair>, Instant)>>,
+    next: Cell<u64>,
+    spares: RefCell<Vec<Vec<u8>>>,
+}
+
+impl RelayContext {
+    pub(super) fn new(routes: Arc<[Route]>, observer: Arc<RelayObserver>, waker: Arc<Waker>) -> Self {
+        Self {
+            routes,
+            observer,
+            waker,
+            wakes: Rc::default(),
+            requests: RefCell::default(),
+            dialled: RefCell::default(),
+            next: Cell::new(0),
+            spares: RefCell::default(),
+        }
+    }
+
+    /// Dials an address for a pair.
+    pub(super) fn dial(&self, pair: &Rc<Pair>, address: Endpoint, target: &RelayTarget) {
+        let number = self.next.replace(self.next.get() + 1);
+        self.dialled.borrow_mut().insert(number, (Rc::clone(pair), Instant::now()));
+        let (source, timeout) = (target.source, target.timeout);
+        self.requests.borrow_mut().push_back(DialRequest { number, target: address, source, timeout });
+        self.wakes.dial();
+    }
+
+    /// An empty buffer for a message of this length.
+    pub(super) fn spare(&self, len: usize) -> Vec<u8> {
+        let spare = if len <= SPARE { self.spares.borrow_mut().pop() } else { None };
+        spare.unwrap_or_else(|| Vec::with_capacity(len.max(SPARE)))
+    }
+
+    /// Keeps the memory of a message that was passed on.
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spares = self.spares.borrow_mut();
+        if buffer.capacity() <= SPARE && spares.len() < SPARES {
+            buffer.clear();
+            spares.push(buffer);
+        }
+    }
+
+    pub(super) fn ended(&self, request: &DialRequest) -> Option<(Rc<Pair>, Instant)> {
+        self.dialled.borrow_mut().remove(&request.number)
+    }
+
+    pub(super) fn failed(&self, request: &DialRequest, error: io::Error, now: Instant) {
+        let Some((pair, since)) = self.ended(request) else { return };
+        let took = now.saturating_duration_since(since);
+        let state = &mut *pair.state.borrow_mut();
+        let Some(race) = &mut state.race else { return };
+        race.failed(now, &request.target, error, took);
+        if !state.is_client_closed() {
+            self.wakes.wake(pair.client.id);
+        } else if self.advance(&pair, state, now) {
+            self.over(&pair, state);
+        }
+    }
+
+    /// Dials the addresses that have their turn. Returns whether none is left that could answer.
+    pub(super) fn advance(&self, pair: &Rc<Pair>, state: &mut PairState, now: Instant) -> bool {
+        let Some(race) = &mut state.race else { return false };
+        let target = &self.routes[pair.route].target;
+        while let Some(address) = race.next(now) {
+            self.dial(pair, address, target);
+        }
+        if !race.is_lost() {
+            return false;
+        }
+        state.ended.get_or_insert((RelayEnd::Target, CloseReason::Reset));
+        if let Some(race) = state.race.take() {
+            let error = race.into_error(target.address().to_string());
+            (self.observer)(&RelayEvent::Failed { client: &pair.client, error: &error });
+        }
+        true
+    }
+
+    /// Reports a pair of which no connection is left.
+    pub(super) fn over(&self, pair: &Pair, state: &PairState) {
+        let report = state.report(pair.since, Instant::now());
+        (self.observer)(&RelayEvent::Closed { client: &pair.client, report: &report });
+    }
+}

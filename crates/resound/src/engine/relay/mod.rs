@@ -1,0 +1,155 @@
+//! [`Relay`]: connections to a listener continue as connections to a target.
+//!
+//! A relay is a server whose workers also dial. Each accepted connection and the one that was
+//! dialled for it are two `Conn`s on one worker, and a [`Pair`](pair::Pair) between their services
+//! carries the bytes and the end of each direction.
+
+mod context;
+mod pair;
+mod plan;
+mod race;
+mod report;
+mod resolver;
+mod side;
+mod target;
+
+use std::sync::{Arc, OnceLock};
+
+use resound_proto::{ConnInfo, Endpoint};
+
+use self::context::RelayObserver;
+use self::plan::RelayPlan;
+pub use self::report::{DirectionReport, RelayEnd, RelayEvent, RelayReport};
+use self::resolver::Waker;
+pub use self::target::RelayTarget;
+use self::target::Route;
+use super::address::{Address, Family};
+use super::handle::Handle;
+use super::listener::Listener;
+use super::server::Server;
+use super::shared::ConnectionOrigin;
+use crate::error::Error;
+use crate::metrics::Totals;
+
+/// A relay, and where each of its listeners leads. [`Relay::start`] starts it.
+///
+/// It is transparent. Each direction ends by itself and in its own way: a FIN of one end is a FIN
+/// for the other, which may go on sending; a reset is a reset, and comes behind all bytes that came
+/// before it. No byte changes. An end that takes nothing stops the other end, in that direction
+/// only, behind at most 128 KiB. Urgent bytes (RFC 6093) are passed on as part of the stream.
+///
+/// A client whose target refuses, or does not answer in time, is reset.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use resound::relay::{Relay, RelayTarget};
+/// use resound::{Reply, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::new().listen("127.0.0.1:0")?.serve(|_| Reply::default())?;
+/// let target = RelayTarget::new(server.addresses()[0].to_string().parse()?)?;
+/// let relay = Relay::new(Server::new()).map("127.0.0.1:0", target)?.start()?;
+///
+/// let mut client = std::net::TcpStream::connect(relay.addresses()[0].to_string())?;
+/// client.write_all(b"Hello\n")?;
+/// client.shutdown(std::net::Shutdown::Write)?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert_eq!(answer, "Server received: Hello\n");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a relay begins once `start` is called"]
+pub struct Relay {
+    server: Server,
+    routes: Vec<Route>,
+    observer: Box<RelayObserver>,
+}
+
+impl Relay {
+    /// A relay with the settings of a server: its engine (any but threads), its workers, the limits
+    /// of each connection, which clients may connect, and the handshake with them.
+    ///
+    /// [`Limits::idle_timeout`](crate::Limits::idle_timeout) is of a pair: without a byte in either
+    /// direction for so long both of its connections are reset.
+    /// [`Limits::high_water`](crate::Limits::high_water) has no meaning here.
+    pub fn new(settings: Server) -> Self {
+        Self { server: settings, routes: Vec::new(), observer: Box::new(|_| {}) }
+    }
+
+    /// Listens on an address, and relays its connections to `target`. Can be called several times.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`], and [`Error::Address`] for an invalid address.
+    pub fn map(self, listen: &str, target: RelayTarget) -> Result<Self, Error> {
+        let listeners = Listener::bind(&listen.parse::<Address>()?, Family::Any)?;
+        Ok(self.map_listeners(listeners, target))
+    }
+
+    /// Relays the connections of listeners that are bound already to `target`.
+    pub fn map_listeners(mut self, listeners: Vec<Listener>, target: RelayTarget) -> Self {
+        let from: Vec<Endpoint> = listeners.iter().map(|listener| listener.address().clone()).collect();
+        self.server = listeners.into_iter().fold(self.server, Server::listener);
+        self.routes.push(Route { from, target });
+        self
+    }
+
+    /// Sets what observes the pairs: it is called on the worker's thread and must not block.
+    pub fn observe(mut self, observer: impl Fn(&RelayEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Box::new(observer);
+        self
+    }
+
+    /// Starts to relay, on threads of its own.
+    ///
+    /// A [`Handle::drain`] accepts no further client and lets each pair go on until its ends have
+    /// finished; the rest is reset at the deadline.
+    ///
+    /// # Errors
+    /// As [`Server::serve`], and [`Error::NoRelay`] for the threads engine.
+    pub fn start(self) -> Result<Handle, Error> {
+        let (server, origin, waker) = self.into_parts();
+        let handle = server.launch(origin, false)?.start()?;
+        waker.reach(&handle.control);
+        Ok(handle)
+    }
+
+    /// Relays until it has ended, as [`Server::run`] serves.
+    ///
+    /// # Errors
+    /// As [`Relay::start`].
+    ///
+    /// # Panics
+    /// As [`Server::run`].
+    pub fn run<F: Future<Output = ()> + 'static>(self, supervise: impl FnOnce(Handle) -> F) -> Result<Totals, Error> {
+        let (server, origin, waker) = self.into_parts();
+        server.run_from(origin, move |handle| {
+            waker.reach(&handle.control);
+            supervise(handle)
+        })
+    }
+
+    fn into_parts(self) -> (Server, impl FnOnce(Option<Box<super::HandshakeFactory>>) -> ConnectionOrigin, Arc<Waker>) {
+        let Self { server, routes, observer } = self;
+        let waker = Arc::new(Waker(OnceLock::new()));
+        let (routes, observer): (Arc<[Route]>, Arc<RelayObserver>) = (routes.into(), observer.into());
+        let for_workers = Arc::clone(&waker);
+        let origin = move |handshakes| ConnectionOrigin::Relay {
+            workers: Box::new(move |_| {
+                RelayPlan::worker(Arc::clone(&routes), Arc::clone(&observer), Arc::clone(&for_workers))
+            }),
+            handshakes,
+        };
+        (server, origin, waker)
+    }
+}
+
+/// The addresses that a PROXY header names for a relayed connection: the client, and where it
+/// connected to.
+#[must_use]
+pub fn client_addresses(client: &ConnInfo) -> crate::proxy::Addresses {
+    match client.is_local() {
+        true => crate::proxy::Addresses::Local,
+        false => crate::proxy::Addresses::of(&client.peer, &client.local),
+    }
+}

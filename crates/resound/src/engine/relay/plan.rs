@@ -1,0 +1,87 @@
+//! [`RelayPlan`]: what one worker of a relay dials, for the clients that it has accepted.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use resound_proto::{CloseReason, ConnInfo, Handshake, Service};
+
+use super::context::{RelayContext, RelayObserver};
+use super::pair::Pair;
+use super::report::{RelayEnd, RelayEvent};
+use super::resolver::Waker;
+use super::side::{PairSide, Unwanted};
+use super::target::Route;
+use crate::engine::dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
+use crate::engine::local::RelayWorker;
+
+pub(super) struct RelayPlan(Rc<RelayContext>);
+
+impl RelayPlan {
+    /// The part of a relay that one worker runs.
+    pub(super) fn worker(routes: Arc<[Route]>, observer: Arc<RelayObserver>, waker: Arc<Waker>) -> RelayWorker {
+        let context = Rc::new(RelayContext::new(routes, observer, waker));
+        let wakes = Rc::clone(&context.wakes);
+        let plan = Box::new(Self(Rc::clone(&context)));
+        let factory = move |client: &ConnInfo| {
+            // Behind a proxy the client has connected to the proxy, which connected here.
+            let local = client.via.as_ref().map_or(&client.local, |via| &via.local);
+            let route = Route::of(&context.routes, local);
+            let pair = Rc::new(Pair::new(client.clone(), route, Instant::now()));
+            Box::new(PairSide { end: RelayEnd::Client, pair, context: Rc::clone(&context) }) as Box<dyn Service>
+        };
+        RelayWorker { plan, factory: Rc::new(factory), wakes }
+    }
+}
+
+impl DialPlan for RelayPlan {
+    fn next(&mut self, _now: Instant) -> NextDial {
+        let wanted = |request: &DialRequest| {
+            let is_wanted = |(pair, _): &(Rc<Pair>, _)| pair.state.borrow().wants_target();
+            self.0.dialled.borrow().get(&request.number).is_some_and(is_wanted)
+        };
+        loop {
+            let next = self.0.requests.borrow_mut().pop_front();
+            match next {
+                Some(request) if wanted(&request) => return NextDial::Dial(request),
+                // The client has left, or another address was faster.
+                Some(request) => drop(self.0.ended(&request)),
+                None => return NextDial::Wait,
+            }
+        }
+    }
+
+    fn opening(&mut self, request: &DialRequest, conn: &ConnInfo) -> Handshake {
+        let dialled = self.0.dialled.borrow();
+        let Some((pair, _)) = dialled.get(&request.number) else { return Handshake::new() };
+        let opening = &self.0.routes[pair.route].target.opening;
+        opening.as_ref().map_or_else(Handshake::new, |opening| opening(&pair.client, conn))
+    }
+
+    fn answered(&mut self, request: &DialRequest, _took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
+        let Some((pair, _)) = self.0.ended(request) else { return Box::new(Unwanted) };
+        if !pair.state.borrow().wants_target() {
+            return Box::new(Unwanted);
+        }
+        let mut state = pair.state.borrow_mut();
+        state.target = Some((conn.id, conn.peer.clone()));
+        state.race = None;
+        drop(state);
+        let took = pair.since.elapsed();
+        (self.0.observer)(&RelayEvent::Opened { client: &pair.client, target: &conn.peer, took });
+        Box::new(PairSide { end: RelayEnd::Target, pair, context: Rc::clone(&self.0) })
+    }
+
+    fn failed(&mut self, request: &DialRequest, error: &io::Error, now: Instant) {
+        let copy = match error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
+        self.0.failed(request, copy, now);
+    }
+
+    fn unopened(&mut self, request: &DialRequest, why: CloseReason, now: Instant) {
+        self.0.failed(request, io::Error::other(format!("{why} before the handshake was complete")), now);
+    }
+}

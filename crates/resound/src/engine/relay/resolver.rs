@@ -1,0 +1,106 @@
+//! [`Resolver`]: the addresses of a target's name, looked up on a thread of its own.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resound_proto::{ConnId, Endpoint, unmapped};
+
+use crate::engine::address::Address;
+use crate::engine::dial::take_turns;
+use crate::engine::shared::EngineControl;
+
+/// How long the result of a look-up is used: the resolver does not tell how long it holds.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The result of a look-up.
+pub(super) enum Lookup {
+    /// At least one address.
+    Found(Vec<Endpoint>),
+    Failed(io::Error),
+    /// The client is woken once there is a result.
+    Waiting,
+}
+
+/// Wakes the clients that wait for a look-up, once the engine has started.
+pub(super) struct Waker(pub(super) OnceLock<Weak<dyn EngineControl>>);
+
+impl Waker {
+    pub(super) fn reach(&self, control: &Arc<dyn EngineControl>) {
+        let _ = self.0.set(Arc::downgrade(control));
+    }
+
+    fn wake(&self, client: ConnId) {
+        if let Some(control) = self.0.get().and_then(Weak::upgrade) {
+            control.wake(client);
+        }
+    }
+}
+
+/// The addresses of one target.
+pub(super) struct Resolver {
+    address: Address,
+    state: Mutex<ResolverState>,
+}
+
+#[derive(Default)]
+struct ResolverState {
+    /// When the last look-up ended, and with what: addresses, or the error's text.
+    found: Option<(Instant, Result<Vec<Endpoint>, String>)>,
+    /// A look-up is under way for these clients.
+    waiting: Vec<ConnId>,
+}
+
+impl Resolver {
+    pub(super) fn new(address: Address) -> Self {
+        Self { address, state: Mutex::default() }
+    }
+
+    /// The addresses, if they are known; otherwise `client` is woken once they are.
+    pub(super) fn lookup(self: &Arc<Self>, now: Instant, client: ConnId, waker: &Arc<Waker>) -> Lookup {
+        let (host, port) = match &self.address {
+            Address::Tcp { host, port } => (host, *port),
+            Address::Unix(path) => return Lookup::Found(vec![Endpoint::Unix(Some(path.as_path().into()))]),
+        };
+        if host.split('%').next().is_some_and(|ip| ip.parse::<IpAddr>().is_ok()) {
+            // A number needs no resolver.
+            return resolve(host, port).map_or_else(Lookup::Failed, Lookup::Found);
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, found)) = state.found.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < FRESH) {
+            let _ = at;
+            return found.clone().map_or_else(|text| Lookup::Failed(io::Error::other(text)), Lookup::Found);
+        }
+        let is_first = state.waiting.is_empty();
+        state.waiting.push(client);
+        if is_first {
+            let (this, waker) = (Arc::clone(self), Arc::clone(waker));
+            let (name, target) = ("resound-resolver".to_owned(), host.clone());
+            let spawned = thread::Builder::new().name(name).spawn(move || this.finish(resolve(&target, port), &waker));
+            if let Err(error) = spawned {
+                state.waiting.clear();
+                return Lookup::Failed(error);
+            }
+        }
+        Lookup::Waiting
+    }
+
+    fn finish(&self, found: io::Result<Vec<Endpoint>>, waker: &Waker) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.found = Some((Instant::now(), found.map_err(|error| crate::error::plain(&error))));
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(|client| waker.wake(client));
+    }
+}
+
+/// The addresses of a host, the families taking turns.
+fn resolve(host: &str, port: u16) -> io::Result<Vec<Endpoint>> {
+    let found: Vec<_> = (host, port).to_socket_addrs()?.map(unmapped).collect();
+    if found.is_empty() {
+        return Err(io::Error::other("it has no address"));
+    }
+    Ok(take_turns(found).into_iter().map(Endpoint::Tcp).collect())
+}

@@ -1,0 +1,173 @@
+//! [`PairSide`]: the service of one connection of a pair.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use resound_proto::{CloseReason, Cx, Service};
+
+use super::context::RelayContext;
+use super::pair::{Pair, PairState};
+use super::race::Race;
+use super::report::RelayEnd;
+use super::resolver::Lookup;
+
+/// From here on bytes are sent from the memory in which they wait.
+const WORTH_SHARING: usize = 4 * 1024;
+
+/// One end of a pair: what this connection receives, the other one sends.
+pub(super) struct PairSide {
+    pub(super) end: RelayEnd,
+    pub(super) pair: Rc<Pair>,
+    pub(super) context: Rc<RelayContext>,
+}
+
+impl PairSide {
+    fn other(&self) -> RelayEnd {
+        match self.end {
+            RelayEnd::Client => RelayEnd::Target,
+            RelayEnd::Target => RelayEnd::Client,
+        }
+    }
+
+    /// Wakes the other connection, if it is there and does not know yet.
+    fn wake_other(&self, state: &mut PairState) {
+        let other = self.other();
+        let Some(id) = state.connection(other, self.pair.client.id) else { return };
+        let towards = state.towards(other);
+        if !std::mem::replace(&mut towards.woken, true) {
+            self.context.wakes.wake(id);
+        }
+    }
+
+    /// Sends what waits for this end, and then the end of that direction.
+    fn forward(&self, cx: &mut Cx<'_>) {
+        let state = &mut *self.pair.state.borrow_mut();
+        let is_cut = state.ended.is_some();
+        let direction = state.towards(self.end);
+        if !direction.queue.is_empty() {
+            direction.report.bytes += direction.queue.len() as u64;
+            if direction.queue.len() >= WORTH_SHARING {
+                cx.send_shared(Bytes::from(std::mem::take(&mut direction.queue)));
+            } else {
+                cx.send(&direction.queue);
+                self.context.give_back(std::mem::take(&mut direction.queue));
+            }
+        }
+        direction.in_flight = cx.unsent();
+        if is_cut {
+            cx.reset_after_delivery();
+        } else if direction.fin {
+            direction.report.fin = true;
+            cx.finish();
+        }
+        if direction.resumes() {
+            self.wake_other(state);
+        }
+    }
+
+    /// Dials what has its turn. The client's connection keeps the time.
+    fn race(&self, cx: &mut Cx<'_>) {
+        let state = &mut *self.pair.state.borrow_mut();
+        let Some(race) = &mut state.race else { return };
+        let route = &self.context.routes[self.pair.route];
+        if let Some(until) = race.resolves_until {
+            match route.target.addresses(cx.now(), self.pair.client.id, &self.context.waker) {
+                Lookup::Found(addresses) => race.resolved(cx.now(), addresses),
+                Lookup::Failed(error) => race.unresolved(error),
+                Lookup::Waiting if until <= cx.now() => {
+                    let late = std::io::ErrorKind::TimedOut;
+                    race.unresolved(std::io::Error::new(late, "the resolver did not answer in time"));
+                }
+                Lookup::Waiting => cx.wake_at(until),
+            }
+        }
+        if self.context.advance(&self.pair, state, cx.now()) {
+            cx.reset();
+        } else if let Some(at) = state.race.as_ref().and_then(|race| race.next_at) {
+            cx.wake_at(at);
+        }
+    }
+}
+
+impl Service for PairSide {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.full_duplex(true);
+        match self.end {
+            RelayEnd::Client => {
+                let patience = self.context.routes[self.pair.route].target.timeout;
+                self.pair.state.borrow_mut().race = Some(Box::new(Race::new(cx.now(), patience)));
+                self.race(cx);
+            }
+            RelayEnd::Target => self.forward(cx),
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        let state = &mut *self.pair.state.borrow_mut();
+        let direction = state.from(self.end);
+        if direction.queue.capacity() == 0 {
+            direction.queue = self.context.spare(bytes.len());
+        }
+        if direction.push(bytes) {
+            cx.pause(true);
+        }
+        self.wake_other(state);
+    }
+
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        self.forward(cx);
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        let paused = {
+            let state = &mut *self.pair.state.borrow_mut();
+            state.towards(self.end).woken = false;
+            state.from(self.end).paused
+        };
+        cx.pause(paused);
+        if self.end == RelayEnd::Client {
+            self.race(cx);
+        }
+        self.forward(cx);
+    }
+
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        let state = &mut *self.pair.state.borrow_mut();
+        if cx.is_truncated() {
+            // TLS has not said that this is all, so the other end must not believe it.
+            state.ended.get_or_insert((self.end, CloseReason::Truncated));
+            cx.reset_after_delivery();
+        } else {
+            state.from(self.end).fin = true;
+        }
+        self.wake_other(state);
+    }
+
+    /// A pair that is established goes on until its ends have finished.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        if self.pair.state.borrow().target.is_none() {
+            cx.reset();
+        }
+    }
+
+    fn closed(&mut self, why: &CloseReason) {
+        let state = &mut *self.pair.state.borrow_mut();
+        let is_over = state.closed(self.end, *why);
+        self.wake_other(state);
+        if is_over {
+            self.context.over(&self.pair, state);
+        }
+    }
+}
+
+/// A connection to a target that is not wanted any more: another address was faster, or the client
+/// has left.
+pub(super) struct Unwanted;
+
+impl Service for Unwanted {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.reset();
+    }
+
+    fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
+}
