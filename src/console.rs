@@ -1,6 +1,7 @@
 //! The console of a server: text, or one JSON object a line. Both are results, and go to stdout.
 
 mod event;
+mod relay;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,9 +12,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use resound::server::Refusal;
 use resound::tls::Certificate;
-use resound::{CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
+use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
 
 use self::event::LogEvent;
+pub(crate) use self::relay::{RelayConsole, RelayTotals};
 use crate::printer::{EventWeight, FinalFlush, Printer, PrinterMessages, SkippedEvents};
 use crate::proxied::{ProxiedJson, ProxiedText};
 use crate::stdio::StdStream;
@@ -114,14 +116,17 @@ impl Console {
         Self { printer: None, ..self.clone() }
     }
 
-    pub(crate) fn started(&self, addresses: &[Endpoint]) {
-        for address in addresses {
+    /// Prints each address, and where a relay leads from there.
+    pub(crate) fn started<'a>(&self, addresses: impl Iterator<Item = (&'a Endpoint, Option<&'a Address>)>) {
+        for (address, target) in addresses {
             self.event(
-                |to| match address {
-                    Endpoint::Tcp(tcp) => writeln!(to, "TCP Server started on {tcp}"),
-                    other => writeln!(to, "Server started on {other}"),
+                |to| match (address, target) {
+                    (Endpoint::Tcp(tcp), None) => writeln!(to, "TCP Server started on {tcp}"),
+                    (other, None) => writeln!(to, "Server started on {other}"),
+                    (Endpoint::Tcp(tcp), Some(target)) => writeln!(to, "TCP Relay started on {tcp}, to {target}"),
+                    (other, Some(target)) => writeln!(to, "Relay started on {other}, to {target}"),
                 },
-                || LogEvent::Started { address: address.to_string() },
+                || LogEvent::Started { address: address.to_string(), target: target.map(Address::to_string) },
             );
         }
     }

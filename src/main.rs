@@ -16,6 +16,7 @@ mod json;
 mod load;
 mod printer;
 mod proxied;
+mod relay;
 mod report;
 mod server;
 mod signals;
@@ -60,6 +61,7 @@ fn run(typed: args::Cli) -> ExitCode {
         args::CliCommand::Client(typed) => typed.meaning().and_then(client::run),
         args::CliCommand::Test(typed) => typed.meaning().and_then(client::run),
         args::CliCommand::Load(typed) => typed.meaning().and_then(load::run),
+        args::CliCommand::Relay(typed) => typed.meaning().and_then(relay::run),
         args::CliCommand::Report(typed) => typed.meaning().and_then(report::run),
         args::CliCommand::Completions(typed) => generate::completions(typed.shell),
         args::CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),

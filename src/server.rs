@@ -1,6 +1,7 @@
 //! `resound server`.
 
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,10 +30,17 @@ const LAST_WRITES: Duration = Duration::from_millis(500);
 
 /// The meaning of the flags of `resound server`.
 pub(crate) struct ServerPlan {
-    pub(crate) addresses: Vec<Address>,
-    pub(crate) family: Family,
+    pub(crate) serving: ServingPlan,
     pub(crate) mode: ServerMode,
     pub(crate) framing: Framing,
+}
+
+/// How a server or a relay accepts connections.
+pub(crate) struct ServingPlan {
+    pub(crate) addresses: Vec<Address>,
+    /// Of a relay, where each of the addresses leads; none of a server.
+    pub(crate) targets: Vec<Address>,
+    pub(crate) family: Family,
     pub(crate) engine: Engine,
     pub(crate) busy_poll: Duration,
     pub(crate) congestion: Option<String>,
@@ -75,6 +83,46 @@ pub(crate) enum ProxyMode {
 }
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
+    let ServerPlan { serving, mode, framing } = plan;
+    let unit = match (mode, framing) {
+        (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => CountedService::Messages,
+        _ => CountedService::Reads,
+    };
+    serve(serving, unit, Console::stopped, |serving| {
+        let Serving { settings, listeners, console, supervise } = serving;
+        let server = listeners.into_iter().flatten().fold(settings, Server::listener);
+        let server = server.observe(move |worker| console.of_worker(worker));
+        match mode {
+            ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
+            ServerMode::Echo => server.run(|_| Echo, supervise),
+            ServerMode::Discard => server.run(|_| Discard, supervise),
+            ServerMode::Chargen => server.run(|_| Chargen, supervise),
+        }
+    })
+}
+
+/// What happens beside a server: it reports the start, and decides when to drain.
+type Supervise = Box<dyn FnOnce(Handle) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// A server or a relay that is about to start.
+pub(crate) struct Serving {
+    /// The settings, without listeners and without observers.
+    pub(crate) settings: Server,
+    /// The listeners of each address.
+    pub(crate) listeners: Vec<Vec<Listener>>,
+    /// Silent with `--quiet`.
+    pub(crate) console: Console,
+    /// To be called before the first connection is accepted.
+    pub(crate) supervise: Supervise,
+}
+
+/// Listens, lets `run` serve until the end, and prints the start, the drain and the end.
+pub(crate) fn serve(
+    plan: ServingPlan,
+    unit: CountedService,
+    stopped: impl FnOnce(&Console, &Totals),
+    run: impl FnOnce(Serving) -> Result<Totals, Error>,
+) -> Result<ExitCode> {
     if plan.while_stdin {
         exit_with_stdin();
     }
@@ -84,48 +132,41 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     let listeners = bind(&plan)?;
     let room = descriptors::for_server(plan.engine, plan.workers, listeners.iter().flatten().count(), true)?;
     let chosen_ports = chosen_ports(&plan.addresses, &listeners);
-    let addresses: Vec<_> = listeners.iter().flatten().map(|listener| listener.address().clone()).collect();
+    let started = started(&listeners, &plan.targets);
+    let addresses: Vec<_> = started.iter().map(|(address, _)| address.clone()).collect();
     let exposed = addresses.iter().find(|address| is_reachable(address)).cloned();
     let proxies = trusted_proxies(plan.proxies, exposed.as_ref())?;
     // A rule about clients shows that other machines are meant to connect.
     let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
-    let unit = match (plan.mode, plan.framing) {
-        (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => CountedService::Messages,
-        _ => CountedService::Reads,
-    };
     let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), unit);
     let console = if plan.quiet { loud.silent() } else { loud.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
-    let observed = console.clone();
-    let server = listeners
-        .into_iter()
-        .flatten()
-        .fold(Server::new(), Server::listener)
+    // A relay needs a second descriptor for each client.
+    let sockets = if plan.targets.is_empty() { 1 } else { 2 };
+    let settings = Server::new()
         .engine(plan.engine)
         .workers(room.workers)
         .limits(plan.limits)
         .access(plan.access)
         .busy_poll(plan.busy_poll)
-        .max_connections(max_connections(plan.max_connections, room.connections))
-        .observe(move |worker| observed.of_worker(worker));
-    let server = plan.congestion.into_iter().fold(server, Server::congestion);
-    let server = with_handshakes(server, proxies, tls.as_ref().map(|tls| tls.server.clone()));
+        .max_connections(max_connections(plan.max_connections, room.connections / sockets));
+    let settings = plan.congestion.into_iter().fold(settings, Server::congestion);
+    let settings = with_handshakes(settings, proxies, tls.as_ref().map(|tls| tls.server.clone()));
 
     // The server catches signals before it prints anything: a script may send one right after the
     // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let signals = runtime.block_on(async { ServerSignals::catch() });
-    let startup = Startup { quiet: plan.quiet, addresses, chosen_ports, exposed, loud, console: console.clone() };
-    // Called before the first connection is accepted.
-    let supervise = |handle: Handle| {
+    let startup = Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud, console: console.clone() };
+    let supervise: Supervise = Box::new(move |handle| {
         startup.report(&handle, tls.as_ref());
-        signals.shut_down(handle, tls, startup.console, plan.drain_timeout)
-    };
-    let totals = serve(server, plan.mode, plan.framing, supervise);
+        Box::pin(signals.shut_down(handle, tls, startup.console, sockets, plan.drain_timeout))
+    });
+    let totals = run(Serving { settings, listeners, console: console.clone(), supervise });
     if let Ok(totals) = &totals {
-        console.stopped(totals);
+        stopped(&console, totals);
     }
     let unwritten = console_end.finish(LAST_WRITES);
     if let Some(Unwritten { lines, error }) = &unwritten {
@@ -156,20 +197,6 @@ fn with_handshakes(server: Server, proxies: Option<Proxies>, tls: Option<TlsServ
     })
 }
 
-fn serve<F: Future<Output = ()> + 'static>(
-    server: Server,
-    mode: ServerMode,
-    framing: Framing,
-    supervise: impl FnOnce(Handle) -> F,
-) -> Result<Totals, Error> {
-    match mode {
-        ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
-        ServerMode::Echo => server.run(|_| Echo, supervise),
-        ServerMode::Discard => server.run(|_| Discard, supervise),
-        ServerMode::Chargen => server.run(|_| Chargen, supervise),
-    }
-}
-
 fn exit_code(totals: &Totals, is_written: bool) -> ExitCode {
     match (totals.closed(CloseReason::Cut), is_written) {
         (0, true) => ExitCode::SUCCESS,
@@ -181,7 +208,8 @@ fn exit_code(totals: &Totals, is_written: bool) -> ExitCode {
 /// What a server prints when it starts.
 struct Startup {
     quiet: bool,
-    addresses: Vec<Endpoint>,
+    /// Each address, and where a relay leads.
+    started: Vec<(Endpoint, Option<Address>)>,
     chosen_ports: Vec<Endpoint>,
     /// An address where any machine can connect.
     exposed: Option<Endpoint>,
@@ -193,7 +221,7 @@ struct Startup {
 impl Startup {
     fn report(&self, handle: &Handle, tls: Option<&ServedTls>) {
         if self.quiet {
-            self.loud.started(&self.chosen_ports);
+            self.loud.started(self.chosen_ports.iter().map(|address| (address, None)));
             // Clients need the fingerprint of a development certificate to trust it.
             if let Some(tls) = tls.filter(|tls| tls.is_development()) {
                 self.loud.certificates("development", &tls.certificates);
@@ -205,11 +233,12 @@ impl Startup {
         }
         if let Some(address) = &self.exposed {
             tracing::warn!(
-                "{address} can be reached from other machines, which may use this server: \
-                 --allow limits them, 127.0.0.1 keeps it on this machine"
+                "{address} can be reached from other machines, which may use this {}: \
+                 --allow limits them, 127.0.0.1 keeps it on this machine",
+                if self.started.iter().any(|(_, target)| target.is_some()) { "relay" } else { "server" }
             );
         }
-        self.console.started(&self.addresses);
+        self.console.started(self.started.iter().map(|(address, target)| (address, target.as_ref())));
         if let Some(tls) = tls {
             let how = if tls.is_development() { "development" } else { "loaded" };
             self.console.certificates(how, &tls.certificates);
@@ -229,8 +258,16 @@ impl ServerSignals {
         Self { interrupt: CaughtSignals::interrupt(), hangup: CaughtSignals::hangup() }
     }
 
-    /// Drains at the first signal, exits at the second. Meanwhile it replaces certificates.
-    async fn shut_down(self, handle: Handle, tls: Option<ServedTls>, console: Console, drain_timeout: Duration) {
+    /// Drains at the first signal, exits at the second. Meanwhile it replaces certificates. Each
+    /// client takes this number of `sockets`.
+    async fn shut_down(
+        self,
+        handle: Handle,
+        tls: Option<ServedTls>,
+        console: Console,
+        sockets: usize,
+        drain_timeout: Duration,
+    ) {
         let Self { mut interrupt, mut hangup } = self;
         let announcer = console.clone();
         // SIGHUP reloads files; without files it means that the terminal was closed.
@@ -246,7 +283,7 @@ impl ServerSignals {
         }
         tokio::time::sleep(SAME_SIGNAL).await;
         interrupt.discard().await;
-        console.draining(handle.connections().iter().sum(), drain_timeout).await;
+        console.draining(handle.connections().iter().sum::<usize>().div_ceil(sockets), drain_timeout).await;
         handle.drain(drain_timeout);
         interrupt.next().await;
         // The second signal exits at once, without destructors.
@@ -255,13 +292,22 @@ impl ServerSignals {
 }
 
 /// The listeners of each address.
-fn bind(plan: &ServerPlan) -> Result<Vec<Vec<Listener>>> {
+fn bind(plan: &ServingPlan) -> Result<Vec<Vec<Listener>>> {
     let bind = |address: &Address| match address {
         #[cfg(unix)]
         Address::Unix(path) => Ok(vec![Listener::bind_unix(path, plan.unix_mode)?]),
         address => Ok(Listener::bind(address, plan.family)?),
     };
     plan.addresses.iter().map(bind).collect()
+}
+
+/// Each address that is listened on, and where a relay leads from there.
+fn started(listeners: &[Vec<Listener>], targets: &[Address]) -> Vec<(Endpoint, Option<Address>)> {
+    let of = |(at, listeners): (usize, &Vec<Listener>)| {
+        let target = targets.get(at).cloned();
+        listeners.iter().map(|listener| (listener.address().clone(), target.clone())).collect::<Vec<_>>()
+    };
+    listeners.iter().enumerate().flat_map(of).collect()
 }
 
 /// Can other machines connect?

@@ -9,6 +9,11 @@ Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0
 Exit codes: 0 ok; 1 network failure; 2 usage or environment; 3 a check failed; 4 something could not be judged; \
 130 cut short by a signal.";
 
+/// The same for `relay`.
+pub(crate) const RELAY_NOTES: &str = "\
+Addresses: HOST:PORT, PORT, [IPv6]:PORT or unix:/path; a host alone has port 8889 to listen on, and 8888 to connect to.
+Exit codes: 0 ok; 2 usage or environment; 130 cut short: connections were open at the end of --drain-timeout.";
+
 /// The same for `load` and `report`.
 pub(crate) const LOAD_NOTES: &str = "\
 Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
@@ -61,6 +66,15 @@ const LOAD: &[Example] = &[
     Example("Save results for a comparison", "resound load -r 20k -d 30s --json > new.json"),
 ];
 
+const RELAY: &[Example] = &[
+    Example("Relay 127.0.0.1:8889 to a server on this machine", "resound relay 127.0.0.1:8888"),
+    Example("Choose the address, and print each connection", "resound relay 127.0.0.1:9000 db.internal:5432 -v"),
+    Example("Put TLS in front of a plain server", "resound relay 0.0.0.0:8443 127.0.0.1:8888 --tls"),
+    Example("Talk to a TLS server in plain text", "resound relay 9000 db.example:8443 --target-tls"),
+    Example("Tell the target who its client is", "resound relay 9000 127.0.0.1:8888 --send-proxy v2"),
+    Example("Relay two addresses", "resound relay --map 9000=127.0.0.1:8888 --map unix:/tmp/a=db:5432"),
+];
+
 const REPORT: &[Example] = &[
     Example("Print saved results", "resound report run.json"),
     Example("Merge two generators of one load into a page", "resound report a.json b.json --html load.html"),
@@ -88,6 +102,7 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
         "client" => CLIENT,
         "test" => TEST,
         "load" => LOAD,
+        "relay" => RELAY,
         "report" => REPORT,
         "completions" => COMPLETIONS,
         "man" => MAN,
@@ -99,6 +114,7 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
 pub(super) fn long_help(command: &str) -> String {
     let notes = match command {
         "load" | "report" => LOAD_NOTES,
+        "relay" => RELAY_NOTES,
         "completions" | "man" => "",
         _ => NOTES,
     };
@@ -145,6 +161,7 @@ mod tests {
                     CliCommand::Server(typed) => typed.meaning().err(),
                     CliCommand::Client(typed) => typed.meaning().err(),
                     CliCommand::Test(typed) => typed.meaning().err(),
+                    CliCommand::Relay(typed) => typed.meaning().map(drop).err(),
                     CliCommand::Load(typed) => typed.meaning().err(),
                     CliCommand::Report(typed) => typed.meaning().err(),
                     _ => None,

@@ -14,7 +14,7 @@ use resound_load::{
 
 use super::amounts::{self, Range, StepRange};
 use super::output::{OutputArgs, ProgressArgs};
-use super::server::EngineArg;
+use super::serving::EngineArg;
 use super::{FamilyArgs, address, examples};
 use crate::client::{ClientTlsArgs, ConnectSetup, HandshakeOptions, SendProxy, TlsOptions};
 use crate::load::{LoadPlan, LoadTarget, RampPlan};

@@ -9,8 +9,10 @@ mod guides;
 mod load;
 mod mistakes;
 mod output;
+mod relay;
 mod report;
 mod server;
+mod serving;
 mod unknown;
 
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ pub(crate) use amounts::StepRange;
 pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
+pub(crate) use relay::RelayArgs;
 pub(crate) use report::ReportArgs;
 pub(crate) use server::ServerArgs;
 
@@ -45,6 +48,8 @@ pub(crate) enum CliCommand {
     Client(ClientArgs),
     /// Check a server: send a few messages and compare every byte of the answers
     Test(TestArgs),
+    /// Relay connections to a target: half-closes, resets and backpressure included
+    Relay(Box<RelayArgs>),
     /// Load a server: many connections, each answer verified and timed
     Load(Box<LoadArgs>),
     /// Merge, compare and plot saved results of load runs

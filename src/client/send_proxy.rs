@@ -31,6 +31,16 @@ impl SendProxy {
         }
     }
 
+    /// The header of a proxy's own connection.
+    pub(crate) fn local(&self) -> Result<Vec<u8>, EncodeError> {
+        Self { addresses: ProxyValue::Local, ..self.clone() }.header(&Endpoint::Unknown, &Endpoint::Unknown)
+    }
+
+    /// The header of a connection whose addresses cannot be said.
+    pub(crate) fn unknown(&self) -> Result<Vec<u8>, EncodeError> {
+        Self { addresses: ProxyValue::Unknown, ..self.clone() }.header(&Endpoint::Unknown, &Endpoint::Unknown)
+    }
+
     /// The header of a connection between `local` and `peer`.
     pub(crate) fn header(&self, local: &Endpoint, peer: &Endpoint) -> Result<Vec<u8>, EncodeError> {
         let or = |given: Option<SocketAddr>, own: &Endpoint| given.map_or_else(|| own.clone(), Endpoint::Tcp);

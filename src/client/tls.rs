@@ -28,30 +28,30 @@ const TLS: &str = "TLS";
 pub(crate) struct ClientTlsArgs {
     /// Use TLS 1.2 or 1.3, and check the server's certificate against this machine's authorities
     #[arg(help_heading = TLS, long)]
-    tls: bool,
+    pub(crate) tls: bool,
     /// Authorities to trust instead of this machine's (PEM)
     ///
     /// A certificate that itself stands in the file is trusted while its names and dates match.
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls", conflicts_with_all = ["pin", "insecure"])]
-    ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// Name to ask for (SNI) and to find in the certificate [default: the host]
     #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
-    server_name: Option<String>,
+    pub(crate) server_name: Option<String>,
     /// Trust the one certificate with this SHA-256 fingerprint, whatever its name and issuer
     #[arg(help_heading = TLS, long, value_name = "SHA256", requires = "tls", conflicts_with = "insecure")]
-    pin: Option<Fingerprint>,
+    pub(crate) pin: Option<Fingerprint>,
     /// Check nothing: a machine between can read and change all bytes
     #[arg(help_heading = TLS, long, requires = "tls")]
-    insecure: bool,
+    pub(crate) insecure: bool,
     /// Client certificate to show to the server (PEM)
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls")]
-    cert: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
     /// Private key of --cert (PEM) [default: in the same file]
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// Application protocol to offer (ALPN; repeatable, the preferred one first)
     #[arg(help_heading = TLS, long, value_name = "NAME", requires = "tls")]
-    alpn: Vec<String>,
+    pub(crate) alpn: Vec<String>,
 }
 
 /// Options of a handshake, for measuring it.

@@ -11,6 +11,9 @@ use crate::tls_summary::AgreedJson;
 pub(super) enum LogEvent {
     Started {
         address: String,
+        /// Of a relay.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
     },
     Opened {
         conn: u64,
@@ -21,6 +24,48 @@ pub(super) enum LogEvent {
         via: Option<Box<ProxiedJson>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<AgreedJson>,
+    },
+    /// A relay has connected a client to its target.
+    #[serde(rename = "opened")]
+    Relayed {
+        conn: u64,
+        peer: String,
+        local: String,
+        target: String,
+        seconds: f64,
+    },
+    /// The target has not answered, and the client was reset.
+    Unanswered {
+        conn: u64,
+        peer: String,
+        target: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        class: Option<&'static str>,
+        detail: String,
+    },
+    /// A client of a relay and its target are disconnected.
+    #[serde(rename = "closed")]
+    Ended {
+        conn: u64,
+        peer: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+        up: RelayedBytes,
+        down: RelayedBytes,
+        /// What ended the pair before both directions had their FIN.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ended_by: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+        seconds: f64,
+    },
+    #[serde(rename = "stopped")]
+    RelayStopped {
+        connections: u64,
+        unanswered: u64,
+        bytes_up: u64,
+        bytes_down: u64,
+        cut: u64,
     },
     Certificate {
         how: &'static str,
@@ -86,4 +131,11 @@ pub(super) enum LogEvent {
         #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
         refused: serde_json::Map<String, serde_json::Value>,
     },
+}
+
+/// One direction of a relayed connection.
+#[derive(Serialize)]
+pub(super) struct RelayedBytes {
+    pub(super) bytes: u64,
+    pub(super) fin: bool,
 }

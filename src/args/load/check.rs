@@ -5,7 +5,7 @@ use resound::Address;
 use resound_load::RampVariable;
 
 use super::{LoadArgs, ShapeArg, TimestampsArg};
-use crate::args::server::EngineArg;
+use crate::args::serving::EngineArg;
 use crate::server::ServerMode;
 
 /// Two flags that exclude each other, and the reason. Clap excludes flags, not values of flags.

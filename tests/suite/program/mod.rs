@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod refused;
+mod relay;
 mod server;
 #[cfg(unix)]
 mod signals;

@@ -101,6 +101,7 @@ impl RelayContext {
         if !race.is_lost() {
             return false;
         }
+        state.failed = true;
         state.ended.get_or_insert((RelayEnd::Target, CloseReason::Reset));
         if let Some(race) = state.race.take() {
             let error = race.into_error(target.address().to_string());
@@ -109,8 +110,11 @@ impl RelayContext {
         true
     }
 
-    /// Reports a pair of which no connection is left.
+    /// Reports a pair of which no connection is left, unless its failure was reported.
     pub(super) fn over(&self, pair: &Pair, state: &PairState) {
+        if state.failed {
+            return;
+        }
         let report = state.report(pair.since, Instant::now());
         (self.observer)(&RelayEvent::Closed { client: &pair.client, report: &report });
     }

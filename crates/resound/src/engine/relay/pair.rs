@@ -34,6 +34,8 @@ pub(super) struct PairState {
     pub(super) target: Option<(ConnId, Endpoint)>,
     client_closed: bool,
     target_closed: bool,
+    /// No address of the target has answered, and that is reported.
+    pub(super) failed: bool,
     /// What ended the pair early.
     pub(super) ended: Option<(RelayEnd, CloseReason)>,
 }

@@ -27,7 +27,7 @@ pub enum RelayEvent<'a> {
         /// Why.
         error: &'a DialError,
     },
-    /// Both connections have ended, or the only one that there was.
+    /// Both connections have ended; or the client has left before the target answered.
     Closed {
         /// The client's connection.
         client: &'a ConnInfo,

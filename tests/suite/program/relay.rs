@@ -1,0 +1,240 @@
+//! `resound relay` as its users run it.
+
+use std::net::SocketAddr;
+
+use resound::proxy::{Addresses, Header, Version};
+use serde_json::Value;
+
+use crate::child::{Program, run};
+use crate::harness::engines;
+
+/// Starts `resound relay` to a target on a free port, and waits until it relays.
+fn relay(target: &str, args: &[&str]) -> (Program, SocketAddr) {
+    let mut relay = Program::spawn(Program::command(&[&["relay", "127.0.0.1:0", target], args].concat()));
+    let line = relay.stdout.next();
+    let rest = line.strip_prefix("TCP Relay started on ").expect(&line);
+    let (address, to) = rest.split_once(", to ").expect(&line);
+    assert_eq!(to, target);
+    (relay, address.parse().expect(&line))
+}
+
+fn server(args: &[&str]) -> (Program, String) {
+    let (server, address) = Program::server(args);
+    (server, address.to_string())
+}
+
+fn port(address: SocketAddr) -> String {
+    address.port().to_string()
+}
+
+#[test]
+fn a_conversation_through_a_relay_and_what_it_prints() {
+    for engine in engines().into_iter().filter(|engine| *engine != "threads") {
+        let (_server, target) = server(&[]);
+        let (mut relay, address) = relay(&target, &["-v", "--engine", engine]);
+        assert_eq!(relay.stdout.next(), "Waiting for client connections...");
+        let (code, stdout, stderr) = run(&["client", &port(address)], b"Hello, server!\n");
+        assert_eq!((code, stdout.as_slice()), (Some(0), &b"Server received: Hello, server!\n"[..]), "{stderr}");
+        let connected = relay.stdout.next();
+        assert!(connected.starts_with("Connected ('127.0.0.1', ") && connected.contains(&target), "{connected}");
+        let closed = relay.stdout.next();
+        assert!(closed.ends_with("): up 15 bytes, FIN; down 32 bytes, FIN"), "{closed}");
+        #[cfg(unix)]
+        {
+            relay.signal(rustix::process::Signal::TERM);
+            assert!(relay.stdout.next().starts_with("Shutting down: 0 open connections, "));
+            assert_eq!(relay.stdout.next(), "Relay stopped: 1 connection, 15 bytes up, 32 bytes down");
+            assert_eq!(relay.end().0, Some(0));
+        }
+    }
+}
+
+#[test]
+fn the_test_of_a_server_passes_through_a_relay() {
+    let (_server, target) = server(&["-q"]);
+    let (_relay, address) = relay(&target, &[]);
+    let (code, stdout, _) = run(&["test", &port(address)], b"");
+    assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&stdout));
+}
+
+#[test]
+fn a_target_that_refuses_is_named_and_the_client_is_reset() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (mut relay, address) = relay(&closed, &[]);
+    relay.stdout.until("Waiting");
+    let (code, _, stderr) = run(&["client", &port(address)], b"Hello\n");
+    assert!(code == Some(1) && stderr.contains("reset"), "{code:?} {stderr}");
+    let line = relay.stdout.next();
+    let text = format!("): cannot connect to {closed}: refused: Connection refused");
+    assert!(line.starts_with("Reset ('127.0.0.1', ") && line.ends_with(&text), "{line}");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_named() {
+    let (mut relay, address) = relay("no-such-host.invalid:1", &["--log-format", "text"]);
+    relay.stdout.until("Waiting");
+    let (code, ..) = run(&["client", &port(address)], b"Hello\n");
+    assert_eq!(code, Some(1));
+    let line = relay.stdout.next();
+    assert!(line.contains("cannot connect to no-such-host.invalid:1: dns: "), "{line}");
+}
+
+#[test]
+fn a_name_with_several_addresses_reaches_the_one_that_answers() {
+    let (_server, target) = server(&["-q"]);
+    let target = target.replace("127.0.0.1", "localhost");
+    let (_relay, address) = relay(&target, &[]);
+    let (code, stdout, stderr) = run(&["client", &port(address)], b"Hello\n");
+    assert_eq!((code, stdout.as_slice()), (Some(0), &b"Server received: Hello\n"[..]), "{stderr}");
+}
+
+#[test]
+fn each_event_is_a_line_of_json() {
+    let (_server, target) = server(&["-q"]);
+    let json = |line: String| serde_json::from_str::<Value>(&line).expect(&line);
+    let mut relay = Program::spawn(Program::command(&["relay", "127.0.0.1:0", &target, "--log-format", "json"]));
+    let started = json(relay.stdout.next());
+    assert_eq!((&started["event"], &started["target"]), (&"started".into(), &target.as_str().into()));
+    let address: SocketAddr = started["address"].as_str().unwrap().parse().unwrap();
+    run(&["client", &port(address)], b"Hello\n");
+    let opened = json(relay.stdout.next());
+    assert_eq!((&opened["event"], &opened["conn"]), (&"opened".into(), &1.into()));
+    assert_eq!(&opened["target"], &Value::from(target.as_str()));
+    let closed = json(relay.stdout.next());
+    let direction = |bytes: u64| serde_json::json!({"bytes": bytes, "fin": true});
+    assert_eq!((&closed["event"], &closed["up"], &closed["down"]), (&"closed".into(), &direction(6), &direction(23)));
+    assert!(closed.get("reason").is_none() && closed["seconds"].is_number(), "{closed}");
+    #[cfg(unix)]
+    {
+        relay.signal(rustix::process::Signal::TERM);
+        assert_eq!(json(relay.stdout.next())["event"], "draining");
+        let stopped = json(relay.stdout.next());
+        let want = serde_json::json!({
+            "event": "stopped", "connections": 1, "unanswered": 0, "bytes_up": 6, "bytes_down": 23, "cut": 0
+        });
+        let mut got = stopped.clone();
+        got.as_object_mut().unwrap().remove("time");
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn tls_on_either_side_and_on_both() {
+    let (mut secure, target) = server(&["--tls"]);
+    let pin_of = |program: &mut Program| {
+        program.stdout.until("TLS certificate (development)").rsplit(' ').next().unwrap().to_string()
+    };
+    let pin = pin_of(&mut secure);
+    let to_tls = ["--target-tls", "--target-pin", &pin];
+    let (_plain, plain_target) = server(&["-q"]);
+    let hello = |args: &[&str]| {
+        let (code, stdout, stderr) = run(&[&["client"], args].concat(), b"Hello\n");
+        assert_eq!((code, stdout.as_slice()), (Some(0), &b"Server received: Hello\n"[..]), "{args:?}: {stderr}");
+    };
+    // Plain to TLS.
+    let (_relay, address) = relay(&target, &to_tls);
+    hello(&[&port(address)]);
+    // TLS to plain, and TLS to TLS.
+    for (target, args) in [(&plain_target, &[][..]), (&target, &to_tls)] {
+        let (mut relay, address) = relay(target, &[&["--tls"], args].concat());
+        let pin = pin_of(&mut relay);
+        hello(&[&port(address), "--tls", "--pin", &pin]);
+    }
+}
+
+#[test]
+fn a_target_with_another_certificate_is_not_talked_to() {
+    let (_secure, target) = server(&["--tls", "-q"]);
+    let other = "0".repeat(64);
+    let (mut relay, address) = relay(&target, &["--target-tls", "--target-pin", &other]);
+    relay.stdout.until("Waiting");
+    let (code, stdout, _) = run(&["client", &port(address)], b"Hello\n");
+    assert_eq!((code, stdout.len()), (Some(1), 0));
+    let line = relay.stdout.next();
+    assert!(line.starts_with("Reset (") && line.contains("certificate"), "{line}");
+}
+
+#[test]
+fn the_target_learns_the_client_from_a_proxy_header() {
+    for version in ["v1", "v2"] {
+        let (mut server, target) = server(&["--proxy-protocol", "require", "-v"]);
+        let (_relay, address) = relay(&target, &["--send-proxy", version, "--proxy-protocol", "require"]);
+        let source = format!("{version},src=192.0.2.7:54321,dst=198.51.100.1:443");
+        let (code, stdout, stderr) = run(&["client", &port(address), "--send-proxy", &source], b"Hello\n");
+        assert_eq!((code, stdout.as_slice()), (Some(0), &b"Server received: Hello\n"[..]), "{stderr}");
+        let line = server.stdout.until("New connection");
+        assert!(line.starts_with("New connection from ('192.0.2.7', 54321)"), "{line}");
+    }
+    // And without one before the relay, the client's own address.
+    let (mut server, target) = server(&["--proxy-protocol", "require"]);
+    let (_relay, address) = relay(&target, &["--send-proxy", "v2"]);
+    let client = std::net::TcpStream::connect(address).unwrap();
+    let line = server.stdout.until("New connection");
+    assert_eq!(line, format!("New connection from ('127.0.0.1', {})", client.local_addr().unwrap().port()));
+}
+
+#[test]
+fn a_health_check_of_a_proxy_stays_one() {
+    let (mut server, target) = server(&["--proxy-protocol", "require", "-v"]);
+    let (_relay, address) = relay(&target, &["--send-proxy", "v2", "--proxy-protocol", "require"]);
+    let mut check = std::net::TcpStream::connect(address).unwrap();
+    let header = Header::new(Version::V2, Addresses::Local).encode().unwrap();
+    std::io::Write::write_all(&mut check, &header).unwrap();
+    let line = server.stdout.until("New connection");
+    assert!(line.to_lowercase().contains("local"), "{line}");
+}
+
+#[cfg(unix)]
+#[test]
+fn maps_and_unix_sockets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| format!("unix:{}", folder.path().join(name).display());
+    let (_one, first) = server(&["-q"]);
+    let mut echo = Program::spawn(Program::command(&["server", &path("echo"), "--mode", "echo"]));
+    echo.stdout.until("Waiting");
+    let (front, back) = (path("front"), path("echo"));
+    let map = [format!("{front}={back}"), format!("127.0.0.1:0={first}")];
+    let mut relay = Program::spawn(Program::command(&["relay", "--map", &map[0], "--map", &map[1]]));
+    assert_eq!(relay.stdout.next(), format!("Relay started on {front}, to {back}"));
+    let line = relay.stdout.next();
+    let address = line.strip_prefix("TCP Relay started on ").and_then(|rest| rest.split(',').next()).expect(&line);
+    for (to, want) in [(front.as_str(), "Hello\n"), (address, "Server received: Hello\n")] {
+        let (code, stdout, stderr) = run(&["client", to], b"Hello\n");
+        assert_eq!((code, String::from_utf8_lossy(&stdout).as_ref()), (Some(0), want), "{stderr}");
+    }
+}
+
+#[test]
+fn wrong_words_are_refused_with_what_is_meant() {
+    for (args, want) in [
+        (&[][..], "resound: where to? Give the target"),
+        (&["127.0.0.1", "9000", "127.0.0.1", "8888"], "resound: 4 addresses, and a relay takes LISTEN and TARGET"),
+        (&["8888", "--engine", "threads"], "resound: --engine threads cannot relay"),
+        (&["8888", "--target-pin", "ab"], "error: "),
+        (&["8888", "--mode", "echo"], "error: unexpected argument '--mode'"),
+    ] {
+        let (code, stdout, stderr) = run(&[&["relay"], args].concat(), b"");
+        assert_eq!((code, stdout.len()), (Some(2), 0), "{args:?}");
+        assert!(stderr.starts_with(want), "{args:?}: {stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn connections_that_are_open_at_the_end_of_a_drain_are_reset() {
+    use std::io::{Read, Write};
+    let (_server, target) = server(&["-q"]);
+    let (mut relay, address) = relay(&target, &["--drain-timeout", "50ms"]);
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.write_all(b"Hello\n").unwrap();
+    client.read_exact(&mut [0; 23]).unwrap();
+    relay.signal(rustix::process::Signal::TERM);
+    assert_eq!(
+        relay.stdout.until("Shutting"),
+        "Shutting down: 1 open connection, 50ms at most (Ctrl+C again exits at once)"
+    );
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    let line = relay.stdout.until("Relay stopped");
+    assert_eq!(line, "Relay stopped: 1 connection, 6 bytes up, 23 bytes down, 1 reset or cut");
+    assert_eq!(relay.end().0, Some(130));
+}
