@@ -23,6 +23,15 @@ macro_rules! on_each_engine {
             use crate::harness::{FAULTY, on_uring, with_tls};
             $(#[test] fn $test() { with_tls(|| on_uring(FAULTY, super::$test)); })*
         }
+        mod portable_through_a_relay {
+            use crate::harness::relayed;
+            $(#[test] fn $test() { relayed(super::$test, resound::Engine::Portable); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod uring_through_a_relay {
+            use crate::harness::{NO_FAULTS, on_uring, relayed};
+            $(#[test] fn $test() { on_uring(NO_FAULTS, |engine| relayed(super::$test, engine)); })*
+        }
         mod threads_behind_proxy_v1 {
             use crate::harness::proxied;
             $(#[test] fn $test() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::not_tested::not_tested;
 use resound::proxy::{Addresses, Header, Proxies, Version};
+use resound::relay::{Relay, RelayTarget};
 use resound::{
     CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, FaultConfig, Handle, Handshake, Limits, Observer,
     Reply, Server, Service,
@@ -29,6 +30,8 @@ thread_local! {
     static UNREFUSED: Cell<bool> = const { Cell::new(false) };
     /// Servers and peers of this test use TLS.
     static SECURE: Cell<bool> = const { Cell::new(false) };
+    /// Its peers reach the servers through a relay of this engine.
+    static RELAY: Cell<Option<Engine>> = const { Cell::new(None) };
     /// Its peers begin with a PROXY header of this version, and its servers require one.
     static PROXY: Cell<Option<Version>> = const { Cell::new(None) };
 }
@@ -37,6 +40,19 @@ thread_local! {
 pub(crate) fn proxied(version: Version, test: impl FnOnce()) {
     PROXY.set(Some(version));
     test();
+}
+
+/// Runs a test whose peers reach its servers through a relay.
+pub(crate) fn relayed(test: fn(Engine), engine: Engine) {
+    RELAY.set(Some(engine));
+    test(engine);
+}
+
+/// A relay to a server, on a free port.
+fn relay_to(server: &Handle, engine: Engine) -> Handle {
+    let target = RelayTarget::new(server.addresses()[0].to_string().parse().unwrap()).unwrap().timeout(PATIENCE);
+    let settings = Server::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
+    Relay::new(settings.limits(patient())).map("127.0.0.1:0", target).unwrap().start().unwrap()
 }
 
 /// The header that a proxy would send for this connection.
@@ -185,6 +201,8 @@ pub(crate) struct Running {
     pub(crate) events: Receiver<Event>,
     pub(crate) secure: bool,
     proxy: Option<Version>,
+    /// What peers connect to instead.
+    relay: Option<Handle>,
 }
 
 impl Running {
@@ -204,11 +222,12 @@ impl Running {
         let _ = resound::system::raise_descriptor_limit();
         let (send, events) = mpsc::channel();
         let handle = server.observe(move |_| Tap(send.clone())).serve(service).unwrap();
-        Self { handle, events, secure: SECURE.get(), proxy: PROXY.get() }
+        let relay = RELAY.get().map(|engine| relay_to(&handle, engine));
+        Self { handle, events, secure: SECURE.get(), proxy: PROXY.get(), relay }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        match self.handle.addresses()[0] {
+        match self.relay.as_ref().unwrap_or(&self.handle).addresses()[0] {
             Endpoint::Tcp(address) => address,
             ref other => panic!("not a TCP address: {other}"),
         }

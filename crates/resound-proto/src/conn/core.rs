@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::delivery::Delivery;
 use crate::error::{CloseReason, TlsFailure};
@@ -15,6 +15,9 @@ use crate::service::{ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, 
 use crate::silence::Silence;
 use crate::state::State;
 use crate::verdict::{Then, Verdict};
+
+/// What is sent before a reset waits this long for a peer that takes none of it.
+const LAST_BYTES: Duration = Duration::from_secs(10);
 
 /// The service of a connection, what it has received and sent in plain text, and the limits.
 // In this order in memory: what each message touches first, so that a busy server with many
@@ -240,10 +243,14 @@ impl Core {
     }
 
     pub(super) fn stalled_at(&self) -> Option<Instant> {
-        let limit = match self.delivery.is_in_a_hurry() {
+        let limit = self.limits.write_timeout;
+        let limit = match (self.delivery.is_in_a_hurry(), self.state) {
+            (true, State::Aborting(CloseReason::Aborted)) => {
+                Some(limit.map_or(LAST_BYTES, |most| most.min(LAST_BYTES)))
+            }
             // A connection that has ended must not stay for ever, even if its peer takes nothing.
-            true => self.limits.write_timeout.or(Limits::default().write_timeout),
-            false => self.limits.write_timeout,
+            (true, _) => limit.or(Limits::default().write_timeout),
+            (false, _) => limit,
         };
         self.delivery.stalled_at(self.unsent, limit)
     }

@@ -223,7 +223,8 @@ impl Cx<'_> {
     }
 
     /// Ends the connection with a reset (RST) once the peer's system has acknowledged what was
-    /// sent, or the write timeout is over. Later input is discarded.
+    /// sent, or has taken none of it for 10 s (or the write timeout, if that is shorter). Later
+    /// input is discarded.
     pub fn reset_after_delivery(&mut self) {
         self.state.abort(CloseReason::Aborted);
     }
