@@ -19,10 +19,6 @@ use crate::engine::local::LocalWakes;
 /// Receives what happens to the pairs of a relay, on the thread of the worker that drives them.
 pub(super) type RelayObserver = dyn Fn(&RelayEvent<'_>) + Send + Sync;
 
-/// Buffers that are kept for the next small messages, and the size of each.
-const SPARES: usize = 64;
-const SPARE: usize = 4 * 1024;
-
 /// What the pairs of one worker share.
 pub(super) struct RelayContext {
     pub(super) routes: Arc<[Route]>,
@@ -33,7 +29,6 @@ pub(super) struct RelayContext {
     /// Dials under way, each with its pair and when it began.
     pub(super) dialled: RefCell<HashMap<u64, (Rc<Pair>, Instant)>>,
     next: Cell<u64>,
-    spares: RefCell<Vec<Vec<u8>>>,
 }
 
 impl RelayContext {
@@ -46,7 +41,6 @@ impl RelayContext {
             requests: RefCell::default(),
             dialled: RefCell::default(),
             next: Cell::new(0),
-            spares: RefCell::default(),
         }
     }
 
@@ -57,21 +51,6 @@ impl RelayContext {
         let (source, timeout) = (target.source, target.timeout);
         self.requests.borrow_mut().push_back(DialRequest { number, target: address, source, timeout });
         self.wakes.dial();
-    }
-
-    /// An empty buffer for a message of this length.
-    pub(super) fn spare(&self, len: usize) -> Vec<u8> {
-        let spare = if len <= SPARE { self.spares.borrow_mut().pop() } else { None };
-        spare.unwrap_or_else(|| Vec::with_capacity(len.max(SPARE)))
-    }
-
-    /// Keeps the memory of a message that was passed on.
-    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut spares = self.spares.borrow_mut();
-        if buffer.capacity() <= SPARE && spares.len() < SPARES {
-            buffer.clear();
-            spares.push(buffer);
-        }
     }
 
     pub(super) fn ended(&self, request: &DialRequest) -> Option<(Rc<Pair>, Instant)> {

@@ -46,11 +46,11 @@ impl PairSide {
         let direction = state.towards(self.end);
         if !direction.queue.is_empty() {
             direction.report.bytes += direction.queue.len() as u64;
-            if direction.queue.len() >= WORTH_SHARING {
-                cx.send_shared(Bytes::from(std::mem::take(&mut direction.queue)));
+            let queue = std::mem::take(&mut direction.queue);
+            if queue.len() >= WORTH_SHARING {
+                cx.send_shared(Bytes::from(queue));
             } else {
-                cx.send(&direction.queue);
-                self.context.give_back(std::mem::take(&mut direction.queue));
+                cx.send(&queue);
             }
         }
         direction.in_flight = cx.unsent();
@@ -105,9 +105,6 @@ impl Service for PairSide {
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let state = &mut *self.pair.state.borrow_mut();
         let direction = state.from(self.end);
-        if direction.queue.capacity() == 0 {
-            direction.queue = self.context.spare(bytes.len());
-        }
         if direction.push(bytes) {
             cx.pause(true);
         }
