@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use resound::client::FailureClass;
 
+use super::settings::names;
+
 /// The class of a failure: of the network, as in [`FailureClass`], or found by verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -41,69 +43,26 @@ pub enum Fault {
     Unsent,
 }
 
-impl Fault {
-    /// All classes, in the order of [`Fault::index`].
-    pub const ALL: [Self; 15] = [
-        Self::Dns,
-        Self::Refused,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Reset,
-        Self::Eof,
-        Self::Tls,
-        Self::Mismatch,
-        Self::Corrupt,
-        Self::Missing,
-        Self::Reordered,
-        Self::Duplicate,
-        Self::Truncated,
-        Self::Extra,
-        Self::Unsent,
-    ];
+names!(
+    Fault: Dns = FailureClass::Dns.name(), Refused = FailureClass::Refused.name(),
+    Timeout = FailureClass::Timeout.name(), Unreachable = FailureClass::Unreachable.name(),
+    Reset = FailureClass::Reset.name(), Eof = FailureClass::Eof.name(), Tls = FailureClass::Tls.name(),
+    Mismatch = FailureClass::Mismatch.name(), Corrupt = "corrupt", Missing = "missing", Reordered = "reordered",
+    Duplicate = "duplicate", Truncated = "truncated", Extra = "extra", Unsent = "unsent",
+);
 
+impl Fault {
     /// The position in [`Fault::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
-
-    /// The name, in one word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dns => FailureClass::Dns.name(),
-            Self::Refused => FailureClass::Refused.name(),
-            Self::Timeout => FailureClass::Timeout.name(),
-            Self::Unreachable => FailureClass::Unreachable.name(),
-            Self::Reset => FailureClass::Reset.name(),
-            Self::Eof => FailureClass::Eof.name(),
-            Self::Tls => FailureClass::Tls.name(),
-            Self::Mismatch => FailureClass::Mismatch.name(),
-            Self::Corrupt => "corrupt",
-            Self::Missing => "missing",
-            Self::Reordered => "reordered",
-            Self::Duplicate => "duplicate",
-            Self::Truncated => "truncated",
-            Self::Extra => "extra",
-            Self::Unsent => "unsent",
-        }
-    }
 }
 
 impl From<FailureClass> for Fault {
     fn from(class: FailureClass) -> Self {
-        match class {
-            FailureClass::Dns => Self::Dns,
-            FailureClass::Refused => Self::Refused,
-            FailureClass::Timeout => Self::Timeout,
-            FailureClass::Unreachable => Self::Unreachable,
-            FailureClass::Reset => Self::Reset,
-            FailureClass::Eof => Self::Eof,
-            FailureClass::Tls => Self::Tls,
-            FailureClass::Mismatch => Self::Mismatch,
-            // A class newer than this crate: the connection ended.
-            _ => Self::Reset,
-        }
+        // A class newer than this crate: the connection ended.
+        Self::named(class.name()).unwrap_or(Self::Reset)
     }
 }
 

@@ -213,10 +213,10 @@ pub enum Sizes {
 }
 
 macro_rules! names {
-    ($type:ident: $($variant:ident = $name:literal),* $(,)?) => {
+    ($type:ident: $($variant:ident = $name:expr),* $(,)?) => {
         impl $type {
             /// All values.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub const ALL: [Self; [$(Self::$variant),*].len()] = [$(Self::$variant),*];
 
             /// The name, in one word.
             #[must_use]
@@ -229,11 +229,12 @@ macro_rules! names {
             /// The value of that name.
             #[must_use]
             pub fn named(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.name() == name)
+                Self::ALL.into_iter().find(|one| one.name() == name)
             }
         }
     };
 }
+pub(super) use names;
 
 names!(Shape: Closed = "closed", Open = "open", Connect = "connect", Stream = "stream", Ramp = "ramp");
 names!(Timestamps: Clock = "clock", Kernel = "kernel");
@@ -248,7 +249,7 @@ mod tests {
 
     #[test]
     fn every_name_is_found() {
-        for &shape in Shape::ALL {
+        for shape in Shape::ALL {
             assert_eq!(Shape::named(shape.name()), Some(shape));
         }
         assert_eq!(Mode::named("discard"), Some(Mode::Discard));
