@@ -138,7 +138,9 @@ fn bootstrap(
     if count(base).min(count(new)) < FEWEST {
         return None;
     }
-    let all = |runs: &[&[Interval]]| runs.iter().filter(|run| !run.is_empty()).map(|run| parts(run)).collect();
+    let all = |runs: &[&[Interval]]| {
+        runs.iter().filter(|run| !run.is_empty()).map(|run| Interval::coarser(run, PARTS)).collect()
+    };
     let (base, new): (Vec<Vec<Interval>>, Vec<Vec<Interval>>) = (all(base), all(new));
     let mut tops: Vec<u64> =
         base.iter().chain(&new).flatten().flat_map(|part| times(part).buckets().map(|bucket| bucket.to)).collect();
@@ -187,17 +189,6 @@ fn ratio(new: f64, base: f64) -> f64 {
 /// The index of a quantile among `of` sorted values.
 fn place(share: f64, of: usize) -> usize {
     ((share * of as f64) as usize).min(of - 1)
-}
-
-/// At most [`PARTS`] parts, each of equally many neighbours.
-fn parts(intervals: &[Interval]) -> Vec<Interval> {
-    let block = intervals.len().div_ceil(PARTS);
-    let joined = intervals.chunks(block).map(|block| {
-        let mut part = block[0].clone();
-        block[1..].iter().for_each(|next| part.join(next));
-        part
-    });
-    joined.collect()
 }
 
 /// The parts of one side's runs, in a form that is quick to pool.

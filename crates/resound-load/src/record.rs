@@ -94,6 +94,18 @@ impl Interval {
         self.bounds.add(&other.bounds);
     }
 
+    /// At most `most` intervals, each of equally many neighbours joined; the last may have fewer.
+    #[must_use]
+    pub fn coarser(intervals: &[Self], most: usize) -> Vec<Self> {
+        let block = intervals.len().div_ceil(most.max(1)).max(1);
+        let joined = intervals.chunks(block).map(|block| {
+            let mut joined = block[0].clone();
+            block[1..].iter().for_each(|next| joined.join(next));
+            joined
+        });
+        joined.collect()
+    }
+
     /// Service times, with the lower bounds among them.
     #[must_use]
     pub fn service(&self) -> Bounded<'_> {

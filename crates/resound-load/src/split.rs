@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::latency::share;
 use super::nanos::nanos;
-use super::{Bounds, Counts, Interval};
+use super::{Bounds, Interval, Latency};
 
 impl Interval {
     /// Splits the interval after `length`, as if its events were uniform in time. Both parts add up
@@ -12,69 +12,34 @@ impl Interval {
     #[must_use]
     pub fn split(&self, length: Duration) -> (Self, Self) {
         let length = length.min(self.length);
-        let (connect, connect_rest) = self.connect.split(length, self.length);
-        let (handshake, handshake_rest) = self.handshake.split(length, self.length);
-        let (service, service_rest) = self.service.split(length, self.length);
-        let (response, response_rest) = self.response.split(length, self.length);
-        let (lag, lag_rest) = self.lag.split(length, self.length);
-        let (counts, counts_rest) = self.counts.split(length, self.length);
-        let (bounds, bounds_rest) = self.bounds.split(length, self.length);
-        let share_of = |time| Duration::from_nanos(share(nanos(time), length, self.length));
-        let (outage, stall) = (share_of(self.outage), share_of(self.stall));
-        let first = Self {
-            start: self.start,
-            length,
-            counts,
-            outage,
-            stall,
-            connect,
-            handshake,
-            service,
-            response,
-            lag,
-            bounds,
-        };
-        let rest = Self {
-            start: self.start.saturating_add(length),
-            length: self.length - length,
-            counts: counts_rest,
-            outage: self.outage.saturating_sub(outage),
-            stall: self.stall.saturating_sub(stall),
-            connect: connect_rest,
-            handshake: handshake_rest,
-            service: service_rest,
-            response: response_rest,
-            lag: lag_rest,
-            bounds: bounds_rest,
-        };
-        (first, rest)
-    }
-}
-
-impl Bounds {
-    fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
-        let (service, service_rest) = self.service.split(part, whole);
-        let (response, response_rest) = self.response.split(part, whole);
-        let (lag, lag_rest) = self.lag.split(part, whole);
-        (Self { service, response, lag }, Self { service: service_rest, response: response_rest, lag: lag_rest })
-    }
-}
-
-impl Counts {
-    fn split(&self, part: Duration, whole: Duration) -> (Self, Self) {
-        let (mut first, mut rest) = (*self, *self);
-        for (ours, theirs) in first.each_mut().zip(rest.each_mut()) {
-            *ours = share(*ours, part, whole);
+        let (mut first, mut rest) = (self.clone(), self.clone());
+        (first.length, rest.length) = (length, self.length - length);
+        rest.start = self.start.saturating_add(length);
+        for (ours, theirs) in first.counts.each_mut().zip(rest.counts.each_mut()) {
+            *ours = share(*ours, length, self.length);
             *theirs -= *ours;
         }
+        for (ours, theirs) in [(&mut first.outage, &mut rest.outage), (&mut first.stall, &mut rest.stall)] {
+            *ours = Duration::from_nanos(share(nanos(*ours), length, self.length));
+            *theirs = theirs.saturating_sub(*ours);
+        }
+        for (ours, theirs) in first.times_mut().into_iter().zip(rest.times_mut()) {
+            (*ours, *theirs) = ours.split(length, self.length);
+        }
         (first, rest)
+    }
+
+    fn times_mut(&mut self) -> [&mut Latency; 8] {
+        let Self { connect, handshake, service, response, lag, bounds, .. } = self;
+        let Bounds { service: service_bounds, response: response_bounds, lag: lag_bounds } = bounds;
+        [connect, handshake, service, response, lag, service_bounds, response_bounds, lag_bounds]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Fault, Latency};
+    use crate::{Counts, Fault};
 
     #[test]
     fn both_parts_add_up_to_the_interval() {

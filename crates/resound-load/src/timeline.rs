@@ -47,12 +47,7 @@ impl Timeline {
         }
         if self.intervals.len() > Self::MOST {
             self.step *= 2;
-            let halved = self.intervals.chunks(2).map(|pair| {
-                let mut joined = pair[0].clone();
-                pair[1..].iter().for_each(|next| joined.join(next));
-                joined
-            });
-            self.intervals = halved.collect();
+            self.intervals = Interval::coarser(&self.intervals, self.intervals.len().div_ceil(2));
         }
     }
 
