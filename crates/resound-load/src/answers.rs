@@ -54,7 +54,7 @@ pub(super) enum AnswerEvent {
 /// Follows the answer stream of one connection.
 pub(super) struct Answers {
     rules: Arc<Rules>,
-    connection: u64,
+    pub(super) connection: u64,
     /// The sequence number of the next answer in order.
     next: u64,
     /// The message with that number; unused while none is in flight.
@@ -95,17 +95,13 @@ impl Answers {
         }
     }
 
-    pub(super) fn connection(&self) -> u64 {
-        self.connection
-    }
-
     /// Takes the message to send next; it is in flight from now on.
     pub(super) fn send(&mut self, sent: SendTimes) -> Message {
         let message = match self.in_flight.len() {
             0 => self.front,
             n => self.rules.message(self.connection, self.next + n as u64),
         };
-        self.bytes += message.len() as u64;
+        self.bytes += message.len as u64;
         self.in_flight.push_back(InFlight { sent, end: self.bytes });
         message
     }
@@ -255,7 +251,7 @@ impl Answers {
 
     fn judge(&self, last: bool) -> Finding {
         let end = self.next + self.in_flight.len() as u64;
-        let late = self.skipped.iter().map(|&(sequence, _)| sequence);
+        let late = self.skipped.iter().map(|&(sequence, _)| sequence).collect();
         let allowed = AllowedAnswers { rules: &self.rules, connection: self.connection, next: self.next, end, late };
         judge(&self.unexplained, &allowed, last)
     }

@@ -193,21 +193,21 @@ impl LoadConnection {
     fn send(&mut self, sent: SendTimes, cx: &mut Cx<'_>, tally: &mut Tally) {
         let message = match self.config.traffic {
             TrafficPattern::Answered => self.answers.send(sent),
-            _ => self.config.rules.message(self.answers.connection(), self.sent),
+            _ => self.config.rules.message(self.answers.connection, self.sent),
         };
         self.config.rules.payload.write(&message, cx);
         self.sent += 1;
-        tally.record_activity(sent.sent);
+        tally.last_activity = sent.sent;
         if sent.planned >= self.config.measure_from {
             if let Some(left) = self.slot.as_mut().and_then(|slot| slot.left.as_mut()) {
                 *left -= 1;
             }
             tally.counts.planned += 1;
             tally.counts.sent += 1;
-            tally.counts.bytes_sent += message.len() as u64;
+            tally.counts.bytes_sent += message.len as u64;
             if matches!(self.config.pace, Pace::Open { .. }) {
                 let lag = sent.sent - sent.planned;
-                tally.record_lag(lag);
+                tally.lag.record(lag);
                 let is_late = lag >= nanos(Counts::LATE);
                 tally.counts.held += u64::from(is_late && self.blocked.has_delayed(sent.planned, lag));
             }
@@ -255,7 +255,7 @@ impl LoadConnection {
         let ConnectionOutcome { settled, lost } =
             ConnectionOutcome::record(&self.config, &mut self.answers, AnswerTimes::of(cx), tally, settle);
         let now = self.config.time(cx.now());
-        tally.record_activity(now);
+        tally.last_activity = now;
         if settled > 0 {
             let is_outage = !self.has_answered && self.recover(now, tally);
             if let Some((slot, sent)) = self.slot.as_mut().zip(sent) {
@@ -316,7 +316,7 @@ impl LoadConnection {
 
     fn fail(&mut self, class: Fault, sequence: Option<u64>, what: String, at: Instant, tally: &mut Tally) {
         self.failure = ConnectionFailure::Reported;
-        tally.record_failure(self.config.failure(class, at, self.answers.connection(), sequence, what));
+        tally.record_failure(self.config.failure(class, at, self.answers.connection, sequence, what));
     }
 
     /// The target closed the connection before the end of the run.

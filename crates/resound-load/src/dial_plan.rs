@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Fault;
 use super::connection::LoadConnection;
+use super::nanos::nanos;
 use super::run_config::RunConfig;
 use super::slot::{ConnectionSlot, ReturnedSlots};
 use resound::CloseReason;
@@ -164,9 +165,9 @@ impl DialPlan for LoadDialPlan {
         if slot.is_counted(&self.config) {
             let mut tally = self.config.tallies.of(self.worker);
             tally.counts.opened += 1;
-            tally.record_connect(timing.connect);
+            tally.connect.record(nanos(timing.connect));
             if let Some(tls) = &conn.tls {
-                tally.record_handshake(timing.opening);
+                tally.handshake.record(nanos(timing.opening));
                 let _ = self.config.negotiated_tls.get_or_init(|| Arc::clone(tls));
             }
         }

@@ -16,7 +16,7 @@ const REACH: u64 = 64;
 const MOST_UNEXPLAINED: usize = 64 * 1024;
 
 /// Which answers may arrive on a connection.
-pub(super) struct AllowedAnswers<'a, L> {
+pub(super) struct AllowedAnswers<'a> {
     pub(super) rules: &'a Rules,
     pub(super) connection: u64,
     /// The sequence number of the next answer in order.
@@ -24,7 +24,7 @@ pub(super) struct AllowedAnswers<'a, L> {
     /// One past the last message in flight.
     pub(super) end: u64,
     /// Skipped answers, which may still arrive.
-    pub(super) late: L,
+    pub(super) late: Vec<u64>,
 }
 
 /// The explanation of the bytes, from the first on.
@@ -56,11 +56,7 @@ enum Fit {
 }
 
 /// Finds the explanation. With `last` the decision does not wait for more bytes.
-pub(super) fn judge<L: Iterator<Item = u64> + Clone>(
-    received: &[u8],
-    allowed: &AllowedAnswers<'_, L>,
-    last: bool,
-) -> Finding {
+pub(super) fn judge(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding {
     match explain(received, allowed, last) {
         // The answer is known, and not complete.
         Finding::Late(_, len) | Finding::Repeated(_, len) if received.len() < len && !last => Finding::Unsure,
@@ -68,7 +64,7 @@ pub(super) fn judge<L: Iterator<Item = u64> + Clone>(
     }
 }
 
-fn explain<L: Iterator<Item = u64> + Clone>(received: &[u8], allowed: &AllowedAnswers<'_, L>, last: bool) -> Finding {
+fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding {
     let mut search = ExplanationSearch { last, candidate: None };
     let next = allowed.next;
     if let Some(finding) = search.first(whole_answers(received, allowed)) {
@@ -109,7 +105,7 @@ fn explain<L: Iterator<Item = u64> + Clone>(received: &[u8], allowed: &AllowedAn
         Some(_) if received.len() < allowed.rules.lengths.longest() + MOST_UNEXPLAINED => Finding::Unsure,
         _ => {
             let mut what = format!("from byte {right} on what came is no answer to anything sent");
-            let prefix = payload.answer_head(&message, payload.prefix_len());
+            let prefix = payload.answer_head(&message, payload.prefix.len());
             if !prefix.is_empty() && received[right..].starts_with(&prefix) {
                 what += ", but another answer: the target may answer what one read returns, and not lines";
             }
@@ -119,32 +115,24 @@ fn explain<L: Iterator<Item = u64> + Clone>(received: &[u8], allowed: &AllowedAn
 }
 
 /// Explanations in which the bytes begin with a whole right answer, the likeliest first.
-fn whole_answers<L: Iterator<Item = u64> + Clone>(
-    received: &[u8],
-    allowed: &AllowedAnswers<'_, L>,
-) -> impl Iterator<Item = (Fit, Finding)> {
+fn whole_answers(received: &[u8], allowed: &AllowedAnswers<'_>) -> impl Iterator<Item = (Fit, Finding)> {
     let (next, end) = (allowed.next, allowed.end);
     let fits = move |first, then| allowed.fits(received, first, then);
     let in_order = (next < end).then(|| (fits(None, next), Finding::Right));
-    let late = allowed.late.clone().map(move |late| (fits(Some(late), next), Finding::Late(late, allowed.len(late))));
+    let late = allowed.late.iter().map(move |&late| (fits(Some(late), next), Finding::Late(late, allowed.len(late))));
     let ahead = (next + 1..end.min(next + REACH)).map(move |to| (fits(None, to), Finding::Skipped(to)));
-    let was_answered = move |sequence: &u64| !allowed.late.clone().any(|late| late == *sequence);
+    let was_answered = |sequence: &u64| !allowed.late.contains(sequence);
     let before = (next.saturating_sub(REACH)..next).rev().filter(was_answered);
     let repeated = before.map(move |past| (fits(Some(past), next), Finding::Repeated(past, allowed.len(past))));
     in_order.into_iter().chain(late).chain(ahead).chain(repeated)
 }
 
 /// Explanations in which the next answer, right up to `right`, was cut there or a little before.
-fn truncations<L: Iterator<Item = u64> + Clone>(
-    received: &[u8],
-    allowed: &AllowedAnswers<'_, L>,
-    right: usize,
-) -> impl Iterator<Item = (Fit, Finding)> {
+fn truncations(received: &[u8], allowed: &AllowedAnswers<'_>, right: usize) -> impl Iterator<Item = (Fit, Finding)> {
     let (next, answer_len) = (allowed.next, allowed.len(allowed.next));
     let fit = move |cut: usize| (allowed.fits(&received[cut..], None, next + 1), truncated(cut, answer_len));
     // A truncated line may have kept its newline.
-    let has_newline =
-        allowed.rules.payload.are_lines() && received.get(right) == Some(&b'\n') && right + 1 < answer_len;
+    let has_newline = allowed.rules.payload.lines && received.get(right) == Some(&b'\n') && right + 1 < answer_len;
     let line = has_newline.then(|| fit(right + 1));
     // The first bytes of the following answer may equal those that were cut off.
     let cuts = (right.saturating_sub(CHANCE).max(1)..=right).rev();
@@ -182,7 +170,7 @@ fn bytes(n: usize) -> String {
     format!("{n} byte{}", if n == 1 { "" } else { "s" })
 }
 
-impl<L> AllowedAnswers<'_, L> {
+impl AllowedAnswers<'_> {
     fn len(&self, sequence: u64) -> usize {
         self.rules.payload.answer_len(&self.rules.message(self.connection, sequence))
     }
@@ -190,7 +178,7 @@ impl<L> AllowedAnswers<'_, L> {
     /// Do the bytes fit the answer `first`, if any, and then those from `then` on?
     fn fits(&self, received: &[u8], first: Option<u64>, then: u64) -> Fit {
         let payload = &self.rules.payload;
-        let enough = CONVINCING + payload.prefix_len();
+        let enough = CONVINCING + payload.prefix.len();
         let mut at = 0;
         for sequence in first.into_iter().chain(then..self.end) {
             let message = self.rules.message(self.connection, sequence);
@@ -205,7 +193,7 @@ impl<L> AllowedAnswers<'_, L> {
                 return Fit::Yes;
             }
             if n < len {
-                return Fit::Maybe(at.saturating_sub(payload.prefix_len()));
+                return Fit::Maybe(at.saturating_sub(payload.prefix.len()));
             }
         }
         // All allowed answers are complete; further bytes fit none.

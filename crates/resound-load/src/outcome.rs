@@ -47,7 +47,7 @@ impl ConnectionOutcome {
         tally: &mut Tally,
         settle: impl FnOnce(&mut Answers, &mut dyn FnMut(AnswerEvent)),
     ) -> Self {
-        let (now, connection) = (config.time(at.arrived), answers.connection());
+        let (now, connection) = (config.time(at.arrived), answers.connection);
         let failure = |class, sequence, what| config.failure(class, at.arrived, connection, sequence, what);
         let mut outcome = Self { settled: 0, lost: false };
         settle(answers, &mut |event| match event {
@@ -60,9 +60,9 @@ impl ConnectionOutcome {
                     let is_credible = now >= sent.sent;
                     let arrived = if is_credible { now } else { config.time(at.read) };
                     tally.counts.by_kernel += u64::from(sent.by_kernel && is_credible && at.arrived != at.read);
-                    tally.record_service(arrived.saturating_sub(sent.sent));
+                    tally.service.record(arrived.saturating_sub(sent.sent));
                     if is_open(config) {
-                        tally.record_response(now.saturating_sub(sent.planned));
+                        tally.response.record(now.saturating_sub(sent.planned));
                     }
                 }
             }
@@ -113,9 +113,12 @@ fn record_unanswered(config: &RunConfig, sent: SendTimes, now: u64, tally: &mut 
             tally.unfinished.unanswered.add(sent.planned, 1);
         }
     } else {
-        tally.record_service_bound(now.saturating_sub(sent.sent));
+        let (in_service, in_all) = (now.saturating_sub(sent.sent), now.saturating_sub(sent.planned));
+        tally.service.record(in_service);
+        tally.service_bounds.record(in_service);
         if is_open(config) {
-            tally.record_response_bound(now.saturating_sub(sent.planned));
+            tally.response.record(in_all);
+            tally.response_bounds.record(in_all);
         }
     }
 }

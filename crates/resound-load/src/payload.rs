@@ -18,9 +18,9 @@ const LONG: usize = 4 * 1024;
 pub(super) struct Payload {
     seed: u64,
     /// Messages are lines: printing characters, and a newline last.
-    lines: bool,
+    pub(super) lines: bool,
     /// The bytes of an answer before the message.
-    prefix: &'static [u8],
+    pub(super) prefix: &'static [u8],
     /// Present if there are long messages.
     table: Option<ChunkTable>,
     /// The number of chunks of the longest message.
@@ -31,7 +31,7 @@ pub(super) struct Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message {
     key: u64,
-    len: usize,
+    pub(super) len: usize,
     /// The key of its connection, and the number of its first chunk.
     connection: u64,
     chunk: u64,
@@ -64,12 +64,6 @@ impl MessageSink for Vec<u8> {
     }
 }
 
-impl Message {
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-}
-
 impl Payload {
     /// For messages of `longest` bytes at most.
     pub(super) fn new(seed: u64, lines: bool, prefix: &'static [u8], longest: usize) -> Self {
@@ -82,14 +76,6 @@ impl Payload {
         let connection = mix(self.seed.wrapping_add(GOLDEN) ^ connection.wrapping_mul(GOLDEN));
         let key = mix(connection.wrapping_add(sequence));
         Message { key, len: len(key), connection, chunk: sequence.wrapping_mul(self.chunks) }
-    }
-
-    pub(super) fn are_lines(&self) -> bool {
-        self.lines
-    }
-
-    pub(super) fn prefix_len(&self) -> usize {
-        self.prefix.len()
     }
 
     /// Writes a message, part by part.
@@ -242,7 +228,7 @@ mod tests {
     fn bytes(payload: &Payload, message: &Message) -> Vec<u8> {
         let mut bytes = Vec::new();
         payload.write(message, &mut bytes);
-        assert_eq!(bytes.len(), message.len());
+        assert_eq!(bytes.len(), message.len);
         bytes
     }
 

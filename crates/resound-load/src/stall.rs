@@ -67,7 +67,7 @@ impl<'a> WaitContext<'a> {
         }
         let wait = now.min(config.end()).saturating_sub(since.max(config.measure_from));
         if !is_outage && wait >= nanos(SHORTEST) {
-            self.tally.record_wait(wait);
+            self.tally.waits.record(wait);
         }
         wait
     }

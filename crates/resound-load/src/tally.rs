@@ -7,93 +7,55 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::backlog::UnfinishedMessages;
-use super::nanos::nanos;
 use super::{Bounds, Counts, Failure, Fault, Interval, Latency, Record};
+
+/// Records times in nanoseconds. The first of them makes the histogram.
+#[derive(Default)]
+pub(super) struct TimeRecorder(Option<Histogram<u64>>);
+
+impl TimeRecorder {
+    /// Histograms begin at one nanosecond, so no time is shorter.
+    #[inline]
+    pub(super) fn record(&mut self, ns: u64) {
+        self.0.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
+    }
+
+    /// Takes the times; the histogram stays for the next ones.
+    fn take(&mut self) -> Latency {
+        let Some(histogram) = self.0.as_mut().filter(|histogram| !histogram.is_empty()) else {
+            return Latency::default();
+        };
+        let times = Latency::from(&*histogram);
+        histogram.reset();
+        times
+    }
+}
 
 /// Statistics since the last collection, of the connections of one worker or a few. Their size does
 /// not depend on the number of messages.
+#[derive(Default)]
 pub(super) struct Tally {
     pub(super) counts: Counts,
-    connect: Histogram<u64>,
-    handshake: Histogram<u64>,
-    service: Histogram<u64>,
-    response: Histogram<u64>,
-    lag: Histogram<u64>,
-    /// The waits of messages that were given up after the end of the run. Usually there are none.
-    service_bounds: Option<Histogram<u64>>,
-    response_bounds: Option<Histogram<u64>>,
+    pub(super) connect: TimeRecorder,
+    pub(super) handshake: TimeRecorder,
+    pub(super) service: TimeRecorder,
+    pub(super) response: TimeRecorder,
+    pub(super) lag: TimeRecorder,
+    /// The waits of messages that were given up after the end of the run. Each is in the recorder
+    /// of the same name as well. Usually there are none.
+    pub(super) service_bounds: TimeRecorder,
+    pub(super) response_bounds: TimeRecorder,
     /// The outages of all connections together, in nanoseconds.
     pub(super) outage: u64,
     /// Waits for answers that may be stalls. The median of the whole run decides.
-    waits: Option<Histogram<u64>>,
+    pub(super) waits: TimeRecorder,
     pub(super) unfinished: UnfinishedMessages,
     failures: Vec<Failure>,
     /// When a message was last sent or answered.
-    last_activity: u64,
+    pub(super) last_activity: u64,
 }
 
 impl Tally {
-    fn new() -> Self {
-        Self {
-            counts: Counts::default(),
-            connect: Latency::recorder(),
-            handshake: Latency::recorder(),
-            service: Latency::recorder(),
-            response: Latency::recorder(),
-            lag: Latency::recorder(),
-            service_bounds: None,
-            response_bounds: None,
-            outage: 0,
-            waits: None,
-            unfinished: UnfinishedMessages::default(),
-            failures: Vec::new(),
-            last_activity: 0,
-        }
-    }
-
-    /// A message was sent or answered at this time of the run.
-    pub(super) fn record_activity(&mut self, time: u64) {
-        self.last_activity = time;
-    }
-
-    pub(super) fn record_connect(&mut self, took: Duration) {
-        self.connect.saturating_record(nanos(took).max(1));
-    }
-
-    pub(super) fn record_handshake(&mut self, took: Duration) {
-        self.handshake.saturating_record(nanos(took).max(1));
-    }
-
-    /// Histograms begin at one nanosecond, so no time is shorter.
-    pub(super) fn record_service(&mut self, ns: u64) {
-        self.service.saturating_record(ns.max(1));
-    }
-
-    pub(super) fn record_response(&mut self, ns: u64) {
-        self.response.saturating_record(ns.max(1));
-    }
-
-    pub(super) fn record_lag(&mut self, ns: u64) {
-        self.lag.saturating_record(ns.max(1));
-    }
-
-    /// A wait for an answer that may be a stall.
-    pub(super) fn record_wait(&mut self, ns: u64) {
-        self.waits.get_or_insert_with(Latency::recorder).saturating_record(ns);
-    }
-
-    /// A message had no answer for this long: a lower bound of its service time.
-    pub(super) fn record_service_bound(&mut self, ns: u64) {
-        self.record_service(ns);
-        self.service_bounds.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
-    }
-
-    /// A message had no answer for this long: a lower bound of its response time.
-    pub(super) fn record_response_bound(&mut self, ns: u64) {
-        self.record_response(ns);
-        self.response_bounds.get_or_insert_with(Latency::recorder).saturating_record(ns.max(1));
-    }
-
     pub(super) fn record_failure(&mut self, failure: Failure) {
         self.counts.failures[failure.class.index()] += 1;
         if self.failures.len() < Record::FAILURES {
@@ -101,44 +63,26 @@ impl Tally {
         }
     }
 
-    /// The statistics as an interval without a start and a length.
-    fn read(&self) -> Interval {
-        let latency = |histogram: &Histogram<u64>| {
-            if histogram.is_empty() { Latency::default() } else { Latency::from(histogram) }
-        };
-        let bounds = |histogram: &Option<Histogram<u64>>| histogram.as_ref().map(latency).unwrap_or_default();
+    /// Takes counters and times, as an interval without a start and a length.
+    fn take(&mut self) -> Interval {
+        let (service, response) = (self.service_bounds.take(), self.response_bounds.take());
         Interval {
-            counts: self.counts,
-            outage: Duration::from_nanos(self.outage),
-            bounds: Bounds {
-                service: bounds(&self.service_bounds),
-                response: bounds(&self.response_bounds),
-                lag: Latency::default(),
-            },
-            connect: latency(&self.connect),
-            handshake: latency(&self.handshake),
-            service: latency(&self.service),
-            response: latency(&self.response),
-            lag: latency(&self.lag),
+            counts: std::mem::take(&mut self.counts),
+            outage: Duration::from_nanos(std::mem::take(&mut self.outage)),
+            bounds: Bounds { service, response, lag: Latency::default() },
+            connect: self.connect.take(),
+            handshake: self.handshake.take(),
+            service: self.service.take(),
+            response: self.response.take(),
+            lag: self.lag.take(),
             ..Interval::default()
-        }
-    }
-
-    fn clear(&mut self) {
-        self.counts = Counts::default();
-        (self.service_bounds, self.response_bounds, self.outage) = (None, None, 0);
-        self.failures.clear();
-        let Self { connect, handshake, service, response, lag, .. } = self;
-        for histogram in [connect, handshake, service, response, lag] {
-            if !histogram.is_empty() {
-                histogram.reset();
-            }
         }
     }
 }
 
 /// The tallies of all workers. A worker locks its own for the length of an event, and the collector
 /// for that of a swap.
+#[derive(Default)]
 pub(super) struct Tallies {
     tallies: Vec<Mutex<Box<Tally>>>,
     /// The empty tally that is swapped in.
@@ -150,14 +94,7 @@ pub(super) struct Tallies {
 
 impl Tallies {
     pub(super) fn new(count: usize) -> Self {
-        let tally = || Mutex::new(Box::new(Tally::new()));
-        Self {
-            tallies: (0..count).map(|_| tally()).collect(),
-            spare: tally(),
-            unfinished: Mutex::default(),
-            waits: Mutex::default(),
-            last_activity: AtomicU64::new(0),
-        }
+        Self { tallies: (0..count).map(|_| Mutex::default()).collect(), ..Self::default() }
     }
 
     /// The tally of the worker with this number.
@@ -176,14 +113,11 @@ impl Tallies {
         let (mut sum, mut failures) = (Interval::default(), Vec::new());
         for tally in &self.tallies {
             std::mem::swap(&mut *lock(tally), &mut *spare);
-            sum.add(&spare.read());
+            sum.add(&spare.take());
             self.last_activity.fetch_max(spare.last_activity, Relaxed);
             failures.append(&mut spare.failures);
             lock(&self.unfinished).append(&mut spare.unfinished);
-            if let Some(waits) = spare.waits.take() {
-                lock(&self.waits).add(&Latency::from(&waits));
-            }
-            spare.clear();
+            lock(&self.waits).add(&spare.waits.take());
         }
         failures.sort_by_key(|failure| failure.at);
         failures.truncate(Record::FAILURES);
@@ -237,9 +171,9 @@ mod tests {
             sequence: None,
             what: String::new(),
         };
-        tallies.of(0).record_service(1000);
+        tallies.of(0).service.record(1000);
         tallies.of(0).record_failure(failure(2));
-        tallies.of(1).record_service(2000);
+        tallies.of(1).service.record(2000);
         tallies.of(3).record_failure(failure(1));
         let (sum, failures) = tallies.collect();
         assert_eq!((sum.service.count(), sum.counts.failed(Fault::Corrupt)), (2, 2));

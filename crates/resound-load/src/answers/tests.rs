@@ -169,7 +169,7 @@ fn a_cut_answer_is_truncated() {
             let length = came[50].len();
             came[50].truncate(length - 3);
             assert_only(&events_of(&rules, 8, part, &came), 199, Fault::Truncated, 50);
-            if rules.payload.are_lines() {
+            if rules.payload.lines {
                 came[50].push(b'\n');
                 assert_only(&events_of(&rules, 8, part, &came), 199, Fault::Truncated, 50);
             }
