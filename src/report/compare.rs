@@ -4,13 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{Difference, FEWEST, Interval, Latency, RUNS, compare_repeated};
+use resound_load::{Difference, FEWEST, Interval, RUNS, compare_repeated};
 
 use super::comparison::{Compared, ComparisonRow};
 use super::metric::Metric;
 use super::page::{self, Page, Style};
-use super::run::Run;
-use super::{PERCENTILES, merge};
+use super::run::{Run, times, times_of};
+use super::{PERCENTILES, describe, merge};
 use crate::{escape, units};
 
 /// The width of a table with all columns.
@@ -24,11 +24,7 @@ impl Compared {
             let files: Vec<_> = run.sources.iter().filter_map(|source| source.file.as_deref()).collect();
             files.join(", ")
         };
-        let (kind, times): (_, fn(&Interval) -> &Latency) = match (base.main().0, new.main().0) {
-            ("response", "response") => ("response", |interval| &interval.response),
-            ("connect", "connect") => ("connect", |interval| &interval.connect),
-            _ => ("service", |interval| &interval.service),
-        };
+        let kind = if base.main().0 == new.main().0 { base.main().0 } else { "service" };
         let same_run = merge::shared(&base.sources, &new.sources).is_some();
         let settings = [&base.record.settings, &new.record.settings];
         let mut differs: Vec<String> = merge::differing(&settings).into_iter().map(Into::into).collect();
@@ -38,29 +34,30 @@ impl Compared {
         if settings[0].rate != settings[1].rate {
             differs.push("planned rates".into());
         }
-        let unable = |why: String| Self {
+        let compared = Self {
             base: name(base),
             times: kind.into(),
             same_run,
-            differs: differs.clone(),
+            differs,
             parts: None,
             runs: None,
-            unable: Some(why),
+            unable: None,
             rows: Vec::new(),
             unmeasured: unmeasured(kind, [base, new]),
             has_too_few: false,
         };
         if kind != "connect" && settings[0].timestamps != settings[1].timestamps {
             let [base, new] = settings.map(|settings| settings.timestamps.name());
-            return unable(format!(
+            let why = format!(
                 "The base's times are by another clock ({base}) than those of the new run ({new}), and cannot be \
                  compared: --timestamps {base} repeats \
                  the run with that of the base."
-            ));
+            );
+            return Self { unable: Some(why), ..compared };
         }
         let (base_has, new_has) = (together(base), together(new));
         let (base_runs, new_runs) = (each(base, &base_has), each(new, &new_has));
-        let found = compare_repeated(&base_runs, &new_runs, times, &PERCENTILES, SEED);
+        let found = compare_repeated(&base_runs, &new_runs, times_of(kind), &PERCENTILES, SEED);
         let Some(found) = found else {
             let (base_has, new_has) = (base_has.len(), new_has.len());
             let why = format!(
@@ -68,7 +65,7 @@ impl Compared {
                  with fewer than {FEWEST} in each nothing can be said about chance.",
                 units::counted(base_has as u64, "interval")
             );
-            return Self { has_too_few: true, ..unable(why) };
+            return Self { has_too_few: true, unable: Some(why), ..compared };
         };
         let row = |metric: &str, unit: &str, factor: f64, it: Difference| {
             let ratio = widened(it.ratio, kind, metric, [base, new]);
@@ -82,18 +79,8 @@ impl Compared {
         for (percent, difference) in PERCENTILES.iter().zip(found.percentiles) {
             rows.push(row(&format!("p{percent}"), "us", 1e6, difference));
         }
-        Self {
-            base: name(base),
-            times: kind.into(),
-            same_run,
-            differs,
-            parts: Some(found.parts),
-            runs: Some(found.runs).filter(|(base, new)| base.max(new) > &1),
-            unable: None,
-            rows,
-            unmeasured: unmeasured(kind, [base, new]),
-            has_too_few: false,
-        }
+        let runs = Some(found.runs).filter(|(base, new)| base.max(new) > &1);
+        Self { parts: Some(found.parts), runs, rows, ..compared }
     }
 
     /// `verb` says when the comparison was made.
@@ -167,7 +154,7 @@ impl Compared {
             Some((runs, others)) => format!("{runs} and {others} runs, and over {base} and {new} parts of them"),
             None => format!("{base} and {new} parts of the runs"),
         };
-        format!("{same}{differ}{found} ({} times; bootstrap over {over}.)", capital(&self.times))
+        format!("{same}{differ}{found} ({} times; bootstrap over {over}.)", describe::capital(&self.times))
     }
 }
 
@@ -248,7 +235,7 @@ fn unmeasured(kind: &str, runs: [&Run; 2]) -> Vec<String> {
     let is_measured = |metric: &str| match metric {
         "errors" => runs.iter().all(|run| !run.record.elapsed.is_zero()),
         "rate" => runs.iter().all(|run| run.rates.messages > 0.0),
-        _ => runs.iter().all(|run| !run.times(kind).all.is_empty()),
+        _ => runs.iter().all(|run| !times(&run.record.total, kind).all.is_empty()),
     };
     super::regression::names().filter(|metric| !is_measured(metric)).collect()
 }
@@ -294,9 +281,4 @@ pub(super) fn together(run: &Run) -> Vec<Interval> {
         1 => run.record.intervals.clone(),
         _ => run.record.intervals.iter().filter(is_whole).cloned().collect(),
     }
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -193,3 +193,9 @@ pub(crate) fn table(settings: &Settings) -> Vec<(&'static str, String)> {
     }
     rows
 }
+
+/// The text with a capital letter in front.
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

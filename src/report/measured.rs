@@ -3,8 +3,8 @@
 use resound_load::{Bounded, Counts, Fault, Figure, Latency};
 
 use super::cannot_show;
-use super::metric::{GateSubject, Metric, TimeKind};
-use super::run::Run;
+use super::metric::{GateSubject, Metric};
+use super::run::{Run, times};
 use super::verdict::WRONG;
 use crate::units;
 
@@ -81,8 +81,11 @@ impl Metric {
     }
 }
 
-fn time(of: TimeKind, what: GateSubject, run: &Run, of_own: u64) -> Result<Estimate, String> {
-    let (name, times) = of.choose(run);
+fn time(of: Option<&'static str>, what: GateSubject, run: &Run, of_own: u64) -> Result<Estimate, String> {
+    // Connect times do not describe answers.
+    let main = if run.main().0 == "connect" { "service" } else { run.main().0 };
+    let name = of.unwrap_or(main);
+    let times = times(&run.record.total, name);
     let figure = match what {
         GateSubject::Percentile(percent) => times.percentile(percent),
         GateSubject::Min => times.min(),

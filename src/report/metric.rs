@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use resound_load::{Bounded, Fault};
+use resound_load::Fault;
 
-use super::Run;
+use super::run::KINDS;
 use super::verdict::WRONG;
 use crate::units;
 
@@ -12,7 +12,8 @@ use crate::units;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Metric {
     Time {
-        of: TimeKind,
+        /// The name of the times: by default response times with a plan, and service times otherwise.
+        of: Option<&'static str>,
         what: GateSubject,
     },
     Errors,
@@ -24,17 +25,6 @@ pub(super) enum Metric {
     SendRate,
     ConnectRate,
     Goodput,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TimeKind {
-    /// Response times with a plan, service times otherwise.
-    Main,
-    Connect,
-    Handshake,
-    Service,
-    Response,
-    Lag,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,14 +49,9 @@ impl Metric {
         if let Some(class) = Fault::ALL.into_iter().find(|class| class.name() == name) {
             return Some(Self::Failed(class));
         }
-        let (of, what) = match name.split_once('.') {
-            Some(("connect", what)) => (TimeKind::Connect, what),
-            Some(("handshake", what)) => (TimeKind::Handshake, what),
-            Some(("service", what)) => (TimeKind::Service, what),
-            Some(("response", what)) => (TimeKind::Response, what),
-            Some(("lag", what)) => (TimeKind::Lag, what),
-            _ => (TimeKind::Main, name),
-        };
+        let split = name.split_once('.');
+        let found = split.and_then(|(of, what)| Some((KINDS.into_iter().find(|kind| *kind == of)?, what)));
+        let (of, what) = found.map_or((None, name), |(of, what)| (Some(of), what));
         let what = match what {
             "min" => GateSubject::Min,
             "mean" => GateSubject::Mean,
@@ -148,23 +133,6 @@ impl Metric {
             Self::Rate | Self::SendRate => format!("{} msg/s", units::rate(value)),
             Self::ConnectRate => format!("{} conn/s", units::rate(value)),
             Self::Goodput => format!("{}/s", units::bytes(value as u64)),
-        }
-    }
-}
-
-impl TimeKind {
-    /// The name of these times, and the times.
-    pub(super) fn choose(self, run: &Run) -> (&'static str, Bounded<'_>) {
-        let total = &run.record.total;
-        match self {
-            // Connect times do not describe answers.
-            Self::Main if run.main().0 == "connect" => ("service", total.service()),
-            Self::Main => run.main(),
-            Self::Connect => ("connect", Bounded::exact(&total.connect)),
-            Self::Handshake => ("handshake", Bounded::exact(&total.handshake)),
-            Self::Service => ("service", total.service()),
-            Self::Response => ("response", total.response()),
-            Self::Lag => ("lag", total.lag()),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
     let (mut total, mut rates, mut elapsed) = (Interval::default(), Rates::default(), Duration::ZERO);
     let all: Duration = runs.iter().map(|run| run.record.elapsed).sum();
     for run in &runs {
-        let of_run = coarser(&together(run), each.max(1));
+        let of_run = Interval::coarser(&together(run), each);
         repetitions.push(of_run.len());
         let moved = |interval: Interval| Interval { start: elapsed.saturating_add(interval.start), ..interval };
         intervals.extend(of_run.into_iter().map(moved));
@@ -70,15 +70,4 @@ fn warnings(runs: &[Run]) -> Vec<String> {
     }
     warnings.extend(merge::of_each(runs));
     warnings
-}
-
-/// Joins neighbours until at most `most` intervals are left.
-fn coarser(intervals: &[Interval], most: usize) -> Vec<Interval> {
-    let block = intervals.len().div_ceil(most).max(1);
-    let joined = intervals.chunks(block).map(|block| {
-        let mut joined = block[0].clone();
-        block[1..].iter().for_each(|next| joined.join(next));
-        joined
-    });
-    joined.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{Bounded, Counts, Generator, Latency, Mode, Record, Shape};
+use resound_load::{Bounded, Counts, Generator, Interval, Latency, Mode, Record, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec as _, DateTime, Seconds};
@@ -47,6 +47,29 @@ pub(crate) struct RunSource {
     pub(crate) rates: Rates,
 }
 
+/// The kinds of times that an interval has, the most important first.
+pub(crate) const KINDS: [&str; 5] = ["response", "service", "lag", "connect", "handshake"];
+
+/// The times of one of the [`KINDS`].
+pub(crate) fn times<'a>(interval: &'a Interval, kind: &str) -> Bounded<'a> {
+    match kind {
+        "response" => interval.response(),
+        "lag" => interval.lag(),
+        "connect" => Bounded::exact(&interval.connect),
+        "handshake" => Bounded::exact(&interval.handshake),
+        _ => interval.service(),
+    }
+}
+
+/// The function that picks the main times of a run, or of both runs, from an interval.
+pub(crate) fn times_of(kind: &str) -> fn(&Interval) -> &Latency {
+    match kind {
+        "response" => |interval| &interval.response,
+        "connect" => |interval| &interval.connect,
+        _ => |interval| &interval.service,
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -70,23 +93,12 @@ impl Run {
     /// send, otherwise service times.
     pub(crate) fn main(&self) -> (&'static str, Bounded<'_>) {
         let total = &self.record.total;
-        if !total.response.is_empty() {
-            ("response", total.response())
-        } else if total.service.is_empty() && !total.connect.is_empty() {
-            ("connect", Bounded::exact(&total.connect))
-        } else {
-            ("service", total.service())
-        }
-    }
-
-    /// The times of this name.
-    pub(crate) fn times(&self, name: &str) -> Bounded<'_> {
-        let total = &self.record.total;
-        match name {
-            "response" => total.response(),
-            "connect" => Bounded::exact(&total.connect),
-            _ => total.service(),
-        }
+        let name = match (total.response.is_empty(), total.service.is_empty() && !total.connect.is_empty()) {
+            (false, _) => "response",
+            (true, true) => "connect",
+            (true, false) => "service",
+        };
+        (name, times(total, name))
     }
 
     /// The share of connection time without answers.

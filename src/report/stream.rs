@@ -68,9 +68,7 @@ pub(crate) fn over_time(run: &Run) -> Vec<(std::time::Duration, Vec<String>)> {
     if ways.is_empty() || intervals.len() < 2 {
         return Vec::new();
     }
-    let parts = intervals.chunks(intervals.len().div_ceil(LINES)).map(|chunk| {
-        let mut part = chunk[0].clone();
-        chunk[1..].iter().for_each(|next| part.join(next));
+    let parts = Interval::coarser(intervals, LINES).into_iter().map(|part| {
         let shown = |way: &BulkDirection| way.bits(&part).map_or_else(|| "-".into(), units::bits);
         (part.start.saturating_add(part.length), ways.iter().map(shown).collect())
     });

@@ -8,7 +8,7 @@ use super::bars;
 use super::comparison::Compared;
 use super::outcome::{GateOutcome, Judgement};
 use super::page::{LABEL, Page, Style};
-use super::run::Run;
+use super::run::{KINDS, Run, times};
 use super::{PERCENTILES, describe, notes, stream, verdict};
 use crate::{escape, units};
 
@@ -83,9 +83,10 @@ fn summary(run: &Run, mark: &str) -> String {
     let (name, times) = run.main();
     // Without answers, connect times do not describe the rate beside them.
     let is_shown = name != "connect" || run.record.settings.shape == Shape::Connect;
-    for (name, figure) in [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())] {
-        let Some(Figure { time, is_bound }) = figure.filter(|_| is_shown) else { continue };
-        parts.push(format!("{name} {}{}", if is_bound { mark } else { "" }, units::latency(time)));
+    if is_shown && !times.all.is_empty() {
+        for (name, value) in [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())] {
+            parts.push(format!("{name} {}", figure(value, mark)));
+        }
     }
     parts.push(match run.record.total.counts.errors() {
         0 => "no errors".into(),
@@ -192,26 +193,20 @@ pub(crate) fn by_class(counts: &Counts, wanted: impl Fn(Fault) -> bool) -> Strin
 
 /// Each distribution that is not empty, by name, the most important first.
 pub(crate) fn distributions(interval: &Interval) -> Vec<(&'static str, Bounded<'_>)> {
-    [
-        ("response", interval.response()),
-        ("service", interval.service()),
-        ("lag", interval.lag()),
-        ("connect", Bounded::exact(&interval.connect)),
-        ("handshake", Bounded::exact(&interval.handshake)),
-    ]
-    .into_iter()
-    .filter(|(_, times)| !times.all.is_empty())
-    .collect()
+    let all = KINDS.map(|kind| (kind, times(interval, kind)));
+    all.into_iter().filter(|(_, times)| !times.all.is_empty()).collect()
+}
+
+/// A figure, with `mark` in front of a lower bound.
+pub(crate) fn figure(figure: Option<Figure>, mark: &str) -> String {
+    let shown = |Figure { time, is_bound }| format!("{}{}", if is_bound { mark } else { "" }, units::latency(time));
+    figure.map_or_else(|| "-".into(), shown)
 }
 
 /// The rows of a table of times: a name and a value of the distribution. A lower bound has `mark`
 /// in front.
 pub(crate) fn statistics(times: Bounded<'_>, mark: &str) -> Vec<(String, String)> {
-    let shown = |figure: Option<Figure>| match figure {
-        None => "-".into(),
-        Some(Figure { time, is_bound: false }) => units::latency(time),
-        Some(Figure { time, is_bound: true }) => format!("{mark}{}", units::latency(time)),
-    };
+    let shown = |value| figure(value, mark);
     let mut rows = vec![("min".into(), shown(times.min()))];
     rows.extend(PERCENTILES.iter().map(|percent| (format!("p{percent}"), shown(times.percentile(*percent)))));
     rows.push(("max".into(), shown(times.max())));
@@ -345,7 +340,7 @@ fn steps(page: &mut Page, run: &Run) {
 }
 
 /// The level of a step, its rate, its 99th percentile, and its errors.
-fn step_row(run: &Run, step: &RampStep) -> (String, [String; 3]) {
+pub(crate) fn step_row(run: &Run, step: &RampStep) -> (String, [String; 3]) {
     let seconds = step.total.length.as_secs_f64();
     let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
     let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };

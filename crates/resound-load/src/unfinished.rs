@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backlog::{UnfinishedMessages, WaitBucket};
+use super::backlog::UnfinishedMessages;
 use super::{Failure, Fault, Interval, Latency};
 
 /// How a run ended. Times are nanoseconds from its start.
@@ -25,6 +25,12 @@ enum UnfinishedKind {
     UnansweredSent,
 }
 
+impl UnfinishedKind {
+    fn is_unsent(self) -> bool {
+        matches!(self, Self::Unsent | Self::Lagged)
+    }
+}
+
 /// Messages that have waited at least this long.
 pub(super) struct WaitedMessages {
     kind: UnfinishedKind,
@@ -42,20 +48,19 @@ impl RunEnd {
 
     /// All messages that have waited to the end.
     pub(super) fn waited(&self, unfinished: &UnfinishedMessages) -> Vec<WaitedMessages> {
-        let waited = |kind, bucket: WaitBucket| WaitedMessages {
-            kind,
-            since: bucket.first.saturating_sub(self.measure_from),
-            bound: self.at.saturating_sub(bucket.last).max(1),
-            count: bucket.count,
-        };
-        let is_planned = |bucket: &WaitBucket| self.is_planned(bucket.first);
-        let unsent =
-            unfinished.unsent.buckets().filter(is_planned).map(|bucket| waited(UnfinishedKind::Unsent, bucket));
-        let lagged =
-            unfinished.lagged.buckets().filter(is_planned).map(|bucket| waited(UnfinishedKind::Lagged, bucket));
-        let unanswered = unfinished.unanswered.buckets().map(|bucket| waited(UnfinishedKind::Unanswered, bucket));
-        let sent = unfinished.unanswered_sent.buckets().map(|bucket| waited(UnfinishedKind::UnansweredSent, bucket));
-        unsent.chain(lagged).chain(unanswered).chain(sent).collect()
+        use UnfinishedKind::{Lagged, Unanswered, UnansweredSent, Unsent};
+        let UnfinishedMessages { unsent, lagged, unanswered, unanswered_sent, .. } = unfinished;
+        [(Unsent, unsent), (Lagged, lagged), (Unanswered, unanswered), (UnansweredSent, unanswered_sent)]
+            .into_iter()
+            .flat_map(|(kind, backlog)| backlog.buckets().map(move |bucket| (kind, bucket)))
+            .filter(|(kind, bucket)| !kind.is_unsent() || self.is_planned(bucket.first))
+            .map(|(kind, bucket)| WaitedMessages {
+                kind,
+                since: bucket.first.saturating_sub(self.measure_from),
+                bound: self.at.saturating_sub(bucket.last).max(1),
+                count: bucket.count,
+            })
+            .collect()
     }
 
     /// Connections with unsent messages, as failures.
@@ -82,24 +87,23 @@ impl RunEnd {
             let (times, time) = (&mut times[at], (messages.bound, messages.count));
             let counts = &mut part.counts;
             match messages.kind {
-                UnfinishedKind::Unsent => {
-                    let unsent = &mut counts.failures[Fault::Unsent.index()];
-                    *unsent = unsent.saturating_add(messages.count);
-                }
-                UnfinishedKind::Lagged => counts.lagged = counts.lagged.saturating_add(messages.count),
+                UnfinishedKind::Unsent => add(&mut counts.failures[Fault::Unsent.index()], messages.count),
+                UnfinishedKind::Lagged => add(&mut counts.lagged, messages.count),
                 UnfinishedKind::Unanswered => times.response.push(time),
                 UnfinishedKind::UnansweredSent => times.service.push(time),
             }
-            if matches!(messages.kind, UnfinishedKind::Unsent | UnfinishedKind::Lagged) {
-                counts.planned = counts.planned.saturating_add(messages.count);
+            if messages.kind.is_unsent() {
+                add(&mut counts.planned, messages.count);
                 times.lag.push(time);
-                if self.has_responses {
-                    times.response.push(time);
-                }
+                times.response.extend(Some(time).filter(|_| self.has_responses));
             }
         }
         parts.iter_mut().zip(times).map(|((_, part), times)| times.add_to(part)).collect()
     }
+}
+
+fn add(sum: &mut u64, n: u64) {
+    *sum = sum.saturating_add(n);
 }
 
 #[derive(Default)]

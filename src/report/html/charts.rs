@@ -5,7 +5,7 @@ use resound_load::{Interval, Latency, Shape};
 use super::plot::Plot;
 use super::scale::AxisScale;
 use crate::report::PERCENTILES;
-use crate::report::run::Run;
+use crate::report::run::{Run, times_of};
 use crate::report::stream::BulkDirection;
 use crate::report::text::distributions;
 use crate::units;
@@ -63,7 +63,7 @@ const SHADES: usize = 8;
 
 /// A heat map of the times over the run, with percentiles on top.
 pub(super) fn heat(run: &Run, width: f64) -> String {
-    let kind = pick(run);
+    let kind = times_of(run.main().0);
     let columns = columns(run, (width / 7.0) as usize);
     let x = time_scale(run);
     let y = scale_of(columns.iter().map(kind));
@@ -181,14 +181,7 @@ fn time_scale(run: &Run) -> AxisScale {
 
 /// The run's intervals, at most `most`, without a short one at the end.
 fn columns(run: &Run, most: usize) -> Vec<Interval> {
-    let intervals = &run.record.intervals;
-    let block = intervals.len().div_ceil(most.max(1)).max(1);
-    let mut columns: Vec<Interval> = Vec::new();
-    for block in intervals.chunks(block) {
-        let mut column = block[0].clone();
-        block[1..].iter().for_each(|next| column.join(next));
-        columns.push(column);
-    }
+    let mut columns = Interval::coarser(&run.record.intervals, most);
     if let [.., before, last] = columns.as_mut_slice()
         && last.length < before.length / 2
     {
@@ -196,15 +189,6 @@ fn columns(run: &Run, most: usize) -> Vec<Interval> {
         columns.pop();
     }
     columns
-}
-
-/// The distribution of an interval that [`Run::main`] picks for the run.
-fn pick(run: &Run) -> fn(&Interval) -> &Latency {
-    match run.main().0 {
-        "response" => |interval| &interval.response,
-        "connect" => |interval| &interval.connect,
-        _ => |interval| &interval.service,
-    }
 }
 
 /// Returns whether there are at least two intervals, and times in them.

@@ -5,7 +5,7 @@ mod charts;
 mod plot;
 mod scale;
 
-use resound_load::{Fault, Figure, Record, Timestamps};
+use resound_load::{Fault, Record, Timestamps};
 
 use super::bars::AT_LEAST;
 use super::comparison::Compared;
@@ -70,7 +70,7 @@ fn head(run: &Run, title: &str, outcomes: &[GateOutcome]) -> String {
     format!(
         "<h1>{}{verdict}</h1>\n<p class=\"dim\">{}. Measured for {}{warm_up}, from {} on.</p>\n",
         escape(title),
-        escape(&capital(&describe::load(&record.settings))),
+        escape(&describe::capital(&describe::load(&record.settings))),
         describe::measured(run),
         humantime::format_rfc3339_seconds(record.started).to_string().replace('T', " ").replace('Z', " UTC"),
     )
@@ -79,11 +79,7 @@ fn head(run: &Run, title: &str, outcomes: &[GateOutcome]) -> String {
 fn cards(run: &Run) -> String {
     let counts = &run.record.total.counts;
     let (name, times) = run.main();
-    let shown = |figure: Option<Figure>| match figure {
-        None => "-".into(),
-        Some(Figure { time, is_bound: false }) => units::latency(time),
-        Some(Figure { time, is_bound: true }) => format!("{AT_LEAST} {}", units::latency(time)),
-    };
+    let shown = |figure| text::figure(figure, &format!("{AT_LEAST} "));
     let ways = BulkDirection::of(&run.record.settings);
     let way = |way: &BulkDirection| (way.name().to_string(), units::bits(way.rate(&run.rates)), "");
     let mut cards: Vec<_> = ways.iter().map(way).collect();
@@ -196,7 +192,7 @@ fn pictures(run: &Run, base: Option<&Run>) -> String {
         let shades = "<span><i></i>few to many answers (logarithmic)</span>\n";
         page += &format!(
             "<h2>{} time over the run</h2>\n{}{}",
-            capital(name),
+            describe::capital(name),
             legend(&lines, shades),
             both(&|width| charts::heat(run, width))
         );
@@ -266,9 +262,7 @@ fn steps(run: &Run) -> String {
         return String::new();
     }
     let rows = run.record.steps.iter().map(|step| {
-        let seconds = step.total.length.as_secs_f64();
-        let rate = if seconds > 0.0 { step.total.counts.in_time() as f64 / seconds } else { 0.0 };
-        let times = if step.total.response.is_empty() { &step.total.service } else { &step.total.response };
+        let (level, [rate, p99, errors]) = text::step_row(run, step);
         let verdict = match &step.broken {
             None => "<b class=\"good\">held</b>".into(),
             Some(why) => format!("<b class=\"bad\">{}</b>", escape(why)),
@@ -276,10 +270,10 @@ fn steps(run: &Run) -> String {
         format!(
             "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
-            escape(&describe::level(&run.record.settings, step.level)),
-            units::rate(rate),
-            times.percentile(99.0).map_or_else(|| "-".into(), units::latency),
-            units::count(step.total.counts.errors()),
+            escape(&level),
+            rate,
+            p99,
+            errors,
         )
     });
     table("Steps", &[("level", true), ("messages/s", true), ("p99", true), ("errors", true), ("", false)], rows)
@@ -377,9 +371,4 @@ fn table(heading: &str, columns: &[(&str, bool)], rows: impl Iterator<Item = Str
         "<h2>{}</h2>\n<div class=\"scroll\"><table>\n{head}<tbody>\n{rows}</tbody></table></div>\n",
         escape(heading)
     )
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -9,6 +9,7 @@ use super::ticks::GatheredTicks;
 use crate::colour::Colour;
 use crate::report::bars::Glyphs;
 use crate::report::describe;
+use crate::report::run::times_of;
 use crate::report::stream::BulkDirection;
 use crate::units;
 
@@ -185,7 +186,8 @@ impl FrameData {
     }
 
     fn heading(&self, figures: usize, chart: usize, width: usize) -> String {
-        let mut text = format!("{:<LABEL$}", self.times_name());
+        let name = if BulkDirection::of(&self.settings).len() == 1 { "stream" } else { self.kind() };
+        let mut text = format!("{name:<LABEL$}");
         for name in ["last second", "whole run"].iter().take(figures) {
             text += &format!("{name:>CELL$}");
         }
@@ -226,18 +228,13 @@ impl FrameData {
         }
     }
 
-    /// Response times with a plan, otherwise service times.
     fn times<'a>(&self, interval: &'a Interval) -> &'a Latency {
-        match self.settings.shape {
-            Shape::Connect => &interval.connect,
-            _ if self.settings.is_open() => &interval.response,
-            _ => &interval.service,
-        }
+        times_of(self.kind())(interval)
     }
 
-    fn times_name(&self) -> &'static str {
+    /// Response times with a plan, otherwise service times.
+    fn kind(&self) -> &'static str {
         match self.settings.shape {
-            _ if BulkDirection::of(&self.settings).len() == 1 => "stream",
             Shape::Connect => "connect",
             _ if self.settings.is_open() => "response",
             _ => "service",
