@@ -11,7 +11,7 @@ use super::codec::{Codec as _, DateTime, List, Seconds};
 use super::comparison::Compared;
 use super::formats::{FailureFormat, SettingsFormat};
 use super::interval::IntervalPart;
-use super::outcome::{GateOutcome, SavedVerdict};
+use super::outcome::{GateOutcome, SavedPart, VerdictPart};
 use super::rates::Rates;
 use super::run::{Run, RunSource};
 use super::{merge, notes};
@@ -91,27 +91,6 @@ pub(crate) struct IntervalLine {
     interval: IntervalPart,
 }
 
-/// The gates of a run, and whether it passed them.
-#[derive(Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct VerdictPart {
-    /// The exit code is 0.
-    pub(crate) pass: bool,
-    /// The exit code. 4: nothing failed, but a condition could not be judged.
-    #[cfg_attr(test, schemars(extend("enum" = [0, 1, 3, 4, 130])))]
-    pub(crate) exit: u8,
-    pub(crate) gates: Vec<GateOutcome>,
-}
-
-/// The verdict of a saved run when it was saved. `resound report` shows it and does not apply it.
-#[derive(Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct SavedPart {
-    pub(crate) verdict: VerdictPart,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) comparison: Option<Compared>,
-}
-
 /// When several generators ran, and how their rates were merged.
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -174,7 +153,7 @@ impl Document {
             generators: run.sources.clone(),
             steps: steps.collect::<Result<_>>()?,
             comparison: None,
-            saved: run.judged.as_ref().map(SavedPart::of),
+            saved: run.judged.clone(),
             merged: MergedPart::of(run),
             repetitions: run.repetitions.clone(),
             intervals,
@@ -185,18 +164,6 @@ impl Document {
 impl IntervalLine {
     pub(crate) fn of(interval: &Interval) -> Result<Self> {
         Ok(Self { format: FORMAT, event: LineEvent::Interval, interval: IntervalPart::of(interval)? })
-    }
-}
-
-impl VerdictPart {
-    fn of(outcomes: &[GateOutcome], exit: u8) -> Self {
-        Self { pass: exit == 0, exit, gates: outcomes.to_vec() }
-    }
-}
-
-impl SavedPart {
-    fn of(judged: &SavedVerdict) -> Self {
-        Self { verdict: VerdictPart::of(&judged.gates, judged.exit), comparison: judged.comparison.clone() }
     }
 }
 

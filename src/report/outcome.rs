@@ -107,12 +107,31 @@ impl From<GatePart> for GateOutcome {
     }
 }
 
-/// The verdict of a run when it was saved.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SavedVerdict {
+/// The gates of a run, and whether it passed them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct VerdictPart {
+    /// The exit code is 0.
+    pub(crate) pass: bool,
+    /// The exit code. 4: nothing failed, but a condition could not be judged.
+    #[cfg_attr(test, schemars(extend("enum" = [0, 1, 3, 4, 130])))]
     pub(crate) exit: u8,
     pub(crate) gates: Vec<GateOutcome>,
+}
+
+/// The verdict of a saved run when it was saved. `resound report` shows it and does not apply it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct SavedPart {
+    pub(crate) verdict: VerdictPart,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) comparison: Option<Compared>,
+}
+
+impl VerdictPart {
+    pub(super) fn of(outcomes: &[GateOutcome], exit: u8) -> Self {
+        Self { pass: exit == 0, exit, gates: outcomes.to_vec() }
+    }
 }
 
 impl GateOutcome {

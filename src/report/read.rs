@@ -9,9 +9,9 @@ use resound_load::{RampStep, Record, Timeline};
 use serde::Deserialize;
 
 use super::comparison::{Compared, ComparisonRow};
-use super::document::{Document, FORMAT, VerdictPart};
+use super::document::{Document, FORMAT};
 use super::interval::ByteBudget;
-use super::outcome::SavedVerdict;
+use super::outcome::{SavedPart, VerdictPart};
 use super::run::Run;
 use super::{notes, regression};
 use crate::stdio::StdStream;
@@ -162,7 +162,6 @@ fn has_known_figures(comparison: &Compared) -> bool {
 }
 
 /// `None` for a run without gates and without a comparison.
-fn judged(verdict: VerdictPart, comparison: Option<Compared>) -> Option<SavedVerdict> {
-    let VerdictPart { exit, gates, .. } = verdict;
-    (!gates.is_empty() || comparison.is_some()).then_some(SavedVerdict { exit, gates, comparison })
+fn judged(verdict: VerdictPart, comparison: Option<Compared>) -> Option<SavedPart> {
+    (!verdict.gates.is_empty() || comparison.is_some()).then_some(SavedPart { verdict, comparison })
 }

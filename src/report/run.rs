@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec as _, DateTime, Seconds};
 use super::formats::GeneratorFormat;
-use super::outcome::SavedVerdict;
+use super::outcome::SavedPart;
 use super::rates::Rates;
 
 /// The input of all reports.
@@ -19,7 +19,7 @@ pub(crate) struct Run {
     /// The generators, one or more.
     pub(crate) sources: Vec<RunSource>,
     /// The verdict of a saved run when it was saved.
-    pub(crate) judged: Option<SavedVerdict>,
+    pub(crate) judged: Option<SavedPart>,
     /// The run ended early because the reader of its output closed it, or a write failed: this is
     /// no failure.
     pub(crate) unread: bool,

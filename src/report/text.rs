@@ -57,7 +57,7 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Comp
         }
     }
     if let Some(judged) = &run.judged {
-        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.gates, None);
+        gates(&mut page, "Gates of the saved run, as they were judged then", &judged.verdict.gates, None);
         let compared = judged.comparison.as_ref().map(|compared| compared.render("Compared then", style));
         page.text += &compared.unwrap_or_default();
     }

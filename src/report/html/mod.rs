@@ -36,7 +36,7 @@ pub(super) fn render(run: &Run, base: Option<&Run>, compared: Option<&Compared>,
     page += &gates("Gates", outcomes, verdict::unjudgeable(run).map(|run| run.why));
     page += &compared.map(|compared| comparison("Compared", compared)).unwrap_or_default();
     if let Some(judged) = &run.judged {
-        page += &gates("Gates of the saved run, as they were judged then", &judged.gates, None);
+        page += &gates("Gates of the saved run, as they were judged then", &judged.verdict.gates, None);
         let compared = judged.comparison.as_ref().map(|compared| comparison("Compared then", compared));
         page += &compared.unwrap_or_default();
     }

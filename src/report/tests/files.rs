@@ -101,7 +101,7 @@ fn files_of_older_versions_are_read_and_judged() {
     before(&mut old);
     let again = read::parse(old.to_string().as_bytes(), "old.json").unwrap();
     assert_eq!(again.record, samples::record(1_000, 1, false));
-    let gates = &again.judged.as_ref().unwrap().gates;
+    let gates = &again.judged.as_ref().unwrap().verdict.gates;
     assert_eq!(gates.iter().map(|gate| gate.judgement).collect::<Vec<_>>(), [Judgement::Fail, Judgement::Pass]);
     // A third of the plan was never sent, and has no times.
     for part in ["/total", "/intervals/29"] {
