@@ -7,9 +7,9 @@ use resound_load::{Bounded, Bounds, Counts, Fault, Figure, Interval, Latency};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec as _, Seconds, SummedSeconds};
-use super::encode;
 use super::formats::CountsFormat;
 use super::stream::BulkDirection;
+use super::{PERCENTILES, encode};
 
 /// How many bytes the distributions of a file may still take in memory.
 pub(super) struct ByteBudget(pub(super) usize);
@@ -103,9 +103,7 @@ struct AtLeastPart {
     count: u64,
     /// The figures of the whole distribution that may be higher in truth.
     #[serde(default)]
-    #[cfg_attr(test, schemars(extend("items" = serde_json::json!({ "enum": [
-        "min_us", "mean_us", "p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"
-    ]}))))]
+    #[cfg_attr(test, schemars(extend("items" = serde_json::json!({ "enum": FIGURES }))))]
     figures: Vec<String>,
     /// Their distribution, in the encoding of the whole one.
     hdr: Option<String>,
@@ -124,8 +122,8 @@ impl IntervalPart {
             bits_received_per_s: BulkDirection::Received.bits(interval).unwrap_or(0.0),
             outage: interval.outage,
             stall: interval.stall,
-            connect: LatencyPart::of(&interval.connect)?,
-            handshake: LatencyPart::of(&interval.handshake)?,
+            connect: LatencyPart::of(Bounded::exact(&interval.connect))?,
+            handshake: LatencyPart::of(Bounded::exact(&interval.handshake))?,
             service: BoundedPart::of(interval.service())?,
             response: BoundedPart::of(interval.response())?,
             lag: BoundedPart::of(interval.lag())?,
@@ -159,22 +157,22 @@ impl IntervalPart {
     }
 }
 
+/// The names of a distribution's figures.
+const FIGURES: [&str; 8] = ["min_us", "mean_us", "p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"];
+
+/// The figures of these names.
+fn figures(times: Bounded<'_>) -> [Option<Figure>; 8] {
+    let [p50, p90, p99, p99_9, p99_99] = PERCENTILES.map(|percent| times.percentile(percent));
+    [times.min(), times.mean(), p50, p90, p99, p99_9, p99_99, times.max()]
+}
+
 impl LatencyPart {
-    fn of(times: &Latency) -> Result<Self> {
-        let us = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1e3);
-        let percentile = |percent| us(times.percentile(percent));
-        Ok(Self {
-            count: times.count(),
-            min_us: us(times.min()),
-            mean_us: us(times.mean()),
-            p50_us: percentile(50.0),
-            p90_us: percentile(90.0),
-            p99_us: percentile(99.0),
-            p99_9_us: percentile(99.9),
-            p99_99_us: percentile(99.99),
-            max_us: us(times.max()),
-            hdr: if times.is_empty() { None } else { Some(encode::encode(times)?) },
-        })
+    fn of(times: Bounded<'_>) -> Result<Self> {
+        let us = |figure: Option<Figure>| figure.map(|figure| figure.time.as_nanos() as f64 / 1e3);
+        let [min_us, mean_us, p50_us, p90_us, p99_us, p99_9_us, p99_99_us, max_us] = figures(times).map(us);
+        let hdr = if times.all.is_empty() { None } else { Some(encode::encode(times.all)?) };
+        let count = times.all.count();
+        Ok(Self { count, min_us, mean_us, p50_us, p90_us, p99_us, p99_9_us, p99_99_us, max_us, hdr })
     }
 
     fn decode(&self, budget: &mut ByteBudget) -> Result<Latency> {
@@ -184,25 +182,15 @@ impl LatencyPart {
 
 impl BoundedPart {
     fn of(times: Bounded<'_>) -> Result<Self> {
-        let all = LatencyPart::of(times.all)?;
+        let all = LatencyPart::of(times)?;
         if times.bounds.is_empty() {
             return Ok(Self { all, at_least: None });
         }
-        let percentile = |percent| times.percentile(percent);
-        let figures = [
-            ("min_us", times.min()),
-            ("mean_us", times.mean()),
-            ("p50_us", percentile(50.0)),
-            ("p90_us", percentile(90.0)),
-            ("p99_us", percentile(99.0)),
-            ("p99_9_us", percentile(99.9)),
-            ("p99_99_us", percentile(99.99)),
-            ("max_us", times.max()),
-        ];
-        let is_bound = |figure: &Option<Figure>| figure.is_some_and(|figure| figure.is_bound);
+        let is_bound = |figure: Option<Figure>| figure.is_some_and(|figure| figure.is_bound);
+        let bounds = FIGURES.into_iter().zip(figures(times)).filter(|(_, figure)| is_bound(*figure));
         let at_least = AtLeastPart {
             count: times.bounds.count(),
-            figures: figures.iter().filter(|(_, figure)| is_bound(figure)).map(|(name, _)| (*name).into()).collect(),
+            figures: bounds.map(|(name, _)| name.into()).collect(),
             hdr: Some(encode::encode(times.bounds)?),
         };
         Ok(Self { all, at_least: Some(at_least) })

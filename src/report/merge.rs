@@ -46,7 +46,7 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
         false => elapsed.as_secs_f64() / covered.as_secs_f64(),
     };
     for source in &sources {
-        rates.add(&source.rates.scaled(weight(source.elapsed)));
+        rates.add(&source.rates, weight(source.elapsed));
     }
     for run in &runs {
         total.add(&run.record.total);
@@ -58,17 +58,16 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     settings.messages = runs.iter().try_fold(0_u64, |sum, run| Some(sum.saturating_add(run.record.settings.messages?)));
     settings.connect_rate = runs.iter().map(|run| run.record.settings.connect_rate).sum();
     let record = Record {
-        settings,
         started,
         warm_up: runs.iter().map(|run| run.record.warm_up).max().unwrap_or_default(),
         elapsed,
         intervals,
         total,
-        steps: Vec::new(),
         failures,
         cut_short: runs.iter().any(|run| run.record.cut_short),
         generator: runs[0].record.generator.clone(),
         warnings,
+        ..Record::empty(settings)
     };
     Ok(Run { record, rates, sources, judged: None, repetitions: Vec::new(), unread: false })
 }

@@ -7,37 +7,37 @@ use super::codec::{Codec as _, Rate};
 
 /// What happened per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "RatesPart", into = "RatesPart")]
+#[serde(into = "RatesPart")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Rates {
     /// Messages answered within the time measured; in discard mode, messages sent.
+    #[serde(rename = "messages_per_s", with = "Rate")]
     pub(crate) messages: f64,
     /// Messages sent.
+    #[serde(rename = "sent_per_s", with = "Rate")]
     pub(crate) sent: f64,
     /// Connections made.
+    #[serde(rename = "connections_per_s", with = "Rate")]
     pub(crate) connections: f64,
+    #[serde(rename = "bytes_sent_per_s", with = "Rate")]
     pub(crate) bytes_sent: f64,
+    #[serde(rename = "bytes_received_per_s", with = "Rate")]
     pub(crate) bytes_received: f64,
 }
 
 /// Rates per second. Those of generators that ran at once are added, each over its own time.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RatesPart {
     /// Messages answered; in discard mode, messages sent.
-    #[serde(with = "Rate")]
     messages_per_s: f64,
     /// Messages sent.
-    #[serde(with = "Rate")]
     sent_per_s: f64,
     /// Connections made.
-    #[serde(with = "Rate")]
     connections_per_s: f64,
     /// Bytes sent.
-    #[serde(with = "Rate")]
     bytes_sent_per_s: f64,
     /// Bytes received within the time measured.
-    #[serde(with = "Rate")]
     bytes_received_per_s: f64,
     /// Bits sent.
     #[serde(default)]
@@ -61,18 +61,6 @@ impl From<Rates> for RatesPart {
     }
 }
 
-impl From<RatesPart> for Rates {
-    fn from(part: RatesPart) -> Self {
-        Self {
-            messages: part.messages_per_s,
-            sent: part.sent_per_s,
-            connections: part.connections_per_s,
-            bytes_sent: part.bytes_sent_per_s,
-            bytes_received: part.bytes_received_per_s,
-        }
-    }
-}
-
 impl Rates {
     pub(crate) fn of(record: &Record) -> Self {
         let seconds = record.elapsed.as_secs_f64();
@@ -88,21 +76,12 @@ impl Rates {
         }
     }
 
-    pub(crate) fn scaled(&self, by: f64) -> Self {
-        Self {
-            messages: self.messages * by,
-            sent: self.sent * by,
-            connections: self.connections * by,
-            bytes_sent: self.bytes_sent * by,
-            bytes_received: self.bytes_received * by,
-        }
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.sent += other.sent;
-        self.connections += other.connections;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_received += other.bytes_received;
+    /// Adds other rates, each times `weight`.
+    pub(crate) fn add(&mut self, other: &Self, weight: f64) {
+        self.messages += other.messages * weight;
+        self.sent += other.sent * weight;
+        self.connections += other.connections * weight;
+        self.bytes_sent += other.bytes_sent * weight;
+        self.bytes_received += other.bytes_received * weight;
     }
 }

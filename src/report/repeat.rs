@@ -28,7 +28,7 @@ pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
         intervals.extend(of_run.into_iter().map(moved));
         total.add(&run.record.total);
         let share = if all.is_zero() { 0.0 } else { run.record.elapsed.as_secs_f64() / all.as_secs_f64() };
-        rates.add(&run.rates.scaled(share));
+        rates.add(&run.rates, share);
         let behind = elapsed;
         failures.extend(merge::named(run).map(|mut failure| {
             failure.at = failure.at.saturating_add(behind);
@@ -43,17 +43,16 @@ pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
     let planned: Option<f64> = runs.iter().map(|run| run.record.settings.rate).sum();
     settings.rate = planned.map(|sum| sum / runs.len() as f64);
     let record = Record {
-        settings,
         started: first.started,
         warm_up: first.warm_up,
         elapsed,
         intervals,
         total,
-        steps: Vec::new(),
         failures,
         cut_short: runs.iter().any(|run| run.record.cut_short),
         generator: first.generator.clone(),
         warnings: warnings(&runs),
+        ..Record::empty(settings)
     };
     let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
     Ok(Run { record, rates, sources, judged: None, repetitions, unread: false })

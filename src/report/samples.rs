@@ -145,12 +145,6 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
 
 /// A run without measurements.
 pub(super) fn empty() -> Run {
-    Run::of(Record {
-        started: SystemTime::UNIX_EPOCH,
-        warm_up: Duration::ZERO,
-        elapsed: Duration::ZERO,
-        intervals: Vec::new(),
-        total: Interval::default(),
-        ..record(10, 1, false)
-    })
+    let Record { settings, generator, .. } = record(10, 1, false);
+    Run::of(Record { generator, ..Record::empty(settings) })
 }

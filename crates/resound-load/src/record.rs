@@ -34,6 +34,24 @@ pub struct Record {
 impl Record {
     /// The limit of [`Record::failures`].
     pub const FAILURES: usize = 100;
+
+    /// The record of a run in which nothing was measured.
+    #[must_use]
+    pub fn empty(settings: Settings) -> Self {
+        Self {
+            settings,
+            started: SystemTime::UNIX_EPOCH,
+            warm_up: Duration::ZERO,
+            elapsed: Duration::ZERO,
+            intervals: Vec::new(),
+            total: Interval::default(),
+            steps: Vec::new(),
+            failures: Vec::new(),
+            cut_short: false,
+            generator: Generator::default(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// A part of a run.
