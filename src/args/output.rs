@@ -94,8 +94,9 @@ impl OutputArgs {
         let output = self.meaning()?;
         if let Some(regression) = output.regressions.first() {
             bail!(
-                "--fail-if '{regression}' is a comparison: save the run (--json), and give it to \
-                 `resound report FILE --compare BASE`"
+                "--fail-if '{}' is a comparison: save the run (--json), and give it to \
+                 `resound report FILE --compare BASE`",
+                regression.text
             );
         }
         Ok(Output { interval: progress.interval, quiet: progress.quiet, ..output })

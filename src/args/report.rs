@@ -45,7 +45,7 @@ impl ReportArgs {
         }
         let output = self.output.meaning()?;
         if let Some(regression) = output.regressions.first().filter(|_| self.compare.is_empty()) {
-            bail!("--fail-if '{regression}' compares with a base: name one with --compare FILE");
+            bail!("--fail-if '{}' compares with a base: name one with --compare FILE", regression.text);
         }
         Ok(Plan { files: self.files, base: self.compare, are_repeated: self.repeated, output })
     }

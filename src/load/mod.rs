@@ -8,7 +8,6 @@ mod unreachable;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
@@ -277,21 +276,9 @@ fn conclude(record: &Record, output: &Output, unread: bool, was_probed: bool) ->
 
 /// The condition that a step of a ramp meets.
 fn broken(step: &Interval, until: &[Gate], settings: &Settings) -> Option<String> {
-    let record = Record {
-        settings: settings.clone(),
-        started: std::time::SystemTime::UNIX_EPOCH,
-        warm_up: Duration::ZERO,
-        elapsed: step.length,
-        intervals: Vec::new(),
-        total: step.clone(),
-        steps: Vec::new(),
-        failures: Vec::new(),
-        cut_short: false,
-        generator: Default::default(),
-        warnings: Vec::new(),
-    };
+    let record = Record { elapsed: step.length, total: step.clone(), ..Record::empty(settings.clone()) };
     let run = Run::of(record);
-    let met = until.iter().find_map(|gate| Some(format!("{gate} ({})", gate.is_met(&run)?)));
+    let met = until.iter().find_map(|gate| Some(format!("{} ({})", gate.text, gate.is_met(&run)?)));
     met.or_else(|| report::unforgiven(&run, until))
 }
 
@@ -346,7 +333,7 @@ mod tests {
         let mut counts = Counts { sent: 76, received: 72, opened: 4, ..Counts::default() };
         counts.failures[Fault::Refused.index()] = 125;
         counts.failures[Fault::Eof.index()] = 4;
-        let length = Duration::from_secs(1);
+        let length = std::time::Duration::from_secs(1);
         let step = Interval { counts, length, response: Latency::of([(1_000_000, 76)]), ..Interval::default() };
         let broken = |until: &[&str]| {
             let until: Vec<_> = until.iter().map(|text| Gate::parse(text).unwrap()).collect();

@@ -47,7 +47,7 @@ impl RampPlan {
     /// The ramp for the results.
     pub(crate) fn settings(&self) -> resound_load::RampSteps {
         let StepRange { of, from, to, by } = self.steps;
-        let until = self.until.iter().map(Gate::to_string).collect();
+        let until = self.until.iter().map(|gate| gate.text.clone()).collect();
         resound_load::RampSteps { of, from, to, by, every: self.every, until }
     }
 }

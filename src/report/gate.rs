@@ -1,6 +1,6 @@
 //! `--fail-if 'p99>5ms'`: a condition on the results that fails a run.
 
-use std::fmt;
+use std::cmp::Ordering;
 
 use resound_load::Fault;
 
@@ -13,19 +13,19 @@ use super::outcome::{GateOutcome, Judgement};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Gate {
     /// The text as typed.
-    text: String,
+    pub(crate) text: String,
     metric: Metric,
-    comparison: Operator,
+    /// The condition is true if the value compares to the limit like one of these.
+    orders: &'static [Ordering],
     limit: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
-}
+const SIGNS: [(&str, &[Ordering]); 4] = [
+    (">=", &[Ordering::Greater, Ordering::Equal]),
+    ("<=", &[Ordering::Less, Ordering::Equal]),
+    (">", &[Ordering::Greater]),
+    ("<", &[Ordering::Less]),
+];
 
 /// The metrics that a hint lists.
 const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., handshake., service., \
@@ -41,14 +41,12 @@ impl Gate {
                 "a condition is written like 'p99>5ms', 'errors>0' or 'rate<10000'; there are: {NAMES}"
             ));
         };
-        let signs =
-            [(">=", Operator::AtLeast), ("<=", Operator::AtMost), (">", Operator::Greater), ("<", Operator::Less)];
-        let (comparison, value) =
-            signs.iter().find_map(|&(sign, it)| Some((it, rest.strip_prefix(sign)?))).expect("it begins with one");
+        let (orders, value) =
+            SIGNS.iter().find_map(|&(sign, it)| Some((it, rest.strip_prefix(sign)?))).expect("it begins with one");
         let metric =
             Metric::named(name).ok_or_else(|| format!("there is no '{name}' to compare; there are: {NAMES}"))?;
         let limit = metric.limit(value.trim())?;
-        Ok(Self { text: text.trim().into(), metric, comparison, limit })
+        Ok(Self { text: text.trim().into(), metric, orders, limit })
     }
 
     /// Judges a run. A gate without a measurement fails, since it proved nothing. It cannot tell if
@@ -68,7 +66,7 @@ impl Gate {
             Ok(measured) => measured,
             Err(why) => return outcome(Judgement::Fail, why, None, None),
         };
-        let [at_least, at_most] = [measured.least, measured.most].map(|end| self.comparison.holds(end, self.limit));
+        let [at_least, at_most] = [measured.least, measured.most].map(|end| self.is_true(end));
         let judgement = Judgement::of(at_least, at_most);
         let shown = self.shown(&measured);
         if judgement != Judgement::CannotTell {
@@ -83,7 +81,7 @@ impl Gate {
     /// The value if the condition is true of it, regardless of its bounds.
     pub(crate) fn is_met(&self, run: &Run) -> Option<String> {
         match self.measure(run) {
-            Ok(measured) => self.comparison.holds(measured.value, self.limit).then(|| self.shown(&measured)),
+            Ok(measured) => self.is_true(measured.value).then(|| self.shown(&measured)),
             Err(why) => Some(why),
         }
     }
@@ -101,26 +99,13 @@ impl Gate {
         })
     }
 
+    fn is_true(&self, value: f64) -> bool {
+        value.partial_cmp(&self.limit).is_some_and(|order| self.orders.contains(&order))
+    }
+
     fn shown(&self, measured: &Estimate) -> String {
         let at_least = if measured.is_bound { "at least " } else { "" };
         format!("{at_least}{}", self.metric.shown(measured.value))
-    }
-}
-
-impl Operator {
-    fn holds(self, value: f64, limit: f64) -> bool {
-        match self {
-            Self::Less => value < limit,
-            Self::AtMost => value <= limit,
-            Self::Greater => value > limit,
-            Self::AtLeast => value >= limit,
-        }
-    }
-}
-
-impl fmt::Display for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 

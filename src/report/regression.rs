@@ -1,7 +1,5 @@
 //! `--fail-if 'p99 worse>10%'`: a condition on the comparison of a run with its base.
 
-use std::fmt;
-
 use super::PERCENTILES;
 use super::comparison::{Compared, ComparisonRow};
 use super::gate::Gate;
@@ -27,7 +25,7 @@ impl Condition {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Regression {
     /// The text as typed.
-    text: String,
+    pub(crate) text: String,
     metric: String,
     /// The limit in per cent of the base.
     limit: f64,
@@ -98,12 +96,6 @@ impl Regression {
         format!(
             "longer runs, more intervals (--interval), {repeated}, or a gate on the figure itself such as {absolute}"
         )
-    }
-}
-
-impl fmt::Display for Regression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
