@@ -7,6 +7,7 @@ mod scale;
 
 use resound_load::{Fault, Record, Timestamps};
 
+use self::Column::{Name, Number, Text};
 use super::bars::AT_LEAST;
 use super::comparison::Compared;
 use super::markup::escape;
@@ -97,13 +98,15 @@ fn cards(run: &Run) -> String {
     }
     let errors = counts.errors();
     cards.push(("errors".into(), units::count(errors), if errors > 0 { " class=\"bad\"" } else { "" }));
-    for (name, n) in [("messages never sent", counts.failed(Fault::Unsent)), ("left by the generator", counts.lagged)] {
+    let unsent = counts.failed(Fault::Unsent);
+    for (name, n) in [
+        ("messages never sent", unsent),
+        ("left by the generator", counts.lagged),
+        ("messages unanswered", counts.unanswered),
+    ] {
         if n > 0 {
             cards.push((name.into(), units::count(n), " class=\"bad\""));
         }
-    }
-    if counts.unanswered > 0 {
-        cards.push(("messages unanswered".into(), units::count(counts.unanswered), " class=\"bad\""));
     }
     let card = |(name, value, class): &(String, String, &str)| {
         format!("<div class=\"card\"><b{class}>{}</b><span>{}</span></div>\n", escape(value), escape(name))
@@ -132,11 +135,10 @@ fn gates(heading: &str, outcomes: &[GateOutcome], unjudgeable: Option<String>) -
             Judgement::CannotTell => OPEN,
         };
         let (gate, why) = (escape(&outcome.gate), escape(&outcome.explanation()));
-        format!("<tr><td>{verdict}</td><td><code>{gate}</code></td><td>{why}</td></tr>\n")
+        vec![verdict.into(), format!("<code>{gate}</code>"), why]
     });
-    let run =
-        unjudgeable.map(|why| format!("<tr><td>{OPEN}</td><td>the run itself</td><td>{}</td></tr>\n", escape(&why)));
-    table(heading, &[("", false), ("fail if", false), ("measured", false)], rows.chain(run))
+    let run = unjudgeable.map(|why| vec![OPEN.into(), "the run itself".into(), escape(&why)]);
+    table(heading, &[("", Text), ("fail if", Text), ("measured", Text)], rows.chain(run))
 }
 
 fn comparison(verb: &str, compared: &Compared) -> String {
@@ -150,24 +152,11 @@ fn comparison(verb: &str, compared: &Compared) -> String {
             (true, true) => "<b class=\"good\">better</b>",
             (true, false) => "<b class=\"bad\">worse</b>",
         };
-        format!(
-            "<tr><th>{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
-            escape(&row.metric),
-            escape(&row.value(row.base)),
-            escape(&row.value(row.new)),
-            row.change(row.new - row.base),
-            row.interval(),
-        )
+        let (base, new, change) = (row.value(row.base), row.value(row.new), row.change(row.new - row.base));
+        vec![escape(&row.metric), escape(&base), escape(&new), change, row.interval(), verdict.into()]
     });
-    let columns = [
-        ("", false),
-        ("base", true),
-        ("new", true),
-        ("change", true),
-        ("95 % interval of the change", true),
-        ("", false),
-    ];
+    let interval = "95 % interval of the change";
+    let columns = [("", Name), ("base", Number), ("new", Number), ("change", Number), (interval, Number), ("", Text)];
     table(&heading, &columns, rows) + &format!("<p class=\"dim\">{}</p>\n", escape(&compared.conclusion()))
 }
 
@@ -232,11 +221,10 @@ fn times(run: &Run) -> String {
     }
     let cells: Vec<_> = columns.iter().map(|(_, times)| text::statistics(*times, AT_LEAST)).collect();
     let rows = (0..cells[0].len()).map(|row| {
-        let values: String =
-            cells.iter().map(|column| format!("<td class=\"n\">{}</td>", escape(&column[row].1))).collect();
-        format!("<tr><th>{}</th>{values}</tr>\n", escape(&cells[0][row].0))
+        let values = cells.iter().map(|column| escape(&column[row].1));
+        std::iter::once(escape(&cells[0][row].0)).chain(values).collect()
     });
-    let heads: Vec<_> = std::iter::once(("", false)).chain(columns.iter().map(|(name, _)| (*name, true))).collect();
+    let heads: Vec<_> = std::iter::once(("", Name)).chain(columns.iter().map(|(name, _)| (*name, Number))).collect();
     let service = match run.record.settings.timestamps {
         Timestamps::Clock => "from the actual send to the last byte of the answer",
         Timestamps::Kernel => {
@@ -267,16 +255,9 @@ fn steps(run: &Run) -> String {
             None => "<b class=\"good\">held</b>".into(),
             Some(why) => format!("<b class=\"bad\">{}</b>", escape(why)),
         };
-        format!(
-            "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td>{verdict}</td></tr>\n",
-            escape(&level),
-            rate,
-            p99,
-            errors,
-        )
+        vec![escape(&level), rate, p99, errors, verdict]
     });
-    table("Steps", &[("level", true), ("messages/s", true), ("p99", true), ("errors", true), ("", false)], rows)
+    table("Steps", &[("level", Number), ("messages/s", Number), ("p99", Number), ("errors", Number), ("", Text)], rows)
 }
 
 fn errors(run: &Run) -> String {
@@ -286,30 +267,21 @@ fn errors(run: &Run) -> String {
     }
     let classes = Fault::ALL.iter().filter_map(|&class| {
         let when = text::when(class, &record.total.counts, &record.intervals)?;
-        Some(format!("<tr><th>{class}</th><td>{}</td></tr>\n", escape(&when)))
+        Some(vec![class.to_string(), escape(&when)])
     });
-    let mut page = table("Errors", &[("class", false), ("how many, and when", false)], classes);
+    let mut page = table("Errors", &[("class", Name), ("how many, and when", Text)], classes);
     if !record.failures.is_empty() {
         let rows = record.failures.iter().map(|failure| {
-            format!(
-                "<tr><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td>{}</td></tr>\n",
-                units::latency(failure.at),
-                failure.class,
-                units::count(failure.connection),
-                failure.sequence.map_or_else(|| "-".into(), units::count),
-                escape(&failure.what)
-            )
+            let (at, connection) = (units::latency(failure.at), units::count(failure.connection));
+            let message = failure.sequence.map_or_else(|| "-".into(), units::count);
+            vec![at, failure.class.to_string(), connection, message, escape(&failure.what)]
         });
         let heading = match record.total.counts.errors() > record.failures.len() as u64 {
             true => format!("The first {} of them", record.failures.len().min(Record::FAILURES)),
             false => "Each of them".into(),
         };
-        page += &table(
-            &heading,
-            &[("at", true), ("class", false), ("connection", true), ("message", true), ("", false)],
-            rows,
-        );
+        let columns = [("at", Number), ("class", Text), ("connection", Number), ("message", Number), ("", Text)];
+        page += &table(&heading, &columns, rows);
     }
     page
 }
@@ -317,9 +289,9 @@ fn errors(run: &Run) -> String {
 fn settings(run: &Run) -> String {
     let rows = describe::table(&run.record.settings).into_iter().map(|(name, value)| {
         let value = if name == "command" { format!("<code>{}</code>", escape(&value)) } else { escape(&value) };
-        format!("<tr><th>{}</th><td>{value}</td></tr>\n", escape(name))
+        vec![escape(name), value]
     });
-    table("Settings", &[], rows)
+    table("Settings", &[("", Name), ("", Text)], rows)
 }
 
 fn generators(run: &Run) -> String {
@@ -327,20 +299,19 @@ fn generators(run: &Run) -> String {
     let rows = run.sources.iter().map(|source| {
         let generator = &source.generator;
         let name = source.file.as_deref().filter(|_| is_merged).unwrap_or(&generator.host);
-        format!(
-            "<tr><td>{}</td><td>{}, {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-            escape(name),
-            escape(&generator.engine),
-            units::counted(generator.workers, "worker"),
-            stream::rate(&run.record.settings, &source.rates),
-            units::latency(source.elapsed),
-            units::latency(generator.cpu_user),
-            units::latency(generator.cpu_system),
-        )
+        let engine = format!("{}, {}", escape(&generator.engine), units::counted(generator.workers, "worker"));
+        let rate = stream::rate(&run.record.settings, &source.rates);
+        let [time, user, system] = [source.elapsed, generator.cpu_user, generator.cpu_system].map(units::latency);
+        vec![escape(name), engine, rate, time, user, system]
     });
-    let columns =
-        [("", false), ("engine", false), ("rate", true), ("time", true), ("CPU, user", true), ("CPU, kernel", true)];
+    let columns = [
+        ("", Text),
+        ("engine", Text),
+        ("rate", Number),
+        ("time", Number),
+        ("CPU, user", Number),
+        ("CPU, kernel", Number),
+    ];
     let heading = match (is_merged, run.repetitions.is_empty()) {
         (false, _) => "Generator",
         (true, true) => "Generators",
@@ -360,13 +331,31 @@ fn generators(run: &Run) -> String {
     page + &format!("<footer>Measured by resound {}.</footer>\n", escape(version))
 }
 
-/// A table with a heading. Each column has a name, and a flag if it holds numbers.
-fn table(heading: &str, columns: &[(&str, bool)], rows: impl Iterator<Item = String>) -> String {
-    let class = |is_number| if is_number { " class=\"n\"" } else { "" };
-    let heads: String =
-        columns.iter().map(|(name, is_number)| format!("<th{}>{}</th>", class(*is_number), escape(name))).collect();
-    let head = if columns.is_empty() { String::new() } else { format!("<thead><tr>{heads}</tr></thead>\n") };
-    let rows: String = rows.collect();
+/// What a column holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Column {
+    /// The names of the rows.
+    Name,
+    Text,
+    Number,
+}
+
+/// A table with a heading, and with the names of its columns if they have any. Cells are HTML.
+fn table(heading: &str, columns: &[(&str, Column)], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let class = |column| if column == Number { " class=\"n\"" } else { "" };
+    let head = |&(name, column): &(&str, Column)| format!("<th{}>{}</th>", class(column), escape(name));
+    let head = match columns.iter().all(|(name, _)| name.is_empty()) {
+        true => String::new(),
+        false => format!("<thead><tr>{}</tr></thead>\n", columns.iter().map(head).collect::<String>()),
+    };
+    let row = |cells: Vec<String>| {
+        let cell = |(cell, &(_, column)): (String, &(&str, Column))| match column {
+            Name => format!("<th>{cell}</th>"),
+            _ => format!("<td{}>{cell}</td>", class(column)),
+        };
+        format!("<tr>{}</tr>\n", cells.into_iter().zip(columns).map(cell).collect::<String>())
+    };
+    let rows: String = rows.map(row).collect();
     format!(
         "<h2>{}</h2>\n<div class=\"scroll\"><table>\n{head}<tbody>\n{rows}</tbody></table></div>\n",
         escape(heading)
