@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
+use std::time::Duration;
 
-use resound_load::{RampVariable, Sizes};
+use resound_load::{RampSteps, RampVariable, Sizes};
 
 use crate::units;
 
@@ -12,14 +13,19 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// Most steps of a ramp and addresses of a range; more are probably a typing error.
 const MOST: u64 = 100_000;
 
+/// A number, and the power of ten behind it.
+fn scaled(text: &str) -> (&str, u64) {
+    match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |number| (number, 1_000_000)),
+    }
+}
+
 /// A rate per second: `1000`, `2.5`, `50k` (powers of ten).
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("'{text}' is not a rate; write it like 1000, 2.5 or 50k (a second)");
-    let (number, factor) = match text.strip_suffix(['k', 'K']) {
-        Some(number) => (number, 1e3),
-        None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
-    };
-    let rate = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    let (number, factor) = scaled(text);
+    let rate = number.parse::<f64>().map_err(|_| wrong())? * factor as f64;
     // From about one a day to one for each tick of the clock.
     if (1e-5..=1e9).contains(&rate) { Ok(rate) } else { Err(wrong()) }
 }
@@ -27,10 +33,7 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
 /// A count: `1000`, `10k`, `1M` (powers of ten).
 pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
     let wrong = || format!("'{text}' is not a number of messages; write it like 1000, 10k or 1M");
-    let (number, factor) = match text.strip_suffix(['k', 'K']) {
-        Some(number) => (number, 1_000),
-        None => text.strip_suffix('M').map_or((text, 1), |number| (number, 1_000_000)),
-    };
+    let (number, factor) = scaled(text);
     let count = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     count.and_then(NonZeroU64::new).ok_or_else(wrong)
 }
@@ -61,17 +64,9 @@ pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
     weighted.collect::<Result<_, _>>().map(Sizes::Weighted)
 }
 
-/// The levels of a ramp.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct StepRange {
-    pub(crate) of: RampVariable,
-    pub(crate) from: f64,
-    pub(crate) to: f64,
-    pub(crate) by: f64,
-}
-
-/// `1000..20000+1000` messages per second, `10c..100c+10c` connections.
-pub(super) fn steps(text: &str) -> Result<StepRange, String> {
+/// `1000..20000+1000` messages per second, `10c..100c+10c` connections. The length and the end of a
+/// step are the defaults.
+pub(super) fn steps(text: &str) -> Result<RampSteps, String> {
     let wrong = || format!("'{text}' are no steps; write them like 1000..20000+1000 or 10c..100c+10c");
     let (from, rest) = text.split_once("..").ok_or_else(wrong)?;
     let (to, by) = rest.split_once('+').ok_or_else(wrong)?;
@@ -91,7 +86,8 @@ pub(super) fn steps(text: &str) -> Result<StepRange, String> {
     if (to - from) / by > MOST as f64 {
         return Err(format!("'{text}' has more than {MOST} steps: make them larger"));
     }
-    Ok(StepRange { of, from, to, by })
+    let until = ["errors>0", "p99>10ms"].map(String::from).into();
+    Ok(RampSteps { of, from, to, by, every: Duration::from_secs(2), until })
 }
 
 /// Addresses from the first to the last.
@@ -172,8 +168,8 @@ mod tests {
 
     #[test]
     fn ramps() {
-        let of_rate = StepRange { of: RampVariable::Rate, from: 1e3, to: 2e4, by: 500.0 };
-        assert_eq!(steps("1k..20k+500"), Ok(of_rate));
+        let RampSteps { of, from, to, by, .. } = steps("1k..20k+500").unwrap();
+        assert_eq!((of, from, to, by), (RampVariable::Rate, 1e3, 2e4, 500.0));
         assert_eq!(steps("10c..100c+10c").map(|steps| steps.of), Ok(RampVariable::Connections));
         for text in ["", "1..2", "10c..100+5", "5..1+1", "1..1000000000+0.1", "1.5c..9c+1c"] {
             assert!(steps(text).is_err(), "{text}");

@@ -240,20 +240,15 @@ impl ConnectionArgs {
 impl TalkArgs {
     /// The pipe's options, if a flag asks for a pipe.
     fn pipe(&self) -> Option<PipeOptions> {
-        let is_wanted = self.no_half_close
-            || self.send_only
-            || self.recv_only
-            || self.quit_after.is_some()
-            || self.line_delay.is_some()
-            || self.json;
-        is_wanted.then_some(PipeOptions {
+        let options = PipeOptions {
             no_half_close: self.no_half_close,
             send_only: self.send_only,
             recv_only: self.recv_only,
             quit_after: self.quit_after,
             line_delay: self.line_delay,
             json: self.json,
-        })
+        };
+        (options != PipeOptions::default()).then_some(options)
     }
 
     /// The first of these flags that was given.

@@ -9,15 +9,16 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resound::Address;
 use resound_load::{
-    Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
+    Arrivals, BULK, Direction, MOST_IN_FLIGHT, Mode, RampSteps, RampVariable, Security, Settings, Shape, Sizes,
+    Timestamps,
 };
 
-use super::amounts::{self, Range, StepRange};
+use super::amounts::{self, Range};
 use super::output::{OutputArgs, ProgressArgs};
 use super::serving::EngineArg;
 use super::{FamilyArgs, address, examples};
 use crate::client::{ClientTlsArgs, ConnectSetup, HandshakeOptions, SendProxy, TlsOptions};
-use crate::load::{LoadPlan, LoadTarget, RampPlan};
+use crate::load::{LoadPlan, LoadTarget};
 use crate::report::Gate;
 use crate::server::ServerMode;
 use crate::units::{self, Timeout};
@@ -98,7 +99,7 @@ pub(crate) struct LoadArgs {
     each: Option<NonZeroUsize>,
     /// Levels: messages per second `1000..20000+1000` or, with `c`, connections `10c..100c+10c`
     #[arg(help_heading = RAMP, long, value_name = "FROM..TO+STEP", value_parser = amounts::steps)]
-    steps: Option<StepRange>,
+    steps: Option<RampSteps>,
     /// How long a step is [default: 2s]
     #[arg(help_heading = RAMP, long, value_name = "DURATION", value_parser = units::duration)]
     every: Option<Duration>,
@@ -245,13 +246,14 @@ impl LoadArgs {
         };
         self.check(address)?;
         let tls = address.map_or(Ok(None), |address| self.tls.meaning_with(address, &handshakes))?;
-        let ramp = self.ramp();
-        let mut settings = self.settings(ramp.as_ref(), address);
+        let mut settings = self.settings(address);
         settings.tls = self.tls.is_wanted().then(|| Security {
             is_checked: tls.as_ref().is_none_or(TlsOptions::is_checked),
             resumes: handshakes.resume,
             agreed: None,
         });
+        let until =
+            settings.ramp.iter().flat_map(|ramp| &ramp.until).filter_map(|text| Gate::parse(text).ok()).collect();
         let sources = self.source.iter().flat_map(Range::addresses).collect();
         let output = self.output.meaning_with(self.progress)?;
         Ok(LoadPlan {
@@ -267,13 +269,13 @@ impl LoadArgs {
             workers: self.workers,
             congestion: self.congestion,
             before: ConnectSetup { send_proxy: self.send_proxy, tls },
-            ramp,
+            until,
             output,
         })
     }
 
     /// What the results record of the flags. The interval and TLS follow in `meaning`.
-    fn settings(&self, ramp: Option<&RampPlan>, address: Option<&Address>) -> Settings {
+    fn settings(&self, address: Option<&Address>) -> Settings {
         let is_open = self.rate.is_some() || self.raised() == Some(RampVariable::Rate);
         let shape = match self.shape {
             ShapeArg::Messages if is_open => Shape::Open,
@@ -300,7 +302,7 @@ impl LoadArgs {
             messages: self.messages.map(NonZeroU64::get),
             messages_per_connection: (shape == Shape::Connect).then(|| self.each.map_or(1, number)),
             direction: (shape == Shape::Stream).then_some(Direction::Both),
-            ramp: ramp.map(RampPlan::settings),
+            ramp: self.ramp(),
             seed: self.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
             verify: self.verify == OnOff::On,
             think_time: self.think_time.unwrap_or_default(),
@@ -335,15 +337,15 @@ impl LoadArgs {
 
     /// What --steps raise.
     fn raised(&self) -> Option<RampVariable> {
-        self.steps.map(|steps| steps.of)
+        self.steps.as_ref().map(|steps| steps.of)
     }
 
-    fn ramp(&self) -> Option<RampPlan> {
-        let until = match self.until.is_empty() {
-            false => self.until.clone(),
-            true => ["errors>0", "p99>10ms"].into_iter().filter_map(|text| Gate::parse(text).ok()).collect(),
-        };
-        let steps = self.steps?;
-        Some(RampPlan { steps, every: self.every.unwrap_or(Duration::from_secs(2)), until })
+    fn ramp(&self) -> Option<RampSteps> {
+        let mut steps = self.steps.clone()?;
+        steps.every = self.every.unwrap_or(steps.every);
+        if !self.until.is_empty() {
+            steps.until = self.until.iter().map(|gate| gate.text.clone()).collect();
+        }
+        Some(steps)
     }
 }

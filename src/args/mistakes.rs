@@ -5,27 +5,10 @@ use clap::{Command, CommandFactory, Parser};
 use super::{Cli, DEFAULT_HOST};
 
 /// The names of the host flag in other programs.
-const HOST: [&str; 17] = [
-    "--host",
-    "-H",
-    "--hostname",
-    "--bind",
-    "-b",
-    "--bind-address",
-    "--bind-host",
-    "--address",
-    "--addr",
-    "-a",
-    "--ip",
-    "--server",
-    "--target",
-    "--remote",
-    "--connect",
-    "--url",
-    "--listen-address",
-];
+const HOST: &str = "--host -H --hostname --bind -b --bind-address --bind-host --address --addr -a --ip --server \
+                    --target --remote --connect --url --listen-address";
 /// The names of the port flag.
-const PORT: [&str; 6] = ["--port", "-p", "-P", "--listen-port", "--bind-port", "--server-port"];
+const PORT: &str = "--port -p -P --listen-port --bind-port --server-port";
 
 /// The arguments, sorted.
 #[derive(Default)]
@@ -58,7 +41,7 @@ pub(crate) fn meant(args: &[String]) -> Option<String> {
     let wrong = if names.is_empty() {
         // The argument after an unknown flag may be its value.
         if let Some(flag) = typed.unknown.first() {
-            let names = [&HOST[..], &PORT].concat();
+            let names: Vec<_> = HOST.split(' ').chain(PORT.split(' ')).collect();
             return super::unknown::explained(&program, command, flag, &names);
         }
         swapped(&typed)?
@@ -161,9 +144,9 @@ fn sort(command: &Command, args: &[&str]) -> TypedArgs {
             Some((short, rest)) if !short.starts_with("--") && !rest.is_empty() => (short, Some(rest)),
             _ => (name, value),
         };
-        let slot = match (HOST.contains(&name), PORT.contains(&name)) {
-            (true, _) => &mut typed.host,
-            (_, true) => &mut typed.port,
+        let slot = match [HOST, PORT].map(|names| names.split(' ').any(|known| known == name)) {
+            [true, _] => &mut typed.host,
+            [_, true] => &mut typed.port,
             _ => {
                 typed.flags.push(arg.into());
                 typed.unknown.push(whole.into());

@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use resound::{Address, Error, Family};
 
-pub(crate) use amounts::StepRange;
 pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;

@@ -44,7 +44,7 @@ pub(crate) enum Expect {
 }
 
 /// The flags of a pipe.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(crate) struct PipeOptions {
     pub(crate) no_half_close: bool,
     pub(crate) send_only: bool,

@@ -97,21 +97,8 @@ fn closed(class: FailureClass, before: &ConnectSetup) -> ClientFailure {
 /// The failure of a target that the load generator does not support.
 async fn unsupported(answer: &[u8], address: &Address, how: Dial, before: &ConnectSetup) -> anyhow::Error {
     let mismatch = |what: &str, advice| ClientFailure::advised(FailureClass::Mismatch, what, advice).into();
-    match kind(answer) {
-        Some(Kind::Tls) => {
-            return ClientFailure::advised(
-                FailureClass::Tls,
-                "the target speaks TLS, and this connection does not",
-                "Add --tls.",
-            )
-            .into();
-        }
-        Some(Kind::Http) => {
-            let advice = "resound load is for servers that echo, answer lines, discard or generate: HTTP \
-                          has its own generators.";
-            return mismatch("the target is an HTTP server", advice);
-        }
-        None => {}
+    if let Some((class, what, advice)) = known_server(answer) {
+        return ClientFailure::advised(class, what, advice).into();
     }
     let shown = crate::escape::text(&answer[..answer.len().min(60)]);
     let is_header = |part: &[u8]| memchr::memmem::find(answer, part).is_some();
@@ -135,26 +122,21 @@ async fn unsupported(answer: &[u8], address: &Address, how: Dial, before: &Conne
     mismatch(&format!("the target speaks first, with {shown}"), advice)
 }
 
-/// Common servers that cannot be loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Tls,
-    Http,
-}
-
-fn kind(answer: &[u8]) -> Option<Kind> {
+/// Common servers that cannot be loaded: the class of the failure, what is wrong, and advice.
+fn known_server(answer: &[u8]) -> Option<(FailureClass, &'static str, &'static str)> {
     // An alert (RFC 8446, 5.1), or the plain text of this server and of web servers.
     let speaks_tls = answer.starts_with(&[21, 3])
         || answer.starts_with(b"Error: this server speaks TLS")
         || memchr::memmem::find(answer, b"HTTPS").is_some();
     let head = answer.get(..9).unwrap_or(answer).to_ascii_lowercase();
-    match () {
-        () if speaks_tls => Some(Kind::Tls),
-        () if head.starts_with(b"http/") || head.starts_with(b"<!doctype") || head.starts_with(b"<html") => {
-            Some(Kind::Http)
-        }
-        () => None,
-    }
+    let speaks_http = [&b"http/"[..], b"<!doctype", b"<html"].iter().any(|start| head.starts_with(start));
+    let tls = (FailureClass::Tls, "the target speaks TLS, and this connection does not", "Add --tls.");
+    let http = (
+        FailureClass::Mismatch,
+        "the target is an HTTP server",
+        "resound load is for servers that echo, answer lines, discard or generate: HTTP has its own generators.",
+    );
+    speaks_tls.then_some(tls).or(speaks_http.then_some(http))
 }
 
 fn reply() -> Vec<u8> {
@@ -200,15 +182,15 @@ mod tests {
     #[test]
     fn tls_and_http_servers_are_recognized() {
         for (answer, want) in [
-            (&b"\x15\x03\x01\0\x02\x02\x0a"[..], Some(Kind::Tls)),
-            (b"Error: this server speaks TLS (resound client --tls)\n", Some(Kind::Tls)),
-            (b"HTTP/1.1 400 Bad Request\r\n\r\nThe plain HTTP request was sent to HTTPS port", Some(Kind::Tls)),
-            (b"HTTP/1.1 400 Bad Request\r\n", Some(Kind::Http)),
-            (b"<!DOCTYPE HTML>\n", Some(Kind::Http)),
+            (&b"\x15\x03\x01\0\x02\x02\x0a"[..], Some(FailureClass::Tls)),
+            (b"Error: this server speaks TLS (resound client --tls)\n", Some(FailureClass::Tls)),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\nThe plain HTTP request was sent to HTTPS port", Some(FailureClass::Tls)),
+            (b"HTTP/1.1 400 Bad Request\r\n", Some(FailureClass::Mismatch)),
+            (b"<!DOCTYPE HTML>\n", Some(FailureClass::Mismatch)),
             (b"220 mail.example ESMTP\r\n", None),
             (b"\x15", None),
         ] {
-            assert_eq!(kind(answer), want, "{}", answer.escape_ascii());
+            assert_eq!(known_server(answer).map(|(class, ..)| class), want, "{}", answer.escape_ascii());
         }
     }
 

@@ -12,13 +12,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
 use resound::{Address, Dial, Endpoint, Engine, Handshake};
-use resound_load::{
-    Direction, Interval, Load, Mode, Ramp, RampVariable, Record, Settings, Shape, Timestamps, direction,
-};
+use resound_load::{Direction, Interval, Load, Mode, Ramp, RampSteps, Record, Settings, Shape, Timestamps, direction};
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
-pub(crate) use self::plan::{LoadPlan, LoadTarget, RampPlan};
+pub(crate) use self::plan::{LoadPlan, LoadTarget};
 use crate::client::{ConnectSetup, TlsOptions};
 use crate::findings::Findings;
 use crate::report::{self, Gate, LiveView, Output, Run};
@@ -30,20 +28,18 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
     plan.output.check()?;
     check_descriptors(&mut plan)?;
     check_sources(&plan.sources)?;
-    let server = match &plan.target {
+    // The server serves until the run is over.
+    let (address, _server) = match &plan.target {
+        LoadTarget::At(address) => (address.clone(), None),
         LoadTarget::Loopback(handshakes) => {
-            let (mode, proxy) = (plan.mode.unwrap_or(Mode::Echo), plan.before.send_proxy.is_some());
+            let (mode, proxy) = (*plan.mode.get_or_insert(Mode::Echo), plan.before.send_proxy.is_some());
             let server = Loopback::start(mode, plan.engine, handshakes.is_some(), proxy)?;
             if let (Some(handshakes), Some(pin)) = (handshakes, server.pin) {
                 plan.before.tls = Some(TlsOptions::pinned(pin, handshakes)?);
             }
-            Some(server)
+            (server.address.clone(), Some(server))
         }
-        LoadTarget::At(_) => None,
     };
-    if server.is_some() {
-        plan.mode.get_or_insert(Mode::Echo);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     // Signals count from here on.
     let signal = {
@@ -55,7 +51,7 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
         let prepared = tokio::select! {
             biased;
             () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
-            prepared = prepare(&mut plan, server.as_ref()) => prepared,
+            prepared = prepare(&mut plan, address) => prepared,
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -79,12 +75,7 @@ struct Prepared {
 }
 
 /// Resolves the target, and detects its mode unless --mode gives it.
-async fn prepare(plan: &mut LoadPlan, server: Option<&Loopback>) -> Result<Prepared> {
-    let address = match (&plan.target, server) {
-        (LoadTarget::At(address), _) => address.clone(),
-        (LoadTarget::Loopback(_), Some(server)) => server.address.clone(),
-        (LoadTarget::Loopback(_), None) => bail!("there is no server"),
-    };
+async fn prepare(plan: &mut LoadPlan, address: Address) -> Result<Prepared> {
     plan.settings.target = address.to_string();
     address.check_interface()?;
     let how = Dial { family: plan.family, timeout: plan.connect_timeout, ..Dial::default() };
@@ -168,13 +159,9 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
     let LoadPlan { settings, warm_up, output, .. } = plan;
     let mut live = LiveView::new(&output, &settings, warm_up);
     let judged = settings.clone();
-    let ramp = plan.ramp.map(|RampPlan { steps, every, until }| Ramp {
-        of: steps.of,
-        from: steps.from,
-        by: steps.by,
-        to: steps.to,
-        every,
-        breaks: Box::new(move |step| broken(step, &until, &judged)),
+    let ramp = settings.ramp.clone().map(|RampSteps { of, from, to, by, every, .. }| {
+        let breaks = Box::new(move |step: &Interval| broken(step, &plan.until, &judged));
+        Ramp { of, from, by, to, every, breaks }
     });
     let load = Load {
         settings,
@@ -214,8 +201,14 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         termination().await;
     };
     let closed = Notify::new();
+    let ends = async {
+        tokio::select! {
+            () = cut => {}
+            () = closed.notified() => {}
+        }
+    };
     let mut shown = Ok(());
-    let watch = generation.watch(LiveView::TICK, first_of(cut, closed.notified()), |phase, tick| {
+    let watch = generation.watch(LiveView::TICK, ends, |phase, tick| {
         if shown.is_ok() {
             shown = live.tick(phase, tick);
         }
@@ -247,13 +240,6 @@ fn opening(before: ConnectSetup) -> Option<Box<HandshakeFactory>> {
         let opening = header.into_iter().fold(Handshake::new(), Handshake::header);
         before.tls.iter().fold(opening, |opening, tls| opening.tls_client(tls.client()))
     }))
-}
-
-async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
-    tokio::select! {
-        () = one => {}
-        () = other => {}
-    }
 }
 
 /// Reports include a run that found no target: a report of an earlier run must not stand in its
@@ -288,10 +274,7 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
     if plan.engine != Engine::Threads {
         plan.workers.get_or_insert(room.workers);
     }
-    let connections = match &plan.ramp {
-        Some(ramp) if ramp.steps.of == RampVariable::Connections => ramp.steps.to as u64,
-        _ => plan.settings.connections,
-    };
+    let connections = plan.settings.most_connections();
     let possible = room.connections as u64;
     if connections > possible {
         bail!(

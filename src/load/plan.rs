@@ -7,7 +7,6 @@ use std::time::Duration;
 use resound::{Address, Engine, Family};
 use resound_load::{Mode, Settings};
 
-use crate::args::StepRange;
 use crate::client::{ConnectSetup, HandshakeOptions};
 use crate::report::{Gate, Output};
 
@@ -27,7 +26,8 @@ pub(crate) struct LoadPlan {
     pub(crate) congestion: Option<String>,
     /// The steps at the start of each connection.
     pub(crate) before: ConnectSetup,
-    pub(crate) ramp: Option<RampPlan>,
+    /// The conditions that end a ramp, whose steps are in the settings.
+    pub(crate) until: Vec<Gate>,
     pub(crate) output: Output,
 }
 
@@ -35,19 +35,4 @@ pub(crate) enum LoadTarget {
     At(Address),
     /// A server started for the run, with the options of its TLS.
     Loopback(Option<HandshakeOptions>),
-}
-
-pub(crate) struct RampPlan {
-    pub(crate) steps: StepRange,
-    pub(crate) every: Duration,
-    pub(crate) until: Vec<Gate>,
-}
-
-impl RampPlan {
-    /// The ramp for the results.
-    pub(crate) fn settings(&self) -> resound_load::RampSteps {
-        let StepRange { of, from, to, by } = self.steps;
-        let until = self.until.iter().map(|gate| gate.text.clone()).collect();
-        resound_load::RampSteps { of, from, to, by, every: self.every, until }
-    }
 }
