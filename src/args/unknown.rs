@@ -21,7 +21,8 @@ pub(super) fn explained(program: &Command, command: &Command, flag: &str, names:
     }
     let ours = command.get_arguments().filter_map(|arg| arg.get_long());
     let theirs = names.iter().filter_map(|name| name.strip_prefix("--"));
-    let near = |known: &str| Some(distance(word, known)).filter(|n| *n <= if word.len() < 5 { 1 } else { 2 });
+    let near =
+        |known: &str| Some(strsim::osa_distance(word, known)).filter(|n| *n <= if word.len() < 5 { 1 } else { 2 });
     let (_, is_theirs, meant) = ours
         .map(|known| (false, known))
         .chain(theirs.map(|known| (true, known)))
@@ -34,37 +35,4 @@ pub(super) fn explained(program: &Command, command: &Command, flag: &str, names:
         ),
         false => format!("resound: there is no {flag}: perhaps --{meant} was meant\n"),
     })
-}
-
-/// The edit distance, where a swap of two neighbours counts as one.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for i in 1..=one.len() {
-        let mut row = vec![i];
-        for j in 1..=other.len() {
-            let changed = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
-            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::distance;
-
-    #[test]
-    fn a_typing_error_has_distance_one() {
-        for (one, other, want) in
-            [("tls", "tls", 0), ("tsl", "tls", 1), ("prot", "port", 1), ("connection", "connections", 1), ("", "ab", 2)]
-        {
-            assert_eq!((distance(one, other), distance(other, one)), (want, want), "{one} {other}");
-        }
-    }
 }
