@@ -161,14 +161,9 @@ impl Answers {
         }
     }
 
-    /// Explains wrong bytes without waiting for more of them.
-    pub(super) fn decide(&mut self, emit: &mut impl FnMut(AnswerEvent)) {
-        self.explain(true, emit);
-    }
-
     /// The connection has ended: skipped answers are missing, and messages in flight unanswered.
     pub(super) fn end(&mut self, emit: &mut impl FnMut(AnswerEvent)) {
-        self.decide(emit);
+        self.explain(true, emit);
         self.skipped.drain(..).for_each(|(sequence, sent)| emit(AnswerEvent::Missing(sent, sequence)));
         self.in_flight.drain(..).for_each(|message| emit(AnswerEvent::Unanswered(message.sent)));
     }
@@ -191,9 +186,9 @@ impl Answers {
         }
     }
 
-    /// Explains wrong bytes as far as they suffice. A loop, since another fault may follow the
-    /// first.
-    fn explain(&mut self, last: bool, emit: &mut impl FnMut(AnswerEvent)) {
+    /// Explains wrong bytes as far as they suffice; with `last`, without waiting for more of them. A
+    /// loop, since another fault may follow the first.
+    pub(super) fn explain(&mut self, last: bool, emit: &mut impl FnMut(AnswerEvent)) {
         while !self.unexplained.is_empty() && !self.lost && self.resynchronise(last, emit) {
             let bytes = std::mem::take(&mut self.unexplained);
             self.follow(&bytes, emit);
@@ -240,10 +235,8 @@ impl Answers {
                 finding => self.report(finding, emit),
             }
             while self.skipped.len() > REORDER_WINDOW {
-                self.skipped
-                    .pop_front()
-                    .into_iter()
-                    .for_each(|(sequence, sent)| emit(AnswerEvent::Missing(sent, sequence)));
+                let oldest = self.skipped.pop_front();
+                oldest.into_iter().for_each(|(sequence, sent)| emit(AnswerEvent::Missing(sent, sequence)));
             }
         }
         is_right

@@ -13,9 +13,8 @@ use super::pattern::Pattern;
 use super::run_config::{MOST_IN_FLIGHT, Pace, RunConfig, TrafficPattern};
 use super::schedule::Schedule;
 use super::slot::{ConnectionSlot, ReturnedSlots};
-use super::stall::{AnswerWaits, WaitContext};
 use super::tally::Tally;
-use super::{Counts, Fault};
+use super::{Counts, Fault, stall};
 use resound::CloseReason;
 use resound_proto::{Cx, Service};
 
@@ -47,7 +46,8 @@ pub(super) struct LoadConnection {
     blocked: Blocked,
     /// An answer has arrived, or none is expected.
     has_answered: bool,
-    waits: AnswerWaits,
+    /// When the last answer arrived, on a connection that still had its slot.
+    last_answer: u64,
     /// Nothing more is sent.
     finishing: bool,
     failure: ConnectionFailure,
@@ -84,7 +84,7 @@ impl LoadConnection {
             is_behind: false,
             blocked: Blocked::No,
             has_answered: false,
-            waits: AnswerWaits::default(),
+            last_answer: 0,
             finishing: false,
             failure: ConnectionFailure::No,
             judge_at: None,
@@ -259,8 +259,9 @@ impl LoadConnection {
         if settled > 0 {
             let is_outage = !self.has_answered && self.recover(now, tally);
             if let Some((slot, sent)) = self.slot.as_mut().zip(sent) {
-                let context = WaitContext::new(&self.config, &mut slot.has_answered, tally);
-                self.waits.answered(sent, now, is_outage, context);
+                stall::record_wait(&self.config, slot, sent.max(self.last_answer), now, is_outage, tally);
+                slot.has_answered |= (self.config.measure_from..self.config.end()).contains(&now);
+                self.last_answer = now;
             }
         }
         self.judge_at = self.answers.is_in_doubt().then_some(now + DOUBT);
@@ -356,8 +357,7 @@ impl LoadConnection {
         // since.
         let is_outage = has_failed && (!self.has_answered || self.failure == ConnectionFailure::TimedOut);
         if let Some(sent) = oldest {
-            let context = WaitContext::new(&self.config, &mut slot.has_answered, tally);
-            self.waits.unanswered(sent, now, is_outage, context);
+            stall::record_wait(&self.config, &mut slot, sent.max(self.last_answer), now, is_outage, tally);
         }
         if has_failed {
             slot.lose(oldest.filter(|_| is_outage).unwrap_or(now), is_outage);
@@ -437,7 +437,7 @@ impl Service for LoadConnection {
         let now = config.time(cx.now());
         let is_timed_out = self.is_timed_out(now);
         if is_timed_out || self.judge_at.is_some_and(|at| at <= now) {
-            self.record(cx, &mut tally, |answers, mut emit| answers.decide(&mut emit));
+            self.record(cx, &mut tally, |answers, mut emit| answers.explain(true, &mut emit));
         }
         if is_timed_out && self.fail_if_timed_out(now, cx, &mut tally) {
             return;
@@ -448,7 +448,7 @@ impl Service for LoadConnection {
     fn eof(&mut self, cx: &mut Cx<'_>) {
         let config = Arc::clone(&self.config);
         let mut tally = config.tallies.of(self.worker);
-        self.record(cx, &mut tally, |answers, mut emit| answers.decide(&mut emit));
+        self.record(cx, &mut tally, |answers, mut emit| answers.explain(true, &mut emit));
         if self.answers.oldest().is_some() || !self.finishing {
             match cx.conn().tls {
                 Some(_) if self.has_failed() => {}

@@ -293,9 +293,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
 
     fn keep(&mut self, tick: Interval) {
         self.total.add(&tick);
-        if let Some(ramp) = &mut self.ramp {
-            ramp.add(&tick);
-        }
+        self.ramp.iter_mut().for_each(|ramp| ramp.add(&tick));
         if let Some(last) = self.last.replace(tick) {
             self.timeline.push(&last);
         }
@@ -307,9 +305,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         if let Some(last) = &mut self.last {
             last.add(&tick);
         }
-        if let Some(ramp) = &mut self.ramp {
-            ramp.add_late(&tick);
-        }
+        self.ramp.iter_mut().for_each(|ramp| ramp.add_late(&tick));
     }
 
     fn observe_late(&mut self, phase: Phase, tick: &mut Interval) {
@@ -328,9 +324,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
     fn collect_waits(&mut self) {
         let waits = self.run.config.tallies.take_waits();
         self.waits.add(&waits);
-        if let Some(ramp) = &mut self.ramp {
-            ramp.add_waits(&waits);
-        }
+        self.ramp.iter_mut().for_each(|ramp| ramp.add_waits(&waits));
     }
 
     /// Makes the record of a run that ended by itself, or was cut then.
@@ -431,8 +425,6 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
         end.settle(&waited, &mut [(Duration::ZERO, &mut sum)]);
         self.observe_late(Phase::Finishing { in_flight: 0 }, &mut sum);
         end.settle(&waited, &mut intervals.iter_mut().map(|it| (it.start, it)).collect::<Vec<_>>());
-        if let Some(ramp) = &mut self.ramp {
-            ramp.settle(&end, &waited);
-        }
+        self.ramp.iter_mut().for_each(|ramp| ramp.settle(&end, &waited));
     }
 }

@@ -1,5 +1,5 @@
-//! [`AnswerWaits`]: how long a connection of a closed loop waited for answers, and which of these
-//! waits were stalls.
+//! How long the connections of a closed loop waited for answers, and which of these waits were
+//! stalls.
 //!
 //! A closed loop sends nothing while it waits. The messages that it would have sent have no times,
 //! so a stall hides most of what it delays. The length of all stalls shows how much that is.
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::nanos::nanos;
 use super::run_config::{Pace, RunConfig, TrafficPattern};
+use super::slot::ConnectionSlot;
 use super::tally::Tally;
 use super::{Interval, Latency};
 
@@ -18,65 +19,26 @@ const TIMES: u32 = 10;
 /// A connection that has waited for less than this at the end of the run may just have sent.
 const SILENT: u64 = 100_000_000;
 
-/// The waits of one connection.
-#[derive(Default)]
-pub(super) struct AnswerWaits {
-    /// When the last answer arrived.
-    last_answer: u64,
-}
-
-impl AnswerWaits {
-    /// An answer arrived to a message that was sent then. With `is_outage` the wait is recorded as
-    /// an outage already.
-    pub(super) fn answered(&mut self, sent: u64, now: u64, is_outage: bool, mut context: WaitContext<'_>) {
-        let wait = context.record(sent.max(self.last_answer), now, is_outage);
-        self.last_answer = now;
-        match now < context.config.end() {
-            true => *context.has_answered |= now >= context.config.measure_from,
-            false => context.count_silent(wait),
-        }
+/// Records that a slot of a closed loop waited for an answer. With `is_outage` the wait is recorded
+/// as an outage already. A slot that waits at the end of the run, and had no answer in the measured
+/// time, is counted once.
+pub(super) fn record_wait(
+    config: &RunConfig,
+    slot: &mut ConnectionSlot,
+    since: u64,
+    now: u64,
+    is_outage: bool,
+    tally: &mut Tally,
+) {
+    if config.traffic != TrafficPattern::Answered || matches!(config.pace, Pace::Open { .. }) {
+        return;
     }
-
-    /// The connection has ended without an answer to the message that was sent then.
-    pub(super) fn unanswered(&self, sent: u64, now: u64, is_outage: bool, mut context: WaitContext<'_>) {
-        let wait = context.record(sent.max(self.last_answer), now, is_outage);
-        if now >= context.config.end() {
-            context.count_silent(wait);
-        }
+    let wait = now.min(config.end()).saturating_sub(since.max(config.measure_from));
+    if !is_outage && wait >= nanos(SHORTEST) {
+        tally.waits.record(wait);
     }
-}
-
-/// The run of a connection, and where its waits are recorded.
-pub(super) struct WaitContext<'a> {
-    config: &'a RunConfig,
-    /// The slot's: an answer arrived while measuring, or the slot has been counted as silent.
-    has_answered: &'a mut bool,
-    tally: &'a mut Tally,
-}
-
-impl<'a> WaitContext<'a> {
-    pub(super) fn new(config: &'a RunConfig, has_answered: &'a mut bool, tally: &'a mut Tally) -> Self {
-        Self { config, has_answered, tally }
-    }
-
-    /// Records a wait of a closed loop that may be a stall. Returns its measured part.
-    fn record(&mut self, since: u64, now: u64, is_outage: bool) -> u64 {
-        let config = self.config;
-        if config.traffic != TrafficPattern::Answered || matches!(config.pace, Pace::Open { .. }) {
-            return 0;
-        }
-        let wait = now.min(config.end()).saturating_sub(since.max(config.measure_from));
-        if !is_outage && wait >= nanos(SHORTEST) {
-            self.tally.waits.record(wait);
-        }
-        wait
-    }
-
-    /// Counts, once, a slot without an answer in the measured time.
-    fn count_silent(&mut self, wait: u64) {
-        if wait >= SILENT && !std::mem::replace(self.has_answered, true) {
-            self.tally.counts.silent += 1;
-        }
+    if now >= config.end() && wait >= SILENT && !std::mem::replace(&mut slot.has_answered, true) {
+        tally.counts.silent += 1;
     }
 }
 

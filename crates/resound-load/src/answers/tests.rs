@@ -242,7 +242,7 @@ fn the_rest_of_a_reordered_answer_is_skipped() {
     let [first, second, third, fourth] = [0, 1, 2, 3].map(|n| answer(&rules, n));
     answers.received(&[&second[..], &first[..1000]].concat(), &mut |event| events.push(event));
     // A pause, and then the rest.
-    answers.decide(&mut |event| events.push(event));
+    answers.explain(true, &mut |event| events.push(event));
     assert!(answers.is_partial());
     answers.received(&first[1000..3000], &mut |event| events.push(event));
     answers.received(&[&first[3000..], &third[..], &fourth[..]].concat(), &mut |event| events.push(event));
