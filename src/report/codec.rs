@@ -122,25 +122,6 @@ impl Codec for DateTime {
     }
 }
 
-/// A rate per second.
-pub(super) struct Rate;
-
-impl Codec for Rate {
-    type Value = f64;
-
-    fn serialize<S: Serializer>(rate: &f64, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(*rate)
-    }
-
-    fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-        let rate = f64::deserialize(from)?;
-        match rate.is_finite() && rate >= 0.0 {
-            true => Ok(rate),
-            false => Err(D::Error::custom("a rate is negative")),
-        }
-    }
-}
-
 /// An enum by the names of its variants.
 pub(super) struct Name<T>(PhantomData<T>);
 

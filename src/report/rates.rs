@@ -1,9 +1,8 @@
 //! Rates per second.
 
 use resound_load::{Mode, Record};
-use serde::{Deserialize, Serialize};
-
-use super::codec::{Codec as _, Rate};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What happened per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -11,17 +10,17 @@ use super::codec::{Codec as _, Rate};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Rates {
     /// Messages answered within the time measured; in discard mode, messages sent.
-    #[serde(rename = "messages_per_s", with = "Rate")]
+    #[serde(rename = "messages_per_s", deserialize_with = "rate")]
     pub(crate) messages: f64,
     /// Messages sent.
-    #[serde(rename = "sent_per_s", with = "Rate")]
+    #[serde(rename = "sent_per_s", deserialize_with = "rate")]
     pub(crate) sent: f64,
     /// Connections made.
-    #[serde(rename = "connections_per_s", with = "Rate")]
+    #[serde(rename = "connections_per_s", deserialize_with = "rate")]
     pub(crate) connections: f64,
-    #[serde(rename = "bytes_sent_per_s", with = "Rate")]
+    #[serde(rename = "bytes_sent_per_s", deserialize_with = "rate")]
     pub(crate) bytes_sent: f64,
-    #[serde(rename = "bytes_received_per_s", with = "Rate")]
+    #[serde(rename = "bytes_received_per_s", deserialize_with = "rate")]
     pub(crate) bytes_received: f64,
 }
 
@@ -45,6 +44,11 @@ struct RatesPart {
     /// Bits received within the time measured.
     #[serde(default)]
     bits_received_per_s: f64,
+}
+
+fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let rate = f64::deserialize(from)?;
+    if rate.is_finite() && rate >= 0.0 { Ok(rate) } else { Err(D::Error::custom("a rate is negative")) }
 }
 
 impl From<Rates> for RatesPart {

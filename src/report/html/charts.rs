@@ -88,9 +88,8 @@ pub(super) fn heat(run: &Run, width: f64) -> String {
             _ => SHADES - 1,
         };
         let same = cells.iter().filter(|cell| of(cell.2) == shade).map(|&(at, row, _)| {
-            let column = &columns[at];
-            let start = column.start.as_secs_f64();
-            (start, start + column.length.as_secs_f64(), edge(row), edge(row + 1))
+            let (start, end) = ends(&columns[at]);
+            (start, end, edge(row), edge(row + 1))
         });
         plot.cells(&same.collect::<Vec<_>>(), &format!("heat h{}", shade + 1));
     }
@@ -99,9 +98,9 @@ pub(super) fn heat(run: &Run, width: f64) -> String {
         let spans: Vec<_> = columns
             .iter()
             .filter_map(|column| {
-                let start = column.start.as_secs_f64();
                 let time = kind(column).percentile(percent)?;
-                Some((start, start + column.length.as_secs_f64(), time.as_nanos() as f64))
+                let (start, end) = ends(column);
+                Some((start, end, time.as_nanos() as f64))
             })
             .collect();
         // Lines must be visible on the darkest shade.
@@ -168,10 +167,15 @@ fn per_second(columns: &[Interval], value: impl Fn(&Interval) -> u64) -> Vec<(f6
 
 fn spans(columns: &[Interval], value: impl Fn(&Interval) -> f64) -> Vec<(f64, f64, f64)> {
     let span = |interval: &Interval| {
-        let start = interval.start.as_secs_f64();
-        (start, start + interval.length.as_secs_f64(), value(interval))
+        let (start, end) = ends(interval);
+        (start, end, value(interval))
     };
     columns.iter().map(span).collect()
+}
+
+/// The ends of an interval, in s.
+fn ends(interval: &Interval) -> (f64, f64) {
+    (interval.start.as_secs_f64(), (interval.start + interval.length).as_secs_f64())
 }
 
 fn time_scale(run: &Run) -> AxisScale {

@@ -36,9 +36,9 @@ pub(super) struct FrameData {
 }
 
 /// A name, a figure, and its format.
-type FrameRow<'a> = (&'a str, FrameFigure, &'a dyn Fn(f64) -> String);
+type FrameRow<'a> = (&'a str, FrameFigure<'a>, fn(f64) -> String);
 /// A figure of an interval; `None` if it was not measured.
-type FrameFigure = fn(&FrameData, &Interval) -> Option<f64>;
+type FrameFigure<'a> = Box<dyn Fn(&Interval) -> Option<f64> + 'a>;
 
 impl FrameData {
     pub(super) fn new(settings: Settings, warm_up: Duration, colour: Colour, glyphs: Glyphs) -> Self {
@@ -90,7 +90,31 @@ impl FrameData {
 
     /// An interval as a line, if the view prints lines.
     pub(super) fn line(&self, interval: &Interval) -> String {
-        line(&self.settings, interval)
+        let seconds = interval.length.as_secs_f64();
+        let counts = &interval.counts;
+        let done = if counts.received > 0 { counts.in_time() } else { counts.sent };
+        let times = if interval.response.is_empty() { &interval.service } else { &interval.response };
+        let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
+        let mut line = format!("{:>8}", clock(interval.start + interval.length));
+        let ways = BulkDirection::of(&self.settings);
+        for way in ways {
+            let rate = way.bits(interval).map_or_else(|| "-".into(), units::bits);
+            line += &format!("  {} {rate:>11}", way.name());
+        }
+        match ways.len() {
+            0 => {
+                line += &format!(
+                    "  {:>11} msg/s  p50 {:>8}  p99 {:>8}  max {:>8}",
+                    units::rate(if seconds > 0.0 { done as f64 / seconds } else { 0.0 }),
+                    shown(times.percentile(50.0)),
+                    shown(times.percentile(99.0)),
+                    shown(times.max()),
+                );
+            }
+            1 => {}
+            _ => line += &format!("  p99 {:>8}", shown(times.percentile(99.0))),
+        }
+        line + "  " + &units::counted(counts.errors(), "error")
     }
 
     fn title(&self) -> String {
@@ -147,30 +171,33 @@ impl FrameData {
         let chart = if chart < NARROWEST { 0 } else { chart };
         let figures = ((width.saturating_sub(LABEL)) / CELL).min(2);
         lines.push(self.heading(figures, chart, width));
-        let per_second: FrameFigure = |view, interval| {
+        let per_second = |interval: &Interval| {
             let seconds = interval.length.as_secs_f64();
-            (seconds > 0.0).then(|| view.done(interval) as f64 / seconds)
+            (seconds > 0.0).then(|| self.done(interval) as f64 / seconds)
         };
-        let errors: FrameFigure = |_, interval| Some(interval.counts.errors() as f64);
-        let latency = |value: f64| units::latency(Duration::from_secs_f64(value));
-        let mut rows_of: Vec<FrameRow<'_>> = vec![("rate/s", per_second, &units::rate)];
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        let percentile = |percent| move |interval: &Interval| seconds(self.times(interval).percentile(percent));
+        let latency = |value| units::latency(Duration::from_secs_f64(value));
         let ways = BulkDirection::of(&self.settings);
-        if !ways.is_empty() {
-            rows_of = ways.iter().map(|way| way_row(*way)).collect();
+        let of_way = |way: &BulkDirection| -> FrameRow<'_> {
+            let way = *way;
+            (way.name(), Box::new(move |interval| way.bits(interval)), units::bits)
+        };
+        let mut rows_of: Vec<FrameRow<'_>> = ways.iter().map(of_way).collect();
+        if ways.is_empty() {
+            rows_of.push(("rate/s", Box::new(per_second), units::rate));
         }
         // A stream in one direction has no answers.
         if ways.len() != 1 {
-            let times: [FrameRow<'_>; 3] = [
-                ("p50", |view, interval| seconds(view.times(interval).percentile(50.0)), &latency),
-                ("p99", |view, interval| seconds(view.times(interval).percentile(99.0)), &latency),
-                ("max", |view, interval| seconds(view.times(interval).max()), &latency),
-            ];
-            rows_of.extend(times);
+            rows_of.push(("p50", Box::new(percentile(50.0)), latency));
+            rows_of.push(("p99", Box::new(percentile(99.0)), latency));
+            rows_of.push(("max", Box::new(|interval| seconds(self.times(interval).max())), latency));
         }
-        rows_of.push(("errors", errors, &|n| units::count(n as u64)));
+        rows_of
+            .push(("errors", Box::new(|interval| Some(interval.counts.errors() as f64)), |n| units::count(n as u64)));
         for (name, figure, shown) in rows_of {
-            let last = self.seconds.back().and_then(|second| figure(self, second));
-            let cells = [last, figure(self, &self.total)].map(|value| value.map_or_else(|| "-".into(), shown));
+            let last = self.seconds.back().and_then(&figure);
+            let cells = [last, figure(&self.total)].map(|value| value.map_or_else(|| "-".into(), shown));
             let mut text = format!("{name:<LABEL$}");
             for cell in cells.iter().take(figures) {
                 text += &format!("{cell:>CELL$}");
@@ -178,7 +205,7 @@ impl FrameData {
             let text = cut(&text, width);
             let is_bad = name == "errors" && self.total.counts.errors() > 0;
             let text = if is_bad { self.colour.bad(&text) } else { text };
-            let chart = self.sparkline(figure, chart);
+            let chart = self.sparkline(&figure, chart);
             lines.push(format!("{text}   {}", self.colour.label(&chart)).trim_end().to_string());
         }
         lines.truncate(rows.max(1));
@@ -212,8 +239,8 @@ impl FrameData {
     }
 
     /// A column a second, the newest at the right.
-    fn sparkline(&self, figure: FrameFigure, cells: usize) -> String {
-        let values: Vec<_> = self.seconds.iter().rev().take(cells).rev().map(|second| figure(self, second)).collect();
+    fn sparkline(&self, figure: &FrameFigure<'_>, cells: usize) -> String {
+        let values: Vec<_> = self.seconds.iter().rev().take(cells).rev().map(figure).collect();
         let most = values.iter().flatten().copied().fold(0.0, f64::max);
         let share = |value: f64| if most > 0.0 { value / most } else { 0.0 };
         values.iter().map(|value| self.glyphs.level(value.map(share))).collect()
@@ -240,47 +267,6 @@ impl FrameData {
             _ => "service",
         }
     }
-}
-
-/// An interval in text, for output without charts.
-fn line(settings: &Settings, interval: &Interval) -> String {
-    let seconds = interval.length.as_secs_f64();
-    let counts = &interval.counts;
-    let done = if counts.received > 0 { counts.in_time() } else { counts.sent };
-    let times = if interval.response.is_empty() { &interval.service } else { &interval.response };
-    let shown = |time: Option<Duration>| time.map_or_else(|| "-".into(), units::latency);
-    let mut line = format!("{:>8}", clock(interval.start + interval.length));
-    let ways = BulkDirection::of(settings);
-    for way in ways {
-        let rate = way.bits(interval).map_or_else(|| "-".into(), units::bits);
-        line += &format!("  {} {rate:>11}", way.name());
-    }
-    match ways.len() {
-        0 => {
-            line += &format!(
-                "  {:>11} msg/s  p50 {:>8}  p99 {:>8}  max {:>8}",
-                units::rate(if seconds > 0.0 { done as f64 / seconds } else { 0.0 }),
-                shown(times.percentile(50.0)),
-                shown(times.percentile(99.0)),
-                shown(times.max()),
-            );
-        }
-        1 => {}
-        _ => line += &format!("  p99 {:>8}", shown(times.percentile(99.0))),
-    }
-    line + "  " + &units::counted(counts.errors(), "error")
-}
-
-fn way_row(way: BulkDirection) -> FrameRow<'static> {
-    let figure: FrameFigure = match way {
-        BulkDirection::Sent => |_, interval| BulkDirection::Sent.bits(interval),
-        BulkDirection::Received => |_, interval| BulkDirection::Received.bits(interval),
-    };
-    (way.name(), figure, &units::bits)
-}
-
-fn seconds(time: Option<Duration>) -> Option<f64> {
-    time.map(|time| time.as_secs_f64())
 }
 
 /// `3.2 s`, `59 s`, `1:05`, `2:03:04`
@@ -406,7 +392,7 @@ errors             0           1   ▁▁▁▁▁▁▁▇▁▁▁▁";
 
     #[test]
     fn an_interval_as_a_line() {
-        let got = line(&samples::settings(), &tick(11.0, 9_583, 50, 1));
+        let got = view().line(&tick(11.0, 9_583, 50, 1));
         assert_eq!(got, "    12 s        9,583 msg/s  p50  50.0 us  p99  50.0 us  max  50.0 us  1 error");
         let mut view = view();
         view.tick(Phase::WarmUp { passed: Duration::ZERO }, &Interval::default());
@@ -455,7 +441,7 @@ sent     25.0 Gbit/s 25.0 Gbit/s   ▇
 errors             0           0   ▁"
         );
         assert!(frame(Direction::Receive).contains("received 24.0 Gbit/s"));
-        let line = |direction| line(&bulk(direction), &second_of_bulk());
+        let line = |direction| FrameData { settings: bulk(direction), ..view() }.line(&second_of_bulk());
         let both = "   1.0 s  sent 25.0 Gbit/s  received 24.0 Gbit/s  p99  1.23 ms  0 errors";
         assert_eq!(line(Direction::Both), both);
         assert_eq!(line(Direction::Send), "   1.0 s  sent 25.0 Gbit/s  0 errors");

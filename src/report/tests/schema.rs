@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::super::codec::{ByClass, DateTime, List, Name, Named, Nullable, Rate, Seconds, SummedSeconds};
+use super::super::codec::{ByClass, DateTime, List, Name, Named, Nullable, Seconds, SummedSeconds};
 use super::super::document::{Document, IntervalLine};
 
 /// What `resound load --json` and `resound report --json` write. With `--interval`, `resound load`
@@ -101,7 +101,6 @@ macro_rules! schema {
 schema! {
     () Seconds: |_generator| json_schema!({ "type": "number", "minimum": 0 });
     () SummedSeconds: |_generator| json_schema!({ "type": "number", "minimum": 0 });
-    () Rate: |_generator| json_schema!({ "type": "number", "minimum": 0 });
     () DateTime: |_generator| json_schema!({ "type": "string", "format": "date-time" });
     () ByClass: |generator| json_schema!({
         "type": "object",
