@@ -12,7 +12,7 @@ use crate::units;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Metric {
     Time {
-        /// The name of the times: by default response times with a plan, and service times otherwise.
+        /// The name of the times; `None` for response times with a plan, else service times.
         of: Option<&'static str>,
         what: GateSubject,
     },

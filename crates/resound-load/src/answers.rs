@@ -186,8 +186,8 @@ impl Answers {
         }
     }
 
-    /// Explains wrong bytes as far as they suffice; with `last`, without waiting for more of them. A
-    /// loop, since another fault may follow the first.
+    /// Explains wrong bytes as far as they suffice; with `last`, without waiting for more. A loop,
+    /// since another fault may follow the first.
     pub(super) fn explain(&mut self, last: bool, emit: &mut impl FnMut(AnswerEvent)) {
         while !self.unexplained.is_empty() && !self.lost && self.resynchronise(last, emit) {
             let bytes = std::mem::take(&mut self.unexplained);
