@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Record;
+use super::{Bucket, Record};
 
 /// Messages by the time from which they wait, in bounded memory: of many times neighbours are
 /// merged.
@@ -12,14 +12,6 @@ pub(super) struct Backlog {
     /// A time's bucket is the time shifted right by this.
     shift: u32,
     buckets: BTreeMap<u64, u64>,
-}
-
-/// Messages that have waited since a time from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WaitBucket {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) count: u64,
 }
 
 impl Backlog {
@@ -41,14 +33,15 @@ impl Backlog {
     pub(super) fn append(&mut self, other: &mut Self) {
         let other = std::mem::take(other);
         self.coarsen(self.shift.max(other.shift));
-        other.buckets().for_each(|bucket| self.add(bucket.first, bucket.count));
+        other.buckets().for_each(|bucket| self.add(bucket.from, bucket.count));
     }
 
-    pub(super) fn buckets(&self) -> impl Iterator<Item = WaitBucket> + '_ {
+    /// The times from which messages wait.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
         let width = (1_u64 << self.shift) - 1;
         self.buckets.iter().map(move |(&bucket, &count)| {
-            let first = bucket << self.shift;
-            WaitBucket { first, last: first | width, count }
+            let from = bucket << self.shift;
+            Bucket { from, to: from | width, count }
         })
     }
 
@@ -114,7 +107,7 @@ mod tests {
         for since in [7, 1_000_000_007, 7, u64::MAX] {
             backlog.add(since, 2);
         }
-        let buckets: Vec<_> = backlog.buckets().map(|bucket| (bucket.first, bucket.last, bucket.count)).collect();
+        let buckets: Vec<_> = backlog.buckets().map(|bucket| (bucket.from, bucket.to, bucket.count)).collect();
         assert_eq!(buckets, [(7, 7, 4), (1_000_000_007, 1_000_000_007, 2), (u64::MAX, u64::MAX, 2)]);
     }
 
@@ -130,7 +123,7 @@ mod tests {
         assert_eq!((count(&other), count(&one)), (100_005, 0));
         assert!(other.buckets.len() <= Backlog::MOST);
         // Five seconds in four thousand buckets: none is wider than the next power of two.
-        assert!(other.buckets().all(|bucket| bucket.last - bucket.first < 5_000_000_000 / 2048), "{:?}", other.shift);
+        assert!(other.buckets().all(|bucket| bucket.to - bucket.from < 5_000_000_000 / 2048), "{:?}", other.shift);
         one.append(&mut other);
         assert_eq!(count(&one), 100_005);
     }

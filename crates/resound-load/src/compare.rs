@@ -51,7 +51,7 @@ impl Difference {
     fn of(base: f64, new: f64, drawn: &[(f64, f64)], tail: f64) -> Self {
         let ends = |mut all: Vec<f64>| {
             all.sort_unstable_by(f64::total_cmp);
-            [tail, 1.0 - tail].map(|share| all[place(share, all.len())])
+            [tail, 1.0 - tail].map(|share| all[((share * all.len() as f64) as usize).min(all.len() - 1)])
         };
         let [low, high] = ends(drawn.iter().map(|(base, new)| new - base).collect());
         let [least, most] = ends(drawn.iter().map(|(base, new)| self::ratio(*new, *base)).collect());
@@ -184,11 +184,6 @@ fn bootstrap(
 /// `new / base`; two zeros are equal.
 fn ratio(new: f64, base: f64) -> f64 {
     if new == base { 1.0 } else { new / base }
-}
-
-/// The index of a quantile among `of` sorted values.
-fn place(share: f64, of: usize) -> usize {
-    ((share * of as f64) as usize).min(of - 1)
 }
 
 /// The parts of one side's runs, in a form that is quick to pool.

@@ -293,7 +293,7 @@ impl LoadConnection {
     }
 
     fn has_failed(&self) -> bool {
-        self.failure.is_reported()
+        matches!(self.failure, ConnectionFailure::Reported | ConnectionFailure::TimedOut)
     }
 
     /// Has the oldest message waited for its answer for too long?
@@ -362,7 +362,7 @@ impl LoadConnection {
         if has_failed {
             slot.lose(oldest.filter(|_| is_outage).unwrap_or(now), is_outage);
         }
-        slot.block(self.blocked.since().unwrap_or(now));
+        slot.blocked_since = self.blocked.range(now).map_or(now, |(since, _)| since);
         if self.config.is_over(at) {
             slot.finish(&self.config, at, self.blocked.range(self.config.end()), tally);
         }
@@ -375,7 +375,7 @@ impl Service for LoadConnection {
         let config = Arc::clone(&self.config);
         if config.start().is_some_and(|start| start < cx.now()) {
             // What was due before has waited for this connection.
-            let since = self.slot.as_ref().map_or(0, ConnectionSlot::blocked_since);
+            let since = self.slot.as_ref().map_or(0, |slot| slot.blocked_since);
             self.blocked = Blocked::CatchingUp { since, until: config.time(cx.now()) };
         }
         let mut tally = config.tallies.of(self.worker);
@@ -483,7 +483,8 @@ impl Service for LoadConnection {
                 self.fail_at_eof(at, &mut tally);
             }
         }
-        let (oldest, end) = (self.answers.oldest().map(|(_, oldest)| oldest.sent), AnswerTimes::now(at));
+        let (oldest, end) =
+            (self.answers.oldest().map(|(_, oldest)| oldest.sent), AnswerTimes { arrived: at, read: at });
         ConnectionOutcome::record(&config, &mut self.answers, end, &mut tally, |answers, mut emit| {
             answers.end(&mut emit)
         });

@@ -38,14 +38,6 @@ impl Blocked {
         }
     }
 
-    /// From when on.
-    pub(super) fn since(self) -> Option<u64> {
-        match self {
-            Self::No => None,
-            Self::Since(since) | Self::CatchingUp { since, .. } => Some(since),
-        }
-    }
-
     /// From when to when, up to the end of the run.
     pub(super) fn range(self, end: u64) -> Option<(u64, u64)> {
         match self {
@@ -66,47 +58,4 @@ pub(super) enum ConnectionFailure {
     Reported,
     /// An answer took too long. It has been reported.
     TimedOut,
-}
-
-impl ConnectionFailure {
-    pub(super) fn is_reported(self) -> bool {
-        matches!(self, Self::Reported | Self::TimedOut)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_blocked_if_that_took_half_of_its_lag() {
-        let mut blocked = Blocked::No;
-        blocked.update(100, true, false);
-        assert_eq!(blocked.since(), Some(100));
-        blocked.resume(200);
-        // Planned at 90 and sent at 200: blocked for 100 of 110.
-        assert!(blocked.has_delayed(90, 110));
-        // Planned at 0: it was late by 100 before.
-        assert!(blocked.has_delayed(0, 200) && !blocked.has_delayed(0, 199));
-        // Planned after the connection could send again.
-        assert!(!blocked.has_delayed(201, 50));
-    }
-
-    #[test]
-    fn a_connection_is_blocked_until_it_has_caught_up() {
-        let mut blocked = Blocked::No;
-        blocked.update(100, true, true);
-        blocked.resume(200);
-        blocked.update(200, false, true);
-        assert_eq!(blocked.range(1000), Some((100, 200)));
-        blocked.resume(300);
-        blocked.update(300, true, true);
-        assert_eq!(blocked.range(1000), Some((100, 1000)));
-        blocked.resume(400);
-        blocked.update(400, false, false);
-        assert_eq!((blocked.range(1000), blocked.since()), (None, None));
-        // A generator that is late is not blocked.
-        blocked.update(500, false, true);
-        assert_eq!(blocked.range(1000), None);
-    }
 }

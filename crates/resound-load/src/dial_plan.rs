@@ -172,7 +172,7 @@ impl DialPlan for LoadDialPlan {
             }
         }
         let connection = slot.connection(&self.config);
-        slot.opened();
+        slot.generation += 1;
         Box::new(LoadConnection::new(
             Arc::clone(&self.config),
             self.worker,
@@ -218,7 +218,7 @@ impl Drop for LoadDialPlan {
         let returned = self.returned.take().into_iter().map(|(slot, _)| slot);
         let waiting = std::mem::take(&mut self.waiting).into_values();
         for mut slot in waiting.chain(std::mem::take(&mut self.dialling).into_values()).chain(returned) {
-            let blocked = (slot.blocked_since(), config.end());
+            let blocked = (slot.blocked_since, config.end());
             slot.finish(&config, now, Some(blocked), &mut tally);
         }
     }

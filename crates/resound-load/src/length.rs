@@ -22,13 +22,11 @@ impl Lengths {
             Sizes::Weighted(weights) => {
                 let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
                 let mut up_to = 0.0;
-                let mut table: Vec<_> = weights
-                    .iter()
-                    .map(|&(size, weight)| {
-                        up_to += weight / sum;
-                        (up_to, length(size))
-                    })
-                    .collect();
+                let summed = |&(size, weight): &(u64, f64)| {
+                    up_to += weight / sum;
+                    (up_to, length(size))
+                };
+                let mut table: Vec<_> = weights.iter().map(summed).collect();
                 if let Some(last) = table.last_mut() {
                     last.0 = 1.0;
                 }

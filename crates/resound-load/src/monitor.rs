@@ -354,7 +354,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             elapsed,
             intervals,
             total: self.total,
-            steps: self.ramp.map(RampProgress::into_steps).unwrap_or_default(),
+            steps: self.ramp.map(|ramp| ramp.finished).unwrap_or_default(),
             failures: self.failures,
             cut_short: cut_at.is_some(),
             generator,

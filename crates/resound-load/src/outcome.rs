@@ -12,18 +12,13 @@ use super::tally::Tally;
 /// When answers arrived.
 #[derive(Clone, Copy)]
 pub(super) struct AnswerTimes {
-    /// By the kernel's timestamp, where there is one.
+    /// By the kernel's timestamp, where there is one; else as `read`.
     pub(super) arrived: Instant,
     /// By this program's clock, read after that.
     pub(super) read: Instant,
 }
 
 impl AnswerTimes {
-    /// Without a timestamp.
-    pub(super) fn now(now: Instant) -> Self {
-        Self { arrived: now, read: now }
-    }
-
     /// The arrival of the bytes that are being handled.
     pub(super) fn of(cx: &Cx<'_>) -> Self {
         Self { arrived: cx.arrived().unwrap_or(cx.now()), read: cx.now() }

@@ -8,7 +8,7 @@ use super::{Interval, Latency, Ramp, RampStep, Settings, stall};
 /// The steps of a ramp: those that are finished, and the current one.
 pub(super) struct RampProgress {
     ramp: Ramp,
-    finished: Vec<RampStep>,
+    pub(super) finished: Vec<RampStep>,
     current: Interval,
     /// The waits for answers of each finished step and of the current one.
     waits: Vec<Latency>,
@@ -98,9 +98,5 @@ impl RampProgress {
                 step.broken = self.ramp.shortfall(step.level, &step.total, settings);
             }
         }
-    }
-
-    pub(super) fn into_steps(self) -> Vec<RampStep> {
-        self.finished
     }
 }

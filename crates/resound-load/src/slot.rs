@@ -18,15 +18,16 @@ const SLOW_RETURN: u64 = 500_000_000;
 pub(super) struct ConnectionSlot {
     pub(super) index: u64,
     /// How many connections the slot has had.
-    generation: u64,
+    pub(super) generation: u64,
     /// When it was last dialled.
     pub(super) dialled: Option<Instant>,
     /// Messages left to send, where their number is limited.
     pub(super) left: Option<u64>,
     /// The plan of an open loop.
     pub(super) schedule: Option<Schedule>,
-    /// From when on the slot could not send, for want of a connection or of room on the last one.
-    blocked_since: Option<u64>,
+    /// From when on the slot could not send, for want of a connection or of room on the last one;
+    /// zero where it never could.
+    pub(super) blocked_since: u64,
     /// An answer arrived while measuring, or the slot has been counted as silent.
     pub(super) has_answered: bool,
     /// The failure after which no answer has arrived yet.
@@ -55,7 +56,7 @@ impl ConnectionSlot {
             dialled: None,
             left: messages.map(|all| all / count + u64::from(index < all % count)),
             schedule,
-            blocked_since: None,
+            blocked_since: 0,
             has_answered: false,
             lost: None,
         }
@@ -64,11 +65,6 @@ impl ConnectionSlot {
     /// The number of the slot's current connection: each connection of a run has its own.
     pub(super) fn connection(&self, config: &RunConfig) -> u64 {
         self.index + config.connections * self.generation
-    }
-
-    /// The current connection is open; the next one has another number.
-    pub(super) fn opened(&mut self) {
-        self.generation += 1;
     }
 
     /// Is the last dialled connection counted?
@@ -94,16 +90,6 @@ impl ConnectionSlot {
         if self.dialled.is_some_and(|at| end.saturating_sub(config.time(at)) >= nanos(PENDING_TOO_LONG)) {
             self.dial_failed(config, tally);
         }
-    }
-
-    /// From when on the slot could not send; zero where it never could.
-    pub(super) fn blocked_since(&self) -> u64 {
-        self.blocked_since.unwrap_or(0)
-    }
-
-    /// The slot cannot send from this time on.
-    pub(super) fn block(&mut self, since: u64) {
-        self.blocked_since = Some(since);
     }
 
     /// The connection failed, or could not be made. A second failure without an answer in between

@@ -53,11 +53,11 @@ impl RunEnd {
         [(Unsent, unsent), (Lagged, lagged), (Unanswered, unanswered), (UnansweredSent, unanswered_sent)]
             .into_iter()
             .flat_map(|(kind, backlog)| backlog.buckets().map(move |bucket| (kind, bucket)))
-            .filter(|(kind, bucket)| !kind.is_unsent() || self.is_planned(bucket.first))
+            .filter(|(kind, bucket)| !kind.is_unsent() || self.is_planned(bucket.from))
             .map(|(kind, bucket)| WaitedMessages {
                 kind,
-                since: bucket.first.saturating_sub(self.measure_from),
-                bound: self.at.saturating_sub(bucket.last).max(1),
+                since: bucket.from.saturating_sub(self.measure_from),
+                bound: self.at.saturating_sub(bucket.to).max(1),
                 count: bucket.count,
             })
             .collect()
