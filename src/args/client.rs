@@ -184,31 +184,25 @@ impl ClientArgs {
             None if self.checks.expect.is_some() => bail!("--expect has no meaning without a test: add the word test"),
             None => client::ClientTask::Talk { reconnect: self.talk.reconnect, pipe: self.talk.pipe() },
         };
-        Ok(client::ClientPlan {
-            connect: self.how.connect(address(host, port)?, self.talk.listen)?,
-            timeout: self.how.timeout.0,
-            idle_timeout: self.talk.idle_timeout.0,
-            verbose: self.how.verbose,
-            crlf: self.talk.crlf,
-            task,
-        })
+        let plan = self.how.plan(address(host, port)?, self.talk.listen, task)?;
+        Ok(client::ClientPlan { idle_timeout: self.talk.idle_timeout.0, crlf: self.talk.crlf, ..plan })
     }
 }
 
 impl TestArgs {
     pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
-        Ok(client::ClientPlan {
-            connect: self.how.connect(address(self.host.as_deref(), self.port.as_deref())?, false)?,
-            timeout: self.how.timeout.0,
-            idle_timeout: None,
-            verbose: self.how.verbose,
-            crlf: false,
-            task: client::ClientTask::Check(self.checks.expect.unwrap_or(Expect::Reply)),
-        })
+        let task = client::ClientTask::Check(self.checks.expect.unwrap_or(Expect::Reply));
+        self.how.plan(address(self.host.as_deref(), self.port.as_deref())?, false, task)
     }
 }
 
 impl ConnectionArgs {
+    fn plan(&self, address: Address, listen: bool, task: client::ClientTask) -> Result<client::ClientPlan> {
+        let connect = self.connect(address, listen)?;
+        let (timeout, verbose) = (self.timeout.0, self.verbose);
+        Ok(client::ClientPlan { connect, timeout, idle_timeout: None, verbose, crlf: false, task })
+    }
+
     fn connect(&self, address: Address, listen: bool) -> Result<Connect> {
         if !listen && matches!(address, Address::Tcp { port: 0, .. }) {
             let reason = "port 0 cannot be connected to".into();

@@ -291,14 +291,13 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
 /// Fails early if this machine lacks a source address. Other problems show when connections fail.
 fn check_sources(sources: &[IpAddr]) -> Result<()> {
     for &source in sources {
-        match std::net::UdpSocket::bind((source, 0)) {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
-                bail!(
-                    "--source {source} is not an address of this machine: \
-                     connect from one that is, or leave the choice to the system"
-                )
-            }
-            _ => {}
+        if let Err(error) = std::net::UdpSocket::bind((source, 0))
+            && error.kind() == std::io::ErrorKind::AddrNotAvailable
+        {
+            bail!(
+                "--source {source} is not an address of this machine: \
+                 connect from one that is, or leave the choice to the system"
+            );
         }
     }
     Ok(())

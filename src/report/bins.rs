@@ -42,7 +42,7 @@ pub(super) fn merge(tracks: &[GeneratorTrack<'_>]) -> Vec<Interval> {
             let mut rest = Interval { start: from, length: until.saturating_sub(from), ..interval.clone() };
             loop {
                 let number = rest.start.as_nanos() / width.as_nanos();
-                let room = width - nanos(rest.start.as_nanos() % width.as_nanos());
+                let room = width - Duration::from_nanos_u128(rest.start.as_nanos() % width.as_nanos());
                 let (part, next) = rest.split(room);
                 let bin = bins.entry(number).or_default();
                 bin.sum.add(&part);
@@ -76,11 +76,6 @@ fn usual(intervals: &[Interval]) -> Duration {
     let mut lengths: Vec<_> = intervals.iter().map(|interval| interval.length).collect();
     lengths.sort_unstable();
     lengths.get(lengths.len() / 2).copied().unwrap_or_default()
-}
-
-fn nanos(nanos: u128) -> Duration {
-    let second = 1_000_000_000;
-    Duration::new(u64::try_from(nanos / second).unwrap_or(u64::MAX), (nanos % second) as u32)
 }
 
 #[cfg(test)]

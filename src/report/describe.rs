@@ -1,7 +1,7 @@
 //! A run's settings in words.
 
 use resound_load::{
-    Arrivals, Direction, MOST_IN_FLIGHT, Mode, RampVariable, Security, Settings, Shape, Sizes, Timestamps,
+    Arrivals, Direction, MOST_IN_FLIGHT, Mode, RampVariable, Record, Security, Settings, Shape, Sizes, Timestamps,
 };
 
 use super::merge;
@@ -51,6 +51,12 @@ pub(crate) fn measured(run: &Run) -> String {
             units::latency(merge::covered(&run.sources))
         ),
     }
+}
+
+/// The warm-up, if there was one, behind these words.
+pub(crate) fn warm_up(record: &Record, behind: &str) -> String {
+    let time = Some(record.warm_up).filter(|time| !time.is_zero());
+    time.map_or_else(String::new, |time| format!("{behind}{} of warm-up", units::latency(time)))
 }
 
 /// A level of a ramp, with its unit.

@@ -81,7 +81,7 @@ fn cases(run: &Run, outcomes: &[GateOutcome]) -> Vec<Case> {
     });
     cases.push(Case {
         name: NO_GATE.into(),
-        judgement: Judgement::failed(!unforgiven.is_empty()),
+        judgement: if unforgiven.is_empty() { Judgement::Pass } else { Judgement::Fail },
         why: text::by_class(&record.total.counts, is_unforgiven),
         details: details.collect(),
     });

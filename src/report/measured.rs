@@ -30,15 +30,15 @@ impl Estimate {
     }
 
     /// Raises the upper bound, for a reason.
-    fn may_be_more(mut self, most: f64, why: String, settles: &'static str) -> Self {
+    fn may_be_more(mut self, most: f64, doubt: (String, &'static str)) -> Self {
         self.most = self.most.max(most);
-        self.doubts.push((why, settles));
+        self.doubts.push(doubt);
         self
     }
 
-    fn may_be_less(mut self, least: f64, why: String, settles: &'static str) -> Self {
+    fn may_be_less(mut self, least: f64, doubt: (String, &'static str)) -> Self {
         self.least = self.least.min(least);
-        self.doubts.push((why, settles));
+        self.doubts.push(doubt);
         self
     }
 
@@ -110,7 +110,7 @@ fn time(of: Option<&'static str>, what: GateSubject, run: &Run, of_own: u64) -> 
     let most = most.map_or(f64::INFINITY, us);
     let mut measured = Estimate { is_bound, ..Estimate::exact(us(time)) };
     if most > measured.value {
-        let doubts = unknown.doubts(name, times);
+        let doubts = unknown.doubts(name, times, run);
         measured.most = most;
         measured.doubts.extend(doubts);
     }
@@ -119,11 +119,11 @@ fn time(of: Option<&'static str>, what: GateSubject, run: &Run, of_own: u64) -> 
     {
         let (few, enough) = (units::counted(times.all.count(), "sample"), (100.0 / (100.0 - percent)).ceil() as u64);
         let why = format!("{few} cannot show it, and {} can: this is the longest", units::count(enough));
-        measured = measured.may_be_more(f64::INFINITY, why, "more messages, or a gate on max");
+        measured = measured.may_be_more(f64::INFINITY, (why, "more messages, or a gate on max"));
     }
     if us(least) < measured.value && of_own > 0 {
         let why = format!("{} the generator itself sent late", units::counted(of_own, "message"));
-        measured = measured.may_be_less(us(least), why, OWN_PACE);
+        measured = measured.may_be_less(us(least), (why, OWN_PACE));
     }
     Ok(measured)
 }
@@ -167,9 +167,6 @@ struct UnmeasuredTime {
     unplanned: u64,
     /// The waits of messages that would have been sent during stalls.
     delayed: Latency,
-    silence: f64,
-    /// What would show the times of these messages.
-    settles: &'static str,
 }
 
 impl UnmeasuredTime {
@@ -185,11 +182,10 @@ impl UnmeasuredTime {
             "service" => (run.unplanned(due), run.delayed(due)),
             _ => (0, Latency::default()),
         };
-        let (silence, settles) = (run.silence(), run.settles_silence());
-        Self { count: untimed.saturating_add(unplanned), untimed, unplanned, delayed, silence, settles }
+        Self { count: untimed.saturating_add(unplanned), untimed, unplanned, delayed }
     }
 
-    fn doubts(&self, name: &str, times: Bounded<'_>) -> Vec<(String, &'static str)> {
+    fn doubts(&self, name: &str, times: Bounded<'_>, run: &Run) -> Vec<(String, &'static str)> {
         let mut doubts = Vec::new();
         let bounds = times.bounds.count();
         if bounds > 0 {
@@ -206,14 +202,15 @@ impl UnmeasuredTime {
             });
         }
         if self.unplanned > 0 || !self.delayed.is_empty() {
-            doubts.push((silence(self.silence), self.settles));
+            doubts.push(silence(run));
         }
         doubts
     }
 }
 
-fn silence(share: f64) -> String {
-    format!("for {:.1} % of the time of its connections nothing was answered", 100.0 * share)
+fn silence(run: &Run) -> (String, &'static str) {
+    let share = 100.0 * run.silence();
+    (format!("for {share:.1} % of the time of its connections nothing was answered"), run.settles_silence())
 }
 
 /// The number of failures. Without a plan, the number of further failures during outages is
@@ -226,7 +223,7 @@ fn failures(run: &Run, count: u64, concerns: impl Fn(Fault) -> bool) -> Estimate
     if more == 0 || !Fault::ALL.iter().any(|class| is_of_network(class) && concerns(*class)) {
         return measured;
     }
-    measured.may_be_more(count.saturating_add(more) as f64, silence(run.silence()), run.settles_silence())
+    measured.may_be_more(count.saturating_add(more) as f64, silence(run))
 }
 
 /// The share of due messages that were not answered.
@@ -244,12 +241,12 @@ fn loss(run: &Run) -> Result<Estimate, String> {
     let mut measured = Estimate::exact(percent(lost, due));
     if lagged > 0 {
         let least = percent(lost.saturating_sub(lagged), due);
-        measured = measured.may_be_less(least, unsent_by_us(lagged), OWN_PACE);
+        measured = measured.may_be_less(least, unsent_by_us(lagged));
     }
     let more = run.unplanned(due);
     if more > 0 {
         let most = percent(lost.saturating_add(more), due.saturating_add(more));
-        measured = measured.may_be_more(most, silence(run.silence()), run.settles_silence());
+        measured = measured.may_be_more(most, silence(run));
     }
     Ok(measured)
 }
@@ -265,7 +262,7 @@ fn rate(run: &Run, per_second: f64) -> Result<Estimate, String> {
         0 => f64::INFINITY,
         sent => per_second * planned.max(sent) as f64 / sent as f64,
     };
-    Ok(measured.may_be_more(most, unsent_by_us(lagged), OWN_PACE))
+    Ok(measured.may_be_more(most, unsent_by_us(lagged)))
 }
 
 fn per_second(run: &Run, rate: f64) -> Result<f64, String> {
@@ -275,8 +272,8 @@ fn per_second(run: &Run, rate: f64) -> Result<f64, String> {
     }
 }
 
-fn unsent_by_us(lagged: u64) -> String {
-    format!("{} the generator itself never sent", units::counted(lagged, "planned message"))
+fn unsent_by_us(lagged: u64) -> (String, &'static str) {
+    (format!("{} the generator itself never sent", units::counted(lagged, "planned message")), OWN_PACE)
 }
 
 #[cfg(test)]

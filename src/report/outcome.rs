@@ -29,10 +29,6 @@ impl Judgement {
             _ => Self::CannotTell,
         }
     }
-
-    pub(super) fn failed(is_broken: bool) -> Self {
-        if is_broken { Self::Fail } else { Self::Pass }
-    }
 }
 
 /// A judged gate.
@@ -97,7 +93,7 @@ impl From<GatePart> for GateOutcome {
     fn from(part: GatePart) -> Self {
         Self {
             gate: part.fail_if,
-            judgement: part.verdict.unwrap_or(Judgement::failed(part.broken)),
+            judgement: part.verdict.unwrap_or(Judgement::of(part.broken, part.broken)),
             measured: part.measured,
             value: part.value,
             unit: part.unit,

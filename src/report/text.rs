@@ -37,11 +37,7 @@ pub(crate) fn render(run: &Run, outcomes: &[GateOutcome], compared: Option<&Comp
     if record.settings.timestamps == Timestamps::Kernel {
         page.row("clock", "service times are the kernel's, at the network device");
     }
-    let warm_up = match record.warm_up {
-        time if time.is_zero() => String::new(),
-        time => format!(", after {} of warm-up", units::latency(time)),
-    };
-    page.row("measured", &format!("{}{warm_up}", describe::measured(run)));
+    page.row("measured", &(describe::measured(run) + &describe::warm_up(record, ", after ")));
     figures(&mut page, run);
     steps(&mut page, run);
     over_time(&mut page, run);

@@ -63,11 +63,7 @@ fn head(run: &Run, title: &str, outcomes: &[GateOutcome]) -> String {
     } else {
         "<span class=\"verdict good\">gates passed</span>"
     };
-    let warm_up = if record.warm_up.is_zero() {
-        String::new()
-    } else {
-        format!(" after {} of warm-up", units::latency(record.warm_up))
-    };
+    let warm_up = describe::warm_up(record, " after ");
     format!(
         "<h1>{}{verdict}</h1>\n<p class=\"dim\">{}. Measured for {}{warm_up}, from {} on.</p>\n",
         escape(title),

@@ -40,10 +40,10 @@ impl AxisScale {
     /// Times in ns, between round values around these two.
     pub(super) fn of_times(least: f64, most: f64) -> Self {
         let (least, most) = (least.max(1.0), most.max(2.0));
-        let (mut from, mut to) = (round_down(least), round_up(most));
+        let (mut from, mut to) = (round_down(least), round_step(most));
         // On a range of less than a factor of ten, noise looks like a mountain.
         while to / from < 10.0 {
-            (from, to) = (round_down((from * 0.99).max(1.0)), round_up(to * 1.01));
+            (from, to) = (round_down((from * 0.99).max(1.0)), round_step(to * 1.01));
         }
         Self::Log { from, to }
     }
@@ -143,10 +143,6 @@ fn round_step(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     let round = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| step * power >= value * 0.999_999);
     round.unwrap_or(10.0) * power
-}
-
-fn round_up(value: f64) -> f64 {
-    round_step(value)
 }
 
 fn round_down(value: f64) -> f64 {
