@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         engine: Engine::Auto,
         workers: None,
         congestion: None,
-        ramp: None,
+        breaks: None,
     };
     let tick = Duration::from_millis(100);
     let record = load.start()?.watch(tick, std::future::pending(), |_phase, _since_the_last_tick| {}).await;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
 use resound::{Address, Dial, Endpoint, Engine, Handshake};
-use resound_load::{Direction, Interval, Load, Mode, Ramp, RampSteps, Record, Settings, Shape, Timestamps, direction};
+use resound_load::{Direction, Interval, Load, Mode, Record, Settings, Shape, Threshold, Timestamps, direction};
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
@@ -159,10 +159,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
     let LoadPlan { settings, warm_up, output, .. } = plan;
     let mut live = LiveView::new(&output, &settings, warm_up);
     let judged = settings.clone();
-    let ramp = settings.ramp.clone().map(|RampSteps { of, from, to, by, every, .. }| {
-        let breaks = Box::new(move |step: &Interval| broken(step, &plan.until, &judged));
-        Ramp { of, from, by, to, every, breaks }
-    });
+    let breaks: Box<Threshold> = Box::new(move |step| broken(step, &plan.until, &judged));
     let load = Load {
         settings,
         target: prepared.target,
@@ -175,7 +172,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         workers: plan.workers,
         congestion: plan.congestion,
         opening: opening(plan.before),
-        ramp,
+        breaks: Some(breaks),
     };
     let wants_kernel = load.settings.timestamps == Timestamps::Kernel;
     let generation = load.start()?;

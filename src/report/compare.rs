@@ -8,7 +8,7 @@ use resound_load::{Difference, FEWEST, Interval, RUNS, compare_repeated};
 
 use super::comparison::{Compared, ComparisonRow};
 use super::metric::Metric;
-use super::page::{self, Page, Style};
+use super::page::{Page, Style};
 use super::run::{Run, times, times_of};
 use super::{PERCENTILES, describe, merge};
 use crate::{escape, units};
@@ -225,7 +225,7 @@ impl ComparisonRow {
         } else if difference == 0.0 {
             "0".into()
         } else {
-            page::signed(difference, |value| self.value(value))
+            format!("{}{}", if difference < 0.0 { "-" } else { "+" }, self.value(difference.abs()))
         }
     }
 }
@@ -259,12 +259,7 @@ fn each<'a>(run: &Run, mut intervals: &'a [Interval]) -> Vec<&'a [Interval]> {
     if run.repetitions.iter().sum::<usize>() != intervals.len() {
         return vec![intervals];
     }
-    let of_run = |count: &usize| {
-        let (of_run, rest) = intervals.split_at(*count);
-        intervals = rest;
-        of_run
-    };
-    run.repetitions.iter().map(of_run).collect()
+    run.repetitions.iter().map(|count| intervals.split_off(..*count).unwrap_or_default()).collect()
 }
 
 /// The intervals of a run; of a merged run only those in which all generators ran. Before all have

@@ -41,9 +41,7 @@ pub(crate) fn encode(times: &Latency) -> Result<String> {
 pub(crate) fn decode(text: &str) -> Result<Latency> {
     ensure!(text.len() as u64 <= LARGEST, "a histogram of {} bytes is too large", text.len());
     let bytes = STANDARD.decode(text).context("a histogram is not base64")?;
-    let word = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]))
-    };
+    let word = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
     let mut plain = Vec::new();
     match word(&bytes, 0) {
         Some(COMPRESSED) => {

@@ -37,17 +37,17 @@ pub(super) enum GateSubject {
 
 impl Metric {
     pub(super) fn named(name: &str) -> Option<Self> {
-        match name {
-            "errors" => return Some(Self::Errors),
-            "loss" => return Some(Self::Loss),
-            "rate" => return Some(Self::Rate),
-            "send-rate" => return Some(Self::SendRate),
-            "connect-rate" => return Some(Self::ConnectRate),
-            "goodput" => return Some(Self::Goodput),
-            _ => {}
-        }
-        if let Some(class) = Fault::ALL.into_iter().find(|class| class.name() == name) {
-            return Some(Self::Failed(class));
+        let plain = match name {
+            "errors" => Some(Self::Errors),
+            "loss" => Some(Self::Loss),
+            "rate" => Some(Self::Rate),
+            "send-rate" => Some(Self::SendRate),
+            "connect-rate" => Some(Self::ConnectRate),
+            "goodput" => Some(Self::Goodput),
+            name => Fault::named(name).map(Self::Failed),
+        };
+        if plain.is_some() {
+            return plain;
         }
         let split = name.split_once('.');
         let found = split.and_then(|(of, what)| Some((KINDS.into_iter().find(|kind| *kind == of)?, what)));

@@ -92,8 +92,3 @@ pub(crate) fn visible(text: &str) -> usize {
     }
     columns
 }
-
-/// A number with its sign.
-pub(crate) fn signed(value: f64, shown: impl Fn(f64) -> String) -> String {
-    format!("{}{}", if value < 0.0 { "-" } else { "+" }, shown(value.abs()))
-}

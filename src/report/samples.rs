@@ -3,8 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use resound_load::{
-    Arrivals, Bounds, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes,
-    Timestamps,
+    Arrivals, Counts, Failure, Fault, Generator, Interval, Latency, Mode, Record, Settings, Shape, Sizes, Timestamps,
 };
 
 use super::run::Run;
@@ -76,14 +75,11 @@ fn second(n: u64, rate: u64, seed: u64) -> Interval {
             bytes_received: 64 * rate,
             ..Counts::default()
         },
-        outage: Duration::ZERO,
-        stall: Duration::ZERO,
-        bounds: Bounds::default(),
         connect: if n == 0 { Latency::of((0..64).map(|k| (110_000 + 900 * k, 1))) } else { Latency::default() },
-        handshake: Latency::default(),
         service: of(&|time| time.0),
         response: of(&|time| time.0 + time.1),
         lag: of(&|time| time.1),
+        ..Interval::default()
     }
 }
 
@@ -122,15 +118,12 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
     let mut total = intervals[0].clone();
     intervals[1..].iter().for_each(|next| total.join(next));
     Record {
-        settings: Settings { rate: Some(rate as f64), seed, ..settings() },
         started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_441_000),
         warm_up: Duration::from_secs(2),
         elapsed: Duration::from_secs(30),
         intervals,
         total,
-        steps: Vec::new(),
         failures,
-        cut_short: false,
         generator: Generator {
             version: "0.1.0".into(),
             host: "host".into(),
@@ -140,6 +133,7 @@ pub(super) fn record(rate: u64, seed: u64, with_errors: bool) -> Record {
             cpu_system: Duration::from_millis(7_400),
         },
         warnings: if with_errors { vec!["these figures are made up".into()] } else { Vec::new() },
+        ..Record::empty(Settings { rate: Some(rate as f64), seed, ..settings() })
     }
 }
 

@@ -366,7 +366,7 @@ impl LoadConnection {
         if self.config.is_over(at) {
             slot.finish(&self.config, at, self.blocked.range(self.config.end()), tally);
         }
-        self.returned.push(slot, has_failed);
+        self.returned.borrow_mut().push((slot, has_failed));
     }
 }
 

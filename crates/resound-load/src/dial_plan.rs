@@ -112,7 +112,7 @@ impl LoadDialPlan {
         tally.record_failure(failure);
         slot.dial_failed(&self.config, &mut tally);
         drop(tally);
-        self.returned.push(slot, true);
+        self.returned.borrow_mut().push((slot, true));
     }
 
     /// Schedules the slots of closed connections to be dialled again.
@@ -193,7 +193,7 @@ impl DialPlan for LoadDialPlan {
             CloseReason::Drained | CloseReason::Cut => {
                 let Some(mut slot) = self.dialling.remove(&request.number) else { return };
                 slot.dial_abandoned(&self.config, now, &mut self.config.tallies.of(self.worker));
-                return self.returned.push(slot, false);
+                return self.returned.borrow_mut().push((slot, false));
             }
             CloseReason::Tls(failure) => (Fault::Tls, format!("no TLS: {failure}")),
             CloseReason::OpeningTimeout => {

@@ -14,7 +14,7 @@ use super::rules::Rules;
 use super::run_config::{Pace, RunConfig, TrafficPattern};
 use super::schedule::RateCurve;
 use super::tally::Tallies;
-use super::{Direction, Generator, Mode, Ramp, RampVariable, Settings, Shape, Timestamps};
+use super::{Direction, Generator, Mode, RampSteps, RampVariable, Settings, Shape, Threshold, Timestamps};
 use resound::server::{HandshakeFactory, MAX_WORKERS};
 use resound::{Dialer, Engine, Error, Handle};
 use resound_proto::{Endpoint, Limits, Reply};
@@ -51,8 +51,8 @@ pub struct Load {
     pub workers: Option<NonZeroUsize>,
     /// The congestion control algorithm; `None` is the system's.
     pub congestion: Option<String>,
-    /// The steps of [`Shape::Ramp`].
-    pub ramp: Option<Ramp>,
+    /// Ends a ramp ([`Settings::ramp`]) with the step that breaks a threshold.
+    pub breaks: Option<Box<Threshold>>,
 }
 
 impl Load {
@@ -75,7 +75,7 @@ impl Load {
 
     fn start_with(mut self, dialer: Dialer) -> Result<RunningLoad, Error> {
         let connections = match self.ramp_of(RampVariable::Connections) {
-            Some(ramp) => ramp.last_level().round() as u64,
+            Some(ramp) => ramp.level(ramp.count() - 1).round() as u64,
             None => self.settings.connections,
         };
         let workers = self.worker_count(connections);
@@ -98,8 +98,8 @@ impl Load {
     }
 
     /// The ramp, if it raises this.
-    fn ramp_of(&self, variable: RampVariable) -> Option<&Ramp> {
-        self.ramp.as_ref().filter(|ramp| ramp.of == variable)
+    fn ramp_of(&self, variable: RampVariable) -> Option<&RampSteps> {
+        self.settings.ramp.as_ref().filter(|ramp| ramp.of == variable)
     }
 
     fn worker_count(&self, connections: u64) -> NonZeroUsize {
@@ -169,8 +169,8 @@ impl Load {
             Engine::Threads => workers.div_ceil(THREADS_PER_TALLY).min(16),
             _ => workers,
         };
-        let duration = match &self.ramp {
-            Some(ramp) => Some(ramp.every * ramp.steps()),
+        let duration = match &settings.ramp {
+            Some(ramp) => Some(ramp.every * ramp.count()),
             None => settings.duration,
         };
         let lengths = Lengths::new(&settings.size);
@@ -198,7 +198,7 @@ impl Load {
         let settings = &self.settings;
         let depth = usize::try_from(settings.depth).unwrap_or(usize::MAX);
         let rate = match self.ramp_of(RampVariable::Rate) {
-            Some(&Ramp { from, by, every, .. }) => {
+            Some(&RampSteps { from, by, every, .. }) => {
                 Some(RateCurve::Steps { from, by, every, first: self.warm_up + every })
             }
             None => settings.rate.map(RateCurve::Constant),

@@ -45,7 +45,7 @@ pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeate
 pub use fault::{Failure, Fault};
 pub use generator::{BULK, Load, Phase, RunningLoad, direction};
 pub use latency::{Bucket, Latency};
-pub use ramp::{Ramp, Threshold};
+pub use ramp::Threshold;
 pub use record::{Counts, Generator, Interval, RampStep, Record};
 pub use run_config::MOST_IN_FLIGHT;
 pub use settings::{

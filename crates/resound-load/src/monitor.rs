@@ -92,7 +92,7 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
     fn new(mut run: RunningLoad, tick: Duration, observe: F) -> Self {
         Self {
             timeline: Timeline::new(run.load.settings.interval.max(tick)),
-            ramp: run.load.ramp.take().map(RampProgress::new),
+            ramp: run.load.settings.ramp.clone().map(|ramp| RampProgress::new(ramp, run.load.breaks.take())),
             run,
             tick,
             observe,

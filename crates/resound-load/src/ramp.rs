@@ -1,9 +1,8 @@
-//! [`Ramp`]: the steps of a load that rises until a threshold breaks.
+//! The levels of a ramp, and whether its steps reached them.
 
 use std::time::Duration;
 
-use super::settings::count;
-use super::{Arrivals, Interval, Mode, RampVariable, Settings};
+use super::{Arrivals, Interval, Mode, RampSteps, RampVariable, Settings};
 
 /// A step of messages has not held if less than this share of its rate was answered.
 const KEPT: f64 = 0.9;
@@ -13,41 +12,15 @@ const SILENT: f64 = 0.5;
 /// What another process on this machine may take of a step. A shorter step shows no rate.
 const MOMENT: Duration = Duration::from_millis(250);
 
-/// What a ramp raises, and until when.
-pub struct Ramp {
-    /// What is raised.
-    pub of: RampVariable,
-    /// The level of the first step, in messages per second or connections.
-    pub from: f64,
-    /// By how much each step is higher than the one before.
-    pub by: f64,
-    /// The last level.
-    pub to: f64,
-    /// The length of a step.
-    pub every: Duration,
-    /// Checks a finished step. The ramp ends with the step that breaks a threshold.
-    pub breaks: Box<Threshold>,
-}
-
-/// Returns the threshold that a step broke, with the measured value; `None` if all held.
+/// Checks a finished step. Returns the threshold that it broke, with the measured value; `None` if
+/// all held.
 pub type Threshold = dyn Fn(&Interval) -> Option<String> + Send;
 
-impl Ramp {
-    /// The number of steps.
-    #[must_use]
-    pub fn steps(&self) -> u32 {
-        count(self.from, self.to, self.by)
-    }
-
+impl RampSteps {
     /// The level of a step, counted from 0.
     #[must_use]
     pub fn level(&self, step: u32) -> f64 {
         self.from + f64::from(step) * self.by
-    }
-
-    /// The level of the last step.
-    pub(super) fn last_level(&self) -> f64 {
-        self.level(self.steps() - 1)
     }
 
     /// By how much a step missed its level; `None` if it held. Messages that are in flight when a

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::unfinished::{RunEnd, WaitedMessages};
-use super::{Interval, Latency, Ramp, RampStep, Settings, stall};
+use super::{Interval, Latency, RampStep, RampSteps, Settings, Threshold, stall};
 
 /// The steps of a ramp: those that are finished, and the current one.
 pub(super) struct RampProgress {
-    ramp: Ramp,
+    ramp: RampSteps,
+    breaks: Option<Box<Threshold>>,
     pub(super) finished: Vec<RampStep>,
     current: Interval,
     /// The waits for answers of each finished step and of the current one.
@@ -15,8 +16,9 @@ pub(super) struct RampProgress {
 }
 
 impl RampProgress {
-    pub(super) fn new(ramp: Ramp) -> Self {
-        Self { ramp, finished: Vec::new(), current: Interval::default(), waits: vec![Latency::default()] }
+    pub(super) fn new(ramp: RampSteps, breaks: Option<Box<Threshold>>) -> Self {
+        let (finished, current, waits) = (Vec::new(), Interval::default(), vec![Latency::default()]);
+        Self { ramp, breaks, finished, current, waits }
     }
 
     /// Adds a tick to the current step.
@@ -36,7 +38,7 @@ impl RampProgress {
 
     /// Adds waits to the current step; after the last step they belong to that.
     pub(super) fn add_waits(&mut self, waits: &Latency) {
-        let last = self.ramp.steps() as usize - 1;
+        let last = self.ramp.count() as usize - 1;
         self.waits[self.finished.len().min(last)].add(waits);
     }
 
@@ -48,7 +50,7 @@ impl RampProgress {
     /// Finishes the steps that are over: several if this thread woke up late, and all if the
     /// connections have `ended`. Returns whether one broke a threshold.
     pub(super) fn finish_steps(&mut self, from: Instant, now: Instant, ended: bool) -> bool {
-        while self.finished.len() < self.ramp.steps() as usize && (ended || now >= self.step_end(from)) {
+        while self.finished.len() < self.ramp.count() as usize && (ended || now >= self.step_end(from)) {
             self.finish_step();
             if self.broken().is_some() {
                 return true;
@@ -65,7 +67,7 @@ impl RampProgress {
         if !was_seen {
             total.start = self.ramp.every * number;
         }
-        let broken = if was_seen { (self.ramp.breaks)(&total) } else { None };
+        let broken = self.breaks.as_ref().filter(|_| was_seen).and_then(|breaks| breaks(&total));
         self.finished.push(RampStep { level: self.ramp.level(number), total, broken });
         self.waits.push(Latency::default());
     }
@@ -84,7 +86,7 @@ impl RampProgress {
         let changed = end.settle(waited, &mut steps);
         for (step, changed) in self.finished.iter_mut().zip(changed) {
             if changed && step.broken.is_none() {
-                step.broken = (self.ramp.breaks)(&step.total);
+                step.broken = self.breaks.as_ref().and_then(|breaks| breaks(&step.total));
             }
         }
     }

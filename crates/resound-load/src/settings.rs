@@ -133,14 +133,9 @@ impl RampSteps {
     /// The number of steps if no condition ends the ramp.
     #[must_use]
     pub fn count(&self) -> u32 {
-        count(self.from, self.to, self.by)
+        // The tolerance includes a level that a float just misses.
+        ((((self.to - self.from) / self.by).max(0.0) + 1e-9) as u32).saturating_add(1)
     }
-}
-
-/// The number of levels from the first to the last.
-pub(super) fn count(from: f64, to: f64, by: f64) -> u32 {
-    // The tolerance includes a level that a float just misses.
-    ((((to - from) / by).max(0.0) + 1e-9) as u32).saturating_add(1)
 }
 
 /// The quantity that a ramp raises.

@@ -135,15 +135,4 @@ impl ConnectionSlot {
 }
 
 /// The slots of closed connections, and whether each connection failed.
-#[derive(Default)]
-pub(super) struct ReturnedSlots(RefCell<Vec<(ConnectionSlot, bool)>>);
-
-impl ReturnedSlots {
-    pub(super) fn push(&self, slot: ConnectionSlot, failed: bool) {
-        self.0.borrow_mut().push((slot, failed));
-    }
-
-    pub(super) fn take(&self) -> Vec<(ConnectionSlot, bool)> {
-        self.0.take()
-    }
-}
+pub(super) type ReturnedSlots = RefCell<Vec<(ConnectionSlot, bool)>>;

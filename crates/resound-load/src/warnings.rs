@@ -18,13 +18,16 @@ const BLOCKED: &str =
 const TARGET_BEHIND: &str = "the target was behind, or this machine too busy to read its answers";
 
 pub(super) fn warnings(record: &Record) -> Vec<String> {
+    let (settings, counts) = (&record.settings, &record.total.counts);
     let overload = overload(record);
     let is_overloaded = overload.is_some();
+    let is_unchecked = settings.tls.as_ref().is_some_and(|tls| !tls.is_checked);
     let mut warnings: Vec<String> = [
         overload,
         closed_loop(record),
-        not_verified(record),
-        unchecked_certificate(record),
+        (!settings.verify && settings.mode != Mode::Discard)
+            .then(|| "answers were not verified: only their length was counted".into()),
+        is_unchecked.then(|| "the server's certificate was not checked: any server may have answered".into()),
         lag(&record.total),
         not_by_kernel(record),
         never_sent(record).filter(|_| !is_overloaded),
@@ -33,7 +36,6 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect();
-    let (settings, counts) = (&record.settings, &record.total.counts);
     if counts.unanswered > 0 {
         warnings.push(format!("{} never answered; {WAITED}", were(counts.unanswered, "message")));
     }
@@ -85,17 +87,6 @@ fn closed_loop(record: &Record) -> Option<String> {
         );
     }
     Some(text + "; an open loop plans each message, and counts its wait")
-}
-
-fn not_verified(record: &Record) -> Option<String> {
-    let settings = &record.settings;
-    (!settings.verify && settings.mode != Mode::Discard)
-        .then(|| "answers were not verified: only their length was counted".into())
-}
-
-fn unchecked_certificate(record: &Record) -> Option<String> {
-    let tls = record.settings.tls.as_ref()?;
-    (!tls.is_checked).then(|| "the server's certificate was not checked: any server may have answered".into())
 }
 
 fn not_by_kernel(record: &Record) -> Option<String> {

@@ -83,7 +83,7 @@ impl LiveView {
 
     /// Ends the view and the last interval.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let rest = self.objects.take().and_then(Objects::rest);
+        let rest = self.objects.take().and_then(|objects| objects.last);
         drop(self);
         rest.map_or(Ok(()), |rest| write_object(&rest))
     }

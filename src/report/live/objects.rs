@@ -12,7 +12,7 @@ use super::ticks::TICK;
 pub(super) struct Objects {
     length: Duration,
     /// The current interval. Late answers still count in a full one until the next begins.
-    last: Option<Interval>,
+    pub(super) last: Option<Interval>,
 }
 
 impl Objects {
@@ -43,10 +43,6 @@ impl Objects {
             (Phase::Measuring, _) => self.last.replace(tick.clone()),
         }
     }
-
-    pub(super) fn rest(self) -> Option<Interval> {
-        self.last
-    }
 }
 
 #[cfg(test)]
@@ -73,7 +69,7 @@ mod tests {
         let late = Interval { counts: Counts { received: 5, ..Counts::default() }, ..Interval::default() };
         assert_eq!(objects.add(Phase::Finishing { in_flight: 5 }, &late), None);
         assert_eq!(objects.add(Phase::Measuring, &late), None);
-        written.extend(objects.rest());
+        written.extend(objects.last);
         let mut intervals = timeline.finish();
         intervals.last_mut().unwrap().add(&late);
         intervals.last_mut().unwrap().add(&late);
@@ -93,7 +89,7 @@ mod tests {
             timeline.push(&tick);
             start += length;
         }
-        written.extend(objects.rest());
+        written.extend(objects.last);
         assert_eq!((written.len(), written), (2, timeline.finish()));
     }
 }

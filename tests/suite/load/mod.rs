@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use resound::{Endpoint, Engine};
 use resound_load::{
-    Arrivals, BULK, Counts, Interval, Load, Mode, Phase, Ramp, RampVariable, Record, Settings, Shape, Sizes,
+    Arrivals, BULK, Counts, Interval, Load, Mode, Phase, RampSteps, RampVariable, Record, Settings, Shape, Sizes,
     Timestamps, direction,
 };
 
@@ -85,20 +85,20 @@ pub(crate) fn load(engine: Engine, to: SocketAddr, settings: Settings) -> Load {
         engine,
         workers: std::num::NonZeroUsize::new(2),
         congestion: None,
-        ramp: None,
+        breaks: None,
     }
 }
 
 /// A ramp of rates whose steps take 100 ms and never break.
-pub(crate) fn rates(from: f64, by: f64, to: f64) -> Ramp {
+pub(crate) fn rates(from: f64, by: f64, to: f64) -> RampSteps {
     let every = Duration::from_millis(100);
-    Ramp { of: RampVariable::Rate, from, by, to, every, breaks: Box::new(|_| None) }
+    RampSteps { of: RampVariable::Rate, from, by, to, every, until: Vec::new() }
 }
 
 /// A run of a ramp, with so many in flight on each connection.
-pub(crate) fn ramped(engine: Engine, to: SocketAddr, depth: u64, ramp: Ramp) -> Load {
-    let settings = Settings { shape: Shape::Ramp, messages: None, depth, ..settings(Mode::Echo) };
-    Load { ramp: Some(ramp), ..load(engine, to, settings) }
+pub(crate) fn ramped(engine: Engine, to: SocketAddr, depth: u64, ramp: RampSteps) -> Load {
+    let settings = Settings { shape: Shape::Ramp, ramp: Some(ramp), messages: None, depth, ..settings(Mode::Echo) };
+    load(engine, to, settings)
 }
 
 /// A warning of the run contains this text.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use resound::{Chargen, ConnInfo, Cx, Echo, Engine, Framing, Service};
-use resound_load::{Fault, Interval, Load, Mode, Phase, Ramp, Record, Settings, Shape};
+use resound_load::{Fault, Interval, Load, Mode, Phase, RampSteps, Record, Settings, Shape};
 
 use super::{assert_warns, connect, lasting, load, open, ramped, rates, run, run_until, settings, without_an_end};
 use crate::client::connecting::closed_port;
@@ -291,7 +291,8 @@ fn ramp(
     breaks: impl Fn(&Interval) -> bool + Send + 'static,
 ) -> Load {
     let breaks = move |step: &Interval| breaks(step).then(|| "enough".to_owned());
-    ramped(engine, to, depth, Ramp { every, breaks: Box::new(breaks), ..rates(200.0, 200.0, 800.0) })
+    let ramp = ramped(engine, to, depth, RampSteps { every, ..rates(200.0, 200.0, 800.0) });
+    Load { breaks: Some(Box::new(breaks)), ..ramp }
 }
 
 fn an_outage_in_a_ramp_breaks_the_step_in_which_it_began(engine: Engine) {

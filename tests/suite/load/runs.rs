@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resound::{Chargen, CloseReason, Discard, Echo, Engine, Reply};
-use resound_load::{Arrivals, Fault, Interval, Load, Mode, Ramp, RampVariable, Settings, Sizes};
+use resound_load::{Arrivals, Fault, Interval, Load, Mode, RampSteps, RampVariable, Settings, Sizes};
 
 use super::{
     all_is_well, connect, lasting, load, open, ramped, rates, run, run_till, settings, stream, without_an_end,
@@ -135,8 +135,8 @@ fn a_pattern_is_received_and_verified(engine: Engine) {
 fn a_ramp_ends_where_a_threshold_breaks(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let breaks = |step: &Interval| (step.counts.sent > 25).then(|| format!("{} were sent", step.counts.sent));
-    let ramp = Ramp { breaks: Box::new(breaks), ..rates(100.0, 100.0, 1000.0) };
-    let record = run(ramped(engine, server.address(), 1000, ramp));
+    let ramp = ramped(engine, server.address(), 1000, rates(100.0, 100.0, 1000.0));
+    let record = run(Load { breaks: Some(Box::new(breaks)), ..ramp });
     let levels: Vec<_> = record.steps.iter().map(|step| (step.level, step.broken.is_some())).collect();
     // How many a step has depends on when it is observed; other tests check that the rate is kept.
     assert!(levels.len() < 10 && levels.iter().filter(|(_, broken)| *broken).count() == 1, "{levels:?}");
@@ -147,7 +147,7 @@ fn a_ramp_ends_where_a_threshold_breaks(engine: Engine) {
 fn a_ramp_of_connections_goes_up(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     longer(Duration::from_millis(100), |every| {
-        let ramp = Ramp { of: RampVariable::Connections, every, ..rates(2.0, 2.0, 6.0) };
+        let ramp = RampSteps { of: RampVariable::Connections, every, ..rates(2.0, 2.0, 6.0) };
         let record = run(ramped(engine, server.address(), 1, ramp));
         assert_eq!(record.steps.iter().map(|step| step.level).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
         let counts = &record.total.counts;

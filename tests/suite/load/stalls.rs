@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use resound::{Cx, Echo, Engine, Framing, Service};
-use resound_load::{Load, Mode, Phase, Ramp};
+use resound_load::{Load, Mode, Phase, RampSteps};
 
 use super::{assert_warns, lasting, load, ramped, rates, run, run_until, settings};
 use crate::harness::{Running, on_each_engine_once, server};
@@ -90,7 +90,7 @@ fn a_step_that_reached_little_of_its_rate_has_not_held(engine: Engine) {
     let server = Running::start(server(engine), |_| Echo);
     let every = Duration::from_millis(600);
     // No threshold breaks: every answer that came was quick.
-    let load = ramped(engine, server.address(), 1000, Ramp { every, ..rates(200.0, 200.0, 600.0) });
+    let load = ramped(engine, server.address(), 1000, RampSteps { every, ..rates(200.0, 200.0, 600.0) });
     let record = run_until(load, std::future::pending(), |phase, tick| {
         if phase == Phase::Measuring && tick.start + tick.length >= every + Duration::from_millis(30) {
             server.handle.stop();
