@@ -4,12 +4,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use resound_load::{Difference, FEWEST, Interval, RUNS, compare_repeated};
+use resound_load::{Difference, FEWEST, Interval, RUNS, compare};
 
 use super::comparison::{Compared, ComparisonRow};
 use super::metric::Metric;
 use super::page::{Page, Style};
-use super::run::{Run, times, times_of};
+use super::run::{Run, times};
 use super::{PERCENTILES, describe, merge};
 use crate::{escape, units};
 
@@ -57,7 +57,7 @@ impl Compared {
         }
         let (base_has, new_has) = (together(base), together(new));
         let (base_runs, new_runs) = (each(base, &base_has), each(new, &new_has));
-        let found = compare_repeated(&base_runs, &new_runs, times_of(kind), &PERCENTILES, SEED);
+        let found = compare(&base_runs, &new_runs, |interval| times(interval, kind).all, &PERCENTILES, SEED);
         let Some(found) = found else {
             let (base_has, new_has) = (base_has.len(), new_has.len());
             let why = format!(

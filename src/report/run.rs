@@ -61,15 +61,6 @@ pub(crate) fn times<'a>(interval: &'a Interval, kind: &str) -> Bounded<'a> {
     }
 }
 
-/// The function that picks the main times of a run, or of both runs, from an interval.
-pub(crate) fn times_of(kind: &str) -> fn(&Interval) -> &Latency {
-    match kind {
-        "response" => |interval| &interval.response,
-        "connect" => |interval| &interval.connect,
-        _ => |interval| &interval.service,
-    }
-}
-
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

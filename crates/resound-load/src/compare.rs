@@ -83,8 +83,8 @@ const REPLICATES: usize = 2000;
 /// This many runs show how runs vary.
 pub const RUNS: usize = 3;
 
-/// Compares two runs. `times` selects the distribution and `percents` the percentiles. The same
-/// `seed` gives the same intervals.
+/// Compares runs: repetitions of a base, and those of a new run. `times` selects the distribution
+/// and `percents` the percentiles. The same `seed` gives the same intervals.
 ///
 /// Each replicate draws as many parts from each run as it has, with replacement, pools them, and
 /// takes the figures of the pool. So a percentile is one of all messages, never a mean of
@@ -93,33 +93,19 @@ pub const RUNS: usize = 3;
 /// Bootstrap*, 2015). Its coverage is 95 % if the parts of a run are independent, as the seconds of
 /// a steady run are.
 ///
-/// Returns `None` if one of the runs has fewer than [`FEWEST`] intervals.
-#[must_use]
-pub fn compare(
-    base: &[Interval],
-    new: &[Interval],
-    times: fn(&Interval) -> &Latency,
-    percents: &[f64],
-    seed: u64,
-) -> Option<Comparison> {
-    bootstrap(&[base], &[new], times, percents, seed, REPLICATES)
-}
-
-/// Compares repeated runs, like [`compare`]. Each replicate draws as many runs of each side as it
-/// has, so the interval includes the variation between runs, which the parts of one run cannot
-/// show.
-///
-/// With at least [`RUNS`] runs a drawn run is taken whole: drawing from its parts too would count
-/// their variation twice (A. C. Davison and D. V. Hinkley, *Bootstrap Methods and their
-/// Application*, 1997, 3.8). With fewer runs the parts of a drawn run are drawn next. The interval
-/// is at least as wide as Welch's, which allows for few runs.
+/// Of repeated runs each replicate draws as many of each side as it has, so the interval includes
+/// the variation between runs, which the parts of one run cannot show. With at least [`RUNS`] runs
+/// a drawn run is taken whole: drawing from its parts too would count their variation twice (A. C.
+/// Davison and D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, 3.8). With fewer
+/// runs the parts of a drawn run are drawn next. The interval is at least as wide as Welch's, which
+/// allows for few runs.
 ///
 /// Returns `None` if one of the sides has fewer than [`FEWEST`] intervals in all.
 #[must_use]
-pub fn compare_repeated(
+pub fn compare(
     base: &[&[Interval]],
     new: &[&[Interval]],
-    times: fn(&Interval) -> &Latency,
+    times: impl Fn(&Interval) -> &Latency,
     percents: &[f64],
     seed: u64,
 ) -> Option<Comparison> {
@@ -129,7 +115,7 @@ pub fn compare_repeated(
 fn bootstrap(
     base: &[&[Interval]],
     new: &[&[Interval]],
-    times: fn(&Interval) -> &Latency,
+    times: impl Fn(&Interval) -> &Latency,
     percents: &[f64],
     seed: u64,
     replicates: usize,
@@ -146,8 +132,8 @@ fn bootstrap(
         base.iter().chain(&new).flatten().flat_map(|part| times(part).buckets().map(|bucket| bucket.to)).collect();
     tops.sort_unstable();
     tops.dedup();
-    let base = PooledParts::new(&base, times, &tops, percents);
-    let new = PooledParts::new(&new, times, &tops, percents);
+    let base = PooledParts::new(&base, &times, &tops, percents);
+    let new = PooledParts::new(&new, &times, &tops, percents);
     let (mut pool, mut random) = (PooledLatency::default(), Rng::with_seed(seed));
     let whole = |table: &PooledParts<'_>, pool: &mut PooledLatency| {
         table.fill(pool, 0..table.parts.len());
@@ -218,7 +204,12 @@ struct PooledLatency {
 }
 
 impl<'a> PooledParts<'a> {
-    fn new(runs: &[Vec<Interval>], times: fn(&Interval) -> &Latency, tops: &'a [u64], percents: &'a [f64]) -> Self {
+    fn new(
+        runs: &[Vec<Interval>],
+        times: &impl Fn(&Interval) -> &Latency,
+        tops: &'a [u64],
+        percents: &'a [f64],
+    ) -> Self {
         let parts: Vec<&Interval> = runs.iter().flatten().collect();
         let mut end = 0;
         let runs = runs.iter().map(|run| {
@@ -357,16 +348,16 @@ mod tests {
     fn a_run_does_not_differ_from_itself_and_does_from_a_slower_one() {
         let mut random = Rng::with_seed(3);
         let base = run(30, 1000.0, 50_000.0, &mut random);
-        let same = compare(&base, &base, service, &[50.0, 99.0], 1).unwrap();
+        let same = compare(&[&base], &[&base], service, &[50.0, 99.0], 1).unwrap();
         assert!(!same.rate.is_shown() && !same.mean.is_shown() && !same.failures.is_shown(), "{same:?}");
         assert!(same.percentiles.iter().all(|percentile| !percentile.is_shown()), "{same:?}");
         let slower = run(30, 1000.0, 100_000.0, &mut random);
-        let found = compare(&base, &slower, service, &[50.0, 99.0], 1).unwrap();
+        let found = compare(&[&base], &[&slower], service, &[50.0, 99.0], 1).unwrap();
         assert!(found.mean.is_shown() && found.mean.low > 0.0, "{found:?}");
         assert!(found.mean.ratio.0 > 1.5 && found.mean.ratio.1 < 2.5, "{found:?}");
         assert!(found.percentiles.iter().all(Difference::is_shown), "{found:?}");
-        assert_eq!(found, compare(&base, &slower, service, &[50.0, 99.0], 1).unwrap());
-        assert_ne!(found, compare(&base, &slower, service, &[50.0, 99.0], 2).unwrap());
+        assert_eq!(found, compare(&[&base], &[&slower], service, &[50.0, 99.0], 1).unwrap());
+        assert_ne!(found, compare(&[&base], &[&slower], service, &[50.0, 99.0], 2).unwrap());
     }
 
     /// Runs that are slower or quicker as a whole.
@@ -411,10 +402,10 @@ mod tests {
         for run in &mut new {
             run[3].service.add(&Latency::of([(400_000_000, 200)]));
         }
-        let found = compare_repeated(&all(&base), &all(&new), service, &[99.0], 1).unwrap();
+        let found = compare(&all(&base), &all(&new), service, &[99.0], 1).unwrap();
         assert_eq!((found.runs, found.parts), ((4, 4), (32, 32)));
         assert!(found.percentiles[0].is_shown() && found.percentiles[0].ratio.0 > 100.0, "{found:?}");
-        let one = compare(&base[0], &new[0], service, &[99.0], 1).unwrap();
+        let one = compare(&[&base[0]], &[&new[0]], service, &[99.0], 1).unwrap();
         assert!(!one.percentiles[0].is_shown() && one.percentiles[0].ratio.1 > 100.0, "{one:?}");
         assert_eq!((one.runs, one.parts), ((1, 1), (8, 8)));
     }
@@ -424,13 +415,13 @@ mod tests {
         let mut random = Rng::with_seed(5);
         let long = run(200, 1000.0, 50_000.0, &mut random);
         let short = run(FEWEST as u64, 1000.0, 50_000.0, &mut random);
-        let found = compare(&long, &short, service, &[99.0], 1).unwrap();
+        let found = compare(&[&long], &[&short], service, &[99.0], 1).unwrap();
         let mut whole = long[0].clone();
         long[1..].iter().for_each(|next| whole.join(next));
         assert_eq!(found.rate.base, whole.counts.received as f64 / 200.0);
         assert_eq!(found.percentiles[0].base, whole.service.percentile(99.0).unwrap().as_secs_f64());
         assert_eq!(found.parts, (50, FEWEST));
-        assert!(compare(&long, &short[1..], service, &[], 1).is_none());
+        assert!(compare(&[&long], &[&short[1..]], service, &[], 1).is_none());
     }
 
     #[test]
@@ -445,7 +436,7 @@ mod tests {
         run.iter().for_each(|second| whole.add(&second.service));
         assert_eq!(whole.count(), 1000);
         let percents = [0.1, 12.5, 55.0, 87.5, 99.9];
-        let found = compare(&run, &run, service, &percents, 1).unwrap();
+        let found = compare(&[&run], &[&run], service, &percents, 1).unwrap();
         for (percent, figure) in percents.iter().zip(&found.percentiles) {
             assert_eq!(figure.base, whole.percentile(*percent).unwrap().as_secs_f64(), "{percent}");
         }
@@ -456,14 +447,14 @@ mod tests {
         let run: Vec<_> = (0..FEWEST as u64).map(|n| second(n, 1000.0, 50_000.0, &mut Rng::with_seed(1))).collect();
         let mut late = run.clone();
         late[3].counts.add(&Counts { received: 5000, late: 5000, ..Counts::default() });
-        let found = compare(&run, &late, service, &[], 1).unwrap();
+        let found = compare(&[&run], &[&late], service, &[], 1).unwrap();
         assert_eq!(found.rate.base, found.rate.new);
     }
 
     #[test]
     fn empty_runs_do_not_differ() {
         let nothing = vec![Interval::default(); FEWEST];
-        let found = compare(&nothing, &nothing, service, &[50.0], 1).unwrap();
+        let found = compare(&[&nothing], &[&nothing], service, &[50.0], 1).unwrap();
         assert_eq!(found.rate, Difference { base: 0.0, new: 0.0, low: 0.0, high: 0.0, ratio: (1.0, 1.0) });
         assert!(!found.percentiles[0].is_shown());
     }

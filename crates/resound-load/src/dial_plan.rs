@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Fault;
 use super::connection::LoadConnection;
 use super::nanos::nanos;
 use super::run_config::RunConfig;
 use super::slot::{ConnectionSlot, ReturnedSlots};
+use super::{Fault, RampSteps};
 use resound::CloseReason;
 use resound::client::{DialPlan, DialRequest, DialTiming, FailureClass, NextDial};
 use resound::server::HandshakeFactory;
@@ -31,8 +31,9 @@ pub(super) struct DialRoute {
     pub(super) gap: Duration,
     /// When the first is dialled.
     pub(super) from: Instant,
-    /// The groups of a ramp of connections.
-    pub(super) groups: Option<ConnectionGroups>,
+    /// The steps of a ramp of connections, which are dialled with their steps after the warm-up.
+    pub(super) ramp: Option<RampSteps>,
+    pub(super) warm_up: Duration,
     /// The handshake before the messages.
     pub(super) opening: Option<Arc<HandshakeFactory>>,
 }
@@ -40,37 +41,14 @@ pub(super) struct DialRoute {
 impl DialRoute {
     /// When a connection is first dialled.
     fn dial_at(&self, index: u64) -> Instant {
-        let group = self.groups.map_or(Duration::ZERO, |groups| groups.start(index));
-        self.from + scaled(self.gap, index).max(group)
+        let step = self.ramp.as_ref().map_or(Duration::ZERO, |ramp| step_start(ramp, self.warm_up, index));
+        self.from + scaled(self.gap, index).max(step)
     }
 
     /// The addresses take turns.
     fn source(&self, index: u64) -> Option<IpAddr> {
         let sources = &self.sources;
         (!sources.is_empty()).then(|| sources[index as usize % sources.len()])
-    }
-}
-
-/// Groups of connections that are dialled together.
-#[derive(Clone, Copy)]
-pub(super) struct ConnectionGroups {
-    /// The number of connections of the first step.
-    pub(super) first: u64,
-    /// How many each further step adds.
-    pub(super) each: u64,
-    /// The length of the warm-up before the first step.
-    pub(super) warm_up: Duration,
-    /// The length of a step.
-    pub(super) every: Duration,
-}
-
-impl ConnectionGroups {
-    /// How long after the first connection this one is dialled.
-    fn start(&self, index: u64) -> Duration {
-        match index.checked_sub(self.first) {
-            None => Duration::ZERO,
-            Some(behind) => self.warm_up + scaled(self.every, 1 + behind / self.each.max(1)),
-        }
     }
 }
 
@@ -224,6 +202,14 @@ impl Drop for LoadDialPlan {
     }
 }
 
+/// How long after the first connection of a ramp this one is dialled.
+fn step_start(ramp: &RampSteps, warm_up: Duration, index: u64) -> Duration {
+    match index.checked_sub(ramp.from.round() as u64) {
+        None => Duration::ZERO,
+        Some(behind) => warm_up + scaled(ramp.every, 1 + behind / (ramp.by.round() as u64).max(1)),
+    }
+}
+
 /// The text of a failed attempt, with advice if this machine is the cause.
 fn explained(error: &io::Error, request: &DialRequest) -> String {
     if resound::system::is_descriptor_shortage(error) {
@@ -250,12 +236,14 @@ fn scaled(time: Duration, by: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RampVariable;
 
     #[test]
     fn a_ramp_begins_with_its_first_step_and_goes_up_step_by_step() {
         let [warm_up, every] = [Duration::from_secs(3), Duration::from_secs(2)];
-        let groups = ConnectionGroups { first: 10, each: 4, warm_up, every };
-        let seconds = [0, 9, 10, 13, 14, 18].map(|index| groups.start(index).as_secs());
+        let (of, until) = (RampVariable::Connections, Vec::new());
+        let ramp = RampSteps { of, from: 10.0, to: 20.0, by: 4.0, every, until };
+        let seconds = [0, 9, 10, 13, 14, 18].map(|index| step_start(&ramp, warm_up, index).as_secs());
         assert_eq!(seconds, [0, 0, 5, 5, 7, 9]);
     }
 }

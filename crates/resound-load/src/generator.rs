@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::dial_plan::{ConnectionGroups, DialRoute, LoadDialPlan};
+use super::dial_plan::{DialRoute, LoadDialPlan};
 use super::length::Lengths;
 use super::nanos::nanos;
 use super::payload::Payload;
@@ -120,19 +120,14 @@ impl Load {
     }
 
     fn dial_route(&mut self, from: Instant) -> DialRoute {
-        let groups = self.ramp_of(RampVariable::Connections).map(|ramp| ConnectionGroups {
-            first: ramp.from.round() as u64,
-            each: ramp.by.round() as u64,
-            warm_up: self.warm_up,
-            every: ramp.every,
-        });
         DialRoute {
             target: self.target.clone(),
             sources: self.sources.clone(),
             timeout: self.connect_timeout,
             gap: self.dial_gap(),
             from,
-            groups,
+            ramp: self.ramp_of(RampVariable::Connections).cloned(),
+            warm_up: self.warm_up,
             opening: self.opening.take().map(Arc::from),
         }
     }

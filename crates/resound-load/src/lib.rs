@@ -41,7 +41,7 @@ mod unfinished;
 mod warnings;
 
 pub use bounded::{Bounded, Bounds, Figure};
-pub use compare::{Comparison, Difference, FEWEST, RUNS, compare, compare_repeated};
+pub use compare::{Comparison, Difference, FEWEST, RUNS, compare};
 pub use fault::{Failure, Fault};
 pub use generator::{BULK, Load, Phase, RunningLoad, direction};
 pub use latency::{Bucket, Latency};

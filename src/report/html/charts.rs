@@ -5,7 +5,7 @@ use resound_load::{Interval, Latency, Shape};
 use super::plot::Plot;
 use super::scale::AxisScale;
 use crate::report::PERCENTILES;
-use crate::report::run::{Run, times_of};
+use crate::report::run::{Run, times};
 use crate::report::stream::BulkDirection;
 use crate::report::text::distributions;
 use crate::units;
@@ -63,7 +63,7 @@ const SHADES: usize = 8;
 
 /// A heat map of the times over the run, with percentiles on top.
 pub(super) fn heat(run: &Run, width: f64) -> String {
-    let kind = times_of(run.main().0);
+    let kind = |interval| times(interval, run.main().0).all;
     let columns = columns(run, (width / 7.0) as usize);
     let x = time_scale(run);
     let y = scale_of(columns.iter().map(kind));

@@ -9,7 +9,7 @@ use super::ticks::GatheredTicks;
 use crate::colour::Colour;
 use crate::report::bars::Glyphs;
 use crate::report::describe;
-use crate::report::run::times_of;
+use crate::report::run::times;
 use crate::report::stream::BulkDirection;
 use crate::units;
 
@@ -256,7 +256,7 @@ impl FrameData {
     }
 
     fn times<'a>(&self, interval: &'a Interval) -> &'a Latency {
-        times_of(self.kind())(interval)
+        times(interval, self.kind()).all
     }
 
     /// Response times with a plan, otherwise service times.

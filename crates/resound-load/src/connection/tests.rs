@@ -55,7 +55,8 @@ impl TestConnection {
             timeout: Duration::MAX,
             gap: Duration::ZERO,
             from: start,
-            groups: None,
+            ramp: None,
+            warm_up: Duration::ZERO,
             opening: None,
         };
         let mut plan = LoadDialPlan::new(Arc::clone(&config), route, 0, 1, None);
