@@ -55,21 +55,6 @@ impl<C: Codec> Codec for Nullable<C> {
     }
 }
 
-/// An array.
-pub(super) struct List<C>(PhantomData<C>);
-
-impl<C: Codec> Codec for List<C> {
-    type Value = Vec<C::Value>;
-
-    fn serialize<S: Serializer>(values: &Self::Value, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(values.iter().map(Encoding::<C>))
-    }
-
-    fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self::Value, D::Error> {
-        Ok(Vec::<Decoded<C>>::deserialize(from)?.into_iter().map(|decoded| decoded.0).collect())
-    }
-}
-
 /// A time of a run, in seconds.
 pub(super) struct Seconds;
 
@@ -129,7 +114,7 @@ pub(super) trait Named: Copy + 'static {
     /// The noun for errors.
     const WHAT: &'static str;
 
-    fn every() -> &'static [Self];
+    const ALL: &'static [Self];
 
     fn name(self) -> &'static str;
 }
@@ -138,10 +123,7 @@ macro_rules! named {
     ($($type:ident: $what:literal),* $(,)?) => {$(
         impl Named for $type {
             const WHAT: &'static str = $what;
-
-            fn every() -> &'static [Self] {
-                &Self::ALL
-            }
+            const ALL: &'static [Self] = &$type::ALL;
 
             fn name(self) -> &'static str {
                 self.name()
@@ -162,7 +144,7 @@ named!(
 
 /// The value of this name, or an error that shows it.
 fn find<T: Named, E: serde::de::Error>(name: &str) -> Result<T, E> {
-    let found = T::every().iter().copied().find(|one| one.name() == name);
+    let found = T::ALL.iter().copied().find(|one| one.name() == name);
     found.ok_or_else(|| E::custom(format_args!("there is no {} '{}'", T::WHAT, escape::text(name.as_bytes()))))
 }
 

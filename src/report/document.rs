@@ -4,12 +4,12 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use resound_load::{Failure, Interval, Settings};
+use resound_load::{Interval, Settings};
 use serde::{Deserialize, Serialize};
 
-use super::codec::{Codec as _, DateTime, List, Seconds};
+use super::codec::{Codec as _, DateTime, Seconds};
 use super::comparison::Compared;
-use super::formats::{FailureFormat, SettingsFormat};
+use super::formats::{FailurePart, SettingsFormat};
 use super::interval::IntervalPart;
 use super::outcome::{GateOutcome, SavedPart, VerdictPart};
 use super::rates::Rates;
@@ -46,9 +46,8 @@ pub(crate) struct Document {
     pub(crate) total: IntervalPart,
     pub(crate) verdict: VerdictPart,
     /// The first failures.
-    #[serde(with = "List::<FailureFormat>")]
     #[cfg_attr(test, schemars(length(max = 100)))]
-    pub(crate) failures: Vec<Failure>,
+    pub(super) failures: Vec<FailurePart>,
     /// Facts that a reader needs to judge the figures.
     pub(crate) warnings: Vec<String>,
     /// The generators of the load.
@@ -148,7 +147,7 @@ impl Document {
             rates: run.rates,
             total: IntervalPart::of(&record.total)?,
             verdict: VerdictPart::of(outcomes, exit),
-            failures: record.failures.clone(),
+            failures: record.failures.iter().cloned().map(FailurePart).collect(),
             warnings: notes::all(run),
             generators: run.sources.clone(),
             steps: steps.collect::<Result<_>>()?,

@@ -223,7 +223,7 @@ pub(super) struct CountsFormat {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Failure")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct FailureFormat {
+struct FailureFormat {
     /// The class of the failure.
     #[serde(with = "Name::<Fault>")]
     class: Fault,
@@ -237,6 +237,12 @@ pub(super) struct FailureFormat {
     /// What happened.
     what: String,
 }
+
+// One of several failures. The schema has the format itself.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
+pub(super) struct FailurePart(#[serde(with = "FailureFormat")] pub(super) Failure);
 
 /// A load generator.
 #[derive(Serialize, Deserialize)]
@@ -259,21 +265,15 @@ pub(super) struct GeneratorFormat {
     cpu_system: Duration,
 }
 
-macro_rules! remote {
-    ($($format:ident: $value:ident),* $(,)?) => {$(
-        impl Codec for $format {
-            type Value = $value;
+impl Codec for RampFormat {
+    type Value = RampSteps;
 
-            fn serialize<S: Serializer>(value: &$value, to: S) -> Result<S::Ok, S::Error> {
-                // The inherent function that the derive made.
-                <$format>::serialize(value, to)
-            }
+    fn serialize<S: Serializer>(ramp: &RampSteps, to: S) -> Result<S::Ok, S::Error> {
+        // The inherent function that the derive made.
+        <RampFormat>::serialize(ramp, to)
+    }
 
-            fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$value, D::Error> {
-                <$format>::deserialize(from)
-            }
-        }
-    )*};
+    fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RampSteps, D::Error> {
+        <RampFormat>::deserialize(from)
+    }
 }
-
-remote!(FailureFormat: Failure, RampFormat: RampSteps);

@@ -29,10 +29,8 @@ pub(crate) fn merge(mut runs: Vec<Run>) -> Result<Run> {
     let intervals = bins::merge(&tracks);
     let warnings = warnings(&runs);
     let sources: Vec<RunSource> = runs.iter().flat_map(|run| run.sources.clone()).collect();
-    let mut failures = Vec::new();
-    for run in &runs {
-        failures.extend(named(run).map(|failure| Failure { at: failure.at.saturating_add(offset(run)), ..failure }));
-    }
+    let moved = |run| named(run).map(move |it| Failure { at: it.at.saturating_add(offset(run)), ..it });
+    let mut failures: Vec<_> = runs.iter().flat_map(moved).collect();
     failures.sort_by_key(|failure| failure.at);
     failures.truncate(Record::FAILURES);
     let mut rates = Rates::default();

@@ -124,8 +124,7 @@ fn run(document: Document, name: &str, budget: &mut ByteBudget) -> Result<Run> {
         [only] => only.file = Some(name.into()),
         several => several.iter_mut().for_each(|source| _ = source.file.get_or_insert_with(|| name.into())),
     }
-    let mut failures = document.failures;
-    failures.truncate(Record::FAILURES);
+    let failures = document.failures.into_iter().map(|part| part.0).take(Record::FAILURES).collect();
     let record = Record {
         settings: document.settings,
         started: document.started,

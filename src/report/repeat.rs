@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use resound_load::{Interval, Record, Timeline};
+use resound_load::{Failure, Interval, Record, Timeline};
 
 use super::compare::together;
 use super::rates::Rates;
@@ -30,10 +30,7 @@ pub(crate) fn repeat(mut runs: Vec<Run>) -> Result<Run> {
         let share = if all.is_zero() { 0.0 } else { run.record.elapsed.as_secs_f64() / all.as_secs_f64() };
         rates.add(&run.rates, share);
         let behind = elapsed;
-        failures.extend(merge::named(run).map(|mut failure| {
-            failure.at = failure.at.saturating_add(behind);
-            failure
-        }));
+        failures.extend(merge::named(run).map(|it| Failure { at: it.at.saturating_add(behind), ..it }));
         elapsed += run.record.elapsed;
     }
     failures.truncate(Record::FAILURES);

@@ -14,6 +14,7 @@ pub(super) const WRONG: [Fault; 6] =
 /// broke, answers were wrong or missing, the network failed, a condition could not be judged.
 pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
     let failed = unforgiven(run, outcomes);
+    let is_verdict = |class: &Fault| WRONG.contains(class) || *class == Fault::Missing;
     if run.record.cut_short && !run.unread {
         exit::SIGNAL
     } else if run.had_only_failures() {
@@ -71,10 +72,6 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
         expected: "the first step of the ramp held",
         why: "not even the first step held, so no level is known that does; to settle it: lower --steps".into(),
     })
-}
-
-fn is_verdict(class: &Fault) -> bool {
-    WRONG.contains(class) || *class == Fault::Missing
 }
 
 /// The classes with failures that no gate limits.

@@ -218,7 +218,9 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
             if ended && now >= shortest || until.is_some_and(|until| now >= until) {
                 return;
             }
-            if until.is_none() && self.is_hopeless(now) {
+            // All connections have been lost, and no new one was made.
+            let is_hopeless = |since| now.saturating_duration_since(since) >= self.hopeless_after();
+            if until.is_none() && self.unconnected_since.is_some_and(is_hopeless) {
                 self.given_up_at = Some(now);
                 return self.run.config.stop(now);
             }
@@ -245,12 +247,6 @@ impl<F: FnMut(Phase, &Interval)> RunMonitor<F> {
     fn until(&self) -> Option<Instant> {
         let until = self.run.config.until;
         if until == u64::MAX { None } else { self.run.config.instant(until) }
-    }
-
-    /// Have all connections been lost, without a new one for too long?
-    fn is_hopeless(&self, now: Instant) -> bool {
-        let hopeless_after = self.hopeless_after();
-        self.unconnected_since.is_some_and(|since| now.saturating_duration_since(since) >= hopeless_after)
     }
 
     fn hopeless_after(&self) -> Duration {

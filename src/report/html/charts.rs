@@ -195,11 +195,6 @@ fn columns(run: &Run, most: usize) -> Vec<Interval> {
     columns
 }
 
-/// Returns whether there are at least two intervals, and times in them.
-pub(super) fn has_times(run: &Run) -> bool {
-    !run.main().1.all.is_empty() && !run.record.intervals.is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::scale::nines_of;

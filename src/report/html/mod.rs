@@ -162,7 +162,7 @@ fn pictures(run: &Run, base: Option<&Run>) -> String {
         format!("<div class=\"chart wide\">{}</div>\n<div class=\"chart narrow\">{}</div>\n", draw(WIDE), draw(NARROW))
     };
     let name = run.main().0;
-    if charts::has_times(run) {
+    if !run.main().1.all.is_empty() && !run.record.intervals.is_empty() {
         let mut lines: Vec<_> =
             text::distributions(&run.record.total).iter().map(|(name, _)| (*name, format!("{name} time"))).collect();
         if let Some(base) = base.filter(|base| !base.main().1.all.is_empty()) {

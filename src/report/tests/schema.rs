@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::super::codec::{ByClass, DateTime, List, Name, Named, Nullable, Seconds, SummedSeconds};
+use super::super::codec::{ByClass, DateTime, Name, Named, Nullable, Seconds, SummedSeconds};
 use super::super::document::{Document, IntervalLine};
 
 /// What `resound load --json` and `resound report --json` write. With `--interval`, `resound load`
@@ -108,8 +108,7 @@ schema! {
         "additionalProperties": { "type": "integer", "minimum": 0 },
     });
     (T: Named) Name<T>: |_generator| json_schema!({
-        "enum": T::every().iter().map(|one| one.name()).collect::<Vec<_>>(),
+        "enum": T::ALL.iter().map(|one| one.name()).collect::<Vec<_>>(),
     });
     (C: JsonSchema) Nullable<C>: |generator| Option::<C>::json_schema(generator);
-    (C: JsonSchema) List<C>: |generator| Vec::<C>::json_schema(generator);
 }
