@@ -146,10 +146,7 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     let compared = base.map(|base| Compared::of(base, run));
     let regressions = compared.iter().flat_map(|compared| output.regressions.iter().map(|it| it.judge(compared)));
     let outcomes: Vec<_> = output.gates.iter().map(|gate| gate.judge(run)).chain(regressions).collect();
-    let code = match output.forgives_doubt {
-        true => verdict::exit_code_without_doubt(run, &outcomes),
-        false => verdict::exit_code(run, &outcomes),
-    };
+    let code = verdict::exit_code(run, &outcomes, output.forgives_doubt);
     // An unwritable file must not hide the other outputs.
     let mut saved = true;
     let mut save = |path: &Option<PathBuf>, render: &dyn Fn() -> Result<Vec<u8>>| {

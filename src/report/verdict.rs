@@ -12,7 +12,10 @@ pub(super) const WRONG: [Fault; 6] =
 
 /// The exit code. In order of precedence: the run was cut short, no connection was made, a gate
 /// broke, answers were wrong or missing, the network failed, a condition could not be judged.
-pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
+///
+/// `forgives_doubt` (`--cannot-tell pass`) excuses conditions that cannot be judged, but not a run
+/// that cannot be judged at all: no gate asked for that.
+pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome], forgives_doubt: bool) -> u8 {
     let failed = unforgiven(run, outcomes);
     let is_verdict = |class: &Fault| WRONG.contains(class) || *class == Fault::Missing;
     if run.record.cut_short && !run.unread {
@@ -23,19 +26,10 @@ pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome]) -> u8 {
         exit::VERDICT
     } else if !failed.is_empty() {
         exit::NETWORK
-    } else if outcomes.iter().any(GateOutcome::is_open) || unjudgeable(run).is_some() {
+    } else if !forgives_doubt && outcomes.iter().any(GateOutcome::is_open) || unjudgeable(run).is_some() {
         exit::CANNOT_TELL
     } else {
         0
-    }
-}
-
-/// The exit code with `--cannot-tell pass`. It does not excuse a run that cannot be judged at all:
-/// no gate asked for that.
-pub(crate) fn exit_code_without_doubt(run: &Run, outcomes: &[GateOutcome]) -> u8 {
-    match exit_code(run, outcomes) {
-        exit::CANNOT_TELL if unjudgeable(run).is_none() => 0,
-        code => code,
     }
 }
 
@@ -98,7 +92,7 @@ mod tests {
 
     fn code(run: &Run, gates: &[&str]) -> u8 {
         let outcomes: Vec<_> = gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect();
-        exit_code(run, &outcomes)
+        exit_code(run, &outcomes, false)
     }
 
     #[test]
@@ -165,7 +159,7 @@ mod tests {
     fn cannot_tell_pass_excuses_gates_and_not_empty_runs() {
         let without_doubt = |run: &Run, gates: &[&str]| {
             let outcomes: Vec<_> = gates.iter().map(|gate| Gate::parse(gate).unwrap().judge(run)).collect();
-            exit_code_without_doubt(run, &outcomes)
+            exit_code(run, &outcomes, true)
         };
         let kept = run(&[], false);
         let mut lagged = kept.record.clone();

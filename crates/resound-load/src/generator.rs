@@ -74,10 +74,8 @@ impl Load {
     }
 
     fn start_with(mut self, dialer: Dialer) -> Result<RunningLoad, Error> {
-        let connections = match self.ramp_of(RampVariable::Connections) {
-            Some(ramp) => ramp.level(ramp.count() - 1).round() as u64,
-            None => self.settings.connections,
-        };
+        let last_level = self.ramp_of(RampVariable::Connections).map(|ramp| ramp.level(ramp.count() - 1));
+        let connections = last_level.map_or(self.settings.connections, |level| level.round() as u64);
         let workers = self.worker_count(connections);
         let count = workers.get();
         let config = Arc::new(self.run_config(connections, count));
@@ -164,10 +162,7 @@ impl Load {
             Engine::Threads => workers.div_ceil(THREADS_PER_TALLY).min(16),
             _ => workers,
         };
-        let duration = match &settings.ramp {
-            Some(ramp) => Some(ramp.every * ramp.count()),
-            None => settings.duration,
-        };
+        let duration = settings.ramp.as_ref().map(|ramp| ramp.every * ramp.count()).or(settings.duration);
         let lengths = Lengths::new(&settings.size);
         let payload = Payload::new(settings.seed, lines, prefix, lengths.longest());
         let measure_from = nanos(self.warm_up);

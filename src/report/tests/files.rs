@@ -113,7 +113,7 @@ fn files_of_older_versions_are_read_and_judged() {
     let judgements = super::judged(&again, &["p99>5s", "p50>5s", "loss>1%", "unsent>1"]);
     let judgements: Vec<_> = judgements.into_iter().map(|outcome| outcome.judgement).collect();
     assert_eq!(judgements, [Judgement::CannotTell, Judgement::Pass, Judgement::Fail, Judgement::Fail]);
-    assert_eq!(verdict::exit_code(&again, &[]), crate::exit::NETWORK);
+    assert_eq!(verdict::exit_code(&again, &[], false), crate::exit::NETWORK);
 }
 
 #[test]
