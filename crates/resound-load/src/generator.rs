@@ -187,12 +187,9 @@ impl Load {
     fn pace(&self) -> Pace {
         let settings = &self.settings;
         let depth = usize::try_from(settings.depth).unwrap_or(usize::MAX);
-        let rate = match self.ramp_of(RampVariable::Rate) {
-            Some(&RampSteps { from, by, every, .. }) => {
-                Some(RateCurve::Steps { from, by, every, first: self.warm_up + every })
-            }
-            None => settings.rate.map(RateCurve::Constant),
-        };
+        let ramp = self.ramp_of(RampVariable::Rate);
+        let ramp = ramp.map(|ramp| RateCurve::steps(ramp.from, ramp.by, self.warm_up + ramp.every, ramp.every));
+        let rate = ramp.or(settings.rate.map(RateCurve::constant));
         match rate {
             Some(rate) => Pace::Open { rate, arrivals: settings.arrivals, depth },
             None if settings.shape == Shape::Stream => Pace::Bulk,

@@ -6,75 +6,63 @@ use std::time::Duration;
 use super::Arrivals;
 use super::hash::mix;
 
-/// Messages per second, over time.
+/// Messages per second, over time: `from` during the `first` seconds, then `by` more with every
+/// `every` seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum RateCurve {
-    Constant(f64),
-    /// `from` during `first`, then `by` more with every `every`.
-    Steps {
-        from: f64,
-        by: f64,
-        first: Duration,
-        every: Duration,
-    },
+pub(super) struct RateCurve {
+    from: f64,
+    by: f64,
+    first: f64,
+    every: f64,
 }
 
 impl RateCurve {
+    /// A rate that never rises: its first step has no end.
+    pub(super) fn constant(rate: f64) -> Self {
+        Self { from: rate, by: 0.0, first: f64::INFINITY, every: 0.0 }
+    }
+
+    pub(super) fn steps(from: f64, by: f64, first: Duration, every: Duration) -> Self {
+        Self { from, by, first: first.as_secs_f64(), every: every.as_secs_f64() }
+    }
+
     /// When message number `n`, counted from 0, is due; a fraction lies between two messages.
     fn due(&self, n: f64) -> f64 {
-        match *self {
-            Self::Constant(rate) => n / rate * 1e9,
-            Self::Steps { from, by, every, .. } => {
-                // The first k higher steps have b k + a k² messages: solved for k.
-                let (a, b) = (by * every.as_secs_f64() / 2.0, (from + by / 2.0) * every.as_secs_f64());
-                let beyond = (n - self.before_step(0.0)).max(0.0);
-                let mut step = (2.0 * beyond / (b + (b * b + 4.0 * a * beyond).max(0.0).sqrt())).floor();
-                // Rounding may move a message at the edge of a step into its neighbour.
-                if self.before_step(step + 1.0) <= n {
-                    step += 1.0;
-                } else if step > 0.0 && self.before_step(step) > n {
-                    step -= 1.0;
-                }
-                if n < self.before_step(0.0) {
-                    return n / from * 1e9;
-                }
-                let rate = from + (step + 1.0) * by;
-                (self.step_start(step) + (n - self.before_step(step)) / rate) * 1e9
-            }
+        let Self { from, by, first, every } = *self;
+        if n < from * first {
+            return n / from * 1e9;
         }
+        // The first k higher steps have b k + a k² messages: solved for k.
+        let (a, b, beyond) = (by * every / 2.0, (from + by / 2.0) * every, n - from * first);
+        let mut step = (2.0 * beyond / (b + (b * b + 4.0 * a * beyond).max(0.0).sqrt())).floor();
+        // Rounding may move a message at the edge of a step into its neighbour.
+        if self.before_step(step + 1.0) <= n {
+            step += 1.0;
+        } else if step > 0.0 && self.before_step(step) > n {
+            step -= 1.0;
+        }
+        let rate = from + (step + 1.0) * by;
+        (self.step_start(step) + (n - self.before_step(step)) / rate) * 1e9
     }
 
     /// How many messages are due before this time, in nanoseconds; the inverse of `due`.
     fn number(&self, time: f64) -> f64 {
         let seconds = time / 1e9;
-        match *self {
-            Self::Constant(rate) => seconds * rate,
-            Self::Steps { from, by, first, every } => {
-                if seconds < first.as_secs_f64() {
-                    return seconds * from;
-                }
-                let step = ((seconds - first.as_secs_f64()) / every.as_secs_f64()).floor();
-                self.before_step(step) + (seconds - self.step_start(step)) * (from + (step + 1.0) * by)
-            }
+        if seconds < self.first {
+            return seconds * self.from;
         }
+        let step = ((seconds - self.first) / self.every).floor();
+        self.before_step(step) + (seconds - self.step_start(step)) * (self.from + (step + 1.0) * self.by)
     }
 
     /// When a step begins, in seconds. Step 0 is the first that is higher than `from`.
     fn step_start(&self, step: f64) -> f64 {
-        match self {
-            Self::Constant(_) => 0.0,
-            Self::Steps { first, every, .. } => first.as_secs_f64() + step * every.as_secs_f64(),
-        }
+        self.first + step * self.every
     }
 
     /// How many messages are due before a step.
     fn before_step(&self, step: f64) -> f64 {
-        match *self {
-            Self::Constant(_) => 0.0,
-            Self::Steps { from, by, first, every } => {
-                from * first.as_secs_f64() + every.as_secs_f64() * step * (from + by * (step + 1.0) / 2.0)
-            }
-        }
+        self.from * self.first + self.every * step * (self.from + self.by * (step + 1.0) / 2.0)
     }
 }
 
@@ -190,7 +178,7 @@ mod tests {
     fn connections_take_turns_and_together_keep_the_rate() {
         for (rate, of) in [(10.0, 1), (10.0, 3), (1_000.0, 64), (50_000.0, 7)] {
             let seconds = 10;
-            let all = plan(RateCurve::Constant(rate), Arrivals::Fixed, of, Duration::from_secs(seconds));
+            let all = plan(RateCurve::constant(rate), Arrivals::Fixed, of, Duration::from_secs(seconds));
             assert_eq!(all.len() as u64, rate as u64 * seconds, "{rate} {of}");
             let gap = 1e9 / rate;
             for pair in all.windows(2) {
@@ -201,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_long_schedule_does_not_drift() {
-        let mut schedule = Schedule::new(RateCurve::Constant(30_000.0), Arrivals::Fixed, 0, 1, 0);
+        let mut schedule = Schedule::new(RateCurve::constant(30_000.0), Arrivals::Fixed, 0, 1, 0);
         (0..30_000_u64 * 3600).step_by(30_000).for_each(|_| {
             schedule.number += 30_000.0 - 1.0;
             schedule.take();
@@ -211,7 +199,7 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread() {
-        let all = plan(RateCurve::Constant(1000.0), Arrivals::Poisson, 16, Duration::from_secs(100));
+        let all = plan(RateCurve::constant(1000.0), Arrivals::Poisson, 16, Duration::from_secs(100));
         assert!((all.len() as f64 - 100_000.0).abs() < 1_500.0, "{}", all.len());
         let gaps: Vec<f64> = all.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
@@ -223,7 +211,7 @@ mod tests {
     #[test]
     fn a_ramp_has_each_steps_rate() {
         let every = Duration::from_secs(2);
-        let all = plan(RateCurve::Steps { from: 100.0, by: 50.0, first: every, every }, Arrivals::Fixed, 5, every * 3);
+        let all = plan(RateCurve::steps(100.0, 50.0, every, every), Arrivals::Fixed, 5, every * 3);
         let of_step = |step: u64| all.iter().filter(|&&due| due / 2_000_000_000 == step).count();
         assert_eq!([0, 1, 2].map(of_step), [200, 300, 400]);
     }
@@ -231,7 +219,7 @@ mod tests {
     #[test]
     fn the_warm_up_of_a_ramp_has_the_first_steps_rate() {
         let [every, first] = [2, 5].map(Duration::from_secs);
-        let all = plan(RateCurve::Steps { from: 100.0, by: 50.0, first, every }, Arrivals::Fixed, 5, every * 2 + first);
+        let all = plan(RateCurve::steps(100.0, 50.0, first, every), Arrivals::Fixed, 5, every * 2 + first);
         let between = |from, to| all.iter().filter(|&&due| (from..to).contains(&(due / 1_000_000_000))).count();
         assert_eq!([between(0, 5), between(5, 7), between(7, 9)], [500, 300, 400]);
     }
@@ -239,7 +227,7 @@ mod tests {
     #[test]
     fn a_time_of_a_long_ramp_is_computed_directly() {
         let every = Duration::from_millis(1);
-        let rate = RateCurve::Steps { from: 1000.0, by: 1000.0, first: every, every };
+        let rate = RateCurve::steps(1000.0, 1000.0, every, every);
         // One message in the first step, two in the next, and so on: triangular numbers.
         for step in [1_u32, 2, 3, 10, 999, 99_999] {
             let before = f64::from(step) * f64::from(step + 1) / 2.0;
@@ -255,19 +243,19 @@ mod tests {
     fn a_long_schedule_is_counted_at_once() {
         let (year, rate) = (365 * 24 * 3600 * 1_000_000_000, 1e9);
         for arrivals in [Arrivals::Fixed, Arrivals::Poisson] {
-            let mut schedule = Schedule::new(RateCurve::Constant(rate), arrivals, 0, 1, 3);
+            let mut schedule = Schedule::new(RateCurve::constant(rate), arrivals, 0, 1, 3);
             let taken = schedule.take_until(year);
             assert!((taken as f64 / year as f64 - 1.0).abs() < 1e-6, "{taken} of {year}");
         }
         // With fixed gaps the number is exact.
-        let mut schedule = Schedule::new(RateCurve::Constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
+        let mut schedule = Schedule::new(RateCurve::constant(30_000.0), Arrivals::Fixed, 1, 3, 0);
         assert_eq!(schedule.take_until(3600 * 1_000_000_000), 10_000 * 3600);
     }
 
     #[test]
     fn messages_taken_at_once_keep_their_times() {
         for (rate, arrivals) in [(1000.0, Arrivals::Fixed), (1e6, Arrivals::Fixed), (5000.0, Arrivals::Poisson)] {
-            let mut one_by_one = Schedule::new(RateCurve::Constant(rate), arrivals, 0, 1, 3);
+            let mut one_by_one = Schedule::new(RateCurve::constant(rate), arrivals, 0, 1, 3);
             let mut at_once = one_by_one.clone();
             let second = 1_000_000_000;
             at_once.take_until(second);
@@ -288,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_late_connection_takes_the_planned_times() {
-        let mut schedule = Schedule::new(RateCurve::Constant(1000.0), Arrivals::Fixed, 0, 1, 0);
+        let mut schedule = Schedule::new(RateCurve::constant(1000.0), Arrivals::Fixed, 0, 1, 0);
         (0..100).for_each(|_| schedule.take());
         // A second passes; the planned times stay.
         assert_eq!(schedule.due(), 100_000_000);

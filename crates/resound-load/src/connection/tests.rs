@@ -36,7 +36,7 @@ impl TestConnection {
         let config = Arc::new(RunConfig {
             rules: Arc::new(Rules { payload, lengths, verify: true }),
             traffic: TrafficPattern::Answered,
-            pace: Pace::Open { rate: RateCurve::Constant(50.0), arrivals: Arrivals::Fixed, depth: 2 },
+            pace: Pace::Open { rate: RateCurve::constant(50.0), arrivals: Arrivals::Fixed, depth: 2 },
             connections: 1,
             seed: 7,
             timeout: u64::MAX,
