@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use resound_load::Fault;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::comparison::Compared;
 
@@ -33,73 +33,51 @@ impl Judgement {
 
 /// A judged gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "GatePart", into = "GatePart")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct GateOutcome {
+    /// The condition as it was given.
+    #[serde(rename = "fail_if")]
     pub(crate) gate: String,
+    #[serde(flatten, with = "JudgementPart")]
     pub(crate) judgement: Judgement,
     /// The value with its unit, or why nothing was measured.
     pub(crate) measured: String,
-    /// The value in the unit of the gate.
+    /// The value as a number.
     pub(crate) value: Option<f64>,
+    /// The unit of `value`.
+    #[cfg_attr(test, schemars(extend("enum" = [
+        "us", "errors", "percent", "messages/s", "connections/s", "bytes/s"
+    ])))]
     pub(crate) unit: Cow<'static, str>,
     /// What would settle a condition that cannot be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) settled_by: Option<String>,
     /// The classes of failures that the gate limits: below its limit they fail nothing.
+    #[serde(skip)]
     pub(crate) forgives: Vec<Fault>,
 }
 
-/// A condition that fails the run.
+/// A verdict as files have it.
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct GatePart {
-    /// The condition as it was given.
-    fail_if: String,
+struct JudgementPart {
     /// The verdict is fail.
     broken: bool,
     // Absent in files of a version with two verdicts.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Judgement"))]
     verdict: Option<Judgement>,
-    /// The value with its unit, or why nothing was measured.
-    measured: String,
-    /// The value as a number.
-    value: Option<f64>,
-    /// The unit of `value`.
-    #[cfg_attr(test, schemars(extend("enum" = [
-        "us", "errors", "percent", "messages/s", "connections/s", "bytes/s"
-    ])))]
-    unit: Cow<'static, str>,
-    /// What would settle a condition that cannot be judged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    settled_by: Option<String>,
 }
 
-impl From<GateOutcome> for GatePart {
-    fn from(outcome: GateOutcome) -> Self {
-        Self {
-            fail_if: outcome.gate,
-            broken: outcome.judgement == Judgement::Fail,
-            verdict: Some(outcome.judgement),
-            measured: outcome.measured,
-            value: outcome.value,
-            unit: outcome.unit,
-            settled_by: outcome.settled_by,
-        }
+impl JudgementPart {
+    fn serialize<S: Serializer>(judgement: &Judgement, to: S) -> Result<S::Ok, S::Error> {
+        let part = Self { broken: *judgement == Judgement::Fail, verdict: Some(*judgement) };
+        Serialize::serialize(&part, to)
     }
-}
 
-impl From<GatePart> for GateOutcome {
-    fn from(part: GatePart) -> Self {
-        Self {
-            gate: part.fail_if,
-            judgement: part.verdict.unwrap_or(Judgement::of(part.broken, part.broken)),
-            measured: part.measured,
-            value: part.value,
-            unit: part.unit,
-            settled_by: part.settled_by,
-            forgives: Vec::new(),
-        }
+    fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Judgement, D::Error> {
+        let part: Self = Deserialize::deserialize(from)?;
+        Ok(part.verdict.unwrap_or(Judgement::of(part.broken, part.broken)))
     }
 }
 
