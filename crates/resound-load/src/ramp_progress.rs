@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::unfinished::{RunEnd, WaitedMessages};
-use super::{Interval, Latency, RampStep, RampSteps, Settings, Threshold, stall};
+use super::unfinished::{RunEnd, UnfinishedKind};
+use super::{Bucket, Interval, Latency, RampStep, RampSteps, Settings, Threshold, stall};
 
 /// The steps of a ramp: those that are finished, and the current one.
 pub(super) struct RampProgress {
@@ -79,7 +79,7 @@ impl RampProgress {
 
     /// Adds unfinished messages to the steps in whose time they were planned, and checks the
     /// thresholds of the changed steps again.
-    pub(super) fn settle(&mut self, end: &RunEnd, waited: &[WaitedMessages]) {
+    pub(super) fn settle(&mut self, end: &RunEnd, waited: &[(UnfinishedKind, Bucket)]) {
         let every = self.ramp.every;
         let starts = (0..).map(|number| every * number);
         let mut steps: Vec<_> = starts.zip(self.finished.iter_mut().map(|step| &mut step.total)).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::backlog::UnfinishedMessages;
-use super::{Failure, Fault, Interval, Latency};
+use super::{Bounds, Bucket, Counts, Failure, Fault, Interval, Latency};
 
 /// How a run ended. Times are nanoseconds from its start.
 pub(super) struct RunEnd {
@@ -15,8 +15,9 @@ pub(super) struct RunEnd {
     pub(super) has_responses: bool,
 }
 
+/// Why messages are unfinished.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum UnfinishedKind {
+pub(super) enum UnfinishedKind {
     Unsent,
     Lagged,
     /// For their response times.
@@ -31,35 +32,19 @@ impl UnfinishedKind {
     }
 }
 
-/// Messages that have waited at least this long.
-pub(super) struct WaitedMessages {
-    kind: UnfinishedKind,
-    /// Since when, from the start of measuring.
-    since: u64,
-    /// The shortest wait.
-    bound: u64,
-    count: u64,
-}
-
 impl RunEnd {
     fn is_planned(&self, since: u64) -> bool {
         self.withdrawn_from.is_none_or(|from| since < from)
     }
 
-    /// All messages that have waited to the end.
-    pub(super) fn waited(&self, unfinished: &UnfinishedMessages) -> Vec<WaitedMessages> {
+    /// All messages that have waited to the end, by the times from which they wait.
+    pub(super) fn waited(&self, unfinished: &UnfinishedMessages) -> Vec<(UnfinishedKind, Bucket)> {
         use UnfinishedKind::{Lagged, Unanswered, UnansweredSent, Unsent};
         let UnfinishedMessages { unsent, lagged, unanswered, unanswered_sent, .. } = unfinished;
         [(Unsent, unsent), (Lagged, lagged), (Unanswered, unanswered), (UnansweredSent, unanswered_sent)]
             .into_iter()
             .flat_map(|(kind, backlog)| backlog.buckets().map(move |bucket| (kind, bucket)))
             .filter(|(kind, bucket)| !kind.is_unsent() || self.is_planned(bucket.from))
-            .map(|(kind, bucket)| WaitedMessages {
-                kind,
-                since: bucket.from.saturating_sub(self.measure_from),
-                bound: self.at.saturating_sub(bucket.to).max(1),
-                count: bucket.count,
-            })
             .collect()
     }
 
@@ -78,27 +63,35 @@ impl RunEnd {
 
     /// Adds the messages to the parts of the run, which begin at these times: each to the part in
     /// which its wait began. Returns which parts have changed.
-    pub(super) fn settle(&self, waited: &[WaitedMessages], parts: &mut [(Duration, &mut Interval)]) -> Vec<bool> {
-        let mut times: Vec<SettledTimes> = parts.iter().map(|_| SettledTimes::default()).collect();
-        for messages in waited {
-            let after = parts.partition_point(|(start, _)| start.as_nanos() <= u128::from(messages.since));
-            let at = after.saturating_sub(1);
-            let Some((_, part)) = parts.get_mut(at) else { continue };
-            let (times, time) = (&mut times[at], (messages.bound, messages.count));
-            let counts = &mut part.counts;
-            match messages.kind {
-                UnfinishedKind::Unsent => add(&mut counts.failures[Fault::Unsent.index()], messages.count),
-                UnfinishedKind::Lagged => add(&mut counts.lagged, messages.count),
-                UnfinishedKind::Unanswered => times.response.push(time),
-                UnfinishedKind::UnansweredSent => times.service.push(time),
+    pub(super) fn settle(
+        &self,
+        waited: &[(UnfinishedKind, Bucket)],
+        parts: &mut [(Duration, &mut Interval)],
+    ) -> Vec<bool> {
+        let mut settled: Vec<SettledMessages> = parts.iter().map(|_| SettledMessages::default()).collect();
+        for &(kind, Bucket { from, to, count }) in waited {
+            let since = from.saturating_sub(self.measure_from);
+            let after = parts.partition_point(|(start, _)| start.as_nanos() <= u128::from(since));
+            let Some(part) = settled.get_mut(after.saturating_sub(1)) else { continue };
+            let time = (self.at.saturating_sub(to).max(1), count);
+            match kind {
+                UnfinishedKind::Unsent => add(&mut part.counts.failures[Fault::Unsent.index()], count),
+                UnfinishedKind::Lagged => add(&mut part.counts.lagged, count),
+                UnfinishedKind::Unanswered => part.response.push(time),
+                UnfinishedKind::UnansweredSent => part.service.push(time),
             }
-            if messages.kind.is_unsent() {
-                add(&mut counts.planned, messages.count);
-                times.lag.push(time);
-                times.response.extend(Some(time).filter(|_| self.has_responses));
+            if kind.is_unsent() {
+                add(&mut part.counts.planned, count);
+                part.lag.push(time);
+                part.response.extend(Some(time).filter(|_| self.has_responses));
             }
         }
-        parts.iter_mut().zip(times).map(|((_, part), times)| times.add_to(part)).collect()
+        let settle = |((_, part), settled): (&mut (Duration, &mut Interval), SettledMessages)| {
+            let settled = settled.into_interval();
+            part.add(&settled);
+            settled != Interval::default()
+        };
+        parts.iter_mut().zip(settled).map(settle).collect()
     }
 }
 
@@ -106,26 +99,20 @@ fn add(sum: &mut u64, n: u64) {
     *sum = sum.saturating_add(n);
 }
 
+/// The unfinished messages of a part, and the lower bounds of their times.
 #[derive(Default)]
-struct SettledTimes {
+struct SettledMessages {
+    counts: Counts,
     service: Vec<(u64, u64)>,
     response: Vec<(u64, u64)>,
     lag: Vec<(u64, u64)>,
 }
 
-impl SettledTimes {
-    fn add_to(self, part: &mut Interval) -> bool {
-        let is_any = [&self.service, &self.response, &self.lag].iter().any(|times| !times.is_empty());
-        for (times, all, bounds) in [
-            (self.service, &mut part.service, &mut part.bounds.service),
-            (self.response, &mut part.response, &mut part.bounds.response),
-            (self.lag, &mut part.lag, &mut part.bounds.lag),
-        ] {
-            let times = Latency::of(times);
-            all.add(&times);
-            bounds.add(&times);
-        }
-        is_any
+impl SettledMessages {
+    fn into_interval(self) -> Interval {
+        let [service, response, lag] = [self.service, self.response, self.lag].map(Latency::of);
+        let bounds = Bounds { service: service.clone(), response: response.clone(), lag: lag.clone() };
+        Interval { counts: self.counts, service, response, lag, bounds, ..Interval::default() }
     }
 }
 
