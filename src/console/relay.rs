@@ -161,6 +161,8 @@ fn ended(client: &ConnInfo, report: &RelayReport) -> LogEvent {
 /// A relay reports its connections by itself, but for those whose handshake fails.
 impl Observer for RelayConsole {
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
-        self.console.unopened(conn, how);
+        if !conn.dialled {
+            self.console.unopened(conn, how);
+        }
     }
 }

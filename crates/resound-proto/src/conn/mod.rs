@@ -197,6 +197,25 @@ impl Conn {
         self.core.asked.shares.take()
     }
 
+    /// For an engine that can send what one connection has received on another: it asks for
+    /// [`Conn::take_lent`] after each [`Conn::received`].
+    pub fn allow_lending(&mut self) {
+        self.core.asked.may_lend = self.is_bare();
+    }
+
+    /// The part of `wire` of the call before that the service has [lent](crate::Cx::lend).
+    pub fn take_lent(&mut self) -> Range<usize> {
+        let lent = std::mem::take(&mut self.core.asked.lent);
+        lent.start as usize..lent.end as usize
+    }
+
+    /// The engine has `n` bytes that another connection lends to this one, which
+    /// [is bare](Conn::is_bare). The verdict's `echo` is the part of them to send.
+    pub fn forward(&mut self, now: Instant, n: usize) -> Verdict {
+        let n = if self.core.state.may_send() { n } else { 0 };
+        self.core.settle(now, 0..n, &[])
+    }
+
     /// For an engine that knows when the kernel saw bytes pass: filled in before
     /// [`Conn::received`].
     pub fn times(&mut self) -> &mut KernelTimestamps {

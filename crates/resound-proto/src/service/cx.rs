@@ -17,6 +17,10 @@ pub(crate) struct ServiceRequests {
     pub(crate) full_duplex: bool,
     /// The engine can send from where bytes stand.
     pub(crate) may_share: bool,
+    /// The engine can send from where it received, on another connection.
+    pub(crate) may_lend: bool,
+    /// The part of the engine's buffer that another connection sends.
+    pub(crate) lent: Range<u32>,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) shares: SharedBytes,
@@ -67,6 +71,8 @@ impl ServiceRequests {
             paused: false,
             full_duplex: false,
             may_share: false,
+            may_lend: false,
+            lent: 0..0,
             shares: SharedBytes::default(),
         }
     }
@@ -165,6 +171,27 @@ impl Cx<'_> {
             }
             _ => self.out.extend_from_slice(self.message.bytes),
         }
+    }
+
+    /// Whether [`Cx::lend`] can work on this connection.
+    #[must_use]
+    pub fn can_lend(&self) -> bool {
+        self.asked.may_lend
+    }
+
+    /// Leaves the message of this call in the engine's buffer, for another connection of the same
+    /// worker to send from there ([`Conn::take_lent`](crate::Conn::take_lent)). Returns `false`
+    /// where that is not possible: the service copies it then.
+    pub fn lend(&mut self) -> bool {
+        let lent = self
+            .message
+            .at
+            .filter(|_| self.asked.may_lend)
+            .and_then(|at| Some(u32::try_from(at).ok()?..u32::try_from(at + self.message.bytes.len()).ok()?));
+        if let Some(lent) = &lent {
+            self.asked.lent = lent.clone();
+        }
+        lent.is_some()
     }
 
     /// Bytes that were sent and that the transport has not taken. A service that sends much checks

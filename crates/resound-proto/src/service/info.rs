@@ -27,6 +27,8 @@ pub struct ConnInfo {
     pub local: Endpoint,
     /// The trusted proxy that the connection came through, or that it belongs to.
     pub via: Option<Arc<ProxiedAddresses>>,
+    /// This end has dialled the connection, and not accepted it.
+    pub dialled: bool,
     /// What TLS has negotiated; `None` without TLS, and before the connection is open.
     pub tls: Option<Arc<TlsInfo>>,
 }
@@ -65,7 +67,7 @@ impl ConnInfo {
     /// A connection between `peer` and `local`.
     #[must_use]
     pub fn new(id: ConnId, peer: Endpoint, local: Endpoint) -> Self {
-        Self { id, peer, local, via: None, tls: None }
+        Self { id, peer, local, via: None, dialled: false, tls: None }
     }
 
     /// Whether a trusted proxy has declared this connection its own (`LOCAL`), such as a health

@@ -91,7 +91,7 @@ impl DialDriver {
             return None;
         }
         let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
-        Some(self.shared.conn(request.target.clone(), local, |info| {
+        Some(self.shared.conn(request.target.clone(), local, true, |info| {
             let opening = self.plan.borrow_mut().opening(request, info);
             if opening.is_nothing() {
                 let took = DialTiming { connect, opening: Duration::ZERO };

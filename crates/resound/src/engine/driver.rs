@@ -100,6 +100,26 @@ impl Driver {
         self.note(verdict)
     }
 
+    /// The part of the received bytes that another connection is to send.
+    #[inline]
+    #[cfg(target_os = "linux")]
+    pub(crate) fn take_lent(&mut self) -> Range<usize> {
+        self.conn.take_lent()
+    }
+
+    /// Lets the service lend what it receives.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn allow_lending(&mut self) {
+        self.conn.allow_lending();
+    }
+
+    /// Another connection lends `n` bytes. Returns how many of them to send.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn forward(&mut self, n: usize, cx: &DriverContext) -> usize {
+        let verdict = self.conn.forward(cx.now, n);
+        self.note(verdict).len()
+    }
+
     /// The socket has taken `n` bytes.
     #[inline]
     pub(crate) fn sent(&mut self, n: usize, cx: &mut DriverContext) {

@@ -29,6 +29,8 @@ pub(crate) struct WorkerLocal {
 #[derive(Default)]
 pub(crate) struct LocalWakes {
     woken: RefCell<Vec<ConnId>>,
+    /// The connection that sends what the message at hand has lent.
+    lent_to: Cell<Option<ConnId>>,
     /// The dial plan has something to dial.
     dials: Cell<bool>,
 }
@@ -37,6 +39,17 @@ impl LocalWakes {
     /// Wakes a connection soon, behind the events that the worker handles now.
     pub(crate) fn wake(&self, conn: ConnId) {
         self.woken.borrow_mut().push(conn);
+    }
+
+    /// Lets a connection send the message that was lent in this call, before it is woken.
+    pub(crate) fn lend_to(&self, conn: ConnId) {
+        self.lent_to.set(Some(conn));
+    }
+
+    /// The connection for what was just lent.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn take_lent_to(&self) -> Option<ConnId> {
+        self.lent_to.take()
     }
 
     /// Lets the worker ask its dial plan soon.

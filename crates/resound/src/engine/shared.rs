@@ -141,7 +141,7 @@ impl Shared {
     where
         F: Deref<Target: Fn(&ConnInfo) -> Box<dyn Service>> + Clone + 'static,
     {
-        self.conn(peer, local, |info| match handshakes {
+        self.conn(peer, local, false, |info| match handshakes {
             None => ServiceSource::Ready(factory(info)),
             Some(handshakes) => {
                 let (handshake, factory) = (permit.admission(handshakes(info)), factory.clone());
@@ -156,9 +156,11 @@ impl Shared {
         &self,
         peer: Endpoint,
         local: Endpoint,
+        dialled: bool,
         source: impl FnOnce(&ConnInfo) -> ServiceSource,
     ) -> Conn {
-        let (info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
+        let (mut info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
+        info.dialled = dialled;
         let conn = Conn::start(info, limits, source);
         if REPORTS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }

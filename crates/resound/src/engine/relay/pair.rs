@@ -29,6 +29,8 @@ pub(super) struct PairState {
     pub(super) up: RelayDirection,
     /// From the target to the client.
     pub(super) down: RelayDirection,
+    /// Each connection can send from the buffer that the other one received into.
+    pub(super) can_lend: bool,
     /// Until the target has answered.
     pub(super) race: Option<Box<Race>>,
     pub(super) target: Option<(ConnId, Endpoint)>,
@@ -52,6 +54,8 @@ pub(super) struct RelayDirection {
     pub(super) fin: bool,
     /// The sender is paused.
     pub(super) paused: bool,
+    /// The receiver's engine has bytes for it that were lent; others wait behind them.
+    pub(super) lent: bool,
     /// The receiver is on the worker's list.
     pub(super) woken: bool,
 }
@@ -62,6 +66,19 @@ impl RelayDirection {
         self.queue.extend_from_slice(bytes);
         self.paused = self.queue.len() + self.in_flight >= HIGH;
         self.paused
+    }
+
+    /// The sender has lent `n` bytes to the receiver. Returns whether it is to be paused.
+    pub(super) fn lend(&mut self, n: usize) -> bool {
+        self.report.bytes += n as u64;
+        (self.lent, self.in_flight) = (true, n);
+        self.paused = n >= HIGH;
+        self.paused
+    }
+
+    /// Whether the receiver waits for nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.in_flight == 0 && !self.lent
     }
 
     /// Returns whether the sender may go on, having been paused.

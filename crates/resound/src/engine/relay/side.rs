@@ -44,6 +44,9 @@ impl PairSide {
         let state = &mut *self.pair.state.borrow_mut();
         let is_cut = state.ended.is_some();
         let direction = state.towards(self.end);
+        if direction.lent {
+            return; // this end is woken behind those bytes
+        }
         if !direction.queue.is_empty() {
             direction.report.bytes += direction.queue.len() as u64;
             let queue = std::mem::take(&mut direction.queue);
@@ -95,17 +98,33 @@ impl Service for PairSide {
         match self.end {
             RelayEnd::Client => {
                 let patience = self.context.routes[self.pair.route].target.timeout;
-                self.pair.state.borrow_mut().race = Some(Box::new(Race::new(cx.now(), patience)));
+                {
+                    let state = &mut *self.pair.state.borrow_mut();
+                    state.race = Some(Box::new(Race::new(cx.now(), patience)));
+                    state.can_lend = cx.can_lend();
+                }
                 self.race(cx);
             }
-            RelayEnd::Target => self.forward(cx),
+            RelayEnd::Target => {
+                self.pair.state.borrow_mut().can_lend &= cx.can_lend();
+                self.forward(cx);
+            }
         }
     }
 
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let state = &mut *self.pair.state.borrow_mut();
+        let may_lend = state.can_lend && state.from(self.end).is_empty();
+        let to = state.connection(self.other(), self.pair.client.id).filter(|_| may_lend);
         let direction = state.from(self.end);
-        if direction.push(bytes) {
+        let must_pause = match to {
+            Some(to) if cx.lend() => {
+                self.context.wakes.lend_to(to);
+                direction.lend(bytes.len())
+            }
+            _ => direction.push(bytes),
+        };
+        if must_pause {
             cx.pause(true);
         }
         self.wake_other(state);
@@ -118,7 +137,8 @@ impl Service for PairSide {
     fn wake(&mut self, cx: &mut Cx<'_>) {
         let paused = {
             let state = &mut *self.pair.state.borrow_mut();
-            state.towards(self.end).woken = false;
+            let direction = state.towards(self.end);
+            (direction.woken, direction.lent) = (false, false);
             state.from(self.end).paused
         };
         cx.pause(paused);

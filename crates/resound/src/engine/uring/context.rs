@@ -1,11 +1,16 @@
 //! What the connections of a worker share.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+use resound_proto::ConnId;
 
 use super::timers::Timers;
 use crate::engine::driver::DriverContext;
+use crate::engine::local::LocalWakes;
 use crate::engine::recorder::Recorder;
-use crate::engine::sys::{Key, Ring};
+use crate::engine::sys::{Key, Received, Ring};
 
 /// Memory that a long answer may leave behind in the worker's output buffer.
 const OUT_KEPT: usize = 1024 * 1024;
@@ -20,9 +25,20 @@ pub(super) struct WorkerContext<'a, 'r> {
     pub(super) timers: Timers,
     /// Connections that wait for a buffer to receive into, in the order in which they found none.
     pub(super) starved: VecDeque<Key>,
+    /// Of a relay.
+    pub(super) wakes: Option<Rc<LocalWakes>>,
+    /// What connections have lent to their partners, in order.
+    pub(super) lent: VecDeque<LentPart>,
     spares: Vec<Vec<u8>>,
     /// The buffer of connections that read by themselves. Owns memory only if there are such.
     pub(super) wire: Vec<u8>,
+}
+
+/// A part of what one connection has received, for another one to send.
+pub(super) struct LentPart {
+    pub(super) to: ConnId,
+    pub(super) part: Received,
+    pub(super) range: Range<usize>,
 }
 
 impl<'a, 'r> WorkerContext<'a, 'r> {
@@ -32,6 +48,8 @@ impl<'a, 'r> WorkerContext<'a, 'r> {
             driver: DriverContext::new(recorder, OUT_KEPT),
             timers: Timers::default(),
             starved: VecDeque::new(),
+            wakes: None,
+            lent: VecDeque::new(),
             spares: Vec::new(),
             wire: Vec::new(),
         }

@@ -13,7 +13,7 @@ use resound_proto::{CloseReason, Conn, ConnId};
 use socket2::{SockRef, Socket};
 
 use super::batch::next_send;
-use super::context::WorkerContext;
+use super::context::{LentPart, WorkerContext};
 use super::input::{LinkInput, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
@@ -110,6 +110,9 @@ impl Link {
 
     /// The connection is established.
     pub(super) fn open(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        if context.wakes.is_some() {
+            self.driver.allow_lending();
+        }
         self.driver.open(&mut context.driver);
         self.send_output(context);
         self.advance(context)
@@ -340,8 +343,27 @@ impl Link {
 
     fn deliver(&mut self, mut part: Received, context: &mut WorkerContext<'_, '_>) {
         let echo = self.driver.received(part.bytes_mut(), &mut context.driver);
-        let echo = if echo.is_empty() { None } else { Some((part, echo)) };
-        self.send_all(echo, context);
+        if !echo.is_empty() {
+            return self.send_all(Some((part, echo)), context);
+        }
+        if let Some(wakes) = &context.wakes
+            && let Some(to) = wakes.take_lent_to()
+        {
+            context.lent.push_back(LentPart { to, part, range: self.driver.take_lent() });
+        }
+        self.send_output(context);
+    }
+
+    /// Sends a part of what another connection has received.
+    pub(super) fn forward(&mut self, lent: LentPart, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        if self.over {
+            return ConnectionFlow::Continue(());
+        }
+        let n = self.driver.forward(lent.range.len(), &context.driver);
+        if n > 0 {
+            self.send_all(Some((lent.part, lent.range.start..lent.range.start + n)), context);
+        }
+        self.advance(context)
     }
 
     fn send_output(&mut self, context: &mut WorkerContext<'_, '_>) {

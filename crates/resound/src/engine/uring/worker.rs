@@ -73,8 +73,10 @@ pub(super) fn run(mut guard: WorkerGuard<EventCounter>, setup: &Setup) {
     let (index, set) = (guard.index, Arc::clone(&guard.set));
     set.shared.turn_off_timer_slack();
     let result = Ring::with(setup, |ring| {
-        let context = WorkerContext::new(ring, set.shared.recorder(index, Writers::One));
+        let mut context = WorkerContext::new(ring, set.shared.recorder(index, Writers::One));
         let dials = DialDriver::new(&set.shared, index).map(|driver| PendingDials::new(driver, context.driver.now));
+        let local = dials.as_ref().and_then(PendingDials::local);
+        context.wakes = local.as_ref().map(|local| Rc::clone(&local.wakes));
         let mut worker = RingWorker {
             index,
             set: &set,
@@ -83,7 +85,7 @@ pub(super) fn run(mut guard: WorkerGuard<EventCounter>, setup: &Setup) {
             acceptors: Vec::new(),
             acceptors_changed: false,
             acceptors_at: None,
-            local: dials.as_ref().and_then(PendingDials::local),
+            local,
             dials,
             phase: ShutdownPhase::Serving,
             deadline: None,
@@ -185,7 +187,7 @@ impl RingWorker<'_, '_> {
         let fed = (!self.context.starved.is_empty() && self.context.ring.buffers() > 0).then_some(Duration::ZERO);
         let polls = self.polls_at.filter(|_| !self.polls).map(until);
         let dials = self.dials.as_ref().and_then(|dials| dials.next(now));
-        let woken = self.local.as_ref().is_some_and(|local| !local.wakes.is_empty()).then_some(Duration::ZERO);
+        let woken = self.context.wakes.as_ref().is_some_and(|wakes| !wakes.is_empty()).then_some(Duration::ZERO);
         let waits = [self.context.timers.next(now), cut, acceptors, fed, polls, dials, woken];
         match waits.into_iter().flatten().min() {
             None => Wait::Forever,
@@ -361,8 +363,14 @@ impl RingWorker<'_, '_> {
     /// Wakes the connections of a relay that their partners have woken. They wake each other in
     /// turn: what is left after a few rounds waits for the sockets' turn.
     fn wake_partners(&mut self) {
-        let Some(wakes) = self.local.as_ref().map(|local| Rc::clone(&local.wakes)) else { return };
+        let Some(wakes) = self.context.wakes.clone() else { return };
         for _ in 0..ROUNDS {
+            // First: each is woken behind what was lent to it.
+            while let Some(lent) = self.context.lent.pop_front() {
+                if let Some(key) = self.links.find(lent.to) {
+                    self.on(key, |link, context| link.forward(lent, context));
+                }
+            }
             wakes.drain(|conn| {
                 if let Some(key) = self.links.find(conn) {
                     self.on(key, Link::woken);
