@@ -59,30 +59,57 @@ pub enum CloseReason {
     Failed(io::ErrorKind),
 }
 
+/// Gives each reason its place, its name and its text.
+macro_rules! reasons {
+    ($($reason:ident $(($value:ident))? => $name:literal, $text:literal;)*) => {
+        enum Place {
+            $($reason),*
+        }
+
+        const NAMES: &[&str] = &[$($name),*];
+
+        fn place(reason: CloseReason) -> Place {
+            match reason {
+                $(CloseReason::$reason { .. } => Place::$reason),*
+            }
+        }
+
+        impl fmt::Display for CloseReason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$reason $(($value))? => write!(f, $text)),*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    Finished => "finished", "both ends finished";
+    ServiceClosed => "service_closed", "closed by the service";
+    Drained => "drained", "drained at shutdown";
+    Reset => "reset", "reset by the peer";
+    IdleTimeout => "idle_timeout", "idle for too long";
+    WriteTimeout => "write_timeout", "the peer stopped reading";
+    LineTooLong => "line_too_long", "a line was too long";
+    Aborted => "aborted", "reset by the service";
+    PeerVanished => "peer_vanished", "the peer stopped answering";
+    Cut => "cut", "cut at shutdown";
+    Panicked => "panicked", "the service panicked";
+    Failed(kind) => "failed", "socket error: {kind}";
+    OpeningTimeout => "opening_timeout", "not open in time";
+    LeftEarly => "left_early", "the peer left before it was open";
+    Tls(failure) => "tls", "{failure}";
+    Truncated => "truncated", "the peer ended without TLS's close_notify";
+    NoProxyHeader(instead) => "no_proxy_header", "{instead} instead of a PROXY header";
+    BadProxyHeader(error) => "bad_proxy_header", "wrong PROXY header: {error}";
+    UntrustedProxy => "untrusted_proxy", "the peer is not a trusted proxy";
+    Refused(refusal) => "refused", "{refusal}";
+}
+
 impl CloseReason {
     /// All names that [`CloseReason::name`] can return, in the order of [`CloseReason::index`].
-    pub const NAMES: &'static [&'static str] = &[
-        "finished",
-        "service_closed",
-        "drained",
-        "reset",
-        "idle_timeout",
-        "write_timeout",
-        "line_too_long",
-        "aborted",
-        "peer_vanished",
-        "cut",
-        "panicked",
-        "failed",
-        "opening_timeout",
-        "left_early",
-        "tls",
-        "truncated",
-        "no_proxy_header",
-        "bad_proxy_header",
-        "untrusted_proxy",
-        "refused",
-    ];
+    pub const NAMES: &'static [&'static str] = NAMES;
 
     /// The reason behind an error that a socket reported.
     #[must_use]
@@ -98,28 +125,7 @@ impl CloseReason {
     /// Position in [`CloseReason::NAMES`]: a fixed set, fit for a metric's label.
     #[must_use]
     pub fn index(self) -> usize {
-        match self {
-            Self::Finished => 0,
-            Self::ServiceClosed => 1,
-            Self::Drained => 2,
-            Self::Reset => 3,
-            Self::IdleTimeout => 4,
-            Self::WriteTimeout => 5,
-            Self::LineTooLong => 6,
-            Self::Aborted => 7,
-            Self::PeerVanished => 8,
-            Self::Cut => 9,
-            Self::Panicked => 10,
-            Self::Failed(_) => 11,
-            Self::OpeningTimeout => 12,
-            Self::LeftEarly => 13,
-            Self::Tls(_) => 14,
-            Self::Truncated => 15,
-            Self::NoProxyHeader(_) => 16,
-            Self::BadProxyHeader(_) => 17,
-            Self::UntrustedProxy => 18,
-            Self::Refused(_) => 19,
-        }
+        place(self) as usize
     }
 
     /// A stable name in snake case, for logs and metrics.
@@ -132,34 +138,6 @@ impl CloseReason {
     #[must_use]
     pub fn is_orderly(self) -> bool {
         matches!(self, Self::Finished | Self::ServiceClosed | Self::Drained)
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Finished => "both ends finished",
-            Self::ServiceClosed => "closed by the service",
-            Self::Drained => "drained at shutdown",
-            Self::Reset => "reset by the peer",
-            Self::IdleTimeout => "idle for too long",
-            Self::WriteTimeout => "the peer stopped reading",
-            Self::LineTooLong => "a line was too long",
-            Self::Aborted => "reset by the service",
-            Self::PeerVanished => "the peer stopped answering",
-            Self::Cut => "cut at shutdown",
-            Self::Panicked => "the service panicked",
-            Self::OpeningTimeout => "not open in time",
-            Self::LeftEarly => "the peer left before it was open",
-            Self::NoProxyHeader(instead) => return write!(f, "{instead} instead of a PROXY header"),
-            Self::BadProxyHeader(error) => return write!(f, "wrong PROXY header: {error}"),
-            Self::UntrustedProxy => "the peer is not a trusted proxy",
-            Self::Refused(refusal) => return refusal.fmt(f),
-            Self::Tls(failure) => return failure.fmt(f),
-            Self::Truncated => "the peer ended without TLS's close_notify",
-            Self::Failed(kind) => return write!(f, "socket error: {kind}"),
-        };
-        f.write_str(text)
     }
 }
 

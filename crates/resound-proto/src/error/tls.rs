@@ -1,69 +1,92 @@
 //! [`TlsFailure`]: what went wrong in TLS.
 
-use std::fmt;
-
 /// What went wrong in a TLS handshake, or in the records behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFailure {
     /// The peer does not use TLS.
+    #[error("the peer does not speak TLS")]
     NotTls,
     /// Both ends have no protocol version, cipher suite, key exchange group or signature algorithm
     /// in common.
+    #[error("no TLS version or algorithm in common with the peer")]
     NothingInCommon,
     /// Both ends have no application protocol (ALPN, RFC 7301) in common.
+    #[error("no application protocol (ALPN) in common with the peer")]
     NoProtocol,
     /// The peer has sent no certificate, and one is required.
+    #[error("the peer has shown no certificate")]
     NoCertificate,
     /// No authority that this end trusts has signed the peer's certificate.
+    #[error("no trusted authority has signed the peer's certificate")]
     UnknownIssuer,
     /// The server's certificate is for other names.
+    #[error("the peer's certificate is for another name")]
     WrongName,
     /// The peer's certificate is no longer valid.
+    #[error("the peer's certificate has expired")]
     Expired,
     /// The peer's certificate is not valid yet.
+    #[error("the peer's certificate is not valid yet")]
     NotYetValid,
     /// The peer's certificate is not the one that is pinned.
+    #[error("the peer's certificate is not the pinned one")]
     NotPinned,
     /// The peer's certificate has another flaw.
+    #[error("the peer's certificate is not acceptable: {0}")]
     BadCertificate(CertificateFlaw),
     /// The peer refused, with this alert (RFC 8446, 6).
+    #[error("the peer refused: alert {} ({})", .0, alert_name(*.0))]
     Refused(u8),
     /// A record was changed on its way, or encrypted with other keys.
+    #[error("a TLS record was changed on its way")]
     Damaged,
     /// The peer broke the protocol.
+    #[error("the peer broke the TLS protocol")]
     Misbehaved,
     /// Something failed at this end.
+    #[error("TLS failed at this end")]
     Failed,
 }
 
 /// What is wrong with a certificate whose issuer may well be trusted, and whose name may be the
 /// right one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateFlaw {
     /// It is the certificate of an authority (CA:TRUE), not of a server or a client.
+    #[error("it is a certificate authority's own (CA:TRUE)")]
     Authority,
     /// It is for another purpose (its extended key usage, RFC 5280, 4.2.1.12).
+    #[error("it is for another purpose (extended key usage)")]
     Purpose,
     /// A signature in its chain is not its issuer's.
+    #[error("a signature in its chain is wrong")]
     Signature,
     /// Its key or a signature in its chain is of a kind that is not supported here.
+    #[error("its key or a signature in its chain is of a kind that is not supported")]
     Algorithm,
     /// It is of version 1, which has no place for names.
+    #[error("it is of X.509 version 1")]
     OldVersion,
     /// It has a critical extension that is not known here.
+    #[error("it has a critical extension that is not known here")]
     Extension,
     /// Its issuer was not allowed to sign it: a limit on names or on the length of chains, or it is
     /// not an authority.
+    #[error("its issuer may not sign such a certificate")]
     Issuer,
     /// Its chain is too long, or has too many branches.
+    #[error("its chain is too long")]
     Chain,
     /// It was revoked, or its status is not known.
+    #[error("it was revoked, or its status is not known")]
     Revoked,
     /// It is not encoded as a certificate is.
+    #[error("it is malformed")]
     Encoding,
     /// Something else.
+    #[error("it is none that TLS can use")]
     Other,
 }
 
@@ -116,24 +139,6 @@ impl CertificateFlaw {
     }
 }
 
-impl fmt::Display for CertificateFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Authority => "it is a certificate authority's own (CA:TRUE)",
-            Self::Purpose => "it is for another purpose (extended key usage)",
-            Self::Signature => "a signature in its chain is wrong",
-            Self::Algorithm => "its key or a signature in its chain is of a kind that is not supported",
-            Self::OldVersion => "it is of X.509 version 1",
-            Self::Extension => "it has a critical extension that is not known here",
-            Self::Issuer => "its issuer may not sign such a certificate",
-            Self::Chain => "its chain is too long",
-            Self::Revoked => "it was revoked, or its status is not known",
-            Self::Encoding => "it is malformed",
-            Self::Other => "it is none that TLS can use",
-        })
-    }
-}
-
 impl TlsFailure {
     /// The failure behind an error of rustls.
     #[must_use]
@@ -177,75 +182,47 @@ impl TlsFailure {
     }
 }
 
-impl fmt::Display for TlsFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotTls => "the peer does not speak TLS",
-            Self::NothingInCommon => "no TLS version or algorithm in common with the peer",
-            Self::NoProtocol => "no application protocol (ALPN) in common with the peer",
-            Self::NoCertificate => "the peer has shown no certificate",
-            Self::UnknownIssuer => "no trusted authority has signed the peer's certificate",
-            Self::WrongName => "the peer's certificate is for another name",
-            Self::Expired => "the peer's certificate has expired",
-            Self::NotYetValid => "the peer's certificate is not valid yet",
-            Self::NotPinned => "the peer's certificate is not the pinned one",
-            Self::BadCertificate(flaw) => return write!(f, "the peer's certificate is not acceptable: {flaw}"),
-            Self::Refused(alert) => {
-                return write!(f, "the peer refused: {}", Alert(*alert));
-            }
-            Self::Damaged => "a TLS record was changed on its way",
-            Self::Misbehaved => "the peer broke the TLS protocol",
-            Self::Failed => "TLS failed at this end",
-        })
-    }
-}
-
-/// An alert's name in IANA's registry ("TLS Alerts"), and its number.
-struct Alert(u8);
-
-impl fmt::Display for Alert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
-            0 => "close_notify",
-            10 => "unexpected_message",
-            20 => "bad_record_mac",
-            21 => "decryption_failed_RESERVED",
-            22 => "record_overflow",
-            30 => "decompression_failure_RESERVED",
-            40 => "handshake_failure",
-            41 => "no_certificate_RESERVED",
-            42 => "bad_certificate",
-            43 => "unsupported_certificate",
-            44 => "certificate_revoked",
-            45 => "certificate_expired",
-            46 => "certificate_unknown",
-            47 => "illegal_parameter",
-            48 => "unknown_ca",
-            49 => "access_denied",
-            50 => "decode_error",
-            51 => "decrypt_error",
-            52 => "too_many_cids_requested",
-            60 => "export_restriction_RESERVED",
-            70 => "protocol_version",
-            71 => "insufficient_security",
-            80 => "internal_error",
-            86 => "inappropriate_fallback",
-            90 => "user_canceled",
-            100 => "no_renegotiation_RESERVED",
-            109 => "missing_extension",
-            110 => "unsupported_extension",
-            111 => "certificate_unobtainable_RESERVED",
-            112 => "unrecognized_name",
-            113 => "bad_certificate_status_response",
-            114 => "bad_certificate_hash_value_RESERVED",
-            115 => "unknown_psk_identity",
-            116 => "certificate_required",
-            117 => "general_error",
-            120 => "no_application_protocol",
-            121 => "ech_required",
-            _ => "unassigned",
-        };
-        write!(f, "alert {} ({name})", self.0)
+/// An alert's name in IANA's registry ("TLS Alerts").
+fn alert_name(number: u8) -> &'static str {
+    match number {
+        0 => "close_notify",
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        21 => "decryption_failed_RESERVED",
+        22 => "record_overflow",
+        30 => "decompression_failure_RESERVED",
+        40 => "handshake_failure",
+        41 => "no_certificate_RESERVED",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        49 => "access_denied",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        52 => "too_many_cids_requested",
+        60 => "export_restriction_RESERVED",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        86 => "inappropriate_fallback",
+        90 => "user_canceled",
+        100 => "no_renegotiation_RESERVED",
+        109 => "missing_extension",
+        110 => "unsupported_extension",
+        111 => "certificate_unobtainable_RESERVED",
+        112 => "unrecognized_name",
+        113 => "bad_certificate_status_response",
+        114 => "bad_certificate_hash_value_RESERVED",
+        115 => "unknown_psk_identity",
+        116 => "certificate_required",
+        117 => "general_error",
+        120 => "no_application_protocol",
+        121 => "ech_required",
+        _ => "unassigned",
     }
 }
 
@@ -270,7 +247,7 @@ mod tests {
         // The table has each alert that rustls knows.
         for alert in 0..=u8::MAX {
             let is_known = AlertDescription::from(alert).as_str().is_some();
-            assert!(!is_known || !Alert(alert).to_string().ends_with("(unassigned)"), "{alert}");
+            assert!(!is_known || alert_name(alert) != "unassigned", "{alert}");
         }
     }
 
