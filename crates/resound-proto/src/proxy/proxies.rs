@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::Parser;
 use super::reader::HeaderReader;
 use crate::handshake::ProxyHeader;
 use crate::service::{ConnInfo, Endpoint, canonical};
@@ -52,7 +53,7 @@ impl Proxies {
     /// Reads the header that the connection must begin with.
     #[must_use]
     pub fn preface(&self, conn: &ConnInfo) -> impl ProxyHeader + use<> {
-        HeaderReader::new(self.trusts(&conn.peer))
+        HeaderReader { trusted: self.trusts(&conn.peer), parser: Parser::new() }
     }
 }
 

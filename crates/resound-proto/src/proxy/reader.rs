@@ -11,14 +11,8 @@ use crate::service::{ConnInfo, Endpoint, ProxiedAddresses, ProxiedTls};
 
 /// Reads the header that each connection must begin with.
 pub(super) struct HeaderReader {
-    trusted: bool,
-    parser: Parser,
-}
-
-impl HeaderReader {
-    pub(super) fn new(trusted: bool) -> Self {
-        Self { trusted, parser: Parser::new() }
-    }
+    pub(super) trusted: bool,
+    pub(super) parser: Parser,
 }
 
 impl ProxyHeader for HeaderReader {

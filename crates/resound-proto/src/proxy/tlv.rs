@@ -1,6 +1,10 @@
 //! [`Tlv`]: the further values of a version 2 header, as type, length and value
 //! (`proxy-protocol.txt`, 2.2.1 to 2.2.8).
 
+use std::borrow::Cow;
+
+use bytes::BufMut;
+
 use super::{EncodeError, LONGEST_UNIQUE_ID};
 use crate::error::ProxyError;
 
@@ -130,60 +134,46 @@ pub(super) fn check(header: &[u8], at: usize) -> Result<(), ProxyError> {
 }
 
 impl Tlv {
-    fn kind(&self) -> u8 {
-        match self {
-            Self::Alpn(_) => ALPN,
-            Self::Authority(_) => AUTHORITY,
-            Self::Noop(_) => NOOP,
-            Self::UniqueId(_) => UNIQUE_ID,
-            Self::Ssl(_) => SSL,
-            Self::NetNs(_) => NETNS,
-            Self::Other(kind, _) => *kind,
-        }
+    /// The type and the value as they are sent.
+    fn encoded(&self) -> Result<(u8, Cow<'_, [u8]>), EncodeError> {
+        Ok(match self {
+            Self::Alpn(value) => (ALPN, value.into()),
+            Self::Authority(value) => (AUTHORITY, value.into()),
+            Self::Noop(n) => (NOOP, vec![0; (*n).min(usize::from(u16::MAX) + 1)].into()),
+            Self::UniqueId(value) if value.len() > LONGEST_UNIQUE_ID => return Err(EncodeError::UniqueId),
+            Self::UniqueId(value) => (UNIQUE_ID, value.into()),
+            Self::Ssl(ssl) => {
+                let mut value = vec![ssl.client];
+                value.put_u32(ssl.verify);
+                let mut sorted: Vec<_> = ssl.tlvs.iter().collect();
+                sorted.sort_by_key(|(kind, _)| *kind);
+                sorted.iter().try_for_each(|(kind, inner)| write(*kind, inner, &mut value))?;
+                (SSL, value.into())
+            }
+            Self::NetNs(value) => (NETNS, value.into()),
+            Self::Other(kind, value) => (*kind, value.into()),
+        })
     }
 }
 
 /// Writes them in ascending order of their types, those of one type in their own order, with room
 /// for a checksum in its place. Returns that place.
 pub(super) fn write_all(tlvs: &[Tlv], has_checksum: bool, out: &mut Vec<u8>) -> Result<Option<usize>, EncodeError> {
-    let mut sorted: Vec<&Tlv> = tlvs.iter().collect();
-    sorted.sort_by_key(|tlv| tlv.kind());
-    let (before, behind) = sorted.split_at(sorted.partition_point(|tlv| tlv.kind() <= CRC32C));
-    before.iter().try_for_each(|tlv| write_one(tlv, out))?;
-    let checksum = if has_checksum {
-        write(CRC32C, &[0; 4], out)?;
-        Some(out.len() - 4)
-    } else {
-        None
-    };
-    behind.iter().try_for_each(|tlv| write_one(tlv, out))?;
-    Ok(checksum)
-}
-
-fn write_one(tlv: &Tlv, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    match tlv {
-        Tlv::Alpn(value) => write(ALPN, value, out),
-        Tlv::Authority(value) => write(AUTHORITY, value, out),
-        Tlv::Noop(n) => write(NOOP, &vec![0; (*n).min(usize::from(u16::MAX) + 1)], out),
-        Tlv::UniqueId(value) if value.len() > LONGEST_UNIQUE_ID => Err(EncodeError::UniqueId),
-        Tlv::UniqueId(value) => write(UNIQUE_ID, value, out),
-        Tlv::NetNs(value) => write(NETNS, value, out),
-        Tlv::Other(kind, value) => write(*kind, value, out),
-        Tlv::Ssl(ssl) => {
-            let mut value = vec![ssl.client];
-            value.extend(ssl.verify.to_be_bytes());
-            let mut sorted: Vec<_> = ssl.tlvs.iter().collect();
-            sorted.sort_by_key(|(kind, _)| *kind);
-            sorted.iter().try_for_each(|(kind, inner)| write(*kind, inner, &mut value))?;
-            write(SSL, &value, out)
-        }
+    let mut values = tlvs.iter().map(Tlv::encoded).collect::<Result<Vec<_>, _>>()?;
+    values.extend(has_checksum.then(|| (CRC32C, vec![0; 4].into())));
+    values.sort_by_key(|(kind, _)| *kind);
+    let mut checksum = None;
+    for (kind, value) in values {
+        write(kind, &value, out)?;
+        checksum = if has_checksum && kind == CRC32C { Some(out.len() - 4) } else { checksum };
     }
+    Ok(checksum)
 }
 
 fn write(kind: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let length = u16::try_from(value.len()).map_err(|_| EncodeError::TooLong)?;
-    out.push(kind);
-    out.extend(length.to_be_bytes());
+    out.put_u8(kind);
+    out.put_u16(length);
     out.extend_from_slice(value);
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Version 2: binary (`proxy-protocol.txt`, 2.2).
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::array;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::{Buf, BufMut};
 
 use super::header::in_one_family;
 use super::{Addresses, EncodeError, Header, LONGEST_V2, Parsed, Transport, Version, tlv};
@@ -74,32 +77,25 @@ fn size(family: u8) -> Option<usize> {
     })
 }
 
-fn read(family: u8, block: &[u8]) -> Addresses {
+/// The addresses in a block of the family's size.
+fn read(family: u8, mut block: &[u8]) -> Addresses {
     let transport = if family & 0xf == 2 { Transport::Datagram } else { Transport::Stream };
-    let port = |at: usize| u16::from_be_bytes([block[at], block[at + 1]]);
-    let v4 = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&block[at..at + 4]).unwrap_or_default());
-    let v6 = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&block[at..at + 16]).unwrap_or_default());
-    match family >> 4 {
-        INET => Addresses::Ip {
-            transport,
-            source: SocketAddr::new(v4(0).into(), port(8)),
-            destination: SocketAddr::new(v4(4).into(), port(10)),
-        },
-        INET6 => Addresses::Ip {
-            transport,
-            source: SocketAddr::new(v6(0).into(), port(32)),
-            destination: SocketAddr::new(v6(16).into(), port(34)),
-        },
+    let [source, destination]: [IpAddr; 2] = match family >> 4 {
+        INET => array::from_fn(|_| Ipv4Addr::from(block.get_u32()).into()),
+        INET6 => array::from_fn(|_| Ipv6Addr::from(block.get_u128()).into()),
         UNIX => {
             // Padded with NULs; an abstract path begins with one.
             let path = |bytes: &[u8]| {
                 let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
                 bytes[..end].to_vec()
             };
-            Addresses::Unix { transport, source: path(&block[..PATH]), destination: path(&block[PATH..]) }
+            return Addresses::Unix { transport, source: path(&block[..PATH]), destination: path(&block[PATH..]) };
         }
-        _ => Addresses::Unknown,
-    }
+        _ => return Addresses::Unknown,
+    };
+    let (source, destination) =
+        (SocketAddr::new(source, block.get_u16()), SocketAddr::new(destination, block.get_u16()));
+    Addresses::Ip { transport, source, destination }
 }
 
 pub(super) fn encode(header: &Header) -> Result<Vec<u8>, EncodeError> {
@@ -112,14 +108,14 @@ pub(super) fn encode(header: &Header) -> Result<Vec<u8>, EncodeError> {
         Addresses::Ip { transport, source, destination } => {
             let (source, destination) = in_one_family(*source, *destination);
             out[13] = low(transport) | if source.is_ipv4() { INET << 4 } else { INET6 << 4 };
-            for address in [source, destination] {
-                match address {
-                    SocketAddr::V4(v4) => out.extend(v4.ip().octets()),
-                    SocketAddr::V6(v6) => out.extend(v6.ip().octets()),
+            for ip in [source.ip(), destination.ip()] {
+                match ip {
+                    IpAddr::V4(v4) => out.put_u32(v4.to_bits()),
+                    IpAddr::V6(v6) => out.put_u128(v6.to_bits()),
                 }
             }
-            out.extend(source.port().to_be_bytes());
-            out.extend(destination.port().to_be_bytes());
+            out.put_u16(source.port());
+            out.put_u16(destination.port());
         }
         Addresses::Unix { transport, source, destination } => {
             out[13] = low(transport) | UNIX << 4;

@@ -56,23 +56,17 @@ const fn pattern<const N: usize>(first: u8) -> [u8; N] {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chargen;
 
-impl Chargen {
-    fn send_pattern(cx: &mut Cx<'_>) {
-        for _ in 0..AT_ONCE {
-            cx.send(&PATTERN);
-        }
-    }
-}
-
 impl Service for Chargen {
     fn open(&mut self, cx: &mut Cx<'_>) {
-        Self::send_pattern(cx);
+        self.drained(cx);
     }
 
     fn data(&mut self, _bytes: &[u8], _cx: &mut Cx<'_>) {}
 
     fn drained(&mut self, cx: &mut Cx<'_>) {
-        Self::send_pattern(cx);
+        for _ in 0..AT_ONCE {
+            cx.send(&PATTERN);
+        }
     }
 
     fn eof(&mut self, _cx: &mut Cx<'_>) {}

@@ -136,7 +136,7 @@ impl Cx<'_> {
 
     /// Sends `bytes` behind all that was sent before. After [`Cx::finish`] this does nothing.
     pub fn send(&mut self, bytes: &[u8]) {
-        if self.may_send() {
+        if self.state.may_send() {
             self.out.extend_from_slice(bytes);
         }
     }
@@ -147,7 +147,7 @@ impl Cx<'_> {
         if !self.asked.may_share || bytes.len() < WORTH_SHARING {
             return self.send(&bytes);
         }
-        if self.may_send() {
+        if self.state.may_send() {
             self.asked.shares.0.get_or_insert_default().push((self.out.len(), bytes));
         }
     }
@@ -156,14 +156,15 @@ impl Cx<'_> {
     /// the engine can send from the buffer it received into. Does nothing outside
     /// [`Service::data`](super::Service::data).
     pub fn echo(&mut self) {
-        if !self.may_send() || self.message.bytes.is_empty() {
+        if !self.state.may_send() || self.message.bytes.is_empty() {
             return;
         }
         let is_first = Range::is_empty(self.echo);
+        let sends_nothing_else = self.out.is_empty() && self.asked.shares.is_empty();
         match self.message.at {
             // The echo range leaves before `out`, so it can only grow while `out` is empty, and in
             // one piece.
-            Some(at) if self.sends_nothing() && (is_first || self.echo.end == at) => {
+            Some(at) if sends_nothing_else && (is_first || self.echo.end == at) => {
                 if is_first {
                     self.echo.start = at;
                 }
@@ -199,15 +200,6 @@ impl Cx<'_> {
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.unsent + self.out.len() + self.echo.len() + self.asked.shares.len()
-    }
-
-    fn may_send(&self) -> bool {
-        self.state.may_send()
-    }
-
-    /// Whether this call has sent nothing, except what is echoed from the engine's buffer.
-    fn sends_nothing(&self) -> bool {
-        self.out.is_empty() && self.asked.shares.is_empty()
     }
 
     /// Asks for [`Service::wake`](super::Service::wake) at `at`. There is one such deadline; asking

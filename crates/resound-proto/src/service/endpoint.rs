@@ -1,7 +1,7 @@
 //! [`Endpoint`]: the address of one end.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,13 +26,10 @@ impl From<SocketAddr> for Endpoint {
 
 /// The address as IPv4 where it is IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 pub fn unmapped(address: SocketAddr) -> SocketAddr {
-    match address {
-        // Keep scope ids and flow labels of real IPv6 addresses.
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
-            None => address,
-        },
-        SocketAddr::V4(_) => address,
+    match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        // Scope id and flow label stay.
+        IpAddr::V6(_) => address,
     }
 }
 
