@@ -122,7 +122,7 @@ impl ConnectionPermit {
     /// Behind proxies the rules concern the client, so the handshake applies them once a header has
     /// named it.
     pub(crate) fn admission(&self, handshake: Handshake) -> Handshake {
-        let Some(access) = self.limit.access.as_ref().filter(|access| access.is_behind_proxies()) else {
+        let Some(access) = self.limit.access.as_ref().filter(|access| access.behind_proxies) else {
             return handshake;
         };
         let (access, slot) = (Arc::clone(access), self.slot);

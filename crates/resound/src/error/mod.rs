@@ -149,36 +149,26 @@ impl Error {
 #[must_use]
 pub fn is_descriptor_shortage(error: &io::Error) -> bool {
     #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
-    }
+    let numbers = [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
     #[cfg(not(unix))]
-    {
-        error.raw_os_error() == Some(10024) // WSAEMFILE
-    }
+    let numbers = [10024]; // WSAEMFILE
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 /// Is this `EAFNOSUPPORT`: a system without this family, such as one with IPv6 switched off?
 fn is_family_missing(error: &io::Error) -> bool {
     #[cfg(unix)]
-    {
-        rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)
-    }
+    let number = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     #[cfg(not(unix))]
-    {
-        error.raw_os_error() == Some(10047) // WSAEAFNOSUPPORT
-    }
+    let number = 10047; // WSAEAFNOSUPPORT
+    error.raw_os_error() == Some(number)
 }
 
 /// The text of an error without the operating system's number.
 #[must_use]
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) => text[..at].to_string(),
-        None => text,
-    }
+    text.rfind(" (os error ").map_or(text.as_str(), |at| &text[..at]).to_string()
 }
 
 #[cfg(test)]

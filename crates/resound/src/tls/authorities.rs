@@ -15,8 +15,9 @@ use crate::error::{CertificateProblem, Error};
 /// authority's or not. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorities {
-    roots: Arc<RootCertStore>,
-    certificates: Arc<[CertificateDer<'static>]>,
+    pub(super) roots: Arc<RootCertStore>,
+    /// Those that are trusted themselves.
+    pub(super) certificates: Arc<[CertificateDer<'static>]>,
 }
 
 impl Authorities {
@@ -38,15 +39,6 @@ impl Authorities {
             })?;
         }
         Ok(Self { roots: Arc::new(roots), certificates: certificates.into() })
-    }
-
-    pub(super) fn roots(&self) -> Arc<RootCertStore> {
-        Arc::clone(&self.roots)
-    }
-
-    /// The certificates that are trusted themselves.
-    pub(super) fn certificates(&self) -> Arc<[CertificateDer<'static>]> {
-        Arc::clone(&self.certificates)
     }
 }
 

@@ -39,14 +39,9 @@ impl FromStr for Fingerprint {
     /// 64 hexadecimal digits, in either case, with or without colons.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str = "a SHA-256 fingerprint has 64 hexadecimal digits, with or without colons";
-        let mut bytes = [0; 32];
-        let mut digits = text.chars().filter(|&c| c != ':').map(|c| c.to_digit(16).ok_or(WRONG));
-        for byte in &mut bytes {
-            let high = digits.next().ok_or(WRONG)??;
-            let low = digits.next().ok_or(WRONG)??;
-            *byte = (high << 4 | low) as u8;
-        }
-        if digits.next().is_some() { Err(WRONG) } else { Ok(Self(bytes)) }
+        let digits = text.chars().filter(|&c| c != ':').map(|c| c.to_digit(16));
+        let digits: [u32; 64] = digits.collect::<Option<Vec<_>>>().and_then(|all| all.try_into().ok()).ok_or(WRONG)?;
+        Ok(Self(std::array::from_fn(|at| (digits[2 * at] << 4 | digits[2 * at + 1]) as u8)))
     }
 }
 

@@ -1,22 +1,20 @@
 //! [`TlsClient`]: which servers a client trusts, and its own certificate.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use resound_proto::ClientSession;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::ClientConfig;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::authorities::Authorities;
 use super::certificate::Fingerprint;
 use super::identity::Identity;
-use super::known::KnownServers;
-use super::{provider, read_peer, words};
+use super::known::{KnownServers, NoVerification};
+use super::{provider, read_peer, settings_error};
 use crate::error::Error;
 
 /// Which server certificates a client accepts.
@@ -98,21 +96,20 @@ impl TlsClient {
         identity: Option<&Identity>,
         alpn: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        let failed = |error: rustls::Error| Error::Tls(words(&error));
         let name = ServerName::try_from(name.to_string())
             .map_err(|_| Error::Tls(format!("'{name}' is no name that a certificate can have")))?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(failed)?;
+            .map_err(settings_error)?;
         let builder = builder.dangerous().with_custom_certificate_verifier(match trust {
             Trust::Platform => {
-                let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(failed)?;
-                Arc::new(KnownServers::new(Arc::new([]), Arc::new(verifier)))
+                let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(settings_error)?;
+                Arc::new(KnownServers { known: Arc::new([]), others: Arc::new(verifier) })
             }
             Trust::Roots(authorities) => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(authorities.roots(), provider).build();
-                let verifier = verifier.map_err(|error| Error::Tls(error.to_string()))?;
-                Arc::new(KnownServers::new(authorities.certificates(), verifier))
+                let verifier = WebPkiServerVerifier::builder_with_provider(authorities.roots, provider).build();
+                let others = verifier.map_err(|error| Error::Tls(error.to_string()))?;
+                Arc::new(KnownServers { known: authorities.certificates, others })
             }
             Trust::Pin(pin) => Arc::new(NoVerification(Some(pin))),
             Trust::Unverified => Arc::new(NoVerification(None)),
@@ -120,7 +117,7 @@ impl TlsClient {
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let key = SingleCertAndKey::from(Arc::clone(identity.key()));
+                let key = SingleCertAndKey::from(Arc::clone(&identity.key));
                 builder.with_client_cert_resolver(Arc::new(key))
             }
         };
@@ -153,58 +150,5 @@ impl TlsClient {
     #[must_use]
     pub fn name(&self) -> &ServerName<'static> {
         &self.name
-    }
-}
-
-/// Checks only that a certificate is the pinned one, if one is pinned. The server still proves that
-/// it holds the key.
-struct NoVerification(Option<Fingerprint>);
-
-impl ServerCertVerifier for NoVerification {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.0 {
-            Some(pin) if Fingerprint::of(certificate) != pin => {
-                Err(CertificateError::ApplicationVerificationFailure.into())
-            }
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl fmt::Debug for NoVerification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(pin) => write!(f, "Lenient(pinned {pin})"),
-            None => f.write_str("Lenient"),
-        }
     }
 }

@@ -55,7 +55,7 @@ impl<'a> Pem<'a> {
             })
             .collect::<Result<_, _>>()?;
         match certificates.is_empty() {
-            true => Err(self.instead_of(PemKind::Certificate)),
+            true => Err(self.error(self.instead_of(PemKind::Certificate))),
             false => Ok(certificates),
         }
     }
@@ -65,7 +65,7 @@ impl<'a> Pem<'a> {
         match self.labelled(KEY).next() {
             Some(section) if section.is_encrypted() => Err(self.error(CertificateProblem::EncryptedKey)),
             Some(section) => section.decoded().ok_or_else(|| self.error(CertificateProblem::DamagedKey)),
-            None => Err(self.instead_of(PemKind::Key)),
+            None => Err(self.error(self.instead_of(PemKind::Key))),
         }
     }
 
@@ -86,11 +86,7 @@ impl<'a> Pem<'a> {
     }
 
     /// What the file holds where it has no `wanted` in PEM form.
-    fn instead_of(&self, wanted: PemKind) -> Error {
-        self.error(self.problem(wanted))
-    }
-
-    fn problem(&self, wanted: PemKind) -> CertificateProblem {
+    fn instead_of(&self, wanted: PemKind) -> CertificateProblem {
         if self.bytes.iter().all(u8::is_ascii_whitespace) {
             return CertificateProblem::Empty;
         }

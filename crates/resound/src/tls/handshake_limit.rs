@@ -26,19 +26,13 @@ impl HandshakeLimit {
         Arc::new(Self { most: most.max(1), state: Mutex::default() })
     }
 
-    /// Joins: with a place if one is free, or at the end of the queue.
+    /// Joins at the end of the queue.
     pub(crate) fn join(self: &Arc<Self>) -> HandshakePermit {
         let mut state = self.state();
-        let mut ticket = None;
-        if state.under_way < self.most && state.waiting.is_empty() {
-            state.under_way += 1;
-        } else {
-            let number = state.next;
-            state.next += 1;
-            state.waiting.insert(number);
-            ticket = Some(number);
-        }
-        HandshakePermit { all: Arc::clone(self), ticket }
+        let ticket = state.next;
+        state.next += 1;
+        state.waiting.insert(ticket);
+        HandshakePermit { all: Arc::clone(self), ticket: Some(ticket) }
     }
 
     fn state(&self) -> MutexGuard<'_, HandshakeQueue> {

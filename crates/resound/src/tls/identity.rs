@@ -22,7 +22,7 @@ const DEVELOPMENT_DAYS: i64 = 30;
 /// A certificate chain and its private key, known to belong together.
 #[derive(Clone)]
 pub struct Identity {
-    key: Arc<CertifiedKey>,
+    pub(super) key: Arc<CertifiedKey>,
     certificate: Certificate,
 }
 
@@ -118,10 +118,6 @@ impl Identity {
     pub(super) fn shares_a_name_with(&self, other: &Self) -> bool {
         let own = &self.certificate.names;
         own == &other.certificate.names || own.iter().any(|name| other.certificate.names.contains(name))
-    }
-
-    pub(crate) fn key(&self) -> &Arc<CertifiedKey> {
-        &self.key
     }
 
     /// Is the certificate for this name? A name is as in a ClientHello: in lower case, without a

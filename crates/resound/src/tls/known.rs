@@ -6,41 +6,35 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::prelude::{ASN1Time, ExtendedKeyUsage, FromDer, X509Certificate};
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Fingerprint};
+use super::provider;
 
 type Certificates = Arc<[CertificateDer<'static>]>;
 
 /// Verifies the certificates of servers.
 #[derive(Debug)]
 pub(super) struct KnownServers {
-    known: Certificates,
-    others: Arc<dyn ServerCertVerifier>,
+    pub(super) known: Certificates,
+    pub(super) others: Arc<dyn ServerCertVerifier>,
 }
 
 /// Verifies the certificates of clients.
 #[derive(Debug)]
 pub(super) struct KnownClients {
-    known: Certificates,
-    others: Arc<dyn ClientCertVerifier>,
+    pub(super) known: Certificates,
+    pub(super) others: Arc<dyn ClientCertVerifier>,
 }
 
-impl KnownServers {
-    pub(super) fn new(known: Certificates, others: Arc<dyn ServerCertVerifier>) -> Self {
-        Self { known, others }
-    }
-}
-
-impl KnownClients {
-    pub(super) fn new(known: Certificates, others: Arc<dyn ClientCertVerifier>) -> Self {
-        Self { known, others }
-    }
-}
+/// Checks only that a certificate is the pinned one, if one is pinned.
+#[derive(Debug)]
+pub(super) struct NoVerification(pub(super) Option<Fingerprint>);
 
 /// Is this certificate valid now, and for this?
 fn check(
@@ -77,8 +71,7 @@ fn plainly(error: Error, certificate: &CertificateDer<'_>) -> Error {
     }
 }
 
-/// Checks of signatures, the same for known certificates and for others. Rustls has these methods
-/// in two traits.
+/// The peer proves that it holds the key. Rustls has these methods in two traits.
 macro_rules! signatures {
     () => {
         fn verify_tls12_signature(
@@ -87,7 +80,7 @@ macro_rules! signatures {
             certificate: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            self.others.verify_tls12_signature(message, certificate, signed)
+            verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
         }
 
         fn verify_tls13_signature(
@@ -96,11 +89,11 @@ macro_rules! signatures {
             certificate: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            self.others.verify_tls13_signature(message, certificate, signed)
+            verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.others.supported_verify_schemes()
+            provider().signature_verification_algorithms.supported_schemes()
         }
     };
 }
@@ -125,10 +118,26 @@ impl ServerCertVerifier for KnownServers {
     }
 
     signatures!();
+}
 
-    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        self.others.root_hint_subjects()
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.0 {
+            Some(pin) if Fingerprint::of(certificate) != pin => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
+
+    signatures!();
 }
 
 impl ClientCertVerifier for KnownClients {

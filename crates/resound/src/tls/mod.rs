@@ -17,6 +17,8 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 
+use crate::error::Error;
+
 pub use crate::error::{CertificateProblem, FileForm, PemKind};
 pub use authorities::Authorities;
 pub use certificate::{Certificate, Fingerprint};
@@ -40,10 +42,10 @@ pub(crate) fn read_peer(der: &CertificateDer<'_>) -> Option<Peer> {
     Some(Peer { subject: certificate.subject, fingerprint: certificate.fingerprint.to_string() })
 }
 
-/// The text of an error of rustls about this end's settings, without the names of its types.
-fn words(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::General(text) => text.clone(),
-        error => resound_proto::TlsFailure::of(error).to_string(),
-    }
+/// The error of rustls about this end's settings, without the names of its types.
+fn settings_error(error: rustls::Error) -> Error {
+    Error::Tls(match error {
+        rustls::Error::General(text) => text,
+        error => TlsFailure::of(&error).to_string(),
+    })
 }

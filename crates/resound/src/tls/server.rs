@@ -13,7 +13,7 @@ use super::authorities::Authorities;
 use super::handshake_limit::HandshakeLimit;
 use super::identity::Identity;
 use super::known::KnownClients;
-use super::{provider, read_peer, words};
+use super::{provider, read_peer, settings_error};
 use crate::error::Error;
 
 /// Handshakes under way at once, by default.
@@ -69,22 +69,25 @@ impl TlsSettings {
     }
 
     fn config(&self) -> Result<ServerConfig, Error> {
-        let failed = |error: String| Error::Tls(error);
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| failed(words(&error)))?;
+            .map_err(settings_error)?;
         let builder = match &self.clients {
             None => builder.with_no_client_auth(),
             Some(clients) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots(), provider()).build();
-                let verifier = verifier.map_err(|error| failed(error.to_string()))?;
-                builder.with_client_cert_verifier(Arc::new(KnownClients::new(clients.certificates(), verifier)))
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(&clients.roots), provider()).build();
+                let others = verifier.map_err(|error| Error::Tls(error.to_string()))?;
+                builder.with_client_cert_verifier(Arc::new(KnownClients {
+                    known: Arc::clone(&clients.certificates),
+                    others,
+                }))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(SniResolver(self.identities.clone())));
         config.alpn_protocols = self.alpn.clone();
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
-        config.ticketer = Ticketer::new().map_err(|error| failed(words(&error)))?;
+        config.ticketer = Ticketer::new().map_err(settings_error)?;
         Ok(config)
     }
 }
@@ -165,7 +168,7 @@ impl SniResolver {
         let default = |identity: &&Identity| first.shares_a_name_with(identity);
         let named: Vec<_> = self.0.iter().filter(asked).collect();
         let fitting = if named.is_empty() { self.0.iter().filter(default).collect() } else { named };
-        let signs = |identity: &&&Identity| identity.key().key.choose_scheme(schemes).is_some();
+        let signs = |identity: &&&Identity| identity.key.key.choose_scheme(schemes).is_some();
         fitting.iter().find(signs).or(fitting.first()).copied().or(Some(first))
     }
 }
@@ -173,6 +176,6 @@ impl SniResolver {
 impl ResolvesServerCert for SniResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let chosen = self.choose(hello.server_name(), hello.signature_schemes());
-        chosen.map(|identity| Arc::clone(identity.key()))
+        chosen.map(|identity| Arc::clone(&identity.key))
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct AccessControl {
     sources: Option<Mutex<SourceCounts>>,
     rate: Option<Mutex<RateLimiter>>,
     /// The rules concern the clients that PROXY headers name.
-    behind_proxies: bool,
+    pub(crate) behind_proxies: bool,
     refused: [AtomicU64; REFUSALS],
     logs: [Mutex<OncePerSecond>; REFUSALS],
 }
@@ -38,11 +38,6 @@ impl AccessControl {
             refused: Default::default(),
             logs: Default::default(),
         })
-    }
-
-    /// Do the rules concern the clients that PROXY headers name?
-    pub(crate) fn is_behind_proxies(&self) -> bool {
-        self.behind_proxies
     }
 
     /// Admits a connection right after it was accepted, and returns its slot among the sources, or

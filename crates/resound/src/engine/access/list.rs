@@ -11,7 +11,6 @@ pub(super) struct AccessList {
     /// The longest prefixes first, and of equally long ones those that deny: the first that
     /// contains an address decides.
     rules: Vec<(IpNet, bool)>,
-    any_allowed: bool,
 }
 
 impl AccessList {
@@ -19,7 +18,6 @@ impl AccessList {
         let network = canonical(network);
         self.rules.push((network, allow));
         self.rules.sort_by_key(|(network, allow)| (u8::MAX - network.prefix_len(), *allow));
-        self.any_allowed |= allow;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -28,13 +26,13 @@ impl AccessList {
 
     /// Does the list allow a network, and so deny every other address?
     pub(super) fn allows_any(&self) -> bool {
-        self.any_allowed
+        self.rules.iter().any(|(_, allow)| *allow)
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let decides = self.rules.iter().find(|(network, _)| network.contains(&address));
-        decides.map_or(!self.any_allowed, |(_, allow)| *allow)
+        decides.map_or_else(|| !self.allows_any(), |(_, allow)| *allow)
     }
 }
 
