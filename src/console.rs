@@ -1,6 +1,5 @@
 //! The console of a server: text, or one JSON object a line. Both are results, and go to stdout.
 
-mod event;
 mod relay;
 
 use std::io::{self, Write};
@@ -14,14 +13,14 @@ use resound::server::Refusal;
 use resound::tls::Certificate;
 use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
 
-use self::event::LogEvent;
 pub(crate) use self::relay::{RelayConsole, RelayTotals};
-use crate::printer::{EventWeight, FinalFlush, Printer, PrinterMessages, SkippedEvents};
-use crate::proxied::{ProxiedJson, ProxiedText};
+use crate::escape;
+use crate::json::JsonObject;
+use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
+use crate::proxied::{self, ProxiedText};
 use crate::stdio::StdStream;
-use crate::tls_summary::TlsSummary;
+use crate::tls_summary::{self, TlsSummary};
 use crate::units::{bytes, count, counted};
-use crate::{escape, json};
 
 /// Bytes of a message that the console shows; the rest is only counted.
 const SHOWN: usize = 1024;
@@ -38,24 +37,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The unit that a service receives and the console counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CountedService {
-    /// Messages of the framing.
-    Messages,
-    /// Reads.
-    Reads,
-}
-
-impl CountedService {
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Messages => "message",
-            Self::Reads => "read",
-        }
-    }
-}
-
 /// The console of a worker, or of the server itself; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Console {
@@ -65,35 +46,25 @@ pub(crate) struct Console {
     /// Leave out connections that proxies make for themselves.
     quiet_local: bool,
     lane: usize,
-    counted: CountedService,
+    /// What a service receives and the console counts: `message`, or `read`.
+    noun: &'static str,
     /// The hint about newlines has been printed.
     explained: Arc<AtomicBool>,
 }
 
 impl Console {
     /// The console of the server itself. Lanes are written in order: the server, then each worker.
-    pub(crate) fn new(format: Format, verbose: bool, workers: usize, counted: CountedService) -> (Self, FinalFlush) {
-        let skipped = match (format, counted) {
-            (Format::Text, CountedService::Messages) => |skipped| skipped_text(skipped, CountedService::Messages),
-            (Format::Text, CountedService::Reads) => |skipped| skipped_text(skipped, CountedService::Reads),
-            (Format::Json, _) => skipped_json,
+    pub(crate) fn new(format: Format, verbose: bool, workers: usize, noun: &'static str) -> (Self, FinalFlush) {
+        let skipped = move |skipped| match format {
+            Format::Text => skipped_text(skipped, noun),
+            Format::Json => skipped_json(skipped),
         };
         let failing = |error: &io::Error| {
             tracing::warn!("stdout cannot be written ({error}): the server retries, and counts the lines it skips");
         };
-        let (printer, flush) = Printer::new(StdStream::Stdout, workers + 1, PrinterMessages { skipped, failing });
-        (
-            Self {
-                printer: Some(printer),
-                format,
-                verbose,
-                quiet_local: false,
-                lane: 0,
-                counted,
-                explained: Arc::default(),
-            },
-            flush,
-        )
+        let (printer, flush) = Printer::new(StdStream::Stdout, workers + 1, skipped, failing);
+        let explained = Arc::default();
+        (Self { printer: Some(printer), format, verbose, quiet_local: false, lane: 0, noun, explained }, flush)
     }
 
     /// The same console, for a worker.
@@ -126,7 +97,10 @@ impl Console {
                     (Endpoint::Tcp(tcp), Some(target)) => writeln!(to, "TCP Relay started on {tcp}, to {target}"),
                     (other, Some(target)) => writeln!(to, "Relay started on {other}, to {target}"),
                 },
-                || LogEvent::Started { address: address.to_string(), target: target.map(Address::to_string) },
+                || {
+                    let event = JsonObject::event("started").with("address", address.to_string());
+                    event.with_some("target", target.map(Address::to_string))
+                },
             );
         }
     }
@@ -153,12 +127,13 @@ impl Console {
                         _ => Ok(()),
                     }
                 },
-                || LogEvent::Certificate {
-                    how,
-                    subject: certificate.subject.clone(),
-                    names: certificate.names.clone(),
-                    not_after: humantime::format_rfc3339_seconds(certificate.not_after).to_string(),
-                    sha256: certificate.fingerprint.to_string(),
+                || {
+                    JsonObject::event("certificate")
+                        .with("how", how)
+                        .with("subject", &certificate.subject)
+                        .with("names", &certificate.names)
+                        .with("not_after", humantime::format_rfc3339_seconds(certificate.not_after).to_string())
+                        .with("sha256", certificate.fingerprint.to_string())
                 },
             );
         }
@@ -179,7 +154,7 @@ impl Console {
         let connections = counted(open as u64, "open connection");
         self.event(
             |to| writeln!(to, "Shutting down: {connections}, {timeout} at most (Ctrl+C again exits at once)"),
-            || LogEvent::Draining { open },
+            || JsonObject::event("draining").with("open", open),
         );
         printer.settled(ORDER).await;
     }
@@ -191,7 +166,7 @@ impl Console {
                 to,
                 "Server stopped: {}, {}, {} in, {} out",
                 counted(totals.opened, "connection"),
-                counted(totals.messages, self.counted.noun()),
+                counted(totals.messages, self.noun),
                 bytes(totals.bytes_in),
                 bytes(totals.bytes_out),
             )?;
@@ -205,47 +180,56 @@ impl Console {
             }
             writeln!(to)
         };
-        let json = || LogEvent::Stopped {
-            connections: totals.opened,
-            messages: totals.messages,
-            bytes_in: totals.bytes_in,
-            bytes_out: totals.bytes_out,
-            closed: not_zero(totals.closed_by_reason()),
-            refused: not_zero(totals.refused_by_reason()),
+        let json = || {
+            let refused = not_zero(totals.refused_by_reason());
+            JsonObject::event("stopped")
+                .with("connections", totals.opened)
+                .with("messages", totals.messages)
+                .with("bytes_in", totals.bytes_in)
+                .with("bytes_out", totals.bytes_out)
+                .with("closed", not_zero(totals.closed_by_reason()))
+                .with_some("refused", Some(refused).filter(|refused| !refused.is_empty()))
         };
-        printer.last_lines(|to| {
-            let _ = self.write(to, text, json);
-        });
+        printer.last_lines(self.line(text, json));
     }
 
-    fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> LogEvent) {
-        self.print(EventWeight::Event, text, json);
-    }
-
-    fn print(
-        &self,
-        weight: EventWeight,
-        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-        json: impl FnOnce() -> LogEvent,
-    ) {
-        let Some(printer) = &self.printer else { return };
-        printer.print(self.lane, weight, |to| {
-            // Writing to memory cannot fail.
-            let _ = self.write(to, text, json);
-        });
-    }
-
-    fn write(
-        &self,
-        to: &mut Vec<u8>,
-        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-        json: impl FnOnce() -> LogEvent,
-    ) -> io::Result<()> {
-        match self.format {
-            Format::Text => text(to),
-            Format::Json => to.write_all(&json::line(&json())),
+    fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> JsonObject) {
+        if let Some(printer) = &self.printer {
+            printer.print(self.lane, EventWeight::Event, self.line(text, json));
         }
     }
+
+    /// Prints an event of a connection.
+    fn event_of(
+        &self,
+        conn: &ConnInfo,
+        name: &str,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce(JsonObject) -> JsonObject,
+    ) {
+        if let Some(printer) = self.printer.as_ref().filter(|_| !self.leaves_out(conn)) {
+            let weight = if name == "message" { EventWeight::Message } else { EventWeight::Event };
+            printer.print(self.lane, weight, self.line(text, || json(event_of(name, conn))));
+        }
+    }
+
+    /// Appends the line of an event.
+    fn line(
+        &self,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce() -> JsonObject,
+    ) -> impl FnOnce(&mut Vec<u8>) {
+        |to| match self.format {
+            // Writing to memory cannot fail.
+            Format::Text => drop(text(to)),
+            Format::Json => to.extend(json().line()),
+        }
+    }
+}
+
+/// An event of a connection, with its number and its peer.
+fn event_of(name: &str, conn: &ConnInfo) -> JsonObject {
+    JsonObject::event(name).with("conn", conn.id.0).with("peer", conn.peer.to_string())
 }
 
 /// The counts above zero, by name.
@@ -268,11 +252,9 @@ fn is_usual(reason: &str) -> bool {
 
 impl Observer for Console {
     fn opened(&mut self, conn: &ConnInfo) {
-        if self.leaves_out(conn) {
-            return;
-        }
-        self.print(
-            EventWeight::Event,
+        self.event_of(
+            conn,
+            "opened",
             |to| {
                 write!(to, "New connection from {}", AddressTuple(conn))?;
                 if self.verbose {
@@ -283,23 +265,19 @@ impl Observer for Console {
                     None => writeln!(to),
                 }
             },
-            || LogEvent::Opened {
-                conn: conn.id.0,
-                peer: conn.peer.to_string(),
-                local: conn.local.to_string(),
-                tls: conn.tls.as_deref().map(Into::into),
-                via: ProxiedJson::of(conn).map(Box::new),
+            |event| {
+                let tls = conn.tls.as_deref().map(tls_summary::json);
+                let event = event.with("local", conn.local.to_string());
+                event.with_object("via", proxied::json(conn)).with_object("tls", tls)
             },
         );
     }
 
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
-        if self.leaves_out(conn) {
-            return;
-        }
         let shown = &message[..message.len().min(SHOWN)];
-        self.print(
-            EventWeight::Message,
+        self.event_of(
+            conn,
+            "message",
             |to| {
                 write!(to, "Received from {}: ", AddressTuple(conn))?;
                 if shown.len() < message.len() {
@@ -309,23 +287,18 @@ impl Observer for Console {
                     escape::append(to, escape::without_ending(shown));
                     to.push(b'\n');
                 }
-                match conn.tls.is_none() && is_hello(message) {
-                    true => {
-                        writeln!(to, "(that is how TLS begins, and this server speaks plain text: start it with --tls)")
-                    }
-                    false => Ok(()),
+                if conn.tls.is_none() && is_hello(message) {
+                    writeln!(to, "(that is how TLS begins, and this server speaks plain text: start it with --tls)")?;
                 }
+                Ok(())
             },
-            || {
-                let utf8 = std::str::from_utf8(shown).ok();
-                LogEvent::Message {
-                    conn: conn.id.0,
-                    peer: conn.peer.to_string(),
-                    bytes: message.len(),
-                    text: utf8.map(str::to_string),
-                    escaped: utf8.is_none().then(|| escape::text(shown)),
-                    truncated: shown.len() < message.len(),
-                }
+            |event| {
+                let event = event.with("bytes", message.len());
+                let event = match std::str::from_utf8(shown) {
+                    Ok(text) => event.with("text", text),
+                    Err(_) => event.with("escaped", escape::text(shown)),
+                };
+                event.with_some("truncated", (shown.len() < message.len()).then_some(true))
             },
         );
     }
@@ -335,53 +308,46 @@ impl Observer for Console {
         if self.leaves_out(conn) || self.format == Format::Text && self.explained.swap(true, Relaxed) {
             return;
         }
-        self.print(
-            EventWeight::Event,
+        self.event_of(
+            conn,
+            "unterminated",
             |to| {
                 let pause = humantime::format_duration(pause);
                 writeln!(to, "(a message should end with a newline: this one had none, and was answered {pause} later)")
             },
-            || LogEvent::Unterminated {
-                conn: conn.id.0,
-                peer: conn.peer.to_string(),
-                pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            },
+            |event| event.with("pause_ms", u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
         );
     }
 
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
-        if self.leaves_out(conn) {
-            return;
-        }
-        self.print(
-            EventWeight::Event,
-            |to| match how.reason.is_orderly() {
-                true => writeln!(to, "Connection closed for {}", AddressTuple(conn)),
-                false => writeln!(to, "Connection closed for {}: {}", AddressTuple(conn), how.reason),
+        let detail = Some(how.reason).filter(|reason| !reason.is_orderly());
+        self.event_of(
+            conn,
+            "closed",
+            |to| match detail {
+                None => writeln!(to, "Connection closed for {}", AddressTuple(conn)),
+                Some(reason) => writeln!(to, "Connection closed for {}: {reason}", AddressTuple(conn)),
             },
-            || LogEvent::Closed {
-                conn: conn.id.0,
-                peer: conn.peer.to_string(),
-                reason: how.reason.name(),
-                detail: (!how.reason.is_orderly()).then(|| how.reason.to_string()),
-                messages: how.messages,
-                bytes_in: how.bytes_in,
-                bytes_out: how.bytes_out,
-                seconds: how.lasted.as_secs_f64(),
+            |event| {
+                event
+                    .with("reason", how.reason.name())
+                    .with_some("detail", detail.map(|reason| reason.to_string()))
+                    .with("messages", how.messages)
+                    .with("bytes_in", how.bytes_in)
+                    .with("bytes_out", how.bytes_out)
+                    .with("seconds", how.lasted.as_secs_f64())
             },
         );
     }
 
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
-        if self.leaves_out(conn) {
-            return;
-        }
         if self.format == Format::Text && matches!(how.reason, CloseReason::Refused(_)) {
             // Warnings on stderr report refusals, at a limited rate.
             return;
         }
-        self.print(
-            EventWeight::Event,
+        self.event_of(
+            conn,
+            "unopened",
             |to| {
                 write!(to, "No connection from {}", AddressTuple(conn))?;
                 if self.verbose {
@@ -389,12 +355,9 @@ impl Observer for Console {
                 }
                 writeln!(to, ": {}", how.reason)
             },
-            || LogEvent::Unopened {
-                conn: conn.id.0,
-                peer: conn.peer.to_string(),
-                via: ProxiedJson::of(conn).map(Box::new),
-                reason: how.reason.name(),
-                detail: how.reason.to_string(),
+            |event| {
+                let event = event.with_object("via", proxied::json(conn));
+                event.with("reason", how.reason.name()).with("detail", how.reason.to_string())
             },
         );
     }
@@ -418,19 +381,17 @@ impl std::fmt::Display for AddressTuple<'_> {
     }
 }
 
-fn skipped_text(skipped: SkippedEvents, what: CountedService) -> String {
-    let parts = [
-        (skipped.messages, what.noun(), ""),
-        (skipped.events, "event", " of connections"),
-        (skipped.lines, "line", ""),
-    ];
+fn skipped_text(skipped: SkippedEvents, noun: &str) -> String {
+    let parts =
+        [(skipped.messages, noun, ""), (skipped.events, "event", " of connections"), (skipped.lines, "line", "")];
     let parts = parts.into_iter().filter(|(n, ..)| *n > 0);
     parts.map(|(n, noun, of)| format!("... and {}{of}\n", counted(n, &format!("more {noun}")))).collect()
 }
 
 fn skipped_json(skipped: SkippedEvents) -> String {
-    let event = LogEvent::Skipped { messages: skipped.messages, events: skipped.events, lines: skipped.lines };
-    String::from_utf8_lossy(&json::line(&event)).into_owned()
+    let event = JsonObject::event("skipped").with("messages", skipped.messages);
+    let line = event.with("events", skipped.events).with("lines", skipped.lines).line();
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 #[cfg(test)]
@@ -459,10 +420,10 @@ mod tests {
     fn skipped_events_are_counted_in_the_output() {
         let skipped = SkippedEvents { messages: 48_211, events: 1, lines: 0 };
         assert_eq!(
-            skipped_text(skipped, CountedService::Messages),
+            skipped_text(skipped, "message"),
             "... and 48,211 more messages\n... and 1 more event of connections\n"
         );
-        assert!(skipped_text(skipped, CountedService::Reads).starts_with("... and 48,211 more reads\n"));
+        assert!(skipped_text(skipped, "read").starts_with("... and 48,211 more reads\n"));
         let json: serde_json::Value = serde_json::from_str(&skipped_json(skipped)).unwrap();
         assert_eq!((&json["event"], &json["messages"]), (&"skipped".into(), &48_211.into()));
     }

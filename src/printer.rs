@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -41,15 +41,6 @@ pub(crate) struct SkippedEvents {
     pub(crate) lines: u64,
 }
 
-/// The printer's own messages.
-#[derive(Clone, Copy)]
-pub(crate) struct PrinterMessages {
-    /// The text in place of skipped events.
-    pub(crate) skipped: fn(SkippedEvents) -> String,
-    /// Reports a failing output elsewhere.
-    pub(crate) failing: fn(&io::Error),
-}
-
 #[derive(Default)]
 struct Lane {
     bytes: Vec<u8>,
@@ -60,6 +51,8 @@ struct PrinterState {
     lanes: Vec<Mutex<Lane>>,
     /// The arguments of the thread. The first print takes them: a silent server needs no thread.
     start: Mutex<Option<Start>>,
+    /// The text in place of skipped events.
+    skipped_text: Box<dyn Fn(SkippedEvents) -> String + Send + Sync>,
     thread: OnceLock<Thread>,
     /// The thread sleeps, or has not started.
     idle: AtomicBool,
@@ -82,7 +75,6 @@ struct PrinterState {
 /// The arguments of the thread.
 struct Start {
     sink: OutputSink,
-    skipped_text: fn(SkippedEvents) -> String,
     end: mpsc::Sender<Option<Unwritten>>,
 }
 
@@ -99,13 +91,20 @@ pub(crate) struct FinalFlush {
 }
 
 impl Printer {
-    /// A path to `output` with this many lanes.
-    pub(crate) fn new(output: impl Destination + 'static, lanes: usize, words: PrinterMessages) -> (Self, FinalFlush) {
+    /// A path to `output` with this many lanes. `skipped_text` is the text in place of skipped
+    /// events; `failing` reports a failing output elsewhere.
+    pub(crate) fn new(
+        output: impl Destination + 'static,
+        lanes: usize,
+        skipped_text: impl Fn(SkippedEvents) -> String + Send + Sync + 'static,
+        failing: fn(&io::Error),
+    ) -> (Self, FinalFlush) {
         let (end, ended) = mpsc::channel();
-        let sink = OutputSink::new(output, words.failing);
+        let sink = OutputSink::new(output, failing);
         let shared = Arc::new(PrinterState {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            start: Mutex::new(Some(Start { sink, skipped_text: words.skipped, end })),
+            start: Mutex::new(Some(Start { sink, end })),
+            skipped_text: Box::new(skipped_text),
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
             closing: AtomicBool::new(false),
@@ -127,7 +126,7 @@ impl Printer {
             return;
         }
         let lane = &self.shared.lanes[lane % self.shared.lanes.len()];
-        let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lane = lock(lane);
         let most = if weight == EventWeight::Message { LANE } else { LANE + RESERVE };
         if lane.bytes.len() < most {
             write(&mut lane.bytes);
@@ -144,13 +143,13 @@ impl Printer {
 
     /// Appends to the lines that are written last.
     pub(crate) fn last_lines(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.shared.last_lines.lock().unwrap_or_else(PoisonError::into_inner));
+        write(&mut lock(&self.shared.last_lines));
         self.wake();
     }
 
     /// Returns once everything printed before is written, or after `patience`.
     pub(crate) async fn settled(&self, patience: Duration) {
-        let started = self.shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        let started = lock(&self.shared.start).is_none();
         // The current round may have passed a lane already; the next one visits all of them.
         let wanted = self.shared.rounds.load(Ordering::SeqCst) + 2;
         let until = Instant::now() + patience;
@@ -166,14 +165,15 @@ impl Printer {
 
     /// Wakes the thread, or starts it.
     fn wake(&self) {
-        let start = self.shared.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let start = lock(&self.shared.start).take();
         if let Some(mut start) = start {
             let shared = Arc::clone(&self.shared);
             let carry = move || {
                 // Before the thread is idle: a waker needs its handle.
                 let _ = shared.thread.set(thread::current());
-                let unwritten = match shared.carry(&mut start.sink, start.skipped_text) {
-                    Err(SinkEnd::GivenUp(unwritten)) => Some(unwritten),
+                let unwritten = match shared.carry(&mut start.sink) {
+                    // Beyond the last call: all lines that the output has not taken.
+                    Err(SinkEnd::GivenUp(given_up)) => Some(Unwritten { lines: shared.unwritten(), ..given_up }),
                     Ok(()) | Err(SinkEnd::Left) => None,
                 };
                 shared.broken.store(true, Ordering::SeqCst);
@@ -190,7 +190,7 @@ impl Printer {
 
 impl PrinterState {
     /// Writes lanes until the end, or until the output fails for good.
-    fn carry(&self, sink: &mut OutputSink, skipped_text: fn(SkippedEvents) -> String) -> Result<(), SinkEnd> {
+    fn carry(&self, sink: &mut OutputSink) -> Result<(), SinkEnd> {
         let mut carried = Vec::new();
         loop {
             // Announces the sleep before the last look, so that no event falls between the two.
@@ -199,12 +199,10 @@ impl PrinterState {
             let mut any = false;
             for lane in &self.lanes {
                 let skipped = self.take(lane, &mut carried);
-                if !carried.is_empty() || skipped != SkippedEvents::default() {
+                if !carried.is_empty() || skipped.all() > 0 {
                     any = true;
-                    let written = self
-                        .write(sink, &carried, skipped_text)
-                        .and_then(|()| self.write_skipped(sink, skipped, skipped_text));
-                    written.map_err(|ended| self.count_waiting(ended))?;
+                    self.write(sink, &carried)?;
+                    self.write_skipped(sink, skipped)?;
                     carried.clear();
                     carried.shrink_to(LANE);
                 }
@@ -215,7 +213,7 @@ impl PrinterState {
                 (false, true) => {
                     // Taken out, because a stuck output must not hold the lock.
                     let last = self.take_last_lines();
-                    return self.put(sink, &last, sink::count(&last)).map_err(|ended| self.count_waiting(ended));
+                    return self.put(sink, &last, sink::count(&last));
                 }
                 (false, false) => thread::park(),
                 (true, true) => {}
@@ -227,16 +225,9 @@ impl PrinterState {
             }
         }
     }
-}
 
-impl PrinterState {
     /// Writes whole lines, a few at a time; when hurried, only the last few.
-    fn write(
-        &self,
-        sink: &mut OutputSink,
-        bytes: &[u8],
-        skipped_text: fn(SkippedEvents) -> String,
-    ) -> Result<(), SinkEnd> {
+    fn write(&self, sink: &mut OutputSink, bytes: &[u8]) -> Result<(), SinkEnd> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
@@ -245,7 +236,7 @@ impl PrinterState {
                 let from = rest[keep..].iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| keep + at + 1);
                 let lines = sink::count(&rest[..from]);
                 rest = &rest[from..];
-                self.write_skipped(sink, SkippedEvents { lines, ..SkippedEvents::default() }, skipped_text)?;
+                self.write_skipped(sink, SkippedEvents { lines, ..SkippedEvents::default() })?;
             }
             let piece = match rest.get(PIECE..).and_then(|behind| behind.iter().position(|&byte| byte == b'\n')) {
                 Some(at) => PIECE + at + 1,
@@ -260,8 +251,8 @@ impl PrinterState {
 
     /// Takes the bytes of a lane. Its lines are under way from then on.
     fn take(&self, lane: &Mutex<Lane>, into: &mut Vec<u8>) -> SkippedEvents {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut locked = lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = lock(&self.under_way);
+        let mut locked = lock(lane);
         let skipped = std::mem::take(&mut locked.skipped);
         std::mem::swap(&mut locked.bytes, into);
         drop(locked);
@@ -270,23 +261,18 @@ impl PrinterState {
     }
 
     fn take_last_lines(&self) -> Vec<u8> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = std::mem::take(&mut *self.last_lines.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut under_way = lock(&self.under_way);
+        let last = std::mem::take(&mut *lock(&self.last_lines));
         *under_way += sink::count(&last);
         last
     }
 
     /// Writes the text for skipped events, if there are any.
-    fn write_skipped(
-        &self,
-        sink: &mut OutputSink,
-        skipped: SkippedEvents,
-        skipped_text: fn(SkippedEvents) -> String,
-    ) -> Result<(), SinkEnd> {
-        if skipped == SkippedEvents::default() {
-            return Ok(());
+    fn write_skipped(&self, sink: &mut OutputSink, skipped: SkippedEvents) -> Result<(), SinkEnd> {
+        match skipped.all() {
+            0 => Ok(()),
+            all => self.put(sink, (self.skipped_text)(skipped).as_bytes(), all),
         }
-        self.put(sink, skipped_text(skipped).as_bytes(), skipped.all())
     }
 
     /// Writes text that stands for this many lines, and removes them from those under way.
@@ -296,7 +282,7 @@ impl PrinterState {
             Err(SinkEnd::GivenUp(unwritten)) => lines.min(sink::count(text) - unwritten.lines),
             Ok(()) | Err(SinkEnd::Left) => lines,
         };
-        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) -= taken;
+        *lock(&self.under_way) -= taken;
         written
     }
 
@@ -316,24 +302,20 @@ impl PrinterState {
         }
     }
 
-    /// Counts all lines that the output has not taken, beyond the last call.
-    fn count_waiting(&self, ended: SinkEnd) -> SinkEnd {
-        match ended {
-            SinkEnd::GivenUp(unwritten) => SinkEnd::GivenUp(Unwritten { lines: self.unwritten(), ..unwritten }),
-            SinkEnd::Left => SinkEnd::Left,
-        }
-    }
-
     /// Lines that wait or are under way.
     fn unwritten(&self) -> u64 {
-        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = lock(&self.under_way);
         let waiting = |lane: &Mutex<Lane>| {
-            let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+            let lane = lock(lane);
             sink::count(&lane.bytes) + lane.skipped.all()
         };
-        let last = sink::count(&self.last_lines.lock().unwrap_or_else(PoisonError::into_inner));
+        let last = sink::count(&lock(&self.last_lines));
         *under_way + self.lanes.iter().map(waiting).sum::<u64>() + last
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SkippedEvents {
@@ -348,7 +330,7 @@ impl FinalFlush {
     /// maximum: it may have taken a part of the last write.
     pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
         let shared = &self.printer.shared;
-        if shared.start.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if lock(&shared.start).is_some() {
             return None; // nothing was printed
         }
         shared.closing.store(true, Ordering::SeqCst);

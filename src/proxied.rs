@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use resound::{ConnInfo, Endpoint};
-use serde::Serialize;
 
 use crate::escape;
+use crate::json::JsonObject;
 
 /// The text after the peer: ` via ('127.0.0.1', 40112), PROXY v2, authority example.org, TLSv1.3`,
 /// `, PROXY v2 LOCAL`; empty without a header.
@@ -52,61 +52,29 @@ impl fmt::Display for ProxiedText<'_> {
 }
 
 /// The value for the JSON log. Bytes that are no text are escaped.
-#[derive(Serialize)]
-pub(crate) struct ProxiedJson {
-    peer: String,
-    local: String,
-    version: u8,
-    /// `proxy`; `local` for a connection of the proxy itself.
-    command: &'static str,
-    /// The proxy does not know its client.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    unknown: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authority: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alpn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unique_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<TlsJson>,
-}
-
-#[derive(Serialize)]
-struct TlsJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cipher: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    common_name: Option<String>,
-    verified: bool,
-}
-
-impl ProxiedJson {
-    pub(crate) fn of(conn: &ConnInfo) -> Option<Self> {
-        let text = |value: &Option<Box<[u8]>>| value.as_deref().map(escape::text);
-        let via = conn.via.as_ref()?;
-        Some(Self {
-            peer: via.peer.to_string(),
-            local: via.local.to_string(),
-            version: via.version,
-            command: if via.is_local { "local" } else { "proxy" },
-            unknown: is_unknown(conn),
-            authority: text(&via.authority),
-            alpn: text(&via.alpn),
-            unique_id: text(&via.unique_id),
-            namespace: text(&via.namespace),
-            tls: via.tls.as_ref().map(|tls| TlsJson {
-                version: text(&tls.version),
-                cipher: text(&tls.cipher),
-                common_name: text(&tls.common_name),
-                verified: tls.verified,
-            }),
-        })
-    }
+pub(crate) fn json(conn: &ConnInfo) -> Option<JsonObject> {
+    let text = |value: &Option<Box<[u8]>>| value.as_deref().map(escape::text);
+    let via = conn.via.as_ref()?;
+    let tls = via.tls.as_ref().map(|tls| {
+        JsonObject::default()
+            .with_some("version", text(&tls.version))
+            .with_some("cipher", text(&tls.cipher))
+            .with_some("common_name", text(&tls.common_name))
+            .with("verified", tls.verified)
+    });
+    let object = JsonObject::default()
+        .with("peer", via.peer.to_string())
+        .with("local", via.local.to_string())
+        .with("version", via.version)
+        // `local`: a connection of the proxy itself.
+        .with("command", if via.is_local { "local" } else { "proxy" })
+        .with_some("unknown", is_unknown(conn).then_some(true))
+        .with_some("authority", text(&via.authority))
+        .with_some("alpn", text(&via.alpn))
+        .with_some("unique_id", text(&via.unique_id))
+        .with_some("namespace", text(&via.namespace))
+        .with_object("tls", tls);
+    Some(object)
 }
 
 /// True if the proxy does not know its client (`UNKNOWN`, unspecified): the addresses are then the

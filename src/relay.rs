@@ -12,7 +12,7 @@ use resound::tls::TlsClient;
 use resound::{Address, Handshake};
 
 use crate::client::SendProxy;
-use crate::console::{CountedService, RelayConsole, RelayTotals};
+use crate::console::{RelayConsole, RelayTotals};
 use crate::server::{self, Serving, ServingPlan};
 
 /// The meaning of the flags of `resound relay`.
@@ -39,7 +39,7 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
     let (counted, stopped) = (Arc::clone(&totals), totals);
     server::serve(
         serving,
-        CountedService::Reads,
+        "read",
         |console, of| stopped.stopped(console, of),
         |serving| {
             let Serving { settings, listeners, console, supervise } = serving;

@@ -14,11 +14,13 @@ use resound::{
     Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Error, Family, Framing, Handle, Handshake, Limits,
     Reply, Server, Totals,
 };
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::Registry;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
 use crate::certificates::{Files, ServedTls};
-use crate::console::{Console, CountedService, Format};
-use crate::printer::{EventWeight, FinalFlush, Printer, PrinterMessages};
+use crate::console::{Console, Format};
+use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
 use crate::stdio::{StdStream, say};
@@ -84,11 +86,11 @@ pub(crate) enum ProxyMode {
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     let ServerPlan { serving, mode, framing } = plan;
-    let unit = match (mode, framing) {
-        (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => CountedService::Messages,
-        _ => CountedService::Reads,
+    let noun = match (mode, framing) {
+        (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
+        _ => "read",
     };
-    serve(serving, unit, Console::stopped, |serving| {
+    serve(serving, noun, Console::stopped, |serving| {
         let Serving { settings, listeners, console, supervise } = serving;
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
         let server = server.observe(move |worker| console.of_worker(worker));
@@ -119,7 +121,7 @@ pub(crate) struct Serving {
 /// Listens, lets `run` serve until the end, and prints the start, the drain and the end.
 pub(crate) fn serve(
     plan: ServingPlan,
-    unit: CountedService,
+    noun: &'static str,
     stopped: impl FnOnce(&Console, &Totals),
     run: impl FnOnce(Serving) -> Result<Totals, Error>,
 ) -> Result<ExitCode> {
@@ -140,7 +142,7 @@ pub(crate) fn serve(
     let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
-    let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), unit);
+    let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), noun);
     let console = if plan.quiet { loud.silent() } else { loud.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     // A relay needs a second descriptor for each client.
@@ -352,40 +354,29 @@ fn max_connections(asked: Option<usize>, possible: usize) -> usize {
 /// Prints the library's warnings to stderr through a [`Printer`]: a stuck stderr must not block an
 /// accept loop.
 fn print_warnings() -> FinalFlush {
-    let messages = PrinterMessages {
-        skipped: |skipped| format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines),
-        // There is no other stream to report it on.
-        failing: |_| {},
-    };
-    let (printer, ending) = Printer::new(StdStream::Stderr, 1, messages);
+    let skipped =
+        |skipped: SkippedEvents| format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines);
+    // There is no other stream to report a failing stderr on.
+    let (printer, ending) = Printer::new(StdStream::Stderr, 1, skipped, |_| {});
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)
-        .event_format(PlainFormat)
+        .event_format(plain_line as fn(&FmtContext<'_, _, _>, Writer<'_>, &tracing::Event<'_>) -> _)
         .with_writer(move || LogLine(printer.clone()))
         .init();
     ending
 }
 
 /// `resound: warning: what happened`.
-struct PlainFormat;
-
-impl<S, N> tracing_subscriber::fmt::FormatEvent<S, N> for PlainFormat
-where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-    N: for<'a> tracing_subscriber::fmt::FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        cx: &tracing_subscriber::fmt::FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &tracing::Event<'_>,
-    ) -> std::fmt::Result {
-        let level = if *event.metadata().level() == tracing::Level::ERROR { "error" } else { "warning" };
-        write!(writer, "resound: {level}: ")?;
-        tracing_subscriber::fmt::FormatFields::format_fields(cx.field_format(), writer.by_ref(), event)?;
-        writeln!(writer)
-    }
+fn plain_line(
+    cx: &FmtContext<'_, Registry, DefaultFields>,
+    mut to: Writer<'_>,
+    event: &tracing::Event<'_>,
+) -> std::fmt::Result {
+    let level = if *event.metadata().level() == tracing::Level::ERROR { "error" } else { "warning" };
+    write!(to, "resound: {level}: ")?;
+    cx.field_format().format_fields(to.by_ref(), event)?;
+    writeln!(to)
 }
 
 struct LogLine(Printer);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use resound::relay::{DirectionReport, RelayEvent, RelayReport};
 use resound::{Closed, ConnInfo, Observer, Totals};
 
-use super::event::{LogEvent, RelayedBytes};
-use super::{AddressTuple, Console, Format};
+use super::{AddressTuple, Console, Format, event_of};
+use crate::json::JsonObject;
 use crate::units::{bytes, counted, elapsed};
 
 /// The counts of a relay.
@@ -46,12 +46,9 @@ impl RelayConsole {
                 self.shown(
                     client,
                     |to| writeln!(to, "Connected {} to {target} in {}", AddressTuple(client), elapsed(*took)),
-                    || LogEvent::Relayed {
-                        conn: client.id.0,
-                        peer: client.peer.to_string(),
-                        local: client.local.to_string(),
-                        target: target.to_string(),
-                        seconds: took.as_secs_f64(),
+                    || {
+                        let event = event_of("opened", client).with("local", client.local.to_string());
+                        event.with("target", target.to_string()).with("seconds", took.as_secs_f64())
                     },
                 );
             }
@@ -70,12 +67,10 @@ impl RelayConsole {
                             )
                         })
                     },
-                    || LogEvent::Unanswered {
-                        conn: client.id.0,
-                        peer: client.peer.to_string(),
-                        target: error.target.clone(),
-                        class: error.class.map(|class| class.name()),
-                        detail: error.to_string(),
+                    || {
+                        let event = event_of("unanswered", client).with("target", &error.target);
+                        let class = error.class.map(|class| class.name());
+                        event.with_some("class", class).with("detail", error.to_string())
                     },
                 );
             }
@@ -93,7 +88,7 @@ impl RelayConsole {
         &self,
         client: &ConnInfo,
         text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-        json: impl FnOnce() -> LogEvent,
+        json: impl FnOnce() -> JsonObject,
     ) {
         let console = &self.console;
         if (console.verbose || console.format == Format::Json) && !console.leaves_out(client) {
@@ -117,16 +112,15 @@ impl RelayTotals {
             }
             writeln!(to)
         };
-        let json = || LogEvent::RelayStopped {
-            connections: count(&self.connected),
-            unanswered: count(&self.unanswered),
-            bytes_up: count(&self.up),
-            bytes_down: count(&self.down),
-            cut: count(&self.cut),
+        let json = || {
+            JsonObject::event("stopped")
+                .with("connections", count(&self.connected))
+                .with("unanswered", count(&self.unanswered))
+                .with("bytes_up", count(&self.up))
+                .with("bytes_down", count(&self.down))
+                .with("cut", count(&self.cut))
         };
-        printer.last_lines(|to| {
-            let _ = console.write(to, text, json);
-        });
+        printer.last_lines(console.line(text, json));
     }
 }
 
@@ -144,18 +138,16 @@ fn closed(to: &mut Vec<u8>, client: &ConnInfo, report: &RelayReport) -> io::Resu
     }
 }
 
-fn ended(client: &ConnInfo, report: &RelayReport) -> LogEvent {
-    let direction = |direction: DirectionReport| RelayedBytes { bytes: direction.bytes, fin: direction.fin };
-    LogEvent::Ended {
-        conn: client.id.0,
-        peer: client.peer.to_string(),
-        target: report.target.as_ref().map(ToString::to_string),
-        up: direction(report.up),
-        down: direction(report.down),
-        ended_by: report.ended.map(|(end, _)| end.to_string()),
-        reason: report.ended.map(|(_, why)| why.name()),
-        seconds: report.lasted.as_secs_f64(),
-    }
+fn ended(client: &ConnInfo, report: &RelayReport) -> JsonObject {
+    let direction =
+        |direction: DirectionReport| JsonObject::default().with("bytes", direction.bytes).with("fin", direction.fin);
+    event_of("closed", client)
+        .with_some("target", report.target.as_ref().map(ToString::to_string))
+        .with_object("up", Some(direction(report.up)))
+        .with_object("down", Some(direction(report.down)))
+        .with_some("ended_by", report.ended.map(|(end, _)| end.to_string()))
+        .with_some("reason", report.ended.map(|(_, why)| why.name()))
+        .with("seconds", report.lasted.as_secs_f64())
 }
 
 /// A relay reports its connections by itself, but for those whose handshake fails.

@@ -5,8 +5,8 @@ use super::*;
 impl Destination for Stuck {}
 impl Destination for Slow {}
 
-fn words(skipped: fn(SkippedEvents) -> String) -> PrinterMessages {
-    PrinterMessages { skipped, failing: |error| panic!("{error}") }
+fn never_fails(error: &io::Error) {
+    panic!("{error}");
 }
 
 /// An output that is stuck until it is released.
@@ -28,7 +28,7 @@ fn a_stuck_output_never_blocks_and_losses_are_counted() {
     let (go, gate) = mpsc::channel();
     let (seen, written) = mpsc::channel();
     let skipped_text = |skipped: SkippedEvents| format!("[{} {}]", skipped.messages, skipped.events);
-    let (printer, ending) = Printer::new(Stuck(gate, seen), 1, words(skipped_text));
+    let (printer, ending) = Printer::new(Stuck(gate, seen), 1, skipped_text, never_fails);
     let event = vec![b'x'; 1024];
     for _ in 0..5000 {
         printer.print(0, EventWeight::Message, |to| to.extend_from_slice(&event));
@@ -65,7 +65,7 @@ impl Write for Slow {
 fn a_slow_output_still_gets_the_last_words() {
     let (seen, written) = mpsc::channel();
     let skipped_text = |skipped: SkippedEvents| format!("[{}]\n", skipped.lines + skipped.messages);
-    let (printer, ending) = Printer::new(Slow(seen), 1, words(skipped_text));
+    let (printer, ending) = Printer::new(Slow(seen), 1, skipped_text, never_fails);
     let total = 20_000;
     for _ in 0..total {
         printer.print(0, EventWeight::Message, |to| to.extend_from_slice(b"a message of some length\n"));
@@ -102,13 +102,11 @@ fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
         }
     }
     let (room, (seen, written), (fails, failed)) = (Arc::new(AtomicBool::new(false)), mpsc::channel(), mpsc::channel());
-    let words = PrinterMessages {
-        skipped: |skipped| format!("[{}]\n", skipped.messages + skipped.events),
-        failing: |_| {
-            REPORTS.fetch_add(1, Ordering::SeqCst);
-        },
+    let skipped_text = |skipped: SkippedEvents| format!("[{}]\n", skipped.messages + skipped.events);
+    let failing = |_: &io::Error| {
+        REPORTS.fetch_add(1, Ordering::SeqCst);
     };
-    let (printer, ending) = Printer::new(Full(Arc::clone(&room), seen, fails), 1, words);
+    let (printer, ending) = Printer::new(Full(Arc::clone(&room), seen, fails), 1, skipped_text, failing);
     let total = 5000;
     let line = [vec![b'x'; 1023], vec![b'\n']].concat();
     for _ in 0..total {
@@ -144,9 +142,8 @@ fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
             Ok(())
         }
     }
-    let words = PrinterMessages { skipped: |_| String::new(), failing: |_| {} };
     let later = Arc::new(OnceLock::new());
-    let (printer, ending) = Printer::new(NoRoom(Arc::clone(&later)), 1, words);
+    let (printer, ending) = Printer::new(NoRoom(Arc::clone(&later)), 1, |_| String::new(), |_| {});
     assert!(later.set(printer.clone()).is_ok());
     printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"early\n"));
     printer.last_lines(|to| to.extend_from_slice(b"last\nwords\n"));
@@ -159,7 +156,7 @@ fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
 fn what_a_stuck_output_has_not_taken_at_the_end_is_counted() {
     let (go, gate) = mpsc::channel();
     let (seen, written) = mpsc::channel();
-    let (printer, ending) = Printer::new(Stuck(gate, seen), 2, words(|_| "skipped\n".into()));
+    let (printer, ending) = Printer::new(Stuck(gate, seen), 2, |_| "skipped\n".into(), never_fails);
     go.send(()).unwrap();
     printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"taken\n"));
     assert_eq!(written.recv().unwrap(), b"taken\n");
@@ -186,7 +183,7 @@ fn a_broken_output_is_given_up_quietly() {
             Ok(())
         }
     }
-    let (printer, ending) = Printer::new(Broken, 2, words(|_| String::new()));
+    let (printer, ending) = Printer::new(Broken, 2, |_| String::new(), never_fails);
     printer.print(1, EventWeight::Event, |to| to.push(b'x'));
     ending.ended.recv().unwrap();
     assert!(printer.shared.broken.load(Ordering::SeqCst));

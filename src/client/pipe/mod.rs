@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::input::Stdin;
-use self::journal::{Journal, PipeOutcome, Side};
+use self::journal::PipeOutcome;
 use self::output::{Stdout, TerminalGuard};
 use super::connect::{self, ConnectEvent};
 use super::crlf::Crlf;
@@ -27,6 +27,7 @@ use super::idleness::Idleness;
 use super::limits::{late, until};
 use super::mistaken::FirstWords;
 use super::plan::{ClientPlan, PipeOptions};
+use crate::json::JsonObject;
 use crate::signals::termination;
 use crate::stdio::say;
 use crate::{escape, exit, units};
@@ -128,7 +129,6 @@ struct Pipe<'a> {
     plan: &'a ClientPlan,
     options: &'a PipeOptions,
     start: Instant,
-    journal: Option<Journal>,
     stream: OnceCell<Stream>,
     sent: Cell<u64>,
     received: Cell<u64>,
@@ -148,7 +148,6 @@ impl<'a> Pipe<'a> {
             plan,
             options,
             start,
-            journal: options.json.then(|| Journal::new(start)),
             stream: OnceCell::new(),
             sent: Cell::new(0),
             received: Cell::new(0),
@@ -161,10 +160,10 @@ impl<'a> Pipe<'a> {
     }
 
     /// Writes an event, with `--json`.
-    async fn record(&self, event: impl FnOnce(&Journal) -> Vec<u8>) {
-        if let Some(journal) = &self.journal {
+    async fn record(&self, event: impl FnOnce() -> JsonObject) {
+        if self.options.json {
             // Without a reader of stdout its thread reports that.
-            let _ = self.stdout.send(event(journal)).await;
+            let _ = self.stdout.send(event().line()).await;
         }
     }
 
@@ -182,7 +181,7 @@ impl<'a> Pipe<'a> {
         let connecting = self.plan.connect.connect(async |news: ConnectEvent<'_>| match news {
             ConnectEvent::Failed(error) => {
                 for attempt in &error.attempts {
-                    self.record(|journal| journal.attempt(attempt)).await;
+                    self.record(|| journal::attempt(attempt)).await;
                 }
             }
             notice => self.plan.report(notice).await,
@@ -191,7 +190,7 @@ impl<'a> Pipe<'a> {
         if self.plan.verbose {
             say(&connect::described(&connected, self.plan.connect.listen, self.start.into_std()));
         }
-        self.record(|journal| journal.connected(&connected)).await;
+        self.record(|| journal::connected(&connected, self.start.elapsed())).await;
         let stream = self.stream.get_or_init(|| connected);
         self.connected.notify_one();
         if self.both_ways(stream, free_chunks).await? { delivered(stream).await } else { Ok(()) }
@@ -201,10 +200,11 @@ impl<'a> Pipe<'a> {
     async fn write_last_events(&self, result: &Result<ExitCode>) {
         let outcome = PipeOutcome::of(result);
         if self.stream.get().is_some() {
-            self.record(|journal| journal.closed(outcome.class)).await;
+            self.record(|| outcome.closed()).await;
         }
         let tcp = self.stream.get().and_then(Stream::tcp_info);
-        self.record(|journal| journal.end(outcome, self.sent.get(), self.received.get(), tcp)).await;
+        let (sent, received) = (self.sent.get(), self.received.get());
+        self.record(|| outcome.end(sent, received, self.start.elapsed(), tcp)).await;
         let _ = self.stdout.send(output::END).await;
     }
 
@@ -241,7 +241,7 @@ impl<'a> Pipe<'a> {
                     let sent = self.sent.get();
                     let is_silent = self.waits_for_stdin.get() && stdin.is_silent();
                     if is_silent && last_look.is_some_and(|(_, before)| before == sent) {
-                        self.record(|journal| journal.given_up(LAST_LOOK)).await;
+                        self.record(|| journal::given_up(LAST_LOOK)).await;
                         break Err(given_up());
                     }
                     last_look = Some((Instant::now() + LAST_LOOK, sent));
@@ -326,7 +326,7 @@ impl<'a> Pipe<'a> {
                     return SendResult::Failed(error);
                 }
                 self.last_sent.set(Some(Instant::now()));
-                self.record(|journal| journal.sent(piece)).await;
+                self.record(|| journal::sent(piece)).await;
                 rest = later;
             }
             self.waits_for_stdin.set(true);
@@ -335,7 +335,7 @@ impl<'a> Pipe<'a> {
             if let Err(error) = to_server.shutdown().await {
                 return SendResult::Failed(error);
             }
-            self.record(|journal| journal.eof(Side::Local)).await;
+            self.record(|| journal::eof("local")).await;
         }
         SendResult::All
     }
@@ -356,17 +356,17 @@ impl<'a> Pipe<'a> {
             first_words.iter_mut().for_each(|words| words.push(&chunk));
             self.moved.set(Instant::now());
             self.received.set(self.received.get() + n as u64);
-            if self.journal.is_some() {
+            if self.options.json {
                 let mut bytes = [std::mem::take(&mut begun), chunk].concat();
                 if n > 0 {
                     begun = bytes.split_off(bytes.len() - escape::unfinished(&bytes));
                 }
                 if !bytes.is_empty() {
                     let since_sent = self.last_sent.get().map(|sent| sent.elapsed());
-                    self.record(|journal| journal.received(&bytes, since_sent)).await;
+                    self.record(|| journal::received(&bytes, since_sent)).await;
                 }
                 if n == 0 {
-                    self.record(|journal| journal.eof(Side::Remote)).await;
+                    self.record(|| journal::eof("remote")).await;
                 }
             } else if !self.options.send_only {
                 let out = if n == 0 { guard.rest() } else { guard.admit(chunk) };
