@@ -147,7 +147,8 @@ fn shell(text: &str) -> String {
     }
 }
 
-fn shell_path(path: &Path) -> String {
+/// A path as a shell takes it for one word.
+pub(crate) fn shell_path(path: &Path) -> String {
     shell(&path.display().to_string())
 }
 

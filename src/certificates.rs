@@ -236,7 +236,7 @@ pub(crate) fn dates(certificate: &Certificate, file: &Path) -> Option<String> {
 /// same key.
 fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<String> {
     let file = escape::text(file.display().to_string().as_bytes());
-    let key = escape::text(shell(key).as_bytes());
+    let key = escape::text(advice::shell_path(key).as_bytes());
     let is_plain = |name: &&String| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
     let mut names: Vec<_> = certificate.names.iter().filter(is_plain).map(String::as_str).collect();
     if names.is_empty() {
@@ -264,16 +264,6 @@ fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<Strin
         ));
     }
     warnings
-}
-
-/// A path quoted for a shell.
-fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,@%:=".contains(c);
-    match text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }
 
 fn certificates(settings: &TlsSettings) -> Vec<Certificate> {

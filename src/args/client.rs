@@ -9,7 +9,7 @@ use resound::{Address, Dial, Error};
 use tokio::sync::Notify;
 
 use super::{FamilyArgs, address, examples};
-use crate::client::{self, Connect, ConnectSetup, Expect, PipeOptions, SendProxy, SilencePolicy};
+use crate::client::{self, Connect, ConnectSetup, Expect, HandshakeOptions, PipeOptions, SendProxy, SilencePolicy};
 use crate::units::{self, SourceAddress, Timeout};
 
 #[derive(Args)]
@@ -213,7 +213,10 @@ impl ConnectionArgs {
         }
         Ok(Connect {
             enough: Notify::new(),
-            before: ConnectSetup { send_proxy: self.send_proxy.clone(), tls: self.tls.meaning(&address)? },
+            before: ConnectSetup {
+                send_proxy: self.send_proxy.clone(),
+                tls: self.tls.meaning(&address, &HandshakeOptions::default())?,
+            },
             address,
             dial: Dial {
                 family: self.family.meaning(),

@@ -245,7 +245,7 @@ impl LoadArgs {
             LoadTarget::Loopback(_) => None,
         };
         self.check(address)?;
-        let tls = address.map_or(Ok(None), |address| self.tls.meaning_with(address, &handshakes))?;
+        let tls = address.map_or(Ok(None), |address| self.tls.meaning(address, &handshakes))?;
         let mut settings = self.settings(address);
         settings.tls = self.tls.is_wanted().then(|| Security {
             is_checked: tls.as_ref().is_none_or(TlsOptions::is_checked),

@@ -10,7 +10,7 @@ use resound::{Address, Engine, Error};
 
 use super::serving::{LIMITS, ServingArgs};
 use super::{DEFAULT_HOST, address, examples};
-use crate::client::{ClientTlsArgs, SendProxy};
+use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
 use crate::relay::RelaySettings;
 use crate::units::{self, SourceAddress, Timeout};
 
@@ -103,7 +103,8 @@ impl TargetTlsArgs {
             key: self.target_key,
             alpn: self.target_alpn,
         };
-        let tls = |target| Ok(client.meaning(target)?.map(|options| options.client().clone()));
+        let tls =
+            |target| Ok(client.meaning(target, &HandshakeOptions::default())?.map(|options| options.client().clone()));
         targets.iter().map(tls).collect()
     }
 }

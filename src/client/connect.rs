@@ -84,16 +84,11 @@ impl Connect {
     }
 
     /// Makes the connection.
-    pub(super) async fn connect(&self, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
-        self.get(self.patience, report).await
-    }
-
-    /// Makes another connection after a loss, however long it takes.
-    pub(super) async fn reconnect(&self, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
-        self.get(SilencePolicy::Wait, report).await
-    }
-
-    async fn get(&self, patience: SilencePolicy, report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+    pub(super) async fn connect(
+        &self,
+        patience: SilencePolicy,
+        report: impl AsyncFnMut(ConnectEvent<'_>),
+    ) -> Result<Stream> {
         let stream = if self.listen { self.accept(report).await? } else { self.dial(patience, report).await? };
         // A connection that the peer has reset takes no options; its first use returns the error.
         let _ = stream.set_nodelay(!self.nagle);
@@ -245,7 +240,7 @@ mod tests {
                 before: ConnectSetup::default(),
                 enough: Notify::new(),
             };
-            let stream = runtime.block_on(how.connect(async |_: ConnectEvent<'_>| ())).unwrap();
+            let stream = runtime.block_on(how.connect(patience, async |_: ConnectEvent<'_>| ())).unwrap();
             assert_eq!(stream.nodelay().unwrap(), !nagle);
         }
     }

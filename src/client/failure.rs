@@ -12,8 +12,8 @@ use crate::advice;
 #[error("{class}: {what}")]
 pub(crate) struct ClientFailure {
     pub(crate) class: FailureClass,
-    what: String,
-    advice: Option<&'static str>,
+    pub(super) what: String,
+    pub(super) advice: Option<&'static str>,
 }
 
 impl ClientFailure {

@@ -1,6 +1,7 @@
 //! [`FirstWords`]: detects a server with TLS on a plain connection by its first bytes.
 
 use anyhow::Error;
+use resound::Stream;
 use resound::client::FailureClass;
 
 use super::failure::ClientFailure;
@@ -14,11 +15,16 @@ const ALERT: usize = 7;
 #[derive(Default)]
 pub(super) struct FirstWords {
     bytes: Vec<u8>,
-    /// The bytes match neither.
+    /// The bytes match neither, or TLS is in use.
     other: bool,
 }
 
 impl FirstWords {
+    /// On a connection with TLS, there are none.
+    pub(super) fn of(stream: &Stream) -> Self {
+        Self { bytes: Vec::new(), other: stream.tls().is_some() }
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.other || bytes.is_empty() {
             return;

@@ -1,12 +1,14 @@
 //! [`ClientPlan`]: the meaning of the flags of `resound client` and `resound test`.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use clap::ValueEnum;
+use resound::Stream;
 use resound::client::FailureClass;
 
-use super::connect::{Connect, ConnectEvent};
+use super::connect::{self, Connect, ConnectEvent};
 use super::failure::ClientFailure;
 use crate::stdio::say;
 
@@ -60,11 +62,18 @@ impl ClientPlan {
     pub(super) fn unconnected(&self) -> anyhow::Error {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
         let what = format!("no connection on {} after {limit}", self.connect.address);
-        let failure = match self.connect.listen {
-            true => ClientFailure::advised(FailureClass::Timeout, what, "No peer connected: start it, or wait longer."),
-            false => ClientFailure::new(FailureClass::Timeout, what),
-        };
-        failure.into()
+        let advice = self.connect.listen.then_some("No peer connected: start it, or wait longer.");
+        ClientFailure { class: FailureClass::Timeout, what, advice }.into()
+    }
+
+    /// Makes the connection, and with --verbose describes it.
+    pub(super) async fn connect(&self, start: Instant) -> Result<Stream> {
+        let Connect { patience, listen, .. } = self.connect;
+        let stream = self.connect.connect(patience, async |news: ConnectEvent<'_>| self.report(news).await).await?;
+        if self.verbose {
+            say(&connect::described(&stream, listen, start));
+        }
+        Ok(stream)
     }
 
     /// Prints a notice about connecting at a terminal or with --verbose: a log needs none.

@@ -76,10 +76,6 @@ pub(crate) struct TlsOptions {
 }
 
 impl ClientTlsArgs {
-    pub(crate) fn meaning(&self, address: &Address) -> Result<Option<TlsOptions>> {
-        self.meaning_with(address, &HandshakeOptions::default())
-    }
-
     /// Is --tls given?
     pub(crate) fn is_wanted(&self) -> bool {
         self.tls
@@ -99,7 +95,7 @@ impl ClientTlsArgs {
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
-    pub(crate) fn meaning_with(&self, address: &Address, handshakes: &HandshakeOptions) -> Result<Option<TlsOptions>> {
+    pub(crate) fn meaning(&self, address: &Address, handshakes: &HandshakeOptions) -> Result<Option<TlsOptions>> {
         if !self.tls {
             return Ok(None);
         }
@@ -118,12 +114,11 @@ impl ClientTlsArgs {
             (None, Some(pin)) => Trust::Pin(pin),
             (None, None) => Trust::Platform,
         };
-        let identity = self.cert.as_ref().map(|cert| Identity::load(cert, self.key.as_ref().unwrap_or(cert)));
-        let identity = identity.transpose()?;
-        if let Some((identity, cert)) = identity.as_ref().zip(self.cert.as_ref())
-            && let Some(complaint) = dates(identity.certificate(), cert)
-        {
-            say(&format!("warning: {complaint}"));
+        let mut identity = None;
+        if let Some(cert) = &self.cert {
+            let loaded = Identity::load(cert, self.key.as_ref().unwrap_or(cert))?;
+            dates(loaded.certificate(), cert).iter().for_each(|complaint| say(&format!("warning: {complaint}")));
+            identity = Some(loaded);
         }
         let alpn: Vec<Vec<u8>> = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         let client = handshakes.client(name, trust, identity.as_ref(), &alpn)?;
@@ -169,27 +164,24 @@ impl TlsOptions {
             say("warning: the server's certificate is not checked (--insecure): a machine between can read and \
              change all bytes");
         }
-        match timeout(limit, stream.secure(&self.client)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(refused(error)),
-            Err(_) => {
-                let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
-                let advice = "The server accepts connections and sends nothing: is it one that speaks TLS?";
-                Err(ClientFailure::advised(FailureClass::Timeout, what, advice).into())
-            }
-        }
+        let Ok(secured) = timeout(limit, stream.secure(&self.client)).await else {
+            let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
+            let advice = "The server accepts connections and sends nothing: is it one that speaks TLS?";
+            return Err(ClientFailure::advised(FailureClass::Timeout, what, advice).into());
+        };
+        secured.map_err(refused)
     }
 }
 
 /// The failure of a handshake.
 fn refused(error: io::Error) -> anyhow::Error {
-    if let Some(failure) = TlsFailure::behind(&error) {
-        let what = match error.get_ref().and_then(|inner| inner.downcast_ref()).and_then(detail) {
+    if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        let failure = TlsFailure::of(inner);
+        let what = match detail(inner) {
             Some(detail) => format!("{failure} ({detail})"),
             None => failure.to_string(),
         };
-        let names_nothing = error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(names_nothing);
-        let advice = match names_nothing {
+        let advice = match names_nothing(inner) {
             true => {
                 "No --server-name can match it: pin it (--pin SHA256), or give the server a certificate with a \
                  subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME`)."

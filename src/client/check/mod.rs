@@ -14,15 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use self::answer::{AnswerProgress, Check, checks};
-use self::habit::{AnswerHabit, READS};
-use super::connect::{self, ConnectEvent};
+use self::habit::{READS, habit};
 use super::failure::ClientFailure;
 use super::limits::{late, within};
 use super::mistaken::FirstWords;
 use super::plan::{ClientPlan, Expect};
 use crate::colour::Colour;
 use crate::findings::Findings;
-use crate::stdio::say;
 use crate::{escape, exit, units};
 
 /// The time of one check.
@@ -40,11 +38,7 @@ const MOST: usize = 1024;
 
 pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     let start = Instant::now();
-    let connecting = plan.connect.connect(async |news: ConnectEvent<'_>| plan.report(news).await);
-    let stream = within(plan.timeout, connecting).await?;
-    if plan.verbose {
-        say(&connect::described(&stream, plan.connect.listen, start));
-    }
+    let stream = within(plan.timeout, plan.connect(start)).await?;
     let address = &plan.connect.address;
     let mut wire = CheckedConnection::new(stream);
     // Each check ends within the limit, so that its row and the summary appear.
@@ -52,7 +46,7 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     let mut out = Findings;
     let colour = Colour::of(&io::stdout());
     writeln!(out, "Testing {address}\n")?;
-    writeln!(out, "{:<12} {:>12} {:>14} {:>10}  result", "check", "sent", "received", "time")?;
+    row(&mut out, ["check", "sent", "received", "time", "result"])?;
     let checks = checks(expect);
     let count = checks.len();
     let mut warned = 0;
@@ -71,14 +65,8 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
             _ => colour.bad("FAIL"),
         };
         let is_right = matches!(check.progress(&received), AnswerProgress::Complete | AnswerProgress::Reads);
-        writeln!(
-            out,
-            "{:<12} {:>12} {:>14} {:>10}  {result}",
-            check.name,
-            units::bytes(check.sent.len() as u64),
-            units::bytes(received.len() as u64),
-            units::elapsed(took),
-        )?;
+        let [sent, came] = [&check.sent, &received].map(|bytes| units::bytes(bytes.len() as u64));
+        row(&mut out, [check.name, &sent, &came, &units::elapsed(took), &result])?;
         if plan.verbose {
             writeln!(out, "  sent      {}\n  received  {}", message(&check.sent), message(&received))?;
         }
@@ -87,7 +75,7 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
             continue;
         }
         for untried in &checks[passed + 1..] {
-            writeln!(out, "{:<12} {:>12} {:>14} {:>10}  not run", untried.name, "-", "-", "-")?;
+            row(&mut out, [untried.name, "-", "-", "-", "not run"])?;
         }
         writeln!(out, "\n{passed} of {count} checks passed; '{}' failed", check.name)?;
         if warned > 0 {
@@ -102,12 +90,17 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes a row of the table: the check, sent, received, the time, the result.
+fn row(out: &mut impl Write, [name, sent, received, time, result]: [&str; 5]) -> io::Result<()> {
+    writeln!(out, "{name:<12} {sent:>12} {received:>14} {time:>10}  {result}")
+}
+
 /// The connection under test.
 struct CheckedConnection {
     from_server: ReadHalf<Stream>,
     to_server: WriteHalf<Stream>,
     /// Detects a server with TLS.
-    first_words: Option<FirstWords>,
+    first_words: FirstWords,
     /// The time when the last byte of the answer, or its end, arrived.
     answered_at: Option<Instant>,
     /// The limit on the whole run, and its end.
@@ -116,7 +109,7 @@ struct CheckedConnection {
 
 impl CheckedConnection {
     fn new(stream: Stream) -> Self {
-        let first_words = stream.tls().is_none().then(FirstWords::default);
+        let first_words = FirstWords::of(&stream);
         let (from_server, to_server) = tokio::io::split(stream);
         Self { from_server, to_server, first_words, answered_at: None, limit: None }
     }
@@ -133,8 +126,7 @@ impl CheckedConnection {
         };
         let receive = async {
             loop {
-                let may_be_tls = first_words.as_ref().is_some_and(FirstWords::may_be_tls);
-                let Some(pause) = pause(check, received, may_be_tls) else { return Ok(()) };
+                let Some(pause) = pause(check, received, first_words.may_be_tls()) else { return Ok(()) };
                 let before = received.len();
                 let read = async { (&mut *from_server).take(most(check, before)).read_buf(received).await };
                 match timeout(pause, read).await {
@@ -144,7 +136,7 @@ impl CheckedConnection {
                     Err(_) => continue,
                 };
                 *answered_at = Some(Instant::now());
-                first_words.iter_mut().for_each(|words| words.push(&received[before..]));
+                first_words.push(&received[before..]);
                 if received.len() == before {
                     return Ok(());
                 }
@@ -162,7 +154,7 @@ impl CheckedConnection {
         received: Vec<u8>,
         ended: Option<io::Result<()>>,
     ) -> Result<ExitCode> {
-        if let Some(explained) = self.first_words.as_ref().and_then(FirstWords::tls_failure) {
+        if let Some(explained) = self.first_words.tls_failure() {
             return Err(explained);
         }
         let is_beginning = matches!(
@@ -185,20 +177,21 @@ impl CheckedConnection {
                 let what = "the server answered everything but did not end the connection after our FIN";
                 return Err(ClientFailure::new(FailureClass::Timeout, what).into());
             }
-            None if passed == 0 && received.is_empty() => match self.answer_after_half_close().await {
-                Some(late) => {
+            None => {
+                if passed == 0
+                    && received.is_empty()
+                    && let Some(late) = self.answer_after_half_close().await
+                {
                     explain_late_answer(out, check, &late)?;
                     return Ok(ExitCode::from(exit::VERDICT));
                 }
-                None => (FailureClass::Timeout, format!("no complete answer{what}")),
-            },
-            None => (FailureClass::Timeout, format!("no complete answer{what}")),
+                (FailureClass::Timeout, format!("no complete answer{what}"))
+            }
             Some(Ok(())) => (FailureClass::Eof, format!("the server closed the connection{what}")),
-            Some(Err(error)) if !received.is_empty() => return Err(ClientFailure::of(error, &what)),
-            Some(Err(error)) => match FailureClass::of(&error) {
-                Some(FailureClass::Reset) => (FailureClass::Reset, format!("the server reset the connection{what}")),
-                _ => return Err(ClientFailure::of(error, &what)),
-            },
+            Some(Err(error)) if received.is_empty() && FailureClass::of(&error) == Some(FailureClass::Reset) => {
+                (FailureClass::Reset, format!("the server reset the connection{what}"))
+            }
+            Some(Err(error)) => return Err(ClientFailure::of(error, &what)),
         };
         // If the earlier checks passed and this one got nothing, the server has a habit.
         let advice = match (class, check.name) {
@@ -218,11 +211,7 @@ impl CheckedConnection {
             }
             _ => None,
         };
-        Err(match advice {
-            Some(advice) => ClientFailure::advised(class, what, advice),
-            None => ClientFailure::new(class, what),
-        }
-        .into())
+        Err(ClientFailure { class, what, advice }.into())
     }
 
     /// This time, or the rest of the limit on the whole run.
@@ -249,7 +238,7 @@ fn pause(check: &Check, received: &[u8], may_be_tls: bool) -> Option<Duration> {
         AnswerProgress::Complete if !check.last => None,
         _ if most(check, received.len()) == 0 => None,
         AnswerProgress::Differs if may_be_tls => Some(PATIENCE),
-        AnswerProgress::Differs if AnswerHabit::of(check, received).is_none() => Some(LONGER),
+        AnswerProgress::Differs if habit(check, received).is_none() => Some(LONGER),
         // After answers to reads there may be one to the newline alone.
         AnswerProgress::Differs | AnswerProgress::Reads => Some(SETTLES),
         AnswerProgress::More if check.lacks_newline(received) => Some(LONGER),
@@ -283,8 +272,8 @@ fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io:
     writeln!(out, "{}: the answer differs from byte {at} on", FailureClass::Mismatch)?;
     writeln!(out, "  expected  {}", part(&check.expected))?;
     writeln!(out, "  received  {}", part(received))?;
-    match AnswerHabit::of(check, received) {
-        Some(habit) => writeln!(out, "{}", habit.explanation()),
+    match habit(check, received) {
+        Some(explanation) => writeln!(out, "{explanation}"),
         None if check.name == "burst" => {
             writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")
         }

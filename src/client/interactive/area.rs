@@ -5,8 +5,6 @@
 //! cursor decides between the two.
 
 use std::borrow::Cow;
-use std::fmt::Write;
-use std::ops::Range;
 
 use rustyline::GraphemeClusterMode;
 use unicode_segmentation::UnicodeSegmentation;
@@ -80,7 +78,7 @@ impl EditArea {
     pub(super) fn erase(&mut self) -> String {
         // Starts at the second column: some terminals keep the row in the scrollback if all of it
         // is erased.
-        self.drawn.take().map_or_else(String::new, |drawn| up(drawn.at.row) + "\r\x1b[C\x1b[J\r\x1b[K")
+        self.drawn.take().map_or_else(String::new, |drawn| moved(drawn.at.row, UP) + "\r\x1b[C\x1b[J\r\x1b[K")
     }
 
     /// Draws a line from the cursor on, with the cursor at this byte of it. If it has more rows
@@ -103,14 +101,8 @@ impl EditArea {
             // The last row is full: terminals wrap only when the next character arrives.
             text += " \r\x1b[K";
         }
-        text += &up(bottom - at.row);
-        text.push('\r');
-        if at.column > 0 {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\x1b[{}C", at.column);
-        }
-        let Range { start, end } = seen;
-        let (cells, cursor) = (widths[start..end].to_vec(), cursor - start);
+        text += &(moved(bottom - at.row, UP) + "\r" + &moved(at.column, RIGHT));
+        let (cells, cursor) = (widths[seen.clone()].to_vec(), cursor - seen.start);
         self.drawn =
             Some(DrawnArea { cells, cursor, at: Position { row: at.row - top, ..at }, below: bottom - at.row });
         text
@@ -126,11 +118,7 @@ impl EditArea {
 
     /// Leaves the drawn line on the screen, and moves below it.
     pub(super) fn leave(&mut self) -> String {
-        match self.drawn.take() {
-            Some(DrawnArea { below: 0, .. }) => "\r\n".into(),
-            Some(DrawnArea { below, .. }) => format!("\x1b[{below}B\r\n"),
-            None => String::new(),
-        }
+        self.drawn.take().map_or_else(String::new, |drawn| moved(drawn.below, DOWN) + "\r\n")
     }
 
     /// Takes a new window size. False if it makes no difference, because there is hardly more than
@@ -235,6 +223,12 @@ fn show(text: &mut String, cells: &[(Cow<'_, str>, Width)], places: &[Position],
     }
 }
 
-fn up(rows: usize) -> String {
-    if rows > 0 { format!("\x1b[{rows}A") } else { String::new() }
+/// Final bytes of the sequences that move the cursor.
+const UP: char = 'A';
+const DOWN: char = 'B';
+const RIGHT: char = 'C';
+
+/// Moves the cursor by so many cells.
+fn moved(cells: usize, direction: char) -> String {
+    if cells > 0 { format!("\x1b[{cells}{direction}") } else { String::new() }
 }

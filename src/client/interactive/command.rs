@@ -18,14 +18,9 @@ pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
 
 /// A typed line's meaning.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// Send it.
-    Message(String),
-    Command(ChatCommand),
-}
-
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChatCommand {
+    /// Send this line.
+    Message(String),
     Help,
     Quit,
     Close,
@@ -40,16 +35,16 @@ pub(super) enum ChatCommand {
 }
 
 /// Parses a line. Several lines at once, as a paste brings them, are never a command.
-pub(super) fn read(line: &str) -> Result<Meaning, String> {
+pub(super) fn read(line: &str) -> Result<ChatCommand, String> {
     if line.contains('\n') {
-        return Ok(Meaning::Message(line.into()));
+        return Ok(ChatCommand::Message(line.into()));
     }
     if line == "quit" {
-        return Ok(Meaning::Command(ChatCommand::Quit));
+        return Ok(ChatCommand::Quit);
     }
-    let Some(command) = line.strip_prefix('/') else { return Ok(Meaning::Message(line.into())) };
+    let Some(command) = line.strip_prefix('/') else { return Ok(ChatCommand::Message(line.into())) };
     if command.starts_with('/') {
-        return Ok(Meaning::Message(command.into()));
+        return Ok(ChatCommand::Message(command.into()));
     }
     let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     let rest = rest.trim();
@@ -57,7 +52,7 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
         "" => Ok(command),
         _ => Err(format!("/{name} stands alone; to send the line as it is, type it with two slashes")),
     };
-    let command = match name {
+    match name {
         "help" => alone(ChatCommand::Help),
         "quit" => alone(ChatCommand::Quit),
         "close" => alone(ChatCommand::Close),
@@ -79,8 +74,7 @@ pub(super) fn read(line: &str) -> Result<Meaning, String> {
         },
         _ if is_quit_word(name) => Err(format!("There is no command /{name}; /quit leaves")),
         _ => Err(format!("There is no command /{name}; /help lists them, and //{name} would send /{name}")),
-    }?;
-    Ok(Meaning::Command(command))
+    }
 }
 
 /// The hint after a line that was sent but may have been meant as `quit`.
@@ -166,10 +160,10 @@ mod tests {
     fn letters_are_never_commands() {
         for line in ["", "hello", "quit now", " quit", "Q", "R", "B", " /help", "a /quit", "/quit\nmore", "quit\nquit"]
         {
-            assert_eq!(read(line), Ok(Meaning::Message(line.into())), "{line:?}");
+            assert_eq!(read(line), Ok(ChatCommand::Message(line.into())), "{line:?}");
         }
-        assert_eq!(read("//etc"), Ok(Meaning::Message("/etc".into())));
-        assert_eq!(read("///"), Ok(Meaning::Message("//".into())));
+        assert_eq!(read("//etc"), Ok(ChatCommand::Message("/etc".into())));
+        assert_eq!(read("///"), Ok(ChatCommand::Message("//".into())));
     }
 
     #[test]
@@ -178,7 +172,7 @@ mod tests {
             "QUIT", "Quit", "exit", "EXIT", "bye", ":q", ":q!", ":wq", " quit", "quit ", "exit()", "quit;", "\\q",
             "Bye!",
         ] {
-            assert_eq!(read(line), Ok(Meaning::Message(line.into())), "{line:?} is sent all the same");
+            assert_eq!(read(line), Ok(ChatCommand::Message(line.into())), "{line:?} is sent all the same");
             assert!(hint(line).is_some_and(|hint| hint.contains("`quit`")), "{line:?}");
         }
         for line in ["", "Q", "q", "hello", "quit now", "exit 1", "bye bye", "quit\nquit", "!", "()"] {
@@ -207,7 +201,7 @@ mod tests {
             (r#"/raw """#, ChatCommand::Raw(vec![])),
         ];
         for (line, command) in cases {
-            assert_eq!(read(line), Ok(Meaning::Command(command)), "{line}");
+            assert_eq!(read(line), Ok(command), "{line}");
         }
     }
 
@@ -238,7 +232,7 @@ mod tests {
     fn every_listed_command_exists() {
         for (name, argument, _) in COMMANDS {
             let line = if argument == "FILE" || name == "raw" { format!("/{name} x") } else { format!("/{name}") };
-            assert!(matches!(read(&line), Ok(Meaning::Command(_))), "{line}");
+            assert!(read(&line).is_ok_and(|command| !matches!(command, ChatCommand::Message(_))), "{line}");
         }
     }
 }

@@ -180,7 +180,6 @@ impl EditedLine {
     }
 
     fn edit(&mut self, key: KeyPress, last: LastKey) -> KeyEffect {
-        let buffer = &mut self.buffer;
         match key {
             KeyPress::Char(c) => {
                 self.last = LastKey::Typed;
@@ -201,40 +200,43 @@ impl EditedLine {
             KeyPress::TooLong => return too_long(),
             KeyPress::Ctrl('m' | 'j') => return self.accept(),
             KeyPress::Ctrl('i') => return self.complete(last == LastKey::Completed),
-            KeyPress::Ctrl('c') if buffer.is_empty() => return KeyEffect::Leave,
-            KeyPress::Ctrl('d') if buffer.is_empty() => return KeyEffect::End,
+            KeyPress::Ctrl('c') if self.buffer.is_empty() => return KeyEffect::Leave,
+            KeyPress::Ctrl('d') if self.buffer.is_empty() => return KeyEffect::End,
             KeyPress::EndOfInput => return KeyEffect::End,
             KeyPress::Ctrl('l') => return KeyEffect::ClearScreen,
             KeyPress::Ctrl('z') => return KeyEffect::Suspend,
             KeyPress::Ctrl('q' | 'v') => self.is_quoted = true,
             KeyPress::Ctrl('r') => {
-                let before = (buffer.as_str().to_string(), buffer.pos());
+                let before = (self.buffer.as_str().to_string(), self.buffer.pos());
                 self.search =
                     Some(HistorySearch { wanted: String::new(), at: self.history.len(), before, failed: false });
             }
-            KeyPress::Ctrl('p') => self.up(),
-            KeyPress::Ctrl('n') => self.down(),
+            // The row above or below, or another entry of the history.
+            KeyPress::Ctrl('p') if !self.move_row(false) => self.recall(|at, _| at.checked_sub(1)),
+            KeyPress::Ctrl('n') if !self.move_row(true) => self.recall(|at, _| Some(at + 1)),
             KeyPress::Alt('<') => self.recall(|_, _| Some(0)),
             KeyPress::Alt('>') => self.recall(|_, end| Some(end)),
-            KeyPress::Ctrl('a') => drop(buffer.move_home()),
-            KeyPress::Ctrl('e') => drop(buffer.move_end()),
-            KeyPress::Ctrl('b') => drop(buffer.move_backward(1)),
-            KeyPress::Ctrl('f') => drop(buffer.move_forward(1)),
-            KeyPress::Alt('b') => drop(buffer.move_to_prev_word(Word::Emacs, 1)),
-            KeyPress::Alt('f') => drop(buffer.move_to_next_word(At::AfterEnd, Word::Emacs, 1)),
-            KeyPress::Ctrl('h') => drop(buffer.kill(&Movement::BackwardChar(1), &mut self.killed)),
-            KeyPress::Delete | KeyPress::Ctrl('d') => drop(buffer.kill(&Movement::ForwardChar(1), &mut self.killed)),
+            KeyPress::Ctrl('a') => drop(self.buffer.move_home()),
+            KeyPress::Ctrl('e') => drop(self.buffer.move_end()),
+            KeyPress::Ctrl('b') => drop(self.buffer.move_backward(1)),
+            KeyPress::Ctrl('f') => drop(self.buffer.move_forward(1)),
+            KeyPress::Alt('b') => drop(self.buffer.move_to_prev_word(Word::Emacs, 1)),
+            KeyPress::Alt('f') => drop(self.buffer.move_to_next_word(At::AfterEnd, Word::Emacs, 1)),
+            KeyPress::Ctrl('h') => drop(self.buffer.kill(&Movement::BackwardChar(1), &mut self.killed)),
+            KeyPress::Delete | KeyPress::Ctrl('d') => {
+                let _ = self.buffer.kill(&Movement::ForwardChar(1), &mut self.killed);
+            }
             KeyPress::Ctrl('c') => self.kill(&Movement::WholeBuffer),
             KeyPress::Ctrl('k') => self.kill(&Movement::EndOfLine),
             KeyPress::Ctrl('u') => self.kill(&Movement::BeginningOfLine),
             KeyPress::Ctrl('w') => self.kill(&Movement::BackwardWord(1, Word::Big)),
             KeyPress::Alt('\x08') => self.kill(&Movement::BackwardWord(1, Word::Emacs)),
             KeyPress::Alt('d') => self.kill(&Movement::ForwardWord(1, At::AfterEnd, Word::Emacs)),
-            KeyPress::Ctrl('t') => drop(buffer.transpose_chars(&mut self.killed)),
-            KeyPress::Alt('t') => drop(buffer.transpose_words(1, &mut self.killed)),
-            KeyPress::Alt('u') => drop(buffer.edit_word(WordAction::Uppercase, &mut self.killed)),
-            KeyPress::Alt('l') => drop(buffer.edit_word(WordAction::Lowercase, &mut self.killed)),
-            KeyPress::Alt('c') => drop(buffer.edit_word(WordAction::Capitalize, &mut self.killed)),
+            KeyPress::Ctrl('t') => drop(self.buffer.transpose_chars(&mut self.killed)),
+            KeyPress::Alt('t') => drop(self.buffer.transpose_words(1, &mut self.killed)),
+            KeyPress::Alt('u') => drop(self.buffer.edit_word(WordAction::Uppercase, &mut self.killed)),
+            KeyPress::Alt('l') => drop(self.buffer.edit_word(WordAction::Lowercase, &mut self.killed)),
+            KeyPress::Alt('c') => drop(self.buffer.edit_word(WordAction::Capitalize, &mut self.killed)),
             _ => {}
         }
         KeyEffect::Nothing
@@ -274,19 +276,6 @@ impl EditedLine {
             let _ = self.history.append(path);
         }
         KeyEffect::Accepted(line)
-    }
-
-    /// Moves to the row above, or to the previous history entry.
-    fn up(&mut self) {
-        if !self.move_row(false) {
-            self.recall(|at, _| at.checked_sub(1));
-        }
-    }
-
-    fn down(&mut self) {
-        if !self.move_row(true) {
-            self.recall(|at, _| Some(at + 1));
-        }
     }
 
     /// Shows another history entry; behind the last one is the line typed before.

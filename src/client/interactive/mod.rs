@@ -25,11 +25,11 @@ use resound::Stream;
 use resound::client::FailureClass;
 use tokio::time::Instant;
 
-use self::command::{COMMANDS, ChatCommand, Meaning};
+use self::command::{COMMANDS, ChatCommand};
 use self::terminal::{Input, Terminal};
 use self::view::TextView;
 use self::wire::{ChatConnection, TrafficCount, WireEvent};
-use super::connect::{self, Backoff, ConnectEvent, SilencePolicy};
+use super::connect::{Backoff, ConnectEvent, SilencePolicy};
 use super::crlf::Crlf;
 use super::failure::ClientFailure;
 use super::idleness::Idleness;
@@ -39,7 +39,7 @@ use super::plan::ClientPlan;
 use super::tls;
 use crate::colour::Colour;
 use crate::signals::termination;
-use crate::stdio::{StdStream, say};
+use crate::stdio::StdStream;
 use crate::{exit, units};
 
 /// The view shows a line without an end after this time: it may be a prompt.
@@ -55,12 +55,9 @@ pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> 
     let start = std::time::Instant::now();
     let mut signal = std::pin::pin!(termination());
     let stream = tokio::select! {
-        stream = plan.connect.connect(async |news: ConnectEvent<'_>| plan.report(news).await) => stream?,
+        stream = plan.connect(start) => stream?,
         () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
     };
-    if plan.verbose {
-        say(&connect::described(&stream, plan.connect.listen, start));
-    }
     let mut out = StdStream::Stdout;
     let colour = Colour::of(&io::stdout());
     writeln!(out, "{}", greeting(plan, &stream))?;
@@ -80,6 +77,8 @@ fn greeting(plan: &ClientPlan, stream: &Stream) -> String {
     }
 }
 
+const CLOSED: &str = "The server closed the connection";
+
 /// How a connection, or the whole conversation, ends.
 enum ConversationEnd {
     /// The user leaves.
@@ -88,9 +87,8 @@ enum ConversationEnd {
     Reset,
     /// The user asks for a new connection.
     Reconnect,
-    /// The server closed the connection.
-    Closed,
-    Failed(anyhow::Error),
+    /// The connection is lost: with an error, or closed by the server.
+    Lost(Option<anyhow::Error>),
     /// A signal ends the program.
     Signal,
 }
@@ -132,24 +130,19 @@ impl Conversation<'_> {
                     wire.reset();
                     return Ok(ExitCode::SUCCESS);
                 }
-                ConversationEnd::Closed | ConversationEnd::Failed(_) if !self.reconnect => {
-                    if matches!(end, ConversationEnd::Closed) && !wire.is_half_closed() {
-                        self.aside("The server closed the connection");
+                ConversationEnd::Lost(Some(error)) if !self.reconnect => return Err(error),
+                ConversationEnd::Lost(None) if !self.reconnect => {
+                    if !wire.half_closed {
+                        self.aside(CLOSED);
                     }
-                    return match end {
-                        ConversationEnd::Failed(error) => Err(error),
-                        _ if wire.is_sending() => {
-                            let what = "the server closed the connection before everything was sent";
-                            Err(ClientFailure::new(FailureClass::Eof, what).into())
-                        }
-                        _ => Ok(ExitCode::SUCCESS),
-                    };
+                    if wire.is_sending() {
+                        let what = "the server closed the connection before everything was sent";
+                        return Err(ClientFailure::new(FailureClass::Eof, what).into());
+                    }
+                    return Ok(ExitCode::SUCCESS);
                 }
-                ConversationEnd::Closed | ConversationEnd::Failed(_) => {
-                    let why = match end {
-                        ConversationEnd::Failed(error) => error.to_string(),
-                        _ => "The server closed the connection".into(),
-                    };
+                ConversationEnd::Lost(error) => {
+                    let why = error.map_or_else(|| CLOSED.into(), |error| error.to_string());
                     self.aside(&format!("{why}; connecting again"));
                     if wire.since.elapsed() > WORTHWHILE {
                         self.backoff = Backoff::of(SilencePolicy::Wait);
@@ -174,8 +167,8 @@ impl Conversation<'_> {
     async fn flush_outbox(&mut self, wire: &mut ChatConnection) {
         while wire.is_sending() {
             let text = match wire.next().await {
-                Ok(WireEvent::Received { bytes, after }) => self.view.received(bytes, after),
-                Ok(WireEvent::Sending(bytes)) => self.view.sent(bytes),
+                Ok(WireEvent::Received { bytes, after }) => self.view.received(&bytes, after),
+                Ok(WireEvent::Sending(bytes)) => self.view.sent(&bytes),
                 Ok(WireEvent::Closed) | Err(_) => return,
                 Ok(_) => String::new(),
             };
@@ -194,7 +187,7 @@ impl Conversation<'_> {
                     let _ = notices.send(notice).await;
                 }
             };
-            self.plan.connect.reconnect(report).await
+            self.plan.connect.connect(SilencePolicy::Wait, report).await
         };
         tokio::pin!(connecting);
         loop {
@@ -218,10 +211,9 @@ impl Conversation<'_> {
         let mut crlf = self.plan.crlf.then(Crlf::default);
         let mut show_at = None;
         let mut idleness = Idleness::new(self.plan.idle_timeout);
-        let mut first_words = wire.stream().tls().is_none().then(FirstWords::default);
-        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::tls_failure);
+        let mut first_words = FirstWords::of(&wire.stream);
         loop {
-            let room = self.terminal.room();
+            let room = self.terminal.writer.room();
             // A slow terminal delays the server, never the keys.
             let next = async {
                 room.await;
@@ -230,15 +222,13 @@ impl Conversation<'_> {
             let text = tokio::select! {
                 happened = next => match happened {
                     Ok(WireEvent::Received { bytes, after }) => {
-                        first_words.iter_mut().for_each(|words| words.push(bytes));
-                        let text = self.view.received(bytes, after);
+                        first_words.push(&bytes);
+                        let text = self.view.received(&bytes, after);
                         show_at = self.view.is_waiting().then(|| Instant::now() + UNENDED);
                         text
                     }
-                    Ok(WireEvent::Sending(bytes)) => self.view.sent(bytes),
-                    Ok(WireEvent::Closed) => {
-                    return explained(&first_words).map_or(ConversationEnd::Closed, ConversationEnd::Failed);
-                }
+                    Ok(WireEvent::Sending(bytes)) => self.view.sent(&bytes),
+                    Ok(WireEvent::Closed) => return ConversationEnd::Lost(first_words.tls_failure()),
                     Ok(WireEvent::HalfClosed) => String::new(),
                     Ok(WireEvent::FileSent { path, bytes, took }) => {
                         let (bytes, took) = (units::bytes(bytes), units::elapsed(took));
@@ -248,13 +238,13 @@ impl Conversation<'_> {
                         aside(self.colour, &format!("{} cannot be read on: {error}", path.display()))
                     }
                     Err(error) => {
-                        let failure = explained(&first_words).unwrap_or_else(|| ClientFailure::of(error, ""));
-                    return ConversationEnd::Failed(failure);
+                        let failure = first_words.tls_failure().unwrap_or_else(|| ClientFailure::of(error, ""));
+                        return ConversationEnd::Lost(Some(failure));
                     }
                 },
                 input = self.terminal.input() => match input {
                     Input::Leave => return ConversationEnd::Quit,
-                    Input::End if wire.is_half_closed() => return ConversationEnd::Quit,
+                    Input::End if wire.half_closed => return ConversationEnd::Quit,
                     Input::End => {
                         self.terminal.read_line();
                         self.half_close(wire)
@@ -272,9 +262,9 @@ impl Conversation<'_> {
                     show_at = None;
                     self.view.overdue()
                 }
-                () = idleness.due() => match idleness.check(wire.moved().into(), wire.stream()) {
+                () = idleness.due() => match idleness.check(wire.moved().into(), &wire.stream) {
                     Ok(()) => String::new(),
-                    Err(error) => return ConversationEnd::Failed(error),
+                    Err(error) => return ConversationEnd::Lost(Some(error)),
                 },
             };
             self.terminal.post(text);
@@ -288,12 +278,13 @@ impl Conversation<'_> {
         crlf: &mut Option<Crlf>,
         line: &str,
     ) -> ControlFlow<ConversationEnd, String> {
-        let meaning = command::read(line);
-        if !matches!(meaning, Ok(Meaning::Command(ChatCommand::Quit | ChatCommand::Reset))) {
+        let command = command::read(line);
+        if !matches!(command, Ok(ChatCommand::Quit | ChatCommand::Reset)) {
             self.terminal.read_line();
         }
-        ControlFlow::Continue(match meaning {
-            Ok(Meaning::Message(line)) => {
+        ControlFlow::Continue(match command {
+            Err(why) => aside(self.colour, &why),
+            Ok(ChatCommand::Message(line)) => {
                 let hint = command::hint(&line);
                 // A paste may end with its own newline.
                 let line = if line.ends_with('\n') { line } else { line + "\n" };
@@ -307,45 +298,36 @@ impl Conversation<'_> {
                     None => refused,
                 }
             }
-            Ok(Meaning::Command(ChatCommand::Quit)) => return ControlFlow::Break(ConversationEnd::Quit),
-            Ok(Meaning::Command(ChatCommand::Reset)) => return ControlFlow::Break(ConversationEnd::Reset),
-            Ok(Meaning::Command(ChatCommand::Reconnect)) => return ControlFlow::Break(ConversationEnd::Reconnect),
-            Ok(Meaning::Command(command)) => self.execute(wire, command),
-            Err(why) => aside(self.colour, &why),
-        })
-    }
-
-    /// Executes a command that keeps the connection, and returns what to show.
-    fn execute(&mut self, wire: &mut ChatConnection, command: ChatCommand) -> String {
-        match command {
-            ChatCommand::Help => help(),
-            ChatCommand::Close => self.half_close(wire),
-            ChatCommand::Raw(bytes) => self.send(wire, bytes),
-            ChatCommand::Send(path) => match open(&path) {
-                _ if wire.is_half_closed() => self.half_closed_note(),
+            Ok(ChatCommand::Quit) => return ControlFlow::Break(ConversationEnd::Quit),
+            Ok(ChatCommand::Reset) => return ControlFlow::Break(ConversationEnd::Reset),
+            Ok(ChatCommand::Reconnect) => return ControlFlow::Break(ConversationEnd::Reconnect),
+            Ok(ChatCommand::Help) => help(),
+            Ok(ChatCommand::Close) => self.half_close(wire),
+            Ok(ChatCommand::Raw(bytes)) => self.send(wire, bytes),
+            Ok(ChatCommand::Send(path)) => match open(&path) {
+                _ if wire.half_closed => self.half_closed_note(),
                 Ok(file) => {
                     wire.send_file(file, path);
                     String::new()
                 }
                 Err(error) => aside(self.colour, &format!("{} cannot be sent: {error}", path.display())),
             },
-            ChatCommand::Hex(wanted) => {
+            Ok(ChatCommand::Hex(wanted)) => {
                 let rest = self.view.rest();
                 self.view.hex = wanted.unwrap_or(!self.view.hex);
                 let said = if self.view.hex { "Hexadecimal from here on" } else { "Text from here on" };
                 rest + &aside(self.colour, said)
             }
-            ChatCommand::Stats => stats(wire),
-            ChatCommand::Tls => match wire.stream().tls() {
+            Ok(ChatCommand::Stats) => stats(wire),
+            Ok(ChatCommand::Tls) => match wire.stream.tls() {
                 Some(secure) => tls::described(secure),
                 None => aside(self.colour, "This connection is not encrypted (--tls speaks TLS)"),
             },
-            ChatCommand::Quit | ChatCommand::Reset | ChatCommand::Reconnect => String::new(), // `typed` handles these
-        }
+        })
     }
 
     fn send(&mut self, wire: &mut ChatConnection, bytes: Vec<u8>) -> String {
-        if wire.is_half_closed() {
+        if wire.half_closed {
             return self.half_closed_note();
         }
         if wire.unsent() > OUTBOX {
@@ -356,7 +338,7 @@ impl Conversation<'_> {
     }
 
     fn half_close(&mut self, wire: &mut ChatConnection) -> String {
-        if wire.is_half_closed() {
+        if wire.half_closed {
             return self.half_closed_note();
         }
         wire.half_close();
@@ -400,7 +382,7 @@ fn help() -> String {
 }
 
 fn stats(wire: &ChatConnection) -> String {
-    let stream = wire.stream();
+    let stream = &wire.stream;
     let mut text = format!(
         "Connected to {} from {} for {}\n",
         stream.peer(),
@@ -426,5 +408,5 @@ fn stats(wire: &ChatConnection) -> String {
 }
 
 fn is_quit(line: &str) -> bool {
-    matches!(command::read(line), Ok(Meaning::Command(ChatCommand::Quit)))
+    matches!(command::read(line), Ok(ChatCommand::Quit))
 }

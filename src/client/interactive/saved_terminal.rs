@@ -1,5 +1,13 @@
 //! [`SavedTerminal`]: the modes of the terminal before the editor changed them.
 
+#[cfg(unix)]
+use {
+    rustix::process::{Signal, kill_current_process_group},
+    rustix::termios::{self, InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex},
+    std::fs::File,
+    std::io::{self, IsTerminal},
+};
+
 /// The saved modes.
 pub(super) struct SavedTerminal {
     #[cfg(unix)]
@@ -7,60 +15,48 @@ pub(super) struct SavedTerminal {
 }
 
 #[cfg(unix)]
-mod unix {
-    use std::fs::OpenOptions;
-    use std::io::{self, IsTerminal};
+impl SavedTerminal {
+    pub(super) fn save() -> Self {
+        Self { modes: termios::tcgetattr(io::stdin()).ok() }
+    }
 
-    use rustix::process::{Signal, kill_current_process_group};
-    use rustix::termios::{
-        InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, tcflush, tcgetattr, tcsetattr,
-    };
-
-    use crate::client::interactive::saved_terminal::SavedTerminal;
-
-    impl SavedTerminal {
-        pub(crate) fn save() -> Self {
-            Self { modes: tcgetattr(io::stdin()).ok() }
+    /// The editor gets each key, Ctrl+C and Ctrl+D too.
+    pub(super) fn enter_raw_mode(&self) {
+        if let Some(mut modes) = self.modes.clone() {
+            modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
+            modes.input_modes -= InputModes::BRKINT | InputModes::ICRNL | InputModes::ISTRIP | InputModes::IXON;
+            modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+            modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+            let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &modes);
         }
+    }
 
-        /// The editor gets each key, Ctrl+C and Ctrl+D too.
-        pub(crate) fn enter_raw_mode(&self) {
-            if let Some(mut modes) = self.modes.clone() {
-                modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
-                modes.input_modes -= InputModes::BRKINT | InputModes::ICRNL | InputModes::ISTRIP | InputModes::IXON;
-                modes.special_codes[SpecialCodeIndex::VMIN] = 1;
-                modes.special_codes[SpecialCodeIndex::VTIME] = 0;
-                let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
-            }
+    pub(super) fn restore(&self) {
+        if let Some(modes) = &self.modes {
+            let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }
+    }
 
-        pub(crate) fn restore(&self) {
-            if let Some(modes) = &self.modes {
-                let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
-            }
+    /// Discards typed keys that nothing read: the shell must not execute them.
+    pub(super) fn discard_input(&self) {
+        let _ = termios::tcflush(io::stdin(), QueueSelector::IFlush);
+    }
+
+    /// Stops the program, as a shell's Ctrl+Z does. In an orphaned process group (POSIX), where
+    /// no shell could continue it, the program keeps running.
+    pub(super) fn stop(&self) {
+        if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
+            let _ = kill_current_process_group(Signal::TSTP);
         }
+    }
 
-        /// Discards typed keys that nothing read: the shell must not execute them.
-        pub(crate) fn discard_input(&self) {
-            let _ = tcflush(io::stdin(), QueueSelector::IFlush);
-        }
-
-        /// Stops the program, as a shell's Ctrl+Z does. In an orphaned process group (POSIX), where
-        /// no shell could continue it, the program keeps running.
-        pub(crate) fn stop(&self) {
-            if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
-                let _ = kill_current_process_group(Signal::TSTP);
-            }
-        }
-
-        /// Detaches stderr from a terminal that accepts nothing, so that a last message cannot
-        /// block.
-        pub(crate) fn detach_stderr(&self) {
-            if io::stderr().is_terminal()
-                && let Ok(nowhere) = OpenOptions::new().write(true).open("/dev/null")
-            {
-                let _ = rustix::stdio::dup2_stderr(&nowhere);
-            }
+    /// Detaches stderr from a terminal that accepts nothing, so that a last message cannot
+    /// block.
+    pub(super) fn detach_stderr(&self) {
+        if io::stderr().is_terminal()
+            && let Ok(nowhere) = File::options().write(true).open("/dev/null")
+        {
+            let _ = rustix::stdio::dup2_stderr(&nowhere);
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) enum Input {
 pub(super) struct Terminal {
     keys: mpsc::Receiver<Vec<KeyPress>>,
     signals: TerminalSignals,
-    writer: TerminalWriter,
+    pub(super) writer: TerminalWriter,
     before: SavedTerminal,
     line: EditedLine,
     area: EditArea,
@@ -160,11 +160,6 @@ impl Terminal {
         } else {
             self.writer.write(text);
         }
-    }
-
-    /// Waits until the terminal has accepted most of the output.
-    pub(super) fn room(&self) -> impl Future<Output = ()> + use<> {
-        self.writer.room()
     }
 
     /// Takes keys, and answers of the terminal.

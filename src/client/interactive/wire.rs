@@ -25,10 +25,11 @@ pub(super) struct TrafficCount {
 
 /// A connection and its outbox.
 pub(super) struct ChatConnection {
-    stream: Stream,
+    pub(super) stream: Stream,
     outbox: VecDeque<WirePiece>,
     buffer: Vec<u8>,
-    half_closed: bool,
+    /// This side is half-closed, or a FIN is in the outbox.
+    pub(super) half_closed: bool,
     /// The server's FIN has arrived. The outbox is sent all the same: the server may have closed
     /// one half only.
     ended: bool,
@@ -38,14 +39,14 @@ pub(super) struct ChatConnection {
 }
 
 /// An event on the connection.
-pub(super) enum WireEvent<'a> {
+pub(super) enum WireEvent {
     /// Received bytes, and the time since the last send.
     Received {
-        bytes: &'a [u8],
+        bytes: Vec<u8>,
         after: Option<Duration>,
     },
     /// The connection starts to send these bytes.
-    Sending(&'a [u8]),
+    Sending(Vec<u8>),
     /// The server's FIN has arrived, and the outbox is empty.
     Closed,
     /// The system has taken all of a file for sending.
@@ -68,13 +69,6 @@ enum WirePiece {
     Fin,
 }
 
-/// As [`WireEvent`], without the bytes in the buffer.
-enum WireStep {
-    Received(usize),
-    Sending,
-    Event(WireEvent<'static>),
-}
-
 impl ChatConnection {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
@@ -87,15 +81,6 @@ impl ChatConnection {
             sent: TrafficCount::default(),
             received: TrafficCount::default(),
         }
-    }
-
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Is this side half-closed, or a FIN in the outbox?
-    pub(super) fn is_half_closed(&self) -> bool {
-        self.half_closed
     }
 
     /// Unsent bytes; of a file, those that have been read.
@@ -141,49 +126,40 @@ impl ChatConnection {
     }
 
     /// Sends what waits, and waits for the next thing that happens. May be given up at any time.
-    pub(super) async fn next(&mut self) -> io::Result<WireEvent<'_>> {
-        match std::future::poll_fn(|cx| self.poll_step(cx)).await? {
-            WireStep::Received(n) => {
-                let after = self.sent.last.map(|sent| sent.elapsed());
-                Ok(WireEvent::Received { bytes: &self.buffer[..n], after })
-            }
-            WireStep::Sending => match self.outbox.front() {
-                Some(WirePiece::Bytes { bytes, .. }) => Ok(WireEvent::Sending(bytes)),
-                _ => Ok(WireEvent::Sending(&[])),
-            },
-            WireStep::Event(happened) => Ok(happened),
-        }
+    pub(super) async fn next(&mut self) -> io::Result<WireEvent> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<WireStep>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<WireEvent>> {
         let mut buffer = ReadBuf::new(&mut self.buffer);
         if !self.ended
             && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
         {
             read?;
-            let n = buffer.filled().len();
-            if n == 0 {
+            let bytes = buffer.filled().to_vec();
+            if bytes.is_empty() {
                 self.ended = true;
-                return self.poll_step(cx);
+                return self.poll_next(cx);
             }
-            self.received.bytes += n as u64;
-            self.received.messages += memchr::memchr_iter(b'\n', &self.buffer[..n]).count() as u64;
+            self.received.bytes += bytes.len() as u64;
+            self.received.messages += memchr::memchr_iter(b'\n', &bytes).count() as u64;
             self.received.last = Some(Instant::now());
-            return Poll::Ready(Ok(WireStep::Received(n)));
+            let after = self.sent.last.map(|sent| sent.elapsed());
+            return Poll::Ready(Ok(WireEvent::Received { bytes, after }));
         }
         loop {
             let stream = Pin::new(&mut self.stream);
             match self.outbox.front_mut() {
-                None if self.ended => return Poll::Ready(Ok(WireStep::Event(WireEvent::Closed))),
+                None if self.ended => return Poll::Ready(Ok(WireEvent::Closed)),
                 None => return Poll::Pending,
-                Some(WirePiece::Bytes { announced, .. }) if !*announced => {
+                Some(WirePiece::Bytes { bytes, announced, .. }) if !*announced => {
                     *announced = true;
-                    return Poll::Ready(Ok(WireStep::Sending));
+                    return Poll::Ready(Ok(WireEvent::Sending(bytes.clone())));
                 }
                 Some(WirePiece::Fin) => {
                     ready!(stream.poll_shutdown(cx))?;
                     self.outbox.pop_front();
-                    return Poll::Ready(Ok(WireStep::Event(WireEvent::HalfClosed)));
+                    return Poll::Ready(Ok(WireEvent::HalfClosed));
                 }
                 Some(WirePiece::Bytes { bytes, sent, .. }) if *sent < bytes.len() => {
                     let n = ready!(stream.poll_write(cx, &bytes[*sent..]))?;
@@ -201,7 +177,7 @@ impl ChatConnection {
                         Ok(0) => {
                             if let Some(WirePiece::File { path, sent, start, .. }) = self.outbox.pop_front() {
                                 let announced = WireEvent::FileSent { path, bytes: sent, took: start.elapsed() };
-                                return Poll::Ready(Ok(WireStep::Event(announced)));
+                                return Poll::Ready(Ok(announced));
                             }
                         }
                         Ok(n) => {
@@ -212,7 +188,7 @@ impl ChatConnection {
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => {
                             if let Some(WirePiece::File { path, .. }) = self.outbox.pop_front() {
-                                return Poll::Ready(Ok(WireStep::Event(WireEvent::FileFailed { path, error })));
+                                return Poll::Ready(Ok(WireEvent::FileFailed { path, error }));
                             }
                         }
                     }

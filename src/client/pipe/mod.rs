@@ -50,10 +50,8 @@ const LAST_FAILURE: Duration = Duration::from_millis(100);
 /// After the time limit or a signal, the time for stdout to take the rest.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The end of sending.
-enum SendResult {
-    /// All of stdin is sent, and the FIN after it unless --no-half-close is set.
-    All,
+/// Why sending ended before the end of stdin.
+enum SendError {
     /// The server takes no more. Its answer may still be there to read.
     Failed(io::Error),
     /// Stdin cannot be read. Everything before is sent.
@@ -124,6 +122,12 @@ async fn cut(signal: impl Future<Output = ()>, start: Instant, limit: Option<Dur
     }
 }
 
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// One connection between stdin, stdout and a server.
 struct Pipe<'a> {
     plan: &'a ClientPlan,
@@ -178,14 +182,15 @@ impl<'a> Pipe<'a> {
 
     /// Connects, and copies both directions to their end.
     async fn talk(&self, free_chunks: mpsc::Receiver<Vec<u8>>) -> Result<()> {
-        let connecting = self.plan.connect.connect(async |news: ConnectEvent<'_>| match news {
-            ConnectEvent::Failed(error) => {
-                for attempt in &error.attempts {
-                    self.record(|| journal::attempt(attempt)).await;
+        let connecting =
+            self.plan.connect.connect(self.plan.connect.patience, async |news: ConnectEvent<'_>| match news {
+                ConnectEvent::Failed(error) => {
+                    for attempt in &error.attempts {
+                        self.record(|| journal::attempt(attempt)).await;
+                    }
                 }
-            }
-            notice => self.plan.report(notice).await,
-        });
+                notice => self.plan.report(notice).await,
+            });
         let connected = connecting.await?;
         if self.plan.verbose {
             say(&connect::described(&connected, self.plan.connect.listen, self.start.into_std()));
@@ -268,18 +273,21 @@ impl<'a> Pipe<'a> {
         let closed_first = sent_before_fin.is_some();
         match sending {
             // After sending has returned the reset, receiving returns only an end.
-            Some(SendResult::Failed(error)) if closed_first && error.kind() != io::ErrorKind::ConnectionReset => {
+            Some(Err(SendError::Failed(error))) if closed_first && error.kind() != io::ErrorKind::ConnectionReset => {
                 let what = "the server closed the connection before everything was sent";
                 return Err(ClientFailure::new(FailureClass::Eof, what).into());
             }
-            Some(SendResult::Failed(error)) => return Err(ClientFailure::of(error, " before everything was sent")),
-            Some(SendResult::Unreadable(error)) => return Err(anyhow::Error::new(error).context("cannot read stdin")),
-            Some(SendResult::All) | None => ended?,
+            Some(Err(SendError::Failed(error))) => return Err(ClientFailure::of(error, " before everything was sent")),
+            Some(Err(SendError::Unreadable(error))) => {
+                return Err(anyhow::Error::new(error).context("cannot read stdin"));
+            }
+            Some(Ok(())) | None => ended?,
         }
         Ok(sent_before_fin.is_some_and(|before| self.sent.get() > before))
     }
 
-    async fn send(&self, mut to_server: &Stream, stdin: &Stdin) -> SendResult {
+    /// Sends all of stdin, and the FIN after it unless --no-half-close is set.
+    async fn send(&self, mut to_server: &Stream, stdin: &Stdin) -> Result<(), SendError> {
         if self.options.recv_only {
             return std::future::pending().await;
         }
@@ -291,7 +299,7 @@ impl<'a> Pipe<'a> {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     let _ = to_server.shutdown().await;
-                    return SendResult::Unreadable(error);
+                    return Err(SendError::Unreadable(error));
                 }
             };
             self.waits_for_stdin.set(false);
@@ -312,19 +320,13 @@ impl<'a> Pipe<'a> {
                 let (piece, later) = rest.split_at(end);
                 let mut unsent = piece;
                 while !unsent.is_empty() {
-                    match to_server.write(unsent).await {
-                        Ok(n) => {
-                            unsent = &unsent[n..];
-                            self.sent.set(self.sent.get() + n as u64);
-                            self.moved.set(Instant::now());
-                        }
-                        Err(error) => return SendResult::Failed(error),
-                    }
+                    let n = to_server.write(unsent).await?;
+                    unsent = &unsent[n..];
+                    self.sent.set(self.sent.get() + n as u64);
+                    self.moved.set(Instant::now());
                 }
                 // TLS buffers what the system did not take.
-                if let Err(error) = to_server.flush().await {
-                    return SendResult::Failed(error);
-                }
+                to_server.flush().await?;
                 self.last_sent.set(Some(Instant::now()));
                 self.record(|| journal::sent(piece)).await;
                 rest = later;
@@ -332,12 +334,10 @@ impl<'a> Pipe<'a> {
             self.waits_for_stdin.set(true);
         }
         if !self.options.no_half_close {
-            if let Err(error) = to_server.shutdown().await {
-                return SendResult::Failed(error);
-            }
+            to_server.shutdown().await?;
             self.record(|| journal::eof("local")).await;
         }
-        SendResult::All
+        Ok(())
     }
 
     /// Receives up to the server's FIN.
@@ -345,15 +345,14 @@ impl<'a> Pipe<'a> {
         let mut guard = TerminalGuard::of_stdout();
         // In events: the start of an incomplete character.
         let mut begun = Vec::new();
-        let mut first_words = from_server.tls().is_none().then(FirstWords::default);
-        let explained = |words: &Option<FirstWords>| words.as_ref().and_then(FirstWords::tls_failure);
+        let mut first_words = FirstWords::of(from_server);
         loop {
             let mut chunk = free_chunks.try_recv().unwrap_or_default();
             chunk.reserve(CHUNK);
             let read = from_server.read_buf(&mut chunk).await;
             let failed = |error| ClientFailure::of(error, " before its answer was complete");
-            let n = read.map_err(|error| explained(&first_words).unwrap_or_else(|| failed(error)))?;
-            first_words.iter_mut().for_each(|words| words.push(&chunk));
+            let n = read.map_err(|error| first_words.tls_failure().unwrap_or_else(|| failed(error)))?;
+            first_words.push(&chunk);
             self.moved.set(Instant::now());
             self.received.set(self.received.get() + n as u64);
             if self.options.json {
@@ -375,7 +374,7 @@ impl<'a> Pipe<'a> {
                 }
             }
             if n == 0 {
-                return explained(&first_words).map_or(Ok(()), Err);
+                return first_words.tls_failure().map_or(Ok(()), Err);
             }
         }
     }
