@@ -100,8 +100,7 @@ pub(crate) struct ServedTls {
 }
 
 /// Identifies one version of a file.
-#[derive(PartialEq, Eq)]
-struct Stamp(Option<(SystemTime, u64)>);
+type Stamp = Option<(SystemTime, u64)>;
 
 impl Files {
     /// Do clients need certificates?
@@ -126,14 +125,9 @@ impl Files {
 
     fn read(&self, generated: &[Identity]) -> Result<TlsSettings, Error> {
         let loaded = self.pairs.iter().map(|(cert, key)| Identity::load(cert, key));
-        self.settings(generated.iter().cloned().map(Ok).chain(loaded).collect::<Result<_, _>>()?)
-    }
-
-    fn settings(&self, identities: Vec<Identity>) -> Result<TlsSettings, Error> {
-        let mut identities = identities.into_iter();
-        let mut settings = identities.next().map(TlsSettings::new).unwrap_or_default();
-        for identity in identities {
-            settings = settings.identity(identity);
+        let mut settings = TlsSettings::default();
+        for identity in generated.iter().cloned().map(Ok).chain(loaded) {
+            settings = settings.identity(identity?);
         }
         if let Some(file) = &self.client_ca {
             settings = settings.client_ca(file)?;
@@ -143,8 +137,8 @@ impl Files {
 
     fn stamps(&self) -> Vec<Stamp> {
         let of = |file: &PathBuf| {
-            let found = fs::metadata(file).ok();
-            Stamp(found.and_then(|found| Some((found.modified().ok()?, found.len()))))
+            let found = fs::metadata(file).ok()?;
+            Some((found.modified().ok()?, found.len()))
         };
         self.pairs.iter().flat_map(|(cert, key)| [cert, key]).chain(&self.client_ca).map(of).collect()
     }
@@ -202,9 +196,7 @@ impl ServedTls {
             }
         }
     }
-}
 
-impl ServedTls {
     /// Warns of certificates that clients will refuse, once after each load.
     fn warn(&mut self) {
         for ((file, key), certificate) in self.files.pairs.iter().zip(&self.certificates) {

@@ -20,8 +20,12 @@ pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
 
 /// As [`append_plain`], as a string.
 pub(crate) fn plain(bytes: &[u8]) -> String {
+    string(append_plain, bytes)
+}
+
+fn string(append: fn(&mut Vec<u8>, &[u8]), bytes: &[u8]) -> String {
     let mut escaped = Vec::with_capacity(bytes.len());
-    append_plain(&mut escaped, bytes);
+    append(&mut escaped, bytes);
     String::from_utf8_lossy(&escaped).into_owned()
 }
 
@@ -60,9 +64,7 @@ fn append_with(to: &mut Vec<u8>, bytes: &[u8], backslash: &[u8]) {
 
 /// As [`append`], as a string.
 pub(crate) fn text(bytes: &[u8]) -> String {
-    let mut escaped = Vec::with_capacity(bytes.len());
-    append(&mut escaped, bytes);
-    String::from_utf8_lossy(&escaped).into_owned()
+    string(append, bytes)
 }
 
 /// C1 controls, bidirectional controls, line and paragraph separators, and invisible characters.

@@ -33,7 +33,7 @@ static STDOUT: Mutex<WholeLines<StdStream>> =
 impl<W: Write> WholeLines<W> {
     fn take(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);
-        if let Some(end) = last_newline(&self.partial) {
+        if let Some(end) = memchr::memrchr(b'\n', &self.partial) {
             self.pass_on(end + 1);
         }
     }
@@ -49,11 +49,6 @@ impl<W: Write> WholeLines<W> {
         }
         self.partial.drain(..upto);
     }
-}
-
-/// The end of the last line.
-fn last_newline(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().rposition(|&byte| byte == b'\n')
 }
 
 impl Write for Findings {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::sink::{self, Destination, OutputSink, SinkEnd, Unwritten};
+use crate::sink::{self, Destination, OutputSink, Unwritten};
 
 /// Bytes that a lane holds before it drops messages.
 const LANE: usize = 1024 * 1024;
@@ -171,11 +171,9 @@ impl Printer {
             let carry = move || {
                 // Before the thread is idle: a waker needs its handle.
                 let _ = shared.thread.set(thread::current());
-                let unwritten = match shared.carry(&mut start.sink) {
-                    // Beyond the last call: all lines that the output has not taken.
-                    Err(SinkEnd::GivenUp(given_up)) => Some(Unwritten { lines: shared.unwritten(), ..given_up }),
-                    Ok(()) | Err(SinkEnd::Left) => None,
-                };
+                let given_up = shared.carry(&mut start.sink).err().flatten();
+                // Beyond the last call: all lines that the output has not taken.
+                let unwritten = given_up.map(|last| Unwritten { lines: shared.unwritten(), ..last });
                 shared.broken.store(true, Ordering::SeqCst);
                 let _ = start.end.send(unwritten);
             };
@@ -190,7 +188,7 @@ impl Printer {
 
 impl PrinterState {
     /// Writes lanes until the end, or until the output fails for good.
-    fn carry(&self, sink: &mut OutputSink) -> Result<(), SinkEnd> {
+    fn carry(&self, sink: &mut OutputSink) -> Result<(), Option<Unwritten>> {
         let mut carried = Vec::new();
         loop {
             // Announces the sleep before the last look, so that no event falls between the two.
@@ -227,7 +225,7 @@ impl PrinterState {
     }
 
     /// Writes whole lines, a few at a time; when hurried, only the last few.
-    fn write(&self, sink: &mut OutputSink, bytes: &[u8]) -> Result<(), SinkEnd> {
+    fn write(&self, sink: &mut OutputSink, bytes: &[u8]) -> Result<(), Option<Unwritten>> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if rest.len() > PIECE && self.hurried.load(Ordering::SeqCst) {
@@ -268,7 +266,7 @@ impl PrinterState {
     }
 
     /// Writes the text for skipped events, if there are any.
-    fn write_skipped(&self, sink: &mut OutputSink, skipped: SkippedEvents) -> Result<(), SinkEnd> {
+    fn write_skipped(&self, sink: &mut OutputSink, skipped: SkippedEvents) -> Result<(), Option<Unwritten>> {
         match skipped.all() {
             0 => Ok(()),
             all => self.put(sink, (self.skipped_text)(skipped).as_bytes(), all),
@@ -276,11 +274,11 @@ impl PrinterState {
     }
 
     /// Writes text that stands for this many lines, and removes them from those under way.
-    fn put(&self, sink: &mut OutputSink, text: &[u8], lines: u64) -> Result<(), SinkEnd> {
+    fn put(&self, sink: &mut OutputSink, text: &[u8], lines: u64) -> Result<(), Option<Unwritten>> {
         let written = sink.write(text, || self.try_again());
         let taken = match &written {
-            Err(SinkEnd::GivenUp(unwritten)) => lines.min(sink::count(text) - unwritten.lines),
-            Ok(()) | Err(SinkEnd::Left) => lines,
+            Err(Some(unwritten)) => lines.min(sink::count(text) - unwritten.lines),
+            _ => lines,
         };
         *lock(&self.under_way) -= taken;
         written

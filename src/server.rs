@@ -160,11 +160,11 @@ pub(crate) fn serve(
     // The server catches signals before it prints anything: a script may send one right after the
     // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let signals = runtime.block_on(async { ServerSignals::catch() });
+    let signals = runtime.block_on(async { [CaughtSignals::interrupt(), CaughtSignals::hangup()] });
     let startup = Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud, console: console.clone() };
     let supervise: Supervise = Box::new(move |handle| {
         startup.report(&handle, tls.as_ref());
-        Box::pin(signals.shut_down(handle, tls, startup.console, sockets, plan.drain_timeout))
+        Box::pin(shut_down(signals, handle, tls, startup.console, sockets, plan.drain_timeout))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), supervise });
     if let Ok(totals) = &totals {
@@ -249,48 +249,35 @@ impl Startup {
     }
 }
 
-/// The signals that a server acts on.
-struct ServerSignals {
-    interrupt: CaughtSignals,
-    hangup: CaughtSignals,
-}
-
-impl ServerSignals {
-    fn catch() -> Self {
-        Self { interrupt: CaughtSignals::interrupt(), hangup: CaughtSignals::hangup() }
-    }
-
-    /// Drains at the first signal, exits at the second. Meanwhile it replaces certificates. Each
-    /// client takes this number of `sockets`.
-    async fn shut_down(
-        self,
-        handle: Handle,
-        tls: Option<ServedTls>,
-        console: Console,
-        sockets: usize,
-        drain_timeout: Duration,
-    ) {
-        let Self { mut interrupt, mut hangup } = self;
-        let announcer = console.clone();
-        // SIGHUP reloads files; without files it means that the terminal was closed.
-        let hung_up = async {
-            match tls.filter(ServedTls::has_files) {
-                Some(tls) => tls.keep_fresh(announcer).await,
-                None => hangup.next().await,
-            }
-        };
-        tokio::select! {
-            () = interrupt.next() => {}
-            () = hung_up => {}
+/// Drains at the first signal, exits at the second. Meanwhile it replaces certificates. Each client
+/// takes this number of `sockets`.
+async fn shut_down(
+    [mut interrupt, mut hangup]: [CaughtSignals; 2],
+    handle: Handle,
+    tls: Option<ServedTls>,
+    console: Console,
+    sockets: usize,
+    drain_timeout: Duration,
+) {
+    let announcer = console.clone();
+    // SIGHUP reloads files; without files it means that the terminal was closed.
+    let hung_up = async {
+        match tls.filter(ServedTls::has_files) {
+            Some(tls) => tls.keep_fresh(announcer).await,
+            None => hangup.next().await,
         }
-        tokio::time::sleep(SAME_SIGNAL).await;
-        interrupt.discard().await;
-        console.draining(handle.connections().iter().sum::<usize>().div_ceil(sockets), drain_timeout).await;
-        handle.drain(drain_timeout);
-        interrupt.next().await;
-        // The second signal exits at once, without destructors.
-        std::process::exit(exit::SIGNAL.into());
+    };
+    tokio::select! {
+        () = interrupt.next() => {}
+        () = hung_up => {}
     }
+    tokio::time::sleep(SAME_SIGNAL).await;
+    interrupt.discard().await;
+    console.draining(handle.connections().iter().sum::<usize>().div_ceil(sockets), drain_timeout).await;
+    handle.drain(drain_timeout);
+    interrupt.next().await;
+    // The second signal exits at once, without destructors.
+    std::process::exit(exit::SIGNAL.into());
 }
 
 /// The listeners of each address.
@@ -338,17 +325,14 @@ fn chosen_ports(addresses: &[Address], listeners: &[Vec<Listener>]) -> Vec<Endpo
 
 /// The possible number of connections. Warns if that is fewer than the flag asks for.
 fn max_connections(asked: Option<usize>, possible: usize) -> usize {
-    match asked {
-        Some(asked) if asked > possible => {
-            say(&format!(
-                "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) \
+    let asked = asked.unwrap_or(possible);
+    if asked > possible {
+        say(&format!(
+            "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) \
              allows no more"
-            ));
-            possible
-        }
-        Some(asked) => asked,
-        None => possible,
+        ));
     }
+    asked.min(possible)
 }
 
 /// Prints the library's warnings to stderr through a [`Printer`]: a stuck stderr must not block an

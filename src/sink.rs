@@ -26,14 +26,6 @@ pub(crate) struct OutputSink {
     is_reported: bool,
 }
 
-/// The reason why lines could not be written.
-pub(crate) enum SinkEnd {
-    /// The reader has left.
-    Left,
-    /// They were given up.
-    GivenUp(Unwritten),
-}
-
 /// Lines that could not be written.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
@@ -47,8 +39,8 @@ impl OutputSink {
     }
 
     /// Writes whole lines. After a failure it continues at the same byte, as often as `try_again`
-    /// returns true.
-    pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), SinkEnd> {
+    /// returns true. The error is `None` if the reader has left.
+    pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), Option<Unwritten>> {
         let mut done = 0;
         while done < lines.len() {
             let error = match self.output.write(&lines[done..]) {
@@ -58,7 +50,7 @@ impl OutputSink {
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(SinkEnd::Left),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(None),
                 Err(error) => error,
             };
             if !std::mem::replace(&mut self.is_reported, true) {
@@ -66,7 +58,7 @@ impl OutputSink {
             }
             let length = self.output.length();
             if !try_again() {
-                return Err(SinkEnd::GivenUp(Unwritten { lines: count(&lines[done..]), error }));
+                return Err(Some(Unwritten { lines: count(&lines[done..]), error }));
             }
             // A truncated file has lost the start of this line too.
             if self.output.length() < length {
@@ -155,8 +147,7 @@ mod tests {
     fn lines_given_up_are_counted() {
         let small = Small::default();
         small.0.lock().unwrap().1 = 5;
-        let Err(SinkEnd::GivenUp(unwritten)) = OutputSink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false)
-        else {
+        let Err(Some(unwritten)) = OutputSink::new(small, |_| {}).write(b"one\ntwo\nthree\n", || false) else {
             panic!("there was no room")
         };
         assert_eq!((unwritten.lines, unwritten.error.kind()), (2, io::ErrorKind::StorageFull));

@@ -32,18 +32,18 @@ impl ClientFailure {
         if let Some(failure) = TlsFailure::behind(&error) {
             return Self::advised(FailureClass::Tls, format!("{failure}{what}"), advice::of_tls(failure)).into();
         }
-        match FailureClass::of(&error) {
-            Some(FailureClass::Eof) => {
-                let advice = "What came may have been cut off on the way, or the server does not end its TLS in order.";
-                Self::advised(FailureClass::Eof, format!("the server ended without TLS's close_notify{what}"), advice)
-                    .into()
-            }
-            Some(FailureClass::Reset) => {
-                Self::new(FailureClass::Reset, format!("the server reset the connection{what}")).into()
-            }
-            Some(class) => Self::new(class, format!("the connection failed{what}")).into(),
-            None => anyhow::Error::new(error).context(format!("the connection failed{what}")),
-        }
+        let Some(class) = FailureClass::of(&error) else {
+            return anyhow::Error::new(error).context(format!("the connection failed{what}"));
+        };
+        let (text, advice) = match class {
+            FailureClass::Eof => (
+                "the server ended without TLS's close_notify",
+                Some("What came may have been cut off on the way, or the server does not end its TLS in order."),
+            ),
+            FailureClass::Reset => ("the server reset the connection", None),
+            _ => ("the connection failed", None),
+        };
+        Self { class, what: format!("{text}{what}"), advice }.into()
     }
 
     pub(crate) fn advice(&self) -> &'static str {

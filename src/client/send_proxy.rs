@@ -25,10 +25,7 @@ enum ProxyValue {
 impl SendProxy {
     /// 1 or 2.
     pub(crate) fn version(&self) -> u8 {
-        match self.version {
-            Version::V1 => 1,
-            Version::V2 => 2,
-        }
+        if self.version == Version::V1 { 1 } else { 2 }
     }
 
     /// The header of a proxy's own connection.
@@ -129,10 +126,7 @@ fn number(text: &str) -> Result<usize, String> {
 fn any(text: &str) -> Result<Tlv, String> {
     let wrong = || format!("'{text}' is not a TLV; write type and value in hexadecimal, like 0xe0:68656c6c6f");
     let (kind, value) = text.split_once(':').ok_or_else(wrong)?;
-    let hex = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        true => u8::from_str_radix(digits, 16).ok(),
-        false => None,
-    };
+    let hex = |digits: &str| u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
     let kind = kind.strip_prefix("0x").and_then(hex).ok_or_else(wrong)?;
     if !value.is_ascii() || value.len() % 2 != 0 {
         return Err(wrong());

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
+use rustyline::completion::longest_common_prefix;
 use rustyline::history::{FileHistory, History, SearchDirection};
 use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuffer, WordAction};
 use rustyline::{At, Config, GraphemeClusterMode, Movement, Word};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::completion::Candidates;
+use super::completion;
 use super::keys::{KeyPress, LONGEST};
 
 /// Lines in the history.
@@ -356,14 +357,14 @@ impl EditedLine {
     /// Completes the word as far as the candidates agree; the second time lists them.
     fn complete(&mut self, again: bool) -> KeyEffect {
         let at = self.buffer.pos();
-        let candidates = Candidates::find(self.buffer.as_str(), at);
-        let Some(certain) = candidates.certain() else { return KeyEffect::Nothing };
-        if certain.len() > at - candidates.start || candidates.are_one() {
-            self.buffer.replace(candidates.start..at, certain, &mut self.killed);
+        let (start, words) = completion::find(self.buffer.as_str(), at);
+        let Some(certain) = longest_common_prefix(&words) else { return KeyEffect::Nothing };
+        if certain.len() > at - start || words.len() == 1 {
+            self.buffer.replace(start..at, certain, &mut self.killed);
             return KeyEffect::Nothing;
         }
         self.last = LastKey::Completed;
-        if again { KeyEffect::Show(candidates.listed()) } else { KeyEffect::Nothing }
+        if again { KeyEffect::Show(completion::listed(&words)) } else { KeyEffect::Nothing }
     }
 }
 

@@ -35,8 +35,7 @@ impl Stdin {
                 reading.store(false, Ordering::Relaxed);
                 let chunk = match read {
                     Ok(0) => return,
-                    Ok(n) => Ok(buffer[..n].to_vec()),
-                    Err(error) => Err(error),
+                    read => read.map(|n| buffer[..n].to_vec()),
                 };
                 let failed = chunk.is_err();
                 if send.blocking_send(chunk).is_err() || failed {

@@ -47,17 +47,6 @@ fn with_data(event: JsonObject, bytes: &[u8]) -> JsonObject {
     }
 }
 
-/// The server has closed, and stdin was silent for this time without ending: later input is not
-/// sent.
-pub(super) fn given_up(silent: Duration) -> JsonObject {
-    JsonObject::event("given_up").with("stdin_silent_us", silent.as_micros())
-}
-
-/// One side, `local` or `remote`, will send no more.
-pub(super) fn eof(side: &str) -> JsonObject {
-    JsonObject::event("eof").with("side", side)
-}
-
 /// The result of the run.
 pub(super) struct PipeOutcome {
     exit: u8,

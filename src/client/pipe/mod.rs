@@ -246,7 +246,7 @@ impl<'a> Pipe<'a> {
                     let sent = self.sent.get();
                     let is_silent = self.waits_for_stdin.get() && stdin.is_silent();
                     if is_silent && last_look.is_some_and(|(_, before)| before == sent) {
-                        self.record(|| journal::given_up(LAST_LOOK)).await;
+                        self.record(|| JsonObject::event("given_up").with("stdin_silent_us", LAST_LOOK.as_micros())).await;
                         break Err(given_up());
                     }
                     last_look = Some((Instant::now() + LAST_LOOK, sent));
@@ -335,7 +335,7 @@ impl<'a> Pipe<'a> {
         }
         if !self.options.no_half_close {
             to_server.shutdown().await?;
-            self.record(|| journal::eof("local")).await;
+            self.record(|| JsonObject::event("eof").with("side", "local")).await;
         }
         Ok(())
     }
@@ -365,7 +365,7 @@ impl<'a> Pipe<'a> {
                     self.record(|| journal::received(&bytes, since_sent)).await;
                 }
                 if n == 0 {
-                    self.record(|| journal::eof("remote")).await;
+                    self.record(|| JsonObject::event("eof").with("side", "remote")).await;
                 }
             } else if !self.options.send_only {
                 let out = if n == 0 { guard.rest() } else { guard.admit(chunk) };

@@ -49,6 +49,8 @@ fn apply(header: Header, conn: &mut ConnInfo) {
         Addresses::Ip { source, destination, .. } => (source.into(), destination.into()),
         Addresses::Unix { source, destination, .. } => (unix(&source), unix(&destination)),
     };
+    // Of several values of one type the first counts.
+    let ssl = header.tlvs.iter().find_map(|tlv| if let Tlv::Ssl(ssl) = tlv { Some(ssl) } else { None });
     let mut via = ProxiedAddresses {
         peer: std::mem::replace(&mut conn.peer, peer),
         local: std::mem::replace(&mut conn.local, local),
@@ -58,23 +60,15 @@ fn apply(header: Header, conn: &mut ConnInfo) {
         alpn: None,
         unique_id: None,
         namespace: None,
-        tls: None,
+        tls: ssl.filter(|ssl| ssl.client & Ssl::TLS != 0).map(client_tls),
     };
-    let mut has_ssl = false;
     for tlv in header.tlvs {
-        // Of several values of one type the first counts.
         let (field, value) = match tlv {
             Tlv::Authority(name) => (&mut via.authority, name),
             Tlv::Alpn(protocol) => (&mut via.alpn, protocol),
             Tlv::UniqueId(id) => (&mut via.unique_id, id),
             Tlv::NetNs(name) => (&mut via.namespace, name),
-            Tlv::Ssl(ssl) => {
-                if !std::mem::replace(&mut has_ssl, true) && ssl.client & Ssl::TLS != 0 {
-                    via.tls = Some(client_tls(&ssl));
-                }
-                continue;
-            }
-            Tlv::Noop(_) | Tlv::Other(..) => continue,
+            Tlv::Ssl(_) | Tlv::Noop(_) | Tlv::Other(..) => continue,
         };
         field.get_or_insert_with(|| value.into());
     }

@@ -16,8 +16,8 @@ const LARGEST: u64 = 16 << 20;
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 
-const CERTIFICATE: &[&str] = &["CERTIFICATE"];
-const KEY: &[&str] = &["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+pub(super) const CERTIFICATE: &[&str] = &["CERTIFICATE"];
+pub(super) const KEY: &[&str] = &["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
 /// A file as it was read, and the parts of it that are in PEM form (RFC 7468).
 pub(super) struct Pem<'a> {
@@ -69,12 +69,8 @@ impl<'a> Pem<'a> {
         }
     }
 
-    pub(super) fn has_certificate(&self) -> bool {
-        self.labelled(CERTIFICATE).next().is_some()
-    }
-
-    pub(super) fn has_key(&self) -> bool {
-        self.labelled(KEY).next().is_some()
+    pub(super) fn has(&self, labels: &'static [&str]) -> bool {
+        self.labelled(labels).next().is_some()
     }
 
     pub(super) fn error(&self, problem: CertificateProblem) -> Error {

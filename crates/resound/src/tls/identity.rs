@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, Fingerprint};
-use super::files::Pem;
+use super::files::{CERTIFICATE, KEY, Pem};
 use super::kind::kind;
 use super::provider;
 use crate::error::{CertificateProblem, Error};
@@ -38,7 +38,7 @@ impl Identity {
         // One file may be a pipe, which can be read once.
         let other = if key == certificate { None } else { Some(Pem::read(key)?) };
         let of_key = other.as_ref().unwrap_or(&pem);
-        if !pem.has_certificate() && pem.has_key() && of_key.has_certificate() && !of_key.has_key() {
+        if !pem.has(CERTIFICATE) && pem.has(KEY) && of_key.has(CERTIFICATE) && !of_key.has(KEY) {
             return Err(pem.error(CertificateProblem::Swapped { key: key.into() }));
         }
         let chain = pem.certificates()?;

@@ -1,7 +1,6 @@
 //! [`SourceCounts`]: how many connections each source has.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -60,11 +59,11 @@ impl SourceCounts {
     /// Counts the connection no longer. It keeps its slot.
     pub(super) fn uncount(&mut self, slot: u32) {
         if let Some(source) = self.slots[slot as usize - 1].take()
-            && let Entry::Occupied(mut count) = self.counts.entry(source)
+            && let Some(count) = self.counts.get_mut(&source)
         {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&source);
             }
         }
     }
