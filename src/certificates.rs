@@ -22,7 +22,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// A heading in the help.
 const TLS: &str = "TLS";
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct ServerTlsArgs {
     /// Use TLS 1.2 and 1.3; without --cert the server makes a certificate for this run
     #[arg(help_heading = TLS, long)]
@@ -52,7 +52,7 @@ pub(crate) struct ServerTlsArgs {
 }
 
 impl ServerTlsArgs {
-    pub(crate) fn meaning(self) -> Result<Option<Files>> {
+    pub(crate) fn meaning(self) -> Result<Option<Self>> {
         if !self.tls {
             return Ok(None);
         }
@@ -66,43 +66,14 @@ impl ServerTlsArgs {
         if let Some(name) = self.alpn.iter().find(|name| !(1..=255).contains(&name.len())) {
             bail!("--alpn '{name}': a protocol's name has 1 to 255 bytes");
         }
-        let keys = if self.key.is_empty() { self.cert.clone() } else { self.key };
-        Ok(Some(Files {
-            pairs: self.cert.into_iter().zip(keys).collect(),
-            client_ca: self.client_ca,
-            alpn: self.alpn,
-            handshakes: self.max_handshakes.get(),
-        }))
+        Ok(Some(self))
     }
-}
 
-/// The certificate files of a server, and its demands on clients.
-#[derive(Clone)]
-pub(crate) struct Files {
-    /// Certificates and keys; empty for a development certificate.
-    pairs: Vec<(PathBuf, PathBuf)>,
-    client_ca: Option<PathBuf>,
-    alpn: Vec<String>,
-    handshakes: usize,
-}
+    /// Certificates and keys; none for a development certificate.
+    fn pairs(&self) -> impl Iterator<Item = (&PathBuf, &PathBuf)> {
+        self.cert.iter().zip(if self.key.is_empty() { &self.cert } else { &self.key })
+    }
 
-/// The TLS of a running server.
-pub(crate) struct ServedTls {
-    pub(crate) server: TlsServer,
-    pub(crate) certificates: Vec<Certificate>,
-    files: Files,
-    /// The versions of the files.
-    seen: Vec<Stamp>,
-    /// Development certificates, which have no file.
-    generated: Vec<Identity>,
-    /// Warnings already printed about the current certificates.
-    warned: Vec<String>,
-}
-
-/// Identifies one version of a file.
-type Stamp = Option<(SystemTime, u64)>;
-
-impl Files {
     /// Do clients need certificates?
     pub(crate) fn ask_for_certificates(&self) -> bool {
         self.client_ca.is_some()
@@ -111,12 +82,12 @@ impl Files {
     /// Reads the files, or makes a development certificate for these addresses.
     pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<ServedTls> {
         let seen = self.stamps();
-        let generated = match self.pairs.is_empty() {
+        let generated = match self.cert.is_empty() {
             true => vec![Identity::development(&names(addresses))?],
             false => Vec::new(),
         };
         let settings = self.read(&generated)?;
-        let server = TlsServer::new(&settings)?.handshakes(self.handshakes).hint(TLS_HINT);
+        let server = TlsServer::new(&settings)?.handshakes(self.max_handshakes.get()).hint(TLS_HINT);
         let certificates = certificates(&settings);
         let mut served = ServedTls { server, certificates, files: self, seen, generated, warned: Vec::new() };
         served.warn();
@@ -124,7 +95,7 @@ impl Files {
     }
 
     fn read(&self, generated: &[Identity]) -> Result<TlsSettings, Error> {
-        let loaded = self.pairs.iter().map(|(cert, key)| Identity::load(cert, key));
+        let loaded = self.pairs().map(|(cert, key)| Identity::load(cert, key));
         let mut settings = TlsSettings::default();
         for identity in generated.iter().cloned().map(Ok).chain(loaded) {
             settings = settings.identity(identity?);
@@ -140,9 +111,25 @@ impl Files {
             let found = fs::metadata(file).ok()?;
             Some((found.modified().ok()?, found.len()))
         };
-        self.pairs.iter().flat_map(|(cert, key)| [cert, key]).chain(&self.client_ca).map(of).collect()
+        self.pairs().flat_map(|(cert, key)| [cert, key]).chain(&self.client_ca).map(of).collect()
     }
 }
+
+/// The TLS of a running server.
+pub(crate) struct ServedTls {
+    pub(crate) server: TlsServer,
+    pub(crate) certificates: Vec<Certificate>,
+    files: ServerTlsArgs,
+    /// The versions of the files.
+    seen: Vec<Stamp>,
+    /// Development certificates, which have no file.
+    generated: Vec<Identity>,
+    /// Warnings already printed about the current certificates.
+    warned: Vec<String>,
+}
+
+/// Identifies one version of a file.
+type Stamp = Option<(SystemTime, u64)>;
 
 impl ServedTls {
     /// Are there files to reload?
@@ -152,15 +139,12 @@ impl ServedTls {
 
     /// Is it a development certificate?
     pub(crate) fn is_development(&self) -> bool {
-        self.files.pairs.is_empty()
+        self.files.cert.is_empty()
     }
 
     /// Reloads the files when they change and on SIGHUP, as long as the server runs. If a file is
     /// invalid, it warns and the last good certificates stay.
     pub(crate) async fn keep_fresh(mut self, console: Console) {
-        if !self.has_files() {
-            return std::future::pending().await;
-        }
         let mut hangup = CaughtSignals::hangup();
         loop {
             let is_requested = tokio::select! {
@@ -199,7 +183,7 @@ impl ServedTls {
 
     /// Warns of certificates that clients will refuse, once after each load.
     fn warn(&mut self) {
-        for ((file, key), certificate) in self.files.pairs.iter().zip(&self.certificates) {
+        for ((file, key), certificate) in self.files.pairs().zip(&self.certificates) {
             for warning in dates(certificate, file).into_iter().chain(shortcomings(certificate, file, key)) {
                 if !self.warned.contains(&warning) {
                     tracing::warn!("{warning}");
@@ -264,12 +248,10 @@ fn certificates(settings: &TlsSettings) -> Vec<Certificate> {
 
 /// The names and addresses of a server that listens on these addresses.
 fn names(addresses: &[Endpoint]) -> Vec<String> {
-    let mut names = vec!["localhost".to_string(), "127.0.0.1".into(), "::1".into()];
+    let local = ["localhost", "127.0.0.1", "::1"].map(String::from);
     let others = addresses.iter().filter_map(|address| match address {
-        Endpoint::Tcp(tcp) => Some(tcp.ip()),
+        Endpoint::Tcp(tcp) if !tcp.ip().is_unspecified() && !tcp.ip().is_loopback() => Some(tcp.ip().to_string()),
         _ => None,
     });
-    let others = others.filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback()).map(|ip| ip.to_string());
-    names.extend(others);
-    names
+    local.into_iter().chain(others).collect()
 }

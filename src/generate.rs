@@ -49,18 +49,18 @@ fn pages() -> Vec<(String, Vec<u8>)> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let commands = program.get_subcommands().cloned().map(|command| {
-        let (name, notes) = (command.get_name().to_string(), command.get_after_help().map(ToString::to_string));
+        let name = command.get_name().to_string();
         let page = format!("resound-{name}");
-        (page.clone(), render(command.display_name(page), &name, notes))
+        (page.clone(), render(command.display_name(page), &name))
     });
     let mut pages: Vec<_> = commands.collect();
-    let notes = program.get_after_help().map(ToString::to_string);
-    pages.insert(0, ("resound".into(), render(program, "resound", notes)));
+    pages.insert(0, ("resound".into(), render(program, "resound")));
     pages
 }
 
 /// A page with the usual sections, and examples that can be copied.
-fn render(command: Command, name: &str, notes: Option<String>) -> Vec<u8> {
+fn render(command: Command, name: &str) -> Vec<u8> {
+    let notes = command.get_after_help().map(ToString::to_string);
     let (usage, has_commands) = (synopsis(&command), command.has_subcommands());
     let page = Man::new(command.override_usage(usage));
     let mut text = Vec::new();

@@ -73,9 +73,9 @@ impl SendProxy {
     /// The header that names a client of a relay. What its version cannot say is left out.
     fn of_client(&self, client: &resound::ConnInfo) -> Vec<u8> {
         let header = match client_addresses(client) {
-            Addresses::Local => self.local(),
+            Addresses::Local => self.with(Addresses::Local),
             _ => self.header(&client.peer, &client.local),
         };
-        header.or_else(|_| self.unknown()).unwrap_or_default()
+        header.or_else(|_| self.with(Addresses::Unknown)).unwrap_or_default()
     }
 }

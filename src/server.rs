@@ -18,7 +18,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
-use crate::certificates::{Files, ServedTls};
+use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::{Console, Format};
 use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use crate::signals::{CaughtSignals, SAME_SIGNAL};
@@ -50,7 +50,7 @@ pub(crate) struct ServingPlan {
     pub(crate) max_connections: Option<usize>,
     pub(crate) limits: Limits,
     /// `None` for plain text.
-    pub(crate) tls: Option<Files>,
+    pub(crate) tls: Option<ServerTlsArgs>,
     pub(crate) proxies: ProxyMode,
     pub(crate) access: Access,
     pub(crate) unix_mode: Option<u32>,
@@ -139,7 +139,7 @@ pub(crate) fn serve(
     let exposed = addresses.iter().find(|address| is_reachable(address)).cloned();
     let proxies = trusted_proxies(plan.proxies, exposed.as_ref())?;
     // A rule about clients shows that other machines are meant to connect.
-    let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(Files::ask_for_certificates);
+    let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(ServerTlsArgs::ask_for_certificates);
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
     let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), noun);

@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+#[cfg(unix)]
+use rustix::process::Signal;
+#[cfg(unix)]
+use tokio::signal::unix::{self, SignalKind};
+
 /// Two signals within this time are one: some programs (`timeout`, for example) signal a process,
 /// and then its group.
 pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(20);
@@ -11,11 +16,7 @@ pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(20);
 /// poll, such a signal no longer ends the program by itself.
 pub(crate) fn termination() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    let mut signals = {
-        use tokio::signal::unix::SignalKind;
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        CaughtSignals::catch(&kinds)
-    };
+    let mut signals = CaughtSignals::catch(&[Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT]);
     #[cfg(not(unix))]
     let mut signals = CaughtSignals::interrupt();
     async move { signals.next().await }
@@ -24,7 +25,7 @@ pub(crate) fn termination() -> impl Future<Output = ()> {
 /// Caught signals.
 pub(crate) struct CaughtSignals {
     #[cfg(unix)]
-    caught: Vec<tokio::signal::unix::Signal>,
+    caught: Vec<unix::Signal>,
     #[cfg(not(unix))]
     caught: Option<tokio::signal::windows::CtrlC>,
 }
@@ -33,18 +34,16 @@ impl CaughtSignals {
     /// Catches the kinds that are not ignored. A signal that cannot be caught keeps its default
     /// action.
     #[cfg(unix)]
-    fn catch(kinds: &[tokio::signal::unix::SignalKind]) -> Self {
-        let heeded = kinds.iter().filter(|kind| !resound::system::ignores_signal(kind.as_raw_value()));
-        Self { caught: heeded.filter_map(|kind| tokio::signal::unix::signal(*kind).ok()).collect() }
+    fn catch(signals: &[Signal]) -> Self {
+        let numbers = signals.iter().map(|signal| signal.as_raw());
+        let heeded = numbers.filter(|&number| !resound::system::ignores_signal(number));
+        Self { caught: heeded.filter_map(|number| unix::signal(SignalKind::from_raw(number)).ok()).collect() }
     }
 
     /// SIGINT, and SIGTERM on Unix.
     pub(crate) fn interrupt() -> Self {
         #[cfg(unix)]
-        {
-            use tokio::signal::unix::SignalKind;
-            Self::catch(&[SignalKind::interrupt(), SignalKind::terminate()])
-        }
+        return Self::catch(&[Signal::INT, Signal::TERM]);
         #[cfg(not(unix))]
         Self { caught: tokio::signal::windows::ctrl_c().ok() }
     }
@@ -52,7 +51,7 @@ impl CaughtSignals {
     /// SIGHUP, on Unix.
     pub(crate) fn hangup() -> Self {
         #[cfg(unix)]
-        return Self::catch(&[tokio::signal::unix::SignalKind::hangup()]);
+        return Self::catch(&[Signal::HUP]);
         #[cfg(not(unix))]
         Self { caught: None }
     }

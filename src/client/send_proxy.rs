@@ -10,16 +10,12 @@ use resound::proxy::{Addresses, EncodeError, Header, Ssl, Tlv, Version};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SendProxy {
     version: Version,
-    addresses: ProxyValue,
+    source: Option<SocketAddr>,
+    destination: Option<SocketAddr>,
+    /// No addresses: local or unknown.
+    without: Option<Addresses>,
     tlvs: Vec<Tlv>,
     checksum: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ProxyValue {
-    Pair { source: Option<SocketAddr>, destination: Option<SocketAddr> },
-    Local,
-    Unknown,
 }
 
 impl SendProxy {
@@ -28,24 +24,15 @@ impl SendProxy {
         if self.version == Version::V1 { 1 } else { 2 }
     }
 
-    /// The header of a proxy's own connection.
-    pub(crate) fn local(&self) -> Result<Vec<u8>, EncodeError> {
-        Self { addresses: ProxyValue::Local, ..self.clone() }.header(&Endpoint::Unknown, &Endpoint::Unknown)
-    }
-
-    /// The header of a connection whose addresses cannot be said.
-    pub(crate) fn unknown(&self) -> Result<Vec<u8>, EncodeError> {
-        Self { addresses: ProxyValue::Unknown, ..self.clone() }.header(&Endpoint::Unknown, &Endpoint::Unknown)
-    }
-
     /// The header of a connection between `local` and `peer`.
     pub(crate) fn header(&self, local: &Endpoint, peer: &Endpoint) -> Result<Vec<u8>, EncodeError> {
         let or = |given: Option<SocketAddr>, own: &Endpoint| given.map_or_else(|| own.clone(), Endpoint::Tcp);
-        let addresses = match self.addresses {
-            ProxyValue::Local => Addresses::Local,
-            ProxyValue::Unknown => Addresses::Unknown,
-            ProxyValue::Pair { source, destination } => Addresses::of(&or(source, local), &or(destination, peer)),
-        };
+        let given = || Addresses::of(&or(self.source, local), &or(self.destination, peer));
+        self.with(self.without.clone().unwrap_or_else(given))
+    }
+
+    /// The header with these addresses.
+    pub(crate) fn with(&self, addresses: Addresses) -> Result<Vec<u8>, EncodeError> {
         let (version, tlvs, checksum) = (self.version, self.tlvs.clone(), self.checksum);
         Header { version, addresses, tlvs, checksum }.encode()
     }
@@ -61,7 +48,7 @@ impl FromStr for SendProxy {
             "v2" => Version::V2,
             _ => return Err(format!("'{version}' is no version of the PROXY protocol: begin with v1 or v2")),
         };
-        let (mut source, mut destination, mut other) = (None, None, None);
+        let (mut source, mut destination, mut without) = (None, None, None);
         let (mut tlvs, mut ssl, mut checksum) = (Vec::new(), None::<Ssl>, false);
         for part in rest.into_iter().flat_map(|rest| rest.split(',')) {
             let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value)));
@@ -84,8 +71,8 @@ impl FromStr for SendProxy {
                     ssl.tlvs.push((Ssl::COMMON_NAME, bytes()?));
                 }
                 "local" | "unknown" | "crc32c" if value.is_some() => return Err(format!("'{key}' has no value")),
-                "local" => other = Some(ProxyValue::Local),
-                "unknown" => other = Some(ProxyValue::Unknown),
+                "local" => without = Some(Addresses::Local),
+                "unknown" => without = Some(Addresses::Unknown),
                 "crc32c" => checksum = true,
                 _ => {
                     return Err(format!(
@@ -96,17 +83,16 @@ impl FromStr for SendProxy {
             }
         }
         tlvs.extend(ssl.map(|ssl| Tlv::Ssl(Ssl { client: ssl.client | Ssl::TLS, ..ssl })));
-        let addresses = match other {
-            None => ProxyValue::Pair { source, destination },
+        match without {
             Some(_) if source.is_some() || destination.is_some() => {
                 return Err("'local' and 'unknown' mean that there are no addresses: leave out src and dst".into());
             }
-            Some(ProxyValue::Local) if checksum || !tlvs.is_empty() => {
+            Some(Addresses::Local) if checksum || !tlvs.is_empty() => {
                 return Err("a 'local' header carries nothing else".into());
             }
-            Some(value) => value,
-        };
-        let this = Self { version, addresses, tlvs, checksum };
+            _ => {}
+        }
+        let this = Self { version, source, destination, without, tlvs, checksum };
         // Encoding fails for the same values with any addresses, so errors show now.
         this.header(&Endpoint::Unknown, &Endpoint::Unknown).map_err(|error| error.to_string())?;
         Ok(this)

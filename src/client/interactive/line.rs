@@ -40,17 +40,24 @@ pub(super) struct EditedLine {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyEffect {
     Nothing,
-    Accepted(String),
-    /// Accepted, but a part of it is no UTF-8.
-    NotUtf8(String),
+    Done(Input),
     /// Text to show above the line.
     Show(String),
+    Suspend,
+    ClearScreen,
+}
+
+/// A finished input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// A line, or several in a paste.
+    Line(String),
+    /// A line that is no UTF-8.
+    NoText(String),
     /// Ctrl+C on an empty line.
     Leave,
     /// Ctrl+D on an empty line, or the terminal has gone.
     End,
-    Suspend,
-    ClearScreen,
 }
 
 /// The action of the last key, as far as the next depends on it.
@@ -172,7 +179,7 @@ impl EditedLine {
             (_, key) => self.edit(key, last),
         };
         if let Some(before) = before.filter(|before| before.0 != self.buffer.as_str())
-            && !matches!(effect, KeyEffect::Accepted(_) | KeyEffect::NotUtf8(_))
+            && !matches!(effect, KeyEffect::Done(_))
         {
             self.changes.push(before);
             self.changes.drain(..self.changes.len().saturating_sub(CHANGES));
@@ -201,9 +208,9 @@ impl EditedLine {
             KeyPress::TooLong => return too_long(),
             KeyPress::Ctrl('m' | 'j') => return self.accept(),
             KeyPress::Ctrl('i') => return self.complete(last == LastKey::Completed),
-            KeyPress::Ctrl('c') if self.buffer.is_empty() => return KeyEffect::Leave,
-            KeyPress::Ctrl('d') if self.buffer.is_empty() => return KeyEffect::End,
-            KeyPress::EndOfInput => return KeyEffect::End,
+            KeyPress::Ctrl('c') if self.buffer.is_empty() => return KeyEffect::Done(Input::Leave),
+            KeyPress::Ctrl('d') if self.buffer.is_empty() => return KeyEffect::Done(Input::End),
+            KeyPress::EndOfInput => return KeyEffect::Done(Input::End),
             KeyPress::Ctrl('l') => return KeyEffect::ClearScreen,
             KeyPress::Ctrl('z') => return KeyEffect::Suspend,
             KeyPress::Ctrl('q' | 'v') => self.is_quoted = true,
@@ -268,7 +275,7 @@ impl EditedLine {
         (self.recalled, self.last) = (None, LastKey::Other);
         self.changes.clear();
         if std::mem::take(&mut self.is_damaged) && line.contains('\u{fffd}') {
-            return KeyEffect::NotUtf8(line);
+            return KeyEffect::Done(Input::NoText(line));
         }
         // An unwritable history is not worth a message.
         if self.history.add(&line).unwrap_or(false)
@@ -276,7 +283,7 @@ impl EditedLine {
         {
             let _ = self.history.append(path);
         }
-        KeyEffect::Accepted(line)
+        KeyEffect::Done(Input::Line(line))
     }
 
     /// Shows another history entry; behind the last one is the line typed before.

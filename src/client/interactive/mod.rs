@@ -26,7 +26,8 @@ use resound::client::FailureClass;
 use tokio::time::Instant;
 
 use self::command::{COMMANDS, ChatCommand};
-use self::terminal::{Input, Terminal};
+use self::line::Input;
+use self::terminal::Terminal;
 use self::view::TextView;
 use self::wire::{ChatConnection, TrafficCount, WireEvent};
 use super::connect::{Backoff, ConnectEvent, SilencePolicy};
@@ -197,7 +198,7 @@ impl Conversation<'_> {
                 input = terminal.input() => match input {
                     Input::Leave | Input::End => return Ok(None),
                     Input::Line(line) if is_quit(&line) => return Ok(None),
-                    Input::Line(_) | Input::NoText => {
+                    Input::Line(_) | Input::NoText(_) => {
                         terminal.read_line();
                         terminal.post(aside(colour, "Not connected yet, so nothing was sent (quit leaves)"));
                     }
@@ -249,7 +250,7 @@ impl Conversation<'_> {
                         self.terminal.read_line();
                         self.half_close(wire)
                     }
-                    Input::NoText => {
+                    Input::NoText(_) => {
                         self.terminal.read_line();
                         aside(self.colour, "Not sent: that was no UTF-8 (/raw sends any bytes)")
                     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::area::{EditArea, WHERE, WindowSize};
 use super::keys::{self, KeyPress};
-use super::line::{self, EditedLine, KeyEffect};
+use super::line::{self, EditedLine, Input, KeyEffect};
 use super::saved_terminal::SavedTerminal;
 use super::signals::TerminalSignals;
 use super::writer::TerminalWriter;
@@ -29,18 +29,6 @@ const FIRST_ANSWER: Duration = Duration::from_secs(2);
 const LATER_ANSWER: Duration = Duration::from_secs(10);
 /// A program that still runs this long after Ctrl+Z was not stopped: no shell could continue it.
 const UNSTOPPED: Duration = Duration::from_secs(1);
-
-/// The input of the user.
-pub(super) enum Input {
-    /// A line, or several in a paste.
-    Line(String),
-    /// Ctrl+C on an empty line.
-    Leave,
-    /// Ctrl+D on an empty line, or the terminal has gone.
-    End,
-    /// A line that is no UTF-8.
-    NoText,
-}
 
 /// The terminal with a line editor. Reading and writing may block, so each has its own thread,
 /// which lives as long as the process at most.
@@ -190,16 +178,17 @@ impl Terminal {
                     "\x1b[H\x1b[J".into()
                 }),
                 KeyEffect::Suspend => self.suspend(),
-                KeyEffect::Accepted(line) => return Some(self.end_line(&line.clone(), Input::Line(line))),
-                KeyEffect::NotUtf8(line) => return Some(self.end_line(&line, Input::NoText)),
-                KeyEffect::Leave => return Some(self.end_line("", Input::Leave)),
-                KeyEffect::End => return Some(self.end_line("", Input::End)),
+                KeyEffect::Done(input) => return Some(self.end_line(input)),
             }
         }
         None
     }
 
-    fn end_line(&mut self, line: &str, input: Input) -> Input {
+    fn end_line(&mut self, input: Input) -> Input {
+        let line = match &input {
+            Input::Line(line) | Input::NoText(line) => line,
+            Input::Leave | Input::End => "",
+        };
         self.draw(|area, _| area.finish(&EditedLine::finished(line)));
         self.reading = false;
         input

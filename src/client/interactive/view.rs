@@ -35,9 +35,7 @@ impl TextView {
         let offset = self.received;
         self.received += bytes.len() as u64;
         if self.hex {
-            let mut text = self.rest();
-            text += &dump("<-", offset, bytes, self.colour);
-            return text;
+            return self.rest() + &dump("<-", offset, bytes, self.colour);
         }
         self.unended_after = after;
         self.unended.extend_from_slice(bytes);

@@ -171,14 +171,14 @@ impl ChatConnection {
                     ready!(stream.poll_flush(cx))?;
                     self.outbox.pop_front();
                 }
-                Some(WirePiece::File { file, sent, .. }) => {
+                Some(WirePiece::File { file, path, sent, start }) => {
                     let mut bytes = vec![0; CHUNK];
                     match file.read(&mut bytes) {
                         Ok(0) => {
-                            if let Some(WirePiece::File { path, sent, start, .. }) = self.outbox.pop_front() {
-                                let announced = WireEvent::FileSent { path, bytes: sent, took: start.elapsed() };
-                                return Poll::Ready(Ok(announced));
-                            }
+                            let (path, took) = (std::mem::take(path), start.elapsed());
+                            let event = WireEvent::FileSent { path, bytes: *sent, took };
+                            self.outbox.pop_front();
+                            return Poll::Ready(Ok(event));
                         }
                         Ok(n) => {
                             *sent += n as u64;
@@ -187,9 +187,9 @@ impl ChatConnection {
                         }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => {
-                            if let Some(WirePiece::File { path, .. }) = self.outbox.pop_front() {
-                                return Poll::Ready(Ok(WireEvent::FileFailed { path, error }));
-                            }
+                            let event = WireEvent::FileFailed { path: std::mem::take(path), error };
+                            self.outbox.pop_front();
+                            return Poll::Ready(Ok(event));
                         }
                     }
                 }

@@ -97,6 +97,7 @@ impl Framing {
 ///     }
 /// }
 /// ```
+#[expect(unused_variables, reason = "by default most calls do nothing")]
 pub trait Service {
     /// How the input is cut; asked once, before [`Service::open`]. By default each read is one
     /// chunk. [`Cx::framing`] changes it later.
@@ -105,22 +106,16 @@ pub trait Service {
     }
 
     /// The connection is up. A service that sends first does so here.
-    fn open(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
-    }
+    fn open(&mut self, cx: &mut Cx<'_>) {}
 
     /// A chunk, or one line with its ending (the last line may lack it).
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>);
 
     /// All that was sent has been handed to the transport: generators continue here.
-    fn drained(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
-    }
+    fn drained(&mut self, cx: &mut Cx<'_>) {}
 
     /// A deadline set with [`Cx::wake_at`] has passed, or `resound::Handle::wake` was called.
-    fn wake(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
-    }
+    fn wake(&mut self, cx: &mut Cx<'_>) {}
 
     /// The peer has sent its last byte (FIN). It may still read. By default what was sent is
     /// flushed and the connection ends (RFC 9293, 3.6).
@@ -135,9 +130,7 @@ pub trait Service {
     }
 
     /// The connection is over. The last call, made exactly once.
-    fn closed(&mut self, why: &CloseReason) {
-        let _ = why;
-    }
+    fn closed(&mut self, why: &CloseReason) {}
 }
 
 impl<S: Service + ?Sized> Service for Box<S> {

@@ -45,7 +45,7 @@ fn keys_edit() {
 fn history_recalls_and_searches_lines() {
     let mut line = EditedLine::new(None).unwrap();
     for typing in ["needle one", "hay", "needle two", " hidden"] {
-        assert_eq!(typed(&mut line, &format!("{typing}^M")), KeyEffect::Accepted(typing.into()));
+        assert_eq!(typed(&mut line, &format!("{typing}^M")), KeyEffect::Done(Input::Line(typing.into())));
     }
     let cases = [
         ("new^P", "> needle two"),
@@ -65,7 +65,7 @@ fn history_recalls_and_searches_lines() {
         typed(&mut line, keys);
         assert_eq!(line.shown().0, want, "{keys}");
     }
-    assert_eq!(typed(&mut line, "^C^Rone^M"), KeyEffect::Accepted("needle one".into()));
+    assert_eq!(typed(&mut line, "^C^Rone^M"), KeyEffect::Done(Input::Line("needle one".into())));
 }
 
 #[test]
@@ -90,14 +90,14 @@ fn text_that_does_not_fit_is_refused() {
     let (most, more) = ("x".repeat(LONGEST - 1), "\u{20ac}".to_string());
     assert_eq!(line.key(KeyPress::Pasted(most.clone(), true)), KeyEffect::Nothing);
     assert_eq!(line.key(KeyPress::Pasted(more, true)), too_long());
-    assert_eq!(typed(&mut line, "y^M"), KeyEffect::Accepted(most + "y"));
+    assert_eq!(typed(&mut line, "y^M"), KeyEffect::Done(Input::Line(most + "y")));
 }
 
 #[test]
 fn a_line_that_is_no_utf_8_is_reported() {
     let mut line = EditedLine::new(None).unwrap();
     line.key(KeyPress::NotUtf8);
-    assert_eq!(typed(&mut line, "a^M"), KeyEffect::NotUtf8("\u{fffd}a".into()));
+    assert_eq!(typed(&mut line, "a^M"), KeyEffect::Done(Input::NoText("\u{fffd}a".into())));
     line.key(KeyPress::NotUtf8);
-    assert_eq!(typed(&mut line, "^Ha^M"), KeyEffect::Accepted("a".into()));
+    assert_eq!(typed(&mut line, "^Ha^M"), KeyEffect::Done(Input::Line("a".into())));
 }
