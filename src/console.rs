@@ -40,7 +40,7 @@ pub(crate) enum Format {
 /// The console of a worker, or of the server itself; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Console {
-    printer: Option<Printer>,
+    printer: Option<Arc<Printer>>,
     format: Format,
     verbose: bool,
     /// Leave out connections that proxies make for themselves.
@@ -213,6 +213,12 @@ impl Console {
         }
     }
 
+    /// The peer, with --verbose also the proxy.
+    fn origin(&self, conn: &ConnInfo) -> String {
+        let via = if self.verbose { ProxiedText(conn).to_string() } else { String::new() };
+        format!("{}{via}", AddressTuple(conn))
+    }
+
     /// Appends the line of an event.
     fn line(
         &self,
@@ -256,10 +262,7 @@ impl Observer for Console {
             conn,
             "opened",
             |to| {
-                write!(to, "New connection from {}", AddressTuple(conn))?;
-                if self.verbose {
-                    write!(to, "{}", ProxiedText(conn))?;
-                }
+                write!(to, "New connection from {}", self.origin(conn))?;
                 match &conn.tls {
                     Some(tls) => writeln!(to, " ({})", TlsSummary(tls)),
                     None => writeln!(to),
@@ -348,13 +351,7 @@ impl Observer for Console {
         self.event_of(
             conn,
             "unopened",
-            |to| {
-                write!(to, "No connection from {}", AddressTuple(conn))?;
-                if self.verbose {
-                    write!(to, "{}", ProxiedText(conn))?;
-                }
-                writeln!(to, ": {}", how.reason)
-            },
+            |to| writeln!(to, "No connection from {}: {}", self.origin(conn), how.reason),
             |event| {
                 let event = event.with_object("via", proxied::json(conn));
                 event.with("reason", how.reason.name()).with("detail", how.reason.to_string())

@@ -47,7 +47,8 @@ struct Lane {
     skipped: SkippedEvents,
 }
 
-struct PrinterState {
+/// A path to an output, shared by the threads that write events and the one that writes the output.
+pub(crate) struct Printer {
     lanes: Vec<Mutex<Lane>>,
     /// The arguments of the thread. The first print takes them: a silent server needs no thread.
     start: Mutex<Option<Start>>,
@@ -78,15 +79,9 @@ struct Start {
     end: mpsc::Sender<Option<Unwritten>>,
 }
 
-/// A handle for writing events.
-#[derive(Clone)]
-pub(crate) struct Printer {
-    shared: Arc<PrinterState>,
-}
-
 /// Writes the rest at the end.
 pub(crate) struct FinalFlush {
-    printer: Printer,
+    printer: Arc<Printer>,
     ended: mpsc::Receiver<Option<Unwritten>>,
 }
 
@@ -98,10 +93,10 @@ impl Printer {
         lanes: usize,
         skipped_text: impl Fn(SkippedEvents) -> String + Send + Sync + 'static,
         failing: fn(&io::Error),
-    ) -> (Self, FinalFlush) {
+    ) -> (Arc<Self>, FinalFlush) {
         let (end, ended) = mpsc::channel();
         let sink = OutputSink::new(output, failing);
-        let shared = Arc::new(PrinterState {
+        let printer = Arc::new(Self {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
             start: Mutex::new(Some(Start { sink, end })),
             skipped_text: Box::new(skipped_text),
@@ -115,17 +110,16 @@ impl Printer {
             rounds: AtomicU64::new(0),
             broken: AtomicBool::new(false),
         });
-        let printer = Self { shared };
-        (printer.clone(), FinalFlush { printer, ended })
+        (Arc::clone(&printer), FinalFlush { printer, ended })
     }
 
     /// Lets `write` append one event to a lane, unless the lane is full. Waits only for the lock of
     /// the lane, which is held to append an event or to swap two buffers.
-    pub(crate) fn print(&self, lane: usize, weight: EventWeight, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.shared.broken.load(Ordering::Relaxed) {
+    pub(crate) fn print(self: &Arc<Self>, lane: usize, weight: EventWeight, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.broken.load(Ordering::Relaxed) {
             return;
         }
-        let lane = &self.shared.lanes[lane % self.shared.lanes.len()];
+        let lane = &self.lanes[lane % self.lanes.len()];
         let mut lane = lock(lane);
         let most = if weight == EventWeight::Message { LANE } else { LANE + RESERVE };
         if lane.bytes.len() < most {
@@ -136,26 +130,26 @@ impl Printer {
             lane.skipped.events += 1;
         }
         drop(lane);
-        if self.shared.idle.load(Ordering::Relaxed) && self.shared.idle.swap(false, Ordering::AcqRel) {
+        if self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::AcqRel) {
             self.wake();
         }
     }
 
     /// Appends to the lines that are written last.
-    pub(crate) fn last_lines(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut lock(&self.shared.last_lines));
+    pub(crate) fn last_lines(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut lock(&self.last_lines));
         self.wake();
     }
 
     /// Returns once everything printed before is written, or after `patience`.
-    pub(crate) async fn settled(&self, patience: Duration) {
-        let started = lock(&self.shared.start).is_none();
+    pub(crate) async fn settled(self: &Arc<Self>, patience: Duration) {
+        let started = lock(&self.start).is_none();
         // The current round may have passed a lane already; the next one visits all of them.
-        let wanted = self.shared.rounds.load(Ordering::SeqCst) + 2;
+        let wanted = self.rounds.load(Ordering::SeqCst) + 2;
         let until = Instant::now() + patience;
         while started
-            && self.shared.rounds.load(Ordering::SeqCst) < wanted
-            && !self.shared.broken.load(Ordering::SeqCst)
+            && self.rounds.load(Ordering::SeqCst) < wanted
+            && !self.broken.load(Ordering::SeqCst)
             && Instant::now() < until
         {
             self.wake();
@@ -164,29 +158,27 @@ impl Printer {
     }
 
     /// Wakes the thread, or starts it.
-    fn wake(&self) {
-        let start = lock(&self.shared.start).take();
+    fn wake(self: &Arc<Self>) {
+        let start = lock(&self.start).take();
         if let Some(mut start) = start {
-            let shared = Arc::clone(&self.shared);
+            let printer = Arc::clone(self);
             let carry = move || {
                 // Before the thread is idle: a waker needs its handle.
-                let _ = shared.thread.set(thread::current());
-                let given_up = shared.carry(&mut start.sink).err().flatten();
+                let _ = printer.thread.set(thread::current());
+                let given_up = printer.carry(&mut start.sink).err().flatten();
                 // Beyond the last call: all lines that the output has not taken.
-                let unwritten = given_up.map(|last| Unwritten { lines: shared.unwritten(), ..last });
-                shared.broken.store(true, Ordering::SeqCst);
+                let unwritten = given_up.map(|last| Unwritten { lines: printer.unwritten(), ..last });
+                printer.broken.store(true, Ordering::SeqCst);
                 let _ = start.end.send(unwritten);
             };
             if thread::Builder::new().name("resound-printer".into()).spawn(carry).is_err() {
-                self.shared.broken.store(true, Ordering::SeqCst);
+                self.broken.store(true, Ordering::SeqCst);
             }
-        } else if let Some(thread) = self.shared.thread.get() {
+        } else if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
-}
 
-impl PrinterState {
     /// Writes lanes until the end, or until the output fails for good.
     fn carry(&self, sink: &mut OutputSink) -> Result<(), Option<Unwritten>> {
         let mut carried = Vec::new();
@@ -327,14 +319,14 @@ impl FinalFlush {
     /// Returns the lines that a failing or stuck output has not taken. For a stuck one that is a
     /// maximum: it may have taken a part of the last write.
     pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
-        let shared = &self.printer.shared;
-        if lock(&shared.start).is_some() {
+        let printer = &self.printer;
+        if lock(&printer.start).is_some() {
             return None; // nothing was printed
         }
-        shared.closing.store(true, Ordering::SeqCst);
-        self.printer.wake();
+        printer.closing.store(true, Ordering::SeqCst);
+        printer.wake();
         let ended = self.ended.recv_timeout(patience).or_else(|_| {
-            shared.hurried.store(true, Ordering::SeqCst);
+            printer.hurried.store(true, Ordering::SeqCst);
             self.ended.recv_timeout(patience)
         });
         ended.unwrap_or_else(|why| {
@@ -343,7 +335,7 @@ impl FinalFlush {
                 // The thread has not started, or panicked.
                 RecvTimeoutError::Disconnected => io::Error::other("nothing is left to write it"),
             };
-            Some(Unwritten { lines: shared.unwritten(), error }).filter(|unwritten| unwritten.lines > 0)
+            Some(Unwritten { lines: printer.unwritten(), error }).filter(|unwritten| unwritten.lines > 0)
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -136,7 +137,9 @@ pub(crate) fn serve(
     let chosen_ports = chosen_ports(&plan.addresses, &listeners);
     let started = started(&listeners, &plan.targets);
     let addresses: Vec<_> = started.iter().map(|(address, _)| address.clone()).collect();
-    let exposed = addresses.iter().find(|address| is_reachable(address)).cloned();
+    // Other machines can connect there.
+    let exposed =
+        addresses.iter().find(|address| matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_loopback())).cloned();
     let proxies = trusted_proxies(plan.proxies, exposed.as_ref())?;
     // A rule about clients shows that other machines are meant to connect.
     let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(ServerTlsArgs::ask_for_certificates);
@@ -299,11 +302,6 @@ fn started(listeners: &[Vec<Listener>], targets: &[Address]) -> Vec<(Endpoint, O
     listeners.iter().enumerate().flat_map(of).collect()
 }
 
-/// Can other machines connect?
-fn is_reachable(address: &Endpoint) -> bool {
-    matches!(address, Endpoint::Tcp(address) if !address.ip().is_loopback())
-}
-
 /// The proxies whose headers the server trusts.
 fn trusted_proxies(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Option<Proxies>> {
     match (proxied, exposed) {
@@ -346,7 +344,7 @@ fn print_warnings() -> FinalFlush {
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)
         .event_format(plain_line as fn(&FmtContext<'_, _, _>, Writer<'_>, &tracing::Event<'_>) -> _)
-        .with_writer(move || LogLine(printer.clone()))
+        .with_writer(move || LogLine(Arc::clone(&printer)))
         .init();
     ending
 }
@@ -363,7 +361,7 @@ fn plain_line(
     writeln!(to)
 }
 
-struct LogLine(Printer);
+struct LogLine(Arc<Printer>);
 
 impl std::io::Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

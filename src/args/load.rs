@@ -235,7 +235,7 @@ impl From<ServerMode> for Mode {
 
 impl LoadArgs {
     pub(crate) fn meaning(self) -> Result<LoadPlan> {
-        let handshakes = HandshakeOptions { resume: self.tls_resume == Resume::On, group: self.tls_group.clone() };
+        let handshakes = HandshakeOptions { are_full: self.tls_resume == Resume::Off, group: self.tls_group.clone() };
         let target = match self.loopback {
             true => LoadTarget::Loopback(self.tls.is_wanted().then(|| handshakes.clone())),
             false => LoadTarget::At(address(self.host.as_deref(), self.port.as_deref())?),
@@ -249,7 +249,7 @@ impl LoadArgs {
         let mut settings = self.settings(address);
         settings.tls = self.tls.is_wanted().then(|| Security {
             is_checked: tls.as_ref().is_none_or(TlsOptions::is_checked),
-            resumes: handshakes.resume,
+            resumes: !handshakes.are_full,
             agreed: None,
         });
         let until =

@@ -55,18 +55,12 @@ pub(crate) struct ClientTlsArgs {
 }
 
 /// Options of a handshake, for measuring it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct HandshakeOptions {
-    /// May connections resume earlier sessions?
-    pub(crate) resume: bool,
+    /// No connection resumes an earlier session.
+    pub(crate) are_full: bool,
     /// The group of the key exchange; `None` leaves it to the two ends.
     pub(crate) group: Option<String>,
-}
-
-impl Default for HandshakeOptions {
-    fn default() -> Self {
-        Self { resume: true, group: None }
-    }
 }
 
 /// The TLS of the connections.
@@ -138,7 +132,7 @@ impl HandshakeOptions {
             None => TlsClient::new(name, trust, identity, alpn)?,
             Some(group) => TlsClient::with_group(group, name, trust, identity, alpn)?,
         };
-        Ok(if self.resume { client } else { client.without_resumption() })
+        Ok(if self.are_full { client.without_resumption() } else { client })
     }
 }
 

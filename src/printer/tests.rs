@@ -126,7 +126,7 @@ fn an_output_that_fails_is_tried_again_and_what_was_skipped_is_counted() {
 #[test]
 fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
     /// Full from the last words on. Meanwhile another thread could print.
-    struct NoRoom(Arc<OnceLock<Printer>>);
+    struct NoRoom(Arc<OnceLock<Arc<Printer>>>);
     impl Destination for NoRoom {}
     impl Write for NoRoom {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -134,7 +134,7 @@ fn last_words_that_cannot_be_written_are_counted_with_all_that_waits_by_then() {
                 return Ok(bytes.len());
             }
             let printer = self.0.get().unwrap();
-            assert!(printer.shared.last_lines.try_lock().is_ok(), "a thread that has last words would hang");
+            assert!(printer.last_lines.try_lock().is_ok(), "a thread that has last words would hang");
             printer.print(0, EventWeight::Event, |to| to.extend_from_slice(b"late\n"));
             Err(io::ErrorKind::StorageFull.into())
         }
@@ -186,5 +186,5 @@ fn a_broken_output_is_given_up_quietly() {
     let (printer, ending) = Printer::new(Broken, 2, |_| String::new(), never_fails);
     printer.print(1, EventWeight::Event, |to| to.push(b'x'));
     ending.ended.recv().unwrap();
-    assert!(printer.shared.broken.load(Ordering::SeqCst));
+    assert!(printer.broken.load(Ordering::SeqCst));
 }

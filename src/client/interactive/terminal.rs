@@ -142,7 +142,7 @@ impl Terminal {
     /// Shows whole lines above the line being typed.
     pub(super) fn post(&mut self, text: String) {
         if self.edits {
-            self.writer.add_waiting(text.len());
+            self.writer.waiting.send_modify(|waiting| *waiting += text.len());
             self.texts += &text;
             self.show();
         } else {
@@ -206,7 +206,7 @@ impl Terminal {
             let text = area.erase() + &texts;
             if reading { text + &area.draw(&line, cursor) } else { text }
         });
-        self.writer.subtract_waiting(texts.len());
+        self.writer.waiting.send_modify(|waiting| *waiting -= texts.len());
     }
 
     /// Writes what `drawing` returns.

@@ -23,7 +23,8 @@ const PIECE: usize = 1024;
 /// The thread ends with this value, and with the process at the latest.
 pub(super) struct TerminalWriter {
     queue: Sender<WriterTask>,
-    waiting: Arc<watch::Sender<usize>>,
+    /// Bytes that wait, here or in the terminal's texts.
+    pub(super) waiting: Arc<watch::Sender<usize>>,
 }
 
 enum WriterTask {
@@ -43,19 +44,9 @@ impl TerminalWriter {
 
     pub(super) fn write(&self, text: String) {
         if !text.is_empty() {
-            self.add_waiting(text.len());
+            self.waiting.send_modify(|waiting| *waiting += text.len());
             let _ = self.queue.send(WriterTask::Text(text));
         }
-    }
-
-    /// Counts bytes that wait elsewhere.
-    pub(super) fn add_waiting(&self, bytes: usize) {
-        self.waiting.send_modify(|waiting| *waiting += bytes);
-    }
-
-    /// Removes such bytes from the count.
-    pub(super) fn subtract_waiting(&self, bytes: usize) {
-        self.waiting.send_modify(|waiting| *waiting -= bytes);
     }
 
     /// Waits until there is room for more output.
