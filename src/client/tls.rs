@@ -167,56 +167,38 @@ impl TlsOptions {
     }
 }
 
-/// The failure of a handshake.
+/// The failure of a handshake. For a certificate, it has the name or the date that it fails for.
 fn refused(error: io::Error) -> anyhow::Error {
-    if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        let failure = TlsFailure::of(inner);
-        let what = match detail(inner) {
-            Some(detail) => format!("{failure} ({detail})"),
-            None => failure.to_string(),
-        };
-        let advice = match names_nothing(inner) {
-            true => {
-                "No --server-name can match it: pin it (--pin SHA256), or give the server a certificate with a \
-                 subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME`)."
-            }
-            false => advice::of_tls(failure),
-        };
-        return ClientFailure::advised(FailureClass::Tls, what, advice).into();
-    }
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        let what = "the server closed the connection within the TLS handshake";
-        let advice = "It may not use TLS, or refuse this client: check the port, and its log.";
-        return ClientFailure::advised(FailureClass::Eof, what, advice).into();
-    }
-    ClientFailure::of(error, " within the TLS handshake")
-}
-
-/// Is the certificate refused for its name, and names no host at all?
-fn names_nothing(error: &rustls::Error) -> bool {
-    use CertificateError::NotValidForNameContext;
-    matches!(error, rustls::Error::InvalidCertificate(NotValidForNameContext { presented, .. }) if presented.is_empty())
-}
-
-/// The name, or the date, that the certificate fails for.
-fn detail(error: &rustls::Error) -> Option<String> {
-    let rustls::Error::InvalidCertificate(error) = error else { return None };
-    let date = |time: UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-    Some(match error {
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let expected = escape::text(expected.to_str().as_bytes());
-            match presented.is_empty() {
-                true => format!("it should be for {expected}, and has no names: no subjectAltName"),
-                false => {
-                    let names = escape::text(presented.join(", ").as_bytes());
-                    format!("it should be for {expected}, and is for {names}")
-                }
-            }
+    let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            let what = "the server closed the connection within the TLS handshake";
+            let advice = "It may not use TLS, or refuse this client: check the port, and its log.";
+            return ClientFailure::advised(FailureClass::Eof, what, advice).into();
         }
-        CertificateError::ExpiredContext { not_after, .. } => format!("at {}", date(*not_after)),
-        CertificateError::NotValidYetContext { not_before, .. } => format!("not before {}", date(*not_before)),
-        _ => return None,
-    })
+        return ClientFailure::of(error, " within the TLS handshake");
+    };
+    let failure = TlsFailure::of(inner);
+    let mut advice = advice::of_tls(failure);
+    let date = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    let detail = match inner {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
+            let mut names = format!("is for {}", escape::text(presented.join(", ").as_bytes()));
+            if presented.is_empty() {
+                names = "has no names: no subjectAltName".into();
+                advice = "No --server-name can match it: pin it (--pin SHA256), or give the server a certificate with \
+                          a subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME`).";
+            }
+            format!(" (it should be for {}, and {names})", escape::text(expected.to_str().as_bytes()))
+        }
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            format!(" (at {})", date(not_after))
+        }
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            format!(" (not before {})", date(not_before))
+        }
+        _ => String::new(),
+    };
+    ClientFailure::advised(FailureClass::Tls, format!("{failure}{detail}"), advice).into()
 }
 
 /// The parameters of TLS, and the certificates of the server.

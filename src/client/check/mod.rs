@@ -54,24 +54,24 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
         let start = Instant::now();
         let mut received = Vec::new();
         let ended = timeout(wire.patience(PATIENCE), wire.exchange(check, &mut received)).await;
+        let is_answer = matches!(ended, Ok(Ok(())));
         // For an answer: the time to its last byte.
-        let took = wire.answered_at.filter(|_| matches!(ended, Ok(Ok(())))).unwrap_or_else(Instant::now) - start;
-        let result = match (&ended, check.progress(&received)) {
-            (Ok(Ok(())), AnswerProgress::Complete) => colour.good("pass"),
-            (Ok(Ok(())), AnswerProgress::Reads) => {
+        let took = wire.answered_at.filter(|_| is_answer).unwrap_or_else(Instant::now) - start;
+        let (is_right, result) = match check.progress(&received) {
+            AnswerProgress::Complete if is_answer => (true, colour.good("pass")),
+            AnswerProgress::Reads if is_answer => {
                 warned += 1;
-                colour.strong("warn")
+                (true, colour.strong("warn"))
             }
-            _ => colour.bad("FAIL"),
+            _ => (false, colour.bad("FAIL")),
         };
-        let is_right = matches!(check.progress(&received), AnswerProgress::Complete | AnswerProgress::Reads);
         let [sent, came] = [&check.sent, &received].map(|bytes| units::bytes(bytes.len() as u64));
         row(&mut out, [check.name, &sent, &came, &units::elapsed(took), &result])?;
         if plan.verbose {
             writeln!(out, "  sent      {}\n  received  {}", message(&check.sent), message(&received))?;
         }
         out.flush()?;
-        if is_right && matches!(ended, Ok(Ok(()))) {
+        if is_right {
             continue;
         }
         for untried in &checks[passed + 1..] {
@@ -157,10 +157,7 @@ impl CheckedConnection {
         if let Some(explained) = self.first_words.tls_failure() {
             return Err(explained);
         }
-        let is_beginning = matches!(
-            check.progress(&received),
-            AnswerProgress::More | AnswerProgress::Complete | AnswerProgress::Reads
-        );
+        let is_beginning = check.progress(&received) != AnswerProgress::Differs;
         let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(&received);
         // Wrong bytes explain more than the end of the wait.
         if !is_beginning || is_stripped {

@@ -35,7 +35,7 @@ impl WindowSize {
 }
 
 pub(super) struct EditArea {
-    window: WindowSize,
+    pub(super) window: WindowSize,
     clusters: GraphemeClusterMode,
     drawn: Option<DrawnArea>,
     /// Does the terminal rewrap the screen when its width changes? Most do; this is the last
@@ -70,10 +70,6 @@ impl EditArea {
         Self { window, clusters: GraphemeClusterMode::from_env(), drawn: None, reflows }
     }
 
-    pub(super) fn window(&self) -> WindowSize {
-        self.window
-    }
-
     /// Erases the area, and puts the cursor at its start.
     pub(super) fn erase(&mut self) -> String {
         // Starts at the second column: some terminals keep the row in the scrollback if all of it
@@ -87,17 +83,15 @@ impl EditArea {
         let (cells, cursor) = self.cells(line, cursor);
         let widths: Vec<Width> = cells.iter().map(|cell| cell.1).collect();
         let places = places(&widths, self.window.columns);
-        let (at, rows) = (places[cursor], places[cells.len()].row + 1);
+        let (at, end) = (places[cursor], places[cells.len()]);
+        let rows = end.row + 1;
         let top = at.row.saturating_sub(self.window.rows / 2).min(rows.saturating_sub(self.window.rows));
         let bottom = rows.min(top + self.window.rows) - 1;
         let seen = places[..cells.len()].partition_point(|place| place.row < top)
             ..places[..cells.len()].partition_point(|place| place.row <= bottom);
         let mut text = String::new();
         show(&mut text, &cells[seen.clone()], &places[seen.clone()], bottom);
-        if places[cells.len()].row == bottom
-            && widths.last().is_some_and(Option::is_some)
-            && places[cells.len()].column == 0
-        {
+        if end.row == bottom && end.column == 0 && widths.last().is_some_and(Option::is_some) {
             // The last row is full: terminals wrap only when the next character arrives.
             text += " \r\x1b[K";
         }

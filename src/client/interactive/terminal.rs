@@ -223,7 +223,7 @@ impl Terminal {
             return;
         }
         let window = WindowSize::now();
-        if window != self.area.window() {
+        if window != self.area.window {
             self.is_stale = true;
             if self.area.resize(window) {
                 self.await_stable_window();

@@ -246,7 +246,8 @@ impl<'a> Pipe<'a> {
                     let sent = self.sent.get();
                     let is_silent = self.waits_for_stdin.get() && stdin.is_silent();
                     if is_silent && last_look.is_some_and(|(_, before)| before == sent) {
-                        self.record(|| JsonObject::event("given_up").with("stdin_silent_us", LAST_LOOK.as_micros())).await;
+                        let silence = LAST_LOOK.as_micros();
+                        self.record(|| JsonObject::event("given_up").with("stdin_silent_us", silence)).await;
                         break Err(given_up());
                     }
                     last_look = Some((Instant::now() + LAST_LOOK, sent));

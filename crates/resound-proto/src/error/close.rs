@@ -62,23 +62,21 @@ pub enum CloseReason {
 /// Gives each reason its place, its name and its text.
 macro_rules! reasons {
     ($($reason:ident $(($value:ident))? => $name:literal, $text:literal;)*) => {
-        enum Place {
+        enum ReasonPlace {
             $($reason),*
         }
 
         const NAMES: &[&str] = &[$($name),*];
 
-        fn place(reason: CloseReason) -> Place {
+        fn place(reason: CloseReason) -> ReasonPlace {
             match reason {
-                $(CloseReason::$reason { .. } => Place::$reason),*
+                $(CloseReason::$reason { .. } => ReasonPlace::$reason),*
             }
         }
 
-        impl fmt::Display for CloseReason {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$reason $(($value))? => write!(f, $text)),*
-                }
+        fn write_text(reason: &CloseReason, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match reason {
+                $(CloseReason::$reason $(($value))? => write!(f, $text)),*
             }
         }
     };
@@ -105,6 +103,12 @@ reasons! {
     BadProxyHeader(error) => "bad_proxy_header", "wrong PROXY header: {error}";
     UntrustedProxy => "untrusted_proxy", "the peer is not a trusted proxy";
     Refused(refusal) => "refused", "{refusal}";
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_text(self, f)
+    }
 }
 
 impl CloseReason {

@@ -103,10 +103,7 @@ impl DialError {
             (None, Some(error)) => plain(error),
             (None, None) => "no address to try".into(),
         };
-        match self.class {
-            Some(class) => format!("{class}: {cause}"),
-            None => cause,
-        }
+        classed(self.class, cause)
     }
 }
 
@@ -114,9 +111,10 @@ impl Attempt {
     /// The system's error without its number, behind the failure's class where it has one.
     #[must_use]
     pub fn cause(&self) -> String {
-        match FailureClass::of(&self.error) {
-            Some(class) => format!("{class}: {}", plain(&self.error)),
-            None => plain(&self.error),
-        }
+        classed(FailureClass::of(&self.error), plain(&self.error))
     }
+}
+
+fn classed(class: Option<FailureClass>, cause: String) -> String {
+    class.map_or_else(|| cause.clone(), |class| format!("{class}: {cause}"))
 }

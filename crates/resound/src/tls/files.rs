@@ -47,13 +47,10 @@ impl<'a> Pem<'a> {
 
     /// All certificates, in their order.
     pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
-        let found = self.labelled(CERTIFICATE).enumerate();
-        let certificates: Vec<_> = found
-            .map(|(at, section)| match section.decoded::<CertificateDer<'_>>() {
-                Some(der) => Ok(der),
-                None => Err(self.error(CertificateProblem::DamagedCertificate(at + 1))),
-            })
-            .collect::<Result<_, _>>()?;
+        let decoded = |(at, section): (usize, &Section)| {
+            section.decoded().ok_or_else(|| self.error(CertificateProblem::DamagedCertificate(at + 1)))
+        };
+        let certificates: Vec<_> = self.labelled(CERTIFICATE).enumerate().map(decoded).collect::<Result<_, _>>()?;
         match certificates.is_empty() {
             true => Err(self.error(self.instead_of(PemKind::Certificate))),
             false => Ok(certificates),
