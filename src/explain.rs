@@ -15,15 +15,17 @@ pub(crate) fn message(error: &anyhow::Error, advice: Option<&str>) -> String {
         Some(_) => format!("resound: {error}\n"),
         None => format!("resound: {error:#}\n"),
     };
-    if let Some(dial) = error.downcast_ref::<DialError>().filter(|dial| dial.attempts.len() > 1) {
-        for attempt in &dial.attempts {
-            text += &format!("  {:<40} {} after {}\n", attempt.address, attempt.cause(), units::elapsed(attempt.took));
-        }
-    }
+    text.extend(error.downcast_ref().into_iter().flat_map(attempts));
     if let Some(advice) = advice {
         text += &format!("  {advice}\n");
     }
     text
+}
+
+/// A line for each address that was tried, if there were several.
+pub(crate) fn attempts(error: &DialError) -> impl Iterator<Item = String> {
+    let several = error.attempts.iter().filter(|_| error.attempts.len() > 1);
+    several.map(|tried| format!("  {:<40} {} after {}\n", tried.address, tried.cause(), units::elapsed(tried.took)))
 }
 
 /// The exit code of an error, its class if it is a network failure, and the advice for it.

@@ -40,10 +40,10 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
     server::serve(
         serving,
         "read",
-        |console, of| stopped.stopped(console, of),
+        |console, _| stopped.stopped(console),
         |serving| {
             let Serving { settings, listeners, console, supervise } = serving;
-            let console = RelayConsole::new(console, counted);
+            let console = RelayConsole { console, totals: counted };
             let observed = console.clone();
             let settings = settings.observe(move |worker| observed.of_worker(worker));
             let relay = Relay::new(settings).observe(move |event| console.note(event));
@@ -60,11 +60,7 @@ fn with_handshake(target: RelayTarget, proxy: Option<SendProxy>, tls: Option<Tls
         return target;
     }
     target.opening(move |client, _| {
-        let opening = Handshake::new();
-        let opening = match &proxy {
-            Some(proxy) => opening.header(proxy.of_client(client)),
-            None => opening,
-        };
+        let opening = proxy.iter().fold(Handshake::new(), |opening, proxy| opening.header(proxy.of_client(client)));
         tls.iter().fold(opening, Handshake::tls_client)
     })
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use resound::relay::{DirectionReport, RelayEvent, RelayReport};
-use resound::{Closed, ConnInfo, Observer, Totals};
+use resound::{Closed, ConnInfo, Observer};
 
 use super::{AddressTuple, Console, Format, event_of};
+use crate::explain;
 use crate::json::JsonObject;
 use crate::units::{bytes, counted, elapsed};
 
@@ -24,18 +25,14 @@ pub(crate) struct RelayTotals {
 /// The console of a relay: connections with `--verbose` and in JSON, failures always.
 #[derive(Clone)]
 pub(crate) struct RelayConsole {
-    console: Console,
-    totals: Arc<RelayTotals>,
+    pub(crate) console: Console,
+    pub(crate) totals: Arc<RelayTotals>,
 }
 
 impl RelayConsole {
-    pub(crate) fn new(console: Console, totals: Arc<RelayTotals>) -> Self {
-        Self { console, totals }
-    }
-
     /// The same console, for a worker.
     pub(crate) fn of_worker(&self, worker: usize) -> Self {
-        Self { console: self.console.of_worker(worker), totals: Arc::clone(&self.totals) }
+        Self { console: self.console.of_worker(worker), ..self.clone() }
     }
 
     pub(crate) fn note(&self, event: &RelayEvent<'_>) {
@@ -57,15 +54,7 @@ impl RelayConsole {
                 self.console.event(
                     |to| {
                         writeln!(to, "Reset {}: {error}", AddressTuple(client))?;
-                        error.attempts.iter().filter(|_| error.attempts.len() > 1).try_for_each(|attempt| {
-                            writeln!(
-                                to,
-                                "  {:<40} {} after {}",
-                                attempt.address,
-                                attempt.cause(),
-                                elapsed(attempt.took)
-                            )
-                        })
+                        explain::attempts(error).try_for_each(|line| to.write_all(line.as_bytes()))
                     },
                     || {
                         let event = event_of("unanswered", client).with("target", &error.target);
@@ -99,7 +88,7 @@ impl RelayConsole {
 
 impl RelayTotals {
     /// Prints the end of a relay.
-    pub(crate) fn stopped(&self, console: &Console, _of_sockets: &Totals) {
+    pub(crate) fn stopped(&self, console: &Console) {
         let Some(printer) = &console.printer else { return };
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         let text = |to: &mut Vec<u8>| {
