@@ -51,7 +51,7 @@ struct Lane {
 pub(crate) struct Printer {
     lanes: Vec<Mutex<Lane>>,
     /// The arguments of the thread. The first print takes them: a silent server needs no thread.
-    start: Mutex<Option<Start>>,
+    start: Mutex<Option<(OutputSink, mpsc::Sender<Option<Unwritten>>)>>,
     /// The text in place of skipped events.
     skipped_text: Box<dyn Fn(SkippedEvents) -> String + Send + Sync>,
     thread: OnceLock<Thread>,
@@ -73,12 +73,6 @@ pub(crate) struct Printer {
     broken: AtomicBool,
 }
 
-/// The arguments of the thread.
-struct Start {
-    sink: OutputSink,
-    end: mpsc::Sender<Option<Unwritten>>,
-}
-
 /// Writes the rest at the end.
 pub(crate) struct FinalFlush {
     printer: Arc<Printer>,
@@ -98,7 +92,7 @@ impl Printer {
         let sink = OutputSink::new(output, failing);
         let printer = Arc::new(Self {
             lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            start: Mutex::new(Some(Start { sink, end })),
+            start: Mutex::new(Some((sink, end))),
             skipped_text: Box::new(skipped_text),
             thread: OnceLock::new(),
             idle: AtomicBool::new(true),
@@ -160,16 +154,16 @@ impl Printer {
     /// Wakes the thread, or starts it.
     fn wake(self: &Arc<Self>) {
         let start = lock(&self.start).take();
-        if let Some(mut start) = start {
+        if let Some((mut sink, end)) = start {
             let printer = Arc::clone(self);
             let carry = move || {
                 // Before the thread is idle: a waker needs its handle.
                 let _ = printer.thread.set(thread::current());
-                let given_up = printer.carry(&mut start.sink).err().flatten();
+                let given_up = printer.carry(&mut sink).err().flatten();
                 // Beyond the last call: all lines that the output has not taken.
                 let unwritten = given_up.map(|last| Unwritten { lines: printer.unwritten(), ..last });
                 printer.broken.store(true, Ordering::SeqCst);
-                let _ = start.end.send(unwritten);
+                let _ = end.send(unwritten);
             };
             if thread::Builder::new().name("resound-printer".into()).spawn(carry).is_err() {
                 self.broken.store(true, Ordering::SeqCst);

@@ -134,9 +134,7 @@ impl TlsClient {
     /// The same, without resuming sessions: each handshake is a full one.
     #[must_use]
     pub fn without_resumption(mut self) -> Self {
-        let mut config = ClientConfig::clone(&self.config);
-        config.resumption = Resumption::disabled();
-        self.config = Arc::new(config);
+        Arc::make_mut(&mut self.config).resumption = Resumption::disabled();
         self
     }
 
