@@ -1,11 +1,16 @@
 //! The standard streams of the program.
 
-use std::io::Write;
-#[cfg(not(unix))]
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
-#[cfg(not(unix))]
 use tokio::sync::oneshot;
+#[cfg(unix)]
+use {
+    rustix::event::{PollFd, PollFlags, Timespec, poll},
+    rustix::io::Errno,
+    std::os::fd::BorrowedFd,
+    std::thread,
+    std::time::Duration,
+};
 
 /// A standard stream. Other programs may share it and make it non-blocking: then calls wait here,
 /// and the flags, which are shared too, stay. Nothing is buffered.
@@ -21,134 +26,80 @@ pub(crate) fn say(text: &str) {
     let _ = StdStream::Stderr.write_all(format!("resound: {text}\n").as_bytes());
 }
 
+/// The pauses between calls on a stream that poll reports as ready although it is not.
 #[cfg(unix)]
-mod unix {
-    use std::io::{self, Read, Write};
-    use std::os::fd::BorrowedFd;
-    use std::thread;
-    use std::time::Duration;
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::io::Errno;
-
-    use tokio::sync::oneshot;
-
-    use crate::stdio::StdStream;
-
-    /// The pauses between calls on a stream that poll reports as ready although it is not.
-    const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
-
-    impl StdStream {
-        fn descriptor(self) -> BorrowedFd<'static> {
-            match self {
-                Self::Stdin => rustix::stdio::stdin(),
-                Self::Stdout => rustix::stdio::stdout(),
-                Self::Stderr => rustix::stdio::stderr(),
-            }
+#[cfg(unix)]
+impl StdStream {
+    fn descriptor(self) -> BorrowedFd<'static> {
+        match self {
+            Self::Stdin => rustix::stdio::stdin(),
+            Self::Stdout => rustix::stdio::stdout(),
+            Self::Stderr => rustix::stdio::stderr(),
         }
+    }
 
-        /// Repeats `call` until it is neither interrupted nor would block.
-        fn retry(self, ready: PollFlags, mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
-            let mut pause = Duration::ZERO;
-            loop {
-                match call() {
-                    Err(Errno::INTR) => {}
-                    Err(Errno::AGAIN) => {
-                        thread::sleep(pause);
-                        pause = (pause * 2).clamp(PAUSES[0], PAUSES[1]);
-                        // A stream that poll cannot watch is retried after the pause.
-                        let _ = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), ready)], None);
-                    }
-                    result => return result.map_err(io::Error::from),
+    /// Repeats `call` until it is neither interrupted nor would block.
+    fn retry(self, ready: PollFlags, mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
+        let mut pause = Duration::ZERO;
+        loop {
+            match call() {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    thread::sleep(pause);
+                    pause = (pause * 2).clamp(PAUSES[0], PAUSES[1]);
+                    // A stream that poll cannot watch is retried after the pause.
+                    let _ = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), ready)], None);
                 }
+                result => return result.map_err(io::Error::from),
             }
         }
+    }
+}
 
-        /// Would a read return at once, with bytes or the end?
-        pub(crate) fn has_something(self) -> bool {
-            let mut watched = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
-            matches!(poll(&mut watched, Some(&Timespec::default())), Ok(1..))
-        }
+impl StdStream {
+    /// Would a read return at once, with bytes or the end? Only Unix knows.
+    pub(crate) fn has_something(self) -> bool {
+        #[cfg(unix)]
+        let ready = poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)], Some(&Timespec::default()));
+        #[cfg(not(unix))]
+        let ready = Ok::<_, io::Error>(0);
+        matches!(ready, Ok(1..))
+    }
 
-        /// The length, if it is a file.
-        pub(crate) fn file_length(self) -> Option<u64> {
+    /// The length, if it is a file. Only Unix knows.
+    pub(crate) fn file_length(self) -> Option<u64> {
+        #[cfg(unix)]
+        {
             let stat = rustix::fs::fstat(self.descriptor()).ok()?;
             let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
             u64::try_from(stat.st_size).ok().filter(|_| is_file)
         }
-    }
-
-    impl Read for StdStream {
-        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-            let from = self.descriptor();
-            self.retry(PollFlags::IN, || rustix::io::read(from, &mut *to))
-        }
-    }
-
-    impl Write for StdStream {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // The Rust runtime opened /dev/null in its place, which would take everything.
-            #[cfg(target_os = "linux")]
-            if *self == Self::Stdout && resound::system::stdout_was_closed() {
-                return Err(Errno::BADF.into());
-            }
-            let to = self.descriptor();
-            self.retry(PollFlags::OUT, || rustix::io::write(to, bytes))
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Resolves when the reader of stdout has left, even if nothing is written: poll reports that
-    /// without a requested event. If stdout cannot be watched it never resolves; the next write
-    /// fails instead.
-    pub(crate) fn reader_left() -> oneshot::Receiver<()> {
-        let (leaves, left) = oneshot::channel();
-        thread::spawn(move || {
-            loop {
-                let mut watched = [PollFd::from_borrowed_fd(StdStream::Stdout.descriptor(), PollFlags::empty())];
-                match poll(&mut watched, None) {
-                    Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
-                        let _ = leaves.send(());
-                        return;
-                    }
-                    Err(Errno::INTR) => {}
-                    _ => return std::mem::forget(leaves),
-                }
-            }
-        });
-        left
-    }
-}
-
-#[cfg(unix)]
-pub(crate) use self::unix::reader_left;
-
-#[cfg(not(unix))]
-impl StdStream {
-    /// Unknown on this system.
-    pub(crate) fn has_something(self) -> bool {
-        false
-    }
-
-    /// Unknown on this system.
-    pub(crate) fn file_length(self) -> Option<u64> {
+        #[cfg(not(unix))]
         None
     }
 }
 
-#[cfg(not(unix))]
 impl Read for StdStream {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        return self.retry(PollFlags::IN, || rustix::io::read(self.descriptor(), &mut *to));
+        #[cfg(not(unix))]
         io::stdin().read(to)
     }
 }
 
-#[cfg(not(unix))]
 impl Write for StdStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The Rust runtime opened /dev/null in its place, which would take everything.
+        #[cfg(target_os = "linux")]
+        if *self == Self::Stdout && resound::system::stdout_was_closed() {
+            return Err(Errno::BADF.into());
+        }
+        #[cfg(unix)]
+        return self.retry(PollFlags::OUT, || rustix::io::write(self.descriptor(), bytes));
+        #[cfg(not(unix))]
         match self {
             Self::Stderr => io::stderr().write(bytes),
             _ => io::stdout().write(bytes).and_then(|n| io::stdout().flush().map(|()| n)),
@@ -160,10 +111,26 @@ impl Write for StdStream {
     }
 }
 
-/// Unknown on this system: the next write fails.
-#[cfg(not(unix))]
+/// Resolves when the reader of stdout has left, even if nothing is written: poll reports that
+/// without a requested event. If stdout cannot be watched, as on other systems than Unix, it never
+/// resolves; the next write fails instead.
 pub(crate) fn reader_left() -> oneshot::Receiver<()> {
     let (leaves, left) = oneshot::channel();
+    #[cfg(unix)]
+    thread::spawn(move || {
+        loop {
+            let mut watched = [PollFd::from_borrowed_fd(StdStream::Stdout.descriptor(), PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                    let _ = leaves.send(());
+                    return;
+                }
+                Err(Errno::INTR) => {}
+                _ => return std::mem::forget(leaves),
+            }
+        }
+    });
+    #[cfg(not(unix))]
     std::mem::forget(leaves);
     left
 }

@@ -14,14 +14,17 @@ pub(super) struct SavedTerminal {
     modes: Option<rustix::termios::Termios>,
 }
 
-#[cfg(unix)]
 impl SavedTerminal {
     pub(super) fn save() -> Self {
-        Self { modes: termios::tcgetattr(io::stdin()).ok() }
+        Self {
+            #[cfg(unix)]
+            modes: termios::tcgetattr(io::stdin()).ok(),
+        }
     }
 
     /// The editor gets each key, Ctrl+C and Ctrl+D too.
     pub(super) fn enter_raw_mode(&self) {
+        #[cfg(unix)]
         if let Some(mut modes) = self.modes.clone() {
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
             modes.input_modes -= InputModes::BRKINT | InputModes::ICRNL | InputModes::ISTRIP | InputModes::IXON;
@@ -29,22 +32,33 @@ impl SavedTerminal {
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &modes);
         }
+        #[cfg(not(unix))]
+        {
+            // This call also makes the console interpret escape sequences.
+            let _ = crossterm::ansi_support::supports_ansi();
+            let _ = crossterm::terminal::enable_raw_mode();
+        }
     }
 
     pub(super) fn restore(&self) {
+        #[cfg(unix)]
         if let Some(modes) = &self.modes {
             let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }
+        #[cfg(not(unix))]
+        let _ = crossterm::terminal::disable_raw_mode();
     }
 
     /// Discards typed keys that nothing read: the shell must not execute them.
     pub(super) fn discard_input(&self) {
+        #[cfg(unix)]
         let _ = termios::tcflush(io::stdin(), QueueSelector::IFlush);
     }
 
     /// Stops the program, as a shell's Ctrl+Z does. In an orphaned process group (POSIX), where
     /// no shell could continue it, the program keeps running.
     pub(super) fn stop(&self) {
+        #[cfg(unix)]
         if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
             let _ = kill_current_process_group(Signal::TSTP);
         }
@@ -53,33 +67,11 @@ impl SavedTerminal {
     /// Detaches stderr from a terminal that accepts nothing, so that a last message cannot
     /// block.
     pub(super) fn detach_stderr(&self) {
+        #[cfg(unix)]
         if io::stderr().is_terminal()
             && let Ok(nowhere) = File::options().write(true).open("/dev/null")
         {
             let _ = rustix::stdio::dup2_stderr(&nowhere);
         }
     }
-}
-
-#[cfg(not(unix))]
-impl SavedTerminal {
-    pub(super) fn save() -> Self {
-        Self {}
-    }
-
-    pub(super) fn enter_raw_mode(&self) {
-        // This call also makes the console interpret escape sequences.
-        let _ = crossterm::ansi_support::supports_ansi();
-        let _ = crossterm::terminal::enable_raw_mode();
-    }
-
-    pub(super) fn restore(&self) {
-        let _ = crossterm::terminal::disable_raw_mode();
-    }
-
-    pub(super) fn discard_input(&self) {}
-
-    pub(super) fn stop(&self) {}
-
-    pub(super) fn detach_stderr(&self) {}
 }

@@ -16,31 +16,26 @@ pub(super) struct TerminalSignals {
 }
 
 impl TerminalSignals {
-    #[cfg(unix)]
     pub(super) fn listen() -> Self {
-        let continued = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
-        Self { resized: signal(SignalKind::window_change()).ok(), continued: signal(continued).ok() }
+        Self {
+            #[cfg(unix)]
+            resized: signal(SignalKind::window_change()).ok(),
+            #[cfg(unix)]
+            continued: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())).ok(),
+        }
     }
 
     /// Waits for the next signal. True if the program continues after a stop.
-    #[cfg(unix)]
     pub(super) async fn next(&mut self) -> bool {
-        std::future::poll_fn(|cx| {
+        #[cfg(unix)]
+        return std::future::poll_fn(|cx| {
             let mut came =
                 |signal: &mut Option<Signal>| signal.as_mut().is_some_and(|signal| signal.poll_recv(cx).is_ready());
             let (resized, continued) = (came(&mut self.resized), came(&mut self.continued));
             if resized || continued { Poll::Ready(continued) } else { Poll::Pending }
         })
-        .await
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn listen() -> Self {
-        Self {}
-    }
-
-    #[cfg(not(unix))]
-    pub(super) async fn next(&mut self) -> bool {
+        .await;
+        #[cfg(not(unix))]
         std::future::pending().await
     }
 }
