@@ -1,0 +1,302 @@
+//! One connection that suffers from faults: what arrives goes in, what is sent comes out.
+
+mod acts;
+mod lane;
+mod outlet;
+mod queue;
+mod stamps;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use crate::direction::StreamDirection;
+use crate::draws::Draws;
+use crate::event::FaultEvent;
+use crate::kind::FaultKind;
+use crate::rule::FaultRule;
+use lane::{DirectionLane, Intake};
+use queue::Item;
+use timers::Timers;
+
+/// What waits in a direction before its sender is slowed, where `hold` says nothing else.
+pub const QUEUE_BYTES: usize = 64 * 1024;
+/// What waits in a direction at most, whatever the faults: beyond, both ends receive a RST.
+pub const MOST_HELD: usize = 64 * 1024 * 1024;
+
+/// A rule that concerns this connection, and its index in the specification.
+#[derive(Clone, Copy, Debug)]
+struct OwnRule {
+    index: usize,
+    rule: FaultRule,
+}
+
+impl OwnRule {
+    fn kind(&self) -> FaultKind {
+        self.rule.effect.kind
+    }
+}
+
+/// What becomes of a client that was accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAdmission {
+    /// It is served.
+    #[default]
+    Serve,
+    /// It is closed at once, in order.
+    Close,
+    /// It is reset at once.
+    Reset,
+    /// It is served so much later.
+    Late(Duration),
+    /// The target is not dialled; what the client sends is discarded.
+    Liar,
+}
+
+/// How the sockets of a connection differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFaults {
+    /// Without TCP_NODELAY.
+    pub nagle: bool,
+    /// Without keepalive probes.
+    pub no_keepalive: bool,
+}
+
+/// What is done with the receiver of a direction once all bytes that were polled have left. It
+/// repeats until the connection is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// Nothing: more may come.
+    #[default]
+    Open,
+    /// It gets a FIN; its own bytes are still read.
+    HalfClose,
+    /// It gets a FIN, and its socket is closed, whatever is unread.
+    Close,
+    /// It gets a RST once the bytes have left.
+    Reset,
+    /// It gets a RST now; what has not left is thrown away.
+    ResetNow,
+    /// Nothing more, not even when the connection ends: no FIN and no RST. Its own bytes are read
+    /// and given to [`ConnectionFaults::received`], which discards them.
+    Silent,
+}
+
+impl End {
+    /// Does nothing come behind it?
+    pub(crate) fn is_final(self) -> bool {
+        !matches!(self, End::Open | End::HalfClose)
+    }
+}
+
+/// What a poll returned beside the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polled {
+    /// What is done with the receiver, behind the bytes.
+    pub end: End,
+    /// There is more: poll again when these bytes have left.
+    pub more: bool,
+}
+
+/// One connection and its faults.
+///
+/// The caller owns both sockets. It reports what it reads, and after each report it polls both
+/// directions, and sends what they give. In the same way it polls when a socket has room again, and
+/// after [`timed_out`](Self::timed_out). A poll of one direction can end the other:
+/// [`needs_poll`](Self::needs_poll) says so.
+///
+/// ```
+/// use std::time::Instant;
+/// use resound_faults::{End, FaultSpec, StreamDirection::{Down, Up}};
+///
+/// let spec: FaultSpec = "down: reset @3B".parse()?;
+/// let now = Instant::now();
+/// let mut faults = spec.connection(7, 1, None, now).expect("a rule for every connection");
+/// let mut out = Vec::new();
+/// faults.received(now, Down, b"abcdef");
+/// let polled = faults.poll(now, Down, 1024, &mut out);
+/// assert_eq!((&out[..], polled.end), (&b"abc"[..], End::Reset));
+/// assert!(faults.needs_poll(Up));
+/// assert_eq!(faults.poll(now, Up, 1024, &mut out).end, End::ResetNow);
+/// assert_eq!(faults.take_events()[0].offset, 3);
+/// # Ok::<(), resound_faults::SpecError>(())
+/// ```
+#[derive(Debug)]
+pub struct ConnectionFaults {
+    draws: Draws,
+    opened: Instant,
+    /// The latest time that it was given.
+    now: Instant,
+    rules: Vec<OwnRule>,
+    lanes: [DirectionLane; 2],
+    timers: Timers,
+    admission: ClientAdmission,
+    socket: SocketFaults,
+    events: Vec<FaultEvent>,
+    due_of_server: Vec<FaultKind>,
+}
+
+impl ConnectionFaults {
+    pub(crate) fn new(draws: Draws, own: Vec<(usize, FaultRule)>, now: Instant) -> Self {
+        let mut faults = Self {
+            draws,
+            opened: now,
+            now,
+            rules: own.into_iter().map(|(index, rule)| OwnRule { index, rule }).collect(),
+            lanes: StreamDirection::BOTH.map(|direction| DirectionLane::new(direction, draws, now)),
+            timers: Timers::default(),
+            admission: ClientAdmission::Serve,
+            socket: SocketFaults::default(),
+            events: Vec::new(),
+            due_of_server: Vec::new(),
+        };
+        faults.open();
+        faults
+    }
+
+    fn lane(&self, direction: StreamDirection) -> &DirectionLane {
+        &self.lanes[direction as usize]
+    }
+
+    fn lane_mut(&mut self, direction: StreamDirection) -> &mut DirectionLane {
+        &mut self.lanes[direction as usize]
+    }
+
+    /// What becomes of the client.
+    pub fn admission(&self) -> ClientAdmission {
+        self.admission
+    }
+
+    /// How the sockets differ.
+    pub fn socket(&self) -> SocketFaults {
+        self.socket
+    }
+
+    /// The sender of a direction sent these bytes.
+    pub fn received(&mut self, now: Instant, direction: StreamDirection, bytes: &[u8]) {
+        self.advance(now);
+        let (now, rules) = (self.now, &self.rules);
+        let lane = &mut self.lanes[direction as usize];
+        if bytes.is_empty() || lane.fin_at.is_some() || lane.is_gone {
+            return;
+        }
+        lane.last_input = now;
+        lane.received(now, bytes, rules);
+        if lane.queue.cost() > MOST_HELD {
+            self.overflow(direction);
+        }
+    }
+
+    /// The sender of a direction sent its FIN.
+    pub fn received_fin(&mut self, now: Instant, direction: StreamDirection) {
+        self.advance(now);
+        let (now, rules) = (self.now, &self.rules);
+        let lane = &mut self.lanes[direction as usize];
+        if lane.fin_at.is_some() || lane.is_gone {
+            return;
+        }
+        lane.received_fin(now, rules);
+        if self.admission == ClientAdmission::Liar {
+            self.lanes.iter_mut().for_each(|lane| lane.finish(End::Close));
+        }
+    }
+
+    /// The sender of a direction is gone, by RST or because its socket failed. What is on its way
+    /// to it is lost.
+    pub fn received_reset(&mut self, now: Instant, direction: StreamDirection) {
+        self.advance(now);
+        let (now, rules) = (self.now, &self.rules);
+        let lane = &mut self.lanes[direction as usize];
+        if lane.is_gone {
+            return;
+        }
+        lane.received_reset(now, rules);
+        let back = self.lane_mut(direction.opposite());
+        if !back.end.is_final() {
+            back.finish(End::ResetNow);
+        }
+    }
+
+    /// Should more be read from the sender of this direction? Otherwise the caller pauses, so that
+    /// the sender is slowed.
+    pub fn wants_input(&self, direction: StreamDirection) -> bool {
+        let lane = self.lane(direction);
+        if lane.end == End::Silent {
+            return true;
+        }
+        if self.is_over() || lane.outlet.takes_nothing(self.now) {
+            return false;
+        }
+        lane.intake != Intake::Pass || lane.takes_everything || lane.queue.cost() < lane.limit
+    }
+
+    /// Appends at most `room` bytes for the receiver of a direction.
+    pub fn poll(&mut self, now: Instant, direction: StreamDirection, room: usize, out: &mut Vec<u8>) -> Polled {
+        self.advance(now);
+        let now = self.now;
+        let mut room = room;
+        while let Some((_, item)) = self.lane(direction).queue.front().filter(|(ready, _)| *ready <= now) {
+            let lane = self.lane_mut(direction);
+            match item {
+                Item::Mark(_) if lane.outlet.stalled_until(now).is_some() => break,
+                Item::Mark(mark) => {
+                    lane.queue.pop_mark();
+                    self.act(direction, mark);
+                }
+                Item::Bytes(length) => {
+                    let allowed = lane.outlet.allowed(now).unwrap_or(0).min(room).min(length);
+                    if allowed == 0 {
+                        break;
+                    }
+                    lane.queue.take(allowed, out);
+                    room -= allowed;
+                    // One segment at a time.
+                    if lane.outlet.left(allowed, now) {
+                        break;
+                    }
+                }
+            }
+        }
+        let lane = self.lane_mut(direction);
+        lane.known_end = lane.end;
+        Polled { end: lane.end, more: lane.is_ready(now) }
+    }
+
+    /// Would a poll of this direction give bytes or an end that the last one did not?
+    pub fn needs_poll(&self, direction: StreamDirection) -> bool {
+        self.lane(direction).is_ready(self.now)
+    }
+
+    /// When to call [`timed_out`](Self::timed_out), if nothing comes before; always later than the
+    /// last time that was given.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.is_over() {
+            return None;
+        }
+        let lanes = self.lanes.iter().filter_map(|lane| lane.deadline(self.now));
+        lanes.chain(self.next_timer().map(|(at, _)| at)).min()
+    }
+
+    /// A deadline has come. Both directions are polled afterwards.
+    pub fn timed_out(&mut self, now: Instant) {
+        self.advance(now);
+    }
+
+    /// Is nothing left to do? Both receivers have their end, or both senders are gone.
+    pub fn is_over(&self) -> bool {
+        let is_ended = |lane: &DirectionLane| !matches!(lane.end, End::Open | End::Silent);
+        self.lanes.iter().all(is_ended) || self.lanes.iter().all(|lane| lane.is_gone)
+    }
+
+    /// The events since the last call.
+    pub fn take_events(&mut self) -> Vec<FaultEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The faults of a server that became due since the last call.
+    pub fn take_server_faults(&mut self) -> Vec<FaultKind> {
+        std::mem::take(&mut self.due_of_server)
+    }
+}
