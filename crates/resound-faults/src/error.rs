@@ -64,6 +64,8 @@ impl Flaw {
     /// With the text around it; `line` is that of a file.
     pub(crate) fn within(self, text: &str, line: Option<usize>) -> SpecError {
         let Self { problem, sentence, meant, range } = self;
+        // It quotes the text, and stays one line.
+        let sentence = printable(&sentence);
         SpecError { problem, sentence, meant, text: text.into(), range, line }
     }
 }
@@ -106,12 +108,16 @@ impl SpecError {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
         let before = self.text.get(..self.range.start).unwrap_or(&self.text).chars().count();
         let marked = self.text.get(self.range.clone()).unwrap_or_default().chars().count().max(1);
         let gap = " ".repeat(before);
-        write!(f, "{}\n  {}\n  {gap}{}", self.sentence(), shown(&self.text), "^".repeat(marked))
+        write!(f, "{}\n  {}\n  {gap}{}", self.sentence(), printable(&self.text), "^".repeat(marked))
     }
+}
+
+/// Each control character becomes a space, so that the columns stay.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn shortened(word: &str) -> String {

@@ -42,7 +42,7 @@ pub struct FaultFile {
     pub spec: FaultSpec,
 }
 
-type Value<'a> = Spanned<DeValue<'a>>;
+type TomlValue<'a> = Spanned<DeValue<'a>>;
 
 impl FaultFile {
     /// The whole file; nothing of it if any of it is wrong.
@@ -103,7 +103,7 @@ fn read(text: &str) -> Result<FaultFile, Flaw> {
     Ok(FaultFile { seed, spec: FaultSpec::new(rules) })
 }
 
-fn seed_of(value: &Value<'_>) -> Result<u64, Flaw> {
+fn seed_of(value: &TomlValue<'_>) -> Result<u64, Flaw> {
     let seed = match value.get_ref() {
         DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
         _ => None,

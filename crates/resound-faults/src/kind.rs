@@ -86,7 +86,8 @@ pub(crate) enum Scope {
     Listener,
     /// The whole connection, from its beginning.
     Connection,
-    /// The whole connection, when its trigger comes; the direction is the one that the trigger counts.
+    /// The whole connection, when its trigger comes; the direction is the one that the trigger
+    /// counts.
     Triggered,
     /// Each direction for itself.
     Directed,

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use super::ConnectionFaults;
 use super::lane::{DirectionLane, Intake};
 use super::queue::{Mark, MarkAction};
 use super::stamps::later;
-use super::timers::Wait;
-use super::{ClientAdmission, ConnectionFaults, End, MOST_HELD};
+use super::terms::{ClientAdmission, End, MOST_HELD};
+use super::timers::TimerKind;
 use crate::amounts::size_text;
 use crate::direction::StreamDirection;
 use crate::event::FaultEvent;
@@ -21,11 +22,11 @@ impl ConnectionFaults {
             let facts = rule.effect.kind.facts();
             match rule.effect.kind {
                 FaultKind::IdleClose | FaultKind::IdleReset | FaultKind::IdleSilent => {
-                    self.timers.0.push((own, Wait::Idle(rule.effect.time())));
+                    self.timers.0.push((own, TimerKind::Idle(rule.effect.time())));
                     continue;
                 }
                 FaultKind::HalfClosedIdle => {
-                    self.timers.0.push((own, Wait::HalfClosed(rule.effect.time())));
+                    self.timers.0.push((own, TimerKind::HalfClosed(rule.effect.time())));
                     continue;
                 }
                 FaultKind::SplitHelloDrop => {
@@ -40,8 +41,8 @@ impl ConnectionFaults {
             };
             match rule.when.unwrap_or(default) {
                 Trigger::Connect => self.begin_now(own),
-                Trigger::Time(time) => self.timers.0.push((own, Wait::Until(later(self.opened, time)))),
-                Trigger::Idle(time) => self.timers.0.push((own, Wait::Idle(time))),
+                Trigger::Time(time) => self.timers.0.push((own, TimerKind::Until(later(self.opened, time)))),
+                Trigger::Idle(time) => self.timers.0.push((own, TimerKind::Idle(time))),
                 trigger => self.schedule(own, trigger),
             }
         }
@@ -79,7 +80,7 @@ impl ConnectionFaults {
             return None;
         }
         let fin = self.lanes.iter().filter_map(|lane| lane.fin_at).min();
-        let due = |(index, (own, wait)): (usize, &(usize, Wait))| {
+        let due = |(index, (own, wait)): (usize, &(usize, TimerKind))| {
             let rule = self.rules[*own].rule;
             let inputs = self.lanes.iter().filter(|lane| rule.concerns(lane.direction)).map(|lane| lane.last_input);
             Some((wait.due(inputs.max()?, fin)?, index))
@@ -97,15 +98,11 @@ impl ConnectionFaults {
             K::EatFin | K::CloseOnEof | K::FinToRst | K::RstToFin | K::RstEatsTail => {
                 return self.for_lanes(own, |lane| lane.at_end.push(own));
             }
-            K::Corrupt | K::Truncate | K::Duplicate | K::Swap | K::OneWay => {
+            K::Corrupt | K::Truncate | K::Duplicate | K::Swap => {
                 return self.for_lanes(own, |lane| lane.schedule_next(own));
             }
-            K::HalfClose => {
-                return self.for_lanes(own, |lane| {
-                    lane.act(own, now);
-                    lane.intake = lane.intake.max(Intake::Ended);
-                });
-            }
+            K::OneWay => return self.for_lanes(own, |lane| lane.take_all(own, now)),
+            K::HalfClose => return self.for_lanes(own, |lane| lane.half_close(own, now)),
             K::ResetOneSide => {
                 let direction = rule.direction.unwrap_or(StreamDirection::Up);
                 self.event(own, Some(direction), self.lane(direction).offset, None);

@@ -1,16 +1,15 @@
 //! One connection that suffers from faults: what arrives goes in, what is sent comes out.
 
 mod acts;
+mod held;
 mod lane;
 mod outlet;
 mod queue;
 mod stamps;
+mod terms;
 mod timers;
 
-#[cfg(test)]
-mod tests;
-
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::direction::StreamDirection;
 use crate::draws::Draws;
@@ -19,86 +18,10 @@ use crate::kind::FaultKind;
 use crate::rule::FaultRule;
 use lane::{DirectionLane, Intake};
 use queue::Item;
-use timers::Timers;
+use terms::OwnRule;
+use timers::FaultTimers;
 
-/// What waits in a direction before its sender is slowed, where `hold` says nothing else.
-pub const QUEUE_BYTES: usize = 64 * 1024;
-/// What waits in a direction at most, whatever the faults: beyond, both ends receive a RST.
-pub const MOST_HELD: usize = 64 * 1024 * 1024;
-
-/// A rule that concerns this connection, and its index in the specification.
-#[derive(Clone, Copy, Debug)]
-struct OwnRule {
-    index: usize,
-    rule: FaultRule,
-}
-
-impl OwnRule {
-    fn kind(&self) -> FaultKind {
-        self.rule.effect.kind
-    }
-}
-
-/// What becomes of a client that was accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientAdmission {
-    /// It is served.
-    #[default]
-    Serve,
-    /// It is closed at once, in order.
-    Close,
-    /// It is reset at once.
-    Reset,
-    /// It is served so much later.
-    Late(Duration),
-    /// The target is not dialled; what the client sends is discarded.
-    Liar,
-}
-
-/// How the sockets of a connection differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocketFaults {
-    /// Without TCP_NODELAY.
-    pub nagle: bool,
-    /// Without keepalive probes.
-    pub no_keepalive: bool,
-}
-
-/// What is done with the receiver of a direction once all bytes that were polled have left. It
-/// repeats until the connection is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum End {
-    /// Nothing: more may come.
-    #[default]
-    Open,
-    /// It gets a FIN; its own bytes are still read.
-    HalfClose,
-    /// It gets a FIN, and its socket is closed, whatever is unread.
-    Close,
-    /// It gets a RST once the bytes have left.
-    Reset,
-    /// It gets a RST now; what has not left is thrown away.
-    ResetNow,
-    /// Nothing more, not even when the connection ends: no FIN and no RST. Its own bytes are read
-    /// and given to [`ConnectionFaults::received`], which discards them.
-    Silent,
-}
-
-impl End {
-    /// Does nothing come behind it?
-    pub(crate) fn is_final(self) -> bool {
-        !matches!(self, End::Open | End::HalfClose)
-    }
-}
-
-/// What a poll returned beside the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polled {
-    /// What is done with the receiver, behind the bytes.
-    pub end: End,
-    /// There is more: poll again when these bytes have left.
-    pub more: bool,
-}
+pub use terms::{ClientAdmission, End, MOST_HELD, Polled, QUEUE_BYTES, SocketFaults};
 
 /// One connection and its faults.
 ///
@@ -131,7 +54,7 @@ pub struct ConnectionFaults {
     now: Instant,
     rules: Vec<OwnRule>,
     lanes: [DirectionLane; 2],
-    timers: Timers,
+    timers: FaultTimers,
     admission: ClientAdmission,
     socket: SocketFaults,
     events: Vec<FaultEvent>,
@@ -146,7 +69,7 @@ impl ConnectionFaults {
             now,
             rules: own.into_iter().map(|(index, rule)| OwnRule { index, rule }).collect(),
             lanes: StreamDirection::BOTH.map(|direction| DirectionLane::new(direction, draws, now)),
-            timers: Timers::default(),
+            timers: FaultTimers::default(),
             admission: ClientAdmission::Serve,
             socket: SocketFaults::default(),
             events: Vec::new(),
@@ -184,7 +107,9 @@ impl ConnectionFaults {
         }
         lane.last_input = now;
         lane.received(now, bytes, rules);
-        if lane.queue.cost() > MOST_HELD {
+        // Without `no-backpressure` that is a caller that did not pause.
+        let most = if lane.takes_everything { MOST_HELD } else { lane.limit + MOST_HELD };
+        if lane.queue.cost() > most {
             self.overflow(direction);
         }
     }

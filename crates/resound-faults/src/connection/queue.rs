@@ -85,7 +85,11 @@ impl TimedQueue {
         if *left == 0 {
             self.items.pop_front();
         }
-        out.extend(self.bytes.drain(..length));
+        let (first, second) = self.bytes.as_slices();
+        let head = length.min(first.len());
+        out.extend_from_slice(&first[..head]);
+        out.extend_from_slice(&second[..length - head]);
+        self.bytes.drain(..length);
     }
 
     pub(super) fn pop_mark(&mut self) {

@@ -3,12 +3,15 @@
 //! Everything that an offset decides is decided here, in the order of the bytes: so it does not
 //! matter how they arrived, or when they are polled.
 
+mod changes;
+
 use std::time::Instant;
 
-use super::outlet::Outlet;
-use super::queue::{Item, Mark, MarkAction, TimedQueue};
-use super::stamps::Stamps;
-use super::{End, OwnRule, QUEUE_BYTES};
+use crate::connection::held::{Exchange, Repetition, bytes_of};
+use crate::connection::outlet::Outlet;
+use crate::connection::queue::{Item, Mark, MarkAction, TimedQueue};
+use crate::connection::stamps::Stamps;
+use crate::connection::terms::{End, OwnRule, QUEUE_BYTES};
 use crate::direction::StreamDirection;
 use crate::draws::{Draws, below, sequel};
 use crate::kind::FaultKind;
@@ -43,23 +46,6 @@ enum Happening {
     Block,
     /// The byte here is corrupted.
     Flip,
-}
-
-/// Two blocks that change places.
-#[derive(Debug)]
-struct Exchange {
-    block: usize,
-    bytes: Vec<u8>,
-    /// The event of the exchange.
-    mark: Mark,
-    /// Events of other faults of these bytes.
-    notes: Vec<Mark>,
-}
-
-#[derive(Debug)]
-struct Repetition {
-    left: usize,
-    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -174,11 +160,26 @@ impl DirectionLane {
         self.queue.push_mark(Mark { action: MarkAction::Close, offset: self.offset }, now);
     }
 
-    pub(super) fn note(&mut self, own: usize, now: Instant) {
+    /// From here on nothing is passed on.
+    pub(super) fn take_all(&mut self, own: usize, now: Instant) {
+        self.flush(now);
+        self.note(own, now);
+        self.intake = Intake::Void;
+    }
+
+    /// The receiver gets a FIN behind what waits for it.
+    pub(super) fn half_close(&mut self, own: usize, now: Instant) {
+        if self.intake < Intake::Ended {
+            self.act(own, now);
+            self.intake = Intake::Ended;
+        }
+    }
+
+    fn note(&mut self, own: usize, now: Instant) {
         self.mark(MarkAction::Note(own), now);
     }
 
-    pub(super) fn act(&mut self, own: usize, now: Instant) {
+    fn act(&mut self, own: usize, now: Instant) {
         self.mark(MarkAction::Act(own), now);
     }
 
@@ -290,10 +291,12 @@ impl DirectionLane {
             }
             K::EatFin | K::CloseOnEof | K::FinToRst | K::RstToFin | K::RstEatsTail => self.at_end.push(own),
             K::Truncate if passes && is_byte => {
+                self.flush(now);
                 self.note(own, now);
                 self.intake = Intake::Drop;
             }
             K::Duplicate if passes && is_byte => {
+                self.repeat_if(now, |_| true);
                 self.note(own, now);
                 self.repetition = Some(Repetition { left: bytes_of(rule.effect.size()), bytes: Vec::new() });
             }
@@ -303,82 +306,16 @@ impl DirectionLane {
                 self.exchange = Some(Exchange { block, bytes: Vec::new(), mark, notes: Vec::new() });
             }
             K::Truncate | K::Duplicate | K::Swap => {}
-            K::OneWay => {
-                self.note(own, now);
-                self.intake = Intake::Void;
-            }
-            K::HalfClose => {
-                self.act(own, now);
-                self.intake = self.intake.max(Intake::Ended);
-            }
+            K::OneWay => self.take_all(own, now),
+            // In the place of the sender's own FIN it would change nothing.
+            K::HalfClose if is_byte => self.half_close(own, now),
+            K::HalfClose => {}
             K::Reset | K::ResetOneSide | K::Close | K::Silent | K::SplitHelloDrop => {
                 self.act(own, now);
                 self.is_ending = true;
             }
             _ => self.act(own, now),
         }
-    }
-
-    /// Bytes that no fault of an offset stands between.
-    fn pass(&mut self, now: Instant, bytes: &[u8]) {
-        if self.intake != Intake::Pass {
-            return;
-        }
-        let Some(exchange) = &mut self.exchange else {
-            self.pass_on(now, self.offset, bytes);
-            return;
-        };
-        let (own, rest) = bytes.split_at(bytes.len().min(2 * exchange.block - exchange.bytes.len()));
-        exchange.bytes.extend(own);
-        if exchange.bytes.len() < 2 * exchange.block {
-            return;
-        }
-        let Some(exchange) = self.exchange.take() else { return };
-        self.queue.push_mark(exchange.mark, now);
-        let (first, second) = exchange.bytes.split_at(exchange.block);
-        self.pass_on(now, exchange.mark.offset, second);
-        self.pass_on(now, exchange.mark.offset, first);
-        exchange.notes.into_iter().for_each(|mark| self.queue.push_mark(mark, now));
-        self.pass_on(now, self.offset + own.len() as u64, rest);
-    }
-
-    /// Bytes in the order in which they leave; `offset` is that of the first.
-    fn pass_on(&mut self, now: Instant, offset: u64, bytes: &[u8]) {
-        let mut rest = bytes;
-        if let Some(repetition) = &mut self.repetition {
-            let (own, behind) = rest.split_at(rest.len().min(repetition.left));
-            repetition.bytes.extend(own);
-            repetition.left -= own.len();
-            self.enqueue(now, offset, own);
-            rest = behind;
-            self.repeat_if(now, |repetition| repetition.left == 0);
-        }
-        self.enqueue(now, offset + (bytes.len() - rest.len()) as u64, rest);
-    }
-
-    fn repeat_if(&mut self, now: Instant, is_due: impl Fn(&Repetition) -> bool) {
-        if let Some(repetition) = self.repetition.take_if(|repetition| is_due(repetition)) {
-            self.enqueue(now, self.offset, &repetition.bytes);
-        }
-    }
-
-    fn enqueue(&mut self, now: Instant, mut offset: u64, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let run = bytes_of(self.stamps.run(offset)).min(bytes.len());
-            let ready = self.stamps.ready(now, offset);
-            self.queue.push(&bytes[..run], ready, now);
-            offset += run as u64;
-            bytes = &bytes[run..];
-        }
-    }
-
-    /// What waits for more bytes goes on as it is; of bytes that are sent twice, so many as came.
-    pub(super) fn flush(&mut self, now: Instant) {
-        if let Some(exchange) = self.exchange.take() {
-            self.pass_on(now, exchange.mark.offset, &exchange.bytes);
-            exchange.notes.into_iter().for_each(|mark| self.queue.push_mark(mark, now));
-        }
-        self.repeat_if(now, |_| true);
     }
 
     fn watch_for_hello(&mut self, bytes: &[u8]) {
@@ -470,8 +407,4 @@ impl DirectionLane {
             _ => None,
         }
     }
-}
-
-fn bytes_of(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX)
 }

@@ -1,0 +1,12 @@
+//! Every fault on a virtual clock, and the grammar.
+
+mod bench;
+mod connecting;
+mod endings;
+mod errors;
+mod grammar;
+mod pace;
+mod repeat;
+mod rules;
+mod stream;
+mod timers;
