@@ -5,6 +5,8 @@ mod child;
 mod client;
 mod each_engine;
 mod engine;
+#[path = "../fuzz/faults.rs"]
+mod fuzz_faults;
 #[path = "../fuzz/proxy.rs"]
 mod fuzz_proxy;
 mod harness;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::fuzz_proxy;
+use crate::{fuzz_faults, fuzz_proxy};
 
 fn replay(target: &str, body: fn(&[u8])) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
@@ -24,6 +24,15 @@ fn replay(target: &str, body: fn(&[u8])) -> Vec<Vec<u8>> {
         }
     }
     files
+}
+
+#[test]
+fn faults() {
+    let files = replay("faults", fuzz_faults::faults);
+    let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
+    let specs = files.iter().filter(|bytes| text(bytes).parse::<resound_faults::FaultSpec>().is_ok()).count();
+    let read = files.iter().filter(|bytes| resound_faults::FaultFile::parse(&text(bytes)).is_ok()).count();
+    assert!(specs >= 10 && read >= 1, "{specs} specifications, {read} files");
 }
 
 #[test]
