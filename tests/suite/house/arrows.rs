@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) const CRATES: [&str; 4] =
-    ["crates/resound-proto/src", "crates/resound/src", "crates/resound-load/src", "src"];
+pub(super) const CRATES: [&str; 5] =
+    ["crates/resound-proto/src", "crates/resound-faults/src", "crates/resound/src", "crates/resound-load/src", "src"];
+/// The crates without I/O.
+const PURE: [&str; 2] = ["resound-proto", "resound-faults"];
 
 /// The Rust files in a folder, without files of tests.
 pub(super) fn sources(folder: &str) -> Vec<PathBuf> {
@@ -65,20 +67,38 @@ fn unsafe_code_lives_in_one_folder() {
     }
 }
 
+fn manifest(krate: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates").join(krate).join("Cargo.toml");
+    fs::read_to_string(path).unwrap()
+}
+
 #[test]
-fn the_protocol_holds_no_socket_clock_lock_thread_or_log() {
-    for path in sources("crates/resound-proto/src") {
-        let code = code(&path);
-        for call in ["Instant::now", "SystemTime", "std::thread", "std::fs", ".elapsed()"] {
-            assert!(!code.contains(call), "{} uses {call}", path.display());
+fn pure_crates_hold_no_socket_clock_lock_thread_or_log() {
+    for krate in PURE {
+        for path in sources(&format!("crates/{krate}/src")) {
+            let code = code(&path);
+            for call in ["Instant::now", "SystemTime", "std::thread", "std::fs", ".elapsed()"] {
+                assert!(!code.contains(call), "{} uses {call}", path.display());
+            }
+            for word in ["TcpStream", "UdpSocket", "Mutex", "RwLock", "Condvar"] {
+                assert!(!has_word(&code, word), "{} uses {word}", path.display());
+            }
         }
-        for word in ["TcpStream", "UdpSocket", "Mutex", "RwLock", "Condvar"] {
-            assert!(!has_word(&code, word), "{} uses {word}", path.display());
+        for dependency in ["tokio", "socket2", "tracing", "rustix", "libc"] {
+            assert!(
+                !manifest(krate).lines().any(|line| line.starts_with(dependency)),
+                "{krate} depends on {dependency}"
+            );
         }
     }
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/resound-proto/Cargo.toml"));
-    let manifest = manifest.unwrap();
-    for dependency in ["tokio", "socket2", "tracing", "rustix", "libc"] {
-        assert!(!manifest.lines().any(|line| line.starts_with(dependency)), "resound-proto depends on {dependency}");
+}
+
+/// Faults know no connection of the protocol, and the other libraries no fault of a path.
+#[test]
+fn faults_stand_beside_the_other_libraries() {
+    let is_ours = |line: &str| line.starts_with("resound");
+    assert!(!manifest("resound-faults").lines().any(is_ours), "resound-faults uses a crate of the project");
+    for krate in ["resound-proto", "resound-load"] {
+        assert!(!manifest(krate).contains("resound-faults"), "{krate} uses resound-faults");
     }
 }
