@@ -226,7 +226,7 @@ fn split_hello_drop_is_for_a_hello_longer_than_a_segment() {
     assert_eq!(bench.words(), [("split-hello-drop", Some(Up), 1400)]);
     let mut other = hello(1700);
     other[5] = 2;
-    for bytes in [hello(1400), other, vec![b'x'; 2000], hello(1700)[..6].to_vec()] {
+    for bytes in [[hello(1400), vec![0; 9]].concat(), other, vec![b'x'; 2000], hello(1700)[..6].to_vec()] {
         let mut bench = Bench::new("split-hello-drop");
         bench.send(Up, &bytes);
         assert_eq!((bench.take(Up), bench.ends[0]), (bytes, End::Open));

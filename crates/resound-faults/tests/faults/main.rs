@@ -5,6 +5,7 @@ mod connecting;
 mod endings;
 mod errors;
 mod grammar;
+mod guide;
 mod pace;
 mod repeat;
 mod rules;

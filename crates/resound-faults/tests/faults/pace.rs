@@ -112,6 +112,14 @@ fn stall_takes_and_gives_nothing() {
     bench.expect(Up, b"def", End::HalfClose);
     assert_eq!(bench.words(), [("stall", Some(Up), 3)]);
     assert!(bench.faults.wants_input(Up));
+    // A FIN that stands alone behind it waits as well.
+    let mut bench = Bench::new("up: stall=5s @3B");
+    bench.send(Up, b"abc");
+    bench.fin(Up);
+    bench.at(4999);
+    bench.expect(Up, b"abc", End::Open);
+    bench.at(5000);
+    bench.expect(Up, b"", End::HalfClose);
 }
 
 #[test]

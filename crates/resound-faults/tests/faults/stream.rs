@@ -118,9 +118,11 @@ fn an_ending_within_swapped_blocks_lets_them_go_as_they_are() {
     bench.send(Up, b"abcdefgh");
     bench.expect(Up, b"abcdef", End::HalfClose);
     assert_eq!(bench.words(), [("half-close", Some(Up), 6)]);
-    let mut bench = Bench::new("up: swap=4B; up: one-way @6B");
-    bench.send(Up, b"abcdefgh");
-    bench.expect(Up, b"abcdef", End::Open);
+    for fault in ["one-way", "truncate"] {
+        let mut bench = Bench::new(&format!("up: swap=4B; up: {fault} @6B"));
+        bench.send(Up, b"abcdefgh");
+        bench.expect(Up, b"abcdef", End::Open);
+    }
 }
 
 #[test]
