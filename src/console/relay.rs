@@ -142,7 +142,7 @@ fn ended(client: &ConnInfo, report: &RelayReport) -> JsonObject {
 /// A relay reports its connections by itself, but for those whose handshake fails.
 impl Observer for RelayConsole {
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
-        if !conn.dialled {
+        if !conn.id.is_dialled_by_relay() {
             self.console.unopened(conn, how);
         }
     }

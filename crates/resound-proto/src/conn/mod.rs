@@ -203,10 +203,9 @@ impl Conn {
         self.core.asked.may_lend = self.is_bare();
     }
 
-    /// The part of `wire` of the call before that the service has [lent](crate::Cx::lend).
-    pub fn take_lent(&mut self) -> Range<usize> {
-        let lent = std::mem::take(&mut self.core.asked.lent);
-        lent.start as usize..lent.end as usize
+    /// Whether the service has [lent](crate::Cx::lend) `wire` of the call before, all of it.
+    pub fn take_lent(&mut self) -> bool {
+        std::mem::take(&mut self.core.asked.lent)
     }
 
     /// The engine has `n` bytes that another connection lends to this one, which

@@ -19,8 +19,8 @@ pub(crate) struct ServiceRequests {
     pub(crate) may_share: bool,
     /// The engine can send from where it received, on another connection.
     pub(crate) may_lend: bool,
-    /// The part of the engine's buffer that another connection sends.
-    pub(crate) lent: Range<u32>,
+    /// Another connection sends what the engine's buffer holds.
+    pub(crate) lent: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) shares: SharedBytes,
@@ -72,7 +72,7 @@ impl ServiceRequests {
             full_duplex: false,
             may_share: false,
             may_lend: false,
-            lent: 0..0,
+            lent: false,
             shares: SharedBytes::default(),
         }
     }
@@ -180,19 +180,12 @@ impl Cx<'_> {
         self.asked.may_lend
     }
 
-    /// Leaves the message of this call in the engine's buffer, for another connection of the same
+    /// Leaves the chunk of this call in the engine's buffer, for another connection of the same
     /// worker to send from there ([`Conn::take_lent`](crate::Conn::take_lent)). Returns `false`
     /// where that is not possible: the service copies it then.
     pub fn lend(&mut self) -> bool {
-        let lent = self
-            .message
-            .at
-            .filter(|_| self.asked.may_lend)
-            .and_then(|at| Some(u32::try_from(at).ok()?..u32::try_from(at + self.message.bytes.len()).ok()?));
-        if let Some(lent) = &lent {
-            self.asked.lent = lent.clone();
-        }
-        lent.is_some()
+        self.asked.lent = self.asked.may_lend && self.message.at == Some(0) && self.asked.framing == Framing::Chunk;
+        self.asked.lent
     }
 
     /// Bytes that were sent and that the transport has not taken. A service that sends much checks

@@ -9,6 +9,17 @@ use super::{Endpoint, ProxiedAddresses};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+impl ConnId {
+    /// The first number of the connections that a relay dials; those of its clients count from 1.
+    pub const FIRST_DIALLED: u64 = 1 << 63;
+
+    /// Whether a relay has dialled it for a client.
+    #[must_use]
+    pub fn is_dialled_by_relay(self) -> bool {
+        self.0 >= Self::FIRST_DIALLED
+    }
+}
+
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -27,8 +38,6 @@ pub struct ConnInfo {
     pub local: Endpoint,
     /// The trusted proxy that the connection came through, or that it belongs to.
     pub via: Option<Arc<ProxiedAddresses>>,
-    /// This end has dialled the connection, and not accepted it.
-    pub dialled: bool,
     /// What TLS has negotiated; `None` without TLS, and before the connection is open.
     pub tls: Option<Arc<TlsInfo>>,
 }
@@ -67,7 +76,7 @@ impl ConnInfo {
     /// A connection between `peer` and `local`.
     #[must_use]
     pub fn new(id: ConnId, peer: Endpoint, local: Endpoint) -> Self {
-        Self { id, peer, local, via: None, dialled: false, tls: None }
+        Self { id, peer, local, via: None, tls: None }
     }
 
     /// Whether a trusted proxy has declared this connection its own (`LOCAL`), such as a health

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use resound_proto::Limits;
+use resound_proto::{ConnId, Limits};
 
 use super::Engine;
 use super::connection_limit::ConnectionLimit;
@@ -99,6 +99,7 @@ impl EngineConfig {
             room: Arc::new(room),
             counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
             next: AtomicU64::new(1),
+            next_dialled: AtomicU64::new(ConnId::FIRST_DIALLED),
             busy_poll: self.busy_poll,
             kernel_times: self.kernel_times,
             congestion: self.congestion,

@@ -100,10 +100,10 @@ impl Driver {
         self.note(verdict)
     }
 
-    /// The part of the received bytes that another connection is to send.
+    /// Returns whether another connection is to send the received bytes.
     #[inline]
     #[cfg(target_os = "linux")]
-    pub(crate) fn take_lent(&mut self) -> Range<usize> {
+    pub(crate) fn take_lent(&mut self) -> bool {
         self.conn.take_lent()
     }
 

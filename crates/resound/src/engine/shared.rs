@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) room: Arc<ConnectionLimit>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) next: AtomicU64,
+    /// The numbers of connections that a relay dials.
+    pub(crate) next_dialled: AtomicU64,
     /// How long a worker polls for events before it sleeps.
     pub(crate) busy_poll: Duration,
     /// The kernel timestamps what passes.
@@ -106,10 +108,6 @@ impl Shared {
         }
     }
 
-    fn info(&self, peer: Endpoint, local: Endpoint) -> ConnInfo {
-        ConnInfo::new(ConnId(self.next.fetch_add(1, Relaxed)), peer, local)
-    }
-
     /// The state machine of a connection that was just accepted. A panic while its service is made
     /// ends this connection only. The services of a relay are made by its `worker`.
     pub(crate) fn accepted(
@@ -159,8 +157,9 @@ impl Shared {
         dialled: bool,
         source: impl FnOnce(&ConnInfo) -> ServiceSource,
     ) -> Conn {
-        let (mut info, limits) = (self.info(peer, local), Arc::clone(&self.limits));
-        info.dialled = dialled;
+        let next = if dialled && self.is_relay() { &self.next_dialled } else { &self.next };
+        let info = ConnInfo::new(ConnId(next.fetch_add(1, Relaxed)), peer, local);
+        let limits = Arc::clone(&self.limits);
         let conn = Conn::start(info, limits, source);
         if REPORTS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }

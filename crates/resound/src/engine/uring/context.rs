@@ -1,7 +1,6 @@
 //! What the connections of a worker share.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::rc::Rc;
 
 use resound_proto::ConnId;
@@ -34,11 +33,10 @@ pub(super) struct WorkerContext<'a, 'r> {
     pub(super) wire: Vec<u8>,
 }
 
-/// A part of what one connection has received, for another one to send.
+/// What one connection has received, for another one to send.
 pub(super) struct LentPart {
     pub(super) to: ConnId,
     pub(super) part: Received,
-    pub(super) range: Range<usize>,
 }
 
 impl<'a, 'r> WorkerContext<'a, 'r> {

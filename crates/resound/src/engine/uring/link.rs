@@ -347,9 +347,10 @@ impl Link {
             return self.send_all(Some((part, echo)), context);
         }
         if let Some(wakes) = &context.wakes
+            && self.driver.take_lent()
             && let Some(to) = wakes.take_lent_to()
         {
-            context.lent.push_back(LentPart { to, part, range: self.driver.take_lent() });
+            context.lent.push_back(LentPart { to, part });
         }
         self.send_output(context);
     }
@@ -359,9 +360,9 @@ impl Link {
         if self.over {
             return ConnectionFlow::Continue(());
         }
-        let n = self.driver.forward(lent.range.len(), &context.driver);
+        let n = self.driver.forward(lent.part.len(), &context.driver);
         if n > 0 {
-            self.send_all(Some((lent.part, lent.range.start..lent.range.start + n)), context);
+            self.send_all(Some((lent.part, 0..n)), context);
         }
         self.advance(context)
     }
