@@ -77,7 +77,16 @@ pub mod proxy {
 
 /// A relay: connections to a listener continue as connections to a target.
 pub mod relay {
-    pub use crate::engine::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, RelayTarget, client_addresses};
+    pub use crate::engine::{
+        DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget, client_addresses,
+    };
+}
+
+/// Faults on purpose: their grammar, their schedule, and the events of those that were injected.
+pub mod faults {
+    pub use resound_faults::{
+        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultRule, FaultSpec, SpecError, StreamDirection,
+    };
 }
 
 /// A connection as a state machine without I/O, for an engine of your own.

@@ -197,6 +197,13 @@ impl Conn {
         self.core.asked.shares.take()
     }
 
+    /// Whether the service has asked since the call before for a socket with Nagle's algorithm
+    /// ([`Cx::nagle`](crate::Cx::nagle)), and for one without keepalive probes.
+    #[inline]
+    pub fn take_socket_wishes(&mut self) -> (bool, bool) {
+        (std::mem::take(&mut self.core.asked.nagle), std::mem::take(&mut self.core.asked.no_keepalive))
+    }
+
     /// For an engine that can send what one connection has received on another: it asks for
     /// [`Conn::take_lent`] after each [`Conn::received`].
     pub fn allow_lending(&mut self) {

@@ -19,6 +19,8 @@ pub(crate) struct ServiceRequests {
     pub(crate) may_share: bool,
     /// The engine can send from where it received, on another connection.
     pub(crate) may_lend: bool,
+    pub(crate) nagle: bool,
+    pub(crate) no_keepalive: bool,
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
     pub(crate) framing: Framing,
@@ -72,6 +74,8 @@ impl ServiceRequests {
             full_duplex: false,
             may_share: false,
             may_lend: false,
+            nagle: false,
+            no_keepalive: false,
             lent: false,
             shares: SharedBytes::default(),
         }
@@ -215,6 +219,18 @@ impl Cx<'_> {
     /// open or resets it.
     pub fn full_duplex(&mut self, wanted: bool) {
         self.asked.full_duplex = wanted;
+    }
+
+    /// In [`Service::open`](super::Service::open): the socket waits for acknowledgements before it
+    /// sends a small segment (RFC 896). Otherwise engines turn that off.
+    pub fn nagle(&mut self, wanted: bool) {
+        self.asked.nagle = wanted;
+    }
+
+    /// In [`Service::open`](super::Service::open): the socket sends no keepalive probes (RFC 9293,
+    /// 3.8.4). Otherwise those of a server and a relay do.
+    pub fn no_keepalive(&mut self, wanted: bool) {
+        self.asked.no_keepalive = wanted;
     }
 
     /// Changes how the input behind this message is cut.

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::socket::{report_unacknowledged, reset_on_close, unread};
+use super::socket::{report_unacknowledged, reset_on_close, set_wishes, unread};
 
 /// How a connection ended: as its last verdict wanted, or for another reason before that.
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
@@ -219,7 +219,11 @@ impl Driver {
 
     /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
     #[inline]
-    pub(crate) fn obey<'s>(&mut self, send_in_flight: bool, socket: impl FnOnce() -> SockRef<'s>) -> ConnectionFlow {
+    pub(crate) fn obey<'s>(&mut self, send_in_flight: bool, socket: impl Fn() -> SockRef<'s>) -> ConnectionFlow {
+        match self.conn.take_socket_wishes() {
+            (false, false) => {}
+            (nagle, no_keepalive) => set_wishes(&socket(), nagle, no_keepalive),
+        }
         match self.then {
             Then::Close => return ConnectionFlow::Break(Ok(())),
             Then::Reset => {

@@ -1,7 +1,7 @@
 //! [`Listener`]: bound, listening, not yet served.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -175,6 +175,28 @@ impl Listener {
         #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
         let set = Err(io::ErrorKind::Unsupported.into());
         set.map_err(|source| Error::Congestion { algorithm: algorithm.into(), source })
+    }
+
+    /// Refuses clients from now on, and keeps the address. Returns nothing that fills a backlog.
+    pub(crate) fn refuse(&self) -> Vec<std::net::TcpStream> {
+        // On Linux this ends the listening and not the binding (listen(2) could begin it again).
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        Vec::new()
+    }
+
+    /// Leaves no room in the backlog: the system answers no further client. Returns what fills it.
+    pub(crate) fn fill_backlog(&self) -> Vec<std::net::TcpStream> {
+        let Endpoint::Tcp(mut address) = self.address else { return Vec::new() };
+        if address.ip().is_unspecified() {
+            let any = address.is_ipv4();
+            address.set_ip(if any { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let _ = self.socket.listen(0);
+        // One more than its length fits; a filler that finds no room is of no use.
+        let patience = Duration::from_millis(50);
+        std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, patience).ok())
+            .take(BACKLOG as usize)
+            .collect()
     }
 
     /// Makes urgent bytes part of the stream, which accepted connections inherit on Linux (tcp(7),

@@ -71,7 +71,9 @@ pub use fault_config::FaultConfig;
 pub use handle::Handle;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
-pub use relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, RelayTarget, client_addresses};
+pub use relay::{
+    DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget, client_addresses,
+};
 pub use server::Server;
 pub use shared::HandshakeFactory;
 #[cfg(unix)]

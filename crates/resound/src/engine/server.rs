@@ -126,6 +126,10 @@ impl Server {
         Ok(listeners.into_iter().fold(self, Self::listener))
     }
 
+    pub(super) fn take_listeners(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.listeners)
+    }
+
     /// Adds a listener that is bound already.
     pub fn listener(mut self, listener: Listener) -> Self {
         self.listeners.push(listener);
@@ -223,11 +227,15 @@ impl Server {
 
     /// Starts the engine. Worker 0 of the portable engine may be left to run `here`.
     pub(super) fn launch(
-        self,
+        mut self,
         origin: impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin,
         here: bool,
     ) -> Result<Launched, Error> {
-        if self.listeners.is_empty() {
+        let has_handshakes = self.handshakes.is_some();
+        let origin = origin(self.handshakes.take());
+        let is_relay = matches!(origin, ConnectionOrigin::Relay { .. });
+        // Faults may have closed the listeners of a relay.
+        if self.listeners.is_empty() && !is_relay {
             return Err(Error::NoListener);
         }
         for listener in &self.listeners {
@@ -236,9 +244,8 @@ impl Server {
                 listener.set_congestion(algorithm)?;
             }
         }
-        let gate = AccessControl::new(self.access, self.handshakes.is_some(), Instant::now());
-        let origin = origin(self.handshakes);
-        if matches!(origin, ConnectionOrigin::Relay { .. }) {
+        let gate = AccessControl::new(self.access, has_handshakes, Instant::now());
+        if is_relay {
             self.listeners.iter().try_for_each(Listener::read_urgent_inline)?;
         }
         let limit = |workers| ConnectionLimit::new(self.max_connections, workers, gate);

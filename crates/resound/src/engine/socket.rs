@@ -47,6 +47,17 @@ pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits
     }
 }
 
+/// Sets what a service has asked for. A unix socket has neither.
+#[cold]
+pub(crate) fn set_wishes(socket: &SockRef<'_>, nagle: bool, no_keepalive: bool) {
+    if nagle {
+        let _ = socket.set_tcp_nodelay(false);
+    }
+    if no_keepalive {
+        let _ = socket.set_keepalive(false);
+    }
+}
+
 /// Makes the next close a reset (RST).
 pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(Some(Duration::ZERO));

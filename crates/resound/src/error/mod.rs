@@ -83,6 +83,12 @@ pub enum Error {
     /// The threads engine serves each connection on a thread of its own, so it cannot relay.
     #[error("the threads engine cannot relay")]
     NoRelay,
+    /// The specification contains a fault that this program cannot cause.
+    #[error("{0}")]
+    Faults(resound_faults::SpecError),
+    /// The faults `refuse` and `never-accept` are of the listener, and decided when it starts.
+    #[error("refuse and never-accept are decided when the relay starts")]
+    ListenerFaults,
     /// The server has no listener.
     #[error("the server has no address to listen on")]
     NoListener,

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use resound_proto::{CloseReason, Endpoint};
 
+use super::faults::RelayFaults;
 use super::pair::{Pair, PairState};
 use super::report::{RelayEnd, RelayEvent};
 use super::resolver::Waker;
@@ -24,6 +25,7 @@ pub(super) struct RelayContext {
     pub(super) routes: Arc<[Route]>,
     pub(super) observer: Arc<RelayObserver>,
     pub(super) waker: Arc<Waker>,
+    pub(super) faults: RelayFaults,
     pub(super) wakes: Rc<LocalWakes>,
     pub(super) requests: RefCell<VecDeque<DialRequest>>,
     /// Dials under way, each with its pair and when it began.
@@ -32,11 +34,17 @@ pub(super) struct RelayContext {
 }
 
 impl RelayContext {
-    pub(super) fn new(routes: Arc<[Route]>, observer: Arc<RelayObserver>, waker: Arc<Waker>) -> Self {
+    pub(super) fn new(
+        routes: Arc<[Route]>,
+        observer: Arc<RelayObserver>,
+        waker: Arc<Waker>,
+        faults: RelayFaults,
+    ) -> Self {
         Self {
             routes,
             observer,
             waker,
+            faults,
             wakes: Rc::default(),
             requests: RefCell::default(),
             dialled: RefCell::default(),

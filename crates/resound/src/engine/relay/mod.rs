@@ -5,6 +5,8 @@
 //! carries the bytes and the end of each direction.
 
 mod context;
+mod faulted;
+mod faults;
 mod pair;
 mod plan;
 mod race;
@@ -18,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 use resound_proto::{ConnInfo, Endpoint};
 
 use self::context::RelayObserver;
+pub use self::faults::RelayFaults;
 use self::plan::RelayPlan;
 pub use self::report::{DirectionReport, RelayEnd, RelayEvent, RelayReport};
 use self::resolver::Waker;
@@ -27,7 +30,7 @@ use super::address::{Address, Family};
 use super::handle::Handle;
 use super::listener::Listener;
 use super::server::Server;
-use super::shared::ConnectionOrigin;
+use super::shared::{ConnectionOrigin, HandshakeFactory};
 use crate::error::Error;
 use crate::metrics::Totals;
 
@@ -64,6 +67,7 @@ pub struct Relay {
     server: Server,
     routes: Vec<Route>,
     observer: Box<RelayObserver>,
+    faults: RelayFaults,
 }
 
 impl Relay {
@@ -74,7 +78,7 @@ impl Relay {
     /// direction for so long both of its connections are reset.
     /// [`Limits::high_water`](crate::Limits::high_water) has no meaning here.
     pub fn new(settings: Server) -> Self {
-        Self { server: settings, routes: Vec::new(), observer: Box::new(|_| {}) }
+        Self { server: settings, routes: Vec::new(), observer: Box::new(|_| {}), faults: RelayFaults::default() }
     }
 
     /// Listens on an address, and relays its connections to `target`. Can be called several times.
@@ -100,6 +104,13 @@ impl Relay {
         self
     }
 
+    /// The faults of this relay, to set them before it starts and while it runs. At first there
+    /// are none.
+    #[must_use]
+    pub fn faults(&self) -> RelayFaults {
+        self.faults.clone()
+    }
+
     /// Starts to relay, on threads of its own.
     ///
     /// A [`Handle::drain`] accepts no further client and lets each pair go on until its ends have
@@ -108,9 +119,9 @@ impl Relay {
     /// # Errors
     /// As [`Server::serve`], and [`Error::NoRelay`] for the threads engine.
     pub fn start(self) -> Result<Handle, Error> {
-        let (server, origin, waker) = self.into_parts();
-        let handle = server.launch(origin, false)?.start()?;
-        waker.reach(&handle.control);
+        let (server, origin, starting) = self.into_parts();
+        let mut handle = server.launch(origin, false)?.start()?;
+        starting.started(&mut handle);
         Ok(handle)
     }
 
@@ -122,25 +133,60 @@ impl Relay {
     /// # Panics
     /// As [`Server::run`].
     pub fn run<F: Future<Output = ()> + 'static>(self, supervise: impl FnOnce(Handle) -> F) -> Result<Totals, Error> {
-        let (server, origin, waker) = self.into_parts();
-        server.run_from(origin, move |handle| {
-            waker.reach(&handle.control);
+        let (server, origin, starting) = self.into_parts();
+        server.run_from(origin, move |mut handle| {
+            starting.started(&mut handle);
             supervise(handle)
         })
     }
 
-    fn into_parts(self) -> (Server, impl FnOnce(Option<Box<super::HandshakeFactory>>) -> ConnectionOrigin, Arc<Waker>) {
-        let Self { server, routes, observer } = self;
+    fn into_parts(mut self) -> (Server, impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin, StartingRelay) {
+        let closed = ClosedListeners::of(&mut self.server, &self.faults);
+        let Self { server, routes, observer, faults } = self;
         let waker = Arc::new(Waker(OnceLock::new()));
+        let addresses = routes.iter().flat_map(|route| route.from.clone()).collect();
+        let starting = StartingRelay { waker: Arc::clone(&waker), faults: faults.clone(), addresses };
         let (routes, observer): (Arc<[Route]>, Arc<RelayObserver>) = (routes.into(), observer.into());
-        let for_workers = Arc::clone(&waker);
         let origin = move |handshakes| ConnectionOrigin::Relay {
             workers: Box::new(move |_| {
-                RelayPlan::worker(Arc::clone(&routes), Arc::clone(&observer), Arc::clone(&for_workers))
+                let _ = &closed; // as long as the relay
+                RelayPlan::worker(Arc::clone(&routes), Arc::clone(&observer), Arc::clone(&waker), faults.clone())
             }),
             handshakes,
         };
-        (server, origin, waker)
+        (server, origin, starting)
+    }
+}
+
+/// What a relay needs once its engine has started.
+struct StartingRelay {
+    waker: Arc<Waker>,
+    faults: RelayFaults,
+    addresses: Vec<Endpoint>,
+}
+
+impl StartingRelay {
+    fn started(self, handle: &mut Handle) {
+        self.waker.reach(&handle.control);
+        self.faults.run(&handle.shared);
+        handle.addresses = self.addresses;
+    }
+}
+
+/// Listeners whose clients are refused, or wait in a full backlog for ever; and what fills it.
+struct ClosedListeners {
+    _listeners: Vec<Listener>,
+    _fillers: Vec<std::net::TcpStream>,
+}
+
+impl ClosedListeners {
+    /// Takes the listeners out of the settings, if the faults want that.
+    fn of(server: &mut Server, faults: &RelayFaults) -> Self {
+        let (refuse, never_accept) = faults.listener();
+        let listeners = if refuse || never_accept { server.take_listeners() } else { Vec::new() };
+        let fill = |listener: &Listener| if refuse { listener.refuse() } else { listener.fill_backlog() };
+        let fillers = listeners.iter().flat_map(fill).collect();
+        Self { _listeners: listeners, _fillers: fillers }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
+use resound_faults::{ConnectionFaults, StreamDirection};
 use resound_proto::{CloseReason, ConnId, ConnInfo, Endpoint};
 
 use super::race::Race;
@@ -10,7 +11,7 @@ use super::report::{DirectionReport, RelayEnd, RelayReport};
 
 /// Bytes of one direction that wait in the relay, of which the sender is paused. One read under way
 /// may add its own 64 KiB.
-const HIGH: usize = 64 * 1024;
+pub(super) const HIGH: usize = 64 * 1024;
 /// With this or less the sender goes on.
 const LOW: usize = HIGH / 2;
 
@@ -29,6 +30,10 @@ pub(super) struct PairState {
     pub(super) up: RelayDirection,
     /// From the target to the client.
     pub(super) down: RelayDirection,
+    /// What a pair without faults has not.
+    pub(super) faults: Option<Box<ConnectionFaults>>,
+    /// Until then the client waits before the target is dialled.
+    pub(super) late_until: Option<Instant>,
     /// Each connection can send from the buffer that the other one received into.
     pub(super) can_lend: bool,
     /// Until the target has answered.
@@ -56,6 +61,8 @@ pub(super) struct RelayDirection {
     pub(super) paused: bool,
     /// The receiver's engine has bytes for it that were lent; others wait behind them.
     pub(super) lent: bool,
+    /// Its faults have more, once what they gave has left.
+    pub(super) more: bool,
     /// The receiver is on the worker's list.
     pub(super) woken: bool,
 }
@@ -121,7 +128,9 @@ impl PairState {
     /// Whether a connection to the target is still wanted. What a client has sent arrives even if
     /// it has left since.
     pub(super) fn wants_target(&self) -> bool {
-        self.race.is_some() && !(self.client_closed && self.up.queue.is_empty())
+        let has_bytes = |faults: &ConnectionFaults| faults.needs_poll(StreamDirection::Up);
+        let waits = || !self.up.queue.is_empty() || self.faults.as_deref().is_some_and(has_bytes);
+        self.race.is_some() && (!self.client_closed || waits())
     }
 
     pub(super) fn is_client_closed(&self) -> bool {

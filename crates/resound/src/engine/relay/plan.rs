@@ -8,6 +8,7 @@ use std::time::Instant;
 use resound_proto::{CloseReason, ConnInfo, Handshake, Service};
 
 use super::context::{RelayContext, RelayObserver};
+use super::faults::RelayFaults;
 use super::pair::Pair;
 use super::report::{RelayEnd, RelayEvent};
 use super::resolver::Waker;
@@ -20,8 +21,13 @@ pub(super) struct RelayPlan(Rc<RelayContext>);
 
 impl RelayPlan {
     /// The part of a relay that one worker runs.
-    pub(super) fn worker(routes: Arc<[Route]>, observer: Arc<RelayObserver>, waker: Arc<Waker>) -> RelayWorker {
-        let context = Rc::new(RelayContext::new(routes, observer, waker));
+    pub(super) fn worker(
+        routes: Arc<[Route]>,
+        observer: Arc<RelayObserver>,
+        waker: Arc<Waker>,
+        faults: RelayFaults,
+    ) -> RelayWorker {
+        let context = Rc::new(RelayContext::new(routes, observer, waker, faults));
         let wakes = Rc::clone(&context.wakes);
         let plan = Box::new(Self(Rc::clone(&context)));
         let factory = move |client: &ConnInfo| {

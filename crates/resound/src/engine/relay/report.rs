@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use resound_faults::FaultEvent;
 use resound_proto::{CloseReason, ConnInfo, Endpoint};
 
 use crate::error::DialError;
@@ -26,6 +27,13 @@ pub enum RelayEvent<'a> {
         client: &'a ConnInfo,
         /// Why.
         error: &'a DialError,
+    },
+    /// A fault was injected.
+    Fault {
+        /// The client's connection.
+        client: &'a ConnInfo,
+        /// What was done, and where.
+        event: &'a FaultEvent,
     },
     /// Both connections have ended; or the client has left before the target answered.
     Closed {

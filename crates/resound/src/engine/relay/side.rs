@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use resound_faults::{ClientAdmission, ConnectionFaults};
 use resound_proto::{CloseReason, Cx, Service};
 
 use super::context::RelayContext;
@@ -30,7 +31,7 @@ impl PairSide {
     }
 
     /// Wakes the other connection, if it is there and does not know yet.
-    fn wake_other(&self, state: &mut PairState) {
+    pub(super) fn wake_other(&self, state: &mut PairState) {
         let other = self.other();
         let Some(id) = state.connection(other, self.pair.client.id) else { return };
         let towards = state.towards(other);
@@ -41,6 +42,9 @@ impl PairSide {
 
     /// Sends what waits for this end, and then the end of that direction.
     fn forward(&self, cx: &mut Cx<'_>) {
+        if self.through_faults(cx, |_, _, _| {}) {
+            return;
+        }
         let state = &mut *self.pair.state.borrow_mut();
         let is_cut = state.ended.is_some();
         let direction = state.towards(self.end);
@@ -68,9 +72,52 @@ impl PairSide {
         }
     }
 
+    /// Accepts a client, and begins to dial for it.
+    fn admit(&self, cx: &mut Cx<'_>) {
+        let state = &mut *self.pair.state.borrow_mut();
+        state.can_lend = cx.can_lend();
+        let mut admission = ClientAdmission::Serve;
+        if let Some(admitted) = self.context.faults.admit(&self.pair.client, cx.now()) {
+            self.report_faults(&admitted.events);
+            (state.faults, admission) = (admitted.faults, admitted.admission);
+            // Their bytes are not sent as they came.
+            state.can_lend &= state.faults.is_none();
+        }
+        if let Some(sockets) = state.faults.as_ref().map(|faults| faults.socket()) {
+            cx.nagle(sockets.nagle);
+            cx.no_keepalive(sockets.no_keepalive);
+        }
+        match admission {
+            ClientAdmission::Serve => self.begin(state, cx),
+            ClientAdmission::Close => cx.close(),
+            ClientAdmission::Reset => cx.reset(),
+            ClientAdmission::Late(time) => {
+                state.late_until = cx.now().checked_add(time);
+                cx.pause(true);
+                state.late_until.into_iter().for_each(|at| cx.wake_at(at));
+            }
+            ClientAdmission::Liar => {}
+        }
+    }
+
+    fn begin(&self, state: &mut PairState, cx: &Cx<'_>) {
+        let patience = self.context.routes[self.pair.route].target.timeout;
+        state.race = Some(Box::new(Race::new(cx.now(), patience)));
+    }
+
     /// Dials what has its turn. The client's connection keeps the time.
     fn race(&self, cx: &mut Cx<'_>) {
+        if self.end == RelayEnd::Target {
+            return;
+        }
         let state = &mut *self.pair.state.borrow_mut();
+        if let Some(at) = state.late_until {
+            if cx.now() < at {
+                return cx.wake_at(at);
+            }
+            state.late_until = None;
+            self.begin(state, cx);
+        }
         let Some(race) = &mut state.race else { return };
         let route = &self.context.routes[self.pair.route];
         if let Some(until) = race.resolves_until {
@@ -81,14 +128,16 @@ impl PairSide {
                     let late = std::io::ErrorKind::TimedOut;
                     race.unresolved(std::io::Error::new(late, "the resolver did not answer in time"));
                 }
-                Lookup::Waiting => cx.wake_at(until),
+                Lookup::Waiting => {}
             }
         }
         if self.context.advance(&self.pair, state, cx.now()) {
-            cx.reset();
-        } else if let Some(at) = state.race.as_ref().and_then(|race| race.next_at) {
-            cx.wake_at(at);
+            return cx.reset();
         }
+        // The first of what has its time: through_faults may have asked for another.
+        let race = state.race.as_ref().and_then(|race| race.resolves_until.or(race.next_at));
+        let faults = state.faults.as_ref().and_then(|faults| faults.deadline());
+        race.into_iter().chain(faults).min().into_iter().for_each(|at| cx.wake_at(at));
     }
 }
 
@@ -97,22 +146,28 @@ impl Service for PairSide {
         cx.full_duplex(true);
         match self.end {
             RelayEnd::Client => {
-                let patience = self.context.routes[self.pair.route].target.timeout;
-                {
-                    let state = &mut *self.pair.state.borrow_mut();
-                    state.race = Some(Box::new(Race::new(cx.now(), patience)));
-                    state.can_lend = cx.can_lend();
-                }
+                self.admit(cx);
+                self.through_faults(cx, |_, _, _| {});
                 self.race(cx);
             }
             RelayEnd::Target => {
-                self.pair.state.borrow_mut().can_lend &= cx.can_lend();
+                {
+                    let state = &mut *self.pair.state.borrow_mut();
+                    state.can_lend &= cx.can_lend();
+                    if let Some(sockets) = state.faults.as_ref().map(|faults| faults.socket()) {
+                        cx.nagle(sockets.nagle);
+                        cx.no_keepalive(sockets.no_keepalive);
+                    }
+                }
                 self.forward(cx);
             }
         }
     }
 
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        if self.through_faults(cx, |faults, now, sends| faults.received(now, sends, bytes)) {
+            return self.race(cx);
+        }
         let state = &mut *self.pair.state.borrow_mut();
         let may_lend = state.can_lend && state.from(self.end).is_empty();
         let to = state.connection(self.other(), self.pair.client.id).filter(|_| may_lend);
@@ -132,6 +187,7 @@ impl Service for PairSide {
 
     fn drained(&mut self, cx: &mut Cx<'_>) {
         self.forward(cx);
+        self.race(cx);
     }
 
     fn wake(&mut self, cx: &mut Cx<'_>) {
@@ -142,13 +198,19 @@ impl Service for PairSide {
             state.from(self.end).paused
         };
         cx.pause(paused);
-        if self.end == RelayEnd::Client {
-            self.race(cx);
-        }
         self.forward(cx);
+        self.race(cx);
     }
 
     fn eof(&mut self, cx: &mut Cx<'_>) {
+        let is_truncated = cx.is_truncated();
+        let ends = |faults: &mut ConnectionFaults, now, sends| match is_truncated {
+            true => faults.received_reset(now, sends),
+            false => faults.received_fin(now, sends),
+        };
+        if self.through_faults(cx, ends) {
+            return self.race(cx);
+        }
         let state = &mut *self.pair.state.borrow_mut();
         if cx.is_truncated() {
             // TLS has not said that this is all, so the other end must not believe it.
@@ -169,8 +231,15 @@ impl Service for PairSide {
 
     fn closed(&mut self, why: &CloseReason) {
         let state = &mut *self.pair.state.borrow_mut();
+        let now = std::time::Instant::now();
+        if *why != CloseReason::Finished {
+            self.gone_with_faults(state, now);
+        }
         let is_over = state.closed(self.end, *why);
         self.wake_other(state);
+        if self.end == RelayEnd::Client {
+            self.context.faults.leave();
+        }
         if is_over {
             self.context.over(&self.pair, state);
         }

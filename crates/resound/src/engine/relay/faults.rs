@@ -1,0 +1,155 @@
+//! [`RelayFaults`]: the faults of a relay, which may change while it runs.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use resound_faults::{ClientAdmission, ConnectionFaults, Effect, EffectValue, FaultEvent, FaultKind, FaultSpec, Role};
+use resound_proto::{ConnInfo, Endpoint};
+
+use crate::engine::shared::Shared;
+use crate::error::Error;
+
+/// How many earlier settings are kept, for clients that were accepted before a change and are
+/// served after it.
+const KEPT: usize = 16;
+
+/// The faults of a relay. Clones are of the same relay, which need not run yet.
+#[derive(Clone, Default)]
+pub struct RelayFaults(Arc<FaultTable>);
+
+#[derive(Default)]
+pub(super) struct FaultTable {
+    /// In the order of their first connections; the last one holds.
+    settings: Mutex<Vec<FaultSetting>>,
+    running: OnceLock<Weak<Shared>>,
+    /// Clients at once, for `cap`.
+    live: AtomicUsize,
+    /// When the next client has its turn, for `connect-rate`.
+    turn: Mutex<Option<Instant>>,
+}
+
+#[derive(Clone)]
+struct FaultSetting {
+    /// The number of the first connection that it concerns.
+    from: u64,
+    seed: u64,
+    spec: Arc<FaultSpec>,
+}
+
+/// What the faults say of a client.
+pub(super) struct ClientFaults {
+    pub(super) faults: Option<Box<ConnectionFaults>>,
+    pub(super) admission: ClientAdmission,
+    pub(super) events: Vec<FaultEvent>,
+}
+
+impl RelayFaults {
+    /// Sets the faults of all connections that are accepted from now on, at once, and returns the
+    /// number of the first of them. A seed repeats a run: all that is drawn comes from it, the
+    /// connection's number and the byte's offset.
+    ///
+    /// # Errors
+    /// [`Error::Faults`] for a fault that a relay cannot cause. [`Error::ListenerFaults`] for
+    /// `refuse` and `never-accept` while the relay runs: they are decided when it starts.
+    pub fn set(&self, spec: FaultSpec, seed: u64) -> Result<u64, Error> {
+        spec.check_for(Role::Relay).map_err(Error::Faults)?;
+        let mut settings = self.settings();
+        let running = self.0.running.get().and_then(Weak::upgrade);
+        if running.is_some()
+            && closes_listeners(&spec) != settings.last().is_some_and(|last| closes_listeners(&last.spec))
+        {
+            return Err(Error::ListenerFaults);
+        }
+        // Under the lock: a client looks its setting up behind it.
+        let from = running.map_or(1, |shared| shared.next.load(Relaxed));
+        let surplus = (settings.len() + 1).saturating_sub(KEPT);
+        settings.drain(..surplus);
+        settings.push(FaultSetting { from, seed, spec: Arc::new(spec) });
+        Ok(from)
+    }
+
+    /// The faults that hold now, and their seed.
+    #[must_use]
+    pub fn get(&self) -> (FaultSpec, u64) {
+        self.settings().last().map_or_else(Default::default, |last| (FaultSpec::clone(&last.spec), last.seed))
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Vec<FaultSetting>> {
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn run(&self, shared: &Arc<Shared>) {
+        let _ = self.0.running.set(Arc::downgrade(shared));
+    }
+
+    /// What becomes of a client, counted as served until [`RelayFaults::leave`].
+    pub(super) fn admit(&self, client: &ConnInfo, now: Instant) -> Option<ClientFaults> {
+        let live = self.0.live.fetch_add(1, Relaxed);
+        let number = client.id.0;
+        let FaultSetting { seed, spec, .. } = {
+            let settings = self.settings();
+            settings.iter().rev().find(|setting| setting.from <= number).cloned()?
+        };
+        if spec.is_empty() {
+            return None;
+        }
+        let peer: Option<IpAddr> = match &client.peer {
+            Endpoint::Tcp(address) => Some(address.ip()),
+            _ => None,
+        };
+        let faults = spec.connection(seed, number, peer, now).map(Box::new);
+        let mut admission = faults.as_ref().map_or(ClientAdmission::Serve, |faults| faults.admission());
+        let mut events = Vec::new();
+        let listener = spec.listener();
+        let event = |kind, value| FaultEvent {
+            connection: number,
+            direction: None,
+            offset: 0,
+            at: Duration::ZERO,
+            kind,
+            detail: Effect { kind, value }.sentence(),
+        };
+        if let Some(cap) = listener.cap.filter(|cap| live >= *cap) {
+            admission = ClientAdmission::Reset;
+            events.push(event(FaultKind::Cap, EffectValue::Count(u32::try_from(cap).unwrap_or(u32::MAX))));
+        } else if let Some(rate) = listener.connect_rate {
+            let late = self.0.wait_for_turn(rate, now);
+            if late > Duration::ZERO && admission == ClientAdmission::Serve {
+                admission = ClientAdmission::Late(late);
+                events.push(event(
+                    FaultKind::ConnectRate,
+                    EffectValue::Pace { bytes: u64::from(rate), each: Duration::from_secs(1) },
+                ));
+            }
+        }
+        Some(ClientFaults { faults, admission, events })
+    }
+
+    /// A client has left.
+    pub(super) fn leave(&self) {
+        self.0.live.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether clients are to be refused, or left in the backlog.
+    pub(super) fn listener(&self) -> (bool, bool) {
+        let listener = self.settings().last().map(|last| last.spec.listener()).unwrap_or_default();
+        (listener.refuse, listener.never_accept)
+    }
+}
+
+impl FaultTable {
+    /// How long a client waits for its turn, at so many a second.
+    fn wait_for_turn(&self, rate: u32, now: Instant) -> Duration {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = turn.map_or(now, |turn| turn.max(now));
+        *turn = at.checked_add(Duration::from_secs(1) / rate.max(1));
+        at.saturating_duration_since(now)
+    }
+}
+
+fn closes_listeners(spec: &FaultSpec) -> bool {
+    let listener = spec.listener();
+    listener.refuse || listener.never_accept
+}
