@@ -43,6 +43,8 @@ pub(crate) struct ServingPlan {
     pub(crate) addresses: Vec<Address>,
     /// Of a relay, where each of the addresses leads; none of a server.
     pub(crate) targets: Vec<Address>,
+    /// SIGHUP reads files again that the server does not know.
+    pub(crate) reloads: bool,
     pub(crate) family: Family,
     pub(crate) engine: Engine,
     pub(crate) busy_poll: Duration,
@@ -167,7 +169,7 @@ pub(crate) fn serve(
     let startup = Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud, console: console.clone() };
     let supervise: Supervise = Box::new(move |handle| {
         startup.report(&handle, tls.as_ref());
-        Box::pin(shut_down(signals, handle, tls, startup.console, sockets, plan.drain_timeout))
+        Box::pin(shut_down(signals, handle, tls, startup.console, sockets, plan.reloads, plan.drain_timeout))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), supervise });
     if let Ok(totals) = &totals {
@@ -260,6 +262,7 @@ async fn shut_down(
     tls: Option<ServedTls>,
     console: Console,
     sockets: usize,
+    reloads: bool,
     drain_timeout: Duration,
 ) {
     let announcer = console.clone();
@@ -267,6 +270,7 @@ async fn shut_down(
     let hung_up = async {
         match tls.filter(ServedTls::has_files) {
             Some(tls) => tls.keep_fresh(announcer).await,
+            None if reloads => std::future::pending().await,
             None => hangup.next().await,
         }
     };

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use resound::faults::FaultSpec;
 use resound::tls::{Fingerprint, TlsClient};
 use resound::{Address, Engine, Error};
 
 use super::serving::{LIMITS, ServingArgs};
 use super::{DEFAULT_HOST, address, examples};
 use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
-use crate::relay::RelaySettings;
+use crate::relay::{FaultSource, RelaySettings, SourcedFaults};
 use crate::units::{self, SourceAddress, Timeout};
 
 /// Where a relay listens without LISTEN.
@@ -20,6 +21,7 @@ const DEFAULT_LISTEN: u16 = 8889;
 // Headings in the help, and tables in docs/relay.md.
 const TARGET: &str = "Target";
 const TARGET_TLS: &str = "TLS to the target";
+const FAULTS: &str = "Faults on purpose";
 
 #[derive(Args)]
 #[command(
@@ -54,6 +56,24 @@ pub(crate) struct RelayArgs {
     send_proxy: Option<SendProxy>,
     #[command(flatten)]
     target_tls: TargetTlsArgs,
+    /// What goes wrong, such as `1-2: reset @0B` or `down: delay=20ms+-5ms` (repeatable)
+    ///
+    /// docs/faults.md has the grammar, and a table of all faults.
+    #[arg(help_heading = FAULTS, long, value_name = "SPEC", conflicts_with_all = ["faults", "replay"])]
+    fault: Vec<FaultSpec>,
+    /// File with the faults (TOML), read again when it changes and on SIGHUP
+    #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
+    faults: Option<PathBuf>,
+    /// Seed of all that is drawn: the same seed repeats the same faults [default: drawn, and
+    /// printed]
+    #[arg(help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay")]
+    seed: Option<u64>,
+    /// Write the faults and each injection to a file, one JSON object a line
+    #[arg(help_heading = FAULTS, long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Inject the faults of a file of --record again
+    #[arg(help_heading = FAULTS, long, value_name = "FILE")]
+    replay: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -118,18 +138,36 @@ impl RelayArgs {
                    connections on one (use auto, uring or portable)"
             );
         }
-        let source = match self.source_address {
+        let source_address = match self.source_address {
             Some(SourceAddress { interface, ip }) if interface != 0 => {
                 bail!("--source-address {ip}: a relay takes the interface of a link-local address from its target")
             }
             source => source.map(|source| source.ip),
         };
+        let source = match (self.faults, self.replay) {
+            (Some(file), _) => FaultSource::File(file),
+            (None, Some(record)) => FaultSource::Record(record),
+            (None, None) => match &self.fault[..] {
+                [] => FaultSource::Nowhere,
+                specs => {
+                    let all: Vec<String> = specs.iter().map(ToString::to_string).collect();
+                    FaultSource::Spec(all.join("; ").parse()?)
+                }
+            },
+        };
+        if matches!(source, FaultSource::Nowhere) && self.seed.is_some() {
+            bail!("--seed has no meaning without --fault or --faults");
+        }
+        // Short enough to be typed again.
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
+        let faults = SourcedFaults { source, seed };
         let (listen, targets): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let tls = self.target_tls.meaning(&targets)?;
         let mut serving = self.serving.meaning(listen)?;
         (serving.verbose, serving.limits.idle_timeout, serving.targets) = (self.verbose, self.idle_timeout.0, targets);
-        let (send_proxy, connect_timeout) = (self.send_proxy, self.connect_timeout);
-        Ok(RelaySettings { serving, tls, send_proxy, source, connect_timeout })
+        serving.reloads = faults.reloads();
+        let (send_proxy, connect_timeout, record) = (self.send_proxy, self.connect_timeout, self.record);
+        Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults, record })
     }
 }
 

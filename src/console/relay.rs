@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use resound::relay::{DirectionReport, RelayEvent, RelayReport};
-use resound::{Closed, ConnInfo, Observer};
+use resound::{CloseReason, Closed, ConnInfo, Observer};
 
 use super::{AddressTuple, Console, Format, event_of};
 use crate::explain;
@@ -69,8 +69,33 @@ impl RelayConsole {
                 totals.cut.fetch_add(u64::from(report.ended.is_some()), Relaxed);
                 self.shown(client, |to| closed(to, client, report), || ended(client, report));
             }
+            RelayEvent::Fault { client, event } => self.console.event(
+                |to| {
+                    write!(to, "Fault on {}", AddressTuple(client))?;
+                    if let Some(direction) = event.direction {
+                        write!(to, ", {direction} at byte {}", event.offset)?;
+                    }
+                    writeln!(to, ": {} ({})", event.kind.word(), event.detail)
+                },
+                || {
+                    let line = event_of("fault", client).with_some("direction", event.direction);
+                    let line = line.with("offset", event.offset).with("seconds", event.at.as_secs_f64());
+                    line.with("kind", event.kind).with("detail", &event.detail)
+                },
+            ),
             _ => {}
         }
+    }
+
+    /// Prints the faults that hold from a connection on.
+    pub(crate) fn faults(&self, from: u64, faults: &str, seed: u64) {
+        self.console.event(
+            |to| match faults {
+                "" => writeln!(to, "No faults from connection {from} on"),
+                _ => writeln!(to, "Faults from connection {from} on, seed {seed}: {faults}"),
+            },
+            || JsonObject::event("faults").with("from", from).with("seed", seed).with("faults", faults),
+        );
     }
 
     fn shown(
@@ -122,6 +147,7 @@ fn closed(to: &mut Vec<u8>, client: &ConnInfo, report: &RelayReport) -> io::Resu
     let (up, down) = (direction(report.up), direction(report.down));
     write!(to, "Connection closed for {}: up {up}; down {down}", AddressTuple(client))?;
     match report.ended {
+        Some((end, CloseReason::Aborted | CloseReason::ServiceClosed)) => writeln!(to, "; {end}: ended by the relay"),
         Some((end, why)) => writeln!(to, "; {end}: {why}"),
         None => writeln!(to),
     }

@@ -238,3 +238,102 @@ fn connections_that_are_open_at_the_end_of_a_drain_are_reset() {
     assert_eq!(line, "Relay stopped: 1 connection, 6 bytes up, 23 bytes down, 1 reset or cut");
     assert_eq!(relay.end().0, Some(130));
 }
+
+/// One message through a relay: the exit code of the client, and the answer.
+fn ask(address: SocketAddr) -> (Option<i32>, String) {
+    let (code, stdout, _) = run(&["client", &port(address), "--timeout", "60s"], b"Hello\n");
+    (code, String::from_utf8_lossy(&stdout).into_owned())
+}
+
+#[test]
+fn the_first_two_connections_fail_and_then_all_is_well() {
+    let (_server, target) = server(&["-q"]);
+    let (mut relay, address) = relay(&target, &["--fault", "1-2: reset @0B", "--seed", "7"]);
+    assert_eq!(relay.stdout.until("Faults"), "Faults from connection 1 on, seed 7: 1-2: reset @0B");
+    for number in 1..=3 {
+        let want = if number < 3 { (Some(1), String::new()) } else { (Some(0), "Server received: Hello\n".into()) };
+        assert_eq!(ask(address), want, "connection {number}");
+        if number < 3 {
+            let line = relay.stdout.until("Fault on");
+            assert!(line.ends_with("), up at byte 0: reset (both ends receive a RST)"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_record_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (_server, target) = server(&["-q"]);
+    let faults = ["--fault", "1: down: corrupt @3B", "--fault", "2-: reset @2B 50%", "--seed", "11"];
+    let timeline = |record: &str, args: &[&str]| {
+        let (relay, address) = relay(&target, &[&["--record", record], args].concat());
+        let answers: Vec<_> = (0..6).map(|_| ask(address)).collect();
+        drop(relay);
+        let text = std::fs::read_to_string(record).unwrap();
+        let lines = text.lines().map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            line.as_object_mut().unwrap().remove("at");
+            line
+        });
+        (lines.collect::<Vec<_>>(), answers)
+    };
+    let (first, second) = (file("first"), file("second"));
+    let (lines, answers) = timeline(&first, &faults);
+    assert_eq!(lines[0]["faults"], "1: down: corrupt @3B; 2-: reset @2B 50%");
+    assert_eq!((&lines[1]["kind"], &lines[1]["offset"]), (&"corrupt".into(), &3.into()));
+    assert!(
+        answers[1..].iter().any(|(code, _)| *code == Some(1)) && answers[1..].iter().any(|(code, _)| *code == Some(0))
+    );
+    assert_eq!(timeline(&second, &["--replay", &first]), (lines, answers));
+}
+
+#[test]
+fn a_file_of_faults_is_read_again_and_refused_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "seed = 5\n[[fault]]\nspec = \"reset @0B\"\n").unwrap();
+    let (_server, target) = server(&["-q"]);
+    let (mut relay, address) = relay(&target, &["--faults", path]);
+    assert_eq!(relay.stdout.until("Faults"), "Faults from connection 1 on, seed 5: reset @0B");
+    assert_eq!(ask(address).0, Some(1));
+    std::fs::write(&file, "[[fault]]\nspec = \"down: truncate @6B\"\nwhich = 3\n").unwrap();
+    let mut warnings = crate::child::Lines::of(relay.child.stderr.take().unwrap());
+    let warning = warnings.next();
+    assert!(warning.contains("the faults stay as they were: --faults"), "{warning}");
+    assert_eq!(ask(address).0, Some(1), "the old faults hold");
+    std::fs::write(&file, "seed = 5\n[[fault]]\nspec = \"down: truncate @6B\"\n").unwrap();
+    assert_eq!(relay.stdout.until("Faults"), "Faults from connection 3 on, seed 5: down: truncate @6B");
+    let (_, answer) = ask(address);
+    assert_eq!(answer, "Server");
+}
+
+#[test]
+fn a_wrong_fault_is_refused_with_its_place() {
+    for (args, want) in [
+        (&["--fault", "rset"][..], "did you mean `reset`?\n  rset\n  ^^^^"),
+        (&["--fault", "garbage"], "`garbage` is a fault of `resound server` alone"),
+        (&["--fault", "1: refuse"], "1: refuse"),
+        (&["--seed", "1"], "--seed has no meaning without --fault or --faults"),
+        (&["--faults", "/no/such/file"], "resound: --faults /no/such/file: "),
+        (&["--replay", "Cargo.toml"], "resound: --replay Cargo.toml: line 1 is no line of a record"),
+    ] {
+        let (code, _, stderr) = run(&[&["relay", "127.0.0.1:0", "127.0.0.1:1"], args].concat(), b"");
+        assert!(code == Some(2) && stderr.contains(want), "{args:?}: {code:?} {stderr}");
+    }
+}
+
+#[test]
+fn a_relay_that_refuses_and_one_that_never_accepts() {
+    let (_server, target) = server(&["-q"]);
+    let (_relay, address) = relay(&target, &["--fault", "refuse"]);
+    let (code, _, stderr) = run(&["client", &port(address)], b"");
+    assert!(code == Some(1) && stderr.contains("refused"), "{code:?} {stderr}");
+    #[cfg(target_os = "linux")]
+    {
+        let (_relay, address) = relay(&target, &["--fault", "never-accept"]);
+        let (code, _, stderr) = run(&["client", &port(address), "--connect-timeout", "300ms"], b"");
+        assert!(code == Some(1) && stderr.contains("timeout"), "{code:?} {stderr}");
+    }
+}

@@ -70,6 +70,19 @@ impl RelayFaults {
         Ok(from)
     }
 
+    /// Sets faults from the connection with this number on, which lies behind those that were set
+    /// before: to repeat a run in which they changed.
+    ///
+    /// # Errors
+    /// As [`RelayFaults::set`].
+    pub fn set_from(&self, from: u64, spec: FaultSpec, seed: u64) -> Result<(), Error> {
+        self.set(spec, seed)?;
+        if let Some(last) = self.settings().last_mut() {
+            last.from = last.from.max(from);
+        }
+        Ok(())
+    }
+
     /// The faults that hold now, and their seed.
     #[must_use]
     pub fn get(&self) -> (FaultSpec, u64) {

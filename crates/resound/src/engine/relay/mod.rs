@@ -104,6 +104,12 @@ impl Relay {
         self
     }
 
+    /// Takes the faults from a value that exists already.
+    pub fn with_faults(mut self, faults: &RelayFaults) -> Self {
+        self.faults = faults.clone();
+        self
+    }
+
     /// The faults of this relay, to set them before it starts and while it runs. At first there
     /// are none.
     #[must_use]
