@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use resound::faults::FaultSpec;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use resound::faults::{FaultProfile, FaultSpec, PROFILES};
 use resound::tls::{Fingerprint, TlsClient};
 use resound::{Address, Engine, Error};
 
@@ -61,6 +62,12 @@ pub(crate) struct RelayArgs {
     /// docs/faults.md has the grammar, and a table of all faults.
     #[arg(help_heading = FAULTS, long, value_name = "SPEC", conflicts_with_all = ["faults", "replay"])]
     fault: Vec<FaultSpec>,
+    /// Do to connections what a real box in the path does (repeatable; --fault adds to it)
+    #[arg(
+        help_heading = FAULTS, long = "as", value_name = "BOX", value_parser = profile(),
+        conflicts_with_all = ["faults", "replay"]
+    )]
+    profiles: Vec<String>,
     /// File with the faults (TOML), read again when it changes and on SIGHUP
     #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
     faults: Option<PathBuf>,
@@ -147,16 +154,18 @@ impl RelayArgs {
         let source = match (self.faults, self.replay) {
             (Some(file), _) => FaultSource::File(file),
             (None, Some(record)) => FaultSource::Record(record),
-            (None, None) => match &self.fault[..] {
-                [] => FaultSource::Nowhere,
-                specs => {
-                    let all: Vec<String> = specs.iter().map(ToString::to_string).collect();
-                    FaultSource::Spec(all.join("; ").parse()?)
+            (None, None) => {
+                let of_boxes = self.profiles.iter().filter_map(|name| FaultProfile::named(name));
+                let boxes = of_boxes.map(|profile| profile.faults.to_string());
+                let all: Vec<String> = boxes.chain(self.fault.iter().map(ToString::to_string)).collect();
+                match all.is_empty() {
+                    true => FaultSource::Nowhere,
+                    false => FaultSource::Spec(all.join("; ").parse()?),
                 }
-            },
+            }
         };
         if matches!(source, FaultSource::Nowhere) && self.seed.is_some() {
-            bail!("--seed has no meaning without --fault or --faults");
+            bail!("--seed has no meaning without --fault, --as or --faults");
         }
         // Short enough to be typed again.
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
@@ -169,6 +178,11 @@ impl RelayArgs {
         let (send_proxy, connect_timeout, record) = (self.send_proxy, self.connect_timeout, self.record);
         Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults, record })
     }
+}
+
+/// The names of the boxes, each with what it does.
+fn profile() -> PossibleValuesParser {
+    PossibleValuesParser::new(PROFILES.iter().map(|profile| PossibleValue::new(profile.name).help(profile.what)))
 }
 
 /// Each address to listen on, and its target.

@@ -111,7 +111,7 @@ pub(crate) enum Begins {
 pub enum Role {
     /// `resound relay`, between a client and a target.
     Relay,
-    /// `resound server`, one end.
+    /// A server, one end.
     Server,
 }
 

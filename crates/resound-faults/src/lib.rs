@@ -15,6 +15,7 @@ mod event;
 mod file;
 mod grammar;
 mod kind;
+mod profile;
 mod rule;
 mod spec;
 
@@ -26,5 +27,6 @@ pub use event::FaultEvent;
 pub use file::FaultFile;
 pub use ipnet;
 pub use kind::{FaultKind, Role};
+pub use profile::{FaultProfile, PROFILES};
 pub use rule::{Chance, Connections, FaultRule, Trigger};
 pub use spec::{FaultSpec, ListenerFaults};

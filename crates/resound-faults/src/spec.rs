@@ -74,8 +74,8 @@ impl FaultSpec {
             {
                 // Only a network stands before it, and no network contains a fault's word.
                 let start = text.len() + printed.find(kind.word()).unwrap_or_default();
-                let program = if only == Role::Server { "`resound server`" } else { "`resound relay`" };
-                let sentence = format!("`{}` is a fault of {program} alone: {reason}", kind.word());
+                let program = if only == Role::Server { "server" } else { "relay" };
+                let sentence = format!("`{}` is a fault of a {program} alone: {reason}", kind.word());
                 found = Some(Flaw::new(SpecProblem::Role, start..start + kind.word().len(), sentence));
             }
             text += &printed;

@@ -85,7 +85,8 @@ pub mod relay {
 /// Faults on purpose: their grammar, their schedule, and the events of those that were injected.
 pub mod faults {
     pub use resound_faults::{
-        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultRule, FaultSpec, SpecError, StreamDirection,
+        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultProfile, FaultRule, FaultSpec, PROFILES, SpecError,
+        StreamDirection,
     };
 }
 

@@ -261,6 +261,17 @@ fn the_first_two_connections_fail_and_then_all_is_well() {
 }
 
 #[test]
+fn a_relay_does_what_a_real_box_does() {
+    let (_server, target) = server(&["-q"]);
+    let (mut relay, address) = relay(&target, &["--as", "podman-rootless", "--fault", "up: eat-fin", "--seed", "1"]);
+    let line = relay.stdout.until("Faults");
+    assert_eq!(line, "Faults from connection 1 on, seed 1: accept-then-reset; up: eat-fin");
+    assert_eq!(ask(address), (Some(1), String::new()));
+    let (code, _, stderr) = run(&["relay", "127.0.0.1:0", &target, "--as", "toaster"], b"");
+    assert!(code == Some(2) && stderr.contains("docker-proxy-2016"), "{stderr}");
+}
+
+#[test]
 fn a_record_is_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
@@ -313,9 +324,9 @@ fn a_file_of_faults_is_read_again_and_refused_whole() {
 fn a_wrong_fault_is_refused_with_its_place() {
     for (args, want) in [
         (&["--fault", "rset"][..], "did you mean `reset`?\n  rset\n  ^^^^"),
-        (&["--fault", "garbage"], "`garbage` is a fault of `resound server` alone"),
+        (&["--fault", "garbage"], "`garbage` is a fault of a server alone"),
         (&["--fault", "1: refuse"], "1: refuse"),
-        (&["--seed", "1"], "--seed has no meaning without --fault or --faults"),
+        (&["--seed", "1"], "--seed has no meaning without --fault, --as or --faults"),
         (&["--faults", "/no/such/file"], "resound: --faults /no/such/file: "),
         (&["--replay", "Cargo.toml"], "resound: --replay Cargo.toml: line 1 is no line of a record"),
     ] {

@@ -126,8 +126,8 @@ fn each_program_refuses_the_faults_of_the_other() {
     for (text, role, want) in [
         ("delay=1s; every 2nd: garbage", Role::Relay, Some(("garbage", "answers nothing itself"))),
         ("1-2: up: eat-fin", Role::Server, Some(("eat-fin", "it takes two connections"))),
-        ("hold=1KiB; garbage", Role::Relay, Some(("garbage", "`resound server` alone"))),
-        ("hold=1KiB; garbage", Role::Server, Some(("hold", "`resound relay` alone"))),
+        ("hold=1KiB; garbage", Role::Relay, Some(("garbage", "fault of a server alone"))),
+        ("hold=1KiB; garbage", Role::Server, Some(("hold", "fault of a relay alone"))),
         ("reset; delay=1s; cap=3", Role::Relay, None),
         ("reset; delay=1s; cap=3; wrong-answer", Role::Server, None),
     ] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use resound_faults::{FaultFile, FaultKind, FaultSpec, Role};
+use resound_faults::{FaultFile, FaultKind, FaultProfile, FaultSpec, PROFILES, Role};
 
 use crate::bench::{Bench, Up};
 
@@ -34,7 +34,7 @@ fn its_examples_are_rules() {
 fn its_tables_have_each_fault() {
     let guide = guide();
     let mut explained = Vec::new();
-    let tables = guide.split("\n## Bytes\n").nth(1).unwrap();
+    let tables = guide.split("\n## Bytes\n").nth(1).unwrap().split("\n## Faults of a server\n").next().unwrap();
     for row in tables.lines().filter_map(|line| line.strip_prefix("| `")) {
         let cell = format!("`{}", row.split(" | ").next().unwrap());
         for text in quoted(&cell) {
@@ -71,4 +71,14 @@ fn its_mistake_and_its_event_are_as_shown() {
     bench.send(Up, b"abc");
     let line = serde_json::to_string(&bench.events[0]).unwrap();
     assert!(guide.contains(&format!("    {line}\n")), "{line}");
+}
+
+#[test]
+fn its_boxes_are_the_profiles() {
+    let guide = guide();
+    for profile in PROFILES {
+        let FaultProfile { name, faults, what, source, .. } = profile;
+        assert!(guide.contains(&format!("| `{name}` | {what} | `{faults}` | [source]({source}) |")), "{name}");
+    }
+    assert_eq!(guide.matches("[source](").count(), PROFILES.len());
 }
