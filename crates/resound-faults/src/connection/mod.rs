@@ -100,9 +100,10 @@ impl ConnectionFaults {
     /// The sender of a direction sent these bytes.
     pub fn received(&mut self, now: Instant, direction: StreamDirection, bytes: &[u8]) {
         self.advance(now);
+        let is_over = self.is_over();
         let (now, rules) = (self.now, &self.rules);
         let lane = &mut self.lanes[direction as usize];
-        if bytes.is_empty() || lane.fin_at.is_some() || lane.is_gone {
+        if bytes.is_empty() || lane.fin_at.is_some() || lane.is_gone || is_over {
             return;
         }
         lane.last_input = now;
@@ -151,7 +152,11 @@ impl ConnectionFaults {
         if lane.end == End::Silent {
             return true;
         }
-        if self.is_over() || lane.outlet.takes_nothing(self.now) {
+        if self.is_over() {
+            // What still comes is discarded; behind it comes the sender's end.
+            return true;
+        }
+        if lane.outlet.takes_nothing(self.now) {
             return false;
         }
         lane.intake != Intake::Pass || lane.takes_everything || lane.queue.cost() < lane.limit

@@ -1,6 +1,6 @@
 //! How connections end.
 
-use resound_faults::End;
+use resound_faults::{End, FaultSpec};
 
 use crate::bench::{Bench, Down, Up};
 
@@ -23,7 +23,7 @@ fn reset_reaches_both_ends_behind_the_bytes_before_it() {
     bench.send(Down, b"cdef");
     bench.expect(Down, b"c", End::Reset);
     bench.expect(Up, b"", End::ResetNow);
-    assert!(bench.faults.is_over() && !bench.faults.wants_input(Up) && !bench.faults.wants_input(Down));
+    assert!(bench.faults.is_over());
     assert_eq!(bench.words(), [("reset", Some(Down), 3)]);
 }
 
@@ -256,4 +256,26 @@ fn endings_hit_at_a_time_what_has_not_left() {
     bench.expect(Down, b"", End::Open);
     bench.at(5000);
     bench.expect(Down, b"waits", End::HalfClose);
+}
+
+#[test]
+fn what_comes_behind_the_end_of_both_directions_is_taken_and_discarded() {
+    let now = std::time::Instant::now();
+    let spec: FaultSpec = "half-close @0B".parse().unwrap();
+    let mut faults = spec.connection(1, 1, None, now).unwrap();
+    let mut out = Vec::new();
+    for direction in [Up, Down] {
+        faults.received(now, direction, b"first");
+        assert_eq!(faults.poll(now, direction, 100, &mut out).end, End::HalfClose);
+    }
+    assert!(faults.is_over() && out.is_empty());
+    for direction in [Up, Down] {
+        // Otherwise a relay would never read the FIN behind it.
+        assert!(faults.wants_input(direction));
+        faults.received(now, direction, &[b'x'; 100_000]);
+        assert!(faults.wants_input(direction) && !faults.needs_poll(direction));
+        faults.received_fin(now, direction);
+        faults.poll(now, direction, 100, &mut out);
+    }
+    assert!(out.is_empty());
 }
