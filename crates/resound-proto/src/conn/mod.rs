@@ -200,8 +200,12 @@ impl Conn {
     /// Whether the service has asked since the call before for a socket with Nagle's algorithm
     /// ([`Cx::nagle`](crate::Cx::nagle)), and for one without keepalive probes.
     #[inline]
-    pub fn take_socket_wishes(&mut self) -> (bool, bool) {
-        (std::mem::take(&mut self.core.asked.nagle), std::mem::take(&mut self.core.asked.no_keepalive))
+    pub fn take_socket_wishes(&mut self) -> Option<(bool, bool)> {
+        let asked = &mut self.core.asked;
+        if !asked.nagle && !asked.no_keepalive {
+            return None;
+        }
+        Some((std::mem::take(&mut asked.nagle), std::mem::take(&mut asked.no_keepalive)))
     }
 
     /// For an engine that can send what one connection has received on another: it asks for
