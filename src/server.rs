@@ -151,6 +151,7 @@ pub(crate) fn serve(
     let console = if plan.quiet { loud.silent() } else { loud.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     // A relay needs a second descriptor for each client.
+    // A relay needs two for each client.
     let sockets = if plan.targets.is_empty() { 1 } else { 2 };
     let settings = Server::new()
         .engine(plan.engine)
@@ -169,7 +170,7 @@ pub(crate) fn serve(
     let startup = Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud, console: console.clone() };
     let supervise: Supervise = Box::new(move |handle| {
         startup.report(&handle, tls.as_ref());
-        Box::pin(shut_down(signals, handle, tls, startup.console, sockets, plan.reloads, plan.drain_timeout))
+        Box::pin(shut_down(signals, handle, tls, startup.console, plan.reloads, plan.drain_timeout))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), supervise });
     if let Ok(totals) = &totals {
@@ -254,14 +255,12 @@ impl Startup {
     }
 }
 
-/// Drains at the first signal, exits at the second. Meanwhile it replaces certificates. Each client
-/// takes this number of `sockets`.
+/// Drains at the first signal, exits at the second. Meanwhile it replaces certificates.
 async fn shut_down(
     [mut interrupt, mut hangup]: [CaughtSignals; 2],
     handle: Handle,
     tls: Option<ServedTls>,
     console: Console,
-    sockets: usize,
     reloads: bool,
     drain_timeout: Duration,
 ) {
@@ -280,7 +279,7 @@ async fn shut_down(
     }
     tokio::time::sleep(SAME_SIGNAL).await;
     interrupt.discard().await;
-    console.draining(handle.connections().iter().sum::<usize>().div_ceil(sockets), drain_timeout).await;
+    console.draining(handle.clients(), drain_timeout).await;
     handle.drain(drain_timeout);
     interrupt.next().await;
     // The second signal exits at once, without destructors.

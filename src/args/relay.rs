@@ -169,7 +169,7 @@ impl RelayArgs {
         }
         // Short enough to be typed again.
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-        let faults = SourcedFaults { source, seed };
+        let faults = SourcedFaults::new(source, seed);
         let (listen, targets): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let tls = self.target_tls.meaning(&targets)?;
         let mut serving = self.serving.meaning(listen)?;

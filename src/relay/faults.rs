@@ -43,16 +43,22 @@ pub(crate) struct SourcedFaults {
     pub(crate) source: FaultSource,
     /// What is drawn comes from it, unless the source has one of its own.
     pub(crate) seed: u64,
+    /// The version of the file that was read.
+    seen: Option<(SystemTime, u64)>,
 }
 
 impl SourcedFaults {
+    pub(crate) fn new(source: FaultSource, seed: u64) -> Self {
+        Self { source, seed, seen: None }
+    }
+
     /// Whether SIGHUP reads something again.
     pub(crate) fn reloads(&self) -> bool {
         matches!(self.source, FaultSource::File(_))
     }
 
     /// Sets the faults before the relay starts. Returns what was set.
-    pub(crate) fn begin(&self, faults: &RelayFaults) -> Result<Vec<SettingRecord>> {
+    pub(crate) fn begin(&mut self, faults: &RelayFaults) -> Result<Vec<SettingRecord>> {
         let setting = |spec: FaultSpec, seed| {
             let text = spec.to_string();
             let from = faults.set(spec, seed)?;
@@ -62,6 +68,8 @@ impl SourcedFaults {
             FaultSource::Nowhere => Ok(Vec::new()),
             FaultSource::Spec(spec) => setting(spec.clone(), self.seed),
             FaultSource::File(path) => {
+                // Before the read: a later change is seen.
+                self.seen = stamp(path);
                 let (spec, seed) = self.read(path)?;
                 setting(spec, seed)
             }
@@ -87,7 +95,7 @@ impl SourcedFaults {
     pub(crate) async fn keep_fresh(self, faults: RelayFaults, changed: impl Fn(&SettingRecord)) {
         let FaultSource::File(path) = &self.source else { return std::future::pending().await };
         let mut hangup = CaughtSignals::hangup();
-        let mut seen = stamp(path);
+        let mut seen = self.seen;
         loop {
             let is_requested = tokio::select! {
                 () = hangup.next() => true,
@@ -168,6 +176,9 @@ impl FaultRecord {
         if record.failed.is_none() {
             // A program that reads along finds each line complete.
             record.failed = record.file.write_all(line).and_then(|()| record.file.flush()).err();
+            if let Some(error) = &record.failed {
+                tracing::warn!("--record {} ends here: {error}", record.path.display());
+            }
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct RelaySettings {
 }
 
 pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
-    let RelaySettings { serving, tls, send_proxy, source, connect_timeout, faults: sourced, record } = plan;
+    let RelaySettings { serving, tls, send_proxy, source, connect_timeout, faults: mut sourced, record } = plan;
     let family = serving.family;
     let target = |(address, tls): (&Address, Option<TlsClient>)| {
         let target = RelayTarget::new(address.clone())?.family(family).timeout(connect_timeout);

@@ -17,6 +17,7 @@ on_each_engine_that_relays!(
     each_direction_ends_by_itself,
     a_reset_comes_behind_the_bytes_before_it,
     a_client_that_resets_resets_the_target,
+    bytes_before_a_reset_arrive_while_the_other_direction_is_busy,
     a_client_whose_target_refuses_is_reset,
     bytes_before_the_target_answers_are_kept,
     an_end_that_takes_nothing_stops_the_other,
@@ -174,6 +175,21 @@ fn a_client_that_resets_resets_the_target(engine: Engine) {
         assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
         let report = path.report();
         assert_eq!((report.ended, report.up), (Some((RelayEnd::Client, CloseReason::Reset)), direction(10, false)));
+    }
+}
+
+fn bytes_before_a_reset_arrive_while_the_other_direction_is_busy(engine: Engine) {
+    let path = Path::new(engine);
+    for _ in 0..10 {
+        let (mut client, mut target) = path.pair();
+        // The relay has bytes for the client that it cannot get rid of.
+        flood(&target);
+        client.send("last words");
+        client.until_acknowledged();
+        client.reset();
+        target.expect("last words");
+        assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
+        assert_eq!(path.report().ended, Some((RelayEnd::Client, CloseReason::Reset)));
     }
 }
 

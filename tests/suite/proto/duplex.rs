@@ -70,6 +70,17 @@ fn an_idle_full_duplex_connection_is_reset() {
 }
 
 #[test]
+fn a_full_duplex_connection_that_has_paused_is_not_idle() {
+    let limits = Limits { idle_timeout: Some(SECOND), ..Limits::default() };
+    for (full_duplex, want) in [(true, Then::Go), (false, Then::Close)] {
+        let mut bench = Bench::new(Loud { full_duplex }, limits);
+        bench.receive(b"pause");
+        bench.run(SECOND * 60);
+        assert_eq!(bench.then, want, "it waits for another connection");
+    }
+}
+
+#[test]
 fn a_cut_of_an_open_full_duplex_connection_is_unfinished() {
     for full_duplex in [true, false] {
         let mut bench = Bench::new(Loud { full_duplex }, Limits::default());

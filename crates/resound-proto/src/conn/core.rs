@@ -257,7 +257,9 @@ impl Core {
 
     pub(super) fn idle_at(&self) -> Option<Instant> {
         let limit = self.limits.idle_timeout?;
-        if self.unsent > 0 || !self.state.is_open() {
+        // A full-duplex service that has paused waits for another connection, as unsent bytes do.
+        let waits = self.asked.full_duplex && self.asked.paused;
+        if self.unsent > 0 || waits || !self.state.is_open() {
             return None;
         }
         let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);

@@ -136,7 +136,14 @@ impl DialDriver {
                 }
                 Ok((socket, address))
             }
-            _ => Ok((Socket::new(Domain::UNIX, Type::STREAM, None)?, address)),
+            _ => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                if self.shared.is_relay() {
+                    // Not each system has urgent bytes there.
+                    let _ = socket.set_out_of_band_inline(true);
+                }
+                Ok((socket, address))
+            }
         }
     }
 }

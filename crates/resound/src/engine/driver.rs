@@ -52,6 +52,8 @@ impl DriverContext {
 pub(crate) struct Driver {
     then: Then,
     fin_sent: bool,
+    /// The socket takes no more, and what arrived before is still to be read.
+    broken: bool,
     barrier: DrainBarrier,
     /// The earliest alarm that the engine has set.
     alarm: Option<Instant>,
@@ -66,6 +68,7 @@ impl Driver {
         Self {
             then: Then::Go,
             fin_sent: false,
+            broken: false,
             barrier: DrainBarrier::default(),
             alarm: None,
             queue: Queue::default(),
@@ -150,6 +153,22 @@ impl Driver {
     #[inline]
     pub(crate) fn is_reset(&self) -> bool {
         self.then == Then::Reset
+    }
+
+    /// Sends nothing more. A relay still passes on what the peer has sent before its reset.
+    pub(crate) fn break_off(&mut self) {
+        self.broken = true;
+        self.queue = Queue::default();
+    }
+
+    #[inline]
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Returns whether more input may be delivered, now or behind a pause.
+    pub(crate) fn may_read(&self) -> bool {
+        self.conn.wants_read() || self.conn.is_paused()
     }
 
     /// Returns whether the verdict ends the connection.

@@ -73,6 +73,12 @@ impl Handle {
         self.shared.room.per_worker()
     }
 
+    /// The accepted connections that are open now: of a relay, its clients.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.shared.room.taken()
+    }
+
     /// The counts so far, over all workers.
     #[must_use]
     pub fn totals(&self) -> Totals {

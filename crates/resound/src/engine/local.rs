@@ -31,6 +31,7 @@ pub(crate) struct LocalWakes {
     woken: RefCell<Vec<ConnId>>,
     /// The connection that sends what the message at hand has lent.
     lent_to: Cell<Option<ConnId>>,
+    forwarded: Cell<bool>,
     /// The dial plan has something to dial.
     dials: Cell<bool>,
 }
@@ -41,9 +42,20 @@ impl LocalWakes {
         self.woken.borrow_mut().push(conn);
     }
 
-    /// Lets a connection send the message that was lent in this call, before it is woken.
+    /// Lets a connection send the message that was lent in this call, and wakes it then.
     pub(crate) fn lend_to(&self, conn: ConnId) {
         self.lent_to.set(Some(conn));
+    }
+
+    /// The connection that is woken next has got what was lent to it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_forwarded(&self) {
+        self.forwarded.set(true);
+    }
+
+    /// Whether the connection at hand was woken behind what was lent to it.
+    pub(crate) fn take_forwarded(&self) -> bool {
+        self.forwarded.take()
     }
 
     /// The connection for what was just lent.

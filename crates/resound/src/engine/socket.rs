@@ -38,7 +38,8 @@ pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Resu
 
 /// Sets the options that a socket does not inherit from its listener ([`set_tcp_options`]).
 pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits, is_relay: bool) {
-    if !cfg!(target_os = "linux") && is_relay {
+    // On Linux a TCP socket inherits it.
+    if is_relay && (!cfg!(target_os = "linux") || !matches!(peer, Endpoint::Tcp(_))) {
         let _ = socket.set_out_of_band_inline(true);
     }
     if !cfg!(target_os = "linux") && matches!(peer, Endpoint::Tcp(_)) {

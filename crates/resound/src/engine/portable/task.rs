@@ -141,6 +141,8 @@ impl ConnectionTask {
     fn read(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Result<Poll<()>, CloseReason> {
         let most = self.driver.conn().read_limit().min(WIRE);
         let n = match self.stream.poll_read(cx, &mut context.wire[..most]) {
+            // The error was reported to the send.
+            Poll::Ready(Ok(0)) if self.driver.is_broken() => return Err(CloseReason::Reset),
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => return Ok(Poll::Ready(())),
             Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
@@ -159,9 +161,14 @@ impl ConnectionTask {
     /// Sends the output of an event. The answer itself is always tried; what its departure produces
     /// (a generator's output, or that of input held back) leaves the others their turn.
     fn send(&mut self, echo: Range<usize>, context: &mut TaskContext) -> Result<(), CloseReason> {
+        if self.driver.is_broken() {
+            drop(self.driver.take_shares());
+            context.driver.clear_output();
+            return Ok(());
+        }
         let Self { driver, stream, budget, .. } = self;
         let mut is_first = true;
-        driver.send(&context.wire[echo], &mut context.driver, |first, second| {
+        let sent = driver.send(&context.wire[echo], &mut context.driver, |first, second| {
             if is_first {
                 is_first = false;
                 return stream.try_write(first, second);
@@ -172,7 +179,17 @@ impl ConnectionTask {
             let n = stream.try_write(first, second)?;
             *budget = budget.saturating_sub(n.max(STEP));
             Ok(n)
-        })
+        });
+        sent.or_else(|reason| self.breaks(reason))
+    }
+
+    /// The socket takes no more. A relay still passes on what the peer sent before its reset.
+    fn breaks(&mut self, reason: CloseReason) -> Result<(), CloseReason> {
+        if self.worker.local.is_none() || !self.driver.may_read() {
+            return Err(reason);
+        }
+        self.driver.break_off();
+        Ok(())
     }
 
     /// Sends from the queue as far as the system takes it.
@@ -183,7 +200,7 @@ impl ConnectionTask {
             match self.stream.poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => return Err(CloseReason::of(&error)),
+                Poll::Ready(Err(error)) => return self.breaks(CloseReason::of(&error)),
                 Poll::Ready(Ok(n)) => {
                     self.driver.sent_queued(n, &mut context.driver);
                     self.spend(n);

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +24,7 @@ pub(super) type RelayObserver = dyn Fn(&RelayEvent<'_>) + Send + Sync;
 /// What the pairs of one worker share.
 pub(super) struct RelayContext {
     pub(super) routes: Arc<[Route]>,
-    pub(super) observer: Arc<RelayObserver>,
+    observer: Arc<RelayObserver>,
     pub(super) waker: Arc<Waker>,
     pub(super) faults: RelayFaults,
     pub(super) wakes: Rc<LocalWakes>,
@@ -61,6 +62,11 @@ impl RelayContext {
         self.wakes.dial();
     }
 
+    /// Reports an event. A panic of the observer stays its own: the relay goes on.
+    pub(super) fn observe(&self, event: &RelayEvent<'_>) {
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.observer)(event)));
+    }
+
     pub(super) fn ended(&self, request: &DialRequest) -> Option<(Rc<Pair>, Instant)> {
         self.dialled.borrow_mut().remove(&request.number)
     }
@@ -92,7 +98,7 @@ impl RelayContext {
         state.ended.get_or_insert((RelayEnd::Target, CloseReason::Reset));
         if let Some(race) = state.race.take() {
             let error = race.into_error(target.address().to_string());
-            (self.observer)(&RelayEvent::Failed { client: &pair.client, error: &error });
+            self.observe(&RelayEvent::Failed { client: &pair.client, error: &error });
         }
         true
     }
@@ -103,6 +109,6 @@ impl RelayContext {
             return;
         }
         let report = state.report(pair.since, Instant::now());
-        (self.observer)(&RelayEvent::Closed { client: &pair.client, report: &report });
+        self.observe(&RelayEvent::Closed { client: &pair.client, report: &report });
     }
 }

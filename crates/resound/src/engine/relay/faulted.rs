@@ -72,7 +72,7 @@ impl PairSide {
 
     pub(super) fn report_faults(&self, events: &[FaultEvent]) {
         for event in events {
-            (self.context.observer)(&RelayEvent::Fault { client: &self.pair.client, event });
+            self.context.observe(&RelayEvent::Fault { client: &self.pair.client, event });
         }
     }
 }

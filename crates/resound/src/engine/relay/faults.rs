@@ -54,20 +54,7 @@ impl RelayFaults {
     /// [`Error::Faults`] for a fault that a relay cannot cause. [`Error::ListenerFaults`] for
     /// `refuse` and `never-accept` while the relay runs: they are decided when it starts.
     pub fn set(&self, spec: FaultSpec, seed: u64) -> Result<u64, Error> {
-        spec.check_for(Role::Relay).map_err(Error::Faults)?;
-        let mut settings = self.settings();
-        let running = self.0.running.get().and_then(Weak::upgrade);
-        if running.is_some()
-            && closes_listeners(&spec) != settings.last().is_some_and(|last| closes_listeners(&last.spec))
-        {
-            return Err(Error::ListenerFaults);
-        }
-        // Under the lock: a client looks its setting up behind it.
-        let from = running.map_or(1, |shared| shared.next.load(Relaxed));
-        let surplus = (settings.len() + 1).saturating_sub(KEPT);
-        settings.drain(..surplus);
-        settings.push(FaultSetting { from, seed, spec: Arc::new(spec) });
-        Ok(from)
+        self.put(spec, seed, 0)
     }
 
     /// Sets faults from the connection with this number on, which lies behind those that were set
@@ -76,11 +63,27 @@ impl RelayFaults {
     /// # Errors
     /// As [`RelayFaults::set`].
     pub fn set_from(&self, from: u64, spec: FaultSpec, seed: u64) -> Result<(), Error> {
-        self.set(spec, seed)?;
-        if let Some(last) = self.settings().last_mut() {
-            last.from = last.from.max(from);
+        self.put(spec, seed, from).map(drop)
+    }
+
+    fn put(&self, spec: FaultSpec, seed: u64, least: u64) -> Result<u64, Error> {
+        spec.check_for(Role::Relay).map_err(Error::Faults)?;
+        let mut settings = self.settings();
+        let running = self.0.running.get().and_then(Weak::upgrade);
+        let closed = settings.last().map_or((false, false), |last| closed_listeners(&last.spec));
+        if running.is_some() && closed_listeners(&spec) != closed {
+            return Err(Error::ListenerFaults);
         }
-        Ok(())
+        if running.is_some() {
+            let surplus = (settings.len() + 1).saturating_sub(KEPT);
+            settings.drain(..surplus);
+        }
+        // Under the lock: a client looks its setting up behind it.
+        let from = running.map_or(1, |shared| shared.next.load(Relaxed)).max(least);
+        settings.push(FaultSetting { from, seed, spec: Arc::new(spec) });
+        // Those who waited for their turn at another rate keep it; the next has a new one.
+        *self.0.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(from)
     }
 
     /// The faults that hold now, and their seed.
@@ -147,8 +150,7 @@ impl RelayFaults {
 
     /// Whether clients are to be refused, or left in the backlog.
     pub(super) fn listener(&self) -> (bool, bool) {
-        let listener = self.settings().last().map(|last| last.spec.listener()).unwrap_or_default();
-        (listener.refuse, listener.never_accept)
+        self.settings().last().map_or((false, false), |last| closed_listeners(&last.spec))
     }
 }
 
@@ -162,7 +164,8 @@ impl FaultTable {
     }
 }
 
-fn closes_listeners(spec: &FaultSpec) -> bool {
+/// Whether clients are refused, and whether they are left in the backlog.
+fn closed_listeners(spec: &FaultSpec) -> (bool, bool) {
     let listener = spec.listener();
-    listener.refuse || listener.never_accept
+    (listener.refuse, listener.never_accept)
 }

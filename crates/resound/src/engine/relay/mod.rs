@@ -39,7 +39,8 @@ use crate::metrics::Totals;
 /// It is transparent. Each direction ends by itself and in its own way: a FIN of one end is a FIN
 /// for the other, which may go on sending; a reset is a reset, and comes behind all bytes that came
 /// before it. No byte changes. An end that takes nothing stops the other end, in that direction
-/// only, behind at most 128 KiB. Urgent bytes (RFC 6093) are passed on as part of the stream.
+/// only, behind about 128 KiB (up to 256 KiB behind a burst). Urgent bytes (RFC 6093) are passed on
+/// as part of the stream.
 ///
 /// A client whose target refuses, or does not answer in time, is reset.
 ///
@@ -76,9 +77,12 @@ impl Relay {
     ///
     /// [`Limits::idle_timeout`](crate::Limits::idle_timeout) is of a pair: without a byte in either
     /// direction for so long both of its connections are reset.
-    /// [`Limits::high_water`](crate::Limits::high_water) has no meaning here.
+    /// [`Limits::high_water`](crate::Limits::high_water) has no meaning here. Listeners of the
+    /// settings are dropped: each listener of a relay has a target ([`Relay::map`]).
     pub fn new(settings: Server) -> Self {
-        Self { server: settings, routes: Vec::new(), observer: Box::new(|_| {}), faults: RelayFaults::default() }
+        let mut server = settings;
+        server.take_listeners();
+        Self { server, routes: Vec::new(), observer: Box::new(|_| {}), faults: RelayFaults::default() }
     }
 
     /// Listens on an address, and relays its connections to `target`. Can be called several times.
@@ -123,12 +127,15 @@ impl Relay {
     /// finished; the rest is reset at the deadline.
     ///
     /// # Errors
-    /// As [`Server::serve`], and [`Error::NoRelay`] for the threads engine.
+    /// As [`Server::serve`], with [`Error::NoListener`] where nothing is mapped, and
+    /// [`Error::NoRelay`] for the threads engine.
     pub fn start(self) -> Result<Handle, Error> {
+        self.check()?;
         let (server, origin, starting) = self.into_parts();
-        let mut handle = server.launch(origin, false)?.start()?;
-        starting.started(&mut handle);
-        Ok(handle)
+        let mut launched = server.launch(origin, false)?;
+        // Before the first client comes.
+        starting.started(&mut launched.handle);
+        launched.start()
     }
 
     /// Relays until it has ended, as [`Server::run`] serves.
@@ -139,11 +146,16 @@ impl Relay {
     /// # Panics
     /// As [`Server::run`].
     pub fn run<F: Future<Output = ()> + 'static>(self, supervise: impl FnOnce(Handle) -> F) -> Result<Totals, Error> {
+        self.check()?;
         let (server, origin, starting) = self.into_parts();
         server.run_from(origin, move |mut handle| {
             starting.started(&mut handle);
             supervise(handle)
         })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.routes.is_empty() { Err(Error::NoListener) } else { Ok(()) }
     }
 
     fn into_parts(mut self) -> (Server, impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin, StartingRelay) {
@@ -189,7 +201,11 @@ impl ClosedListeners {
     /// Takes the listeners out of the settings, if the faults want that.
     fn of(server: &mut Server, faults: &RelayFaults) -> Self {
         let (refuse, never_accept) = faults.listener();
-        let listeners = if refuse || never_accept { server.take_listeners() } else { Vec::new() };
+        let mut listeners = if refuse || never_accept { server.take_listeners() } else { Vec::new() };
+        if refuse && !cfg!(target_os = "linux") {
+            // Elsewhere only a listener that is gone refuses.
+            listeners.clear();
+        }
         let fill = |listener: &Listener| if refuse { listener.refuse() } else { listener.fill_backlog() };
         let fillers = listeners.iter().flat_map(fill).collect();
         Self { _listeners: listeners, _fillers: fillers }

@@ -41,6 +41,8 @@ pub(super) struct PairState {
     pub(super) target: Option<(ConnId, Endpoint)>,
     client_closed: bool,
     target_closed: bool,
+    /// The faults count the client.
+    pub(super) is_admitted: bool,
     /// No address of the target has answered, and that is reported.
     pub(super) failed: bool,
     /// What ended the pair early.

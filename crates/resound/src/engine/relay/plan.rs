@@ -1,6 +1,7 @@
 //! [`RelayPlan`]: what one worker of a relay dials, for the clients that it has accepted.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,7 +63,14 @@ impl DialPlan for RelayPlan {
         let dialled = self.0.dialled.borrow();
         let Some((pair, _)) = dialled.get(&request.number) else { return Handshake::new() };
         let opening = &self.0.routes[pair.route].target.opening;
-        opening.as_ref().map_or_else(Handshake::new, |opening| opening(&pair.client, conn))
+        let Some(opening) = opening else { return Handshake::new() };
+        let pair = Rc::clone(pair);
+        drop(dialled);
+        let made = catch_unwind(AssertUnwindSafe(|| opening(&pair.client, conn)));
+        made.unwrap_or_else(|panic| {
+            self.0.failed(request, io::Error::other("its handshake could not be made"), Instant::now());
+            resume_unwind(panic)
+        })
     }
 
     fn answered(&mut self, request: &DialRequest, _took: DialTiming, conn: &ConnInfo) -> Box<dyn Service> {
@@ -75,7 +83,7 @@ impl DialPlan for RelayPlan {
         state.race = None;
         drop(state);
         let took = pair.since.elapsed();
-        (self.0.observer)(&RelayEvent::Opened { client: &pair.client, target: &conn.peer, took });
+        self.0.observe(&RelayEvent::Opened { client: &pair.client, target: &conn.peer, took });
         Box::new(PairSide { end: RelayEnd::Target, pair, context: Rc::clone(&self.0) })
     }
 

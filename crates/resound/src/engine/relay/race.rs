@@ -17,7 +17,9 @@ pub(super) struct Race {
     failures: Vec<Attempt>,
     /// The resolver has failed, or is late.
     before: Option<io::Error>,
-    /// While the resolver has not answered: when it is late.
+    /// The resolver has not answered.
+    pub(super) resolving: bool,
+    /// When it is late; `None` if that is beyond the clock.
     pub(super) resolves_until: Option<Instant>,
     /// When the next address has its turn.
     pub(super) next_at: Option<Instant>,
@@ -31,6 +33,7 @@ impl Race {
             running: 0,
             failures: Vec::new(),
             before: None,
+            resolving: true,
             resolves_until: now.checked_add(patience),
             next_at: None,
         }
@@ -38,14 +41,14 @@ impl Race {
 
     /// The resolver has answered.
     pub(super) fn resolved(&mut self, now: Instant, addresses: Vec<Endpoint>) {
-        self.resolves_until = None;
+        (self.resolving, self.resolves_until) = (false, None);
         self.waiting = addresses.into();
         self.next_at = Some(now);
     }
 
     /// The resolver has not.
     pub(super) fn unresolved(&mut self, error: io::Error) {
-        self.resolves_until = None;
+        (self.resolving, self.resolves_until) = (false, None);
         self.before = Some(error);
     }
 
@@ -65,9 +68,14 @@ impl Race {
         self.next_at = (!self.waiting.is_empty()).then_some(now);
     }
 
+    /// Whether an address is being dialled.
+    pub(super) fn is_running(&self) -> bool {
+        self.running > 0
+    }
+
     /// Whether no address is left that could answer.
     pub(super) fn is_lost(&self) -> bool {
-        let is_done = self.running == 0 && self.waiting.is_empty() && self.resolves_until.is_none();
+        let is_done = self.running == 0 && self.waiting.is_empty() && !self.resolving;
         self.before.is_some() || is_done
     }
 

@@ -74,7 +74,9 @@ impl Resolver {
             return found.clone().map_or_else(|text| Lookup::Failed(io::Error::other(text)), Lookup::Found);
         }
         let is_first = state.waiting.is_empty();
-        state.waiting.push(client);
+        if !state.waiting.contains(&client) {
+            state.waiting.push(client);
+        }
         if is_first {
             let (this, waker) = (Arc::clone(self), Arc::clone(waker));
             let (name, target) = ("resound-resolver".to_owned(), host.clone());

@@ -75,7 +75,7 @@ impl PairSide {
     /// Accepts a client, and begins to dial for it.
     fn admit(&self, cx: &mut Cx<'_>) {
         let state = &mut *self.pair.state.borrow_mut();
-        state.can_lend = cx.can_lend();
+        (state.can_lend, state.is_admitted) = (cx.can_lend(), true);
         let mut admission = ClientAdmission::Serve;
         if let Some(admitted) = self.context.faults.admit(&self.pair.client, cx.now()) {
             self.report_faults(&admitted.events);
@@ -120,11 +120,11 @@ impl PairSide {
         }
         let Some(race) = &mut state.race else { return };
         let route = &self.context.routes[self.pair.route];
-        if let Some(until) = race.resolves_until {
+        if race.resolving {
             match route.target.addresses(cx.now(), self.pair.client.id, &self.context.waker) {
                 Lookup::Found(addresses) => race.resolved(cx.now(), addresses),
                 Lookup::Failed(error) => race.unresolved(error),
-                Lookup::Waiting if until <= cx.now() => {
+                Lookup::Waiting if race.resolves_until.is_some_and(|until| until <= cx.now()) => {
                     let late = std::io::ErrorKind::TimedOut;
                     race.unresolved(std::io::Error::new(late, "the resolver did not answer in time"));
                 }
@@ -172,14 +172,13 @@ impl Service for PairSide {
         let may_lend = state.can_lend && state.from(self.end).is_empty();
         let to = state.connection(self.other(), self.pair.client.id).filter(|_| may_lend);
         let direction = state.from(self.end);
-        let must_pause = match to {
-            Some(to) if cx.lend() => {
-                self.context.wakes.lend_to(to);
-                direction.lend(bytes.len())
-            }
-            _ => direction.push(bytes),
-        };
-        if must_pause {
+        if let Some(to) = to
+            && cx.lend()
+        {
+            self.context.wakes.lend_to(to);
+            return cx.pause(direction.lend(bytes.len()));
+        }
+        if direction.push(bytes) {
             cx.pause(true);
         }
         self.wake_other(state);
@@ -194,7 +193,10 @@ impl Service for PairSide {
         let paused = {
             let state = &mut *self.pair.state.borrow_mut();
             let direction = state.towards(self.end);
-            (direction.woken, direction.lent) = (false, false);
+            match self.context.wakes.take_forwarded() {
+                true => direction.lent = false,
+                false => direction.woken = false,
+            }
             state.from(self.end).paused
         };
         cx.pause(paused);
@@ -224,7 +226,10 @@ impl Service for PairSide {
 
     /// A pair that is established goes on until its ends have finished.
     fn drain(&mut self, cx: &mut Cx<'_>) {
-        if self.pair.state.borrow().target.is_none() {
+        let state = &mut *self.pair.state.borrow_mut();
+        if state.target.is_none() {
+            // The worker dials no more.
+            state.race = None;
             cx.reset();
         }
     }
@@ -235,9 +240,13 @@ impl Service for PairSide {
         if *why != CloseReason::Finished {
             self.gone_with_faults(state, now);
         }
+        // Only the client's connection looks up names and begins to dial.
+        if self.end == RelayEnd::Client && state.race.as_ref().is_some_and(|race| !race.is_running()) {
+            state.race = None;
+        }
         let is_over = state.closed(self.end, *why);
         self.wake_other(state);
-        if self.end == RelayEnd::Client {
+        if self.end == RelayEnd::Client && state.is_admitted {
             self.context.faults.leave();
         }
         if is_over {

@@ -4,8 +4,9 @@
 //! so that an echo is sent from where it was received. If the socket takes no more, the rest is
 //! copied out, and nothing of a slow connection stays in the shared buffers.
 
+mod send;
+
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use resound_proto::{CloseReason, Conn, ConnId};
 use socket2::{SockRef, Socket};
 
 use super::batch::next_send;
-use super::context::{LentPart, WorkerContext};
+use super::context::WorkerContext;
 use super::input::{LinkInput, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
@@ -24,8 +25,6 @@ use crate::engine::timestamps;
 
 /// A receive or a send that fails this often in a row, with errors that pass, fails for good.
 const MOST_FAILURES: u8 = 100;
-/// An answer up to this length is sent from the memory it was written to. A longer one is cut.
-const SHORT: usize = 16 * 1024;
 /// Receives of small messages that share a buffer.
 pub(super) const FED_PER_BUFFER: usize = 4;
 /// One read of a connection that reads by itself.
@@ -143,6 +142,8 @@ impl Link {
                     self.input.push(part);
                 }
             }
+            // The error was reported to the send.
+            (0, _) if self.driver.is_broken() => return failed(libc::ECONNRESET),
             (0, _) => {
                 for part in self.input.take_backlog().into_iter().flatten() {
                     self.deliver(part, context);
@@ -159,7 +160,12 @@ impl Link {
                     context.starved.push_back(self.key);
                 }
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
-                error => return failed(error),
+                error => {
+                    // What came before the error is a relay's to pass on.
+                    let parts = self.input.take_backlog().filter(|_| context.wakes.is_some());
+                    parts.into_iter().flatten().for_each(|part| self.deliver(part, context));
+                    return failed(error);
+                }
             },
         }
         if self.failures >= MOST_FAILURES {
@@ -250,7 +256,12 @@ impl Link {
                     self.failures += 1;
                     0
                 }
-                error => return failed(error),
+                error if context.wakes.is_none() || !self.driver.may_read() => return failed(error),
+                // What the peer sent before its reset is a relay's to pass on.
+                _ => {
+                    self.driver.break_off();
+                    return self.advance(context);
+                }
             },
         };
         if n < bytes.len() {
@@ -333,75 +344,6 @@ impl Link {
     /// what was meant for this connection.
     pub(super) fn is_in_flight(&self) -> bool {
         self.send != Send::Idle || self.input.is_in_flight()
-    }
-
-    /// While a send tries, its echo may lie in a shared buffer, and input waits for a moment. While
-    /// a send waits for the peer, nothing is gained by that.
-    fn may_deliver(&self) -> bool {
-        self.send != Send::Try && self.input.is_delivered()
-    }
-
-    fn deliver(&mut self, mut part: Received, context: &mut WorkerContext<'_, '_>) {
-        let echo = self.driver.received(part.bytes_mut(), &mut context.driver);
-        if !echo.is_empty() {
-            return self.send_all(Some((part, echo)), context);
-        }
-        if let Some(wakes) = &context.wakes
-            && self.driver.take_lent()
-            && let Some(to) = wakes.take_lent_to()
-        {
-            context.lent.push_back(LentPart { to, part });
-        }
-        self.send_output(context);
-    }
-
-    /// Sends a part of what another connection has received.
-    pub(super) fn forward(&mut self, lent: LentPart, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
-        if self.over {
-            return ConnectionFlow::Continue(());
-        }
-        let n = self.driver.forward(lent.part.len(), &context.driver);
-        if n > 0 {
-            self.send_all(Some((lent.part, 0..n)), context);
-        }
-        self.advance(context)
-    }
-
-    fn send_output(&mut self, context: &mut WorkerContext<'_, '_>) {
-        self.send_all(None, context);
-    }
-
-    /// Sends the echo and the output of an event from where they lie, or queues them behind the
-    /// send in flight.
-    fn send_all(&mut self, echo: Option<(Received, Range<usize>)>, context: &mut WorkerContext<'_, '_>) {
-        if self.driver.is_reset() {
-            return context.driver.out.clear();
-        }
-        let shares = self.driver.take_shares();
-        if let Some((part, echo)) = echo {
-            if self.is_idle() && context.driver.out.is_empty() && shares.is_empty() {
-                return self.try_to_send(part.into_send(echo), context);
-            }
-            self.driver.queue.push(&part.bytes()[echo]);
-        }
-        if context.driver.out.is_empty() && shares.is_empty() {
-            return;
-        }
-        if self.is_idle() && context.driver.out.len() <= SHORT && shares.is_empty() {
-            let bytes = context.take_out();
-            return self.try_to_send(SendBytes::Owned { bytes, from: 0 }, context);
-        }
-        self.driver.queue.push_all(&context.driver.out, shares);
-        context.driver.clear_output();
-    }
-
-    fn is_idle(&self) -> bool {
-        self.send == Send::Idle && self.driver.queue.is_empty()
-    }
-
-    fn try_to_send(&mut self, bytes: SendBytes, context: &mut WorkerContext<'_, '_>) {
-        self.send = Send::Try;
-        context.ring.send(self.key, self.socket.as_fd(), bytes, SendBlocking::Try);
     }
 
     /// Obeys the last verdict as far as that is possible now, and sees to it that a completion or
