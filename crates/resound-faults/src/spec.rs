@@ -34,7 +34,7 @@ pub struct FaultSpec {
 pub struct ListenerFaults {
     /// Connections are refused: nothing listens.
     pub refuse: bool,
-    /// Connections are established and never accepted.
+    /// The system answers no client: the backlog is full, and no connection is accepted.
     pub never_accept: bool,
     /// Connections at once; further ones are reset.
     pub cap: Option<usize>,

@@ -199,6 +199,12 @@ impl ConnectionFaults {
         self.lane(direction).is_ready(self.now)
     }
 
+    /// Is there something for the receiver of this direction, now or when its time has come, that
+    /// the last poll did not give?
+    pub fn holds(&self, direction: StreamDirection) -> bool {
+        self.lane(direction).holds()
+    }
+
     /// When to call [`timed_out`](Self::timed_out), if nothing comes before; always later than the
     /// last time that was given.
     pub fn deadline(&self) -> Option<Instant> {

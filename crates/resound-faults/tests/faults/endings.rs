@@ -98,6 +98,18 @@ fn half_close_ends_one_direction_early() {
 }
 
 #[test]
+fn a_direction_holds_what_is_delayed() {
+    let mut bench = Bench::new("up: delay=1s");
+    assert!(!bench.faults.holds(Up));
+    bench.send(Up, b"abc");
+    bench.rst(Up);
+    assert!(bench.faults.holds(Up) && !bench.faults.needs_poll(Up));
+    bench.at(1000);
+    bench.expect(Up, b"abc", End::Reset);
+    assert!(!bench.faults.holds(Up));
+}
+
+#[test]
 fn half_close_in_the_place_of_the_fin_changes_nothing() {
     let mut bench = Bench::new("down: half-close @2B");
     bench.send(Down, b"ab");

@@ -396,6 +396,11 @@ impl DirectionLane {
         }
     }
 
+    /// Could a later poll give something, or a new end, if nothing more came?
+    pub(super) fn holds(&self) -> bool {
+        self.end != self.known_end || self.queue.front().is_some()
+    }
+
     /// When the next poll could give something that a poll `now` could not.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         if let Some(until) = self.outlet.stalled_until(now) {
