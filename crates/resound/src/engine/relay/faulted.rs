@@ -83,11 +83,9 @@ fn send(faults: &mut ConnectionFaults, towards: &mut RelayDirection, end: RelayE
     let mut out = Vec::new();
     loop {
         let unsent = cx.unsent();
-        // Segments leave one at a time.
-        if unsent >= HIGH || (towards.more && unsent > 0) {
-            return;
-        }
-        let polled = faults.poll(cx.now(), end.receives(), HIGH - unsent, &mut out);
+        // Segments leave one at a time. An end comes even where no byte has room.
+        let room = if towards.more && unsent > 0 { 0 } else { HIGH.saturating_sub(unsent) };
+        let polled = faults.poll(cx.now(), end.receives(), room, &mut out);
         towards.more = polled.more;
         towards.report.bytes += out.len() as u64;
         cx.send(&out);

@@ -130,8 +130,8 @@ impl PairState {
     /// Whether a connection to the target is still wanted. What a client has sent arrives even if
     /// it has left since.
     pub(super) fn wants_target(&self) -> bool {
-        let has_bytes = |faults: &ConnectionFaults| faults.needs_poll(StreamDirection::Up);
-        let waits = || !self.up.queue.is_empty() || self.faults.as_deref().is_some_and(has_bytes);
+        let holds = |faults: &ConnectionFaults| faults.holds(StreamDirection::Up);
+        let waits = || !self.up.queue.is_empty() || self.faults.as_deref().is_some_and(holds);
         self.race.is_some() && (!self.client_closed || waits())
     }
 

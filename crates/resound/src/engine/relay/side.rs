@@ -111,9 +111,11 @@ impl PairSide {
             return;
         }
         let state = &mut *self.pair.state.borrow_mut();
+        // There is one alarm, and through_faults may have asked for another time.
+        let of_faults = |state: &PairState| state.faults.as_ref().and_then(|faults| faults.deadline());
         if let Some(at) = state.late_until {
             if cx.now() < at {
-                return cx.wake_at(at);
+                return cx.wake_at(of_faults(state).map_or(at, |deadline| deadline.min(at)));
             }
             state.late_until = None;
             self.begin(state, cx);
@@ -134,10 +136,8 @@ impl PairSide {
         if self.context.advance(&self.pair, state, cx.now()) {
             return cx.reset();
         }
-        // The first of what has its time: through_faults may have asked for another.
         let race = state.race.as_ref().and_then(|race| race.resolves_until.or(race.next_at));
-        let faults = state.faults.as_ref().and_then(|faults| faults.deadline());
-        race.into_iter().chain(faults).min().into_iter().for_each(|at| cx.wake_at(at));
+        race.into_iter().chain(of_faults(state)).min().into_iter().for_each(|at| cx.wake_at(at));
     }
 }
 
