@@ -1,5 +1,7 @@
 //! A relay between two raw sockets: what each end sees of the other.
 
+mod faults;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
@@ -7,7 +9,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, RelayTarget};
+use resound::faults::FaultEvent;
+use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget};
 use resound::{CloseReason, Endpoint, Engine, Error, Handle, Limits, Server};
 use socket2::SockRef;
 
@@ -43,6 +46,8 @@ struct Path {
     relay: Handle,
     target: TcpListener,
     seen: Receiver<Seen>,
+    faults: RelayFaults,
+    injected: Receiver<FaultEvent>,
 }
 
 fn settings(engine: Engine) -> Server {
@@ -53,17 +58,18 @@ fn target_at(address: SocketAddr) -> RelayTarget {
     RelayTarget::new(address.to_string().parse().unwrap()).unwrap().timeout(PATIENCE)
 }
 
-fn observed(relay: Relay) -> (Handle, Receiver<Seen>) {
-    let (send, seen) = mpsc::channel();
+fn observed(relay: Relay) -> (Handle, Receiver<Seen>, Receiver<FaultEvent>) {
+    let ((send, seen), (send_fault, injected)) = (mpsc::channel(), mpsc::channel());
     let relay = relay.observe(move |event| {
         let _ = send.send(match event {
+            RelayEvent::Fault { event, .. } => return drop(send_fault.send((*event).clone())),
             RelayEvent::Opened { target, .. } => Seen::Opened((*target).clone()),
             RelayEvent::Failed { error, .. } => Seen::Failed(error.to_string()),
             RelayEvent::Closed { report, .. } => Seen::Closed((*report).clone()),
             _ => return,
         });
     });
-    (relay.start().unwrap(), seen)
+    (relay.start().unwrap(), seen, injected)
 }
 
 fn address(relay: &Handle) -> SocketAddr {
@@ -73,10 +79,19 @@ fn address(relay: &Handle) -> SocketAddr {
 
 impl Path {
     fn of(settings: Server) -> Self {
+        Self::with_faults(settings, "")
+    }
+
+    fn with_faults(settings: Server, spec: &str) -> Self {
         let target = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = target_at(target.local_addr().unwrap());
-        let (relay, seen) = observed(Relay::new(settings).map("127.0.0.1:0", to).unwrap());
-        Self { relay, target, seen }
+        let relay = Relay::new(settings).map("127.0.0.1:0", to).unwrap();
+        let faults = relay.faults();
+        if !spec.is_empty() {
+            assert_eq!(faults.set(spec.parse().unwrap(), faults::SEED).unwrap(), 1);
+        }
+        let (relay, seen, injected) = observed(relay);
+        Self { relay, target, seen, faults, injected }
     }
 
     fn new(engine: Engine) -> Self {
@@ -196,7 +211,7 @@ fn bytes_before_a_reset_arrive_while_the_other_direction_is_busy(engine: Engine)
 fn a_client_whose_target_refuses_is_reset(engine: Engine) {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let relay = Relay::new(settings(engine)).map("127.0.0.1:0", target_at(closed)).unwrap();
-    let (relay, seen) = observed(relay);
+    let (relay, seen, _injected) = observed(relay);
     let mut client = patiently(TcpStream::connect(address(&relay)).unwrap());
     assert_eq!(error_of_next_read(&mut client), ErrorKind::ConnectionReset);
     let Seen::Failed(error) = seen.recv_timeout(PATIENCE).unwrap() else { panic!("the target has refused") };
