@@ -78,7 +78,8 @@ pub mod proxy {
 /// A relay: connections to a listener continue as connections to a target.
 pub mod relay {
     pub use crate::engine::{
-        DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget, client_addresses,
+        DirectionReport, FaultSetting, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayFaults,
+        RelayReport, RelayTarget, client_addresses,
     };
 }
 

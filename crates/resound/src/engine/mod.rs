@@ -72,7 +72,8 @@ pub use handle::Handle;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
 pub use relay::{
-    DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget, client_addresses,
+    DirectionReport, FaultSetting, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayFaults, RelayReport,
+    RelayTarget, client_addresses,
 };
 pub use server::Server;
 pub use shared::HandshakeFactory;

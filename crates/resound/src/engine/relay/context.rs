@@ -105,6 +105,7 @@ impl RelayContext {
 
     /// Reports a pair of which no connection is left, unless its failure was reported.
     pub(super) fn over(&self, pair: &Pair, state: &PairState) {
+        pair.row.iter().for_each(|row| row.leave());
         if state.failed {
             return;
         }

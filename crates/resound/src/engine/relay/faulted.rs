@@ -41,6 +41,7 @@ impl PairSide {
             faults.timed_out(now);
         }
         send(&mut faults, state.towards(self.end), self.end, cx);
+        self.pair.counted(state);
         let paused = !faults.wants_input(self.end.sends()) || state.late_until.is_some();
         state.from(self.end).paused = paused;
         cx.pause(paused);

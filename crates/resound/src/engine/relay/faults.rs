@@ -13,7 +13,7 @@ use crate::error::Error;
 
 /// How many earlier settings are kept, for clients that were accepted before a change and are
 /// served after it.
-const KEPT: usize = 16;
+const KEPT: usize = 256;
 
 /// The faults of a relay. Clones are of the same relay, which need not run yet.
 #[derive(Clone, Default)]
@@ -30,12 +30,16 @@ pub(super) struct FaultTable {
     turn: Mutex<Option<Instant>>,
 }
 
-#[derive(Clone)]
-struct FaultSetting {
+/// Faults, and the connections that they concern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultSetting {
     /// The number of the first connection that it concerns.
-    from: u64,
-    seed: u64,
-    spec: Arc<FaultSpec>,
+    pub from: u64,
+    /// What chance decides comes from it.
+    pub seed: u64,
+    /// The faults; without a rule there are none.
+    pub spec: Arc<FaultSpec>,
 }
 
 /// What the faults say of a client.
@@ -74,22 +78,25 @@ impl RelayFaults {
         if running.is_some() && closed_listeners(&spec) != closed {
             return Err(Error::ListenerFaults);
         }
-        if running.is_some() {
-            let surplus = (settings.len() + 1).saturating_sub(KEPT);
-            settings.drain(..surplus);
-        }
         // Under the lock: a client looks its setting up behind it.
-        let from = running.map_or(1, |shared| shared.next.load(Relaxed)).max(least);
+        let from = running.map_or(1, |shared| shared.next.load(Relaxed));
+        // Those that are to hold later, and the one that holds, are not earlier ones.
+        let earlier = settings.iter().skip(1).filter(|next| next.from <= from).count();
+        settings.drain(..earlier.saturating_sub(KEPT));
+        let from = from.max(least);
         settings.push(FaultSetting { from, seed, spec: Arc::new(spec) });
         // Those who waited for their turn at another rate keep it; the next has a new one.
         *self.0.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(from)
     }
 
-    /// The faults that hold now, and their seed.
+    /// What holds for the next connection.
     #[must_use]
-    pub fn get(&self) -> (FaultSpec, u64) {
-        self.settings().last().map_or_else(Default::default, |last| (FaultSpec::clone(&last.spec), last.seed))
+    pub fn get(&self) -> FaultSetting {
+        let settings = self.settings();
+        let next = self.0.running.get().and_then(Weak::upgrade).map_or(1, |shared| shared.next.load(Relaxed));
+        let holds = settings.iter().rev().find(|setting| setting.from <= next).cloned();
+        holds.unwrap_or_else(|| FaultSetting { from: 1, seed: 0, spec: Arc::default() })
     }
 
     fn settings(&self) -> MutexGuard<'_, Vec<FaultSetting>> {
@@ -168,4 +175,25 @@ impl FaultTable {
 fn closed_listeners(spec: &FaultSpec) -> (bool, bool) {
     let listener = spec.listener();
     (listener.refuse, listener.never_accept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_are_to_hold_later_are_all_kept() {
+        let faults = RelayFaults::default();
+        for number in 1..=1000 {
+            faults.set_from(number, FaultSpec::default(), number).unwrap();
+        }
+        assert_eq!(faults.settings().len(), 1000);
+        assert_eq!((faults.get().from, faults.get().seed), (1, 1), "the first connection is the next one");
+        // Earlier ones are not.
+        for seed in 0..1000 {
+            faults.set(FaultSpec::default(), seed).unwrap();
+        }
+        assert!(faults.settings().len() < 1000 + KEPT + 2, "{}", faults.settings().len());
+        assert_eq!(faults.get().seed, 999);
+    }
 }

@@ -13,6 +13,7 @@ mod race;
 mod report;
 mod resolver;
 mod side;
+mod table;
 mod target;
 
 use std::sync::{Arc, OnceLock};
@@ -20,10 +21,11 @@ use std::sync::{Arc, OnceLock};
 use resound_proto::{ConnInfo, Endpoint};
 
 use self::context::RelayObserver;
-pub use self::faults::RelayFaults;
+pub use self::faults::{FaultSetting, RelayFaults};
 use self::plan::RelayPlan;
 pub use self::report::{DirectionReport, RelayEnd, RelayEvent, RelayReport};
 use self::resolver::Waker;
+pub use self::table::{OpenPair, RelayConnections};
 pub use self::target::RelayTarget;
 use self::target::Route;
 use super::address::{Address, Family};
@@ -69,6 +71,7 @@ pub struct Relay {
     routes: Vec<Route>,
     observer: Box<RelayObserver>,
     faults: RelayFaults,
+    table: Option<RelayConnections>,
 }
 
 impl Relay {
@@ -82,7 +85,8 @@ impl Relay {
     pub fn new(settings: Server) -> Self {
         let mut server = settings;
         server.take_listeners();
-        Self { server, routes: Vec::new(), observer: Box::new(|_| {}), faults: RelayFaults::default() }
+        let (observer, faults) = (Box::new(|_: &RelayEvent<'_>| {}), RelayFaults::default());
+        Self { server, routes: Vec::new(), observer, faults, table: None }
     }
 
     /// Listens on an address, and relays its connections to `target`. Can be called several times.
@@ -111,6 +115,12 @@ impl Relay {
     /// Takes the faults from a value that exists already.
     pub fn with_faults(mut self, faults: &RelayFaults) -> Self {
         self.faults = faults.clone();
+        self
+    }
+
+    /// Keeps a table of the pairs that are open. Without this call none is kept.
+    pub fn track(mut self, table: &RelayConnections) -> Self {
+        self.table = Some(table.clone());
         self
     }
 
@@ -160,7 +170,7 @@ impl Relay {
 
     fn into_parts(mut self) -> (Server, impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin, StartingRelay) {
         let closed = ClosedListeners::of(&mut self.server, &self.faults);
-        let Self { server, routes, observer, faults } = self;
+        let Self { server, routes, observer, faults, table } = self;
         let waker = Arc::new(Waker(OnceLock::new()));
         let addresses = routes.iter().flat_map(|route| route.from.clone()).collect();
         let starting = StartingRelay { waker: Arc::clone(&waker), faults: faults.clone(), addresses };
@@ -168,7 +178,8 @@ impl Relay {
         let origin = move |handshakes| ConnectionOrigin::Relay {
             workers: Box::new(move |_| {
                 let _ = &closed; // as long as the relay
-                RelayPlan::worker(Arc::clone(&routes), Arc::clone(&observer), Arc::clone(&waker), faults.clone())
+                let (routes, observer) = (Arc::clone(&routes), Arc::clone(&observer));
+                RelayPlan::worker(routes, observer, Arc::clone(&waker), faults.clone(), table.clone())
             }),
             handshakes,
         };

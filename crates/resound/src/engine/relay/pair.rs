@@ -8,6 +8,7 @@ use resound_proto::{CloseReason, ConnId, ConnInfo, Endpoint};
 
 use super::race::Race;
 use super::report::{DirectionReport, RelayEnd, RelayReport};
+use super::table::PairRow;
 
 /// Bytes of one direction that wait in the relay, of which the sender is paused. One read under way
 /// may add its own 64 KiB.
@@ -22,6 +23,8 @@ pub(super) struct Pair {
     pub(super) route: usize,
     pub(super) since: Instant,
     pub(super) state: RefCell<PairState>,
+    /// Its row in the table of open pairs, if the relay keeps one.
+    pub(super) row: Option<Box<PairRow>>,
 }
 
 #[derive(Default)]
@@ -97,8 +100,15 @@ impl RelayDirection {
 }
 
 impl Pair {
-    pub(super) fn new(client: ConnInfo, route: usize, since: Instant) -> Self {
-        Self { client, route, since, state: RefCell::default() }
+    pub(super) fn new(client: ConnInfo, route: usize, since: Instant, row: Option<Box<PairRow>>) -> Self {
+        Self { client, route, since, state: RefCell::default(), row }
+    }
+
+    /// Shows how many bytes have passed.
+    pub(super) fn counted(&self, state: &PairState) {
+        if let Some(row) = &self.row {
+            row.counted(state.up.report.bytes, state.down.report.bytes);
+        }
     }
 }
 

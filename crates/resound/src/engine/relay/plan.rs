@@ -14,6 +14,7 @@ use super::pair::Pair;
 use super::report::{RelayEnd, RelayEvent};
 use super::resolver::Waker;
 use super::side::{PairSide, Unwanted};
+use super::table::RelayConnections;
 use super::target::Route;
 use crate::engine::dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 use crate::engine::local::RelayWorker;
@@ -27,6 +28,7 @@ impl RelayPlan {
         observer: Arc<RelayObserver>,
         waker: Arc<Waker>,
         faults: RelayFaults,
+        table: Option<RelayConnections>,
     ) -> RelayWorker {
         let context = Rc::new(RelayContext::new(routes, observer, waker, faults));
         let wakes = Rc::clone(&context.wakes);
@@ -35,7 +37,9 @@ impl RelayPlan {
             // Behind a proxy the client has connected to the proxy, which connected here.
             let local = client.via.as_ref().map_or(&client.local, |via| &via.local);
             let route = Route::of(&context.routes, local);
-            let pair = Rc::new(Pair::new(client.clone(), route, Instant::now()));
+            let since = Instant::now();
+            let row = table.as_ref().map(|table| Box::new(table.enter(client, since)));
+            let pair = Rc::new(Pair::new(client.clone(), route, since, row));
             Box::new(PairSide { end: RelayEnd::Client, pair, context: Rc::clone(&context) }) as Box<dyn Service>
         };
         RelayWorker { plan, factory: Rc::new(factory), wakes }
@@ -82,6 +86,7 @@ impl DialPlan for RelayPlan {
         state.target = Some((conn.id, conn.peer.clone()));
         state.race = None;
         drop(state);
+        pair.row.iter().for_each(|row| row.answered(&conn.peer));
         let took = pair.since.elapsed();
         self.0.observe(&RelayEvent::Opened { client: &pair.client, target: &conn.peer, took });
         Box::new(PairSide { end: RelayEnd::Target, pair, context: Rc::clone(&self.0) })

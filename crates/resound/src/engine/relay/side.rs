@@ -70,6 +70,7 @@ impl PairSide {
         if direction.resumes() {
             self.wake_other(state);
         }
+        self.pair.counted(state);
     }
 
     /// Accepts a client, and begins to dial for it.
@@ -181,6 +182,7 @@ impl Service for PairSide {
         if direction.push(bytes) {
             cx.pause(true);
         }
+        self.pair.counted(state);
         self.wake_other(state);
     }
 
