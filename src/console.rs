@@ -13,7 +13,7 @@ use resound::server::Refusal;
 use resound::tls::Certificate;
 use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
 
-pub(crate) use self::relay::{RelayConsole, RelayTotals};
+pub(crate) use self::relay::{RelayConsole, RelayTotals, event_json, setting_json};
 use crate::escape;
 use crate::json::JsonObject;
 use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
@@ -137,6 +137,14 @@ impl Console {
                 },
             );
         }
+    }
+
+    /// Prints where the control API of a relay listens.
+    pub(crate) fn control(&self, address: SocketAddr) {
+        self.event(
+            |to| writeln!(to, "Control on http://{address}"),
+            || JsonObject::event("control").with("address", address.to_string()),
+        );
     }
 
     pub(crate) fn waiting(&self) {

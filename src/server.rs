@@ -62,6 +62,8 @@ pub(crate) struct ServingPlan {
     pub(crate) quiet_local: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) quiet: bool,
+    /// Descriptors for what the program runs beside the server.
+    pub(crate) beside: usize,
     /// The server ends with its stdin, which the process that started it holds open.
     pub(crate) while_stdin: bool,
     pub(crate) format: Format,
@@ -94,7 +96,7 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
         _ => "read",
     };
     serve(serving, noun, Console::stopped, |serving| {
-        let Serving { settings, listeners, console, supervise } = serving;
+        let Serving { settings, listeners, console, supervise, .. } = serving;
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
         let server = server.observe(move |worker| console.of_worker(worker));
         match mode {
@@ -117,6 +119,8 @@ pub(crate) struct Serving {
     pub(crate) listeners: Vec<Vec<Listener>>,
     /// Silent with `--quiet`.
     pub(crate) console: Console,
+    /// Prints with `--quiet` too.
+    pub(crate) loud: Console,
     /// To be called before the first connection is accepted.
     pub(crate) supervise: Supervise,
 }
@@ -153,13 +157,14 @@ pub(crate) fn serve(
     // A relay needs a second descriptor for each client.
     // A relay needs two for each client.
     let sockets = if plan.targets.is_empty() { 1 } else { 2 };
+    let possible = room.connections.saturating_sub(plan.beside) / sockets;
     let settings = Server::new()
         .engine(plan.engine)
         .workers(room.workers)
         .limits(plan.limits)
         .access(plan.access)
         .busy_poll(plan.busy_poll)
-        .max_connections(max_connections(plan.max_connections, room.connections / sockets));
+        .max_connections(max_connections(plan.max_connections, possible.max(1)));
     let settings = plan.congestion.into_iter().fold(settings, Server::congestion);
     let settings = with_handshakes(settings, proxies, tls.as_ref().map(|tls| tls.server.clone()));
 
@@ -167,12 +172,14 @@ pub(crate) fn serve(
     // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let signals = runtime.block_on(async { [CaughtSignals::interrupt(), CaughtSignals::hangup()] });
-    let startup = Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud, console: console.clone() };
+    let (of_start, console_of_start) = (loud.clone(), console.clone());
+    let startup =
+        Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud: of_start, console: console_of_start };
     let supervise: Supervise = Box::new(move |handle| {
         startup.report(&handle, tls.as_ref());
         Box::pin(shut_down(signals, handle, tls, startup.console, plan.reloads, plan.drain_timeout))
     });
-    let totals = run(Serving { settings, listeners, console: console.clone(), supervise });
+    let totals = run(Serving { settings, listeners, console: console.clone(), loud, supervise });
     if let Ok(totals) = &totals {
         stopped(&console, totals);
     }

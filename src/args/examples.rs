@@ -72,6 +72,7 @@ const RELAY: &[Example] = &[
     Example("Put TLS in front of a plain server", "resound relay 0.0.0.0:8443 127.0.0.1:8888 --tls"),
     Example("Talk to a TLS server in plain text", "resound relay 9000 db.example:8443 --target-tls"),
     Example("Tell the target who its client is", "resound relay 9000 127.0.0.1:8888 --send-proxy v2"),
+    Example("Let a test set faults while it runs", "resound relay 127.0.0.1:8888 --control 8474"),
     Example("Relay two addresses", "resound relay --map 9000=127.0.0.1:8888 --map unix:/tmp/a=db:5432"),
 ];
 

@@ -1,5 +1,6 @@
 //! The flags of `resound relay`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use resound::{Address, Engine, Error};
 use super::serving::{LIMITS, ServingArgs};
 use super::{DEFAULT_HOST, address, examples};
 use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
-use crate::relay::{FaultSource, RelaySettings, SourcedFaults};
+use crate::relay::{CONTROL_DESCRIPTORS, ControlAddress, FaultSource, RelaySettings, SourcedFaults};
 use crate::units::{self, SourceAddress, Timeout};
 
 /// Where a relay listens without LISTEN.
@@ -81,6 +82,12 @@ pub(crate) struct RelayArgs {
     /// Inject the faults of a file of --record again
     #[arg(help_heading = FAULTS, long, value_name = "FILE")]
     replay: Option<PathBuf>,
+    /// Listen on this address for an HTTP API, by which a test sets faults and reads events
+    #[arg(help_heading = FAULTS, long, value_name = "ADDR", value_parser = control_address)]
+    control: Option<SocketAddr>,
+    /// Let --control listen on an address that other machines can reach
+    #[arg(help_heading = FAULTS, long, requires = "control")]
+    control_open: bool,
 }
 
 #[derive(Args)]
@@ -164,8 +171,14 @@ impl RelayArgs {
                 }
             }
         };
-        if matches!(source, FaultSource::Nowhere) && self.seed.is_some() {
-            bail!("--seed has no meaning without --fault, --as or --faults");
+        if matches!(source, FaultSource::Nowhere) && self.seed.is_some() && self.control.is_none() {
+            bail!("--seed has no meaning without --fault, --as or --faults, or --control");
+        }
+        let control = self.control.map(|address| ControlAddress { address, is_open: self.control_open });
+        if let Some(ControlAddress { address, is_open: false }) = control
+            && !address.ip().is_loopback()
+        {
+            bail!("--control {address}: other machines could set faults there; --control-open allows that");
         }
         // Short enough to be typed again.
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
@@ -175,8 +188,9 @@ impl RelayArgs {
         let mut serving = self.serving.meaning(listen)?;
         (serving.verbose, serving.limits.idle_timeout, serving.targets) = (self.verbose, self.idle_timeout.0, targets);
         serving.reloads = faults.reloads();
+        serving.beside = control.map_or(0, |_| CONTROL_DESCRIPTORS);
         let (send_proxy, connect_timeout, record) = (self.send_proxy, self.connect_timeout, self.record);
-        Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults, record })
+        Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults, record, control })
     }
 }
 
@@ -224,6 +238,15 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(Address, Address)
 /// each time.
 fn is_one(listen: &Address) -> bool {
     !matches!(listen, Address::Tcp { port: 0, .. })
+}
+
+/// The address of `--control`: a port is one of this machine's.
+fn control_address(text: &str) -> Result<SocketAddr, String> {
+    let on_this_machine = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+    match on_this_machine.parse() {
+        Ok(port) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+        Err(_) => text.parse().map_err(|_| "HOST:PORT is meant, such as 127.0.0.1:8474, or a port alone".into()),
+    }
 }
 
 /// An address to listen on; a host alone gets a relay's port.

@@ -176,6 +176,7 @@ impl ServingArgs {
             quiet_local: self.quiet_local,
             drain_timeout: self.drain_timeout,
             quiet: self.quiet,
+            beside: 0,
             while_stdin: self.while_stdin,
             format: self.log_format,
         })

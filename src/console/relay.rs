@@ -37,52 +37,39 @@ impl RelayConsole {
 
     pub(crate) fn note(&self, event: &RelayEvent<'_>) {
         let totals = &self.totals;
+        let json = || event_json(event).map(|(_, object)| object).unwrap_or_default();
         match event {
             RelayEvent::Opened { client, target, took } => {
                 totals.connected.fetch_add(1, Relaxed);
-                self.shown(
-                    client,
-                    |to| writeln!(to, "Connected {} to {target} in {}", AddressTuple(client), elapsed(*took)),
-                    || {
-                        let event = event_of("opened", client).with("local", client.local.to_string());
-                        event.with("target", target.to_string()).with("seconds", took.as_secs_f64())
-                    },
-                );
+                let text = |to: &mut Vec<u8>| {
+                    writeln!(to, "Connected {} to {target} in {}", AddressTuple(client), elapsed(*took))
+                };
+                self.shown(client, text, json);
             }
             RelayEvent::Failed { client, error } => {
                 totals.unanswered.fetch_add(1, Relaxed);
-                self.console.event(
-                    |to| {
-                        writeln!(to, "Reset {}: {error}", AddressTuple(client))?;
-                        explain::attempts(error).try_for_each(|line| to.write_all(line.as_bytes()))
-                    },
-                    || {
-                        let event = event_of("unanswered", client).with("target", &error.target);
-                        let class = error.class.map(|class| class.name());
-                        event.with_some("class", class).with("detail", error.to_string())
-                    },
-                );
+                let text = |to: &mut Vec<u8>| {
+                    writeln!(to, "Reset {}: {error}", AddressTuple(client))?;
+                    explain::attempts(error).try_for_each(|line| to.write_all(line.as_bytes()))
+                };
+                self.console.event(text, json);
             }
             RelayEvent::Closed { client, report } => {
                 totals.up.fetch_add(report.up.bytes, Relaxed);
                 totals.down.fetch_add(report.down.bytes, Relaxed);
                 totals.cut.fetch_add(u64::from(report.ended.is_some()), Relaxed);
-                self.shown(client, |to| closed(to, client, report), || ended(client, report));
+                self.shown(client, |to| closed(to, client, report), json);
             }
-            RelayEvent::Fault { client, event } => self.console.event(
-                |to| {
+            RelayEvent::Fault { client, event } => {
+                let text = |to: &mut Vec<u8>| {
                     write!(to, "Fault on {}", AddressTuple(client))?;
                     if let Some(direction) = event.direction {
                         write!(to, ", {direction} at byte {}", event.offset)?;
                     }
                     writeln!(to, ": {} ({})", event.kind.word(), event.detail)
-                },
-                || {
-                    let line = event_of("fault", client).with_some("direction", event.direction);
-                    let line = line.with("offset", event.offset).with("seconds", event.at.as_secs_f64());
-                    line.with("kind", event.kind).with("detail", &event.detail)
-                },
-            ),
+                };
+                self.console.event(text, json);
+            }
             _ => {}
         }
     }
@@ -94,7 +81,7 @@ impl RelayConsole {
                 "" => writeln!(to, "No faults from connection {from} on"),
                 _ => writeln!(to, "Faults from connection {from} on, seed {seed}: {faults}"),
             },
-            || JsonObject::event("faults").with("from", from).with("seed", seed).with("faults", faults),
+            || setting_json(from, faults, seed),
         );
     }
 
@@ -109,6 +96,34 @@ impl RelayConsole {
             console.event(text, json);
         }
     }
+}
+
+/// The faults that hold from a connection on, as an event.
+pub(crate) fn setting_json(from: u64, faults: &str, seed: u64) -> JsonObject {
+    JsonObject::event("faults").with("from", from).with("seed", seed).with("faults", faults)
+}
+
+/// An event as an object, and the connection that it is of.
+pub(crate) fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
+    let (client, object) = match event {
+        RelayEvent::Opened { client, target, took } => {
+            let opened = event_of("opened", client).with("local", client.local.to_string());
+            (client, opened.with("target", target.to_string()).with("seconds", took.as_secs_f64()))
+        }
+        RelayEvent::Failed { client, error } => {
+            let unanswered = event_of("unanswered", client).with("target", &error.target);
+            let class = error.class.map(|class| class.name());
+            (client, unanswered.with_some("class", class).with("detail", error.to_string()))
+        }
+        RelayEvent::Closed { client, report } => (client, ended(client, report)),
+        RelayEvent::Fault { client, event } => {
+            let fault = event_of("fault", client).with_some("direction", event.direction);
+            let fault = fault.with("offset", event.offset).with("seconds", event.at.as_secs_f64());
+            (client, fault.with("kind", event.kind).with("detail", &event.detail))
+        }
+        _ => return None,
+    };
+    Some((client.id.0, object))
 }
 
 impl RelayTotals {

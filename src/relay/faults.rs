@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use resound::Error;
 use resound::faults::{FaultEvent, FaultFile, FaultSpec};
-use resound::relay::RelayFaults;
+use resound::relay::{FaultSetting, RelayFaults};
 use serde::{Deserialize, Serialize};
 
+use super::events::EventLog;
+use crate::console::{RelayConsole, setting_json};
 use crate::json;
 use crate::signals::CaughtSignals;
 
@@ -57,14 +60,16 @@ impl SourcedFaults {
         matches!(self.source, FaultSource::File(_))
     }
 
-    /// Sets the faults before the relay starts. Returns what was set.
-    pub(crate) fn begin(&mut self, faults: &RelayFaults) -> Result<Vec<SettingRecord>> {
+    /// Sets the faults before the relay starts. Returns what was set, which is nothing without a
+    /// source unless faults may come later, for which there is a seed.
+    pub(crate) fn begin(&mut self, faults: &RelayFaults, may_come: bool) -> Result<Vec<SettingRecord>> {
         let setting = |spec: FaultSpec, seed| {
             let text = spec.to_string();
             let from = faults.set(spec, seed)?;
             Ok(vec![SettingRecord { from, seed, faults: text }])
         };
         match &self.source {
+            FaultSource::Nowhere if may_come => setting(FaultSpec::default(), self.seed),
             FaultSource::Nowhere => Ok(Vec::new()),
             FaultSource::Spec(spec) => setting(spec.clone(), self.seed),
             FaultSource::File(path) => {
@@ -92,7 +97,7 @@ impl SourcedFaults {
 
     /// Reads the file again whenever it has changed, and at SIGHUP. A file with a mistake changes
     /// nothing.
-    pub(crate) async fn keep_fresh(self, faults: RelayFaults, changed: impl Fn(&SettingRecord)) {
+    pub(crate) async fn keep_fresh(self, setter: FaultSetter) {
         let FaultSource::File(path) = &self.source else { return std::future::pending().await };
         let mut hangup = CaughtSignals::hangup();
         let mut seen = self.seen;
@@ -106,15 +111,59 @@ impl SourcedFaults {
                 continue;
             }
             seen = now;
-            let set = self.read(path).and_then(|(spec, seed)| {
-                let text = spec.to_string();
-                Ok(SettingRecord { from: faults.set(spec, seed)?, seed, faults: text })
-            });
-            match set {
-                Ok(setting) => changed(&setting),
-                Err(error) => tracing::warn!("the faults stay as they were: {error:#}"),
+            if let Err(error) = self.read(path).and_then(|(spec, seed)| Ok(setter.set(spec, seed)?)) {
+                tracing::warn!("the faults stay as they were: {error:#}");
             }
         }
+    }
+}
+
+/// Sets the faults of a relay that runs, and reports each change.
+#[derive(Clone)]
+pub(crate) struct FaultSetter {
+    pub(crate) faults: RelayFaults,
+    pub(crate) record: Option<FaultRecord>,
+    pub(crate) console: Option<RelayConsole>,
+    pub(crate) log: Option<Arc<EventLog>>,
+}
+
+impl FaultSetter {
+    #[cfg(test)]
+    pub(crate) fn unobserved() -> Self {
+        Self { faults: RelayFaults::default(), record: None, console: None, log: None }
+    }
+
+    /// What holds for the next connection.
+    pub(crate) fn holds(&self) -> SettingRecord {
+        let FaultSetting { from, seed, spec, .. } = self.faults.get();
+        SettingRecord { from, seed, faults: spec.to_string() }
+    }
+
+    pub(crate) fn set(&self, spec: FaultSpec, seed: u64) -> Result<SettingRecord, Error> {
+        let faults = spec.to_string();
+        let set = || Ok(SettingRecord { from: self.faults.set(spec, seed)?, seed, faults });
+        let setting = match &self.log {
+            Some(log) => log.append_with(|| {
+                let setting: SettingRecord = set()?;
+                let (from, event) = (setting.from, setting_json(setting.from, &setting.faults, seed));
+                Ok((setting, from, event))
+            }),
+            None => set(),
+        }?;
+        self.print(&setting);
+        Ok(setting)
+    }
+
+    /// Reports what was set before the relay started.
+    pub(crate) fn begun(&self, setting: &SettingRecord) {
+        let SettingRecord { from, seed, faults } = setting;
+        self.log.iter().for_each(|log| log.append(*from, setting_json(*from, faults, *seed)));
+        self.print(setting);
+    }
+
+    fn print(&self, setting: &SettingRecord) {
+        self.record.iter().for_each(|record| record.setting(setting));
+        self.console.iter().for_each(|console| console.faults(setting.from, &setting.faults, setting.seed));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The program: its server, its start, its signals and standard streams.
 
+mod control;
 #[cfg(target_os = "linux")]
 mod refused;
 mod relay;

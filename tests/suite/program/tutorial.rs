@@ -11,15 +11,19 @@ use crate::client::basics::foreign;
 use crate::harness::{Peer, engines};
 use crate::not_tested::not_tested;
 
-/// Starts a tutorial's program, with its output unbuffered, as at a terminal.
-fn python(script: &str, args: &[&str]) -> Option<Program> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tutorial").join(script);
+/// Starts a program of the tutorial.
+fn tutorial(script: &str, args: &[&str]) -> Option<Program> {
+    python(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tutorial").join(script), args)
+}
+
+/// Starts a program in Python, with its output unbuffered, as at a terminal.
+pub(super) fn python(script: &Path, args: &[&str]) -> Option<Program> {
     let interpreter = ["python3", "python"].into_iter().find(|name| {
         let version = Command::new(name).args(["-c", "import sys; sys.exit(sys.version_info < (3, 6))"]).status();
         version.is_ok_and(|status| status.success())
     });
     let Some(interpreter) = interpreter else {
-        not_tested("a tutorial's programs", "Python 3 is missing");
+        not_tested("programs in Python", "Python 3 is missing");
         return None;
     };
     let mut command = Command::new(interpreter);
@@ -30,7 +34,7 @@ fn python(script: &str, args: &[&str]) -> Option<Program> {
 
 /// A tutorial's server, and its port.
 fn server() -> Option<(Program, String)> {
-    let mut server = python("server.py", &["0"])?;
+    let mut server = tutorial("server.py", &["0"])?;
     let port = server.stdout.next().rsplit(':').next().unwrap().to_string();
     server.stdout.until("Waiting for client connections...");
     Some((server, port))
@@ -40,7 +44,7 @@ fn server() -> Option<(Program, String)> {
 fn a_tutorials_client_holds_the_conversation() {
     for engine in engines() {
         let (mut server, address) = Program::server(&["--engine", engine]);
-        let Some(mut client) = python("client.py", &["127.0.0.1", &address.port().to_string()]) else { return };
+        let Some(mut client) = tutorial("client.py", &["127.0.0.1", &address.port().to_string()]) else { return };
         client.stdout.until("Type messages to send to server");
         let mut keys = client.child.stdin.take().unwrap();
         for message in ["Hello, server!", "How are you?"] {

@@ -1,0 +1,254 @@
+//! [`ControlApi`]: the routes of the control API, and what each answers. It has a description in
+//! OpenAPI, which the API serves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use resound::Error;
+use resound::faults::{FaultSpec, SpecError};
+use resound::relay::{OpenPair, RelayConnections};
+use serde::{Deserialize, Serialize};
+
+use super::super::events::{EventLog, LogReader};
+use super::super::faults::FaultSetter;
+use super::http::{HttpReply, HttpRequest};
+use crate::json;
+
+/// The description of the API.
+const OPENAPI: &str = include_str!("../../../schema/relay-control.openapi.json");
+/// Pairs that are listed at a time.
+const MOST_LISTED: usize = 10_000;
+
+/// The API of a relay.
+pub(super) struct ControlApi {
+    pub(super) setter: FaultSetter,
+    pub(super) log: Arc<EventLog>,
+    pub(super) table: RelayConnections,
+    pub(super) address: SocketAddr,
+    pub(super) is_open: bool,
+}
+
+/// What a request gets.
+pub(super) enum ApiAnswer {
+    Reply(HttpReply),
+    Events(LogReader),
+}
+
+/// The body of PUT and PATCH.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultChange {
+    faults: Option<String>,
+    seed: Option<u64>,
+}
+
+/// The body of a refused specification; `start` and `end` count the bytes of `text`.
+#[derive(Serialize)]
+struct RefusedSpec<'a> {
+    error: String,
+    text: &'a str,
+    start: usize,
+    end: usize,
+    meant: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PairList {
+    open: usize,
+    connections: Vec<ListedPair>,
+}
+
+#[derive(Serialize)]
+struct ListedPair {
+    conn: u64,
+    peer: String,
+    target: Option<String>,
+    seconds: f64,
+    up: u64,
+    down: u64,
+}
+
+impl ControlApi {
+    pub(super) fn answer(&self, request: &HttpRequest) -> ApiAnswer {
+        if !self.is_meant(&request.host) {
+            let reason = "the Host header names another host: connect to the address itself, or to localhost";
+            return ApiAnswer::Reply(HttpReply::error(403, reason));
+        }
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let allowed = match path {
+            "/faults" => "GET, PUT, PATCH",
+            "/events" | "/connections" | "/openapi.json" => "GET",
+            _ => {
+                let reason = "there is no such path; /openapi.json describes those that there are";
+                return ApiAnswer::Reply(HttpReply::error(404, reason));
+            }
+        };
+        ApiAnswer::Reply(match (path, &*request.method) {
+            ("/faults", "GET") => self.faults(),
+            ("/faults", "PUT") => self.replace(&request.body).unwrap_or_else(|refusal| refusal),
+            ("/faults", "PATCH") => self.append(&request.body).unwrap_or_else(|refusal| refusal),
+            ("/events", "GET") => match events_query(query) {
+                Ok((from, waits)) => return ApiAnswer::Events(LogReader::new(&self.log, from, waits)),
+                Err(reason) => HttpReply::error(400, &reason),
+            },
+            ("/connections", "GET") => self.connections(),
+            ("/openapi.json", "GET") => HttpReply::json(200, OPENAPI.into()),
+            _ => HttpReply::error(405, &format!("{path} takes {allowed}")).allowing(allowed),
+        })
+    }
+
+    /// Is a request with this Host header meant for this API? A page of another site can let its
+    /// own name lead to this address, and its browser then sends that name.
+    fn is_meant(&self, host: &str) -> bool {
+        let is_port = |port: &str| port.parse() == Ok(self.address.port());
+        match host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
+            // The port that is typed may be another one, which leads to a container.
+            _ if self.is_open => is_localhost(host) || ip_of(host).is_some(),
+            Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+                is_port(port) && (is_localhost(name) || ip_of(name) == Some(self.address.ip()))
+            }
+            _ => is_port("80") && (is_localhost(host) || ip_of(host) == Some(self.address.ip())),
+        }
+    }
+
+    fn faults(&self) -> HttpReply {
+        HttpReply::json(200, json::object(&self.setter.holds()))
+    }
+
+    fn replace(&self, body: &[u8]) -> Result<HttpReply, HttpReply> {
+        let FaultChange { faults, seed } = change(body)?;
+        let faults = faults.ok_or_else(|| HttpReply::error(400, "\"faults\" is missing"))?;
+        self.set(parsed(&faults)?, seed.unwrap_or_else(|| self.setter.holds().seed))
+    }
+
+    /// Adds rules behind those that hold. No other change comes between: all changes are made on
+    /// this thread, and nothing is awaited here.
+    fn append(&self, body: &[u8]) -> Result<HttpReply, HttpReply> {
+        let FaultChange { faults, seed } = change(body)?;
+        if faults.is_none() && seed.is_none() {
+            return Err(HttpReply::error(400, "\"faults\" or \"seed\" is missing"));
+        }
+        let holds = self.setter.holds();
+        // First by itself: the place of a mistake is then one in the text that came.
+        let added = parsed(&faults.unwrap_or_default())?.to_string();
+        let gap = if holds.faults.is_empty() || added.is_empty() { "" } else { "; " };
+        let all = format!("{}{gap}{added}", holds.faults);
+        self.set(parsed(&all)?, seed.unwrap_or(holds.seed))
+    }
+
+    fn set(&self, spec: FaultSpec, seed: u64) -> Result<HttpReply, HttpReply> {
+        match self.setter.set(spec, seed) {
+            Ok(setting) => Ok(HttpReply::json(200, json::object(&setting))),
+            Err(Error::Faults(error)) => Err(refused(&error)),
+            Err(error) => Err(HttpReply::error(409, &error.to_string())),
+        }
+    }
+
+    fn connections(&self) -> HttpReply {
+        let (pairs, open) = self.table.list(MOST_LISTED);
+        let listed = |pair: OpenPair| ListedPair {
+            conn: pair.conn.0,
+            peer: pair.peer.to_string(),
+            target: pair.target.as_ref().map(ToString::to_string),
+            seconds: pair.lasted.as_secs_f64(),
+            up: pair.up,
+            down: pair.down,
+        };
+        let list = PairList { open, connections: pairs.into_iter().map(listed).collect() };
+        HttpReply::json(200, json::object(&list))
+    }
+}
+
+fn is_localhost(host: &str) -> bool {
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost")
+}
+
+/// The address that a host is, with or without brackets and port.
+fn ip_of(host: &str) -> Option<IpAddr> {
+    let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    plain.parse().ok().or_else(|| host.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+fn change(body: &[u8]) -> Result<FaultChange, HttpReply> {
+    // An array would be taken for the fields in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(HttpReply::error(400, "the body is not an object of JSON, such as {\"faults\": \"1: reset\"}"));
+    }
+    serde_json::from_slice(body).map_err(|error| HttpReply::error(400, &format!("the body is wrong: {error}")))
+}
+
+fn parsed(text: &str) -> Result<FaultSpec, HttpReply> {
+    text.parse().map_err(|error| refused(&error))
+}
+
+fn refused(error: &SpecError) -> HttpReply {
+    let range = error.range();
+    let refusal = RefusedSpec {
+        error: error.sentence(),
+        text: error.text(),
+        start: range.start,
+        end: range.end,
+        meant: error.meant(),
+    };
+    HttpReply::json(422, json::object(&refusal))
+}
+
+/// From which connection on, and whether the reply waits for more events.
+fn events_query(query: &str) -> Result<(u64, bool), String> {
+    let (mut from, mut waits) = (0, true);
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("from", number)) => {
+                from = number.parse().map_err(|_| format!("from={number} is not the number of a connection"))?;
+            }
+            Some(("wait", "0")) => waits = false,
+            Some(("wait", "1")) => waits = true,
+            _ => return Err(format!("'{parameter}' is none of from=N, wait=0 and wait=1")),
+        }
+    }
+    Ok((from, waits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_the_address_or_localhost() {
+        let api = |address: &str, is_open| ControlApi {
+            setter: FaultSetter::unobserved(),
+            log: Arc::default(),
+            table: RelayConnections::default(),
+            address: address.parse().unwrap(),
+            is_open,
+        };
+        let (v4, v6, open) = (api("127.0.0.1:90", false), api("[::1]:80", false), api("0.0.0.0:90", true));
+        for (host, want) in [
+            ("127.0.0.1:90", [true, false, true]),
+            ("LocalHost:90", [true, false, true]),
+            ("localhost:91", [false, false, true]),
+            ("127.0.0.1", [false, false, true]),
+            ("[::1]:80", [false, true, true]),
+            ("[::1]", [false, true, true]),
+            ("localhost", [false, true, true]),
+            ("192.0.2.1:7", [false, false, true]),
+            ("rebound.example:90", [false; 3]),
+            ("127.0.0.1.example:90", [false; 3]),
+            ("localhost.example:90", [false; 3]),
+            ("localhost@example:90", [false; 3]),
+            ("", [false; 3]),
+        ] {
+            assert_eq!([&v4, &v6, &open].map(|api| api.is_meant(host)), want, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_query_has_two_parameters() {
+        assert_eq!(events_query(""), Ok((0, true)));
+        assert_eq!(events_query("wait=0&from=7"), Ok((7, false)));
+        for wrong in ["from=", "from=-1", "wait=2", "wait", "form=1"] {
+            assert!(events_query(wrong).is_err(), "{wrong}");
+        }
+    }
+}
