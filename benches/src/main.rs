@@ -3,6 +3,7 @@
 //! each of them.
 
 mod load;
+mod options;
 mod peers;
 mod report;
 mod server;
@@ -38,21 +39,12 @@ fn main() {
     {
         return tls::serve(cert, key, port.parse().expect("a port"));
     }
-    let number = |name: &str, default: u64| {
-        let value = arguments
-            .iter()
-            .find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
-        value.map_or(default, |value| value.parse().expect("a number"))
-    };
-    let (rounds, time) = (
-        number("--rounds", 3),
-        Duration::from_millis(number("--milliseconds", 1_500)),
-    );
     server::raise_descriptor_limit();
     if arguments.first().is_some_and(|word| word == "tls") {
-        return tls::run(rounds, time);
+        return tls::run();
     }
 
+    let (rounds, time) = options::extent(3, 1.5);
     let servers = ServerBench::all();
     let mut report = Report::new(rounds, time);
     for cell in CELLS {

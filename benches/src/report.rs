@@ -72,10 +72,8 @@ impl Report {
     }
 
     pub(crate) fn write(&self) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        fs::create_dir_all(&folder).expect("the folder of results");
-        fs::write(folder.join("echo.md"), self.table()).expect("the table");
-        fs::write(folder.join("cost.svg"), self.plot()).expect("the plot");
+        write_result("echo.md", &self.table());
+        write_result("cost.svg", &self.plot());
         println!("{}", self.table());
     }
 
@@ -191,6 +189,13 @@ impl Report {
         }
         svg + "</svg>\n"
     }
+}
+
+/// Writes a file in the folder of results.
+pub(crate) fn write_result(name: &str, text: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    fs::create_dir_all(&folder).expect("the folder of results");
+    fs::write(folder.join(name), text).expect("the results");
 }
 
 /// What this was measured on.

@@ -3,18 +3,22 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use crate::options::option;
+
 /// A server that can be started.
 pub(crate) struct ServerBench {
     pub(crate) name: &'static str,
     command: Vec<String>,
-    /// Says nothing before a handshake.
-    pub(crate) tls: bool,
+    /// A file that is written before the start, and its text.
+    pub(crate) config: Option<(PathBuf, String)>,
+    /// Does the server at this address answer by now?
+    pub(crate) ready: fn(SocketAddr) -> bool,
 }
 
 impl ServerBench {
@@ -57,7 +61,8 @@ impl ServerBench {
         Self {
             name,
             command,
-            tls: false,
+            config: None,
+            ready: echoes,
         }
     }
 
@@ -69,17 +74,32 @@ impl ServerBench {
             .to_string()
     }
 
-    /// Starts it on processor 0; we go on on processor 1, where there is one.
+    /// Starts it on processor 0; this program goes on on processor 1, where there is one.
     pub(crate) fn start(&self) -> RunningServer {
-        let free = TcpListener::bind("127.0.0.1:0")
+        self.launch(0, None, self.ready)
+    }
+
+    /// Starts it on a processor. The words PORT and TARGET of its command and its file stand for the
+    /// port it is to listen on and the address it is to relay to.
+    pub(crate) fn launch(
+        &self,
+        processor: usize,
+        target: Option<SocketAddr>,
+        ready: fn(SocketAddr) -> bool,
+    ) -> RunningServer {
+        let address = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port");
-        let words: Vec<String> = self
-            .command
-            .iter()
-            .map(|word| word.replace("PORT", &free.port().to_string()))
-            .collect();
-        on_processor(0);
+        let target = target.map_or_else(String::new, |target| target.to_string());
+        let fill = |text: &str| {
+            text.replace("PORT", &address.port().to_string())
+                .replace("TARGET", &target)
+        };
+        if let Some((path, text)) = &self.config {
+            fs::write(path, fill(text)).expect("the server's file");
+        }
+        let words: Vec<String> = self.command.iter().map(|word| fill(word)).collect();
+        on_processor(processor);
         let start = Instant::now();
         let child = Command::new(&words[0])
             .args(&words[1..])
@@ -89,15 +109,11 @@ impl ServerBench {
             .expect("the server starts");
         let mut running = RunningServer {
             child,
-            address: free,
+            address,
             took: Duration::ZERO,
         };
         // The first answer is the end of the start; with TLS, the first connection.
-        while !(if self.tls {
-            TcpStream::connect(free).is_ok()
-        } else {
-            echoes(free)
-        }) {
+        while !ready(address) {
             assert!(
                 start.elapsed() < Duration::from_secs(10),
                 "{} does not answer",
@@ -110,18 +126,51 @@ impl ServerBench {
     }
 }
 
-/// resound, as it was built with `cargo build --release`.
+/// resound, as it was built with `cargo build --release`, or the program of `--binary`.
 pub(crate) fn program() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("resound's folder");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let program = target.join("release/resound");
-    assert!(program.exists(), "build resound first: cargo build --release");
+    let program = option("binary").unwrap_or_else(|| target.join("release/resound"));
+    assert!(
+        program.exists(),
+        "{}: build resound first: cargo build --release",
+        program.display()
+    );
     program.display().to_string()
 }
 
-fn echoes(address: SocketAddr) -> bool {
+/// The path of a peer's source.
+pub(crate) fn source(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+/// Runs a compiler.
+pub(crate) fn built(name: &str, command: &mut Command) -> bool {
+    let done = command.status().is_ok_and(|status| status.success());
+    if !done {
+        println!("NOT MEASURED {name}: it cannot be built here");
+    }
+    done
+}
+
+/// A folder for what a run builds and configures; the page removes it at its end.
+pub(crate) fn work_folder() -> PathBuf {
+    let work = std::env::temp_dir().join(format!("resound-bench-{}", std::process::id()));
+    fs::create_dir_all(&work).expect("a folder");
+    work
+}
+
+pub(crate) fn connects(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_ok()
+}
+
+pub(crate) fn echoes(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
     };
@@ -129,10 +178,10 @@ fn echoes(address: SocketAddr) -> bool {
     stream.write_all(b"x").is_ok() && stream.read_exact(&mut byte).is_ok()
 }
 
-fn on_processor(number: usize) {
+pub(crate) fn on_processor(number: usize) {
     let mut set = CpuSet::new();
     set.set(number);
-    // With a single processor everybody shares it.
+    // A machine with one processor runs everything on it.
     let _ = sched_setaffinity(None, &set);
 }
 
@@ -145,19 +194,19 @@ pub(crate) struct RunningServer {
 }
 
 impl RunningServer {
-    /// Resident memory, in bytes.
+    /// Resident memory, in bytes: counted page by page, where VmRSS may be off by 64 pages a processor.
     pub(crate) fn memory(&self) -> u64 {
-        self.status("VmRSS")
+        self.bytes("smaps_rollup", "Rss:")
     }
 
     /// Resident memory that is no file's: what the program has allocated, in bytes.
     pub(crate) fn allocated(&self) -> u64 {
-        self.status("RssAnon")
+        self.bytes("status", "RssAnon")
     }
 
-    fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    fn bytes(&self, file: &str, name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
         line.split_whitespace()
             .nth(1)
             .and_then(|kib| kib.parse::<u64>().ok())
@@ -165,18 +214,28 @@ impl RunningServer {
             * 1024
     }
 
-    /// Processor time so far, of all its threads.
+    /// Processor time so far, of all its threads and of the processes it has forked.
     pub(crate) fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let nanoseconds = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanoseconds.sum())
+        Duration::from_nanos(nanoseconds(&self.child.id().to_string()))
     }
+}
+
+/// Processor time of a process and of its living children.
+fn nanoseconds(process: &str) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let of_task = |task: fs::DirEntry| {
+        let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let own = read("schedstat")
+            .split_whitespace()
+            .next()
+            .and_then(|time| time.parse().ok())
+            .unwrap_or(0);
+        own + read("children").split_whitespace().map(nanoseconds).sum::<u64>()
+    };
+    tasks.map(of_task).sum()
 }
 
 impl Drop for RunningServer {

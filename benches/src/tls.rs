@@ -15,8 +15,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use crate::report::{machine, median};
-use crate::server::{RunningServer, ServerBench, program};
+use crate::options;
+use crate::report::{machine, median, write_result};
+use crate::server::{RunningServer, ServerBench, built, connects, program, source, work_folder};
 
 /// Connections that messages are sent on.
 const MESSAGING: usize = 64;
@@ -26,9 +27,9 @@ const CONNECTING: usize = 16;
 const IDLE: usize = 1000;
 const SOME: usize = 100;
 
-pub(crate) fn run(rounds: u64, time: Duration) {
-    let work = std::env::temp_dir().join(format!("resound-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&work).expect("a folder");
+pub(crate) fn run() {
+    let (rounds, time) = options::extent(3, 1.5);
+    let work = work_folder();
     let (cert, key) = certificate(&work);
     let servers = servers(&work, &cert, &key);
     let machine = machine();
@@ -55,9 +56,7 @@ pub(crate) fn run(rounds: u64, time: Duration) {
         }
     }
     let text = table(&machine, rounds, time, &rows);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    std::fs::create_dir_all(&folder).expect("the folder of results");
-    std::fs::write(folder.join("tls.md"), &text).expect("the table");
+    write_result("tls.md", &text);
     println!("{text}");
     let _ = std::fs::remove_dir_all(work);
 }
@@ -116,20 +115,6 @@ fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<ServerBench> {
             "PORT".into(),
         ],
     ));
-    let source = |name: &str| {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("peers")
-            .join(name)
-            .display()
-            .to_string()
-    };
-    let built = |name: &str, command: &mut Command| {
-        let done = command.status().is_ok_and(|status| status.success());
-        if !done {
-            println!("NOT MEASURED {name}: it cannot be built here");
-        }
-        done
-    };
     let (go, c) = (
         work.join("go").display().to_string(),
         work.join("c").display().to_string(),
@@ -147,7 +132,7 @@ fn servers(work: &Path, cert: &Path, key: &Path) -> Vec<ServerBench> {
         servers.push(ServerBench::of("OpenSSL", vec![c, cert, key, "PORT".into()]));
     }
     for server in &mut servers {
-        server.tls = true;
+        server.ready = connects;
     }
     servers
 }
