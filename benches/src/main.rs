@@ -4,7 +4,10 @@
 
 mod load;
 mod options;
+mod paired;
 mod peers;
+mod relay;
+mod relays;
 mod report;
 mod server;
 mod tls;
@@ -42,6 +45,9 @@ fn main() {
     server::raise_descriptor_limit();
     if arguments.first().is_some_and(|word| word == "tls") {
         return tls::run();
+    }
+    if arguments.first().is_some_and(|word| word == "relay") {
+        return relay::run();
     }
 
     let (rounds, time) = options::extent(3, 1.5);

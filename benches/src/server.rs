@@ -25,14 +25,18 @@ impl ServerBench {
     /// resound's engines, as they were built with `cargo build --release`, and the peers in this
     /// program.
     pub(crate) fn all() -> Vec<Self> {
-        let peer = |name| Self::of(name, [&Self::ours(), "peer", name, "PORT"].map(Into::into).into());
         vec![
             Self::resound("resound uring", "uring", &[]),
             Self::resound("resound portable", "portable", &[]),
-            peer("epoll"),
-            peer("tokio"),
-            peer("monoio"),
+            Self::peer("epoll"),
+            Self::peer("tokio"),
+            Self::peer("monoio"),
         ]
+    }
+
+    /// One of the echo servers in this program.
+    pub(crate) fn peer(name: &'static str) -> Self {
+        Self::of(name, [&Self::ours(), "peer", name, "PORT"].map(Into::into).into())
     }
 
     /// resound's echo server on one worker.
@@ -79,8 +83,8 @@ impl ServerBench {
         self.launch(0, None, self.ready)
     }
 
-    /// Starts it on a processor. The words PORT and TARGET of its command and its file stand for the
-    /// port it is to listen on and the address it is to relay to.
+    /// Starts it on a processor. In its command and its file PORT stands for the port it is to
+    /// listen on, and TARGET for the address it is to relay to.
     pub(crate) fn launch(
         &self,
         processor: usize,
@@ -194,7 +198,7 @@ pub(crate) struct RunningServer {
 }
 
 impl RunningServer {
-    /// Resident memory, in bytes: counted page by page, where VmRSS may be off by 64 pages a processor.
+    /// Resident memory, in bytes. It is counted page by page: VmRSS may be off by 64 pages.
     pub(crate) fn memory(&self) -> u64 {
         self.bytes("smaps_rollup", "Rss:")
     }
