@@ -348,3 +348,35 @@ fn a_relay_that_refuses_and_one_that_never_accepts() {
         assert!(code == Some(1) && stderr.contains("timeout"), "{code:?} {stderr}");
     }
 }
+
+/// The processor time of a process so far, in clock ticks of 10 ms.
+#[cfg(target_os = "linux")]
+fn ticks(program: &Program) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.child.id())).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_ends_that_take_nothing_cost_no_processor_time() {
+    use std::io::Write;
+    use std::time::Duration;
+    for engine in ["uring", "portable"].into_iter().filter(|engine| engines().contains(engine)) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap().to_string();
+        let (relay, address) = relay(&target, &["--engine", engine, "--fault", "nagle", "--seed", "1"]);
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let flood = |mut socket: &std::net::TcpStream| {
+            socket.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+            while socket.write(&[7; 65536]).is_ok() {}
+        };
+        [&client, &server].into_iter().for_each(flood);
+        // Both are full now, and each of these writes waits for 300 ms.
+        let before = ticks(&relay);
+        [&client, &server, &client].into_iter().for_each(flood);
+        let spent = ticks(&relay) - before;
+        assert!(spent < 20, "{engine}: {spent} ticks of 10 ms in about a second without a byte");
+    }
+}

@@ -199,6 +199,13 @@ impl ConnectionFaults {
         self.lane(direction).is_ready(self.now)
     }
 
+    /// Has this direction an end that the last poll did not return? A receiver without room needs
+    /// no other poll.
+    pub fn has_new_end(&self, direction: StreamDirection) -> bool {
+        let lane = self.lane(direction);
+        lane.end != lane.known_end
+    }
+
     /// Is there something for the receiver of this direction, now or when its time has come, that
     /// the last poll did not give?
     pub fn holds(&self, direction: StreamDirection) -> bool {

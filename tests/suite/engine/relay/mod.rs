@@ -21,6 +21,7 @@ on_each_engine_that_relays!(
     a_reset_comes_behind_the_bytes_before_it,
     a_client_that_resets_resets_the_target,
     bytes_before_a_reset_arrive_while_the_other_direction_is_busy,
+    wakes_from_outside_overtake_nothing,
     a_client_whose_target_refuses_is_reset,
     bytes_before_the_target_answers_are_kept,
     an_end_that_takes_nothing_stops_the_other,
@@ -205,6 +206,20 @@ fn bytes_before_a_reset_arrive_while_the_other_direction_is_busy(engine: Engine)
         target.expect("last words");
         assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
         assert_eq!(path.report().ended, Some((RelayEnd::Client, CloseReason::Reset)));
+    }
+}
+
+fn wakes_from_outside_overtake_nothing(engine: Engine) {
+    let path = Path::new(engine);
+    for round in 0..100 {
+        let (mut client, mut target) = path.pair();
+        // The answer and the FIN behind it arrive together, and so do wakes.
+        target.send(format!("answer {round}"));
+        target.finish();
+        (0..10).for_each(|_| path.relay.wake_all());
+        assert_eq!(String::from_utf8_lossy(&client.rest()), format!("answer {round}"));
+        client.finish();
+        target.rest();
     }
 }
 

@@ -63,7 +63,10 @@ impl PairSide {
     /// Wakes the other end where the faults have something for it, and reports what was injected.
     fn after_faults(&self, mut faults: Box<ConnectionFaults>, state: &mut PairState) {
         let resumes = state.towards(self.end).paused && faults.wants_input(self.end.receives());
-        if resumes || faults.needs_poll(self.end.sends()) {
+        // Two ends that are full must not wake each other in turn.
+        let sends = self.end.sends();
+        let has_room = !state.from(self.end).full;
+        if resumes || faults.has_new_end(sends) || (has_room && faults.needs_poll(sends)) {
             self.wake_other(state);
         }
         let events = faults.take_events();
@@ -86,6 +89,7 @@ fn send(faults: &mut ConnectionFaults, towards: &mut RelayDirection, end: RelayE
         let unsent = cx.unsent();
         // Segments leave one at a time. An end comes even where no byte has room.
         let room = if towards.more && unsent > 0 { 0 } else { HIGH.saturating_sub(unsent) };
+        towards.full = room == 0;
         let polled = faults.poll(cx.now(), end.receives(), room, &mut out);
         towards.more = polled.more;
         towards.report.bytes += out.len() as u64;

@@ -66,6 +66,8 @@ pub(super) struct RelayDirection {
     pub(super) paused: bool,
     /// The receiver's engine has bytes for it that were lent; others wait behind them.
     pub(super) lent: bool,
+    /// The receiver's socket is full, and it goes on by itself once that has room.
+    pub(super) full: bool,
     /// Its faults have more, once what they gave has left.
     pub(super) more: bool,
     /// The receiver is on the worker's list.
