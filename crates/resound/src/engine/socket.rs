@@ -196,6 +196,16 @@ fn no_user_timeout(socket: &SockRef<'_>) {
     let _ = socket;
 }
 
+/// Returns whether the peer has reset a TCP connection on which this end has sent no FIN. The system
+/// reports a reset once: if a send has learnt of it, a read returns the same as behind a FIN.
+#[cfg(target_os = "linux")]
+pub(crate) fn was_reset(socket: &SockRef<'_>) -> bool {
+    // TCP_CLOSE of the kernel's net/tcp_states.h; behind the peer's FIN it would be TCP_CLOSE_WAIT.
+    const CLOSED: u8 = 7;
+    use std::os::fd::AsRawFd;
+    super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| info.tcpi_state == CLOSED)
+}
+
 /// Returns whether the peer's FIN has arrived, with nothing unread before it. On systems other than
 /// Unix the socket must not block.
 pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {

@@ -20,6 +20,7 @@ on_each_engine_that_relays!(
     each_direction_ends_by_itself,
     a_reset_comes_behind_the_bytes_before_it,
     a_client_that_resets_resets_the_target,
+    bytes_before_a_reset_arrive_while_the_other_direction_is_busy,
     wakes_from_outside_overtake_nothing,
     a_client_whose_target_refuses_is_reset,
     bytes_before_the_target_answers_are_kept,
@@ -190,29 +191,6 @@ fn a_client_that_resets_resets_the_target(engine: Engine) {
         assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
         let report = path.report();
         assert_eq!((report.ended, report.up), (Some((RelayEnd::Client, CloseReason::Reset)), direction(10, false)));
-    }
-}
-
-/// Without injected faults: one of them may stand in the place of the error that the kernel reports
-/// once.
-mod without_injected_faults {
-    use super::bytes_before_a_reset_arrive_while_the_other_direction_is_busy as test;
-
-    #[test]
-    fn portable() {
-        test(resound::Engine::Portable);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn uring() {
-        crate::harness::on_uring(crate::harness::NO_FAULTS, test);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn uring_of_an_old_kernel() {
-        crate::harness::on_uring(crate::harness::OLD_KERNEL, test);
     }
 }
 

@@ -142,8 +142,10 @@ impl Link {
                     self.input.push(part);
                 }
             }
-            // The error was reported to the send.
-            (0, _) if self.driver.is_broken() => return failed(libc::ECONNRESET),
+            // The reset was reported to the send, whose completion may follow this one.
+            (0, _) if self.driver.is_broken() || self.is_reset_in_a_send(context) => {
+                return self.fail_behind_input(libc::ECONNRESET, context);
+            }
             (0, _) => {
                 for part in self.input.take_backlog().into_iter().flatten() {
                     self.deliver(part, context);
@@ -160,12 +162,7 @@ impl Link {
                     context.starved.push_back(self.key);
                 }
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
-                error => {
-                    // What came before the error is a relay's to pass on.
-                    let parts = self.input.take_backlog().filter(|_| context.wakes.is_some());
-                    parts.into_iter().flatten().for_each(|part| self.deliver(part, context));
-                    return failed(error);
-                }
+                error => return self.fail_behind_input(error, context),
             },
         }
         if self.failures >= MOST_FAILURES {
@@ -174,6 +171,13 @@ impl Link {
         self.advance(context)?;
         self.input.limit(self.key, self.driver.conn().wants_read(), context.ring);
         ConnectionFlow::Continue(())
+    }
+
+    /// A receive has failed. What came before is a relay's to pass on.
+    fn fail_behind_input(&mut self, errno: i32, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
+        let parts = self.input.take_backlog().filter(|_| context.wakes.is_some());
+        parts.into_iter().flatten().for_each(|part| self.deliver(part, context));
+        failed(errno)
     }
 
     /// The socket is readable. Also called when the connection is over.
