@@ -30,7 +30,7 @@ pub(crate) use server::ServerArgs;
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8888;
 
-/// A TCP endpoint you can trust: stand one up, talk to it, check it, load it.
+/// A TCP endpoint you can trust: stand one up, talk to it, break the path to it, check it, load it.
 #[derive(Parser)]
 #[command(name = "resound", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = examples::NOTES, after_long_help = examples::long_help("resound"))]

@@ -62,12 +62,9 @@ macro_rules! on_each_engine {
 }
 pub(crate) use on_each_engine;
 
-/// The same for tests of the transport itself, which see what TLS would hide.
-macro_rules! on_each_engine_plainly {
+/// The same for what needs two connections on one thread, such as a relay.
+macro_rules! on_each_engine_with_workers {
     ($($test:ident),* $(,)?) => {
-        mod threads {
-            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
-        }
         mod portable {
             $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
         }
@@ -83,6 +80,17 @@ macro_rules! on_each_engine_plainly {
         mod uring_with_faults {
             $(#[test] fn $test() { crate::harness::on_uring(crate::harness::FAULTY, super::$test); })*
         }
+    };
+}
+pub(crate) use on_each_engine_with_workers;
+
+/// The same for tests of the transport itself, which see what TLS would hide.
+macro_rules! on_each_engine_plainly {
+    ($($test:ident),* $(,)?) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test(resound::Engine::Threads); })*
+        }
+        crate::harness::on_each_engine_with_workers!($($test),*);
     };
 }
 pub(crate) use on_each_engine_plainly;
@@ -132,25 +140,3 @@ macro_rules! on_each_engine_that_dials {
     };
 }
 pub(crate) use on_each_engine_that_dials;
-
-/// The same for a relay, which the threads engine is not.
-macro_rules! on_each_engine_that_relays {
-    ($($test:ident),* $(,)?) => {
-        mod portable {
-            $(#[test] fn $test() { super::$test(resound::Engine::Portable); })*
-        }
-        #[cfg(target_os = "linux")]
-        mod uring {
-            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::NO_FAULTS, super::$test); })*
-        }
-        #[cfg(target_os = "linux")]
-        mod uring_of_an_old_kernel {
-            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::OLD_KERNEL, super::$test); })*
-        }
-        #[cfg(target_os = "linux")]
-        mod uring_with_faults {
-            $(#[test] fn $test() { crate::harness::on_uring(crate::harness::FAULTY, super::$test); })*
-        }
-    };
-}
-pub(crate) use on_each_engine_that_relays;

@@ -21,7 +21,7 @@ use resound::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) use crate::each_engine::{
-    on_each_engine, on_each_engine_once, on_each_engine_plainly, on_each_engine_that_dials, on_each_engine_that_relays,
+    on_each_engine, on_each_engine_once, on_each_engine_plainly, on_each_engine_that_dials, on_each_engine_with_workers,
 };
 
 thread_local! {

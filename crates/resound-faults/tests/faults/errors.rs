@@ -1,4 +1,4 @@
-//! What is said of a mistake, and where.
+//! Each mistake has its place and its sentence.
 
 use resound_faults::{FaultFile, FaultSpec, SpecProblem};
 

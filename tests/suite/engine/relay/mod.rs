@@ -14,9 +14,9 @@ use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, 
 use resound::{CloseReason, Endpoint, Engine, Error, Handle, Limits, Server};
 use socket2::SockRef;
 
-use crate::harness::{PATIENCE, Peer, faults, noise, on_each_engine_that_relays, patient, uninterrupted};
+use crate::harness::{PATIENCE, Peer, faults, noise, on_each_engine_with_workers, patient, uninterrupted};
 
-on_each_engine_that_relays!(
+on_each_engine_with_workers!(
     each_direction_ends_by_itself,
     a_reset_comes_behind_the_bytes_before_it,
     a_client_that_resets_resets_the_target,

@@ -28,7 +28,7 @@ type InjectedFault = (u64, Option<StreamDirection>, u64, FaultKind);
 macro_rules! tests_of_faults {
     ($($kind:ident => $test:ident),* $(,)?; $($other:ident),* $(,)?) => {
         pub(super) const TESTED: &[resound::faults::FaultKind] = &[$(resound::faults::FaultKind::$kind),*];
-        crate::harness::on_each_engine_that_relays!($($test,)* $($other),*);
+        crate::harness::on_each_engine_with_workers!($($test,)* $($other),*);
     };
 }
 use tests_of_faults;

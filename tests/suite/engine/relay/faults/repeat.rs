@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
 
+use fastrand::Rng;
 use resound::Engine;
 use resound::faults::{FaultKind, FaultSpec, StreamDirection};
 
@@ -15,43 +16,31 @@ const SEEDS: u64 = 200;
 const CONNECTIONS: u64 = 3;
 const BYTES: usize = 6000;
 
-/// Choices of this test, apart from the draws of the faults.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len() as u64) as usize]
-    }
+fn one<'a>(dice: &mut Rng, of: &[&'a str]) -> &'a str {
+    of[dice.usize(..of.len())]
 }
 
 /// A random specification, and whether both ends send. An ending of both directions cuts the other
 /// direction where it happens to be, so where there is one, only the client sends.
-fn random_spec(dice: &mut Dice) -> (FaultSpec, bool) {
-    let both_send = dice.below(2) == 0;
+fn random_spec(dice: &mut Rng) -> (FaultSpec, bool) {
+    let both_send = dice.bool();
     let directions: &[&str] = if both_send { &["", "up: ", "down: "] } else { &["up: "] };
-    let mut rules: Vec<_> = (0..=dice.below(4))
+    let mut rules: Vec<_> = (0..=dice.u8(..4))
         .map(|_| {
-            let fault = dice.one(&["corrupt", "truncate", "duplicate=100B", "duplicate=3KiB", "swap=64B", "swap=1KiB"]);
-            let at = dice.below(BYTES as u64);
-            format!("{}{fault} @{at}B{}", dice.one(directions), dice.one(&["", "", " 60%"]))
+            let fault =
+                one(dice, &["corrupt", "truncate", "duplicate=100B", "duplicate=3KiB", "swap=64B", "swap=1KiB"]);
+            let at = dice.usize(..BYTES);
+            format!("{}{fault} @{at}B{}", one(dice, directions), one(dice, &["", "", " 60%"]))
         })
         .collect();
-    if dice.below(3) == 0 {
-        rules.push(format!("{}corrupt 40%", dice.one(directions)));
+    if dice.u8(..3) == 0 {
+        rules.push(format!("{}corrupt 40%", one(dice, directions)));
     }
     // One ending at most: what comes behind it depends on how far the other end is by then.
     let endings: &[&str] = if both_send { &["half-close"] } else { &["reset", "close", "half-close"] };
-    if dice.below(2) == 0 {
-        let at = dice.below(BYTES as u64 + 1);
-        rules.push(format!("{}{} @{at}B{}", dice.one(directions), dice.one(endings), dice.one(&["", " 70%"])));
+    if dice.bool() {
+        let at = dice.usize(..=BYTES);
+        rules.push(format!("{}{} @{at}B{}", one(dice, directions), one(dice, endings), one(dice, &["", " 70%"])));
     }
     let text = rules.join("; ");
     (text.parse().unwrap_or_else(|error| panic!("{text}: {error}")), both_send)
@@ -59,10 +48,10 @@ fn random_spec(dice: &mut Dice) -> (FaultSpec, bool) {
 
 /// Writes a payload, all at once or in pieces. The relay may end the connection meanwhile.
 fn write(peer: &Peer, bytes: &[u8], in_pieces: bool) {
-    let mut dice = Dice(bytes.len() as u64 | u64::from(bytes[0]) << 32);
+    let mut dice = Rng::with_seed(bytes.len() as u64 | u64::from(bytes[0]) << 32);
     let mut rest = bytes;
     while !rest.is_empty() {
-        let length = if in_pieces { (1 + dice.below(1500) as usize).min(rest.len()) } else { rest.len() };
+        let length = if in_pieces { dice.usize(1..=1500).min(rest.len()) } else { rest.len() };
         if uninterrupted(|| (&peer.0).write_all(&rest[..length])).is_err() {
             return;
         }
@@ -96,7 +85,7 @@ fn timelines(engine: Engine, in_pieces: bool) -> Timelines {
     let path = Path::faulted(engine, "");
     let mut received = Vec::new();
     for seed in 1..=SEEDS {
-        let (spec, both_send) = random_spec(&mut Dice(seed * 0x9E37_79B9));
+        let (spec, both_send) = random_spec(&mut Rng::with_seed(seed));
         assert_eq!(path.faults.set(spec, seed).unwrap(), (seed - 1) * CONNECTIONS + 1);
         for number in 1..=CONNECTIONS {
             let (client, target) = path.pair();

@@ -153,15 +153,20 @@ fn timer((local, remote): (u16, u16)) -> Option<String> {
     Some(row[5][..2].to_owned())
 }
 
-fn no_keepalive_leaves_sockets_without_a_timer(engine: Engine) {
-    let path = Path::faulted(engine, "2: no-keepalive");
-    let (mut first, mut second) = (path.pair(), path.pair());
-    for (client, target) in [&mut first, &mut second] {
+/// Two pairs, of which each has passed on a byte in each direction.
+fn two_that_have_talked(path: &Path) -> [(Peer, Peer); 2] {
+    [path.pair(), path.pair()].map(|(mut client, mut target)| {
         client.send("x");
         target.expect("x");
         target.send("x");
         client.expect("x");
-    }
+        (client, target)
+    })
+}
+
+fn no_keepalive_leaves_sockets_without_a_timer(engine: Engine) {
+    let path = Path::faulted(engine, "2: no-keepalive");
+    let [first, second] = two_that_have_talked(&path);
     path.injects(&[(2, None, 0, FaultKind::NoKeepalive)]);
     if !cfg!(target_os = "linux") {
         return not_tested("no-keepalive", "no system but Linux shows the timers of sockets");
@@ -196,13 +201,7 @@ fn has_nodelay(_ports: (u16, u16)) -> Option<bool> {
 
 fn nagle_leaves_nodelay_off(engine: Engine) {
     let path = Path::faulted(engine, "2: nagle");
-    let (mut first, mut second) = (path.pair(), path.pair());
-    for (client, target) in [&mut first, &mut second] {
-        client.send("x");
-        target.expect("x");
-        target.send("x");
-        client.expect("x");
-    }
+    let [first, second] = two_that_have_talked(&path);
     path.injects(&[(2, None, 0, FaultKind::Nagle)]);
     for ((client, target), want) in [(first, true), (second, false)] {
         for socket in ports(&path, &client, &target) {
