@@ -52,12 +52,12 @@ impl PairSide {
         true
     }
 
-    /// This end has gone, and not by its own FIN. Returns whether the pair has faults.
-    pub(super) fn gone_with_faults(&self, state: &mut PairState, now: Instant) -> bool {
-        let Some(mut faults) = state.faults.take() else { return false };
-        faults.received_reset(now, self.end.sends());
-        self.after_faults(faults, state);
-        true
+    /// This end has gone, and not by its own FIN.
+    pub(super) fn gone_with_faults(&self, state: &mut PairState, now: Instant) {
+        if let Some(mut faults) = state.faults.take() {
+            faults.received_reset(now, self.end.sends());
+            self.after_faults(faults, state);
+        }
     }
 
     /// Wakes the other end where the faults have something for it, and reports what was injected.

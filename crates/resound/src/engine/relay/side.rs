@@ -84,10 +84,7 @@ impl PairSide {
             // Their bytes are not sent as they came.
             state.can_lend &= state.faults.is_none();
         }
-        if let Some(sockets) = state.faults.as_ref().map(|faults| faults.socket()) {
-            cx.nagle(sockets.nagle);
-            cx.no_keepalive(sockets.no_keepalive);
-        }
+        set_socket(state, cx);
         match admission {
             ClientAdmission::Serve => self.begin(state, cx),
             ClientAdmission::Close => cx.close(),
@@ -142,6 +139,14 @@ impl PairSide {
     }
 }
 
+/// The socket of this end gets what the faults of its pair want.
+fn set_socket(state: &PairState, cx: &mut Cx<'_>) {
+    if let Some(sockets) = state.faults.as_ref().map(|faults| faults.socket()) {
+        cx.nagle(sockets.nagle);
+        cx.no_keepalive(sockets.no_keepalive);
+    }
+}
+
 impl Service for PairSide {
     fn open(&mut self, cx: &mut Cx<'_>) {
         cx.full_duplex(true);
@@ -155,10 +160,7 @@ impl Service for PairSide {
                 {
                     let state = &mut *self.pair.state.borrow_mut();
                     state.can_lend &= cx.can_lend();
-                    if let Some(sockets) = state.faults.as_ref().map(|faults| faults.socket()) {
-                        cx.nagle(sockets.nagle);
-                        cx.no_keepalive(sockets.no_keepalive);
-                    }
+                    set_socket(state, cx);
                 }
                 self.forward(cx);
             }
@@ -216,7 +218,7 @@ impl Service for PairSide {
             return self.race(cx);
         }
         let state = &mut *self.pair.state.borrow_mut();
-        if cx.is_truncated() {
+        if is_truncated {
             // TLS has not said that this is all, so the other end must not believe it.
             state.ended.get_or_insert((self.end, CloseReason::Truncated));
             cx.reset_after_delivery();
