@@ -28,6 +28,9 @@ use crate::stdio::{StdStream, say};
 use crate::units::counted;
 use crate::{descriptors, exit};
 
+/// Connections that are cut at the second signal delay the exit by this time at most.
+const LAST_CUTS: Duration = Duration::from_millis(200);
+
 /// A stuck console delays the exit by this time at most.
 const LAST_WRITES: Duration = Duration::from_millis(500);
 
@@ -236,7 +239,9 @@ struct Startup {
 impl Startup {
     fn report(&self, handle: &Handle, tls: Option<&ServedTls>) {
         if self.quiet {
-            self.loud.started(self.chosen_ports.iter().map(|address| (address, None)));
+            let is_chosen = |(address, _): &&(Endpoint, _)| self.chosen_ports.contains(address);
+            let chosen = self.started.iter().filter(is_chosen);
+            self.loud.started(chosen.map(|(address, target)| (address, target.as_ref())));
             // Clients need the fingerprint of a development certificate to trust it.
             if let Some(tls) = tls.filter(|tls| tls.is_development()) {
                 self.loud.certificates("development", &tls.certificates);
@@ -289,7 +294,10 @@ async fn shut_down(
     console.draining(handle.clients(), drain_timeout).await;
     handle.drain(drain_timeout);
     interrupt.next().await;
-    // The second signal exits at once, without destructors.
+    // What is unfinished is reset, so that no peer takes this for a FIN. Then the process exits
+    // without destructors: nothing may keep it.
+    handle.stop();
+    let _ = tokio::time::timeout(LAST_CUTS, handle.finished()).await;
     std::process::exit(exit::SIGNAL.into());
 }
 

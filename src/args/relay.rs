@@ -73,7 +73,7 @@ pub(crate) struct RelayArgs {
     #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
     faults: Option<PathBuf>,
     /// Seed of all that is drawn: the same seed repeats the same faults [default: drawn, and
-    /// printed]
+    /// printed unless --quiet]
     #[arg(help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay")]
     seed: Option<u64>,
     /// Write the faults and each injection to a file, one JSON object a line
@@ -151,6 +151,11 @@ impl RelayArgs {
                 "--engine threads cannot relay: it has one thread for each connection, and a relay needs two \
                    connections on one (use auto, uring or portable)"
             );
+        }
+        if let (Some(record), Some(replay)) = (&self.record, &self.replay)
+            && record.canonicalize().is_ok_and(|record| replay.canonicalize().is_ok_and(|replay| record == replay))
+        {
+            bail!("--record {} would overwrite what --replay reads", record.display());
         }
         let source_address = match self.source_address {
             Some(SourceAddress { interface, ip }) if interface != 0 => {

@@ -117,7 +117,7 @@ pub(crate) fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
         }
         RelayEvent::Closed { client, report } => (client, ended(client, report)),
         RelayEvent::Fault { client, event } => {
-            let fault = event_of("fault", client).with_some("direction", event.direction);
+            let fault = event_of("fault", client).with("direction", event.direction);
             let fault = fault.with("offset", event.offset).with("seconds", event.at.as_secs_f64());
             (client, fault.with("kind", event.kind).with("detail", &event.detail))
         }
@@ -162,7 +162,7 @@ fn closed(to: &mut Vec<u8>, client: &ConnInfo, report: &RelayReport) -> io::Resu
     let (up, down) = (direction(report.up), direction(report.down));
     write!(to, "Connection closed for {}: up {up}; down {down}", AddressTuple(client))?;
     match report.ended {
-        Some((end, CloseReason::Aborted | CloseReason::ServiceClosed)) => writeln!(to, "; {end}: ended by the relay"),
+        Some((_, why)) if is_own(why) => writeln!(to, "; ended by the relay"),
         Some((end, why)) => writeln!(to, "; {end}: {why}"),
         None => writeln!(to),
     }
@@ -175,9 +175,17 @@ fn ended(client: &ConnInfo, report: &RelayReport) -> JsonObject {
         .with_some("target", report.target.as_ref().map(ToString::to_string))
         .with_object("up", Some(direction(report.up)))
         .with_object("down", Some(direction(report.down)))
-        .with_some("ended_by", report.ended.map(|(end, _)| end.to_string()))
+        .with_some(
+            "ended_by",
+            report.ended.map(|(end, why)| if is_own(why) { "relay".into() } else { end.to_string() }),
+        )
         .with_some("reason", report.ended.map(|(_, why)| why.name()))
         .with("seconds", report.lasted.as_secs_f64())
+}
+
+/// Whether the relay itself has ended a connection: a fault wanted that, or a drain.
+fn is_own(why: CloseReason) -> bool {
+    matches!(why, CloseReason::Aborted | CloseReason::ServiceClosed)
 }
 
 /// A relay reports its connections by itself, but for those whose handshake fails.

@@ -121,7 +121,7 @@ impl Effect {
             K::CloseOnEof => "the sender's FIN closes both directions".into(),
             K::FinToRst => "the sender's FIN becomes a RST".into(),
             K::RstToFin => "the sender's RST becomes a FIN".into(),
-            K::RstEatsTail => "the sender's RST overtakes the bytes before it".into(),
+            K::RstEatsTail => "the sender's RST overtakes the bytes that still wait".into(),
             K::Silent => "nothing more is sent to either end".into(),
             K::OneWay => "bytes of this direction are taken and discarded".into(),
             K::SplitHelloDrop => "the ClientHello is longer than a segment, and nothing more is sent".into(),

@@ -328,6 +328,7 @@ fn a_wrong_fault_is_refused_with_its_place() {
         (&["--fault", "1: refuse"], "1: refuse"),
         (&["--seed", "1"], "--seed has no meaning without --fault, --as or --faults"),
         (&["--faults", "/no/such/file"], "resound: --faults /no/such/file: "),
+        (&["--replay", "Cargo.toml", "--record", "Cargo.toml"], "would overwrite what --replay reads"),
         (&["--replay", "Cargo.toml"], "resound: --replay Cargo.toml: line 1 is no line of a record"),
     ] {
         let (code, _, stderr) = run(&[&["relay", "127.0.0.1:0", "127.0.0.1:1"], args].concat(), b"");
@@ -378,5 +379,65 @@ fn two_ends_that_take_nothing_cost_no_processor_time() {
         [&client, &server, &client].into_iter().for_each(flood);
         let spent = ticks(&relay) - before;
         assert!(spent < 20, "{engine}: {spent} ticks of 10 ms in about a second without a byte");
+    }
+}
+
+#[test]
+fn a_relay_to_itself_by_name_resets_its_client() {
+    // A free port, which the name must have too.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let target = format!("localhost:{port}");
+    let mut relay = Program::spawn(Program::command(&["relay", &format!("127.0.0.1:{port}"), &target]));
+    relay.stdout.until("Waiting");
+    let (code, stdout, _) = run(&["client", &port.to_string()], b"Hello\n");
+    assert_eq!((code, stdout.len()), (Some(1), 0));
+    let line = relay.stdout.next();
+    assert!(line.ends_with(&format!("cannot connect to {target}: it leads back to this relay")), "{line}");
+}
+
+#[test]
+fn a_quiet_relay_prints_the_port_that_was_chosen() {
+    let (_relay, address) = relay("127.0.0.1:1", &["-q"]);
+    assert_ne!(address.port(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_resets_what_is_open() {
+    use std::io::{Read, Write};
+    let (_server, target) = server(&["-q"]);
+    let (mut relay, address) = relay(&target, &[]);
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.write_all(b"Hello\n").unwrap();
+    client.read_exact(&mut [0; 23]).unwrap();
+    relay.signal(rustix::process::Signal::TERM);
+    relay.stdout.until("Shutting");
+    relay.signal(rustix::process::Signal::TERM);
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(relay.end().0, Some(130));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_drain_does_not_wait_for_what_a_fault_keeps() {
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
+    for fault in ["silent @6B", "up: eat-fin"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut relay, address) =
+            relay(&listener.local_addr().unwrap().to_string(), &["--fault", fault, "--drain-timeout", "1h"]);
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        let mut target = listener.accept().unwrap().0;
+        client.write_all(b"Hello\n").unwrap();
+        target.read_exact(&mut [0; 6]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        target.write_all(b"answer").unwrap();
+        target.shutdown(Shutdown::Write).unwrap();
+        relay.stdout.until("Fault on");
+        relay.signal(rustix::process::Signal::TERM);
+        let mut answer = Vec::new();
+        let error = target.read_to_end(&mut answer).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{fault}");
+        assert_eq!(relay.end().0, Some(0), "{fault}");
     }
 }

@@ -233,6 +233,16 @@ impl ConnectionFaults {
         self.lanes.iter().all(is_ended) || self.lanes.iter().all(|lane| lane.is_gone)
     }
 
+    /// Does a fault keep a receiver from its end for good? Nothing more is sent in either
+    /// direction, or both senders have sent their last and one of the receivers never learns of it.
+    pub fn never_finishes(&self) -> bool {
+        let has_ended = |lane: &DirectionLane| lane.fin_at.is_some() || lane.is_gone;
+        let is_kept =
+            |lane: &DirectionLane| matches!(lane.end, End::Open | End::Silent) && lane.queue.front().is_none();
+        self.lanes.iter().all(|lane| lane.end == End::Silent)
+            || (self.lanes.iter().all(has_ended) && self.lanes.iter().any(is_kept))
+    }
+
     /// The events since the last call.
     pub fn take_events(&mut self) -> Vec<FaultEvent> {
         std::mem::take(&mut self.events)

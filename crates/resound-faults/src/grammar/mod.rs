@@ -125,6 +125,9 @@ fn fault(word: Part<'_>) -> Result<Effect, Flaw> {
         let sentence = match name.text {
             "up" | "down" => Some(format!("a colon stands behind the direction: `{}: reset`", name.text)),
             "every" | "*" | "from" => Some("a colon stands behind the connections: `every 5th: reset`".into()),
+            numbers if numbers.starts_with(|c: char| c.is_ascii_digit()) => {
+                Some(format!("a colon stands behind the connections: `{numbers}: reset`"))
+            }
             _ => None,
         };
         return Err(match sentence {

@@ -87,6 +87,7 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             "'now' is not expected here; behind a fault come a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s, \
              and a chance such as 25%",
         ),
+        ("1-2 reset", "1-2", Syntax, "a colon stands behind the connections: `1-2: reset`"),
         ("1: refuse", "1", Meaningless, "`refuse` is for the listener as a whole, which knows no single connection"),
         ("up: cap=3", "up", Meaningless, "`cap` is for the listener as a whole, which knows no direction"),
         (

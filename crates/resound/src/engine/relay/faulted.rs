@@ -42,6 +42,9 @@ impl PairSide {
         }
         send(&mut faults, state.towards(self.end), self.end, cx);
         self.pair.counted(state);
+        if state.is_draining && faults.never_finishes() {
+            cx.reset();
+        }
         let paused = !faults.wants_input(self.end.sends()) || state.late_until.is_some();
         state.from(self.end).paused = paused;
         cx.pause(paused);

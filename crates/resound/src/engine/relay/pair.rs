@@ -46,6 +46,8 @@ pub(super) struct PairState {
     target_closed: bool,
     /// The faults count the client.
     pub(super) is_admitted: bool,
+    /// The relay drains.
+    pub(super) is_draining: bool,
     /// No address of the target has answered, and that is reported.
     pub(super) failed: bool,
     /// What ended the pair early.

@@ -101,6 +101,6 @@ impl DialPlan for RelayPlan {
     }
 
     fn unopened(&mut self, request: &DialRequest, why: CloseReason, now: Instant) {
-        self.0.failed(request, io::Error::other(format!("{why} before the handshake was complete")), now);
+        self.0.failed(request, io::Error::other(format!("in the handshake: {why}")), now);
     }
 }

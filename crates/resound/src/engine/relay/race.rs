@@ -82,6 +82,8 @@ impl Race {
     /// Why it was lost.
     pub(super) fn into_error(self, target: String) -> DialError {
         let class = match &self.before {
+            // Not the network's failure.
+            Some(error) if error.kind() == io::ErrorKind::InvalidInput => None,
             Some(_) => Some(FailureClass::Dns),
             None => telling_class(&self.failures),
         };

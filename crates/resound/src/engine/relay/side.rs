@@ -87,7 +87,10 @@ impl PairSide {
         set_socket(state, cx);
         match admission {
             ClientAdmission::Serve => self.begin(state, cx),
-            ClientAdmission::Close => cx.close(),
+            ClientAdmission::Close => {
+                state.down.report.fin = true;
+                cx.close();
+            }
             ClientAdmission::Reset => cx.reset(),
             ClientAdmission::Late(time) => {
                 state.late_until = cx.now().checked_add(time);
@@ -122,6 +125,10 @@ impl PairSide {
         let route = &self.context.routes[self.pair.route];
         if race.resolving {
             match route.target.addresses(cx.now(), self.pair.client.id, &self.context.waker) {
+                Lookup::Found(addresses) if addresses.iter().any(|address| route.leads_back(address)) => {
+                    let back = std::io::ErrorKind::InvalidInput;
+                    race.unresolved(std::io::Error::new(back, "it leads back to this relay"));
+                }
                 Lookup::Found(addresses) => race.resolved(cx.now(), addresses),
                 Lookup::Failed(error) => race.unresolved(error),
                 Lookup::Waiting if race.resolves_until.is_some_and(|until| until <= cx.now()) => {
@@ -228,14 +235,18 @@ impl Service for PairSide {
         self.wake_other(state);
     }
 
-    /// A pair that is established goes on until its ends have finished.
+    /// A pair that is established goes on until its ends have finished, if its faults let them.
     fn drain(&mut self, cx: &mut Cx<'_>) {
-        let state = &mut *self.pair.state.borrow_mut();
-        if state.target.is_none() {
-            // The worker dials no more.
-            state.race = None;
-            cx.reset();
+        {
+            let state = &mut *self.pair.state.borrow_mut();
+            state.is_draining = true;
+            if state.target.is_none() {
+                // The worker dials no more.
+                state.race = None;
+                return cx.reset();
+            }
         }
+        self.through_faults(cx, |_, _, _| {});
     }
 
     fn closed(&mut self, why: &CloseReason) {

@@ -90,6 +90,11 @@ impl RelayTarget {
     }
 }
 
+/// Whether an address is one of this machine's.
+fn is_own(ip: IpAddr) -> bool {
+    ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
+
 /// Listeners, and where their connections lead.
 pub(super) struct Route {
     pub(super) from: Vec<Endpoint>,
@@ -97,6 +102,17 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// Whether a connection to `address` would come back to these listeners.
+    pub(super) fn leads_back(&self, address: &Endpoint) -> bool {
+        let is_same = |from: &Endpoint| match (from, address) {
+            (Endpoint::Tcp(from), Endpoint::Tcp(to)) => {
+                from.port() == to.port() && (from.ip() == to.ip() || (from.ip().is_unspecified() && is_own(to.ip())))
+            }
+            (from, to) => from == to,
+        };
+        self.from.iter().any(is_same)
+    }
+
     /// The route of a connection to `local`: one that listens on exactly this address, or on any
     /// address and this port.
     pub(super) fn of(routes: &[Self], local: &Endpoint) -> usize {
@@ -113,6 +129,22 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_lead_back() {
+        let tcp = |address: &str| Endpoint::Tcp(address.parse().unwrap());
+        let target = || RelayTarget::new(Address::tcp("localhost", "1").unwrap()).unwrap();
+        for (from, to, want) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "192.0.2.1:1", false),
+        ] {
+            let route = Route { from: vec![tcp(from)], target: target() };
+            assert_eq!(route.leads_back(&tcp(to)), want, "{from} to {to}");
+        }
+    }
 
     #[test]
     fn a_connection_takes_the_route_of_its_listener() {
