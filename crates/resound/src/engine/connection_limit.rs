@@ -175,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn a_dialled_connection_counts_for_its_worker_and_not_against_the_limit() {
+        let limit = Arc::new(ConnectionLimit::new(1, 2, None));
+        let dialled = limit.take_on(1);
+        assert_eq!((dialled.worker(), limit.taken(), limit.per_worker()), (1, 0, vec![0, 1]));
+        let mut accepted = limit.admit(&Endpoint::Unix(None), Instant::now()).unwrap();
+        assert!(accepted.take_place());
+        drop(dialled);
+        assert_eq!((limit.taken(), limit.per_worker()), (1, vec![1, 0]));
+    }
+
+    #[test]
     fn a_permit_takes_sixteen_bytes_of_each_connection() {
         assert_eq!(size_of::<ConnectionPermit>(), size_of::<usize>() + 8);
     }

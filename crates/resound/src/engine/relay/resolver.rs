@@ -106,3 +106,43 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<Endpoint>> {
     }
     Ok(take_turns(found).into_iter().map(Endpoint::Tcp).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    struct Woken(Mutex<Sender<ConnId>>);
+
+    impl EngineControl for Woken {
+        fn drain(&self, _deadline: Instant) {}
+        fn wake(&self, conn: ConnId) {
+            self.0.lock().unwrap().send(conn).unwrap();
+        }
+        fn wake_all(&self) {}
+    }
+
+    #[test]
+    fn all_that_wait_are_woken_and_a_name_is_looked_up_anew_after_a_second() {
+        let (send, woken) = channel();
+        let control: Arc<dyn EngineControl> = Arc::new(Woken(Mutex::new(send)));
+        let waker = Arc::new(Waker(OnceLock::new()));
+        waker.reach(&control);
+        let resolver = Arc::new(Resolver::new(Address::tcp("localhost", "1").unwrap()));
+        let lookup = |now, client| resolver.lookup(now, ConnId(client), &waker);
+        // A look-up is under way.
+        resolver.state.lock().unwrap().waiting = vec![ConnId(1)];
+        let start = Instant::now();
+        assert!([2, 3, 2].into_iter().all(|client| matches!(lookup(start, client), Lookup::Waiting)));
+        let address = Endpoint::Tcp(([127, 0, 0, 1], 7).into());
+        resolver.finish(Ok(vec![address.clone()]), &waker);
+        assert_eq!(woken.try_iter().collect::<Vec<_>>(), [1, 2, 3].map(ConnId));
+        let found = resolver.state.lock().unwrap().found.as_ref().unwrap().0;
+        for fresh in [start, found, found + FRESH - Duration::from_nanos(1)] {
+            assert!(matches!(lookup(fresh, 4), Lookup::Found(addresses) if addresses == [address.clone()]));
+        }
+        assert!(matches!(lookup(found + FRESH, 5), Lookup::Waiting));
+        assert_eq!(woken.recv().unwrap(), ConnId(5));
+    }
+}

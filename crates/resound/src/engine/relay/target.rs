@@ -128,6 +128,8 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
 
     #[test]
@@ -157,5 +159,20 @@ mod tests {
         for (local, want) in [("[::1]:1", 0), ("127.0.0.1:2", 1), ("127.0.0.2:2", 2), ("192.0.2.1:2", 1)] {
             assert_eq!(Route::of(&routes, &tcp(local)), want, "{local}");
         }
+    }
+
+    #[test]
+    fn only_addresses_of_the_wanted_family_are_dialled() {
+        let addresses = |change: &dyn Fn(RelayTarget) -> RelayTarget| {
+            let target = change(RelayTarget::new(Address::tcp("127.0.0.1", "1").unwrap()).unwrap());
+            match target.addresses(Instant::now(), ConnId(1), &Arc::new(Waker(OnceLock::new()))) {
+                Lookup::Found(addresses) => addresses.len(),
+                Lookup::Failed(_) => 0,
+                Lookup::Waiting => panic!("a number needs no resolver"),
+            }
+        };
+        assert_eq!([Family::Any, Family::V4, Family::V6].map(|family| addresses(&|to| to.family(family))), [1, 1, 0]);
+        let sources = ["127.0.0.1", "::1"].map(|source| source.parse().unwrap());
+        assert_eq!(sources.map(|source| addresses(&|to| to.source_address(source))), [1, 0]);
     }
 }
