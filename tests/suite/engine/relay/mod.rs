@@ -10,11 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use resound::faults::FaultEvent;
+use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget};
-use resound::{CloseReason, Endpoint, Engine, Error, Handle, Limits, Server};
+use resound::{CloseReason, ConnId, ConnInfo, Endpoint, Engine, Error, Handle, Handshake, Limits, Server};
 use socket2::SockRef;
 
-use crate::harness::{PATIENCE, Peer, faults, noise, on_each_engine_with_workers, patient, uninterrupted};
+use crate::harness::{Event, PATIENCE, Peer, Tap, faults, noise, on_each_engine_with_workers, patient, uninterrupted};
 
 on_each_engine_with_workers!(
     each_direction_ends_by_itself,
@@ -24,6 +25,8 @@ on_each_engine_with_workers!(
     wakes_from_outside_overtake_nothing,
     a_client_whose_target_refuses_is_reset,
     bytes_before_the_target_answers_are_kept,
+    last_words_wait_for_a_target_that_answers_late,
+    a_stream_of_tls_that_is_cut_off_ends_with_a_reset,
     an_end_that_takes_nothing_stops_the_other,
     both_directions_move_at_once_and_nothing_changes,
     a_stuck_direction_leaves_the_other_alone,
@@ -84,8 +87,12 @@ impl Path {
     }
 
     fn with_faults(settings: Server, spec: &str) -> Self {
+        Self::towards(settings, spec, |target| target)
+    }
+
+    fn towards(settings: Server, spec: &str, change: impl FnOnce(RelayTarget) -> RelayTarget) -> Self {
         let target = TcpListener::bind("127.0.0.1:0").unwrap();
-        let to = target_at(target.local_addr().unwrap());
+        let to = change(target_at(target.local_addr().unwrap()));
         let relay = Relay::new(settings).map("127.0.0.1:0", to).unwrap();
         let faults = relay.faults();
         if !spec.is_empty() {
@@ -244,6 +251,44 @@ fn bytes_before_the_target_answers_are_kept(engine: Engine) {
     let mut target = patiently(path.target.accept().unwrap().0);
     assert_eq!(target.rest(), b"early");
     assert!(matches!(path.seen(), Seen::Opened(Endpoint::Tcp(at)) if at == path.target.local_addr().unwrap()));
+}
+
+fn last_words_wait_for_a_target_that_answers_late(engine: Engine) {
+    let (send, events) = mpsc::channel();
+    let settings = settings(engine).observe(move |_| Tap(send.clone()));
+    // It has answered once it has sent a header.
+    let answers = |_: &ConnInfo, conn: &ConnInfo| Handshake::new().preface(Proxies::local().preface(conn));
+    let path = Path::towards(settings, "", |target| target.opening(answers));
+    for (number, words) in [(1, "last words"), (2, "")] {
+        let mut client = path.client();
+        let mut target = patiently(path.target.accept().unwrap().0);
+        client.send(words);
+        client.until_acknowledged();
+        client.reset();
+        let left = |event: Event| matches!(event, Event::Closed(id, CloseReason::Reset) if id == ConnId(number));
+        while !left(events.recv_timeout(PATIENCE).expect("the client leaves")) {}
+        target.send(Header::new(Version::V2, Addresses::Local).encode().unwrap());
+        target.expect(words);
+        assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
+        let (report, bytes) = (path.report(), words.len() as u64);
+        assert_eq!((report.ended, report.up), (Some((RelayEnd::Client, CloseReason::Reset)), direction(bytes, false)));
+        assert_eq!(report.target.is_some(), bytes > 0, "without words it has no pair");
+    }
+}
+
+fn a_stream_of_tls_that_is_cut_off_ends_with_a_reset(engine: Engine) {
+    let path = Path::of(settings(engine).opening(crate::tunnel::opening()));
+    let trusted = crate::tunnel::client();
+    let tls = rustls::ClientConnection::new(trusted.config().clone(), trusted.name().clone()).unwrap();
+    let mut client = rustls::StreamOwned::new(tls, path.client().0);
+    client.write_all(b"question").unwrap();
+    let mut target = patiently(path.target.accept().unwrap().0);
+    target.expect("question");
+    // A FIN without a close_notify.
+    client.sock.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
+    let report = path.report();
+    assert_eq!((report.ended, report.up), (Some((RelayEnd::Client, CloseReason::Truncated)), direction(8, false)));
 }
 
 /// Writes until nothing is taken for a while; returns how many bytes were.
