@@ -205,6 +205,42 @@ fn maps_and_unix_sockets() {
 }
 
 #[test]
+fn the_address_in_a_proxy_header_does_not_choose_the_target() {
+    let (_first, one) = server(&["-q"]);
+    let (_second, other) = server(&["-q", "--mode", "echo"]);
+    let maps = [&one, &other].map(|target| format!("127.0.0.1:0={target}"));
+    let args = ["relay", "--map", &maps[0], "--map", &maps[1], "--proxy-protocol", "require"];
+    let mut relay = Program::spawn(Program::command(&args));
+    let lines = [relay.stdout.next(), relay.stdout.next()];
+    let fronts = lines.each_ref().map(|line| line.split([' ', ',']).nth(4).unwrap());
+    for (to, named, want) in [(0, 1, "Server received: Hello\n"), (1, 0, "Hello\n")] {
+        let header = format!("v2,src=192.0.2.7:54321,dst={}", fronts[named]);
+        let (code, stdout, stderr) = run(&["client", fronts[to], "--send-proxy", &header], b"Hello\n");
+        assert_eq!((code, String::from_utf8_lossy(&stdout).as_ref()), (Some(0), want), "{stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_target_sees_the_source_address_that_was_given() {
+    let (mut server, target) = server(&["-v"]);
+    let (_relay, address) = relay(&target, &["--source-address", "127.0.0.2"]);
+    let _client = std::net::TcpStream::connect(address).unwrap();
+    let line = server.stdout.until("New connection");
+    assert!(line.starts_with("New connection from ('127.0.0.2', "), "{line}");
+}
+
+#[test]
+fn the_idle_timeout_of_the_command_line_resets_a_pair() {
+    let (_server, target) = server(&["-q"]);
+    let (_relay, address) = relay(&target, &["--idle-timeout", "100ms"]);
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    let error = std::io::Read::read(&mut client, &mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn wrong_words_are_refused_with_what_is_meant() {
     for (args, want) in [
         (&[][..], "resound: where to? Give the target"),
@@ -306,6 +342,10 @@ fn a_file_of_faults_is_read_again_and_refused_whole() {
     let path = file.to_str().unwrap();
     std::fs::write(&file, "seed = 5\n[[fault]]\nspec = \"reset @0B\"\n").unwrap();
     let (_server, target) = server(&["-q"]);
+    let same = folder.path().join("same.toml");
+    std::fs::copy(&file, &same).unwrap();
+    // It looks at a file that stays the same as often as the other one does at its own.
+    let (mut unchanged, _) = relay(&target, &["--faults", same.to_str().unwrap()]);
     let (mut relay, address) = relay(&target, &["--faults", path]);
     assert_eq!(relay.stdout.until("Faults"), "Faults from connection 1 on, seed 5: reset @0B");
     assert_eq!(ask(address).0, Some(1));
@@ -318,6 +358,15 @@ fn a_file_of_faults_is_read_again_and_refused_whole() {
     assert_eq!(relay.stdout.until("Faults"), "Faults from connection 3 on, seed 5: down: truncate @6B");
     let (_, answer) = ask(address);
     assert_eq!(answer, "Server");
+    #[cfg(unix)]
+    {
+        // What has not changed is set again where that is asked for.
+        relay.signal(rustix::process::Signal::HUP);
+        assert_eq!(relay.stdout.until("Faults"), "Faults from connection 4 on, seed 5: down: truncate @6B");
+    }
+    unchanged.child.kill().unwrap();
+    let settings = unchanged.stdout.rest().into_iter().filter(|line| line.starts_with("Faults"));
+    assert_eq!(settings.count(), 1, "and not otherwise");
 }
 
 #[test]
@@ -347,6 +396,13 @@ fn a_relay_that_refuses_and_one_that_never_accepts() {
         let (_relay, address) = relay(&target, &["--fault", "never-accept"]);
         let (code, _, stderr) = run(&["client", &port(address), "--connect-timeout", "300ms"], b"");
         assert!(code == Some(1) && stderr.contains("timeout"), "{code:?} {stderr}");
+        // A relay waits as long for such a target as it is to.
+        let (mut before, front) = relay(&address.to_string(), &["--connect-timeout", "300ms"]);
+        before.stdout.until("Waiting");
+        let (code, _, stderr) = run(&["client", &port(front), "--timeout", "60s"], b"Hello\n");
+        assert!(code == Some(1) && stderr.contains("reset"), "{code:?} {stderr}");
+        let line = before.stdout.next();
+        assert!(line.contains(&format!("cannot connect to {address}: timeout")), "{line}");
     }
 }
 
