@@ -349,17 +349,21 @@ impl Peer {
 
     /// Waits until the peer's system has acknowledged all bytes, where this system shows that.
     pub(crate) fn until_acknowledged(&self) {
+        eventually("all was acknowledged", || self.unacknowledged().is_none_or(|bytes| bytes == 0));
+    }
+
+    /// Bytes that the peer's system has not acknowledged, where this system shows that.
+    pub(crate) fn unacknowledged(&self) -> Option<usize> {
         let end = |address: SocketAddr| format!(":{:04X}", address.port());
         let (near, far) = (end(self.0.local_addr().unwrap()), end(self.0.peer_addr().unwrap()));
-        eventually("all was acknowledged", || {
-            let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return true };
-            // Of each socket: its number, its address, its peer's, its state, and the two queues.
-            !table.lines().any(|line| {
-                let fields: Vec<_> = line.split_whitespace().collect();
-                let is_ours = fields.get(1).is_some_and(|local| local.ends_with(&near)) && fields[2].ends_with(&far);
-                is_ours && !fields[4].starts_with("00000000:")
-            })
-        });
+        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        // Of each socket: its number, its address, its peer's, its state, and the two queues.
+        let of_ours = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_ours = fields.get(1).is_some_and(|local| local.ends_with(&near)) && fields[2].ends_with(&far);
+            is_ours.then(|| usize::from_str_radix(fields[4].split(':').next().unwrap(), 16).unwrap())
+        };
+        Some(table.lines().find_map(of_ours).unwrap_or(0))
     }
 
     /// One question, one answer, in reply mode.

@@ -180,7 +180,11 @@ impl ConnectionTask {
             *budget = budget.saturating_sub(n.max(STEP));
             Ok(n)
         });
-        sent.or_else(|reason| self.breaks(reason))
+        sent.or_else(|reason| {
+            // The next connection of this worker must not send it.
+            context.driver.clear_output();
+            self.breaks(reason)
+        })
     }
 
     /// The socket takes no more. A relay still passes on what the peer sent before its reset.
