@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Fields, ImplItem, Item, TraitItem, UseTree, Visibility};
 
-const CRATES: [&str; 4] = ["resound-proto", "resound-faults", "resound", "resound-load"];
+const CRATES: [&str; 5] = ["resound-proto", "resound-faults", "resound", "resound-load", "resound-lab"];
 /// Traits whose impls say nothing about how to use a type.
 const UNLISTED: [&str; 2] = ["Drop", "Error"];
 /// How to read a list.

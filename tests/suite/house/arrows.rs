@@ -4,10 +4,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) const CRATES: [&str; 5] =
-    ["crates/resound-proto/src", "crates/resound-faults/src", "crates/resound/src", "crates/resound-load/src", "src"];
+pub(super) const CRATES: [&str; 6] = [
+    "crates/resound-proto/src",
+    "crates/resound-faults/src",
+    "crates/resound/src",
+    "crates/resound-load/src",
+    "crates/resound-lab/src",
+    "src",
+];
 /// The crates without I/O.
 const PURE: [&str; 2] = ["resound-proto", "resound-faults"];
+/// What holds no I/O: those crates, and a folder of another.
+const PURE_FOLDERS: [&str; 3] =
+    ["crates/resound-proto/src", "crates/resound-faults/src", "crates/resound-lab/src/path"];
 
 /// The Rust files in a folder, without files of tests.
 pub(super) fn sources(folder: &str) -> Vec<PathBuf> {
@@ -73,9 +82,9 @@ fn manifest(krate: &str) -> String {
 }
 
 #[test]
-fn pure_crates_hold_no_socket_clock_lock_thread_or_log() {
-    for krate in PURE {
-        for path in sources(&format!("crates/{krate}/src")) {
+fn pure_code_holds_no_socket_clock_lock_thread_or_log() {
+    for folder in PURE_FOLDERS {
+        for path in sources(folder) {
             let code = code(&path);
             for call in ["Instant::now", "SystemTime", "std::thread", "std::fs", ".elapsed()"] {
                 assert!(!code.contains(call), "{} uses {call}", path.display());
@@ -84,6 +93,8 @@ fn pure_crates_hold_no_socket_clock_lock_thread_or_log() {
                 assert!(!has_word(&code, word), "{} uses {word}", path.display());
             }
         }
+    }
+    for krate in PURE {
         for dependency in ["tokio", "socket2", "tracing", "rustix", "libc"] {
             assert!(
                 !manifest(krate).lines().any(|line| line.starts_with(dependency)),
@@ -98,6 +109,10 @@ fn pure_crates_hold_no_socket_clock_lock_thread_or_log() {
 fn faults_stand_beside_the_other_libraries() {
     let is_ours = |line: &str| line.starts_with("resound");
     assert!(!manifest("resound-faults").lines().any(is_ours), "resound-faults uses a crate of the project");
+    for krate in ["resound", "resound-proto", "resound-load"] {
+        let uses = |line: &str| line.starts_with(&format!("{krate}.")) || line.starts_with(&format!("{krate} "));
+        assert!(!manifest("resound-lab").lines().any(uses), "resound-lab uses {krate}");
+    }
     for krate in ["resound-proto", "resound-load"] {
         assert!(!manifest(krate).contains("resound-faults"), "{krate} uses resound-faults");
     }

@@ -1,0 +1,12 @@
+//! A network with planted defects, for tests of programs that use one: packets are lost, changed,
+//! late or stopped, as a seed decides.
+//!
+//! [`Path`] is the router in the middle as a state machine. It holds no socket, clock or thread:
+//! time is an argument, and packets are slices.
+
+mod path;
+
+pub use path::{
+    Capture, Decision, Defects, OffloadHeader, PacketAction, Path, PathOutput, Side, Summary, Touch, segments,
+};
+pub use resound_faults::{SpecError, StreamDirection};
