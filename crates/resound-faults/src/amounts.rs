@@ -10,11 +10,13 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 const TIME_UNITS: [(&str, u64); 5] =
     [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
-pub(crate) const TIME: &str = "a time like 500ms, 10s or 5m";
-pub(crate) const SIZE: &str = "a size like 512B, 64KiB or 1MiB";
+/// What a time is, behind `is not`.
+pub const TIME: &str = "a time like 500ms, 10s or 5m";
+/// What a size is, behind `is not`.
+pub const SIZE: &str = "a size like 512B, 64KiB or 1MiB";
 
 /// `500ms`, `10s`, `1h30m`, `1.5s`; a plain number is in seconds. From a microsecond to 100 years.
-pub(crate) fn time(text: &str) -> Option<Duration> {
+pub fn time(text: &str) -> Option<Duration> {
     let mut micros: u64 = 0;
     let mut rest = text;
     let mut before = u64::MAX;
@@ -56,19 +58,19 @@ fn decimal(text: &str, factor: u64) -> Option<u64> {
 }
 
 /// In the largest unit in which it is whole.
-pub(crate) fn time_text(time: Duration) -> String {
+pub fn time_text(time: Duration) -> String {
     let micros = time.as_micros() as u64;
     let (unit, factor) = TIME_UNITS.into_iter().find(|(_, factor)| micros.is_multiple_of(*factor)).unwrap_or(("us", 1));
     format!("{}{unit}", micros / factor)
 }
 
 /// `512`, `64k`, `1MiB`. At least a byte.
-pub(crate) fn size(text: &str) -> Option<u64> {
+pub fn size(text: &str) -> Option<u64> {
     size_or_zero(text).filter(|size| *size > 0)
 }
 
 /// The same, and `0B`.
-pub(crate) fn size_or_zero(text: &str) -> Option<u64> {
+pub fn size_or_zero(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.to_ascii_lowercase().as_str() {
@@ -83,7 +85,7 @@ pub(crate) fn size_or_zero(text: &str) -> Option<u64> {
 }
 
 /// In the largest unit in which it is whole.
-pub(crate) fn size_text(size: u64) -> String {
+pub fn size_text(size: u64) -> String {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     match units.into_iter().find(|(_, shift)| size > 0 && size.is_multiple_of(1 << shift)) {
         Some((unit, shift)) => format!("{}{unit}", size >> shift),
@@ -92,12 +94,18 @@ pub(crate) fn size_text(size: u64) -> String {
 }
 
 /// `25%`, `0.5%`, in millionths: more than 0, at most 100 %.
-pub(crate) fn millionths(percent: &str) -> Option<u32> {
-    let millionths = decimal(percent.strip_suffix('%')?, 10_000)?;
-    u32::try_from(millionths).ok().filter(|n| (1..=1_000_000).contains(n))
+pub fn millionths(percent: &str) -> Option<u32> {
+    millionths_or_zero(percent).filter(|n| *n > 0)
 }
 
-pub(crate) fn percent_text(millionths: u32) -> String {
+/// The same, and `0%`.
+pub fn millionths_or_zero(percent: &str) -> Option<u32> {
+    let millionths = decimal(percent.strip_suffix('%')?, 10_000)?;
+    u32::try_from(millionths).ok().filter(|n| *n <= 1_000_000)
+}
+
+/// As `25%`, from millionths.
+pub fn percent_text(millionths: u32) -> String {
     let mut text = format!("{}", millionths / 10_000);
     let rest = millionths % 10_000;
     if rest > 0 {

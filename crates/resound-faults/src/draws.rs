@@ -9,9 +9,11 @@ const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The draws of one connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Draws {
-    pub(crate) seed: u64,
-    pub(crate) number: u64,
+pub struct Draws {
+    /// That of the run.
+    pub seed: u64,
+    /// That of the connection.
+    pub number: u64,
 }
 
 /// The output function of splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
@@ -24,7 +26,7 @@ fn mixed(mut z: u64) -> u64 {
 
 impl Draws {
     /// 64 bits: the seed is mixed, and then each of the four others is added and mixed in turn.
-    pub(crate) fn bits(self, direction: Option<StreamDirection>, rule: usize, offset: u64) -> u64 {
+    pub fn bits(self, direction: Option<StreamDirection>, rule: usize, offset: u64) -> u64 {
         let direction = direction.map_or(0, |direction| 1 + direction as u64);
         [self.number, direction, rule as u64, offset]
             .into_iter()
@@ -35,13 +37,18 @@ impl Draws {
 }
 
 /// Further bits behind some that were drawn.
-pub(crate) fn sequel(bits: u64, nth: u64) -> u64 {
+pub fn sequel(bits: u64, nth: u64) -> u64 {
     mixed(bits.wrapping_add(nth.wrapping_add(1).wrapping_mul(GAMMA)))
 }
 
 /// A number below `limit`, from 64 bits.
-pub(crate) fn below(bits: u64, limit: u64) -> u64 {
+pub fn below(bits: u64, limit: u64) -> u64 {
     ((u128::from(bits) * u128::from(limit)) >> 64) as u64
+}
+
+/// A number from 0 to below 1, from 64 bits.
+pub fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::amounts::{size_text, time_text};
+use crate::draws::{below, sequel, unit};
 use crate::kind::FaultKind;
 
 /// How a delay varies around its value.
@@ -23,6 +24,24 @@ pub enum DelayShape {
 impl DelayShape {
     pub(crate) const WORDS: [(&'static str, DelayShape); 3] =
         [("uniform", DelayShape::Uniform), ("normal", DelayShape::Normal), ("pareto", DelayShape::Pareto)];
+
+    /// A time around `middle`, from 64 bits that were drawn.
+    pub fn drawn(self, middle: Duration, by: Duration, bits: u64) -> Duration {
+        if by.is_zero() {
+            return middle;
+        }
+        let deviation = by.as_secs_f64();
+        let offset = match self {
+            DelayShape::Uniform => {
+                let width = u64::try_from(by.as_nanos() * 2 + 1).unwrap_or(u64::MAX);
+                return middle.saturating_sub(by) + Duration::from_nanos(below(bits, width));
+            }
+            DelayShape::Normal => ((0..12).map(|n| unit(sequel(bits, n))).sum::<f64>() - 6.0) * deviation,
+            // Its own mean is 1.5, and its standard deviation the root of 0.75.
+            DelayShape::Pareto => ((1.0 - unit(bits)).cbrt().recip().min(100.0) - 1.5) / 0.75_f64.sqrt() * deviation,
+        };
+        Duration::try_from_secs_f64((middle.as_secs_f64() + offset).max(0.0)).unwrap_or(middle)
+    }
 }
 
 /// The value behind a fault's word.

@@ -37,32 +37,32 @@ pub struct SpecError {
 
 /// A mistake before the text around it is known: its place in that text, and what it is.
 #[derive(Debug)]
-pub(crate) struct Flaw {
-    pub(crate) problem: SpecProblem,
-    pub(crate) sentence: String,
-    pub(crate) meant: Option<String>,
-    pub(crate) range: Range<usize>,
+pub struct Flaw {
+    /// Its sort.
+    pub problem: SpecProblem,
+    /// What is wrong and what was expected, as one sentence without its full stop.
+    pub sentence: String,
+    /// The word that was probably meant.
+    pub meant: Option<String>,
+    /// The wrong bytes; empty where something is missing.
+    pub range: Range<usize>,
 }
 
 impl Flaw {
-    pub(crate) fn new(problem: SpecProblem, range: Range<usize>, sentence: impl Into<String>) -> Self {
+    /// Without a word that was probably meant.
+    pub fn new(problem: SpecProblem, range: Range<usize>, sentence: impl Into<String>) -> Self {
         Self { problem, sentence: sentence.into(), meant: None, range }
     }
 
     /// A word that is none of `known`, with the nearest of those.
-    pub(crate) fn unknown<'a>(
-        range: Range<usize>,
-        word: &str,
-        what: &str,
-        known: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub fn unknown<'a>(range: Range<usize>, word: &str, what: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let meant = nearest(word, known).map(String::from);
         let sentence = format!("'{}' is not {what}", shortened(word));
         Self { problem: SpecProblem::UnknownWord, sentence, meant, range }
     }
 
     /// With the text around it; `line` is that of a file.
-    pub(crate) fn within(self, text: &str, line: Option<usize>) -> SpecError {
+    pub fn within(self, text: &str, line: Option<usize>) -> SpecError {
         let Self { problem, sentence, meant, range } = self;
         // It quotes the text, and stays one line.
         let sentence = printable(&sentence);

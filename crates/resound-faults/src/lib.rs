@@ -5,15 +5,15 @@
 //! and a relay or a server does the rest. What is drawn depends on a seed, the connection's number,
 //! the direction, the rule and the byte's offset alone, so that a run repeats.
 
-mod amounts;
+pub mod amounts;
 mod connection;
 mod direction;
-mod draws;
+pub mod draws;
 mod effect;
 mod error;
 mod event;
 mod file;
-mod grammar;
+pub mod grammar;
 mod kind;
 mod profile;
 mod rule;
@@ -22,7 +22,7 @@ mod spec;
 pub use connection::{ClientAdmission, ConnectionFaults, End, MOST_HELD, Polled, QUEUE_BYTES, SocketFaults};
 pub use direction::StreamDirection;
 pub use effect::{DelayShape, Effect, EffectValue};
-pub use error::{SpecError, SpecProblem};
+pub use error::{Flaw, SpecError, SpecProblem};
 pub use event::FaultEvent;
 pub use file::FaultFile;
 pub use ipnet;

@@ -71,6 +71,9 @@ pub enum Trigger {
     Offset(u64),
     /// `@message=3`: so does the first byte of this line, counted from 1.
     Message(u64),
+    /// `@packet=3`: the packet with this number is the first that it hits. Only a path of packets
+    /// has them.
+    Packet(u64),
     /// `@2s`: this long after the connection opened.
     Time(Duration),
     /// `@idle=30s`: when this long no byte came.
@@ -83,6 +86,7 @@ impl fmt::Display for Trigger {
             Trigger::Connect => f.write_str("@connect"),
             Trigger::Offset(offset) => write!(f, "@{}", size_text(offset)),
             Trigger::Message(number) => write!(f, "@message={number}"),
+            Trigger::Packet(number) => write!(f, "@packet={number}"),
             Trigger::Time(time) => write!(f, "@{}", time_text(time)),
             Trigger::Idle(time) => write!(f, "@idle={}", time_text(time)),
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::direction::StreamDirection;
-use crate::draws::{Draws, below, sequel};
+use crate::draws::Draws;
 use crate::effect::{DelayShape, Effect, EffectValue};
 use crate::kind::FaultKind;
 
@@ -74,26 +74,8 @@ impl Stamps {
 
 impl DelayRule {
     fn drawn(&self, bits: u64) -> Duration {
-        if self.by.is_zero() {
-            return self.middle;
-        }
-        let by = self.by.as_secs_f64();
-        let offset = match self.shape {
-            DelayShape::Uniform => {
-                let width = u64::try_from(self.by.as_nanos() * 2 + 1).unwrap_or(u64::MAX);
-                return (self.middle - self.by) + Duration::from_nanos(below(bits, width));
-            }
-            DelayShape::Normal => ((0..12).map(|n| unit(sequel(bits, n))).sum::<f64>() - 6.0) * by,
-            // Its own mean is 1.5, and its standard deviation the root of 0.75.
-            DelayShape::Pareto => ((1.0 - unit(bits)).cbrt().recip().min(100.0) - 1.5) / 0.75_f64.sqrt() * by,
-        };
-        Duration::try_from_secs_f64((self.middle.as_secs_f64() + offset).max(0.0)).unwrap_or(self.middle)
+        self.shape.drawn(self.middle, self.by, bits)
     }
-}
-
-/// From 0 to below 1.
-fn unit(bits: u64) -> f64 {
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// A time so much later; the same where the clock has no later one.

@@ -8,11 +8,16 @@
 //! WHEN   := "@connect" | "@0B" | "@1MiB" | "@message=3" | "@2s" | "@idle=30s"
 //! CHANCE := "25%"
 //! ```
+//!
+//! Other specifications with connections, directions, moments and chances read these parts here:
+//! [`rules_of`] and [`RuleHead`] split a text; [`trigger`], [`chance`] and [`delay`] read a word.
 
 mod part;
 mod sense;
 mod values;
 mod which;
+
+use std::ops::Range;
 
 use crate::amounts;
 use crate::direction::StreamDirection;
@@ -20,52 +25,96 @@ use crate::effect::Effect;
 use crate::error::{Flaw, SpecProblem, nearest};
 use crate::kind::FACTS;
 use crate::rule::{Chance, Connections, FaultRule, Trigger};
-use part::Part;
 use sense::Places;
 
-/// More rules than these are probably a mistake of a script.
-pub(crate) const MOST_RULES: usize = 256;
+pub use part::Part;
+pub use values::delay;
 
-const WHEN: &str = "a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s";
+/// More rules than these are probably a mistake of a script.
+pub const MOST_RULES: usize = 256;
+
+/// The moments that a rule of a specification may begin at.
+#[derive(Clone, Copy, Debug)]
+pub struct TriggerWords {
+    /// What they are, behind `is not`.
+    pub what: &'static str,
+    /// Those that are words: of `connect`, `message`, `packet` and `idle`.
+    pub known: &'static [&'static str],
+}
+
+const WHEN: TriggerWords = TriggerWords {
+    what: "a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s",
+    known: &["connect", "message", "idle"],
+};
+
+/// What stands in front of a rule, and the rest of it.
+#[derive(Clone, Debug)]
+pub struct RuleHead<'a> {
+    /// Which connections it concerns.
+    pub which: Connections,
+    /// Where that stands, if it does.
+    pub which_place: Option<Range<usize>>,
+    /// The direction; `None` for both.
+    pub direction: Option<StreamDirection>,
+    /// Where that stands, if it does.
+    pub direction_place: Option<Range<usize>>,
+    /// Behind the last colon.
+    pub body: Part<'a>,
+}
 
 /// The rules of a specification; none if it is blank.
 pub(crate) fn rules(text: &str) -> Result<Vec<FaultRule>, Flaw> {
+    rules_of(text)?.into_iter().map(rule).collect()
+}
+
+/// The texts of the rules of a specification; none if it is blank.
+pub fn rules_of(text: &str) -> Result<Vec<Part<'_>>, Flaw> {
     let whole = Part::whole(text);
     if whole.is_blank() {
         return Ok(Vec::new());
     }
     let parts = whole.split(';');
-    if let Some(part) = parts.get(MOST_RULES) {
-        let sentence = format!("a specification has at most {MOST_RULES} rules");
-        return Err(Flaw::new(SpecProblem::TooMany, part.range(), sentence));
+    match parts.get(MOST_RULES) {
+        Some(part) => {
+            let sentence = format!("a specification has at most {MOST_RULES} rules");
+            Err(Flaw::new(SpecProblem::TooMany, part.range(), sentence))
+        }
+        None => Ok(parts),
     }
-    parts.into_iter().map(rule).collect()
+}
+
+impl<'a> RuleHead<'a> {
+    /// Of one rule.
+    pub fn of(rule: Part<'a>) -> Result<Self, Flaw> {
+        let mut prefixes = rule.split(':');
+        let body = prefixes.pop().unwrap_or(rule);
+        let mut whole =
+            Self { which: Connections::All, which_place: None, direction: None, direction_place: None, body };
+        for (index, prefix) in prefixes.iter().map(|prefix| prefix.trimmed()).enumerate() {
+            if let Some(found) = StreamDirection::BOTH.into_iter().find(|each| each.to_string() == prefix.text) {
+                if whole.direction_place.replace(prefix.range()).is_some() {
+                    let sentence = "one direction is enough, and without one the rule is for both";
+                    return Err(Flaw::new(SpecProblem::Syntax, prefix.range(), sentence));
+                }
+                whole.direction = Some(found);
+            } else if index == 0 {
+                whole.which = which::connections(prefix)?;
+                whole.which_place = Some(prefix.range());
+            } else {
+                let sentence = "the connections come first, then the direction, then the fault: `1-2: up: reset`";
+                return Err(Flaw::new(SpecProblem::Syntax, prefix.range(), sentence));
+            }
+        }
+        Ok(whole)
+    }
 }
 
 fn rule(part: Part<'_>) -> Result<FaultRule, Flaw> {
-    let mut prefixes = part.split(':');
-    let body = prefixes.pop().unwrap_or(part);
-    let mut places = Places::default();
-    let mut which = Connections::All;
-    let mut direction = None;
-    for (index, prefix) in prefixes.iter().map(|prefix| prefix.trimmed()).enumerate() {
-        if let Some(found) = StreamDirection::BOTH.into_iter().find(|each| each.to_string() == prefix.text) {
-            if places.direction.replace(prefix.range()).is_some() {
-                let sentence = "one direction is enough, and without one the rule is for both";
-                return Err(Flaw::new(SpecProblem::Syntax, prefix.range(), sentence));
-            }
-            direction = Some(found);
-        } else if index == 0 {
-            which = which::connections(prefix)?;
-            places.which = Some(prefix.range());
-        } else {
-            let sentence = "the connections come first, then the direction, then the fault: `1-2: up: reset`";
-            return Err(Flaw::new(SpecProblem::Syntax, prefix.range(), sentence));
-        }
-    }
-    let mut rule = body_of(body, &mut places)?;
-    rule.which = which;
-    rule.direction = direction;
+    let head = RuleHead::of(part)?;
+    let mut places = Places { which: head.which_place, direction: head.direction_place, ..Places::default() };
+    let mut rule = body_of(head.body, &mut places)?;
+    rule.which = head.which;
+    rule.direction = head.direction;
     sense::check(&rule, &places)?;
     Ok(rule)
 }
@@ -81,14 +130,10 @@ fn body_of(body: Part<'_>, places: &mut Places) -> Result<FaultRule, Flaw> {
         FaultRule { which: Connections::All, direction: None, effect: fault(*first)?, when: None, chance: None };
     for word in rest {
         if word.text.starts_with('@') && places.when.is_none() && places.chance.is_none() {
-            rule.when = Some(trigger(*word)?);
+            rule.when = Some(trigger(*word, WHEN)?);
             places.when = Some(word.range());
         } else if word.text.ends_with('%') && places.chance.is_none() {
-            let millionths = amounts::millionths(word.text).ok_or_else(|| {
-                let sentence = format!("'{}' is not a chance; write it from 0.0001% to 100%, like 25%", word.text);
-                Flaw::new(SpecProblem::Amount, word.range(), sentence)
-            })?;
-            rule.chance = Some(Chance(millionths));
+            rule.chance = Some(chance(*word)?);
             places.chance = Some(word.range());
         } else {
             return Err(misplaced(*word, places));
@@ -109,7 +154,7 @@ fn misplaced(word: Part<'_>, places: &Places) -> Flaw {
     } else if is_fault(word.text) {
         "a semicolon stands between two faults".into()
     } else {
-        format!("'{}' is not expected here; behind a fault come {WHEN}, and a chance such as 25%", word.text)
+        format!("'{}' is not expected here; behind a fault come {}, and a chance such as 25%", word.text, WHEN.what)
     };
     Flaw::new(SpecProblem::Syntax, word.range(), sentence)
 }
@@ -139,28 +184,38 @@ fn fault(word: Part<'_>) -> Result<Effect, Flaw> {
     Ok(Effect { kind: facts.kind, value })
 }
 
-/// `@connect`, `@64KiB`, `@message=3`, `@2s`, `@idle=30s`.
-fn trigger(word: Part<'_>) -> Result<Trigger, Flaw> {
+/// `25%`
+pub fn chance(word: Part<'_>) -> Result<Chance, Flaw> {
+    amounts::millionths(word.text).map(Chance).ok_or_else(|| {
+        let sentence = format!("'{}' is not a chance; write it from 0.0001% to 100%, like 25%", word.text);
+        Flaw::new(SpecProblem::Amount, word.range(), sentence)
+    })
+}
+
+/// `@connect`, `@64KiB`, `@message=3`, `@packet=3`, `@2s`, `@idle=30s`, of which some may be
+/// unknown here.
+pub fn trigger(word: Part<'_>, words: TriggerWords) -> Result<Trigger, Flaw> {
     let text = &word.text[1..];
-    if text == "connect" {
-        return Ok(Trigger::Connect);
-    }
     let amount = |sentence: String| Err(Flaw::new(SpecProblem::Amount, word.range(), sentence));
-    if let Some((name, value)) = text.split_once('=') {
-        return match name {
-            "message" => match value.parse() {
-                Ok(number) if number > 0 && !value.starts_with('+') => Ok(Trigger::Message(number)),
-                _ => amount(format!("'{value}' is not a message's number: the first message is 1")),
-            },
-            "idle" => match amounts::time(value) {
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    if let (Some(known), is_connect) = (words.known.iter().find(|known| **known == name), name == "connect")
+        && is_connect == value.is_none()
+    {
+        let value = value.unwrap_or_default();
+        let number = value.parse().ok().filter(|number| *number > 0 && !value.starts_with('+'));
+        return match (*known, number) {
+            ("connect", _) => Ok(Trigger::Connect),
+            ("idle", _) => match amounts::time(value) {
                 Some(time) => Ok(Trigger::Idle(time)),
                 None => amount(format!("'{value}' is not {}", amounts::TIME)),
             },
-            _ => Err(unknown_trigger(word, name)),
+            ("message", Some(number)) => Ok(Trigger::Message(number)),
+            ("packet", Some(number)) => Ok(Trigger::Packet(number)),
+            (counted, _) => amount(format!("'{value}' is not a {counted}'s number: the first {counted} is 1")),
         };
     }
-    if !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return Err(unknown_trigger(word, text));
+    if value.is_some() || !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Err(unknown_trigger(word, name, words));
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return amount(format!("'{}' may be bytes or seconds; write @{text}B or @{text}s", word.text));
@@ -173,11 +228,14 @@ fn trigger(word: Part<'_>) -> Result<Trigger, Flaw> {
         (None, None) if text.trim_start_matches(['0', '.']).trim_start_matches(['m', 'u']) == "s" => {
             amount("a time is longer than zero; @connect is the beginning".into())
         }
-        (None, None) => amount(format!("'{}' is not {WHEN}", word.text)),
+        (None, None) => amount(format!("'{}' is not {}", word.text, words.what)),
     }
 }
 
-fn unknown_trigger(word: Part<'_>, name: &str) -> Flaw {
-    let meant = nearest(name, ["connect", "message", "idle"]).map(|name| format!("@{name}"));
-    Flaw { meant, ..Flaw::new(SpecProblem::UnknownWord, word.range(), format!("'{}' is not {WHEN}", word.text)) }
+fn unknown_trigger(word: Part<'_>, name: &str, words: TriggerWords) -> Flaw {
+    let meant = nearest(name, words.known.iter().copied()).map(|name| format!("@{name}"));
+    Flaw {
+        meant,
+        ..Flaw::new(SpecProblem::UnknownWord, word.range(), format!("'{}' is not {}", word.text, words.what))
+    }
 }

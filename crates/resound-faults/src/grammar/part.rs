@@ -2,22 +2,27 @@
 
 use std::ops::Range;
 
+/// A part of a specification, which knows its place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part<'a> {
-    pub(super) text: &'a str,
+pub struct Part<'a> {
+    /// Its text.
+    pub text: &'a str,
     at: usize,
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn whole(text: &'a str) -> Self {
+    /// The whole text.
+    pub fn whole(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    pub(super) fn range(self) -> Range<usize> {
+    /// Its bytes in the whole.
+    pub fn range(self) -> Range<usize> {
         self.at..self.at + self.text.len()
     }
 
-    pub(super) fn is_blank(self) -> bool {
+    /// Has it nothing but white space?
+    pub fn is_blank(self) -> bool {
         self.text.trim().is_empty()
     }
 
@@ -25,14 +30,15 @@ impl<'a> Part<'a> {
         Self { text: &self.text[range.clone()], at: self.at + range.start }
     }
 
-    pub(super) fn trimmed(self) -> Self {
+    /// Without white space around it.
+    pub fn trimmed(self) -> Self {
         let start = self.text.len() - self.text.trim_start().len();
         let end = start + self.text.trim().len();
         self.sub(start..end)
     }
 
     /// The parts between a character that stands outside of brackets; at least one.
-    pub(super) fn split(self, at: char) -> Vec<Self> {
+    pub fn split(self, at: char) -> Vec<Self> {
         let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
         for (index, c) in self.text.char_indices() {
             match c {
@@ -49,7 +55,8 @@ impl<'a> Part<'a> {
         parts
     }
 
-    pub(super) fn split_once(self, at: char) -> (Self, Option<Self>) {
+    /// What is before the first of a character, and what is behind it.
+    pub fn split_once(self, at: char) -> (Self, Option<Self>) {
         match self.text.find(at) {
             Some(index) => (self.sub(0..index), Some(self.sub(index + at.len_utf8()..self.text.len()))),
             None => (self, None),
@@ -57,7 +64,7 @@ impl<'a> Part<'a> {
     }
 
     /// The words between white space; an `@` begins one as well.
-    pub(super) fn words(self) -> Vec<Self> {
+    pub fn words(self) -> Vec<Self> {
         let (mut words, mut start) = (Vec::new(), None::<usize>);
         for (index, c) in self.text.char_indices() {
             if (c.is_whitespace() || c == '@')

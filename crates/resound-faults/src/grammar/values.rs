@@ -77,8 +77,8 @@ fn example(form: ValueForm) -> &'static str {
     }
 }
 
-/// `20ms`, `20ms+-5ms`, `20ms+-5ms~normal`
-fn delay(part: Part<'_>) -> Result<EffectValue, Flaw> {
+/// `20ms`, `20ms+-5ms`, `20ms+-5ms~normal`, as [`EffectValue::Varied`].
+pub fn delay(part: Part<'_>) -> Result<EffectValue, Flaw> {
     let (times, shape) = part.split_once('~');
     let (middle, by) = times.text.split_once("+-").map_or((times.text, None), |(middle, by)| (middle, Some(by)));
     let wrong = |text: &str| {

@@ -64,6 +64,12 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
         ("drip=10B", "10B", Amount, "'10B' is not a size and a time like 10B/100ms"),
         ("slice=7..1", "7..1", Amount, "'7..1' is not a number of bytes from 1 on like 3, or a range like 1..7"),
         ("swap=1MiB", "1MiB", Amount, "'1MiB' is not possible here: 32KiB are the most"),
+        (
+            "reset @packet=3",
+            "@packet=3",
+            UnknownWord,
+            "'@packet=3' is not a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s",
+        ),
         ("cap=0", "0", Amount, "'0' is not a number from 1 on"),
         ("reset @5", "@5", Amount, "'@5' may be bytes or seconds; write @5B or @5s"),
         ("reset @0s", "@0s", Amount, "a time is longer than zero; @connect is the beginning"),

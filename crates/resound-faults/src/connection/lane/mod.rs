@@ -116,7 +116,7 @@ impl DirectionLane {
         match trigger {
             Trigger::Offset(offset) => self.insert(offset, own, Happening::Begin),
             Trigger::Message(number) => self.at_messages.push((number, own)),
-            Trigger::Connect | Trigger::Time(_) | Trigger::Idle(_) => {}
+            Trigger::Connect | Trigger::Packet(_) | Trigger::Time(_) | Trigger::Idle(_) => {}
         }
     }
 
