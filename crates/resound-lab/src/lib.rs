@@ -7,6 +7,7 @@
 mod path;
 
 pub use path::{
-    Capture, Decision, Defects, OffloadHeader, PacketAction, Path, PathOutput, Side, Summary, Touch, segments,
+    Capture, Decision, DefectKind, Defects, FlowId, OffloadHeader, PacketAction, PassedTotals, Path, PathOutput,
+    ROUTER_V4, ROUTER_V6, Side, Summary, Touch, TouchTotals, segments,
 };
 pub use resound_faults::{SpecError, StreamDirection};
