@@ -16,6 +16,7 @@ pub use error::{LabError, LabStep};
 #[cfg(target_os = "linux")]
 pub use lab::{Lab, LabBuilder, LabEnd, LabProcess, LabReport, LabStreams, RouterReport, take_terminal};
 pub use path::{
-    Capture, Decision, Defects, OffloadHeader, PacketAction, Path, PathOutput, Side, Summary, Touch, segments,
+    Capture, Decision, DefectKind, Defects, FlowId, OffloadHeader, PacketAction, PassedTotals, Path, PathOutput,
+    ROUTER_V4, ROUTER_V6, Side, Summary, Touch, TouchTotals, segments,
 };
 pub use resound_faults::{SpecError, StreamDirection};

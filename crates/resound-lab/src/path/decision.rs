@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use resound_faults::StreamDirection;
 
+use super::flow_id::FlowId;
+
 /// Takes what leaves the router.
 pub trait PathOutput {
     /// A packet leaves the router in this direction, whether it came or the router made it.
@@ -25,9 +27,9 @@ pub struct Decision<'a> {
     pub direction: StreamDirection,
     /// Did the router make it?
     pub is_own: bool,
-    /// The number of its flow, from 1 in the order of their first packets; 0 where the packet is of
-    /// none, because it could not be read.
-    pub flow: u64,
+    /// Its flow; `None` where the packet belongs to none, because it could not be read or a NAT
+    /// knows nothing of it.
+    pub flow: Option<FlowId>,
     /// Its place among the packets that came of that flow and direction, from 1; 0 for one that the
     /// router made.
     pub index: u64,
@@ -38,13 +40,13 @@ pub struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// The touches as one line, such as `flow 3, packet 17: loss: dropped`; `None` where there is
-    /// none.
+    /// The touches as one line, such as `tcp 3, up 17: loss: dropped`; `None` where there is none.
     pub fn comment(&self) -> Option<String> {
         let touches: Vec<_> = self.touches.iter().map(Touch::to_string).collect();
+        let flow = self.flow.map_or_else(|| "no flow".into(), |flow| flow.to_string());
         let place = match self.is_own {
-            true => format!("flow {}, made by the router", self.flow),
-            false => format!("flow {}, packet {}", self.flow, self.index),
+            true => format!("{flow}, the router's own"),
+            false => format!("{flow}, {} {}", self.direction, self.index),
         };
         (!touches.is_empty()).then(|| format!("{place}: {}", touches.join("; ")))
     }
@@ -76,8 +78,6 @@ pub enum PacketAction {
     Overtaken(u32),
     /// So many copies leave beside it.
     Copied(u32),
-    /// It leaves in so many parts.
-    Split(u32),
     /// It was changed as the text says.
     Changed(Cow<'static, str>),
     /// The router made it, as the text says.
@@ -91,7 +91,6 @@ impl fmt::Display for PacketAction {
             PacketAction::Delayed(time) => write!(f, "{:.3} ms later", time.as_secs_f64() * 1e3),
             PacketAction::Overtaken(count) => write!(f, "behind the next {count}"),
             PacketAction::Copied(count) => write!(f, "and {count} more of it"),
-            PacketAction::Split(count) => write!(f, "in {count} parts"),
             PacketAction::Changed(what) | PacketAction::Made(what) => f.write_str(what),
         }
     }
