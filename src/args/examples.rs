@@ -85,8 +85,8 @@ const RELAY: &[Example] = &[
 const LAB: &[Example] = &[
     Example("A shell in a network that loses one packet of a hundred", "resound lab --loss 1%"),
     Example(
-        "A download through a slow link",
-        "resound lab --rate 1Mbit/s --far 'resound server far 8888' -- resound test far",
+        "A server and a client, and a slow link between them",
+        "resound lab --rate 1Mbit/s --far 'resound server far' -- resound test far",
     ),
     Example("Large packets vanish on their way back", "resound lab --defect 'down: mtu=1400' -- ./client.sh"),
     Example("See what happened, packet by packet", "resound lab --loss 1% --pcap lab.pcapng -- ./client.sh"),

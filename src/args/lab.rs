@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use resound_lab::Defects;
+use resound_lab::{DefectKind, Defects};
 
 use super::examples;
 use crate::lab::LabPlan;
@@ -59,13 +59,15 @@ pub(crate) struct LabArgs {
     of_path: DefectArgs,
 }
 
-/// Declares a flag for each defect, which gives the words of the specification.
+/// Declares a flag for each defect; its value goes into the specification.
 macro_rules! defect_flags {
-    ($($(#[$doc:meta])* $field:ident $word:literal $value:tt;)*) => {
+    ($($(#[doc = $doc:literal])* $field:ident $word:literal $value:tt $($attribute:ident = $setting:expr)*;)*) => {
         /// Each flag is the defect of that name.
         #[derive(Args)]
         struct DefectArgs {
-            $($(#[$doc])* #[arg(help_heading = DEFECTS, long = $word, value_name = $value)] $field: Option<String>,)*
+            $($(#[doc = $doc])*
+            #[arg(help_heading = DEFECTS, long = $word, value_name = $value $(, $attribute = $setting)*)]
+            $field: Option<String>,)*
         }
 
         impl DefectArgs {
@@ -75,22 +77,69 @@ macro_rules! defect_flags {
                 typed.into_iter().filter_map(|(word, value)| Some(spec(word, &value?))).collect()
             }
         }
+
+        #[cfg(test)]
+        const WORDS: &[&str] = &[$($word),*];
     };
 }
 
+/// The specification of a flag: `loss=1%`, `nat idle-silent=5s`, `nat`.
 fn spec(word: &str, value: &str) -> String {
-    format!("{word}={value}")
+    let takes_value = DefectKind::all().any(|kind| kind.word() == word && kind.example().contains('='));
+    match value {
+        "" => word.into(),
+        value if takes_value => format!("{word}={value}"),
+        value => format!("{word} {value}"),
+    }
 }
 
 defect_flags! {
-    /// Lose this part of all packets, such as 1%
-    loss "loss" "PART";
-    /// Hold packets back for so long, such as 30ms or 30ms+-5ms
+    /// Drop packets, such as 1%, or `1% burst=5`
+    loss "loss" "ODDS";
+    /// Drop segments with SYN
+    syn_loss "syn-loss" "ODDS";
+    /// Send packets twice
+    duplicate "duplicate" "ODDS";
+    /// Send packets behind the next one of their flow, or `5% by=3`
+    reorder "reorder" "ODDS";
+    /// Make the checksum of TCP, UDP or ICMP wrong
+    corrupt_checksum "corrupt-checksum" "ODDS";
+    /// Invert a bit of the payload, and mend the checksum: what bad memory does
+    corrupt_payload "corrupt-payload" "ODDS";
+    /// Hold packets back, such as 30ms or 30ms+-5ms
     delay "delay" "TIME";
-    /// Send no faster than this, such as 10Mbit/s
+    /// Hold each packet back for up to so long: packets overtake each other
+    jitter "jitter" "TIME";
+    /// Send at this rate, such as 10Mbit/s, or `1MiB/s queue=1MiB`
     rate "rate" "RATE";
-    /// Pass no packet that is larger than this, in bytes
-    mtu "mtu" "N";
+    /// Drop longer packets, in bytes, and send an ICMP message; without one with `1400 silent`
+    mtu "mtu" "BYTES";
+    /// Send longer packets as fragments, whatever DF says
+    fragment "fragment" "BYTES";
+    /// Lower the MSS of SYNs
+    mss_clamp "mss-clamp" "BYTES";
+    /// Take TCP options away: sack, timestamps, wscale, ecn or all-unknown, with + between
+    strip "strip" "OPTIONS";
+    /// Take options from the SYN-ACK alone, so that the ends disagree
+    one_sided_strip "one-sided-strip" "OPTIONS";
+    /// Set the DSCP to 0
+    dscp_bleach "dscp-bleach" "FILTER" num_args = 0..=1 require_equals = true default_missing_value = "";
+    /// Translate addresses, and forget with `idle-silent=350s`, `idle-reset=350s` or
+    /// `half-closed-idle=60s`
+    nat "nat" "OPTIONS" num_args = 0..=1 require_equals = true default_missing_value = "";
+    /// Drop connections beyond so many at once, or reset them with `10 reset`
+    cap "cap" "N";
+    /// A firewall that sees one direction, and drops all but SYNs
+    asymmetric_conntrack "asymmetric-conntrack" "FILTER"
+        num_args = 0..=1 require_equals = true default_missing_value = "";
+    /// Reset connections with forged RSTs, such as at `@64KiB`
+    rst_inject "rst-inject" "OPTIONS" num_args = 0..=1 require_equals = true default_missing_value = "";
+    /// Take the FIN from segments
+    eat_fin "eat-fin" "FILTER" num_args = 0..=1 require_equals = true default_missing_value = "";
+    /// Drop all packets, such as from `@64KiB` or `@2s` on
+    blackhole "blackhole" "WHEN" num_args = 0..=1 require_equals = true default_missing_value = "";
+    /// End each connection in the router, and make a second one behind it
+    split_tcp "split-tcp" "FILTER" num_args = 0..=1 require_equals = true default_missing_value = "";
 }
 
 impl LabArgs {
@@ -130,5 +179,24 @@ impl LabArgs {
             mtu: self.link_mtu,
             is_quiet: self.quiet,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_defect_has_a_flag() {
+        let known: Vec<_> = DefectKind::all().map(DefectKind::word).collect();
+        assert_eq!(WORDS, known);
+        for kind in DefectKind::all() {
+            let example = kind.example();
+            let value = example.split_once('=').map_or("", |(_, value)| value);
+            let defects: Defects = spec(kind.word(), value).parse().unwrap();
+            assert_eq!(defects.to_string(), example.parse::<Defects>().unwrap().to_string());
+        }
+        assert_eq!(spec("nat", "idle-silent=5s"), "nat idle-silent=5s");
+        assert_eq!(spec("loss", "1% burst=5"), "loss=1% burst=5");
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::LabPlan;
+use super::plan::LabPlan;
 use crate::findings::Findings;
 use crate::json;
 use crate::stdio::say;

@@ -46,7 +46,7 @@ pub enum LabStep {
     Namespaces,
     /// The links between the ends and the router.
     Links,
-    /// The addresses and routes of the ends.
+    /// The addresses of the ends.
     Addresses,
     /// The packet sockets of the router.
     PacketSockets,

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group
 use rustix::thread::{capabilities, configure_capability_in_ambient_set, set_capabilities};
 
 use super::channel::LabChannel;
-use super::isolate::enter;
+use super::network::enter;
 use super::request::LabRequest;
 use crate::{Side, sys};
 

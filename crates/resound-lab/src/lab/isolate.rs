@@ -1,27 +1,32 @@
 //! The first child of a lab: it makes the namespaces, the links and the packet sockets, starts the
 //! lab's first process and ends.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::UnshareFlags;
 
 use super::channel::LabChannel;
 use super::init;
 use super::netlink::{LinkEnd, RouteSocket};
+use super::network::{enter, network};
 use super::side::{LINK, PREFIX_V4, PREFIX_V6};
 use crate::error::LabStep;
 use crate::{Side, sys};
+
+/// The kernel's own limits of TCP's buffers, whatever the host has: what one connection has in
+/// flight fits the router's rings.
+const BUFFERS: [(&str, &str); 2] = [("tcp_rmem", "4096 131072 6291456"), ("tcp_wmem", "4096 16384 4194304")];
 
 /// The first byte of what this child reports.
 pub(super) mod report {
     /// A user namespace was made, and waits for its users and groups.
     pub(in super::super) const UNMAPPED: u8 = 1;
-    /// With the packet sockets, and the number of each link.
+    /// With the packet sockets that receive, those that send, and the number of the link of each.
     pub(in super::super) const SOCKETS: u8 = 2;
     /// With the number of the lab's first process.
     pub(in super::super) const STARTED: u8 = 3;
@@ -60,16 +65,21 @@ fn isolate(channel: &LabChannel, plan: LinkPlan) -> Result<(), Failed> {
     let ends = [new_network().map_err(namespaces)?, new_network().map_err(namespaces)?];
     enter(&router).map_err(namespaces)?;
     let links = add_links(&ends, plan).map_err(at(LabStep::Links))?;
+    let opened = at(LabStep::PacketSockets);
+    let (mut numbers, mut sockets) = (Vec::new(), Vec::new());
     for (side, end) in Side::BOTH.into_iter().zip(&ends) {
         enter(end).map_err(namespaces)?;
-        add_addresses(side).map_err(at(LabStep::Addresses))?;
+        numbers.push(add_addresses(side).map_err(at(LabStep::Addresses))?);
+        sockets.push(packet_socket().map_err(opened)?);
     }
     enter(&router).map_err(namespaces)?;
-    let sockets =
-        (0..4).map(|_| packet_socket()).collect::<io::Result<Vec<_>>>().map_err(at(LabStep::PacketSockets))?;
+    for link in links {
+        numbers.push(link);
+        sockets.push(packet_socket().map_err(opened)?);
+    }
     let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
     let mut message = vec![report::SOCKETS];
-    message.extend(links.into_iter().flat_map(u32::to_ne_bytes));
+    message.extend(numbers.into_iter().flat_map(u32::to_ne_bytes));
     let process = at(LabStep::Process);
     channel.send(&message, &sockets).map_err(process)?;
     let init = sys::fork_for_parent(|| init::run(channel, &ends)).map_err(process)?;
@@ -98,22 +108,12 @@ fn enter_user_namespace(channel: &LabChannel) -> io::Result<()> {
     }
 }
 
-/// This process's network namespace.
-fn network() -> io::Result<OwnedFd> {
-    Ok(File::open("/proc/self/ns/net")?.into())
-}
-
 /// A new network namespace, with its loopback up.
 fn new_network() -> io::Result<OwnedFd> {
     const LOOPBACK: u32 = 1;
     sys::unshare(UnshareFlags::NEWNET)?;
     RouteSocket::open()?.bring_up(LOOPBACK)?;
     network()
-}
-
-/// Moves this process into a network namespace.
-pub(super) fn enter(network: &OwnedFd) -> io::Result<()> {
-    Ok(move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 fn link_number(name: &str) -> io::Result<u32> {
@@ -145,18 +145,19 @@ fn add_links(ends: &[OwnedFd; 2], plan: LinkPlan) -> io::Result<[u32; 2]> {
     Ok(links)
 }
 
-/// The addresses and routes of an end, whose namespace this process is in.
-fn add_addresses(side: Side) -> io::Result<()> {
+/// Gives an end, whose namespace this process is in, its addresses: the number of its link.
+fn add_addresses(side: Side) -> io::Result<u32> {
     let (routes, link) = (RouteSocket::open()?, link_number(LINK)?);
+    for (name, sizes) in BUFFERS {
+        // A host without it has the same sizes, as they are the kernel's own.
+        let _ = fs::write(format!("/proc/sys/net/ipv4/{name}"), sizes);
+    }
     routes.quieten(link)?;
     routes.bring_up(link)?;
     routes.add_address(link, IpAddr::V4(side.ipv4()), PREFIX_V4)?;
-    routes.add_default_route(link, libc::AF_INET as u8)?;
     // A system without IPv6 has a lab without it.
-    if routes.add_address(link, IpAddr::V6(side.ipv6()), PREFIX_V6).is_ok() {
-        routes.add_default_route(link, libc::AF_INET6 as u8)?;
-    }
-    Ok(())
+    let _ = routes.add_address(link, IpAddr::V6(side.ipv6()), PREFIX_V6);
+    Ok(link)
 }
 
 fn packet_socket() -> io::Result<OwnedFd> {

@@ -7,6 +7,7 @@ mod isolate;
 mod lab_report;
 mod lateness;
 mod netlink;
+mod network;
 mod request;
 mod router;
 mod side;

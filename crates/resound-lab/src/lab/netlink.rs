@@ -151,17 +151,6 @@ impl RouteSocket {
         request.attribute(libc::IFA_ADDRESS, &octets);
         self.ask(request)
     }
-
-    /// Sends all that is for no other address through a link.
-    pub(super) fn add_default_route(&self, index: u32, family: u8) -> io::Result<()> {
-        let mut request = RouteRequest::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
-        // `struct rtmsg`.
-        let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
-        let kind = [family, 0, 0, 0, table, protocol, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0];
-        request.0.extend_from_slice(&kind);
-        request.attribute(libc::RTA_OIF, &index.to_ne_bytes());
-        self.ask(request)
-    }
 }
 
 fn octets(address: IpAddr) -> (u8, Vec<u8>) {

@@ -13,11 +13,13 @@ use rustix::io::Errno;
 use super::lab_report::{LabReport, RouterReport};
 use super::lateness::Lateness;
 use crate::error::LabError;
-use crate::sys::{FrameBatch, PacketRing};
+use crate::sys::{FrameQueue, PacketRing};
 use crate::{Capture, Decision, OffloadHeader, Path, PathOutput, Side, StreamDirection, segments};
 
 /// Frames taken from one ring before the other has its turn.
-const TURN: usize = 64;
+const TURN: usize = 32;
+/// Bytes that wait to be sent in one direction before more are taken: no window of TCP is larger.
+const MOST_WAITING: usize = 64 << 20;
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 
@@ -28,7 +30,7 @@ pub(super) type PacketFile = (Capture<BufWriter<File>>, PathBuf);
 #[derive(Debug)]
 pub(super) struct RouterPort {
     pub(super) ring: PacketRing,
-    pub(super) batch: FrameBatch,
+    pub(super) queue: FrameQueue,
 }
 
 /// The router's thread, until `stop` becomes readable.
@@ -43,8 +45,8 @@ pub(super) struct Router {
 
 /// Where the path's packets go.
 struct Outlets<'a> {
-    near: &'a mut FrameBatch,
-    far: &'a mut FrameBatch,
+    near: &'a mut FrameQueue,
+    far: &'a mut FrameQueue,
     capture: &'a mut Option<PacketFile>,
     now: Duration,
     /// Of the packet that the router has made and sends next.
@@ -53,6 +55,14 @@ struct Outlets<'a> {
 }
 
 impl Outlets<'_> {
+    /// The bytes that wait to be sent in a direction.
+    fn waiting(&self, direction: StreamDirection) -> usize {
+        match direction {
+            StreamDirection::Up => self.far.bytes(),
+            StreamDirection::Down => self.near.bytes(),
+        }
+    }
+
     fn record(&mut self, side: Side, packet: &[u8], comment: Option<&str>) {
         let Some((capture, path)) = self.capture else { return };
         if let Err(reason) = capture.packet(side, self.now, packet, comment) {
@@ -105,8 +115,8 @@ impl Router {
             }
             let (near, far) = (&mut self.near, &mut self.far);
             let mut outlets = Outlets {
-                near: &mut near.batch,
-                far: &mut far.batch,
+                near: &mut near.queue,
+                far: &mut far.queue,
                 capture: &mut self.capture,
                 now,
                 comment: None,
@@ -114,10 +124,10 @@ impl Router {
             };
             self.path.run_due(now, &mut outlets);
             for (ring, direction) in [(&mut near.ring, StreamDirection::Up), (&mut far.ring, StreamDirection::Down)] {
-                receive(ring, direction, &mut self.path, &mut outlets, &mut report);
+                receive(ring, direction, &mut self.path, &mut outlets, &mut report, self.begun);
             }
-            self.near.batch.flush();
-            self.far.batch.flush();
+            self.near.queue.send_batch();
+            self.far.queue.send_batch();
         }
         if let Some((mut capture, path)) = self.capture
             && let Err(reason) = capture.flush()
@@ -125,7 +135,7 @@ impl Router {
             failure = Some(LabError::Capture { path, reason });
         }
         report.lost = u64::from(self.near.ring.take_drops()?) + u64::from(self.far.ring.take_drops()?);
-        report.refused = self.near.batch.refused() + self.far.batch.refused();
+        report.refused = self.near.queue.refused() + self.far.queue.refused();
         report.late_p99 = lateness.quantile(0.99);
         report.late_max = lateness.max();
         failure.map_or(Ok(()), Err)?;
@@ -134,7 +144,9 @@ impl Router {
 
     /// Waits until a packet has arrived or one is due; true when the owner stops the router.
     fn wait(&self) -> io::Result<bool> {
-        let timeout = self.path.next_due().map(|due| due.saturating_sub(self.begun.elapsed()));
+        let is_busy = self.near.queue.bytes() + self.far.queue.bytes() > 0;
+        let due = if is_busy { Some(Duration::ZERO) } else { self.path.next_due() };
+        let timeout = due.map(|due| due.saturating_sub(self.begun.elapsed()));
         let timeout =
             timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let (near, far, stop) = (self.near.ring.as_fd(), self.far.ring.as_fd(), self.stop.as_fd());
@@ -153,8 +165,13 @@ fn receive(
     path: &mut Path,
     outlets: &mut Outlets<'_>,
     report: &mut RouterReport,
+    begun: Instant,
 ) {
     for _ in 0..TURN {
+        if outlets.waiting(direction) > MOST_WAITING {
+            return;
+        }
+        outlets.now = begun.elapsed();
         let taken = ring.take(|packet| {
             if !matches!(packet.protocol, ETH_P_IP | ETH_P_IPV6) || is_local(packet.bytes) {
                 return;

@@ -18,14 +18,14 @@ use super::isolate::{self, LinkPlan, report};
 use super::lab_report::LabReport;
 use super::router::{Router, RouterPort, since_epoch};
 use crate::error::{LabError, LabStep};
-use crate::sys::{self, FrameBatch, PacketRing};
+use crate::sys::{self, FrameQueue, PacketRing};
 use crate::{Capture, Defects, Path, Side};
 
 /// The MTU of the links, unless another is asked for.
 const MTU: u16 = 1500;
-/// The largest packet that segmentation offload leaves whole: with its headers it fits a frame of
-/// the ring.
-const LARGEST: u32 = 16_000;
+/// The largest packet that segmentation offload leaves whole, in bytes. With its headers it fits
+/// the least place of a ring: a ring of many places takes more bursts than one of large places.
+const LARGEST: u32 = 7_900;
 
 /// Of the file of packets, in bytes.
 const FILE_BUFFER: usize = 1 << 20;
@@ -150,15 +150,16 @@ impl LabBuilder {
 
 /// What the first child has made.
 struct LabSockets {
-    links: [u32; 2],
-    /// To receive and to send, for each side.
+    /// Of each socket.
+    links: [u32; 4],
+    /// Two that receive, in the ends, and two that send, beside the router.
     sockets: Vec<OwnedFd>,
     init: Pid,
 }
 
 /// Waits for what the first child makes.
 fn receive_start(channel: &LabChannel, child: Pid) -> Result<LabSockets, LabError> {
-    let (mut links, mut sockets) = ([0; 2], Vec::new());
+    let (mut links, mut sockets) = ([0; 4], Vec::new());
     while let Some((message, descriptors)) = channel.receive()? {
         let Some((&kind, rest)) = message.split_first() else { break };
         let number = |at: usize| rest.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
@@ -171,7 +172,7 @@ fn receive_start(channel: &LabChannel, child: Pid) -> Result<LabSockets, LabErro
                 channel.send(&answer, &[])?;
             }
             report::SOCKETS => {
-                links = [number(0), number(4)].map(|link| link.unwrap_or_default() as u32);
+                links = [0, 4, 8, 12].map(|at| number(at).unwrap_or_default() as u32);
                 sockets = descriptors;
             }
             report::STARTED => {
@@ -212,13 +213,14 @@ fn map_user(child: Pid) -> io::Result<()> {
     fs::write(of("gid_map"), format!("{group} {group} 1"))
 }
 
-fn open_ports(links: [u32; 2], sockets: Vec<OwnedFd>, frame: usize) -> io::Result<[RouterPort; 2]> {
-    let [near_in, near_out, far_in, far_out] = sockets.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
-    let port = |side: Side, link, to_receive, to_send| {
-        let ring = PacketRing::open(to_receive, link, frame)?;
-        Ok::<_, io::Error>(RouterPort { ring, batch: FrameBatch::open(to_send, link, side.link_address())? })
+fn open_ports(links: [u32; 4], sockets: Vec<OwnedFd>, frame: usize) -> io::Result<[RouterPort; 2]> {
+    let [from_near, from_far, to_near, to_far] = sockets.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
+    let port = |side: Side, from, from_link, to, to_link| {
+        let ring = PacketRing::open(from, from_link, frame)?;
+        Ok::<_, io::Error>(RouterPort { ring, queue: FrameQueue::open(to, to_link, side.link_address())? })
     };
-    Ok([port(Side::Near, links[0], near_in, near_out)?, port(Side::Far, links[1], far_in, far_out)?])
+    let near = port(Side::Near, from_near, links[0], to_near, links[2])?;
+    Ok([near, port(Side::Far, from_far, links[1], to_far, links[3])?])
 }
 
 /// Waits for the end of a child.

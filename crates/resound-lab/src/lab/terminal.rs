@@ -6,8 +6,8 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use rustix::process::getpgrp;
 use rustix::termios::tcsetpgrp;
 
-/// Makes the process group of this process that of the terminal again. A shell in a lab has made its
-/// own group that, and cannot know this one: it is outside of the lab.
+/// Makes the process group of this process that of the terminal again. A shell in a lab has made
+/// its own group that, and cannot know this one: it is outside of the lab.
 pub fn take_terminal(terminal: BorrowedFd<'_>) {
     let mut mask = SigSet::empty();
     mask.add(NixSignal::SIGTTOU);

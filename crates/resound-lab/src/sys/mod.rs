@@ -12,7 +12,7 @@ use std::process::Command;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-pub(crate) use frames::FrameBatch;
+pub(crate) use frames::FrameQueue;
 pub(crate) use ring::{PacketRing, frame_size};
 
 /// The exit code of a child that panicked.
@@ -24,7 +24,7 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Starts a child process that runs `child` and ends with its result. The C library keeps its
-/// allocator usable there, also where this process has more threads; locks of other threads are not.
+/// allocator usable there, also where this process has more threads; locks of others are not.
 pub(crate) fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     // SAFETY: the child has one thread, takes no lock that another thread may hold (standard
     // streams, the environment), and never returns from here.

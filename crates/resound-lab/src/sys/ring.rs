@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{attach, checked, set_option, set_option_to};
 
 /// Frames that wait for the router in one direction at most.
-pub(crate) const RING_FRAMES: usize = 1024;
+pub(crate) const RING_FRAMES: usize = 2048;
 /// The headers in front of a packet: the ring's, the offloads' and Ethernet's.
 const HEADERS: usize = 256;
 /// The least size of a frame's place.
-const LEAST: usize = 16 << 10;
+const LEAST: usize = 8 << 10;
 const ETHERNET: usize = 14;
 const OFFLOADS: usize = 10;
 const ETH_P_ALL: u16 = 3;
@@ -44,13 +44,14 @@ pub(crate) struct RingPacket<'a> {
 }
 
 impl PacketRing {
-    /// Receives the frames that arrive on an interface, each with the header of its offloads.
+    /// Receives the frames that leave through an interface, each with the header of its offloads.
+    /// They come in the order of their sending: behind the interface, where each processor has a
+    /// queue of its own, they would overtake each other.
     pub(crate) fn open(socket: OwnedFd, interface: u32, frame: usize) -> io::Result<Self> {
         let option = |option, value| set_option(socket.as_fd(), libc::SOL_PACKET, option, value);
         option(libc::PACKET_VERSION, libc::tpacket_versions::TPACKET_V2 as i32)?;
         option(libc::PACKET_VNET_HDR, 1)?;
-        // Frames that the router itself sends do not come back.
-        option(libc::PACKET_IGNORE_OUTGOING, 1)?;
+        attach_filter(socket.as_fd())?;
         let request = libc::tpacket_req {
             tp_block_size: frame as u32,
             tp_block_nr: RING_FRAMES as u32,
@@ -75,8 +76,8 @@ impl PacketRing {
     pub(crate) fn take<R>(&mut self, each: impl FnOnce(RingPacket<'_>) -> R) -> Option<Option<R>> {
         // SAFETY: `next` is below RING_FRAMES, so the frame is within the mapping.
         let frame = unsafe { self.memory.add(self.next * self.frame) };
-        // SAFETY: a frame begins with its status, aligned as the frame is; the kernel writes it too,
-        // so that it is only touched as an atomic.
+        // SAFETY: a frame begins with its status, aligned as the frame is; the kernel writes it
+        // too, so that it is only touched as an atomic.
         let status = unsafe { AtomicU32::from_ptr(frame.cast().as_ptr()) };
         if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
             return None;
@@ -114,6 +115,21 @@ impl PacketRing {
         })?;
         Ok(counts.tp_drops)
     }
+}
+
+/// Lets frames pass that leave the interface, and none that arrive.
+fn attach_filter(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let line = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let kind = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+    let mut program = [
+        line(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, kind),
+        line(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, u32::from(libc::PACKET_OUTGOING)),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // The call copies the program.
+    set_option_to(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }
 
 impl AsFd for PacketRing {
