@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::lab_report::{LabReport, RouterReport};
 use super::lateness::Lateness;
 use crate::error::LabError;
-use crate::sys::{FrameQueue, PacketRing};
+use crate::sys::{self, FrameQueue, PacketRing};
 use crate::{Capture, Decision, OffloadHeader, Path, PathOutput, Side, StreamDirection, segments};
 
 /// Frames taken from one ring before the other has its turn.
@@ -107,6 +107,7 @@ impl Router {
     pub(super) fn run(mut self) -> Result<LabReport, LabError> {
         // Timers of this thread are to fire when they are due, not up to 50 us later.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).map_err(io::Error::from)?;
+        sys::ask_for_short_turns();
         let (mut report, mut lateness, mut failure) = (RouterReport::default(), Lateness::default(), None);
         while !self.wait()? {
             let now = self.begun.elapsed();

@@ -112,3 +112,32 @@ fn attach(socket: BorrowedFd<'_>, interface: u32, protocol: u16) -> io::Result<(
     checked(unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) })?;
     Ok(())
 }
+
+/// Asks the scheduler for short turns of this thread, which come sooner (sched_setattr(2), Linux
+/// 6.12). Elsewhere the thread keeps the usual ones.
+pub(crate) fn ask_for_short_turns() {
+    /// The shortest that the kernel gives, in nanoseconds.
+    const TURN: u64 = 100_000;
+    /// `struct sched_attr`, its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let mut attributes =
+        Attributes { size: 0, policy: 0, flags: 0, nice: 0, priority: 0, runtime: 0, deadline: 0, period: 0 };
+    let size = size_of::<Attributes>();
+    let current = std::ptr::from_mut(&mut attributes);
+    // SAFETY: the pointer is to one live value of plain numbers, of that size, which the call fills.
+    if unsafe { libc::syscall(libc::SYS_sched_getattr, 0, current, size, 0) } == 0 {
+        (attributes.size, attributes.runtime) = (size as u32, TURN);
+        // SAFETY: the same value, which the call only reads.
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attributes), 0) };
+    }
+}
