@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use resound::Error;
 use resound::client::{DialError, FailureClass};
+use resound_lab::LabError;
 
 use crate::client::ClientFailure;
-use crate::{advice, exit, units};
+use crate::{advice, exit, lab, units};
 
 /// An error as stderr gets it: the error, each address that was tried, and the advice.
 pub(crate) fn message(error: &anyhow::Error, advice: Option<&str>) -> String {
@@ -37,6 +38,9 @@ pub(crate) fn explain(error: &anyhow::Error) -> (u8, Option<FailureClass>, Optio
         // Without a class this machine refused: a permission, a descriptor limit.
         let code = if error.class.is_some() { exit::NETWORK } else { exit::USAGE };
         return (code, error.class, Some(advice::of_dial(error)));
+    }
+    if let Some(error) = error.downcast_ref::<LabError>() {
+        return (exit::USAGE, None, Some(lab::advice(error).into()));
     }
     if let Some(failure) = error.downcast_ref::<ClientFailure>() {
         return (exit::NETWORK, Some(failure.class), Some(failure.advice().into()));

@@ -13,6 +13,7 @@ mod explain;
 mod findings;
 mod generate;
 mod json;
+mod lab;
 mod load;
 mod printer;
 mod proxied;
@@ -62,6 +63,7 @@ fn run(typed: args::Cli) -> ExitCode {
         args::CliCommand::Test(typed) => typed.meaning().and_then(client::run),
         args::CliCommand::Load(typed) => typed.meaning().and_then(load::run),
         args::CliCommand::Relay(typed) => typed.meaning().and_then(relay::run),
+        args::CliCommand::Lab(typed) => typed.meaning().and_then(lab::run),
         args::CliCommand::Report(typed) => typed.meaning().and_then(report::run),
         args::CliCommand::Completions(typed) => generate::completions(typed.shell),
         args::CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),

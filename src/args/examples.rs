@@ -14,6 +14,12 @@ pub(crate) const RELAY_NOTES: &str = "\
 Addresses: HOST:PORT, PORT, [IPv6]:PORT or unix:/path; a host alone has port 8889 to listen on, and 8888 to connect to.
 Exit codes: 0 ok; 2 usage or environment; 130 cut short: connections were open at the end of --drain-timeout.";
 
+/// The same for `lab`.
+pub(crate) const LAB_NOTES: &str = "\
+Addresses: 10.77.0.1 and fd77::1 are the near end (`near`), 10.77.0.2 and fd77::2 the far end (`far`).
+Exit codes: that of COMMAND, and 128 and the number of the signal that has ended it; 2 usage, or a system that \
+refuses a lab; 126 COMMAND cannot be run; 127 it was not found.";
+
 /// The same for `load` and `report`.
 pub(crate) const LOAD_NOTES: &str = "\
 Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
@@ -76,6 +82,17 @@ const RELAY: &[Example] = &[
     Example("Relay two addresses", "resound relay --map 9000=127.0.0.1:8888 --map unix:/tmp/a=db:5432"),
 ];
 
+const LAB: &[Example] = &[
+    Example("A shell in a network that loses one packet of a hundred", "resound lab --loss 1%"),
+    Example(
+        "A server and a client, and a slow link between them",
+        "resound lab --rate 1Mbit/s --far 'resound server far' -- resound test far",
+    ),
+    Example("Large packets vanish on their way back", "resound lab --defect 'down: mtu=1400' -- ./client.sh"),
+    Example("See what happened, packet by packet", "resound lab --loss 1% --pcap lab.pcapng -- ./client.sh"),
+    Example("Repeat a run", "resound lab --loss 1% --seed 2947 -- ./client.sh"),
+];
+
 const REPORT: &[Example] = &[
     Example("Print saved results", "resound report run.json"),
     Example("Merge two generators of one load into a page", "resound report a.json b.json --html load.html"),
@@ -104,6 +121,7 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
         "test" => TEST,
         "load" => LOAD,
         "relay" => RELAY,
+        "lab" => LAB,
         "report" => REPORT,
         "completions" => COMPLETIONS,
         "man" => MAN,
@@ -116,6 +134,7 @@ pub(super) fn long_help(command: &str) -> String {
     let notes = match command {
         "load" | "report" => LOAD_NOTES,
         "relay" => RELAY_NOTES,
+        "lab" => LAB_NOTES,
         "completions" | "man" => "",
         _ => NOTES,
     };
@@ -164,6 +183,7 @@ mod tests {
                     CliCommand::Test(typed) => typed.meaning().err(),
                     CliCommand::Relay(typed) => typed.meaning().map(drop).err(),
                     CliCommand::Load(typed) => typed.meaning().err(),
+                    CliCommand::Lab(typed) => typed.meaning().map(drop).err(),
                     CliCommand::Report(typed) => typed.meaning().err(),
                     _ => None,
                 };

@@ -6,6 +6,7 @@ mod client;
 pub(crate) mod examples;
 #[cfg(test)]
 mod guides;
+mod lab;
 mod load;
 mod mistakes;
 mod output;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use resound::{Address, Error, Family};
 
 pub(crate) use client::{ClientArgs, TestArgs};
+pub(crate) use lab::LabArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
 pub(crate) use relay::RelayArgs;
@@ -49,6 +51,8 @@ pub(crate) enum CliCommand {
     Test(TestArgs),
     /// Relay connections to a target: half-closes, resets and backpressure included
     Relay(Box<RelayArgs>),
+    /// Run a command in a network of its own with planted defects: loss, delay, NAT, MTU and more
+    Lab(Box<LabArgs>),
     /// Load a server: many connections, each answer verified and timed
     Load(Box<LoadArgs>),
     /// Merge, compare and plot saved results of load runs

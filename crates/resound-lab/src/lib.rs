@@ -4,8 +4,17 @@
 //! [`Path`] is the router in the middle as a state machine. It holds no socket, clock or thread:
 //! time is an argument, and packets are slices.
 
+mod error;
+#[cfg(target_os = "linux")]
+mod lab;
 mod path;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+mod sys;
 
+pub use error::{LabError, LabStep};
+#[cfg(target_os = "linux")]
+pub use lab::{Lab, LabBuilder, LabEnd, LabProcess, LabReport, LabStreams, RouterReport, take_terminal};
 pub use path::{
     Capture, Decision, DefectKind, Defects, FlowId, OffloadHeader, PacketAction, PassedTotals, Path, PathOutput,
     ROUTER_V4, ROUTER_V6, Side, Summary, Touch, TouchTotals, segments,

@@ -2,6 +2,8 @@
 
 mod control;
 #[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
 mod refused;
 mod relay;
 mod server;

@@ -1,0 +1,114 @@
+//! The system calls that no library wraps safely: all of the crate's unsafe code.
+
+mod frames;
+mod ring;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+pub(crate) use frames::FrameQueue;
+pub(crate) use ring::{PacketRing, frame_size};
+
+/// The exit code of a child that panicked.
+const PANICKED: i32 = 70;
+
+/// The result of a call, from its return value.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Starts a child process that runs `child` and ends with its result. The C library keeps its
+/// allocator usable there, also where this process has more threads; locks of others are not.
+pub(crate) fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: the child has one thread, takes no lock that another thread may hold (standard
+    // streams, the environment), and never returns from here.
+    let pid = checked(unsafe { libc::fork() })?;
+    in_child(pid, child)
+}
+
+/// Like [`fork`], of a process with one thread; the parent of this process becomes that of the
+/// child.
+pub(crate) fn fork_for_parent(child: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: without CLONE_VM and a stack the call behaves as fork(2) does, and this process has
+    // no other thread. The child never returns from here.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0) };
+    in_child(checked(pid as libc::c_int)?, child)
+}
+
+fn in_child(pid: libc::c_int, child: impl FnOnce() -> i32) -> io::Result<Pid> {
+    if let Some(pid) = Pid::from_raw(pid) {
+        return Ok(pid);
+    }
+    let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(PANICKED);
+    // SAFETY: it ends the process, without the exit handlers of its parent.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes all descriptors except `kept`, and leads the standard streams to /dev/null.
+pub(crate) fn close_others(kept: &[RawFd]) -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    for stream in 0..3 {
+        // SAFETY: the standard streams of a process that has just been forked belong to no object.
+        checked(unsafe { libc::dup2(null.as_raw_fd(), stream) })?;
+    }
+    drop(null);
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first = 3;
+    for next in kept.iter().copied().chain([RawFd::MAX]) {
+        if next > first {
+            // SAFETY: their owners are objects of the parent that this process never touches.
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
+            checked(closed as libc::c_int)?;
+        }
+        first = next.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Moves the calling process, which has one thread, into new namespaces.
+pub(crate) fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
+    // SAFETY: CLONE_FILES, which would part this thread from descriptors, is not among them.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }.map_err(io::Error::from)
+}
+
+/// Calls `prepare` in the child before the program starts.
+pub(crate) fn prepare(command: &mut Command, prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+    // SAFETY: the calling process has one thread, so that no lock is held at the fork.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// A socket option that is a number.
+fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+    set_option_to(socket, level, option, &value)
+}
+
+fn set_option_to<T>(socket: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: pointer and length are those of one live value, which the call only reads.
+    checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length) })?;
+    Ok(())
+}
+
+/// Attaches a packet socket to an interface. With protocol 0 it receives nothing.
+fn attach(socket: BorrowedFd<'_>, interface: u32, protocol: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: interface as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: pointer and length are those of one live value, which the call only reads.
+    checked(unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) })?;
+    Ok(())
+}
