@@ -1,7 +1,7 @@
-//! One end of a TCP connection, as a proxying box has it: in order, without options but the MSS,
-//! with go-back-N and a fixed buffer. It has no congestion control.
+//! One end of a TCP connection, as a proxying box has it: without options but the MSS, with
+//! go-back-N and a fixed buffer. It has no congestion control.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::packet::{ACK, FIN, RST, SYN};
@@ -12,6 +12,8 @@ pub(super) const SPLIT_BUFFER: usize = 65_535;
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(200);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The segments that wait behind a gap at most.
+const MOST_AHEAD: usize = 512;
 /// A segment that was sent so often in vain ends the connection.
 const MOST_TRIES: u32 = 10;
 const PSH: u8 = 8;
@@ -59,6 +61,10 @@ pub(super) struct SplitHalf {
     pub(super) is_fin_acked: bool,
     /// The next that the peer sends; `None` before its SYN.
     expected: Option<u32>,
+    /// Segments behind a gap, by how many bytes have come in order before them.
+    ahead: BTreeMap<u64, Vec<u8>>,
+    /// The bytes that have come in order.
+    taken: u64,
     pub(super) has_peer_fin: bool,
     window: u32,
     pub(super) mss: usize,
@@ -89,6 +95,8 @@ impl SplitHalf {
             fin: false,
             is_fin_acked: false,
             expected,
+            ahead: BTreeMap::new(),
+            taken: 0,
             has_peer_fin: false,
             window: window.into(),
             mss,
@@ -142,21 +150,44 @@ impl SplitHalf {
         let has_fin = segment.flags & FIN != 0;
         let old = expected.wrapping_sub(segment.seq) as usize;
         if old > length {
-            // Before or behind what is expected, such as a keepalive probe.
+            // Before what is expected, such as a keepalive probe, or behind a gap.
+            let gap = segment.seq.wrapping_sub(expected) as usize;
+            if length > 0 && gap + length <= SPLIT_BUFFER && self.ahead.len() < MOST_AHEAD {
+                self.ahead.insert(self.taken + gap as u64, segment.payload.to_vec());
+            }
             received.needs_ack = true;
             return received;
         }
-        let fresh = &segment.payload[old..];
-        let taken = fresh.len().min(room);
-        received.data.extend_from_slice(&fresh[..taken]);
-        let mut behind = expected.wrapping_add(taken as u32);
-        if has_fin && taken == fresh.len() && !self.has_peer_fin {
+        self.take(&segment.payload[old..], room, &mut received.data);
+        let is_whole = received.data.len() >= length - old;
+        self.take_ahead(room, &mut received.data);
+        let mut behind = expected.wrapping_add(received.data.len() as u32);
+        // Nothing comes behind a FIN.
+        if has_fin && is_whole && !self.has_peer_fin {
             self.has_peer_fin = true;
             behind = behind.wrapping_add(1);
         }
         self.expected = Some(behind);
         received.needs_ack |= length > 0 || has_fin;
         received
+    }
+
+    /// Bytes in order, as far as there is room.
+    fn take(&mut self, bytes: &[u8], room: usize, data: &mut Vec<u8>) {
+        let count = bytes.len().min(room - data.len().min(room));
+        data.extend_from_slice(&bytes[..count]);
+        self.taken += count as u64;
+    }
+
+    /// What had come behind a gap that is filled.
+    fn take_ahead(&mut self, room: usize, data: &mut Vec<u8>) {
+        while let Some(entry) = self.ahead.first_entry().filter(|entry| *entry.key() <= self.taken) {
+            let (start, bytes) = entry.remove_entry();
+            let old = (self.taken - start) as usize;
+            if let Some(fresh) = bytes.get(old..) {
+                self.take(fresh, room, data);
+            }
+        }
     }
 
     fn acknowledged(&mut self, segment: SegmentIn<'_>, now: Duration) {
