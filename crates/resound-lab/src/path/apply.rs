@@ -1,7 +1,5 @@
 //! Does a rule hit a packet, and what does it do then?
 
-use std::time::Duration;
-
 use resound_faults::draws::Draws;
 use resound_faults::{StreamDirection, Trigger};
 
@@ -120,6 +118,3 @@ fn act(
         _ => {}
     }
 }
-
-/// The longest that a packet waits for others to overtake it.
-pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(100);

@@ -7,8 +7,13 @@ const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
 const PACKET: u32 = 6;
 
-/// Packets that start with their IP header (LINKTYPE_RAW).
-const RAW_IP: u16 = 101;
+/// Packets with an Ethernet header, as on a loopback device: without addresses. LINKTYPE_RAW would
+/// need none, but libpcap 1.10 refuses a file with two interfaces of it, because its own number for
+/// that type is another.
+const ETHERNET: u16 = 1;
+const NO_ADDRESSES: [u8; 12] = [0; 12];
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
 
 const END_OF_OPTIONS: u16 = 0;
 const COMMENT: u16 = 1;
@@ -54,7 +59,7 @@ impl<W: Write> Capture<W> {
         capture.end()?;
         for name in ["near", "far"] {
             capture.begin(INTERFACE);
-            capture.put(&RAW_IP.to_le_bytes());
+            capture.put(&ETHERNET.to_le_bytes());
             capture.put(&[0; 6]);
             capture.option(NAME, name.as_bytes());
             capture.option(RESOLUTION, &[9]);
@@ -71,13 +76,17 @@ impl<W: Write> Capture<W> {
     /// Those of the writer.
     pub fn packet(&mut self, side: Side, at: Duration, packet: &[u8], comment: Option<&str>) -> io::Result<()> {
         let nanos = u64::try_from((self.start + at).as_nanos()).unwrap_or(u64::MAX);
-        let length = u32::try_from(packet.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let kind = if packet.first().is_some_and(|first| first >> 4 == 6) { IPV6 } else { IPV4 };
+        let length = u32::try_from(NO_ADDRESSES.len() + kind.len() + packet.len())
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         self.begin(PACKET);
         self.put(&(side as u32).to_le_bytes());
         self.put(&((nanos >> 32) as u32).to_le_bytes());
         self.put(&(nanos as u32).to_le_bytes());
         self.put(&length.to_le_bytes());
         self.put(&length.to_le_bytes());
+        self.put(&NO_ADDRESSES);
+        self.put(&kind);
         self.put(packet);
         self.pad();
         if let Some(comment) = comment {

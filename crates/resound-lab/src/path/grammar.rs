@@ -336,11 +336,11 @@ fn nat_option(name: Part<'_>, part: Part<'_>, terms: &mut NatTerms) -> Result<()
 fn check(rule: &DefectRule, head: &RuleHead<'_>, found: &Found) -> Result<(), Flaw> {
     let reach = rule.kind.facts().reach;
     let place = |place: &Option<Range<usize>>| place.clone().unwrap_or_else(|| head.body.trimmed().range());
-    let of_connections = matches!(reach, Reach::Connections | Reach::DirectedConnections);
+    let of_connections = reach == Reach::DirectedConnections;
     let of_packets = matches!(reach, Reach::Packets | Reach::Steady);
     let wrong = [
         (
-            rule.direction.is_some() && !of_packets && reach != Reach::DirectedConnections,
+            rule.direction.is_some() && !of_packets && !of_connections,
             &head.direction_place,
             "no direction: it concerns both",
         ),

@@ -58,9 +58,7 @@ pub(super) enum Reach {
     Packets,
     /// Each packet, without odds: `odds=` has no meaning.
     Steady,
-    /// A whole connection from its beginning: no direction, no WHEN and no odds.
-    Connections,
-    /// The same with a direction.
+    /// A whole connection from its beginning: no WHEN and no odds.
     DirectedConnections,
     /// All connections together: only filters.
     Together,
@@ -105,7 +103,7 @@ const NAT: &[(&str, Option<&str>)] = &[
 /// In the order of [`DefectKind`].
 #[rustfmt::skip] // A table.
 pub(super) static FACTS: [DefectFacts; 22] = {
-    use Reach::{Connections, DirectedConnections, Packets, Steady, Together, Whole};
+    use Reach::{DirectedConnections, Packets, Steady, Together, Whole};
     [
         facts(K::Loss, "loss", F::Odds, Packets, &[], "packets are dropped"),
         facts(K::SynLoss, "syn-loss", F::Odds, Packets, &[], "segments with SYN are dropped"),
@@ -140,8 +138,8 @@ pub(super) static FACTS: [DefectFacts; 22] = {
             "a forged RST goes to both ends, or to one with `to=near` or `to=far`, once in a connection"),
         facts(K::EatFin, "eat-fin", F::None, Packets, &[], "the FIN is taken from segments"),
         facts(K::Blackhole, "blackhole", F::None, Steady, &[], "all packets are dropped"),
-        facts(K::SplitTcp, "split-tcp", F::None, Connections, &[],
-            "a proxying box ends each connection and makes a second one behind it"),
+        facts(K::SplitTcp, "split-tcp", F::None, Together, &[],
+            "a box at the near end answers each connection itself, and relays its bytes over a second one"),
     ]
 };
 

@@ -5,27 +5,26 @@ use std::time::Duration;
 use resound_faults::StreamDirection;
 use resound_faults::draws::{Draws, below};
 
-use super::apply::{self, LONGEST_HOLD, RuleMemory};
+use super::apply::{self, RuleMemory};
 use super::connections::{leave_caps, reset};
 use super::decision::{Decision, PacketAction, PathOutput, Touch};
 use super::defects::Defects;
-use super::flows::{Flow, FlowKey, Flows, HeldBack};
-use super::fragments;
+use super::departures::Departures;
+use super::flows::{FlowKey, Flows};
 use super::kind::DefectKind;
 use super::nat::{Nat, Translation};
 use super::packet::PacketView;
 use super::passing::{MadePacket, Passing};
 use super::rule::{DefectRule, DefectValue};
+use super::split_tcp::{SplitIntake, SplitTcp};
 use super::summary::Summary;
-use super::waiting::{Leaving, WaitingPackets};
-
-/// The packets of one flow and direction that wait at once until others have overtaken them.
-const MOST_HELD_BACK: usize = 1024;
+use super::waiting::Leaving;
 
 /// The router between the near end and the far end, with its defects.
 ///
 /// A defect acts on a packet when the packet comes, in the order of the specification; what makes
-/// it late adds up. A NAT stands between all other defects and the far end.
+/// it late adds up. A NAT stands between all other defects and the far end, and a box that splits
+/// connections between them and the near end.
 #[derive(Debug)]
 pub struct Path {
     rules: Vec<DefectRule>,
@@ -40,13 +39,14 @@ pub struct Path {
     scratch: Vec<u8>,
 }
 
-/// Where packets leave, now or later.
-#[derive(Debug, Default)]
-struct Departures {
-    waiting: WaitingPackets,
-    summary: Summary,
-    /// Of the next packet that is fragmented and has no number of its own.
-    identification: u16,
+/// A packet that comes to the rules.
+struct ArrivedPacket<'a> {
+    direction: StreamDirection,
+    /// As it came, before any NAT.
+    original: &'a [u8],
+    view: PacketView,
+    touches: Vec<Touch>,
+    is_own: bool,
 }
 
 impl Path {
@@ -57,6 +57,8 @@ impl Path {
             DefectValue::Nat(terms) => Some(Nat::new(terms, index, seed)),
             _ => None,
         });
+        let split = rules.iter().enumerate().find(|(_, rule)| rule.kind == DefectKind::SplitTcp);
+        let split = split.map(|(index, rule)| SplitTcp::new(rule.filter.clone(), index, seed));
         Self {
             memory: vec![RuleMemory::default(); rules.len()],
             open: vec![0; rules.len()],
@@ -64,7 +66,7 @@ impl Path {
             seed,
             flows: Flows::default(),
             nat,
-            departures: Departures::default(),
+            departures: Departures::new(split),
             made: Vec::new(),
             scratch: Vec::new(),
         }
@@ -87,14 +89,18 @@ impl Path {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         bytes.extend_from_slice(packet);
-        self.translate_and_pass(direction, packet, &mut bytes, now, output);
+        if direction == StreamDirection::Down || !self.split(packet, &view, now, output) {
+            self.translate_and_pass(direction, packet, &mut bytes, now, output);
+        }
         self.scratch = bytes;
+        self.serve_split(now, output);
     }
 
     /// When [`run_due`](Self::run_due) is to be called.
     pub fn next_due(&self) -> Option<Duration> {
         let nat = self.nat.as_ref().and_then(Nat::next_due);
-        self.departures.waiting.next().into_iter().chain(nat).min()
+        let split = self.departures.split.as_ref().and_then(SplitTcp::next_due);
+        self.departures.waiting.next().into_iter().chain(nat).chain(split).min()
     }
 
     /// Sends what is due.
@@ -113,6 +119,10 @@ impl Path {
                 nat.remove(&expired.key);
             }
         }
+        if let Some(split) = &mut self.departures.split {
+            split.run_due(now);
+        }
+        self.serve_split(now, output);
     }
 
     /// What passed so far.
@@ -140,17 +150,62 @@ impl Path {
             }
         }
         let Some(view) = PacketView::of(bytes) else { return };
-        self.pass(direction, (packet, bytes, view), touches, now, output);
+        self.pass(ArrivedPacket { direction, original: packet, view, touches, is_own: false }, bytes, now, output);
     }
 
-    fn pass(
-        &mut self,
-        direction: StreamDirection,
-        (original, bytes, view): (&[u8], &mut Vec<u8>, PacketView),
-        touches: Vec<Touch>,
-        now: Duration,
-        output: &mut impl PathOutput,
-    ) {
+    /// A packet of the near end comes to the proxying box, if there is one; does that take it?
+    fn split(&mut self, packet: &[u8], view: &PacketView, now: Duration, output: &mut impl PathOutput) -> bool {
+        let Some(split) = &mut self.departures.split else { return false };
+        let (defect, direction) = (DefectKind::SplitTcp.word(), StreamDirection::Up);
+        match split.near_packet(packet, view, now) {
+            SplitIntake::PassesBy => return false,
+            SplitIntake::Full => {
+                let touches = [Touch { defect, action: PacketAction::Dropped }];
+                self.departures.refuse(direction, packet, now, &touches, output);
+            }
+            SplitIntake::Taken => {
+                let touches = [Touch { defect, action: PacketAction::Changed("the box takes it".into()) }];
+                let flow = self.flows.get(&FlowKey::of(view, packet, direction)).map(|flow| flow.id);
+                self.departures.summary.touched(direction, &touches);
+                let touches = &touches;
+                output.note(&Decision { at: now, direction, is_own: false, flow, index: 0, touches, packet });
+            }
+        }
+        true
+    }
+
+    /// What the box sends leaves for the near end, or goes through the rules to the far end.
+    fn serve_split(&mut self, now: Duration, output: &mut impl PathOutput) {
+        while let Some(split) = &mut self.departures.split {
+            while let Some(bytes) = self.departures.to_split.pop_front() {
+                split.far_packet(&bytes, now);
+            }
+            let sent = split.take_sent();
+            if sent.is_empty() {
+                return;
+            }
+            for (direction, mut bytes) in sent {
+                let Some(view) = PacketView::of(&bytes) else { continue };
+                self.departures.summary.lane(direction).made += 1;
+                let action = PacketAction::Made("a segment of the box".into());
+                let touches = vec![Touch { defect: DefectKind::SplitTcp.word(), action }];
+                if direction == StreamDirection::Up {
+                    let packet = bytes.clone();
+                    let arrived = ArrivedPacket { direction, original: &packet, view, touches, is_own: true };
+                    self.pass(arrived, &mut bytes, now, output);
+                    continue;
+                }
+                let flow = self.flows.get(&FlowKey::of(&view, &bytes, direction)).map(|flow| flow.id);
+                self.departures.summary.touched(direction, &touches);
+                let (packet, touches) = (&bytes[..], &touches[..]);
+                output.note(&Decision { at: now, direction, is_own: true, flow, index: 0, touches, packet });
+                self.departures.send_from_split(packet, output);
+            }
+        }
+    }
+
+    fn pass(&mut self, arrived: ArrivedPacket<'_>, bytes: &mut Vec<u8>, now: Duration, output: &mut impl PathOutput) {
+        let ArrivedPacket { direction, original, view, touches, is_own } = arrived;
         let Self { rules, seed, memory, open, flows, nat, departures, made, .. } = self;
         let key = FlowKey::of(&view, bytes, direction);
         let peer = view.source(bytes);
@@ -201,7 +256,7 @@ impl Path {
         let index = flow.lanes[direction as usize].packets;
         let flow_id = Some(flow.id);
         let touches = &passing.touches;
-        output.note(&Decision { at: now, direction, is_own: false, flow: flow_id, index, touches, packet: original });
+        output.note(&Decision { at: now, direction, is_own, flow: flow_id, index, touches, packet: original });
         departures.summary.touched(direction, touches);
         match passing.is_dropped {
             true => departures.summary.lane(direction).dropped += 1,
@@ -250,90 +305,5 @@ fn nat_touches(translation: &Translation) -> Option<Touch> {
             Some(Touch { defect, action: PacketAction::Changed(format!("port {from} is {to}").into()) })
         }
         Translation::Refused(_) => Some(Touch { defect, action: PacketAction::Dropped }),
-    }
-}
-
-impl Departures {
-    /// A packet of no flow is dropped.
-    fn refuse(
-        &mut self,
-        direction: StreamDirection,
-        packet: &[u8],
-        now: Duration,
-        touches: &[Touch],
-        output: &mut impl PathOutput,
-    ) {
-        self.summary.touched(direction, touches);
-        self.summary.lane(direction).dropped += 1;
-        output.note(&Decision { at: now, direction, is_own: false, flow: None, index: 0, touches, packet });
-    }
-
-    /// A packet leaves when its time has come, and those that waited for it leave behind it.
-    fn leave(&mut self, passing: &Passing<'_>, flow: &mut Flow, now: Duration, output: &mut impl PathOutput) {
-        let Passing { direction, release, copies, split, behind, .. } = *passing;
-        let held = &mut flow.held[direction as usize];
-        let leaving = || Leaving { direction, bytes: passing.bytes.clone(), copies, split };
-        if behind > 0 && held.len() < MOST_HELD_BACK {
-            let place = self.wait(release.saturating_add(LONGEST_HOLD), leaving());
-            held.push(HeldBack { place, release, behind });
-            return;
-        }
-        let lane = &mut flow.lanes[direction as usize];
-        lane.release = lane.release.max(release);
-        if release <= now {
-            self.emit(direction, passing.bytes, (copies, split), output);
-        } else {
-            self.wait(release, leaving());
-        }
-        held.iter_mut().for_each(|each| each.behind -= 1);
-        while let Some(index) = held.iter().position(|each| each.behind == 0) {
-            let each = held.remove(index);
-            // Its longest wait may be over.
-            if let Some(leaving) = self.waiting.take(each.place) {
-                self.leave_at(each.release.max(release), leaving, now, output);
-            }
-        }
-    }
-
-    fn leave_at(&mut self, time: Duration, leaving: Leaving, now: Duration, output: &mut impl PathOutput) {
-        if time <= now {
-            self.send(&leaving, output);
-        } else {
-            self.wait(time, leaving);
-        }
-    }
-
-    fn wait(&mut self, time: Duration, leaving: Leaving) -> (Duration, u64) {
-        let place = self.waiting.add(time, leaving);
-        self.summary.most_waiting = self.summary.most_waiting.max(self.waiting.bytes());
-        place
-    }
-
-    fn send(&mut self, leaving: &Leaving, output: &mut impl PathOutput) {
-        self.emit(leaving.direction, &leaving.bytes, (leaving.copies, leaving.split), output);
-    }
-
-    fn emit(
-        &mut self,
-        direction: StreamDirection,
-        bytes: &[u8],
-        (copies, split): (u32, Option<u16>),
-        output: &mut impl PathOutput,
-    ) {
-        for _ in 0..copies {
-            let totals = self.summary.lane(direction);
-            let mut each = |part: &[u8]| {
-                totals.left += 1;
-                totals.left_bytes += part.len() as u64;
-                output.send(direction, part);
-            };
-            match split {
-                Some(most) => {
-                    self.identification = self.identification.wrapping_add(1);
-                    fragments::split(bytes, most, self.identification, &mut each);
-                }
-                None => each(bytes),
-            }
-        }
     }
 }

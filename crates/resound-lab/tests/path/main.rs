@@ -14,5 +14,6 @@ mod mtu;
 mod nat;
 mod offload;
 mod repeat;
+mod stacks;
 mod summary;
 mod timing;
