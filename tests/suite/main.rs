@@ -7,6 +7,8 @@ mod each_engine;
 mod engine;
 #[path = "../fuzz/faults.rs"]
 mod fuzz_faults;
+#[path = "../fuzz/lab.rs"]
+mod fuzz_lab;
 #[path = "../fuzz/proxy.rs"]
 mod fuzz_proxy;
 mod harness;

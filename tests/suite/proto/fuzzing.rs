@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{fuzz_faults, fuzz_proxy};
+use crate::{fuzz_faults, fuzz_lab, fuzz_proxy};
 
 fn replay(target: &str, body: fn(&[u8])) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
@@ -33,6 +33,15 @@ fn faults() {
     let specs = files.iter().filter(|bytes| text(bytes).parse::<resound_faults::FaultSpec>().is_ok()).count();
     let read = files.iter().filter(|bytes| resound_faults::FaultFile::parse(&text(bytes)).is_ok()).count();
     assert!(specs >= 10 && read >= 1, "{specs} specifications, {read} files");
+}
+
+#[test]
+fn lab() {
+    let files = replay("lab", fuzz_lab::lab);
+    let spec =
+        |bytes: &Vec<u8>| String::from_utf8_lossy(bytes.split(|byte| *byte == b'\n').next().unwrap()).into_owned();
+    let valid = files.iter().filter(|bytes| spec(bytes).parse::<resound_lab::Defects>().is_ok()).count();
+    assert!(valid >= 10, "{valid} valid specifications");
 }
 
 #[test]
