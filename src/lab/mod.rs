@@ -18,7 +18,7 @@ pub(crate) fn run(plan: LabPlan) -> Result<ExitCode> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn run(_plan: LabPlan) -> Result<ExitCode> {
-    let (step, reason) = (resound_lab::LabStep::System, std::io::ErrorKind::Unsupported.into());
-    Err(resound_lab::LabError::Refused { step, reason }.into())
+pub(crate) fn run(plan: LabPlan) -> Result<ExitCode> {
+    resound_lab::LabBuilder::default().defects(plan.defects).start()?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -53,6 +53,7 @@ pub enum LabStep {
 }
 
 impl LabStep {
+    #[cfg(target_os = "linux")]
     pub(crate) const ALL: [LabStep; 7] = [
         LabStep::System,
         LabStep::Process,

@@ -50,9 +50,10 @@ impl RouterReport {
 
 impl fmt::Display for RouterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.was_bottleneck() {
-            true => write!(f, "router: the bottleneck: {} packets found no room before it", self.lost)?,
-            false => write!(f, "router: kept up")?,
+        match (self.lost, self.was_bottleneck()) {
+            (0, false) => write!(f, "router: kept up")?,
+            (0, true) => write!(f, "router: the bottleneck")?,
+            (lost, _) => write!(f, "router: the bottleneck: {lost} packets found no room before it")?,
         }
         if !self.late_max.is_zero() {
             let us = |time: Duration| time.as_nanos() as f64 / 1e3;

@@ -16,5 +16,6 @@ mod terminal;
 
 pub use end::{LabEnd, LabProcess, LabStreams};
 pub use lab_report::{LabReport, RouterReport};
-pub use start::{Lab, LabBuilder};
+pub use start::Lab;
+pub(crate) use start::start;
 pub use terminal::take_terminal;

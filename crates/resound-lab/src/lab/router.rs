@@ -13,13 +13,17 @@ use rustix::io::Errno;
 use super::lab_report::{LabReport, RouterReport};
 use super::lateness::Lateness;
 use crate::error::LabError;
-use crate::sys::{self, FrameQueue, PacketRing};
+use crate::sys::{self, FrameQueue, PacketRing, RING_FRAMES};
 use crate::{Capture, Decision, OffloadHeader, Path, PathOutput, Side, StreamDirection, segments};
 
 /// Frames taken from one ring before the other has its turn.
 const TURN: usize = 32;
 /// Bytes that wait to be sent in one direction before more are taken: no window of TCP is larger.
 const MOST_WAITING: usize = 64 << 20;
+/// Turns that a stopped router still takes at most.
+const LAST_ROUNDS: usize = 2 * RING_FRAMES / TURN;
+/// A timer wakes the thread so much before a packet is due; it stays awake for the rest.
+const AWAKE: Duration = Duration::from_micros(60);
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 
@@ -109,7 +113,12 @@ impl Router {
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).map_err(io::Error::from)?;
         sys::ask_for_short_turns();
         let (mut report, mut lateness, mut failure) = (RouterReport::default(), Lateness::default(), None);
-        while !self.wait()? {
+        // What has arrived when the owner stops the router still counts: up to two full rings.
+        let mut rounds_left = None;
+        while rounds_left != Some(0) {
+            if rounds_left.is_none() && self.wait()? {
+                rounds_left = Some(LAST_ROUNDS);
+            }
             let now = self.begun.elapsed();
             if let Some(due) = self.path.next_due().filter(|due| *due <= now) {
                 lateness.record(now - due);
@@ -124,11 +133,13 @@ impl Router {
                 failure: &mut failure,
             };
             self.path.run_due(now, &mut outlets);
+            let mut taken = 0;
             for (ring, direction) in [(&mut near.ring, StreamDirection::Up), (&mut far.ring, StreamDirection::Down)] {
-                receive(ring, direction, &mut self.path, &mut outlets, &mut report, self.begun);
+                taken += receive(ring, direction, &mut self.path, &mut outlets, &mut report, self.begun);
             }
             self.near.queue.send_batch();
             self.far.queue.send_batch();
+            rounds_left = rounds_left.map(|left: usize| if taken == 0 { 0 } else { left - 1 });
         }
         if let Some((mut capture, path)) = self.capture
             && let Err(reason) = capture.flush()
@@ -147,7 +158,7 @@ impl Router {
     fn wait(&self) -> io::Result<bool> {
         let is_busy = self.near.queue.bytes() + self.far.queue.bytes() > 0;
         let due = if is_busy { Some(Duration::ZERO) } else { self.path.next_due() };
-        let timeout = due.map(|due| due.saturating_sub(self.begun.elapsed()));
+        let timeout = due.map(|due| due.saturating_sub(self.begun.elapsed()).saturating_sub(AWAKE));
         let timeout =
             timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let (near, far, stop) = (self.near.ring.as_fd(), self.far.ring.as_fd(), self.stop.as_fd());
@@ -159,7 +170,7 @@ impl Router {
     }
 }
 
-/// Gives the path what has arrived on one link.
+/// Gives the path what has arrived on one link: how many frames.
 fn receive(
     ring: &mut PacketRing,
     direction: StreamDirection,
@@ -167,10 +178,10 @@ fn receive(
     outlets: &mut Outlets<'_>,
     report: &mut RouterReport,
     begun: Instant,
-) {
-    for _ in 0..TURN {
+) -> usize {
+    for count in 0..TURN {
         if outlets.waiting(direction) > MOST_WAITING {
-            return;
+            return count;
         }
         outlets.now = begun.elapsed();
         let taken = ring.take(|packet| {
@@ -181,11 +192,12 @@ fn receive(
             segments(offloads, packet.bytes, |packet| path.receive(direction, packet, outlets.now, outlets));
         });
         match taken {
-            None => return,
+            None => return count,
             Some(None) => report.unreadable += 1,
             Some(Some(())) => {}
         }
     }
+    TURN
 }
 
 /// Multicast and broadcast stay on their link, as a router leaves them.

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -18,26 +17,16 @@ use super::isolate::{self, LinkPlan, report};
 use super::lab_report::LabReport;
 use super::router::{Router, RouterPort, since_epoch};
 use crate::error::{LabError, LabStep};
+use crate::settings::LabSettings;
 use crate::sys::{self, FrameQueue, PacketRing};
-use crate::{Capture, Defects, Path, Side};
+use crate::{Capture, Path, Side};
 
-/// The MTU of the links, unless another is asked for.
-const MTU: u16 = 1500;
 /// The largest packet that segmentation offload leaves whole, in bytes. With its headers it fits
 /// the least place of a ring: a ring of many places takes more bursts than one of large places.
 const LARGEST: u32 = 7_900;
 
 /// Of the file of packets, in bytes.
 const FILE_BUFFER: usize = 1 << 20;
-
-/// What a lab is to be.
-#[derive(Clone, Debug)]
-pub struct LabBuilder {
-    defects: Defects,
-    seed: u64,
-    mtu: u16,
-    capture: Option<PathBuf>,
-}
 
 /// A lab that runs. It ends, with all that runs in it, when it is dropped, and when this process
 /// ends in whatever way.
@@ -57,93 +46,67 @@ struct Started {
     init: Pid,
 }
 
-impl LabBuilder {
-    /// The router has these defects.
-    pub fn defects(mut self, defects: Defects) -> Self {
-        self.defects = defects;
-        self
-    }
-
-    /// All draws come from this seed; 0 unless it is given.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// The MTU of both links in bytes; 1500 unless it is given.
-    pub fn mtu(mut self, mtu: u16) -> Self {
-        self.mtu = mtu;
-        self
-    }
-
-    /// Writes the packets of both sides to a file (pcapng).
-    pub fn capture(mut self, file: impl Into<PathBuf>) -> Self {
-        self.capture = Some(file.into());
-        self
-    }
-
-    /// Starts the lab. On an error nothing of it is left.
-    pub fn start(self) -> Result<Lab, LabError> {
-        let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
-        let stopped = stop.try_clone()?;
-        let (started, starts) = mpsc::channel();
-        // This thread is the parent of the lab's first process, which the kernel ends with it.
-        let router = std::thread::Builder::new().name("lab router".into()).spawn(move || {
-            let (router, lab) = match self.begin(stopped) {
-                Ok(begun) => begun,
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                    return Err(LabError::Ended);
-                }
-            };
-            let _ = started.send(Ok(lab));
-            router.run()
-        })?;
-        let Started { channel, init } = starts.recv().map_err(|_| LabError::Ended)??;
-        let owned = channel.as_fd().try_clone_to_owned()?;
-        let requests = Requests(Arc::new(Mutex::new(channel)));
-        let ends = Side::BOTH.map(|side| LabEnd { side, requests: requests.clone() });
-        Ok(Lab { ends, router: Some(router), channel: owned, stop, init })
-    }
-
-    /// Starts the lab's first process, and opens the router's side of the links.
-    fn begin(self, stop: OwnedFd) -> Result<(Router, Started), LabError> {
-        let capture = self.capture.map(|path| match File::create(&path) {
-            Ok(file) => Ok((file, path)),
-            Err(reason) => Err(LabError::Capture { path, reason }),
-        });
-        let capture = capture.transpose()?;
-        let (channel, theirs) = LabChannel::pair()?;
-        let mtu = u32::from(self.mtu);
-        let plan = LinkPlan { mtu, largest: LARGEST.max(mtu) };
-        let child = sys::fork(|| isolate::run(theirs, plan))
-            .map_err(|reason| LabError::Refused { step: LabStep::Process, reason })?;
-        let sockets = receive_start(&channel, child);
-        await_end(child);
-        let LabSockets { links, sockets, init } = sockets?;
-        let opened = open_ports(links, sockets, sys::frame_size(plan.largest as usize))
-            .map_err(|reason| LabError::Refused { step: LabStep::PacketSockets, reason });
-        let begun = Instant::now();
-        let opened = opened.and_then(|ports| {
-            let capture = capture.map(|(file, path)| {
-                let writer = BufWriter::with_capacity(FILE_BUFFER, file);
-                match Capture::new(writer, since_epoch(begun)) {
-                    Ok(capture) => Ok((capture, path)),
-                    Err(reason) => Err(LabError::Capture { path, reason }),
-                }
-            });
-            Ok((ports, capture.transpose()?))
-        });
-        match opened {
-            Ok(([near, far], capture)) => {
-                let path = Path::new(&self.defects, self.seed);
-                Ok((Router { near, far, path, capture, stop, begun }, Started { channel, init }))
-            }
+/// Starts a lab.
+pub(crate) fn start(settings: LabSettings) -> Result<Lab, LabError> {
+    let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
+    let stopped = stop.try_clone()?;
+    let (started, starts) = mpsc::channel();
+    // This thread is the parent of the lab's first process, which the kernel ends with it.
+    let router = std::thread::Builder::new().name("lab router".into()).spawn(move || {
+        let (router, lab) = match begin(settings, stopped) {
+            Ok(begun) => begun,
             Err(error) => {
-                drop(channel);
-                await_end(init);
-                Err(error)
+                let _ = started.send(Err(error));
+                return Err(LabError::Ended);
             }
+        };
+        let _ = started.send(Ok(lab));
+        router.run()
+    })?;
+    let Started { channel, init } = starts.recv().map_err(|_| LabError::Ended)??;
+    let owned = channel.as_fd().try_clone_to_owned()?;
+    let requests = Requests(Arc::new(Mutex::new(channel)));
+    let ends = Side::BOTH.map(|side| LabEnd { side, requests: requests.clone() });
+    Ok(Lab { ends, router: Some(router), channel: owned, stop, init })
+}
+
+/// Starts the lab's first process, and opens the router's side of the links.
+fn begin(settings: LabSettings, stop: OwnedFd) -> Result<(Router, Started), LabError> {
+    let capture = settings.capture.map(|path| match File::create(&path) {
+        Ok(file) => Ok((file, path)),
+        Err(reason) => Err(LabError::Capture { path, reason }),
+    });
+    let capture = capture.transpose()?;
+    let (channel, theirs) = LabChannel::pair()?;
+    let mtu = u32::from(settings.mtu);
+    let plan = LinkPlan { mtu, largest: LARGEST.max(mtu) };
+    let child = sys::fork(|| isolate::run(theirs, plan))
+        .map_err(|reason| LabError::Refused { step: LabStep::Process, reason })?;
+    let sockets = receive_start(&channel, child);
+    await_end(child);
+    let LabSockets { links, sockets, init } = sockets?;
+    let opened = open_ports(links, sockets, sys::frame_size(plan.largest as usize))
+        .map_err(|reason| LabError::Refused { step: LabStep::PacketSockets, reason });
+    let begun = Instant::now();
+    let opened = opened.and_then(|ports| {
+        let capture = capture.map(|(file, path)| {
+            let writer = BufWriter::with_capacity(FILE_BUFFER, file);
+            match Capture::new(writer, since_epoch(begun)) {
+                Ok(capture) => Ok((capture, path)),
+                Err(reason) => Err(LabError::Capture { path, reason }),
+            }
+        });
+        Ok((ports, capture.transpose()?))
+    });
+    match opened {
+        Ok(([near, far], capture)) => {
+            let path = Path::new(&settings.defects, settings.seed);
+            Ok((Router { near, far, path, capture, stop, begun }, Started { channel, init }))
+        }
+        Err(error) => {
+            drop(channel);
+            await_end(init);
+            Err(error)
         }
     }
 }
@@ -230,11 +193,6 @@ fn await_end(child: Pid) {
 }
 
 impl Lab {
-    /// A lab without defects, until some are given.
-    pub fn builder() -> LabBuilder {
-        LabBuilder { defects: Defects::default(), seed: 0, mtu: MTU, capture: None }
-    }
-
     /// The near end: 10.77.0.1 and fd77::1.
     pub fn near_end(&self) -> &LabEnd {
         &self.ends[0]

@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 pub(crate) use frames::FrameQueue;
-pub(crate) use ring::{PacketRing, frame_size};
+pub(crate) use ring::{PacketRing, RING_FRAMES, frame_size};
 
 /// The exit code of a child that panicked.
 const PANICKED: i32 = 70;
@@ -134,7 +134,7 @@ pub(crate) fn ask_for_short_turns() {
         Attributes { size: 0, policy: 0, flags: 0, nice: 0, priority: 0, runtime: 0, deadline: 0, period: 0 };
     let size = size_of::<Attributes>();
     let current = std::ptr::from_mut(&mut attributes);
-    // SAFETY: the pointer is to one live value of plain numbers, of that size, which the call fills.
+    // SAFETY: the pointer is to one live value of plain numbers of that size; the call fills it.
     if unsafe { libc::syscall(libc::SYS_sched_getattr, 0, current, size, 0) } == 0 {
         (attributes.size, attributes.runtime) = (size as u32, TURN);
         // SAFETY: the same value, which the call only reads.

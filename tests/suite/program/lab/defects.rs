@@ -42,6 +42,42 @@ fn the_same_seed_drops_the_same_packets() {
     assert_ne!(arrived(8), first);
 }
 
+/// The comments of a file of packets, in their order.
+fn comments(file: &std::path::Path) -> Vec<String> {
+    let bytes = std::fs::read(file).unwrap();
+    let starts = bytes.windows(4).enumerate().filter(|(_, window)| *window == b"udp ").map(|(at, _)| at);
+    let text = |at: usize| {
+        let end = bytes[at..].iter().position(|byte| !(b' '..=b'~').contains(byte)).unwrap_or(bytes.len() - at);
+        String::from_utf8_lossy(&bytes[at..at + end]).into_owned()
+    };
+    starts.map(text).collect()
+}
+
+#[test]
+fn the_same_seed_decides_the_same_in_the_file_of_packets() {
+    if !is_allowed("decisions in a file of packets") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let decisions = |seed| {
+        let file = folder.path().join("lab.pcapng");
+        let defects = "loss=10%; up: duplicate=10%; up: corrupt-payload=10%; down: reorder=10%".parse().unwrap();
+        let lab = Lab::builder().defects(defects).seed(seed).capture(&file).start().unwrap();
+        let (receiver, sender) = (lab.far_end().datagrams(0).unwrap(), lab.near_end().datagrams(0).unwrap());
+        let to = receiver.local_addr().unwrap();
+        for _ in 0..200 {
+            sender.send_to(&[0; 32], to).unwrap();
+        }
+        // What was sent has reached the router's ring; the router takes all of it before it ends.
+        lab.finish().unwrap();
+        comments(&file)
+    };
+    let first = decisions(21);
+    assert!(first.len() > 30 && first.iter().any(|comment| comment.contains("loss: dropped")), "{first:?}");
+    assert_eq!(decisions(21), first);
+    assert_ne!(decisions(22), first);
+}
+
 #[test]
 fn a_wrong_defect_is_named_with_its_place() {
     let (code, _, stderr) = lab(&["--defect", "up: los=1%", "--", "true"]);

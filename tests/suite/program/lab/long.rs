@@ -144,7 +144,8 @@ fn what_a_loss_has_dropped_is_sent_again_and_nothing_else_is_missing() {
         "cd {0}; until grep -q listening log; do :; done; \
                         tcpdump -U -w near.pcap -i eth0 --immediate-mode -B 65536 tcp 2> log2 & \
                         until grep -q listening {0}/log2; do :; done; \
-                        curl -sS -o {0}/got http://10.77.0.2:8000/file && cmp {0}/got {0}/file && kill -INT $! && wait $!",
+                        curl -sS -o {0}/got http://10.77.0.2:8000/file && cmp {0}/got {0}/file && \
+                        kill -INT $! && wait $!",
         path.display()
     );
     let defects = ["--defect", "down: loss=1%", "--seed", "11", "--pcap", file.to_str().unwrap()];
