@@ -125,7 +125,9 @@ fn the_guides_commands_for_completions_and_pages_work_for_a_new_user() {
 
 /// The pages that ARCHITECTURE.md links to.
 fn design() -> String {
-    ["conn", "engines", "uring", "load", "failures"].map(|name| document(&format!("docs/design/{name}.md"))).concat()
+    ["conn", "engines", "uring", "load", "lab", "failures"]
+        .map(|name| document(&format!("docs/design/{name}.md")))
+        .concat()
 }
 
 #[test]

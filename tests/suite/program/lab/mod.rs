@@ -1,5 +1,6 @@
 //! `resound lab` as its users run it, and as a library.
 
+mod at_terminal;
 mod commands;
 mod defects;
 mod endings;
