@@ -52,6 +52,8 @@ fn filters_and_moments_choose_packets() {
         Bench::new("loss=100% port=81; loss=100% length=1000..; loss=100% flags=fin+!syn; up: loss=100% protocol=udp");
     let port = |far_port| Segment { far_port, payload: vec![1; 10], ..Segment::default() }.bytes();
     assert_eq!((bench.up(&port(80)).len(), bench.up(&port(81)).len()), (1, 0));
+    let back = Segment { direction: DOWN, far_port: 81, ..Segment::default() }.bytes();
+    assert_eq!(bench.down(&back).len(), 0);
     assert_eq!((bench.up(&data(1, 900)).len(), bench.up(&data(1, 960)).len()), (1, 0));
     let fin = Segment { flags: "F", ..Segment::default() }.bytes();
     assert_eq!((bench.up(&fin).len(), bench.note()), (0, "tcp 1, up 4: loss: dropped"));
@@ -130,6 +132,18 @@ fn a_reordered_packet_leaves_behind_the_next_ones() {
         }
     }
     assert!(seen_swapped);
+}
+
+/// What is late as well is not early because others have overtaken it.
+#[test]
+fn a_reordered_packet_is_as_late_as_the_others() {
+    let mut bench = Bench::new("delay=10ms; reorder=100% length=41");
+    bench.up(&data(1, 1));
+    bench.wait(millis(4));
+    bench.up(&data(2, 2));
+    bench.wait(millis(1000));
+    let left: Vec<_> = bench.seen.sent.iter().map(|sent| (tcp(&sent.bytes).sequence_number, sent.at)).collect();
+    assert_eq!(left, [(2, millis(14)), (1, millis(14))]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod mtu;
 mod nat;
 mod offload;
 mod repeat;
+mod split;
 mod stacks;
 mod summary;
 mod timing;

@@ -134,6 +134,16 @@ fn a_nat_that_resets_tells_both_ends() {
 }
 
 #[test]
+fn a_connection_that_is_over_is_not_reset() {
+    let mut bench = Bench::new("nat idle-reset=5s");
+    open(&mut bench, 40_000);
+    assert_eq!(bench.up(&Segment { flags: "R", ..Segment::default() }.bytes()).len(), 1);
+    let before = bench.seen.sent.len();
+    bench.wait(millis(20_000));
+    assert_eq!((bench.seen.sent.len(), bench.next_due()), (before, None));
+}
+
+#[test]
 fn a_half_closed_connection_is_forgotten_sooner() {
     let mut bench = Bench::new("nat idle-silent=100s half-closed-idle=2s");
     let seen = open(&mut bench, 40_000);

@@ -267,7 +267,7 @@ fn a_box_that_splits_connections_relays_every_byte() {
         "split-tcp; loss=3%",
         "split-tcp; loss=2% burst=3; reorder=5%; duplicate=5%; jitter=2ms",
         // smoltcp has no path MTU discovery, and the box has.
-        "split-tcp; up: mtu=600",
+        "split-tcp; up: mtu=400",
         "split-tcp; rate=200KiB/s queue=10KiB",
         "split-tcp; syn-loss=60%",
         "split-tcp; nat ports=changed; loss=1%",
@@ -277,6 +277,13 @@ fn a_box_that_splits_connections_relays_every_byte() {
             let outcome = is_whole(spec, is_v6);
             assert!(outcome.summary.up.made > 10 && outcome.summary.down.made > 10, "{}", outcome.summary);
         }
+    }
+    // Without a timeout where a segment that arrives says more.
+    for (spec, most) in
+        [("split-tcp; delay=5ms; loss=2%", 8), ("split-tcp; delay=5ms; reorder=5%", 2), ("split-tcp; rate=200KiB/s", 3)]
+    {
+        let time = is_whole(spec, false).time;
+        assert!(time < Duration::from_secs(most), "{spec}: {time:?}");
     }
     // It answers before the far end does, and in spite of it.
     let outcome = talk("split-tcp; blackhole", false);
