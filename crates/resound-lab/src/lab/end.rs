@@ -25,13 +25,16 @@ pub(super) struct Requests(pub(super) Arc<Mutex<LabChannel>>);
 
 impl Requests {
     fn ask(&self, request: &LabRequest, descriptors: &[BorrowedFd<'_>]) -> io::Result<(i32, Option<OwnedFd>)> {
-        let ended = || io::Error::new(io::ErrorKind::BrokenPipe, "the lab has ended");
         let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         channel.send(&request.encode(), descriptors)?;
         let (answer, mut sockets) = channel.receive()?.ok_or_else(ended)?;
         let number = answer.try_into().map(i32::from_ne_bytes).map_err(|_| io::ErrorKind::InvalidData)?;
         if number < 0 { Err(io::Error::from_raw_os_error(-number)) } else { Ok((number, sockets.pop())) }
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the lab has ended: its first process was killed")
 }
 
 /// One end of a lab: a network of its own, whose only way out is the router.
@@ -172,7 +175,8 @@ impl LabProcess {
     /// Waits until it ends.
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         let mut status = [0; 4];
-        self.status.read_exact(&mut status)?;
+        // The pipe is empty where the first process was killed, and its commands with it.
+        self.status.read_exact(&mut status).map_err(|_| ended())?;
         Ok(ExitStatus::from_raw(i32::from_ne_bytes(status)))
     }
 }

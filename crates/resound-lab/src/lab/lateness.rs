@@ -34,7 +34,7 @@ impl Lateness {
         let mut seen = 0;
         for (at, count) in self.bins.iter().enumerate() {
             seen += count;
-            if seen >= wanted {
+            if seen >= wanted && at + 1 < BINS {
                 return (BIN * (at as u32 + 1)).min(self.max);
             }
         }
