@@ -23,7 +23,7 @@ const MOST_WAITING: usize = 64 << 20;
 /// Turns that a stopped router still takes at most.
 const LAST_ROUNDS: usize = 2 * RING_FRAMES / TURN;
 /// A timer wakes the thread so much before a packet is due; it stays awake for the rest.
-const AWAKE: Duration = Duration::from_micros(60);
+const AWAKE: Duration = Duration::from_micros(100);
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 

@@ -185,7 +185,7 @@ fn a_clean_lab_adds_little_to_a_round_trip_and_delays_are_kept() {
     println!("a clean lab adds {:.0} us to a round trip", added * 1e3);
     assert!(added <= 0.060, "{added} ms");
     // 50,000 datagrams of 100 bytes in a second.
-    let near = "iperf3 -u -c 10.77.0.2 -b 40M -l 100 -t 5 > /dev/null";
+    let near = "iperf3 -u -c 10.77.0.2 -b 40M -l 100 -t 5 --pacing-timer 100 > /dev/null";
     let args = ["--delay", "5ms", "--json", "-", "--far", "exec iperf3 -s > /dev/null", "--", "sh", "-c", near];
     let (code, stdout, stderr) = run_long(&args);
     assert_eq!(code, Some(0), "{stderr}");

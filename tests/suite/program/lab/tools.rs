@@ -258,34 +258,81 @@ fn tcpdump_shows_dscp_and_fragments_at_the_far_end() {
 }
 
 #[test]
+#[ignore = "needs tcpdump and curl; docs/testing.md"]
+fn tcpdump_shows_that_unknown_options_are_taken_away() {
+    if !has("tcpdump", "unknown options as tcpdump shows them") || !has("curl", "unknown options") {
+        return;
+    }
+    let folder = served();
+    let dump = "tcpdump -l -n -i eth0 --immediate-mode tcp > dump 2> log & until grep -q listening log; do :; done";
+    // The request for a cookie of TCP Fast Open is an option that an old box does not know.
+    let get = "sysctl -qw net.ipv4.tcp_fastopen=3; curl --tcp-fastopen -sS -m 20 -o got http://10.77.0.2:8000/file";
+    let has_cookie = |defects: &str| {
+        let (_, text) = with_http(folder.path(), defects, dump, &format!("{get}; cmp got file && echo same; cat dump"));
+        assert!(text.contains("same"), "{text}");
+        text.lines().any(|line| line.contains("Flags [S]") && line.contains("tfo"))
+    };
+    assert!(has_cookie("mtu=9000"));
+    assert!(!has_cookie("strip=all-unknown"));
+}
+
+/// A server in the far end that tells each client its address, and then echoes.
+const ECHO: &str = "exec python3 -c 'import socket\ns=socket.create_server((\"10.77.0.2\",8000))\nc,peer=s.accept()\n\
+                    c.sendall((peer[0]+\" \"+str(peer[1])+\"\\n\").encode())\nwhile True:\n d=c.recv(99)\n\
+                    \x20if not d: break\n c.sendall(d)\ntry:\n import time\n time.sleep(WAIT)\n c.sendall(b\"late\")\n\
+                    except OSError: pass\nc.close()'";
+
+/// What a client of that server prints; the server waits so many seconds after a half-close.
+fn with_echo(defects: &str, wait: &str, rest: &str) -> String {
+    let near = format!(
+        "import socket,time\nc=socket.create_connection((\"10.77.0.2\",8000))\nc.settimeout(3)\n\
+         print(c.recv(99).decode().strip(), c.getsockname()[1])\ntry:\n\
+         {rest}except OSError as e: print(type(e).__name__)\n"
+    );
+    lab(&["--defect", defects, "--far", &ECHO.replace("WAIT", wait), "--", "python3", "-c", &near]).1
+}
+
+#[test]
 #[ignore = "needs Python; docs/testing.md"]
 fn python_shows_a_nat_that_forgets_and_a_fin_that_is_eaten() {
     if !has("python3", "endings as Python shows them") {
         return;
     }
-    let serve = "import socket,sys\ns=socket.create_server((\"10.77.0.2\",8000))\nc,peer=s.accept()\n\
-                 c.sendall(peer[0].encode()+b\"\\n\")\nwhile True:\n d=c.recv(99)\n if not d: break\n c.sendall(d)\n\
-                 c.close()";
-    let far = format!("exec python3 -c '{serve}'");
-    let run = |defects: &str, rest: &str| {
-        let near = format!(
-            "import socket,time\nc=socket.create_connection((\"10.77.0.2\",8000))\nc.settimeout(3)\n\
-             print(c.recv(99).decode())\n{rest}"
-        );
-        lab(&["--defect", defects, "--far", &far, "--", "python3", "-c", &near]).1
+    let echo = " time.sleep(1.5)\n c.sendall(b\"again\")\n print(c.recv(9))\n print(c.recv(9))\n";
+    let ports = |defects: &str| {
+        let text = with_echo(defects, "0", echo);
+        let words: Vec<_> = text.split_whitespace().map(String::from).collect();
+        (words[0].clone(), words[1] == words[2])
     };
-    let echo = "time.sleep(1.5)\ntry:\n c.sendall(b\"again\")\n print(c.recv(9))\n print(c.recv(9))\n\
-                except OSError as e: print(type(e).__name__)\n";
-    assert!(run("nat", echo).starts_with("10.77.0.254\n"));
-    let text = run("nat idle-silent=1s", echo);
+    assert_eq!(ports("mtu=9000"), ("10.77.0.1".into(), true));
+    assert_eq!(ports("nat"), ("10.77.0.254".into(), true));
+    assert_eq!(ports("nat ports=changed"), ("10.77.0.254".into(), false));
+    let text = with_echo("nat idle-silent=1s", "0", echo);
     assert!(text.contains("imeout"), "{text}");
-    let text = run("nat idle-reset=1s", echo);
+    let text = with_echo("nat idle-reset=1s", "0", echo);
     assert!(text.contains("ConnectionResetError") || text.contains("BrokenPipe"), "{text}");
-    let finish = "c.shutdown(1)\ntry: print(c.recv(9))\nexcept OSError as e: print(type(e).__name__)\n";
-    let text = run("mtu=9000", finish);
-    assert!(text.contains("b''"), "{text}");
-    let text = run("up: eat-fin", finish);
+
+    let finish = " c.shutdown(1)\n print(c.recv(9))\n";
+    assert!(with_echo("mtu=9000", "1.5", finish).contains("b'late'"));
+    let text = with_echo("nat half-closed-idle=1s", "1.5", finish);
     assert!(text.contains("imeout"), "{text}");
+    let text = with_echo("up: eat-fin", "0", finish);
+    assert!(text.contains("imeout"), "{text}");
+}
+
+#[test]
+#[ignore = "needs Python; docs/testing.md"]
+fn python_shows_black_holes_after_a_time_and_after_packets() {
+    if !has("python3", "black holes as Python shows them") {
+        return;
+    }
+    let count = |defects: &str| {
+        let rest = " for i in range(40):\n  c.sendall(b\"x\")\n  c.recv(9)\n  print(\"echo\")\n  time.sleep(0.05)\n";
+        with_echo(defects, "0", rest).matches("echo").count()
+    };
+    assert_eq!(count("mtu=9000"), 40);
+    assert!((5..30).contains(&count("blackhole @1s")));
+    assert!((3..20).contains(&count("up: blackhole @packet=20")));
 }
 
 #[test]
