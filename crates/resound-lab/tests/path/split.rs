@@ -86,3 +86,17 @@ fn the_box_has_a_limit() {
     let taken = (1..=1100).filter(|port| !bench.up(&syn(*port)).is_empty()).count();
     assert_eq!((taken, bench.summary().up.dropped), (1024, 76));
 }
+
+#[test]
+fn three_acks_of_the_same_byte_are_a_loss() {
+    let mut bench = Bench::new("split-tcp");
+    let (near, far) = open(&mut bench);
+    for n in 0..5 {
+        let seq = 1000 + n * 100;
+        bench.up(&Segment { seq, ack: Some(near), payload: vec![n as u8; 100], ..Segment::default() }.bytes());
+    }
+    let same = Segment { direction: DOWN, seq: 5000, ack: Some(far), ..Segment::default() }.bytes();
+    assert_eq!((bench.down(&same).len(), bench.down(&same).len()), (0, 0));
+    let left = bench.down(&same);
+    assert_eq!((tcp(&left[0]).sequence_number, payload(&left[0])[0]), (far, 0));
+}
