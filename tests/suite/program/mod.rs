@@ -1,6 +1,8 @@
 //! The program: its server, its start, its signals and standard streams.
 
 mod control;
+#[cfg(unix)]
+mod fault_file;
 #[cfg(target_os = "linux")]
 mod refused;
 mod relay;
