@@ -217,6 +217,10 @@ impl FaultKind {
         matches!(self, K::Corrupt | K::Truncate | K::Duplicate | K::Swap)
     }
 
+    pub(crate) fn is_of_server(self) -> bool {
+        self.facts().only.is_some_and(|(role, _)| role == Role::Server)
+    }
+
     /// Can this program cause it?
     pub fn works_for(self, role: Role) -> bool {
         self.facts().only.is_none_or(|(only, _)| only == role)
