@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use resound::Error;
-use resound::faults::{FaultEvent, FaultFile, FaultSpec};
-use resound::relay::{FaultSetting, RelayFaults};
+use resound::faults::{FaultEvent, FaultFile, FaultSetting, FaultSpec, LiveFaults};
 use serde::{Deserialize, Serialize};
 
 use super::events::EventLog;
@@ -62,7 +61,7 @@ impl SourcedFaults {
 
     /// Sets the faults before the relay starts. Returns what was set, which is nothing without a
     /// source unless faults may come later, for which there is a seed.
-    pub(crate) fn begin(&mut self, faults: &RelayFaults, may_come: bool) -> Result<Vec<SettingRecord>> {
+    pub(crate) fn begin(&mut self, faults: &LiveFaults, may_come: bool) -> Result<Vec<SettingRecord>> {
         let setting = |spec: FaultSpec, seed| {
             let text = spec.to_string();
             let from = faults.set(spec, seed)?;
@@ -121,7 +120,7 @@ impl SourcedFaults {
 /// Sets the faults of a relay that runs, and reports each change.
 #[derive(Clone)]
 pub(crate) struct FaultSetter {
-    pub(crate) faults: RelayFaults,
+    pub(crate) faults: LiveFaults,
     pub(crate) record: Option<FaultRecord>,
     pub(crate) console: Option<RelayConsole>,
     pub(crate) log: Option<Arc<EventLog>>,
@@ -130,7 +129,7 @@ pub(crate) struct FaultSetter {
 impl FaultSetter {
     #[cfg(test)]
     pub(crate) fn unobserved() -> Self {
-        Self { faults: RelayFaults::default(), record: None, console: None, log: None }
+        Self { faults: LiveFaults::of_relay(), record: None, console: None, log: None }
     }
 
     /// What holds for the next connection.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use resound::faults::LiveFaults;
 use resound::proxy::Addresses;
-use resound::relay::{Relay, RelayConnections, RelayEvent, RelayFaults, RelayTarget, client_addresses};
+use resound::relay::{Relay, RelayConnections, RelayEvent, RelayTarget, client_addresses};
 use resound::tls::TlsClient;
 use resound::{Address, Handshake};
 
@@ -49,7 +50,7 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
         Ok(with_handshake(target, send_proxy.clone(), tls))
     };
     let targets = serving.targets.iter().zip(tls).map(target).collect::<Result<Vec<_>, resound::Error>>()?;
-    let faults = RelayFaults::default();
+    let faults = LiveFaults::of_relay();
     let begun = sourced.begin(&faults, control.is_some())?;
     let record = record.as_deref().map(FaultRecord::create).transpose()?;
     let is_quiet = serving.quiet;
