@@ -9,7 +9,7 @@ use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service};
 use super::inner::InnerConnection;
 use super::live::ClientFaults;
 use super::place::ClientPlace;
-use super::report::{FaultObserver, report};
+use super::report::{FaultObserver, ReportedFaults};
 
 /// Bytes that wait for the client's socket, at most.
 const HIGH: usize = 64 * 1024;
@@ -17,13 +17,11 @@ const HIGH: usize = 64 * 1024;
 /// Stands between a connection and its service, as a relay would: what the client sends goes up
 /// through the faults to the service, and what that sends comes down through them.
 pub(super) struct FaultedService {
-    faults: Box<ConnectionFaults>,
+    faults: ReportedFaults,
     inner: InnerConnection,
     admission: ClientAdmission,
     /// Events of the admission.
     events: Vec<FaultEvent>,
-    conn: ConnInfo,
-    observer: Arc<FaultObserver>,
     /// The time for which it has asked.
     alarm: Option<Instant>,
     /// Until then the service is not opened.
@@ -47,12 +45,10 @@ impl FaultedService {
     ) -> Self {
         let faults = client.faults.unwrap_or_else(|| Box::new(ConnectionFaults::none(conn.id.0, Instant::now())));
         Self {
-            faults,
+            faults: ReportedFaults::new(faults, conn, observer),
             inner: InnerConnection::new(conn, service, limits),
             admission: client.admission,
             events: client.events,
-            conn: conn.clone(),
-            observer,
             alarm: None,
             late_until: None,
             more: false,
@@ -87,7 +83,7 @@ impl FaultedService {
             self.alarm = Some(at);
             cx.wake_at(at);
         }
-        self.report();
+        self.faults.report();
     }
 
     /// The service learns of a drain behind all that was received before it.
@@ -126,10 +122,6 @@ impl FaultedService {
             out.clear();
         }
     }
-
-    fn report(&mut self) {
-        report(&*self.observer, &self.conn, &self.faults.take_events());
-    }
 }
 
 impl Service for FaultedService {
@@ -141,20 +133,18 @@ impl Service for FaultedService {
         cx.full_duplex(true);
         // The service behind has one of its own.
         cx.never_idle(true);
-        self.conn = cx.conn().clone();
         let socket = self.faults.socket();
         cx.nagle(socket.nagle);
         cx.no_keepalive(socket.no_keepalive);
-        report(&*self.observer, &self.conn, &std::mem::take(&mut self.events));
+        self.faults.report_all(&std::mem::take(&mut self.events));
+        self.faults.report();
         match self.admission {
             ClientAdmission::Serve | ClientAdmission::Liar => self.inner.open(&mut self.faults, cx),
             ClientAdmission::Late(time) => self.late_until = cx.now().checked_add(time),
             ClientAdmission::Close => {
-                self.report();
                 return cx.close();
             }
             ClientAdmission::Reset => {
-                self.report();
                 return cx.reset();
             }
         }
@@ -203,7 +193,7 @@ impl Service for FaultedService {
         if *why != CloseReason::Finished {
             self.faults.received_reset(now, StreamDirection::Up);
         }
-        self.report();
+        self.faults.report();
         self.inner.lost(now, *why);
     }
 }

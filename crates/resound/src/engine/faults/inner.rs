@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use resound_faults::{ConnectionFaults, End, StreamDirection};
+use resound_faults::{End, StreamDirection};
 use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, Then, Verdict};
+
+use super::report::ReportedFaults;
 
 /// What the faults take of a service in one turn. They mostly stop it long before; but bytes that
 /// are discarded have room without end.
@@ -79,15 +81,15 @@ impl InnerConnection {
         self.conn.as_ref().is_none_or(Conn::is_paused)
     }
 
-    pub(super) fn open(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) {
+    pub(super) fn open(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.open(now, out, observer));
     }
 
-    pub(super) fn woken(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) {
+    pub(super) fn woken(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.woken(now, out, observer));
     }
 
-    pub(super) fn drain(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) {
+    pub(super) fn drain(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.drain(now, out, observer));
     }
 
@@ -106,7 +108,7 @@ impl InnerConnection {
     }
 
     /// Lets bytes and ends pass between the service and the faults, as far as both allow now.
-    pub(super) fn advance(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) {
+    pub(super) fn advance(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         self.next_turn = None;
         // Once: a service may ask for a time that has come already.
         self.keep_time(faults, cx);
@@ -127,7 +129,7 @@ impl InnerConnection {
 
     fn tell(
         &mut self,
-        faults: &mut ConnectionFaults,
+        faults: &mut ReportedFaults,
         cx: &mut Cx<'_>,
         wire: &mut [u8],
         event: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Verdict,
@@ -145,7 +147,7 @@ impl InnerConnection {
         self.pending.append(&mut answer);
     }
 
-    fn keep_time(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) {
+    fn keep_time(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         let is_due = self.conn.as_ref().and_then(Conn::deadline).is_some_and(|at| at <= cx.now());
         if is_due {
             self.tell(faults, cx, &mut [], |conn, now, _, out, observer| {
@@ -159,7 +161,7 @@ impl InnerConnection {
     }
 
     /// Gives the faults what the service has sent, and its end. Returns how many bytes they took.
-    fn send(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) -> usize {
+    fn send(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> usize {
         let (now, down) = (cx.now(), StreamDirection::Down);
         let is_held = self.held_until.is_some_and(|at| at > now);
         let mut portion = 0;
@@ -178,7 +180,7 @@ impl InnerConnection {
     }
 
     /// Ends as the last verdict wanted.
-    fn obey(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) {
+    fn obey(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         let (now, down) = (cx.now(), StreamDirection::Down);
         match self.then {
             Then::Go => {}
@@ -209,7 +211,7 @@ impl InnerConnection {
 
     /// Takes what the client's bytes have become, as far as the service takes it. Returns whether
     /// anything came.
-    fn take(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>) -> bool {
+    fn take(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> bool {
         let room = match &self.conn {
             Some(conn) if conn.wants_read() => conn.read_limit().min(MOST),
             // An end comes even where no byte has room.
@@ -218,6 +220,7 @@ impl InnerConnection {
         };
         let mut bytes = Vec::new();
         let polled = faults.poll(cx.now(), StreamDirection::Up, room, &mut bytes);
+        faults.report();
         self.received(faults, cx, &mut bytes);
         let is_new = !bytes.is_empty();
         match polled.end {
@@ -236,7 +239,7 @@ impl InnerConnection {
         }
     }
 
-    fn received(&mut self, faults: &mut ConnectionFaults, cx: &mut Cx<'_>, bytes: &mut [u8]) {
+    fn received(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>, bytes: &mut [u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             // One line at a time, where its answer is not to be taken for the next one's.
