@@ -34,6 +34,10 @@ const SERVER: &[Example] = &[
     Example("Serve TLS with a certificate made for this run", "resound server 127.0.0.1 8443 --tls"),
     Example("Log events as JSON, one a line", "resound server --log-format json"),
     Example("Serve behind HAProxy, and print the real clients", "resound server --proxy-protocol require -v"),
+    Example(
+        "Reset the first two connections, and answer late then",
+        "resound server --fault '1-2: reset; 3-: late-answer=2s'",
+    ),
     Example("Allow one network, and 20 connections per client", "resound server :: --allow 10.0.0.0/8 --max-per-ip 20"),
 ];
 

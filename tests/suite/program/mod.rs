@@ -3,6 +3,7 @@
 mod control;
 #[cfg(unix)]
 mod fault_file;
+mod faults;
 #[cfg(target_os = "linux")]
 mod refused;
 mod relay;
