@@ -136,9 +136,10 @@ fn a_wrong_fault_of_a_server_is_refused_with_its_place() {
 #[test]
 fn a_server_that_refuses_its_clients_still_runs() {
     for engine in engines() {
-        let (server, address) = Program::server(&["--engine", engine, "--fault", "refuse"]);
+        let (mut server, address) = Program::server(&["--engine", engine, "--fault", "refuse"]);
         let (code, _, stderr) = run(&["client", &address.port().to_string()], b"");
         assert!(code == Some(1) && stderr.contains("refused"), "{engine}: {code:?} {stderr}");
+        assert_eq!(server.child.try_wait().unwrap(), None, "{engine}");
         #[cfg(unix)]
         {
             server.signal(rustix::process::Signal::TERM);

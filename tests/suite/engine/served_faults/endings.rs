@@ -102,7 +102,8 @@ fn a_drain_resets_what_is_silent(engine: Engine) {
     let mut client = faulted.connect();
     client.send("one\n");
     faulted.injects(&[(1, Some(Up), 0, FaultKind::Silent)]);
-    faulted.running.handle.drain(PATIENCE);
+    // Long before the drain is over.
+    faulted.running.handle.drain(PATIENCE * 10);
     assert_eq!(error_of_next_read(&mut client), ErrorKind::ConnectionReset);
     faulted.running.wait();
 }

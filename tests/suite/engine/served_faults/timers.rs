@@ -15,6 +15,7 @@ tests_of_served_faults!(
     IdleSilent => idle_silent_forgets_a_connection,
     HalfClosedIdle => half_closed_idle_resets_a_half_closed_connection;
     the_servers_own_idle_timeout_still_ends_in_order,
+    a_late_answer_is_no_idle_time,
 );
 
 const TIME: Duration = Duration::from_millis(300);
@@ -71,4 +72,11 @@ fn the_servers_own_idle_timeout_still_ends_in_order(engine: Engine) {
     takes(TIME, since);
     client.finish();
     assert_eq!(faulted.running.closed(), CloseReason::IdleTimeout);
+}
+
+fn a_late_answer_is_no_idle_time(engine: Engine) {
+    let limits = Limits { idle_timeout: Some(TIME), ..patient() };
+    let faulted = Faulted::serving(server(engine).limits(limits), "late-answer=900ms", |_| Reply::default());
+    let mut client = faulted.connect();
+    client.ask("one");
 }
