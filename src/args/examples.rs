@@ -1,5 +1,7 @@
 //! The ends of the help texts and manual pages: examples, addresses and exit codes.
 
+use resound::faults::{FaultKind, Role};
+
 /// A command to copy, and what it does.
 pub(crate) struct Example(pub(crate) &'static str, pub(crate) &'static str);
 
@@ -115,6 +117,24 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
     }
 }
 
+/// The grammar of `--fault`, for the commands that have it.
+pub(crate) fn faults(command: &str) -> Option<String> {
+    let role = match command {
+        "server" => Role::Server,
+        "relay" => Role::Relay,
+        _ => return None,
+    };
+    let kinds = FaultKind::all().filter(|kind| kind.works_for(role));
+    Some(format!(
+        "[CONNECTIONS:] [DIRECTION:] FAULT [@WHEN] [CHANCE], joined by `;`.\n  \
+         CONNECTIONS: `3`, `1-2`, `5-`, `every 5th`, `from=10.0.0.0/8`; all without one.\n  \
+         DIRECTION: `up` (what the client sends), `down`; both without one.\n  \
+         WHEN: `@connect`, `@0B`, `@1MiB`, `@message=3`, `@2s`, `@idle=30s`. CHANCE: `25%`.\n  \
+         FAULT: {}.\n  docs/faults.md says what each does.",
+        kinds.map(FaultKind::example).collect::<Vec<_>>().join(", ")
+    ))
+}
+
 /// What `--help` prints after the flags.
 pub(super) fn long_help(command: &str) -> String {
     let notes = match command {
@@ -127,7 +147,8 @@ pub(super) fn long_help(command: &str) -> String {
     for Example(what, line) in examples(command) {
         text += &format!("  {what}:\n    {line}\n");
     }
-    format!("{text}\n{notes}").trim_end().to_string()
+    let faults = faults(command).map(|faults| format!("Faults: {faults}\n")).unwrap_or_default();
+    format!("{text}\n{faults}{notes}").trim_end().to_string()
 }
 
 #[cfg(test)]

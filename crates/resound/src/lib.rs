@@ -87,8 +87,8 @@ pub mod relay {
 pub mod faults {
     pub use crate::engine::{FaultSetting, LiveFaults};
     pub use resound_faults::{
-        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultProfile, FaultRule, FaultSpec, PROFILES, SpecError,
-        StreamDirection,
+        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultProfile, FaultRule, FaultSpec, PROFILES, Role,
+        SpecError, StreamDirection,
     };
 }
 

@@ -144,7 +144,7 @@ impl Link {
                 }
             }
             // The reset was reported to the send, whose completion may follow this one.
-            (0, _) if self.driver.is_broken() || self.is_reset_in_a_send(context) => {
+            (0, _) if self.driver.is_broken() || self.is_reset_in_a_send() => {
                 return self.fail_behind_input(libc::ECONNRESET, context);
             }
             (0, _) => {
