@@ -1,5 +1,6 @@
 //! The console of a server: text, or one JSON object a line. Both are results, and go to stdout.
 
+mod faults;
 mod relay;
 
 use std::io::{self, Write};
@@ -13,7 +14,8 @@ use resound::server::Refusal;
 use resound::tls::Certificate;
 use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
 
-pub(crate) use self::relay::{RelayConsole, RelayTotals, event_json, setting_json};
+pub(crate) use self::faults::{fault_json, setting_json};
+pub(crate) use self::relay::{RelayConsole, RelayTotals, event_json};
 use crate::escape;
 use crate::json::JsonObject;
 use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
@@ -139,7 +141,7 @@ impl Console {
         }
     }
 
-    /// Prints where the control API of a relay listens.
+    /// Prints where the control API listens.
     pub(crate) fn control(&self, address: SocketAddr) {
         self.event(
             |to| writeln!(to, "Control on http://{address}"),
@@ -246,6 +248,33 @@ fn event_of(name: &str, conn: &ConnInfo) -> JsonObject {
     JsonObject::event(name).with("conn", conn.id.0).with("peer", conn.peer.to_string())
 }
 
+/// A connection that is up, as an event.
+pub(crate) fn opened_json(conn: &ConnInfo) -> JsonObject {
+    opened(event_of("opened", conn), conn)
+}
+
+/// A connection that is over, as an event.
+pub(crate) fn closed_json(conn: &ConnInfo, how: &Closed) -> JsonObject {
+    closed(event_of("closed", conn), how)
+}
+
+fn opened(event: JsonObject, conn: &ConnInfo) -> JsonObject {
+    let tls = conn.tls.as_deref().map(tls_summary::json);
+    let event = event.with("local", conn.local.to_string());
+    event.with_object("via", proxied::json(conn)).with_object("tls", tls)
+}
+
+fn closed(event: JsonObject, how: &Closed) -> JsonObject {
+    let detail = Some(how.reason).filter(|reason| !reason.is_orderly());
+    event
+        .with("reason", how.reason.name())
+        .with_some("detail", detail.map(|reason| reason.to_string()))
+        .with("messages", how.messages)
+        .with("bytes_in", how.bytes_in)
+        .with("bytes_out", how.bytes_out)
+        .with("seconds", how.lasted.as_secs_f64())
+}
+
 /// The counts above zero, by name.
 fn not_zero(counts: impl Iterator<Item = (&'static str, u64)>) -> serde_json::Map<String, serde_json::Value> {
     counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n.into())).collect()
@@ -276,11 +305,7 @@ impl Observer for Console {
                     None => writeln!(to),
                 }
             },
-            |event| {
-                let tls = conn.tls.as_deref().map(tls_summary::json);
-                let event = event.with("local", conn.local.to_string());
-                event.with_object("via", proxied::json(conn)).with_object("tls", tls)
-            },
+            |event| opened(event, conn),
         );
     }
 
@@ -339,15 +364,7 @@ impl Observer for Console {
                 None => writeln!(to, "Connection closed for {}", AddressTuple(conn)),
                 Some(reason) => writeln!(to, "Connection closed for {}: {reason}", AddressTuple(conn)),
             },
-            |event| {
-                event
-                    .with("reason", how.reason.name())
-                    .with_some("detail", detail.map(|reason| reason.to_string()))
-                    .with("messages", how.messages)
-                    .with("bytes_in", how.bytes_in)
-                    .with("bytes_out", how.bytes_out)
-                    .with("seconds", how.lasted.as_secs_f64())
-            },
+            |event| closed(event, how),
         );
     }
 

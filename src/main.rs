@@ -10,6 +10,7 @@ mod descriptors;
 mod escape;
 mod exit;
 mod explain;
+mod faults;
 mod findings;
 mod generate;
 mod json;

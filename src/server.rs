@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use resound::faults::LiveFaults;
 use resound::proxy::Proxies;
 use resound::server::{Access, Listener};
 use resound::tls::TlsServer;
@@ -21,6 +22,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::{Console, Format};
+use crate::faults::{FaultPlan, PreparedFaults, SeenConnections, UnfinishedRecord};
 use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
@@ -39,6 +41,8 @@ pub(crate) struct ServerPlan {
     pub(crate) serving: ServingPlan,
     pub(crate) mode: ServerMode,
     pub(crate) framing: Framing,
+    /// `None` without a flag about faults.
+    pub(crate) faults: Option<FaultPlan>,
 }
 
 /// How a server or a relay accepts connections.
@@ -93,22 +97,50 @@ pub(crate) enum ProxyMode {
 }
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
-    let ServerPlan { serving, mode, framing } = plan;
+    let ServerPlan { serving, mode, framing, faults } = plan;
     let noun = match (mode, framing) {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
         _ => "read",
     };
-    serve(serving, noun, Console::stopped, |serving| {
-        let Serving { settings, listeners, console, supervise, .. } = serving;
+    let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server())).transpose()?;
+    let (record, is_quiet) = (faults.as_ref().map(PreparedFaults::record), serving.quiet);
+    let code = serve(serving, noun, Console::stopped, |serving| {
+        let Serving { settings, listeners, console, loud, supervise } = serving;
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
-        let server = server.observe(move |worker| console.of_worker(worker));
-        match mode {
-            ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
-            ServerMode::Echo => server.run(|_| Echo, supervise),
-            ServerMode::Discard => server.run(|_| Discard, supervise),
-            ServerMode::Chargen => server.run(|_| Chargen, supervise),
-        }
-    })
+        let Some(faults) = faults else {
+            return run_mode(server.observe(move |worker| console.of_worker(worker)), mode, framing, supervise);
+        };
+        let setter = faults.setter(&console);
+        let seen = SeenConnections::new(&console, &setter);
+        let server = server.faults(&setter.faults, seen.of_faults(&setter));
+        let open = seen.open();
+        run_mode(server.observe(move |worker| seen.of_worker(worker)), mode, framing, move |handle| {
+            let supervising = supervise(handle);
+            let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), open);
+            async {
+                tokio::select! {
+                    () = supervising => {}
+                    () = beside => {}
+                }
+            }
+        })
+    })?;
+    record.map_or(Ok(()), UnfinishedRecord::finish)?;
+    Ok(code)
+}
+
+fn run_mode<F: Future<Output = ()> + 'static>(
+    server: Server,
+    mode: ServerMode,
+    framing: Framing,
+    supervise: impl FnOnce(Handle) -> F,
+) -> Result<Totals, Error> {
+    match mode {
+        ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
+        ServerMode::Echo => server.run(|_| Echo, supervise),
+        ServerMode::Discard => server.run(|_| Discard, supervise),
+        ServerMode::Chargen => server.run(|_| Chargen, supervise),
+    }
 }
 
 /// What happens beside a server: it reports the start, and decides when to drain.

@@ -90,8 +90,11 @@ pub(crate) fn run() {
     on_processor(1);
     let (machine, (relays, versions)) = (machine(), relays(&work));
     let (mut seen, mut lots) = (Seen::new(), Lots::new());
+    let wanted: Option<String> = options::option("scene");
+    let is_wanted = |scene: &RelayScene| wanted.as_deref().is_none_or(|words| scene.title().contains(words));
+    let scenes: Vec<_> = SCENES.into_iter().filter(is_wanted).collect();
     for round in 1..=rounds {
-        for scene in SCENES {
+        for scene in scenes.iter().copied() {
             // No relay comes after the same neighbour each time.
             let mut order: Vec<_> = relays.iter().filter(|relay| scene.takes(relay)).collect();
             lots.shuffle(&mut order);
@@ -108,11 +111,13 @@ pub(crate) fn run() {
         }
     }
     let mut text = introduction(&machine, &versions, rounds, time);
-    for scene in SCENES {
+    for scene in scenes {
         let names = relays.iter().map(|relay| relay.server.name);
         text += &table(scene, &seen, &[DIRECT].into_iter().chain(names).collect::<Vec<_>>());
     }
-    write_result("relay.md", &text);
+    if wanted.is_none() {
+        write_result("relay.md", &text);
+    }
     println!("{text}");
     let _ = std::fs::remove_dir_all(work);
 }

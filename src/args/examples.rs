@@ -1,5 +1,7 @@
 //! The ends of the help texts and manual pages: examples, addresses and exit codes.
 
+use resound::faults::{FaultKind, Role};
+
 /// A command to copy, and what it does.
 pub(crate) struct Example(pub(crate) &'static str, pub(crate) &'static str);
 
@@ -40,6 +42,10 @@ const SERVER: &[Example] = &[
     Example("Serve TLS with a certificate made for this run", "resound server 127.0.0.1 8443 --tls"),
     Example("Log events as JSON, one a line", "resound server --log-format json"),
     Example("Serve behind HAProxy, and print the real clients", "resound server --proxy-protocol require -v"),
+    Example(
+        "Reset the first two connections, and answer late then",
+        "resound server --fault '1-2: reset; 3-: late-answer=2s'",
+    ),
     Example("Allow one network, and 20 connections per client", "resound server :: --allow 10.0.0.0/8 --max-per-ip 20"),
 ];
 
@@ -129,6 +135,24 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
     }
 }
 
+/// The grammar of `--fault`, for the commands that have it.
+pub(crate) fn faults(command: &str) -> Option<String> {
+    let role = match command {
+        "server" => Role::Server,
+        "relay" => Role::Relay,
+        _ => return None,
+    };
+    let kinds = FaultKind::all().filter(|kind| kind.works_for(role));
+    Some(format!(
+        "[CONNECTIONS:] [DIRECTION:] FAULT [@WHEN] [CHANCE], joined by `;`.\n  \
+         CONNECTIONS: `3`, `1-2`, `5-`, `every 5th`, `from=10.0.0.0/8`; all without one.\n  \
+         DIRECTION: `up` (what the client sends), `down`; both without one.\n  \
+         WHEN: `@connect`, `@0B`, `@1MiB`, `@message=3`, `@2s`, `@idle=30s`. CHANCE: `25%`.\n  \
+         FAULT: {}.\n  docs/faults.md says what each does.",
+        kinds.map(FaultKind::example).collect::<Vec<_>>().join(", ")
+    ))
+}
+
 /// What `--help` prints after the flags.
 pub(super) fn long_help(command: &str) -> String {
     let notes = match command {
@@ -142,7 +166,8 @@ pub(super) fn long_help(command: &str) -> String {
     for Example(what, line) in examples(command) {
         text += &format!("  {what}:\n    {line}\n");
     }
-    format!("{text}\n{notes}").trim_end().to_string()
+    let faults = faults(command).map(|faults| format!("Faults: {faults}\n")).unwrap_or_default();
+    format!("{text}\n{faults}{notes}").trim_end().to_string()
 }
 
 #[cfg(test)]

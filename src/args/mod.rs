@@ -4,6 +4,7 @@
 mod amounts;
 mod client;
 pub(crate) mod examples;
+mod faults;
 #[cfg(test)]
 mod guides;
 mod lab;

@@ -1,20 +1,18 @@
 //! The flags of `resound relay`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
-use resound::faults::{FaultProfile, FaultSpec, PROFILES};
 use resound::tls::{Fingerprint, TlsClient};
 use resound::{Address, Engine, Error};
 
+use super::faults::FaultArgs;
 use super::serving::{LIMITS, ServingArgs};
 use super::{DEFAULT_HOST, address, examples};
 use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
-use crate::relay::{CONTROL_DESCRIPTORS, ControlAddress, FaultSource, RelaySettings, SourcedFaults};
+use crate::relay::RelaySettings;
 use crate::units::{self, SourceAddress, Timeout};
 
 /// Where a relay listens without LISTEN.
@@ -23,7 +21,6 @@ const DEFAULT_LISTEN: u16 = 8889;
 // Headings in the help, and tables in docs/relay.md.
 const TARGET: &str = "Target";
 const TARGET_TLS: &str = "TLS to the target";
-const FAULTS: &str = "Faults on purpose";
 
 #[derive(Args)]
 #[command(
@@ -58,36 +55,8 @@ pub(crate) struct RelayArgs {
     send_proxy: Option<SendProxy>,
     #[command(flatten)]
     target_tls: TargetTlsArgs,
-    /// What goes wrong, such as `1-2: reset @0B` or `down: delay=20ms+-5ms` (repeatable)
-    ///
-    /// docs/faults.md has the grammar, and a table of all faults.
-    #[arg(help_heading = FAULTS, long, value_name = "SPEC", conflicts_with_all = ["faults", "replay"])]
-    fault: Vec<FaultSpec>,
-    /// Do to connections what a real box in the path does (repeatable; --fault adds to it)
-    #[arg(
-        help_heading = FAULTS, long = "as", value_name = "BOX", value_parser = profile(),
-        conflicts_with_all = ["faults", "replay"]
-    )]
-    profiles: Vec<String>,
-    /// File with the faults (TOML), read again when it changes and on SIGHUP
-    #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
-    faults: Option<PathBuf>,
-    /// Seed of all that is drawn: the same seed repeats the same faults [default: drawn, and
-    /// printed unless --quiet]
-    #[arg(help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay")]
-    seed: Option<u64>,
-    /// Write the faults and each injection to a file, one JSON object a line
-    #[arg(help_heading = FAULTS, long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Inject the faults of a file of --record again
-    #[arg(help_heading = FAULTS, long, value_name = "FILE")]
-    replay: Option<PathBuf>,
-    /// Listen on this address for an HTTP API, by which a test sets faults and reads events
-    #[arg(help_heading = FAULTS, long, value_name = "ADDR", value_parser = control_address)]
-    control: Option<SocketAddr>,
-    /// Let --control listen on an address that other machines can reach
-    #[arg(help_heading = FAULTS, long, requires = "control")]
-    control_open: bool,
+    #[command(flatten)]
+    faults: FaultArgs,
 }
 
 #[derive(Args)]
@@ -152,56 +121,20 @@ impl RelayArgs {
                    connections on one (use auto, uring or portable)"
             );
         }
-        if let (Some(record), Some(replay)) = (&self.record, &self.replay)
-            && record.canonicalize().is_ok_and(|record| replay.canonicalize().is_ok_and(|replay| record == replay))
-        {
-            bail!("--record {} would overwrite what --replay reads", record.display());
-        }
         let source_address = match self.source_address {
             Some(SourceAddress { interface, ip }) if interface != 0 => {
                 bail!("--source-address {ip}: a relay takes the interface of a link-local address from its target")
             }
             source => source.map(|source| source.ip),
         };
-        let source = match (self.faults, self.replay) {
-            (Some(file), _) => FaultSource::File(file),
-            (None, Some(record)) => FaultSource::Record(record),
-            (None, None) => {
-                let of_boxes = self.profiles.iter().filter_map(|name| FaultProfile::named(name));
-                let boxes = of_boxes.map(|profile| profile.faults.to_string());
-                let all: Vec<String> = boxes.chain(self.fault.iter().map(ToString::to_string)).collect();
-                match all.is_empty() {
-                    true => FaultSource::Nowhere,
-                    false => FaultSource::Spec(all.join("; ").parse()?),
-                }
-            }
-        };
-        if matches!(source, FaultSource::Nowhere) && self.seed.is_some() && self.control.is_none() {
-            bail!("--seed has no meaning without --fault, --as or --faults, or --control");
-        }
-        let control = self.control.map(|address| ControlAddress { address, is_open: self.control_open });
-        if let Some(ControlAddress { address, is_open: false }) = control
-            && !address.ip().is_loopback()
-        {
-            bail!("--control {address}: other machines could set faults there; --control-open allows that");
-        }
-        // Short enough to be typed again.
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-        let faults = SourcedFaults::new(source, seed);
         let (listen, targets): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let tls = self.target_tls.meaning(&targets)?;
         let mut serving = self.serving.meaning(listen)?;
         (serving.verbose, serving.limits.idle_timeout, serving.targets) = (self.verbose, self.idle_timeout.0, targets);
-        serving.reloads = faults.reloads();
-        serving.beside = control.map_or(0, |_| CONTROL_DESCRIPTORS);
-        let (send_proxy, connect_timeout, record) = (self.send_proxy, self.connect_timeout, self.record);
-        Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults, record, control })
+        let faults = self.faults.meaning(&mut serving)?;
+        let (send_proxy, connect_timeout) = (self.send_proxy, self.connect_timeout);
+        Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults })
     }
-}
-
-/// The names of the boxes, each with what it does.
-fn profile() -> PossibleValuesParser {
-    PossibleValuesParser::new(PROFILES.iter().map(|profile| PossibleValue::new(profile.name).help(profile.what)))
 }
 
 /// Each address to listen on, and its target.
@@ -243,15 +176,6 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(Address, Address)
 /// each time.
 fn is_one(listen: &Address) -> bool {
     !matches!(listen, Address::Tcp { port: 0, .. })
-}
-
-/// The address of `--control`: a port is one of this machine's.
-fn control_address(text: &str) -> Result<SocketAddr, String> {
-    let on_this_machine = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
-    match on_this_machine.parse() {
-        Ok(port) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
-        Err(_) => text.parse().map_err(|_| "HOST:PORT is meant, such as 127.0.0.1:8474, or a port alone".into()),
-    }
 }
 
 /// An address to listen on; a host alone gets a relay's port.

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::Framing;
 
+use super::faults::FaultArgs;
 use super::serving::{LIMITS, ServingArgs};
 use super::{address, examples};
 use crate::server::{self, ServerMode};
@@ -47,6 +48,8 @@ pub(crate) struct ServerArgs {
     /// Bytes wait until they are sent, or until the service has read them.
     #[arg(help_heading = LIMITS, long, value_name = "SIZE", value_parser = units::size, default_value = "24k")]
     high_water: usize,
+    #[command(flatten)]
+    faults: FaultArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,6 +90,10 @@ impl ServerArgs {
         let mut serving = self.serving.meaning(addresses)?;
         (serving.limits.high_water, serving.limits.idle_timeout) = (self.high_water, self.idle_timeout.0);
         serving.verbose = self.verbose;
-        Ok(server::ServerPlan { serving, mode: self.mode, framing })
+        let faults = match self.faults.is_used() {
+            true => Some(self.faults.meaning(&mut serving)?),
+            false => None,
+        };
+        Ok(server::ServerPlan { serving, mode: self.mode, framing, faults })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use resound::relay::{DirectionReport, RelayEvent, RelayReport};
 use resound::{CloseReason, Closed, ConnInfo, Observer};
 
+use super::faults::fault_json;
 use super::{AddressTuple, Console, Format, event_of};
 use crate::explain;
 use crate::json::JsonObject;
@@ -60,29 +61,9 @@ impl RelayConsole {
                 totals.cut.fetch_add(u64::from(report.ended.is_some()), Relaxed);
                 self.shown(client, |to| closed(to, client, report), json);
             }
-            RelayEvent::Fault { client, event } => {
-                let text = |to: &mut Vec<u8>| {
-                    write!(to, "Fault on {}", AddressTuple(client))?;
-                    if let Some(direction) = event.direction {
-                        write!(to, ", {direction} at byte {}", event.offset)?;
-                    }
-                    writeln!(to, ": {} ({})", event.kind.word(), event.detail)
-                };
-                self.console.event(text, json);
-            }
+            RelayEvent::Fault { client, event } => self.console.fault(client, event),
             _ => {}
         }
-    }
-
-    /// Prints the faults that hold from a connection on.
-    pub(crate) fn faults(&self, from: u64, faults: &str, seed: u64) {
-        self.console.event(
-            |to| match faults {
-                "" => writeln!(to, "No faults from connection {from} on"),
-                _ => writeln!(to, "Faults from connection {from} on, seed {seed}: {faults}"),
-            },
-            || setting_json(from, faults, seed),
-        );
     }
 
     fn shown(
@@ -98,11 +79,6 @@ impl RelayConsole {
     }
 }
 
-/// The faults that hold from a connection on, as an event.
-pub(crate) fn setting_json(from: u64, faults: &str, seed: u64) -> JsonObject {
-    JsonObject::event("faults").with("from", from).with("seed", seed).with("faults", faults)
-}
-
 /// An event as an object, and the connection that it is of.
 pub(crate) fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
     let (client, object) = match event {
@@ -116,11 +92,7 @@ pub(crate) fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
             (client, unanswered.with_some("class", class).with("detail", error.to_string()))
         }
         RelayEvent::Closed { client, report } => (client, ended(client, report)),
-        RelayEvent::Fault { client, event } => {
-            let fault = event_of("fault", client).with("direction", event.direction);
-            let fault = fault.with("offset", event.offset).with("seconds", event.at.as_secs_f64());
-            (client, fault.with("kind", event.kind).with("detail", &event.detail))
-        }
+        RelayEvent::Fault { client, event } => (client, fault_json(client, event)),
         _ => return None,
     };
     Some((client.id.0, object))

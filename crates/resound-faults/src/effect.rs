@@ -160,11 +160,11 @@ impl Effect {
             K::Hold => format!("up to {} are held", size()),
             K::Nagle => "the sockets do without TCP_NODELAY".into(),
             K::NoKeepalive => "the sockets send no keepalive probes".into(),
-            K::Garbage => "random bytes are the answer".into(),
-            K::NeverRead => "the server reads nothing".into(),
+            K::Garbage => "random bytes come in the place of the answer".into(),
+            K::NeverRead => "the server reads nothing more".into(),
             K::HalfCloseFirst => "the server sends its FIN first".into(),
             K::DuplicateLastLine => "the last line of the answer is sent twice".into(),
-            K::WrongAnswer => "the answer is not the one that is due".into(),
+            K::WrongAnswer => "one character of the answer is another".into(),
             K::LateAnswer => format!("the answer comes {} later", time()),
         }
     }

@@ -211,10 +211,30 @@ impl FaultKind {
         self.facts().word
     }
 
+    /// Its word with a value, as a specification may have it: `stall=5s`.
+    pub fn example(self) -> String {
+        let value = match self.facts().value {
+            V::None => return self.word().into(),
+            V::Time => "5s",
+            V::Delay => "20ms+-5ms",
+            V::Rate => "1MiB/s",
+            V::Drip => "10B/100ms",
+            V::Slice => "1..7",
+            V::Size(_) | V::SizeOr(..) => "1KiB",
+            V::Count => "10",
+            V::PerSecond => "5/s",
+        };
+        format!("{}={value}", self.word())
+    }
+
     /// Does it break what TCP promises: that the bytes arrive as sent, each once and in order, and
     /// that a FIN comes behind all of them? The other faults can happen to any TCP connection.
     pub fn breaks_promise(self) -> bool {
         matches!(self, K::Corrupt | K::Truncate | K::Duplicate | K::Swap)
+    }
+
+    pub(crate) fn is_of_server(self) -> bool {
+        self.facts().only.is_some_and(|(role, _)| role == Role::Server)
     }
 
     /// Can this program cause it?
@@ -239,6 +259,15 @@ mod tests {
             assert_eq!(facts.kind as usize, index, "{}", facts.word);
         }
         assert_eq!(FaultKind::LateAnswer as usize + 1, FACTS.len());
+    }
+
+    #[test]
+    fn examples_are_of_their_kinds() {
+        for kind in FaultKind::all() {
+            let spec: crate::FaultSpec = kind.example().parse().unwrap();
+            assert_eq!(spec.to_string(), kind.example());
+            assert!(kind.example().starts_with(kind.word()));
+        }
     }
 
     #[test]

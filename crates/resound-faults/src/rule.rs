@@ -110,7 +110,7 @@ impl fmt::Display for Chance {
     }
 }
 
-/// One rule: `[WHICH:] [DIR:] FAULT [WHEN] [CHANCE]`.
+/// One rule: `[CONNECTIONS:] [DIRECTION:] FAULT [WHEN] [CHANCE]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FaultRule {
     /// The connections that it concerns.

@@ -7,6 +7,8 @@ use crate::service::Framing;
 pub(super) enum Frame {
     /// A whole message of this many bytes.
     Message(usize),
+    /// Bytes that are no message.
+    Bytes(usize),
     /// The beginning of one; more must come first.
     More,
     /// A line that exceeds its limit.
@@ -17,7 +19,8 @@ pub(super) enum Frame {
 /// partial line is never scanned twice.
 pub(super) fn cut(framing: Framing, bytes: &[u8], scanned: usize) -> Frame {
     match framing {
-        Framing::Chunk if bytes.is_empty() => Frame::More,
+        Framing::Chunk | Framing::Stream if bytes.is_empty() => Frame::More,
+        Framing::Stream => Frame::Bytes(bytes.len()),
         Framing::Chunk => Frame::Message(bytes.len()),
         Framing::Line { max } | Framing::Auto { max } => match memchr::memchr(b'\n', &bytes[scanned..]) {
             Some(at) if scanned + at <= max => Frame::Message(scanned + at + 1),
@@ -34,9 +37,11 @@ mod tests {
     #[test]
     fn each_framing_finds_the_end_of_a_message() {
         let line = Framing::Line { max: 3 };
-        let cases: [(Framing, &[u8], Frame); 12] = [
+        let cases: [(Framing, &[u8], Frame); 14] = [
             (Framing::Chunk, b"", Frame::More),
             (Framing::Chunk, b"a\nb", Frame::Message(3)),
+            (Framing::Stream, b"", Frame::More),
+            (Framing::Stream, b"a\nb", Frame::Bytes(3)),
             (line, b"", Frame::More),
             (line, b"a", Frame::More),
             (line, b"\n", Frame::Message(1)),

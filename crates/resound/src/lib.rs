@@ -78,16 +78,17 @@ pub mod proxy {
 /// A relay: connections to a listener continue as connections to a target.
 pub mod relay {
     pub use crate::engine::{
-        DirectionReport, FaultSetting, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayFaults,
-        RelayReport, RelayTarget, client_addresses,
+        DirectionReport, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayReport, RelayTarget,
+        client_addresses,
     };
 }
 
 /// Faults on purpose: their grammar, their schedule, and the events of those that were injected.
 pub mod faults {
+    pub use crate::engine::{FaultSetting, LiveFaults};
     pub use resound_faults::{
-        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultProfile, FaultRule, FaultSpec, PROFILES, SpecError,
-        StreamDirection,
+        Effect, EffectValue, FaultEvent, FaultFile, FaultKind, FaultProfile, FaultRule, FaultSpec, PROFILES, Role,
+        SpecError, StreamDirection,
     };
 }
 

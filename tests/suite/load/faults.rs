@@ -1,49 +1,49 @@
 //! Targets that misbehave: the report names connection and sequence number; on every engine.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use resound::{Cx, Engine, Framing, Service};
 use resound_load::{Fault, Load, Mode, Record, Settings};
 
-use super::{lasting, load, open, run, settings};
+use super::{all_is_well, connect, echoing, echoing_seen, lasting, load, open, run, settings};
 use crate::harness::{Running, longer, on_each_engine_that_dials, server};
 
 on_each_engine_that_dials! {
     one_corrupt_byte_is_found,
     a_wrong_answer_that_comes_in_parts_is_judged_as_a_whole,
+    a_wrong_answer_is_corrupt,
+    garbage_ends_the_connection_that_it_comes_on,
+    a_late_answer_is_late_and_not_wrong,
     a_reply_that_is_dropped_is_missing,
     reordered_replies_are_reported,
     a_duplicate_reply_is_reported,
     a_truncated_reply_is_reported,
     a_server_that_closes_is_reported_and_the_run_goes_on,
     a_server_that_resets_is_reported_and_the_run_goes_on,
+    a_server_that_resets_a_tenth_of_its_connections_is_reported_so,
+    a_server_that_finishes_first_is_reported,
     a_server_that_never_answers_is_a_timeout,
     messages_blocked_by_a_stalled_server_stay_in_the_plan,
 }
 
-/// Echoes lines, and does something to one of them.
+/// The bytes of a message.
+const SIZE: u64 = 64;
+
+/// Where this byte of the thirtieth answer behind the first stands.
+fn at(byte: u64) -> u64 {
+    30 * SIZE + byte
+}
+
+/// Echoes lines, and does to the thirtieth behind the first what no fault of a path does.
 struct Bad {
     what: What,
-    /// Which line of this connection, or of all.
-    line: u64,
-    seen: Arc<AtomicU64>,
-    kept: Vec<u8>,
+    left: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
-    Corrupts,
-    /// And sends the second half of it later.
-    Dribbles,
     Drops,
-    Swaps,
-    Repeats,
     Truncates,
-    Closes,
-    Resets,
-    Stalls,
 }
 
 impl Service for Bad {
@@ -52,44 +52,19 @@ impl Service for Bad {
     }
 
     fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
-        if self.what == What::Dribbles && !self.kept.is_empty() {
-            return self.kept.extend_from_slice(line);
-        }
-        if self.seen.fetch_add(1, Relaxed) != self.line {
-            cx.echo();
-            return cx.send(&std::mem::take(&mut self.kept));
-        }
+        let is_bad = self.left == 0;
+        self.left = self.left.wrapping_sub(1);
         match self.what {
-            What::Corrupts => {
-                let mut wrong = line.to_vec();
-                wrong[17] ^= 1;
-                cx.send(&wrong);
-            }
-            What::Dribbles => {
-                let mut wrong = line.to_vec();
-                wrong[17] ^= 1;
-                self.kept = wrong.split_off(30);
-                cx.send(&wrong);
-                cx.wake_at(cx.now() + Duration::from_millis(20));
-            }
-            What::Drops => {}
-            What::Swaps => self.kept = line.to_vec(),
-            What::Repeats => cx.send(&[line, line].concat()),
-            What::Truncates => cx.send(&line[..line.len() - 9]),
-            What::Closes => cx.close(),
-            What::Resets => cx.reset(),
-            What::Stalls => cx.pause(true),
+            What::Drops if is_bad => {}
+            What::Truncates if is_bad => cx.send(&line[..line.len() - 9]),
+            _ => cx.echo(),
         }
-    }
-
-    fn wake(&mut self, cx: &mut Cx<'_>) {
-        cx.send(&std::mem::take(&mut self.kept));
     }
 }
 
-/// A server that does it once on each connection.
-fn on_each(engine: Engine, what: What, line: u64) -> Running {
-    Running::start(server(engine), move |_| Bad { what, line, seen: Arc::default(), kept: Vec::new() })
+/// A server that does it once on each connection, to the message behind so many.
+fn on_each(engine: Engine, what: What, left: u64) -> Running {
+    Running::start(server(engine), move |_| Bad { what, left })
 }
 
 /// One failure of this class on each of the connections, about message 30.
@@ -105,29 +80,53 @@ fn deep(engine: Engine, server: &Running) -> Record {
 }
 
 fn one_corrupt_byte_is_found(engine: Engine) {
-    let seen = Arc::new(AtomicU64::new(0));
-    let bad = move |_: &resound::ConnInfo| Bad {
-        what: What::Corrupts,
-        line: 12_345,
-        seen: Arc::clone(&seen),
-        kept: Vec::new(),
-    };
-    let server = Running::start(server(engine), bad);
+    let server = echoing(engine, &format!("2: down: corrupt @{}B", 1234 * SIZE + 17));
     let settings = Settings { depth: 8, messages: Some(20_000), ..settings(Mode::Echo) };
     let record = run(load(engine, server.address(), settings));
     let counts = &record.total.counts;
     assert_eq!((counts.sent, counts.received, counts.verified), (20_000, 20_000, 19_999));
     let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
-    assert_eq!(failure.class, Fault::Corrupt);
-    assert!(failure.connection < 4 && failure.sequence.is_some_and(|sequence| sequence < 5000), "{failure:?}");
+    assert_eq!((failure.class, failure.sequence), (Fault::Corrupt, Some(1234)));
+    assert!(failure.connection < 4, "{failure:?}");
     assert!(failure.what.contains("1 of 64 bytes differ, the first at 17"), "{failure:?}");
 }
 
 fn a_wrong_answer_that_comes_in_parts_is_judged_as_a_whole(engine: Engine) {
     // The plan wakes each connection many times between the two halves.
-    let record = run(load(engine, on_each(engine, What::Dribbles, 30).address(), open(4000.0, 1000)));
+    let server = echoing(engine, &format!("down: corrupt @{}B; down: stall=20ms @{}B", at(17), at(30)));
+    let record = run(load(engine, server.address(), open(4000.0, 1000)));
     each_is_reported(&record, Fault::Corrupt);
     assert_eq!((record.total.counts.received, record.total.counts.verified), (400, 396));
+}
+
+fn a_wrong_answer_is_corrupt(engine: Engine) {
+    let record = deep(engine, &echoing(engine, "wrong-answer @message=31"));
+    each_is_reported(&record, Fault::Corrupt);
+    assert_eq!((record.total.counts.received, record.total.counts.verified), (400, 396));
+}
+
+fn garbage_ends_the_connection_that_it_comes_on(engine: Engine) {
+    let record = deep(engine, &echoing(engine, "garbage @message=31"));
+    let (counts, failures) = (&record.total.counts, &record.failures);
+    assert!(failures.iter().all(|failure| (failure.class, failure.sequence) == (Fault::Corrupt, Some(30))));
+    assert!(failures[0].what.contains("no answer to anything sent"), "{failures:?}");
+    // A hundred messages each, and up to eight in flight: three connections at least.
+    assert!(counts.failed(Fault::Corrupt) >= 8 && counts.verified >= 8 * 30, "{counts:?}");
+}
+
+fn a_late_answer_is_late_and_not_wrong(engine: Engine) {
+    let server = echoing(engine, "1: late-answer=300ms @message=31");
+    let record = run(load(engine, server.address(), settings(Mode::Echo)));
+    all_is_well(&record, 400);
+    let longest = record.total.service.max().unwrap();
+    assert!(longest >= Duration::from_millis(250), "{longest:?}");
+    // It is too late where it comes behind the end of the patience.
+    let server = echoing(engine, "late-answer=1h @message=31");
+    let timeout = Duration::from_secs(3);
+    let settings = Settings { connections: 1, messages: Some(31), ..settings(Mode::Echo) };
+    let record = run(Load { timeout, ..load(engine, server.address(), settings) });
+    let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
+    assert_eq!((failure.class, failure.sequence), (Fault::Timeout, Some(30)));
 }
 
 fn a_reply_that_is_dropped_is_missing(engine: Engine) {
@@ -137,13 +136,13 @@ fn a_reply_that_is_dropped_is_missing(engine: Engine) {
 }
 
 fn reordered_replies_are_reported(engine: Engine) {
-    let record = deep(engine, &on_each(engine, What::Swaps, 30));
+    let record = deep(engine, &echoing(engine, &format!("down: swap={SIZE}B @{}B", at(0))));
     each_is_reported(&record, Fault::Reordered);
     assert_eq!(record.total.counts.received, 400);
 }
 
 fn a_duplicate_reply_is_reported(engine: Engine) {
-    let record = deep(engine, &on_each(engine, What::Repeats, 30));
+    let record = deep(engine, &echoing(engine, "duplicate-last-line @message=31"));
     each_is_reported(&record, Fault::Duplicate);
     assert_eq!(record.total.counts.verified, 400);
 }
@@ -161,7 +160,8 @@ fn a_truncated_reply_is_reported(engine: Engine) {
 }
 
 fn a_server_that_closes_is_reported_and_the_run_goes_on(engine: Engine) {
-    let record = run(load(engine, on_each(engine, What::Closes, 30).address(), settings(Mode::Echo)));
+    let record =
+        run(load(engine, echoing(engine, &format!("down: close @{}B", at(0))).address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
     // A hundred messages each: after 30 and after 61 a connection was lost with one unanswered, and
     // after 92 another.
@@ -171,14 +171,32 @@ fn a_server_that_closes_is_reported_and_the_run_goes_on(engine: Engine) {
 }
 
 fn a_server_that_resets_is_reported_and_the_run_goes_on(engine: Engine) {
-    let record = run(load(engine, on_each(engine, What::Resets, 30).address(), settings(Mode::Echo)));
+    let record =
+        run(load(engine, echoing(engine, &format!("down: reset @{}B", at(0))).address(), settings(Mode::Echo)));
     let counts = &record.total.counts;
     assert_eq!((counts.failed(Fault::Reset), counts.errors(), counts.opened), (12, 12, 16), "{:?}", record.failures);
     assert_eq!((counts.received, counts.verified), (388, 388));
 }
 
+fn a_server_that_resets_a_tenth_of_its_connections_is_reported_so(engine: Engine) {
+    let (server, injected) = echoing_seen(engine, &format!("down: reset @{SIZE}B 10%"));
+    let record = run(load(engine, server.address(), Settings { messages: Some(800), ..connect(2) }));
+    let counts = &record.total.counts;
+    let resets = injected.try_iter().count() as u64;
+    assert!((15..80).contains(&resets), "{resets} of {}", counts.opened);
+    assert_eq!((counts.failed(Fault::Reset), counts.errors()), (resets, resets), "{:?}", record.failures);
+    assert_eq!((counts.sent, counts.verified, counts.received), (800, 800 - resets, 800 - resets));
+    assert!(record.failures.iter().all(|failure| failure.class == Fault::Reset));
+}
+
+fn a_server_that_finishes_first_is_reported(engine: Engine) {
+    let record = run(load(engine, echoing(engine, "half-close-first @message=31").address(), settings(Mode::Echo)));
+    let counts = &record.total.counts;
+    assert_eq!((counts.failed(Fault::Eof), counts.errors(), counts.verified), (12, 12, 388), "{:?}", record.failures);
+}
+
 fn a_server_that_never_answers_is_a_timeout(engine: Engine) {
-    let server = on_each(engine, What::Stalls, 30);
+    let server = echoing(engine, "never-read @message=31");
     let timeout = Duration::from_secs(3);
     let settings = Settings { connections: 1, messages: Some(31), ..settings(Mode::Echo) };
     let record = run(Load { timeout, ..load(engine, server.address(), settings) });
@@ -193,7 +211,7 @@ fn messages_blocked_by_a_stalled_server_stay_in_the_plan(engine: Engine) {
 
 /// None where a busy generator was late itself.
 fn stalled_for(engine: Engine, time: Duration) -> Option<()> {
-    let server = on_each(engine, What::Stalls, 0);
+    let server = echoing(engine, "never-read");
     let timeout = time + Duration::from_millis(900);
     let record = run(Load { timeout, ..load(engine, server.address(), lasting(time, open(2000.0, 5))) });
     let (counts, planned) = (&record.total.counts, 2 * time.as_millis() as u64);

@@ -12,15 +12,43 @@ mod tls;
 mod truth;
 
 use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use resound::{Endpoint, Engine};
+use resound::faults::{FaultEvent, LiveFaults};
+use resound::{Cx, Endpoint, Engine, Framing, Service};
 use resound_load::{
     Arrivals, BULK, Counts, Interval, Load, Mode, Phase, RampSteps, RampVariable, Record, Settings, Shape, Sizes,
     Timestamps, direction,
 };
 
-use crate::harness::{PATIENCE, begins, faults};
+use crate::harness::{PATIENCE, Running, begins, faults, server};
+
+/// Sends each line back.
+struct LineEcho;
+
+impl Service for LineEcho {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+
+    fn data(&mut self, _line: &[u8], cx: &mut Cx<'_>) {
+        cx.echo();
+    }
+}
+
+/// A server that echoes lines, with faults on purpose.
+pub(crate) fn echoing(engine: Engine, spec: &str) -> Running {
+    echoing_seen(engine, spec).0
+}
+
+/// The same, and what was injected.
+pub(crate) fn echoing_seen(engine: Engine, spec: &str) -> (Running, Receiver<FaultEvent>) {
+    let (faults, (send, injected)) = (LiveFaults::of_server(), mpsc::channel());
+    faults.set(spec.parse().unwrap(), 7).unwrap();
+    let server = server(engine).faults(&faults, move |_, event| drop(send.send(event.clone())));
+    (Running::start(server, |_| LineEcho), injected)
+}
 
 /// A closed loop: 400 messages over four connections.
 pub(crate) fn settings(mode: Mode) -> Settings {

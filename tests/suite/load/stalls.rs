@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use resound::{Cx, Echo, Engine, Framing, Service};
+use resound::{Echo, Engine};
 use resound_load::{Load, Mode, Phase, RampSteps};
 
-use super::{assert_warns, lasting, load, ramped, rates, run, run_until, settings};
+use super::{assert_warns, echoing, lasting, load, ramped, rates, run, run_until, settings};
 use crate::harness::{Running, on_each_engine_once, server};
 
 on_each_engine_once! {
@@ -16,49 +16,14 @@ on_each_engine_once! {
     a_step_that_reached_little_of_its_rate_has_not_held,
 }
 
-/// Echoes, but for one message, whose answer takes this long.
-struct StallsOnce {
-    at: usize,
-    pause: Duration,
-    seen: usize,
-    waiting: Vec<u8>,
-}
-
-impl StallsOnce {
-    fn new(at: usize, pause: Duration) -> Self {
-        Self { at, pause, seen: 0, waiting: Vec::new() }
-    }
-}
-
-impl Service for StallsOnce {
-    fn framing(&self) -> Framing {
-        Framing::line()
-    }
-
-    fn data(&mut self, line: &[u8], cx: &mut Cx<'_>) {
-        if self.seen == self.at {
-            self.waiting = line.to_vec();
-            cx.wake_at(cx.now() + self.pause);
-        } else {
-            cx.send(line);
-        }
-        self.seen += 1;
-    }
-
-    fn wake(&mut self, cx: &mut Cx<'_>) {
-        cx.send(&std::mem::take(&mut self.waiting));
-    }
-}
-
 fn closed_loop(engine: Engine, to: SocketAddr, duration: Duration) -> Load {
     load(engine, to, lasting(duration, settings(Mode::Echo)))
 }
 
 fn a_stall_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
-    let pause = Duration::from_millis(300);
     // In the middle, and until after the end: what lies in the time that is measured counts.
     for (duration, least, most) in [(1000, 1190, 4000), (200, 1, 800)] {
-        let server = Running::start(server(engine), move |_| StallsOnce::new(5, pause));
+        let server = echoing(engine, "late-answer=300ms @message=6");
         let record = run(closed_loop(engine, server.address(), Duration::from_millis(duration)));
         let (total, counts) = (&record.total, &record.total.counts);
         let [least, most] = [least, most].map(Duration::from_millis);
@@ -69,11 +34,7 @@ fn a_stall_of_a_closed_loop_is_time_without_an_answer(engine: Engine) {
 }
 
 fn a_connection_that_is_answered_after_the_end_is_silent(engine: Engine) {
-    let opened = std::sync::atomic::AtomicU64::new(0);
-    let server = Running::start(server(engine), move |_| {
-        let is_slow = opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
-        StallsOnce::new(if is_slow { 0 } else { usize::MAX }, Duration::from_millis(700))
-    });
+    let server = echoing(engine, "2-: late-answer=700ms");
     let record = run(closed_loop(engine, server.address(), Duration::from_millis(300)));
     let (total, counts) = (&record.total, &record.total.counts);
     assert_eq!((counts.silent, counts.errors()), (3, 0), "{counts:?}");

@@ -1,6 +1,7 @@
 //! The control API of `resound relay`, by a client that speaks HTTP over a plain socket.
 
 mod limits;
+mod served;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

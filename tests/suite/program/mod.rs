@@ -1,6 +1,9 @@
 //! The program: its server, its start, its signals and standard streams.
 
 mod control;
+#[cfg(unix)]
+mod fault_file;
+mod faults;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use crate::child::{Program, run};
 use crate::harness::engines;
 
 /// Starts `resound relay` to a target on a free port, and waits until it relays.
-fn relay(target: &str, args: &[&str]) -> (Program, SocketAddr) {
+pub(super) fn relay(target: &str, args: &[&str]) -> (Program, SocketAddr) {
     let mut relay = Program::spawn(Program::command(&[&["relay", "127.0.0.1:0", target], args].concat()));
     let line = relay.stdout.next();
     let rest = line.strip_prefix("TCP Relay started on ").expect(&line);
@@ -18,7 +18,7 @@ fn relay(target: &str, args: &[&str]) -> (Program, SocketAddr) {
     (relay, address.parse().expect(&line))
 }
 
-fn server(args: &[&str]) -> (Program, String) {
+pub(super) fn server(args: &[&str]) -> (Program, String) {
     let (server, address) = Program::server(args);
     (server, address.to_string())
 }

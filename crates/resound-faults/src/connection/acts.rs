@@ -11,7 +11,7 @@ use super::timers::TimerKind;
 use crate::amounts::size_text;
 use crate::direction::StreamDirection;
 use crate::event::FaultEvent;
-use crate::kind::{Begins, FaultKind, Role};
+use crate::kind::{Begins, FaultKind};
 use crate::rule::Trigger;
 
 impl ConnectionFaults {
@@ -50,7 +50,7 @@ impl ConnectionFaults {
 
     fn schedule(&mut self, own: usize, trigger: Trigger) {
         let rule = self.rules[own].rule;
-        let is_of_server = rule.effect.kind.facts().only.is_some_and(|(role, _)| role == Role::Server);
+        let is_of_server = rule.effect.kind.is_of_server();
         for lane in self.lanes.iter_mut().filter(|lane| rule.concerns(lane.direction)) {
             // A server counts what its client sends.
             if is_of_server && lane.direction == StreamDirection::Down {
@@ -131,7 +131,7 @@ impl ConnectionFaults {
                 self.admit(ClientAdmission::Liar);
                 self.lane_mut(StreamDirection::Up).intake = Intake::Void;
             }
-            _ if kind.facts().only.is_some_and(|(role, _)| role == Role::Server) => self.due_of_server.push(kind),
+            _ if kind.is_of_server() => self.begin_of_server(own, self.lane(StreamDirection::Up).offset),
             _ => self.end(kind, rule.direction.unwrap_or(StreamDirection::Up), true),
         }
     }
@@ -165,12 +165,23 @@ impl ConnectionFaults {
                     | FaultKind::Slice
                     | FaultKind::Stall
                     | FaultKind::StallThenBurst => self.lane_mut(direction).outlet.begin(index, effect, now),
-                    kind if kind.facts().only.is_some_and(|(role, _)| role == Role::Server) => {
-                        self.due_of_server.push(kind);
-                    }
+                    kind if kind.is_of_server() => self.begin_of_server(own, mark.offset),
                     kind => self.end(kind, direction, false),
                 }
             }
+        }
+    }
+
+    /// A fault that only a server has, behind so many bytes of its client.
+    fn begin_of_server(&mut self, own: usize, offset: u64) {
+        let (index, effect, now) = (self.rules[own].index, self.rules[own].rule.effect, self.now);
+        match effect.kind {
+            FaultKind::NeverRead => {
+                self.never_reads = true;
+                self.lane_mut(StreamDirection::Up).leave_unread();
+            }
+            FaultKind::HalfCloseFirst => self.lane_mut(StreamDirection::Down).finish_first(now),
+            _ => self.answers.push(index, offset, effect),
         }
     }
 

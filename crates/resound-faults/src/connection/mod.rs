@@ -1,6 +1,7 @@
 //! One connection that suffers from faults: what arrives goes in, what is sent comes out.
 
 mod acts;
+mod answers;
 mod held;
 mod lane;
 mod outlet;
@@ -9,15 +10,15 @@ mod stamps;
 mod terms;
 mod timers;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::direction::StreamDirection;
 use crate::draws::Draws;
 use crate::event::FaultEvent;
-use crate::kind::FaultKind;
 use crate::rule::FaultRule;
+use answers::AnswerFaults;
 use lane::{DirectionLane, Intake};
-use queue::Item;
+use queue::{Item, Mark, MarkAction};
 use terms::OwnRule;
 use timers::FaultTimers;
 
@@ -58,10 +59,17 @@ pub struct ConnectionFaults {
     admission: ClientAdmission,
     socket: SocketFaults,
     events: Vec<FaultEvent>,
-    due_of_server: Vec<FaultKind>,
+    answers: AnswerFaults,
+    /// A server reads nothing more.
+    never_reads: bool,
 }
 
 impl ConnectionFaults {
+    /// A connection without faults: everything passes as it comes.
+    pub fn none(number: u64, now: Instant) -> Self {
+        Self::new(Draws { seed: 0, number }, Vec::new(), now)
+    }
+
     pub(crate) fn new(draws: Draws, own: Vec<(usize, FaultRule)>, now: Instant) -> Self {
         let mut faults = Self {
             draws,
@@ -73,7 +81,8 @@ impl ConnectionFaults {
             admission: ClientAdmission::Serve,
             socket: SocketFaults::default(),
             events: Vec::new(),
-            due_of_server: Vec::new(),
+            answers: AnswerFaults::new(draws),
+            never_reads: false,
         };
         faults.open();
         faults
@@ -156,6 +165,9 @@ impl ConnectionFaults {
             // What still comes is discarded; behind it comes the sender's end.
             return true;
         }
+        if self.never_reads && direction == StreamDirection::Up {
+            return false;
+        }
         if lane.outlet.takes_nothing(self.now) {
             return false;
         }
@@ -166,11 +178,14 @@ impl ConnectionFaults {
     pub fn poll(&mut self, now: Instant, direction: StreamDirection, room: usize, out: &mut Vec<u8>) -> Polled {
         self.advance(now);
         let now = self.now;
-        let mut room = room;
+        let (before, mut room) = (out.len(), room);
         while let Some((_, item)) = self.lane(direction).queue.front().filter(|(ready, _)| *ready <= now) {
+            // A server answers what came before its own fault first.
+            let waits = out.len() > before && matches!(item, Item::Mark(mark) if self.is_of_server(mark));
             let lane = self.lane_mut(direction);
             match item {
                 Item::Mark(_) if lane.outlet.stalled_until(now).is_some() => break,
+                Item::Mark(_) if waits => break,
                 Item::Mark(mark) => {
                     lane.queue.pop_mark();
                     self.act(direction, mark);
@@ -248,8 +263,22 @@ impl ConnectionFaults {
         std::mem::take(&mut self.events)
     }
 
-    /// The faults of a server that became due since the last call.
-    pub fn take_server_faults(&mut self) -> Vec<FaultKind> {
-        std::mem::take(&mut self.due_of_server)
+    /// Does the next answer of a server suffer from a fault? The server then takes what
+    /// [`poll`](Self::poll) gave it line by line, and passes each answer through
+    /// [`answer`](Self::answer), so that no later answer is taken for the next one.
+    pub fn changes_answer(&self) -> bool {
+        self.answers.is_due()
+    }
+
+    /// A server answers with these bytes. They change here, before they are
+    /// [`received`](Self::received) as those of `Down`. Returns how much later they come; later
+    /// answers wait behind them.
+    pub fn answer(&mut self, answer: &mut Vec<u8>) -> Duration {
+        if answer.is_empty() { Duration::ZERO } else { self.answers.change(answer) }
+    }
+
+    /// Is this the place of a fault that only a server has?
+    fn is_of_server(&self, mark: Mark) -> bool {
+        matches!(mark.action, MarkAction::Act(own) if self.rules[own].kind().is_of_server())
     }
 }

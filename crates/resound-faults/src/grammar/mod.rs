@@ -1,12 +1,12 @@
 //! The grammar of a specification: rules, and in front of each the connections and the direction.
 //!
 //! ```text
-//! SPEC   := RULE (";" RULE)*
-//! RULE   := [WHICH ":"] [DIR ":"] FAULT [WHEN] [CHANCE]
-//! WHICH  := "1-2" | "3" | "5-" | "*" | "every 5th" | "from=10.0.0.0/8" | "from=[2001:db8::]/32"
-//! DIR    := "up" | "down"
-//! WHEN   := "@connect" | "@0B" | "@1MiB" | "@message=3" | "@2s" | "@idle=30s"
-//! CHANCE := "25%"
+//! SPEC        := RULE (";" RULE)*
+//! RULE        := [CONNECTIONS ":"] [DIRECTION ":"] FAULT [WHEN] [CHANCE]
+//! CONNECTIONS := "1-2" | "3" | "5-" | "*" | "every 5th" | "from=10.0.0.0/8"
+//! DIRECTION   := "up" | "down"
+//! WHEN        := "@connect" | "@0B" | "@1MiB" | "@message=3" | "@2s" | "@idle=30s"
+//! CHANCE      := "25%"
 //! ```
 //!
 //! Other specifications with connections, directions, moments and chances read these parts here:

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Flaw, SpecProblem};
-use crate::kind::{Begins, FaultKind, Role, Scope};
+use crate::kind::{Begins, FaultKind, Scope};
 use crate::rule::{Connections, FaultRule, Trigger};
 
 /// Where the parts of a rule stand.
@@ -36,8 +36,7 @@ pub(super) fn check(rule: &FaultRule, places: &Places) -> Result<(), Flaw> {
             return flaw(place(&places.chance), listener("single connection that chance could choose"));
         }
     }
-    let is_of_server = facts.only.is_some_and(|(role, _)| role == Role::Server);
-    if rule.direction.is_some() && (facts.scope == Scope::Connection || is_of_server) {
+    if rule.direction.is_some() && (facts.scope == Scope::Connection || rule.effect.kind.is_of_server()) {
         let reason = match rule.effect.kind {
             FaultKind::SplitHelloDrop => "only the client sends a ClientHello",
             _ => "it concerns the whole connection",

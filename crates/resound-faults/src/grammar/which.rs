@@ -8,7 +8,7 @@ use super::part::Part;
 use crate::error::{Flaw, SpecProblem};
 use crate::rule::Connections;
 
-const WHICH: &str = "a WHICH or a direction: 3, 1-2, 5-, every 5th, from=10.0.0.0/8, *, up or down";
+const MEANT: &str = "a choice of connections or a direction: 3, 1-2, 5-, every 5th, from=10.0.0.0/8, *, up or down";
 
 pub(super) fn connections(part: Part<'_>) -> Result<Connections, Flaw> {
     let text = part.text;
@@ -20,14 +20,14 @@ pub(super) fn connections(part: Part<'_>) -> Result<Connections, Flaw> {
         let number = ["st", "nd", "rd", "th"].into_iter().find_map(|end| rest.trim().strip_suffix(end));
         return match number.and_then(number_from_one) {
             Some(number) => Ok(Connections::Every(number)),
-            None => amount(format!("'{text}' is not a WHICH; write it like every 2nd or every 5th")),
+            None => amount(format!("'{text}' does not choose connections; write it like every 2nd or every 5th")),
         };
     }
     if let Some(network) = text.strip_prefix("from=") {
         return from(part, network);
     }
     if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-        return Err(Flaw::unknown(part.range(), text, WHICH, ["up", "down", "every"]));
+        return Err(Flaw::unknown(part.range(), text, MEANT, ["up", "down", "every"]));
     }
     let (first, last) = text.split_once('-').map_or((text, Some(text)), |(first, last)| (first, Some(last)));
     let last = last.map(str::trim).filter(|last| !last.is_empty());
@@ -36,7 +36,7 @@ pub(super) fn connections(part: Part<'_>) -> Result<Connections, Flaw> {
         (Some(first), None) => Ok(Connections::Numbers(first, None)),
         (Some(first), Some(Some(last))) if first <= last => Ok(Connections::Numbers(first, Some(last))),
         (Some(_), Some(Some(_))) => amount(format!("'{text}' ends before it begins")),
-        _ => amount(format!("'{text}' is not a WHICH; connections are numbered from 1, like 3, 1-2 or 5-")),
+        _ => amount(format!("'{text}' does not choose connections, which are numbered from 1, like 3, 1-2 or 5-")),
     }
 }
 

@@ -108,20 +108,6 @@ fn chance_chooses_as_often_as_it_says_and_the_same_again() {
 }
 
 #[test]
-fn faults_of_servers_become_due_by_what_the_client_sends() {
-    let mut bench = Bench::new("never-read; garbage @message=2; late-answer=1s @10s");
-    assert_eq!(bench.faults.take_server_faults(), [FaultKind::NeverRead]);
-    bench.send(Down, b"answer\nanswer\n");
-    bench.send(Up, b"one\n");
-    assert_eq!(bench.faults.take_server_faults(), []);
-    bench.send(Up, b"two\n");
-    assert_eq!(bench.faults.take_server_faults(), [FaultKind::Garbage]);
-    bench.at(10_000);
-    assert_eq!(bench.faults.take_server_faults(), [FaultKind::LateAnswer]);
-    assert_eq!(bench.words(), [("never-read", None, 0), ("garbage", Some(Up), 4), ("late-answer", None, 0)]);
-}
-
-#[test]
 fn each_program_refuses_the_faults_of_the_other() {
     for (text, role, want) in [
         ("delay=1s; every 2nd: garbage", Role::Relay, Some(("garbage", "answers nothing itself"))),

@@ -26,12 +26,18 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             "upp: reset",
             "upp",
             UnknownWord,
-            "'upp' is not a WHICH or a direction: 3, 1-2, 5-, every 5th, from=10.0.0.0/8, *, up or down; \
+            "'upp' is not a choice of connections or a direction: 3, 1-2, 5-, every 5th, from=10.0.0.0/8, *, \
+             up or down; \
              did you mean `up`?",
         ),
-        ("0: reset", "0", Amount, "'0' is not a WHICH; connections are numbered from 1, like 3, 1-2 or 5-"),
+        ("0: reset", "0", Amount, "'0' does not choose connections, which are numbered from 1, like 3, 1-2 or 5-"),
         ("4-2: reset", "4-2", Amount, "'4-2' ends before it begins"),
-        ("every 5: reset", "every 5", Amount, "'every 5' is not a WHICH; write it like every 2nd or every 5th"),
+        (
+            "every 5: reset",
+            "every 5",
+            Amount,
+            "'every 5' does not choose connections; write it like every 2nd or every 5th",
+        ),
         (
             "from=10.0.0.1/8: reset",
             "from=10.0.0.1/8",

@@ -1,5 +1,6 @@
 //! Every fault on a virtual clock, and the grammar.
 
+mod answers;
 mod bench;
 mod connecting;
 mod endings;

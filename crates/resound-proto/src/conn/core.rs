@@ -87,13 +87,19 @@ impl Core {
         self.opened = Some(now);
         self.progress = Some(now);
         self.observe(now, |info| observer.opened(info));
-        self.notify(now, out, |service, cx| service.open(cx));
+        self.notify(now, out, observer, |service, cx| service.open(cx));
     }
 
     /// Calls the service outside a message.
-    pub(super) fn notify(&mut self, now: Instant, out: &mut Vec<u8>, event: fn(&mut dyn Service, &mut Cx<'_>)) {
+    pub(super) fn notify(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+        event: fn(&mut dyn Service, &mut Cx<'_>),
+    ) {
         if self.state.is_open() {
-            self.call(now, DeliveredMessage::NONE, out, &mut (0..0), event);
+            self.call(now, DeliveredMessage::NONE, out, &mut (0..0), observer, event);
         }
     }
 
@@ -108,10 +114,26 @@ impl Core {
     ) {
         self.messages += 1;
         self.progress = Some(now);
-        self.call(now, message, out, echo, |service, cx| {
-            observer.message(cx.conn, message.bytes);
+        self.call(now, message, out, echo, observer, |service, cx| {
+            cx.observer.message(cx.conn, message.bytes);
             service.data(message.bytes, cx);
         });
+        if let Some(times) = &mut self.times {
+            times.clear_departures();
+        }
+    }
+
+    /// Delivers bytes that are no message ([`Framing::Stream`]).
+    pub(super) fn bytes(
+        &mut self,
+        now: Instant,
+        bytes: DeliveredMessage<'_>,
+        out: &mut Vec<u8>,
+        echo: &mut Range<usize>,
+        observer: &mut dyn Observer,
+    ) {
+        self.progress = Some(now);
+        self.call(now, bytes, out, echo, observer, |service, cx| service.data(bytes.bytes, cx));
         if let Some(times) = &mut self.times {
             times.clear_departures();
         }
@@ -123,12 +145,13 @@ impl Core {
         message: DeliveredMessage<'_>,
         out: &mut Vec<u8>,
         echo: &mut Range<usize>,
+        observer: &mut dyn Observer,
         event: impl FnOnce(&mut dyn Service, &mut Cx<'_>),
     ) {
         let times = self.times.as_deref().filter(|_| !message.bytes.is_empty());
         let (conn, state, asked, unsent) = (&self.info, &mut self.state, &mut self.asked, self.unsent);
-        let truncated = self.truncated;
-        let mut cx = Cx { now, conn, state, asked, out, echo, message, unsent, truncated, times };
+        let (truncated, messages) = (self.truncated, &mut self.messages);
+        let mut cx = Cx { now, conn, state, asked, out, echo, message, unsent, truncated, observer, messages, times };
         if self.service.call(|service| event(service, &mut cx)).is_none() {
             self.panicked(now);
         }
@@ -259,7 +282,7 @@ impl Core {
         let limit = self.limits.idle_timeout?;
         // A full-duplex service that has paused waits for another connection, as unsent bytes do.
         let waits = self.asked.full_duplex && self.asked.paused;
-        if self.unsent > 0 || waits || !self.state.is_open() {
+        if self.unsent > 0 || waits || self.asked.never_idle || !self.state.is_open() {
             return None;
         }
         let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);

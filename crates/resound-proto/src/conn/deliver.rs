@@ -51,9 +51,14 @@ impl Core {
                         at += n;
                         self.message(now, message, out, &mut echo, observer);
                     }
+                    Frame::Bytes(n) => {
+                        let bytes = DeliveredMessage { bytes: &rest[..n], at: base.map(|base| base + at) };
+                        at += n;
+                        self.bytes(now, bytes, out, &mut echo, observer);
+                    }
                     Frame::TooLong => self.line_too_long(out),
                     Frame::More if rest.is_empty() => {
-                        if !self.deliver_event(now, out) {
+                        if !self.deliver_event(now, out, observer) {
                             break;
                         }
                     }
@@ -68,6 +73,7 @@ impl Core {
                         self.switch_to_lines();
                         self.held_message(now, n, out, &mut echo, observer);
                     }
+                    Frame::Bytes(n) => self.held_bytes(now, n, out, &mut echo, observer),
                     Frame::TooLong => self.line_too_long(out),
                     // Only the rest of this line is copied; the lines behind it are delivered where
                     // they stand.
@@ -84,25 +90,30 @@ impl Core {
                         self.held_message(now, self.held.len(), out, &mut echo, observer);
                     }
                     Frame::More => {
-                        if !self.deliver_event(now, out) {
+                        if !self.deliver_event(now, out, observer) {
                             break;
                         }
                     }
                 }
             }
         }
-        if self.asked.paused && self.drain == OrderedEvent::Waiting && self.held.is_empty() && at == input.len() {
+        self.keep(now, &input[at..], out, observer);
+        echo
+    }
+
+    /// Keeps what could not be delivered.
+    fn keep(&mut self, now: Instant, rest: &[u8], out: &mut Vec<u8>, observer: &mut dyn Observer) {
+        if self.asked.paused && self.drain == OrderedEvent::Waiting && self.held.is_empty() && rest.is_empty() {
             // A pause may have no end of its own, and there is no input that the drain must follow.
-            self.deliver_drain(now, out);
+            self.deliver_drain(now, out, observer);
         }
         if !self.state.is_open() {
             self.held.clear();
-        } else if at < input.len() {
-            self.held.push(&input[at..]);
+        } else if !rest.is_empty() {
+            self.held.push(rest);
         } else if !self.held.is_empty() && self.unsent > 0 {
             self.held.settle();
         }
-        echo
     }
 
     /// Delivers the first `n` of the held bytes.
@@ -120,27 +131,42 @@ impl Core {
         self.held.consume(n);
     }
 
+    /// The same with bytes that are no message.
+    fn held_bytes(
+        &mut self,
+        now: Instant,
+        n: usize,
+        out: &mut Vec<u8>,
+        echo: &mut Range<usize>,
+        observer: &mut dyn Observer,
+    ) {
+        let held = std::mem::take(&mut self.held);
+        self.bytes(now, DeliveredMessage { bytes: held.head(n), at: None }, out, echo, observer);
+        self.held = held;
+        self.held.consume(n);
+    }
+
     fn has_events(&self) -> bool {
         self.peer_eof == OrderedEvent::Waiting || self.drain == OrderedEvent::Waiting
     }
 
     /// Delivers the next event, now that no input stands before it. Returns whether there was one.
-    fn deliver_event(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+    fn deliver_event(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> bool {
         if self.peer_eof == OrderedEvent::Waiting {
             self.peer_eof = OrderedEvent::Done;
-            self.notify(now, out, |service, cx| service.eof(cx));
+            self.notify(now, out, observer, |service, cx| service.eof(cx));
             return true;
         }
         if self.drain == OrderedEvent::Waiting {
-            self.deliver_drain(now, out);
+            self.deliver_drain(now, out, observer);
             return true;
         }
         false
     }
 
-    fn deliver_drain(&mut self, now: Instant, out: &mut Vec<u8>) {
+    fn deliver_drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         self.drain = OrderedEvent::Done;
-        self.notify(now, out, |service, cx| service.drain(cx));
+        self.notify(now, out, observer, |service, cx| service.drain(cx));
         if self.state == State::HalfClosed && !self.asked.full_duplex {
             self.state.close(CloseReason::Drained);
         }

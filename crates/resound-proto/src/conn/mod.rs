@@ -179,6 +179,12 @@ impl Conn {
         self.settle(now, echo, out, 0)
     }
 
+    /// Why the connection ends, once that is decided; `None` where both ends finish.
+    #[must_use]
+    pub fn reason(&self) -> Option<CloseReason> {
+        self.core.reason()
+    }
+
     /// Whether the bytes of the service go onto the wire as they are, and nothing else.
     #[must_use]
     pub fn is_bare(&self) -> bool {
@@ -265,7 +271,7 @@ impl Conn {
         core.observe(now, |info| observer.sent(info, n));
         core.deliver_waiting(now, out, observer);
         if core.unsent == 0 && core.state.may_send() && out.is_empty() && core.asked.shares.is_empty() {
-            core.notify(now, out, |service, cx| service.drained(cx));
+            core.notify(now, out, observer, |service, cx| service.drained(cx));
             // The service may have resumed a paused delivery.
             core.deliver_waiting(now, out, observer);
         }
@@ -277,7 +283,7 @@ impl Conn {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.core.asked.wake_at) {
             self.core.asked.wake_at = None;
-            self.core.notify(now, out, |service, cx| service.wake(cx));
+            self.core.notify(now, out, observer, |service, cx| service.wake(cx));
             self.core.deliver_held(now, out, observer);
         }
         if is_due(self.waits_until()) {
@@ -315,7 +321,7 @@ impl Conn {
 
     /// [`Service::wake`] was asked for from outside.
     pub fn woken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
-        self.core.notify(now, out, |service, cx| service.wake(cx));
+        self.core.notify(now, out, observer, |service, cx| service.wake(cx));
         self.deliver_and_settle(now, out, observer)
     }
 

@@ -28,7 +28,7 @@ impl Core {
             return if room < LEAST_READ.min(high / 8) { 0 } else { room };
         }
         match self.asked.framing {
-            Framing::Chunk => usize::MAX,
+            Framing::Chunk | Framing::Stream => usize::MAX,
             // Lines whose answers have no room are held.
             Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 => (high / 2).max(LEAST_READ),
             // A long line must be complete before any of it is let go: as much as there is of it

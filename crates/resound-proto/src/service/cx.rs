@@ -1,12 +1,13 @@
 //! [`Cx`]: a service's view of its connection.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{ConnInfo, Framing, KernelTimestamps, SendTimestamp};
 use crate::error::CloseReason;
+use crate::observer::Observer;
 use crate::state::State;
 
 /// What a service has requested so far. It belongs to the connection and outlives each call.
@@ -23,6 +24,8 @@ pub(crate) struct ServiceRequests {
     pub(crate) no_keepalive: bool,
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
+    /// The service has an idle timeout of its own.
+    pub(crate) never_idle: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) shares: SharedBytes,
@@ -77,6 +80,7 @@ impl ServiceRequests {
             nagle: false,
             no_keepalive: false,
             lent: false,
+            never_idle: false,
             shares: SharedBytes::default(),
         }
     }
@@ -106,6 +110,9 @@ pub struct Cx<'a> {
     /// Bytes of earlier calls that are unsent.
     pub(crate) unsent: usize,
     pub(crate) truncated: bool,
+    pub(crate) observer: &'a mut dyn Observer,
+    /// Messages that were delivered so far.
+    pub(crate) messages: &'a mut u64,
     /// Of the message, where the engine knows them.
     pub(crate) times: Option<&'a KernelTimestamps>,
 }
@@ -238,6 +245,25 @@ impl Cx<'_> {
         self.asked.framing = framing;
     }
 
+    /// With `true` the idle timeout does not concern this connection: the service ends it by a
+    /// clock of its own.
+    pub fn never_idle(&mut self, wanted: bool) {
+        self.asked.never_idle = wanted;
+    }
+
+    /// Reports a message to the observers, and counts it. For a service that cuts its input by
+    /// itself ([`Framing::Stream`]).
+    pub fn report_message(&mut self, message: &[u8]) {
+        *self.messages += 1;
+        self.observer.message(self.conn, message);
+    }
+
+    /// Reports that a pause has ended the message before, where a service cuts its input by itself
+    /// ([`Observer::unterminated`]).
+    pub fn report_unterminated(&mut self, pause: Duration) {
+        self.observer.unterminated(self.conn, pause);
+    }
+
     /// Half-close: a FIN follows what was sent. The peer may go on sending, and its input is still
     /// delivered.
     pub fn finish(&mut self) {
@@ -250,11 +276,22 @@ impl Cx<'_> {
         self.state.close(CloseReason::ServiceClosed);
     }
 
+    /// As [`Cx::close`], with the reason why a service ends that stands behind this one.
+    pub fn close_because(&mut self, reason: CloseReason) {
+        self.state.close(reason);
+    }
+
     /// Ends the connection with a reset (RST) once the peer's system has acknowledged what was
     /// sent, or has taken none of it for 10 s (or the write timeout, if that is shorter). Later
     /// input is discarded.
     pub fn reset_after_delivery(&mut self) {
         self.state.abort(CloseReason::Aborted);
+    }
+
+    /// As [`Cx::reset_after_delivery`], with the reason why a service ends that stands behind this
+    /// one.
+    pub fn reset_because(&mut self, reason: CloseReason) {
+        self.state.abort(reason);
     }
 
     /// Whether the input ended with a FIN but without TLS's close_notify (RFC 8446, 6.1): its last

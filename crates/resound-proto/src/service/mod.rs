@@ -33,6 +33,10 @@ pub enum Framing {
     /// **not** what the peer sent with one call: two sends may arrive as one chunk, one send as
     /// many.
     Chunk,
+    /// As `Chunk`, but what one read returned is no message: it is neither counted nor shown to
+    /// observers. For a service that cuts its input by itself and reports what it finds
+    /// ([`Cx::report_message`]).
+    Stream,
     /// Up to and including each newline (`\n`, with or without `\r` before it). The last line may
     /// lack its newline.
     Line {

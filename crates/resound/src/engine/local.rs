@@ -7,6 +7,11 @@ use resound_proto::{ConnId, ConnInfo, Service};
 
 use super::dial_plan::DialPlan;
 
+/// The most that one read brings to a relay whose stream is alone on its worker: less than the mark
+/// at which the sender is paused, so the next read follows before these bytes have been sent.
+/// Otherwise both peers fall asleep and are woken for each read, which costs more than the copying.
+pub(crate) const MOST_READ: usize = 48 * 1024;
+
 /// Makes the service of a connection that was accepted, on the worker that drives it.
 type LocalFactory = dyn Fn(&ConnInfo) -> Box<dyn Service>;
 

@@ -24,6 +24,7 @@ mod dialer;
 mod drain_barrier;
 mod driver;
 mod fault_config;
+mod faults;
 mod handle;
 mod interface;
 mod launch;
@@ -68,12 +69,13 @@ pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 pub use dialer::Dialer;
 #[cfg(feature = "fault-injection")]
 pub use fault_config::FaultConfig;
+pub use faults::{FaultSetting, LiveFaults};
 pub use handle::Handle;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
 pub use relay::{
-    DirectionReport, FaultSetting, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayFaults, RelayReport,
-    RelayTarget, client_addresses,
+    DirectionReport, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayReport, RelayTarget,
+    client_addresses,
 };
 pub use server::Server;
 pub use shared::HandshakeFactory;

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound_proto::{ConnInfo, Handshake, Limits, Observer, Service};
+use resound_faults::{FaultEvent, Role};
+use resound_proto::{ConnInfo, Endpoint, Handshake, Limits, Observer, Service};
 
 use super::Engine;
 use super::access::{Access, AccessControl};
@@ -14,6 +15,7 @@ use super::connection_limit::ConnectionLimit;
 use super::descriptors::for_a_runtime;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::FaultConfig;
+use super::faults::{ClosedListeners, LiveFaults, ServerFaults};
 use super::handle::Handle;
 use super::launch::{Launched, PendingLaunch, launch};
 use super::listener::Listener;
@@ -41,6 +43,9 @@ pub struct Server {
     listeners: Vec<Listener>,
     handshakes: Option<Box<HandshakeFactory>>,
     access: Access,
+    faults: Option<ServerFaults>,
+    /// Faults have closed them.
+    has_closed_listeners: bool,
 }
 
 impl Default for Server {
@@ -59,6 +64,8 @@ impl Server {
             listeners: Vec::new(),
             handshakes: None,
             access: Access::new(),
+            faults: None,
+            has_closed_listeners: false,
         }
     }
 
@@ -126,6 +133,53 @@ impl Server {
         Ok(listeners.into_iter().fold(self, Self::listener))
     }
 
+    /// Lets connections suffer from faults on purpose, which may change while the server runs.
+    /// `observer` receives each injection, on the thread that drives the connection, and must not
+    /// block.
+    ///
+    /// What a client sends passes `up` through the faults to its service, and what that sends
+    /// passes `down`, as through a relay: the same seed gives the same events. A server without
+    /// this call is not concerned.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use resound::faults::LiveFaults;
+    /// use resound::{Echo, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let faults = LiveFaults::of_server();
+    /// faults.set("1: reset @3B".parse()?, 7)?;
+    /// let server = Server::new().faults(&faults, |_conn, event| println!("{}", event.detail));
+    /// let handle = server.listen("127.0.0.1:0")?.serve(|_| Echo)?;
+    ///
+    /// let mut client = std::net::TcpStream::connect(handle.addresses()[0].to_string())?;
+    /// client.write_all(b"abcd")?;
+    /// let mut answer = Vec::new();
+    /// assert!(client.read_to_end(&mut answer).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn faults(
+        mut self,
+        faults: &LiveFaults,
+        observer: impl Fn(&ConnInfo, &FaultEvent) + Send + Sync + 'static,
+    ) -> Self {
+        self.faults = Some(ServerFaults { live: faults.clone(), observer: Arc::new(observer) });
+        self
+    }
+
+    pub(super) fn take_faults(&mut self) -> Option<ServerFaults> {
+        self.faults.take()
+    }
+
+    /// Takes the listeners out that faults close.
+    pub(super) fn close_listeners(&mut self, faults: &LiveFaults) -> ClosedListeners {
+        let had_some = !self.listeners.is_empty();
+        let closed = ClosedListeners::of(&mut self.listeners, faults);
+        self.has_closed_listeners = had_some && self.listeners.is_empty();
+        closed
+    }
+
     pub(super) fn take_listeners(&mut self) -> Vec<Listener> {
         std::mem::take(&mut self.listeners)
     }
@@ -160,10 +214,14 @@ impl Server {
     /// [`Error::Uring`] if it refuses that engine, and the engine was asked for; and
     /// [`Error::Congestion`].
     pub fn serve<S: Service + 'static>(
-        self,
+        mut self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
     ) -> Result<Handle, Error> {
-        self.launch(accepting(service), false)?.start()
+        let (factory, starting) = self.accepting(service)?;
+        let mut launched = self.launch(accepting(factory), false)?;
+        // Before the first client comes.
+        starting.into_iter().for_each(|starting| starting.started(&mut launched.handle));
+        launched.start()
     }
 
     /// Serves until the server has ended, and returns its counts. Worker 0 of the portable engine
@@ -182,11 +240,15 @@ impl Server {
     /// Within a tokio runtime, which cannot be blocked (use [`Server::serve`] there); and if the
     /// future beside the server panics.
     pub fn run<S: Service + 'static, F: Future<Output = ()> + 'static>(
-        self,
+        mut self,
         service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
         supervise: impl FnOnce(Handle) -> F,
     ) -> Result<Totals, Error> {
-        self.run_from(accepting(service), supervise)
+        let (factory, starting) = self.accepting(service)?;
+        self.run_from(accepting(factory), |mut handle| {
+            starting.into_iter().for_each(|starting| starting.started(&mut handle));
+            supervise(handle)
+        })
     }
 
     /// As [`Server::run`], with connections from this origin.
@@ -234,8 +296,7 @@ impl Server {
         let has_handshakes = self.handshakes.is_some();
         let origin = origin(self.handshakes.take());
         let is_relay = matches!(origin, ConnectionOrigin::Relay { .. });
-        // Faults may have closed the listeners of a relay.
-        if self.listeners.is_empty() && !is_relay {
+        if self.listeners.is_empty() && !self.has_closed_listeners {
             return Err(Error::NoListener);
         }
         for listener in &self.listeners {
@@ -251,12 +312,41 @@ impl Server {
         let limit = |workers| ConnectionLimit::new(self.max_connections, workers, gate);
         launch(self.config, origin, self.listeners, limit, here)
     }
+
+    /// Makes the services of the connections; and what the faults need once the engine has started.
+    fn accepting<S: Service + 'static>(
+        &mut self,
+        service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
+    ) -> Result<(Arc<Factory>, Option<StartingServer>), Error> {
+        let Some(faults) = self.take_faults() else {
+            return Ok((Arc::new(move |info| Box::new(service(info))), None));
+        };
+        faults.live.check_for(Role::Server)?;
+        let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
+        let starting = StartingServer { faults: faults.live.clone(), addresses };
+        let (closed, limits) = (self.close_listeners(&faults.live), self.config.limits);
+        let factory = move |info: &ConnInfo| {
+            let _ = &closed; // as long as the server
+            faults.before(Box::new(service(info)), info, &limits)
+        };
+        Ok((Arc::new(factory), Some(starting)))
+    }
 }
 
 /// Connections that a listener accepts, each with a service of its own.
-fn accepting<S: Service + 'static>(
-    service: impl Fn(&ConnInfo) -> S + Send + Sync + 'static,
-) -> impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin {
-    let factory: Arc<Factory> = Arc::new(move |info| Box::new(service(info)));
+fn accepting(factory: Arc<Factory>) -> impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin {
     |handshakes| ConnectionOrigin::Accept { factory, handshakes }
+}
+
+/// What a server with faults needs once its engine has started.
+struct StartingServer {
+    faults: LiveFaults,
+    addresses: Vec<Endpoint>,
+}
+
+impl StartingServer {
+    fn started(self, handle: &mut Handle) {
+        self.faults.run(&handle.shared);
+        handle.addresses = self.addresses;
+    }
 }

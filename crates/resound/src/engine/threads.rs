@@ -19,6 +19,7 @@ mod receive_buffer;
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use super::accept::{AcceptError, BACK_OFF};
@@ -42,6 +43,17 @@ pub(crate) fn prepare(
     let signals = Arc::new(Signals::new());
     let control = Arc::clone(&signals);
     let start = move || {
+        if listeners.is_empty() && matches!(shared.origin, ConnectionOrigin::Accept { .. }) {
+            // Faults have closed them: the server goes on without a client.
+            let (signals, running) = (Arc::clone(&signals), Arc::clone(&running));
+            spawn("resound-closed", None, move || {
+                let _running = running;
+                while !signals.drain.begun() {
+                    thread::sleep(TICK);
+                }
+            })
+            .map_err(Error::Worker)?;
+        }
         let accepting = listeners.into_iter().try_for_each(|listener| {
             let (shared, signals, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
             listener.socket().set_nonblocking(true)?;

@@ -1,6 +1,7 @@
 //! The workers of one server or dialer: how they start and end, and how other threads reach them.
 //! The portable and the io_uring engine share it.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -48,6 +49,9 @@ pub(crate) struct Inbox<A> {
 #[derive(Default)]
 struct InboxQueue {
     commands: Vec<WorkerCommand>,
+    /// The connections that a command in the queue wakes. A second such command would add nothing.
+    woken: HashSet<ConnId>,
+    wakes_all: bool,
     closed: bool,
 }
 
@@ -62,6 +66,14 @@ impl<A: WorkerAlert> Inbox<A> {
         if queue.closed {
             return false;
         }
+        let is_new = match command {
+            WorkerCommand::Wake(conn) => queue.woken.insert(conn),
+            WorkerCommand::WakeAll => !std::mem::replace(&mut queue.wakes_all, true),
+            _ => true,
+        };
+        if !is_new {
+            return true;
+        }
         queue.commands.push(command);
         let is_first = queue.commands.len() == 1;
         drop(queue);
@@ -72,7 +84,10 @@ impl<A: WorkerAlert> Inbox<A> {
     }
 
     pub(crate) fn take(&self) -> Vec<WorkerCommand> {
-        std::mem::take(&mut self.queue().commands)
+        let queue = &mut *self.queue();
+        queue.woken.clear();
+        queue.wakes_all = false;
+        std::mem::take(&mut queue.commands)
     }
 
     pub(crate) fn alert(&self) -> &A {
@@ -269,6 +284,21 @@ mod tests {
 
     impl WorkerAlert for NoAlert {
         fn alert(&self) {}
+    }
+
+    #[test]
+    fn wakes_that_wait_already_do_not_add_up() {
+        let inbox = Inbox::new(NoAlert);
+        for _ in 0..1_000 {
+            for conn in [ConnId(1), ConnId(2)] {
+                assert!(inbox.send(WorkerCommand::Wake(conn)) && inbox.send(WorkerCommand::WakeAll));
+            }
+        }
+        use WorkerCommand::{Wake, WakeAll};
+        assert!(matches!(inbox.take()[..], [Wake(ConnId(1)), WakeAll, Wake(ConnId(2))]));
+        inbox.send(Wake(ConnId(2)));
+        inbox.send(WakeAll);
+        assert!(matches!(inbox.take()[..], [Wake(ConnId(2)), WakeAll]), "those before have been taken");
     }
 
     #[test]

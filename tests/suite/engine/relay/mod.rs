@@ -1,6 +1,6 @@
 //! A relay between two raw sockets: what each end sees of the other.
 
-mod faults;
+pub(super) mod faults;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use resound::faults::FaultEvent;
+use resound::faults::LiveFaults;
 use resound::proxy::{Addresses, Header, Proxies, Version};
-use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayFaults, RelayReport, RelayTarget};
+use resound::relay::{DirectionReport, Relay, RelayEnd, RelayEvent, RelayReport, RelayTarget};
 use resound::{CloseReason, ConnId, ConnInfo, Endpoint, Engine, Error, Handle, Handshake, Limits, Server};
 use socket2::SockRef;
 
@@ -52,7 +53,7 @@ struct Path {
     relay: Handle,
     target: TcpListener,
     seen: Receiver<Seen>,
-    faults: RelayFaults,
+    faults: LiveFaults,
     injected: Receiver<FaultEvent>,
 }
 
@@ -139,7 +140,7 @@ fn patiently(stream: TcpStream) -> Peer {
     Peer(stream)
 }
 
-fn error_of_next_read(peer: &mut Peer) -> ErrorKind {
+pub(super) fn error_of_next_read(peer: &mut Peer) -> ErrorKind {
     match uninterrupted(|| peer.0.read(&mut [0])) {
         Ok(n) => panic!("{n} bytes, and no error"),
         Err(error) => error.kind(),

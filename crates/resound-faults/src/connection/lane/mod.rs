@@ -175,6 +175,22 @@ impl DirectionLane {
         }
     }
 
+    /// The receiver gets a FIN behind what its sender has sent by now.
+    pub(super) fn finish_first(&mut self, now: Instant) {
+        if self.intake < Intake::Ended {
+            self.flush(now);
+            self.intake = Intake::Ended;
+            self.push_end(MarkAction::Fin, now);
+        }
+    }
+
+    /// The receiver takes nothing more, and learns of no end.
+    pub(super) fn leave_unread(&mut self) {
+        if !self.end.is_final() {
+            self.finish(self.end);
+        }
+    }
+
     fn note(&mut self, own: usize, now: Instant) {
         self.mark(MarkAction::Note(own), now);
     }

@@ -19,6 +19,7 @@ use super::watched::WatchedSocket;
 use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, Driver};
+use crate::engine::local::MOST_READ;
 use crate::engine::socket::{at_eof, holds_nothing, reset_on_close, unread};
 
 /// Bytes that one poll may move before the other connections get their turn.
@@ -139,7 +140,8 @@ impl ConnectionTask {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Result<Poll<()>, CloseReason> {
-        let most = self.driver.conn().read_limit().min(WIRE);
+        let most = if self.worker.local.is_some() { MOST_READ } else { WIRE };
+        let most = self.driver.conn().read_limit().min(most);
         let n = match self.stream.poll_read(cx, &mut context.wire[..most]) {
             // The error was reported to the send.
             Poll::Ready(Ok(0)) if self.driver.is_broken() => return Err(CloseReason::Reset),

@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use resound_proto::{CloseReason, Endpoint};
 
-use super::faults::RelayFaults;
 use super::pair::{Pair, PairState};
 use super::report::{RelayEnd, RelayEvent};
 use super::resolver::Waker;
 use super::target::{RelayTarget, Route};
 use crate::engine::dial_plan::DialRequest;
+use crate::engine::faults::LiveFaults;
 use crate::engine::local::LocalWakes;
 
 /// Receives what happens to the pairs of a relay, on the thread of the worker that drives them.
@@ -26,7 +26,7 @@ pub(super) struct RelayContext {
     pub(super) routes: Arc<[Route]>,
     observer: Arc<RelayObserver>,
     pub(super) waker: Arc<Waker>,
-    pub(super) faults: RelayFaults,
+    pub(super) faults: LiveFaults,
     pub(super) wakes: Rc<LocalWakes>,
     pub(super) requests: RefCell<VecDeque<DialRequest>>,
     /// Dials under way, each with its pair and when it began.
@@ -39,7 +39,7 @@ impl RelayContext {
         routes: Arc<[Route]>,
         observer: Arc<RelayObserver>,
         waker: Arc<Waker>,
-        faults: RelayFaults,
+        faults: LiveFaults,
     ) -> Self {
         Self {
             routes,

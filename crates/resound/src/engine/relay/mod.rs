@@ -6,7 +6,6 @@
 
 mod context;
 mod faulted;
-mod faults;
 mod pair;
 mod plan;
 mod race;
@@ -18,10 +17,10 @@ mod target;
 
 use std::sync::{Arc, OnceLock};
 
+use resound_faults::Role;
 use resound_proto::{ConnInfo, Endpoint};
 
 use self::context::RelayObserver;
-pub use self::faults::{FaultSetting, RelayFaults};
 use self::plan::RelayPlan;
 pub use self::report::{DirectionReport, RelayEnd, RelayEvent, RelayReport};
 use self::resolver::Waker;
@@ -29,6 +28,7 @@ pub use self::table::{OpenPair, RelayConnections};
 pub use self::target::RelayTarget;
 use self::target::Route;
 use super::address::{Address, Family};
+use super::faults::LiveFaults;
 use super::handle::Handle;
 use super::listener::Listener;
 use super::server::Server;
@@ -70,7 +70,7 @@ pub struct Relay {
     server: Server,
     routes: Vec<Route>,
     observer: Box<RelayObserver>,
-    faults: RelayFaults,
+    faults: LiveFaults,
     table: Option<RelayConnections>,
 }
 
@@ -81,11 +81,13 @@ impl Relay {
     /// [`Limits::idle_timeout`](crate::Limits::idle_timeout) is of a pair: without a byte in either
     /// direction for so long both of its connections are reset.
     /// [`Limits::high_water`](crate::Limits::high_water) has no meaning here. Listeners of the
-    /// settings are dropped: each listener of a relay has a target ([`Relay::map`]).
+    /// settings are dropped: each listener of a relay has a target ([`Relay::map`]). So are the
+    /// faults of the settings: [`Relay::with_faults`] has those of a relay.
     pub fn new(settings: Server) -> Self {
         let mut server = settings;
         server.take_listeners();
-        let (observer, faults) = (Box::new(|_: &RelayEvent<'_>| {}), RelayFaults::default());
+        server.take_faults();
+        let (observer, faults) = (Box::new(|_: &RelayEvent<'_>| {}), LiveFaults::of_relay());
         Self { server, routes: Vec::new(), observer, faults, table: None }
     }
 
@@ -113,7 +115,7 @@ impl Relay {
     }
 
     /// Takes the faults from a value that exists already.
-    pub fn with_faults(mut self, faults: &RelayFaults) -> Self {
+    pub fn with_faults(mut self, faults: &LiveFaults) -> Self {
         self.faults = faults.clone();
         self
     }
@@ -127,7 +129,7 @@ impl Relay {
     /// The faults of this relay, to set them before it starts and while it runs. At first there
     /// are none.
     #[must_use]
-    pub fn faults(&self) -> RelayFaults {
+    pub fn faults(&self) -> LiveFaults {
         self.faults.clone()
     }
 
@@ -165,11 +167,11 @@ impl Relay {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.routes.is_empty() { Err(Error::NoListener) } else { Ok(()) }
+        if self.routes.is_empty() { Err(Error::NoListener) } else { self.faults.check_for(Role::Relay) }
     }
 
     fn into_parts(mut self) -> (Server, impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin, StartingRelay) {
-        let closed = ClosedListeners::of(&mut self.server, &self.faults);
+        let closed = self.server.close_listeners(&self.faults);
         let Self { server, routes, observer, faults, table } = self;
         let waker = Arc::new(Waker(OnceLock::new()));
         let addresses = routes.iter().flat_map(|route| route.from.clone()).collect();
@@ -190,7 +192,7 @@ impl Relay {
 /// What a relay needs once its engine has started.
 struct StartingRelay {
     waker: Arc<Waker>,
-    faults: RelayFaults,
+    faults: LiveFaults,
     addresses: Vec<Endpoint>,
 }
 
@@ -199,27 +201,6 @@ impl StartingRelay {
         self.waker.reach(&handle.control);
         self.faults.run(&handle.shared);
         handle.addresses = self.addresses;
-    }
-}
-
-/// Listeners whose clients are refused, or wait in a full backlog for ever; and what fills it.
-struct ClosedListeners {
-    _listeners: Vec<Listener>,
-    _fillers: Vec<std::net::TcpStream>,
-}
-
-impl ClosedListeners {
-    /// Takes the listeners out of the settings, if the faults want that.
-    fn of(server: &mut Server, faults: &RelayFaults) -> Self {
-        let (refuse, never_accept) = faults.listener();
-        let mut listeners = if refuse || never_accept { server.take_listeners() } else { Vec::new() };
-        if refuse && !cfg!(target_os = "linux") {
-            // Elsewhere only a listener that is gone refuses.
-            listeners.clear();
-        }
-        let fill = |listener: &Listener| if refuse { listener.refuse() } else { listener.fill_backlog() };
-        let fillers = listeners.iter().flat_map(fill).collect();
-        Self { _listeners: listeners, _fillers: fillers }
     }
 }
 

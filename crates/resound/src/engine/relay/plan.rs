@@ -9,7 +9,6 @@ use std::time::Instant;
 use resound_proto::{CloseReason, ConnInfo, Handshake, Service};
 
 use super::context::{RelayContext, RelayObserver};
-use super::faults::RelayFaults;
 use super::pair::Pair;
 use super::report::{RelayEnd, RelayEvent};
 use super::resolver::Waker;
@@ -17,6 +16,7 @@ use super::side::{PairSide, Unwanted};
 use super::table::RelayConnections;
 use super::target::Route;
 use crate::engine::dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
+use crate::engine::faults::LiveFaults;
 use crate::engine::local::RelayWorker;
 
 pub(super) struct RelayPlan(Rc<RelayContext>);
@@ -27,7 +27,7 @@ impl RelayPlan {
         routes: Arc<[Route]>,
         observer: Arc<RelayObserver>,
         waker: Arc<Waker>,
-        faults: RelayFaults,
+        faults: LiveFaults,
         table: Option<RelayConnections>,
     ) -> RelayWorker {
         let context = Rc::new(RelayContext::new(routes, observer, waker, faults));

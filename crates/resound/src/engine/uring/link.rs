@@ -18,6 +18,7 @@ use super::context::WorkerContext;
 use super::input::{LinkInput, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
+use crate::engine::local::MOST_READ;
 use crate::engine::queue::Queue;
 use crate::engine::socket::{at_eof, holds_nothing, unread};
 use crate::engine::sys::{Key, Received, SendBlocking, SendBytes};
@@ -143,7 +144,7 @@ impl Link {
                 }
             }
             // The reset was reported to the send, whose completion may follow this one.
-            (0, _) if self.driver.is_broken() || self.is_reset_in_a_send(context) => {
+            (0, _) if self.driver.is_broken() || self.is_reset_in_a_send() => {
                 return self.fail_behind_input(libc::ECONNRESET, context);
             }
             (0, _) => {
@@ -401,7 +402,10 @@ impl Link {
         }
         if !conn.has_times() {
             let is_slow = self.send == Send::Wait;
-            return self.input.receive(self.key, self.socket.as_fd(), conn.read_limit(), is_slow, context.ring);
+            // With other connections at work, their sends and receives are under way at once.
+            let is_alone = context.wakes.is_some() && context.ring.is_caught_up();
+            let most = conn.read_limit().min(if is_alone { MOST_READ } else { usize::MAX });
+            return self.input.receive(self.key, self.socket.as_fd(), most, is_slow, context.ring);
         }
         // Behind the answer, if there is one: until that has left, nothing is read.
         if self.send != Send::Try {

@@ -19,10 +19,10 @@ use super::{Path, settings};
 use crate::harness::{PATIENCE, Peer, uninterrupted};
 
 /// Of the draws of these tests.
-pub(super) const SEED: u64 = 7;
+pub(crate) const SEED: u64 = 7;
 
 /// What an event promises: the connection's number, the direction, the offset and the kind.
-type InjectedFault = (u64, Option<StreamDirection>, u64, FaultKind);
+pub(crate) type InjectedFault = (u64, Option<StreamDirection>, u64, FaultKind);
 
 /// The tests of a file: one for each of its faults, and others.
 macro_rules! tests_of_faults {
@@ -75,7 +75,7 @@ impl Path {
 }
 
 /// Nothing comes: no byte, no FIN and no RST.
-fn is_silent(peer: &mut Peer) {
+pub(crate) fn is_silent(peer: &mut Peer) {
     peer.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     match uninterrupted(|| peer.0.read(&mut [0])) {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -86,7 +86,7 @@ fn is_silent(peer: &mut Peer) {
 
 /// What happens `since` takes at least this long. Engines may take the time of an event a little
 /// before they read it, so a quarter less is enough.
-fn takes(time: Duration, since: Instant) {
+pub(crate) fn takes(time: Duration, since: Instant) {
     let took = since.elapsed();
     assert!(took >= time * 3 / 4, "{took:?} is less than {time:?}");
 }

@@ -45,7 +45,7 @@ fn set_holds_from_the_next_connection_on(engine: Engine) {
     let path = Path::faulted(engine, "");
     let (mut plain, mut plain_target) = path.pair();
     assert_eq!(path.faults.set("up: duplicate=1B @1B".parse().unwrap(), 9).unwrap(), 2);
-    let resound::relay::FaultSetting { spec, seed, .. } = path.faults.get();
+    let resound::faults::FaultSetting { spec, seed, .. } = path.faults.get();
     assert_eq!((spec.to_string().as_str(), seed), ("up: duplicate=1B @1B", 9));
     let (mut faulted, mut faulted_target) = path.pair();
     assert_eq!(path.faults.set(Default::default(), 9).unwrap(), 3);

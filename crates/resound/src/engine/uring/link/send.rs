@@ -55,9 +55,10 @@ impl Link {
         flow
     }
 
-    /// Whether the send in flight has met a reset. Only a relay must know the peer's FIN from that.
-    pub(super) fn is_reset_in_a_send(&self, context: &WorkerContext<'_, '_>) -> bool {
-        context.wakes.is_some() && self.send != Send::Idle && was_reset(&SockRef::from(&self.socket))
+    /// Whether the send in flight has met a reset: the kernel reports that once, and the receive
+    /// then looks as if the peer had sent its FIN.
+    pub(super) fn is_reset_in_a_send(&self) -> bool {
+        self.send != Send::Idle && was_reset(&SockRef::from(&self.socket))
     }
 
     pub(super) fn send_output(&mut self, context: &mut WorkerContext<'_, '_>) {

@@ -1,4 +1,4 @@
-//! [`EventLog`]: the last events of a relay, for readers that come and go.
+//! [`EventLog`]: the last events of a server or a relay, for readers that come and go.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

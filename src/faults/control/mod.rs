@@ -1,6 +1,6 @@
 //! `--control`: an HTTP API beside the relay, for tests that set faults and read what they caused.
 //!
-//! It runs on the runtime that supervises the relay, with a task for each client. Requests never
+//! It runs on the runtime that supervises the program, with a task for each client. Requests never
 //! wait for a worker, and a worker never waits for a client: it appends to a log.
 
 mod api;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use resound::relay::RelayConnections;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::api::{ApiAnswer, ControlApi};
+pub(crate) use self::api::{ListedConnection, OpenConnections};
 use self::http::{HttpReply, HttpRequest, HttpStream, Incoming};
 use super::events::{EventLog, LogReader};
-use super::faults::FaultSetter;
+use super::setter::FaultSetter;
 use crate::console::Console;
 
 /// Clients at once.
@@ -39,7 +39,7 @@ pub(crate) struct ControlAddress {
     pub(crate) is_open: bool,
 }
 
-/// The listener of the API, before the relay starts.
+/// The listener of the API, before the program starts.
 pub(crate) struct ControlListener {
     listener: TcpListener,
     pub(crate) address: SocketAddr,
@@ -67,8 +67,8 @@ impl ControlListener {
         }
     }
 
-    /// Answers clients for as long as the relay runs.
-    pub(crate) async fn serve(self, setter: FaultSetter, log: Arc<EventLog>, table: RelayConnections) {
+    /// Answers clients for as long as the program runs.
+    pub(crate) async fn serve(self, setter: FaultSetter, log: Arc<EventLog>, connections: OpenConnections) {
         let listener = match tokio::net::TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -76,7 +76,7 @@ impl ControlListener {
                 return std::future::pending().await;
             }
         };
-        let api = Arc::new(ControlApi { setter, log, table, address: self.address, is_open: self.is_open });
+        let api = Arc::new(ControlApi { setter, log, connections, address: self.address, is_open: self.is_open });
         let (places, refusals) = (Arc::new(Semaphore::new(MOST_CLIENTS)), Arc::new(Semaphore::new(MOST_REFUSED)));
         // A client whose task panics is alone in that.
         let mut clients = JoinSet::new();

@@ -6,24 +6,23 @@ use std::sync::Arc;
 
 use resound::Error;
 use resound::faults::{FaultSpec, SpecError};
-use resound::relay::{OpenPair, RelayConnections};
 use serde::{Deserialize, Serialize};
 
 use super::super::events::{EventLog, LogReader};
-use super::super::faults::FaultSetter;
+use super::super::setter::FaultSetter;
 use super::http::{HttpReply, HttpRequest};
 use crate::json;
 
 /// The description of the API.
 const OPENAPI: &str = include_str!("../../../schema/relay-control.openapi.json");
-/// Pairs that are listed at a time.
+/// Connections that are listed at a time.
 const MOST_LISTED: usize = 10_000;
 
-/// The API of a relay.
+/// The API of a server or a relay.
 pub(super) struct ControlApi {
     pub(super) setter: FaultSetter,
     pub(super) log: Arc<EventLog>,
-    pub(super) table: RelayConnections,
+    pub(super) connections: OpenConnections,
     pub(super) address: SocketAddr,
     pub(super) is_open: bool,
 }
@@ -52,20 +51,27 @@ struct RefusedSpec<'a> {
     meant: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct PairList {
-    open: usize,
-    connections: Vec<ListedPair>,
-}
+/// The open connections with the lowest numbers, so many at most, and how many there are in all.
+pub(crate) type OpenConnections = Arc<dyn Fn(usize) -> (Vec<ListedConnection>, usize) + Send + Sync>;
 
 #[derive(Serialize)]
-struct ListedPair {
-    conn: u64,
-    peer: String,
-    target: Option<String>,
-    seconds: f64,
-    up: u64,
-    down: u64,
+struct ConnectionList {
+    open: usize,
+    connections: Vec<ListedConnection>,
+}
+
+/// A connection that is open; of a relay, a pair.
+#[derive(Serialize)]
+pub(crate) struct ListedConnection {
+    pub(crate) conn: u64,
+    pub(crate) peer: String,
+    /// Of a relay, the address that has answered.
+    pub(crate) target: Option<String>,
+    pub(crate) seconds: f64,
+    /// Bytes from the client.
+    pub(crate) up: u64,
+    /// Bytes to the client.
+    pub(crate) down: u64,
 }
 
 impl ControlApi {
@@ -145,16 +151,8 @@ impl ControlApi {
     }
 
     fn connections(&self) -> HttpReply {
-        let (pairs, open) = self.table.list(MOST_LISTED);
-        let listed = |pair: OpenPair| ListedPair {
-            conn: pair.conn.0,
-            peer: pair.peer.to_string(),
-            target: pair.target.as_ref().map(ToString::to_string),
-            seconds: pair.lasted.as_secs_f64(),
-            up: pair.up,
-            down: pair.down,
-        };
-        let list = PairList { open, connections: pairs.into_iter().map(listed).collect() };
+        let (connections, open) = (self.connections)(MOST_LISTED);
+        let list = ConnectionList { open, connections };
         HttpReply::json(200, json::object(&list))
     }
 }
@@ -219,7 +217,7 @@ mod tests {
         let api = |address: &str, is_open| ControlApi {
             setter: FaultSetter::unobserved(),
             log: Arc::default(),
-            table: RelayConnections::default(),
+            connections: Arc::new(|_| (Vec::new(), 0)),
             address: address.parse().unwrap(),
             is_open,
         };

@@ -1,28 +1,20 @@
 //! `resound relay`.
 
-mod control;
-mod events;
-mod faults;
-
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use resound::faults::LiveFaults;
 use resound::proxy::Addresses;
-use resound::relay::{Relay, RelayConnections, RelayEvent, RelayFaults, RelayTarget, client_addresses};
+use resound::relay::{OpenPair, Relay, RelayConnections, RelayEvent, RelayTarget, client_addresses};
 use resound::tls::TlsClient;
 use resound::{Address, Handshake};
 
-use self::control::ControlListener;
-pub(crate) use self::control::{ControlAddress, DESCRIPTORS as CONTROL_DESCRIPTORS};
-use self::events::EventLog;
-use self::faults::{FaultRecord, FaultSetter};
-pub(crate) use self::faults::{FaultSource, SourcedFaults};
 use crate::client::SendProxy;
 use crate::console::{RelayConsole, RelayTotals, event_json};
+use crate::faults::{FaultPlan, FaultSetter, ListedConnection, OpenConnections};
 use crate::server::{self, Serving, ServingPlan};
 
 /// The meaning of the flags of `resound relay`.
@@ -34,14 +26,11 @@ pub(crate) struct RelaySettings {
     pub(crate) send_proxy: Option<SendProxy>,
     pub(crate) source: Option<IpAddr>,
     pub(crate) connect_timeout: Duration,
-    pub(crate) faults: SourcedFaults,
-    pub(crate) record: Option<PathBuf>,
-    pub(crate) control: Option<ControlAddress>,
+    pub(crate) faults: FaultPlan,
 }
 
 pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
-    let RelaySettings { serving, tls, send_proxy, source, connect_timeout, faults: mut sourced, record, control } =
-        plan;
+    let RelaySettings { serving, tls, send_proxy, source, connect_timeout, faults } = plan;
     let family = serving.family;
     let target = |(address, tls): (&Address, Option<TlsClient>)| {
         let target = RelayTarget::new(address.clone())?.family(family).timeout(connect_timeout);
@@ -49,15 +38,8 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
         Ok(with_handshake(target, send_proxy.clone(), tls))
     };
     let targets = serving.targets.iter().zip(tls).map(target).collect::<Result<Vec<_>, resound::Error>>()?;
-    let faults = RelayFaults::default();
-    let begun = sourced.begin(&faults, control.is_some())?;
-    let record = record.as_deref().map(FaultRecord::create).transpose()?;
-    let is_quiet = serving.quiet;
-    let control = match control {
-        Some(asked) => Some((ControlListener::bind(asked)?, asked.address.port() == 0)),
-        None => None,
-    };
-    let recorded = record.clone();
+    let faults = faults.prepare(LiveFaults::of_relay())?;
+    let (record, is_quiet) = (faults.record(), serving.quiet);
     let totals = Arc::new(RelayTotals::default());
     let (counted, stopped) = (Arc::clone(&totals), totals);
     let code = server::serve(
@@ -67,39 +49,44 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
         |serving| {
             let Serving { settings, listeners, console, loud, supervise } = serving;
             let shown = RelayConsole { console: console.clone(), totals: counted };
-            let log = control.as_ref().map(|_| Arc::new(EventLog::default()));
-            let setter = FaultSetter { faults, record: recorded, console: Some(shown.clone()), log };
+            let setter = faults.setter(&console);
             let of_workers = shown.clone();
             let settings = settings.observe(move |worker| of_workers.of_worker(worker));
             let table = RelayConnections::default();
             let relay = Relay::new(settings).with_faults(&setter.faults).observe(observer(&setter, shown));
-            let relay = control.iter().fold(relay, |relay, _| relay.track(&table));
+            let relay = if faults.has_control() { relay.track(&table) } else { relay };
             let relay =
                 listeners.into_iter().zip(targets).fold(relay, |relay, (from, to)| relay.map_listeners(from, to));
             relay.run(move |handle| {
                 let supervising = supervise(handle);
-                begun.iter().for_each(|setting| setter.begun(setting));
-                if let Some((listener, is_chosen)) = &control {
-                    listener.announce(if is_quiet && *is_chosen { &loud } else { &console });
-                }
-                async move {
-                    let controlling = async {
-                        match (control, setter.log.clone()) {
-                            (Some((listener, _)), Some(log)) => listener.serve(setter.clone(), log, table).await,
-                            _ => std::future::pending().await,
-                        }
-                    };
+                let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), listed(table));
+                async {
                     tokio::select! {
                         () = supervising => {}
-                        () = sourced.keep_fresh(setter.clone()) => {}
-                        () = controlling => {}
+                        () = beside => {}
                     }
                 }
             })
         },
     )?;
-    record.map_or(Ok(()), |record| record.finish())?;
+    record.finish()?;
     Ok(code)
+}
+
+/// The open pairs, as the control API lists them.
+fn listed(table: RelayConnections) -> OpenConnections {
+    let listed = |pair: OpenPair| ListedConnection {
+        conn: pair.conn.0,
+        peer: pair.peer.to_string(),
+        target: pair.target.as_ref().map(ToString::to_string),
+        seconds: pair.lasted.as_secs_f64(),
+        up: pair.up,
+        down: pair.down,
+    };
+    Arc::new(move |most| {
+        let (pairs, open) = table.list(most);
+        (pairs.into_iter().map(listed).collect(), open)
+    })
 }
 
 /// Receives what happens to the pairs: for the record, the log of the control API and the console.

@@ -1,4 +1,4 @@
-//! [`RelayFaults`]: the faults of a relay, which may change while it runs.
+//! [`LiveFaults`]: the faults of a relay or a server, which may change while it runs.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,12 +15,12 @@ use crate::error::Error;
 /// served after it.
 const KEPT: usize = 256;
 
-/// The faults of a relay. Clones are of the same relay, which need not run yet.
-#[derive(Clone, Default)]
-pub struct RelayFaults(Arc<FaultTable>);
+/// The faults of a relay or a server. Clones are of the same one, which need not run yet.
+#[derive(Clone)]
+pub struct LiveFaults(Arc<FaultTable>);
 
-#[derive(Default)]
-pub(super) struct FaultTable {
+struct FaultTable {
+    role: Role,
     /// In the order of their first connections; the last one holds.
     settings: Mutex<Vec<FaultSetting>>,
     running: OnceLock<Weak<Shared>>,
@@ -43,20 +43,44 @@ pub struct FaultSetting {
 }
 
 /// What the faults say of a client.
-pub(super) struct ClientFaults {
-    pub(super) faults: Option<Box<ConnectionFaults>>,
-    pub(super) admission: ClientAdmission,
-    pub(super) events: Vec<FaultEvent>,
+pub(crate) struct ClientFaults {
+    pub(crate) faults: Option<Box<ConnectionFaults>>,
+    pub(crate) admission: ClientAdmission,
+    pub(crate) events: Vec<FaultEvent>,
 }
 
-impl RelayFaults {
+impl ClientFaults {
+    /// Does anything happen to the client that would not without faults?
+    pub(super) fn is_concerned(&self) -> bool {
+        self.faults.is_some() || self.admission != ClientAdmission::Serve
+    }
+}
+
+impl LiveFaults {
+    /// Those of a relay; at first there are none.
+    #[must_use]
+    pub fn of_relay() -> Self {
+        Self::new(Role::Relay)
+    }
+
+    /// Those of a server; at first there are none.
+    #[must_use]
+    pub fn of_server() -> Self {
+        Self::new(Role::Server)
+    }
+
+    fn new(role: Role) -> Self {
+        let (settings, running, live, turn) = Default::default();
+        Self(Arc::new(FaultTable { role, settings, running, live, turn }))
+    }
+
     /// Sets the faults of all connections that are accepted from now on, at once, and returns the
     /// number of the first of them. A seed repeats a run: all that is drawn comes from it, the
     /// connection's number and the byte's offset.
     ///
     /// # Errors
-    /// [`Error::Faults`] for a fault that a relay cannot cause. [`Error::ListenerFaults`] for
-    /// `refuse` and `never-accept` while the relay runs: they are decided when it starts.
+    /// [`Error::Faults`] for a fault that this program cannot cause. [`Error::ListenerFaults`] for
+    /// `refuse` and `never-accept` while it runs: they are decided when it starts.
     pub fn set(&self, spec: FaultSpec, seed: u64) -> Result<u64, Error> {
         self.put(spec, seed, 0)
     }
@@ -65,13 +89,13 @@ impl RelayFaults {
     /// before: to repeat a run in which they changed.
     ///
     /// # Errors
-    /// As [`RelayFaults::set`].
+    /// As [`LiveFaults::set`].
     pub fn set_from(&self, from: u64, spec: FaultSpec, seed: u64) -> Result<(), Error> {
         self.put(spec, seed, from).map(drop)
     }
 
     fn put(&self, spec: FaultSpec, seed: u64, least: u64) -> Result<u64, Error> {
-        spec.check_for(Role::Relay).map_err(Error::Faults)?;
+        spec.check_for(self.0.role).map_err(Error::Faults)?;
         let mut settings = self.settings();
         let running = self.0.running.get().and_then(Weak::upgrade);
         let closed = settings.last().map_or((false, false), |last| closed_listeners(&last.spec));
@@ -103,12 +127,12 @@ impl RelayFaults {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn run(&self, shared: &Arc<Shared>) {
+    pub(crate) fn run(&self, shared: &Arc<Shared>) {
         let _ = self.0.running.set(Arc::downgrade(shared));
     }
 
-    /// What becomes of a client, counted as served until [`RelayFaults::leave`].
-    pub(super) fn admit(&self, client: &ConnInfo, now: Instant) -> Option<ClientFaults> {
+    /// What becomes of a client, counted as served until [`LiveFaults::leave`].
+    pub(crate) fn admit(&self, client: &ConnInfo, now: Instant) -> Option<ClientFaults> {
         let live = self.0.live.fetch_add(1, Relaxed);
         let number = client.id.0;
         let FaultSetting { seed, spec, .. } = {
@@ -151,12 +175,17 @@ impl RelayFaults {
     }
 
     /// A client has left.
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.0.live.fetch_sub(1, Relaxed);
     }
 
+    /// Can this program cause all of the faults?
+    pub(crate) fn check_for(&self, role: Role) -> Result<(), Error> {
+        self.settings().iter().try_for_each(|setting| setting.spec.check_for(role)).map_err(Error::Faults)
+    }
+
     /// Whether clients are to be refused, or left in the backlog.
-    pub(super) fn listener(&self) -> (bool, bool) {
+    pub(crate) fn listener(&self) -> (bool, bool) {
         self.settings().last().map_or((false, false), |last| closed_listeners(&last.spec))
     }
 }
@@ -183,7 +212,7 @@ mod tests {
 
     #[test]
     fn settings_that_are_to_hold_later_are_all_kept() {
-        let faults = RelayFaults::default();
+        let faults = LiveFaults::of_relay();
         for number in 1..=1000 {
             faults.set_from(number, FaultSpec::default(), number).unwrap();
         }

@@ -1,0 +1,199 @@
+//! [`FaultedService`]: the service of a connection that suffers from faults.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use resound_faults::{ClientAdmission, ConnectionFaults, End, FaultEvent, StreamDirection};
+use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service};
+
+use super::inner::InnerConnection;
+use super::live::ClientFaults;
+use super::place::ClientPlace;
+use super::report::{FaultObserver, ReportedFaults};
+
+/// Bytes that wait for the client's socket, at most.
+const HIGH: usize = 64 * 1024;
+
+/// Stands between a connection and its service, as a relay would: what the client sends goes up
+/// through the faults to the service, and what that sends comes down through them.
+pub(super) struct FaultedService {
+    faults: ReportedFaults,
+    inner: InnerConnection,
+    admission: ClientAdmission,
+    /// Events of the admission.
+    events: Vec<FaultEvent>,
+    /// The time for which it has asked.
+    alarm: Option<Instant>,
+    /// Until then the service is not opened.
+    late_until: Option<Instant>,
+    /// The faults have more, once what they gave has left.
+    more: bool,
+    /// The client's FIN has come.
+    at_eof: bool,
+    is_draining: bool,
+    _place: ClientPlace,
+}
+
+impl FaultedService {
+    pub(super) fn new(
+        client: ClientFaults,
+        service: Box<dyn Service>,
+        conn: &ConnInfo,
+        limits: Limits,
+        observer: Arc<FaultObserver>,
+        place: ClientPlace,
+    ) -> Self {
+        let faults = client.faults.unwrap_or_else(|| Box::new(ConnectionFaults::none(conn.id.0, Instant::now())));
+        Self {
+            faults: ReportedFaults::new(faults, conn, observer),
+            inner: InnerConnection::new(conn, service, limits),
+            admission: client.admission,
+            events: client.events,
+            alarm: None,
+            late_until: None,
+            more: false,
+            at_eof: false,
+            is_draining: false,
+            _place: place,
+        }
+    }
+
+    /// Lets everything pass that may, in both directions, and asks for the next turn.
+    fn advance(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        if self.faults.deadline().is_some_and(|at| at <= now) {
+            self.faults.timed_out(now);
+        }
+        if self.late_until.is_some_and(|at| at <= now) {
+            self.late_until = None;
+            self.inner.open(&mut self.faults, cx);
+        }
+        if self.late_until.is_none() {
+            self.inner.advance(&mut self.faults, cx);
+            self.drain_inner(cx);
+        }
+        self.send(cx);
+        if self.is_draining && self.faults.never_finishes() {
+            cx.reset();
+        }
+        cx.pause(!self.faults.wants_input(StreamDirection::Up) || self.late_until.is_some());
+        let times =
+            [self.faults.deadline(), self.inner.deadline().filter(|_| self.late_until.is_none()), self.late_until];
+        if let Some(at) = times.into_iter().flatten().min() {
+            self.alarm = Some(at);
+            cx.wake_at(at);
+        }
+        self.faults.report();
+    }
+
+    /// The service learns of a drain behind all that was received before it.
+    fn drain_inner(&mut self, cx: &mut Cx<'_>) {
+        if self.is_draining && (!self.faults.holds(StreamDirection::Up) || self.inner.is_paused()) {
+            self.inner.drain(&mut self.faults, cx);
+            self.inner.advance(&mut self.faults, cx);
+        }
+    }
+
+    /// Sends what the faults have for the client, as far as its socket takes it, and obeys how they
+    /// end it.
+    fn send(&mut self, cx: &mut Cx<'_>) {
+        let mut out = Vec::new();
+        loop {
+            let unsent = cx.unsent();
+            // Segments leave one at a time. An end comes even where no byte has room.
+            let room = if self.more && unsent > 0 { 0 } else { HIGH.saturating_sub(unsent) };
+            let polled = self.faults.poll(cx.now(), StreamDirection::Down, room, &mut out);
+            self.more = polled.more;
+            cx.send(&out);
+            match polled.end {
+                End::Open | End::Silent => {}
+                End::HalfClose => match self.inner.reason() {
+                    // The service is gone: what still comes has no reader.
+                    Some(reason) if reason != CloseReason::Finished || !self.at_eof => cx.close_because(reason),
+                    _ => cx.finish(),
+                },
+                End::Close => cx.close(),
+                End::Reset => cx.reset_because(self.inner.reason().unwrap_or(CloseReason::Aborted)),
+                End::ResetNow => cx.reset(),
+            }
+            if out.is_empty() || !self.faults.needs_poll(StreamDirection::Down) {
+                return;
+            }
+            out.clear();
+        }
+    }
+}
+
+impl Service for FaultedService {
+    fn framing(&self) -> Framing {
+        Framing::Stream
+    }
+
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.full_duplex(true);
+        // The service behind has one of its own.
+        cx.never_idle(true);
+        let socket = self.faults.socket();
+        cx.nagle(socket.nagle);
+        cx.no_keepalive(socket.no_keepalive);
+        self.faults.report_all(&std::mem::take(&mut self.events));
+        self.faults.report();
+        match self.admission {
+            ClientAdmission::Serve | ClientAdmission::Liar => self.inner.open(&mut self.faults, cx),
+            ClientAdmission::Late(time) => self.late_until = cx.now().checked_add(time),
+            ClientAdmission::Close => {
+                return cx.close();
+            }
+            ClientAdmission::Reset => {
+                return cx.reset();
+            }
+        }
+        self.advance(cx);
+    }
+
+    fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        self.faults.received(cx.now(), StreamDirection::Up, bytes);
+        self.advance(cx);
+    }
+
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx);
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        match self.alarm.filter(|at| *at <= cx.now()) {
+            Some(_) => self.alarm = None,
+            // From outside: it is for the service.
+            None if self.late_until.is_none() => self.inner.woken(&mut self.faults, cx),
+            None => {}
+        }
+        self.advance(cx);
+    }
+
+    fn eof(&mut self, cx: &mut Cx<'_>) {
+        self.at_eof = true;
+        match cx.is_truncated() {
+            true => self.faults.received_reset(cx.now(), StreamDirection::Up),
+            false => self.faults.received_fin(cx.now(), StreamDirection::Up),
+        }
+        self.advance(cx);
+    }
+
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        self.is_draining = true;
+        if self.late_until.is_some() {
+            // Nothing was read, and nothing is to be answered.
+            return cx.reset();
+        }
+        self.advance(cx);
+    }
+
+    fn closed(&mut self, why: &CloseReason) {
+        let now = Instant::now();
+        if *why != CloseReason::Finished {
+            self.faults.received_reset(now, StreamDirection::Up);
+        }
+        self.faults.report();
+        self.inner.lost(now, *why);
+    }
+}

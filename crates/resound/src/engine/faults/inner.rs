@@ -1,0 +1,252 @@
+//! [`InnerConnection`]: the service behind the faults, on a connection without a socket.
+
+use std::time::{Duration, Instant};
+
+use resound_faults::{End, StreamDirection};
+use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, Then, Verdict};
+
+use super::report::ReportedFaults;
+
+/// What the faults take of a service in one turn. They mostly stop it long before; but bytes that
+/// are discarded have room without end.
+const TURN: usize = 256 * 1024;
+/// What the faults get at a time.
+const PORTION: usize = 16 * 1024;
+/// What the service gets at a time, at most.
+const MOST: usize = 64 * 1024;
+/// The pause after a turn that was not enough.
+const REST: Duration = Duration::from_millis(10);
+
+/// The service, and the bytes on their way from it to the faults. It is a whole [`Conn`]: framing,
+/// limits and the order of an end are those of a server without faults.
+pub(super) struct InnerConnection {
+    /// `None` once it is over.
+    conn: Option<Conn>,
+    /// What the service has sent, and the faults have not taken.
+    pending: Vec<u8>,
+    /// What `conn` waits for of these bytes. Faults may have added others.
+    unsent: usize,
+    /// Until then the answer waits.
+    held_until: Option<Instant>,
+    /// The next turn, where the last one was not enough.
+    next_turn: Option<Instant>,
+    then: Then,
+    /// Its FIN is on its way.
+    is_finished: bool,
+    /// The client's FIN has arrived.
+    at_eof: bool,
+    /// Why it has ended.
+    reason: Option<CloseReason>,
+}
+
+/// Observers see the messages of the inner connection as those of the real one.
+struct MessagesOnly<'c, 'cx> {
+    cx: &'c mut Cx<'cx>,
+    reason: &'c mut Option<CloseReason>,
+}
+
+impl Observer for MessagesOnly<'_, '_> {
+    fn message(&mut self, _conn: &ConnInfo, message: &[u8]) {
+        self.cx.report_message(message);
+    }
+    fn unterminated(&mut self, _conn: &ConnInfo, pause: Duration) {
+        self.cx.report_unterminated(pause);
+    }
+    fn closed(&mut self, _conn: &ConnInfo, how: &Closed) {
+        *self.reason = Some(how.reason);
+    }
+}
+
+impl InnerConnection {
+    pub(super) fn new(info: &ConnInfo, service: Box<dyn Service>, limits: Limits) -> Self {
+        Self {
+            conn: Some(Conn::new(info.clone(), service, limits).reporting_unacknowledged()),
+            pending: Vec::new(),
+            unsent: 0,
+            held_until: None,
+            next_turn: None,
+            then: Then::Go,
+            is_finished: false,
+            at_eof: false,
+            reason: None,
+        }
+    }
+
+    /// Why it ends, once that is decided.
+    pub(super) fn reason(&self) -> Option<CloseReason> {
+        self.reason.or_else(|| self.conn.as_ref()?.reason())
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.conn.as_ref().is_none_or(Conn::is_paused)
+    }
+
+    pub(super) fn open(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.open(now, out, observer));
+    }
+
+    pub(super) fn woken(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.woken(now, out, observer));
+    }
+
+    pub(super) fn drain(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.drain(now, out, observer));
+    }
+
+    /// The connection with the client is over.
+    pub(super) fn lost(&mut self, now: Instant, reason: CloseReason) {
+        if let Some(mut conn) = self.conn.take() {
+            conn.lost(now, reason, &mut ());
+        }
+    }
+
+    /// When to call [`advance`](Self::advance) again, if nothing comes before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let of_conn = self.conn.as_ref().and_then(Conn::deadline);
+        let held = self.held_until.filter(|_| !self.pending.is_empty());
+        [of_conn, held, self.next_turn].into_iter().flatten().min()
+    }
+
+    /// Lets bytes and ends pass between the service and the faults, as far as both allow now.
+    pub(super) fn advance(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        self.next_turn = None;
+        // Once: a service may ask for a time that has come already.
+        self.keep_time(faults, cx);
+        let mut left = TURN;
+        loop {
+            let sent = self.send(faults, cx);
+            let has_taken = self.take(faults, cx);
+            if sent == 0 && !has_taken {
+                return;
+            }
+            left = left.saturating_sub(sent);
+            if left == 0 {
+                self.next_turn = cx.now().checked_add(REST);
+                return;
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        faults: &mut ReportedFaults,
+        cx: &mut Cx<'_>,
+        wire: &mut [u8],
+        event: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Verdict,
+    ) {
+        let Some(conn) = &mut self.conn else { return };
+        let (now, mut out) = (cx.now(), Vec::new());
+        let verdict = event(conn, now, wire, &mut out, &mut MessagesOnly { cx, reason: &mut self.reason });
+        self.then = verdict.then;
+        let mut answer = [&wire[verdict.echo], &out[..]].concat();
+        self.unsent += answer.len();
+        let late = faults.answer(&mut answer);
+        if !late.is_zero() {
+            self.held_until = self.held_until.max(now.checked_add(late));
+        }
+        self.pending.append(&mut answer);
+    }
+
+    fn keep_time(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        let is_due = self.conn.as_ref().and_then(Conn::deadline).is_some_and(|at| at <= cx.now());
+        if is_due {
+            self.tell(faults, cx, &mut [], |conn, now, _, out, observer| {
+                if conn.wants_unacknowledged(now) {
+                    // What the faults have taken, they deliver.
+                    conn.unacknowledged(now, 0);
+                }
+                conn.timed_out(now, out, observer)
+            });
+        }
+    }
+
+    /// Gives the faults what the service has sent, and its end. Returns how many bytes they took.
+    fn send(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> usize {
+        let (now, down) = (cx.now(), StreamDirection::Down);
+        let is_held = self.held_until.is_some_and(|at| at > now);
+        let mut portion = 0;
+        if !is_held && !self.pending.is_empty() && faults.wants_input(down) {
+            portion = self.pending.len().min(PORTION);
+            faults.received(now, down, &self.pending[..portion]);
+            self.pending.drain(..portion);
+            let sent = self.unsent.saturating_sub(self.pending.len());
+            if sent > 0 {
+                self.unsent -= sent;
+                self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.sent(now, sent, out, observer));
+            }
+        }
+        self.obey(faults, cx);
+        portion
+    }
+
+    /// Ends as the last verdict wanted.
+    fn obey(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        let (now, down) = (cx.now(), StreamDirection::Down);
+        match self.then {
+            Then::Go => {}
+            Then::HalfClose | Then::Close if self.pending.is_empty() => {
+                if !std::mem::replace(&mut self.is_finished, true) {
+                    faults.received_fin(now, down);
+                }
+                if self.then == Then::Close {
+                    self.close(cx);
+                }
+            }
+            Then::HalfClose | Then::Close => {}
+            Then::Reset => {
+                self.pending = Vec::new();
+                if self.conn.is_some() {
+                    faults.received_reset(now, down);
+                }
+                self.close(cx);
+            }
+        }
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        if let Some(mut conn) = self.conn.take() {
+            conn.closed(cx.now(), &mut MessagesOnly { cx, reason: &mut self.reason });
+        }
+    }
+
+    /// Takes what the client's bytes have become, as far as the service takes it. Returns whether
+    /// anything came.
+    fn take(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> bool {
+        let room = match &self.conn {
+            Some(conn) if conn.wants_read() => conn.read_limit().min(MOST),
+            // An end comes even where no byte has room.
+            Some(_) => 0,
+            None => MOST,
+        };
+        let mut bytes = Vec::new();
+        let polled = faults.poll(cx.now(), StreamDirection::Up, room, &mut bytes);
+        faults.report();
+        self.received(faults, cx, &mut bytes);
+        let is_new = !bytes.is_empty();
+        match polled.end {
+            End::Open | End::Silent => is_new,
+            End::HalfClose | End::Close => {
+                let is_first = !std::mem::replace(&mut self.at_eof, true);
+                if is_first {
+                    self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.received_eof(now, out, observer));
+                }
+                is_new || is_first
+            }
+            End::Reset | End::ResetNow => {
+                self.lost(cx.now(), CloseReason::Reset);
+                is_new
+            }
+        }
+    }
+
+    fn received(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>, bytes: &mut [u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // One line at a time, where its answer is not to be taken for the next one's.
+            let newline = rest.iter().position(|byte| *byte == b'\n').filter(|_| faults.changes_answer());
+            let (part, behind) = rest.split_at_mut(newline.map_or(rest.len(), |at| at + 1));
+            self.tell(faults, cx, part, |conn, now, wire, out, observer| conn.received(now, wire, out, observer));
+            rest = behind;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Faults on purpose, of a server or a relay: what the flags say, the record, and the control API.
+
+mod control;
+mod events;
+mod record;
+mod served;
+mod setter;
+mod source;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use resound::faults::LiveFaults;
+
+use self::control::ControlListener;
+pub(crate) use self::control::{ControlAddress, DESCRIPTORS as CONTROL_DESCRIPTORS, ListedConnection, OpenConnections};
+pub(crate) use self::events::EventLog;
+use self::record::{FaultRecord, SettingRecord};
+pub(crate) use self::served::SeenConnections;
+pub(crate) use self::setter::FaultSetter;
+pub(crate) use self::source::{FaultSource, SourcedFaults};
+use crate::console::Console;
+
+/// The meaning of the flags about faults.
+pub(crate) struct FaultPlan {
+    pub(crate) faults: SourcedFaults,
+    pub(crate) record: Option<PathBuf>,
+    pub(crate) control: Option<ControlAddress>,
+}
+
+/// Faults that are set, of a program that is about to start.
+pub(crate) struct PreparedFaults {
+    live: LiveFaults,
+    sourced: SourcedFaults,
+    begun: Vec<SettingRecord>,
+    record: Option<FaultRecord>,
+    /// With whether the system chose its port.
+    control: Option<(ControlListener, bool)>,
+}
+
+impl FaultPlan {
+    /// Sets the faults, opens the record and listens for `--control`.
+    pub(crate) fn prepare(self, live: LiveFaults) -> Result<PreparedFaults> {
+        let Self { faults: mut sourced, record, control } = self;
+        let begun = sourced.begin(&live, control.is_some())?;
+        let record = record.as_deref().map(FaultRecord::create).transpose()?;
+        let control = match control {
+            Some(asked) => Some((ControlListener::bind(asked)?, asked.address.port() == 0)),
+            None => None,
+        };
+        Ok(PreparedFaults { live, sourced, begun, record, control })
+    }
+}
+
+impl PreparedFaults {
+    pub(crate) fn has_control(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// The record, to be finished at the end.
+    pub(crate) fn record(&self) -> UnfinishedRecord {
+        UnfinishedRecord(self.record.clone())
+    }
+
+    pub(crate) fn setter(&self, console: &Console) -> FaultSetter {
+        let log = self.control.as_ref().map(|_| Arc::new(EventLog::default()));
+        let (faults, record) = (self.live.clone(), self.record.clone());
+        FaultSetter { faults, record, console: Some(console.clone()), log }
+    }
+
+    /// Prints what holds and where the control API is, once the program has started; the future
+    /// keeps both running beside it. Where `loud` is given, it is told a port that the system
+    /// chose.
+    pub(crate) fn beside(
+        self,
+        setter: FaultSetter,
+        console: &Console,
+        loud: Option<&Console>,
+        connections: OpenConnections,
+    ) -> impl Future<Output = ()> + use<> {
+        let Self { sourced, begun, control, .. } = self;
+        begun.iter().for_each(|setting| setter.begun(setting));
+        if let Some((listener, is_chosen)) = &control {
+            listener.announce(loud.filter(|_| *is_chosen).unwrap_or(console));
+        }
+        async move {
+            let controlling = async {
+                match (control, setter.log.clone()) {
+                    (Some((listener, _)), Some(log)) => listener.serve(setter.clone(), log, connections).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sourced.keep_fresh(setter.clone()) => {}
+                () = controlling => {}
+            }
+        }
+    }
+}
+
+/// The record of a run that is not over yet.
+pub(crate) struct UnfinishedRecord(Option<FaultRecord>);
+
+impl UnfinishedRecord {
+    /// The failure of a write, if one has failed.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.0.map_or(Ok(()), |record| record.finish())
+    }
+}

@@ -1,0 +1,64 @@
+//! [`FaultRecord`]: the file of `--record`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use resound::faults::FaultEvent;
+use serde::{Deserialize, Serialize};
+
+use crate::json;
+
+/// Faults, and the first connection that they concern.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SettingRecord {
+    pub(crate) from: u64,
+    pub(crate) seed: u64,
+    /// The specification as text.
+    pub(crate) faults: String,
+}
+
+/// `--record`: the settings and the events, as lines of JSON.
+#[derive(Clone)]
+pub(crate) struct FaultRecord(Arc<Mutex<RecordFile>>);
+
+struct RecordFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    failed: Option<io::Error>,
+}
+
+impl FaultRecord {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| format!("--record {}", path.display()))?;
+        Ok(Self(Arc::new(Mutex::new(RecordFile { path: path.into(), file: BufWriter::new(file), failed: None }))))
+    }
+
+    pub(crate) fn setting(&self, setting: &SettingRecord) {
+        self.line(&json::object(setting));
+    }
+
+    pub(crate) fn event(&self, event: &FaultEvent) {
+        self.line(&json::object(event));
+    }
+
+    fn line(&self, line: &[u8]) {
+        let record = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if record.failed.is_none() {
+            // A program that reads along finds each line complete.
+            record.failed = record.file.write_all(line).and_then(|()| record.file.flush()).err();
+            if let Some(error) = &record.failed {
+                tracing::warn!("--record {} ends here: {error}", record.path.display());
+            }
+        }
+    }
+
+    /// The failure of a write, if one has failed.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let record = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = record.failed.take().or_else(|| record.file.flush().err());
+        failed.map_or(Ok(()), |error| bail!("--record {} is not complete: {error}", record.path.display()))
+    }
+}
