@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args::Cli;
-use crate::args::examples::{Example, examples, faults};
+use crate::args::examples::{Example, examples, grammar};
 use crate::findings::Findings;
 
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
@@ -77,9 +77,9 @@ fn render(command: Command, name: &str) -> Vec<u8> {
         for Example(what, line) in examples(name) {
             writeln!(text, ".PP\n{}:\n.nf\n.RS\n{}\n.RE\n.fi", escaped(what), escaped(line))?;
         }
-        if let Some(faults) = faults(name) {
-            writeln!(text, ".SH FAULTS")?;
-            faults.lines().try_for_each(|line| writeln!(text, "{}\n.br", escaped(line.trim())))?;
+        if let Some((heading, grammar)) = grammar(name) {
+            writeln!(text, ".SH {}", heading.to_uppercase())?;
+            grammar.lines().try_for_each(|line| writeln!(text, "{}\n.br", escaped(line.trim())))?;
         }
         for (note, section) in notes.iter().flat_map(|notes| notes.lines()).zip(["ADDRESSES", "EXIT STATUS"]) {
             let (_, note) = note.split_once(": ").unwrap_or_default();

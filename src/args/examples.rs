@@ -1,6 +1,7 @@
 //! The ends of the help texts and manual pages: examples, addresses and exit codes.
 
 use resound::faults::{FaultKind, Role};
+use resound_lab::DefectKind;
 
 /// A command to copy, and what it does.
 pub(crate) struct Example(pub(crate) &'static str, pub(crate) &'static str);
@@ -135,22 +136,37 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
     }
 }
 
-/// The grammar of `--fault`, for the commands that have it.
-pub(crate) fn faults(command: &str) -> Option<String> {
+/// The grammar of `--fault` or `--defect`, for the commands that have one, and its heading.
+pub(crate) fn grammar(command: &str) -> Option<(&'static str, String)> {
     let role = match command {
+        "lab" => return Some(("Defects", defects())),
         "server" => Role::Server,
         "relay" => Role::Relay,
         _ => return None,
     };
     let kinds = FaultKind::all().filter(|kind| kind.works_for(role));
-    Some(format!(
+    let faults = format!(
         "[CONNECTIONS:] [DIRECTION:] FAULT [@WHEN] [CHANCE], joined by `;`.\n  \
          CONNECTIONS: `3`, `1-2`, `5-`, `every 5th`, `from=10.0.0.0/8`; all without one.\n  \
          DIRECTION: `up` (what the client sends), `down`; both without one.\n  \
          WHEN: `@connect`, `@0B`, `@1MiB`, `@message=3`, `@2s`, `@idle=30s`. CHANCE: `25%`.\n  \
          FAULT: {}.\n  docs/faults.md says what each does.",
         kinds.map(FaultKind::example).collect::<Vec<_>>().join(", ")
-    ))
+    );
+    Some(("Faults", faults))
+}
+
+/// The grammar of `--defect`.
+fn defects() -> String {
+    format!(
+        "[CONNECTIONS:] [DIRECTION:] DEFECT OPTION... FILTER... [@WHEN] [CHANCE], joined by `;`.\n  \
+         CONNECTIONS: `3`, `1-2`, `5-`, `every 5th`; all without one.\n  \
+         DIRECTION: `up` (from the near end to the far end), `down`; both without one.\n  \
+         FILTER: `port=443`, `length=1000..`, `flags=syn+!ack`, `protocol=udp`.\n  \
+         WHEN: `@64KiB`, `@packet=3`, `@2s`, `@idle=30s`. CHANCE: `25%`.\n  \
+         DEFECT: {}.\n  docs/lab.md says what each does.",
+        DefectKind::all().map(DefectKind::example).collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What `--help` prints after the flags.
@@ -166,8 +182,8 @@ pub(super) fn long_help(command: &str) -> String {
     for Example(what, line) in examples(command) {
         text += &format!("  {what}:\n    {line}\n");
     }
-    let faults = faults(command).map(|faults| format!("Faults: {faults}\n")).unwrap_or_default();
-    format!("{text}\n{faults}{notes}").trim_end().to_string()
+    let grammar = grammar(command).map(|(heading, text)| format!("{heading}: {text}\n")).unwrap_or_default();
+    format!("{text}\n{grammar}{notes}").trim_end().to_string()
 }
 
 #[cfg(test)]
