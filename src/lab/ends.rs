@@ -47,8 +47,10 @@ pub(super) fn run(plan: LabPlan) -> Result<ExitCode> {
     // Before the runtime: a lab's first process is a copy of this one.
     let lab = builder.start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(run_ends(&lab, &plan))?;
+    let code = runtime.block_on(run_ends(&lab, &plan));
+    // A router that has failed ends the commands: its reason comes first.
     let report = lab.finish()?;
+    let code = code?;
     summarize(&plan, &report, code)?;
     Ok(ExitCode::from(code))
 }

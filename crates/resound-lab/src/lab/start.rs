@@ -83,6 +83,10 @@ fn begin(settings: LabSettings, stop: OwnedFd) -> Result<(Router, Started), LabE
     let child = sys::fork(|| isolate::run(theirs, plan))
         .map_err(|reason| LabError::Refused { step: LabStep::Process, reason })?;
     let sockets = receive_start(&channel, child);
+    if sockets.is_err() {
+        // The child waits for nothing more.
+        let _ = shutdown(&channel, Shutdown::Both);
+    }
     await_end(child);
     let LabSockets { links, sockets, init } = sockets?;
     let opened = open_ports(links, sockets, sys::frame_size(plan.largest as usize))
