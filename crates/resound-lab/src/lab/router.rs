@@ -24,6 +24,9 @@ const MOST_WAITING: usize = 64 << 20;
 const LAST_ROUNDS: usize = 2 * RING_FRAMES / TURN;
 /// A timer wakes the thread so much before a packet is due; it stays awake for the rest.
 const AWAKE: Duration = Duration::from_micros(100);
+/// The thread stays awake so long after a packet: its answer often comes at once, and an idle
+/// processor needs as long to wake up.
+const AFTER: Duration = Duration::from_micros(60);
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 
@@ -114,9 +117,9 @@ impl Router {
         sys::ask_for_short_turns();
         let (mut report, mut lateness, mut failure) = (RouterReport::default(), Lateness::default(), None);
         // What has arrived when the owner stops the router still counts: up to two full rings.
-        let mut rounds_left = None;
+        let (mut rounds_left, mut awake_until) = (None, Duration::ZERO);
         while rounds_left != Some(0) {
-            if rounds_left.is_none() && self.wait()? {
+            if rounds_left.is_none() && self.wait(awake_until)? {
                 rounds_left = Some(LAST_ROUNDS);
             }
             let now = self.begun.elapsed();
@@ -139,6 +142,9 @@ impl Router {
             }
             self.near.queue.send_batch();
             self.far.queue.send_batch();
+            if taken > 0 {
+                awake_until = self.begun.elapsed() + AFTER;
+            }
             rounds_left = rounds_left.map(|left: usize| if taken == 0 { 0 } else { left - 1 });
         }
         if let Some((mut capture, path)) = self.capture
@@ -155,10 +161,11 @@ impl Router {
     }
 
     /// Waits until a packet has arrived or one is due; true when the owner stops the router.
-    fn wait(&self) -> io::Result<bool> {
-        let is_busy = self.near.queue.bytes() + self.far.queue.bytes() > 0;
+    fn wait(&self, awake_until: Duration) -> io::Result<bool> {
+        let now = self.begun.elapsed();
+        let is_busy = self.near.queue.bytes() + self.far.queue.bytes() > 0 || now < awake_until;
         let due = if is_busy { Some(Duration::ZERO) } else { self.path.next_due() };
-        let timeout = due.map(|due| due.saturating_sub(self.begun.elapsed()).saturating_sub(AWAKE));
+        let timeout = due.map(|due| due.saturating_sub(now).saturating_sub(AWAKE));
         let timeout =
             timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let (near, far, stop) = (self.near.ring.as_fd(), self.far.ring.as_fd(), self.stop.as_fd());

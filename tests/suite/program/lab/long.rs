@@ -169,21 +169,29 @@ fn what_a_loss_has_dropped_is_sent_again_and_nothing_else_is_missing() {
 #[test]
 #[ignore = "measures the router's time; docs/testing.md"]
 fn a_clean_lab_adds_little_to_a_round_trip_and_delays_are_kept() {
-    if !has("ping", "round trips of a lab") || !has("iperf3", "50,000 packets per second in a lab") {
+    if !has("ping", "round trips of a lab")
+        || !has("python3", "round trips of a lab")
+        || !has("iperf3", "50,000 packets per second in a lab")
+    {
         return;
     }
-    let average = |text: &str| {
-        let line = text.lines().find(|line| line.starts_with("rtt ")).unwrap_or_else(|| panic!("{text}"));
-        line.split(['=', '/']).nth(5).unwrap().parse::<f64>().unwrap()
-    };
-    let ping = |to: &str| {
-        let (_, stdout, stderr) = run_long(&["-q", "--", "ping", "-q", "-i", "0.005", "-c", "1000", to]);
-        assert!(stdout.contains(" 0% packet loss"), "{stdout}{stderr}");
-        average(&stdout)
-    };
-    let added = ping("10.77.0.2") - ping("10.77.0.1");
-    println!("a clean lab adds {:.0} us to a round trip", added * 1e3);
-    assert!(added <= 0.060, "{added} ms");
+    // Of a rare ping, for the record: between packets a virtual machine's idle processors fall
+    // asleep, and each takes 40 us to wake up, whatever wakes it.
+    let (_, stdout, _) = run_long(&["-q", "--", "ping", "-q", "-i", "0.002", "-c", "1000", "10.77.0.2"]);
+    println!("{}", stdout.lines().last().unwrap_or_default());
+    let serve = "python3 -c 'import socket\ns=socket.create_server((\"0.0.0.0\",8000))\nwhile True:\n c,_=s.accept()\n \
+                 c.setsockopt(6,1,1)\n while c.send(c.recv(1)): pass'";
+    let near = "(SERVE) 2> log & python3 -c 'import socket,sys,time\ndef median(host):\n t=[]\n\
+                \x20while True:\n  try: c=socket.create_connection((host,8000)); break\n  except OSError: pass\n\
+                \x20c.setsockopt(6,1,1)\n for i in range(5000):\n  s=time.perf_counter(); c.send(b\"x\"); c.recv(1)\n\
+                \x20\x20t.append(time.perf_counter()-s)\n return sorted(t)[2500]\n\
+                print(median(\"10.77.0.2\")-median(\"127.0.0.1\"))'";
+    let near = near.replace("SERVE", serve).replace("2> log", "2> /dev/null");
+    let (code, stdout, stderr) = run_long(&["-q", "--far", serve, "--", "sh", "-c", &near]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let added: f64 = stdout.trim().parse().unwrap();
+    println!("a clean lab adds {:.0} us to a round trip of Python", added * 1e6);
+    assert!(added <= 60e-6, "{added} s");
     // 50,000 datagrams of 100 bytes in a second.
     let near = "iperf3 -u -c 10.77.0.2 -b 40M -l 100 -t 5 --pacing-timer 100 > /dev/null";
     let args = ["--delay", "5ms", "--json", "-", "--far", "exec iperf3 -s > /dev/null", "--", "sh", "-c", near];
