@@ -60,3 +60,22 @@ fn a_command_in_an_end_of_a_lab() {
     let _listener = lab.far_end().listen(0).unwrap();
     assert!(lab.far_end().is_listening().unwrap() && !lab.near_end().is_listening().unwrap());
 }
+
+#[test]
+fn a_lab_holds_no_descriptor_of_its_owner() {
+    if !is_allowed("descriptors of a lab's owner") {
+        return;
+    }
+    let (one, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let lab = Lab::builder().start().unwrap();
+    other.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    // A copy of it in the lab's processes would keep it open.
+    drop(one);
+    assert_eq!(other.read(&mut [0]).unwrap(), 0);
+    let (code, open) = {
+        let output = lab.near_end().output(&["sh", "-c", "ls /proc/self/fd"]).unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).split_whitespace().count())
+    };
+    // The standard streams, and the folder that ls reads.
+    assert_eq!((code, open), (Some(0), 4));
+}
