@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use resound::faults::{FaultProfile, FaultSpec, PROFILES};
+use resound::faults::{FaultProfile, FaultSpec, PROFILES, Role};
 
 use crate::faults::{CONTROL_DESCRIPTORS, ControlAddress, FaultPlan, FaultSource, SourcedFaults};
 use crate::server::ServingPlan;
@@ -23,18 +23,18 @@ pub(super) struct FaultArgs {
     fault: Vec<FaultSpec>,
     /// Do to connections what a real box in the path does (repeatable; --fault adds to it)
     #[arg(
-        help_heading = FAULTS, long = "as", value_name = "BOX", value_parser = profile(),
+        help_heading = FAULTS, long = "as", value_name = "BOX", value_parser = profile(Role::Relay),
         conflicts_with_all = ["faults", "replay"]
     )]
     profiles: Vec<String>,
     /// File with the faults (TOML), read again when it changes and on SIGHUP
     #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
     faults: Option<PathBuf>,
-    /// Seed of all that is drawn: the same seed repeats the same faults [default: drawn, and
-    /// printed unless --quiet]
+    /// Seed of all that is drawn, also instead of the one in --faults: the same seed repeats the
+    /// same faults [default: drawn, and printed unless --quiet]
     #[arg(help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay")]
     seed: Option<u64>,
-    /// Write the faults and each injection to a file, one JSON object a line
+    /// Write the faults and each injection to a file, one JSON object a line (replaces the file)
     #[arg(help_heading = FAULTS, long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Inject the faults of a file of --record again
@@ -62,10 +62,12 @@ impl FaultArgs {
 
     /// What they mean, and for the program that has them.
     pub(super) fn meaning(self, serving: &mut ServingPlan) -> Result<FaultPlan> {
-        if let (Some(record), Some(replay)) = (&self.record, &self.replay)
-            && record.canonicalize().is_ok_and(|record| replay.canonicalize().is_ok_and(|replay| record == replay))
-        {
-            bail!("--record {} would overwrite what --replay reads", record.display());
+        for (flag, read) in [("--replay", &self.replay), ("--faults", &self.faults)] {
+            if let (Some(record), Some(read)) = (&self.record, read)
+                && record.canonicalize().is_ok_and(|record| read.canonicalize().is_ok_and(|read| record == read))
+            {
+                bail!("--record {} would overwrite what {flag} reads", record.display());
+            }
         }
         let source = match (self.faults, self.replay) {
             (Some(file), _) => FaultSource::File(file),
@@ -81,7 +83,7 @@ impl FaultArgs {
             }
         };
         if matches!(source, FaultSource::Nowhere) && self.seed.is_some() && self.control.is_none() {
-            bail!("--seed has no meaning without --fault, --as or --faults, or --control");
+            bail!("--seed has no meaning without --fault, --as, --faults or --control");
         }
         let control = self.control.map(|address| ControlAddress { address, is_open: self.control_open });
         if let Some(ControlAddress { address, is_open: false }) = control
@@ -89,18 +91,21 @@ impl FaultArgs {
         {
             bail!("--control {address}: other machines could set faults there; --control-open allows that");
         }
-        // Short enough to be typed again.
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-        let faults = SourcedFaults::new(source, seed);
+        let faults = SourcedFaults::new(source, self.seed);
         serving.reloads = faults.reloads();
         serving.beside = control.map_or(0, |_| CONTROL_DESCRIPTORS);
         Ok(FaultPlan { faults, record: self.record, control })
     }
 }
 
-/// The names of the boxes, each with what it does.
-fn profile() -> PossibleValuesParser {
-    PossibleValuesParser::new(PROFILES.iter().map(|profile| PossibleValue::new(profile.name).help(profile.what)))
+/// The names of the boxes, each with what it does. The help leaves out those that the program
+/// cannot be; their names are refused later, with the reason.
+pub(super) fn profile(role: Role) -> PossibleValuesParser {
+    let is_possible =
+        |profile: &FaultProfile| profile.faults.parse().is_ok_and(|faults: FaultSpec| faults.check_for(role).is_ok());
+    let value =
+        |profile: &FaultProfile| PossibleValue::new(profile.name).help(profile.what).hide(!is_possible(profile));
+    PossibleValuesParser::new(PROFILES.iter().map(value))
 }
 
 /// The address of `--control`: a port is one of this machine's.

@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::Framing;
+use resound::faults::Role;
 
-use super::faults::FaultArgs;
+use super::faults::{FaultArgs, profile};
 use super::serving::{LIMITS, ServingArgs};
 use super::{address, examples};
 use crate::server::{self, ServerMode};
@@ -12,6 +13,7 @@ use crate::units::{self, Timeout};
 
 #[derive(Args)]
 #[command(after_help = examples::NOTES, after_long_help = examples::long_help("server"))]
+#[command(mut_arg("profiles", |boxes| boxes.value_parser(profile(Role::Server))))]
 pub(crate) struct ServerArgs {
     /// Address to listen on, or a port alone [default: 127.0.0.1]
     host: Option<String>,

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use resound::faults::{FaultFile, FaultSpec, LiveFaults};
 
 use super::record::SettingRecord;
@@ -31,14 +31,21 @@ pub(crate) enum FaultSource {
 pub(crate) struct SourcedFaults {
     pub(crate) source: FaultSource,
     /// What is drawn comes from it, unless the source has one of its own.
-    pub(crate) seed: u64,
+    drawn: u64,
+    /// The command line's, which holds in any case.
+    asked: Option<u64>,
     /// The version of the file that was read.
     seen: Option<(SystemTime, u64)>,
 }
 
 impl SourcedFaults {
-    pub(crate) fn new(source: FaultSource, seed: u64) -> Self {
-        Self { source, seed, seen: None }
+    pub(crate) fn new(source: FaultSource, asked: Option<u64>) -> Self {
+        // Short enough to be typed again.
+        Self { source, drawn: fastrand::u64(..1 << 32), asked, seen: None }
+    }
+
+    fn seed(&self, of_source: Option<u64>) -> u64 {
+        self.asked.or(of_source).unwrap_or(self.drawn)
     }
 
     /// Whether SIGHUP reads something again.
@@ -55,21 +62,25 @@ impl SourcedFaults {
             Ok(vec![SettingRecord { from, seed, faults: text }])
         };
         match &self.source {
-            FaultSource::Nowhere if may_come => setting(FaultSpec::default(), self.seed),
+            FaultSource::Nowhere if may_come => setting(FaultSpec::default(), self.seed(None)),
             FaultSource::Nowhere => Ok(Vec::new()),
-            FaultSource::Spec(spec) => setting(spec.clone(), self.seed),
+            FaultSource::Spec(spec) => setting(spec.clone(), self.seed(None)),
             FaultSource::File(path) => {
                 // Before the read: a later change is seen.
                 self.seen = stamp(path);
                 let (spec, seed) = self.read(path)?;
-                setting(spec, seed)
+                setting(spec, seed).map_err(|error| anyhow!("--faults {}: {error}", path.display()))
             }
             FaultSource::Record(path) => {
-                let settings = recorded(path).with_context(|| format!("--replay {}", path.display()))?;
-                for SettingRecord { from, seed, faults: text } in &settings {
-                    faults.set_from(*from, text.parse()?, *seed)?;
-                }
-                Ok(settings)
+                let replayed = || {
+                    let settings = recorded(path)?;
+                    for SettingRecord { from, seed, faults: text } in &settings {
+                        let set = || anyhow::Ok(faults.set_from(*from, text.parse()?, *seed)?);
+                        set().map_err(|error| anyhow!("the faults from connection {from} on: {error}"))?;
+                    }
+                    anyhow::Ok(settings)
+                };
+                replayed().map_err(|error| anyhow!("--replay {}: {error}", path.display()))
             }
         }
     }
@@ -78,7 +89,7 @@ impl SourcedFaults {
         let named = || format!("--faults {}", path.display());
         let text = fs::read_to_string(path).with_context(named)?;
         let FaultFile { seed, spec } = FaultFile::parse(&text).with_context(named)?;
-        Ok((spec, seed.unwrap_or(self.seed)))
+        Ok((spec, self.seed(seed)))
     }
 
     /// Reads the file again whenever it has changed, and at SIGHUP. A file with a mistake changes
@@ -97,7 +108,9 @@ impl SourcedFaults {
                 continue;
             }
             seen = now;
-            if let Err(error) = self.read(path).and_then(|(spec, seed)| Ok(setter.set(spec, seed)?)) {
+            let named = |error| anyhow!("--faults {}: {error}", path.display());
+            let set = |(spec, seed)| setter.set(spec, seed).map_err(named);
+            if let Err(error) = self.read(path).and_then(set) {
                 tracing::warn!("the faults stay as they were: {error:#}");
             }
         }
@@ -122,9 +135,10 @@ fn recorded(path: &Path) -> Result<Vec<SettingRecord>> {
             break;
         }
         let value: serde_json::Value =
-            serde_json::from_slice(&line).with_context(|| format!("line {number} is no line of a record"))?;
+            serde_json::from_slice(&line).map_err(|_| anyhow!("line {number} is no line of a record"))?;
         if value.get("faults").is_some() {
-            settings.push(serde_json::from_value(value).with_context(|| format!("line {number}"))?);
+            let setting = serde_json::from_value(value);
+            settings.push(setting.map_err(|_| anyhow!("line {number} is no line of a record"))?);
         }
     }
     if settings.is_empty() {

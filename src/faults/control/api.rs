@@ -14,7 +14,7 @@ use super::http::{HttpReply, HttpRequest};
 use crate::json;
 
 /// The description of the API.
-const OPENAPI: &str = include_str!("../../../schema/relay-control.openapi.json");
+const OPENAPI: &str = include_str!("../../../schema/control.openapi.json");
 /// Connections that are listed at a time.
 const MOST_LISTED: usize = 10_000;
 

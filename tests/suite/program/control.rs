@@ -359,7 +359,7 @@ fn the_description_is_what_the_api_does() {
     relay.message();
     let idle = connect(relay.address);
     let document = relay.get("/openapi.json").json();
-    let committed = include_str!("../../../schema/relay-control.openapi.json");
+    let committed = include_str!("../../../schema/control.openapi.json");
     assert_eq!(document, serde_json::from_str::<Value>(committed).unwrap());
     assert_eq!(document["openapi"], "3.1.0");
     let methods = ["get", "put", "patch", "post", "delete"];

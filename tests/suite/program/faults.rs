@@ -29,7 +29,7 @@ fn the_first_two_connections_fail_and_then_all_is_well() {
             let line = server.stdout.next();
             if number < 3 {
                 assert!(line.starts_with("Fault on ('127.0.0.1', "), "{line}");
-                assert!(line.ends_with("), up at byte 0: reset (both ends receive a RST)"), "{line}");
+                assert!(line.ends_with("), up at byte 0: reset (each peer receives a RST)"), "{line}");
             } else {
                 assert!(line.starts_with("Received from ") && line.ends_with(": Hello"), "{line}");
             }
@@ -125,7 +125,7 @@ fn a_wrong_fault_of_a_server_is_refused_with_its_place() {
         (&["--fault", "reset; up: eat-fin"], "`eat-fin` is a fault of a relay alone: it takes two connections"),
         (&["--as", "docker-proxy-2016"], "`close-on-eof` is a fault of a relay alone"),
         (&["--fault", "down: garbage"], "`garbage` has no direction"),
-        (&["--seed", "1"], "--seed has no meaning without --fault, --as or --faults"),
+        (&["--seed", "1"], "--seed has no meaning without --fault, --as, --faults or --control"),
         (&["--control", "0.0.0.0:0"], "other machines could set faults there"),
     ] {
         let (code, _, stderr) = run(&[&["server", "127.0.0.1", "0"], args].concat(), b"");
@@ -169,5 +169,38 @@ fn the_load_generator_reports_what_a_server_does_on_purpose() {
     ] {
         let (code, class) = load(fault);
         assert_eq!((code, class.as_str()), want, "{fault}");
+    }
+}
+
+#[test]
+fn a_record_replaces_no_file_of_faults_and_the_command_lines_seed_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (faults, record) = (path("faults.toml"), path("record"));
+    let text = "seed = 5\n[[fault]]\nspec = \"wrong-answer\"\n";
+    std::fs::write(&faults, text).unwrap();
+    let (code, _, stderr) = run(&["server", "127.0.0.1", "0", "--faults", &faults, "--record", &faults], b"");
+    assert!(code == Some(2) && stderr.contains("would overwrite what --faults reads"), "{code:?} {stderr}");
+    assert_eq!(std::fs::read_to_string(&faults).unwrap(), text);
+    for (more, want) in [(&[][..], "seed 5"), (&["--seed", "9"], "seed 9")] {
+        let (mut server, _) = Program::server(&[&["--faults", &faults, "--record", &record], more].concat());
+        let line = server.stdout.until("Faults");
+        assert!(line.contains(want), "{line}");
+    }
+    let broken = format!("{}not JSON\n", std::fs::read_to_string(&record).unwrap());
+    for (file, text, want) in [
+        (&record, &broken[..], "line 2 is no line of a record"),
+        (
+            &record,
+            "{\"from\":1,\"seed\":1,\"faults\":\"rest\"}\n",
+            "the faults from connection 1 on: 'rest' is not a fault",
+        ),
+        (&faults, "[[fault]]\nspec = \"up: eat-fin\"\n", "`eat-fin` is a fault of a relay alone"),
+    ] {
+        std::fs::write(file, text).unwrap();
+        let flag = if *file == record { "--replay" } else { "--faults" };
+        let (code, _, stderr) = run(&["server", "127.0.0.1", "0", flag, file], b"");
+        let names = stderr.contains(&format!("{flag} {file}"));
+        assert!(code == Some(2) && names && stderr.contains(want), "{code:?} {stderr}");
     }
 }

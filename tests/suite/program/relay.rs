@@ -291,7 +291,7 @@ fn the_first_two_connections_fail_and_then_all_is_well() {
         assert_eq!(ask(address), want, "connection {number}");
         if number < 3 {
             let line = relay.stdout.until("Fault on");
-            assert!(line.ends_with("), up at byte 0: reset (both ends receive a RST)"), "{line}");
+            assert!(line.ends_with("), up at byte 0: reset (each peer receives a RST)"), "{line}");
         }
     }
 }
@@ -375,7 +375,7 @@ fn a_wrong_fault_is_refused_with_its_place() {
         (&["--fault", "rset"][..], "did you mean `reset`?\n  rset\n  ^^^^"),
         (&["--fault", "garbage"], "`garbage` is a fault of a server alone"),
         (&["--fault", "1: refuse"], "1: refuse"),
-        (&["--seed", "1"], "--seed has no meaning without --fault, --as or --faults"),
+        (&["--seed", "1"], "--seed has no meaning without --fault, --as, --faults or --control"),
         (&["--faults", "/no/such/file"], "resound: --faults /no/such/file: "),
         (&["--replay", "Cargo.toml", "--record", "Cargo.toml"], "would overwrite what --replay reads"),
         (&["--replay", "Cargo.toml"], "resound: --replay Cargo.toml: line 1 is no line of a record"),

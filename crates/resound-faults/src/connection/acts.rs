@@ -216,7 +216,7 @@ impl ConnectionFaults {
 
     /// More waits than may.
     pub(super) fn overflow(&mut self, direction: StreamDirection) {
-        let detail = format!("more than {} wait, and both ends receive a RST", size_text(MOST_HELD as u64));
+        let detail = format!("more than {} wait, and each peer receives a RST", size_text(MOST_HELD as u64));
         let rule = self.rules.iter().position(|own| own.kind() == FaultKind::NoBackpressure);
         if let Some(own) = rule {
             self.event(own, Some(direction), self.lane(direction).offset, Some(detail));

@@ -87,7 +87,7 @@ pub enum Error {
     #[error("{0}")]
     Faults(resound_faults::SpecError),
     /// The faults `refuse` and `never-accept` are of the listener, and decided when it starts.
-    #[error("refuse and never-accept are decided at the start")]
+    #[error("refuse and never-accept are decided at the start: a change can neither add nor end them")]
     ListenerFaults,
     /// The server has no listener.
     #[error("the server has no address to listen on")]

@@ -24,7 +24,12 @@ fn what_is_wrong_is_refused_with_its_place_and_changes_nothing() {
         ),
         ("PATCH", r#"{"faults":"rset"}"#, 422, json!({"text": "rset", "start": 0, "end": 4, "meant": "reset"})),
         ("PUT", r#"{"faults":"garbage"}"#, 422, json!({"text": "garbage", "start": 0, "end": 7, "meant": null})),
-        ("PUT", r#"{"faults":"refuse"}"#, 409, json!({"error": "refuse and never-accept are decided at the start"})),
+        (
+            "PUT",
+            r#"{"faults":"refuse"}"#,
+            409,
+            json!({"error": "refuse and never-accept are decided at the start: a change can neither add nor end them"}),
+        ),
         ("PATCH", r#"{"faults":"never-accept"}"#, 409, json!({})),
         ("PUT", r#"{"seed":1}"#, 400, json!({"error": "\"faults\" is missing"})),
         ("PATCH", "{}", 400, json!({})),
