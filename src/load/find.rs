@@ -59,7 +59,9 @@ pub(super) async fn mode(address: &Address, how: Dial, before: &ConnectSetup) ->
     let _ = timeout(PATIENCE, stream.shutdown()).await;
     drop(stream);
     match judge(&answer) {
-        Some(Mode::Discard) if ended => Err(closed(FailureClass::Eof, before).into()),
+        None if answer.is_empty() && ended => Err(closed(FailureClass::Eof, before).into()),
+        // A server that hangs looks the same as one that discards.
+        None if answer.is_empty() => Err(silent().into()),
         Some(mode) => Ok((target, mode)),
         None => Err(unsupported(&answer, address, how, before).await),
     }
@@ -92,6 +94,13 @@ fn closed(class: FailureClass, before: &ConnectSetup) -> ClientFailure {
     };
     let did = if class == FailureClass::Reset { "reset" } else { "closed" };
     ClientFailure::advised(class, format!("the target {did} the connection instead of answering one line"), advice)
+}
+
+/// The failure of a target that takes one line and says nothing.
+fn silent() -> ClientFailure {
+    let what = format!("the target has not answered one line within {} s", PATIENCE.as_secs());
+    let advice = "If it is to discard what it gets, choose --mode discard; otherwise it may hang: see its log.";
+    ClientFailure::advised(FailureClass::Timeout, what, advice)
 }
 
 /// The failure of a target that the load generator does not support.
@@ -167,7 +176,6 @@ fn is_generated(answer: &[u8]) -> bool {
 
 fn judge(answer: &[u8]) -> Option<Mode> {
     match answer {
-        [] => Some(Mode::Discard),
         _ if answer == LINE => Some(Mode::Echo),
         _ if answer == reply() => Some(Mode::Reply),
         _ if answer.len() >= RING && is_generated(answer) => Some(Mode::Chargen),
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn one_answer_reveals_the_mode() {
-        assert_eq!(judge(b""), Some(Mode::Discard));
+        assert_eq!(judge(b""), None);
         assert_eq!(judge(LINE), Some(Mode::Echo));
         assert_eq!(judge(&reply()), Some(Mode::Reply));
         let ring = |first: u8| (first..=b'~').chain(b'!'..first).take(RING).collect::<Vec<u8>>();

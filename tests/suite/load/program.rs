@@ -45,7 +45,7 @@ fn a_stream_reports_bits_per_second() {
 
 #[test]
 fn the_mode_of_the_target_is_detected() {
-    for (mode, extra) in [("reply", None), ("echo", None), ("discard", None), ("chargen", Some("--shape=stream"))] {
+    for (mode, extra) in [("reply", None), ("echo", None), ("chargen", Some("--shape=stream"))] {
         let (_server, address) = Program::server(&["--mode", mode]);
         let address = address.to_string();
         let amount = if extra.is_some() { ["-d", "50ms"] } else { ["-n", "50"] };
@@ -55,6 +55,21 @@ fn the_mode_of_the_target_is_detected() {
         assert_eq!(code, Some(0), "{mode}: {stdout}{stderr}");
         assert!(stdout.to_lowercase().contains(mode), "{mode}: {stdout}");
     }
+}
+
+#[test]
+fn a_target_that_answers_nothing_is_not_taken_for_one_that_discards() {
+    for args in [["--mode", "discard"], ["--fault", "never-read"]] {
+        let (_server, address) = Program::server(&args);
+        let (code, stdout, stderr) = run(&["load", &address.to_string(), "-n", "50"], b"");
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert!(code == Some(1) && stdout.ends_with("0.00 msg/s, 1 error\n"), "{stdout}{stderr}");
+        assert!(stderr.contains("timeout: the target has not answered one line within 2 s"), "{stderr}");
+        assert!(stderr.contains("choose --mode discard; otherwise it may hang"), "{stderr}");
+    }
+    let (_server, address) = Program::server(&["--mode", "discard"]);
+    let (code, _, stderr) = run(&["load", &address.to_string(), "-n", "50", "--mode", "discard"], b"");
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 #[test]
