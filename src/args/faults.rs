@@ -19,7 +19,10 @@ pub(super) struct FaultArgs {
     /// What goes wrong, such as `1-2: reset @0B` or `down: delay=20ms+-5ms` (repeatable)
     ///
     /// docs/faults.md has the grammar, and a table of all faults.
-    #[arg(help_heading = FAULTS, long, value_name = "SPEC", conflicts_with_all = ["faults", "replay"])]
+    #[arg(
+        help_heading = FAULTS, long, value_name = "SPEC", conflicts_with_all = ["faults", "replay"],
+        allow_hyphen_values = true
+    )]
     fault: Vec<FaultSpec>,
     /// Do to connections what a real box in the path does (repeatable; --fault adds to it)
     #[arg(
@@ -32,7 +35,10 @@ pub(super) struct FaultArgs {
     faults: Option<PathBuf>,
     /// Seed of all that is drawn, also instead of the one in --faults: the same seed repeats the
     /// same faults [default: drawn, and printed unless --quiet]
-    #[arg(help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay")]
+    #[arg(
+        help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay", value_parser = seed,
+        allow_hyphen_values = true
+    )]
     seed: Option<u64>,
     /// Write the faults and each injection to a file, one JSON object a line (replaces the file)
     #[arg(help_heading = FAULTS, long, value_name = "FILE")]
@@ -106,6 +112,10 @@ pub(super) fn profile(role: Role) -> PossibleValuesParser {
     let value =
         |profile: &FaultProfile| PossibleValue::new(profile.name).help(profile.what).hide(!is_possible(profile));
     PossibleValuesParser::new(PROFILES.iter().map(value))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
 }
 
 /// The address of `--control`: a port is one of this machine's.

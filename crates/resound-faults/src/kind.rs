@@ -79,6 +79,22 @@ pub(crate) enum ValueForm {
     PerSecond,
 }
 
+impl ValueForm {
+    pub(crate) fn example(self) -> &'static str {
+        match self {
+            V::None => "",
+            V::Time => "5s",
+            V::Delay => "20ms+-5ms",
+            V::Rate => "1MiB/s",
+            V::Drip => "10B/100ms",
+            V::Slice => "1..7",
+            V::Size(_) | V::SizeOr(..) => "1KiB",
+            V::Count => "10",
+            V::PerSecond => "5/s",
+        }
+    }
+}
+
 /// What a fault belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -213,18 +229,10 @@ impl FaultKind {
 
     /// Its word with a value, as a specification may have it: `stall=5s`.
     pub fn example(self) -> String {
-        let value = match self.facts().value {
-            V::None => return self.word().into(),
-            V::Time => "5s",
-            V::Delay => "20ms+-5ms",
-            V::Rate => "1MiB/s",
-            V::Drip => "10B/100ms",
-            V::Slice => "1..7",
-            V::Size(_) | V::SizeOr(..) => "1KiB",
-            V::Count => "10",
-            V::PerSecond => "5/s",
-        };
-        format!("{}={value}", self.word())
+        match self.facts().value {
+            V::None => self.word().into(),
+            form => format!("{}={}", self.word(), form.example()),
+        }
     }
 
     /// Does it break what TCP promises: that the bytes arrive as sent, each once and in order, and

@@ -1,4 +1,5 @@
-//! `--control`: an HTTP API beside the relay, for tests that set faults and read what they caused.
+//! `--control`: an HTTP API beside a server or a relay, for tests that set faults and read what
+//! they caused.
 //!
 //! It runs on the runtime that supervises the program, with a task for each client. Requests never
 //! wait for a worker, and a worker never waits for a client: it appends to a log.
@@ -6,11 +7,12 @@
 mod api;
 mod http;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -55,7 +57,10 @@ impl ControlListener {
             let address = listener.local_addr()?;
             Ok::<_, std::io::Error>(Self { listener, address, is_open })
         };
-        bind().with_context(|| format!("--control {address}"))
+        bind().map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => anyhow!("--control {address}: the port is in use; 0 picks a free one"),
+            _ => anyhow!("--control {address}: {error}"),
+        })
     }
 
     /// Prints the address, and a warning if other machines can connect.

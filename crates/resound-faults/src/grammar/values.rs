@@ -20,7 +20,7 @@ pub(super) fn value(facts: &KindFacts, name: Part<'_>, value: Option<Part<'_>>) 
         (ValueForm::SizeOr(default, _), None) => return Ok(EffectValue::Size(default)),
         (form, None) => {
             let end = name.range().end;
-            let sentence = format!("`{word}` needs a value, like `{word}={}`", example(form));
+            let sentence = format!("`{word}` needs a value, like `{word}={}`", form.example());
             return Err(Flaw::new(SpecProblem::Value, end..end, sentence));
         }
         (_, Some(value)) => value,
@@ -52,7 +52,7 @@ pub(super) fn value(facts: &KindFacts, name: Part<'_>, value: Option<Part<'_>>) 
         },
         ValueForm::Count => match count(text) {
             Some(count) => Ok(EffectValue::Count(count)),
-            None => amount("a number from 1 on"),
+            None => amount("a number from 1 to 4294967295"),
         },
         ValueForm::PerSecond => match count(text.strip_suffix("/s").unwrap_or(text)) {
             Some(count) => Ok(EffectValue::Count(count)),
@@ -60,20 +60,6 @@ pub(super) fn value(facts: &KindFacts, name: Part<'_>, value: Option<Part<'_>>) 
         },
         // Returned above.
         ValueForm::None => Ok(EffectValue::Absent),
-    }
-}
-
-fn example(form: ValueForm) -> &'static str {
-    match form {
-        ValueForm::None => "",
-        ValueForm::Time => "5s",
-        ValueForm::Delay => "20ms+-5ms",
-        ValueForm::Rate => "1MiB/s",
-        ValueForm::Drip => "10B/100ms",
-        ValueForm::Slice => "1..7",
-        ValueForm::Size(_) | ValueForm::SizeOr(..) => "1KiB",
-        ValueForm::Count => "10",
-        ValueForm::PerSecond => "5/s",
     }
 }
 

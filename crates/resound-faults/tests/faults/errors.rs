@@ -52,7 +52,7 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
         ),
         ("delay", "", Value, "`delay` needs a value, like `delay=20ms+-5ms`"),
         ("reset=5s", "5s", Value, "`reset` takes no value"),
-        ("stall=x", "x", Amount, "'x' is not a time like 500ms, 10s or 5m"),
+        ("stall=x", "x", Amount, "'x' is not a time from 1us to 100 years, like 500ms, 10s or 5m"),
         (
             "delay=5ms+-20ms",
             "5ms+-20ms",
@@ -76,7 +76,7 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             UnknownWord,
             "'@packet=3' is not a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s",
         ),
-        ("cap=0", "0", Amount, "'0' is not a number from 1 on"),
+        ("cap=0", "0", Amount, "'0' is not a number from 1 to 4294967295"),
         ("reset @5", "@5", Amount, "'@5' may be bytes or seconds; write @5B or @5s"),
         ("reset @0s", "@0s", Amount, "a time is longer than zero; @connect is the beginning"),
         (
@@ -86,7 +86,7 @@ const GOLDEN: &[(&str, &str, SpecProblem, &str)] = {
             "'@conect' is not a WHEN: @connect, @64KiB, @message=3, @2s or @idle=30s; did you mean `@connect`?",
         ),
         ("reset @message=0", "@message=0", Amount, "'0' is not a message's number: the first message is 1"),
-        ("reset @idle=", "@idle=", Amount, "'' is not a time like 500ms, 10s or 5m"),
+        ("reset @idle=", "@idle=", Amount, "'' is not a time from 1us to 100 years, like 500ms, 10s or 5m"),
         ("reset @1s @2s", "@2s", Syntax, "a rule has one WHEN"),
         ("reset 25% @1s", "@1s", Syntax, "the chance comes last: `reset @64KiB 25%`"),
         ("reset 25% 30%", "30%", Syntax, "a rule has one chance"),

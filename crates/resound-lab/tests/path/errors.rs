@@ -20,7 +20,7 @@ const GOLDEN: &[(&str, &str, &str)] = &[
     ("nat=1", "1", "`nat` takes no value"),
     ("mtu=20", "20", "'20' is not a number of bytes from 68 to 65535"),
     ("delay=5ms+-9ms", "5ms+-9ms", "a delay varies at most by its own length, because it cannot be below zero"),
-    ("jitter=x", "x", "'x' is not a time like 500ms, 10s or 5m"),
+    ("jitter=x", "x", "'x' is not a time from 1us to 100 years, like 500ms, 10s or 5m"),
     ("rate=1MiB", "1MiB", "'1MiB' is not a rate like 1MiB/s, 500B/s or 10Mbit/s"),
     ("rate=1MiB/s queue=1GiB", "1GiB", "'1GiB' is not possible here: 64MiB are the most"),
     (
