@@ -20,7 +20,7 @@ use super::ordered::OrderedEvent;
 use super::state::State;
 use super::verdict::Verdict;
 use crate::error::CloseReason;
-use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes};
+use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, SocketWishes};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -203,15 +203,11 @@ impl Conn {
         self.core.asked.shares.take()
     }
 
-    /// Whether the service has asked since the call before for a socket with Nagle's algorithm
-    /// ([`Cx::nagle`](crate::Cx::nagle)), and for one without keepalive probes.
+    /// What the service has asked for of its socket since the call before, if anything.
     #[inline]
-    pub fn take_socket_wishes(&mut self) -> Option<(bool, bool)> {
-        let asked = &mut self.core.asked;
-        if !asked.nagle && !asked.no_keepalive {
-            return None;
-        }
-        Some((std::mem::take(&mut asked.nagle), std::mem::take(&mut asked.no_keepalive)))
+    pub fn take_socket_wishes(&mut self) -> Option<SocketWishes> {
+        let wishes = std::mem::take(&mut self.core.asked.socket);
+        (wishes != SocketWishes::default()).then_some(wishes)
     }
 
     /// For an engine that can send what one connection has received on another: it asks for

@@ -20,8 +20,7 @@ pub(crate) struct ServiceRequests {
     pub(crate) may_share: bool,
     /// The engine can send from where it received, on another connection.
     pub(crate) may_lend: bool,
-    pub(crate) nagle: bool,
-    pub(crate) no_keepalive: bool,
+    pub(crate) socket: SocketWishes,
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
     /// The service has an idle timeout of its own.
@@ -29,6 +28,18 @@ pub(crate) struct ServiceRequests {
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) shares: SharedBytes,
+}
+
+/// What a service has asked for of its socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketWishes {
+    /// It waits for acknowledgements before it sends a small segment ([`Cx::nagle`]).
+    pub nagle: bool,
+    /// It sends no keepalive probes ([`Cx::no_keepalive`]).
+    pub no_keepalive: bool,
+    /// It acknowledges nothing more ([`Cx::drop_input`]).
+    pub drop_input: bool,
 }
 
 /// Shared bytes below this are copied: that costs less than keeping them apart.
@@ -77,8 +88,7 @@ impl ServiceRequests {
             full_duplex: false,
             may_share: false,
             may_lend: false,
-            nagle: false,
-            no_keepalive: false,
+            socket: SocketWishes::default(),
             lent: false,
             never_idle: false,
             shares: SharedBytes::default(),
@@ -231,13 +241,20 @@ impl Cx<'_> {
     /// In [`Service::open`](super::Service::open): the socket waits for acknowledgements before it
     /// sends a small segment (RFC 896). Otherwise engines turn that off.
     pub fn nagle(&mut self, wanted: bool) {
-        self.asked.nagle = wanted;
+        self.asked.socket.nagle = wanted;
     }
 
     /// In [`Service::open`](super::Service::open): the socket sends no keepalive probes (RFC 9293,
     /// 3.8.4). Otherwise those of a server and a relay do.
     pub fn no_keepalive(&mut self, wanted: bool) {
-        self.asked.no_keepalive = wanted;
+        self.asked.socket.no_keepalive = wanted;
+    }
+
+    /// From now on the system drops what data and FIN the peer sends, so that it acknowledges none
+    /// of them, where it can: TCP on Linux. Elsewhere it goes on acknowledging, and the service
+    /// pauses. Acknowledgements and RSTs still arrive.
+    pub fn drop_input(&mut self) {
+        self.asked.socket.drop_input = true;
     }
 
     /// Changes how the input behind this message is cut.

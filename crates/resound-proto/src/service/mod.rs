@@ -14,7 +14,7 @@ mod reply;
 mod timestamps;
 
 pub use chargen::{CHARGEN_LINE, Chargen, chargen_pattern, chargen_pattern_without_space};
-pub use cx::{Cx, SharedBytes};
+pub use cx::{Cx, SharedBytes, SocketWishes};
 pub(crate) use cx::{DeliveredMessage, ServiceRequests};
 pub use discard::Discard;
 pub use echo::Echo;

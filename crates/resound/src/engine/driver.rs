@@ -239,8 +239,8 @@ impl Driver {
     /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
     #[inline]
     pub(crate) fn obey<'s>(&mut self, send_in_flight: bool, socket: impl Fn() -> SockRef<'s>) -> ConnectionFlow {
-        if let Some((nagle, no_keepalive)) = self.conn.take_socket_wishes() {
-            set_wishes(&socket(), nagle, no_keepalive);
+        if let Some(wishes) = self.conn.take_socket_wishes() {
+            set_wishes(&socket(), wishes);
         }
         match self.then {
             Then::Close => return ConnectionFlow::Break(Ok(())),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use resound_proto::{Conn, Endpoint, Limits};
+use resound_proto::{Conn, Endpoint, Limits, SocketWishes};
 use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 
 /// A dead peer is detected after this silence, by probes in this interval.
@@ -48,15 +48,51 @@ pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits
     }
 }
 
-/// Sets what a service has asked for. A unix socket has neither.
+/// Sets what a service has asked for. A unix socket has none of it.
 #[cold]
-pub(crate) fn set_wishes(socket: &SockRef<'_>, nagle: bool, no_keepalive: bool) {
-    if nagle {
+pub(crate) fn set_wishes(socket: &SockRef<'_>, wishes: SocketWishes) {
+    if wishes.nagle {
         let _ = socket.set_tcp_nodelay(false);
     }
-    if no_keepalive {
+    if wishes.no_keepalive {
         let _ = socket.set_keepalive(false);
     }
+    #[cfg(target_os = "linux")]
+    if wishes.drop_input {
+        drop_input(socket);
+    }
+}
+
+/// Lets the system drop segments with data or a FIN before TCP sees them, as if they had been lost
+/// on their way (socket(7), `SO_ATTACH_FILTER`). The others acknowledge what this end has sent
+/// before, or reset the connection.
+#[cfg(target_os = "linux")]
+fn drop_input(socket: &SockRef<'_>) {
+    use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LEN};
+    use libc::{BPF_MISC, BPF_RET, BPF_RSH, BPF_TAX, BPF_W, BPF_X};
+    use socket2::SockFilter;
+    const DATA_OFFSET: u32 = 12;
+    const FLAGS: u32 = 13;
+    const FIN: u32 = 1;
+    let is_tcp = socket.local_addr().is_ok_and(|address| address.is_ipv4() || address.is_ipv6());
+    if !is_tcp {
+        return;
+    }
+    let line = |code: u32, jt, jf, k| SockFilter::new(code as u16, jt, jf, k);
+    // The filter sees a segment from its TCP header on.
+    let _ = socket.attach_filter(&[
+        line(BPF_LD | BPF_B | BPF_ABS, 0, 0, FLAGS),
+        line(BPF_JMP | BPF_JSET | BPF_K, 6, 0, FIN),
+        line(BPF_LD | BPF_B | BPF_ABS, 0, 0, DATA_OFFSET),
+        // The length of the header: the upper four bits, in words of four bytes.
+        line(BPF_ALU | BPF_RSH | BPF_K, 0, 0, 2),
+        line(BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x3c),
+        line(BPF_MISC | BPF_TAX, 0, 0, 0),
+        line(BPF_LD | BPF_W | BPF_LEN, 0, 0, 0),
+        line(BPF_JMP | BPF_JEQ | BPF_X, 1, 0, 0),
+        line(BPF_RET | BPF_K, 0, 0, 0),
+        line(BPF_RET | BPF_K, 0, 0, u32::MAX),
+    ]);
 }
 
 /// Makes the next close a reset (RST).

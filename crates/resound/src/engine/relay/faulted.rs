@@ -98,7 +98,8 @@ fn send(faults: &mut ConnectionFaults, towards: &mut RelayDirection, end: RelayE
         towards.report.bytes += out.len() as u64;
         cx.send(&out);
         match polled.end {
-            End::Open | End::Silent => {}
+            End::Open => {}
+            End::Silent => cx.drop_input(),
             End::HalfClose => {
                 towards.report.fin = true;
                 cx.finish();

@@ -175,6 +175,11 @@ fn silent_sends_nothing_more(engine: Engine) {
     path.works_for_another();
     is_silent(&mut client);
     is_silent(&mut target);
+    // A system that can drop what arrives acknowledges none of it.
+    #[cfg(target_os = "linux")]
+    for waiting in [client.unacknowledged(), target.unacknowledged()] {
+        assert!(waiting >= Some(1_000_000), "{waiting:?}");
+    }
     target.reset();
     path.works_for_another();
     is_silent(&mut client);
