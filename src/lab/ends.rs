@@ -130,7 +130,11 @@ async fn await_near(near: LabProcess, signals: &mut LabSignals) -> Result<ExitSt
                     end.get_or_insert_with(|| Instant::now() + GRACE);
                 }
             }
-            () = late => near.signal(Signal::KILL.as_raw())?,
+            () = late => {
+                // It may have ended just now.
+                let _ = near.signal(Signal::KILL.as_raw());
+                end = None;
+            }
         }
     }
 }

@@ -128,3 +128,16 @@ fn a_system_that_refuses_is_explained() {
     assert!(stderr.starts_with("resound: this system refuses a lab: "), "{stderr}");
     assert!(stderr.contains("`sudo sysctl user.max_user_namespaces=10000` allows them"), "{stderr}");
 }
+
+#[test]
+fn a_command_that_does_not_end_is_killed() {
+    if !is_allowed("a command that ignores a signal in a lab") {
+        return;
+    }
+    let mark = mark();
+    let command = format!("trap '' TERM; echo begun; exec sleep {mark}");
+    let waiting = waiting(&mark, &command);
+    waiting.signal(Signal::TERM);
+    assert_eq!(waiting.end(), (Some(137), String::new()));
+    assert_eq!(marked(&mark), Vec::<String>::new());
+}
