@@ -141,3 +141,27 @@ fn a_command_that_does_not_end_is_killed() {
     assert_eq!(waiting.end(), (Some(137), String::new()));
     assert_eq!(marked(&mark), Vec::<String>::new());
 }
+
+#[test]
+fn in_a_chroot_nothing_is_mounted_outside() {
+    if !has("unshare", "a lab in a chroot") || !has("chroot", "a lab in a chroot") {
+        return;
+    }
+    // The lab's root is a plain folder, and its /proc a mount that others share. An outer lab keeps
+    // the mounts of this test away from the machine.
+    let script = r#"
+        mount -t tmpfs test /mnt && mkdir -p /mnt/root/proc && cd /mnt/root || exit 90
+        for folder in bin lib lib64 usr etc dev; do
+            [ ! -e /$folder ] || { mkdir $folder && mount --rbind /$folder $folder; } || exit 91
+        done
+        touch resound && mount --bind "$1" resound && mount --rbind /proc proc || exit 92
+        mount --make-shared proc && mount --make-shared /mnt || exit 93
+        before=$(cat /proc/self/mountinfo)
+        chroot . /resound lab -q -- sh -c 'exit 7'
+        echo "code $?"
+        [ "$before" = "$(cat /proc/self/mountinfo)" ] && echo unchanged
+    "#;
+    let outer = ["-q", "--", "unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", program()];
+    let (code, stdout, stderr) = lab(&outer);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "code 7\nunchanged\n", ""));
+}
