@@ -34,6 +34,8 @@ struct Init<'a> {
 /// Serves the owner until it is gone.
 pub(super) fn run(channel: &LabChannel, networks: &[OwnedFd; 2]) -> i32 {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // An owner that ignores it would let the kernel reap commands, and lose their exit codes.
+    let _ = sys::heed_children();
     mount_own();
     let mut init = Init { channel, networks, running: BTreeMap::new() };
     // Both reasons to end are the same: nothing is left to serve.

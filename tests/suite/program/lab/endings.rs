@@ -1,6 +1,7 @@
 //! How a lab ends, and that it leaves nothing.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -164,4 +165,15 @@ fn in_a_chroot_nothing_is_mounted_outside() {
     let outer = ["-q", "--", "unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", program()];
     let (code, stdout, stderr) = lab(&outer);
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "code 7\nunchanged\n", ""));
+}
+
+#[test]
+fn an_owner_that_ignores_the_end_of_its_children_has_the_exit_code() {
+    if !has("env", "a lab whose owner ignores SIGCHLD") {
+        return;
+    }
+    let mut command = Command::new("env");
+    command.args(["--ignore-signal=CHLD", program(), "lab", "-q", "--", "sh", "-c", "exit 7"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    assert_eq!(Program::spawn(command).end(), (Some(7), String::new()));
 }
