@@ -177,3 +177,19 @@ fn an_owner_that_ignores_the_end_of_its_children_has_the_exit_code() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     assert_eq!(Program::spawn(command).end(), (Some(7), String::new()));
 }
+
+#[test]
+fn a_link_that_was_down_costs_the_router_nothing() {
+    if !has("ip", "a link that goes down in a lab") {
+        return;
+    }
+    let mark = mark();
+    let waiting = waiting(&mark, &format!("ip link set eth0 down; ip link set eth0 up; echo begun; exec sleep {mark}"));
+    let router = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", waiting.child.id())).unwrap().filter_map(Result::ok);
+        let stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+        stats.into_iter().find(|stat| stat.contains("(lab router)")).expect("the router's thread")
+    };
+    // It sleeps at some moment; one that is woken for ever never does.
+    crate::harness::eventually("the router sleeps", || router().contains("(lab router) S"));
+}
