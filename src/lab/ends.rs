@@ -49,8 +49,9 @@ pub(super) fn run(plan: LabPlan) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(run_ends(&lab, &plan));
     // A router that has failed ends the commands: its reason comes first.
-    let report = lab.finish()?;
-    let code = code?;
+    let report = lab.finish();
+    take_terminal_back();
+    let (report, code) = (report?, code?);
     summarize(&plan, &report, code)?;
     Ok(ExitCode::from(code))
 }
@@ -73,7 +74,6 @@ async fn run_ends(lab: &Lab, plan: &LabPlan) -> Result<u8> {
         Err(error) => return Ok(report_unstarted(&plan.command[0], &error)),
     };
     let code = exit_code(await_near(near, &mut signals).await?);
-    take_terminal_back();
     if let Some(far) = far {
         end_far(far).await?;
     }
@@ -130,7 +130,11 @@ async fn await_near(near: LabProcess, signals: &mut LabSignals) -> Result<ExitSt
                     end.get_or_insert_with(|| Instant::now() + GRACE);
                 }
             }
-            () = late => near.signal(Signal::KILL.as_raw())?,
+            () = late => {
+                // It may have ended just now.
+                let _ = near.signal(Signal::KILL.as_raw());
+                end = None;
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ struct Init<'a> {
 /// Serves the owner until it is gone.
 pub(super) fn run(channel: &LabChannel, networks: &[OwnedFd; 2]) -> i32 {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // An owner that ignores it would let the kernel reap commands, and lose their exit codes.
+    let _ = sys::heed_children();
     mount_own();
     let mut init = Init { channel, networks, running: BTreeMap::new() };
     // Both reasons to end are the same: nothing is left to serve.
@@ -43,19 +45,22 @@ pub(super) fn run(channel: &LabChannel, networks: &[OwnedFd; 2]) -> i32 {
 /// Mounts of the lab's own: its processes and its names. Where a mount is refused, as in some
 /// containers, the outer one stays.
 fn mount_own() {
-    let own = (|| {
-        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-        // A place for a file that is gone after it is bound.
-        mount("lab", "/proc", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)?;
-        let bound =
-            fs::write("/proc/hosts", own_hosts(&hosts)).and_then(|()| Ok(mount_bind("/proc/hosts", "/etc/hosts")?));
-        unmount("/proc", UnmountFlags::DETACH)?;
-        bound
-    })();
-    let _: io::Result<()> = own;
+    // Without it, as where a chroot's / is no mount, the outside would see what is mounted here.
+    if mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).is_err() {
+        return;
+    }
+    let _ = mount_hosts();
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let _ = mount("proc", "/proc", "proc", flags, None);
+}
+
+fn mount_hosts() -> io::Result<()> {
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    // A place for a file that is gone after it is bound.
+    mount("lab", "/proc", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)?;
+    let bound = fs::write("/proc/hosts", own_hosts(&hosts)).and_then(|()| Ok(mount_bind("/proc/hosts", "/etc/hosts")?));
+    unmount("/proc", UnmountFlags::DETACH)?;
+    bound
 }
 
 /// /etc/hosts with the names of the ends.

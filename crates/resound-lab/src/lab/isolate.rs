@@ -12,7 +12,7 @@ use rustix::thread::UnshareFlags;
 
 use super::channel::LabChannel;
 use super::init;
-use super::netlink::{LinkEnd, RouteSocket};
+use super::netlink::{AddressWatch, LinkEnd, RouteSocket};
 use super::network::{enter, network};
 use super::side::{LINK, PREFIX_V4, PREFIX_V6};
 use crate::error::LabStep;
@@ -66,16 +66,21 @@ fn isolate(channel: &LabChannel, plan: LinkPlan) -> Result<(), Failed> {
     enter(&router).map_err(namespaces)?;
     let links = add_links(&ends, plan).map_err(at(LabStep::Links))?;
     let opened = at(LabStep::PacketSockets);
-    let (mut numbers, mut sockets) = (Vec::new(), Vec::new());
+    let (mut numbers, mut sockets, mut watches) = (Vec::new(), Vec::new(), Vec::new());
     for (side, end) in Side::BOTH.into_iter().zip(&ends) {
         enter(end).map_err(namespaces)?;
-        numbers.push(add_addresses(side).map_err(at(LabStep::Addresses))?);
+        let (number, watch) = add_addresses(side).map_err(at(LabStep::Addresses))?;
+        numbers.push(number);
+        watches.extend(watch.map(|watch| (watch, side.ipv6())));
         sockets.push(packet_socket().map_err(opened)?);
     }
     enter(&router).map_err(namespaces)?;
     for link in links {
         numbers.push(link);
         sockets.push(packet_socket().map_err(opened)?);
+    }
+    for (watch, address) in watches {
+        watch.await_own(address).map_err(at(LabStep::Addresses))?;
     }
     let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
     let mut message = vec![report::SOCKETS];
@@ -145,8 +150,9 @@ fn add_links(ends: &[OwnedFd; 2], plan: LinkPlan) -> io::Result<[u32; 2]> {
     Ok(links)
 }
 
-/// Gives an end, whose namespace this process is in, its addresses: the number of its link.
-fn add_addresses(side: Side) -> io::Result<u32> {
+/// Gives an end, whose namespace this process is in, its addresses: the number of its link, and
+/// what notices when IPv6 is ready.
+fn add_addresses(side: Side) -> io::Result<(u32, Option<AddressWatch>)> {
     let (routes, link) = (RouteSocket::open()?, link_number(LINK)?);
     for (name, sizes) in BUFFERS {
         // A host without it has the same sizes, as they are the kernel's own.
@@ -155,9 +161,10 @@ fn add_addresses(side: Side) -> io::Result<u32> {
     routes.quieten(link)?;
     routes.bring_up(link)?;
     routes.add_address(link, IpAddr::V4(side.ipv4()), PREFIX_V4)?;
+    let watch = AddressWatch::open()?;
     // A system without IPv6 has a lab without it.
-    let _ = routes.add_address(link, IpAddr::V6(side.ipv6()), PREFIX_V6);
-    Ok(link)
+    let added = routes.add_address(link, IpAddr::V6(side.ipv6()), PREFIX_V6);
+    Ok((link, added.is_ok().then_some(watch)))
 }
 
 fn packet_socket() -> io::Result<OwnedFd> {

@@ -1,10 +1,14 @@
 //! The few requests of rtnetlink(7) that a lab needs.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
 
 /// The longest answer of interest: an error, with the request's header.
 const ANSWER: usize = 4096;
@@ -16,6 +20,9 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_F_NODAD: u8 = 2;
+
+/// A busy kernel may need so long to make an address its own; then the lab starts all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A socket of the network namespace in which it was opened.
 pub(super) struct RouteSocket(OwnedFd);
@@ -151,6 +158,46 @@ impl RouteSocket {
         request.attribute(libc::IFA_ADDRESS, &octets);
         self.ask(request)
     }
+}
+
+/// Notices which IPv6 addresses become the namespace's own, from its opening on.
+pub(super) struct AddressWatch(OwnedFd);
+
+impl AddressWatch {
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        bind(&socket, &SocketAddrNetlink::new(0, libc::RTMGRP_IPV6_ROUTE as u32))?;
+        Ok(Self(socket))
+    }
+
+    /// Waits until the kernel takes packets to an address for its own. It adds that route later
+    /// than the address, by a thread of its own; until then it discards such packets.
+    pub(super) fn await_own(&self, address: Ipv6Addr) -> io::Result<()> {
+        let end = Instant::now() + LONGEST_WAIT;
+        let mut message = [0; ANSWER];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            set_socket_timeout(&self.0, Timeout::Recv, Some(left))?;
+            match recv(&self.0, &mut message, RecvFlags::empty()) {
+                Ok((_, length)) if is_own_route(&message[..length.min(ANSWER)], address) => return Ok(()),
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Does a message say that there is a route of packets to an address to this host itself?
+fn is_own_route(message: &[u8], address: Ipv6Addr) -> bool {
+    // The header has 16 bytes, `struct rtmsg` 12.
+    let kind = message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    let Some(&[_, prefix, _, _, _, _, _, route, ..]) = message.get(16..28) else { return false };
+    kind == Some(libc::RTM_NEWROUTE)
+        && (prefix, route) == (128, libc::RTN_LOCAL)
+        && message[28..].windows(16).any(|octets| octets == address.octets())
 }
 
 fn octets(address: IpAddr) -> (u8, Vec<u8>) {

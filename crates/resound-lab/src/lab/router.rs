@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 
 use super::lab_report::{LabReport, RouterReport};
 use super::lateness::Lateness;
@@ -171,9 +172,16 @@ impl Router {
         let (near, far, stop) = (self.near.ring.as_fd(), self.far.ring.as_fd(), self.stop.as_fd());
         let mut ready = [near, far, stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         match poll(&mut ready, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(!ready[2].revents().is_empty()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        for (ring, polled) in [&self.near.ring, &self.far.ring].into_iter().zip(&ready) {
+            // A link that a command takes down leaves an error, which wakes until it is read.
+            if polled.revents().contains(PollFlags::ERR) {
+                let _ = sockopt::socket_error(ring);
+            }
+        }
+        Ok(!ready[2].revents().is_empty())
     }
 }
 

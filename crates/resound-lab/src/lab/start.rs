@@ -218,7 +218,7 @@ impl Lab {
         let _ = shutdown(&self.channel, Shutdown::Both);
         await_end(self.init);
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
-        Some(router.join().unwrap_or(Err(LabError::Ended)))
+        Some(router.join().unwrap_or_else(|_| Err(io::Error::other("the router has panicked").into())))
     }
 }
 

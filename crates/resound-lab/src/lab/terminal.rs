@@ -3,12 +3,19 @@
 use std::os::fd::BorrowedFd;
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
-use rustix::process::getpgrp;
-use rustix::termios::tcsetpgrp;
+use rustix::io::Errno;
+use rustix::process::{getpgrp, test_kill_process_group};
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
-/// Makes the process group of this process that of the terminal again. A shell in a lab has made
-/// its own group that, and cannot know this one: it is outside of the lab.
+/// Makes the process group of this process that of the terminal again, after the lab has ended. A
+/// shell in a lab has made its own group that, and cannot know this one: it is outside of the lab.
+/// A group that still has processes keeps the terminal: this process runs in the background of a
+/// shell outside, which would read the end of its input.
 pub fn take_terminal(terminal: BorrowedFd<'_>) {
+    let is_left = |group| test_kill_process_group(group) == Err(Errno::SRCH);
+    if !tcgetpgrp(terminal).is_ok_and(is_left) {
+        return;
+    }
     let mut mask = SigSet::empty();
     mask.add(NixSignal::SIGTTOU);
     // A process in the background would be stopped for it.

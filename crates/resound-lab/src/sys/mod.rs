@@ -78,6 +78,13 @@ pub(crate) fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(namespaces) }.map_err(io::Error::from)
 }
 
+/// Gives SIGCHLD its usual meaning in this process, whatever it has inherited.
+pub(crate) fn heed_children() -> io::Result<()> {
+    // SAFETY: the default is no handler, so that no code runs at a signal.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Calls `prepare` in the child before the program starts.
 pub(crate) fn prepare(command: &mut Command, prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     // SAFETY: the calling process has one thread, so that no lock is held at the fork.

@@ -10,6 +10,8 @@ use super::{attach, checked, set_option, set_option_to};
 
 /// Frames that wait for the router in one direction at most.
 pub(crate) const RING_FRAMES: usize = 2048;
+/// The memory of a ring at most: with large frames it has fewer.
+const RING_BYTES: usize = 64 << 20;
 /// The headers in front of a packet: the ring's, the offloads' and Ethernet's.
 const HEADERS: usize = 256;
 /// The least size of a frame's place.
@@ -24,6 +26,7 @@ pub(crate) struct PacketRing {
     socket: OwnedFd,
     memory: NonNull<u8>,
     frame: usize,
+    frames: usize,
     next: usize,
 }
 
@@ -33,6 +36,11 @@ unsafe impl Send for PacketRing {}
 /// A frame's place for packets up to this size.
 pub(crate) fn frame_size(packet: usize) -> usize {
     (packet + HEADERS).next_power_of_two().max(LEAST)
+}
+
+/// The frames of a ring, of this size each.
+fn frames_of(frame: usize) -> usize {
+    (RING_BYTES / frame).clamp(1, RING_FRAMES)
 }
 
 /// A received packet, from its IP header.
@@ -52,14 +60,15 @@ impl PacketRing {
         option(libc::PACKET_VERSION, libc::tpacket_versions::TPACKET_V2 as i32)?;
         option(libc::PACKET_VNET_HDR, 1)?;
         attach_filter(socket.as_fd())?;
+        let frames = frames_of(frame);
         let request = libc::tpacket_req {
             tp_block_size: frame as u32,
-            tp_block_nr: RING_FRAMES as u32,
+            tp_block_nr: frames as u32,
             tp_frame_size: frame as u32,
-            tp_frame_nr: RING_FRAMES as u32,
+            tp_frame_nr: frames as u32,
         };
         set_option_to(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
-        let (length, access) = (frame * RING_FRAMES, libc::PROT_READ | libc::PROT_WRITE);
+        let (length, access) = (frame * frames, libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: a new mapping, at an address that the kernel chooses.
         let memory =
             unsafe { libc::mmap(std::ptr::null_mut(), length, access, libc::MAP_SHARED, socket.as_raw_fd(), 0) };
@@ -67,14 +76,14 @@ impl PacketRing {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let ring = Self { socket, memory, frame, next: 0 };
+        let ring = Self { socket, memory, frame, frames, next: 0 };
         attach(ring.socket.as_fd(), interface, ETH_P_ALL)?;
         Ok(ring)
     }
 
     /// Gives the next frame, if one has arrived; `Some(None)` for one that is too short or was cut.
     pub(crate) fn take<R>(&mut self, each: impl FnOnce(RingPacket<'_>) -> R) -> Option<Option<R>> {
-        // SAFETY: `next` is below RING_FRAMES, so the frame is within the mapping.
+        // SAFETY: `next` is below the number of frames, so the frame is within the mapping.
         let frame = unsafe { self.memory.add(self.next * self.frame) };
         // SAFETY: a frame begins with its status, aligned as the frame is; the kernel writes it
         // too, so that it is only touched as an atomic.
@@ -100,7 +109,7 @@ impl PacketRing {
             each(RingPacket { offloads, protocol, bytes })
         });
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.next = (self.next + 1) % RING_FRAMES;
+        self.next = (self.next + 1) % self.frames;
         Some(result)
     }
 
@@ -141,6 +150,20 @@ impl AsFd for PacketRing {
 impl Drop for PacketRing {
     fn drop(&mut self) {
         // SAFETY: the mapping that `open` made, which nothing uses any more.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.frame * RING_FRAMES) };
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.frame * self.frames) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_of_large_frames_needs_no_more_memory() {
+        assert_eq!((frame_size(7_900), frames_of(frame_size(7_900))), (8 << 10, RING_FRAMES));
+        for packet in [1_500, 9_000, 65_535] {
+            let frame = frame_size(packet);
+            assert!(frame > packet && frame * frames_of(frame) <= RING_BYTES, "{packet}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A lab at a terminal.
 
-use super::has;
+use super::{has, is_allowed};
 use crate::program::terminal::Terminal;
 
 #[test]
@@ -38,4 +38,18 @@ fn ctrl_c_ends_a_command_in_a_lab_in_its_own_way() {
     terminal.until_seen("caught");
     terminal.until_seen("seed 4; router: kept up");
     assert_eq!(terminal.exit_code(), 8);
+}
+
+#[test]
+fn a_lab_in_the_background_leaves_the_terminal_to_the_shell() {
+    if !is_allowed("a lab in the background of a shell") {
+        return;
+    }
+    // With job control each job has a group of its own.
+    let script = "set -m; \"$resound\" lab -q -- true & wait; echo after; read line; echo \"got $line\"";
+    let mut terminal = Terminal::start_shell(script);
+    terminal.until_seen("after");
+    terminal.line("a line");
+    terminal.until_seen("got a line");
+    assert_eq!(terminal.exit_code(), 0);
 }

@@ -1,6 +1,7 @@
 //! How a lab ends, and that it leaves nothing.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -127,4 +128,68 @@ fn a_system_that_refuses_is_explained() {
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.starts_with("resound: this system refuses a lab: "), "{stderr}");
     assert!(stderr.contains("`sudo sysctl user.max_user_namespaces=10000` allows them"), "{stderr}");
+}
+
+#[test]
+fn a_command_that_does_not_end_is_killed() {
+    if !is_allowed("a command that ignores a signal in a lab") {
+        return;
+    }
+    let mark = mark();
+    let command = format!("trap '' TERM; echo begun; exec sleep {mark}");
+    let waiting = waiting(&mark, &command);
+    waiting.signal(Signal::TERM);
+    assert_eq!(waiting.end(), (Some(137), String::new()));
+    assert_eq!(marked(&mark), Vec::<String>::new());
+}
+
+#[test]
+fn in_a_chroot_nothing_is_mounted_outside() {
+    if !has("unshare", "a lab in a chroot") || !has("chroot", "a lab in a chroot") {
+        return;
+    }
+    // The lab's root is a plain folder, and its /proc a mount that others share. An outer lab keeps
+    // the mounts of this test away from the machine.
+    let script = r#"
+        mount -t tmpfs test /mnt && mkdir -p /mnt/root/proc && cd /mnt/root || exit 90
+        for folder in bin lib lib64 usr etc dev; do
+            [ ! -e /$folder ] || { mkdir $folder && mount --rbind /$folder $folder; } || exit 91
+        done
+        touch resound && mount --bind "$1" resound && mount --rbind /proc proc || exit 92
+        mount --make-shared proc && mount --make-shared /mnt || exit 93
+        before=$(cat /proc/self/mountinfo)
+        chroot . /resound lab -q -- sh -c 'exit 7'
+        echo "code $?"
+        [ "$before" = "$(cat /proc/self/mountinfo)" ] && echo unchanged
+    "#;
+    let outer = ["-q", "--", "unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", program()];
+    let (code, stdout, stderr) = lab(&outer);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "code 7\nunchanged\n", ""));
+}
+
+#[test]
+fn an_owner_that_ignores_the_end_of_its_children_has_the_exit_code() {
+    if !has("env", "a lab whose owner ignores SIGCHLD") {
+        return;
+    }
+    let mut command = Command::new("env");
+    command.args(["--ignore-signal=CHLD", program(), "lab", "-q", "--", "sh", "-c", "exit 7"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    assert_eq!(Program::spawn(command).end(), (Some(7), String::new()));
+}
+
+#[test]
+fn a_link_that_was_down_costs_the_router_nothing() {
+    if !has("ip", "a link that goes down in a lab") {
+        return;
+    }
+    let mark = mark();
+    let waiting = waiting(&mark, &format!("ip link set eth0 down; ip link set eth0 up; echo begun; exec sleep {mark}"));
+    let router = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", waiting.child.id())).unwrap().filter_map(Result::ok);
+        let stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+        stats.into_iter().find(|stat| stat.contains("(lab router)")).expect("the router's thread")
+    };
+    // It sleeps at some moment; one that is woken for ever never does.
+    crate::harness::eventually("the router sleeps", || router().contains("(lab router) S"));
 }

@@ -79,3 +79,27 @@ fn a_lab_holds_no_descriptor_of_its_owner() {
     // The standard streams, and the folder that ls reads.
     assert_eq!((code, open), (Some(0), 4));
 }
+
+#[test]
+fn ipv6_is_ready_when_a_lab_has_started() {
+    if !is_allowed("IPv6 in a lab") || !std::path::Path::new("/proc/net/if_inet6").exists() {
+        return;
+    }
+    // Many at once keep the kernel's own threads busy, one of which makes an address ready.
+    let threads: Vec<_> = (0..32)
+        .map(|_| {
+            std::thread::spawn(|| {
+                let lab = Lab::builder().start().unwrap();
+                for (end, octet) in [(lab.far_end(), 2), (lab.near_end(), 1)] {
+                    let output = end.output(&["cat", "/proc/net/ipv6_route"]).unwrap();
+                    let routes = String::from_utf8_lossy(&output.stdout);
+                    let own = format!("fd77{octet:028} 80 ");
+                    assert!(routes.lines().any(|line| line.starts_with(&own)), "{routes}");
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
