@@ -23,7 +23,7 @@ const LEAST_MTU: i64 = 1280;
 #[command(after_help = examples::LAB_NOTES, after_long_help = examples::long_help("lab"))]
 pub(crate) struct LabArgs {
     /// Command to run in the near end, with its arguments [default: a shell]
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", last = true)]
     command: Vec<OsString>,
     /// Command to run in the far end first, by a shell; COMMAND starts when something listens there
     #[arg(long, value_name = "COMMAND")]

@@ -1,7 +1,7 @@
 //! The commands in the two ends of a lab, from its start to its summary.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::plan::LabPlan;
 use crate::findings::Findings;
-use crate::json;
 use crate::stdio::say;
 
 /// Between two looks for a listener in the far end.
@@ -43,6 +42,11 @@ struct LabDocument<'a> {
 
 pub(super) fn run(plan: LabPlan) -> Result<ExitCode> {
     let builder = Lab::builder().defects(plan.defects.clone()).seed(plan.seed).mtu(plan.mtu);
+    // Before the commands run, for which there may be no second time.
+    let json = match plan.json.as_deref().filter(|file| file.as_os_str() != "-") {
+        Some(file) => Some(File::create(file).with_context(|| format!("cannot write {}", file.display()))?),
+        None => None,
+    };
     let builder = plan.capture.iter().fold(builder, |builder, file| builder.capture(file));
     // Before the runtime: a lab's first process is a copy of this one.
     let lab = builder.start()?;
@@ -52,7 +56,7 @@ pub(super) fn run(plan: LabPlan) -> Result<ExitCode> {
     let report = lab.finish();
     take_terminal_back();
     let (report, code) = (report?, code?);
-    summarize(&plan, &report, code)?;
+    summarize(&plan, json, &report, code)?;
     Ok(ExitCode::from(code))
 }
 
@@ -214,7 +218,7 @@ impl LabSignals {
 }
 
 /// Prints the summary to stderr, and writes it as JSON.
-fn summarize(plan: &LabPlan, report: &LabReport, code: u8) -> Result<()> {
+fn summarize(plan: &LabPlan, json: Option<File>, report: &LabReport, code: u8) -> Result<()> {
     if !plan.is_quiet {
         let table = report.summary.to_string();
         let text = format!("{}\nseed {}; {}\n", table.trim_end(), plan.seed, report.router);
@@ -222,9 +226,9 @@ fn summarize(plan: &LabPlan, report: &LabReport, code: u8) -> Result<()> {
     }
     let Some(file) = &plan.json else { return Ok(()) };
     let document = LabDocument { seed: plan.seed, defects: plan.defects.to_string(), exit_code: code, report };
-    let line = json::object(&document);
-    if file.as_os_str() == "-" {
-        return Ok(Findings.write_all(&line)?);
+    let line = crate::json::object(&document);
+    match json {
+        Some(mut json) => json.write_all(&line).with_context(|| format!("cannot write {}", file.display())),
+        None => Ok(Findings.write_all(&line)?),
     }
-    fs::write(file, line).with_context(|| format!("cannot write {}", file.display()))
 }

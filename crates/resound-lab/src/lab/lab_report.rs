@@ -52,7 +52,7 @@ impl fmt::Display for RouterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.lost, self.was_bottleneck()) {
             (0, false) => write!(f, "router: kept up")?,
-            (0, true) => write!(f, "router: the bottleneck")?,
+            (0, true) => write!(f, "router: late, as a bottleneck is, or on a busy machine")?,
             (lost, _) => write!(f, "router: the bottleneck: {lost} packets found no room before it")?,
         }
         if !self.late_max.is_zero() {

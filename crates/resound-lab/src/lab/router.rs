@@ -28,6 +28,8 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// The thread stays awake so long after a packet: its answer often comes at once, and an idle
 /// processor needs as long to wake up.
 const AFTER: Duration = Duration::from_micros(60);
+/// The file of packets is complete up to so long ago, for a reader that watches it.
+const FLUSHED: Duration = Duration::from_millis(200);
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 
@@ -78,6 +80,14 @@ impl Outlets<'_> {
             *self.capture = None;
         }
     }
+
+    fn flush(&mut self) {
+        let Some((capture, path)) = self.capture else { return };
+        if let Err(reason) = capture.flush() {
+            *self.failure = Some(LabError::Capture { path: std::mem::take(path), reason });
+            *self.capture = None;
+        }
+    }
 }
 
 impl PathOutput for Outlets<'_> {
@@ -118,15 +128,14 @@ impl Router {
         sys::ask_for_short_turns();
         let (mut report, mut lateness, mut failure) = (RouterReport::default(), Lateness::default(), None);
         // What has arrived when the owner stops the router still counts: up to two full rings.
-        let (mut rounds_left, mut awake_until) = (None, Duration::ZERO);
+        let (mut rounds_left, mut awake_until, mut flush_at) = (None, Duration::ZERO, None);
         while rounds_left != Some(0) {
-            if rounds_left.is_none() && self.wait(awake_until)? {
+            if rounds_left.is_none() && self.wait(awake_until, flush_at)? {
                 rounds_left = Some(LAST_ROUNDS);
             }
             let now = self.begun.elapsed();
-            if let Some(due) = self.path.next_due().filter(|due| *due <= now) {
-                lateness.record(now - due);
-            }
+            let due = self.path.next_due().filter(|due| *due <= now);
+            due.into_iter().for_each(|due| lateness.record(now - due));
             let (near, far) = (&mut self.near, &mut self.far);
             let mut outlets = Outlets {
                 near: &mut near.queue,
@@ -140,6 +149,12 @@ impl Router {
             let mut taken = 0;
             for (ring, direction) in [(&mut near.ring, StreamDirection::Up), (&mut far.ring, StreamDirection::Down)] {
                 taken += receive(ring, direction, &mut self.path, &mut outlets, &mut report, self.begun);
+            }
+            if flush_at.is_some_and(|at| at <= now) {
+                outlets.flush();
+                flush_at = None;
+            } else if outlets.capture.is_some() && (taken > 0 || due.is_some()) {
+                flush_at.get_or_insert(now + FLUSHED);
             }
             self.near.queue.send_batch();
             self.far.queue.send_batch();
@@ -162,11 +177,12 @@ impl Router {
     }
 
     /// Waits until a packet has arrived or one is due; true when the owner stops the router.
-    fn wait(&self, awake_until: Duration) -> io::Result<bool> {
+    fn wait(&self, awake_until: Duration, flush_at: Option<Duration>) -> io::Result<bool> {
         let now = self.begun.elapsed();
         let is_busy = self.near.queue.bytes() + self.far.queue.bytes() > 0 || now < awake_until;
         let due = if is_busy { Some(Duration::ZERO) } else { self.path.next_due() };
-        let timeout = due.map(|due| due.saturating_sub(now).saturating_sub(AWAKE));
+        let due = due.map(|due| due.saturating_sub(AWAKE));
+        let timeout = due.into_iter().chain(flush_at).min().map(|at| at.saturating_sub(now));
         let timeout =
             timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let (near, far, stop) = (self.near.ring.as_fd(), self.far.ring.as_fd(), self.stop.as_fd());

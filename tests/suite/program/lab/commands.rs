@@ -83,3 +83,19 @@ fn a_lab_runs_in_a_lab() {
     let (code, _, stderr) = lab(&[&["-q", "--"][..], &inner].concat());
     assert_eq!(code, Some(5), "{stderr}");
 }
+
+#[test]
+fn what_is_wrong_is_said_before_the_command_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("made");
+    let made = file.to_str().unwrap();
+    for (flags, want) in [
+        (&["--los", "1%"][..], "a similar argument exists: '--loss'"),
+        (&["--nat", "idle-silent=5s"], "unexpected argument 'idle-silent=5s'"),
+        (&["--json", "/nonexistent/summary"], "cannot write /nonexistent/summary"),
+    ] {
+        let (code, _, stderr) = lab(&[flags, &["--", "touch", made]].concat());
+        assert!(code == Some(2) && stderr.contains(want), "{flags:?}: {code:?} {stderr}");
+        assert!(!file.exists(), "{flags:?}");
+    }
+}

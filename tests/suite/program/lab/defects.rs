@@ -5,7 +5,9 @@ use std::time::Duration;
 use resound_lab::Lab;
 use tempfile::TempDir;
 
-use super::{is_allowed, lab};
+use super::{is_allowed, lab, program};
+use crate::child::Program;
+use crate::harness::eventually;
 
 /// Which of many datagrams arrive.
 fn arrived(seed: u64) -> Vec<u32> {
@@ -112,4 +114,20 @@ fn defects_of_flags_file_and_specification_add_up() {
         assert!(defects.contains(part), "{defects}");
     }
     assert!(document["router"]["lost"] == 0 && document["summary"].is_object(), "{document}");
+}
+
+#[test]
+fn the_file_of_packets_can_be_read_while_the_lab_runs() {
+    if !is_allowed("a file of packets that grows") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lab.pcapng");
+    let connect = format!("'{}' client far 9 --timeout 5s; cat", program());
+    let args = ["lab", "-q", "--pcap", file.to_str().unwrap(), "--", "sh", "-c", &connect];
+    let mut command = Program::command(&args);
+    command.stdin(std::process::Stdio::piped());
+    let _lab = Program::spawn(command);
+    // A SYN and a RST of each family, on both sides.
+    eventually("eight packets are in the file", || std::fs::metadata(&file).is_ok_and(|file| file.len() > 8 * 60));
 }
