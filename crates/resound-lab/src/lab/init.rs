@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
@@ -29,6 +29,8 @@ struct Init<'a> {
     networks: &'a [OwnedFd; 2],
     /// The pipe for the exit status of each command.
     running: BTreeMap<i32, OwnedFd>,
+    /// The signals that the owner blocks, and its commands too.
+    blocked: SigSet,
 }
 
 /// Serves the owner until it is gone.
@@ -37,7 +39,7 @@ pub(super) fn run(channel: &LabChannel, networks: &[OwnedFd; 2]) -> i32 {
     // An owner that ignores it would let the kernel reap commands, and lose their exit codes.
     let _ = sys::heed_children();
     mount_own();
-    let mut init = Init { channel, networks, running: BTreeMap::new() };
+    let mut init = Init { channel, networks, running: BTreeMap::new(), blocked: SigSet::empty() };
     // Both reasons to end are the same: nothing is left to serve.
     i32::from(init.serve().is_err())
 }
@@ -76,7 +78,7 @@ impl Init<'_> {
     fn serve(&mut self) -> io::Result<()> {
         let mut mask = SigSet::empty();
         mask.add(NixSignal::SIGCHLD);
-        mask.thread_block()?;
+        self.blocked = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags)?;
         loop {
@@ -147,7 +149,10 @@ impl Init<'_> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
         let network = self.network(side).try_clone()?;
+        let blocked = self.blocked;
         sys::prepare(&mut command, move || {
+            // This process blocks SIGCHLD, without which many a command would miss its children.
+            blocked.thread_set_mask()?;
             enter(&network)?;
             if is_apart {
                 rustix::process::setsid()?;

@@ -1,8 +1,9 @@
 //! What a command finds in a lab, and how it ends.
 
 use std::net::TcpListener;
+use std::process::Command;
 
-use super::{is_allowed, lab, program};
+use super::{has, is_allowed, lab, program};
 
 #[test]
 fn the_exit_code_is_that_of_the_command() {
@@ -26,6 +27,19 @@ fn the_streams_are_those_of_the_lab() {
     }
     let (code, stdout, stderr) = crate::child::run(&["lab", "-q", "--", "sh", "-c", "cat; echo two >&2"], b"one\n");
     assert_eq!((code, stdout.as_slice(), stderr.as_str()), (Some(0), &b"one\n"[..], "two\n"));
+}
+
+#[test]
+fn a_command_blocks_no_other_signals_than_outside() {
+    if !has("grep", "signals of commands in a lab") {
+        return;
+    }
+    let command = ["grep", "^SigBlk", "/proc/self/status"];
+    let (code, inside, stderr) = lab(&[&["-q", "--"][..], &command].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    // A runtime that waits for SIGCHLD would wait for ever where that is blocked.
+    let outside = Command::new(command[0]).args(&command[1..]).output().unwrap();
+    assert_eq!(inside, String::from_utf8_lossy(&outside.stdout));
 }
 
 #[test]
