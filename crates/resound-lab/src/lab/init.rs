@@ -36,8 +36,9 @@ struct Init<'a> {
 /// Serves the owner until it is gone.
 pub(super) fn run(channel: &LabChannel, networks: &[OwnedFd; 2]) -> i32 {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    // An owner that ignores it would let the kernel reap commands, and lose their exit codes.
-    let _ = sys::heed_children();
+    // A handler of the owner's would write to descriptors that are others here, and an owner that
+    // ignores SIGCHLD would let the kernel reap commands, and lose their exit codes.
+    sys::forget_handlers();
     mount_own();
     let mut init = Init { channel, networks, running: BTreeMap::new(), blocked: SigSet::empty() };
     // Both reasons to end are the same: nothing is left to serve.

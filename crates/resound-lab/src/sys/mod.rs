@@ -78,11 +78,18 @@ pub(crate) fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(namespaces) }.map_err(io::Error::from)
 }
 
-/// Gives SIGCHLD its usual meaning in this process, whatever it has inherited.
-pub(crate) fn heed_children() -> io::Result<()> {
-    // SAFETY: the default is no handler, so that no code runs at a signal.
-    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// Gives the signals that this process handles as its parent did, and SIGCHLD, their usual meaning.
+pub(crate) fn forget_handlers() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: zero is a valid value of each field, and the call only fills the value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to one live value.
+        let known = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == 0;
+        if known && (action.sa_sigaction != libc::SIG_IGN || signal == libc::SIGCHLD) {
+            // SAFETY: the default is no handler, so that no code runs at a signal.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
 }
 
 /// Calls `prepare` in the child before the program starts.

@@ -193,3 +193,15 @@ fn a_link_that_was_down_costs_the_router_nothing() {
     // It sleeps at some moment; one that is woken for ever never does.
     crate::harness::eventually("the router sleeps", || router().contains("(lab router) S"));
 }
+
+#[test]
+fn the_first_process_has_no_handler_of_its_owner() {
+    if !has("grep", "handlers of a lab's first process") {
+        return;
+    }
+    // A Rust program handles two signals at least, for its stack.
+    let (code, stdout, stderr) = lab(&["-q", "--", "grep", "^SigCgt", "/proc/1/status"]);
+    let handled = stdout.trim().strip_prefix("SigCgt:\t").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    // Behind the first 31 come those of the C library itself.
+    assert_eq!((code, handled.map(|handled| handled & 0x7fff_ffff), stderr.as_str()), (Some(0), Some(0), ""));
+}
