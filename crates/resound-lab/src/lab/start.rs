@@ -72,11 +72,6 @@ pub(crate) fn start(settings: LabSettings) -> Result<Lab, LabError> {
 
 /// Starts the lab's first process, and opens the router's side of the links.
 fn begin(settings: LabSettings, stop: OwnedFd) -> Result<(Router, Started), LabError> {
-    let capture = settings.capture.map(|path| match File::create(&path) {
-        Ok(file) => Ok((file, path)),
-        Err(reason) => Err(LabError::Capture { path, reason }),
-    });
-    let capture = capture.transpose()?;
     let (channel, theirs) = LabChannel::pair()?;
     let mtu = u32::from(settings.mtu);
     let plan = LinkPlan { mtu, largest: LARGEST.max(mtu) };
@@ -93,9 +88,10 @@ fn begin(settings: LabSettings, stop: OwnedFd) -> Result<(Router, Started), LabE
         .map_err(|reason| LabError::Refused { step: LabStep::PacketSockets, reason });
     let begun = Instant::now();
     let opened = opened.and_then(|ports| {
-        let capture = capture.map(|(file, path)| {
-            let writer = BufWriter::with_capacity(FILE_BUFFER, file);
-            match Capture::new(writer, since_epoch(begun)) {
+        // A lab that is refused leaves an earlier file as it is.
+        let capture = settings.capture.map(|path| {
+            let file = File::create(&path).map(|file| BufWriter::with_capacity(FILE_BUFFER, file));
+            match file.and_then(|writer| Capture::new(writer, since_epoch(begun))) {
                 Ok(capture) => Ok((capture, path)),
                 Err(reason) => Err(LabError::Capture { path, reason }),
             }

@@ -124,10 +124,14 @@ fn a_system_that_refuses_is_explained() {
     // In a lab the program may take away what a lab needs.
     let without = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all \
                    --bounding-set=-all";
-    let (code, _, stderr) = lab(&["-q", "--", "sh", "-c", &format!("{without} {} lab -- true", program())]);
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("packets");
+    let inner = format!("{} lab --pcap {} -- true", program(), file.display());
+    let (code, _, stderr) = lab(&["-q", "--", "sh", "-c", &format!("{without} {inner}")]);
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.starts_with("resound: this system refuses a lab: "), "{stderr}");
     assert!(stderr.contains("`sudo sysctl user.max_user_namespaces=10000` allows them"), "{stderr}");
+    assert!(!file.exists(), "a lab that was refused leaves no file");
 }
 
 #[test]
