@@ -102,6 +102,12 @@ impl Conn {
         }
     }
 
+    /// The peer's FIN, which [`Conn::received_eof`] reports next, comes before the end of what it
+    /// sent. For an engine that knows it, where no layer of this connection does.
+    pub fn truncate_input(&mut self) {
+        self.core.truncated |= self.core.state.is_open();
+    }
+
     /// The peer has sent its FIN, where layers stand below the service.
     pub(super) fn receive_fin(&mut self) {
         let Self { layers: Some(layers), core } = self else { return };

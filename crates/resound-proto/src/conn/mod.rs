@@ -206,7 +206,7 @@ impl Conn {
     /// What the service has asked for of its socket since the call before, if anything.
     #[inline]
     pub fn take_socket_wishes(&mut self) -> Option<SocketWishes> {
-        let wishes = std::mem::take(&mut self.core.asked.socket);
+        let wishes = self.core.asked.seldom.take_of_socket();
         (wishes != SocketWishes::default()).then_some(wishes)
     }
 
@@ -287,7 +287,7 @@ impl Conn {
             self.core.break_silence(now);
         }
         let unsent = self.core.unsent;
-        let is_silent = self.is_silence_due(now);
+        let is_silent = self.is_silent(now);
         if is_silent {
             self.core.deliver_silent(now, out, observer);
         }

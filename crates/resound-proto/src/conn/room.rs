@@ -14,6 +14,13 @@ impl Conn {
     pub fn read_limit(&self) -> usize {
         self.core.read_limit()
     }
+
+    /// Whether input has been received that waits for room, or for the end of a pause.
+    #[must_use]
+    pub fn holds_input(&self) -> bool {
+        let core = &self.core;
+        !core.held.is_empty() && core.state.is_open() && !core.may_deliver(0, core.held.len())
+    }
 }
 
 impl Core {

@@ -8,7 +8,7 @@ use super::core::Core;
 use crate::framing::Frame;
 use crate::observer::Observer;
 use crate::ordered::OrderedEvent;
-use crate::service::Framing;
+use crate::service::{Framing, SeldomWishes};
 use crate::silence::{Silence, may_be_own_line};
 
 impl Conn {
@@ -17,6 +17,19 @@ impl Conn {
     /// is late would cut a message in two.
     #[must_use]
     pub fn is_silence_due(&self, now: Instant) -> bool {
+        let asked = &self.core.asked;
+        let reads = asked.seldom.has(SeldomWishes::READ_BEFORE_WAKE) && !asked.paused;
+        let wake = asked.wake_at.filter(|_| reads);
+        self.is_silent(now) || wake.is_some_and(|at| at <= now)
+    }
+
+    /// Whether the held bytes become a message unless more comes.
+    #[must_use]
+    pub fn waits_for_silence(&self) -> bool {
+        self.silent_at().is_some()
+    }
+
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
         self.silent_at().is_some_and(|at| at <= now)
     }
 

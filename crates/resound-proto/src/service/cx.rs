@@ -20,7 +20,7 @@ pub(crate) struct ServiceRequests {
     pub(crate) may_share: bool,
     /// The engine can send from where it received, on another connection.
     pub(crate) may_lend: bool,
-    pub(crate) socket: SocketWishes,
+    pub(crate) seldom: SeldomWishes,
     /// Another connection sends what the engine's buffer holds.
     pub(crate) lent: bool,
     /// The service has an idle timeout of its own.
@@ -40,6 +40,36 @@ pub struct SocketWishes {
     pub no_keepalive: bool,
     /// It acknowledges nothing more ([`Cx::drop_input`]).
     pub drop_input: bool,
+}
+
+/// What few services ask for, in one byte, so that the connections of the others stay small.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SeldomWishes(u8);
+
+impl SeldomWishes {
+    const NAGLE: Self = Self(1);
+    const NO_KEEPALIVE: Self = Self(2);
+    const DROP_INPUT: Self = Self(4);
+    /// The transport is read before the service is woken by its clock.
+    pub(crate) const READ_BEFORE_WAKE: Self = Self(8);
+    /// What comes is left unread for good.
+    pub(crate) const LEAVE_UNREAD: Self = Self(16);
+
+    pub(crate) fn has(self, wish: Self) -> bool {
+        self.0 & wish.0 != 0
+    }
+
+    fn set(&mut self, wish: Self, wanted: bool) {
+        self.0 = if wanted { self.0 | wish.0 } else { self.0 & !wish.0 };
+    }
+
+    /// Those of the socket, once.
+    pub(crate) fn take_of_socket(&mut self) -> SocketWishes {
+        let of_socket = [Self::NAGLE, Self::NO_KEEPALIVE, Self::DROP_INPUT];
+        let [nagle, no_keepalive, drop_input] = of_socket.map(|wish| self.has(wish));
+        of_socket.into_iter().for_each(|wish| self.set(wish, false));
+        SocketWishes { nagle, no_keepalive, drop_input }
+    }
 }
 
 /// Shared bytes below this are copied: that costs less than keeping them apart.
@@ -88,7 +118,7 @@ impl ServiceRequests {
             full_duplex: false,
             may_share: false,
             may_lend: false,
-            socket: SocketWishes::default(),
+            seldom: SeldomWishes::default(),
             lent: false,
             never_idle: false,
             shares: SharedBytes::default(),
@@ -222,6 +252,26 @@ impl Cx<'_> {
         self.asked.wake_at = Some(at);
     }
 
+    /// The time for which [`Cx::wake_at`] has asked, until it has come. A service that has asked
+    /// and finds a time here in [`Service::wake`](super::Service::wake) is woken from outside.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Instant> {
+        self.asked.wake_at
+    }
+
+    /// With `true` an engine reads what has arrived before it wakes the service at the time of
+    /// [`Cx::wake_at`], as long as the service has not paused. For a service that waits for a pause
+    /// of its peer.
+    pub fn read_before_wake(&mut self, wanted: bool) {
+        self.asked.seldom.set(SeldomWishes::READ_BEFORE_WAKE, wanted);
+    }
+
+    /// Stops delivery and reading for good. A drain does not wait for what is left unread.
+    pub fn leave_unread(&mut self) {
+        self.asked.paused = true;
+        self.asked.seldom.set(SeldomWishes::LEAVE_UNREAD, true);
+    }
+
     /// `true` stops delivery (and, soon after, reading: TCP's window holds the peer back); `false`
     /// resumes it. A paused service is notified of a drain as well, unless input waits for it: that
     /// comes first.
@@ -241,20 +291,20 @@ impl Cx<'_> {
     /// In [`Service::open`](super::Service::open): the socket waits for acknowledgements before it
     /// sends a small segment (RFC 896). Otherwise engines turn that off.
     pub fn nagle(&mut self, wanted: bool) {
-        self.asked.socket.nagle = wanted;
+        self.asked.seldom.set(SeldomWishes::NAGLE, wanted);
     }
 
     /// In [`Service::open`](super::Service::open): the socket sends no keepalive probes (RFC 9293,
     /// 3.8.4). Otherwise those of a server and a relay do.
     pub fn no_keepalive(&mut self, wanted: bool) {
-        self.asked.socket.no_keepalive = wanted;
+        self.asked.seldom.set(SeldomWishes::NO_KEEPALIVE, wanted);
     }
 
     /// From now on the system drops what data and FIN the peer sends, so that it acknowledges none
     /// of them, where it can: TCP on Linux. Elsewhere it goes on acknowledging, and the service
     /// pauses. Acknowledgements and RSTs still arrive.
     pub fn drop_input(&mut self) {
-        self.asked.socket.drop_input = true;
+        self.asked.seldom.set(SeldomWishes::DROP_INPUT, true);
     }
 
     /// Changes how the input behind this message is cut.

@@ -15,7 +15,7 @@ mod timestamps;
 
 pub use chargen::{CHARGEN_LINE, Chargen, chargen_pattern, chargen_pattern_without_space};
 pub use cx::{Cx, SharedBytes, SocketWishes};
-pub(crate) use cx::{DeliveredMessage, ServiceRequests};
+pub(crate) use cx::{DeliveredMessage, SeldomWishes, ServiceRequests};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use endpoint::{Endpoint, canonical, unmapped};
