@@ -245,6 +245,12 @@ impl FaultKind {
         self.facts().only.is_some_and(|(role, _)| role == Role::Server)
     }
 
+    /// Does it change an answer of a server?
+    pub(crate) fn is_of_answers(self) -> bool {
+        use FaultKind as K;
+        matches!(self, K::Garbage | K::WrongAnswer | K::DuplicateLastLine | K::LateAnswer)
+    }
+
     /// Can this program cause it?
     pub fn works_for(self, role: Role) -> bool {
         self.facts().only.is_none_or(|(only, _)| only == role)

@@ -54,9 +54,10 @@ fn the_log_has_faults_and_messages_in_their_order() {
         assert_eq!(ask(address).1, format!("{ANSWER}{ANSWER}"));
         let events: Vec<Value> = (0..6).map(|_| serde_json::from_str(&server.stdout.next()).unwrap()).collect();
         let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-        assert_eq!(names, ["faults", "opened", "fault", "fault", "message", "closed"]);
+        // The fault of an answer comes with it, behind the message.
+        assert_eq!(names, ["faults", "opened", "fault", "message", "fault", "closed"]);
         assert_eq!(events[0]["faults"], "1: duplicate-last-line; 1: down: slice=3");
-        let fault = &events[3];
+        let fault = &events[4];
         assert_eq!(
             (&fault["conn"], &fault["kind"], &fault["offset"]),
             (&1.into(), &"duplicate-last-line".into(), &0.into())

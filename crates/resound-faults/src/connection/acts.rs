@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::ConnectionFaults;
+use super::answers::DueFault;
 use super::lane::{DirectionLane, Intake};
 use super::queue::{Mark, MarkAction};
 use super::stamps::later;
@@ -110,6 +111,9 @@ impl ConnectionFaults {
             }
             _ => {}
         }
+        if kind.is_of_answers() {
+            return self.begin_of_server(own, None, self.lane(StreamDirection::Up).offset);
+        }
         let offset = rule.direction.map_or(0, |direction| self.lane(direction).offset);
         self.event(own, rule.direction, offset, None);
         match kind {
@@ -131,7 +135,7 @@ impl ConnectionFaults {
                 self.admit(ClientAdmission::Liar);
                 self.lane_mut(StreamDirection::Up).intake = Intake::Void;
             }
-            _ if kind.is_of_server() => self.begin_of_server(own, self.lane(StreamDirection::Up).offset),
+            _ if kind.is_of_server() => self.begin_of_server(own, None, 0),
             _ => self.end(kind, rule.direction.unwrap_or(StreamDirection::Up), true),
         }
     }
@@ -157,31 +161,37 @@ impl ConnectionFaults {
             MarkAction::Rst => self.lane_mut(direction).finish(End::Reset),
             MarkAction::Close => self.lane_mut(direction).finish(End::Close),
             MarkAction::Act(own) => {
-                self.event(own, Some(direction), mark.offset, None);
                 let (index, effect) = (self.rules[own].index, self.rules[own].rule.effect);
+                if !effect.kind.is_of_answers() {
+                    self.event(own, Some(direction), mark.offset, None);
+                }
                 match effect.kind {
                     FaultKind::Rate
                     | FaultKind::Drip
                     | FaultKind::Slice
                     | FaultKind::Stall
                     | FaultKind::StallThenBurst => self.lane_mut(direction).outlet.begin(index, effect, now),
-                    kind if kind.is_of_server() => self.begin_of_server(own, mark.offset),
+                    kind if kind.is_of_server() => self.begin_of_server(own, Some(direction), mark.offset),
                     kind => self.end(kind, direction, false),
                 }
             }
         }
     }
 
-    /// A fault that only a server has, behind so many bytes of its client.
-    fn begin_of_server(&mut self, own: usize, offset: u64) {
-        let (index, effect, now) = (self.rules[own].index, self.rules[own].rule.effect, self.now);
+    /// A fault that only a server has, behind so many bytes of its client. One of an answer has its
+    /// event with that.
+    fn begin_of_server(&mut self, own: usize, direction: Option<StreamDirection>, drawn_at: u64) {
+        let (rule, effect, now) = (self.rules[own].index, self.rules[own].rule.effect, self.now);
         match effect.kind {
             FaultKind::NeverRead => {
                 self.never_reads = true;
                 self.lane_mut(StreamDirection::Up).leave_unread();
             }
             FaultKind::HalfCloseFirst => self.lane_mut(StreamDirection::Down).finish_first(now),
-            _ => self.answers.push(index, offset, effect),
+            _ => {
+                let offset = if direction.is_some() { drawn_at } else { 0 };
+                self.answers.push(DueFault { own, rule, effect, direction, offset, drawn_at });
+            }
         }
     }
 
@@ -224,7 +234,13 @@ impl ConnectionFaults {
         self.lanes.iter_mut().for_each(|lane| lane.finish(End::ResetNow));
     }
 
-    fn event(&mut self, own: usize, direction: Option<StreamDirection>, offset: u64, detail: Option<String>) {
+    pub(super) fn event(
+        &mut self,
+        own: usize,
+        direction: Option<StreamDirection>,
+        offset: u64,
+        detail: Option<String>,
+    ) {
         let effect = self.rules[own].rule.effect;
         self.events.push(FaultEvent {
             connection: self.draws.number,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::direction::StreamDirection;
 use crate::draws::{Draws, below, sequel};
 use crate::effect::Effect;
 use crate::kind::FaultKind;
@@ -10,8 +11,22 @@ use crate::kind::FaultKind;
 #[derive(Debug)]
 pub(super) struct AnswerFaults {
     draws: Draws,
-    /// Each with its rule's place in the specification, and the client's bytes before it.
-    due: Vec<(usize, u64, Effect)>,
+    due: Vec<DueFault>,
+}
+
+/// A fault that waits for the next answer.
+#[derive(Debug)]
+pub(super) struct DueFault {
+    /// The connection's rule at this index.
+    pub(super) own: usize,
+    /// Its rule's place in the specification.
+    pub(super) rule: usize,
+    pub(super) effect: Effect,
+    /// Of its event, as `offset`.
+    pub(super) direction: Option<StreamDirection>,
+    pub(super) offset: u64,
+    /// The client's bytes before it.
+    pub(super) drawn_at: u64,
 }
 
 impl AnswerFaults {
@@ -20,37 +35,39 @@ impl AnswerFaults {
     }
 
     /// The next answer suffers from it.
-    pub(super) fn push(&mut self, rule: usize, offset: u64, effect: Effect) {
-        self.due.push((rule, offset, effect));
+    pub(super) fn push(&mut self, fault: DueFault) {
+        self.due.push(fault);
         // In the order of the rules: whichever was due first.
-        self.due.sort_by_key(|(rule, ..)| *rule);
+        self.due.sort_by_key(|due| due.rule);
     }
 
     pub(super) fn is_due(&self) -> bool {
         !self.due.is_empty()
     }
 
+    /// Those that an answer suffers from.
+    pub(super) fn take(&mut self) -> Vec<DueFault> {
+        std::mem::take(&mut self.due)
+    }
+
     /// Changes an answer. Returns how much later it comes.
-    pub(super) fn change(&mut self, answer: &mut Vec<u8>) -> Duration {
-        let mut late = Duration::ZERO;
-        for (rule, offset, effect) in std::mem::take(&mut self.due) {
-            let bits = self.draws.bits(None, rule, offset);
-            match effect.kind {
-                FaultKind::Garbage => {
-                    for (nth, chunk) in (0..).zip(answer.chunks_mut(8)) {
-                        chunk.copy_from_slice(&sequel(bits, nth).to_le_bytes()[..chunk.len()]);
-                    }
+    pub(super) fn change(&self, due: &DueFault, answer: &mut Vec<u8>) -> Duration {
+        let bits = self.draws.bits(None, due.rule, due.drawn_at);
+        match due.effect.kind {
+            FaultKind::Garbage => {
+                for (nth, chunk) in (0..).zip(answer.chunks_mut(8)) {
+                    chunk.copy_from_slice(&sequel(bits, nth).to_le_bytes()[..chunk.len()]);
                 }
-                FaultKind::WrongAnswer => differ(answer, bits),
-                FaultKind::DuplicateLastLine => {
-                    let last = last_line(answer);
-                    answer.extend_from_within(last..);
-                }
-                FaultKind::LateAnswer => late = late.max(effect.time()),
-                _ => {}
             }
+            FaultKind::WrongAnswer => differ(answer, bits),
+            FaultKind::DuplicateLastLine => {
+                let last = last_line(answer);
+                answer.extend_from_within(last..);
+            }
+            FaultKind::LateAnswer => return due.effect.time(),
+            _ => {}
         }
-        late
+        Duration::ZERO
     }
 }
 
@@ -93,10 +110,11 @@ mod tests {
                 FaultKind::LateAnswer => EffectValue::Time(Duration::from_secs(rule as u64)),
                 _ => EffectValue::Absent,
             };
-            faults.push(rule, 0, Effect { kind: *kind, value });
+            let effect = Effect { kind: *kind, value };
+            faults.push(DueFault { own: rule, rule, effect, direction: None, offset: 0, drawn_at: 0 });
         }
         let mut bytes = answer.as_bytes().to_vec();
-        let late = faults.change(&mut bytes);
+        let late = faults.take().iter().map(|due| faults.change(due, &mut bytes)).max().unwrap_or_default();
         assert!(!faults.is_due(), "once");
         (bytes, late)
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::direction::StreamDirection;
 use crate::draws::Draws;
 use crate::event::FaultEvent;
+use crate::kind::FaultKind;
 use crate::rule::FaultRule;
 use answers::AnswerFaults;
 use lane::{DirectionLane, Intake};
@@ -62,6 +63,8 @@ pub struct ConnectionFaults {
     answers: AnswerFaults,
     /// A server reads nothing more.
     never_reads: bool,
+    /// A server has sent what was not [`received`](Self::received) yet.
+    holds_answers: bool,
 }
 
 impl ConnectionFaults {
@@ -83,6 +86,7 @@ impl ConnectionFaults {
             events: Vec::new(),
             answers: AnswerFaults::new(draws),
             never_reads: false,
+            holds_answers: false,
         };
         faults.open();
         faults
@@ -174,14 +178,14 @@ impl ConnectionFaults {
         lane.intake != Intake::Pass || lane.takes_everything || lane.queue.cost() < lane.limit
     }
 
-    /// Appends at most `room` bytes for the receiver of a direction.
+    /// Appends at most `room` bytes for the receiver of a direction. Where it has no room, a fault
+    /// of a server's own waits with the bytes behind it.
     pub fn poll(&mut self, now: Instant, direction: StreamDirection, room: usize, out: &mut Vec<u8>) -> Polled {
         self.advance(now);
         let now = self.now;
         let (before, mut room) = (out.len(), room);
         while let Some((_, item)) = self.lane(direction).queue.front().filter(|(ready, _)| *ready <= now) {
-            // A server answers what came before its own fault first.
-            let waits = out.len() > before && matches!(item, Item::Mark(mark) if self.is_of_server(mark));
+            let waits = matches!(item, Item::Mark(mark) if self.waits(mark, out.len() > before || room == 0));
             let lane = self.lane_mut(direction);
             match item {
                 Item::Mark(_) if lane.outlet.stalled_until(now).is_some() => break,
@@ -248,14 +252,24 @@ impl ConnectionFaults {
         self.lanes.iter().all(is_ended) || self.lanes.iter().all(|lane| lane.is_gone)
     }
 
-    /// Does a fault keep a receiver from its end for good? Nothing more is sent in either
-    /// direction, or both senders have sent their last and one of the receivers never learns of it.
+    /// Does a fault keep one of the receivers from its end for good, while nothing is on its way to
+    /// the other one?
     pub fn never_finishes(&self) -> bool {
-        let has_ended = |lane: &DirectionLane| lane.fin_at.is_some() || lane.is_gone;
-        let is_kept =
-            |lane: &DirectionLane| matches!(lane.end, End::Open | End::Silent) && lane.queue.front().is_none();
-        self.lanes.iter().all(|lane| lane.end == End::Silent)
-            || (self.lanes.iter().all(has_ended) && self.lanes.iter().any(is_kept))
+        let is_empty = |direction: StreamDirection| self.lane(direction).queue.front().is_none();
+        StreamDirection::BOTH.into_iter().any(|kept| self.never_ends(kept) && is_empty(kept.opposite()))
+    }
+
+    /// Does a fault keep the receiver of a direction from its end for good? Nothing more is sent to
+    /// it, or the sender has sent its last and the receiver never learns of it.
+    pub fn never_ends(&self, direction: StreamDirection) -> bool {
+        let lane = self.lane(direction);
+        let has_ended = lane.fin_at.is_some() || lane.is_gone;
+        lane.end == End::Silent || (has_ended && lane.end == End::Open && lane.queue.front().is_none())
+    }
+
+    /// Does a server leave what its client sends unread for good?
+    pub fn leaves_unread(&self) -> bool {
+        self.never_reads
     }
 
     /// The events since the last call.
@@ -263,9 +277,14 @@ impl ConnectionFaults {
         std::mem::take(&mut self.events)
     }
 
-    /// Does the next answer of a server suffer from a fault? The server then takes what
-    /// [`poll`](Self::poll) gave it line by line, and passes each answer through
-    /// [`answer`](Self::answer), so that no later answer is taken for the next one.
+    /// Has the connection faults that only a server has? It then takes what [`poll`](Self::poll)
+    /// gave it line by line, and polls again once it has answered all of it, so that a fault hits
+    /// the answer to its own line. It passes each answer through [`answer`](Self::answer).
+    pub fn takes_lines(&self) -> bool {
+        self.rules.iter().any(|own| own.kind().is_of_server())
+    }
+
+    /// Does the next answer of a server suffer from a fault?
     pub fn changes_answer(&self) -> bool {
         self.answers.is_due()
     }
@@ -274,11 +293,27 @@ impl ConnectionFaults {
     /// [`received`](Self::received) as those of `Down`. Returns how much later they come; later
     /// answers wait behind them.
     pub fn answer(&mut self, answer: &mut Vec<u8>) -> Duration {
-        if answer.is_empty() { Duration::ZERO } else { self.answers.change(answer) }
+        let mut late = Duration::ZERO;
+        for due in if answer.is_empty() { Vec::new() } else { self.answers.take() } {
+            self.event(due.own, due.direction, due.offset, None);
+            late = late.max(self.answers.change(&due, answer));
+        }
+        late
     }
 
-    /// Is this the place of a fault that only a server has?
-    fn is_of_server(&self, mark: Mark) -> bool {
-        matches!(mark.action, MarkAction::Act(own) if self.rules[own].kind().is_of_server())
+    /// Has a server answers that were not [`received`](Self::received) yet? A fault that ends its
+    /// direction waits for them.
+    pub fn holds_answers(&mut self, holds: bool) {
+        self.holds_answers = holds;
+    }
+
+    /// A server answers what came before its own fault first.
+    fn waits(&self, mark: Mark, is_taking: bool) -> bool {
+        match mark.action {
+            MarkAction::Act(own) if self.rules[own].kind().is_of_server() => {
+                is_taking || (self.holds_answers && self.rules[own].kind() == FaultKind::HalfCloseFirst)
+            }
+            _ => false,
+        }
     }
 }

@@ -74,7 +74,10 @@ fn an_answer_can_be_late_from_a_time_on() {
     bench.at(10_000);
     assert!(bench.faults.changes_answer());
     bench.send(Up, b"two\n");
+    bench.expect(Down, b"", End::Open);
+    assert_eq!(bench.words(), [("wrong-answer", None, 0)], "none has suffered from the other yet");
     assert_eq!(answers(&mut bench), [("two\n".into(), Duration::from_secs(1))]);
+    bench.at(10_001);
     assert_eq!(bench.words(), [("wrong-answer", None, 0), ("late-answer", None, 0)]);
 }
 
@@ -119,6 +122,44 @@ fn a_server_can_send_its_fin_first() {
     bench.fin(Down);
     assert_eq!(bench.ends, [End::HalfClose; 2]);
     assert_eq!(bench.words(), [("half-close-first", Some(Up), 4)]);
+}
+
+#[test]
+fn a_fault_of_a_server_waits_for_the_answers_before_it() {
+    let poll = |bench: &mut Bench, room| {
+        let mut out = Vec::new();
+        bench.faults.poll(bench.now, Up, room, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let mut bench = Bench::new("garbage @message=2; half-close-first @message=3");
+    bench.faults.received(bench.now, Up, b"one\ntwo\nthree\n");
+    assert_eq!(poll(&mut bench, 100), "one\n");
+    assert_eq!((poll(&mut bench, 0).as_str(), bench.faults.changes_answer()), ("", false), "a full server");
+    assert_eq!((poll(&mut bench, 100).as_str(), bench.faults.changes_answer()), ("two\n", true));
+    bench.faults.holds_answers(true);
+    assert_eq!((poll(&mut bench, 100).as_str(), bench.faults.has_new_end(Down)), ("", false));
+    bench.faults.holds_answers(false);
+    assert_eq!(poll(&mut bench, 100), "three\n");
+    assert_eq!(bench.faults.poll(bench.now, Down, 100, &mut Vec::new()).end, End::HalfClose);
+}
+
+#[test]
+fn it_shows_which_receiver_never_learns_of_its_end() {
+    let mut bench = Bench::new("up: one-way");
+    bench.send(Up, b"x");
+    assert!(!bench.faults.never_ends(Up) && !bench.faults.never_finishes());
+    bench.fin(Up);
+    assert!(bench.faults.never_ends(Up) && !bench.faults.never_ends(Down) && bench.faults.never_finishes());
+    let mut bench = Bench::new("up: one-way; down: delay=1s");
+    bench.send(Up, b"x");
+    bench.send(Down, b"x");
+    bench.fin(Up);
+    assert!(bench.faults.never_ends(Up) && !bench.faults.never_finishes(), "an answer is on its way");
+    bench.at(1000);
+    assert!(bench.faults.never_finishes());
+    let mut bench = Bench::new("silent");
+    bench.send(Up, b"x");
+    assert!(bench.faults.never_ends(Up) && bench.faults.never_ends(Down) && bench.faults.never_finishes());
 }
 
 #[test]
