@@ -44,6 +44,8 @@ impl PairSide {
         self.pair.counted(state);
         if state.is_draining && faults.never_finishes() {
             cx.reset();
+            // The faults may keep this end from it too.
+            self.wake_other(state);
         }
         let paused = !faults.wants_input(self.end.sends()) || state.late_until.is_some();
         state.from(self.end).paused = paused;

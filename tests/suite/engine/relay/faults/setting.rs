@@ -10,7 +10,7 @@ use resound::{Engine, Error};
 
 use super::super::{Path, address, error_of_next_read, settings};
 use super::{is_silent, tests_of_faults};
-use crate::harness::Peer;
+use crate::harness::{PATIENCE, Peer};
 
 tests_of_faults!(
     ;
@@ -22,6 +22,7 @@ tests_of_faults!(
     a_chance_of_all_is_certain,
     faults_come_behind_tls,
     a_drain_ends_silent_pairs,
+    a_drain_ends_pairs_of_which_one_end_never_learns_of_the_other,
 );
 
 fn the_first_two_fail_and_all_is_well(engine: Engine) {
@@ -142,5 +143,25 @@ fn a_drain_ends_silent_pairs(engine: Engine) {
     assert_eq!(error_of_next_read(&mut other), ErrorKind::ConnectionReset);
     assert_eq!(error_of_next_read(&mut client), ErrorKind::ConnectionReset);
     assert_eq!(error_of_next_read(&mut target), ErrorKind::ConnectionReset);
+    path.relay.wait();
+}
+
+fn a_drain_ends_pairs_of_which_one_end_never_learns_of_the_other(engine: Engine) {
+    let path = Path::faulted(engine, "1: up: one-way; 2: down: one-way");
+    let (mut client, mut target) = path.pair();
+    client.send("question");
+    client.finish();
+    path.injects(&[(1, Some(Up), 0, FaultKind::OneWay)]);
+    let (mut other, mut its_target) = path.pair();
+    its_target.send("answer");
+    its_target.finish();
+    path.injects(&[(2, Some(Down), 0, FaultKind::OneWay)]);
+    is_silent(&mut target);
+    is_silent(&mut other);
+    // Long before the drain is over.
+    path.relay.drain(PATIENCE * 10);
+    for end in [&mut client, &mut target, &mut other, &mut its_target] {
+        assert_eq!(error_of_next_read(end), ErrorKind::ConnectionReset);
+    }
     path.relay.wait();
 }
