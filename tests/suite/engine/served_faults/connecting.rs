@@ -18,6 +18,7 @@ tests_of_served_faults!(
     AcceptLate => accept_late_keeps_a_client_waiting,
     Cap => cap_resets_clients_beyond_it,
     ConnectRate => connect_rate_lets_clients_wait_for_their_turn;
+    nothing_else_happens_to_a_client_beyond_the_cap,
 );
 
 /// The server ends all the same.
@@ -87,6 +88,15 @@ fn cap_resets_clients_beyond_it(engine: Engine) {
     assert_eq!(faulted.running.closed(), CloseReason::Finished);
     faulted.works_for_another();
     second.ask("still");
+}
+
+fn nothing_else_happens_to_a_client_beyond_the_cap(engine: Engine) {
+    let faulted = Faulted::replying(engine, "2: accept-then-close; cap=1");
+    let mut first = faulted.connect();
+    first.ask("one");
+    assert_eq!(error_of_next_read(&mut faulted.connect()), ErrorKind::ConnectionReset);
+    assert_eq!(faulted.running.closed(), CloseReason::Aborted);
+    faulted.injects(&[(2, None, 0, FaultKind::Cap)]);
 }
 
 fn connect_rate_lets_clients_wait_for_their_turn(engine: Engine) {

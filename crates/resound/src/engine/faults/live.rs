@@ -146,7 +146,7 @@ impl LiveFaults {
             Endpoint::Tcp(address) => Some(address.ip()),
             _ => None,
         };
-        let faults = spec.connection(seed, number, peer, now).map(Box::new);
+        let mut faults = spec.connection(seed, number, peer, now).map(Box::new);
         let mut admission = faults.as_ref().map_or(ClientAdmission::Serve, |faults| faults.admission());
         let mut events = Vec::new();
         let listener = spec.listener();
@@ -160,6 +160,8 @@ impl LiveFaults {
         };
         if let Some(cap) = listener.cap.filter(|cap| live >= *cap) {
             admission = ClientAdmission::Reset;
+            // Nothing else happens to it.
+            faults = None;
             events.push(event(FaultKind::Cap, EffectValue::Count(u32::try_from(cap).unwrap_or(u32::MAX))));
         } else if let Some(rate) = listener.connect_rate {
             let late = self.0.wait_for_turn(rate, now);
