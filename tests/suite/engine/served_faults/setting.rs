@@ -13,6 +13,7 @@ tests_of_served_faults!(
     a_server_refuses_the_faults_of_a_relay,
     a_service_is_woken_from_outside_and_by_its_own_clock,
     a_panic_of_the_observer_stays_its_own,
+    the_same_faults_hold_for_one_server_after_the_other,
 );
 
 fn nagle_is_an_event_and_bytes_pass(engine: Engine) {
@@ -73,6 +74,20 @@ fn a_server_refuses_the_faults_of_a_relay(engine: Engine) {
     of_relay.set("up: eat-fin".parse().unwrap(), 1).unwrap();
     let started = server(engine).faults(&of_relay, |_, _| {}).listen("127.0.0.1:0").unwrap().serve(|_| Woken);
     assert!(matches!(started, Err(Error::Faults(_))));
+}
+
+fn the_same_faults_hold_for_one_server_after_the_other(engine: Engine) {
+    let faults = LiveFaults::of_server();
+    for _ in 0..2 {
+        let running = Running::start(server(engine).faults(&faults, |_, _| {}), |_| resound::Reply::default());
+        for number in 2..=3 {
+            running.connect().ask("one");
+            assert_eq!(faults.set("delay=1ms".parse().unwrap(), 1).unwrap(), number);
+        }
+        let refused = faults.set("refuse".parse().unwrap(), 1);
+        assert!(matches!(refused, Err(Error::ListenerFaults)), "{refused:?}");
+        running.drain();
+    }
 }
 
 /// Says what wakes it.

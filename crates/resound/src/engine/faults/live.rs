@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use resound_faults::{ClientAdmission, ConnectionFaults, Effect, EffectValue, FaultEvent, FaultKind, FaultSpec, Role};
@@ -23,7 +23,8 @@ struct FaultTable {
     role: Role,
     /// In the order of their first connections; the last one holds.
     settings: Mutex<Vec<FaultSetting>>,
-    running: OnceLock<Weak<Shared>>,
+    /// The one that was started last.
+    running: Mutex<Weak<Shared>>,
     /// Clients at once, for `cap`.
     live: AtomicUsize,
     /// When the next client has its turn, for `connect-rate`.
@@ -97,7 +98,7 @@ impl LiveFaults {
     fn put(&self, spec: FaultSpec, seed: u64, least: u64) -> Result<u64, Error> {
         spec.check_for(self.0.role).map_err(Error::Faults)?;
         let mut settings = self.settings();
-        let running = self.0.running.get().and_then(Weak::upgrade);
+        let running = self.running().upgrade();
         let closed = settings.last().map_or((false, false), |last| closed_listeners(&last.spec));
         if running.is_some() && closed_listeners(&spec) != closed {
             return Err(Error::ListenerFaults);
@@ -118,7 +119,7 @@ impl LiveFaults {
     #[must_use]
     pub fn get(&self) -> FaultSetting {
         let settings = self.settings();
-        let next = self.0.running.get().and_then(Weak::upgrade).map_or(1, |shared| shared.next.load(Relaxed));
+        let next = self.running().upgrade().map_or(1, |shared| shared.next.load(Relaxed));
         let holds = settings.iter().rev().find(|setting| setting.from <= next).cloned();
         holds.unwrap_or_else(|| FaultSetting { from: 1, seed: 0, spec: Arc::default() })
     }
@@ -127,8 +128,14 @@ impl LiveFaults {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn running(&self) -> MutexGuard<'_, Weak<Shared>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A relay or a server has started with these faults. One after the other may: each counts its
+    /// connections from 1.
     pub(crate) fn run(&self, shared: &Arc<Shared>) {
-        let _ = self.0.running.set(Arc::downgrade(shared));
+        *self.running() = Arc::downgrade(shared);
     }
 
     /// What becomes of a client, counted as served until [`LiveFaults::leave`].
