@@ -28,6 +28,7 @@ on_each_engine! {
     late_answer_keeps_one_answer_and_those_behind,
     several_answers_in_one_read_suffer_each_for_itself,
     a_drain_waits_for_a_late_answer,
+    of_many_lines_in_one_write_the_right_one_suffers,
 }
 
 fn garbage_comes_in_the_place_of_an_answer(engine: Engine) {
@@ -125,6 +126,53 @@ fn several_answers_in_one_read_suffer_each_for_itself(engine: Engine) {
     let answers = String::from_utf8(client.rest()).unwrap();
     let numbers: Vec<_> = answers.lines().map(|line| line.strip_prefix("Server received: ").unwrap()).collect();
     assert_eq!(numbers, ["1", "2", "2", "3", "4", "4", "5"]);
+}
+
+/// What a client gets that writes so many lines, in pieces of this size at most.
+fn pipelined(engine: Engine, spec: &str, piece: usize) -> Vec<u8> {
+    let faulted = Faulted::replying(engine, spec);
+    let mut client = faulted.connect();
+    let mut sender = client.0.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        let lines: String = (1..=LINES).map(|number| format!("{number}\n")).collect();
+        for piece in lines.as_bytes().chunks(piece) {
+            // One that has its end may reset what comes then.
+            if sender.write_all(piece).is_err() {
+                break;
+            }
+        }
+        let _ = sender.shutdown(std::net::Shutdown::Write);
+    });
+    let got = client.rest();
+    writer.join().unwrap();
+    got
+}
+
+const LINES: usize = 20_000;
+
+fn of_many_lines_in_one_write_the_right_one_suffers(engine: Engine) {
+    let answers = |from: usize, to: usize| -> String {
+        (from..=to).map(|number| format!("Server received: {number}\n")).collect()
+    };
+    let before = answers(1, 1999);
+    let at = "Server received: 2000\n";
+    for piece in [usize::MAX, 1000] {
+        for fault in ["garbage", "wrong-answer", "duplicate-last-line", "late-answer=20ms"] {
+            let got = pipelined(engine, &format!("{fault} @message=2000"), piece);
+            let (head, rest) = got.split_at(before.len());
+            let (answer, rest) = rest.split_at(at.len());
+            assert!(head == before.as_bytes(), "{fault} in pieces of {piece}");
+            let rest = match fault {
+                "duplicate-last-line" => rest.strip_prefix(at.as_bytes()).expect("twice"),
+                _ => rest,
+            };
+            let is_changed = matches!(fault, "garbage" | "wrong-answer");
+            assert_eq!(answer != at.as_bytes(), is_changed, "{fault} in pieces of {piece}");
+            assert!(rest == answers(2001, LINES).as_bytes(), "{fault} in pieces of {piece}");
+        }
+        let got = pipelined(engine, "half-close-first @message=2000", piece);
+        assert!(got == before.as_bytes(), "{} bytes in pieces of {piece}", got.len());
+    }
 }
 
 fn a_drain_waits_for_a_late_answer(engine: Engine) {

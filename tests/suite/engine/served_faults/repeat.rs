@@ -7,12 +7,13 @@ use std::sync::mpsc;
 use fastrand::Rng;
 use resound::faults::{FaultEvent, FaultKind, FaultSpec, LiveFaults, StreamDirection};
 use resound::relay::{Relay, RelayEvent, RelayTarget};
-use resound::{Echo, Endpoint, Engine, Handle};
+use resound::{Echo, Endpoint, Engine, Handle, Reply};
 
-use crate::harness::{noise, on_each_engine_once, server, uninterrupted};
+use crate::harness::{eventually, noise, on_each_engine_once, server, uninterrupted};
 
 on_each_engine_once! {
     a_server_repeats_what_a_relay_does,
+    the_faults_of_a_server_are_the_same_on_each_engine_and_in_other_pieces,
 }
 
 const SEEDS: u64 = 200;
@@ -115,5 +116,74 @@ fn a_server_repeats_what_a_relay_does(engine: Engine) {
     assert!(of_server.0.len() > 500, "{} events", of_server.0.len());
     for (index, (one, other)) in of_server.1.iter().zip(&of_relay.1).enumerate() {
         assert!(one == other, "client {}: {} bytes, {} bytes", index + 1, one.len(), other.len());
+    }
+}
+
+/// Random faults that only a server has, of lines and bytes.
+fn random_server_spec(dice: &mut Rng) -> FaultSpec {
+    let faults =
+        ["garbage", "wrong-answer", "duplicate-last-line", "late-answer=1ms", "half-close-first", "never-read"];
+    // Most of them end nothing.
+    let rules: Vec<_> = (0..=dice.u8(..6))
+        .map(|_| {
+            let fault = faults[if dice.u8(..4) > 0 { dice.usize(..4) } else { dice.usize(..faults.len()) }];
+            let place = if dice.bool() { "message=" } else { "" };
+            let unit = if place.is_empty() { "B" } else { "" };
+            format!("{fault} @{place}{}{unit} 80%", 1 + dice.usize(..LINES_OF_RUN))
+        })
+        .collect();
+    let text = rules.join("; ");
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+const LINES_OF_RUN: usize = 5000;
+
+/// The events of random faults that only a server has, and what its clients got of their lines,
+/// which they sent in pieces of this size at most. They stay until the server drains.
+fn run_of_server(engine: Engine, piece: usize) -> (Timeline, Vec<Vec<u8>>) {
+    let (send, events) = mpsc::channel();
+    let faults = LiveFaults::of_server();
+    let served = server(engine).faults(&faults, move |_, event| drop(send.send(event.clone())));
+    let handle = served.listen("127.0.0.1:0").unwrap().serve(|_| Reply::default()).unwrap();
+    let lines: String = (1..=LINES_OF_RUN).map(|number| format!("{number}\n")).collect();
+    let (mut answers, mut clients) = (Vec::new(), Vec::new());
+    for seed in 1..=SEEDS / 4 {
+        let spec = random_server_spec(&mut Rng::with_seed(seed));
+        let ends = !spec.to_string().contains("never-read");
+        faults.set(spec, seed).unwrap();
+        let Endpoint::Tcp(address) = handle.addresses()[0] else { panic!("TCP was asked for") };
+        let client = TcpStream::connect(address).unwrap();
+        for piece in lines.as_bytes().chunks(piece) {
+            uninterrupted(|| (&client).write_all(piece)).unwrap();
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        // The next faults are for the next connection.
+        eventually("its connection", || handle.totals().opened == seed);
+        answers.push(if ends { rest_of(&client) } else { Vec::new() });
+        clients.push(client);
+    }
+    handle.drain(crate::harness::PATIENCE);
+    handle.wait_for_end();
+    let event = |event: FaultEvent| (event.connection, event.direction, event.offset, event.kind);
+    let mut events: Vec<_> = events.try_iter().map(event).collect();
+    events.sort_unstable();
+    (events, answers)
+}
+
+fn rest_of(mut client: &TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    uninterrupted(|| client.read_to_end(&mut answer)).unwrap();
+    answer
+}
+
+fn the_faults_of_a_server_are_the_same_on_each_engine_and_in_other_pieces(engine: Engine) {
+    let first = run_of_server(Engine::Portable, usize::MAX);
+    assert!(first.0.len() > 100, "{} events", first.0.len());
+    for piece in [usize::MAX, 1000, 77] {
+        let other = run_of_server(engine, piece);
+        assert_eq!(first.0, other.0, "in pieces of {piece}");
+        for (index, (one, other)) in first.1.iter().zip(&other.1).enumerate() {
+            assert!(one == other, "client {}: {} bytes, {} bytes", index + 1, one.len(), other.len());
+        }
     }
 }

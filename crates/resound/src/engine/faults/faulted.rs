@@ -88,7 +88,8 @@ impl FaultedService {
 
     /// The service learns of a drain behind all that was received before it.
     fn drain_inner(&mut self, cx: &mut Cx<'_>) {
-        if self.is_draining && (!self.faults.holds(StreamDirection::Up) || self.inner.is_paused()) {
+        let is_next = !self.faults.holds(StreamDirection::Up) || self.inner.is_paused();
+        if self.is_draining && is_next && self.inner.has_taken_all() {
             self.inner.drain(&mut self.faults, cx);
             self.inner.advance(&mut self.faults, cx);
         }

@@ -1,10 +1,12 @@
 //! [`InnerConnection`]: the service behind the faults, on a connection without a socket.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use resound_faults::{End, StreamDirection};
 use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, Then, Verdict};
 
+use super::pending::PendingAnswers;
 use super::report::ReportedFaults;
 
 /// What the faults take of a service in one turn. They mostly stop it long before; but bytes that
@@ -23,11 +25,11 @@ pub(super) struct InnerConnection {
     /// `None` once it is over.
     conn: Option<Conn>,
     /// What the service has sent, and the faults have not taken.
-    pending: Vec<u8>,
+    pending: PendingAnswers,
+    /// Lines of the client behind one that `conn` holds, where each is to have its own answer.
+    lines: VecDeque<u8>,
     /// What `conn` waits for of these bytes. Faults may have added others.
     unsent: usize,
-    /// Until then the answer waits.
-    held_until: Option<Instant>,
     /// The next turn, where the last one was not enough.
     next_turn: Option<Instant>,
     then: Then,
@@ -61,9 +63,9 @@ impl InnerConnection {
     pub(super) fn new(info: &ConnInfo, service: Box<dyn Service>, limits: Limits) -> Self {
         Self {
             conn: Some(Conn::new(info.clone(), service, limits).reporting_unacknowledged()),
-            pending: Vec::new(),
+            pending: PendingAnswers::default(),
+            lines: VecDeque::new(),
             unsent: 0,
-            held_until: None,
             next_turn: None,
             then: Then::Go,
             is_finished: false,
@@ -79,6 +81,11 @@ impl InnerConnection {
 
     pub(super) fn is_paused(&self) -> bool {
         self.conn.as_ref().is_none_or(Conn::is_paused)
+    }
+
+    /// Does nothing wait here for the service?
+    pub(super) fn has_taken_all(&self) -> bool {
+        self.lines.is_empty()
     }
 
     pub(super) fn open(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
@@ -103,27 +110,31 @@ impl InnerConnection {
     /// When to call [`advance`](Self::advance) again, if nothing comes before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let of_conn = self.conn.as_ref().and_then(Conn::deadline);
-        let held = self.held_until.filter(|_| !self.pending.is_empty());
-        [of_conn, held, self.next_turn].into_iter().flatten().min()
+        [of_conn, self.pending.deadline(), self.next_turn].into_iter().flatten().min()
     }
 
     /// Lets bytes and ends pass between the service and the faults, as far as both allow now.
     pub(super) fn advance(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         self.next_turn = None;
-        // Once: a service may ask for a time that has come already.
-        self.keep_time(faults, cx);
         let mut left = TURN;
-        loop {
+        self.pass(faults, cx, &mut left);
+        // Behind what has arrived. Once: a service may ask for a time that has come already.
+        if self.keep_time(faults, cx) {
+            self.pass(faults, cx, &mut left);
+        }
+        if left == 0 {
+            self.next_turn = cx.now().checked_add(REST);
+        }
+    }
+
+    fn pass(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>, left: &mut usize) {
+        while *left > 0 {
             let sent = self.send(faults, cx);
             let has_taken = self.take(faults, cx);
             if sent == 0 && !has_taken {
                 return;
             }
-            left = left.saturating_sub(sent);
-            if left == 0 {
-                self.next_turn = cx.now().checked_add(REST);
-                return;
-            }
+            *left = left.saturating_sub(sent);
         }
     }
 
@@ -141,13 +152,11 @@ impl InnerConnection {
         let mut answer = [&wire[verdict.echo], &out[..]].concat();
         self.unsent += answer.len();
         let late = faults.answer(&mut answer);
-        if !late.is_zero() {
-            self.held_until = self.held_until.max(now.checked_add(late));
-        }
-        self.pending.append(&mut answer);
+        self.pending.push(answer, if late.is_zero() { None } else { now.checked_add(late) });
     }
 
-    fn keep_time(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+    /// Returns whether the time of the service had come.
+    fn keep_time(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> bool {
         let is_due = self.conn.as_ref().and_then(Conn::deadline).is_some_and(|at| at <= cx.now());
         if is_due {
             self.tell(faults, cx, &mut [], |conn, now, _, out, observer| {
@@ -158,17 +167,17 @@ impl InnerConnection {
                 conn.timed_out(now, out, observer)
             });
         }
+        is_due
     }
 
     /// Gives the faults what the service has sent, and its end. Returns how many bytes they took.
     fn send(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> usize {
         let (now, down) = (cx.now(), StreamDirection::Down);
-        let is_held = self.held_until.is_some_and(|at| at > now);
-        let mut portion = 0;
-        if !is_held && !self.pending.is_empty() && faults.wants_input(down) {
-            portion = self.pending.len().min(PORTION);
-            faults.received(now, down, &self.pending[..portion]);
-            self.pending.drain(..portion);
+        let ready = self.pending.ready(now, PORTION);
+        let portion = if faults.wants_input(down) { ready.len() } else { 0 };
+        if portion > 0 {
+            faults.received(now, down, ready);
+            self.pending.pass(portion);
             let sent = self.unsent.saturating_sub(self.pending.len());
             if sent > 0 {
                 self.unsent -= sent;
@@ -194,7 +203,7 @@ impl InnerConnection {
             }
             Then::HalfClose | Then::Close => {}
             Then::Reset => {
-                self.pending = Vec::new();
+                self.pending.clear();
                 if self.conn.is_some() {
                     faults.received_reset(now, down);
                 }
@@ -212,19 +221,24 @@ impl InnerConnection {
     /// Takes what the client's bytes have become, as far as the service takes it. Returns whether
     /// anything came.
     fn take(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> bool {
+        let has_fed = self.feed(faults, cx);
         let room = match &self.conn {
+            Some(_) if self.waits_for_answers() => 0,
             Some(conn) if conn.wants_read() => conn.read_limit().min(MOST),
             // An end comes even where no byte has room.
             Some(_) => 0,
             None => MOST,
         };
+        faults.holds_answers(!self.pending.is_empty());
         let mut bytes = Vec::new();
         let polled = faults.poll(cx.now(), StreamDirection::Up, room, &mut bytes);
         faults.report();
-        self.received(faults, cx, &mut bytes);
-        let is_new = !bytes.is_empty();
+        let is_new = has_fed || !bytes.is_empty();
+        self.received(faults, cx, bytes);
         match polled.end {
             End::Open | End::Silent => is_new,
+            // It repeats.
+            End::HalfClose | End::Close if !self.lines.is_empty() => is_new,
             End::HalfClose | End::Close => {
                 let is_first = !std::mem::replace(&mut self.at_eof, true);
                 if is_first {
@@ -239,14 +253,37 @@ impl InnerConnection {
         }
     }
 
-    fn received(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>, bytes: &mut [u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // One line at a time, where its answer is not to be taken for the next one's.
-            let newline = rest.iter().position(|byte| *byte == b'\n').filter(|_| faults.changes_answer());
-            let (part, behind) = rest.split_at_mut(newline.map_or(rest.len(), |at| at + 1));
-            self.tell(faults, cx, part, |conn, now, wire, out, observer| conn.received(now, wire, out, observer));
-            rest = behind;
+    fn received(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>, mut bytes: Vec<u8>) {
+        if faults.takes_lines() {
+            self.lines.extend(bytes);
+            self.feed(faults, cx);
+        } else if !bytes.is_empty() {
+            self.tell(faults, cx, &mut bytes, |conn, now, wire, out, observer| conn.received(now, wire, out, observer));
         }
+    }
+
+    /// One line after the other, as far as the service takes them, so that each answer is that of
+    /// one line. Returns whether it took any.
+    fn feed(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) -> bool {
+        let mut has_fed = false;
+        while !self.lines.is_empty() && self.conn.as_ref().is_some_and(Conn::wants_read) && !self.holds_input() {
+            let newline = self.lines.iter().position(|byte| *byte == b'\n');
+            let mut line: Vec<u8> = self.lines.drain(..newline.map_or(self.lines.len(), |at| at + 1)).collect();
+            self.tell(faults, cx, &mut line, |conn, now, wire, out, observer| conn.received(now, wire, out, observer));
+            has_fed = true;
+        }
+        if self.conn.is_none() {
+            self.lines.clear();
+        }
+        has_fed
+    }
+
+    /// Does anything that the service has not seen wait for it?
+    fn waits_for_answers(&self) -> bool {
+        !self.lines.is_empty() || self.holds_input()
+    }
+
+    fn holds_input(&self) -> bool {
+        self.conn.as_ref().is_some_and(Conn::holds_input)
     }
 }

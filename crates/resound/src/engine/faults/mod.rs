@@ -5,6 +5,7 @@ mod closed_listeners;
 mod faulted;
 mod inner;
 mod live;
+mod pending;
 mod place;
 mod report;
 mod served;
