@@ -1,10 +1,10 @@
 //! Faults that end a connection, or keep it from ending.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 
 use resound::faults::FaultKind;
 use resound::faults::StreamDirection::{Down, Up};
-use resound::{Chargen, CloseReason, Engine};
+use resound::{Chargen, CloseReason, Engine, Reply};
 
 use super::{Faulted, error_of_next_read, is_silent, tests_of_served_faults};
 use crate::harness::{PATIENCE, noise, server};
@@ -19,6 +19,8 @@ tests_of_served_faults!(
     a_reset_at_connect_needs_no_byte,
     a_service_without_end_is_silenced_too,
     a_drain_resets_what_is_silent,
+    a_drain_resets_what_has_no_end_of_its_own,
+    an_end_without_close_notify_is_answered,
 );
 
 fn reset_comes_behind_the_bytes_before_it(engine: Engine) {
@@ -49,8 +51,7 @@ fn close_is_a_fin_and_loses_the_rest(engine: Engine) {
     let faulted = Faulted::replying(engine, "1: down: close @17B");
     let mut client = faulted.connect();
     client.send("Hello\n");
-    // What has left comes before the FIN.
-    assert!(b"Server received: ".starts_with(&client.rest()));
+    assert_eq!(client.rest(), b"Server received: ");
     faulted.injects(&[(1, Some(Down), 17, FaultKind::Close)]);
     faulted.works_for_another();
 }
@@ -106,6 +107,39 @@ fn a_drain_resets_what_is_silent(engine: Engine) {
     faulted.running.handle.drain(PATIENCE * 10);
     assert_eq!(error_of_next_read(&mut client), ErrorKind::ConnectionReset);
     faulted.running.wait();
+}
+
+fn a_drain_resets_what_has_no_end_of_its_own(engine: Engine) {
+    for (spec, kind) in [("down: one-way", FaultKind::OneWay), ("never-read @message=2", FaultKind::NeverRead)] {
+        let faulted = Faulted::replying(engine, spec);
+        let mut client = faulted.connect();
+        client.send("one\ntwo\nthree\n");
+        let event = faulted.injected.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(event.kind, kind);
+        if kind == FaultKind::NeverRead {
+            client.expect("Server received: one\n");
+            client.send("four\n");
+        }
+        // Long before the drain is over.
+        faulted.running.handle.drain(PATIENCE * 10);
+        assert_eq!(error_of_next_read(&mut client), ErrorKind::ConnectionReset, "{spec}");
+        faulted.running.wait();
+    }
+}
+
+fn an_end_without_close_notify_is_answered(engine: Engine) {
+    let faulted = Faulted::serving(server(engine).opening(crate::tunnel::opening()), "delay=1ms", |_| Reply::default());
+    let settings = crate::tunnel::client();
+    let session = rustls::ClientConnection::new(settings.config().clone(), settings.name().clone()).unwrap();
+    let mut tls = rustls::StreamOwned::new(session, faulted.connect().0);
+    tls.write_all(b"whole\ncut o").unwrap();
+    tls.flush().unwrap();
+    tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut got = Vec::new();
+    // Ends with the server's close_notify, or this is an error.
+    tls.read_to_end(&mut got).unwrap();
+    assert_eq!(got, b"Server received: whole\n");
+    assert_eq!(faulted.running.closed(), CloseReason::Truncated);
 }
 
 fn one_way_takes_one_direction(engine: Engine) {

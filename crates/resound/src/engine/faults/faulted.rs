@@ -1,7 +1,7 @@
 //! [`FaultedService`]: the service of a connection that suffers from faults.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use resound_faults::{ClientAdmission, ConnectionFaults, End, FaultEvent, StreamDirection};
 use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service};
@@ -13,6 +13,9 @@ use super::report::{FaultObserver, ReportedFaults};
 
 /// Bytes that wait for the client's socket, at most.
 const HIGH: usize = 64 * 1024;
+/// A connection whose service is over, and whose client never learns of it, stays this long where
+/// it has no idle timeout.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Stands between a connection and its service, as a relay would: what the client sends goes up
 /// through the faults to the service, and what that sends comes down through them.
@@ -22,8 +25,8 @@ pub(super) struct FaultedService {
     admission: ClientAdmission,
     /// Events of the admission.
     events: Vec<FaultEvent>,
-    /// The time for which it has asked.
-    alarm: Option<Instant>,
+    /// It has asked for a time.
+    has_alarm: bool,
     /// Until then the service is not opened.
     late_until: Option<Instant>,
     /// The faults have more, once what they gave has left.
@@ -31,6 +34,9 @@ pub(super) struct FaultedService {
     /// The client's FIN has come.
     at_eof: bool,
     is_draining: bool,
+    idle_timeout: Option<Duration>,
+    /// When a connection that nothing else ends is reset.
+    reset_at: Option<Instant>,
     _place: ClientPlace,
 }
 
@@ -49,11 +55,13 @@ impl FaultedService {
             inner: InnerConnection::new(conn, service, limits),
             admission: client.admission,
             events: client.events,
-            alarm: None,
+            has_alarm: false,
             late_until: None,
             more: false,
             at_eof: false,
             is_draining: false,
+            idle_timeout: limits.idle_timeout,
+            reset_at: None,
             _place: place,
         }
     }
@@ -73,17 +81,38 @@ impl FaultedService {
             self.drain_inner(cx);
         }
         self.send(cx);
-        if self.is_draining && self.faults.never_finishes() {
-            cx.reset();
-        }
+        self.end_kept(cx);
         cx.pause(!self.faults.wants_input(StreamDirection::Up) || self.late_until.is_some());
-        let times =
-            [self.faults.deadline(), self.inner.deadline().filter(|_| self.late_until.is_none()), self.late_until];
+        if self.faults.leaves_unread() {
+            cx.leave_unread();
+        }
+        cx.read_before_wake(self.inner.waits_for_silence());
+        let of_inner = self.inner.deadline().filter(|_| self.late_until.is_none());
+        let times = [self.faults.deadline(), of_inner, self.late_until, self.reset_at];
         if let Some(at) = times.into_iter().flatten().min() {
-            self.alarm = Some(at);
+            self.has_alarm = true;
             cx.wake_at(at);
         }
         self.faults.report();
+    }
+
+    /// Resets a connection that a fault keeps from its end for good: in a drain, or some time after
+    /// both ends have finished.
+    fn end_kept(&mut self, cx: &mut Cx<'_>) {
+        let is_kept = self.faults.never_ends(StreamDirection::Down);
+        if self.is_draining && (is_kept || self.faults.leaves_unread()) {
+            return cx.reset();
+        }
+        if !is_kept || !(self.inner.is_over() || self.at_eof) {
+            return;
+        }
+        // The service may have waited for the idle timeout already.
+        let is_idle = self.inner.is_over() && self.inner.reason() == Some(CloseReason::IdleTimeout);
+        let time = if is_idle { Duration::ZERO } else { self.idle_timeout.unwrap_or(LINGER) };
+        let at = *self.reset_at.get_or_insert(cx.now() + time);
+        if at <= cx.now() {
+            cx.reset_because(if self.idle_timeout.is_some() { CloseReason::IdleTimeout } else { CloseReason::Aborted });
+        }
     }
 
     /// The service learns of a drain behind all that was received before it.
@@ -162,21 +191,21 @@ impl Service for FaultedService {
     }
 
     fn wake(&mut self, cx: &mut Cx<'_>) {
-        match self.alarm.filter(|at| *at <= cx.now()) {
-            Some(_) => self.alarm = None,
+        if self.has_alarm && cx.wakes_at().is_none() {
+            self.has_alarm = false;
+        } else if self.late_until.is_none() {
             // From outside: it is for the service.
-            None if self.late_until.is_none() => self.inner.woken(&mut self.faults, cx),
-            None => {}
+            self.inner.woken(&mut self.faults, cx);
         }
         self.advance(cx);
     }
 
     fn eof(&mut self, cx: &mut Cx<'_>) {
         self.at_eof = true;
-        match cx.is_truncated() {
-            true => self.faults.received_reset(cx.now(), StreamDirection::Up),
-            false => self.faults.received_fin(cx.now(), StreamDirection::Up),
+        if cx.is_truncated() {
+            self.inner.truncate();
         }
+        self.faults.received_fin(cx.now(), StreamDirection::Up);
         self.advance(cx);
     }
 
@@ -190,11 +219,8 @@ impl Service for FaultedService {
     }
 
     fn closed(&mut self, why: &CloseReason) {
-        let now = Instant::now();
-        if *why != CloseReason::Finished {
-            self.faults.received_reset(now, StreamDirection::Up);
-        }
+        // What would be due by now has not happened.
         self.faults.report();
-        self.inner.lost(now, *why);
+        self.inner.lost(Instant::now(), *why);
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct InnerConnection {
     is_finished: bool,
     /// The client's FIN has arrived.
     at_eof: bool,
+    /// It came, or will come, before the end of what the client sent.
+    is_truncated: bool,
     /// Why it has ended.
     reason: Option<CloseReason>,
 }
@@ -70,6 +72,7 @@ impl InnerConnection {
             then: Then::Go,
             is_finished: false,
             at_eof: false,
+            is_truncated: false,
             reason: None,
         }
     }
@@ -83,9 +86,24 @@ impl InnerConnection {
         self.conn.as_ref().is_none_or(Conn::is_paused)
     }
 
+    /// Is nothing more to come of the service?
+    pub(super) fn is_over(&self) -> bool {
+        self.conn.is_none() && self.pending.is_empty()
+    }
+
+    /// Do bytes become a message unless more comes?
+    pub(super) fn waits_for_silence(&self) -> bool {
+        self.conn.as_ref().is_some_and(Conn::waits_for_silence)
+    }
+
     /// Does nothing wait here for the service?
     pub(super) fn has_taken_all(&self) -> bool {
         self.lines.is_empty()
+    }
+
+    /// The client's FIN comes before the end of what it sent.
+    pub(super) fn truncate(&mut self) {
+        self.is_truncated = true;
     }
 
     pub(super) fn open(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
@@ -242,6 +260,9 @@ impl InnerConnection {
             End::HalfClose | End::Close => {
                 let is_first = !std::mem::replace(&mut self.at_eof, true);
                 if is_first {
+                    if let Some(conn) = self.conn.as_mut().filter(|_| self.is_truncated) {
+                        conn.truncate_input();
+                    }
                     self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.received_eof(now, out, observer));
                 }
                 is_new || is_first

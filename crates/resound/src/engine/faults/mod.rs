@@ -9,6 +9,8 @@ mod pending;
 mod place;
 mod report;
 mod served;
+#[cfg(test)]
+mod virtual_clock;
 
 pub(crate) use closed_listeners::ClosedListeners;
 pub use live::{FaultSetting, LiveFaults};
