@@ -7,10 +7,33 @@ use resound_proto::{ConnId, ConnInfo, Service};
 
 use super::dial_plan::DialPlan;
 
-/// The most that one read brings to a relay whose stream is alone on its worker: less than the mark
-/// at which the sender is paused, so the next read follows before these bytes have been sent.
-/// Otherwise both peers fall asleep and are woken for each read, which costs more than the copying.
-pub(crate) const MOST_READ: usize = 48 * 1024;
+/// The most that one read brings to a relay from a peer that streams: less than the mark at which
+/// the sender is paused, so the next read follows before these bytes have been sent. Otherwise both
+/// peers fall asleep and are woken for each read, which costs more than the copying.
+const MOST_READ: usize = 48 * 1024;
+
+/// Tells a peer that streams from one that awaits an answer to each long message, which is best
+/// read whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReadStreak(u8);
+
+impl ReadStreak {
+    /// A read has brought `n` bytes.
+    #[inline]
+    pub(crate) fn read(&mut self, n: usize) {
+        self.0 = if n >= MOST_READ { self.0.saturating_add(1) } else { 0 };
+    }
+
+    /// Bytes have been sent to the peer.
+    pub(crate) fn sent(&mut self) {
+        self.0 = 0;
+    }
+
+    /// The most that the next read is to bring.
+    pub(crate) fn limit(self) -> usize {
+        if self.0 >= 2 { MOST_READ } else { usize::MAX }
+    }
+}
 
 /// Makes the service of a connection that was accepted, on the worker that drives it.
 type LocalFactory = dyn Fn(&ConnInfo) -> Box<dyn Service>;
@@ -92,5 +115,26 @@ impl LocalWakes {
     /// Returns whether the dial plan is to be asked.
     pub(crate) fn take_dials(&self) -> bool {
         self.dials.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reads_in_a_row_are_a_stream_until_something_is_sent() {
+        let mut streak = ReadStreak::default();
+        streak.read(64 * 1024);
+        assert_eq!(streak.limit(), usize::MAX);
+        streak.read(64 * 1024);
+        assert_eq!(streak.limit(), MOST_READ);
+        streak.read(MOST_READ);
+        assert_eq!(streak.limit(), MOST_READ);
+        streak.sent();
+        assert_eq!(streak.limit(), usize::MAX, "a long message has its answer");
+        (0..300).for_each(|_| streak.read(MOST_READ));
+        streak.read(MOST_READ - 1);
+        assert_eq!(streak.limit(), usize::MAX, "the peer has no more");
     }
 }

@@ -19,7 +19,7 @@ use super::watched::WatchedSocket;
 use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, Driver};
-use crate::engine::local::MOST_READ;
+use crate::engine::local::ReadStreak;
 use crate::engine::socket::{at_eof, holds_nothing, reset_on_close, unread};
 
 /// Bytes that one poll may move before the other connections get their turn.
@@ -49,6 +49,7 @@ pub(super) fn begin(stream: WatchedSocket, conn: Conn, permit: ConnectionPermit,
         worker: Rc::clone(worker),
         signals_seen: 0,
         opened: false,
+        streak: ReadStreak::default(),
         budget: BUDGET,
         driver: Driver::new(conn),
         sleep: None,
@@ -65,6 +66,7 @@ struct ConnectionTask {
     /// [`PortableWorker::signals`] when this task last looked at its own.
     signals_seen: u64,
     opened: bool,
+    streak: ReadStreak,
     /// The rest of this poll's budget.
     budget: usize,
     driver: Driver,
@@ -140,8 +142,8 @@ impl ConnectionTask {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, context: &mut TaskContext) -> Result<Poll<()>, CloseReason> {
-        let most = if self.worker.local.is_some() { MOST_READ } else { WIRE };
-        let most = self.driver.conn().read_limit().min(most);
+        let streak = if self.worker.local.is_some() { self.streak.limit() } else { WIRE };
+        let most = self.driver.conn().read_limit().min(WIRE).min(streak);
         let n = match self.stream.poll_read(cx, &mut context.wire[..most]) {
             // The error was reported to the send.
             Poll::Ready(Ok(0)) if self.driver.is_broken() => return Err(CloseReason::Reset),
@@ -155,6 +157,7 @@ impl ConnectionTask {
             context.driver.now = Instant::now();
         }
         self.spend(n);
+        self.streak.read(n);
         let echo = self.driver.received(&mut context.wire[..n], &mut context.driver);
         self.send(echo, context)?;
         Ok(Poll::Ready(()))
@@ -168,9 +171,10 @@ impl ConnectionTask {
             context.driver.clear_output();
             return Ok(());
         }
-        let Self { driver, stream, budget, .. } = self;
+        let Self { driver, stream, budget, streak, .. } = self;
         let mut is_first = true;
         let sent = driver.send(&context.wire[echo], &mut context.driver, |first, second| {
+            streak.sent();
             if is_first {
                 is_first = false;
                 return stream.try_write(first, second);
@@ -208,6 +212,7 @@ impl ConnectionTask {
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return self.breaks(CloseReason::of(&error)),
                 Poll::Ready(Ok(n)) => {
+                    self.streak.sent();
                     self.driver.sent_queued(n, &mut context.driver);
                     self.spend(n);
                     self.send(0..0, context)?;

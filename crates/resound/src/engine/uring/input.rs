@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
+use crate::engine::local::ReadStreak;
 use crate::engine::sys::{BufferKind, Key, Received, Ring};
 
 /// A receive of this size, for which every buffer has room, begins a bulk transfer: from then on
@@ -36,6 +37,7 @@ pub(super) struct LinkInput {
     /// Small receives in a row, up to [`CALM`], and one more of a connection that has shown that it
     /// sends little. With fewer than [`CALM`] the connection is in bulk mode.
     calm: u8,
+    pub(super) streak: ReadStreak,
     /// Received and not delivered. Owns memory only while it holds something.
     #[expect(clippy::box_collection, reason = "there are many, and nearly all of them are empty")]
     backlog: Option<Box<VecDeque<Received>>>,
@@ -45,12 +47,14 @@ impl LinkInput {
     /// With `few_buffers` a multishot receive brings little. Otherwise a new connection begins with
     /// single-shot receives: it may have sent any amount.
     pub(super) fn new(few_buffers: bool) -> Self {
-        Self { receive: Receive::Idle, calm: if few_buffers { CALM } else { CALM - 1 }, backlog: None }
+        let calm = if few_buffers { CALM } else { CALM - 1 };
+        Self { receive: Receive::Idle, calm, streak: ReadStreak::default(), backlog: None }
     }
 
     /// A receive has brought this many bytes.
     #[inline]
     pub(super) fn note_size(&mut self, len: usize) {
+        self.streak.read(len);
         self.calm = match len {
             ..SMALL => (self.calm + 1).min(CALM + 1),
             SMALL..LARGE if self.calm >= CALM - 1 => CALM + 1,

@@ -18,7 +18,6 @@ use super::context::WorkerContext;
 use super::input::{LinkInput, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
-use crate::engine::local::MOST_READ;
 use crate::engine::queue::Queue;
 use crate::engine::socket::{at_eof, holds_nothing, unread};
 use crate::engine::sys::{Key, Received, SendBlocking, SendBytes};
@@ -279,6 +278,7 @@ impl Link {
         }
         if n > 0 {
             self.failures = 0;
+            self.input.streak.sent();
             self.driver.sent(n, &mut context.driver);
             self.send_output(context);
         }
@@ -404,7 +404,7 @@ impl Link {
             let is_slow = self.send == Send::Wait;
             // With other connections at work, their sends and receives are under way at once.
             let is_alone = context.wakes.is_some() && context.ring.is_caught_up();
-            let most = conn.read_limit().min(if is_alone { MOST_READ } else { usize::MAX });
+            let most = conn.read_limit().min(if is_alone { self.input.streak.limit() } else { usize::MAX });
             return self.input.receive(self.key, self.socket.as_fd(), most, is_slow, context.ring);
         }
         // Behind the answer, if there is one: until that has left, nothing is read.
