@@ -97,7 +97,7 @@ fn the_guides_name_every_flag_and_no_other() {
         "--help",
         "--version",
     ];
-    let benchmark = ["--binary", "--rounds", "--seconds"];
+    let benchmark = ["--binary", "--rounds", "--scene", "--seconds"];
     for flag in flags(&guides) {
         let is_other = cargo.iter().chain(&benchmark).any(|other| *other == flag);
         assert!(known.contains(&flag) || is_other, "a guide promises {flag}");
