@@ -13,6 +13,17 @@ fn ask(address: SocketAddr) -> (Option<i32>, String) {
     (code, String::from_utf8_lossy(&stdout).into_owned())
 }
 
+/// The lines of a record without their times, which differ from run to run.
+pub(super) fn timeless(record: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(record).unwrap();
+    let timeless = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("at");
+        line
+    };
+    text.lines().map(timeless).collect()
+}
+
 const ANSWER: &str = "Server received: Hello\n";
 
 #[test]
@@ -77,13 +88,7 @@ fn a_record_of_a_server_is_replayed() {
         let (server, address) = Program::server(&[&["--record", record], args].concat());
         let answers: Vec<_> = (0..6).map(|_| ask(address)).collect();
         drop(server);
-        let text = std::fs::read_to_string(record).unwrap();
-        let lines = text.lines().map(|line| {
-            let mut line: Value = serde_json::from_str(line).unwrap();
-            line.as_object_mut().unwrap().remove("at");
-            line
-        });
-        (lines.collect::<Vec<_>>(), answers)
+        (timeless(record), answers)
     };
     let (first, second) = (file("first"), file("second"));
     let (lines, answers) = timeline(&first, &faults);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use resound::proxy::{Addresses, Header, Version};
 use serde_json::Value;
 
+use super::faults::timeless;
 use crate::child::{Program, run};
 use crate::harness::engines;
 
@@ -317,13 +318,7 @@ fn a_record_is_replayed() {
         let (relay, address) = relay(&target, &[&["--record", record], args].concat());
         let answers: Vec<_> = (0..6).map(|_| ask(address)).collect();
         drop(relay);
-        let text = std::fs::read_to_string(record).unwrap();
-        let lines = text.lines().map(|line| {
-            let mut line: Value = serde_json::from_str(line).unwrap();
-            line.as_object_mut().unwrap().remove("at");
-            line
-        });
-        (lines.collect::<Vec<_>>(), answers)
+        (timeless(record), answers)
     };
     let (first, second) = (file("first"), file("second"));
     let (lines, answers) = timeline(&first, &faults);

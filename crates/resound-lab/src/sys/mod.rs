@@ -26,8 +26,9 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 /// Starts a child process that runs `child` and ends with its result. The C library keeps its
 /// allocator usable there, also where this process has more threads; locks of others are not.
 pub(crate) fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
-    // SAFETY: the child has one thread, takes no lock that another thread may hold (standard
-    // streams, the environment), and never returns from here.
+    // SAFETY: the child has one thread and never returns from here. It takes no lock of the
+    // standard streams. That of the environment, which starting a command takes, is held elsewhere
+    // only while a thread changes the environment, which must not happen beside other threads.
     let pid = checked(unsafe { libc::fork() })?;
     in_child(pid, child)
 }
