@@ -196,8 +196,9 @@ fn the_tables_and_the_code_of_the_guides_are_those_of_the_program() {
             std::fs::write(&path, anew).unwrap();
             continue;
         }
-        let differs = page.lines().zip(anew.lines()).find(|(old, new)| old != new);
-        panic!("{}: {differs:?}; RESOUND_WRITE_TABLES=1 writes the tables anew", path.display());
+        let differs = page.split('\n').zip(anew.split('\n')).find(|(old, new)| old != new);
+        let differs = differs.map_or("the end differs".into(), |(old, new)| format!("{old:?} instead of {new:?}"));
+        panic!("{}: {differs}; RESOUND_WRITE_TABLES=1 writes the tables anew", path.display());
     }
     assert!(tables >= 10, "{tables} tables");
 }
