@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use resound_proto::ConnId;
@@ -12,6 +11,8 @@ use tokio::sync::Notify;
 
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
+use super::task_set::{TaskHandle, TaskSet, TaskSignals};
+use super::watched::SocketWatcher;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::DriverContext;
 use crate::engine::local::WorkerLocal;
@@ -27,8 +28,10 @@ const OUT_KEPT: usize = 1024 * 1024;
 pub(super) struct PortableWorker {
     pub(super) shared: Arc<Shared>,
     pub(super) task_context: RefCell<TaskContext>,
-    /// The signals of each connection.
-    connections: RefCell<HashMap<ConnId, Rc<TaskSignals>>>,
+    pub(super) watcher: Rc<SocketWatcher>,
+    tasks: TaskSet,
+    /// The task of each connection.
+    connections: RefCell<HashMap<ConnId, Arc<TaskHandle>>>,
     index: usize,
     /// A connection has ended: for the worker.
     pub(super) ended: Notify,
@@ -56,21 +59,18 @@ pub(super) struct TaskContext {
     pub(super) driver: DriverContext,
 }
 
-/// Signals to one connection.
-#[derive(Default)]
-pub(super) struct TaskSignals {
-    pub(super) waker: RefCell<Option<Waker>>,
-    pub(super) woken: Cell<bool>,
-    pub(super) draining: Cell<bool>,
-    pub(super) cut: Cell<bool>,
-}
+/// Its service is to be called.
+pub(super) const WOKEN: TaskSignals = TaskSignals(1);
+pub(super) const DRAINING: TaskSignals = TaskSignals(2);
+/// The time of a drain is over.
+pub(super) const CUT: TaskSignals = TaskSignals(4);
 
-impl TaskSignals {
-    fn set(&self, flag: &Cell<bool>) {
-        flag.set(true);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+/// Drops the tasks of a worker, which own the worker.
+struct ClearedTasks<'a>(&'a TaskSet);
+
+impl Drop for ClearedTasks<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -80,6 +80,7 @@ impl PortableWorker {
         shared: Arc<Shared>,
         recorder: Recorder,
         local: Option<WorkerLocal>,
+        watcher: SocketWatcher,
         #[cfg(target_os = "linux")] clock: Option<Clock>,
     ) -> Self {
         Self {
@@ -87,6 +88,8 @@ impl PortableWorker {
                 wire: vec![0; WIRE].into(),
                 driver: DriverContext::new(recorder, OUT_KEPT),
             }),
+            watcher: Rc::new(watcher),
+            tasks: TaskSet::default(),
             connections: RefCell::default(),
             index,
             ended: Notify::new(),
@@ -111,10 +114,22 @@ impl PortableWorker {
         !self.connections.borrow().is_empty()
     }
 
-    pub(super) fn add(&self, conn: ConnId) -> Rc<TaskSignals> {
-        let signals = Rc::new(TaskSignals::default());
-        self.connections.borrow_mut().insert(conn, Rc::clone(&signals));
-        signals
+    /// Starts the task of a connection, which `make` returns for its handle.
+    pub(super) fn start<F>(&self, conn: ConnId, make: impl FnOnce(Arc<TaskHandle>) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.tasks.spawn(|handle| {
+            self.connections.borrow_mut().insert(conn, Arc::clone(handle));
+            make(Arc::clone(handle))
+        });
+    }
+
+    /// Runs the tasks of the connections. Where this ends, they end.
+    pub(super) async fn run_tasks(self: Rc<Self>) {
+        let _ends = ClearedTasks(&self.tasks);
+        // Each connection has a budget of its own.
+        tokio::task::unconstrained(self.tasks.run()).await;
     }
 
     pub(super) fn remove(&self, conn: ConnId) {
@@ -157,8 +172,8 @@ impl PortableWorker {
 
     pub(super) fn wake(&self, conn: ConnId) {
         self.signals.set(self.signals.get() + 1);
-        if let Some(signals) = self.connections.borrow().get(&conn) {
-            signals.set(&signals.woken);
+        if let Some(task) = self.connections.borrow().get(&conn) {
+            task.signal(WOKEN);
         }
     }
 
@@ -173,10 +188,10 @@ impl PortableWorker {
         }
     }
 
-    pub(super) fn signal_all(&self, flag: fn(&TaskSignals) -> &Cell<bool>) {
+    pub(super) fn signal_all(&self, signals: TaskSignals) {
         self.signals.set(self.signals.get() + 1);
-        for signals in self.connections.borrow().values() {
-            signals.set(flag(signals));
+        for task in self.connections.borrow().values() {
+            task.signal(signals);
         }
     }
 }

@@ -5,24 +5,24 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use socket2::{SockAddr, Socket};
+use socket2::Socket;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::context::PortableWorker;
 use super::task;
-use super::watched::WatchedSocket;
-use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, begin, no_answer};
+use super::task_set::TaskSet;
+use super::watched::{SocketWatcher, WatchedSocket};
+use crate::engine::dial_driver::{Connecting, DialDriver, TRY_AGAIN, address, begin, no_answer};
 use crate::engine::dial_plan::{DialRequest, NextDial};
 
-/// Dials that start before the sockets get their turn.
+/// Dials that start before the sockets get their turn, and the connects under way.
 const AT_ONCE: usize = 64;
 
 /// Dials as the plan says, until it is done or `draining` is set.
 pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
     let driver = Rc::new(RefCell::new(driver));
-    let mut connects = JoinSet::new();
+    let connects = TaskSet::default();
     let dials = async {
         loop {
             let mut made = 0;
@@ -33,8 +33,8 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
                         // Here, so that a shortage is known before the next dial.
                         let made = driver.borrow().socket(&request);
                         match made {
-                            Ok(made) => {
-                                drop(connects.spawn_local(dial(request, made, Rc::clone(&driver), Rc::clone(&worker))));
+                            Ok((socket, _)) => {
+                                connects.spawn(|_| dial(request, socket, Rc::clone(&driver), Rc::clone(&worker)));
                             }
                             Err(error) => {
                                 driver.borrow_mut().failed(&request, &error);
@@ -48,7 +48,11 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
                 }
                 made += 1;
                 if made % AT_ONCE == 0 {
-                    tokio::task::yield_now().await;
+                    tokio::select! {
+                        biased;
+                        () = connects.run() => {}
+                        () = tokio::task::yield_now() => {}
+                    }
                 }
             };
             let at = async {
@@ -61,7 +65,8 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
                 () = at => {}
                 () = worker.dial_asked.notified() => {}
                 () = worker.permit_freed.notified() => driver.borrow_mut().connection_ended(),
-                Some(_) = connects.join_next(), if !connects.is_empty() => {}
+                () = connects.run() => {}
+                () = connects.ended.notified() => {}
             }
         }
     };
@@ -70,40 +75,45 @@ pub(super) async fn run(driver: DialDriver, worker: Rc<PortableWorker>, mut drai
         () = dials => {}
     }
     // Connects in flight are cancelled. The plan receives no result of them.
-    connects.shutdown().await;
+    drop(connects);
 }
 
-async fn dial(
+/// Connects, and starts the task of the connection. All connects of a burst are under way at once,
+/// so each holds little: an `async fn` would hold its arguments twice.
+fn dial(
     request: DialRequest,
-    made: (Socket, SockAddr),
+    socket: Socket,
     driver: Rc<RefCell<DialDriver>>,
     worker: Rc<PortableWorker>,
-) {
+) -> impl Future<Output = ()> {
     let since = Instant::now();
-    let (socket, target) = made;
-    let made = timeout(request.timeout, connect(&request, socket, &target)).await.unwrap_or_else(|_| Err(no_answer()));
-    let mut driver = driver.borrow_mut();
-    match made {
-        Ok(stream) => {
-            if let Some(conn) = driver.answered(&request, since, &stream.socket()) {
-                task::begin(stream, conn, worker.permit(), &worker);
+    async move {
+        let made = timeout(request.timeout, connect(&request, socket, &worker.watcher)).await;
+        let mut driver = driver.borrow_mut();
+        match made.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(stream) => {
+                if let Some(conn) = driver.answered(&request, since, &stream.socket()) {
+                    task::begin(stream, conn, worker.permit(), &worker);
+                }
             }
+            Err(error) => driver.failed(&request, &error),
         }
-        Err(error) => driver.failed(&request, &error),
+        drop(driver);
+        worker.wake_partners();
     }
-    worker.wake_partners();
 }
 
-async fn connect(request: &DialRequest, socket: Socket, target: &SockAddr) -> io::Result<WatchedSocket> {
+async fn connect(request: &DialRequest, socket: Socket, watcher: &Rc<SocketWatcher>) -> io::Result<WatchedSocket> {
     socket.set_nonblocking(true)?;
     loop {
-        match begin(&socket, target)? {
-            Connecting::Connected => return WatchedSocket::new(socket, &request.target),
-            Connecting::Again => sleep(TRY_AGAIN).await,
+        match begin(&socket, &address(&request.target)?)? {
+            Connecting::Connected => return WatchedSocket::new(socket, &request.target, watcher),
+            // Few connects wait like this, so the others are smaller.
+            Connecting::Again => Box::pin(sleep(TRY_AGAIN)).await,
             Connecting::Decides => break,
         }
     }
-    let stream = WatchedSocket::new(socket, &request.target)?;
+    let stream = WatchedSocket::new(socket, &request.target, watcher)?;
     stream.decided().await?;
     match stream.take_error() {
         Some(error) => Err(error),

@@ -1,16 +1,20 @@
-//! The portable engine: tokio, one current-thread runtime per worker, one task per connection.
+//! The portable engine: tokio, one current-thread runtime per worker, one future per connection.
 //!
 //! Worker 0 accepts, and hands each connection to the worker with the fewest. An idle connection
-//! owns no buffer: all tasks of a worker read into the worker's one.
+//! owns no buffer: all connections of a worker read into the worker's one.
 
 mod accept;
 #[cfg(target_os = "linux")]
 mod clock;
 mod context;
 mod dial;
+mod slots;
 mod task;
+mod task_set;
 #[cfg_attr(not(target_os = "linux"), path = "watched_elsewhere.rs")]
 mod watched;
+#[cfg(target_os = "linux")]
+mod watcher;
 mod worker;
 
 use std::io;

@@ -1,74 +1,80 @@
 //! [`WatchedSocket`]: a connection's socket and its readiness.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use resound_proto::Endpoint;
 use socket2::{SockRef, Socket};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use crate::engine::sys::watch_socket;
+use super::watcher::ReadyBits;
+pub(super) use super::watcher::SocketWatcher;
+use crate::engine::socket::reset_on_close;
 
-/// A socket registered with this thread's runtime, for urgent data too.
+/// A socket that this worker watches, for urgent data too.
 ///
-/// It is no stream of tokio's because of urgent data. A read ends before an urgent byte (tcp(7)),
-/// so a short read may leave more in the socket. Tokio's streams take it for empty after that, and
-/// epoll reports new data once only. Here a socket with urgent data is read until it is empty,
-/// which costs a call; other sockets are not.
-pub(super) struct WatchedSocket(AsyncFd<Socket>);
+/// A read ends before an urgent byte (tcp(7)), so a short read may leave more in the socket, and
+/// epoll reports new data once only. So a socket with urgent data is read until it is empty, which
+/// costs a call; other sockets are not.
+pub(super) struct WatchedSocket {
+    watcher: Rc<SocketWatcher>,
+    socket: Socket,
+    slot: u32,
+}
 
 impl WatchedSocket {
-    /// Registers a non-blocking socket. On an error it is reset.
-    pub(super) fn new(socket: Socket, _peer: &Endpoint) -> io::Result<Self> {
-        watch_socket(socket).map(Self)
+    /// Watches a non-blocking socket. On an error it is reset.
+    pub(super) fn new(socket: Socket, _peer: &Endpoint, watcher: &Rc<SocketWatcher>) -> io::Result<Self> {
+        match watcher.add(&socket) {
+            Ok(slot) => Ok(Self { watcher: Rc::clone(watcher), socket, slot }),
+            Err(error) => {
+                // The peer must not take a FIN for an answer.
+                reset_on_close(&SockRef::from(&socket));
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn socket(&self) -> SockRef<'_> {
-        SockRef::from(self.0.get_ref())
+        SockRef::from(&self.socket)
     }
 
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut readable = ready!(self.0.poll_read_ready(cx))?;
-            match self.0.get_ref().read(into) {
+        while self.watcher.poll_ready(self.slot, ReadyBits::READ, cx) {
+            match (&self.socket).read(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    readable.clear_ready();
-                    self.clear_urgent_data();
+                    self.watcher.clear(self.slot, ReadyBits::READ.and(ReadyBits::URGENT));
                 }
                 read => {
                     let is_short = read.as_ref().is_ok_and(|&n| 0 < n && n < into.len());
-                    if is_short && !self.has_urgent_data() {
-                        readable.clear_ready();
+                    let has_more = ReadyBits::URGENT.and(ReadyBits::EOF);
+                    if is_short && !self.watcher.ready(self.slot).has(has_more) {
+                        self.watcher.clear(self.slot, ReadyBits::READ);
                     }
                     return Poll::Ready(read);
                 }
             }
         }
-    }
-
-    /// Returns whether urgent data has arrived since the socket was last empty.
-    fn has_urgent_data(&self) -> bool {
-        self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
-    }
-
-    fn clear_urgent_data(&self) {
-        let _ = self.0.try_io(Interest::PRIORITY, |_| io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+        Poll::Pending
     }
 
     pub(super) fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?.retain_ready();
-            match self.0.try_io(Interest::WRITABLE, |socket| send(socket, slices)) {
+        while self.watcher.poll_ready(self.slot, ReadyBits::WRITE, cx) {
+            match self.write(|socket| send(socket, slices)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
         }
+        Poll::Pending
     }
 
     /// Writes as much of `first` and then `second` as the system takes now.
     pub(super) fn try_write(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        self.0.try_io(Interest::WRITABLE, |socket| {
+        if !self.watcher.ready(self.slot).has(ReadyBits::WRITE) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.write(|socket| {
             if first.is_empty() || second.is_empty() {
                 let one = if second.is_empty() { first } else { second };
                 return socket.send_with_flags(one, libc::MSG_NOSIGNAL);
@@ -77,14 +83,32 @@ impl WatchedSocket {
         })
     }
 
+    fn write(&self, call: impl FnOnce(&Socket) -> io::Result<usize>) -> io::Result<usize> {
+        let written = call(&self.socket);
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.watcher.clear(self.slot, ReadyBits::WRITE);
+        }
+        written
+    }
+
     /// Waits until a pending connect has succeeded or failed.
     pub(super) async fn decided(&self) -> io::Result<()> {
-        self.0.writable().await.map(|mut writable| writable.retain_ready())
+        poll_fn(|cx| match self.watcher.poll_ready(self.slot, ReadyBits::WRITE, cx) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        })
+        .await
     }
 
     /// The pending error of the socket (`SO_ERROR`).
     pub(super) fn take_error(&self) -> Option<io::Error> {
-        self.0.get_ref().take_error().unwrap_or_else(Some)
+        self.socket.take_error().unwrap_or_else(Some)
+    }
+}
+
+impl Drop for WatchedSocket {
+    fn drop(&mut self) {
+        self.watcher.remove(&self.socket, self.slot);
     }
 }
 
@@ -106,12 +130,12 @@ mod tests {
         let (accepted, from) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
         // A test without privileges cannot exhaust the watches of epoll (`max_user_watches`,
-        // epoll(7)). A runtime that has ended refuses a socket at the same place.
+        // epoll(7)). What is no epoll instance refuses a socket at the same place.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        let ended = runtime.handle().clone();
-        drop(runtime);
-        let _entered = ended.enter();
-        assert!(WatchedSocket::new(accepted.into(), &Endpoint::Tcp(from)).is_err());
+        let _entered = runtime.enter();
+        let no_epoll = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let watcher = Rc::new(SocketWatcher::of(no_epoll).unwrap());
+        assert!(WatchedSocket::new(accepted.into(), &Endpoint::Tcp(from), &watcher).is_err());
         assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 }

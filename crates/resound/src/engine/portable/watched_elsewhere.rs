@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use resound_proto::Endpoint;
@@ -16,9 +17,22 @@ pub(super) struct WatchedStream(PlainStream);
 
 pub(super) use WatchedStream as WatchedSocket;
 
+/// The runtime watches each socket here.
+pub(super) struct RuntimeWatcher;
+
+pub(super) use RuntimeWatcher as SocketWatcher;
+
+impl RuntimeWatcher {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(super) async fn run(self: Rc<Self>) {}
+}
+
 impl WatchedStream {
     /// Registers a non-blocking socket.
-    pub(super) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
+    pub(super) fn new(socket: Socket, peer: &Endpoint, _watcher: &Rc<SocketWatcher>) -> io::Result<Self> {
         PlainStream::new(socket, peer).map(Self)
     }
 

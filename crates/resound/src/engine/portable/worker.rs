@@ -14,7 +14,8 @@ use tokio::time::sleep_until;
 use super::accept::AsyncAcceptor;
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
-use super::context::PortableWorker;
+use super::context::{CUT, DRAINING, PortableWorker, WOKEN};
+use super::watched::SocketWatcher;
 use super::{dial, task};
 use crate::engine::descriptors::for_a_runtime;
 use crate::engine::dial_driver::DialDriver;
@@ -76,6 +77,7 @@ fn make(guard: &WorkerGuard<Notify>, runtime: &LocalRuntime) -> io::Result<(Rc<P
         shared,
         recorder,
         local,
+        SocketWatcher::new()?,
         #[cfg(target_os = "linux")]
         clock,
     );
@@ -100,6 +102,8 @@ impl<'a> WorkerLoop<'a> {
         if !worker.shared.busy_poll.is_zero() {
             tokio::task::spawn_local(Rc::clone(&worker).busy_poll());
         }
+        tokio::task::spawn_local(Rc::clone(&worker.watcher).run());
+        tokio::task::spawn_local(Rc::clone(&worker).run_tasks());
         #[cfg(target_os = "linux")]
         tokio::task::spawn_local(Rc::clone(&worker).ring());
         let stop_accepting = watch::Sender::new(false);
@@ -140,7 +144,7 @@ impl<'a> WorkerLoop<'a> {
                 () = self.worker.ended.notified(), if self.drains || dials => {}
                 _ = self.dialling.join_next(), if !self.dialling.is_empty() => {}
                 () = &mut cut, if self.drains => {
-                    self.worker.signal_all(|signals| &signals.cut);
+                    self.worker.signal_all(CUT);
                     // The tasks end in this turn of the runtime.
                     while self.worker.has_connections() {
                         self.worker.ended.notified().await;
@@ -166,7 +170,7 @@ impl<'a> WorkerLoop<'a> {
             }
             WorkerCommand::Serve(accepted) => task::serve(accepted, &self.worker),
             WorkerCommand::Wake(conn) => self.worker.wake(conn),
-            WorkerCommand::WakeAll => self.worker.signal_all(|signals| &signals.woken),
+            WorkerCommand::WakeAll => self.worker.signal_all(WOKEN),
             WorkerCommand::ShortenDeadline(at) => drop(shorten_deadline(&mut self.deadline, at)),
             WorkerCommand::Drain(at) => {
                 shorten_deadline(&mut self.deadline, at);
@@ -198,9 +202,9 @@ impl<'a> WorkerLoop<'a> {
         }
         // Without any time left the connections are cut.
         if now < deadline {
-            self.worker.signal_all(|signals| &signals.draining);
+            self.worker.signal_all(DRAINING);
         } else {
-            self.worker.signal_all(|signals| &signals.cut);
+            self.worker.signal_all(CUT);
         }
     }
 }

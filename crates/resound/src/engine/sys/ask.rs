@@ -2,11 +2,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{SockAddr, SockRef};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-use crate::engine::socket::reset_on_close;
 
 /// `SIOCOUTQ`: bytes that were written and that the peer has not acknowledged. `None` if the socket
 /// does not support it.
@@ -69,20 +67,6 @@ pub(crate) fn bind_address_no_port(socket: &SockRef<'_>) -> std::io::Result<()> 
         )
     };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-/// Registers a socket with this thread's runtime: readable, writable, and urgent data.
-pub(crate) fn watch_socket(socket: Socket) -> std::io::Result<AsyncFd<Socket>> {
-    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-    // SAFETY: a socket owns its descriptor, which is the same one, and open, for as long as it
-    // exists.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
-    watched.map_err(|failed| {
-        let (socket, error) = failed.into_parts();
-        // A reset, since the peer must not take a FIN for an answer.
-        reset_on_close(&SockRef::from(&socket));
-        error
-    })
 }
 
 /// Registers a descriptor with this thread's runtime: readable.

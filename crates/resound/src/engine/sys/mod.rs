@@ -18,7 +18,7 @@ mod setup;
 mod tests;
 mod tokens;
 
-pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch, watch_socket};
+pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch};
 pub(crate) use bytes::{Received, SendBytes};
 pub(crate) use done::{BufferKind, Done, SendBlocking, Wait};
 pub(crate) use memory::Pages;
