@@ -1,8 +1,10 @@
-//! A seed repeats a run on each engine, and however the bytes are written.
+//! A seed repeats a run on each engine, however the bytes are written, and whatever the other
+//! connections do meanwhile.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::thread;
 
 use fastrand::Rng;
@@ -80,33 +82,94 @@ struct Timelines {
     received: Vec<(Vec<u8>, bool)>,
 }
 
+/// When the connections of a specification connect, send and end. Their numbers are those of their
+/// arrival in each order.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Each is over before the next one connects.
+    InTurn,
+    /// One connects before or behind what others send and their ends, as drawn from this seed.
+    Mixed(u64),
+}
+
 /// The faults that each specification injects, one after the other into one relay.
-fn timelines(engine: Engine, in_pieces: bool) -> Timelines {
+fn timelines(engine: Engine, in_pieces: bool, order: Order) -> Timelines {
     let path = Path::faulted(engine, "");
     let mut received = Vec::new();
     for seed in 1..=SEEDS {
         let (spec, both_send) = random_spec(&mut Rng::with_seed(seed));
         assert_eq!(path.faults.set(spec, seed).unwrap(), (seed - 1) * CONNECTIONS + 1);
-        for number in 1..=CONNECTIONS {
-            let (client, target) = path.pair();
-            let (up, down) = (noise(2 * number, BYTES), noise(2 * number + 1, BYTES));
-            thread::scope(|scope| {
-                scope.spawn(|| write(&client, &up, in_pieces));
-                if both_send {
-                    scope.spawn(|| write(&target, &down, in_pieces));
-                    let answers = scope.spawn(|| read(&client));
-                    received.push(read(&target));
-                    received.push(answers.join().unwrap());
-                } else {
-                    received.push(read(&target));
-                }
-            });
-        }
+        received.extend(match order {
+            Order::InTurn => in_turn(&path, both_send, in_pieces),
+            Order::Mixed(of_order) => mixed(&path, both_send, &mut Rng::with_seed(seed << 32 | of_order)),
+        });
     }
     let mut events: Vec<_> =
         path.injected.try_iter().map(|event| (event.connection, event.direction, event.offset, event.kind)).collect();
     events.sort_unstable();
     Timelines { events, received }
+}
+
+/// What the client of a connection sends, and what its target sends.
+fn payloads(number: u64) -> (Vec<u8>, Vec<u8>) {
+    (noise(2 * number, BYTES), noise(2 * number + 1, BYTES))
+}
+
+/// What the ends receive of connections of which each ends before the next one comes.
+fn in_turn(path: &Path, both_send: bool, in_pieces: bool) -> Vec<(Vec<u8>, bool)> {
+    let mut received = Vec::new();
+    for number in 1..=CONNECTIONS {
+        let (client, target) = path.pair();
+        let (up, down) = payloads(number);
+        thread::scope(|scope| {
+            scope.spawn(|| write(&client, &up, in_pieces));
+            if both_send {
+                scope.spawn(|| write(&target, &down, in_pieces));
+                let answers = scope.spawn(|| read(&client));
+                received.push(read(&target));
+                received.push(answers.join().unwrap());
+            } else {
+                received.push(read(&target));
+            }
+        });
+    }
+    received
+}
+
+/// The same of connections that are open together. Each step is drawn: the next one connects, or
+/// one of those that are open sends a piece, or its FIN behind the last.
+fn mixed(path: &Path, both_send: bool, dice: &mut Rng) -> Vec<(Vec<u8>, bool)> {
+    let (mut opened, mut senders, mut readers) = (0, Vec::new(), Vec::new());
+    // No end is closed before all is read.
+    let mut open = Vec::new();
+    while opened < CONNECTIONS || !senders.is_empty() {
+        if opened < CONNECTIONS && (senders.is_empty() || dice.u8(..8) == 0) {
+            opened += 1;
+            let (client, target) = path.pair();
+            let (client, target) = (Arc::new(client), Arc::new(target));
+            let (up, down) = payloads(opened);
+            for (to, from, bytes, is_used) in [(&target, &client, up, true), (&client, &target, down, both_send)] {
+                if is_used {
+                    let to = Arc::clone(to);
+                    readers.push(thread::spawn(move || read(&to)));
+                    senders.push((Arc::clone(from), bytes, 0));
+                }
+            }
+            open.push((client, target));
+            continue;
+        }
+        let chosen = dice.usize(..senders.len());
+        let (peer, bytes, from) = &mut senders[chosen];
+        let piece = &bytes[*from..BYTES.min(*from + dice.usize(1..=1500))];
+        *from += piece.len();
+        // The relay may have ended the connection.
+        let is_over = piece.is_empty() || uninterrupted(|| (&peer.0).write_all(piece)).is_err();
+        if is_over {
+            let _ = peer.0.shutdown(Shutdown::Write);
+            senders.swap_remove(chosen);
+        }
+    }
+    readers.into_iter().map(|reader| reader.join().unwrap()).collect()
 }
 
 /// Two runs are the same; and they are worth the comparison.
@@ -125,19 +188,34 @@ fn are_the_same(one: &Timelines, other: &Timelines) {
 
 #[test]
 fn pieces_make_no_difference() {
-    are_the_same(&timelines(Engine::Portable, false), &timelines(Engine::Portable, true));
+    let whole = timelines(Engine::Portable, false, Order::InTurn);
+    are_the_same(&whole, &timelines(Engine::Portable, true, Order::InTurn));
+}
+
+#[test]
+fn the_order_of_what_connections_do_makes_no_difference() {
+    let in_turn = timelines(Engine::Portable, false, Order::InTurn);
+    for seed in [1, 2] {
+        are_the_same(&in_turn, &timelines(Engine::Portable, true, Order::Mixed(seed)));
+    }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn the_engine_makes_no_difference() {
-    let test = |engine| are_the_same(&timelines(Engine::Portable, false), &timelines(engine, true));
-    crate::harness::on_uring(crate::harness::NO_FAULTS, test);
+    crate::harness::on_uring(crate::harness::NO_FAULTS, |engine| {
+        let of_portable = timelines(Engine::Portable, false, Order::InTurn);
+        are_the_same(&of_portable, &timelines(engine, true, Order::InTurn));
+        are_the_same(&of_portable, &timelines(engine, true, Order::Mixed(3)));
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn nor_does_a_kernel_that_fails() {
-    let test = |engine| are_the_same(&timelines(engine, false), &timelines(Engine::Portable, true));
-    crate::harness::on_uring(crate::harness::FAULTY, test);
+    crate::harness::on_uring(crate::harness::FAULTY, |engine| {
+        let of_engine = timelines(engine, false, Order::InTurn);
+        are_the_same(&of_engine, &timelines(Engine::Portable, true, Order::InTurn));
+        are_the_same(&of_engine, &timelines(engine, true, Order::Mixed(4)));
+    });
 }
