@@ -35,6 +35,14 @@ pub struct Dial {
     pub source_interface: u32,
     /// The port to connect from. `None` lets the system choose one.
     pub source_port: Option<u16>,
+    /// The largest TCP segment, in bytes, that this end sends, and announces to take (tcp(7),
+    /// `TCP_MAXSEG`), on Unix. `None` leaves it to the system, which has limits of its own: 88 to
+    /// 32,767 on Linux.
+    pub max_segment: Option<u16>,
+    /// The room for bytes that have arrived and were not read, in bytes (socket(7), `SO_RCVBUF`;
+    /// Linux takes twice as many). It limits the window from the beginning on. `None` leaves it to
+    /// the system, which adapts it.
+    pub receive_buffer: Option<u32>,
 }
 
 impl Default for Dial {
@@ -47,6 +55,8 @@ impl Default for Dial {
             source_address: None,
             source_interface: 0,
             source_port: None,
+            max_segment: None,
+            receive_buffer: None,
         }
     }
 }
@@ -114,9 +124,25 @@ impl Dial {
         }
     }
 
+    /// What counts from the SYN on.
+    fn set_sizes(&self, socket: &TcpSocket) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Some(most) = self.max_segment {
+            socket2::SockRef::from(socket).set_tcp_mss(most.into()).map_err(|error| {
+                io::Error::new(error.kind(), format!("segments of {most} bytes: {}", plain(&error)))
+            })?;
+        }
+        self.receive_buffer.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))
+    }
+
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let Some(source) = self.source(target) else { return TcpStream::connect(target).await };
+        let source = self.source(target);
+        if source.is_none() && self.max_segment.is_none() && self.receive_buffer.is_none() {
+            return TcpStream::connect(target).await;
+        }
         let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        self.set_sizes(&socket)?;
+        let Some(source) = source else { return socket.connect(target).await };
         // A port that was named may still be in TIME_WAIT from the last time, and two addresses of
         // a name may race from it. On Windows the option would let us take it from another program.
         #[cfg(unix)]
