@@ -36,8 +36,8 @@ pub use observer::{Closed, Observer};
 pub use rustls;
 pub use service::{
     CHARGEN_LINE, Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, KernelTimestamps, Peer,
-    ProxiedAddresses, ProxiedTls, Reply, SendTimestamp, Service, SharedBytes, SocketWishes, TlsInfo, canonical,
-    chargen_pattern, chargen_pattern_without_space, unmapped,
+    ProxiedAddresses, ProxiedTls, Reply, SendTimestamp, Service, SharedBytes, SocketReport, SocketWishes, TcpInfo,
+    TcpOptions, TlsInfo, canonical, chargen_pattern, chargen_pattern_without_space, unmapped,
 };
 pub use session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};
 pub use tls::agreed;

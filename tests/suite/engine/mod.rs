@@ -8,6 +8,7 @@ mod early_resets;
 mod fairness;
 mod panics;
 mod relay;
+mod reports;
 mod served_faults;
 mod services;
 mod shutdown;

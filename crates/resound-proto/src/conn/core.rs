@@ -11,7 +11,9 @@ use crate::input_queue::InputQueue;
 use crate::limits::Limits;
 use crate::observer::{Closed, Observer};
 use crate::ordered::OrderedEvent;
-use crate::service::{ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, Service, ServiceRequests};
+use crate::service::{
+    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, Service, ServiceRequests, SocketReport, SocketWishes,
+};
 use crate::silence::Silence;
 use crate::state::State;
 use crate::verdict::{Then, Verdict};
@@ -101,6 +103,28 @@ impl Core {
         if self.state.is_open() {
             self.call(now, DeliveredMessage::NONE, out, &mut (0..0), observer, event);
         }
+    }
+
+    #[inline]
+    pub(super) fn take_socket_wishes(&mut self) -> Option<SocketWishes> {
+        let wishes = self.asked.seldom.take_of_socket()?;
+        Some(SocketWishes { report: wishes.report && self.state.is_open(), ..wishes })
+    }
+
+    /// Gives the service the report for which it has asked.
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        report: &SocketReport,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) {
+        self.asked.seldom.begin_report();
+        if self.state.is_open() {
+            let event = |service: &mut dyn Service, cx: &mut Cx<'_>| service.socket(report, cx);
+            self.call(now, DeliveredMessage::NONE, out, &mut (0..0), observer, event);
+        }
+        self.asked.seldom.end_report();
     }
 
     /// Delivers one message to the observer and the service.

@@ -20,7 +20,7 @@ use super::ordered::OrderedEvent;
 use super::state::State;
 use super::verdict::Verdict;
 use crate::error::CloseReason;
-use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, SocketWishes};
+use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, SocketReport, SocketWishes};
 
 /// One end of one connection: framing, limits and a [`Service`], as a state machine.
 ///
@@ -203,11 +203,23 @@ impl Conn {
         self.core.asked.shares.take()
     }
 
-    /// What the service has asked for of its socket since the call before, if anything.
+    /// What the service has asked for of its socket since the call before, if anything. A report
+    /// is wanted until [`Conn::socket`].
     #[inline]
     pub fn take_socket_wishes(&mut self) -> Option<SocketWishes> {
-        let wishes = self.core.asked.seldom.take_of_socket();
-        (wishes != SocketWishes::default()).then_some(wishes)
+        self.core.take_socket_wishes()
+    }
+
+    /// The report that the service has asked for ([`SocketWishes::report`]).
+    pub fn socket(
+        &mut self,
+        now: Instant,
+        report: &SocketReport,
+        out: &mut Vec<u8>,
+        observer: &mut dyn Observer,
+    ) -> Verdict {
+        self.core.report(now, report, out, observer);
+        self.deliver_and_settle(now, out, observer)
     }
 
     /// For an engine that can send what one connection has received on another: it asks for

@@ -40,6 +40,9 @@ pub struct SocketWishes {
     pub no_keepalive: bool,
     /// It acknowledges nothing more ([`Cx::drop_input`]).
     pub drop_input: bool,
+    /// It is described in a report ([`Cx::report_socket`]), until
+    /// [`Conn::socket`](crate::Conn::socket) has given one.
+    pub report: bool,
 }
 
 /// What few services ask for, in one byte, so that the connections of the others stay small.
@@ -54,6 +57,10 @@ impl SeldomWishes {
     pub(crate) const READ_BEFORE_WAKE: Self = Self(8);
     /// What comes is left unread for good.
     pub(crate) const LEAVE_UNREAD: Self = Self(16);
+    const REPORT: Self = Self(32);
+    /// The next report: it was asked for in the last one.
+    const REPORT_AGAIN: Self = Self(64);
+    const OF_SOCKET: Self = Self(1 | 2 | 4 | 32 | 64);
 
     pub(crate) fn has(self, wish: Self) -> bool {
         self.0 & wish.0 != 0
@@ -63,12 +70,33 @@ impl SeldomWishes {
         self.0 = if wanted { self.0 | wish.0 } else { self.0 & !wish.0 };
     }
 
-    /// Those of the socket, once.
-    pub(crate) fn take_of_socket(&mut self) -> SocketWishes {
-        let of_socket = [Self::NAGLE, Self::NO_KEEPALIVE, Self::DROP_INPUT];
-        let [nagle, no_keepalive, drop_input] = of_socket.map(|wish| self.has(wish));
-        of_socket.into_iter().for_each(|wish| self.set(wish, false));
-        SocketWishes { nagle, no_keepalive, drop_input }
+    /// Those of the socket, once; a report until it is given.
+    #[inline]
+    pub(crate) fn take_of_socket(&mut self) -> Option<SocketWishes> {
+        if self.has(Self::OF_SOCKET) { Some(self.take_some_of_socket()) } else { None }
+    }
+
+    #[cold]
+    fn take_some_of_socket(&mut self) -> SocketWishes {
+        let of_socket = [Self::NAGLE, Self::NO_KEEPALIVE, Self::DROP_INPUT, Self::REPORT];
+        let [nagle, no_keepalive, drop_input, report] = of_socket.map(|wish| self.has(wish));
+        let again = self.has(Self::REPORT_AGAIN);
+        self.set(Self::OF_SOCKET, false);
+        self.set(Self::REPORT, report || again);
+        SocketWishes { nagle, no_keepalive, drop_input, report }
+    }
+
+    /// A report is about to be given.
+    pub(crate) fn begin_report(&mut self) {
+        self.set(Self::REPORT, false);
+    }
+
+    /// The service has had its report. What it has asked for meanwhile has its turn later.
+    pub(crate) fn end_report(&mut self) {
+        if self.has(Self::REPORT) {
+            self.set(Self::REPORT, false);
+            self.set(Self::REPORT_AGAIN, true);
+        }
     }
 }
 
@@ -305,6 +333,15 @@ impl Cx<'_> {
     /// pauses. Acknowledgements and RSTs still arrive.
     pub fn drop_input(&mut self) {
         self.asked.seldom.set(SeldomWishes::DROP_INPUT, true);
+    }
+
+    /// Asks what the system knows of the socket: [`Service::socket`](super::Service::socket)
+    /// follows, behind what was sent and what has been read by then. Asked in that call itself,
+    /// the next report comes with what next happens on the connection. A connection that is
+    /// [closed](Cx::close), or reset, has no more reports; in a drain a [`Cx::finish`] closes it.
+    /// Each report costs a few system calls.
+    pub fn report_socket(&mut self) {
+        self.asked.seldom.set(SeldomWishes::REPORT, true);
     }
 
     /// Changes how the input behind this message is cut.

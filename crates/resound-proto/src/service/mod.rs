@@ -11,6 +11,7 @@ mod endpoint;
 mod info;
 mod proxied;
 mod reply;
+mod socket_report;
 mod timestamps;
 
 pub use chargen::{CHARGEN_LINE, Chargen, chargen_pattern, chargen_pattern_without_space};
@@ -22,6 +23,7 @@ pub use endpoint::{Endpoint, canonical, unmapped};
 pub use info::{ConnId, ConnInfo, Peer, TlsInfo};
 pub use proxied::{ProxiedAddresses, ProxiedTls};
 pub use reply::Reply;
+pub use socket_report::{SocketReport, TcpInfo, TcpOptions};
 pub use timestamps::{KernelTimestamps, SendTimestamp};
 
 use crate::error::CloseReason;
@@ -133,6 +135,9 @@ pub trait Service {
         cx.finish();
     }
 
+    /// What the system knows of the socket, for which [`Cx::report_socket`] has asked.
+    fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {}
+
     /// The connection is over. The last call, made exactly once.
     fn closed(&mut self, why: &CloseReason) {}
 }
@@ -158,6 +163,9 @@ impl<S: Service + ?Sized> Service for Box<S> {
     }
     fn drain(&mut self, cx: &mut Cx<'_>) {
         (**self).drain(cx);
+    }
+    fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
+        (**self).socket(report, cx);
     }
     fn closed(&mut self, why: &CloseReason) {
         (**self).closed(why);

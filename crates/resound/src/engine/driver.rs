@@ -13,6 +13,7 @@ use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
 use super::socket::{report_unacknowledged, reset_on_close, set_wishes, unread};
+use super::socket_report::socket_report;
 
 /// How a connection ended: as its last verdict wanted, or for another reason before that.
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
@@ -237,16 +238,25 @@ impl Driver {
     }
 
     /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
+    /// Returns whether the service waits for a [report](Driver::report_socket).
     #[inline]
-    pub(crate) fn obey<'s>(&mut self, send_in_flight: bool, socket: impl Fn() -> SockRef<'s>) -> ConnectionFlow {
+    pub(crate) fn obey<'s>(
+        &mut self,
+        send_in_flight: bool,
+        socket: impl Fn() -> SockRef<'s>,
+    ) -> ControlFlow<ConnectionEnd, bool> {
+        let mut wants_report = false;
         if let Some(wishes) = self.conn.take_socket_wishes() {
             set_wishes(&socket(), wishes);
+            wants_report = wishes.report;
         }
         match self.then {
-            Then::Close => return ConnectionFlow::Break(Ok(())),
+            // The service that ends in the call that asks has its report first.
+            Then::Close if wants_report => {}
+            Then::Close => return ControlFlow::Break(Ok(())),
             Then::Reset => {
                 reset_on_close(&socket());
-                return ConnectionFlow::Break(Ok(()));
+                return ControlFlow::Break(Ok(()));
             }
             Then::HalfClose if !self.fin_sent && !send_in_flight && self.queue.is_empty() => {
                 self.fin_sent = true;
@@ -255,7 +265,15 @@ impl Driver {
             }
             Then::Go | Then::HalfClose => {}
         }
-        ConnectionFlow::Continue(())
+        ControlFlow::Continue(wants_report)
+    }
+
+    /// Reports to the service what the system knows of the socket.
+    #[cold]
+    pub(crate) fn report_socket(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        let report = socket_report(socket);
+        let verdict = self.conn.socket(cx.now, &report, &mut cx.out, &mut cx.recorder);
+        self.note(verdict);
     }
 
     /// The server drains. `undelivered` bytes have left the socket already.

@@ -148,6 +148,20 @@ impl Listener {
         .await
     }
 
+    /// Lets the system keep the SYN of each connection from now on, until a report has it
+    /// ([`SocketReport::syn`](crate::SocketReport::syn)) or the connection ends: some hundred
+    /// bytes each. Does nothing on a unix socket, and on systems other than Linux.
+    ///
+    /// # Errors
+    /// The error of the system.
+    pub fn save_syns(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if matches!(self.address, Endpoint::Tcp(_)) {
+            return super::sys::save_syns(&SockRef::from(&self.socket));
+        }
+        Ok(())
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }

@@ -44,11 +44,11 @@ mod shared;
 #[path = "sys/signals.rs"]
 mod signals;
 mod socket;
+mod socket_report;
 mod stream;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "memory that the kernel reads and writes, and calls without a safe wrapper")]
 mod sys;
-mod tcp_info;
 mod threads;
 #[cfg(target_os = "linux")]
 mod timestamps;
@@ -82,7 +82,6 @@ pub use shared::HandshakeFactory;
 #[cfg(unix)]
 pub use signals::ignores_signal;
 pub use stream::Stream;
-pub use tcp_info::TcpInfo;
 pub use tls_stream::TlsStream;
 
 /// An engine: how bytes move between the sockets and the services.

@@ -43,6 +43,7 @@ pub struct Server {
     listeners: Vec<Listener>,
     handshakes: Option<Box<HandshakeFactory>>,
     access: Access,
+    saves_syns: bool,
     faults: Option<ServerFaults>,
     /// Faults have closed them.
     has_closed_listeners: bool,
@@ -64,6 +65,7 @@ impl Server {
             listeners: Vec::new(),
             handshakes: None,
             access: Access::new(),
+            saves_syns: false,
             faults: None,
             has_closed_listeners: false,
         }
@@ -120,6 +122,13 @@ impl Server {
     /// Sets which peers may connect; by default all.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// With `true`, the system keeps the SYN of each TCP connection for the service's first report
+    /// ([`Cx::report_socket`](crate::Cx::report_socket)), on Linux: see [`Listener::save_syns`].
+    pub fn save_syns(mut self, wanted: bool) -> Self {
+        self.saves_syns = wanted;
         self
     }
 
@@ -301,6 +310,9 @@ impl Server {
         }
         for listener in &self.listeners {
             listener.prepare(&self.config.limits)?;
+            if self.saves_syns {
+                listener.save_syns().map_err(|error| Error::listen(listener.address(), error))?;
+            }
             if let Some(algorithm) = &self.config.congestion {
                 listener.set_congestion(algorithm)?;
             }

@@ -192,7 +192,7 @@ pub(crate) fn peer(socket: &SockRef<'_>) -> Endpoint {
 /// Bytes that were written to a socket and that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)).
 /// The count falls while a slow peer reads, even if the socket has no room for more. `None` if the
 /// system does not report it.
-fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
+pub(super) fn unacknowledged(socket: &SockRef<'_>) -> Option<usize> {
     #[cfg(target_os = "linux")]
     return super::sys::unacknowledged(socket);
     #[cfg(not(target_os = "linux"))]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use resound_proto::Endpoint;
+use resound_proto::{Endpoint, SocketReport, TcpInfo};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use super::plain_stream::{PlainStream, forward_io};
 use super::socket::{endpoint, peer, reset_on_close};
-use super::tcp_info::TcpInfo;
+use super::socket_report::{socket_report, tcp_info};
 use super::tls_stream::TlsStream;
 use crate::tls::TlsClient;
 
@@ -138,11 +138,13 @@ impl Stream {
     /// The state of the TCP connection; `None` on a unix socket, and on systems other than Linux.
     #[must_use]
     pub fn tcp_info(&self) -> Option<TcpInfo> {
-        #[cfg(target_os = "linux")]
-        if self.plain().is_tcp() {
-            return TcpInfo::of(&*self.socket());
-        }
-        None
+        tcp_info(&self.socket())
+    }
+
+    /// What the system knows of the socket. With TLS as well: its counts are those of the records.
+    #[must_use]
+    pub fn report(&self) -> SocketReport {
+        socket_report(&self.socket())
     }
 
     fn socket(&self) -> SockRef<'_> {

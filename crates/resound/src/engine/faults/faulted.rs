@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use resound_faults::{ClientAdmission, ConnectionFaults, End, FaultEvent, StreamDirection};
-use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service};
+use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service, SocketReport};
 
 use super::inner::InnerConnection;
 use super::live::ClientFaults;
@@ -87,6 +87,9 @@ impl FaultedService {
             cx.leave_unread();
         }
         cx.read_before_wake(self.inner.waits_for_silence());
+        if self.inner.wants_report() {
+            cx.report_socket();
+        }
         let of_inner = self.inner.deadline().filter(|_| self.late_until.is_none());
         let times = [self.faults.deadline(), of_inner, self.late_until, self.reset_at];
         if let Some(at) = times.into_iter().flatten().min() {
@@ -215,6 +218,12 @@ impl Service for FaultedService {
             // Nothing was read, and nothing is to be answered.
             return cx.reset();
         }
+        self.advance(cx);
+    }
+
+    /// The report is that of the client's own socket: the faults stand above it.
+    fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
+        self.inner.socket(report, &mut self.faults, cx);
         self.advance(cx);
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use resound_faults::{End, StreamDirection};
-use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, Then, Verdict};
+use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, SocketReport, Then, Verdict};
 
 use super::pending::PendingAnswers;
 use super::report::ReportedFaults;
@@ -112,6 +112,15 @@ impl InnerConnection {
 
     pub(super) fn woken(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.woken(now, out, observer));
+    }
+
+    /// Whether the service has asked for a report of the client's socket.
+    pub(super) fn wants_report(&mut self) -> bool {
+        self.conn.as_mut().and_then(Conn::take_socket_wishes).is_some_and(|wishes| wishes.report)
+    }
+
+    pub(super) fn socket(&mut self, report: &SocketReport, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
+        self.tell(faults, cx, &mut [], |conn, now, _, out, observer| conn.socket(now, report, out, observer));
     }
 
     pub(super) fn drain(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {

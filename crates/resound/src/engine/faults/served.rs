@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service};
+use resound_proto::{CloseReason, ConnInfo, Cx, Framing, Limits, Service, SocketReport};
 
 use super::faulted::FaultedService;
 use super::live::{ClientFaults, LiveFaults};
@@ -59,6 +59,9 @@ impl Service for CountedService {
     }
     fn drain(&mut self, cx: &mut Cx<'_>) {
         self.service.drain(cx);
+    }
+    fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
+        self.service.socket(report, cx);
     }
     fn closed(&mut self, why: &CloseReason) {
         self.service.closed(why);

@@ -97,14 +97,19 @@ impl ConnectionTask {
             if !self.driver.queue.is_empty() {
                 self.flush(cx, context)?;
             }
-            if let ControlFlow::Break(end) = self.driver.obey(false, || self.stream.socket()) {
-                return Poll::Ready(end);
-            }
+            let wants_report = match self.driver.obey(false, || self.stream.socket()) {
+                ControlFlow::Break(end) => return Poll::Ready(end),
+                ControlFlow::Continue(wants_report) => wants_report,
+            };
             if self.budget == 0 {
                 return self.step_aside(cx);
             }
             self.spend(0);
             let mut waits = true;
+            if wants_report {
+                self.driver.report_socket(&self.stream.socket(), &mut context.driver);
+                self.send(0..0, context)?;
+            }
             if self.driver.conn().wants_read() {
                 waits = self.read(cx, context)?.is_pending();
             }
@@ -129,7 +134,7 @@ impl ConnectionTask {
                 waits = false;
                 self.send(0..0, context)?;
             }
-            if waits {
+            if waits && !wants_report {
                 return Poll::Pending;
             }
         }

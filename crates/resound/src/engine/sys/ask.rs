@@ -53,19 +53,48 @@ pub(crate) fn tcp_info(socket: RawFd) -> Option<libc::tcp_info> {
     Some(unsafe { info.assume_init() })
 }
 
+/// `TCP_SAVED_SYN`: the SYN of an accepted connection, whose listener [saves it](save_syns). The
+/// kernel gives it once. `None` if there is none.
+pub(crate) fn saved_syn(socket: &SockRef<'_>) -> Option<Box<[u8]>> {
+    // The headers of IPv4 and TCP have at most 60 bytes each. Those of IPv6 may have more, up to a
+    // packet's length: the kernel refuses a buffer that is too short, and returns what it needs.
+    let mut syn = vec![0; 256];
+    for _ in 0..2 {
+        let mut size = syn.len() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `size` bytes to `syn`, which has that many, and stores
+        // in `size` how many there are.
+        let result = unsafe {
+            let (fd, to) = (socket.as_raw_fd(), syn.as_mut_ptr().cast());
+            libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_SAVED_SYN, to, &raw mut size)
+        };
+        let needed = (size as usize).min(usize::from(u16::MAX));
+        if result == 0 {
+            syn.truncate(needed);
+            return (!syn.is_empty()).then(|| syn.into());
+        }
+        if needed <= syn.len() {
+            return None;
+        }
+        syn.resize(needed, 0);
+    }
+    None
+}
+
+/// `TCP_SAVE_SYN`: a listener keeps the SYN of each connection until that is asked for it.
+pub(crate) fn save_syns(listener: &SockRef<'_>) -> std::io::Result<()> {
+    turn_on(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN)
+}
+
 /// `IP_BIND_ADDRESS_NO_PORT`: the system chooses the port when the socket connects (ip(7)).
 pub(crate) fn bind_address_no_port(socket: &SockRef<'_>) -> std::io::Result<()> {
+    turn_on(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)
+}
+
+fn turn_on(socket: &SockRef<'_>, level: libc::c_int, option: libc::c_int) -> std::io::Result<()> {
     let on: libc::c_int = 1;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads one int, and is given the address and the size of one.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 

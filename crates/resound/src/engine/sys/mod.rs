@@ -18,7 +18,9 @@ mod setup;
 mod tests;
 mod tokens;
 
-pub(crate) use ask::{bind_address_no_port, peer_name, processor_time, tcp_info, unacknowledged, watch};
+pub(crate) use ask::{
+    bind_address_no_port, peer_name, processor_time, save_syns, saved_syn, tcp_info, unacknowledged, watch,
+};
 pub(crate) use bytes::{Received, SendBytes};
 pub(crate) use done::{BufferKind, Done, SendBlocking, Wait};
 pub(crate) use memory::Pages;

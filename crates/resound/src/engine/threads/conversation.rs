@@ -90,16 +90,36 @@ impl BlockingConversation<'_> {
             // Send what the last event has produced.
             self.send(echo)?;
             // Then obey: half-close, close or reset.
-            if let ControlFlow::Break(end) = self.driver.obey(false, || SockRef::from(self.socket)) {
-                return end;
-            }
+            let wants_report = match self.driver.obey(false, || SockRef::from(self.socket)) {
+                ControlFlow::Break(end) => return end,
+                ControlFlow::Continue(wants_report) => wants_report,
+            };
             // Then see what has happened: a signal, a deadline, or something on the socket.
             self.context.now = Instant::now();
+            if wants_report {
+                self.report()?;
+            }
             echo = match self.take_signal()? || self.take_deadline() {
                 true => 0..0,
+                // What the report has produced comes first.
+                false if wants_report && !self.has_input() => {
+                    self.socket_checked = true;
+                    0..0
+                }
                 false => self.wait_for_socket()?,
             };
         }
+    }
+
+    /// Reports to the service what the system knows of the socket.
+    fn report(&mut self) -> Result<(), CloseReason> {
+        self.driver.report_socket(&SockRef::from(self.socket), self.context);
+        self.send(0..0)
+    }
+
+    /// Whether a read would return at once.
+    fn has_input(&self) -> bool {
+        self.driver.queue.is_empty() && self.driver.conn().wants_read() && !holds_nothing(&SockRef::from(self.socket))
     }
 
     /// Sends from where the bytes lie as much as leaves at once, and queues the rest.

@@ -355,7 +355,7 @@ impl Link {
     /// an alarm continues this connection.
     fn advance(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         loop {
-            self.driver.obey(self.send != Send::Idle, || SockRef::from(&self.socket))?;
+            let wants_report = self.driver.obey(self.send != Send::Idle, || SockRef::from(&self.socket))?;
             if self.send == Send::Idle
                 && let Some(bytes) = next_send(&mut self.driver.queue)
             {
@@ -371,6 +371,12 @@ impl Link {
                 {
                     self.deliver(part, context);
                 }
+                continue;
+            }
+            if wants_report {
+                // Behind the input: while what the report sends tries, that would wait.
+                self.driver.report_socket(&SockRef::from(&self.socket), &mut context.driver);
+                self.send_output(context);
                 continue;
             }
             self.look_for_input(context);
