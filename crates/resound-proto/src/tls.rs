@@ -15,6 +15,7 @@ use rustls::{CommonState, HandshakeKind};
 
 use crate::detect::{DETECTION_BYTES, DetectedProtocol, detect_protocol};
 use crate::error::TlsFailure;
+use crate::exporter::ExporterLog;
 use crate::names::{group, suite};
 use crate::service::TlsInfo;
 use crate::session::{AskedName, ClientSession, HandshakePlace, ReadCertificate, ServerSession};
@@ -39,6 +40,8 @@ pub(super) struct TlsLayer {
     flight: Vec<u8>,
     /// Of a server until the handshake is over.
     handshake: Option<Box<TlsHandshake>>,
+    /// Until the handshake is over.
+    exporter: Option<Arc<ExporterLog>>,
     /// The peer's first bytes are TLS's.
     begun: bool,
     /// No more records are sent or received after a failure.
@@ -73,25 +76,37 @@ enum Place {
 impl TlsLayer {
     /// The server's end.
     pub(super) fn server(server: ServerSession) -> Result<Self, TlsFailure> {
-        let session = UnbufferedServerConnection::new(server.config).map_err(|error| TlsFailure::of(&error))?;
+        let mut config = server.config;
+        let exporter = ExporterLog::before(&config.key_log, config.crypto_provider());
+        Arc::make_mut(&mut config).key_log = Arc::<ExporterLog>::clone(&exporter);
+        let session = UnbufferedServerConnection::new(config).map_err(|error| TlsFailure::of(&error))?;
         let handshake = TlsHandshake { name: server.name, hint: server.hint, place: Place::Unasked(server.join) };
-        Ok(Self::of(Session::Server(session), Some(Box::new(handshake)), server.read_certificate))
+        Ok(Self::of(Session::Server(session), Some(Box::new(handshake)), exporter, server.read_certificate))
     }
 
     /// The client's end.
     pub(super) fn client(client: ClientSession) -> Result<Self, TlsFailure> {
-        let session = UnbufferedClientConnection::new(client.config, client.name);
+        let mut config = client.config;
+        let exporter = ExporterLog::before(&config.key_log, config.crypto_provider());
+        Arc::make_mut(&mut config).key_log = Arc::<ExporterLog>::clone(&exporter);
+        let session = UnbufferedClientConnection::new(config, client.name);
         let session = Session::Client(session.map_err(|error| TlsFailure::of(&error))?);
-        Ok(Self::of(session, None, client.read_certificate))
+        Ok(Self::of(session, None, exporter, client.read_certificate))
     }
 
-    fn of(session: Session, handshake: Option<Box<TlsHandshake>>, read_certificate: ReadCertificate) -> Self {
+    fn of(
+        session: Session,
+        handshake: Option<Box<TlsHandshake>>,
+        exporter: Arc<ExporterLog>,
+        read_certificate: ReadCertificate,
+    ) -> Self {
         Self {
             session,
             read_certificate,
             incomplete: Vec::new(),
             flight: Vec::new(),
             handshake,
+            exporter: Some(exporter),
             begun: false,
             failed: false,
             peer_closed: false,
@@ -227,7 +242,8 @@ impl TlsLayer {
     /// What the handshake has negotiated. What only the handshake needed is dropped.
     pub(super) fn established(&mut self) -> TlsInfo {
         let asked = self.handshake.take().and_then(|handshake| handshake.name.asked().map(Into::into));
-        agreed(self.state(), asked, self.read_certificate)
+        let exporter = self.exporter.take().and_then(|exporter| exporter.value());
+        agreed(self.state(), asked, exporter, self.read_certificate)
     }
 
     fn state(&self) -> &CommonState {
@@ -269,8 +285,14 @@ impl TlsLayer {
     }
 }
 
-/// What a complete handshake has negotiated; `asked` is the name that a client asked for.
-pub fn agreed(state: &CommonState, asked: Option<Box<str>>, read_certificate: ReadCertificate) -> TlsInfo {
+/// What a complete handshake has negotiated; `asked` is the name that a client asked for, and
+/// `exporter` the session's channel binding.
+pub fn agreed(
+    state: &CommonState,
+    asked: Option<Box<str>>,
+    exporter: Option<[u8; 32]>,
+    read_certificate: ReadCertificate,
+) -> TlsInfo {
     TlsInfo {
         version: match state.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -282,6 +304,7 @@ pub fn agreed(state: &CommonState, asked: Option<Box<str>>, read_certificate: Re
         server_name: asked,
         resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
         peer: state.peer_certificates().and_then(|chain| read_certificate(chain.first()?)),
+        exporter,
     }
 }
 

@@ -128,11 +128,20 @@ pub(crate) fn fail(client: &TlsClient, server: &TlsServer) -> (Option<CloseReaso
 
 /// The same client, of TLS 1.2 only.
 pub(crate) fn of_tls12() -> TlsClient {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    of_suites(&rustls::version::TLS12, rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES)
+}
+
+/// The same client, of these cipher suites of one version only.
+pub(crate) fn of_suites(
+    version: &'static rustls::SupportedProtocolVersion,
+    suites: &[rustls::SupportedCipherSuite],
+) -> TlsClient {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites = suites.to_vec();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(identity().chain()[0].clone()).unwrap();
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS12])
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();

@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 mod certificates;
 mod connections;
+mod exporter;
 mod flood;
 mod program;
 mod records;

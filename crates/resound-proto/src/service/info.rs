@@ -61,6 +61,10 @@ pub struct TlsInfo {
     pub resumed: bool,
     /// The peer's certificate, where it has sent one: a server always does, a client when asked.
     pub peer: Option<Peer>,
+    /// The channel binding `tls-exporter` (RFC 9266): equal at both ends of this session, and
+    /// different in each other session. An attacker who ends TLS between them cannot make it equal.
+    /// `None` with TLS 1.2, where sessions may share it (section 4.2).
+    pub exporter: Option<[u8; 32]>,
 }
 
 /// A peer, as its certificate names it.

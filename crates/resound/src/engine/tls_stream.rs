@@ -31,7 +31,11 @@ impl TlsStream {
         let state = tls.get_ref().1;
         let chain: Vec<_> =
             state.peer_certificates().unwrap_or_default().iter().filter_map(|der| Certificate::read(der)).collect();
-        let info = resound_proto::agreed(state, None, read_peer);
+        // Sessions of TLS 1.2 may share it.
+        let is_unique = state.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        let export = || state.export_keying_material([0; 32], resound_proto::EXPORTER_LABEL, None).ok();
+        let exporter = is_unique.then(export).flatten();
+        let info = resound_proto::agreed(state, None, exporter, read_peer);
         Ok(Self { plain, tls: Mutex::new(tls), info, chain })
     }
 
