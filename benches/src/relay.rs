@@ -79,6 +79,10 @@ impl RelayScene {
         }
     }
 
+    fn is_bulk(self) -> bool {
+        matches!(self, Messages(_, _, 16_384..))
+    }
+
     fn takes(self, relay: &RelayBench) -> bool {
         self.pairs() <= relay.most_pairs && (self == Stream || !relay.only_streams)
     }
@@ -133,14 +137,15 @@ fn add(seen: &mut Seen, round: u64, scene: RelayScene, name: &'static str, figur
     seen.entry((scene, name)).or_default().push(figures);
 }
 
-/// The echo server behind a relay shares the processor of the generator.
-fn echo() -> RunningServer {
-    let echo = ServerBench::peer("epoll");
+/// The echo server behind a relay shares the processor of the generator. Neither copies what it
+/// receives of long messages, so that the relay is the limit.
+fn echo(scene: RelayScene) -> RunningServer {
+    let echo = ServerBench::peer(if scene.is_bulk() { "splice" } else { "epoll" });
     echo.launch(1, None, echo.ready)
 }
 
 fn without_relay(time: Duration) -> [f64; 4] {
-    let echo = echo();
+    let echo = echo(Added);
     let result = LoadBench::new(echo.address, (1, 1, 64))
         .speak_once()
         .run(time, || Duration::ZERO);
@@ -151,12 +156,12 @@ fn measure(scene: RelayScene, server: &ServerBench, time: Duration, direct: f64)
     if scene == Stream {
         return stream(server, time);
     }
-    let echo = echo();
+    let echo = echo(scene);
     let relay = server.launch(0, Some(echo.address), server.ready);
     let load = |cell| {
-        LoadBench::new(relay.address, cell)
-            .speak_once()
-            .run(time, || relay.cpu())
+        let load = LoadBench::new(relay.address, cell).speak_once();
+        let load = if scene.is_bulk() { load.discarding() } else { load };
+        load.run(time, || relay.cpu())
     };
     match scene {
         Messages(connections, depth, bytes) => {
@@ -240,7 +245,9 @@ fn introduction(machine: &str, versions: &str, rounds: u64, time: Duration) -> S
          processor of its own;\nthe generator and the target share another. CPU is what the relay's own clock says, \
          the kernel's work for it included.\nA row with two names is the ratio of the values of one round, as a \
          median with its 95 % interval (bootstrap).\n\n\
-         - Messages: a closed loop, the target echoes.\n\
+         - Messages: a closed loop, the target echoes. So that the relay is the limit, neither the generator nor the \
+         target copies\n  what it receives of the long ones: the kernel discards them at the generator, and the target \
+         sends them back with\n  splice(2).\n\
          - A stream: the target has the kernel discard what it receives, so that the relay is the limit rather than \
          its reader.\n\
          - An idle pair: what {IDLE} more of them that have spoken once add to resident memory, after {SOME} \
