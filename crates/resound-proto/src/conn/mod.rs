@@ -223,9 +223,9 @@ impl Conn {
     }
 
     /// For an engine that can send what one connection has received on another: it asks for
-    /// [`Conn::take_lent`] after each [`Conn::received`].
-    pub fn allow_lending(&mut self) {
-        self.core.asked.may_lend = self.is_bare();
+    /// [`Conn::take_lent`] after each [`Conn::received`] while lending is allowed.
+    pub fn allow_lending(&mut self, allowed: bool) {
+        self.core.asked.may_lend = allowed && self.is_bare();
     }
 
     /// Whether the service has [lent](crate::Cx::lend) `wire` of the call before, all of it.

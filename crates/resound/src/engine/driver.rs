@@ -106,19 +106,17 @@ impl Driver {
 
     /// Returns whether another connection is to send the received bytes.
     #[inline]
-    #[cfg(target_os = "linux")]
     pub(crate) fn take_lent(&mut self) -> bool {
         self.conn.take_lent()
     }
 
-    /// Lets the service lend what it receives.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn allow_lending(&mut self) {
-        self.conn.allow_lending();
+    /// Lets the service lend what it receives, or not.
+    #[inline]
+    pub(crate) fn allow_lending(&mut self, allowed: bool) {
+        self.conn.allow_lending(allowed);
     }
 
     /// Another connection lends `n` bytes. Returns how many of them to send.
-    #[cfg(target_os = "linux")]
     pub(crate) fn forward(&mut self, n: usize, cx: &DriverContext) -> usize {
         let verdict = self.conn.forward(cx.now, n);
         self.note(verdict).len()

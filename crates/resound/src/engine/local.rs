@@ -76,7 +76,6 @@ impl LocalWakes {
     }
 
     /// The connection that is woken next has got what was lent to it.
-    #[cfg(target_os = "linux")]
     pub(crate) fn has_forwarded(&self) {
         self.forwarded.set(true);
     }
@@ -87,7 +86,6 @@ impl LocalWakes {
     }
 
     /// The connection for what was just lent.
-    #[cfg(target_os = "linux")]
     pub(crate) fn take_lent_to(&self) -> Option<ConnId> {
         self.lent_to.take()
     }

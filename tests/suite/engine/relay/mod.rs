@@ -1,5 +1,6 @@
 //! A relay between two raw sockets: what each end sees of the other.
 
+mod bulk;
 pub(super) mod faults;
 
 use std::io::{ErrorKind, Read, Write};

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
+use super::lending::Lending;
 use super::task_set::{TaskHandle, TaskSet, TaskSignals};
 use super::watched::SocketWatcher;
 use crate::engine::connection_limit::ConnectionPermit;
@@ -42,6 +43,8 @@ pub(super) struct PortableWorker {
     pub(super) clock: Option<Clock>,
     /// Only the worker of a relay has it.
     pub(super) local: Option<WorkerLocal>,
+    /// What the connections of a relay lend to their partners.
+    pub(super) lending: Lending,
     /// The dial plan of a relay has something to dial.
     pub(super) dial_asked: Notify,
     /// When a connection last had something to do.
@@ -97,6 +100,7 @@ impl PortableWorker {
             #[cfg(target_os = "linux")]
             clock,
             local,
+            lending: Lending::default(),
             dial_asked: Notify::new(),
             active: Cell::new(Instant::now()),
             woke_up: Notify::new(),
@@ -134,6 +138,7 @@ impl PortableWorker {
 
     pub(super) fn remove(&self, conn: ConnId) {
         self.connections.borrow_mut().remove(&conn);
+        self.lending.take(conn).into_iter().for_each(|part| self.lending.give_back(part));
         self.ended.notify_one();
         self.permit_freed.notify_one();
     }
@@ -167,6 +172,14 @@ impl PortableWorker {
         let Some(clock) = &self.clock else { return };
         while clock.tick().await.is_ok() {
             self.note_activity(Instant::now());
+        }
+    }
+
+    /// Lends what the wire holds to a connection, and wakes it.
+    pub(super) fn lend(&self, to: ConnId, wire: &mut Box<[u8]>, len: usize) {
+        if self.connections.borrow().contains_key(&to) {
+            self.lending.lend(to, wire, len);
+            self.wake(to);
         }
     }
 

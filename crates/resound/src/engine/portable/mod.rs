@@ -8,6 +8,7 @@ mod accept;
 mod clock;
 mod context;
 mod dial;
+mod lending;
 mod slots;
 mod task;
 mod task_set;

@@ -16,11 +16,12 @@ use socket2::SockRef;
 use tokio::time::Sleep;
 
 use super::context::{CUT, DRAINING, PortableWorker, TaskContext, WIRE, WOKEN};
+use super::lending::LentBuffer;
 use super::task_set::TaskHandle;
 use super::watched::WatchedSocket;
 use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
-use crate::engine::driver::{ConnectionEnd, Driver};
+use crate::engine::driver::{ConnectionEnd, Driver, DriverContext};
 use crate::engine::local::ReadStreak;
 use crate::engine::socket::{at_eof, holds_nothing, reset_on_close, unread};
 
@@ -85,6 +86,7 @@ impl ConnectionTask {
         self.budget = BUDGET;
         if !self.opened {
             self.opened = true;
+            self.driver.allow_lending(self.worker.local.is_some());
             self.driver.open(&mut context.driver);
             self.send(0..0, context)?;
         }
@@ -101,7 +103,7 @@ impl ConnectionTask {
                 ControlFlow::Break(end) => return Poll::Ready(end),
                 ControlFlow::Continue(wants_report) => wants_report,
             };
-            if self.budget == 0 {
+            if self.budget == 0 && (self.driver.conn().wants_read() || !self.driver.queue.is_empty()) {
                 return self.step_aside(cx);
             }
             self.spend(0);
@@ -163,7 +165,18 @@ impl ConnectionTask {
         }
         self.spend(n);
         self.streak.read(n);
-        let echo = self.driver.received(&mut context.wire[..n], &mut context.driver);
+        let Self { worker, driver, budget, .. } = self;
+        let local = worker.local.as_ref().filter(|_| worker.lending.takes(n));
+        driver.allow_lending(local.is_some());
+        let echo = driver.received(&mut context.wire[..n], &mut context.driver);
+        if let Some(local) = local
+            && driver.take_lent()
+            && let Some(to) = local.wakes.take_lent_to()
+        {
+            worker.lend(to, &mut context.wire, n);
+            // The partner sends them first: what is read before that is copied.
+            *budget = 0;
+        }
         self.send(echo, context)?;
         Ok(Poll::Ready(()))
     }
@@ -171,14 +184,20 @@ impl ConnectionTask {
     /// Sends the output of an event. The answer itself is always tried; what its departure produces
     /// (a generator's output, or that of input held back) leaves the others their turn.
     fn send(&mut self, echo: Range<usize>, context: &mut TaskContext) -> Result<(), CloseReason> {
+        let TaskContext { wire, driver } = context;
+        self.send_from(&wire[echo], driver)
+    }
+
+    /// Sends bytes and then the output.
+    fn send_from(&mut self, bytes: &[u8], cx: &mut DriverContext) -> Result<(), CloseReason> {
         if self.driver.is_broken() {
             drop(self.driver.take_shares());
-            context.driver.clear_output();
+            cx.clear_output();
             return Ok(());
         }
         let Self { driver, stream, budget, streak, .. } = self;
         let mut is_first = true;
-        let sent = driver.send(&context.wire[echo], &mut context.driver, |first, second| {
+        let sent = driver.send(bytes, cx, |first, second| {
             streak.sent();
             if is_first {
                 is_first = false;
@@ -193,9 +212,24 @@ impl ConnectionTask {
         });
         sent.or_else(|reason| {
             // The next connection of this worker must not send it.
-            context.driver.clear_output();
+            cx.clear_output();
             self.breaks(reason)
         })
+    }
+
+    /// Sends what the partner has received.
+    fn forward(&mut self, part: LentBuffer, context: &mut TaskContext) -> Result<(), CloseReason> {
+        let worker = Rc::clone(&self.worker);
+        let n = self.driver.forward(part.bytes().len(), &context.driver);
+        let sent = self.send_from(&part.bytes()[..n], &mut context.driver);
+        worker.lending.give_back(part);
+        sent?;
+        let wakes = worker.local.as_ref().map(|local| &local.wakes);
+        wakes.inspect(|wakes| wakes.has_forwarded());
+        self.driver.woken(&mut context.driver);
+        // A service that has ended is not woken.
+        wakes.map(|wakes| wakes.take_forwarded());
+        self.send(0..0, context)
     }
 
     /// The socket takes no more. A relay still passes on what the peer sent before its reset.
@@ -239,6 +273,9 @@ impl ConnectionTask {
             self.driver.begin_drain(0, &self.stream.socket());
         }
         if self.handle.take(WOKEN) {
+            if let Some(part) = self.worker.lending.take(self.driver.conn().info().id) {
+                self.forward(part, context)?;
+            }
             self.driver.woken(&mut context.driver);
             self.send(0..0, context)?;
         }

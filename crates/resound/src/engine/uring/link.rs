@@ -110,7 +110,7 @@ impl Link {
     /// The connection is established.
     pub(super) fn open(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         if context.wakes.is_some() {
-            self.driver.allow_lending();
+            self.driver.allow_lending(true);
         }
         self.driver.open(&mut context.driver);
         self.send_output(context);
