@@ -96,6 +96,11 @@ impl Delivery {
         self.look_at(now, 0);
     }
 
+    /// The peer takes nothing more.
+    pub(super) fn give_up(&mut self) {
+        self.is_open = false;
+    }
+
     /// Whether the connection waits for nothing but this.
     pub(super) fn is_in_a_hurry(&self) -> bool {
         self.hurries > 0

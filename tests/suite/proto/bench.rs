@@ -92,6 +92,12 @@ impl Bench {
         self.call(&mut [], |conn, now, _, out, observer| conn.woken(now, out, observer));
     }
 
+    /// The peer has reset the connection, and the transport still holds what came before.
+    pub(crate) fn break_off(&mut self) {
+        self.call(&mut [], |conn, now, _, out, observer| conn.broken(now, out, observer));
+        self.queue.clear();
+    }
+
     /// The transport takes up to `n` bytes.
     pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
         let taken: Vec<u8> = self.queue.drain(..n.min(self.queue.len())).collect();

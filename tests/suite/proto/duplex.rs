@@ -24,6 +24,7 @@ impl Service for Loud {
             b"finish" => cx.finish(),
             b"reset" => cx.reset_after_delivery(),
             b"pause" => cx.pause(true),
+            b"hurry" => cx.hurry(),
             _ => cx.send(&vec![b'x'; 1024 * bytes.len()]),
         }
     }
@@ -121,4 +122,58 @@ fn a_reset_does_not_wait_for_ever() {
         let (time, _) = bench.run(SECOND * 3600);
         assert!((SECOND * want..=SECOND * (want + 2)).contains(&time) && bench.then == Then::Reset, "{time:?}");
     }
+}
+
+#[test]
+fn a_service_in_a_hurry_gives_its_peer_ten_seconds_for_each_part() {
+    for (timeout, want) in [(Some(SECOND * 300), SECOND * 10), (Some(SECOND * 3), SECOND * 3), (None, SECOND * 10)] {
+        let limits = Limits { write_timeout: timeout, ..Limits::default() };
+        let mut bench = Bench::telling(Loud { full_duplex: true }, limits);
+        bench.receive(b"a");
+        bench.take_all();
+        bench.receive(b"hurry");
+        // The peer is slow, and then has all of it.
+        for held in [1000, 500, 1, 0] {
+            bench.held = held;
+            let (time, _) = bench.run(want / 2);
+            assert_eq!((time, bench.then), (want / 2, Then::Go), "{held} bytes");
+        }
+        bench.run(SECOND * 3600);
+        assert_eq!(bench.then, Then::Go, "nothing is on its way");
+        bench.receive(b"b");
+        bench.take_all();
+        let (time, looks) = bench.run(SECOND * 3600);
+        assert!(want <= time && time < want + SECOND && looks < 200, "{time:?}, {looks} looks");
+        assert_eq!(bench.close(), CloseReason::WriteTimeout);
+    }
+}
+
+#[test]
+fn a_broken_connection_delivers_what_came_before_and_sends_nothing() {
+    /// Goes on once it is woken.
+    struct Waits;
+    impl Service for Waits {
+        fn open(&mut self, cx: &mut Cx<'_>) {
+            cx.full_duplex(true);
+            cx.send(b"unsent");
+            cx.pause(true);
+        }
+        fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+            assert!(cx.is_broken());
+            cx.echo();
+        }
+        fn wake(&mut self, cx: &mut Cx<'_>) {
+            assert!(cx.is_broken() && cx.unsent() == 0);
+            cx.pause(false);
+        }
+    }
+    let mut bench = Bench::telling(Waits, Limits::default());
+    bench.receive(b"held");
+    bench.break_off();
+    bench.receive(b"read");
+    assert_eq!(bench.observer.messages, [b"held", b"read"]);
+    assert!(bench.queue.is_empty() && bench.conn.wants_read() && bench.conn.deadline().is_none());
+    assert!(bench.conn.is_unfinished(), "a FIN would mislead its peer");
+    bench.conn.lost(bench.now, CloseReason::Reset, &mut bench.observer);
+    assert_eq!(bench.observer.closed[0].reason, CloseReason::Reset);
 }

@@ -12,7 +12,8 @@ use crate::limits::Limits;
 use crate::observer::{Closed, Observer};
 use crate::ordered::OrderedEvent;
 use crate::service::{
-    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, Service, ServiceRequests, SocketReport, SocketWishes,
+    ConnInfo, Cx, DeliveredMessage, Framing, KernelTimestamps, SeldomWishes, Service, ServiceRequests, SocketReport,
+    SocketWishes,
 };
 use crate::silence::Silence;
 use crate::state::State;
@@ -85,7 +86,7 @@ impl Core {
         if self.state != State::Handshake {
             return;
         }
-        self.state = State::Open;
+        self.state = if self.asked.broken { State::HalfClosed } else { State::Open };
         self.opened = Some(now);
         self.progress = Some(now);
         self.observe(now, |info| observer.opened(info));
@@ -233,6 +234,9 @@ impl Core {
             self.delivery.begins(now, &self.limits);
         }
         self.unsent += fresh;
+        if self.asked.seldom.has(SeldomWishes::HURRY) && (fresh > 0 || !self.delivery.is_in_a_hurry()) {
+            self.delivery.hurry(now);
+        }
         if let State::Refused(reason) = self.state {
             self.state = if fresh == 0 { State::Reset(reason) } else { State::Closing(reason) };
         }
@@ -246,8 +250,8 @@ impl Core {
             State::HalfClosed => Then::HalfClose,
             State::Refused(reason) | State::Closing(reason) => self.linger(now, reason),
             State::Aborting(_) => {
+                self.held.clear();
                 if !self.delivery.is_in_a_hurry() {
-                    self.held.clear();
                     self.delivery.hurry(now);
                 }
                 if self.is_delivered(now) { Then::Reset } else { Then::Go }
@@ -292,9 +296,8 @@ impl Core {
     pub(super) fn stalled_at(&self) -> Option<Instant> {
         let limit = self.limits.write_timeout;
         let limit = match (self.delivery.is_in_a_hurry(), self.state) {
-            (true, State::Aborting(CloseReason::Aborted)) => {
-                Some(limit.map_or(LAST_BYTES, |most| most.min(LAST_BYTES)))
-            }
+            (true, State::Aborting(CloseReason::Aborted)) => Some(last_bytes(limit)),
+            (true, _) if self.asked.seldom.has(SeldomWishes::HURRY) => Some(last_bytes(limit)),
             // A connection that has ended must not stay for ever, even if its peer takes nothing.
             (true, _) => limit.or(Limits::default().write_timeout),
             (false, _) => limit,
@@ -312,4 +315,9 @@ impl Core {
         let since = self.silence.as_ref().and_then(|silence| silence.idle_since()).or(self.progress);
         since?.checked_add(limit)
     }
+}
+
+/// The time of the last bytes of a peer that has this write timeout.
+fn last_bytes(limit: Option<Duration>) -> Duration {
+    limit.map_or(LAST_BYTES, |most| most.min(LAST_BYTES))
 }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::Conn;
 use super::core::Core;
+use crate::observer::Observer;
 use crate::state::State;
+use crate::verdict::Verdict;
 
 impl Conn {
     /// For an engine that can ask how much the transport still holds of what it took: `Conn` then
@@ -50,7 +52,20 @@ impl Conn {
     /// Whether the connection waits for nothing but the delivery of what was sent.
     #[must_use]
     pub fn only_delivers(&self) -> bool {
-        self.core.delivery.is_in_a_hurry()
+        self.core.delivery.is_in_a_hurry() && !self.core.state.is_open()
+    }
+
+    /// The peer has reset the connection, and the transport may still bring what came before: for
+    /// an engine that goes on reading. What is unsent is lost, and so is what is sent from now on.
+    /// The service is woken, and finds [`Cx::is_broken`](crate::Cx::is_broken).
+    pub fn broken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        let core = &mut self.core;
+        core.asked.broken = true;
+        core.unsent = 0;
+        core.delivery.give_up();
+        core.state.finish();
+        core.notify(now, out, observer, |service, cx| service.wake(cx));
+        self.deliver_and_settle(now, out, observer)
     }
 }
 

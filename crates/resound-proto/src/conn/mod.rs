@@ -39,6 +39,8 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, 
 ///   [wanted](Conn::wants_unacknowledged) and known.
 /// - Read only while [`wants_read`](Conn::wants_read), and at most [`read_limit`](Conn::read_limit)
 ///   at once. A read that was under way may still be delivered.
+/// - While it does not read, see whether the peer has reset the connection: then it is
+///   [`lost`](Conn::lost), or [`broken`](Conn::broken) where the transport has more to read.
 /// - The end is [`closed`](Conn::closed) after `Close` or `Reset`, or [`lost`](Conn::lost) where
 ///   the transport failed first; no call follows.
 ///
@@ -351,6 +353,9 @@ impl Conn {
     fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>, from: usize) -> Verdict {
         if self.layers.is_some() {
             self.seal(out, from);
+            if self.core.asked.broken {
+                out.clear();
+            }
         }
         self.core.settle(now, echo, out)
     }

@@ -25,6 +25,8 @@ pub(crate) struct ServiceRequests {
     pub(crate) lent: bool,
     /// The service has an idle timeout of its own.
     pub(crate) never_idle: bool,
+    /// The transport takes nothing more.
+    pub(crate) broken: bool,
     pub(crate) framing: Framing,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) shares: SharedBytes,
@@ -60,6 +62,8 @@ impl SeldomWishes {
     const REPORT: Self = Self(32);
     /// The next report: it was asked for in the last one.
     const REPORT_AGAIN: Self = Self(64);
+    /// What is sent has little time.
+    pub(crate) const HURRY: Self = Self(128);
     const OF_SOCKET: Self = Self(1 | 2 | 4 | 32 | 64);
 
     pub(crate) fn has(self, wish: Self) -> bool {
@@ -149,6 +153,7 @@ impl ServiceRequests {
             seldom: SeldomWishes::default(),
             lent: false,
             never_idle: false,
+            broken: false,
             shares: SharedBytes::default(),
         }
     }
@@ -302,7 +307,7 @@ impl Cx<'_> {
 
     /// `true` stops delivery (and, soon after, reading: TCP's window holds the peer back); `false`
     /// resumes it. A paused service is notified of a drain as well, unless input waits for it: that
-    /// comes first.
+    /// comes first. A reset of the peer ends the connection without what was not delivered.
     pub fn pause(&mut self, pause: bool) {
         self.asked.paused = pause;
     }
@@ -396,6 +401,20 @@ impl Cx<'_> {
     /// one.
     pub fn reset_because(&mut self, reason: CloseReason) {
         self.state.abort(reason);
+    }
+
+    /// From now on resets the connection once its peer's system has taken none of what was sent for
+    /// 10 s (or the write timeout, if that is shorter). For a service that passes on the last bytes
+    /// of another connection, and sends more of them as the peer takes some.
+    pub fn hurry(&mut self) {
+        self.asked.seldom.set(SeldomWishes::HURRY, true);
+    }
+
+    /// Whether the peer takes nothing more: it has reset the connection, and what it sent before is
+    /// still delivered. What is sent now goes nowhere.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.asked.broken
     }
 
     /// Whether the input ended with a FIN but without TLS's close_notify (RFC 8446, 6.1): its last
