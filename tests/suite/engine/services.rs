@@ -20,8 +20,15 @@ on_each_engine!(
 
 // What TLS would hide.
 mod plainly {
-    crate::harness::on_each_engine_plainly!(a_panic_ends_its_own_connection_only);
-    use super::a_panic_ends_its_own_connection_only;
+    crate::harness::on_each_engine_plainly!(
+        a_panic_ends_its_own_connection_only,
+        a_service_that_does_not_read_learns_of_a_reset,
+        a_fin_behind_input_of_a_paused_service_waits,
+    );
+    use super::{
+        a_fin_behind_input_of_a_paused_service_waits, a_panic_ends_its_own_connection_only,
+        a_service_that_does_not_read_learns_of_a_reset,
+    };
 }
 
 fn a_worker_that_never_sleeps_answers(engine: Engine) {
@@ -99,6 +106,62 @@ fn a_service_is_woken_by_its_own_deadline(engine: Engine) {
     }
     let server = Running::start(server(engine), |_| Clock(0));
     assert_eq!(server.connect().rest(), b"tick tick tick ");
+}
+
+/// Has paused from the beginning, until it is woken.
+struct Paused;
+
+impl Service for Paused {
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.send(b"go");
+        cx.pause(true);
+    }
+    fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+        cx.echo();
+    }
+    fn wake(&mut self, cx: &mut Cx<'_>) {
+        cx.pause(false);
+    }
+}
+
+fn a_service_that_does_not_read_learns_of_a_reset(engine: Engine) {
+    let paused = Running::start(server(engine), |_| Paused);
+    for unread in ["", "unread"] {
+        let mut peer = paused.connect();
+        peer.expect("go");
+        peer.send(unread);
+        peer.until_acknowledged();
+        peer.reset();
+        assert_eq!(paused.closed(), CloseReason::Reset, "{unread:?}");
+    }
+
+    /// Its answer is not ready when the question has ended.
+    struct Late;
+    impl Service for Late {
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+        fn eof(&mut self, cx: &mut Cx<'_>) {
+            cx.send(b"wait");
+        }
+    }
+    let late = Running::start(server(engine), |_| Late);
+    let mut peer = late.connect();
+    peer.finish();
+    peer.expect("wait");
+    peer.reset();
+    assert_eq!(late.closed(), CloseReason::Reset);
+}
+
+fn a_fin_behind_input_of_a_paused_service_waits(engine: Engine) {
+    let server = Running::start(server(engine), |_| Paused);
+    let mut peer = server.connect();
+    let id = server.opened();
+    peer.expect("go");
+    peer.send("unread");
+    peer.finish();
+    peer.until_acknowledged();
+    server.handle.wake(id);
+    assert_eq!(peer.rest(), b"unread");
+    assert_eq!(server.closed(), CloseReason::Finished);
 }
 
 fn a_panic_ends_its_own_connection_only(engine: Engine) {

@@ -155,9 +155,13 @@ impl Driver {
     }
 
     /// Sends nothing more. A relay still passes on what the peer has sent before its reset.
-    pub(crate) fn break_off(&mut self) {
-        self.broken = true;
+    pub(crate) fn break_off(&mut self, cx: &mut DriverContext) {
+        // No FIN either.
+        (self.broken, self.fin_sent) = (true, true);
         self.queue = Queue::default();
+        let verdict = self.conn.broken(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(verdict);
+        cx.clear_output();
     }
 
     #[inline]
@@ -251,6 +255,7 @@ impl Driver {
         match self.then {
             // The service that ends in the call that asks has its report first.
             Then::Close if wants_report => {}
+            Then::Close if self.broken => return ControlFlow::Break(Err(CloseReason::Reset)),
             Then::Close => return ControlFlow::Break(Ok(())),
             Then::Reset => {
                 reset_on_close(&socket());

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use resound_proto::{Conn, Endpoint, Limits, SocketWishes};
+use resound_proto::{CloseReason, Conn, Endpoint, Limits, SocketWishes};
 use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 
 /// A dead peer is detected after this silence, by probes in this interval.
@@ -240,6 +240,13 @@ pub(crate) fn was_reset(socket: &SockRef<'_>) -> bool {
     const CLOSED: u8 = 7;
     use std::os::fd::AsRawFd;
     super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| info.tcpi_state == CLOSED)
+}
+
+/// Why a connection has failed, such as by a reset, where no read or write has met that: the
+/// pending error of its socket (`SO_ERROR`), which this takes.
+#[cold]
+pub(crate) fn failure(socket: &SockRef<'_>) -> Option<CloseReason> {
+    socket.take_error().ok().flatten().map(|error| CloseReason::of(&error))
 }
 
 /// Returns whether the peer's FIN has arrived, with nothing unread before it. On systems other than

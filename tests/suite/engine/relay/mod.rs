@@ -2,6 +2,7 @@
 
 mod bulk;
 pub(super) mod faults;
+mod resets;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -23,7 +23,7 @@ use crate::engine::accept_queue::AcceptedConnection;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, Driver, DriverContext};
 use crate::engine::local::ReadStreak;
-use crate::engine::socket::{at_eof, holds_nothing, reset_on_close, unread};
+use crate::engine::socket::{at_eof, failure, holds_nothing, reset_on_close, unread};
 
 /// Bytes that one poll may move before the other connections get their turn.
 const BUDGET: usize = 64 * 1024;
@@ -114,6 +114,9 @@ impl ConnectionTask {
             }
             if self.driver.conn().wants_read() {
                 waits = self.read(cx, context)?.is_pending();
+            } else if !self.driver.is_broken() && self.stream.poll_failed(cx) {
+                waits = false;
+                self.fail(context)?;
             }
             // Behind the read: what has arrived in time is not late because this end is. And once a
             // turn: a service with deadlines faster than they can be met must still read.
@@ -213,7 +216,7 @@ impl ConnectionTask {
         sent.or_else(|reason| {
             // The next connection of this worker must not send it.
             cx.clear_output();
-            self.breaks(reason)
+            self.breaks(reason, cx)
         })
     }
 
@@ -232,12 +235,23 @@ impl ConnectionTask {
         self.send(0..0, context)
     }
 
+    /// The connection has failed, and no read is to meet that.
+    fn fail(&mut self, context: &mut TaskContext) -> Result<(), CloseReason> {
+        if self.worker.local.is_some() && self.driver.may_read() {
+            // The error stays, for the read behind the last byte.
+            self.driver.break_off(&mut context.driver);
+            return Ok(());
+        }
+        self.stream.clear_failed();
+        failure(&self.stream.socket()).map_or(Ok(()), Err)
+    }
+
     /// The socket takes no more. A relay still passes on what the peer sent before its reset.
-    fn breaks(&mut self, reason: CloseReason) -> Result<(), CloseReason> {
+    fn breaks(&mut self, reason: CloseReason, cx: &mut DriverContext) -> Result<(), CloseReason> {
         if self.worker.local.is_none() || !self.driver.may_read() {
             return Err(reason);
         }
-        self.driver.break_off();
+        self.driver.break_off(cx);
         Ok(())
     }
 
@@ -249,7 +263,7 @@ impl ConnectionTask {
             match self.stream.poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => return self.breaks(CloseReason::of(&error)),
+                Poll::Ready(Err(error)) => return self.breaks(CloseReason::of(&error), &mut context.driver),
                 Poll::Ready(Ok(n)) => {
                     self.streak.sent();
                     self.driver.sent_queued(n, &mut context.driver);

@@ -91,6 +91,17 @@ impl WatchedSocket {
         written
     }
 
+    /// Returns whether the connection has failed, for a task that neither reads nor writes.
+    /// Otherwise the task is woken once it does.
+    pub(super) fn poll_failed(&self, cx: &Context<'_>) -> bool {
+        self.watcher.poll_ready(self.slot, ReadyBits::FAILED, cx)
+    }
+
+    /// There was no failure.
+    pub(super) fn clear_failed(&self) {
+        self.watcher.clear(self.slot, ReadyBits::FAILED);
+    }
+
     /// Waits until a pending connect has succeeded or failed.
     pub(super) async fn decided(&self) -> io::Result<()> {
         poll_fn(|cx| match self.watcher.poll_ready(self.slot, ReadyBits::WRITE, cx) {

@@ -55,6 +55,14 @@ impl WatchedStream {
         self.0.try_write(first, second)
     }
 
+    /// The runtime does not tell a failure from input that waits, so the next read or write meets
+    /// it.
+    pub(super) fn poll_failed(&self, _cx: &Context<'_>) -> bool {
+        false
+    }
+
+    pub(super) fn clear_failed(&self) {}
+
     /// Waits until a pending connect has succeeded or failed.
     pub(super) async fn decided(&self) -> io::Result<()> {
         self.0.decided().await

@@ -47,6 +47,8 @@ impl ReadyBits {
     pub(super) const URGENT: Self = Self(4);
     /// The peer sends nothing more: a read returns at once, from now on.
     pub(super) const EOF: Self = Self(8);
+    /// The connection has failed, such as by a reset.
+    pub(super) const FAILED: Self = Self(16);
 
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -62,6 +64,7 @@ impl ReadyBits {
             (EventFlags::OUT | EventFlags::HUP | EventFlags::ERR, Self::WRITE),
             (EventFlags::PRI, Self::URGENT),
             (EventFlags::HUP | EventFlags::RDHUP, Self::EOF),
+            (EventFlags::ERR, Self::FAILED),
         ];
         let found = table.into_iter().filter(|(any, _)| flags.intersects(*any));
         found.fold(Self::NONE, |ready, (_, more)| ready.and(more))
@@ -175,16 +178,17 @@ mod tests {
 
     #[test]
     fn readiness_follows_epoll() {
-        let (read, write, eof) = (ReadyBits::READ.0, ReadyBits::WRITE.0, ReadyBits::EOF.0);
+        let [read, write, eof, failed] =
+            [ReadyBits::READ, ReadyBits::WRITE, ReadyBits::EOF, ReadyBits::FAILED].map(|bits| bits.0);
         for (flags, want) in [
             (EventFlags::IN, read),
             (EventFlags::OUT, write),
             (EventFlags::IN | EventFlags::PRI, read | ReadyBits::URGENT.0),
             (EventFlags::IN | EventFlags::RDHUP, read | eof),
             // A reset.
-            (EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR, read | write | eof),
+            (EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR, read | write | eof | failed),
             // A connect that was refused.
-            (EventFlags::OUT | EventFlags::ERR | EventFlags::HUP, read | write | eof),
+            (EventFlags::OUT | EventFlags::ERR | EventFlags::HUP, read | write | eof | failed),
         ] {
             assert_eq!(ReadyBits::of(flags).0, want, "{flags:?}");
         }

@@ -23,6 +23,13 @@ impl RelayEnd {
     pub(super) fn receives(self) -> StreamDirection {
         self.sends().opposite()
     }
+
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Target,
+            Self::Target => Self::Client,
+        }
+    }
 }
 
 impl PairSide {
@@ -47,8 +54,10 @@ impl PairSide {
             // The faults may keep this end from it too.
             self.wake_other(state);
         }
-        let paused = !faults.wants_input(self.end.sends()) || state.late_until.is_some();
-        state.from(self.end).paused = paused;
+        let is_late = state.late_until.is_some();
+        let from = state.from(self.end);
+        let paused = (!faults.wants_input(self.end.sends()) && !from.is_broken) || is_late;
+        from.paused = paused;
         cx.pause(paused);
         if let Some(at) = faults.deadline() {
             cx.wake_at(at);
@@ -97,13 +106,14 @@ fn send(faults: &mut ConnectionFaults, towards: &mut RelayDirection, end: RelayE
         towards.full = room == 0;
         let polled = faults.poll(cx.now(), end.receives(), room, &mut out);
         towards.more = polled.more;
-        towards.report.bytes += out.len() as u64;
+        // What an end that is broken gets is lost.
+        towards.report.bytes += if towards.is_broken { 0 } else { out.len() as u64 };
         cx.send(&out);
         match polled.end {
             End::Open => {}
             End::Silent => cx.drop_input(),
             End::HalfClose => {
-                towards.report.fin = true;
+                towards.report.fin = !towards.is_broken;
                 cx.finish();
             }
             End::Close => {

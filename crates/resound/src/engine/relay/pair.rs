@@ -74,6 +74,9 @@ pub(super) struct RelayDirection {
     pub(super) more: bool,
     /// The receiver is on the worker's list.
     pub(super) woken: bool,
+    /// The receiver takes nothing more: its peer has reset the connection. What still comes for it
+    /// is dropped, as behind the end of a connection.
+    pub(super) is_broken: bool,
 }
 
 impl RelayDirection {
@@ -90,6 +93,12 @@ impl RelayDirection {
         (self.lent, self.in_flight) = (true, n);
         self.paused = n >= HIGH;
         self.paused
+    }
+
+    /// The receiver takes nothing more, so the sender does not wait for it.
+    pub(super) fn break_off(&mut self) {
+        (self.is_broken, self.paused, self.in_flight) = (true, false, 0);
+        self.queue = Vec::new();
     }
 
     /// Whether the receiver waits for nothing.
@@ -159,7 +168,11 @@ impl PairState {
             RelayEnd::Client => self.client_closed = true,
             RelayEnd::Target => self.target_closed = true,
         }
-        if why != CloseReason::Finished {
+        let is_broken = self.towards(end).is_broken;
+        if self.from(end).is_broken && !is_broken {
+            // The reset of the other end came first.
+            self.ended.get_or_insert((end.other(), CloseReason::Reset));
+        } else if why != CloseReason::Finished {
             self.ended.get_or_insert((end, why));
         }
         self.towards(end).queue = Vec::new();

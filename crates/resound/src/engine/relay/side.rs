@@ -23,16 +23,22 @@ pub(super) struct PairSide {
 }
 
 impl PairSide {
-    fn other(&self) -> RelayEnd {
-        match self.end {
-            RelayEnd::Client => RelayEnd::Target,
-            RelayEnd::Target => RelayEnd::Client,
+    /// Sees to the reset of an end whose last bytes still move: what comes for it is dropped, and
+    /// the other end must take what came from it soon.
+    fn note_resets(&self, cx: &mut Cx<'_>) {
+        let state = &mut *self.pair.state.borrow_mut();
+        if cx.is_broken() && !state.towards(self.end).is_broken {
+            state.towards(self.end).break_off();
+            self.wake_other(state);
+        }
+        if state.from(self.end).is_broken {
+            cx.hurry();
         }
     }
 
     /// Wakes the other connection, if it is there and does not know yet.
     pub(super) fn wake_other(&self, state: &mut PairState) {
-        let other = self.other();
+        let other = self.end.other();
         let Some(id) = state.connection(other, self.pair.client.id) else { return };
         let towards = state.towards(other);
         if !std::mem::replace(&mut towards.woken, true) {
@@ -42,6 +48,7 @@ impl PairSide {
 
     /// Sends what waits for this end, and then the end of that direction.
     fn forward(&self, cx: &mut Cx<'_>) {
+        self.note_resets(cx);
         if self.through_faults(cx, |_, _, _| {}) {
             return;
         }
@@ -63,7 +70,7 @@ impl PairSide {
         direction.in_flight = cx.unsent();
         if is_cut {
             cx.reset_after_delivery();
-        } else if direction.fin {
+        } else if direction.fin && !direction.is_broken {
             direction.report.fin = true;
             cx.finish();
         }
@@ -175,12 +182,15 @@ impl Service for PairSide {
     }
 
     fn data(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        if self.pair.state.borrow_mut().from(self.end).is_broken {
+            return;
+        }
         if self.through_faults(cx, |faults, now, sends| faults.received(now, sends, bytes)) {
             return self.race(cx);
         }
         let state = &mut *self.pair.state.borrow_mut();
         let may_lend = state.can_lend && state.from(self.end).is_empty();
-        let to = state.connection(self.other(), self.pair.client.id).filter(|_| may_lend);
+        let to = state.connection(self.end.other(), self.pair.client.id).filter(|_| may_lend);
         let direction = state.from(self.end);
         if let Some(to) = to
             && cx.lend()

@@ -55,6 +55,12 @@ pub(crate) enum Done {
         key: Key,
         result: i32,
     },
+    /// The connection has failed, such as by a reset, or its poll has ended.
+    Failed {
+        key: Key,
+        failed: bool,
+        more: bool,
+    },
     Sent {
         key: Key,
         result: i32,
@@ -75,6 +81,7 @@ impl Done {
             Self::Connected { number, .. } => Token::Connect(*number).pack(),
             // The receives of a connection are one stream, whatever their kind.
             Self::Received { key, .. } | Self::Readable { key, .. } => Token::MultishotRecv(*key).pack(),
+            Self::Failed { key, .. } => Token::PollFailure(*key).pack(),
             Self::Sent { key, .. } => Token::SingleShotRecv(*key).pack(),
             Self::Polled { .. } => Token::Poll.pack(),
         }

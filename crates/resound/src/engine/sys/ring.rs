@@ -158,6 +158,15 @@ impl Ring<'_> {
         self.push(entry, Token::PollInput(key));
     }
 
+    /// Reports that the connection has failed, until cancelled: for a socket that nothing receives
+    /// from or sends to.
+    pub(crate) fn poll_failure(&mut self, key: Key, socket: BorrowedFd<'_>) {
+        // Not once: the kernel also reports a FIN (POLLRDHUP), for as long as a poll is armed
+        // behind it.
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLERR as u32).multi(true).build();
+        self.push(entry, Token::PollFailure(key));
+    }
+
     fn receive_fails(&mut self, key: Key) -> bool {
         let Some(FaultDecision::Fail(errno)) = self.faults.as_mut().map(|faults| faults.on_receive()) else {
             return false;
@@ -426,6 +435,13 @@ impl Ring<'_> {
                 Done::Received { key, result, more, piece }
             }
             Token::PollInput(key) => Done::Readable { key, result },
+            Token::PollFailure(key) => {
+                let failed = result > 0 && result & i32::from(libc::POLLERR) != 0;
+                if more && !failed {
+                    return;
+                }
+                Done::Failed { key, failed, more }
+            }
             Token::Send(number) => {
                 let Some((key, bytes)) = self.sends.get_mut(number as usize).and_then(Option::take) else { return };
                 self.free_sends.push(number);

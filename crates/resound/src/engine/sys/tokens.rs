@@ -36,6 +36,8 @@ pub(super) enum Token {
     Send(u32),
     /// Waits until the socket is readable.
     PollInput(Key),
+    /// Waits until the connection has failed.
+    PollFailure(Key),
     /// Polls the event counter.
     Poll,
     /// Cancels others. Only their completions matter.
@@ -53,6 +55,7 @@ impl Token {
             Self::Cancel => (5, Key::first(0)),
             Self::Connect(number) => (6, Key::first(number)),
             Self::PollInput(key) => (7, key),
+            Self::PollFailure(key) => (8, key),
         };
         kind << 60 | u64::from(key.generation) << 32 | u64::from(key.slot)
     }
@@ -67,6 +70,7 @@ impl Token {
             4 => Self::Poll,
             6 => Self::Connect(key.slot),
             7 => Self::PollInput(key),
+            8 => Self::PollFailure(key),
             _ => Self::Cancel,
         }
     }
@@ -91,6 +95,7 @@ mod tests {
                 Token::MultishotRecv(key),
                 Token::SingleShotRecv(key),
                 Token::PollInput(key),
+                Token::PollFailure(key),
                 Token::Send(key.slot),
                 Token::Poll,
                 Token::Cancel,

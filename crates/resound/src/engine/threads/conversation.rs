@@ -17,7 +17,7 @@ use super::receive_buffer::ReceiveBuffer;
 use crate::engine::driver::{ConnectionEnd, Driver, DriverContext};
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
-use crate::engine::socket::{holds_nothing, unread};
+use crate::engine::socket::{failure, holds_nothing, unread};
 
 /// Memory that a long answer may leave behind in a thread's output buffer.
 const OUT_KEPT: usize = 64 * 1024;
@@ -187,6 +187,13 @@ impl BlockingConversation<'_> {
             crate::engine::timestamps::departures(self.socket, self.driver.times());
         }
         let ready = self.wait(time);
+        if ready == Readiness::Nothing
+            && !self.driver.conn().wants_read()
+            && let Some(reason) = failure(&SockRef::from(self.socket))
+        {
+            // No read is to meet it.
+            return Err(reason);
+        }
         let done = match ready {
             Readiness::Input => self.read(time),
             Readiness::Room => self.write(),

@@ -38,6 +38,11 @@ pub(super) struct LinkInput {
     /// sends little. With fewer than [`CALM`] the connection is in bulk mode.
     calm: u8,
     pub(super) streak: ReadStreak,
+    /// A poll for a failure of the connection is in flight. It begins with the first pause, and
+    /// stays: to cancel it at each receive would cost more than what it adds to that.
+    pub(super) polls_failure: bool,
+    /// The connection has failed.
+    pub(super) has_failed: bool,
     /// Received and not delivered. Owns memory only while it holds something.
     #[expect(clippy::box_collection, reason = "there are many, and nearly all of them are empty")]
     backlog: Option<Box<VecDeque<Received>>>,
@@ -48,7 +53,14 @@ impl LinkInput {
     /// single-shot receives: it may have sent any amount.
     pub(super) fn new(few_buffers: bool) -> Self {
         let calm = if few_buffers { CALM } else { CALM - 1 };
-        Self { receive: Receive::Idle, calm, streak: ReadStreak::default(), backlog: None }
+        Self {
+            receive: Receive::Idle,
+            calm,
+            streak: ReadStreak::default(),
+            polls_failure: false,
+            has_failed: false,
+            backlog: None,
+        }
     }
 
     /// A receive has brought this many bytes.
@@ -83,7 +95,7 @@ impl LinkInput {
     }
 
     pub(super) fn is_in_flight(&self) -> bool {
-        !matches!(self.receive, Receive::Idle | Receive::Starved)
+        self.polls_failure || !matches!(self.receive, Receive::Idle | Receive::Starved)
     }
 
     /// Returns whether a receive will bring what the socket holds: it is in flight, or follows once

@@ -4,6 +4,7 @@
 //! so that an echo is sent from where it was received. If the socket takes no more, the rest is
 //! copied out, and nothing of a slow connection stays in the shared buffers.
 
+mod failure;
 mod send;
 
 use std::io;
@@ -144,7 +145,7 @@ impl Link {
             }
             // The reset was reported to the send, whose completion may follow this one.
             (0, _) if self.driver.is_broken() || self.is_reset_in_a_send() => {
-                return self.fail_behind_input(libc::ECONNRESET, context);
+                return self.receive_failed(libc::ECONNRESET, context);
             }
             (0, _) => {
                 for part in self.input.take_backlog().into_iter().flatten() {
@@ -162,7 +163,7 @@ impl Link {
                     context.starved.push_back(self.key);
                 }
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.failures += 1,
-                error => return self.fail_behind_input(error, context),
+                error => return self.receive_failed(error, context),
             },
         }
         if self.failures >= MOST_FAILURES {
@@ -171,13 +172,6 @@ impl Link {
         self.advance(context)?;
         self.input.limit(self.key, self.driver.conn().wants_read(), context.ring);
         ConnectionFlow::Continue(())
-    }
-
-    /// A receive has failed. What came before is a relay's to pass on.
-    fn fail_behind_input(&mut self, errno: i32, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
-        let parts = self.input.take_backlog().filter(|_| context.wakes.is_some());
-        parts.into_iter().flatten().for_each(|part| self.deliver(part, context));
-        failed(errno)
     }
 
     /// The socket is readable. Also called when the connection is over.
@@ -260,12 +254,7 @@ impl Link {
                     self.failures += 1;
                     0
                 }
-                error if context.wakes.is_none() || !self.driver.may_read() => return failed(error),
-                // What the peer sent before its reset is a relay's to pass on.
-                _ => {
-                    self.driver.break_off();
-                    return self.advance(context);
-                }
+                error => return self.send_failed(error, context),
             },
         };
         if n < bytes.len() {
@@ -373,6 +362,10 @@ impl Link {
                 }
                 continue;
             }
+            if self.is_to_fail() {
+                self.fail(context)?;
+                continue;
+            }
             if wants_report {
                 // Behind the input: while what the report sends tries, that would wait.
                 self.driver.report_socket(&SockRef::from(&self.socket), &mut context.driver);
@@ -403,8 +396,11 @@ impl Link {
     /// Receives while the connection wants to read.
     fn receive(&mut self, context: &mut WorkerContext<'_, '_>) {
         let conn = self.driver.conn();
-        if self.input.receive != Receive::Idle || !self.input.is_delivered() || !conn.wants_read() {
+        if self.input.receive != Receive::Idle || !self.input.is_delivered() {
             return;
+        }
+        if !conn.wants_read() {
+            return self.poll_failure(context);
         }
         if !conn.has_times() {
             let is_slow = self.send == Send::Wait;

@@ -202,6 +202,9 @@ impl RingWorker<'_, '_> {
                 self.on(key, |link, context| link.received(result, more, piece, context));
             }
             Done::Readable { key, result } => self.on(key, |link, context| link.readable(result, context)),
+            Done::Failed { key, failed, more } => {
+                self.on(key, |link, context| link.polled_failure(failed, more, context));
+            }
             Done::Sent { key, result, bytes } => self.on(key, |link, context| link.sent(result, bytes, context)),
             Done::Accepted { listener, result, more } => {
                 self.acceptors_changed = true;

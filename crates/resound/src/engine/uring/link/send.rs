@@ -3,11 +3,8 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use socket2::SockRef;
-
 use super::{Link, Send};
 use crate::engine::driver::ConnectionFlow;
-use crate::engine::socket::was_reset;
 use crate::engine::sys::{Received, SendBlocking, SendBytes};
 use crate::engine::uring::context::{LentPart, WorkerContext};
 
@@ -53,12 +50,6 @@ impl Link {
         // A service that has ended is not woken.
         let _ = context.wakes.as_ref().map(|wakes| wakes.take_forwarded());
         flow
-    }
-
-    /// Whether the send in flight has met a reset: the kernel reports that once, and the receive
-    /// then looks as if the peer had sent its FIN.
-    pub(super) fn is_reset_in_a_send(&self) -> bool {
-        self.send != Send::Idle && was_reset(&SockRef::from(&self.socket))
     }
 
     pub(super) fn send_output(&mut self, context: &mut WorkerContext<'_, '_>) {
