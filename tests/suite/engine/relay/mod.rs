@@ -436,6 +436,8 @@ fn many_pairs_leave_nothing_behind(engine: Engine) {
     let path = Path::new(engine);
     for round in 0..3 {
         let pairs: Vec<_> = (0..20).map(|_| path.pair()).collect();
+        // A target that resets before the relay has seen it answer has no pair.
+        (0..20).for_each(|_| assert!(matches!(path.seen(), Seen::Opened(_))));
         for (n, (mut client, mut target)) in pairs.into_iter().enumerate() {
             client.send("x");
             match n % 4 {
