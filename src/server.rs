@@ -16,6 +16,7 @@ use resound::{
     Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Error, Family, Framing, Handle, Handshake, Limits,
     Reply, Server, Totals,
 };
+use resound_verdict::probe::{FarEnd, Sessions};
 use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
@@ -41,6 +42,8 @@ pub(crate) struct ServerPlan {
     pub(crate) serving: ServingPlan,
     pub(crate) mode: ServerMode,
     pub(crate) framing: Framing,
+    /// The server plays the far end of `resound test`.
+    pub(crate) probe: bool,
     /// `None` without a flag about faults.
     pub(crate) faults: Option<FaultPlan>,
 }
@@ -97,7 +100,8 @@ pub(crate) enum ProxyMode {
 }
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
-    let ServerPlan { serving, mode, framing, faults } = plan;
+    let ServerPlan { serving, mode, framing, probe, faults } = plan;
+    let probe = probe.then(|| Sessions::new(serving.limits.idle_timeout));
     let noun = match (mode, framing) {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
         _ => "read",
@@ -108,13 +112,13 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
         let Serving { settings, listeners, console, loud, supervise } = serving;
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
         let Some(faults) = faults else {
-            return run_mode(server.observe(move |worker| console.of_worker(worker)), mode, framing, supervise);
+            return run_mode(server.observe(move |worker| console.of_worker(worker)), mode, framing, probe, supervise);
         };
         let setter = faults.setter(&console);
         let seen = SeenConnections::new(&console, &setter);
         let server = server.faults(&setter.faults, seen.of_faults(&setter));
         let open = seen.open();
-        run_mode(server.observe(move |worker| seen.of_worker(worker)), mode, framing, move |handle| {
+        run_mode(server.observe(move |worker| seen.of_worker(worker)), mode, framing, probe, move |handle| {
             let supervising = supervise(handle);
             let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), open);
             async {
@@ -133,10 +137,15 @@ fn run_mode<F: Future<Output = ()> + 'static>(
     server: Server,
     mode: ServerMode,
     framing: Framing,
+    probe: Option<Sessions>,
     supervise: impl FnOnce(Handle) -> F,
 ) -> Result<Totals, Error> {
+    let reply = move || Reply::new(Reply::PREFIX.as_bytes(), framing);
     match mode {
-        ServerMode::Reply => server.run(move |_| Reply::new(Reply::PREFIX.as_bytes(), framing), supervise),
+        ServerMode::Reply => match probe {
+            Some(sessions) => server.save_syns(true).run(move |_| FarEnd::new(reply(), sessions.clone()), supervise),
+            None => server.run(move |_| reply(), supervise),
+        },
         ServerMode::Echo => server.run(|_| Echo, supervise),
         ServerMode::Discard => server.run(|_| Discard, supervise),
         ServerMode::Chargen => server.run(|_| Chargen, supervise),

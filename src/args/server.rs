@@ -25,6 +25,11 @@ pub(crate) struct ServerArgs {
     /// Where a message ends, in reply mode [default: auto]
     #[arg(long, value_enum)]
     framing: Option<FramingArg>,
+    /// Treat the first line of `resound test` as any other message, in reply mode
+    ///
+    /// Otherwise the server plays the far end of the checks (docs/probe.md).
+    #[arg(long)]
+    no_probe: bool,
     /// Another address to listen on, such as `[::1]:8888` or `unix:/tmp/resound` (repeatable)
     ///
     /// With --listen and without HOST the server listens on the addresses of --listen alone.
@@ -96,6 +101,7 @@ impl ServerArgs {
             true => Some(self.faults.meaning(&mut serving)?),
             false => None,
         };
-        Ok(server::ServerPlan { serving, mode: self.mode, framing, faults })
+        let probe = self.mode == ServerMode::Reply && !self.no_probe;
+        Ok(server::ServerPlan { serving, mode: self.mode, framing, probe, faults })
     }
 }

@@ -1,0 +1,308 @@
+//! The first connections: who is there, and whether a server stands behind what accepts.
+
+use std::time::{Duration, Instant};
+
+use resound::client::FailureClass;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::CheckId;
+use crate::place::{PathEnd, Reached, Special};
+use crate::probe::{FarHello, ProbeAnswer, ProbeRequest};
+use crate::report::{CheckReport, CheckVerdict, FarKind};
+use crate::symptom::{NoHello, Symptom};
+use crate::tries::TRIES;
+
+/// A server that speaks first has this time on most ports.
+const FIRST_WORD: Duration = Duration::from_millis(300);
+/// The same on ports of protocols whose servers do: some look the client's name up before.
+const FIRST_WORD_THERE: Duration = Duration::from_secs(5);
+/// FTP, SSH, telnet, SMTP, POP3, NNTP, IMAP, rsync, MySQL, VNC.
+const SPEAK_FIRST: [u16; 13] = [21, 22, 23, 25, 110, 119, 143, 465, 587, 873, 993, 3306, 5900];
+/// What the tests show of an answer.
+const SHOWN: usize = 60;
+/// The MSS that each host accepts (RFC 9293, 3.7.1).
+pub(crate) const SMALL_SEGMENT: u16 = 536;
+
+/// How one connection was greeted.
+#[derive(Clone, Debug)]
+pub(crate) struct GreetTry {
+    /// `None` without a connection.
+    pub(crate) connected_in: Option<Duration>,
+    pub(crate) secured_in: Option<Duration>,
+    /// Between the first line and its answer.
+    pub(crate) answered_in: Option<Duration>,
+    pub(crate) result: Result<Greeting, Symptom>,
+}
+
+/// Who is there.
+#[derive(Clone, Debug)]
+pub(crate) enum Greeting {
+    Probe(Box<FarHello>),
+    /// It answered, or spoke first: this.
+    Words(FarKind, Vec<u8>),
+}
+
+/// The first connections of a run.
+pub(crate) struct Greetings {
+    pub(crate) tries: Vec<GreetTry>,
+    /// The segments had to be this small for an answer.
+    pub(crate) max_segment: Option<u16>,
+    /// A single byte ends a connection, by one of these.
+    pub(crate) ends_at_one_byte: Option<NoHello>,
+}
+
+impl Greetings {
+    /// What answers there.
+    pub(crate) fn kind(&self) -> FarKind {
+        let mut kind = FarKind::None;
+        for tried in &self.tries {
+            match &tried.result {
+                Ok(Greeting::Probe(_)) => return FarKind::Probe,
+                Ok(Greeting::Words(words, _)) => return *words,
+                Err(Symptom::NoHello(NoHello::Silent)) => kind = FarKind::Silent,
+                Err(Symptom::NoHello(_)) => kind = FarKind::Hangs,
+                Err(_) => {}
+            }
+        }
+        kind
+    }
+
+    /// The shortest time between a line and its answer.
+    pub(crate) fn rtt(&self) -> Duration {
+        let times = self.tries.iter().filter_map(|tried| tried.answered_in.max(tried.connected_in));
+        times.min().unwrap_or_default()
+    }
+
+    /// The name of what answers.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.tries.iter().find_map(|tried| match &tried.result {
+            Ok(Greeting::Probe(hello)) => Some(format!("resound {}", hello.resound)),
+            Ok(Greeting::Words(_, words)) => Some(shown(words)),
+            Err(_) => None,
+        })
+    }
+
+    pub(crate) fn hello(&self) -> Option<&FarHello> {
+        self.tries.iter().find_map(|tried| match &tried.result {
+            Ok(Greeting::Probe(hello)) => Some(&**hello),
+            _ => None,
+        })
+    }
+}
+
+/// The beginning of what a server says, for a terminal.
+pub(crate) fn shown(words: &[u8]) -> String {
+    let line = words.split(|&byte| byte == b'\n' || byte == b'\r').find(|line| !line.is_empty()).unwrap_or_default();
+    let text: String = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).escape_debug().collect();
+    if line.len() > SHOWN { format!("{text}...") } else { text }
+}
+
+/// Makes the first connections.
+pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
+    let speaks_first = port.is_some_and(|port| SPEAK_FIRST.contains(&port));
+    let mut tries =
+        vec![try_greet(end, Special::default(), if speaks_first { FIRST_WORD_THERE } else { FIRST_WORD }).await];
+    let is_words = |tried: &GreetTry| matches!(tried.result, Ok(Greeting::Words(..)));
+    while tries.len() < TRIES && !is_words(&tries[0]) {
+        // The first connection has shown that it does not speak first, or that it hangs up.
+        tries.push(try_greet(end, Special::default(), Duration::ZERO).await);
+    }
+    let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
+    let mut greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
+    if is_all(&|symptom| *symptom == Symptom::NoHello(NoHello::Silent)) {
+        // The answer may be too large for the path.
+        let special = Special { max_segment: Some(SMALL_SEGMENT), ..Special::default() };
+        let small = try_greet(end, special, Duration::ZERO).await;
+        if small.result.is_ok() {
+            greetings.max_segment = Some(SMALL_SEGMENT);
+            tries = vec![small];
+        }
+    } else if is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed))) {
+        greetings.ends_at_one_byte = ends_at_one_byte(end).await;
+    }
+    greetings.tries = tries;
+    greetings
+}
+
+async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> GreetTry {
+    let mut tried =
+        GreetTry { connected_in: None, secured_in: None, answered_in: None, result: Err(Symptom::Forgotten) };
+    let Reached { stream, connected_in, secured_in } = match end.reach(special).await {
+        Ok(reached) => reached,
+        Err(symptom) => return GreetTry { result: Err(symptom), ..tried },
+    };
+    (tried.connected_in, tried.secured_in) = (Some(connected_in), secured_in);
+    let mut reader = &stream;
+    let mut words = vec![0; 64 * 1024];
+    if !first_word.is_zero() {
+        match timeout(first_word, reader.read(&mut words)).await {
+            Ok(Ok(0)) => tried.result = Err(Symptom::NoHello(NoHello::ClosedAtOnce)),
+            Ok(Ok(n)) => tried.result = Ok(Greeting::Words(FarKind::SpeaksFirst, words[..n].to_vec())),
+            Ok(Err(error)) => tried.result = Err(at_once(&error)),
+            Err(_) => {}
+        }
+        if !matches!(tried.result, Err(Symptom::Forgotten)) {
+            return tried;
+        }
+    }
+    let request = ProbeRequest::play("greeting", end.seed, &[]).line();
+    let start = Instant::now();
+    let sent = async {
+        (&stream).write_all(request.as_bytes()).await?;
+        (&stream).flush().await
+    };
+    if let Err(error) = sent.await {
+        return GreetTry { result: Err(behind_the_line(&error)), ..tried };
+    }
+    let mut answer: Vec<u8> = Vec::new();
+    let result = loop {
+        match timeout(end.patience, reader.read(&mut words)).await {
+            Ok(Ok(0)) if answer.is_empty() => break Err(Symptom::NoHello(NoHello::Closed)),
+            Ok(Err(error)) if answer.is_empty() => break Err(behind_the_line(&error)),
+            Err(_) if answer.is_empty() => break Err(Symptom::NoHello(NoHello::Silent)),
+            Ok(Ok(n)) if n > 0 => answer.extend_from_slice(&words[..n]),
+            // It has said something, and then no more.
+            _ => break understood(&request, &answer),
+        }
+        tried.answered_in = tried.answered_in.or(Some(start.elapsed()));
+        if answer.contains(&b'\n') || !may_go_on(&answer, &request) {
+            break understood(&request, &answer);
+        }
+    };
+    if let Ok(Greeting::Probe(hello)) = &result {
+        end.greeted.add(hello);
+    }
+    GreetTry { result, ..tried }
+}
+
+/// Whether an answer without a newline is the beginning of one that is known.
+fn may_go_on(answer: &[u8], request: &str) -> bool {
+    let known = [request.as_bytes(), resound::Reply::PREFIX.as_bytes()];
+    ProbeAnswer::may_be(answer) || known.iter().any(|known| known.iter().zip(answer).all(|(a, b)| a == b))
+}
+
+fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Symptom> {
+    let line_end = answer.iter().position(|&byte| byte == b'\n').map_or(answer.len(), |at| at + 1);
+    let line = &answer[..line_end];
+    if line == request.as_bytes() {
+        return Ok(Greeting::Words(FarKind::Echo, b"echo".to_vec()));
+    }
+    match ProbeAnswer::parse(line) {
+        Some(ProbeAnswer::Hello(hello)) => return Ok(Greeting::Probe(hello)),
+        Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
+        Some(ProbeAnswer::Session(_)) => return Err(Symptom::NotPlayed("its answer fits no question".into())),
+        None => {}
+    }
+    if line.strip_prefix(resound::Reply::PREFIX.as_bytes()) == Some(request.as_bytes()) {
+        return Ok(Greeting::Words(FarKind::Reply, resound::Reply::PREFIX.trim_end().as_bytes().to_vec()));
+    }
+    Ok(Greeting::Words(FarKind::Answers, answer.to_vec()))
+}
+
+fn at_once(error: &std::io::Error) -> Symptom {
+    match Symptom::of(error, 0, 0) {
+        Symptom::Reset { .. } => Symptom::NoHello(NoHello::ResetAtOnce),
+        Symptom::Closed { .. } => Symptom::NoHello(NoHello::ClosedAtOnce),
+        other => other,
+    }
+}
+
+fn behind_the_line(error: &std::io::Error) -> Symptom {
+    match Symptom::of(error, 0, 0) {
+        Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
+        Symptom::Closed { .. } => Symptom::NoHello(NoHello::Closed),
+        other => other,
+    }
+}
+
+/// Whether one byte, which no protocol answers yet, ends each of three connections.
+async fn ends_at_one_byte(end: &PathEnd) -> Option<NoHello> {
+    let mut seen = None;
+    for _ in 0..TRIES {
+        let reached = end.reach(Special::default()).await.ok()?;
+        let mut stream = &reached.stream;
+        let patience = Duration::from_secs(1) + 4 * reached.connected_in;
+        let mut word = [0; 16];
+        stream.write_all(b"r").await.ok()?;
+        stream.flush().await.ok()?;
+        let ended = match timeout(patience, stream.read(&mut word)).await.ok()? {
+            Ok(0) => NoHello::Closed,
+            Ok(_) => return None,
+            Err(error) if FailureClass::of(&error) == Some(FailureClass::Reset) => NoHello::Reset,
+            Err(_) => return None,
+        };
+        if seen.is_some_and(|seen| seen != ended) {
+            return None;
+        }
+        seen = Some(ended);
+    }
+    seen
+}
+
+/// `connect`: a connection comes about.
+pub(crate) fn connect(greetings: &Greetings) -> CheckReport {
+    let tries = &greetings.tries;
+    let times: Vec<_> = tries.iter().filter_map(|tried| tried.connected_in).collect();
+    let broken = tries.iter().filter(|tried| tried.connected_in.is_none());
+    let broken: Vec<_> = broken.filter_map(|tried| tried.result.as_ref().err()).collect();
+    let report = match (&times[..], &broken[..]) {
+        ([], [Symptom::Local(what), ..]) => CheckReport::new(CheckId::Connect, CheckVerdict::Error, what.clone()),
+        ([], [first, ..]) => {
+            let report = CheckReport::new(CheckId::Connect, CheckVerdict::Fail, first.to_string());
+            broken.iter().fold(report, |report, symptom| report.saw(symptom.to_string()))
+        }
+        (_, []) => {
+            let fastest = times.iter().min().copied().unwrap_or_default();
+            CheckReport::new(CheckId::Connect, CheckVerdict::Pass, format!("in {}", elapsed(fastest)))
+                .measure("connect_ms", fastest.as_secs_f64() * 1000.0)
+        }
+        (_, [first, ..]) => CheckReport::new(CheckId::Connect, CheckVerdict::Flaky, first.to_string()),
+    };
+    report.tried(times.len(), tries.len())
+}
+
+/// `accept-truth`: the far end itself accepts.
+pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
+    let id = CheckId::AcceptTruth;
+    let tries: Vec<_> = greetings.tries.iter().filter(|tried| tried.connected_in.is_some()).collect();
+    let ok = tries.iter().filter(|tried| tried.result.is_ok()).count();
+    let symptoms: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
+    let report = match symptoms.first() {
+        None => {
+            let answered = tries.iter().filter_map(|tried| tried.answered_in).min();
+            let summary = match (greetings.kind(), answered) {
+                (FarKind::Probe, Some(time)) => format!("the far end answered in {}", elapsed(time)),
+                (FarKind::SpeaksFirst, _) => "a server speaks".into(),
+                (_, Some(time)) => format!("a server answered in {}", elapsed(time)),
+                _ => "a server answered".into(),
+            };
+            CheckReport::new(id, CheckVerdict::Pass, summary)
+        }
+        Some(first) if ok > 0 => CheckReport::new(id, CheckVerdict::Flaky, first.to_string()),
+        Some(Symptom::NoHello(NoHello::ResetAtOnce | NoHello::ClosedAtOnce)) => {
+            CheckReport::new(id, CheckVerdict::Fail, format!("{}: no server stands behind it", symptoms[0]))
+                .suspects("a proxy or a published port without a backend, such as rootless podman's")
+                .suspects("a list of addresses that may connect")
+        }
+        Some(first) if greetings.ends_at_one_byte.is_some() => {
+            CheckReport::new(id, CheckVerdict::Fail, format!("{first}, and behind a single byte too"))
+                .suspects("a box that ends connections at their first byte; no common server does")
+        }
+        Some(first @ (Symptom::NotPlayed(_) | Symptom::Local(_))) => {
+            CheckReport::new(id, CheckVerdict::Error, first.to_string())
+        }
+        Some(first) => CheckReport::new(id, CheckVerdict::Unknown, format!("{first}: the server or the path")),
+    };
+    symptoms.iter().fold(report.tried(ok, tries.len()), |report, symptom| report.saw(symptom.to_string()))
+}
+
+/// A time for the reader.
+pub(crate) fn elapsed(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    match micros {
+        micros if micros < 1000.0 => format!("{micros:.0} us"),
+        micros if micros < 1e6 => format!("{:.1} ms", micros / 1e3),
+        micros => format!("{:.1} s", micros / 1e6),
+    }
+}

@@ -1,0 +1,147 @@
+//! `integrity`, `both-ways`: bytes arrive as they were sent, one direction after the other, and
+//! both at once.
+
+use std::time::Instant;
+
+use super::CheckId;
+use crate::place::{PathEnd, Special};
+use crate::probe::{SessionLog, Step};
+use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use crate::symptom::Symptom;
+use crate::tries::{TRIES, Tried, TriesJudgement, all, play};
+
+/// Bytes per second of a try.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transferred {
+    out_rate: f64,
+    in_rate: f64,
+}
+
+/// What the far end has received is all there, and right.
+pub(crate) fn arrived(log: &SessionLog, sent: u64) -> Result<(), Symptom> {
+    if let Some(wrong) = log.wrong {
+        return Err(Symptom::Wrong(PathDirection::Out, wrong));
+    }
+    if log.received < sent {
+        return Err(Symptom::Stalled { sent, acknowledged: Some(log.received), received: 0, wanted: 0 });
+    }
+    Ok(())
+}
+
+pub(crate) async fn try_each_way(end: &PathEnd, bytes: u64) -> Tried<Transferred> {
+    let steps = [Step::Read(bytes), Step::Tell, Step::Send(bytes), Step::Read(1)];
+    play(end, Special::default(), &steps, async |played| {
+        let start = Instant::now();
+        played.send(bytes).await?;
+        arrived(&played.told().await?, bytes)?;
+        let out = start.elapsed();
+        let start = Instant::now();
+        played.receive(bytes).await?;
+        let rate = |time: std::time::Duration| bytes as f64 / time.as_secs_f64().max(1e-6);
+        Ok(Transferred { out_rate: rate(out), in_rate: rate(start.elapsed()) })
+    })
+    .await
+}
+
+pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> Tried<f64> {
+    play(end, Special::default(), &[Step::Both(bytes), Step::Tell, Step::Read(1)], async |played| {
+        let start = Instant::now();
+        played.exchange(bytes, bytes).await?;
+        arrived(&played.told().await?, bytes)?;
+        Ok(2.0 * bytes as f64 / start.elapsed().as_secs_f64().max(1e-6))
+    })
+    .await
+}
+
+/// Where a transfer went wrong.
+fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
+    match (tried.symptom()?, &tried.far) {
+        (Symptom::Wrong(direction, _), _) => Some(*direction),
+        (Symptom::Garbled, _) => Some(PathDirection::In),
+        (Symptom::Stalled { received, .. } | Symptom::Closed { received, .. }, far) => {
+            let has_arrived = far.as_ref().is_some_and(|far| far.received >= bytes);
+            Some(if has_arrived || *received > 0 { PathDirection::In } else { PathDirection::Out })
+        }
+        _ => None,
+    }
+}
+
+fn is_mine(symptom: &Symptom) -> bool {
+    matches!(symptom, Symptom::Wrong(..) | Symptom::Garbled | Symptom::Closed { .. } | Symptom::Stalled { .. })
+}
+
+/// One direction, or both where the tries differ.
+fn common(directions: impl Iterator<Item = PathDirection>) -> Option<PathDirection> {
+    directions.reduce(|all, one| if all == one { all } else { PathDirection::Both })
+}
+
+fn looks_like(symptom: &Symptom) -> &'static str {
+    match symptom {
+        Symptom::Wrong(..) | Symptom::Garbled => {
+            "a box with bad memory that computes checksums anew, or a proxy that loses or repeats a write"
+        }
+        Symptom::Closed { .. } => "a proxy that ends an answer early",
+        _ => "a firewall that drops a flow, or asymmetric routing",
+    }
+}
+
+pub(crate) fn integrity(tries: &[Tried<Transferred>], bytes: u64) -> CheckReport {
+    TriesJudgement { id: CheckId::Integrity, tries, control: None }.report(
+        |good| {
+            let best = |rate: &dyn Fn(&Transferred) -> f64| good.iter().map(|one| rate(one)).fold(0.0, f64::max);
+            CheckReport::new(
+                CheckId::Integrity,
+                CheckVerdict::Pass,
+                format!("{} each way, and no byte differs", amount(bytes)),
+            )
+            .measure("bytes_each_way", bytes)
+            .measure("out_bytes_per_s", best(&|one| one.out_rate))
+            .measure("in_bytes_per_s", best(&|one| one.in_rate))
+        },
+        is_mine,
+        |mine| {
+            let mut report = CheckReport::new(CheckId::Integrity, CheckVerdict::Fail, mine[0].to_string())
+                .suspects(looks_like(mine[0]));
+            report.direction = common(tries.iter().filter_map(|tried| direction(tried, bytes)));
+            report
+        },
+    )
+}
+
+/// `each_way` is the control: what fails there is not the matter of this check.
+pub(crate) fn both_ways(tries: &[Tried<f64>], each_way: &[Tried<()>], bytes: u64) -> CheckReport {
+    TriesJudgement { id: CheckId::BothWays, tries, control: Some(("one direction after the other", each_way)) }.report(
+        |good| {
+            let best = good.iter().copied().copied().fold(0.0, f64::max);
+            CheckReport::new(CheckId::BothWays, CheckVerdict::Pass, format!("{} each way at once", amount(bytes)))
+                .measure("bytes_each_way", bytes)
+                .measure("bytes_per_s", best)
+        },
+        is_mine,
+        |mine| {
+            CheckReport::new(CheckId::BothWays, CheckVerdict::Fail, mine[0].to_string())
+                .towards(PathDirection::Both)
+                .suspects("a proxy that works on one direction at a time")
+        },
+    )
+}
+
+/// Bytes for the reader.
+pub(crate) fn amount(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        bytes if bytes >= 1 << 10 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        bytes => format!("{bytes} bytes"),
+    }
+}
+
+/// Three tries of each, as both need them.
+pub(crate) async fn run(end: &PathEnd, bytes: u64) -> (CheckReport, CheckReport) {
+    let each_way = all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
+    let at_once = all((0..TRIES).map(|_| try_both_ways(end, bytes))).await;
+    let control: Vec<_> = each_way
+        .iter()
+        .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
+        .collect();
+    (integrity(&each_way, bytes), both_ways(&at_once, &control, bytes))
+}

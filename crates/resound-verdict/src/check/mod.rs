@@ -1,0 +1,10 @@
+//! The checks: one file a family. A family has two halves: what is tried on the path, and what the
+//! tries mean.
+
+pub(crate) mod greet;
+pub(crate) mod half_close;
+mod id;
+pub(crate) mod integrity;
+pub(crate) mod mtu;
+
+pub use id::{CheckId, UnknownCheck};

@@ -1,0 +1,20 @@
+//! Does this path carry TCP correctly, and if not, what is wrong, in which direction, and what does
+//! it look like?
+
+pub mod probe;
+
+mod check;
+mod greeted;
+mod path;
+mod place;
+mod played;
+mod report;
+mod run;
+mod symptom;
+mod tries;
+
+pub use check::{CheckId, UnknownCheck};
+pub use path::{Path, Profile};
+pub use place::Preface;
+pub use report::{CheckReport, CheckVerdict, ControlResult, FarKind, MeasuredValue, PathDirection, PathReport};
+pub use run::Progress;

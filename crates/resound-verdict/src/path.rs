@@ -1,0 +1,277 @@
+//! [`Path`]: what to test, and how.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use resound::tls::TlsClient;
+use resound::{Address, Dial, Family};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use crate::check::CheckId;
+use crate::greeted::Greeted;
+use crate::place::{PathEnd, Preface};
+use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
+use crate::run::{self, Progress};
+
+/// Nothing moves for so long: then nothing will. Retransmissions of Linux are 0.2, 0.4, ... 6.4 s
+/// apart at small round-trip times.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How thorough a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// All checks but those that take long or make much load.
+    #[default]
+    Quick,
+    /// All but those that are asked for by name, in at most 90 s.
+    Thorough,
+}
+
+/// A path to test: from this machine to an address.
+#[derive(Clone)]
+pub struct Path {
+    pub(crate) address: Address,
+    pub(crate) dial: Dial,
+    pub(crate) tls: Option<TlsClient>,
+    pub(crate) preface: Option<Preface>,
+    pub(crate) settings: PathSettings,
+}
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub(crate) struct PathSettings {
+    pub(crate) profile: Profile,
+    pub(crate) only: BTreeSet<CheckId>,
+    pub(crate) skip: BTreeSet<CheckId>,
+    pub(crate) seed: u64,
+    pub(crate) patience: Duration,
+    /// The longest wait of the idle checks.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) finds_idle_timeout: bool,
+    /// Connections at once of the check `cap`.
+    pub(crate) connections: Option<u32>,
+}
+
+impl PathSettings {
+    /// Whether a check is asked for: by name, or by the profile.
+    pub(crate) fn wants(&self, id: CheckId) -> bool {
+        if self.skip.contains(&id) {
+            return false;
+        }
+        if !self.only.is_empty() {
+            return self.only.contains(&id);
+        }
+        match id {
+            CheckId::Idle => self.idle.is_some() || self.profile == Profile::Thorough,
+            CheckId::Cap => self.connections.is_some(),
+            CheckId::HalfClosedIdle | CheckId::Responsiveness => self.profile == Profile::Thorough,
+            _ => true,
+        }
+    }
+}
+
+impl Path {
+    /// The path to an address, for a quick run with a seed of chance.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), resound::Error> {
+    /// use resound_verdict::{CheckId, CheckVerdict, Path};
+    ///
+    /// for report in Path::to(resound::Address::tcp("db.example", "7")?).check().await {
+    ///     assert_eq!(report.check(CheckId::HalfCloseOut).unwrap().verdict, CheckVerdict::Pass);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn to(address: Address) -> Self {
+        let settings = PathSettings {
+            profile: Profile::default(),
+            only: BTreeSet::new(),
+            skip: BTreeSet::new(),
+            seed: fastrand::u64(..),
+            patience: PATIENCE,
+            idle: None,
+            finds_idle_timeout: false,
+            connections: None,
+        };
+        Self { address, dial: Dial::default(), tls: None, preface: None, settings }
+    }
+
+    /// Dials like this.
+    #[must_use]
+    pub fn dial(mut self, dial: Dial) -> Self {
+        self.dial = dial;
+        self
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn tls(mut self, client: TlsClient) -> Self {
+        self.tls = Some(client);
+        self
+    }
+
+    /// Each connection begins with these bytes, such as a PROXY header.
+    #[must_use]
+    pub fn preface(mut self, preface: Preface) -> Self {
+        self.preface = Some(preface);
+        self
+    }
+
+    /// How thorough the run is.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.settings.profile = profile;
+        self
+    }
+
+    /// These checks alone, and those that they need.
+    #[must_use]
+    pub fn only(mut self, checks: impl IntoIterator<Item = CheckId>) -> Self {
+        self.settings.only = checks.into_iter().collect();
+        self
+    }
+
+    /// Without these checks.
+    #[must_use]
+    pub fn skip(mut self, checks: impl IntoIterator<Item = CheckId>) -> Self {
+        self.settings.skip = checks.into_iter().collect();
+        self
+    }
+
+    /// Decides the bytes that are sent.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// How long nothing may move until a connection counts as dead.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.patience = patience;
+        self
+    }
+
+    /// Looks for connections that die while idle, for at most so long.
+    #[must_use]
+    pub fn idle(mut self, longest: Duration) -> Self {
+        self.settings.idle = Some(longest);
+        self
+    }
+
+    /// Looks for the exact time after which an idle connection dies.
+    #[must_use]
+    pub fn find_idle_timeout(mut self) -> Self {
+        self.settings.finds_idle_timeout = true;
+        self
+    }
+
+    /// Opens so many connections at once.
+    #[must_use]
+    pub fn connections(mut self, most: u32) -> Self {
+        self.settings.connections = Some(most);
+        self
+    }
+
+    /// Tests the path, for each address family of a name by itself.
+    pub async fn check(&self) -> Vec<PathReport> {
+        self.check_and_tell(&|_| ()).await
+    }
+
+    /// The same, and tells what happens meanwhile.
+    pub async fn check_and_tell(&self, tell: &(dyn Fn(Progress<'_>) + Sync)) -> Vec<PathReport> {
+        let start = Instant::now();
+        let (resolved, targets) = self.resolve().await;
+        if targets.is_empty() {
+            tell(Progress::Checked(&resolved));
+            return vec![PathReport {
+                address: self.address.to_string(),
+                family: "none",
+                far: FarKind::None,
+                far_name: None,
+                checks: vec![resolved],
+                seconds: start.elapsed().as_secs_f64(),
+            }];
+        }
+        let mut reports = Vec::new();
+        for (address, family) in targets {
+            let end = PathEnd {
+                address,
+                dial: self.dial,
+                tls: self.tls.clone(),
+                preface: self.preface.clone(),
+                patience: self.settings.patience,
+                seed: self.settings.seed,
+                greeted: Greeted::default(),
+            };
+            tell(Progress::Begins(&end.address));
+            reports.push(run::run(&end, family, &self.settings, &resolved, tell).await);
+        }
+        reports
+    }
+
+    /// The addresses: the first of each family.
+    async fn resolve(&self) -> (CheckReport, Vec<(Address, &'static str)>) {
+        let report = |verdict, summary: String| CheckReport::new(CheckId::Resolve, verdict, summary);
+        let (host, port) = match &self.address {
+            Address::Tcp { host, port } => (host.as_str(), *port),
+            Address::Unix(_) => {
+                let skipped = report(CheckVerdict::Skip, "a unix socket has no name to resolve".into());
+                return (skipped, vec![(self.address.clone(), "unix")]);
+            }
+        };
+        let start = Instant::now();
+        let found: Vec<SocketAddr> = match timeout(self.dial.timeout, lookup_host((host, port))).await {
+            Ok(Ok(found)) => found.map(resound_unmapped).collect(),
+            Ok(Err(error)) => {
+                let report = report(CheckVerdict::Fail, format!("{host} does not resolve: {error}"));
+                return (report.tried(0, 1), Vec::new());
+            }
+            Err(_) => {
+                let report = report(CheckVerdict::Fail, format!("the resolver did not answer for {host}"));
+                return (report.tried(0, 1), Vec::new());
+            }
+        };
+        let took = start.elapsed();
+        let admitted = |address: &&SocketAddr| match self.dial.family {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        };
+        let mut targets: Vec<(Address, &'static str)> = Vec::new();
+        for address in found.iter().filter(admitted) {
+            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+            if !targets.iter().any(|(_, seen)| *seen == family) {
+                targets.push((Address::Tcp { host: with_scope(address), port }, family));
+            }
+        }
+        let list: Vec<_> = found.iter().map(|address| address.ip().to_string()).collect();
+        let is_numeric = host.parse::<std::net::IpAddr>().is_ok();
+        let resolved = match (&targets[..], is_numeric) {
+            ([], _) => {
+                report(CheckVerdict::Fail, format!("{host} has no address of the wanted family: {}", list.join(", ")))
+            }
+            (_, true) => report(CheckVerdict::Skip, "the address is a number".into()),
+            _ => report(CheckVerdict::Pass, list.join(", "))
+                .tried(1, 1)
+                .measure("resolve_ms", took.as_secs_f64() * 1000.0),
+        };
+        (resolved, targets)
+    }
+}
+
+fn with_scope(address: &SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(six) if six.scope_id() != 0 => format!("{}%{}", six.ip(), six.scope_id()),
+        _ => address.ip().to_string(),
+    }
+}
+
+/// An IPv4 address inside IPv6 is one of IPv4.
+fn resound_unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,342 @@
+//! [`Played`]: a connection whose far end plays along.
+
+use std::time::{Duration, Instant};
+
+use resound::Stream;
+use resound::client::TcpInfo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+use crate::place::{PathEnd, Reached, Special};
+use crate::probe::{FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
+use crate::report::PathDirection;
+use crate::symptom::{NoHello, Symptom};
+
+/// The most bytes of one line of the far end.
+const LONGEST_LINE: usize = 64 * 1024;
+/// Bytes of one write.
+const WRITE: u64 = 64 * 1024;
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// With a FIN.
+    Fin,
+    /// With a RST.
+    Reset,
+    /// It did not end in time.
+    Open,
+}
+
+/// A connection whose far end plays the steps that it was asked for.
+pub(crate) struct Played {
+    pub(crate) stream: Stream,
+    pub(crate) hello: FarHello,
+    pub(crate) connected_in: Duration,
+    pub(crate) secured_in: Option<Duration>,
+    /// Between the request and the hello.
+    pub(crate) answered_in: Duration,
+    /// The name by which the far end knows the connection.
+    pub(crate) session: String,
+    end: PathEnd,
+    up: Pattern,
+    /// Bytes of the pattern that were handed to the system.
+    pub(crate) sent: u64,
+    down: PatternCheck,
+    /// What came behind a line: another one, or bytes of the pattern.
+    rest: Vec<u8>,
+}
+
+impl Played {
+    /// Connects and asks the far end to play.
+    pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
+        let Reached { stream, connected_in, secured_in } = end.reach(special).await?;
+        let session = format!("{:016x}", fastrand::u64(..));
+        let request = ProbeRequest::play(&session, end.seed, steps);
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        let line = ask(end, &stream, &request, &mut rest).await?;
+        let answered_in = start.elapsed();
+        let hello = match ProbeAnswer::parse(&line) {
+            Some(ProbeAnswer::Hello(hello)) => *hello,
+            Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
+            _ => return Err(Symptom::Garbled),
+        };
+        Ok(Self {
+            stream,
+            hello,
+            connected_in,
+            secured_in,
+            answered_in,
+            session,
+            end: end.clone(),
+            up: Pattern::up(end.seed),
+            sent: 0,
+            down: PatternCheck::new(Pattern::down(end.seed)),
+            rest,
+        })
+    }
+
+    /// Bytes of the pattern that were received.
+    pub(crate) fn received(&self) -> u64 {
+        self.down.count()
+    }
+
+    pub(crate) fn tcp(&self) -> Option<TcpInfo> {
+        self.stream.tcp_info()
+    }
+
+    fn stalled(&self, wanted: u64) -> Symptom {
+        let acknowledged = self.tcp().map(|tcp| tcp.acknowledged);
+        Symptom::Stalled { sent: self.sent, acknowledged, received: self.received(), wanted }
+    }
+
+    /// The wrong byte among those received so far.
+    pub(crate) fn check(&self) -> Result<(), Symptom> {
+        self.down.wrong().map_or(Ok(()), |wrong| Err(Symptom::Wrong(PathDirection::In, wrong)))
+    }
+
+    /// Sends so many bytes of the pattern, and discards nothing that arrives meanwhile.
+    pub(crate) async fn send(&mut self, bytes: u64) -> Result<(), Symptom> {
+        let end = self.sent + bytes;
+        while self.sent < end {
+            let piece = (end - self.sent).min(WRITE);
+            let chunk = self.up.bytes(self.sent, usize::try_from(piece).unwrap_or(0));
+            match timeout(self.end.patience, (&self.stream).write(&chunk)).await {
+                Ok(Ok(n)) => self.sent += n as u64,
+                Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received())),
+                Err(_) => return Err(self.stalled(0)),
+            }
+        }
+        let flushed = (&self.stream).flush().await;
+        flushed.map_err(|error| Symptom::of(&error, self.sent, self.received()))
+    }
+
+    /// Sends so many bytes as a write of their own.
+    pub(crate) async fn send_piece(&mut self, bytes: usize) -> Result<(), Symptom> {
+        self.send(bytes as u64).await
+    }
+
+    /// Receives until so many bytes have come in all.
+    pub(crate) async fn receive(&mut self, total: u64) -> Result<(), Symptom> {
+        while self.received() < total {
+            if self.read(total, total - self.received()).await? == 0 {
+                return Err(Symptom::Closed { sent: self.sent, received: self.received() });
+            }
+        }
+        self.check()
+    }
+
+    /// Bytes of the pattern that came behind a line, at most so many.
+    fn take_rest(&mut self, most: u64) -> usize {
+        let n = self.rest.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        self.down.received(&self.rest[..n]);
+        self.rest.drain(..n);
+        n
+    }
+
+    /// One read of at most so many bytes of the pattern, of which `wanted` are to come in all.
+    async fn read(&mut self, wanted: u64, most: u64) -> Result<usize, Symptom> {
+        let n = self.take_rest(most);
+        if n > 0 {
+            return Ok(n);
+        }
+        let mut chunk = vec![0; usize::try_from(most).unwrap_or(usize::MAX).min(64 * 1024)];
+        match timeout(self.end.patience, (&self.stream).read(&mut chunk)).await {
+            Ok(Ok(n)) => {
+                self.down.received(&chunk[..n]);
+                Ok(n)
+            }
+            Ok(Err(error)) => Err(Symptom::of(&error, self.sent, self.received())),
+            Err(_) => Err(self.stalled(wanted)),
+        }
+    }
+
+    /// Sends and receives so many bytes at once.
+    pub(crate) async fn exchange(&mut self, send: u64, receive: u64) -> Result<(), Symptom> {
+        let total = self.received() + receive;
+        self.take_rest(receive);
+        let (begin, end) = (self.sent, self.sent + send);
+        let (stream, patience, up) = (&self.stream, self.end.patience, self.up);
+        let (mut sent, down) = (begin, &mut self.down);
+        let mut chunk = vec![0; 64 * 1024];
+        let mut out: Vec<u8> = Vec::new();
+        let result = loop {
+            if sent == end && down.count() >= total {
+                break Ok(());
+            }
+            if out.is_empty() && sent < end {
+                out = up.bytes(sent, usize::try_from((end - sent).min(WRITE)).unwrap_or(0));
+            }
+            let room = usize::try_from(total.saturating_sub(down.count())).unwrap_or(usize::MAX).min(chunk.len());
+            // Nothing moved at all: the stream has ended.
+            let moved = async {
+                let (mut writer, mut reader) = (stream, stream);
+                tokio::select! {
+                    written = writer.write(&out), if sent < end => written.map(|n| (n, 0)),
+                    read = reader.read(&mut chunk[..room]), if room > 0 => read.map(|n| (0, n)),
+                }
+            };
+            match timeout(patience, moved).await {
+                Ok(Ok((0, 0))) => break Err(Symptom::Closed { sent, received: down.count() }),
+                Ok(Ok((written, read))) => {
+                    out.drain(..written);
+                    sent += written as u64;
+                    down.received(&chunk[..read]);
+                }
+                Ok(Err(error)) => break Err(Symptom::of(&error, sent, down.count())),
+                Err(_) => {
+                    let acknowledged = stream.tcp_info().map(|tcp| tcp.acknowledged);
+                    break Err(Symptom::Stalled { sent, acknowledged, received: down.count(), wanted: total });
+                }
+            }
+        };
+        self.sent = sent;
+        result?;
+        let flushed = (&self.stream).flush().await;
+        flushed.map_err(|error| Symptom::of(&error, self.sent, self.received()))?;
+        self.check()
+    }
+
+    /// Sends a FIN.
+    pub(crate) async fn finish(&mut self) -> Result<(), Symptom> {
+        let sent = timeout(self.end.patience, (&self.stream).shutdown()).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Symptom::of(&error, self.sent, self.received())),
+            Err(_) => Err(self.stalled(0)),
+        }
+    }
+
+    /// Reads to the end of the stream, or for as long as something comes within the patience.
+    pub(crate) async fn end(&mut self) -> StreamEnd {
+        loop {
+            match self.read(0, u64::MAX).await {
+                Ok(0) => return StreamEnd::Fin,
+                Ok(_) => {}
+                Err(Symptom::Reset { .. }) => return StreamEnd::Reset,
+                Err(_) => return StreamEnd::Open,
+            }
+        }
+    }
+
+    /// Reads the line of a [`Step::Tell`]; the pattern goes on behind it.
+    pub(crate) async fn told(&mut self) -> Result<SessionLog, Symptom> {
+        let mut rest = std::mem::take(&mut self.rest);
+        let line = read_line(&self.end, &self.stream, &mut rest).await.map_err(|broken| match broken {
+            BrokenLine::Io(error) => Symptom::of(&error, self.sent, self.received()),
+            BrokenLine::Closed => Symptom::Closed { sent: self.sent, received: self.received() },
+            BrokenLine::Silent => self.stalled(0),
+            BrokenLine::TooLong => Symptom::NotPlayed("its line is too long".into()),
+        })?;
+        self.rest = rest;
+        match ProbeAnswer::parse(&line) {
+            Some(ProbeAnswer::Session(log)) => Ok(*log),
+            _ => Err(Symptom::Garbled),
+        }
+    }
+
+    /// Asks on another connection what became of this one.
+    pub(crate) async fn asked(&self) -> Result<SessionLog, Symptom> {
+        question(&self.end, &ProbeRequest::ask(&self.session)).await
+    }
+
+    /// Asks until `is_enough`, or for as long as the patience.
+    pub(crate) async fn asked_until(&self, is_enough: impl Fn(&SessionLog) -> bool) -> Result<SessionLog, Symptom> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let log = self.asked().await?;
+            if is_enough(&log) || start.elapsed() > self.end.patience {
+                return Ok(log);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    /// Ends the far end's hold, on another connection.
+    pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
+        question(&self.end, &ProbeRequest::go(&self.session)).await
+    }
+}
+
+/// One question on a connection of its own. It is asked again where another backend answers.
+pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<SessionLog, Symptom> {
+    let mut last = Symptom::Forgotten;
+    for _ in 0..8 {
+        let reached = match end.reach(Special::default()).await {
+            Ok(reached) => reached,
+            Err(symptom) => {
+                last = symptom;
+                continue;
+            }
+        };
+        let line = match ask(end, &reached.stream, request, &mut Vec::new()).await {
+            Ok(line) => line,
+            Err(symptom) => {
+                last = symptom;
+                continue;
+            }
+        };
+        match ProbeAnswer::parse(&line) {
+            Some(ProbeAnswer::Session(log)) if log.known => return Ok(*log),
+            Some(ProbeAnswer::Session(_)) => last = Symptom::Forgotten,
+            Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
+            _ => last = Symptom::Garbled,
+        }
+    }
+    Err(last)
+}
+
+/// Sends the request and reads the line that answers it.
+async fn ask(end: &PathEnd, stream: &Stream, request: &ProbeRequest, rest: &mut Vec<u8>) -> Result<Vec<u8>, Symptom> {
+    let mut writer = stream;
+    let sent = async {
+        writer.write_all(request.line().as_bytes()).await?;
+        writer.flush().await
+    };
+    sent.await.map_err(|error| match Symptom::of(&error, 0, 0) {
+        Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
+        other => other,
+    })?;
+    read_line(end, stream, rest).await.map_err(|broken| match broken {
+        BrokenLine::Io(error) => match Symptom::of(&error, 0, 0) {
+            Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
+            Symptom::Closed { .. } => Symptom::NoHello(NoHello::Closed),
+            Symptom::Stalled { .. } => Symptom::NoHello(NoHello::Silent),
+            other => other,
+        },
+        BrokenLine::Closed => Symptom::NoHello(NoHello::Closed),
+        BrokenLine::Silent => Symptom::NoHello(NoHello::Silent),
+        BrokenLine::TooLong => Symptom::NotPlayed("its line is too long".into()),
+    })
+}
+
+enum BrokenLine {
+    Io(std::io::Error),
+    Closed,
+    Silent,
+    TooLong,
+}
+
+/// Reads a line with its newline; what came behind it is left in `rest`.
+async fn read_line(end: &PathEnd, stream: &Stream, rest: &mut Vec<u8>) -> Result<Vec<u8>, BrokenLine> {
+    let mut reader = stream;
+    let mut chunk = [0; 4096];
+    loop {
+        if let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
+            let behind = rest.split_off(at + 1);
+            return Ok(std::mem::replace(rest, behind));
+        }
+        if rest.len() > LONGEST_LINE {
+            return Err(BrokenLine::TooLong);
+        }
+        match timeout(end.patience, reader.read(&mut chunk)).await {
+            Ok(Ok(0)) => return Err(BrokenLine::Closed),
+            Ok(Ok(n)) => rest.extend_from_slice(&chunk[..n]),
+            Ok(Err(error)) => return Err(BrokenLine::Io(error)),
+            Err(_) => return Err(BrokenLine::Silent),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! [`ProbeRequest`]: the first line of a connection, by which a client asks the far end to play.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How the first line begins, whatever its version.
+pub(crate) const FAMILY: &str = "resound-probe/";
+/// How the line of this version begins.
+pub const PREFIX: &str = "resound-probe/1 ";
+/// The far end never sends more than it has received and this much.
+pub const CREDIT: u64 = 1024 * 1024;
+/// The most steps of a request.
+const MOST_STEPS: usize = 16;
+/// The longest wait of one step: more than the two hours of the longest idle timers in the field.
+const LONGEST: Duration = Duration::from_secs(3 * 3600);
+/// The longest name of a session.
+const LONGEST_NAME: usize = 64;
+
+/// What the far end does, one step after the other. It counts and compares what arrives during all
+/// of them but [`Step::Wait`] and [`Step::Hold`], in which it reads nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Sends a line of JSON: the session so far, with what the system knows of the socket.
+    Tell,
+    /// Waits until so many more bytes have arrived.
+    Read(u64),
+    /// Sends so many bytes.
+    Send(u64),
+    /// Reads and sends so many bytes, at once.
+    Both(u64),
+    /// Waits for `ask` bytes and sends `bytes`, so many times.
+    Answers {
+        /// How often.
+        count: u32,
+        /// Bytes of each question.
+        ask: u32,
+        /// Bytes of each answer.
+        bytes: u32,
+    },
+    /// Sends pieces with pauses between them.
+    Pieces {
+        /// How many.
+        count: u32,
+        /// Bytes of each.
+        bytes: u32,
+        /// From one to the next, in milliseconds.
+        every_ms: u64,
+    },
+    /// Reads nothing for so many milliseconds.
+    Wait(u64),
+    /// The same, but goes on as soon as another connection sends `go`.
+    Hold(u64),
+    /// Waits for the client's FIN.
+    Eof,
+    /// Half-closes: sends a FIN, and goes on reading.
+    Finish,
+    /// Closes: sends a FIN, and discards what arrives.
+    Close,
+    /// Resets the connection once the neighbour's system has acknowledged what was sent.
+    Reset,
+}
+
+impl Step {
+    fn sends(self) -> u64 {
+        match self {
+            Self::Send(bytes) | Self::Both(bytes) => bytes,
+            Self::Pieces { count, bytes, .. } | Self::Answers { count, bytes, .. } => {
+                u64::from(count) * u64::from(bytes)
+            }
+            _ => 0,
+        }
+    }
+
+    fn reads(self) -> u64 {
+        match self {
+            Self::Read(bytes) | Self::Both(bytes) => bytes,
+            Self::Answers { count, ask, .. } => u64::from(count) * u64::from(ask),
+            _ => 0,
+        }
+    }
+
+    fn lasts(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Wait(ms) | Self::Hold(ms) => ms,
+            Self::Pieces { count, every_ms, .. } => every_ms.saturating_mul(count.into()),
+            _ => 0,
+        })
+    }
+}
+
+/// The first line of a connection, without its prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRequest {
+    /// Steps to play on this connection. None at all: the far end only tells what it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub play: Option<Vec<Step>>,
+    /// A name under which other connections ask about this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Seed of the bytes that are sent and compared.
+    #[serde(default)]
+    pub seed: u64,
+    /// Asks what became of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<String>,
+    /// Ends the [`Step::Hold`] of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<String>,
+}
+
+impl ProbeRequest {
+    /// Asks for these steps.
+    #[must_use]
+    pub fn play(session: &str, seed: u64, steps: &[Step]) -> Self {
+        Self { play: Some(steps.to_vec()), session: Some(session.into()), seed, ..Self::default() }
+    }
+
+    /// Asks what became of a session.
+    #[must_use]
+    pub fn ask(session: &str) -> Self {
+        Self { ask: Some(session.into()), ..Self::default() }
+    }
+
+    /// Ends the hold of a session, and asks what became of it.
+    #[must_use]
+    pub fn go(session: &str) -> Self {
+        Self { go: Some(session.into()), ..Self::default() }
+    }
+
+    /// The whole line, with its newline.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        format!("{PREFIX}{json}\n")
+    }
+
+    /// What a line asks for. `None` if it is no line of the protocol.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a line of the protocol, in words for its sender.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Result<Self, String>> {
+        let rest = line.strip_prefix(FAMILY.as_bytes())?;
+        let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
+        let Some(json) = rest.strip_prefix(b"1 ") else {
+            return Some(Err("this version of the protocol is not known; known is 1".into()));
+        };
+        let parsed = serde_json::from_slice::<Self>(json).map_err(|error| error.to_string());
+        Some(parsed.and_then(|request| request.check().map(|()| request)))
+    }
+
+    /// Whether it may be played: how long, how much, and one thing at a time.
+    fn check(&self) -> Result<(), String> {
+        let asks = usize::from(self.play.is_some()) + usize::from(self.ask.is_some()) + usize::from(self.go.is_some());
+        if asks != 1 {
+            return Err("a request has one of play, ask and go".into());
+        }
+        let names = [&self.session, &self.ask, &self.go];
+        if names.into_iter().flatten().any(|name| name.len() > LONGEST_NAME || name.is_empty()) {
+            return Err(format!("the name of a session has 1 to {LONGEST_NAME} bytes"));
+        }
+        let steps = self.play.as_deref().unwrap_or_default();
+        if steps.len() > MOST_STEPS {
+            return Err(format!("a request has at most {MOST_STEPS} steps"));
+        }
+        let (mut reads, mut sends, mut lasts) = (0_u64, 0_u64, Duration::ZERO);
+        for step in steps {
+            sends = sends.saturating_add(step.sends());
+            reads = reads.saturating_add(step.reads());
+            if sends > reads.saturating_add(CREDIT) {
+                return Err(format!("the far end sends at most {CREDIT} bytes more than it has received"));
+            }
+            lasts = lasts.saturating_add(step.lasts());
+        }
+        if lasts > LONGEST {
+            return Err(format!("the waits of a request last at most {} s", LONGEST.as_secs()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let steps = [
+            Step::Tell,
+            Step::Read(5),
+            Step::Pieces { count: 2, bytes: 1, every_ms: 10 },
+            Step::Hold(1000),
+            Step::Eof,
+            Step::Finish,
+        ];
+        for request in [
+            ProbeRequest::play("a", u64::MAX, &steps),
+            ProbeRequest::play("a", 0, &[]),
+            ProbeRequest::ask("b"),
+            ProbeRequest::go("c"),
+        ] {
+            assert_eq!(ProbeRequest::parse(request.line().as_bytes()), Some(Ok(request)));
+        }
+        assert_eq!(ProbeRequest::parse(b"Hello\n"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_answered() {
+        let wrong = |line: &str| ProbeRequest::parse(line.as_bytes()).unwrap().unwrap_err();
+        assert!(wrong("resound-probe/2 {}\n").contains("version"));
+        assert!(wrong("resound-probe/1 {}\n").contains("one of play, ask and go"));
+        assert!(wrong("resound-probe/1 {\"play\":[\"dance\"]}\n").contains("dance"));
+        assert!(wrong("resound-probe/1 {\"play\":[],\"plya\":1}\n").contains("plya"));
+        assert!(wrong("resound-probe/1 {\"play\":[{\"send\":1048577}]}\n").contains("at most 1048576 bytes"));
+        assert!(wrong("resound-probe/1 {\"play\":[{\"wait\":99999999999}]}\n").contains("at most 10800 s"));
+        assert!(wrong(&format!("resound-probe/1 {{\"ask\":\"{}\"}}\n", "x".repeat(65))).contains("1 to 64"));
+        let many = vec![Step::Tell; 17];
+        assert!(wrong(&ProbeRequest::play("a", 0, &many).line()).contains("16 steps"));
+        let both = [Step::Both(1 << 30), Step::Send(CREDIT)];
+        assert!(ProbeRequest::parse(ProbeRequest::play("a", 0, &both).line().as_bytes()).unwrap().is_ok());
+    }
+}

@@ -1,0 +1,116 @@
+//! The order of a run: who is there, what size passes, and then everything else.
+
+use std::time::{Duration, Instant};
+
+use resound::Address;
+
+use crate::check::{CheckId, greet, half_close, integrity, mtu};
+use crate::path::PathSettings;
+use crate::place::PathEnd;
+use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection, PathReport};
+
+/// What happens in a run.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// The checks of an address begin.
+    Begins(&'a Address),
+    /// A check is done.
+    Checked(&'a CheckReport),
+}
+
+/// What a run has learnt so far, and where its reports go.
+pub(crate) struct Run<'a> {
+    pub(crate) settings: &'a PathSettings,
+    tell: &'a (dyn Fn(Progress<'_>) + Sync),
+    checks: Vec<CheckReport>,
+}
+
+impl Run<'_> {
+    fn add(&mut self, report: CheckReport) {
+        if self.settings.wants(report.id) {
+            (self.tell)(Progress::Checked(&report));
+            self.checks.push(report);
+        }
+    }
+
+    fn skip(&mut self, id: CheckId, why: &str) {
+        self.add(CheckReport::new(id, CheckVerdict::Skip, why));
+    }
+
+    /// All that was not judged by now is skipped.
+    fn skip_rest(&mut self, why: &str) {
+        for id in CheckId::ALL {
+            if self.settings.wants(id) && !self.checks.iter().any(|check| check.id == id) {
+                self.skip(id, why);
+            }
+        }
+    }
+}
+
+/// Tests the path to one address.
+pub(crate) async fn run(
+    end: &PathEnd,
+    family: &'static str,
+    settings: &PathSettings,
+    resolved: &CheckReport,
+    tell: &(dyn Fn(Progress<'_>) + Sync),
+) -> PathReport {
+    let start = Instant::now();
+    let mut run = Run { settings, tell, checks: Vec::new() };
+    run.add(resolved.clone());
+    let port = match &end.address {
+        Address::Tcp { port, .. } => Some(*port),
+        Address::Unix(_) => None,
+    };
+    let greetings = greet::greet(end, port).await;
+    run.add(greet::connect(&greetings));
+    let kind = greetings.kind();
+    if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
+        run.add(greet::accept_truth(&greetings));
+    } else {
+        run.skip_rest("there is no connection");
+    }
+    if kind == FarKind::Probe {
+        two_ended(&mut run, &end.with_segments_of(greetings.max_segment), family, greetings.rtt()).await;
+    }
+    run.skip_rest(match kind {
+        FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
+        FarKind::Silent | FarKind::Hangs => "nothing answers",
+        _ => "needs resound server at the far end",
+    });
+    let mut checks = run.checks;
+    checks.sort_by_key(|check| CheckId::ALL.iter().position(|id| *id == check.id));
+    PathReport {
+        address: end.address.to_string(),
+        family,
+        far: kind,
+        far_name: greetings.name(),
+        checks,
+        seconds: start.elapsed().as_secs_f64(),
+    }
+}
+
+/// Bytes of a transfer that takes about a third of a second.
+fn bulk(rate: Option<f64>) -> u64 {
+    let wanted = rate.unwrap_or_default() / 3.0;
+    (wanted as u64).clamp(64 * 1024, 4 * 1024 * 1024) / 4096 * 4096
+}
+
+/// The checks that the far end plays along with.
+async fn two_ended(run: &mut Run<'_>, end: &PathEnd, family: &str, rtt: Duration) {
+    let is_ipv6 = family == "ipv6";
+    let (out, back) =
+        tokio::join!(mtu::find(end, PathDirection::Out, is_ipv6), mtu::find(end, PathDirection::In, is_ipv6));
+    run.add(out.report(PathDirection::Out));
+    run.add(back.report(PathDirection::In));
+    // What is known of large segments must not spoil the other checks.
+    let max_segment = [out.max_segment(), back.max_segment(), end.dial.max_segment].into_iter().flatten().min();
+    let end = &end.with_segments_of(max_segment);
+    let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
+    let ((integrity, both_ways), half_close_out, half_close_in) =
+        tokio::join!(integrity::run(end, bytes), half_close::run_out(end, rtt), half_close::run_in(end));
+    for report in [integrity, both_ways, half_close_out, half_close_in] {
+        run.add(report);
+    }
+}

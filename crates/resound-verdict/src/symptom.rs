@@ -1,0 +1,117 @@
+//! [`Symptom`]: how a try on the path went wrong.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use resound::client::FailureClass;
+
+use crate::probe::WrongBytes;
+use crate::report::PathDirection;
+
+/// How a try went wrong. The checks decide whose fault that is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Symptom {
+    /// This machine could not do its part: no descriptor, no free port.
+    Local(String),
+    /// The address cannot be reached.
+    NoConnection { class: FailureClass, after: Duration, text: String },
+    /// The TLS handshake failed.
+    NoTls(String),
+    /// The connection came about, and then ended, or stayed silent, before the far end had said
+    /// who it is.
+    NoHello(NoHello),
+    /// The far end cannot play: it is of another version, or its answer is none.
+    NotPlayed(String),
+    /// A RST arrived that no end has sent.
+    Reset { sent: u64, received: u64 },
+    /// The stream ended too early, in order.
+    Closed { sent: u64, received: u64 },
+    /// Nothing moved any more for longer than retransmissions take.
+    Stalled { sent: u64, acknowledged: Option<u64>, received: u64, wanted: u64 },
+    /// Wrong bytes.
+    Wrong(PathDirection, WrongBytes),
+    /// A line of the far end came, and not as it was sent.
+    Garbled,
+    /// The far end says nothing of the session: its program ended, or another backend answered.
+    Forgotten,
+    /// What one check alone looks for, in its words.
+    Own(String),
+}
+
+/// How a connection went on that no far end has greeted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoHello {
+    /// It was reset before this end had sent anything.
+    ResetAtOnce,
+    /// It was closed before this end had sent anything.
+    ClosedAtOnce,
+    /// It was reset behind the first bytes.
+    Reset,
+    /// It was closed behind the first bytes.
+    Closed,
+    /// Nothing came.
+    Silent,
+}
+
+impl Symptom {
+    /// A failed read or write behind so many bytes.
+    pub(crate) fn of(error: &io::Error, sent: u64, received: u64) -> Self {
+        match FailureClass::of(error) {
+            Some(FailureClass::Reset) => Self::Reset { sent, received },
+            Some(FailureClass::Eof) => Self::Closed { sent, received },
+            Some(FailureClass::Timeout | FailureClass::Unreachable) => {
+                Self::Stalled { sent, acknowledged: None, received, wanted: 0 }
+            }
+            Some(FailureClass::Tls) => Self::NoTls(error.to_string()),
+            _ => Self::Local(error.to_string()),
+        }
+    }
+
+    /// Whether this machine or the far end is to blame, and not the path.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::NotPlayed(_) | Self::Forgotten)
+    }
+}
+
+impl fmt::Display for Symptom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(what) => write!(f, "this machine could not do its part: {what}"),
+            Self::NoConnection { text, .. } => text.fmt(f),
+            Self::NoTls(what) => write!(f, "the TLS handshake failed: {what}"),
+            Self::NoHello(how) => how.fmt(f),
+            Self::NotPlayed(why) => write!(f, "the far end cannot play this: {why}"),
+            Self::Reset { sent, received } => {
+                write!(f, "a RST arrived, with {sent} bytes sent and {received} received")
+            }
+            Self::Closed { sent, received } => {
+                write!(f, "the stream ended early, with {sent} bytes sent and {received} received")
+            }
+            Self::Stalled { sent, acknowledged, received, wanted } => {
+                write!(f, "nothing moved any more: {sent} bytes sent")?;
+                if let Some(acknowledged) = acknowledged {
+                    write!(f, ", {acknowledged} acknowledged")?;
+                }
+                write!(f, ", {received} received")?;
+                if *wanted > *received { write!(f, " of {wanted}") } else { Ok(()) }
+            }
+            Self::Wrong(direction, wrong) => write!(f, "on the way {direction}, {wrong}"),
+            Self::Garbled => f.write_str("on the way in, a line of the far end was changed"),
+            Self::Forgotten => f.write_str("the far end does not know the session any more"),
+            Self::Own(what) => what.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for NoHello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ResetAtOnce => "the connection was accepted, and reset before anything was sent",
+            Self::ClosedAtOnce => "the connection was accepted, and closed before anything was sent",
+            Self::Reset => "the connection was reset behind the first line",
+            Self::Closed => "the connection was closed behind the first line, without an answer",
+            Self::Silent => "nothing answered the first line",
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! [`Tried`]: one try of a check, and what several of them mean together.
+
+use crate::check::CheckId;
+use crate::place::{PathEnd, Special};
+use crate::played::Played;
+use crate::probe::{SessionLog, Step};
+use crate::report::{CheckReport, CheckVerdict};
+use crate::symptom::Symptom;
+
+/// So often each check is tried.
+pub(crate) const TRIES: usize = 3;
+
+/// One try: what it measured or how it went wrong, and what the far end says of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried<M> {
+    pub(crate) result: Result<M, Symptom>,
+    pub(crate) far: Option<SessionLog>,
+}
+
+impl<M> Tried<M> {
+    pub(crate) fn symptom(&self) -> Option<&Symptom> {
+        self.result.as_ref().err()
+    }
+
+    /// What the far end has seen, as a line of evidence.
+    fn far_side(&self) -> Option<String> {
+        let far = self.far.as_ref()?;
+        let end = match (&far.closed, far.fin_at_ms) {
+            (Some(closed), _) => format!("its connection ended: {closed}"),
+            (None, Some(_)) => "it received a FIN".into(),
+            (None, None) => "its connection is open".into(),
+        };
+        Some(format!("the far end received {} bytes and sent {}; {end}", far.received, far.sent))
+    }
+}
+
+/// Plays steps on a connection of its own. Where that goes wrong, the far end is asked what it saw.
+pub(crate) async fn play<M>(
+    end: &PathEnd,
+    special: Special,
+    steps: &[Step],
+    act: impl AsyncFnOnce(&mut Played) -> Result<M, Symptom>,
+) -> Tried<M> {
+    let mut played = match Played::begin(end, special, steps).await {
+        Ok(played) => played,
+        Err(symptom) => return Tried { result: Err(symptom), far: None },
+    };
+    end.greeted.add(&played.hello);
+    match act(&mut played).await {
+        Ok(measured) => Tried { result: Ok(measured), far: None },
+        Err(symptom) => {
+            let far = played.asked().await.ok();
+            // An end of the far end's own making is not the path's.
+            let own = far.as_ref().and_then(|far| far.closed.as_deref()).filter(|closed| is_far_made(closed));
+            let symptom = match (own, &symptom) {
+                (Some(closed), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Own(_)) => {
+                    Symptom::NotPlayed(format!("it ended the connection by itself: {closed}"))
+                }
+                _ => symptom,
+            };
+            Tried { result: Err(symptom), far }
+        }
+    }
+}
+
+/// Whether a server ends connections like this for reasons of its own (`CloseReason::name`).
+fn is_far_made(closed: &str) -> bool {
+    ["idle_timeout", "write_timeout", "drained", "cut", "panicked", "opening_timeout"].contains(&closed)
+}
+
+/// All at once.
+pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut is_done = true;
+        for (future, output) in &mut running {
+            if output.is_none() {
+                match future.as_mut().poll(cx) {
+                    std::task::Poll::Ready(ready) => *output = Some(ready),
+                    std::task::Poll::Pending => is_done = false,
+                }
+            }
+        }
+        if is_done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+/// What the tries of a check mean.
+pub(crate) struct TriesJudgement<'a, M> {
+    pub(crate) id: CheckId,
+    pub(crate) tries: &'a [Tried<M>],
+    /// What was done as a control, and its tries; it is run where a try has failed.
+    pub(crate) control: Option<(&'a str, &'a [Tried<()>])>,
+}
+
+impl<M> TriesJudgement<'_, M> {
+    /// The report: `pass` where each try went well. Otherwise `is_mine` says which symptoms this
+    /// check is about; others are the matter of other checks.
+    pub(crate) fn report(
+        &self,
+        pass: impl FnOnce(&[&M]) -> CheckReport,
+        is_mine: impl Fn(&Symptom) -> bool,
+        fail: impl FnOnce(&[&Symptom]) -> CheckReport,
+    ) -> CheckReport {
+        let good: Vec<_> = self.tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
+        let (mine, others): (Vec<_>, Vec<_>) =
+            self.tries.iter().filter_map(Tried::symptom).partition(|symptom| is_mine(symptom));
+        let (ok, count) = (good.len(), self.tries.len());
+        let holds = self.control.is_none_or(|(_, tries)| tries.iter().all(|tried| tried.result.is_ok()));
+        let report = if let [] = self.tries {
+            CheckReport::new(self.id, CheckVerdict::Error, "it was not tried")
+        } else if ok == count {
+            pass(&good)
+        } else if mine.is_empty() {
+            let verdict =
+                if others.iter().any(|symptom| symptom.is_own()) { CheckVerdict::Error } else { CheckVerdict::Unknown };
+            CheckReport::new(self.id, verdict, format!("not judged: {}", others[0]))
+        } else if !holds {
+            let report = fail(&mine);
+            let verdict = CheckVerdict::Unknown;
+            CheckReport { verdict, summary: format!("not judged, since the control failed too: {}", mine[0]), ..report }
+        } else if mine.len() == count {
+            fail(&mine)
+        } else {
+            CheckReport { verdict: CheckVerdict::Flaky, ..fail(&mine) }
+        };
+        let mut report = report.tried(ok, count);
+        if ok < count {
+            let mut seen: Vec<String> = Vec::new();
+            for tried in self.tries {
+                let Some(symptom) = tried.symptom() else { continue };
+                let line = [Some(symptom.to_string()), tried.far_side()].into_iter().flatten().collect::<Vec<_>>();
+                let line = line.join("; ");
+                if !seen.contains(&line) {
+                    seen.push(line);
+                }
+            }
+            report.evidence.extend(seen);
+            if let Some((what, tries)) = self.control {
+                let good = tries.iter().filter(|tried| tried.result.is_ok()).count();
+                report = report.control(what, good, tries.len());
+            }
+        }
+        report
+    }
+}
