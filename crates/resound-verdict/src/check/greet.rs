@@ -130,6 +130,11 @@ async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> Gre
         GreetTry { connected_in: None, secured_in: None, answered_in: None, result: Err(Symptom::Forgotten) };
     let Reached { stream, connected_in, secured_in } = match end.reach(special).await {
         Ok(reached) => reached,
+        // A SYN is refused otherwise: this RST came behind the SYN-ACK.
+        Err(Symptom::NoConnection { class: FailureClass::Reset, after, .. }) => {
+            let result = Err(Symptom::NoHello(NoHello::ResetAtOnce));
+            return GreetTry { connected_in: Some(after), result, ..tried };
+        }
         Err(symptom) => return GreetTry { result: Err(symptom), ..tried },
     };
     (tried.connected_in, tried.secured_in) = (Some(connected_in), secured_in);

@@ -53,6 +53,11 @@ pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> Tried<f64> {
     .await
 }
 
+/// The way in alone: where the way out is broken, the other has not been tried.
+async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
+    play(end, Special::default(), &[Step::Send(bytes), Step::Read(1)], async |played| played.receive(bytes).await).await
+}
+
 /// Where a transfer went wrong.
 fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
     match (tried.symptom()?, &tried.far) {
@@ -85,7 +90,7 @@ fn looks_like(symptom: &Symptom) -> &'static str {
     }
 }
 
-pub(crate) fn integrity(tries: &[Tried<Transferred>], bytes: u64) -> CheckReport {
+pub(crate) fn integrity(tries: &[Tried<Transferred>], way_in: &[Tried<()>], bytes: u64) -> CheckReport {
     TriesJudgement { id: CheckId::Integrity, tries, control: None }.report(
         |good| {
             let best = |rate: &dyn Fn(&Transferred) -> f64| good.iter().map(|one| rate(one)).fold(0.0, f64::max);
@@ -102,7 +107,9 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], bytes: u64) -> CheckReport
         |mine| {
             let mut report = CheckReport::new(CheckId::Integrity, CheckVerdict::Fail, mine[0].to_string())
                 .suspects(looks_like(mine[0]));
-            report.direction = common(tries.iter().filter_map(|tried| direction(tried, bytes)));
+            let broken_in = way_in.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
+            let directions = tries.iter().filter_map(|tried| direction(tried, bytes));
+            report.direction = common(directions.chain(broken_in.map(|_| PathDirection::In)));
             report
         },
     )
@@ -138,10 +145,12 @@ pub(crate) fn amount(bytes: u64) -> String {
 /// Three tries of each, as both need them.
 pub(crate) async fn run(end: &PathEnd, bytes: u64) -> (CheckReport, CheckReport) {
     let each_way = all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
+    let is_clean = each_way.iter().all(|tried| tried.result.is_ok());
+    let way_in = if is_clean { Vec::new() } else { all((0..TRIES).map(|_| try_in(end, bytes))).await };
     let at_once = all((0..TRIES).map(|_| try_both_ways(end, bytes))).await;
     let control: Vec<_> = each_way
         .iter()
         .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
         .collect();
-    (integrity(&each_way, bytes), both_ways(&at_once, &control, bytes))
+    (integrity(&each_way, &way_in, bytes), both_ways(&at_once, &control, bytes))
 }
