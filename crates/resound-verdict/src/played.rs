@@ -60,7 +60,8 @@ impl Played {
         let hello = match ProbeAnswer::parse(&line) {
             Some(ProbeAnswer::Hello(hello)) => *hello,
             Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-            _ => return Err(Symptom::Garbled),
+            Some(ProbeAnswer::Garbled) => return Err(Symptom::Garbled(PathDirection::Out)),
+            _ => return Err(Symptom::Garbled(PathDirection::In)),
         };
         Ok(Self {
             stream,
@@ -232,7 +233,8 @@ impl Played {
         self.rest = rest;
         match ProbeAnswer::parse(&line) {
             Some(ProbeAnswer::Session(log)) => Ok(*log),
-            _ => Err(Symptom::Garbled),
+            Some(ProbeAnswer::Garbled) => Err(Symptom::Garbled(PathDirection::Out)),
+            _ => Err(Symptom::Garbled(PathDirection::In)),
         }
     }
 
@@ -283,7 +285,8 @@ pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<Se
             Some(ProbeAnswer::Session(log)) if log.known => return Ok(*log),
             Some(ProbeAnswer::Session(_)) => last = Symptom::Forgotten,
             Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-            _ => last = Symptom::Garbled,
+            Some(ProbeAnswer::Garbled) => last = Symptom::Garbled(PathDirection::Out),
+            _ => last = Symptom::Garbled(PathDirection::In),
         }
     }
     Err(last)

@@ -71,6 +71,9 @@ pub(crate) async fn run(
     } else {
         run.skip_rest("there is no connection");
     }
+    if let Some(report) = greet::changed_greetings(&greetings) {
+        run.add(report);
+    }
     if kind == FarKind::Probe {
         two_ended(&mut run, &end.with_segments_of(greetings.max_segment), family, greetings.rtt()).await;
     }

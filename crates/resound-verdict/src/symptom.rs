@@ -31,8 +31,8 @@ pub(crate) enum Symptom {
     Stalled { sent: u64, acknowledged: Option<u64>, received: u64, wanted: u64 },
     /// Wrong bytes.
     Wrong(PathDirection, WrongBytes),
-    /// A line of the far end came, and not as it was sent.
-    Garbled,
+    /// A line between the ends was changed in this direction.
+    Garbled(PathDirection),
     /// The far end says nothing of the session: its program ended, or another backend answered.
     Forgotten,
     /// What one check alone looks for, in its words.
@@ -97,7 +97,7 @@ impl fmt::Display for Symptom {
                 if *wanted > *received { write!(f, " of {wanted}") } else { Ok(()) }
             }
             Self::Wrong(direction, wrong) => write!(f, "on the way {direction}, {wrong}"),
-            Self::Garbled => f.write_str("on the way in, a line of the far end was changed"),
+            Self::Garbled(direction) => write!(f, "on the way {direction}, a line of text was changed"),
             Self::Forgotten => f.write_str("the far end does not know the session any more"),
             Self::Own(what) => what.fmt(f),
         }

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::CheckId;
 use crate::place::{PathEnd, Reached, Special};
-use crate::probe::{FarHello, ProbeAnswer, ProbeRequest};
-use crate::report::{CheckReport, CheckVerdict, FarKind};
+use crate::probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
+use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::TRIES;
 
@@ -60,6 +60,9 @@ impl Greetings {
             match &tried.result {
                 Ok(Greeting::Probe(_)) => return FarKind::Probe,
                 Ok(Greeting::Words(words, _)) => return *words,
+                // What was changed is a greeting nevertheless.
+                Err(Symptom::Garbled(_)) => return FarKind::Probe,
+                Err(Symptom::Wrong(..)) => kind = FarKind::Answers,
                 Err(Symptom::NoHello(NoHello::Silent)) => kind = FarKind::Silent,
                 Err(Symptom::NoHello(_)) => kind = FarKind::Hangs,
                 Err(_) => {}
@@ -196,13 +199,36 @@ fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Symptom> {
     match ProbeAnswer::parse(line) {
         Some(ProbeAnswer::Hello(hello)) => return Ok(Greeting::Probe(hello)),
         Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
+        Some(ProbeAnswer::Garbled) => return Err(Symptom::Garbled(PathDirection::Out)),
         Some(ProbeAnswer::Session(_)) => return Err(Symptom::NotPlayed("its answer fits no question".into())),
         None => {}
     }
     if line.strip_prefix(resound::Reply::PREFIX.as_bytes()) == Some(request.as_bytes()) {
         return Ok(Greeting::Words(FarKind::Reply, resound::Reply::PREFIX.trim_end().as_bytes().to_vec()));
     }
+    if line.windows(HELLO.len()).any(|window| window == HELLO) {
+        return Err(Symptom::Garbled(PathDirection::In));
+    }
+    let reply = [resound::Reply::PREFIX.as_bytes(), request.as_bytes()].concat();
+    for (known, way_back) in [(request.as_bytes(), 0), (&reply, resound::Reply::PREFIX.len())] {
+        if let Some(at) = slightly_changed(line, known) {
+            let direction = if at < way_back { PathDirection::In } else { PathDirection::Both };
+            return Err(Symptom::Wrong(direction, WrongBytes { at: at as u64, damage: Damage::Changed }));
+        }
+    }
     Ok(Greeting::Words(FarKind::Answers, answer.to_vec()))
+}
+
+/// How a hello begins behind its prefix.
+const HELLO: &[u8] = b" {\"hello\":{";
+/// A line with fewer inverted bits than this is the same one, changed on its way.
+const CHANGED_BITS: u32 = 16;
+
+/// Where a line first differs from a known one, if it is that one but for a few bits.
+fn slightly_changed(line: &[u8], known: &[u8]) -> Option<usize> {
+    let bits: u32 = line.iter().zip(known).map(|(a, b)| (a ^ b).count_ones()).sum();
+    let is_same = line.len() == known.len() && (1..CHANGED_BITS).contains(&bits);
+    is_same.then(|| line.iter().zip(known).position(|(a, b)| a != b)).flatten()
 }
 
 fn at_once(error: &std::io::Error) -> Symptom {
@@ -267,12 +293,34 @@ pub(crate) fn connect(greetings: &Greetings) -> CheckReport {
     report.tried(times.len(), tries.len())
 }
 
+/// `integrity`, where already the greetings were changed on their way and the far end cannot play.
+pub(crate) fn changed_greetings(greetings: &Greetings) -> Option<CheckReport> {
+    let changed = greetings.tries.iter().filter_map(|tried| match &tried.result {
+        Err(symptom @ Symptom::Wrong(direction, _)) => Some((symptom, *direction)),
+        _ => None,
+    });
+    let changed: Vec<_> = changed.collect();
+    let (symptom, _) = *changed.first()?;
+    let direction = changed
+        .iter()
+        .map(|(_, direction)| *direction)
+        .reduce(|all, one| if all == one { all } else { PathDirection::Both });
+    let verdict = if changed.len() == greetings.tries.len() { CheckVerdict::Fail } else { CheckVerdict::Flaky };
+    let report =
+        CheckReport::new(CheckId::Integrity, verdict, format!("the answer to the first line was changed: {symptom}"));
+    let report = CheckReport { direction, ..report }.suspects("a box with bad memory that computes checksums anew");
+    Some(report.tried(greetings.tries.len() - changed.len(), greetings.tries.len()))
+}
+
 /// `accept-truth`: the far end itself accepts.
 pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
     let id = CheckId::AcceptTruth;
     let tries: Vec<_> = greetings.tries.iter().filter(|tried| tried.connected_in.is_some()).collect();
-    let ok = tries.iter().filter(|tried| tried.result.is_ok()).count();
+    // A greeting that was changed on its way is one.
+    let is_changed = |symptom: &&Symptom| matches!(symptom, Symptom::Garbled(_) | Symptom::Wrong(..));
     let symptoms: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
+    let symptoms: Vec<_> = symptoms.into_iter().filter(|symptom| !is_changed(symptom)).collect();
+    let ok = tries.len() - symptoms.len();
     let report = match symptoms.first() {
         None => {
             let answered = tries.iter().filter_map(|tried| tried.answered_in).min();

@@ -61,8 +61,7 @@ async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
 /// Where a transfer went wrong.
 fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
     match (tried.symptom()?, &tried.far) {
-        (Symptom::Wrong(direction, _), _) => Some(*direction),
-        (Symptom::Garbled, _) => Some(PathDirection::In),
+        (Symptom::Wrong(direction, _) | Symptom::Garbled(direction), _) => Some(*direction),
         (Symptom::Stalled { received, .. } | Symptom::Closed { received, .. }, far) => {
             let has_arrived = far.as_ref().is_some_and(|far| far.received >= bytes);
             Some(if has_arrived || *received > 0 { PathDirection::In } else { PathDirection::Out })
@@ -72,7 +71,7 @@ fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
 }
 
 fn is_mine(symptom: &Symptom) -> bool {
-    matches!(symptom, Symptom::Wrong(..) | Symptom::Garbled | Symptom::Closed { .. } | Symptom::Stalled { .. })
+    matches!(symptom, Symptom::Wrong(..) | Symptom::Garbled(_) | Symptom::Closed { .. } | Symptom::Stalled { .. })
 }
 
 /// One direction, or both where the tries differ.
@@ -82,7 +81,7 @@ fn common(directions: impl Iterator<Item = PathDirection>) -> Option<PathDirecti
 
 fn looks_like(symptom: &Symptom) -> &'static str {
     match symptom {
-        Symptom::Wrong(..) | Symptom::Garbled => {
+        Symptom::Wrong(..) | Symptom::Garbled(_) => {
             "a box with bad memory that computes checksums anew, or a proxy that loses or repeats a write"
         }
         Symptom::Closed { .. } => "a proxy that ends an answer early",
@@ -109,7 +108,10 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], way_in: &[Tried<()>], byte
                 .suspects(looks_like(mine[0]));
             let broken_in = way_in.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
             let directions = tries.iter().filter_map(|tried| direction(tried, bytes));
-            report.direction = common(directions.chain(broken_in.map(|_| PathDirection::In)));
+            report.direction = common(directions.chain(broken_in.map(|symptom| match symptom {
+                Symptom::Wrong(direction, _) | Symptom::Garbled(direction) => *direction,
+                _ => PathDirection::In,
+            })));
             report
         },
     )

@@ -5,7 +5,7 @@ use resound::client::TcpInfo;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::WrongBytes;
-use super::request::{FAMILY, PREFIX};
+use super::request::{FAMILY, PREFIX, checked, line_of};
 
 /// An answer of the far end: one line, the prefix and JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,22 +17,22 @@ pub enum ProbeAnswer {
     Session(Box<SessionLog>),
     /// The request cannot be served.
     Error(String),
+    /// The request was changed on its way.
+    Garbled,
 }
 
 impl ProbeAnswer {
     /// The whole line, with its newline.
     #[must_use]
     pub fn line(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        format!("{PREFIX}{json}\n")
+        line_of(&serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// The answer in a line. `None` if it is none of the protocol.
+    /// The answer in a line. `None` if it is none of the protocol, or was changed on its way.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let rest = line.strip_prefix(PREFIX.as_bytes())?;
-        let answer = serde_json::from_slice(rest).unwrap_or_else(|error| Self::Error(format!("no answer: {error}")));
-        Some(answer)
+        let json = checked(line.strip_prefix(PREFIX.as_bytes())?)?;
+        Some(serde_json::from_slice(json).unwrap_or_else(|error| Self::Error(format!("no answer: {error}"))))
     }
 
     /// Whether a line may become one of the protocol: it begins as one, or has not come that far.
@@ -296,11 +296,14 @@ mod tests {
             ProbeAnswer::Hello(Box::default()),
             ProbeAnswer::Session(Box::default()),
             ProbeAnswer::Error("no such step".into()),
+            ProbeAnswer::Garbled,
         ] {
             assert_eq!(ProbeAnswer::parse(answer.line().as_bytes()), Some(answer));
         }
         assert_eq!(ProbeAnswer::parse(b"Hello\n"), None);
-        assert!(matches!(ProbeAnswer::parse(b"resound-probe/1 {\n"), Some(ProbeAnswer::Error(_))));
+        let unknown = line_of("{\"dance\":1}");
+        assert!(matches!(ProbeAnswer::parse(unknown.as_bytes()), Some(ProbeAnswer::Error(_))));
+        assert_eq!(ProbeAnswer::parse(unknown.replace('d', "b").as_bytes()), None);
         assert!(ProbeAnswer::may_be(b"resou") && !ProbeAnswer::may_be(b"SSH-2.0"));
     }
 }

@@ -7,7 +7,7 @@ use resound::{CloseReason, ConnInfo, Cx, Framing, Service, SocketReport};
 
 use super::facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SocketFacts};
 use super::pattern::{Pattern, PatternCheck};
-use super::request::{ProbeRequest, Step};
+use super::request::{BadRequest, ProbeRequest, Step};
 use super::sessions::{Session, Sessions};
 
 /// So many bytes wait to be sent at most.
@@ -41,7 +41,7 @@ impl<S: Service> FarEnd<S> {
         Self { inner, sessions, state: FarState::New }
     }
 
-    fn begin(&mut self, request: Result<ProbeRequest, String>, cx: &mut Cx<'_>) {
+    fn begin(&mut self, request: Result<ProbeRequest, BadRequest>, cx: &mut Cx<'_>) {
         let now = cx.now();
         let answer = match request {
             Ok(ProbeRequest { play: Some(steps), session, seed, .. }) => {
@@ -56,7 +56,8 @@ impl<S: Service> FarEnd<S> {
                 ProbeAnswer::Session(Box::new(self.sessions.log(&name, now)))
             }
             Ok(_) => ProbeAnswer::Error("a request has one of play, ask and go".into()),
-            Err(wrong) => ProbeAnswer::Error(wrong),
+            Err(BadRequest::Wrong(wrong)) => ProbeAnswer::Error(wrong),
+            Err(BadRequest::Garbled) => ProbeAnswer::Garbled,
         };
         self.state = FarState::Answered;
         cx.framing(Framing::Stream);

@@ -13,5 +13,5 @@ mod sessions;
 pub use facts::{FarHello, ProbeAnswer, SessionLog, SocketFacts, SynFacts, TcpFacts};
 pub use far_end::FarEnd;
 pub use pattern::{Damage, Pattern, PatternCheck, WrongBytes};
-pub use request::{CREDIT, PREFIX, ProbeRequest, Step};
+pub use request::{BadRequest, CREDIT, PREFIX, ProbeRequest, Step};
 pub use sessions::Sessions;

@@ -17,6 +17,27 @@ const LONGEST: Duration = Duration::from_secs(3 * 3600);
 /// The longest name of a session.
 const LONGEST_NAME: usize = 64;
 
+/// The check of a line's JSON (FNV-1a, 64 bits), in hexadecimal digits: what changes bytes of a
+/// stream may change those of a line.
+pub(crate) fn check_of(json: &[u8]) -> String {
+    let hash = json
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+/// A line of the protocol: the prefix, JSON and its check.
+pub(crate) fn line_of(json: &str) -> String {
+    format!("{PREFIX}{json} {}\n", check_of(json.as_bytes()))
+}
+
+/// The JSON of a line, behind its prefix. `None` if its check shows that it was changed.
+pub(crate) fn checked(rest: &[u8]) -> Option<&[u8]> {
+    let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
+    let (json, check) = rest.split_at_checked(rest.len().checked_sub(17)?)?;
+    (check.first() == Some(&b' ') && &check[1..] == check_of(json).as_bytes()).then_some(json)
+}
+
 /// What the far end does, one step after the other. It counts and compares what arrives during all
 /// of them but [`Step::Wait`] and [`Step::Hold`], in which it reads nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +111,15 @@ impl Step {
     }
 }
 
+/// A request that is not played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadRequest {
+    /// Its check shows that the line was changed on its way.
+    Garbled,
+    /// What is wrong with it, in words for its sender.
+    Wrong(String),
+}
+
 /// The first line of a connection, without its prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,24 +163,32 @@ impl ProbeRequest {
     /// The whole line, with its newline.
     #[must_use]
     pub fn line(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        format!("{PREFIX}{json}\n")
+        line_of(&serde_json::to_string(self).unwrap_or_default())
     }
 
     /// What a line asks for. `None` if it is no line of the protocol.
     ///
     /// # Errors
     ///
-    /// What is wrong with a line of the protocol, in words for its sender.
+    /// What is wrong with a line of the protocol.
     #[must_use]
-    pub fn parse(line: &[u8]) -> Option<Result<Self, String>> {
+    pub fn parse(line: &[u8]) -> Option<Result<Self, BadRequest>> {
         let rest = line.strip_prefix(FAMILY.as_bytes())?;
         let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
-        let Some(json) = rest.strip_prefix(b"1 ") else {
-            return Some(Err("this version of the protocol is not known; known is 1".into()));
+        let Some(rest) = rest.strip_prefix(b"1 ") else {
+            return Some(Err(BadRequest::Wrong("this version of the protocol is not known; known is 1".into())));
+        };
+        // A line that was typed ends with its JSON.
+        let json = match rest.last() {
+            Some(b'}') => rest,
+            _ => match checked(rest) {
+                Some(json) => json,
+                None => return Some(Err(BadRequest::Garbled)),
+            },
         };
         let parsed = serde_json::from_slice::<Self>(json).map_err(|error| error.to_string());
-        Some(parsed.and_then(|request| request.check().map(|()| request)))
+        let parsed = parsed.and_then(|request| request.check().map(|()| request));
+        Some(parsed.map_err(BadRequest::Wrong))
     }
 
     /// Whether it may be played: how long, how much, and one thing at a time.
@@ -210,7 +248,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_played_is_answered() {
-        let wrong = |line: &str| ProbeRequest::parse(line.as_bytes()).unwrap().unwrap_err();
+        let wrong = |line: &str| match ProbeRequest::parse(line.as_bytes()) {
+            Some(Err(BadRequest::Wrong(why))) => why,
+            other => panic!("{line}: {other:?}"),
+        };
         assert!(wrong("resound-probe/2 {}\n").contains("version"));
         assert!(wrong("resound-probe/1 {}\n").contains("one of play, ask and go"));
         assert!(wrong("resound-probe/1 {\"play\":[\"dance\"]}\n").contains("dance"));
@@ -218,6 +259,8 @@ mod tests {
         assert!(wrong("resound-probe/1 {\"play\":[{\"send\":1048577}]}\n").contains("at most 1048576 bytes"));
         assert!(wrong("resound-probe/1 {\"play\":[{\"wait\":99999999999}]}\n").contains("at most 10800 s"));
         assert!(wrong(&format!("resound-probe/1 {{\"ask\":\"{}\"}}\n", "x".repeat(65))).contains("1 to 64"));
+        let changed = ProbeRequest::ask("zz").line().replace("zz", "zy");
+        assert_eq!(ProbeRequest::parse(changed.as_bytes()), Some(Err(BadRequest::Garbled)));
         let many = vec![Step::Tell; 17];
         assert!(wrong(&ProbeRequest::play("a", 0, &many).line()).contains("16 steps"));
         let both = [Step::Both(1 << 30), Step::Send(CREDIT)];
