@@ -210,9 +210,15 @@ fn understood(request: &str, answer: &[u8]) -> Result<Greeting, Symptom> {
         return Err(Symptom::Garbled(PathDirection::In));
     }
     let reply = [resound::Reply::PREFIX.as_bytes(), request.as_bytes()].concat();
-    for (known, way_back) in [(request.as_bytes(), 0), (&reply, resound::Reply::PREFIX.len())] {
+    for (known, prefix) in [(request.as_bytes(), 0), (&reply, resound::Reply::PREFIX.len())] {
         if let Some(at) = slightly_changed(line, known) {
-            let direction = if at < way_back { PathDirection::In } else { PathDirection::Both };
+            // Bytes of the line itself went both ways.
+            let is_line_changed = line[prefix..] != known[prefix..];
+            let direction = match (at < prefix, is_line_changed) {
+                (true, false) => PathDirection::In,
+                (true, true) => PathDirection::Both,
+                (false, _) => PathDirection::Out,
+            };
             return Err(Symptom::Wrong(direction, WrongBytes { at: at as u64, damage: Damage::Changed }));
         }
     }
@@ -301,13 +307,17 @@ pub(crate) fn changed_greetings(greetings: &Greetings) -> Option<CheckReport> {
     });
     let changed: Vec<_> = changed.collect();
     let (symptom, _) = *changed.first()?;
-    let direction = changed
-        .iter()
-        .map(|(_, direction)| *direction)
-        .reduce(|all, one| if all == one { all } else { PathDirection::Both });
+    let direction = changed.iter().map(|(_, direction)| *direction);
+    let direction = direction.reduce(|all, one| if all == one { all } else { PathDirection::Both });
+    // Without the prefix the change may have come on either way.
+    let direction = direction.filter(|direction| *direction != PathDirection::Out);
+    let wrong = match symptom {
+        Symptom::Wrong(_, wrong) => wrong.to_string(),
+        other => other.to_string(),
+    };
     let verdict = if changed.len() == greetings.tries.len() { CheckVerdict::Fail } else { CheckVerdict::Flaky };
-    let report =
-        CheckReport::new(CheckId::Integrity, verdict, format!("the answer to the first line was changed: {symptom}"));
+    let summary = format!("in the answer to the first line, {wrong}");
+    let report = CheckReport::new(CheckId::Integrity, verdict, summary);
     let report = CheckReport { direction, ..report }.suspects("a box with bad memory that computes checksums anew");
     Some(report.tried(greetings.tries.len() - changed.len(), greetings.tries.len()))
 }

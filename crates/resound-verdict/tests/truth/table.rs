@@ -50,7 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("up: corrupt @100B", &["fail integrity out"]),
     row("down: corrupt @100B", &["fail integrity in"]),
     wall("corrupt", &["fail integrity both"]),
-    wall("up: corrupt", &["fail integrity both"]),
+    wall("up: corrupt", &["fail integrity"]),
     wall("down: corrupt", &["fail integrity in"]),
     row("up: truncate @1KiB", &["fail integrity out"]),
     row("down: truncate @1KiB", &["fail integrity in"]),
