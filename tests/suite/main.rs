@@ -9,6 +9,8 @@ mod engine;
 mod fuzz_faults;
 #[path = "../fuzz/lab.rs"]
 mod fuzz_lab;
+#[path = "../fuzz/probe.rs"]
+mod fuzz_probe;
 #[path = "../fuzz/proxy.rs"]
 mod fuzz_proxy;
 mod harness;

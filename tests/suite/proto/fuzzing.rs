@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{fuzz_faults, fuzz_lab, fuzz_proxy};
+use crate::{fuzz_faults, fuzz_lab, fuzz_probe, fuzz_proxy};
 
 fn replay(target: &str, body: fn(&[u8])) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
@@ -42,6 +42,15 @@ fn lab() {
         |bytes: &Vec<u8>| String::from_utf8_lossy(bytes.split(|byte| *byte == b'\n').next().unwrap()).into_owned();
     let valid = files.iter().filter(|bytes| spec(bytes).parse::<resound_lab::Defects>().is_ok()).count();
     assert!(valid >= 10, "{valid} valid specifications");
+}
+
+#[test]
+fn probe() {
+    let files = replay("probe", fuzz_probe::probe);
+    let is_played = |line: &[u8]| matches!(resound_verdict::probe::ProbeRequest::parse(line), Some(Ok(_)));
+    let line = |bytes: &Vec<u8>| bytes.split(|byte| *byte == b'\n').next().unwrap().to_vec();
+    let played = files.iter().filter(|bytes| is_played(&line(bytes))).count();
+    assert!(played >= 10, "{played} requests that are played");
 }
 
 #[test]
