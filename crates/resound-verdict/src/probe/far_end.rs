@@ -403,7 +403,7 @@ fn hello(conn: &ConnInfo, socket: SocketFacts, sessions: &Sessions) -> FarHello 
         tls: conn.tls.as_ref().map(|tls| FarTls {
             version: tls.version.into(),
             server_name: tls.server_name.as_ref().map(ToString::to_string),
-            exporter: None,
+            exporter: tls.exporter.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
         }),
         socket,
         idle_timeout_ms: sessions.idle_timeout().map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
