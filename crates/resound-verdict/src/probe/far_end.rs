@@ -161,6 +161,8 @@ struct Player {
     /// The next piece, or the end of a wait.
     due: Option<Instant>,
     has_said_hello: bool,
+    /// A report is being given.
+    is_reporting: bool,
     has_fin: bool,
     is_over: bool,
     session: Arc<Session>,
@@ -179,6 +181,7 @@ impl Player {
             sent: 0,
             due: None,
             has_said_hello: false,
+            is_reporting: false,
             has_fin: false,
             is_over: false,
             session,
@@ -234,7 +237,9 @@ impl Player {
             self.next();
         }
         self.has_said_hello = true;
+        self.is_reporting = true;
         self.play(cx);
+        self.is_reporting = false;
     }
 
     fn next(&mut self) {
@@ -271,7 +276,11 @@ impl Player {
     fn step(&mut self, step: Step, begins: bool, cx: &mut Cx<'_>) -> bool {
         match step {
             Step::Tell => {
-                if begins {
+                if begins && self.is_reporting {
+                    // Asked for in that call, a report would wait until something else happens.
+                    self.has_begun = false;
+                    cx.wake_at(cx.now());
+                } else if begins {
                     cx.report_socket();
                 }
                 // It is done when the report has come.
