@@ -5,6 +5,7 @@ pub mod probe;
 
 mod check;
 mod greeted;
+mod ledger;
 mod path;
 mod place;
 mod played;

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::check::CheckId;
 use crate::greeted::Greeted;
+use crate::ledger::ConnectionLedger;
 use crate::place::{PathEnd, Preface};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::run::{self, Progress};
@@ -207,6 +208,7 @@ impl Path {
                 patience: self.settings.patience,
                 seed: self.settings.seed,
                 greeted: Greeted::default(),
+                ledger: ConnectionLedger::default(),
             };
             tell(Progress::Begins(&end.address));
             reports.push(run::run(&end, family, &self.settings, &resolved, tell).await);

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::greeted::Greeted;
+use crate::ledger::ConnectionLedger;
 use crate::symptom::Symptom;
 
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
@@ -29,6 +30,8 @@ pub(crate) struct PathEnd {
     pub(crate) seed: u64,
     /// The servers that have greeted so far.
     pub(crate) greeted: Greeted,
+    /// What became of the connections so far.
+    pub(crate) ledger: ConnectionLedger,
 }
 
 /// How one connection differs from the others.

@@ -137,7 +137,7 @@ impl Played {
     }
 
     /// One read of at most so many bytes of the pattern, of which `wanted` are to come in all.
-    async fn read(&mut self, wanted: u64, most: u64) -> Result<usize, Symptom> {
+    pub(crate) async fn read(&mut self, wanted: u64, most: u64) -> Result<usize, Symptom> {
         let n = self.take_rest(most);
         if n > 0 {
             return Ok(n);
@@ -211,12 +211,18 @@ impl Played {
 
     /// Reads to the end of the stream, or for as long as something comes within the patience.
     pub(crate) async fn end(&mut self) -> StreamEnd {
+        self.end_within(self.end.patience).await
+    }
+
+    /// The same, for at most so long as nothing comes.
+    pub(crate) async fn end_within(&mut self, limit: Duration) -> StreamEnd {
         loop {
-            match self.read(0, u64::MAX).await {
-                Ok(0) => return StreamEnd::Fin,
-                Ok(_) => {}
-                Err(Symptom::Reset { .. }) => return StreamEnd::Reset,
-                Err(_) => return StreamEnd::Open,
+            match timeout(limit, self.read(0, u64::MAX)).await {
+                // With TLS, a FIN may come without a close_notify.
+                Ok(Ok(0) | Err(Symptom::Closed { .. })) => return StreamEnd::Fin,
+                Ok(Ok(_)) => {}
+                Ok(Err(Symptom::Reset { .. })) => return StreamEnd::Reset,
+                Ok(Err(_)) | Err(_) => return StreamEnd::Open,
             }
         }
     }
@@ -238,28 +244,86 @@ impl Played {
         }
     }
 
+    /// By which the far end is asked about this connection, also when it is gone.
+    pub(crate) fn far(&self) -> FarSession {
+        FarSession { end: self.end.clone(), name: self.session.clone() }
+    }
+
+    /// Resets the connection.
+    pub(crate) fn abort(self) {
+        self.stream.reset();
+    }
+
+    /// Waits until the neighbour's system has acknowledged all that was sent.
+    pub(crate) async fn delivered(&self) -> Result<(), Symptom> {
+        let (mut left, mut since) = (u64::MAX, Instant::now());
+        loop {
+            let now_left = self.stream.report().unacknowledged.unwrap_or(0);
+            if now_left < left {
+                (left, since) = (now_left, Instant::now());
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            if since.elapsed() > self.end.patience {
+                return Err(self.stalled(0));
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Asks on another connection what became of this one.
     pub(crate) async fn asked(&self) -> Result<SessionLog, Symptom> {
-        question(&self.end, &ProbeRequest::ask(&self.session)).await
+        self.far().asked().await
     }
 
     /// Asks until `is_enough`, or for as long as the patience.
     pub(crate) async fn asked_until(&self, is_enough: impl Fn(&SessionLog) -> bool) -> Result<SessionLog, Symptom> {
-        let start = Instant::now();
+        self.far().asked_within(self.end.patience, is_enough).await
+    }
+
+    /// Ends the far end's hold, on another connection.
+    pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
+        self.far().go().await
+    }
+}
+
+/// A session by its name: what became of it is asked for on other connections.
+#[derive(Clone)]
+pub(crate) struct FarSession {
+    end: PathEnd,
+    name: String,
+}
+
+impl FarSession {
+    pub(crate) async fn asked(&self) -> Result<SessionLog, Symptom> {
+        question(&self.end, &ProbeRequest::ask(&self.name)).await
+    }
+
+    /// Ends its hold.
+    pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
+        question(&self.end, &ProbeRequest::go(&self.name)).await
+    }
+
+    /// Asks until `is_enough`, or until nothing has come there for so long.
+    pub(crate) async fn asked_within(
+        &self,
+        limit: Duration,
+        is_enough: impl Fn(&SessionLog) -> bool,
+    ) -> Result<SessionLog, Symptom> {
+        let (mut received, mut since) = (0, Instant::now());
         let mut pause = Duration::from_millis(2);
         loop {
             let log = self.asked().await?;
-            if is_enough(&log) || start.elapsed() > self.end.patience {
+            if log.received > received {
+                (received, since) = (log.received, Instant::now());
+            }
+            if is_enough(&log) || since.elapsed() > limit {
                 return Ok(log);
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(250));
         }
-    }
-
-    /// Ends the far end's hold, on another connection.
-    pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
-        question(&self.end, &ProbeRequest::go(&self.session)).await
     }
 }
 

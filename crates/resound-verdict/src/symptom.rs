@@ -25,8 +25,12 @@ pub(crate) enum Symptom {
     NotPlayed(String),
     /// A RST arrived that no end has sent.
     Reset { sent: u64, received: u64 },
+    /// The far end received a RST that this end has not sent.
+    FarReset { sent: u64, received: u64 },
     /// The stream ended too early, in order.
     Closed { sent: u64, received: u64 },
+    /// All bytes arrived, and the FIN behind them never did.
+    NoFin { bytes: u64 },
     /// Nothing moved any more for longer than retransmissions take.
     Stalled { sent: u64, acknowledged: Option<u64>, received: u64, wanted: u64 },
     /// Wrong bytes.
@@ -85,9 +89,13 @@ impl fmt::Display for Symptom {
             Self::Reset { sent, received } => {
                 write!(f, "a RST arrived, with {sent} bytes sent and {received} received")
             }
+            Self::FarReset { sent, received } => {
+                write!(f, "the far end received a RST, with {sent} bytes sent and {received} received here")
+            }
             Self::Closed { sent, received } => {
                 write!(f, "the stream ended early, with {sent} bytes sent and {received} received")
             }
+            Self::NoFin { bytes } => write!(f, "all {bytes} bytes arrived, and the FIN behind them never did"),
             Self::Stalled { sent, acknowledged, received, wanted } => {
                 write!(f, "nothing moved any more: {sent} bytes sent")?;
                 if let Some(acknowledged) = acknowledged {

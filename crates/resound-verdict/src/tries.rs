@@ -1,8 +1,10 @@
 //! [`Tried`]: one try of a check, and what several of them mean together.
 
+use std::time::Duration;
+
 use crate::check::CheckId;
 use crate::place::{PathEnd, Special};
-use crate::played::Played;
+use crate::played::{FarSession, Played};
 use crate::probe::{SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
@@ -34,33 +36,79 @@ impl<M> Tried<M> {
     }
 }
 
-/// Plays steps on a connection of its own. Where that goes wrong, the far end is asked what it saw.
+/// Plays steps on a connection of its own. Its parts are boxed: many tries run side by side on the
+/// small stack of a thread. Where that goes wrong, the far end is asked what it saw.
 pub(crate) async fn play<M>(
     end: &PathEnd,
     special: Special,
     steps: &[Step],
     act: impl AsyncFnOnce(&mut Played) -> Result<M, Symptom>,
 ) -> Tried<M> {
-    let mut played = match Played::begin(end, special, steps).await {
+    let mut record = end.ledger.begins();
+    let begun = Box::pin(Played::begin(end, special, steps)).await;
+    let mut played = match begun {
         Ok(played) => played,
-        Err(symptom) => return Tried { result: Err(symptom), far: None },
+        Err(symptom) => {
+            record.failed(&symptom);
+            return Tried { result: Err(symptom), far: None };
+        }
     };
     end.greeted.add(&played.hello);
-    match act(&mut played).await {
-        Ok(measured) => Tried { result: Ok(measured), far: None },
+    let result = Box::pin(act(&mut played)).await;
+    record.stops();
+    let tried = Box::pin(explained(result, &played.far(), played.answered_in)).await;
+    record.ended(steps, &played, &tried);
+    tried
+}
+
+/// The same, where the try itself ends the connection.
+pub(crate) async fn play_and_end<M>(
+    end: &PathEnd,
+    special: Special,
+    steps: &[Step],
+    act: impl AsyncFnOnce(Played) -> Result<M, Symptom>,
+) -> Tried<M> {
+    let mut record = end.ledger.begins();
+    let played = match Box::pin(Played::begin(end, special, steps)).await {
+        Ok(played) => played,
         Err(symptom) => {
-            let far = played.asked().await.ok();
-            // An end of the far end's own making is not the path's.
-            let own = far.as_ref().and_then(|far| far.closed.as_deref()).filter(|closed| is_far_made(closed));
-            let symptom = match (own, &symptom) {
-                (Some(closed), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Own(_)) => {
-                    Symptom::NotPlayed(format!("it ended the connection by itself: {closed}"))
-                }
-                _ => symptom,
-            };
-            Tried { result: Err(symptom), far }
+            record.failed(&symptom);
+            return Tried { result: Err(symptom), far: None };
         }
-    }
+    };
+    end.greeted.add(&played.hello);
+    let (far, answered_in) = (played.far(), played.answered_in);
+    let result = Box::pin(act(played)).await;
+    Box::pin(explained(result, &far, answered_in)).await
+}
+
+/// What the far end says of a failed try.
+async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duration) -> Tried<M> {
+    let symptom = match result {
+        Ok(measured) => return Tried { result: Ok(measured), far: None },
+        Err(symptom) => symptom,
+    };
+    let seen = if matches!(symptom, Symptom::Closed { .. } | Symptom::Reset { .. }) {
+        // Its own end may still be under way.
+        let limit = 2 * rtt + Duration::from_millis(100);
+        far.asked_within(limit, |log| log.closed.is_some() || log.fin_at_ms.is_some()).await
+    } else {
+        far.asked().await
+    };
+    let far = seen.ok();
+    let closed = far.as_ref().and_then(|far| far.closed.as_deref());
+    let has_fin = far.as_ref().is_some_and(|far| far.fin_at_ms.is_some());
+    let symptom = match (closed, symptom) {
+        // An end of the far end's own making is not the path's.
+        (Some(closed), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Own(_)) if is_far_made(closed) => {
+            Symptom::NotPlayed(format!("it ended the connection by itself: {closed}"))
+        }
+        (Some("reset"), Symptom::Closed { sent, received } | Symptom::Stalled { sent, received, .. }) if !has_fin => {
+            Symptom::FarReset { sent, received }
+        }
+        (_, symptom) => symptom,
+    };
+    Tried { result: Err(symptom), far }
 }
 
 /// Whether a server ends connections like this for reasons of its own (`CloseReason::name`).
@@ -109,7 +157,7 @@ impl<M> TriesJudgement<'_, M> {
             self.tries.iter().filter_map(Tried::symptom).partition(|symptom| is_mine(symptom));
         let (ok, count) = (good.len(), self.tries.len());
         let holds = self.control.is_none_or(|(_, tries)| tries.iter().all(|tried| tried.result.is_ok()));
-        let report = if let [] = self.tries {
+        let report = if self.tries.is_empty() {
             CheckReport::new(self.id, CheckVerdict::Error, "it was not tried")
         } else if ok == count {
             pass(&good)

@@ -84,7 +84,7 @@ pub enum Step {
 }
 
 impl Step {
-    fn sends(self) -> u64 {
+    pub(crate) fn sends(self) -> u64 {
         match self {
             Self::Send(bytes) | Self::Both(bytes) => bytes,
             Self::Pieces { count, bytes, .. } | Self::Answers { count, bytes, .. } => {
@@ -94,7 +94,7 @@ impl Step {
         }
     }
 
-    fn reads(self) -> u64 {
+    pub(crate) fn reads(self) -> u64 {
         match self {
             Self::Read(bytes) | Self::Both(bytes) => bytes,
             Self::Answers { count, ask, .. } => u64::from(count) * u64::from(ask),

@@ -1,0 +1,147 @@
+//! [`ConnectionLedger`]: what became of the connections of a run, for the check of resets.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::played::Played;
+use crate::probe::Step;
+use crate::symptom::{NoHello, Symptom};
+use crate::tries::Tried;
+
+/// The most connections that are kept.
+const MOST: usize = 4096;
+
+/// The connections of a run so far: cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConnectionLedger(Arc<SharedLedger>);
+
+#[derive(Debug, Default)]
+struct SharedLedger {
+    open: AtomicUsize,
+    lines: Mutex<Vec<LedgerLine>>,
+}
+
+/// One connection that no end has reset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LedgerLine {
+    /// How many others were open when it began.
+    pub(crate) others: usize,
+    /// Bytes that it was to carry in each direction, or has carried.
+    pub(crate) planned_out: u64,
+    pub(crate) planned_in: u64,
+    /// Bytes that it has carried.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Bytes that the far end has received, where it was asked.
+    pub(crate) arrived: Option<u64>,
+    pub(crate) lasted: Duration,
+    pub(crate) fate: LineFate,
+}
+
+/// How a connection ended, as far as resets are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineFate {
+    /// Without a RST.
+    Whole,
+    /// With one before the far end has greeted.
+    ResetFirst,
+    /// With one at this end; whether the far end has seen one too, if that is known.
+    ResetHere(Option<bool>),
+    /// With one at the far end alone.
+    ResetFar,
+}
+
+impl ConnectionLedger {
+    /// A connection begins.
+    pub(crate) fn begins(&self) -> LedgerRecord {
+        let others = self.0.open.fetch_add(1, Ordering::Relaxed);
+        LedgerRecord { ledger: self.clone(), others, began: Instant::now(), lasted: None }
+    }
+
+    pub(crate) fn add(&self, line: LedgerLine) {
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() < MOST {
+            lines.push(line);
+        }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<LedgerLine> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A connection that is open, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LedgerRecord {
+    ledger: ConnectionLedger,
+    others: usize,
+    began: Instant,
+    lasted: Option<Duration>,
+}
+
+impl LedgerRecord {
+    fn line(&self, fate: LineFate) -> LedgerLine {
+        LedgerLine {
+            others: self.others,
+            planned_out: 0,
+            planned_in: 0,
+            sent: 0,
+            received: 0,
+            arrived: None,
+            lasted: self.lasted.unwrap_or_else(|| self.began.elapsed()),
+            fate,
+        }
+    }
+
+    /// All is tried; what follows are questions about it.
+    pub(crate) fn stops(&mut self) {
+        self.lasted = Some(self.began.elapsed());
+    }
+
+    /// No far end has greeted.
+    pub(crate) fn failed(&mut self, symptom: &Symptom) {
+        if is_reset_at_first(symptom) {
+            self.ledger.add(self.line(LineFate::ResetFirst));
+        }
+    }
+
+    /// The far end has greeted, and nothing more was asked for.
+    pub(crate) fn greeted(&mut self) {
+        self.ledger.add(self.line(LineFate::Whole));
+    }
+
+    /// A try is over.
+    pub(crate) fn ended<M>(&mut self, steps: &[Step], played: &Played, tried: &Tried<M>) {
+        let saw_reset = || Some(tried.far.as_ref()?.closed.as_deref() == Some("reset"));
+        let fate = match &tried.result {
+            Ok(_) => LineFate::Whole,
+            Err(Symptom::Reset { .. }) => LineFate::ResetHere(saw_reset()),
+            Err(Symptom::FarReset { .. }) => LineFate::ResetFar,
+            // How far it would have come without a RST cannot be told.
+            Err(_) => return,
+        };
+        let planned = |bytes: fn(Step) -> u64| steps.iter().map(|step| bytes(*step)).fold(0, u64::saturating_add);
+        let (sent, received) = (played.sent, played.received());
+        let whole = fate == LineFate::Whole;
+        self.ledger.add(LedgerLine {
+            planned_out: if whole { sent } else { sent.max(planned(Step::reads)) },
+            planned_in: if whole { received } else { received.max(planned(Step::sends)) },
+            sent,
+            received,
+            arrived: tried.far.as_ref().map(|far| far.received),
+            ..self.line(fate)
+        });
+    }
+}
+
+impl Drop for LedgerRecord {
+    fn drop(&mut self) {
+        self.ledger.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a RST has ended a connection before a far end has greeted.
+pub(crate) fn is_reset_at_first(symptom: &Symptom) -> bool {
+    matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::ResetAtOnce) | Symptom::Reset { .. })
+}
