@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use resound::Address;
 
-use crate::check::{CheckId, greet, half_close, integrity, mtu};
+use crate::check::{
+    CheckId, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, reset, spurious_reset,
+};
 use crate::path::PathSettings;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection, PathReport};
@@ -75,6 +77,8 @@ pub(crate) async fn run(
         run.add(report);
     }
     if kind == FarKind::Probe {
+        let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
+        broken.for_each(|symptom| end.ledger.begins().failed(symptom));
         two_ended(&mut run, &end.with_segments_of(greetings.max_segment), family, greetings.rtt()).await;
     }
     run.skip_rest(match kind {
@@ -110,10 +114,33 @@ async fn two_ended(run: &mut Run<'_>, end: &PathEnd, family: &str, rtt: Duration
     // What is known of large segments must not spoil the other checks.
     let max_segment = [out.max_segment(), back.max_segment(), end.dial.max_segment].into_iter().flatten().min();
     let end = &end.with_segments_of(max_segment);
+    let bandwidth = back.rate();
+    if run.settings.wants(CheckId::Churn) {
+        run.add(Box::pin(churn::run(end, rtt, bandwidth)).await);
+    }
     let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
-    let ((integrity, both_ways), half_close_out, half_close_in) =
-        tokio::join!(integrity::run(end, bytes), half_close::run_out(end, rtt), half_close::run_in(end));
-    for report in [integrity, both_ways, half_close_out, half_close_in] {
+    let ((integrity, both_ways), half_close_out, half_close_in, reset_out, reset_in, close_tail) = tokio::join!(
+        Box::pin(integrity::run(end, bytes)),
+        Box::pin(half_close::run_out(end, rtt)),
+        Box::pin(half_close::run_in(end)),
+        Box::pin(reset::run_out(end, bytes, rtt)),
+        Box::pin(reset::run_in(end, rtt)),
+        Box::pin(close_tail::run(end, bytes, rtt)),
+    );
+    for report in [integrity, both_ways, half_close_out, half_close_in, reset_out, reset_in, close_tail] {
         run.add(report);
     }
+    last(run, end, bytes, rtt).await;
+}
+
+/// The checks of all connections so far, and those that must be alone.
+async fn last(run: &mut Run<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
+    if run.settings.wants(CheckId::SpuriousReset) {
+        Box::pin(spurious_reset::more(end, bytes)).await;
+        run.add(spurious_reset::spurious_reset(&end.ledger.lines()));
+    }
+    if let Some(wanted) = run.settings.connections.filter(|_| run.settings.wants(CheckId::Cap)) {
+        run.add(Box::pin(cap::run(end, wanted, rtt)).await);
+    }
+    run.add(backends::backends(&end.greeted.all()));
 }

@@ -140,6 +140,7 @@ pub(crate) fn amount(bytes: u64) -> String {
     match bytes {
         bytes if bytes >= 1 << 20 => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
         bytes if bytes >= 1 << 10 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1 => "1 byte".into(),
         bytes => format!("{bytes} bytes"),
     }
 }

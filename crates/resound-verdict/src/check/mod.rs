@@ -1,10 +1,16 @@
 //! The checks: one file a family. A family has two halves: what is tried on the path, and what the
 //! tries mean.
 
+pub(crate) mod backends;
+pub(crate) mod cap;
+pub(crate) mod churn;
+pub(crate) mod close_tail;
 pub(crate) mod greet;
 pub(crate) mod half_close;
 mod id;
 pub(crate) mod integrity;
 pub(crate) mod mtu;
+pub(crate) mod reset;
+pub(crate) mod spurious_reset;
 
 pub use id::{CheckId, UnknownCheck};

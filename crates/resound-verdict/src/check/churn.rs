@@ -1,0 +1,231 @@
+//! `churn`: connections in quick succession come about, and are answered.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use super::CheckId;
+use super::greet::elapsed;
+use crate::place::{PathEnd, Special};
+use crate::played::Played;
+use crate::report::{CheckReport, CheckVerdict};
+use crate::symptom::Symptom;
+use crate::tries::{Tried, TriesJudgement, all};
+
+/// Connections, and how many of them at once.
+const CONNECTIONS: usize = 50;
+const AT_ONCE: usize = 10;
+/// The same one after the other, where some have failed: chance would show there too.
+const CONTROLS: usize = 15;
+/// No further one begins after this time and twenty round trips.
+const TIME: Duration = Duration::from_secs(4);
+/// A connection that does not close in this time and two round trips is left alone.
+const CLOSES: Duration = Duration::from_millis(250);
+/// A SYN that was lost is sent again after a second.
+const SYN_AGAIN: Duration = Duration::from_millis(900);
+/// Half of the connections wait this much beyond ten times what one alone takes: they are made to.
+const MADE_TO_WAIT: Duration = Duration::from_millis(500);
+/// Bytes that one connection of this check costs a thin line.
+const COST: f64 = 3000.0;
+
+/// A connection that was greeted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Churned {
+    connected_in: Duration,
+    /// From the SYN to the far end's greeting.
+    greeted_in: Duration,
+    /// Since the first connection began.
+    at: Duration,
+}
+
+async fn one(end: &PathEnd, began: Instant) -> Tried<Churned> {
+    let mut record = end.ledger.begins();
+    let start = Instant::now();
+    let result = match Played::begin(end, Special::default(), &[]).await {
+        Ok(mut played) => {
+            end.greeted.add(&played.hello);
+            record.greeted();
+            let greeted_in = start.elapsed();
+            let churned = Churned { connected_in: played.connected_in, greeted_in, at: began.elapsed() };
+            // A box counts it until both ends have closed; whether it passes a FIN on is the matter
+            // of another check.
+            if played.finish().await.is_ok() {
+                played.end_within(2 * greeted_in + CLOSES).await;
+            }
+            Ok(churned)
+        }
+        Err(symptom) => {
+            record.failed(&symptom);
+            Err(symptom)
+        }
+    };
+    Tried { result, far: None }
+}
+
+async fn churn(end: &PathEnd, alone: Duration) -> Vec<Tried<Churned>> {
+    let (began, next, done) = (Instant::now(), Cell::new(0), RefCell::new(Vec::new()));
+    all((0..AT_ONCE).map(async |_| {
+        while next.get() < CONNECTIONS && began.elapsed() < TIME + 20 * alone {
+            next.set(next.get() + 1);
+            let tried = one(end, began).await;
+            done.borrow_mut().push(tried);
+        }
+    }))
+    .await;
+    done.into_inner()
+}
+
+fn is_mine(symptom: &Symptom) -> bool {
+    matches!(symptom, Symptom::NoConnection { .. } | Symptom::NoHello(_) | Symptom::Reset { .. })
+}
+
+/// Whether failures are spread over the whole run.
+fn is_steady(tries: &[Tried<Churned>]) -> bool {
+    let chunks: Vec<_> = tries.chunks(AT_ONCE).collect();
+    let failing = chunks.iter().filter(|chunk| chunk.iter().any(|tried| tried.result.is_err())).count();
+    failing >= 3 && failing * 5 >= chunks.len() * 3
+}
+
+/// Connections a second, of the later half: a first burst may be free.
+fn rate(good: &[&Churned]) -> f64 {
+    let mut ends: Vec<_> = good.iter().map(|one| one.at).collect();
+    ends.sort();
+    let later = &ends[ends.len() / 2..];
+    let time = later.last().copied().unwrap_or_default() - later.first().copied().unwrap_or_default();
+    (later.len().saturating_sub(1)) as f64 / time.as_secs_f64().max(1e-6)
+}
+
+fn passed(good: &[&Churned], alone: Duration, bandwidth: Option<f64>) -> CheckReport {
+    let mut connects: Vec<_> = good.iter().map(|one| one.connected_in).collect();
+    let mut greets: Vec<_> = good.iter().map(|one| one.greeted_in).collect();
+    connects.sort();
+    greets.sort();
+    let middle = |times: &[Duration]| times[times.len() / 2];
+    let (median, most) = (middle(&connects), connects[connects.len() - 1]);
+    let rate = rate(good);
+    let is_thin = bandwidth.is_some_and(|bandwidth| rate * COST > bandwidth / 4.0);
+    let waits = middle(&greets) > MADE_TO_WAIT + 10 * alone && !is_thin;
+    let report = if waits {
+        let what = format!("connections wait for their turn: about {rate:.1} a second are answered");
+        CheckReport::new(CheckId::Churn, CheckVerdict::Warn, what)
+            .saw(format!("one alone is answered in {}, half of these in {}", elapsed(alone), elapsed(middle(&greets))))
+            .suspects("a gateway that limits the rate of new connections, or a listener that accepts slowly")
+    } else {
+        let what =
+            format!("{} connections, {AT_ONCE} at once, in {} to {}", good.len(), elapsed(connects[0]), elapsed(most));
+        CheckReport::new(CheckId::Churn, CheckVerdict::Pass, what)
+    };
+    let late = connects.iter().filter(|time| **time > SYN_AGAIN + alone).count();
+    let report = report
+        .measure("connect_p50_ms", median.as_secs_f64() * 1000.0)
+        .measure("connect_max_ms", most.as_secs_f64() * 1000.0)
+        .measure("connections_per_s", rate);
+    if late == 0 {
+        return report;
+    }
+    report.saw(format!(
+        "{late} of {} connections took a second or more, up to {}, as when a SYN is lost and sent again",
+        good.len(),
+        elapsed(most)
+    ))
+}
+
+/// `alone` is what a single connection takes, from its SYN to the greeting.
+pub(crate) fn judged(
+    tries: &[Tried<Churned>],
+    control: &[Tried<()>],
+    alone: Duration,
+    bandwidth: Option<f64>,
+) -> CheckReport {
+    let id = CheckId::Churn;
+    let failed = tries.iter().filter(|tried| tried.result.is_err()).count();
+    let mut report = TriesJudgement { id, tries, control: Some(("one connection after the other", control)) }.report(
+        |good| passed(good, alone, bandwidth),
+        is_mine,
+        |mine| {
+            let what = format!("{failed} of {} connections failed: {}", tries.len(), mine[0]);
+            CheckReport::new(id, CheckVerdict::Fail, what)
+                .suspects("a gateway with a cap, a rate limit, or a short backlog")
+        },
+    );
+    if report.verdict == CheckVerdict::Flaky && is_steady(tries) {
+        report.verdict = CheckVerdict::Fail;
+    }
+    report
+}
+
+/// Nothing else may run meanwhile.
+pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) -> CheckReport {
+    let tries = churn(end, alone).await;
+    let mut control = Vec::new();
+    if tries.iter().any(|tried| tried.result.is_err()) {
+        for _ in 0..CONTROLS {
+            let Tried { result, far } = one(end, Instant::now()).await;
+            control.push(Tried { result: result.map(drop), far });
+        }
+    }
+    judged(&tries, &control, alone, bandwidth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symptom::NoHello;
+
+    const ALONE: Duration = Duration::from_millis(2);
+
+    fn good(n: u64, connected_ms: u64, greeted_ms: u64, every_ms: u64) -> Vec<Tried<Churned>> {
+        let one = |k| Churned {
+            connected_in: Duration::from_millis(connected_ms),
+            greeted_in: Duration::from_millis(greeted_ms),
+            at: Duration::from_millis(k * every_ms),
+        };
+        (0..n).map(|k| Tried { result: Ok(one(k)), far: None }).collect()
+    }
+
+    fn bad(symptom: Symptom) -> Tried<Churned> {
+        Tried { result: Err(symptom), far: None }
+    }
+
+    fn singles(symptom: Option<Symptom>) -> Vec<Tried<()>> {
+        vec![Tried { result: symptom.map_or(Ok(()), Err), far: None }]
+    }
+
+    #[test]
+    fn all_that_are_greeted_at_once_pass() {
+        let report = judged(&good(50, 1, 2, 3), &[], ALONE, None);
+        assert_eq!((report.verdict, report.ok), (CheckVerdict::Pass, 50));
+        assert!(report.evidence.is_empty());
+    }
+
+    #[test]
+    fn a_lost_syn_is_evidence_and_no_fault() {
+        let tries = [good(48, 1, 2, 3), good(2, 1001, 1002, 3)].concat();
+        let report = judged(&tries, &[], ALONE, None);
+        assert_eq!(report.verdict, CheckVerdict::Pass);
+        assert!(report.evidence[0].contains("2 of 50"), "{:?}", report.evidence);
+    }
+
+    #[test]
+    fn connections_that_wait_their_turn_are_a_warning_with_the_rate() {
+        let report = judged(&good(30, 1, 2000, 200), &[], ALONE, Some(1e9));
+        assert_eq!(report.verdict, CheckVerdict::Warn);
+        assert!(report.summary.contains("5.0 a second"), "{}", report.summary);
+        let thin = judged(&good(30, 1, 2000, 200), &[], ALONE, Some(16_000.0));
+        assert_eq!(thin.verdict, CheckVerdict::Pass, "a thin line makes all wait");
+    }
+
+    #[test]
+    fn failures_count_where_one_after_the_other_none_fails() {
+        let reset = Symptom::NoHello(NoHello::Reset);
+        let mut tries = good(50, 1, 2, 3);
+        tries[7] = bad(reset.clone());
+        assert_eq!(judged(&tries, &singles(None), ALONE, None).verdict, CheckVerdict::Flaky);
+        for k in 0..5 {
+            tries[10 * k + 3] = bad(reset.clone());
+        }
+        assert_eq!(judged(&tries, &singles(None), ALONE, None).verdict, CheckVerdict::Fail);
+        assert_eq!(judged(&tries, &singles(Some(reset)), ALONE, None).verdict, CheckVerdict::Unknown);
+        let local = vec![bad(Symptom::Local("no descriptor".into()))];
+        assert_eq!(judged(&local, &singles(None), ALONE, None).verdict, CheckVerdict::Error);
+    }
+}

@@ -1,0 +1,197 @@
+//! `close-tail`: the last bytes before an orderly close arrive, and a FIN behind them.
+//!
+//! A FIN that never arrives is the matter of the half-close checks.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::CheckId;
+use super::integrity::arrived;
+use crate::place::{PathEnd, Special};
+use crate::played::StreamEnd;
+use crate::probe::Step;
+use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use crate::symptom::Symptom;
+use crate::tries::{Tried, TriesJudgement, all, play, play_and_end};
+
+/// The most bytes before the FIN.
+const MOST: u64 = 256 * 1024;
+/// So many small reads come first.
+const SLOW_READS: u32 = 8;
+const SLOW_READ: u64 = 1024;
+const BETWEEN_READS: Duration = Duration::from_millis(5);
+const CUTS: &str = "a proxy that closes its other connection before all that it holds has left (speedbump, or socat \
+                    behind its half second)";
+const RESETS: &str = "a proxy that closes with unread bytes, or with a linger time of 0 (toxiproxy)";
+
+/// Bytes of each try.
+fn sizes(bytes: u64) -> [u64; 3] {
+    [1, 16 * 1024, bytes.min(MOST)]
+}
+
+/// Meanwhile the receiver reads nothing, so that the tail has to wait in the path.
+fn pause(rtt: Duration) -> Duration {
+    2 * rtt + Duration::from_millis(100)
+}
+
+/// What came before a stream ended like this.
+fn ended(whose: &str, end: StreamEnd, received: u64, of: u64) -> Result<(), Symptom> {
+    let own = |what: String| Err(Symptom::Own(what));
+    match end {
+        StreamEnd::Fin if received >= of => Ok(()),
+        StreamEnd::Fin => own(format!("a FIN arrived, and only {received} of {of} bytes before it")),
+        StreamEnd::Reset if received >= of => own(format!("{whose} FIN arrived as a RST, behind all {of} bytes")),
+        StreamEnd::Reset => own(format!("a RST arrived, and only {received} of {of} bytes before it")),
+        // A FIN that is lost on a connection that is half closed is lost here too.
+        StreamEnd::Open => Err(Symptom::NoFin { bytes: of }),
+    }
+}
+
+async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
+    play_and_end(end, Special::default(), &[Step::Send(bytes), Step::Close], async |mut played| {
+        sleep(pause(rtt)).await;
+        let mut reads = 0;
+        let seen = loop {
+            reads += 1;
+            let is_slow = reads <= SLOW_READS;
+            match played.read(bytes, if is_slow { SLOW_READ } else { u64::MAX }).await {
+                Ok(0) | Err(Symptom::Closed { .. }) => break StreamEnd::Fin,
+                Ok(_) if is_slow => sleep(BETWEEN_READS).await,
+                Ok(_) => {}
+                Err(Symptom::Reset { .. }) => break StreamEnd::Reset,
+                Err(Symptom::Stalled { .. }) if played.received() >= bytes => break StreamEnd::Open,
+                Err(other) => return Err(other),
+            }
+        };
+        played.check()?;
+        let received = played.received();
+        if seen == StreamEnd::Reset && received < bytes {
+            // Whether it has to do with the FIN, all tries together show.
+            return Err(Symptom::Reset { sent: played.sent, received });
+        }
+        ended("the far end's", seen, received, bytes)
+    })
+    .await
+}
+
+async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
+    let wait = u64::try_from(pause(rtt).as_millis()).unwrap_or(0);
+    play_and_end(end, Special::default(), &[Step::Wait(wait), Step::Eof], async |mut played| {
+        played.send(bytes).await?;
+        played.finish().await?;
+        let far = played.far();
+        drop(played);
+        let log = far.asked_within(end.patience, |log| log.fin_at_ms.is_some() || log.closed.is_some()).await?;
+        let seen = match (log.fin_at_ms, log.closed.as_deref()) {
+            (Some(_), _) => StreamEnd::Fin,
+            (None, Some("reset")) => StreamEnd::Reset,
+            (None, None) => StreamEnd::Open,
+            (None, Some(other)) => {
+                return Err(Symptom::Own(format!("the far end's connection ended otherwise: {other}")));
+            }
+        };
+        if let Some(wrong) = log.wrong {
+            return Err(Symptom::Wrong(PathDirection::Out, wrong));
+        }
+        match seen {
+            StreamEnd::Open if log.received < bytes => arrived(&log, bytes),
+            // Whether it has to do with the FIN, all tries together show.
+            StreamEnd::Reset if log.received < bytes => Err(Symptom::FarReset { sent: bytes, received: 0 }),
+            seen => ended("this end's", seen, log.received, bytes),
+        }
+    })
+    .await
+}
+
+/// The same bytes on a connection that no end closes.
+async fn try_control(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Duration) -> Tried<()> {
+    let wait = u64::try_from(pause(rtt).as_millis()).unwrap_or(0);
+    let there = [Step::Wait(wait), Step::Read(bytes), Step::Tell, Step::Read(1)];
+    let back = [Step::Send(bytes), Step::Read(1)];
+    if direction == PathDirection::Out {
+        return play(end, Special::default(), &there, async |played| {
+            played.send(bytes).await?;
+            arrived(&played.told().await?, bytes)
+        })
+        .await;
+    }
+    play(end, Special::default(), &back, async |played| {
+        sleep(pause(rtt)).await;
+        played.receive(bytes).await
+    })
+    .await
+}
+
+/// One direction.
+fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
+    let is_cut = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
+    let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
+    // A RST in the middle of one try is the matter of another check; in each, and never without
+    // a close, it is what this path makes of a close.
+    let are_all = tries.iter().all(|tried| tried.symptom().is_some_and(|symptom| is_own(symptom) || is_cut(symptom)));
+    let what = "the same bytes without a close";
+    let whose = if direction == PathDirection::Out { "this end's" } else { "the far end's" };
+    TriesJudgement { id: CheckId::CloseTail, tries, control: Some((what, control)) }.report(
+        |_| CheckReport::new(CheckId::CloseTail, CheckVerdict::Pass, "all bytes arrive, and a FIN behind them"),
+        |symptom| is_own(symptom) || (are_all && is_cut(symptom)),
+        |mine| {
+            // The longest try says most.
+            let text = match mine.last() {
+                Some(symptom) if is_cut(symptom) => format!("{whose} FIN arrived as a RST, without the last bytes"),
+                last => last.map(ToString::to_string).unwrap_or_default(),
+            };
+            let cause = if text.contains("RST") { RESETS } else { CUTS };
+            CheckReport::new(CheckId::CloseTail, CheckVerdict::Fail, text).towards(direction).suspects(cause)
+        },
+    )
+}
+
+/// Both directions: what is worse is said first.
+fn merged(out: CheckReport, back: CheckReport) -> CheckReport {
+    let rank = |report: &CheckReport| CheckVerdict::ALL.iter().position(|verdict| *verdict == report.verdict);
+    let verdicts = (out.verdict, back.verdict);
+    let (ok, tries) = (out.ok + back.ok, out.tries + back.tries);
+    let (mut report, other) = if rank(&out) <= rank(&back) { (out, back) } else { (back, out) };
+    if verdicts.0 == verdicts.1 && verdicts.0 != CheckVerdict::Pass {
+        if report.direction.is_some() {
+            report.direction = Some(PathDirection::Both);
+        }
+        if other.summary != report.summary {
+            report.evidence.push(other.summary);
+        }
+        report
+            .suspect
+            .extend(other.suspect.into_iter().filter(|cause| !report.suspect.contains(cause)).collect::<Vec<_>>());
+    }
+    for line in other.evidence {
+        if !report.evidence.contains(&line) {
+            report.evidence.push(line);
+        }
+    }
+    (report.ok, report.tries) = (ok, tries);
+    report
+}
+
+async fn one_way(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Duration) -> CheckReport {
+    let sizes = sizes(bytes);
+    let tries = match direction {
+        PathDirection::Out => all(sizes.map(|bytes| try_out(end, bytes, rtt))).await,
+        _ => all(sizes.map(|bytes| try_in(end, bytes, rtt))).await,
+    };
+    let control = if tries.iter().all(|tried| tried.result.is_ok()) {
+        Vec::new()
+    } else {
+        all(sizes.map(|bytes| try_control(end, direction, bytes, rtt))).await
+    };
+    judged(direction, &tries, &control)
+}
+
+pub(crate) async fn run(end: &PathEnd, bytes: u64, rtt: Duration) -> CheckReport {
+    let (out, back) =
+        tokio::join!(one_way(end, PathDirection::Out, bytes, rtt), one_way(end, PathDirection::In, bytes, rtt),);
+    merged(out, back)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! `reset-out`, `reset-in`: a RST of one end arrives at the other as a RST (RFC 9293, 3.5.3).
+//!
+//! No system retransmits a RST, so one that the path loses is legal: the other end learns of it
+//! when it next sends. Only a RST that arrives as a FIN, or not even then, is a fault.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::CheckId;
+use super::integrity::arrived;
+use crate::place::{PathEnd, Special};
+use crate::played::{Played, StreamEnd};
+use crate::probe::{SessionLog, Step};
+use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use crate::symptom::Symptom;
+use crate::tries::{Tried, TriesJudgement, all, play, play_and_end};
+
+/// Bytes before the RST, in each try. The receiver has confirmed them.
+const BEFORE: [u64; 3] = [0, 1, 64 * 1024];
+/// Bytes before a RST that no receiver has confirmed.
+const TAIL: u64 = 64 * 1024;
+/// The same in the other direction, where the far end's receive buffer cannot be made small.
+const TAIL_OUT: u64 = 256 * 1024;
+/// Most of the tail waits in the path with so small a buffer.
+const SMALL_BUFFER: u32 = 8 * 1024;
+/// The name of a value.
+const LOST_TAIL: &str = "lost_tail_bytes";
+const TRIES_OF_TAIL: usize = 3;
+/// Round trips in which the path takes the tail, where it has room.
+const SLOW_START: u32 = 6;
+/// A lost segment before the RST is retransmitted within this time.
+const RETRANSMISSION: Duration = Duration::from_secs(2);
+const TURNS: &str = "a proxy that ends both connections with a FIN, whatever ended the other one (Envoy until 2026)";
+const EATS: &str = "a proxy that does not pass a RST on, or a firewall that drops RSTs";
+const LOSES_TAIL: &str = "a proxy that discards what it still holds when a RST arrives (Envoy in 2026); that is legal";
+
+/// How a RST arrived.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ArrivedReset {
+    /// Between the RST and the other end's notice.
+    after: Duration,
+    /// It came when the receiver sent the next byte, and not before.
+    is_provoked: bool,
+    /// Bytes before it that did not arrive.
+    missing: u64,
+}
+
+/// A RST that arrives at all arrives within this time.
+fn limit(end: &PathEnd, rtt: Duration) -> Duration {
+    (2 * rtt + RETRANSMISSION).min(end.patience)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The far end's first piece shows that it waits for nothing else, the second provokes a RST.
+fn pieces(every: Duration) -> Step {
+    Step::Pieces { count: 3, bytes: 1, every_ms: millis(every) }
+}
+
+fn is_over(log: &SessionLog) -> bool {
+    log.closed.is_some() || log.fin_at_ms.is_some()
+}
+
+/// What the far end saw of a RST of this end's.
+fn seen_by_far(log: &SessionLog, sent: u64, since_ms: f64, provoked_at: Duration) -> Result<ArrivedReset, Symptom> {
+    let missing = sent.saturating_sub(log.received);
+    let got = match missing {
+        0 => String::new(),
+        missing => format!("; the last {missing} of {sent} bytes are missing"),
+    };
+    if log.fin_at_ms.is_some() {
+        return Err(Symptom::Own(format!("this end's RST arrived as a FIN: an aborted request looks whole{got}")));
+    }
+    match log.closed.as_deref() {
+        Some("reset") => {
+            let after_ms = log.closed_at_ms.unwrap_or_default() - since_ms;
+            let after = Duration::from_secs_f64(after_ms.max(0.0) / 1000.0);
+            Ok(ArrivedReset { after, is_provoked: after >= provoked_at, missing })
+        }
+        Some(other) => {
+            Err(Symptom::Own(format!("this end's RST ended the far end's connection otherwise: {other}{got}")))
+        }
+        None => Err(Symptom::Own("this end's RST never arrived, and the far end's bytes provoked none either".into())),
+    }
+}
+
+async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedReset> {
+    let wait = limit(end, rtt);
+    let steps = [Step::Read(before), Step::Tell, pieces(wait), Step::Read(1)];
+    play_and_end(end, Special::default(), &steps, async |mut played| {
+        played.send(before).await?;
+        let told = played.told().await?;
+        arrived(&told, before)?;
+        played.receive(1).await?;
+        let far = played.far();
+        played.abort();
+        // The far end provokes a RST twice more.
+        let log = far.asked_within(3 * wait + rtt, is_over).await?;
+        seen_by_far(&log, before, told.now_ms, wait)
+    })
+    .await
+}
+
+/// The far end reads nothing until the path has taken all of the tail, or has not in time.
+async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<ArrivedReset> {
+    let wait = limit(end, rtt);
+    let steps = [Step::Hold(millis(end.patience)), Step::Read(bytes), pieces(wait), Step::Read(1)];
+    play_and_end(end, Special::default(), &steps, async |mut played| {
+        let far = played.far();
+        let is_held = {
+            let delivery = async {
+                played.send(bytes).await?;
+                played.delivered().await
+            };
+            tokio::pin!(delivery);
+            match timeout(SLOW_START * rtt + Duration::from_millis(100), &mut delivery).await {
+                Ok(delivered) => delivered.map(|()| true)?,
+                Err(_) => {
+                    far.go().await?;
+                    delivery.await?;
+                    false
+                }
+            }
+        };
+        let mut log = far.asked().await?;
+        if is_held && log.received + log.socket.unread.unwrap_or(0) >= bytes {
+            // All of it is at the far end: nothing waits in the path.
+            far.go().await?;
+            log = far.asked_within(end.patience, |log| log.received >= bytes || is_over(log)).await?;
+        }
+        let since = log.now_ms;
+        played.abort();
+        far.go().await?;
+        let log = far.asked_within(3 * wait + rtt, is_over).await?;
+        seen_by_far(&log, bytes, since, wait)
+    })
+    .await
+}
+
+/// Nothing ends a connection that no end resets.
+async fn try_control(end: &PathEnd, before: u64, rtt: Duration) -> Tried<()> {
+    let wait = 2 * rtt + Duration::from_millis(200);
+    play(end, Special::default(), &[Step::Send(before), Step::Read(before + 1)], async |played| {
+        played.receive(before).await?;
+        played.send(before).await?;
+        if played.end_within(wait).await != StreamEnd::Open {
+            return Err(Symptom::Closed { sent: played.sent, received: played.received() });
+        }
+        let log = played.asked().await?;
+        if is_over(&log) { Err(Symptom::Closed { sent: before, received: before }) } else { arrived(&log, before) }
+    })
+    .await
+}
+
+/// The tail arrives where no RST comes behind it.
+async fn try_tail_control(end: &PathEnd, direction: PathDirection, bytes: u64) -> Tried<()> {
+    let there = [Step::Read(bytes), Step::Tell, Step::Read(1)];
+    let back = [Step::Send(bytes), Step::Read(1)];
+    let steps = if direction == PathDirection::Out { &there[..] } else { &back[..] };
+    play(end, Special::default(), steps, async |played| {
+        if direction == PathDirection::Out {
+            played.send(bytes).await?;
+            return arrived(&played.told().await?, bytes);
+        }
+        played.receive(bytes).await
+    })
+    .await
+}
+
+/// Reads to the RST of the far end, and provokes one where none comes.
+async fn seen_here(played: &mut Played, bytes: u64, limit: Duration) -> Result<ArrivedReset, Symptom> {
+    let start = std::time::Instant::now();
+    let mut is_provoked = false;
+    let mut seen = played.end_within(limit).await;
+    if seen == StreamEnd::Open && played.received() >= bytes {
+        is_provoked = true;
+        seen = match played.send(1).await {
+            Err(Symptom::Reset { .. }) => StreamEnd::Reset,
+            _ => played.end_within(limit).await,
+        };
+    }
+    let missing = bytes.saturating_sub(played.received());
+    let got = match missing {
+        0 => String::new(),
+        missing => format!("; the last {missing} of {bytes} bytes are missing"),
+    };
+    match seen {
+        StreamEnd::Reset => Ok(ArrivedReset { after: start.elapsed(), is_provoked, missing }),
+        StreamEnd::Fin => {
+            Err(Symptom::Own(format!("the far end's RST arrived as a FIN: a failed answer looks whole{got}")))
+        }
+        StreamEnd::Open if missing > 0 => {
+            Err(Symptom::Stalled { sent: played.sent, acknowledged: None, received: played.received(), wanted: bytes })
+        }
+        StreamEnd::Open => {
+            Err(Symptom::Own("the far end's RST never arrived, and this end's bytes provoked none either".into()))
+        }
+    }
+}
+
+async fn try_in(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedReset> {
+    play_and_end(end, Special::default(), &[Step::Send(before), Step::Read(1), Step::Reset], async |mut played| {
+        played.receive(before).await?;
+        played.send(1).await?;
+        let seen = seen_here(&mut played, before, limit(end, rtt)).await;
+        played.check()?;
+        seen
+    })
+    .await
+}
+
+async fn try_tail_in(end: &PathEnd, rtt: Duration) -> Tried<ArrivedReset> {
+    let special = Special { receive_buffer: Some(SMALL_BUFFER), ..Special::default() };
+    play_and_end(end, special, &[Step::Send(TAIL), Step::Reset], async |mut played| {
+        sleep(2 * rtt + Duration::from_millis(100)).await;
+        let seen = seen_here(&mut played, TAIL, end.patience).await;
+        played.check()?;
+        seen
+    })
+    .await
+}
+
+fn is_mine(symptom: &Symptom) -> bool {
+    matches!(symptom, Symptom::Own(_))
+}
+
+/// What the tries of one direction mean, with the controls of both: those whose bytes were
+/// confirmed, and those with a tail.
+fn judged(
+    direction: PathDirection,
+    [tries, tails]: [&[Tried<ArrivedReset>]; 2],
+    [control, whole]: [&[Tried<()>]; 2],
+) -> CheckReport {
+    let (id, whose) = match direction {
+        PathDirection::Out => (CheckId::ResetOut, "this end's"),
+        _ => (CheckId::ResetIn, "the far end's"),
+    };
+    let is_fault =
+        |tries: &[Tried<_>]| !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(is_mine));
+    // A box may treat a RST otherwise while bytes wait in it.
+    let only_tails = tries.iter().all(|tried| tried.result.is_ok()) && is_fault(tails);
+    let (judged, control) = if only_tails { (tails, whole) } else { (tries, control) };
+    let report = TriesJudgement { id, tries: judged, control: Some(("the same bytes without a RST", control)) }.report(
+        |good| passed(id, whose, direction, good, tails),
+        is_mine,
+        |mine| {
+            let text = mine[0].to_string();
+            let cause = if text.contains("never") { EATS } else { TURNS };
+            CheckReport::new(id, CheckVerdict::Fail, text).towards(direction).suspects(cause)
+        },
+    );
+    let broken = whole.iter().find_map(Tried::symptom);
+    match (report.verdict, broken) {
+        // The tail is lost without a RST too.
+        (CheckVerdict::Warn, Some(symptom)) if report.measured.contains_key(LOST_TAIL) => {
+            CheckReport { verdict: CheckVerdict::Unknown, summary: format!("not judged: {symptom}"), ..report }
+        }
+        _ => report,
+    }
+}
+
+fn passed(
+    id: CheckId,
+    whose: &str,
+    direction: PathDirection,
+    good: &[&ArrivedReset],
+    tails: &[Tried<ArrivedReset>],
+) -> CheckReport {
+    let lost: Vec<_> = tails.iter().filter_map(|tried| tried.result.as_ref().ok()).map(|tail| tail.missing).collect();
+    let report = if good.iter().all(|reset| reset.is_provoked) {
+        let what = format!("{whose} RST arrives only when its receiver sends the next byte");
+        CheckReport::new(id, CheckVerdict::Warn, what).towards(direction).suspects(EATS)
+    } else if lost.len() == tails.len() && lost.iter().any(|missing| *missing > 0) && !lost.contains(&0) {
+        let most = lost.iter().copied().max().unwrap_or_default();
+        let what = format!("{whose} RST arrives, without the last {most} bytes before it");
+        CheckReport::new(id, CheckVerdict::Warn, what).towards(direction).suspects(LOSES_TAIL)
+    } else {
+        CheckReport::new(id, CheckVerdict::Pass, format!("{whose} RST arrives as one"))
+    };
+    let fastest = good.iter().filter(|reset| !reset.is_provoked).map(|reset| reset.after).min();
+    let report = match fastest {
+        Some(fastest) => report.measure("arrived_after_ms", fastest.as_secs_f64() * 1000.0),
+        None => report,
+    };
+    let late = good.iter().filter(|reset| reset.is_provoked).count();
+    let report = if late > 0 {
+        report.saw(format!("{late} of {} RSTs arrived only when the receiver sent the next byte", good.len()))
+    } else {
+        report
+    };
+    match lost.iter().max() {
+        Some(most) if *most > 0 => report
+            .measure(LOST_TAIL, *most)
+            .saw(format!("bytes that were missing before the RST, in each try: {lost:?}")),
+        _ => report,
+    }
+}
+
+/// The tries without a RST, where some with one have failed or lost something.
+async fn controls(end: &PathEnd, tries: &[Tried<ArrivedReset>], rtt: Duration) -> Vec<Tried<()>> {
+    if tries.iter().all(|tried| tried.result.is_ok()) {
+        return Vec::new();
+    }
+    all(BEFORE.map(|before| try_control(end, before, rtt))).await
+}
+
+async fn tail_controls(
+    end: &PathEnd,
+    direction: PathDirection,
+    tails: &[Tried<ArrivedReset>],
+    bytes: u64,
+) -> Vec<Tried<()>> {
+    if tails.iter().all(|tail| tail.result.as_ref().is_ok_and(|reset| reset.missing == 0)) {
+        return Vec::new();
+    }
+    all((0..TRIES_OF_TAIL).map(|_| try_tail_control(end, direction, bytes))).await
+}
+
+pub(crate) async fn run_out(end: &PathEnd, bytes: u64, rtt: Duration) -> CheckReport {
+    let bytes = bytes.min(TAIL_OUT);
+    let (tries, tails) = tokio::join!(
+        all(BEFORE.map(|before| try_out(end, before, rtt))),
+        all((0..TRIES_OF_TAIL).map(|_| try_tail_out(end, bytes, rtt))),
+    );
+    let control = controls(end, &tries, rtt).await;
+    let whole = tail_controls(end, PathDirection::Out, &tails, bytes).await;
+    judged(PathDirection::Out, [&tries, &tails], [&control, &whole])
+}
+
+pub(crate) async fn run_in(end: &PathEnd, rtt: Duration) -> CheckReport {
+    let (tries, tails) = tokio::join!(
+        all(BEFORE.map(|before| try_in(end, before, rtt))),
+        all((0..TRIES_OF_TAIL).map(|_| try_tail_in(end, rtt))),
+    );
+    let control = controls(end, &tries, rtt).await;
+    let whole = tail_controls(end, PathDirection::In, &tails, TAIL).await;
+    judged(PathDirection::In, [&tries, &tails], [&control, &whole])
+}
+
+#[cfg(test)]
+mod tests;

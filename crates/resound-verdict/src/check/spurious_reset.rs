@@ -1,0 +1,217 @@
+//! `spurious-reset`: no RST arrives that no end has sent. All connections of the run count.
+
+use std::time::Duration;
+
+use super::CheckId;
+use super::greet::elapsed;
+use super::integrity::{amount, try_each_way};
+use crate::ledger::{LedgerLine, LineFate};
+use crate::place::PathEnd;
+use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use crate::tries::{TRIES, all};
+
+/// With so many others open, a connection that is reset at its beginning may be one too many.
+const CROWD: usize = 5;
+/// Fewer resets are no rule.
+const RULE: usize = 3;
+const BOX: &str = "a box in the path that resets connections: a firewall that rejects a flow, or conntrack \
+                   that calls a packet invalid";
+
+fn is_reset(line: &LedgerLine) -> bool {
+    line.fate != LineFate::Whole
+}
+
+/// What all connections that were reset have, and none of the others.
+fn rule(lines: &[LedgerLine]) -> Option<String> {
+    let split = |value: &dyn Fn(&LedgerLine) -> u64| {
+        let resets: Vec<_> = lines.iter().filter(|line| is_reset(line)).map(value).collect();
+        // Without a whole one nothing is left to compare with.
+        let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
+        // At the edge, a RST may come behind the last byte.
+        let above = resets.iter().filter(|reset| **reset > whole).count();
+        (above >= RULE && resets.iter().all(|reset| *reset >= whole)).then_some((whole, above))
+    };
+    let bytes = |value: &dyn Fn(&LedgerLine) -> u64, what: &str| {
+        split(value).map(|(whole, above)| match whole {
+            0 => format!("each connection that was to {what} any byte was reset: {above} of {above}"),
+            whole => {
+                format!("each connection that was to {what} more than {} was reset: {above} of {above}", amount(whole))
+            }
+        })
+    };
+    bytes(&|line| line.planned_out, "send")
+        .or_else(|| bytes(&|line| line.planned_in, "receive"))
+        .or_else(|| bytes(&|line| line.planned_out.max(line.planned_in), "carry"))
+        .or_else(|| {
+            let (micros, above) = split(&|line| u64::try_from(line.lasted.as_micros()).unwrap_or(u64::MAX))?;
+            let time = elapsed(Duration::from_micros(micros));
+            Some(format!("each connection that was to last longer than {time} was reset: {above} of {above}"))
+        })
+}
+
+/// A smallest and a largest value.
+fn span<T: PartialOrd + Copy>(values: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> String {
+    let bounds = values.fold(None, |bounds: Option<(T, T)>, value| match bounds {
+        None => Some((value, value)),
+        Some((low, high)) => Some((if value < low { value } else { low }, if value > high { value } else { high })),
+    });
+    match bounds {
+        None => "none".into(),
+        Some((low, high)) if low == high => text(low),
+        Some((low, high)) => format!("{} to {}", text(low), text(high)),
+    }
+}
+
+/// Where the resets were seen, for the reader and for the direction.
+fn ends(resets: &[LedgerLine]) -> (String, Option<PathDirection>) {
+    let count = |fate: &dyn Fn(LineFate) -> bool| resets.iter().filter(|line| fate(line.fate)).count();
+    let both = count(&|fate| fate == LineFate::ResetHere(Some(true)));
+    let here = count(&|fate| fate == LineFate::ResetHere(Some(false)));
+    let far = count(&|fate| fate == LineFate::ResetFar);
+    let unknown = count(&|fate| matches!(fate, LineFate::ResetHere(None) | LineFate::ResetFirst));
+    let parts = [
+        (both, "both ends received a RST"),
+        (here, "this end alone received one"),
+        (far, "the far end alone received one"),
+        (unknown, "what the far end saw is not known"),
+    ];
+    let text: Vec<_> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} of {}: {what}", resets.len())).collect();
+    let direction = match (both, here, far) {
+        (0, 0, 1..) => Some(PathDirection::Out),
+        (0, 1.., 0) => Some(PathDirection::In),
+        // A RST to both ends has no direction.
+        _ => None,
+    };
+    (text.join("; "), direction)
+}
+
+/// What the connections of a run mean.
+pub(crate) fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
+    let id = CheckId::SpuriousReset;
+    let resets: Vec<_> = lines.iter().copied().filter(is_reset).collect();
+    let (count, all) = (resets.len(), lines.len());
+    let carried: u64 = lines.iter().map(|line| line.sent + line.received).sum();
+    if all == 0 {
+        return CheckReport::new(id, CheckVerdict::Unknown, "no connection was tried");
+    }
+    if resets.is_empty() {
+        let what = format!("no RST on {all} connections, which carried {}", amount(carried));
+        return CheckReport::new(id, CheckVerdict::Pass, what).tried(all, all).measure("connections", all);
+    }
+    let is_first = |line: &LedgerLine| line.fate == LineFate::ResetFirst;
+    let quiet = lines.iter().filter(|line| line.others < CROWD && !is_reset(line)).count();
+    let report = if resets.iter().all(|line| is_first(line) && line.others >= CROWD) && quiet >= RULE {
+        let others = resets.iter().map(|line| line.others).min().unwrap_or_default();
+        let what =
+            format!("{count} of {all} connections were reset at their beginning, with {others} or more others open");
+        CheckReport::new(id, CheckVerdict::Warn, what).suspects("a box that caps the connections, or their rate")
+    } else if resets.iter().all(|line| line.fate == LineFate::ResetHere(None)) {
+        let what = format!("{count} of {all} connections were reset, and the far end does not know them any more");
+        CheckReport::new(id, CheckVerdict::Unknown, what).suspects("the far end ended, or started again")
+    } else {
+        match rule(lines) {
+            Some(rule) => CheckReport::new(id, CheckVerdict::Fail, rule),
+            None => {
+                let what = format!("{count} of {all} connections were reset, and no end has sent a RST");
+                CheckReport::new(id, CheckVerdict::Flaky, what)
+            }
+        }
+        .suspects(BOX)
+    };
+    let (where_seen, direction) = ends(&resets);
+    let mut report = report
+        .tried(all - count, all)
+        .measure("connections", all)
+        .measure("resets", count)
+        .saw(format!(
+            "at the RST, this end had sent {} and received {}",
+            span(resets.iter().map(|line| line.sent), amount),
+            span(resets.iter().map(|line| line.received), amount)
+        ))
+        .saw(format!("after {}", span(resets.iter().map(|line| line.lasted), elapsed)))
+        .saw(where_seen);
+    if resets.iter().any(|line| line.arrived.is_some()) {
+        let arrived = span(resets.iter().filter_map(|line| line.arrived), amount);
+        report = report.saw(format!("the far end had received {arrived}"));
+    }
+    report.direction = direction;
+    report
+}
+
+/// Transfers of its own, where the others have moved little.
+pub(crate) async fn more(end: &PathEnd, bytes: u64) {
+    let moved = end.ledger.lines().iter().filter(|line| line.planned_out.max(line.planned_in) >= bytes).count();
+    if moved < TRIES {
+        all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(planned: u64, fate: LineFate) -> LedgerLine {
+        LedgerLine {
+            others: 3,
+            planned_out: planned,
+            planned_in: planned,
+            sent: planned.min(65536),
+            received: planned.min(65536),
+            arrived: None,
+            lasted: Duration::from_millis(5),
+            fate,
+        }
+    }
+
+    #[test]
+    fn a_rule_makes_it_a_fail_and_chance_a_flake() {
+        const BOTH: LineFate = LineFate::ResetHere(Some(true));
+        let verdict = |lines: &[LedgerLine]| spurious_reset(lines).verdict;
+        let whole = [line(0, LineFate::Whole), line(9000, LineFate::Whole), line(9000, LineFate::Whole)];
+        assert_eq!(verdict(&whole), CheckVerdict::Pass);
+        let ruled = [&whole[..], &[line(1 << 20, BOTH); 3]].concat();
+        let report = spurious_reset(&ruled);
+        assert_eq!((report.verdict, report.direction), (CheckVerdict::Fail, None));
+        assert!(report.summary.contains("8.8 KiB") && report.summary.contains("3 of 3"), "{}", report.summary);
+        assert!(report.evidence[0].contains("64.0 KiB"), "{:?}", report.evidence);
+        let edge = [&ruled[..], &[line(9000, BOTH)]].concat();
+        let report = spurious_reset(&edge);
+        assert_eq!(report.verdict, CheckVerdict::Fail, "a RST behind the last byte is one too");
+        assert!(report.summary.contains("3 of 3"), "{}", report.summary);
+        let chance = [&ruled[..], &[line(1 << 20, LineFate::Whole)]].concat();
+        assert_eq!(verdict(&chance), CheckVerdict::Flaky);
+        assert_eq!(verdict(&[&whole[..], &[line(1 << 20, BOTH)]].concat()), CheckVerdict::Flaky);
+        assert_eq!(verdict(&[]), CheckVerdict::Unknown);
+    }
+
+    #[test]
+    fn a_far_end_that_ended_is_not_the_path() {
+        let lines = [line(0, LineFate::Whole), line(9, LineFate::ResetHere(None))];
+        assert_eq!(spurious_reset(&lines).verdict, CheckVerdict::Unknown);
+    }
+
+    #[test]
+    fn one_connection_too_many_is_a_warning() {
+        let crowded = LedgerLine { others: 20, ..line(0, LineFate::ResetFirst) };
+        let lines = [&[line(9, LineFate::Whole); 9][..], &[crowded; 4]].concat();
+        let report = spurious_reset(&lines);
+        assert_eq!(report.verdict, CheckVerdict::Warn);
+        assert!(report.summary.contains("20 or more others"), "{}", report.summary);
+        let lone = LedgerLine { others: 0, ..crowded };
+        assert_eq!(spurious_reset(&[&lines[..], &[lone]].concat()).verdict, CheckVerdict::Flaky);
+    }
+
+    #[test]
+    fn the_end_that_saw_the_reset_gives_the_direction() {
+        for (fate, direction) in [
+            (LineFate::ResetFar, Some(PathDirection::Out)),
+            (LineFate::ResetHere(Some(false)), Some(PathDirection::In)),
+            (LineFate::ResetHere(Some(true)), None),
+            (LineFate::ResetFirst, None),
+        ] {
+            let report = spurious_reset(&[line(0, LineFate::Whole), line(9, fate), line(9, fate), line(9, fate)]);
+            assert_eq!((report.verdict, report.direction), (CheckVerdict::Fail, direction));
+        }
+    }
+}

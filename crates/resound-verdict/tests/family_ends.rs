@@ -1,0 +1,169 @@
+//! The ends of connections, on paths of a relay with faults.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use resound::faults::FaultSpec;
+use resound::relay::{Relay, RelayTarget};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::{Engine, Handle, Handshake, Reply, Server};
+use resound_verdict::probe::{FarEnd, Sessions};
+use resound_verdict::{CheckId, CheckVerdict, Path, PathDirection, PathReport};
+
+/// A far end, and a relay with faults before it.
+struct Faulty {
+    far: Handle,
+    relay: Handle,
+    tls: Option<TlsClient>,
+}
+
+impl Faulty {
+    fn start(faults: &str) -> Self {
+        Self::start_with(faults, None)
+    }
+
+    fn secure(faults: &str) -> Self {
+        let identity = Identity::development(&["localhost".into()]).unwrap();
+        let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
+        Self::start_with(faults, Some((TlsServer::new(&TlsSettings::new(identity)).unwrap(), client)))
+    }
+
+    fn start_with(faults: &str, tls: Option<(TlsServer, TlsClient)>) -> Self {
+        let settings = || Server::new().engine(Engine::Portable).workers(NonZeroUsize::MIN);
+        let sessions = Sessions::new(None);
+        let far = settings().listen("127.0.0.1:0").unwrap();
+        let (far, tls) = match tls {
+            Some((server, client)) => (far.opening(move |_| Handshake::new().tls_server(&server)), Some(client)),
+            None => (far, None),
+        };
+        let far = far.serve(move |_| FarEnd::new(Reply::default(), sessions.clone())).unwrap();
+        let target = RelayTarget::new(far.addresses()[0].to_string().parse().unwrap()).unwrap();
+        let relay = Relay::new(settings()).map("127.0.0.1:0", target).unwrap();
+        if !faults.is_empty() {
+            relay.faults().set(faults.parse::<FaultSpec>().unwrap(), 7).unwrap();
+        }
+        Self { far, relay: relay.start().unwrap(), tls }
+    }
+
+    /// What these checks find. A busy machine may need the patience; a fault costs it.
+    fn check(&self, patience: Duration, only: &[CheckId]) -> PathReport {
+        let path = Path::to(self.relay.addresses()[0].to_string().parse().unwrap());
+        let path = path.seed(7).patience(patience).only(only.iter().copied());
+        self.run(&match &self.tls {
+            Some(client) => path.tls(client.clone()),
+            None => path,
+        })
+    }
+
+    fn run(&self, path: &Path) -> PathReport {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(path.check()).remove(0)
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        for handle in [&self.relay, &self.far] {
+            handle.stop();
+            handle.wait();
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const ENDS: [CheckId; 6] = [
+    CheckId::ResetOut,
+    CheckId::ResetIn,
+    CheckId::CloseTail,
+    CheckId::SpuriousReset,
+    CheckId::Churn,
+    CheckId::Backends,
+];
+
+/// The verdicts that are not `pass`.
+fn findings(report: &PathReport) -> Vec<(CheckId, CheckVerdict, Option<PathDirection>)> {
+    let found = report.checks.iter().filter(|check| check.verdict != CheckVerdict::Pass);
+    found.map(|check| (check.id, check.verdict, check.direction)).collect()
+}
+
+#[test]
+fn a_relay_without_faults_passes() {
+    let report = Faulty::start("").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&report), [], "{report:#?}");
+    assert_eq!(report.checks.len(), ENDS.len());
+}
+
+#[test]
+fn a_reset_that_becomes_a_fin_fails_in_its_direction() {
+    use CheckVerdict::Fail;
+    let out = Faulty::start("up: rst-to-fin").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&out), [(CheckId::ResetOut, Fail, Some(PathDirection::Out))], "{out:#?}");
+    let back = Faulty::start("down: rst-to-fin").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&back), [(CheckId::ResetIn, Fail, Some(PathDirection::In))], "{back:#?}");
+}
+
+#[test]
+fn the_same_holds_with_tls() {
+    use CheckVerdict::Fail;
+    let clean = Faulty::secure("").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&clean), [], "{clean:#?}");
+    let out = Faulty::secure("up: rst-to-fin").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&out), [(CheckId::ResetOut, Fail, Some(PathDirection::Out))], "{out:#?}");
+    let back = Faulty::secure("down: rst-to-fin").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&back), [(CheckId::ResetIn, Fail, Some(PathDirection::In))], "{back:#?}");
+    // The close_notify has told the end by then.
+    let closes = Faulty::secure("down: fin-to-rst").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&closes), [], "{closes:#?}");
+}
+
+#[test]
+fn a_reset_that_overtakes_bytes_is_a_warning() {
+    let report = Faulty::start("down: rst-eats-tail").check(PATIENCE, &ENDS);
+    assert_eq!(findings(&report), [(CheckId::ResetIn, CheckVerdict::Warn, Some(PathDirection::In))], "{report:#?}");
+    let check = report.check(CheckId::ResetIn).unwrap();
+    assert!(check.measured.contains_key("lost_tail_bytes"), "{check:#?}");
+}
+
+#[test]
+fn a_fin_that_becomes_a_reset_fails_in_its_direction() {
+    use CheckVerdict::Fail;
+    for (faults, direction) in [
+        ("up: fin-to-rst", PathDirection::Out),
+        ("down: fin-to-rst", PathDirection::In),
+        ("fin-to-rst", PathDirection::Both),
+    ] {
+        let report = Faulty::start(faults).check(PATIENCE, &ENDS);
+        assert_eq!(findings(&report), [(CheckId::CloseTail, Fail, Some(direction))], "{faults}: {report:#?}");
+    }
+    // That a FIN never arrives is the matter of the half-close checks.
+    let report = Faulty::start("up: eat-fin").check(Duration::from_secs(2), &[CheckId::CloseTail]);
+    assert_eq!(findings(&report), [(CheckId::CloseTail, CheckVerdict::Unknown, None)], "{report:#?}");
+}
+
+#[test]
+fn resets_of_a_box_fail_where_they_have_a_rule_and_spoil_no_other_verdict() {
+    use CheckVerdict::{Fail, Unknown};
+    for (faults, direction) in [
+        ("reset @64KiB", None),
+        ("up: reset-one-side @1KiB", Some(PathDirection::Out)),
+        ("down: reset-one-side @64KiB", Some(PathDirection::In)),
+    ] {
+        let report = Faulty::start(faults).check(PATIENCE, &ENDS);
+        let check = report.check(CheckId::SpuriousReset).unwrap();
+        assert_eq!((check.verdict, check.direction), (Fail, direction), "{faults}: {report:#?}");
+        for (id, verdict, _) in findings(&report) {
+            assert!(id == CheckId::SpuriousReset || verdict == Unknown, "{faults}: {report:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_cap_is_found_where_it_is_asked_for() {
+    let faulty = Faulty::start("cap=20");
+    let path = Path::to(faulty.relay.addresses()[0].to_string().parse().unwrap());
+    let path = path.patience(PATIENCE).connections(50).only([CheckId::Cap]);
+    let report = faulty.run(&path);
+    let check = report.check(CheckId::Cap).unwrap();
+    assert_eq!(check.verdict, CheckVerdict::Fail, "{report:#?}");
+    assert!(check.summary.contains("accepted, and then reset"), "{check:#?}");
+}
