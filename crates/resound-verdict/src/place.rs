@@ -17,6 +17,9 @@ use crate::symptom::Symptom;
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
 pub type Preface = Arc<dyn Fn(&Endpoint, &Endpoint) -> io::Result<Vec<u8>> + Send + Sync>;
 
+/// The far end says nothing in TLS's handshake.
+pub(crate) const TLS_SILENCE: &str = "no answer to the ClientHello";
+
 /// One address under test: cheap to clone.
 #[derive(Clone)]
 pub(crate) struct PathEnd {
@@ -41,6 +44,8 @@ pub(crate) struct Special {
     pub(crate) max_segment: Option<u16>,
     /// The receive buffer, in bytes.
     pub(crate) receive_buffer: Option<u32>,
+    /// The far end's hello fits into the smallest packets.
+    pub(crate) brief: bool,
 }
 
 /// A connection, before anything is said on it.
@@ -72,7 +77,7 @@ impl PathEnd {
         match timeout(self.patience, stream.secure(tls)).await {
             Ok(Ok(stream)) => Ok(Reached { stream, connected_in, secured_in: Some(start.elapsed()) }),
             Ok(Err(error)) => Err(Symptom::NoTls(error.to_string())),
-            Err(_) => Err(Symptom::NoTls("no answer to the ClientHello".into())),
+            Err(_) => Err(Symptom::NoTls(TLS_SILENCE.into())),
         }
     }
 

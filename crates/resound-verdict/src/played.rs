@@ -14,6 +14,8 @@ use crate::symptom::{NoHello, Symptom};
 
 /// The most bytes of one line of the far end.
 const LONGEST_LINE: usize = 64 * 1024;
+/// How often a connection is looked at while it may stand still.
+const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of one write.
 const WRITE: u64 = 64 * 1024;
 
@@ -52,7 +54,7 @@ impl Played {
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
         let Reached { stream, connected_in, secured_in } = end.reach(special).await?;
         let session = format!("{:016x}", fastrand::u64(..));
-        let request = ProbeRequest::play(&session, end.seed, steps);
+        let request = ProbeRequest { brief: special.brief, ..ProbeRequest::play(&session, end.seed, steps) };
         let start = Instant::now();
         let mut rest = Vec::new();
         let line = ask(end, &stream, &request, &mut rest).await?;
@@ -126,6 +128,72 @@ impl Played {
             }
         }
         self.check()
+    }
+
+    /// The same, and says of each read when it came, counted from `start`, and what had come by
+    /// then.
+    pub(crate) async fn receive_each(&mut self, total: u64, start: Instant) -> Result<Vec<(f64, u64)>, Symptom> {
+        let mut reads = Vec::new();
+        while self.received() < total {
+            if self.read(total, total - self.received()).await? == 0 {
+                return Err(Symptom::Closed { sent: self.sent, received: self.received() });
+            }
+            reads.push((start.elapsed().as_secs_f64() * 1000.0, self.received()));
+        }
+        self.check().map(|()| reads)
+    }
+
+    /// Sends so many bytes and then receives until so many have come in all, for as long as
+    /// something moves within `limit`: bytes leave or arrive, or the neighbour's system
+    /// acknowledges some. `is_dead` decides earlier. Both count only as long as nothing is delivered, neither an
+    /// answer nor more than the byte that asks for it; then the patience does.
+    pub(crate) async fn exchange_while_moving(
+        &mut self,
+        send: u64,
+        total: u64,
+        limit: Duration,
+        is_dead: impl Fn(&TcpInfo) -> bool,
+    ) -> Result<(), Symptom> {
+        let acknowledged = || self.stream.tcp_info().map_or(0, |tcp| tcp.acknowledged);
+        let begun = (self.received(), acknowledged() + 1);
+        let (mut moved, mut since) = ((0, 0, 0), Instant::now());
+        let end = self.sent + send;
+        while self.sent < end || self.received() < total {
+            if self.sent < end {
+                let piece = usize::try_from((end - self.sent).min(WRITE)).unwrap_or(0);
+                let chunk = self.up.bytes(self.sent, piece);
+                match timeout(LOOK, (&self.stream).write(&chunk)).await {
+                    Ok(Ok(n)) => self.sent += n as u64,
+                    Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received())),
+                    Err(_) => {}
+                }
+            } else {
+                match timeout(LOOK, self.read(total, total - self.received())).await {
+                    Ok(Ok(0)) => return Err(Symptom::Closed { sent: self.sent, received: self.received() }),
+                    Ok(read) => drop(read?),
+                    Err(_) => {}
+                }
+            }
+            let tcp = self.tcp();
+            let now = (self.sent, self.received(), tcp.as_ref().map_or(0, |tcp| tcp.acknowledged));
+            if now != moved {
+                (moved, since) = (now, Instant::now());
+            }
+            let delivers = now.1 > begun.0 || now.2 > begun.1;
+            let limit = if delivers { self.end.patience } else { limit };
+            if since.elapsed() > limit || (!delivers && tcp.is_some_and(|tcp| is_dead(&tcp))) {
+                return Err(self.stalled(total));
+            }
+        }
+        self.check()
+    }
+
+    /// Sends so many bytes and receives so many: how long that took.
+    pub(crate) async fn round_trip(&mut self, ask: u64, answer: u64) -> Result<Duration, Symptom> {
+        let start = Instant::now();
+        self.send(ask).await?;
+        self.receive(self.received() + answer).await?;
+        Ok(start.elapsed())
     }
 
     /// Bytes of the pattern that came behind a line, at most so many.

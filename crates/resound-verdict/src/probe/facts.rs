@@ -244,6 +244,8 @@ pub struct SessionLog {
     pub received: u64,
     /// Reads in which they came.
     pub reads: u64,
+    /// Of the first small reads: when, and how many bytes had arrived by then.
+    pub arrivals: Vec<(f64, u64)>,
     /// The first wrong byte among them.
     pub wrong: Option<WrongBytes>,
     /// Bytes handed to the system behind the hello.

@@ -12,6 +12,10 @@ use super::sessions::{Session, Sessions};
 
 /// So many bytes wait to be sent at most.
 const MOST_UNSENT: usize = 256 * 1024;
+/// So many small reads of a session are noted with their times.
+const MOST_ARRIVALS: usize = 64;
+/// A small read has at most so many bytes.
+const SMALL_READ: usize = 512;
 /// How often a held session looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -44,9 +48,10 @@ impl<S: Service> FarEnd<S> {
     fn begin(&mut self, request: Result<ProbeRequest, BadRequest>, cx: &mut Cx<'_>) {
         let now = cx.now();
         let answer = match request {
-            Ok(ProbeRequest { play: Some(steps), session, seed, .. }) => {
+            Ok(ProbeRequest { play: Some(steps), session, seed, brief, .. }) => {
                 let session = self.sessions.begin(session.as_deref(), now);
-                self.state = FarState::Playing(Box::new(Player::new(steps, seed, session)));
+                let player = Player { is_brief: brief, ..Player::new(steps, seed, session) };
+                self.state = FarState::Playing(Box::new(player));
                 cx.framing(Framing::Stream);
                 return cx.report_socket();
             }
@@ -163,6 +168,8 @@ struct Player {
     has_said_hello: bool,
     /// A report is being given.
     is_reporting: bool,
+    /// The hello is short.
+    is_brief: bool,
     has_fin: bool,
     is_over: bool,
     session: Arc<Session>,
@@ -182,6 +189,7 @@ impl Player {
             due: None,
             has_said_hello: false,
             is_reporting: false,
+            is_brief: false,
             has_fin: false,
             is_over: false,
             session,
@@ -195,6 +203,10 @@ impl Player {
             let mut log = self.session.log();
             log.received = self.up.count();
             log.reads += 1;
+            if bytes.len() <= SMALL_READ && log.arrivals.len() < MOST_ARRIVALS {
+                let arrival = ((now_ms * 10.0).round() / 10.0, log.received);
+                log.arrivals.push(arrival);
+            }
             log.first_at_ms = log.first_at_ms.or(Some(now_ms));
             log.last_at_ms = Some(now_ms);
             log.sent = self.sent;
@@ -218,7 +230,9 @@ impl Player {
     }
 
     fn reported(&mut self, report: &SocketReport, sessions: &Sessions, cx: &mut Cx<'_>) {
-        let facts = SocketFacts::of(report);
+        let mut facts = SocketFacts::of(report);
+        // A system gives the SYN once.
+        facts.syn = facts.syn.or_else(|| self.session.log().socket.syn.clone());
         if matches!(self.steps.get(self.at), Some(Step::Hold(_))) && self.has_said_hello {
             self.session.log().socket = facts;
             return;
@@ -230,6 +244,7 @@ impl Player {
             ProbeAnswer::Session(Box::new(super::facts::SessionLog { now_ms, ..log.clone() }))
         } else {
             self.session.log().socket = facts.clone();
+            let facts = if self.is_brief { SocketFacts::default() } else { facts };
             ProbeAnswer::Hello(Box::new(hello(cx.conn(), facts, sessions)))
         };
         cx.send(answer.line().as_bytes());
@@ -304,6 +319,13 @@ impl Player {
             }
             Step::Answers { count, ask, bytes } => self.answers(count, ask, bytes, begins, cx),
             Step::Pieces { count, bytes, every_ms } => self.pieces(count, bytes, every_ms, begins, cx),
+            Step::Halves { count, ask, bytes, gap_ms } => {
+                if begins {
+                    self.accounted += u64::from(ask) * u64::from(count);
+                    self.to_send += u64::from(bytes) * u64::from(count);
+                }
+                self.halves(ask, bytes, gap_ms, cx)
+            }
             Step::Wait(ms) => self.wait(ms, false, begins, cx),
             Step::Hold(ms) => self.wait(ms, true, begins, cx),
             Step::Eof => self.has_fin,
@@ -353,10 +375,7 @@ impl Player {
         } else if self.due.is_some_and(|due| cx.now() < due) {
             return false;
         }
-        let n = self.to_send.min(piece);
-        cx.send(&self.down.bytes(self.sent, usize::try_from(n).unwrap_or(0)));
-        self.to_send -= n;
-        self.sent += n;
+        self.send_part(self.to_send.min(piece), cx);
         if self.to_send > 0 {
             let due = cx.now() + Duration::from_millis(every_ms);
             self.due = Some(due);
@@ -373,11 +392,38 @@ impl Player {
         let left = self.to_send / u64::from(bytes.max(1));
         // So many questions are still to come, the last of which ends where this step does.
         let open = self.accounted.saturating_sub(self.up.count()).div_ceil(u64::from(ask.max(1)));
-        let n = left.saturating_sub(open) * u64::from(bytes);
+        self.send_part(left.saturating_sub(open) * u64::from(bytes), cx);
+        self.has_read(cx)
+    }
+
+    /// Of the answers that are left, each second one is sent in halves, the last one too.
+    fn halves(&mut self, ask: u32, bytes: u32, gap_ms: u64, cx: &mut Cx<'_>) -> bool {
+        let whole = u64::from(bytes.max(1));
+        if let Some(due) = self.due {
+            if cx.now() < due {
+                return false;
+            }
+            self.due = None;
+            self.send_part(self.to_send % whole, cx);
+        }
+        let open = self.accounted.saturating_sub(self.up.count()).div_ceil(u64::from(ask.max(1)));
+        let left = self.to_send / whole;
+        if left > open {
+            let is_halved = left % 2 == 1 && whole > 1;
+            self.send_part(if is_halved { whole / 2 } else { whole }, cx);
+            let due = cx.now() + Duration::from_millis(if is_halved { gap_ms } else { 0 });
+            if is_halved || left - 1 > open {
+                self.due = Some(due);
+                cx.wake_at(due);
+            }
+        }
+        self.has_read(cx) && self.to_send == 0
+    }
+
+    fn send_part(&mut self, n: u64, cx: &mut Cx<'_>) {
         cx.send(&self.down.bytes(self.sent, usize::try_from(n).unwrap_or(0)));
         self.to_send -= n;
         self.sent += n;
-        self.has_read(cx)
     }
 
     fn wait(&mut self, ms: u64, may_end: bool, begins: bool, cx: &mut Cx<'_>) -> bool {

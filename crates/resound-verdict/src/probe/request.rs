@@ -69,6 +69,17 @@ pub enum Step {
         /// From one to the next, in milliseconds.
         every_ms: u64,
     },
+    /// Waits for `ask` bytes and sends `bytes`, so many times: in turns at once, and in two halves.
+    Halves {
+        /// How often.
+        count: u32,
+        /// Bytes of each question.
+        ask: u32,
+        /// Bytes of each answer.
+        bytes: u32,
+        /// Between the halves, in milliseconds.
+        gap_ms: u64,
+    },
     /// Reads nothing for so many milliseconds.
     Wait(u64),
     /// The same, but goes on as soon as another connection sends `go`.
@@ -87,9 +98,9 @@ impl Step {
     pub(crate) fn sends(self) -> u64 {
         match self {
             Self::Send(bytes) | Self::Both(bytes) => bytes,
-            Self::Pieces { count, bytes, .. } | Self::Answers { count, bytes, .. } => {
-                u64::from(count) * u64::from(bytes)
-            }
+            Self::Pieces { count, bytes, .. }
+            | Self::Answers { count, bytes, .. }
+            | Self::Halves { count, bytes, .. } => u64::from(count) * u64::from(bytes),
             _ => 0,
         }
     }
@@ -97,7 +108,7 @@ impl Step {
     pub(crate) fn reads(self) -> u64 {
         match self {
             Self::Read(bytes) | Self::Both(bytes) => bytes,
-            Self::Answers { count, ask, .. } => u64::from(count) * u64::from(ask),
+            Self::Answers { count, ask, .. } | Self::Halves { count, ask, .. } => u64::from(count) * u64::from(ask),
             _ => 0,
         }
     }
@@ -105,7 +116,9 @@ impl Step {
     fn lasts(self) -> Duration {
         Duration::from_millis(match self {
             Self::Wait(ms) | Self::Hold(ms) => ms,
-            Self::Pieces { count, every_ms, .. } => every_ms.saturating_mul(count.into()),
+            Self::Pieces { count, every_ms: pause, .. } | Self::Halves { count, gap_ms: pause, .. } => {
+                pause.saturating_mul(count.into())
+            }
             _ => 0,
         })
     }
@@ -133,6 +146,9 @@ pub struct ProbeRequest {
     /// Seed of the bytes that are sent and compared.
     #[serde(default)]
     pub seed: u64,
+    /// The hello is short: it fits into the smallest packets, and says nothing of the socket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub brief: bool,
     /// Asks what became of a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
@@ -231,6 +247,7 @@ mod tests {
             Step::Tell,
             Step::Read(5),
             Step::Pieces { count: 2, bytes: 1, every_ms: 10 },
+            Step::Halves { count: 2, ask: 1, bytes: 2, gap_ms: 5 },
             Step::Hold(1000),
             Step::Eof,
             Step::Finish,
@@ -238,6 +255,7 @@ mod tests {
         for request in [
             ProbeRequest::play("a", u64::MAX, &steps),
             ProbeRequest::play("a", 0, &[]),
+            ProbeRequest { brief: true, ..ProbeRequest::play("a", 0, &[]) },
             ProbeRequest::ask("b"),
             ProbeRequest::go("c"),
         ] {
