@@ -1,6 +1,6 @@
 //! The order of a run: who is there, what size passes, and then everything else.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use resound::Address;
 
@@ -79,7 +79,7 @@ pub(crate) async fn run(
     if kind == FarKind::Probe {
         let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
         broken.for_each(|symptom| end.ledger.begins().failed(symptom));
-        two_ended(&mut run, &end.with_segments_of(greetings.max_segment), family, greetings.rtt()).await;
+        two_ended(&mut run, end, family, &greetings).await;
     }
     run.skip_rest(match kind {
         FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
@@ -105,14 +105,16 @@ fn bulk(rate: Option<f64>) -> u64 {
 }
 
 /// The checks that the far end plays along with.
-async fn two_ended(run: &mut Run<'_>, end: &PathEnd, family: &str, rtt: Duration) {
+async fn two_ended(run: &mut Run<'_>, end: &PathEnd, family: &str, greetings: &greet::Greetings) {
     let is_ipv6 = family == "ipv6";
+    let rtt = greetings.rtt();
     let (out, back) =
-        tokio::join!(mtu::find(end, PathDirection::Out, is_ipv6), mtu::find(end, PathDirection::In, is_ipv6));
+        tokio::join!(mtu::find(end, PathDirection::Out, rtt, is_ipv6), mtu::find(end, PathDirection::In, rtt, is_ipv6));
     run.add(out.report(PathDirection::Out));
     run.add(back.report(PathDirection::In));
     // What is known of large segments must not spoil the other checks.
-    let max_segment = [out.max_segment(), back.max_segment(), end.dial.max_segment].into_iter().flatten().min();
+    let found = [out.max_segment(), back.max_segment()].into_iter().flatten().min();
+    let max_segment = [found.or(greetings.max_segment), end.dial.max_segment].into_iter().flatten().min();
     let end = &end.with_segments_of(max_segment);
     let bandwidth = back.rate();
     if run.settings.wants(CheckId::Churn) {

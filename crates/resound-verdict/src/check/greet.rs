@@ -11,7 +11,7 @@ use crate::place::{PathEnd, Reached, Special};
 use crate::probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::TRIES;
+use crate::tries::{TRIES, all};
 
 /// A server that speaks first has this time on most ports.
 const FIRST_WORD: Duration = Duration::from_millis(300);
@@ -19,6 +19,8 @@ const FIRST_WORD: Duration = Duration::from_millis(300);
 const FIRST_WORD_THERE: Duration = Duration::from_secs(5);
 /// FTP, SSH, telnet, SMTP, POP3, NNTP, IMAP, rsync, MySQL, VNC.
 const SPEAK_FIRST: [u16; 13] = [21, 22, 23, 25, 110, 119, 143, 465, 587, 873, 993, 3306, 5900];
+/// Behind this time the answer may be too large for the path.
+const GRACE: Duration = Duration::from_secs(2);
 /// What the tests show of an answer.
 const SHOWN: usize = 60;
 /// The MSS that each host accepts (RFC 9293, 3.7.1).
@@ -104,9 +106,18 @@ pub(crate) fn shown(words: &[u8]) -> String {
 /// Makes the first connections.
 pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
     let speaks_first = port.is_some_and(|port| SPEAK_FIRST.contains(&port));
-    let mut tries =
-        vec![try_greet(end, Special::default(), if speaks_first { FIRST_WORD_THERE } else { FIRST_WORD }).await];
+    let first_word = if speaks_first { FIRST_WORD_THERE } else { FIRST_WORD };
+    let (first, small) = first_greeting(end, first_word).await;
+    let mut tries = vec![first];
     let is_words = |tried: &GreetTry| matches!(tried.result, Ok(Greeting::Words(..)));
+    if let Some(small) = small {
+        let limit = grace(&small);
+        let others = all((1..TRIES).map(|_| timeout(limit, try_greet(end, Special::default(), Duration::ZERO)))).await;
+        if others.iter().all(Result::is_err) {
+            return Greetings { tries: vec![small], max_segment: Some(SMALL_SEGMENT), ends_at_one_byte: None };
+        }
+        tries.extend(others.into_iter().flatten());
+    }
     while tries.len() < TRIES && !is_words(&tries[0]) {
         // The first connection has shown that it does not speak first, or that it hangs up.
         tries.push(try_greet(end, Special::default(), Duration::ZERO).await);
@@ -126,6 +137,37 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
     }
     greetings.tries = tries;
     greetings
+}
+
+/// So long another connection may take that has begun before this one.
+fn grace(greeted: &GreetTry) -> Duration {
+    let times = [greeted.connected_in, greeted.answered_in];
+    GRACE + 10 * times.into_iter().flatten().sum::<Duration>()
+}
+
+/// The first connection, and one in small segments where those alone are answered: then the first
+/// one counts as silent.
+async fn first_greeting(end: &PathEnd, first_word: Duration) -> (GreetTry, Option<GreetTry>) {
+    let mut first = std::pin::pin!(try_greet(end, Special::default(), first_word));
+    if let Ok(first) = timeout(first_word + GRACE, &mut first).await {
+        return (first, None);
+    }
+    // The answer may be too large for the path.
+    let special = Special { max_segment: Some(SMALL_SEGMENT), ..Special::default() };
+    let small = tokio::select! {
+        first = &mut first => return (first, None),
+        small = try_greet(end, special, Duration::ZERO) => small,
+    };
+    if small.result.is_err() {
+        return (first.await, None);
+    }
+    match timeout(grace(&small), &mut first).await {
+        Ok(first) => (first, None),
+        Err(_) => {
+            let silent = Err(Symptom::NoHello(NoHello::Silent));
+            (GreetTry { secured_in: None, answered_in: None, result: silent, ..small.clone() }, Some(small))
+        }
+    }
 }
 
 async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> GreetTry {

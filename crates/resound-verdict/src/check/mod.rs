@@ -10,6 +10,7 @@ pub(crate) mod half_close;
 mod id;
 pub(crate) mod integrity;
 pub(crate) mod mtu;
+pub(crate) mod mtu_finding;
 pub(crate) mod reset;
 pub(crate) mod spurious_reset;
 

@@ -3,140 +3,221 @@
 
 use std::time::{Duration, Instant};
 
-use super::CheckId;
-use crate::place::{PathEnd, Special};
+use super::mtu_finding::{LostSize, MtuFinding, MtuTransfer};
+use crate::place::{PathEnd, Special, TLS_SILENCE};
+use crate::played::Played;
 use crate::probe::Step;
-use crate::report::{CheckReport, CheckVerdict, PathDirection};
-use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, all, play};
+use crate::report::PathDirection;
+use crate::symptom::{NoHello, Symptom};
+use crate::tries::{TRIES, Tried, all};
 
 /// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
-const BYTES: u64 = 64 * 1024;
-/// Bytes of a transfer that looks for the size.
-const SEARCH_BYTES: u64 = 16 * 1024;
-/// The header of IP and TCP behind which an MSS counts.
-const HEADERS: [u16; 2] = [40, 60];
+pub(super) const BYTES: u64 = 64 * 1024;
+/// A transfer that looks for the size has so many segments.
+const SEARCH_SEGMENTS: u64 = 4;
+/// Nothing moves for so long, and ten round trips: then at least four retransmissions were lost,
+/// and a system that probes for the size (`tcp_mtu_probing`) has done so: 0.2, 0.6, 1.4 and 3 s.
+const STANDSTILL: Duration = Duration::from_secs(4);
+/// So many timeouts in a row say the same earlier.
+const TIMEOUTS: u32 = 4;
+/// The sizes that are looked at first: those around tunnels on an Ethernet closely.
+const COARSE: [u16; 8] = [536, 700, 900, 1600, 2000, 3000, 4000, 8940];
+const CLOSE: std::ops::RangeInclusive<u16> = 1000..=1460;
+/// The edge is found as exactly as this.
+const NEAREST: u16 = 20;
+/// So many sizes at once at most.
+const SIZES: u16 = 24;
+/// So many times the sizes between are looked at.
+const ROUNDS: usize = 4;
+/// The smallest MSS, which each host accepts (RFC 9293, 3.7.1).
+const SMALLEST: u16 = 536;
+/// Of a segment: the timestamp option, which an MSS counts as data (RFC 6691).
+const TIMESTAMPS: u32 = 12;
 
-/// What the tries of one direction have shown.
-pub(crate) struct MtuFinding {
-    tries: Vec<Tried<Duration>>,
-    /// Of those that were tried: the largest MSS that passed, and the smallest that did not.
-    passes: Option<u16>,
-    fails: Option<u16>,
-    send_mss: Option<u32>,
-    path_mtu: Option<u32>,
-    is_ipv6: bool,
-}
-
-impl MtuFinding {
-    /// The MSS that works, where the largest does not.
-    pub(crate) fn max_segment(&self) -> Option<u16> {
-        self.fails.and(self.passes)
-    }
-
-    /// Bytes per second of the fastest transfer.
-    pub(crate) fn rate(&self) -> Option<f64> {
-        let fastest = self.tries.iter().filter_map(|tried| tried.result.as_ref().ok()).min()?;
-        Some(BYTES as f64 / fastest.as_secs_f64().max(1e-6))
-    }
-
-    pub(crate) fn report(&self, direction: PathDirection) -> CheckReport {
-        let id = if direction == PathDirection::Out { CheckId::MtuOut } else { CheckId::MtuIn };
-        let ok = self.tries.iter().filter(|tried| tried.result.is_ok()).count();
-        let mut report = match (ok == self.tries.len(), self.passes, self.fails) {
-            (true, ..) => CheckReport::new(id, CheckVerdict::Pass, "segments of the full size arrive"),
-            (false, Some(passes), Some(fails)) => {
-                let header = HEADERS[usize::from(self.is_ipv6)];
-                let [passes, fails] = [passes + header, fails + header];
-                CheckReport::new(
-                    id,
-                    CheckVerdict::Fail,
-                    format!("packets of {fails} bytes are lost without an ICMP message; {passes} bytes pass"),
-                )
-                .measure("passing_packet_bytes", u64::from(passes))
-                .measure("lost_packet_bytes", u64::from(fails))
-                .control(&format!("the same in packets of {passes} bytes"), TRIES, TRIES)
-                .suspects("a tunnel, VPN or PPPoE link whose router drops large packets, with ICMP filtered")
-            }
-            _ => {
-                let symptom = self.tries.iter().find_map(Tried::symptom);
-                let (verdict, why) = match symptom {
-                    Some(symptom) if symptom.is_own() => (CheckVerdict::Error, symptom.to_string()),
-                    Some(symptom) => (CheckVerdict::Unknown, format!("not judged: {symptom}")),
-                    None => (CheckVerdict::Unknown, "not judged".into()),
-                };
-                CheckReport::new(id, verdict, why)
-            }
-        };
-        if let Some(mss) = self.send_mss {
-            report = report.measure("send_mss_bytes", mss);
-        }
-        if let Some(mtu) = self.path_mtu {
-            report = report.measure("path_mtu_bytes", mtu);
-        }
-        report.direction = Some(direction);
-        report.tried(ok, self.tries.len())
-    }
-}
-
-async fn transfer(
-    end: &PathEnd,
+/// One direction of one path.
+struct MtuSearch<'a> {
+    end: &'a PathEnd,
     direction: PathDirection,
-    bytes: u64,
-    max_segment: Option<u16>,
-) -> Tried<(Duration, u32, u32)> {
-    let special = Special { max_segment, ..Special::default() };
-    let steps = match direction {
-        PathDirection::Out => [Step::Read(bytes), Step::Tell],
-        _ => [Step::Send(bytes), Step::Read(1)],
-    };
-    play(end, special, &steps, async |played| {
-        let start = Instant::now();
-        if direction == PathDirection::Out {
-            played.send(bytes).await?;
-            played.told().await?;
-        } else {
-            played.receive(bytes).await?;
+    /// Nothing moves for so long: then the transfer counts as lost.
+    limit: Duration,
+    /// Timeouts in a row say so earlier.
+    counts_timeouts: bool,
+}
+
+/// A transfer, and the MSS that holds without a limit of its own.
+struct MtuTry {
+    tried: Tried<MtuTransfer>,
+    natural: Option<u16>,
+    /// A large segment was delivered.
+    delivers: bool,
+}
+
+impl MtuTry {
+    /// Whether no large segment has arrived, as in a black hole.
+    fn is_hole(&self, direction: PathDirection) -> bool {
+        !self.delivers && self.is_stall(direction)
+    }
+
+    fn is_stall(&self, direction: PathDirection) -> bool {
+        match self.tried.symptom() {
+            Some(Symptom::Stalled { .. }) => true,
+            // What greets may be large itself.
+            Some(Symptom::NoHello(NoHello::Silent)) => direction == PathDirection::In,
+            Some(Symptom::NoTls(why)) => direction == PathDirection::In && why == TLS_SILENCE,
+            _ => false,
         }
+    }
+}
+
+impl MtuSearch<'_> {
+    async fn transfer(&self, bytes: u64, max_segment: Option<u16>) -> MtuTry {
+        let is_out = self.direction == PathDirection::Out;
+        let special = Special { max_segment, brief: true, ..Special::default() };
+        let out = [Step::Read(bytes), Step::Send(1)];
+        // The hello leaves alone, in a small packet.
+        let back = [Step::Read(1), Step::Send(bytes), Step::Read(1), Step::Tell];
+        let (mut natural, mut acknowledged) = (None, 0);
+        // Nothing is asked on another connection: its answer may be too large for the path.
+        let act = async {
+            let mut played = Played::begin(self.end, special, if is_out { &out } else { &back }).await?;
+            natural = natural_segment(&played, is_out);
+            acknowledged = played.tcp().map_or(0, |tcp| tcp.acknowledged);
+            let start = Instant::now();
+            let moved =
+                if is_out { self.send(&mut played, bytes).await } else { self.receive(&mut played, bytes).await };
+            Ok(MtuTransfer { time: start.elapsed(), ..moved? })
+        };
+        let result = act.await;
+        let delivers = match &result {
+            Err(Symptom::Stalled { acknowledged: Some(now), received, .. }) => *received > 0 || *now > acknowledged + 1,
+            Err(Symptom::Stalled { received, .. }) => *received > 0,
+            other => other.is_ok(),
+        };
+        MtuTry { tried: Tried { result, far: None }, natural, delivers }
+    }
+
+    async fn send(&self, played: &mut Played, bytes: u64) -> Result<MtuTransfer, Symptom> {
+        let before = played.tcp().map(|tcp| tcp.send_mss);
+        // One more look at what follows the timeout in which a system finds the size by itself.
+        let dead_since = std::cell::Cell::new(None);
+        let is_dead = |tcp: &resound::client::TcpInfo| {
+            if tcp.timeouts < TIMEOUTS || !self.counts_timeouts {
+                dead_since.set(None);
+                return false;
+            }
+            let since = dead_since.get().unwrap_or_else(Instant::now);
+            dead_since.set(Some(since));
+            since.elapsed() > self.limit / 8
+        };
+        played.exchange_while_moving(bytes, 1, self.limit, is_dead).await?;
         let tcp = played.tcp();
-        Ok((start.elapsed(), tcp.map_or(0, |tcp| tcp.send_mss), tcp.map_or(0, |tcp| tcp.path_mtu)))
-    })
-    .await
+        let tcp = tcp.as_ref();
+        Ok(MtuTransfer {
+            before,
+            send_mss: tcp.map(|tcp| tcp.send_mss),
+            path_mtu: tcp.map(|tcp| tcp.path_mtu),
+            retransmits: tcp.map_or(0, |tcp| tcp.retransmits),
+            ..MtuTransfer::default()
+        })
+    }
+
+    async fn receive(&self, played: &mut Played, bytes: u64) -> Result<MtuTransfer, Symptom> {
+        played.exchange_while_moving(1, bytes, self.limit, |_| false).await?;
+        // All is acknowledged by now.
+        played.send(1).await?;
+        let socket = played.told().await?.socket;
+        let tcp = socket.tcp.as_ref();
+        let options = if tcp.is_some_and(|tcp| tcp.timestamps) { TIMESTAMPS } else { 0 };
+        Ok(MtuTransfer {
+            before: socket.syn.and_then(|syn| syn.mss).map(|mss| u32::from(mss).saturating_sub(options)),
+            send_mss: tcp.map(|tcp| tcp.send_mss),
+            path_mtu: tcp.map(|tcp| tcp.path_mtu),
+            retransmits: tcp.map_or(0, |tcp| tcp.retransmits),
+            ..MtuTransfer::default()
+        })
+    }
+
+    async fn transfers(&self, bytes: u64, max_segment: Option<u16>) -> Vec<MtuTry> {
+        all((0..TRIES).map(|_| self.transfer(bytes, max_segment))).await
+    }
+
+    /// Looks for the edge of a black hole: what is smaller passes, and what is larger does not.
+    async fn edge(&self, natural: Option<u16>) -> Option<LostSize> {
+        // The full size is one that does not pass.
+        let mut lost = natural.unwrap_or(u16::MAX);
+        let mut passes = None;
+        let mut sizes: Vec<u16> = COARSE.into_iter().chain(CLOSE.step_by(NEAREST.into())).collect();
+        for _ in 0..ROUNDS {
+            sizes.retain(|size| *size < lost && passes.is_none_or(|passes| *size > passes));
+            if sizes.is_empty() {
+                break;
+            }
+            // All at once: each that is lost costs the whole limit.
+            let bytes = |size: u16| SEARCH_SEGMENTS * u64::from(size);
+            let tries = all(sizes.iter().map(|&size| self.transfer(bytes(size), Some(size)))).await;
+            for (&size, one) in sizes.iter().zip(&tries) {
+                if one.is_hole(self.direction) {
+                    lost = lost.min(size);
+                } else if one.tried.result.is_ok() {
+                    passes = passes.max(Some(size));
+                }
+            }
+            // A black hole has one edge.
+            let below = passes.filter(|passes| *passes < lost)?;
+            let gap = lost - below;
+            if gap <= NEAREST {
+                break;
+            }
+            let step = gap.div_ceil(SIZES).max(NEAREST);
+            sizes = (below..lost).step_by(step.into()).collect();
+        }
+        let passes = passes.filter(|passes| *passes < lost)?;
+        let control = self.transfers(BYTES, Some(passes)).await;
+        let is_well = control.iter().all(|one| one.tried.result.is_ok());
+        (is_well && lost < u16::MAX).then_some(LostSize { passes, lost })
+    }
+}
+
+/// The MSS of this direction where nothing else limits it.
+fn natural_segment(played: &Played, is_out: bool) -> Option<u16> {
+    let tcp = played.tcp()?;
+    let options = if tcp.options.timestamps { TIMESTAMPS } else { 0 };
+    u16::try_from(if is_out { tcp.send_mss + options } else { tcp.advertised_mss }).ok()
 }
 
 /// Tries large segments in one direction, and looks for the size that passes where they do not.
-pub(crate) async fn find(end: &PathEnd, direction: PathDirection, is_ipv6: bool) -> MtuFinding {
-    let tries = all((0..TRIES).map(|_| transfer(end, direction, BYTES, None))).await;
-    let known = tries.iter().find_map(|tried| tried.result.as_ref().ok());
-    let (send_mss, path_mtu) = (known.map(|known| known.1), known.map(|known| known.2));
-    let is_stall = |tried: &Tried<_>| matches!(tried.symptom(), Some(Symptom::Stalled { .. }));
-    let stalls = tries.iter().all(is_stall);
-    let tries = tries.into_iter().map(|Tried { result, far }| Tried { result: result.map(|known| known.0), far });
-    let mut finding = MtuFinding {
-        tries: tries.collect(),
-        passes: None,
-        fails: None,
-        send_mss: send_mss.filter(|_| direction == PathDirection::Out),
-        path_mtu,
-        is_ipv6,
+pub(crate) async fn find(end: &PathEnd, direction: PathDirection, rtt: Duration, is_ipv6: bool) -> MtuFinding {
+    let limit = (STANDSTILL + 10 * rtt).min(end.patience);
+    let search = MtuSearch { end, direction, limit, counts_timeouts: true };
+    let patient = MtuSearch { limit: end.patience, counts_timeouts: false, ..search };
+    let looking = async {
+        let tries = all((1..TRIES).map(|_| search.transfer(BYTES, None))).await;
+        if !tries.iter().all(|one| one.is_hole(direction)) {
+            return (tries, None);
+        }
+        let natural = tries.iter().filter_map(|one| one.natural).min();
+        let edge = search.edge(natural.or(end.dial.max_segment)).await;
+        (tries, edge)
     };
-    if !stalls {
-        return finding;
+    // Meanwhile the sender's system may find out by itself, in about seven seconds.
+    let ((mut tries, edge), last) = tokio::join!(looking, patient.transfer(BYTES, None));
+    tries.push(last);
+    let mut finding = MtuFinding::new(is_ipv6);
+    let stalls = |tries: &[MtuTry]| tries.iter().filter(|one| one.is_stall(direction)).count();
+    let stalled = stalls(&tries);
+    finding.edge = edge;
+    if stalled > 0 && stalled < tries.len() && !finding.is_explained(tries.iter().map(|one| &one.tried)) {
+        // A long pause, losses, or one path of several.
+        finding.edge = None;
+        let again = patient.transfers(BYTES, None).await;
+        if stalls(&again) == 0 {
+            finding.stalled_before = stalled;
+            tries = again;
+        } else {
+            tries.extend(again);
+            finding.small = patient.transfers(BYTES, Some(SMALLEST)).await.into_iter().map(|one| one.tried).collect();
+        }
     }
-    // All at once: each that is lost costs the whole patience.
-    let sizes: Vec<u16> = [536, 700, 900].into_iter().chain((1000..=1460).step_by(20)).chain([4000, 8940]).collect();
-    let searched = all(sizes.iter().map(|&size| transfer(end, direction, SEARCH_BYTES, Some(size)))).await;
-    let passed: Vec<_> =
-        sizes.iter().zip(&searched).filter(|(_, tried)| tried.result.is_ok()).map(|(size, _)| *size).collect();
-    let lost: Vec<_> =
-        sizes.iter().zip(&searched).filter(|(_, tried)| is_stall(tried)).map(|(size, _)| *size).collect();
-    let fails = lost.iter().min().copied();
-    // A black hole has one edge: whatever is smaller passes.
-    let passes = passed.iter().max().copied().filter(|passes| fails.is_some_and(|fails| *passes < fails));
-    let Some(passes) = passes else { return finding };
-    let control = all((0..TRIES).map(|_| transfer(end, direction, BYTES, Some(passes)))).await;
-    if control.iter().all(|tried| tried.result.is_ok()) {
-        (finding.passes, finding.fails) = (Some(passes), fails);
-    }
+    finding.tries = tries.into_iter().map(|one| one.tried).collect();
     finding
 }
