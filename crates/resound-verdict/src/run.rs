@@ -1,15 +1,19 @@
 //! The order of a run: who is there, what size passes, and then everything else.
 
-use std::time::Instant;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use resound::Address;
 
 use crate::check::{
-    CheckId, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, reset, spurious_reset,
+    CheckId, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, reset, responsiveness, rtt,
+    segmentation, spurious_reset,
 };
 use crate::path::PathSettings;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection, PathReport};
+use crate::tries;
 
 /// What happens in a run.
 #[derive(Clone, Copy, Debug)]
@@ -25,25 +29,41 @@ pub enum Progress<'a> {
 pub(crate) struct Run<'a> {
     pub(crate) settings: &'a PathSettings,
     tell: &'a (dyn Fn(Progress<'_>) + Sync),
-    checks: Vec<CheckReport>,
+    checks: RefCell<Vec<CheckReport>>,
 }
 
+/// Checks that run beside others, and add their reports themselves.
+type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 impl Run<'_> {
-    fn add(&mut self, report: CheckReport) {
-        if self.settings.wants(report.id) {
+    fn wants(&self, id: CheckId) -> bool {
+        self.settings.wants(id)
+    }
+
+    fn add(&self, report: CheckReport) {
+        if self.wants(report.id) {
             (self.tell)(Progress::Checked(&report));
-            self.checks.push(report);
+            self.checks.borrow_mut().push(report);
         }
     }
 
-    fn skip(&mut self, id: CheckId, why: &str) {
+    /// Does a check if it is asked for.
+    fn check<'a>(&'a self, id: CheckId, check: impl Future<Output = CheckReport> + 'a) -> Checking<'a> {
+        Box::pin(async move {
+            if self.wants(id) {
+                self.add(check.await);
+            }
+        })
+    }
+
+    fn skip(&self, id: CheckId, why: &str) {
         self.add(CheckReport::new(id, CheckVerdict::Skip, why));
     }
 
     /// All that was not judged by now is skipped.
-    fn skip_rest(&mut self, why: &str) {
+    fn skip_rest(&self, why: &str) {
         for id in CheckId::ALL {
-            if self.settings.wants(id) && !self.checks.iter().any(|check| check.id == id) {
+            if self.wants(id) && !self.checks.borrow().iter().any(|check| check.id == id) {
                 self.skip(id, why);
             }
         }
@@ -59,7 +79,7 @@ pub(crate) async fn run(
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> PathReport {
     let start = Instant::now();
-    let mut run = Run { settings, tell, checks: Vec::new() };
+    let run = Run { settings, tell, checks: RefCell::default() };
     run.add(resolved.clone());
     let port = match &end.address {
         Address::Tcp { port, .. } => Some(*port),
@@ -79,14 +99,14 @@ pub(crate) async fn run(
     if kind == FarKind::Probe {
         let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
         broken.for_each(|symptom| end.ledger.begins().failed(symptom));
-        two_ended(&mut run, end, family, &greetings).await;
+        two_ended(&run, end, family, &greetings).await;
     }
     run.skip_rest(match kind {
         FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
         FarKind::Silent | FarKind::Hangs => "nothing answers",
         _ => "needs resound server at the far end",
     });
-    let mut checks = run.checks;
+    let mut checks = run.checks.into_inner();
     checks.sort_by_key(|check| CheckId::ALL.iter().position(|id| *id == check.id));
     PathReport {
         address: end.address.to_string(),
@@ -105,44 +125,62 @@ fn bulk(rate: Option<f64>) -> u64 {
 }
 
 /// The checks that the far end plays along with.
-async fn two_ended(run: &mut Run<'_>, end: &PathEnd, family: &str, greetings: &greet::Greetings) {
+async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &greet::Greetings) {
     let is_ipv6 = family == "ipv6";
-    let rtt = greetings.rtt();
-    let (out, back) =
-        tokio::join!(mtu::find(end, PathDirection::Out, rtt, is_ipv6), mtu::find(end, PathDirection::In, rtt, is_ipv6));
+    // Before anything loads the path.
+    let tries = rtt::measure(&end.with_segments_of(greetings.max_segment), greetings.rtt()).await;
+    run.add(rtt::report(&tries));
+    let trips = rtt::measured(&tries);
+    let rtt = trips.map_or(greetings.rtt(), rtt::RoundTrips::typical);
+    let small = end.with_segments_of(Some(greet::SMALL_SEGMENT));
+    // Small pieces need a machine with nothing else to do, and no large segments.
+    let (out, back, ()) = tokio::join!(
+        mtu::find(end, PathDirection::Out, rtt, is_ipv6),
+        mtu::find(end, PathDirection::In, rtt, is_ipv6),
+        run.check(CheckId::Segmentation, segmentation::run(&small, trips)),
+    );
     run.add(out.report(PathDirection::Out));
     run.add(back.report(PathDirection::In));
     // What is known of large segments must not spoil the other checks.
     let found = [out.max_segment(), back.max_segment()].into_iter().flatten().min();
     let max_segment = [found.or(greetings.max_segment), end.dial.max_segment].into_iter().flatten().min();
     let end = &end.with_segments_of(max_segment);
-    let bandwidth = back.rate();
-    if run.settings.wants(CheckId::Churn) {
-        run.add(Box::pin(churn::run(end, rtt, bandwidth)).await);
-    }
     let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
-    let ((integrity, both_ways), half_close_out, half_close_in, reset_out, reset_in, close_tail) = tokio::join!(
-        Box::pin(integrity::run(end, bytes)),
-        Box::pin(half_close::run_out(end, rtt)),
-        Box::pin(half_close::run_in(end)),
-        Box::pin(reset::run_out(end, bytes, rtt)),
-        Box::pin(reset::run_in(end, rtt)),
-        Box::pin(close_tail::run(end, bytes, rtt)),
-    );
-    for report in [integrity, both_ways, half_close_out, half_close_in, reset_out, reset_in, close_tail] {
-        run.add(report);
-    }
+    run.check(CheckId::Churn, churn::run(end, rtt, back.rate())).await;
+    tries::all(together(run, end, bytes, rtt)).await;
+    // Alone: it fills the path.
+    run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
     last(run, end, bytes, rtt).await;
 }
 
+/// The checks that do not disturb each other.
+fn together<'a>(run: &'a Run<'_>, end: &'a PathEnd, bytes: u64, rtt: Duration) -> Vec<Checking<'a>> {
+    let integrity = Box::pin(async move {
+        if run.wants(CheckId::Integrity) || run.wants(CheckId::BothWays) {
+            let (integrity, both_ways) = integrity::run(end, bytes).await;
+            run.add(integrity);
+            run.add(both_ways);
+        }
+    });
+    vec![
+        integrity,
+        run.check(CheckId::HalfCloseOut, half_close::run_out(end, rtt)),
+        run.check(CheckId::HalfCloseIn, half_close::run_in(end)),
+        run.check(CheckId::ResetOut, reset::run_out(end, bytes, rtt)),
+        run.check(CheckId::ResetIn, reset::run_in(end, rtt)),
+        run.check(CheckId::CloseTail, close_tail::run(end, bytes, rtt)),
+        run.check(CheckId::Nagle, nagle::run(end, rtt)),
+    ]
+}
+
 /// The checks of all connections so far, and those that must be alone.
-async fn last(run: &mut Run<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
-    if run.settings.wants(CheckId::SpuriousReset) {
+async fn last(run: &Run<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
+    if run.wants(CheckId::SpuriousReset) {
         Box::pin(spurious_reset::more(end, bytes)).await;
         run.add(spurious_reset::spurious_reset(&end.ledger.lines()));
     }
-    if let Some(wanted) = run.settings.connections.filter(|_| run.settings.wants(CheckId::Cap)) {
-        run.add(Box::pin(cap::run(end, wanted, rtt)).await);
+    if let Some(wanted) = run.settings.connections {
+        run.check(CheckId::Cap, cap::run(end, wanted, rtt)).await;
     }
     run.add(backends::backends(&end.greeted.all()));
 }

@@ -2,16 +2,22 @@
 //! tries mean.
 
 pub(crate) mod backends;
+mod bunches;
 pub(crate) mod cap;
 pub(crate) mod churn;
 pub(crate) mod close_tail;
+mod directions;
 pub(crate) mod greet;
 pub(crate) mod half_close;
 mod id;
 pub(crate) mod integrity;
 pub(crate) mod mtu;
 pub(crate) mod mtu_finding;
+pub(crate) mod nagle;
 pub(crate) mod reset;
+pub(crate) mod responsiveness;
+pub(crate) mod rtt;
+pub(crate) mod segmentation;
 pub(crate) mod spurious_reset;
 
 pub use id::{CheckId, UnknownCheck};
