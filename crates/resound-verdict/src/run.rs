@@ -133,11 +133,12 @@ async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &greet
     let trips = rtt::measured(&tries);
     let rtt = trips.map_or(greetings.rtt(), rtt::RoundTrips::typical);
     let small = end.with_segments_of(Some(greet::SMALL_SEGMENT));
-    // Small pieces need a machine with nothing else to do, and no large segments.
-    let (out, back, ()) = tokio::join!(
+    // Small writes need a machine with nothing else to do, and no large segments.
+    let (out, back, (), ()) = tokio::join!(
         mtu::find(end, PathDirection::Out, rtt, is_ipv6),
         mtu::find(end, PathDirection::In, rtt, is_ipv6),
         run.check(CheckId::Segmentation, segmentation::run(&small, trips)),
+        run.check(CheckId::Nagle, nagle::run(&small, rtt)),
     );
     run.add(out.report(PathDirection::Out));
     run.add(back.report(PathDirection::In));
@@ -169,7 +170,6 @@ fn together<'a>(run: &'a Run<'_>, end: &'a PathEnd, bytes: u64, rtt: Duration) -
         run.check(CheckId::ResetOut, reset::run_out(end, bytes, rtt)),
         run.check(CheckId::ResetIn, reset::run_in(end, rtt)),
         run.check(CheckId::CloseTail, close_tail::run(end, bytes, rtt)),
-        run.check(CheckId::Nagle, nagle::run(end, rtt)),
     ]
 }
 
