@@ -145,8 +145,9 @@ impl Played {
 
     /// Sends so many bytes and then receives until so many have come in all, for as long as
     /// something moves within `limit`: bytes leave or arrive, or the neighbour's system
-    /// acknowledges some. `is_dead` decides earlier. Both count only as long as nothing is delivered, neither an
-    /// answer nor more than the byte that asks for it; then the patience does.
+    /// acknowledges some. `is_dead` decides earlier. Both count only as long as nothing is
+    /// delivered, neither an answer nor more than the byte that asks for it; then the patience
+    /// does.
     pub(crate) async fn exchange_while_moving(
         &mut self,
         send: u64,

@@ -167,7 +167,9 @@ fn judged(direction: PathDirection, tries: &[Tried<NagleTimes>], large: Option<&
         }
         let steady = symptoms.len() + held;
         report = report.control("the same bytes in one write", steady, steady);
-        if let Some(Ok(times)) = large.map(|tried| &tried.result) {
+        // Where it is held as well, the segments of the box may be larger: that shows nothing.
+        let large = large.and_then(|tried| tried.result.as_ref().ok());
+        if let Some(times) = large.filter(|times| !times.is_held()) {
             let penalty = elapsed(times.penalty());
             report = report.saw(format!("{direction}: with {LARGE_SEGMENTS} segments in each write {penalty} longer"));
         }
