@@ -317,11 +317,18 @@ fn sizes_that_a_client_asks_for_are_in_its_syn() {
             listeners[0].save_syns().unwrap();
             let Endpoint::Tcp(at) = *listeners[0].address() else { panic!("TCP was asked for") };
             let address = Address::parse(&at.to_string(), 0).unwrap();
-            let how = Dial { max_segment, receive_buffer, timeout: PATIENCE, ..Dial::default() };
+            let marks = Some(46 << 2);
+            let how = Dial { max_segment, receive_buffer, traffic_class: marks, timeout: PATIENCE, ..Dial::default() };
             let (ours, theirs) = tokio::join!(dial(&address, how), Listener::accept_one(listeners));
             let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
             let (near, far) = (ours.report(), theirs.report());
             let syn = far.syn.expect("the SYN");
+            assert_eq!(syn[1], 46 << 2, "the traffic class");
+            // The SYN has been sent less than a minute before.
+            let stamp = syn.windows(2).position(|option| option == [8, 10]).expect("timestamps") + 2;
+            let stamp = u32::from_be_bytes(syn[stamp..stamp + 4].try_into().unwrap());
+            let passed = near.timestamp_clock.expect("a clock").wrapping_add(1000).wrapping_sub(stamp);
+            assert!(passed < 61_000, "{passed} ms");
             assert_eq!((near.syn, theirs.report().syn), (None, None));
             let tcp = &syn[usize::from(syn[0] & 15) * 4..];
             let options = &tcp[20..];

@@ -18,6 +18,10 @@ pub struct SocketReport {
     /// Bytes that this end has written to its socket, and that the peer's system has not
     /// acknowledged (`SIOCOUTQ`, tcp(7)).
     pub unacknowledged: Option<u64>,
+    /// The clock of this end's timestamps (RFC 7323; tcp(7), `TCP_TIMESTAMP`): what its segments
+    /// have in that option now, whether the peer takes it or not. It tells apart a SYN of this
+    /// connection and one that a proxy has sent. Linux alone has it.
+    pub timestamp_clock: Option<u32>,
 }
 
 /// The state of one TCP connection (`TCP_INFO`, tcp(7)). What an older kernel does not report is

@@ -43,6 +43,10 @@ pub struct Dial {
     /// Linux takes twice as many). It limits the window from the beginning on. `None` leaves it to
     /// the system, which adapts it.
     pub receive_buffer: Option<u32>,
+    /// The traffic class of what this end sends, from the SYN on: the code point of differentiated
+    /// services in its upper six bits (RFC 2474; ip(7), `IP_TOS`; ipv6(7), `IPV6_TCLASS`), on Unix.
+    /// `None` leaves it to the system.
+    pub traffic_class: Option<u8>,
 }
 
 impl Default for Dial {
@@ -57,6 +61,7 @@ impl Default for Dial {
             source_port: None,
             max_segment: None,
             receive_buffer: None,
+            traffic_class: None,
         }
     }
 }
@@ -125,23 +130,32 @@ impl Dial {
     }
 
     /// What counts from the SYN on.
-    fn set_sizes(&self, socket: &TcpSocket) -> io::Result<()> {
+    fn set_early(&self, socket: &TcpSocket, target: SocketAddr) -> io::Result<()> {
         #[cfg(unix)]
         if let Some(most) = self.max_segment {
             socket2::SockRef::from(socket).set_tcp_mss(most.into()).map_err(|error| {
                 io::Error::new(error.kind(), format!("segments of {most} bytes: {}", plain(&error)))
             })?;
         }
+        #[cfg(unix)]
+        if let Some(class) = self.traffic_class {
+            let socket = socket2::SockRef::from(socket);
+            let class = class.into();
+            if target.is_ipv4() { socket.set_tos_v4(class) } else { socket.set_tclass_v6(class) }?;
+        }
+        #[cfg(not(unix))]
+        let _ = target;
         self.receive_buffer.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))
     }
 
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
         let source = self.source(target);
-        if source.is_none() && self.max_segment.is_none() && self.receive_buffer.is_none() {
+        let is_early = self.max_segment.is_some() || self.receive_buffer.is_some() || self.traffic_class.is_some();
+        if source.is_none() && !is_early {
             return TcpStream::connect(target).await;
         }
         let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        self.set_sizes(&socket)?;
+        self.set_early(&socket, target)?;
         let Some(source) = source else { return socket.connect(target).await };
         // A port that was named may still be in TIME_WAIT from the last time, and two addresses of
         // a name may race from it. On Windows the option would let us take it from another program.

@@ -12,6 +12,7 @@ pub(super) fn socket_report(socket: &SockRef<'_>) -> SocketReport {
     #[cfg(target_os = "linux")]
     if report.tcp.is_some() {
         report.syn = super::sys::saved_syn(socket);
+        report.timestamp_clock = super::sys::timestamp_clock(socket);
     }
     // Elsewhere the count would end with what one peek shows.
     report.unread = cfg!(unix).then(|| unread(socket) as u64);

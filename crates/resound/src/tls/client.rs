@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use resound_proto::ClientSession;
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::ServerName;
@@ -49,6 +50,8 @@ impl Trust {
 pub struct TlsClient {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    /// What `config` verifies certificates with; `None` in a configuration of the caller's own.
+    verifier: Option<Arc<dyn ServerCertVerifier>>,
 }
 
 impl From<&TlsClient> for ClientSession {
@@ -79,14 +82,26 @@ impl TlsClient {
         identity: Option<&Identity>,
         alpn: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        let mut provider = CryptoProvider::clone(&provider());
-        let named = |known: &&dyn SupportedKxGroup| resound_proto::group(known.name());
-        let names = provider.kx_groups.iter().map(named).collect::<Vec<_>>().join(", ");
-        provider.kx_groups.retain(|known| named(known).eq_ignore_ascii_case(group));
-        if provider.kx_groups.is_empty() {
-            return Err(Error::Tls(format!("'{group}' is none of the groups there are to exchange keys in: {names}")));
-        }
-        Self::of_provider(Arc::new(provider), name, trust, identity, alpn)
+        Self::of_provider(only_group(group)?, name, trust, identity, alpn)
+    }
+
+    /// The same as this client, with one key exchange group only ([`TlsClient::with_group`]), and
+    /// without the sessions that it could resume: its ClientHello has another size.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] for an unknown group, and for a client with the caller's own configuration.
+    pub fn to_group(&self, group: &str) -> Result<Self, Error> {
+        let Some(verifier) = &self.verifier else {
+            return Err(Error::Tls("a configuration of one's own keeps its groups".into()));
+        };
+        let builder = ClientConfig::builder_with_provider(only_group(group)?)
+            .with_safe_default_protocol_versions()
+            .map_err(settings_error)?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(verifier));
+        let mut config = builder.with_client_cert_resolver(Arc::clone(&self.config.client_auth_cert_resolver));
+        config.alpn_protocols.clone_from(&self.config.alpn_protocols);
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), name: self.name.clone(), verifier: Some(Arc::clone(verifier)) })
     }
 
     fn of_provider(
@@ -101,7 +116,7 @@ impl TlsClient {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(settings_error)?;
-        let builder = builder.dangerous().with_custom_certificate_verifier(match trust {
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Platform => {
                 let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(settings_error)?;
                 Arc::new(KnownServers { known: Arc::new([]), others: Arc::new(verifier) })
@@ -113,7 +128,8 @@ impl TlsClient {
             }
             Trust::Pin(pin) => Arc::new(NoVerification(Some(pin))),
             Trust::Unverified => Arc::new(NoVerification(None)),
-        });
+        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(&verifier));
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -122,13 +138,13 @@ impl TlsClient {
             }
         };
         config.alpn_protocols = alpn.to_vec();
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, verifier: Some(verifier) })
     }
 
     /// A client with the caller's own configuration.
     #[must_use]
     pub fn of(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
-        Self { config, name }
+        Self { config, name, verifier: None }
     }
 
     /// The same, without resuming sessions: each handshake is a full one.
@@ -148,5 +164,38 @@ impl TlsClient {
     #[must_use]
     pub fn name(&self) -> &ServerName<'static> {
         &self.name
+    }
+}
+
+/// The cryptography with one key exchange group alone.
+fn only_group(group: &str) -> Result<Arc<CryptoProvider>, Error> {
+    let mut provider = CryptoProvider::clone(&provider());
+    let named = |known: &&dyn SupportedKxGroup| resound_proto::group(known.name());
+    let names = provider.kx_groups.iter().map(named).collect::<Vec<_>>().join(", ");
+    provider.kx_groups.retain(|known| named(known).eq_ignore_ascii_case(group));
+    if provider.kx_groups.is_empty() {
+        return Err(Error::Tls(format!("'{group}' is none of the groups there are to exchange keys in: {names}")));
+    }
+    Ok(Arc::new(provider))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_can_be_had_with_one_group_alone() {
+        let protocol = b"echo".to_vec();
+        let client = TlsClient::new("localhost", Trust::Unverified, None, std::slice::from_ref(&protocol)).unwrap();
+        let small = client.to_group("X25519").unwrap();
+        let names = |client: &TlsClient| {
+            let groups = client.config().crypto_provider().kx_groups.iter();
+            groups.map(|group| resound_proto::group(group.name())).collect::<Vec<_>>()
+        };
+        assert!(names(&client).len() > 1 && names(&small) == ["x25519"], "{:?}", names(&small));
+        assert_eq!((small.config().alpn_protocols.as_slice(), small.name()), (&[protocol][..], client.name()));
+        assert!(client.to_group("x").unwrap_err().to_string().contains("X25519MLKEM768"));
+        let own = TlsClient::of(Arc::clone(client.config()), client.name().clone());
+        assert!(own.to_group("x25519").unwrap_err().to_string().contains("one's own"));
     }
 }

@@ -80,6 +80,18 @@ pub(crate) fn saved_syn(socket: &SockRef<'_>) -> Option<Box<[u8]>> {
     None
 }
 
+/// `TCP_TIMESTAMP`: the clock of this end's timestamps. `None` if the socket is not TCP.
+pub(crate) fn timestamp_clock(socket: &SockRef<'_>) -> Option<u32> {
+    let mut clock: u32 = 0;
+    let mut size = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes to `clock`, which has that many.
+    let done = unsafe {
+        let (fd, to) = (socket.as_raw_fd(), (&raw mut clock).cast());
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_TIMESTAMP, to, &raw mut size)
+    };
+    (done == 0).then_some(clock)
+}
+
 /// `TCP_SAVE_SYN`: a listener keeps the SYN of each connection until that is asked for it.
 pub(crate) fn save_syns(listener: &SockRef<'_>) -> std::io::Result<()> {
     turn_on(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN)

@@ -19,7 +19,8 @@ mod tests;
 mod tokens;
 
 pub(crate) use ask::{
-    bind_address_no_port, peer_name, processor_time, save_syns, saved_syn, tcp_info, unacknowledged, watch,
+    bind_address_no_port, peer_name, processor_time, save_syns, saved_syn, tcp_info, timestamp_clock, unacknowledged,
+    watch,
 };
 pub(crate) use bytes::{Received, SendBytes};
 pub(crate) use done::{BufferKind, Done, SendBlocking, Wait};
