@@ -6,6 +6,7 @@ pub mod probe;
 mod check;
 mod greeted;
 mod ledger;
+mod near;
 mod path;
 mod place;
 mod played;

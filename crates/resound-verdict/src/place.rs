@@ -5,20 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use resound::client::{DialError, FailureClass};
-use resound::tls::TlsClient;
+use resound::tls::{TlsClient, TlsFailure};
 use resound::{Address, Dial, Endpoint, Stream, dial};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
-use crate::symptom::Symptom;
+use crate::symptom::{NoHello, Symptom};
 
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
 pub type Preface = Arc<dyn Fn(&Endpoint, &Endpoint) -> io::Result<Vec<u8>> + Send + Sync>;
-
-/// The far end says nothing in TLS's handshake.
-pub(crate) const TLS_SILENCE: &str = "no answer to the ClientHello";
 
 /// One address under test: cheap to clone.
 #[derive(Clone)]
@@ -46,6 +43,8 @@ pub(crate) struct Special {
     pub(crate) receive_buffer: Option<u32>,
     /// The far end's hello fits into the smallest packets.
     pub(crate) brief: bool,
+    /// The traffic class, of which the upper six bits are the DSCP.
+    pub(crate) traffic_class: Option<u8>,
 }
 
 /// A connection, before anything is said on it.
@@ -60,9 +59,17 @@ pub(crate) struct Reached {
 impl PathEnd {
     /// Connects, sends the preface, and completes TLS's handshake.
     pub(crate) async fn reach(&self, special: Special) -> Result<Reached, Symptom> {
+        let (stream, connected_in) = self.connect(special).await?;
+        let (stream, secured_in) = self.secure(stream).await?;
+        Ok(Reached { stream, connected_in, secured_in })
+    }
+
+    /// Connects and sends the preface. Returns how long connecting took.
+    pub(crate) async fn connect(&self, special: Special) -> Result<(Stream, Duration), Symptom> {
         let dial_with = Dial {
             max_segment: special.max_segment.or(self.dial.max_segment),
             receive_buffer: special.receive_buffer.or(self.dial.receive_buffer),
+            traffic_class: special.traffic_class.or(self.dial.traffic_class),
             ..self.dial
         };
         let start = Instant::now();
@@ -72,19 +79,38 @@ impl PathEnd {
             let header = preface(&stream.local(), &stream.peer()).map_err(|error| Symptom::Local(error.to_string()))?;
             (&stream).write_all(&header).await.map_err(|error| Symptom::of(&error, 0, 0))?;
         }
-        let Some(tls) = &self.tls else { return Ok(Reached { stream, connected_in, secured_in: None }) };
+        Ok((stream, connected_in))
+    }
+
+    /// Completes TLS's handshake, where there is to be one. Returns how long that took.
+    pub(crate) async fn secure(&self, stream: Stream) -> Result<(Stream, Option<Duration>), Symptom> {
+        let Some(tls) = &self.tls else { return Ok((stream, None)) };
         let start = Instant::now();
         match timeout(self.patience, stream.secure(tls)).await {
-            Ok(Ok(stream)) => Ok(Reached { stream, connected_in, secured_in: Some(start.elapsed()) }),
-            Ok(Err(error)) => Err(Symptom::NoTls(error.to_string())),
-            Err(_) => Err(Symptom::NoTls(TLS_SILENCE.into())),
+            Ok(Ok(stream)) => Ok((stream, Some(start.elapsed()))),
+            Ok(Err(error)) => Err(match Symptom::of(&error, 0, 0) {
+                Symptom::Reset { .. } => Symptom::HelloLost(NoHello::Reset),
+                Symptom::Closed { .. } => Symptom::HelloLost(NoHello::Closed),
+                _ => Symptom::NoTls(in_words(&error)),
+            }),
+            Err(_) => Err(Symptom::HelloLost(NoHello::Silent)),
         }
+    }
+
+    /// The same address with another client's TLS, if there is one.
+    pub(crate) fn with_tls(&self, tls: Option<&TlsClient>) -> Self {
+        Self { tls: tls.or(self.tls.as_ref()).cloned(), ..self.clone() }
     }
 
     /// The same address with no segment longer than this.
     pub(crate) fn with_segments_of(&self, max_segment: Option<u16>) -> Self {
         Self { dial: Dial { max_segment, ..self.dial }, ..self.clone() }
     }
+}
+
+/// A failed handshake, without the names of a library's types.
+fn in_words(error: &io::Error) -> String {
+    TlsFailure::behind(error).map_or_else(|| error.to_string(), |failure| failure.to_string())
 }
 
 fn no_connection(error: &DialError, after: Duration) -> Symptom {

@@ -1,19 +1,21 @@
 //! The order of a run: who is there, what size passes, and then everything else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use resound::Address;
 
+use crate::check::greet::Greetings;
+use crate::check::split_hello::SplitHellos;
 use crate::check::{
-    CheckId, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, reset, responsiveness, rtt,
-    segmentation, spurious_reset,
+    CheckId, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, options, reset,
+    responsiveness, rtt, segmentation, split_hello, spurious_reset, tls,
 };
 use crate::path::PathSettings;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection, PathReport};
-use crate::tries;
+use crate::{symptom, tries};
 
 /// What happens in a run.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Run<'a> {
     pub(crate) settings: &'a PathSettings,
     tell: &'a (dyn Fn(Progress<'_>) + Sync),
     checks: RefCell<Vec<CheckReport>>,
+    /// Both ends take windows for others than they are, so that transfers stall.
+    explains_stalls: Cell<bool>,
 }
 
 /// Checks that run beside others, and add their reports themselves.
@@ -40,7 +44,12 @@ impl Run<'_> {
         self.settings.wants(id)
     }
 
-    fn add(&self, report: CheckReport) {
+    fn add(&self, mut report: CheckReport) {
+        let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
+        if self.explains_stalls.get() && has_failed && report.summary.contains(symptom::STALLED) {
+            report.verdict = CheckVerdict::Unknown;
+            report.summary = format!("not judged, since what 'options' found explains it: {}", report.summary);
+        }
         if self.wants(report.id) {
             (self.tell)(Progress::Checked(&report));
             self.checks.borrow_mut().push(report);
@@ -79,12 +88,15 @@ pub(crate) async fn run(
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> PathReport {
     let start = Instant::now();
-    let run = Run { settings, tell, checks: RefCell::default() };
+    let run = Run { settings, tell, checks: RefCell::default(), explains_stalls: Cell::new(false) };
     run.add(resolved.clone());
     let port = match &end.address {
         Address::Tcp { port, .. } => Some(*port),
         Address::Unix(_) => None,
     };
+    let hellos = if port.is_some() { split_hello::find(end).await } else { None };
+    // Where a large ClientHello is lost, all other checks go on with a small one.
+    let end = &end.with_tls(hellos.as_ref().and_then(SplitHellos::remedy));
     let greetings = greet::greet(end, port).await;
     run.add(greet::connect(&greetings));
     let kind = greetings.kind();
@@ -96,12 +108,17 @@ pub(crate) async fn run(
     if let Some(report) = greet::changed_greetings(&greetings) {
         run.add(report);
     }
+    let small = &end.with_segments_of(greetings.max_segment.or(end.dial.max_segment));
+    if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
+        who(&run, small, &greetings, hellos.as_ref()).await;
+    }
     if kind == FarKind::Probe {
         let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
         broken.for_each(|symptom| end.ledger.begins().failed(symptom));
         two_ended(&run, end, family, &greetings).await;
     }
     run.skip_rest(match kind {
+        _ if greetings.has_no_tls() => "there is no TLS session",
         FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
         FarKind::Silent | FarKind::Hangs => "nothing answers",
         _ => "needs resound server at the far end",
@@ -118,6 +135,20 @@ pub(crate) async fn run(
     }
 }
 
+/// The checks of what either end knows of the other, whatever its program is.
+async fn who(run: &Run<'_>, end: &PathEnd, greetings: &Greetings, hellos: Option<&SplitHellos>) {
+    let look = options::look(end, greetings).await;
+    let options = options::options(greetings, &look);
+    run.explains_stalls.set(options::explains_stalls(&options));
+    let reports = [
+        address::address(greetings, &end.greeted.all(), end.preface.is_some()),
+        options,
+        tls::tls(greetings, end.tls.is_some()),
+        split_hello::split_hello(hellos),
+    ];
+    reports.into_iter().for_each(|report| run.add(report));
+}
+
 /// Bytes of a transfer that takes about a third of a second.
 fn bulk(rate: Option<f64>) -> u64 {
     let wanted = rate.unwrap_or_default() / 3.0;
@@ -125,7 +156,7 @@ fn bulk(rate: Option<f64>) -> u64 {
 }
 
 /// The checks that the far end plays along with.
-async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &greet::Greetings) {
+async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &Greetings) {
     let is_ipv6 = family == "ipv6";
     // Before anything loads the path.
     let tries = rtt::measure(&end.with_segments_of(greetings.max_segment), greetings.rtt()).await;

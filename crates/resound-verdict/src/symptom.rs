@@ -9,6 +9,9 @@ use resound::client::FailureClass;
 use crate::probe::WrongBytes;
 use crate::report::PathDirection;
 
+/// How the text of [`Symptom::Stalled`] begins.
+pub(crate) const STALLED: &str = "nothing moved any more";
+
 /// How a try went wrong. The checks decide whose fault that is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Symptom {
@@ -18,6 +21,8 @@ pub(crate) enum Symptom {
     NoConnection { class: FailureClass, after: Duration, text: String },
     /// The TLS handshake failed.
     NoTls(String),
+    /// The TLS handshake ended, or stayed silent, in place of an answer to the ClientHello.
+    HelloLost(NoHello),
     /// The connection came about, and then ended, or stayed silent, before the far end had said
     /// who it is.
     NoHello(NoHello),
@@ -84,6 +89,11 @@ impl fmt::Display for Symptom {
             Self::Local(what) => write!(f, "this machine could not do its part: {what}"),
             Self::NoConnection { text, .. } => text.fmt(f),
             Self::NoTls(what) => write!(f, "the TLS handshake failed: {what}"),
+            Self::HelloLost(how) => f.write_str(match how {
+                NoHello::Reset | NoHello::ResetAtOnce => "the connection was reset in the TLS handshake",
+                NoHello::Closed | NoHello::ClosedAtOnce => "the connection was closed in the TLS handshake",
+                NoHello::Silent => "nothing answered the ClientHello of TLS",
+            }),
             Self::NoHello(how) => how.fmt(f),
             Self::NotPlayed(why) => write!(f, "the far end cannot play this: {why}"),
             Self::Reset { sent, received } => {
@@ -97,7 +107,7 @@ impl fmt::Display for Symptom {
             }
             Self::NoFin { bytes } => write!(f, "all {bytes} bytes arrived, and the FIN behind them never did"),
             Self::Stalled { sent, acknowledged, received, wanted } => {
-                write!(f, "nothing moved any more: {sent} bytes sent")?;
+                write!(f, "{STALLED}: {sent} bytes sent")?;
                 if let Some(acknowledged) = acknowledged {
                     write!(f, ", {acknowledged} acknowledged")?;
                 }

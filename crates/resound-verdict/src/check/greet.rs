@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use resound::Stream;
 use resound::client::FailureClass;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::CheckId;
-use crate::place::{PathEnd, Reached, Special};
+use crate::near::NearFacts;
+use crate::place::{PathEnd, Special};
 use crate::probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
@@ -34,6 +36,8 @@ pub(crate) struct GreetTry {
     pub(crate) secured_in: Option<Duration>,
     /// Between the first line and its answer.
     pub(crate) answered_in: Option<Duration>,
+    /// The connection, as this end's system sees it behind the answer.
+    pub(crate) near: Option<NearFacts>,
     pub(crate) result: Result<Greeting, Symptom>,
 }
 
@@ -88,6 +92,12 @@ impl Greetings {
         })
     }
 
+    /// Connections came about, and TLS never did.
+    pub(crate) fn has_no_tls(&self) -> bool {
+        let is_tls = |symptom: &Symptom| matches!(symptom, Symptom::NoTls(_) | Symptom::HelloLost(_));
+        self.tries.iter().all(|tried| tried.result.as_ref().is_err_and(is_tls))
+    }
+
     pub(crate) fn hello(&self) -> Option<&FarHello> {
         self.tries.iter().find_map(|tried| match &tried.result {
             Ok(Greeting::Probe(hello)) => Some(&**hello),
@@ -118,21 +128,14 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         }
         tries.extend(others.into_iter().flatten());
     }
-    while tries.len() < TRIES && !is_words(&tries[0]) {
+    if !is_words(&tries[0]) {
         // The first connection has shown that it does not speak first, or that it hangs up.
-        tries.push(try_greet(end, Special::default(), Duration::ZERO).await);
+        let left = TRIES.saturating_sub(tries.len());
+        tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), Duration::ZERO))).await);
     }
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
     let mut greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
-    if is_all(&|symptom| *symptom == Symptom::NoHello(NoHello::Silent)) {
-        // The answer may be too large for the path.
-        let special = Special { max_segment: Some(SMALL_SEGMENT), ..Special::default() };
-        let small = try_greet(end, special, Duration::ZERO).await;
-        if small.result.is_ok() {
-            greetings.max_segment = Some(SMALL_SEGMENT);
-            tries = vec![small];
-        }
-    } else if is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed))) {
+    if is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed))) {
         greetings.ends_at_one_byte = ends_at_one_byte(end).await;
     }
     greetings.tries = tries;
@@ -171,41 +174,58 @@ async fn first_greeting(end: &PathEnd, first_word: Duration) -> (GreetTry, Optio
 }
 
 async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> GreetTry {
-    let mut tried =
-        GreetTry { connected_in: None, secured_in: None, answered_in: None, result: Err(Symptom::Forgotten) };
-    let Reached { stream, connected_in, secured_in } = match end.reach(special).await {
-        Ok(reached) => reached,
+    let broken = |symptom| GreetTry {
+        connected_in: None,
+        secured_in: None,
+        answered_in: None,
+        near: None,
+        result: Err(symptom),
+    };
+    let start = Instant::now();
+    let (stream, connected_in) = match end.connect(special).await {
+        Ok(connected) => connected,
         // A SYN is refused otherwise: this RST came behind the SYN-ACK.
         Err(Symptom::NoConnection { class: FailureClass::Reset, after, .. }) => {
-            let result = Err(Symptom::NoHello(NoHello::ResetAtOnce));
-            return GreetTry { connected_in: Some(after), result, ..tried };
+            return GreetTry { connected_in: Some(after), ..broken(Symptom::NoHello(NoHello::ResetAtOnce)) };
         }
-        Err(symptom) => return GreetTry { result: Err(symptom), ..tried },
+        Err(symptom) => return broken(symptom),
     };
-    (tried.connected_in, tried.secured_in) = (Some(connected_in), secured_in);
-    let mut reader = &stream;
+    let connected_in = Some(connected_in);
+    let (stream, secured_in) = match end.secure(stream).await {
+        Ok(secured) => secured,
+        Err(symptom) => return GreetTry { connected_in, ..broken(symptom) },
+    };
+    let (result, answered_in) = talk(end, &stream, first_word).await;
+    let near = Some(NearFacts::of(&stream, start));
+    if let Ok(Greeting::Probe(hello)) = &result {
+        end.greeted.add(hello);
+    }
+    GreetTry { connected_in, secured_in, answered_in, near, result }
+}
+
+/// Waits for a first word, and sends one in its absence. Returns what came, and how long its answer
+/// took.
+async fn talk(end: &PathEnd, stream: &Stream, first_word: Duration) -> (Result<Greeting, Symptom>, Option<Duration>) {
+    let (mut reader, mut writer) = (stream, stream);
     let mut words = vec![0; 64 * 1024];
     if !first_word.is_zero() {
         match timeout(first_word, reader.read(&mut words)).await {
-            Ok(Ok(0)) => tried.result = Err(Symptom::NoHello(NoHello::ClosedAtOnce)),
-            Ok(Ok(n)) => tried.result = Ok(Greeting::Words(FarKind::SpeaksFirst, words[..n].to_vec())),
-            Ok(Err(error)) => tried.result = Err(at_once(&error)),
+            Ok(Ok(0)) => return (Err(Symptom::NoHello(NoHello::ClosedAtOnce)), None),
+            Ok(Ok(n)) => return (Ok(Greeting::Words(FarKind::SpeaksFirst, words[..n].to_vec())), None),
+            Ok(Err(error)) => return (Err(at_once(&error)), None),
             Err(_) => {}
-        }
-        if !matches!(tried.result, Err(Symptom::Forgotten)) {
-            return tried;
         }
     }
     let request = ProbeRequest::play("greeting", end.seed, &[]).line();
     let start = Instant::now();
     let sent = async {
-        (&stream).write_all(request.as_bytes()).await?;
-        (&stream).flush().await
+        writer.write_all(request.as_bytes()).await?;
+        writer.flush().await
     };
     if let Err(error) = sent.await {
-        return GreetTry { result: Err(behind_the_line(&error)), ..tried };
+        return (Err(behind_the_line(&error)), None);
     }
-    let mut answer: Vec<u8> = Vec::new();
+    let (mut answer, mut answered_in): (Vec<u8>, _) = (Vec::new(), None);
     let result = loop {
         match timeout(end.patience, reader.read(&mut words)).await {
             Ok(Ok(0)) if answer.is_empty() => break Err(Symptom::NoHello(NoHello::Closed)),
@@ -215,15 +235,12 @@ async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> Gre
             // It has said something, and then no more.
             _ => break understood(&request, &answer),
         }
-        tried.answered_in = tried.answered_in.or(Some(start.elapsed()));
+        answered_in = answered_in.or(Some(start.elapsed()));
         if answer.contains(&b'\n') || !may_go_on(&answer, &request) {
             break understood(&request, &answer);
         }
     };
-    if let Ok(Greeting::Probe(hello)) = &result {
-        end.greeted.add(hello);
-    }
-    GreetTry { result, ..tried }
+    (result, answered_in)
 }
 
 /// Whether an answer without a newline is the beginning of one that is known.

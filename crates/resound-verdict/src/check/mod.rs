@@ -1,6 +1,7 @@
 //! The checks: one file a family. A family has two halves: what is tried on the path, and what the
 //! tries mean.
 
+pub(crate) mod address;
 pub(crate) mod backends;
 mod bunches;
 pub(crate) mod cap;
@@ -14,10 +15,14 @@ pub(crate) mod integrity;
 pub(crate) mod mtu;
 pub(crate) mod mtu_finding;
 pub(crate) mod nagle;
+mod one_connection;
+pub(crate) mod options;
 pub(crate) mod reset;
 pub(crate) mod responsiveness;
 pub(crate) mod rtt;
 pub(crate) mod segmentation;
+pub(crate) mod split_hello;
 pub(crate) mod spurious_reset;
+pub(crate) mod tls;
 
 pub use id::{CheckId, UnknownCheck};

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::mtu_finding::{LostSize, MtuFinding, MtuTransfer};
-use crate::place::{PathEnd, Special, TLS_SILENCE};
+use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::probe::Step;
 use crate::report::PathDirection;
@@ -63,7 +63,7 @@ impl MtuTry {
             Some(Symptom::Stalled { .. }) => true,
             // What greets may be large itself.
             Some(Symptom::NoHello(NoHello::Silent)) => direction == PathDirection::In,
-            Some(Symptom::NoTls(why)) => direction == PathDirection::In && why == TLS_SILENCE,
+            Some(Symptom::HelloLost(NoHello::Silent)) => direction == PathDirection::In,
             _ => false,
         }
     }

@@ -1,5 +1,7 @@
 //! What the far end says: of itself, of its sockets, and of a session.
 
+use std::fmt::Write;
+
 use resound::SocketReport;
 use resound::client::TcpInfo;
 use serde::{Deserialize, Serialize};
@@ -87,6 +89,14 @@ pub struct FarTls {
     pub server_name: Option<String>,
     /// The channel binding (RFC 9266), in hexadecimal digits: equal at both ends of one session.
     pub exporter: Option<String>,
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// What the system knows of a socket.
@@ -190,6 +200,8 @@ pub struct SynFacts {
     pub sack: bool,
     /// It has timestamps.
     pub timestamps: bool,
+    /// The clock of its sender's timestamps.
+    pub timestamp_clock: Option<u32>,
     /// Kinds of further options.
     pub others: Vec<u8>,
 }
@@ -219,7 +231,10 @@ impl SynFacts {
                         (2, [high, low]) => facts.mss = Some(u16::from_be_bytes([*high, *low])),
                         (3, [scale]) => facts.window_scale = Some(*scale),
                         (4, []) => facts.sack = true,
-                        (8, _) => facts.timestamps = true,
+                        (8, value) => {
+                            facts.timestamps = true;
+                            facts.timestamp_clock = value.first_chunk().map(|clock| u32::from_be_bytes(*clock));
+                        }
                         _ => facts.others.push(*kind),
                     }
                     rest = &rest[length..];
@@ -283,6 +298,7 @@ mod tests {
             window_scale: Some(7),
             sack: true,
             timestamps: true,
+            timestamp_clock: Some(1),
             ..SynFacts::default()
         };
         assert_eq!(facts, wanted);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use resound::{CloseReason, ConnInfo, Cx, Framing, Service, SocketReport};
 
+use super::facts::hex;
 use super::facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SocketFacts};
 use super::pattern::{Pattern, PatternCheck};
 use super::request::{BadRequest, ProbeRequest, Step};
@@ -453,12 +454,12 @@ fn hello(conn: &ConnInfo, socket: SocketFacts, sessions: &Sessions) -> FarHello 
         instance: sessions.instance().into(),
         connection: conn.id.0,
         peer: via.map_or(&conn.peer, |via| &via.peer).to_string(),
-        local: conn.local.to_string(),
+        local: via.map_or(&conn.local, |via| &via.local).to_string(),
         proxied: via.map(|via| ProxiedClient { client: conn.peer.to_string(), proxy: via.peer.to_string() }),
         tls: conn.tls.as_ref().map(|tls| FarTls {
             version: tls.version.into(),
             server_name: tls.server_name.as_ref().map(ToString::to_string),
-            exporter: tls.exporter.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+            exporter: tls.exporter.map(|value| hex(&value)),
         }),
         socket,
         idle_timeout_ms: sessions.idle_timeout().map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),

@@ -10,7 +10,8 @@ mod pattern;
 mod request;
 mod sessions;
 
-pub use facts::{FarHello, ProbeAnswer, SessionLog, SocketFacts, SynFacts, TcpFacts};
+pub(crate) use facts::hex;
+pub use facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SessionLog, SocketFacts, SynFacts, TcpFacts};
 pub use far_end::FarEnd;
 pub use pattern::{Damage, Pattern, PatternCheck, WrongBytes};
 pub use request::{BadRequest, CREDIT, PREFIX, ProbeRequest, Step};
