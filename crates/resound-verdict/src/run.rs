@@ -9,8 +9,8 @@ use resound::Address;
 use crate::check::greet::Greetings;
 use crate::check::split_hello::SplitHellos;
 use crate::check::{
-    CheckId, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, options, reset,
-    responsiveness, rtt, segmentation, split_hello, spurious_reset, tls,
+    CheckId, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, one_ended, options,
+    reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls,
 };
 use crate::path::PathSettings;
 use crate::place::PathEnd;
@@ -112,10 +112,16 @@ pub(crate) async fn run(
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
         who(&run, small, &greetings, hellos.as_ref()).await;
     }
-    if kind == FarKind::Probe {
-        let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
-        broken.for_each(|symptom| end.ledger.begins().failed(symptom));
-        two_ended(&run, end, family, &greetings).await;
+    match kind {
+        FarKind::Probe => {
+            let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
+            broken.for_each(|symptom| end.ledger.begins().failed(symptom));
+            two_ended(&run, end, family, &greetings).await;
+        }
+        FarKind::Echo | FarKind::Reply => {
+            one_ended::run(small, kind, |id| run.wants(id), |report| run.add(report)).await
+        }
+        _ => {}
     }
     run.skip_rest(match kind {
         _ if greetings.has_no_tls() => "there is no TLS session",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use resound::relay::{Relay, RelayTarget};
 use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
-use resound::{Address, ConnInfo, Framing, Handle, Handshake, Reply, Server, Service};
+use resound::{Address, ConnInfo, Echo, Framing, Handle, Handshake, Reply, Server, Service};
 use resound_verdict::probe::{FarEnd, Sessions};
 use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, Path, PathDirection, PathReport};
 
@@ -165,6 +165,51 @@ fn a_large_hello_that_is_dropped_is_found_and_the_run_goes_on() {
     expect(&report, CheckId::Connect, CheckVerdict::Pass);
     expect(&report, CheckId::Tls, CheckVerdict::Pass);
     expect(&report, CheckId::Integrity, CheckVerdict::Pass);
+}
+
+/// What one end can prove.
+const ONE_ENDED: [CheckId; 9] = [
+    CheckId::MtuOut,
+    CheckId::MtuIn,
+    CheckId::Integrity,
+    CheckId::BothWays,
+    CheckId::Segmentation,
+    CheckId::SlowReader,
+    CheckId::HalfCloseOut,
+    CheckId::Rtt,
+    CheckId::Churn,
+];
+
+#[test]
+fn one_end_alone_passes_what_comes_back() {
+    let reply = || Reply::new(Reply::PREFIX.as_bytes(), Framing::auto());
+    for (server, has_tls, kind) in [
+        (serve(settings(), |_| Echo), false, FarKind::Echo),
+        (serve(settings(), move |_| reply()), false, FarKind::Reply),
+        (serve(with_tls(settings()), |_| Echo), true, FarKind::Echo),
+    ] {
+        let path = if has_tls { tls_path(&server) } else { path(&server) };
+        let report = check_with(path.only(ONE_ENDED));
+        assert_eq!(report.far, kind);
+        for id in ONE_ENDED {
+            expect(&report, id, CheckVerdict::Pass);
+        }
+    }
+}
+
+#[test]
+fn one_end_alone_finds_what_does_not_come_back() {
+    let server = serve(settings(), |_| Echo);
+    let corrupt = relay(settings(), &server, "down: corrupt @20KiB");
+    let changed = check_with(path(&corrupt).only(ONE_ENDED));
+    let integrity = expect(&changed, CheckId::Integrity, CheckVerdict::Fail);
+    assert!(integrity.summary.contains("byte 20480 came back changed: the server or the path"), "{integrity:?}");
+    expect(&changed, CheckId::BothWays, CheckVerdict::Unknown);
+    let closing = relay(settings(), &server, "up: close-on-eof");
+    let closes = check_with(path(&closing).only(ONE_ENDED));
+    let half_close = expect(&closes, CheckId::HalfCloseOut, CheckVerdict::Warn);
+    assert!(half_close.summary.ends_with("the server or the path"), "{half_close:?}");
+    expect(&closes, CheckId::Integrity, CheckVerdict::Pass);
 }
 
 /// A server of the standard library's, for one kind of words; returns what clients sent to it.

@@ -16,6 +16,7 @@ pub(crate) mod mtu;
 pub(crate) mod mtu_finding;
 pub(crate) mod nagle;
 mod one_connection;
+pub(crate) mod one_ended;
 pub(crate) mod options;
 pub(crate) mod reset;
 pub(crate) mod responsiveness;

@@ -1,0 +1,203 @@
+//! [`Returning`]: a connection to a server that sends back what it gets.
+
+use std::time::{Duration, Instant};
+
+use resound::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+use crate::place::{PathEnd, Special};
+use crate::report::FarKind;
+use crate::symptom::Symptom;
+
+/// Bytes of a line with its newline. Servers that read lines have limits that are far larger.
+pub(super) const LINE: u64 = 64;
+/// Bytes of one write.
+const WRITE: u64 = 16 * 1024;
+
+/// How bytes are sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EchoPace {
+    /// So many bytes are on their way at most.
+    pub(super) window: u64,
+    /// Bytes of one write.
+    pub(super) write: u64,
+    /// What is on its way is written as a whole, and then read.
+    pub(super) is_in_turn: bool,
+    /// Nothing is read for so long first.
+    pub(super) reads_after: Duration,
+}
+
+impl EchoPace {
+    /// All at once.
+    pub(super) const FREE: Self =
+        Self { window: u64::MAX, write: WRITE, is_in_turn: false, reads_after: Duration::ZERO };
+
+    /// No more than this on its way.
+    pub(super) fn window(bytes: u64) -> Self {
+        Self { window: bytes, ..Self::FREE }
+    }
+}
+
+/// A connection to an echo, or to a server that puts a word before each line.
+pub(super) struct Returning {
+    stream: Stream,
+    prefix: &'static [u8],
+    seed: u64,
+    patience: Duration,
+    /// Bytes that were handed to the system.
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+/// A line of printable characters that says which one it is: a server may read lines, and text
+/// only.
+fn line(seed: u64, index: u64) -> String {
+    let mixed = seed.wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{index:015x} {mixed:016x} {:015x} {:014x}\n", mixed >> 4 ^ index, mixed >> 8)
+}
+
+/// The bytes from `offset` on of a stream of lines, each behind `prefix`.
+fn lines(prefix: &[u8], seed: u64, offset: u64, length: usize) -> Vec<u8> {
+    let each = LINE + prefix.len() as u64;
+    let mut out = Vec::with_capacity(length + 2 * each as usize);
+    let mut index = offset / each;
+    let skipped = (offset % each) as usize;
+    while out.len() < length + skipped {
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(line(seed, index).as_bytes());
+        index += 1;
+    }
+    out.drain(..skipped);
+    out.truncate(length);
+    out
+}
+
+impl Returning {
+    pub(super) async fn begin(end: &PathEnd, kind: FarKind, special: Special) -> Result<Self, Symptom> {
+        let stream = end.reach(special).await?.stream;
+        let prefix = if kind == FarKind::Reply { resound::Reply::PREFIX.as_bytes() } else { &[] };
+        Ok(Self { stream, prefix, seed: end.seed, patience: end.patience, sent: 0, received: 0 })
+    }
+
+    pub(super) fn tcp(&self) -> Option<resound::client::TcpInfo> {
+        self.stream.tcp_info()
+    }
+
+    /// What comes back of so many bytes.
+    fn returned(&self, sent: u64) -> u64 {
+        sent / LINE * (LINE + self.prefix.len() as u64)
+    }
+
+    /// Sends so many lines, and reads all that they bring back. Both go on by themselves.
+    pub(super) async fn exchange(&mut self, count: u64, pace: EchoPace) -> Result<(), Symptom> {
+        let end = self.sent + count * LINE;
+        let wanted = self.returned(end);
+        let begin = Instant::now();
+        // With `is_in_turn`: all of this turn is written, and not all of it is back.
+        let mut is_reading = false;
+        let (mut out, mut chunk): (Vec<u8>, _) = (Vec::new(), vec![0; 64 * 1024]);
+        while self.sent < end || self.received < wanted {
+            let on_its_way = self.returned(self.sent).saturating_sub(self.received);
+            is_reading &= on_its_way > 0;
+            let has_room = self.sent < end && on_its_way < pace.window && !is_reading;
+            is_reading |= !has_room && pace.is_in_turn;
+            let takes_turn = !has_room || !pace.is_in_turn;
+            if has_room && out.is_empty() {
+                let bytes = (end - self.sent).min(pace.write).min(pace.window);
+                out = lines(&[], self.seed, self.sent, bytes as usize);
+            }
+            let pause = pace.reads_after.saturating_sub(begin.elapsed());
+            let room = (wanted - self.received).min(chunk.len() as u64) as usize;
+            let may_read = room > 0 && takes_turn && pause.is_zero();
+            let moved = {
+                let (mut writer, mut reader) = (&self.stream, &self.stream);
+                let moved = async {
+                    tokio::select! {
+                        written = writer.write(&out), if has_room => written.map(Moved::Out),
+                        read = reader.read(&mut chunk[..room]), if may_read => read.map(Moved::In),
+                        () = sleep(pause), if !pause.is_zero() => Ok(Moved::Nothing),
+                    }
+                };
+                timeout(self.patience + pause, moved).await
+            };
+            match moved {
+                Ok(Ok(Moved::Out(n))) => {
+                    out.drain(..n);
+                    self.sent += n as u64;
+                    if out.is_empty() {
+                        self.flush().await?;
+                    }
+                }
+                Ok(Ok(Moved::In(0))) => return Err(Symptom::Closed { sent: self.sent, received: self.received }),
+                Ok(Ok(Moved::In(n))) => self.take(&chunk[..n])?,
+                Ok(Ok(Moved::Nothing)) => {}
+                Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received)),
+                Err(_) => return Err(self.stalled(wanted)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), Symptom> {
+        match timeout(self.patience, (&self.stream).flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Symptom::of(&error, self.sent, self.received)),
+            Err(_) => Err(self.stalled(0)),
+        }
+    }
+
+    fn stalled(&self, wanted: u64) -> Symptom {
+        let acknowledged = self.tcp().map(|tcp| tcp.acknowledged);
+        Symptom::Stalled { sent: self.sent, acknowledged, received: self.received, wanted }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Symptom> {
+        let belong = lines(self.prefix, self.seed, self.received, bytes.len());
+        if let Some(at) = bytes.iter().zip(&belong).position(|(came, belongs)| came != belongs) {
+            return Err(Symptom::Own(format!("byte {} came back changed", self.received + at as u64)));
+        }
+        self.received += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Sends so many lines and then a FIN, and only then reads what they bring back.
+    pub(super) async fn finish_behind(&mut self, count: u64) -> Result<(), Symptom> {
+        let bytes = lines(&[], self.seed, self.sent, (count * LINE) as usize);
+        let mut writer = &self.stream;
+        let sent = async {
+            writer.write_all(&bytes).await?;
+            writer.shutdown().await
+        };
+        match timeout(self.patience, sent).await {
+            Ok(Ok(())) => self.sent += bytes.len() as u64,
+            Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received)),
+            Err(_) => return Err(self.stalled(0)),
+        }
+        self.exchange(0, EchoPace::FREE).await
+    }
+}
+
+/// What one step of an exchange has done.
+enum Moved {
+    Out(usize),
+    In(usize),
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_lines_is_the_same_from_any_offset() {
+        for prefix in [&b""[..], b"Server received: "] {
+            let whole = lines(prefix, 7, 0, 1000);
+            assert_eq!(whole.iter().filter(|&&byte| byte == b'\n').count() as u64, 1000 / (LINE + prefix.len() as u64));
+            for offset in [0, 1, 63, 64, 65, 200, 999] {
+                assert_eq!(lines(prefix, 7, offset as u64, 1000 - offset), whole[offset..], "{offset}");
+            }
+        }
+        assert_eq!(line(u64::MAX, 12345).len() as u64, LINE);
+    }
+}
