@@ -65,9 +65,9 @@ impl PathSettings {
             return self.only.contains(&id);
         }
         match id {
-            CheckId::Idle => self.idle.is_some() || self.profile == Profile::Thorough,
+            CheckId::Idle | CheckId::HalfClosedIdle => self.idle.is_some() || self.profile == Profile::Thorough,
             CheckId::Cap => self.connections.is_some(),
-            CheckId::HalfClosedIdle | CheckId::Responsiveness => self.profile == Profile::Thorough,
+            CheckId::Responsiveness => self.profile == Profile::Thorough,
             _ => true,
         }
     }

@@ -120,6 +120,19 @@ impl Played {
         self.send(bytes as u64).await
     }
 
+    /// Hands some bytes to the system: as many as it takes within so long.
+    pub(crate) async fn send_some(&mut self, most: u64, limit: Duration) -> Result<u64, Symptom> {
+        let chunk = self.up.bytes(self.sent, usize::try_from(most.min(WRITE)).unwrap_or(0));
+        match timeout(limit, (&self.stream).write(&chunk)).await {
+            Ok(Ok(n)) => {
+                self.sent += n as u64;
+                Ok(n as u64)
+            }
+            Ok(Err(error)) => Err(Symptom::of(&error, self.sent, self.received())),
+            Err(_) => Ok(0),
+        }
+    }
+
     /// Receives until so many bytes have come in all.
     pub(crate) async fn receive(&mut self, total: u64) -> Result<(), Symptom> {
         while self.received() < total {
@@ -207,18 +220,24 @@ impl Played {
 
     /// One read of at most so many bytes of the pattern, of which `wanted` are to come in all.
     pub(crate) async fn read(&mut self, wanted: u64, most: u64) -> Result<usize, Symptom> {
+        let read = self.read_within(most, self.end.patience).await?;
+        read.ok_or_else(|| self.stalled(wanted))
+    }
+
+    /// One read of at most so many bytes. `None` where nothing comes for so long.
+    pub(crate) async fn read_within(&mut self, most: u64, limit: Duration) -> Result<Option<usize>, Symptom> {
         let n = self.take_rest(most);
         if n > 0 {
-            return Ok(n);
+            return Ok(Some(n));
         }
         let mut chunk = vec![0; usize::try_from(most).unwrap_or(usize::MAX).min(64 * 1024)];
-        match timeout(self.end.patience, (&self.stream).read(&mut chunk)).await {
+        match timeout(limit, (&self.stream).read(&mut chunk)).await {
             Ok(Ok(n)) => {
                 self.down.received(&chunk[..n]);
-                Ok(n)
+                Ok(Some(n))
             }
             Ok(Err(error)) => Err(Symptom::of(&error, self.sent, self.received())),
-            Err(_) => Err(self.stalled(wanted)),
+            Err(_) => Ok(None),
         }
     }
 

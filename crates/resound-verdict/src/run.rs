@@ -10,7 +10,7 @@ use crate::check::greet::Greetings;
 use crate::check::split_hello::SplitHellos;
 use crate::check::{
     CheckId, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, one_ended, options,
-    reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls,
+    reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
 };
 use crate::path::PathSettings;
 use crate::place::PathEnd;
@@ -23,6 +23,8 @@ use crate::{symptom, tries};
 pub enum Progress<'a> {
     /// The checks of an address begin.
     Begins(&'a Address),
+    /// A check that takes long, or opens many connections, begins: what it does.
+    Announces(&'a str),
     /// A check is done.
     Checked(&'a CheckReport),
 }
@@ -185,7 +187,12 @@ async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &Greet
     let end = &end.with_segments_of(max_segment);
     let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
     run.check(CheckId::Churn, churn::run(end, rtt, back.rate())).await;
-    tries::all(together(run, end, bytes, rtt)).await;
+    let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
+    let waiting = waits::announced(run.settings, far_timeout, |what| (run.tell)(Progress::Announces(what)));
+    let waits: Checking<'_> = Box::pin(async {
+        waits::run(end, &waiting, rtt).await.into_iter().for_each(|report| run.add(report));
+    });
+    tries::all(together(run, end, bytes, rtt).into_iter().chain([waits])).await;
     // Alone: it fills the path.
     run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
     last(run, end, bytes, rtt).await;

@@ -112,7 +112,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
 }
 
 /// Whether a server ends connections like this for reasons of its own (`CloseReason::name`).
-fn is_far_made(closed: &str) -> bool {
+pub(crate) fn is_far_made(closed: &str) -> bool {
     ["idle_timeout", "write_timeout", "drained", "cut", "panicked", "opening_timeout"].contains(&closed)
 }
 

@@ -150,6 +150,8 @@ pub struct TcpFacts {
     pub unacknowledged: u32,
     /// Bytes that the other end's system has acknowledged.
     pub acknowledged: u64,
+    /// Bytes that have arrived in order, records of TLS included.
+    pub received: u64,
     /// Both ends use timestamps.
     pub timestamps: bool,
     /// Both ends use selective acknowledgements.
@@ -174,6 +176,7 @@ impl TcpFacts {
             path_mtu: info.path_mtu,
             unacknowledged: info.unacknowledged,
             acknowledged: info.acknowledged,
+            received: info.bytes_received,
             timestamps: info.options.timestamps,
             sack: info.options.sack,
             window_scale: info.options.window_scale,
@@ -279,6 +282,8 @@ pub struct SessionLog {
     pub now_ms: f64,
     /// The socket, when the far end looked last.
     pub socket: SocketFacts,
+    /// When that was.
+    pub socket_at_ms: Option<f64>,
 }
 
 #[cfg(test)]

@@ -234,12 +234,13 @@ impl Player {
         let mut facts = SocketFacts::of(report);
         // A system gives the SYN once.
         facts.syn = facts.syn.or_else(|| self.session.log().socket.syn.clone());
+        let now_ms = self.session.age_ms(cx.now());
+        self.session.log().socket_at_ms = Some(now_ms);
         if matches!(self.steps.get(self.at), Some(Step::Hold(_))) && self.has_said_hello {
             self.session.log().socket = facts;
             return;
         }
         let answer = if self.has_said_hello {
-            let now_ms = self.session.age_ms(cx.now());
             let mut log = self.session.log();
             log.socket = facts;
             ProbeAnswer::Session(Box::new(super::facts::SessionLog { now_ms, ..log.clone() }))

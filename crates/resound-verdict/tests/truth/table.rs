@@ -84,4 +84,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("up: reset-one-side @1KiB", &["fail spurious-reset out"]),
     row("down: reset-one-side @64KiB", &["fail spurious-reset in"]),
     row("connect-rate=5/s", &["warn churn"]),
+    row("hold=1MiB", &[]),
+    row("hold=8MiB", &["warn hidden-buffer out"]),
+    row("no-backpressure", &["fail hidden-buffer out"]),
+    row("no-keepalive", &[]),
 ];

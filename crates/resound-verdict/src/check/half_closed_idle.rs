@@ -1,0 +1,207 @@
+//! `half-closed-idle`: a connection of which one direction has ended outlives a pause in the other.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::CheckId;
+use super::greet::elapsed;
+use super::idle_try::{HalfClosed, IdleDeath, IdleTry, try_half_closed};
+use super::ladder::{LadderFinding, Rung, found, jittered, rungs, when};
+use crate::place::PathEnd;
+use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use crate::symptom::Symptom;
+use crate::tries::{TRIES, all};
+
+/// Waits of a thorough run: longer than the 60 s of IPVS.
+pub(crate) const LONGEST: Duration = Duration::from_secs(70);
+/// Between the beginnings of two connections.
+const STAGGER: Duration = Duration::from_millis(5);
+
+/// The tries of one end's FIN.
+struct HalfClosedTries {
+    by: HalfClosed,
+    rungs: Vec<Rung>,
+    /// The same waits without the FIN.
+    open: Vec<Rung>,
+    /// The FIN without a wait.
+    at_once: Vec<IdleTry>,
+}
+
+pub(crate) fn announced(longest: Duration) -> String {
+    let connections = (rungs(longest).len() * 2 + 1) * 2 * TRIES;
+    format!("half-closed-idle: {connections} connections wait, up to {} long", elapsed(longest))
+}
+
+async fn climb(end: &PathEnd, rungs: &[Duration], by: HalfClosed, has_fin: bool) -> Vec<Rung> {
+    let mut random = fastrand::Rng::with_seed(end.seed);
+    let waits: Vec<_> = rungs.iter().flat_map(|rung| [*rung; TRIES]).map(|rung| jittered(rung, &mut random)).collect();
+    let tries = all(waits.iter().enumerate().map(async |(at, wait)| {
+        sleep(STAGGER * u32::try_from(at).unwrap_or(0)).await;
+        try_half_closed(end, *wait, by, has_fin).await
+    }))
+    .await;
+    let mut tries = tries.into_iter();
+    rungs.iter().map(|wait| Rung { wait: *wait, tries: tries.by_ref().take(TRIES).collect() }).collect()
+}
+
+async fn try_end(end: &PathEnd, rungs: &[Duration], by: HalfClosed) -> HalfClosedTries {
+    let at_once = all((0..TRIES).map(|_| try_half_closed(end, Duration::ZERO, by, true)));
+    let (rungs, open, at_once) = tokio::join!(climb(end, rungs, by, true), climb(end, rungs, by, false), at_once);
+    HalfClosedTries { by, rungs, open, at_once }
+}
+
+pub(crate) async fn run(end: &PathEnd, longest: Duration) -> CheckReport {
+    let rungs = rungs(longest);
+    let (here, there) = tokio::join!(try_end(end, &rungs, HalfClosed::Here), try_end(end, &rungs, HalfClosed::There));
+    report(&[here, there], longest)
+}
+
+fn report(ends: &[HalfClosedTries; 2], longest: Duration) -> CheckReport {
+    let reports: Vec<_> = ends.iter().map(|tries| tries.judged(longest)).collect();
+    let rank = |report: &CheckReport| {
+        let order = [
+            CheckVerdict::Pass,
+            CheckVerdict::Error,
+            CheckVerdict::Unknown,
+            CheckVerdict::Flaky,
+            CheckVerdict::Warn,
+            CheckVerdict::Fail,
+        ];
+        order.iter().position(|verdict| *verdict == report.verdict)
+    };
+    let is_same = reports[0].verdict == reports[1].verdict;
+    let counts = reports.iter().fold((0, 0), |(ok, tries), one| (ok + one.ok, tries + one.tries));
+    let evidence: Vec<_> = reports.iter().flat_map(|report| report.evidence.clone()).collect();
+    // Of two that are alike the first.
+    let worst = reports.into_iter().rev().max_by_key(rank);
+    let mut report =
+        worst.unwrap_or_else(|| CheckReport::new(CheckId::HalfClosedIdle, CheckVerdict::Error, "it was not tried"));
+    if is_same && report.direction.is_some() {
+        report.direction = Some(PathDirection::Both);
+    }
+    (report.ok, report.tries) = counts;
+    report.evidence = evidence;
+    report.measure("longest_wait_s", longest.as_secs_f64())
+}
+
+impl HalfClosedTries {
+    fn judged(&self, longest: Duration) -> CheckReport {
+        let id = CheckId::HalfClosedIdle;
+        let tries: Vec<_> = self.rungs.iter().flat_map(|rung| &rung.tries).collect();
+        let lived = tries.iter().filter(|tried| matches!(tried.result, Ok(None))).count();
+        let whose = if self.by == HalfClosed::Here { "this end's FIN" } else { "the far end's FIN" };
+        let without_wait = self.at_once.iter().all(|tried| matches!(tried.result, Ok(None)));
+        let unknown = |why: String| CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {why}"));
+        let report = match found(&self.rungs) {
+            LadderFinding::Lives(wait) if wait >= longest => {
+                let summary = format!("half-closed connections that are idle for {} live", elapsed(wait));
+                CheckReport::new(id, CheckVerdict::Pass, summary)
+            }
+            LadderFinding::Lives(_) | LadderFinding::Nothing => {
+                let symptom = tries.iter().find_map(|tried| tried.symptom());
+                let verdict = match symptom {
+                    Some(symptom) if symptom.is_own() => CheckVerdict::Error,
+                    _ => CheckVerdict::Unknown,
+                };
+                let why = symptom.map_or_else(|| "no wait was judged".into(), Symptom::to_string);
+                CheckReport::new(id, verdict, format!("not judged: {why}"))
+            }
+            _ if !without_wait => unknown(format!("a half-closed connection dies at once behind {whose}")),
+            LadderFinding::Mixed(wait, death) => {
+                let summary =
+                    format!("of connections that were idle for {} behind {whose}, some died: {death}", elapsed(wait));
+                CheckReport::new(id, CheckVerdict::Flaky, summary)
+            }
+            LadderFinding::Dies(lives, dies, death) => match self.open_dies(dies) {
+                true => {
+                    unknown(format!("an open connection that is idle dies too, of {} or little more", elapsed(dies)))
+                }
+                false => self.dead(lives, dies, death, whose),
+            },
+        };
+        report.tried(lived, tries.len())
+    }
+
+    /// Whether the wait kills open connections too, or the next longer one does: then the same
+    /// timer may have ended both.
+    fn open_dies(&self, dies: Duration) -> bool {
+        let longer = self.open.iter().filter(|rung| rung.wait >= dies).take(2);
+        longer.into_iter().any(|rung| rung.lived() < rung.tries.len())
+    }
+
+    fn dead(&self, lives: Duration, dies: Duration, death: IdleDeath, whose: &str) -> CheckReport {
+        let verdict = if matches!(death, IdleDeath::Silent(_)) { CheckVerdict::Fail } else { CheckVerdict::Warn };
+        let when = when(lives, dies, death);
+        let (from, to) = death.at().map_or((lives, dies), |at| (at, at));
+        let open = self.open.iter().filter(|rung| rung.wait == dies);
+        let (open_lived, open_tries) = (open.clone().map(Rung::lived).sum(), open.map(|rung| rung.tries.len()).sum());
+        let direction = if self.by == HalfClosed::Here { PathDirection::In } else { PathDirection::Out };
+        let mut report = CheckReport::new(
+            CheckId::HalfClosedIdle,
+            verdict,
+            format!("an idle connection that is half-closed by {whose} dies {when}: {death}"),
+        )
+        .measure("half_closed_dies_s", to.as_secs_f64())
+        .control("the same wait without the FIN", open_lived, open_tries)
+        .towards(direction)
+        .saw(format!("behind {whose}: {death}"));
+        if (0.97 * from.as_secs_f64()..=1.01 * to.as_secs_f64()).contains(&60.0) {
+            report = report.suspects("IPVS, such as Docker Swarm or kube-proxy with it: 60 s");
+        }
+        if matches!(death, IdleDeath::Fin(at) if (0.45..0.6).contains(&at.as_secs_f64())) {
+            report = report.suspects("socat, which closes half a second behind a FIN (`-t`)");
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECONDS: [u64; 2] = [1, 5];
+
+    fn rungs_of(death: Option<IdleDeath>) -> Vec<Rung> {
+        let tried = |death| IdleTry { result: Ok(death), far: None };
+        let deaths = SECONDS.into_iter().zip([None, death]);
+        deaths.map(|(wait, death)| Rung { wait: Duration::from_secs(wait), tries: vec![tried(death); TRIES] }).collect()
+    }
+
+    fn tries(by: HalfClosed, closed: Option<IdleDeath>, open: Option<IdleDeath>) -> HalfClosedTries {
+        let at_once = vec![IdleTry { result: Ok(None), far: None }; TRIES];
+        HalfClosedTries { by, rungs: rungs_of(closed), open: rungs_of(open), at_once }
+    }
+
+    fn verdict(here: HalfClosedTries, there: HalfClosedTries) -> (CheckVerdict, Option<PathDirection>) {
+        let report = report(&[here, there], Duration::from_secs(5));
+        assert_eq!(report.tries, 12);
+        (report.verdict, report.direction)
+    }
+
+    const RESET: Option<IdleDeath> = Some(IdleDeath::Reset(Duration::from_secs(3)));
+
+    #[test]
+    fn each_end_is_judged_by_itself_and_the_worse_one_counts() {
+        let clean = |by| tries(by, None, None);
+        assert_eq!(verdict(clean(HalfClosed::Here), clean(HalfClosed::There)), (CheckVerdict::Pass, None));
+        let here = tries(HalfClosed::Here, RESET, None);
+        assert_eq!(verdict(here, clean(HalfClosed::There)), (CheckVerdict::Warn, Some(PathDirection::In)));
+        let silent = Some(IdleDeath::Silent(PathDirection::Out));
+        let there = tries(HalfClosed::There, silent, None);
+        assert_eq!(verdict(clean(HalfClosed::Here), there), (CheckVerdict::Fail, Some(PathDirection::Out)));
+        let both = [HalfClosed::Here, HalfClosed::There].map(|by| tries(by, RESET, None));
+        let [here, there] = both;
+        assert_eq!(verdict(here, there), (CheckVerdict::Warn, Some(PathDirection::Both)));
+    }
+
+    #[test]
+    fn a_death_that_has_another_cause_is_not_judged() {
+        let clean = || tries(HalfClosed::There, None, None);
+        let open_too = tries(HalfClosed::Here, RESET, RESET);
+        assert_eq!(verdict(open_too, clean()).0, CheckVerdict::Unknown);
+        let mut at_once = tries(HalfClosed::Here, RESET, None);
+        at_once.at_once[0].result = Ok(RESET);
+        assert_eq!(verdict(at_once, clean()).0, CheckVerdict::Unknown);
+    }
+}

@@ -1,0 +1,110 @@
+//! The checks that wait: which of them a run has, and all of them at once.
+
+use std::time::Duration;
+
+use super::hold::{HoldPlan, try_hold};
+use super::idle::IdlePlan;
+use super::{CheckId, half_closed_idle, hidden, idle, slow_reader};
+use crate::path::{PathSettings, Profile};
+use crate::place::PathEnd;
+use crate::report::{CheckReport, CheckVerdict};
+use crate::tries::{TRIES, all};
+
+const MIB: u64 = 1024 * 1024;
+/// A window stays closed for so long.
+const HOLD: Duration = Duration::from_secs(1);
+/// The waits of a thorough run.
+const THOROUGH: Duration = Duration::from_secs(60);
+
+/// What a run waits for.
+pub(crate) struct WaitsPlan {
+    hold: Option<HoldPlan>,
+    idle: Option<IdlePlan>,
+    half_closed: Option<Duration>,
+    /// After so long the far end closes an idle connection by itself.
+    far_timeout: Option<Duration>,
+}
+
+impl WaitsPlan {
+    fn of(settings: &PathSettings, far_timeout: Option<Duration>) -> Self {
+        let is_thorough = settings.profile == Profile::Thorough;
+        let held = [CheckId::SlowReader, CheckId::HiddenBuffer, CheckId::SplitTcp];
+        let hold = HoldPlan {
+            least: HOLD,
+            most: Duration::from_secs(if is_thorough { 20 } else { 5 }),
+            most_hidden: if is_thorough { 48 * MIB } else { 16 * MIB },
+            is_slow: false,
+            rtt: Duration::ZERO,
+        };
+        let limited = |wait| idle::limited(wait, far_timeout);
+        let idle =
+            IdlePlan { longest: limited(settings.idle.unwrap_or(THOROUGH)), is_exact: settings.finds_idle_timeout };
+        let half_closed = limited(settings.idle.unwrap_or(half_closed_idle::LONGEST));
+        Self {
+            hold: held.into_iter().any(|id| settings.wants(id)).then_some(hold),
+            idle: settings.wants(CheckId::Idle).then_some(idle),
+            half_closed: settings.wants(CheckId::HalfClosedIdle).then_some(half_closed),
+            far_timeout,
+        }
+    }
+}
+
+/// Says what takes long, and returns what will be waited for.
+pub(crate) fn announced(settings: &PathSettings, far_timeout: Option<Duration>, announce: impl Fn(&str)) -> WaitsPlan {
+    let plan = WaitsPlan::of(settings, far_timeout);
+    if let Some(idle) = plan.idle {
+        announce(&idle::announced(idle.longest));
+    }
+    if let Some(longest) = plan.half_closed {
+        announce(&half_closed_idle::announced(longest));
+    }
+    plan
+}
+
+async fn run_hold(end: &PathEnd, plan: HoldPlan) -> Vec<CheckReport> {
+    let pause = plan.least;
+    let (mut held, back) =
+        tokio::join!(all((0..TRIES).map(|_| try_hold(end, plan))), slow_reader::tries_in(end, pause, plan.rtt));
+    if hidden::is_doubtful(&held, &plan) {
+        held.push(try_hold(end, HoldPlan { is_slow: true, ..plan }).await);
+    }
+    let (hidden, split) = (hidden::hidden_buffer(&held, &plan), hidden::split_tcp(&held));
+    let slow = slow_reader::run(end, held, back, pause, plan.rtt).await;
+    vec![slow.report(), hidden, split]
+}
+
+/// All of them at once.
+pub(crate) async fn run(end: &PathEnd, plan: &WaitsPlan, rtt: Duration) -> Vec<CheckReport> {
+    let hold = async {
+        match plan.hold {
+            Some(hold) => run_hold(end, HoldPlan { rtt, ..hold }).await,
+            None => Vec::new(),
+        }
+    };
+    let idle = async {
+        match plan.idle {
+            Some(idle) => vec![idle::run(end, idle).await.report()],
+            None => Vec::new(),
+        }
+    };
+    let half_closed = async {
+        match plan.half_closed {
+            Some(longest) => vec![half_closed_idle::run(end, longest).await],
+            None => Vec::new(),
+        }
+    };
+    let (hold, idle, half_closed) = tokio::join!(Box::pin(hold), Box::pin(idle), Box::pin(half_closed));
+    let waited = idle.into_iter().chain(half_closed).map(|report| limited_by(report, plan.far_timeout));
+    hold.into_iter().chain(waited).collect()
+}
+
+/// A far end that closes idle connections limits what can be judged.
+fn limited_by(report: CheckReport, far_timeout: Option<Duration>) -> CheckReport {
+    match (far_timeout, report.verdict) {
+        (Some(limit), CheckVerdict::Pass) => report.saw(format!(
+            "the far end itself closes connections that are idle for {}: longer waits were not tried",
+            super::greet::elapsed(limit)
+        )),
+        _ => report,
+    }
+}
