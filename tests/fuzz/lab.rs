@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use resound_lab::{
-    Capture, Decision, Defects, OffloadHeader, Path, PathOutput, Side, SpecError, StreamDirection, segments,
+    Capture, Decision, Defects, LabPath, OffloadHeader, PathOutput, Side, SpecError, StreamDirection, segments,
 };
 
 /// A line of a specification, and then packets, each behind a byte with its direction (the lowest
@@ -50,7 +50,7 @@ impl PathOutput for Counted {
 }
 
 fn suffer(defects: &Defects, mut data: &[u8]) {
-    let mut path = Path::new(defects, data.len() as u64);
+    let mut path = LabPath::new(defects, data.len() as u64);
     let mut output = Counted { packets: 0, capture: Capture::new(std::io::sink(), Duration::ZERO).unwrap() };
     let (mut now, mut came) = (Duration::ZERO, 0);
     while let [kind, high, low, rest @ ..] = data {

@@ -9,7 +9,7 @@ use super::answers::{AnswerEvent, Answers, SendTimes};
 use super::connection_state::{Blocked, ConnectionFailure};
 use super::nanos::nanos;
 use super::outcome::{AnswerTimes, ConnectionOutcome};
-use super::pattern::Pattern;
+use super::pattern::ChargenCheck;
 use super::run_config::{MOST_IN_FLIGHT, Pace, RunConfig, TrafficPattern};
 use super::schedule::Schedule;
 use super::slot::{ConnectionSlot, ReturnedSlots};
@@ -29,7 +29,7 @@ pub(super) struct LoadConnection {
     config: Arc<RunConfig>,
     worker: usize,
     answers: Answers,
-    pattern: Pattern,
+    pattern: ChargenCheck,
     /// Returned when the connection is closed.
     slot: Option<ConnectionSlot>,
     returned: Rc<ReturnedSlots>,
@@ -73,7 +73,7 @@ impl LoadConnection {
             answers: Answers::new(Arc::clone(&config.rules), connection),
             config,
             worker,
-            pattern: Pattern::default(),
+            pattern: ChargenCheck::default(),
             slot: Some(slot),
             returned,
             ready,

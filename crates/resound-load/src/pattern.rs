@@ -1,4 +1,4 @@
-//! [`Pattern`]: checks what a character generator sends (RFC 864).
+//! [`ChargenCheck`]: checks what a character generator sends (RFC 864).
 
 use resound_proto::{CHARGEN_LINE, chargen_pattern, chargen_pattern_without_space};
 
@@ -8,7 +8,7 @@ use resound_proto::{CHARGEN_LINE, chargen_pattern, chargen_pattern_without_space
 /// the space. So the first byte determines the first line, and the byte after the first tilde
 /// determines the ring.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pattern {
+pub(super) struct ChargenCheck {
     received: u64,
     /// The first received byte.
     first: u8,
@@ -16,7 +16,7 @@ pub(super) struct Pattern {
     without_space: bool,
 }
 
-impl Pattern {
+impl ChargenCheck {
     /// Handles received bytes. Returns the number of right lines that they complete, and the
     /// position of the first wrong byte in the stream.
     pub(super) fn received(&mut self, bytes: &[u8], verify: bool) -> (u64, Option<u64>) {
@@ -66,7 +66,7 @@ mod tests {
     fn the_pattern_is_checked_across_reads() {
         let twice = [chargen_pattern(), chargen_pattern()].concat();
         for size in [1, 7, 74, 1000, twice.len()] {
-            let mut pattern = Pattern::default();
+            let mut pattern = ChargenCheck::default();
             let mut lines = 0;
             for part in twice.chunks(size) {
                 let (completed, wrong) = pattern.received(part, true);
@@ -77,7 +77,7 @@ mod tests {
         }
         let mut wrong = twice;
         wrong[7500] ^= 1;
-        let mut pattern = Pattern::default();
+        let mut pattern = ChargenCheck::default();
         assert_eq!(pattern.received(&wrong[..7400], true), (100, None));
         // One more line was right before it.
         assert_eq!(pattern.received(&wrong[7400..], true), (1, Some(7500)));
@@ -93,19 +93,19 @@ mod tests {
             for start in [0, 1, 33, ring.len() - 1] {
                 let mut sent: Vec<u8> = (start..start + 200).flat_map(|n| line(&ring, n)).collect();
                 for size in [1, 73, 5000] {
-                    let mut pattern = Pattern::default();
+                    let mut pattern = ChargenCheck::default();
                     let lines: u64 = sent.chunks(size).map(|part| pattern.received(part, true)).map(|(n, _)| n).sum();
                     assert_eq!(lines, 200, "{} from {start} on, in parts of {size}", ring.len());
                 }
                 sent[9000] ^= 3;
-                assert_eq!(Pattern::default().received(&sent, true), (121, Some(9000)));
+                assert_eq!(ChargenCheck::default().received(&sent, true), (121, Some(9000)));
             }
         }
         // The first tilde determines the ring for good.
         let [with, without] = [b' ', b'!'].map(|first| (first..=b'~').collect::<Vec<u8>>());
         let mixed: Vec<u8> =
             (33..60).flat_map(|n| line(&without, n)).chain((60..90).flat_map(|n| line(&with, n))).collect();
-        assert!(Pattern::default().received(&mixed, true).1.is_some());
-        assert_eq!(Pattern::default().received(b"\x07 ", true).1, Some(0));
+        assert!(ChargenCheck::default().received(&mixed, true).1.is_some());
+        assert_eq!(ChargenCheck::default().received(b"\x07 ", true).1, Some(0));
     }
 }

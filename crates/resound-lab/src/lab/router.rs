@@ -1,4 +1,4 @@
-//! The thread that moves packets between the ends, through [`Path`].
+//! The thread that moves packets between the ends, through [`LabPath`].
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -15,7 +15,7 @@ use super::lab_report::{LabReport, RouterReport};
 use super::lateness::Lateness;
 use crate::error::LabError;
 use crate::sys::{self, FrameQueue, PacketRing, RING_FRAMES};
-use crate::{Capture, Decision, OffloadHeader, Path, PathOutput, Side, StreamDirection, segments};
+use crate::{Capture, Decision, LabPath, OffloadHeader, PathOutput, Side, StreamDirection, segments};
 
 /// Frames taken from one ring before the other has its turn.
 const TURN: usize = 32;
@@ -47,7 +47,7 @@ pub(super) struct RouterPort {
 pub(super) struct Router {
     pub(super) near: RouterPort,
     pub(super) far: RouterPort,
-    pub(super) path: Path,
+    pub(super) path: LabPath,
     pub(super) capture: Option<PacketFile>,
     pub(super) stop: OwnedFd,
     pub(super) begun: Instant,
@@ -205,7 +205,7 @@ impl Router {
 fn receive(
     ring: &mut PacketRing,
     direction: StreamDirection,
-    path: &mut Path,
+    path: &mut LabPath,
     outlets: &mut Outlets<'_>,
     report: &mut RouterReport,
     begun: Instant,

@@ -19,7 +19,7 @@ use super::router::{Router, RouterPort, since_epoch};
 use crate::error::{LabError, LabStep};
 use crate::settings::LabSettings;
 use crate::sys::{self, FrameQueue, PacketRing};
-use crate::{Capture, Path, Side};
+use crate::{Capture, LabPath, Side};
 
 /// The largest packet that segmentation offload leaves whole, in bytes. With its headers it fits
 /// the least place of a ring: a ring of many places takes more bursts than one of large places.
@@ -100,7 +100,7 @@ fn begin(settings: LabSettings, stop: OwnedFd) -> Result<(Router, Started), LabE
     });
     match opened {
         Ok(([near, far], capture)) => {
-            let path = Path::new(&settings.defects, settings.seed);
+            let path = LabPath::new(&settings.defects, settings.seed);
             Ok((Router { near, far, path, capture, stop, begun }, Started { channel, init }))
         }
         Err(error) => {

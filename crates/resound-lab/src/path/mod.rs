@@ -37,5 +37,5 @@ pub use flow_id::FlowId;
 pub use kind::DefectKind;
 pub use made::{ROUTER_V4, ROUTER_V6};
 pub use offload::{OffloadHeader, segments};
-pub use router::Path;
+pub use router::LabPath;
 pub use summary::{PassedTotals, Summary, TouchTotals};

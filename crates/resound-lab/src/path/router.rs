@@ -26,7 +26,7 @@ use super::waiting::Leaving;
 /// it late adds up. A NAT stands between all other defects and the far end, and a box that splits
 /// connections between them and the near end.
 #[derive(Debug)]
-pub struct Path {
+pub struct LabPath {
     rules: Vec<DefectRule>,
     seed: u64,
     memory: Vec<RuleMemory>,
@@ -49,7 +49,7 @@ struct ArrivedPacket<'a> {
     is_own: bool,
 }
 
-impl Path {
+impl LabPath {
     /// With these defects, and draws from this seed.
     pub fn new(defects: &Defects, seed: u64) -> Self {
         let rules = defects.rules().to_vec();

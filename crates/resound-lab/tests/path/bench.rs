@@ -6,7 +6,7 @@ use etherparse::{
     IpEcn, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, NetHeaders, NetSlice, PacketBuilder, PacketHeaders,
     SlicedPacket, TcpHeader, TransportHeader, TransportSlice,
 };
-use resound_lab::{Decision, Path, PathOutput, StreamDirection, Summary};
+use resound_lab::{Decision, LabPath, PathOutput, StreamDirection, Summary};
 
 pub(crate) const UP: StreamDirection = StreamDirection::Up;
 pub(crate) const DOWN: StreamDirection = StreamDirection::Down;
@@ -43,7 +43,7 @@ impl PathOutput for Seen {
 }
 
 pub(crate) struct Bench {
-    path: Path,
+    path: LabPath,
     pub(crate) now: Duration,
     pub(crate) seen: Seen,
 }
@@ -55,7 +55,7 @@ impl Bench {
 
     pub(crate) fn seeded(spec: &str, seed: u64) -> Self {
         let defects = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-        Self { path: Path::new(&defects, seed), now: Duration::ZERO, seen: Seen::default() }
+        Self { path: LabPath::new(&defects, seed), now: Duration::ZERO, seen: Seen::default() }
     }
 
     /// Gives a packet to the router, and returns what left at once.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use resound_lab::{Decision, Path, PathOutput, StreamDirection, Summary};
+use resound_lab::{Decision, LabPath, PathOutput, StreamDirection, Summary};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
@@ -156,7 +156,7 @@ const DOWN_BYTES: usize = 100_000;
 
 fn talk(spec: &str, is_v6: bool) -> Outcome {
     let defects = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    let mut path = Path::new(&defects, 11);
+    let mut path = LabPath::new(&defects, 11);
     let mut near = Stack::new([10, 77, 0, 1], 1, pattern(UP_BYTES));
     let mut far = Stack::new([10, 77, 0, 2], 2, pattern(DOWN_BYTES));
     far.socket().listen(80).unwrap();
