@@ -78,14 +78,23 @@ fn room(name: &str, asked: Option<NonZeroUsize>, needed: impl Fn(usize) -> usize
 
 /// Fails if there is too little room for a client.
 pub(crate) fn for_client(name: &str) -> Result<()> {
+    for_connections(name, CLIENT)
+}
+
+/// Fails if there is too little room for a test with so many connections at once beside its first.
+pub(crate) fn for_test(connections: usize) -> Result<()> {
+    for_connections("a test", CLIENT + connections)
+}
+
+fn for_connections(name: &str, needed: usize) -> Result<()> {
     // A client raises the limit only if it must.
-    if opens(CLIENT) == CLIENT {
+    if opens(needed) == needed {
         return Ok(());
     }
     let Some(limit) = raise_descriptor_limit() else { return Ok(()) };
-    match opens(CLIENT) {
-        CLIENT => Ok(()),
-        free => Err(too_few(name, limit, CLIENT, free, false)),
+    match opens(needed) {
+        free if free == needed => Ok(()),
+        free => Err(too_few(name, limit, needed, free, false)),
     }
 }
 

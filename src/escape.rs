@@ -23,6 +23,15 @@ pub(crate) fn plain(bytes: &[u8]) -> String {
     string(append_plain, bytes)
 }
 
+/// A word as a shell takes it.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", plain(word.as_bytes()).replace('\'', "'\\''")),
+    }
+}
+
 fn string(append: fn(&mut Vec<u8>, &[u8]), bytes: &[u8]) -> String {
     let mut escaped = Vec::with_capacity(bytes.len());
     append(&mut escaped, bytes);

@@ -1,6 +1,7 @@
 //! The flags of `resound client` and `resound test`.
 
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -8,8 +9,9 @@ use clap::{Args, ValueEnum};
 use resound::{Address, Dial, Error};
 use tokio::sync::Notify;
 
+use super::test::TestFlags;
 use super::{FamilyArgs, address, examples};
-use crate::client::{self, Connect, ConnectSetup, Expect, HandshakeOptions, PipeOptions, SendProxy, SilencePolicy};
+use crate::client::{self, Connect, ConnectSetup, HandshakeOptions, PipeOptions, SendProxy, SilencePolicy};
 use crate::units::{self, SourceAddress, Timeout};
 
 #[derive(Args)]
@@ -25,7 +27,7 @@ pub(crate) struct ClientArgs {
     #[command(flatten)]
     talk: TalkArgs,
     #[command(flatten)]
-    checks: CheckArgs,
+    test: TestFlags,
     #[command(flatten)]
     how: ConnectionArgs,
 }
@@ -38,7 +40,13 @@ pub(crate) struct TestArgs {
     /// Port of the server [default: 8888]
     port: Option<String>,
     #[command(flatten)]
-    checks: CheckArgs,
+    test: TestFlags,
+    /// Print the results as one JSON document instead of tables, or write it to FILE beside them
+    #[arg(
+        help_heading = "Test", short, long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+        default_missing_value = "-"
+    )]
+    json: Option<PathBuf>,
     #[command(flatten)]
     how: ConnectionArgs,
 }
@@ -86,8 +94,8 @@ struct ConnectionArgs {
     /// unknown;
     /// with v2 also alpn=, authority=, id=, netns=, tls=, cipher=, cn=, noop=BYTES, tlv=0xTYPE:HEX
     /// and crc32c.
-    #[arg(long, value_name = "HEADER")]
-    send_proxy: Option<SendProxy>,
+    #[arg(long, value_name = "HEADER", value_parser = typed_header)]
+    send_proxy: Option<TypedHeader>,
     #[command(flatten)]
     tls: client::ClientTlsArgs,
     /// Print on stderr where the connection went, and what it carried
@@ -99,11 +107,15 @@ struct ConnectionArgs {
     verbose: bool,
 }
 
-#[derive(Args)]
-struct CheckArgs {
-    /// Answer that a test expects [default: reply]
-    #[arg(long, value_name = "WHAT", value_enum)]
-    expect: Option<Expect>,
+/// The header, and how it was typed.
+#[derive(Clone)]
+struct TypedHeader {
+    text: String,
+    header: SendProxy,
+}
+
+fn typed_header(text: &str) -> Result<TypedHeader, String> {
+    Ok(TypedHeader { text: text.into(), header: text.parse()? })
 }
 
 /// A heading in the help. Each of these flags makes a pipe even of a terminal.
@@ -152,9 +164,12 @@ struct TalkArgs {
         conflicts_with = "reconnect"
     )]
     line_delay: Option<Duration>,
-    /// Print events as JSON, one object a line, instead of the received bytes
-    #[arg(help_heading = PIPE, short, long, conflicts_with_all = ["send_only", "reconnect"])]
-    json: bool,
+    /// Print events as JSON, one a line, instead of the received bytes; of a test the results
+    #[arg(
+        help_heading = PIPE, short, long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+        default_missing_value = "-", conflicts_with_all = ["send_only", "reconnect"]
+    )]
+    json: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -179,11 +194,21 @@ impl ClientArgs {
                 if let Some(flag) = self.talk.first_given() {
                     bail!("{flag} has no meaning in a test");
                 }
-                client::ClientTask::Check(self.checks.expect.unwrap_or(Expect::Reply))
+                let flags = self.how.flags();
+                client::ClientTask::Test(Box::new(self.test.meaning(self.talk.json.clone(), flags)?))
             }
-            None if self.checks.expect.is_some() => bail!("--expect has no meaning without a test: add the word test"),
+            None if self.test.first_given().is_some() => {
+                let flag = self.test.first_given().unwrap_or_default();
+                bail!("{flag} has no meaning without a test: add the word test")
+            }
+            None if self.talk.json.as_ref().is_some_and(|path| path.as_os_str() != "-") => {
+                bail!("--json=FILE has no meaning without a test: events go to stdout")
+            }
             None => client::ClientTask::Talk { reconnect: self.talk.reconnect, pipe: self.talk.pipe() },
         };
+        if self.test.has_own_server() && (host.is_some() || port.is_some()) {
+            bail!("--loopback tests a server of its own: leave out the address");
+        }
         let plan = self.how.plan(address(host, port)?, self.talk.listen, task)?;
         Ok(client::ClientPlan { idle_timeout: self.talk.idle_timeout.0, crlf: self.talk.crlf, ..plan })
     }
@@ -191,12 +216,43 @@ impl ClientArgs {
 
 impl TestArgs {
     pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
-        let task = client::ClientTask::Check(self.checks.expect.unwrap_or(Expect::Reply));
+        if self.test.has_own_server() && self.host.is_some() {
+            bail!("--loopback tests a server of its own: leave out the address");
+        }
+        let task = client::ClientTask::Test(Box::new(self.test.meaning(self.json, self.how.flags())?));
         self.how.plan(address(self.host.as_deref(), self.port.as_deref())?, false, task)
     }
 }
 
 impl ConnectionArgs {
+    /// The flags that lead to the server, as they can be typed again.
+    fn flags(&self) -> Vec<String> {
+        let valued = |name: &str, value: Option<String>| value.map(|value| [name.to_string(), value]);
+        let of_tls = &self.tls;
+        let file = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
+        let source = self.source_address.as_ref().map(|source| source.ip.to_string());
+        let timeout = humantime::format_duration(self.connect_timeout).to_string().replace(' ', "");
+        let simple = [
+            (self.family.ipv4, "-4"),
+            (self.family.ipv6, "-6"),
+            (of_tls.tls, "--tls"),
+            (of_tls.insecure, "--insecure"),
+        ];
+        let simple = simple.into_iter().filter_map(|(given, flag)| given.then(|| flag.to_string()));
+        let values = [
+            valued("--connect-timeout", Some(timeout).filter(|timeout| timeout != "10s")),
+            valued("--source-address", source),
+            valued("--send-proxy", self.send_proxy.as_ref().map(|typed| typed.text.clone())),
+            valued("--ca", file(&of_tls.ca)),
+            valued("--server-name", of_tls.server_name.clone()),
+            valued("--pin", of_tls.pin.map(|pin| pin.to_string())),
+            valued("--cert", file(&of_tls.cert)),
+            valued("--key", file(&of_tls.key)),
+        ];
+        let alpn = of_tls.alpn.iter().flat_map(|name| ["--alpn".to_string(), name.clone()]);
+        simple.chain(values.into_iter().flatten().flatten()).chain(alpn).collect()
+    }
+
     fn plan(&self, address: Address, listen: bool, task: client::ClientTask) -> Result<client::ClientPlan> {
         let connect = self.connect(address, listen)?;
         let (timeout, verbose) = (self.timeout.0, self.verbose);
@@ -214,7 +270,7 @@ impl ConnectionArgs {
         Ok(Connect {
             enough: Notify::new(),
             before: ConnectSetup {
-                send_proxy: self.send_proxy.clone(),
+                send_proxy: self.send_proxy.as_ref().map(|typed| typed.header.clone()),
                 tls: self.tls.meaning(&address, &HandshakeOptions::default())?,
             },
             address,
@@ -243,7 +299,7 @@ impl TalkArgs {
             recv_only: self.recv_only,
             quit_after: self.quit_after,
             line_delay: self.line_delay,
-            json: self.json,
+            json: self.json.is_some(),
         };
         (options != PipeOptions::default()).then_some(options)
     }
@@ -260,7 +316,6 @@ impl TalkArgs {
             (self.recv_only, "--recv-only"),
             (self.quit_after.is_some(), "--quit-after"),
             (self.line_delay.is_some(), "--line-delay"),
-            (self.json, "--json"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))

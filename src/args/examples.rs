@@ -33,7 +33,7 @@ could not be judged; 130 cut short by a signal.";
 const PROGRAM: &[Example] = &[
     Example("Serve on 127.0.0.1:8888", "resound server"),
     Example("Talk to that server", "resound client"),
-    Example("Check every byte of its answers", "resound test"),
+    Example("Test its answers, and the path to it", "resound test"),
     Example("Load it for ten seconds over 64 connections", "resound load -c 64 -d 10s"),
 ];
 
@@ -60,7 +60,11 @@ const CLIENT: &[Example] = &[
 ];
 
 const TEST: &[Example] = &[
-    Example("Check the server on 127.0.0.1:8888", "resound test"),
+    Example("Test the server on 127.0.0.1:8888, and the path to it", "resound test"),
+    Example("See it again, with the same bytes", "resound test db.example 7 --only half-close-out --seed 7"),
+    Example("Does a connection survive 20 minutes of silence?", "resound test db.example 7 --only idle --idle 20m"),
+    Example("For programs: one JSON object, and a page", "resound test db.example 7 --json --html path.html"),
+    Example("See what the checks do", "resound test --loopback -v"),
     Example("Check an echo server, and print the messages", "resound test 127.0.0.1 7 --expect echo -v"),
     Example("Wait for a server that is starting, then check it", "resound test 8888 --wait --timeout 30s"),
     Example("Check a server behind a PROXY header", "resound test 8888 --send-proxy v2,src=192.0.2.7:54321"),

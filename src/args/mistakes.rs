@@ -177,12 +177,7 @@ fn is_attached(arg: &str) -> bool {
 
 /// The words, quoted for a shell.
 fn quoted(words: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
-    let quote = |word: &String| match !word.is_empty() && word.chars().all(plain) {
-        true => word.clone(),
-        false => format!("'{}'", crate::escape::plain(word.as_bytes()).replace('\'', "'\\''")),
-    };
-    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+    words.iter().map(|word| crate::escape::shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod pipe;
 mod plan;
 mod send_proxy;
 mod tls;
+mod verdict;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -21,19 +22,34 @@ use anyhow::{Context, Result, bail};
 pub(crate) use self::connect::{Connect, ConnectSetup, SilencePolicy};
 pub(crate) use self::failure::ClientFailure;
 use self::limits::within;
-pub(crate) use self::plan::{ClientPlan, ClientTask, Expect, PipeOptions};
+pub(crate) use self::plan::{ClientPlan, ClientTask, Expect, PathSelection, PipeOptions, TestOutput, TestTask};
 pub(crate) use self::send_proxy::SendProxy;
 pub(crate) use self::tls::{ClientTlsArgs, HandshakeOptions, TlsOptions};
+pub(crate) use self::verdict::MESSAGES;
+use self::verdict::OwnServer;
 
 pub(crate) fn run(mut plan: ClientPlan) -> Result<ExitCode> {
-    crate::descriptors::for_client(if matches!(plan.task, ClientTask::Check(_)) { "a test" } else { "a client" })?;
+    let own = match &plan.task {
+        ClientTask::Test(task) => {
+            crate::descriptors::for_test(verdict::descriptors(task))?;
+            task.loopback.then(|| OwnServer::start(plan.connect.before.tls.is_some())).transpose()?
+        }
+        ClientTask::Talk { .. } => {
+            crate::descriptors::for_client("a client")?;
+            None
+        }
+    };
+    if let Some(own) = &own {
+        plan.connect.address = own.address.clone();
+        plan.connect.before.tls = own.tls()?;
+    }
     // Each step has its own error for the deadline.
     let start = std::time::Instant::now();
     plan.connect.dial.deadline = plan.timeout.and_then(|limit| start.checked_add(limit));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
         match &plan.task {
-            ClientTask::Check(expect) => check::run(&plan, *expect).await,
+            ClientTask::Test(task) => verdict::run(&plan, task).await,
             ClientTask::Talk { pipe: Some(options), .. } => pipe::run(&plan, options).await,
             ClientTask::Talk { reconnect, .. } if io::stdin().is_terminal() && io::stdout().is_terminal() => {
                 within(plan.timeout, interactive::run(&plan, *reconnect)).await

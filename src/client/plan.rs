@@ -1,12 +1,14 @@
 //! [`ClientPlan`]: the meaning of the flags of `resound client` and `resound test`.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::ValueEnum;
 use resound::Stream;
 use resound::client::FailureClass;
+use resound_verdict::{CheckId, Profile};
 
 use super::connect::{self, Connect, ConnectEvent};
 use super::failure::ClientFailure;
@@ -33,7 +35,53 @@ pub(crate) enum ClientTask {
         /// The flags of a pipe. Any of them makes a pipe at a terminal too.
         pipe: Option<PipeOptions>,
     },
-    Check(Expect),
+    Test(Box<TestTask>),
+}
+
+/// What `resound test` does.
+pub(crate) struct TestTask {
+    /// The answer that the messages must get. Without it, the server's first answer decides whether
+    /// there are any.
+    pub(crate) expect: Option<Expect>,
+    /// The messages are sent, where the server answers such.
+    pub(crate) has_messages: bool,
+    /// `None`: no check of the path is wanted.
+    pub(crate) path: Option<PathSelection>,
+    pub(crate) output: TestOutput,
+    /// Checks that are flaky or warn have failed.
+    pub(crate) strict: bool,
+    /// The server is this program's own.
+    pub(crate) loopback: bool,
+    /// Checks that fail against this program's own server are left out.
+    pub(crate) self_check: bool,
+    /// The flags that lead to the server, to repeat a check.
+    pub(crate) flags: Vec<String>,
+}
+
+/// Which checks of the path, and how.
+#[derive(Clone)]
+pub(crate) struct PathSelection {
+    /// These alone; all without any.
+    pub(crate) only: Vec<CheckId>,
+    pub(crate) skip: Vec<CheckId>,
+    pub(crate) profile: Profile,
+    pub(crate) seed: u64,
+    /// The longest wait of the idle checks.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) finds_idle_timeout: bool,
+    /// Connections at once of the check `cap`.
+    pub(crate) connections: Option<u32>,
+}
+
+/// Where the results of a test go.
+#[derive(Default)]
+pub(crate) struct TestOutput {
+    /// The document; `-` is stdout, which has nothing else then.
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) junit: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
+    /// The verdict alone.
+    pub(crate) quiet: bool,
 }
 
 /// The expected answer of the server.

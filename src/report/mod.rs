@@ -15,7 +15,7 @@ mod html;
 mod interval;
 mod junit;
 pub(crate) mod live;
-mod markup;
+pub(crate) mod markup;
 mod measured;
 mod merge;
 mod metric;
@@ -49,6 +49,7 @@ use self::bars::Glyphs;
 use self::comparison::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;
+pub(crate) use self::html::STYLE;
 pub(crate) use self::live::LiveView;
 use self::page::Style;
 pub(crate) use self::read::is_stdin;
@@ -56,6 +57,8 @@ pub(crate) use self::regression::{Condition, Regression};
 pub(crate) use self::run::Run;
 #[cfg(test)]
 pub(crate) use self::samples::settings;
+#[cfg(test)]
+pub(crate) use self::tests::schema::tighten_schema;
 use crate::colour::Colour;
 use crate::findings::Findings;
 use crate::stdio::say;
@@ -105,16 +108,25 @@ impl Output {
 
     /// Fails if a file cannot be written: better before a long run than after it.
     pub(crate) fn check(&self) -> Result<()> {
-        for path in [&self.hdr, &self.html, &self.junit].into_iter().flatten() {
-            // For a dangling link, the file at its end is created.
-            let is_new = !path.exists();
-            fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| unwritable(path))?;
-            if is_new {
-                fs::canonicalize(path).and_then(fs::remove_file).with_context(|| unwritable(path))?;
-            }
-        }
-        Ok(())
+        [&self.hdr, &self.html, &self.junit].into_iter().flatten().try_for_each(|path| check_writable(path))
     }
+}
+
+/// Fails if a file cannot be written, and leaves it as it is.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    // For a dangling link, the file at its end is created.
+    let is_new = !path.exists();
+    fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| unwritable(path))?;
+    if is_new {
+        fs::canonicalize(path).and_then(fs::remove_file).with_context(|| unwritable(path))?;
+    }
+    Ok(())
+}
+
+/// Writes a report, and says so where that fails.
+pub(crate) fn is_saved(path: &Path, bytes: &[u8]) -> bool {
+    let saved = save(path, bytes).with_context(|| unwritable(path));
+    saved.inspect_err(|error| say(&format!("{error:#}"))).is_ok()
 }
 
 /// The arguments of `resound report`.

@@ -9,7 +9,7 @@ use resound::{Address, Dial, Family};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::check::CheckId;
+use crate::check::{CheckId, greet};
 use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
 use crate::place::{PathEnd, Preface};
@@ -176,6 +176,21 @@ impl Path {
     pub fn connections(mut self, most: u32) -> Self {
         self.settings.connections = Some(most);
         self
+    }
+
+    /// The checks that are asked for, in the order of reports.
+    pub fn checks(&self) -> impl Iterator<Item = CheckId> + use<> {
+        let settings = self.settings.clone();
+        CheckId::ALL.into_iter().filter(move |id| settings.wants(*id))
+    }
+
+    /// How long a server gets for its first word: nothing is sent to one that speaks first.
+    #[must_use]
+    pub fn first_word(&self) -> Duration {
+        greet::first_word(match &self.address {
+            Address::Tcp { port, .. } => Some(*port),
+            Address::Unix(_) => None,
+        })
     }
 
     /// Tests the path, for each address family of a name by itself.

@@ -1,10 +1,9 @@
-//! `resound test`: a few messages, with every reply checked.
+//! The messages of `resound test`, with every reply checked.
 
 mod answer;
 mod habit;
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -16,12 +15,11 @@ use tokio::time::timeout;
 use self::answer::{AnswerProgress, Check, checks};
 use self::habit::{READS, habit};
 use super::failure::ClientFailure;
-use super::limits::{late, within};
+use super::limits::late;
 use super::mistaken::FirstWords;
 use super::plan::{ClientPlan, Expect};
 use crate::colour::Colour;
-use crate::findings::Findings;
-use crate::{escape, exit, units};
+use crate::{escape, units};
 
 /// The time of one check.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,18 +34,88 @@ const SHOWN: usize = 60;
 /// Bytes of a wrong answer that are read beyond the length of the right one.
 const MOST: usize = 1024;
 
-pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
-    let start = Instant::now();
-    let stream = within(plan.timeout, plan.connect(start)).await?;
-    let address = &plan.connect.address;
+/// What became of the messages.
+pub(super) enum MessagesEnd {
+    /// The server is none that answers messages, and why.
+    NotSent(String),
+    Judged {
+        ok: usize,
+        tries: usize,
+        /// One sentence for the reader.
+        summary: String,
+        /// What was expected and received, and the server's habit, one thing a line.
+        evidence: Vec<String>,
+        /// The network failure, if that ended the messages.
+        failure: Option<ClientFailure>,
+        /// The server answers reads.
+        has_warned: bool,
+    },
+}
+
+/// Why a check has failed.
+enum CheckFailure {
+    /// A wrong answer, explained.
+    Wrong(String),
+    Failed(ClientFailure),
+    /// The run cannot go on.
+    Fatal(anyhow::Error),
+}
+
+impl CheckFailure {
+    fn of(error: anyhow::Error) -> Self {
+        match error.downcast::<ClientFailure>() {
+            // The two ends do not agree on TLS: nothing else can be tested.
+            Ok(failure) if failure.class == FailureClass::Tls => Self::Fatal(failure.into()),
+            Ok(failure) => Self::Failed(failure),
+            Err(error) => Self::Fatal(error),
+        }
+    }
+
+    /// Why a server is taken for one that answers no messages, if it is.
+    fn shows_another_service(&self, check: &Check, received: &[u8]) -> Option<String> {
+        match self {
+            // A late answer was received elsewhere.
+            Self::Wrong(_) if received.is_empty() || may_answer_messages(check, received) => None,
+            Self::Wrong(_) => Some(format!("the server answers something else: {}", message(received))),
+            Self::Failed(failure) if received.is_empty() => Some(match failure.class {
+                FailureClass::Timeout => "the first message got no answer".into(),
+                FailureClass::Reset => "the server reset the connection behind the first message".into(),
+                _ => "the server closed the connection behind the first message".into(),
+            }),
+            Self::Failed(_) | Self::Fatal(_) => None,
+        }
+    }
+}
+
+/// Whether a wrong answer is one to the message: a server of messages with a habit of its own.
+fn may_answer_messages(check: &Check, received: &[u8]) -> bool {
+    let capital = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_uppercase();
+    let (sent, came) = (capital(escape::without_ending(&check.sent)), capital(received));
+    !received.starts_with(b"HTTP/") && (came.contains(&sent) || habit(check, received).is_some())
+}
+
+/// Sends the messages and checks the answers. Without `expect`, a server that does not answer the
+/// first message as a server of messages does is left alone: `first_word` is how long it may take
+/// to speak first. Errors: the server wants TLS, or the time of the whole run is over.
+pub(super) async fn run(
+    plan: &ClientPlan,
+    stream: Stream,
+    expect: Option<Expect>,
+    first_word: Duration,
+    start: Instant,
+    mut out: &mut (dyn Write + Send),
+) -> Result<MessagesEnd> {
     let mut wire = CheckedConnection::new(stream);
     // Each check ends within the limit, so that its row and the summary appear.
     wire.limit = plan.timeout.and_then(|limit| Some((limit, start.checked_add(limit)?)));
-    let mut out = Findings;
     let colour = Colour::of(&io::stdout());
-    writeln!(out, "Testing {address}\n")?;
-    row(&mut out, ["check", "sent", "received", "time", "result"])?;
-    let checks = checks(expect);
+    writeln!(out, "Testing {}", plan.connect.address)?;
+    if expect.is_none()
+        && let Some(why) = wire.speaks_first(first_word).await
+    {
+        return Ok(MessagesEnd::NotSent(why));
+    }
+    let checks = checks(expect.unwrap_or(Expect::Reply));
     let count = checks.len();
     let mut warned = 0;
     for (passed, check) in checks.iter().enumerate() {
@@ -65,15 +133,25 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
             }
             _ => (false, colour.bad("FAIL")),
         };
+        let failed = if is_right { None } else { Some(wire.failed(check, passed, &received, ended.ok()).await) };
+        if let Some(why) = failed
+            .as_ref()
+            .filter(|_| expect.is_none() && passed == 0)
+            .and_then(|failed| failed.shows_another_service(check, &received))
+        {
+            return Ok(MessagesEnd::NotSent(why));
+        }
+        if passed == 0 {
+            writeln!(out)?;
+            row(&mut out, ["check", "sent", "received", "time", "result"])?;
+        }
         let [sent, came] = [&check.sent, &received].map(|bytes| units::bytes(bytes.len() as u64));
         row(&mut out, [check.name, &sent, &came, &units::elapsed(took), &result])?;
         if plan.verbose {
             writeln!(out, "  sent      {}\n  received  {}", message(&check.sent), message(&received))?;
         }
         out.flush()?;
-        if is_right {
-            continue;
-        }
+        let Some(failed) = failed else { continue };
         for untried in &checks[passed + 1..] {
             row(&mut out, [untried.name, "-", "-", "-", "not run"])?;
         }
@@ -81,17 +159,45 @@ pub(super) async fn run(plan: &ClientPlan, expect: Expect) -> Result<ExitCode> {
         if warned > 0 {
             writeln!(out, "{READS}")?;
         }
-        return wire.failed(&mut out, check, passed, received, ended.ok()).await;
+        return judged(out, failed, check, passed, count);
     }
     match warned {
         0 => writeln!(out, "\n{count} of {count} checks passed")?,
         _ => writeln!(out, "\n{count} of {count} checks passed, {warned} of them with a warning\n{READS}")?,
     }
-    Ok(ExitCode::SUCCESS)
+    let has_warned = warned > 0;
+    let (summary, evidence) = match has_warned {
+        true => ("the server answers reads, and not lines".into(), lines(READS)),
+        false => ("each answer is right".into(), Vec::new()),
+    };
+    Ok(MessagesEnd::Judged { ok: count, tries: count, summary, evidence, failure: None, has_warned })
+}
+
+/// What a failed check means for the whole.
+fn judged(
+    out: &mut (dyn Write + Send),
+    failed: CheckFailure,
+    check: &Check,
+    ok: usize,
+    tries: usize,
+) -> Result<MessagesEnd> {
+    let (summary, evidence, failure) = match failed {
+        CheckFailure::Wrong(text) => {
+            out.write_all(text.as_bytes())?;
+            (format!("the answer to '{}' is wrong", check.name), lines(&text), None)
+        }
+        CheckFailure::Failed(failure) => (failure.to_string(), vec![failure.advice().into()], Some(failure)),
+        CheckFailure::Fatal(error) => return Err(error),
+    };
+    Ok(MessagesEnd::Judged { ok, tries, summary, evidence, failure, has_warned: false })
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().into()).collect()
 }
 
 /// Writes a row of the table: the check, sent, received, the time, the result.
-fn row(out: &mut impl Write, [name, sent, received, time, result]: [&str; 5]) -> io::Result<()> {
+fn row(out: &mut dyn Write, [name, sent, received, time, result]: [&str; 5]) -> io::Result<()> {
     writeln!(out, "{name:<12} {sent:>12} {received:>14} {time:>10}  {result}")
 }
 
@@ -145,42 +251,49 @@ impl CheckedConnection {
         tokio::try_join!(send, receive).map(drop)
     }
 
+    /// Whether the server speaks, or ends the connection, before anything was sent.
+    async fn speaks_first(&mut self, patience: Duration) -> Option<String> {
+        let mut words = [0; SHOWN];
+        match timeout(self.patience(patience), self.from_server.read(&mut words)).await {
+            Err(_) => None,
+            Ok(Ok(n)) if n > 0 => Some("the server speaks first, so nothing is sent to it".into()),
+            Ok(_) => Some("the connection ended before anything was sent".into()),
+        }
+    }
+
     /// Explains a failed check: the answer is wrong, or missing. `ended` is `None` after a timeout.
     async fn failed(
         &mut self,
-        out: &mut impl Write,
         check: &Check,
         passed: usize,
-        received: Vec<u8>,
+        received: &[u8],
         ended: Option<io::Result<()>>,
-    ) -> Result<ExitCode> {
+    ) -> CheckFailure {
         if let Some(explained) = self.first_words.tls_failure() {
-            return Err(explained);
+            return CheckFailure::Fatal(explained);
         }
-        let is_beginning = check.progress(&received) != AnswerProgress::Differs;
-        let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(&received);
+        let is_beginning = check.progress(received) != AnswerProgress::Differs;
+        let is_stripped = matches!(ended, Some(Ok(()))) && check.lacks_newline(received);
         // Wrong bytes explain more than the end of the wait.
         if !is_beginning || is_stripped {
-            explain_mismatch(out, check, &received)?;
-            return Ok(ExitCode::from(exit::VERDICT));
+            return CheckFailure::Wrong(explained_mismatch(check, received));
         }
         let what = format!(" in check '{}', {} of {} bytes in", check.name, received.len(), check.expected.len());
         let (class, what) = match ended {
             None if self.patience(PATIENCE).is_zero() => {
                 let (limit, _) = self.limit.unwrap_or((PATIENCE, Instant::now()));
-                return Err(late(limit));
+                return CheckFailure::Fatal(late(limit));
             }
             None if check.last && received.len() == check.expected.len() => {
                 let what = "the server answered everything but did not end the connection after our FIN";
-                return Err(ClientFailure::new(FailureClass::Timeout, what).into());
+                return CheckFailure::Failed(ClientFailure::new(FailureClass::Timeout, what));
             }
             None => {
                 if passed == 0
                     && received.is_empty()
                     && let Some(late) = self.answer_after_half_close().await
                 {
-                    explain_late_answer(out, check, &late)?;
-                    return Ok(ExitCode::from(exit::VERDICT));
+                    return CheckFailure::Wrong(explained_late_answer(check, &late));
                 }
                 (FailureClass::Timeout, format!("no complete answer{what}"))
             }
@@ -188,7 +301,7 @@ impl CheckedConnection {
             Some(Err(error)) if received.is_empty() && FailureClass::of(&error) == Some(FailureClass::Reset) => {
                 (FailureClass::Reset, format!("the server reset the connection{what}"))
             }
-            Some(Err(error)) => return Err(ClientFailure::of(error, &what)),
+            Some(Err(error)) => return CheckFailure::of(ClientFailure::of(error, &what)),
         };
         // If the earlier checks passed and this one got nothing, the server has a habit.
         let advice = match (class, check.name) {
@@ -208,7 +321,7 @@ impl CheckedConnection {
             }
             _ => None,
         };
-        Err(ClientFailure { class, what, advice }.into())
+        CheckFailure::Failed(ClientFailure { class, what, advice })
     }
 
     /// This time, or the rest of the limit on the whole run.
@@ -257,7 +370,7 @@ fn message(bytes: &[u8]) -> String {
     }
 }
 
-fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io::Result<()> {
+fn explained_mismatch(check: &Check, received: &[u8]) -> String {
     let at = check.expected.iter().zip(received).take_while(|(a, b)| a == b).count();
     // Starts a little before the difference.
     let from = at.saturating_sub(SHOWN / 3);
@@ -266,25 +379,29 @@ fn explain_mismatch(out: &mut impl Write, check: &Check, received: &[u8]) -> io:
         let cut = |is_cut| if is_cut { "..." } else { "" };
         format!("{}{}{}", cut(from > 0), escape::text(&bytes[from..to]), cut(to < bytes.len()))
     };
-    writeln!(out, "{}: the answer differs from byte {at} on", FailureClass::Mismatch)?;
-    writeln!(out, "  expected  {}", part(&check.expected))?;
-    writeln!(out, "  received  {}", part(received))?;
+    let mut text = format!(
+        "{}: the answer differs from byte {at} on\n  expected  {}\n  received  {}\n",
+        FailureClass::Mismatch,
+        part(&check.expected),
+        part(received)
+    );
     match habit(check, received) {
-        Some(explanation) => writeln!(out, "{explanation}"),
+        Some(explanation) => text += &format!("{explanation}\n"),
         None if check.name == "burst" => {
-            writeln!(out, "Single lines came back right: the server may take what one read returns for one message.")
+            text += "Single lines came back right: the server may take what one read returns for one message.\n";
         }
-        None => Ok(()),
+        None => {}
     }
+    text
 }
 
-fn explain_late_answer(out: &mut impl Write, check: &Check, received: &[u8]) -> io::Result<()> {
-    writeln!(out, "{}: no answer came before we had half-closed", FailureClass::Mismatch)?;
-    writeln!(out, "  expected  {}", message(&check.expected))?;
-    writeln!(out, "  received  {}", message(received))?;
-    writeln!(
-        out,
-        "The server answers only once its client has closed its half: it reads to the end, \
-             where it should read to the newline."
+fn explained_late_answer(check: &Check, received: &[u8]) -> String {
+    format!(
+        "{}: no answer came before we had half-closed\n  expected  {}\n  received  {}\n\
+         The server answers only once its client has closed its half: it reads to the end, \
+         where it should read to the newline.\n",
+        FailureClass::Mismatch,
+        message(&check.expected),
+        message(received)
     )
 }

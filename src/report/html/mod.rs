@@ -17,7 +17,8 @@ use super::stream::BulkDirection;
 use super::{describe, merge, notes, stream, text, verdict};
 use crate::units;
 
-const STYLE: &str = include_str!("style.css");
+/// The look of each page.
+pub(crate) const STYLE: &str = include_str!("style.css");
 /// Each chart is drawn twice, and the style sheet shows the one that fits.
 const WIDE: f64 = 920.0;
 const NARROW: f64 = 390.0;

@@ -14,7 +14,6 @@ use resound_load::{Interval, Phase, Settings};
 
 use self::frame::FrameData;
 use self::objects::Objects;
-use self::screen::Screen;
 use self::ticks::GatheredTicks;
 use super::Output;
 use super::bars::Glyphs;
@@ -24,18 +23,18 @@ use crate::findings::Findings;
 use crate::json;
 use crate::stdio::StdStream;
 
-pub(crate) use self::screen::columns;
+pub(crate) use self::screen::{Screen, columns};
 
 /// The view of a run. A drop leaves the terminal as it was before.
 pub(crate) struct LiveView {
     view: FrameData,
-    progress: Progress,
+    progress: ProgressView,
     /// The source of the objects on stdout.
     objects: Option<Objects>,
 }
 
 /// The output on stderr.
-enum Progress {
+enum ProgressView {
     None,
     Screen(Screen),
     Lines(Box<GatheredTicks>),
@@ -51,9 +50,9 @@ impl LiveView {
         // A terminal that cannot move its cursor gets lines.
         let is_screen = err.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let progress = match (output.quiet, is_screen) {
-            (true, _) => Progress::None,
-            (_, true) => Progress::Screen(Screen::new(!io::stdout().is_terminal())),
-            _ => Progress::Lines(Box::new(GatheredTicks::new(line_every(output, settings)))),
+            (true, _) => ProgressView::None,
+            (_, true) => ProgressView::Screen(Screen::new(!io::stdout().is_terminal())),
+            _ => ProgressView::Lines(Box::new(GatheredTicks::new(line_every(output, settings)))),
         };
         Self {
             view: FrameData::new(settings.clone(), warm_up, Colour::of(&err), Glyphs::of_environment()),
@@ -66,9 +65,9 @@ impl LiveView {
     pub(crate) fn tick(&mut self, phase: Phase, tick: &Interval) -> Result<()> {
         self.view.tick(phase, tick);
         match &mut self.progress {
-            Progress::None => {}
-            Progress::Screen(screen) => screen.draw(|columns, rows| self.view.frame(columns, rows)),
-            Progress::Lines(gathered) => {
+            ProgressView::None => {}
+            ProgressView::Screen(screen) => screen.draw(|columns, rows| self.view.frame(columns, rows)),
+            ProgressView::Lines(gathered) => {
                 let line = match phase {
                     Phase::Measuring => gathered.add(tick).map(|interval| self.view.line(&interval)),
                     _ => self.view.announcement(),

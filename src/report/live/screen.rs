@@ -26,7 +26,7 @@ fn size() -> (usize, usize) {
 
 /// The lines at the cursor, on stderr. They change neither the terminal's modes nor its cursor, so
 /// that there is nothing to restore.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// The width of each line on the screen.
     drawn: Vec<usize>,
     /// The lines stay at the end: without a terminal on stdout nothing follows them.
@@ -34,12 +34,12 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(stay: bool) -> Self {
+    pub(crate) fn new(stay: bool) -> Self {
         Self { drawn: Vec::new(), stay }
     }
 
     /// Draws the lines that `frame` makes for a number of columns and rows over the previous ones.
-    pub(super) fn draw(&mut self, frame: impl FnOnce(usize, usize) -> Vec<String>) {
+    pub(crate) fn draw(&mut self, frame: impl FnOnce(usize, usize) -> Vec<String>) {
         let (columns, rows) = size();
         // The cursor is below the last line, which needs a row of its own.
         let mut lines = frame(columns, rows.saturating_sub(1));

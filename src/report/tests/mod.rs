@@ -2,7 +2,7 @@
 
 mod files;
 mod pages;
-mod schema;
+pub(super) mod schema;
 mod several;
 mod texts;
 

@@ -30,7 +30,7 @@ const REWRITE: &str = "RESOUND_WRITE_SCHEMA";
 fn the_schema_is_that_of_the_types() {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let mut schema = Value::from(generator.into_root_schema_for::<LoadOutput>());
-    tighten(&mut schema);
+    tighten_schema(&mut schema);
     let schema = serde_json::to_string_pretty(&schema).unwrap() + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/load.schema.json");
     if std::env::var_os(REWRITE).is_some() {
@@ -42,10 +42,10 @@ fn the_schema_is_that_of_the_types() {
 
 /// Adds the rules that types do not express: no object has other fields, amounts are not negative,
 /// and a field with a default may be missing, since older versions did not write it.
-fn tighten(schema: &mut Value) {
+pub(crate) fn tighten_schema(schema: &mut Value) {
     let Value::Object(object) = schema else {
         if let Value::Array(values) = schema {
-            values.iter_mut().for_each(tighten);
+            values.iter_mut().for_each(tighten_schema);
         }
         return;
     };
@@ -73,7 +73,7 @@ fn tighten(schema: &mut Value) {
     if let Some(Value::Array(required)) = object.get_mut("required") {
         required.retain(|name| defaults.iter().all(|default| name != default));
     }
-    object.values_mut().for_each(tighten);
+    object.values_mut().for_each(tighten_schema);
 }
 
 macro_rules! schema {

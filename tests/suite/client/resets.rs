@@ -155,8 +155,11 @@ fn a_refusal_with_a_text_arrives() {
 fn checks_and_loads_call_a_reset_by_its_name() {
     let (_server, address) = Program::server(&["--proxy-protocol", "require"]);
     let address = address.to_string();
-    let (code, _, stderr) = run(&["test", &address], b"");
-    assert!(code == Some(1) && stderr.contains("reset: "), "{stderr}");
+    let (code, stdout, _) = run(&["test", &address], b"");
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert!(code == Some(4) && stdout.contains("the connection was reset behind the first line"), "{stdout}");
+    let (code, _, stderr) = run(&["test", &address, "--expect", "reply"], b"");
+    assert!(code == Some(3) && stderr.contains("reset: "), "{stderr}");
     let (code, stdout, stderr) = run(&["load", &address, "--mode", "echo", "-n", "10", "--json"], b"");
     assert_eq!(code, Some(1), "{stderr}");
     assert!(String::from_utf8_lossy(&stdout).contains("reset"), "{}", stdout.escape_ascii());

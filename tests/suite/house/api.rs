@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Fields, ImplItem, Item, TraitItem, UseTree, Visibility};
 
-const CRATES: [&str; 5] = ["resound-proto", "resound-faults", "resound", "resound-load", "resound-lab"];
+const CRATES: [&str; 6] =
+    ["resound-proto", "resound-faults", "resound", "resound-load", "resound-lab", "resound-verdict"];
 /// Traits whose impls say nothing about how to use a type.
 const UNLISTED: [&str; 2] = ["Drop", "Error"];
 /// How to read a list.

@@ -4,12 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) const CRATES: [&str; 6] = [
+pub(super) const CRATES: [&str; 7] = [
     "crates/resound-proto/src",
     "crates/resound-faults/src",
     "crates/resound/src",
     "crates/resound-load/src",
     "crates/resound-lab/src",
+    "crates/resound-verdict/src",
     "src",
 ];
 /// The crates without I/O.

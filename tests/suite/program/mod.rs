@@ -19,3 +19,4 @@ mod stdio;
 #[cfg(unix)]
 pub(crate) mod terminal;
 mod tutorial;
+mod verdict;

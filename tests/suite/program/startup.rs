@@ -341,7 +341,8 @@ fn with_few_descriptors_a_client_works_or_fails_before_it_connects() {
     let load = ["load", &address, "-c", "1", "-n", "10", "--quiet", "--mode", "reply"];
     let with_engines: Vec<_> =
         engines().into_iter().map(|engine| [&load[..], &["--engine", engine]].concat()).collect();
-    let mut commands = vec![("a client", vec!["client", &address]), ("a test", vec!["test", &address])];
+    let mut commands =
+        vec![("a client", vec!["client", &address]), ("a test", vec!["test", &address, "--only", "messages"])];
     commands.extend(with_engines.into_iter().map(|args| ("a generator", args)));
     for (command, args) in commands {
         let mut worked = 0;
@@ -357,6 +358,13 @@ fn with_few_descriptors_a_client_works_or_fails_before_it_connects() {
         }
         assert!(worked >= 8, "{args:?} works with few descriptors: {worked}");
     }
+    // The checks of a path run side by side, and refuse to begin where they could not.
+    let args = ["test", address.as_str()];
+    let output = under_a_limit(100, &args).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(is_refused("a test", output.status.code(), &output.stdout, &stderr), "{stderr}");
+    let output = under_a_limit(256, &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     // Connections that there is no room for are refused before any is made, and those that there is
     // room for are made.
     let args = ["load", &address, "-c", "60", "-n", "60", "--quiet", "--mode", "reply"];

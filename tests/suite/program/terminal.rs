@@ -417,7 +417,8 @@ fn colours_can_be_chosen() {
     let state = TempDir::new().unwrap();
     for (wish, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
         let mut terminal = Terminal::start_with(&["test", &address.to_string()], state.path(), wish);
-        terminal.until("6 of 6 checks passed");
+        terminal.until_seen("6 of 6 checks passed");
+        terminal.until_seen("VERDICT  ");
         assert_eq!(terminal.written.contains("\x1b[32mpass\x1b[0m"), colours, "{}", terminal.written);
         assert_eq!(terminal.end().0, 0);
     }

@@ -113,11 +113,14 @@ pub(crate) fn shown(words: &[u8]) -> String {
     if line.len() > SHOWN { format!("{text}...") } else { text }
 }
 
+/// How long a server on this port may take for its first word.
+pub(crate) fn first_word(port: Option<u16>) -> Duration {
+    if port.is_some_and(|port| SPEAK_FIRST.contains(&port)) { FIRST_WORD_THERE } else { FIRST_WORD }
+}
+
 /// Makes the first connections.
 pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
-    let speaks_first = port.is_some_and(|port| SPEAK_FIRST.contains(&port));
-    let first_word = if speaks_first { FIRST_WORD_THERE } else { FIRST_WORD };
-    let (first, small) = first_greeting(end, first_word).await;
+    let (first, small) = first_greeting(end, first_word(port)).await;
     let mut tries = vec![first];
     let is_words = |tried: &GreetTry| matches!(tried.result, Ok(Greeting::Words(..)));
     if let Some(small) = small {
@@ -312,15 +315,16 @@ fn behind_the_line(error: &std::io::Error) -> Symptom {
     }
 }
 
-/// Whether one byte, which no protocol answers yet, ends each of three connections.
+/// Whether one byte, whatever it is, ends each of three connections.
 async fn ends_at_one_byte(end: &PathEnd) -> Option<NoHello> {
     let mut seen = None;
-    for _ in 0..TRIES {
+    // A server that expects a PROXY header or TLS waits for more behind one of these.
+    for byte in [b"P", b"\x16", b"r"] {
         let reached = end.reach(Special::default()).await.ok()?;
         let mut stream = &reached.stream;
         let patience = Duration::from_secs(1) + 4 * reached.connected_in;
         let mut word = [0; 16];
-        stream.write_all(b"r").await.ok()?;
+        stream.write_all(byte).await.ok()?;
         stream.flush().await.ok()?;
         let ended = match timeout(patience, stream.read(&mut word)).await.ok()? {
             Ok(0) => NoHello::Closed,
