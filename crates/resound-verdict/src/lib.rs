@@ -12,11 +12,13 @@ mod place;
 mod played;
 mod report;
 mod run;
+mod settings;
 mod symptom;
 mod tries;
 
 pub use check::{CheckId, UnknownCheck};
-pub use path::{Path, Profile};
+pub use path::Path;
 pub use place::Preface;
 pub use report::{CheckReport, CheckVerdict, ControlResult, FarKind, MeasuredValue, PathDirection, PathReport};
 pub use run::Progress;
+pub use settings::Profile;

@@ -15,20 +15,11 @@ use crate::ledger::ConnectionLedger;
 use crate::place::{PathEnd, Preface};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::run::{self, Progress};
+pub(crate) use crate::settings::{PathSettings, Profile};
 
 /// Nothing moves for so long: then nothing will. Retransmissions of Linux are 0.2, 0.4, ... 6.4 s
 /// apart at small round-trip times.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How thorough a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Profile {
-    /// All checks but those that take long or make much load.
-    #[default]
-    Quick,
-    /// All but those that are asked for by name, in at most 90 s.
-    Thorough,
-}
 
 /// A path to test: from this machine to an address.
 #[derive(Clone)]
@@ -38,39 +29,6 @@ pub struct Path {
     pub(crate) tls: Option<TlsClient>,
     pub(crate) preface: Option<Preface>,
     pub(crate) settings: PathSettings,
-}
-
-/// What a run does.
-#[derive(Clone, Debug)]
-pub(crate) struct PathSettings {
-    pub(crate) profile: Profile,
-    pub(crate) only: BTreeSet<CheckId>,
-    pub(crate) skip: BTreeSet<CheckId>,
-    pub(crate) seed: u64,
-    pub(crate) patience: Duration,
-    /// The longest wait of the idle checks.
-    pub(crate) idle: Option<Duration>,
-    pub(crate) finds_idle_timeout: bool,
-    /// Connections at once of the check `cap`.
-    pub(crate) connections: Option<u32>,
-}
-
-impl PathSettings {
-    /// Whether a check is asked for: by name, or by the profile.
-    pub(crate) fn wants(&self, id: CheckId) -> bool {
-        if self.skip.contains(&id) {
-            return false;
-        }
-        if !self.only.is_empty() {
-            return self.only.contains(&id);
-        }
-        match id {
-            CheckId::Idle | CheckId::HalfClosedIdle => self.idle.is_some() || self.profile == Profile::Thorough,
-            CheckId::Cap => self.connections.is_some(),
-            CheckId::Responsiveness => self.profile == Profile::Thorough,
-            _ => true,
-        }
-    }
 }
 
 impl Path {

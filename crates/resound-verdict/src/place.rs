@@ -120,8 +120,3 @@ fn no_connection(error: &DialError, after: Duration) -> Symptom {
         None => Symptom::Local(text),
     }
 }
-
-/// Whether a failed connection means that nothing answers there at all.
-pub(crate) fn is_silence(class: FailureClass) -> bool {
-    matches!(class, FailureClass::Timeout | FailureClass::Unreachable)
-}

@@ -35,7 +35,6 @@ pub(crate) struct Played {
     pub(crate) stream: Stream,
     pub(crate) hello: FarHello,
     pub(crate) connected_in: Duration,
-    pub(crate) secured_in: Option<Duration>,
     /// Between the request and the hello.
     pub(crate) answered_in: Duration,
     /// The name by which the far end knows the connection.
@@ -69,7 +68,6 @@ impl Played {
             stream,
             hello,
             connected_in,
-            secured_in,
             answered_in,
             session,
             end: end.clone(),
@@ -113,11 +111,6 @@ impl Played {
         }
         let flushed = (&self.stream).flush().await;
         flushed.map_err(|error| Symptom::of(&error, self.sent, self.received()))
-    }
-
-    /// Sends so many bytes as a write of their own.
-    pub(crate) async fn send_piece(&mut self, bytes: usize) -> Result<(), Symptom> {
-        self.send(bytes as u64).await
     }
 
     /// Hands some bytes to the system: as many as it takes within so long.

@@ -30,7 +30,7 @@ pub enum Progress<'a> {
 }
 
 /// What a run has learnt so far, and where its reports go.
-pub(crate) struct Run<'a> {
+pub(crate) struct PathRun<'a> {
     pub(crate) settings: &'a PathSettings,
     tell: &'a (dyn Fn(Progress<'_>) + Sync),
     checks: RefCell<Vec<CheckReport>>,
@@ -41,7 +41,7 @@ pub(crate) struct Run<'a> {
 /// Checks that run beside others, and add their reports themselves.
 type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-impl Run<'_> {
+impl PathRun<'_> {
     fn wants(&self, id: CheckId) -> bool {
         self.settings.wants(id)
     }
@@ -90,7 +90,7 @@ pub(crate) async fn run(
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> PathReport {
     let start = Instant::now();
-    let run = Run { settings, tell, checks: RefCell::default(), explains_stalls: Cell::new(false) };
+    let run = PathRun { settings, tell, checks: RefCell::default(), explains_stalls: Cell::new(false) };
     run.add(resolved.clone());
     let port = match &end.address {
         Address::Tcp { port, .. } => Some(*port),
@@ -144,7 +144,7 @@ pub(crate) async fn run(
 }
 
 /// The checks of what either end knows of the other, whatever its program is.
-async fn who(run: &Run<'_>, end: &PathEnd, greetings: &Greetings, hellos: Option<&SplitHellos>) {
+async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings, hellos: Option<&SplitHellos>) {
     let look = options::look(end, greetings).await;
     let options = options::options(greetings, &look);
     run.explains_stalls.set(options::explains_stalls(&options));
@@ -164,7 +164,7 @@ fn bulk(rate: Option<f64>) -> u64 {
 }
 
 /// The checks that the far end plays along with.
-async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &Greetings) {
+async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &Greetings) {
     let is_ipv6 = family == "ipv6";
     // Before anything loads the path.
     let tries = rtt::measure(&end.with_segments_of(greetings.max_segment), greetings.rtt()).await;
@@ -199,7 +199,7 @@ async fn two_ended(run: &Run<'_>, end: &PathEnd, family: &str, greetings: &Greet
 }
 
 /// The checks that do not disturb each other.
-fn together<'a>(run: &'a Run<'_>, end: &'a PathEnd, bytes: u64, rtt: Duration) -> Vec<Checking<'a>> {
+fn together<'a>(run: &'a PathRun<'_>, end: &'a PathEnd, bytes: u64, rtt: Duration) -> Vec<Checking<'a>> {
     let integrity = Box::pin(async move {
         if run.wants(CheckId::Integrity) || run.wants(CheckId::BothWays) {
             let (integrity, both_ways) = integrity::run(end, bytes).await;
@@ -218,7 +218,7 @@ fn together<'a>(run: &'a Run<'_>, end: &'a PathEnd, bytes: u64, rtt: Duration) -
 }
 
 /// The checks of all connections so far, and those that must be alone.
-async fn last(run: &Run<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
+async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
     if run.wants(CheckId::SpuriousReset) {
         Box::pin(spurious_reset::more(end, bytes)).await;
         run.add(spurious_reset::spurious_reset(&end.ledger.lines()));

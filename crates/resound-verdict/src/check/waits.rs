@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::hold::{HoldPlan, try_hold};
 use super::idle::IdlePlan;
 use super::{CheckId, half_closed_idle, hidden, idle, slow_reader};
-use crate::path::{PathSettings, Profile};
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict};
+use crate::settings::{PathSettings, Profile};
 use crate::tries::{TRIES, all};
 
 const MIB: u64 = 1024 * 1024;

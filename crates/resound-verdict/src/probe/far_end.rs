@@ -9,7 +9,7 @@ use super::facts::hex;
 use super::facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SocketFacts};
 use super::pattern::{Pattern, PatternCheck};
 use super::request::{BadRequest, ProbeRequest, Step};
-use super::sessions::{Session, Sessions};
+use super::sessions::{PlayedSession, Sessions};
 
 /// So many bytes wait to be sent at most.
 const MOST_UNSENT: usize = 256 * 1024;
@@ -173,11 +173,11 @@ struct Player {
     is_brief: bool,
     has_fin: bool,
     is_over: bool,
-    session: Arc<Session>,
+    session: Arc<PlayedSession>,
 }
 
 impl Player {
-    fn new(steps: Vec<Step>, seed: u64, session: Arc<Session>) -> Self {
+    fn new(steps: Vec<Step>, seed: u64, session: Arc<PlayedSession>) -> Self {
         Self {
             steps,
             at: 0,

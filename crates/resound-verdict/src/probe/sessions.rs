@@ -23,14 +23,14 @@ struct SharedSessions {
 
 #[derive(Debug, Default)]
 struct SessionTable {
-    named: HashMap<String, Arc<Session>>,
+    named: HashMap<String, Arc<PlayedSession>>,
     /// In the order of their beginnings.
     order: VecDeque<String>,
 }
 
 /// One session. Its own connection writes it, and others read it.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct PlayedSession {
     began: Instant,
     log: Mutex<SessionLog>,
     goes: AtomicBool,
@@ -57,9 +57,9 @@ impl Sessions {
     }
 
     /// A session begins. Of two with one name the later counts.
-    pub(super) fn begin(&self, name: Option<&str>, now: Instant) -> Arc<Session> {
+    pub(super) fn begin(&self, name: Option<&str>, now: Instant) -> Arc<PlayedSession> {
         let log = SessionLog { instance: self.0.instance.clone(), known: true, ..SessionLog::default() };
-        let session = Arc::new(Session { began: now, log: Mutex::new(log), goes: AtomicBool::new(false) });
+        let session = Arc::new(PlayedSession { began: now, log: Mutex::new(log), goes: AtomicBool::new(false) });
         let Some(name) = name else { return session };
         let mut table = locked(&self.0.table);
         if table.named.insert(name.into(), Arc::clone(&session)).is_none() {
@@ -90,7 +90,7 @@ impl Sessions {
     }
 }
 
-impl Session {
+impl PlayedSession {
     pub(super) fn log(&self) -> MutexGuard<'_, SessionLog> {
         locked(&self.log)
     }
