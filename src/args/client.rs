@@ -238,7 +238,7 @@ impl ConnectionArgs {
             (of_tls.tls, "--tls"),
             (of_tls.insecure, "--insecure"),
         ];
-        let simple = simple.into_iter().filter_map(|(given, flag)| given.then(|| flag.to_string()));
+        let simple = simple.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.to_string());
         let values = [
             valued("--connect-timeout", Some(timeout).filter(|timeout| timeout != "10s")),
             valued("--source-address", source),

@@ -46,7 +46,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum CliCommand {
     /// Run a server: answer each line with `Server received: <line>`, echo, discard or generate
-    Server(ServerArgs),
+    Server(Box<ServerArgs>),
     /// Talk to a server: a conversation at a terminal, a pipe otherwise
     Client(Box<ClientArgs>),
     /// Test a server and the path to it: is TCP carried correctly, and if not, what is wrong?

@@ -25,6 +25,8 @@ pub enum Progress<'a> {
     Begins(&'a Address),
     /// A check that takes long, or opens many connections, begins: what it does.
     Announces(&'a str),
+    /// It is known what answers there: its kind, and its name.
+    Greets(FarKind, Option<&'a str>),
     /// A check is done.
     Checked(&'a CheckReport),
 }
@@ -100,8 +102,9 @@ pub(crate) async fn run(
     // Where a large ClientHello is lost, all other checks go on with a small one.
     let end = &end.with_tls(hellos.as_ref().and_then(SplitHellos::remedy));
     let greetings = greet::greet(end, port).await;
+    let (kind, name) = (greetings.kind(), greetings.name());
+    tell(Progress::Greets(kind, name.as_deref()));
     run.add(greet::connect(&greetings));
-    let kind = greetings.kind();
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
         run.add(greet::accept_truth(&greetings));
     } else {
@@ -137,7 +140,7 @@ pub(crate) async fn run(
         address: end.address.to_string(),
         family,
         far: kind,
-        far_name: greetings.name(),
+        far_name: name,
         checks,
         seconds: start.elapsed().as_secs_f64(),
     }

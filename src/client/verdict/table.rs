@@ -1,6 +1,6 @@
 //! The text of a test's checks: plain lines, which paste well into a ticket.
 
-use resound_verdict::{CheckVerdict, PathDirection};
+use resound_verdict::{CheckVerdict, FarKind, PathDirection};
 
 use super::record::{TestRecord, TestedAddress, TestedCheck};
 use crate::colour::Colour;
@@ -78,6 +78,22 @@ pub(super) fn way(direction: PathDirection) -> &'static str {
         PathDirection::Out => "out, from this machine to the far end",
         PathDirection::In => "in, from the far end to this machine",
         PathDirection::Both => "both",
+    }
+}
+
+/// What answers at an address, in words.
+pub(super) fn far_end(address: &TestedAddress) -> String {
+    let name = address.far_name.as_deref().map(safe).unwrap_or_default();
+    match address.far {
+        Some(FarKind::Probe) => format!("{name}, which plays along"),
+        Some(FarKind::Echo) => "a server that sends back what it receives".into(),
+        Some(FarKind::Reply) => "a server that replies to lines".into(),
+        Some(FarKind::SpeaksFirst) => format!("a server that speaks first: {name}"),
+        Some(FarKind::Answers) => format!("a server that answers: {name}"),
+        Some(FarKind::Silent) => "it takes connections and answers nothing".into(),
+        Some(FarKind::Hangs) => "it ends connections without an answer".into(),
+        Some(FarKind::None) => "there is no connection".into(),
+        None => "not known".into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Instant, SystemTime};
 
 use resound::Address;
-use resound_verdict::{CheckId, CheckReport, CheckVerdict, PathReport, Profile, Progress};
+use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, PathReport, Profile, Progress};
 
 use super::record::{CutShort, TestRecord, TestedAddress, TestedCheck};
 use super::{again, table};
@@ -27,6 +27,8 @@ pub(super) struct TestView<'a> {
     screen: Option<Screen>,
     /// The checks of the path to come, in order.
     wanted: Vec<CheckId>,
+    /// The present address has the line above its checks.
+    has_heading: bool,
     /// Those of the present address that are printed, or need not be.
     printed: usize,
     /// The present address, once its checks have begun.
@@ -64,6 +66,7 @@ impl<'a> TestView<'a> {
             colour: Colour::of(&io::stdout()),
             screen: (has_text && is_screen).then(|| Screen::new(false)),
             wanted: Vec::new(),
+            has_heading: false,
             printed: 0,
             present: None,
             began: Instant::now(),
@@ -112,6 +115,7 @@ impl<'a> TestView<'a> {
     pub(super) fn on(&mut self, progress: Progress<'_>) {
         match progress {
             Progress::Begins(address) => self.begins(address.to_string()),
+            Progress::Greets(far, name) => self.greets(far, name),
             Progress::Checked(report) => self.checked(report),
             _ => {}
         }
@@ -124,12 +128,30 @@ impl<'a> TestView<'a> {
             self.record.addresses.push(TestedAddress::new(address.clone()));
             self.record.addresses.len() - 1
         }));
-        (self.printed, self.began) = (0, Instant::now());
+        (self.printed, self.began, self.has_heading) = (0, Instant::now(), false);
         let profile = profile_name(self.record.profile);
         let before = if self.record.checks().next().is_some() { "\n" } else { "" };
-        let heading = format!("{before}Path to {address}: {profile}, seed {}\n\n{}", self.record.seed, table::HEADING);
-        self.print(&heading);
+        self.print(&format!("{before}Path to {address}: {profile}, seed {}\n", self.record.seed));
         self.tick();
+    }
+
+    /// It is known what answers.
+    fn greets(&mut self, far: FarKind, name: Option<&str>) {
+        let Some(at) = self.present else { return };
+        let address = &mut self.record.addresses[at];
+        (address.far, address.far_name) = (Some(far), name.map(Into::into));
+        let text = format!("far end: {}\n", table::far_end(address));
+        self.print(&text);
+        self.head();
+        self.print_done(at);
+        self.tick();
+    }
+
+    /// Prints the line above the checks, once.
+    fn head(&mut self) {
+        if !std::mem::replace(&mut self.has_heading, true) {
+            self.print(&format!("\n{}", table::HEADING));
+        }
     }
 
     fn checked(&mut self, report: &CheckReport) {
@@ -138,6 +160,7 @@ impl<'a> TestView<'a> {
             // A name without an address has one report alone.
             None => {
                 self.begins(self.record.target.clone());
+                self.head();
                 0
             }
         };
@@ -165,6 +188,9 @@ impl<'a> TestView<'a> {
 
     /// Prints the checks that are done up to the first that is not.
     fn print_done(&mut self, at: usize) {
+        if !self.has_heading {
+            return;
+        }
         let mut text = String::new();
         while let Some(id) = self.wanted.get(self.printed) {
             let mut checks = self.record.addresses[at].checks.iter();
@@ -194,6 +220,7 @@ impl<'a> TestView<'a> {
     /// What was not printed in order, and the checks that were not tried.
     fn end_address(&mut self) {
         let Some(at) = self.present.take() else { return };
+        self.head();
         let address = &self.record.addresses[at];
         let mut text = String::new();
         for id in self.wanted.iter().skip(self.printed) {

@@ -420,6 +420,9 @@ fn colours_can_be_chosen() {
         terminal.until_seen("6 of 6 checks passed");
         terminal.until_seen("VERDICT  ");
         assert_eq!(terminal.written.contains("\x1b[32mpass\x1b[0m"), colours, "{}", terminal.written);
+        assert_eq!(terminal.written.contains("\x1b[32mpass     \x1b[0mconnect "), colours, "{}", terminal.written);
+        // What was drawn meanwhile is gone.
+        assert!(terminal.written.contains(" done after ") && !terminal.screen().contains(" done after "));
         assert_eq!(terminal.end().0, 0);
     }
 }

@@ -104,6 +104,8 @@ fn a_wrong_answer_is_a_failed_check_and_the_path_is_still_tested() {
     let last = stdout.lines().last().unwrap();
     assert!(last.contains("the server answers wrongly; no fault of the path shows"), "{stdout}");
     let (code, stdout, _) = tested(&[&address, "--expect", "echo", "--json"]);
+    let greeted = "\nfar end: a server that sends back what it receives\n\nverdict  check ";
+    assert!(tested(&[&address, "--only", "connect"]).1.contains(greeted));
     assert_eq!((code, &document(&stdout)["addresses"][0]["far"]), (Some(0), &"echo".into()), "{stdout}");
 }
 
@@ -242,7 +244,7 @@ fn a_test_that_is_cut_short_shows_what_it_knows() {
     let json = folder.path().join("json");
     let option = format!("--json={}", json.display());
     let mut test = Program::spawn(Program::command(&["test", &address, "--skip", "messages", &option]));
-    test.stdout.until("verdict  check");
+    test.stdout.until("Path to ");
     test.signal(rustix::process::Signal::INT);
     let rest = test.stdout.rest();
     assert!(rest.iter().any(|line| line.starts_with("cut short, not done: ")), "{rest:?}");
