@@ -2,6 +2,9 @@
 
 use resound::faults::{FaultKind, Role};
 use resound_lab::DefectKind;
+use resound_verdict::CheckId;
+
+use crate::client::MESSAGES;
 
 /// A command to copy, and what it does.
 pub(crate) struct Example(pub(crate) &'static str, pub(crate) &'static str);
@@ -140,10 +143,12 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
     }
 }
 
-/// The grammar of `--fault` or `--defect`, for the commands that have one, and its heading.
+/// The grammar of `--fault` or `--defect`, or the names of checks, for the commands that have such,
+/// and its heading.
 pub(crate) fn grammar(command: &str) -> Option<(&'static str, String)> {
     let role = match command {
         "lab" => return Some(("Defects", defects())),
+        "test" => return Some(("Checks", checks())),
         "server" => Role::Server,
         "relay" => Role::Relay,
         _ => return None,
@@ -158,6 +163,12 @@ pub(crate) fn grammar(command: &str) -> Option<(&'static str, String)> {
         kinds.map(FaultKind::example).collect::<Vec<_>>().join(", ")
     );
     Some(("Faults", faults))
+}
+
+/// The names of the checks.
+fn checks() -> String {
+    let names = std::iter::once(MESSAGES).chain(CheckId::ALL.into_iter().map(CheckId::name));
+    format!("{}.\n  docs/verdict.md says what each does.", names.collect::<Vec<_>>().join(", "))
 }
 
 /// The grammar of `--defect`.

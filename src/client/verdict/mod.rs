@@ -52,7 +52,8 @@ pub(super) async fn run(plan: &ClientPlan, task: &TestTask) -> Result<ExitCode> 
     for path in files.into_iter().flatten().filter(|path| path.as_os_str() != "-") {
         report::check_writable(path)?;
     }
-    let run = TestRun { plan, task, view: Mutex::new(TestView::new(task, &plan.connect.address, plan.verbose)) };
+    let view = TestView::new(task, &plan.connect.address, plan.verbose, Findings);
+    let run = TestRun { plan, task, view: Mutex::new(view) };
     let ended = tokio::select! {
         ended = run.all(Instant::now()) => ended,
         () = signals::termination() => Ok(Some(CutShort::Signal)),

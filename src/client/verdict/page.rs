@@ -93,7 +93,7 @@ fn details(check: &TestedCheck) -> String {
     rows.extend(check.direction.map(|direction| ("direction", way(direction).into())));
     let control = check.control.as_ref();
     rows.extend(control.map(|control| ("control", format!("{} {}/{}", control.what, control.ok, control.tries))));
-    rows.extend(evidence(check).map(|line| ("seen", line.into())));
+    rows.extend(evidence(check).into_iter().map(|line| ("seen", line)));
     rows.extend(check.measured.iter().map(|(name, value)| (name.as_str(), value.to_string())));
     rows.extend(check.suspect.iter().map(|line| ("looks like", line.clone())));
     let mut text: String =
@@ -105,7 +105,7 @@ fn details(check: &TestedCheck) -> String {
 /// The path: two ends, what is between, and each direction with what is wrong in it.
 fn picture(address: &TestedAddress) -> String {
     let far = match (address.far, &address.far_name) {
-        (_, Some(name)) => short(name),
+        (_, Some(name)) => short(name, 22),
         (Some(FarKind::None) | None, None) => "nothing answers".into(),
         (Some(_), None) => "a server".into(),
     };
@@ -125,14 +125,23 @@ fn picture(address: &TestedAddress) -> String {
             escape(&label)
         )
     };
+    let suspect = address.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail);
+    let suspect = suspect.filter_map(|check| check.suspect.first()).next();
+    let between = match (suspect, address.far) {
+        (Some(suspect), _) => short(&format!("looks like {suspect}"), 66),
+        (None, Some(FarKind::None) | None) => String::new(),
+        (None, _) => "the path".into(),
+    };
     format!(
-        "<div class=\"scroll\"><svg class=\"path\" viewBox=\"0 0 920 120\" role=\"img\" aria-label=\"the path\">\n\
+        "<div class=\"scroll\"><svg class=\"path\" viewBox=\"0 0 920 134\" role=\"img\" aria-label=\"the path\">\n\
          <rect x=\"1\" y=\"20\" width=\"170\" height=\"80\" rx=\"8\"/>\
          <text class=\"x\" x=\"86\" y=\"64\">this machine</text>\n\
          <rect x=\"749\" y=\"20\" width=\"170\" height=\"80\" rx=\"8\"/>\
          <text class=\"x\" x=\"834\" y=\"56\">far end</text><text class=\"x\" x=\"834\" y=\"76\">{}</text>\n\
-         {}{}</svg></div>\n",
+         <rect class=\"between\" x=\"226\" y=\"6\" width=\"468\" height=\"122\" rx=\"14\"/>\
+         <text class=\"x\" x=\"460\" y=\"116\">{}</text>\n{}{}</svg></div>\n",
         escape(&far),
+        escape(&between),
         arrow(PathDirection::Out, 46, "M180 46H738M728 40L738 46L728 52"),
         arrow(PathDirection::In, 84, "M740 84H182M192 78L182 84L192 90")
     )
@@ -143,8 +152,7 @@ fn is_wrong(check: &TestedCheck, direction: PathDirection) -> bool {
     is_here && check.is_remarkable()
 }
 
-/// A name that fits its box.
-fn short(name: &str) -> String {
-    const MOST: usize = 22;
-    if name.chars().count() <= MOST { name.into() } else { name.chars().take(MOST - 3).chain("...".chars()).collect() }
+/// A text that fits its box.
+fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.into() } else { text.chars().take(most - 3).chain("...".chars()).collect() }
 }

@@ -50,7 +50,7 @@ fn details(check: &TestedCheck, is_verbose: bool) -> Vec<String> {
     lines.extend(
         check.control.as_ref().map(|control| format!("control: {} {}/{}", control.what, control.ok, control.tries)),
     );
-    lines.extend(evidence(check).map(|line| format!("seen: {line}")));
+    lines.extend(evidence(check).into_iter().map(|line| format!("seen: {line}")));
     if is_verbose && !check.measured.is_empty() {
         let measured: Vec<_> = check.measured.iter().map(|(name, value)| format!("{name} {value}")).collect();
         lines.push(format!("measured: {}", measured.join(", ")));
@@ -62,14 +62,23 @@ fn details(check: &TestedCheck, is_verbose: bool) -> Vec<String> {
     lines
 }
 
-/// The evidence, without what the summary says already.
-pub(super) fn evidence(check: &TestedCheck) -> impl Iterator<Item = &str> {
-    let own = |line: &str| match line.strip_prefix(&check.summary) {
-        Some("") => None,
-        Some(rest) => Some(rest.strip_prefix("; ").map_or(line.len(), |rest| rest.len())),
-        None => Some(line.len()),
-    };
-    check.evidence.iter().filter_map(move |line| Some(&line[line.len() - own(line)?..]))
+/// The evidence, without what the summary says already. Each observation stands there once.
+pub(super) fn evidence(check: &TestedCheck) -> Vec<String> {
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    for line in &check.evidence {
+        let rest = match line.strip_prefix(&check.summary) {
+            Some("") => continue,
+            Some(rest) => rest.strip_prefix("; ").unwrap_or(line),
+            None => line,
+        };
+        match seen.iter_mut().find(|(known, _)| *known == rest) {
+            Some((_, times)) => *times += 1,
+            None => seen.push((rest, 1)),
+        }
+    }
+    seen.iter()
+        .map(|(line, times)| if *times == 1 { (*line).into() } else { format!("{line} ({times} times)") })
+        .collect()
 }
 
 /// A direction in words.

@@ -10,7 +10,6 @@ use super::record::{CutShort, TestRecord, TestedAddress, TestedCheck};
 use super::{again, table};
 use crate::client::plan::{PathSelection, TestTask};
 use crate::colour::Colour;
-use crate::findings::Findings;
 use crate::report::live::Screen;
 use crate::units;
 
@@ -19,6 +18,7 @@ pub(super) struct TestView<'a> {
     pub(super) record: TestRecord,
     task: &'a TestTask,
     target: Address,
+    out: Box<dyn Write + Send>,
     /// Checks are printed one by one.
     has_text: bool,
     is_verbose: bool,
@@ -39,7 +39,12 @@ pub(super) struct TestView<'a> {
 }
 
 impl<'a> TestView<'a> {
-    pub(super) fn new(task: &'a TestTask, target: &Address, is_verbose: bool) -> Self {
+    pub(super) fn new(
+        task: &'a TestTask,
+        target: &Address,
+        is_verbose: bool,
+        out: impl Write + Send + 'static,
+    ) -> Self {
         let is_json = task.output.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
         let has_text = !is_json && !task.output.quiet;
         let is_partial = task.path.as_ref().is_none_or(|path| !path.only.is_empty() || !path.skip.is_empty());
@@ -61,6 +66,7 @@ impl<'a> TestView<'a> {
             record,
             task,
             target: target.clone(),
+            out: Box::new(out),
             has_text,
             is_verbose,
             colour: Colour::of(&io::stdout()),
@@ -86,8 +92,8 @@ impl<'a> TestView<'a> {
         if let Some(screen) = &mut self.screen {
             screen.draw(|_, _| Vec::new());
         }
-        let mut out = Findings;
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Writing to stdout never fails: see its type.
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 
     /// A connection to this address was made for the messages.
@@ -287,7 +293,8 @@ impl<'a> TestView<'a> {
         }
         let lines = self.record.addresses.iter().map(|address| table::verdict(&self.record, address, self.colour));
         let space = if self.has_text { "\n" } else { "" };
-        let _ = Findings.write_all((space.to_string() + &lines.collect::<String>()).as_bytes());
+        let text = space.to_string() + &lines.collect::<String>();
+        let _ = self.out.write_all(text.as_bytes());
     }
 }
 

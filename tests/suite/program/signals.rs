@@ -84,6 +84,11 @@ fn a_test_that_ignored_signals_at_its_start_goes_on() {
     let mut answers = stream.try_clone().unwrap();
     std::io::copy(&mut stream, &mut answers).unwrap();
     drop((stream, answers));
+    // The path has a connection of its own.
+    let (mut stream, _) = listener.accept().unwrap();
+    defy(child.id(), &IGNORED);
+    let mut answers = stream.try_clone().unwrap();
+    std::io::copy(&mut stream, &mut answers).unwrap();
     assert_eq!(wait(&mut child).code(), Some(0));
 }
 

@@ -194,6 +194,9 @@ fn checks_are_chosen_by_their_names() {
     let (code, stdout, _) = run(&["client", "127.0.0.1", &port, "test", "-q", "--only", "connect", "--strict"], b"");
     assert_eq!(code, Some(0));
     assert!(String::from_utf8(stdout).unwrap().ends_with("as far as it was checked: 1 pass\n"));
+    let (code, stdout, _) = run(&["client", "127.0.0.1", &port, "test", "--json", "--only", "connect"], b"");
+    assert_eq!(code, Some(0));
+    check(&document(&String::from_utf8(stdout).unwrap()), "connect");
     let (code, _, stderr) = run(&["client", "127.0.0.1", &port, "--only", "connect"], b"");
     assert!(code == Some(2) && stderr.contains("--only has no meaning without a test"), "{stderr}");
 }

@@ -2,13 +2,16 @@
 
 mod schema;
 
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, PathDirection, Profile};
+use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, PathDirection, Profile, Progress};
 use serde_json::Value;
 
 use super::document::TestDocument;
 use super::record::{CutShort, MESSAGES, TestRecord, TestedAddress, TestedCheck};
+use super::view::TestView;
 use super::{again, junit, page, table};
 use crate::client::plan::{Expect, PathSelection, TestOutput, TestTask};
 use crate::colour::Colour;
@@ -28,6 +31,8 @@ fn checks() -> Vec<TestedCheck> {
             .towards(PathDirection::Out)
             .control("the same bytes without a FIN", 3, 3)
             .saw("0 of 262144 bytes came behind the FIN; the far end sent 262144")
+            .saw("nothing moved")
+            .saw("nothing moved")
             .saw(format!("it calls itself {HOSTILE}"))
             .suspects("a proxy that closes both directions on one FIN")
             .suspects("a box that is named \u{9b}2J"),
@@ -201,6 +206,104 @@ fn the_page_is_well_formed_and_text_stays_text() {
     let labels: Vec<_> = document.descendants().filter(|node| node.has_tag_name("text")).collect();
     let has = |label: &str| labels.iter().any(|node| node.text() == Some(label));
     assert!(has("out: half-close-out") && has("in: reset-in"), "{html}");
+}
+
+/// What a view writes, for a test to read.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn task() -> TestTask {
+    TestTask {
+        expect: None,
+        has_messages: true,
+        path: Some(PathSelection {
+            only: vec![CheckId::Connect, CheckId::Integrity, CheckId::Nagle, CheckId::Rtt],
+            skip: Vec::new(),
+            profile: Profile::Quick,
+            seed: 7,
+            idle: None,
+            finds_idle_timeout: false,
+            connections: None,
+        }),
+        output: TestOutput::default(),
+        strict: false,
+        loopback: false,
+        self_check: false,
+        flags: Vec::new(),
+    }
+}
+
+#[test]
+fn each_address_has_its_table_in_a_stable_order_and_the_verdicts_stand_last() {
+    let (task, written) = (task(), Written::default());
+    let address = |text: &str| resound::Address::parse(text, 0).unwrap();
+    let mut view = TestView::new(&task, &address("db.example:7"), false, written.clone());
+    view.connected("[2001:db8::1]:7".into());
+    view.add(TestedCheck::new(MESSAGES, CheckVerdict::Pass, "right"));
+    view.expect(task.path.as_ref().unwrap().only.clone());
+    let report = |id, verdict, what: &str| CheckReport::new(id, verdict, what).tried(3, 3);
+    let connect = report(CheckId::Connect, CheckVerdict::Pass, "in 1 ms");
+    let integrity = report(CheckId::Integrity, CheckVerdict::Pass, "no byte differs");
+    let nagle = report(CheckId::Nagle, CheckVerdict::Skip, "it is late");
+    let rtt = report(CheckId::Rtt, CheckVerdict::Warn, "1 ms");
+    for host in ["192.0.2.1:7", "[2001:db8::1]:7"] {
+        view.on(Progress::Begins(&address(host)));
+        view.on(Progress::Greets(FarKind::Probe, Some("resound 1.2.3")));
+        // The last is done first, and waits for its turn.
+        for check in [&rtt, &connect, &nagle] {
+            view.on(Progress::Checked(check));
+        }
+        assert!(written.text().ends_with("pass     connect             3/3  in 1 ms\n"), "{}", written.text());
+        view.on(Progress::Checked(&integrity));
+        assert!(written.text().contains("warn     rtt                 3/3  1 ms\n         again: resound test db."));
+    }
+    view.conclude();
+    let text = written.text();
+    let heading = "Path to 192.0.2.1:7: quick, seed 7\nfar end: resound 1.2.3, which plays along\n\nverdict  check ";
+    assert!(text.contains(heading), "{text}");
+    assert!(text.contains("skip     nagle: it is late\n\nPath to [2001:db8::1]:7: quick, seed 7\n"), "{text}");
+    let lines: Vec<_> = text.lines().rev().take(2).collect();
+    assert!(lines[1].starts_with("VERDICT  [2001:db8::1]:7: ") && lines[1].ends_with(": 1 warn, 3 pass, 1 skip"));
+    assert!(lines[0].starts_with("VERDICT  192.0.2.1:7: ") && lines[0].ends_with(": 1 warn, 2 pass, 1 skip"));
+    let again = view.record.addresses[1].checks.iter().find_map(|check| check.reproduce.clone()).unwrap();
+    assert_eq!(again, "resound test db.example 7 -4 --only rtt --seed 7");
+}
+
+#[test]
+fn a_server_that_took_one_connection_alone_is_no_proof_against_the_path() {
+    let (task, written) = (task(), Written::default());
+    let address = resound::Address::parse("192.0.2.1:7", 0).unwrap();
+    let mut view = TestView::new(&task, &address, false, written.clone());
+    view.connected(address.to_string());
+    view.expect(task.path.as_ref().unwrap().only.clone());
+    view.on(Progress::Begins(&address));
+    view.on(Progress::Greets(FarKind::None, None));
+    view.on(Progress::Checked(&CheckReport::new(CheckId::Connect, CheckVerdict::Fail, "refused").tried(0, 3)));
+    view.cut(CutShort::Timeout);
+    view.conclude();
+    let text = written.text();
+    assert!(text.contains("unknown  connect             0/3  one connection came about, and further ones do not"));
+    assert!(
+        text.contains("\ncut short, not done: integrity, nagle, rtt\n\nVERDICT  192.0.2.1:7: cut short: "),
+        "{text}"
+    );
 }
 
 #[test]
