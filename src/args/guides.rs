@@ -77,6 +77,7 @@ fn table(command: &Command, heading: Option<&str>) -> String {
 fn row(command: &Command, arg: &Arg) -> [String; 4] {
     let takes_value = arg.get_action().takes_values();
     let value = match arg.get_value_names() {
+        Some(names) if takes_value && arg.is_require_equals_set() => format!("[={}]", names[0]),
         Some(names) if takes_value => format!(" {}", names[0]),
         _ => String::new(),
     };

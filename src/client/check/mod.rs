@@ -21,8 +21,12 @@ use super::plan::{ClientPlan, Expect};
 use crate::colour::Colour;
 use crate::{escape, units};
 
-/// The time of one check.
+/// The time of one check, beside its round trips.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The round trips of one check: with losses, its long line takes many.
+const ROUND_TRIPS: u32 = 30;
+/// The most time of one check.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// After this pause a wrong answer counts as whole: more of it explains more.
 const SETTLES: Duration = Duration::from_millis(300);
 /// The same if only the newline is missing, or the answer shows no known habit.
@@ -121,7 +125,7 @@ pub(super) async fn run(
     for (passed, check) in checks.iter().enumerate() {
         let start = Instant::now();
         let mut received = Vec::new();
-        let ended = timeout(wire.patience(PATIENCE), wire.exchange(check, &mut received)).await;
+        let ended = timeout(wire.patience(wire.time), wire.exchange(check, &mut received)).await;
         let is_answer = matches!(ended, Ok(Ok(())));
         // For an answer: the time to its last byte.
         let took = wire.answered_at.filter(|_| is_answer).unwrap_or_else(Instant::now) - start;
@@ -211,19 +215,24 @@ struct CheckedConnection {
     answered_at: Option<Instant>,
     /// The limit on the whole run, and its end.
     limit: Option<(Duration, Instant)>,
+    round_trip: Duration,
+    /// The time of one check.
+    time: Duration,
 }
 
 impl CheckedConnection {
     fn new(stream: Stream) -> Self {
         let first_words = FirstWords::of(&stream);
+        let round_trip = stream.tcp_info().map(|tcp| tcp.rtt).unwrap_or_default();
+        let time = (PATIENCE + ROUND_TRIPS * round_trip).min(MOST_PATIENCE);
         let (from_server, to_server) = tokio::io::split(stream);
-        Self { from_server, to_server, first_words, answered_at: None, limit: None }
+        Self { from_server, to_server, first_words, answered_at: None, limit: None, round_trip, time }
     }
 
     /// Sends and receives at the same time: an answer may fill the path before the question is
     /// sent.
     async fn exchange(&mut self, check: &Check, received: &mut Vec<u8>) -> io::Result<()> {
-        let Self { from_server, to_server, first_words, answered_at, .. } = self;
+        let Self { from_server, to_server, first_words, answered_at, round_trip, .. } = self;
         *answered_at = None;
         let send = async {
             to_server.write_all(&check.sent).await?;
@@ -233,6 +242,8 @@ impl CheckedConnection {
         let receive = async {
             loop {
                 let Some(pause) = pause(check, received, first_words.may_be_tls()) else { return Ok(()) };
+                // A lost segment comes again within a few round trips.
+                let pause = pause + 4 * *round_trip;
                 let before = received.len();
                 let read = async { (&mut *from_server).take(most(check, before)).read_buf(received).await };
                 match timeout(pause, read).await {

@@ -36,13 +36,17 @@ use crate::{exit, json, report, signals};
 
 /// Descriptors of the path's checks, which run side by side.
 const SIDE_BY_SIDE: usize = 160;
+/// Descriptors of a server in this process, beside its connections.
+const OF_OWN_SERVER: usize = 64;
 /// How often the progress is drawn anew.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Descriptors of a test beside those of its first connection.
 pub(super) fn descriptors(task: &TestTask) -> usize {
     let Some(path) = &task.path else { return 0 };
-    SIDE_BY_SIDE + path.connections.unwrap_or(0) as usize
+    let connections = SIDE_BY_SIDE + path.connections.unwrap_or(0) as usize;
+    // A server of its own has the other ends.
+    if task.loopback || task.self_check { 2 * connections + OF_OWN_SERVER } else { connections }
 }
 
 /// Runs the test: prints and saves what it finds.
