@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound::client::{DialError, FailureClass};
+use resound::client::DialError;
 use resound::tls::{TlsClient, TlsFailure};
 use resound::{Address, Dial, Endpoint, Stream, dial};
 use tokio::io::AsyncWriteExt;
@@ -52,16 +52,13 @@ pub(crate) struct Reached {
     pub(crate) stream: Stream,
     /// Between connect's SYN and its SYN-ACK.
     pub(crate) connected_in: Duration,
-    /// Between the ClientHello and the end of the handshake.
-    pub(crate) secured_in: Option<Duration>,
 }
 
 impl PathEnd {
     /// Connects, sends the preface, and completes TLS's handshake.
     pub(crate) async fn reach(&self, special: Special) -> Result<Reached, Symptom> {
         let (stream, connected_in) = self.connect(special).await?;
-        let (stream, secured_in) = self.secure(stream).await?;
-        Ok(Reached { stream, connected_in, secured_in })
+        Ok(Reached { stream: self.secure(stream).await?, connected_in })
     }
 
     /// Connects and sends the preface. Returns how long connecting took.
@@ -82,12 +79,11 @@ impl PathEnd {
         Ok((stream, connected_in))
     }
 
-    /// Completes TLS's handshake, where there is to be one. Returns how long that took.
-    pub(crate) async fn secure(&self, stream: Stream) -> Result<(Stream, Option<Duration>), Symptom> {
-        let Some(tls) = &self.tls else { return Ok((stream, None)) };
-        let start = Instant::now();
+    /// Completes TLS's handshake, where there is to be one.
+    pub(crate) async fn secure(&self, stream: Stream) -> Result<Stream, Symptom> {
+        let Some(tls) = &self.tls else { return Ok(stream) };
         match timeout(self.patience, stream.secure(tls)).await {
-            Ok(Ok(stream)) => Ok((stream, Some(start.elapsed()))),
+            Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(match Symptom::of(&error, 0, 0) {
                 Symptom::Reset { .. } => Symptom::HelloLost(NoHello::Reset),
                 Symptom::Closed { .. } => Symptom::HelloLost(NoHello::Closed),

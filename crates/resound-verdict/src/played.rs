@@ -51,7 +51,7 @@ pub(crate) struct Played {
 impl Played {
     /// Connects and asks the far end to play.
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
-        let Reached { stream, connected_in, secured_in } = end.reach(special).await?;
+        let Reached { stream, connected_in } = end.reach(special).await?;
         let session = format!("{:016x}", fastrand::u64(..));
         let request = ProbeRequest { brief: special.brief, ..ProbeRequest::play(&session, end.seed, steps) };
         let start = Instant::now();

@@ -33,7 +33,6 @@ pub(crate) const SMALL_SEGMENT: u16 = 536;
 pub(crate) struct GreetTry {
     /// `None` without a connection.
     pub(crate) connected_in: Option<Duration>,
-    pub(crate) secured_in: Option<Duration>,
     /// Between the first line and its answer.
     pub(crate) answered_in: Option<Duration>,
     /// The connection, as this end's system sees it behind the answer.
@@ -171,19 +170,13 @@ async fn first_greeting(end: &PathEnd, first_word: Duration) -> (GreetTry, Optio
         Ok(first) => (first, None),
         Err(_) => {
             let silent = Err(Symptom::NoHello(NoHello::Silent));
-            (GreetTry { secured_in: None, answered_in: None, result: silent, ..small.clone() }, Some(small))
+            (GreetTry { answered_in: None, result: silent, ..small.clone() }, Some(small))
         }
     }
 }
 
 async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> GreetTry {
-    let broken = |symptom| GreetTry {
-        connected_in: None,
-        secured_in: None,
-        answered_in: None,
-        near: None,
-        result: Err(symptom),
-    };
+    let broken = |symptom| GreetTry { connected_in: None, answered_in: None, near: None, result: Err(symptom) };
     let start = Instant::now();
     let (stream, connected_in) = match end.connect(special).await {
         Ok(connected) => connected,
@@ -194,7 +187,7 @@ async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> Gre
         Err(symptom) => return broken(symptom),
     };
     let connected_in = Some(connected_in);
-    let (stream, secured_in) = match end.secure(stream).await {
+    let stream = match end.secure(stream).await {
         Ok(secured) => secured,
         Err(symptom) => return GreetTry { connected_in, ..broken(symptom) },
     };
@@ -203,7 +196,7 @@ async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> Gre
     if let Ok(Greeting::Probe(hello)) = &result {
         end.greeted.add(hello);
     }
-    GreetTry { connected_in, secured_in, answered_in, near, result }
+    GreetTry { connected_in, answered_in, near, result }
 }
 
 /// Waits for a first word, and sends one in its absence. Returns what came, and how long its answer
