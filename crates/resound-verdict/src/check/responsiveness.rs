@@ -211,8 +211,11 @@ fn judged(idle: Option<&RoundTrips>, times: &LoadedTimes) -> CheckReport {
         elapsed(loaded),
         times.confidence()
     );
-    let report = if is_slow && times.lag * 4 > excess {
-        CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: this machine is too busy ({what})"))
+    // A queue delays the segments of the load as well; a busy program delays its answers alone.
+    let segments: Vec<_> = times.loaded.iter().map(|(_, time)| *time).collect();
+    let is_queue = segments.is_empty() || quantile(&segments, 0.75) * 2 > excess;
+    let report = if is_slow && (times.lag * 4 > excess || !is_queue) {
+        CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: one of the ends is too busy ({what})"))
     } else if is_slow {
         CheckReport::new(id, CheckVerdict::Warn, what)
             .suspects("a queue that holds far more than the line carries in a round trip (bufferbloat)")
@@ -288,6 +291,9 @@ mod tests {
         assert_eq!(verdict(&times(150, 0)), CheckVerdict::Pass, "less than 200 ms more");
         assert_eq!(verdict(&times(1500, 5)), CheckVerdict::Warn);
         assert_eq!(verdict(&times(300, 100)), CheckVerdict::Unknown);
+        let mut busy = times(1500, 5);
+        busy.loaded.iter_mut().for_each(|(_, time)| *time = ms(20));
+        assert_eq!(verdict(&busy), CheckVerdict::Unknown, "segments are not delayed");
     }
 
     #[test]
