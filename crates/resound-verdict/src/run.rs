@@ -8,6 +8,7 @@ use resound::Address;
 
 use crate::check::greet::Greetings;
 use crate::check::split_hello::SplitHellos;
+use crate::check::waits::WaitsPlan;
 use crate::check::{
     CheckId, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, one_ended, options,
     reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
@@ -192,17 +193,25 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
     run.check(CheckId::Churn, churn::run(end, rtt, back.rate())).await;
     let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
     let waiting = waits::announced(run.settings, far_timeout, |what| (run.tell)(Progress::Announces(what)));
-    let waits: Checking<'_> = Box::pin(async {
-        waits::run(end, &waiting, rtt).await.into_iter().for_each(|report| run.add(report));
-    });
-    tries::all(together(run, end, bytes, rtt).into_iter().chain([waits])).await;
-    // Alone: it fills the path.
-    run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
+    let busy = async {
+        tries::all(together(run, end, bytes, rtt, &waiting)).await;
+        // Alone: it fills the path.
+        run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
+    };
+    // Idle connections disturb none of them.
+    let (idle, ()) = tokio::join!(waits::idle(end, &waiting), busy);
+    idle.into_iter().for_each(|report| run.add(report));
     last(run, end, bytes, rtt).await;
 }
 
 /// The checks that do not disturb each other.
-fn together<'a>(run: &'a PathRun<'_>, end: &'a PathEnd, bytes: u64, rtt: Duration) -> Vec<Checking<'a>> {
+fn together<'a>(
+    run: &'a PathRun<'_>,
+    end: &'a PathEnd,
+    bytes: u64,
+    rtt: Duration,
+    waiting: &'a WaitsPlan,
+) -> Vec<Checking<'a>> {
     let integrity = Box::pin(async move {
         if run.wants(CheckId::Integrity) || run.wants(CheckId::BothWays) {
             let (integrity, both_ways) = integrity::run(end, bytes).await;
@@ -210,8 +219,12 @@ fn together<'a>(run: &'a PathRun<'_>, end: &'a PathEnd, bytes: u64, rtt: Duratio
             run.add(both_ways);
         }
     });
+    let held = Box::pin(async move {
+        waits::held(end, waiting, rtt).await.into_iter().for_each(|report| run.add(report));
+    });
     vec![
         integrity,
+        held,
         run.check(CheckId::HalfCloseOut, half_close::run_out(end, rtt)),
         run.check(CheckId::HalfCloseIn, half_close::run_in(end)),
         run.check(CheckId::ResetOut, reset::run_out(end, bytes, rtt)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::hold::{HoldPlan, try_hold};
 use super::idle::IdlePlan;
 use super::{CheckId, half_closed_idle, hidden, idle, slow_reader};
+use crate::ledger::ConnectionLedger;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::settings::{PathSettings, Profile};
@@ -73,29 +74,36 @@ async fn run_hold(end: &PathEnd, plan: HoldPlan) -> Vec<CheckReport> {
     vec![slow.report(), hidden, split]
 }
 
-/// All of them at once.
-pub(crate) async fn run(end: &PathEnd, plan: &WaitsPlan, rtt: Duration) -> Vec<CheckReport> {
-    let hold = async {
-        match plan.hold {
-            Some(hold) => run_hold(end, HoldPlan { rtt, ..hold }).await,
-            None => Vec::new(),
-        }
-    };
+/// What breaks in these checks is theirs, and no reset for no reason.
+fn apart(end: &PathEnd) -> PathEnd {
+    PathEnd { ledger: ConnectionLedger::default(), ..end.clone() }
+}
+
+/// The checks in which a reader stops.
+pub(crate) async fn held(end: &PathEnd, plan: &WaitsPlan, rtt: Duration) -> Vec<CheckReport> {
+    match plan.hold {
+        Some(hold) => Box::pin(run_hold(&apart(end), HoldPlan { rtt, ..hold })).await,
+        None => Vec::new(),
+    }
+}
+
+/// The checks in which connections are idle.
+pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan) -> Vec<CheckReport> {
+    let end = &apart(end);
     let idle = async {
         match plan.idle {
-            Some(idle) => vec![idle::run(end, idle).await.report()],
-            None => Vec::new(),
+            Some(idle) => Some(idle::run(end, idle).await.report()),
+            None => None,
         }
     };
     let half_closed = async {
         match plan.half_closed {
-            Some(longest) => vec![half_closed_idle::run(end, longest).await],
-            None => Vec::new(),
+            Some(longest) => Some(half_closed_idle::run(end, longest).await),
+            None => None,
         }
     };
-    let (hold, idle, half_closed) = tokio::join!(Box::pin(hold), Box::pin(idle), Box::pin(half_closed));
-    let waited = idle.into_iter().chain(half_closed).map(|report| limited_by(report, plan.far_timeout));
-    hold.into_iter().chain(waited).collect()
+    let (idle, half_closed) = tokio::join!(Box::pin(idle), Box::pin(half_closed));
+    idle.into_iter().chain(half_closed).map(|report| limited_by(report, plan.far_timeout)).collect()
 }
 
 /// A far end that closes idle connections limits what can be judged.
