@@ -85,7 +85,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("down: reset-one-side @64KiB", &["fail spurious-reset in"]),
     row("connect-rate=5/s", &["warn churn"]),
     row("hold=1MiB", &[]),
-    row("hold=8MiB", &["warn hidden-buffer out"]),
+    row("hold=8MiB", &["warn hidden-buffer"]),
     row("no-backpressure", &["fail hidden-buffer out"]),
     row("no-keepalive", &[]),
 ];
