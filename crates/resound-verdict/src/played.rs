@@ -175,6 +175,10 @@ impl Played {
                     Err(_) => {}
                 }
             } else {
+                // TLS keeps what the socket had no room for, and reading does not send it.
+                if let Ok(Err(error)) = timeout(LOOK, (&self.stream).flush()).await {
+                    return Err(Symptom::of(&error, self.sent, self.received()));
+                }
                 match timeout(LOOK, self.read(total, total - self.received())).await {
                     Ok(Ok(0)) => return Err(Symptom::Closed { sent: self.sent, received: self.received() }),
                     Ok(read) => drop(read?),

@@ -262,8 +262,8 @@ fn judged(samples: &[(&NearFacts, &FarHello)], look: &OptionsLook) -> CheckRepor
     let mut counts = counted(all);
     let mark = look.marked.as_ref().map(|(near, far)| marked(near, far)).unwrap_or_default();
     counts.extend(mark.1.clone().map(|finding| (finding, samples.len())));
-    let tries = samples.len() + usize::from(mark.0.is_some());
-    let good = good + usize::from(mark.0 == Some(MARK));
+    // The marked connection counts where it is the one that is wrong.
+    let tries = samples.len() + usize::from(mark.1.is_some());
     let (near, far) = samples[0];
     let tcp = near.socket.tcp.as_ref();
     let mss = tcp.map(announced);
