@@ -4,10 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::played::Played;
-use crate::probe::Step;
+use crate::probe::{SessionLog, Step};
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::Tried;
 
 /// The most connections that are kept.
 const MOST: usize = 4096;
@@ -111,25 +109,30 @@ impl LedgerRecord {
         self.ledger.add(self.line(LineFate::Whole));
     }
 
-    /// A try is over.
-    pub(crate) fn ended<M>(&mut self, steps: &[Step], played: &Played, tried: &Tried<M>) {
-        let saw_reset = || Some(tried.far.as_ref()?.closed.as_deref() == Some("reset"));
-        let fate = match &tried.result {
-            Ok(_) => LineFate::Whole,
-            Err(Symptom::Reset { .. }) => LineFate::ResetHere(saw_reset()),
-            Err(Symptom::FarReset { .. }) => LineFate::ResetFar,
+    /// A try is over: its steps, the bytes that were sent and received, and what the far end says of
+    /// one that went wrong.
+    pub(crate) fn ended(
+        &mut self,
+        steps: &[Step],
+        (sent, received): (u64, u64),
+        symptom: Option<&Symptom>,
+        far: Option<&SessionLog>,
+    ) {
+        let fate = match symptom {
+            None => LineFate::Whole,
+            Some(Symptom::Reset { .. }) => LineFate::ResetHere(far.map(|far| far.closed.as_deref() == Some("reset"))),
+            Some(Symptom::FarReset { .. }) => LineFate::ResetFar,
             // How far it would have come without a RST cannot be told.
-            Err(_) => return,
+            Some(_) => return,
         };
         let planned = |bytes: fn(Step) -> u64| steps.iter().map(|step| bytes(*step)).fold(0, u64::saturating_add);
-        let (sent, received) = (played.sent, played.received());
         let whole = fate == LineFate::Whole;
         self.ledger.add(LedgerLine {
             planned_out: if whole { sent } else { sent.max(planned(Step::reads)) },
             planned_in: if whole { received } else { received.max(planned(Step::sends)) },
             sent,
             received,
-            arrived: tried.far.as_ref().map(|far| far.received),
+            arrived: far.map(|far| far.received),
             ..self.line(fate)
         });
     }

@@ -57,7 +57,7 @@ pub(crate) async fn play<M>(
     let result = Box::pin(act(&mut played)).await;
     record.stops();
     let tried = Box::pin(explained(result, &played.far(), played.answered_in)).await;
-    record.ended(steps, &played, &tried);
+    record.ended(steps, (played.sent, played.received()), tried.symptom(), tried.far.as_ref());
     tried
 }
 

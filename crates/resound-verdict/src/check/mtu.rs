@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::mtu_finding::{LostSize, MtuFinding, MtuTransfer};
+use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::probe::Step;
@@ -11,8 +11,6 @@ use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::{TRIES, Tried, all};
 
-/// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
-pub(super) const BYTES: u64 = 64 * 1024;
 /// A transfer that looks for the size has so many segments.
 const SEARCH_SEGMENTS: u64 = 4;
 /// Nothing moves for so long, and ten round trips: then at least four retransmissions were lost,

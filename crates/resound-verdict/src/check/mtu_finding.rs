@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::CheckId;
-use super::mtu::BYTES;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{TRIES, Tried};
+
+/// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
+pub(super) const BYTES: u64 = 64 * 1024;
 
 /// The headers of IP and TCP, which an MSS does not count: of IPv4 and IPv6.
 const HEADERS: [u32; 2] = [40, 60];
