@@ -17,6 +17,9 @@ use crate::symptom::{NoHello, Symptom};
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
 pub type Preface = Arc<dyn Fn(&Endpoint, &Endpoint) -> io::Result<Vec<u8>> + Send + Sync>;
 
+/// The largest segment that Linux lets a socket ask for (`MAX_TCP_WINDOW`): less than loopback has.
+const LARGEST_SEGMENT: u16 = 32_767;
+
 /// One address under test: cheap to clone.
 #[derive(Clone)]
 pub(crate) struct PathEnd {
@@ -100,6 +103,7 @@ impl PathEnd {
 
     /// The same address with no segment longer than this.
     pub(crate) fn with_segments_of(&self, max_segment: Option<u16>) -> Self {
+        let max_segment = max_segment.map(|size| size.min(LARGEST_SEGMENT));
         Self { dial: Dial { max_segment, ..self.dial }, ..self.clone() }
     }
 }

@@ -64,7 +64,7 @@ impl PathRun<'_> {
     /// Does a check if it is asked for.
     fn check<'a>(&'a self, id: CheckId, check: impl Future<Output = CheckReport> + 'a) -> Checking<'a> {
         Box::pin(async move {
-            if self.wants(id) {
+            if self.wants(id) && !self.has(id) {
                 self.add(check.await);
             }
         })
@@ -74,10 +74,14 @@ impl PathRun<'_> {
         self.add(CheckReport::new(id, CheckVerdict::Skip, why));
     }
 
+    fn has(&self, id: CheckId) -> bool {
+        self.checks.borrow().iter().any(|check| check.id == id)
+    }
+
     /// All that was not judged by now is skipped.
     fn skip_rest(&self, why: &str) {
         for id in CheckId::ALL {
-            if self.wants(id) && !self.checks.borrow().iter().any(|check| check.id == id) {
+            if self.wants(id) && !self.has(id) {
                 self.skip(id, why);
             }
         }
@@ -113,6 +117,11 @@ pub(crate) async fn run(
     }
     if let Some(report) = greet::changed_greetings(&greetings) {
         run.add(report);
+    }
+    if port.is_none() {
+        for id in [CheckId::ResetOut, CheckId::ResetIn] {
+            run.skip(id, "a unix socket has no RST");
+        }
     }
     let small = &end.with_segments_of(greetings.max_segment.or(end.dial.max_segment));
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {

@@ -101,7 +101,9 @@ impl<'a> TestRun<'a> {
             self.skip_path("--source-port allows one connection at a time");
             return Ok(None);
         }
-        self.announce(&path);
+        if let Some(most) = path.connections {
+            self.view().print(&format!("cap: up to {most} connections at once, which are closed again\n"));
+        }
         tokio::select! {
             () = self.path(&path) => Ok(None),
             () = until(deadline.map(Into::into)) => Ok(Some(CutShort::Timeout)),
@@ -188,19 +190,6 @@ impl<'a> TestRun<'a> {
         for id in CheckId::ALL {
             view.add(TestedCheck::new(id.name(), CheckVerdict::Skip, why));
         }
-    }
-
-    /// Says before a run what makes load, or takes long.
-    fn announce(&self, path: &PathSelection) {
-        let mut text = String::new();
-        if let Some(most) = path.connections {
-            text += &format!("cap will open up to {most} connections at once, and close them again\n");
-        }
-        if let Some(longest) = path.idle {
-            let longest = humantime::format_duration(longest);
-            text += &format!("idle will hold silent connections open for up to {longest}\n");
-        }
-        self.view().print(&text);
     }
 
     /// Runs the checks against a server of this process: what fails there is left out.

@@ -122,6 +122,7 @@ impl<'a> TestView<'a> {
         match progress {
             Progress::Begins(address) => self.begins(address.to_string()),
             Progress::Greets(far, name) => self.greets(far, name),
+            Progress::Announces(what) => self.print(&format!("{what}\n")),
             Progress::Checked(report) => self.checked(report),
             _ => {}
         }

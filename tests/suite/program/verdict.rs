@@ -86,7 +86,7 @@ fn a_failed_check_shows_its_evidence_and_how_to_see_it_again() {
     let document = document(&read("json"));
     assert_eq!(check(&document, "half-close-out")["reproduce"], again);
     assert!(read("junit").contains("<failure type=\"fail\""));
-    assert!(read("html").contains(">out: half-close-out</text>"));
+    assert!(read("html").contains(">out: half-close-out"));
     // The command shows it again.
     let words: Vec<_> = again.split(' ').skip(2).collect();
     let (code, stdout, _) = tested(&words);
