@@ -109,7 +109,8 @@ impl LedgerRecord {
         self.ledger.add(self.line(LineFate::Whole));
     }
 
-    /// A try is over: its steps, the bytes that were sent and received, and what the far end says of
+    /// A try is over: its steps, the bytes that were sent and received, and what
+    /// the far end says of
     /// one that went wrong.
     pub(crate) fn ended(
         &mut self,
