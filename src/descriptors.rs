@@ -20,10 +20,12 @@ pub(crate) const CLIENT: usize = RUNTIME + 3;
 
 /// Descriptors of the workers of an engine.
 fn of_workers(engine: Engine, workers: usize, dials: bool) -> usize {
-    // Per worker a ring and its waker; or a runtime, and for dialling a timer. Beside a server
-    // engine with its own threads the program has another runtime.
+    // Per worker a ring and its waker; or a runtime, on Linux the event queue of its sockets, and
+    // for dialling a timer. Beside a server engine with its own threads the program has another
+    // runtime.
     let beside = if dials { 0 } else { SECOND_RUNTIME };
-    let (uring, portable) = (2 * workers + beside, (SECOND_RUNTIME + usize::from(dials)) * workers);
+    let each = SECOND_RUNTIME + usize::from(cfg!(target_os = "linux")) + usize::from(dials);
+    let (uring, portable) = (2 * workers + beside, each * workers);
     match engine {
         Engine::Threads => beside,
         Engine::Portable => portable,
