@@ -8,10 +8,10 @@ use resound::{Closed, ConnInfo, Observer, Reply, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Watches: the program's own log would hang here.
-struct Watch;
+/// Observes: the program's own log would hang here.
+struct OwnLog;
 
-impl Observer for Watch {
+impl Observer for OwnLog {
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         println!("{} left: {}; messages: {}", conn.peer, how.reason, how.messages);
     }
@@ -19,7 +19,7 @@ impl Observer for Watch {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let server = Server::new().listen("127.0.0.1:0")?.observe(|_worker| Watch).serve(|_conn| Reply::default())?;
+    let server = Server::new().listen("127.0.0.1:0")?.observe(|_worker| OwnLog).serve(|_conn| Reply::default())?;
     let address = server.addresses()[0].to_string();
     println!("serving on {address}");
 

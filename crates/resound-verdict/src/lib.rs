@@ -2,6 +2,7 @@
 //! it look like?
 
 pub mod probe;
+pub mod watch;
 
 mod check;
 mod greeted;

@@ -173,20 +173,25 @@ impl Path {
         }
         let mut reports = Vec::new();
         for (address, family) in targets {
-            let end = PathEnd {
-                address,
-                dial: self.dial,
-                tls: self.tls.clone(),
-                preface: self.preface.clone(),
-                patience: self.settings.patience,
-                seed: self.settings.seed,
-                greeted: Greeted::default(),
-                ledger: ConnectionLedger::default(),
-            };
+            let end = self.end(address);
             tell(Progress::Begins(&end.address));
             reports.push(run::run(&end, family, &self.settings, &resolved, tell).await);
         }
         reports
+    }
+
+    /// This address, and how to come to it.
+    pub(crate) fn end(&self, address: Address) -> PathEnd {
+        PathEnd {
+            address,
+            dial: self.dial,
+            tls: self.tls.clone(),
+            preface: self.preface.clone(),
+            patience: self.settings.patience,
+            seed: self.settings.seed,
+            greeted: Greeted::default(),
+            ledger: ConnectionLedger::default(),
+        }
     }
 
     /// The addresses: the first of each family.

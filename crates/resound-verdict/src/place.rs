@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound::client::DialError;
+use resound::client::{Attempt, DialError};
 use resound::tls::{TlsClient, TlsFailure};
 use resound::{Address, Dial, Endpoint, Stream, dial};
 use tokio::io::AsyncWriteExt;
@@ -115,7 +115,10 @@ fn in_words(error: &io::Error) -> String {
 
 fn no_connection(error: &DialError, after: Duration) -> Symptom {
     let text = error.to_string();
+    // No free port, or an address that this machine does not have.
+    let is_own = |attempt: &Attempt| attempt.error.kind() == io::ErrorKind::AddrNotAvailable;
     match error.class {
+        Some(_) if !error.attempts.is_empty() && error.attempts.iter().all(is_own) => Symptom::Local(text),
         Some(class) => Symptom::NoConnection { class, after, text },
         None => Symptom::Local(text),
     }
