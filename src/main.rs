@@ -25,6 +25,7 @@ mod signals;
 mod sink;
 mod stdio;
 mod tls_summary;
+mod typed_condition;
 mod units;
 
 use std::io::Write;

@@ -8,6 +8,7 @@ use super::Run;
 use super::measured::Estimate;
 use super::metric::Metric;
 use super::outcome::{GateOutcome, Judgement};
+use crate::typed_condition::TypedCondition;
 
 /// A condition that fails the run if it is true.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,13 +21,6 @@ pub(crate) struct Gate {
     limit: f64,
 }
 
-const SIGNS: [(&str, &[Ordering]); 4] = [
-    (">=", &[Ordering::Greater, Ordering::Equal]),
-    ("<=", &[Ordering::Less, Ordering::Equal]),
-    (">", &[Ordering::Greater]),
-    ("<", &[Ordering::Less]),
-];
-
 /// The metrics that a hint lists.
 const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same of connect., handshake., service., \
                      response. or lag., such as service.p99; errors, or one class of them (corrupt, missing, reset, \
@@ -35,17 +29,14 @@ const NAMES: &str = "p50, p99, p99.9 (any percentile), min, mean, max; the same 
 impl Gate {
     /// Parses `METRIC`, one of `<` `<=` `>` `>=`, and a value with its unit.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let found = text.find(['<', '>']).map(|at| (text[..at].trim(), &text[at..]));
-        let Some((name, rest)) = found else {
+        let Some(TypedCondition { name, orders, value }) = TypedCondition::split(text) else {
             return Err(format!(
                 "a condition is written like 'p99>5ms', 'errors>0' or 'rate<10000'; there are: {NAMES}"
             ));
         };
-        let (orders, value) =
-            SIGNS.iter().find_map(|&(sign, it)| Some((it, rest.strip_prefix(sign)?))).expect("it begins with one");
         let metric =
             Metric::named(name).ok_or_else(|| format!("there is no '{name}' to compare; there are: {NAMES}"))?;
-        let limit = metric.limit(value.trim())?;
+        let limit = metric.limit(value)?;
         Ok(Self { text: text.trim().into(), metric, orders, limit })
     }
 
