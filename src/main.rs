@@ -27,6 +27,7 @@ mod stdio;
 mod tls_summary;
 mod typed_condition;
 mod units;
+mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn run(typed: args::Cli) -> ExitCode {
     let result = match typed.command {
         args::CliCommand::Server(typed) => typed.meaning().and_then(server::run),
         args::CliCommand::Client(typed) => typed.meaning().and_then(client::run),
+        args::CliCommand::Test(typed) if typed.watches() => typed.watch().and_then(watch::run),
         args::CliCommand::Test(typed) => typed.meaning().and_then(client::run),
         args::CliCommand::Load(typed) => typed.meaning().and_then(load::run),
         args::CliCommand::Relay(typed) => typed.meaning().and_then(relay::run),

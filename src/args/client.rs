@@ -10,9 +10,11 @@ use resound::{Address, Dial, Error};
 use tokio::sync::Notify;
 
 use super::test::TestFlags;
+use super::watch::WatchArgs;
 use super::{FamilyArgs, address, examples};
 use crate::client::{self, Connect, ConnectSetup, HandshakeOptions, PipeOptions, SendProxy, SilencePolicy};
 use crate::units::{self, SourceAddress, Timeout};
+use crate::watch::WatchPlan;
 
 #[derive(Args)]
 #[command(after_help = examples::NOTES, after_long_help = examples::long_help("client"))]
@@ -42,11 +44,15 @@ pub(crate) struct TestArgs {
     #[command(flatten)]
     test: TestFlags,
     /// Print the results as one JSON document instead of tables, or write it to FILE beside them
+    ///
+    /// With --watch, an object for each second, one a line, and last the totals.
     #[arg(
         help_heading = "Test", short, long, value_name = "FILE", num_args = 0..=1, require_equals = true,
         default_missing_value = "-"
     )]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     how: ConnectionArgs,
 }
@@ -215,6 +221,22 @@ impl ClientArgs {
 }
 
 impl TestArgs {
+    pub(crate) fn watches(&self) -> bool {
+        self.watch.is_asked_for()
+    }
+
+    pub(crate) fn watch(self) -> Result<WatchPlan> {
+        if let Some(flag) = self.test.first_given() {
+            bail!("{flag} has no meaning with --watch");
+        }
+        if self.json.as_ref().is_some_and(|path| path.as_os_str() != "-") {
+            bail!("--json=FILE has no meaning with --watch: its objects go to stdout");
+        }
+        let is_json = self.json.is_some();
+        let address = address(self.host.as_deref(), self.port.as_deref())?;
+        self.watch.meaning(self.how.connect(address, false)?, is_json)
+    }
+
     pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
         if self.test.has_own_server() && self.host.is_some() {
             bail!("--loopback tests a server of its own: leave out the address");

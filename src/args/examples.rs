@@ -70,6 +70,7 @@ const TEST: &[Example] = &[
     Example("See what the checks do", "resound test --loopback -v"),
     Example("Check an echo server, and print the messages", "resound test 127.0.0.1 7 --expect echo -v"),
     Example("Wait for a server that is starting, then check it", "resound test 8888 --wait --timeout 30s"),
+    Example("Watch a deploy: connections, heartbeats, and a gate", "resound test 8888 --watch --fail-if 'gap>2s'"),
     Example("Check a server behind a PROXY header", "resound test 8888 --send-proxy v2,src=192.0.2.7:54321"),
 ];
 

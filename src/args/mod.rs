@@ -17,6 +17,7 @@ mod server;
 mod serving;
 mod test;
 mod unknown;
+mod watch;
 
 use std::path::PathBuf;
 

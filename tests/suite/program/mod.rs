@@ -20,3 +20,4 @@ mod stdio;
 pub(crate) mod terminal;
 mod tutorial;
 mod verdict;
+mod watch;
