@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use resound::relay::{Relay, RelayTarget};
-use resound::{Address, Endpoint, Framing, Handle, Reply, Server};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::{Address, Dial, Endpoint, Framing, Handle, Handshake, Reply, Server};
 use resound_verdict::probe::{FarEnd, Sessions};
 use resound_verdict::{CheckVerdict, Path};
 
-use crate::table::Row;
+use crate::row::{Row, Way};
 
 /// Nothing moves for so long: no fault of the table stalls for a shorter time on purpose.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -18,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Planted {
     server: Handle,
     relay: Handle,
+    tls: Option<TlsClient>,
 }
 
 /// What a run found.
@@ -26,6 +28,7 @@ pub(crate) struct Found {
     pub(crate) judged: BTreeSet<String>,
     /// Each check in one line.
     pub(crate) lines: Vec<String>,
+    pub(crate) seconds: f64,
 }
 
 fn settings() -> Server {
@@ -40,19 +43,35 @@ fn address(handle: &Handle) -> Address {
 }
 
 impl Planted {
-    pub(crate) fn relay(faults: &str, host: &str) -> Self {
-        let listen = if host.contains(':') { format!("[{host}]:0") } else { format!("{host}:0") };
+    pub(crate) fn new(faults: &str, way: Way) -> Self {
+        let listen = if way == Way::Ipv6 { "[::1]:0" } else { "127.0.0.1:0" };
         let sessions = Sessions::new(None);
         let service = move |_: &_| FarEnd::new(Reply::new(Reply::PREFIX.as_bytes(), Framing::auto()), sessions.clone());
-        let server = settings().save_syns(true).listen(&listen).unwrap().serve(service).unwrap();
+        let server = settings().save_syns(true).listen(listen).unwrap();
+        let (server, tls) = if way == Way::Tls {
+            let identity = Identity::development(&["localhost".into()]).unwrap();
+            let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
+            let tls = TlsServer::new(&TlsSettings::new(identity)).unwrap();
+            (server.opening(move |_| Handshake::new().tls_server(&tls)), Some(client))
+        } else {
+            (server, None)
+        };
+        let server = server.serve(service).unwrap();
         let target = RelayTarget::new(address(&server)).unwrap();
-        let relay = Relay::new(settings()).map(&listen, target).unwrap();
+        let relay = Relay::new(settings()).map(listen, target).unwrap();
         relay.faults().set(faults.parse().unwrap_or_else(|error| panic!("{faults}: {error}")), 7).unwrap();
-        Self { server, relay: relay.start().unwrap() }
+        Self { server, relay: relay.start().unwrap(), tls }
     }
 
-    pub(crate) fn verdict(&self, row: &Row) -> Found {
-        let path = row.path(Path::to(address(&self.relay)).patience(PATIENCE).seed(7));
+    /// What a run finds. Of `unknown`, what is wanted counts.
+    pub(crate) fn verdict(&self, row: &Row, wanted: &BTreeSet<String>) -> Found {
+        let start = Instant::now();
+        let dial = Dial { timeout: PATIENCE, ..Dial::default() };
+        let path = row.path(Path::to(address(&self.relay)).dial(dial).patience(PATIENCE).seed(7));
+        let path = match &self.tls {
+            Some(client) => path.tls(client.clone()),
+            None => path,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let reports = runtime.block_on(path.check());
         let checks = &reports[0].checks;
@@ -65,12 +84,18 @@ impl Planted {
             format!("{} {}{direction}", check.verdict, check.id)
         };
         Found {
-            judged: checks.iter().filter(|check| is_judged(check.verdict)).map(name).collect(),
+            judged: checks
+                .iter()
+                .map(|check| (name(check), is_judged(check.verdict)))
+                .filter(|(name, is_judged)| *is_judged || wanted.contains(name))
+                .map(|(name, _)| name)
+                .collect(),
             lines: checks
                 .iter()
                 .filter(|check| check.verdict != CheckVerdict::Skip)
                 .map(|check| format!("{} {}/{} {}", name(check), check.ok, check.tries, check.summary))
                 .collect(),
+            seconds: start.elapsed().as_secs_f64(),
         }
     }
 }
