@@ -18,6 +18,15 @@ pub(crate) struct ConnectionLedger(Arc<SharedLedger>);
 struct SharedLedger {
     open: AtomicUsize,
     lines: Mutex<Vec<LedgerLine>>,
+    damage: Mutex<DamageSeen>,
+}
+
+/// Of the connections that carried bytes, those that changed some.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct DamageSeen {
+    pub(crate) connections: usize,
+    /// One symptom of each that did, and of plain transfers that ended early.
+    pub(crate) symptoms: Vec<Symptom>,
 }
 
 /// One connection that no end has reset.
@@ -25,10 +34,10 @@ struct SharedLedger {
 pub(crate) struct LedgerLine {
     /// How many others were open when it began.
     pub(crate) others: usize,
-    /// Bytes that it was to carry in each direction, or has carried.
+    /// Bytes that it was to carry in each direction, or has carried, with the first line of each end.
     pub(crate) planned_out: u64,
     pub(crate) planned_in: u64,
-    /// Bytes that it has carried.
+    /// Bytes that it has carried behind these lines.
     pub(crate) sent: u64,
     pub(crate) received: u64,
     /// Bytes that the far end has received, where it was asked.
@@ -62,6 +71,30 @@ impl ConnectionLedger {
         if lines.len() < MOST {
             lines.push(line);
         }
+    }
+
+    /// A connection has carried bytes, and this is what went wrong.
+    pub(crate) fn moved(&self, symptom: Option<&Symptom>) {
+        let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        damage.connections += 1;
+        if let Some(symptom) = symptom.filter(|symptom| symptom.changed().is_some())
+            && damage.symptoms.len() < MOST
+        {
+            damage.symptoms.push(symptom.clone());
+        }
+    }
+
+    /// The same of a transfer in which no end closes, so that an early end is one too.
+    pub(crate) fn moved_plainly(&self, symptom: Option<&Symptom>) {
+        self.moved(symptom);
+        if let Some(symptom @ Symptom::Closed { .. }) = symptom {
+            let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            damage.symptoms.push(symptom.clone());
+        }
+    }
+
+    pub(crate) fn damage(&self) -> DamageSeen {
+        self.0.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn lines(&self) -> Vec<LedgerLine> {
@@ -99,26 +132,34 @@ impl LedgerRecord {
 
     /// No far end has greeted.
     pub(crate) fn failed(&mut self, symptom: &Symptom) {
+        self.ledger.moved(Some(symptom));
         if is_reset_at_first(symptom) {
             self.ledger.add(self.line(LineFate::ResetFirst));
         }
     }
 
     /// The far end has greeted, and nothing more was asked for.
-    pub(crate) fn greeted(&mut self) {
-        self.ledger.add(self.line(LineFate::Whole));
+    pub(crate) fn greeted(&mut self, (planned_out, planned_in): (u64, u64)) {
+        self.ledger.add(LedgerLine { planned_out, planned_in, ..self.line(LineFate::Whole) });
     }
 
-    /// A try is over: its steps, the bytes that were sent and received, and what
-    /// the far end says of
-    /// one that went wrong.
+    /// A try is over: its steps, the lines and the bytes that were sent and received, and what the far
+    /// end says of one that went wrong.
     pub(crate) fn ended(
         &mut self,
         steps: &[Step],
+        lines: (u64, u64),
         (sent, received): (u64, u64),
         symptom: Option<&Symptom>,
         far: Option<&SessionLog>,
     ) {
+        let is_plain = |step: &Step| {
+            !matches!(step, Step::Wait(_) | Step::Hold(_) | Step::Eof | Step::Finish | Step::Close | Step::Reset)
+        };
+        match steps.iter().all(is_plain) {
+            true => self.ledger.moved_plainly(symptom),
+            false => self.ledger.moved(symptom),
+        }
         let fate = match symptom {
             None => LineFate::Whole,
             Some(Symptom::Reset { .. }) => LineFate::ResetHere(far.map(|far| far.closed.as_deref() == Some("reset"))),
@@ -126,11 +167,14 @@ impl LedgerRecord {
             // How far it would have come without a RST cannot be told.
             Some(_) => return,
         };
+        // A line of the far end is about as long as its hello.
+        let is_tell = |step: &&Step| matches!(step, Step::Tell);
+        let told = if fate == LineFate::Whole { 0 } else { steps.iter().filter(is_tell).count() as u64 };
         let planned = |bytes: fn(Step) -> u64| steps.iter().map(|step| bytes(*step)).fold(0, u64::saturating_add);
         let whole = fate == LineFate::Whole;
         self.ledger.add(LedgerLine {
-            planned_out: if whole { sent } else { sent.max(planned(Step::reads)) },
-            planned_in: if whole { received } else { received.max(planned(Step::sends)) },
+            planned_out: lines.0 + if whole { sent } else { sent.max(planned(Step::reads)) },
+            planned_in: lines.1 * (1 + told) + if whole { received } else { received.max(planned(Step::sends)) },
             sent,
             received,
             arrived: far.map(|far| far.received),

@@ -5,6 +5,7 @@ pub mod probe;
 pub mod watch;
 
 mod check;
+mod far_session;
 mod greeted;
 mod ledger;
 mod near;

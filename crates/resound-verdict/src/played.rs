@@ -7,13 +7,12 @@ use resound::client::TcpInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
+use crate::far_session::{BrokenLine, FarSession, ask, read_line};
 use crate::place::{PathEnd, Reached, Special};
 use crate::probe::{FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
 use crate::report::PathDirection;
-use crate::symptom::{NoHello, Symptom};
+use crate::symptom::Symptom;
 
-/// The most bytes of one line of the far end.
-const LONGEST_LINE: usize = 64 * 1024;
 /// How often a connection is looked at while it may stand still.
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of one write.
@@ -37,6 +36,9 @@ pub(crate) struct Played {
     pub(crate) connected_in: Duration,
     /// Between the request and the hello.
     pub(crate) answered_in: Duration,
+    /// Bytes of the lines of each end so far: the request, and the hello with those of
+    /// [`Step::Tell`].
+    pub(crate) lines: (u64, u64),
     /// The name by which the far end knows the connection.
     pub(crate) session: String,
     end: PathEnd,
@@ -69,6 +71,7 @@ impl Played {
             hello,
             connected_in,
             answered_in,
+            lines: (request.line().len() as u64, line.len() as u64),
             session,
             end: end.clone(),
             up: Pattern::up(end.seed),
@@ -217,8 +220,32 @@ impl Played {
 
     /// One read of at most so many bytes of the pattern, of which `wanted` are to come in all.
     pub(crate) async fn read(&mut self, wanted: u64, most: u64) -> Result<usize, Symptom> {
-        let read = self.read_within(most, self.end.patience).await?;
-        read.ok_or_else(|| self.stalled(wanted))
+        loop {
+            let came = self.came();
+            if let Some(n) = self.read_within(most, self.end.patience).await? {
+                return Ok(n);
+            }
+            if self.came() == came && !self.still_arrives().await {
+                return Err(self.stalled(wanted));
+            }
+        }
+    }
+
+    /// Bytes that have come for this end's system: of a TLS record that is not whole yet nothing
+    /// can be read.
+    fn came(&self) -> u64 {
+        self.tcp().map_or(0, |tcp| tcp.bytes_received)
+    }
+
+    /// Whether the far end still receives what this end has sent. A slow path behind a fast one takes
+    /// all at once, and nothing moves here until it is through.
+    async fn still_arrives(&self) -> bool {
+        if self.sent == 0 {
+            return false;
+        }
+        let Ok(Ok(log)) = timeout(self.end.patience, self.asked()).await else { return false };
+        let quiet = log.last_at_ms.map_or(f64::INFINITY, |last| log.now_ms - last);
+        quiet < self.end.patience.as_secs_f64() * 1000.0 / 2.0
     }
 
     /// One read of at most so many bytes. `None` where nothing comes for so long.
@@ -315,13 +342,21 @@ impl Played {
     /// Reads the line of a [`Step::Tell`]; the pattern goes on behind it.
     pub(crate) async fn told(&mut self) -> Result<SessionLog, Symptom> {
         let mut rest = std::mem::take(&mut self.rest);
-        let line = read_line(&self.end, &self.stream, &mut rest).await.map_err(|broken| match broken {
+        let line = loop {
+            let came = self.came();
+            match read_line(&self.end, &self.stream, &mut rest).await {
+                Err(BrokenLine::Silent) if self.came() != came || self.still_arrives().await => {}
+                other => break other,
+            }
+        };
+        let line = line.map_err(|broken| match broken {
             BrokenLine::Io(error) => Symptom::of(&error, self.sent, self.received()),
             BrokenLine::Closed => Symptom::Closed { sent: self.sent, received: self.received() },
             BrokenLine::Silent => self.stalled(0),
             BrokenLine::TooLong => Symptom::NotPlayed("its line is too long".into()),
         })?;
         self.rest = rest;
+        self.lines.1 += line.len() as u64;
         match ProbeAnswer::parse(&line) {
             Some(ProbeAnswer::Session(log)) => Ok(*log),
             Some(ProbeAnswer::Garbled) => Err(Symptom::Garbled(PathDirection::Out)),
@@ -370,125 +405,5 @@ impl Played {
     /// Ends the far end's hold, on another connection.
     pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
         self.far().go().await
-    }
-}
-
-/// A session by its name: what became of it is asked for on other connections.
-#[derive(Clone)]
-pub(crate) struct FarSession {
-    end: PathEnd,
-    name: String,
-}
-
-impl FarSession {
-    pub(crate) async fn asked(&self) -> Result<SessionLog, Symptom> {
-        question(&self.end, &ProbeRequest::ask(&self.name)).await
-    }
-
-    /// Ends its hold.
-    pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
-        question(&self.end, &ProbeRequest::go(&self.name)).await
-    }
-
-    /// Asks until `is_enough`, or until nothing has come there for so long.
-    pub(crate) async fn asked_within(
-        &self,
-        limit: Duration,
-        is_enough: impl Fn(&SessionLog) -> bool,
-    ) -> Result<SessionLog, Symptom> {
-        let (mut received, mut since) = (0, Instant::now());
-        let mut pause = Duration::from_millis(2);
-        loop {
-            let log = self.asked().await?;
-            if log.received > received {
-                (received, since) = (log.received, Instant::now());
-            }
-            if is_enough(&log) || since.elapsed() > limit {
-                return Ok(log);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(250));
-        }
-    }
-}
-
-/// One question on a connection of its own. It is asked again where another backend answers.
-pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<SessionLog, Symptom> {
-    let mut last = Symptom::Forgotten;
-    for _ in 0..8 {
-        let reached = match end.reach(Special::default()).await {
-            Ok(reached) => reached,
-            Err(symptom) => {
-                last = symptom;
-                continue;
-            }
-        };
-        let line = match ask(end, &reached.stream, request, &mut Vec::new()).await {
-            Ok(line) => line,
-            Err(symptom) => {
-                last = symptom;
-                continue;
-            }
-        };
-        match ProbeAnswer::parse(&line) {
-            Some(ProbeAnswer::Session(log)) if log.known => return Ok(*log),
-            Some(ProbeAnswer::Session(_)) => last = Symptom::Forgotten,
-            Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-            Some(ProbeAnswer::Garbled) => last = Symptom::Garbled(PathDirection::Out),
-            _ => last = Symptom::Garbled(PathDirection::In),
-        }
-    }
-    Err(last)
-}
-
-/// Sends the request and reads the line that answers it.
-async fn ask(end: &PathEnd, stream: &Stream, request: &ProbeRequest, rest: &mut Vec<u8>) -> Result<Vec<u8>, Symptom> {
-    let mut writer = stream;
-    let sent = async {
-        writer.write_all(request.line().as_bytes()).await?;
-        writer.flush().await
-    };
-    sent.await.map_err(|error| match Symptom::of(&error, 0, 0) {
-        Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
-        other => other,
-    })?;
-    read_line(end, stream, rest).await.map_err(|broken| match broken {
-        BrokenLine::Io(error) => match Symptom::of(&error, 0, 0) {
-            Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
-            Symptom::Closed { .. } => Symptom::NoHello(NoHello::Closed),
-            Symptom::Stalled { .. } => Symptom::NoHello(NoHello::Silent),
-            other => other,
-        },
-        BrokenLine::Closed => Symptom::NoHello(NoHello::Closed),
-        BrokenLine::Silent => Symptom::NoHello(NoHello::Silent),
-        BrokenLine::TooLong => Symptom::NotPlayed("its line is too long".into()),
-    })
-}
-
-enum BrokenLine {
-    Io(std::io::Error),
-    Closed,
-    Silent,
-    TooLong,
-}
-
-/// Reads a line with its newline; what came behind it is left in `rest`.
-async fn read_line(end: &PathEnd, stream: &Stream, rest: &mut Vec<u8>) -> Result<Vec<u8>, BrokenLine> {
-    let mut reader = stream;
-    let mut chunk = [0; 4096];
-    loop {
-        if let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
-            let behind = rest.split_off(at + 1);
-            return Ok(std::mem::replace(rest, behind));
-        }
-        if rest.len() > LONGEST_LINE {
-            return Err(BrokenLine::TooLong);
-        }
-        match timeout(end.patience, reader.read(&mut chunk)).await {
-            Ok(Ok(0)) => return Err(BrokenLine::Closed),
-            Ok(Ok(n)) => rest.extend_from_slice(&chunk[..n]),
-            Ok(Err(error)) => return Err(BrokenLine::Io(error)),
-            Err(_) => return Err(BrokenLine::Silent),
-        }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct PathRun<'a> {
     pub(crate) settings: &'a PathSettings,
     tell: &'a (dyn Fn(Progress<'_>) + Sync),
     checks: RefCell<Vec<CheckReport>>,
+    /// `integrity` and `both-ways`, until all other transfers are over.
+    transfers: RefCell<Option<(CheckReport, CheckReport)>>,
     /// Both ends take windows for others than they are, so that transfers stall.
     explains_stalls: Cell<bool>,
 }
@@ -97,7 +99,13 @@ pub(crate) async fn run(
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> PathReport {
     let start = Instant::now();
-    let run = PathRun { settings, tell, checks: RefCell::default(), explains_stalls: Cell::new(false) };
+    let run = PathRun {
+        settings,
+        tell,
+        checks: RefCell::default(),
+        transfers: RefCell::default(),
+        explains_stalls: Cell::new(false),
+    };
     run.add(resolved.clone());
     let port = match &end.address {
         Address::Tcp { port, .. } => Some(*port),
@@ -172,8 +180,8 @@ async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings, hellos: Op
 
 /// Bytes of a transfer that takes about a third of a second.
 fn bulk(rate: Option<f64>) -> u64 {
-    let wanted = rate.unwrap_or_default() / 3.0;
-    (wanted as u64).clamp(64 * 1024, 4 * 1024 * 1024) / 4096 * 4096
+    let Some(rate) = rate else { return 64 * 1024 };
+    ((rate / 3.0) as u64).clamp(16 * 1024, 4 * 1024 * 1024) / 4096 * 4096
 }
 
 /// The checks that the far end plays along with.
@@ -223,9 +231,7 @@ fn together<'a>(
 ) -> Vec<Checking<'a>> {
     let integrity = Box::pin(async move {
         if run.wants(CheckId::Integrity) || run.wants(CheckId::BothWays) {
-            let (integrity, both_ways) = integrity::run(end, bytes).await;
-            run.add(integrity);
-            run.add(both_ways);
+            *run.transfers.borrow_mut() = Some(integrity::run(end, bytes).await);
         }
     });
     let held = Box::pin(async move {
@@ -234,8 +240,8 @@ fn together<'a>(
     vec![
         integrity,
         held,
-        run.check(CheckId::HalfCloseOut, half_close::run_out(end, rtt)),
-        run.check(CheckId::HalfCloseIn, half_close::run_in(end)),
+        run.check(CheckId::HalfCloseOut, half_close::run_out(end, bytes, rtt)),
+        run.check(CheckId::HalfCloseIn, half_close::run_in(end, bytes)),
         run.check(CheckId::ResetOut, reset::run_out(end, bytes, rtt)),
         run.check(CheckId::ResetIn, reset::run_in(end, rtt)),
         run.check(CheckId::CloseTail, close_tail::run(end, bytes, rtt)),
@@ -247,6 +253,10 @@ async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
     if run.wants(CheckId::SpuriousReset) {
         Box::pin(spurious_reset::more(end, bytes)).await;
         run.add(spurious_reset::spurious_reset(&end.ledger.lines()));
+    }
+    if let Some((integrity, both_ways)) = run.transfers.take() {
+        run.add(integrity::with_others(integrity, &end.ledger.damage(), &both_ways));
+        run.add(both_ways);
     }
     if let Some(wanted) = run.settings.connections {
         run.check(CheckId::Cap, cap::run(end, wanted, rtt)).await;

@@ -5,12 +5,17 @@ use std::io;
 use std::time::Duration;
 
 use resound::client::FailureClass;
+use resound::tls::TlsFailure;
 
 use crate::probe::WrongBytes;
 use crate::report::PathDirection;
 
 /// How the text of [`Symptom::Stalled`] begins.
 pub(crate) const STALLED: &str = "nothing moved any more";
+
+/// The alerts about a record that was changed on its way (RFC 8446, 6.2): unexpected_message,
+/// bad_record_mac, record_overflow, illegal_parameter, decode_error, decrypt_error.
+const BROKEN_RECORD: [u8; 6] = [10, 20, 22, 47, 50, 51];
 
 /// How a try went wrong. The checks decide whose fault that is.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +47,8 @@ pub(crate) enum Symptom {
     Wrong(PathDirection, WrongBytes),
     /// A line between the ends was changed in this direction.
     Garbled(PathDirection),
+    /// TLS found a record that was changed in this direction.
+    BrokenRecord(PathDirection),
     /// The far end says nothing of the session: its program ended, or another backend answered.
     Forgotten,
     /// What one check alone looks for, in its words.
@@ -72,8 +79,24 @@ impl Symptom {
             Some(FailureClass::Timeout | FailureClass::Unreachable) => {
                 Self::Stalled { sent, acknowledged: None, received, wanted: 0 }
             }
-            Some(FailureClass::Tls) => Self::NoTls(error.to_string()),
+            Some(FailureClass::Tls) => match TlsFailure::behind(error) {
+                Some(TlsFailure::Damaged | TlsFailure::Misbehaved | TlsFailure::NotTls) => {
+                    Self::BrokenRecord(PathDirection::In)
+                }
+                Some(TlsFailure::Refused(alert)) if BROKEN_RECORD.contains(&alert) => {
+                    Self::BrokenRecord(PathDirection::Out)
+                }
+                _ => Self::NoTls(error.to_string()),
+            },
             _ => Self::Local(error.to_string()),
+        }
+    }
+
+    /// The direction in which bytes were changed, if that is the matter.
+    pub(crate) fn changed(&self) -> Option<PathDirection> {
+        match self {
+            Self::Wrong(direction, _) | Self::Garbled(direction) | Self::BrokenRecord(direction) => Some(*direction),
+            _ => None,
         }
     }
 
@@ -116,6 +139,7 @@ impl fmt::Display for Symptom {
             }
             Self::Wrong(direction, wrong) => write!(f, "on the way {direction}, {wrong}"),
             Self::Garbled(direction) => write!(f, "on the way {direction}, a line of text was changed"),
+            Self::BrokenRecord(direction) => write!(f, "on the way {direction}, a TLS record was changed"),
             Self::Forgotten => f.write_str("the far end does not know the session any more"),
             Self::Own(what) => what.fmt(f),
         }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::check::CheckId;
+use crate::far_session::FarSession;
 use crate::place::{PathEnd, Special};
-use crate::played::{FarSession, Played};
+use crate::played::Played;
 use crate::probe::{SessionLog, Step};
-use crate::report::{CheckReport, CheckVerdict};
+use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 
 /// So often each check is tried.
@@ -57,7 +58,7 @@ pub(crate) async fn play<M>(
     let result = Box::pin(act(&mut played)).await;
     record.stops();
     let tried = Box::pin(explained(result, &played.far(), played.answered_in)).await;
-    record.ended(steps, (played.sent, played.received()), tried.symptom(), tried.far.as_ref());
+    record.ended(steps, played.lines, (played.sent, played.received()), tried.symptom(), tried.far.as_ref());
     tried
 }
 
@@ -79,7 +80,9 @@ pub(crate) async fn play_and_end<M>(
     end.greeted.add(&played.hello);
     let (far, answered_in) = (played.far(), played.answered_in);
     let result = Box::pin(act(played)).await;
-    Box::pin(explained(result, &far, answered_in)).await
+    let tried = Box::pin(explained(result, &far, answered_in)).await;
+    end.ledger.moved(tried.symptom());
+    tried
 }
 
 /// What the far end says of a failed try.
@@ -102,6 +105,10 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
         // An end of the far end's own making is not the path's.
         (Some(closed), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Own(_)) if is_far_made(closed) => {
             Symptom::NotPlayed(format!("it ended the connection by itself: {closed}"))
+        }
+        // The far end's TLS has found it, and its alert may be lost behind its RST.
+        (Some("tls"), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Stalled { .. }) => {
+            Symptom::BrokenRecord(PathDirection::Out)
         }
         (Some("reset"), Symptom::Closed { sent, received } | Symptom::Stalled { sent, received, .. }) if !has_fin => {
             Symptom::FarReset { sent, received }
@@ -133,6 +140,11 @@ pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     })
     .await;
     running.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+/// Whether each try has gone wrong like this. Where some have not, chance is an explanation too.
+pub(crate) fn all_are<M>(tries: &[Tried<M>], is_mine: impl Fn(&Symptom) -> bool) -> bool {
+    !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(&is_mine))
 }
 
 /// What the tries of a check mean.

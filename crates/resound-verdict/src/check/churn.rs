@@ -43,7 +43,7 @@ async fn one(end: &PathEnd, began: Instant) -> Tried<Churned> {
     let result = match Played::begin(end, Special::default(), &[]).await {
         Ok(mut played) => {
             end.greeted.add(&played.hello);
-            record.greeted();
+            record.greeted(played.lines);
             let greeted_in = start.elapsed();
             let churned = Churned { connected_in: played.connected_in, greeted_in, at: began.elapsed() };
             // A box counts it until both ends have closed; whether it passes a FIN on is the matter

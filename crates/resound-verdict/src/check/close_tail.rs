@@ -13,7 +13,7 @@ use crate::played::StreamEnd;
 use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{Tried, TriesJudgement, all, play, play_and_end};
+use crate::tries::{TRIES, Tried, TriesJudgement, all, play, play_and_end};
 
 /// The most bytes before the FIN.
 const MOST: u64 = 256 * 1024;
@@ -184,7 +184,26 @@ async fn one_way(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Durat
     } else {
         all(sizes.map(|bytes| try_control(end, direction, bytes, rtt))).await
     };
-    judged(direction, &tries, &control)
+    let report = judged(direction, &tries, &control);
+    let bytes = tries.iter().zip(sizes).rev().find_map(|(tried, bytes)| tried.result.is_err().then_some(bytes));
+    match (report.verdict, bytes) {
+        // A large tail may be cut where a small one is not, and chance cuts any.
+        (CheckVerdict::Flaky, Some(bytes)) if !is_cut_again(end, direction, bytes, rtt).await => {
+            let summary = format!("not judged, since the same passes at another time: {}", report.summary);
+            CheckReport { verdict: CheckVerdict::Unknown, summary, ..report }
+        }
+        _ => report,
+    }
+}
+
+/// Whether three more tries fail, and three controls do not.
+async fn is_cut_again(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Duration) -> bool {
+    let again = match direction {
+        PathDirection::Out => all((0..TRIES).map(|_| try_out(end, bytes, rtt))).await,
+        _ => all((0..TRIES).map(|_| try_in(end, bytes, rtt))).await,
+    };
+    let control = all((0..TRIES).map(|_| try_control(end, direction, bytes, rtt))).await;
+    again.iter().all(|tried| tried.result.is_err()) && control.iter().all(|tried| tried.result.is_ok())
 }
 
 pub(crate) async fn run(end: &PathEnd, bytes: u64, rtt: Duration) -> CheckReport {

@@ -10,12 +10,12 @@ use crate::played::StreamEnd;
 use crate::probe::{SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{Tried, TriesJudgement, all, play};
+use crate::tries::{Tried, TriesJudgement, all, all_are, play_and_end};
 
 /// What is sent before the FIN, in each try.
 const BEFORE: [u64; 3] = [0, 1, 64 * 1024];
-/// What comes behind it: more than the buffers of most proxies.
-const BEHIND: u64 = 256 * 1024;
+/// What comes behind it: more than the buffers of most proxies, where the path is fast enough.
+const MOST_BEHIND: u64 = 256 * 1024;
 /// Why a box that fails looks like this.
 const CLOSES_BOTH: &str =
     "a proxy that closes both directions on one FIN (docker-proxy until 2016, Envoy until 2018, toxiproxy)";
@@ -27,75 +27,116 @@ fn pause(rtt: Duration) -> u64 {
     u64::try_from((2 * rtt).as_millis()).unwrap_or(0) + 100
 }
 
-async fn try_out(end: &PathEnd, before: u64, rtt: Duration, is_control: bool) -> Tried<()> {
-    let (wait, answer) = (Step::Wait(pause(rtt)), Step::Send(BEHIND));
+/// What came behind a FIN, or in its absence. Whether the bytes are right is the matter of another
+/// check.
+fn counted(received: Result<(), Symptom>) -> Result<(), Symptom> {
+    match received {
+        Err(Symptom::Wrong(..)) => Ok(()),
+        other => other,
+    }
+}
+
+async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_control: bool) -> Tried<()> {
+    let (wait, answer) = (Step::Wait(pause(rtt)), Step::Send(behind));
     let with_fin = [Step::Eof, wait, answer, Step::Finish];
     let without = [Step::Read(before), wait, answer, Step::Eof];
-    play(end, Special::default(), if is_control { &without } else { &with_fin }, async |played| {
+    play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
         played.send(before).await?;
         if is_control {
-            return played.receive(BEHIND).await;
+            return counted(played.receive(behind).await);
         }
         played.finish().await?;
-        let end = match played.receive(BEHIND).await {
+        let (broken, end) = match counted(played.receive(behind).await) {
             Ok(()) => return Ok(()),
-            Err(wrong @ Symptom::Wrong(..)) => return Err(wrong),
-            Err(Symptom::Reset { .. }) => StreamEnd::Reset,
-            Err(Symptom::Closed { .. }) => StreamEnd::Fin,
-            Err(Symptom::Stalled { .. }) => StreamEnd::Open,
+            Err(symptom @ Symptom::Reset { .. }) => (symptom, StreamEnd::Reset),
+            Err(symptom @ Symptom::Closed { .. }) => (symptom, StreamEnd::Fin),
+            Err(symptom @ Symptom::Stalled { .. }) => (symptom, StreamEnd::Open),
             Err(other) => return Err(other),
         };
-        let got = format!("{} of {BEHIND} bytes came behind the FIN", played.received());
-        Err(Symptom::Own(match end {
-            StreamEnd::Fin => format!("the FIN closed both directions: {got}"),
-            StreamEnd::Reset => format!("a RST answered the FIN: {got}"),
-            StreamEnd::Open => match played.asked().await?.fin_at_ms {
-                None => format!("the FIN never arrived, and the far end waits for it: {got}"),
-                Some(_) => format!("the FIN arrived, and the answer did not come back: {got}"),
+        match end {
+            // It is the answer to the FIN, and nothing that chance brings in a transfer.
+            StreamEnd::Fin if played.received() == 0 => Err(Symptom::Own(closes_both(0, behind))),
+            // So is a lost FIN, where all before it has arrived.
+            StreamEnd::Open => match played.asked().await? {
+                log if log.fin_at_ms.is_none() && log.closed.is_none() && log.received >= before => {
+                    Err(Symptom::Own("the FIN never arrived, and the far end waits for it".into()))
+                }
+                _ => Err(broken),
             },
-        }))
+            _ => Err(broken),
+        }
     })
     .await
 }
 
-async fn try_in(end: &PathEnd, before: u64, is_control: bool) -> Tried<()> {
+fn closes_both(got: u64, of: u64) -> String {
+    format!("the FIN closed both directions: {got} of {of} bytes came behind the FIN")
+}
+
+async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tried<()> {
     let with_fin = [Step::Send(before), Step::Finish, Step::Eof];
-    let without = [Step::Send(before), Step::Read(BEHIND), Step::Tell];
-    play(end, Special::default(), if is_control { &without } else { &with_fin }, async |played| {
-        played.receive(before).await?;
+    let without = [Step::Send(before), Step::Read(behind), Step::Tell];
+    play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
+        counted(played.receive(before).await)?;
         if is_control {
-            played.send(BEHIND).await?;
-            return arrived(&played.told().await?, BEHIND);
+            played.send(behind).await?;
+            return counted(arrived(&played.told().await?, behind));
         }
         match played.end().await {
             StreamEnd::Fin => {}
-            StreamEnd::Reset => return Err(Symptom::Own("the far end's FIN arrived as a RST".into())),
+            StreamEnd::Reset => return Err(Symptom::Reset { sent: played.sent, received: played.received() }),
             StreamEnd::Open => return Err(Symptom::Own("the far end's FIN never arrived".into())),
         }
-        let sent = played.send(BEHIND).await;
+        let sent = played.send(behind).await;
         let finished = match sent {
             Ok(()) => played.finish().await,
             broken => broken,
         };
         // Whether this end's own FIN arrives is the matter of another check.
-        let is_over = |far: &SessionLog| far.received >= BEHIND || far.fin_at_ms.is_some() || far.closed.is_some();
+        let is_over = |far: &SessionLog| far.received >= behind || far.fin_at_ms.is_some() || far.closed.is_some();
         let far = played.asked_until(is_over).await?;
-        if let Some(wrong) = far.wrong {
-            return Err(Symptom::Wrong(PathDirection::Out, wrong));
-        }
-        let got = format!("{} of {BEHIND} bytes arrived behind its FIN", far.received);
-        match (finished, far.received) {
-            (_, BEHIND) => Ok(()),
-            (Err(symptom), _) => {
-                Err(Symptom::Own(format!("the far end's FIN closed both directions: {got}; {symptom}")))
-            }
-            (Ok(()), _) => Err(Symptom::Own(format!("the far end's FIN closed both directions: {got}"))),
+        let got = far.received;
+        match finished {
+            _ if got >= behind => Ok(()),
+            // A FIN that this end has not sent, or one in the place of all bytes.
+            Err(_) if far.fin_at_ms.is_some() => Err(Symptom::Own(closed_by_far(got, behind))),
+            Ok(()) if far.fin_at_ms.is_some() && got == 0 => Err(Symptom::Own(closed_by_far(got, behind))),
+            Err(symptom) => Err(symptom),
+            Ok(()) => Err(Symptom::Closed { sent: behind, received: played.received() }),
         }
     })
     .await
 }
 
-fn judged(id: CheckId, direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
+fn closed_by_far(got: u64, of: u64) -> String {
+    format!("the far end's FIN closed both directions: {got} of {of} bytes arrived behind its FIN")
+}
+
+/// What the FIN itself may have caused, and chance as well.
+fn is_cut(symptom: &Symptom) -> bool {
+    matches!(
+        symptom,
+        Symptom::Reset { .. } | Symptom::FarReset { .. } | Symptom::Closed { .. } | Symptom::Stalled { .. }
+    )
+}
+
+/// What a cut means where a FIN comes before it each time.
+fn in_words(symptom: &Symptom, direction: PathDirection, behind: u64) -> String {
+    let whose = if direction == PathDirection::Out { "this end's" } else { "the far end's" };
+    match symptom {
+        Symptom::Own(what) => what.clone(),
+        Symptom::Reset { received, .. } if direction == PathDirection::Out => {
+            format!("a RST answered the FIN: {received} of {behind} bytes came behind the FIN")
+        }
+        Symptom::Closed { received, .. } if direction == PathDirection::Out => closes_both(*received, behind),
+        other => format!("behind {whose} FIN, {other}"),
+    }
+}
+
+fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>], behind: u64) -> CheckReport {
+    let id = if direction == PathDirection::Out { CheckId::HalfCloseOut } else { CheckId::HalfCloseIn };
+    let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
+    let is_all = all_are(tries, |symptom| is_own(symptom) || is_cut(symptom));
     TriesJudgement { id, tries, control: Some(("the same bytes without a FIN", control)) }.report(
         |_| {
             let what = match direction {
@@ -104,25 +145,28 @@ fn judged(id: CheckId, direction: PathDirection, tries: &[Tried<()>], control: &
             };
             CheckReport::new(id, CheckVerdict::Pass, what)
         },
-        |symptom| matches!(symptom, Symptom::Own(_)),
+        |symptom| is_own(symptom) || (is_all && is_cut(symptom)),
         |mine| {
-            let text = mine[0].to_string();
+            let text = in_words(mine[0], direction, behind);
             let cause = if text.contains("never") { EATS } else { CLOSES_BOTH };
             CheckReport::new(id, CheckVerdict::Fail, text).towards(direction).suspects(cause)
         },
     )
 }
 
-pub(crate) async fn run_out(end: &PathEnd, rtt: Duration) -> CheckReport {
-    let tries = all(BEFORE.map(|before| try_out(end, before, rtt, false))).await;
+pub(crate) async fn run_out(end: &PathEnd, bytes: u64, rtt: Duration) -> CheckReport {
+    let behind = bytes.min(MOST_BEHIND);
+    let tries = all(BEFORE.map(|before| try_out(end, before, behind, rtt, false))).await;
     let is_clean = tries.iter().all(|tried| tried.result.is_ok());
-    let control = if is_clean { Vec::new() } else { all(BEFORE.map(|before| try_out(end, before, rtt, true))).await };
-    judged(CheckId::HalfCloseOut, PathDirection::Out, &tries, &control)
+    let control =
+        if is_clean { Vec::new() } else { all(BEFORE.map(|before| try_out(end, before, behind, rtt, true))).await };
+    judged(PathDirection::Out, &tries, &control, behind)
 }
 
-pub(crate) async fn run_in(end: &PathEnd) -> CheckReport {
-    let tries = all(BEFORE.map(|before| try_in(end, before, false))).await;
+pub(crate) async fn run_in(end: &PathEnd, bytes: u64) -> CheckReport {
+    let behind = bytes.min(MOST_BEHIND);
+    let tries = all(BEFORE.map(|before| try_in(end, before, behind, false))).await;
     let is_clean = tries.iter().all(|tried| tried.result.is_ok());
-    let control = if is_clean { Vec::new() } else { all(BEFORE.map(|before| try_in(end, before, true))).await };
-    judged(CheckId::HalfCloseIn, PathDirection::In, &tries, &control)
+    let control = if is_clean { Vec::new() } else { all(BEFORE.map(|before| try_in(end, before, behind, true))).await };
+    judged(PathDirection::In, &tries, &control, behind)
 }

@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use super::CheckId;
+use crate::ledger::DamageSeen;
 use crate::place::{PathEnd, Special};
-use crate::probe::{SessionLog, Step};
+use crate::probe::{CREDIT, SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all, play};
+use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
 
 /// Bytes per second of a try.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +56,15 @@ pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> Tried<f64> {
 
 /// The way in alone: where the way out is broken, the other has not been tried.
 async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
+    // The far end sends no more to a client that has sent nothing.
+    let bytes = bytes.min(CREDIT);
     play(end, Special::default(), &[Step::Send(bytes), Step::Read(1)], async |played| played.receive(bytes).await).await
 }
 
 /// Where a transfer went wrong.
 fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
     match (tried.symptom()?, &tried.far) {
-        (Symptom::Wrong(direction, _) | Symptom::Garbled(direction), _) => Some(*direction),
+        (symptom, _) if symptom.changed().is_some() => symptom.changed(),
         (Symptom::Stalled { received, .. } | Symptom::Closed { received, .. }, far) => {
             let has_arrived = far.as_ref().is_some_and(|far| far.received >= bytes);
             Some(if has_arrived || *received > 0 { PathDirection::In } else { PathDirection::Out })
@@ -71,7 +74,7 @@ fn direction(tried: &Tried<impl Sized>, bytes: u64) -> Option<PathDirection> {
 }
 
 fn is_mine(symptom: &Symptom) -> bool {
-    matches!(symptom, Symptom::Wrong(..) | Symptom::Garbled(_) | Symptom::Closed { .. } | Symptom::Stalled { .. })
+    symptom.changed().is_some() || matches!(symptom, Symptom::Closed { .. } | Symptom::Stalled { .. })
 }
 
 /// One direction, or both where the tries differ.
@@ -81,7 +84,7 @@ fn common(directions: impl Iterator<Item = PathDirection>) -> Option<PathDirecti
 
 fn looks_like(symptom: &Symptom) -> &'static str {
     match symptom {
-        Symptom::Wrong(..) | Symptom::Garbled(_) => {
+        symptom if symptom.changed().is_some() => {
             "a box with bad memory that computes checksums anew, or a proxy that loses or repeats a write"
         }
         Symptom::Closed { .. } => "a proxy that ends an answer early",
@@ -108,10 +111,8 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], way_in: &[Tried<()>], byte
                 .suspects(looks_like(mine[0]));
             let broken_in = way_in.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
             let directions = tries.iter().filter_map(|tried| direction(tried, bytes));
-            report.direction = common(directions.chain(broken_in.map(|symptom| match symptom {
-                Symptom::Wrong(direction, _) | Symptom::Garbled(direction) => *direction,
-                _ => PathDirection::In,
-            })));
+            let broken_in = broken_in.map(|symptom| symptom.changed().unwrap_or(PathDirection::In));
+            report.direction = common(directions.chain(broken_in));
             report
         },
     )
@@ -119,6 +120,8 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], way_in: &[Tried<()>], byte
 
 /// `each_way` is the control: what fails there is not the matter of this check.
 pub(crate) fn both_ways(tries: &[Tried<f64>], each_way: &[Tried<()>], bytes: u64) -> CheckReport {
+    // What breaks by chance breaks some tries of any transfer.
+    let are_mine = all_are(tries, is_mine);
     TriesJudgement { id: CheckId::BothWays, tries, control: Some(("one direction after the other", each_way)) }.report(
         |good| {
             let best = good.iter().copied().copied().fold(0.0, f64::max);
@@ -126,13 +129,40 @@ pub(crate) fn both_ways(tries: &[Tried<f64>], each_way: &[Tried<()>], bytes: u64
                 .measure("bytes_each_way", bytes)
                 .measure("bytes_per_s", best)
         },
-        is_mine,
+        |symptom| are_mine && is_mine(symptom),
         |mine| {
             CheckReport::new(CheckId::BothWays, CheckVerdict::Fail, mine[0].to_string())
                 .towards(PathDirection::Both)
                 .suspects("a proxy that works on one direction at a time")
         },
     )
+}
+
+/// With what other transfers of the run have shown: chance may spare three tries, or hit all.
+pub(crate) fn with_others(report: CheckReport, damage: &DamageSeen, both_ways: &CheckReport) -> CheckReport {
+    let is_flaky = match report.verdict {
+        CheckVerdict::Pass => !damage.symptoms.is_empty(),
+        CheckVerdict::Fail => both_ways.ok > 0,
+        verdict => verdict == CheckVerdict::Flaky,
+    };
+    if !is_flaky {
+        return report;
+    }
+    let Some(first) = damage.symptoms.first() else {
+        return CheckReport { verdict: CheckVerdict::Flaky, ..report };
+    };
+    // An end of both directions has none.
+    let changed: Option<Vec<_>> = damage.symptoms.iter().map(Symptom::changed).collect();
+    let (count, all) = (damage.symptoms.len(), damage.connections);
+    let summary = match report.verdict {
+        CheckVerdict::Pass => first.to_string(),
+        _ => report.summary.clone(),
+    };
+    let cause = looks_like(first);
+    let mut report = CheckReport { verdict: CheckVerdict::Flaky, summary, ..report }
+        .saw(format!("of all {all} connections of the run that carried bytes, {count} were changed or cut off"));
+    report.direction = changed.and_then(|changed| common(changed.into_iter()));
+    if report.suspect.is_empty() { report.suspects(cause) } else { report }
 }
 
 /// Bytes for the reader.

@@ -91,6 +91,7 @@ impl MtuSearch<'_> {
             Err(Symptom::Stalled { received, .. }) => *received > 0,
             other => other.is_ok(),
         };
+        self.end.ledger.moved_plainly(result.as_ref().err());
         MtuTry { tried: Tried { result, far: None }, natural, delivers }
     }
 

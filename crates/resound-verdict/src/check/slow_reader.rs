@@ -13,7 +13,7 @@ use crate::place::{PathEnd, Special};
 use crate::probe::{CREDIT, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all, play};
+use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
 
 /// This end's receive buffer.
 const RECEIVE_BUFFER: u32 = 16 * 1024;
@@ -127,13 +127,16 @@ impl SlowReader {
 
     fn judged(&self, tries: &[Tried<()>], direction: PathDirection) -> CheckReport {
         let what = "the same bytes without the pause, and the pause without bytes";
+        // What breaks by chance breaks some tries of any transfer.
+        let is_mine = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
+        let are_mine = all_are(tries, is_mine);
         TriesJudgement { id: CheckId::SlowReader, tries, control: Some((what, &self.control)) }.report(
             |_| {
                 let lasted = elapsed(self.lasted);
                 let summary = format!("a reader that stops for {lasted} gets all bytes afterwards, each way");
                 CheckReport::new(CheckId::SlowReader, CheckVerdict::Pass, summary)
             },
-            |symptom| matches!(symptom, Symptom::Own(_)),
+            |symptom| are_mine && is_mine(symptom),
             |mine| {
                 CheckReport::new(CheckId::SlowReader, CheckVerdict::Fail, mine[0].to_string())
                     .towards(direction)
@@ -188,7 +191,8 @@ mod tests {
             assert_eq!((report.verdict, report.direction), (CheckVerdict::Fail, Some(direction)));
             assert!(report.control.unwrap().holds());
         }
-        assert_eq!(judged([broken(), Ok(()), broken()], CLEAN, CLEAN).verdict, CheckVerdict::Flaky);
+        let some = judged([broken(), Ok(()), broken()], CLEAN, CLEAN);
+        assert_eq!(some.verdict, CheckVerdict::Unknown, "chance explains it");
     }
 
     #[test]

@@ -24,7 +24,10 @@ fn is_reset(line: &LedgerLine) -> bool {
 /// What all connections that were reset have, and none of the others.
 fn rule(lines: &[LedgerLine]) -> Option<String> {
     let split = |value: &dyn Fn(&LedgerLine) -> u64| {
-        let resets: Vec<_> = lines.iter().filter(|line| is_reset(line)).map(value).collect();
+        let resets = lines.iter().filter(|line| is_reset(line));
+        // How much those would have carried that no far end has greeted is not known.
+        let greeted: Vec<_> = resets.clone().filter(|line| line.fate != LineFate::ResetFirst).map(value).collect();
+        let resets = if greeted.len() >= RULE { greeted } else { resets.map(value).collect() };
         // Without a whole one nothing is left to compare with.
         let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
         // At the edge, a RST may come behind the last byte.
@@ -45,6 +48,9 @@ fn rule(lines: &[LedgerLine]) -> Option<String> {
         .or_else(|| {
             let (micros, above) = split(&|line| u64::try_from(line.lasted.as_micros()).unwrap_or(u64::MAX))?;
             let time = elapsed(Duration::from_micros(micros));
+            if micros == 0 {
+                return Some(format!("each connection was reset: {above} of {above}"));
+            }
             Some(format!("each connection that was to last longer than {time} was reset: {above} of {above}"))
         })
 }

@@ -1,0 +1,149 @@
+//! [`FarSession`]: a connection that the far end plays, asked about on other connections; and the
+//! lines of the protocol.
+
+use std::time::{Duration, Instant};
+
+use resound::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+use crate::place::{PathEnd, Special};
+use crate::probe::{ProbeAnswer, ProbeRequest, SessionLog};
+use crate::report::PathDirection;
+use crate::symptom::{NoHello, Symptom};
+
+/// The most bytes of one line of the far end.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// A session by its name: what became of it is asked for on other connections.
+#[derive(Clone)]
+pub(crate) struct FarSession {
+    pub(crate) end: PathEnd,
+    pub(crate) name: String,
+}
+
+impl FarSession {
+    pub(crate) async fn asked(&self) -> Result<SessionLog, Symptom> {
+        question(&self.end, &ProbeRequest::ask(&self.name)).await
+    }
+
+    /// Ends its hold.
+    pub(crate) async fn go(&self) -> Result<SessionLog, Symptom> {
+        question(&self.end, &ProbeRequest::go(&self.name)).await
+    }
+
+    /// Asks until `is_enough`, or until nothing has come there for so long.
+    pub(crate) async fn asked_within(
+        &self,
+        limit: Duration,
+        is_enough: impl Fn(&SessionLog) -> bool,
+    ) -> Result<SessionLog, Symptom> {
+        let (mut received, mut since) = (0, Instant::now());
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let log = self.asked().await?;
+            if log.received > received {
+                (received, since) = (log.received, Instant::now());
+            }
+            if is_enough(&log) || since.elapsed() > limit {
+                return Ok(log);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+}
+
+/// One question on a connection of its own. It is asked again where another backend answers.
+pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<SessionLog, Symptom> {
+    let mut last = Symptom::Forgotten;
+    for _ in 0..8 {
+        let reached = match end.reach(Special::default()).await {
+            Ok(reached) => reached,
+            Err(symptom) => {
+                last = symptom;
+                continue;
+            }
+        };
+        let line = match ask(end, &reached.stream, request, &mut Vec::new()).await {
+            Ok(line) => line,
+            Err(symptom) => {
+                last = symptom;
+                continue;
+            }
+        };
+        match ProbeAnswer::parse(&line) {
+            Some(ProbeAnswer::Session(log)) if log.known => return Ok(*log),
+            Some(ProbeAnswer::Session(_)) => last = Symptom::Forgotten,
+            Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
+            Some(ProbeAnswer::Garbled) => last = Symptom::Garbled(PathDirection::Out),
+            _ => last = Symptom::Garbled(PathDirection::In),
+        }
+    }
+    Err(last)
+}
+
+/// Sends the request and reads the line that answers it.
+pub(crate) async fn ask(
+    end: &PathEnd,
+    stream: &Stream,
+    request: &ProbeRequest,
+    rest: &mut Vec<u8>,
+) -> Result<Vec<u8>, Symptom> {
+    let mut writer = stream;
+    let sent = async {
+        writer.write_all(request.line().as_bytes()).await?;
+        writer.flush().await
+    };
+    sent.await.map_err(|error| match Symptom::of(&error, 0, 0) {
+        Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
+        other => other,
+    })?;
+    let line = read_line(end, stream, rest).await;
+    line.map_err(|broken| match broken {
+        // An end in the middle of the line is one of a transfer.
+        BrokenLine::Io(error) if !rest.is_empty() => Symptom::of(&error, 0, 0),
+        BrokenLine::Closed if !rest.is_empty() => Symptom::Closed { sent: 0, received: rest.len() as u64 },
+        BrokenLine::Silent if !rest.is_empty() => {
+            Symptom::Stalled { sent: 0, acknowledged: None, received: rest.len() as u64, wanted: 0 }
+        }
+        BrokenLine::Io(error) => match Symptom::of(&error, 0, 0) {
+            Symptom::Reset { .. } => Symptom::NoHello(NoHello::Reset),
+            Symptom::Closed { .. } => Symptom::NoHello(NoHello::Closed),
+            Symptom::Stalled { .. } => Symptom::NoHello(NoHello::Silent),
+            other => other,
+        },
+        BrokenLine::Closed => Symptom::NoHello(NoHello::Closed),
+        BrokenLine::Silent => Symptom::NoHello(NoHello::Silent),
+        BrokenLine::TooLong => Symptom::NotPlayed("its line is too long".into()),
+    })
+}
+
+/// Why there is no line.
+pub(crate) enum BrokenLine {
+    Io(std::io::Error),
+    Closed,
+    Silent,
+    TooLong,
+}
+
+/// Reads a line with its newline; what came behind it is left in `rest`.
+pub(crate) async fn read_line(end: &PathEnd, stream: &Stream, rest: &mut Vec<u8>) -> Result<Vec<u8>, BrokenLine> {
+    let mut reader = stream;
+    let mut chunk = [0; 4096];
+    loop {
+        if let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
+            let behind = rest.split_off(at + 1);
+            return Ok(std::mem::replace(rest, behind));
+        }
+        if rest.len() > LONGEST_LINE {
+            return Err(BrokenLine::TooLong);
+        }
+        match timeout(end.patience, reader.read(&mut chunk)).await {
+            Ok(Ok(0)) => return Err(BrokenLine::Closed),
+            Ok(Ok(n)) => rest.extend_from_slice(&chunk[..n]),
+            Ok(Err(error)) => return Err(BrokenLine::Io(error)),
+            Err(_) => return Err(BrokenLine::Silent),
+        }
+    }
+}
