@@ -37,6 +37,8 @@ pub(crate) struct PathRun<'a> {
     pub(crate) settings: &'a PathSettings,
     tell: &'a (dyn Fn(Progress<'_>) + Sync),
     checks: RefCell<Vec<CheckReport>>,
+    /// `tls-split-hello`, until it is known whether other connections break too.
+    hello: RefCell<Option<CheckReport>>,
     /// `integrity` and `both-ways`, until all other transfers are over.
     transfers: RefCell<Option<(CheckReport, CheckReport)>>,
     /// Both ends take windows for others than they are, so that transfers stall.
@@ -103,6 +105,7 @@ pub(crate) async fn run(
         settings,
         tell,
         checks: RefCell::default(),
+        hello: RefCell::default(),
         transfers: RefCell::default(),
         explains_stalls: Cell::new(false),
     };
@@ -146,6 +149,10 @@ pub(crate) async fn run(
         }
         _ => {}
     }
+    if let Some(hello) = run.hello.take() {
+        let is_met = greetings.tries.iter().any(|tried| tried.result.is_ok());
+        run.add(split_hello::beside(hello, is_met, &run.checks.borrow()));
+    }
     run.skip_rest(match kind {
         _ if greetings.has_no_tls() => "there is no TLS session",
         FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
@@ -173,9 +180,9 @@ async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings, hellos: Op
         address::address(greetings, &end.greeted.all(), end.preface.is_some()),
         options,
         tls::tls(greetings, end.tls.is_some()),
-        split_hello::split_hello(hellos),
     ];
     reports.into_iter().for_each(|report| run.add(report));
+    *run.hello.borrow_mut() = Some(split_hello::split_hello(hellos));
 }
 
 /// Bytes of a transfer that takes about a third of a second.
@@ -207,7 +214,7 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
     let max_segment = [found.or(greetings.max_segment), end.dial.max_segment].into_iter().flatten().min();
     let end = &end.with_segments_of(max_segment);
     let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
-    run.check(CheckId::Churn, churn::run(end, rtt, back.rate())).await;
+    run.check(CheckId::Churn, churn::run(end, rtt.max(greetings.alone()), back.rate())).await;
     let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
     let waiting = waits::announced(run.settings, far_timeout, |what| (run.tell)(Progress::Announces(what)));
     let busy = async {

@@ -35,6 +35,8 @@ pub(crate) struct GreetTry {
     pub(crate) connected_in: Option<Duration>,
     /// Between the first line and its answer.
     pub(crate) answered_in: Option<Duration>,
+    /// From the SYN to the answer, with TLS's handshake.
+    pub(crate) took: Option<Duration>,
     /// The connection, as this end's system sees it behind the answer.
     pub(crate) near: Option<NearFacts>,
     pub(crate) result: Result<Greeting, Symptom>,
@@ -80,6 +82,11 @@ impl Greetings {
     pub(crate) fn rtt(&self) -> Duration {
         let times = self.tries.iter().filter_map(|tried| tried.answered_in.max(tried.connected_in));
         times.min().unwrap_or_default()
+    }
+
+    /// What a single connection takes from its SYN to the greeting.
+    pub(crate) fn alone(&self) -> Duration {
+        self.tries.iter().filter_map(|tried| tried.took).min().unwrap_or_default().max(self.rtt())
     }
 
     /// The name of what answers.
@@ -136,12 +143,36 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), Duration::ZERO))).await);
     }
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
+    let is_lost = is_all(&|symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed)));
     let mut greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
     if is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed))) {
         greetings.ends_at_one_byte = ends_at_one_byte(end).await;
     }
+    if is_lost {
+        let ends = all(tries.iter().map(|_| ends_at_once(end))).await;
+        if ends.iter().all(Option::is_some) {
+            for (tried, seen) in tries.iter_mut().zip(ends.into_iter().flatten()) {
+                tried.result = Err(Symptom::NoHello(seen));
+            }
+        }
+    }
     greetings.tries = tries;
     greetings
+}
+
+/// Whether a connection ends on which nothing is sent, not even a ClientHello.
+async fn ends_at_once(end: &PathEnd) -> Option<NoHello> {
+    let (stream, connected_in) = match end.connect(Special::default()).await {
+        Ok(connected) => connected,
+        Err(Symptom::NoConnection { class: FailureClass::Reset, .. }) => return Some(NoHello::ResetAtOnce),
+        Err(_) => return None,
+    };
+    let mut reader = &stream;
+    match timeout(FIRST_WORD + 2 * connected_in, reader.read(&mut [0])).await.ok()? {
+        Ok(0) => Some(NoHello::ClosedAtOnce),
+        Err(error) if FailureClass::of(&error) == Some(FailureClass::Reset) => Some(NoHello::ResetAtOnce),
+        _ => None,
+    }
 }
 
 /// So long another connection may take that has begun before this one.
@@ -176,7 +207,8 @@ async fn first_greeting(end: &PathEnd, first_word: Duration) -> (GreetTry, Optio
 }
 
 async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> GreetTry {
-    let broken = |symptom| GreetTry { connected_in: None, answered_in: None, near: None, result: Err(symptom) };
+    let broken =
+        |symptom| GreetTry { connected_in: None, answered_in: None, took: None, near: None, result: Err(symptom) };
     let start = Instant::now();
     let (stream, connected_in) = match end.connect(special).await {
         Ok(connected) => connected,
@@ -192,11 +224,12 @@ async fn try_greet(end: &PathEnd, special: Special, first_word: Duration) -> Gre
         Err(symptom) => return GreetTry { connected_in, ..broken(symptom) },
     };
     let (result, answered_in) = talk(end, &stream, first_word).await;
+    let took = answered_in.map(|_| start.elapsed().saturating_sub(first_word));
     let near = Some(NearFacts::of(&stream, start));
     if let Ok(Greeting::Probe(hello)) = &result {
         end.greeted.add(hello);
     }
-    GreetTry { connected_in, answered_in, near, result }
+    GreetTry { connected_in, answered_in, took, near, result }
 }
 
 /// Waits for a first word, and sends one in its absence. Returns what came, and how long its answer
@@ -206,6 +239,9 @@ async fn talk(end: &PathEnd, stream: &Stream, first_word: Duration) -> (Result<G
     let mut words = vec![0; 64 * 1024];
     if !first_word.is_zero() {
         match timeout(first_word, reader.read(&mut words)).await {
+            // The handshake of TLS was sent.
+            Ok(Ok(0)) if end.tls.is_some() => return (Err(Symptom::NoHello(NoHello::Closed)), None),
+            Ok(Err(error)) if end.tls.is_some() => return (Err(behind_the_line(&error)), None),
             Ok(Ok(0)) => return (Err(Symptom::NoHello(NoHello::ClosedAtOnce)), None),
             Ok(Ok(n)) => return (Ok(Greeting::Words(FarKind::SpeaksFirst, words[..n].to_vec())), None),
             Ok(Err(error)) => return (Err(at_once(&error)), None),

@@ -214,7 +214,9 @@ async fn try_in(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedReset
 
 async fn try_tail_in(end: &PathEnd, rtt: Duration) -> Tried<ArrivedReset> {
     let special = Special { receive_buffer: Some(SMALL_BUFFER), ..Special::default() };
-    play_and_end(end, special, &[Step::Send(TAIL), Step::Reset], async |mut played| {
+    // The hello is no part of the tail.
+    play_and_end(end, special, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut played| {
+        played.send(1).await?;
         sleep(2 * rtt + Duration::from_millis(100)).await;
         let seen = seen_here(&mut played, TAIL, end.patience).await;
         played.check()?;

@@ -21,6 +21,8 @@ use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
 const PIECES: u32 = 50;
 /// A piece of the far end, with pauses and without.
 const FAR_PIECES: (u32, u32) = (3, 5);
+/// What a record of TLS 1.3 adds to its bytes (RFC 8446, 5.2).
+const RECORD: u64 = 22;
 /// Bytes of the far end's pieces.
 const FAR_BYTES: u64 = (FAR_PIECES.0 as u64 + FAR_PIECES.1 as u64) * PIECES as u64;
 
@@ -92,7 +94,9 @@ async fn try_in(end: &PathEnd) -> Tried<Segmented> {
 
 /// The same bytes, each direction in one write.
 async fn try_whole(end: &PathEnd, direction: PathDirection) -> Tried<()> {
-    let total = sizes(end.seed).iter().sum();
+    // Each piece has a record of its own with TLS.
+    let records = if end.tls.is_some() { u64::from(2 * PIECES) * RECORD } else { 0 };
+    let total = sizes(end.seed).iter().sum::<u64>() + records;
     if direction == PathDirection::Out {
         play(end, Special::default(), &[Step::Read(total), Step::Tell], async |played| {
             played.send(total).await?;
@@ -100,8 +104,8 @@ async fn try_whole(end: &PathEnd, direction: PathDirection) -> Tried<()> {
         })
         .await
     } else {
-        let steps = [Step::Send(FAR_BYTES), Step::Read(1)];
-        play(end, Special::default(), &steps, async |played| played.receive(FAR_BYTES).await).await
+        let steps = [Step::Send(FAR_BYTES + records), Step::Read(1)];
+        play(end, Special::default(), &steps, async |played| played.receive(FAR_BYTES + records).await).await
     }
 }
 

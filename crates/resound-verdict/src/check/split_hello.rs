@@ -163,6 +163,25 @@ fn judged(tries: &[Tried<usize>], small: &[Tried<()>], what: &str) -> CheckRepor
     )
 }
 
+/// With what other checks have found: connections with a small ClientHello must not break as well,
+/// behind so many bytes.
+pub(crate) fn beside(report: CheckReport, is_met: bool, checks: &[CheckReport]) -> CheckReport {
+    let breaks = |check: &&CheckReport| {
+        let is_out = check.id == CheckId::Integrity && check.direction != Some(PathDirection::In);
+        check.verdict == CheckVerdict::Fail && (is_out || check.id == CheckId::SpuriousReset)
+    };
+    let why = match checks.iter().find(breaks) {
+        Some(check) => format!("'{}' failed too", check.id),
+        None if !is_met => "with a small one no connection is greeted either".into(),
+        None => return report,
+    };
+    if !matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky) {
+        return report;
+    }
+    let summary = format!("not judged, since {why}: {}", report.summary);
+    CheckReport { verdict: CheckVerdict::Unknown, summary, ..report }
+}
+
 /// `tls-split-hello`; `None` in a run without TLS.
 pub(crate) fn split_hello(hellos: Option<&SplitHellos>) -> CheckReport {
     let Some(SplitHellos { large, split, small, .. }) = hellos else {

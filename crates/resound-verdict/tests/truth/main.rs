@@ -78,7 +78,8 @@ fn a_short_table_holds() {
 #[ignore = "takes minutes"]
 fn the_whole_table_holds_over_ipv4_ipv6_and_tls() {
     let ways = [Way::Ipv4, Way::Ipv6, Way::Tls];
-    let rows: Vec<_> = ways.into_iter().flat_map(|way| rows::all().into_iter().map(move |row| (row, way))).collect();
+    let rows = ways.into_iter().flat_map(|way| rows::all().into_iter().map(move |row| (row, way)));
+    let rows: Vec<_> = rows.filter(|(row, way)| *way != Way::Tls || !row.is_plain).collect();
     let differences = differences(&rows);
     assert!(differences.is_empty(), "{differences}");
 }

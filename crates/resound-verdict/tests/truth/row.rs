@@ -26,6 +26,8 @@ pub(crate) struct Row {
     relayed: usize,
     /// The checks of idle connections wait for so long.
     idle: Option<Duration>,
+    /// It is not planted under TLS.
+    pub(crate) is_plain: bool,
     /// What it does shows in times: it runs beside few others.
     pub(crate) is_timed: bool,
     /// It is one of those that each test run plants.
@@ -62,6 +64,12 @@ impl Row {
         self
     }
 
+    /// With TLS chance breaks some handshakes, and others not.
+    pub(crate) const fn plain(mut self) -> Self {
+        self.is_plain = true;
+        self
+    }
+
     /// It runs beside few others.
     pub(crate) const fn timed(mut self) -> Self {
         self.is_timed = true;
@@ -80,7 +88,16 @@ pub(crate) const UNMET: &str = "unmet";
 
 /// A defect that leaves enough of a connection to show the relay.
 pub(crate) const fn row(faults: &'static str, found: &'static [&'static str]) -> Row {
-    Row { faults, found, found_with_tls: None, relayed: 2, idle: None, is_timed: false, is_short: false }
+    Row {
+        faults,
+        found,
+        found_with_tls: None,
+        relayed: 2,
+        idle: None,
+        is_plain: false,
+        is_timed: false,
+        is_short: false,
+    }
 }
 
 /// One that ends each connection so early that nothing shows a second one behind the relay.

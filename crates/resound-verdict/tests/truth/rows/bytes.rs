@@ -6,6 +6,8 @@ const OUT: &[&str] = &["fail integrity out"];
 const IN: &[&str] = &["fail integrity in"];
 /// The first bytes are those of the handshake.
 const HANDSHAKE: &[&str] = &["fail tls", UNMET];
+/// The handshake gets no answer, by the server or by the path.
+const LOST: &[&str] = &["unknown accept-truth", UNMET];
 
 pub(super) const ROWS: &[Row] = &[
     row("", &[]).short(),
@@ -47,16 +49,16 @@ pub(super) const ROWS: &[Row] = &[
     row("up: corrupt @64KiB", OUT),
     row("down: corrupt @64KiB", IN),
     row("corrupt @70KiB", &["fail integrity both"]),
-    row("corrupt 10%", &["fail integrity both"]),
+    row("corrupt 10%", &["fail integrity both"]).plain(),
     row("up: corrupt @70KiB 40%", &["flaky integrity out"]),
     row("down: corrupt @70KiB 40%", &["flaky integrity in"]),
     wall("up: truncate", &["unknown accept-truth"]),
     wall("down: truncate", &["unknown accept-truth"]),
     wall("up: truncate @20B", &["unknown accept-truth"]),
-    wall("down: truncate @20B", IN),
-    wall("down: truncate @500B", IN),
+    wall("down: truncate @20B", IN).tls(LOST),
+    wall("down: truncate @500B", IN).tls(LOST),
     row("up: truncate @1KiB", OUT),
-    row("down: truncate @1KiB", IN).short(),
+    row("down: truncate @1KiB", IN).tls(LOST).short(),
     row("up: truncate @8KiB", OUT),
     row("down: truncate @8KiB", IN),
     row("up: truncate @64KiB", OUT),

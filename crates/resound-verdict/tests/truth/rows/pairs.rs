@@ -3,17 +3,21 @@
 use crate::row::{Row, early, row};
 
 pub(super) const ROWS: &[Row] = &[
-    row("up: close-on-eof; down: corrupt @70KiB", &["fail half-close-out out", "fail integrity in"]).short(),
-    row("nagle; up: eat-fin", &["warn nagle", "fail half-close-out out"]).timed(),
+    row("up: close-on-eof; down: corrupt @70KiB", &["fail half-close-out out", "fail integrity in"])
+        .tls(&["fail integrity in", "unknown half-close-out out"])
+        .short(),
+    row("nagle; up: eat-fin", &["warn nagle", "fail half-close-out out"]).tls(&["warn nagle"]).timed(),
     row("hold=16MiB; down: rst-to-fin", &["fail hidden-buffer out", "fail reset-in in"]),
     row("coalesce=40ms; down: close-on-eof", &["warn segmentation", "fail half-close-in in"]).timed(),
     row("up: corrupt @70KiB; down: truncate @8KiB", &["fail integrity both"]),
-    row("up: fin-to-rst; down: rst-to-fin", &["fail close-tail out", "fail half-close-out out", "fail reset-in in"]),
-    row("up: rst-to-fin; down: eat-fin", &["fail reset-out out", "fail half-close-in in"]),
+    row("up: fin-to-rst; down: rst-to-fin", &["fail close-tail out", "fail half-close-out out", "fail reset-in in"])
+        .tls(&["fail half-close-out out", "fail reset-in in"]),
+    row("up: rst-to-fin; down: eat-fin", &["fail reset-out out", "fail half-close-in in"]).tls(&["fail reset-out out"]),
     row("delay=20ms; up: close-on-eof", &["fail half-close-out out"]),
     row("rate=4MiB/s; down: corrupt @70KiB", &["fail integrity in"]),
-    row("connect-rate=5/s; up: eat-fin", &["warn churn", "fail half-close-out out"]),
-    row("up: rst-eats-tail; down: fin-to-rst", &["warn reset-out", "fail close-tail in", "fail half-close-in in"]),
+    row("connect-rate=5/s; up: eat-fin", &["warn churn", "fail half-close-out out"]).tls(&["warn churn"]),
+    row("up: rst-eats-tail; down: fin-to-rst", &["warn reset-out", "fail close-tail in", "fail half-close-in in"])
+        .tls(&["warn reset-out", "fail half-close-in in"]),
     row("idle-reset=1.5s; up: close-on-eof", &["warn idle", "fail half-close-out out"]).idle(4),
     early("close-on-eof; reset @64KiB", &["fail spurious-reset"]),
     row("slice=100; up: duplicate=1KiB @8KiB", &["fail integrity out"]),
