@@ -103,8 +103,10 @@ impl Played {
     /// Sends so many bytes of the pattern, and discards nothing that arrives meanwhile.
     pub(crate) async fn send(&mut self, bytes: u64) -> Result<(), Symptom> {
         let end = self.sent + bytes;
+        // Of a record of TLS nothing arrives until it is whole: on a slow path it has to be small.
+        let most = (bytes / 8).clamp(1024, WRITE);
         while self.sent < end {
-            let piece = (end - self.sent).min(WRITE);
+            let piece = (end - self.sent).min(most);
             let chunk = self.up.bytes(self.sent, usize::try_from(piece).unwrap_or(0));
             match timeout(self.end.patience, (&self.stream).write(&chunk)).await {
                 Ok(Ok(n)) => self.sent += n as u64,

@@ -151,7 +151,8 @@ pub(crate) async fn run(
     }
     if let Some(hello) = run.hello.take() {
         let is_met = greetings.tries.iter().any(|tried| tried.result.is_ok());
-        run.add(split_hello::beside(hello, is_met, &run.checks.borrow()));
+        let hello = split_hello::beside(hello, is_met, &run.checks.borrow());
+        run.add(hello);
     }
     run.skip_rest(match kind {
         _ if greetings.has_no_tls() => "there is no TLS session",

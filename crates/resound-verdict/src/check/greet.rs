@@ -145,7 +145,9 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
     let is_lost = is_all(&|symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed)));
     let mut greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
-    if is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed))) {
+    let is_cut = is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed)));
+    // With TLS a single byte comes behind a handshake.
+    if is_cut && end.tls.is_none() {
         greetings.ends_at_one_byte = ends_at_one_byte(end).await;
     }
     if is_lost {
