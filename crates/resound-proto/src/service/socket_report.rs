@@ -65,6 +65,9 @@ pub struct TcpInfo {
     pub bytes_sent: u64,
     /// Bytes sent again, since the connection began (`tcpi_bytes_retrans`).
     pub bytes_retransmitted: u64,
+    /// Segments that have arrived, the SYN of the peer and its repetitions included
+    /// (`tcpi_segs_in`).
+    pub segments_received: u32,
     /// The state of the connection (`tcpi_state`), by the kernel's numbers: 1 is ESTABLISHED, 8 is
     /// CLOSE_WAIT.
     pub state: u8,

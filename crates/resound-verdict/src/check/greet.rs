@@ -420,6 +420,34 @@ pub(crate) fn changed_greetings(greetings: &Greetings) -> Option<CheckReport> {
     Some(report.tried(greetings.tries.len() - changed.len(), greetings.tries.len()))
 }
 
+/// Retransmissions in a row that no system leaves without an acknowledgement.
+const UNHEARD: u32 = 3;
+
+/// Whether a SYN-ACK came, and then no acknowledgement of any byte. A server that hangs does not
+/// do that: its system acknowledges what it receives.
+fn is_unheard(tried: &GreetTry) -> bool {
+    let tcp = tried.near.as_ref().and_then(|near| near.socket.tcp.as_ref());
+    // A SYN counts as one.
+    let has_nothing = tcp.is_some_and(|tcp| tcp.acknowledged <= 1 && tcp.received == 0 && tcp.timeouts >= UNHEARD);
+    has_nothing && matches!(tried.result, Err(Symptom::NoHello(NoHello::Silent)))
+}
+
+/// Connections come about, and no byte on them is acknowledged.
+fn unheard(tries: &[&GreetTry]) -> CheckReport {
+    let facts = || tries.iter().filter_map(|tried| tried.near.as_ref()?.socket.tcp.as_ref());
+    let again = facts().map(|tcp| tcp.timeouts).min().unwrap_or_default();
+    let what = format!("the SYN is answered, and no byte behind it is acknowledged, sent {} times", again + 1);
+    let report = CheckReport::new(CheckId::AcceptTruth, CheckVerdict::Fail, what)
+        .suspects("asymmetric routing through a firewall that has not seen the whole handshake")
+        .suspects("a proxy of SYNs (a protection against floods) with nothing behind it");
+    // Its sender waits for the end of the handshake.
+    if facts().all(|tcp| tcp.segments_received > 1) {
+        let report = report.towards(PathDirection::Out);
+        return report.saw("the SYN-ACK came again: what this end sends behind its SYN does not arrive");
+    }
+    report
+}
+
 /// `accept-truth`: the far end itself accepts.
 pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
     let id = CheckId::AcceptTruth;
@@ -453,6 +481,7 @@ pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
         Some(first @ (Symptom::NotPlayed(_) | Symptom::Local(_))) => {
             CheckReport::new(id, CheckVerdict::Error, first.to_string())
         }
+        Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_unheard(tried)) => unheard(&tries),
         Some(first) => CheckReport::new(id, CheckVerdict::Unknown, format!("{first}: the server or the path")),
     };
     symptoms.iter().fold(report.tried(ok, tries.len()), |report, symptom| report.saw(symptom.to_string()))

@@ -152,6 +152,8 @@ pub struct TcpFacts {
     pub acknowledged: u64,
     /// Bytes that have arrived in order, records of TLS included.
     pub received: u64,
+    /// Segments that have arrived.
+    pub segments_received: u32,
     /// Both ends use timestamps.
     pub timestamps: bool,
     /// Both ends use selective acknowledgements.
@@ -177,6 +179,7 @@ impl TcpFacts {
             unacknowledged: info.unacknowledged,
             acknowledged: info.acknowledged,
             received: info.bytes_received,
+            segments_received: info.segments_received,
             timestamps: info.options.timestamps,
             sack: info.options.sack,
             window_scale: info.options.window_scale,

@@ -54,6 +54,7 @@ fn read(info: &libc::tcp_info) -> TcpInfo {
     read.bytes_received = info.tcpi_bytes_received;
     read.bytes_sent = info.tcpi_bytes_sent;
     read.bytes_retransmitted = info.tcpi_bytes_retrans;
+    read.segments_received = info.tcpi_segs_in;
     read.state = info.tcpi_state;
     read.options = options(info.tcpi_options, info.tcpi_snd_rcv_wscale);
     read
