@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use resound::client::FailureClass;
+
 use super::CheckId;
 use super::greet::elapsed;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::report::{CheckReport, CheckVerdict};
-use crate::symptom::Symptom;
+use crate::symptom::{NoHello, Symptom};
 use crate::tries::{Tried, TriesJudgement, all};
 
 /// Connections, and how many of them at once.
@@ -24,6 +26,7 @@ const CLOSES: Duration = Duration::from_millis(250);
 const SYN_AGAIN: Duration = Duration::from_millis(900);
 /// Half of the connections wait this much beyond ten times what one alone takes: they are made to.
 const MADE_TO_WAIT: Duration = Duration::from_millis(500);
+const SOME_FAIL: &str = "a balancer one of whose backends is down, or a box that resets some connections";
 /// Bytes that one connection of this check costs a thin line.
 const COST: f64 = 3000.0;
 
@@ -76,6 +79,15 @@ async fn churn(end: &PathEnd, alone: Duration) -> Vec<Tried<Churned>> {
 
 fn is_mine(symptom: &Symptom) -> bool {
     matches!(symptom, Symptom::NoConnection { .. } | Symptom::NoHello(_) | Symptom::Reset { .. })
+}
+
+/// A connection that is refused or ended: chance may decide that, and lost packets do not do it.
+fn is_chance(symptom: &Symptom) -> bool {
+    match symptom {
+        Symptom::NoConnection { class, .. } => *class == FailureClass::Refused,
+        Symptom::NoHello(how) => *how != NoHello::Silent,
+        other => matches!(other, Symptom::Reset { .. }),
+    }
 }
 
 /// Whether failures are spread over the whole run.
@@ -147,8 +159,26 @@ pub(crate) fn judged(
                 .suspects("a gateway with a cap, a rate limit, or a short backlog")
         },
     );
-    if report.verdict == CheckVerdict::Flaky && is_steady(tries) {
-        report.verdict = CheckVerdict::Fail;
+    let lone = control.iter().filter(|tried| tried.result.is_err()).count();
+    let is_refused = |tried: &Tried<()>| tried.symptom().is_some_and(is_chance);
+    match report.verdict {
+        CheckVerdict::Flaky if is_steady(tries) => report.verdict = CheckVerdict::Fail,
+        // Not their number is to blame, and each is ended by something all the same.
+        CheckVerdict::Unknown
+            if (1..control.len()).contains(&lone)
+                && control.iter().all(|tried| tried.result.is_ok() || is_refused(tried))
+                && tries.iter().filter_map(Tried::symptom).all(is_chance) =>
+        {
+            let first = control.iter().find_map(Tried::symptom).map(Symptom::to_string).unwrap_or_default();
+            report.verdict = CheckVerdict::Flaky;
+            report.summary = format!(
+                "{failed} of {} connections failed, and {lone} of {} one after the other: {first}",
+                tries.len(),
+                control.len()
+            );
+            report.suspect = vec![SOME_FAIL.into()];
+        }
+        _ => {}
     }
     report
 }
@@ -169,7 +199,6 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::symptom::NoHello;
 
     const ALONE: Duration = Duration::from_millis(2);
 
@@ -224,7 +253,11 @@ mod tests {
             tries[10 * k + 3] = bad(reset.clone());
         }
         assert_eq!(judged(&tries, &singles(None), ALONE, None).verdict, CheckVerdict::Fail);
-        assert_eq!(judged(&tries, &singles(Some(reset)), ALONE, None).verdict, CheckVerdict::Unknown);
+        assert_eq!(judged(&tries, &singles(Some(reset.clone())), ALONE, None).verdict, CheckVerdict::Unknown);
+        let by_chance = [singles(Some(reset)), singles(None), singles(None)].concat();
+        let report = judged(&tries, &by_chance, ALONE, None);
+        assert_eq!(report.verdict, CheckVerdict::Flaky);
+        assert!(report.summary.starts_with("6 of 50 connections failed, and 1 of 3 one"), "{}", report.summary);
         let local = vec![bad(Symptom::Local("no descriptor".into()))];
         assert_eq!(judged(&local, &singles(None), ALONE, None).verdict, CheckVerdict::Error);
     }
