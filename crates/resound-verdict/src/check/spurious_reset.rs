@@ -21,8 +21,9 @@ fn is_reset(line: &LedgerLine) -> bool {
     line.fate != LineFate::Whole
 }
 
-/// What all connections that were reset have, and none of the others.
-fn rule(lines: &[LedgerLine]) -> Option<String> {
+/// What all connections that were reset have, and none of the others; and the direction whose bytes
+/// it counts, where as many of the other go unpunished.
+fn rule(lines: &[LedgerLine]) -> Option<(String, Option<PathDirection>)> {
     let split = |value: &dyn Fn(&LedgerLine) -> u64| {
         let resets = lines.iter().filter(|line| is_reset(line));
         // How much those would have carried that no far end has greeted is not known.
@@ -34,25 +35,32 @@ fn rule(lines: &[LedgerLine]) -> Option<String> {
         let above = resets.iter().filter(|reset| **reset > whole).count();
         (above >= RULE && resets.iter().all(|reset| *reset >= whole)).then_some((whole, above))
     };
-    let bytes = |value: &dyn Fn(&LedgerLine) -> u64, what: &str| {
-        split(value).map(|(whole, above)| match whole {
+    let bytes = |value: &dyn Fn(&LedgerLine) -> u64, other: &dyn Fn(&LedgerLine) -> u64, what: &str| {
+        let (whole, above) = split(value)?;
+        let text = match whole {
             0 => format!("each connection that was to {what} any byte was reset: {above} of {above}"),
             whole => {
                 format!("each connection that was to {what} more than {} was reset: {above} of {above}", amount(whole))
             }
-        })
+        };
+        Some((text, lines.iter().any(|line| !is_reset(line) && other(line) > whole)))
     };
-    bytes(&|line| line.planned_out, "send")
-        .or_else(|| bytes(&|line| line.planned_in, "receive"))
-        .or_else(|| bytes(&|line| line.planned_out.max(line.planned_in), "carry"))
-        .or_else(|| {
+    let (out, back) = (|line: &LedgerLine| line.planned_out, |line: &LedgerLine| line.planned_in);
+    let either = |line: &LedgerLine| line.planned_out.max(line.planned_in);
+    let (sent, received) = (bytes(&out, &back, "send"), bytes(&back, &out, "receive"));
+    match (sent, received, bytes(&either, &either, "carry")) {
+        (Some((rule, true)), None, _) => Some((rule, Some(PathDirection::Out))),
+        (None, Some((rule, true)), _) => Some((rule, Some(PathDirection::In))),
+        (_, _, Some((rule, _))) | (Some((rule, _)), ..) | (_, Some((rule, _)), _) => Some((rule, None)),
+        _ => {
             let (micros, above) = split(&|line| u64::try_from(line.lasted.as_micros()).unwrap_or(u64::MAX))?;
             let time = elapsed(Duration::from_micros(micros));
             if micros == 0 {
-                return Some(format!("each connection was reset: {above} of {above}"));
+                return Some((format!("each connection was reset: {above} of {above}"), None));
             }
-            Some(format!("each connection that was to last longer than {time} was reset: {above} of {above}"))
-        })
+            Some((format!("each connection that was to last longer than {time} was reset: {above} of {above}"), None))
+        }
+    }
 }
 
 /// A smallest and a largest value.
@@ -107,6 +115,7 @@ pub(crate) fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
     }
     let is_first = |line: &LedgerLine| line.fate == LineFate::ResetFirst;
     let quiet = lines.iter().filter(|line| line.others < CROWD && !is_reset(line)).count();
+    let rule = rule(lines);
     let report = if resets.iter().all(|line| is_first(line) && line.others >= CROWD) && quiet >= RULE {
         let others = resets.iter().map(|line| line.others).min().unwrap_or_default();
         let what =
@@ -116,8 +125,8 @@ pub(crate) fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
         let what = format!("{count} of {all} connections were reset, and the far end does not know them any more");
         CheckReport::new(id, CheckVerdict::Unknown, what).suspects("the far end ended, or started again")
     } else {
-        match rule(lines) {
-            Some(rule) => CheckReport::new(id, CheckVerdict::Fail, rule),
+        match &rule {
+            Some((rule, _)) => CheckReport::new(id, CheckVerdict::Fail, rule.clone()),
             None => {
                 let what = format!("{count} of {all} connections were reset, and no end has sent a RST");
                 CheckReport::new(id, CheckVerdict::Flaky, what)
@@ -141,7 +150,7 @@ pub(crate) fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
         let arrived = span(resets.iter().filter_map(|line| line.arrived), amount);
         report = report.saw(format!("the far end had received {arrived}"));
     }
-    report.direction = direction;
+    report.direction = direction.or_else(|| rule.and_then(|(_, direction)| direction));
     report
 }
 
@@ -219,5 +228,21 @@ mod tests {
             let report = spurious_reset(&[line(0, LineFate::Whole), line(9, fate), line(9, fate), line(9, fate)]);
             assert_eq!((report.verdict, report.direction), (CheckVerdict::Fail, direction));
         }
+    }
+
+    #[test]
+    fn the_bytes_that_are_reset_give_the_direction_where_both_ends_saw_it() {
+        let reset = line(1 << 20, LineFate::ResetHere(Some(true)));
+        let others = [line(9, LineFate::Whole); 3];
+        let (up, down) = (LedgerLine { planned_in: 0, ..reset }, LedgerLine { planned_out: 0, ..reset });
+        let seen = |lines: &[LedgerLine]| {
+            let report = spurious_reset(&[&others[..], lines].concat());
+            assert_eq!(report.verdict, CheckVerdict::Fail, "{}", report.summary);
+            report.direction
+        };
+        let whole = |line: LedgerLine| LedgerLine { fate: LineFate::Whole, ..line };
+        assert_eq!(seen(&[up, up, reset, whole(down)]), Some(PathDirection::Out));
+        assert_eq!(seen(&[down, down, reset, whole(up)]), Some(PathDirection::In));
+        assert_eq!(seen(&[up, down, reset]), None);
     }
 }
