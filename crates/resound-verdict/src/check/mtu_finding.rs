@@ -10,6 +10,8 @@ use crate::tries::{TRIES, Tried};
 /// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
 pub(super) const BYTES: u64 = 64 * 1024;
 
+/// The MTU that each link of IPv6 has at least (RFC 8200, 5).
+const LEAST_OF_IPV6: u32 = 1280;
 /// The headers of IP and TCP, which an MSS does not count: of IPv4 and IPv6.
 const HEADERS: [u32; 2] = [40, 60];
 /// A sender whose segments became smaller by more, with fewer bytes than the path's MTU allows, has
@@ -117,11 +119,20 @@ impl MtuFinding {
 
     fn black_hole(&self, id: CheckId, edge: LostSize) -> CheckReport {
         let [passes, lost] = [edge.passes, edge.lost].map(|size| u32::from(size) + self.header);
-        let summary = format!(
+        let mut summary = format!(
             "packets of {} bytes are lost without an ICMP message; {} bytes pass",
             grouped(lost),
             grouped(passes)
         );
+        if self.header == HEADERS[1] && lost <= LEAST_OF_IPV6 {
+            // A system heeds no message of less.
+            summary = format!(
+                "packets of {} bytes are lost, and each path of IPv6 must carry {}; {} bytes pass",
+                grouped(lost),
+                grouped(LEAST_OF_IPV6),
+                grouped(passes)
+            );
+        }
         let report = CheckReport::new(id, CheckVerdict::Fail, summary)
             .measure("passing_packet_bytes", passes)
             .measure("lost_packet_bytes", lost)
@@ -234,6 +245,10 @@ mod tests {
         assert_eq!((report.id, report.verdict), (CheckId::MtuIn, CheckVerdict::Fail));
         assert_eq!(report.summary, "packets of 1,420 bytes are lost without an ICMP message; 1,400 bytes pass");
         assert_eq!(finding.max_segment(), Some(1360));
+        let small = MtuFinding { edge: Some(LostSize { passes: 536, lost: 556 }), ..finding };
+        let report = MtuFinding { header: 60, ..small }.report(PathDirection::Out);
+        let what = "packets of 616 bytes are lost, and each path of IPv6 must carry 1,280; 596 bytes pass";
+        assert_eq!((report.verdict, report.summary.as_str()), (CheckVerdict::Fail, what));
     }
 
     #[test]
