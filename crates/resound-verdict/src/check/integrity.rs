@@ -92,7 +92,8 @@ fn looks_like(symptom: &Symptom) -> &'static str {
     }
 }
 
-pub(crate) fn integrity(tries: &[Tried<Transferred>], way_in: &[Tried<()>], bytes: u64) -> CheckReport {
+/// `others` are tries of the way in alone, and what else has shown a direction.
+pub(crate) fn integrity(tries: &[Tried<Transferred>], others: &[Tried<()>], bytes: u64) -> CheckReport {
     TriesJudgement { id: CheckId::Integrity, tries, control: None }.report(
         |good| {
             let best = |rate: &dyn Fn(&Transferred) -> f64| good.iter().map(|one| rate(one)).fold(0.0, f64::max);
@@ -109,7 +110,7 @@ pub(crate) fn integrity(tries: &[Tried<Transferred>], way_in: &[Tried<()>], byte
         |mine| {
             let mut report = CheckReport::new(CheckId::Integrity, CheckVerdict::Fail, mine[0].to_string())
                 .suspects(looks_like(mine[0]));
-            let broken_in = way_in.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
+            let broken_in = others.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
             let directions = tries.iter().filter_map(|tried| direction(tried, bytes));
             let broken_in = broken_in.map(|symptom| symptom.changed().unwrap_or(PathDirection::In));
             report.direction = common(directions.chain(broken_in));
@@ -179,11 +180,15 @@ pub(crate) fn amount(bytes: u64) -> String {
 pub(crate) async fn run(end: &PathEnd, bytes: u64) -> (CheckReport, CheckReport) {
     let each_way = all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
     let is_clean = each_way.iter().all(|tried| tried.result.is_ok());
-    let way_in = if is_clean { Vec::new() } else { all((0..TRIES).map(|_| try_in(end, bytes))).await };
+    let mut others = if is_clean { Vec::new() } else { all((0..TRIES).map(|_| try_in(end, bytes))).await };
     let at_once = all((0..TRIES).map(|_| try_both_ways(end, bytes))).await;
+    // Wrong bytes show their direction there as well.
+    let wrong = at_once.iter().filter_map(Tried::symptom);
+    let wrong = wrong.filter(|symptom| matches!(symptom, Symptom::Wrong(..) | Symptom::Garbled(_))).cloned();
+    others.extend(wrong.map(|symptom| Tried { result: Err(symptom), far: None }));
     let control: Vec<_> = each_way
         .iter()
         .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
         .collect();
-    (integrity(&each_way, &way_in, bytes), both_ways(&at_once, &control, bytes))
+    (integrity(&each_way, &others, bytes), both_ways(&at_once, &control, bytes))
 }
