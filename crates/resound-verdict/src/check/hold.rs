@@ -8,6 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
 use super::integrity::arrived;
+use super::one_connection::OneConnection;
+use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::probe::{SessionLog, Step};
@@ -63,6 +65,8 @@ pub(crate) struct Held {
     pub(crate) acknowledged: u64,
     /// Arrived at the far end's system at or behind that time.
     pub(crate) arrived: u64,
+    /// The SYN that the far end received is this end's own.
+    pub(crate) is_own_syn: bool,
     /// This end came to a halt: its window was closed.
     pub(crate) is_blocked: bool,
     /// Bytes were still acknowledged when the hold ended.
@@ -114,8 +118,11 @@ impl CountsBefore {
 pub(crate) async fn try_hold(end: &PathEnd, plan: HoldPlan) -> (Held, Tried<()>) {
     let longest = u64::try_from((3 * plan.most + SPARE).as_millis()).unwrap_or(u64::MAX);
     let mut held = Held::default();
+    let begun = Instant::now();
     let tried = play(end, Special::default(), &[Step::Hold(longest)], async |played| {
         held.addresses = (played.stream.local().to_string(), played.hello.peer.clone());
+        let near = NearFacts::of(&played.stream, begun);
+        held.is_own_syn = OneConnection::of(&near, &played.hello) == OneConnection::Proven;
         held.times = (played.connected_in, played.answered_in);
         held.mss =
             (played.tcp().map(|tcp| tcp.advertised_mss), played.hello.socket.syn.as_ref().and_then(|syn| syn.mss));
