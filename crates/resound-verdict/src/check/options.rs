@@ -215,7 +215,8 @@ fn look_at(near: &NearFacts, far: &FarHello, own: Option<&SynFacts>) -> (Vec<Opt
 /// What a marked connection shows of the code point.
 fn marked(near: &NearFacts, far: &FarHello) -> (Option<u8>, Option<OptionsFinding>) {
     let arrived = far.socket.syn.as_ref().map(|syn| syn.dscp);
-    if OneConnection::of(near, far) != OneConnection::Proven {
+    // With the same addresses at both ends, a box between has to pass a mark on, too.
+    if !matches!(OneConnection::of(near, far), OneConnection::Proven | OneConnection::SameAddresses) {
         return (None, None);
     }
     let finding = arrived.filter(|dscp| *dscp != MARK).map(|dscp| {
