@@ -18,6 +18,9 @@ use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection, PathReport};
 use crate::{symptom, tries};
 
+/// Where both ends take windows for others than they are, nothing moves for so long at a stall.
+const KNOWN_STALL: Duration = Duration::from_secs(3);
+
 /// What happens in a run.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -142,7 +145,9 @@ pub(crate) async fn run(
         FarKind::Probe => {
             let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
             broken.for_each(|symptom| end.ledger.begins().failed(symptom));
-            two_ended(&run, end, family, &greetings).await;
+            // Each transfer that stalls is known to, and need not be waited for as long.
+            let patience = if run.explains_stalls.get() { KNOWN_STALL.min(end.patience) } else { end.patience };
+            two_ended(&run, &PathEnd { patience, ..end.clone() }, family, &greetings).await;
         }
         FarKind::Echo | FarKind::Reply => {
             one_ended::run(small, kind, |id| run.wants(id), |report| run.add(report)).await
