@@ -1,7 +1,8 @@
 //! `reset-out`, `reset-in`: a RST of one end arrives at the other as a RST (RFC 9293, 3.5.3).
 //!
 //! No system retransmits a RST, so one that the path loses is legal: the other end learns of it
-//! when it next sends. Only a RST that arrives as a FIN, or not even then, is a fault.
+//! when it next sends. Only a RST that does not arrive even then is a fault. One that arrives as a
+//! FIN is what most proxies make of it: a warning.
 
 use std::time::Duration;
 
@@ -31,7 +32,12 @@ const TRIES_OF_TAIL: usize = 3;
 const SLOW_START: u32 = 6;
 /// A lost segment before the RST is retransmitted within this time.
 const RETRANSMISSION: Duration = Duration::from_secs(2);
-const TURNS: &str = "a proxy that ends both connections with a FIN, whatever ended the other one (Envoy until 2026)";
+/// What has arrived is noticed within this time.
+const BEHIND_AN_ANSWER: Duration = Duration::from_millis(50);
+const TURNS: &str = "a proxy that ends both connections with a FIN, whatever ended the other one (nginx, socat, \
+                     HAProxy for the server's RSTs, Envoy until 2026)";
+/// How a RST is described that has become a FIN.
+const AS_A_FIN: &str = "RST arrived as a FIN";
 const EATS: &str = "a proxy that does not pass a RST on, or a firewall that drops RSTs";
 const LOSES_TAIL: &str = "a proxy that discards what it still holds when a RST arrives (Envoy in 2026); that is legal";
 
@@ -72,7 +78,7 @@ fn seen_by_far(log: &SessionLog, sent: u64, since_ms: f64, provoked_at: Duration
         missing => format!("; the last {missing} of {sent} bytes are missing"),
     };
     if log.fin_at_ms.is_some() {
-        return Err(Symptom::Own(format!("this end's RST arrived as a FIN: an aborted request looks whole{got}")));
+        return Err(Symptom::Own(format!("this end's {AS_A_FIN}: an aborted request looks whole{got}")));
     }
     match log.closed.as_deref() {
         Some("reset") => {
@@ -97,6 +103,11 @@ async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedRese
         played.receive(1).await?;
         let far = played.far();
         played.abort();
+        // A question behind the RST has waited in the same queues.
+        let log = far.asked().await?;
+        if is_over(&log) {
+            return seen_by_far(&log, before, told.now_ms, Duration::MAX);
+        }
         // The far end provokes a RST twice more.
         let log = far.asked_within(3 * wait + rtt, is_over).await?;
         seen_by_far(&log, before, told.now_ms, wait)
@@ -176,6 +187,11 @@ async fn seen_here(played: &mut Played, bytes: u64, limit: Duration) -> Result<A
     let mut is_provoked = false;
     let mut seen = played.end_within(limit).await;
     if seen == StreamEnd::Open && played.received() >= bytes {
+        // An answer from there has waited in the same queues as the RST before it.
+        played.asked().await?;
+        seen = played.end_within(BEHIND_AN_ANSWER).await;
+    }
+    if seen == StreamEnd::Open && played.received() >= bytes {
         is_provoked = true;
         seen = match played.send(1).await {
             Err(Symptom::Reset { .. }) => StreamEnd::Reset,
@@ -189,9 +205,7 @@ async fn seen_here(played: &mut Played, bytes: u64, limit: Duration) -> Result<A
     };
     match seen {
         StreamEnd::Reset => Ok(ArrivedReset { after: start.elapsed(), is_provoked, missing }),
-        StreamEnd::Fin => {
-            Err(Symptom::Own(format!("the far end's RST arrived as a FIN: a failed answer looks whole{got}")))
-        }
+        StreamEnd::Fin => Err(Symptom::Own(format!("the far end's {AS_A_FIN}: a failed answer looks whole{got}"))),
         StreamEnd::Open if missing > 0 => {
             Err(Symptom::Stalled { sent: played.sent, acknowledged: None, received: played.received(), wanted: bytes })
         }
@@ -254,8 +268,14 @@ fn judged(
             CheckReport::new(id, CheckVerdict::Fail, text).towards(direction).suspects(cause)
         },
     );
+    let mut own = judged.iter().filter_map(Tried::symptom).filter(|symptom| is_mine(symptom));
+    let is_turned = own.all(|symptom| symptom.to_string().contains(AS_A_FIN));
     let broken = whole.iter().find_map(Tried::symptom);
     match (report.verdict, broken) {
+        // Each of its two connections is ended in order.
+        (CheckVerdict::Fail | CheckVerdict::Flaky, _) if is_turned => {
+            CheckReport { verdict: CheckVerdict::Warn, ..report }
+        }
         // The tail is lost without a RST too.
         (CheckVerdict::Warn, Some(symptom)) if report.measured.contains_key(LOST_TAIL) => {
             CheckReport { verdict: CheckVerdict::Unknown, summary: format!("not judged: {symptom}"), ..report }

@@ -11,7 +11,11 @@ fn bad<M>(symptom: Symptom) -> Tried<M> {
 }
 
 fn own<M>() -> Tried<M> {
-    bad(Symptom::Own("the far end's RST arrived as a FIN".into()))
+    bad(Symptom::Own("the far end's RST never arrived".into()))
+}
+
+fn turned<M>() -> Tried<M> {
+    bad(Symptom::Own(format!("the far end's {AS_A_FIN}")))
 }
 
 fn holds() -> Vec<Tried<()>> {
@@ -27,7 +31,7 @@ fn verdict(tries: &[Tried<ArrivedReset>], tails: &[Tried<ArrivedReset>], control
 }
 
 #[test]
-fn a_reset_that_arrives_as_another_end_fails_where_the_control_holds() {
+fn a_reset_that_never_arrives_fails_where_the_control_holds() {
     let fine = vec![good(false, 0); 3];
     assert_eq!(verdict(&fine, &fine, &[]), CheckVerdict::Pass);
     assert_eq!(verdict(&vec![own(); 3], &vec![own(); 3], &holds()), CheckVerdict::Fail);
@@ -40,6 +44,15 @@ fn a_reset_that_arrives_as_another_end_fails_where_the_control_holds() {
     let foreign = bad(Symptom::Reset { sent: 1, received: 0 });
     assert_eq!(verdict(&[foreign, good(false, 0), good(false, 0)], &fine, &holds()), CheckVerdict::Unknown);
     assert_eq!(verdict(&vec![bad(Symptom::Local("x".into())); 3], &fine, &holds()), CheckVerdict::Error);
+}
+
+#[test]
+fn a_reset_that_a_proxy_turns_into_a_fin_is_legal_and_noticeable() {
+    let fine = vec![good(false, 0); 3];
+    assert_eq!(verdict(&vec![turned(); 3], &vec![turned(); 3], &holds()), CheckVerdict::Warn);
+    assert_eq!(verdict(&fine, &vec![turned(); 3], &holds()), CheckVerdict::Warn, "only where bytes wait");
+    assert_eq!(verdict(&[turned(), good(false, 0), good(false, 0)], &fine, &holds()), CheckVerdict::Warn);
+    assert_eq!(verdict(&[turned(), own(), own()], &fine, &holds()), CheckVerdict::Fail);
 }
 
 #[test]

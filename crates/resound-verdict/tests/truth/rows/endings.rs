@@ -50,9 +50,9 @@ pub(super) const ROWS: &[Row] = &[
     row("down: fin-to-rst", &["fail close-tail in", "fail half-close-in in"]).tls(&["fail half-close-in in"]).short(),
     row("fin-to-rst", &["fail close-tail both", "fail half-close-out out", "fail half-close-in in"])
         .tls(&["fail half-close-out out", "fail half-close-in in"]),
-    row("up: rst-to-fin", &["fail reset-out out"]),
-    row("down: rst-to-fin", &["fail reset-in in"]).short(),
-    row("rst-to-fin", &["fail reset-out out", "fail reset-in in"]),
+    row("up: rst-to-fin", &["warn reset-out"]),
+    row("down: rst-to-fin", &["warn reset-in"]).short(),
+    row("rst-to-fin", &["warn reset-out", "warn reset-in"]),
     row("up: rst-eats-tail", &["warn reset-out"]),
     row("down: rst-eats-tail", &["warn reset-in"]).short(),
     row("rst-eats-tail", &["warn reset-out", "warn reset-in"]),
