@@ -7,6 +7,10 @@ use resound::tls::TlsFailure;
 
 use crate::advice;
 
+/// What may be wrong where a server resets a connection.
+pub(super) const ADVICE_OF_RESET: &str = "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, \
+                                          refuse this machine, or have crashed: see its log.";
+
 /// A network failure after the connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("{class}: {what}")]
@@ -14,23 +18,26 @@ pub(crate) struct ClientFailure {
     pub(crate) class: FailureClass,
     pub(super) what: String,
     pub(super) advice: Option<&'static str>,
+    /// TLS's handshake did not end, or a record did not arrive as it was sent.
+    pub(super) is_of_tls_on_its_way: bool,
 }
 
 impl ClientFailure {
     pub(crate) fn new(class: FailureClass, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), advice: None }
+        Self { class, what: what.into(), advice: None, is_of_tls_on_its_way: false }
     }
 
     /// A failure with its own advice.
     pub(crate) fn advised(class: FailureClass, what: impl Into<String>, advice: &'static str) -> Self {
-        Self { class, what: what.into(), advice: Some(advice) }
+        Self { class, what: what.into(), advice: Some(advice), is_of_tls_on_its_way: false }
     }
 
     /// The failure behind an error of a socket while doing `what`. Errors that are no network
     /// failures stay as they are.
     pub(crate) fn of(error: io::Error, what: &str) -> anyhow::Error {
         if let Some(failure) = TlsFailure::behind(&error) {
-            return Self::advised(FailureClass::Tls, format!("{failure}{what}"), advice::of_tls(failure)).into();
+            let advised = Self::advised(FailureClass::Tls, format!("{failure}{what}"), advice::of_tls(failure));
+            return Self { is_of_tls_on_its_way: failure == TlsFailure::Damaged, ..advised }.into();
         }
         let Some(class) = FailureClass::of(&error) else {
             return anyhow::Error::new(error).context(format!("the connection failed{what}"));
@@ -43,7 +50,12 @@ impl ClientFailure {
             FailureClass::Reset => ("the server reset the connection", None),
             _ => ("the connection failed", None),
         };
-        Self { class, what: format!("{text}{what}"), advice }.into()
+        Self { advice, ..Self::new(class, format!("{text}{what}")) }.into()
+    }
+
+    /// TLS's handshake did not end.
+    pub(super) fn no_handshake(class: FailureClass, what: impl Into<String>, advice: &'static str) -> Self {
+        Self { is_of_tls_on_its_way: true, ..Self::advised(class, what, advice) }
     }
 
     pub(crate) fn advice(&self) -> &'static str {
@@ -52,10 +64,7 @@ impl ClientFailure {
         }
         match self.class {
             FailureClass::Timeout => "The server, or the path to it, is too slow or stuck.",
-            FailureClass::Reset => {
-                "The server may want TLS (--tls) or a PROXY header (--send-proxy) first, refuse this machine, or have \
-                 crashed: see its log."
-            }
+            FailureClass::Reset => ADVICE_OF_RESET,
             FailureClass::Eof => "The server ended the conversation early: see its log.",
             _ => "Check the server and the path to it.",
         }

@@ -111,7 +111,7 @@ impl ClientPlan {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
         let what = format!("no connection on {} after {limit}", self.connect.address);
         let advice = self.connect.listen.then_some("No peer connected: start it, or wait longer.");
-        ClientFailure { class: FailureClass::Timeout, what, advice }.into()
+        ClientFailure { advice, ..ClientFailure::new(FailureClass::Timeout, what) }.into()
     }
 
     /// Makes the connection, and with --verbose describes it.

@@ -14,7 +14,7 @@ use resound::tls::{Fingerprint, Identity, TlsClient, TlsFailure, Trust, rustls::
 use resound::{Address, Error, Stream};
 use tokio::time::timeout;
 
-use super::failure::ClientFailure;
+use super::failure::{ADVICE_OF_RESET, ClientFailure};
 use crate::advice;
 use crate::certificates::dates;
 use crate::escape;
@@ -161,7 +161,7 @@ impl TlsOptions {
         let Ok(secured) = timeout(limit, stream.secure(&self.client)).await else {
             let what = format!("no TLS handshake after {}", humantime::format_duration(limit));
             let advice = "The server accepts connections and sends nothing: is it one that speaks TLS?";
-            return Err(ClientFailure::advised(FailureClass::Timeout, what, advice).into());
+            return Err(ClientFailure::no_handshake(FailureClass::Timeout, what, advice).into());
         };
         secured.map_err(refused)
     }
@@ -173,7 +173,11 @@ fn refused(error: io::Error) -> anyhow::Error {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             let what = "the server closed the connection within the TLS handshake";
             let advice = "It may not use TLS, or refuse this client: check the port, and its log.";
-            return ClientFailure::advised(FailureClass::Eof, what, advice).into();
+            return ClientFailure::no_handshake(FailureClass::Eof, what, advice).into();
+        }
+        if FailureClass::of(&error) == Some(FailureClass::Reset) {
+            let what = "the server reset the connection within the TLS handshake";
+            return ClientFailure::no_handshake(FailureClass::Reset, what, ADVICE_OF_RESET).into();
         }
         return ClientFailure::of(error, " within the TLS handshake");
     };

@@ -332,7 +332,7 @@ impl CheckedConnection {
             }
             _ => None,
         };
-        CheckFailure::Failed(ClientFailure { class, what, advice })
+        CheckFailure::Failed(ClientFailure { advice, ..ClientFailure::new(class, what) })
     }
 
     /// This time, or the rest of the limit on the whole run.

@@ -65,6 +65,9 @@ pub(super) async fn run(plan: &ClientPlan, task: &TestTask) -> Result<ExitCode> 
     run.conclude(ended)
 }
 
+/// The MSS that each host accepts (RFC 9293, 3.7.1).
+const SMALL_SEGMENT: u16 = 536;
+
 /// A test under way.
 struct TestRun<'a> {
     plan: &'a ClientPlan,
@@ -90,10 +93,22 @@ impl<'a> TestRun<'a> {
         let is_bound = self.plan.connect.dial.source_port.is_some();
         let waits = self.plan.connect.patience != SilencePolicy::Retry(0);
         if self.task.has_messages || waits || is_bound {
-            let stream = within(self.plan.timeout, self.plan.connect(start)).await?;
-            self.view().connected(stream.peer().to_string());
-            if self.task.has_messages {
-                self.messages(stream, start).await?;
+            let begun = async {
+                let stream = within(self.plan.timeout, self.plan.connect(start)).await?;
+                self.view().connected(stream.peer().to_string());
+                if self.task.has_messages { self.messages(stream, start).await } else { Ok(()) }
+            };
+            match begun.await {
+                // The path decides what that means, for each family of addresses.
+                Err(error)
+                    if path.is_some()
+                        && !is_bound
+                        && is_of_tls_on_its_way(&error)
+                        && self.has_tls_in_small_segments().await =>
+                {
+                    self.not_sent(&error);
+                }
+                other => other?,
             }
         }
         let Some(path) = path else { return Ok(None) };
@@ -118,6 +133,7 @@ impl<'a> TestRun<'a> {
         let tested = check::run(self.plan, stream, self.task.expect, first_word, start, out).await;
         let ended = match tested {
             Ok(ended) => ended,
+            Err(error) if is_of_tls_on_its_way(&error) => return Err(error),
             Err(error) => {
                 self.view().add(TestedCheck::new(MESSAGES, CheckVerdict::Error, format!("{error:#}")));
                 return Err(error);
@@ -141,6 +157,25 @@ impl<'a> TestRun<'a> {
         };
         self.view().add(check);
         Ok(())
+    }
+
+    /// A server's certificate may be too large for the path. In the smallest segments it comes.
+    async fn has_tls_in_small_segments(&self) -> bool {
+        let connect = &self.plan.connect;
+        let small = Dial { max_segment: Some(SMALL_SEGMENT), ..connect.dial };
+        let Ok(stream) = resound::dial(&connect.address, small).await else { return false };
+        connect.before.prepare(stream, connect.dial.timeout).await.is_ok()
+    }
+
+    /// TLS did not come about, or broke, in the messages.
+    fn not_sent(&self, error: &anyhow::Error) {
+        let mut view = self.view();
+        if view.has_text() {
+            say(&format!("{error:#}"));
+        }
+        if self.task.has_messages {
+            view.add(TestedCheck::new(MESSAGES, CheckVerdict::Unknown, format!("not judged: {error:#}")));
+        }
     }
 
     /// The path's checks, as they were chosen.
@@ -297,4 +332,9 @@ fn is_of_network(error: &anyhow::Error) -> bool {
     let of_dial = error.downcast_ref::<DialError>().and_then(|error| error.class);
     let of_client = error.downcast_ref::<ClientFailure>().map(|failure| failure.class);
     of_dial.or(of_client).is_some_and(|class: FailureClass| class != FailureClass::Mismatch)
+}
+
+/// Did TLS's handshake not end, or a record not arrive as it was sent?
+fn is_of_tls_on_its_way(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ClientFailure>().is_some_and(|failure| failure.is_of_tls_on_its_way)
 }
