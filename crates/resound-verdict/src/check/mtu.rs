@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use resound::client::TcpInfo;
+
 use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
@@ -78,7 +80,7 @@ impl MtuSearch<'_> {
         // Nothing is asked on another connection: its answer may be too large for the path.
         let act = async {
             let mut played = Played::begin(self.end, special, if is_out { &out } else { &back }).await?;
-            natural = natural_segment(&played, is_out);
+            natural = played.tcp().and_then(|tcp| natural_segment(&tcp, is_out));
             acknowledged = played.tcp().map_or(0, |tcp| tcp.acknowledged);
             let start = Instant::now();
             let moved =
@@ -99,7 +101,7 @@ impl MtuSearch<'_> {
         let before = played.tcp().map(|tcp| tcp.send_mss);
         // One more look at what follows the timeout in which a system finds the size by itself.
         let dead_since = std::cell::Cell::new(None);
-        let is_dead = |tcp: &resound::client::TcpInfo| {
+        let is_dead = |tcp: &TcpInfo| {
             if tcp.timeouts < TIMEOUTS || !self.counts_timeouts {
                 dead_since.set(None);
                 return false;
@@ -178,8 +180,7 @@ impl MtuSearch<'_> {
 }
 
 /// The MSS of this direction where nothing else limits it.
-fn natural_segment(played: &Played, is_out: bool) -> Option<u16> {
-    let tcp = played.tcp()?;
+fn natural_segment(tcp: &TcpInfo, is_out: bool) -> Option<u16> {
     let options = if tcp.options.timestamps { TIMESTAMPS } else { 0 };
     u16::try_from(if is_out { tcp.send_mss + options } else { tcp.advertised_mss }).ok()
 }
@@ -194,7 +195,13 @@ pub(crate) async fn find(end: &PathEnd, direction: PathDirection, rtt: Duration,
         if !tries.iter().all(|one| one.is_hole(direction)) {
             return (tries, None);
         }
-        let natural = tries.iter().filter_map(|one| one.natural).min();
+        let mut natural = tries.iter().filter_map(|one| one.natural).min();
+        if natural.is_none() {
+            // TLS never came about.
+            let plain = end.connect(Special::default()).await.ok();
+            let tcp = plain.and_then(|(stream, _)| stream.tcp_info());
+            natural = tcp.and_then(|tcp| natural_segment(&tcp, direction == PathDirection::Out));
+        }
         let edge = search.edge(natural.or(end.dial.max_segment)).await;
         (tries, edge)
     };
