@@ -58,7 +58,12 @@ pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> Tried<f64> {
 async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
     // The far end sends no more to a client that has sent nothing.
     let bytes = bytes.min(CREDIT);
-    play(end, Special::default(), &[Step::Send(bytes), Step::Read(1)], async |played| played.receive(bytes).await).await
+    // The hello leaves alone, in a record of its own.
+    play(end, Special::default(), &[Step::Read(1), Step::Send(bytes), Step::Read(1)], async |played| {
+        played.send(1).await?;
+        played.receive(bytes).await
+    })
+    .await
 }
 
 /// Where a transfer went wrong.

@@ -18,6 +18,9 @@ const HEADERS: [u32; 2] = [40, 60];
 /// found their size by losing them.
 const SHRUNK: u32 = 60;
 
+/// No path outside a machine carries larger ones; those of loopback shrink to half of a window.
+const LARGEST_FOUND: u32 = 16 * 1024;
+
 /// A transfer that went well.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct MtuTransfer {
@@ -36,7 +39,7 @@ impl MtuTransfer {
     fn rescued(&self, header: u32) -> Option<(u32, u32)> {
         let (before, after, path) = (self.before?, self.send_mss?, self.path_mtu?);
         let is_smaller = after + SHRUNK < before && after + header + SHRUNK < path;
-        (is_smaller && self.retransmits >= 2).then_some((before, after))
+        (is_smaller && after <= LARGEST_FOUND && self.retransmits >= 2).then_some((before, after))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) const ROWS: &[Row] = &[
     row("connect-rate=5/s; up: eat-fin", &["warn churn", "fail half-close-out out"]).tls(&["warn churn"]),
     row("up: rst-eats-tail; down: fin-to-rst", &["warn reset-out", "fail close-tail in", "fail half-close-in in"])
         .tls(&["warn reset-out", "fail half-close-in in"]),
-    row("idle-reset=1.5s; up: close-on-eof", &["warn idle", "fail half-close-out out"]).idle(4),
+    row("idle-reset=4s; up: close-on-eof", &["warn idle", "fail half-close-out out"]).idle(8),
     early("close-on-eof; reset @64KiB", &["fail spurious-reset"]),
     row("slice=100; up: duplicate=1KiB @8KiB", &["fail integrity out"]),
 ];

@@ -3,11 +3,11 @@
 use crate::row::{Row, row};
 
 pub(super) const ROWS: &[Row] = &[
-    row("idle-close=1.5s", &["warn idle"]).idle(4),
-    row("idle-reset=1.5s", &["warn idle"]).idle(4),
-    row("idle-silent=1.5s", &["fail idle"]).idle(4),
-    row("up: idle-silent=1.5s", &["fail idle"]).idle(4),
-    row("half-closed-idle=1.5s", &["warn half-closed-idle"]).idle(4),
+    row("idle-close=4s", &["warn idle"]).idle(8),
+    row("idle-reset=4s", &["warn idle"]).idle(8),
+    row("idle-silent=4s", &["fail idle"]).idle(8),
+    row("up: idle-silent=4s", &["fail idle"]).idle(8),
+    row("half-closed-idle=4s", &["warn half-closed-idle"]).idle(8),
     row("no-backpressure", &["fail hidden-buffer out"]),
     row("up: no-backpressure", &["fail hidden-buffer out"]),
     row("down: no-backpressure", &[]),
@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
     // docker-proxy-2016, envoy-before-2026, keploy and podman-rootless have rows of their own.
     // ipvs
     row("idle-silent=900s; half-closed-idle=60s", &[]),
-    row("idle-silent=7s; half-closed-idle=1.5s", &["fail idle", "warn half-closed-idle"]).idle(10),
+    row("idle-silent=14s; half-closed-idle=4s", &["fail idle", "warn half-closed-idle"]).idle(20),
     // nginx-stream-default
     row("idle-close=600s", &[]),
 ];
