@@ -15,7 +15,7 @@ use crate::child::run;
 use crate::not_tested::not_tested;
 
 /// Does this machine allow a lab? If not, the reason is reported.
-fn is_allowed(what: &str) -> bool {
+pub(super) fn is_allowed(what: &str) -> bool {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     let answer = ANSWER.get_or_init(|| match run(&["lab", "-q", "--", "true"], b"") {
         (Some(0), ..) => Ok(()),
@@ -44,6 +44,6 @@ fn lab(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// The program, as a word of a shell.
-fn program() -> &'static str {
+pub(super) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_resound")
 }

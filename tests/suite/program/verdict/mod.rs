@@ -1,5 +1,14 @@
 //! `resound test` as its user sees it: what it prints and saves, and its exit codes.
 
+#[cfg(target_os = "linux")]
+mod clean;
+#[cfg(target_os = "linux")]
+mod found;
+#[cfg(target_os = "linux")]
+mod labs;
+#[cfg(target_os = "linux")]
+mod proxies;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
