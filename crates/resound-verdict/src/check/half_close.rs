@@ -17,8 +17,8 @@ const BEFORE: [u64; 3] = [0, 1, 64 * 1024];
 /// What comes behind it: more than the buffers of most proxies, where the path is fast enough.
 const MOST_BEHIND: u64 = 256 * 1024;
 /// Why a box that fails looks like this.
-const CLOSES_BOTH: &str =
-    "a proxy that closes both directions on one FIN (docker-proxy until 2016, Envoy until 2018, toxiproxy)";
+const CLOSES_BOTH: &str = "a proxy that closes both directions on one FIN (nginx without `proxy_half_close on`, \
+                           HAProxy with a short `timeout client-fin`)";
 const EATS: &str = "a proxy that never passes a FIN on (keploy)";
 
 /// The pause before the answer: the path has seen the FIN by then, and passed on what it makes of

@@ -22,6 +22,10 @@ const STEPS: u32 = 8;
 /// Further ladders at most.
 const MOST_LADDERS: usize = 6;
 
+/// What closes a connection in order after a time that no box is known for.
+const CLOSES: &str = "a proxy's own timer, such as HAProxy's `timeout client` and `timeout server`, or nginx's \
+                      `proxy_timeout`";
+
 /// What to wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdlePlan {
@@ -228,10 +232,15 @@ impl IdleFindings {
         if let Err(why) = cure {
             report = report.saw(why);
         }
-        if to < Duration::from_secs(7440) {
-            report = report.saw("a NAT keeps an idle connection for at least 2 hours and 4 minutes (RFC 5382, REQ-5)");
+        // A NAT sends no FIN.
+        let is_closed = matches!(death, IdleDeath::Fin(_));
+        if to < Duration::from_secs(7440) && !is_closed {
+            report = report.saw("a NAT is to keep an idle connection for 2 hours and 4 minutes (RFC 5382, REQ-5)");
         }
         let known = suspects(from, to);
+        if known.is_empty() && is_closed {
+            report = report.suspects(CLOSES);
+        }
         let report = known.iter().fold(report, |report, what| report.suspects(*what));
         self.with_control(report)
     }

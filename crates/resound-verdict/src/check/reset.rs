@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::CheckId;
-use super::integrity::arrived;
+use super::integrity::{amount, arrived};
 use crate::place::{PathEnd, Special};
 use crate::played::{Played, StreamEnd};
 use crate::probe::{SessionLog, Step};
@@ -39,7 +39,8 @@ const TURNS: &str = "a proxy that ends both connections with a FIN, whatever end
 /// How a RST is described that has become a FIN.
 const AS_A_FIN: &str = "RST arrived as a FIN";
 const EATS: &str = "a proxy that does not pass a RST on, or a firewall that drops RSTs";
-const LOSES_TAIL: &str = "a proxy that discards what it still holds when a RST arrives (Envoy in 2026); that is legal";
+const LOSES_TAIL: &str = "a proxy that discards what it still holds when a RST arrives (HAProxy, Envoy in 2026); \
+                          that is legal";
 
 /// How a RST arrived.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -297,7 +298,7 @@ fn passed(
         CheckReport::new(id, CheckVerdict::Warn, what).towards(direction).suspects(EATS)
     } else if lost.len() == tails.len() && lost.iter().any(|missing| *missing > 0) && !lost.contains(&0) {
         let most = lost.iter().copied().max().unwrap_or_default();
-        let what = format!("{whose} RST arrives, without the last {most} bytes before it");
+        let what = format!("{whose} RST arrives, without the last {} before it", amount(most));
         CheckReport::new(id, CheckVerdict::Warn, what).towards(direction).suspects(LOSES_TAIL)
     } else {
         CheckReport::new(id, CheckVerdict::Pass, format!("{whose} RST arrives as one"))
@@ -314,9 +315,10 @@ fn passed(
         report
     };
     match lost.iter().max() {
-        Some(most) if *most > 0 => report
-            .measure(LOST_TAIL, *most)
-            .saw(format!("bytes that were missing before the RST, in each try: {lost:?}")),
+        Some(most) if *most > 0 => report.measure(LOST_TAIL, *most).saw(format!(
+            "missing before the RST, in each try: {}",
+            lost.iter().map(|bytes| amount(*bytes)).collect::<Vec<_>>().join(", ")
+        )),
         _ => report,
     }
 }
