@@ -84,7 +84,7 @@ fn check_name(text: &str) -> Result<TestCheckName, String> {
     let near = near.filter(|(distance, _)| *distance <= 2).map(|(_, name)| vec![name]);
     let meant = if begun.is_empty() { near.unwrap_or_default() } else { begun };
     Err(match &meant[..] {
-        [] => format!("there is no check '{text}'; docs/verdict.md lists them"),
+        [] => format!("there is no check '{text}'; `resound test --help` lists them"),
         meant => format!("there is no check '{text}': perhaps {} was meant", meant.join(" or ")),
     })
 }
@@ -173,7 +173,7 @@ mod tests {
         says("half-close", "perhaps half-close-out or half-close-in or half-closed-idle was meant");
         says("intergity", "perhaps integrity was meant");
         says("mesages", "perhaps messages was meant");
-        says("quux", "docs/verdict.md lists them");
-        says("", "docs/verdict.md");
+        says("quux", "`resound test --help` lists them");
+        says("", "--help");
     }
 }

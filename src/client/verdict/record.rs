@@ -126,7 +126,7 @@ impl TestedAddress {
         let counts = [Fail, Flaky, Warn, Unknown, Error, Pass, Skip].map(|verdict| (self.count(verdict), verdict));
         let counts: Vec<_> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, verdict)| format!("{n} {verdict}")).collect();
-        if counts.is_empty() { "nothing was checked".into() } else { counts.join(", ") }
+        if counts.is_empty() { "no check was left".into() } else { counts.join(", ") }
     }
 }
 
@@ -189,7 +189,7 @@ impl TestRecord {
             exit::VERDICT
         } else if self.cut_short.is_some() {
             exit::NETWORK
-        } else if self.checks().any(is_open) {
+        } else if self.checks().any(is_open) || self.checks().all(|check| check.verdict == CheckVerdict::Skip) {
             exit::CANNOT_TELL
         } else {
             0
@@ -215,6 +215,8 @@ impl TestRecord {
             "not all could be judged".into()
         } else if self.cut_short.is_some() {
             "nothing of the path has failed so far".into()
+        } else if address.checks.iter().all(|check| check.verdict == CheckVerdict::Skip) {
+            "nothing was checked".into()
         } else if self.has_path {
             self.praise(address)
         } else if is_wrong {

@@ -129,6 +129,7 @@ impl<'a> TestView<'a> {
     }
 
     fn begins(&mut self, address: String) {
+        self.add_unasked();
         self.end_address();
         let known = self.record.addresses.iter().position(|known| known.address == address);
         self.present = Some(known.unwrap_or_else(|| {
@@ -247,7 +248,7 @@ impl<'a> TestView<'a> {
                 address.finish(report);
             }
         }
-        // Before the skips of the last address are printed, they get those of the profile.
+        // Before the skips of an address are printed, they get those of the profile.
         self.add_unasked();
         self.end_address();
     }

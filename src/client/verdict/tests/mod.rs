@@ -103,6 +103,8 @@ fn the_exit_code_is_that_of_the_worst_verdict() {
         (&[Pass, Warn], 0, 3, "pass"),
         (&[Pass, Flaky], 4, 3, "cannot_tell"),
         (&[Unknown], 4, 4, "cannot_tell"),
+        (&[Skip], 4, 4, "cannot_tell"),
+        (&[], 4, 4, "cannot_tell"),
         (&[Error, Pass], 4, 4, "cannot_tell"),
         (&[Fail, Flaky, Unknown, Error], 3, 3, "fail"),
     ] {
@@ -129,6 +131,7 @@ fn the_last_line_promises_no_more_than_was_checked() {
     says(&with(&[Pass, Error]), "not all could be judged");
     says(&with(&[Flaky, Unknown]), "the path changes TCP at times");
     says(&with(&[Fail, Flaky]), "the path changes TCP");
+    says(&with(&[Skip]), "nothing was checked");
     let partial = TestRecord { is_partial: true, ..with(&[Pass]) };
     says(&partial, "the path carries TCP correctly as far as it was checked");
     let mut one_end = with(&[Pass, Skip]);
