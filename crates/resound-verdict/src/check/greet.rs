@@ -482,15 +482,8 @@ pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
             CheckReport::new(id, CheckVerdict::Error, first.to_string())
         }
         Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_unheard(tried)) => unheard(&tries),
-        Some(first) => {
-            let report = CheckReport::new(id, CheckVerdict::Unknown, format!("{first}: the server or the path"));
-            match tries.iter().any(|tried| tried.near.as_ref().is_some_and(|near| near.tls.is_none())) {
-                true => {
-                    report.suspects("a server that expects TLS (--tls) or other words, or a proxy without a backend")
-                }
-                false => report,
-            }
-        }
+        Some(first) => CheckReport::new(id, CheckVerdict::Unknown, format!("{first}: the server or the path"))
+            .suspects("a server that expects another protocol, such as TLS (--tls), or a proxy without a backend"),
     };
     symptoms.iter().fold(report.tried(ok, tries.len()), |report, symptom| report.saw(symptom.to_string()))
 }
