@@ -12,7 +12,7 @@ use super::request::{BadRequest, ProbeRequest, Step};
 use super::sessions::{PlayedSession, Sessions};
 
 /// So many bytes wait to be sent at most.
-const MOST_UNSENT: usize = 256 * 1024;
+const MOST_UNSENT: usize = super::request::LARGEST_PIECE as usize;
 /// So many small reads of a session are noted with their times.
 const MOST_ARRIVALS: usize = 64;
 /// A small read has at most so many bytes.
@@ -360,8 +360,7 @@ impl Player {
 
     /// Sends what is left of this step, at most `credit` bytes and what the socket keeps up with.
     fn send(&mut self, credit: u64, cx: &mut Cx<'_>) -> bool {
-        let room = MOST_UNSENT.saturating_sub(cx.unsent()) as u64;
-        let bytes = self.to_send.min(credit).min(room);
+        let bytes = self.to_send.min(credit).min(room(cx));
         if bytes > 0 {
             cx.send(&self.down.bytes(self.sent, usize::try_from(bytes).unwrap_or(0)));
             self.to_send -= bytes;
@@ -375,6 +374,9 @@ impl Player {
         if begins {
             self.to_send += piece * u64::from(count);
         } else if self.due.is_some_and(|due| cx.now() < due) {
+            return false;
+        }
+        if room(cx) < piece {
             return false;
         }
         self.send_part(self.to_send.min(piece), cx);
@@ -391,16 +393,18 @@ impl Player {
             self.accounted += u64::from(ask) * u64::from(count);
             self.to_send += u64::from(bytes) * u64::from(count);
         }
-        let left = self.to_send / u64::from(bytes.max(1));
         // So many questions are still to come, the last of which ends where this step does.
         let open = self.accounted.saturating_sub(self.up.count()).div_ceil(u64::from(ask.max(1)));
-        self.send_part(left.saturating_sub(open) * u64::from(bytes), cx);
-        self.has_read(cx)
+        let is_sent = self.send(self.to_send.saturating_sub(open * u64::from(bytes)), cx);
+        self.has_read(cx) && is_sent
     }
 
     /// Of the answers that are left, each second one is sent in halves, the last one too.
     fn halves(&mut self, ask: u32, bytes: u32, gap_ms: u64, cx: &mut Cx<'_>) -> bool {
         let whole = u64::from(bytes.max(1));
+        if room(cx) < whole {
+            return false;
+        }
         if let Some(due) = self.due {
             if cx.now() < due {
                 return false;
@@ -446,6 +450,11 @@ impl Player {
         }
         false
     }
+}
+
+/// So many more bytes may wait to be sent.
+fn room(cx: &Cx<'_>) -> u64 {
+    MOST_UNSENT.saturating_sub(cx.unsent()) as u64
 }
 
 fn hello(conn: &ConnInfo, socket: SocketFacts, sessions: &Sessions) -> FarHello {

@@ -10,6 +10,11 @@ pub(crate) const FAMILY: &str = "resound-probe/";
 pub const PREFIX: &str = "resound-probe/1 ";
 /// The far end never sends more than it has received and this much.
 pub const CREDIT: u64 = 1024 * 1024;
+/// The most bytes that a request waits for in all: sums of them never overflow.
+const MOST_BYTES: u64 = 1 << 40;
+/// The largest piece of [`Step::Pieces`], and the largest answer of [`Step::Halves`]: so many bytes
+/// wait to be sent.
+pub(super) const LARGEST_PIECE: u32 = 256 * 1024;
 /// The most steps of a request.
 const MOST_STEPS: usize = 16;
 /// The longest wait of one step: more than the two hours of the longest idle timers in the field.
@@ -223,8 +228,14 @@ impl ProbeRequest {
         }
         let (mut reads, mut sends, mut lasts) = (0_u64, 0_u64, Duration::ZERO);
         for step in steps {
+            if matches!(step, Step::Pieces { bytes, .. } | Step::Halves { bytes, .. } if *bytes > LARGEST_PIECE) {
+                return Err(format!("a piece has at most {LARGEST_PIECE} bytes"));
+            }
             sends = sends.saturating_add(step.sends());
             reads = reads.saturating_add(step.reads());
+            if reads > MOST_BYTES {
+                return Err(format!("a request waits for at most {MOST_BYTES} bytes"));
+            }
             if sends > reads.saturating_add(CREDIT) {
                 return Err(format!("the far end sends at most {CREDIT} bytes more than it has received"));
             }
@@ -281,6 +292,11 @@ mod tests {
         assert_eq!(ProbeRequest::parse(changed.as_bytes()), Some(Err(BadRequest::Garbled)));
         let many = vec![Step::Tell; 17];
         assert!(wrong(&ProbeRequest::play("a", 0, &many).line()).contains("16 steps"));
+        let piece = [Step::Pieces { count: 1, bytes: LARGEST_PIECE + 1, every_ms: 0 }];
+        assert!(wrong(&ProbeRequest::play("a", 0, &piece).line()).contains("a piece has at most"));
+        for huge in [[Step::Read(1), Step::Read(u64::MAX), Step::Send(u64::MAX)], [Step::Both(u64::MAX); 3]] {
+            assert!(wrong(&ProbeRequest::play("a", 0, &huge).line()).contains("waits for at most"));
+        }
         let both = [Step::Both(1 << 30), Step::Send(CREDIT)];
         assert!(ProbeRequest::parse(ProbeRequest::play("a", 0, &both).line().as_bytes()).unwrap().is_ok());
     }
