@@ -94,7 +94,7 @@ pub(crate) struct OptionsLook {
 
 /// The MSS that this end has announced: once timestamps are agreed on, Linux counts without them.
 fn announced(tcp: &TcpFacts) -> u32 {
-    tcp.advertised_mss + if tcp.timestamps { TIMESTAMPS } else { 0 }
+    tcp.advertised_mss.saturating_add(if tcp.timestamps { TIMESTAMPS } else { 0 })
 }
 
 fn warned(what: impl Into<String>, cost: &'static str) -> OptionsFinding {

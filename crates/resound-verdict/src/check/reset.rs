@@ -84,7 +84,7 @@ fn seen_by_far(log: &SessionLog, sent: u64, since_ms: f64, provoked_at: Duration
     match log.closed.as_deref() {
         Some("reset") => {
             let after_ms = log.closed_at_ms.unwrap_or_default() - since_ms;
-            let after = Duration::from_secs_f64(after_ms.max(0.0) / 1000.0);
+            let after = Duration::try_from_secs_f64(after_ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX);
             Ok(ArrivedReset { after, is_provoked: after >= provoked_at, missing })
         }
         Some(other) => {
@@ -138,7 +138,7 @@ async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<Arrived
             }
         };
         let mut log = far.asked().await?;
-        if is_held && log.received + log.socket.unread.unwrap_or(0) >= bytes {
+        if is_held && log.received.saturating_add(log.socket.unread.unwrap_or(0)) >= bytes {
             // All of it is at the far end: nothing waits in the path.
             far.go().await?;
             log = far.asked_within(end.patience, |log| log.received >= bytes || is_over(log)).await?;

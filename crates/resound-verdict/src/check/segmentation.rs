@@ -160,8 +160,9 @@ fn judged(
 /// Whether a lone byte takes about as long as the first of a bunch, and the handshake does not.
 fn is_kept_back(bunching: &Bunching, trips: Option<&RoundTrips>) -> bool {
     trips.is_some_and(|trips| {
-        let kept = Duration::from_secs_f64(bunching.every_ms / 1000.0).saturating_sub(EVERY);
-        trips.part(0.1).saturating_sub(trips.connected_in) * 5 >= kept * 3
+        let Ok(every) = Duration::try_from_secs_f64(bunching.every_ms / 1000.0) else { return false };
+        let kept = every.saturating_sub(EVERY);
+        trips.part(0.1).saturating_sub(trips.connected_in) * 5 >= kept.saturating_mul(3)
     })
 }
 
@@ -245,6 +246,14 @@ mod tests {
         assert_eq!(verdict(&[reset(), reset(), reset()], &[good(), good(), good()], &trips), CheckVerdict::Unknown);
         let own = broken(Symptom::NotPlayed(String::new()));
         assert_eq!(verdict(&[own, good_try(), good_try()], &[], &trips), CheckVerdict::Error);
+    }
+
+    #[test]
+    fn any_time_of_the_far_end_has_a_meaning() {
+        for every_ms in [f64::MAX, f64::MIN, 1e300, -5.0] {
+            let _ = is_kept_back(&Bunching { every_ms, pieces: 5 }, Some(&trips(1, 1)));
+        }
+        assert!(!is_kept_back(&Bunching { every_ms: 1.8e22, pieces: 5 }, Some(&trips(1, 1))));
     }
 
     #[test]
