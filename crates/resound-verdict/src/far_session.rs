@@ -13,7 +13,11 @@ use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
 
 /// The most bytes of one line of the far end.
-const LONGEST_LINE: usize = 64 * 1024;
+pub(crate) const LONGEST_LINE: usize = 64 * 1024;
+/// A line takes at most so many times the patience.
+pub(crate) const LINE_PATIENCE: u32 = 6;
+/// How a server answers a line that is longer than its own limit, and so is no request to it.
+pub(crate) const TOO_LONG: &[u8] = b"Error: line longer than ";
 
 /// A session by its name: what became of it is asked for on other connections.
 #[derive(Clone)]
@@ -56,8 +60,12 @@ impl FarSession {
 
 /// One question on a connection of its own. It is asked again where another backend answers.
 pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<SessionLog, Symptom> {
-    let mut last = Symptom::Forgotten;
-    for _ in 0..8 {
+    let (mut last, start) = (Symptom::Forgotten, Instant::now());
+    for tried in 0..8 {
+        // One that stays silent has taken the patience already.
+        if tried > 1 && start.elapsed() > end.patience {
+            break;
+        }
         let reached = match end.reach(Special::default()).await {
             Ok(reached) => reached,
             Err(symptom) => {
@@ -131,6 +139,7 @@ pub(crate) enum BrokenLine {
 pub(crate) async fn read_line(end: &PathEnd, stream: &Stream, rest: &mut Vec<u8>) -> Result<Vec<u8>, BrokenLine> {
     let mut reader = stream;
     let mut chunk = [0; 4096];
+    let start = Instant::now();
     loop {
         if let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
             let behind = rest.split_off(at + 1);
@@ -144,6 +153,9 @@ pub(crate) async fn read_line(end: &PathEnd, stream: &Stream, rest: &mut Vec<u8>
             Ok(Ok(n)) => rest.extend_from_slice(&chunk[..n]),
             Ok(Err(error)) => return Err(BrokenLine::Io(error)),
             Err(_) => return Err(BrokenLine::Silent),
+        }
+        if start.elapsed() > LINE_PATIENCE * end.patience {
+            return Err(BrokenLine::Silent);
         }
     }
 }

@@ -7,9 +7,9 @@ use resound::client::TcpInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-use crate::far_session::{BrokenLine, FarSession, ask, read_line};
+use crate::far_session::{BrokenLine, FarSession, TOO_LONG, ask, read_line};
 use crate::place::{PathEnd, Reached, Special};
-use crate::probe::{FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
+use crate::probe::{CREDIT, FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
 use crate::report::PathDirection;
 use crate::symptom::Symptom;
 
@@ -64,6 +64,9 @@ impl Played {
             Some(ProbeAnswer::Hello(hello)) => *hello,
             Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
             Some(ProbeAnswer::Garbled) => return Err(Symptom::Garbled(PathDirection::Out)),
+            None if line.starts_with(TOO_LONG) => {
+                return Err(Symptom::NotPlayed("it takes no line so long (--max-line)".into()));
+            }
             _ => return Err(Symptom::Garbled(PathDirection::In)),
         };
         Ok(Self {
@@ -114,8 +117,20 @@ impl Played {
                 Err(_) => return Err(self.stalled(0)),
             }
         }
-        let flushed = (&self.stream).flush().await;
-        flushed.map_err(|error| Symptom::of(&error, self.sent, self.received()))
+        self.flush().await
+    }
+
+    /// What TLS keeps goes to the system, for as long as the neighbour's system acknowledges bytes.
+    async fn flush(&self) -> Result<(), Symptom> {
+        let acknowledged = || self.stream.tcp_info().map_or(0, |tcp| tcp.acknowledged);
+        let mut moved = acknowledged();
+        loop {
+            match timeout(self.end.patience, (&self.stream).flush()).await {
+                Ok(flushed) => return flushed.map_err(|error| Symptom::of(&error, self.sent, self.received())),
+                Err(_) if acknowledged() > moved => moved = acknowledged(),
+                Err(_) => return Err(self.stalled(0)),
+            }
+        }
     }
 
     /// Hands some bytes to the system: as many as it takes within so long.
@@ -256,6 +271,9 @@ impl Played {
         if n > 0 {
             return Ok(Some(n));
         }
+        if self.received() > self.sent.saturating_add(2 * CREDIT) {
+            return Err(Symptom::NotPlayed("it sends more than it may".into()));
+        }
         let mut chunk = vec![0; usize::try_from(most).unwrap_or(usize::MAX).min(64 * 1024)];
         match timeout(limit, (&self.stream).read(&mut chunk)).await {
             Ok(Ok(n)) => {
@@ -308,8 +326,7 @@ impl Played {
         };
         self.sent = sent;
         result?;
-        let flushed = (&self.stream).flush().await;
-        flushed.map_err(|error| Symptom::of(&error, self.sent, self.received()))?;
+        self.flush().await?;
         self.check()
     }
 

@@ -198,7 +198,7 @@ impl<M> TriesJudgement<'_, M> {
                 }
             }
             report.evidence.extend(seen);
-            if let Some((what, tries)) = self.control {
+            if let Some((what, tries)) = self.control.filter(|(_, tries)| !tries.is_empty()) {
                 let good = tries.iter().filter(|tried| tried.result.is_ok()).count();
                 report = report.control(what, good, tries.len());
             }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::CheckId;
+use crate::far_session::{LINE_PATIENCE, LONGEST_LINE};
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
 use crate::probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
@@ -270,7 +271,8 @@ async fn talk(end: &PathEnd, stream: &Stream, first_word: Duration) -> (Result<G
             _ => break understood(&request, &answer),
         }
         answered_in = answered_in.or(Some(start.elapsed()));
-        if answer.contains(&b'\n') || !may_go_on(&answer, &request) {
+        let is_too_much = answer.len() > LONGEST_LINE || start.elapsed() > LINE_PATIENCE * end.patience;
+        if answer.contains(&b'\n') || is_too_much || !may_go_on(&answer, &request) {
             break understood(&request, &answer);
         }
     };

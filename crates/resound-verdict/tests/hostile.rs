@@ -1,0 +1,71 @@
+//! Far ends that answer what no far end does: a run ends with a verdict, whatever they say.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use resound::Address;
+use resound_verdict::probe::{FarHello, ProbeAnswer};
+use resound_verdict::{CheckId, CheckVerdict, Path, PathReport};
+
+/// A far end that never stops would say so much more than any line has.
+const ENDLESS: usize = 64 << 20;
+
+/// Serves each connection behind its first line. The receiver gets what `answer` returns.
+fn far_end<T: Send + 'static>(answer: impl Fn(&mut TcpStream) -> T + Send + Clone + 'static) -> (Address, Receiver<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
+    let (told, tells) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (answer, told) = (answer.clone(), told.clone());
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let _ = BufReader::new(&stream).read_line(&mut String::new());
+                // The test may be over.
+                let _ = told.send(answer(&mut stream));
+            });
+        }
+    });
+    (address, tells)
+}
+
+fn checked(address: Address, only: CheckId) -> PathReport {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let path = Path::to(address).only([only]).patience(Duration::from_secs(2)).seed(7);
+    runtime.block_on(path.check()).remove(0)
+}
+
+/// Writes until the client has had enough. Returns how much that took.
+fn write_on(stream: &mut TcpStream) -> usize {
+    let mut written = 0;
+    while written < ENDLESS && stream.write_all(&[b'x'; 4096]).is_ok() {
+        written += 4096;
+    }
+    written
+}
+
+#[test]
+fn a_line_without_an_end_is_given_up() {
+    let (address, written) = far_end(|stream| {
+        let _ = stream.write_all(b"resound-probe/1 ");
+        write_on(stream)
+    });
+    let report = checked(address, CheckId::AcceptTruth);
+    assert_eq!(report.check(CheckId::AcceptTruth).unwrap().verdict, CheckVerdict::Pass, "something answers");
+    assert!(written.recv().unwrap() < ENDLESS);
+}
+
+#[test]
+fn a_stream_without_an_end_is_given_up() {
+    let (address, written) = far_end(|stream| {
+        let _ = stream.write_all(ProbeAnswer::Hello(Box::new(FarHello::default())).line().as_bytes());
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(1)));
+        let _ = stream.read(&mut [0; 4096]);
+        write_on(stream)
+    });
+    let report = checked(address, CheckId::ResetIn);
+    assert_ne!(report.check(CheckId::ResetIn).unwrap().verdict, CheckVerdict::Pass);
+    assert!(written.iter().take(6).all(|written| written < ENDLESS));
+}
