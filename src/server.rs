@@ -101,7 +101,8 @@ pub(crate) enum ProxyMode {
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     let ServerPlan { serving, mode, framing, probe, faults } = plan;
-    let probe = probe.then(|| Sessions::new(serving.limits.idle_timeout));
+    let has_limits = serving.max_connections.is_some() || serving.access.limits_sources();
+    let probe = probe.then(|| Sessions::new(serving.limits.idle_timeout).limits_connections(has_limits));
     let noun = match (mode, framing) {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
         _ => "read",

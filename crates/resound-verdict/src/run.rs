@@ -46,7 +46,13 @@ pub(crate) struct PathRun<'a> {
     transfers: RefCell<Option<(CheckReport, CheckReport)>>,
     /// Both ends take windows for others than they are, so that transfers stall.
     explains_stalls: Cell<bool>,
+    /// The far end itself refuses connections, or lets them wait, where there are many.
+    far_has_limits: Cell<bool>,
 }
+
+/// What many connections at once show.
+const OF_MANY: [CheckId; 5] =
+    [CheckId::Connect, CheckId::AcceptTruth, CheckId::Churn, CheckId::SpuriousReset, CheckId::Cap];
 
 /// Checks that run beside others, and add their reports themselves.
 type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -61,6 +67,11 @@ impl PathRun<'_> {
         if self.explains_stalls.get() && has_failed && report.summary.contains(symptom::STALLED) {
             report.verdict = CheckVerdict::Unknown;
             report.summary = format!("not judged, since what 'options' found explains it: {}", report.summary);
+        }
+        let is_noticed = has_failed || report.verdict == CheckVerdict::Warn;
+        if self.far_has_limits.get() && is_noticed && OF_MANY.contains(&report.id) {
+            report.verdict = CheckVerdict::Unknown;
+            report.summary = format!("not judged, since the far end itself limits its connections: {}", report.summary);
         }
         if self.wants(report.id) {
             (self.tell)(Progress::Checked(&report));
@@ -111,6 +122,7 @@ pub(crate) async fn run(
         hello: RefCell::default(),
         transfers: RefCell::default(),
         explains_stalls: Cell::new(false),
+        far_has_limits: Cell::new(false),
     };
     run.add(resolved.clone());
     let port = match &end.address {
@@ -122,6 +134,7 @@ pub(crate) async fn run(
     let end = &end.with_tls(hellos.as_ref().and_then(SplitHellos::remedy));
     let greetings = greet::greet(end, port).await;
     let (kind, name) = (greetings.kind(), greetings.name());
+    run.far_has_limits.set(greetings.hello().is_some_and(|hello| hello.limits_connections));
     tell(Progress::Greets(kind, name.as_deref()));
     run.add(greet::connect(&greetings));
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {

@@ -67,6 +67,8 @@ pub struct FarHello {
     pub socket: SocketFacts,
     /// Idle connections are closed after so many milliseconds.
     pub idle_timeout_ms: Option<u64>,
+    /// The far end refuses connections by itself, or lets them wait, where there are many.
+    pub limits_connections: bool,
 }
 
 /// What a PROXY header has said.

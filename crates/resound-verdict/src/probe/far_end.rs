@@ -472,6 +472,7 @@ fn hello(conn: &ConnInfo, socket: SocketFacts, sessions: &Sessions) -> FarHello 
             exporter: tls.exporter.map(|value| hex(&value)),
         }),
         socket,
+        limits_connections: sessions.has_limits(),
         idle_timeout_ms: sessions.idle_timeout().map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
     }
 }

@@ -18,6 +18,7 @@ pub struct Sessions(Arc<SharedSessions>);
 struct SharedSessions {
     instance: String,
     idle_timeout: Option<Duration>,
+    limits_connections: AtomicBool,
     table: Mutex<SessionTable>,
 }
 
@@ -45,7 +46,20 @@ impl Sessions {
     #[must_use]
     pub fn new(idle_timeout: Option<Duration>) -> Self {
         let instance = format!("{:016x}", fastrand::u64(..));
-        Self(Arc::new(SharedSessions { instance, idle_timeout, table: Mutex::default() }))
+        let (limits_connections, table) = Default::default();
+        Self(Arc::new(SharedSessions { instance, idle_timeout, limits_connections, table }))
+    }
+
+    /// Tells clients whether the server itself refuses connections, or lets them wait, where there
+    /// are many at once or in a short time.
+    #[must_use]
+    pub fn limits_connections(self, limits: bool) -> Self {
+        self.0.limits_connections.store(limits, Ordering::Relaxed);
+        self
+    }
+
+    pub(super) fn has_limits(&self) -> bool {
+        self.0.limits_connections.load(Ordering::Relaxed)
     }
 
     pub(super) fn instance(&self) -> &str {

@@ -98,6 +98,12 @@ impl Access {
         !self.list.allows_any()
     }
 
+    /// May one source connect only so often, or so many times at once?
+    #[must_use]
+    pub fn limits_sources(&self) -> bool {
+        self.max_per_ip.is_some() || self.connect_rate.is_some()
+    }
+
     /// Are there no rules?
     pub(crate) fn is_open(&self) -> bool {
         self.list.is_empty() && self.max_per_ip.is_none() && self.connect_rate.is_none()
