@@ -34,7 +34,8 @@ pub(crate) struct DamageSeen {
 pub(crate) struct LedgerLine {
     /// How many others were open when it began.
     pub(crate) others: usize,
-    /// Bytes that it was to carry in each direction, or has carried, with the first line of each end.
+    /// Bytes that it was to carry in each direction, or has carried, with the first line of each
+    /// end.
     pub(crate) planned_out: u64,
     pub(crate) planned_in: u64,
     /// Bytes that it has carried behind these lines.
@@ -143,8 +144,8 @@ impl LedgerRecord {
         self.ledger.add(LedgerLine { planned_out, planned_in, ..self.line(LineFate::Whole) });
     }
 
-    /// A try is over: its steps, the lines and the bytes that were sent and received, and what the far
-    /// end says of one that went wrong.
+    /// A try is over: its steps, the lines and the bytes that were sent and received, and what the
+    /// far end says of one that went wrong.
     pub(crate) fn ended(
         &mut self,
         steps: &[Step],

@@ -254,8 +254,8 @@ impl Played {
         self.tcp().map_or(0, |tcp| tcp.bytes_received)
     }
 
-    /// Whether the far end still receives what this end has sent. A slow path behind a fast one takes
-    /// all at once, and nothing moves here until it is through.
+    /// Whether the far end still receives what this end has sent. A slow path behind a fast one
+    /// takes all at once, and nothing moves here until it is through.
     async fn still_arrives(&self) -> bool {
         if self.sent == 0 {
             return false;
