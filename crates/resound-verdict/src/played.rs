@@ -107,7 +107,7 @@ impl Played {
     pub(crate) async fn send(&mut self, bytes: u64) -> Result<(), Symptom> {
         let end = self.sent + bytes;
         // Of a record of TLS nothing arrives until it is whole: on a slow path it has to be small.
-        let most = (bytes / 8).clamp(1024, WRITE);
+        let most = (bytes / 32).clamp(512, WRITE);
         while self.sent < end {
             let piece = (end - self.sent).min(most);
             let chunk = self.up.bytes(self.sent, usize::try_from(piece).unwrap_or(0));

@@ -166,11 +166,21 @@ fn is_kept_back(bunching: &Bunching, trips: Option<&RoundTrips>) -> bool {
     })
 }
 
-async fn run_one(end: &PathEnd, direction: PathDirection, trips: Option<&RoundTrips>) -> CheckReport {
-    let tries = match direction {
+async fn paced(end: &PathEnd, direction: PathDirection) -> Vec<Tried<Segmented>> {
+    match direction {
         PathDirection::Out => all((0..TRIES).map(|_| try_out(end))).await,
         _ => all((0..TRIES).map(|_| try_in(end))).await,
-    };
+    }
+}
+
+async fn run_one(end: &PathEnd, direction: PathDirection, trips: Option<&RoundTrips>) -> CheckReport {
+    let mut tries = paced(end, direction).await;
+    let good: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
+    let bunches = good.iter().filter(|tried| bunching(&tried.paced).is_some()).count();
+    if good.len() == TRIES && (1..TRIES).contains(&bunches) {
+        // A busy machine hides them.
+        tries.extend(paced(end, direction).await);
+    }
     let is_clean = tries.iter().all(|tried| tried.result.is_ok());
     let control = if is_clean { Vec::new() } else { all((0..TRIES).map(|_| try_whole(end, direction))).await };
     judged(direction, &tries, &control, trips)
@@ -221,7 +231,7 @@ mod tests {
         assert!(report.summary.contains("arrive 5 at a time, 50 ms apart"), "{}", report.summary);
         assert_eq!(verdict(&three, &[], &trips(100, 100)), CheckVerdict::Pass, "the lone byte is not kept");
         assert_eq!(verdict(&vec![coalesced(0.0, 50.0); 3], &[], &trips(100, 0)), CheckVerdict::Pass);
-        let mixed = [coalesced(40.0, 0.0), coalesced(0.0, 0.0), coalesced(40.0, 0.0)];
+        let mixed = [coalesced(40.0, 0.0), coalesced(0.0, 0.0), coalesced(0.0, 0.0)];
         assert_eq!(verdict(&mixed, &[], &trips(40, 0)), CheckVerdict::Pass);
     }
 
