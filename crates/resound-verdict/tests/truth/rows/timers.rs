@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
     // docker-proxy-2016, envoy-before-2026, keploy and podman-rootless have rows of their own.
     // ipvs
     row("idle-silent=900s; half-closed-idle=60s", &[]),
-    row("idle-silent=14s; half-closed-idle=4s", &["fail idle", "warn half-closed-idle"]).idle(20),
+    row("idle-silent=17500ms; half-closed-idle=4s", &["fail idle", "warn half-closed-idle"]).idle(20),
     // nginx-stream-default
     row("idle-close=600s", &[]),
 ];
