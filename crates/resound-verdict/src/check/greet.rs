@@ -492,8 +492,7 @@ pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
 
 /// A time for the reader.
 pub(crate) fn elapsed(time: Duration) -> String {
-    let micros = time.as_secs_f64() * 1e6;
-    match micros {
+    match time.as_secs_f64() * 1e6 {
         micros if micros < 1000.0 => format!("{micros:.0} us"),
         micros if micros < 1e6 => format!("{:.1} ms", micros / 1e3),
         micros => format!("{:.1} s", micros / 1e6),
