@@ -172,12 +172,7 @@ pub(crate) async fn run(
         let hello = split_hello::beside(hello, is_met, &run.checks.borrow());
         run.add(hello);
     }
-    run.skip_rest(match kind {
-        _ if greetings.has_no_tls() => "there is no TLS session",
-        FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
-        FarKind::Silent | FarKind::Hangs => "nothing answers",
-        _ => "needs resound server at the far end",
-    });
+    run.skip_rest(why_not(&greetings));
     let mut checks = run.checks.into_inner();
     checks.sort_by_key(|check| CheckId::ALL.iter().position(|id| *id == check.id));
     PathReport {
@@ -187,6 +182,16 @@ pub(crate) async fn run(
         far_name: name,
         checks,
         seconds: start.elapsed().as_secs_f64(),
+    }
+}
+
+/// Why checks that are left were not tried.
+fn why_not(greetings: &Greetings) -> &'static str {
+    match greetings.kind() {
+        _ if greetings.has_no_tls() => "there is no TLS session",
+        FarKind::SpeaksFirst => "the server speaks first, so nothing is sent to it",
+        FarKind::Silent | FarKind::Hangs => "nothing answers",
+        _ => "needs resound server at the far end",
     }
 }
 
