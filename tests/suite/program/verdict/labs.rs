@@ -47,7 +47,7 @@ const QUICK: [LabRow; 6] = [
     row("down: rst-inject @64KiB", &["fail spurious-reset in"]),
 ];
 
-const ROWS: [LabRow; 76] = [
+const ROWS: [LabRow; 80] = [
     lossy("loss=1%", &[]),
     lossy("up: loss=3%", &[]),
     lossy("down: loss=3%", &[]),
@@ -125,6 +125,10 @@ const ROWS: [LabRow; 76] = [
     row("down: corrupt-payload=20% length=1000..; up: eat-fin", &["fail integrity in", "may fail half-close-out out"]),
     lossy("loss=1%; up: eat-fin", &["fail half-close-out out"]),
     row("delay=40ms; rate=20Mbit/s; nat", &[NAT]),
+    row("delay=100ms; down: mtu=1400 silent", &["fail mtu-in in"]),
+    row("up: mtu=1400 silent; down: rst-inject @64KiB", &["fail mtu-out out", "fail spurious-reset in"]),
+    row("down: blackhole @64KiB; up: strip=sack", &["fail integrity in", "warn options out"]),
+    lossy("mtu=1400 silent; loss=1%", &["fail mtu-in in", "fail mtu-out out"]),
 ];
 
 /// What follows a RST may overtake what the router still holds.

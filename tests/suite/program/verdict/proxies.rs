@@ -1,16 +1,15 @@
 //! Proxies as they come, and servers that are not ours. `cargo test --release --test suite --
 //! --ignored verdict`.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::found::{Foreign, FoundAll};
 use crate::child::Program;
-use crate::harness::PATIENCE;
 use crate::not_tested::not_tested;
 
 /// Is it installed? If not, that is reported.
@@ -30,17 +29,10 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn wait_for(port: u16) {
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(start.elapsed() < PATIENCE, "nothing listens on port {port}");
-        std::thread::yield_now();
-    }
-}
-
 fn tested(port: u16, flags: &str) -> FoundAll {
     let port = port.to_string();
-    let mut args = vec!["test", "127.0.0.1", &port, "--json"];
+    // It waits until something listens there.
+    let mut args = vec!["test", "127.0.0.1", &port, "--json", "--wait", "--timeout", "120s"];
     args.extend(flags.split_whitespace());
     FoundAll::of(&args).unwrap()
 }
@@ -60,7 +52,6 @@ fn haproxy(folder: &Path, target: SocketAddr, timeouts: &str, send: &str) -> (Fo
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, config).unwrap();
     let proxy = Foreign::start(Command::new("haproxy").arg("-db").arg("-f").arg(file));
-    wait_for(port);
     (proxy, port)
 }
 
@@ -78,7 +69,6 @@ fn nginx(folder: &Path, target: SocketAddr, more: &str) -> (Foreign, u16) {
     let file = folder.join("nginx.conf");
     std::fs::write(&file, config).unwrap();
     let proxy = Foreign::start(Command::new("nginx").arg("-c").arg(file));
-    wait_for(port);
     (proxy, port)
 }
 
@@ -86,7 +76,6 @@ fn socat(target: SocketAddr) -> (Foreign, u16) {
     let port = free_port();
     let listen = format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,backlog=128");
     let proxy = Foreign::start(Command::new("socat").args([listen, format!("TCP:{target}")]));
-    wait_for(port);
     (proxy, port)
 }
 
@@ -94,7 +83,6 @@ fn socat(target: SocketAddr) -> (Foreign, u16) {
 fn python(script: &str, more: &[&str]) -> (Foreign, u16) {
     let port = free_port();
     let program = Foreign::start(Command::new("python3").args(["-c", script, &port.to_string()]).args(more));
-    wait_for(port);
     (program, port)
 }
 
@@ -230,7 +218,6 @@ fn servers_of_other_makers_are_judged_from_one_end() {
         let port = free_port();
         let words = ["-l", "-k", "127.0.0.1", &port.to_string(), "-e", "/bin/cat"];
         let _server = Foreign::start(Command::new("ncat").args(words));
-        wait_for(port);
         // It ends its command at the FIN, and loses the answer.
         one_ended("ncat", port, &["may warn half-close-out out"]);
     }
@@ -239,7 +226,6 @@ fn servers_of_other_makers_are_judged_from_one_end() {
             let port = free_port();
             let listen = format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,backlog=128");
             let _server = Foreign::start(Command::new("socat").args([&listen, to]));
-            wait_for(port);
             one_ended(to, port, &[]);
         }
     }
