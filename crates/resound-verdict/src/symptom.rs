@@ -140,7 +140,9 @@ impl fmt::Display for Symptom {
             Self::Wrong(direction, wrong) => write!(f, "on the way {direction}, {wrong}"),
             Self::Garbled(direction) => write!(f, "on the way {direction}, a line of text was changed"),
             Self::BrokenRecord(direction) => write!(f, "on the way {direction}, a TLS record was changed"),
-            Self::Forgotten => f.write_str("the far end does not know the session any more"),
+            Self::Forgotten => f.write_str(
+                "the far end does not know the connection any more: it started again, or another server answers",
+            ),
             Self::Own(what) => what.fmt(f),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use resound::client::FailureClass;
+
 use crate::check::CheckId;
 use crate::far_session::FarSession;
 use crate::place::{PathEnd, Special};
@@ -98,6 +100,12 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
     } else {
         far.asked().await
     };
+    // It may have started again, and this end tells that from an early end by nothing.
+    let is_gone = match &seen {
+        Err(Symptom::Forgotten) => true,
+        Err(Symptom::NoConnection { class, .. }) => *class == FailureClass::Refused,
+        _ => false,
+    };
     let far = seen.ok();
     let closed = far.as_ref().and_then(|far| far.closed.as_deref());
     let has_fin = far.as_ref().is_some_and(|far| far.fin_at_ms.is_some());
@@ -113,6 +121,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
         (Some("reset"), Symptom::Closed { sent, received } | Symptom::Stalled { sent, received, .. }) if !has_fin => {
             Symptom::FarReset { sent, received }
         }
+        (_, Symptom::Closed { .. } | Symptom::Own(_)) if is_gone => Symptom::Forgotten,
         (_, symptom) => symptom,
     };
     Tried { result: Err(symptom), far }

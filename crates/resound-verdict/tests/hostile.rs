@@ -15,7 +15,9 @@ use resound_verdict::{CheckId, CheckVerdict, Path, PathReport};
 const ENDLESS: usize = 64 << 20;
 
 /// Serves each connection behind its first line. The receiver gets what `answer` returns.
-fn far_end<T: Send + 'static>(answer: impl Fn(&mut TcpStream) -> T + Send + Clone + 'static) -> (Address, Receiver<T>) {
+fn far_end<T: Send + 'static>(
+    answer: impl Fn(&mut TcpStream, &str) -> T + Send + Clone + 'static,
+) -> (Address, Receiver<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
     let (told, tells) = channel();
@@ -24,9 +26,10 @@ fn far_end<T: Send + 'static>(answer: impl Fn(&mut TcpStream) -> T + Send + Clon
             let (answer, told) = (answer.clone(), told.clone());
             std::thread::spawn(move || {
                 let mut stream = stream.unwrap();
-                let _ = BufReader::new(&stream).read_line(&mut String::new());
+                let mut line = String::new();
+                let _ = BufReader::new(&stream).read_line(&mut line);
                 // The test may be over.
-                let _ = told.send(answer(&mut stream));
+                let _ = told.send(answer(&mut stream, &line));
             });
         }
     });
@@ -50,7 +53,7 @@ fn write_on(stream: &mut TcpStream) -> usize {
 
 #[test]
 fn a_line_without_an_end_is_given_up() {
-    let (address, written) = far_end(|stream| {
+    let (address, written) = far_end(|stream, _| {
         let _ = stream.write_all(b"resound-probe/1 ");
         write_on(stream)
     });
@@ -61,7 +64,7 @@ fn a_line_without_an_end_is_given_up() {
 
 #[test]
 fn a_stream_without_an_end_is_given_up() {
-    let (address, written) = far_end(|stream| {
+    let (address, written) = far_end(|stream, _| {
         let _ = stream.write_all(ProbeAnswer::Hello(Box::new(FarHello::default())).line().as_bytes());
         let _ = stream.set_read_timeout(Some(Duration::from_millis(1)));
         let _ = stream.read(&mut [0; 4096]);
@@ -70,6 +73,24 @@ fn a_stream_without_an_end_is_given_up() {
     let report = checked(address, CheckId::ResetIn);
     assert_ne!(report.check(CheckId::ResetIn).unwrap().verdict, CheckVerdict::Pass);
     assert!(written.try_iter().all(|written| written < ENDLESS));
+}
+
+#[test]
+fn an_end_of_a_connection_that_no_far_end_knows_is_no_fault_of_the_path() {
+    let (address, _told) = far_end(|stream, line| {
+        let answer = match line.contains("play") {
+            true => ProbeAnswer::Hello(Box::default()),
+            false => ProbeAnswer::Session(Box::default()),
+        };
+        let _ = stream.write_all(answer.line().as_bytes());
+        // Unread bytes would end the connection with a RST.
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(300)));
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
+    });
+    let report = checked(address, CheckId::Integrity);
+    let integrity = report.check(CheckId::Integrity).unwrap();
+    assert_eq!(integrity.verdict, CheckVerdict::Error, "{integrity:?}");
 }
 
 struct Running(Handle);
