@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use resound::server::Access;
 use resound::{Address, Framing, Handle, Reply, Server};
-use resound_verdict::probe::{FarEnd, FarHello, ProbeAnswer, Sessions};
+use resound_verdict::probe::{FarEnd, ProbeAnswer, Sessions};
 use resound_verdict::{CheckId, CheckVerdict, Path, PathReport};
 
 /// A far end that never stops would say so much more than any line has.
@@ -65,7 +65,7 @@ fn a_line_without_an_end_is_given_up() {
 #[test]
 fn a_stream_without_an_end_is_given_up() {
     let (address, written) = far_end(|stream, _| {
-        let _ = stream.write_all(ProbeAnswer::Hello(Box::new(FarHello::default())).line().as_bytes());
+        let _ = stream.write_all(ProbeAnswer::Hello(Box::default()).line().as_bytes());
         let _ = stream.set_read_timeout(Some(Duration::from_millis(1)));
         let _ = stream.read(&mut [0; 4096]);
         write_on(stream)
