@@ -10,8 +10,8 @@ use crate::check::greet::Greetings;
 use crate::check::split_hello::SplitHellos;
 use crate::check::waits::WaitsPlan;
 use crate::check::{
-    CheckId, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle, one_ended, options,
-    reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
+    CheckId, accept_truth, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle,
+    one_ended, options, reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
 };
 use crate::path::PathSettings;
 use crate::place::PathEnd;
@@ -138,7 +138,7 @@ pub(crate) async fn run(
     tell(Progress::Greets(kind, name.as_deref()));
     run.add(greet::connect(&greetings));
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
-        run.add(greet::accept_truth(&greetings));
+        run.add(accept_truth::accept_truth(&greetings));
     } else {
         run.skip_rest("there is no connection");
     }

@@ -1,6 +1,7 @@
 //! The checks: one file a family. A family has two halves: what is tried on the path, and what the
 //! tries mean.
 
+pub(crate) mod accept_truth;
 pub(crate) mod address;
 pub(crate) mod backends;
 mod bunches;

@@ -1,0 +1,101 @@
+//! `accept-truth`: the far end itself accepts.
+
+use super::CheckId;
+use super::greet::{GreetTry, Greetings, elapsed};
+use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
+use crate::symptom::{NoHello, Symptom};
+use crate::tries::TRIES;
+
+/// Retransmissions in a row that no system leaves without an acknowledgement.
+const UNHEARD: u32 = 3;
+
+pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
+    let id = CheckId::AcceptTruth;
+    let tries: Vec<_> = greetings.tries.iter().filter(|tried| tried.connected_in.is_some()).collect();
+    // A greeting that was changed on its way is one.
+    let is_changed = |symptom: &&Symptom| symptom.changed().is_some();
+    let symptoms: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
+    let symptoms: Vec<_> = symptoms.into_iter().filter(|symptom| !is_changed(symptom)).collect();
+    let ok = tries.len() - symptoms.len();
+    let report = match symptoms.first() {
+        None => {
+            let answered = tries.iter().filter_map(|tried| tried.answered_in).min();
+            let summary = match (greetings.kind(), answered) {
+                (FarKind::Probe, Some(time)) => format!("the far end answered in {}", elapsed(time)),
+                (FarKind::SpeaksFirst, _) => "a server speaks".into(),
+                (_, Some(time)) => format!("a server answered in {}", elapsed(time)),
+                _ => "a server answered".into(),
+            };
+            CheckReport::new(id, CheckVerdict::Pass, summary)
+        }
+        Some(first) if ok > 0 => CheckReport::new(id, CheckVerdict::Flaky, first.to_string()),
+        // A server that ends, or starts, refuses some and closes others.
+        Some(Symptom::NoHello(NoHello::ResetAtOnce | NoHello::ClosedAtOnce))
+            if tries.len() == greetings.tries.len() =>
+        {
+            CheckReport::new(id, CheckVerdict::Fail, format!("{}: no server stands behind it", symptoms[0]))
+                .suspects("a proxy or a published port without a backend, such as rootless podman's")
+                .suspects("a list of addresses that may connect")
+        }
+        Some(first) if greetings.ends_at_one_byte.is_some() => {
+            CheckReport::new(id, CheckVerdict::Fail, format!("{first}, and behind a single byte too"))
+                .suspects("a box that ends connections at their first byte; no common server does")
+        }
+        Some(first @ (Symptom::NotPlayed(_) | Symptom::Local(_))) => {
+            CheckReport::new(id, CheckVerdict::Error, first.to_string())
+        }
+        Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_unheard(tried)) => unheard(&tries),
+        Some(first) => CheckReport::new(id, CheckVerdict::Unknown, format!("{first}: the server or the path"))
+            .suspects("a server that expects another protocol, such as TLS (--tls), or a proxy without a backend"),
+    };
+    symptoms.iter().fold(report.tried(ok, tries.len()), |report, symptom| report.saw(symptom.to_string()))
+}
+
+/// Whether a SYN-ACK came, and then no acknowledgement of any byte. A server that hangs does not
+/// do that: its system acknowledges what it receives.
+fn is_unheard(tried: &GreetTry) -> bool {
+    let tcp = tried.near.as_ref().and_then(|near| near.socket.tcp.as_ref());
+    // A SYN counts as one.
+    let has_nothing = tcp.is_some_and(|tcp| tcp.acknowledged <= 1 && tcp.received == 0 && tcp.timeouts >= UNHEARD);
+    has_nothing && matches!(tried.result, Err(Symptom::NoHello(NoHello::Silent)))
+}
+
+/// Connections come about, and no byte on them is acknowledged.
+fn unheard(tries: &[&GreetTry]) -> CheckReport {
+    let facts = || tries.iter().filter_map(|tried| tried.near.as_ref()?.socket.tcp.as_ref());
+    let again = facts().map(|tcp| tcp.timeouts).min().unwrap_or_default();
+    let what = format!("the SYN is answered, and no byte behind it is acknowledged, sent {} times", again + 1);
+    let report = CheckReport::new(CheckId::AcceptTruth, CheckVerdict::Fail, what)
+        .suspects("asymmetric routing through a firewall that has not seen the whole handshake")
+        .suspects("a proxy of SYNs (a protection against floods) with nothing behind it");
+    // Its sender waits for the end of the handshake.
+    if facts().all(|tcp| tcp.segments_received > 1) {
+        let report = report.towards(PathDirection::Out);
+        return report.saw("the SYN-ACK came again: what this end sends behind its SYN does not arrive");
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_starts_again_is_no_proxy_without_one() {
+        let tried = |is_connected: bool| GreetTry {
+            connected_in: is_connected.then_some(Duration::ZERO),
+            answered_in: None,
+            took: None,
+            near: None,
+            result: Err(Symptom::NoHello(NoHello::ClosedAtOnce)),
+        };
+        let verdict = |connected: [bool; 3]| {
+            let tries = connected.map(tried).to_vec();
+            accept_truth(&Greetings { tries, max_segment: None, ends_at_one_byte: None }).verdict
+        };
+        assert_eq!(verdict([true; 3]), CheckVerdict::Fail);
+        assert_eq!(verdict([true, false, false]), CheckVerdict::Unknown);
+    }
+}
