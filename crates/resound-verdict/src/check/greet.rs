@@ -251,7 +251,8 @@ async fn talk(end: &PathEnd, stream: &Stream, first_word: Duration) -> (Result<G
             Err(_) => {}
         }
     }
-    let request = ProbeRequest::play("greeting", end.seed, &[]).line();
+    // Without a name: no other client can ask about it.
+    let request = ProbeRequest { play: Some(Vec::new()), seed: end.seed, ..ProbeRequest::default() }.line();
     let start = Instant::now();
     let sent = async {
         writer.write_all(request.as_bytes()).await?;

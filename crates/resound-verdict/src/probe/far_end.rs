@@ -19,6 +19,8 @@ const MOST_ARRIVALS: usize = 64;
 const SMALL_READ: usize = 512;
 /// How often a held session looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(20);
+/// The same of one that is held for long.
+const LATE_LOOK: Duration = Duration::from_millis(250);
 
 /// A service, and in its place the far end of a check for connections that begin with a line of
 /// `resound-probe/1`.
@@ -443,7 +445,9 @@ impl Player {
             cx.pause(false);
             return true;
         }
-        cx.wake_at(if may_end { due.min(now + LOOK) } else { due });
+        let held = Duration::from_millis(ms).saturating_sub(due.saturating_duration_since(now));
+        let look = (held / 50).clamp(LOOK, LATE_LOOK);
+        cx.wake_at(if may_end { due.min(now + look) } else { due });
         if may_end {
             // Others ask meanwhile what waits unread.
             cx.report_socket();
