@@ -44,7 +44,7 @@ const QUICK: [LabRow; 6] = [
     row("one-sided-strip=timestamps", &["fail options in"]),
     row("nat", &[NAT]),
     row("dscp-bleach", &["warn options out"]),
-    row("down: rst-inject @64KiB", &["fail spurious-reset in"]),
+    row("rst-inject @64KiB", &[RESET]),
 ];
 
 const ROWS: [LabRow; 80] = [
@@ -99,7 +99,7 @@ const ROWS: [LabRow; 80] = [
     with("--connections 60", row("cap=20", &["fail cap"])),
     with("--connections 60", row("cap=20 reset", &["fail cap"])),
     row("up: asymmetric-conntrack", &["fail accept-truth out"]),
-    row("rst-inject @64KiB", &[RESET]),
+    row("down: rst-inject @64KiB", &["fail spurious-reset in"]),
     row("up: rst-inject @64KiB", &["fail spurious-reset out"]),
     row("rst-inject to=near @64KiB", &[RESET]),
     row("rst-inject 20%", &["flaky churn", "may flaky connect"]),

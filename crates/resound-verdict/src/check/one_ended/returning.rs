@@ -43,6 +43,8 @@ impl EchoPace {
 pub(super) struct Returning {
     stream: Stream,
     prefix: &'static [u8],
+    /// How much of a prefix has come, where it has begun.
+    prefix_read: usize,
     seed: u64,
     patience: Duration,
     /// Bytes that were handed to the system.
@@ -57,14 +59,12 @@ fn line(seed: u64, index: u64) -> String {
     format!("{index:015x} {mixed:016x} {:015x} {:014x}\n", mixed >> 4 ^ index, mixed >> 8)
 }
 
-/// The bytes from `offset` on of a stream of lines, each behind `prefix`.
-fn lines(prefix: &[u8], seed: u64, offset: u64, length: usize) -> Vec<u8> {
-    let each = LINE + prefix.len() as u64;
-    let mut out = Vec::with_capacity(length + 2 * each as usize);
-    let mut index = offset / each;
-    let skipped = (offset % each) as usize;
+/// The bytes from `offset` on of a stream of lines.
+fn lines(seed: u64, offset: u64, length: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(length + 2 * LINE as usize);
+    let mut index = offset / LINE;
+    let skipped = (offset % LINE) as usize;
     while out.len() < length + skipped {
-        out.extend_from_slice(prefix);
         out.extend_from_slice(line(seed, index).as_bytes());
         index += 1;
     }
@@ -77,35 +77,31 @@ impl Returning {
     pub(super) async fn begin(end: &PathEnd, kind: FarKind, special: Special) -> Result<Self, Symptom> {
         let stream = end.reach(special).await?.stream;
         let prefix = if kind == FarKind::Reply { resound::Reply::PREFIX.as_bytes() } else { &[] };
-        Ok(Self { stream, prefix, seed: end.seed, patience: end.patience, sent: 0, received: 0 })
+        let (seed, patience) = (end.seed, end.patience);
+        Ok(Self { stream, prefix, prefix_read: 0, seed, patience, sent: 0, received: 0 })
     }
 
     pub(super) fn tcp(&self) -> Option<resound::client::TcpInfo> {
         self.stream.tcp_info()
     }
 
-    /// What comes back of so many bytes.
-    fn returned(&self, sent: u64) -> u64 {
-        sent / LINE * (LINE + self.prefix.len() as u64)
-    }
-
     /// Sends so many lines, and reads all that they bring back. Both go on by themselves.
     pub(super) async fn exchange(&mut self, count: u64, pace: EchoPace) -> Result<(), Symptom> {
         let end = self.sent + count * LINE;
-        let wanted = self.returned(end);
+        let wanted = end;
         let begin = Instant::now();
         // With `is_in_turn`: all of this turn is written, and not all of it is back.
         let mut is_reading = false;
         let (mut out, mut chunk): (Vec<u8>, _) = (Vec::new(), vec![0; 64 * 1024]);
         while self.sent < end || self.received < wanted {
-            let on_its_way = self.returned(self.sent).saturating_sub(self.received);
+            let on_its_way = self.sent.saturating_sub(self.received);
             is_reading &= on_its_way > 0;
             let has_room = self.sent < end && on_its_way < pace.window && !is_reading;
             is_reading |= !has_room && pace.is_in_turn;
             let takes_turn = !has_room || !pace.is_in_turn;
             if has_room && out.is_empty() {
                 let bytes = (end - self.sent).min(pace.write).min(pace.window);
-                out = lines(&[], self.seed, self.sent, bytes as usize);
+                out = lines(self.seed, self.sent, bytes as usize);
             }
             let pause = pace.reads_after.saturating_sub(begin.elapsed());
             let room = (wanted - self.received).min(chunk.len() as u64) as usize;
@@ -152,18 +148,30 @@ impl Returning {
         Symptom::Stalled { sent: self.sent, acknowledged, received: self.received, wanted }
     }
 
+    /// Compares what has come back. Where a server puts its prefix depends on what it takes for a
+    /// message: no line holds the prefix's first letter, so it is left out wherever it stands.
     fn take(&mut self, bytes: &[u8]) -> Result<(), Symptom> {
-        let belong = lines(self.prefix, self.seed, self.received, bytes.len());
-        if let Some(at) = bytes.iter().zip(&belong).position(|(came, belongs)| came != belongs) {
-            return Err(Symptom::Own(format!("byte {} came back changed", self.received + at as u64)));
+        let mut came = Vec::with_capacity(bytes.len());
+        for &byte in bytes {
+            if self.prefix.get(self.prefix_read) == Some(&byte) {
+                self.prefix_read = (self.prefix_read + 1) % self.prefix.len();
+            } else if self.prefix_read == 0 {
+                came.push(byte);
+            } else {
+                return Err(changed(self.received + came.len() as u64));
+            }
         }
-        self.received += bytes.len() as u64;
+        let belong = lines(self.seed, self.received, came.len());
+        if let Some(at) = came.iter().zip(&belong).position(|(came, belongs)| came != belongs) {
+            return Err(changed(self.received + at as u64));
+        }
+        self.received += came.len() as u64;
         Ok(())
     }
 
     /// Sends so many lines and then a FIN, and only then reads what they bring back.
     pub(super) async fn finish_behind(&mut self, count: u64) -> Result<(), Symptom> {
-        let bytes = lines(&[], self.seed, self.sent, (count * LINE) as usize);
+        let bytes = lines(self.seed, self.sent, (count * LINE) as usize);
         let mut writer = &self.stream;
         let sent = async {
             writer.write_all(&bytes).await?;
@@ -176,6 +184,10 @@ impl Returning {
         }
         self.exchange(0, EchoPace::FREE).await
     }
+}
+
+fn changed(at: u64) -> Symptom {
+    Symptom::Own(format!("byte {at} came back changed"))
 }
 
 /// What one step of an exchange has done.
@@ -191,12 +203,11 @@ mod tests {
 
     #[test]
     fn a_stream_of_lines_is_the_same_from_any_offset() {
-        for prefix in [&b""[..], b"Server received: "] {
-            let whole = lines(prefix, 7, 0, 1000);
-            assert_eq!(whole.iter().filter(|&&byte| byte == b'\n').count() as u64, 1000 / (LINE + prefix.len() as u64));
-            for offset in [0, 1, 63, 64, 65, 200, 999] {
-                assert_eq!(lines(prefix, 7, offset as u64, 1000 - offset), whole[offset..], "{offset}");
-            }
+        let whole = lines(7, 0, 1000);
+        assert_eq!(whole.iter().filter(|&&byte| byte == b'\n').count() as u64, 1000 / LINE);
+        assert!(!whole.contains(&resound::Reply::PREFIX.as_bytes()[0]), "a prefix could not be told from a line");
+        for offset in [0, 1, 63, 64, 65, 200, 999] {
+            assert_eq!(lines(7, offset as u64, 1000 - offset), whole[offset..], "{offset}");
         }
         assert_eq!(line(u64::MAX, 12345).len() as u64, LINE);
     }
