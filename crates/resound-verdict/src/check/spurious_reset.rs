@@ -21,6 +21,9 @@ fn is_reset(line: &LedgerLine) -> bool {
     line.fate != LineFate::Whole
 }
 
+/// Bytes by which transfers of one amount differ: those of the lines between the ends.
+const EDGE: u64 = 2 * 1024;
+
 /// What all connections that were reset have, and none of the others; and the direction whose bytes
 /// it counts, where as many of the other go unpunished.
 fn rule(lines: &[LedgerLine]) -> Option<(String, Option<PathDirection>)> {
@@ -31,9 +34,9 @@ fn rule(lines: &[LedgerLine]) -> Option<(String, Option<PathDirection>)> {
         let resets = if greeted.len() >= RULE { greeted } else { resets.map(value).collect() };
         // Without a whole one nothing is left to compare with.
         let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
-        // At the edge, a RST may come behind the last byte.
+        // At the edge, a RST may come behind the last byte, and lines of the protocol count too.
         let above = resets.iter().filter(|reset| **reset > whole).count();
-        (above >= RULE && resets.iter().all(|reset| *reset >= whole)).then_some((whole, above))
+        (above >= RULE && resets.iter().all(|reset| reset.saturating_add(EDGE) >= whole)).then_some((whole, above))
     };
     let bytes = |value: &dyn Fn(&LedgerLine) -> u64, other: &dyn Fn(&LedgerLine) -> u64, what: &str| {
         let (whole, above) = split(value)?;
