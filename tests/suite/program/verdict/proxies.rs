@@ -86,17 +86,18 @@ fn python(script: &str, more: &[&str]) -> (Foreign, u16) {
     (program, port)
 }
 
-/// docker-proxy until 2016: the first FIN closes both connections.
-const CLOSES_BOTH: &str = r"
+/// A relay, whose `end_of(a, b)` says what it does when `a` has sent its last byte.
+const RELAY: &str = r"
 import socket, sys, threading
 server = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=128)
+def shut(end, how):
+    try: end.shutdown(how)
+    except OSError: pass
 def copy(a, b):
     try:
         while data := a.recv(65536): b.sendall(data)
     except OSError: pass
-    for end in (a, b):
-        try: end.shutdown(socket.SHUT_RDWR)
-        except OSError: pass
+    end_of(a, b)
 def serve(near):
     far = socket.create_connection(('127.0.0.1', int(sys.argv[2])))
     for end in (near, far): end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -105,23 +106,13 @@ def serve(near):
 while True: threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 ";
 
-/// A relay that passes each FIN on, as `io.Copy` and `CloseWrite` of Go do.
+/// docker-proxy until 2016: the first FIN closes both connections.
+const CLOSES_BOTH: &str = r"
+def end_of(a, b): shut(a, socket.SHUT_RDWR); shut(b, socket.SHUT_RDWR)";
+
+/// Each FIN is passed on, as `io.Copy` and `CloseWrite` of Go do.
 const PASSES_ON: &str = r"
-import socket, sys, threading
-server = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=128)
-def copy(a, b):
-    try:
-        while data := a.recv(65536): b.sendall(data)
-    except OSError: pass
-    try: b.shutdown(socket.SHUT_WR)
-    except OSError: pass
-def serve(near):
-    far = socket.create_connection(('127.0.0.1', int(sys.argv[2])))
-    for end in (near, far): end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    way = threading.Thread(target=copy, args=(far, near)); way.start(); copy(near, far); way.join()
-    near.close(); far.close()
-while True: threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
-";
+def end_of(a, b): shut(b, socket.SHUT_WR)";
 
 /// True of each proxy: another address, and another connection.
 const PROXIED: [&str; 2] = ["warn address out", "warn split-tcp"];
@@ -196,10 +187,10 @@ fn a_proxy_that_closes_both_directions_is_told_from_one_that_does_not() {
     }
     let (_server, target) = Program::server(&["-q"]);
     let target = target.port().to_string();
-    let (_proxy, port) = python(CLOSES_BOTH, &[&target]);
+    let (_proxy, port) = python(&[CLOSES_BOTH, RELAY].concat(), &[&target]);
     let closes = of_proxy(&["fail half-close-in in", "fail half-close-out out"]);
     assert_found("a proxy like docker's", &tested(port, ""), &closes);
-    let (_proxy, port) = python(PASSES_ON, &[&target]);
+    let (_proxy, port) = python(&[PASSES_ON, RELAY].concat(), &[&target]);
     assert_found("a relay like io.Copy", &tested(port, ""), &of_proxy(&[]));
 }
 
