@@ -36,7 +36,9 @@ fn rule(lines: &[LedgerLine]) -> Option<(String, Option<PathDirection>)> {
         let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
         // At the edge, a RST may come behind the last byte, and lines of the protocol count too.
         let above = resets.iter().filter(|reset| **reset > whole).count();
-        (above >= RULE && resets.iter().all(|reset| reset.saturating_add(EDGE) >= whole)).then_some((whole, above))
+        // A small amount is no edge of transfers.
+        let edge = EDGE.min(whole / 16);
+        (above >= RULE && resets.iter().all(|reset| reset.saturating_add(edge) >= whole)).then_some((whole, above))
     };
     let bytes = |value: &dyn Fn(&LedgerLine) -> u64, other: &dyn Fn(&LedgerLine) -> u64, what: &str| {
         let (whole, above) = split(value)?;
@@ -247,5 +249,8 @@ mod tests {
         assert_eq!(seen(&[up, up, reset, whole(down)]), Some(PathDirection::Out));
         assert_eq!(seen(&[down, down, reset, whole(up)]), Some(PathDirection::In));
         assert_eq!(seen(&[up, down, reset]), None);
+        // What was to send nothing has not sent too much.
+        let served = LedgerLine { planned_out: 572, ..line(60_000, LineFate::Whole) };
+        assert_eq!(seen(&[served, up, up, up, down, down, down]), None);
     }
 }

@@ -44,10 +44,10 @@ const QUICK: [LabRow; 6] = [
     row("one-sided-strip=timestamps", &["fail options in"]),
     row("nat", &[NAT]),
     row("dscp-bleach", &["warn options out"]),
-    row("rst-inject @64KiB", &[RESET]),
+    row("rst-inject @8KiB", &[RESET]),
 ];
 
-const ROWS: [LabRow; 80] = [
+const ROWS: [LabRow; 81] = [
     lossy("loss=1%", &[]),
     lossy("up: loss=3%", &[]),
     lossy("down: loss=3%", &[]),
@@ -99,6 +99,7 @@ const ROWS: [LabRow; 80] = [
     with("--connections 60", row("cap=20", &["fail cap"])),
     with("--connections 60", row("cap=20 reset", &["fail cap"])),
     row("up: asymmetric-conntrack", &["fail accept-truth out"]),
+    row("rst-inject @64KiB", &[RESET]),
     row("down: rst-inject @64KiB", &["fail spurious-reset in"]),
     row("up: rst-inject @64KiB", &["fail spurious-reset out"]),
     row("rst-inject to=near @64KiB", &[RESET]),
