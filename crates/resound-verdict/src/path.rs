@@ -12,9 +12,11 @@ use tokio::time::timeout;
 use crate::check::{CheckId, greet};
 use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
+use crate::pace::ConnectPace;
+use crate::path_run::Progress;
 use crate::place::{PathEnd, Preface};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
-use crate::run::{self, Progress};
+use crate::run;
 pub(crate) use crate::settings::{PathSettings, Profile};
 
 /// Nothing moves for so long: then nothing will. Retransmissions of Linux are 0.2, 0.4, ... 6.4 s
@@ -189,6 +191,7 @@ impl Path {
             preface: self.preface.clone(),
             patience: self.settings.patience,
             seed: self.settings.seed,
+            pace: ConnectPace::default(),
             greeted: Greeted::default(),
             ledger: ConnectionLedger::default(),
         }

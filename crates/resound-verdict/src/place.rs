@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
+use crate::pace::ConnectPace;
 use crate::symptom::{NoHello, Symptom};
 
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
@@ -31,6 +32,8 @@ pub(crate) struct PathEnd {
     pub(crate) patience: Duration,
     /// Decides what is sent, and the names of sessions.
     pub(crate) seed: u64,
+    /// How soon a connection may follow another one.
+    pub(crate) pace: ConnectPace,
     /// The servers that have greeted so far.
     pub(crate) greeted: Greeted,
     /// What became of the connections so far.
@@ -64,7 +67,7 @@ impl PathEnd {
         Ok(Reached { stream: self.secure(stream).await?, connected_in })
     }
 
-    /// Connects and sends the preface. Returns how long connecting took.
+    /// Connects, when it is its turn, and sends the preface. Returns how long connecting took.
     pub(crate) async fn connect(&self, special: Special) -> Result<(Stream, Duration), Symptom> {
         let dial_with = Dial {
             max_segment: special.max_segment.or(self.dial.max_segment),
@@ -72,6 +75,7 @@ impl PathEnd {
             traffic_class: special.traffic_class.or(self.dial.traffic_class),
             ..self.dial
         };
+        self.pace.turn().await;
         let start = Instant::now();
         let stream = dial(&self.address, dial_with).await.map_err(|error| no_connection(&error, start.elapsed()))?;
         let connected_in = start.elapsed();

@@ -165,6 +165,9 @@ pub struct CheckReport {
     pub suspect: Vec<String>,
     /// Arguments of `resound test` that show it again.
     pub reproduce: Option<String>,
+    /// It is unknown since connections met no far end.
+    #[serde(skip)]
+    pub(crate) is_unmet: bool,
 }
 
 impl CheckReport {
@@ -183,6 +186,7 @@ impl CheckReport {
             evidence: Vec::new(),
             suspect: Vec::new(),
             reproduce: None,
+            is_unmet: false,
         }
     }
 

@@ -1,110 +1,25 @@
 //! The order of a run: who is there, what size passes, and then everything else.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use resound::Address;
+use tokio::time::timeout;
 
-use crate::check::greet::Greetings;
+use crate::check::greet::{Greetings, elapsed};
 use crate::check::split_hello::SplitHellos;
-use crate::check::waits::WaitsPlan;
 use crate::check::{
-    CheckId, accept_truth, address, backends, cap, churn, close_tail, greet, half_close, integrity, mtu, nagle,
-    one_ended, options, reset, responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
+    CheckId, accept_truth, address, backends, cap, churn, greet, integrity, mtu, nagle, one_ended, options,
+    responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
 };
 use crate::path::PathSettings;
+use crate::path_run::{PathRun, Progress};
 use crate::place::PathEnd;
-use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection, PathReport};
-use crate::{symptom, tries};
+use crate::report::{CheckReport, FarKind, PathDirection, PathReport};
+use crate::together::Together;
 
 /// Where both ends take windows for others than they are, nothing moves for so long at a stall.
 const KNOWN_STALL: Duration = Duration::from_secs(3);
-
-/// What happens in a run.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Progress<'a> {
-    /// The checks of an address begin.
-    Begins(&'a Address),
-    /// A check that takes long, or opens many connections, begins: what it does.
-    Announces(&'a str),
-    /// It is known what answers there: its kind, and its name.
-    Greets(FarKind, Option<&'a str>),
-    /// A check is done.
-    Checked(&'a CheckReport),
-}
-
-/// What a run has learnt so far, and where its reports go.
-pub(crate) struct PathRun<'a> {
-    pub(crate) settings: &'a PathSettings,
-    tell: &'a (dyn Fn(Progress<'_>) + Sync),
-    checks: RefCell<Vec<CheckReport>>,
-    /// `tls-split-hello`, until it is known whether other connections break too.
-    hello: RefCell<Option<CheckReport>>,
-    /// `integrity` and `both-ways`, until all other transfers are over.
-    transfers: RefCell<Option<(CheckReport, CheckReport)>>,
-    /// Both ends take windows for others than they are, so that transfers stall.
-    explains_stalls: Cell<bool>,
-    /// The far end itself refuses connections, or lets them wait, where there are many.
-    far_has_limits: Cell<bool>,
-}
-
-/// What many connections at once show.
-const OF_MANY: [CheckId; 5] =
-    [CheckId::Connect, CheckId::AcceptTruth, CheckId::Churn, CheckId::SpuriousReset, CheckId::Cap];
-
-/// Checks that run beside others, and add their reports themselves.
-type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
-
-impl PathRun<'_> {
-    fn wants(&self, id: CheckId) -> bool {
-        self.settings.wants(id)
-    }
-
-    fn add(&self, mut report: CheckReport) {
-        let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
-        if self.explains_stalls.get() && has_failed && report.summary.contains(symptom::STALLED) {
-            report.verdict = CheckVerdict::Unknown;
-            report.summary = format!("not judged, since what 'options' found explains it: {}", report.summary);
-        }
-        let is_noticed = has_failed || report.verdict == CheckVerdict::Warn;
-        if self.far_has_limits.get() && is_noticed && OF_MANY.contains(&report.id) {
-            report.verdict = CheckVerdict::Unknown;
-            report.summary = format!("not judged, since the far end itself limits its connections: {}", report.summary);
-        }
-        if self.wants(report.id) {
-            (self.tell)(Progress::Checked(&report));
-            self.checks.borrow_mut().push(report);
-        }
-    }
-
-    /// Does a check if it is asked for.
-    fn check<'a>(&'a self, id: CheckId, check: impl Future<Output = CheckReport> + 'a) -> Checking<'a> {
-        Box::pin(async move {
-            if self.wants(id) && !self.has(id) {
-                self.add(check.await);
-            }
-        })
-    }
-
-    fn skip(&self, id: CheckId, why: &str) {
-        self.add(CheckReport::new(id, CheckVerdict::Skip, why));
-    }
-
-    fn has(&self, id: CheckId) -> bool {
-        self.checks.borrow().iter().any(|check| check.id == id)
-    }
-
-    /// All that was not judged by now is skipped.
-    fn skip_rest(&self, why: &str) {
-        for id in CheckId::ALL {
-            if self.wants(id) && !self.has(id) {
-                self.skip(id, why);
-            }
-        }
-    }
-}
 
 /// Tests the path to one address.
 pub(crate) async fn run(
@@ -150,22 +65,10 @@ pub(crate) async fn run(
             run.skip(id, "a unix socket has no RST");
         }
     }
-    let small = &end.with_segments_of(greetings.max_segment.or(end.dial.max_segment));
-    if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
-        who(&run, small, &greetings, hellos.as_ref()).await;
-    }
-    match kind {
-        FarKind::Probe => {
-            let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
-            broken.for_each(|symptom| end.ledger.begins().failed(symptom));
-            // Each transfer that stalls is known to, and need not be waited for as long.
-            let patience = if run.explains_stalls.get() { KNOWN_STALL.min(end.patience) } else { end.patience };
-            two_ended(&run, &PathEnd { patience, ..end.clone() }, family, &greetings).await;
-        }
-        FarKind::Echo | FarKind::Reply => {
-            one_ended::run(small, kind, |id| run.wants(id), |report| run.add(report)).await
-        }
-        _ => {}
+    let longest = settings.longest();
+    if timeout(longest, behind_greetings(&run, end, family, &greetings, hellos.as_ref())).await.is_err() {
+        let why = format!("not judged: the run was cut off after {}, with bytes still on their way", elapsed(longest));
+        run.give_up(&why);
     }
     if let Some(hello) = run.hello.take() {
         let is_met = greetings.tries.iter().any(|tried| tried.result.is_ok());
@@ -182,6 +85,33 @@ pub(crate) async fn run(
         far_name: name,
         checks,
         seconds: start.elapsed().as_secs_f64(),
+    }
+}
+
+/// The checks behind the greetings.
+async fn behind_greetings(
+    run: &PathRun<'_>,
+    end: &PathEnd,
+    family: &str,
+    greetings: &Greetings,
+    hellos: Option<&SplitHellos>,
+) {
+    let small = &end.with_segments_of(greetings.max_segment.or(end.dial.max_segment));
+    if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
+        who(run, small, greetings, hellos).await;
+    }
+    match greetings.kind() {
+        FarKind::Probe => {
+            let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
+            broken.for_each(|symptom| end.ledger.begins().failed(symptom));
+            // Each transfer that stalls is known to, and need not be waited for as long.
+            let patience = if run.explains_stalls.get() { KNOWN_STALL.min(end.patience) } else { end.patience };
+            two_ended(run, &PathEnd { patience, ..end.clone() }, family, greetings).await;
+        }
+        kind @ (FarKind::Echo | FarKind::Reply) => {
+            one_ended::run(small, kind, |id| run.wants(id), |report| run.add(report)).await
+        }
+        _ => {}
     }
 }
 
@@ -238,11 +168,17 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
     let max_segment = [found.or(greetings.max_segment), end.dial.max_segment].into_iter().flatten().min();
     let end = &end.with_segments_of(max_segment);
     let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
-    run.check(CheckId::Churn, churn::run(end, rtt.max(greetings.alone()), back.rate())).await;
+    let mut end = end.clone();
+    if run.wants(CheckId::Churn) {
+        let (report, pace) = churn::run(&end, rtt.max(greetings.alone()), back.rate()).await;
+        run.add(report);
+        end.pace = pace;
+    }
+    let end = &end;
     let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
     let waiting = waits::announced(run.settings, far_timeout, |what| (run.tell)(Progress::Announces(what)));
     let busy = async {
-        tries::all(together(run, end, bytes, rtt, &waiting)).await;
+        Together { run, end, bytes, rtt, waiting: &waiting }.all().await;
         // Alone: it fills the path.
         run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
     };
@@ -252,40 +188,13 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
     last(run, end, bytes, rtt).await;
 }
 
-/// The checks that do not disturb each other.
-fn together<'a>(
-    run: &'a PathRun<'_>,
-    end: &'a PathEnd,
-    bytes: u64,
-    rtt: Duration,
-    waiting: &'a WaitsPlan,
-) -> Vec<Checking<'a>> {
-    let integrity = Box::pin(async move {
-        if run.wants(CheckId::Integrity) || run.wants(CheckId::BothWays) {
-            *run.transfers.borrow_mut() = Some(integrity::run(end, bytes).await);
-        }
-    });
-    let held = Box::pin(async move {
-        waits::held(end, waiting, rtt).await.into_iter().for_each(|report| run.add(report));
-    });
-    vec![
-        integrity,
-        held,
-        run.check(CheckId::HalfCloseOut, half_close::run_out(end, bytes, rtt)),
-        run.check(CheckId::HalfCloseIn, half_close::run_in(end, bytes)),
-        run.check(CheckId::ResetOut, reset::run_out(end, bytes, rtt)),
-        run.check(CheckId::ResetIn, reset::run_in(end, rtt)),
-        run.check(CheckId::CloseTail, close_tail::run(end, bytes, rtt)),
-    ]
-}
-
 /// The checks of all connections so far, and those that must be alone.
 async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
     if run.wants(CheckId::SpuriousReset) {
         Box::pin(spurious_reset::more(end, bytes)).await;
         run.add(spurious_reset::spurious_reset(&end.ledger.lines()));
     }
-    if let Some((integrity, both_ways)) = run.transfers.take() {
+    if let Some([integrity, both_ways]) = run.transfers.take() {
         run.add(integrity::with_others(integrity, &end.ledger.damage(), &both_ways));
         run.add(both_ways);
     }

@@ -100,6 +100,11 @@ impl Symptom {
         }
     }
 
+    /// Whether there was no connection, or none that a far end has greeted.
+    pub(crate) fn is_unmet(&self) -> bool {
+        matches!(self, Self::NoConnection { .. } | Self::NoHello(_) | Self::HelloLost(_))
+    }
+
     /// Whether this machine or the far end is to blame, and not the path.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self, Self::Local(_) | Self::NotPlayed(_) | Self::Forgotten)

@@ -196,6 +196,9 @@ impl<M> TriesJudgement<'_, M> {
             CheckReport { verdict: CheckVerdict::Flaky, ..fail(&mine) }
         };
         let mut report = report.tried(ok, count);
+        let control = self.control.iter().flat_map(|(_, tries)| tries.iter().filter_map(Tried::symptom));
+        let is_unmet = self.tries.iter().filter_map(Tried::symptom).chain(control).any(Symptom::is_unmet);
+        report.is_unmet = report.verdict == CheckVerdict::Unknown && is_unmet;
         if ok < count {
             let mut seen: Vec<String> = Vec::new();
             for tried in self.tries {

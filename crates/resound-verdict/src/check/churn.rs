@@ -7,6 +7,7 @@ use resound::client::FailureClass;
 
 use super::CheckId;
 use super::greet::elapsed;
+use crate::pace::ConnectPace;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::report::{CheckReport, CheckVerdict};
@@ -27,6 +28,8 @@ const SYN_AGAIN: Duration = Duration::from_millis(900);
 /// Half of the connections wait this much beyond ten times what one alone takes: they are made to.
 const MADE_TO_WAIT: Duration = Duration::from_millis(500);
 const SOME_FAIL: &str = "a balancer one of whose backends is down, or a box that resets some connections";
+/// Of the connections a second that a path answers, the other checks of a run use so many.
+const USED: f64 = 0.8;
 /// Bytes that one connection of this check costs a thin line.
 const COST: f64 = 3000.0;
 
@@ -183,8 +186,9 @@ pub(crate) fn judged(
     report
 }
 
-/// Nothing else may run meanwhile.
-pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) -> CheckReport {
+/// Nothing else may run meanwhile. The second value is how soon connections may follow each other
+/// from now on: the checks behind this one are about other things.
+pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) -> (CheckReport, ConnectPace) {
     let tries = churn(end, alone).await;
     let mut control = Vec::new();
     if tries.iter().any(|tried| tried.result.is_err()) {
@@ -198,7 +202,19 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
             }
         }
     }
-    judged(&tries, &control, alone, bandwidth)
+    let report = judged(&tries, &control, alone, bandwidth);
+    let good: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
+    (report.clone(), pace(&report, &good))
+}
+
+/// The pace of connections on a path that lets them wait, or fail, where they come too quickly.
+fn pace(report: &CheckReport, good: &[&Churned]) -> ConnectPace {
+    match report.verdict {
+        CheckVerdict::Warn | CheckVerdict::Fail => {
+            ConnectPace::every(Duration::from_secs_f64(1.0 / (rate(good) * USED).max(1.0)))
+        }
+        _ => ConnectPace::default(),
+    }
 }
 
 #[cfg(test)]

@@ -144,18 +144,24 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), Duration::ZERO))).await);
     }
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
-    let is_lost = is_all(&|symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed)));
+    let is_lost = |symptom: &Symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed));
+    let ended_at_once =
+        |symptom: &Symptom| matches!(symptom, Symptom::NoHello(NoHello::ResetAtOnce | NoHello::ClosedAtOnce));
+    let may_be_at_once = is_all(&|symptom| is_lost(symptom) || ended_at_once(symptom));
     let mut greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
     let is_cut = is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed)));
     // With TLS a single byte comes behind a handshake.
     if is_cut && end.tls.is_none() {
         greetings.ends_at_one_byte = ends_at_one_byte(end).await;
     }
-    if is_lost {
+    // A RST that came behind the ClientHello may have been sent before it.
+    if may_be_at_once {
         let ends = all(tries.iter().map(|_| ends_at_once(end))).await;
         if ends.iter().all(Option::is_some) {
             for (tried, seen) in tries.iter_mut().zip(ends.into_iter().flatten()) {
-                tried.result = Err(Symptom::NoHello(seen));
+                if tried.result.as_ref().is_err_and(is_lost) {
+                    tried.result = Err(Symptom::NoHello(seen));
+                }
             }
         }
     }

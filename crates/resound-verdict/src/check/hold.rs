@@ -20,6 +20,8 @@ use crate::tries::{Tried, play};
 const TICK: Duration = Duration::from_millis(10);
 /// The far end looks at its socket so often.
 const FAR_LOOK: Duration = Duration::from_millis(20);
+/// It is asked so often at least.
+const LEAST_LOOKS: u32 = 8;
 /// A sender whose window is closed stands still for so long, at least.
 const QUIET: Duration = Duration::from_millis(250);
 /// So much waits in this end's system at least, and more where much is acknowledged.
@@ -67,6 +69,8 @@ pub(crate) struct Held {
     pub(crate) arrived: u64,
     /// The SYN that the far end received is this end's own.
     pub(crate) is_own_syn: bool,
+    /// Both systems count.
+    pub(crate) is_counted: bool,
     /// This end came to a halt: its window was closed.
     pub(crate) is_blocked: bool,
     /// Bytes were still acknowledged when the hold ended.
@@ -153,6 +157,7 @@ pub(crate) fn own(symptom: Symptom, when: &str) -> Symptom {
 /// Sends until nothing is acknowledged any more, or too much is.
 async fn pump(end: &PathEnd, played: &mut Played, plan: &HoldPlan, held: &mut Held) -> Result<(), Symptom> {
     let before = CountsBefore::of(end, played).await;
+    held.is_counted = before.is_some();
     let quiet = QUIET.max(3 * plan.rtt);
     let start = Instant::now();
     let (mut progress, mut since, mut is_asked) = ((0, 0), start, false);
@@ -221,9 +226,11 @@ fn piece(sent: u64, plan: &HoldPlan) -> u64 {
 async fn look(end: &PathEnd, played: &Played, before: CountsBefore, held: &mut Held) {
     let acknowledged = before.acknowledged(&played.stream.report());
     let start = Instant::now();
-    let mut earliest = None;
-    while start.elapsed() < end.patience {
+    let (mut earliest, mut asked) = (None, 0);
+    // A question may have waited for its turn.
+    while asked < LEAST_LOOKS || start.elapsed() < end.patience {
         let Ok(log) = played.asked().await else { return };
+        asked += 1;
         let earliest = *earliest.get_or_insert(log.now_ms);
         if log.socket_at_ms.is_some_and(|at| at >= earliest) {
             let Some(tcp) = &log.socket.tcp else { return };

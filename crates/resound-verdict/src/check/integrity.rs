@@ -181,8 +181,8 @@ pub(crate) fn amount(bytes: u64) -> String {
     }
 }
 
-/// Three tries of each, as both need them.
-pub(crate) async fn run(end: &PathEnd, bytes: u64) -> (CheckReport, CheckReport) {
+/// `integrity` and `both-ways`: three tries of each, as both need them.
+pub(crate) async fn run(end: &PathEnd, bytes: u64) -> [CheckReport; 2] {
     let each_way = all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
     let is_clean = each_way.iter().all(|tried| tried.result.is_ok());
     let mut others = if is_clean { Vec::new() } else { all((0..TRIES).map(|_| try_in(end, bytes))).await };
@@ -195,5 +195,5 @@ pub(crate) async fn run(end: &PathEnd, bytes: u64) -> (CheckReport, CheckReport)
         .iter()
         .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
         .collect();
-    (integrity(&each_way, &others, bytes), both_ways(&at_once, &control, bytes))
+    [integrity(&each_way, &others, bytes), both_ways(&at_once, &control, bytes)]
 }

@@ -1,0 +1,109 @@
+//! [`PathRun`]: what a run has learnt so far.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+
+use resound::Address;
+
+use crate::check::CheckId;
+use crate::path::PathSettings;
+use crate::report::{CheckReport, CheckVerdict, FarKind};
+use crate::symptom;
+
+/// What happens in a run.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// The checks of an address begin.
+    Begins(&'a Address),
+    /// A check that takes long, or opens many connections, begins: what it does.
+    Announces(&'a str),
+    /// It is known what answers there: its kind, and its name.
+    Greets(FarKind, Option<&'a str>),
+    /// A check is done.
+    Checked(&'a CheckReport),
+}
+
+/// What a run has learnt so far, and where its reports go.
+pub(crate) struct PathRun<'a> {
+    pub(crate) settings: &'a PathSettings,
+    pub(crate) tell: &'a (dyn Fn(Progress<'_>) + Sync),
+    pub(crate) checks: RefCell<Vec<CheckReport>>,
+    /// `tls-split-hello`, until it is known whether other connections break too.
+    pub(crate) hello: RefCell<Option<CheckReport>>,
+    /// `integrity` and `both-ways`, until all other transfers are over.
+    pub(crate) transfers: RefCell<Option<[CheckReport; 2]>>,
+    /// Both ends take windows for others than they are, so that transfers stall.
+    pub(crate) explains_stalls: Cell<bool>,
+    /// The far end itself refuses connections, or lets them wait, where there are many.
+    pub(crate) far_has_limits: Cell<bool>,
+}
+
+/// What many connections at once show.
+const OF_MANY: [CheckId; 5] =
+    [CheckId::Connect, CheckId::AcceptTruth, CheckId::Churn, CheckId::SpuriousReset, CheckId::Cap];
+
+/// Checks that run beside others, and add their reports themselves.
+pub(crate) type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+impl PathRun<'_> {
+    pub(crate) fn wants(&self, id: CheckId) -> bool {
+        self.settings.wants(id)
+    }
+
+    pub(crate) fn add(&self, mut report: CheckReport) {
+        let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
+        if self.explains_stalls.get() && has_failed && report.summary.contains(symptom::STALLED) {
+            report.verdict = CheckVerdict::Unknown;
+            report.summary = format!("not judged, since what 'options' found explains it: {}", report.summary);
+        }
+        let is_noticed = has_failed || report.verdict == CheckVerdict::Warn;
+        if self.far_has_limits.get() && is_noticed && OF_MANY.contains(&report.id) {
+            report.verdict = CheckVerdict::Unknown;
+            report.summary = format!("not judged, since the far end itself limits its connections: {}", report.summary);
+        }
+        if self.wants(report.id) {
+            (self.tell)(Progress::Checked(&report));
+            self.checks.borrow_mut().push(report);
+        }
+    }
+
+    /// Does a check if it is asked for.
+    pub(crate) fn check<'a>(&'a self, id: CheckId, check: impl Future<Output = CheckReport> + 'a) -> Checking<'a> {
+        Box::pin(async move {
+            if self.wants(id) && !self.has(id) {
+                self.add(check.await);
+            }
+        })
+    }
+
+    pub(crate) fn skip(&self, id: CheckId, why: &str) {
+        self.add(CheckReport::new(id, CheckVerdict::Skip, why));
+    }
+
+    pub(crate) fn has(&self, id: CheckId) -> bool {
+        self.checks.borrow().iter().any(|check| check.id == id)
+    }
+
+    /// All that was not judged by now is unknown, and why.
+    pub(crate) fn give_up(&self, why: &str) {
+        for report in self.transfers.take().into_iter().flatten() {
+            self.add(report);
+        }
+        for id in CheckId::ALL {
+            // It is added last.
+            if !self.has(id) && id != CheckId::TlsSplitHello {
+                self.add(CheckReport::new(id, CheckVerdict::Unknown, why));
+            }
+        }
+    }
+
+    /// All that was not judged by now is skipped.
+    pub(crate) fn skip_rest(&self, why: &str) {
+        for id in CheckId::ALL {
+            if self.wants(id) && !self.has(id) {
+                self.skip(id, why);
+            }
+        }
+    }
+}
