@@ -8,6 +8,7 @@ mod check;
 mod far_session;
 mod greeted;
 mod ledger;
+mod machine;
 mod near;
 mod pace;
 mod path;

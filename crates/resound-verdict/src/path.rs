@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::check::{CheckId, greet};
 use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
+use crate::machine::MachineWatch;
 use crate::pace::ConnectPace;
 use crate::path_run::Progress;
 use crate::place::{PathEnd, Preface};
@@ -191,6 +192,7 @@ impl Path {
             preface: self.preface.clone(),
             patience: self.settings.patience,
             seed: self.settings.seed,
+            machine: MachineWatch::default(),
             pace: ConnectPace::default(),
             greeted: Greeted::default(),
             ledger: ConnectionLedger::default(),

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use resound::Address;
 
 use crate::check::CheckId;
+use crate::machine::{MachineWatch, SHORT_OF_MEMORY};
 use crate::path::PathSettings;
 use crate::report::{CheckReport, CheckVerdict, FarKind};
 use crate::symptom;
@@ -27,6 +28,7 @@ pub enum Progress<'a> {
 /// What a run has learnt so far, and where its reports go.
 pub(crate) struct PathRun<'a> {
     pub(crate) settings: &'a PathSettings,
+    pub(crate) machine: MachineWatch,
     pub(crate) tell: &'a (dyn Fn(Progress<'_>) + Sync),
     pub(crate) checks: RefCell<Vec<CheckReport>>,
     /// `tls-split-hello`, until it is known whether other connections break too.
@@ -61,6 +63,10 @@ impl PathRun<'_> {
         if self.far_has_limits.get() && is_noticed && OF_MANY.contains(&report.id) {
             report.verdict = CheckVerdict::Unknown;
             report.summary = format!("not judged, since the far end itself limits its connections: {}", report.summary);
+        }
+        if has_failed && self.machine.was_short_of_memory() {
+            report.verdict = CheckVerdict::Error;
+            report.summary = format!("{SHORT_OF_MEMORY}: {}", report.summary);
         }
         if self.wants(report.id) {
             (self.tell)(Progress::Checked(&report));

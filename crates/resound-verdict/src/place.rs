@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
+use crate::machine::MachineWatch;
 use crate::pace::ConnectPace;
 use crate::symptom::{NoHello, Symptom};
 
@@ -32,6 +33,7 @@ pub(crate) struct PathEnd {
     pub(crate) patience: Duration,
     /// Decides what is sent, and the names of sessions.
     pub(crate) seed: u64,
+    pub(crate) machine: MachineWatch,
     /// How soon a connection may follow another one.
     pub(crate) pace: ConnectPace,
     /// The servers that have greeted so far.
@@ -76,6 +78,7 @@ impl PathEnd {
             ..self.dial
         };
         self.pace.turn().await;
+        self.machine.look();
         let start = Instant::now();
         let stream = dial(&self.address, dial_with).await.map_err(|error| no_connection(&error, start.elapsed()))?;
         let connected_in = start.elapsed();

@@ -168,6 +168,9 @@ pub struct CheckReport {
     /// It is unknown since connections met no far end.
     #[serde(skip)]
     pub(crate) is_unmet: bool,
+    /// It is unknown since so many of its connections were reset, which is the matter of another.
+    #[serde(skip)]
+    pub(crate) resets: u32,
 }
 
 impl CheckReport {
@@ -187,6 +190,7 @@ impl CheckReport {
             suspect: Vec::new(),
             reproduce: None,
             is_unmet: false,
+            resets: 0,
         }
     }
 

@@ -32,6 +32,7 @@ pub(crate) async fn run(
     let start = Instant::now();
     let run = PathRun {
         settings,
+        machine: end.machine.clone(),
         tell,
         checks: RefCell::default(),
         hello: RefCell::default(),
@@ -192,7 +193,8 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
 async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
     if run.wants(CheckId::SpuriousReset) {
         Box::pin(spurious_reset::more(end, bytes)).await;
-        run.add(spurious_reset::spurious_reset(&end.ledger.lines()));
+        let report = spurious_reset::with_others(&end.ledger.lines(), &run.checks.borrow());
+        run.add(report);
     }
     if let Some([integrity, both_ways]) = run.transfers.take() {
         run.add(integrity::with_others(integrity, &end.ledger.damage(), &both_ways));

@@ -156,6 +156,12 @@ pub(crate) fn all_are<M>(tries: &[Tried<M>], is_mine: impl Fn(&Symptom) -> bool)
     !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(&is_mine))
 }
 
+/// How many of these are a RST that no end has sent.
+pub(crate) fn resets<'a>(symptoms: impl Iterator<Item = &'a Symptom>) -> u32 {
+    let count = symptoms.filter(|symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. })).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// What the tries of a check mean.
 pub(crate) struct TriesJudgement<'a, M> {
     pub(crate) id: CheckId,
@@ -199,6 +205,10 @@ impl<M> TriesJudgement<'_, M> {
         let control = self.control.iter().flat_map(|(_, tries)| tries.iter().filter_map(Tried::symptom));
         let is_unmet = self.tries.iter().filter_map(Tried::symptom).chain(control).any(Symptom::is_unmet);
         report.is_unmet = report.verdict == CheckVerdict::Unknown && is_unmet;
+        report.resets = match mine.is_empty() {
+            true => resets(others.into_iter()),
+            false => 0,
+        };
         if ok < count {
             let mut seen: Vec<String> = Vec::new();
             for tried in self.tries {

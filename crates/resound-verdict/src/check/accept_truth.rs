@@ -44,11 +44,23 @@ pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
         Some(first @ (Symptom::NotPlayed(_) | Symptom::Local(_))) => {
             CheckReport::new(id, CheckVerdict::Error, first.to_string())
         }
-        Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_unheard(tried)) => unheard(&tries),
-        Some(first) => CheckReport::new(id, CheckVerdict::Unknown, format!("{first}: the server or the path"))
-            .suspects("a server that expects another protocol, such as TLS (--tls), or a proxy without a backend"),
+        Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_silent(tried)) => {
+            let unheard: Vec<_> = tries.iter().copied().filter(|tried| is_unheard(tried)).collect();
+            if unheard.is_empty() { unanswered(symptoms[0]) } else { self::unheard(&unheard) }
+        }
+        Some(first) => unanswered(first),
     };
     symptoms.iter().fold(report.tried(ok, tries.len()), |report, symptom| report.saw(symptom.to_string()))
+}
+
+/// No server has answered, and none has ended the connection at once.
+fn unanswered(first: &Symptom) -> CheckReport {
+    CheckReport::new(CheckId::AcceptTruth, CheckVerdict::Unknown, format!("{first}: the server or the path"))
+        .suspects("a server that expects another protocol, such as TLS (--tls), or a proxy without a backend")
+}
+
+fn is_silent(tried: &GreetTry) -> bool {
+    matches!(tried.result, Err(Symptom::NoHello(NoHello::Silent)))
 }
 
 /// Whether a SYN-ACK came, and then no acknowledgement of any byte. A server that hangs does not
@@ -57,7 +69,7 @@ fn is_unheard(tried: &GreetTry) -> bool {
     let tcp = tried.near.as_ref().and_then(|near| near.socket.tcp.as_ref());
     // A SYN counts as one.
     let has_nothing = tcp.is_some_and(|tcp| tcp.acknowledged <= 1 && tcp.received == 0 && tcp.timeouts >= UNHEARD);
-    has_nothing && matches!(tried.result, Err(Symptom::NoHello(NoHello::Silent)))
+    has_nothing && is_silent(tried)
 }
 
 /// Connections come about, and no byte on them is acknowledged.

@@ -143,6 +143,9 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         let left = TRIES.saturating_sub(tries.len());
         tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), Duration::ZERO))).await);
     }
+    if let Some(small) = in_small_segments(end, &tries).await {
+        return Greetings { tries: small, max_segment: Some(SMALL_SEGMENT), ends_at_one_byte: None };
+    }
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
     let is_lost = |symptom: &Symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed));
     let ended_at_once =
@@ -167,6 +170,26 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
     }
     greetings.tries = tries;
     greetings
+}
+
+/// The greetings in small segments, where some others stayed silent and none of these does: some
+/// packets of the others were too large.
+async fn in_small_segments(end: &PathEnd, tries: &[GreetTry]) -> Option<Vec<GreetTry>> {
+    let is_silent = |tried: &GreetTry| {
+        let silent = |symptom: &Symptom| {
+            matches!(symptom, Symptom::NoHello(NoHello::Silent) | Symptom::HelloLost(NoHello::Silent | NoHello::Reset))
+        };
+        tried.result.as_ref().is_err_and(silent)
+    };
+    let silent = tries.iter().filter(|tried| is_silent(tried)).count();
+    let good = tries.iter().filter(|tried| tried.result.is_ok()).count();
+    if silent == 0 || good == 0 || silent + good < tries.len() {
+        return None;
+    }
+    let special = Special { max_segment: Some(SMALL_SEGMENT), ..Special::default() };
+    // Chance would show among so many.
+    let mut small = all((0..2 * TRIES).map(|_| try_greet(end, special, Duration::ZERO))).await;
+    small.iter().all(|tried| tried.result.is_ok()).then(|| small.split_off(TRIES))
 }
 
 /// Whether a connection ends on which nothing is sent, not even a ClientHello.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use resound::client::TcpInfo;
 
 use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
+use super::split_hello;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::probe::Step;
@@ -31,6 +32,8 @@ const SIZES: u16 = 24;
 const ROUNDS: usize = 4;
 /// The smallest MSS, which each host accepts (RFC 9293, 3.7.1).
 const SMALLEST: u16 = 536;
+/// A sender's segments are no longer than half of the window that this receive buffer has.
+const SMALL_BUFFER: u32 = 1152;
 /// Of a segment: the timestamp option, which an MSS counts as data (RFC 6691).
 const TIMESTAMPS: u32 = 12;
 
@@ -61,9 +64,9 @@ impl MtuTry {
     fn is_stall(&self, direction: PathDirection) -> bool {
         match self.tried.symptom() {
             Some(Symptom::Stalled { .. }) => true,
-            // What greets may be large itself.
-            Some(Symptom::NoHello(NoHello::Silent)) => direction == PathDirection::In,
-            Some(Symptom::HelloLost(NoHello::Silent)) => direction == PathDirection::In,
+            // What greets may be large itself, and so may what answers a small ClientHello: a
+            // server that is not heard ends such a handshake after a while.
+            Some(Symptom::NoHello(NoHello::Silent) | Symptom::HelloLost(_)) => direction == PathDirection::In,
             _ => false,
         }
     }
@@ -72,25 +75,32 @@ impl MtuTry {
 impl MtuSearch<'_> {
     async fn transfer(&self, bytes: u64, max_segment: Option<u16>) -> MtuTry {
         let is_out = self.direction == PathDirection::Out;
-        let special = Special { max_segment, brief: true, ..Special::default() };
+        // The answers of TLS have to be small as well.
+        let receive_buffer = (is_out && self.end.tls.is_some()).then_some(SMALL_BUFFER);
+        let special = Special { max_segment, receive_buffer, brief: true, ..Special::default() };
         let out = [Step::Read(bytes), Step::Send(1)];
         // The hello leaves alone, in a small packet.
         let back = [Step::Read(1), Step::Send(bytes), Step::Read(1), Step::Tell];
-        let (mut natural, mut acknowledged) = (None, 0);
+        // Bytes of this direction that the receiving system has, with those of TLS.
+        let count = |played: &Played| {
+            let tcp = played.stream.report().tcp;
+            tcp.map_or(0, |tcp| if is_out { tcp.acknowledged } else { tcp.bytes_received })
+        };
+        let (mut natural, mut delivered) = (None, (0, 0));
         // Nothing is asked on another connection: its answer may be too large for the path.
         let act = async {
             let mut played = Played::begin(self.end, special, if is_out { &out } else { &back }).await?;
             natural = played.tcp().and_then(|tcp| natural_segment(&tcp, is_out));
-            acknowledged = played.tcp().map_or(0, |tcp| tcp.acknowledged);
+            delivered.0 = count(&played);
             let start = Instant::now();
             let moved =
                 if is_out { self.send(&mut played, bytes).await } else { self.receive(&mut played, bytes).await };
+            delivered.1 = count(&played);
             Ok(MtuTransfer { time: start.elapsed(), ..moved? })
         };
         let result = act.await;
         let delivers = match &result {
-            Err(Symptom::Stalled { acknowledged: Some(now), received, .. }) => *received > 0 || *now > acknowledged + 1,
-            Err(Symptom::Stalled { received, .. }) => *received > 0,
+            Err(Symptom::Stalled { received, .. }) => *received > 0 || delivered.1 > delivered.0,
             other => other.is_ok(),
         };
         self.end.ledger.moved_plainly(result.as_ref().err());
@@ -188,8 +198,11 @@ fn natural_segment(tcp: &TcpInfo, is_out: bool) -> Option<u16> {
 /// Tries large segments in one direction, and looks for the size that passes where they do not.
 pub(crate) async fn find(end: &PathEnd, direction: PathDirection, rtt: Duration, is_ipv6: bool) -> MtuFinding {
     let limit = (STANDSTILL + 10 * rtt).min(end.patience);
-    let search = MtuSearch { end, direction, limit, counts_timeouts: true };
-    let patient = MtuSearch { limit: end.patience, counts_timeouts: false, ..search };
+    // This end's part of a handshake is small, so that what is lost is the far end's.
+    let end = &end.with_tls(split_hello::small(end).as_ref());
+    let search =
+        MtuSearch { end: &PathEnd { patience: limit, ..end.clone() }, direction, limit, counts_timeouts: true };
+    let patient = MtuSearch { end, limit: end.patience, counts_timeouts: false, ..search };
     let looking = async {
         let tries = all((1..TRIES).map(|_| search.transfer(BYTES, None))).await;
         if !tries.iter().all(|one| one.is_hole(direction)) {

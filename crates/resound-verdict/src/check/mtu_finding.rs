@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::CheckId;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried};
+use crate::tries::{TRIES, Tried, resets};
 
 /// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
 pub(super) const BYTES: u64 = 64 * 1024;
@@ -177,7 +177,8 @@ impl MtuFinding {
             CheckReport::new(id, CheckVerdict::Flaky, summary)
                 .suspects("several links, one of which drops large packets, with ICMP filtered")
         } else {
-            CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {symptom}"))
+            let resets = resets(self.tries.iter().filter_map(Tried::symptom));
+            CheckReport { resets, ..CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {symptom}")) }
         };
         let report = match self.small.len() {
             0 => report,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::CheckId;
 use super::integrity::{amount, arrived};
@@ -28,8 +28,12 @@ const SMALL_BUFFER: u32 = 8 * 1024;
 /// The name of a value.
 const LOST_TAIL: &str = "lost_tail_bytes";
 const TRIES_OF_TAIL: usize = 3;
+/// A late reader may leave no room for one.
+const MOST_OF_TAIL: usize = 2;
 /// Round trips in which the path takes the tail, where it has room.
 const SLOW_START: u32 = 6;
+/// The same on a busy machine.
+const TAKES: Duration = Duration::from_millis(300);
 /// A lost segment before the RST is retransmitted within this time.
 const RETRANSMISSION: Duration = Duration::from_secs(2);
 /// What has arrived is noticed within this time.
@@ -128,7 +132,7 @@ async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<Arrived
                 played.delivered().await
             };
             tokio::pin!(delivery);
-            match timeout(SLOW_START * rtt + Duration::from_millis(100), &mut delivery).await {
+            match timeout(SLOW_START * rtt + TAKES, &mut delivery).await {
                 Ok(delivered) => delivered.map(|()| true)?,
                 Err(_) => {
                     far.go().await?;
@@ -232,7 +236,9 @@ async fn try_tail_in(end: &PathEnd, rtt: Duration) -> Tried<ArrivedReset> {
     // The hello is no part of the tail.
     play_and_end(end, special, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut played| {
         played.send(1).await?;
-        sleep(2 * rtt + Duration::from_millis(100)).await;
+        // Where the path takes all of it, the RST comes behind it at once. An end-to-end connection
+        // waits for this end to read.
+        let _ = played.far().asked_within(2 * rtt + TAKES, is_over).await;
         let seen = seen_here(&mut played, TAIL, end.patience).await;
         played.check()?;
         seen
@@ -296,7 +302,7 @@ fn passed(
     let report = if good.iter().all(|reset| reset.is_provoked) {
         let what = format!("{whose} RST arrives only when its receiver sends the next byte");
         CheckReport::new(id, CheckVerdict::Warn, what).towards(direction).suspects(EATS)
-    } else if lost.len() == tails.len() && lost.iter().any(|missing| *missing > 0) && !lost.contains(&0) {
+    } else if lost.iter().filter(|missing| **missing > 0).count() >= MOST_OF_TAIL {
         let most = lost.iter().copied().max().unwrap_or_default();
         let what = format!("{whose} RST arrives, without the last {} before it", amount(most));
         CheckReport::new(id, CheckVerdict::Warn, what).towards(direction).suspects(LOSES_TAIL)

@@ -105,15 +105,20 @@ async fn tries(end: &PathEnd, client: Option<&TlsClient>, is_split: bool) -> Vec
     results.into_iter().map(|result| Tried { result, far: None }).collect()
 }
 
+/// This end's TLS with a ClientHello that fits into a small segment.
+pub(crate) fn small(end: &PathEnd) -> Option<TlsClient> {
+    end.tls.as_ref()?.to_group(SMALL_GROUP).ok()
+}
+
 /// Tries ClientHellos of different sizes and segments.
 pub(crate) async fn find(end: &PathEnd) -> Option<SplitHellos> {
     let client = end.tls.as_ref()?;
     let name = client.name().to_str();
     let alpn = &client.config().alpn_protocols;
-    let remedy = client.to_group(SMALL_GROUP).ok();
+    let remedy = small(end);
     // A certificate is not the matter of this check: any answer is one.
     let other = |group| TlsClient::with_group(group, &name, Trust::Unverified, None, alpn).ok();
-    let small = remedy.clone().or_else(|| other(SMALL_GROUP));
+    let short = remedy.clone().or_else(|| other(SMALL_GROUP));
     let is_large = client.config().crypto_provider().kx_groups.iter().any(|group| {
         let name = format!("{:?}", group.name());
         name.contains("MLKEM")
@@ -121,8 +126,8 @@ pub(crate) async fn find(end: &PathEnd) -> Option<SplitHellos> {
     let large = if is_large { Some(client.clone().without_resumption()) } else { other("X25519MLKEM768") };
     let (large, split, small) = tokio::join!(
         tries(end, large.as_ref(), false),
-        tries(end, small.as_ref(), true),
-        tries(end, small.as_ref(), false)
+        tries(end, short.as_ref(), true),
+        tries(end, short.as_ref(), false)
     );
     Some(SplitHellos { large, split, small, remedy })
 }

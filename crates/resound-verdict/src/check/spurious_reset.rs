@@ -105,8 +105,27 @@ fn ends(resets: &[LedgerLine]) -> (String, Option<PathDirection>) {
     (text.join("; "), direction)
 }
 
+/// What the connections of a run mean, together with the resets that kept other checks from
+/// judging.
+pub(crate) fn with_others(lines: &[LedgerLine], others: &[CheckReport]) -> CheckReport {
+    let report = spurious_reset(lines);
+    let reset: Vec<_> = others.iter().filter(|other| other.resets > 0).collect();
+    if reset.is_empty() || report.verdict != CheckVerdict::Pass {
+        return report;
+    }
+    let count: u32 = reset.iter().map(|other| other.resets).sum();
+    let all = report.tries + reset.iter().map(|other| other.tries).sum::<u32>();
+    let what = format!("{count} of {all} connections were reset, and no end has sent a RST");
+    let report = CheckReport::new(CheckId::SpuriousReset, CheckVerdict::Flaky, what)
+        .tried((all - count.min(all)) as usize, all as usize)
+        .measure("connections", all)
+        .measure("resets", count)
+        .suspects(BOX);
+    reset.iter().fold(report, |report, other| report.saw(format!("in {}: {}", other.id, other.summary)))
+}
+
 /// What the connections of a run mean.
-pub(crate) fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
+fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
     let id = CheckId::SpuriousReset;
     let resets: Vec<_> = lines.iter().copied().filter(is_reset).collect();
     let (count, all) = (resets.len(), lines.len());
@@ -209,6 +228,18 @@ mod tests {
     fn a_far_end_that_ended_is_not_the_path() {
         let lines = [line(0, LineFate::Whole), line(9, LineFate::ResetHere(None))];
         assert_eq!(spurious_reset(&lines).verdict, CheckVerdict::Unknown);
+    }
+
+    #[test]
+    fn a_reset_in_another_check_is_one_too() {
+        let lines = [line(9, LineFate::Whole)];
+        let other = |resets| CheckReport {
+            resets,
+            ..CheckReport::new(CheckId::HalfCloseIn, CheckVerdict::Unknown, "a RST arrived").tried(1, 3)
+        };
+        assert_eq!(with_others(&lines, &[other(0)]).verdict, CheckVerdict::Pass);
+        let report = with_others(&lines, &[other(0), other(2)]);
+        assert_eq!((report.verdict, report.ok, report.tries), (CheckVerdict::Flaky, 2, 4), "{}", report.summary);
     }
 
     #[test]

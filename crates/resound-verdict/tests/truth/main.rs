@@ -16,7 +16,7 @@ use planted::Planted;
 use row::{Row, Way};
 
 /// Rows at once: most of a row is waiting.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 16;
 /// Of those rows whose checks take times.
 const TIMED_AT_ONCE: usize = 2;
 

@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Row] = &[
     row("down: rst-eats-tail", &["warn reset-in"]).short(),
     row("rst-eats-tail", &["warn reset-out", "warn reset-in"]),
     wall("silent", &["unknown accept-truth"]),
-    wall("silent @connect", &["unknown accept-truth"]),
+    wall("silent @connect", &["fail accept-truth"]).tls(&["unknown accept-truth"]),
     wall("silent @500B", IN).tls(LOST),
     row("silent @1KiB", BOTH).tls(LOST),
     row("silent @8KiB", BOTH),
