@@ -109,7 +109,9 @@ fn ends(resets: &[LedgerLine]) -> (String, Option<PathDirection>) {
 /// judging.
 pub(crate) fn with_others(lines: &[LedgerLine], others: &[CheckReport]) -> CheckReport {
     let report = spurious_reset(lines);
-    let reset: Vec<_> = others.iter().filter(|other| other.resets > 0).collect();
+    // A RST in the place of a FIN is the matter of that one.
+    let is_other = |other: &&CheckReport| other.resets > 0 && other.id != CheckId::CloseTail;
+    let reset: Vec<_> = others.iter().filter(is_other).collect();
     if reset.is_empty() || report.verdict != CheckVerdict::Pass {
         return report;
     }
@@ -238,6 +240,8 @@ mod tests {
             ..CheckReport::new(CheckId::HalfCloseIn, CheckVerdict::Unknown, "a RST arrived").tried(1, 3)
         };
         assert_eq!(with_others(&lines, &[other(0)]).verdict, CheckVerdict::Pass);
+        let tail = CheckReport { id: CheckId::CloseTail, ..other(3) };
+        assert_eq!(with_others(&lines, &[tail]).verdict, CheckVerdict::Pass);
         let report = with_others(&lines, &[other(0), other(2)]);
         assert_eq!((report.verdict, report.ok, report.tries), (CheckVerdict::Flaky, 2, 4), "{}", report.summary);
     }
