@@ -1,13 +1,17 @@
 //! Clean paths: no check fails, and warnings are true.
 //! `cargo test --release --test suite -- --ignored verdict::clean`.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{iter, thread};
+
 use super::found::{Found, FoundAll};
 use super::labs::found;
 use crate::child::Program;
 use crate::program::lab::is_allowed;
 
 /// So many runs of each path.
-fn rounds() -> usize {
+pub(super) fn rounds() -> usize {
     std::env::var("RESOUND_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
 }
 
@@ -44,21 +48,33 @@ const LOSSY: [&str; 6] = [
     "delay=20ms; jitter=10ms; loss=0.1%",
 ];
 
+/// Runs at once: most of a run is waiting.
+const AT_ONCE: usize = 3;
+
 /// A clean path has no fail and no warning; what cannot be told may be at most one run of a
 /// hundred without loss.
 fn check(paths: &[&str], is_lossy: bool) {
-    let (mut runs, mut unclear, mut wrong) = (0_usize, Vec::new(), Vec::new());
-    for _ in 0..rounds() {
-        for defects in paths {
-            runs += 1;
-            let found = found(defects, "", false).unwrap();
-            wrong.extend(found.differences(&[], true).into_iter().map(|wrong| format!("`{defects}`: {wrong}")));
-            let all: Found = found.each.into_iter().flat_map(|(_, found)| found).collect();
-            if !all.is_empty() {
-                unclear.push(format!("`{defects}`: {all:?}"));
-            }
+    let runs = rounds() * paths.len();
+    let next = AtomicUsize::new(0);
+    let (unclear, wrong) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                for run in iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|run| *run < runs) {
+                    let defects = paths[run % paths.len()];
+                    let found = found(defects, "", false).unwrap();
+                    let differs = found.differences(&[], true);
+                    wrong.lock().unwrap().extend(differs.into_iter().map(|differs| format!("`{defects}`: {differs}")));
+                    let all: Found = found.each.into_iter().flat_map(|(_, found)| found).collect();
+                    if !all.is_empty() {
+                        unclear.lock().unwrap().push(format!("`{defects}`: {all:?}"));
+                    }
+                }
+            });
         }
-    }
+    });
+    let (unclear, wrong) = (unclear.into_inner().unwrap(), wrong.into_inner().unwrap());
+    eprintln!("{runs} runs over both families: {} wrong, {} unclear", wrong.len(), unclear.len());
     assert!(wrong.is_empty(), "{runs} runs: {}", wrong.join("\n"));
     assert!(is_lossy || unclear.len() <= runs.div_ceil(100), "{runs} runs: {}", unclear.join("\n"));
 }
@@ -90,6 +106,7 @@ fn loopback_raises_no_alarm() {
         .filter(|found| found.each.iter().any(|(_, found)| !found.is_empty()))
         .map(|found| format!("{:?}", found.each))
         .collect();
+    eprintln!("{runs} runs: {} unclear", unclear.len());
     assert!(unclear.iter().all(|found| !found.contains("fail ") && !found.contains("warn ")), "{unclear:?}");
     assert!(unclear.len() <= runs.div_ceil(100), "{runs} runs: {unclear:?}");
 }
