@@ -194,10 +194,10 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     if tries.iter().any(|tried| tried.result.is_err()) {
         for _ in 0..CONTROLS {
             let Tried { result, far } = one(end, Instant::now()).await;
-            // One that fails says enough, and each may take the whole patience.
-            let has_failed = result.is_err();
+            // One that stays silent says enough, and takes the whole patience.
+            let is_silent = result.as_ref().is_err_and(|symptom| !is_chance(symptom));
             control.push(Tried { result: result.map(drop), far });
-            if has_failed {
+            if is_silent {
                 break;
             }
         }

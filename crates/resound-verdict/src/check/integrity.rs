@@ -55,7 +55,7 @@ pub(crate) async fn try_both_ways(end: &PathEnd, bytes: u64) -> Tried<f64> {
 }
 
 /// The way in alone: where the way out is broken, the other has not been tried.
-async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
+pub(crate) async fn try_in(end: &PathEnd, bytes: u64) -> Tried<()> {
     // The far end sends no more to a client that has sent nothing.
     let bytes = bytes.min(CREDIT);
     // The hello leaves alone, in a record of its own.

@@ -45,7 +45,7 @@ async fn try_in(end: &PathEnd, pause: Duration, rtt: Duration) -> Tried<()> {
 }
 
 /// The same bytes to a far end that reads.
-async fn try_plain_out(end: &PathEnd, bytes: u64) -> Tried<()> {
+pub(crate) async fn try_plain_out(end: &PathEnd, bytes: u64) -> Tried<()> {
     play(end, Special::default(), &[Step::Read(bytes), Step::Tell], async |played| {
         played.send(bytes).await?;
         arrived(&played.told().await?, bytes)

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::CheckId;
 use super::greet::elapsed;
-use super::integrity::{amount, try_each_way};
+use super::integrity::{amount, try_each_way, try_in};
+use super::slow_reader::try_plain_out;
 use crate::ledger::{LedgerLine, LineFate};
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
@@ -180,11 +181,16 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
     report
 }
 
-/// Transfers of its own, where the others have moved little.
+/// Transfers of its own, where the others have moved little; and where some were reset, those of
+/// one direction alone, which tell the direction.
 pub(crate) async fn more(end: &PathEnd, bytes: u64) {
     let moved = end.ledger.lines().iter().filter(|line| line.planned_out.max(line.planned_in) >= bytes).count();
     if moved < TRIES {
         all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
+    }
+    if end.ledger.lines().iter().any(is_reset) {
+        let out = all((0..TRIES).map(|_| try_plain_out(end, bytes)));
+        tokio::join!(out, all((0..TRIES).map(|_| try_in(end, bytes))));
     }
 }
 
