@@ -32,7 +32,8 @@ impl AcceptedConnection {
     ) -> Option<(Socket, Conn, ConnectionPermit)> {
         let Self { socket, peer, local, permit } = self;
         let socket = socket.serve()?;
-        set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits, shared.is_relay());
+        let inherits = !shared.limits.has_changed();
+        set_accepted_options(&SockRef::from(&socket), &peer, &shared.limits.get(), inherits, shared.is_relay());
         let local = local.unwrap_or_else(|| socket.local_addr().map_or(Endpoint::Unknown, |a| endpoint(&a)));
         let conn = shared.accepted(peer, local, &permit, worker)?;
         Some((socket, conn, permit))

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use resound_proto::{ConnId, Limits};
+use resound_proto::ConnId;
 
 use super::Engine;
 use super::connection_limit::ConnectionLimit;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::FaultConfig;
+use super::live_limits::LiveLimits;
 use super::shared::{ConnectionOrigin, Observers, Shared};
 #[cfg(target_os = "linux")]
 use super::sys::Setup;
@@ -26,7 +27,7 @@ pub const MAX_WORKERS: usize = 1024;
 pub(crate) struct EngineConfig {
     pub(crate) engine: Engine,
     pub(crate) workers: NonZeroUsize,
-    pub(crate) limits: Limits,
+    pub(crate) limits: LiveLimits,
     pub(crate) observers: Box<Observers>,
     pub(crate) congestion: Option<String>,
     busy_poll: Duration,
@@ -41,7 +42,7 @@ impl EngineConfig {
         Self {
             engine: Engine::default(),
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            limits: Limits::default(),
+            limits: LiveLimits::default(),
             observers: Box::new(|_| Box::new(())),
             congestion: None,
             busy_poll: Duration::ZERO,
@@ -95,7 +96,7 @@ impl EngineConfig {
         Arc::new(Shared {
             origin,
             observers: self.observers,
-            limits: Arc::new(self.limits),
+            limits: self.limits,
             room: Arc::new(room),
             counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
             next: AtomicU64::new(1),

@@ -2,35 +2,35 @@
 //! each.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use resound_proto::{Endpoint, Handshake};
 use tokio::sync::Notify;
 
-use super::access::AccessControl;
+use super::access::{Access, AccessControl};
 use crate::metrics::REFUSALS;
 
 /// Counts live connections against the limit, and per worker.
 pub(crate) struct ConnectionLimit {
-    most: usize,
+    most: AtomicUsize,
     taken: Mutex<usize>,
     freed: Condvar,
     freed_async: Notify,
     per_worker: Vec<AtomicUsize>,
-    /// `None`: every peer may connect.
-    access: Option<Arc<AccessControl>>,
+    /// Unset: every peer may connect, and always could.
+    access: OnceLock<Arc<AccessControl>>,
 }
 
 impl ConnectionLimit {
     pub(crate) fn new(most: usize, workers: usize, access: Option<AccessControl>) -> Self {
         Self {
-            most,
+            most: AtomicUsize::new(most),
             taken: Mutex::new(0),
             freed: Condvar::new(),
             freed_async: Notify::new(),
             per_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            access: access.map(Arc::new),
+            access: access.map(|access| OnceLock::from(Arc::new(access))).unwrap_or_default(),
         }
     }
 
@@ -38,7 +38,7 @@ impl ConnectionLimit {
     /// [`ConnectionPermit::take_place`]. `None`: the refusal has been counted, and the socket is
     /// left [`ResetOnDrop`](super::socket::ResetOnDrop).
     pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint, now: Instant) -> Option<ConnectionPermit> {
-        let slot = self.access.as_ref().map_or(Some(0), |access| access.admit(peer, now))?;
+        let slot = self.access.get().map_or(Some(0), |access| access.admit(peer, now))?;
         Some(ConnectionPermit { limit: Arc::clone(self), worker: ConnectionPermit::NO_PLACE, slot })
     }
 
@@ -52,11 +52,29 @@ impl ConnectionLimit {
 
     /// How many connections were refused, by [`Refusal`](resound_proto::Refusal).
     pub(crate) fn refused(&self) -> [u64; REFUSALS] {
-        self.access.as_ref().map(|access| access.refused()).unwrap_or_default()
+        self.access.get().map(|access| access.refused()).unwrap_or_default()
     }
 
     pub(crate) fn most(&self) -> usize {
-        self.most
+        self.most.load(Relaxed)
+    }
+
+    /// Sets how many connections there may be. More stay until they end by themselves.
+    pub(crate) fn set_most(&self, most: usize) {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.most.store(most, Relaxed);
+        drop(taken);
+        self.freed.notify_all();
+        self.freed_async.notify_waiters();
+    }
+
+    /// Sets which peers may connect from now on.
+    pub(crate) fn set_access(&self, access: Access, has_handshake: bool, now: Instant) {
+        let mut rules = Some(access);
+        let control = self
+            .access
+            .get_or_init(|| Arc::new(AccessControl::of(rules.take().unwrap_or_default(), has_handshake, now)));
+        rules.into_iter().for_each(|access| control.replace(access, now));
     }
 
     pub(crate) fn taken(&self) -> usize {
@@ -66,7 +84,7 @@ impl ConnectionLimit {
     /// Free places.
     #[cfg(target_os = "linux")]
     pub(crate) fn left(&self) -> usize {
-        self.most.saturating_sub(self.taken())
+        self.most().saturating_sub(self.taken())
     }
 
     /// Live connections of each worker.
@@ -107,7 +125,7 @@ impl ConnectionPermit {
             return true;
         }
         let mut taken = self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if *taken >= self.limit.most {
+        if *taken >= self.limit.most() {
             return false;
         }
         *taken += 1;
@@ -122,7 +140,7 @@ impl ConnectionPermit {
     /// Behind proxies the rules concern the client, so the handshake applies them once a header has
     /// named it.
     pub(crate) fn admission(&self, handshake: Handshake) -> Handshake {
-        let Some(access) = self.limit.access.as_ref().filter(|access| access.behind_proxies) else {
+        let Some(access) = self.limit.access.get().filter(|access| access.behind_proxies) else {
             return handshake;
         };
         let (access, slot) = (Arc::clone(access), self.slot);
@@ -138,7 +156,7 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         // First: the connection that waits for the place may have the same source.
-        if let Some(access) = self.limit.access.as_ref().filter(|_| self.slot != 0) {
+        if let Some(access) = self.limit.access.get().filter(|_| self.slot != 0) {
             access.release(self.slot);
         }
         if self.worker == Self::NO_PLACE {

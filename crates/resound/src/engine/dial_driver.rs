@@ -115,7 +115,7 @@ impl DialDriver {
             Endpoint::Tcp(target) => {
                 let socket = Socket::new(Domain::for_address(*target), Type::STREAM, Some(Protocol::TCP))?;
                 if self.shared.is_relay() {
-                    set_tcp_options(&SockRef::from(&socket), &self.shared.limits)?;
+                    set_tcp_options(&SockRef::from(&socket), &self.shared.limits.get())?;
                     socket.set_out_of_band_inline(true)?;
                 }
                 // Small messages do not wait for acknowledgements.

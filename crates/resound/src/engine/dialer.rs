@@ -13,6 +13,7 @@ use super::dial_plan::DialPlan;
 use super::fault_config::FaultConfig;
 use super::handle::Handle;
 use super::launch::launch;
+use super::live_limits::LiveLimits;
 use super::shared::ConnectionOrigin;
 use crate::error::Error;
 
@@ -128,7 +129,7 @@ impl Dialer {
 
     /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
+        self.config.limits = LiveLimits::new(limits);
         self
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound_proto::{ConnId, Endpoint};
+use resound_proto::{ConnId, Endpoint, Limits};
 
 use super::Engine;
+use super::access::Access;
 use super::shared::{EngineControl, Latch, Shared};
 use crate::metrics::Totals;
 
@@ -54,6 +55,27 @@ impl Handle {
     /// Shuts down at once, and cuts all connections.
     pub fn stop(&self) {
         self.drain(Duration::ZERO);
+    }
+
+    /// Sets the limits of the connections that a server accepts, or a dialer makes, from now on.
+    /// Open ones keep theirs.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.limits.set(limits);
+    }
+
+    /// Sets how many connections a server serves at once, at least 1, as
+    /// [`Server::max_connections`](crate::Server::max_connections) does. Above a lower limit, open
+    /// connections stay, and further ones wait.
+    pub fn set_max_connections(&self, most: usize) {
+        self.shared.room.set_most(most.max(1));
+    }
+
+    /// Sets which peers may connect to a server from now on. Open connections stay; a new limit per
+    /// source counts those that were accepted after the first such limit. Whether the rules are for
+    /// the clients that PROXY headers name ([`Access::behind_proxies`]) stays as it was with the
+    /// first rules.
+    pub fn set_access(&self, access: Access) {
+        self.shared.room.set_access(access, self.shared.has_handshakes(), Instant::now());
     }
 
     /// Calls [`Service::wake`](crate::Service::wake) of one connection soon. Can be called from any

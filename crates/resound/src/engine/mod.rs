@@ -29,6 +29,7 @@ mod handle;
 mod interface;
 mod launch;
 mod listener;
+mod live_limits;
 mod local;
 #[cfg(unix)]
 mod path_owner;

@@ -19,6 +19,7 @@ use super::faults::{ClosedListeners, LiveFaults, ServerFaults};
 use super::handle::Handle;
 use super::launch::{Launched, PendingLaunch, launch};
 use super::listener::Listener;
+use super::live_limits::LiveLimits;
 use super::shared::{ConnectionOrigin, Factory, HandshakeFactory};
 use crate::error::Error;
 use crate::metrics::Totals;
@@ -108,7 +109,7 @@ impl Server {
 
     /// Sets the limits of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
+        self.config.limits = LiveLimits::new(limits);
         self
     }
 
@@ -309,7 +310,7 @@ impl Server {
             return Err(Error::NoListener);
         }
         for listener in &self.listeners {
-            listener.prepare(&self.config.limits)?;
+            listener.prepare(&self.config.limits.get())?;
             if self.saves_syns {
                 listener.save_syns().map_err(|error| Error::listen(listener.address(), error))?;
             }
@@ -336,10 +337,10 @@ impl Server {
         faults.live.check_for(Role::Server)?;
         let addresses = self.listeners.iter().map(|listener| listener.address().clone()).collect();
         let starting = StartingServer { faults: faults.live.clone(), addresses };
-        let (closed, limits) = (self.close_listeners(&faults.live), self.config.limits);
+        let (closed, limits) = (self.close_listeners(&faults.live), self.config.limits.clone());
         let factory = move |info: &ConnInfo| {
             let _ = &closed; // as long as the server
-            faults.before(Box::new(service(info)), info, &limits)
+            faults.before(Box::new(service(info)), info, &limits.get())
         };
         Ok((Arc::new(factory), Some(starting)))
     }

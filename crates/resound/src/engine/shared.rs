@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Handshake, Limits, Observer, Service, ServiceSource};
+use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Handshake, Observer, Service, ServiceSource};
 use tokio::sync::Notify;
 
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial_plan::DialPlan;
+use super::live_limits::LiveLimits;
 use super::local::{RelayWorker, WorkerLocal};
 use super::recorder::Recorder;
 use super::socket::REPORTS_UNACKNOWLEDGED;
@@ -47,7 +48,7 @@ pub(crate) enum ConnectionOrigin {
 pub(crate) struct Shared {
     pub(crate) origin: ConnectionOrigin,
     pub(crate) observers: Box<Observers>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: LiveLimits,
     pub(crate) room: Arc<ConnectionLimit>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) next: AtomicU64,
@@ -71,6 +72,16 @@ impl Shared {
     pub(crate) fn totals(&self) -> Totals {
         let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
         totals.with_refused(self.room.refused())
+    }
+
+    /// Whether a handshake comes before the services of accepted connections.
+    pub(crate) fn has_handshakes(&self) -> bool {
+        match &self.origin {
+            ConnectionOrigin::Accept { handshakes, .. } | ConnectionOrigin::Relay { handshakes, .. } => {
+                handshakes.is_some()
+            }
+            ConnectionOrigin::Dial(_) => false,
+        }
     }
 
     /// Whether each accepted connection has a partner that was dialled for it.
@@ -159,8 +170,7 @@ impl Shared {
     ) -> Conn {
         let next = if dialled && self.is_relay() { &self.next_dialled } else { &self.next };
         let info = ConnInfo::new(ConnId(next.fetch_add(1, Relaxed)), peer, local);
-        let limits = Arc::clone(&self.limits);
-        let conn = Conn::start(info, limits, source);
+        let conn = Conn::start(info, self.limits.get(), source);
         if REPORTS_UNACKNOWLEDGED { conn.reporting_unacknowledged() } else { conn }
     }
 }

@@ -26,23 +26,31 @@ pub(crate) fn set_tcp_options(socket: &SockRef<'_>, limits: &Limits) -> io::Resu
     // The timeout also runs while a living peer keeps its window closed. The write timeout limits
     // how long that may last; without one, no timeout may be stricter.
     #[cfg(target_os = "linux")]
-    if let Some(write_timeout) = limits.write_timeout {
+    {
         // The option is an int of milliseconds.
         let most = Duration::from_millis(i32::MAX as u64);
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(write_timeout).min(most)))?;
+        socket.set_tcp_user_timeout(limits.write_timeout.map(|timeout| USER_TIMEOUT.max(timeout).min(most)))?;
     }
     #[cfg(not(target_os = "linux"))]
     let _ = limits;
     Ok(())
 }
 
-/// Sets the options that a socket does not inherit from its listener ([`set_tcp_options`]).
-pub(crate) fn set_accepted_options(socket: &SockRef<'_>, peer: &Endpoint, limits: &Limits, is_relay: bool) {
+/// Sets the options that a socket does not inherit from its listener ([`set_tcp_options`]), or all
+/// of them where the listener has those of earlier limits.
+pub(crate) fn set_accepted_options(
+    socket: &SockRef<'_>,
+    peer: &Endpoint,
+    limits: &Limits,
+    inherits: bool,
+    is_relay: bool,
+) {
     // On Linux a TCP socket inherits it.
     if is_relay && (!cfg!(target_os = "linux") || !matches!(peer, Endpoint::Tcp(_))) {
         let _ = socket.set_out_of_band_inline(true);
     }
-    if !cfg!(target_os = "linux") && matches!(peer, Endpoint::Tcp(_)) {
+    let inherits = inherits && cfg!(target_os = "linux");
+    if !inherits && matches!(peer, Endpoint::Tcp(_)) {
         // Fails if the peer is gone already. The first read reports that.
         let _ = set_tcp_options(socket, limits);
     }

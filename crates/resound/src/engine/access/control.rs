@@ -2,42 +2,76 @@
 //! connection.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use resound_proto::{ConnInfo, Endpoint, Refusal};
 
-use super::Access;
 use super::list::AccessList;
 use super::rate::RateLimiter;
 use super::sources::{SourceCounts, source_of};
+use super::{Access, ConnectRate};
 use crate::engine::accept::OncePerSecond;
 use crate::metrics::REFUSALS;
 
 /// Decides about each accepted connection.
 pub(crate) struct AccessControl {
-    list: AccessList,
-    sources: Option<Mutex<SourceCounts>>,
-    rate: Option<Mutex<RateLimiter>>,
+    rules: RwLock<AccessRules>,
+    /// From the first limit per source on: slots outlive the limit that they were reserved for.
+    sources: OnceLock<Mutex<SourceCounts>>,
     /// The rules concern the clients that PROXY headers name.
     pub(crate) behind_proxies: bool,
     refused: [AtomicU64; REFUSALS],
     logs: [Mutex<OncePerSecond>; REFUSALS],
 }
 
+/// What may change while a server runs.
+struct AccessRules {
+    list: AccessList,
+    rate: Option<(ConnectRate, Mutex<RateLimiter>)>,
+}
+
+impl AccessRules {
+    fn of(access: &mut Access, now: Instant) -> Self {
+        let limiter = |rate| (rate, Mutex::new(RateLimiter::new(rate, now)));
+        Self { list: std::mem::take(&mut access.list), rate: access.connect_rate.map(limiter) }
+    }
+}
+
 impl AccessControl {
     /// `None` where no rule exists. Without a handshake before a service, no header can name a
     /// client.
     pub(crate) fn new(access: Access, has_handshake: bool, now: Instant) -> Option<Self> {
-        (!access.is_open()).then(|| Self {
-            list: access.list,
-            sources: access.max_per_ip.map(|most| Mutex::new(SourceCounts::new(most))),
-            rate: access.connect_rate.map(|rate| Mutex::new(RateLimiter::new(rate, now))),
+        (!access.is_open()).then(|| Self::of(access, has_handshake, now))
+    }
+
+    pub(crate) fn of(mut access: Access, has_handshake: bool, now: Instant) -> Self {
+        let sources = access.max_per_ip.map(|most| OnceLock::from(Mutex::new(SourceCounts::new(most))));
+        Self {
+            rules: RwLock::new(AccessRules::of(&mut access, now)),
+            sources: sources.unwrap_or_default(),
             behind_proxies: access.behind_proxies && has_handshake,
             refused: Default::default(),
             logs: Default::default(),
-        })
+        }
+    }
+
+    /// Applies other rules from now on. Counts of sources stay, and so do the tokens of a rate that
+    /// is the same.
+    pub(crate) fn replace(&self, mut access: Access, now: Instant) {
+        match access.max_per_ip {
+            Some(most) => {
+                let sources = self.sources.get_or_init(|| Mutex::new(SourceCounts::new(most)));
+                lock(sources).set_most(most);
+            }
+            None => self.sources.get().into_iter().for_each(|sources| lock(sources).set_most(NonZeroU32::MAX)),
+        }
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let same = rules.rate.take().filter(|(rate, _)| Some(*rate) == access.connect_rate);
+        let new = AccessRules::of(&mut access, now);
+        *rules = AccessRules { rate: same.or(new.rate), ..new };
     }
 
     /// Admits a connection right after it was accepted, and returns its slot among the sources, or
@@ -50,7 +84,7 @@ impl AccessControl {
             Endpoint::Tcp(address) if !self.behind_proxies => Some(address.ip()),
             _ => None,
         };
-        let slot = self.sources.as_ref().map_or(0, |sources| lock(sources).reserve());
+        let slot = self.sources.get().map_or(0, |sources| lock(sources).reserve());
         if address.is_some_and(|address| self.check(address, slot, now).is_err()) {
             self.release(slot);
             return None;
@@ -77,16 +111,19 @@ impl AccessControl {
     }
 
     fn judge(&self, address: IpAddr, slot: u32, now: Instant) -> Result<(), Refusal> {
-        if !self.list.admits(address) {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        if !rules.list.admits(address) {
             return Err(Refusal::Denied);
         }
         let source = source_of(address);
         // Before the rate: a source at its limit uses up none of its rate.
-        if self.sources.as_ref().is_some_and(|sources| !lock(sources).count(slot, source)) {
+        // A connection that was accepted before the first such limit has no slot.
+        let sources = self.sources.get().filter(|_| slot != 0);
+        if sources.is_some_and(|sources| !lock(sources).count(slot, source)) {
             return Err(Refusal::MaxPerIp);
         }
-        if self.rate.as_ref().is_some_and(|rate| !lock(rate).take(source, now)) {
-            self.sources.iter().for_each(|sources| lock(sources).uncount(slot));
+        if rules.rate.as_ref().is_some_and(|(_, limiter)| !lock(limiter).take(source, now)) {
+            sources.into_iter().for_each(|sources| lock(sources).uncount(slot));
             return Err(Refusal::ConnectRate);
         }
         Ok(())
@@ -94,7 +131,7 @@ impl AccessControl {
 
     /// The connection with this slot has ended.
     pub(crate) fn release(&self, slot: u32) {
-        self.sources.iter().for_each(|sources| lock(sources).release(slot));
+        self.sources.get().filter(|_| slot != 0).into_iter().for_each(|sources| lock(sources).release(slot));
     }
 
     /// How many connections were refused, by [`Refusal`].

@@ -36,6 +36,11 @@ impl SourceCounts {
         Self { most, counts: HashMap::new(), slots: Vec::new(), free: Vec::new() }
     }
 
+    /// Sets how many connections a source may have. One that has more keeps them.
+    pub(super) fn set_most(&mut self, most: NonZeroU32) {
+        self.most = most;
+    }
+
     /// A slot for one more connection, which counts for no source yet.
     pub(super) fn reserve(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
