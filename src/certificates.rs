@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -13,11 +13,7 @@ use resound::{Endpoint, Error};
 
 use crate::advice::{self, TLS_HINT};
 use crate::console::Console;
-use crate::signals::CaughtSignals;
 use crate::{escape, units};
-
-/// The interval between checks of the files.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A heading in the help.
 const TLS: &str = "TLS";
@@ -81,17 +77,32 @@ impl ServerTlsArgs {
 
     /// Reads the files, or makes a development certificate for these addresses.
     pub(crate) fn begin(self, addresses: &[Endpoint]) -> Result<ServedTls> {
-        let seen = self.stamps();
-        let generated = match self.cert.is_empty() {
-            true => vec![Identity::development(&names(addresses))?],
-            false => Vec::new(),
-        };
-        let settings = self.read(&generated)?;
-        let server = TlsServer::new(&settings)?.handshakes(self.max_handshakes.get()).hint(TLS_HINT);
+        let names = names(addresses);
+        let PreparedTls { files, settings, seen, generated } = self.prepare(&names, Vec::new())?;
+        let server = TlsServer::new(&settings)?.handshakes(files.max_handshakes.get()).hint(TLS_HINT);
         let certificates = certificates(&settings);
-        let mut served = ServedTls { server, certificates, files: self, seen, generated, warned: Vec::new() };
+        let mut served = ServedTls { server, certificates, files, names, seen, generated, warned: Vec::new() };
         served.warn();
         Ok(served)
+    }
+
+    /// Reads the files, without a server, and says what clients will refuse.
+    pub(crate) fn check(self) -> Result<Vec<String>> {
+        let PreparedTls { files, settings, .. } = self.prepare(&names(&[]), Vec::new())?;
+        TlsServer::new(&settings)?;
+        Ok(warnings(&files, &certificates(&settings)))
+    }
+
+    /// Reads the files. A certificate that was made for this run before is kept.
+    fn prepare(self, names: &[String], mut generated: Vec<Identity>) -> Result<PreparedTls, Error> {
+        let seen = self.stamps();
+        match self.cert.is_empty() {
+            true if generated.is_empty() => generated.push(Identity::development(names)?),
+            true => {}
+            false => generated.clear(),
+        }
+        let settings = self.read(&generated)?;
+        Ok(PreparedTls { files: self, settings, seen, generated })
     }
 
     fn read(&self, generated: &[Identity]) -> Result<TlsSettings, Error> {
@@ -120,12 +131,22 @@ pub(crate) struct ServedTls {
     pub(crate) server: TlsServer,
     pub(crate) certificates: Vec<Certificate>,
     files: ServerTlsArgs,
+    /// For a certificate that is made on the spot.
+    names: Vec<String>,
     /// The versions of the files.
     seen: Vec<Stamp>,
     /// Development certificates, which have no file.
     generated: Vec<Identity>,
     /// Warnings already printed about the current certificates.
     warned: Vec<String>,
+}
+
+/// What the files hold, ready to be used.
+pub(crate) struct PreparedTls {
+    files: ServerTlsArgs,
+    settings: TlsSettings,
+    seen: Vec<Stamp>,
+    generated: Vec<Identity>,
 }
 
 /// Identifies one version of a file.
@@ -142,56 +163,62 @@ impl ServedTls {
         self.files.cert.is_empty()
     }
 
-    /// Reloads the files when they change and on SIGHUP, as long as the server runs. If a file is
-    /// invalid, it warns and the last good certificates stay.
-    pub(crate) async fn keep_fresh(mut self, console: Console) {
-        let mut hangup = CaughtSignals::hangup();
-        loop {
-            let is_requested = tokio::select! {
-                () = hangup.next() => true,
-                () = tokio::time::sleep(CHECK_INTERVAL) => false,
-            };
-            let files = self.files.clone();
-            // Files may be on a slow network file system.
-            let Ok(stamps) = tokio::task::spawn_blocking(move || files.stamps()).await else { continue };
-            if stamps == self.seen && !is_requested {
-                // A certificate may have expired meanwhile.
-                self.warn();
-                continue;
-            }
-            self.seen = stamps;
-            let (files, server, generated) = (self.files.clone(), self.server.clone(), self.generated.clone());
-            let replaced = tokio::task::spawn_blocking(move || {
-                let settings = files.read(&generated)?;
-                server.replace(&settings)?;
-                Ok::<_, Error>(certificates(&settings))
-            });
-            match replaced.await {
-                Ok(Ok(certificates)) => {
-                    console.certificates("reloaded", &certificates);
-                    self.certificates = certificates;
-                    self.warned.clear();
-                    self.warn();
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!("the certificates stay as they were: {error}; {}", advice::of_error(&error));
-                }
-                Err(_) => {}
-            }
+    /// Reads the files again if they have changed, or if that is asked for. If a file is invalid,
+    /// it warns and the last good certificates stay.
+    pub(crate) async fn refresh(&mut self, console: &Console, is_requested: bool) {
+        let files = self.files.clone();
+        // Files may be on a slow network file system.
+        let Ok(stamps) = tokio::task::spawn_blocking(move || files.stamps()).await else { return };
+        if stamps == self.seen && !is_requested {
+            // A certificate may have expired meanwhile.
+            return self.warn();
         }
+        self.seen = stamps;
+        let prepared = self.prepare(self.files.clone()).await;
+        if let Err(error) = prepared.and_then(|prepared| self.commit(prepared, console)) {
+            tracing::warn!("the certificates stay as they were: {error}; {}", advice::of_error(&error));
+        }
+    }
+
+    /// Reads files that are to be used instead.
+    pub(crate) async fn prepare(&self, files: ServerTlsArgs) -> Result<PreparedTls, Error> {
+        let (names, generated) = (self.names.clone(), self.generated.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            let prepared = files.prepare(&names, generated)?;
+            TlsServer::new(&prepared.settings)?;
+            Ok(prepared)
+        });
+        prepared.await.unwrap_or_else(|error| Err(Error::Tls(error.to_string())))
+    }
+
+    /// Uses what was read for all further connections.
+    pub(crate) fn commit(&mut self, prepared: PreparedTls, console: &Console) -> Result<(), Error> {
+        self.server.replace(&prepared.settings)?;
+        self.certificates = certificates(&prepared.settings);
+        (self.files, self.seen, self.generated) = (prepared.files, prepared.seen, prepared.generated);
+        console.certificates("reloaded", &self.certificates);
+        self.warned.clear();
+        self.warn();
+        Ok(())
     }
 
     /// Warns of certificates that clients will refuse, once after each load.
     fn warn(&mut self) {
-        for ((file, key), certificate) in self.files.pairs().zip(&self.certificates) {
-            for warning in dates(certificate, file).into_iter().chain(shortcomings(certificate, file, key)) {
-                if !self.warned.contains(&warning) {
-                    tracing::warn!("{warning}");
-                    self.warned.push(warning);
-                }
+        for warning in warnings(&self.files, &self.certificates) {
+            if !self.warned.contains(&warning) {
+                tracing::warn!("{warning}");
+                self.warned.push(warning);
             }
         }
     }
+}
+
+/// Why clients will refuse these certificates.
+fn warnings(files: &ServerTlsArgs, certificates: &[Certificate]) -> Vec<String> {
+    let of = |((file, key), certificate): ((&PathBuf, &PathBuf), &Certificate)| {
+        dates(certificate, file).into_iter().chain(shortcomings(certificate, file, key)).collect::<Vec<_>>()
+    };
+    files.pairs().zip(certificates).flat_map(of).collect()
 }
 
 /// The warning about a certificate that is not valid now.

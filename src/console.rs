@@ -2,6 +2,7 @@
 
 mod faults;
 mod relay;
+mod reload;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@ mod args;
 mod certificates;
 mod client;
 mod colour;
+mod config;
 mod console;
 mod descriptors;
 mod escape;
@@ -19,7 +20,9 @@ mod load;
 mod printer;
 mod proxied;
 mod relay;
+mod reload;
 mod report;
+mod reread;
 mod server;
 mod signals;
 mod sink;
@@ -29,48 +32,50 @@ mod typed_condition;
 mod units;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Result;
 use resound::Error;
 
+use self::args::CliCommand;
 use self::colour::Colour;
+use self::config::{Config, ConfiguredCommand, Request, Unconfigured};
 use self::findings::Findings;
-use self::stdio::StdStream;
+use self::reload::LiveConfig;
+use self::stdio::{StdStream, say};
 
 fn main() -> ExitCode {
-    findings::judged(match args::Cli::try_parse() {
-        Ok(typed) => run(typed),
-        Err(unparsed) => print_parse_result(&unparsed),
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    findings::judged(match config::read(&typed) {
+        Ok(ConfiguredCommand { command, config }) => run(command, config.as_ref(), &typed),
+        Err(Unconfigured::Unparsed(unparsed, config)) => print_parse_result(&unparsed, &config),
+        Err(Unconfigured::Invalid(error)) => print_usage_error(&error.text()),
     })
 }
 
 /// Prints help, a version, or a usage error.
-fn print_parse_result(unparsed: &clap::Error) -> ExitCode {
+fn print_parse_result(unparsed: &clap::Error, config: &Config) -> ExitCode {
     if let Some(text) = suggestion().filter(|_| unparsed.use_stderr()) {
         return print_usage_error(&text);
     }
     let (text, is_wrong) = (unparsed.render(), unparsed.use_stderr());
     let coloured = if is_wrong { Colour::of(&std::io::stderr()) } else { Colour::of(&std::io::stdout()) };
-    let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() };
+    let notes = if is_wrong { config.notes(&text.to_string()) } else { String::new() };
+    let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() } + &notes;
     // A reader that has left does not change the exit code.
     let _ = if is_wrong { StdStream::Stderr.write_all(text.as_bytes()) } else { Findings.write_all(text.as_bytes()) };
     if is_wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
-fn run(typed: args::Cli) -> ExitCode {
-    let result = match typed.command {
-        args::CliCommand::Server(typed) => typed.meaning().and_then(server::run),
-        args::CliCommand::Client(typed) => typed.meaning().and_then(client::run),
-        args::CliCommand::Test(typed) if typed.watches() => typed.watch().and_then(watch::run),
-        args::CliCommand::Test(typed) => typed.meaning().and_then(client::run),
-        args::CliCommand::Load(typed) => typed.meaning().and_then(load::run),
-        args::CliCommand::Relay(typed) => typed.meaning().and_then(relay::run),
-        args::CliCommand::Lab(typed) => typed.meaning().and_then(lab::run),
-        args::CliCommand::Report(typed) => typed.meaning().and_then(report::run),
-        args::CliCommand::Completions(typed) => generate::completions(typed.shell),
-        args::CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
+fn run(command: CliCommand, config: Option<&Config>, typed: &[OsString]) -> ExitCode {
+    let warnings = config.into_iter().flat_map(|config| &config.warnings);
+    warnings.for_each(|warning| say(&format!("warning: {warning}")));
+    let result = match (config, config.map_or(Request::Run, |config| config.request)) {
+        (Some(config), Request::Print) => print_config(config),
+        (_, Request::Check) => check_config(command),
+        _ => start(command, reread::live_config(config, typed)),
     };
     result.unwrap_or_else(|error| {
         if let Some(Error::Address { .. }) = error.downcast_ref::<Error>()
@@ -79,10 +84,45 @@ fn run(typed: args::Cli) -> ExitCode {
             return print_usage_error(&text);
         }
         let (code, _, advice) = explain::explain(&error);
+        let text = explain::message(&error, advice.as_deref());
+        let notes = config.map(|config| config.notes(&text)).unwrap_or_default();
         // Without a reader of stderr nothing remains to do.
-        let _ = StdStream::Stderr.write_all(explain::message(&error, advice.as_deref()).as_bytes());
+        let _ = StdStream::Stderr.write_all((text + &notes).as_bytes());
         ExitCode::from(code)
     })
+}
+
+fn start(command: CliCommand, config: Option<LiveConfig>) -> Result<ExitCode> {
+    match command {
+        CliCommand::Server(typed) => typed.meaning().and_then(|mut plan| {
+            plan.serving.config = config;
+            server::run(plan)
+        }),
+        CliCommand::Client(typed) => typed.meaning().and_then(client::run),
+        CliCommand::Test(typed) if typed.watches() => typed.watch().and_then(watch::run),
+        CliCommand::Test(typed) => typed.meaning().and_then(client::run),
+        CliCommand::Load(typed) => typed.meaning().and_then(load::run),
+        CliCommand::Relay(typed) => typed.meaning().and_then(|mut plan| {
+            plan.serving.config = config;
+            relay::run(plan)
+        }),
+        CliCommand::Lab(typed) => typed.meaning().and_then(lab::run),
+        CliCommand::Report(typed) => typed.meaning().and_then(report::run),
+        CliCommand::Completions(typed) => generate::completions(typed.shell),
+        CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),
+    }
+}
+
+fn print_config(config: &Config) -> Result<ExitCode> {
+    Findings.write_all(config.print()?.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_config(command: CliCommand) -> Result<ExitCode> {
+    let warnings = reread::check(command)?;
+    warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    Findings.write_all(b"The configuration is right.\n")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The command that was probably meant, if the arguments show it.

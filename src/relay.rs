@@ -45,6 +45,7 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
     let code = server::serve(
         serving,
         "read",
+        None,
         |console, _| stopped.stopped(console),
         |serving| {
             let Serving { settings, listeners, console, loud, supervise } = serving;
@@ -58,7 +59,7 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
             let relay =
                 listeners.into_iter().zip(targets).fold(relay, |relay, (from, to)| relay.map_listeners(from, to));
             relay.run(move |handle| {
-                let supervising = supervise(handle);
+                let supervising = supervise(handle, Some(faults.fresh(&setter)));
                 let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), listed(table));
                 async {
                     tokio::select! {

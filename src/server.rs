@@ -1,5 +1,6 @@
 //! `resound server`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -23,8 +24,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::{Console, Format};
-use crate::faults::{FaultPlan, PreparedFaults, SeenConnections, UnfinishedRecord};
+use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
 use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
+use crate::reload::{Changeable, LiveConfig, Reloads};
 use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
 use crate::stdio::{StdStream, say};
@@ -53,8 +55,8 @@ pub(crate) struct ServingPlan {
     pub(crate) addresses: Vec<Address>,
     /// Of a relay, where each of the addresses leads; none of a server.
     pub(crate) targets: Vec<Address>,
-    /// SIGHUP reads files again that the server does not know.
-    pub(crate) reloads: bool,
+    /// SIGHUP reads it again.
+    pub(crate) config: Option<LiveConfig>,
     pub(crate) family: Family,
     pub(crate) engine: Engine,
     pub(crate) busy_poll: Duration,
@@ -103,16 +105,19 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     let ServerPlan { serving, mode, framing, probe, faults } = plan;
     let has_limits = serving.max_connections.is_some() || serving.access.limits_sources();
     let probe = probe.then(|| Sessions::new(serving.limits.idle_timeout).limits_connections(has_limits));
-    let noun = match (mode, framing) {
+    let framing = Changeable::new(framing);
+    let noun = match (mode, framing.get()) {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
         _ => "read",
     };
     let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server())).transpose()?;
     let (record, is_quiet) = (faults.as_ref().map(PreparedFaults::record), serving.quiet);
-    let code = serve(serving, noun, Console::stopped, |serving| {
+    let of_messages = (mode == ServerMode::Reply).then(|| framing.clone());
+    let code = serve(serving, noun, of_messages, Console::stopped, |serving| {
         let Serving { settings, listeners, console, loud, supervise } = serving;
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
         let Some(faults) = faults else {
+            let supervise = |handle| supervise(handle, None);
             return run_mode(server.observe(move |worker| console.of_worker(worker)), mode, framing, probe, supervise);
         };
         let setter = faults.setter(&console);
@@ -120,7 +125,7 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
         let server = server.faults(&setter.faults, seen.of_faults(&setter));
         let open = seen.open();
         run_mode(server.observe(move |worker| seen.of_worker(worker)), mode, framing, probe, move |handle| {
-            let supervising = supervise(handle);
+            let supervising = supervise(handle, Some(faults.fresh(&setter)));
             let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), open);
             async {
                 tokio::select! {
@@ -137,11 +142,11 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
 fn run_mode<F: Future<Output = ()> + 'static>(
     server: Server,
     mode: ServerMode,
-    framing: Framing,
+    framing: Changeable<Framing>,
     probe: Option<Sessions>,
     supervise: impl FnOnce(Handle) -> F,
 ) -> Result<Totals, Error> {
-    let reply = move || Reply::new(Reply::PREFIX.as_bytes(), framing);
+    let reply = move || Reply::new(Reply::PREFIX.as_bytes(), framing.get());
     match mode {
         ServerMode::Reply => match probe {
             Some(sessions) => server.save_syns(true).run(move |_| FarEnd::new(reply(), sessions.clone()), supervise),
@@ -153,8 +158,9 @@ fn run_mode<F: Future<Output = ()> + 'static>(
     }
 }
 
-/// What happens beside a server: it reports the start, and decides when to drain.
-type Supervise = Box<dyn FnOnce(Handle) -> Pin<Box<dyn Future<Output = ()>>>>;
+/// What happens beside a server: it reports the start, reads files again (also those of faults),
+/// and decides when to drain.
+type Supervise = Box<dyn FnOnce(Handle, Option<FreshFaults>) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// A server or a relay that is about to start.
 pub(crate) struct Serving {
@@ -170,10 +176,24 @@ pub(crate) struct Serving {
     pub(crate) supervise: Supervise,
 }
 
+impl ServingPlan {
+    /// Reads what a start would read, and binds nothing. Returns what it would warn of.
+    pub(crate) fn check(self) -> Result<Vec<String>> {
+        let literal = |address: &Address| match address {
+            Address::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+            _ => None,
+        };
+        let exposed = self.addresses.iter().filter_map(literal).find(|address| !address.ip().is_loopback());
+        trusted_proxies(self.proxies, exposed.map(Endpoint::Tcp).as_ref())?;
+        self.tls.map_or(Ok(Vec::new()), ServerTlsArgs::check)
+    }
+}
+
 /// Listens, lets `run` serve until the end, and prints the start, the drain and the end.
 pub(crate) fn serve(
     plan: ServingPlan,
     noun: &'static str,
+    framing: Option<Changeable<Framing>>,
     stopped: impl FnOnce(&Console, &Totals),
     run: impl FnOnce(Serving) -> Result<Totals, Error>,
 ) -> Result<ExitCode> {
@@ -191,7 +211,7 @@ pub(crate) fn serve(
     // Other machines can connect there.
     let exposed =
         addresses.iter().find(|address| matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_loopback())).cloned();
-    let proxies = trusted_proxies(plan.proxies, exposed.as_ref())?;
+    let proxies = trusted_proxies(plan.proxies, exposed.as_ref())?.map(Changeable::new);
     // A rule about clients shows that other machines are meant to connect.
     let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(ServerTlsArgs::ask_for_certificates);
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
@@ -199,7 +219,6 @@ pub(crate) fn serve(
     let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), noun);
     let console = if plan.quiet { loud.silent() } else { loud.quiet_local(plan.quiet_local) };
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
-    // A relay needs a second descriptor for each client.
     // A relay needs two for each client.
     let sockets = if plan.targets.is_empty() { 1 } else { 2 };
     let possible = room.connections.saturating_sub(plan.beside) / sockets;
@@ -211,7 +230,7 @@ pub(crate) fn serve(
         .busy_poll(plan.busy_poll)
         .max_connections(max_connections(plan.max_connections, possible.max(1)));
     let settings = plan.congestion.into_iter().fold(settings, Server::congestion);
-    let settings = with_handshakes(settings, proxies, tls.as_ref().map(|tls| tls.server.clone()));
+    let settings = with_handshakes(settings, proxies.clone(), tls.as_ref().map(|tls| tls.server.clone()));
 
     // The server catches signals before it prints anything: a script may send one right after the
     // first line.
@@ -220,9 +239,15 @@ pub(crate) fn serve(
     let (of_start, console_of_start) = (loud.clone(), console.clone());
     let startup =
         Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud: of_start, console: console_of_start };
-    let supervise: Supervise = Box::new(move |handle| {
+    let (config, drain_timeout) = (plan.config, plan.drain_timeout);
+    let supervise: Supervise = Box::new(move |handle, faults| {
         startup.report(&handle, tls.as_ref());
-        Box::pin(shut_down(signals, handle, tls, startup.console, plan.reloads, plan.drain_timeout))
+        let console = startup.console;
+        Box::pin(shut_down(
+            signals,
+            handle,
+            Reloads { console, config, tls, faults, proxies, framing, possible, drain_timeout },
+        ))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), loud, supervise });
     if let Ok(totals) = &totals {
@@ -247,12 +272,13 @@ fn exit_with_stdin() {
     });
 }
 
-fn with_handshakes(server: Server, proxies: Option<Proxies>, tls: Option<TlsServer>) -> Server {
+fn with_handshakes(server: Server, proxies: Option<Changeable<Proxies>>, tls: Option<TlsServer>) -> Server {
     if proxies.is_none() && tls.is_none() {
         return server;
     }
     server.opening(move |conn| {
-        let opening = proxies.iter().fold(Handshake::new(), |opening, proxies| opening.preface(proxies.preface(conn)));
+        let opening =
+            proxies.iter().fold(Handshake::new(), |opening, proxies| opening.preface(proxies.get().preface(conn)));
         tls.iter().fold(opening, Handshake::tls_server)
     })
 }
@@ -309,28 +335,13 @@ impl Startup {
     }
 }
 
-/// Drains at the first signal, exits at the second. Meanwhile it replaces certificates.
-async fn shut_down(
-    [mut interrupt, mut hangup]: [CaughtSignals; 2],
-    handle: Handle,
-    tls: Option<ServedTls>,
-    console: Console,
-    reloads: bool,
-    drain_timeout: Duration,
-) {
-    let announcer = console.clone();
-    // SIGHUP reloads files; without files it means that the terminal was closed.
-    let hung_up = async {
-        match tls.filter(ServedTls::has_files) {
-            Some(tls) => tls.keep_fresh(announcer).await,
-            None if reloads => std::future::pending().await,
-            None => hangup.next().await,
-        }
-    };
+/// Drains at the first signal, exits at the second. Meanwhile it reads files again.
+async fn shut_down([mut interrupt, hangup]: [CaughtSignals; 2], handle: Handle, mut reloads: Reloads) {
     tokio::select! {
         () = interrupt.next() => {}
-        () = hung_up => {}
+        () = reloads.until_hung_up(&handle, hangup) => {}
     }
+    let Reloads { console, drain_timeout, .. } = reloads;
     tokio::time::sleep(SAME_SIGNAL).await;
     interrupt.discard().await;
     console.draining(handle.clients(), drain_timeout).await;

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use resound::{Address, Dial, Error};
 use tokio::sync::Notify;
 
+use super::config::ConfigArgs;
 use super::test::TestFlags;
 use super::watch::WatchArgs;
 use super::{FamilyArgs, address, examples};
@@ -32,6 +33,8 @@ pub(crate) struct ClientArgs {
     test: TestFlags,
     #[command(flatten)]
     how: ConnectionArgs,
+    #[command(flatten)]
+    _config: ConfigArgs,
 }
 
 #[derive(Args)]
@@ -55,6 +58,8 @@ pub(crate) struct TestArgs {
     watch: WatchArgs,
     #[command(flatten)]
     how: ConnectionArgs,
+    #[command(flatten)]
+    _config: ConfigArgs,
 }
 
 #[derive(Args)]

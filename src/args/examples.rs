@@ -50,6 +50,7 @@ const SERVER: &[Example] = &[
         "Reset the first two connections, and answer late then",
         "resound server --fault '1-2: reset; 3-: late-answer=2s'",
     ),
+    Example("Take the flags from a file, which SIGHUP reads again", "resound server --config resound.toml"),
     Example("Allow one network, and 20 connections per client", "resound server :: --allow 10.0.0.0/8 --max-per-ip 20"),
 ];
 
@@ -94,6 +95,10 @@ const RELAY: &[Example] = &[
     Example("Talk to a TLS server in plain text", "resound relay 9000 db.example:8443 --target-tls"),
     Example("Tell the target who its client is", "resound relay 9000 127.0.0.1:8888 --send-proxy v2"),
     Example("Let a test set faults while it runs", "resound relay 127.0.0.1:8888 --control 8474"),
+    Example(
+        "Print what a file and the environment say",
+        "resound relay 9000 db:5432 --config resound.toml --print-config",
+    ),
     Example("Relay two addresses", "resound relay --map 9000=127.0.0.1:8888 --map unix:/tmp/a=db:5432"),
 ];
 

@@ -98,7 +98,6 @@ impl FaultArgs {
             bail!("--control {address}: other machines could set faults there; --control-open allows that");
         }
         let faults = SourcedFaults::new(source, self.seed);
-        serving.reloads = faults.reloads();
         serving.beside = control.map_or(0, |_| CONTROL_DESCRIPTORS);
         Ok(FaultPlan { faults, record: self.record, control })
     }

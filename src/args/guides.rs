@@ -1,10 +1,11 @@
 //! The tables of flags and the code in docs/, made from the program and its examples.
 //!
 //! A page marks a table with `<!-- flags: COMMAND -->` or, for the flags under a heading of the
-//! help, `<!-- flags: COMMAND, HEADING -->`, and a list of values with `<!-- values: COMMAND FLAG
-//! -->`. `<!-- code: FILE | FIRST | LAST -->` shows an example's source, from the line that starts
-//! with FIRST to the end of the item or statement that starts with LAST. Each part ends with `<!--
-//! end -->`. With `RESOUND_WRITE_TABLES=1` the test writes the pages.
+//! help, `<!-- flags: COMMAND, HEADING -->`, a list of values with `<!-- values: COMMAND FLAG -->`,
+//! and what a reload changes with `<!-- reload: COMMANDS -->`. `<!-- code: FILE | FIRST | LAST -->`
+//! shows an example's source, from the line that starts with FIRST to the end of the item or
+//! statement that starts with LAST. Each part ends with `<!-- end -->`. With
+//! `RESOUND_WRITE_TABLES=1` the test writes the pages.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,6 +14,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
 use super::load::check::CONFLICTS;
+use crate::reload::RELOADABLE;
 
 const END: &str = "<!-- end -->";
 
@@ -38,6 +40,7 @@ fn made_anew(page: &str) -> String {
                 let (command, flag) = what.split_once(' ').expect("COMMAND FLAG");
                 values(command_of(&program, command), flag)
             }
+            "reload" => reloadable(),
             "code" => code(what),
             _ => panic!("{line}"),
         };
@@ -151,6 +154,19 @@ fn values(command: &Command, flag: &str) -> String {
         let is_word = rest.starts_with(|c: char| !c.is_uppercase());
         let first = if is_word { first.to_lowercase() } else { first.into() };
         writeln!(text, "- `{}`: {first}{rest}.", value.get_name()).unwrap();
+    }
+    text
+}
+
+/// What a reload changes, by part.
+fn reloadable() -> String {
+    let mut text = String::from("| A reload changes | For | Where |\n| --- | --- | --- |\n");
+    let mut parts: Vec<_> = RELOADABLE.iter().map(|(_, part)| *part).collect();
+    parts.dedup();
+    for part in parts {
+        let flags = RELOADABLE.iter().filter(|(_, other)| *other == part).map(|(flag, _)| format!("`--{flag}`"));
+        let [connections, needs] = part.explained();
+        writeln!(text, "| {} | {connections} | {needs} |", flags.collect::<Vec<_>>().join(", ")).unwrap();
     }
     text
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use resound_lab::{DefectKind, Defects};
 
+use super::config::ConfigArgs;
 use super::examples;
 use crate::lab::LabPlan;
 use crate::units;
@@ -57,6 +58,8 @@ pub(crate) struct LabArgs {
     quiet: bool,
     #[command(flatten)]
     of_path: DefectArgs,
+    #[command(flatten)]
+    _config: ConfigArgs,
 }
 
 /// Declares a flag for each defect; its value goes into the specification.

@@ -14,6 +14,7 @@ use resound_load::{
 };
 
 use super::amounts::{self, Range};
+use super::config::ConfigArgs;
 use super::output::{OutputArgs, ProgressArgs};
 use super::serving::EngineArg;
 use super::{FamilyArgs, address, examples};
@@ -170,6 +171,8 @@ pub(crate) struct LoadArgs {
     progress: ProgressArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    _config: ConfigArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

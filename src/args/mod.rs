@@ -3,6 +3,7 @@
 
 mod amounts;
 mod client;
+mod config;
 pub(crate) mod examples;
 mod faults;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use resound::{Address, Error, Family};
 
 pub(crate) use client::{ClientArgs, TestArgs};
+pub(crate) use config::CONFIGURATION;
 pub(crate) use lab::LabArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
@@ -105,7 +107,7 @@ impl FamilyArgs {
 }
 
 /// The address that `[HOST] [PORT]` names. A lone number is a port, with or without a colon.
-fn address(host: Option<&str>, port: Option<&str>) -> Result<Address, Error> {
+pub(crate) fn address(host: Option<&str>, port: Option<&str>) -> Result<Address, Error> {
     match (host, port) {
         (None, _) => Address::parse(DEFAULT_HOST, DEFAULT_PORT),
         (Some(port), None) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => {

@@ -8,6 +8,7 @@ use clap::Args;
 use resound::tls::{Fingerprint, TlsClient};
 use resound::{Address, Engine, Error};
 
+use super::config::ConfigArgs;
 use super::faults::FaultArgs;
 use super::serving::{LIMITS, ServingArgs};
 use super::{DEFAULT_HOST, address, examples};
@@ -57,6 +58,8 @@ pub(crate) struct RelayArgs {
     target_tls: TargetTlsArgs,
     #[command(flatten)]
     faults: FaultArgs,
+    #[command(flatten)]
+    _config: ConfigArgs,
 }
 
 #[derive(Args)]

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use resound::Framing;
 use resound::faults::Role;
 
+use super::config::ConfigArgs;
 use super::faults::{FaultArgs, profile};
 use super::serving::{LIMITS, ServingArgs};
 use super::{address, examples};
@@ -57,6 +58,8 @@ pub(crate) struct ServerArgs {
     high_water: usize,
     #[command(flatten)]
     faults: FaultArgs,
+    #[command(flatten)]
+    _config: ConfigArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -156,7 +156,7 @@ impl ServingArgs {
         Ok(ServingPlan {
             addresses,
             targets: Vec::new(),
-            reloads: false,
+            config: None,
             family: self.family.meaning(),
             engine: self.engine.meaning(),
             busy_poll: self.busy_poll.0.unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 mod control;
 mod events;
+mod fresh;
 mod record;
 mod served;
 mod setter;
@@ -16,6 +17,7 @@ use resound::faults::LiveFaults;
 use self::control::ControlListener;
 pub(crate) use self::control::{ControlAddress, DESCRIPTORS as CONTROL_DESCRIPTORS, ListedConnection, OpenConnections};
 pub(crate) use self::events::EventLog;
+pub(crate) use self::fresh::FreshFaults;
 use self::record::{FaultRecord, SettingRecord};
 pub(crate) use self::served::SeenConnections;
 pub(crate) use self::setter::FaultSetter;
@@ -53,6 +55,13 @@ impl FaultPlan {
     }
 }
 
+impl FaultPlan {
+    /// Reads the faults, and starts nothing.
+    pub(crate) fn check(mut self, live: &LiveFaults) -> Result<()> {
+        self.faults.begin(live, false).map(drop)
+    }
+}
+
 impl PreparedFaults {
     pub(crate) fn has_control(&self) -> bool {
         self.control.is_some()
@@ -69,6 +78,11 @@ impl PreparedFaults {
         FaultSetter { faults, record, console: Some(console.clone()), log }
     }
 
+    /// What may change the faults while the program runs.
+    pub(crate) fn fresh(&self, setter: &FaultSetter) -> FreshFaults {
+        FreshFaults::new(self.sourced.clone(), setter.clone())
+    }
+
     /// Prints what holds and where the control API is, once the program has started; the future
     /// keeps both running beside it. Where `loud` is given, it is told a port that the system
     /// chose.
@@ -79,21 +93,15 @@ impl PreparedFaults {
         loud: Option<&Console>,
         connections: OpenConnections,
     ) -> impl Future<Output = ()> + use<> {
-        let Self { sourced, begun, control, .. } = self;
+        let Self { begun, control, .. } = self;
         begun.iter().for_each(|setting| setter.begun(setting));
         if let Some((listener, is_chosen)) = &control {
             listener.announce(loud.filter(|_| *is_chosen).unwrap_or(console));
         }
         async move {
-            let controlling = async {
-                match (control, setter.log.clone()) {
-                    (Some((listener, _)), Some(log)) => listener.serve(setter.clone(), log, connections).await,
-                    _ => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = sourced.keep_fresh(setter.clone()) => {}
-                () = controlling => {}
+            match (control, setter.log.clone()) {
+                (Some((listener, _)), Some(log)) => listener.serve(setter, log, connections).await,
+                _ => std::future::pending().await,
             }
         }
     }

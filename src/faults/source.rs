@@ -3,21 +3,18 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use resound::faults::{FaultFile, FaultSpec, LiveFaults};
 
 use super::record::SettingRecord;
-use super::setter::FaultSetter;
-use crate::signals::CaughtSignals;
 
-/// The interval between checks of the file.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest line of a record.
 const LONGEST_LINE: usize = 1024 * 1024;
 
 /// Where the faults come from.
+#[derive(Clone)]
 pub(crate) enum FaultSource {
     Nowhere,
     Spec(FaultSpec),
@@ -28,6 +25,7 @@ pub(crate) enum FaultSource {
 }
 
 /// The faults of a program, and their source.
+#[derive(Clone)]
 pub(crate) struct SourcedFaults {
     pub(crate) source: FaultSource,
     /// What is drawn comes from it, unless the source has one of its own.
@@ -48,8 +46,8 @@ impl SourcedFaults {
         self.asked.or(of_source).unwrap_or(self.drawn)
     }
 
-    /// Whether SIGHUP reads something again.
-    pub(crate) fn reloads(&self) -> bool {
+    /// Whether there is a file to read again.
+    pub(super) fn has_file(&self) -> bool {
         matches!(self.source, FaultSource::File(_))
     }
 
@@ -85,6 +83,7 @@ impl SourcedFaults {
         }
     }
 
+    /// The faults and the seed of a file.
     fn read(&self, path: &Path) -> Result<(FaultSpec, u64)> {
         let named = || format!("--faults {}", path.display());
         let text = fs::read_to_string(path).with_context(named)?;
@@ -92,27 +91,37 @@ impl SourcedFaults {
         Ok((spec, self.seed(seed)))
     }
 
-    /// Reads the file again whenever it has changed, and at SIGHUP. A file with a mistake changes
-    /// nothing.
-    pub(crate) async fn keep_fresh(self, setter: FaultSetter) {
-        let FaultSource::File(path) = &self.source else { return std::future::pending().await };
-        let mut hangup = CaughtSignals::hangup();
-        let mut seen = self.seen;
-        loop {
-            let is_requested = tokio::select! {
-                () = hangup.next() => true,
-                () = tokio::time::sleep(CHECK_INTERVAL) => false,
-            };
-            let now = stamp(path);
-            if now == seen && !is_requested {
-                continue;
+    /// The faults to set now: those of a file where it has changed, or where all is read again.
+    pub(super) fn changed(&mut self, all: bool) -> Option<Result<(FaultSpec, u64)>> {
+        let FaultSource::File(path) = &self.source else { return None };
+        let now = stamp(path);
+        if now == self.seen && !all {
+            return None;
+        }
+        self.seen = now;
+        let path = path.clone();
+        Some(self.read(&path))
+    }
+
+    /// An error in setting what the source says, with its name.
+    pub(super) fn named(&self, error: resound::Error) -> anyhow::Error {
+        match &self.source {
+            FaultSource::File(path) => anyhow!("--faults {}: {error}", path.display()),
+            _ => error.into(),
+        }
+    }
+
+    /// The faults to set where another source takes the place of `self`. What is drawn stays drawn
+    /// as before.
+    pub(super) fn replaced_by(&self, new: &mut Self) -> Result<(FaultSpec, u64)> {
+        new.drawn = self.drawn;
+        match &new.source {
+            FaultSource::Spec(spec) => Ok((spec.clone(), new.seed(None))),
+            FaultSource::File(path) => {
+                new.seen = stamp(path);
+                new.read(path)
             }
-            seen = now;
-            let named = |error| anyhow!("--faults {}: {error}", path.display());
-            let set = |(spec, seed)| setter.set(spec, seed).map_err(named);
-            if let Err(error) = self.read(path).and_then(set) {
-                tracing::warn!("the faults stay as they were: {error:#}");
-            }
+            FaultSource::Nowhere | FaultSource::Record(_) => Ok((FaultSpec::default(), new.seed(None))),
         }
     }
 }

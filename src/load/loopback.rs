@@ -1,5 +1,6 @@
 //! `--loopback`: a server in its own process, since the limit on descriptors is per process.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +28,11 @@ impl Loopback {
         };
         let program = std::env::current_exe().context("cannot find this program to start a server")?;
         let mut command = Command::new(program);
+        // What the environment says of servers is about others.
+        let is_about_servers = |name: &OsString| name.as_encoded_bytes().starts_with(b"RESOUND_");
+        for name in std::env::vars_os().map(|(name, _)| name).filter(is_about_servers) {
+            command.env_remove(name);
+        }
         // Ctrl+C is for this process: the server answers until the run has ended.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -1,5 +1,6 @@
 //! The program: its server, its start, its signals and standard streams.
 
+mod config;
 mod control;
 #[cfg(unix)]
 mod fault_file;

@@ -7,4 +7,4 @@ mod exporter;
 mod flood;
 mod program;
 mod records;
-mod trust;
+pub(crate) mod trust;
