@@ -34,7 +34,7 @@ pub use handshake::{Handshake, HeaderProgress, MakeService, ProxyHeader, Service
 pub use ipnet;
 pub use limits::Limits;
 pub use names::{group, suite};
-pub use observer::{Closed, Observer};
+pub use observer::{Closed, Observer, SocketStep};
 pub use rustls;
 pub use service::{
     CHARGEN_LINE, Chargen, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, KernelTimestamps, Peer,

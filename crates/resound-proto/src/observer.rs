@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::CloseReason;
-use crate::service::ConnInfo;
+use crate::service::{ConnInfo, SocketReport};
 
 /// Sees what happens on the connections of one worker: the console, a log and the counters.
 ///
@@ -17,6 +17,10 @@ pub trait Observer {
     /// `bytes` bytes arrived from the peer.
     fn received(&mut self, conn: &ConnInfo, bytes: usize) {
         let _ = (conn, bytes);
+    }
+    /// The peer's FIN has arrived: a read has returned no bytes.
+    fn received_fin(&mut self, conn: &ConnInfo) {
+        let _ = conn;
     }
     /// A message is about to be delivered to the service.
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
@@ -39,6 +43,36 @@ pub trait Observer {
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);
     }
+    /// Whether this observer wants [`Observer::step`]. An engine asks once.
+    fn wants_steps(&self) -> bool {
+        false
+    }
+    /// What an engine has done with the socket of a connection, or does next. `report` describes
+    /// the socket now, without its SYN, and costs a few system calls.
+    fn step(&mut self, conn: &ConnInfo, step: SocketStep, report: &dyn Fn() -> SocketReport) {
+        let _ = (conn, step, report);
+    }
+}
+
+/// A step of an engine with the socket of one connection ([`Observer::step`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketStep {
+    /// An event is dealt with: what has arrived is delivered, and what is sent has left or waits.
+    /// The other steps of the same event follow. The first one of a connection comes right behind
+    /// its acceptance.
+    Event,
+    /// The sending direction is shut down next (shutdown(2), `SHUT_WR`).
+    HalfClosing,
+    /// It was shut down.
+    HalfClosed,
+    /// The socket is closed next (close(2)).
+    Closing {
+        /// Why the connection ends, where its socket has failed or its engine gives it up.
+        failure: Option<CloseReason>,
+        /// The close is a reset (socket(7), `SO_LINGER` with a time of zero).
+        resets: bool,
+    },
 }
 
 /// An observer that does nothing.

@@ -49,7 +49,7 @@ pub use metrics::Totals;
 pub use resound_proto::Bytes;
 pub use resound_proto::{
     Chargen, CloseReason, Closed, ConnId, ConnInfo, Cx, Discard, Echo, Endpoint, Framing, Handshake, Limits, Observer,
-    Reply, Service, SocketReport,
+    Reply, Service, SocketReport, SocketStep,
 };
 
 /// More for servers: listening sockets, and which peers may connect.
@@ -62,7 +62,9 @@ pub mod server {
 
 /// More for clients: the plan of a [`Dialer`], and why a connection could not be made.
 pub mod client {
-    pub use crate::engine::{DialPlan, DialRequest, DialTiming, NextDial, TlsStream};
+    pub use crate::engine::{
+        CallObserver, DialPlan, DialRequest, DialTiming, IcmpError, NextDial, StreamCall, TlsStream, dial_observed,
+    };
     pub use crate::error::{Attempt, DialError, FailureClass};
     pub use resound_proto::{KernelTimestamps, SendTimestamp, TcpInfo, TcpOptions};
 }

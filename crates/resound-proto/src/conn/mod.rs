@@ -257,6 +257,7 @@ impl Conn {
 
     /// The peer sent its FIN. An unterminated last line is delivered first.
     pub fn received_eof(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+        self.core.observe(now, |info| observer.received_fin(info));
         self.receive_fin();
         if self.core.peer_eof == OrderedEvent::NotYet {
             self.core.peer_eof = OrderedEvent::Waiting;

@@ -2,9 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound_proto::unmapped;
+#[cfg(unix)]
+use resound_proto::Endpoint;
+use resound_proto::{SocketReport, unmapped};
+use socket2::SockRef;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::net::{TcpSocket, TcpStream};
@@ -12,8 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
 use super::address::{Address, Family};
-use super::interface;
+use super::call_observer::{CallObserver, CallWatch, StreamCall};
 use super::stream::Stream;
+use super::{interface, observed_dial};
 use crate::error::{Attempt, DialError, Error, FailureClass, plain};
 
 /// Head start of each address over the next (RFC 8305, 5).
@@ -130,38 +135,32 @@ impl Dial {
     }
 
     /// What counts from the SYN on.
-    fn set_early(&self, socket: &TcpSocket, target: SocketAddr) -> io::Result<()> {
+    fn set_early(&self, socket: &SockRef<'_>, target: SocketAddr) -> io::Result<()> {
         #[cfg(unix)]
         if let Some(most) = self.max_segment {
-            socket2::SockRef::from(socket).set_tcp_mss(most.into()).map_err(|error| {
+            socket.set_tcp_mss(most.into()).map_err(|error| {
                 io::Error::new(error.kind(), format!("segments of {most} bytes: {}", plain(&error)))
             })?;
         }
         #[cfg(unix)]
         if let Some(class) = self.traffic_class {
-            let socket = socket2::SockRef::from(socket);
             let class = class.into();
             if target.is_ipv4() { socket.set_tos_v4(class) } else { socket.set_tclass_v6(class) }?;
         }
         #[cfg(not(unix))]
         let _ = target;
-        self.receive_buffer.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))
+        self.receive_buffer.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes as usize))
     }
 
-    async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let source = self.source(target);
-        let is_early = self.max_segment.is_some() || self.receive_buffer.is_some() || self.traffic_class.is_some();
-        if source.is_none() && !is_early {
-            return TcpStream::connect(target).await;
-        }
-        let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        self.set_early(&socket, target)?;
-        let Some(source) = source else { return socket.connect(target).await };
+    /// Sets up a new socket for a connection to `target`, and binds it if that is wanted.
+    fn prepare(&self, socket: &SockRef<'_>, target: SocketAddr) -> io::Result<()> {
+        self.set_early(socket, target)?;
+        let Some(source) = self.source(target) else { return Ok(()) };
         // A port that was named may still be in TIME_WAIT from the last time, and two addresses of
         // a name may race from it. On Windows the option would let us take it from another program.
         #[cfg(unix)]
-        socket.set_reuseaddr(self.source_port.is_some())?;
-        socket.bind(source).map_err(|error| {
+        socket.set_reuse_address(self.source_port.is_some())?;
+        socket.bind(&source.into()).map_err(|error| {
             // For a target this kind means that it is unreachable; for a source, that the choice
             // was wrong.
             let kind = match error.kind() {
@@ -169,7 +168,19 @@ impl Dial {
                 kind => kind,
             };
             io::Error::new(kind, format!("cannot connect from {source}: {}", plain(&error)))
-        })?;
+        })
+    }
+
+    async fn connect(&self, target: SocketAddr, watch: &CallWatch) -> io::Result<TcpStream> {
+        if watch.is_on() {
+            return observed_dial::connect(target, |socket| self.prepare(socket, target), watch).await;
+        }
+        let is_early = self.max_segment.is_some() || self.receive_buffer.is_some() || self.traffic_class.is_some();
+        if self.source(target).is_none() && !is_early {
+            return TcpStream::connect(target).await;
+        }
+        let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        self.prepare(&SockRef::from(&socket), target)?;
         socket.connect(target).await
     }
 }
@@ -183,6 +194,19 @@ impl Dial {
 /// # Errors
 /// [`DialError`] with every attempt, where none succeeded.
 pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
+    dial_watched(address, how, &CallWatch::default()).await
+}
+
+/// As [`dial`], under the eyes of an observer: it sees each call of the dial, and then those on the
+/// socket of the stream. On Linux it also learns of the ICMP messages that end an attempt.
+///
+/// # Errors
+/// As of [`dial`].
+pub async fn dial_observed(address: &Address, how: Dial, observer: Arc<dyn CallObserver>) -> Result<Stream, DialError> {
+    dial_watched(address, how, &CallWatch::of(observer)).await
+}
+
+async fn dial_watched(address: &Address, how: Dial, watch: &CallWatch) -> Result<Stream, DialError> {
     let failed = |attempts: Vec<Attempt>, before: Option<io::Error>, class| DialError {
         target: address.to_string(),
         class,
@@ -195,6 +219,7 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
     let how = how.canonical();
     match address {
         Address::Tcp { host, port } => {
+            let start = Instant::now();
             let mut addresses = match how.in_time(tokio::net::lookup_host((host.as_str(), *port))).await {
                 Some(Ok(found)) => found.map(unmapped).collect::<Vec<_>>(),
                 Some(Err(error)) => return Err(failed(vec![], Some(error), Some(FailureClass::Dns))),
@@ -215,27 +240,46 @@ pub async fn dial(address: &Address, how: Dial) -> Result<Stream, DialError> {
             if let Some(error) = how.incomplete(&mut addresses) {
                 return Err(failed(vec![], Some(io::Error::new(io::ErrorKind::InvalidInput, error)), None));
             }
-            race(take_turns(addresses), how).await.map_err(|attempts| {
+            let addresses = take_turns(addresses);
+            if host.parse::<IpAddr>().is_err() {
+                let (addresses, took) = (&addresses[..], start.elapsed());
+                watch.show(|| StreamCall::Resolved { host, addresses, took }, SocketReport::default);
+            }
+            race(addresses, how, watch).await.map_err(|attempts| {
                 let class = telling_class(&attempts);
                 failed(attempts, None, class)
             })
         }
         #[cfg(unix)]
         Address::Unix(path) => {
-            let start = Instant::now();
+            let (start, target) = (Instant::now(), Endpoint::Unix(Some(path.as_path().into())));
+            watch.show(|| StreamCall::Connecting { target: &target }, SocketReport::default);
             let connected = how.in_time(UnixStream::connect(path)).await.unwrap_or_else(|| Err(late()));
-            connected.map(Stream::unix).map_err(|error| {
-                let class = FailureClass::of(&error);
-                failed(vec![Attempt { address: address.to_string(), error, took: start.elapsed() }], None, class)
-            })
+            let took = start.elapsed();
+            match connected {
+                Ok(stream) => {
+                    let local = Endpoint::Unix(None);
+                    let call = || StreamCall::Connected { target: &target, local: &local, took };
+                    watch.show(call, SocketReport::default);
+                    Ok(Stream::unix(stream, watch.clone()))
+                }
+                Err(error) => {
+                    let call = || StreamCall::NotConnected { target: &target, error: Some(&error), icmp: None, took };
+                    watch.show(call, SocketReport::default);
+                    let class = FailureClass::of(&error);
+                    Err(failed(vec![Attempt { address: address.to_string(), error, took }], None, class))
+                }
+            }
         }
         #[cfg(not(unix))]
         Address::Unix(_) => Err(failed(vec![], Some(io::ErrorKind::Unsupported.into()), None)),
     }
 }
 
-async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attempt>> {
-    let mut field = AddressRace { how, waiting: addresses.into_iter(), running: Vec::new(), failures: Vec::new() };
+async fn race(addresses: Vec<SocketAddr>, how: Dial, watch: &CallWatch) -> Result<Stream, Vec<Attempt>> {
+    let watch = watch.clone();
+    let mut field =
+        AddressRace { how, watch, waiting: addresses.into_iter(), running: Vec::new(), failures: Vec::new() };
     let winner = match how.deadline {
         Some(deadline) => timeout_at(deadline.into(), field.race()).await.unwrap_or_default(),
         None => field.race().await,
@@ -249,7 +293,7 @@ async fn race(addresses: Vec<SocketAddr>, how: Dial) -> Result<Stream, Vec<Attem
     // Small messages are not to wait for acknowledgements. A connection that fails here fails again
     // on first use.
     let _ = stream.set_nodelay(true);
-    Ok(Stream::tcp(stream))
+    Ok(Stream::tcp(stream, field.watch))
 }
 
 fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {
@@ -259,6 +303,7 @@ fn attempt(address: SocketAddr, error: io::Error, start: Instant) -> Attempt {
 /// The addresses of a race.
 struct AddressRace {
     how: Dial,
+    watch: CallWatch,
     waiting: std::vec::IntoIter<SocketAddr>,
     /// Those on the way, and since when.
     running: Vec<(SocketAddr, Instant)>,
@@ -271,10 +316,11 @@ impl AddressRace {
         let mut racing = JoinSet::new();
         loop {
             if let Some(address) = self.waiting.next() {
-                let (how, start) = (self.how, Instant::now());
+                let (how, watch, start) = (self.how, self.watch.clone(), Instant::now());
                 self.running.push((address, start));
                 racing.spawn(async move {
-                    let connected = timeout(how.timeout, how.connect(address)).await.unwrap_or_else(|_| Err(late()));
+                    let connected =
+                        timeout(how.timeout, how.connect(address, &watch)).await.unwrap_or_else(|_| Err(late()));
                     connected.map_err(|error| (address, attempt(address, error, start)))
                 });
             }
@@ -366,7 +412,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let open = listener.local_addr().unwrap();
-            let stream = race(vec![closed, open], Dial::default()).await.unwrap();
+            let stream = race(vec![closed, open], Dial::default(), &CallWatch::default()).await.unwrap();
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
         });
     }
@@ -397,8 +443,13 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let open = listener.local_addr().unwrap();
             let start = Instant::now();
-            let stream =
-                race(vec![address, open], Dial { timeout: Duration::from_secs(30), ..Dial::default() }).await.unwrap();
+            let stream = race(
+                vec![address, open],
+                Dial { timeout: Duration::from_secs(30), ..Dial::default() },
+                &CallWatch::default(),
+            )
+            .await
+            .unwrap();
             assert_eq!(stream.peer(), Endpoint::Tcp(open));
             assert!((HEAD_START..Duration::from_secs(15)).contains(&start.elapsed()), "{:?}", start.elapsed());
             drop(fillers);
@@ -414,7 +465,8 @@ mod tests {
             // The third has its turn only after a head start, if this machine is not too busy for
             // that.
             let how = |limit| Dial { deadline: Some(Instant::now() + limit), ..Dial::default() };
-            let attempts = race(vec![closed, silent, silent], how(HEAD_START / 2)).await.unwrap_err();
+            let attempts =
+                race(vec![closed, silent, silent], how(HEAD_START / 2), &CallWatch::default()).await.unwrap_err();
             let named: Vec<_> = attempts.iter().map(|attempt| attempt.address.clone()).collect();
             assert_eq!(named[..2], [closed.to_string(), silent.to_string()]);
             let classes: Vec<_> = attempts.iter().map(|attempt| FailureClass::of(&attempt.error)).collect();
@@ -430,7 +482,7 @@ mod tests {
     fn when_all_fail_each_is_named() {
         runtime().block_on(async {
             let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let attempts = race(vec![closed, closed], Dial::default()).await.unwrap_err();
+            let attempts = race(vec![closed, closed], Dial::default(), &CallWatch::default()).await.unwrap_err();
             assert_eq!(attempts.len(), 2);
             assert_eq!(telling_class(&attempts), Some(FailureClass::Refused));
         });

@@ -6,14 +6,14 @@ use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use resound_proto::{CloseReason, Conn, KernelTimestamps, SharedBytes, Then, Verdict};
+use resound_proto::{CloseReason, Conn, KernelTimestamps, Observer, SharedBytes, SocketStep, Then, Verdict};
 use socket2::SockRef;
 
 use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::socket::{report_unacknowledged, reset_on_close, set_wishes, unread};
-use super::socket_report::socket_report;
+use super::socket::{report_unacknowledged, reset_on_close, resets_on_close, set_wishes, unread};
+use super::socket_report::{plain_report, socket_report};
 
 /// How a connection ended: as its last verdict wanted, or for another reason before that.
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
@@ -246,7 +246,11 @@ impl Driver {
         &mut self,
         send_in_flight: bool,
         socket: impl Fn() -> SockRef<'s>,
+        cx: &mut DriverContext,
     ) -> ControlFlow<ConnectionEnd, bool> {
+        if cx.recorder.wants_steps() {
+            self.show(SocketStep::Event, &socket(), cx)?;
+        }
         let mut wants_report = false;
         if let Some(wishes) = self.conn.take_socket_wishes() {
             set_wishes(&socket(), wishes);
@@ -263,8 +267,14 @@ impl Driver {
             }
             Then::HalfClose if !self.fin_sent && !send_in_flight && self.queue.is_empty() => {
                 self.fin_sent = true;
+                if cx.recorder.wants_steps() {
+                    self.show(SocketStep::HalfClosing, &socket(), cx)?;
+                }
                 // Fails if the peer is gone. The next read reports that.
                 let _ = socket().shutdown(Shutdown::Write);
+                if cx.recorder.wants_steps() {
+                    self.show(SocketStep::HalfClosed, &socket(), cx)?;
+                }
             }
             Then::Go | Then::HalfClose => {}
         }
@@ -342,11 +352,27 @@ impl Driver {
             // The peer must not take a truncated answer for a complete one.
             reset_on_close(socket);
         }
+        if cx.recorder.wants_steps() {
+            let step = SocketStep::Closing { failure: end.err(), resets: resets_on_close(socket) };
+            // The connection is over in any case.
+            let _ = self.show(step, socket, cx);
+        }
         let now = Instant::now();
         let _ = catch_unwind(AssertUnwindSafe(|| match end {
             Ok(()) => self.conn.closed(now, &mut cx.recorder),
             Err(reason) => self.conn.lost(now, reason, &mut cx.recorder),
         }));
+    }
+
+    /// Shows a step to the observer. One that panics ends the connection.
+    #[cold]
+    fn show(&self, step: SocketStep, socket: &SockRef<'_>, cx: &mut DriverContext) -> ConnectionFlow {
+        let report = || plain_report(socket);
+        let (conn, recorder) = (self.conn.info(), &mut cx.recorder);
+        match catch_unwind(AssertUnwindSafe(|| recorder.step(conn, step, &report))) {
+            Ok(()) => ConnectionFlow::Continue(()),
+            Err(_) => ConnectionFlow::Break(Err(CloseReason::Panicked)),
+        }
     }
 }
 

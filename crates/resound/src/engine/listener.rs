@@ -9,6 +9,7 @@ use resound_proto::{Endpoint, Limits, unmapped};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
+use super::call_observer::CallWatch;
 use super::interface;
 #[cfg(unix)]
 use super::path_owner::PathOwner;
@@ -259,10 +260,10 @@ impl AsyncListener {
                 // Systems differ in what an accepted socket inherits. One that fails here fails
                 // again on first use.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::tcp(stream))
+                Ok(Stream::tcp(stream, CallWatch::default()))
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Ok(Stream::unix(ready!(listener.poll_accept(cx))?.0)),
+            Self::Unix(listener) => Ok(Stream::unix(ready!(listener.poll_accept(cx))?.0, CallWatch::default())),
         })
     }
 }

@@ -10,6 +10,7 @@ mod accept;
 mod accept_queue;
 mod access;
 mod address;
+mod call_observer;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "a section that the loader reads")]
 #[path = "sys/closed_stdout.rs"]
@@ -23,6 +24,8 @@ mod dial_plan;
 mod dialer;
 mod drain_barrier;
 mod driver;
+#[cfg(target_os = "linux")]
+mod error_queue;
 mod fault_config;
 mod faults;
 mod handle;
@@ -31,6 +34,7 @@ mod launch;
 mod listener;
 mod live_limits;
 mod local;
+mod observed_dial;
 #[cfg(unix)]
 mod path_owner;
 mod plain_stream;
@@ -60,12 +64,13 @@ mod workers;
 
 pub use access::{Access, ConnectRate};
 pub use address::{Address, Family};
+pub use call_observer::{CallObserver, IcmpError, StreamCall};
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub use closed_stdout::stdout_was_closed;
 pub use config::MAX_WORKERS;
 pub use descriptors::{processor_time, raise_descriptor_limit};
-pub use dial::{Dial, dial};
+pub use dial::{Dial, dial, dial_observed};
 pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 pub use dialer::Dialer;
 #[cfg(feature = "fault-injection")]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 #[cfg(not(target_os = "linux"))]
 use resound_proto::Endpoint;
+use resound_proto::SocketReport;
 use socket2::SockRef;
 #[cfg(not(target_os = "linux"))]
 use socket2::Socket;
@@ -14,9 +15,19 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::call_observer::{CallWatch, StreamCall};
+use super::socket::resets_on_close;
+use super::socket_report::plain_report;
+
 /// A connection without TLS.
 #[derive(Debug)]
-pub(super) enum PlainStream {
+pub(super) struct PlainStream {
+    socket: StreamSocket,
+    watch: CallWatch,
+}
+
+#[derive(Debug)]
+enum StreamSocket {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
@@ -25,27 +36,53 @@ pub(super) enum PlainStream {
 /// The same call on a stream of either family.
 macro_rules! on_either {
     ($self:expr, $stream:ident => $call:expr) => {
-        match $self {
-            PlainStream::Tcp($stream) => $call,
+        match &$self.socket {
+            StreamSocket::Tcp($stream) => $call,
             #[cfg(unix)]
-            PlainStream::Unix($stream) => $call,
+            StreamSocket::Unix($stream) => $call,
         }
     };
 }
 
 impl PlainStream {
+    pub(super) fn tcp(stream: TcpStream, watch: CallWatch) -> Self {
+        Self { socket: StreamSocket::Tcp(stream), watch }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(stream: UnixStream, watch: CallWatch) -> Self {
+        Self { socket: StreamSocket::Unix(stream), watch }
+    }
+
+    /// Shows the calls from now on.
+    pub(super) fn observe(&mut self, watch: CallWatch) {
+        self.watch = watch;
+    }
+
+    /// Shows a call to the observer of this stream, if it has one.
+    #[inline]
+    pub(super) fn show<'c>(&self, call: impl FnOnce() -> StreamCall<'c>) {
+        self.watch.show(call, || self.report());
+    }
+
+    fn report(&self) -> SocketReport {
+        plain_report(&self.socket())
+    }
+
     /// Registers a non-blocking socket with this thread's runtime.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn new(socket: Socket, peer: &Endpoint) -> io::Result<Self> {
         match peer {
             #[cfg(unix)]
-            Endpoint::Unix(_) => UnixStream::from_std(socket.into()).map(Self::Unix),
-            _ => TcpStream::from_std(socket.into()).map(Self::Tcp),
+            Endpoint::Unix(_) => {
+                UnixStream::from_std(socket.into()).map(|stream| Self::unix(stream, CallWatch::default()))
+            }
+            _ => TcpStream::from_std(socket.into()).map(|stream| Self::tcp(stream, CallWatch::default())),
         }
     }
 
     pub(super) fn is_tcp(&self) -> bool {
-        matches!(self, Self::Tcp(_))
+        matches!(self.socket, StreamSocket::Tcp(_))
     }
 
     pub(super) fn socket(&self) -> SockRef<'_> {
@@ -56,6 +93,20 @@ impl PlainStream {
     #[cfg(not(target_os = "linux"))]
     pub(super) async fn decided(&self) -> io::Result<()> {
         on_either!(self, stream => stream.writable().await)
+    }
+
+    /// Shows what a call has taken of these bytes.
+    fn show_write(&self, written: &io::Result<usize>, slices: &[IoSlice<'_>]) {
+        if !self.watch.is_on() {
+            return;
+        }
+        match written {
+            Ok(n) => {
+                let taken: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(*n).collect();
+                self.show(|| StreamCall::Sent(&taken));
+            }
+            Err(error) => self.show(|| StreamCall::SendFailed(error)),
+        }
     }
 
     /// Writes as much of `first` and then `second` as the system takes now.
@@ -121,11 +172,15 @@ impl AsyncRead for &PlainStream {
             let into = buf.initialize_unfilled();
             match on_either!(*self, stream => stream.try_read(into)) {
                 Ok(n) => {
+                    self.show(|| StreamCall::Received(&into[..n]));
                     buf.advance(n);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    self.show(|| StreamCall::ReceiveFailed(&error));
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }
@@ -135,7 +190,9 @@ impl AsyncWrite for &PlainStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(on_either!(*self, stream => stream.poll_write_ready(cx)))?;
-            match self.try_write(bytes, &[]) {
+            let written = self.try_write(bytes, &[]);
+            self.show_write(&written, &[IoSlice::new(bytes)]);
+            match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -149,7 +206,9 @@ impl AsyncWrite for &PlainStream {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(on_either!(*self, stream => stream.poll_write_ready(cx)))?;
-            match on_either!(*self, stream => stream.try_write_vectored(slices)) {
+            let written = on_either!(*self, stream => stream.try_write_vectored(slices));
+            self.show_write(&written, slices);
+            match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -165,6 +224,15 @@ impl AsyncWrite for &PlainStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket().shutdown(std::net::Shutdown::Write))
+        self.show(|| StreamCall::HalfClosing);
+        let done = self.socket().shutdown(std::net::Shutdown::Write);
+        self.show(|| StreamCall::HalfClosed(done.as_ref().err()));
+        Poll::Ready(done)
+    }
+}
+
+impl Drop for PlainStream {
+    fn drop(&mut self) {
+        self.show(|| StreamCall::Closing { resets: resets_on_close(&self.socket()) });
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use resound_proto::{Closed, ConnInfo, Observer};
+use resound_proto::{Closed, ConnInfo, Observer, SocketReport, SocketStep};
 
 use crate::metrics::{Counter, Counters, Writers};
 
@@ -12,11 +12,13 @@ pub(crate) struct Recorder {
     counters: Arc<Counters>,
     writers: Writers,
     observer: Box<dyn Observer>,
+    wants_steps: bool,
 }
 
 impl Recorder {
     pub(crate) fn new(counters: Arc<Counters>, writers: Writers, observer: Box<dyn Observer>) -> Self {
-        Self { counters, writers, observer }
+        let wants_steps = observer.wants_steps();
+        Self { counters, writers, observer, wants_steps }
     }
 }
 
@@ -28,6 +30,9 @@ impl Observer for Recorder {
     fn received(&mut self, conn: &ConnInfo, bytes: usize) {
         self.counters.add(Counter::BytesIn, bytes as u64, self.writers);
         self.observer.received(conn, bytes);
+    }
+    fn received_fin(&mut self, conn: &ConnInfo) {
+        self.observer.received_fin(conn);
     }
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
         self.counters.add(Counter::Messages, 1, self.writers);
@@ -48,5 +53,12 @@ impl Observer for Recorder {
         self.counters.add(Counter::Unopened, 1, self.writers);
         self.counters.add(Counter::Closed(how.reason), 1, self.writers);
         self.observer.unopened(conn, how);
+    }
+    #[inline]
+    fn wants_steps(&self) -> bool {
+        self.wants_steps
+    }
+    fn step(&mut self, conn: &ConnInfo, step: SocketStep, report: &dyn Fn() -> SocketReport) {
+        self.observer.step(conn, step, report);
     }
 }

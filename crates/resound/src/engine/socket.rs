@@ -108,6 +108,11 @@ pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
+/// Whether the next close is a reset.
+pub(crate) fn resets_on_close(socket: &SockRef<'_>) -> bool {
+    matches!(socket.linger(), Ok(Some(Duration::ZERO)))
+}
+
 /// The socket of an accepted connection. Unless it is served, dropping it resets the connection: a
 /// refused peer must not take a FIN for an answer.
 pub(crate) struct ResetOnDrop(Option<Socket>);

@@ -7,13 +7,20 @@ use super::socket::{unacknowledged, unread};
 
 /// What the system knows of a socket now. The saved SYN is in the first report only.
 pub(super) fn socket_report(socket: &SockRef<'_>) -> SocketReport {
-    let mut report = SocketReport::default();
-    report.tcp = tcp_info(socket);
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "only Linux has the rest"))]
+    let mut report = plain_report(socket);
     #[cfg(target_os = "linux")]
     if report.tcp.is_some() {
         report.syn = super::sys::saved_syn(socket);
         report.timestamp_clock = super::sys::timestamp_clock(socket);
     }
+    report
+}
+
+/// The same without the SYN, which the system gives only once.
+pub(super) fn plain_report(socket: &SockRef<'_>) -> SocketReport {
+    let mut report = SocketReport::default();
+    report.tcp = tcp_info(socket);
     // Elsewhere the count would end with what one peek shows.
     report.unread = cfg!(unix).then(|| unread(socket) as u64);
     report.unacknowledged = unacknowledged(socket).map(|bytes| bytes as u64);

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::call_observer::{CallObserver, CallWatch, StreamCall};
 use super::plain_stream::{PlainStream, forward_io};
 use super::socket::{endpoint, peer, reset_on_close};
 use super::socket_report::{socket_report, tcp_info};
@@ -48,13 +50,23 @@ macro_rules! on_layer {
 }
 
 impl Stream {
-    pub(super) fn tcp(stream: TcpStream) -> Self {
-        Self(Layer::Plain(PlainStream::Tcp(stream)))
+    pub(super) fn tcp(stream: TcpStream, watch: CallWatch) -> Self {
+        Self(Layer::Plain(PlainStream::tcp(stream, watch)))
     }
 
     #[cfg(unix)]
-    pub(super) fn unix(stream: UnixStream) -> Self {
-        Self(Layer::Plain(PlainStream::Unix(stream)))
+    pub(super) fn unix(stream: UnixStream, watch: CallWatch) -> Self {
+        Self(Layer::Plain(PlainStream::unix(stream, watch)))
+    }
+
+    /// Shows an accepted connection, and then each call on its socket. Does nothing on a stream
+    /// that has TLS already.
+    pub fn observe_accepted(&mut self, observer: Arc<dyn CallObserver>) {
+        let (peer, local) = (self.peer(), self.local());
+        if let Layer::Plain(plain) = &mut self.0 {
+            plain.observe(CallWatch::of(observer));
+            plain.show(|| StreamCall::Accepted { peer: &peer, local: &local });
+        }
     }
 
     /// Starts TLS as the client of a server. Limit the wait: the server may never answer.
@@ -67,7 +79,10 @@ impl Stream {
         let Layer::Plain(plain) = self.0 else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection has TLS already"));
         };
-        TlsStream::of(plain, client).await.map(|secure| Self(Layer::Tls(Box::new(secure))))
+        plain.show(|| StreamCall::TlsBegun);
+        let secure = TlsStream::of(plain, client).await?;
+        secure.plain().show(|| StreamCall::TlsEstablished(secure.info()));
+        Ok(Self(Layer::Tls(Box::new(secure))))
     }
 
     /// The TLS layer; `None` on a plain stream.
@@ -161,7 +176,15 @@ impl Stream {
 
 impl AsyncRead for &Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_layer!(self, stream => Pin::new(&mut stream).poll_read(cx, buf))
+        let before = buf.filled().len();
+        let read = on_layer!(self, stream => Pin::new(&mut stream).poll_read(cx, buf));
+        if let Layer::Tls(secure) = &self.0
+            && matches!(read, Poll::Ready(Ok(())))
+            && buf.filled().len() == before
+        {
+            secure.plain().show(|| StreamCall::TlsClosedByPeer);
+        }
+        read
     }
 }
 
@@ -187,6 +210,9 @@ impl AsyncWrite for &Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Layer::Tls(secure) = &self.0 {
+            secure.plain().show(|| StreamCall::ClosingTls);
+        }
         on_layer!(self, stream => Pin::new(&mut stream).poll_shutdown(cx))
     }
 }

@@ -99,7 +99,7 @@ impl ConnectionTask {
             if !self.driver.queue.is_empty() {
                 self.flush(cx, context)?;
             }
-            let wants_report = match self.driver.obey(false, || self.stream.socket()) {
+            let wants_report = match self.driver.obey(false, || self.stream.socket(), &mut context.driver) {
                 ControlFlow::Break(end) => return Poll::Ready(end),
                 ControlFlow::Continue(wants_report) => wants_report,
             };

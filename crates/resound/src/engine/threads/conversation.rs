@@ -90,7 +90,7 @@ impl BlockingConversation<'_> {
             // Send what the last event has produced.
             self.send(echo)?;
             // Then obey: half-close, close or reset.
-            let wants_report = match self.driver.obey(false, || SockRef::from(self.socket)) {
+            let wants_report = match self.driver.obey(false, || SockRef::from(self.socket), self.context) {
                 ControlFlow::Break(end) => return end,
                 ControlFlow::Continue(wants_report) => wants_report,
             };

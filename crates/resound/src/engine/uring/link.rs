@@ -344,7 +344,8 @@ impl Link {
     /// an alarm continues this connection.
     fn advance(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         loop {
-            let wants_report = self.driver.obey(self.send != Send::Idle, || SockRef::from(&self.socket))?;
+            let (is_sending, socket) = (self.send != Send::Idle, || SockRef::from(&self.socket));
+            let wants_report = self.driver.obey(is_sending, socket, &mut context.driver)?;
             if self.send == Send::Idle
                 && let Some(bytes) = next_send(&mut self.driver.queue)
             {

@@ -1,0 +1,101 @@
+//! Connecting under the eyes of a [`CallObserver`](super::CallObserver): the socket stays at hand
+//! until it is known why no connection was made.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use resound_proto::Endpoint;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpStream;
+
+use super::call_observer::{CallWatch, IcmpError, StreamCall};
+use super::socket::endpoint;
+use super::socket_report::plain_report;
+
+/// Connects a socket that `prepare` has bound and set up.
+pub(super) async fn connect(
+    target: SocketAddr,
+    prepare: impl FnOnce(&SockRef<'_>) -> io::Result<()>,
+    watch: &CallWatch,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    prepare(&SockRef::from(&socket))?;
+    #[cfg(target_os = "linux")]
+    super::error_queue::keep(&socket, target.is_ipv4(), true);
+    let to = Endpoint::from(target);
+    watch.show(|| StreamCall::Connecting { target: &to }, || plain_report(&SockRef::from(&socket)));
+    let start = Instant::now();
+    let called = socket.connect(&target.into()).or_else(|error| match is_under_way(&error) {
+        true => Ok(()),
+        false => Err(error),
+    });
+    if let Err(error) = called {
+        let call = || StreamCall::NotConnected { target: &to, error: Some(&error), icmp: None, took: start.elapsed() };
+        watch.show(call, || plain_report(&SockRef::from(&socket)));
+        return Err(error);
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let mut attempt = ObservedAttempt { stream: Some(stream), target, to, start, watch: watch.clone() };
+    attempt.decided().await?;
+    attempt.stream.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
+/// Whether the connection is decided about later.
+fn is_under_way(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_named = error.raw_os_error() == Some(libc::EINPROGRESS);
+    #[cfg(not(unix))]
+    let is_named = false;
+    is_named || error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// An attempt that is under way. One that is dropped before its end was given up.
+struct ObservedAttempt {
+    stream: Option<TcpStream>,
+    target: SocketAddr,
+    to: Endpoint,
+    start: Instant,
+    watch: CallWatch,
+}
+
+impl ObservedAttempt {
+    /// Waits until the connection is made, or is known not to be.
+    async fn decided(&mut self) -> io::Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        stream.writable().await?;
+        let took = self.start.elapsed();
+        let socket = SockRef::from(stream);
+        let report = || plain_report(&socket);
+        let Some(error) = socket.take_error()? else {
+            #[cfg(target_os = "linux")]
+            super::error_queue::keep(stream, self.target.is_ipv4(), false);
+            let local = socket.local_addr().map_or(Endpoint::Unknown, |address| endpoint(&address));
+            self.watch.show(|| StreamCall::Connected { target: &self.to, local: &local, took }, report);
+            return Ok(());
+        };
+        let icmp = self.icmp();
+        let call = || StreamCall::NotConnected { target: &self.to, error: Some(&error), icmp, took };
+        self.watch.show(call, report);
+        self.stream = None;
+        Err(error)
+    }
+
+    fn icmp(&self) -> Option<IcmpError> {
+        #[cfg(target_os = "linux")]
+        return super::error_queue::icmp(self.stream.as_ref()?, self.target.is_ipv4());
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+}
+
+impl Drop for ObservedAttempt {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.stream {
+            let (icmp, took) = (self.icmp(), self.start.elapsed());
+            let call = || StreamCall::NotConnected { target: &self.to, error: None, icmp, took };
+            self.watch.show(call, || plain_report(&SockRef::from(stream)));
+        }
+    }
+}
