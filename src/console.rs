@@ -75,6 +75,12 @@ impl Console {
         Self { lane: worker + 1, ..self.clone() }
     }
 
+    /// Prints lines of `--explain` in this lane.
+    pub(crate) fn explanation(&self, lane: usize, text: &str) {
+        let text = |to: &mut Vec<u8>| to.extend_from_slice(text.as_bytes());
+        self.printer.iter().for_each(|printer| printer.print(lane, EventWeight::Message, text));
+    }
+
     /// The same console, without `LOCAL` connections of proxies if `wanted`.
     pub(crate) fn quiet_local(&self, wanted: bool) -> Self {
         Self { quiet_local: wanted, ..self.clone() }

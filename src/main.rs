@@ -2,6 +2,7 @@
 
 mod advice;
 mod args;
+mod calls;
 mod certificates;
 mod client;
 mod colour;

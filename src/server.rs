@@ -22,6 +22,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
+use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::{Console, Format};
 use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
@@ -46,6 +47,8 @@ pub(crate) struct ServerPlan {
     pub(crate) framing: Framing,
     /// The server plays the far end of `resound test`.
     pub(crate) probe: bool,
+    /// The calls on sockets are explained.
+    pub(crate) explain: bool,
     /// `None` without a flag about faults.
     pub(crate) faults: Option<FaultPlan>,
 }
@@ -102,7 +105,7 @@ pub(crate) enum ProxyMode {
 }
 
 pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
-    let ServerPlan { serving, mode, framing, probe, faults } = plan;
+    let ServerPlan { serving, mode, framing, probe, explain, faults } = plan;
     let has_limits = serving.max_connections.is_some() || serving.access.limits_sources();
     let probe = probe.then(|| Sessions::new(serving.limits.idle_timeout).limits_connections(has_limits));
     let framing = Changeable::new(framing);
@@ -113,18 +116,22 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server())).transpose()?;
     let (record, is_quiet) = (faults.as_ref().map(PreparedFaults::record), serving.quiet);
     let of_messages = (mode == ServerMode::Reply).then(|| framing.clone());
+    let mut explained = explain.then(|| ExplainedServer::new(serving.engine, serving.tls.is_some()));
     let code = serve(serving, noun, of_messages, Console::stopped, |serving| {
         let Serving { settings, listeners, console, loud, supervise } = serving;
+        let calls = explained.as_mut().map(|explained| explained.start(&loud, listeners.iter().flatten()));
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
         let Some(faults) = faults else {
             let supervise = |handle| supervise(handle, None);
-            return run_mode(server.observe(move |worker| console.of_worker(worker)), mode, framing, probe, supervise);
+            let server = ServerCalls::observe(calls, server, move |worker| console.of_worker(worker));
+            return run_mode(server, mode, framing, probe, supervise);
         };
         let setter = faults.setter(&console);
         let seen = SeenConnections::new(&console, &setter);
         let server = server.faults(&setter.faults, seen.of_faults(&setter));
         let open = seen.open();
-        run_mode(server.observe(move |worker| seen.of_worker(worker)), mode, framing, probe, move |handle| {
+        let server = ServerCalls::observe(calls, server, move |worker| seen.of_worker(worker));
+        run_mode(server, mode, framing, probe, move |handle| {
             let supervising = supervise(handle, Some(faults.fresh(&setter)));
             let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), open);
             async {
@@ -135,6 +142,9 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
             }
         })
     })?;
+    if let Some(explained) = explained {
+        explained.finish(LAST_WRITES);
+    }
     record.map_or(Ok(()), UnfinishedRecord::finish)?;
     Ok(code)
 }

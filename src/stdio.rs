@@ -68,6 +68,20 @@ impl StdStream {
         matches!(ready, Ok(1..))
     }
 
+    /// Do stdout and stderr lead to the same place: a terminal, or with `2>&1` a file or a pipe?
+    pub(crate) fn outputs_are_one() -> bool {
+        #[cfg(unix)]
+        {
+            let place = |stream: Self| rustix::fs::fstat(stream.descriptor()).map(|stat| (stat.st_dev, stat.st_ino));
+            matches!((place(Self::Stdout), place(Self::Stderr)), (Ok(one), Ok(other)) if one == other)
+        }
+        #[cfg(not(unix))]
+        {
+            use std::io::IsTerminal as _;
+            io::stdout().is_terminal() && io::stderr().is_terminal()
+        }
+    }
+
     /// The length, if it is a file. Only Unix knows.
     pub(crate) fn file_length(self) -> Option<u64> {
         #[cfg(unix)]

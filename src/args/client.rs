@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,6 +14,7 @@ use super::config::ConfigArgs;
 use super::test::TestFlags;
 use super::watch::WatchArgs;
 use super::{FamilyArgs, address, examples};
+use crate::calls::ClientCalls;
 use crate::client::{self, Connect, ConnectSetup, HandshakeOptions, PipeOptions, SendProxy, SilencePolicy};
 use crate::units::{self, SourceAddress, Timeout};
 use crate::watch::WatchPlan;
@@ -149,6 +151,9 @@ struct TalkArgs {
     /// End lines with CR LF, those of a pipe too
     #[arg(long)]
     crlf: bool,
+    /// Print on stderr each call on the socket, and what it does on the wire
+    #[arg(long)]
+    explain: bool,
     /// Send no FIN at the end of stdin, and end when the server closes
     #[arg(help_heading = PIPE, long, conflicts_with_all = ["recv_only", "reconnect"])]
     no_half_close: bool,
@@ -220,7 +225,8 @@ impl ClientArgs {
         if self.test.has_own_server() && (host.is_some() || port.is_some()) {
             bail!("--loopback tests a server of its own: leave out the address");
         }
-        let plan = self.how.plan(address(host, port)?, self.talk.listen, task)?;
+        let mut plan = self.how.plan(address(host, port)?, self.talk.listen, task)?;
+        plan.connect.calls = self.talk.explain.then(|| Arc::new(ClientCalls::new()));
         Ok(client::ClientPlan { idle_timeout: self.talk.idle_timeout.0, crlf: self.talk.crlf, ..plan })
     }
 }
@@ -313,6 +319,7 @@ impl ConnectionArgs {
             listen,
             nagle: self.nagle,
             keepalive: self.keepalive.0,
+            calls: None,
         })
     }
 }
@@ -338,6 +345,7 @@ impl TalkArgs {
             (self.reconnect, "--reconnect"),
             (self.idle_timeout.0.is_some(), "--idle-timeout"),
             (self.crlf, "--crlf"),
+            (self.explain, "--explain"),
             (self.no_half_close, "--no-half-close"),
             (self.send_only, "--send-only"),
             (self.recv_only, "--recv-only"),

@@ -44,6 +44,7 @@ const SERVER: &[Example] = &[
     Example("Serve on 127.0.0.1:8888, and print each message", "resound server"),
     Example("Echo on all addresses of this machine", "resound server 0.0.0.0 9999 --mode echo"),
     Example("Serve TLS with a certificate made for this run", "resound server 127.0.0.1 8443 --tls"),
+    Example("See each call on a socket, and what it does on the wire", "resound server --explain"),
     Example("Log events as JSON, one a line", "resound server --log-format json"),
     Example("Serve behind HAProxy, and print the real clients", "resound server --proxy-protocol require -v"),
     Example(
@@ -60,6 +61,7 @@ const CLIENT: &[Example] = &[
     Example("Print what the server sends, and send nothing", "resound client 127.0.0.1 8888 --recv-only"),
     Example("Wait until a server starts, for 10 s at most", "resound client 8888 --wait --timeout 10s < /dev/null"),
     Example("Talk to a TLS server with a private authority", "resound client db.example 8443 --tls --ca ca.pem"),
+    Example("See each call, from the SYN to TIME_WAIT", "printf 'hi\\n' | resound client 127.0.0.1 8888 --explain"),
     Example("Wait for one peer to connect, and talk to it", "resound client 127.0.0.1 9999 --listen"),
 ];
 

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use resound::Framing;
 use resound::faults::Role;
+use resound::{Engine, Framing};
 
 use super::config::ConfigArgs;
 use super::faults::{FaultArgs, profile};
@@ -39,6 +39,11 @@ pub(crate) struct ServerArgs {
     /// Print for each connection the proxy it came through, and what the proxy's header contains
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
+    /// Print on stderr each call on a socket, and what it does on the wire
+    ///
+    /// With --engine auto the threads engine serves, which makes the calls of a tutorial.
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     serving: ServingArgs,
     /// Close a connection that completes no message and takes no byte for this long
@@ -100,11 +105,14 @@ impl ServerArgs {
         let mut serving = self.serving.meaning(addresses)?;
         (serving.limits.high_water, serving.limits.idle_timeout) = (self.high_water, self.idle_timeout.0);
         serving.verbose = self.verbose;
+        if self.explain && serving.engine == Engine::Auto {
+            serving.engine = Engine::Threads;
+        }
         let faults = match self.faults.is_used() {
             true => Some(self.faults.meaning(&mut serving)?),
             false => None,
         };
         let probe = self.mode == ServerMode::Reply && !self.no_probe;
-        Ok(server::ServerPlan { serving, mode: self.mode, framing, probe, faults })
+        Ok(server::ServerPlan { serving, mode: self.mode, framing, probe, explain: self.explain, faults })
     }
 }

@@ -1,10 +1,11 @@
 //! Making the one connection: dialling with retries, or listening.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use resound::client::{DialError, FailureClass};
+use resound::client::{DialError, FailureClass, dial_observed};
 use resound::server::Listener;
 use resound::{Address, Dial, Endpoint, Family, Stream, dial};
 use tokio::io::AsyncWriteExt;
@@ -14,6 +15,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::failure::ClientFailure;
 use super::send_proxy::SendProxy;
 use super::tls::{self, TlsOptions};
+use crate::calls::ClientCalls;
 use crate::units;
 
 /// How to make the connection.
@@ -26,6 +28,8 @@ pub(crate) struct Connect {
     pub(crate) nagle: bool,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) before: ConnectSetup,
+    /// Explains the calls, with `--explain`.
+    pub(crate) calls: Option<Arc<ClientCalls>>,
     /// Notified to stop retrying: the result is then that of the last attempt.
     pub(crate) enough: Notify,
 }
@@ -83,6 +87,29 @@ impl Connect {
         self.listen && matches!(self.address, Address::Tcp { port: 0, .. })
     }
 
+    /// Waits until [`ClientCalls::look`] is due; for ever without `--explain`.
+    pub(super) async fn look_due(&self) {
+        match &self.calls {
+            Some(calls) => calls.due().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A conversation has the terminal, and shows what `--explain` tells.
+    pub(super) fn hold_explanations(&self) {
+        self.calls.iter().for_each(|calls| calls.hold());
+    }
+
+    /// What `--explain` has told a conversation since the last call.
+    pub(super) fn explanations(&self) -> String {
+        self.calls.as_ref().map(|calls| calls.take()).unwrap_or_default()
+    }
+
+    /// Looks whether what was sent is acknowledged, with `--explain`.
+    pub(super) fn look(&self, stream: &Stream) {
+        self.calls.iter().for_each(|calls| calls.look(stream));
+    }
+
     /// Makes the connection.
     pub(super) async fn connect(
         &self,
@@ -112,7 +139,7 @@ impl Connect {
         // The error of the last attempt that had its full time.
         let mut known = None;
         loop {
-            let error = match dial(&self.address, self.dial).await {
+            let error = match self.dial_once().await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
@@ -145,6 +172,13 @@ impl Connect {
         }
     }
 
+    async fn dial_once(&self) -> Result<Stream, DialError> {
+        match &self.calls {
+            None => dial(&self.address, self.dial).await,
+            Some(calls) => dial_observed(&self.address, self.dial, Arc::<ClientCalls>::clone(calls)).await,
+        }
+    }
+
     /// Has the deadline passed?
     fn is_over(&self) -> bool {
         self.dial.deadline.is_some_and(|deadline| Instant::now() >= deadline)
@@ -174,7 +208,11 @@ impl Connect {
         for listener in &listeners {
             report(ConnectEvent::Notice(format!("listening on {}", listener.address()))).await;
         }
-        Ok(Listener::accept_one(listeners).await?)
+        let mut stream = Listener::accept_one(listeners).await?;
+        if let Some(calls) = &self.calls {
+            stream.observe_accepted(Arc::<ClientCalls>::clone(calls));
+        }
+        Ok(stream)
     }
 }
 
@@ -238,6 +276,7 @@ mod tests {
                 nagle,
                 keepalive: None,
                 before: ConnectSetup::default(),
+                calls: None,
                 enough: Notify::new(),
             };
             let stream = runtime.block_on(how.connect(patience, async |_: ConnectEvent<'_>| ())).unwrap();

@@ -30,6 +30,7 @@ fn plan(gates: &[&str]) -> WatchPlan {
             listen: false,
             nagle: false,
             keepalive: None,
+            calls: None,
             before: ConnectSetup::default(),
             enough: Notify::new(),
         },

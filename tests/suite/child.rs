@@ -24,7 +24,11 @@ impl Program {
     }
 
     pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("the program starts");
+        Self::of(command.spawn().expect("the program starts"))
+    }
+
+    /// A child whose stdout nothing reads yet.
+    pub(crate) fn of(mut child: Child) -> Self {
         let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
         Self { child, stdout }
     }

@@ -66,7 +66,9 @@ pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> 
     let view = TextView::new(plan.verbose, colour);
     let backoff = Backoff::of(SilencePolicy::Wait);
     let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
+    plan.connect.hold_explanations();
     let end = talk.hold(stream, signal).await;
+    talk.terminal.post(plan.connect.explanations());
     talk.terminal.close("Disconnected from server\n");
     end
 }
@@ -117,7 +119,7 @@ impl Conversation<'_> {
                 // What the user sent before leaving should still arrive.
                 let _ = tokio::time::timeout(LAST_SENDING, self.flush_outbox(&mut wire)).await;
             }
-            let rest = self.view.rest();
+            let rest = self.plan.connect.explanations() + &self.view.rest();
             self.terminal.post(rest);
             if wire.is_sending() && !matches!(end, ConversationEnd::Reset) {
                 let unsent = units::bytes(wire.unsent() as u64);
@@ -158,6 +160,7 @@ impl Conversation<'_> {
                 () = &mut signal => return Ok(ExitCode::from(exit::SIGNAL)),
             };
             let Some(stream) = stream else { return Ok(ExitCode::SUCCESS) };
+            self.terminal.post(self.plan.connect.explanations());
             self.aside(&greeting(self.plan, &stream));
             self.view.reset_offsets();
             wire = ChatConnection::new(stream);
@@ -173,7 +176,7 @@ impl Conversation<'_> {
                 Ok(WireEvent::Closed) | Err(_) => return,
                 Ok(_) => String::new(),
             };
-            self.terminal.post(text);
+            self.terminal.post(self.plan.connect.explanations() + &text);
         }
     }
 
@@ -267,8 +270,12 @@ impl Conversation<'_> {
                     Ok(()) => String::new(),
                     Err(error) => return ConversationEnd::Lost(Some(error)),
                 },
+                () = self.plan.connect.look_due() => {
+                    self.plan.connect.look(&wire.stream);
+                    String::new()
+                }
             };
-            self.terminal.post(text);
+            self.terminal.post(self.plan.connect.explanations() + &text);
         }
     }
 

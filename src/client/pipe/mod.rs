@@ -266,6 +266,7 @@ impl<'a> Pipe<'a> {
                     quit_at = Some(Instant::now() + LINGER);
                 }
                 () = idleness.due() => idleness.check(self.moved.get(), stream)?,
+                () = self.plan.connect.look_due() => self.plan.connect.look(stream),
             }
             if sent_before_fin.is_some() && sending.is_some() {
                 break Ok(());

@@ -5,8 +5,8 @@ pub(crate) mod basics;
 mod commands;
 pub(crate) mod connecting;
 #[cfg(unix)]
-mod interactive;
-mod pipe;
+pub(crate) mod interactive;
+pub(crate) mod pipe;
 #[cfg(unix)]
 mod resets;
 #[cfg(unix)]

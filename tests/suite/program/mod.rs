@@ -2,6 +2,8 @@
 
 mod config;
 mod control;
+#[cfg(target_os = "linux")]
+mod explained;
 #[cfg(unix)]
 mod fault_file;
 mod faults;

@@ -29,7 +29,7 @@ pub(super) fn is_allowed(what: &str) -> bool {
 }
 
 /// Is this machine able to run a lab with a program that is not ours?
-fn has(tool: &str, what: &str) -> bool {
+pub(super) fn has(tool: &str, what: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().expect("sh");
     if !found.status.success() {
         not_tested(what, &format!("{tool} is not installed"));
