@@ -160,7 +160,7 @@ impl ServedSocket {
     fn kind(&self, is_tls: bool) -> &'static str {
         match (is_tls, self.is_secure) {
             (false, _) => "",
-            (true, false) => " (of the TLS handshake)",
+            (true, false) => " (TLS, its handshake is not over)",
             (true, true) => " (in TLS records)",
         }
     }
