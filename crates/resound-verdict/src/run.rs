@@ -197,8 +197,9 @@ async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
         run.add(report);
     }
     if let Some([integrity, both_ways]) = run.transfers.take() {
-        run.add(integrity::with_others(integrity, &end.ledger.damage(), &both_ways));
-        run.add(both_ways);
+        let damage = end.ledger.damage();
+        run.add(integrity::with_others(integrity, &damage, &both_ways));
+        run.add(integrity::both_ways_with_others(both_ways, &damage));
     }
     if let Some(wanted) = run.settings.connections {
         run.check(CheckId::Cap, cap::run(end, wanted, rtt)).await;

@@ -171,6 +171,17 @@ pub(crate) fn with_others(report: CheckReport, damage: &DamageSeen, both_ways: &
     if report.suspect.is_empty() { report.suspects(cause) } else { report }
 }
 
+/// `both-ways` with what other transfers of the run have shown: where these are changed as well,
+/// both directions at once are not to blame.
+pub(crate) fn both_ways_with_others(report: CheckReport, damage: &DamageSeen) -> CheckReport {
+    let own = (report.tries - report.ok) as usize;
+    if report.verdict != CheckVerdict::Fail || damage.symptoms.len() <= own {
+        return report;
+    }
+    let summary = format!("not judged, since 'integrity' fails too: {}", report.summary);
+    CheckReport { verdict: CheckVerdict::Unknown, summary, ..report }
+}
+
 /// Bytes for the reader.
 pub(crate) fn amount(bytes: u64) -> String {
     match bytes {
@@ -196,4 +207,19 @@ pub(crate) async fn run(end: &PathEnd, bytes: u64) -> [CheckReport; 2] {
         .map(|tried| Tried { result: tried.result.as_ref().map(drop).map_err(Clone::clone), far: None })
         .collect();
     [integrity(&each_way, &others, bytes), both_ways(&at_once, &control, bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_at_once_are_not_to_blame_where_others_are_changed_too() {
+        let failed = CheckReport::new(CheckId::BothWays, CheckVerdict::Fail, "a byte was changed").tried(0, 3);
+        let seen = |count| DamageSeen { connections: 40, symptoms: vec![Symptom::Garbled(PathDirection::Out); count] };
+        let verdict = |count| both_ways_with_others(failed.clone(), &seen(count)).verdict;
+        assert_eq!((verdict(3), verdict(4)), (CheckVerdict::Fail, CheckVerdict::Unknown));
+        let passed = CheckReport::new(CheckId::BothWays, CheckVerdict::Pass, "").tried(3, 3);
+        assert_eq!(both_ways_with_others(passed, &seen(4)).verdict, CheckVerdict::Pass);
+    }
 }

@@ -8,6 +8,7 @@ use super::integrity::{amount, try_each_way, try_in};
 use super::slow_reader::try_plain_out;
 use crate::ledger::{LedgerLine, LineFate};
 use crate::place::PathEnd;
+use crate::probe::CREDIT;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::tries::{TRIES, all};
 
@@ -189,6 +190,8 @@ pub(crate) async fn more(end: &PathEnd, bytes: u64) {
         all((0..TRIES).map(|_| try_each_way(end, bytes))).await;
     }
     if end.ledger.lines().iter().any(is_reset) {
+        // More than the others have carried, where that is little.
+        let bytes = bytes.max((4 * bytes).min(CREDIT));
         let out = all((0..TRIES).map(|_| try_plain_out(end, bytes)));
         tokio::join!(out, all((0..TRIES).map(|_| try_in(end, bytes))));
     }

@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     early("reset @8KiB", RESET).short(),
     early("reset @64KiB", RESET),
     early("up: reset @64KiB", &["fail spurious-reset out"]),
-    row("down: reset @64KiB", RESET),
+    row("down: reset @64KiB", &["fail spurious-reset in"]),
     row("reset @2KiB 25%", CHANCE).plain(),
     row("reset @20KiB 40%", CHANCE),
     row("every 5th: reset @1KiB", CHANCE).plain(),
