@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::CheckId;
 use super::integrity::arrived;
 use crate::place::{PathEnd, Special};
@@ -14,6 +16,8 @@ use crate::tries::{Tried, TriesJudgement, all, all_are, play_and_end};
 
 /// What is sent before the FIN, in each try.
 const BEFORE: [u64; 3] = [0, 1, 64 * 1024];
+/// A FIN that leaves with the end of TLS, or a RST in its place, arrives within this time.
+const BEHIND_CLOSE_NOTIFY: Duration = Duration::from_millis(100);
 /// What comes behind it: more than the buffers of most proxies, where the path is fast enough.
 const MOST_BEHIND: u64 = 256 * 1024;
 /// Why a box that fails looks like this.
@@ -86,6 +90,10 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
             StreamEnd::Fin => {}
             StreamEnd::Reset => return Err(Symptom::Reset { sent: played.sent, received: played.received() }),
             StreamEnd::Open => return Err(Symptom::Own("the far end's FIN never arrived".into())),
+        }
+        // TLS ends before TCP does: what the path makes of the FIN comes behind it.
+        if end.tls.is_some() {
+            sleep(BEHIND_CLOSE_NOTIFY).await;
         }
         let sent = played.send(behind).await;
         let finished = match sent {
