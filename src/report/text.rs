@@ -147,6 +147,11 @@ fn figures(page: &mut Page, run: &Run) {
         0 => String::new(),
         sent => format!("; {} a message", units::latency(Duration::from_secs_f64(used.as_secs_f64() / sent as f64))),
     };
+    let processor_time = if used.is_zero() {
+        "not measured".into()
+    } else {
+        format!("{} ({} user, {} kernel){each}", units::latency(used), units::latency(user), units::latency(system))
+    };
     let workers = run.sources.iter().fold(0_u64, |sum, source| sum.saturating_add(source.generator.workers));
     // Without a connection there was no generator.
     if workers == 0 {
@@ -155,12 +160,9 @@ fn figures(page: &mut Page, run: &Run) {
     page.row(
         "generator",
         &format!(
-            "{}, {}; processor time {} ({} user, {} kernel){each}",
+            "{}, {}; processor time {processor_time}",
             escape::text(run.record.generator.engine.as_bytes()),
             units::counted(workers, "worker"),
-            units::latency(used),
-            units::latency(user),
-            units::latency(system),
         ),
     );
 }

@@ -27,12 +27,19 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 }
 
 /// The processor time of all threads of this process so far: in user mode, and in the kernel
-/// (getrusage(2)). Zero on systems other than Linux.
+/// (getrusage(2)). Zero on systems other than Unix.
 #[must_use]
 pub fn processor_time() -> (Duration, Duration) {
     #[cfg(target_os = "linux")]
     return super::sys::processor_time();
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(all(unix, not(target_os = "linux")))]
+    {
+        use nix::sys::{resource, time::TimeVal};
+        let time = |t: TimeVal| Duration::new(t.tv_sec() as u64, t.tv_usec() as u32 * 1000);
+        let usage = resource::getrusage(resource::UsageWho::RUSAGE_SELF);
+        usage.map(|usage| (time(usage.user_time()), time(usage.system_time()))).unwrap_or_default()
+    }
+    #[cfg(not(unix))]
     Default::default()
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use resound_proto::{Endpoint, Limits, unmapped};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
@@ -169,15 +170,9 @@ impl Listener {
 
     /// Blocks until a connection may be waiting, or `time` is over.
     pub(crate) fn wait(&self, time: Duration) {
-        #[cfg(unix)]
-        {
-            use rustix::event::{PollFd, PollFlags, Timespec, poll};
-            let time = Timespec::try_from(time).ok();
-            // An interruption is as good as a timeout: the caller looks again.
-            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], time.as_ref());
-        }
-        #[cfg(not(unix))]
-        std::thread::sleep(time.min(Duration::from_millis(5)));
+        let time = Timespec::try_from(time).ok();
+        // An interruption is as good as a timeout: the caller looks again.
+        let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], time.as_ref());
     }
 
     /// Sets the congestion control, which accepted connections inherit.

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use resound_proto::{CloseReason, Conn, Endpoint, Limits, SocketWishes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 
 /// A dead peer is detected after this silence, by probes in this interval.
@@ -141,7 +142,6 @@ impl Drop for ResetOnDrop {
 pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
     #[cfg(unix)]
     {
-        use rustix::event::PollFlags;
         let ready = poll_now(socket, PollFlags::IN | PollFlags::PRI);
         // A unix socket also counts urgent bytes, which can never be read.
         if !ready.intersects(PollFlags::IN) {
@@ -157,25 +157,20 @@ pub(crate) fn unread(socket: &SockRef<'_>) -> usize {
         n
     }
     #[cfg(not(unix))]
-    {
-        // As much as one peek shows.
-        let mut bytes = [std::mem::MaybeUninit::uninit(); 16 * 1024];
-        socket.peek(&mut bytes).unwrap_or(0)
+    if holds_nothing(socket) {
+        0
+    } else {
+        rustix::io::ioctl_fionread(&**socket).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 }
 
 /// Returns whether a read would wait.
 pub(crate) fn holds_nothing(socket: &SockRef<'_>) -> bool {
-    #[cfg(unix)]
-    return poll_now(socket, rustix::event::PollFlags::IN).is_empty();
-    #[cfg(not(unix))]
-    false
+    poll_now(socket, PollFlags::IN).is_empty()
 }
 
 /// The events of a socket now; none if poll(2) fails.
-#[cfg(unix)]
-fn poll_now(socket: &SockRef<'_>, what: rustix::event::PollFlags) -> rustix::event::PollFlags {
-    use rustix::event::{PollFd, Timespec, poll};
+fn poll_now(socket: &SockRef<'_>, what: PollFlags) -> PollFlags {
     let mut socket = [PollFd::new(&**socket, what)];
     let _ = poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     socket[0].revents()
@@ -273,13 +268,11 @@ pub(crate) fn at_eof(socket: &SockRef<'_>) -> bool {
     matches!(seen, Ok(0))
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    #[cfg(target_os = "linux")]
     use resound_proto::{ConnId, ConnInfo, Echo};
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn accepted_sockets_inherit_the_options_of_the_listener() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -301,7 +294,6 @@ mod tests {
         assert!(options(&endless).is_some());
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn only_the_write_timeout_limits_a_slow_peer() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

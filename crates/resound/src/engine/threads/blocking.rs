@@ -1,9 +1,13 @@
 //! Calls on a socket that block for a limited time.
+//!
+//! A call on Unix can say that it must not wait. Elsewhere the socket says so for all calls, and a
+//! wait for it comes first.
 
 use std::io::{self, IoSlice, Read};
 use std::time::{Duration, Instant};
 
 use resound_proto::{CloseReason, KernelTimestamps};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, Socket};
 
 /// The longest time that a thread blocks.
@@ -27,14 +31,16 @@ pub(super) fn send_now(socket: &Socket, first: &[u8], second: &[u8]) -> io::Resu
         }
         socket.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], flags)
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(unix))]
+    return socket.send_vectored(&[IoSlice::new(first), IoSlice::new(second)]);
+    #[cfg(all(unix, not(target_os = "linux")))]
     {
         let _ = (socket, first, second);
         Err(io::ErrorKind::WouldBlock.into())
     }
 }
 
-/// Writes as much as the socket takes now (on systems other than Unix, within the time limit).
+/// Writes as much as the socket takes now.
 pub(super) fn write(socket: &Socket, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(unix)]
     let flags = libc::MSG_DONTWAIT;
@@ -63,19 +69,12 @@ pub(super) fn read(
 
 /// Returns whether the peer's FIN has arrived, with nothing unread before it.
 pub(super) fn at_eof(socket: &Socket) -> bool {
-    #[cfg(not(unix))]
-    let _ = socket.set_nonblocking(true);
-    let is_at_eof = crate::engine::socket::at_eof(&SockRef::from(socket));
-    #[cfg(not(unix))]
-    let _ = socket.set_nonblocking(false);
-    is_at_eof
+    crate::engine::socket::at_eof(&SockRef::from(socket))
 }
 
 /// Returns whether a call ended only because its time was over or a signal interrupted it.
 pub(super) fn is_tick(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    // The silence of a peer is TimedOut too, but with an error number of its own.
-    matches!(error.kind(), WouldBlock | Interrupted) || (cfg!(windows) && error.kind() == TimedOut)
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// How long the socket's calls block: until the next tick or deadline. Set only when it changes.
@@ -87,18 +86,25 @@ pub(super) struct BlockingTimeout<'a> {
     precise: bool,
 }
 
+/// Whether no call waits, so that each wait comes before it. On Windows a socket whose call has
+/// met its time limit is in no known state (`SO_RCVTIMEO`).
+const CALLS_DO_NOT_WAIT: bool = !cfg!(unix);
+
 impl<'a> BlockingTimeout<'a> {
     pub(super) fn new(socket: &'a Socket, precise: bool) -> Result<Self, CloseReason> {
-        let precise = precise && cfg!(unix);
         let mut timeout = Self { socket, set: Duration::ZERO, precise };
-        timeout.set(TICK)?;
+        if CALLS_DO_NOT_WAIT {
+            socket.set_nonblocking(true).map_err(|error| CloseReason::of(&error))?;
+        } else {
+            timeout.set(TICK)?;
+        }
         Ok(timeout)
     }
 
     /// Lets the next call block until `deadline`, or for a tick. Returns the time.
     pub(super) fn until(&mut self, deadline: Option<Instant>, now: Instant) -> Result<Duration, CloseReason> {
         let left = deadline.map_or(TICK, |at| at.saturating_duration_since(now));
-        if self.precise {
+        if self.precise || CALLS_DO_NOT_WAIT {
             return Ok(left.min(TICK));
         }
         self.set(left.clamp(Duration::from_millis(1), TICK))
@@ -107,46 +113,26 @@ impl<'a> BlockingTimeout<'a> {
     /// Waits for room to write, and if it `reads` for input too. Input comes first: reading it
     /// makes room at the peer.
     pub(super) fn ready(&self, time: Duration, reads: bool) -> Readiness {
-        #[cfg(unix)]
-        {
-            use rustix::event::PollFlags;
-            let ready = self.poll(time, if reads { PollFlags::IN | PollFlags::OUT } else { PollFlags::OUT });
-            match ready {
-                None => Readiness::Nothing,
-                Some(ready) if reads && ready.contains(PollFlags::IN) => Readiness::Input,
-                Some(_) => Readiness::Room,
-            }
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = (time, reads);
-            Readiness::Room
+        let ready = self.poll(time, if reads { PollFlags::IN | PollFlags::OUT } else { PollFlags::OUT });
+        match ready {
+            None => Readiness::Nothing,
+            Some(ready) if reads && ready.intersects(PollFlags::IN) => Readiness::Input,
+            Some(_) => Readiness::Room,
         }
     }
 
     /// Waits for the socket if the call itself would not keep the time. Returns whether the time is
     /// over.
     pub(super) fn is_over(&self, time: Duration, waits_for: Readiness) -> bool {
-        if !self.precise || time >= TICK {
+        if !CALLS_DO_NOT_WAIT && (!self.precise || time >= TICK) {
             return false;
         }
-        #[cfg(unix)]
-        {
-            use rustix::event::PollFlags;
-            let flags = if waits_for == Readiness::Room { PollFlags::OUT } else { PollFlags::IN };
-            self.poll(time, flags).is_none()
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = waits_for;
-            false
-        }
+        let flags = if waits_for == Readiness::Room { PollFlags::OUT } else { PollFlags::IN };
+        self.poll(time, flags).is_none()
     }
 
     /// What of this the socket is ready for; `None` if the time is over or a signal interrupts.
-    #[cfg(unix)]
-    fn poll(&self, time: Duration, flags: rustix::event::PollFlags) -> Option<rustix::event::PollFlags> {
-        use rustix::event::{PollFd, Timespec, poll};
+    fn poll(&self, time: Duration, flags: PollFlags) -> Option<PollFlags> {
         let (mut socket, time) = ([PollFd::new(self.socket, flags)], Timespec::try_from(time).ok());
         let ready = poll(&mut socket, time.as_ref()).unwrap_or(0);
         (ready > 0).then(|| socket[0].revents())

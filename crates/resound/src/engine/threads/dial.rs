@@ -108,7 +108,8 @@ fn decided(socket: &Socket, since: Instant, request: &DialRequest, signals: &Sig
         }
         #[cfg(not(unix))]
         {
-            // There is no wait for one socket here. A connected socket has the name of its peer.
+            // Windows before its version 2004 polls in vain for a connect that fails. A connected
+            // socket has the name of its peer.
             if socket.peer_addr().is_ok() || socket.take_error()?.map_or(Ok(false), Err)? {
                 return Ok(());
             }
