@@ -71,6 +71,7 @@ pub(crate) struct ServingPlan {
     pub(crate) tls: Option<ServerTlsArgs>,
     pub(crate) proxies: ProxyMode,
     pub(crate) access: Access,
+    #[cfg(unix)]
     pub(crate) unix_mode: Option<u32>,
     pub(crate) verbose: bool,
     /// The console leaves out the connections that proxies make for themselves.

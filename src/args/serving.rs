@@ -171,6 +171,7 @@ impl ServingArgs {
             proxies,
             access,
             tls: self.tls.meaning()?,
+            #[cfg(unix)]
             unix_mode: self.unix_mode,
             verbose: false,
             quiet_local: self.quiet_local,

@@ -8,8 +8,10 @@ use std::time::Duration;
 use resound::relay::{Relay, RelayTarget};
 use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
 use resound::{Address, ConnInfo, Echo, Framing, Handle, Handshake, Reply, Server, Service};
+#[cfg(target_os = "linux")]
+use resound_verdict::PathDirection;
 use resound_verdict::probe::{FarEnd, Sessions};
-use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, Path, PathDirection, PathReport};
+use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, Path, PathReport};
 
 /// Nothing moves for so long: no fault here stalls for a shorter time on purpose.
 const PATIENCE: Duration = Duration::from_secs(3);

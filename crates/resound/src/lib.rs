@@ -35,7 +35,7 @@
 mod engine;
 mod error;
 mod metrics;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 #[path = "../../../tests/suite/not_tested.rs"]
 mod not_tested;
 pub mod tls;

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::area::{EditArea, WHERE, WindowSize};
-use super::keys::{self, KeyPress};
+use super::key_press::KeyPress;
+use super::keys;
 use super::line::{self, EditedLine, Input, KeyEffect};
 use super::saved_terminal::SavedTerminal;
 use super::signals::TerminalSignals;

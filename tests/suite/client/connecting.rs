@@ -213,6 +213,7 @@ fn a_client_can_be_dialled() {
 }
 
 /// A client, and the socket that the server has of it.
+#[cfg(target_os = "linux")]
 fn accepted(flags: &[&str]) -> (std::process::Child, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -255,6 +256,7 @@ fn flags_that_contradict_each_other_are_refused() {
         (&["client", "--reconnect", "--json"], "cannot be used with"),
         (&["client", "--reconnect"], "--reconnect is for a conversation at a terminal"),
         (&["client", "127.0.0.1", "8888", "test", "--crlf"], "--crlf has no meaning in a test"),
+        #[cfg(unix)]
         (&["client", "unix:/tmp/x", "--source-port", "5"], "a unix socket has no source"),
         (&["client", "--retry", "0"], "0 is not in 1.."),
         (&["client", "--source-port", "0"], "source-port"),

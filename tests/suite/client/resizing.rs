@@ -1,7 +1,7 @@
 //! The client at a terminal whose window changes its size, or that a shell takes away for a while.
 
+#[cfg(target_os = "linux")]
 use rustix::process::Signal;
-
 use tempfile::TempDir;
 
 use crate::client::interactive::{accept, both, stage};

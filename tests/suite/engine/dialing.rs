@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+#[cfg(target_os = "linux")]
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -29,7 +31,7 @@ on_each_engine_plainly! {
 /// An event of a plan.
 #[derive(Debug)]
 enum News {
-    Failed(u64, io::ErrorKind, Duration),
+    Failed(u64, io::ErrorKind, #[cfg_attr(not(target_os = "linux"), expect(dead_code))] Duration),
     Closed(CloseReason),
 }
 
@@ -317,9 +319,8 @@ fn a_panic_ends_what_panicked_only(engine: Engine) {
 }
 
 fn a_unix_socket_is_dialled(engine: Engine) {
-    if !cfg!(unix) {
-        return;
-    }
+    #[cfg(not(unix))]
+    crate::not_tested::not_tested(&format!("unix sockets, {engine:?}"), "this system has none");
     #[cfg(unix)]
     {
         let folder = tempfile::TempDir::new().unwrap();

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use resound::{CloseReason, ConnId, ConnInfo, Cx, Echo, Engine, Limits, Server, Service};
 
+#[cfg(target_os = "linux")]
 use tempfile::TempDir;
 
+#[cfg(target_os = "linux")]
 use crate::child::Program;
-use crate::harness::{PATIENCE, Peer, Running, engines, noise, on_each_engine, patient, server};
+#[cfg(target_os = "linux")]
+use crate::harness::engines;
+use crate::harness::{PATIENCE, Peer, Running, noise, on_each_engine, patient, server};
 #[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 

@@ -15,4 +15,5 @@ mod shutdown;
 #[cfg(target_os = "linux")]
 mod stalls;
 mod urgent;
+#[cfg(unix)]
 mod volume;

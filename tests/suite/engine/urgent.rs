@@ -18,6 +18,7 @@ use resound::{Address, CloseReason, ConnInfo, Cx, Dial, Echo, Endpoint, Engine, 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+#[cfg(target_os = "linux")]
 use tempfile::TempDir;
 
 use crate::harness::{PATIENCE, Peer, dialer, noise, on_each_engine_plainly, server, uninterrupted};

@@ -33,7 +33,6 @@ async fn one(id: u64, address: SocketAddr, bytes_out: Arc<AtomicU64>) -> u64 {
     sent
 }
 
-#[cfg(unix)]
 #[test]
 #[ignore = "a million messages over 10,000 connections"]
 fn volume_ten_thousand_connections() {

@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use crate::child::{Program, run, wait};
-use crate::harness::{PATIENCE, engines};
+#[cfg(unix)]
+use crate::harness::PATIENCE;
+use crate::harness::engines;
 
 /// The result, which is the last line of the output.
 fn result(stdout: &str) -> Value {

@@ -1,12 +1,21 @@
 //! The program, as a user sees it: output, errors, exit codes.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
+#[cfg(unix)]
+use std::io::{BufRead, BufReader, Write};
+#[cfg(unix)]
 use std::process::Stdio;
+#[cfg(unix)]
 use std::thread;
+#[cfg(unix)]
 use std::time::Instant;
 
-use crate::child::{Program, run, wait};
-use crate::harness::{Peer, engines, uninterrupted};
+#[cfg(unix)]
+use crate::child::wait;
+use crate::child::{Program, run};
+#[cfg(unix)]
+use crate::harness::uninterrupted;
+use crate::harness::{Peer, engines};
 
 #[cfg(unix)]
 #[test]

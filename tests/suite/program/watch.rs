@@ -1,7 +1,5 @@
 //! `resound test --watch` as its users run it.
 
-use serde_json::Value;
-
 use crate::child::{Program, run};
 
 fn watch(port: u16, args: &[&str]) -> (Option<i32>, String) {
@@ -37,6 +35,7 @@ fn a_server_that_cannot_be_watched_is_named() {
 #[cfg(unix)]
 mod signals {
     use rustix::process::Signal;
+    use serde_json::Value;
 
     use super::*;
 

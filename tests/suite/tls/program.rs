@@ -1,5 +1,6 @@
 //! TLS as a user of the program sees it.
 
+#[cfg(unix)]
 use std::fs;
 use std::io::{Read, Write};
 

@@ -103,6 +103,7 @@ impl EngineConfig {
             next_dialled: AtomicU64::new(ConnId::FIRST_DIALLED),
             busy_poll: self.busy_poll,
             kernel_times: self.kernel_times,
+            #[cfg(any(target_os = "linux", target_os = "freebsd"))]
             congestion: self.congestion,
         })
     }

@@ -63,6 +63,7 @@ impl DialDriver {
     }
 
     /// Dials no more.
+    #[cfg(target_os = "linux")]
     pub(crate) fn stop(&mut self) {
         self.done = true;
     }

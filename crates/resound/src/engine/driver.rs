@@ -19,6 +19,7 @@ use super::socket_report::{plain_report, socket_report};
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
 
 /// Continues, or is over.
+#[cfg(target_os = "linux")]
 pub(crate) type ConnectionFlow = ControlFlow<ConnectionEnd>;
 
 /// What the drivers of one thread share: one of them works at a time.
@@ -175,6 +176,7 @@ impl Driver {
     }
 
     /// Returns whether the verdict ends the connection.
+    #[cfg(target_os = "linux")]
     #[inline]
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.then, Then::Close | Then::Reset)

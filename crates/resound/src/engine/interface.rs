@@ -98,11 +98,10 @@ fn link_local() -> Vec<(String, Ipv6Addr)> {
     Vec::new()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn a_link_local_address_needs_its_interface() {
         let all = interface_names();

@@ -59,6 +59,7 @@ pub(crate) struct Shared {
     /// The kernel timestamps what passes.
     pub(crate) kernel_times: bool,
     /// The congestion control of dialled connections. Accepted ones have their listener's.
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     pub(crate) congestion: Option<String>,
 }
 

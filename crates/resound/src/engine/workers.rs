@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
+#[cfg(target_os = "linux")]
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +114,7 @@ pub(crate) struct WorkerSet<A> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) inboxes: Vec<Inbox<A>>,
     /// Worker 0 holds a connection that has no permit yet.
+    #[cfg(target_os = "linux")]
     pub(crate) waits_for_permit: AtomicBool,
 }
 
@@ -243,7 +245,12 @@ pub(crate) fn start<A: WorkerAlert>(
     run: impl Fn(WorkerGuard<A>) + Clone + Send + 'static,
 ) -> io::Result<StartedWorkers<A>> {
     let inboxes = shared.counters.iter().map(|_| alert().map(Inbox::new)).collect::<io::Result<Vec<_>>>()?;
-    let set = Arc::new(WorkerSet { shared, inboxes, waits_for_permit: AtomicBool::new(false) });
+    let set = Arc::new(WorkerSet {
+        shared,
+        inboxes,
+        #[cfg(target_os = "linux")]
+        waits_for_permit: AtomicBool::new(false),
+    });
     let guard = |index, report| WorkerGuard {
         index,
         set: Arc::clone(&set),

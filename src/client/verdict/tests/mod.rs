@@ -343,7 +343,7 @@ fn a_check_is_repeated_with_the_flags_that_lead_to_the_server() {
     assert!(again(&task, "ipv4", "rtt").starts_with("resound test db.example 7 -4 --only rtt"));
     task.loopback = true;
     assert!(again(&task, "ipv4", "rtt").starts_with("resound test --loopback -4 --only rtt"));
-    let target = resound::Address::parse("unix:/tmp/a", 0).unwrap();
+    let target = resound::Address::Unix("/tmp/a".into());
     task.loopback = false;
     assert!(again::command(&task, &target, "unix", "rtt").starts_with("resound test unix:/tmp/a "));
 }

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use resound_proto::Endpoint;
-use socket2::{SockRef, Socket};
+#[cfg(unix)]
+use socket2::SockRef;
+use socket2::Socket;
 #[cfg(unix)]
 use tokio::io::Interest;
 #[cfg(not(unix))]
@@ -19,6 +21,7 @@ use super::task;
 use crate::engine::accept::BACK_OFF;
 use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES};
 use crate::engine::listener::Listener;
+#[cfg(unix)]
 use crate::engine::socket::endpoint;
 use crate::engine::workers::WorkerSet;
 

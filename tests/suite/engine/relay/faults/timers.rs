@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use resound::Engine;
 use resound::faults::FaultKind;
 use resound::faults::StreamDirection::Up;
-use socket2::SockRef;
 
 use super::super::{address, error_of_next_read, flood};
 use super::{Path, is_silent, takes, tests_of_faults, until_failure};
@@ -188,7 +187,7 @@ fn has_nodelay((local, remote): (u16, u16)) -> Option<bool> {
     std::fs::read_dir("/proc/self/fd").ok()?.find_map(|file| {
         let number = file.ok()?.file_name().to_str()?.parse().ok()?;
         let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok()?;
-        let socket = SockRef::from(&copy);
+        let socket = socket2::SockRef::from(&copy);
         let is_it = port(socket.local_addr()) == Some(local) && port(socket.peer_addr()) == Some(remote);
         if is_it { socket.tcp_nodelay().ok() } else { None }
     })
