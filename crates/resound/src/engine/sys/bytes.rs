@@ -188,7 +188,7 @@ impl VectoredSend {
             });
         }
         header.msg_iov = list.as_mut_ptr();
-        header.msg_iovlen = list.len();
+        header.msg_iovlen = list.len() as _;
         header
     }
 }
