@@ -1,6 +1,6 @@
 //! The flags of results: how they are shown, saved and judged, of a run and of a saved run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -15,9 +15,12 @@ const RESULTS: &str = "Results";
 /// The flags that `load` and `report` share.
 #[derive(Args)]
 pub(crate) struct OutputArgs {
-    /// Print the results as one JSON document, instead of a table
-    #[arg(help_heading = RESULTS, short, long)]
-    json: bool,
+    /// Print the results as one JSON document instead of a table, or write it to FILE beside it
+    #[arg(
+        help_heading = RESULTS, short, long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+        default_missing_value = "-"
+    )]
+    json: Option<PathBuf>,
     /// Write an HdrHistogram log, with a histogram of each interval
     #[arg(help_heading = RESULTS, long, value_name = "FILE")]
     hdr: Option<PathBuf>,
@@ -59,7 +62,11 @@ pub(crate) struct ProgressArgs {
 
 impl OutputArgs {
     pub(crate) fn meaning(self) -> Result<Output> {
-        let files = [&self.hdr, &self.html, &self.junit];
+        let (prints_json, json) = match self.json {
+            Some(path) if path == Path::new("-") => (true, None),
+            path => (false, path),
+        };
+        let files = [&self.hdr, &self.html, &self.junit, &json];
         for (at, file) in files.iter().enumerate() {
             if file.is_some() && files[at + 1..].contains(file) {
                 bail!("two reports cannot be written to one file");
@@ -73,7 +80,8 @@ impl OutputArgs {
             }
         }
         Ok(Output {
-            json: self.json,
+            prints_json,
+            json,
             hdr: self.hdr,
             html: self.html,
             junit: self.junit,

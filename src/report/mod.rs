@@ -84,15 +84,16 @@ pub(crate) fn unforgiven(run: &Run, until: &[Gate]) -> Option<String> {
 /// The outputs of a run or a report.
 pub(crate) struct Output {
     /// JSON on stdout instead of a table.
-    pub(crate) json: bool,
+    pub(crate) prints_json: bool,
+    pub(crate) json: Option<PathBuf>,
     pub(crate) hdr: Option<PathBuf>,
     pub(crate) html: Option<PathBuf>,
     pub(crate) junit: Option<PathBuf>,
     pub(crate) gates: Vec<Gate>,
     /// Conditions on a comparison.
     pub(crate) regressions: Vec<Regression>,
-    /// The length of an interval, if one was given; with `json` each interval is then an object of
-    /// its own.
+    /// The length of an interval, if one was given; with `prints_json` each interval is then an
+    /// object of its own.
     pub(crate) interval: Option<Duration>,
     /// A condition that cannot be judged passes.
     pub(crate) forgives_doubt: bool,
@@ -108,7 +109,7 @@ impl Output {
 
     /// Fails if a file cannot be written: better before a long run than after it.
     pub(crate) fn check(&self) -> Result<()> {
-        [&self.hdr, &self.html, &self.junit].into_iter().flatten().try_for_each(|path| check_writable(path))
+        [&self.hdr, &self.html, &self.junit, &self.json].into_iter().flatten().try_for_each(|path| check_writable(path))
     }
 }
 
@@ -171,11 +172,15 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
     save(&output.hdr, &|| hdr::render(run));
     save(&output.junit, &|| Ok(junit::render(run, &outcomes).into()));
     save(&output.html, &|| Ok(html::render(run, base, compared.as_ref(), &outcomes).into()));
-    let (mut out, stdout) = (Findings, io::stdout());
-    if output.json {
+    let document = || -> Result<Vec<u8>> {
         let mut document = Document::of(run, &outcomes, code)?;
-        document.comparison = compared;
-        out.write_all(&json::object(&document))?;
+        document.comparison = compared.clone();
+        Ok(json::object(&document))
+    };
+    save(&output.json, &document);
+    let (mut out, stdout) = (Findings, io::stdout());
+    if output.prints_json {
+        out.write_all(&document()?)?;
     } else {
         let style = Style {
             colour: Colour::of(&stdout),

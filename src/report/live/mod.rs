@@ -57,7 +57,7 @@ impl LiveView {
         Self {
             view: FrameData::new(settings.clone(), warm_up, Colour::of(&err), Glyphs::of_environment()),
             progress,
-            objects: output.interval.filter(|_| output.json).map(Objects::new),
+            objects: output.interval.filter(|_| output.prints_json).map(Objects::new),
         }
     }
 

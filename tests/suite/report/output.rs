@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use tempfile::TempDir;
 
-use crate::child::{Program, run};
+#[cfg(target_os = "linux")]
+use crate::child::Program;
+use crate::child::run;
 use crate::program::terminal::Terminal;
 
 /// A short run against a server of its own, with more arguments: exit code, stdout, stderr.
@@ -266,6 +268,32 @@ fn reports_are_written_to_files_and_gates_judge() {
         })
         .count() as u64;
     assert!(times >= 1);
+}
+
+#[test]
+fn a_record_is_written_beside_the_table() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let records = [file("a.json"), file("b.json")];
+    for record in &records {
+        let (code, out, err) = load(&["-n", "200", &format!("--json={record}"), "--interval", "100ms"]);
+        assert_eq!(code, Some(0), "{out} {err}");
+        assert!(out.contains("  messages     200 sent, 200 answered"), "{out}");
+        assert_valid(&validator(), &serde_json::from_slice(&fs::read(record).unwrap()).unwrap());
+    }
+    let merged = file("merged.json");
+    let (code, out, err) = report(&[&records[0], &records[1], &format!("--json={merged}")]);
+    assert_eq!(code, Some(0), "{out} {err}");
+    assert!(out.contains("400 sent, 400 answered"), "{out}");
+    assert_valid(&validator(), &serde_json::from_slice(&fs::read(&merged).unwrap()).unwrap());
+    // It is known before the load that a file cannot be written, or would be two files.
+    let nowhere = file("no such folder/record.json");
+    let (code, out, err) = load(&[&format!("--json={nowhere}")]);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("cannot write "), "{err}");
+    let (code, _, err) = load(&[&format!("--json={merged}"), "--html", &merged]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("two reports cannot be written to one file"), "{err}");
 }
 
 #[test]
