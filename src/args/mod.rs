@@ -12,6 +12,8 @@ mod lab;
 mod load;
 mod mistakes;
 mod output;
+#[cfg(test)]
+mod packaged;
 mod relay;
 mod report;
 mod server;
