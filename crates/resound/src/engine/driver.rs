@@ -19,7 +19,6 @@ use super::socket_report::{plain_report, socket_report};
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
 
 /// Continues, or is over.
-#[cfg(target_os = "linux")]
 pub(crate) type ConnectionFlow = ControlFlow<ConnectionEnd>;
 
 /// What the drivers of one thread share: one of them works at a time.

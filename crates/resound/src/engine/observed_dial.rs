@@ -54,6 +54,7 @@ fn is_under_way(error: &io::Error) -> bool {
 /// An attempt that is under way. One that is dropped before its end was given up.
 struct ObservedAttempt {
     stream: Option<TcpStream>,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has a queue of errors"))]
     target: SocketAddr,
     to: Endpoint,
     start: Instant,
