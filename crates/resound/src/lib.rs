@@ -101,11 +101,11 @@ pub mod conn {
 
 /// What a program asks of the operating system: interfaces, limits, signals and errors.
 pub mod system {
-    #[cfg(unix)]
-    pub use crate::engine::ignores_signal;
     #[cfg(target_os = "linux")]
     #[doc(hidden)]
     pub use crate::engine::stdout_was_closed;
+    #[cfg(unix)]
+    pub use crate::engine::{ignores_signal, inherited_descriptor, take_variables};
     pub use crate::engine::{interface_index, interface_names, processor_time, raise_descriptor_limit};
-    pub use crate::error::{InterfaceProblem, is_descriptor_shortage, plain};
+    pub use crate::error::{InheritedProblem, InterfaceProblem, is_descriptor_shortage, plain};
 }

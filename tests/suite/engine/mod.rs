@@ -14,6 +14,8 @@ mod services;
 mod shutdown;
 #[cfg(target_os = "linux")]
 mod stalls;
+#[cfg(unix)]
+mod unlisten;
 mod urgent;
 #[cfg(unix)]
 mod volume;

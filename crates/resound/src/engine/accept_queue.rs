@@ -43,6 +43,11 @@ impl AcceptedConnection {
 /// A listener, and the connections it has accepted that have no place yet.
 pub(crate) struct AcceptQueue {
     listener: Listener,
+    rest: WaitingConnections,
+}
+
+/// Accepted connections that have no place yet. They outlive a listener that was given up.
+pub(crate) struct WaitingConnections {
     limit: Arc<ConnectionLimit>,
     /// The local address, if all connections have the same.
     local: Option<Endpoint>,
@@ -58,7 +63,13 @@ impl AcceptQueue {
             Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
             address => Some(address.clone()),
         };
-        Self { listener, limit, local, waiting: VecDeque::new(), log: RateLimitedLog::default(), is_full: false }
+        let (waiting, log) = (VecDeque::new(), RateLimitedLog::default());
+        Self { listener, rest: WaitingConnections { limit, local, waiting, log, is_full: false } }
+    }
+
+    /// Closes the listener, as far as this server is concerned, and keeps what it has accepted.
+    pub(crate) fn unlisten(self) -> WaitingConnections {
+        self.rest
     }
 
     pub(crate) fn listener(&self) -> &Listener {
@@ -66,19 +77,50 @@ impl AcceptQueue {
     }
 
     pub(crate) fn limit(&self) -> &Arc<ConnectionLimit> {
-        &self.limit
+        &self.rest.limit
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.rest.is_empty()
     }
 
     /// Queues an accepted socket, if its peer is allowed to connect, or resets it.
     pub(crate) fn push(&mut self, socket: Socket, peer: Endpoint) {
-        self.log.went_well();
-        self.admit(socket, peer);
+        self.rest.log.went_well();
+        self.rest.admit(socket, peer);
     }
 
+    /// Logs that accepting failed. Returns whether to wait before the next try.
+    pub(crate) fn must_wait(&mut self, error: &io::Error) -> bool {
+        self.rest.log.must_wait(error, self.rest.limit.taken())
+    }
+
+    /// What has been accepted.
+    pub(crate) fn waiting(&mut self) -> &mut WaitingConnections {
+        &mut self.rest
+    }
+
+    /// The next connection, with a place; `None` if no connection waits or the limit is reached.
+    pub(crate) fn pop(&mut self) -> Option<AcceptedConnection> {
+        self.rest.pop()
+    }
+
+    /// At the drain: the next connection, also from the backlog of the system, which may hold
+    /// `tries` more. The listener must not block.
+    pub(crate) fn pop_last(&mut self, tries: &mut usize) -> Option<AcceptedConnection> {
+        while self.rest.is_empty() {
+            *tries = tries.checked_sub(1)?;
+            match self.listener.socket().accept() {
+                Ok((socket, peer)) => self.rest.admit(socket, endpoint(&peer)),
+                Err(error) if AcceptError::of(&error) == AcceptError::Next => {}
+                Err(_) => return None,
+            }
+        }
+        self.pop()
+    }
+}
+
+impl WaitingConnections {
     fn admit(&mut self, socket: Socket, peer: Endpoint) {
         let socket = ResetOnDrop::new(socket);
         if let Some(permit) = self.limit.admit(&peer, Instant::now()) {
@@ -86,9 +128,8 @@ impl AcceptQueue {
         }
     }
 
-    /// Logs that accepting failed. Returns whether to wait before the next try.
-    pub(crate) fn must_wait(&mut self, error: &io::Error) -> bool {
-        self.log.must_wait(error, self.limit.taken())
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Logs that a connection cannot be served for want of a thread.
@@ -107,20 +148,6 @@ impl AcceptQueue {
         self.is_full = false;
         let (socket, peer, permit) = self.waiting.pop_front()?;
         Some(AcceptedConnection { socket, peer, local: self.local.clone(), permit })
-    }
-
-    /// At the drain: the next connection, also from the backlog of the system, which may hold
-    /// `tries` more. The listener must not block.
-    pub(crate) fn pop_last(&mut self, tries: &mut usize) -> Option<AcceptedConnection> {
-        while self.waiting.is_empty() {
-            *tries = tries.checked_sub(1)?;
-            match self.listener.socket().accept() {
-                Ok((socket, peer)) => self.admit(socket, endpoint(&peer)),
-                Err(error) if AcceptError::of(&error) == AcceptError::Next => {}
-                Err(_) => return None,
-            }
-        }
-        self.pop()
     }
 }
 

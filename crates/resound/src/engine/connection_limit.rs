@@ -1,7 +1,8 @@
 //! [`ConnectionLimit`]: how many connections there may be at once, and one [`ConnectionPermit`] for
 //! each.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ pub(crate) struct ConnectionLimit {
     freed: Condvar,
     freed_async: Notify,
     per_worker: Vec<AtomicUsize>,
+    /// Permits that exist, with a place or without.
+    permits: AtomicUsize,
+    /// The last permit was dropped.
+    unused: Notify,
     /// Unset: every peer may connect, and always could.
     access: OnceLock<Arc<AccessControl>>,
 }
@@ -30,6 +35,8 @@ impl ConnectionLimit {
             freed: Condvar::new(),
             freed_async: Notify::new(),
             per_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            permits: AtomicUsize::new(0),
+            unused: Notify::new(),
             access: access.map(|access| OnceLock::from(Arc::new(access))).unwrap_or_default(),
         }
     }
@@ -39,7 +46,7 @@ impl ConnectionLimit {
     /// left [`ResetOnDrop`](super::socket::ResetOnDrop).
     pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint, now: Instant) -> Option<ConnectionPermit> {
         let slot = self.access.get().map_or(Some(0), |access| access.admit(peer, now))?;
-        Some(ConnectionPermit { limit: Arc::clone(self), worker: ConnectionPermit::NO_PLACE, slot })
+        Some(self.permit(ConnectionPermit::NO_PLACE, slot))
     }
 
     /// A place on this worker for a connection that was dialled: it counts for the worker, and the
@@ -47,7 +54,26 @@ impl ConnectionLimit {
     pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
         self.per_worker[worker].fetch_add(1, Relaxed);
         let worker = worker as u32 | ConnectionPermit::UNLIMITED;
-        ConnectionPermit { limit: Arc::clone(self), worker, slot: 0 }
+        self.permit(worker, 0)
+    }
+
+    fn permit(self: &Arc<Self>, worker: u32, slot: u32) -> ConnectionPermit {
+        self.permits.fetch_add(1, Relaxed);
+        ConnectionPermit { limit: Arc::clone(self), worker, slot }
+    }
+
+    /// Returns once no connection is left: none is open, and none waits for a place.
+    pub(crate) async fn unused(&self) {
+        loop {
+            let unused = self.unused.notified();
+            tokio::pin!(unused);
+            // Registered before the check: the last permit may be dropped between the two.
+            unused.as_mut().enable();
+            if self.permits.load(Acquire) == 0 {
+                return;
+            }
+            unused.await;
+        }
     }
 
     /// How many connections were refused, by [`Refusal`](resound_proto::Refusal).
@@ -147,6 +173,19 @@ impl ConnectionPermit {
         handshake.admission(move |conn, now| access.admit_client(conn, slot, now))
     }
 
+    fn give_back_place(&self) {
+        if self.worker == Self::NO_PLACE {
+            return;
+        }
+        self.limit.per_worker[self.worker()].fetch_sub(1, Relaxed);
+        if self.worker & Self::UNLIMITED != 0 {
+            return;
+        }
+        *self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.limit.freed.notify_all();
+        self.limit.freed_async.notify_one();
+    }
+
     /// The worker with this connection's place.
     pub(crate) fn worker(&self) -> usize {
         (self.worker & !Self::UNLIMITED) as usize
@@ -159,16 +198,10 @@ impl Drop for ConnectionPermit {
         if let Some(access) = self.limit.access.get().filter(|_| self.slot != 0) {
             access.release(self.slot);
         }
-        if self.worker == Self::NO_PLACE {
-            return;
+        self.give_back_place();
+        if self.limit.permits.fetch_sub(1, AcqRel) == 1 {
+            self.limit.unused.notify_waiters();
         }
-        self.limit.per_worker[self.worker()].fetch_sub(1, Relaxed);
-        if self.worker & Self::UNLIMITED != 0 {
-            return;
-        }
-        *self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.limit.freed.notify_all();
-        self.limit.freed_async.notify_one();
     }
 }
 

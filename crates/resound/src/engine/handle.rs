@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use resound_proto::{ConnId, Endpoint, Limits};
+use tokio::sync::oneshot;
 
 use super::Engine;
 use super::access::Access;
+use super::acknowledgement::Acknowledgement;
+use super::listener::Listener;
 use super::shared::{EngineControl, Latch, Shared};
+use crate::error::Error;
 use crate::metrics::Totals;
 
 /// A running [`Server`](crate::Server) or [`Dialer`](crate::Dialer). Dropping the handle stops it
@@ -76,6 +80,45 @@ impl Handle {
     /// first rules.
     pub fn set_access(&self, access: Access) {
         self.shared.room.set_access(access, self.shared.has_handshakes(), Instant::now());
+    }
+
+    /// Stops accepting, and returns the listeners' share of the work to the caller: clients that
+    /// connect wait in the backlog of any [share](crate::server::Listener::share) of a listener,
+    /// for this server ([`Handle::listen`]) or another process. Without a share they are refused.
+    /// Open connections, and those that were accepted and wait for a place, are served as before.
+    ///
+    /// Returns once no connection will be accepted here any more.
+    pub async fn unlisten(&self) {
+        let (stopped, all) = Acknowledgement::new();
+        self.control.unlisten(stopped);
+        all.all().await;
+    }
+
+    /// Accepts on these listeners again, after [`Handle::unlisten`]. Does nothing once a drain has
+    /// begun. A relay must be given the listeners that it was started with.
+    ///
+    /// # Errors
+    /// [`Error::Worker`] if the system refuses what accepting needs.
+    pub async fn listen(&self, listeners: Vec<Listener>) -> Result<(), Error> {
+        let (report, reported) = oneshot::channel();
+        self.control.listen(listeners, Box::new(|result| drop(report.send(result))));
+        // Without a report the server has ended.
+        reported.await.unwrap_or(Ok(())).map_err(Error::Worker)
+    }
+
+    /// Returns once no connection is left, neither open nor waiting for a place. Further ones may
+    /// come as long as the server accepts.
+    pub async fn idle(&self) {
+        self.shared.room.unused().await;
+    }
+
+    /// Returns once each loop of the engine has turned: each worker's, and of the threads engine
+    /// those of the threads that accept. A worker that a service blocks does not turn.
+    pub async fn pulse(&self) {
+        let (turned, all) = Acknowledgement::new();
+        self.control.pulse(&turned);
+        drop(turned);
+        all.all().await;
     }
 
     /// Calls [`Service::wake`](crate::Service::wake) of one connection soon. Can be called from any

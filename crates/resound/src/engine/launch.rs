@@ -98,7 +98,7 @@ fn accepting<A: WorkerAlert>(
     let control = Arc::clone(&set) as Arc<dyn EngineControl>;
     let start = move || {
         // Without a report the workers have ended before: a drain came first.
-        let report: io::Result<()> = set.listen(listeners).recv().unwrap_or(Ok(()));
+        let report: io::Result<()> = set.listen_first(listeners).recv().unwrap_or(Ok(()));
         report.map_err(Error::Worker)
     };
     (control, PendingLaunch::Start(Box::new(start)))

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,8 @@ use super::interface;
 use super::path_owner::PathOwner;
 use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
+#[cfg(unix)]
+use crate::error::InheritedProblem;
 use crate::error::{Error, FailureClass};
 
 /// Connections that the system completes for us before we accept them; it may cap the number
@@ -32,9 +37,9 @@ const RESTART_RETRY: Duration = Duration::from_millis(20);
 /// serves it.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: Arc<Socket>,
     address: Endpoint,
-    _file: Option<SocketFile>,
+    file: Option<Arc<SocketFile>>,
 }
 
 impl Listener {
@@ -114,7 +119,72 @@ impl Listener {
 
     fn of(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
         let address = endpoint(&socket.local_addr()?);
-        Ok(Self { socket, address, _file: file })
+        Ok(Self { socket: Arc::new(socket), address, file: file.map(Arc::new) })
+    }
+
+    /// The listening socket that the program which has started this one has passed on as this
+    /// descriptor (sd_listen_fds(3)). The file of a unix socket stays, unless
+    /// [`Listener::own_file`] is called.
+    ///
+    /// # Errors
+    /// [`Error::Inherited`] where the descriptor was not passed on, or is no stream socket that
+    /// listens.
+    #[cfg(unix)]
+    pub fn inherited(descriptor: i32) -> Result<Self, Error> {
+        let failed = |problem| Error::Inherited { descriptor, problem };
+        let socket = Socket::from(
+            super::inherited::inherited_descriptor(descriptor).map_err(|e| failed(InheritedProblem::Closed(e)))?,
+        );
+        let address = match socket.local_addr() {
+            Ok(address) => endpoint(&address),
+            Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
+                return Err(failed(InheritedProblem::NoSocket));
+            }
+            Err(error) => return Err(failed(InheritedProblem::Closed(error))),
+        };
+        let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+        if !is_stream || !matches!(address, Endpoint::Tcp(_) | Endpoint::Unix(_)) {
+            return Err(failed(InheritedProblem::NoStream));
+        }
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+        if !socket.is_listener().unwrap_or(true) {
+            return Err(failed(InheritedProblem::NotListening));
+        }
+        Ok(Self { socket: Arc::new(socket), address, file: None })
+    }
+
+    /// Another owner of the same socket. It listens until the last owner is dropped.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { socket: Arc::clone(&self.socket), address: self.address.clone(), file: self.file.clone() }
+    }
+
+    /// The file of this unix socket, if it is removed with the last owner in this process.
+    #[must_use]
+    pub fn owned_file(&self) -> Option<&std::path::Path> {
+        #[cfg(unix)]
+        return self.file.as_ref().filter(|file| file.is_owned.load(Relaxed)).map(|file| file.path.as_path());
+        #[cfg(not(unix))]
+        None
+    }
+
+    /// Removes the file at this path with the last owner of the socket, unless another file has
+    /// taken its place.
+    ///
+    /// # Errors
+    /// The error of the system, for a path without a file.
+    #[cfg(unix)]
+    pub fn own_file(&mut self, path: &std::path::Path) -> io::Result<()> {
+        self.file = Some(Arc::new(SocketFile::of(path)?));
+        Ok(())
+    }
+
+    /// Leaves the file of a unix socket to another process, which serves the same socket.
+    pub fn leave_file(&self) {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            file.is_owned.store(false, Relaxed);
+        }
     }
 
     /// Where it listens: of port 0, the port that was chosen.
@@ -263,6 +333,13 @@ impl AsyncListener {
     }
 }
 
+#[cfg(unix)]
+impl std::os::fd::AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 fn listen_tcp(address: SocketAddr, family: Family) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // On Unix this allows a restart beside connections in TIME_WAIT; on Windows it would let
@@ -321,6 +398,8 @@ struct SocketFile {
     path: std::path::PathBuf,
     #[cfg(unix)]
     identity: (u64, u64),
+    #[cfg(unix)]
+    is_owned: AtomicBool,
 }
 
 #[cfg(unix)]
@@ -328,7 +407,7 @@ impl SocketFile {
     fn of(path: &std::path::Path) -> io::Result<Self> {
         // The working directory may change until the file is removed.
         let path = std::path::absolute(path)?;
-        Ok(Self { identity: Self::identity(&path)?, path })
+        Ok(Self { identity: Self::identity(&path)?, path, is_owned: AtomicBool::new(true) })
     }
 
     fn identity(path: &std::path::Path) -> io::Result<(u64, u64)> {
@@ -340,7 +419,7 @@ impl SocketFile {
 #[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if Self::identity(&self.path).is_ok_and(|now| now == self.identity) {
+        if *self.is_owned.get_mut() && Self::identity(&self.path).is_ok_and(|now| now == self.identity) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -9,6 +9,7 @@
 mod accept;
 mod accept_queue;
 mod access;
+mod acknowledgement;
 mod address;
 mod call_observer;
 #[cfg(target_os = "linux")]
@@ -29,6 +30,10 @@ mod error_queue;
 mod fault_config;
 mod faults;
 mod handle;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "calls without a safe wrapper")]
+#[path = "sys/inherited.rs"]
+mod inherited;
 mod interface;
 mod launch;
 mod listener;
@@ -77,6 +82,8 @@ pub use dialer::Dialer;
 pub use fault_config::FaultConfig;
 pub use faults::{FaultSetting, LiveFaults};
 pub use handle::Handle;
+#[cfg(unix)]
+pub use inherited::{inherited_descriptor, take_variables};
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
 pub use relay::{

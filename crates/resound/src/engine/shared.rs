@@ -1,5 +1,6 @@
 //! [`Shared`]: what the workers of one server or dialer share; and how its handle reaches them.
 
+use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,8 +9,10 @@ use std::time::{Duration, Instant};
 use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Handshake, Observer, Service, ServiceSource};
 use tokio::sync::Notify;
 
+use super::acknowledgement::Acknowledgement;
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial_plan::DialPlan;
+use super::listener::Listener;
 use super::live_limits::LiveLimits;
 use super::local::{RelayWorker, WorkerLocal};
 use super::recorder::Recorder;
@@ -176,6 +179,9 @@ impl Shared {
     }
 }
 
+/// Receives whether an engine can accept.
+pub(crate) type ListenReport = Box<dyn FnOnce(io::Result<()>) + Send>;
+
 /// How a [`Handle`](super::Handle) reaches a running engine.
 pub(crate) trait EngineControl: Send + Sync {
     /// Stops accepting, answers what was received, closes; at `deadline` cuts the rest.
@@ -184,6 +190,12 @@ pub(crate) trait EngineControl: Send + Sync {
     fn wake(&self, conn: ConnId);
     /// Calls [`Service::wake`] of all connections.
     fn wake_all(&self);
+    /// Gives the listeners up. What they have accepted is served.
+    fn unlisten(&self, stopped: Acknowledgement);
+    /// Accepts on these listeners.
+    fn listen(&self, listeners: Vec<Listener>, report: ListenReport);
+    /// Lets each loop acknowledge that it turns.
+    fn pulse(&self, turned: &Acknowledgement);
 }
 
 /// Whether a drain has begun, and when it ends. An atomic, since each thread checks it in each

@@ -18,21 +18,34 @@ mod dial;
 mod receive_buffer;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Instant;
 
+use resound_proto::ConnId;
+
 use super::accept::{AcceptError, BACK_OFF};
-use super::accept_queue::{AcceptQueue, AcceptedConnection};
+use super::accept_queue::{AcceptQueue, AcceptedConnection, WaitingConnections};
+use super::acknowledgement::Acknowledgement;
 use super::listener::Listener;
-use super::shared::{ConnectionOrigin, EngineControl, RunGuard, Shared};
+use super::shared::{ConnectionOrigin, EngineControl, ListenReport, RunGuard, Shared};
 use super::socket::endpoint;
 use crate::error::Error;
 use crate::metrics::Writers;
 
 use self::blocking::TICK;
-use self::control::{STACK, Signals, spawn};
+use self::control::{AcceptCommand, STACK, Signals, spawn};
 use self::conversation::converse;
+
+/// The engine, as its handle reaches it.
+struct ThreadSet {
+    shared: Arc<Shared>,
+    signals: Arc<Signals>,
+    running: Weak<RunGuard>,
+    /// Without a listener, and without a connection, the server would end before its drain.
+    unlistened: Mutex<Option<Arc<RunGuard>>>,
+}
 
 /// Prepares the engine. The returned function starts the threads that accept, or that dial.
 pub(crate) fn prepare(
@@ -40,12 +53,18 @@ pub(crate) fn prepare(
     shared: Arc<Shared>,
     running: Arc<RunGuard>,
 ) -> (Arc<dyn EngineControl>, impl FnOnce() -> Result<(), Error>) {
-    let signals = Arc::new(Signals::new());
-    let control = Arc::clone(&signals);
+    let set = Arc::new(ThreadSet {
+        shared: Arc::clone(&shared),
+        signals: Arc::new(Signals::new()),
+        running: Arc::downgrade(&running),
+        unlistened: Mutex::default(),
+    });
+    let control = Arc::clone(&set);
     let start = move || {
+        let signals = &set.signals;
         if listeners.is_empty() && matches!(shared.origin, ConnectionOrigin::Accept { .. }) {
             // Faults have closed them: the server goes on without a client.
-            let (signals, running) = (Arc::clone(&signals), Arc::clone(&running));
+            let (signals, running) = (Arc::clone(signals), Arc::clone(&running));
             spawn("resound-closed", None, move || {
                 let _running = running;
                 while !signals.drain.begun() {
@@ -54,16 +73,11 @@ pub(crate) fn prepare(
             })
             .map_err(Error::Worker)?;
         }
-        let accepting = listeners.into_iter().try_for_each(|listener| {
-            let (shared, signals, running) = (Arc::clone(&shared), Arc::clone(&signals), Arc::clone(&running));
-            listener.socket().set_nonblocking(true)?;
-            spawn("resound-accept", None, move || accept(listener, &shared, &signals, &running))
-        });
         let dialling = || match shared.origin {
             ConnectionOrigin::Accept { .. } | ConnectionOrigin::Relay { .. } => Ok(()),
-            ConnectionOrigin::Dial(_) => dial::start(&shared, &signals, &running),
+            ConnectionOrigin::Dial(_) => dial::start(&shared, signals, &running),
         };
-        accepting.and_then(|()| dialling()).map_err(|error| {
+        set.accept_on(listeners, &running).and_then(|()| dialling()).map_err(|error| {
             // The threads that run already must not go on without a handle.
             signals.drain.begin(Instant::now());
             Error::Worker(error)
@@ -72,45 +86,152 @@ pub(crate) fn prepare(
     (control, start)
 }
 
-/// Accepts connections and starts a thread for each, until the server drains.
-fn accept(listener: Listener, shared: &Arc<Shared>, signals: &Arc<Signals>, running: &Arc<RunGuard>) {
-    let mut queue = AcceptQueue::new(listener, Arc::clone(&shared.room));
-    loop {
+impl ThreadSet {
+    /// Starts a thread for each listener.
+    fn accept_on(&self, listeners: Vec<Listener>, running: &Arc<RunGuard>) -> io::Result<()> {
+        listeners.into_iter().try_for_each(|listener| {
+            listener.socket().set_nonblocking(true)?;
+            let acceptor = BlockingAcceptor {
+                shared: Arc::clone(&self.shared),
+                signals: Arc::clone(&self.signals),
+                running: Arc::clone(running),
+                commands: self.signals.add_acceptor(),
+            };
+            spawn("resound-accept", None, move || acceptor.run(listener))
+        })
+    }
+}
+
+impl EngineControl for ThreadSet {
+    fn drain(&self, deadline: Instant) {
+        self.signals.drain.begin(deadline);
+        self.unlistened.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn wake(&self, conn: ConnId) {
+        self.signals.wake(conn);
+    }
+
+    fn wake_all(&self) {
+        self.signals.wake_all();
+    }
+
+    fn unlisten(&self, stopped: Acknowledgement) {
+        if !self.signals.drain.begun() {
+            *self.unlistened.lock().unwrap_or_else(PoisonError::into_inner) = self.running.upgrade();
+        }
+        for acceptor in self.signals.accepting().drain(..) {
+            // A thread that has ended has given its listener up.
+            let _ = acceptor.send(AcceptCommand::Unlisten(stopped.clone()));
+        }
+    }
+
+    fn listen(&self, listeners: Vec<Listener>, report: ListenReport) {
+        let running = self.unlistened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match running {
+            Some(running) => report(self.accept_on(listeners, &running)),
+            None => report(Ok(())), // it drains
+        }
+    }
+
+    fn pulse(&self, turned: &Acknowledgement) {
+        self.signals.accepting().retain(|acceptor| acceptor.send(AcceptCommand::Pulse(turned.clone())).is_ok());
+    }
+}
+
+/// What a thread that accepts needs.
+struct BlockingAcceptor {
+    shared: Arc<Shared>,
+    signals: Arc<Signals>,
+    running: Arc<RunGuard>,
+    commands: Receiver<AcceptCommand>,
+}
+
+impl BlockingAcceptor {
+    /// Accepts connections and starts a thread for each, until the server drains or the listener is
+    /// given up.
+    fn run(self, listener: Listener) {
+        let mut queue = AcceptQueue::new(listener, Arc::clone(&self.shared.room));
+        loop {
+            for command in self.commands.try_iter() {
+                match command {
+                    AcceptCommand::Pulse(turned) => drop(turned),
+                    AcceptCommand::Unlisten(stopped) => {
+                        let waiting = queue.unlisten();
+                        drop(stopped);
+                        return self.serve_rest(waiting);
+                    }
+                }
+            }
+            if queue.is_empty() && !self.accept(&mut queue) {
+                return;
+            }
+            // Refused peers must not prolong a drain.
+            if queue.is_empty() && self.is_cut() {
+                return;
+            }
+            self.serve_waiting(queue.waiting());
+            if !queue.is_empty() && !self.waits_for_place() {
+                return;
+            }
+        }
+    }
+
+    /// Accepts one connection, or waits for one. Returns `false` once a drain has emptied the
+    /// backlog.
+    fn accept(&self, queue: &mut AcceptQueue) -> bool {
+        let drains = self.signals.drain.begun();
         match queue.listener().socket().accept() {
             Ok((socket, peer)) => queue.push(socket, endpoint(&peer)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !signals.drain.begun() => {
-                queue.listener().wait(TICK);
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !drains => queue.listener().wait(TICK),
             // A drain serves the connections in the backlog first.
-            Err(error) if signals.drain.begun() && AcceptError::of(&error) == AcceptError::BackOff => return,
+            Err(error) if drains && AcceptError::of(&error) == AcceptError::BackOff => return false,
             Err(error) => {
                 if queue.must_wait(&error) {
-                    shared.room.wait(BACK_OFF);
+                    self.shared.room.wait(BACK_OFF);
                 }
             }
         }
-        // Refused peers must not prolong a drain.
-        if queue.is_empty() && signals.drain.is_over(Instant::now()) {
-            return;
-        }
-        while !queue.is_empty() {
-            let Some(accepted) = queue.pop() else {
-                if signals.drain.is_over(Instant::now()) {
-                    return;
-                }
-                shared.room.wait(BACK_OFF);
-                continue;
-            };
-            let (for_thread, signals, running) = (Arc::clone(shared), Arc::clone(signals), Arc::clone(running));
+        true
+    }
+
+    /// Starts a thread for each connection that has a place.
+    fn serve_waiting(&self, waiting: &mut WaitingConnections) {
+        while let Some(accepted) = waiting.pop() {
+            let (for_thread, signals, running) =
+                (Arc::clone(&self.shared), Arc::clone(&self.signals), Arc::clone(&self.running));
             let serve = move || {
                 let _running = running;
                 serve(accepted, &for_thread, &signals);
             };
             if let Err(error) = spawn("resound-conn", Some(STACK), serve) {
-                queue.log_error(&error);
-                shared.room.wait(BACK_OFF);
+                waiting.log_error(&error);
+                self.shared.room.wait(BACK_OFF);
             }
         }
+    }
+
+    /// Serves what the listener had accepted that was given up.
+    fn serve_rest(&self, mut waiting: WaitingConnections) {
+        loop {
+            self.serve_waiting(&mut waiting);
+            if waiting.is_empty() || !self.waits_for_place() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a place. Returns `false` if the drain is over instead.
+    fn waits_for_place(&self) -> bool {
+        let goes_on = !self.is_cut();
+        if goes_on {
+            self.shared.room.wait(BACK_OFF);
+        }
+        goes_on
+    }
+
+    fn is_cut(&self) -> bool {
+        self.signals.drain.is_over(Instant::now())
     }
 }
 

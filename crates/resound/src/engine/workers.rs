@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use resound_proto::ConnId;
 
 use super::accept_queue::AcceptedConnection;
+use super::acknowledgement::Acknowledgement;
 use super::listener::Listener;
-use super::shared::{EngineControl, RunGuard, Shared};
+use super::shared::{EngineControl, ListenReport, RunGuard, Shared};
 
 /// How long the connections of the other workers may take to end after a worker has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
@@ -22,7 +23,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// A message to a worker from another thread.
 pub(crate) enum WorkerCommand {
     /// Accept on these listeners, and report whether that works.
-    Listen(Vec<Listener>, Sender<io::Result<()>>),
+    Listen(Vec<Listener>, ListenReport),
+    /// Give the listeners up.
+    Unlisten(Acknowledgement),
+    /// Drop it: the loop turns.
+    Pulse(Acknowledgement),
     /// Serve a connection that worker 0 has accepted.
     Serve(AcceptedConnection),
     /// Begin the drain, which ends at this instant.
@@ -144,13 +149,21 @@ impl<A: WorkerAlert> WorkerSet<A> {
         }
     }
 
-    /// Lets worker 0 accept. The result follows.
-    pub(crate) fn listen(&self, listeners: Vec<Listener>) -> Receiver<io::Result<()>> {
-        let (report, result) = channel();
+    /// Lets worker 0 accept for the first time. The result follows.
+    pub(crate) fn listen_first(self: &Arc<Self>, listeners: Vec<Listener>) -> Receiver<io::Result<()>> {
+        let (report, receiver) = channel();
         if !listeners.is_empty() {
-            self.inboxes[0].send(WorkerCommand::Listen(listeners, report));
+            let set = Arc::clone(self);
+            let report = move |result: io::Result<()>| {
+                if result.is_err() {
+                    // A server without all of its listeners ends.
+                    set.drain_all(Instant::now());
+                }
+                let _ = report.send(result);
+            };
+            self.inboxes[0].send(WorkerCommand::Listen(listeners, Box::new(report)));
         }
-        result
+        receiver
     }
 }
 
@@ -179,6 +192,20 @@ impl<A: WorkerAlert> EngineControl for WorkerSet<A> {
     fn wake_all(&self) {
         for inbox in &self.inboxes {
             inbox.send(WorkerCommand::WakeAll);
+        }
+    }
+
+    fn unlisten(&self, stopped: Acknowledgement) {
+        self.inboxes[0].send(WorkerCommand::Unlisten(stopped));
+    }
+
+    fn listen(&self, listeners: Vec<Listener>, report: ListenReport) {
+        self.inboxes[0].send(WorkerCommand::Listen(listeners, report));
+    }
+
+    fn pulse(&self, turned: &Acknowledgement) {
+        for inbox in &self.inboxes {
+            inbox.send(WorkerCommand::Pulse(turned.clone()));
         }
     }
 }

@@ -80,6 +80,14 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// A descriptor that was passed to this program cannot be served.
+    #[error("descriptor {descriptor}, which was passed to this program, {problem}")]
+    Inherited {
+        /// Its number.
+        descriptor: i32,
+        /// What is wrong with it.
+        problem: InheritedProblem,
+    },
     /// The threads engine serves each connection on a thread of its own, so it cannot relay.
     #[error("the threads engine cannot relay")]
     NoRelay,
@@ -129,6 +137,24 @@ pub enum InterfaceProblem {
     /// A link-local address without an interface.
     #[error("it is a link-local address, and needs the interface that leads there")]
     Missing,
+}
+
+/// Why a descriptor that was passed to this program cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InheritedProblem {
+    /// It is not open, or was opened by this program itself.
+    #[error("is not open: {0}")]
+    Closed(io::Error),
+    /// It is a file, or a pipe.
+    #[error("is no socket")]
+    NoSocket,
+    /// It is a datagram socket, or of another family.
+    #[error("is no stream socket of TCP or of a unix path")]
+    NoStream,
+    /// It is one connection.
+    #[error("is a socket that does not listen")]
+    NotListening,
 }
 
 impl Error {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use super::context::PortableWorker;
 use super::task;
 use crate::engine::accept::BACK_OFF;
-use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES};
+use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES, WaitingConnections};
 use crate::engine::listener::Listener;
 #[cfg(unix)]
 use crate::engine::socket::endpoint;
@@ -38,6 +38,14 @@ pub(super) struct AsyncAcceptor {
     set: Arc<WorkerSet<Notify>>,
 }
 
+/// Until when an acceptor accepts.
+#[derive(Clone)]
+pub(super) struct AcceptStops {
+    pub(super) draining: watch::Receiver<bool>,
+    /// The listeners are given up.
+    pub(super) unlistened: watch::Receiver<bool>,
+}
+
 impl AsyncAcceptor {
     pub(super) fn new(listener: Listener, set: &Arc<WorkerSet<Notify>>) -> io::Result<Self> {
         let socket = listener.socket().try_clone()?;
@@ -47,19 +55,28 @@ impl AsyncAcceptor {
         Ok(Self { source, queue, set: Arc::clone(set) })
     }
 
-    /// Accepts until `draining` is set, and then the connections that are still in the backlog.
-    pub(super) async fn run(mut self, worker: Rc<PortableWorker>, mut draining: watch::Receiver<bool>) {
+    /// Accepts until the server drains, and then the connections that are still in the backlog. Or
+    /// until the listener is given up: returns what has been accepted and has no place yet.
+    pub(super) async fn run(
+        mut self,
+        worker: Rc<PortableWorker>,
+        mut stops: AcceptStops,
+    ) -> Option<WaitingConnections> {
         loop {
             tokio::select! {
                 biased;
-                _ = draining.wait_for(|&draining| draining) => break,
-                accepted = self.next() => self.hand_out(accepted, &worker),
+                _ = stops.draining.wait_for(|&draining| draining) => break,
+                _ = stops.unlistened.wait_for(|&unlistened| unlistened) => {
+                    return Some(self.queue.unlisten()).filter(|waiting| !waiting.is_empty());
+                }
+                accepted = self.next() => hand_out(accepted, &self.set, &worker),
             }
         }
         let mut tries = LAST_TRIES;
         while let Some(accepted) = self.queue.pop_last(&mut tries) {
-            self.hand_out(accepted, &worker);
+            hand_out(accepted, &self.set, &worker);
         }
+        None
     }
 
     /// The next connection that has a permit. May be cancelled and called again.
@@ -81,11 +98,33 @@ impl AsyncAcceptor {
             self.queue.limit().freed(BACK_OFF).await;
         }
     }
+}
 
-    fn hand_out(&self, accepted: AcceptedConnection, worker: &Rc<PortableWorker>) {
-        if let Some(own) = self.set.hand_out(accepted) {
-            task::serve(own, worker);
+/// Hands out connections whose listener was given up, as places become free; at the drain those
+/// that find one.
+pub(super) async fn hand_out_waiting(
+    mut waiting: WaitingConnections,
+    set: Arc<WorkerSet<Notify>>,
+    worker: Rc<PortableWorker>,
+    mut draining: watch::Receiver<bool>,
+) {
+    loop {
+        while let Some(accepted) = waiting.pop() {
+            hand_out(accepted, &set, &worker);
         }
+        if waiting.is_empty() || *draining.borrow() {
+            return;
+        }
+        tokio::select! {
+            _ = draining.wait_for(|&draining| draining) => {}
+            () = set.shared.room.freed(BACK_OFF) => {}
+        }
+    }
+}
+
+fn hand_out(accepted: AcceptedConnection, set: &Arc<WorkerSet<Notify>>, worker: &Rc<PortableWorker>) {
+    if let Some(own) = set.hand_out(accepted) {
+        task::serve(own, worker);
     }
 }
 

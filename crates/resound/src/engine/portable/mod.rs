@@ -46,7 +46,7 @@ impl FirstWorker {
         latch: Arc<Latch>,
     ) -> io::Result<()> {
         let (guard, started) = self.0;
-        let listens = guard.set.listen(listeners);
+        let listens = guard.set.listen_first(listeners);
         worker::run(guard, Some((supervise, latch)));
         started.try_recv().unwrap_or(Ok(())).and(listens.try_recv().unwrap_or(Ok(())))
     }

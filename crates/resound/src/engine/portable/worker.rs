@@ -11,12 +11,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::accept::AsyncAcceptor;
+use super::accept::{AcceptStops, AsyncAcceptor, hand_out_waiting};
 #[cfg(target_os = "linux")]
 use super::clock::Clock;
 use super::context::{CUT, DRAINING, PortableWorker, WOKEN};
 use super::watched::SocketWatcher;
 use super::{dial, task};
+use crate::engine::accept_queue::WaitingConnections;
 use crate::engine::descriptors::for_a_runtime;
 use crate::engine::dial_driver::DialDriver;
 use crate::engine::listener::Listener;
@@ -89,10 +90,13 @@ struct WorkerLoop<'a> {
     worker: Rc<PortableWorker>,
     guard: &'a WorkerGuard<Notify>,
     set: &'a Arc<WorkerSet<Notify>>,
-    acceptors: JoinSet<()>,
+    acceptors: JoinSet<Option<WaitingConnections>>,
+    /// What the listeners had accepted that were given up.
+    unlistened: JoinSet<()>,
     /// The dialling task.
     dialling: JoinSet<()>,
     stop_accepting: watch::Sender<bool>,
+    give_up: watch::Sender<bool>,
     drains: bool,
     deadline: Option<Instant>,
 }
@@ -116,8 +120,10 @@ impl<'a> WorkerLoop<'a> {
             guard,
             set: &guard.set,
             acceptors: JoinSet::new(),
+            unlistened: JoinSet::new(),
             dialling,
             stop_accepting,
+            give_up: watch::Sender::new(false),
             drains: false,
             deadline: None,
         }
@@ -157,17 +163,14 @@ impl<'a> WorkerLoop<'a> {
     async fn obey(&mut self, command: WorkerCommand) {
         match command {
             WorkerCommand::Listen(listeners, report) => {
-                let result = self.listen(listeners);
-                if result.is_err() {
-                    // A server without all of its listeners ends.
-                    self.set.drain_all(Instant::now());
-                }
-                let _ = report.send(result);
+                report(self.listen(listeners));
                 if self.drains {
                     // The drain came first.
                     self.drain().await;
                 }
             }
+            WorkerCommand::Unlisten(_) => self.unlisten().await,
+            WorkerCommand::Pulse(turned) => drop(turned),
             WorkerCommand::Serve(accepted) => task::serve(accepted, &self.worker),
             WorkerCommand::Wake(conn) => self.worker.wake(conn),
             WorkerCommand::WakeAll => self.worker.signal_all(WOKEN),
@@ -184,9 +187,23 @@ impl<'a> WorkerLoop<'a> {
     fn listen(&mut self, listeners: Vec<Listener>) -> io::Result<()> {
         for listener in listeners {
             let acceptor = AsyncAcceptor::new(listener, self.set)?;
-            self.acceptors.spawn_local(acceptor.run(Rc::clone(&self.worker), self.stop_accepting.subscribe()));
+            let stops = AcceptStops { draining: self.stop_accepting.subscribe(), unlistened: self.give_up.subscribe() };
+            self.acceptors.spawn_local(acceptor.run(Rc::clone(&self.worker), stops));
         }
         Ok(())
+    }
+
+    /// Gives the listeners up. What waits for a place goes on waiting.
+    async fn unlisten(&mut self) {
+        self.give_up.send_replace(true);
+        while let Some(ended) = self.acceptors.join_next().await {
+            if let Ok(Some(waiting)) = ended {
+                let (set, worker) = (Arc::clone(self.set), Rc::clone(&self.worker));
+                let draining = self.stop_accepting.subscribe();
+                self.unlistened.spawn_local(hand_out_waiting(waiting, set, worker, draining));
+            }
+        }
+        self.give_up.send_replace(false);
     }
 
     /// Everything accepted is handed out before any connection drains, so none is left out.
@@ -194,6 +211,7 @@ impl<'a> WorkerLoop<'a> {
         self.drains = true;
         let _ = self.stop_accepting.send(true);
         while self.acceptors.join_next().await.is_some() {}
+        while self.unlistened.join_next().await.is_some() {}
         while self.dialling.join_next().await.is_some() {}
         let now = Instant::now();
         let deadline = self.deadline.unwrap_or(now);

@@ -112,6 +112,9 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::engine::acknowledgement::Acknowledgement;
+    use crate::engine::listener::Listener;
+    use crate::engine::shared::ListenReport;
 
     struct Woken(Mutex<Sender<ConnId>>);
 
@@ -121,6 +124,9 @@ mod tests {
             self.0.lock().unwrap().send(conn).unwrap();
         }
         fn wake_all(&self) {}
+        fn unlisten(&self, _stopped: Acknowledgement) {}
+        fn listen(&self, _listeners: Vec<Listener>, _report: ListenReport) {}
+        fn pulse(&self, _turned: &Acknowledgement) {}
     }
 
     #[test]

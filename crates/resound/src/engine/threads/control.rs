@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
 
 use resound_proto::ConnId;
 
-use crate::engine::shared::{DrainSignal, EngineControl};
+use crate::engine::acknowledgement::Acknowledgement;
+use crate::engine::shared::DrainSignal;
 
 /// Small stacks: there may be thousands of them.
 pub(super) const STACK: usize = 256 * 1024;
@@ -20,16 +21,38 @@ pub(super) fn spawn(name: &str, stack: Option<usize>, run: impl FnOnce() + Send 
     thread.spawn(run).map(drop)
 }
 
+/// A message to a thread that accepts.
+pub(super) enum AcceptCommand {
+    /// Give the listener up.
+    Unlisten(Acknowledgement),
+    /// Drop it: the loop turns.
+    Pulse(Acknowledgement),
+}
+
 /// What the handle and the threads share.
 pub(super) struct Signals {
     pub(super) drain: DrainSignal,
+    /// To the threads that accept.
+    accepting: Mutex<Vec<Sender<AcceptCommand>>>,
     /// The wake flag of each connection.
     wakes: Mutex<HashMap<ConnId, Arc<AtomicBool>>>,
 }
 
 impl Signals {
     pub(super) fn new() -> Self {
-        Self { drain: DrainSignal::new(), wakes: Mutex::default() }
+        Self { drain: DrainSignal::new(), accepting: Mutex::default(), wakes: Mutex::default() }
+    }
+
+    /// The commands for a thread that is to accept.
+    pub(super) fn add_acceptor(&self) -> Receiver<AcceptCommand> {
+        let (sender, commands) = channel();
+        self.accepting().push(sender);
+        commands
+    }
+
+    /// The threads that accept.
+    pub(super) fn accepting(&self) -> MutexGuard<'_, Vec<Sender<AcceptCommand>>> {
+        self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The wake flag of a new connection.
@@ -41,23 +64,18 @@ impl Signals {
         self.wakes().remove(&conn);
     }
 
-    fn wakes(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<AtomicBool>>> {
-        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl EngineControl for Signals {
-    fn drain(&self, deadline: Instant) {
-        self.drain.begin(deadline);
-    }
-
-    fn wake(&self, conn: ConnId) {
+    /// Lets a connection look up.
+    pub(super) fn wake(&self, conn: ConnId) {
         if let Some(wake) = self.wakes().get(&conn) {
             wake.store(true, SeqCst);
         }
     }
 
-    fn wake_all(&self) {
+    pub(super) fn wake_all(&self) {
         self.wakes().values().for_each(|wake| wake.store(true, SeqCst));
+    }
+
+    fn wakes(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<AtomicBool>>> {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

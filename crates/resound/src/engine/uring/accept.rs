@@ -8,7 +8,7 @@ use std::time::Instant;
 use socket2::{SockRef, Socket};
 
 use crate::engine::accept::BACK_OFF;
-use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES};
+use crate::engine::accept_queue::{AcceptQueue, AcceptedConnection, LAST_TRIES, WaitingConnections};
 use crate::engine::connection_limit::ConnectionLimit;
 use crate::engine::listener::{BACKLOG, Listener};
 use crate::engine::socket::peer;
@@ -34,13 +34,13 @@ pub(super) struct RingAcceptor {
     state: AcceptState,
     /// After a shortage: the time of the next try.
     not_before: Option<Instant>,
-    draining: bool,
+    stops: bool,
 }
 
 impl RingAcceptor {
     pub(super) fn new(number: u32, listener: Listener, limit: &Arc<ConnectionLimit>) -> Self {
         let queue = AcceptQueue::new(listener, Arc::clone(limit));
-        Self { number, queue, state: AcceptState::Idle, not_before: None, draining: false }
+        Self { number, queue, state: AcceptState::Idle, not_before: None, stops: false }
     }
 
     /// An accept has completed.
@@ -78,7 +78,7 @@ impl RingAcceptor {
     /// Accepts further connections, unless one waits for a permit or it is too early. Returns when
     /// to try again.
     pub(super) fn accept(&mut self, ring: &mut Ring<'_>, now: Instant) -> Option<Instant> {
-        if self.draining {
+        if self.stops {
             return None;
         }
         if self.waits_for_permit() {
@@ -119,15 +119,20 @@ impl RingAcceptor {
         self.not_before = None;
     }
 
-    /// Stops accepting through the ring.
-    pub(super) fn drain(&mut self, ring: &mut Ring<'_>) {
-        self.draining = true;
+    /// Stops accepting through the ring, at a drain or where the listener is given up.
+    pub(super) fn stop(&mut self, ring: &mut Ring<'_>) {
+        self.stops = true;
         self.cancel(ring);
     }
 
     /// Returns whether the ring has released the listener.
     pub(super) fn is_stopped(&self) -> bool {
         self.state == AcceptState::Idle
+    }
+
+    /// Closes the listener, as far as this server is concerned, and keeps what it has accepted.
+    pub(super) fn unlisten(self) -> WaitingConnections {
+        self.queue.unlisten()
     }
 
     /// The connections that are still in the backlog, as far as there are permits.

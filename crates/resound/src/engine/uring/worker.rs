@@ -19,11 +19,14 @@ use super::input::LinkInput;
 use super::link::{FED_PER_BUFFER, Link};
 use super::links::Links;
 use crate::engine::accept::BACK_OFF;
-use crate::engine::accept_queue::AcceptedConnection;
+use crate::engine::accept_queue::{AcceptedConnection, WaitingConnections};
+use crate::engine::acknowledgement::Acknowledgement;
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::dial_driver::DialDriver;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow};
+use crate::engine::listener::Listener;
 use crate::engine::local::WorkerLocal;
+use crate::engine::shared::ListenReport;
 use crate::engine::sys::{Done, Key, Ring, Setup, Wait};
 use crate::engine::workers::{WorkerCommand, WorkerGuard, WorkerSet, shorten_deadline};
 use crate::metrics::Writers;
@@ -50,6 +53,12 @@ struct RingWorker<'a, 'r> {
     context: WorkerContext<'a, 'r>,
     links: Links,
     acceptors: Vec<RingAcceptor>,
+    /// What the listeners had accepted that were given up.
+    unlistened: Vec<WaitingConnections>,
+    /// The listeners are being given up, for those that wait for it.
+    giving_up: Vec<Acknowledgement>,
+    /// Listeners that come before those are given up.
+    next_listeners: Vec<(Vec<Listener>, ListenReport)>,
     /// Something has changed that concerns the acceptors.
     acceptors_changed: bool,
     /// When to check the acceptors without a change.
@@ -83,6 +92,9 @@ pub(super) fn run(mut guard: WorkerGuard<EventCounter>, setup: &Setup) {
             context,
             links: Links::default(),
             acceptors: Vec::new(),
+            unlistened: Vec::new(),
+            giving_up: Vec::new(),
+            next_listeners: Vec::new(),
             acceptors_changed: false,
             acceptors_at: None,
             local,
@@ -134,6 +146,7 @@ impl RingWorker<'_, '_> {
             self.serve_acceptors();
             self.wake_partners();
             self.dial();
+            self.finish_unlistening();
             if self.continue_drain() {
                 return Ok(());
             }
@@ -236,19 +249,13 @@ impl RingWorker<'_, '_> {
 
     fn obey(&mut self, command: WorkerCommand) {
         match command {
-            WorkerCommand::Listen(listeners, report) => {
-                let _ = report.send(Ok(()));
-                let numbered = listeners.into_iter().enumerate();
-                let limit = &self.set.shared.room;
-                let acceptor = |(number, listener)| RingAcceptor::new(number as u32, listener, limit);
-                self.acceptors = numbered.map(acceptor).collect();
-                self.acceptors_changed = true;
-                if self.phase != ShutdownPhase::Serving {
-                    // The drain came first.
-                    self.phase = ShutdownPhase::Unlistening;
-                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.context.ring));
-                }
+            WorkerCommand::Listen(listeners, report) if self.giving_up.is_empty() => self.listen(listeners, report),
+            WorkerCommand::Listen(listeners, report) => self.next_listeners.push((listeners, report)),
+            WorkerCommand::Unlisten(stopped) => {
+                self.giving_up.push(stopped);
+                self.acceptors.iter_mut().for_each(|acceptor| acceptor.stop(self.context.ring));
             }
+            WorkerCommand::Pulse(turned) => drop(turned),
             WorkerCommand::Serve(accepted) => self.serve(accepted),
             WorkerCommand::Wake(conn) => {
                 if let Some(key) = self.links.find(conn) {
@@ -262,9 +269,25 @@ impl RingWorker<'_, '_> {
                 shorten_deadline(&mut self.deadline, at);
                 if self.phase == ShutdownPhase::Serving {
                     self.phase = ShutdownPhase::Unlistening;
-                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.drain(self.context.ring));
+                    self.acceptors.iter_mut().for_each(|acceptor| acceptor.stop(self.context.ring));
                 }
             }
+        }
+    }
+
+    fn listen(&mut self, listeners: Vec<Listener>, report: ListenReport) {
+        // A listener that another process has served may be in non-blocking mode, and then an
+        // accept would not wait.
+        report(listeners.iter().try_for_each(|listener| listener.socket().set_nonblocking(false)));
+        let numbered = listeners.into_iter().enumerate();
+        let limit = &self.set.shared.room;
+        let acceptor = |(number, listener)| RingAcceptor::new(number as u32, listener, limit);
+        self.acceptors = numbered.map(acceptor).collect();
+        self.acceptors_changed = true;
+        if self.phase != ShutdownPhase::Serving {
+            // The drain came first.
+            self.phase = ShutdownPhase::Unlistening;
+            self.acceptors.iter_mut().for_each(|acceptor| acceptor.stop(self.context.ring));
         }
     }
 
@@ -352,8 +375,15 @@ impl RingWorker<'_, '_> {
         }
         self.acceptors_at = None;
         // First: a permit that is returned from now on is reported.
-        let waiting = |acceptors: &[RingAcceptor]| acceptors.iter().any(RingAcceptor::waits_for_permit);
-        self.set.waits_for_permit.store(waiting(&self.acceptors), SeqCst);
+        self.unlistened.retain(|waiting| !waiting.is_empty());
+        let waits = !self.unlistened.is_empty() || self.acceptors.iter().any(RingAcceptor::waits_for_permit);
+        self.set.waits_for_permit.store(waits, SeqCst);
+        for at in 0..self.unlistened.len() {
+            while let Some(accepted) = self.unlistened[at].pop() {
+                self.hand_out(accepted);
+            }
+            self.acceptors_at = Some(now + BACK_OFF);
+        }
         for at in 0..self.acceptors.len() {
             while let Some(accepted) = self.acceptors[at].next() {
                 self.hand_out(accepted);
@@ -394,6 +424,22 @@ impl RingWorker<'_, '_> {
         }
     }
 
+    /// Gives the listeners up, once the ring has released them.
+    fn finish_unlistening(&mut self) {
+        // A drain takes the backlog as well.
+        let is_over = self.phase != ShutdownPhase::Serving;
+        if !self.giving_up.is_empty() && (is_over || self.acceptors.iter().all(RingAcceptor::is_stopped)) {
+            if !is_over {
+                self.unlistened.extend(self.acceptors.drain(..).map(RingAcceptor::unlisten));
+                self.acceptors_changed = true;
+            }
+            self.giving_up.clear();
+            for (listeners, report) in std::mem::take(&mut self.next_listeners) {
+                self.listen(listeners, report);
+            }
+        }
+    }
+
     fn hand_out(&mut self, accepted: AcceptedConnection) {
         if let Some(own) = self.set.hand_out(accepted) {
             self.serve(own);
@@ -411,6 +457,11 @@ impl RingWorker<'_, '_> {
             // Everything accepted is handed out before any connection drains, so none is left out.
             for acceptor in std::mem::take(&mut self.acceptors) {
                 acceptor.rest().for_each(|accepted| self.hand_out(accepted));
+            }
+            for mut waiting in std::mem::take(&mut self.unlistened) {
+                while let Some(accepted) = waiting.pop() {
+                    self.hand_out(accepted);
+                }
             }
             self.phase = ShutdownPhase::Draining;
             if let Some(dials) = &mut self.dials {
