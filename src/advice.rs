@@ -44,6 +44,9 @@ pub(crate) fn of_error(error: &Error) -> Cow<'static, str> {
         }
         Error::Interface { address, problem, interfaces } => return of_interface(address, *problem, interfaces).into(),
         Error::Descriptors { .. } => "Raise the limit (`ulimit -n`), or close what holds the descriptors.",
+        Error::Inherited { .. } => {
+            "Pass a TCP or unix socket that listens: ListenStream= and Accept=no in a socket unit."
+        }
         Error::NoRelay => "Use --engine auto, uring or portable.",
         Error::Faults(_) => "docs/faults.md has a table of all faults.",
         Error::ListenerFaults => "Start the program anew with them.",

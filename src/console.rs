@@ -3,6 +3,7 @@
 mod faults;
 mod relay;
 mod reload;
+mod upgrade;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

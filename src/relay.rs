@@ -15,6 +15,7 @@ use resound::{Address, Handshake};
 use crate::client::SendProxy;
 use crate::console::{RelayConsole, RelayTotals, event_json};
 use crate::faults::{FaultPlan, FaultSetter, ListedConnection, OpenConnections};
+use crate::inheritance::Inheritance;
 use crate::server::{self, Serving, ServingPlan};
 
 /// The meaning of the flags of `resound relay`.
@@ -38,12 +39,14 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
         Ok(with_handshake(target, send_proxy.clone(), tls))
     };
     let targets = serving.targets.iter().zip(tls).map(target).collect::<Result<Vec<_>, resound::Error>>()?;
-    let faults = faults.prepare(LiveFaults::of_relay())?;
+    let mut inheritance = Inheritance::take()?;
+    let faults = faults.prepare(LiveFaults::of_relay(), &mut inheritance)?;
     let (record, is_quiet) = (faults.record(), serving.quiet);
     let totals = Arc::new(RelayTotals::default());
     let (counted, stopped) = (Arc::clone(&totals), totals);
     let code = server::serve(
         serving,
+        inheritance,
         "read",
         None,
         |console, _| stopped.stopped(console),

@@ -17,6 +17,7 @@ use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::Console;
 use crate::faults::{FreshFaults, SourcedFaults};
 use crate::signals::CaughtSignals;
+use crate::systemd::ServiceNotifier;
 
 /// The interval between checks of files that may have changed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -125,6 +126,7 @@ pub(crate) const RELOADABLE: &[(&str, ReloadablePart)] = &[
 /// What a running server reads again: files that change, and at SIGHUP its configuration.
 pub(crate) struct Reloads {
     pub(crate) console: Console,
+    pub(crate) notifier: ServiceNotifier,
     pub(crate) config: Option<LiveConfig>,
     pub(crate) tls: Option<ServedTls>,
     /// `None` without a flag about faults at the start of a server.
@@ -145,9 +147,10 @@ struct Reloaded {
 
 impl Reloads {
     /// Reads again what changes and what SIGHUP asks for. Returns at SIGHUP where nothing can be
-    /// read again: then it means that the terminal was closed.
+    /// read again: then it means that the terminal was closed. systemd has no terminal, and waits
+    /// for the end of a reload in any case.
     pub(crate) async fn until_hung_up(&mut self, handle: &Handle, mut hangup: CaughtSignals) {
-        if !self.has_files() && self.config.is_none() {
+        if !self.has_files() && self.config.is_none() && !self.notifier.is_present() {
             return hangup.next().await;
         }
         loop {
@@ -165,6 +168,7 @@ impl Reloads {
     /// Reloads, as SIGHUP asks for: each reload passes through here. A configuration with a mistake
     /// changes nothing.
     pub(crate) async fn reload(&mut self, handle: &Handle) {
+        let _reloading = self.notifier.reloading();
         let Some(config) = &self.config else { return self.read_files(true).await };
         let (file, read) = (config.file.clone(), Arc::clone(&config.read));
         // Files may be on a slow network file system.

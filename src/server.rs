@@ -26,13 +26,16 @@ use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::{Console, Format};
 use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
+use crate::inheritance::Inheritance;
+use crate::listening::ListenAddress;
 use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use crate::reload::{Changeable, LiveConfig, Reloads};
 use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
 use crate::stdio::{StdStream, say};
 use crate::units::counted;
-use crate::{descriptors, exit};
+use crate::upgrade::{self, UpgradeSettings, Upgrader};
+use crate::{descriptors, escape, exit};
 
 /// Connections that are cut at the second signal delay the exit by this time at most.
 const LAST_CUTS: Duration = Duration::from_millis(200);
@@ -55,7 +58,7 @@ pub(crate) struct ServerPlan {
 
 /// How a server or a relay accepts connections.
 pub(crate) struct ServingPlan {
-    pub(crate) addresses: Vec<Address>,
+    pub(crate) addresses: Vec<ListenAddress>,
     /// Of a relay, where each of the addresses leads; none of a server.
     pub(crate) targets: Vec<Address>,
     /// SIGHUP reads it again.
@@ -77,6 +80,7 @@ pub(crate) struct ServingPlan {
     /// The console leaves out the connections that proxies make for themselves.
     pub(crate) quiet_local: bool,
     pub(crate) drain_timeout: Duration,
+    pub(crate) upgrade: UpgradeSettings,
     pub(crate) quiet: bool,
     /// Descriptors for what the program runs beside the server.
     pub(crate) beside: usize,
@@ -114,11 +118,12 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
         (ServerMode::Reply, Framing::Auto { .. } | Framing::Line { .. }) => "message",
         _ => "read",
     };
-    let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server())).transpose()?;
+    let mut inheritance = Inheritance::take()?;
+    let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server(), &mut inheritance)).transpose()?;
     let (record, is_quiet) = (faults.as_ref().map(PreparedFaults::record), serving.quiet);
     let of_messages = (mode == ServerMode::Reply).then(|| framing.clone());
     let mut explained = explain.then(|| ExplainedServer::new(serving.engine, serving.tls.is_some()));
-    let code = serve(serving, noun, of_messages, Console::stopped, |serving| {
+    let code = serve(serving, inheritance, noun, of_messages, Console::stopped, |serving| {
         let Serving { settings, listeners, console, loud, supervise } = serving;
         let calls = explained.as_mut().map(|explained| explained.start(&loud, listeners.iter().flatten()));
         let server = listeners.into_iter().flatten().fold(settings, Server::listener);
@@ -190,8 +195,8 @@ pub(crate) struct Serving {
 impl ServingPlan {
     /// Reads what a start would read, and binds nothing. Returns what it would warn of.
     pub(crate) fn check(self) -> Result<Vec<String>> {
-        let literal = |address: &Address| match address {
-            Address::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+        let literal = |address: &ListenAddress| match address {
+            ListenAddress::Bound(Address::Tcp { host, port }) => Some(SocketAddr::new(host.parse().ok()?, *port)),
             _ => None,
         };
         let exposed = self.addresses.iter().filter_map(literal).find(|address| !address.ip().is_loopback());
@@ -203,6 +208,7 @@ impl ServingPlan {
 /// Listens, lets `run` serve until the end, and prints the start, the drain and the end.
 pub(crate) fn serve(
     plan: ServingPlan,
+    mut inheritance: Inheritance,
     noun: &'static str,
     framing: Option<Changeable<Framing>>,
     stopped: impl FnOnce(&Console, &Totals),
@@ -214,7 +220,7 @@ pub(crate) fn serve(
     let warnings = print_warnings();
     // Too few descriptors are an error before names are resolved and sockets bound.
     descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false)?;
-    let listeners = bind(&plan)?;
+    let listeners = bind(&plan, &mut inheritance)?;
     let room = descriptors::for_server(plan.engine, plan.workers, listeners.iter().flatten().count(), true)?;
     let chosen_ports = chosen_ports(&plan.addresses, &listeners);
     let started = started(&listeners, &plan.targets);
@@ -246,19 +252,19 @@ pub(crate) fn serve(
     // The server catches signals before it prints anything: a script may send one right after the
     // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let signals = runtime.block_on(async { [CaughtSignals::interrupt(), CaughtSignals::hangup()] });
+    let notifier = inheritance.notifier.clone();
+    let (signals, mut upgrader) = runtime
+        .block_on(async { ([CaughtSignals::interrupt(), CaughtSignals::hangup()], inheritance.finish(plan.upgrade)) });
     let (of_start, console_of_start) = (loud.clone(), console.clone());
     let startup =
         Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud: of_start, console: console_of_start };
     let (config, drain_timeout) = (plan.config, plan.drain_timeout);
     let supervise: Supervise = Box::new(move |handle, faults| {
+        upgrade::wait_for_turn(&mut upgrader);
         startup.report(&handle, tls.as_ref());
-        let console = startup.console;
-        Box::pin(shut_down(
-            signals,
-            handle,
-            Reloads { console, config, tls, faults, proxies, framing, possible, drain_timeout },
-        ))
+        let (status, console) = (startup.status(), startup.console);
+        let reloads = Reloads { console, notifier, config, tls, faults, proxies, framing, possible, drain_timeout };
+        Box::pin(Supervision { signals, upgrader, status, reloads }.run(handle))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), loud, supervise });
     if let Ok(totals) = &totals {
@@ -344,17 +350,49 @@ impl Startup {
         }
         self.console.waiting();
     }
+
+    /// What the service does, for systemd.
+    fn status(&self) -> String {
+        let addresses: Vec<_> = self.started.iter().map(|(address, _)| address.to_string()).collect();
+        format!("Serving on {}", escape::text(addresses.join(", ").as_bytes()))
+    }
 }
 
-/// Drains at the first signal, exits at the second. Meanwhile it reads files again.
-async fn shut_down([mut interrupt, hangup]: [CaughtSignals; 2], handle: Handle, mut reloads: Reloads) {
-    tokio::select! {
-        () = interrupt.next() => {}
-        () = reloads.until_hung_up(&handle, hangup) => {}
+/// What runs beside a server needs.
+struct Supervision {
+    signals: [CaughtSignals; 2],
+    upgrader: Upgrader,
+    status: String,
+    reloads: Reloads,
+}
+
+impl Supervision {
+    async fn run(self, handle: Handle) {
+        let watchdog = self.reloads.notifier.clone();
+        tokio::select! {
+            () = shut_down(self, &handle) => {}
+            () = watchdog.keep_watchdog(&handle) => {}
+        }
     }
-    let Reloads { console, drain_timeout, .. } = reloads;
+}
+
+/// Drains at the first signal, exits at the second. Meanwhile it reads files again, and lets
+/// another process take over.
+async fn shut_down(supervision: Supervision, handle: &Handle) {
+    let Supervision { signals: [mut interrupt, hangup], upgrader, status, mut reloads } = supervision;
+    let console = reloads.console.clone();
+    let ending = async {
+        tokio::select! {
+            () = interrupt.next() => {}
+            () = reloads.until_hung_up(handle, hangup) => {}
+        }
+    };
+    upgrader.run(handle, &console, status, ending).await;
+    // A reload may have set it.
+    let Reloads { notifier, drain_timeout, .. } = reloads;
     tokio::time::sleep(SAME_SIGNAL).await;
     interrupt.discard().await;
+    notifier.stopping(handle.clients());
     console.draining(handle.clients(), drain_timeout).await;
     handle.drain(drain_timeout);
     interrupt.next().await;
@@ -366,11 +404,11 @@ async fn shut_down([mut interrupt, hangup]: [CaughtSignals; 2], handle: Handle, 
 }
 
 /// The listeners of each address.
-fn bind(plan: &ServingPlan) -> Result<Vec<Vec<Listener>>> {
-    let bind = |address: &Address| match address {
-        #[cfg(unix)]
-        Address::Unix(path) => Ok(vec![Listener::bind_unix(path, plan.unix_mode)?]),
-        address => Ok(Listener::bind(address, plan.family)?),
+fn bind(plan: &ServingPlan, inheritance: &mut Inheritance) -> Result<Vec<Vec<Listener>>> {
+    let bind = |address: &ListenAddress| {
+        let listeners = address.listen(plan.family, plan.unix_mode, inheritance)?;
+        inheritance.pass_on(address.to_string(), &listeners);
+        Ok(listeners)
     };
     plan.addresses.iter().map(bind).collect()
 }
@@ -398,8 +436,8 @@ fn trusted_proxies(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Opt
 }
 
 /// The ports that the system chose where the address has port 0.
-fn chosen_ports(addresses: &[Address], listeners: &[Vec<Listener>]) -> Vec<Endpoint> {
-    let asked = addresses.iter().zip(listeners).filter(|(address, _)| matches!(address, Address::Tcp { port: 0, .. }));
+fn chosen_ports(addresses: &[ListenAddress], listeners: &[Vec<Listener>]) -> Vec<Endpoint> {
+    let asked = addresses.iter().zip(listeners).filter(|(address, _)| address.is_chosen());
     asked.flat_map(|(_, listeners)| listeners).map(|listener| listener.address().clone()).collect()
 }
 

@@ -56,6 +56,14 @@ impl CaughtSignals {
         Self { caught: None }
     }
 
+    /// SIGUSR2, on Unix.
+    pub(crate) fn upgrade() -> Self {
+        #[cfg(unix)]
+        return Self::catch(&[Signal::USR2]);
+        #[cfg(not(unix))]
+        Self { caught: None }
+    }
+
     /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         #[cfg(unix)]

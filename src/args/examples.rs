@@ -52,6 +52,7 @@ const SERVER: &[Example] = &[
         "resound server --fault '1-2: reset; 3-: late-answer=2s'",
     ),
     Example("Take the flags from a file, which SIGHUP reads again", "resound server --config resound.toml"),
+    Example("Serve the sockets that systemd passes (docs/operate.md)", "resound server systemd"),
     Example("Allow one network, and 20 connections per client", "resound server :: --allow 10.0.0.0/8 --max-per-ip 20"),
 ];
 
@@ -101,6 +102,7 @@ const RELAY: &[Example] = &[
         "Print what a file and the environment say",
         "resound relay 9000 db:5432 --config resound.toml --print-config",
     ),
+    Example("Relay a socket that systemd passes", "resound relay systemd:web db.internal:5432"),
     Example("Relay two addresses", "resound relay --map 9000=127.0.0.1:8888 --map unix:/tmp/a=db:5432"),
 ];
 

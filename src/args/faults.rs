@@ -98,6 +98,9 @@ impl FaultArgs {
             bail!("--control {address}: other machines could set faults there; --control-open allows that");
         }
         let faults = SourcedFaults::new(source, self.seed);
+        if self.record.is_some() {
+            serving.upgrade.refusal = Some("the file of --record would begin anew");
+        }
         serving.beside = control.map_or(0, |_| CONTROL_DESCRIPTORS);
         Ok(FaultPlan { faults, record: self.record, control })
     }

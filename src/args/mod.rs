@@ -27,6 +27,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use resound::{Address, Error, Family};
 
+use crate::listening::ListenAddress;
+
 pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use config::CONFIGURATION;
 pub(crate) use lab::LabArgs;
@@ -124,6 +126,12 @@ pub(crate) fn address(host: Option<&str>, port: Option<&str>) -> Result<Address,
         }
         (Some(host), Some(port)) => Address::tcp(host, port),
     }
+}
+
+/// The same for an address to listen on, which may name sockets of systemd.
+fn listen_address(host: Option<&str>, port: Option<&str>) -> Result<ListenAddress, Error> {
+    let systemd = host.filter(|_| port.is_none()).and_then(ListenAddress::systemd);
+    systemd.map_or_else(|| address(host, port).map(ListenAddress::Bound), Ok)
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use resound::{Address, Engine, Error};
 use super::config::ConfigArgs;
 use super::faults::FaultArgs;
 use super::serving::{LIMITS, ServingArgs};
-use super::{DEFAULT_HOST, address, examples};
+use super::{DEFAULT_HOST, address, examples, listen_address};
 use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
+use crate::listening::ListenAddress;
 use crate::relay::RelaySettings;
 use crate::units::{self, SourceAddress, Timeout};
 
@@ -141,12 +142,13 @@ impl RelayArgs {
 }
 
 /// Each address to listen on, and its target.
-fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(Address, Address)>> {
+fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(ListenAddress, Address)>> {
     let mut routes = match addresses {
         [] if map.is_empty() => bail!("where to? Give the target, such as `resound relay 127.0.0.1:8888`"),
         [] => Vec::new(),
         [target] => {
-            vec![(Address::Tcp { host: DEFAULT_HOST.into(), port: DEFAULT_LISTEN }, address(Some(target), None)?)]
+            let listen = Address::Tcp { host: DEFAULT_HOST.into(), port: DEFAULT_LISTEN };
+            vec![(ListenAddress::Bound(listen), address(Some(target), None)?)]
         }
         [listen, target] => vec![(listening(listen)?, address(Some(target), None)?)],
         more => bail!(
@@ -162,7 +164,8 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(Address, Address)
         routes.push((listening(listen)?, address(Some(target), None)?));
     }
     for (at, (_, target)) in routes.iter().enumerate() {
-        if let Some((listen, _)) = routes.iter().find(|(listen, _)| listen == target) {
+        let leads_here = |listen: &ListenAddress| matches!(listen, ListenAddress::Bound(listen) if listen == target);
+        if let Some((listen, _)) = routes.iter().find(|(listen, _)| leads_here(listen)) {
             bail!("{listen} would lead to itself");
         }
         if let Address::Tcp { port: 0, .. } = target {
@@ -177,15 +180,15 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(Address, Address)
 
 /// Whether an address can be listened on once only: with port 0 the system chooses another port
 /// each time.
-fn is_one(listen: &Address) -> bool {
-    !matches!(listen, Address::Tcp { port: 0, .. })
+fn is_one(listen: &ListenAddress) -> bool {
+    !listen.is_chosen()
 }
 
 /// An address to listen on; a host alone gets a relay's port.
-fn listening(text: &str) -> Result<Address, Error> {
-    match address(Some(text), None) {
-        Ok(Address::Tcp { host, .. }) if text == host || text == format!("[{host}]") => {
-            Ok(Address::Tcp { host, port: DEFAULT_LISTEN })
+fn listening(text: &str) -> Result<ListenAddress, Error> {
+    match listen_address(Some(text), None) {
+        Ok(ListenAddress::Bound(Address::Tcp { host, .. })) if text == host || text == format!("[{host}]") => {
+            Ok(ListenAddress::Bound(Address::Tcp { host, port: DEFAULT_LISTEN }))
         }
         parsed => parsed,
     }

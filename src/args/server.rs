@@ -8,7 +8,7 @@ use resound::{Engine, Framing};
 use super::config::ConfigArgs;
 use super::faults::{FaultArgs, profile};
 use super::serving::{LIMITS, ServingArgs};
-use super::{address, examples};
+use super::{examples, listen_address};
 use crate::server::{self, ServerMode};
 use crate::units::{self, Timeout};
 
@@ -32,6 +32,9 @@ pub(crate) struct ServerArgs {
     #[arg(long)]
     no_probe: bool,
     /// Another address to listen on, such as `[::1]:8888` or `unix:/tmp/resound` (repeatable)
+    ///
+    /// `systemd` stands for the sockets that systemd has passed to the server, and `systemd:NAME`
+    /// for those of this name.
     ///
     /// With --listen and without HOST the server listens on the addresses of --listen alone.
     #[arg(long, value_name = "ADDRESS")]
@@ -85,10 +88,10 @@ impl ServerArgs {
     pub(crate) fn meaning(self) -> Result<server::ServerPlan> {
         let mut addresses = Vec::new();
         if self.host.is_some() || self.listen.is_empty() {
-            addresses.push(address(self.host.as_deref(), self.port.as_deref())?);
+            addresses.push(listen_address(self.host.as_deref(), self.port.as_deref())?);
         }
         for text in &self.listen {
-            addresses.push(address(Some(text), None)?);
+            addresses.push(listen_address(Some(text), None)?);
         }
         if self.mode != ServerMode::Reply && (self.framing.is_some() || self.max_line.is_some()) {
             bail!("--framing and --max-line concern --mode reply only: the other modes have no messages");

@@ -7,13 +7,15 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use resound::proxy::Proxies;
 use resound::server::{Access, ConnectRate, ipnet::IpNet};
-use resound::{Address, Engine, Limits};
+use resound::{Engine, Limits};
 
 use super::FamilyArgs;
 use crate::certificates::ServerTlsArgs;
 use crate::console::Format;
+use crate::listening::ListenAddress;
 use crate::server::{ProxyMode, ServingPlan};
 use crate::units::{self, Timeout};
+use crate::upgrade::UpgradeSettings;
 
 // Headings in the help, and tables in the guides.
 const ENGINE: &str = "Engine";
@@ -34,6 +36,14 @@ pub(super) struct ServingArgs {
     /// After Ctrl+C or SIGTERM, how long open connections may take to finish
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10s")]
     drain_timeout: Duration,
+    /// After SIGUSR2, how long the open connections of the old process may go on
+    ///
+    /// The new process serves all later ones. Then the old process ends as it does after SIGTERM.
+    #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "1h")]
+    upgrade_timeout: Timeout,
+    /// After SIGUSR2, how long the new process may take to start; otherwise the old one goes on
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "30s")]
+    upgrade_start_timeout: Duration,
     /// End when stdin ends: for a program that starts a server for itself
     #[arg(long, hide = true)]
     while_stdin: bool,
@@ -144,12 +154,12 @@ impl ServingArgs {
         self.engine.meaning()
     }
 
-    pub(super) fn meaning(self, addresses: Vec<Address>) -> Result<ServingPlan> {
+    pub(super) fn meaning(self, addresses: Vec<ListenAddress>) -> Result<ServingPlan> {
         let most = resound::server::MAX_WORKERS;
         if self.workers.is_some_and(|workers| workers.get() > most) {
             bail!("--workers {}: at most {most} workers are allowed", self.workers.map_or(0, NonZeroUsize::get));
         }
-        if self.unix_mode.is_some() && !addresses.iter().any(|address| matches!(address, Address::Unix(_))) {
+        if self.unix_mode.is_some() && !addresses.iter().any(ListenAddress::is_unix) {
             bail!("--unix-mode has no meaning without an address like unix:/path");
         }
         let (proxies, access) = (self.proxies(), self.access());
@@ -176,6 +186,11 @@ impl ServingArgs {
             verbose: false,
             quiet_local: self.quiet_local,
             drain_timeout: self.drain_timeout,
+            upgrade: UpgradeSettings {
+                timeout: self.upgrade_timeout.0,
+                start_timeout: self.upgrade_start_timeout,
+                refusal: None,
+            },
             quiet: self.quiet,
             beside: 0,
             while_stdin: self.while_stdin,

@@ -23,6 +23,7 @@ pub(crate) use self::served::SeenConnections;
 pub(crate) use self::setter::FaultSetter;
 pub(crate) use self::source::{FaultSource, SourcedFaults};
 use crate::console::Console;
+use crate::inheritance::Inheritance;
 
 /// The meaning of the flags about faults.
 pub(crate) struct FaultPlan {
@@ -43,12 +44,12 @@ pub(crate) struct PreparedFaults {
 
 impl FaultPlan {
     /// Sets the faults, opens the record and listens for `--control`.
-    pub(crate) fn prepare(self, live: LiveFaults) -> Result<PreparedFaults> {
+    pub(crate) fn prepare(self, live: LiveFaults, inheritance: &mut Inheritance) -> Result<PreparedFaults> {
         let Self { faults: mut sourced, record, control } = self;
         let begun = sourced.begin(&live, control.is_some())?;
         let record = record.as_deref().map(FaultRecord::create).transpose()?;
         let control = match control {
-            Some(asked) => Some((ControlListener::bind(asked)?, asked.address.port() == 0)),
+            Some(asked) => Some((ControlListener::bind(asked, inheritance)?, asked.address.port() == 0)),
             None => None,
         };
         Ok(PreparedFaults { live, sourced, begun, record, control })

@@ -23,6 +23,8 @@ use self::http::{HttpReply, HttpRequest, HttpStream, Incoming};
 use super::events::{EventLog, LogReader};
 use super::setter::FaultSetter;
 use crate::console::Console;
+use crate::inheritance::Inheritance;
+use crate::upgrade::HandedOver;
 
 /// Clients at once.
 const MOST_CLIENTS: usize = 32;
@@ -46,20 +48,22 @@ pub(crate) struct ControlListener {
     listener: TcpListener,
     pub(crate) address: SocketAddr,
     is_open: bool,
+    handed_over: HandedOver,
 }
 
 impl ControlListener {
-    pub(crate) fn bind(asked: ControlAddress) -> Result<Self> {
+    pub(crate) fn bind(asked: ControlAddress, inheritance: &mut Inheritance) -> Result<Self> {
         let ControlAddress { address, is_open } = asked;
-        let bind = || {
-            let listener = TcpListener::bind(address)?;
+        let key = format!("--control {address}");
+        let mut bind = || {
+            let (listener, handed_over) = inheritance.beside(&key, || TcpListener::bind(address))?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
-            Ok::<_, std::io::Error>(Self { listener, address, is_open })
+            anyhow::Ok(Self { listener, address, is_open, handed_over })
         };
-        bind().map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => anyhow!("--control {address}: the port is in use; 0 picks a free one"),
-            _ => anyhow!("--control {address}: {error}"),
+        bind().map_err(|error| match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(ErrorKind::AddrInUse) => anyhow!("{key}: the port is in use; 0 picks a free one"),
+            _ => anyhow!("{key}: {error}"),
         })
     }
 
@@ -72,8 +76,8 @@ impl ControlListener {
         }
     }
 
-    /// Answers clients for as long as the program runs.
-    pub(crate) async fn serve(self, setter: FaultSetter, log: Arc<EventLog>, connections: OpenConnections) {
+    /// Answers clients for as long as the program runs, and new ones until another process does.
+    pub(crate) async fn serve(mut self, setter: FaultSetter, log: Arc<EventLog>, connections: OpenConnections) {
         let listener = match tokio::net::TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -87,6 +91,7 @@ impl ControlListener {
         let mut clients = JoinSet::new();
         loop {
             let stream = tokio::select! {
+                _ = self.handed_over.wait_for(|&handed_over| handed_over) => break,
                 accepted = listener.accept() => accepted,
                 Some(_) = clients.join_next() => continue,
             };
@@ -107,6 +112,9 @@ impl ControlListener {
                 });
             }
         }
+        drop(listener);
+        while clients.join_next().await.is_some() {}
+        std::future::pending().await
     }
 }
 

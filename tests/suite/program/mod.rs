@@ -19,8 +19,14 @@ mod signals;
 mod startup;
 #[cfg(unix)]
 mod stdio;
+#[cfg(target_os = "linux")]
+mod systemd;
 #[cfg(unix)]
 pub(crate) mod terminal;
 mod tutorial;
+#[cfg(target_os = "linux")]
+mod unit;
+#[cfg(unix)]
+mod upgrade;
 mod verdict;
 mod watch;

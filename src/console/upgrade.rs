@@ -1,0 +1,30 @@
+//! What the console prints of an upgrade.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::Console;
+use crate::json::JsonObject;
+use crate::units::counted;
+
+impl Console {
+    /// Another process was started to replace this one.
+    pub(crate) fn upgrading(&self, pid: u32) {
+        self.event(
+            |to| writeln!(to, "Upgrading: process {pid} starts"),
+            || JsonObject::event("upgrading").with("pid", pid),
+        );
+    }
+
+    /// It has replaced this one, which goes on with what is open.
+    pub(crate) fn upgraded(&self, pid: u32, open: usize, timeout: Option<Duration>) {
+        self.event(
+            |to| {
+                let open = counted(open as u64, "open connection");
+                let most = timeout.map(|time| format!(", {} at most", humantime::format_duration(time)));
+                writeln!(to, "Upgraded: process {pid} serves, this one ends with {open}{}", most.unwrap_or_default())
+            },
+            || JsonObject::event("upgraded").with("pid", pid).with("open", open),
+        );
+    }
+}

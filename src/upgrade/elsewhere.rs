@@ -1,0 +1,85 @@
+//! On a system whose processes inherit no sockets by number, none replaces another.
+
+use std::io;
+use std::net::TcpListener;
+
+use anyhow::Result;
+use resound::Handle;
+use resound::server::Listener;
+use tokio::sync::watch;
+
+use super::{HandedOver, UpgradeSettings};
+use crate::console::Console;
+use crate::systemd::ServiceNotifier;
+
+/// Sockets that no other process gets.
+#[derive(Default)]
+pub(crate) struct NoHeritage {
+    handed_over: watch::Sender<bool>,
+}
+
+impl NoHeritage {
+    pub(crate) fn handed_over(&self) -> HandedOver {
+        self.handed_over.subscribe()
+    }
+
+    pub(crate) fn pass_on(&mut self, _key: String, _listeners: &[Listener]) {}
+
+    pub(crate) fn pass_beside(&mut self, _key: &str, _listener: &TcpListener) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// There is none.
+pub(crate) enum NoPredecessor {}
+
+impl NoPredecessor {
+    pub(crate) fn take() -> Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) fn listeners(&mut self, _key: &str) -> Result<Option<Vec<Listener>>> {
+        match *self {}
+    }
+
+    pub(crate) fn listener_beside(&mut self, _key: &str) -> Result<Option<TcpListener>> {
+        match *self {}
+    }
+
+    pub(crate) fn close_rest(&mut self) -> Vec<String> {
+        match *self {}
+    }
+}
+
+/// Serves from the start to the end.
+pub(crate) struct LoneUpgrader {
+    notifier: ServiceNotifier,
+    _heritage: NoHeritage,
+}
+
+impl LoneUpgrader {
+    pub(crate) fn new(
+        settings: UpgradeSettings,
+        heritage: NoHeritage,
+        notifier: &ServiceNotifier,
+        _predecessor: Option<NoPredecessor>,
+    ) -> Self {
+        let UpgradeSettings { timeout: _, start_timeout: _, refusal: _ } = settings;
+        Self { notifier: notifier.clone(), _heritage: heritage }
+    }
+
+    pub(crate) fn wait_for_turn(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) async fn run(
+        self,
+        _handle: &Handle,
+        _console: &Console,
+        status: String,
+        ending: impl Future<Output = ()>,
+    ) {
+        self.notifier.ready(status);
+        ending.await;
+    }
+}

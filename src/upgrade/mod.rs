@@ -1,0 +1,58 @@
+//! SIGUSR2: another process, started as this one was, takes the listening sockets over, and this
+//! one serves its open connections to their end.
+//!
+//! One of the two accepts at any time. Clients that connect between the two wait in the backlog of
+//! the sockets, which stay open.
+
+#[cfg(not(unix))]
+mod elsewhere;
+#[cfg(unix)]
+mod heritage;
+#[cfg(unix)]
+mod predecessor;
+#[cfg(unix)]
+mod program;
+#[cfg(unix)]
+mod successor;
+#[cfg(unix)]
+mod upgrader;
+#[cfg(unix)]
+mod wire;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+#[cfg(not(unix))]
+pub(crate) use self::elsewhere::{LoneUpgrader as Upgrader, NoHeritage as Heritage, NoPredecessor as Predecessor};
+#[cfg(unix)]
+pub(crate) use self::heritage::Heritage;
+#[cfg(unix)]
+pub(crate) use self::predecessor::Predecessor;
+#[cfg(unix)]
+pub(crate) use self::upgrader::Upgrader;
+use crate::exit;
+use crate::stdio::say;
+
+/// Becomes true once another process serves what runs beside the engine.
+pub(crate) type HandedOver = watch::Receiver<bool>;
+
+/// The meaning of the flags about an upgrade.
+#[derive(Clone, Copy)]
+pub(crate) struct UpgradeSettings {
+    /// How long the connections of the old process may go on; `None` is for ever.
+    pub(crate) timeout: Option<Duration>,
+    /// How long the new process may take to start.
+    pub(crate) start_timeout: Duration,
+    /// Why a second process cannot be started as the first was.
+    pub(crate) refusal: Option<&'static str>,
+}
+
+/// Ends this process if the one goes on that it was to replace.
+pub(crate) fn wait_for_turn(upgrader: &mut Upgrader) {
+    if let Err(error) = upgrader.wait_for_turn() {
+        // Nothing was accepted, and the files of sockets belong to the other process.
+        say(&format!("{error:#}"));
+        std::process::exit(exit::USAGE.into());
+    }
+}

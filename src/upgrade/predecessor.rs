@@ -1,0 +1,120 @@
+//! [`Predecessor`]: the process that this one is to replace, as the new process sees it.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use resound::server::Listener;
+
+use super::wire::{self, PassedListeners};
+
+/// A predecessor that says nothing for so long has a defect.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The process that has started this one to be replaced by it, and its listeners.
+pub(crate) struct Predecessor {
+    stream: UnixStream,
+    passed: Vec<(PassedListeners, Vec<Listener>)>,
+    /// The files of unix sockets, by what was typed, that this process removes once it is the only
+    /// one.
+    files: Vec<(String, PathBuf)>,
+}
+
+impl Predecessor {
+    /// The predecessor, if this process was started by one.
+    pub(crate) fn take() -> Result<Option<Self>> {
+        let value = resound::system::take_variables(&[wire::VARIABLE]).pop().flatten();
+        let Some(value) = value else { return Ok(None) };
+        let numbers = value.to_str().and_then(|text| text.split_once(' '));
+        let parsed = numbers.and_then(|(pid, number)| Some((pid.parse::<u32>().ok()?, number.parse().ok()?)));
+        let Some((pid, number)) = parsed else { bail!("{} is set, but not by a program like this", wire::VARIABLE) };
+        if std::os::unix::process::parent_id() != pid {
+            bail!(
+                "this process is to replace process {pid}, which has not started it: what stands between them, such \
+                 as a shell script, has to start this program with `exec`"
+            );
+        }
+        let lost = "the process that this one is to replace cannot be reached";
+        // The descriptor of a socket that does not listen, so it is no listener.
+        let stream = UnixStream::from(resound::system::inherited_descriptor(number).context(lost)?);
+        stream.set_read_timeout(Some(PATIENCE)).context(lost)?;
+        let line = read_line(&stream).context(lost)?;
+        let passed: Vec<PassedListeners> = serde_json::from_str(&line).context(lost)?;
+        let adopt = |passed: PassedListeners| {
+            let listeners =
+                passed.descriptors.iter().map(|&number| Listener::inherited(number)).collect::<Result<_, _>>();
+            Ok((passed, listeners?))
+        };
+        let passed = passed.into_iter().map(adopt).collect::<Result<_>>()?;
+        Ok(Some(Self { stream, passed, files: Vec::new() }))
+    }
+
+    /// The listeners that the predecessor had for what was typed as `key`.
+    pub(crate) fn listeners(&mut self, key: &str) -> Result<Option<Vec<Listener>>> {
+        let Some(at) = self.passed.iter().position(|(passed, _)| passed.key == key) else { return Ok(None) };
+        let (passed, listeners) = self.passed.remove(at);
+        self.files.extend(passed.file.map(|path| (passed.key, path)));
+        Ok(Some(listeners))
+    }
+
+    /// The listener of what ran beside the predecessor's engine.
+    pub(crate) fn listener_beside(&mut self, key: &str) -> Result<Option<TcpListener>> {
+        let Some(listener) = self.listeners(key)?.into_iter().flatten().next() else { return Ok(None) };
+        Ok(Some(listener.as_fd().try_clone_to_owned()?.into()))
+    }
+
+    /// Closes what has not been asked for. Returns how it was typed.
+    pub(crate) fn close_rest(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.passed).into_iter().map(|(passed, _)| passed.key).collect()
+    }
+
+    /// Reports that this process can serve, and waits until it may.
+    pub(crate) fn wait_for_turn(&mut self) -> Result<()> {
+        let lost = |error| anyhow!("the process that this one was to replace goes on instead: {error}");
+        self.stream.write_all(wire::READY).map_err(lost)?;
+        match read_line(&self.stream).map_err(lost)?.as_bytes() {
+            line if [line, b"\n"].concat() == wire::SERVE => Ok(()),
+            _ => bail!("the process that this one was to replace goes on instead"),
+        }
+    }
+
+    /// Reports that this process serves, and waits until it is the only one that does. Returns the
+    /// files that go with unix sockets, by what was typed.
+    pub(crate) async fn replace(self) -> Vec<(String, PathBuf)> {
+        let Self { mut stream, files, .. } = self;
+        let mut end = [0; 64];
+        // A predecessor that has ended meanwhile is replaced as well.
+        let _ = stream.write_all(wire::SERVING);
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = tokio::net::UnixStream::from_std(stream)
+        {
+            let _ = tokio::time::timeout(PATIENCE, async {
+                while stream.readable().await.is_ok() {
+                    match stream.try_read(&mut end) {
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        _ => return,
+                    }
+                }
+            })
+            .await;
+        }
+        files
+    }
+}
+
+/// Reads a line byte by byte: the bytes behind it belong to a later reader.
+fn read_line(mut stream: &UnixStream) -> std::io::Result<String> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < wire::LONGEST {
+        stream.read_exact(&mut byte)?;
+        match byte {
+            [b'\n'] => return String::from_utf8(line).map_err(std::io::Error::other),
+            [byte] => line.push(byte),
+        }
+    }
+    Err(std::io::ErrorKind::InvalidData.into())
+}

@@ -1,0 +1,65 @@
+//! [`StartedProgram`]: the program as it was started, to be started once more.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+/// The path, the name and the arguments that this process was started with.
+pub(super) struct StartedProgram {
+    path: PathBuf,
+    name: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl StartedProgram {
+    /// To be called at the start: later the file may be another one, or gone.
+    pub(super) fn of_this() -> Result<Self> {
+        let mut typed = std::env::args_os();
+        let name = typed.next().unwrap_or_default();
+        let running = std::env::current_exe().context("the path of this program is not known")?;
+        // The path as it was typed, so that a link may lead to a new version.
+        let path = typed_paths(&name).find(|path| is_running(path, &running)).unwrap_or(running);
+        Ok(Self { path, name, arguments: typed.collect() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::arg0(&mut command, &self.name);
+        #[cfg(not(unix))]
+        let _ = &self.name;
+        command.args(&self.arguments);
+        command
+    }
+}
+
+/// The paths that a shell finds for this name.
+fn typed_paths(name: &OsStr) -> impl Iterator<Item = PathBuf> {
+    let has_folder = Path::new(name).components().count() > 1;
+    let folders = std::env::var_os("PATH").filter(|_| !has_folder).unwrap_or_default();
+    let found: Vec<_> = std::env::split_paths(&folders).map(|folder| folder.join(name)).collect();
+    let typed = has_folder.then(|| PathBuf::from(name));
+    // The working directory may change.
+    typed.into_iter().chain(found).filter_map(|path| std::path::absolute(path).ok())
+}
+
+/// Whether this path leads to the file that this process runs.
+fn is_running(path: &Path, running: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        identity(path).is_some_and(|found| identity(running) == Some(found))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, running);
+        false
+    }
+}
