@@ -30,8 +30,8 @@ use crate::upgrade::HandedOver;
 const MOST_CLIENTS: usize = 32;
 /// Clients at once that are refused, for there are too many. Beyond that they are disconnected.
 const MOST_REFUSED: usize = 32;
-/// Descriptors that the listener and its clients take.
-pub(crate) const DESCRIPTORS: usize = MOST_CLIENTS + MOST_REFUSED + 1;
+/// Descriptors that the listener, its copy for another process and its clients take.
+pub(crate) const DESCRIPTORS: usize = MOST_CLIENTS + MOST_REFUSED + 2;
 /// How long the listener rests when it cannot accept, for want of descriptors.
 const REST: Duration = Duration::from_millis(100);
 

@@ -1,5 +1,7 @@
 //! SIGUSR2: another process takes the sockets over, and nothing is lost.
 
+mod long;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -82,10 +82,12 @@ impl Handle {
         self.shared.room.set_access(access, self.shared.has_handshakes(), Instant::now());
     }
 
-    /// Stops accepting, and returns the listeners' share of the work to the caller: clients that
-    /// connect wait in the backlog of any [share](crate::server::Listener::share) of a listener,
-    /// for this server ([`Handle::listen`]) or another process. Without a share they are refused.
-    /// Open connections, and those that were accepted and wait for a place, are served as before.
+    /// Gives the listeners up, and accepts no further connection. Open ones, and those that were
+    /// accepted and wait for a place, are served as before.
+    ///
+    /// Where a listener has a [share](crate::server::Listener::share), clients that connect wait in
+    /// its backlog, for this server ([`Handle::listen`]) or for another process that serves the
+    /// same socket. Otherwise they are refused.
     ///
     /// Returns once no connection will be accepted here any more.
     pub async fn unlisten(&self) {
