@@ -3,6 +3,7 @@
 mod faults;
 mod relay;
 mod reload;
+#[cfg(unix)]
 mod upgrade;
 
 use std::io::{self, Write};

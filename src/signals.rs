@@ -56,12 +56,10 @@ impl CaughtSignals {
         Self { caught: None }
     }
 
-    /// SIGUSR2, on Unix.
+    /// SIGUSR2.
+    #[cfg(unix)]
     pub(crate) fn upgrade() -> Self {
-        #[cfg(unix)]
-        return Self::catch(&[Signal::USR2]);
-        #[cfg(not(unix))]
-        Self { caught: None }
+        Self::catch(&[Signal::USR2])
     }
 
     /// Waits for the next signal.

@@ -56,6 +56,7 @@ impl ServiceNotifier {
     }
 
     /// Says nothing from now on until [`ServiceNotifier::ready`].
+    #[cfg(unix)]
     pub(crate) fn be_silent(&self) {
         if let Some(state) = &self.0 {
             state.is_silent.store(true, Relaxed);
@@ -91,6 +92,7 @@ impl ServiceNotifier {
     }
 
     /// Another process is the main one of the service from now on, and this one is silent.
+    #[cfg(unix)]
     pub(crate) fn main_process(&self, pid: u32) {
         if let Some(state) = &self.0 {
             state.send(&format!("MAINPID={pid}\nSTATUS=Process {pid} takes over"));

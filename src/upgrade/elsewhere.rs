@@ -64,7 +64,7 @@ impl LoneUpgrader {
         notifier: &ServiceNotifier,
         _predecessor: Option<NoPredecessor>,
     ) -> Self {
-        let UpgradeSettings { timeout: _, start_timeout: _, refusal: _ } = settings;
+        let _ = (settings.timeout, settings.start_timeout, settings.refusal);
         Self { notifier: notifier.clone(), _heritage: heritage }
     }
 

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::{Lines, Program};
 use crate::harness::{Peer, eventually, on_each_engine_once};
+#[cfg(target_os = "linux")]
 use crate::not_tested::not_tested;
 
 on_each_engine_once!(two_upgrades_lose_no_connection);

@@ -169,7 +169,10 @@ impl<'a> WorkerLoop<'a> {
                     self.drain().await;
                 }
             }
-            WorkerCommand::Unlisten(_) => self.unlisten().await,
+            WorkerCommand::Unlisten(stopped) => {
+                self.unlisten().await;
+                drop(stopped);
+            }
             WorkerCommand::Pulse(turned) => drop(turned),
             WorkerCommand::Serve(accepted) => task::serve(accepted, &self.worker),
             WorkerCommand::Wake(conn) => self.worker.wake(conn),
