@@ -237,6 +237,10 @@ impl<O: Observer> Observer for ExplainedObserver<O> {
         self.inner.opened(conn);
     }
 
+    fn handshaken(&mut self, conn: &ConnInfo, took: Duration) {
+        self.inner.handshaken(conn, took);
+    }
+
     fn received(&mut self, conn: &ConnInfo, bytes: usize) {
         self.tell(conn, |socket, calls| {
             // Only a report that comes late leaves something pending here.

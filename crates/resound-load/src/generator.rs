@@ -236,6 +236,12 @@ impl RunningLoad {
         self.load.settings.timestamps
     }
 
+    /// Looks into the generator while it runs.
+    #[must_use]
+    pub fn inspector(&self) -> resound::inspect::Inspector {
+        self.handle.inspector()
+    }
+
     /// The engine, and why it is not io_uring if that was unavailable.
     #[must_use]
     pub fn engine(&self) -> (Engine, Option<&str>) {

@@ -26,7 +26,7 @@ mod tls;
 mod verdict;
 
 pub use bytes::Bytes;
-pub use conn::Conn;
+pub use conn::{Conn, ConnStatus};
 pub use detect::{DETECTION_BYTES, DetectedProtocol, detect_protocol};
 pub use error::{CertificateFlaw, CloseReason, ProxyError, Refusal, TlsFailure};
 pub use exporter::EXPORTER_LABEL;

@@ -14,6 +14,11 @@ pub trait Observer {
     fn opened(&mut self, conn: &ConnInfo) {
         let _ = conn;
     }
+    /// The handshake before the service has completed, this long after the transport was up.
+    /// [`opened`](Observer::opened) follows.
+    fn handshaken(&mut self, conn: &ConnInfo, took: Duration) {
+        let _ = (conn, took);
+    }
     /// `bytes` bytes arrived from the peer.
     fn received(&mut self, conn: &ConnInfo, bytes: usize) {
         let _ = (conn, bytes);

@@ -60,6 +60,13 @@ pub mod server {
     pub use resound_proto::ipnet;
 }
 
+/// What runs, seen from outside: counts, connections, and whether the workers' loops turn.
+pub mod inspect {
+    pub use crate::engine::{ConnectionRow, Inspector, RowBatch, WorkerPulse};
+    pub use crate::metrics::HandshakeTimes;
+    pub use resound_proto::ConnStatus;
+}
+
 /// More for clients: the plan of a [`Dialer`], and why a connection could not be made.
 pub mod client {
     pub use crate::engine::{

@@ -1,23 +1,40 @@
-//! [`Totals`]: what a server or a dialer has counted. Each worker has [`Counters`] of its own,
-//! written without locks and summed on read.
+//! [`Totals`]: what a server or a dialer has counted. Each worker has [`Counters`] of its own for
+//! each listener, written without locks and summed on read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use resound_proto::{CloseReason, Refusal};
 
 /// The counters in front of those of the close reasons.
-const PLAIN: usize = 5;
+const PLAIN: usize = 6;
 const REASONS: usize = CloseReason::NAMES.len();
 pub(crate) const REFUSALS: usize = Refusal::NAMES.len();
 
-/// One worker's counters. Aligned, so that two workers never write to one cache line.
+/// The longest handshake that each part of [`HandshakeTimes`] counts.
+const HANDSHAKES: [Duration; 11] = {
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+    [ms(1), Duration::from_micros(2500), ms(5), ms(10), ms(25), ms(50), ms(100), ms(250), ms(500), ms(1000), ms(5000)]
+};
+
+/// One worker's counters of one listener. Aligned, so that two workers never write to one cache
+/// line.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Counters([AtomicU64; PLAIN + REASONS]);
+pub(crate) struct Counters {
+    events: [AtomicU64; PLAIN + REASONS],
+    /// By duration; the last are longer than all of [`HANDSHAKES`].
+    handshakes: [AtomicU64; HANDSHAKES.len() + 1],
+    /// Of all handshakes together.
+    handshake_nanos: AtomicU64,
+}
 
 /// A counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counter {
+    Started,
     Opened,
     Unopened,
     Messages,
@@ -34,6 +51,7 @@ impl Counter {
             Self::Messages => 2,
             Self::BytesIn => 3,
             Self::BytesOut => 4,
+            Self::Started => 5,
             Self::Closed(reason) => PLAIN + reason.index(),
         }
     }
@@ -50,31 +68,52 @@ pub(crate) enum Writers {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        Self {
+            events: std::array::from_fn(|_| AtomicU64::new(0)),
+            handshakes: Default::default(),
+            handshake_nanos: AtomicU64::new(0),
+        }
     }
 }
 
 impl Counters {
     /// Adds `n`.
     pub(crate) fn add(&self, counter: Counter, n: u64, writers: Writers) {
-        let counter = &self.0[counter.index()];
+        let counter = &self.events[counter.index()];
         match writers {
             Writers::One => counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed),
             Writers::Many => drop(counter.fetch_add(n, Relaxed)),
         }
     }
 
+    /// A handshake has completed.
+    pub(crate) fn handshaken(&self, took: Duration) {
+        let at = HANDSHAKES.iter().position(|most| took <= *most).unwrap_or(HANDSHAKES.len());
+        self.handshakes[at].fetch_add(1, Relaxed);
+        self.handshake_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(crate) fn handshakes(&self) -> HandshakeTimes {
+        HandshakeTimes {
+            counts: std::array::from_fn(|at| self.handshakes[at].load(Relaxed)),
+            sum: Duration::from_nanos(self.handshake_nanos.load(Relaxed)),
+        }
+    }
+
     /// The values now. Each is exact; together they show one moment only once the worker has
     /// stopped.
     pub(crate) fn read(&self) -> Totals {
-        let read = |counter: Counter| self.0[counter.index()].load(Relaxed);
+        let read = |counter: Counter| self.events[counter.index()].load(Relaxed);
+        // First: what has ended by then has started before.
+        let closed = std::array::from_fn(|at| self.events[PLAIN + at].load(Relaxed));
         Totals {
+            started: read(Counter::Started),
             opened: read(Counter::Opened),
             unopened: read(Counter::Unopened),
             messages: read(Counter::Messages),
             bytes_in: read(Counter::BytesIn),
             bytes_out: read(Counter::BytesOut),
-            closed: std::array::from_fn(|at| self.0[PLAIN + at].load(Relaxed)),
+            closed,
             refused: [0; REFUSALS],
         }
     }
@@ -84,6 +123,8 @@ impl Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
+    /// Connections accepted, or dialled, and not refused at once: their handshake may be under way.
+    pub started: u64,
     /// Connections opened.
     pub opened: u64,
     /// Connections that ended before they were opened: their [`Handshake`](crate::Handshake) did
@@ -143,6 +184,12 @@ impl Totals {
         (self.opened + self.unopened).saturating_sub(self.closed_in_all())
     }
 
+    /// Connections that have started and not yet ended, those in their handshake included.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.started.saturating_sub(self.closed_in_all())
+    }
+
     /// The same counts, with these refusals.
     pub(crate) fn with_refused(self, refused: [u64; REFUSALS]) -> Self {
         Self { refused, ..self }
@@ -152,6 +199,7 @@ impl Totals {
 impl std::iter::Sum for Totals {
     fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
         parts.fold(Self::default(), |sum, part| Self {
+            started: sum.started + part.started,
             opened: sum.opened + part.opened,
             unopened: sum.unopened + part.unopened,
             messages: sum.messages + part.messages,
@@ -159,6 +207,38 @@ impl std::iter::Sum for Totals {
             bytes_out: sum.bytes_out + part.bytes_out,
             closed: std::array::from_fn(|at| sum.closed[at] + part.closed[at]),
             refused: std::array::from_fn(|at| sum.refused[at] + part.refused[at]),
+        })
+    }
+}
+
+/// How long handshakes have taken: the PROXY header and TLS, from the first byte that could come to
+/// the opening of the service. Connections without a handshake are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeTimes {
+    counts: [u64; HANDSHAKES.len() + 1],
+    /// Of all handshakes together.
+    sum: Duration,
+}
+
+impl HandshakeTimes {
+    /// Handshakes by duration: the longest of each part, and how many took as long, and longer than
+    /// the part before. The last part has no longest.
+    pub fn parts(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        HANDSHAKES.into_iter().map(Some).chain([None]).zip(self.counts)
+    }
+
+    /// The time of all handshakes together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+}
+
+impl std::iter::Sum for HandshakeTimes {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |all, part| Self {
+            counts: std::array::from_fn(|at| all.counts[at] + part.counts[at]),
+            sum: all.sum + part.sum,
         })
     }
 }

@@ -6,6 +6,7 @@ mod connections;
 pub(crate) mod dialing;
 mod early_resets;
 mod fairness;
+mod inspector;
 mod panics;
 mod relay;
 mod reports;

@@ -81,6 +81,10 @@ impl Core {
         }
     }
 
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     /// Opens the service: nothing stands before it any more.
     pub(super) fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) {
         if self.state != State::Handshake {

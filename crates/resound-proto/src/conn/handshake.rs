@@ -171,7 +171,11 @@ impl Layers {
         });
         match made.flatten() {
             Some((framing, service)) => {
-                self.pending = None;
+                let since = self.pending.take().and_then(|pending| pending.since);
+                if let Some(since) = since {
+                    let took = now.saturating_duration_since(since);
+                    core.observe(now, |info| observer.handshaken(info, took));
+                }
                 core.service = service;
                 core.asked.framing = framing;
                 core.open(now, out, observer);

@@ -6,7 +6,9 @@ mod ending;
 mod handshake;
 mod room;
 mod silence;
+mod status;
 
+pub use self::status::ConnStatus;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;

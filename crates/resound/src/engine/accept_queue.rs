@@ -48,6 +48,8 @@ pub(crate) struct AcceptQueue {
 
 /// Accepted connections that have no place yet. They outlive a listener that was given up.
 pub(crate) struct WaitingConnections {
+    /// The number of the listener that has accepted them.
+    listener: u16,
     limit: Arc<ConnectionLimit>,
     /// The local address, if all connections have the same.
     local: Option<Endpoint>,
@@ -63,8 +65,8 @@ impl AcceptQueue {
             Endpoint::Tcp(tcp) if tcp.ip().is_unspecified() => None,
             address => Some(address.clone()),
         };
-        let (waiting, log) = (VecDeque::new(), RateLimitedLog::default());
-        Self { listener, rest: WaitingConnections { limit, local, waiting, log, is_full: false } }
+        let (number, waiting, log) = (listener.number, VecDeque::new(), RateLimitedLog::default());
+        Self { listener, rest: WaitingConnections { listener: number, limit, local, waiting, log, is_full: false } }
     }
 
     /// Closes the listener, as far as this server is concerned, and keeps what it has accepted.
@@ -123,7 +125,7 @@ impl AcceptQueue {
 impl WaitingConnections {
     fn admit(&mut self, socket: Socket, peer: Endpoint) {
         let socket = ResetOnDrop::new(socket);
-        if let Some(permit) = self.limit.admit(&peer, Instant::now()) {
+        if let Some(permit) = self.limit.admit(self.listener, &peer, Instant::now()) {
             self.waiting.push_back((socket, peer, permit));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use resound_proto::ConnId;
@@ -12,6 +12,7 @@ use super::connection_limit::ConnectionLimit;
 #[cfg(feature = "fault-injection")]
 use super::fault_config::FaultConfig;
 use super::live_limits::LiveLimits;
+use super::pulse::Pulse;
 use super::shared::{ConnectionOrigin, Observers, Shared};
 #[cfg(target_os = "linux")]
 use super::sys::Setup;
@@ -91,14 +92,22 @@ impl EngineConfig {
         Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system has none"))
     }
 
-    /// The state that `workers` workers share.
-    pub(crate) fn share(self, workers: usize, room: ConnectionLimit, origin: ConnectionOrigin) -> Arc<Shared> {
+    /// The state that `workers` workers share, for connections of so many listeners.
+    pub(crate) fn share(
+        self,
+        workers: usize,
+        listeners: usize,
+        room: ConnectionLimit,
+        origin: ConnectionOrigin,
+    ) -> Arc<Shared> {
         Arc::new(Shared {
             origin,
             observers: self.observers,
             limits: self.limits,
             room: Arc::new(room),
-            counters: (0..workers).map(|_| Arc::new(Counters::default())).collect(),
+            counters: (0..workers).map(|_| (0..=listeners).map(|_| Counters::default()).collect()).collect(),
+            pulses: (0..workers).map(|_| Pulse::default()).collect(),
+            drains: AtomicBool::new(false),
             next: AtomicU64::new(1),
             next_dialled: AtomicU64::new(ConnId::FIRST_DIALLED),
             busy_poll: self.busy_poll,

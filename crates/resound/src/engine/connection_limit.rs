@@ -44,22 +44,22 @@ impl ConnectionLimit {
     /// Admits a connection right after it was accepted. It has no place yet: see
     /// [`ConnectionPermit::take_place`]. `None`: the refusal has been counted, and the socket is
     /// left [`ResetOnDrop`](super::socket::ResetOnDrop).
-    pub(crate) fn admit(self: &Arc<Self>, peer: &Endpoint, now: Instant) -> Option<ConnectionPermit> {
-        let slot = self.access.get().map_or(Some(0), |access| access.admit(peer, now))?;
-        Some(self.permit(ConnectionPermit::NO_PLACE, slot))
+    pub(crate) fn admit(self: &Arc<Self>, listener: u16, peer: &Endpoint, now: Instant) -> Option<ConnectionPermit> {
+        let slot = self.access.get().map_or(Some(0), |access| access.admit(listener, peer, now))?;
+        Some(self.permit(listener, ConnectionPermit::NO_WORKER, slot))
     }
 
     /// A place on this worker for a connection that was dialled: it counts for the worker, and the
     /// limit does not concern it.
     pub(crate) fn take_on(self: &Arc<Self>, worker: usize) -> ConnectionPermit {
         self.per_worker[worker].fetch_add(1, Relaxed);
-        let worker = worker as u32 | ConnectionPermit::UNLIMITED;
-        self.permit(worker, 0)
+        self.permit(ConnectionPermit::DIALLED, worker as u32 & ConnectionPermit::NO_WORKER, 0)
     }
 
-    fn permit(self: &Arc<Self>, worker: u32, slot: u32) -> ConnectionPermit {
+    fn permit(self: &Arc<Self>, listener: u16, worker: u32, slot: u32) -> ConnectionPermit {
         self.permits.fetch_add(1, Relaxed);
-        ConnectionPermit { limit: Arc::clone(self), worker, slot }
+        let place = u32::from(listener) << ConnectionPermit::LISTENER | worker;
+        ConnectionPermit { limit: Arc::clone(self), place, slot }
     }
 
     /// Returns once no connection is left: none is open, and none waits for a place.
@@ -76,9 +76,9 @@ impl ConnectionLimit {
         }
     }
 
-    /// How many connections were refused, by [`Refusal`](resound_proto::Refusal).
-    pub(crate) fn refused(&self) -> [u64; REFUSALS] {
-        self.access.get().map(|access| access.refused()).unwrap_or_default()
+    /// How many connections of a listener were refused, by [`Refusal`](resound_proto::Refusal).
+    pub(crate) fn refused(&self, listener: u16) -> [u64; REFUSALS] {
+        self.access.get().map(|access| access.refused(listener)).unwrap_or_default()
     }
 
     pub(crate) fn most(&self) -> usize {
@@ -95,11 +95,11 @@ impl ConnectionLimit {
     }
 
     /// Sets which peers may connect from now on.
-    pub(crate) fn set_access(&self, access: Access, has_handshake: bool, now: Instant) {
+    pub(crate) fn set_access(&self, access: Access, listeners: usize, has_handshake: bool, now: Instant) {
         let mut rules = Some(access);
-        let control = self
-            .access
-            .get_or_init(|| Arc::new(AccessControl::of(rules.take().unwrap_or_default(), has_handshake, now)));
+        let control = self.access.get_or_init(|| {
+            Arc::new(AccessControl::of(rules.take().unwrap_or_default(), listeners, has_handshake, now))
+        });
         rules.into_iter().for_each(|access| control.replace(access, now));
     }
 
@@ -134,20 +134,24 @@ impl ConnectionLimit {
 /// both back. Each connection keeps one, so it is small.
 pub(crate) struct ConnectionPermit {
     limit: Arc<ConnectionLimit>,
-    worker: u32,
+    /// The number of the listener, and behind it that of the worker.
+    place: u32,
     /// In the table of sources; 0 where sources are not counted.
     slot: u32,
 }
 
 impl ConnectionPermit {
-    const NO_PLACE: u32 = u32::MAX;
-    /// A bit of the worker's number: the place does not count against the limit.
-    const UNLIMITED: u32 = 1 << 31;
+    /// Where the number of the listener begins.
+    const LISTENER: u32 = 20;
+    /// All bits of the worker's number: none yet.
+    const NO_WORKER: u32 = (1 << Self::LISTENER) - 1;
+    /// In place of a listener: the connection was dialled, and does not count against the limit.
+    pub(crate) const DIALLED: u16 = (1 << (32 - Self::LISTENER)) - 1;
 
     /// Takes a place on the worker with the fewest connections, unless the permit has one; `false`
     /// at the limit.
     pub(crate) fn take_place(&mut self) -> bool {
-        if self.worker != Self::NO_PLACE {
+        if self.has_worker() {
             return true;
         }
         let mut taken = self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,7 +163,7 @@ impl ConnectionPermit {
         let per_worker = &self.limit.per_worker;
         let worker = (0..per_worker.len()).min_by_key(|&worker| per_worker[worker].load(Relaxed)).unwrap_or(0);
         per_worker[worker].fetch_add(1, Relaxed);
-        self.worker = worker as u32;
+        self.place = self.place & !Self::NO_WORKER | worker as u32;
         true
     }
 
@@ -169,16 +173,20 @@ impl ConnectionPermit {
         let Some(access) = self.limit.access.get().filter(|access| access.behind_proxies) else {
             return handshake;
         };
-        let (access, slot) = (Arc::clone(access), self.slot);
-        handshake.admission(move |conn, now| access.admit_client(conn, slot, now))
+        let (access, listener, slot) = (Arc::clone(access), self.listener(), self.slot);
+        handshake.admission(move |conn, now| access.admit_client(listener, conn, slot, now))
+    }
+
+    fn has_worker(&self) -> bool {
+        self.place & Self::NO_WORKER != Self::NO_WORKER
     }
 
     fn give_back_place(&self) {
-        if self.worker == Self::NO_PLACE {
+        if !self.has_worker() {
             return;
         }
         self.limit.per_worker[self.worker()].fetch_sub(1, Relaxed);
-        if self.worker & Self::UNLIMITED != 0 {
+        if self.listener() == Self::DIALLED {
             return;
         }
         *self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
@@ -188,7 +196,12 @@ impl ConnectionPermit {
 
     /// The worker with this connection's place.
     pub(crate) fn worker(&self) -> usize {
-        (self.worker & !Self::UNLIMITED) as usize
+        (self.place & Self::NO_WORKER) as usize
+    }
+
+    /// The number of the listener, or [`ConnectionPermit::DIALLED`].
+    pub(crate) fn listener(&self) -> u16 {
+        (self.place >> Self::LISTENER) as u16
     }
 }
 
@@ -213,12 +226,13 @@ mod tests {
     fn places_are_spread_over_workers_and_given_back() {
         let limit = Arc::new(ConnectionLimit::new(6, 3, None));
         let place = || {
-            let mut permit = limit.admit(&Endpoint::Unix(None), Instant::now())?;
+            let mut permit = limit.admit(3, &Endpoint::Unix(None), Instant::now())?;
             permit.take_place().then_some(permit)
         };
         let mut permits: Vec<_> = (0..6).map(|_| place().unwrap()).collect();
         assert_eq!(limit.per_worker(), [2, 2, 2]);
         assert!(place().is_none());
+        assert!(permits.iter().all(|permit| permit.listener() == 3));
         let freed = permits.remove(1).worker();
         assert_eq!(place().unwrap().worker(), freed);
         drop(permits);
@@ -230,7 +244,7 @@ mod tests {
         let limit = Arc::new(ConnectionLimit::new(1, 2, None));
         let dialled = limit.take_on(1);
         assert_eq!((dialled.worker(), limit.taken(), limit.per_worker()), (1, 0, vec![0, 1]));
-        let mut accepted = limit.admit(&Endpoint::Unix(None), Instant::now()).unwrap();
+        let mut accepted = limit.admit(3, &Endpoint::Unix(None), Instant::now()).unwrap();
         assert!(accepted.take_place());
         drop(dialled);
         assert_eq!((limit.taken(), limit.per_worker()), (1, vec![1, 0]));

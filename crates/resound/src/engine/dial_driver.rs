@@ -261,6 +261,7 @@ mod tests {
     fn a_socket_that_connects_to_itself_is_refused() {
         let shared = EngineConfig::new().share(
             1,
+            0,
             ConnectionLimit::new(usize::MAX, 1, None),
             ConnectionOrigin::Dial(Box::new(|_| Box::new(NoPlan))),
         );

@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     /// The socket takes no more, and what arrived before is still to be read.
     broken: bool,
     barrier: DrainBarrier,
+    /// The number of its listener: what is counted is counted there.
+    listener: u16,
     /// The earliest alarm that the engine has set.
     alarm: Option<Instant>,
     /// Bytes that the socket has not taken yet.
@@ -64,13 +66,14 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(mut conn: Conn) -> Self {
+    pub(crate) fn new(mut conn: Conn, listener: u16) -> Self {
         conn.allow_shares();
         Self {
             then: Then::Go,
             fin_sent: false,
             broken: false,
             barrier: DrainBarrier::default(),
+            listener,
             alarm: None,
             queue: Queue::default(),
             conn,
@@ -82,12 +85,19 @@ impl Driver {
         &self.conn
     }
 
+    #[inline]
+    pub(crate) fn listener(&self) -> u16 {
+        self.listener
+    }
+
     pub(crate) fn times(&mut self) -> &mut KernelTimestamps {
         self.conn.times()
     }
 
     /// The connection is established.
     pub(crate) fn open(&mut self, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
+        cx.recorder.started();
         let verdict = self.conn.open(cx.now, &mut cx.out, &mut cx.recorder);
         self.note(verdict);
     }
@@ -96,6 +106,7 @@ impl Driver {
     /// before the output.
     #[inline]
     pub(crate) fn received(&mut self, wire: &mut [u8], cx: &mut DriverContext) -> Range<usize> {
+        cx.recorder.select(self.listener);
         self.barrier.read(wire.len());
         let verdict = match wire.is_empty() {
             true => self.conn.received_eof(cx.now, &mut cx.out, &mut cx.recorder),
@@ -125,18 +136,21 @@ impl Driver {
     /// The socket has taken `n` bytes.
     #[inline]
     pub(crate) fn sent(&mut self, n: usize, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
         let verdict = self.conn.sent(cx.now, n, &mut cx.out, &mut cx.recorder);
         self.note(verdict);
     }
 
     /// A thread outside wants the attention of the service.
     pub(crate) fn woken(&mut self, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
         let verdict = self.conn.woken(cx.now, &mut cx.out, &mut cx.recorder);
         self.note(verdict);
     }
 
     /// The deadline has passed.
     pub(crate) fn timed_out(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
         report_unacknowledged(&mut self.conn, cx.now, socket);
         let verdict = self.conn.timed_out(cx.now, &mut cx.out, &mut cx.recorder);
         self.note(verdict);
@@ -156,6 +170,7 @@ impl Driver {
 
     /// Sends nothing more. A relay still passes on what the peer has sent before its reset.
     pub(crate) fn break_off(&mut self, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
         // No FIN either.
         (self.broken, self.fin_sent) = (true, true);
         self.queue = Queue::default();
@@ -285,6 +300,7 @@ impl Driver {
     /// Reports to the service what the system knows of the socket.
     #[cold]
     pub(crate) fn report_socket(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
         let report = socket_report(socket);
         let verdict = self.conn.socket(cx.now, &report, &mut cx.out, &mut cx.recorder);
         self.note(verdict);
@@ -315,6 +331,7 @@ impl Driver {
     pub(crate) fn drain_if_due(&mut self, at_eof: impl FnOnce() -> bool, cx: &mut DriverContext) -> bool {
         let is_due = self.barrier.is_due(self.conn.is_paused(), at_eof);
         if is_due {
+            cx.recorder.select(self.listener);
             let verdict = self.conn.drain(cx.now, &mut cx.out, &mut cx.recorder);
             self.note(verdict);
         }
@@ -349,6 +366,7 @@ impl Driver {
     /// Reports to the service and the observer that the connection has ended, before its socket is
     /// closed. A service that panics even then affects no other.
     pub(crate) fn report_closed(&mut self, end: ConnectionEnd, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
         if end.is_err_and(|reason| self.conn.is_unfinished() || reason == CloseReason::Panicked) {
             // The peer must not take a truncated answer for a complete one.
             reset_on_close(socket);

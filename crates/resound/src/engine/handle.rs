@@ -1,6 +1,7 @@
 //! [`Handle`]: a running server or dialer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use resound_proto::{ConnId, Endpoint, Limits};
@@ -9,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::access::Access;
 use super::acknowledgement::Acknowledgement;
+use super::inspector::Inspector;
 use super::listener::Listener;
 use super::shared::{EngineControl, Latch, Shared};
 use crate::error::Error;
@@ -53,6 +55,7 @@ impl Handle {
         let now = Instant::now();
         // A year, if the deadline is beyond the clock.
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600));
+        self.shared.drains.store(true, Relaxed);
         self.control.drain(deadline);
     }
 
@@ -79,7 +82,7 @@ impl Handle {
     /// the clients that PROXY headers name ([`Access::behind_proxies`]) stays as it was with the
     /// first rules.
     pub fn set_access(&self, access: Access) {
-        self.shared.room.set_access(access, self.shared.has_handshakes(), Instant::now());
+        self.shared.room.set_access(access, self.addresses.len(), self.shared.has_handshakes(), Instant::now());
     }
 
     /// Gives the listeners up, and accepts no further connection. Open ones, and those that were
@@ -102,6 +105,11 @@ impl Handle {
     /// # Errors
     /// [`Error::Worker`] if the system refuses what accepting needs.
     pub async fn listen(&self, listeners: Vec<Listener>) -> Result<(), Error> {
+        let mut listeners = listeners;
+        for listener in &mut listeners {
+            let at = self.addresses.iter().position(|address| address == listener.address());
+            listener.count_as(at.unwrap_or(self.addresses.len()));
+        }
         let (report, reported) = oneshot::channel();
         self.control.listen(listeners, Box::new(|result| drop(report.send(result))));
         // Without a report the server has ended.
@@ -150,6 +158,13 @@ impl Handle {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.shared.totals()
+    }
+
+    /// Looks into it while it runs, without keeping it from ending.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        let (control, shared, latch) = (Arc::clone(&self.control), Arc::clone(&self.shared), Arc::clone(&self.latch));
+        Inspector { control, shared, latch, addresses: self.addresses[..].into(), engine: self.engine }
     }
 
     /// Returns whether it has ended.

@@ -43,7 +43,7 @@ impl Launched {
 pub(crate) fn launch(
     config: EngineConfig,
     origin: ConnectionOrigin,
-    listeners: Vec<Listener>,
+    mut listeners: Vec<Listener>,
     limit: impl FnOnce(usize) -> ConnectionLimit,
     here: bool,
 ) -> Result<Launched, Error> {
@@ -59,7 +59,10 @@ pub(crate) fn launch(
     };
     #[cfg(target_os = "linux")]
     let (asked, setup) = (config.engine, config.setup);
-    let shared = config.share(workers, limit(workers), origin);
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        listener.count_as(number);
+    }
+    let shared = config.share(workers, listeners.len(), limit(workers), origin);
     let latch = Arc::new(Latch::default());
     let running = Arc::new(RunGuard(Arc::clone(&latch)));
     let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::address::{Address, Family};
 use super::call_observer::CallWatch;
+use super::connection_limit::ConnectionPermit;
 use super::interface;
 #[cfg(unix)]
 use super::path_owner::PathOwner;
@@ -39,6 +40,8 @@ const RESTART_RETRY: Duration = Duration::from_millis(20);
 pub struct Listener {
     socket: Arc<Socket>,
     address: Endpoint,
+    /// Among the listeners of a server.
+    pub(super) number: u16,
     file: Option<Arc<SocketFile>>,
 }
 
@@ -119,7 +122,7 @@ impl Listener {
 
     fn of(socket: Socket, file: Option<SocketFile>) -> io::Result<Self> {
         let address = endpoint(&socket.local_addr()?);
-        Ok(Self { socket: Arc::new(socket), address, file: file.map(Arc::new) })
+        Ok(Self { socket: Arc::new(socket), address, number: 0, file: file.map(Arc::new) })
     }
 
     /// The listening socket that the program which has started this one has passed on as this
@@ -150,13 +153,14 @@ impl Listener {
         if !socket.is_listener().unwrap_or(true) {
             return Err(failed(InheritedProblem::NotListening));
         }
-        Ok(Self { socket: Arc::new(socket), address, file: None })
+        Ok(Self { socket: Arc::new(socket), address, number: 0, file: None })
     }
 
     /// Another owner of the same socket. It listens until the last owner is dropped.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { socket: Arc::clone(&self.socket), address: self.address.clone(), file: self.file.clone() }
+        let (socket, address, file) = (Arc::clone(&self.socket), self.address.clone(), self.file.clone());
+        Self { socket, address, number: self.number, file }
     }
 
     /// The file of this unix socket, if it is removed with the last owner in this process.
@@ -185,6 +189,11 @@ impl Listener {
         if let Some(file) = &self.file {
             file.is_owned.store(false, Relaxed);
         }
+    }
+
+    /// Its connections are counted as those of the server's listener with this number.
+    pub(super) fn count_as(&mut self, number: usize) {
+        self.number = u16::try_from(number).unwrap_or(u16::MAX).min(ConnectionPermit::DIALLED - 1);
     }
 
     /// Where it listens: of port 0, the port that was chosen.

@@ -34,6 +34,7 @@ mod handle;
 #[allow(unsafe_code, reason = "calls without a safe wrapper")]
 #[path = "sys/inherited.rs"]
 mod inherited;
+mod inspector;
 mod interface;
 mod launch;
 mod listener;
@@ -44,9 +45,11 @@ mod observed_dial;
 mod path_owner;
 mod plain_stream;
 mod portable;
+mod pulse;
 mod queue;
 mod recorder;
 mod relay;
+mod rows;
 mod server;
 mod shared;
 #[cfg(unix)]
@@ -84,12 +87,15 @@ pub use faults::{FaultSetting, LiveFaults};
 pub use handle::Handle;
 #[cfg(unix)]
 pub use inherited::{inherited_descriptor, take_variables};
+pub use inspector::Inspector;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
+pub use pulse::WorkerPulse;
 pub use relay::{
     DirectionReport, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayReport, RelayTarget,
     client_addresses,
 };
+pub use rows::{ConnectionRow, RowBatch};
 pub use server::Server;
 pub use shared::HandshakeFactory;
 #[cfg(unix)]

@@ -318,7 +318,7 @@ impl Server {
                 listener.set_congestion(algorithm)?;
             }
         }
-        let gate = AccessControl::new(self.access, has_handshakes, Instant::now());
+        let gate = AccessControl::new(self.access, self.listeners.len(), has_handshakes, Instant::now());
         if is_relay {
             self.listeners.iter().try_for_each(Listener::read_urgent_inline)?;
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,9 @@ use super::dial_plan::DialPlan;
 use super::listener::Listener;
 use super::live_limits::LiveLimits;
 use super::local::{RelayWorker, WorkerLocal};
+use super::pulse::Pulse;
 use super::recorder::Recorder;
+use super::rows::RowRequest;
 use super::socket::REPORTS_UNACKNOWLEDGED;
 use crate::metrics::{Counters, Totals, Writers};
 
@@ -53,7 +55,12 @@ pub(crate) struct Shared {
     pub(crate) observers: Box<Observers>,
     pub(crate) limits: LiveLimits,
     pub(crate) room: Arc<ConnectionLimit>,
-    pub(crate) counters: Vec<Arc<Counters>>,
+    /// Of each worker, by listener; the last are of connections that were dialled.
+    pub(crate) counters: Vec<Arc<[Counters]>>,
+    /// Whether the loops of the workers turn.
+    pub(crate) pulses: Vec<Pulse>,
+    /// A drain was asked for, or a worker has failed.
+    pub(crate) drains: AtomicBool,
     pub(crate) next: AtomicU64,
     /// The numbers of connections that a relay dials.
     pub(crate) next_dialled: AtomicU64,
@@ -74,8 +81,18 @@ impl Shared {
 
     /// The counts so far, over all workers.
     pub(crate) fn totals(&self) -> Totals {
-        let totals: Totals = self.counters.iter().map(|counters| counters.read()).sum();
-        totals.with_refused(self.room.refused())
+        (0..self.slots()).map(|slot| self.totals_of(slot)).sum()
+    }
+
+    /// How many listeners are counted, and one for the connections that were dialled.
+    pub(crate) fn slots(&self) -> usize {
+        self.counters.first().map_or(0, |of_worker| of_worker.len())
+    }
+
+    /// The counts of a listener, over all workers.
+    pub(crate) fn totals_of(&self, slot: usize) -> Totals {
+        let totals: Totals = self.counters.iter().map(|counters| counters[slot].read()).sum();
+        totals.with_refused(self.room.refused(u16::try_from(slot).unwrap_or(u16::MAX)))
     }
 
     /// Whether a handshake comes before the services of accepted connections.
@@ -190,6 +207,10 @@ pub(crate) trait EngineControl: Send + Sync {
     fn wake(&self, conn: ConnId);
     /// Calls [`Service::wake`] of all connections.
     fn wake_all(&self);
+    /// Asks each worker that has a loop whether it turns.
+    fn ask(&self, now: Instant);
+    /// Asks a worker for some of its connections.
+    fn list(&self, worker: usize, request: RowRequest);
     /// Gives the listeners up. What they have accepted is served.
     fn unlisten(&self, stopped: Acknowledgement);
     /// Accepts on these listeners.

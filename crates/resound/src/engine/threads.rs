@@ -29,6 +29,7 @@ use super::accept::{AcceptError, BACK_OFF};
 use super::accept_queue::{AcceptQueue, AcceptedConnection, WaitingConnections};
 use super::acknowledgement::Acknowledgement;
 use super::listener::Listener;
+use super::rows::RowRequest;
 use super::shared::{ConnectionOrigin, EngineControl, ListenReport, RunGuard, Shared};
 use super::socket::endpoint;
 use crate::error::Error;
@@ -132,6 +133,13 @@ impl EngineControl for ThreadSet {
             Some(running) => report(self.accept_on(listeners, &running)),
             None => report(Ok(())), // it drains
         }
+    }
+
+    /// A thread has no loop that could stand still for others.
+    fn ask(&self, _now: Instant) {}
+
+    fn list(&self, _worker: usize, request: RowRequest) {
+        self.signals.list(request);
     }
 
     fn pulse(&self, turned: &Acknowledgement) {
@@ -244,7 +252,7 @@ fn serve(accepted: AcceptedConnection, shared: &Arc<Shared>, signals: &Signals) 
     let Some((socket, conn, permit)) = accepted.open(shared, None) else { return };
     let _ = socket.set_nonblocking(false); // some systems pass on the mode of the listener
     let mut context = conversation::context(shared.recorder(0, Writers::Many));
-    converse(&socket, conn, &mut context, shared, signals);
+    converse(&socket, conn, &permit, &mut context, shared, signals);
     // The socket first: the next owner of the permit may need its descriptor.
     drop(socket);
     drop(permit);

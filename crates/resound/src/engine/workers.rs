@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::io;
 #[cfg(target_os = "linux")]
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,6 +16,7 @@ use resound_proto::ConnId;
 use super::accept_queue::AcceptedConnection;
 use super::acknowledgement::Acknowledgement;
 use super::listener::Listener;
+use super::rows::RowRequest;
 use super::shared::{EngineControl, ListenReport, RunGuard, Shared};
 
 /// How long the connections of the other workers may take to end after a worker has failed.
@@ -36,6 +38,10 @@ pub(crate) enum WorkerCommand {
     ShortenDeadline(Instant),
     Wake(ConnId),
     WakeAll,
+    /// Answer that the loop turns, to a question of this instant.
+    Beat(Instant),
+    /// Tell of some connections.
+    List(RowRequest),
     /// A connection has ended, and worker 0 waits for its permit.
     #[cfg(target_os = "linux")]
     PermitFreed,
@@ -195,6 +201,20 @@ impl<A: WorkerAlert> EngineControl for WorkerSet<A> {
         }
     }
 
+    fn ask(&self, now: Instant) {
+        for (inbox, pulse) in self.inboxes.iter().zip(&self.shared.pulses) {
+            if pulse.begin() {
+                inbox.send(WorkerCommand::Beat(now));
+            }
+        }
+    }
+
+    fn list(&self, worker: usize, request: RowRequest) {
+        if let Some(inbox) = self.inboxes.get(worker) {
+            inbox.send(WorkerCommand::List(request));
+        }
+    }
+
     fn unlisten(&self, stopped: Acknowledgement) {
         self.inboxes[0].send(WorkerCommand::Unlisten(stopped));
     }
@@ -250,6 +270,7 @@ impl<A: WorkerAlert> Drop for WorkerGuard<A> {
     fn drop(&mut self) {
         self.inbox().close();
         if !self.in_order {
+            self.set.shared.drains.store(true, Relaxed);
             self.set.drain_all(Instant::now() + LAST_ANSWERS);
             self.report(Err(io::Error::other("a worker has panicked")));
         }
@@ -338,7 +359,7 @@ mod tests {
     #[test]
     fn a_worker_that_panics_lets_the_others_drain() {
         let accept = ConnectionOrigin::Accept { factory: Arc::new(|_| Box::new(Echo)), handshakes: None };
-        let shared = EngineConfig::new().share(2, ConnectionLimit::new(1, 2, None), accept);
+        let shared = EngineConfig::new().share(2, 1, ConnectionLimit::new(1, 2, None), accept);
         let (keep, kept) = channel();
         let run = move |mut worker: WorkerGuard<NoAlert>| {
             worker.report(Ok(()));

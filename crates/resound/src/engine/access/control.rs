@@ -23,7 +23,8 @@ pub(crate) struct AccessControl {
     sources: OnceLock<Mutex<SourceCounts>>,
     /// The rules concern the clients that PROXY headers name.
     pub(crate) behind_proxies: bool,
-    refused: [AtomicU64; REFUSALS],
+    /// By listener.
+    refused: Vec<[AtomicU64; REFUSALS]>,
     logs: [Mutex<OncePerSecond>; REFUSALS],
 }
 
@@ -43,17 +44,17 @@ impl AccessRules {
 impl AccessControl {
     /// `None` where no rule exists. Without a handshake before a service, no header can name a
     /// client.
-    pub(crate) fn new(access: Access, has_handshake: bool, now: Instant) -> Option<Self> {
-        (!access.is_open()).then(|| Self::of(access, has_handshake, now))
+    pub(crate) fn new(access: Access, listeners: usize, has_handshake: bool, now: Instant) -> Option<Self> {
+        (!access.is_open()).then(|| Self::of(access, listeners, has_handshake, now))
     }
 
-    pub(crate) fn of(mut access: Access, has_handshake: bool, now: Instant) -> Self {
+    pub(crate) fn of(mut access: Access, listeners: usize, has_handshake: bool, now: Instant) -> Self {
         let sources = access.max_per_ip.map(|most| OnceLock::from(Mutex::new(SourceCounts::new(most))));
         Self {
             rules: RwLock::new(AccessRules::of(&mut access, now)),
             sources: sources.unwrap_or_default(),
             behind_proxies: access.behind_proxies && has_handshake,
-            refused: Default::default(),
+            refused: (0..listeners.max(1)).map(|_| Default::default()).collect(),
             logs: Default::default(),
         }
     }
@@ -77,7 +78,7 @@ impl AccessControl {
     /// Admits a connection right after it was accepted, and returns its slot among the sources, or
     /// 0 where sources are not counted. `None`: the connection is to be closed; the refusal has
     /// been counted.
-    pub(crate) fn admit(&self, peer: &Endpoint, now: Instant) -> Option<u32> {
+    pub(crate) fn admit(&self, listener: u16, peer: &Endpoint, now: Instant) -> Option<u32> {
         let address = match peer {
             // The peer has gone already. This is no refusal.
             Endpoint::Unknown => return None,
@@ -85,7 +86,7 @@ impl AccessControl {
             _ => None,
         };
         let slot = self.sources.get().map_or(0, |sources| lock(sources).reserve());
-        if address.is_some_and(|address| self.check(address, slot, now).is_err()) {
+        if address.is_some_and(|address| self.check(listener, address, slot, now).is_err()) {
             self.release(slot);
             return None;
         }
@@ -93,17 +94,18 @@ impl AccessControl {
     }
 
     /// Admits the client that a PROXY header has named, for the connection with this slot.
-    pub(crate) fn admit_client(&self, conn: &ConnInfo, slot: u32, now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn admit_client(&self, listener: u16, conn: &ConnInfo, slot: u32, now: Instant) -> Result<(), Refusal> {
         match conn.peer {
             // A connection of the proxy's own needs only a trusted proxy.
-            Endpoint::Tcp(address) if !conn.is_local() => self.check(address.ip(), slot, now),
+            Endpoint::Tcp(address) if !conn.is_local() => self.check(listener, address.ip(), slot, now),
             _ => Ok(()),
         }
     }
 
-    fn check(&self, address: IpAddr, slot: u32, now: Instant) -> Result<(), Refusal> {
+    fn check(&self, listener: u16, address: IpAddr, slot: u32, now: Instant) -> Result<(), Refusal> {
         self.judge(address, slot, now).inspect_err(|&refusal| {
-            self.refused[refusal as usize].fetch_add(1, Relaxed);
+            let at = usize::from(listener).min(self.refused.len() - 1);
+            self.refused[at][refusal as usize].fetch_add(1, Relaxed);
             if let Some(more) = lock(&self.logs[refusal as usize]).line(now) {
                 tracing::warn!("refused {address}: {refusal}{more}");
             }
@@ -134,9 +136,10 @@ impl AccessControl {
         self.sources.get().filter(|_| slot != 0).into_iter().for_each(|sources| lock(sources).release(slot));
     }
 
-    /// How many connections were refused, by [`Refusal`].
-    pub(crate) fn refused(&self) -> [u64; REFUSALS] {
-        std::array::from_fn(|at| self.refused[at].load(Relaxed))
+    /// How many connections of a listener were refused, by [`Refusal`].
+    pub(crate) fn refused(&self, listener: u16) -> [u64; REFUSALS] {
+        let of_listener = self.refused.get(usize::from(listener));
+        std::array::from_fn(|at| of_listener.map_or(0, |refused| refused[at].load(Relaxed)))
     }
 }
 

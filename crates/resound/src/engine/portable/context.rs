@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use resound_proto::ConnId;
+use socket2::SockRef;
 use tokio::sync::Notify;
 
 #[cfg(target_os = "linux")]
@@ -15,9 +16,10 @@ use super::lending::Lending;
 use super::task_set::{TaskHandle, TaskSet, TaskSignals};
 use super::watched::SocketWatcher;
 use crate::engine::connection_limit::ConnectionPermit;
-use crate::engine::driver::DriverContext;
+use crate::engine::driver::{Driver, DriverContext};
 use crate::engine::local::WorkerLocal;
 use crate::engine::recorder::Recorder;
+use crate::engine::rows::{ConnectionRow, ROWS, RowBatch, RowRequest};
 use crate::engine::shared::Shared;
 
 /// One read: large enough for bulk to move at full rate, and one per worker.
@@ -51,6 +53,8 @@ pub(super) struct PortableWorker {
     active: Cell<Instant>,
     /// Wakes the task that polls for events.
     woke_up: Notify,
+    /// The connections that have been described for the request under way.
+    rows: RefCell<Vec<ConnectionRow>>,
     /// Counts signals to any connection: while it stands still, no task needs to look at its own.
     pub(super) signals: Cell<u64>,
 }
@@ -67,6 +71,8 @@ pub(super) const WOKEN: TaskSignals = TaskSignals(1);
 pub(super) const DRAINING: TaskSignals = TaskSignals(2);
 /// The time of a drain is over.
 pub(super) const CUT: TaskSignals = TaskSignals(4);
+/// It is to be described.
+pub(super) const DESCRIBED: TaskSignals = TaskSignals(8);
 
 /// Drops the tasks of a worker, which own the worker.
 struct ClearedTasks<'a>(&'a TaskSet);
@@ -104,6 +110,7 @@ impl PortableWorker {
             dial_asked: Notify::new(),
             active: Cell::new(Instant::now()),
             woke_up: Notify::new(),
+            rows: RefCell::default(),
             signals: Cell::new(1),
             shared,
         }
@@ -199,6 +206,22 @@ impl PortableWorker {
         if wakes.take_dials() {
             self.dial_asked.notify_one();
         }
+    }
+
+    /// Tells of some connections: each describes itself when it has its turn, and then the last
+    /// task sends what there is.
+    pub(super) fn list(self: &Rc<Self>, RowRequest { from, reply }: RowRequest) {
+        self.signals.set(self.signals.get() + 1);
+        let next = self.tasks.signal_some(DESCRIBED, from, ROWS);
+        let worker = Rc::clone(self);
+        self.tasks.spawn(|_| async move {
+            let rows = worker.rows.take();
+            let _ = reply.send(RowBatch { rows, next });
+        });
+    }
+
+    pub(super) fn described(&self, driver: &Driver, socket: &SockRef<'_>) {
+        self.rows.borrow_mut().push(driver.row(self.index, socket));
     }
 
     pub(super) fn signal_all(&self, signals: TaskSignals) {

@@ -15,7 +15,7 @@ use resound_proto::{CloseReason, Conn};
 use socket2::SockRef;
 use tokio::time::Sleep;
 
-use super::context::{CUT, DRAINING, PortableWorker, TaskContext, WIRE, WOKEN};
+use super::context::{CUT, DESCRIBED, DRAINING, PortableWorker, TaskContext, WIRE, WOKEN};
 use super::lending::LentBuffer;
 use super::task_set::TaskHandle;
 use super::watched::WatchedSocket;
@@ -53,7 +53,7 @@ pub(super) fn begin(stream: WatchedSocket, conn: Conn, permit: ConnectionPermit,
         opened: false,
         streak: ReadStreak::default(),
         budget: BUDGET,
-        driver: Driver::new(conn),
+        driver: Driver::new(conn, permit.listener()),
         sleep: None,
         handle,
         _permit: permit,
@@ -282,6 +282,9 @@ impl ConnectionTask {
     fn take_signals(&mut self, context: &mut TaskContext) -> Result<(), CloseReason> {
         if self.handle.has(CUT) {
             return Err(CloseReason::Cut);
+        }
+        if self.handle.take(DESCRIBED) {
+            self.worker.described(&self.driver, &self.stream.socket());
         }
         if self.handle.has(DRAINING) {
             self.driver.begin_drain(0, &self.stream.socket());

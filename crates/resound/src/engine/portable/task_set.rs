@@ -117,6 +117,24 @@ impl TaskSet {
         self.tasks.borrow().is_empty()
     }
 
+    /// Signals at most this many tasks, in the order of their numbers from `from` on. Returns where
+    /// the rest begins.
+    pub(super) fn signal_some(&self, signals: TaskSignals, from: u64, most: usize) -> Option<u64> {
+        let mut tasks = self.tasks.borrow_mut();
+        let from = u32::try_from(from).unwrap_or(u32::MAX);
+        let mut left = most;
+        for slot in from..tasks.end() {
+            if left == 0 {
+                return Some(slot.into());
+            }
+            if let Some(task) = tasks.get_mut(slot) {
+                task.handle.signal(signals);
+                left -= 1;
+            }
+        }
+        None
+    }
+
     /// Polls the tasks that are woken, for as long as it is polled itself. It may be cancelled and
     /// called again.
     pub(super) async fn run(&self) {

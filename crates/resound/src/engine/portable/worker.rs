@@ -182,6 +182,8 @@ impl<'a> WorkerLoop<'a> {
                 shorten_deadline(&mut self.deadline, at);
                 self.drain().await;
             }
+            WorkerCommand::Beat(asked) => self.set.shared.pulses[self.guard.index].beat(asked),
+            WorkerCommand::List(request) => self.worker.list(request),
             #[cfg(target_os = "linux")]
             WorkerCommand::PermitFreed => {}
         }

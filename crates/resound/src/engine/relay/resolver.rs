@@ -114,6 +114,7 @@ mod tests {
     use super::*;
     use crate::engine::acknowledgement::Acknowledgement;
     use crate::engine::listener::Listener;
+    use crate::engine::rows::RowRequest;
     use crate::engine::shared::ListenReport;
 
     struct Woken(Mutex<Sender<ConnId>>);
@@ -124,6 +125,8 @@ mod tests {
             self.0.lock().unwrap().send(conn).unwrap();
         }
         fn wake_all(&self) {}
+        fn ask(&self, _now: Instant) {}
+        fn list(&self, _worker: usize, _request: RowRequest) {}
         fn unlisten(&self, _stopped: Acknowledgement) {}
         fn listen(&self, _listeners: Vec<Listener>, _report: ListenReport) {}
         fn pulse(&self, _turned: &Acknowledgement) {}

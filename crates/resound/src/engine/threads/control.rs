@@ -1,15 +1,18 @@
 //! How the handle reaches the threads.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use resound_proto::ConnId;
+use socket2::SockRef;
 
 use crate::engine::acknowledgement::Acknowledgement;
+use crate::engine::driver::Driver;
+use crate::engine::rows::{ConnectionRow, ROWS, RowBatch, RowRequest};
 use crate::engine::shared::DrainSignal;
 
 /// Small stacks: there may be thousands of them.
@@ -34,13 +37,38 @@ pub(super) struct Signals {
     pub(super) drain: DrainSignal,
     /// To the threads that accept.
     accepting: Mutex<Vec<Sender<AcceptCommand>>>,
-    /// The wake flag of each connection.
-    wakes: Mutex<HashMap<ConnId, Arc<AtomicBool>>>,
+    /// Those of each connection.
+    flags: Mutex<BTreeMap<ConnId, Arc<ThreadFlags>>>,
+    listing: Mutex<Option<ThreadListing>>,
+}
+
+/// The signals to one connection.
+#[derive(Default)]
+pub(super) struct ThreadFlags {
+    wake: AtomicBool,
+    /// It is to be described.
+    list: AtomicBool,
+}
+
+/// A request for connections, which their threads answer one by one.
+struct ThreadListing {
+    /// Those that have not answered yet.
+    left: usize,
+    rows: Vec<ConnectionRow>,
+    next: Option<u64>,
+    request: RowRequest,
+}
+
+impl ThreadFlags {
+    pub(super) fn take_wake(&self) -> bool {
+        self.wake.swap(false, SeqCst)
+    }
 }
 
 impl Signals {
     pub(super) fn new() -> Self {
-        Self { drain: DrainSignal::new(), accepting: Mutex::default(), wakes: Mutex::default() }
+        let (accepting, flags, listing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { drain: DrainSignal::new(), accepting, flags, listing }
     }
 
     /// The commands for a thread that is to accept.
@@ -55,27 +83,76 @@ impl Signals {
         self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The wake flag of a new connection.
-    pub(super) fn add(&self, conn: ConnId) -> Arc<AtomicBool> {
-        Arc::clone(self.wakes().entry(conn).or_default())
+    /// The signals to a new connection.
+    pub(super) fn add(&self, conn: ConnId) -> Arc<ThreadFlags> {
+        Arc::clone(self.flags().entry(conn).or_default())
     }
 
     pub(super) fn remove(&self, conn: ConnId) {
-        self.wakes().remove(&conn);
+        let removed = self.flags().remove(&conn);
+        if removed.is_some_and(|flags| flags.list.swap(false, SeqCst)) {
+            self.answer(None);
+        }
+    }
+
+    /// Describes the connection of this thread, if it is asked for that.
+    pub(super) fn describe(&self, flags: &ThreadFlags, driver: &Driver, socket: &SockRef<'_>) {
+        if flags.list.load(Relaxed) && flags.list.swap(false, SeqCst) {
+            self.answer(Some(driver.row(0, socket)));
+        }
+    }
+
+    /// A connection that was asked answers, or has ended.
+    fn answer(&self, row: Option<ConnectionRow>) {
+        let mut listing = self.listing();
+        let Some(under_way) = &mut *listing else { return };
+        under_way.rows.extend(row);
+        under_way.left = under_way.left.saturating_sub(1);
+        if under_way.left == 0 {
+            listing.take().into_iter().for_each(ThreadListing::finish);
+        }
     }
 
     /// Lets a connection look up.
     pub(super) fn wake(&self, conn: ConnId) {
-        if let Some(wake) = self.wakes().get(&conn) {
-            wake.store(true, SeqCst);
+        if let Some(flags) = self.flags().get(&conn) {
+            flags.wake.store(true, SeqCst);
         }
     }
 
     pub(super) fn wake_all(&self) {
-        self.wakes().values().for_each(|wake| wake.store(true, SeqCst));
+        self.flags().values().for_each(|flags| flags.wake.store(true, SeqCst));
     }
 
-    fn wakes(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<AtomicBool>>> {
-        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Asks for some connections. Each thread answers when it looks up.
+    pub(super) fn list(&self, request: RowRequest) {
+        // First, so that no answer comes before there is a list. One that is under way ends here,
+        // as far as it is.
+        let mut listing = self.listing();
+        listing.take().into_iter().for_each(ThreadListing::finish);
+        let flags = self.flags();
+        let mut rest = flags.range(ConnId(request.from)..);
+        let asked: Vec<_> = rest.by_ref().take(ROWS).map(|(_, flags)| flags).collect();
+        let next = rest.next().map(|(conn, _)| conn.0);
+        let under_way = ThreadListing { left: asked.len(), rows: Vec::new(), next, request };
+        if asked.is_empty() {
+            return under_way.finish();
+        }
+        asked.iter().for_each(|flags| flags.list.store(true, SeqCst));
+        *listing = Some(under_way);
+    }
+
+    fn flags(&self) -> MutexGuard<'_, BTreeMap<ConnId, Arc<ThreadFlags>>> {
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listing(&self) -> MutexGuard<'_, Option<ThreadListing>> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ThreadListing {
+    fn finish(self) {
+        let _ = self.request.reply.send(RowBatch { rows: self.rows, next: self.next });
     }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,8 +11,9 @@ use resound_proto::{CloseReason, Conn};
 use socket2::{SockRef, Socket};
 
 use super::blocking::{BlockingTimeout, Readiness, at_eof, is_tick, read, send_now, write};
-use super::control::Signals;
+use super::control::{Signals, ThreadFlags};
 use super::receive_buffer::ReceiveBuffer;
+use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, Driver, DriverContext};
 use crate::engine::recorder::Recorder;
 use crate::engine::shared::Shared;
@@ -30,11 +30,18 @@ pub(super) fn context(recorder: Recorder) -> DriverContext {
 }
 
 /// Drives a connection until it is over. Its socket is still open then.
-pub(super) fn converse(socket: &Socket, conn: Conn, context: &mut DriverContext, shared: &Shared, signals: &Signals) {
+pub(super) fn converse(
+    socket: &Socket,
+    conn: Conn,
+    permit: &ConnectionPermit,
+    context: &mut DriverContext,
+    shared: &Shared,
+    signals: &Signals,
+) {
     let id = conn.info().id;
-    let wake = signals.add(id);
+    let flags = signals.add(id);
     let timed = shared.is_timed(&conn, socket);
-    let mut driver = Driver::new(conn);
+    let mut driver = Driver::new(conn, permit.listener());
     let conversation = || {
         BlockingConversation {
             socket,
@@ -43,7 +50,7 @@ pub(super) fn converse(socket: &Socket, conn: Conn, context: &mut DriverContext,
             driver: &mut driver,
             context,
             signals,
-            wake: &wake,
+            flags: &flags,
             timed,
             socket_checked: false,
             put_off: false,
@@ -67,7 +74,7 @@ struct BlockingConversation<'a> {
     driver: &'a mut Driver,
     context: &'a mut DriverContext,
     signals: &'a Signals,
-    wake: &'a AtomicBool,
+    flags: &'a ThreadFlags,
     /// The kernel reports when bytes pass.
     timed: bool,
     /// The socket was checked since the last deadline.
@@ -150,7 +157,8 @@ impl BlockingConversation<'_> {
                 return Ok(true);
             }
         }
-        let is_woken = self.wake.swap(false, SeqCst);
+        self.signals.describe(self.flags, self.driver, &socket);
+        let is_woken = self.flags.take_wake();
         if is_woken {
             self.driver.woken(self.context);
         }

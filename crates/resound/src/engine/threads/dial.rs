@@ -54,7 +54,7 @@ fn work(index: usize, shared: &Arc<Shared>, signals: &Signals) {
             Ok(socket) => {
                 if let Some(conn) = driver.answered(&request, since, &SockRef::from(&socket)) {
                     let permit = shared.room.take_on(index);
-                    converse(&socket, conn, &mut context, shared, signals);
+                    converse(&socket, conn, &permit, &mut context, shared, signals);
                     drop(permit);
                 }
                 drop(socket);

@@ -20,6 +20,7 @@ use super::input::{LinkInput, Receive};
 use crate::engine::connection_limit::ConnectionPermit;
 use crate::engine::driver::{ConnectionEnd, ConnectionFlow, Driver};
 use crate::engine::queue::Queue;
+use crate::engine::rows::ConnectionRow;
 use crate::engine::socket::{at_eof, holds_nothing, unread};
 use crate::engine::sys::{Key, Received, SendBlocking, SendBytes};
 use crate::engine::timestamps;
@@ -77,7 +78,7 @@ impl Link {
         timed: bool,
         input: LinkInput,
     ) -> Self {
-        let mut driver = Driver::new(conn);
+        let mut driver = Driver::new(conn, permit.listener());
         if timed {
             // From now on the connection has timestamps.
             driver.times();
@@ -102,6 +103,11 @@ impl Link {
     /// The share of a buffer that its next receive takes, in [`FED_PER_BUFFER`]ths.
     pub(super) fn buffer_share(&self) -> usize {
         if self.input.is_bulk() { FED_PER_BUFFER } else { 1 }
+    }
+
+    /// The connection as it is now.
+    pub(super) fn row(&self, worker: usize) -> ConnectionRow {
+        self.driver.row(worker, &SockRef::from(&self.socket))
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use resound_proto::ConnId;
 
 use super::link::Link;
+use crate::engine::rows::{ROWS, RowBatch};
 use crate::engine::sys::Key;
+
+/// Slots, free ones included, that one batch of rows looks at.
+const SLOTS: usize = 64 * ROWS;
 
 /// Slots are reused, each time with another generation of the key.
 #[derive(Default)]
@@ -53,6 +57,22 @@ impl Links {
 
     pub(super) fn keys(&self) -> Vec<Key> {
         self.by_id.values().copied().collect()
+    }
+
+    /// Some connections, from this slot on.
+    pub(super) fn rows(&self, worker: usize, from: u64) -> RowBatch {
+        let mut batch = RowBatch::default();
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.slots.len());
+        for (at, slot) in self.slots.iter().enumerate().skip(from).take(SLOTS) {
+            if let Some(link) = slot.link.as_ref().filter(|link| !link.is_over()) {
+                batch.rows.push(link.row(worker));
+            }
+            batch.next = (at + 1 < self.slots.len()).then_some(at as u64 + 1);
+            if batch.rows.len() >= ROWS {
+                break;
+            }
+        }
+        batch
     }
 
     /// Removes a connection. Its key denotes no connection from now on.

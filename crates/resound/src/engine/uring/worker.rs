@@ -263,6 +263,10 @@ impl RingWorker<'_, '_> {
                 }
             }
             WorkerCommand::WakeAll => self.links.keys().into_iter().for_each(|key| self.on(key, Link::woken)),
+            WorkerCommand::Beat(asked) => self.set.shared.pulses[self.index].beat(asked),
+            WorkerCommand::List(request) => {
+                let _ = request.reply.send(self.links.rows(self.index, request.from));
+            }
             WorkerCommand::PermitFreed => self.acceptors_changed = true,
             WorkerCommand::ShortenDeadline(at) => drop(shorten_deadline(&mut self.deadline, at)),
             WorkerCommand::Drain(at) => {
