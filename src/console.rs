@@ -158,6 +158,14 @@ impl Console {
         );
     }
 
+    /// Prints where metrics and health checks are.
+    pub(crate) fn admin(&self, address: SocketAddr) {
+        self.event(
+            |to| writeln!(to, "Admin on http://{address}"),
+            || JsonObject::event("admin").with("address", address.to_string()),
+        );
+    }
+
     pub(crate) fn waiting(&self) {
         if self.format == Format::Text {
             let text = |to: &mut Vec<u8>| to.extend_from_slice(b"Waiting for client connections...\n");

@@ -1,5 +1,6 @@
 //! The `resound` program: a thin layer over the library's public API.
 
+mod admin;
 mod advice;
 mod args;
 mod calls;
@@ -15,6 +16,8 @@ mod explain;
 mod faults;
 mod findings;
 mod generate;
+mod health;
+mod http_host;
 mod inheritance;
 mod json;
 mod lab;
@@ -112,6 +115,7 @@ fn start(command: CliCommand, config: Option<LiveConfig>) -> Result<ExitCode> {
             relay::run(plan)
         }),
         CliCommand::Lab(typed) => typed.meaning().and_then(lab::run),
+        CliCommand::Health(typed) => typed.meaning().and_then(health::run),
         CliCommand::Report(typed) => typed.meaning().and_then(report::run),
         CliCommand::Completions(typed) => generate::completions(typed.shell),
         CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),

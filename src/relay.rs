@@ -95,10 +95,11 @@ fn listed(table: RelayConnections) -> OpenConnections {
 
 /// Receives what happens to the pairs: for the record, the log of the control API and the console.
 fn observer(setter: &FaultSetter, console: RelayConsole) -> impl Fn(&RelayEvent<'_>) + Send + Sync + use<> {
-    let FaultSetter { record, log, .. } = setter.clone();
+    let FaultSetter { record, log, counts, .. } = setter.clone();
     move |event| {
-        if let (RelayEvent::Fault { event, .. }, Some(record)) = (event, &record) {
-            record.event(event);
+        if let RelayEvent::Fault { event, .. } = event {
+            counts.note(event.kind);
+            record.iter().for_each(|record| record.event(event));
         }
         if let Some(log) = &log
             && let Some((conn, object)) = event_json(event)

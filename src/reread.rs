@@ -64,6 +64,7 @@ pub(crate) fn check(command: CliCommand) -> Result<Vec<String>> {
         CliCommand::Test(typed) => return typed.meaning().map(|_| Vec::new()),
         CliCommand::Load(typed) => return typed.meaning().map(|_| Vec::new()),
         CliCommand::Lab(typed) => return typed.meaning().map(|_| Vec::new()),
+        CliCommand::Health(typed) => return typed.meaning().map(|_| Vec::new()),
         CliCommand::Report(_) | CliCommand::Completions(_) | CliCommand::Man(_) => return Ok(Vec::new()),
     };
     faults.map_or(Ok(()), |plan| plan.check(&live))?;

@@ -22,6 +22,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
+use crate::admin::{self, AdminListener, AdminPlan};
 use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::{Console, Format};
@@ -84,6 +85,7 @@ pub(crate) struct ServingPlan {
     pub(crate) quiet: bool,
     /// Descriptors for what the program runs beside the server.
     pub(crate) beside: usize,
+    pub(crate) admin: Option<AdminPlan>,
     /// The server ends with its stdin, which the process that started it holds open.
     pub(crate) while_stdin: bool,
     pub(crate) format: Format,
@@ -218,6 +220,8 @@ pub(crate) fn serve(
         exit_with_stdin();
     }
     let warnings = print_warnings();
+    let role = if plan.targets.is_empty() { "server" } else { "relay" };
+    let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, role, Some(&mut inheritance))).transpose()?;
     // Too few descriptors are an error before names are resolved and sockets bound.
     descriptors::for_server(plan.engine, plan.workers, plan.addresses.len(), false)?;
     let listeners = bind(&plan, &mut inheritance)?;
@@ -262,9 +266,10 @@ pub(crate) fn serve(
     let supervise: Supervise = Box::new(move |handle, faults| {
         upgrade::wait_for_turn(&mut upgrader);
         startup.report(&handle, tls.as_ref());
+        let watching = admin.map(|admin| admin.watch(&handle, &startup.console, &startup.loud));
         let (status, console) = (startup.status(), startup.console);
         let reloads = Reloads { console, notifier, config, tls, faults, proxies, framing, possible, drain_timeout };
-        Box::pin(Supervision { signals, upgrader, status, reloads }.run(handle))
+        Box::pin(admin::beside(watching, Supervision { signals, upgrader, status, reloads }.run(handle)))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), loud, supervise });
     if let Ok(totals) = &totals {

@@ -26,6 +26,11 @@ Addresses: 10.77.0.1 and fd77::1 are the near end (`near`), 10.77.0.2 and fd77::
 Exit codes: that of COMMAND, and 128 and the number of the signal that has ended it; 2 usage, or a system that \
 refuses a lab; 126 COMMAND cannot be run; 127 it was not found.";
 
+/// The same for `health`.
+pub(crate) const HEALTH_NOTES: &str = "\
+Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
+Exit codes: 0 it answers, or is ready; 1 it is not; 2 usage.";
+
 /// The same for `load` and `report`.
 pub(crate) const LOAD_NOTES: &str = "\
 Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
@@ -52,6 +57,7 @@ const SERVER: &[Example] = &[
         "resound server --fault '1-2: reset; 3-: late-answer=2s'",
     ),
     Example("Take the flags from a file, which SIGHUP reads again", "resound server --config resound.toml"),
+    Example("Metrics, health checks and a page on 127.0.0.1:9464", "resound server --admin 9464"),
     Example("Serve the sockets that systemd passes (docs/operate.md)", "resound server systemd"),
     Example("Allow one network, and 20 connections per client", "resound server :: --allow 10.0.0.0/8 --max-per-ip 20"),
 ];
@@ -88,6 +94,7 @@ const LOAD: &[Example] = &[
     Example("Find the highest rate that holds", "resound load --shape ramp --steps 1000..50000+1000 --until 'p99>5ms'"),
     Example("Throughput", "resound load --shape stream -c 4 -d 10s"),
     Example("Load a server of this program's own", "resound load --loopback -c 1000 -n 1M"),
+    Example("Let Prometheus read along", "resound load -r 20k -d 10m --admin 9464"),
     Example("Save results for a comparison", "resound load -r 20k -d 30s --json > new.json"),
 ];
 
@@ -98,6 +105,7 @@ const RELAY: &[Example] = &[
     Example("Talk to a TLS server in plain text", "resound relay 9000 db.example:8443 --target-tls"),
     Example("Tell the target who its client is", "resound relay 9000 127.0.0.1:8888 --send-proxy v2"),
     Example("Let a test set faults while it runs", "resound relay 127.0.0.1:8888 --control 8474"),
+    Example("Metrics, health checks and a page beside it", "resound relay 127.0.0.1:8888 --admin 9464"),
     Example(
         "Print what a file and the environment say",
         "resound relay 9000 db:5432 --config resound.toml --print-config",
@@ -127,6 +135,12 @@ const REPORT: &[Example] = &[
     Example("Compare repeated runs", "resound report new*.json --repeated --compare a.json --compare b.json"),
 ];
 
+const HEALTH: &[Example] = &[
+    Example("Does the server on 127.0.0.1:8888 answer a message?", "resound health"),
+    Example("Ask another one, for a second at most", "resound health db.internal 9999 --timeout 1s"),
+    Example("Is a server that was started with --admin 9464 ready?", "resound health --admin 9464"),
+];
+
 const COMPLETIONS: &[Example] = &[
     Example("Complete in this shell (bash)", "source <(resound completions bash)"),
     Example("Install the script for fish", "resound completions fish > ~/.config/fish/completions/resound.fish"),
@@ -147,6 +161,7 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
         "relay" => RELAY,
         "lab" => LAB,
         "report" => REPORT,
+        "health" => HEALTH,
         "completions" => COMPLETIONS,
         "man" => MAN,
         _ => PROGRAM,
@@ -200,6 +215,7 @@ pub(super) fn long_help(command: &str) -> String {
         "load" | "report" => LOAD_NOTES,
         "relay" => RELAY_NOTES,
         "lab" => LAB_NOTES,
+        "health" => HEALTH_NOTES,
         "completions" | "man" => "",
         _ => NOTES,
     };
@@ -251,6 +267,7 @@ mod tests {
                     CliCommand::Load(typed) => typed.meaning().err(),
                     CliCommand::Lab(typed) => typed.meaning().map(drop).err(),
                     CliCommand::Report(typed) => typed.meaning().err(),
+                    CliCommand::Health(typed) => typed.meaning().err(),
                     _ => None,
                 };
                 // The file of an authority is the reader's own, and unix sockets need Unix.

@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use resound::faults::{FaultProfile, FaultSpec, PROFILES, Role};
 
+use crate::admin::FaultCounts;
 use crate::faults::{CONTROL_DESCRIPTORS, ControlAddress, FaultPlan, FaultSource, SourcedFaults};
 use crate::server::ServingPlan;
 
@@ -101,8 +103,11 @@ impl FaultArgs {
         if self.record.is_some() {
             serving.upgrade.refusal = Some("the file of --record would begin anew");
         }
-        serving.beside = control.map_or(0, |_| CONTROL_DESCRIPTORS);
-        Ok(FaultPlan { faults, record: self.record, control })
+        serving.beside += control.map_or(0, |_| CONTROL_DESCRIPTORS);
+        let role = if serving.targets.is_empty() { Role::Server } else { Role::Relay };
+        let counts = Arc::new(FaultCounts::of(role));
+        serving.admin.iter_mut().for_each(|admin| admin.faults = Some(Arc::clone(&counts)));
+        Ok(FaultPlan { faults, record: self.record, control, counts })
     }
 }
 

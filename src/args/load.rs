@@ -13,6 +13,7 @@ use resound_load::{
     Timestamps,
 };
 
+use super::admin::AdminArgs;
 use super::amounts::{self, Range};
 use super::config::ConfigArgs;
 use super::output::{OutputArgs, ProgressArgs};
@@ -168,6 +169,8 @@ pub(crate) struct LoadArgs {
     tls_group: Option<String>,
 
     #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
     progress: ProgressArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -273,6 +276,8 @@ impl LoadArgs {
             congestion: self.congestion,
             before: ConnectSetup { send_proxy: self.send_proxy, tls },
             until,
+            beside: self.admin.descriptors(),
+            admin: self.admin.meaning(),
             output,
         })
     }

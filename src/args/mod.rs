@@ -1,6 +1,7 @@
 //! The command line: what was typed ([`Cli`]), and what it means (`meaning`). The rest of the
 //! program sees the meaning alone.
 
+mod admin;
 mod amounts;
 mod client;
 mod config;
@@ -8,6 +9,7 @@ pub(crate) mod examples;
 mod faults;
 #[cfg(test)]
 mod guides;
+mod health;
 mod lab;
 mod load;
 mod mistakes;
@@ -31,6 +33,7 @@ use crate::listening::ListenAddress;
 
 pub(crate) use client::{ClientArgs, TestArgs};
 pub(crate) use config::CONFIGURATION;
+pub(crate) use health::HealthArgs;
 pub(crate) use lab::LabArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use mistakes::meant;
@@ -66,6 +69,8 @@ pub(crate) enum CliCommand {
     Load(Box<LoadArgs>),
     /// Merge, compare and plot saved results of load runs
     Report(ReportArgs),
+    /// Ask once whether a server answers, for a container's probe
+    Health(HealthArgs),
     /// Print a shell's completion script for resound
     Completions(CompletionsArgs),
     /// Print a manual page

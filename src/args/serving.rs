@@ -10,6 +10,7 @@ use resound::server::{Access, ConnectRate, ipnet::IpNet};
 use resound::{Engine, Limits};
 
 use super::FamilyArgs;
+use super::admin::AdminArgs;
 use crate::certificates::ServerTlsArgs;
 use crate::console::Format;
 use crate::listening::ListenAddress;
@@ -118,6 +119,8 @@ pub(super) struct ServingArgs {
     /// A user who may write to the file may connect.
     #[arg(help_heading = ACCESS, long, value_name = "MODE", value_parser = units::mode)]
     unix_mode: Option<u32>,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -192,7 +195,8 @@ impl ServingArgs {
                 refusal: None,
             },
             quiet: self.quiet,
-            beside: 0,
+            beside: self.admin.descriptors(),
+            admin: self.admin.meaning(),
             while_stdin: self.while_stdin,
             format: self.log_format,
         })

@@ -22,6 +22,7 @@ use self::record::{FaultRecord, SettingRecord};
 pub(crate) use self::served::SeenConnections;
 pub(crate) use self::setter::FaultSetter;
 pub(crate) use self::source::{FaultSource, SourcedFaults};
+use crate::admin::FaultCounts;
 use crate::console::Console;
 use crate::inheritance::Inheritance;
 
@@ -30,6 +31,7 @@ pub(crate) struct FaultPlan {
     pub(crate) faults: SourcedFaults,
     pub(crate) record: Option<PathBuf>,
     pub(crate) control: Option<ControlAddress>,
+    pub(crate) counts: Arc<FaultCounts>,
 }
 
 /// Faults that are set, of a program that is about to start.
@@ -40,19 +42,20 @@ pub(crate) struct PreparedFaults {
     record: Option<FaultRecord>,
     /// With whether the system chose its port.
     control: Option<(ControlListener, bool)>,
+    counts: Arc<FaultCounts>,
 }
 
 impl FaultPlan {
     /// Sets the faults, opens the record and listens for `--control`.
     pub(crate) fn prepare(self, live: LiveFaults, inheritance: &mut Inheritance) -> Result<PreparedFaults> {
-        let Self { faults: mut sourced, record, control } = self;
+        let Self { faults: mut sourced, record, control, counts } = self;
         let begun = sourced.begin(&live, control.is_some())?;
         let record = record.as_deref().map(FaultRecord::create).transpose()?;
         let control = match control {
             Some(asked) => Some((ControlListener::bind(asked, inheritance)?, asked.address.port() == 0)),
             None => None,
         };
-        Ok(PreparedFaults { live, sourced, begun, record, control })
+        Ok(PreparedFaults { live, sourced, begun, record, control, counts })
     }
 }
 
@@ -76,7 +79,7 @@ impl PreparedFaults {
     pub(crate) fn setter(&self, console: &Console) -> FaultSetter {
         let log = self.control.as_ref().map(|_| Arc::new(EventLog::default()));
         let (faults, record) = (self.live.clone(), self.record.clone());
-        FaultSetter { faults, record, console: Some(console.clone()), log }
+        FaultSetter { faults, record, console: console.clone(), log, counts: Arc::clone(&self.counts) }
     }
 
     /// What may change the faults while the program runs.

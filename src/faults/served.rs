@@ -56,8 +56,9 @@ impl SeenConnections {
         &self,
         setter: &FaultSetter,
     ) -> impl Fn(&ConnInfo, &FaultEvent) + Send + Sync + 'static + use<> {
-        let (console, FaultSetter { record, log, .. }) = (self.console.clone(), setter.clone());
+        let (console, FaultSetter { record, log, counts, .. }) = (self.console.clone(), setter.clone());
         move |conn, event| {
+            counts.note(event.kind);
             record.iter().for_each(|record| record.event(event));
             log.iter().for_each(|log| log.append(conn.id.0, fault_json(conn, event)));
             console.of_worker(OF_WORKER.get()).fault(conn, event);

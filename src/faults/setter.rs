@@ -7,6 +7,7 @@ use resound::faults::{FaultSetting, FaultSpec, LiveFaults};
 
 use super::events::EventLog;
 use super::record::{FaultRecord, SettingRecord};
+use crate::admin::FaultCounts;
 use crate::console::{Console, setting_json};
 
 /// Sets the faults of a program that runs, and reports each change.
@@ -14,16 +15,12 @@ use crate::console::{Console, setting_json};
 pub(crate) struct FaultSetter {
     pub(crate) faults: LiveFaults,
     pub(crate) record: Option<FaultRecord>,
-    pub(crate) console: Option<Console>,
+    pub(crate) console: Console,
     pub(crate) log: Option<Arc<EventLog>>,
+    pub(crate) counts: Arc<FaultCounts>,
 }
 
 impl FaultSetter {
-    #[cfg(test)]
-    pub(crate) fn unobserved() -> Self {
-        Self { faults: LiveFaults::of_relay(), record: None, console: None, log: None }
-    }
-
     /// What holds for the next connection.
     pub(crate) fn holds(&self) -> SettingRecord {
         let FaultSetting { from, seed, spec, .. } = self.faults.get();
@@ -54,6 +51,6 @@ impl FaultSetter {
 
     fn print(&self, setting: &SettingRecord) {
         self.record.iter().for_each(|record| record.setting(setting));
-        self.console.iter().for_each(|console| console.faults(setting.from, &setting.faults, setting.seed));
+        self.console.faults(setting.from, &setting.faults, setting.seed);
     }
 }

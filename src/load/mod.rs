@@ -12,11 +12,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use resound::server::HandshakeFactory;
 use resound::{Address, Dial, Endpoint, Engine, Handshake};
-use resound_load::{Direction, Interval, Load, Mode, Record, Settings, Shape, Threshold, Timestamps, direction};
+use resound_load::{
+    Direction, Interval, Load, Mode, Record, RunningLoad, Settings, Shape, Threshold, Timestamps, direction,
+};
 use tokio::sync::Notify;
 
 use self::loopback::Loopback;
 pub(crate) use self::plan::{LoadPlan, LoadTarget};
+use crate::admin::{self, AdminListener};
 use crate::client::{ConnectSetup, TlsOptions};
 use crate::findings::Findings;
 use crate::report::{self, Gate, LiveView, Output, Run};
@@ -28,6 +31,7 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
     plan.output.check()?;
     check_descriptors(&mut plan)?;
     check_sources(&plan.sources)?;
+    let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, "load", None)).transpose()?;
     // The server serves until the run is over.
     let (address, _server) = match &plan.target {
         LoadTarget::At(address) => (address.clone(), None),
@@ -62,7 +66,7 @@ pub(crate) fn run(mut plan: LoadPlan) -> Result<ExitCode> {
                 return Err(error);
             }
         };
-        generate(plan, prepared, signal).await
+        generate(plan, prepared, admin, signal).await
     })
 }
 
@@ -155,7 +159,12 @@ fn numeric(address: &Address) -> Option<Endpoint> {
     }
 }
 
-async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output = ()>) -> Result<ExitCode> {
+async fn generate(
+    plan: LoadPlan,
+    prepared: Prepared,
+    admin: Option<AdminListener>,
+    signal: impl Future<Output = ()>,
+) -> Result<ExitCode> {
     let LoadPlan { settings, warm_up, output, .. } = plan;
     let mut live = LiveView::new(&output, &settings, warm_up);
     let judged = settings.clone();
@@ -205,6 +214,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         }
     };
     let mut shown = Ok(());
+    let watching = admin.map(|listener| watched(listener, &generation, output.quiet));
     let watch = generation.watch(LiveView::TICK, ends, |phase, tick| {
         if shown.is_ok() {
             shown = live.tick(phase, tick);
@@ -215,7 +225,7 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
         }
     });
     let record = tokio::select! {
-        record = watch => record,
+        record = admin::beside(watching, watch) => record,
         // The second signal ends the run without results.
         () = again => return Ok(ExitCode::from(exit::SIGNAL)),
     };
@@ -224,6 +234,15 @@ async fn generate(plan: LoadPlan, prepared: Prepared, signal: impl Future<Output
     let code = conclude(&record, &output, record.cut_short && !signalled.get(), prepared.was_probed)?;
     shown?;
     Ok(code)
+}
+
+/// Says where the metrics are, and serves them.
+fn watched(listener: AdminListener, generation: &RunningLoad, quiet: bool) -> impl Future<Output = ()> + use<> {
+    if !quiet || listener.is_chosen {
+        say(&format!("Admin on http://{}", listener.address));
+    }
+    listener.exposure().iter().for_each(|exposure| say(exposure));
+    listener.serve(generation.inspector())
 }
 
 /// The handshake of each connection.
@@ -272,7 +291,7 @@ fn check_descriptors(plan: &mut LoadPlan) -> Result<()> {
         plan.workers.get_or_insert(room.workers);
     }
     let connections = plan.settings.most_connections();
-    let possible = room.connections as u64;
+    let possible = room.connections.saturating_sub(plan.beside) as u64;
     if connections > possible {
         bail!(
             "{} need more descriptors than the limit on open files allows: use {} at most, or raise it \

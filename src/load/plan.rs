@@ -7,6 +7,7 @@ use std::time::Duration;
 use resound::{Address, Engine, Family};
 use resound_load::{Mode, Settings};
 
+use crate::admin::AdminPlan;
 use crate::client::{ConnectSetup, HandshakeOptions};
 use crate::report::{Gate, Output};
 
@@ -28,6 +29,10 @@ pub(crate) struct LoadPlan {
     pub(crate) before: ConnectSetup,
     /// The conditions that end a ramp, whose steps are in the settings.
     pub(crate) until: Vec<Gate>,
+    /// Metrics and health checks.
+    pub(crate) admin: Option<AdminPlan>,
+    /// Descriptors for those.
+    pub(crate) beside: usize,
     pub(crate) output: Output,
 }
 

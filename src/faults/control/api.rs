@@ -1,7 +1,6 @@
 //! [`ControlApi`]: the routes of the control API, and what each answers. It has a description in
 //! OpenAPI, which the API serves.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use resound::Error;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::events::{EventLog, LogReader};
 use super::super::setter::FaultSetter;
 use super::http::{HttpReply, HttpRequest};
+use crate::http_host::HostRule;
 use crate::json;
 
 /// The description of the API.
@@ -23,8 +23,7 @@ pub(super) struct ControlApi {
     pub(super) setter: FaultSetter,
     pub(super) log: Arc<EventLog>,
     pub(super) connections: OpenConnections,
-    pub(super) address: SocketAddr,
-    pub(super) is_open: bool,
+    pub(super) host: HostRule,
 }
 
 /// What a request gets.
@@ -76,7 +75,7 @@ pub(crate) struct ListedConnection {
 
 impl ControlApi {
     pub(super) fn answer(&self, request: &HttpRequest) -> ApiAnswer {
-        if !self.is_meant(&request.host) {
+        if !self.host.is_meant(&request.host) {
             let reason = "the Host header names another host: connect to the address itself, or to localhost";
             return ApiAnswer::Reply(HttpReply::error(403, reason));
         }
@@ -101,20 +100,6 @@ impl ControlApi {
             ("/openapi.json", "GET") => HttpReply::json(200, OPENAPI.into()),
             _ => HttpReply::error(405, &format!("{path} takes {allowed}")).allowing(allowed),
         })
-    }
-
-    /// Is a request with this Host header meant for this API? A page of another site can let its
-    /// own name lead to this address, and its browser then sends that name.
-    fn is_meant(&self, host: &str) -> bool {
-        let is_port = |port: &str| port.parse() == Ok(self.address.port());
-        match host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
-            // The port that is typed may be another one, which leads to a container.
-            _ if self.is_open => is_localhost(host) || ip_of(host).is_some(),
-            Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-                is_port(port) && (is_localhost(name) || ip_of(name) == Some(self.address.ip()))
-            }
-            _ => is_port("80") && (is_localhost(host) || ip_of(host) == Some(self.address.ip())),
-        }
     }
 
     fn faults(&self) -> HttpReply {
@@ -155,17 +140,6 @@ impl ControlApi {
         let list = ConnectionList { open, connections };
         HttpReply::json(200, json::object(&list))
     }
-}
-
-fn is_localhost(host: &str) -> bool {
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
-    name.eq_ignore_ascii_case("localhost")
-}
-
-/// The address that a host is, with or without brackets and port.
-fn ip_of(host: &str) -> Option<IpAddr> {
-    let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    plain.parse().ok().or_else(|| host.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 fn change(body: &[u8]) -> Result<FaultChange, HttpReply> {
@@ -211,35 +185,6 @@ fn events_query(query: &str) -> Result<(u64, bool), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_the_address_or_localhost() {
-        let api = |address: &str, is_open| ControlApi {
-            setter: FaultSetter::unobserved(),
-            log: Arc::default(),
-            connections: Arc::new(|_| (Vec::new(), 0)),
-            address: address.parse().unwrap(),
-            is_open,
-        };
-        let (v4, v6, open) = (api("127.0.0.1:90", false), api("[::1]:80", false), api("0.0.0.0:90", true));
-        for (host, want) in [
-            ("127.0.0.1:90", [true, false, true]),
-            ("LocalHost:90", [true, false, true]),
-            ("localhost:91", [false, false, true]),
-            ("127.0.0.1", [false, false, true]),
-            ("[::1]:80", [false, true, true]),
-            ("[::1]", [false, true, true]),
-            ("localhost", [false, true, true]),
-            ("192.0.2.1:7", [false, false, true]),
-            ("rebound.example:90", [false; 3]),
-            ("127.0.0.1.example:90", [false; 3]),
-            ("localhost.example:90", [false; 3]),
-            ("localhost@example:90", [false; 3]),
-            ("", [false; 3]),
-        ] {
-            assert_eq!([&v4, &v6, &open].map(|api| api.is_meant(host)), want, "{host}");
-        }
-    }
 
     #[test]
     fn a_query_has_two_parameters() {

@@ -23,6 +23,7 @@ use self::http::{HttpReply, HttpRequest, HttpStream, Incoming};
 use super::events::{EventLog, LogReader};
 use super::setter::FaultSetter;
 use crate::console::Console;
+use crate::http_host::HostRule;
 use crate::inheritance::Inheritance;
 use crate::upgrade::HandedOver;
 
@@ -85,7 +86,8 @@ impl ControlListener {
                 return std::future::pending().await;
             }
         };
-        let api = Arc::new(ControlApi { setter, log, connections, address: self.address, is_open: self.is_open });
+        let host = HostRule { address: self.address, is_open: self.is_open, names: Vec::new() };
+        let api = Arc::new(ControlApi { setter, log, connections, host });
         let (places, refusals) = (Arc::new(Semaphore::new(MOST_CLIENTS)), Arc::new(Semaphore::new(MOST_REFUSED)));
         // A client whose task panics is alone in that.
         let mut clients = JoinSet::new();

@@ -259,8 +259,9 @@ mod reload {
     #[test]
     fn what_cannot_change_is_named_and_stays_so() {
         let mut server = Reloading::start("server", "port = 0\nworkers = 1", &["--drain-timeout", "1h"]);
-        let other = "[server]\nport = 1\nworkers = 2\ntls = true\nmode = 'echo'\nallow = '::1'\ndrain-timeout = 1\n";
-        let needs = "mode, port, tls, workers";
+        let other = "[server]\nport = 1\nworkers = 2\ntls = true\nmode = 'echo'\nallow = '::1'\ndrain-timeout = 1\n\
+                     admin = 9464\nadmin-host = 'web'\n";
+        let needs = "admin, admin-host, mode, port, tls, workers";
         assert_eq!(server.reload(other), format!("changed allow; {needs} as before, until a restart"));
         server.stderr.until(&format!("resound: warning: {needs} cannot change without a restart"));
         assert!(server.connect().is_reset(), "the rest holds");

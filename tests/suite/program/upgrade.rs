@@ -1,5 +1,6 @@
 //! SIGUSR2: another process takes the sockets over, and nothing is lost.
 
+mod admin;
 mod long;
 
 use std::io::{Read, Write};

@@ -1,0 +1,87 @@
+//! [`AdminApi`]: the paths, and what each answers.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+
+use super::answer::AdminAnswer;
+use super::connections::{ConnectionCollector, ConnectionQuery};
+use super::live::LiveFeed;
+use super::{health, metrics};
+use crate::http_host::HostRule;
+
+const PAGE: &str = include_str!("page/index.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+const PATHS: &str = "there is no such path: there are /, /metrics, /healthz, /readyz, /connections and /live";
+
+/// What answers requests.
+pub(super) struct AdminApi {
+    pub(super) host: HostRule,
+    pub(super) feed: Arc<LiveFeed>,
+    pub(super) collector: ConnectionCollector,
+}
+
+impl AdminApi {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> AdminAnswer {
+        if let Err(refusal) = self.check(&request) {
+            return refusal;
+        }
+        let LiveFeed { subject, loops, replacement, .. } = &*self.feed;
+        let query = request.uri().query().unwrap_or_default();
+        match request.uri().path() {
+            "/" => AdminAnswer::ok("text/html; charset=utf-8", PAGE),
+            "/page.css" => AdminAnswer::ok("text/css; charset=utf-8", STYLE),
+            "/page.js" => AdminAnswer::ok("text/javascript; charset=utf-8", SCRIPT),
+            "/healthz" => health::healthz(loops),
+            "/readyz" => health::readyz(&subject.inspector, replacement, loops),
+            "/metrics" => metrics::scraped(&self.feed, wants_openmetrics(request.headers())),
+            "/connections" => match ConnectionQuery::parse(query) {
+                Ok(query) => self.collector.answer(&subject.inspector, query).await,
+                Err(reason) => AdminAnswer::error(StatusCode::BAD_REQUEST, &reason),
+            },
+            "/live" if request.method() == Method::HEAD => AdminAnswer::ok("text/event-stream", ""),
+            "/live" => match Arc::clone(&self.feed.readers).try_acquire_owned() {
+                Ok(place) => AdminAnswer::live(self.feed.subscribe(), replacement.clone(), place),
+                Err(_) => AdminAnswer::error(StatusCode::SERVICE_UNAVAILABLE, "16 clients read /live already"),
+            },
+            _ => AdminAnswer::error(StatusCode::NOT_FOUND, PATHS),
+        }
+    }
+
+    /// Is the request meant for this server, and one that it takes?
+    fn check(&self, request: &Request<Incoming>) -> Result<(), AdminAnswer> {
+        let refused = |status, reason: &str| Err(AdminAnswer::error(status, reason));
+        let headers = request.headers();
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return refused(StatusCode::BAD_REQUEST, "a request has one Host header");
+        };
+        let authority = request.uri().authority().map(|authority| authority.as_str());
+        let is_meant = |host: &str| self.host.is_meant(host);
+        if !host.to_str().is_ok_and(is_meant) || !authority.is_none_or(is_meant) {
+            let reason = "the Host header names another host: connect to the address itself or to localhost, or \
+                          start with --admin-host NAME";
+            return refused(StatusCode::FORBIDDEN, reason);
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let answer = AdminAnswer::error(StatusCode::METHOD_NOT_ALLOWED, "there is GET and HEAD only");
+            return Err(answer.allowing("GET, HEAD").last());
+        }
+        let has_length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        if has_length || headers.contains_key(header::TRANSFER_ENCODING) {
+            let answer = AdminAnswer::error(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here");
+            return Err(answer.last());
+        }
+        Ok(())
+    }
+}
+
+/// A scraper that takes the text format of Prometheus, and not OpenMetrics, says so.
+fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let names = |kind: &str| accepted.iter().any(|value| value.contains(kind));
+    names("application/openmetrics-text") || !names("text/plain")
+}

@@ -1,0 +1,201 @@
+//! `resound health`: asks once whether a server answers, for the probes of containers. It needs no
+//! runtime, so it starts fast.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use resound::Address;
+
+use crate::findings::Findings;
+use crate::{escape, exit, units};
+
+/// What a server is sent, and has to send back as a part of its answer.
+const MESSAGE: &str = "resound health";
+/// Bytes of an answer that are looked at.
+const MOST: usize = 16 * 1024;
+/// How an answer of HTTP begins.
+const HTTP: &[u8] = b"HTTP/";
+/// Bytes of an answer that are shown.
+const SHOWN: usize = 60;
+
+/// The meaning of the flags.
+pub(crate) struct HealthPlan {
+    pub(crate) target: HealthTarget,
+    pub(crate) timeout: Duration,
+}
+
+/// What is asked.
+#[derive(Clone)]
+pub(crate) enum HealthTarget {
+    /// A server, by a message.
+    Server(Address),
+    /// What `--admin` has.
+    Admin(SocketAddr),
+}
+
+impl fmt::Display for HealthTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(address) => address.fmt(f),
+            Self::Admin(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What is done at the moment, for the message when the time is over.
+type HealthStep = Arc<Mutex<&'static str>>;
+
+pub(crate) fn run(plan: HealthPlan) -> Result<ExitCode> {
+    let HealthPlan { target, timeout } = plan;
+    let (begun, step) = (Instant::now(), HealthStep::default());
+    let (tell, told) = channel();
+    let (asked, doing) = (target.clone(), Arc::clone(&step));
+    // A thread of its own: a resolver takes as long as it likes.
+    thread::Builder::new().name("resound-health".into()).spawn(move || {
+        let _ = tell.send(match asked {
+            HealthTarget::Server(address) => ask_server(&address, &doing),
+            HealthTarget::Admin(address) => ask_admin(address, &doing),
+        });
+    })?;
+    let answer = told.recv_timeout(timeout).unwrap_or_else(|_| {
+        let step = *step.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(format!("{step} took longer than {}", humantime::format_duration(timeout)))
+    });
+    let (code, line) = match answer {
+        Ok(what) => (ExitCode::SUCCESS, format!("{target}: {what} after {}\n", units::elapsed(begun.elapsed()))),
+        Err(why) => (ExitCode::from(exit::NETWORK), format!("{target}: {why}\n")),
+    };
+    // A reader that has left does not change the exit code.
+    let _ = Findings.write_all(line.as_bytes());
+    Ok(code)
+}
+
+fn enter(step: &HealthStep, name: &'static str) {
+    *step.lock().unwrap_or_else(PoisonError::into_inner) = name;
+}
+
+/// Sends a message, and wants it back within the answer.
+fn ask_server(address: &Address, step: &HealthStep) -> Result<&'static str, String> {
+    enter(step, "connecting");
+    match address {
+        Address::Tcp { host, port } => {
+            let stream = TcpStream::connect((&**host, *port)).map_err(|error| no_connection(&error))?;
+            let _ = stream.set_nodelay(true);
+            converse(stream, step)
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let stream = std::os::unix::net::UnixStream::connect(path).map_err(|error| no_connection(&error))?;
+            converse(stream, step)
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) => Err("this system has no unix sockets".into()),
+    }
+}
+
+fn no_connection(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "refused: nothing listens there".into(),
+        _ => format!("no connection: {error}"),
+    }
+}
+
+fn converse(mut stream: impl Read + Write, step: &HealthStep) -> Result<&'static str, String> {
+    enter(step, "the answer");
+    stream
+        .write_all(format!("{MESSAGE}\n").as_bytes())
+        .map_err(|error| format!("the message was not sent: {error}"))?;
+    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+    while !answer.contains(&b'\n') && answer.len() < MOST {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(n) => answer.extend_from_slice(&part[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("no answer: {error}")),
+        }
+        if holds(&answer, MESSAGE) {
+            return Ok("answered");
+        }
+    }
+    match answer.is_empty() {
+        true => Err("the connection was closed without an answer".into()),
+        false => Err(format!("the answer is another one: {}", escape::text(&answer[..answer.len().min(SHOWN)]))),
+    }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
+}
+
+/// Asks `/readyz`.
+fn ask_admin(address: SocketAddr, step: &HealthStep) -> Result<&'static str, String> {
+    enter(step, "connecting");
+    let mut stream = TcpStream::connect(address).map_err(|error| no_connection(&error))?;
+    enter(step, "the answer of /readyz");
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(|error| format!("the request was not sent: {error}"))?;
+    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+    // Another program may keep the connection open.
+    while answer.len() < MOST && (answer.len() < HTTP.len() || answer.starts_with(HTTP)) {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(n) => answer.extend_from_slice(&part[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("no answer: {error}")),
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse::<u16>().ok());
+    let word = serde_json::from_str::<serde_json::Value>(body).ok();
+    let word = word.as_ref().and_then(|body| body.get("status").or(body.get("error"))?.as_str());
+    match (status, word) {
+        (Some(200), Some("ready")) => Ok("ready"),
+        (Some(_), Some(word)) => Err(escape::text(word.as_bytes())),
+        (Some(status), None) => Err(format!("answers {status} to /readyz: is it the address of --admin?")),
+        (None, _) => Err("does not speak HTTP: is it the address of --admin?".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A connection that brings this answer, in parts of one byte.
+    struct Dripping(Cursor<Vec<u8>>);
+
+    impl Read for Dripping {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(&mut into[..1])
+        }
+    }
+
+    impl Write for Dripping {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_the_message() {
+        let asked = |answer: &[u8]| converse(Dripping(Cursor::new(answer.to_vec())), &HealthStep::default());
+        assert_eq!(asked(b"Server received: resound health\n"), Ok("answered"));
+        assert_eq!(asked(b"resound health\n"), Ok("answered"));
+        assert_eq!(asked(b"resound health"), Ok("answered"));
+        assert!(asked(b"").unwrap_err().contains("without an answer"));
+        assert!(asked(b"220 smtp\x1b ready\r\n").unwrap_err().ends_with("another one: 220 smtp\\x1b ready\\r\\n"));
+        assert!(asked(&vec![b'x'; 2 * MOST]).unwrap_err().len() < 120);
+    }
+}
