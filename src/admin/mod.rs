@@ -59,14 +59,15 @@ pub(crate) struct AdminPlan {
 /// Runs what `--admin` has, if there is any, until the other future ends.
 pub(crate) async fn beside<T>(watching: Option<impl Future<Output = ()>>, until: impl Future<Output = T>) -> T {
     let watching = async {
-        match watching {
-            Some(watching) => watching.await,
-            None => std::future::pending().await,
+        if let Some(watching) = watching {
+            watching.await;
         }
+        // It may end first, when another process has taken over. The other one goes on.
+        std::future::pending::<T>().await
     };
     tokio::select! {
         ended = until => ended,
-        () = watching => std::future::pending().await,
+        never = watching => never,
     }
 }
 
@@ -163,9 +164,11 @@ impl AdminListener {
             }
         };
         tokio::select! {
+            biased;
+            // First: from then on no client is accepted here.
+            () = replacement.completed() => {}
             () = accepting => {}
             () = feed.run() => {}
-            () = replacement.completed() => {}
         }
         drop(listener);
         clients.finish().await;
