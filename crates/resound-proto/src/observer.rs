@@ -40,6 +40,11 @@ pub trait Observer {
     fn sent(&mut self, conn: &ConnInfo, bytes: usize) {
         let _ = (conn, bytes);
     }
+    /// `messages` messages were received, and the peer does not get the answers: they came behind
+    /// the drain of a server, or the connection ends too early. Some of them have been delivered.
+    fn unanswered(&mut self, conn: &ConnInfo, messages: u64) {
+        let _ = (conn, messages);
+    }
     /// The connection is over. Exactly once for each that was opened.
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let _ = (conn, how);

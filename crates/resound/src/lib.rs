@@ -108,6 +108,9 @@ pub mod conn {
 
 /// What a program asks of the operating system: interfaces, limits, signals and errors.
 pub mod system {
+    #[cfg(unix)]
+    #[doc(hidden)]
+    pub use crate::engine::SignalArrivals;
     #[cfg(target_os = "linux")]
     #[doc(hidden)]
     pub use crate::engine::stdout_was_closed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use resound_proto::{CloseReason, Refusal};
 
 /// The counters in front of those of the close reasons.
-const PLAIN: usize = 6;
+const PLAIN: usize = 7;
 const REASONS: usize = CloseReason::NAMES.len();
 pub(crate) const REFUSALS: usize = Refusal::NAMES.len();
 
@@ -38,6 +38,7 @@ pub(crate) enum Counter {
     Opened,
     Unopened,
     Messages,
+    Unanswered,
     BytesIn,
     BytesOut,
     Closed(CloseReason),
@@ -52,6 +53,7 @@ impl Counter {
             Self::BytesIn => 3,
             Self::BytesOut => 4,
             Self::Started => 5,
+            Self::Unanswered => 6,
             Self::Closed(reason) => PLAIN + reason.index(),
         }
     }
@@ -111,6 +113,7 @@ impl Counters {
             opened: read(Counter::Opened),
             unopened: read(Counter::Unopened),
             messages: read(Counter::Messages),
+            unanswered: read(Counter::Unanswered),
             bytes_in: read(Counter::BytesIn),
             bytes_out: read(Counter::BytesOut),
             closed,
@@ -132,6 +135,11 @@ pub struct Totals {
     pub unopened: u64,
     /// Messages delivered to services: lines or chunks.
     pub messages: u64,
+    /// Of a server: messages received whose answers their peers did not get, because they came
+    /// behind the drain or their connections ended too early, on either side. Not all of them
+    /// were delivered to services. Where a connection ends with more in its socket than a few
+    /// kilobytes, their number follows from the average length of its messages.
+    pub unanswered: u64,
     /// Bytes received from peers.
     pub bytes_in: u64,
     /// Bytes handed to the system for peers.
@@ -203,6 +211,7 @@ impl std::iter::Sum for Totals {
             opened: sum.opened + part.opened,
             unopened: sum.unopened + part.unopened,
             messages: sum.messages + part.messages,
+            unanswered: sum.unanswered + part.unanswered,
             bytes_in: sum.bytes_in + part.bytes_in,
             bytes_out: sum.bytes_out + part.bytes_out,
             closed: std::array::from_fn(|at| sum.closed[at] + part.closed[at]),
@@ -256,6 +265,7 @@ mod tests {
         a.add(Counter::BytesIn, 2, Writers::One);
         a.add(Counter::BytesIn, 3, Writers::Many);
         b.add(Counter::BytesOut, 7, Writers::One);
+        b.add(Counter::Unanswered, 2, Writers::Many);
         b.add(Counter::Closed(CloseReason::Finished), 1, Writers::One);
         b.add(Counter::Closed(CloseReason::UntrustedProxy), 1, Writers::Many);
         b.add(Counter::Unopened, 1, Writers::One);
@@ -271,6 +281,6 @@ mod tests {
             ),
             (1, 1, 3, 0)
         );
-        assert_eq!(sum.unopened, 1);
+        assert_eq!((sum.unopened, sum.unanswered), (1, 2));
     }
 }

@@ -6,9 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resound::{Chargen, CloseReason, Cx, Engine, Limits, Reply, Service};
+use resound::{Chargen, CloseReason, Cx, Engine, Framing, Limits, Reply, Service};
 
-use crate::harness::{Event, PATIENCE, Peer, Running, on_each_engine, patient, replying, server};
+use crate::harness::{Event, PATIENCE, Peer, Running, eventually, on_each_engine, patient, replying, server};
 
 on_each_engine!(
     a_drain_under_load_loses_no_answer,
@@ -30,10 +30,11 @@ mod plainly {
         a_drain_answers_what_had_to_wait,
         a_drain_serves_the_backlog,
         a_drain_answers_a_last_line_whose_end_had_come,
+        what_a_stop_leaves_without_an_answer_is_counted,
     );
     use super::{
         a_drain_answers_a_last_line_whose_end_had_come, a_drain_answers_what_had_to_wait, a_drain_serves_the_backlog,
-        a_server_runs_on_the_callers_thread,
+        a_server_runs_on_the_callers_thread, what_a_stop_leaves_without_an_answer_is_counted,
     };
 }
 
@@ -149,6 +150,41 @@ fn a_drain_cuts_what_is_left_at_its_deadline(engine: Engine) {
     assert_eq!(server.closed(), CloseReason::Cut);
     let mut rest = Vec::new();
     assert!(peer.0.read_to_end(&mut rest).is_err() || rest.is_empty());
+}
+
+/// Answers each line with more than its connection can hold at once.
+struct Generous;
+
+/// Its answers are of one size, so that their number follows from their bytes.
+const GENEROUS: usize = 256 * 1024;
+
+impl Service for Generous {
+    fn framing(&self) -> Framing {
+        Framing::line()
+    }
+    fn data(&mut self, _: &[u8], cx: &mut Cx<'_>) {
+        cx.send(&[b'x'; GENEROUS]);
+    }
+}
+
+fn what_a_stop_leaves_without_an_answer_is_counted(engine: Engine) {
+    let server = Running::start(server(engine), |_| Generous);
+    // A peer that has soon taken all that it has room for.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    let mut peer = Peer(socket.into());
+    let lines = 200;
+    peer.send("line\n".repeat(lines));
+    peer.until_acknowledged();
+    eventually("more is sent than it takes", || server.handle.totals().bytes_out > 16 * 1024);
+    server.handle.stop();
+    let totals = server.wait();
+    let mut answers = Vec::new();
+    let _ = peer.0.read_to_end(&mut answers);
+    let answered = (answers.len() / GENEROUS) as u64;
+    assert_eq!(totals.unanswered + answered, lines as u64, "{totals:?}");
+    assert_eq!(totals.closed(CloseReason::Cut), 1);
 }
 
 fn a_stop_cuts_connections_that_would_go_on(engine: Engine) {

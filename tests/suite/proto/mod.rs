@@ -10,3 +10,4 @@ mod pair;
 mod proxy;
 mod silence;
 mod stalls;
+mod unanswered;

@@ -42,7 +42,7 @@ pub(super) struct Core {
     pub(super) silence: Option<Box<Silence>>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    messages: u64,
+    pub(super) messages: u64,
     /// When a message was last completed or a byte last sent: the clock of idleness and of the
     /// linger.
     pub(super) progress: Option<Instant>,

@@ -109,7 +109,7 @@ impl Core {
             self.deliver_drain(now, out, observer);
         }
         if !self.state.is_open() {
-            self.held.clear();
+            self.discard(now, rest, observer);
         } else if !rest.is_empty() {
             self.held.push(rest);
         } else if !self.held.is_empty() && self.unsent > 0 {

@@ -7,6 +7,7 @@ mod handshake;
 mod room;
 mod silence;
 mod status;
+mod unanswered;
 
 pub use self::status::ConnStatus;
 use std::ops::Range;

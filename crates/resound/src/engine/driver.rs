@@ -1,6 +1,6 @@
 //! [`Driver`]: what every engine does with a [`Conn`] between its system calls.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,11 @@ use socket2::SockRef;
 use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::socket::{report_unacknowledged, reset_on_close, resets_on_close, set_wishes, unread};
+use super::socket::{report_unacknowledged, reset_on_close, resets_on_close, set_wishes, unacknowledged, unread};
 use super::socket_report::{plain_report, socket_report};
+
+/// Bytes in a socket whose lines are counted when its connection is cut.
+const HEAD: usize = 16 * 1024;
 
 /// How a connection ended: as its last verdict wanted, or for another reason before that.
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
@@ -363,6 +366,32 @@ impl Driver {
         std::mem::replace(&mut self.alarm, at)
     }
 
+    /// These bytes have left the socket, and the connection ends before they are delivered.
+    pub(crate) fn undelivered(&mut self, bytes: &[u8], cx: &mut DriverContext) {
+        cx.recorder.select(self.listener);
+        self.conn.undelivered(bytes, &mut cx.recorder);
+    }
+
+    /// Counts the messages that the end of the connection leaves without an answer.
+    #[cold]
+    fn abandon(&mut self, end: ConnectionEnd, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        let mut left = unread(socket);
+        let mut head = [0; HEAD];
+        // A read must not wait: a receive that is in flight may be quicker.
+        if left > 0
+            && socket.set_nonblocking(true).is_ok()
+            && let Ok(n) = (&**socket).read(&mut head)
+        {
+            self.conn.undelivered(&head[..n], &mut cx.recorder);
+            left = left.saturating_sub(n);
+        }
+        // Behind an end in order the system goes on to deliver what it holds, unless a close with
+        // unread input makes a reset of it.
+        let is_destroyed = left > 0 || self.conn.is_unfinished() || end != Err(CloseReason::Cut);
+        let lost = if is_destroyed { unacknowledged(socket).unwrap_or(0) } else { 0 };
+        self.conn.abandon(lost, left, &mut cx.recorder);
+    }
+
     /// Reports to the service and the observer that the connection has ended, before its socket is
     /// closed. A service that panics even then affects no other.
     pub(crate) fn report_closed(&mut self, end: ConnectionEnd, socket: &SockRef<'_>, cx: &mut DriverContext) {
@@ -371,6 +400,10 @@ impl Driver {
             // The peer must not take a truncated answer for a complete one.
             reset_on_close(socket);
         }
+        if end.is_err() || self.conn.is_unfinished() {
+            self.abandon(end, socket, cx);
+        }
+        // What is unread by then decides what a close does.
         if cx.recorder.wants_steps() {
             let step = SocketStep::Closing { failure: end.err(), resets: resets_on_close(socket) };
             // The connection is over in any case.

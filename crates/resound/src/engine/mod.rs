@@ -99,7 +99,7 @@ pub use rows::{ConnectionRow, RowBatch};
 pub use server::Server;
 pub use shared::HandshakeFactory;
 #[cfg(unix)]
-pub use signals::ignores_signal;
+pub use signals::{SignalArrivals, ignores_signal};
 pub use stream::Stream;
 pub use tls_stream::TlsStream;
 

@@ -68,6 +68,10 @@ impl Observer for Recorder {
         self.add(Counter::BytesOut, bytes as u64);
         self.observer.sent(conn, bytes);
     }
+    fn unanswered(&mut self, conn: &ConnInfo, messages: u64) {
+        self.add(Counter::Unanswered, messages);
+        self.observer.unanswered(conn, messages);
+    }
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         self.add(Counter::Closed(how.reason), 1);
         self.observer.closed(conn, how);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -15,6 +16,11 @@ use super::slots::Slots;
 
 /// Polls of tasks between two polls of the runtime for new events.
 const POLLS: u32 = 256;
+/// The time that they may take together. A connection may move thousands of lines in one poll, and
+/// a drain, a deadline or a new connection must not wait for hundreds of those.
+const TURN: Duration = Duration::from_millis(5);
+/// The clock is read once in so many polls.
+const CLOCK: u32 = 4;
 
 /// The tasks of one thread. A panic of one is its own end only.
 ///
@@ -139,18 +145,25 @@ impl TaskSet {
     /// called again.
     pub(super) async fn run(&self) {
         loop {
-            let mut polls = 0;
-            while polls < POLLS {
-                let Some(slot) = self.woken.slots().pop_front() else { break };
-                self.poll(slot);
-                polls += 1;
-            }
-            if polls < POLLS {
-                self.woken.added.notified().await;
-            } else {
+            if self.poll_some() {
                 tokio::task::yield_now().await;
+            } else {
+                self.woken.added.notified().await;
             }
         }
+    }
+
+    /// Polls woken tasks for a turn. Returns whether there may be more of them.
+    fn poll_some(&self) -> bool {
+        let start = Instant::now();
+        for polls in 1..=POLLS {
+            let Some(slot) = self.woken.slots().pop_front() else { return false };
+            self.poll(slot);
+            if polls % CLOCK == 0 && start.elapsed() >= TURN {
+                break;
+            }
+        }
+        true
     }
 
     fn poll(&self, slot: u32) {
@@ -294,5 +307,26 @@ mod tests {
         assert!(!set.is_empty() && Rc::strong_count(&kept) == 3);
         set.clear();
         assert!(set.is_empty() && Rc::strong_count(&kept) == 1);
+    }
+
+    #[test]
+    fn a_turn_ends_with_its_time() {
+        let set = TaskSet::default();
+        let polls = Rc::new(Cell::new(0));
+        for _ in 0..3 * CLOCK {
+            let polls = Rc::clone(&polls);
+            set.spawn(|_| {
+                poll_fn(move |_| {
+                    let start = Instant::now();
+                    while start.elapsed() < TURN {
+                        std::hint::spin_loop();
+                    }
+                    polls.set(polls.get() + 1);
+                    Poll::<()>::Pending
+                })
+            });
+        }
+        assert!(set.poll_some(), "the others wait");
+        assert_eq!(polls.get(), CLOCK);
     }
 }

@@ -332,7 +332,9 @@ impl Link {
     pub(super) fn finish(&mut self, end: ConnectionEnd, context: &mut WorkerContext<'_, '_>) {
         self.over = true;
         self.set_alarm(None, context);
-        self.input.take_backlog();
+        for part in self.input.take_backlog().into_iter().flatten() {
+            self.driver.undelivered(part.bytes(), &mut context.driver);
+        }
         self.driver.queue = Queue::default();
         if self.is_in_flight() {
             context.ring.cancel_all(self.socket.as_fd());
