@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use resound::server::Refusal;
 use resound::tls::Certificate;
 use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
@@ -21,9 +20,9 @@ pub(crate) use self::faults::{fault_json, setting_json};
 pub(crate) use self::relay::{RelayConsole, RelayTotals, event_json};
 use crate::escape;
 use crate::json::JsonObject;
-use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
+use crate::log_settings::{ConsoleSettings, Format, is_own_error};
+use crate::printer::{EventWeight, Printer, SkippedEvents};
 use crate::proxied::{self, ProxiedText};
-use crate::stdio::StdStream;
 use crate::tls_summary::{self, TlsSummary};
 use crate::units::{bytes, count, counted};
 
@@ -33,23 +32,11 @@ const SHOWN: usize = 1024;
 /// The time that a drain waits for the console, to keep its lines in order.
 const ORDER: Duration = Duration::from_millis(50);
 
-/// The format of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 /// The console of a worker, or of the server itself; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Console {
     printer: Option<Arc<Printer>>,
-    format: Format,
-    verbose: bool,
-    /// Leave out connections that proxies make for themselves.
-    quiet_local: bool,
+    settings: ConsoleSettings,
     lane: usize,
     /// What a service receives and the console counts: `message`, or `read`.
     noun: &'static str,
@@ -59,17 +46,18 @@ pub(crate) struct Console {
 
 impl Console {
     /// The console of the server itself. Lanes are written in order: the server, then each worker.
-    pub(crate) fn new(format: Format, verbose: bool, workers: usize, noun: &'static str) -> (Self, FinalFlush) {
-        let skipped = move |skipped| match format {
-            Format::Text => skipped_text(skipped, noun),
-            Format::Json => skipped_json(skipped),
+    pub(crate) fn new(printer: Arc<Printer>, settings: ConsoleSettings, noun: &'static str) -> Self {
+        Self { printer: Some(printer), settings, lane: 0, noun, explained: Arc::default() }
+    }
+
+    /// The text in place of events that a slow output has not taken.
+    pub(crate) fn skipped(settings: &ConsoleSettings, skipped: SkippedEvents, noun: &str) -> String {
+        let mut text = match settings.format {
+            Format::Text => skipped_text(skipped, noun).into_bytes(),
+            Format::Json => skipped_json(skipped).into_bytes(),
         };
-        let failing = |error: &io::Error| {
-            tracing::warn!("stdout cannot be written ({error}): the server retries, and counts the lines it skips");
-        };
-        let (printer, flush) = Printer::new(StdStream::Stdout, workers + 1, skipped, failing);
-        let explained = Arc::default();
-        (Self { printer: Some(printer), format, verbose, quiet_local: false, lane: 0, noun, explained }, flush)
+        settings.stamp(&mut text, 0);
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// The same console, for a worker.
@@ -81,16 +69,6 @@ impl Console {
     pub(crate) fn explanation(&self, lane: usize, text: &str) {
         let text = |to: &mut Vec<u8>| to.extend_from_slice(text.as_bytes());
         self.printer.iter().for_each(|printer| printer.print(lane, EventWeight::Message, text));
-    }
-
-    /// The same console, without `LOCAL` connections of proxies if `wanted`.
-    pub(crate) fn quiet_local(&self, wanted: bool) -> Self {
-        Self { quiet_local: wanted, ..self.clone() }
-    }
-
-    /// Does the console leave out this connection?
-    fn leaves_out(&self, conn: &ConnInfo) -> bool {
-        self.quiet_local && conn.is_local()
     }
 
     /// The same console, silent.
@@ -167,9 +145,8 @@ impl Console {
     }
 
     pub(crate) fn waiting(&self) {
-        if self.format == Format::Text {
-            let text = |to: &mut Vec<u8>| to.extend_from_slice(b"Waiting for client connections...\n");
-            self.printer.iter().for_each(|printer| printer.print(self.lane, EventWeight::Event, text));
+        if self.settings.format == Format::Text {
+            self.event(|to| writeln!(to, "Waiting for client connections..."), JsonObject::default);
         }
     }
 
@@ -205,6 +182,9 @@ impl Console {
             if totals.refused_in_all() > 0 {
                 write!(to, ", {} refused", counted(totals.refused_in_all(), "connection"))?;
             }
+            if totals.unanswered > 0 {
+                write!(to, ", {} not answered", counted(totals.unanswered, self.noun))?;
+            }
             writeln!(to)
         };
         let json = || {
@@ -216,6 +196,7 @@ impl Console {
                 .with("bytes_out", totals.bytes_out)
                 .with("closed", not_zero(totals.closed_by_reason()))
                 .with_some("refused", Some(refused).filter(|refused| !refused.is_empty()))
+                .with_some("unanswered", Some(totals.unanswered).filter(|&unanswered| unanswered > 0))
         };
         printer.last_lines(self.line(text, json));
     }
@@ -226,7 +207,7 @@ impl Console {
         }
     }
 
-    /// Prints an event of a connection.
+    /// Prints an event of a connection, unless such leave no lines.
     fn event_of(
         &self,
         conn: &ConnInfo,
@@ -234,7 +215,34 @@ impl Console {
         text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
         json: impl FnOnce(JsonObject) -> JsonObject,
     ) {
-        if let Some(printer) = self.printer.as_ref().filter(|_| !self.leaves_out(conn)) {
+        if !self.settings.leaves_out(conn) {
+            self.event_of_any(conn, name, text, json);
+        }
+    }
+
+    /// The same with the end of a connection, which is always printed if it is an error of this
+    /// end.
+    fn end_of(
+        &self,
+        conn: &ConnInfo,
+        name: &str,
+        reason: CloseReason,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce(JsonObject) -> JsonObject,
+    ) {
+        if is_own_error(reason) || !self.settings.leaves_out(conn) {
+            self.event_of_any(conn, name, text, json);
+        }
+    }
+
+    fn event_of_any(
+        &self,
+        conn: &ConnInfo,
+        name: &str,
+        text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        json: impl FnOnce(JsonObject) -> JsonObject,
+    ) {
+        if let Some(printer) = &self.printer {
             let weight = if name == "message" { EventWeight::Message } else { EventWeight::Event };
             printer.print(self.lane, weight, self.line(text, || json(event_of(name, conn))));
         }
@@ -242,7 +250,7 @@ impl Console {
 
     /// The peer, with --verbose also the proxy.
     fn origin(&self, conn: &ConnInfo) -> String {
-        let via = if self.verbose { ProxiedText(conn).to_string() } else { String::new() };
+        let via = if self.settings.verbose { ProxiedText(conn).to_string() } else { String::new() };
         format!("{}{via}", AddressTuple(conn))
     }
 
@@ -252,9 +260,13 @@ impl Console {
         text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
         json: impl FnOnce() -> JsonObject,
     ) -> impl FnOnce(&mut Vec<u8>) {
-        |to| match self.format {
-            // Writing to memory cannot fail.
-            Format::Text => drop(text(to)),
+        |to| match self.settings.format {
+            Format::Text => {
+                let from = to.len();
+                // Writing to memory cannot fail.
+                drop(text(to));
+                self.settings.stamp(to, from);
+            }
             Format::Json => to.extend(json().line()),
         }
     }
@@ -327,6 +339,9 @@ impl Observer for Console {
     }
 
     fn message(&mut self, conn: &ConnInfo, message: &[u8]) {
+        if !self.settings.has_messages() {
+            return;
+        }
         let shown = &message[..message.len().min(SHOWN)];
         self.event_of(
             conn,
@@ -358,7 +373,11 @@ impl Observer for Console {
 
     fn unterminated(&mut self, conn: &ConnInfo, pause: Duration) {
         // The hint appears once.
-        if self.leaves_out(conn) || self.format == Format::Text && self.explained.swap(true, Relaxed) {
+        let settings = &self.settings;
+        if settings.leaves_out(conn)
+            || !settings.has_messages()
+            || settings.format == Format::Text && self.explained.swap(true, Relaxed)
+        {
             return;
         }
         self.event_of(
@@ -374,9 +393,10 @@ impl Observer for Console {
 
     fn closed(&mut self, conn: &ConnInfo, how: &Closed) {
         let detail = Some(how.reason).filter(|reason| !reason.is_orderly());
-        self.event_of(
+        self.end_of(
             conn,
             "closed",
+            how.reason,
             |to| match detail {
                 None => writeln!(to, "Connection closed for {}", AddressTuple(conn)),
                 Some(reason) => writeln!(to, "Connection closed for {}: {reason}", AddressTuple(conn)),
@@ -386,13 +406,14 @@ impl Observer for Console {
     }
 
     fn unopened(&mut self, conn: &ConnInfo, how: &Closed) {
-        if self.format == Format::Text && matches!(how.reason, CloseReason::Refused(_)) {
+        if self.settings.format == Format::Text && matches!(how.reason, CloseReason::Refused(_)) {
             // Warnings on stderr report refusals, at a limited rate.
             return;
         }
-        self.event_of(
+        self.end_of(
             conn,
             "unopened",
+            how.reason,
             |to| writeln!(to, "No connection from {}: {}", self.origin(conn), how.reason),
             |event| {
                 let event = event.with_object("via", proxied::json(conn));

@@ -9,6 +9,7 @@ mod client;
 mod colour;
 mod config;
 mod console;
+mod consoles;
 mod descriptors;
 mod escape;
 mod exit;
@@ -19,10 +20,14 @@ mod generate;
 mod health;
 mod http_host;
 mod inheritance;
+mod journal;
 mod json;
 mod lab;
+mod leaving;
 mod listening;
 mod load;
+mod log_file;
+mod log_settings;
 mod printer;
 mod proxied;
 mod relay;
@@ -33,11 +38,13 @@ mod server;
 mod signals;
 mod sink;
 mod stdio;
+mod supervision;
 mod systemd;
 mod tls_summary;
 mod typed_condition;
 mod units;
 mod upgrade;
+mod warnings;
 mod watch;
 
 use std::ffi::OsString;
@@ -51,6 +58,7 @@ use self::args::CliCommand;
 use self::colour::Colour;
 use self::config::{Config, ConfiguredCommand, Request, Unconfigured};
 use self::findings::Findings;
+use self::journal::LinePriority;
 use self::reload::LiveConfig;
 use self::stdio::{StdStream, say};
 
@@ -95,7 +103,8 @@ fn run(command: CliCommand, config: Option<&Config>, typed: &[OsString]) -> Exit
         let text = explain::message(&error, advice.as_deref());
         let notes = config.map(|config| config.notes(&text)).unwrap_or_default();
         // Without a reader of stderr nothing remains to do.
-        let _ = StdStream::Stderr.write_all((text + &notes).as_bytes());
+        let text = journal::marked(&(text + &notes), LinePriority::Error);
+        let _ = StdStream::Stderr.write_all(text.as_bytes());
         ExitCode::from(code)
     })
 }

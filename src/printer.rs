@@ -86,7 +86,7 @@ impl Printer {
         output: impl Destination + 'static,
         lanes: usize,
         skipped_text: impl Fn(SkippedEvents) -> String + Send + Sync + 'static,
-        failing: fn(&io::Error),
+        failing: impl Fn(&io::Error) + Send + 'static,
     ) -> (Arc<Self>, FinalFlush) {
         let (end, ended) = mpsc::channel();
         let sink = OutputSink::new(output, failing);
@@ -152,7 +152,7 @@ impl Printer {
     }
 
     /// Wakes the thread, or starts it.
-    fn wake(self: &Arc<Self>) {
+    pub(crate) fn wake(self: &Arc<Self>) {
         let start = lock(&self.start).take();
         if let Some((mut sink, end)) = start {
             let printer = Arc::clone(self);
@@ -180,6 +180,7 @@ impl Printer {
             // Announces the sleep before the last look, so that no event falls between the two.
             self.idle.store(true, Ordering::SeqCst);
             let closing = self.closing.load(Ordering::SeqCst);
+            sink.renew();
             let mut any = false;
             for lane in &self.lanes {
                 let skipped = self.take(lane, &mut carried);
@@ -309,6 +310,10 @@ impl SkippedEvents {
 }
 
 impl FinalFlush {
+    pub(crate) fn printer(&self) -> Arc<Printer> {
+        Arc::clone(&self.printer)
+    }
+
     /// Writes the rest: all of it within `patience`, else the last lines within as much again.
     /// Returns the lines that a failing or stuck output has not taken. For a stuck one that is a
     /// maximum: it may have taken a part of the last write.

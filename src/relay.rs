@@ -41,7 +41,7 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
     let targets = serving.targets.iter().zip(tls).map(target).collect::<Result<Vec<_>, resound::Error>>()?;
     let mut inheritance = Inheritance::take()?;
     let faults = faults.prepare(LiveFaults::of_relay(), &mut inheritance)?;
-    let (record, is_quiet) = (faults.record(), serving.quiet);
+    let (record, is_elsewhere) = (faults.record(), serving.is_elsewhere());
     let totals = Arc::new(RelayTotals::default());
     let (counted, stopped) = (Arc::clone(&totals), totals);
     let code = server::serve(
@@ -63,7 +63,7 @@ pub(crate) fn run(plan: RelaySettings) -> Result<ExitCode> {
                 listeners.into_iter().zip(targets).fold(relay, |relay, (from, to)| relay.map_listeners(from, to));
             relay.run(move |handle| {
                 let supervising = supervise(handle, Some(faults.fresh(&setter)));
-                let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), listed(table));
+                let beside = faults.beside(setter, &console, is_elsewhere.then_some(&loud), listed(table));
                 async {
                     tokio::select! {
                         () = supervising => {}

@@ -137,6 +137,8 @@ pub(crate) struct Reloads {
     /// As many connections as descriptors allow.
     pub(crate) possible: usize,
     pub(crate) drain_timeout: Duration,
+    /// SIGHUP opens it anew.
+    pub(crate) has_log_file: bool,
 }
 
 /// What a reload has changed.
@@ -151,7 +153,7 @@ impl Reloads {
     /// for the end of a reload in any case.
     pub(crate) async fn until_hung_up(&mut self, handle: &Handle, mut hangup: CaughtSignals) {
         if !self.has_files() && self.config.is_none() && !self.notifier.is_present() {
-            return hangup.next().await;
+            return if self.has_log_file { std::future::pending().await } else { hangup.next().await };
         }
         loop {
             tokio::select! {

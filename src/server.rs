@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,28 +18,26 @@ use resound::{
     Reply, Server, Totals,
 };
 use resound_verdict::probe::{FarEnd, Sessions};
-use tracing_subscriber::Registry;
-use tracing_subscriber::fmt::format::{DefaultFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatFields as _};
 
 use crate::admin::{self, AdminListener, AdminPlan};
 use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
-use crate::console::{Console, Format};
+use crate::console::Console;
+use crate::consoles::Consoles;
 use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
 use crate::inheritance::Inheritance;
+use crate::leaving;
 use crate::listening::ListenAddress;
-use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
+use crate::log_file::LogFile;
+use crate::log_settings::ConsoleSettings;
 use crate::reload::{Changeable, LiveConfig, Reloads};
-use crate::signals::{CaughtSignals, SAME_SIGNAL};
 use crate::sink::Unwritten;
 use crate::stdio::{StdStream, say};
+use crate::supervision::{ShutdownSignals, Supervision};
 use crate::units::counted;
-use crate::upgrade::{self, UpgradeSettings, Upgrader};
+use crate::upgrade::{self, UpgradeSettings};
+use crate::warnings::{Warnings, print_warnings};
 use crate::{descriptors, escape, exit};
-
-/// Connections that are cut at the second signal delay the exit by this time at most.
-const LAST_CUTS: Duration = Duration::from_millis(200);
 
 /// A stuck console delays the exit by this time at most.
 const LAST_WRITES: Duration = Duration::from_millis(500);
@@ -77,9 +75,6 @@ pub(crate) struct ServingPlan {
     pub(crate) access: Access,
     #[cfg(unix)]
     pub(crate) unix_mode: Option<u32>,
-    pub(crate) verbose: bool,
-    /// The console leaves out the connections that proxies make for themselves.
-    pub(crate) quiet_local: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) upgrade: UpgradeSettings,
     pub(crate) quiet: bool,
@@ -88,7 +83,16 @@ pub(crate) struct ServingPlan {
     pub(crate) admin: Option<AdminPlan>,
     /// The server ends with its stdin, which the process that started it holds open.
     pub(crate) while_stdin: bool,
-    pub(crate) format: Format,
+    pub(crate) console: ConsoleSettings,
+    /// Takes the place of stdout.
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+impl ServingPlan {
+    /// Stdout is not where the console prints to.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.quiet || self.log_file.is_some()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -122,7 +126,7 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
     };
     let mut inheritance = Inheritance::take()?;
     let faults = faults.map(|plan| plan.prepare(LiveFaults::of_server(), &mut inheritance)).transpose()?;
-    let (record, is_quiet) = (faults.as_ref().map(PreparedFaults::record), serving.quiet);
+    let (record, is_elsewhere) = (faults.as_ref().map(PreparedFaults::record), serving.is_elsewhere());
     let of_messages = (mode == ServerMode::Reply).then(|| framing.clone());
     let mut explained = explain.then(|| ExplainedServer::new(serving.engine, serving.tls.is_some()));
     let code = serve(serving, inheritance, noun, of_messages, Console::stopped, |serving| {
@@ -141,7 +145,7 @@ pub(crate) fn run(plan: ServerPlan) -> Result<ExitCode> {
         let server = ServerCalls::observe(calls, server, move |worker| seen.of_worker(worker));
         run_mode(server, mode, framing, probe, move |handle| {
             let supervising = supervise(handle, Some(faults.fresh(&setter)));
-            let beside = faults.beside(setter, &console, is_quiet.then_some(&loud), open);
+            let beside = faults.beside(setter, &console, is_elsewhere.then_some(&loud), open);
             async {
                 tokio::select! {
                     () = supervising => {}
@@ -188,7 +192,7 @@ pub(crate) struct Serving {
     pub(crate) listeners: Vec<Vec<Listener>>,
     /// Silent with `--quiet`.
     pub(crate) console: Console,
-    /// Prints with `--quiet` too.
+    /// Prints with `--quiet` too, and on stdout if the log goes to a file.
     pub(crate) loud: Console,
     /// To be called before the first connection is accepted.
     pub(crate) supervise: Supervise,
@@ -219,7 +223,8 @@ pub(crate) fn serve(
     if plan.while_stdin {
         exit_with_stdin();
     }
-    let warnings = print_warnings();
+    let warnings = print_warnings(plan.console.with_time);
+    let log_file = plan.log_file.as_deref().map(LogFile::open).transpose()?;
     let role = if plan.targets.is_empty() { "server" } else { "relay" };
     let admin = plan.admin.as_ref().map(|plan| AdminListener::bind(plan, role, Some(&mut inheritance))).transpose()?;
     // Too few descriptors are an error before names are resolved and sockets bound.
@@ -237,8 +242,9 @@ pub(crate) fn serve(
     let restricts = proxies.is_some() || plan.tls.as_ref().is_some_and(ServerTlsArgs::ask_for_certificates);
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
-    let (loud, console_end) = Console::new(plan.format, plan.verbose, room.workers.get(), noun);
-    let console = if plan.quiet { loud.silent() } else { loud.quiet_local(plan.quiet_local) };
+    let has_log_file = log_file.is_some();
+    let mut consoles = Consoles::new(&plan.console, log_file, room.workers.get(), noun);
+    let (console, loud) = (consoles.console.clone(), consoles.loud.clone());
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     // A relay needs two for each client.
     let sockets = if plan.targets.is_empty() { 1 } else { 2 };
@@ -257,33 +263,41 @@ pub(crate) fn serve(
     // first line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let notifier = inheritance.notifier.clone();
-    let (signals, mut upgrader) = runtime
-        .block_on(async { ([CaughtSignals::interrupt(), CaughtSignals::hangup()], inheritance.finish(plan.upgrade)) });
-    let (of_start, console_of_start) = (loud.clone(), console.clone());
-    let startup =
-        Startup { quiet: plan.quiet, started, chosen_ports, exposed, loud: of_start, console: console_of_start };
-    let (config, drain_timeout) = (plan.config, plan.drain_timeout);
+    let (signals, mut upgrader) =
+        runtime.block_on(async { (ShutdownSignals::catch(), inheritance.finish(plan.upgrade)) });
+    let startup = {
+        let (loud, console) = (loud.clone(), console.clone());
+        Startup { quiet: plan.quiet, has_log_file, started, chosen_ports, exposed, loud, console }
+    };
+    let (config, drain_timeout, reopener) = (plan.config, plan.drain_timeout, consoles.reopener.take());
     let supervise: Supervise = Box::new(move |handle, faults| {
         upgrade::wait_for_turn(&mut upgrader);
         startup.report(&handle, tls.as_ref());
-        let watching = admin.map(|admin| admin.watch(&handle, &startup.console, &startup.loud));
+        let watching = admin.map(|admin| admin.watch(&handle, &startup.console, startup.elsewhere()));
         let (status, console) = (startup.status(), startup.console);
-        let reloads = Reloads { console, notifier, config, tls, faults, proxies, framing, possible, drain_timeout };
-        Box::pin(admin::beside(watching, Supervision { signals, upgrader, status, reloads }.run(handle)))
+        let reloads =
+            Reloads { console, notifier, config, tls, faults, proxies, framing, possible, drain_timeout, has_log_file };
+        let supervision = Supervision { signals, upgrader, status, reloads, reopener };
+        Box::pin(admin::beside(watching, supervision.run(handle)))
     });
     let totals = run(Serving { settings, listeners, console: console.clone(), loud, supervise });
     if let Ok(totals) = &totals {
         stopped(&console, totals);
     }
-    let unwritten = console_end.finish(LAST_WRITES);
-    if let Some(Unwritten { lines, error }) = &unwritten {
+    let is_written = write_the_rest(consoles, warnings);
+    Ok(exit_code(&totals?, is_written))
+}
+
+/// Writes the rest of the lines. Returns whether the outputs of the console have taken all.
+fn write_the_rest(consoles: Consoles, warnings: Warnings) -> bool {
+    let is_written = consoles.finish(LAST_WRITES, |name, Unwritten { lines, error }| {
         // A stuck pipe may have taken a part of the last write.
         let most = if error.kind() == std::io::ErrorKind::TimedOut { "up to " } else { "" };
         let lines = counted(*lines, "line");
-        tracing::error!("stdout could not be written to the end, {most}{lines} are missing: {error}");
-    }
+        tracing::error!("{name} could not be written to the end, {most}{lines} are missing: {error}");
+    });
     warnings.finish(LAST_WRITES);
-    Ok(exit_code(&totals?, unwritten.is_none()))
+    is_written
 }
 
 /// `--while-stdin`: the process ends as soon as its stdin does.
@@ -306,6 +320,9 @@ fn with_handshakes(server: Server, proxies: Option<Changeable<Proxies>>, tls: Op
 }
 
 fn exit_code(totals: &Totals, is_written: bool) -> ExitCode {
+    if leaving::is_hurried() {
+        return ExitCode::from(exit::SIGNAL);
+    }
     match (totals.closed(CloseReason::Cut), is_written) {
         (0, true) => ExitCode::SUCCESS,
         (0, false) => ExitCode::from(exit::USAGE),
@@ -316,6 +333,8 @@ fn exit_code(totals: &Totals, is_written: bool) -> ExitCode {
 /// What a server prints when it starts.
 struct Startup {
     quiet: bool,
+    /// The console prints to a file.
+    has_log_file: bool,
     /// Each address, and where a relay leads.
     started: Vec<(Endpoint, Option<Address>)>,
     chosen_ports: Vec<Endpoint>,
@@ -348,12 +367,20 @@ impl Startup {
                 if self.started.iter().any(|(_, target)| target.is_some()) { "relay" } else { "server" }
             );
         }
-        self.console.started(self.started.iter().map(|(address, target)| (address, target.as_ref())));
-        if let Some(tls) = tls {
-            let how = if tls.is_development() { "development" } else { "loaded" };
-            self.console.certificates(how, &tls.certificates);
+        // Who started the program waits for the address on stdout.
+        for console in [&self.loud].into_iter().filter(|_| self.has_log_file).chain([&self.console]) {
+            console.started(self.started.iter().map(|(address, target)| (address, target.as_ref())));
+            if let Some(tls) = tls {
+                let how = if tls.is_development() { "development" } else { "loaded" };
+                console.certificates(how, &tls.certificates);
+            }
         }
         self.console.waiting();
+    }
+
+    /// Stdout, if that is not where the console prints to.
+    fn elsewhere(&self) -> Option<&Console> {
+        (self.quiet || self.has_log_file).then_some(&self.loud)
     }
 
     /// What the service does, for systemd.
@@ -361,51 +388,6 @@ impl Startup {
         let addresses: Vec<_> = self.started.iter().map(|(address, _)| address.to_string()).collect();
         format!("Serving on {}", escape::text(addresses.join(", ").as_bytes()))
     }
-}
-
-/// What runs beside a server needs.
-struct Supervision {
-    signals: [CaughtSignals; 2],
-    upgrader: Upgrader,
-    status: String,
-    reloads: Reloads,
-}
-
-impl Supervision {
-    async fn run(self, handle: Handle) {
-        let watchdog = self.reloads.notifier.clone();
-        tokio::select! {
-            () = shut_down(self, &handle) => {}
-            () = watchdog.keep_watchdog(&handle) => {}
-        }
-    }
-}
-
-/// Drains at the first signal, exits at the second. Meanwhile it reads files again, and lets
-/// another process take over.
-async fn shut_down(supervision: Supervision, handle: &Handle) {
-    let Supervision { signals: [mut interrupt, hangup], upgrader, status, mut reloads } = supervision;
-    let console = reloads.console.clone();
-    let ending = async {
-        tokio::select! {
-            () = interrupt.next() => {}
-            () = reloads.until_hung_up(handle, hangup) => {}
-        }
-    };
-    upgrader.run(handle, &console, status, ending).await;
-    // A reload may have set it.
-    let Reloads { notifier, drain_timeout, .. } = reloads;
-    tokio::time::sleep(SAME_SIGNAL).await;
-    interrupt.discard().await;
-    notifier.stopping(handle.clients());
-    console.draining(handle.clients(), drain_timeout).await;
-    handle.drain(drain_timeout);
-    interrupt.next().await;
-    // What is unfinished is reset, so that no peer takes this for a FIN. Then the process exits
-    // without destructors: nothing may keep it.
-    handle.stop();
-    let _ = tokio::time::timeout(LAST_CUTS, handle.finished()).await;
-    std::process::exit(exit::SIGNAL.into());
 }
 
 /// The listeners of each address.
@@ -456,45 +438,4 @@ fn max_connections(asked: Option<usize>, possible: usize) -> usize {
         ));
     }
     asked.min(possible)
-}
-
-/// Prints the library's warnings to stderr through a [`Printer`]: a stuck stderr must not block an
-/// accept loop.
-fn print_warnings() -> FinalFlush {
-    let skipped =
-        |skipped: SkippedEvents| format!("resound: ... and {} more warnings\n", skipped.events + skipped.lines);
-    // There is no other stream to report a failing stderr on.
-    let (printer, ending) = Printer::new(StdStream::Stderr, 1, skipped, |_| {});
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .event_format(plain_line as fn(&FmtContext<'_, _, _>, Writer<'_>, &tracing::Event<'_>) -> _)
-        .with_writer(move || LogLine(Arc::clone(&printer)))
-        .init();
-    ending
-}
-
-/// `resound: warning: what happened`.
-fn plain_line(
-    cx: &FmtContext<'_, Registry, DefaultFields>,
-    mut to: Writer<'_>,
-    event: &tracing::Event<'_>,
-) -> std::fmt::Result {
-    let level = if *event.metadata().level() == tracing::Level::ERROR { "error" } else { "warning" };
-    write!(to, "resound: {level}: ")?;
-    cx.field_format().format_fields(to.by_ref(), event)?;
-    writeln!(to)
-}
-
-struct LogLine(Arc<Printer>);
-
-impl std::io::Write for LogLine {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.print(0, EventWeight::Event, |to| to.extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

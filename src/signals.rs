@@ -1,7 +1,7 @@
 //! Signals that end a command. A signal that was ignored at the start, as with `nohup` and in
 //! background jobs of a script, stays ignored.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use rustix::process::Signal;
@@ -22,6 +22,79 @@ pub(crate) fn termination() -> impl Future<Output = ()> {
     async move { signals.next().await }
 }
 
+/// The signals that end a server: the first begins a drain, the second ends that.
+pub(crate) struct EndingSignals {
+    caught: CaughtSignals,
+    #[cfg(unix)]
+    arrivals: Option<std::sync::Arc<resound::system::SignalArrivals>>,
+    /// When the first came, as far as it is known.
+    first: Option<Instant>,
+}
+
+impl EndingSignals {
+    /// Catches them from now on, within a runtime.
+    pub(crate) fn catch() -> Self {
+        // Handlers run in this order: who is woken by the other finds the arrival noted.
+        #[cfg(unix)]
+        let arrivals = resound::system::SignalArrivals::watch(&CaughtSignals::heeded(&INTERRUPTS), SAME_SIGNAL).ok();
+        Self {
+            caught: CaughtSignals::interrupt(),
+            #[cfg(unix)]
+            arrivals,
+            first: None,
+        }
+    }
+
+    /// Waits for the first. Returns when it came, which is earlier than this call knows of it if
+    /// its thread is busy.
+    pub(crate) async fn first(&mut self) -> Instant {
+        self.caught.next().await;
+        #[cfg(unix)]
+        let arrived = self.arrivals.as_ref().and_then(|arrivals| arrivals.first());
+        #[cfg(not(unix))]
+        let arrived = None;
+        *self.first.insert(arrived.unwrap_or_else(Instant::now))
+    }
+
+    /// Waits for the second, on any runtime: the thread that waited for the first may be too busy.
+    /// Returns when it came. Where something else began the drain, the first is meant.
+    pub(crate) async fn second(&self) -> Instant {
+        let mut caught = CaughtSignals::interrupt();
+        loop {
+            if let Some(at) = self.has_come() {
+                return at;
+            }
+            caught.next().await;
+            if !self.is_counted() && self.first.is_none_or(|first| first.elapsed() > SAME_SIGNAL) {
+                return Instant::now();
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn has_come(&self) -> Option<Instant> {
+        let arrivals = self.arrivals.as_ref()?;
+        if self.first.is_some() { arrivals.second() } else { arrivals.first() }
+    }
+
+    #[cfg(not(unix))]
+    fn has_come(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether their handler notes when they come.
+    fn is_counted(&self) -> bool {
+        #[cfg(unix)]
+        return self.arrivals.is_some();
+        #[cfg(not(unix))]
+        false
+    }
+}
+
+/// What ends a server.
+#[cfg(unix)]
+const INTERRUPTS: [Signal; 2] = [Signal::INT, Signal::TERM];
+
 /// Caught signals.
 pub(crate) struct CaughtSignals {
     #[cfg(unix)]
@@ -35,15 +108,21 @@ impl CaughtSignals {
     /// action.
     #[cfg(unix)]
     fn catch(signals: &[Signal]) -> Self {
-        let numbers = signals.iter().map(|signal| signal.as_raw());
-        let heeded = numbers.filter(|&number| !resound::system::ignores_signal(number));
+        let heeded = Self::heeded(signals).into_iter();
         Self { caught: heeded.filter_map(|number| unix::signal(SignalKind::from_raw(number)).ok()).collect() }
+    }
+
+    /// The numbers of those that are not ignored.
+    #[cfg(unix)]
+    fn heeded(signals: &[Signal]) -> Vec<i32> {
+        let numbers = signals.iter().map(|signal| signal.as_raw());
+        numbers.filter(|&number| !resound::system::ignores_signal(number)).collect()
     }
 
     /// SIGINT, and SIGTERM on Unix.
     pub(crate) fn interrupt() -> Self {
         #[cfg(unix)]
-        return Self::catch(&[Signal::INT, Signal::TERM]);
+        return Self::catch(&INTERRUPTS);
         #[cfg(not(unix))]
         Self { caught: tokio::signal::windows::ctrl_c().ok() }
     }
@@ -75,17 +154,6 @@ impl CaughtSignals {
         match &mut self.caught {
             Some(signal) => drop(signal.recv().await),
             None => std::future::pending().await,
-        }
-    }
-
-    /// Discards the signals that have arrived.
-    pub(crate) async fn discard(&mut self) {
-        for _ in 0..2 {
-            tokio::select! {
-                biased;
-                () = self.next() => {}
-                () = std::future::ready(()) => return,
-            }
         }
     }
 }

@@ -6,6 +6,12 @@ use crate::stdio::StdStream;
 
 /// The destination of lines.
 pub(crate) trait Destination: Write + Send {
+    /// Goes on elsewhere, if that was asked for. Returns whether it does: then `torn`, the start of
+    /// a line that has been written, is not there.
+    fn renew(&mut self, torn: &[u8]) -> bool {
+        let _ = torn;
+        false
+    }
     /// The length, if it is a file.
     fn length(&self) -> Option<u64> {
         None
@@ -22,7 +28,7 @@ impl Destination for StdStream {
 pub(crate) struct OutputSink {
     output: Box<dyn Destination>,
     /// Reports a failure: once after each time that the output worked.
-    report: fn(&io::Error),
+    report: Box<dyn Fn(&io::Error) + Send>,
     is_reported: bool,
 }
 
@@ -34,8 +40,13 @@ pub(crate) struct Unwritten {
 }
 
 impl OutputSink {
-    pub(crate) fn new(output: impl Destination + 'static, report: fn(&io::Error)) -> Self {
-        Self { output: Box::new(output), report, is_reported: false }
+    pub(crate) fn new(output: impl Destination + 'static, report: impl Fn(&io::Error) + Send + 'static) -> Self {
+        Self { output: Box::new(output), report: Box::new(report), is_reported: false }
+    }
+
+    /// Goes on elsewhere, if that was asked for, between two lines.
+    pub(crate) fn renew(&mut self) {
+        self.output.renew(&[]);
     }
 
     /// Writes whole lines. After a failure it continues at the same byte, as often as `try_again`
@@ -43,6 +54,10 @@ impl OutputSink {
     pub(crate) fn write(&mut self, lines: &[u8], try_again: impl Fn() -> bool) -> Result<(), Option<Unwritten>> {
         let mut done = 0;
         while done < lines.len() {
+            let start = line_start(&lines[..done]);
+            if self.output.renew(&lines[start..done]) {
+                done = start;
+            }
             let error = match self.output.write(&lines[done..]) {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(n) => {
@@ -62,7 +77,7 @@ impl OutputSink {
             }
             // A truncated file has lost the start of this line too.
             if self.output.length() < length {
-                done = lines[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                done = line_start(&lines[..done]);
             }
         }
         Ok(())
@@ -72,6 +87,11 @@ impl OutputSink {
     pub(crate) fn works(&mut self) {
         self.is_reported = false;
     }
+}
+
+/// Where the line begins that these bytes end in.
+fn line_start(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
 }
 
 /// Counts the lines that end in these bytes.

@@ -12,6 +12,8 @@ use {
     std::time::Duration,
 };
 
+use crate::journal::{self, LinePriority};
+
 /// A standard stream. Other programs may share it and make it non-blocking: then calls wait here,
 /// and the flags, which are shared too, stay. Nothing is buffered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(crate) enum StdStream {
 
 /// Prints a message on stderr. Errors are ignored: no other stream could report them.
 pub(crate) fn say(text: &str) {
-    let _ = StdStream::Stderr.write_all(format!("resound: {text}\n").as_bytes());
+    let line = journal::marked(&format!("resound: {text}\n"), LinePriority::Notice);
+    let _ = StdStream::Stderr.write_all(line.as_bytes());
 }
 
 /// The pauses between calls on a stream that poll reports as ready although it is not.

@@ -109,16 +109,20 @@ impl AdminListener {
     }
 
     /// Says where a server has its metrics, and serves them for as long as the future is polled.
-    pub(crate) fn watch(self, handle: &Handle, console: &Console, loud: &Console) -> impl Future<Output = ()> + use<> {
+    /// Where `loud` is given, it is told too of a port that the system chose.
+    pub(crate) fn watch(
+        self,
+        handle: &Handle,
+        console: &Console,
+        loud: Option<&Console>,
+    ) -> impl Future<Output = ()> + use<> {
         self.announce(console, loud);
         self.serve(handle.inspector())
     }
 
-    /// Prints the address of a server; with `--quiet`, the silent console, only a port that the
-    /// system chose.
-    fn announce(&self, console: &Console, loud: &Console) {
-        let console = if self.is_chosen { loud } else { console };
+    fn announce(&self, console: &Console, loud: Option<&Console>) {
         console.admin(self.address);
+        loud.filter(|_| self.is_chosen).into_iter().for_each(|loud| loud.admin(self.address));
         if let Some(exposure) = self.exposure() {
             tracing::warn!("{exposure}");
         }

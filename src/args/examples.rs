@@ -51,6 +51,11 @@ const SERVER: &[Example] = &[
     Example("Serve TLS with a certificate made for this run", "resound server 127.0.0.1 8443 --tls"),
     Example("See each call on a socket, and what it does on the wire", "resound server --explain"),
     Example("Log events as JSON, one a line", "resound server --log-format json"),
+    Example(
+        "Log connections to a file, with times, for logrotate",
+        "resound server --log connections --log-time --log-file resound.log",
+    ),
+    Example("Keep a load balancer's health checks out of the log", "resound server :: --quiet-from 10.0.0.0/24"),
     Example("Serve behind HAProxy, and print the real clients", "resound server --proxy-protocol require -v"),
     Example(
         "Reset the first two connections, and answer late then",
@@ -101,6 +106,7 @@ const LOAD: &[Example] = &[
 const RELAY: &[Example] = &[
     Example("Relay 127.0.0.1:8889 to a server on this machine", "resound relay 127.0.0.1:8888"),
     Example("Choose the address, and print each connection", "resound relay 127.0.0.1:9000 db.internal:5432 -v"),
+    Example("Log to a file that is opened anew at SIGHUP", "resound relay 9000 db.internal:5432 --log-file relay.log"),
     Example("Put TLS in front of a plain server", "resound relay 0.0.0.0:8443 127.0.0.1:8888 --tls"),
     Example("Talk to a TLS server in plain text", "resound relay 9000 db.example:8443 --target-tls"),
     Example("Tell the target who its client is", "resound relay 9000 127.0.0.1:8888 --send-proxy v2"),

@@ -12,6 +12,7 @@ mod guides;
 mod health;
 mod lab;
 mod load;
+mod logging;
 mod mistakes;
 mod output;
 #[cfg(test)]

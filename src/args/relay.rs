@@ -10,6 +10,7 @@ use resound::{Address, Engine, Error};
 
 use super::config::ConfigArgs;
 use super::faults::FaultArgs;
+use super::logging::set_verbose;
 use super::serving::{LIMITS, ServingArgs};
 use super::{DEFAULT_HOST, address, examples, listen_address};
 use crate::client::{ClientTlsArgs, HandshakeOptions, SendProxy};
@@ -134,7 +135,8 @@ impl RelayArgs {
         let (listen, targets): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let tls = self.target_tls.meaning(&targets)?;
         let mut serving = self.serving.meaning(listen)?;
-        (serving.verbose, serving.limits.idle_timeout, serving.targets) = (self.verbose, self.idle_timeout.0, targets);
+        set_verbose(&mut serving.console, self.verbose)?;
+        (serving.limits.idle_timeout, serving.targets) = (self.idle_timeout.0, targets);
         let faults = self.faults.meaning(&mut serving)?;
         let (send_proxy, connect_timeout) = (self.send_proxy, self.connect_timeout);
         Ok(RelaySettings { serving, tls, send_proxy, source: source_address, connect_timeout, faults })

@@ -7,6 +7,7 @@ use resound::{Engine, Framing};
 
 use super::config::ConfigArgs;
 use super::faults::{FaultArgs, profile};
+use super::logging::set_verbose;
 use super::serving::{LIMITS, ServingArgs};
 use super::{examples, listen_address};
 use crate::server::{self, ServerMode};
@@ -107,7 +108,7 @@ impl ServerArgs {
         };
         let mut serving = self.serving.meaning(addresses)?;
         (serving.limits.high_water, serving.limits.idle_timeout) = (self.high_water, self.idle_timeout.0);
-        serving.verbose = self.verbose;
+        set_verbose(&mut serving.console, self.verbose)?;
         if self.explain && serving.engine == Engine::Auto {
             serving.engine = Engine::Threads;
         }

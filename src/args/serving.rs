@@ -11,9 +11,10 @@ use resound::{Engine, Limits};
 
 use super::FamilyArgs;
 use super::admin::AdminArgs;
+use super::logging::LogArgs;
 use crate::certificates::ServerTlsArgs;
-use crate::console::Format;
 use crate::listening::ListenAddress;
+use crate::log_settings::LogDetail;
 use crate::server::{ProxyMode, ServingPlan};
 use crate::units::{self, Timeout};
 use crate::upgrade::UpgradeSettings;
@@ -28,9 +29,6 @@ const ACCESS: &str = "Access";
 pub(super) struct ServingArgs {
     #[command(flatten)]
     family: FamilyArgs,
-    /// How the console prints events
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    log_format: Format,
     /// Print only the port that the system chose for port 0
     #[arg(short, long)]
     quiet: bool,
@@ -78,6 +76,8 @@ pub(super) struct ServingArgs {
         value_parser = units::timeout, default_value = "10s"
     )]
     opening_timeout: Timeout,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     tls: ServerTlsArgs,
     /// Expect a PROXY header (version 1 or 2) at the start of each connection, and reset one
@@ -166,6 +166,7 @@ impl ServingArgs {
             bail!("--unix-mode has no meaning without an address like unix:/path");
         }
         let (proxies, access) = (self.proxies(), self.access());
+        let (console, log_file) = self.log.meaning(self.quiet, self.quiet_local);
         Ok(ServingPlan {
             addresses,
             targets: Vec::new(),
@@ -186,19 +187,18 @@ impl ServingArgs {
             tls: self.tls.meaning()?,
             #[cfg(unix)]
             unix_mode: self.unix_mode,
-            verbose: false,
-            quiet_local: self.quiet_local,
             drain_timeout: self.drain_timeout,
             upgrade: UpgradeSettings {
                 timeout: self.upgrade_timeout.0,
                 start_timeout: self.upgrade_start_timeout,
                 refusal: None,
             },
-            quiet: self.quiet,
+            quiet: console.detail == Some(LogDetail::Off),
             beside: self.admin.descriptors(),
             admin: self.admin.meaning(),
             while_stdin: self.while_stdin,
-            format: self.log_format,
+            console,
+            log_file,
         })
     }
 

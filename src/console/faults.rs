@@ -22,6 +22,9 @@ impl Console {
 
     /// Prints a fault that was injected.
     pub(crate) fn fault(&self, client: &ConnInfo, event: &FaultEvent) {
+        if self.settings.leaves_out(client) {
+            return;
+        }
         let text = |to: &mut Vec<u8>| {
             write!(to, "Fault on {}", AddressTuple(client))?;
             if let Some(direction) = event.direction {

@@ -8,7 +8,7 @@ use resound::relay::{DirectionReport, RelayEvent, RelayReport};
 use resound::{CloseReason, Closed, ConnInfo, Observer};
 
 use super::faults::fault_json;
-use super::{AddressTuple, Console, Format, event_of};
+use super::{AddressTuple, Console, event_of};
 use crate::explain;
 use crate::json::JsonObject;
 use crate::units::{bytes, counted, elapsed};
@@ -73,7 +73,7 @@ impl RelayConsole {
         json: impl FnOnce() -> JsonObject,
     ) {
         let console = &self.console;
-        if (console.verbose || console.format == Format::Json) && !console.leaves_out(client) {
+        if console.settings.has_relayed() && !console.settings.leaves_out(client) {
             console.event(text, json);
         }
     }

@@ -88,8 +88,8 @@ impl PreparedFaults {
     }
 
     /// Prints what holds and where the control API is, once the program has started; the future
-    /// keeps both running beside it. Where `loud` is given, it is told a port that the system
-    /// chose.
+    /// keeps both running beside it. Where `loud` is given, it is told too of a port that the
+    /// system chose.
     pub(crate) fn beside(
         self,
         setter: FaultSetter,
@@ -100,7 +100,8 @@ impl PreparedFaults {
         let Self { begun, control, .. } = self;
         begun.iter().for_each(|setting| setter.begun(setting));
         if let Some((listener, is_chosen)) = &control {
-            listener.announce(loud.filter(|_| *is_chosen).unwrap_or(console));
+            listener.announce(console);
+            loud.filter(|_| *is_chosen).into_iter().for_each(|loud| loud.control(listener.address));
         }
         async move {
             match (control, setter.log.clone()) {

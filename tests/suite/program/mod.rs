@@ -3,6 +3,8 @@
 mod admin;
 mod config;
 mod control;
+#[cfg(unix)]
+mod ending;
 #[cfg(target_os = "linux")]
 mod explained;
 #[cfg(unix)]
@@ -10,6 +12,8 @@ mod fault_file;
 mod faults;
 #[cfg(target_os = "linux")]
 mod lab;
+#[cfg(unix)]
+mod log;
 #[cfg(target_os = "linux")]
 mod refused;
 mod relay;
@@ -30,4 +34,6 @@ mod unit;
 #[cfg(unix)]
 mod upgrade;
 mod verdict;
+#[cfg(unix)]
+mod warnings;
 mod watch;

@@ -187,12 +187,14 @@ impl NotifiedManager {
 #[test]
 fn systemd_is_told_of_the_start_a_reload_an_upgrade_and_the_end() {
     let folder = tempfile::TempDir::new().unwrap();
-    let [path, faults, config] = ["notify", "faults.toml", "resound.toml"].map(|name| folder.path().join(name));
+    let [path, faults, config, log] =
+        ["notify", "faults.toml", "resound.toml", "log"].map(|name| folder.path().join(name));
     let manager = NotifiedManager::at(&path);
     std::fs::write(&faults, "").unwrap();
     std::fs::write(&config, "[server]\n").unwrap();
     let (faults, config) = (["--faults", faults.to_str().unwrap()], ["--config", config.to_str().unwrap()]);
-    for flags in [&faults[..], &config, &[]] {
+    let to_file = ["--log-file", log.to_str().unwrap()];
+    for flags in [&faults[..], &config, &to_file, &[]] {
         let mut command = Program::command(&["server", "127.0.0.1", "0", "--while-stdin"]);
         command.args(flags).env("NOTIFY_SOCKET", &path).stdin(Stdio::piped());
         let mut server = Program::spawn(command);
@@ -217,6 +219,9 @@ fn systemd_is_told_of_the_start_a_reload_an_upgrade_and_the_end() {
         server.stdout.rest();
         assert_eq!(server.end().0, Some(0));
     }
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = |start| text.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((lines("Upgraded: "), lines("Received "), lines("Server stopped: ")), (1, 2, 2), "of both: {text}");
 }
 
 #[test]

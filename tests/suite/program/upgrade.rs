@@ -215,44 +215,54 @@ fn replace(link: &Path, script: &str) {
     std::fs::set_permissions(link, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Asks for an upgrade, which fails for this reason.
+fn fails(server: &mut Generations, address: SocketAddr, why: &[&str]) {
+    server.signal(Signal::USR2);
+    let line = server.stderr.next();
+    assert!(line.starts_with("resound: warning: no upgrade: ") && why.iter().all(|why| line.contains(why)), "{line}");
+    assert!(line.ends_with("; this process goes on as before"), "{line}");
+    Peer::connect(address).ask("a new one");
+}
+
 #[test]
 fn a_broken_new_program_changes_nothing() {
     let folder = tempfile::TempDir::new().unwrap();
     let link = linked(folder.path());
     let (mut server, address) = Generations::server(&link, &["--upgrade-start-timeout", "300ms"]);
     let mut held = Peer::connect(address);
-    let is_broken = |server: &mut Generations, why: &[&str]| {
-        server.signal(Signal::USR2);
-        let line = server.stderr.next();
-        assert!(
-            line.starts_with("resound: warning: no upgrade: ") && why.iter().all(|why| line.contains(why)),
-            "{line}"
-        );
-        assert!(line.ends_with("; this process goes on as before"), "{line}");
-        Peer::connect(address).ask("a new one");
-    };
     std::fs::remove_file(&link).unwrap();
-    is_broken(&mut server, &["cannot be started", "No such file"]);
+    fails(&mut server, address, &["cannot be started", "No such file"]);
     std::fs::write(&link, "no program").unwrap();
-    is_broken(&mut server, &["cannot be started", "Permission denied"]);
+    fails(&mut server, address, &["cannot be started", "Permission denied"]);
     replace(&link, "#!/bin/sh\nexit 3\n");
-    is_broken(&mut server, &["has ended before it could serve: exit status: 3"]);
+    fails(&mut server, address, &["has ended before it could serve: exit status: 3"]);
     replace(&link, "#!/bin/sh\nkill -9 $$\n");
-    is_broken(&mut server, &["has ended before it could serve: signal: 9"]);
+    fails(&mut server, address, &["has ended before it could serve: signal: 9"]);
     replace(&link, "#!/bin/sh\nexec sleep 1000\n");
-    is_broken(&mut server, &["was not ready after 300ms (--upgrade-start-timeout)"]);
-    // One that says it is ready, and goes.
-    replace(
-        &link,
-        "#!/bin/bash\nset -- $_RESOUND_UPGRADE\nread -r list <&$2\necho ready >&$2\nread -r turn <&$2\nexit 4\n",
-    );
-    is_broken(&mut server, &["has ended before it could serve: exit status: 4"]);
+    fails(&mut server, address, &["was not ready after 300ms (--upgrade-start-timeout)"]);
     held.ask("still there");
     std::fs::remove_file(&link).unwrap();
     symlink(program(), &link).unwrap();
     server.upgrade();
     held.ask("still there");
     Peer::connect(address).ask("a new one");
+    drop(held);
+    server.end();
+}
+
+#[test]
+fn a_new_program_that_goes_at_its_turn_changes_nothing() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let link = linked(folder.path());
+    let (mut server, address) = Generations::server(&link, &[]);
+    let mut held = Peer::connect(address);
+    held.ask("before");
+    replace(
+        &link,
+        "#!/bin/bash\nset -- $_RESOUND_UPGRADE\nread -r list <&$2\necho ready >&$2\nread -r turn <&$2\nexit 4\n",
+    );
+    fails(&mut server, address, &["has ended before it could serve: exit status: 4"]);
+    held.ask("still there");
     drop(held);
     server.end();
 }
