@@ -41,6 +41,7 @@ mod stdio;
 mod supervision;
 mod systemd;
 mod tls_summary;
+mod top;
 mod typed_condition;
 mod units;
 mod upgrade;
@@ -125,6 +126,7 @@ fn start(command: CliCommand, config: Option<LiveConfig>) -> Result<ExitCode> {
         }),
         CliCommand::Lab(typed) => typed.meaning().and_then(lab::run),
         CliCommand::Health(typed) => typed.meaning().and_then(health::run),
+        CliCommand::Top(typed) => typed.meaning().and_then(top::run),
         CliCommand::Report(typed) => typed.meaning().and_then(report::run),
         CliCommand::Completions(typed) => generate::completions(typed.shell),
         CliCommand::Man(typed) => generate::man(typed.page.as_deref(), typed.output.as_deref()),

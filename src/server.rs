@@ -39,11 +39,6 @@ use crate::upgrade::{self, UpgradeSettings};
 use crate::warnings::{Warnings, print_warnings};
 use crate::{descriptors, escape, exit};
 
-<<<<<<< ours
-=======
-/// Connections that are cut at the second signal delay the exit by this time at most.
-const LAST_CUTS: Duration = Duration::from_millis(200);
->>>>>>> theirs
 /// A stuck console delays the exit by this time at most.
 const LAST_WRITES: Duration = Duration::from_millis(500);
 

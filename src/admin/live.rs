@@ -98,6 +98,8 @@ struct LiveTotals {
     bytes_out: u64,
     faults: u64,
     /// Those above zero.
+    faults_by_kind: serde_json::Map<String, serde_json::Value>,
+    /// Those above zero.
     closed_by_reason: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -227,7 +229,8 @@ impl LiveFeed {
                 bytes_in: totals.bytes_in,
                 bytes_out: totals.bytes_out,
                 faults: now.faults,
-                closed_by_reason: above_zero(&totals),
+                faults_by_kind: self.subject.faults.iter().flat_map(|faults| above_zero(faults.by_kind())).collect(),
+                closed_by_reason: above_zero(totals.closed_by_reason()),
             },
             dialled: is_relay.then(|| LiveRates::between(&dialled(before), &dialled(now), seconds)),
             workers: workers.collect(),
@@ -256,8 +259,8 @@ pub(super) fn engine_name(engine: resound::Engine) -> &'static str {
     }
 }
 
-fn above_zero(totals: &Totals) -> serde_json::Map<String, serde_json::Value> {
-    totals.closed_by_reason().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n.into())).collect()
+fn above_zero(counts: impl Iterator<Item = (&'static str, u64)>) -> serde_json::Map<String, serde_json::Value> {
+    counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n.into())).collect()
 }
 
 fn per_second(before: u64, now: u64, seconds: f64) -> f64 {

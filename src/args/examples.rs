@@ -31,6 +31,11 @@ pub(crate) const HEALTH_NOTES: &str = "\
 Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
 Exit codes: 0 it answers, or is ready; 1 it is not; 2 usage.";
 
+/// The same for `top`.
+pub(crate) const TOP_NOTES: &str = "\
+Addresses: PORT, HOST:PORT or [IPv6]:PORT of --admin; without one, 127.0.0.1:9464.
+Exit codes: 0 ok; 1 nothing answers there, or something else; 2 usage; 130 cut short by a signal.";
+
 /// The same for `load` and `report`.
 pub(crate) const LOAD_NOTES: &str = "\
 Addresses: HOST PORT, HOST:PORT, [IPv6]:PORT or unix:/path; without one, 127.0.0.1 8888.
@@ -147,6 +152,12 @@ const HEALTH: &[Example] = &[
     Example("Is a server that was started with --admin 9464 ready?", "resound health --admin 9464"),
 ];
 
+const TOP: &[Example] = &[
+    Example("Watch a server that was started with --admin 9464", "resound top"),
+    Example("Another one, with the slowest peers first", "resound top db.internal:9464 --sort rtt"),
+    Example("Once, as text: the five peers that have sent most", "resound top --once --sort in | grep -A 5 peer"),
+];
+
 const COMPLETIONS: &[Example] = &[
     Example("Complete in this shell (bash)", "source <(resound completions bash)"),
     Example("Install the script for fish", "resound completions fish > ~/.config/fish/completions/resound.fish"),
@@ -168,6 +179,7 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
         "lab" => LAB,
         "report" => REPORT,
         "health" => HEALTH,
+        "top" => TOP,
         "completions" => COMPLETIONS,
         "man" => MAN,
         _ => PROGRAM,
@@ -222,6 +234,7 @@ pub(super) fn long_help(command: &str) -> String {
         "relay" => RELAY_NOTES,
         "lab" => LAB_NOTES,
         "health" => HEALTH_NOTES,
+        "top" => TOP_NOTES,
         "completions" | "man" => "",
         _ => NOTES,
     };
@@ -274,6 +287,7 @@ mod tests {
                     CliCommand::Lab(typed) => typed.meaning().map(drop).err(),
                     CliCommand::Report(typed) => typed.meaning().err(),
                     CliCommand::Health(typed) => typed.meaning().err(),
+                    CliCommand::Top(typed) => typed.meaning().map(drop).err(),
                     _ => None,
                 };
                 // The file of an authority is the reader's own, and unix sockets need Unix.

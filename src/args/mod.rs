@@ -22,6 +22,7 @@ mod report;
 mod server;
 mod serving;
 mod test;
+mod top;
 mod unknown;
 mod watch;
 
@@ -41,6 +42,7 @@ pub(crate) use mistakes::meant;
 pub(crate) use relay::RelayArgs;
 pub(crate) use report::ReportArgs;
 pub(crate) use server::ServerArgs;
+pub(crate) use top::TopArgs;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8888;
@@ -72,6 +74,8 @@ pub(crate) enum CliCommand {
     Report(ReportArgs),
     /// Ask once whether a server answers, for a container's probe
     Health(HealthArgs),
+    /// Show what a server, a relay or a load that runs with --admin does, in a terminal
+    Top(TopArgs),
     /// Print a shell's completion script for resound
     Completions(CompletionsArgs),
     /// Print a manual page

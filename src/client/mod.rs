@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use self::connect::{Connect, ConnectSetup, SilencePolicy};
 pub(crate) use self::failure::ClientFailure;
+pub(crate) use self::interactive::{SavedTerminal, TerminalSignals};
 use self::limits::within;
 pub(crate) use self::plan::{ClientPlan, ClientTask, Expect, PathSelection, PipeOptions, TestOutput, TestTask};
 pub(crate) use self::send_proxy::SendProxy;

@@ -45,7 +45,7 @@ use resound_load::Record;
 
 use anyhow::{Context, Result};
 
-use self::bars::Glyphs;
+pub(crate) use self::bars::Glyphs;
 use self::comparison::Compared;
 use self::document::Document;
 pub(crate) use self::gate::Gate;

@@ -29,6 +29,9 @@ use resound::Stream;
 use resound::client::FailureClass;
 use tokio::time::Instant;
 
+pub(crate) use self::saved_terminal::SavedTerminal;
+pub(crate) use self::signals::TerminalSignals;
+
 use self::command::{COMMANDS, ChatCommand};
 use self::line::Input;
 use self::terminal::Terminal;

@@ -9,13 +9,13 @@ use {
 };
 
 /// The saved modes.
-pub(super) struct SavedTerminal {
+pub(crate) struct SavedTerminal {
     #[cfg(unix)]
     modes: Option<rustix::termios::Termios>,
 }
 
 impl SavedTerminal {
-    pub(super) fn save() -> Self {
+    pub(crate) fn save() -> Self {
         Self {
             #[cfg(unix)]
             modes: termios::tcgetattr(io::stdin()).ok(),
@@ -23,7 +23,7 @@ impl SavedTerminal {
     }
 
     /// The editor gets each key, Ctrl+C and Ctrl+D too.
-    pub(super) fn enter_raw_mode(&self) {
+    pub(crate) fn enter_raw_mode(&self) {
         #[cfg(unix)]
         if let Some(mut modes) = self.modes.clone() {
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
@@ -40,7 +40,7 @@ impl SavedTerminal {
         }
     }
 
-    pub(super) fn restore(&self) {
+    pub(crate) fn restore(&self) {
         #[cfg(unix)]
         if let Some(modes) = &self.modes {
             let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, modes);
@@ -50,14 +50,14 @@ impl SavedTerminal {
     }
 
     /// Discards typed keys that nothing read: the shell must not execute them.
-    pub(super) fn discard_input(&self) {
+    pub(crate) fn discard_input(&self) {
         #[cfg(unix)]
         let _ = termios::tcflush(io::stdin(), QueueSelector::IFlush);
     }
 
     /// Stops the program, as a shell's Ctrl+Z does. In an orphaned process group (POSIX), where
     /// no shell could continue it, the program keeps running.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         #[cfg(unix)]
         if !resound::system::ignores_signal(Signal::TSTP.as_raw()) {
             let _ = kill_current_process_group(Signal::TSTP);
@@ -66,7 +66,7 @@ impl SavedTerminal {
 
     /// Detaches stderr from a terminal that accepts nothing, so that a last message cannot
     /// block.
-    pub(super) fn detach_stderr(&self) {
+    pub(crate) fn detach_stderr(&self) {
         #[cfg(unix)]
         if io::stderr().is_terminal()
             && let Ok(nowhere) = File::options().write(true).open("/dev/null")

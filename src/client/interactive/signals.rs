@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals when the window changes its size, or the program continues after a stop. Systems without
 /// such signals never send them.
-pub(super) struct TerminalSignals {
+pub(crate) struct TerminalSignals {
     #[cfg(unix)]
     resized: Option<Signal>,
     #[cfg(unix)]
@@ -16,7 +16,7 @@ pub(super) struct TerminalSignals {
 }
 
 impl TerminalSignals {
-    pub(super) fn listen() -> Self {
+    pub(crate) fn listen() -> Self {
         Self {
             #[cfg(unix)]
             resized: signal(SignalKind::window_change()).ok(),
@@ -26,7 +26,7 @@ impl TerminalSignals {
     }
 
     /// Waits for the next signal. True if the program continues after a stop.
-    pub(super) async fn next(&mut self) -> bool {
+    pub(crate) async fn next(&mut self) -> bool {
         #[cfg(unix)]
         return std::future::poll_fn(|cx| {
             let mut came =

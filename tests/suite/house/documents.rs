@@ -78,7 +78,7 @@ fn links_lead_somewhere() {
 #[test]
 fn the_guides_name_every_flag_and_no_other() {
     let mut help = String::new();
-    for command in ["server", "client", "test", "relay", "lab", "load", "report", "completions", "man"] {
+    for command in ["server", "client", "test", "relay", "lab", "load", "report", "top", "completions", "man"] {
         help += &String::from_utf8(run(&[command, "--help"], b"").1).unwrap();
     }
     let (guides, known) = (guides(), flags(&help));

@@ -5,6 +5,7 @@ mod documents;
 mod guard;
 mod health;
 mod many;
+mod top;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
