@@ -65,6 +65,7 @@ pub(crate) fn check(command: CliCommand) -> Result<Vec<String>> {
         CliCommand::Load(typed) => return typed.meaning().map(|_| Vec::new()),
         CliCommand::Lab(typed) => return typed.meaning().map(|_| Vec::new()),
         CliCommand::Health(typed) => return typed.meaning().map(|_| Vec::new()),
+        CliCommand::Top(typed) => return typed.meaning().map(|_| Vec::new()),
         CliCommand::Report(_) | CliCommand::Completions(_) | CliCommand::Man(_) => return Ok(Vec::new()),
     };
     faults.map_or(Ok(()), |plan| plan.check(&live))?;
