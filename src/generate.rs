@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn each_page_has_examples_to_copy_and_the_values_of_flags() {
         let pages = pages();
-        assert_eq!(pages.len(), 11);
+        assert_eq!(pages.len(), 12);
         for (name, page) in &pages {
             let page = String::from_utf8_lossy(page);
             let command = name.strip_prefix("resound-").unwrap_or(name);

@@ -12,7 +12,7 @@ use crate::escape;
 const PREFIX: &str = "RESOUND_";
 
 /// What the project's own tests and scripts read, which an inherited environment may hold.
-pub(super) const OF_TESTS: [&str; 12] = [
+pub(super) const OF_TESTS: [&str; 13] = [
     "RESOUND_ENGINE",
     "RESOUND_FAULTS",
     "RESOUND_LAB_BYTES",
@@ -25,6 +25,7 @@ pub(super) const OF_TESTS: [&str; 12] = [
     "RESOUND_WRITE_API",
     "RESOUND_WRITE_SCHEMA",
     "RESOUND_WRITE_TABLES",
+    "RESOUND_WRITE_TOP",
 ];
 
 /// What the environment says of a command.
