@@ -10,6 +10,8 @@ use resound::system::raise_descriptor_limit;
 const RUNTIME: usize = 6;
 /// Descriptors of another runtime, which shares some of those.
 const SECOND_RUNTIME: usize = 4;
+/// Descriptors of the runtime in which a server that ends waits for the second signal.
+const ENDING: usize = SECOND_RUNTIME;
 /// Up to this limit the program counts open descriptors; above it, an estimate is enough.
 const FEW: u64 = 1024;
 /// The estimate of other open descriptors.
@@ -55,7 +57,7 @@ pub(crate) fn for_server(
     are_open: bool,
 ) -> Result<DescriptorBudget> {
     let each = BESIDE_A_LISTENER + usize::from(!are_open);
-    room("a server", asked, |workers| RUNTIME + each * listeners + of_workers(engine, workers, false))
+    room("a server", asked, |workers| RUNTIME + ENDING + each * listeners + of_workers(engine, workers, false))
 }
 
 /// The budget of a load generator.

@@ -54,7 +54,8 @@ impl TopScreen {
     /// Takes the terminal. A panic gives it back before it is told of.
     pub(super) fn enter() -> std::io::Result<Self> {
         let state = Arc::new(WriterState::default());
-        let (bytes, to_write) = sync_channel::<String>(1);
+        // A frame that is not taken yet leaves room for the end.
+        let (bytes, to_write) = sync_channel::<String>(2);
         let (ends, ended) = sync_channel(1);
         let writing = Arc::clone(&state);
         std::thread::Builder::new().name("resound-screen".into()).spawn(move || {

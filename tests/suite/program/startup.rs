@@ -305,7 +305,7 @@ fn with_few_descriptors_a_server_serves_or_fails_at_the_start() {
     for engine in engines() {
         for workers in [&["--workers", "2"][..], &[]] {
             let mut served = 0;
-            for limit in 4..=28 {
+            for limit in 4..=32 {
                 let args = [&["server", "127.0.0.1", "0", "--engine", engine], workers].concat();
                 let mut server = Program::spawn(under_a_limit(limit, &args));
                 let Some(line) = server.stdout.next_if_any() else {
