@@ -6,6 +6,8 @@ use anyhow::Result;
 use resound::Engine;
 use resound::system::raise_descriptor_limit;
 
+use crate::stdio::say;
+
 /// Descriptors of the program's runtime: its event queue, its waker and its signal pipe.
 const RUNTIME: usize = 6;
 /// Descriptors of another runtime, which shares some of those.
@@ -63,6 +65,20 @@ pub(crate) fn for_server(
 /// The budget of a load generator.
 pub(crate) fn for_generator(engine: Engine, asked: Option<NonZeroUsize>) -> Result<DescriptorBudget> {
     room("a generator", asked, |workers| RUNTIME + of_workers(engine, workers, true))
+}
+
+/// The possible number of connections, of which there is one at least. Warns if that is fewer than
+/// the flag asks for.
+pub(crate) fn max_connections(asked: Option<usize>, possible: usize) -> usize {
+    let possible = possible.max(1);
+    let asked = asked.unwrap_or(possible);
+    if asked > possible {
+        say(&format!(
+            "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) \
+             allows no more"
+        ));
+    }
+    asked.min(possible)
 }
 
 fn room(name: &str, asked: Option<NonZeroUsize>, needed: impl Fn(usize) -> usize) -> Result<DescriptorBudget> {

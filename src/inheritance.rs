@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use resound::server::Listener;
 
 use crate::systemd::{PassedSockets, ServiceNotifier};
@@ -16,13 +16,26 @@ pub(crate) struct Inheritance {
     systemd: PassedSockets,
     predecessor: Option<Predecessor>,
     heritage: Heritage,
+    /// Why no process can take over from this one.
+    refusal: Option<&'static str>,
 }
 
 impl Inheritance {
     /// Takes over what there is. To be called while this process has one thread.
     pub(crate) fn take() -> Result<Self> {
         let (notifier, systemd) = (ServiceNotifier::from_environment(), PassedSockets::take());
-        Ok(Self { notifier, systemd, predecessor: Predecessor::take()?, heritage: Heritage::default() })
+        let (predecessor, heritage) = (Predecessor::take()?, Heritage::default());
+        Ok(Self { notifier, systemd, predecessor, heritage, refusal: None })
+    }
+
+    /// Neither takes over nor lets take over. An error in a process that is to replace another one,
+    /// which then goes on.
+    pub(crate) fn refuse_upgrade(&mut self, why: &'static str) -> Result<()> {
+        if self.predecessor.is_some() {
+            bail!("no upgrade to this process: {why}");
+        }
+        self.refusal = Some(why);
+        Ok(())
     }
 
     /// The listeners that the predecessor had for what was typed as `key`.
@@ -56,7 +69,8 @@ impl Inheritance {
     /// Closes what no address has taken, and warns of it. What is left serves an upgrade. Must be
     /// called within a runtime.
     pub(crate) fn finish(self, settings: UpgradeSettings) -> Upgrader {
-        let Self { notifier, systemd, mut predecessor, heritage } = self;
+        let Self { notifier, systemd, mut predecessor, heritage, refusal } = self;
+        let settings = UpgradeSettings { refusal: settings.refusal.or(refusal), ..settings };
         let untaken = systemd.untaken();
         if !untaken.is_empty() {
             tracing::warn!(

@@ -15,6 +15,7 @@ use resound::{Framing, Handle, Limits};
 use crate::advice;
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::Console;
+use crate::descriptors;
 use crate::faults::{FreshFaults, SourcedFaults};
 use crate::signals::CaughtSignals;
 use crate::systemd::ServiceNotifier;
@@ -236,7 +237,7 @@ impl Reloads {
             handle.set_limits(new.limits);
         }
         if changes(ReloadablePart::MaxConnections) {
-            handle.set_max_connections(new.max_connections.unwrap_or(self.possible).min(self.possible));
+            handle.set_max_connections(descriptors::max_connections(new.max_connections, self.possible));
         }
         if changes(ReloadablePart::Framing) {
             self.framing.iter().zip(new.framing).for_each(|(live, framing)| live.set(framing));

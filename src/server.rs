@@ -32,7 +32,7 @@ use crate::log_file::LogFile;
 use crate::log_settings::ConsoleSettings;
 use crate::reload::{Changeable, LiveConfig, Reloads};
 use crate::sink::Unwritten;
-use crate::stdio::{StdStream, say};
+use crate::stdio::StdStream;
 use crate::supervision::{ShutdownSignals, Supervision};
 use crate::units::counted;
 use crate::upgrade::{self, UpgradeSettings};
@@ -73,7 +73,6 @@ pub(crate) struct ServingPlan {
     pub(crate) tls: Option<ServerTlsArgs>,
     pub(crate) proxies: ProxyMode,
     pub(crate) access: Access,
-    #[cfg(unix)]
     pub(crate) unix_mode: Option<u32>,
     pub(crate) drain_timeout: Duration,
     pub(crate) upgrade: UpgradeSettings,
@@ -255,7 +254,7 @@ pub(crate) fn serve(
         .limits(plan.limits)
         .access(plan.access)
         .busy_poll(plan.busy_poll)
-        .max_connections(max_connections(plan.max_connections, possible.max(1)));
+        .max_connections(descriptors::max_connections(plan.max_connections, possible));
     let settings = plan.congestion.into_iter().fold(settings, Server::congestion);
     let settings = with_handshakes(settings, proxies.clone(), tls.as_ref().map(|tls| tls.server.clone()));
 
@@ -426,16 +425,4 @@ fn trusted_proxies(proxied: ProxyMode, exposed: Option<&Endpoint>) -> Result<Opt
 fn chosen_ports(addresses: &[ListenAddress], listeners: &[Vec<Listener>]) -> Vec<Endpoint> {
     let asked = addresses.iter().zip(listeners).filter(|(address, _)| address.is_chosen());
     asked.flat_map(|(_, listeners)| listeners).map(|listener| listener.address().clone()).collect()
-}
-
-/// The possible number of connections. Warns if that is fewer than the flag asks for.
-fn max_connections(asked: Option<usize>, possible: usize) -> usize {
-    let asked = asked.unwrap_or(possible);
-    if asked > possible {
-        say(&format!(
-            "at most {possible} connections at once, not {asked}: the limit on open files (`ulimit -n`) \
-             allows no more"
-        ));
-    }
-    asked.min(possible)
 }

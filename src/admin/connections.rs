@@ -98,7 +98,7 @@ struct ConnectionListing<'a> {
     /// In all.
     open: u64,
     sort: &'a str,
-    /// Each worker has told of all its connections.
+    /// Each worker has listed all its connections.
     complete: bool,
     connections: Vec<ListedRow<'a>>,
 }

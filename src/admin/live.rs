@@ -18,9 +18,9 @@ use crate::json;
 /// The time between two events.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Clients that may read events at once.
-const MOST_READERS: usize = 16;
+pub(super) const MOST_READERS: usize = 16;
 
-/// The subject, and what is told of it once a second.
+/// The subject, and the event that describes it once a second.
 pub(super) struct LiveFeed {
     pub(super) subject: AdminSubject,
     pub(super) loops: LoopWatch,

@@ -162,7 +162,11 @@ impl AdminListener {
                     () = clients.ended() => continue,
                 };
                 match stream {
-                    Ok((stream, _)) => clients.serve(stream, &api),
+                    Ok((stream, _)) => {
+                        clients.serve(stream, &api);
+                        // One that was disconnected closes its socket when its task runs.
+                        tokio::task::yield_now().await;
+                    }
                     Err(_) => tokio::time::sleep(REST).await,
                 }
             }

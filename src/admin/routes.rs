@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::answer::AdminAnswer;
 use super::connections::{ConnectionCollector, ConnectionQuery};
-use super::live::LiveFeed;
+use super::live::{LiveFeed, MOST_READERS};
 use super::{health, metrics};
 use crate::http_host::HostRule;
 
@@ -45,7 +45,10 @@ impl AdminApi {
             "/live" if request.method() == Method::HEAD => AdminAnswer::ok("text/event-stream", ""),
             "/live" => match Arc::clone(&self.feed.readers).try_acquire_owned() {
                 Ok(place) => AdminAnswer::live(self.feed.subscribe(), replacement.clone(), place),
-                Err(_) => AdminAnswer::error(StatusCode::SERVICE_UNAVAILABLE, "16 clients read /live already"),
+                Err(_) => {
+                    let reason = format!("{MOST_READERS} clients read /live already");
+                    AdminAnswer::error(StatusCode::SERVICE_UNAVAILABLE, &reason)
+                }
             },
             _ => AdminAnswer::error(StatusCode::NOT_FOUND, PATHS),
         }

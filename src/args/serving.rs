@@ -187,6 +187,8 @@ impl ServingArgs {
             tls: self.tls.meaning()?,
             #[cfg(unix)]
             unix_mode: self.unix_mode,
+            #[cfg(not(unix))]
+            unix_mode: None,
             drain_timeout: self.drain_timeout,
             upgrade: UpgradeSettings {
                 timeout: self.upgrade_timeout.0,

@@ -123,7 +123,7 @@ pub(super) fn is_true(text: &str) -> Option<bool> {
     }
 }
 
-/// Does somebody else set this variable? Container platforms set those of a service that has this
+/// Does another program set this variable? Container platforms set those of a service that has this
 /// program's name, such as `RESOUND_SERVER_PORT=tcp://10.0.0.7:8888` (Kubernetes, docker links).
 fn is_foreign(name: &str, value: &OsStr) -> bool {
     let is_link =

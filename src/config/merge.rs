@@ -51,7 +51,7 @@ pub(super) fn off(key: usize) -> Entry {
     Entry { key, given: Given::Off, origin: Origin::CommandLine }
 }
 
-/// What the matches of a command line hold that somebody has typed, or a source has set.
+/// What the matches of a command line hold that was typed, or that a source has set.
 pub(super) fn entries(keys: &Keys, matches: &ArgMatches) -> Vec<Entry> {
     let mut entries = Vec::new();
     let raw = |id: &str| -> Vec<OsString> { matches.get_raw(id).into_iter().flatten().map(Into::into).collect() };

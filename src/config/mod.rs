@@ -2,7 +2,7 @@
 //! line.
 //!
 //! The names come from clap's definitions ([`key`]). Both sources become words of one command line
-//! ([`merge`]), which clap parses as if somebody had typed it: so a value means the same wherever
+//! ([`merge`]), which clap parses like a typed one: so a value means the same wherever
 //! it comes from, and what two flags have to do with each other is decided in one place.
 
 mod environment;
@@ -244,7 +244,7 @@ fn named_in(error: &clap::Error) -> Vec<String> {
 }
 
 impl Config {
-    /// Where the flags and values come from that a text names: a line for each that nobody typed.
+    /// Where the flags and values come from that a text names: a line for each that was not typed.
     pub(crate) fn notes(&self, text: &str) -> String {
         let Some(keys) = self.keys else { return String::new() };
         let is_named = |flag: &str| {

@@ -11,7 +11,7 @@ use super::{Config, environment};
 /// The column of the comments, unless a line is longer.
 const COMMENTS: usize = 40;
 
-/// The file: what some source says as values, and what nobody says as comments, so that a flag
+/// The file: what a source sets as values, and what no source sets as comments, so that a flag
 /// which is left alone stays so.
 pub(super) fn file(keys: &Keys, config: &Config) -> Result<String, ConfigMistake> {
     let command = keys.name();
@@ -58,7 +58,7 @@ fn commented(line: String, comment: &str) -> String {
     format!("{line:COMMENTS$} # {comment}\n")
 }
 
-/// A key that nobody has set.
+/// A key that no source has set.
 fn default(keys: &Keys, key: usize) -> String {
     let arg = keys.arg(key);
     let name = &keys.all[key].name;

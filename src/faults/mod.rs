@@ -50,6 +50,10 @@ impl FaultPlan {
     pub(crate) fn prepare(self, live: LiveFaults, inheritance: &mut Inheritance) -> Result<PreparedFaults> {
         let Self { faults: mut sourced, record, control, counts } = self;
         let begun = sourced.begin(&live, control.is_some())?;
+        if live.closes_listeners() {
+            inheritance
+                .refuse_upgrade("the faults 'refuse' and 'never-accept' close sockets that both processes have")?;
+        }
         let record = record.as_deref().map(FaultRecord::create).transpose()?;
         let control = match control {
             Some(asked) => Some((ControlListener::bind(asked, inheritance)?, asked.address.port() == 0)),

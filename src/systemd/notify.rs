@@ -67,7 +67,9 @@ impl ServiceNotifier {
     pub(crate) fn ready(&self, status: String) {
         if let Some(state) = &self.0 {
             state.is_silent.store(false, Relaxed);
-            state.send(&format!("READY=1\nSTATUS={status}"));
+            // The process that this one has replaced may have been silent for almost as long.
+            let alive = if state.watchdog.is_some() { "\nWATCHDOG=1" } else { "" };
+            state.send(&format!("READY=1\nSTATUS={status}{alive}"));
             *state.status() = status;
         }
     }

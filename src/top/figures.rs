@@ -1,11 +1,25 @@
 //! Figures in few columns: at most five for counts and times, and seven for bytes.
 
+use super::document::WorkerNews;
+
 const COUNTS: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
 const SIZES: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// `40.0`, `1.23k`: something a second.
 pub(super) fn rate(value: f64) -> String {
     if value > 0.0 && value < 10.0 { format!("{value:.1}") } else { short(value, 1000.0, &COUNTS) }
+}
+
+/// The figures of a worker under these heads: worker, open, accepted/s, messages/s, in/s, out/s.
+pub(super) fn of_worker(worker: &WorkerNews) -> [String; 6] {
+    [
+        worker.worker.to_string(),
+        count(worker.open),
+        rate(worker.accepted_per_second),
+        rate(worker.messages_per_second),
+        bytes(worker.bytes_in_per_second),
+        bytes(worker.bytes_out_per_second),
+    ]
 }
 
 pub(super) fn count(value: u64) -> String {

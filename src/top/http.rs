@@ -80,8 +80,11 @@ impl AdminReply {
             }
             _ => failure,
         })?;
+        // The server admits names only where it was told of them, because of browsers: the address
+        // is always admitted.
+        let host = stream.peer_addr().map_or_else(|_| address.to_string(), |peer| peer.to_string());
         let mut reply = Self { stream, address: address.clone(), bytes: Vec::new(), searched: 0, length: None };
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
         within(address, reply.stream.write_all(request.as_bytes())).await?;
         let status = match timeout(PATIENCE, reply.head()).await {
             Ok(status) => status?,

@@ -2,7 +2,7 @@
 
 use super::columns::TopColumn;
 use super::document::LiveNews;
-use super::figures::{bytes, count, rate, time};
+use super::figures::{bytes, count, of_worker, rate, time};
 use super::model::TopModel;
 use super::view::heading;
 
@@ -55,16 +55,10 @@ fn figures(live: &LiveNews) -> String {
         let heads = ["worker", "open", "accepted/s", "messages/s", "in/s", "out/s", "lag", "state"];
         let mut table = vec![heads.map(String::from)];
         table.extend(about.workers.iter().map(|worker| {
-            [
-                worker.worker.to_string(),
-                count(worker.open),
-                rate(worker.accepted_per_second),
-                rate(worker.messages_per_second),
-                bytes(worker.bytes_in_per_second),
-                bytes(worker.bytes_out_per_second),
-                or_none(worker.loop_lag_seconds.map(time)),
-                if worker.stuck { "stuck" } else { "turns" }.into(),
-            ]
+            let [number, open, accepted, messages, received, sent] = of_worker(worker);
+            let lag = or_none(worker.loop_lag_seconds.map(time));
+            let state = if worker.stuck { "stuck" } else { "turns" };
+            [number, open, accepted, messages, received, sent, lag, state.into()]
         }));
         text += &format!("\n{}", lined_up(&table, &[false; 8]));
     }

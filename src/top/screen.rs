@@ -51,7 +51,7 @@ struct WriterState {
 }
 
 impl TopScreen {
-    /// Takes the terminal. A panic gives it back before it is told of.
+    /// Takes the terminal. A panic gives it back before its message appears.
     pub(super) fn enter() -> std::io::Result<Self> {
         let state = Arc::new(WriterState::default());
         // A frame that is not taken yet leaves room for the end.

@@ -8,7 +8,7 @@ use ratatui_core::style::{Color, Modifier, Style};
 
 use super::columns::TopColumn;
 use super::document::LiveNews;
-use super::figures::{bytes, count, rate, time};
+use super::figures::{bytes, count, of_worker, rate, time};
 use super::model::TopModel;
 use crate::report::Glyphs;
 
@@ -207,14 +207,7 @@ fn workers(live: &LiveNews, pen: &mut Pen<'_>) {
         shown.truncate(room - 1);
     }
     for worker in &shown {
-        let texts = [
-            worker.worker.to_string(),
-            count(worker.open),
-            rate(worker.accepted_per_second),
-            rate(worker.messages_per_second),
-            bytes(worker.bytes_in_per_second),
-            bytes(worker.bytes_out_per_second),
-        ];
+        let texts = of_worker(worker);
         heads.iter().zip(&texts).for_each(|(head, text)| pen.text(&cell(head, text), Style::new()));
         let lag = worker.loop_lag_seconds.map_or("-".into(), time);
         let (lag, style) = match worker.stuck {

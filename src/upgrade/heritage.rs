@@ -40,9 +40,18 @@ impl Heritage {
         self.served.iter().flat_map(|(_, listeners)| listeners)
     }
 
-    /// Lets the files of unix sockets go with them.
+    /// Removes the files of unix sockets that this process has made.
+    pub(super) fn remove_files(&self) {
+        self.served().filter_map(Listener::owned_file).for_each(|path| drop(std::fs::remove_file(path)));
+    }
+
+    /// Lets the files of unix sockets go with them. Those of sockets that are not listened on any
+    /// more are removed.
     pub(super) fn own(&mut self, files: &[(String, PathBuf)]) {
         for (key, path) in files {
+            if !self.served.iter().any(|(other, _)| other == key) {
+                let _ = std::fs::remove_file(path);
+            }
             let of_key = self.served.iter_mut().filter(|(other, _)| other == key);
             for listener in of_key.flat_map(|(_, listeners)| listeners) {
                 if let Err(error) = listener.own_file(path) {

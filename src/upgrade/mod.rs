@@ -51,7 +51,7 @@ pub(crate) struct UpgradeSettings {
 /// Ends this process if the one goes on that it was to replace.
 pub(crate) fn wait_for_turn(upgrader: &mut Upgrader) {
     if let Err(error) = upgrader.wait_for_turn() {
-        // Nothing was accepted, and the files of sockets belong to the other process.
+        // Nothing was accepted.
         say(&format!("{error:#}"));
         std::process::exit(exit::USAGE.into());
     }

@@ -69,7 +69,9 @@ impl Predecessor {
 
     /// Closes what has not been asked for. Returns how it was typed.
     pub(crate) fn close_rest(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.passed).into_iter().map(|(passed, _)| passed.key).collect()
+        let rest: Vec<_> = std::mem::take(&mut self.passed).into_iter().map(|(passed, _)| passed).collect();
+        self.files.extend(rest.iter().filter_map(|passed| Some((passed.key.clone(), passed.file.clone()?))));
+        rest.into_iter().map(|passed| passed.key).collect()
     }
 
     /// Reports that this process can serve, and waits until it may.

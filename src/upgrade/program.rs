@@ -1,6 +1,8 @@
 //! [`StartedProgram`]: the program as it was started, to be started once more.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,11 +32,7 @@ impl StartedProgram {
 
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::arg0(&mut command, &self.name);
-        #[cfg(not(unix))]
-        let _ = &self.name;
-        command.args(&self.arguments);
+        command.arg0(&self.name).args(&self.arguments);
         command
     }
 }
@@ -51,15 +49,6 @@ fn typed_paths(name: &OsStr) -> impl Iterator<Item = PathBuf> {
 
 /// Whether this path leads to the file that this process runs.
 fn is_running(path: &Path, running: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        identity(path).is_some_and(|found| identity(running) == Some(found))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (path, running);
-        false
-    }
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    identity(path).is_some_and(|found| identity(running) == Some(found))
 }

@@ -49,7 +49,12 @@ impl Upgrader {
 
     /// Waits until this process may serve: at once, unless it replaces another one.
     pub(crate) fn wait_for_turn(&mut self) -> Result<()> {
-        self.predecessor.as_mut().map_or(Ok(()), Predecessor::wait_for_turn)
+        let turn = self.predecessor.as_mut().map_or(Ok(()), Predecessor::wait_for_turn);
+        if turn.is_err() {
+            // The files of the other process are not this one's.
+            self.heritage.remove_files();
+        }
+        turn
     }
 
     /// Runs beside a server that serves, until it is to drain: `ending` is over, or another process
@@ -100,7 +105,11 @@ impl Upgrader {
         if let Err(why) = take_turns(handle, &mut successor).await {
             successor.kill();
             let again = self.heritage.served().map(Listener::share).collect();
-            handle.listen(again).await.context("and nothing can be accepted any more")?;
+            // A worker that is stuck begins once it goes on.
+            let Ok(begun) = timeout(STEP, handle.listen(again)).await else {
+                return Err(why.context("its worker is stuck, and accepts again once it goes on"));
+            };
+            begun.context("and nothing can be accepted any more")?;
             return Err(why);
         }
         // Before the last owner is gone.

@@ -354,6 +354,50 @@ fn the_path_of_a_unix_socket_outlives_the_process_that_made_it() {
     assert!(!path.exists(), "the last process has left its file behind");
 }
 
+/// The socket is that of the process before, too.
+#[test]
+fn a_fault_that_closes_listeners_lets_no_process_take_over() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("resound.toml");
+    let config = "[server]\nhost = '127.0.0.1'\nport = 0\n";
+    std::fs::write(&file, config).unwrap();
+    let command = Program::command(&["server", "--while-stdin", "--config", file.to_str().unwrap()]);
+    let mut server = Generations::start(command);
+    let address = server.address("TCP Server started on ");
+    for fault in ["refuse", "never-accept"] {
+        std::fs::write(&file, format!("{config}fault = '{fault}'\n")).unwrap();
+        server.signal(Signal::USR2);
+        let why = "resound: no upgrade to this process: the faults 'refuse' and 'never-accept' close sockets";
+        let line = server.stderr.next();
+        assert!(line.starts_with(why), "{line}");
+        let line = server.stderr.until("resound: warning: no upgrade: ");
+        assert!(line.ends_with("; this process goes on as before"), "{line}");
+        Peer::connect(address).ask("still served");
+    }
+    server.end();
+    let (mut server, _) = Generations::server(program(), &["--fault", "refuse"]);
+    server.signal(Signal::USR2);
+    server.stderr.until("resound: warning: no upgrade: the faults 'refuse' and 'never-accept'");
+    server.end();
+}
+
+#[test]
+fn the_file_of_an_address_that_is_dropped_is_removed() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (file, path) = (folder.path().join("resound.toml"), folder.path().join("socket"));
+    let config = "[server]\nhost = '127.0.0.1'\nport = 0\n";
+    std::fs::write(&file, format!("{config}listen = ['unix:{}']\n", path.display())).unwrap();
+    let command = Program::command(&["server", "--while-stdin", "--config", file.to_str().unwrap()]);
+    let mut server = Generations::start(command);
+    let address = server.address("TCP Server started on ");
+    eventually("the file is there", || path.exists());
+    std::fs::write(&file, config).unwrap();
+    server.upgrade();
+    Peer::connect(address).ask("still served");
+    eventually("the file has gone", || !path.exists());
+    server.end();
+}
+
 #[test]
 fn the_control_api_moves_with_the_server() {
     let (mut server, _) = Generations::server(program(), &["--control", "0"]);

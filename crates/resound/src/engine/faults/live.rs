@@ -193,6 +193,13 @@ impl LiveFaults {
         self.settings().iter().try_for_each(|setting| setting.spec.check_for(role)).map_err(Error::Faults)
     }
 
+    /// Whether the faults close listeners when the server starts: clients are refused, or left in
+    /// the backlog.
+    #[must_use]
+    pub fn closes_listeners(&self) -> bool {
+        self.listener() != (false, false)
+    }
+
     /// Whether clients are to be refused, or left in the backlog.
     pub(crate) fn listener(&self) -> (bool, bool) {
         self.settings().last().map_or((false, false), |last| closed_listeners(&last.spec))
