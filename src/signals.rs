@@ -50,10 +50,10 @@ impl EndingSignals {
     pub(crate) async fn first(&mut self) -> Instant {
         self.caught.next().await;
         #[cfg(unix)]
-        let arrived = self.arrivals.as_ref().and_then(|arrivals| arrivals.first());
+        let at = self.arrivals.as_ref().and_then(|arrivals| arrivals.first()).unwrap_or_else(Instant::now);
         #[cfg(not(unix))]
-        let arrived = None;
-        *self.first.insert(arrived.unwrap_or_else(Instant::now))
+        let at = Instant::now();
+        *self.first.insert(at)
     }
 
     /// Waits for the second, on any runtime: the thread that waited for the first may be too busy.

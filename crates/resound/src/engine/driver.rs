@@ -367,6 +367,7 @@ impl Driver {
     }
 
     /// These bytes have left the socket, and the connection ends before they are delivered.
+    #[cfg(target_os = "linux")]
     pub(crate) fn undelivered(&mut self, bytes: &[u8], cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
         self.conn.undelivered(bytes, &mut cx.recorder);

@@ -1,7 +1,10 @@
 //! Health checks: `/healthz`, `/readyz` and `resound health`.
 
-use super::{connect, get, started};
+use super::started;
+#[cfg(unix)]
+use super::{connect, get};
 use crate::child::{Program, run};
+#[cfg(unix)]
 use crate::harness::engines;
 
 /// The exit code of `resound health`, and its line.

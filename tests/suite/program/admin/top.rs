@@ -1,5 +1,6 @@
 //! `resound top` at a terminal, and as text.
 
+#[cfg(unix)]
 use std::net::SocketAddr;
 
 use super::{answered, started};
