@@ -42,8 +42,7 @@ pub(crate) struct PathRun<'a> {
 }
 
 /// What many connections at once show.
-const OF_MANY: [CheckId; 5] =
-    [CheckId::Connect, CheckId::AcceptTruth, CheckId::Churn, CheckId::SpuriousReset, CheckId::Cap];
+const OF_MANY: [CheckId; 4] = [CheckId::Connect, CheckId::AcceptTruth, CheckId::Churn, CheckId::Cap];
 
 /// Checks that run beside others, and add their reports themselves.
 pub(crate) type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -54,23 +53,27 @@ impl PathRun<'_> {
     }
 
     pub(crate) fn add(&self, mut report: CheckReport) {
-        let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
-        if self.explains_stalls.get() && has_failed && report.summary.contains(symptom::STALLED) {
-            report.verdict = CheckVerdict::Unknown;
-            report.summary = format!("not judged, since what 'options' found explains it: {}", report.summary);
-        }
-        let is_noticed = has_failed || report.verdict == CheckVerdict::Warn;
-        if self.far_has_limits.get() && is_noticed && OF_MANY.contains(&report.id) {
-            report.verdict = CheckVerdict::Unknown;
-            report.summary = format!("not judged, since the far end itself limits its connections: {}", report.summary);
-        }
-        if has_failed && self.machine.was_short_of_memory() {
-            report.verdict = CheckVerdict::Error;
-            report.summary = format!("{SHORT_OF_MEMORY}: {}", report.summary);
+        if let Some((verdict, why)) = self.excuse(&report) {
+            report = CheckReport { verdict, summary: format!("{why}: {}", report.summary), ..report };
         }
         if self.wants(report.id) {
             (self.tell)(Progress::Checked(&report));
             self.checks.borrow_mut().push(report);
+        }
+    }
+
+    /// What explains that a check is not well, other than what it looks for.
+    fn excuse(&self, report: &CheckReport) -> Option<(CheckVerdict, &'static str)> {
+        let has_failed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
+        let is_noticed = has_failed || report.verdict == CheckVerdict::Warn;
+        if has_failed && self.machine.was_short_of_memory() {
+            Some((CheckVerdict::Error, SHORT_OF_MEMORY))
+        } else if has_failed && self.explains_stalls.get() && report.summary.contains(symptom::STALLED) {
+            Some((CheckVerdict::Unknown, "not judged, since what 'options' found explains it"))
+        } else if is_noticed && self.far_has_limits.get() && OF_MANY.contains(&report.id) {
+            Some((CheckVerdict::Unknown, "not judged, since the far end itself limits its connections"))
+        } else {
+            None
         }
     }
 
@@ -87,15 +90,16 @@ impl PathRun<'_> {
         self.add(CheckReport::new(id, CheckVerdict::Skip, why));
     }
 
+    pub(crate) fn has_failed(&self, id: CheckId) -> bool {
+        self.checks.borrow().iter().any(|check| check.id == id && check.verdict == CheckVerdict::Fail)
+    }
+
     pub(crate) fn has(&self, id: CheckId) -> bool {
         self.checks.borrow().iter().any(|check| check.id == id)
     }
 
     /// All that was not judged by now is unknown, and why.
     pub(crate) fn give_up(&self, why: &str) {
-        for report in self.transfers.take().into_iter().flatten() {
-            self.add(report);
-        }
         for id in CheckId::ALL {
             // It is added last.
             if !self.has(id) && id != CheckId::TlsSplitHello {

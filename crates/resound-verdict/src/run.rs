@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use resound::Address;
+use resound::tls::TlsClient;
 use tokio::time::timeout;
 
 use crate::check::greet::{Greetings, elapsed};
@@ -12,6 +13,8 @@ use crate::check::{
     CheckId, accept_truth, address, backends, cap, churn, greet, integrity, mtu, nagle, one_ended, options,
     responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
 };
+use crate::ledger::LineFate;
+use crate::pace::ConnectPace;
 use crate::path::PathSettings;
 use crate::path_run::{PathRun, Progress};
 use crate::place::PathEnd;
@@ -53,8 +56,12 @@ pub(crate) async fn run(
     run.far_has_limits.set(greetings.hello().is_some_and(|hello| hello.limits_connections));
     tell(Progress::Greets(kind, name.as_deref()));
     run.add(greet::connect(&greetings));
-    if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
-        run.add(accept_truth::accept_truth(&greetings));
+    let is_connected = greetings.tries.iter().any(|tried| tried.connected_in.is_some());
+    if is_connected {
+        *run.hello.borrow_mut() = Some(split_hello::split_hello(hellos.as_ref()));
+        if greetings.in_full_size.is_empty() {
+            run.add(accept_truth::accept_truth(&greetings, &greetings.tries));
+        }
     } else {
         run.skip_rest("there is no connection");
     }
@@ -66,10 +73,19 @@ pub(crate) async fn run(
             run.skip(id, "a unix socket has no RST");
         }
     }
-    let longest = settings.longest();
-    if timeout(longest, behind_greetings(&run, end, family, &greetings, hellos.as_ref())).await.is_err() {
-        let why = format!("not judged: the run was cut off after {}, with bytes still on their way", elapsed(longest));
-        run.give_up(&why);
+    let cut_off = waits::cut_off(settings);
+    let behind = timeout(cut_off, behind_greetings(&run, end, family, &greetings, hellos.as_ref())).await;
+    if !run.has(CheckId::AcceptTruth) {
+        // They stayed silent by their size, or by chance.
+        let is_size = run.has_failed(CheckId::MtuOut) || run.has_failed(CheckId::MtuIn);
+        let tries = if is_size { &greetings.tries } else { &greetings.in_full_size };
+        run.add(accept_truth::accept_truth(&greetings, tries));
+    }
+    if kind == FarKind::Probe {
+        of_all_connections(&run, end);
+    }
+    if behind.is_err() {
+        run.give_up(&format!("not judged: the run was cut off after {}", elapsed(cut_off)));
     }
     if let Some(hello) = run.hello.take() {
         let is_met = greetings.tries.iter().any(|tried| tried.result.is_ok());
@@ -99,7 +115,7 @@ async fn behind_greetings(
 ) {
     let small = &end.with_segments_of(greetings.max_segment.or(end.dial.max_segment));
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
-        who(run, small, greetings, hellos).await;
+        who(run, small, greetings).await;
     }
     match greetings.kind() {
         FarKind::Probe => {
@@ -107,7 +123,8 @@ async fn behind_greetings(
             broken.for_each(|symptom| end.ledger.begins().failed(symptom));
             // Each transfer that stalls is known to, and need not be waited for as long.
             let patience = if run.explains_stalls.get() { KNOWN_STALL.min(end.patience) } else { end.patience };
-            two_ended(run, &PathEnd { patience, ..end.clone() }, family, greetings).await;
+            let short_hello = hellos.and_then(SplitHellos::short);
+            two_ended(run, &PathEnd { patience, ..end.clone() }, family, greetings, short_hello).await;
         }
         kind @ (FarKind::Echo | FarKind::Reply) => {
             one_ended::run(small, kind, |id| run.wants(id), |report| run.add(report)).await
@@ -127,7 +144,7 @@ fn why_not(greetings: &Greetings) -> &'static str {
 }
 
 /// The checks of what either end knows of the other, whatever its program is.
-async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings, hellos: Option<&SplitHellos>) {
+async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings) {
     let look = options::look(end, greetings).await;
     let options = options::options(greetings, &look);
     run.explains_stalls.set(options::explains_stalls(&options));
@@ -137,7 +154,6 @@ async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings, hellos: Op
         tls::tls(greetings, end.tls.is_some()),
     ];
     reports.into_iter().for_each(|report| run.add(report));
-    *run.hello.borrow_mut() = Some(split_hello::split_hello(hellos));
 }
 
 /// Bytes of a transfer that takes about a third of a second.
@@ -146,8 +162,14 @@ fn bulk(rate: Option<f64>) -> u64 {
     ((rate / 3.0) as u64).clamp(16 * 1024, 4 * 1024 * 1024) / 4096 * 4096
 }
 
-/// The checks that the far end plays along with.
-async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &Greetings) {
+/// The checks that the far end plays along with. `short_hello`: TLS whose ClientHello is small.
+async fn two_ended(
+    run: &PathRun<'_>,
+    end: &PathEnd,
+    family: &str,
+    greetings: &Greetings,
+    short_hello: Option<&TlsClient>,
+) {
     let is_ipv6 = family == "ipv6";
     // Before anything loads the path.
     let tries = rtt::measure(&end.with_segments_of(greetings.max_segment), greetings.rtt()).await;
@@ -155,10 +177,12 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
     let trips = rtt::measured(&tries);
     let rtt = trips.map_or(greetings.rtt(), rtt::RoundTrips::typical);
     let small = end.with_segments_of(Some(greet::SMALL_SEGMENT));
+    // This end's part of a handshake is small there, so that what is lost is the far end's.
+    let sized = end.with_tls(short_hello);
     // Small writes need a machine with nothing else to do, and no large segments.
     let (out, back, (), ()) = tokio::join!(
-        mtu::find(end, PathDirection::Out, rtt, is_ipv6),
-        mtu::find(end, PathDirection::In, rtt, is_ipv6),
+        mtu::find(&sized, PathDirection::Out, rtt, is_ipv6),
+        mtu::find(&sized, PathDirection::In, rtt, is_ipv6),
         run.check(CheckId::Segmentation, segmentation::run(&small, trips)),
         run.check(CheckId::Nagle, nagle::run(&small, rtt)),
     );
@@ -189,11 +213,13 @@ async fn two_ended(run: &PathRun<'_>, end: &PathEnd, family: &str, greetings: &G
     last(run, end, bytes, rtt).await;
 }
 
-/// The checks of all connections so far, and those that must be alone.
-async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
+/// What all connections of a run have shown.
+fn of_all_connections(run: &PathRun<'_>, end: &PathEnd) {
     if run.wants(CheckId::SpuriousReset) {
-        Box::pin(spurious_reset::more(end, bytes)).await;
-        let report = spurious_reset::with_others(&end.ledger.lines(), &run.checks.borrow());
+        let mut lines = end.ledger.lines();
+        // A far end that limits its connections resets some at their beginning by itself.
+        lines.retain(|line| !run.far_has_limits.get() || line.fate != LineFate::ResetFirst);
+        let report = spurious_reset::with_others(&lines, &run.checks.borrow());
         run.add(report);
     }
     if let Some([integrity, both_ways]) = run.transfers.take() {
@@ -201,8 +227,17 @@ async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
         run.add(integrity::with_others(integrity, &damage, &both_ways));
         run.add(integrity::both_ways_with_others(both_ways, &damage));
     }
+}
+
+/// Further connections for the checks of all, and the checks that must be alone.
+async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
+    if run.wants(CheckId::SpuriousReset) {
+        Box::pin(spurious_reset::more(end, bytes)).await;
+    }
     if let Some(wanted) = run.settings.connections {
-        run.check(CheckId::Cap, cap::run(end, wanted, rtt)).await;
+        // Many at once are what it asks for.
+        let unpaced = PathEnd { pace: ConnectPace::default(), ..end.clone() };
+        run.check(CheckId::Cap, cap::run(&unpaced, wanted, rtt)).await;
     }
     run.add(backends::backends(&end.greeted.all()));
 }

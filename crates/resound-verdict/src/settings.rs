@@ -30,24 +30,7 @@ pub(crate) struct PathSettings {
     pub(crate) connections: Option<u32>,
 }
 
-/// A run without waits takes seconds, and a minute or two on a path that stalls again and again.
-const LONGEST: Duration = Duration::from_secs(180);
-/// The checks of idle connections wait for so many times the longest wait, where they look for the
-/// exact time.
-const IDLE_WAITS: (u32, u32) = (3, 12);
-
 impl PathSettings {
-    /// When a run is cut off: a path on which a byte moves every few seconds never stalls.
-    pub(crate) fn longest(&self) -> Duration {
-        let idle = match (self.idle, self.profile) {
-            (Some(idle), _) => idle,
-            (None, Profile::Thorough) => Duration::from_secs(60),
-            (None, Profile::Quick) => Duration::ZERO,
-        };
-        let waits = if self.finds_idle_timeout { IDLE_WAITS.1 } else { IDLE_WAITS.0 };
-        LONGEST + waits * idle
-    }
-
     /// Whether a check is asked for: by name, or by the profile.
     pub(crate) fn wants(&self, id: CheckId) -> bool {
         if self.skip.contains(&id) {

@@ -156,9 +156,11 @@ pub(crate) fn all_are<M>(tries: &[Tried<M>], is_mine: impl Fn(&Symptom) -> bool)
     !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(&is_mine))
 }
 
-/// How many of these are a RST that no end has sent.
-pub(crate) fn resets<'a>(symptoms: impl Iterator<Item = &'a Symptom>) -> u32 {
-    let count = symptoms.filter(|symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. })).count();
+/// How many of these a RST has ended that no end has sent. A far end that cannot be asked may have
+/// ended itself.
+pub(crate) fn resets<M>(tries: &[Tried<M>]) -> u32 {
+    let is_reset = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
+    let count = tries.iter().filter(|tried| tried.far.is_some() && tried.symptom().is_some_and(is_reset)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -206,7 +208,7 @@ impl<M> TriesJudgement<'_, M> {
         let is_unmet = self.tries.iter().filter_map(Tried::symptom).chain(control).any(Symptom::is_unmet);
         report.is_unmet = report.verdict == CheckVerdict::Unknown && is_unmet;
         report.resets = match mine.is_empty() {
-            true => resets(others.into_iter()),
+            true => resets(self.tries),
             false => 0,
         };
         if ok < count {

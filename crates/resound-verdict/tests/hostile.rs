@@ -72,7 +72,7 @@ fn a_stream_without_an_end_is_given_up() {
     });
     let report = checked(address, CheckId::ResetIn);
     assert_ne!(report.check(CheckId::ResetIn).unwrap().verdict, CheckVerdict::Pass);
-    assert!(written.try_iter().all(|written| written < ENDLESS));
+    assert!(written.recv().unwrap() < ENDLESS);
 }
 
 #[test]
@@ -111,4 +111,5 @@ fn limits_of_the_far_end_are_no_fault_of_the_path() {
     let report = checked(address, CheckId::Churn);
     let churn = report.check(CheckId::Churn).unwrap();
     assert_eq!(churn.verdict, CheckVerdict::Unknown, "{churn:?}");
+    assert!(churn.summary.contains("the far end itself limits its connections"), "{churn:?}");
 }

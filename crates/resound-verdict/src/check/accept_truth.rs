@@ -2,6 +2,7 @@
 
 use super::CheckId;
 use super::greet::{GreetTry, Greetings, elapsed};
+use crate::probe::TcpFacts;
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::TRIES;
@@ -9,9 +10,10 @@ use crate::tries::TRIES;
 /// Retransmissions in a row that no system leaves without an acknowledgement.
 const UNHEARD: u32 = 3;
 
-pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
+/// `tries` are those of the greetings that are judged.
+pub(crate) fn accept_truth(greetings: &Greetings, tries: &[GreetTry]) -> CheckReport {
     let id = CheckId::AcceptTruth;
-    let tries: Vec<_> = greetings.tries.iter().filter(|tried| tried.connected_in.is_some()).collect();
+    let tries: Vec<_> = tries.iter().filter(|tried| tried.connected_in.is_some()).collect();
     // A greeting that was changed on its way is one.
     let is_changed = |symptom: &&Symptom| symptom.changed().is_some();
     let symptoms: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
@@ -44,7 +46,7 @@ pub(crate) fn accept_truth(greetings: &Greetings) -> CheckReport {
         Some(first @ (Symptom::NotPlayed(_) | Symptom::Local(_))) => {
             CheckReport::new(id, CheckVerdict::Error, first.to_string())
         }
-        Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_silent(tried)) => {
+        Some(_) if tries.len() >= TRIES && tries.iter().all(|tried| is_silent(tried) && !is_heard(tried)) => {
             let unheard: Vec<_> = tries.iter().copied().filter(|tried| is_unheard(tried)).collect();
             if unheard.is_empty() { unanswered(symptoms[0]) } else { self::unheard(&unheard) }
         }
@@ -63,18 +65,25 @@ fn is_silent(tried: &GreetTry) -> bool {
     matches!(tried.result, Err(Symptom::NoHello(NoHello::Silent)))
 }
 
-/// Whether a SYN-ACK came, and then no acknowledgement of any byte. A server that hangs does not
-/// do that: its system acknowledges what it receives.
-fn is_unheard(tried: &GreetTry) -> bool {
-    let tcp = tried.near.as_ref().and_then(|near| near.socket.tcp.as_ref());
+fn tcp(tried: &GreetTry) -> Option<&TcpFacts> {
+    tried.near.as_ref().and_then(|near| near.socket.tcp.as_ref())
+}
+
+/// Whether a byte was acknowledged, or came. A server that hangs is heard: its system acknowledges
+/// what it receives.
+fn is_heard(tried: &GreetTry) -> bool {
     // A SYN counts as one.
-    let has_nothing = tcp.is_some_and(|tcp| tcp.acknowledged <= 1 && tcp.received == 0 && tcp.timeouts >= UNHEARD);
-    has_nothing && is_silent(tried)
+    tcp(tried).is_some_and(|tcp| tcp.acknowledged > 1 || tcp.received > 0)
+}
+
+/// Whether a SYN-ACK came, and then no acknowledgement of bytes that were sent again and again.
+fn is_unheard(tried: &GreetTry) -> bool {
+    tcp(tried).is_some_and(|tcp| tcp.timeouts >= UNHEARD) && !is_heard(tried)
 }
 
 /// Connections come about, and no byte on them is acknowledged.
 fn unheard(tries: &[&GreetTry]) -> CheckReport {
-    let facts = || tries.iter().filter_map(|tried| tried.near.as_ref()?.socket.tcp.as_ref());
+    let facts = || tries.iter().copied().filter_map(tcp);
     let again = facts().map(|tcp| tcp.timeouts).min().unwrap_or_default();
     let what = format!("the SYN is answered, and no byte behind it is acknowledged, sent {} times", again + 1);
     let report = CheckReport::new(CheckId::AcceptTruth, CheckVerdict::Fail, what)
@@ -92,7 +101,11 @@ fn unheard(tries: &[&GreetTry]) -> CheckReport {
 mod tests {
     use std::time::Duration;
 
+    use resound::Endpoint;
+
     use super::*;
+    use crate::near::NearFacts;
+    use crate::probe::SocketFacts;
 
     #[test]
     fn a_server_that_starts_again_is_no_proxy_without_one() {
@@ -105,9 +118,45 @@ mod tests {
         };
         let verdict = |connected: [bool; 3]| {
             let tries = connected.map(tried).to_vec();
-            accept_truth(&Greetings { tries, max_segment: None, ends_at_one_byte: None }).verdict
+            let greetings = Greetings::of(tries);
+            accept_truth(&greetings, &greetings.tries).verdict
         };
         assert_eq!(verdict([true; 3]), CheckVerdict::Fail);
         assert_eq!(verdict([true, false, false]), CheckVerdict::Unknown);
+    }
+
+    /// A connection on which nothing came, with so many bytes acknowledged, and the line sent so
+    /// often again.
+    fn silent(acknowledged: u64, timeouts: u32) -> GreetTry {
+        let tcp = TcpFacts { acknowledged, timeouts, ..TcpFacts::default() };
+        let endpoint = || Endpoint::Tcp("127.0.0.1:1".parse().unwrap());
+        let near = NearFacts {
+            local: endpoint(),
+            remote: endpoint(),
+            socket: SocketFacts { tcp: Some(tcp), ..SocketFacts::default() },
+            timestamp_clock: None,
+            age: Duration::ZERO,
+            tls: None,
+            certificate: None,
+        };
+        GreetTry {
+            connected_in: Some(Duration::ZERO),
+            answered_in: None,
+            took: None,
+            near: Some(near),
+            result: Err(Symptom::NoHello(NoHello::Silent)),
+        }
+    }
+
+    #[test]
+    fn bytes_that_nothing_acknowledges_are_the_paths_where_no_try_is_heard() {
+        let verdict = |tries: [GreetTry; 3]| {
+            let greetings = Greetings::of(tries.to_vec());
+            accept_truth(&greetings, &greetings.tries).verdict
+        };
+        assert_eq!(verdict([silent(1, 5), silent(1, 5), silent(1, 5)]), CheckVerdict::Fail);
+        assert_eq!(verdict([silent(1, 5), silent(1, 2), silent(1, 2)]), CheckVerdict::Fail, "two were begun later");
+        assert_eq!(verdict([silent(1, 5), silent(66, 0), silent(66, 0)]), CheckVerdict::Unknown, "a server hangs");
+        assert_eq!(verdict([silent(1, 2), silent(1, 2), silent(1, 2)]), CheckVerdict::Unknown);
     }
 }

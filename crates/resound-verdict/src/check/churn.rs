@@ -204,12 +204,13 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     }
     let report = judged(&tries, &control, alone, bandwidth);
     let good: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
-    (report.clone(), pace(&report, &good))
+    let pace = pace(report.verdict, &good);
+    (report, pace)
 }
 
 /// The pace of connections on a path that lets them wait, or fail, where they come too quickly.
-fn pace(report: &CheckReport, good: &[&Churned]) -> ConnectPace {
-    match report.verdict {
+fn pace(verdict: CheckVerdict, good: &[&Churned]) -> ConnectPace {
+    match verdict {
         CheckVerdict::Warn | CheckVerdict::Fail => {
             ConnectPace::every(Duration::from_secs_f64(1.0 / (rate(good) * USED).max(1.0)))
         }

@@ -56,11 +56,22 @@ pub(crate) struct Greetings {
     pub(crate) tries: Vec<GreetTry>,
     /// The segments had to be this small for an answer.
     pub(crate) max_segment: Option<u16>,
+    /// The connections before, of which some stayed silent in segments of the full size: by chance
+    /// if no check finds that size to be lost.
+    pub(crate) in_full_size: Vec<GreetTry>,
     /// A single byte ends a connection, by one of these.
     pub(crate) ends_at_one_byte: Option<NoHello>,
 }
 
 impl Greetings {
+    pub(crate) fn of(tries: Vec<GreetTry>) -> Self {
+        Self { tries, max_segment: None, in_full_size: Vec::new(), ends_at_one_byte: None }
+    }
+
+    fn in_small_segments(tries: Vec<GreetTry>, in_full_size: Vec<GreetTry>) -> Self {
+        Self { max_segment: Some(SMALL_SEGMENT), in_full_size, ..Self::of(tries) }
+    }
+
     /// What answers there.
     pub(crate) fn kind(&self) -> FarKind {
         let mut kind = FarKind::None;
@@ -134,7 +145,7 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         let limit = grace(&small);
         let others = all((1..TRIES).map(|_| timeout(limit, try_greet(end, Special::default(), Duration::ZERO)))).await;
         if others.iter().all(Result::is_err) {
-            return Greetings { tries: vec![small], max_segment: Some(SMALL_SEGMENT), ends_at_one_byte: None };
+            return Greetings::in_small_segments(vec![small], Vec::new());
         }
         tries.extend(others.into_iter().flatten());
     }
@@ -144,18 +155,19 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), Duration::ZERO))).await);
     }
     if let Some(small) = in_small_segments(end, &tries).await {
-        return Greetings { tries: small, max_segment: Some(SMALL_SEGMENT), ends_at_one_byte: None };
+        return Greetings::in_small_segments(small, tries);
     }
     let is_all = |wanted: &dyn Fn(&Symptom) -> bool| tries.iter().all(|tried| tried.result.as_ref().is_err_and(wanted));
     let is_lost = |symptom: &Symptom| matches!(symptom, Symptom::HelloLost(NoHello::Reset | NoHello::Closed));
     let ended_at_once =
         |symptom: &Symptom| matches!(symptom, Symptom::NoHello(NoHello::ResetAtOnce | NoHello::ClosedAtOnce));
-    let may_be_at_once = is_all(&|symptom| is_lost(symptom) || ended_at_once(symptom));
-    let mut greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
+    let is_any_lost = tries.iter().any(|tried| tried.result.as_ref().is_err_and(is_lost));
+    let may_be_at_once = is_any_lost && is_all(&|symptom| is_lost(symptom) || ended_at_once(symptom));
+    let mut ends_at_byte = None;
     let is_cut = is_all(&|symptom| matches!(symptom, Symptom::NoHello(NoHello::Reset | NoHello::Closed)));
     // With TLS a single byte comes behind a handshake.
     if is_cut && end.tls.is_none() {
-        greetings.ends_at_one_byte = ends_at_one_byte(end).await;
+        ends_at_byte = ends_at_one_byte(end).await;
     }
     // A RST that came behind the ClientHello may have been sent before it.
     if may_be_at_once {
@@ -168,8 +180,7 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
             }
         }
     }
-    greetings.tries = tries;
-    greetings
+    Greetings { ends_at_one_byte: ends_at_byte, ..Greetings::of(tries) }
 }
 
 /// The greetings in small segments, where some others stayed silent and none of these does: some

@@ -226,8 +226,8 @@ fn piece(sent: u64, plan: &HoldPlan) -> u64 {
 async fn look(end: &PathEnd, played: &Played, before: CountsBefore, held: &mut Held) {
     let acknowledged = before.acknowledged(&played.stream.report());
     let start = Instant::now();
-    let (mut earliest, mut asked) = (None, 0);
-    // A question may have waited for its turn.
+    let (mut earliest, mut asked, mut pause) = (None, 0, FAR_LOOK);
+    // A far end that is busy looks later.
     while asked < LEAST_LOOKS || start.elapsed() < end.patience {
         let Ok(log) = played.asked().await else { return };
         asked += 1;
@@ -242,7 +242,8 @@ async fn look(end: &PathEnd, played: &Played, before: CountsBefore, held: &mut H
             held.arrived = held.arrived.max(arrived);
             return;
         }
-        sleep(FAR_LOOK).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(FAR_LOOK * 10);
     }
 }
 

@@ -178,7 +178,7 @@ pub(crate) fn both_ways_with_others(report: CheckReport, damage: &DamageSeen) ->
     if report.verdict != CheckVerdict::Fail || damage.symptoms.len() <= own {
         return report;
     }
-    let summary = format!("not judged, since 'integrity' fails too: {}", report.summary);
+    let summary = format!("not judged, since other transfers were changed or cut off as well: {}", report.summary);
     CheckReport { verdict: CheckVerdict::Unknown, summary, ..report }
 }
 

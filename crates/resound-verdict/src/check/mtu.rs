@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use resound::client::TcpInfo;
 
 use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
-use super::split_hello;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::probe::Step;
@@ -198,8 +197,6 @@ fn natural_segment(tcp: &TcpInfo, is_out: bool) -> Option<u16> {
 /// Tries large segments in one direction, and looks for the size that passes where they do not.
 pub(crate) async fn find(end: &PathEnd, direction: PathDirection, rtt: Duration, is_ipv6: bool) -> MtuFinding {
     let limit = (STANDSTILL + 10 * rtt).min(end.patience);
-    // This end's part of a handshake is small, so that what is lost is the far end's.
-    let end = &end.with_tls(split_hello::small(end).as_ref());
     let search =
         MtuSearch { end: &PathEnd { patience: limit, ..end.clone() }, direction, limit, counts_timeouts: true };
     let patient = MtuSearch { end, limit: end.patience, counts_timeouts: false, ..search };

@@ -177,7 +177,7 @@ impl MtuFinding {
             CheckReport::new(id, CheckVerdict::Flaky, summary)
                 .suspects("several links, one of which drops large packets, with ICMP filtered")
         } else {
-            let resets = resets(self.tries.iter().filter_map(Tried::symptom));
+            let resets = resets(&self.tries);
             CheckReport { resets, ..CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {symptom}")) }
         };
         let report = match self.small.len() {

@@ -32,8 +32,8 @@ pub(crate) struct SplitHellos {
     split: Vec<Tried<usize>>,
     /// Small, in one segment: the control.
     small: Vec<Tried<usize>>,
-    /// TLS that works where a large one does not.
-    remedy: Option<TlsClient>,
+    /// This end's TLS with a ClientHello that fits into a small segment.
+    short: Option<TlsClient>,
 }
 
 /// One handshake. Returns the size of its ClientHello once anything has answered it.
@@ -105,20 +105,15 @@ async fn tries(end: &PathEnd, client: Option<&TlsClient>, is_split: bool) -> Vec
     results.into_iter().map(|result| Tried { result, far: None }).collect()
 }
 
-/// This end's TLS with a ClientHello that fits into a small segment.
-pub(crate) fn small(end: &PathEnd) -> Option<TlsClient> {
-    end.tls.as_ref()?.to_group(SMALL_GROUP).ok()
-}
-
 /// Tries ClientHellos of different sizes and segments.
 pub(crate) async fn find(end: &PathEnd) -> Option<SplitHellos> {
     let client = end.tls.as_ref()?;
     let name = client.name().to_str();
     let alpn = &client.config().alpn_protocols;
-    let remedy = small(end);
+    let own_short = client.to_group(SMALL_GROUP).ok();
     // A certificate is not the matter of this check: any answer is one.
     let other = |group| TlsClient::with_group(group, &name, Trust::Unverified, None, alpn).ok();
-    let short = remedy.clone().or_else(|| other(SMALL_GROUP));
+    let short = own_short.clone().or_else(|| other(SMALL_GROUP));
     let is_large = client.config().crypto_provider().kx_groups.iter().any(|group| {
         let name = format!("{:?}", group.name());
         name.contains("MLKEM")
@@ -129,15 +124,20 @@ pub(crate) async fn find(end: &PathEnd) -> Option<SplitHellos> {
         tries(end, short.as_ref(), true),
         tries(end, short.as_ref(), false)
     );
-    Some(SplitHellos { large, split, small, remedy })
+    Some(SplitHellos { large, split, small, short: own_short })
 }
 
 impl SplitHellos {
-    /// The client that a run may go on with, where a large ClientHello is lost.
+    /// This end's TLS with a small ClientHello, where each of these was answered: a server may know
+    /// other groups alone.
+    pub(crate) fn short(&self) -> Option<&TlsClient> {
+        self.short.as_ref().filter(|_| self.small.iter().all(|tried| tried.result.is_ok()))
+    }
+
+    /// The same, where a run must go on with it since a large ClientHello is lost.
     pub(crate) fn remedy(&self) -> Option<&TlsClient> {
         let is_lost = |tried: &Tried<usize>| matches!(tried.symptom(), Some(Symptom::HelloLost(_)));
-        let is_needed = self.large.iter().all(is_lost) && self.small.iter().all(|tried| tried.result.is_ok());
-        self.remedy.as_ref().filter(|_| is_needed)
+        self.short().filter(|_| self.large.iter().all(is_lost))
     }
 }
 

@@ -16,6 +16,11 @@ const MIB: u64 = 1024 * 1024;
 const HOLD: Duration = Duration::from_secs(1);
 /// The waits of a thorough run.
 const THOROUGH: Duration = Duration::from_secs(60);
+/// A run without waits takes seconds, and a minute or two on a path that stalls again and again.
+const LONGEST: Duration = Duration::from_secs(180);
+/// The checks of idle connections take so many times their longest wait, and so many where they
+/// look for the exact time.
+const IDLE_WAITS: (u32, u32) = (3, 12);
 
 /// What a run waits for.
 pub(crate) struct WaitsPlan {
@@ -50,6 +55,14 @@ impl WaitsPlan {
     }
 }
 
+/// When a run is cut off: a path on which a byte moves every few seconds never stalls.
+pub(crate) fn cut_off(settings: &PathSettings) -> Duration {
+    let plan = WaitsPlan::of(settings, None);
+    let longest = plan.idle.map(|idle| idle.longest).max(plan.half_closed).unwrap_or_default();
+    let times = if settings.finds_idle_timeout { IDLE_WAITS.1 } else { IDLE_WAITS.0 };
+    LONGEST.saturating_add(longest.saturating_mul(times))
+}
+
 /// Says what takes long, and returns what will be waited for.
 pub(crate) fn announced(settings: &PathSettings, far_timeout: Option<Duration>, announce: impl Fn(&str)) -> WaitsPlan {
     let plan = WaitsPlan::of(settings, far_timeout);
@@ -66,7 +79,7 @@ async fn run_hold(end: &PathEnd, plan: HoldPlan) -> Vec<CheckReport> {
     let pause = plan.least;
     let (mut held, back) =
         tokio::join!(all((0..TRIES).map(|_| try_hold(end, plan))), slow_reader::tries_in(end, pause, plan.rtt));
-    if hidden::is_doubtful(&held, &plan) {
+    if hidden::is_much(&held) {
         held.push(try_hold(end, HoldPlan { is_slow: true, ..plan }).await);
     }
     let (hidden, split) = (hidden::hidden_buffer(&held, &plan), hidden::split_tcp(&held));
@@ -114,5 +127,22 @@ fn limited_by(report: CheckReport, far_timeout: Option<Duration>) -> CheckReport
             super::greet::elapsed(limit)
         )),
         _ => report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Path;
+
+    #[test]
+    fn a_run_is_cut_off_behind_all_of_its_waits() {
+        let to = || Path::to(resound::Address::tcp("127.0.0.1", "7").unwrap());
+        let cut_off = |path: Path| cut_off(&path.settings);
+        assert_eq!(cut_off(to()), LONGEST);
+        assert_eq!(cut_off(to().idle(Duration::from_secs(10))), LONGEST + Duration::from_secs(30));
+        assert_eq!(cut_off(to().only([CheckId::Idle]).find_idle_timeout()), LONGEST + 12 * THOROUGH);
+        assert_eq!(cut_off(to().only([CheckId::HalfClosedIdle])), LONGEST + 3 * half_closed_idle::LONGEST);
+        assert_eq!(cut_off(to().idle(Duration::MAX)), Duration::MAX);
     }
 }

@@ -1,11 +1,7 @@
 //! Clean paths: no check fails, and warnings are true.
 //! `cargo test --release --test suite -- --ignored verdict::clean`.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{iter, thread};
-
-use super::found::{Found, FoundAll};
+use super::found::{Found, FoundAll, each_of};
 use super::labs::found;
 use crate::child::Program;
 use crate::program::lab::is_allowed;
@@ -55,25 +51,15 @@ const AT_ONCE: usize = 3;
 /// hundred without loss.
 fn check(paths: &[&str], is_lossy: bool) {
     let runs = rounds() * paths.len();
-    let next = AtomicUsize::new(0);
-    let (unclear, wrong) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                for run in iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|run| *run < runs) {
-                    let defects = paths[run % paths.len()];
-                    let found = found(defects, "", false).unwrap();
-                    let differs = found.differences(&[], true);
-                    wrong.lock().unwrap().extend(differs.into_iter().map(|differs| format!("`{defects}`: {differs}")));
-                    let all: Found = found.each.into_iter().flat_map(|(_, found)| found).collect();
-                    if !all.is_empty() {
-                        unclear.lock().unwrap().push(format!("`{defects}`: {all:?}"));
-                    }
-                }
-            });
-        }
+    let found = each_of(runs, AT_ONCE, |run| {
+        let defects = paths[run % paths.len()];
+        let found = found(defects, "", false).unwrap();
+        let wrong: Vec<_> = found.differences(&[], true).iter().map(|wrong| format!("`{defects}`: {wrong}")).collect();
+        let all: Found = found.each.into_iter().flat_map(|(_, found)| found).collect();
+        (wrong, (!all.is_empty()).then(|| format!("`{defects}`: {all:?}")))
     });
-    let (unclear, wrong) = (unclear.into_inner().unwrap(), wrong.into_inner().unwrap());
+    let (wrong, unclear): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let (wrong, unclear) = (wrong.concat(), unclear.into_iter().flatten().collect::<Vec<_>>());
     eprintln!("{runs} runs over both families: {} wrong, {} unclear", wrong.len(), unclear.len());
     assert!(wrong.is_empty(), "{runs} runs: {}", wrong.join("\n"));
     assert!(is_lossy || unclear.len() <= runs.div_ceil(100), "{runs} runs: {}", unclear.join("\n"));

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use std::{iter, thread};
 
 use serde_json::Value;
 use wait_timeout::ChildExt;
@@ -99,4 +102,21 @@ impl Drop for Foreign {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// What each run has shown, with so many of them at once.
+pub(super) fn each_of<T: Send>(runs: usize, at_once: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                for at in iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|at| *at < runs) {
+                    let one = run(at);
+                    found.lock().unwrap().push(one);
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap()
 }

@@ -4,7 +4,7 @@
 //! A few run by default where the system allows a lab; the others with
 //! `cargo test --release --test suite -- --ignored verdict`.
 
-use super::found::FoundAll;
+use super::found::{FoundAll, each_of};
 use crate::program::lab::{is_allowed, program};
 
 /// A planted defect.
@@ -166,20 +166,8 @@ fn check(row: &LabRow) -> Result<(), String> {
 const AT_ONCE: usize = 4;
 
 fn check_all(rows: &[LabRow]) {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let wrong = std::sync::Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(row) = rows.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    if let Err(text) = check(row) {
-                        wrong.lock().unwrap().push(text);
-                    }
-                }
-            });
-        }
-    });
-    let wrong = wrong.into_inner().unwrap();
+    let wrong: Vec<_> =
+        each_of(rows.len(), AT_ONCE, |at| check(&rows[at])).into_iter().filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{} of {} rows do not hold:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 

@@ -88,12 +88,11 @@ impl Returning {
     /// Sends so many lines, and reads all that they bring back. Both go on by themselves.
     pub(super) async fn exchange(&mut self, count: u64, pace: EchoPace) -> Result<(), Symptom> {
         let end = self.sent + count * LINE;
-        let wanted = end;
         let begin = Instant::now();
         // With `is_in_turn`: all of this turn is written, and not all of it is back.
         let mut is_reading = false;
         let (mut out, mut chunk): (Vec<u8>, _) = (Vec::new(), vec![0; 64 * 1024]);
-        while self.sent < end || self.received < wanted {
+        while self.sent < end || self.received < end {
             let on_its_way = self.sent.saturating_sub(self.received);
             is_reading &= on_its_way > 0;
             let has_room = self.sent < end && on_its_way < pace.window && !is_reading;
@@ -104,7 +103,7 @@ impl Returning {
                 out = lines(self.seed, self.sent, bytes as usize);
             }
             let pause = pace.reads_after.saturating_sub(begin.elapsed());
-            let room = (wanted - self.received).min(chunk.len() as u64) as usize;
+            let room = (end - self.received).min(chunk.len() as u64) as usize;
             let may_read = room > 0 && takes_turn && pause.is_zero();
             let moved = {
                 let (mut writer, mut reader) = (&self.stream, &self.stream);
@@ -129,7 +128,7 @@ impl Returning {
                 Ok(Ok(Moved::In(n))) => self.take(&chunk[..n])?,
                 Ok(Ok(Moved::Nothing)) => {}
                 Ok(Err(error)) => return Err(Symptom::of(&error, self.sent, self.received)),
-                Err(_) => return Err(self.stalled(wanted)),
+                Err(_) => return Err(self.stalled(end)),
             }
         }
         Ok(())

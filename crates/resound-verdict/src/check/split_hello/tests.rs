@@ -10,7 +10,7 @@ fn hellos(large: [Option<NoHello>; 3], split: Option<NoHello>, small: Option<NoH
         large: large.map(|how| one(how, 1500)).into(),
         split: [split; 3].map(|how| one(how, 250)).into(),
         small: [small; 3].map(|how| one(how, 250)).into(),
-        remedy: TlsClient::with_group(SMALL_GROUP, "localhost", Trust::Unverified, None, &[]).ok(),
+        short: TlsClient::with_group(SMALL_GROUP, "localhost", Trust::Unverified, None, &[]).ok(),
     }
 }
 

@@ -52,7 +52,7 @@ fn sessions_are_told_apart() {
 
 #[test]
 fn a_run_without_tls_skips() {
-    let greetings = Greetings { tries: Vec::new(), max_segment: None, ends_at_one_byte: None };
+    let greetings = Greetings::of(Vec::new());
     assert_eq!(tls(&greetings, false).verdict, CheckVerdict::Skip);
     assert_eq!(tls(&greetings, true).verdict, CheckVerdict::Unknown);
 }
