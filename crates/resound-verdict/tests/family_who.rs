@@ -207,7 +207,8 @@ fn one_end_alone_finds_what_does_not_come_back() {
     let integrity = expect(&changed, CheckId::Integrity, CheckVerdict::Fail);
     assert!(integrity.summary.contains("byte 20480 came back changed: the server or the path"), "{integrity:?}");
     expect(&changed, CheckId::BothWays, CheckVerdict::Unknown);
-    let closing = relay(settings(), &server, "up: close-on-eof");
+    // Without the delay an answer may be back before the relay meets the FIN.
+    let closing = relay(settings(), &server, "down: delay=50ms; up: close-on-eof");
     let closes = check_with(path(&closing).only(ONE_ENDED));
     let half_close = expect(&closes, CheckId::HalfCloseOut, CheckVerdict::Warn);
     assert!(half_close.summary.ends_with("the server or the path"), "{half_close:?}");
