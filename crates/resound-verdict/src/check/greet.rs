@@ -150,9 +150,12 @@ pub(crate) async fn greet(end: &PathEnd, port: Option<u16>) -> Greetings {
         tries.extend(others.into_iter().flatten());
     }
     if !is_words(&tries[0]) {
-        // The first connection has shown that it does not speak first, or that it hangs up.
+        // The first connection has shown that it does not speak first, or that it hangs up. Where
+        // it was silent all are the same, whatever a box does with the first packets.
+        let is_silent = matches!(tries[0].result, Err(Symptom::NoHello(NoHello::Silent)));
+        let first_word = if is_silent { first_word(port) } else { Duration::ZERO };
         let left = TRIES.saturating_sub(tries.len());
-        tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), Duration::ZERO))).await);
+        tries.extend(all((0..left).map(|_| try_greet(end, Special::default(), first_word))).await);
     }
     if let Some(small) = in_small_segments(end, &tries).await {
         return Greetings::in_small_segments(small, tries);

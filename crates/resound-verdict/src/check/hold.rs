@@ -37,6 +37,9 @@ const MADE_UP: u64 = 4;
 const USUAL: u64 = 6 * 1024 * 1024;
 /// More than the receive buffer of a far end that has read little: at so many bytes it is asked.
 const SUSPICIOUS: u64 = 256 * 1024;
+/// A slow sender begins with so many bytes more slowly still: a box that pauses there reads little
+/// at once behind its pause.
+const CAREFUL: u64 = 1024 * 1024;
 /// Without a count of what is acknowledged so much is sent.
 const UNCOUNTED: u64 = 1024 * 1024;
 /// The far end gives up by itself so long behind the longest hold.
@@ -213,10 +216,11 @@ async fn pump(end: &PathEnd, played: &mut Played, plan: &HoldPlan, held: &mut He
 /// How much to send in a tick.
 fn piece(sent: u64, plan: &HoldPlan) -> u64 {
     let of_a_trip = PER_TRIP * TICK.as_secs_f64() / plan.rtt.as_secs_f64().max(1e-6);
-    let piece = match (plan.is_slow, sent < USUAL) {
-        (true, _) => PIECE / 2,
-        (false, true) => PIECE,
-        (false, false) => 2 * PIECE,
+    let piece = match plan.is_slow {
+        true if sent < CAREFUL => PIECE / 8,
+        true => PIECE / 2,
+        false if sent < USUAL => PIECE,
+        false => 2 * PIECE,
     };
     piece.min(of_a_trip as u64)
 }
