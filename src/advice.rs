@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
+use anyhow::anyhow;
 use resound::Error;
 use resound::client::{DialError, FailureClass};
 use resound::system::InterfaceProblem;
@@ -198,6 +199,20 @@ pub(crate) fn of_dial(error: &DialError) -> Cow<'static, str> {
         },
     }
     .into()
+}
+
+/// Why the flag `key` cannot listen on its address, and what to do.
+pub(crate) fn unbound(key: &str, error: &anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(io::ErrorKind::AddrInUse) => anyhow!("{key}: the port is in use; 0 picks a free one"),
+        Some(io::ErrorKind::PermissionDenied) => {
+            anyhow!("{key}: no permission to listen there\n  Ports below 1024 need a privilege: choose a higher port.")
+        }
+        Some(io::ErrorKind::AddrNotAvailable) => {
+            anyhow!("{key}: that is not an address of this machine\n  Choose one of its own, or a port alone.")
+        }
+        _ => anyhow!("{key}: {error:#}"),
+    }
 }
 
 /// Advice for a failure of TLS at the client's end.

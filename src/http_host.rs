@@ -3,12 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// Decides whether a request is meant for a server. A page of another site can let its own name
-/// lead to this address, and its browser then sends that name.
+/// lead to this address (DNS rebinding), and its browser then sends that name. An address, or
+/// localhost, is no such name, whatever the port: a forwarded port is another one.
 pub(crate) struct HostRule {
-    /// Where the server listens.
-    pub(crate) address: SocketAddr,
-    /// Other machines may connect.
-    pub(crate) is_open: bool,
     /// Further names of the server.
     pub(crate) names: Vec<String>,
 }
@@ -16,16 +13,7 @@ pub(crate) struct HostRule {
 impl HostRule {
     /// Is a request with this Host header meant for the server?
     pub(crate) fn is_meant(&self, host: &str) -> bool {
-        let is_port = |port: &str| port.parse() == Ok(self.address.port());
-        match host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
-            _ if self.has_name(host) => true,
-            // The port that is typed may be another one, which leads to a container.
-            _ if self.is_open => is_localhost(host) || ip_of(host).is_some(),
-            Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-                is_port(port) && (is_localhost(name) || ip_of(name) == Some(self.address.ip()))
-            }
-            _ => is_port("80") && (is_localhost(host) || ip_of(host) == Some(self.address.ip())),
-        }
+        self.has_name(host) || is_localhost(host) || ip_of(host).is_some()
     }
 
     /// Is it one of the names, with any port?
@@ -55,27 +43,25 @@ mod tests {
 
     #[test]
     fn a_host_is_the_address_or_localhost() {
-        let rule = |address: &str, is_open| HostRule { address: address.parse().unwrap(), is_open, names: Vec::new() };
-        let (v4, v6, open) = (rule("127.0.0.1:90", false), rule("[::1]:80", false), rule("0.0.0.0:90", true));
-        let named = HostRule { names: vec!["metrics.example".into()], ..rule("0.0.0.0:90", true) };
+        let plain = HostRule { names: Vec::new() };
+        let named = HostRule { names: vec!["metrics.example".into()] };
         for (host, want) in [
-            ("127.0.0.1:90", [true, false, true, true]),
-            ("LocalHost:90", [true, false, true, true]),
-            ("localhost:91", [false, false, true, true]),
-            ("127.0.0.1", [false, false, true, true]),
-            ("[::1]:80", [false, true, true, true]),
-            ("[::1]", [false, true, true, true]),
-            ("localhost", [false, true, true, true]),
-            ("192.0.2.1:7", [false, false, true, true]),
-            ("rebound.example:90", [false; 4]),
-            ("127.0.0.1.example:90", [false; 4]),
-            ("localhost.example:90", [false; 4]),
-            ("localhost@example:90", [false; 4]),
-            ("Metrics.example:9464", [false, false, false, true]),
-            ("metrics.example.evil.example", [false; 4]),
-            ("", [false; 4]),
+            ("127.0.0.1:90", [true; 2]),
+            ("LocalHost:90", [true; 2]),
+            ("127.0.0.1", [true; 2]),
+            ("[::1]:80", [true; 2]),
+            ("[::1]", [true; 2]),
+            ("localhost", [true; 2]),
+            ("192.0.2.1:7", [true; 2]),
+            ("rebound.example:90", [false; 2]),
+            ("127.0.0.1.example:90", [false; 2]),
+            ("localhost.example:90", [false; 2]),
+            ("localhost@example:90", [false; 2]),
+            ("Metrics.example:9464", [false, true]),
+            ("metrics.example.evil.example", [false; 2]),
+            ("", [false; 2]),
         ] {
-            assert_eq!([&v4, &v6, &open, &named].map(|rule| rule.is_meant(host)), want, "{host}");
+            assert_eq!([&plain, &named].map(|rule| rule.is_meant(host)), want, "{host}");
         }
     }
 }

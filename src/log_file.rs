@@ -43,19 +43,36 @@ impl LogReopener {
     }
 }
 
+/// Why it cannot be opened, and what to do.
+fn unopened(path: &Path, error: &io::Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "Make its folder first, or choose another path.",
+        io::ErrorKind::IsADirectory => "Write the name of a file behind the folder.",
+        io::ErrorKind::PermissionDenied => "Choose a path where this user may write, or change its mode.",
+        _ => "Choose another path.",
+    };
+    let (shown, error) = (advice::shell_path(path), resound::system::plain(error));
+    anyhow!("--log-file {shown} cannot be opened: {error}\n  {advice}")
+}
+
 impl LogFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = open(path).map_err(|error| {
-            let advice = match error.kind() {
-                io::ErrorKind::NotFound => "Make its folder first, or choose another path.",
-                io::ErrorKind::IsADirectory => "Write the name of a file behind the folder.",
-                io::ErrorKind::PermissionDenied => "Choose a path where this user may write, or change its mode.",
-                _ => "Choose another path.",
-            };
-            let (shown, error) = (advice::shell_path(path), resound::system::plain(&error));
-            anyhow!("--log-file {shown} cannot be opened: {error}\n  {advice}")
-        })?;
+        let file = open(path).map_err(|error| unopened(path, &error))?;
         Ok(Self { path: path.into(), file, asked: Arc::default(), is_reported: false })
+    }
+
+    /// Whether it could be opened, without making one.
+    pub(crate) fn check(path: &Path) -> Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let checked = match path.symlink_metadata() {
+            Ok(_) => open(path).map(drop),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match folder.metadata() {
+                Ok(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+                found => found.and_then(|_| may_write(folder)),
+            },
+            Err(error) => Err(error),
+        };
+        checked.map_err(|error| unopened(path, &error))
     }
 
     /// Set, it lets the file be opened anew.
@@ -103,6 +120,17 @@ fn open(path: &Path) -> io::Result<File> {
         // A file that may be written and not read.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path),
         opened => opened,
+    }
+}
+
+/// Whether this user may make a file in a folder.
+fn may_write(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    return Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?);
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        Ok(())
     }
 }
 

@@ -53,6 +53,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue};
 use resound::Error;
 
 use self::args::CliCommand;
@@ -67,9 +68,18 @@ fn main() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
     findings::judged(match config::read(&typed) {
         Ok(ConfiguredCommand { command, config }) => run(command, config.as_ref(), &typed),
-        Err(Unconfigured::Unparsed(unparsed, config)) => print_parse_result(&unparsed, &config),
+        Err(Unconfigured::Unparsed(unparsed, config)) => print_parse_result(&with_visible_value(unparsed), &config),
         Err(Unconfigured::Invalid(error)) => print_usage_error(&error.text()),
     })
+}
+
+/// The error with a value that a terminal shows as it is: clap leaves out what moves the cursor.
+fn with_visible_value(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        let value = escape::plain(value.as_bytes());
+        error.insert(ContextKind::InvalidValue, ContextValue::String(value));
+    }
+    error
 }
 
 /// Prints help, a version, or a usage error.

@@ -246,6 +246,9 @@ impl Reloads {
             self.proxies.iter().zip(new.proxies).for_each(|(live, proxies)| live.set(proxies));
         }
         self.drain_timeout = new.drain_timeout;
+        if changed.iter().any(|name| name == "allow") && !new.values.contains_key("allow") {
+            tracing::warn!("allow is not set any more: all clients are admitted but those of deny");
+        }
         if let Some(config) = &mut self.config {
             for name in &changed {
                 match new.values.get(name) {

@@ -18,8 +18,13 @@ use crate::server::{ProxyMode, ServingPlan};
 pub(crate) fn live_config(config: Option<&Config>, typed: &[OsString]) -> Option<LiveConfig> {
     let config = config?;
     let (file, typed) = (config.file.clone()?, typed.to_vec());
+    let had_table = !config.lacks_table;
     let read = move || {
         let again = config::read(&typed).map_err(Unconfigured::into_error)?;
+        // It may be half written.
+        if had_table && again.config.as_ref().is_some_and(|config| config.lacks_table) {
+            return Err(anyhow!("its table is gone from the file"));
+        }
         let values = again.config.map(|config| config.values()).unwrap_or_default();
         new_settings(again.command, values)
     };

@@ -206,6 +206,7 @@ impl ServingPlan {
         };
         let exposed = self.addresses.iter().filter_map(literal).find(|address| !address.ip().is_loopback());
         trusted_proxies(self.proxies, exposed.map(Endpoint::Tcp).as_ref())?;
+        self.log_file.as_deref().map(LogFile::check).transpose()?;
         self.tls.map_or(Ok(Vec::new()), ServerTlsArgs::check)
     }
 }
@@ -272,7 +273,11 @@ pub(crate) fn serve(
     let supervise: Supervise = Box::new(move |handle, faults| {
         upgrade::wait_for_turn(&mut upgrader);
         startup.report(&handle, tls.as_ref());
-        let watching = admin.map(|admin| admin.watch(&handle, &startup.console, startup.elsewhere()));
+        let watching = admin.map(|admin| {
+            // Who starts a quiet server knows each port but one that the system chose.
+            let elsewhere = startup.elsewhere().filter(|_| !startup.quiet || admin.is_chosen);
+            admin.watch(&handle, &startup.console, elsewhere)
+        });
         let (status, console) = (startup.status(), startup.console);
         let reloads =
             Reloads { console, notifier, config, tls, faults, proxies, framing, possible, drain_timeout, has_log_file };

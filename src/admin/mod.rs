@@ -18,12 +18,11 @@ mod routes;
 mod stream;
 mod subject;
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use resound::Handle;
 use resound::inspect::Inspector;
 
@@ -34,6 +33,7 @@ use self::live::LiveFeed;
 use self::replacement::Replacement;
 use self::routes::AdminApi;
 use self::subject::AdminSubject;
+use crate::advice;
 use crate::console::Console;
 use crate::http_host::HostRule;
 use crate::inheritance::Inheritance;
@@ -102,14 +102,11 @@ impl AdminListener {
             let (is_chosen, address) = (address.port() == 0, listener.local_addr()?);
             anyhow::Ok(Self { listener, address, is_chosen, plan, command, replacement })
         };
-        bind().map_err(|error| match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-            Some(ErrorKind::AddrInUse) => anyhow!("{key}: the port is in use; 0 picks a free one"),
-            _ => anyhow!("{key}: {error}"),
-        })
+        bind().map_err(|error| advice::unbound(&key, &error))
     }
 
     /// Says where a server has its metrics, and serves them for as long as the future is polled.
-    /// Where `loud` is given, it is told too of a port that the system chose.
+    /// Where `loud` is given, it is told too.
     pub(crate) fn watch(
         self,
         handle: &Handle,
@@ -122,7 +119,7 @@ impl AdminListener {
 
     fn announce(&self, console: &Console, loud: Option<&Console>) {
         console.admin(self.address);
-        loud.filter(|_| self.is_chosen).into_iter().for_each(|loud| loud.admin(self.address));
+        loud.into_iter().for_each(|loud| loud.admin(self.address));
         if let Some(exposure) = self.exposure() {
             tracing::warn!("{exposure}");
         }
@@ -149,7 +146,7 @@ impl AdminListener {
             }
         };
         let AdminPlan { names, faults, .. } = self.plan;
-        let host = HostRule { address: self.address, is_open: !self.address.ip().is_loopback(), names };
+        let host = HostRule { names };
         let subject = AdminSubject { command: self.command, inspector, faults };
         let mut replacement = self.replacement;
         let feed = Arc::new(LiveFeed::new(subject, replacement.clone()));

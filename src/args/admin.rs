@@ -12,7 +12,7 @@ const ADMIN: &str = "Metrics and health";
 #[derive(Args)]
 pub(super) struct AdminArgs {
     /// Listen on this address for metrics, health checks and a page to look at; a port alone is
-    /// this machine's [default: off]
+    /// this machine's [default: none]
     ///
     /// docs/admin.md describes what there is. It asks for no password: an address that other
     /// machines can reach shows them the addresses of peers.
@@ -43,6 +43,9 @@ pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
     let on_this_machine = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
     match on_this_machine.parse() {
         Ok(port) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+        Err(_) if on_this_machine.bytes().all(|byte| byte.is_ascii_digit()) && !on_this_machine.is_empty() => {
+            Err(format!("'{on_this_machine}' is not a port (0 to 65535)"))
+        }
         Err(_) => text.parse().map_err(|_| "HOST:PORT is meant, such as 127.0.0.1:9464, or a port alone".into()),
     }
 }

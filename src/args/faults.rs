@@ -10,7 +10,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use resound::faults::{FaultProfile, FaultSpec, PROFILES, Role};
 
 use crate::admin::FaultCounts;
-use crate::faults::{CONTROL_DESCRIPTORS, ControlAddress, FaultPlan, FaultSource, SourcedFaults};
+use crate::faults::{CONTROL_DESCRIPTORS, FaultPlan, FaultSource, SourcedFaults};
 use crate::server::ServingPlan;
 
 /// The heading in the help, and of the tables in the guides.
@@ -93,10 +93,8 @@ impl FaultArgs {
         if matches!(source, FaultSource::Nowhere) && self.seed.is_some() && self.control.is_none() {
             bail!("--seed has no meaning without --fault, --as, --faults or --control");
         }
-        let control = self.control.map(|address| ControlAddress { address, is_open: self.control_open });
-        if let Some(ControlAddress { address, is_open: false }) = control
-            && !address.ip().is_loopback()
-        {
+        let control = self.control;
+        if let Some(address) = control.filter(|address| !self.control_open && !address.ip().is_loopback()) {
             bail!("--control {address}: other machines could set faults there; --control-open allows that");
         }
         let faults = SourcedFaults::new(source, self.seed);

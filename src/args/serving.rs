@@ -52,7 +52,7 @@ pub(super) struct ServingArgs {
     /// Threads that serve; each new connection goes to the one with the fewest [default: one per
     /// core]
     ///
-    /// The threads engine has one thread per connection instead, and takes no --workers.
+    /// The threads engine has one thread per connection instead: --workers changes nothing there.
     #[arg(help_heading = ENGINE, long, value_name = "N", value_parser = units::positive, allow_hyphen_values = true)]
     workers: Option<NonZeroUsize>,
     /// How long a worker polls for the next event before it sleeps

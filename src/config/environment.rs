@@ -80,13 +80,19 @@ impl Environment {
             }));
             return;
         };
-        let checked = given(&keys.all[at], value).and_then(|given| keys.check(at, &given).map(|()| given));
-        match checked {
-            Err(sentence) => self.mistakes.push(wrong(sentence)),
-            Ok(_) if self.entries.iter().any(|entry| entry.key == at) => {
+        let given = match given(&keys.all[at], value) {
+            Ok(given) => given,
+            Err(sentence) => return self.mistakes.push(wrong(sentence)),
+        };
+        let mistakes = keys.check(at, &given);
+        if !mistakes.is_empty() {
+            return self.mistakes.extend(mistakes.into_iter().map(|(_, sentence)| wrong(sentence)));
+        }
+        match given {
+            _ if self.entries.iter().any(|entry| entry.key == at) => {
                 self.mistakes.push(wrong("two variables are of this flag, which has two names".into()));
             }
-            Ok(given) => self.entries.push(Entry { key: at, given, origin: Origin::Environment(name.into()) }),
+            given => self.entries.push(Entry { key: at, given, origin: Origin::Environment(name.into()) }),
         }
     }
 }
@@ -107,6 +113,9 @@ fn given(key: &ConfigKey, value: OsString) -> Result<Given, String> {
         (KeyForm::One | KeyForm::Maybe, _) => Ok(Given::Values(vec![value])),
         (KeyForm::Many, _) => {
             let Some(text) = text else { return Err("a list is UTF-8".into()) };
+            if text.trim_start().starts_with("[\"") && !text.trim_end().ends_with(']') {
+                return Err("the list has no `]` at its end".into());
+            }
             let split = || text.split(',').map(str::trim).filter(|value| !value.is_empty()).map(String::from).collect();
             let values = file::list(&key.name, text).unwrap_or_else(|| Ok(split()))?;
             Ok(Given::Values(values.into_iter().map(Into::into).collect()))

@@ -150,13 +150,20 @@ impl FileReader<'_> {
         };
         let given = match given(&keys.all[at], value) {
             Ok(given) => given,
-            Err((range, sentence)) => {
-                self.wrong(range, sentence);
+            Err(wrong) => {
+                wrong.into_iter().for_each(|(range, sentence)| self.wrong(range, sentence));
                 return None;
             }
         };
-        if let Err(sentence) = keys.check(at, &given) {
-            self.wrong(value.span(), sentence);
+        let wrong = keys.check(at, &given);
+        if !wrong.is_empty() {
+            for (nth, sentence) in wrong {
+                let one = match value.get_ref() {
+                    DeValue::Array(values) => values.get(nth).map(Spanned::span),
+                    _ => None,
+                };
+                self.wrong(one.unwrap_or_else(|| value.span()), sentence);
+            }
             return None;
         }
         let (line, column, _) = position(self.text, name.span().start);
@@ -184,10 +191,10 @@ impl FileReader<'_> {
     }
 }
 
-/// What a value says of a key, or the place of its mistake.
-fn given(key: &ConfigKey, value: &Spanned<DeValue<'_>>) -> Result<Given, (Range<usize>, String)> {
+/// What a value says of a key, or the places of its mistakes.
+fn given(key: &ConfigKey, value: &Spanned<DeValue<'_>>) -> Result<Given, Vec<(Range<usize>, String)>> {
     let name = &key.name;
-    let wrong = |sentence: String| Err((value.span(), sentence));
+    let wrong = |sentence: String| Err(vec![(value.span(), sentence)]);
     match (key.form, value.get_ref()) {
         (KeyForm::Switch | KeyForm::Maybe, DeValue::Boolean(is_on)) => Ok(if *is_on { Given::On } else { Given::Off }),
         (KeyForm::Switch, _) => wrong(format!("`{name}` is a switch: true or false, without quotes")),
@@ -197,11 +204,16 @@ fn given(key: &ConfigKey, value: &Spanned<DeValue<'_>>) -> Result<Given, (Range<
         },
         (KeyForm::Count, _) => wrong(format!("`{name}` is a number from 0 to 255")),
         (KeyForm::Many, DeValue::Array(values)) => {
-            let each = values.iter().map(|value| scalar(name, value).map(Into::into));
-            Ok(Given::Values(each.collect::<Result<_, _>>()?))
+            let (right, wrong): (Vec<_>, Vec<_>) =
+                values.iter().map(|value| scalar(name, value)).partition(Result::is_ok);
+            let wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).collect();
+            if !wrong.is_empty() {
+                return Err(wrong);
+            }
+            Ok(Given::Values(right.into_iter().flatten().map(Into::into).collect()))
         }
         (_, DeValue::Array(_)) => wrong(format!("`{name}` has one value, not a list")),
-        _ => Ok(Given::Values(vec![scalar(name, value)?.into()])),
+        _ => Ok(Given::Values(vec![scalar(name, value).map_err(|wrong| vec![wrong])?.into()])),
     }
 }
 

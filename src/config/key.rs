@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, CommandFactory};
-use resound::Address;
+use resound::{Address, Error};
 
 use crate::args::{CONFIGURATION, Cli, address};
 
@@ -155,16 +155,20 @@ impl Keys {
         }
     }
 
-    /// Checks the values of a key: the sentence of the flag's own error.
-    pub(super) fn check(&self, key: usize, given: &Given) -> Result<(), String> {
-        let Given::Values(values) = given else { return Ok(()) };
-        if self.all[key].place == KeyPlace::Word {
-            return values.iter().try_for_each(|value| self.check_word(key, &value.to_string_lossy()));
-        }
-        match self.parse(self.typed(key, given)) {
-            Err(error) if is_about_value(&error) => Err(sentence(&error)),
-            _ => Ok(()),
-        }
+    /// Checks the values of a key: those that are wrong, each with the sentence of the flag's own
+    /// error.
+    pub(super) fn check(&self, key: usize, given: &Given) -> Vec<(usize, String)> {
+        let Given::Values(values) = given else { return Vec::new() };
+        let check = |value: &OsString| {
+            if self.all[key].place == KeyPlace::Word {
+                return self.check_word(key, &value.to_string_lossy()).err();
+            }
+            match self.parse(self.typed(key, &Given::Values(vec![value.clone()]))) {
+                Err(error) if is_about_value(&error) => Some(sentence(&error)),
+                _ => None,
+            }
+        };
+        values.iter().enumerate().filter_map(|(at, value)| Some((at, check(value)?))).collect()
     }
 
     /// A word without a flag is an address, or the port of one.
@@ -177,7 +181,12 @@ impl Keys {
             "port" => address(Some("127.0.0.1"), Some(value)),
             _ => address(Some(value), None),
         };
-        checked.map(drop).map_err(|error| format!("invalid value '{value}' for '{name}': {error}"))
+        let why = |error: Error| match error {
+            // What was given stands before it already.
+            Error::Address { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        checked.map(drop).map_err(|error| format!("invalid value '{value}' for '{name}': {}", why(error)))
     }
 
     fn parse(&self, words: Vec<OsString>) -> Result<(), clap::Error> {

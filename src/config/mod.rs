@@ -28,6 +28,7 @@ use self::merge::{Merged, TypedWords, entries, off, take_switches};
 pub(crate) use self::mistake::ConfigError;
 use self::mistake::{ConfigMistake, one_line};
 use crate::args::{Cli, CliCommand};
+use crate::escape;
 
 /// What to do with a configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) request: Request,
     pub(crate) warnings: Vec<String>,
     pub(crate) file: Option<PathBuf>,
+    /// The file has no table for this command.
+    pub(crate) lacks_table: bool,
     keys: Option<&'static Keys>,
     kept: Vec<Entry>,
     left_out: Vec<(Entry, String)>,
@@ -172,10 +175,13 @@ fn sources(
     let mut environment = environment::read(keys, commands, variables.into_iter());
     mistakes.append(&mut environment.mistakes);
     let file = config_file(keys, &typed, &environment.entries);
+    let mut lacks_table = false;
     let of_file = match file.as_deref().map(|path| file::read(path).map(|text| file::parse(path, &text, commands))) {
         None => Vec::new(),
         Some(Ok(Ok(tables))) => {
-            tables.into_iter().find(|(name, _)| name == keys.name()).map(|(_, of)| of).unwrap_or_default()
+            let table = tables.into_iter().find(|(name, _)| name == keys.name());
+            lacks_table = table.is_none();
+            table.map(|(_, of)| of).unwrap_or_default()
         }
         Some(Ok(Err(found))) => {
             mistakes.extend(found);
@@ -202,9 +208,13 @@ fn sources(
     if let Some(mistake) = lone_word(keys, &kept, &typed_keys) {
         return Err(mistake.into());
     }
-    let warnings = environment.warnings;
-    let config =
-        Config { request, warnings, file, keys: Some(keys), kept, left_out, off, matches: ArgMatches::default() };
+    let mut warnings = environment.warnings;
+    if let Some(file) = file.as_deref().filter(|_| lacks_table) {
+        let (file, command) = (escape::text(file.display().to_string().as_bytes()), keys.name());
+        warnings.push(format!("{file} has no [{command}]: nothing in it is for `resound {command}`"));
+    }
+    let (keys, matches) = (Some(keys), ArgMatches::default());
+    let config = Config { request, warnings, file, lacks_table, keys, kept, left_out, off, matches };
     Ok((words, config))
 }
 

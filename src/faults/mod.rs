@@ -8,6 +8,7 @@ mod served;
 mod setter;
 mod source;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use anyhow::Result;
 use resound::faults::LiveFaults;
 
 use self::control::ControlListener;
-pub(crate) use self::control::{ControlAddress, DESCRIPTORS as CONTROL_DESCRIPTORS, ListedConnection, OpenConnections};
+pub(crate) use self::control::{DESCRIPTORS as CONTROL_DESCRIPTORS, ListedConnection, OpenConnections};
 pub(crate) use self::events::EventLog;
 pub(crate) use self::fresh::FreshFaults;
 use self::record::{FaultRecord, SettingRecord};
@@ -30,7 +31,7 @@ use crate::inheritance::Inheritance;
 pub(crate) struct FaultPlan {
     pub(crate) faults: SourcedFaults,
     pub(crate) record: Option<PathBuf>,
-    pub(crate) control: Option<ControlAddress>,
+    pub(crate) control: Option<SocketAddr>,
     pub(crate) counts: Arc<FaultCounts>,
 }
 
@@ -56,7 +57,7 @@ impl FaultPlan {
         }
         let record = record.as_deref().map(FaultRecord::create).transpose()?;
         let control = match control {
-            Some(asked) => Some((ControlListener::bind(asked, inheritance)?, asked.address.port() == 0)),
+            Some(asked) => Some((ControlListener::bind(asked, inheritance)?, asked.port() == 0)),
             None => None,
         };
         Ok(PreparedFaults { live, sourced, begun, record, control, counts })

@@ -235,6 +235,7 @@ pub(super) fn heading(model: &TopModel, shown: usize) -> String {
         }
         _ if !model.filter.is_empty() => format!("{shown} of {} connections have \"{}\"", open, model.filter),
         _ if open > listed as u64 => format!("{listed} of {open} connections"),
+        _ if shown == 1 => "1 connection".into(),
         _ => format!("{shown} connections"),
     };
     let (_, head, _) = model.sort.words();

@@ -15,7 +15,7 @@ fn a_mistake_has_its_place_and_the_sentence_of_the_flag() {
     let typed = |words: &[&str]| said(&[&["server"], words].concat(), &[]).err().unwrap();
     let cases: [(&str, &str, String); 30] = [
         ("drain-timeout = '5x'", "1:17", typed(&["--drain-timeout", "5x"])),
-        ("allow = ['::1', '10.0.0.1/8']", "1:9", typed(&["--allow", "10.0.0.1/8"])),
+        ("allow = ['::1', '10.0.0.1/8']", "1:17", typed(&["--allow", "10.0.0.1/8"])),
         ("workers = 0", "1:11", typed(&["--workers", "0"])),
         ("workers = 1.5", "1:11", typed(&["--workers", "1.5"])),
         ("workers = 0x10", "1:11", typed(&["--workers", "0x10"])),
@@ -39,7 +39,7 @@ fn a_mistake_has_its_place_and_the_sentence_of_the_flag() {
         ("config = 'x'", "1:1", "a file cannot name another: give --config on the command line".into()),
         ("check-config = true", "1:1", "there is no `check-config` in [server]; ".into()),
         ("while-stdin = true", "1:1", "there is no `while-stdin` in [server]; ".into()),
-        ("port = 70000", "1:8", "invalid value '70000' for 'port': ".into()),
+        ("port = 70000", "1:8", "invalid value '70000' for 'port': '70000' is not a port".into()),
         ("host = '--tls'", "1:8", "invalid value '--tls' for 'host': a flag begins so".into()),
         ("congestion = \"a\\u0000b\"", "1:14", "`congestion` holds a NUL".into()),
         ("opening-timeout = 1\nhandshake-timeout = 1", "", "`opening-timeout` stands here twice, by two names".into()),
@@ -65,6 +65,10 @@ fn a_mistake_has_its_place_and_the_sentence_of_the_flag() {
     assert!(refused("mode = 'echo'").contains("`mode` stands in no table: put it under [server] or [load]"));
     assert!(refused("quux = 1").contains("`quux` stands in no table: each key stands under its command"));
     assert!(refused("server = 1").contains("`server` is a command: its flags are the keys of a table, [server]"));
+    let list = refused("[server]\nallow = ['10.0.0.0/33', '::1', 'foo']\nalpn = [true, 'a', []]");
+    let places: Vec<_> = list.split("FILE, ").skip(1).filter_map(|one| Some(one.split_once(": ")?.0)).collect();
+    let want = [(2, 10), (2, 32), (3, 9), (3, 20)].map(|(line, column)| format!("line {line}, column {column}"));
+    assert_eq!(places, want, "each value of a list: {list}");
     let two = refused("[server]\nworkers = 0\nmode = 'eco'");
     assert!(two.find("line 2").unwrap() < two.find("line 3").unwrap(), "all mistakes, in their order: {two}");
 }

@@ -39,7 +39,7 @@ fn sample(keys: &Keys, at: usize) -> Given {
     let possible = arg.get_possible_values();
     let names = possible.iter().rev().map(|value| value.get_name());
     let is_default = |value: &str| arg.get_default_values().iter().any(|default| *default == *value);
-    let fits = |value: &&str| !is_default(value) && keys.check(at, &Given::Values(vec![value.into()])).is_ok();
+    let fits = |value: &&str| !is_default(value) && keys.check(at, &Given::Values(vec![value.into()])).is_empty();
     let found = names.chain(SAMPLES.iter().copied()).find(fits);
     let value = found.unwrap_or_else(|| panic!("no sample is a value of {}: {:?}", keys.all[at].name, arg));
     let values = if keys.all[at].form == KeyForm::Many { vec![value.into(), value.into()] } else { vec![value.into()] };

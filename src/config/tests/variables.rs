@@ -74,6 +74,7 @@ fn a_list_is_separated_by_commas_or_written_as_in_a_file() {
     assert_eq!(fault("[\"a,b\", 'c']"), ["alpn=a,b,c", "tls"]);
     assert_eq!(fault("[::1]:8"), ["alpn=[::1]:8", "tls"], "an address is no list");
     assert!(refused("RESOUND_SERVER_ALLOW", "[true]").contains("not true or false"));
+    assert!(refused("RESOUND_SERVER_ALLOW", "[\"::1\"").contains("the list has no `]` at its end"));
 }
 
 #[test]

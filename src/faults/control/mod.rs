@@ -7,12 +7,11 @@
 mod api;
 mod http;
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,6 +21,7 @@ pub(crate) use self::api::{ListedConnection, OpenConnections};
 use self::http::{HttpReply, HttpRequest, HttpStream, Incoming};
 use super::events::{EventLog, LogReader};
 use super::setter::FaultSetter;
+use crate::advice;
 use crate::console::Console;
 use crate::http_host::HostRule;
 use crate::inheritance::Inheritance;
@@ -36,36 +36,23 @@ pub(crate) const DESCRIPTORS: usize = MOST_CLIENTS + MOST_REFUSED + 2;
 /// How long the listener rests when it cannot accept, for want of descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// The address of the API, as it was typed.
-#[derive(Clone, Copy)]
-pub(crate) struct ControlAddress {
-    pub(crate) address: SocketAddr,
-    /// Other machines may connect.
-    pub(crate) is_open: bool,
-}
-
 /// The listener of the API, before the program starts.
 pub(crate) struct ControlListener {
     listener: TcpListener,
     pub(crate) address: SocketAddr,
-    is_open: bool,
     handed_over: HandedOver,
 }
 
 impl ControlListener {
-    pub(crate) fn bind(asked: ControlAddress, inheritance: &mut Inheritance) -> Result<Self> {
-        let ControlAddress { address, is_open } = asked;
+    pub(crate) fn bind(address: SocketAddr, inheritance: &mut Inheritance) -> Result<Self> {
         let key = format!("--control {address}");
         let mut bind = || {
             let (listener, handed_over) = inheritance.beside(&key, || TcpListener::bind(address))?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
-            anyhow::Ok(Self { listener, address, is_open, handed_over })
+            anyhow::Ok(Self { listener, address, handed_over })
         };
-        bind().map_err(|error| match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-            Some(ErrorKind::AddrInUse) => anyhow!("{key}: the port is in use; 0 picks a free one"),
-            _ => anyhow!("{key}: {error}"),
-        })
+        bind().map_err(|error| advice::unbound(&key, &error))
     }
 
     /// Prints the address, and a warning if other machines can connect.
@@ -86,7 +73,7 @@ impl ControlListener {
                 return std::future::pending().await;
             }
         };
-        let host = HostRule { address: self.address, is_open: self.is_open, names: Vec::new() };
+        let host = HostRule { names: Vec::new() };
         let api = Arc::new(ControlApi { setter, log, connections, host });
         let (places, refusals) = (Arc::new(Semaphore::new(MOST_CLIENTS)), Arc::new(Semaphore::new(MOST_REFUSED)));
         // A client whose task panics is alone in that.

@@ -136,6 +136,14 @@ fn a_configuration_is_checked_without_a_start() {
     refused(&faults, "line 2: 'rest' is not a fault", "\n  faults comes from FILE, line 2, column 1\n");
     refused("replay = '/none'", "--replay /none: ", "\n  replay comes from FILE, line 2, column 1\n");
     refused("fault = 'dial-refuse'", "dial-refuse", "");
+    let [log, none] = [path("log"), path("none/log")];
+    refused(
+        &format!("log-file = '{none}'"),
+        "Make its folder first",
+        "\n  log-file comes from FILE, line 2, column 1\n",
+    );
+    assert_eq!(check("server", &format!("log-file = '{log}'")), right);
+    assert!(!std::fs::exists(log).unwrap(), "it writes nothing");
     refused("host = '0.0.0.0'\nproxy-protocol = 'require'", "needs --proxy-from", "\n  proxy-protocol comes from FILE");
     refused("unix-mode = 0o660", "without an address like unix:/path", "\n  unix-mode comes from FILE");
 }
@@ -235,6 +243,9 @@ mod reload {
             assert!(error.contains("--framing and --max-line concern"), "{error}");
             assert!(server.connect().is_reset(), "the rules stay");
             assert_eq!(server.reload(denied), "no change");
+            let error = server.fail_to_reload("# half written\n");
+            assert!(error.ends_with("its table is gone from the file"), "{error}");
+            assert!(server.connect().is_reset(), "the rules stay");
 
             assert_eq!(server.reload("[server]\nport = 0\nmax-connections = 1\n"), "changed deny");
             let mut second = server.connect();

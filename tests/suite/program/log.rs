@@ -199,9 +199,11 @@ fn a_log_file_takes_the_place_of_stdout() {
         let (server, _) = Program::server(&["--quiet", "--log-file", log.to_str().unwrap()]);
         assert_eq!(stop(server), (Vec::new(), Some(0), String::new()));
         assert_eq!(text(&log).lines().count(), lines.len());
-        let (server, _) = Program::server(&["--log-file", log.to_str().unwrap()]);
+        let (mut server, _) = Program::server(&["--log-file", log.to_str().unwrap(), "--admin", "0"]);
+        let admin = server.stdout.until("Admin on ");
         stop(server);
-        assert_eq!(text(&log).lines().count(), lines.len() + 4);
+        assert_eq!(text(&log).lines().count(), lines.len() + 5);
+        assert!(text(&log).contains(&admin), "the address is in both: {admin}");
     }
 }
 

@@ -37,7 +37,7 @@ pub enum Error {
         address: String,
     },
     /// The path of a unix socket belongs to a file that is no socket.
-    #[error("{address} cannot be listened on: that path is a file, and not a socket")]
+    #[error("{address} cannot be listened on: something is at that path, and it is no socket")]
     NotASocket {
         /// The address that was asked for.
         address: String,

@@ -10,10 +10,12 @@ fn a_request_for_another_host_is_refused() {
     let (_server, _, admin) = started(&["--admin-host", "metrics.example"]);
     let asked = |host: &str| raw(admin, &format!("GET /metrics HTTP/1.1\r\n{host}\r\n"));
     let port = admin.port();
-    for host in [&*format!("localhost:{port}"), &format!("127.0.0.1:{port}"), "Metrics.Example", "metrics.example:80"] {
+    let forwarded = ["localhost:8080", "127.0.0.1:1", "192.0.2.1"];
+    let own = [&*format!("localhost:{port}"), &format!("127.0.0.1:{port}"), "Metrics.Example", "metrics.example:80"];
+    for host in own.into_iter().chain(forwarded) {
         assert_eq!(asked(&format!("Host: {host}\r\n")).status, 200, "{host}");
     }
-    for host in ["rebound.example", &format!("rebound.example:{port}"), "192.0.2.1", "127.0.0.1:1", ""] {
+    for host in ["rebound.example", &format!("rebound.example:{port}"), "localhost.example:8080", ""] {
         let refused = asked(&format!("Host: {host}\r\n"));
         assert_eq!(refused.status, 403, "{host}");
         assert!(refused.json()["error"].as_str().unwrap().contains("--admin-host"), "{}", refused.body);
