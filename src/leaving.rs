@@ -5,16 +5,28 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use resound::Handle;
+use resound::{Engine, Handle};
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
 
 use crate::exit;
 use crate::signals::EndingSignals;
 
-/// From the second signal to the end, at most. Connections are reset and lines written meanwhile;
-/// the system then takes its time to close thousands of sockets.
+/// From the second signal to the end, at most, where connections are cut one by one, each with its
+/// line in the log.
 const LAST: Duration = Duration::from_millis(100);
+
+/// With more clients than this, a cut of each takes too long: the system alone needs as long again
+/// to close so many sockets. They end with the process.
+const FEW: usize = 500;
+
+/// From the second signal to the end with more of them: answers that are under way leave, and lines
+/// are written.
+const LAST_OF_MANY: Duration = Duration::from_millis(20);
+
+/// Descriptors that this thread looks at on the threads engine. Beside thousands of threads that
+/// want the processors it gets them for a moment, and that must do.
+#[cfg(unix)]
+const RESETS_BESIDE_THREADS: usize = 1000;
 
 /// A second signal has come.
 static IS_HURRIED: AtomicBool = AtomicBool::new(false);
@@ -24,31 +36,37 @@ pub(crate) fn is_hurried() -> bool {
     IS_HURRIED.load(SeqCst)
 }
 
-/// Ends the process at the second signal, on a thread of its own: the one that has seen the first
-/// may be busy with connections.
+/// Ends the process at the second signal. A thread of its own waits for that, for this one may be
+/// busy with connections; and so does this one, which the signal may find first.
 pub(crate) async fn leave_at_second(signals: EndingSignals, handle: Arc<Handle>) {
-    let ending = Arc::new((signals, handle));
-    let here = Arc::clone(&ending);
-    // Held by that thread while it waits.
-    let (waits, ends) = oneshot::channel::<()>();
+    let here = Arc::new((signals, handle));
+    let ending = Arc::clone(&here);
     let wait = move || {
-        let _waits = waits;
         if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
             runtime.block_on(leave(&ending));
         }
     };
+    // If no thread is to be had, this one must do.
     let _ = thread::Builder::new().name("resound-leaving".into()).spawn(wait);
-    let _ = ends.await;
-    // No thread is to be had, so this one must do.
     leave(&here).await;
 }
 
 async fn leave((signals, handle): &(EndingSignals, Arc<Handle>)) {
     let at = signals.second().await;
     IS_HURRIED.store(true, SeqCst);
-    // What is unfinished is reset, so that no peer takes this for a FIN. If that, and the last
-    // lines, take too long, the process ends without them: nothing may keep it.
-    handle.stop();
-    tokio::time::sleep(LAST.saturating_sub(at.elapsed())).await;
+    let has_threads = handle.engine() == Engine::Threads;
+    let patience = match handle.clients() {
+        0..=FEW => {
+            handle.stop();
+            LAST
+        }
+        _ if has_threads => Duration::ZERO,
+        _ => LAST_OF_MANY,
+    };
+    tokio::time::sleep(patience.saturating_sub(at.elapsed())).await;
+    // No peer may take the end of the process for the end of its answers. A connection that drains
+    // has seen to it; one whose thread has not had its turn since has not.
+    #[cfg(unix)]
+    resound::system::reset_on_exit(if has_threads { RESETS_BESIDE_THREADS } else { usize::MAX });
     std::process::exit(exit::SIGNAL.into());
 }

@@ -108,12 +108,12 @@ pub mod conn {
 
 /// What a program asks of the operating system: interfaces, limits, signals and errors.
 pub mod system {
-    #[cfg(unix)]
-    #[doc(hidden)]
-    pub use crate::engine::SignalArrivals;
     #[cfg(target_os = "linux")]
     #[doc(hidden)]
     pub use crate::engine::stdout_was_closed;
+    #[cfg(unix)]
+    #[doc(hidden)]
+    pub use crate::engine::{SignalArrivals, reset_on_exit};
     #[cfg(unix)]
     pub use crate::engine::{ignores_signal, inherited_descriptor, take_variables};
     pub use crate::engine::{interface_index, interface_names, processor_time, raise_descriptor_limit};

@@ -12,7 +12,9 @@ use socket2::SockRef;
 use super::drain_barrier::DrainBarrier;
 use super::queue::Queue;
 use super::recorder::Recorder;
-use super::socket::{report_unacknowledged, reset_on_close, resets_on_close, set_wishes, unacknowledged, unread};
+use super::socket::{
+    fin_on_close, report_unacknowledged, reset_on_close, resets_on_close, set_wishes, unacknowledged, unread,
+};
 use super::socket_report::{plain_report, socket_report};
 
 /// Bytes in a socket whose lines are counted when its connection is cut.
@@ -279,7 +281,10 @@ impl Driver {
             // The service that ends in the call that asks has its report first.
             Then::Close if wants_report => {}
             Then::Close if self.broken => return ControlFlow::Break(Err(CloseReason::Reset)),
-            Then::Close => return ControlFlow::Break(Ok(())),
+            Then::Close => {
+                self.end_in_order(&socket());
+                return ControlFlow::Break(Ok(()));
+            }
             Then::Reset => {
                 reset_on_close(&socket());
                 return ControlFlow::Break(Ok(()));
@@ -289,6 +294,7 @@ impl Driver {
                 if cx.recorder.wants_steps() {
                     self.show(SocketStep::HalfClosing, &socket(), cx)?;
                 }
+                self.end_in_order(&socket());
                 // Fails if the peer is gone. The next read reports that.
                 let _ = socket().shutdown(Shutdown::Write);
                 if cx.recorder.wants_steps() {
@@ -313,6 +319,19 @@ impl Driver {
     pub(crate) fn begin_drain(&mut self, undelivered: usize, socket: &SockRef<'_>) {
         if !self.barrier.has_begun() {
             self.barrier.begin(undelivered + unread(socket));
+            if !self.fin_sent {
+                // The process may end before this connection: a second signal waits for none, and a
+                // peer must not take what it has for all of its answers.
+                reset_on_close(socket);
+            }
+        }
+    }
+
+    /// All has been sent: from here on an end of the process resets nothing.
+    #[inline]
+    fn end_in_order(&self, socket: &SockRef<'_>) {
+        if self.barrier.has_begun() {
+            fin_on_close(socket);
         }
     }
 
@@ -400,6 +419,8 @@ impl Driver {
         if end.is_err_and(|reason| self.conn.is_unfinished() || reason == CloseReason::Panicked) {
             // The peer must not take a truncated answer for a complete one.
             reset_on_close(socket);
+        } else if end.is_err() {
+            self.end_in_order(socket);
         }
         if end.is_err() || self.conn.is_unfinished() {
             self.abandon(end, socket, cx);

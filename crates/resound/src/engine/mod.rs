@@ -49,6 +49,10 @@ mod pulse;
 mod queue;
 mod recorder;
 mod relay;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "descriptors of other owners")]
+#[path = "sys/resets.rs"]
+mod resets;
 mod rows;
 mod server;
 mod shared;
@@ -95,6 +99,8 @@ pub use relay::{
     DirectionReport, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayReport, RelayTarget,
     client_addresses,
 };
+#[cfg(unix)]
+pub use resets::reset_on_exit;
 pub use rows::{ConnectionRow, RowBatch};
 pub use server::Server;
 pub use shared::HandshakeFactory;

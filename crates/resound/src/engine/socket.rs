@@ -109,6 +109,11 @@ pub(crate) fn reset_on_close(socket: &SockRef<'_>) {
     let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
+/// Makes the next close a FIN again, behind what the system still has to deliver.
+pub(crate) fn fin_on_close(socket: &SockRef<'_>) {
+    let _ = socket.set_linger(None);
+}
+
 /// Whether the next close is a reset.
 pub(crate) fn resets_on_close(socket: &SockRef<'_>) -> bool {
     matches!(socket.linger(), Ok(Some(Duration::ZERO)))
@@ -248,6 +253,20 @@ pub(crate) fn was_reset(socket: &SockRef<'_>) -> bool {
     const CLOSED: u8 = 7;
     use std::os::fd::AsRawFd;
     super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| info.tcpi_state == CLOSED)
+}
+
+/// Returns whether this is a TCP connection on which this end has sent no FIN, as far as the system
+/// tells.
+#[cfg(unix)]
+pub(crate) fn is_unfinished_tcp(socket: &SockRef<'_>) -> bool {
+    // TCP_ESTABLISHED and TCP_CLOSE_WAIT of the kernel's net/tcp_states.h.
+    #[cfg(target_os = "linux")]
+    return {
+        use std::os::fd::AsRawFd;
+        super::sys::tcp_info(socket.as_raw_fd()).is_some_and(|info| matches!(info.tcpi_state, 1 | 8))
+    };
+    #[cfg(not(target_os = "linux"))]
+    socket.peer_addr().is_ok_and(|peer| peer.as_socket().is_some())
 }
 
 /// Why a connection has failed, such as by a reset, where no read or write has met that: the
