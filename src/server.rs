@@ -271,7 +271,7 @@ pub(crate) fn serve(
     };
     let (config, drain_timeout, reopener) = (plan.config, plan.drain_timeout, consoles.reopener.take());
     let supervise: Supervise = Box::new(move |handle, faults| {
-        upgrade::wait_for_turn(&mut upgrader);
+        upgrade::wait_for_turn(&mut upgrader, &|| signals.has_first());
         startup.report(&handle, tls.as_ref());
         let watching = admin.map(|admin| {
             // Who starts a quiet server knows each port but one that the system chose.

@@ -71,6 +71,14 @@ impl EndingSignals {
         }
     }
 
+    /// Whether the first has come, as far as that is known without a wait.
+    pub(crate) fn has_first(&self) -> bool {
+        #[cfg(unix)]
+        return self.arrivals.as_ref().is_some_and(|arrivals| arrivals.first().is_some());
+        #[cfg(not(unix))]
+        false
+    }
+
     #[cfg(unix)]
     fn has_come(&self) -> Option<Instant> {
         let arrivals = self.arrivals.as_ref()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use resound::Handle;
+use tokio::sync::{Notify, oneshot};
 
 use crate::leaving;
 use crate::log_file::LogReopener;
@@ -23,6 +24,11 @@ impl ShutdownSignals {
     /// Catches them from now on, within a runtime.
     pub(crate) fn catch() -> Self {
         Self { ending: EndingSignals::catch(), hangup: CaughtSignals::hangup(), rotation: CaughtSignals::hangup() }
+    }
+
+    /// Whether one that ends the program has come already.
+    pub(crate) fn has_first(&self) -> bool {
+        self.ending.has_first()
     }
 }
 
@@ -61,20 +67,31 @@ async fn shut_down(
     mut reloads: Reloads,
 ) {
     let console = reloads.console.clone();
-    let mut began = None;
-    let wish = async {
-        began = Some(tokio::select! {
-            at = ending.first() => at,
-            () = reloads.until_hung_up(handle, hangup) => Instant::now(),
-        });
+    let (tell, told) = oneshot::channel();
+    let drains = Notify::new();
+    // Beside the upgrade, which nothing interrupts while the two processes take turns.
+    let leaving = async {
+        tokio::select! {
+            at = ending.first() => drop(tell.send(at)),
+            // Something else has begun it.
+            () = drains.notified() => {}
+        }
+        leaving::leave_at_second(ending, Arc::clone(handle)).await;
     };
-    upgrader.run(handle, &console, status, wish).await;
-    // Otherwise another process has replaced this one.
-    let began = began.unwrap_or_else(Instant::now);
-    // A reload may have set it.
-    let Reloads { notifier, drain_timeout, .. } = reloads;
-    let leaving = leaving::leave_at_second(ending, Arc::clone(handle));
-    let draining = async {
+    let serving = async {
+        let mut began = None;
+        let wish = async {
+            began = Some(tokio::select! {
+                Ok(at) = told => at,
+                () = reloads.until_hung_up(handle, hangup) => Instant::now(),
+            });
+        };
+        upgrader.run(handle, &console, status, wish).await;
+        drains.notify_one();
+        // Otherwise another process has replaced this one.
+        let began = began.unwrap_or_else(Instant::now);
+        // A reload may have set it.
+        let Reloads { notifier, drain_timeout, .. } = reloads;
         // Who answers this line with a second signal means another wish.
         tokio::time::sleep(SAME_SIGNAL.saturating_sub(began.elapsed())).await;
         notifier.stopping(handle.clients());
@@ -82,7 +99,7 @@ async fn shut_down(
         // The time counts from the signal: a busy thread learns of it later.
         handle.drain(drain_timeout.saturating_sub(began.elapsed()));
     };
-    tokio::join!(leaving, draining);
+    tokio::join!(leaving, serving);
 }
 
 /// Opens the log file anew at each SIGHUP.

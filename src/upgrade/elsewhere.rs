@@ -68,7 +68,7 @@ impl LoneUpgrader {
         Self { notifier: notifier.clone(), _heritage: heritage }
     }
 
-    pub(crate) fn wait_for_turn(&mut self) -> Result<()> {
+    pub(crate) fn wait_for_turn(&mut self, _is_to_end: &dyn Fn() -> bool) -> Result<()> {
         Ok(())
     }
 

@@ -48,11 +48,11 @@ pub(crate) struct UpgradeSettings {
     pub(crate) refusal: Option<&'static str>,
 }
 
-/// Ends this process if the one goes on that it was to replace.
-pub(crate) fn wait_for_turn(upgrader: &mut Upgrader) {
-    if let Err(error) = upgrader.wait_for_turn() {
+/// Ends this process if the one goes on that it was to replace, or if it is to end before its turn.
+pub(crate) fn wait_for_turn(upgrader: &mut Upgrader, is_to_end: &dyn Fn() -> bool) {
+    if let Err(error) = upgrader.wait_for_turn(is_to_end) {
         // Nothing was accepted.
         say(&format!("{error:#}"));
-        std::process::exit(exit::USAGE.into());
+        std::process::exit(if is_to_end() { exit::SIGNAL } else { exit::USAGE }.into());
     }
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use resound::server::Listener;
@@ -14,6 +14,8 @@ use super::wire::{self, PassedListeners};
 
 /// A predecessor that says nothing for so long has a defect.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a signal may wait that comes before this process serves.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// The process that has started this one to be replaced by it, and its listeners.
 pub(crate) struct Predecessor {
@@ -42,7 +44,7 @@ impl Predecessor {
         // The descriptor of a socket that does not listen, so it is no listener.
         let stream = UnixStream::from(resound::system::inherited_descriptor(number).context(lost)?);
         stream.set_read_timeout(Some(PATIENCE)).context(lost)?;
-        let line = read_line(&stream).context(lost)?;
+        let line = read_line(&stream, || false).context(lost)?;
         let passed: Vec<PassedListeners> = serde_json::from_str(&line).context(lost)?;
         let adopt = |passed: PassedListeners| {
             let listeners =
@@ -74,11 +76,18 @@ impl Predecessor {
         rest.into_iter().map(|passed| passed.key).collect()
     }
 
-    /// Reports that this process can serve, and waits until it may.
-    pub(crate) fn wait_for_turn(&mut self) -> Result<()> {
-        let lost = |error| anyhow!("the process that this one was to replace goes on instead: {error}");
+    /// Reports that this process can serve, and waits until it may. A wish to end it ends the wait:
+    /// there is nothing to drain.
+    pub(crate) fn wait_for_turn(&mut self, is_to_end: &dyn Fn() -> bool) -> Result<()> {
+        let lost = |error| match is_to_end() {
+            true => anyhow!("a signal ends this process before its turn"),
+            false => anyhow!("the process that this one was to replace goes on instead: {error}"),
+        };
         self.stream.write_all(wire::READY).map_err(lost)?;
-        match read_line(&self.stream).map_err(lost)?.as_bytes() {
+        self.stream.set_read_timeout(Some(GLANCE)).map_err(lost)?;
+        let until = Instant::now() + PATIENCE;
+        let waits = || !is_to_end() && Instant::now() < until;
+        match read_line(&self.stream, waits).map_err(lost)?.as_bytes() {
             line if [line, b"\n"].concat() == wire::SERVE => Ok(()),
             _ => bail!("the process that this one was to replace goes on instead"),
         }
@@ -108,11 +117,15 @@ impl Predecessor {
     }
 }
 
-/// Reads a line byte by byte: the bytes behind it belong to a later reader.
-fn read_line(mut stream: &UnixStream) -> std::io::Result<String> {
+/// Reads a line byte by byte: the bytes behind it belong to a later reader. After each timeout of
+/// the stream `waits` says whether to wait once more.
+fn read_line(mut stream: &UnixStream, waits: impl Fn() -> bool) -> std::io::Result<String> {
     let (mut line, mut byte) = (Vec::new(), [0]);
     while line.len() < wire::LONGEST {
-        stream.read_exact(&mut byte)?;
+        match stream.read_exact(&mut byte) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && waits() => continue,
+            read => read?,
+        }
         match byte {
             [b'\n'] => return String::from_utf8(line).map_err(std::io::Error::other),
             [byte] => line.push(byte),

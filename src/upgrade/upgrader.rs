@@ -48,8 +48,8 @@ impl Upgrader {
     }
 
     /// Waits until this process may serve: at once, unless it replaces another one.
-    pub(crate) fn wait_for_turn(&mut self) -> Result<()> {
-        let turn = self.predecessor.as_mut().map_or(Ok(()), Predecessor::wait_for_turn);
+    pub(crate) fn wait_for_turn(&mut self, is_to_end: &dyn Fn() -> bool) -> Result<()> {
+        let turn = self.predecessor.as_mut().map_or(Ok(()), |predecessor| predecessor.wait_for_turn(is_to_end));
         if turn.is_err() {
             // The files of the other process are not this one's.
             self.heritage.remove_files();

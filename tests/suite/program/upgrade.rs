@@ -2,6 +2,7 @@
 
 mod admin;
 mod long;
+mod signals;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
