@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use resound::server::Listener;
 
 use crate::systemd::{PassedSockets, ServiceNotifier};
-use crate::upgrade::{HandedOver, Heritage, Predecessor, UpgradeSettings, Upgrader};
+use crate::upgrade::{HandedOver, Heritage, Predecessor, StartedProgram, UpgradeSettings, Upgrader};
 
 /// Listening sockets that were open when this process started: from systemd, or from the process
 /// that this one is to replace. And those of this process, for one that replaces it.
@@ -68,7 +68,7 @@ impl Inheritance {
 
     /// Closes what no address has taken, and warns of it. What is left serves an upgrade. Must be
     /// called within a runtime.
-    pub(crate) fn finish(self, settings: UpgradeSettings) -> Upgrader {
+    pub(crate) fn finish(self, program: Option<StartedProgram>, settings: UpgradeSettings) -> Upgrader {
         let Self { notifier, systemd, mut predecessor, heritage, refusal } = self;
         let settings = UpgradeSettings { refusal: settings.refusal.or(refusal), ..settings };
         let untaken = systemd.untaken();
@@ -81,6 +81,6 @@ impl Inheritance {
         for key in predecessor.iter_mut().flat_map(Predecessor::close_rest) {
             tracing::warn!("{key} is not listened on any more: clients that wait there are reset");
         }
-        Upgrader::new(settings, heritage, &notifier, predecessor)
+        Upgrader::new(program, settings, heritage, &notifier, predecessor)
     }
 }

@@ -63,11 +63,13 @@ use self::findings::Findings;
 use self::journal::LinePriority;
 use self::reload::LiveConfig;
 use self::stdio::{StdStream, say};
+use self::upgrade::StartedProgram;
 
 fn main() -> ExitCode {
+    let program = StartedProgram::of_this();
     let typed: Vec<OsString> = std::env::args_os().collect();
     findings::judged(match config::read(&typed) {
-        Ok(ConfiguredCommand { command, config }) => run(command, config.as_ref(), &typed),
+        Ok(ConfiguredCommand { command, config }) => run(command, config.as_ref(), &typed, program),
         Err(Unconfigured::Unparsed(unparsed, config)) => print_parse_result(&with_visible_value(unparsed), &config),
         Err(Unconfigured::Invalid(error)) => print_usage_error(&error.text()),
     })
@@ -96,13 +98,13 @@ fn print_parse_result(unparsed: &clap::Error, config: &Config) -> ExitCode {
     if is_wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
-fn run(command: CliCommand, config: Option<&Config>, typed: &[OsString]) -> ExitCode {
+fn run(command: CliCommand, config: Option<&Config>, typed: &[OsString], program: StartedProgram) -> ExitCode {
     let warnings = config.into_iter().flat_map(|config| &config.warnings);
     warnings.for_each(|warning| say(&format!("warning: {warning}")));
     let result = match (config, config.map_or(Request::Run, |config| config.request)) {
         (Some(config), Request::Print) => print_config(config),
         (_, Request::Check) => check_config(command),
-        _ => start(command, reread::live_config(config, typed)),
+        _ => start(command, reread::live_config(config, typed), program),
     };
     result.unwrap_or_else(|error| {
         if let Some(Error::Address { .. }) = error.downcast_ref::<Error>()
@@ -120,10 +122,10 @@ fn run(command: CliCommand, config: Option<&Config>, typed: &[OsString]) -> Exit
     })
 }
 
-fn start(command: CliCommand, config: Option<LiveConfig>) -> Result<ExitCode> {
+fn start(command: CliCommand, config: Option<LiveConfig>, program: StartedProgram) -> Result<ExitCode> {
     match command {
         CliCommand::Server(typed) => typed.meaning().and_then(|mut plan| {
-            plan.serving.config = config;
+            (plan.serving.config, plan.serving.program) = (config, Some(program));
             server::run(plan)
         }),
         CliCommand::Client(typed) => typed.meaning().and_then(client::run),
@@ -131,7 +133,7 @@ fn start(command: CliCommand, config: Option<LiveConfig>) -> Result<ExitCode> {
         CliCommand::Test(typed) => typed.meaning().and_then(client::run),
         CliCommand::Load(typed) => typed.meaning().and_then(load::run),
         CliCommand::Relay(typed) => typed.meaning().and_then(|mut plan| {
-            plan.serving.config = config;
+            (plan.serving.config, plan.serving.program) = (config, Some(program));
             relay::run(plan)
         }),
         CliCommand::Lab(typed) => typed.meaning().and_then(lab::run),

@@ -35,7 +35,7 @@ use crate::sink::Unwritten;
 use crate::stdio::StdStream;
 use crate::supervision::{ShutdownSignals, Supervision};
 use crate::units::counted;
-use crate::upgrade::{self, UpgradeSettings};
+use crate::upgrade::{self, StartedProgram, UpgradeSettings};
 use crate::warnings::{Warnings, print_warnings};
 use crate::{descriptors, escape, exit};
 
@@ -62,6 +62,8 @@ pub(crate) struct ServingPlan {
     pub(crate) targets: Vec<Address>,
     /// SIGHUP reads it again.
     pub(crate) config: Option<LiveConfig>,
+    /// SIGUSR2 starts it once more.
+    pub(crate) program: Option<StartedProgram>,
     pub(crate) family: Family,
     pub(crate) engine: Engine,
     pub(crate) busy_poll: Duration,
@@ -264,7 +266,7 @@ pub(crate) fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let notifier = inheritance.notifier.clone();
     let (signals, mut upgrader) =
-        runtime.block_on(async { (ShutdownSignals::catch(), inheritance.finish(plan.upgrade)) });
+        runtime.block_on(async { (ShutdownSignals::catch(), inheritance.finish(plan.program, plan.upgrade)) });
     let startup = {
         let (loud, console) = (loud.clone(), console.clone());
         Startup { quiet: plan.quiet, has_log_file, started, chosen_ports, exposed, loud, console }

@@ -171,6 +171,7 @@ impl ServingArgs {
             addresses,
             targets: Vec::new(),
             config: None,
+            program: None,
             family: self.family.meaning(),
             engine: self.engine.meaning(),
             busy_poll: self.busy_poll.0.unwrap_or_default(),

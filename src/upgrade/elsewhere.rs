@@ -51,6 +51,15 @@ impl NoPredecessor {
     }
 }
 
+/// It is started once.
+pub(crate) struct NoProgram;
+
+impl NoProgram {
+    pub(crate) fn of_this() -> Self {
+        Self
+    }
+}
+
 /// Serves from the start to the end.
 pub(crate) struct LoneUpgrader {
     notifier: ServiceNotifier,
@@ -59,6 +68,7 @@ pub(crate) struct LoneUpgrader {
 
 impl LoneUpgrader {
     pub(crate) fn new(
+        _program: Option<NoProgram>,
         settings: UpgradeSettings,
         heritage: NoHeritage,
         notifier: &ServiceNotifier,

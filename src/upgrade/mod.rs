@@ -24,11 +24,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 #[cfg(not(unix))]
-pub(crate) use self::elsewhere::{LoneUpgrader as Upgrader, NoHeritage as Heritage, NoPredecessor as Predecessor};
+pub(crate) use self::elsewhere::{
+    LoneUpgrader as Upgrader, NoHeritage as Heritage, NoPredecessor as Predecessor, NoProgram as StartedProgram,
+};
 #[cfg(unix)]
 pub(crate) use self::heritage::Heritage;
 #[cfg(unix)]
 pub(crate) use self::predecessor::Predecessor;
+#[cfg(unix)]
+pub(crate) use self::program::StartedProgram;
 #[cfg(unix)]
 pub(crate) use self::upgrader::Upgrader;
 use crate::exit;

@@ -1,4 +1,7 @@
 //! [`StartedProgram`]: the program as it was started, to be started once more.
+//!
+//! It is taken down before anything else happens: whoever installs a new version replaces the file,
+//! or leads a link to another one, at any time.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
@@ -6,32 +9,34 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 
 /// The path, the name and the arguments that this process was started with.
-pub(super) struct StartedProgram {
-    path: PathBuf,
+#[derive(Debug)]
+pub(crate) struct StartedProgram {
+    path: std::io::Result<PathBuf>,
     name: OsString,
     arguments: Vec<OsString>,
 }
 
 impl StartedProgram {
-    /// To be called at the start: later the file may be another one, or gone.
-    pub(super) fn of_this() -> Result<Self> {
+    /// To be called first thing: later the file may be another one, or gone.
+    pub(crate) fn of_this() -> Self {
         let mut typed = std::env::args_os();
         let name = typed.next().unwrap_or_default();
-        let running = std::env::current_exe().context("the path of this program is not known")?;
         // The path as it was typed, so that a link may lead to a new version.
-        let path = typed_paths(&name).find(|path| is_running(path, &running)).unwrap_or(running);
-        Ok(Self { path, name, arguments: typed.collect() })
+        let as_typed = |running: PathBuf| typed_paths(&name).find(|path| is_running(path, &running)).unwrap_or(running);
+        let path = std::env::current_exe().map(as_typed);
+        Self { path, name, arguments: typed.collect() }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn path(&self) -> Result<&Path> {
+        let known = self.path.as_deref();
+        known.map_err(|error| anyhow!("the path of this program is not known: {error}"))
     }
 
-    pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
+    pub(super) fn command(&self, path: &Path) -> Command {
+        let mut command = Command::new(path);
         command.arg0(&self.name).args(&self.arguments);
         command
     }

@@ -37,7 +37,7 @@ impl Successor {
         program: &StartedProgram,
         sockets: impl Iterator<Item = (&'a str, Vec<BorrowedFd<'a>>, Option<PathBuf>)>,
     ) -> Result<Self> {
-        let path = program.path().to_path_buf();
+        let path = program.path()?.to_path_buf();
         let failed = || format!("{} cannot be started", path.display());
         let (stream, theirs) = BlockingStream::pair().with_context(failed)?;
         stream.set_nonblocking(true).with_context(failed)?;
@@ -55,7 +55,7 @@ impl Successor {
         }
         let mut list = serde_json::to_vec(&list).with_context(failed)?;
         list.push(b'\n');
-        let mut command = program.command();
+        let mut command = program.command(&path);
         command.env(wire::VARIABLE, format!("{} {}", std::process::id(), inherited.as_raw_fd()));
         // It is this process that systemd's watchdog watches.
         command.env_remove("WATCHDOG_PID");

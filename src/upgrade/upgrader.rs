@@ -23,7 +23,7 @@ const STEP: Duration = Duration::from_secs(10);
 
 /// Replaces this process when SIGUSR2 asks for it; and replaces the one before.
 pub(crate) struct Upgrader {
-    program: Result<StartedProgram>,
+    program: Option<StartedProgram>,
     settings: UpgradeSettings,
     heritage: Heritage,
     signal: CaughtSignals,
@@ -34,6 +34,7 @@ pub(crate) struct Upgrader {
 impl Upgrader {
     /// Catches SIGUSR2 from now on. Must be called within a runtime.
     pub(crate) fn new(
+        program: Option<StartedProgram>,
         settings: UpgradeSettings,
         heritage: Heritage,
         notifier: &ServiceNotifier,
@@ -43,7 +44,7 @@ impl Upgrader {
             // Until then the predecessor is the main process of the service.
             notifier.be_silent();
         }
-        let (program, signal, notifier) = (StartedProgram::of_this(), CaughtSignals::upgrade(), notifier.clone());
+        let (signal, notifier) = (CaughtSignals::upgrade(), notifier.clone());
         Self { program, settings, heritage, signal, notifier, predecessor }
     }
 
@@ -133,7 +134,7 @@ impl Upgrader {
         if let Some(refusal) = self.settings.refusal {
             bail!("{refusal}");
         }
-        let program = self.program.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        let program = self.program.as_ref().context("the path of this program is not known")?;
         Successor::start(program, self.heritage.sockets())
     }
 

@@ -3,6 +3,7 @@
 mod admin;
 mod long;
 mod signals;
+mod starts;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
