@@ -2,6 +2,7 @@
 //! that it passes on.
 
 use std::net::TcpListener;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use resound::server::Listener;
@@ -41,6 +42,12 @@ impl Inheritance {
     /// The listeners that the predecessor had for what was typed as `key`.
     pub(crate) fn of_predecessor(&mut self, key: &str) -> Result<Option<Vec<Listener>>> {
         self.predecessor.as_mut().map_or(Ok(None), |predecessor| predecessor.listeners(key))
+    }
+
+    /// A unix socket is about to be bound to this path: a predecessor sees to its file, should this
+    /// process not live to do so.
+    pub(crate) fn will_bind(&mut self, path: &Path) -> Result<()> {
+        self.predecessor.as_mut().map_or(Ok(()), |predecessor| predecessor.will_bind(path))
     }
 
     /// The sockets of systemd with this name, or all.

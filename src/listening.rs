@@ -42,7 +42,10 @@ impl ListenAddress {
         match self {
             Self::Systemd(name) => inheritance.of_systemd(name.as_deref()),
             #[cfg(unix)]
-            Self::Bound(Address::Unix(path)) => Ok(vec![Listener::bind_unix(path, unix_mode)?]),
+            Self::Bound(Address::Unix(path)) => {
+                inheritance.will_bind(path)?;
+                Ok(vec![Listener::bind_unix(path, unix_mode)?])
+            }
             Self::Bound(address) => {
                 let _ = unix_mode;
                 Ok(Listener::bind(address, family)?)

@@ -69,6 +69,14 @@ impl Predecessor {
         Ok(Some(listener.as_fd().try_clone_to_owned()?.into()))
     }
 
+    /// Reports that this process is about to bind a unix socket to this path.
+    pub(crate) fn will_bind(&mut self, path: &std::path::Path) -> Result<()> {
+        // The other process may be in another working directory by now.
+        let path = serde_json::to_string(&std::path::absolute(path)?)?;
+        let told = self.stream.write_all(format!("{}{path}\n", wire::BINDS).as_bytes());
+        told.context("the process that this one is to replace cannot be reached")
+    }
+
     /// Closes what has not been asked for. Returns how it was typed.
     pub(crate) fn close_rest(&mut self) -> Vec<String> {
         let rest: Vec<_> = std::mem::take(&mut self.passed).into_iter().map(|(passed, _)| passed).collect();

@@ -26,6 +26,10 @@ pub(super) struct Successor {
     stream: UnixStream,
     /// The line that lists the sockets, until it was sent.
     list: Option<Vec<u8>>,
+    /// A line that it has begun to say.
+    begun: Vec<u8>,
+    /// The unix sockets that it has bound, or was about to.
+    binds: Vec<PathBuf>,
     /// A thread has seen the end of the process. It is not reaped yet, so its number is no other's.
     has_ended: Option<oneshot::Receiver<()>>,
     is_released: bool,
@@ -60,7 +64,16 @@ impl Successor {
         // It is this process that systemd's watchdog watches.
         command.env_remove("WATCHDOG_PID");
         let child = command.spawn().with_context(failed)?;
-        let mut successor = Self { child, path, stream, list: Some(list), has_ended: None, is_released: false };
+        let mut successor = Self {
+            child,
+            path,
+            stream,
+            list: Some(list),
+            begun: Vec::new(),
+            binds: Vec::new(),
+            has_ended: None,
+            is_released: false,
+        };
         successor.has_ended = Some(watch(&successor.child).context("the new process cannot be watched")?);
         Ok(successor)
     }
@@ -76,10 +89,25 @@ impl Successor {
         {
             return Err(self.failure().await);
         }
-        let mut said = vec![0; words.len()];
-        match self.stream.read_exact(&mut said).await {
-            Ok(_) if said == words => Ok(()),
-            _ => Err(self.failure().await),
+        while let Ok(line) = self.line().await {
+            let path = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix(wire::BINDS));
+            match path.map(serde_json::from_str) {
+                Some(Ok(path)) => self.binds.push(path),
+                _ if line == words => return Ok(()),
+                _ => break,
+            }
+        }
+        Err(self.failure().await)
+    }
+
+    /// Reads a line byte by byte: a wait for it may be given up, and what is behind it belongs to
+    /// the next.
+    async fn line(&mut self) -> std::io::Result<Vec<u8>> {
+        loop {
+            self.begun.push(self.stream.read_u8().await?);
+            if self.begun.ends_with(b"\n") || self.begun.len() >= wire::LONGEST {
+                return Ok(std::mem::take(&mut self.begun));
+            }
         }
     }
 
@@ -117,6 +145,17 @@ impl Successor {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.has_ended = None;
+    }
+
+    /// Ends the process, and removes the files that it has left of unix sockets.
+    pub(super) async fn give_up(mut self) {
+        self.kill();
+        let left = std::mem::take(&mut self.binds);
+        if !left.is_empty() {
+            // It takes some milliseconds to see that nothing listens.
+            let remove = move || left.iter().for_each(|path| resound::system::remove_dead_socket(path));
+            let _ = tokio::task::spawn_blocking(remove).await;
+        }
     }
 
     /// The process has replaced this one.

@@ -99,19 +99,12 @@ impl Upgrader {
     ) -> Result<Option<Successor>> {
         let mut successor = self.start()?;
         console.upgrading(successor.pid());
-        if !self.until_ready(&mut successor, ending).await? {
-            return Ok(None);
-        }
-        // From here on nothing interrupts: at the end one of the two accepts.
-        if let Err(why) = take_turns(handle, &mut successor).await {
-            successor.kill();
-            let again = self.heritage.served().map(Listener::share).collect();
-            // A worker that is stuck begins once it goes on.
-            let Ok(begun) = timeout(STEP, handle.listen(again)).await else {
-                return Err(why.context("its worker is stuck, and accepts again once it goes on"));
-            };
-            begun.context("and nothing can be accepted any more")?;
-            return Err(why);
+        match self.take_over(&mut successor, handle, ending).await {
+            Ok(true) => {}
+            failed => {
+                successor.give_up().await;
+                return failed.map(|_| None);
+            }
         }
         // Before the last owner is gone.
         self.heritage.served().for_each(Listener::leave_file);
@@ -121,6 +114,30 @@ impl Upgrader {
         std::mem::take(&mut self.heritage).hand_over();
         console.upgraded(successor.pid(), handle.clients(), self.settings.timeout);
         Ok(Some(successor))
+    }
+
+    /// Lets the new process accept instead of this one. Returns `false` if this one is to end.
+    async fn take_over(
+        &mut self,
+        successor: &mut Successor,
+        handle: &Handle,
+        ending: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<bool> {
+        if !self.until_ready(successor, ending).await? {
+            return Ok(false);
+        }
+        // From here on nothing interrupts: at the end one of the two accepts.
+        if let Err(why) = take_turns(handle, successor).await {
+            successor.kill();
+            let again = self.heritage.served().map(Listener::share).collect();
+            // A worker that is stuck begins once it goes on.
+            let Ok(begun) = timeout(STEP, handle.listen(again)).await else {
+                return Err(why.context("its worker is stuck, and accepts again once it goes on"));
+            };
+            begun.context("and nothing can be accepted any more")?;
+            return Err(why);
+        }
+        Ok(true)
     }
 
     /// Starts the program once more, with the sockets of this process.

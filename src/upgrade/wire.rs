@@ -1,9 +1,11 @@
 //! What two processes say to each other when one replaces the other.
 //!
 //! Over a socket that the new process inherits: the old one begins with a line of JSON, a list of
-//! [`PassedListeners`]. Then the new one says [`READY`], the old one stops to accept and says
-//! [`SERVE`], the new one accepts and says [`SERVING`], and the old one says [`REPLACED`]. An end
-//! of the stream before that means that the other process goes on alone.
+//! [`PassedListeners`]. The new one names each unix socket that it is about to bind, in lines that
+//! begin with [`BINDS`]: if it is killed, the old one removes what it has left. Then the new one
+//! says [`READY`], the old one stops to accept and says [`SERVE`], the new one accepts and says
+//! [`SERVING`], and the old one says [`REPLACED`]. An end of the stream before that means that the
+//! other process goes on alone.
 
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 /// The process that has started the new one, and the descriptor of the socket to it.
 pub(super) const VARIABLE: &str = "_RESOUND_UPGRADE";
 
+/// Before a path, as a string of JSON.
+pub(super) const BINDS: &str = "binds ";
 pub(super) const READY: &[u8] = b"ready\n";
 pub(super) const SERVE: &[u8] = b"serve\n";
 pub(super) const SERVING: &[u8] = b"serving\n";

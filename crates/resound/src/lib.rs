@@ -113,7 +113,7 @@ pub mod system {
     pub use crate::engine::stdout_was_closed;
     #[cfg(unix)]
     #[doc(hidden)]
-    pub use crate::engine::{SignalArrivals, reset_on_exit};
+    pub use crate::engine::{SignalArrivals, remove_dead_socket, reset_on_exit};
     #[cfg(unix)]
     pub use crate::engine::{ignores_signal, inherited_descriptor, take_variables};
     pub use crate::engine::{interface_index, interface_names, processor_time, raise_descriptor_limit};

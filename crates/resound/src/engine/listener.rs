@@ -17,7 +17,7 @@ use super::call_observer::CallWatch;
 use super::connection_limit::ConnectionPermit;
 use super::interface;
 #[cfg(unix)]
-use super::path_owner::PathOwner;
+use super::path_owner::{OWNER_PATIENCE, PathOwner};
 use super::socket::{endpoint, set_tcp_options};
 use super::stream::Stream;
 #[cfg(unix)]
@@ -29,9 +29,6 @@ use crate::error::{Error, FailureClass};
 pub(crate) const BACKLOG: i32 = 4096;
 /// A predecessor that is just exiting lets go of its port late; wait this long for it.
 const RESTART_PATIENCE: Duration = Duration::from_millis(300);
-/// The same of a unix socket, where it can be seen that the predecessor has ended.
-#[cfg(unix)]
-const OWNER_PATIENCE: Duration = Duration::from_secs(1);
 const RESTART_RETRY: Duration = Duration::from_millis(20);
 
 /// A listening socket. Clients that connect wait in its backlog until a [`Server`](crate::Server)

@@ -94,6 +94,8 @@ pub use inherited::{inherited_descriptor, take_variables};
 pub use inspector::Inspector;
 pub use interface::{interface_index, interface_names};
 pub use listener::Listener;
+#[cfg(unix)]
+pub use path_owner::remove_dead_socket;
 pub use pulse::WorkerPulse;
 pub use relay::{
     DirectionReport, OpenPair, Relay, RelayConnections, RelayEnd, RelayEvent, RelayReport, RelayTarget,

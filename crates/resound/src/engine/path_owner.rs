@@ -2,13 +2,16 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A socket also refuses for the moment between its server's bind and listen, and a process takes a
 /// moment to end.
 const SETTLE_TIME: Duration = Duration::from_millis(20);
+
+/// How long a process whose end can be seen may take to let go of its sockets.
+pub(super) const OWNER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What holds a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,20 @@ impl PathOwner {
             }
             ProbeResult::Answered(_) => Self::Ending,
             ProbeResult::Failed => Self::Taken,
+        }
+    }
+}
+
+/// Removes the file of a unix socket whose process has ended without doing so. A socket that is
+/// listened on stays, and so does a file that is none.
+pub fn remove_dead_socket(path: &Path) {
+    let Ok(name) = SockAddr::unix(path) else { return };
+    let until = Instant::now() + OWNER_PATIENCE;
+    loop {
+        match PathOwner::of(path, &name) {
+            PathOwner::Nothing => return drop(std::fs::remove_file(path)),
+            PathOwner::Ending if path.exists() && Instant::now() < until => std::thread::sleep(SETTLE_TIME),
+            PathOwner::Ending | PathOwner::Taken => return,
         }
     }
 }
