@@ -245,7 +245,13 @@ fn traffic(page: &mut MetricsPage<'_>, listeners: &[ListenerCounts], workers: &[
     page.counters("resound_received_bytes", "Bytes received from peers", each(|totals| totals.bytes_in))?;
     page.counters("resound_sent_bytes", "Bytes handed to the system for peers", each(|totals| totals.bytes_out))?;
     let help = "Messages delivered to services: lines or chunks";
-    page.counters("resound_messages", help, each(|totals| totals.messages))
+    page.counters("resound_messages", help, each(|totals| totals.messages))?;
+    let accepting = listeners.iter().filter(|listener| !listener.is_dialled);
+    if accepting.clone().next().is_none() {
+        return Ok(());
+    }
+    let help = "Messages that connections left without an answer when they ended";
+    page.counters("resound_messages_unanswered", help, self::each(accepting, workers, |totals| totals.unanswered))
 }
 
 fn handshakes(page: &mut MetricsPage<'_>, listeners: &[ListenerCounts]) -> fmt::Result {

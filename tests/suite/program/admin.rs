@@ -237,6 +237,21 @@ fn live_events_have_rates_and_totals() {
 }
 
 #[test]
+fn messages_that_a_reset_leaves_without_an_answer_are_counted() {
+    for engine in engines() {
+        let (_server, address, admin) = started(&["--engine", engine]);
+        let mut stalled = connect(address);
+        stalled.set_write_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+        while stalled.write_all(&b"never read\n".repeat(1000)).is_ok() {}
+        assert_eq!(sum(&samples(admin), &["resound_messages_unanswered_total"]), 0.0, "{engine}");
+        socket2::SockRef::from(&stalled).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(stalled);
+        let unanswered = || sum(&samples(admin), &["resound_messages_unanswered_total"]);
+        eventually("they are counted", || unanswered() > 0.0);
+    }
+}
+
+#[test]
 fn a_relay_counts_both_of_its_sides_and_its_faults() {
     let (_server, target, _) = started(&["-q"]);
     let args = ["relay", "127.0.0.1:0", &target.to_string(), "--admin", "0", "--fault", "2: reset @0B"];
