@@ -107,6 +107,8 @@ struct ConnectionListing<'a> {
 struct ListedRow<'a> {
     conn: u64,
     direction: &'a str,
+    /// Of a relay, the client's connection: the same at both ends of a pair.
+    pair: Option<u64>,
     peer: String,
     local: String,
     listener: Option<String>,
@@ -234,6 +236,7 @@ fn listed<'a>(row: &'a ConnectionRow, addresses: &[Endpoint], now: Instant) -> L
         // Those of a relay would be too large for a number in JavaScript.
         conn: row.conn.0 - if row.conn.is_dialled_by_relay() { ConnId::FIRST_DIALLED } else { 0 },
         direction: if is_dialled { "dialled" } else { "accepted" },
+        pair: status.pair.map(|client| client.0),
         peer: row.peer.to_string(),
         local: row.local.to_string(),
         listener: row.listener.and_then(|at| addresses.get(at)).map(ToString::to_string),

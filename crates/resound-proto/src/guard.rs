@@ -26,6 +26,10 @@ impl GuardedService {
     pub(super) fn call<T>(&mut self, event: impl FnOnce(&mut dyn Service) -> T) -> Option<T> {
         guarded(|| event(self.0.as_mut()))
     }
+
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&dyn Service) -> T) -> Option<T> {
+        guarded(|| question(self.0.as_ref()))
+    }
 }
 
 impl Drop for GuardedService {

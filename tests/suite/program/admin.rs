@@ -272,6 +272,9 @@ fn a_relay_counts_both_of_its_sides_and_its_faults() {
     let rows = get(admin, "/connections").json();
     let directions = rows["connections"].as_array().unwrap().iter().map(|row| row["direction"].as_str().unwrap());
     assert_eq!(directions.collect::<BTreeSet<_>>(), BTreeSet::from(["accepted", "dialled"]));
+    let client = rows["connections"].as_array().unwrap().iter().find(|row| row["direction"] == "accepted").unwrap();
+    let of_client = rows["connections"].as_array().unwrap().iter().filter(|row| row["pair"] == client["conn"]);
+    assert_eq!(of_client.count(), 2, "{rows}");
     let peers: Vec<_> = rows["connections"].as_array().unwrap().iter().map(|row| row["peer"].clone()).collect();
     assert!(peers.contains(&target.to_string().into()), "{peers:?}");
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Conn;
+use crate::service::ConnId;
 use crate::state::State;
 
 /// What a connection has carried so far, and its state.
@@ -23,6 +24,8 @@ pub struct ConnStatus {
     pub messages: u64,
     /// Bytes handed to the engine, and not yet to the transport.
     pub unsent: usize,
+    /// What its service says of its pair ([`Service::pair`](crate::Service::pair)).
+    pub pair: Option<ConnId>,
 }
 
 impl Conn {
@@ -46,6 +49,7 @@ impl Conn {
             bytes_out: core.bytes_out,
             messages: core.messages(),
             unsent: core.unsent,
+            pair: core.service.ask(|service| service.pair()).flatten(),
         }
     }
 }

@@ -138,6 +138,12 @@ pub trait Service {
     /// What the system knows of the socket, for which [`Cx::report_socket`] has asked.
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {}
 
+    /// The connection for which this one was dialled, or this one itself if another was dialled for
+    /// it: the same at both ends of a pair, as a relay has them. For those who ask from outside.
+    fn pair(&self) -> Option<ConnId> {
+        None
+    }
+
     /// The connection is over. The last call, made exactly once.
     fn closed(&mut self, why: &CloseReason) {}
 }
@@ -166,6 +172,9 @@ impl<S: Service + ?Sized> Service for Box<S> {
     }
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
         (**self).socket(report, cx);
+    }
+    fn pair(&self) -> Option<ConnId> {
+        (**self).pair()
     }
     fn closed(&mut self, why: &CloseReason) {
         (**self).closed(why);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use resound_faults::{ClientAdmission, ConnectionFaults};
-use resound_proto::{CloseReason, Cx, Service};
+use resound_proto::{CloseReason, ConnId, Cx, Service};
 
 use super::context::RelayContext;
 use super::pair::{Pair, PairState};
@@ -162,6 +162,10 @@ fn set_socket(state: &PairState, cx: &mut Cx<'_>) {
 }
 
 impl Service for PairSide {
+    fn pair(&self) -> Option<ConnId> {
+        Some(self.pair.client.id)
+    }
+
     fn open(&mut self, cx: &mut Cx<'_>) {
         cx.full_duplex(true);
         match self.end {
