@@ -6,6 +6,7 @@ pub mod watch;
 
 mod check;
 mod far_session;
+mod first_checks;
 mod greeted;
 mod ledger;
 mod machine;

@@ -10,15 +10,16 @@ use tokio::time::timeout;
 use crate::check::greet::{Greetings, elapsed};
 use crate::check::split_hello::SplitHellos;
 use crate::check::{
-    CheckId, accept_truth, address, backends, cap, churn, greet, integrity, mtu, nagle, one_ended, options,
-    responsiveness, rtt, segmentation, split_hello, spurious_reset, tls, waits,
+    CheckId, accept_truth, address, backends, cap, churn, greet, integrity, one_ended, options, responsiveness, rtt,
+    split_hello, spurious_reset, tls, waits,
 };
+use crate::first_checks::{FirstChecks, FirstFindings};
 use crate::ledger::LineFate;
 use crate::pace::ConnectPace;
 use crate::path::PathSettings;
 use crate::path_run::{PathRun, Progress};
 use crate::place::PathEnd;
-use crate::report::{CheckReport, FarKind, PathDirection, PathReport};
+use crate::report::{CheckReport, FarKind, PathReport};
 use crate::together::Together;
 
 /// Where both ends take windows for others than they are, nothing moves for so long at a stall.
@@ -177,29 +178,23 @@ async fn two_ended(
     let trips = rtt::measured(&tries);
     let rtt = trips.map_or(greetings.rtt(), rtt::RoundTrips::typical);
     let small = end.with_segments_of(Some(greet::SMALL_SEGMENT));
-    // This end's part of a handshake is small there, so that what is lost is the far end's.
-    let sized = end.with_tls(short_hello);
-    // Small writes need a machine with nothing else to do, and no large segments.
-    let (out, back, (), ()) = tokio::join!(
-        mtu::find(&sized, PathDirection::Out, rtt, is_ipv6),
-        mtu::find(&sized, PathDirection::In, rtt, is_ipv6),
-        run.check(CheckId::Segmentation, segmentation::run(&small, trips)),
-        run.check(CheckId::Nagle, nagle::run(&small, rtt)),
-    );
-    run.add(out.report(PathDirection::Out));
-    run.add(back.report(PathDirection::In));
+    let first = FirstChecks { run, sized: end.with_tls(short_hello), small, trips, rtt, is_ipv6 };
+    let mut found = first.all().await;
     // What is known of large segments must not spoil the other checks.
-    let found = [out.max_segment(), back.max_segment()].into_iter().flatten().min();
-    let max_segment = [found.or(greetings.max_segment), end.dial.max_segment].into_iter().flatten().min();
-    let end = &end.with_segments_of(max_segment);
-    let bytes = bulk([out.rate(), back.rate()].into_iter().flatten().reduce(f64::min));
-    let mut end = end.clone();
+    let with_known_size = |found: &FirstFindings| {
+        let known = found.max_segment().or(greetings.max_segment);
+        end.with_segments_of([known, end.dial.max_segment].into_iter().flatten().min())
+    };
+    let mut pace = ConnectPace::default();
     if run.wants(CheckId::Churn) {
-        let (report, pace) = churn::run(&end, rtt.max(greetings.alone()), back.rate()).await;
-        run.add(report);
-        end.pace = pace;
+        let churned = churn::run(&with_known_size(&found), rtt.max(greetings.alone()), found.back.rate()).await;
+        run.add(churned.0);
+        pace = churned.1;
     }
-    let end = &end;
+    first.again(&mut found, &pace).await;
+    first.add(&found);
+    let bytes = bulk(found.rate());
+    let end = &PathEnd { pace, ..with_known_size(&found) };
     let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
     let waiting = waits::announced(run.settings, far_timeout, |what| (run.tell)(Progress::Announces(what)));
     let busy = async {

@@ -156,6 +156,11 @@ pub(crate) fn all_are<M>(tries: &[Tried<M>], is_mine: impl Fn(&Symptom) -> bool)
     !tries.is_empty() && tries.iter().all(|tried| tried.symptom().is_some_and(&is_mine))
 }
 
+/// Whether some of these met no far end.
+pub(crate) fn are_unmet<M>(tries: &[Tried<M>]) -> bool {
+    tries.iter().filter_map(Tried::symptom).any(Symptom::is_unmet)
+}
+
 /// How many of these a RST has ended that no end has sent. A far end that cannot be asked may have
 /// ended itself.
 pub(crate) fn resets<M>(tries: &[Tried<M>]) -> u32 {
@@ -204,8 +209,7 @@ impl<M> TriesJudgement<'_, M> {
             CheckReport { verdict: CheckVerdict::Flaky, ..fail(&mine) }
         };
         let mut report = report.tried(ok, count);
-        let control = self.control.iter().flat_map(|(_, tries)| tries.iter().filter_map(Tried::symptom));
-        let is_unmet = self.tries.iter().filter_map(Tried::symptom).chain(control).any(Symptom::is_unmet);
+        let is_unmet = are_unmet(self.tries) || self.control.is_some_and(|(_, tries)| are_unmet(tries));
         report.is_unmet = report.verdict == CheckVerdict::Unknown && is_unmet;
         report.resets = match mine.is_empty() {
             true => resets(self.tries),

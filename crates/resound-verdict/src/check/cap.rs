@@ -155,8 +155,11 @@ fn judged(finding: &CapFinding) -> CheckReport {
         CheckReport::new(id, CheckVerdict::Fail, what)
             .suspects("a cap of a gateway or proxy, or the far end's own (--max-connections, its descriptors)")
     } else {
+        // Where those that are held do not answer either, the far end may have ended.
+        let verdict = if mute == 0 { CheckVerdict::Fail } else { CheckVerdict::Unknown };
         let what = format!("{held} connections at once, and no further one ({how}), also when some had ended");
-        CheckReport::new(id, CheckVerdict::Unknown, what)
+        CheckReport::new(id, verdict, what)
+            .suspects("a cap that counts connections for a while after their end, or a limit per minute or hour")
     };
     let mut report = report.tried(held, held + failed.len()).measure("held", held).measure("wanted", *wanted);
     for (fate, count) in fates {
@@ -203,8 +206,9 @@ mod tests {
         assert!(cap.summary.contains("20 connections at once, and no further one: accepted, and then reset"));
         let rate = judged(&CapFinding { heals: true, ..finding(20, &reset) });
         assert_eq!(rate.verdict, CheckVerdict::Warn);
-        let neither = judged(&CapFinding { freed: Some((2, false)), ..finding(20, &reset) });
-        assert_eq!(neither.verdict, CheckVerdict::Unknown);
+        let neither = CapFinding { freed: Some((2, false)), ..finding(20, &reset) };
+        assert_eq!(judged(&neither).verdict, CheckVerdict::Fail, "those that are held answer");
+        assert_eq!(judged(&CapFinding { mute: 18, ..neither }).verdict, CheckVerdict::Unknown);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use resound::client::FailureClass;
+use tokio::time::sleep;
 
 use super::CheckId;
 use super::greet::elapsed;
@@ -19,6 +20,10 @@ const CONNECTIONS: usize = 50;
 const AT_ONCE: usize = 10;
 /// The same one after the other, where some have failed: chance would show there too.
 const CONTROLS: usize = 15;
+/// A box that counts connections, or limits their rate, has forgotten these before the control; and
+/// so far apart are those of the control.
+const SETTLES: Duration = Duration::from_secs(1);
+const APART: Duration = Duration::from_millis(250);
 /// No further one begins after this time and twenty round trips.
 const TIME: Duration = Duration::from_secs(4);
 /// A connection that does not close in this time and two round trips is left alone.
@@ -192,7 +197,9 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     let tries = churn(end, alone).await;
     let mut control = Vec::new();
     if tries.iter().any(|tried| tried.result.is_err()) {
+        sleep(SETTLES).await;
         for _ in 0..CONTROLS {
+            sleep(APART).await;
             let Tried { result, far } = one(end, Instant::now()).await;
             // One that stays silent says enough, and takes the whole patience.
             let is_silent = result.as_ref().is_err_and(|symptom| !is_chance(symptom));
@@ -204,7 +211,8 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     }
     let report = judged(&tries, &control, alone, bandwidth);
     let good: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
-    let pace = pace(report.verdict, &good);
+    let is_well_apart = !control.is_empty() && control.iter().all(|tried| tried.result.is_ok());
+    let pace = if is_well_apart { ConnectPace::every(APART) } else { pace(report.verdict, &good) };
     (report, pace)
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn joined(out: CheckReport, back: CheckReport) -> CheckReport {
             }
         }
     }
+    worse.is_unmet |= other.is_unmet;
     worse.measured.extend(other.measured);
     (worse.ok, worse.tries) = (ok, tries);
     worse

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::CheckId;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, resets};
+use crate::tries::{TRIES, Tried, are_unmet, resets};
 
 /// Bytes of a transfer: more than a few of the largest segments of an Ethernet.
 pub(super) const BYTES: u64 = 64 * 1024;
@@ -178,7 +178,9 @@ impl MtuFinding {
                 .suspects("several links, one of which drops large packets, with ICMP filtered")
         } else {
             let resets = resets(&self.tries);
-            CheckReport { resets, ..CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {symptom}")) }
+            let is_unmet = are_unmet(&self.tries);
+            let report = CheckReport::new(id, CheckVerdict::Unknown, format!("not judged: {symptom}"));
+            CheckReport { resets, is_unmet, ..report }
         };
         let report = match self.small.len() {
             0 => report,

@@ -15,7 +15,7 @@ use crate::played::Played;
 use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, all, play};
+use crate::tries::{TRIES, Tried, all, are_unmet, play};
 
 /// A system acknowledges at once in the beginning, and after some answers no more.
 const WARM_UP: u32 = 6;
@@ -139,7 +139,8 @@ fn judged(direction: PathDirection, tries: &[Tried<NagleTimes>], large: Option<&
     let report = match symptoms.first() {
         Some(symptom) => {
             let verdict = if symptom.is_own() { CheckVerdict::Error } else { CheckVerdict::Unknown };
-            CheckReport::new(id, verdict, format!("not judged: {symptom}"))
+            let report = CheckReport::new(id, verdict, format!("not judged: {symptom}"));
+            CheckReport { is_unmet: are_unmet(tries), ..report }
         }
         None if good.is_empty() => CheckReport::new(id, CheckVerdict::Error, "it was not tried"),
         None if !good.iter().all(|times| times.is_enough()) => {

@@ -28,18 +28,24 @@ pub(super) struct FoundAll {
 impl FoundAll {
     /// Runs `resound`, whose stdout is the document of a test, to its end.
     pub(super) fn of(args: &[&str]) -> Result<Self, String> {
+        Self::from(Program::command(args)).map_err(|error| format!("{args:?}: {error}"))
+    }
+
+    /// The same of another command.
+    pub(super) fn from(mut command: Command) -> Result<Self, String> {
         let start = Instant::now();
-        let mut child = Program::command(args).stderr(Stdio::null()).spawn().expect("the program starts");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
         let from = child.stdout.take().expect("stdout is piped");
         let reader = std::thread::spawn(move || std::io::read_to_string(from).unwrap_or_default());
         if child.wait_timeout(LONGEST).expect("wait").is_none() {
             child.kill().expect("kill");
             child.wait().expect("wait");
-            return Err(format!("{args:?}: it hangs"));
+            return Err("it hangs".into());
         }
         let stdout = reader.join().expect("stdout");
         let document: Value =
-            serde_json::from_str(&stdout).map_err(|error| format!("{args:?}: no document: {error}: {stdout}"))?;
+            serde_json::from_str(&stdout).map_err(|error| format!("no document: {error}: {stdout}"))?;
         let mut each: Vec<(String, Found)> = Vec::new();
         for check in document["checks"].as_array().ok_or("no checks")? {
             let word = |name: &str| check[name].as_str().unwrap_or_default();

@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod clean;
 #[cfg(target_os = "linux")]
+mod filters;
+#[cfg(target_os = "linux")]
 mod found;
 #[cfg(target_os = "linux")]
 mod labs;

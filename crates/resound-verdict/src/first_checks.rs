@@ -1,0 +1,100 @@
+//! [`FirstChecks`]: the sizes that pass, and small writes, before anything loads the path.
+
+use std::time::Duration;
+
+use crate::check::mtu_finding::MtuFinding;
+use crate::check::rtt::RoundTrips;
+use crate::check::{CheckId, mtu, nagle, segmentation};
+use crate::pace::ConnectPace;
+use crate::path_run::PathRun;
+use crate::place::{PathEnd, Special};
+use crate::played::Played;
+use crate::report::{CheckReport, PathDirection};
+
+/// What these checks need.
+pub(crate) struct FirstChecks<'a> {
+    pub(crate) run: &'a PathRun<'a>,
+    /// For the sizes: this end's part of a handshake is small.
+    pub(crate) sized: PathEnd,
+    /// For small writes: no large segments.
+    pub(crate) small: PathEnd,
+    pub(crate) trips: Option<&'a RoundTrips>,
+    pub(crate) rtt: Duration,
+    pub(crate) is_ipv6: bool,
+}
+
+/// What they have found. A report is `None` where it is not wanted.
+pub(crate) struct FirstFindings {
+    pub(crate) out: MtuFinding,
+    pub(crate) back: MtuFinding,
+    segmentation: Option<CheckReport>,
+    nagle: Option<CheckReport>,
+}
+
+impl FirstFindings {
+    /// The MSS that passes both ways, where the system's own does not.
+    pub(crate) fn max_segment(&self) -> Option<u16> {
+        [self.out.max_segment(), self.back.max_segment()].into_iter().flatten().min()
+    }
+
+    /// Bytes a second of the slower direction.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        [self.out.rate(), self.back.rate()].into_iter().flatten().reduce(f64::min)
+    }
+}
+
+impl FirstChecks<'_> {
+    /// All of them, side by side: small writes need a machine with nothing else to do.
+    pub(crate) async fn all(&self) -> FirstFindings {
+        let (out, back, segmentation, nagle) = tokio::join!(
+            self.sizes(&self.sized, PathDirection::Out),
+            self.sizes(&self.sized, PathDirection::In),
+            self.wanted(CheckId::Segmentation, segmentation::run(&self.small, self.trips)),
+            self.wanted(CheckId::Nagle, nagle::run(&self.small, self.rtt)),
+        );
+        FirstFindings { out, back, segmentation, nagle }
+    }
+
+    /// Once more, one after the other and at a pace that the path takes, those that met no far end
+    /// among so many connections.
+    pub(crate) async fn again(&self, found: &mut FirstFindings, pace: &ConnectPace) {
+        let paced = |end: &PathEnd| PathEnd { pace: pace.clone(), ..end.clone() };
+        let (sized, small) = (paced(&self.sized), paced(&self.small));
+        let is_unmet = |report: &Option<CheckReport>| report.as_ref().is_some_and(|report| report.is_unmet);
+        let unmet = [
+            found.out.report(PathDirection::Out).is_unmet,
+            found.back.report(PathDirection::In).is_unmet,
+            is_unmet(&found.segmentation),
+            is_unmet(&found.nagle),
+        ];
+        if unmet == [false; 4] || Box::pin(Played::begin(&small, Special::default(), &[])).await.is_err() {
+            return;
+        }
+        if unmet[0] {
+            found.out = self.sizes(&sized, PathDirection::Out).await;
+        }
+        if unmet[1] {
+            found.back = self.sizes(&sized, PathDirection::In).await;
+        }
+        if unmet[2] {
+            found.segmentation = Some(Box::pin(segmentation::run(&small, self.trips)).await);
+        }
+        if unmet[3] {
+            found.nagle = Some(Box::pin(nagle::run(&small, self.rtt)).await);
+        }
+    }
+
+    pub(crate) fn add(&self, found: &FirstFindings) {
+        self.run.add(found.out.report(PathDirection::Out));
+        self.run.add(found.back.report(PathDirection::In));
+        [&found.segmentation, &found.nagle].into_iter().flatten().for_each(|report| self.run.add(report.clone()));
+    }
+
+    async fn sizes(&self, end: &PathEnd, direction: PathDirection) -> MtuFinding {
+        Box::pin(mtu::find(end, direction, self.rtt, self.is_ipv6)).await
+    }
+
+    async fn wanted(&self, id: CheckId, check: impl Future<Output = CheckReport>) -> Option<CheckReport> {
+        if self.run.wants(id) && !self.run.has(id) { Some(Box::pin(check).await) } else { None }
+    }
+}
