@@ -1,5 +1,5 @@
-//! The kernel's own packet filter between the ends, as nftables has it. `cargo test --release --test
-//! suite -- --ignored verdict::filters`.
+//! The kernel's own packet filter between the ends, as nftables has it.
+//! `cargo test --release --test suite -- --ignored verdict::filters`.
 
 use std::process::Command;
 
