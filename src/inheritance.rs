@@ -2,7 +2,6 @@
 //! that it passes on.
 
 use std::net::TcpListener;
-use std::path::Path;
 
 use anyhow::{Result, bail};
 use resound::server::Listener;
@@ -46,7 +45,8 @@ impl Inheritance {
 
     /// A unix socket is about to be bound to this path: a predecessor sees to its file, should this
     /// process not live to do so.
-    pub(crate) fn will_bind(&mut self, path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    pub(crate) fn will_bind(&mut self, path: &std::path::Path) -> Result<()> {
         self.predecessor.as_mut().map_or(Ok(()), |predecessor| predecessor.will_bind(path))
     }
 

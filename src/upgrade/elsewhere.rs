@@ -46,10 +46,6 @@ impl NoPredecessor {
         match *self {}
     }
 
-    pub(crate) fn will_bind(&mut self, _path: &std::path::Path) -> Result<()> {
-        match *self {}
-    }
-
     pub(crate) fn close_rest(&mut self) -> Vec<String> {
         match *self {}
     }
