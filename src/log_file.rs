@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use anyhow::{Result, anyhow};
+#[cfg(unix)]
+use rustix::fs::Access;
 
 use crate::advice;
 use crate::printer::Printer;
@@ -63,12 +65,18 @@ impl LogFile {
 
     /// Whether it could be opened, without making one.
     pub(crate) fn check(path: &Path) -> Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let checked = match path.symlink_metadata() {
+        let parent = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
+        // A link may lead to a file that is to be made elsewhere.
+        let target = path.read_link().map_or_else(|_| path.to_path_buf(), |link| parent(path).join(link));
+        let folder = match parent(&target) {
+            folder if folder.as_os_str().is_empty() => PathBuf::from("."),
+            folder => folder,
+        };
+        let checked = match path.metadata() {
             Ok(_) => open(path).map(drop),
             Err(error) if error.kind() == io::ErrorKind::NotFound => match folder.metadata() {
                 Ok(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
-                found => found.and_then(|_| may_write(folder)),
+                found => found.and_then(|_| may_write(&folder)),
             },
             Err(error) => Err(error),
         };
@@ -126,7 +134,7 @@ fn open(path: &Path) -> io::Result<File> {
 /// Whether this user may make a file in a folder.
 fn may_write(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    return Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?);
+    return Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?);
     #[cfg(not(unix))]
     {
         let _ = folder;

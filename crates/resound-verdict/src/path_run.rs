@@ -37,6 +37,8 @@ pub(crate) struct PathRun<'a> {
     pub(crate) transfers: RefCell<Option<[CheckReport; 2]>>,
     /// Both ends take windows for others than they are, so that transfers stall.
     pub(crate) explains_stalls: Cell<bool>,
+    /// Large packets are lost, whether that is asked for or not.
+    pub(crate) loses_large: Cell<bool>,
     /// The far end itself refuses connections, or lets them wait, where there are many.
     pub(crate) far_has_limits: Cell<bool>,
 }
@@ -53,6 +55,10 @@ impl PathRun<'_> {
     }
 
     pub(crate) fn add(&self, mut report: CheckReport) {
+        let is_lost = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky);
+        if is_lost && matches!(report.id, CheckId::MtuOut | CheckId::MtuIn) {
+            self.loses_large.set(true);
+        }
         if let Some((verdict, why)) = self.excuse(&report) {
             report = CheckReport { verdict, summary: format!("{why}: {}", report.summary), ..report };
         }
@@ -88,10 +94,6 @@ impl PathRun<'_> {
 
     pub(crate) fn skip(&self, id: CheckId, why: &str) {
         self.add(CheckReport::new(id, CheckVerdict::Skip, why));
-    }
-
-    pub(crate) fn has_failed(&self, id: CheckId) -> bool {
-        self.checks.borrow().iter().any(|check| check.id == id && check.verdict == CheckVerdict::Fail)
     }
 
     pub(crate) fn has(&self, id: CheckId) -> bool {

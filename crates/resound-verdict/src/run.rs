@@ -42,6 +42,7 @@ pub(crate) async fn run(
         hello: RefCell::default(),
         transfers: RefCell::default(),
         explains_stalls: Cell::new(false),
+        loses_large: Cell::new(false),
         far_has_limits: Cell::new(false),
     };
     run.add(resolved.clone());
@@ -77,10 +78,7 @@ pub(crate) async fn run(
     let cut_off = waits::cut_off(settings);
     let behind = timeout(cut_off, behind_greetings(&run, end, family, &greetings, hellos.as_ref())).await;
     if !run.has(CheckId::AcceptTruth) {
-        // They stayed silent by their size, or by chance.
-        let is_size = run.has_failed(CheckId::MtuOut) || run.has_failed(CheckId::MtuIn);
-        let tries = if is_size { &greetings.tries } else { &greetings.in_full_size };
-        run.add(accept_truth::accept_truth(&greetings, tries));
+        run.add(accept_truth_by_size(&run, &greetings));
     }
     if kind == FarKind::Probe {
         of_all_connections(&run, end);
@@ -104,6 +102,14 @@ pub(crate) async fn run(
         checks,
         seconds: start.elapsed().as_secs_f64(),
     }
+}
+
+/// `accept-truth`, where some greetings stayed silent in segments of the full size: by that size,
+/// or by chance. A server that answers something else cannot show which.
+fn accept_truth_by_size(run: &PathRun<'_>, greetings: &Greetings) -> CheckReport {
+    let shows_sizes = matches!(greetings.kind(), FarKind::Probe | FarKind::Echo | FarKind::Reply);
+    let is_size = run.loses_large.get() || !shows_sizes;
+    accept_truth::accept_truth(greetings, if is_size { &greetings.tries } else { &greetings.in_full_size })
 }
 
 /// The checks behind the greetings.

@@ -143,6 +143,12 @@ fn a_configuration_is_checked_without_a_start() {
         "\n  log-file comes from FILE, line 2, column 1\n",
     );
     assert_eq!(check("server", &format!("log-file = '{log}'")), right);
+    #[cfg(unix)]
+    {
+        let link = path("link");
+        std::os::unix::fs::symlink("log", &link).unwrap();
+        assert_eq!(check("server", &format!("log-file = '{link}'")), right, "it leads to a file to be made");
+    }
     assert!(!std::fs::exists(log).unwrap(), "it writes nothing");
     refused("host = '0.0.0.0'\nproxy-protocol = 'require'", "needs --proxy-from", "\n  proxy-protocol comes from FILE");
     refused("unix-mode = 0o660", "without an address like unix:/path", "\n  unix-mode comes from FILE");

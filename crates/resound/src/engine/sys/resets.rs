@@ -9,6 +9,8 @@ use crate::engine::socket::{is_unfinished_tcp, reset_on_close};
 
 /// The highest limit of descriptors that is looked through.
 const HIGHEST: u64 = 1 << 20;
+/// Behind stdin, stdout and stderr, which may be sockets of whoever started the process.
+const FIRST: RawFd = 3;
 
 /// Lets the end of this process reset (RST) each TCP connection on which this end has sent no FIN:
 /// otherwise a peer could take the part of an answer that it has for all of it. To be called right
@@ -19,7 +21,7 @@ const HIGHEST: u64 = 1 << 20;
 pub fn reset_on_exit(most: usize) {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST).min(HIGHEST);
     let mut left = open_descriptors().unwrap_or(usize::MAX).min(most);
-    for descriptor in 0..limit as RawFd {
+    for descriptor in FIRST..limit as RawFd {
         // SAFETY: the call reads the flags of a descriptor, and fails for a number that is none.
         if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
             continue;
@@ -38,8 +40,10 @@ pub fn reset_on_exit(most: usize) {
     }
 }
 
-/// How many descriptors are open, where the system tells (proc_pid_fd(5), Linux 6.2).
+/// How many descriptors are open, where the system tells: Linux 6.2 as the size of the folder
+/// (proc_pid_fd(5)), older ones by its entries.
 fn open_descriptors() -> Option<usize> {
-    let folder = std::fs::metadata("/proc/self/fd").ok()?;
-    usize::try_from(folder.len()).ok().filter(|&open| open > 0)
+    const FOLDER: &str = "/proc/self/fd";
+    let size = usize::try_from(std::fs::metadata(FOLDER).ok()?.len()).ok().filter(|&open| open > 0);
+    size.or_else(|| Some(std::fs::read_dir(FOLDER).ok()?.count()))
 }
