@@ -1,6 +1,6 @@
 //! [`StartedProgram`]: the program as it was started, to be started once more.
 //!
-//! It is taken down before anything else happens: whoever installs a new version replaces the file,
+//! It is taken down before anything else happens: an installer of a new version replaces the file,
 //! or leads a link to another one, at any time.
 
 use std::ffi::{OsStr, OsString};

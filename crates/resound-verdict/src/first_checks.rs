@@ -23,12 +23,12 @@ pub(crate) struct FirstChecks<'a> {
     pub(crate) is_ipv6: bool,
 }
 
-/// What they have found. A report is `None` where it is not wanted.
+/// What they have found.
 pub(crate) struct FirstFindings {
     pub(crate) out: MtuFinding,
     pub(crate) back: MtuFinding,
-    segmentation: Option<CheckReport>,
-    nagle: Option<CheckReport>,
+    /// The reports that are not told yet: some tries met no far end.
+    unmet: Vec<CheckReport>,
 }
 
 impl FirstFindings {
@@ -52,7 +52,11 @@ impl FirstChecks<'_> {
             self.wanted(CheckId::Segmentation, segmentation::run(&self.small, self.trips)),
             self.wanted(CheckId::Nagle, nagle::run(&self.small, self.rtt)),
         );
-        FirstFindings { out, back, segmentation, nagle }
+        let sizes = [out.report(PathDirection::Out), back.report(PathDirection::In)];
+        let reports = sizes.into_iter().chain(segmentation).chain(nagle);
+        let (unmet, met): (Vec<_>, Vec<_>) = reports.partition(|report| report.is_unmet);
+        met.into_iter().for_each(|report| self.run.add(report));
+        FirstFindings { out, back, unmet }
     }
 
     /// Once more, one after the other and at a pace that the path takes, those that met no far end
@@ -60,34 +64,23 @@ impl FirstChecks<'_> {
     pub(crate) async fn again(&self, found: &mut FirstFindings, pace: &ConnectPace) {
         let paced = |end: &PathEnd| PathEnd { pace: pace.clone(), ..end.clone() };
         let (sized, small) = (paced(&self.sized), paced(&self.small));
-        let is_unmet = |report: &Option<CheckReport>| report.as_ref().is_some_and(|report| report.is_unmet);
-        let unmet = [
-            found.out.report(PathDirection::Out).is_unmet,
-            found.back.report(PathDirection::In).is_unmet,
-            is_unmet(&found.segmentation),
-            is_unmet(&found.nagle),
-        ];
-        if unmet == [false; 4] || Box::pin(Played::begin(&small, Special::default(), &[])).await.is_err() {
-            return;
+        let unmet = std::mem::take(&mut found.unmet);
+        let is_met = !unmet.is_empty() && Box::pin(Played::begin(&small, Special::default(), &[])).await.is_ok();
+        for report in unmet {
+            self.run.add(match report.id {
+                _ if !is_met => report,
+                CheckId::MtuOut => {
+                    found.out = self.sizes(&sized, PathDirection::Out).await;
+                    found.out.report(PathDirection::Out)
+                }
+                CheckId::MtuIn => {
+                    found.back = self.sizes(&sized, PathDirection::In).await;
+                    found.back.report(PathDirection::In)
+                }
+                CheckId::Segmentation => Box::pin(segmentation::run(&small, self.trips)).await,
+                _ => Box::pin(nagle::run(&small, self.rtt)).await,
+            });
         }
-        if unmet[0] {
-            found.out = self.sizes(&sized, PathDirection::Out).await;
-        }
-        if unmet[1] {
-            found.back = self.sizes(&sized, PathDirection::In).await;
-        }
-        if unmet[2] {
-            found.segmentation = Some(Box::pin(segmentation::run(&small, self.trips)).await);
-        }
-        if unmet[3] {
-            found.nagle = Some(Box::pin(nagle::run(&small, self.rtt)).await);
-        }
-    }
-
-    pub(crate) fn add(&self, found: &FirstFindings) {
-        self.run.add(found.out.report(PathDirection::Out));
-        self.run.add(found.back.report(PathDirection::In));
-        [&found.segmentation, &found.nagle].into_iter().flatten().for_each(|report| self.run.add(report.clone()));
     }
 
     async fn sizes(&self, end: &PathEnd, direction: PathDirection) -> MtuFinding {

@@ -193,12 +193,12 @@ async fn two_ended(
     };
     let mut pace = ConnectPace::default();
     if run.wants(CheckId::Churn) {
-        let churned = churn::run(&with_known_size(&found), rtt.max(greetings.alone()), found.back.rate()).await;
-        run.add(churned.0);
-        pace = churned.1;
+        let (report, of_path) =
+            churn::run(&with_known_size(&found), rtt.max(greetings.alone()), found.back.rate()).await;
+        run.add(report);
+        pace = of_path;
     }
     first.again(&mut found, &pace).await;
-    first.add(&found);
     let bytes = bulk(found.rate());
     let end = &PathEnd { pace, ..with_known_size(&found) };
     let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);

@@ -146,8 +146,8 @@ impl Scene {
     }
 }
 
-/// Waits for the end of the process on a thread of its own, and leaves it to be reaped. Whoever
-/// reads its last lines first would count them as well.
+/// Waits for the end of the process on a thread of its own, and leaves it to be reaped. The time
+/// that its last lines take to be read does not count.
 fn end_of(server: &Program) -> thread::JoinHandle<Instant> {
     let process = Pid::from_child(&server.child);
     thread::spawn(move || {
