@@ -18,8 +18,11 @@ use crate::tries::{Tried, TriesJudgement, all};
 /// Connections, and how many of them at once.
 const CONNECTIONS: usize = 50;
 const AT_ONCE: usize = 10;
-/// The same one after the other, where some have failed: chance would show there too.
-const CONTROLS: usize = 15;
+/// The same one after the other, where some have failed: chance would show there too. So many of
+/// them, and at most so many where few have failed.
+const CONTROLS: (usize, usize) = (15, 40);
+/// All of the control come through by chance no more often than this.
+const BY_CHANCE: f64 = 0.002;
 /// A box that counts connections, or limits their rate, has forgotten these before the control; and
 /// so far apart are those of the control.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -198,7 +201,8 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     let mut control = Vec::new();
     if tries.iter().any(|tried| tried.result.is_err()) {
         sleep(SETTLES).await;
-        for _ in 0..CONTROLS {
+        let failed = tries.iter().filter(|tried| tried.result.is_err()).count();
+        for _ in 0..controls(failed, tries.len()) {
             sleep(APART).await;
             let Tried { result, far } = one(end, Instant::now()).await;
             // One that stays silent says enough, and takes the whole patience.
@@ -214,6 +218,13 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     let is_well_apart = !control.is_empty() && control.iter().all(|tried| tried.result.is_ok());
     let pace = if is_well_apart { ConnectPace::every(APART) } else { pace(report.verdict, &good) };
     (report, pace)
+}
+
+/// How many connections one after the other tell from chance that so many have failed.
+fn controls(failed: usize, of: usize) -> usize {
+    let comes_through = 1.0 - failed as f64 / of.max(1) as f64;
+    let enough = (BY_CHANCE.ln() / comes_through.ln()).ceil();
+    (enough as usize).clamp(CONTROLS.0, CONTROLS.1)
 }
 
 /// The pace of connections on a path that lets them wait, or fail, where they come too quickly.
@@ -271,6 +282,12 @@ mod tests {
         assert!(report.summary.contains("5.0 a second"), "{}", report.summary);
         let thin = judged(&good(30, 1, 2000, 200), &[], ALONE, Some(16_000.0));
         assert_eq!(thin.verdict, CheckVerdict::Pass, "a thin line makes all wait");
+    }
+
+    #[test]
+    fn the_control_is_as_long_as_chance_asks_for() {
+        assert_eq!([50, 25, 10, 1].map(|failed| controls(failed, 50)), [15, 15, 28, 40]);
+        assert!(0.8_f64.powi(28) < BY_CHANCE);
     }
 
     #[test]
