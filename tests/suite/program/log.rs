@@ -198,7 +198,7 @@ fn a_log_file_takes_the_place_of_stdout() {
         let (server, _) = Program::server(&["--quiet", "--log-file", log.to_str().unwrap()]);
         assert_eq!(stop(server), (Vec::new(), Some(0), String::new()));
         assert_eq!(text(&log).lines().count(), lines.len());
-        // A port that the system did not choose is told on stdout as well; nothing else has this one.
+        // A port that the system did not choose is told on stdout as well. Nothing else has it.
         let host = if cfg!(target_os = "linux") { "127.0.0.2" } else { "127.0.0.1" };
         let admin = std::net::TcpListener::bind((host, 0)).and_then(|free| free.local_addr()).unwrap().to_string();
         let (mut server, _) = Program::server(&["--log-file", log.to_str().unwrap(), "--admin", &admin]);

@@ -42,8 +42,8 @@ fn counted(received: Result<(), Symptom>) -> Result<(), Symptom> {
 
 async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_control: bool) -> Tried<()> {
     let (wait, answer) = (Step::Wait(pause(rtt)), Step::Send(behind));
-    // The last bytes must not leave with the far end's FIN: that may be lost, which is the matter of
-    // the other direction.
+    // The last bytes must not leave with the far end's FIN: that may be lost, which is the matter
+    // of the other direction.
     let with_fin = [Step::Eof, wait, answer, wait, Step::Finish];
     let without = [Step::Read(before), wait, answer, Step::Eof];
     play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
