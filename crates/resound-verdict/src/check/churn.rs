@@ -29,7 +29,8 @@ const SETTLES: Duration = Duration::from_secs(1);
 const APART: Duration = Duration::from_millis(250);
 /// No further one begins after this time and twenty round trips.
 const TIME: Duration = Duration::from_secs(4);
-/// A connection that does not close in this time and two round trips is left alone.
+/// A connection that does not close in this time and twice what one alone takes is left: the time
+/// in which others wait for it must not hide that they wait for their turn.
 const CLOSES: Duration = Duration::from_millis(250);
 /// A SYN that was lost is sent again after a second.
 const SYN_AGAIN: Duration = Duration::from_millis(900);
@@ -51,7 +52,7 @@ pub(crate) struct Churned {
     at: Duration,
 }
 
-async fn one(end: &PathEnd, began: Instant) -> Tried<Churned> {
+async fn one(end: &PathEnd, alone: Duration, began: Instant) -> Tried<Churned> {
     let mut record = end.ledger.begins();
     let start = Instant::now();
     let result = match Played::begin(end, Special::default(), &[]).await {
@@ -63,7 +64,7 @@ async fn one(end: &PathEnd, began: Instant) -> Tried<Churned> {
             // A box counts it until both ends have closed; whether it passes a FIN on is the matter
             // of another check.
             if played.finish().await.is_ok() {
-                played.end_within(2 * greeted_in + CLOSES).await;
+                played.end_within(2 * alone + CLOSES).await;
             }
             Ok(churned)
         }
@@ -80,7 +81,7 @@ async fn churn(end: &PathEnd, alone: Duration) -> Vec<Tried<Churned>> {
     all((0..AT_ONCE).map(async |_| {
         while next.get() < CONNECTIONS && began.elapsed() < TIME + 20 * alone {
             next.set(next.get() + 1);
-            let tried = one(end, began).await;
+            let tried = one(end, alone, began).await;
             done.borrow_mut().push(tried);
         }
     }))
@@ -204,7 +205,7 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
         let failed = tries.iter().filter(|tried| tried.result.is_err()).count();
         for _ in 0..controls(failed, tries.len()) {
             sleep(APART).await;
-            let Tried { result, far } = one(end, Instant::now()).await;
+            let Tried { result, far } = one(end, alone, Instant::now()).await;
             // One that stays silent says enough, and takes the whole patience.
             let is_silent = result.as_ref().is_err_and(|symptom| !is_chance(symptom));
             control.push(Tried { result: result.map(drop), far });

@@ -44,7 +44,8 @@ async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_cont
     let (wait, answer) = (Step::Wait(pause(rtt)), Step::Send(behind));
     // The last bytes must not leave with the far end's FIN: that may be lost, which is the matter
     // of the other direction.
-    let with_fin = [Step::Eof, wait, answer, wait, Step::Finish];
+    let hold = Step::Hold(u64::try_from(end.patience.as_millis()).unwrap_or(u64::MAX));
+    let with_fin = [Step::Eof, wait, answer, hold, Step::Finish];
     let without = [Step::Read(before), wait, answer, Step::Eof];
     play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
         played.send(before).await?;
@@ -53,7 +54,11 @@ async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_cont
         }
         played.finish().await?;
         let (broken, end) = match counted(played.receive(behind).await) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                // Whether the far end is told of it makes no difference to what has come.
+                let _ = played.go().await;
+                return Ok(());
+            }
             Err(symptom @ Symptom::Reset { .. }) => (symptom, StreamEnd::Reset),
             Err(symptom @ Symptom::Closed { .. }) => (symptom, StreamEnd::Fin),
             Err(symptom @ Symptom::Stalled { .. }) => (symptom, StreamEnd::Open),
@@ -97,16 +102,12 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
         if end.tls.is_some() {
             sleep(BEHIND_CLOSE_NOTIFY).await;
         }
+        // This end's own FIN, and what would leave with it, is the matter of another check.
         let sent = played.send(behind).await;
-        let finished = match sent {
-            Ok(()) => played.finish().await,
-            broken => broken,
-        };
-        // Whether this end's own FIN arrives is the matter of another check.
         let is_over = |far: &SessionLog| far.received >= behind || far.fin_at_ms.is_some() || far.closed.is_some();
         let far = played.asked_until(is_over).await?;
         let got = far.received;
-        match finished {
+        match sent {
             _ if got >= behind => Ok(()),
             // A FIN that this end has not sent, or one in the place of all bytes.
             Err(_) if far.fin_at_ms.is_some() => Err(Symptom::Own(closed_by_far(got, behind))),
