@@ -15,6 +15,10 @@ use crate::symptom::Symptom;
 
 /// How often a connection is looked at while it may stand still.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked at for what is about to happen.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// `tcpi_state` of a connection that neither end has ended.
+const ESTABLISHED: u8 = 1;
 /// Bytes of one write.
 const WRITE: u64 = 64 * 1024;
 
@@ -358,6 +362,15 @@ impl Played {
         }
     }
 
+    /// Waits for the end of the connection to arrive at this end's system, for at most so long, and
+    /// reads nothing.
+    pub(crate) async fn end_arrives(&self, limit: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < limit && self.tcp().is_none_or(|tcp| tcp.state == ESTABLISHED) {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Reads the line of a [`Step::Tell`]; the pattern goes on behind it.
     pub(crate) async fn told(&mut self) -> Result<SessionLog, Symptom> {
         let mut rest = std::mem::take(&mut self.rest);
@@ -407,7 +420,7 @@ impl Played {
             if since.elapsed() > self.end.patience {
                 return Err(self.stalled(0));
             }
-            sleep(Duration::from_millis(2)).await;
+            sleep(LOOK_AGAIN).await;
         }
     }
 

@@ -24,7 +24,8 @@ const TAIL: u64 = 64 * 1024;
 /// The same in the other direction, where the far end's receive buffer cannot be made small.
 const TAIL_OUT: u64 = 256 * 1024;
 /// Most of the tail waits in the path with so small a buffer.
-const SMALL_BUFFER: u32 = 8 * 1024;
+const SLOWED: Special =
+    Special { max_segment: None, receive_buffer: Some(8 * 1024), brief: false, traffic_class: None };
 /// The name of a value.
 const LOST_TAIL: &str = "lost_tail_bytes";
 const TRIES_OF_TAIL: usize = 3;
@@ -171,17 +172,21 @@ async fn try_control(end: &PathEnd, before: u64, rtt: Duration) -> Tried<()> {
     .await
 }
 
-/// The tail arrives where no RST comes behind it.
+/// The tail arrives where no RST comes behind it, and the connection goes on.
 async fn try_tail_control(end: &PathEnd, direction: PathDirection, bytes: u64) -> Tried<()> {
-    let there = [Step::Read(bytes), Step::Tell, Step::Read(1)];
-    let back = [Step::Send(bytes), Step::Read(1)];
-    let steps = if direction == PathDirection::Out { &there[..] } else { &back[..] };
-    play(end, Special::default(), steps, async |played| {
-        if direction == PathDirection::Out {
+    if direction == PathDirection::Out {
+        let steps = [Step::Read(bytes), Step::Tell, Step::Read(1), Step::Send(1)];
+        return play(end, Special::default(), &steps, async |played| {
             played.send(bytes).await?;
-            return arrived(&played.told().await?, bytes);
-        }
-        played.receive(bytes).await
+            arrived(&played.told().await?, bytes)?;
+            played.round_trip(1, 1).await.map(drop)
+        })
+        .await;
+    }
+    let steps = [Step::Read(1), Step::Send(bytes), Step::Read(1), Step::Send(1)];
+    play(end, SLOWED, &steps, async |played| {
+        played.round_trip(1, bytes).await?;
+        played.round_trip(1, 1).await.map(drop)
     })
     .await
 }
@@ -232,13 +237,15 @@ async fn try_in(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedReset
 }
 
 async fn try_tail_in(end: &PathEnd, rtt: Duration) -> Tried<ArrivedReset> {
-    let special = Special { receive_buffer: Some(SMALL_BUFFER), ..Special::default() };
     // The hello is no part of the tail.
-    play_and_end(end, special, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut played| {
+    play_and_end(end, SLOWED, &[Step::Read(1), Step::Send(TAIL), Step::Reset], async |mut played| {
         played.send(1).await?;
-        // Where the path takes all of it, the RST comes behind it at once. An end-to-end connection
-        // waits for this end to read.
-        let _ = played.far().asked_within(2 * rtt + TAKES, is_over).await;
+        // Where the path takes all of it, the RST comes behind it at once, and what the path is to
+        // lose is lost before this end reads. An end-to-end connection waits for this end to read.
+        let asked = played.far().asked_within(2 * rtt + TAKES, is_over).await;
+        if asked.is_ok_and(|log| is_over(&log)) {
+            played.end_arrives(rtt + TAKES).await;
+        }
         let seen = seen_here(&mut played, TAIL, end.patience).await;
         played.check()?;
         seen
