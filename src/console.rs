@@ -9,7 +9,7 @@ mod upgrade;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use resound::server::Refusal;
@@ -29,6 +29,12 @@ use crate::units::{bytes, count, counted};
 /// Bytes of a message that the console shows; the rest is only counted.
 const SHOWN: usize = 1024;
 
+/// Lanes that connections with a thread each take in turn.
+pub(crate) const LANES_OF_THREADS: usize = 64;
+
+/// Bytes of most events.
+const EVENT: usize = 256;
+
 /// The time that a drain waits for the console, to keep its lines in order.
 const ORDER: Duration = Duration::from_millis(50);
 
@@ -38,6 +44,8 @@ pub(crate) struct Console {
     printer: Option<Arc<Printer>>,
     settings: ConsoleSettings,
     lane: usize,
+    /// The next lane, where each connection has a thread of its own.
+    next: Option<Arc<AtomicUsize>>,
     /// What a service receives and the console counts: `message`, or `read`.
     noun: &'static str,
     /// The hint about newlines has been printed.
@@ -47,7 +55,13 @@ pub(crate) struct Console {
 impl Console {
     /// The console of the server itself. Lanes are written in order: the server, then each worker.
     pub(crate) fn new(printer: Arc<Printer>, settings: ConsoleSettings, noun: &'static str) -> Self {
-        Self { printer: Some(printer), settings, lane: 0, noun, explained: Arc::default() }
+        Self { printer: Some(printer), settings, lane: 0, next: None, noun, explained: Arc::default() }
+    }
+
+    /// The same console, for connections that have a thread each: they take the lanes in turn.
+    /// Thousands of threads that want one lock would wait longer for it than they work.
+    pub(crate) fn of_threads(self) -> Self {
+        Self { next: Some(Arc::default()), ..self }
     }
 
     /// The text in place of events that a slow output has not taken.
@@ -60,9 +74,10 @@ impl Console {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// The same console, for a worker.
+    /// The same console, for a worker, or for one connection of the threads engine.
     pub(crate) fn of_worker(&self, worker: usize) -> Self {
-        Self { lane: worker + 1, ..self.clone() }
+        let lane = self.next.as_ref().map_or(worker, |next| next.fetch_add(1, Relaxed) % LANES_OF_THREADS);
+        Self { lane: lane + 1, ..self.clone() }
     }
 
     /// Prints lines of `--explain` in this lane.
@@ -203,7 +218,7 @@ impl Console {
 
     fn event(&self, text: impl FnOnce(&mut Vec<u8>) -> io::Result<()>, json: impl FnOnce() -> JsonObject) {
         if let Some(printer) = &self.printer {
-            printer.print(self.lane, EventWeight::Event, self.line(text, json));
+            print_event(printer, self.lane, self.line(text, json));
         }
     }
 
@@ -243,8 +258,11 @@ impl Console {
         json: impl FnOnce(JsonObject) -> JsonObject,
     ) {
         if let Some(printer) = &self.printer {
-            let weight = if name == "message" { EventWeight::Message } else { EventWeight::Event };
-            printer.print(self.lane, weight, self.line(text, || json(event_of(name, conn))));
+            let line = self.line(text, || json(event_of(name, conn)));
+            match name {
+                "message" => printer.print(self.lane, EventWeight::Message, line),
+                _ => print_event(printer, self.lane, line),
+            }
         }
     }
 
@@ -270,6 +288,15 @@ impl Console {
             Format::Json => to.extend(json().line()),
         }
     }
+}
+
+/// Prints an event whose line is made before the lane is locked: while a line is made a thread may
+/// lose the processor, and others wait for the lane. A message is made in its place, since a slow
+/// output leaves most of them out.
+fn print_event(printer: &Arc<Printer>, lane: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut line = Vec::with_capacity(EVENT);
+    write(&mut line);
+    printer.print(lane, EventWeight::Event, |to| to.extend_from_slice(&line));
 }
 
 /// An event of a connection, with its number and its peer.
@@ -474,6 +501,27 @@ mod tests {
         // An unknown address is no pair of address and port.
         let unknown = ConnInfo::new(ConnId(7), Endpoint::Unknown, Endpoint::Unknown);
         assert_eq!(AddressTuple(&unknown).to_string(), "unknown");
+    }
+
+    #[test]
+    fn connections_with_a_thread_each_take_the_lanes_in_turn() {
+        let settings = ConsoleSettings {
+            format: Format::Text,
+            detail: None,
+            with_time: false,
+            verbose: false,
+            quiet_local: false,
+            quiet_from: [].into(),
+        };
+        let console =
+            Console { printer: None, settings, lane: 0, next: None, noun: "message", explained: Arc::default() };
+        assert_eq!([0, 5].map(|worker| console.of_worker(worker).lane), [1, 6]);
+        let console = console.of_threads();
+        let mut lanes: Vec<_> = (0..LANES_OF_THREADS).map(|_| console.of_worker(0).lane).collect();
+        // The program's own lines stay in theirs.
+        assert!(!lanes.contains(&0));
+        lanes.dedup();
+        assert_eq!((lanes.len(), console.of_worker(0).lane), (LANES_OF_THREADS, lanes[0]));
     }
 
     #[test]

@@ -5,12 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::console::Console;
+use crate::console::{Console, LANES_OF_THREADS};
 use crate::log_file::{LogFile, LogReopener};
 use crate::log_settings::{ConsoleSettings, LogDetail};
 use crate::printer::{FinalFlush, Printer};
 use crate::sink::{Destination, Unwritten};
 use crate::stdio::StdStream;
+
+/// Where lines come from, beside those of the program itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineSource {
+    /// So many workers.
+    Workers(usize),
+    /// A thread for each connection.
+    Threads,
+}
 
 /// The consoles of a program, and their outputs.
 pub(crate) struct Consoles {
@@ -24,14 +33,19 @@ pub(crate) struct Consoles {
 }
 
 impl Consoles {
-    /// Of a program with so many workers, which counts `noun`s.
-    pub(crate) fn new(settings: &ConsoleSettings, file: Option<LogFile>, workers: usize, noun: &'static str) -> Self {
-        let (loud, flush) = console(settings, StdStream::Stdout, "stdout".into(), workers, noun);
+    /// Of a program whose lines come from there, and which counts `noun`s.
+    pub(crate) fn new(
+        settings: &ConsoleSettings,
+        file: Option<LogFile>,
+        lines: LineSource,
+        noun: &'static str,
+    ) -> Self {
+        let (loud, flush) = console(settings, StdStream::Stdout, "stdout".into(), lines, noun);
         let mut outputs = vec![("stdout".into(), flush)];
         let (mut to_file, mut reopener) = (None, None);
         if let Some(file) = file {
             let (name, asked): (_, Arc<AtomicBool>) = (file.name(), file.asked());
-            let (console, flush) = console(settings, file, name.clone(), workers, noun);
+            let (console, flush) = console(settings, file, name.clone(), lines, noun);
             reopener = Some(LogReopener::new(asked, flush.printer()));
             outputs.push((name, flush));
             to_file = Some(console);
@@ -59,7 +73,7 @@ fn console(
     settings: &ConsoleSettings,
     output: impl Destination + 'static,
     name: String,
-    workers: usize,
+    lines: LineSource,
     noun: &'static str,
 ) -> (Console, FinalFlush) {
     let of_skipped = settings.clone();
@@ -67,8 +81,13 @@ fn console(
     let failing = move |error: &io::Error| {
         tracing::warn!("{name} cannot be written ({error}): the server retries, and counts the lines it skips");
     };
-    let (printer, flush) = Printer::new(output, workers + 1, skipped, failing);
-    (Console::new(printer, settings.clone(), noun), flush)
+    let lanes = match lines {
+        LineSource::Workers(count) => count,
+        LineSource::Threads => LANES_OF_THREADS,
+    };
+    let (printer, flush) = Printer::new(output, lanes + 1, skipped, failing);
+    let console = Console::new(printer, settings.clone(), noun);
+    (if lines == LineSource::Threads { console.of_threads() } else { console }, flush)
 }
 
 #[cfg(test)]
@@ -107,7 +126,7 @@ mod tests {
             quiet_local: false,
             quiet_from: [crate::units::network("10.0.0.0/8").unwrap()].into(),
         };
-        let (mut console, flush) = console(&settings, Kept(keep), "it".into(), 1, "message");
+        let (mut console, flush) = console(&settings, Kept(keep), "it".into(), LineSource::Workers(1), "message");
         let peer: std::net::SocketAddr = "10.0.0.1:1".parse().unwrap();
         let conn = ConnInfo::new(ConnId(1), peer.into(), Endpoint::Unknown);
         let reasons = [CloseReason::Finished, CloseReason::Reset, CloseReason::Panicked, CloseReason::LeftEarly];

@@ -23,7 +23,7 @@ use crate::admin::{self, AdminListener, AdminPlan};
 use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
 use crate::console::Console;
-use crate::consoles::Consoles;
+use crate::consoles::{Consoles, LineSource};
 use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
 use crate::inheritance::Inheritance;
 use crate::leaving;
@@ -245,7 +245,11 @@ pub(crate) fn serve(
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
     let has_log_file = log_file.is_some();
-    let mut consoles = Consoles::new(&plan.console, log_file, room.workers.get(), noun);
+    let lines = match plan.engine {
+        Engine::Threads => LineSource::Threads,
+        _ => LineSource::Workers(room.workers.get()),
+    };
+    let mut consoles = Consoles::new(&plan.console, log_file, lines, noun);
     let (console, loud) = (consoles.console.clone(), consoles.loud.clone());
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     // A relay needs two for each client.

@@ -246,8 +246,13 @@ impl DrainSignal {
     }
 
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        let deadline = self.deadline.load(Relaxed);
-        deadline != Self::NOT_YET && now.saturating_duration_since(self.start).as_millis() >= u128::from(deadline)
+        self.deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    /// When the drain is over, once it has begun. `None` also where the clock does not reach so far.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let ms = self.deadline.load(Relaxed);
+        if ms == Self::NOT_YET { None } else { self.start.checked_add(Duration::from_millis(ms)) }
     }
 }
 

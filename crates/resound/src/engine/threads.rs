@@ -21,7 +21,7 @@ use std::io;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use resound_proto::ConnId;
 
@@ -38,6 +38,9 @@ use crate::metrics::Writers;
 use self::blocking::TICK;
 use self::control::{AcceptCommand, STACK, Signals, spawn};
 use self::conversation::converse;
+
+/// How often a thread without a connection looks whether the server has ended.
+const LEFT: Duration = Duration::from_secs(1);
 
 /// The engine, as its handle reaches it.
 struct ThreadSet {
@@ -209,8 +212,12 @@ impl BlockingAcceptor {
             let (for_thread, signals, running) =
                 (Arc::clone(&self.shared), Arc::clone(&self.signals), Arc::clone(&self.running));
             let serve = move || {
-                let _running = running;
                 serve(accepted, &for_thread, &signals);
+                let server = Arc::downgrade(&running);
+                drop(running);
+                if signals.drain.begun() {
+                    outlast(&server);
+                }
             };
             if let Err(error) = spawn("resound-conn", Some(STACK), serve) {
                 waiting.log_error(&error);
@@ -240,6 +247,15 @@ impl BlockingAcceptor {
 
     fn is_cut(&self) -> bool {
         self.signals.drain.is_over(Instant::now())
+    }
+}
+
+/// Keeps a thread that a drain has left without a connection until the server has ended. Threads
+/// that end give their stacks back one at a time, and where there are thousands, those that still
+/// serve would wait for the same locks.
+fn outlast(server: &Weak<RunGuard>) {
+    while server.strong_count() > 0 {
+        thread::sleep(LEFT);
     }
 }
 

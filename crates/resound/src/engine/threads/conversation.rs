@@ -188,7 +188,9 @@ impl BlockingConversation<'_> {
 
     /// Waits for the socket, and reads or writes once. Returns the part of the buffer to echo.
     fn wait_for_socket(&mut self) -> Result<Range<usize>, CloseReason> {
-        let time = self.timeout.until(self.driver.conn().deadline(), self.context.now)?;
+        // A thread that looks up late would end late as well.
+        let deadline = self.driver.conn().deadline().into_iter().chain(self.signals.drain.deadline()).min();
+        let time = self.timeout.until(deadline, self.context.now)?;
         #[cfg(target_os = "linux")]
         if self.timed && !self.driver.queue.is_empty() {
             // Otherwise the wait for room would end at once, and the write would wait instead.
