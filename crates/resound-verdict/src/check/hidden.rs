@@ -12,10 +12,10 @@ use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::Tried;
 
-/// More than a proxy and its two sockets hold on Linux: 6 MiB received and 4 MiB to send, by
-/// default (`tcp_rmem` and `tcp_wmem`, tcp(7)), and the proxy's own buffer. Newer kernels let a
-/// receive buffer grow to 32 MiB where a proxy reads much at once; a slow try keeps it small.
-const MUCH: u64 = 12 * 1024 * 1024;
+/// As much as the two sockets of a proxy hold on Linux by default: 6 MiB received and 4 MiB to send
+/// (`tcp_rmem` and `tcp_wmem`, tcp(7)). Newer kernels let a receive buffer grow to 32 MiB where a
+/// proxy reads much at once. A slow try keeps it small, and leaves room for the proxy's own buffer.
+const MUCH: u64 = 10 * 1024 * 1024;
 
 /// An answer that takes so much longer than connecting comes from farther away.
 const CLEARLY: Duration = Duration::from_millis(30);
