@@ -1,9 +1,12 @@
 //! [`Consoles`]: where a program prints its events, and what it prints on stdout beside that.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use resound::Engine;
 
 use crate::console::{Console, LANES_OF_THREADS};
 use crate::log_file::{LogFile, LogReopener};
@@ -19,6 +22,12 @@ pub(crate) enum LineSource {
     Workers(usize),
     /// A thread for each connection.
     Threads,
+}
+
+impl LineSource {
+    pub(crate) fn of(engine: Engine, workers: NonZeroUsize) -> Self {
+        if engine == Engine::Threads { Self::Threads } else { Self::Workers(workers.get()) }
+    }
 }
 
 /// The consoles of a program, and their outputs.

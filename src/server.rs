@@ -245,11 +245,7 @@ pub(crate) fn serve(
     let exposed = exposed.filter(|_| plan.access.admits_unlisted() && !restricts);
 
     let has_log_file = log_file.is_some();
-    let lines = match plan.engine {
-        Engine::Threads => LineSource::Threads,
-        _ => LineSource::Workers(room.workers.get()),
-    };
-    let mut consoles = Consoles::new(&plan.console, log_file, lines, noun);
+    let mut consoles = Consoles::new(&plan.console, log_file, LineSource::of(plan.engine, room.workers), noun);
     let (console, loud) = (consoles.console.clone(), consoles.loud.clone());
     let tls = plan.tls.map(|files| files.begin(&addresses)).transpose()?;
     // A relay needs two for each client.

@@ -249,7 +249,7 @@ impl DrainSignal {
         self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// When the drain is over, once it has begun. `None` also where the clock does not reach so far.
+    /// When the drain is over, once it has begun. `None` also where the clock does not reach that.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let ms = self.deadline.load(Relaxed);
         if ms == Self::NOT_YET { None } else { self.start.checked_add(Duration::from_millis(ms)) }
