@@ -6,6 +6,7 @@ mod reload;
 #[cfg(unix)]
 mod upgrade;
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +32,11 @@ const SHOWN: usize = 1024;
 
 /// Lanes that connections with a thread each take in turn.
 pub(crate) const LANES_OF_THREADS: usize = 64;
+
+thread_local! {
+    /// The lane of this thread, on the threads engine.
+    static OF_THREAD: Cell<Option<usize>> = const { Cell::new(None) };
+}
 
 /// Bytes of most events.
 const EVENT: usize = 256;
@@ -74,10 +80,15 @@ impl Console {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// The same console, for a worker, or for one connection of the threads engine.
+    /// The same console, for a worker. On the threads engine that is the thread of a connection:
+    /// its consoles share a lane, so that its lines keep their order.
     pub(crate) fn of_worker(&self, worker: usize) -> Self {
-        let lane = self.next.as_ref().map_or(worker, |next| next.fetch_add(1, Relaxed) % LANES_OF_THREADS);
-        Self { lane: lane + 1, ..self.clone() }
+        let of_thread = |next: &Arc<AtomicUsize>| {
+            let lane = OF_THREAD.get().unwrap_or_else(|| next.fetch_add(1, Relaxed) % LANES_OF_THREADS);
+            OF_THREAD.set(Some(lane));
+            lane
+        };
+        Self { lane: 1 + self.next.as_ref().map_or(worker, of_thread), ..self.clone() }
     }
 
     /// Prints lines of `--explain` in this lane.

@@ -31,11 +31,17 @@ fn connections_with_a_thread_each_take_the_lanes_in_turn() {
     let console = Console { printer: None, settings, lane: 0, next: None, noun: "message", explained: Arc::default() };
     assert_eq!([0, 5].map(|worker| console.of_worker(worker).lane), [1, 6]);
     let console = console.of_threads();
-    let mut lanes: Vec<_> = (0..LANES_OF_THREADS).map(|_| console.of_worker(0).lane).collect();
-    // The program's own lines stay in theirs.
-    assert!(!lanes.contains(&0));
-    lanes.dedup();
-    assert_eq!((lanes.len(), console.of_worker(0).lane), (LANES_OF_THREADS, lanes[0]));
+    // Each on a thread of its own; two consoles of one thread share a lane.
+    let lane = || {
+        let lanes =
+            std::thread::scope(|scope| scope.spawn(|| [0; 2].map(|_| console.of_worker(0).lane)).join().unwrap());
+        assert_eq!(lanes[0], lanes[1]);
+        lanes[0]
+    };
+    let lanes: Vec<_> = (0..=LANES_OF_THREADS).map(|_| lane()).collect();
+    // The program's own lines stay in theirs, the first.
+    let all: Vec<_> = (1..=LANES_OF_THREADS).chain([1]).collect();
+    assert_eq!(lanes, all);
 }
 
 #[test]
