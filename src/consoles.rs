@@ -107,7 +107,6 @@ mod tests {
     use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Observer};
 
     use super::*;
-    use crate::log_settings::Format;
 
     /// An output that a test reads.
     struct Kept(mpsc::Sender<Vec<u8>>);
@@ -127,14 +126,7 @@ mod tests {
     #[test]
     fn errors_of_this_end_are_printed_from_quiet_networks_too() {
         let (keep, kept) = mpsc::channel();
-        let settings = ConsoleSettings {
-            format: Format::Text,
-            detail: None,
-            with_time: false,
-            verbose: false,
-            quiet_local: false,
-            quiet_from: [crate::units::network("10.0.0.0/8").unwrap()].into(),
-        };
+        let settings = ConsoleSettings::plain(&["10.0.0.0/8"]);
         let (mut console, flush) = console(&settings, Kept(keep), "it".into(), LineSource::Workers(1), "message");
         let peer: std::net::SocketAddr = "10.0.0.1:1".parse().unwrap();
         let conn = ConnInfo::new(ConnId(1), peer.into(), Endpoint::Unknown);

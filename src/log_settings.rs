@@ -43,6 +43,14 @@ pub(crate) struct ConsoleSettings {
 }
 
 impl ConsoleSettings {
+    /// Text without flags, but for the networks that are quiet.
+    #[cfg(test)]
+    pub(crate) fn plain(quiet_from: &[&str]) -> Self {
+        let quiet_from = quiet_from.iter().map(|network| crate::units::network(network).unwrap()).collect();
+        let (format, detail) = (Format::Text, None);
+        Self { format, detail, with_time: false, verbose: false, quiet_local: false, quiet_from }
+    }
+
     /// Are there lines of messages?
     pub(crate) fn has_messages(&self) -> bool {
         self.detail != Some(LogDetail::Connections)
@@ -90,15 +98,7 @@ mod tests {
     use super::*;
 
     fn settings(quiet_from: &[&str]) -> ConsoleSettings {
-        let quiet_from = quiet_from.iter().map(|network| crate::units::network(network).unwrap()).collect();
-        ConsoleSettings {
-            format: Format::Text,
-            detail: None,
-            with_time: true,
-            verbose: false,
-            quiet_local: false,
-            quiet_from,
-        }
+        ConsoleSettings { with_time: true, ..ConsoleSettings::plain(quiet_from) }
     }
 
     #[test]

@@ -354,9 +354,8 @@ mod reload {
         peer.send(header);
         peer.ask("trusted");
         assert_eq!(server.reload(&format!("[server]\n{}", text("127.0.0.2"))), "changed proxy-from");
-        let mut other = server.connect();
-        other.send(header);
-        assert!(other.is_reset());
+        // It is reset before it has sent a header: a write could meet that in place of the read.
+        assert!(server.connect().is_reset());
         assert_eq!(
             server.reload("[server]\nport = 0\nproxy-protocol = 'require'\n"),
             "no change; proxy-from as before, until a restart",

@@ -55,7 +55,7 @@ async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_cont
         played.finish().await?;
         let (broken, end) = match counted(played.receive(behind).await) {
             Ok(()) => {
-                // Whether the far end is told of it makes no difference to what has come.
+                // All bytes are here: the far end's answer changes nothing.
                 let _ = played.go().await;
                 return Ok(());
             }

@@ -179,6 +179,8 @@ mod tests {
     fn what_is_acknowledged_and_has_not_arrived_is_hidden() {
         assert_eq!(verdicts([0; 3]), (CheckVerdict::Pass, CheckVerdict::Pass));
         assert_eq!(verdicts([5 * MIB, 1, 5 * MIB]), (CheckVerdict::Pass, CheckVerdict::Warn));
+        assert_eq!(verdicts([10 * MIB; 3]), (CheckVerdict::Pass, CheckVerdict::Warn));
+        assert_eq!(verdicts([11 * MIB; 3]), (CheckVerdict::Warn, CheckVerdict::Warn));
         assert_eq!(verdicts([13 * MIB; 3]), (CheckVerdict::Warn, CheckVerdict::Warn));
         assert_eq!(verdicts([16 * MIB; 3]), (CheckVerdict::Fail, CheckVerdict::Warn));
         assert_eq!(verdicts([16 * MIB, 5 * MIB, 5 * MIB]), (CheckVerdict::Pass, CheckVerdict::Warn));

@@ -40,7 +40,7 @@ use self::control::{AcceptCommand, STACK, Signals, spawn};
 use self::conversation::converse;
 
 /// How often a thread without a connection looks whether the server has ended.
-const LEFT: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The engine, as its handle reaches it.
 struct ThreadSet {
@@ -255,7 +255,7 @@ impl BlockingAcceptor {
 /// serve would wait for the same locks.
 fn outlast(server: &Weak<RunGuard>) {
     while server.strong_count() > 0 {
-        thread::sleep(LEFT);
+        thread::sleep(LOOK);
     }
 }
 
