@@ -4,13 +4,14 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use resound::{ConnInfo, Cx, Endpoint, Engine, Service, SocketReport};
+use resound::{CloseReason, ConnInfo, Cx, Endpoint, Engine, Service, SocketReport};
 
 use crate::harness::{PATIENCE, Running, eventually, on_each_engine, server};
 
 on_each_engine!(
     a_report_follows_the_call_that_asks,
     a_report_counts_what_a_paused_service_leaves_unread,
+    the_last_report_counts_what_a_reset_leaves_unread,
     a_service_that_asks_for_ever_hinders_nothing,
 );
 
@@ -198,6 +199,39 @@ fn a_report_counts_what_a_paused_service_leaves_unread(engine: Engine) {
         check(&report);
         cfg!(not(unix)) || report.unread.is_some_and(|bytes| bytes > 0)
     });
+}
+
+fn the_last_report_counts_what_a_reset_leaves_unread(engine: Engine) {
+    /// Never reads, and asks in each report for the next one.
+    struct Paused(Sender<Reported>);
+    impl Service for Paused {
+        fn open(&mut self, cx: &mut Cx<'_>) {
+            cx.pause(true);
+            cx.report_socket();
+        }
+        fn data(&mut self, _: &[u8], _: &mut Cx<'_>) {}
+        fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
+            self.0.send((cx.conn().clone(), report.clone())).unwrap();
+            cx.report_socket();
+        }
+    }
+    let (send, reports) = reports();
+    let running = Running::start(server(engine), move |_| Paused(send.clone()));
+    let mut peer = running.connect();
+    let id = running.opened();
+    let report = || next(&reports).1;
+    assert_eq!(report().unread.unwrap_or(0), 0);
+    peer.0.set_nonblocking(true).unwrap();
+    eventually("unread input", || {
+        let _ = peer.0.write(&[b'x'; 16 * 1024]);
+        running.handle.wake(id);
+        cfg!(not(unix)) || report().unread.is_some_and(|bytes| bytes > 0)
+    });
+    peer.reset();
+    assert_eq!(running.closed(), CloseReason::Reset);
+    let last = reports.try_iter().last().expect("a report").1;
+    assert!(cfg!(not(unix)) || last.unread.is_some_and(|bytes| bytes > 0), "{last:?}");
+    assert!(last.tcp.is_none_or(|tcp| !OPEN_STATES.contains(&tcp.state)), "the last report");
 }
 
 fn a_service_that_asks_for_ever_hinders_nothing(engine: Engine) {

@@ -78,7 +78,8 @@ fn is_over(log: &SessionLog) -> bool {
 
 /// What the far end saw of a RST of this end's.
 fn seen_by_far(log: &SessionLog, sent: u64, since_ms: f64, provoked_at: Duration) -> Result<ArrivedReset, Symptom> {
-    let missing = sent.saturating_sub(log.received);
+    // What its system holds has arrived.
+    let missing = sent.saturating_sub(log.received.saturating_add(log.unread));
     let got = match missing {
         0 => String::new(),
         missing => format!("; the last {missing} of {sent} bytes are missing"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::CheckId;
 use super::greet::elapsed;
 use super::integrity::{amount, try_each_way, try_in};
@@ -16,6 +18,10 @@ use crate::tries::{TRIES, all};
 const CROWD: usize = 5;
 /// Fewer resets are no rule.
 const RULE: usize = 3;
+/// A box that resets four of ten connections resets three in a row now and then, but not so many
+/// more.
+const CONFIRMED: usize = 6;
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 const BOX: &str = "a box in the path that resets connections: a firewall that rejects a flow, or conntrack \
                    that calls a packet invalid";
 
@@ -26,10 +32,50 @@ fn is_reset(line: &LedgerLine) -> bool {
 /// Bytes by which transfers of one amount differ: those of the lines between the ends.
 const EDGE: u64 = 2 * 1024;
 
-/// What all connections that were reset have, and none of the others; and the direction whose bytes
-/// it counts, where as many of the other go unpunished.
-fn rule(lines: &[LedgerLine]) -> Option<(String, Option<PathDirection>)> {
-    let split = |value: &dyn Fn(&LedgerLine) -> u64| {
+/// What a connection is to do that was reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RuledBy {
+    Sent,
+    Received,
+    Carried,
+    Lasted,
+}
+
+impl RuledBy {
+    fn value(self, line: &LedgerLine) -> u64 {
+        match self {
+            RuledBy::Sent => line.planned_out,
+            RuledBy::Received => line.planned_in,
+            RuledBy::Carried => line.planned_out.max(line.planned_in),
+            RuledBy::Lasted => u64::try_from(line.lasted.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            RuledBy::Sent => "send",
+            RuledBy::Received => "receive",
+            RuledBy::Carried | RuledBy::Lasted => "carry",
+        }
+    }
+}
+
+/// What all connections that were reset have, and none of the others.
+#[derive(Clone, Debug, PartialEq)]
+struct ResetRule {
+    by: RuledBy,
+    /// The most that a connection without a RST was to carry, or the longest that one lasted.
+    whole: u64,
+    /// How many were above it, and the least of them.
+    above: usize,
+    least: u64,
+    /// The direction whose bytes count, where as many of the other go unpunished.
+    direction: Option<PathDirection>,
+}
+
+impl ResetRule {
+    fn by(lines: &[LedgerLine], by: RuledBy) -> Option<ResetRule> {
+        let value = |line: &LedgerLine| by.value(line);
         let resets = lines.iter().filter(|line| is_reset(line));
         // How much those would have carried that no far end has greeted is not known.
         let greeted: Vec<_> = resets.clone().filter(|line| line.fate != LineFate::ResetFirst).map(value).collect();
@@ -37,36 +83,58 @@ fn rule(lines: &[LedgerLine]) -> Option<(String, Option<PathDirection>)> {
         // Without a whole one nothing is left to compare with.
         let whole = lines.iter().filter(|line| !is_reset(line)).map(value).max().unwrap_or_default();
         // At the edge, a RST may come behind the last byte, and lines of the protocol count too.
-        let above = resets.iter().filter(|reset| **reset > whole).count();
+        let above = resets.iter().filter(|reset| **reset > whole);
         // A small amount is no edge of transfers.
         let edge = EDGE.min(whole / 16);
-        (above >= RULE && resets.iter().all(|reset| reset.saturating_add(edge) >= whole)).then_some((whole, above))
-    };
-    let bytes = |value: &dyn Fn(&LedgerLine) -> u64, other: &dyn Fn(&LedgerLine) -> u64, what: &str| {
-        let (whole, above) = split(value)?;
-        let text = match whole {
-            0 => format!("each connection that was to {what} any byte was reset: {above} of {above}"),
-            whole => {
-                format!("each connection that was to {what} more than {} was reset: {above} of {above}", amount(whole))
+        let least = *above.clone().min()?;
+        let above = above.count();
+        let holds = above >= RULE && resets.iter().all(|reset| reset.saturating_add(edge) >= whole);
+        holds.then_some(ResetRule { by, whole, above, least, direction: None })
+    }
+
+    fn of(lines: &[LedgerLine]) -> Option<ResetRule> {
+        // The bytes of one direction are to blame where as many of the other go unpunished.
+        let one_way = |by, other: RuledBy, direction| {
+            let rule = ResetRule::by(lines, by)?;
+            let is_alone = lines.iter().any(|line| !is_reset(line) && other.value(line) > rule.whole);
+            Some(ResetRule { direction: is_alone.then_some(direction), ..rule })
+        };
+        let sent = one_way(RuledBy::Sent, RuledBy::Received, PathDirection::Out);
+        let received = one_way(RuledBy::Received, RuledBy::Sent, PathDirection::In);
+        match (sent, received, ResetRule::by(lines, RuledBy::Carried)) {
+            (Some(rule), None, _) | (None, Some(rule), _) if rule.direction.is_some() => Some(rule),
+            (_, _, Some(rule)) | (Some(rule), ..) | (_, Some(rule), _) => Some(ResetRule { direction: None, ..rule }),
+            _ => ResetRule::by(lines, RuledBy::Lasted),
+        }
+    }
+
+    fn text(&self) -> String {
+        let what = match (self.by, self.whole) {
+            (RuledBy::Lasted, 0) => String::new(),
+            (RuledBy::Lasted, micros) => {
+                format!(" that was to last longer than {}", elapsed(Duration::from_micros(micros)))
+            }
+            (by, 0) => format!(" that was to {} any byte", by.verb()),
+            (by, whole) => format!(" that was to {} more than {}", by.verb(), amount(whole)),
+        };
+        format!("each connection{what} was reset: {above} of {above}", above = self.above)
+    }
+
+    /// More connections that the rule would reset. Those that take too long are not counted.
+    async fn confirm(&self, end: &PathEnd) {
+        let bytes = self.least;
+        let tries = async {
+            match self.by {
+                RuledBy::Sent => drop(all((0..CONFIRMED).map(|_| try_plain_out(end, bytes))).await),
+                RuledBy::Received if bytes <= CREDIT => drop(all((0..CONFIRMED).map(|_| try_in(end, bytes))).await),
+                RuledBy::Received | RuledBy::Carried => {
+                    drop(all((0..CONFIRMED).map(|_| try_each_way(end, bytes))).await);
+                }
+                RuledBy::Lasted => {}
             }
         };
-        Some((text, lines.iter().any(|line| !is_reset(line) && other(line) > whole)))
-    };
-    let (out, back) = (|line: &LedgerLine| line.planned_out, |line: &LedgerLine| line.planned_in);
-    let either = |line: &LedgerLine| line.planned_out.max(line.planned_in);
-    let (sent, received) = (bytes(&out, &back, "send"), bytes(&back, &out, "receive"));
-    match (sent, received, bytes(&either, &either, "carry")) {
-        (Some((rule, true)), None, _) => Some((rule, Some(PathDirection::Out))),
-        (None, Some((rule, true)), _) => Some((rule, Some(PathDirection::In))),
-        (_, _, Some((rule, _))) | (Some((rule, _)), ..) | (_, Some((rule, _)), _) => Some((rule, None)),
-        _ => {
-            let (micros, above) = split(&|line| u64::try_from(line.lasted.as_micros()).unwrap_or(u64::MAX))?;
-            let time = elapsed(Duration::from_micros(micros));
-            if micros == 0 {
-                return Some((format!("each connection was reset: {above} of {above}"), None));
-            }
-            Some((format!("each connection that was to last longer than {time} was reset: {above} of {above}"), None))
-        }
+        // A path that is slow has shown enough.
+        let _ = timeout(CONFIRM_WITHIN, tries).await;
     }
 }
 
@@ -143,7 +211,7 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
     }
     let is_first = |line: &LedgerLine| line.fate == LineFate::ResetFirst;
     let quiet = lines.iter().filter(|line| line.others < CROWD && !is_reset(line)).count();
-    let rule = rule(lines);
+    let rule = ResetRule::of(lines);
     let report = if resets.iter().all(|line| is_first(line) && line.others >= CROWD) && quiet >= RULE {
         let others = resets.iter().map(|line| line.others).min().unwrap_or_default();
         let what =
@@ -154,7 +222,7 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
         CheckReport::new(id, CheckVerdict::Unknown, what).suspects("the far end ended, or started again")
     } else {
         match &rule {
-            Some((rule, _)) => CheckReport::new(id, CheckVerdict::Fail, rule.clone()),
+            Some(rule) => CheckReport::new(id, CheckVerdict::Fail, rule.text()),
             None => {
                 let what = format!("{count} of {all} connections were reset, and no end has sent a RST");
                 CheckReport::new(id, CheckVerdict::Flaky, what)
@@ -178,12 +246,12 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
         let arrived = span(resets.iter().filter_map(|line| line.arrived), amount);
         report = report.saw(format!("the far end had received {arrived}"));
     }
-    report.direction = direction.or_else(|| rule.and_then(|(_, direction)| direction));
+    report.direction = direction.or_else(|| rule.and_then(|rule| rule.direction));
     report
 }
 
-/// Transfers of its own, where the others have moved little; and where some were reset, those of
-/// one direction alone, which tell the direction.
+/// Transfers of its own, where the others have moved little; where some were reset, those of one
+/// direction alone, which tell the direction; and where few resets look like a rule, more of them.
 pub(crate) async fn more(end: &PathEnd, bytes: u64) {
     let moved = end.ledger.lines().iter().filter(|line| line.planned_out.max(line.planned_in) >= bytes).count();
     if moved < TRIES {
@@ -194,6 +262,11 @@ pub(crate) async fn more(end: &PathEnd, bytes: u64) {
         let bytes = bytes.max((4 * bytes).min(CREDIT));
         let out = all((0..TRIES).map(|_| try_plain_out(end, bytes)));
         tokio::join!(out, all((0..TRIES).map(|_| try_in(end, bytes))));
+    }
+    if let Some(rule) = ResetRule::of(&end.ledger.lines())
+        && rule.above < CONFIRMED
+    {
+        rule.confirm(end).await;
     }
 }
 

@@ -142,7 +142,11 @@ impl<S: Service> Service for FarEnd<S> {
             FarState::New | FarState::Served => self.inner.closed(why),
             FarState::Playing(player) => {
                 let age = player.session.age_ms(Instant::now());
+                let is_held = player.is_held();
                 let mut log = player.session.log();
+                if is_held && *why == CloseReason::Reset {
+                    log.unread = log.socket.unread.unwrap_or(0);
+                }
                 log.closed = Some(why.name().into());
                 log.closed_at_ms = Some(age);
             }
@@ -238,8 +242,10 @@ impl Player {
         facts.syn = facts.syn.or_else(|| self.session.log().socket.syn.clone());
         let now_ms = self.session.age_ms(cx.now());
         self.session.log().socket_at_ms = Some(now_ms);
-        if matches!(self.steps.get(self.at), Some(Step::Hold(_))) && self.has_said_hello {
+        if self.is_held() && self.has_said_hello {
             self.session.log().socket = facts;
+            // What waits unread when a reset comes.
+            cx.report_socket();
             return;
         }
         let answer = if self.has_said_hello {
@@ -259,6 +265,11 @@ impl Player {
         self.is_reporting = true;
         self.play(cx);
         self.is_reporting = false;
+    }
+
+    /// Nothing is read.
+    fn is_held(&self) -> bool {
+        matches!(self.steps.get(self.at), Some(Step::Hold(_)))
     }
 
     fn next(&mut self) {

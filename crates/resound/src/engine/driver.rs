@@ -392,6 +392,19 @@ impl Driver {
         self.conn.undelivered(bytes, &mut cx.recorder);
     }
 
+    /// The peer has reset the connection: a service that has asked for a report learns what it has
+    /// left unread.
+    #[cold]
+    fn report_last(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
+        // A report that was asked for in the last one is due with the second call.
+        let is_wanted = (0..2).any(|_| self.conn.take_socket_wishes().is_some_and(|wishes| wishes.report));
+        if is_wanted {
+            // The connection is over in any case.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.report_socket(socket, cx)));
+            cx.clear_output();
+        }
+    }
+
     /// Counts the messages that the end of the connection leaves without an answer.
     #[cold]
     fn abandon(&mut self, end: ConnectionEnd, socket: &SockRef<'_>, cx: &mut DriverContext) {
@@ -416,6 +429,9 @@ impl Driver {
     /// closed. A service that panics even then affects no other.
     pub(crate) fn report_closed(&mut self, end: ConnectionEnd, socket: &SockRef<'_>, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
+        if end == Err(CloseReason::Reset) {
+            self.report_last(socket, cx);
+        }
         if end.is_err_and(|reason| self.conn.is_unfinished() || reason == CloseReason::Panicked) {
             // The peer must not take a truncated answer for a complete one.
             reset_on_close(socket);

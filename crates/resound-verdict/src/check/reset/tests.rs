@@ -86,6 +86,8 @@ fn what_the_far_end_saw_is_told_apart() {
     let seen = |log: &SessionLog| seen_by_far(log, 10, 10.0, 50 * MS);
     let reset = seen(&log(Some("reset"), None)).unwrap();
     assert_eq!(reset, ArrivedReset { after: 20 * MS, is_provoked: false, missing: 3 });
+    let held = seen(&SessionLog { unread: 2, ..log(Some("reset"), None) }).unwrap();
+    assert_eq!(held.missing, 1, "what the far end's system holds has arrived");
     assert!(seen_by_far(&log(Some("reset"), None), 7, 10.0, 10 * MS).unwrap().is_provoked);
     assert!(seen(&log(Some("reset"), Some(5.0))).unwrap_err().to_string().contains("as a FIN"), "the FIN came first");
     assert!(seen(&log(Some("finished"), Some(5.0))).unwrap_err().to_string().contains("3 of 10 bytes"));
