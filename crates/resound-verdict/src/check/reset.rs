@@ -28,6 +28,11 @@ const SLOWED: Special =
     Special { max_segment: None, receive_buffer: Some(8 * 1024), brief: false, traffic_class: None };
 /// The name of a value.
 const LOST_TAIL: &str = "lost_tail_bytes";
+/// Bytes that the far end sends one by one: enough for a path that lets each question wait.
+const PIECES: u32 = 12;
+/// The step that sends them, of both kinds of tries.
+const STEP_OF_PIECES: u32 = 2;
+const TOO_LATE: &str = "it had sent its last byte before this end's RST";
 const TRIES_OF_TAIL: usize = 3;
 /// A late reader may leave no room for one.
 const MOST_OF_TAIL: usize = 2;
@@ -67,9 +72,15 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The far end's first piece shows that it waits for nothing else, the second provokes a RST.
+/// The far end's first piece shows that it waits for nothing else, each later one provokes a RST.
 fn pieces(every: Duration) -> Step {
-    Step::Pieces { count: 3, bytes: 1, every_ms: millis(every) }
+    Step::Pieces { count: PIECES, bytes: 1, every_ms: millis(every) }
+}
+
+/// Whether the far end could provoke nothing, since this end came too late, as on a path that lets
+/// each connection wait for its turn. `aborted` is what the far end said behind the RST.
+fn is_too_late(aborted: &SessionLog, log: &SessionLog) -> bool {
+    aborted.steps > STEP_OF_PIECES && !is_over(log)
 }
 
 fn is_over(log: &SessionLog) -> bool {
@@ -111,12 +122,15 @@ async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedRese
         let far = played.far();
         played.abort();
         // A question behind the RST has waited in the same queues.
-        let log = far.asked().await?;
-        if is_over(&log) {
-            return seen_by_far(&log, before, told.now_ms, Duration::MAX);
+        let aborted = far.asked().await?;
+        if is_over(&aborted) {
+            return seen_by_far(&aborted, before, told.now_ms, Duration::MAX);
         }
-        // The far end provokes a RST twice more.
+        // The far end goes on to provoke one.
         let log = far.asked_within(3 * wait + rtt, is_over).await?;
+        if is_too_late(&aborted, &log) {
+            return Err(Symptom::NotPlayed(TOO_LATE.into()));
+        }
         seen_by_far(&log, before, told.now_ms, wait)
     })
     .await
@@ -151,8 +165,11 @@ async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<Arrived
         }
         let since = log.now_ms;
         played.abort();
-        far.go().await?;
+        let aborted = far.go().await?;
         let log = far.asked_within(3 * wait + rtt, is_over).await?;
+        if is_too_late(&aborted, &log) {
+            return Err(Symptom::NotPlayed(TOO_LATE.into()));
+        }
         seen_by_far(&log, bytes, since, wait)
     })
     .await

@@ -101,3 +101,12 @@ fn any_number_of_the_far_end_has_a_meaning() {
         assert!(seen_by_far(&log, 0, 1.0, MS).is_ok());
     }
 }
+
+#[test]
+fn a_rst_that_nothing_could_provoke_is_not_judged() {
+    let log =
+        |steps, closed: Option<&str>| SessionLog { steps, closed: closed.map(Into::into), ..SessionLog::default() };
+    assert!(is_too_late(&log(3, None), &log(3, None)));
+    assert!(!is_too_late(&log(2, None), &log(3, None)), "some were sent behind the RST");
+    assert!(!is_too_late(&log(3, None), &log(3, Some("reset"))), "it came all the same");
+}
