@@ -416,7 +416,11 @@ pub(crate) fn noise(seed: u64, n: usize) -> Vec<u8> {
         state ^= state << 17;
         state
     };
-    (0..n.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(n).collect()
+    // A word at a time: tests are not optimized.
+    let mut bytes = vec![0; n.next_multiple_of(8)];
+    bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&next().to_le_bytes()));
+    bytes.truncate(n);
+    bytes
 }
 
 /// Makes a call that a ring interrupts which is torn down in this thread.
