@@ -74,6 +74,13 @@ impl ConnectionLedger {
         }
     }
 
+    /// A connection that was to carry so many bytes each way, and has not been reset in this time.
+    pub(crate) fn goes_on(&self, planned: u64, lasted: Duration) {
+        let (planned_out, planned_in) = (planned, planned);
+        let line = LedgerLine { planned_out, planned_in, lasted, ..self.begins().line(LineFate::Whole) };
+        self.add(line);
+    }
+
     /// A connection has carried bytes, and this is what went wrong.
     pub(crate) fn moved(&self, symptom: Option<&Symptom>) {
         let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);

@@ -49,6 +49,8 @@ pub(crate) enum Symptom {
     Garbled(PathDirection),
     /// TLS found a record that was changed in this direction.
     BrokenRecord(PathDirection),
+    /// The far end had sent the last byte that could provoke a RST before this end's RST.
+    TooLate,
     /// The far end says nothing of the session: its program ended, or another backend answered.
     Forgotten,
     /// What one check alone looks for, in its words.
@@ -123,6 +125,7 @@ impl fmt::Display for Symptom {
                 NoHello::Silent => "nothing answered the ClientHello of TLS",
             }),
             Self::NoHello(how) => how.fmt(f),
+            Self::TooLate => f.write_str("the path is so slow that the far end had nothing left to provoke a RST with"),
             Self::NotPlayed(why) => write!(f, "the far end cannot play this: {why}"),
             Self::Reset { sent, received } => {
                 write!(f, "a RST arrived, with {sent} bytes sent and {received} received")

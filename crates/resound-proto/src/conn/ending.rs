@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::Conn;
 use super::core::Core;
+use crate::error::CloseReason;
 use crate::observer::Observer;
+use crate::service::SocketReport;
 use crate::state::State;
 use crate::verdict::Verdict;
 
@@ -53,6 +55,28 @@ impl Conn {
     #[must_use]
     pub fn only_delivers(&self) -> bool {
         self.core.delivery.is_in_a_hurry() && !self.core.state.is_open()
+    }
+
+    /// Before [`Conn::lost`], where the peer has reset the connection: whether the service has
+    /// asked for a report of its socket. [`Conn::last_report`] gives it.
+    #[must_use]
+    pub fn wants_last_report(&mut self) -> bool {
+        // A report that was asked for in the one before is due with the second call.
+        (0..2).any(|_| self.core.take_socket_wishes().is_some_and(|wishes| wishes.report))
+    }
+
+    /// The report of a connection that the peer has reset: the service finds
+    /// [`Cx::is_broken`](crate::Cx::is_broken). What it sends or asks for now comes too late, and
+    /// changes nothing.
+    pub fn last_report(&mut self, now: Instant, report: &SocketReport, observer: &mut dyn Observer) {
+        let core = &mut self.core;
+        let (state, mut out) = (core.state, Vec::new());
+        core.asked.broken = true;
+        core.report(now, report, &mut out, observer);
+        drop(core.asked.shares.take());
+        if core.reason() != Some(CloseReason::Panicked) {
+            core.state = state;
+        }
     }
 
     /// The peer has reset the connection, and the transport may still bring what came before: for

@@ -342,10 +342,11 @@ impl Cx<'_> {
 
     /// Asks what the system knows of the socket: [`Service::socket`](super::Service::socket)
     /// follows, behind what was sent and what has been read by then. Asked in that call itself,
-    /// the next report comes with what next happens on the connection; that may be a reset of the
-    /// peer, which leaves unread what the service has not taken. A connection that the service
-    /// [closes](Cx::close) or resets has no more reports; in a drain a [`Cx::finish`] closes it.
-    /// Each report costs a few system calls.
+    /// the next report comes with what next happens on the connection. A report that waits when
+    /// the peer resets the connection is the last one: it counts what was left unread, and
+    /// [`Cx::is_broken`] is true. A connection that the service [closes](Cx::close) or resets has
+    /// no more reports; in a drain a [`Cx::finish`] closes it. Each report costs a few system
+    /// calls.
     pub fn report_socket(&mut self) {
         self.asked.seldom.set(SeldomWishes::REPORT, true);
     }

@@ -135,7 +135,9 @@ pub trait Service {
         cx.finish();
     }
 
-    /// What the system knows of the socket, for which [`Cx::report_socket`] has asked.
+    /// What the system knows of the socket, for which [`Cx::report_socket`] has asked. Where
+    /// [`Cx::is_broken`], the peer has reset the connection, and all that the service asks for now
+    /// comes too late.
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {}
 
     /// The connection for which this one was dialled, or this one itself if another was dialled for

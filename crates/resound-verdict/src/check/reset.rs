@@ -30,9 +30,8 @@ const SLOWED: Special =
 const LOST_TAIL: &str = "lost_tail_bytes";
 /// Bytes that the far end sends one by one: enough for a path that lets each question wait.
 const PIECES: u32 = 12;
-/// The step that sends them, of both kinds of tries.
+/// The step of a tail that sends them.
 const STEP_OF_PIECES: u32 = 2;
-const TOO_LATE: &str = "it had sent its last byte before this end's RST";
 const TRIES_OF_TAIL: usize = 3;
 /// A late reader may leave no room for one.
 const MOST_OF_TAIL: usize = 2;
@@ -77,8 +76,8 @@ fn pieces(every: Duration) -> Step {
     Step::Pieces { count: PIECES, bytes: 1, every_ms: millis(every) }
 }
 
-/// Whether the far end could provoke nothing, since this end came too late, as on a path that lets
-/// each connection wait for its turn. `aborted` is what the far end said behind the RST.
+/// Whether the far end may have sent all its bytes before the RST, as on a path that lets each
+/// question wait for its turn. `aborted` is what the far end said behind the RST.
 fn is_too_late(aborted: &SessionLog, log: &SessionLog) -> bool {
     aborted.steps > STEP_OF_PIECES && !is_over(log)
 }
@@ -122,14 +121,10 @@ async fn try_out(end: &PathEnd, before: u64, rtt: Duration) -> Tried<ArrivedRese
         let far = played.far();
         played.abort();
         // A question behind the RST has waited in the same queues.
-        let aborted = far.asked().await?;
-        if is_over(&aborted) {
-            return seen_by_far(&aborted, before, told.now_ms, Duration::MAX);
-        }
-        // The far end goes on to provoke one.
-        let log = far.asked_within(3 * wait + rtt, is_over).await?;
-        if is_too_late(&aborted, &log) {
-            return Err(Symptom::NotPlayed(TOO_LATE.into()));
+        let mut log = far.asked().await?;
+        if !is_over(&log) {
+            // The far end goes on to provoke one.
+            log = far.asked_within(3 * wait + rtt, is_over).await?;
         }
         seen_by_far(&log, before, told.now_ms, wait)
     })
@@ -168,7 +163,7 @@ async fn try_tail_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<Arrived
         let aborted = far.go().await?;
         let log = far.asked_within(3 * wait + rtt, is_over).await?;
         if is_too_late(&aborted, &log) {
-            return Err(Symptom::NotPlayed(TOO_LATE.into()));
+            return Err(Symptom::TooLate);
         }
         seen_by_far(&log, bytes, since, wait)
     })

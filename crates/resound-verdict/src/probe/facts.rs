@@ -283,8 +283,8 @@ pub struct SessionLog {
     pub closed_at_ms: Option<f64>,
     /// Why it ended, in the words of the server's log.
     pub closed: Option<String>,
-    /// Bytes that had arrived before a reset ended a [`Step::Hold`](super::Step::Hold), and were
-    /// not read.
+    /// Bytes of the socket (with TLS, of its records) that had arrived before a reset ended a
+    /// [`Step::Hold`](super::Step::Hold), and were not read.
     pub unread: u64,
     /// The session's age now.
     pub now_ms: f64,

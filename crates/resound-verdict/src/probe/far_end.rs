@@ -242,9 +242,9 @@ impl Player {
         facts.syn = facts.syn.or_else(|| self.session.log().socket.syn.clone());
         let now_ms = self.session.age_ms(cx.now());
         self.session.log().socket_at_ms = Some(now_ms);
-        if self.is_held() && self.has_said_hello {
+        if self.has_said_hello && (self.is_held() || cx.is_broken()) {
             self.session.log().socket = facts;
-            // What waits unread when a reset comes.
+            // The next report tells what waits unread meanwhile, and at last what a reset leaves.
             cx.report_socket();
             return;
         }
@@ -459,8 +459,8 @@ impl Player {
         let held = Duration::from_millis(ms).saturating_sub(due.saturating_duration_since(now));
         let look = (held / 50).clamp(LOOK, LATE_LOOK);
         cx.wake_at(if may_end { due.min(now + look) } else { due });
-        if may_end {
-            // Others ask meanwhile what waits unread.
+        if may_end && begins {
+            // Each report asks for the next one: others ask meanwhile what waits unread.
             cx.report_socket();
         }
         false

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use resound::server::Access;
-use resound::{Address, Framing, Handle, Reply, Server};
-use resound_verdict::probe::{FarEnd, ProbeAnswer, Sessions};
+use resound::{Address, Engine, Framing, Handle, Reply, Server};
+use resound_verdict::probe::{FarEnd, ProbeAnswer, ProbeRequest, Sessions, Step};
 use resound_verdict::{CheckId, CheckVerdict, Path, PathReport};
 
 /// A far end that never stops would say so much more than any line has.
@@ -112,4 +112,36 @@ fn limits_of_the_far_end_are_no_fault_of_the_path() {
     let churn = report.check(CheckId::Churn).unwrap();
     assert_eq!(churn.verdict, CheckVerdict::Unknown, "{churn:?}");
     assert!(churn.summary.contains("the far end itself limits its connections"), "{churn:?}");
+}
+
+#[test]
+fn a_reset_of_a_held_session_leaves_its_bytes_counted() {
+    for engine in [Engine::default(), Engine::Portable, Engine::Threads] {
+        let sessions = Sessions::new(None);
+        let service = move |_: &_| FarEnd::new(Reply::new(Reply::PREFIX.as_bytes(), Framing::auto()), sessions.clone());
+        let server = Server::new().engine(engine).workers(NonZeroUsize::MIN);
+        let server = Running(server.listen("127.0.0.1:0").unwrap().serve(service).unwrap());
+        let request = |request: &ProbeRequest| {
+            let mut stream = TcpStream::connect(server.0.addresses()[0].to_string()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream.write_all(request.line().as_bytes()).unwrap();
+            // The answer is there.
+            stream.peek(&mut [0]).unwrap();
+            stream
+        };
+        let mut held = request(&ProbeRequest::play("held", 1, &[Step::Hold(600_000), Step::Read(1000)]));
+        held.write_all(&[b'x'; 1000]).unwrap();
+        // The hello is unread, so that the close sends a RST.
+        drop(held);
+        let log = loop {
+            let mut line = String::new();
+            BufReader::new(request(&ProbeRequest::ask("held"))).read_line(&mut line).unwrap();
+            let Some(ProbeAnswer::Session(log)) = ProbeAnswer::parse(line.as_bytes()) else { panic!("{line}") };
+            if log.closed.is_some() {
+                break log;
+            }
+        };
+        assert_eq!((log.closed.as_deref(), log.received), (Some("reset"), 0), "{engine:?}: {log:?}");
+        assert!(!cfg!(unix) || log.unread == 1000, "{engine:?}: {log:?}");
+    }
 }

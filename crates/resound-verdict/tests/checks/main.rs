@@ -1,4 +1,5 @@
-//! Checks of a path from the library, each against the path that it is for.
+//! Checks of a path from the library: of its ends, its times, its waits and who is there, with far
+//! ends that misbehave, and the watch.
 
 mod ends;
 mod hostile;

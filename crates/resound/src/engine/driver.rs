@@ -396,12 +396,8 @@ impl Driver {
     /// left unread.
     #[cold]
     fn report_last(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
-        // A report that was asked for in the last one is due with the second call.
-        let is_wanted = (0..2).any(|_| self.conn.take_socket_wishes().is_some_and(|wishes| wishes.report));
-        if is_wanted {
-            // The connection is over in any case.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.report_socket(socket, cx)));
-            cx.clear_output();
+        if self.conn.wants_last_report() {
+            self.conn.last_report(Instant::now(), &socket_report(socket), &mut cx.recorder);
         }
     }
 

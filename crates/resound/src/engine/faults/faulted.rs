@@ -223,6 +223,9 @@ impl Service for FaultedService {
 
     /// The report is that of the client's own socket: the faults stand above it.
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {
+        if cx.is_broken() {
+            return self.inner.last_report(cx.now(), report);
+        }
         self.inner.socket(report, &mut self.faults, cx);
         self.advance(cx);
     }

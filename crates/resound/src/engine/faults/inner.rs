@@ -116,7 +116,15 @@ impl InnerConnection {
 
     /// Whether the service has asked for a report of the client's socket.
     pub(super) fn wants_report(&mut self) -> bool {
-        self.conn.as_mut().and_then(Conn::take_socket_wishes).is_some_and(|wishes| wishes.report)
+        // Asked in a report, the client's connection lets the next one wait.
+        self.conn.as_mut().is_some_and(Conn::wants_last_report)
+    }
+
+    /// The client has reset its connection.
+    pub(super) fn last_report(&mut self, now: Instant, report: &SocketReport) {
+        if let Some(conn) = &mut self.conn {
+            conn.last_report(now, report, &mut ());
+        }
     }
 
     pub(super) fn socket(&mut self, report: &SocketReport, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
