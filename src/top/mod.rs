@@ -94,12 +94,13 @@ async fn show(plan: &TopPlan, events: TopEvents) -> Result<ExitCode> {
     let feed = feed::run(&plan.admin, events, wanted, tell);
     let shown = async {
         let mut ticks = tokio::time::interval(TICK);
+        let mut has_changed = true;
         loop {
             if screen.is_broken() {
                 return;
             }
-            let can_draw = screen.is_idle();
-            if can_draw {
+            if has_changed && screen.is_idle() {
+                has_changed = false;
                 screen.draw(|buffer| model.page = view::draw(&model, look, buffer));
                 model.scroll(model.scrolled);
             }
@@ -108,9 +109,11 @@ async fn show(plan: &TopPlan, events: TopEvents) -> Result<ExitCode> {
                 key = keys.recv() => action = key.map_or(TopAction::Quit, |key| model.press(key)),
                 what = news.recv() => what.into_iter().for_each(|what| model.take(what)),
                 is_continued = signals.next() => action = if is_continued { TopAction::Resume } else { action },
-                () = screen.written() => {}
+                // What has changed meanwhile can be drawn now.
+                () = screen.written() => continue,
                 _ = ticks.tick() => {}
             }
+            has_changed = true;
             model.tick(start.elapsed());
             match action {
                 TopAction::Draw => {}

@@ -47,6 +47,8 @@ fn where_nothing_listens_it_says_what_to_do() {
 
 #[cfg(unix)]
 mod at_a_terminal {
+    use std::time::{Duration, Instant};
+
     use rustix::process::Signal;
 
     use super::*;
@@ -61,6 +63,18 @@ mod at_a_terminal {
         let (code, screen) = terminal.end();
         assert_eq!(screen, "", "the other screen is gone");
         code
+    }
+
+    #[test]
+    fn nothing_is_drawn_while_nothing_changes() {
+        let (_server, address, admin) = started(&[]);
+        let mut top = watching(admin);
+        top.until_seen(&format!("resound server on {address}  ready"));
+        let since = Instant::now();
+        (0..10).for_each(|_| top.until_more());
+        assert!(since.elapsed() > Duration::from_secs(1), "ten times in {:?}", since.elapsed());
+        top.keys("q");
+        assert_eq!(left(top), 0);
     }
 
     #[test]
