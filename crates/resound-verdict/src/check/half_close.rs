@@ -20,9 +20,15 @@ const BEFORE: [u64; 3] = [0, 1, 64 * 1024];
 const BEHIND_CLOSE_NOTIFY: Duration = Duration::from_millis(100);
 /// What comes behind it: more than the buffers of most proxies, where the path is fast enough.
 const MOST_BEHIND: u64 = 256 * 1024;
-/// Why a box that fails looks like this.
-const CLOSES_BOTH: &str = "a proxy that closes both directions on one FIN (nginx without `proxy_half_close on`, \
-                           HAProxy with a short `timeout client-fin`)";
+/// What a box that fails so looks like.
+fn box_that_closes(direction: PathDirection) -> String {
+    // HAProxy counts the time on the side that it has passed the FIN on to.
+    let side = if direction == PathDirection::Out { "server" } else { "client" };
+    format!(
+        "a proxy that closes both directions on one FIN (nginx without `proxy_half_close on`, HAProxy with a short \
+         `timeout {side}-fin`)"
+    )
+}
 const EATS: &str = "a proxy that never passes a FIN on (keploy)";
 
 /// The pause before the answer: the path has seen the FIN by then, and passed on what it makes of
@@ -159,7 +165,7 @@ fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>], 
         |symptom| is_own(symptom) || (is_all && is_cut(symptom)),
         |mine| {
             let text = in_words(mine[0], direction, behind);
-            let cause = if text.contains("never") { EATS } else { CLOSES_BOTH };
+            let cause = if text.contains("never") { EATS.into() } else { box_that_closes(direction) };
             CheckReport::new(id, CheckVerdict::Fail, text).towards(direction).suspects(cause)
         },
     )

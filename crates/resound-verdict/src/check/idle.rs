@@ -267,7 +267,7 @@ impl IdleFindings {
             for rung in rungs {
                 let Some(death) = rung.deaths().next() else { continue };
                 report = report.saw(format!(
-                    "idle for {}, and then {who} spoke: {} of {} died; {death}",
+                    "to be idle for {} until {who} speaks: {} of {} died; {death}",
                     elapsed(rung.wait),
                     rung.deaths().count(),
                     rung.tries.len()
