@@ -1,72 +1,42 @@
 //! The ends of connections, on paths of a relay with faults.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use resound::faults::FaultSpec;
-use resound::relay::{Relay, RelayTarget};
+use resound::Handshake;
 use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
-use resound::{Engine, Handle, Handshake, Reply, Server};
-use resound_verdict::probe::{FarEnd, Sessions};
 use resound_verdict::{CheckId, CheckVerdict, Path, PathDirection, PathReport};
 
-/// A far end, and a relay with faults before it.
+use super::relayed::{Relayed, check, settings};
+
+/// A path with faults, and TLS through it where that is asked for.
 struct Faulty {
-    far: Handle,
-    relay: Handle,
+    relayed: Relayed,
     tls: Option<TlsClient>,
 }
 
 impl Faulty {
     fn start(faults: &str) -> Self {
-        Self::start_with(faults, None)
+        Self { relayed: Relayed::through(faults), tls: None }
     }
 
     fn secure(faults: &str) -> Self {
         let identity = Identity::development(&["localhost".into()]).unwrap();
         let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
-        Self::start_with(faults, Some((TlsServer::new(&TlsSettings::new(identity)).unwrap(), client)))
+        let server = TlsServer::new(&TlsSettings::new(identity)).unwrap();
+        let far = settings().listen("127.0.0.1:0").unwrap().opening(move |_| Handshake::new().tls_server(&server));
+        Self { relayed: Relayed::direct(far, None).behind_relay(faults), tls: Some(client) }
     }
 
-    fn start_with(faults: &str, tls: Option<(TlsServer, TlsClient)>) -> Self {
-        let settings = || Server::new().engine(Engine::Portable).workers(NonZeroUsize::MIN);
-        let sessions = Sessions::new(None);
-        let far = settings().listen("127.0.0.1:0").unwrap();
-        let (far, tls) = match tls {
-            Some((server, client)) => (far.opening(move |_| Handshake::new().tls_server(&server)), Some(client)),
-            None => (far, None),
-        };
-        let far = far.serve(move |_| FarEnd::new(Reply::default(), sessions.clone())).unwrap();
-        let target = RelayTarget::new(far.addresses()[0].to_string().parse().unwrap()).unwrap();
-        let relay = Relay::new(settings()).map("127.0.0.1:0", target).unwrap();
-        if !faults.is_empty() {
-            relay.faults().set(faults.parse::<FaultSpec>().unwrap(), 7).unwrap();
+    fn path(&self, patience: Duration) -> Path {
+        match &self.tls {
+            Some(client) => self.relayed.path(patience).tls(client.clone()),
+            None => self.relayed.path(patience),
         }
-        Self { far, relay: relay.start().unwrap(), tls }
     }
 
-    /// What these checks find. A busy machine may need the patience; a fault costs it.
+    /// What these checks find.
     fn check(&self, patience: Duration, only: &[CheckId]) -> PathReport {
-        let path = Path::to(self.relay.addresses()[0].to_string().parse().unwrap());
-        let path = path.seed(7).patience(patience).only(only.iter().copied());
-        self.run(&match &self.tls {
-            Some(client) => path.tls(client.clone()),
-            None => path,
-        })
-    }
-
-    fn run(&self, path: &Path) -> PathReport {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(path.check()).remove(0)
-    }
-}
-
-impl Drop for Faulty {
-    fn drop(&mut self) {
-        for handle in [&self.relay, &self.far] {
-            handle.stop();
-            handle.wait();
-        }
+        check(&self.path(patience).only(only.iter().copied()))
     }
 }
 
@@ -160,9 +130,7 @@ fn resets_of_a_box_fail_where_they_have_a_rule_and_spoil_no_other_verdict() {
 #[test]
 fn a_cap_is_found_where_it_is_asked_for() {
     let faulty = Faulty::start("cap=20");
-    let path = Path::to(faulty.relay.addresses()[0].to_string().parse().unwrap());
-    let path = path.patience(PATIENCE).connections(50).only([CheckId::Cap]);
-    let report = faulty.run(&path);
+    let report = check(&faulty.path(PATIENCE).connections(50).only([CheckId::Cap]));
     let check = report.check(CheckId::Cap).unwrap();
     assert_eq!(check.verdict, CheckVerdict::Fail, "{report:#?}");
     assert!(check.summary.contains("accepted, and then reset"), "{check:#?}");

@@ -3,6 +3,7 @@
 
 mod ends;
 mod hostile;
+mod relayed;
 mod times;
 mod waits;
 mod watch;
