@@ -53,7 +53,7 @@ pub(super) struct TestFlags {
     /// Write a page with the path and the evidence, complete in one file, without scripts
     #[arg(help_heading = TEST, long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Print the verdict line alone
+    /// Print the verdict line alone, with the names of the checks that did not pass
     #[arg(help_heading = TEST, short, long, conflicts_with = "verbose")]
     quiet: bool,
     /// Test a server of this program's own, on 127.0.0.1

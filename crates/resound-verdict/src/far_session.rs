@@ -60,6 +60,7 @@ impl FarSession {
 
 /// One question on a connection of its own. It is asked again where another backend answers.
 pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<SessionLog, Symptom> {
+    let _permit = end.permits.question().await?;
     let (mut last, start) = (Symptom::Forgotten, Instant::now());
     for tried in 0..8 {
         // One that stays silent has taken the patience already.

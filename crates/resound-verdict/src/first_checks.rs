@@ -7,6 +7,7 @@ use crate::check::rtt::RoundTrips;
 use crate::check::{CheckId, mtu, nagle, segmentation};
 use crate::pace::ConnectPace;
 use crate::path_run::PathRun;
+use crate::permits::ConnectionPermits;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::report::{CheckReport, PathDirection};
@@ -61,8 +62,8 @@ impl FirstChecks<'_> {
 
     /// Once more, one after the other and at a pace that the path takes, those that met no far end
     /// among so many connections.
-    pub(crate) async fn again(&self, found: &mut FirstFindings, pace: &ConnectPace) {
-        let paced = |end: &PathEnd| PathEnd { pace: pace.clone(), ..end.clone() };
+    pub(crate) async fn again(&self, found: &mut FirstFindings, pace: &ConnectPace, permits: &ConnectionPermits) {
+        let paced = |end: &PathEnd| PathEnd { pace: pace.clone(), permits: permits.clone(), ..end.clone() };
         let (sized, small) = (paced(&self.sized), paced(&self.small));
         let unmet = std::mem::take(&mut found.unmet);
         let is_met = !unmet.is_empty() && Box::pin(Played::begin(&small, Special::default(), &[])).await.is_ok();

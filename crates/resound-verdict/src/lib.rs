@@ -14,6 +14,7 @@ mod near;
 mod pace;
 mod path;
 mod path_run;
+mod permits;
 mod place;
 mod played;
 mod report;

@@ -15,6 +15,7 @@ use crate::ledger::ConnectionLedger;
 use crate::machine::MachineWatch;
 use crate::pace::ConnectPace;
 use crate::path_run::Progress;
+use crate::permits::ConnectionPermits;
 use crate::place::{PathEnd, Preface};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::run;
@@ -194,6 +195,7 @@ impl Path {
             seed: self.settings.seed,
             machine: MachineWatch::default(),
             pace: ConnectPace::default(),
+            permits: ConnectionPermits::default(),
             greeted: Greeted::default(),
             ledger: ConnectionLedger::default(),
         }

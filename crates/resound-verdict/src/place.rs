@@ -14,6 +14,7 @@ use crate::greeted::Greeted;
 use crate::ledger::ConnectionLedger;
 use crate::machine::MachineWatch;
 use crate::pace::ConnectPace;
+use crate::permits::ConnectionPermits;
 use crate::symptom::{NoHello, Symptom};
 
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
@@ -36,6 +37,8 @@ pub(crate) struct PathEnd {
     pub(crate) machine: MachineWatch,
     /// How soon a connection may follow another one.
     pub(crate) pace: ConnectPace,
+    /// How many may be open at once.
+    pub(crate) permits: ConnectionPermits,
     /// The servers that have greeted so far.
     pub(crate) greeted: Greeted,
     /// What became of the connections so far.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use resound::Stream;
 use resound::client::TcpInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use crate::far_session::{BrokenLine, FarSession, TOO_LONG, ask, read_line};
@@ -52,11 +53,13 @@ pub(crate) struct Played {
     down: PatternCheck,
     /// What came behind a line: another one, or bytes of the pattern.
     rest: Vec<u8>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Played {
     /// Connects and asks the far end to play.
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
+        let permit = end.permits.session().await;
         let Reached { stream, connected_in } = end.reach(special).await?;
         let session = format!("{:016x}", fastrand::u64(..));
         let request = ProbeRequest { brief: special.brief, ..ProbeRequest::play(&session, end.seed, steps) };
@@ -85,6 +88,7 @@ impl Played {
             sent: 0,
             down: PatternCheck::new(Pattern::down(end.seed)),
             rest,
+            _permit: permit,
         })
     }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::check::greet::{Greetings, elapsed};
 use crate::check::split_hello::SplitHellos;
+use crate::check::waits::WaitsPlan;
 use crate::check::{
     CheckId, accept_truth, address, backends, cap, churn, greet, integrity, one_ended, options, responsiveness, rtt,
     split_hello, spurious_reset, tls, waits,
@@ -18,6 +19,7 @@ use crate::ledger::LineFate;
 use crate::pace::ConnectPace;
 use crate::path::PathSettings;
 use crate::path_run::{PathRun, Progress};
+use crate::permits::ConnectionPermits;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, FarKind, PathReport};
 use crate::together::Together;
@@ -57,6 +59,7 @@ pub(crate) async fn run(
     let (kind, name) = (greetings.kind(), greetings.name());
     run.far_has_limits.set(greetings.hello().is_some_and(|hello| hello.limits_connections));
     tell(Progress::Greets(kind, name.as_deref()));
+    let waiting = planned_waits(settings, &greetings, tell);
     run.add(greet::connect(&greetings));
     let is_connected = greetings.tries.iter().any(|tried| tried.connected_in.is_some());
     if is_connected {
@@ -76,7 +79,7 @@ pub(crate) async fn run(
         }
     }
     let cut_off = waits::cut_off(settings);
-    let behind = timeout(cut_off, behind_greetings(&run, end, family, &greetings, hellos.as_ref())).await;
+    let behind = timeout(cut_off, behind_greetings(&run, end, family, &greetings, hellos.as_ref(), &waiting)).await;
     if !run.has(CheckId::AcceptTruth) {
         run.add(accept_truth_by_size(&run, &greetings));
     }
@@ -104,6 +107,16 @@ pub(crate) async fn run(
     }
 }
 
+/// The waits of the run. Those that are long are announced before the first check.
+fn planned_waits(settings: &PathSettings, greetings: &Greetings, tell: &(dyn Fn(Progress<'_>) + Sync)) -> WaitsPlan {
+    let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
+    let waiting = WaitsPlan::of(settings, far_timeout);
+    if greetings.kind() == FarKind::Probe {
+        waiting.announce(|what| tell(Progress::Announces(what)));
+    }
+    waiting
+}
+
 /// `accept-truth`, where some greetings stayed silent in segments of the full size: by that size,
 /// or by chance. A server that answers something else cannot show which.
 fn accept_truth_by_size(run: &PathRun<'_>, greetings: &Greetings) -> CheckReport {
@@ -119,6 +132,7 @@ async fn behind_greetings(
     family: &str,
     greetings: &Greetings,
     hellos: Option<&SplitHellos>,
+    waiting: &WaitsPlan,
 ) {
     let small = &end.with_segments_of(greetings.max_segment.or(end.dial.max_segment));
     if greetings.tries.iter().any(|tried| tried.connected_in.is_some()) {
@@ -131,7 +145,8 @@ async fn behind_greetings(
             // Each transfer that stalls is known to, and need not be waited for as long.
             let patience = if run.explains_stalls.get() { KNOWN_STALL.min(end.patience) } else { end.patience };
             let short_hello = hellos.and_then(SplitHellos::short);
-            two_ended(run, &PathEnd { patience, ..end.clone() }, family, greetings, short_hello).await;
+            let end = &PathEnd { patience, ..end.clone() };
+            two_ended(run, end, family, greetings, short_hello, waiting).await;
         }
         kind @ (FarKind::Echo | FarKind::Reply) => {
             one_ended::run(small, kind, |id| run.wants(id), |report| run.add(report)).await
@@ -176,6 +191,7 @@ async fn two_ended(
     family: &str,
     greetings: &Greetings,
     short_hello: Option<&TlsClient>,
+    waiting: &WaitsPlan,
 ) {
     let is_ipv6 = family == "ipv6";
     // Before anything loads the path.
@@ -191,25 +207,24 @@ async fn two_ended(
         let known = found.max_segment().or(greetings.max_segment);
         end.with_segments_of([known, end.dial.max_segment].into_iter().flatten().min())
     };
-    let mut pace = ConnectPace::default();
+    let mut limits = churn::ConnectLimits::default();
     if run.wants(CheckId::Churn) {
         let (report, of_path) =
             churn::run(&with_known_size(&found), rtt.max(greetings.alone()), found.back.rate()).await;
         run.add(report);
-        pace = of_path;
+        limits = of_path;
     }
-    first.again(&mut found, &pace).await;
+    let churn::ConnectLimits { pace, permits } = limits;
+    first.again(&mut found, &pace, &permits).await;
     let bytes = bulk(found.rate());
-    let end = &PathEnd { pace, ..with_known_size(&found) };
-    let far_timeout = greetings.hello().and_then(|hello| hello.idle_timeout_ms).map(Duration::from_millis);
-    let waiting = waits::announced(run.settings, far_timeout, |what| (run.tell)(Progress::Announces(what)));
+    let end = &PathEnd { pace, permits, ..with_known_size(&found) };
     let busy = async {
-        Together { run, end, bytes, rtt, waiting: &waiting }.all().await;
+        Together { run, end, bytes, rtt, waiting }.all().await;
         // Alone: it fills the path.
         run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
     };
     // Idle connections disturb none of them.
-    let (idle, ()) = tokio::join!(waits::idle(end, &waiting), busy);
+    let (idle, ()) = tokio::join!(waits::idle(end, waiting), busy);
     idle.into_iter().for_each(|report| run.add(report));
     last(run, end, bytes, rtt).await;
 }
@@ -237,7 +252,7 @@ async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
     }
     if let Some(wanted) = run.settings.connections {
         // Many at once are what it asks for.
-        let unpaced = PathEnd { pace: ConnectPace::default(), ..end.clone() };
+        let unpaced = PathEnd { pace: ConnectPace::default(), permits: ConnectionPermits::default(), ..end.clone() };
         run.check(CheckId::Cap, cap::run(&unpaced, wanted, rtt)).await;
     }
     run.add(backends::backends(&end.greeted.all()));

@@ -51,6 +51,9 @@ pub(crate) enum Symptom {
     BrokenRecord(PathDirection),
     /// The far end had sent the last byte that could provoke a RST before this end's RST.
     TooLate,
+    /// The path answers one connection at once, and what the far end has seen is asked for on a
+    /// second one.
+    NoSecondConnection,
     /// The far end says nothing of the session: its program ended, or another backend answered.
     Forgotten,
     /// What one check alone looks for, in its words.
@@ -151,6 +154,9 @@ impl fmt::Display for Symptom {
             Self::Forgotten => f.write_str(
                 "the far end does not know the connection any more: it started again, or another server answers",
             ),
+            Self::NoSecondConnection => {
+                f.write_str("the path answers one connection at once, and none beside it to ask what has arrived")
+            }
             Self::Own(what) => what.fmt(f),
         }
     }

@@ -88,6 +88,11 @@ impl Together<'_> {
 
     async fn reports(&self, checks: SideBySide) -> Vec<CheckReport> {
         let Self { end, bytes, rtt, .. } = *self;
+        // The others ask on a second connection. Without one, the far end would go on with its part
+        // and keep the only one.
+        if end.permits.at_once() == Some(1) && !matches!(checks, SideBySide::Transfers) {
+            return checks.ids().iter().filter_map(|id| end.permits.lack(*id)).collect();
+        }
         match checks {
             SideBySide::Transfers => Box::pin(integrity::run(end, bytes)).await.into(),
             SideBySide::Held => waits::held(end, self.waiting, rtt).await,

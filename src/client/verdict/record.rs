@@ -128,6 +128,16 @@ impl TestedAddress {
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, verdict)| format!("{n} {verdict}")).collect();
         if counts.is_empty() { "no check was left".into() } else { counts.join(", ") }
     }
+
+    /// `1 fail (mtu-in), 24 pass, 5 skip`: the same, with the checks that are remarkable by name.
+    pub(super) fn named_counts(&self) -> String {
+        let name = |count: &str| {
+            let of = |check: &&TestedCheck| check.is_remarkable() && count.ends_with(&format!(" {}", check.verdict));
+            let names: Vec<_> = self.checks.iter().filter(of).map(|check| check.id.as_str()).collect();
+            if names.is_empty() { count.to_string() } else { format!("{count} ({})", names.join(", ")) }
+        };
+        self.counts().split(", ").map(name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Why a test ended before its checks.

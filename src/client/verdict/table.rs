@@ -121,9 +121,9 @@ pub(super) fn skips(address: &TestedAddress, colour: Colour) -> String {
     reasons.iter().map(line).collect()
 }
 
-/// The last line of an address.
-pub(super) fn verdict(record: &TestRecord, address: &TestedAddress, colour: Colour) -> String {
-    let counts = address.counts();
+/// The last line of an address. Alone, it names the checks that no table shows.
+pub(super) fn verdict(record: &TestRecord, address: &TestedAddress, is_alone: bool, colour: Colour) -> String {
+    let counts = if is_alone { address.named_counts() } else { address.counts() };
     let text = format!("VERDICT  {}: {}: {counts}", safe(&address.address), record.meaning(address));
     let painted = match (address.count(CheckVerdict::Fail), record.cut_short) {
         (0, None) => colour.strong(&text),

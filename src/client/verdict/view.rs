@@ -150,7 +150,6 @@ impl<'a> TestView<'a> {
         (address.far, address.far_name) = (Some(far), name.map(Into::into));
         let text = format!("far end: {}\n", table::far_end(address));
         self.print(&text);
-        self.head();
         self.print_done(at);
         self.tick();
     }
@@ -196,7 +195,8 @@ impl<'a> TestView<'a> {
 
     /// Prints the checks that are done up to the first that is not.
     fn print_done(&mut self, at: usize) {
-        if !self.has_heading {
+        // What answers there is printed before.
+        if !self.has_heading && self.record.addresses[at].far.is_none() {
             return;
         }
         let mut text = String::new();
@@ -207,6 +207,9 @@ impl<'a> TestView<'a> {
                 text += &table::check(check, self.colour, self.is_verbose);
             }
             self.printed += 1;
+        }
+        if !text.is_empty() {
+            self.head();
         }
         self.print(&text);
     }
@@ -293,7 +296,8 @@ impl<'a> TestView<'a> {
         if is_json {
             return;
         }
-        let lines = self.record.addresses.iter().map(|address| table::verdict(&self.record, address, self.colour));
+        let line = |address| table::verdict(&self.record, address, !self.has_text, self.colour);
+        let lines = self.record.addresses.iter().map(line);
         let space = if self.has_text { "\n" } else { "" };
         let text = space.to_string() + &lines.collect::<String>();
         let _ = self.out.write_all(text.as_bytes());

@@ -7,8 +7,10 @@ use resound::client::FailureClass;
 use tokio::time::sleep;
 
 use super::CheckId;
+use super::at_once::{AnsweredAtOnce, answered_at_once};
 use super::greet::elapsed;
 use crate::pace::ConnectPace;
+use crate::permits::ConnectionPermits;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
 use crate::report::{CheckReport, CheckVerdict};
@@ -36,6 +38,8 @@ const CLOSES: Duration = Duration::from_millis(250);
 const SYN_AGAIN: Duration = Duration::from_millis(900);
 /// Half of the connections wait this much beyond ten times what one alone takes: they are made to.
 const MADE_TO_WAIT: Duration = Duration::from_millis(500);
+const QUEUES: &str = "a proxy or a server that serves so many connections at once (HAProxy's `maxconn`, a fixed \
+                      number of threads or children); others wait in its queue, or in that of its listener";
 const SOME_FAIL: &str = "a balancer one of whose backends is down, or a box that resets some connections";
 /// Of the connections a second that a path answers, the other checks of a run use so many.
 const USED: f64 = 0.8;
@@ -195,9 +199,32 @@ pub(crate) fn judged(
     report
 }
 
-/// Nothing else may run meanwhile. The second value is how soon connections may follow each other
-/// from now on: the checks behind this one are about other things.
-pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) -> (CheckReport, ConnectPace) {
+/// The report of a path that lets connections wait for others.
+fn limited(found: AnsweredAtOnce) -> CheckReport {
+    let AnsweredAtOnce { begun, at_once, next_after } = found;
+    let them = if at_once == 1 { "one connection is".into() } else { format!("{at_once} connections are") };
+    let what = format!("only {them} answered at once: further ones wait until one ends");
+    CheckReport::new(CheckId::Churn, CheckVerdict::Warn, what)
+        .saw(format!(
+            "{at_once} of {begun} that began at once were answered; twice one of these ended, and exactly one more \
+             was answered within {}",
+            elapsed(next_after)
+        ))
+        .suspects(QUEUES)
+        .measure("answered_at_once", at_once)
+}
+
+/// What a run knows of a path when its connections in quick succession are over: how soon further
+/// ones may follow each other, and how many of them may be open at once. The checks behind this one
+/// are about other things.
+#[derive(Default)]
+pub(crate) struct ConnectLimits {
+    pub(crate) pace: ConnectPace,
+    pub(crate) permits: ConnectionPermits,
+}
+
+/// Nothing else may run meanwhile.
+pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) -> (CheckReport, ConnectLimits) {
     let tries = churn(end, alone).await;
     let mut control = Vec::new();
     if tries.iter().any(|tried| tried.result.is_err()) {
@@ -218,7 +245,16 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     let good: Vec<_> = tries.iter().filter_map(|tried| tried.result.as_ref().ok()).collect();
     let is_well_apart = !control.is_empty() && control.iter().all(|tried| tried.result.is_ok());
     let pace = if is_well_apart { ConnectPace::every(APART) } else { pace(report.verdict, &good) };
-    (report, pace)
+    let is_thin = bandwidth.is_some_and(|bandwidth| CONNECTIONS as f64 * COST > bandwidth);
+    if report.verdict == CheckVerdict::Pass
+        && !is_thin
+        && let Some(found) = answered_at_once(end, alone).await
+    {
+        let mut limited = CheckReport { tries: report.tries, ok: report.ok, ..limited(found) };
+        limited.measured.extend(report.measured);
+        return (limited, ConnectLimits { pace, permits: ConnectionPermits::limited(found.at_once) });
+    }
+    (report, ConnectLimits { pace, ..ConnectLimits::default() })
 }
 
 /// How many connections one after the other tell from chance that so many have failed.

@@ -23,7 +23,8 @@ const SLOW_READ: u64 = 1024;
 const BETWEEN_READS: Duration = Duration::from_millis(5);
 const CUTS: &str = "a proxy that closes its other connection before all that it holds has left (speedbump, or socat \
                     behind its half second)";
-const RESETS: &str = "a proxy that closes with unread bytes, or with a linger time of 0 (toxiproxy)";
+const RESETS: &str = "a proxy that closes with unread bytes, or with a linger time of 0 (toxiproxy), or ends \
+                      what it has not passed on in time (HAProxy's `timeout server-fin`)";
 
 /// Bytes of each try.
 fn sizes(bytes: u64) -> [u64; 3] {

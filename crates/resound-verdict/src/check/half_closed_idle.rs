@@ -18,6 +18,9 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(70);
 /// Between the beginnings of two connections.
 const STAGGER: Duration = Duration::from_millis(5);
 
+/// Two connections that end within this part of their time have ended at the same one.
+const SAME_TIME: u32 = 10;
+
 /// The tries of one end's FIN.
 struct HalfClosedTries {
     by: HalfClosed,
@@ -72,7 +75,8 @@ fn report(ends: &[HalfClosedTries; 2], longest: Duration) -> CheckReport {
     };
     let is_same = reports[0].verdict == reports[1].verdict;
     let counts = reports.iter().fold((0, 0), |(ok, tries), one| (ok + one.ok, tries + one.tries));
-    let evidence: Vec<_> = reports.iter().flat_map(|report| report.evidence.clone()).collect();
+    let mut evidence: Vec<_> = reports.iter().flat_map(|report| report.evidence.clone()).collect();
+    evidence.dedup();
     // Of two that are alike the first.
     let worst = reports.into_iter().rev().max_by_key(rank);
     let mut report =
@@ -114,6 +118,12 @@ impl HalfClosedTries {
                 CheckReport::new(id, CheckVerdict::Flaky, summary)
             }
             LadderFinding::Dies(lives, dies, death) => match self.open_dies(dies) {
+                // Half-closed connections have no shorter timer of their own.
+                true if !lives.is_zero() && self.is_shared(dies, death) => {
+                    let summary = format!("half-closed connections that are idle for {} live", elapsed(lives));
+                    let too = format!("open ones that are idle die too, of {} or little more", elapsed(dies));
+                    CheckReport::new(id, CheckVerdict::Pass, summary).saw(too)
+                }
                 true => {
                     unknown(format!("an open connection that is idle dies too, of {} or little more", elapsed(dies)))
                 }
@@ -128,6 +138,16 @@ impl HalfClosedTries {
     fn open_dies(&self, dies: Duration) -> bool {
         let longer = self.open.iter().filter(|rung| rung.wait >= dies).take(2);
         longer.into_iter().any(|rung| rung.lived() < rung.tries.len())
+    }
+
+    /// Whether open connections die of the same wait, and at the same time where that is known.
+    fn is_shared(&self, dies: Duration, death: IdleDeath) -> bool {
+        let Some(open) = self.open.iter().find(|rung| rung.wait == dies) else { return false };
+        let is_near = |other: IdleDeath| match (death.at(), other.at()) {
+            (Some(at), Some(other)) => at.abs_diff(other) <= at.max(other) / SAME_TIME,
+            (at, other) => at.is_none() && other.is_none(),
+        };
+        open.deaths().count() == open.tries.len() && open.deaths().all(is_near)
     }
 
     fn dead(&self, lives: Duration, dies: Duration, death: IdleDeath, whose: &str) -> CheckReport {
@@ -196,10 +216,18 @@ mod tests {
     }
 
     #[test]
-    fn a_death_that_has_another_cause_is_not_judged() {
+    fn a_death_that_open_connections_share_is_not_its_matter() {
         let clean = || tries(HalfClosed::There, None, None);
-        let open_too = tries(HalfClosed::Here, RESET, RESET);
-        assert_eq!(verdict(open_too, clean()).0, CheckVerdict::Unknown);
+        let open_too = || tries(HalfClosed::Here, RESET, RESET);
+        let report = report(&[open_too(), clean()], Duration::from_secs(5));
+        assert_eq!((report.verdict, report.ok, report.tries), (CheckVerdict::Pass, 9, 12));
+        assert_eq!(report.summary, "half-closed connections that are idle for 1.0 s live");
+        assert!(report.evidence[0].starts_with("open ones that are idle die too"), "{:?}", report.evidence);
+        let mut each_dies = open_too();
+        each_dies.rungs.remove(0);
+        assert_eq!(each_dies.judged(Duration::from_secs(5)).verdict, CheckVerdict::Unknown);
+        let later = tries(HalfClosed::Here, RESET, Some(IdleDeath::Reset(Duration::from_millis(3500))));
+        assert_eq!(verdict(later, clean()).0, CheckVerdict::Unknown, "another timer may be the shorter one");
         let mut at_once = tries(HalfClosed::Here, RESET, None);
         at_once.at_once[0].result = Ok(RESET);
         assert_eq!(verdict(at_once, clean()).0, CheckVerdict::Unknown);

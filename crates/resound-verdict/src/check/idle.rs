@@ -261,17 +261,28 @@ impl IdleFindings {
         }
     }
 
-    /// One line for each wait that some died of.
+    /// A line for the shortest wait that all died of, with the number of longer ones; and one for
+    /// each wait that some died of.
     fn seen(&self, mut report: CheckReport) -> CheckReport {
         for (rungs, who) in [(&self.client, "this end"), (&self.server, "the far end")] {
+            let are_dead = |rung: &&Rung| !rung.tries.is_empty() && rung.deaths().count() == rung.tries.len();
+            let dead: Vec<_> = rungs.iter().filter(are_dead).map(|rung| rung.wait).collect();
             for rung in rungs {
                 let Some(death) = rung.deaths().next() else { continue };
+                if are_dead(&rung) && dead.first() != Some(&rung.wait) {
+                    continue;
+                }
                 report = report.saw(format!(
                     "to be idle for {} until {who} speaks: {} of {} died; {death}",
                     elapsed(rung.wait),
                     rung.deaths().count(),
                     rung.tries.len()
                 ));
+            }
+            if let [_, .., longest] = dead[..] {
+                let further = dead.len() - 1;
+                let waits = if further == 1 { "one longer wait".into() } else { format!("{further} longer waits") };
+                report = report.saw(format!("{waits}, of up to {} until {who} speaks: all died", elapsed(longest)));
             }
         }
         report

@@ -3,6 +3,7 @@
 
 pub(crate) mod accept_truth;
 pub(crate) mod address;
+mod at_once;
 pub(crate) mod backends;
 mod bunches;
 pub(crate) mod cap;

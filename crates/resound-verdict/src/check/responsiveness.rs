@@ -241,7 +241,10 @@ fn judged(idle: Option<&RoundTrips>, times: &LoadedTimes) -> CheckReport {
 
 /// Fills the path for at most 15 s. `idle` was measured before.
 pub(crate) async fn run(end: &PathEnd, idle: Option<&RoundTrips>) -> CheckReport {
-    judged(idle, &measure(end).await)
+    match end.permits.lack(CheckId::Responsiveness) {
+        Some(lack) => lack,
+        None => judged(idle, &measure(end).await),
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(crate) struct WaitsPlan {
 }
 
 impl WaitsPlan {
-    fn of(settings: &PathSettings, far_timeout: Option<Duration>) -> Self {
+    pub(crate) fn of(settings: &PathSettings, far_timeout: Option<Duration>) -> Self {
         let is_thorough = settings.profile == Profile::Thorough;
         let held = [CheckId::SlowReader, CheckId::HiddenBuffer, CheckId::SplitTcp];
         let hold = HoldPlan {
@@ -53,6 +53,16 @@ impl WaitsPlan {
             far_timeout,
         }
     }
+
+    /// Says what takes long.
+    pub(crate) fn announce(&self, announce: impl Fn(&str)) {
+        if let Some(idle) = self.idle {
+            announce(&idle::announced(idle.longest));
+        }
+        if let Some(longest) = self.half_closed {
+            announce(&half_closed_idle::announced(longest));
+        }
+    }
 }
 
 /// When a run is cut off: a path on which a byte moves every few seconds never stalls.
@@ -61,18 +71,6 @@ pub(crate) fn cut_off(settings: &PathSettings) -> Duration {
     let longest = plan.idle.map(|idle| idle.longest).max(plan.half_closed).unwrap_or_default();
     let times = if settings.finds_idle_timeout { IDLE_WAITS.1 } else { IDLE_WAITS.0 };
     LONGEST.saturating_add(longest.saturating_mul(times))
-}
-
-/// Says what takes long, and returns what will be waited for.
-pub(crate) fn announced(settings: &PathSettings, far_timeout: Option<Duration>, announce: impl Fn(&str)) -> WaitsPlan {
-    let plan = WaitsPlan::of(settings, far_timeout);
-    if let Some(idle) = plan.idle {
-        announce(&idle::announced(idle.longest));
-    }
-    if let Some(longest) = plan.half_closed {
-        announce(&half_closed_idle::announced(longest));
-    }
-    plan
 }
 
 async fn run_hold(end: &PathEnd, plan: HoldPlan) -> Vec<CheckReport> {
@@ -103,6 +101,10 @@ pub(crate) async fn held(end: &PathEnd, plan: &WaitsPlan, rtt: Duration) -> Vec<
 /// The checks in which connections are idle.
 pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan) -> Vec<CheckReport> {
     let end = &apart(end);
+    if end.permits.at_once().is_some() {
+        let wanted = [plan.idle.map(|_| CheckId::Idle), plan.half_closed.map(|_| CheckId::HalfClosedIdle)];
+        return wanted.into_iter().flatten().filter_map(|id| end.permits.lack(id)).collect();
+    }
     let idle = async {
         match plan.idle {
             Some(idle) => Some(idle::run(end, idle).await.report()),

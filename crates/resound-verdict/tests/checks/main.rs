@@ -1,6 +1,7 @@
 //! Checks of a path from the library: of its ends, its times, its waits and who is there, with far
 //! ends that misbehave, and the watch.
 
+mod at_once;
 mod ends;
 mod hostile;
 mod relayed;

@@ -1,11 +1,12 @@
 //! [`Relayed`]: a far end, and a relay with faults before it.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use resound::faults::FaultSpec;
 use resound::relay::{Relay, RelayTarget};
-use resound::{Engine, Handle, Reply, Server};
+use resound::{Endpoint, Engine, Handle, Reply, Server};
 use resound_verdict::probe::{FarEnd, Sessions};
 use resound_verdict::{Path, PathReport};
 
@@ -37,6 +38,12 @@ impl Relayed {
         }
         self.relay = Some(relay.start().unwrap());
         self
+    }
+
+    /// Of the far end itself.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let Endpoint::Tcp(address) = self.far.addresses()[0] else { panic!("TCP was asked for") };
+        address
     }
 
     /// A busy machine may need the patience; a fault costs it.

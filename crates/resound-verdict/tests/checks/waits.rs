@@ -78,7 +78,11 @@ fn the_kind_of_an_idle_death_is_told() {
         assert!(idle.summary.contains(words), "{faults}: {}", idle.summary);
         // On a busy machine the shorter wait may be too long, and then it is not told.
         assert_ne!(idle.measured.get("keepalive_cures").map(ToString::to_string), Some("true".into()), "{idle:#?}");
-        assert_eq!(half_closed.verdict, CheckVerdict::Unknown, "{faults}: {half_closed:#?}");
+        // Open connections die too: that is no matter of a FIN.
+        assert!(
+            matches!(half_closed.verdict, CheckVerdict::Pass | CheckVerdict::Unknown),
+            "{faults}: {half_closed:#?}"
+        );
     }
 }
 

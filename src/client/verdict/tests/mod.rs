@@ -89,7 +89,7 @@ fn the_text_has_all_that_a_ticket_needs() {
         text += &table::check(check, Colour::never(), false);
     }
     text += &table::skips(address, Colour::never());
-    text += &table::verdict(&record, address, Colour::never());
+    text += &table::verdict(&record, address, false, Colour::never());
     assert_eq!(text, include_str!("report.txt"));
     let verbose = table::check(&address.checks[2], Colour::never(), true);
     assert!(verbose.ends_with("         measured: connect_ms 0.086\n"), "{verbose}");

@@ -103,6 +103,9 @@ fn a_failed_check_shows_its_evidence_and_how_to_see_it_again() {
     let (code, stdout, _) = tested(&words);
     assert_eq!(code, Some(3), "{stdout}");
     assert!(stdout.contains("FAIL     half-close-out      0/3  ") && !stdout.contains("integrity"), "{stdout}");
+    // A line alone names what stands in no table.
+    let (_, stdout, _) = tested(&[&words[..], &["-q"]].concat());
+    assert!(stdout.ends_with("the path changes TCP: 1 fail (half-close-out)\n"), "{stdout}");
 }
 
 #[test]

@@ -45,11 +45,11 @@ fn assert_found(what: &str, found: &FoundAll, wanted: &[&str]) {
 }
 
 /// HAProxy in `mode tcp` in front of the target.
-fn haproxy(folder: &Path, target: SocketAddr, timeouts: &str, send: &str) -> (Foreign, u16) {
+fn haproxy(folder: &Path, target: SocketAddr, timeouts: &str, of_server: &str) -> (Foreign, u16) {
     let port = free_port();
     let config = format!(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client {timeouts}\n timeout server {timeouts}\n\
-         listen path\n bind 127.0.0.1:{port}\n server far {target} {send}\n"
+         listen path\n bind 127.0.0.1:{port}\n server far {target} {of_server}\n"
     );
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, config).unwrap();
@@ -140,6 +140,12 @@ fn haproxy_keeps_half_closes_and_forgets_by_its_timeouts() {
     let found = tested(port, "--idle 5s");
     let idle = found.each.iter().flat_map(|(_, found)| found).any(|found| found.contains(" idle"));
     assert!(idle, "{}", found.stdout);
+    for at_once in [2, 5, 12] {
+        let (_proxy, port) = haproxy(folder.path(), target, "60s", &format!("maxconn {at_once}"));
+        let found = tested(port, "");
+        assert_found("HAProxy's maxconn", &found, &of_proxy(&["warn churn"]));
+        assert!(found.stdout.contains(&format!("only {at_once} connections are answered at once")), "{}", found.stdout);
+    }
 }
 
 #[test]
