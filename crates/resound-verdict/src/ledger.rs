@@ -18,7 +18,9 @@ pub(crate) struct ConnectionLedger(Arc<SharedLedger>);
 struct SharedLedger {
     open: AtomicUsize,
     lines: Mutex<Vec<LedgerLine>>,
-    damage: Mutex<DamageSeen>,
+    damage: Arc<Mutex<DamageSeen>>,
+    /// An early end is the matter of the check that has the connections.
+    is_apart: bool,
 }
 
 /// Of the connections that carried bytes, those that changed some.
@@ -61,6 +63,13 @@ pub(crate) enum LineFate {
 }
 
 impl ConnectionLedger {
+    /// Another one, for connections that a check ends itself or keeps waiting. Bytes that they
+    /// change count here too.
+    pub(crate) fn apart(&self) -> Self {
+        let damage = Arc::clone(&self.0.damage);
+        Self(Arc::new(SharedLedger { damage, is_apart: true, ..SharedLedger::default() }))
+    }
+
     /// A connection begins.
     pub(crate) fn begins(&self) -> LedgerRecord {
         let others = self.0.open.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +104,9 @@ impl ConnectionLedger {
     /// The same of a transfer in which no end closes, so that an early end is one too.
     pub(crate) fn moved_plainly(&self, symptom: Option<&Symptom>) {
         self.moved(symptom);
-        if let Some(symptom @ Symptom::Closed { .. }) = symptom {
+        if let Some(symptom @ Symptom::Closed { .. }) = symptom
+            && !self.0.is_apart
+        {
             let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
             damage.symptoms.push(symptom.clone());
         }

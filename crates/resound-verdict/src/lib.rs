@@ -4,6 +4,7 @@
 pub mod probe;
 pub mod watch;
 
+mod by_chance;
 mod check;
 mod far_session;
 mod first_checks;

@@ -35,6 +35,8 @@ pub(crate) struct PathRun<'a> {
     pub(crate) hello: RefCell<Option<CheckReport>>,
     /// `integrity` and `both-ways`, until all other transfers are over.
     pub(crate) transfers: RefCell<Option<[CheckReport; 2]>>,
+    /// What chance explains too, until the connections of the run are over.
+    pub(crate) kept: RefCell<Vec<CheckReport>>,
     /// Both ends take windows for others than they are, so that transfers stall.
     pub(crate) explains_stalls: Cell<bool>,
     /// Large packets are lost, whether that is asked for or not.
@@ -46,8 +48,50 @@ pub(crate) struct PathRun<'a> {
 /// What many connections at once show.
 const OF_MANY: [CheckId; 4] = [CheckId::Connect, CheckId::AcceptTruth, CheckId::Churn, CheckId::Cap];
 
+/// Checks whose tries are few, and look like their own defect when chance breaks them.
+const BREAKABLE: [CheckId; 6] = [
+    CheckId::HalfCloseOut,
+    CheckId::HalfCloseIn,
+    CheckId::ResetOut,
+    CheckId::ResetIn,
+    CheckId::CloseTail,
+    CheckId::SlowReader,
+];
+/// Checks that say nothing where each of their tries has broken.
+const UNJUDGED: [CheckId; 2] = [CheckId::HiddenBuffer, CheckId::SplitTcp];
 /// Checks that run beside others, and add their reports themselves.
 pub(crate) type Checking<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Whether it takes the other connections of a run to say what a report means.
+fn may_be_chance(report: &CheckReport) -> bool {
+    let is_noticed = matches!(report.verdict, CheckVerdict::Fail | CheckVerdict::Flaky | CheckVerdict::Warn);
+    (BREAKABLE.contains(&report.id) && is_noticed) || is_unjudged(report)
+}
+
+pub(crate) fn is_unjudged(report: &CheckReport) -> bool {
+    UNJUDGED.contains(&report.id) && report.verdict == CheckVerdict::Unknown
+}
+
+impl<'a> PathRun<'a> {
+    pub(crate) fn new(
+        settings: &'a PathSettings,
+        machine: MachineWatch,
+        tell: &'a (dyn Fn(Progress<'_>) + Sync),
+    ) -> Self {
+        Self {
+            settings,
+            machine,
+            tell,
+            checks: RefCell::default(),
+            hello: RefCell::default(),
+            transfers: RefCell::default(),
+            kept: RefCell::default(),
+            explains_stalls: Cell::new(false),
+            loses_large: Cell::new(false),
+            far_has_limits: Cell::new(false),
+        }
+    }
+}
 
 impl PathRun<'_> {
     pub(crate) fn wants(&self, id: CheckId) -> bool {
@@ -65,6 +109,14 @@ impl PathRun<'_> {
         if self.wants(report.id) {
             (self.tell)(Progress::Checked(&report));
             self.checks.borrow_mut().push(report);
+        }
+    }
+
+    /// Adds a report, or keeps it until the connections of the run are over.
+    pub(crate) fn add_or_keep(&self, report: CheckReport) {
+        match may_be_chance(&report) {
+            true => self.kept.borrow_mut().push(report),
+            false => self.add(report),
         }
     }
 
@@ -117,5 +169,22 @@ impl PathRun<'_> {
                 self.skip(id, why);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_breaks_waits_for_what_the_other_connections_show() {
+        let report = |id, verdict, ok| CheckReport::new(id, verdict, "").tried(ok, 3);
+        assert!(may_be_chance(&report(CheckId::HalfCloseIn, CheckVerdict::Fail, 0)));
+        assert!(may_be_chance(&report(CheckId::ResetIn, CheckVerdict::Warn, 0)));
+        // Each RST has arrived, and a tail before it has not.
+        assert!(may_be_chance(&report(CheckId::ResetOut, CheckVerdict::Warn, 3)));
+        assert!(!may_be_chance(&report(CheckId::CloseTail, CheckVerdict::Unknown, 1)));
+        assert!(may_be_chance(&report(CheckId::SplitTcp, CheckVerdict::Unknown, 0)));
+        assert!(!may_be_chance(&report(CheckId::MtuIn, CheckVerdict::Fail, 0)));
     }
 }

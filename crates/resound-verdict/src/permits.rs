@@ -32,13 +32,13 @@ impl ConnectionPermits {
         self.0.as_ref().map(|limited| limited.at_once)
     }
 
-    /// The report of a check that needs more connections than that.
+    /// The report of a check whose connections would wait for each other.
     pub(crate) fn lack(&self, id: CheckId) -> Option<CheckReport> {
         let connections = match self.at_once()? {
             1 => "one connection".into(),
             n => format!("{n} connections"),
         };
-        let what = format!("not judged: the path answers only {connections} at once, and this check needs more");
+        let what = format!("not judged on a path that answers only {connections} at once");
         Some(CheckReport::new(id, CheckVerdict::Unknown, what))
     }
 

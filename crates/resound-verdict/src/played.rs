@@ -60,6 +60,16 @@ impl Played {
     /// Connects and asks the far end to play.
     pub(crate) async fn begin(end: &PathEnd, special: Special, steps: &[Step]) -> Result<Self, Symptom> {
         let permit = end.permits.session().await;
+        Self::begin_with(permit, end, special, steps).await
+    }
+
+    /// The same, with a permit of the path's.
+    pub(crate) async fn begin_with(
+        permit: Option<OwnedSemaphorePermit>,
+        end: &PathEnd,
+        special: Special,
+        steps: &[Step],
+    ) -> Result<Self, Symptom> {
         let Reached { stream, connected_in } = end.reach(special).await?;
         let session = format!("{:016x}", fastrand::u64(..));
         let request = ProbeRequest { brief: special.brief, ..ProbeRequest::play(&session, end.seed, steps) };

@@ -1,18 +1,18 @@
 //! The order of a run: who is there, what size passes, and then everything else.
 
-use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use resound::Address;
 use resound::tls::TlsClient;
 use tokio::time::timeout;
 
+use crate::by_chance;
 use crate::check::greet::{Greetings, elapsed};
 use crate::check::split_hello::SplitHellos;
 use crate::check::waits::WaitsPlan;
 use crate::check::{
-    CheckId, accept_truth, address, backends, cap, churn, greet, integrity, one_ended, options, responsiveness, rtt,
-    split_hello, spurious_reset, tls, waits,
+    CheckId, accept_truth, address, backends, cap, churn, greet, integrity, one_ended, options, proxy_header,
+    responsiveness, rtt, split_hello, spurious_reset, tls, waits,
 };
 use crate::first_checks::{FirstChecks, FirstFindings};
 use crate::ledger::LineFate;
@@ -36,17 +36,7 @@ pub(crate) async fn run(
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> PathReport {
     let start = Instant::now();
-    let run = PathRun {
-        settings,
-        machine: end.machine.clone(),
-        tell,
-        checks: RefCell::default(),
-        hello: RefCell::default(),
-        transfers: RefCell::default(),
-        explains_stalls: Cell::new(false),
-        loses_large: Cell::new(false),
-        far_has_limits: Cell::new(false),
-    };
+    let run = PathRun::new(settings, end.machine.clone(), tell);
     run.add(resolved.clone());
     let port = match &end.address {
         Address::Tcp { port, .. } => Some(*port),
@@ -73,6 +63,9 @@ pub(crate) async fn run(
     if let Some(report) = greet::changed_greetings(&greetings) {
         run.add(report);
     }
+    if greetings.shows_proxy_header() {
+        run.add(proxy_header::unexpected());
+    }
     if port.is_none() {
         for id in [CheckId::ResetOut, CheckId::ResetIn] {
             run.skip(id, "a unix socket has no RST");
@@ -80,6 +73,8 @@ pub(crate) async fn run(
     }
     let cut_off = waits::cut_off(settings);
     let behind = timeout(cut_off, behind_greetings(&run, end, family, &greetings, hellos.as_ref(), &waiting)).await;
+    // Those of a run that was cut off.
+    run.kept.take().into_iter().for_each(|report| run.add(report));
     if !run.has(CheckId::AcceptTruth) {
         run.add(accept_truth_by_size(&run, &greetings));
     }
@@ -140,8 +135,13 @@ async fn behind_greetings(
     }
     match greetings.kind() {
         FarKind::Probe => {
-            let broken = greetings.tries.iter().filter_map(|tried| tried.result.as_ref().err());
-            broken.for_each(|symptom| end.ledger.begins().failed(symptom));
+            for tried in &greetings.tries {
+                let mut record = end.ledger.begins();
+                match &tried.result {
+                    Ok(_) => record.greeted((0, 0)),
+                    Err(symptom) => record.failed(symptom),
+                }
+            }
             // Each transfer that stalls is known to, and need not be waited for as long.
             let patience = if run.explains_stalls.get() { KNOWN_STALL.min(end.patience) } else { end.patience };
             let short_hello = hellos.and_then(SplitHellos::short);
@@ -218,8 +218,9 @@ async fn two_ended(
     first.again(&mut found, &pace, &permits).await;
     let bytes = bulk(found.rate());
     let end = &PathEnd { pace, permits, ..with_known_size(&found) };
+    let together = Together { run, end, bytes, rtt, waiting };
     let busy = async {
-        Together { run, end, bytes, rtt, waiting }.all().await;
+        together.all().await;
         // Alone: it fills the path.
         run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
     };
@@ -227,6 +228,7 @@ async fn two_ended(
     let (idle, ()) = tokio::join!(waits::idle(end, waiting), busy);
     idle.into_iter().for_each(|report| run.add(report));
     last(run, end, bytes, rtt).await;
+    by_chance::confirm(&together, end).await;
 }
 
 /// What all connections of a run have shown.

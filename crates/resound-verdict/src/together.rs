@@ -107,8 +107,14 @@ impl Together<'_> {
     fn add(&self, checks: SideBySide, reports: Vec<CheckReport>) {
         match (checks, <[CheckReport; 2]>::try_from(reports)) {
             (SideBySide::Transfers, Ok(transfers)) => *self.run.transfers.borrow_mut() = Some(transfers),
-            (_, Ok(reports)) => reports.into_iter().for_each(|report| self.run.add(report)),
-            (_, Err(reports)) => reports.into_iter().for_each(|report| self.run.add(report)),
+            (_, Ok(reports)) => reports.into_iter().for_each(|report| self.run.add_or_keep(report)),
+            (_, Err(reports)) => reports.into_iter().for_each(|report| self.run.add_or_keep(report)),
         }
+    }
+
+    /// The same check again, with nothing beside it.
+    pub(crate) async fn once_more(&self, id: CheckId) -> Option<CheckReport> {
+        let checks = SideBySide::ALL.into_iter().find(|checks| checks.ids().contains(&id))?;
+        Box::pin(self.reports(checks)).await.into_iter().find(|report| report.id == id)
     }
 }

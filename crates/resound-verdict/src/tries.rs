@@ -47,8 +47,9 @@ pub(crate) async fn play<M>(
     steps: &[Step],
     act: impl AsyncFnOnce(&mut Played) -> Result<M, Symptom>,
 ) -> Tried<M> {
+    let permit = end.permits.session().await;
     let mut record = end.ledger.begins();
-    let begun = Box::pin(Played::begin(end, special, steps)).await;
+    let begun = Box::pin(Played::begin_with(permit, end, special, steps)).await;
     let mut played = match begun {
         Ok(played) => played,
         Err(symptom) => {
@@ -71,8 +72,9 @@ pub(crate) async fn play_and_end<M>(
     steps: &[Step],
     act: impl AsyncFnOnce(Played) -> Result<M, Symptom>,
 ) -> Tried<M> {
+    let permit = end.permits.session().await;
     let mut record = end.ledger.begins();
-    let played = match Box::pin(Played::begin(end, special, steps)).await {
+    let played = match Box::pin(Played::begin_with(permit, end, special, steps)).await {
         Ok(played) => played,
         Err(symptom) => {
             record.failed(&symptom);
@@ -115,7 +117,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
             Symptom::NotPlayed(format!("it ended the connection by itself: {closed}"))
         }
         // The far end's TLS has found it, and its alert may be lost behind its RST.
-        (Some("tls"), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Stalled { .. }) => {
+        (Some("tls"), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Stalled { .. } | Symptom::Own(_)) => {
             Symptom::BrokenRecord(PathDirection::Out)
         }
         (Some("reset"), Symptom::Closed { sent, received } | Symptom::Stalled { sent, received, .. }) if !has_fin => {

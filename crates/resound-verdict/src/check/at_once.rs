@@ -14,23 +14,33 @@ use crate::tries::all;
 const BEGUN: usize = 24;
 /// Some that wait are chance: their packets were lost.
 const LEAST_WAITING: usize = 3;
-/// Where none is answered in this time and four times what one alone takes, the others wait.
+/// Where none is answered in this time and twice what one alone takes, the others wait.
 const QUIET: Duration = Duration::from_millis(500);
 /// The next one is answered in this time and three times what one alone takes.
 const PROMPT: Duration = Duration::from_millis(150);
 /// All are answered in this time and twenty times what one alone takes, or they are slow for
 /// another reason.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The waits without an answer before one ends: connections that a clock admits do not fit both.
-const WAITS: [u32; 2] = [1, 2];
+/// Before the second one ends, the wait without an answer is so many times as long: connections
+/// that a clock admits do not fit both.
+const LONGER: u32 = 2;
+const ENDED: usize = 2;
+/// A SYN that is sent again comes a second later: what a queue lets wait is connected before.
+const SYN_AGAIN: Duration = Duration::from_millis(900);
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AnsweredAtOnce {
     pub(crate) begun: usize,
     pub(crate) at_once: usize,
+    /// Those that waited were given up.
+    pub(crate) are_given_up: bool,
     /// Between the end of one connection and the answer on the next, at most.
     pub(crate) next_after: Duration,
+}
+
+fn quiet(alone: Duration) -> Duration {
+    QUIET + 2 * alone
 }
 
 /// The connections that have begun.
@@ -39,6 +49,7 @@ struct Begun {
     ends: UnboundedReceiver<Option<Played>>,
     held: Vec<Played>,
     failed: usize,
+    ended: usize,
 }
 
 impl Begun {
@@ -57,53 +68,67 @@ impl Begun {
         }
     }
 
-    fn waiting(&self, ended: usize) -> usize {
-        BEGUN - self.held.len() - self.failed - ended
+    fn waiting(&self) -> usize {
+        BEGUN - self.held.len() - self.failed - self.ended
     }
 
     async fn watch(mut self, alone: Duration) -> Option<AnsweredAtOnce> {
-        let (quiet, prompt, start) = (QUIET + 4 * alone, PROMPT + 3 * alone, Instant::now());
-        while self.waiting(0) > 0 && self.one_more(quiet).await {
+        let (quiet, prompt, start) = (quiet(alone), PROMPT + 3 * alone, Instant::now());
+        while self.waiting() > 0 && self.one_more(quiet).await {
             if start.elapsed() > LONGEST + 20 * alone {
                 return None;
             }
         }
-        let (at_once, mut next_after) = (self.held.len(), Duration::ZERO);
-        for (ended, times) in WAITS.into_iter().enumerate() {
-            let is_limit = self.waiting(ended) + ended >= LEAST_WAITING && !self.held.is_empty();
+        let (at_once, failed, mut next_after) = (self.held.len(), self.failed, Duration::ZERO);
+        while self.ended < ENDED {
             // The first wait was the one for the last answer.
-            if !is_limit || (ended > 0 && self.one_more(times * quiet).await) {
+            if self.held.is_empty() || (self.ended > 0 && self.one_more(LONGER * quiet).await) {
+                return None;
+            }
+            if self.ended > 0 && self.waiting() == 0 && self.failed > failed {
+                // The others were given up in the queue.
+                break;
+            }
+            if self.waiting() + self.ended < LEAST_WAITING {
                 return None;
             }
             let mut first = self.held.swap_remove(0);
+            self.ended += 1;
             let since = Instant::now();
             let close = async {
                 if first.finish().await.is_ok() {
                     first.end_within(prompt).await;
                 }
             };
-            let ((), comes) = tokio::join!(close, self.one_more(prompt));
-            if !comes {
+            let next = async { self.one_more(prompt).await.then(|| since.elapsed()) };
+            let ((), next) = tokio::join!(close, next);
+            next_after = next_after.max(next?);
+            if self.held.last().is_some_and(|next| next.connected_in > SYN_AGAIN + alone) {
                 return None;
             }
-            next_after = next_after.max(since.elapsed());
         }
-        (!self.one_more(quiet).await).then_some(AnsweredAtOnce { begun: BEGUN, at_once, next_after })
+        let are_given_up = self.waiting() == 0 && self.failed > failed;
+        (!self.one_more(quiet).await).then_some(AnsweredAtOnce { begun: BEGUN, at_once, are_given_up, next_after })
     }
 }
 
 /// Begins connections and keeps them. Where some wait, one of the others ends, twice: each time
 /// exactly one more is answered, and no further one.
 pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<AnsweredAtOnce> {
-    let end = &PathEnd { ledger: ConnectionLedger::default(), ..end.clone() };
+    // Those that wait are not given up before the last of them could be answered.
+    let patience = end.patience.max(5 * quiet(alone));
+    let end = &PathEnd { ledger: ConnectionLedger::default(), patience, ..end.clone() };
     let (send, ends) = mpsc::unbounded_channel();
     let begin = async {
         all((0..BEGUN).map(async |_| drop(send.send(Played::begin(end, Special::default(), &[]).await.ok())))).await;
         std::future::pending().await
     };
-    let begun = Begun { ends, held: Vec::new(), failed: 0 };
-    tokio::select! {
-        found = Box::pin(begun.watch(alone)) => found,
+    let begun = Begun { ends, held: Vec::new(), failed: 0, ended: 0 };
+    let found = tokio::select! {
+        found = Box::pin(begun.watch(alone)) => found?,
         never = begin => never,
-    }
+    };
+    // In a queue, one more stands behind those that are given up now.
+    let _ = Box::pin(Played::begin(end, Special::default(), &[])).await;
+    Some(found)
 }

@@ -201,13 +201,14 @@ pub(crate) fn judged(
 
 /// The report of a path that lets connections wait for others.
 fn limited(found: AnsweredAtOnce) -> CheckReport {
-    let AnsweredAtOnce { begun, at_once, next_after } = found;
+    let AnsweredAtOnce { begun, at_once, are_given_up, next_after } = found;
     let them = if at_once == 1 { "one connection is".into() } else { format!("{at_once} connections are") };
-    let what = format!("only {them} answered at once: further ones wait until one ends");
+    let others = if are_given_up { "wait until one ends, or are given up" } else { "wait until one ends" };
+    let what = format!("only {them} answered at once: further ones {others}");
     CheckReport::new(CheckId::Churn, CheckVerdict::Warn, what)
         .saw(format!(
-            "{at_once} of {begun} that began at once were answered; twice one of these ended, and exactly one more \
-             was answered within {}",
+            "{at_once} of {begun} that began at once were answered; when one of these ended, exactly one more was \
+             answered, within {}",
             elapsed(next_after)
         ))
         .suspects(QUEUES)
@@ -252,6 +253,7 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
     {
         let mut limited = CheckReport { tries: report.tries, ok: report.ok, ..limited(found) };
         limited.measured.extend(report.measured);
+        limited.evidence.extend(report.evidence);
         return (limited, ConnectLimits { pace, permits: ConnectionPermits::limited(found.at_once) });
     }
     (report, ConnectLimits { pace, ..ConnectLimits::default() })

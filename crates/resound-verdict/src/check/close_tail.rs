@@ -13,7 +13,7 @@ use crate::played::StreamEnd;
 use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
-use crate::tries::{TRIES, Tried, TriesJudgement, all, play, play_and_end};
+use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play, play_and_end};
 
 /// The most bytes before the FIN.
 const MOST: u64 = 256 * 1024;
@@ -23,8 +23,9 @@ const SLOW_READ: u64 = 1024;
 const BETWEEN_READS: Duration = Duration::from_millis(5);
 const CUTS: &str = "a proxy that closes its other connection before all that it holds has left (speedbump, or socat \
                     behind its half second)";
-const RESETS: &str = "a proxy that closes with unread bytes, or with a linger time of 0 (toxiproxy), or ends \
-                      what it has not passed on in time (HAProxy's `timeout server-fin`)";
+const RESETS: &str = "a proxy that closes with unread bytes, or with a linger time of 0 (toxiproxy, HAProxy's \
+                      `option nolinger`), or ends what it has not passed on in time (HAProxy's `timeout \
+                      server-fin`)";
 
 /// Bytes of each try.
 fn sizes(bytes: u64) -> [u64; 3] {
@@ -72,6 +73,28 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
             return Err(Symptom::Reset { sent: played.sent, received });
         }
         ended("the far end's", seen, received, bytes)
+    })
+    .await
+}
+
+/// The far end's last bytes and its FIN behind this end's FIN. Only a RST that the far end has not
+/// sent counts: what else goes wrong behind a FIN is the matter of the half-close checks.
+async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
+    let steps = [Step::Eof, Step::Send(bytes), Step::Close];
+    play_and_end(end, Special::default(), &steps, async |mut played| {
+        played.finish().await?;
+        sleep(pause(rtt)).await;
+        if played.end().await != StreamEnd::Reset {
+            return Ok(());
+        }
+        let received = played.received();
+        let log = played.asked().await?;
+        match log.fin_at_ms {
+            Some(_) if log.sent >= bytes && log.closed.as_deref() != Some("reset") => Err(Symptom::Own(format!(
+                "behind this end's FIN, the far end's FIN arrived as a RST, with {received} of {bytes} bytes before it"
+            ))),
+            _ => Ok(()),
+        }
     })
     .await
 }
@@ -148,6 +171,12 @@ fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) 
     )
 }
 
+fn behind_fin(symptom: &Symptom) -> CheckReport {
+    CheckReport::new(CheckId::CloseTail, CheckVerdict::Fail, symptom.to_string())
+        .towards(PathDirection::In)
+        .suspects(RESETS)
+}
+
 /// Both directions: what is worse is said first.
 fn merged(out: CheckReport, back: CheckReport) -> CheckReport {
     let rank = |report: &CheckReport| CheckVerdict::ALL.iter().position(|verdict| *verdict == report.verdict);
@@ -186,6 +215,14 @@ async fn one_way(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Durat
         all(sizes.map(|bytes| try_control(end, direction, bytes, rtt))).await
     };
     let report = judged(direction, &tries, &control);
+    if direction == PathDirection::In && report.verdict == CheckVerdict::Pass {
+        let behind = all(sizes.map(|bytes| try_in_behind_fin(end, bytes, rtt))).await;
+        if all_are(&behind, |symptom| matches!(symptom, Symptom::Own(_))) {
+            return TriesJudgement { id: CheckId::CloseTail, tries: &behind, control: None }
+                .report(|_| report, |_| true, |mine| behind_fin(mine[0]))
+                .control("the same without this end's FIN", tries.len(), tries.len());
+        }
+    }
     let bytes = tries.iter().zip(sizes).rev().find_map(|(tried, bytes)| tried.result.is_err().then_some(bytes));
     match (report.verdict, bytes) {
         // A large tail may be cut where a small one is not, and chance cuts any.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::CheckId;
+use super::proxy_header::is_proxy_header;
 use crate::far_session::{LINE_PATIENCE, LONGEST_LINE};
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
@@ -114,6 +115,14 @@ impl Greetings {
     pub(crate) fn has_no_tls(&self) -> bool {
         let is_tls = |symptom: &Symptom| matches!(symptom, Symptom::NoTls(_) | Symptom::HelloLost(_));
         self.tries.iter().all(|tried| tried.result.as_ref().is_err_and(is_tls))
+    }
+
+    /// Whether what the server says first is a PROXY header, which this end has not sent.
+    pub(crate) fn shows_proxy_header(&self) -> bool {
+        self.tries.iter().any(|tried| match &tried.result {
+            Ok(Greeting::Words(FarKind::SpeaksFirst, words)) => is_proxy_header(words),
+            _ => false,
+        })
     }
 
     pub(crate) fn hello(&self) -> Option<&FarHello> {

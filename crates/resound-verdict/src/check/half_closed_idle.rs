@@ -1,5 +1,6 @@
 //! `half-closed-idle`: a connection of which one direction has ended outlives a pause in the other.
 
+use std::mem::discriminant;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -25,6 +26,8 @@ const SAME_TIME: u32 = 10;
 struct HalfClosedTries {
     by: HalfClosed,
     rungs: Vec<Rung>,
+    /// What open connections die of is reported too, by `idle`.
+    idle_is_told: bool,
     /// The same waits without the FIN.
     open: Vec<Rung>,
     /// The FIN without a wait.
@@ -48,15 +51,19 @@ async fn climb(end: &PathEnd, rungs: &[Duration], by: HalfClosed, has_fin: bool)
     rungs.iter().map(|wait| Rung { wait: *wait, tries: tries.by_ref().take(TRIES).collect() }).collect()
 }
 
-async fn try_end(end: &PathEnd, rungs: &[Duration], by: HalfClosed) -> HalfClosedTries {
+async fn try_end(end: &PathEnd, rungs: &[Duration], by: HalfClosed, idle_is_told: bool) -> HalfClosedTries {
     let at_once = all((0..TRIES).map(|_| try_half_closed(end, Duration::ZERO, by, true)));
     let (rungs, open, at_once) = tokio::join!(climb(end, rungs, by, true), climb(end, rungs, by, false), at_once);
-    HalfClosedTries { by, rungs, open, at_once }
+    HalfClosedTries { by, rungs, idle_is_told, open, at_once }
 }
 
-pub(crate) async fn run(end: &PathEnd, longest: Duration) -> CheckReport {
+/// `idle_is_told`: the check of open connections is done too.
+pub(crate) async fn run(end: &PathEnd, longest: Duration, idle_is_told: bool) -> CheckReport {
     let rungs = rungs(longest);
-    let (here, there) = tokio::join!(try_end(end, &rungs, HalfClosed::Here), try_end(end, &rungs, HalfClosed::There));
+    let (here, there) = tokio::join!(
+        try_end(end, &rungs, HalfClosed::Here, idle_is_told),
+        try_end(end, &rungs, HalfClosed::There, idle_is_told)
+    );
     report(&[here, there], longest)
 }
 
@@ -119,7 +126,7 @@ impl HalfClosedTries {
             }
             LadderFinding::Dies(lives, dies, death) => match self.open_dies(dies) {
                 // Half-closed connections have no shorter timer of their own.
-                true if !lives.is_zero() && self.is_shared(dies, death) => {
+                true if !lives.is_zero() && self.idle_is_told && self.is_shared(dies, death) => {
                     let summary = format!("half-closed connections that are idle for {} live", elapsed(lives));
                     let too = format!("open ones that are idle die too, of {} or little more", elapsed(dies));
                     CheckReport::new(id, CheckVerdict::Pass, summary).saw(too)
@@ -140,14 +147,17 @@ impl HalfClosedTries {
         longer.into_iter().any(|rung| rung.lived() < rung.tries.len())
     }
 
-    /// Whether open connections die of the same wait, and at the same time where that is known.
+    /// Whether open connections die of the same wait, in the same way and at the same time. Silence
+    /// does not say when.
     fn is_shared(&self, dies: Duration, death: IdleDeath) -> bool {
         let Some(open) = self.open.iter().find(|rung| rung.wait == dies) else { return false };
         let is_near = |other: IdleDeath| match (death.at(), other.at()) {
             (Some(at), Some(other)) => at.abs_diff(other) <= at.max(other) / SAME_TIME,
-            (at, other) => at.is_none() && other.is_none(),
+            _ => false,
         };
-        open.deaths().count() == open.tries.len() && open.deaths().all(is_near)
+        let is_same = |other: IdleDeath| discriminant(&other) == discriminant(&death) && is_near(other);
+        let is_first = self.rungs.iter().all(|rung| rung.wait >= dies || rung.deaths().next().is_none());
+        is_first && open.deaths().count() == open.tries.len() && open.deaths().all(is_same)
     }
 
     fn dead(&self, lives: Duration, dies: Duration, death: IdleDeath, whose: &str) -> CheckReport {
@@ -190,7 +200,7 @@ mod tests {
 
     fn tries(by: HalfClosed, closed: Option<IdleDeath>, open: Option<IdleDeath>) -> HalfClosedTries {
         let at_once = vec![IdleTry { result: Ok(None), far: None }; TRIES];
-        HalfClosedTries { by, rungs: rungs_of(closed), open: rungs_of(open), at_once }
+        HalfClosedTries { by, rungs: rungs_of(closed), idle_is_told: true, open: rungs_of(open), at_once }
     }
 
     fn verdict(here: HalfClosedTries, there: HalfClosedTries) -> (CheckVerdict, Option<PathDirection>) {
@@ -226,6 +236,13 @@ mod tests {
         let mut each_dies = open_too();
         each_dies.rungs.remove(0);
         assert_eq!(each_dies.judged(Duration::from_secs(5)).verdict, CheckVerdict::Unknown);
+        let untold = HalfClosedTries { idle_is_told: false, ..open_too() };
+        assert_eq!(verdict(untold, clean()).0, CheckVerdict::Unknown, "no other check says that they die");
+        let silent = Some(IdleDeath::Silent(PathDirection::Out));
+        let silent = tries(HalfClosed::Here, silent, silent);
+        assert_eq!(verdict(silent, clean()).0, CheckVerdict::Unknown, "silence does not say when");
+        let closed = tries(HalfClosed::Here, RESET, Some(IdleDeath::Fin(Duration::from_secs(3))));
+        assert_eq!(verdict(closed, clean()).0, CheckVerdict::Unknown, "another kind of end");
         let later = tries(HalfClosed::Here, RESET, Some(IdleDeath::Reset(Duration::from_millis(3500))));
         assert_eq!(verdict(later, clean()).0, CheckVerdict::Unknown, "another timer may be the shorter one");
         let mut at_once = tries(HalfClosed::Here, RESET, None);

@@ -78,6 +78,8 @@ pub(crate) struct Held {
     pub(crate) is_blocked: bool,
     /// Bytes were still acknowledged when the hold ended.
     pub(crate) is_growing: bool,
+    /// Bytes of it were changed.
+    pub(crate) changed: Option<Symptom>,
     /// How long the far end read nothing.
     pub(crate) lasted: Duration,
     /// Bytes of the pattern that were sent.
@@ -137,11 +139,13 @@ pub(crate) async fn try_hold(end: &PathEnd, plan: HoldPlan) -> (Held, Tried<()>)
         let pumped = pump(end, played, &plan, &mut held).await;
         held.lasted = start.elapsed();
         held.sent = played.sent;
-        if let Err(symptom) = pumped {
-            return Err(own(symptom, "while the far end read nothing"));
-        }
+        let mut broken = |symptom: Symptom, when| {
+            held.changed = symptom.changed().map(|_| symptom.clone());
+            own(symptom, when)
+        };
+        pumped.map_err(|symptom| broken(symptom, "while the far end read nothing"))?;
         played.go().await?;
-        goes_on(end, played).await.map_err(|symptom| own(symptom, "when the far end read again"))
+        goes_on(end, played).await.map_err(|symptom| broken(symptom, "when the far end read again"))
     })
     .await;
     (held, tried)

@@ -26,6 +26,7 @@ pub(crate) mod nagle;
 mod one_connection;
 pub(crate) mod one_ended;
 pub(crate) mod options;
+pub(crate) mod proxy_header;
 pub(crate) mod reset;
 pub(crate) mod responsiveness;
 pub(crate) mod rtt;

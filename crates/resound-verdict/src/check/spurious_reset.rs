@@ -22,6 +22,8 @@ const RULE: usize = 3;
 const CONFIRMED: usize = 2 * TRIES;
 /// A connection that goes on for so long is not reset.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+const LIMITS: &str =
+    "a gateway that limits new connections or their rate, or a box that resets them at their beginning";
 const BOX: &str = "a box in the path that resets connections: a firewall that rejects a flow, or conntrack \
                    that calls a packet invalid";
 
@@ -104,6 +106,8 @@ impl ResetRule {
         match (sent, received, ResetRule::by(lines, RuledBy::Carried)) {
             (Some(rule), None, _) | (None, Some(rule), _) if rule.direction.is_some() => Some(rule),
             (_, _, Some(rule)) | (Some(rule), ..) | (_, Some(rule), _) => Some(ResetRule { direction: None, ..rule }),
+            // A connection that is reset at its beginning has not lasted.
+            _ if lines.iter().filter(|line| is_reset(line)).all(|line| line.fate == LineFate::ResetFirst) => None,
             _ => ResetRule::by(lines, RuledBy::Lasted),
         }
     }
@@ -238,7 +242,7 @@ fn spurious_reset(lines: &[LedgerLine]) -> CheckReport {
                 CheckReport::new(id, CheckVerdict::Flaky, what)
             }
         }
-        .suspects(BOX)
+        .suspects(if resets.iter().all(is_first) && count < all { LIMITS } else { BOX })
     };
     let (where_seen, direction) = ends(&resets);
     let mut report = report
@@ -295,6 +299,15 @@ mod tests {
             lasted: Duration::from_millis(5),
             fate,
         }
+    }
+
+    #[test]
+    fn connections_that_are_reset_at_their_beginning_have_not_lasted() {
+        let begun = |fate| LedgerLine { fate, lasted: Duration::from_millis(1), ..line(0, LineFate::Whole) };
+        let whole = vec![LedgerLine { lasted: Duration::ZERO, ..begun(LineFate::Whole) }; 3];
+        let report = spurious_reset(&[whole, vec![begun(LineFate::ResetFirst); 9]].concat());
+        assert_eq!(report.verdict, CheckVerdict::Flaky, "{report:#?}");
+        assert_eq!(report.suspect, [LIMITS]);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::hold::{HoldPlan, try_hold};
 use super::idle::IdlePlan;
 use super::{CheckId, half_closed_idle, hidden, idle, slow_reader};
-use crate::ledger::ConnectionLedger;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::settings::{PathSettings, Profile};
@@ -81,13 +80,18 @@ async fn run_hold(end: &PathEnd, plan: HoldPlan) -> Vec<CheckReport> {
         held.push(try_hold(end, HoldPlan { is_slow: true, ..plan }).await);
     }
     let (hidden, split) = (hidden::hidden_buffer(&held, &plan), hidden::split_tcp(&held));
-    let slow = slow_reader::run(end, held, back, pause, plan.rtt).await;
-    vec![slow.report(), hidden, split]
+    let changed: Vec<_> = held.iter().filter_map(|(held, _)| held.changed.clone()).collect();
+    let slow = slow_reader::run(end, held, back, pause, plan.rtt).await.report();
+    // Where the pause is not to blame, it is what happens to any transfer.
+    if slow.verdict != CheckVerdict::Fail {
+        changed.iter().for_each(|symptom| end.ledger.moved(Some(symptom)));
+    }
+    vec![slow, hidden, split]
 }
 
 /// What breaks in these checks is theirs, and no reset for no reason.
 fn apart(end: &PathEnd) -> PathEnd {
-    PathEnd { ledger: ConnectionLedger::default(), ..end.clone() }
+    PathEnd { ledger: end.ledger.apart(), ..end.clone() }
 }
 
 /// The checks in which a reader stops.
@@ -113,7 +117,7 @@ pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan) -> Vec<CheckReport> {
     };
     let half_closed = async {
         match plan.half_closed {
-            Some(longest) => Some(half_closed_idle::run(end, longest).await),
+            Some(longest) => Some(half_closed_idle::run(end, longest, plan.idle.is_some()).await),
             None => None,
         }
     };
@@ -124,7 +128,7 @@ pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan) -> Vec<CheckReport> {
 /// A far end that closes idle connections limits what can be judged.
 fn limited_by(report: CheckReport, far_timeout: Option<Duration>) -> CheckReport {
     match (far_timeout, report.verdict) {
-        (Some(limit), CheckVerdict::Pass) => report.saw(format!(
+        (Some(limit), CheckVerdict::Pass) if report.evidence.is_empty() => report.saw(format!(
             "the far end itself closes connections that are idle for {}: longer waits were not tried",
             super::greet::elapsed(limit)
         )),

@@ -42,6 +42,11 @@ fn address(handle: &Handle) -> Address {
     }
 }
 
+/// Decides what faults by chance hit: `RESOUND_TRUTH_SEED`, or always the same.
+fn seed() -> u64 {
+    std::env::var("RESOUND_TRUTH_SEED").map_or(7, |seed| seed.parse().expect("a seed is a number"))
+}
+
 impl Planted {
     pub(crate) fn new(faults: &str, way: Way) -> Self {
         let listen = if way == Way::Ipv6 { "[::1]:0" } else { "127.0.0.1:0" };
@@ -59,7 +64,7 @@ impl Planted {
         let server = server.serve(service).unwrap();
         let target = RelayTarget::new(address(&server)).unwrap();
         let relay = Relay::new(settings()).map(listen, target).unwrap();
-        relay.faults().set(faults.parse().unwrap_or_else(|error| panic!("{faults}: {error}")), 7).unwrap();
+        relay.faults().set(faults.parse().unwrap_or_else(|error| panic!("{faults}: {error}")), seed()).unwrap();
         Self { server, relay: relay.start().unwrap(), tls }
     }
 

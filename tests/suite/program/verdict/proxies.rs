@@ -162,6 +162,44 @@ fn haproxy_names_the_client_in_a_proxy_header() {
 }
 
 #[test]
+#[ignore = "needs haproxy; docs/testing.md"]
+fn haproxy_resets_behind_this_ends_fin_without_a_linger_time() {
+    if !has("haproxy") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (_server, target) = Program::server(&["-q"]);
+    // The backend keeps its linger time.
+    let (_proxy, inner) = haproxy(folder.path(), target, "60s", "");
+    let port = free_port();
+    let config = format!(
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+         frontend path\n option nolinger\n bind 127.0.0.1:{port}\n default_backend far\n\
+         backend far\n server far 127.0.0.1:{inner}\n"
+    );
+    let file = folder.path().join("nolinger.cfg");
+    std::fs::write(&file, config).unwrap();
+    let _front = Foreign::start(Command::new("haproxy").arg("-db").arg("-f").arg(file));
+    let found = tested(port, "");
+    assert_found("HAProxy's nolinger", &found, &of_proxy(&["fail close-tail in"]));
+    assert!(found.stdout.contains("behind this end's FIN, the far end's FIN arrived as a RST"), "{}", found.stdout);
+}
+
+#[test]
+#[ignore = "needs haproxy; docs/testing.md"]
+fn a_proxy_header_that_no_server_expects_is_named() {
+    if !has("haproxy") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (_server, target) = Program::server(&["-q"]);
+    for version in ["send-proxy", "send-proxy-v2"] {
+        let (_proxy, port) = haproxy(folder.path(), target, "60s", version);
+        assert_found(version, &tested(port, "--skip messages"), &["fail integrity out"]);
+    }
+}
+
+#[test]
 #[ignore = "needs nginx; docs/testing.md"]
 fn nginx_closes_both_directions_unless_it_is_told_otherwise() {
     if !has("nginx") {
