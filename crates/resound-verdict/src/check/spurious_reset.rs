@@ -106,15 +106,14 @@ impl ResetRule {
         match (sent, received, ResetRule::by(lines, RuledBy::Carried)) {
             (Some(rule), None, _) | (None, Some(rule), _) if rule.direction.is_some() => Some(rule),
             (_, _, Some(rule)) | (Some(rule), ..) | (_, Some(rule), _) => Some(ResetRule { direction: None, ..rule }),
-            // A connection that is reset at its beginning has not lasted.
-            _ if lines.iter().filter(|line| is_reset(line)).all(|line| line.fate == LineFate::ResetFirst) => None,
             _ => ResetRule::by(lines, RuledBy::Lasted),
         }
     }
 
     fn text(&self) -> String {
         let what = match (self.by, self.whole) {
-            (RuledBy::Lasted, 0) => String::new(),
+            // The greetings alone came through, and no time is known of them.
+            (RuledBy::Lasted, 0) => " behind the first ones".into(),
             (RuledBy::Lasted, micros) => {
                 format!(" that was to last longer than {}", elapsed(Duration::from_micros(micros)))
             }
@@ -302,11 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_are_reset_at_their_beginning_have_not_lasted() {
+    fn connections_behind_the_greetings_that_are_all_reset_hint_at_a_limit() {
         let begun = |fate| LedgerLine { fate, lasted: Duration::from_millis(1), ..line(0, LineFate::Whole) };
         let whole = vec![LedgerLine { lasted: Duration::ZERO, ..begun(LineFate::Whole) }; 3];
         let report = spurious_reset(&[whole, vec![begun(LineFate::ResetFirst); 9]].concat());
-        assert_eq!(report.verdict, CheckVerdict::Flaky, "{report:#?}");
+        assert_eq!(report.verdict, CheckVerdict::Fail, "{report:#?}");
+        assert_eq!(report.summary, "each connection behind the first ones was reset: 9 of 9");
         assert_eq!(report.suspect, [LIMITS]);
     }
 
