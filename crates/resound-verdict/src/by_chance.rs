@@ -1,7 +1,11 @@
 //! Connections that break by chance can break each try of a check too, so that it looks like what
 //! the check is about.
 
-use crate::check::{integrity, spurious_reset};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::check::{CheckId, integrity, spurious_reset};
 use crate::path_run::is_unjudged;
 use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict};
@@ -10,34 +14,42 @@ use crate::together::Together;
 /// So often a check is done again: half of all connections break all of so many tries in one of
 /// 4,000 runs.
 const AGAIN: usize = 3;
+/// In all, no longer than this: what is not confirmed by then is not judged.
+const WITHIN: Duration = Duration::from_secs(40);
 
 /// Judges the reports that were kept until now. `end` has the connections of the run.
 pub(crate) async fn confirm(together: &Together<'_>, end: &PathEnd) {
-    let kept = together.run.kept.take();
+    let (run, until) = (together.run, Instant::now() + WITHIN);
     let breaks = breaks_by_chance(together, end);
-    for report in kept {
-        together.run.add(match breaks {
-            true if is_unjudged(&report) => judged_again(together, report).await,
-            true if !is_confirmed(together, &report).await => by_chance(report),
+    loop {
+        // It stays among those that are kept until it is decided: a run may be cut off.
+        let Some(report) = run.kept.borrow().first().cloned() else { break };
+        let decided = match breaks {
+            true if is_unjudged(&report) => {
+                timeout_at(until, judged_again(together, report.id)).await.ok().flatten().unwrap_or(report)
+            }
+            true if !timeout_at(until, is_confirmed(together, &report)).await.unwrap_or(false) => by_chance(report),
             _ => report,
-        });
+        };
+        run.kept.borrow_mut().remove(0);
+        run.add(decided);
     }
 }
 
 /// Whether some connections have broken, and no rule fits them.
 fn breaks_by_chance(together: &Together<'_>, end: &PathEnd) -> bool {
+    let (run, damage) = (together.run, end.ledger.damage());
     let is_flaky = |report: CheckReport| report.verdict == CheckVerdict::Flaky;
-    let resets = spurious_reset::with_others(&end.ledger.lines(), &together.run.checks.borrow());
-    let changes = together
-        .run
-        .transfers
-        .borrow()
-        .clone()
-        .map(|[integrity, both_ways]| integrity::with_others(integrity, &end.ledger.damage(), &both_ways));
-    is_flaky(resets) || changes.is_some_and(is_flaky)
+    let resets = spurious_reset::with_others(&run.judged_lines(end), &run.checks.borrow());
+    let changes = match run.transfers.borrow().clone() {
+        Some([integrity, both_ways]) => is_flaky(integrity::with_others(integrity, &damage, &both_ways)),
+        None => !damage.symptoms.is_empty(),
+    };
+    is_flaky(resets) || changes
 }
 
 async fn is_confirmed(together: &Together<'_>, report: &CheckReport) -> bool {
+    // Chance makes a check flaky again and again.
     if report.verdict == CheckVerdict::Flaky {
         return false;
     }
@@ -50,14 +62,14 @@ async fn is_confirmed(together: &Together<'_>, report: &CheckReport) -> bool {
     true
 }
 
-async fn judged_again(together: &Together<'_>, report: CheckReport) -> CheckReport {
+async fn judged_again(together: &Together<'_>, id: CheckId) -> Option<CheckReport> {
     for _ in 0..AGAIN {
-        let again = together.once_more(report.id).await;
+        let again = together.once_more(id).await;
         if let Some(judged) = again.filter(|again| again.verdict != CheckVerdict::Unknown) {
-            return judged;
+            return Some(judged);
         }
     }
-    report
+    None
 }
 
 fn by_chance(report: CheckReport) -> CheckReport {
@@ -68,7 +80,6 @@ fn by_chance(report: CheckReport) -> CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::CheckId;
 
     #[test]
     fn what_chance_explains_is_not_judged() {

@@ -6,8 +6,10 @@ use std::pin::Pin;
 use resound::Address;
 
 use crate::check::CheckId;
+use crate::ledger::{LedgerLine, LineFate};
 use crate::machine::{MachineWatch, SHORT_OF_MEMORY};
 use crate::path::PathSettings;
+use crate::place::PathEnd;
 use crate::report::{CheckReport, CheckVerdict, FarKind};
 use crate::symptom;
 
@@ -110,6 +112,14 @@ impl PathRun<'_> {
             (self.tell)(Progress::Checked(&report));
             self.checks.borrow_mut().push(report);
         }
+    }
+
+    /// The connections of the run that count: a far end that limits its connections resets some at
+    /// their beginning by itself.
+    pub(crate) fn judged_lines(&self, end: &PathEnd) -> Vec<LedgerLine> {
+        let mut lines = end.ledger.lines();
+        lines.retain(|line| !self.far_has_limits.get() || line.fate != LineFate::ResetFirst);
+        lines
     }
 
     /// Adds a report, or keeps it until the connections of the run are over.

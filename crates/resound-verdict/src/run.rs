@@ -15,7 +15,6 @@ use crate::check::{
     responsiveness, rtt, split_hello, spurious_reset, tls, waits,
 };
 use crate::first_checks::{FirstChecks, FirstFindings};
-use crate::ledger::LineFate;
 use crate::pace::ConnectPace;
 use crate::path::PathSettings;
 use crate::path_run::{PathRun, Progress};
@@ -63,7 +62,8 @@ pub(crate) async fn run(
     if let Some(report) = greet::changed_greetings(&greetings) {
         run.add(report);
     }
-    if greetings.shows_proxy_header() {
+    let is_own_header = end.preface.is_some();
+    if kind == FarKind::SpeaksFirst && !is_own_header && greetings.shows_proxy_header() {
         run.add(proxy_header::unexpected());
     }
     if port.is_none() {
@@ -136,10 +136,9 @@ async fn behind_greetings(
     match greetings.kind() {
         FarKind::Probe => {
             for tried in &greetings.tries {
-                let mut record = end.ledger.begins();
                 match &tried.result {
-                    Ok(_) => record.greeted((0, 0)),
-                    Err(symptom) => record.failed(symptom),
+                    Ok(_) => end.ledger.goes_on(0, Duration::ZERO),
+                    Err(symptom) => end.ledger.begins().failed(symptom),
                 }
             }
             // Each transfer that stalls is known to, and need not be waited for as long.
@@ -234,10 +233,7 @@ async fn two_ended(
 /// What all connections of a run have shown.
 fn of_all_connections(run: &PathRun<'_>, end: &PathEnd) {
     if run.wants(CheckId::SpuriousReset) {
-        let mut lines = end.ledger.lines();
-        // A far end that limits its connections resets some at their beginning by itself.
-        lines.retain(|line| !run.far_has_limits.get() || line.fate != LineFate::ResetFirst);
-        let report = spurious_reset::with_others(&lines, &run.checks.borrow());
+        let report = spurious_reset::with_others(&run.judged_lines(end), &run.checks.borrow());
         run.add(report);
     }
     if let Some([integrity, both_ways]) = run.transfers.take() {

@@ -116,7 +116,7 @@ impl Begun {
 /// exactly one more is answered, and no further one.
 pub(crate) async fn answered_at_once(end: &PathEnd, alone: Duration) -> Option<AnsweredAtOnce> {
     // Those that wait are not given up before the last of them could be answered.
-    let patience = end.patience.max(5 * quiet(alone));
+    let patience = end.patience.max(LONGEST + 20 * alone + 5 * quiet(alone) + 3 * PROMPT);
     let end = &PathEnd { ledger: ConnectionLedger::default(), patience, ..end.clone() };
     let (send, ends) = mpsc::unbounded_channel();
     let begin = async {

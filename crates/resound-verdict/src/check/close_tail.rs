@@ -80,21 +80,28 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
 /// The far end's last bytes and its FIN behind this end's FIN. Only a RST that the far end has not
 /// sent counts: what else goes wrong behind a FIN is the matter of the half-close checks.
 async fn try_in_behind_fin(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
-    let steps = [Step::Eof, Step::Send(bytes), Step::Close];
+    let pause = pause(rtt);
+    let wait = u64::try_from((2 * pause).as_millis()).unwrap_or(0);
+    let steps = [Step::Eof, Step::Wait(wait), Step::Send(bytes), Step::Close];
     play_and_end(end, Special::default(), &steps, async |mut played| {
         played.finish().await?;
-        sleep(pause(rtt)).await;
+        // What answers this end's FIN comes before the tail.
+        if played.end_within(pause).await != StreamEnd::Open {
+            return Ok(());
+        }
+        sleep(2 * pause).await;
         if played.end().await != StreamEnd::Reset {
             return Ok(());
         }
         let received = played.received();
-        let log = played.asked().await?;
-        match log.fin_at_ms {
-            Some(_) if log.sent >= bytes && log.closed.as_deref() != Some("reset") => Err(Symptom::Own(format!(
-                "behind this end's FIN, the far end's FIN arrived as a RST, with {received} of {bytes} bytes before it"
-            ))),
-            _ => Ok(()),
+        let log = played.asked_until(|log| log.closed.is_some()).await?;
+        let is_in_order = log.closed.as_deref().is_some_and(|end| end != "reset");
+        if log.fin_at_ms.is_none() || log.sent < bytes || !is_in_order {
+            return Ok(());
         }
+        Err(Symptom::Own(format!(
+            "behind this end's FIN, the far end's FIN arrived as a RST, with {received} of {bytes} bytes before it"
+        )))
     })
     .await
 }

@@ -3,12 +3,19 @@
 use super::CheckId;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 
+/// Bytes in which a header begins, with what a server says before each line of it.
+const BEFORE: usize = 80;
+
 /// Whether a server has answered a PROXY header as if it were a message.
 pub(crate) fn is_proxy_header(words: &[u8]) -> bool {
-    let has = |text: &[u8]| words.windows(text.len()).any(|piece| piece == text);
-    let v1 = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN"];
+    let has = |words: &[u8], text: &[u8]| words.windows(text.len()).any(|piece| piece == text);
+    // At the beginning of what a server has echoed, or behind the first words of its answer.
+    let start = &words[..words.len().min(BEFORE)];
+    let v1 = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN\r", "PROXY UNKNOWN\n"];
     // Version 2 begins with empty lines, a zero byte, and this.
-    v1.iter().any(|text| has(text.as_bytes())) || (has(b"\0") && has(b"QUIT"))
+    let zero = words.iter().position(|&byte| byte == 0);
+    let v2 = zero.is_some_and(|at| has(&words[at..words.len().min(at + BEFORE)], b"QUIT"));
+    v1.iter().any(|text| has(start, text.as_bytes())) || (v2 && has(start, b"\n"))
 }
 
 /// The report of a proxy whose header the server takes for a message.
