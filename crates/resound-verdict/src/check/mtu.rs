@@ -1,9 +1,11 @@
 //! `mtu-out`, `mtu-in`: large segments arrive (RFC 8899, RFC 4821). A black hole lets small ones
 //! pass, and no ICMP message tells the sender.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use resound::client::TcpInfo;
+use tokio::time::timeout;
 
 use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
 use crate::place::{PathEnd, Special};
@@ -11,7 +13,7 @@ use crate::played::Played;
 use crate::probe::Step;
 use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
-use crate::tries::{TRIES, Tried, all};
+use crate::tries::{TRIES, Tried, all, is_far_made};
 
 /// A transfer that looks for the size has so many segments.
 const SEARCH_SEGMENTS: u64 = 4;
@@ -33,6 +35,8 @@ const ROUNDS: usize = 4;
 const SMALLEST: u16 = 536;
 /// A sender's segments are no longer than half of the window that this receive buffer has.
 const SMALL_BUFFER: u32 = 1152;
+/// What the far end saw of a RST is known within this time, or not asked any more.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// Of a segment: the timestamp option, which an MSS counts as data (RFC 6691).
 const TIMESTAMPS: u32 = 12;
 
@@ -85,7 +89,7 @@ impl MtuSearch<'_> {
             let tcp = played.stream.report().tcp;
             tcp.map_or(0, |tcp| if is_out { tcp.acknowledged } else { tcp.bytes_received })
         };
-        let (mut natural, mut delivered) = (None, (0, 0));
+        let (mut natural, mut delivered, far) = (None, (0, 0), Cell::new(None));
         // Nothing is asked on another connection: its answer may be too large for the path.
         let act = async {
             let mut played = Played::begin(self.end, special, if is_out { &out } else { &back }).await?;
@@ -95,6 +99,11 @@ impl MtuSearch<'_> {
             let moved =
                 if is_out { self.send(&mut played, bytes).await } else { self.receive(&mut played, bytes).await };
             delivered.1 = count(&played);
+            if let Err(Symptom::Reset { .. }) = moved {
+                // The sizes are not in question any more.
+                let asked = timeout(ASKED_WITHIN, played.far().asked()).await.ok().and_then(Result::ok);
+                far.set(asked.filter(|log| !log.closed.as_deref().is_some_and(is_far_made)));
+            }
             Ok(MtuTransfer { time: start.elapsed(), ..moved? })
         };
         let result = act.await;
@@ -103,13 +112,13 @@ impl MtuSearch<'_> {
             other => other.is_ok(),
         };
         self.end.ledger.moved_plainly(result.as_ref().err());
-        MtuTry { tried: Tried { result, far: None }, natural, delivers }
+        MtuTry { tried: Tried { result, far: far.take() }, natural, delivers }
     }
 
     async fn send(&self, played: &mut Played, bytes: u64) -> Result<MtuTransfer, Symptom> {
         let before = played.tcp().map(|tcp| tcp.send_mss);
         // One more look at what follows the timeout in which a system finds the size by itself.
-        let dead_since = std::cell::Cell::new(None);
+        let dead_since = Cell::new(None);
         let is_dead = |tcp: &TcpInfo| {
             if tcp.timeouts < TIMEOUTS || !self.counts_timeouts {
                 dead_since.set(None);

@@ -39,6 +39,8 @@ const MOST_OF_TAIL: usize = 2;
 const SLOW_START: u32 = 6;
 /// The same on a busy machine.
 const TAKES: Duration = Duration::from_millis(300);
+/// Questions about a tail take no longer than this beside it.
+const ASKS: Duration = Duration::from_secs(1);
 /// A lost segment before the RST is retransmitted within this time.
 const RETRANSMISSION: Duration = Duration::from_secs(2);
 /// What has arrived is noticed within this time.
@@ -255,8 +257,10 @@ async fn try_tail_in(end: &PathEnd, rtt: Duration) -> Tried<ArrivedReset> {
         played.send(1).await?;
         // Where the path takes all of it, the RST comes behind it at once, and what the path is to
         // lose is lost before this end reads. An end-to-end connection waits for this end to read.
-        let asked = played.far().asked_within(2 * rtt + TAKES, is_over).await;
-        if asked.is_ok_and(|log| is_over(&log)) {
+        // Where connections wait for their turn, so does the question, and the far end gives up.
+        let limit = 2 * rtt + TAKES;
+        let asked = timeout(limit + ASKS, played.far().asked_within(limit, is_over)).await;
+        if asked.is_ok_and(|asked| asked.is_ok_and(|log| is_over(&log))) {
             played.end_arrives(rtt + TAKES).await;
         }
         let seen = seen_here(&mut played, TAIL, end.patience).await;
