@@ -12,7 +12,7 @@ use crate::escape;
 const PREFIX: &str = "RESOUND_";
 
 /// What the project's own tests and scripts read, which an inherited environment may hold.
-pub(super) const OF_TESTS: [&str; 13] = [
+pub(super) const OF_TESTS: [&str; 14] = [
     "RESOUND_ENGINE",
     "RESOUND_FAULTS",
     "RESOUND_LAB_BYTES",
@@ -22,6 +22,7 @@ pub(super) const OF_TESTS: [&str; 13] = [
     "RESOUND_SOAK",
     "RESOUND_TEST_ENGINE",
     "RESOUND_TRUTH",
+    "RESOUND_TRUTH_SEED",
     "RESOUND_WRITE_API",
     "RESOUND_WRITE_SCHEMA",
     "RESOUND_WRITE_TABLES",
