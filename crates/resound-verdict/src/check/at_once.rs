@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::ledger::ConnectionLedger;
 use crate::place::{PathEnd, Special};
@@ -11,7 +11,7 @@ use crate::played::Played;
 use crate::tries::all;
 
 /// Connections that begin at once: about as many as the checks that run side by side have.
-const BEGUN: usize = 24;
+pub(crate) const BEGUN: usize = 24;
 /// Some that wait are chance: their packets were lost.
 const LEAST_WAITING: usize = 3;
 /// Where none is answered in this time and twice what one alone takes, the others wait.
@@ -24,6 +24,7 @@ const LONGEST: Duration = Duration::from_secs(4);
 /// Before the second one ends, the wait without an answer is so many times as long: connections
 /// that a clock admits do not fit both.
 const LONGER: u32 = 2;
+/// So many of those that were answered end.
 const ENDED: usize = 2;
 /// A SYN that is sent again comes a second later: what a queue lets wait is connected before.
 const SYN_AGAIN: Duration = Duration::from_millis(900);
@@ -31,7 +32,6 @@ const SYN_AGAIN: Duration = Duration::from_millis(900);
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AnsweredAtOnce {
-    pub(crate) begun: usize,
     pub(crate) at_once: usize,
     /// Those that waited were given up.
     pub(crate) are_given_up: bool,
@@ -57,7 +57,7 @@ impl Begun {
     async fn one_more(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         loop {
-            match timeout(until - Instant::now(), self.ends.recv()).await {
+            match timeout_at(until, self.ends.recv()).await {
                 Ok(Some(Some(played))) => {
                     self.held.push(played);
                     return true;
@@ -108,7 +108,7 @@ impl Begun {
             }
         }
         let are_given_up = self.waiting() == 0 && self.failed > failed;
-        (!self.one_more(quiet).await).then_some(AnsweredAtOnce { begun: BEGUN, at_once, are_given_up, next_after })
+        (!self.one_more(quiet).await).then_some(AnsweredAtOnce { at_once, are_given_up, next_after })
     }
 }
 

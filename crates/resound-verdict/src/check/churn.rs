@@ -7,7 +7,7 @@ use resound::client::FailureClass;
 use tokio::time::sleep;
 
 use super::CheckId;
-use super::at_once::{AnsweredAtOnce, answered_at_once};
+use super::at_once::{AnsweredAtOnce, BEGUN, answered_at_once};
 use super::greet::elapsed;
 use crate::pace::ConnectPace;
 use crate::permits::ConnectionPermits;
@@ -201,13 +201,13 @@ pub(crate) fn judged(
 
 /// The report of a path that lets connections wait for others.
 fn limited(found: AnsweredAtOnce) -> CheckReport {
-    let AnsweredAtOnce { begun, at_once, are_given_up, next_after } = found;
+    let AnsweredAtOnce { at_once, are_given_up, next_after } = found;
     let them = if at_once == 1 { "one connection is".into() } else { format!("{at_once} connections are") };
     let others = if are_given_up { "wait until one ends, or are given up" } else { "wait until one ends" };
     let what = format!("only {them} answered at once: further ones {others}");
     CheckReport::new(CheckId::Churn, CheckVerdict::Warn, what)
         .saw(format!(
-            "{at_once} of {begun} that began at once were answered; when one of these ended, exactly one more was \
+            "{at_once} of {BEGUN} that began at once were answered; when one of these ended, exactly one more was \
              answered, within {}",
             elapsed(next_after)
         ))

@@ -135,3 +135,16 @@ fn a_cap_is_found_where_it_is_asked_for() {
     assert_eq!(check.verdict, CheckVerdict::Fail, "{report:#?}");
     assert!(check.summary.contains("accepted, and then reset"), "{check:#?}");
 }
+
+#[test]
+fn what_may_be_chance_is_tried_again_before_it_is_judged() {
+    // Half-closes break on the first connections alone, and some behind them are reset.
+    let path = Relayed::through("1-30: up: close-on-eof; 22-26: reset @20KiB");
+    let ids = [CheckId::HalfCloseOut, CheckId::SpuriousReset];
+    let report = check(&path.path(PATIENCE).only(ids));
+    let [half_close, resets] = ids.map(|id| report.check(id).unwrap());
+    assert_eq!(resets.verdict, CheckVerdict::Flaky, "{resets:#?}");
+    assert_eq!(half_close.verdict, CheckVerdict::Unknown, "{half_close:#?}");
+    let why = "not judged, since other connections break as well: the FIN closed both directions";
+    assert!(half_close.summary.starts_with(why), "{half_close:#?}");
+}

@@ -46,10 +46,16 @@ fn assert_found(what: &str, found: &FoundAll, wanted: &[&str]) {
 
 /// HAProxy in `mode tcp` in front of the target.
 fn haproxy(folder: &Path, target: SocketAddr, timeouts: &str, of_server: &str) -> (Foreign, u16) {
+    let sections = |port| format!("listen path\n bind 127.0.0.1:{port}\n server far {target} {of_server}\n");
+    haproxy_of(folder, timeouts, sections)
+}
+
+/// HAProxy with these sections, of the port that it listens on.
+fn haproxy_of(folder: &Path, timeouts: &str, sections: impl FnOnce(u16) -> String) -> (Foreign, u16) {
     let port = free_port();
     let config = format!(
-        "defaults\n mode tcp\n timeout connect 5s\n timeout client {timeouts}\n timeout server {timeouts}\n\
-         listen path\n bind 127.0.0.1:{port}\n server far {target} {of_server}\n"
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client {timeouts}\n timeout server {timeouts}\n{}",
+        sections(port)
     );
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, config).unwrap();
@@ -170,16 +176,13 @@ fn haproxy_resets_behind_this_ends_fin_without_a_linger_time() {
     let folder = TempDir::new().unwrap();
     let (_server, target) = Program::server(&["-q"]);
     // The backend keeps its linger time.
-    let (_proxy, inner) = haproxy(folder.path(), target, "60s", "");
-    let port = free_port();
-    let config = format!(
-        "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
-         frontend path\n option nolinger\n bind 127.0.0.1:{port}\n default_backend far\n\
-         backend far\n server far 127.0.0.1:{inner}\n"
-    );
-    let file = folder.path().join("nolinger.cfg");
-    std::fs::write(&file, config).unwrap();
-    let _front = Foreign::start(Command::new("haproxy").arg("-db").arg("-f").arg(file));
+    let sections = |port| {
+        format!(
+            "frontend path\n option nolinger\n bind 127.0.0.1:{port}\n default_backend far\n\
+             backend far\n server far {target}\n"
+        )
+    };
+    let (_proxy, port) = haproxy_of(folder.path(), "60s", sections);
     let found = tested(port, "");
     assert_found("HAProxy's nolinger", &found, &of_proxy(&["fail close-tail in"]));
     assert!(found.stdout.contains("behind this end's FIN, the far end's FIN arrived as a RST"), "{}", found.stdout);
