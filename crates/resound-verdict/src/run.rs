@@ -224,7 +224,7 @@ async fn two_ended(
         run.check(CheckId::Responsiveness, responsiveness::run(end, trips)).await;
     };
     // Idle connections disturb none of them.
-    let (idle, ()) = tokio::join!(waits::idle(end, waiting), busy);
+    let (idle, ()) = tokio::join!(waits::idle(end, waiting, rtt), busy);
     idle.into_iter().for_each(|report| run.add(report));
     last(run, end, bytes, rtt).await;
     by_chance::confirm(&together, end).await;

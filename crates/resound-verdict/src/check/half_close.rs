@@ -16,8 +16,9 @@ use crate::tries::{Tried, TriesJudgement, all, all_are, play_and_end};
 
 /// What is sent before the FIN, in each try.
 const BEFORE: [u64; 3] = [0, 1, 64 * 1024];
-/// A FIN that leaves with the end of TLS, or a RST in its place, arrives within this time.
-const BEHIND_CLOSE_NOTIFY: Duration = Duration::from_millis(100);
+/// What a path makes of a FIN that has passed it arrives within this time: a FIN of its own, a RST,
+/// or the FIN behind the end of TLS.
+pub(crate) const BEHIND_FIN: Duration = Duration::from_millis(100);
 /// What comes behind it: more than the buffers of most proxies, where the path is fast enough.
 const MOST_BEHIND: u64 = 256 * 1024;
 /// What a box that fails so looks like.
@@ -33,8 +34,8 @@ const EATS: &str = "a proxy that never passes a FIN on (keploy)";
 
 /// The pause before the answer: the path has seen the FIN by then, and passed on what it makes of
 /// it.
-fn pause(rtt: Duration) -> u64 {
-    u64::try_from((2 * rtt).as_millis()).unwrap_or(0) + 100
+pub(crate) fn pause(rtt: Duration) -> Duration {
+    2 * rtt + BEHIND_FIN
 }
 
 /// What came behind a FIN, or in its absence. Whether the bytes are right is the matter of another
@@ -47,7 +48,8 @@ fn counted(received: Result<(), Symptom>) -> Result<(), Symptom> {
 }
 
 async fn try_out(end: &PathEnd, before: u64, behind: u64, rtt: Duration, is_control: bool) -> Tried<()> {
-    let (wait, answer) = (Step::Wait(pause(rtt)), Step::Send(behind));
+    let wait = Step::Wait(u64::try_from(pause(rtt).as_millis()).unwrap_or(0));
+    let answer = Step::Send(behind);
     // The last bytes must not leave with the far end's FIN: that may be lost, which is the matter
     // of the other direction.
     let hold = Step::Hold(u64::try_from(end.patience.as_millis()).unwrap_or(u64::MAX));
@@ -104,10 +106,7 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
             StreamEnd::Reset => return Err(Symptom::Reset { sent: played.sent, received: played.received() }),
             StreamEnd::Open => return Err(Symptom::Own("the far end's FIN never arrived".into())),
         }
-        // TLS ends before TCP does: what the path makes of the FIN comes behind it.
-        if end.tls.is_some() {
-            sleep(BEHIND_CLOSE_NOTIFY).await;
-        }
+        sleep(BEHIND_FIN).await;
         // This end's own FIN, and what would leave with it, is the matter of another check.
         let sent = played.send(behind).await;
         let is_over = |far: &SessionLog| far.received >= behind || far.fin_at_ms.is_some() || far.closed.is_some();

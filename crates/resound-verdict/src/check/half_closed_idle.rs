@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::CheckId;
 use super::greet::elapsed;
+use super::half_close::{BEHIND_FIN, pause};
 use super::idle_try::{HalfClosed, IdleDeath, IdleTry, try_half_closed};
 use super::ladder::{LadderFinding, Rung, found, jittered, rungs, when};
 use crate::place::PathEnd;
@@ -22,6 +23,13 @@ const STAGGER: Duration = Duration::from_millis(5);
 /// Two connections that end within this part of their time have ended at the same one.
 const SAME_TIME: u32 = 10;
 
+/// What is tried behind each end's FIN.
+struct HalfClosedPlan {
+    rungs: Vec<Duration>,
+    rtt: Duration,
+    idle_is_told: bool,
+}
+
 /// The tries of one end's FIN.
 struct HalfClosedTries {
     by: HalfClosed,
@@ -30,7 +38,7 @@ struct HalfClosedTries {
     idle_is_told: bool,
     /// The same waits without the FIN.
     open: Vec<Rung>,
-    /// The FIN without a wait.
+    /// The FIN, and as short a wait as that of the checks of half-closes.
     at_once: Vec<IdleTry>,
 }
 
@@ -51,19 +59,18 @@ async fn climb(end: &PathEnd, rungs: &[Duration], by: HalfClosed, has_fin: bool)
     rungs.iter().map(|wait| Rung { wait: *wait, tries: tries.by_ref().take(TRIES).collect() }).collect()
 }
 
-async fn try_end(end: &PathEnd, rungs: &[Duration], by: HalfClosed, idle_is_told: bool) -> HalfClosedTries {
-    let at_once = all((0..TRIES).map(|_| try_half_closed(end, Duration::ZERO, by, true)));
+async fn try_end(end: &PathEnd, plan: &HalfClosedPlan, by: HalfClosed) -> HalfClosedTries {
+    let HalfClosedPlan { rungs, rtt, idle_is_told } = plan;
+    let shortest = if by == HalfClosed::Here { pause(*rtt) } else { BEHIND_FIN };
+    let at_once = all((0..TRIES).map(|_| try_half_closed(end, shortest, by, true)));
     let (rungs, open, at_once) = tokio::join!(climb(end, rungs, by, true), climb(end, rungs, by, false), at_once);
-    HalfClosedTries { by, rungs, idle_is_told, open, at_once }
+    HalfClosedTries { by, rungs, idle_is_told: *idle_is_told, open, at_once }
 }
 
 /// `idle_is_told`: the check of open connections is done too.
-pub(crate) async fn run(end: &PathEnd, longest: Duration, idle_is_told: bool) -> CheckReport {
-    let rungs = rungs(longest);
-    let (here, there) = tokio::join!(
-        try_end(end, &rungs, HalfClosed::Here, idle_is_told),
-        try_end(end, &rungs, HalfClosed::There, idle_is_told)
-    );
+pub(crate) async fn run(end: &PathEnd, longest: Duration, rtt: Duration, idle_is_told: bool) -> CheckReport {
+    let plan = HalfClosedPlan { rungs: rungs(longest), rtt, idle_is_told };
+    let (here, there) = tokio::join!(try_end(end, &plan, HalfClosed::Here), try_end(end, &plan, HalfClosed::There));
     report(&[here, there], longest)
 }
 

@@ -103,7 +103,7 @@ pub(crate) async fn held(end: &PathEnd, plan: &WaitsPlan, rtt: Duration) -> Vec<
 }
 
 /// The checks in which connections are idle.
-pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan) -> Vec<CheckReport> {
+pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan, rtt: Duration) -> Vec<CheckReport> {
     let end = &apart(end);
     if end.permits.at_once().is_some() {
         let wanted = [plan.idle.map(|_| CheckId::Idle), plan.half_closed.map(|_| CheckId::HalfClosedIdle)];
@@ -117,7 +117,7 @@ pub(crate) async fn idle(end: &PathEnd, plan: &WaitsPlan) -> Vec<CheckReport> {
     };
     let half_closed = async {
         match plan.half_closed {
-            Some(longest) => Some(half_closed_idle::run(end, longest, plan.idle.is_some()).await),
+            Some(longest) => Some(half_closed_idle::run(end, longest, rtt, plan.idle.is_some()).await),
             None => None,
         }
     };
