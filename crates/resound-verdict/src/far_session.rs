@@ -76,20 +76,38 @@ pub(crate) async fn question(end: &PathEnd, request: &ProbeRequest) -> Result<Se
         };
         let line = match ask(end, &reached.stream, request, &mut Vec::new()).await {
             Ok(line) => line,
+            // It is not the connection in question that has ended early.
+            Err(Symptom::Closed { received, .. }) => {
+                last = Symptom::AnswerCut { received };
+                continue;
+            }
             Err(symptom) => {
                 last = symptom;
                 continue;
             }
         };
-        match ProbeAnswer::parse(&line) {
+        let answer = ProbeAnswer::parse(&line);
+        if let Some(ProbeAnswer::Session(log)) = &answer {
+            end.greeted.add_asked(&log.instance);
+        }
+        match answer {
             Some(ProbeAnswer::Session(log)) if log.known => return Ok(*log),
             Some(ProbeAnswer::Session(_)) => last = Symptom::Forgotten,
             Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-            Some(ProbeAnswer::Garbled) => last = Symptom::Garbled(PathDirection::Out),
-            _ => last = Symptom::Garbled(PathDirection::In),
+            _ => last = garbled(&line),
         }
     }
     Err(last)
+}
+
+/// What a line means that is no answer to a request. Where the far end replies to it as to a
+/// message, the request has not arrived as it was sent.
+pub(crate) fn garbled(line: &[u8]) -> Symptom {
+    let is_asked_wrongly = matches!(ProbeAnswer::parse(line), Some(ProbeAnswer::Garbled));
+    match is_asked_wrongly || line.starts_with(resound::Reply::PREFIX.as_bytes()) {
+        true => Symptom::Garbled(PathDirection::Out),
+        false => Symptom::Garbled(PathDirection::In),
+    }
 }
 
 /// Sends the request and reads the line that answers it.

@@ -1,25 +1,40 @@
 //! [`Greeted`]: who has answered in a run.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::probe::FarHello;
 
-/// The servers that have greeted so far.
+/// The servers that have greeted so far, and the names of those that were asked about a connection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Greeted(Arc<Mutex<Vec<FarHello>>>);
+pub(crate) struct Greeted {
+    greeted: Arc<Mutex<Vec<FarHello>>>,
+    asked: Arc<Mutex<BTreeSet<String>>>,
+}
 
 impl Greeted {
     /// The most that are kept.
     const MOST: usize = 4096;
 
     pub(crate) fn add(&self, hello: &FarHello) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.greeted.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < Self::MOST {
             all.push(hello.clone());
         }
     }
 
     pub(crate) fn all(&self) -> Vec<FarHello> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.greeted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn add_asked(&self, instance: &str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() < Self::MOST && !asked.contains(instance) {
+            asked.insert(instance.into());
+        }
+    }
+
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

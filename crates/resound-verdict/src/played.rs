@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use crate::far_session::{BrokenLine, FarSession, TOO_LONG, ask, read_line};
+use crate::far_session::{BrokenLine, FarSession, TOO_LONG, ask, garbled, read_line};
 use crate::place::{PathEnd, Reached, Special};
 use crate::probe::{CREDIT, FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
 use crate::report::PathDirection;
@@ -80,11 +80,10 @@ impl Played {
         let hello = match ProbeAnswer::parse(&line) {
             Some(ProbeAnswer::Hello(hello)) => *hello,
             Some(ProbeAnswer::Error(why)) => return Err(Symptom::NotPlayed(why)),
-            Some(ProbeAnswer::Garbled) => return Err(Symptom::Garbled(PathDirection::Out)),
             None if line.starts_with(TOO_LONG) => {
                 return Err(Symptom::NotPlayed("it takes no line so long (--max-line)".into()));
             }
-            _ => return Err(Symptom::Garbled(PathDirection::In)),
+            _ => return Err(garbled(&line)),
         };
         Ok(Self {
             stream,

@@ -253,5 +253,5 @@ async fn last(run: &PathRun<'_>, end: &PathEnd, bytes: u64, rtt: Duration) {
         let unpaced = PathEnd { pace: ConnectPace::default(), permits: ConnectionPermits::default(), ..end.clone() };
         run.check(CheckId::Cap, cap::run(&unpaced, wanted, rtt)).await;
     }
-    run.add(backends::backends(&end.greeted.all()));
+    run.add(backends::backends(&end.greeted.all(), &end.greeted.asked()));
 }

@@ -39,6 +39,8 @@ pub(crate) enum Symptom {
     FarReset { sent: u64, received: u64 },
     /// The stream ended too early, in order.
     Closed { sent: u64, received: u64 },
+    /// The last bytes before an end in order are missing.
+    Cut { received: u64, of: u64 },
     /// All bytes arrived, and the FIN behind them never did.
     NoFin { bytes: u64 },
     /// Nothing moved any more for longer than retransmissions take.
@@ -54,6 +56,8 @@ pub(crate) enum Symptom {
     /// The path answers one connection at once, and what the far end has seen is asked for on a
     /// second one.
     NoSecondConnection,
+    /// What the far end says of the session was cut off.
+    AnswerCut { received: u64 },
     /// The far end says nothing of the session: its program ended, or another backend answered.
     Forgotten,
     /// What one check alone looks for, in its words.
@@ -139,6 +143,7 @@ impl fmt::Display for Symptom {
             Self::Closed { sent, received } => {
                 write!(f, "the stream ended early, with {sent} bytes sent and {received} received")
             }
+            Self::Cut { received, of } => write!(f, "a FIN arrived, and only {received} of {of} bytes before it"),
             Self::NoFin { bytes } => write!(f, "all {bytes} bytes arrived, and the FIN behind them never did"),
             Self::Stalled { sent, acknowledged, received, wanted } => {
                 write!(f, "{STALLED}: {sent} bytes sent")?;
@@ -151,6 +156,9 @@ impl fmt::Display for Symptom {
             Self::Wrong(direction, wrong) => write!(f, "on the way {direction}, {wrong}"),
             Self::Garbled(direction) => write!(f, "on the way {direction}, a line of text was changed"),
             Self::BrokenRecord(direction) => write!(f, "on the way {direction}, a TLS record was changed"),
+            Self::AnswerCut { received } => {
+                write!(f, "what the far end has seen is not known: its answer ended early, behind {received} bytes")
+            }
             Self::Forgotten => f.write_str(
                 "the far end does not know the connection any more: it started again, or another server answers",
             ),

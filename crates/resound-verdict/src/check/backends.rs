@@ -1,5 +1,7 @@
 //! `backends`: how many servers have answered.
 
+use std::collections::BTreeSet;
+
 use super::CheckId;
 use crate::probe::FarHello;
 use crate::report::{CheckReport, CheckVerdict};
@@ -7,8 +9,8 @@ use crate::report::{CheckReport, CheckVerdict};
 /// So many names stand in the evidence.
 const SHOWN: usize = 16;
 
-/// Of all greetings of the run.
-pub(crate) fn backends(greeted: &[FarHello]) -> CheckReport {
+/// Of all greetings of the run. `asked`: who has answered questions about connections.
+pub(crate) fn backends(greeted: &[FarHello], asked: &BTreeSet<String>) -> CheckReport {
     // In the order in which they answered first.
     let mut seen: Vec<(&FarHello, usize)> = Vec::new();
     for hello in greeted {
@@ -18,24 +20,30 @@ pub(crate) fn backends(greeted: &[FarHello]) -> CheckReport {
         }
     }
     let (id, all) = (CheckId::Backends, greeted.len());
-    let report = match seen.len() {
+    let asked_alone: Vec<_> =
+        asked.iter().filter(|name| seen.iter().all(|(hello, _)| hello.instance != **name)).collect();
+    let servers = if seen.is_empty() { 0 } else { seen.len() + asked_alone.len() };
+    let report = match servers {
         0 => return CheckReport::new(id, CheckVerdict::Unknown, "no server has said its name"),
         1 => CheckReport::new(id, CheckVerdict::Pass, format!("one server answered all {all} connections")),
         many => CheckReport::new(id, CheckVerdict::Pass, format!("{many} servers answered {all} connections")),
     };
-    let names: Vec<_> = seen.iter().take(SHOWN).map(|(hello, _)| hello.instance.as_str()).collect();
+    let names = seen.iter().map(|(hello, _)| &hello.instance).chain(asked_alone.iter().copied());
+    let names: Vec<_> = names.take(SHOWN).map(String::as_str).collect();
     let report = report
         .tried(all, all)
-        .measure("backends", seen.len())
+        .measure("backends", servers)
         .measure("connections", all)
         .measure("instances", names.join(" "));
-    if seen.len() == 1 {
+    if servers == 1 {
         return report;
     }
-    seen.iter().take(SHOWN).fold(report, |report, (hello, count)| {
+    let report = seen.iter().take(SHOWN).fold(report, |report, (hello, count)| {
         let FarHello { instance, local, resound, .. } = hello;
         report.saw(format!("{instance} (resound {resound}, at {local}) answered {count} of {all} connections"))
-    })
+    });
+    let asked_alone = asked_alone.into_iter().take(SHOWN);
+    asked_alone.fold(report, |report, name| report.saw(format!("{name} answered questions about connections alone")))
 }
 
 #[cfg(test)]
@@ -48,13 +56,17 @@ mod tests {
 
     #[test]
     fn servers_are_counted_by_their_names() {
-        let one = backends(&greeted(&["a", "a", "a"]));
+        let asked = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let one = backends(&greeted(&["a", "a", "a"]), &asked(&["a"]));
         assert_eq!((one.verdict, one.measured["backends"].to_string()), (CheckVerdict::Pass, "1".into()));
         assert!(one.evidence.is_empty());
-        let two = backends(&greeted(&["a", "b", "a"]));
+        let two = backends(&greeted(&["a", "b", "a"]), &asked(&["b"]));
         assert_eq!(two.verdict, CheckVerdict::Pass);
         assert_eq!(two.measured["instances"].to_string(), "a b");
         assert!(two.evidence[0].contains("2 of 3"), "{:?}", two.evidence);
-        assert_eq!(backends(&[]).verdict, CheckVerdict::Unknown);
+        let other = backends(&greeted(&["a", "a"]), &asked(&["a", "b"]));
+        assert_eq!((&*other.summary, other.evidence.len()), ("2 servers answered 2 connections", 2));
+        assert_eq!(other.evidence[1], "b answered questions about connections alone");
+        assert_eq!(backends(&[], &asked(&["a"])).verdict, CheckVerdict::Unknown);
     }
 }

@@ -106,6 +106,11 @@ fn is_chance(symptom: &Symptom) -> bool {
     }
 }
 
+/// The same, or one that is accepted and never answered: a SYN that came through, and then nothing.
+fn is_spurned(symptom: &Symptom) -> bool {
+    is_chance(symptom) || matches!(symptom, Symptom::NoHello(NoHello::Silent))
+}
+
 /// Whether failures are spread over the whole run.
 fn is_steady(tries: &[Tried<Churned>]) -> bool {
     let chunks: Vec<_> = tries.chunks(AT_ONCE).collect();
@@ -176,14 +181,13 @@ pub(crate) fn judged(
         },
     );
     let lone = control.iter().filter(|tried| tried.result.is_err()).count();
-    let is_refused = |tried: &Tried<()>| tried.symptom().is_some_and(is_chance);
     match report.verdict {
         CheckVerdict::Flaky if is_steady(tries) => report.verdict = CheckVerdict::Fail,
         // Not their number is to blame, and each is ended by something all the same.
         CheckVerdict::Unknown
             if (1..control.len()).contains(&lone)
-                && control.iter().all(|tried| tried.result.is_ok() || is_refused(tried))
-                && tries.iter().filter_map(Tried::symptom).all(is_chance) =>
+                && control.iter().all(|tried| tried.result.is_ok() || tried.symptom().is_some_and(is_spurned))
+                && tries.iter().filter_map(Tried::symptom).all(is_spurned) =>
         {
             let first = control.iter().find_map(Tried::symptom).map(Symptom::to_string).unwrap_or_default();
             report.verdict = CheckVerdict::Flaky;

@@ -12,7 +12,7 @@ use crate::place::{PathEnd, Special};
 use crate::played::StreamEnd;
 use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
-use crate::symptom::Symptom;
+use crate::symptom::{NoHello, Symptom};
 use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play, play_and_end};
 
 /// The most bytes before the FIN.
@@ -23,6 +23,7 @@ const SLOW_READ: u64 = 1024;
 const BETWEEN_READS: Duration = Duration::from_millis(5);
 const CUTS: &str = "a proxy that closes its other connection before all that it holds has left (speedbump, or socat \
                     behind its half second)";
+const ADDS: &str = "a proxy that ends a stream with bytes of its own, or sends the last ones again";
 const RESETS: &str = "a proxy that closes with unread bytes, or with a linger time of 0 (toxiproxy, HAProxy's \
                       `option nolinger`), or ends what it has not passed on in time (HAProxy's `timeout \
                       server-fin`)";
@@ -50,6 +51,16 @@ fn ended(whose: &str, end: StreamEnd, received: u64, of: u64) -> Result<(), Symp
     }
 }
 
+/// Wrong bytes behind all of a sender's, which a FIN was to follow.
+fn added(symptom: Symptom, whose: &str, received: u64, of: u64) -> Symptom {
+    match symptom {
+        Symptom::Wrong(_, wrong) if wrong.at >= of => Symptom::Own(format!(
+            "before {whose} FIN, {received} bytes arrived in place of {of}: something adds bytes to the last ones"
+        )),
+        other => other,
+    }
+}
+
 async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
     play_and_end(end, Special::default(), &[Step::Send(bytes), Step::Close], async |mut played| {
         sleep(pause(rtt)).await;
@@ -66,8 +77,8 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
                 Err(other) => return Err(other),
             }
         };
-        played.check()?;
         let received = played.received();
+        played.check().map_err(|symptom| added(symptom, "the far end's", received, bytes))?;
         if seen == StreamEnd::Reset && received < bytes {
             // Whether it has to do with the FIN, all tries together show.
             return Err(Symptom::Reset { sent: played.sent, received });
@@ -123,7 +134,7 @@ async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
             }
         };
         if let Some(wrong) = log.wrong {
-            return Err(Symptom::Wrong(PathDirection::Out, wrong));
+            return Err(added(Symptom::Wrong(PathDirection::Out, wrong), "this end's", log.received, bytes));
         }
         match seen {
             StreamEnd::Open if log.received < bytes => arrived(&log, bytes),
@@ -156,10 +167,12 @@ async fn try_control(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: D
 
 /// One direction.
 fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
-    let is_cut = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
+    let is_reset = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
     let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
     // A RST in the middle of one try is the matter of another check; in each, and never without
-    // a close, it is what this path makes of a close.
+    // a close, it is what this path makes of a close. So is an early FIN with which a hello is
+    // lost.
+    let is_cut = |symptom: &Symptom| is_reset(symptom) || matches!(symptom, Symptom::NoHello(NoHello::Closed));
     let are_all = tries.iter().all(|tried| tried.symptom().is_some_and(|symptom| is_own(symptom) || is_cut(symptom)));
     let what = "the same bytes without a close";
     let whose = if direction == PathDirection::Out { "this end's" } else { "the far end's" };
@@ -169,10 +182,14 @@ fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) 
         |mine| {
             // The longest try says most.
             let text = match mine.last() {
-                Some(symptom) if is_cut(symptom) => format!("{whose} FIN arrived as a RST, without the last bytes"),
+                Some(symptom) if is_reset(symptom) => format!("{whose} FIN arrived as a RST, without the last bytes"),
                 last => last.map(ToString::to_string).unwrap_or_default(),
             };
-            let cause = if text.contains("RST") { RESETS } else { CUTS };
+            let cause = match () {
+                () if text.contains("RST") => RESETS,
+                () if text.contains("adds bytes") => ADDS,
+                () => CUTS,
+            };
             CheckReport::new(CheckId::CloseTail, CheckVerdict::Fail, text).towards(direction).suspects(cause)
         },
     )

@@ -96,7 +96,12 @@ async fn try_in(end: &PathEnd, before: u64, behind: u64, is_control: bool) -> Tr
     let with_fin = [Step::Send(before), Step::Finish, Step::Eof];
     let without = [Step::Send(before), Step::Read(behind), Step::Tell];
     play_and_end(end, Special::default(), if is_control { &without } else { &with_fin }, async |mut played| {
-        counted(played.receive(before).await)?;
+        let came = counted(played.receive(before).await);
+        // What is cut before the FIN is the matter of another check.
+        came.map_err(|symptom| match symptom {
+            Symptom::Closed { received, .. } => Symptom::Cut { received, of: before },
+            other => other,
+        })?;
         if is_control {
             played.send(behind).await?;
             return counted(arrived(&played.told().await?, behind));

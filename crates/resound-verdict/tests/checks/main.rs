@@ -2,6 +2,7 @@
 //! ends that misbehave, and the watch.
 
 mod at_once;
+mod boxes;
 mod ends;
 mod hostile;
 mod relayed;

@@ -1,0 +1,160 @@
+//! Boxes of one's own: proxies that change what no fault of the relay changes.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use resound_verdict::{CheckId, CheckReport, CheckVerdict, Path, PathDirection, PathReport};
+
+use super::relayed::{Relayed, check, settings};
+
+/// What a box makes of what it has read of a connection with this number. The last bytes before a
+/// FIN are known as such where it looks for them.
+type Change = fn(usize, Vec<u8>, bool) -> Vec<u8>;
+
+#[derive(Clone, Copy)]
+struct Changes {
+    out: Change,
+    back: Change,
+    /// So long it waits for a FIN behind what it has read.
+    looks: Option<Duration>,
+}
+
+const UNCHANGED: Change = |_, bytes, _| bytes;
+const CLEAN: Changes = Changes { out: UNCHANGED, back: UNCHANGED, looks: None };
+const LOOKS: Option<Duration> = Some(Duration::from_millis(10));
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Where the box costs the patience.
+const SHORT: Duration = Duration::from_secs(2);
+
+fn copy(number: usize, mut from: &TcpStream, mut to: &TcpStream, change: Change, looks: Option<Duration>) {
+    let mut chunk = vec![0; 64 * 1024];
+    while let Ok(n @ 1..) = from.read(&mut chunk) {
+        let is_last = looks.is_some_and(|limit| {
+            from.set_read_timeout(Some(limit)).unwrap();
+            let next = from.peek(&mut [0]);
+            from.set_read_timeout(None).unwrap();
+            matches!(next, Ok(0))
+        });
+        if to.write_all(&change(number, chunk[..n].to_vec(), is_last)).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Which server the connection with this number gets, by its first bytes, if one answers it at all.
+type Choice = fn(usize, &[u8]) -> Option<usize>;
+
+/// A box before these servers.
+fn before(targets: Vec<SocketAddr>, choose: Choice, changes: Changes) -> Path {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for (number, near) in listener.incoming().enumerate() {
+            let Ok(near) = near else { break };
+            let targets = targets.clone();
+            thread::spawn(move || carry(number, &near, &targets, choose, changes));
+        }
+    });
+    Path::to(address.to_string().parse().unwrap()).seed(7)
+}
+
+fn carry(number: usize, near: &TcpStream, targets: &[SocketAddr], choose: Choice, changes: Changes) {
+    let mut first = [0; 1024];
+    let n = near.peek(&mut first).unwrap_or_default();
+    let Some(target) = choose(number, &first[..n]) else {
+        let _ = (&mut &*near).read_to_end(&mut Vec::new());
+        return;
+    };
+    let Ok(far) = TcpStream::connect(targets[target]) else { return };
+    for end in [near, &far] {
+        end.set_nodelay(true).unwrap();
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| copy(number, near, &far, changes.out, changes.looks));
+        copy(number, &far, near, changes.back, changes.looks);
+    });
+}
+
+fn far() -> Relayed {
+    Relayed::direct(settings().listen("127.0.0.1:0").unwrap(), None)
+}
+
+fn checked(changes: Changes, ids: &[CheckId], patience: Duration) -> PathReport {
+    let far = far();
+    check(&before(vec![far.address()], |_, _| Some(0), changes).only(ids.iter().copied()).patience(patience))
+}
+
+fn verdict(report: &CheckReport) -> (CheckVerdict, Option<PathDirection>) {
+    (report.verdict, report.direction)
+}
+
+#[test]
+fn a_lost_tail_is_no_matter_of_half_closes_nor_of_transfers() {
+    let cut: Change = |_, mut bytes, is_last| {
+        bytes.truncate(bytes.len() - usize::from(is_last));
+        bytes
+    };
+    let ids = [CheckId::CloseTail, CheckId::HalfCloseIn, CheckId::Integrity, CheckId::SplitTcp];
+    let report = checked(Changes { back: cut, looks: LOOKS, ..CLEAN }, &ids, PATIENCE);
+    let [tail, half_close, integrity, _] = ids.map(|id| report.check(id).unwrap());
+    assert_eq!(verdict(tail), (CheckVerdict::Fail, Some(PathDirection::In)), "{report:#?}");
+    assert_eq!((half_close.verdict, integrity.verdict), (CheckVerdict::Unknown, CheckVerdict::Pass), "{report:#?}");
+}
+
+#[test]
+fn bytes_behind_the_last_ones_are_named_as_such() {
+    let adds: Change = |_, bytes, is_last| if is_last { [&bytes, &b"<!-- end -->"[..]].concat() } else { bytes };
+    let ids = [CheckId::CloseTail, CheckId::Integrity, CheckId::HalfCloseOut];
+    let report = checked(Changes { out: adds, looks: LOOKS, ..CLEAN }, &ids, PATIENCE);
+    let tail = report.check(CheckId::CloseTail).unwrap();
+    assert_eq!(verdict(tail), (CheckVerdict::Fail, Some(PathDirection::Out)), "{report:#?}");
+    assert!(tail.summary.starts_with("before this end's FIN, 262156 bytes arrived in place of 262144"), "{tail:#?}");
+    assert!(tail.suspect[0].contains("bytes of its own"), "{tail:#?}");
+    assert_eq!(report.check(CheckId::Integrity).unwrap().verdict, CheckVerdict::Pass, "{report:#?}");
+}
+
+#[test]
+fn single_bytes_that_are_lost_on_the_way_in_are_named() {
+    let drops: Change = |_, bytes, _| if bytes.len() == 1 { Vec::new() } else { bytes };
+    let report = checked(Changes { back: drops, ..CLEAN }, &[CheckId::Segmentation], SHORT);
+    let segmentation = report.check(CheckId::Segmentation).unwrap();
+    assert_eq!(verdict(segmentation), (CheckVerdict::Fail, Some(PathDirection::In)), "{report:#?}");
+}
+
+#[test]
+fn a_request_that_arrives_damaged_was_damaged_on_the_way_out() {
+    let loses: Change =
+        |number, bytes, _| if number % 9 == 8 && bytes.starts_with(b"resound-") { bytes[1..].to_vec() } else { bytes };
+    let report = checked(Changes { out: loses, ..CLEAN }, &[CheckId::Integrity, CheckId::Churn], PATIENCE);
+    let integrity = report.check(CheckId::Integrity).unwrap();
+    assert_eq!(verdict(integrity), (CheckVerdict::Flaky, Some(PathDirection::Out)), "{report:#?}");
+}
+
+#[test]
+fn connections_that_are_accepted_and_never_answered_are_flaky() {
+    let far = far();
+    let some: Choice = |number, _| (number % 7 != 6).then_some(0);
+    let path = before(vec![far.address()], some, CLEAN).patience(SHORT);
+    let report = check(&path.only([CheckId::Churn]));
+    let churn = report.check(CheckId::Churn).unwrap();
+    assert_eq!(churn.verdict, CheckVerdict::Flaky, "{report:#?}");
+    assert!(churn.summary.ends_with("nothing answered the first line"), "{churn:#?}");
+}
+
+#[test]
+fn a_server_that_answers_questions_alone_counts_as_a_backend() {
+    let (first, second) = (far(), far());
+    let targets = vec![first.address(), second.address()];
+    let by_first: Choice = |_, first| {
+        let request = String::from_utf8_lossy(first);
+        Some(usize::from(request.starts_with("resound-probe/1 ") && !request.contains("\"play\":")))
+    };
+    let path = before(targets, by_first, CLEAN);
+    let report = check(&path.only([CheckId::HalfCloseIn, CheckId::Backends]).patience(PATIENCE));
+    let backends = report.check(CheckId::Backends).unwrap();
+    assert_eq!(backends.measured["backends"].to_string(), "2", "{report:#?}");
+    assert!(backends.evidence[1].ends_with("answered questions about connections alone"), "{backends:#?}");
+}
