@@ -2,13 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::Decode;
-use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
-use x509_cert::name::Name;
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// The SHA-256 of a certificate's DER form: what `openssl x509 -fingerprint -sha256` prints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,40 +71,30 @@ impl Certificate {
     /// Reads a certificate in DER form; `None` where it is none.
     #[must_use]
     pub fn read(der: &[u8]) -> Option<Self> {
-        let certificate = parsed(der)?;
-        let fields = certificate.tbs_certificate();
-        let names = fields.get_extension::<SubjectAltName>().ok().flatten();
-        let constraints = fields.get_extension::<BasicConstraints>().ok().flatten();
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let names = names.map(|names| names.value.general_names.iter().filter_map(plain).collect());
+        let moment =
+            |time: ASN1Time| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
         Some(Self {
-            subject: in_order(fields.subject()),
-            issuer: in_order(fields.issuer()),
-            names: names.map(|(_, names)| names.0.iter().filter_map(plain).collect()).unwrap_or_default(),
-            not_before: fields.validity().not_before.to_system_time(),
-            not_after: fields.validity().not_after.to_system_time(),
-            is_authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
-            is_self_issued: fields.subject() == fields.issuer(),
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            names: names.unwrap_or_default(),
+            not_before: moment(parsed.validity().not_before),
+            not_after: moment(parsed.validity().not_after),
+            is_authority: parsed.is_ca(),
+            is_self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
             fingerprint: Fingerprint::of(der),
         })
     }
 }
 
-/// The fields of a certificate in DER form, also of one that keeps less than all rules of RFC 5280.
-pub(super) fn parsed(der: &[u8]) -> Option<CertificateInner<Raw>> {
-    CertificateInner::from_der(der).ok()
-}
-
-/// The parts of a name in their order; RFC 4514 has them the other way round.
-fn in_order(name: &Name) -> String {
-    let parts: Vec<_> = name.iter_rdn().map(ToString::to_string).collect();
-    parts.join(", ")
-}
-
-fn plain(name: &GeneralName) -> Option<String> {
+fn plain(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DnsName(name) => Some(name.to_string()),
-        GeneralName::IpAddress(bytes) => match bytes.as_bytes().len() {
-            4 => <[u8; 4]>::try_from(bytes.as_bytes()).ok().map(|v4| std::net::Ipv4Addr::from(v4).to_string()),
-            _ => <[u8; 16]>::try_from(bytes.as_bytes()).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string()),
+        GeneralName::DNSName(name) => Some((*name).to_string()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| std::net::Ipv4Addr::from(v4).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string()),
         },
         _ => None,
     }

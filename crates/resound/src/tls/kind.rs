@@ -1,9 +1,9 @@
 //! The kind of a private key that cannot be used, in words.
 
 use rustls::pki_types::PrivateKeyDer;
-use x509_cert::der::asn1::{AnyRef, ObjectIdentifier};
-use x509_cert::der::{Decode, Reader, SliceReader, Tag, Tagged};
-use x509_cert::spki::AlgorithmIdentifierRef;
+use x509_parser::asn1_rs::{Any, Integer, OctetString, Sequence, Tag};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::AlgorithmIdentifier;
 
 /// Algorithms, and curves of elliptic-curve keys.
 const NAMES: [(&str, &str); 21] = [
@@ -37,12 +37,11 @@ pub(super) fn kind(key: &PrivateKeyDer<'_>) -> Option<String> {
     match key {
         PrivateKeyDer::Pkcs8(der) => {
             // RFC 5958, 2: version, algorithm, key.
-            let mut fields = fields(der.secret_pkcs8_der())?;
-            next(&mut fields, Tag::Integer)?;
-            let algorithm: AlgorithmIdentifierRef<'_> = fields.decode().ok()?;
-            let inner = next(&mut fields, Tag::OctetString)?;
-            match algorithm.oid.to_string().as_str() {
-                RSA => rsa(inner),
+            let (rest, _) = Integer::from_der(content(der.secret_pkcs8_der())?).ok()?;
+            let (rest, algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
+            let (_, inner) = OctetString::from_der(rest).ok()?;
+            match algorithm.algorithm.to_id_string().as_str() {
+                RSA => rsa(inner.as_ref()),
                 EC => Some(curve(algorithm.parameters)),
                 other => Some(named(other)),
             }
@@ -50,41 +49,39 @@ pub(super) fn kind(key: &PrivateKeyDer<'_>) -> Option<String> {
         PrivateKeyDer::Pkcs1(der) => rsa(der.secret_pkcs1_der()),
         PrivateKeyDer::Sec1(der) => {
             // RFC 5915, 3: version, key, and perhaps the parameters, tagged.
-            let mut fields = fields(der.secret_sec1_der())?;
-            next(&mut fields, Tag::Integer)?;
-            next(&mut fields, Tag::OctetString)?;
-            let tagged: Option<AnyRef<'_>> = fields.decode().ok();
-            Some(curve(tagged.and_then(|tagged| AnyRef::from_der(tagged.value()).ok())))
+            let (rest, _) = Integer::from_der(content(der.secret_sec1_der())?).ok()?;
+            let (rest, _) = OctetString::from_der(rest).ok()?;
+            let tagged = Any::from_der(rest).ok().map(|(_, tagged)| tagged);
+            Some(curve(tagged.and_then(|tagged| Some(Any::from_der(tagged.data).ok()?.1))))
         }
         _ => None,
     }
 }
 
-/// What is in a sequence.
-fn fields(der: &[u8]) -> Option<SliceReader<'_>> {
-    SliceReader::new(next(&mut SliceReader::new(der).ok()?, Tag::Sequence)?).ok()
-}
-
-/// The bytes of the next field.
-fn next<'a>(fields: &mut SliceReader<'a>, tag: Tag) -> Option<&'a [u8]> {
-    let field: AnyRef<'_> = fields.decode().ok()?;
-    (field.tag() == tag).then(|| field.value())
+fn content(der: &[u8]) -> Option<&[u8]> {
+    match Sequence::from_der(der).ok()?.1.content {
+        std::borrow::Cow::Borrowed(content) => Some(content),
+        std::borrow::Cow::Owned(_) => None,
+    }
 }
 
 /// RFC 8017, A.1.2: version, modulus.
 fn rsa(der: &[u8]) -> Option<String> {
-    let mut fields = fields(der)?;
-    next(&mut fields, Tag::Integer)?;
-    let modulus = next(&mut fields, Tag::Integer)?;
-    let bytes: Vec<u8> = modulus.iter().copied().skip_while(|&b| b == 0).collect();
+    let (rest, _) = Integer::from_der(content(der)?).ok()?;
+    let (_, modulus) = Any::from_der(rest).ok()?;
+    let bytes: Vec<u8> = modulus.data.iter().copied().skip_while(|&b| b == 0).collect();
     let bits = bytes.len() * 8 - bytes.first().map_or(0, |first| first.leading_zeros() as usize);
     Some(format!("an RSA key of {bits} bits"))
 }
 
-fn curve(parameters: Option<AnyRef<'_>>) -> String {
-    match parameters.map(|parameters| parameters.decode_as::<ObjectIdentifier>()) {
-        Some(Ok(curve)) => named(&curve.to_string()),
-        Some(Err(_)) => "an ECDSA key whose curve is described, not named".into(),
+fn curve(parameters: Option<Any<'_>>) -> String {
+    let oid = |parameters: Any<'_>| match parameters.tag() {
+        Tag::Oid => parameters.oid().ok().map(|curve| curve.to_id_string()),
+        _ => None,
+    };
+    match parameters.map(oid) {
+        Some(Some(curve)) => named(&curve),
+        Some(None) => "an ECDSA key whose curve is described, not named".into(),
         None => "an ECDSA key that does not name its curve".into(),
     }
 }
@@ -96,21 +93,20 @@ fn named(oid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use x509_parser::asn1_rs::Oid;
+
     use super::*;
 
     /// A DER element, of up to 64 KiB.
     fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
-        let length = match u16::try_from(content.len()).unwrap().to_be_bytes() {
-            [0, length @ 0..0x80] => vec![length],
-            [0, length] => vec![0x81, length],
-            length => [&[0x82], &length[..]].concat(),
-        };
-        [&[tag], &length[..], &content].concat()
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], &content].concat()
     }
 
     fn oid(text: &str) -> Vec<u8> {
-        der(6, &[text.parse::<ObjectIdentifier>().unwrap().as_bytes()])
+        let arcs: Vec<u64> = text.split('.').map(|arc| arc.parse().unwrap()).collect();
+        der(6, &[Oid::from(&arcs).unwrap().as_bytes()])
     }
 
     fn pkcs8(algorithm: &str, parameters: &[u8], key: &[u8]) -> PrivateKeyDer<'static> {

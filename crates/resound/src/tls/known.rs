@@ -11,12 +11,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use x509_cert::der::oid::ObjectIdentifier;
-use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
-use x509_cert::ext::pkix::ExtendedKeyUsage;
-use x509_cert::time::Time;
+use x509_parser::prelude::{ASN1Time, ExtendedKeyUsage, FromDer, X509Certificate};
 
-use super::certificate::{self, Certificate, Fingerprint};
+use super::certificate::{Certificate, Fingerprint};
 use super::provider;
 
 type Certificates = Arc<[CertificateDer<'static>]>;
@@ -40,20 +37,24 @@ pub(super) struct KnownClients {
 pub(super) struct NoVerification(pub(super) Option<Fingerprint>);
 
 /// Is this certificate valid now, and for this?
-fn check(certificate: &CertificateDer<'_>, now: UnixTime, purpose: ObjectIdentifier) -> Result<(), Error> {
-    let parsed = certificate::parsed(certificate).ok_or(CertificateError::BadEncoding)?;
-    let fields = parsed.tbs_certificate();
-    let unix = |time: Time| UnixTime::since_unix_epoch(time.to_unix_duration());
-    let (from, until) = (unix(fields.validity().not_before), unix(fields.validity().not_after));
+fn check(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+    is_for: fn(&ExtendedKeyUsage<'_>) -> bool,
+) -> Result<(), Error> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let unix = |time: ASN1Time| {
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0)))
+    };
+    let (from, until) = (unix(parsed.validity().not_before), unix(parsed.validity().not_after));
     if now < from {
         return Err(CertificateError::NotValidYetContext { time: now, not_before: from }.into());
     }
     if now > until {
         return Err(CertificateError::ExpiredContext { time: now, not_after: until }.into());
     }
-    let is_wanted = |usage: &ObjectIdentifier| [ANY_EXTENDED_KEY_USAGE, purpose].contains(usage);
-    match fields.get_extension::<ExtendedKeyUsage>() {
-        Ok(Some((_, usages))) if !usages.0.iter().any(is_wanted) => Err(CertificateError::InvalidPurpose.into()),
+    match parsed.extended_key_usage() {
+        Ok(Some(usage)) if !usage.value.any && !is_for(usage.value) => Err(CertificateError::InvalidPurpose.into()),
         Ok(_) => Ok(()),
         Err(_) => Err(CertificateError::BadEncoding.into()),
     }
@@ -107,7 +108,7 @@ impl ServerCertVerifier for KnownServers {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let judged = if self.known.contains(certificate) {
-            check(certificate, now, ID_KP_SERVER_AUTH)
+            check(certificate, now, |usage| usage.server_auth)
                 .and_then(|()| verify_server_name(&ParsedCertificate::try_from(certificate)?, name))
                 .map(|()| ServerCertVerified::assertion())
         } else {
@@ -147,7 +148,7 @@ impl ClientCertVerifier for KnownClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if self.known.contains(certificate) {
-            return check(certificate, now, ID_KP_CLIENT_AUTH).map(|()| ClientCertVerified::assertion());
+            return check(certificate, now, |usage| usage.client_auth).map(|()| ClientCertVerified::assertion());
         }
         self.others.verify_client_cert(certificate, intermediates, now)
     }
