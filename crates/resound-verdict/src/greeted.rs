@@ -15,6 +15,8 @@ pub(crate) struct Greeted {
 impl Greeted {
     /// The most that are kept.
     const MOST: usize = 4096;
+    /// Bytes of a name; `resound server` has 16.
+    const LONGEST: usize = 64;
 
     pub(crate) fn add(&self, hello: &FarHello) {
         let mut all = self.greeted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,7 +31,8 @@ impl Greeted {
 
     pub(crate) fn add_asked(&self, instance: &str) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.len() < Self::MOST && !asked.contains(instance) {
+        let is_name = (1..=Self::LONGEST).contains(&instance.len());
+        if is_name && asked.len() < Self::MOST && !asked.contains(instance) {
             asked.insert(instance.into());
         }
     }

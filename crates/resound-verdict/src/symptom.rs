@@ -41,6 +41,8 @@ pub(crate) enum Symptom {
     Closed { sent: u64, received: u64 },
     /// The last bytes before an end in order are missing.
     Cut { received: u64, of: u64 },
+    /// Bytes came behind the last ones that a sender has sent before its FIN.
+    Added { direction: PathDirection, received: u64, of: u64, wrong: WrongBytes },
     /// All bytes arrived, and the FIN behind them never did.
     NoFin { bytes: u64 },
     /// Nothing moved any more for longer than retransmissions take.
@@ -144,6 +146,12 @@ impl fmt::Display for Symptom {
                 write!(f, "the stream ended early, with {sent} bytes sent and {received} received")
             }
             Self::Cut { received, of } => write!(f, "a FIN arrived, and only {received} of {of} bytes before it"),
+            Self::Added { received, of, .. } => {
+                write!(
+                    f,
+                    "before a FIN, {received} bytes arrived in place of {of}: something adds bytes to the last ones"
+                )
+            }
             Self::NoFin { bytes } => write!(f, "all {bytes} bytes arrived, and the FIN behind them never did"),
             Self::Stalled { sent, acknowledged, received, wanted } => {
                 write!(f, "{STALLED}: {sent} bytes sent")?;

@@ -95,7 +95,7 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
         Ok(measured) => return Tried { result: Ok(measured), far: None },
         Err(symptom) => symptom,
     };
-    let seen = if matches!(symptom, Symptom::Closed { .. } | Symptom::Reset { .. }) {
+    let seen = if matches!(symptom, Symptom::Closed { .. } | Symptom::Cut { .. } | Symptom::Reset { .. }) {
         // Its own end may still be under way.
         let limit = 2 * rtt + Duration::from_millis(100);
         far.asked_within(limit, |log| log.closed.is_some() || log.fin_at_ms.is_some()).await
@@ -113,17 +113,27 @@ async fn explained<M>(result: Result<M, Symptom>, far: &FarSession, rtt: Duratio
     let has_fin = far.as_ref().is_some_and(|far| far.fin_at_ms.is_some());
     let symptom = match (closed, symptom) {
         // An end of the far end's own making is not the path's.
-        (Some(closed), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Own(_)) if is_far_made(closed) => {
-            Symptom::NotPlayed(format!("it ended the connection by itself: {closed}"))
-        }
+        (
+            Some(closed),
+            Symptom::Reset { .. }
+            | Symptom::Closed { .. }
+            | Symptom::Cut { .. }
+            | Symptom::Added { .. }
+            | Symptom::Own(_),
+        ) if is_far_made(closed) => Symptom::NotPlayed(format!("it ended the connection by itself: {closed}")),
         // The far end's TLS has found it, and its alert may be lost behind its RST.
-        (Some("tls"), Symptom::Reset { .. } | Symptom::Closed { .. } | Symptom::Stalled { .. } | Symptom::Own(_)) => {
-            Symptom::BrokenRecord(PathDirection::Out)
-        }
+        (
+            Some("tls"),
+            Symptom::Reset { .. }
+            | Symptom::Closed { .. }
+            | Symptom::Cut { .. }
+            | Symptom::Stalled { .. }
+            | Symptom::Own(_),
+        ) => Symptom::BrokenRecord(PathDirection::Out),
         (Some("reset"), Symptom::Closed { sent, received } | Symptom::Stalled { sent, received, .. }) if !has_fin => {
             Symptom::FarReset { sent, received }
         }
-        (_, Symptom::Closed { .. } | Symptom::Own(_)) if is_gone => Symptom::Forgotten,
+        (_, Symptom::Closed { .. } | Symptom::Cut { .. } | Symptom::Own(_)) if is_gone => Symptom::Forgotten,
         (_, symptom) => symptom,
     };
     Tried { result: Err(symptom), far }

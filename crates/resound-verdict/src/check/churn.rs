@@ -40,6 +40,7 @@ const SYN_AGAIN: Duration = Duration::from_millis(900);
 const MADE_TO_WAIT: Duration = Duration::from_millis(500);
 const QUEUES: &str = "a proxy or a server that serves so many connections at once (HAProxy's `maxconn`, a fixed \
                       number of threads or children); others wait in its queue, or in that of its listener";
+const SOME_HANG: &str = "a balancer one of whose backends hangs, or a box that forgets some connections";
 const SOME_FAIL: &str = "a balancer one of whose backends is down, or a box that resets some connections";
 /// Of the connections a second that a path answers, the other checks of a run use so many.
 const USED: f64 = 0.8;
@@ -196,7 +197,8 @@ pub(crate) fn judged(
                 tries.len(),
                 control.len()
             );
-            report.suspect = vec![SOME_FAIL.into()];
+            report.suspect =
+                vec![if tries.iter().filter_map(Tried::symptom).all(is_chance) { SOME_FAIL } else { SOME_HANG }.into()];
         }
         _ => {}
     }
@@ -231,17 +233,20 @@ pub(crate) struct ConnectLimits {
 /// Nothing else may run meanwhile.
 pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) -> (CheckReport, ConnectLimits) {
     let tries = churn(end, alone).await;
-    let mut control = Vec::new();
+    let (mut control, mut silent) = (Vec::new(), 0);
     if tries.iter().any(|tried| tried.result.is_err()) {
         sleep(SETTLES).await;
         let failed = tries.iter().filter(|tried| tried.result.is_err()).count();
         for _ in 0..controls(failed, tries.len()) {
             sleep(APART).await;
             let Tried { result, far } = one(end, alone, Instant::now()).await;
-            // One that stays silent says enough, and takes the whole patience.
+            // It takes the whole patience.
             let is_silent = result.as_ref().is_err_and(|symptom| !is_chance(symptom));
+            let has_others = control.iter().any(|tried: &Tried<()>| tried.result.is_ok());
             control.push(Tried { result: result.map(drop), far });
-            if is_silent {
+            silent += usize::from(is_silent);
+            // One among others that are answered says enough, and so do two.
+            if (is_silent && has_others) || silent > 1 {
                 break;
             }
         }

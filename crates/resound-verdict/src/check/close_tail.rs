@@ -52,11 +52,9 @@ fn ended(whose: &str, end: StreamEnd, received: u64, of: u64) -> Result<(), Symp
 }
 
 /// Wrong bytes behind all of a sender's, which a FIN was to follow.
-fn added(symptom: Symptom, whose: &str, received: u64, of: u64) -> Symptom {
+fn added(symptom: Symptom, received: u64, of: u64) -> Symptom {
     match symptom {
-        Symptom::Wrong(_, wrong) if wrong.at >= of => Symptom::Own(format!(
-            "before {whose} FIN, {received} bytes arrived in place of {of}: something adds bytes to the last ones"
-        )),
+        Symptom::Wrong(direction, wrong) if wrong.at >= of => Symptom::Added { direction, received, of, wrong },
         other => other,
     }
 }
@@ -78,7 +76,7 @@ async fn try_in(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
             }
         };
         let received = played.received();
-        played.check().map_err(|symptom| added(symptom, "the far end's", received, bytes))?;
+        played.check().map_err(|symptom| added(symptom, received, bytes))?;
         if seen == StreamEnd::Reset && received < bytes {
             // Whether it has to do with the FIN, all tries together show.
             return Err(Symptom::Reset { sent: played.sent, received });
@@ -134,7 +132,7 @@ async fn try_out(end: &PathEnd, bytes: u64, rtt: Duration) -> Tried<()> {
             }
         };
         if let Some(wrong) = log.wrong {
-            return Err(added(Symptom::Wrong(PathDirection::Out, wrong), "this end's", log.received, bytes));
+            return Err(added(Symptom::Wrong(PathDirection::Out, wrong), log.received, bytes));
         }
         match seen {
             StreamEnd::Open if log.received < bytes => arrived(&log, bytes),
@@ -168,12 +166,16 @@ async fn try_control(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: D
 /// One direction.
 fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>]) -> CheckReport {
     let is_reset = |symptom: &Symptom| matches!(symptom, Symptom::Reset { .. } | Symptom::FarReset { .. });
-    let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
+    let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_) | Symptom::Added { .. });
     // A RST in the middle of one try is the matter of another check; in each, and never without
     // a close, it is what this path makes of a close. So is an early FIN with which a hello is
     // lost.
-    let is_cut = |symptom: &Symptom| is_reset(symptom) || matches!(symptom, Symptom::NoHello(NoHello::Closed));
-    let are_all = tries.iter().all(|tried| tried.symptom().is_some_and(|symptom| is_own(symptom) || is_cut(symptom)));
+    let is_cut = |symptom: &Symptom| {
+        let is_lost_hello = direction == PathDirection::In && *symptom == Symptom::NoHello(NoHello::Closed);
+        is_reset(symptom) || is_lost_hello
+    };
+    let are_all = all_are(tries, |symptom| is_own(symptom) || is_cut(symptom))
+        && tries.iter().filter_map(Tried::symptom).any(|symptom| is_own(symptom) || is_reset(symptom));
     let what = "the same bytes without a close";
     let whose = if direction == PathDirection::Out { "this end's" } else { "the far end's" };
     TriesJudgement { id: CheckId::CloseTail, tries, control: Some((what, control)) }.report(
@@ -251,6 +253,12 @@ async fn one_way(end: &PathEnd, direction: PathDirection, bytes: u64, rtt: Durat
     match (report.verdict, bytes) {
         // A large tail may be cut where a small one is not, and chance cuts any.
         (CheckVerdict::Flaky, Some(bytes)) if !is_cut_again(end, direction, bytes, rtt).await => {
+            // What chance adds is damage of any transfer.
+            for symptom in tries.iter().filter_map(Tried::symptom) {
+                if let Symptom::Added { direction, wrong, .. } = symptom {
+                    end.ledger.moved(Some(&Symptom::Wrong(*direction, *wrong)));
+                }
+            }
             let summary = format!("not judged, since the same passes at another time: {}", report.summary);
             CheckReport { verdict: CheckVerdict::Unknown, summary, ..report }
         }

@@ -157,7 +157,16 @@ fn in_words(symptom: &Symptom, direction: PathDirection, behind: u64) -> String 
 fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>], behind: u64) -> CheckReport {
     let id = if direction == PathDirection::Out { CheckId::HalfCloseOut } else { CheckId::HalfCloseIn };
     let is_own = |symptom: &Symptom| matches!(symptom, Symptom::Own(_));
-    let is_all = all_are(tries, |symptom| is_own(symptom) || is_cut(symptom));
+    let is_before = |symptom: &Symptom| match symptom {
+        Symptom::Cut { .. } => true,
+        // The end of the far end's first line.
+        Symptom::Closed { sent: 0, .. } => direction == PathDirection::In,
+        _ => false,
+    };
+    // A box that closes both directions may lose what came before the FIN as well.
+    let is_cut = |symptom: &Symptom| is_cut(symptom) || is_before(symptom);
+    let is_all = all_are(tries, |symptom| is_own(symptom) || is_cut(symptom))
+        && tries.iter().filter_map(Tried::symptom).any(|symptom| !is_before(symptom));
     TriesJudgement { id, tries, control: Some(("the same bytes without a FIN", control)) }.report(
         |_| {
             let what = match direction {
@@ -168,7 +177,8 @@ fn judged(direction: PathDirection, tries: &[Tried<()>], control: &[Tried<()>], 
         },
         |symptom| is_own(symptom) || (is_all && is_cut(symptom)),
         |mine| {
-            let text = in_words(mine[0], direction, behind);
+            let first = mine.iter().find(|symptom| !is_before(symptom)).unwrap_or(&mine[0]);
+            let text = in_words(first, direction, behind);
             let cause = if text.contains("never") { EATS.into() } else { box_that_closes(direction) };
             CheckReport::new(id, CheckVerdict::Fail, text).towards(direction).suspects(cause)
         },

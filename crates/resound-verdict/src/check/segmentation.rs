@@ -21,14 +21,12 @@ use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
 const MORE: usize = 2;
 /// So many pieces with pauses, and as many at once.
 const PIECES: u32 = 50;
-/// The pieces of the far end: as many small ones as larger ones, with pauses, and then those
-/// without.
-const FAR_PACED: [u32; 2] = [1, 6];
-const FAR_FAST: u32 = 5;
+/// A piece of the far end, with pauses and without.
+const FAR_PIECES: (u32, u32) = (1, 5);
 /// What a record of TLS 1.3 adds to its bytes (RFC 8446, 5.2).
 const RECORD: u64 = 22;
 /// Bytes of the far end's pieces.
-const FAR_BYTES: u64 = (FAR_PACED[0] as u64 + FAR_PACED[1] as u64) * (PIECES / 2) as u64 + (FAR_FAST * PIECES) as u64;
+const FAR_BYTES: u64 = (FAR_PIECES.0 as u64 + FAR_PIECES.1 as u64) * PIECES as u64;
 
 /// How the pieces of a try came.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,16 +79,15 @@ async fn try_out(end: &PathEnd) -> Tried<Segmented> {
 
 async fn try_in(end: &PathEnd) -> Tried<Segmented> {
     let every_ms = u64::try_from(EVERY.as_millis()).unwrap_or(0);
-    let [small, large] = FAR_PACED.map(|bytes| Step::Pieces { count: PIECES / 2, bytes, every_ms });
-    let fast = Step::Pieces { count: PIECES, bytes: FAR_FAST, every_ms: 0 };
-    let steps = [small, Step::Wait(every_ms), large, fast, Step::Read(1)];
+    let (paced, fast) = FAR_PIECES;
+    let steps = [
+        Step::Pieces { count: PIECES, bytes: paced, every_ms },
+        Step::Pieces { count: PIECES, bytes: fast, every_ms: 0 },
+        Step::Read(1),
+    ];
     play(end, Special::default(), &steps, async |played| {
         let reads = played.receive_each(FAR_BYTES, Instant::now()).await?;
-        let sizes = FAR_PACED.iter().flat_map(|bytes| (0..PIECES / 2).map(|_| u64::from(*bytes)));
-        let ends = sizes.scan(0, |end, size| {
-            *end += size;
-            Some(*end)
-        });
+        let ends = (1..=PIECES).map(|n| u64::from(n * paced));
         let sent = (0..PIECES).map(|n| millis(n * EVERY)).collect();
         Ok(Segmented { reads: reads.len() as u64, paced: PacedPieces { came: came(ends, &reads), sent } })
     })
@@ -135,7 +132,7 @@ fn judged(
             let reads = good.iter().map(|tried| tried.reads).max().unwrap_or_default();
             let report = match common(&found).filter(|bunching| is_kept_back(bunching, trips)) {
                 None => {
-                    let summary = format!("{} pieces of 1 to 7 bytes each way arrive", 2 * PIECES);
+                    let summary = format!("{} small pieces each way arrive, the least of 1 byte", 2 * PIECES);
                     CheckReport::new(id, CheckVerdict::Pass, summary)
                 }
                 Some(Bunching { every_ms, pieces }) => CheckReport::new(
