@@ -240,7 +240,7 @@ pub(crate) async fn run(end: &PathEnd, alone: Duration, bandwidth: Option<f64>) 
         for _ in 0..controls(failed, tries.len()) {
             sleep(APART).await;
             let Tried { result, far } = one(end, alone, Instant::now()).await;
-            // It takes the whole patience.
+            // A silent one takes the whole patience.
             let is_silent = result.as_ref().is_err_and(|symptom| !is_chance(symptom));
             let has_others = control.iter().any(|tried: &Tried<()>| tried.result.is_ok());
             control.push(Tried { result: result.map(drop), far });
