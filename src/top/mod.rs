@@ -4,6 +4,7 @@ mod columns;
 mod document;
 mod feed;
 mod figures;
+mod frame;
 mod http;
 mod input;
 mod model;
@@ -101,7 +102,11 @@ async fn show(plan: &TopPlan, events: TopEvents) -> Result<ExitCode> {
             }
             if has_changed && screen.is_idle() {
                 has_changed = false;
-                screen.draw(|buffer| model.page = view::draw(&model, look, buffer));
+                screen.draw(|columns, rows| {
+                    let (lines, page) = view::draw(&model, look, columns, rows);
+                    model.page = page;
+                    lines
+                });
                 model.scroll(model.scrolled);
             }
             let mut action = TopAction::Draw;

@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use ratatui_core::buffer::{Buffer, Cell};
-use ratatui_core::layout::Rect;
-use ratatui_core::style::{Color, Modifier};
 use tokio::sync::Notify;
 
+use super::frame::TopLine;
 use crate::client::SavedTerminal;
 use crate::stdio::StdStream;
 
@@ -32,8 +30,9 @@ const MOST: u16 = 1000;
 
 pub(super) struct TopScreen {
     saved: SavedTerminal,
-    /// What the terminal shows.
-    shown: Buffer,
+    /// What the terminal shows, and its size.
+    shown: Vec<TopLine>,
+    size: (u16, u16),
     /// To the thread that writes.
     bytes: Option<SyncSender<String>>,
     /// The thread that writes has ended.
@@ -76,7 +75,7 @@ impl TopScreen {
             earlier(panic);
         }));
         saved.enter_raw_mode();
-        let mut screen = Self { saved, shown: Buffer::default(), bytes: Some(bytes), ended, state };
+        let mut screen = Self { saved, shown: Vec::new(), size: (0, 0), bytes: Some(bytes), ended, state };
         screen.put(ENTER.into());
         Ok(screen)
     }
@@ -101,26 +100,29 @@ impl TopScreen {
         self.state.written.notified().await;
     }
 
-    /// Draws what has changed, in one write.
-    pub(super) fn draw(&mut self, paint: impl FnOnce(&mut Buffer)) {
+    /// Draws the lines that have changed, in one write.
+    pub(super) fn draw(&mut self, lines: impl FnOnce(usize, usize) -> Vec<TopLine>) {
         let (columns, rows) = crossterm::terminal::size().ok().filter(|&(x, y)| x > 0 && y > 0).unwrap_or(USUAL);
-        let area = Rect::new(0, 0, columns.min(MOST), rows.min(MOST));
+        let size = (columns.min(MOST), rows.min(MOST));
         let mut text = String::from(DRAWING[0]);
-        if self.shown.area != area {
-            self.shown = Buffer::empty(area);
+        if self.size != size {
+            (self.size, self.shown) = (size, Vec::new());
             text += CLEAR;
         }
-        let mut next = Buffer::empty(area);
-        paint(&mut next);
-        write_cells(&mut text, &self.shown.diff(&next));
+        let lines = lines(size.0.into(), size.1.into());
+        for (row, line) in lines.iter().enumerate().filter(|(row, line)| self.shown.get(*row) != Some(line)) {
+            // Erased first: behind a full line the cursor may still be on its last character.
+            let _ = write!(text, "\x1b[{};1H\x1b[2K", row + 1);
+            line.write(&mut text);
+        }
         text += DRAWING[1];
-        self.shown = next;
+        self.shown = lines;
         self.put(text);
     }
 
     /// Draws all anew the next time.
     pub(super) fn forget(&mut self) {
-        self.shown = Buffer::default();
+        self.size = (0, 0);
     }
 
     /// Takes the terminal again, which a shell or a stop has changed.
@@ -169,34 +171,4 @@ impl Drop for TopScreen {
         self.saved.restore();
         let _ = std::panic::take_hook();
     }
-}
-
-fn write_cells(text: &mut String, cells: &[(u16, u16, &Cell)]) {
-    let (mut cursor, mut style) = (None, None);
-    for (x, y, cell) in cells {
-        if cursor != Some((*x, *y)) {
-            let _ = write!(text, "\x1b[{};{}H", y + 1, x + 1);
-        }
-        let wanted = (cell.fg, cell.modifier);
-        if style != Some(wanted) {
-            *text += "\x1b[0";
-            for (modifier, code) in [(Modifier::BOLD, ";1"), (Modifier::DIM, ";2")] {
-                *text += if cell.modifier.contains(modifier) { code } else { "" };
-            }
-            *text += match cell.fg {
-                Color::Red => ";31",
-                Color::Green => ";32",
-                Color::Yellow => ";33",
-                Color::Blue => ";34",
-                Color::Cyan => ";36",
-                _ => "",
-            };
-            text.push('m');
-            style = Some(wanted);
-        }
-        *text += cell.symbol();
-        // Terminals differ in how wide they show other characters.
-        cursor = cell.symbol().is_ascii().then_some((x + 1, *y));
-    }
-    *text += "\x1b[0m";
 }

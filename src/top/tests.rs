@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use ratatui_core::backend::TestBackend;
-use ratatui_core::terminal::Terminal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -30,13 +28,10 @@ fn model() -> TopModel {
 }
 
 /// The screen as text.
-fn drawn(model: &mut TopModel, columns: u16, rows: u16) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-    terminal.draw(|frame| model.page = view::draw(model, LOOK, frame.buffer_mut())).unwrap();
-    let buffer = terminal.backend().buffer();
-    let lines = buffer.content().chunks(columns.into());
-    let line = |cells: &[ratatui_core::buffer::Cell]| cells.iter().map(|cell| cell.symbol()).collect::<String>();
-    lines.map(|cells| line(cells).trim_end().to_string() + "\n").collect()
+fn drawn(model: &mut TopModel, columns: usize, rows: usize) -> String {
+    let (lines, page) = view::draw(model, LOOK, columns, rows);
+    model.page = page;
+    lines.iter().map(|line| line.text().trim_end().to_string() + "\n").collect()
 }
 
 /// Compares with a file. With `RESOUND_WRITE_TOP=1` the test writes it.
@@ -67,7 +62,7 @@ fn any_window_is_drawn() {
         }
         for (columns, rows) in (1..130).flat_map(|columns| [1, 2, 5, 9, 10, 11, 24].map(|rows| (columns, rows))) {
             let text = drawn(&mut shown, columns, rows);
-            assert_eq!(text.lines().count(), usize::from(rows));
+            assert_eq!(text.lines().count(), rows);
         }
     }
     // The table alone, and what sorts it.

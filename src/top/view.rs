@@ -1,14 +1,11 @@
-//! Draws the model on a buffer of cells.
+//! Draws the model as lines.
 
 use std::collections::VecDeque;
-
-use ratatui_core::buffer::Buffer;
-use ratatui_core::layout::Rect;
-use ratatui_core::style::{Color, Modifier, Style};
 
 use super::columns::TopColumn;
 use super::document::LiveNews;
 use super::figures::{bytes, count, of_worker, rate, time};
+use super::frame::{TopColour, TopLine, TopStyle};
 use super::model::TopModel;
 use crate::report::Glyphs;
 
@@ -20,85 +17,82 @@ pub(super) struct TopLook {
 }
 
 impl TopLook {
-    fn painted(self, colour: Color) -> Style {
-        if self.has_colours { Style::new().fg(colour) } else { Style::new() }
+    fn painted(self, colour: TopColour) -> TopStyle {
+        TopStyle { colour: Some(colour).filter(|_| self.has_colours), ..TopStyle::default() }
     }
 
-    fn label(self) -> Style {
-        self.painted(Color::Cyan)
+    fn label(self) -> TopStyle {
+        self.painted(TopColour::Cyan)
     }
 }
 
-const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
-const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
+const PLAIN: TopStyle = TopStyle { colour: None, is_bold: false, is_faint: false };
+const STRONG: TopStyle = TopStyle { is_bold: true, ..PLAIN };
+const FAINT: TopStyle = TopStyle { is_faint: true, ..PLAIN };
 
 /// The width of a name, and of a figure behind it.
 const NAME: usize = 10;
 const FIGURE: usize = 9;
 /// Lines below which only the table is shown.
-const LOW: u16 = 10;
+const LOW: usize = 10;
 const KEYS: &str = "q quit  ? help  \u{2190}\u{2192} column  r reverse  / filter  p pause";
 const KEYS_IN_ASCII: &str = "q quit  ? help  left/right column  r reverse  / filter  p pause";
 
-/// A place where lines follow each other.
-struct Pen<'a> {
-    buffer: &'a mut Buffer,
-    area: Rect,
-    x: u16,
-    y: u16,
+/// Lines that follow each other.
+struct Pen {
+    lines: Vec<TopLine>,
+    /// The line that is being written.
+    line: TopLine,
+    width: usize,
+    height: usize,
     look: TopLook,
 }
 
-impl Pen<'_> {
-    fn text(&mut self, text: &str, style: Style) {
-        let left = self.area.right().saturating_sub(self.x);
-        if left > 0 && self.y < self.area.bottom() {
-            self.x = self.buffer.set_stringn(self.x, self.y, text, left.into(), style).0;
-        }
+impl Pen {
+    fn text(&mut self, text: &str, style: TopStyle) {
+        self.line.add(text, style, self.width);
     }
 
-    fn to(&mut self, x: usize) {
-        self.x = self.area.x.saturating_add(u16::try_from(x).unwrap_or(u16::MAX));
+    fn to(&mut self, column: usize) {
+        self.line.fill_to(column.min(self.width));
     }
 
     fn next_line(&mut self) {
-        self.y += 1;
-        self.x = self.area.x;
+        self.lines.push(std::mem::take(&mut self.line));
     }
 
     /// `name figure` of a line of several.
     fn pair(&mut self, name: &str, figure: &str) {
         self.text(name, self.look.label());
-        self.text(&format!(" {figure}   "), Style::new());
+        self.text(&format!(" {figure}   "), PLAIN);
     }
 }
 
-/// Draws all, and returns how many connections the table shows.
-pub(super) fn draw(model: &TopModel, look: TopLook, buffer: &mut Buffer) -> usize {
-    let area = buffer.area;
-    if area.height == 0 || area.width == 0 {
-        return 0;
-    }
-    let mut pen = Pen { buffer, area: Rect { height: area.height - 1, ..area }, x: area.x, y: area.y, look };
+/// The lines of a window, and how many connections its table has room for.
+pub(super) fn draw(model: &TopModel, look: TopLook, columns: usize, rows: usize) -> (Vec<TopLine>, usize) {
+    // The last line is the footer's.
+    let height = rows.saturating_sub(1);
+    let mut pen = Pen { lines: Vec::with_capacity(rows), line: TopLine::default(), width: columns, height, look };
     let mut page = 0;
     title(model, &mut pen);
     if model.shows_help {
         help(&mut pen);
     } else {
-        if let Some(live) = model.live.as_ref().filter(|_| area.height >= LOW) {
+        if let Some(live) = model.live.as_ref().filter(|_| rows >= LOW) {
             rates(model, live, &mut pen);
             summary(live, &mut pen);
             workers(live, &mut pen);
         }
         page = table(model, &mut pen);
     }
-    pen.area = area;
-    (pen.x, pen.y) = (area.x, area.bottom() - 1);
+    pen.lines.resize(height, TopLine::default());
+    pen.line = TopLine::default();
     footer(model, &mut pen);
-    page
+    pen.next_line();
+    (pen.lines, page)
 }
 
-fn title(model: &TopModel, pen: &mut Pen<'_>) {
+fn title(model: &TopModel, pen: &mut Pen) {
     let Some(live) = &model.live else {
         pen.text(&format!("resound at {}", model.address), STRONG);
         return pen.next_line();
@@ -109,17 +103,17 @@ fn title(model: &TopModel, pen: &mut Pen<'_>) {
     let more = if about.listeners.len() > listeners.len() { ", ..." } else { "" };
     pen.text(&format!("resound {}{place}{more}", about.command), STRONG);
     let (status, style) = match (model.is_paused, &*about.status) {
-        (true, _) => ("paused", pen.look.painted(Color::Yellow)),
-        (_, "ready") => ("ready", pen.look.painted(Color::Green)),
-        (_, other) => (other, pen.look.painted(Color::Red)),
+        (true, _) => ("paused", pen.look.painted(TopColour::Yellow)),
+        (_, "ready") => ("ready", pen.look.painted(TopColour::Green)),
+        (_, other) => (other, pen.look.painted(TopColour::Red)),
     };
-    pen.text("  ", Style::new());
-    pen.text(status, style.add_modifier(Modifier::BOLD));
+    pen.text("  ", PLAIN);
+    pen.text(status, style.bold());
     pen.text(&format!("  {} {}, up {}", about.version, about.engine, time(about.uptime_seconds)), FAINT);
     pen.next_line();
 }
 
-fn rates(model: &TopModel, live: &LiveNews, pen: &mut Pen<'_>) {
+fn rates(model: &TopModel, live: &LiveNews, pen: &mut Pen) {
     let (now, past) = (&live.rates, &model.history);
     let made = if live.about.command == "load" { "made/s" } else { "accepted/s" };
     let shown: [(&str, String, &VecDeque<f64>); 6] = [
@@ -130,15 +124,14 @@ fn rates(model: &TopModel, live: &LiveNews, pen: &mut Pen<'_>) {
         ("open", count(now.open), &past.open),
         ("out/s", bytes(now.bytes_out_per_second), &past.bytes_out),
     ];
-    let width = usize::from(pen.area.width);
-    let half = width / 2;
+    let half = pen.width / 2;
     for line in shown.chunks(2) {
         for ((name, figure, values), from) in line.iter().zip([0, half]) {
             pen.to(from);
             pen.text(&format!("{name:<NAME$}"), pen.look.label());
-            pen.text(&format!("{figure:>FIGURE$} "), Style::new());
+            pen.text(&format!("{figure:>FIGURE$} "), PLAIN);
             let room = half.saturating_sub(NAME + FIGURE + 3);
-            pen.text(&sparkline(values, room, pen.look.glyphs), pen.look.painted(Color::Blue));
+            pen.text(&sparkline(values, room, pen.look.glyphs), pen.look.painted(TopColour::Blue));
         }
         pen.next_line();
     }
@@ -153,7 +146,7 @@ fn sparkline(values: &VecDeque<f64>, room: usize, glyphs: Glyphs) -> String {
     format!("{bars:>room$}")
 }
 
-fn summary(live: &LiveNews, pen: &mut Pen<'_>) {
+fn summary(live: &LiveNews, pen: &mut Pen) {
     let about = &live.about;
     pen.pair("refused", &count(about.totals.refused));
     if let Some(lag) = about.loop_lag_seconds {
@@ -189,10 +182,10 @@ fn summary(live: &LiveNews, pen: &mut Pen<'_>) {
     }
 }
 
-fn workers(live: &LiveNews, pen: &mut Pen<'_>) {
+fn workers(live: &LiveNews, pen: &mut Pen) {
     let workers = &live.about.workers;
     // The connections have most of the window.
-    let room = usize::from(pen.area.height / 5);
+    let room = pen.height / 5;
     if workers.is_empty() || room == 0 {
         return;
     }
@@ -208,11 +201,11 @@ fn workers(live: &LiveNews, pen: &mut Pen<'_>) {
     }
     for worker in &shown {
         let texts = of_worker(worker);
-        heads.iter().zip(&texts).for_each(|(head, text)| pen.text(&cell(head, text), Style::new()));
+        heads.iter().zip(&texts).for_each(|(head, text)| pen.text(&cell(head, text), PLAIN));
         let lag = worker.loop_lag_seconds.map_or("-".into(), time);
         let (lag, style) = match worker.stuck {
-            true => (format!("stuck {lag}"), pen.look.painted(Color::Red).add_modifier(Modifier::BOLD)),
-            false => (lag, Style::new()),
+            true => (format!("stuck {lag}"), pen.look.painted(TopColour::Red).bold()),
+            false => (lag, PLAIN),
         };
         pen.text(&cell("loop lag", &lag), style);
         pen.next_line();
@@ -251,18 +244,18 @@ pub(super) fn heading(model: &TopModel, shown: usize) -> String {
     text
 }
 
-fn table(model: &TopModel, pen: &mut Pen<'_>) -> usize {
+fn table(model: &TopModel, pen: &mut Pen) -> usize {
     let rows = model.rows();
     pen.text(&heading(model, rows.len()), STRONG);
     pen.next_line();
-    let page = usize::from(pen.area.bottom().saturating_sub(pen.y + 1));
+    let page = pen.height.saturating_sub(pen.lines.len() + 1);
     let from = model.scrolled.min(rows.len().saturating_sub(page));
     let seen = &rows[from..rows.len().min(from + page)];
     let longest = seen.iter().map(|row| row.peer.chars().count()).max().unwrap_or(0);
-    let columns = TopColumn::that_fit(pen.area.width.into(), model.sort, longest);
+    let columns = TopColumn::that_fit(pen.width, model.sort, longest);
     for (at, (column, width)) in columns.iter().enumerate() {
         let (_, head, _) = column.words();
-        let style = if *column == model.sort { pen.look.label().add_modifier(Modifier::BOLD) } else { FAINT };
+        let style = if *column == model.sort { pen.look.label().bold() } else { FAINT };
         pen.text(&spaced(at, &aligned(*column, head, *width)), style);
     }
     pen.next_line();
@@ -270,7 +263,7 @@ fn table(model: &TopModel, pen: &mut Pen<'_>) -> usize {
         for (at, (column, width)) in columns.iter().enumerate() {
             let text = column.text(row);
             let is_bad = *column == TopColumn::Retransmits && row.tcp.is_some_and(|tcp| tcp.retransmits > 0);
-            let style = if is_bad { pen.look.painted(Color::Red) } else { Style::new() };
+            let style = if is_bad { pen.look.painted(TopColour::Red) } else { PLAIN };
             pen.text(&spaced(at, &aligned(*column, &text, *width)), style);
         }
         pen.next_line();
@@ -296,7 +289,7 @@ pub(super) fn aligned(column: TopColumn, text: &str, width: usize) -> String {
     if column.is_left_aligned() { format!("{text:<width$}") } else { format!("{text:>width$}") }
 }
 
-fn help(pen: &mut Pen<'_>) {
+fn help(pen: &mut Pen) {
     let keys = [
         ("left, right", "choose the column that sorts; so does its letter"),
         ("r", "reverse the order"),
@@ -312,20 +305,20 @@ fn help(pen: &mut Pen<'_>) {
     for column in TopColumn::ALL {
         let (letter, head, what) = column.words();
         pen.text(&format!("{letter} "), pen.look.label());
-        pen.text(&format!("{head:<7}{what}"), Style::new());
+        pen.text(&format!("{head:<7}{what}"), PLAIN);
         pen.next_line();
     }
 }
 
-fn footer(model: &TopModel, pen: &mut Pen<'_>) {
+fn footer(model: &TopModel, pen: &mut Pen) {
     if model.is_typing {
         pen.text("Addresses with: ", STRONG);
-        pen.text(&model.filter, Style::new());
+        pen.text(&model.filter, PLAIN);
         pen.text("_", FAINT);
     } else if let Some(trouble) = model.trouble() {
-        pen.text(&trouble, pen.look.painted(Color::Red).add_modifier(Modifier::BOLD));
+        pen.text(&trouble, pen.look.painted(TopColour::Red).bold());
     } else if let Some(note) = model.note() {
-        pen.text(note, pen.look.painted(Color::Green));
+        pen.text(note, pen.look.painted(TopColour::Green));
     } else {
         pen.text(if pen.look.glyphs == Glyphs::Ascii { KEYS_IN_ASCII } else { KEYS }, FAINT);
     }
