@@ -10,10 +10,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use resound::tls::{Certificate, Identity, TlsServer, TlsSettings};
 use resound::{Endpoint, Error};
+use resound_console::Console;
+use resound_console::escape;
 
 use crate::advice::{self, TLS_HINT};
-use crate::console::Console;
-use crate::{escape, units};
+use crate::units;
 
 /// A heading in the help.
 const TLS: &str = "TLS";

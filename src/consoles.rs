@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use resound::Engine;
+use resound_console::printer::{FinalFlush, Printer};
+use resound_console::settings::{ConsoleSettings, LogDetail};
+use resound_console::sink::{Destination, Unwritten};
+use resound_console::{Console, LANES_OF_THREADS};
 
-use crate::console::{Console, LANES_OF_THREADS};
 use crate::log_file::{LogFile, LogReopener};
-use crate::log_settings::{ConsoleSettings, LogDetail};
-use crate::printer::{FinalFlush, Printer};
-use crate::sink::{Destination, Unwritten};
 use crate::stdio::StdStream;
 
 /// Where lines come from, beside those of the program itself.
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn errors_of_this_end_are_printed_from_quiet_networks_too() {
         let (keep, kept) = mpsc::channel();
-        let settings = ConsoleSettings::plain(&["10.0.0.0/8"]);
+        let settings =
+            ConsoleSettings { quiet_from: ["10.0.0.0/8".parse().unwrap()].into(), ..ConsoleSettings::default() };
         let (mut console, flush) = console(&settings, Kept(keep), "it".into(), LineSource::Workers(1), "message");
         let peer: std::net::SocketAddr = "10.0.0.1:1".parse().unwrap();
         let conn = ConnInfo::new(ConnId(1), peer.into(), Endpoint::Unknown);

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use resound::Error;
 use resound::client::{DialError, FailureClass};
+use resound_console::attempts;
 use resound_lab::LabError;
 
 use crate::client::ClientFailure;
-use crate::{advice, exit, lab, units};
+use crate::{advice, exit, lab};
 
 /// An error as stderr gets it: the error, each address that was tried, and the advice.
 pub(crate) fn message(error: &anyhow::Error, advice: Option<&str>) -> String {
@@ -16,17 +17,11 @@ pub(crate) fn message(error: &anyhow::Error, advice: Option<&str>) -> String {
         Some(_) => format!("resound: {error}\n"),
         None => format!("resound: {error:#}\n"),
     };
-    text.extend(error.downcast_ref().into_iter().flat_map(attempts));
+    text.extend(error.downcast_ref().into_iter().flat_map(attempts::lines));
     if let Some(advice) = advice {
         text += &format!("  {advice}\n");
     }
     text
-}
-
-/// A line for each address that was tried, if there were several.
-pub(crate) fn attempts(error: &DialError) -> impl Iterator<Item = String> {
-    let several = error.attempts.iter().filter(|_| error.attempts.len() > 1);
-    several.map(|tried| format!("  {:<40} {} after {}\n", tried.address, tried.cause(), units::elapsed(tried.took)))
 }
 
 /// The exit code of an error, its class if it is a network failure, and the advice for it.

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use resound::Address;
+use resound_console::escape;
 
 use crate::findings::Findings;
-use crate::{escape, exit, units};
+use crate::{exit, units};
 
 /// What a server is sent, and has to send back as a part of its answer.
 const MESSAGE: &str = "resound health";

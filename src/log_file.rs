@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use anyhow::{Result, anyhow};
+use resound_console::printer::Printer;
+use resound_console::sink::Destination;
 #[cfg(unix)]
 use rustix::fs::Access;
 
 use crate::advice;
-use crate::printer::Printer;
-use crate::sink::Destination;
 
 /// What a new file may be: read by its group, and the umask may take that away.
 #[cfg(unix)]

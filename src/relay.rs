@@ -11,9 +11,9 @@ use resound::proxy::Addresses;
 use resound::relay::{OpenPair, Relay, RelayConnections, RelayEvent, RelayTarget, client_addresses};
 use resound::tls::TlsClient;
 use resound::{Address, Handshake};
+use resound_console::{RelayConsole, RelayTotals, event_json};
 
 use crate::client::SendProxy;
-use crate::console::{RelayConsole, RelayTotals, event_json};
 use crate::faults::{FaultPlan, FaultSetter, ListedConnection, OpenConnections};
 use crate::inheritance::Inheritance;
 use crate::server::{self, Serving, ServingPlan};

@@ -11,10 +11,10 @@ use anyhow::{Result, anyhow};
 use resound::proxy::Proxies;
 use resound::server::Access;
 use resound::{Framing, Handle, Limits};
+use resound_console::Console;
 
 use crate::advice;
 use crate::certificates::{ServedTls, ServerTlsArgs};
-use crate::console::Console;
 use crate::descriptors;
 use crate::faults::{FreshFaults, SourcedFaults};
 use crate::signals::CaughtSignals;

@@ -17,27 +17,28 @@ use resound::{
     Address, Chargen, CloseReason, Discard, Echo, Endpoint, Engine, Error, Family, Framing, Handle, Handshake, Limits,
     Reply, Server, Totals,
 };
-use resound_verdict::probe::{FarEnd, Sessions};
+use resound_console::Console;
+use resound_console::escape;
+use resound_console::settings::ConsoleSettings;
+use resound_console::sink::Unwritten;
+use resound_probe::{FarEnd, Sessions};
 
 use crate::admin::{self, AdminListener, AdminPlan};
 use crate::calls::{ExplainedServer, ServerCalls};
 use crate::certificates::{ServedTls, ServerTlsArgs};
-use crate::console::Console;
 use crate::consoles::{Consoles, LineSource};
 use crate::faults::{FaultPlan, FreshFaults, PreparedFaults, SeenConnections, UnfinishedRecord};
 use crate::inheritance::Inheritance;
 use crate::leaving;
 use crate::listening::ListenAddress;
 use crate::log_file::LogFile;
-use crate::log_settings::ConsoleSettings;
 use crate::reload::{Changeable, LiveConfig, Reloads};
-use crate::sink::Unwritten;
 use crate::stdio::StdStream;
 use crate::supervision::{ShutdownSignals, Supervision};
 use crate::units::counted;
 use crate::upgrade::{self, StartedProgram, UpgradeSettings};
 use crate::warnings::{Warnings, print_warnings};
-use crate::{descriptors, escape, exit};
+use crate::{descriptors, exit};
 
 /// A stuck console delays the exit by this time at most.
 const LAST_WRITES: Duration = Duration::from_millis(500);

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use resound_console::sink::Destination;
 use tokio::sync::oneshot;
 #[cfg(unix)]
 use {
@@ -95,6 +96,12 @@ impl StdStream {
         }
         #[cfg(not(unix))]
         None
+    }
+}
+
+impl Destination for StdStream {
+    fn length(&self) -> Option<u64> {
+        self.file_length()
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use resound_console::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use tracing::Metadata;
 use tracing::callsite::Identifier;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
@@ -17,7 +18,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use self::limit::WarningLimit;
 use crate::journal::{self, LinePriority};
-use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use crate::stdio::StdStream;
 
 /// Prints what goes through `tracing`, until [`Warnings::finish`].

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
+use resound_console::json::JsonObject;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::activity::RequestUnderWay;
 use super::replacement::Replacement;
-use crate::json::JsonObject;
 
 /// What a page of this server may do: use what comes from here. Nothing else may do anything.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \

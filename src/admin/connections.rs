@@ -7,12 +7,12 @@ use hyper::StatusCode;
 use resound::client::TcpInfo;
 use resound::inspect::{ConnectionRow, Inspector};
 use resound::{ConnId, Endpoint};
+use resound_console::json;
 use serde::Serialize;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::answer::AdminAnswer;
-use crate::json;
 
 const DEFAULT_LISTED: usize = 100;
 /// Connections that are listed at a time.

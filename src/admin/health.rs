@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use resound::inspect::{Inspector, WorkerPulse};
+use resound_console::json;
 use serde::Serialize;
 
 use super::answer::AdminAnswer;
 use super::replacement::Replacement;
-use crate::json;
 
 /// A worker that has left a question without an answer for so many ticks, of a second each, is
 /// stuck. They are counted, so that a process that was stopped as a whole is not.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use resound::Totals;
+use resound_console::json;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
@@ -13,7 +14,6 @@ use super::health::{LoopWatch, ProgramState};
 use super::process::ProcessUse;
 use super::replacement::Replacement;
 use super::subject::AdminSubject;
-use crate::json;
 
 /// The time between two events.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);

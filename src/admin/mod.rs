@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use resound::Handle;
 use resound::inspect::Inspector;
+use resound_console::Console;
 
 use self::clients::AdminClients;
 use self::connections::ConnectionCollector;
@@ -34,7 +35,6 @@ use self::replacement::Replacement;
 use self::routes::AdminApi;
 use self::subject::AdminSubject;
 use crate::advice;
-use crate::console::Console;
 use crate::http_host::HostRule;
 use crate::inheritance::Inheritance;
 

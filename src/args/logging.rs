@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use resound::server::ipnet::IpNet;
+use resound_console::settings::{ConsoleSettings, Format, LogDetail};
 
-use crate::log_settings::{ConsoleSettings, Format, LogDetail};
 use crate::units;
 
 /// The heading in the help, and of the tables in the guides.

@@ -177,7 +177,7 @@ fn is_attached(arg: &str) -> bool {
 
 /// The words, quoted for a shell.
 fn quoted(words: &[String]) -> String {
-    words.iter().map(|word| crate::escape::shell_word(word)).collect::<Vec<_>>().join(" ")
+    words.iter().map(|word| resound_console::escape::shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

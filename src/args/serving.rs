@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 use resound::proxy::Proxies;
 use resound::server::{Access, ConnectRate, ipnet::IpNet};
 use resound::{Engine, Limits};
+use resound_console::settings::LogDetail;
 
 use super::FamilyArgs;
 use super::admin::AdminArgs;
 use super::logging::LogArgs;
 use crate::certificates::ServerTlsArgs;
 use crate::listening::ListenAddress;
-use crate::log_settings::LogDetail;
 use crate::server::{ProxyMode, ServingPlan};
 use crate::units::{self, Timeout};
 use crate::upgrade::UpgradeSettings;

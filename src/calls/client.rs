@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use resound::client::{CallObserver, IcmpError, StreamCall, TcpInfo};
 use resound::{Endpoint, SocketReport, Stream};
+use resound_console::escape;
+use resound_console::tls_summary::TlsSummary;
 use tokio::sync::Notify;
 
 use super::facts::{TcpState, address, agreed};
@@ -13,9 +15,7 @@ use super::records::{RecordScanner, listed};
 use super::story::{CallNames, SocketStory};
 use super::{errors, marked};
 use crate::colour::Colour;
-use crate::escape;
 use crate::stdio::StdStream;
-use crate::tls_summary::TlsSummary;
 use crate::units::{counted, elapsed};
 
 /// The shortest and the longest pause between two looks for an acknowledgement.

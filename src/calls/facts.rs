@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use resound::Endpoint;
 use resound::client::TcpInfo;
+use resound_console::escape;
 
-use crate::escape;
 use crate::units::{counted, elapsed};
 
 /// A state of TCP (RFC 9293, 3.3.2), by the kernel's numbers (include/net/tcp_states.h).

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use resound::server::Listener;
 use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Engine, Observer, Server, SocketReport, SocketStep};
+use resound_console::Console;
+use resound_console::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
+use resound_console::tls_summary::TlsSummary;
 
 use super::facts::{TcpState, address, agreed};
 use super::story::{CallNames, SocketStory};
 use super::{errors, marked};
 use crate::colour::Colour;
-use crate::console::Console;
-use crate::printer::{EventWeight, FinalFlush, Printer, SkippedEvents};
 use crate::stdio::StdStream;
-use crate::tls_summary::TlsSummary;
 
 /// Lines of workers that wait in lanes of their own.
 const LANES: usize = 64;

@@ -12,14 +12,14 @@ use resound::client::TlsStream;
 use resound::tls::rustls::{self, CertificateError};
 use resound::tls::{Fingerprint, Identity, TlsClient, TlsFailure, Trust, rustls::pki_types::UnixTime};
 use resound::{Address, Error, Stream};
+use resound_console::escape;
+use resound_console::tls_summary::TlsSummary;
 use tokio::time::timeout;
 
 use super::failure::{ADVICE_OF_RESET, ClientFailure};
 use crate::advice;
 use crate::certificates::dates;
-use crate::escape;
 use crate::stdio::say;
-use crate::tls_summary::TlsSummary;
 
 /// A heading in the help.
 const TLS: &str = "TLS";

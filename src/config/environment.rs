@@ -3,11 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 
+use resound_console::escape;
+
 use super::file;
 use super::key::{ConfigKey, Given, KeyForm, Keys, nearest};
 use super::layer::{Entry, Origin};
 use super::mistake::ConfigMistake;
-use crate::escape;
 
 const PREFIX: &str = "RESOUND_";
 

@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
+use resound_console::escape;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::key::{ConfigKey, Given, KeyForm, Keys, nearest};
 use super::layer::{Entry, Origin};
 use super::mistake::{ConfigMistake, place_in, position};
-use crate::escape;
 
 /// The largest file; one with every flag of every command is a hundredth of it.
 const LARGEST: u64 = 1024 * 1024;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::escape;
+use resound_console::escape;
 
 /// Mistakes that are printed; the others are counted.
 const SHOWN: usize = 10;

@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use resound_console::escape;
+
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -28,7 +30,6 @@ use self::merge::{Merged, TypedWords, entries, off, take_switches};
 pub(crate) use self::mistake::ConfigError;
 use self::mistake::{ConfigMistake, one_line};
 use crate::args::{Cli, CliCommand};
-use crate::escape;
 
 /// What to do with a configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -118,7 +118,9 @@ fn literal(text: &str) -> String {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted += "\\n",
             '\t' => quoted += "\\t",
-            c if c.is_control() || crate::escape::is_dangerous(c) => quoted += &format!("\\U{:08X}", c as u32),
+            c if c.is_control() || resound_console::escape::is_dangerous(c) => {
+                quoted += &format!("\\U{:08X}", c as u32)
+            }
             c => quoted.push(c),
         }
     }

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use resound_console::json::JsonObject;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-
-use crate::json::JsonObject;
 
 /// The number of events that are kept.
 const KEPT: usize = 10_000;

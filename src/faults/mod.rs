@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use resound::faults::LiveFaults;
+use resound_console::Console;
 
 use self::control::ControlListener;
 pub(crate) use self::control::{DESCRIPTORS as CONTROL_DESCRIPTORS, ListedConnection, OpenConnections};
@@ -24,7 +25,6 @@ pub(crate) use self::served::SeenConnections;
 pub(crate) use self::setter::FaultSetter;
 pub(crate) use self::source::{FaultSource, SourcedFaults};
 use crate::admin::FaultCounts;
-use crate::console::Console;
 use crate::inheritance::Inheritance;
 
 /// The meaning of the flags about faults.

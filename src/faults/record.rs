@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use resound::faults::FaultEvent;
+use resound_console::json;
 use serde::{Deserialize, Serialize};
-
-use crate::json;
 
 /// Faults, and the first connection that they concern.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use resound::faults::FaultEvent;
 use resound::{Closed, ConnInfo, Observer};
+use resound_console::{Console, closed_json, fault_json, opened_json};
 
 use super::{EventLog, FaultSetter, ListedConnection, OpenConnections};
-use crate::console::{Console, closed_json, fault_json, opened_json};
 
 thread_local! {
     /// The console of this worker. A fault is printed in its lane, behind the events before it.

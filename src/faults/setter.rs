@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use resound::Error;
 use resound::faults::{FaultSetting, FaultSpec, LiveFaults};
+use resound_console::{Console, setting_json};
 
 use super::events::EventLog;
 use super::record::{FaultRecord, SettingRecord};
 use crate::admin::FaultCounts;
-use crate::console::{Console, setting_json};
 
 /// Sets the faults of a program that runs, and reports each change.
 #[derive(Clone)]

@@ -226,7 +226,7 @@ fn summarize(plan: &LabPlan, json: Option<File>, report: &LabReport, code: u8) -
     }
     let Some(file) = &plan.json else { return Ok(()) };
     let document = LabDocument { seed: plan.seed, defects: plan.defects.to_string(), exit_code: code, report };
-    let line = crate::json::object(&document);
+    let line = resound_console::json::object(&document);
     match json {
         Some(mut json) => json.write_all(&line).with_context(|| format!("cannot write {}", file.display())),
         None => Ok(Findings.write_all(&line)?),

@@ -109,7 +109,7 @@ async fn unsupported(answer: &[u8], address: &Address, how: Dial, before: &Conne
     if let Some((class, what, advice)) = known_server(answer) {
         return ClientFailure::advised(class, what, advice).into();
     }
-    let shown = crate::escape::text(&answer[..answer.len().min(60)]);
+    let shown = resound_console::escape::text(&answer[..answer.len().min(60)]);
     let is_header = |part: &[u8]| memchr::memmem::find(answer, part).is_some();
     if before.send_proxy.is_some() && (is_header(b"PROXY ") || is_header(b"\r\n\r\n\0\r\nQUIT\n")) {
         return mismatch(

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
 
+use resound_console::escape;
 use resound_load::{Arrivals, Direction, Fault, Mode, RampVariable, Shape, Timestamps};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::escape;
 
 /// No run lasts ten years.
 const LONGEST: f64 = 10.0 * 365.0 * 86400.0;

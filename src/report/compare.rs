@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use resound_console::escape;
 use resound_load::{Difference, FEWEST, Interval, RUNS, compare};
 
 use super::comparison::{Compared, ComparisonRow};
@@ -11,7 +12,7 @@ use super::metric::Metric;
 use super::page::{Page, Style};
 use super::run::{Run, times};
 use super::{PERCENTILES, describe, merge};
-use crate::{escape, units};
+use crate::units;
 
 /// The width of a table with all columns.
 const TABLE: usize = 78;

@@ -1,12 +1,13 @@
 //! A run's settings in words.
 
+use resound_console::escape;
 use resound_load::{
     Arrivals, Direction, MOST_IN_FLIGHT, Mode, RampVariable, Record, Security, Settings, Shape, Sizes, Timestamps,
 };
 
 use super::merge;
 use super::run::Run;
-use crate::{escape, units};
+use crate::units;
 
 /// `open loop`, `closed loop` ...
 pub(crate) fn shape(settings: &Settings) -> &'static str {

@@ -1,6 +1,6 @@
 //! Text inside XML and HTML.
 
-use crate::escape as terminal;
+use resound_console::escape as terminal;
 
 /// Escapes text for an element or an attribute. Characters that XML cannot hold, or that mislead
 /// the eye, are shown escaped.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
+use resound_console::escape;
 use resound_load::{Failure, Interval, Record, Settings};
 
 use super::bins::{self, GeneratorTrack};
 use super::rates::Rates;
 use super::run::{Run, RunSource};
-use crate::{escape, units};
+use crate::units;
 
 /// The share of time that runs must have in common to be one load.
 const TOGETHER: f64 = 0.9;

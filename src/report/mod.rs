@@ -41,6 +41,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use resound_console::json;
+
 use resound_load::Record;
 
 use anyhow::{Context, Result};
@@ -60,9 +62,9 @@ pub(crate) use self::samples::settings;
 #[cfg(test)]
 pub(crate) use self::tests::schema::tighten_schema;
 use crate::colour::Colour;
+use crate::exit;
 use crate::findings::Findings;
 use crate::stdio::say;
-use crate::{exit, json};
 
 /// The percentiles that tables list.
 const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];

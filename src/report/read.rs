@@ -87,7 +87,7 @@ pub(super) fn parse_within(room: usize, bytes: &[u8], name: &str) -> Result<Run>
     match head.format.as_deref() {
         Some(FORMAT) => {}
         Some(other) if other.starts_with("resound-load/") => {
-            let other = crate::escape::text(other.as_bytes());
+            let other = resound_console::escape::text(other.as_bytes());
             bail!("written by another version: its format is {other}, and this program reads {FORMAT}")
         }
         _ => bail!("not the results of a run: it does not say \"format\":\"{FORMAT}\"{advice}"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use resound_console::escape;
 use resound_load::{Bounded, Counts, Fault, Figure, Interval, Mode, RampStep, Shape, Timestamps};
 
 use super::bars;
@@ -10,7 +11,7 @@ use super::outcome::{GateOutcome, Judgement};
 use super::page::{LABEL, Page, Style};
 use super::run::{KINDS, Run, times};
 use super::{PERCENTILES, describe, notes, stream, verdict};
-use crate::{escape, units};
+use crate::units;
 
 /// The room for the word or the condition after a step.
 const NARROW: usize = 18;

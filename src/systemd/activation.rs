@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Result, anyhow, bail};
 use resound::Error;
 use resound::server::Listener;
-
-use crate::escape;
+use resound_console::escape;
 
 /// The first descriptor that is passed: those before it are the standard streams.
 const FIRST: i32 = 3;

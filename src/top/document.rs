@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use resound_console::escape;
 use serde::Deserialize;
-
-use crate::escape;
 
 /// Characters of a text that are kept.
 const KEPT: usize = 200;

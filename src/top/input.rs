@@ -82,7 +82,7 @@ fn next(bytes: &[u8], is_end: bool) -> Option<(Option<TopKey>, usize)> {
             let chunk = bytes.utf8_chunks().next()?;
             match chunk.valid().chars().next() {
                 Some(c) => Some((Some(TopKey::Char(c)), c.len_utf8())),
-                None if crate::escape::unfinished(bytes) == bytes.len() && !is_end => None,
+                None if resound_console::escape::unfinished(bytes) == bytes.len() && !is_end => None,
                 None => Some((None, chunk.invalid().len())),
             }
         }

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use anyhow::Result;
 use resound::Handle;
 use resound::server::Listener;
+use resound_console::Console;
 use tokio::sync::watch;
 
 use super::{HandedOver, UpgradeSettings};
-use crate::console::Console;
 use crate::systemd::ServiceNotifier;
 
 /// Sockets that no other process gets.

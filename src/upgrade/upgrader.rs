@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use resound::Handle;
 use resound::server::Listener;
+use resound_console::Console;
 use tokio::time::timeout;
 
 use super::UpgradeSettings;
@@ -14,7 +15,6 @@ use super::predecessor::Predecessor;
 use super::program::StartedProgram;
 use super::successor::Successor;
 use super::wire;
-use crate::console::Console;
 use crate::signals::CaughtSignals;
 use crate::systemd::ServiceNotifier;
 

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use resound_console::escape;
 use resound_verdict::FarKind;
 use resound_verdict::watch::{WatchCounts, WatchSecond};
 
 use super::WatchPlan;
 use crate::colour::Colour;
-use crate::{escape, units};
+use crate::units;
 
 /// Without events, a line follows the last one after so long, where stdout is no terminal.
 const QUIET: Duration = Duration::from_secs(10);

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use resound_console::json;
+
 use anyhow::{Context, Result, anyhow, bail};
 use resound::client::FailureClass;
 use resound::system::raise_descriptor_limit;
@@ -24,9 +26,9 @@ pub(crate) use self::gate::WatchGate;
 use self::lines::SecondLines;
 use crate::client::{ClientFailure, Connect};
 use crate::colour::Colour;
+use crate::exit;
 use crate::findings::Findings;
 use crate::signals::{SAME_SIGNAL, termination};
-use crate::{exit, json};
 
 /// Descriptors beside those of the connections.
 const BESIDE: u64 = 64;

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use resound_console::escape;
 use resound_verdict::watch::{ConnectCounts, WatchCounts, WatchEpisode, WatchRecord};
 
 use super::WatchPlan;
 use crate::colour::Colour;
-use crate::{escape, units};
+use crate::units;
 
 /// The episodes that are shown.
 const SHOWN: usize = 50;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use resound::{Address, Dial};
+use resound_console::json;
 use resound_verdict::FarKind;
 use resound_verdict::watch::{WatchCounts, WatchEpisode, WatchRecord, WatchSecond};
 use schemars::generate::SchemaSettings;
@@ -15,7 +16,6 @@ use super::lines::SecondLines;
 use super::{WatchGate, WatchPlan, code, summary};
 use crate::client::{Connect, ConnectSetup, SilencePolicy};
 use crate::colour::Colour;
-use crate::json;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)

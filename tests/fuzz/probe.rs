@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use resound::conn::{Conn, Then, Verdict};
 use resound::{ConnId, ConnInfo, Endpoint, Framing, Limits, Reply, SocketReport};
-use resound_verdict::probe::{CREDIT, FarEnd, Sessions};
+use resound_probe::{CREDIT, FarEnd, Sessions};
 
 /// Lines of the far end: a hello, one for each step, an error.
 const LINES: u64 = 18;

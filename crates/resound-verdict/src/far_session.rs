@@ -8,9 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use crate::place::{PathEnd, Special};
-use crate::probe::{ProbeAnswer, ProbeRequest, SessionLog};
 use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
+use resound_probe::{ProbeAnswer, ProbeRequest, SessionLog};
 
 /// The most bytes of one line of the far end.
 pub(crate) const LONGEST_LINE: usize = 64 * 1024;

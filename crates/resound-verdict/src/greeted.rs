@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::probe::FarHello;
+use resound_probe::FarHello;
 
 /// The servers that have greeted so far, and the names of those that were asked about a connection.
 #[derive(Clone, Debug, Default)]

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::probe::{SessionLog, Step};
 use crate::symptom::{NoHello, Symptom};
+use resound_probe::{SessionLog, Step};
 
 /// The most connections that are kept.
 const MOST: usize = 4096;

@@ -1,7 +1,6 @@
 //! Does this path carry TCP correctly, and if not, what is wrong, in which direction, and what does
 //! it look like?
 
-pub mod probe;
 pub mod watch;
 
 mod by_chance;

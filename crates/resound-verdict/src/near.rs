@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use resound::tls::{Certificate, TlsInfo};
 use resound::{Endpoint, Stream};
 
-use crate::probe::SocketFacts;
+use resound_probe::SocketFacts;
 
 /// What this end knows of a connection.
 #[derive(Clone, Debug)]

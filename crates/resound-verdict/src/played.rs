@@ -10,9 +10,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::far_session::{BrokenLine, FarSession, TOO_LONG, ask, garbled, read_line};
 use crate::place::{PathEnd, Reached, Special};
-use crate::probe::{CREDIT, FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
 use crate::report::PathDirection;
 use crate::symptom::Symptom;
+use resound_probe::{CREDIT, FarHello, Pattern, PatternCheck, ProbeAnswer, ProbeRequest, SessionLog, Step};
 
 /// How often a connection is looked at while it may stand still.
 const LOOK: Duration = Duration::from_millis(100);

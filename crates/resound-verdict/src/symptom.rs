@@ -7,8 +7,8 @@ use std::time::Duration;
 use resound::client::FailureClass;
 use resound::tls::TlsFailure;
 
-use crate::probe::WrongBytes;
 use crate::report::PathDirection;
+use resound_probe::WrongBytes;
 
 /// How the text of [`Symptom::Stalled`] begins.
 pub(crate) const STALLED: &str = "nothing moved any more";

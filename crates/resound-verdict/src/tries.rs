@@ -8,9 +8,9 @@ use crate::check::CheckId;
 use crate::far_session::FarSession;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::{SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
+use resound_probe::{SessionLog, Step};
 
 /// So often each check is tried.
 pub(crate) const TRIES: usize = 3;

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use resound::Reply;
+use resound_console::escape;
 
 use super::answer::Check;
-use crate::escape;
 
 /// Bytes of a greeting or prefix that the explanation shows.
 const SHOWN: usize = 60;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use resound::Stream;
 use resound::client::FailureClass;
+use resound_console::escape;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
@@ -19,7 +20,7 @@ use super::limits::late;
 use super::mistaken::FirstWords;
 use super::plan::{ClientPlan, Expect};
 use crate::colour::Colour;
-use crate::{escape, units};
+use crate::units;
 
 /// The time of one check, beside its round trips.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,10 +6,9 @@
 
 use std::borrow::Cow;
 
+use resound_console::escape;
 use rustyline::GraphemeClusterMode;
 use unicode_segmentation::UnicodeSegmentation;
-
-use crate::escape;
 
 /// Asks the terminal for the position of the cursor (DSR of ECMA-48). The answer arrives as a key.
 pub(super) const WHERE: &str = "\x1b[6n";

@@ -1,9 +1,9 @@
 //! The completions of the word being typed.
 
+use resound_console::escape;
 use rustyline::completion::{FilenameCompleter, Pair};
 
 use super::command::COMMANDS;
-use crate::escape;
 
 /// The most candidates that are listed.
 const SHOWN: usize = 100;

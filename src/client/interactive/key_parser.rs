@@ -1,7 +1,7 @@
 //! The bytes of a Unix terminal as keys.
 
 use super::key_press::{KeyPress, LONGEST};
-use crate::escape;
+use resound_console::escape;
 
 /// Parses the bytes of a terminal.
 #[derive(Default)]

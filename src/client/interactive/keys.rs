@@ -1,8 +1,8 @@
 //! Terminal input as keys.
 
 use super::key_press::KeyPress;
-use crate::escape;
 use crate::stdio::StdStream;
+use resound_console::escape;
 
 /// Passes on the keys of each read until `take` returns false. The thread lives as long as the
 /// process at most.

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use resound_console::escape;
+
 use crate::colour::Colour;
-use crate::{escape, units};
+use crate::units;
 
 /// The view shows an endless line in pieces of this size.
 const PIECE: usize = 4096;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use resound::Stream;
 use resound::client::{Attempt, FailureClass, TcpInfo};
+use resound_console::json::JsonObject;
+use resound_console::tls_summary;
 
-use crate::json::JsonObject;
-use crate::{exit, explain, tls_summary};
+use crate::{exit, explain};
 
 /// A failed attempt to connect to an address.
 pub(super) fn attempt(attempt: &Attempt) -> JsonObject {

@@ -13,6 +13,8 @@ use std::time::Duration;
 use anyhow::Result;
 use resound::Stream;
 use resound::client::FailureClass;
+use resound_console::escape;
+use resound_console::json::JsonObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
@@ -27,10 +29,9 @@ use super::idleness::Idleness;
 use super::limits::{late, until};
 use super::mistaken::FirstWords;
 use super::plan::{ClientPlan, PipeOptions};
-use crate::json::JsonObject;
 use crate::signals::termination;
 use crate::stdio::say;
-use crate::{escape, exit, units};
+use crate::{exit, units};
 
 /// One read from the server: large, so that passing it to another thread costs little.
 const CHUNK: usize = 256 * 1024;

@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::thread;
 
+use resound_console::escape;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::escape;
 use crate::stdio::{StdStream, reader_left};
 
 /// Chunks between the connection and the thread: enough to overlap, yet bounded.

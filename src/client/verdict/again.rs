@@ -1,11 +1,11 @@
 //! The command that shows a check again.
 
 use resound::Address;
+use resound_console::escape;
 use resound_verdict::{CheckId, Profile};
 
 use super::record::MESSAGES;
 use crate::client::plan::{PathSelection, TestTask};
-use crate::escape;
 
 /// The command for one check, with the flags that lead to the server.
 pub(super) fn command(task: &TestTask, target: &Address, family: &str, id: &str) -> String {

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use resound_console::json;
+
 use anyhow::Result;
 use resound::client::{DialError, FailureClass};
 use resound::{Dial, Family, Stream};
@@ -32,7 +34,7 @@ use super::limits::{late, until, within};
 use super::plan::{ClientPlan, PathSelection, TestTask};
 use crate::findings::Findings;
 use crate::stdio::{StdStream, say};
-use crate::{exit, json, report, signals};
+use crate::{exit, report, signals};
 
 /// Descriptors of the path's checks, which run side by side.
 const SIDE_BY_SIDE: usize = 160;

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use resound::tls::{Fingerprint, Identity, TlsServer, TlsSettings};
 use resound::{Address, Framing, Handle, Handshake, Reply, Server};
-use resound_verdict::probe::{FarEnd, Sessions};
+use resound_probe::{FarEnd, Sessions};
 
 use crate::client::tls::{HandshakeOptions, TlsOptions};
 

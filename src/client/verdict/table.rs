@@ -1,10 +1,10 @@
 //! The text of a test's checks: plain lines, which paste well into a ticket.
 
+use resound_console::escape;
 use resound_verdict::{CheckVerdict, FarKind, PathDirection};
 
 use super::record::{TestRecord, TestedAddress, TestedCheck};
 use crate::colour::Colour;
-use crate::escape;
 
 /// The line above the checks.
 pub(super) const HEADING: &str = "verdict  check             tries  what\n";

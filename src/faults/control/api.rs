@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use resound::Error;
 use resound::faults::{FaultSpec, SpecError};
+use resound_console::json;
 use serde::{Deserialize, Serialize};
 
 use super::super::events::{EventLog, LogReader};
 use super::super::setter::FaultSetter;
 use super::http::{HttpReply, HttpRequest};
 use crate::http_host::HostRule;
-use crate::json;
 
 /// The description of the API.
 const OPENAPI: &str = include_str!("../../../schema/control.openapi.json");

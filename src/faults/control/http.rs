@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use resound_console::json::JsonObject;
 use time::OffsetDateTime;
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use crate::json::JsonObject;
 
 /// The longest head of a request.
 const MOST_HEAD: usize = 16 * 1024;

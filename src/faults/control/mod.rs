@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use resound_console::Console;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,7 +23,6 @@ use self::http::{HttpReply, HttpRequest, HttpStream, Incoming};
 use super::events::{EventLog, LogReader};
 use super::setter::FaultSetter;
 use crate::advice;
-use crate::console::Console;
 use crate::http_host::HostRule;
 use crate::inheritance::Inheritance;
 use crate::upgrade::HandedOver;

@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Result;
+use resound_console::json;
 use resound_load::{Interval, Phase, Settings};
 
 use self::frame::FrameData;
@@ -20,7 +21,6 @@ use super::bars::Glyphs;
 use super::document::IntervalLine;
 use crate::colour::Colour;
 use crate::findings::Findings;
-use crate::json;
 use crate::stdio::StdStream;
 
 pub(crate) use self::screen::{Screen, columns};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use resound_console::json;
 use resound_load::{Fault, Interval, Latency, Record};
 
 use super::super::comparison::Compared;
@@ -12,7 +13,6 @@ use super::super::outcome::Judgement;
 use super::super::run::Run;
 use super::super::{encode, hdr, read, samples, verdict};
 use super::{all, hostile, named, saved, some};
-use crate::json;
 
 #[test]
 fn the_output_validates_against_the_schema() {

@@ -16,7 +16,7 @@ use super::page::Style;
 use super::run::Run;
 use super::{read, samples};
 use crate::colour::Colour;
-use crate::json;
+use resound_console::json;
 
 /// Text of a hostile peer or file.
 const HOSTILE: &str = "<script>alert(1)</script>\u{1b}[2J\u{202e}\"'&\n]]>\0";

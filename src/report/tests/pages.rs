@@ -27,7 +27,7 @@ fn the_page_is_well_formed_and_complete() {
         for wanted in ["Gates", "Settings", "Generator", "Compared with", "To keep in mind", "p99>1us"] {
             assert!(text.contains(wanted), "no {wanted}");
         }
-        assert!(text.chars().all(|c| c == '\n' || !c.is_control() && !crate::escape::is_dangerous(c)));
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control() && !resound_console::escape::is_dangerous(c)));
         let attributes = || tree.descendants().flat_map(|node| node.attributes());
         for number in attributes().filter(|a| ["x", "y", "cx", "cy", "d"].contains(&a.name())) {
             assert!(!number.value().contains("NaN") && !number.value().contains("inf"), "{}", number.value());

@@ -14,7 +14,10 @@ fn the_text_fits_its_terminal_and_is_escaped() {
     for run in all() {
         for width in [40, 60, 80, 200] {
             let page = text::render(&run, &judged(&run, &["p99>1us", "errors>0"]), None, plain(width));
-            assert!(page.chars().all(|c| c == '\n' || !c.is_control() && !crate::escape::is_dangerous(c)), "{page}");
+            assert!(
+                page.chars().all(|c| c == '\n' || !c.is_control() && !resound_console::escape::is_dangerous(c)),
+                "{page}"
+            );
             let is_hostile = run.record.total.counts.sent == u64::MAX;
             for line in page.lines().filter(|_| !is_hostile) {
                 assert!(visible(line) <= width.min(80), "{width}: {line}");

@@ -8,8 +8,16 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Fields, ImplItem, Item, TraitItem, UseTree, Visibility};
 
-const CRATES: [&str; 6] =
-    ["resound-proto", "resound-faults", "resound", "resound-load", "resound-lab", "resound-verdict"];
+const CRATES: [&str; 8] = [
+    "resound-proto",
+    "resound-faults",
+    "resound",
+    "resound-load",
+    "resound-lab",
+    "resound-probe",
+    "resound-verdict",
+    "resound-console",
+];
 /// Traits whose impls say nothing about how to use a type.
 const UNLISTED: [&str; 2] = ["Drop", "Error"];
 /// How to read a list.

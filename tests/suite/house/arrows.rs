@@ -4,13 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) const CRATES: [&str; 7] = [
+pub(super) const CRATES: [&str; 9] = [
     "crates/resound-proto/src",
     "crates/resound-faults/src",
     "crates/resound/src",
     "crates/resound-load/src",
     "crates/resound-lab/src",
+    "crates/resound-probe/src",
     "crates/resound-verdict/src",
+    "crates/resound-console/src",
     "src",
 ];
 /// The crates without I/O.

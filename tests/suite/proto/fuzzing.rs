@@ -47,7 +47,7 @@ fn lab() {
 #[test]
 fn probe() {
     let files = replay("probe", fuzz_probe::probe);
-    let is_played = |line: &[u8]| matches!(resound_verdict::probe::ProbeRequest::parse(line), Some(Ok(_)));
+    let is_played = |line: &[u8]| matches!(resound_probe::ProbeRequest::parse(line), Some(Ok(_)));
     let line = |bytes: &Vec<u8>| bytes.split(|byte| *byte == b'\n').next().unwrap().to_vec();
     let played = files.iter().filter(|bytes| is_played(&line(bytes))).count();
     assert!(played >= 10, "{played} requests that are played");

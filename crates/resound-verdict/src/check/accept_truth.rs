@@ -2,10 +2,10 @@
 
 use super::CheckId;
 use super::greet::{GreetTry, Greetings, elapsed};
-use crate::probe::TcpFacts;
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::TRIES;
+use resound_probe::TcpFacts;
 
 /// Retransmissions in a row that no system leaves without an acknowledgement.
 const UNHEARD: u32 = 3;
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::near::NearFacts;
-    use crate::probe::SocketFacts;
+    use resound_probe::SocketFacts;
 
     #[test]
     fn a_server_that_starts_again_is_no_proxy_without_one() {

@@ -8,8 +8,8 @@ use super::CheckId;
 use super::greet::{Greeting, Greetings};
 use super::one_connection::{of_endpoint, socket_address};
 use crate::near::NearFacts;
-use crate::probe::FarHello;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use resound_probe::FarHello;
 
 /// What one connection shows of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::CheckId;
-use crate::probe::FarHello;
 use crate::report::{CheckReport, CheckVerdict};
+use resound_probe::FarHello;
 
 /// So many names stand in the evidence.
 const SHOWN: usize = 16;

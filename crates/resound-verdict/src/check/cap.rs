@@ -8,10 +8,10 @@ use tokio::time::sleep;
 use super::CheckId;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::all;
+use resound_probe::Step;
 
 /// The steps of the ramp; the number that was asked for is the last.
 const LEVELS: [usize; 12] = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000];

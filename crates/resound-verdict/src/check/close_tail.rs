@@ -10,10 +10,10 @@ use super::CheckId;
 use super::integrity::arrived;
 use crate::place::{PathEnd, Special};
 use crate::played::StreamEnd;
-use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play, play_and_end};
+use resound_probe::Step;
 
 /// The most bytes before the FIN.
 const MOST: u64 = 256 * 1024;

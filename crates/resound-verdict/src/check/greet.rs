@@ -12,10 +12,10 @@ use super::proxy_header::is_proxy_header;
 use crate::far_session::{LINE_PATIENCE, LONGEST_LINE};
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
-use crate::probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathDirection};
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::{TRIES, all};
+use resound_probe::{Damage, FarHello, ProbeAnswer, ProbeRequest, WrongBytes};
 
 /// A server that speaks first has this time on most ports.
 const FIRST_WORD: Duration = Duration::from_millis(300);

@@ -9,10 +9,10 @@ use super::CheckId;
 use super::integrity::arrived;
 use crate::place::{PathEnd, Special};
 use crate::played::StreamEnd;
-use crate::probe::{SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{Tried, TriesJudgement, all, all_are, play_and_end};
+use resound_probe::{SessionLog, Step};
 
 /// What is sent before the FIN, in each try.
 const BEFORE: [u64; 3] = [0, 1, 64 * 1024];

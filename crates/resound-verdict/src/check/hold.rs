@@ -12,9 +12,9 @@ use super::one_connection::OneConnection;
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::{SessionLog, Step};
 use crate::symptom::Symptom;
 use crate::tries::{Tried, play};
+use resound_probe::{SessionLog, Step};
 
 /// Between two looks at this end's socket.
 const TICK: Duration = Duration::from_millis(10);

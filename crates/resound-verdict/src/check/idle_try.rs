@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::greet::elapsed;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::{SessionLog, Step};
 use crate::report::PathDirection;
 use crate::symptom::Symptom;
 use crate::tries::{Tried, is_far_made, play};
+use resound_probe::{SessionLog, Step};
 
 /// Bytes of each message: one segment.
 pub(crate) const MESSAGE: u64 = 64;

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::CheckId;
 use crate::ledger::DamageSeen;
 use crate::place::{PathEnd, Special};
-use crate::probe::{CREDIT, SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
+use resound_probe::{CREDIT, SessionLog, Step};
 
 /// Bytes per second of a try.
 #[derive(Clone, Copy, Debug)]

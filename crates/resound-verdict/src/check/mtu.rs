@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use super::mtu_finding::{BYTES, LostSize, MtuFinding, MtuTransfer};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::Step;
 use crate::report::PathDirection;
 use crate::symptom::{NoHello, Symptom};
 use crate::tries::{TRIES, Tried, all, is_far_made};
+use resound_probe::Step;
 
 /// A transfer that looks for the size has so many segments.
 const SEARCH_SEGMENTS: u64 = 4;

@@ -12,10 +12,10 @@ use super::greet::elapsed;
 use super::rtt::{millis, quantile};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{TRIES, Tried, all, are_unmet, play};
+use resound_probe::Step;
 
 /// A system acknowledges at once in the beginning, and after some answers no more.
 const WARM_UP: u32 = 6;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use resound::Endpoint;
 
 use crate::near::NearFacts;
-use crate::probe::FarHello;
+use resound_probe::FarHello;
 
 /// A clock that was read in one order may be seen in the other by so many milliseconds.
 const SLACK_MS: u32 = 250;

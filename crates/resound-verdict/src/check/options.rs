@@ -18,8 +18,8 @@ use super::one_connection::{OneConnection, of_endpoint};
 use crate::near::NearFacts;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::{FarHello, SynFacts, TcpFacts};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
+use resound_probe::{FarHello, SynFacts, TcpFacts};
 
 /// The code point of expedited forwarding (RFC 3246), which networks use for voice.
 const MARK: u8 = 46;

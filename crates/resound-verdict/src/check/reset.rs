@@ -12,10 +12,10 @@ use super::CheckId;
 use super::integrity::{amount, arrived};
 use crate::place::{PathEnd, Special};
 use crate::played::{Played, StreamEnd};
-use crate::probe::{SessionLog, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{Tried, TriesJudgement, all, play, play_and_end};
+use resound_probe::{SessionLog, Step};
 
 /// Bytes before the RST, in each try. The receiver has confirmed them.
 const BEFORE: [u64; 3] = [0, 1, 64 * 1024];

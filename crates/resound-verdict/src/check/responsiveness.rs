@@ -12,10 +12,10 @@ use super::integrity::amount;
 use super::rtt::{RoundTrips, millis, quantile};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
 use crate::tries::all;
+use resound_probe::Step;
 
 /// One more connection loads the path after each interval, up to so many.
 const INTERVAL: Duration = Duration::from_secs(1);

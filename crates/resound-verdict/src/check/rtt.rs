@@ -6,10 +6,10 @@ use super::CheckId;
 use super::greet::elapsed;
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict};
 use crate::symptom::Symptom;
 use crate::tries::{TRIES, Tried, play};
+use resound_probe::Step;
 
 /// The most and the fewest round trips.
 const ROUND_TRIPS: (u32, u32) = (20, 5);

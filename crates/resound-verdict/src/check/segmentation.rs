@@ -12,10 +12,10 @@ use super::integrity::arrived;
 use super::rtt::{RoundTrips, millis};
 use crate::place::{PathEnd, Special};
 use crate::played::Played;
-use crate::probe::Step;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
+use resound_probe::Step;
 
 /// So many more rounds of tries where bunches may be hidden.
 const MORE: usize = 2;

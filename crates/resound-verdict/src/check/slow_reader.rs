@@ -10,10 +10,10 @@ use super::greet::elapsed;
 use super::hold::{Held, own};
 use super::integrity::{amount, arrived};
 use crate::place::{PathEnd, Special};
-use crate::probe::{CREDIT, Step};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
 use crate::tries::{TRIES, Tried, TriesJudgement, all, all_are, play};
+use resound_probe::{CREDIT, Step};
 
 /// This end's receive buffer.
 const RECEIVE_BUFFER: u32 = 16 * 1024;

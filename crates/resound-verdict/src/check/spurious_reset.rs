@@ -10,9 +10,9 @@ use super::integrity::{amount, try_each_way, try_in};
 use super::slow_reader::try_plain_out;
 use crate::ledger::{LedgerLine, LineFate};
 use crate::place::PathEnd;
-use crate::probe::CREDIT;
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::tries::{TRIES, all};
+use resound_probe::CREDIT;
 
 /// With so many others open, a connection that is reset at its beginning may be one too many.
 const CROWD: usize = 5;

@@ -7,9 +7,9 @@ use super::CheckId;
 use super::address::{near, samples};
 use super::greet::Greetings;
 use crate::near::NearFacts;
-use crate::probe::{FarHello, FarTls, hex};
 use crate::report::{CheckReport, CheckVerdict, PathDirection};
 use crate::symptom::Symptom;
+use resound_probe::{FarHello, FarTls, hex};
 
 /// What one connection shows of its TLS sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use resound::server::Access;
 use resound::{Address, Engine, Framing, Handle, Reply, Server};
-use resound_verdict::probe::{FarEnd, ProbeAnswer, ProbeRequest, Sessions, Step};
+use resound_probe::{FarEnd, ProbeAnswer, ProbeRequest, Sessions, Step};
 use resound_verdict::{CheckId, CheckVerdict, Path, PathReport};
 
 /// A far end that never stops would say so much more than any line has.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use resound::faults::FaultSpec;
 use resound::relay::{Relay, RelayTarget};
 use resound::{Endpoint, Engine, Handle, Reply, Server};
-use resound_verdict::probe::{FarEnd, Sessions};
+use resound_probe::{FarEnd, Sessions};
 use resound_verdict::{Path, PathReport};
 
 pub(crate) struct Relayed {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use resound::relay::{Relay, RelayTarget};
 use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
 use resound::{Address, ConnInfo, Echo, Framing, Handle, Handshake, Reply, Server, Service};
+use resound_probe::{FarEnd, Sessions};
 #[cfg(target_os = "linux")]
 use resound_verdict::PathDirection;
-use resound_verdict::probe::{FarEnd, Sessions};
 use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, Path, PathReport};
 
 /// Nothing moves for so long: no fault here stalls for a shorter time on purpose.

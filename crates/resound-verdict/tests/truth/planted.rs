@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use resound::relay::{Relay, RelayTarget};
 use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
 use resound::{Address, Dial, Endpoint, Framing, Handle, Handshake, Reply, Server};
-use resound_verdict::probe::{FarEnd, Sessions};
+use resound_probe::{FarEnd, Sessions};
 use resound_verdict::{CheckVerdict, Path};
 
 use crate::row::{Row, Way};

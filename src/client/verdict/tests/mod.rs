@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use resound_console::json;
 use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, PathDirection, Profile, Progress};
 use serde_json::Value;
 
@@ -15,7 +16,6 @@ use super::view::TestView;
 use super::{again, junit, page, table};
 use crate::client::plan::{Expect, PathSelection, TestOutput, TestTask};
 use crate::colour::Colour;
-use crate::json;
 
 /// What a far end may call itself.
 const HOSTILE: &str = "<script>alert('\x1b[31m\u{202e}&\"')</script>";

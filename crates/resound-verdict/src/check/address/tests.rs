@@ -1,6 +1,6 @@
 use super::super::one_connection::tests::{far, near};
 use super::*;
-use crate::probe::ProxiedClient;
+use resound_probe::ProxiedClient;
 
 const NEAR: &str = "10.0.0.1:4000";
 const FAR: &str = "10.0.0.2:7";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::probe::{SocketFacts, SynFacts, TcpFacts};
+use resound_probe::{SocketFacts, SynFacts, TcpFacts};
 
 /// What both systems have agreed on.
 pub(in crate::check) fn agreed() -> TcpFacts {
@@ -87,6 +87,6 @@ fn without_a_proof_nothing_is_claimed() {
     assert_eq!(OneConnection::of(&one_machine, &far("127.0.0.1:4000", "127.0.0.1:7")), OneConnection::Proven);
     let odd = NearFacts { timestamp_clock: Some(8_000_031), ..near_end.clone() };
     assert_eq!(OneConnection::of(&odd, &far(NEAR, FAR)), OneConnection::SameAddresses, "perhaps microseconds");
-    let proxied = FarHello { proxied: Some(crate::probe::ProxiedClient::default()), ..far(NEAR, FAR) };
+    let proxied = FarHello { proxied: Some(resound_probe::ProxiedClient::default()), ..far(NEAR, FAR) };
     assert!(matches!(OneConnection::of(&near_end, &proxied), OneConnection::Other(_)));
 }

@@ -1,6 +1,6 @@
 use super::super::one_connection::tests::{agreed, far, near, syn};
 use super::*;
-use crate::probe::SocketFacts;
+use resound_probe::SocketFacts;
 
 const NEAR: &str = "10.0.0.1:4000";
 const FAR: &str = "10.0.0.2:7";

@@ -100,7 +100,9 @@ pub enum Step {
 }
 
 impl Step {
-    pub(crate) fn sends(self) -> u64 {
+    /// The bytes that the far end sends.
+    #[must_use]
+    pub fn sends(self) -> u64 {
         match self {
             Self::Send(bytes) | Self::Both(bytes) => bytes,
             Self::Pieces { count, bytes, .. }
@@ -110,7 +112,9 @@ impl Step {
         }
     }
 
-    pub(crate) fn reads(self) -> u64 {
+    /// The bytes that it receives.
+    #[must_use]
+    pub fn reads(self) -> u64 {
         match self {
             Self::Read(bytes) | Self::Both(bytes) => bytes,
             Self::Answers { count, ask, .. } | Self::Halves { count, ask, .. } => u64::from(count) * u64::from(ask),

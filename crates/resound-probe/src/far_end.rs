@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound::{CloseReason, ConnInfo, Cx, Framing, Service, SocketReport};
+use resound::{CloseReason, ConnInfo, Cx, Framing, Reply, Service, SocketReport};
 
 use super::facts::hex;
 use super::facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SocketFacts};
@@ -22,11 +22,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The same of one that is held for long.
 const LATE_LOOK: Duration = Duration::from_millis(250);
 
-/// A service, and in its place the far end of a check for connections that begin with a line of
-/// `resound-probe/1`.
+/// The answers of a server, and in their place the far end of a check for connections that begin
+/// with a line of `resound-probe/1`.
 #[derive(Debug)]
-pub struct FarEnd<S> {
-    inner: S,
+pub struct FarEnd {
+    inner: Reply,
     sessions: Sessions,
     state: FarState,
 }
@@ -35,16 +35,16 @@ pub struct FarEnd<S> {
 enum FarState {
     /// Nothing has come.
     New,
-    /// The connection is the service's.
+    /// Its lines are answered.
     Served,
     Playing(Box<Player>),
     /// A question was answered.
     Answered,
 }
 
-impl<S: Service> FarEnd<S> {
+impl FarEnd {
     /// `inner` serves all other connections.
-    pub fn new(inner: S, sessions: Sessions) -> Self {
+    pub fn new(inner: Reply, sessions: Sessions) -> Self {
         Self { inner, sessions, state: FarState::New }
     }
 
@@ -74,7 +74,7 @@ impl<S: Service> FarEnd<S> {
     }
 }
 
-impl<S: Service> Service for FarEnd<S> {
+impl Service for FarEnd {
     fn framing(&self) -> Framing {
         self.inner.framing()
     }

@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 /// The importance of an event when a lane is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventWeight {
+pub enum EventWeight {
     /// One of many.
     Message,
     /// One of a few: dropped last.
@@ -34,11 +34,13 @@ pub(crate) enum EventWeight {
 
 /// The events dropped since the last write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SkippedEvents {
-    pub(crate) messages: u64,
-    pub(crate) events: u64,
+pub struct SkippedEvents {
+    /// Messages.
+    pub messages: u64,
+    /// Other events.
+    pub events: u64,
     /// Lines taken from a lane and given up because the end was near.
-    pub(crate) lines: u64,
+    pub lines: u64,
 }
 
 #[derive(Default)]
@@ -48,7 +50,7 @@ struct Lane {
 }
 
 /// A path to an output, shared by the threads that write events and the one that writes the output.
-pub(crate) struct Printer {
+pub struct Printer {
     lanes: Vec<Mutex<Lane>>,
     /// The arguments of the thread. The first print takes them: a silent server needs no thread.
     start: Mutex<Option<(OutputSink, mpsc::Sender<Option<Unwritten>>)>>,
@@ -74,7 +76,7 @@ pub(crate) struct Printer {
 }
 
 /// Writes the rest at the end.
-pub(crate) struct FinalFlush {
+pub struct FinalFlush {
     printer: Arc<Printer>,
     ended: mpsc::Receiver<Option<Unwritten>>,
 }
@@ -82,7 +84,7 @@ pub(crate) struct FinalFlush {
 impl Printer {
     /// A path to `output` with this many lanes. `skipped_text` is the text in place of skipped
     /// events; `failing` reports a failing output elsewhere.
-    pub(crate) fn new(
+    pub fn new(
         output: impl Destination + 'static,
         lanes: usize,
         skipped_text: impl Fn(SkippedEvents) -> String + Send + Sync + 'static,
@@ -109,7 +111,7 @@ impl Printer {
 
     /// Lets `write` append one event to a lane, unless the lane is full. Waits only for the lock of
     /// the lane, which is held to append an event or to swap two buffers.
-    pub(crate) fn print(self: &Arc<Self>, lane: usize, weight: EventWeight, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn print(self: &Arc<Self>, lane: usize, weight: EventWeight, write: impl FnOnce(&mut Vec<u8>)) {
         if self.broken.load(Ordering::Relaxed) {
             return;
         }
@@ -130,13 +132,13 @@ impl Printer {
     }
 
     /// Appends to the lines that are written last.
-    pub(crate) fn last_lines(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn last_lines(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut lock(&self.last_lines));
         self.wake();
     }
 
     /// Returns once everything printed before is written, or after `patience`.
-    pub(crate) async fn settled(self: &Arc<Self>, patience: Duration) {
+    pub async fn settled(self: &Arc<Self>, patience: Duration) {
         let started = lock(&self.start).is_none();
         // The current round may have passed a lane already; the next one visits all of them.
         let wanted = self.rounds.load(Ordering::SeqCst) + 2;
@@ -152,7 +154,7 @@ impl Printer {
     }
 
     /// Wakes the thread, or starts it.
-    pub(crate) fn wake(self: &Arc<Self>) {
+    pub fn wake(self: &Arc<Self>) {
         let start = lock(&self.start).take();
         if let Some((mut sink, end)) = start {
             let printer = Arc::clone(self);
@@ -310,14 +312,15 @@ impl SkippedEvents {
 }
 
 impl FinalFlush {
-    pub(crate) fn printer(&self) -> Arc<Printer> {
+    /// The printer that this ends.
+    pub fn printer(&self) -> Arc<Printer> {
         Arc::clone(&self.printer)
     }
 
     /// Writes the rest: all of it within `patience`, else the last lines within as much again.
     /// Returns the lines that a failing or stuck output has not taken. For a stuck one that is a
     /// maximum: it may have taken a part of the last write.
-    pub(crate) fn finish(self, patience: Duration) -> Option<Unwritten> {
+    pub fn finish(self, patience: Duration) -> Option<Unwritten> {
         let printer = &self.printer;
         if lock(&printer.start).is_some() {
             return None; // nothing was printed

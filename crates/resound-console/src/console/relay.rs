@@ -9,13 +9,13 @@ use resound::{CloseReason, Closed, ConnInfo, Observer};
 
 use super::faults::fault_json;
 use super::{AddressTuple, Console, event_of};
-use crate::explain;
+use crate::attempts;
 use crate::json::JsonObject;
-use crate::units::{bytes, counted, elapsed};
+use resound_load::figures::{bytes, counted, elapsed};
 
 /// The counts of a relay.
 #[derive(Default)]
-pub(crate) struct RelayTotals {
+pub struct RelayTotals {
     connected: AtomicU64,
     unanswered: AtomicU64,
     up: AtomicU64,
@@ -25,18 +25,21 @@ pub(crate) struct RelayTotals {
 
 /// The console of a relay: connections with `--verbose` and in JSON, failures always.
 #[derive(Clone)]
-pub(crate) struct RelayConsole {
-    pub(crate) console: Console,
-    pub(crate) totals: Arc<RelayTotals>,
+pub struct RelayConsole {
+    /// Where the lines go.
+    pub console: Console,
+    /// What the last line counts; the workers share it.
+    pub totals: Arc<RelayTotals>,
 }
 
 impl RelayConsole {
     /// The same console, for a worker.
-    pub(crate) fn of_worker(&self, worker: usize) -> Self {
+    pub fn of_worker(&self, worker: usize) -> Self {
         Self { console: self.console.of_worker(worker), ..self.clone() }
     }
 
-    pub(crate) fn note(&self, event: &RelayEvent<'_>) {
+    /// Counts an event, and prints it if the settings want that.
+    pub fn note(&self, event: &RelayEvent<'_>) {
         let totals = &self.totals;
         let json = || event_json(event).map(|(_, object)| object).unwrap_or_default();
         match event {
@@ -51,7 +54,7 @@ impl RelayConsole {
                 totals.unanswered.fetch_add(1, Relaxed);
                 let text = |to: &mut Vec<u8>| {
                     writeln!(to, "Reset {}: {error}", AddressTuple(client))?;
-                    explain::attempts(error).try_for_each(|line| to.write_all(line.as_bytes()))
+                    attempts::lines(error).try_for_each(|line| to.write_all(line.as_bytes()))
                 };
                 self.console.event(text, json);
             }
@@ -80,7 +83,7 @@ impl RelayConsole {
 }
 
 /// An event as an object, and the connection that it is of.
-pub(crate) fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
+pub fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
     let (client, object) = match event {
         RelayEvent::Opened { client, target, took } => {
             let opened = event_of("opened", client).with("local", client.local.to_string());
@@ -100,7 +103,7 @@ pub(crate) fn event_json(event: &RelayEvent<'_>) -> Option<(u64, JsonObject)> {
 
 impl RelayTotals {
     /// Prints the end of a relay.
-    pub(crate) fn stopped(&self, console: &Console) {
+    pub fn stopped(&self, console: &Console) {
         let Some(printer) = &console.printer else { return };
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         let text = |to: &mut Vec<u8>| {

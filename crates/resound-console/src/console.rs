@@ -17,21 +17,21 @@ use resound::server::Refusal;
 use resound::tls::Certificate;
 use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
 
-pub(crate) use self::faults::{fault_json, setting_json};
-pub(crate) use self::relay::{RelayConsole, RelayTotals, event_json};
+pub use self::faults::{fault_json, setting_json};
+pub use self::relay::{RelayConsole, RelayTotals, event_json};
 use crate::escape;
 use crate::json::JsonObject;
-use crate::log_settings::{ConsoleSettings, Format, is_own_error};
 use crate::printer::{EventWeight, Printer, SkippedEvents};
 use crate::proxied::{self, ProxiedText};
+use crate::settings::{ConsoleSettings, Format, is_own_error};
 use crate::tls_summary::{self, TlsSummary};
-use crate::units::{bytes, count, counted};
+use resound_load::figures::{bytes, count, counted};
 
 /// Bytes of a message that the console shows; the rest is only counted.
 const SHOWN: usize = 1024;
 
 /// Lanes that connections with a thread each take in turn.
-pub(crate) const LANES_OF_THREADS: usize = 64;
+pub const LANES_OF_THREADS: usize = 64;
 
 thread_local! {
     /// The lane of this thread, on the threads engine.
@@ -46,7 +46,7 @@ const ORDER: Duration = Duration::from_millis(50);
 
 /// The console of a worker, or of the server itself; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Console {
+pub struct Console {
     printer: Option<Arc<Printer>>,
     settings: ConsoleSettings,
     lane: usize,
@@ -60,18 +60,18 @@ pub(crate) struct Console {
 
 impl Console {
     /// The console of the server itself. Lanes are written in order: the server, then each worker.
-    pub(crate) fn new(printer: Arc<Printer>, settings: ConsoleSettings, noun: &'static str) -> Self {
+    pub fn new(printer: Arc<Printer>, settings: ConsoleSettings, noun: &'static str) -> Self {
         Self { printer: Some(printer), settings, lane: 0, next: None, noun, explained: Arc::default() }
     }
 
     /// The same console, for connections that have a thread each: they take the lanes in turn.
     /// Thousands of threads that want one lock would wait longer for it than they work.
-    pub(crate) fn of_threads(self) -> Self {
+    pub fn of_threads(self) -> Self {
         Self { next: Some(Arc::default()), ..self }
     }
 
     /// The text in place of events that a slow output has not taken.
-    pub(crate) fn skipped(settings: &ConsoleSettings, skipped: SkippedEvents, noun: &str) -> String {
+    pub fn skipped(settings: &ConsoleSettings, skipped: SkippedEvents, noun: &str) -> String {
         let mut text = match settings.format {
             Format::Text => skipped_text(skipped, noun).into_bytes(),
             Format::Json => skipped_json(skipped).into_bytes(),
@@ -82,7 +82,7 @@ impl Console {
 
     /// The same console, for a worker. On the threads engine that is the thread of a connection:
     /// its consoles share a lane, so that its lines keep their order.
-    pub(crate) fn of_worker(&self, worker: usize) -> Self {
+    pub fn of_worker(&self, worker: usize) -> Self {
         let of_thread = |next: &Arc<AtomicUsize>| {
             let lane = OF_THREAD.get().unwrap_or_else(|| next.fetch_add(1, Relaxed) % LANES_OF_THREADS);
             OF_THREAD.set(Some(lane));
@@ -92,18 +92,18 @@ impl Console {
     }
 
     /// Prints lines of `--explain` in this lane.
-    pub(crate) fn explanation(&self, lane: usize, text: &str) {
+    pub fn explanation(&self, lane: usize, text: &str) {
         let text = |to: &mut Vec<u8>| to.extend_from_slice(text.as_bytes());
         self.printer.iter().for_each(|printer| printer.print(lane, EventWeight::Message, text));
     }
 
     /// The same console, silent.
-    pub(crate) fn silent(&self) -> Self {
+    pub fn silent(&self) -> Self {
         Self { printer: None, ..self.clone() }
     }
 
     /// Prints each address, and where a relay leads from there.
-    pub(crate) fn started<'a>(&self, addresses: impl Iterator<Item = (&'a Endpoint, Option<&'a Address>)>) {
+    pub fn started<'a>(&self, addresses: impl Iterator<Item = (&'a Endpoint, Option<&'a Address>)>) {
         for (address, target) in addresses {
             self.event(
                 |to| match (address, target) {
@@ -121,7 +121,7 @@ impl Console {
     }
 
     /// Prints the certificates, and for a development certificate the flag that trusts it.
-    pub(crate) fn certificates(&self, how: &'static str, certificates: &[Certificate]) {
+    pub fn certificates(&self, how: &'static str, certificates: &[Certificate]) {
         for certificate in certificates {
             self.event(
                 |to| {
@@ -155,7 +155,7 @@ impl Console {
     }
 
     /// Prints where the control API listens.
-    pub(crate) fn control(&self, address: SocketAddr) {
+    pub fn control(&self, address: SocketAddr) {
         self.event(
             |to| writeln!(to, "Control on http://{address}"),
             || JsonObject::event("control").with("address", address.to_string()),
@@ -163,21 +163,22 @@ impl Console {
     }
 
     /// Prints where metrics and health checks are.
-    pub(crate) fn admin(&self, address: SocketAddr) {
+    pub fn admin(&self, address: SocketAddr) {
         self.event(
             |to| writeln!(to, "Admin on http://{address}"),
             || JsonObject::event("admin").with("address", address.to_string()),
         );
     }
 
-    pub(crate) fn waiting(&self) {
+    /// Prints that the server waits; JSON has the event `started` for that.
+    pub fn waiting(&self) {
         if self.settings.format == Format::Text {
             self.event(|to| writeln!(to, "Waiting for client connections..."), JsonObject::default);
         }
     }
 
     /// Prints the start of the drain after earlier events and before those that it causes.
-    pub(crate) async fn draining(&self, open: usize, timeout: Duration) {
+    pub async fn draining(&self, open: usize, timeout: Duration) {
         let Some(printer) = &self.printer else { return };
         printer.settled(ORDER).await;
         let timeout = humantime::format_duration(timeout);
@@ -189,7 +190,8 @@ impl Console {
         printer.settled(ORDER).await;
     }
 
-    pub(crate) fn stopped(&self, totals: &Totals) {
+    /// Prints the totals, after all other lines.
+    pub fn stopped(&self, totals: &Totals) {
         let Some(printer) = &self.printer else { return };
         let text = |to: &mut Vec<u8>| {
             write!(
@@ -316,12 +318,12 @@ fn event_of(name: &str, conn: &ConnInfo) -> JsonObject {
 }
 
 /// A connection that is up, as an event.
-pub(crate) fn opened_json(conn: &ConnInfo) -> JsonObject {
+pub fn opened_json(conn: &ConnInfo) -> JsonObject {
     opened(event_of("opened", conn), conn)
 }
 
 /// A connection that is over, as an event.
-pub(crate) fn closed_json(conn: &ConnInfo, how: &Closed) -> JsonObject {
+pub fn closed_json(conn: &ConnInfo, how: &Closed) -> JsonObject {
     closed(event_of("closed", conn), how)
 }
 

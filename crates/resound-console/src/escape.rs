@@ -3,13 +3,13 @@
 
 /// Appends `bytes` to `to`: printable text unchanged, everything else escaped (`\n`, `\x1b`,
 /// `\u{202e}`), backslashes too, so that no text looks like an escape.
-pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+pub fn append(to: &mut Vec<u8>, bytes: &[u8]) {
     append_with(to, bytes, b"\\\\");
 }
 
 /// As [`append`], but with backslashes and tabs unchanged: for reading the text rather than its
 /// bytes.
-pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
+pub fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
     for (at, cell) in bytes.split(|&byte| byte == b'\t').enumerate() {
         if at > 0 {
             to.push(b'\t');
@@ -19,12 +19,12 @@ pub(crate) fn append_plain(to: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// As [`append_plain`], as a string.
-pub(crate) fn plain(bytes: &[u8]) -> String {
+pub fn plain(bytes: &[u8]) -> String {
     string(append_plain, bytes)
 }
 
 /// A word as a shell takes it.
-pub(crate) fn shell_word(word: &str) -> String {
+pub fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.into(),
@@ -39,7 +39,7 @@ fn string(append: fn(&mut Vec<u8>, &[u8]), bytes: &[u8]) -> String {
 }
 
 /// The length of an incomplete UTF-8 character at the end.
-pub(crate) fn unfinished(bytes: &[u8]) -> usize {
+pub fn unfinished(bytes: &[u8]) -> usize {
     let longest = bytes.len().min(3);
     let Some(start) = bytes[bytes.len() - longest..].iter().rposition(|&byte| byte >= 0xc0) else { return 0 };
     let character = &bytes[bytes.len() - longest + start..];
@@ -72,12 +72,12 @@ fn append_with(to: &mut Vec<u8>, bytes: &[u8], backslash: &[u8]) {
 }
 
 /// As [`append`], as a string.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     string(append, bytes)
 }
 
 /// C1 controls, bidirectional controls, line and paragraph separators, and invisible characters.
-pub(crate) fn is_dangerous(c: char) -> bool {
+pub fn is_dangerous(c: char) -> bool {
     matches!(c,
         '\u{7f}'..='\u{9f}'
         | '\u{ad}' | '\u{61c}'
@@ -89,7 +89,7 @@ pub(crate) fn is_dangerous(c: char) -> bool {
 }
 
 /// The line without its ending.
-pub(crate) fn without_ending(line: &[u8]) -> &[u8] {
+pub fn without_ending(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }

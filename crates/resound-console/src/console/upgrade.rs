@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::Console;
 use crate::json::JsonObject;
-use crate::units::counted;
+use resound_load::figures::counted;
 
 impl Console {
     /// Another process was started to replace this one.
-    pub(crate) fn upgrading(&self, pid: u32) {
+    pub fn upgrading(&self, pid: u32) {
         self.event(
             |to| writeln!(to, "Upgrading: process {pid} starts"),
             || JsonObject::event("upgrading").with("pid", pid),
@@ -17,7 +17,7 @@ impl Console {
     }
 
     /// It has replaced this one, which goes on with what is open.
-    pub(crate) fn upgraded(&self, pid: u32, open: usize, timeout: Option<Duration>) {
+    pub fn upgraded(&self, pid: u32, open: usize, timeout: Option<Duration>) {
         self.event(
             |to| {
                 let open = counted(open as u64, "open connection");

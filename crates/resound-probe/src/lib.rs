@@ -10,8 +10,7 @@ mod pattern;
 mod request;
 mod sessions;
 
-pub(crate) use facts::hex;
-pub use facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SessionLog, SocketFacts, SynFacts, TcpFacts};
+pub use facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SessionLog, SocketFacts, SynFacts, TcpFacts, hex};
 pub use far_end::FarEnd;
 pub use pattern::{Damage, Pattern, PatternCheck, WrongBytes};
 pub use request::{BadRequest, CREDIT, PREFIX, ProbeRequest, Step};

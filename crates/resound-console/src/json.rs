@@ -9,7 +9,7 @@ use crate::escape;
 
 /// A value as a line: compact, and without characters that are dangerous on a terminal. Its keys
 /// must be strings.
-pub(crate) fn object(value: &impl Serialize) -> Vec<u8> {
+pub fn object(value: &impl Serialize) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
     write(&mut line, value);
     line.push(b'\n');
@@ -23,21 +23,22 @@ fn write(to: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 
 /// An object under construction: its fields appear in the order of the calls.
 #[derive(Default)]
-pub(crate) struct JsonObject(Vec<u8>);
+pub struct JsonObject(Vec<u8>);
 
 impl JsonObject {
     /// An event, with its time of day.
-    pub(crate) fn event(name: &str) -> Self {
+    pub fn event(name: &str) -> Self {
         let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         Self(Vec::with_capacity(256)).with("time", time).with("event", name)
     }
 
-    pub(crate) fn with(self, name: &str, value: impl Serialize) -> Self {
+    /// Adds a field.
+    pub fn with(self, name: &str, value: impl Serialize) -> Self {
         self.field(name, |to| write(to, &value))
     }
 
     /// Adds a field, if it has a value.
-    pub(crate) fn with_some(self, name: &str, value: Option<impl Serialize>) -> Self {
+    pub fn with_some(self, name: &str, value: Option<impl Serialize>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,
@@ -45,7 +46,7 @@ impl JsonObject {
     }
 
     /// Adds an object within, if there is one.
-    pub(crate) fn with_object(self, name: &str, object: Option<Self>) -> Self {
+    pub fn with_object(self, name: &str, object: Option<Self>) -> Self {
         match object {
             Some(Self(fields)) => self.field(name, |to| to.extend([&fields[..], b"}"].concat())),
             None => self,
@@ -61,7 +62,7 @@ impl JsonObject {
     }
 
     /// The object as a line.
-    pub(crate) fn line(mut self) -> Vec<u8> {
+    pub fn line(mut self) -> Vec<u8> {
         self.0.extend(b"}\n");
         self.0
     }

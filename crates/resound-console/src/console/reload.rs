@@ -9,7 +9,7 @@ use crate::json::JsonObject;
 
 impl Console {
     /// Prints which flags a reload has changed, and which need a restart.
-    pub(crate) fn reloaded(&self, file: &Path, changed: &[String], needs_restart: &[String]) {
+    pub fn reloaded(&self, file: &Path, changed: &[String], needs_restart: &[String]) {
         let file = escape::text(file.display().to_string().as_bytes());
         self.event(
             |to| {

@@ -6,7 +6,7 @@ use crate::escape;
 use crate::json::JsonObject;
 
 /// The result in a few words.
-pub(crate) struct TlsSummary<'a>(pub(crate) &'a TlsInfo);
+pub struct TlsSummary<'a>(pub &'a TlsInfo);
 
 impl std::fmt::Display for TlsSummary<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -24,7 +24,7 @@ impl std::fmt::Display for TlsSummary<'_> {
 }
 
 /// The result as JSON.
-pub(crate) fn json(tls: &TlsInfo) -> JsonObject {
+pub fn json(tls: &TlsInfo) -> JsonObject {
     JsonObject::default()
         .with("version", tls.version)
         .with("cipher_suite", tls.cipher_suite)

@@ -10,7 +10,7 @@ use crate::json::JsonObject;
 
 impl Console {
     /// Prints the faults that hold from a connection on.
-    pub(crate) fn faults(&self, from: u64, faults: &str, seed: u64) {
+    pub fn faults(&self, from: u64, faults: &str, seed: u64) {
         self.event(
             |to| match faults {
                 "" => writeln!(to, "No faults from connection {from} on"),
@@ -21,7 +21,7 @@ impl Console {
     }
 
     /// Prints a fault that was injected.
-    pub(crate) fn fault(&self, client: &ConnInfo, event: &FaultEvent) {
+    pub fn fault(&self, client: &ConnInfo, event: &FaultEvent) {
         if self.settings.leaves_out(client) {
             return;
         }
@@ -37,12 +37,12 @@ impl Console {
 }
 
 /// The faults that hold from a connection on, as an event.
-pub(crate) fn setting_json(from: u64, faults: &str, seed: u64) -> JsonObject {
+pub fn setting_json(from: u64, faults: &str, seed: u64) -> JsonObject {
     JsonObject::event("faults").with("from", from).with("seed", seed).with("faults", faults)
 }
 
 /// A fault that was injected, as an event.
-pub(crate) fn fault_json(client: &ConnInfo, event: &FaultEvent) -> JsonObject {
+pub fn fault_json(client: &ConnInfo, event: &FaultEvent) -> JsonObject {
     let fault = event_of("fault", client).with("direction", event.direction);
     let fault = fault.with("offset", event.offset).with("seconds", event.at.as_secs_f64());
     fault.with("kind", event.kind).with("detail", &event.detail)

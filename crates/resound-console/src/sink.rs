@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::stdio::StdStream;
-
 /// The destination of lines.
-pub(crate) trait Destination: Write + Send {
+pub trait Destination: Write + Send {
     /// Goes on elsewhere, if that was asked for. Returns whether it does: then `torn`, the start of
     /// a line that has been written, is not there.
     fn renew(&mut self, torn: &[u8]) -> bool {
@@ -15,12 +13,6 @@ pub(crate) trait Destination: Write + Send {
     /// The length, if it is a file.
     fn length(&self) -> Option<u64> {
         None
-    }
-}
-
-impl Destination for StdStream {
-    fn length(&self) -> Option<u64> {
-        self.file_length()
     }
 }
 
@@ -34,9 +26,11 @@ pub(crate) struct OutputSink {
 
 /// Lines that could not be written.
 #[derive(Debug)]
-pub(crate) struct Unwritten {
-    pub(crate) lines: u64,
-    pub(crate) error: io::Error,
+pub struct Unwritten {
+    /// How many.
+    pub lines: u64,
+    /// Why not.
+    pub error: io::Error,
 }
 
 impl OutputSink {
@@ -96,7 +90,7 @@ fn line_start(bytes: &[u8]) -> usize {
 
 /// Counts the lines that end in these bytes.
 pub(crate) fn count(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 #[cfg(test)]

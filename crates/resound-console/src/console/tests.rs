@@ -20,7 +20,7 @@ fn peers_are_written_as_in_the_transcript() {
 
 #[test]
 fn connections_with_a_thread_each_take_the_lanes_in_turn() {
-    let settings = ConsoleSettings::plain(&[]);
+    let settings = ConsoleSettings::default();
     let console = Console { printer: None, settings, lane: 0, next: None, noun: "message", explained: Arc::default() };
     assert_eq!([0, 5].map(|worker| console.of_worker(worker).lane), [1, 6]);
     let console = console.of_threads();
