@@ -3,7 +3,6 @@
 mod faults;
 mod relay;
 mod reload;
-#[cfg(unix)]
 mod upgrade;
 
 use std::cell::Cell;
