@@ -41,16 +41,21 @@ impl TopLine {
     /// Appends as much of a text as fits in a line of `most` columns. What moves the cursor is left
     /// out.
     pub(super) fn add(&mut self, text: &str, style: TopStyle, most: usize) {
-        let mut part = String::with_capacity(text.len());
+        let mut part = String::new();
         for character in text.graphemes(true).filter(|character| !character.contains(char::is_control)) {
             let wide = self.width + character.width();
             if wide > most {
                 break;
             }
+            // What has no width of its own might turn the direction of the line.
+            if wide > self.width {
+                part += character;
+            }
             self.width = wide;
-            part += character;
         }
-        self.parts.push((style, part));
+        if !part.is_empty() {
+            self.parts.push((style, part));
+        }
     }
 
     /// Fills the line with spaces up to a column.
@@ -65,9 +70,10 @@ impl TopLine {
         self.parts.iter().map(|(_, part)| &**part).collect()
     }
 
-    /// Writes the line for a terminal whose cursor is at its start.
-    pub(super) fn write(&self, to: &mut String) {
-        for (style, part) in self.parts.iter().filter(|(_, part)| !part.is_empty()) {
+    /// Writes the line for a terminal of so many columns, whose cursor is at the start of the row.
+    pub(super) fn write(&self, to: &mut String, columns: usize) {
+        let mut column = 0;
+        for (style, part) in &self.parts {
             *to += "\x1b[0";
             *to += if style.is_bold { ";1" } else { "" };
             *to += if style.is_faint { ";2" } else { "" };
@@ -75,8 +81,14 @@ impl TopLine {
                 let _ = write!(to, ";{}", colour as u8);
             }
             let _ = write!(to, "m{part}");
+            column += part.width();
+            // Terminals differ in how wide they show other characters.
+            if !part.is_ascii() && column < columns {
+                let _ = write!(to, "\x1b[{}G", column + 1);
+            }
         }
-        *to += "\x1b[0m";
+        // Behind a full line the cursor is still on its last character, which this would erase.
+        *to += if column < columns { "\x1b[0m\x1b[K" } else { "\x1b[0m" };
     }
 }
 
@@ -92,11 +104,22 @@ mod tests {
             ("日本語", 5, "日本"),
             ("e\u{301}tat", 2, "e\u{301}t"),
             ("a\u{1b}[2Jb\r\nc", 9, "a[2Jbc"),
+            ("a\u{202e}\u{200b}b", 9, "ab"),
         ] {
             let mut line = TopLine::default();
             line.add(text, TopStyle::default(), most);
             assert_eq!(line.text(), want, "{text:?} in {most}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_wide_character_has_its_column_on_each_terminal() {
+        let mut line = TopLine::default();
+        line.add("▁█", TopStyle::default(), 9);
+        line.add("x", TopStyle::default(), 9);
+        let mut written = String::new();
+        line.write(&mut written, 9);
+        assert_eq!(written, "\x1b[0m▁█\x1b[3G\x1b[0mx\x1b[0m\x1b[K");
     }
 
     #[test]
@@ -106,7 +129,10 @@ mod tests {
         line.fill_to(4);
         line.add("off", TopStyle { is_faint: true, ..TopStyle::default() }, 9);
         let mut written = String::new();
-        line.write(&mut written);
-        assert_eq!(written, "\x1b[0;1;31mon\x1b[0m  \x1b[0;2moff\x1b[0m");
+        line.write(&mut written, 9);
+        assert_eq!(written, "\x1b[0;1;31mon\x1b[0m  \x1b[0;2moff\x1b[0m\x1b[K");
+        written.clear();
+        line.write(&mut written, 7);
+        assert!(written.ends_with("off\x1b[0m"), "the last character stays: {written:?}");
     }
 }

@@ -16,9 +16,9 @@ use super::frame::TopLine;
 use crate::client::SavedTerminal;
 use crate::stdio::StdStream;
 
-/// Another screen without a cursor, and back.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
-const LEAVE: &str = "\x1b[?2026l\x1b[0m\x1b[?25h\x1b[?1049l";
+/// Another screen, without a cursor and without a second row for a long line, and back.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+const LEAVE: &str = "\x1b[?2026l\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
 const CLEAR: &str = "\x1b[0m\x1b[2J";
 /// What is written between these appears at once.
 const DRAWING: [&str; 2] = ["\x1b[?2026h", "\x1b[?2026l"];
@@ -111,9 +111,8 @@ impl TopScreen {
         }
         let lines = lines(size.0.into(), size.1.into());
         for (row, line) in lines.iter().enumerate().filter(|(row, line)| self.shown.get(*row) != Some(line)) {
-            // Erased first: behind a full line the cursor may still be on its last character.
-            let _ = write!(text, "\x1b[{};1H\x1b[2K", row + 1);
-            line.write(&mut text);
+            let _ = write!(text, "\x1b[{};1H", row + 1);
+            line.write(&mut text, size.0.into());
         }
         text += DRAWING[1];
         self.shown = lines;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use unicode_width::UnicodeWidthStr;
 
 use super::columns::TopColumn;
 use super::document::{LiveNews, TopList};
@@ -54,6 +55,19 @@ fn a_small_window_drops_columns() {
 }
 
 #[test]
+fn a_narrow_window_cuts_no_figure() {
+    let text = drawn(&mut model(), 38, 24);
+    let wide = drawn(&mut model(), 80, 24);
+    for name in ["accepted/s", "messages/s", "closed/s", "in/s", "open", "out/s"] {
+        let figure = |text: &str| {
+            let from = text.find(&format!("{name} ")).unwrap() + name.len();
+            text[from..].split_whitespace().next().unwrap().to_string()
+        };
+        assert_eq!(figure(&text), figure(&wide), "{name}\n{text}");
+    }
+}
+
+#[test]
 fn any_window_is_drawn() {
     let mut shown = model();
     for key in ["", "?", "?t", "/x"] {
@@ -63,6 +77,7 @@ fn any_window_is_drawn() {
         for (columns, rows) in (1..130).flat_map(|columns| [1, 2, 5, 9, 10, 11, 24].map(|rows| (columns, rows))) {
             let text = drawn(&mut shown, columns, rows);
             assert_eq!(text.lines().count(), rows);
+            assert!(text.lines().all(|line| line.width() <= columns), "{columns} {rows}\n{text}");
         }
     }
     // The table alone, and what sorts it.

@@ -125,7 +125,9 @@ fn rates(model: &TopModel, live: &LiveNews, pen: &mut Pen) {
         ("out/s", bytes(now.bytes_out_per_second), &past.bytes_out),
     ];
     let half = pen.width / 2;
-    for line in shown.chunks(2) {
+    // In a narrow window each has a line of its own.
+    let pairs = if half > NAME + FIGURE { 2 } else { 1 };
+    for line in shown.chunks(pairs) {
         for ((name, figure, values), from) in line.iter().zip([0, half]) {
             pen.to(from);
             pen.text(&format!("{name:<NAME$}"), pen.look.label());
