@@ -11,13 +11,15 @@ impl Crlf {
     /// The bytes with a CR before each LF that has none.
     pub(super) fn convert(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut converted = Vec::with_capacity(bytes.len() + bytes.len() / 16);
-        for &byte in bytes {
-            if byte == b'\n' && !self.after_cr {
-                converted.push(b'\r');
-            }
-            converted.push(byte);
-            self.after_cr = byte == b'\r';
+        let mut copied = 0;
+        for at in memchr::memchr_iter(b'\n', bytes) {
+            let before = at.checked_sub(1).map_or(self.after_cr, |before| bytes[before] == b'\r');
+            converted.extend_from_slice(&bytes[copied..at]);
+            converted.extend_from_slice(if before { b"\n" } else { b"\r\n" });
+            copied = at + 1;
         }
+        converted.extend_from_slice(&bytes[copied..]);
+        self.after_cr = bytes.last().map_or(self.after_cr, |&byte| byte == b'\r');
         converted
     }
 }

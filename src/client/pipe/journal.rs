@@ -44,7 +44,7 @@ fn with_data(event: JsonObject, bytes: &[u8]) -> JsonObject {
     let event = event.with("bytes", bytes.len());
     match std::str::from_utf8(bytes) {
         Ok(text) => event.with("text", text),
-        Err(_) => event.with("hex", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Err(_) => event.with("hex", resound_probe::hex(bytes)),
     }
 }
 

@@ -314,7 +314,7 @@ impl<'a> Pipe<'a> {
             while !rest.is_empty() {
                 let mut end = rest.len();
                 if let Some(delay) = self.options.line_delay {
-                    end = rest.iter().position(|&byte| byte == b'\n').map_or(end, |newline| newline + 1);
+                    end = memchr::memchr(b'\n', rest).map_or(end, |newline| newline + 1);
                     if between_lines {
                         sleep(delay).await;
                     }
