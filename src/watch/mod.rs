@@ -13,11 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resound_console::json;
-
 use anyhow::{Context, Result, anyhow, bail};
 use resound::client::FailureClass;
 use resound::system::raise_descriptor_limit;
+use resound_console::json;
 use resound_verdict::watch::{Watch, WatchError, WatchProgress, WatchRecord};
 use resound_verdict::{FarKind, Path, Preface};
 use tokio::sync::oneshot;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use resound::server::Refusal;
 use resound::tls::Certificate;
 use resound::{Address, CloseReason, Closed, ConnInfo, Endpoint, Observer, Totals};
+use resound_load::figures::{bytes, count, counted};
 
 pub use self::faults::{fault_json, setting_json};
 pub use self::relay::{RelayConsole, RelayTotals, event_json};
@@ -24,7 +25,6 @@ use crate::printer::{EventWeight, Printer, SkippedEvents};
 use crate::proxied::{self, ProxiedText};
 use crate::settings::{ConsoleSettings, Format, is_own_error};
 use crate::tls_summary::{self, TlsSummary};
-use resound_load::figures::{bytes, count, counted};
 
 /// Bytes of a message that the console shows; the rest is only counted.
 const SHOWN: usize = 1024;
@@ -58,7 +58,9 @@ pub struct Console {
 }
 
 impl Console {
-    /// The console of the server itself. Lanes are written in order: the server, then each worker.
+    /// The console of the server itself, over a printer with a lane more than workers: lanes are
+    /// written in order, the server, then each worker. `noun` is what a message is called:
+    /// `message` or `read`.
     pub fn new(printer: Arc<Printer>, settings: ConsoleSettings, noun: &'static str) -> Self {
         Self { printer: Some(printer), settings, lane: 0, next: None, noun, explained: Arc::default() }
     }
@@ -119,7 +121,8 @@ impl Console {
         }
     }
 
-    /// Prints the certificates, and for a development certificate the flag that trusts it.
+    /// Prints the certificates, and for those made for `development` (`how`) the flag that trusts
+    /// them.
     pub fn certificates(&self, how: &'static str, certificates: &[Certificate]) {
         for certificate in certificates {
             self.event(

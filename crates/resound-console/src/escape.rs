@@ -23,7 +23,7 @@ pub fn plain(bytes: &[u8]) -> String {
     string(append_plain, bytes)
 }
 
-/// A word as a shell takes it.
+/// A word as a shell takes it: quoted where it must be, with control characters escaped.
 pub fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {

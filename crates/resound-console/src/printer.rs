@@ -82,8 +82,8 @@ pub struct FinalFlush {
 }
 
 impl Printer {
-    /// A path to `output` with this many lanes. `skipped_text` is the text in place of skipped
-    /// events; `failing` reports a failing output elsewhere.
+    /// A path to `output` with this many lanes, at least one. `skipped_text` is the text in place
+    /// of skipped events; `failing` reports a failing output elsewhere.
     pub fn new(
         output: impl Destination + 'static,
         lanes: usize,
@@ -132,13 +132,13 @@ impl Printer {
     }
 
     /// Appends to the lines that are written last.
-    pub fn last_lines(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn last_lines(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut lock(&self.last_lines));
         self.wake();
     }
 
     /// Returns once everything printed before is written, or after `patience`.
-    pub async fn settled(self: &Arc<Self>, patience: Duration) {
+    pub(crate) async fn settled(self: &Arc<Self>, patience: Duration) {
         let started = lock(&self.start).is_none();
         // The current round may have passed a lane already; the next one visits all of them.
         let wanted = self.rounds.load(Ordering::SeqCst) + 2;

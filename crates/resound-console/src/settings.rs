@@ -47,17 +47,17 @@ pub struct ConsoleSettings {
 
 impl ConsoleSettings {
     /// Are there lines of messages?
-    pub fn has_messages(&self) -> bool {
+    pub(crate) fn has_messages(&self) -> bool {
         self.detail != Some(LogDetail::Connections)
     }
 
     /// Does a relay print each connection?
-    pub fn has_relayed(&self) -> bool {
+    pub(crate) fn has_relayed(&self) -> bool {
         self.verbose || self.detail.is_some() || self.format == Format::Json
     }
 
     /// Does this connection leave no lines?
-    pub fn leaves_out(&self, conn: &ConnInfo) -> bool {
+    pub(crate) fn leaves_out(&self, conn: &ConnInfo) -> bool {
         if self.quiet_local && conn.is_local() {
             return true;
         }
@@ -67,7 +67,7 @@ impl ConsoleSettings {
     }
 
     /// Puts the time in front of each line from here on, if that is wanted.
-    pub fn stamp(&self, to: &mut Vec<u8>, from: usize) {
+    pub(crate) fn stamp(&self, to: &mut Vec<u8>, from: usize) {
         if !self.with_time || self.format == Format::Json {
             return;
         }
@@ -82,7 +82,7 @@ impl ConsoleSettings {
 }
 
 /// Whether the end of a connection is an error of this end, which is never left out.
-pub fn is_own_error(reason: CloseReason) -> bool {
+pub(crate) fn is_own_error(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::Panicked | CloseReason::Failed(_))
 }
 

@@ -1,11 +1,11 @@
-//! [`OutputSink`]: an output that may fail for a while, such as a log on a full file system.
+//! [`Destination`]: an output that may fail for a while, such as a log on a full file system.
 
 use std::io::{self, Write};
 
 /// The destination of lines.
 pub trait Destination: Write + Send {
-    /// Goes on elsewhere, if that was asked for. Returns whether it does: then `torn`, the start of
-    /// a line that has been written, is not there.
+    /// Goes on elsewhere, if that was asked for, as when a log file was renamed. Returns whether it
+    /// does: the sink then writes `torn` again, the start of a line that the old place has.
     fn renew(&mut self, torn: &[u8]) -> bool {
         let _ = torn;
         false

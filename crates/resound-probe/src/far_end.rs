@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resound::{CloseReason, ConnInfo, Cx, Framing, Reply, Service, SocketReport};
+use resound::{CloseReason, ConnInfo, Cx, Framing, Service, SocketReport};
 
 use super::facts::hex;
 use super::facts::{FarHello, FarTls, ProbeAnswer, ProxiedClient, SocketFacts};
@@ -22,11 +22,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The same of one that is held for long.
 const LATE_LOOK: Duration = Duration::from_millis(250);
 
-/// The answers of a server, and in their place the far end of a check for connections that begin
-/// with a line of `resound-probe/1`.
+/// A service, and in its place the far end of a check for connections that begin with a line of
+/// `resound-probe/1`.
 #[derive(Debug)]
-pub struct FarEnd {
-    inner: Reply,
+pub struct FarEnd<S> {
+    inner: S,
     sessions: Sessions,
     state: FarState,
 }
@@ -35,16 +35,16 @@ pub struct FarEnd {
 enum FarState {
     /// Nothing has come.
     New,
-    /// Its lines are answered.
+    /// The connection is the service's.
     Served,
     Playing(Box<Player>),
     /// A question was answered.
     Answered,
 }
 
-impl FarEnd {
+impl<S: Service> FarEnd<S> {
     /// `inner` serves all other connections.
-    pub fn new(inner: Reply, sessions: Sessions) -> Self {
+    pub fn new(inner: S, sessions: Sessions) -> Self {
         Self { inner, sessions, state: FarState::New }
     }
 
@@ -74,7 +74,7 @@ impl FarEnd {
     }
 }
 
-impl Service for FarEnd {
+impl<S: Service> Service for FarEnd<S> {
     fn framing(&self) -> Framing {
         self.inner.framing()
     }

@@ -117,6 +117,11 @@ fn faults_stand_beside_the_other_libraries() {
         let uses = |line: &str| line.starts_with(&format!("{krate}.")) || line.starts_with(&format!("{krate} "));
         assert!(!manifest("resound-lab").lines().any(uses), "resound-lab uses {krate}");
     }
+    for (krate, own) in [("resound-probe", vec!["resound"]), ("resound-console", vec!["resound", "resound-load"])] {
+        let uses: Vec<_> = manifest(krate).lines().filter(|line| is_ours(line)).map(str::to_string).collect();
+        let own: Vec<_> = own.iter().map(|name| format!("{name}.workspace = true")).collect();
+        assert_eq!(uses, own, "{krate}");
+    }
     for krate in ["resound-proto", "resound-load"] {
         assert!(!manifest(krate).contains("resound-faults"), "{krate} uses resound-faults");
     }

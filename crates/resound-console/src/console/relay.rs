@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use resound::relay::{DirectionReport, RelayEvent, RelayReport};
 use resound::{CloseReason, Closed, ConnInfo, Observer};
+use resound_load::figures::{bytes, counted, elapsed};
 
 use super::faults::fault_json;
 use super::{AddressTuple, Console, event_of};
 use crate::attempts;
 use crate::json::JsonObject;
-use resound_load::figures::{bytes, counted, elapsed};
 
 /// The counts of a relay.
 #[derive(Default)]

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::time::Duration;
 
+use resound_load::figures::counted;
+
 use super::Console;
 use crate::json::JsonObject;
-use resound_load::figures::counted;
 
 impl Console {
     /// Another process was started to replace this one.
@@ -16,7 +17,7 @@ impl Console {
         );
     }
 
-    /// It has replaced this one, which goes on with what is open.
+    /// That process has replaced this one, which goes on with what is open.
     pub fn upgraded(&self, pid: u32, open: usize, timeout: Option<Duration>) {
         self.event(
             |to| {
