@@ -126,6 +126,18 @@ fn is_wrapper(of: &syn::Type) -> bool {
     matches!(of, syn::Type::Reference(_)) || own_name(of).is_some_and(|name| name == "Box")
 }
 
+/// The item, or the impls that a macro of the project makes.
+fn expanded(item: Item) -> Vec<Item> {
+    match &item {
+        Item::Macro(call) if call.mac.path.is_ident("forward_io") => {
+            let tokens = call.mac.tokens.to_string();
+            let (own, _) = tokens.split_once(',').unwrap();
+            ["AsyncRead", "AsyncWrite"].map(|of| syn::parse_str(&format!("impl {of} for {own} {{}}")).unwrap()).into()
+        }
+        _ => vec![item],
+    }
+}
+
 impl Module {
     fn read(file: &Path, folder: &Path) -> Self {
         let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -135,7 +147,7 @@ impl Module {
 
     fn of(items: Vec<Item>, folder: &Path) -> Self {
         let mut module = Self::default();
-        for item in items {
+        for item in items.into_iter().flat_map(expanded) {
             let Item::Mod(inner) = &item else {
                 module.items.push(item);
                 continue;

@@ -185,11 +185,9 @@ impl Dial {
     }
 }
 
-/// Connects to `address`. Several addresses of one name are tried in the resolver's order with the
-/// families taking turns, each with a head start over the next; the first that answers is taken,
-/// the others are given up.
-///
-/// Must be called within a tokio runtime with I/O and time enabled.
+/// Connects to `address`, within a tokio runtime that has I/O and time enabled. Several addresses
+/// of one name are tried in the resolver's order with the families taking turns, each with a head
+/// start over the next; the first that answers is taken, the others are given up.
 ///
 /// # Errors
 /// [`DialError`] with every attempt, where none succeeded.

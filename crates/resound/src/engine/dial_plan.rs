@@ -35,7 +35,8 @@ pub trait DialPlan {
     fn failed(&mut self, call: &DialRequest, error: &io::Error, now: Instant);
 
     /// A dial succeeded, and its connection ended before its service was made: TLS failed, or the
-    /// server's certificate is not trusted. By default this is ignored.
+    /// server's certificate is not trusted. By default this is ignored, and the dialer goes on
+    /// without a word.
     fn unopened(&mut self, _call: &DialRequest, _why: CloseReason, _now: Instant) {}
 }
 

@@ -208,7 +208,8 @@ impl Server {
         self
     }
 
-    /// Sets the handshake before the service of each connection; by default there is none.
+    /// Sets the handshake before the service of each connection, such as TLS
+    /// ([`Handshake::tls_server`]); by default there is none.
     /// `opening` is called when a connection is accepted, and the factory of the service after the
     /// handshake.
     pub fn opening(mut self, opening: impl Fn(&ConnInfo) -> Handshake + Send + Sync + 'static) -> Self {

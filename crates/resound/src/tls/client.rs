@@ -62,7 +62,7 @@ impl From<&TlsClient> for ClientSession {
 
 impl TlsClient {
     /// TLS 1.2 and 1.3 with the server of this name (a DNS name or an IP address). Its certificate
-    /// must name it, an IP address too, as a subjectAltName.
+    /// must name it, an IP address too, as a subjectAltName, unless `trust` asks for no name.
     ///
     /// # Errors
     /// [`Error::Tls`] for a text that is no server name, and where the platform has no authorities.
