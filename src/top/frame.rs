@@ -83,7 +83,7 @@ impl TopLine {
             let _ = write!(to, "m{part}");
             column += part.width();
             // Terminals differ in how wide they show other characters.
-            if !part.is_ascii() && column < columns {
+            if !part.is_ascii() {
                 let _ = write!(to, "\x1b[{}G", column + 1);
             }
         }
