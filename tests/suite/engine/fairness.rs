@@ -88,11 +88,14 @@ impl GatedServer {
     }
 }
 
-/// Writes all that the system takes.
-fn fill(peer: &mut Peer) -> usize {
+/// Writes all that the system takes, up to `most` bytes.
+fn fill(peer: &mut Peer, most: usize) -> usize {
     peer.0.set_nonblocking(true).unwrap();
     let (piece, mut sum) = (vec![b'x'; 64 * 1024], 0);
     loop {
+        if sum >= most {
+            return sum;
+        }
         match peer.0.write(&piece) {
             Ok(n) => sum += n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return sum,
@@ -112,7 +115,7 @@ fn a_flood_gives_way_to_another(engine: Engine) {
     let ids = [gated.server.opened(), gated.server.opened()];
     gated.stop();
     // The only worker is blocked now, and both connections fill their buffers.
-    let written = [fill(&mut floods[0]), fill(&mut floods[1])];
+    let written = [fill(&mut floods[0], usize::MAX), fill(&mut floods[1], usize::MAX)];
     assert!(written.iter().all(|&sum| sum > 3 * SHARE), "{written:?} bytes are too few to show anything");
     gated.go_on();
     for flood in &floods {
@@ -136,6 +139,40 @@ fn a_flood_gives_way_to_another(engine: Engine) {
     }
     assert_eq!(given, written);
     assert!(longest <= SHARE, "{longest} bytes of one while the other waited");
+}
+
+/// More than there are shared buffers for bulk. None is served to its end while others wait.
+fn many_floods_take_turns(engine: Engine) {
+    let record = Record::default();
+    let written_down = Arc::clone(&record);
+    let clerk = move |conn: &ConnInfo| -> Box<dyn Service> {
+        Box::new(Clerk { id: conn.id, record: Arc::clone(&written_down) })
+    };
+    let mut gated = GatedServer::start(server(engine), clerk);
+    let mut floods: Vec<Peer> = (0..24).map(|_| gated.server.connect()).collect();
+    let ids: Vec<ConnId> = floods.iter().map(|_| gated.server.opened()).collect();
+    gated.stop();
+    for flood in &mut floods {
+        let written = fill(flood, 4 * SHARE);
+        assert!(written > SHARE, "{written} bytes are too few to show anything");
+    }
+    gated.go_on();
+    for flood in &floods {
+        flood.0.set_nonblocking(false).unwrap();
+        flood.0.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    for _ in &floods {
+        gated.server.closed();
+    }
+    let mut given = vec![0; ids.len()];
+    for &(id, bytes) in record.lock().unwrap().iter() {
+        given[ids.iter().position(|&other| other == id).unwrap()] += bytes;
+        if !given.contains(&0) {
+            break;
+        }
+    }
+    let most = given.iter().max().unwrap();
+    assert!(*most <= SHARE, "{most} bytes of one before another had its first: {given:?}");
 }
 
 /// All of them send before any answer is read: most find no shared buffer, and wait for one.
@@ -249,6 +286,11 @@ mod one_worker {
     }
 
     #[test]
+    fn many_floods_take_turns() {
+        super::many_floods_take_turns(resound::Engine::Portable);
+    }
+
+    #[test]
     fn input_that_waits_for_its_thread_is_not_idleness() {
         super::input_that_waits_for_the_worker_is_not_idleness(resound::Engine::Threads);
     }
@@ -266,6 +308,12 @@ mod one_ring {
     #[test]
     fn a_flood_gives_way_to_another() {
         crate::harness::on_uring(resound::FaultConfig::NONE, super::a_flood_gives_way_to_another);
+    }
+
+    #[test]
+    fn many_floods_take_turns() {
+        crate::harness::on_uring(resound::FaultConfig::NONE, super::many_floods_take_turns);
+        crate::harness::on_uring(crate::harness::OLD_KERNEL, super::many_floods_take_turns);
     }
 
     #[test]

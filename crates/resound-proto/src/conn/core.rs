@@ -32,6 +32,8 @@ pub(super) struct Core {
     pub(super) drain: OrderedEvent,
     /// The peer's FIN came without TLS's close_notify: the end of its input may have been cut off.
     pub(super) truncated: bool,
+    /// The last message was: the next one may be, too.
+    pub(super) long: bool,
     pub(super) asked: ServiceRequests,
     /// Handed to the engine and not yet reported as sent.
     pub(super) unsent: usize,
@@ -63,6 +65,7 @@ impl Core {
             peer_eof: OrderedEvent::NotYet,
             drain: OrderedEvent::NotYet,
             truncated: false,
+            long: false,
             asked: ServiceRequests::new(framing),
             unsent: 0,
             service,
@@ -142,6 +145,7 @@ impl Core {
         observer: &mut dyn Observer,
     ) {
         self.messages += 1;
+        self.long = message.bytes.len() > self.limits.high_water / 2;
         self.progress = Some(now);
         self.call(now, message, out, echo, observer, |service, cx| {
             cx.observer.message(cx.conn, message.bytes);

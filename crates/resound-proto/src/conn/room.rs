@@ -15,6 +15,13 @@ impl Conn {
         self.core.read_limit()
     }
 
+    /// Whether the first part of a message waits here for the rest of it. An engine that reads from
+    /// this connection before it reads from others frees that memory sooner.
+    #[must_use]
+    pub fn awaits_rest(&self) -> bool {
+        !self.core.held.is_empty() && self.core.may_deliver(0, self.core.held.len())
+    }
+
     /// Whether input has been received that waits for room, or for the end of a pause.
     #[must_use]
     pub fn holds_input(&self) -> bool {
@@ -36,13 +43,11 @@ impl Core {
         }
         match self.asked.framing {
             Framing::Chunk | Framing::Stream => usize::MAX,
-            // Lines whose answers have no room are held.
-            Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 => (high / 2).max(LEAST_READ),
-            // A long line must be complete before any of it is let go: as much as there is of it
-            // may be missing.
-            Framing::Line { .. } | Framing::Auto { .. } => {
-                held.min(high.saturating_mul(2).saturating_sub(held)).max(held / 8).max(LEAST_READ)
-            }
+            // Of short lines, those whose answers have no room are held.
+            Framing::Line { .. } | Framing::Auto { .. } if held < high / 2 && !self.long => (high / 2).max(LEAST_READ),
+            // A long line is delivered only when it is complete. Then its answer may wait beside
+            // what was read after it.
+            Framing::Line { .. } | Framing::Auto { .. } => high.max(held / 8).max(LEAST_READ),
         }
     }
 

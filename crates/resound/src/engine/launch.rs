@@ -38,6 +38,18 @@ impl Launched {
     }
 }
 
+/// Lets the allocator keep up to 1 MiB of freed memory for each worker.
+///
+/// By default glibc gives the end of a heap back to the system as soon as 128 KiB of it are free,
+/// and long messages then meet a page fault for each of their pages. Once it has freed a block that
+/// was a mapping of its own, it keeps twice the size of that block (mallopt(3), "dynamic mmap
+/// threshold").
+fn keep_freed_memory() {
+    if cfg!(target_env = "gnu") {
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(512 * 1024)));
+    }
+}
+
 /// Starts the engine of `config`, for connections from `origin`. Worker 0 of the portable engine
 /// may be left to run `here`.
 pub(crate) fn launch(
@@ -49,6 +61,7 @@ pub(crate) fn launch(
 ) -> Result<Launched, Error> {
     #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "io_uring may be refused on Linux only"))]
     let (mut engine, mut refusal) = config.choose()?;
+    keep_freed_memory();
     if engine == Engine::Threads && matches!(origin, ConnectionOrigin::Relay { .. }) {
         return Err(Error::NoRelay);
     }

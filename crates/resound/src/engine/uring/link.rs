@@ -413,6 +413,12 @@ impl Link {
         }
         if !conn.has_times() {
             let is_slow = self.send == Send::Wait;
+            if !context.starved.is_empty() && (self.input.is_bulk() || is_slow) && !conn.awaits_rest() {
+                // Otherwise a connection that has just returned a buffer would take it again.
+                self.input.receive = Receive::Starved;
+                context.starved.push_back(self.key);
+                return;
+            }
             // With other connections at work, their sends and receives are under way at once.
             let is_alone = context.wakes.is_some() && context.ring.is_caught_up();
             let most = conn.read_limit().min(if is_alone { self.input.streak.limit() } else { usize::MAX });

@@ -363,12 +363,15 @@ impl RingWorker<'_, '_> {
     /// one. Otherwise all of them would try each time, and nearly all in vain.
     fn feed(&mut self) {
         let mut room = self.context.ring.buffers() * FED_PER_BUFFER;
+        let mut waiting = std::mem::take(&mut self.context.starved);
         while room > 0
-            && let Some(key) = self.context.starved.pop_front()
+            && let Some(key) = waiting.pop_front()
         {
             room = room.saturating_sub(self.links.get(key).map_or(0, |link| link.buffer_share()));
             self.on(key, Link::fed);
         }
+        waiting.append(&mut self.context.starved);
+        self.context.starved = waiting;
     }
 
     /// Hands out accepted connections, and accepts further ones.
