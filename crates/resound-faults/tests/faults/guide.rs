@@ -45,7 +45,7 @@ fn its_tables_have_each_fault() {
         }
     }
     let section = guide.split("\n## Faults of a server\n").nth(1).unwrap();
-    let (of_servers, of_relays) = section.split("\n## ").next().unwrap().split_once("For a relay alone").unwrap();
+    let (of_servers, of_relays) = section.split("\n## ").next().unwrap().split_once("Only a relay has").unwrap();
     for (text, role, other) in [(of_servers, Role::Server, Role::Relay), (of_relays, Role::Relay, Role::Server)] {
         let named: Vec<_> = quoted(text).filter_map(|text| text.parse::<FaultSpec>().ok()).collect();
         let kinds: Vec<_> = named.iter().map(|spec| spec.rules()[0].effect.kind).collect();
