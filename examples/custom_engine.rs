@@ -10,7 +10,7 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use resound::conn::{Conn, Then, Verdict};
+use resound::conn::{Action, Conn, Then};
 use resound::{ConnId, ConnInfo, Endpoint, Limits, Reply};
 
 fn main() -> io::Result<()> {
@@ -31,25 +31,25 @@ fn converse(conn: &mut Conn) -> io::Result<()> {
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut wire = vec![0; 64 * 1024];
     let mut out = Vec::new();
-    let mut verdict: Verdict = conn.open(Instant::now(), &mut out, &mut ());
+    let mut action: Action = conn.open(Instant::now(), &mut out, &mut ());
     loop {
-        // First send what the verdict says, in this order, and report it: that may produce more.
-        let sent = verdict.echo.len() + out.len();
+        // First send what the action says, in this order, and report it: that may produce more.
+        let sent = action.echo.len() + out.len();
         if sent > 0 {
-            output.write_all(&wire[verdict.echo.clone()])?;
+            output.write_all(&wire[action.echo.clone()])?;
             output.write_all(&out)?;
             output.flush()?;
             out.clear();
-            verdict = conn.sent(Instant::now(), sent, &mut out, &mut ());
+            action = conn.sent(Instant::now(), sent, &mut out, &mut ());
             continue;
         }
         // Then obey. Both halves of this transport close when the process ends.
-        match verdict.then {
+        match action.then {
             Then::Go => {}
             Then::HalfClose | Then::Close | Then::Reset => return Ok(()),
         }
         // Then wait for the peer.
-        verdict = match input.read(&mut wire)? {
+        action = match input.read(&mut wire)? {
             0 => conn.received_eof(Instant::now(), &mut out, &mut ()),
             n => conn.received(Instant::now(), &mut wire[..n], &mut out, &mut ()),
         };

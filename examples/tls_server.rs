@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
 use resound::{Address, ConnInfo, Dial, Handshake, Reply, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A server with a certificate of an authority would call `Identity::load(certificate, key)`.
     let identity = Identity::development(&["localhost".into()])?;
     let fingerprint = identity.fingerprint();
-    let tls = TlsServer::new(&TlsSettings::new(identity))?;
+    let tls = TlsServer::new(&TlsServerSettings::new(identity))?;
 
     let server = Server::new().listen("127.0.0.1:0")?.opening(move |_conn| Handshake::new().tls_server(&tls)).serve(
         |conn: &ConnInfo| {

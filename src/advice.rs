@@ -10,6 +10,7 @@ use resound::Error;
 use resound::client::{DialError, FailureClass};
 use resound::system::InterfaceProblem;
 use resound::tls::{CertificateFlaw, CertificateProblem, FileForm, TlsFailure};
+use resound_console::escape::shell_word;
 
 /// What a server that speaks TLS sends a client that does not, in plain text.
 pub(crate) const TLS_HINT: &[u8] = b"Error: this server speaks TLS (resound client --tls)\n";
@@ -77,7 +78,7 @@ fn of_interface(address: &str, problem: InterfaceProblem, interfaces: &[String])
     }
     match problem {
         InterfaceProblem::Missing => format!("Write it as {address}%{first}; the interfaces are {listed}."),
-        _ => format!("There are {listed}."),
+        _ => format!("The interfaces are {listed}."),
     }
 }
 
@@ -85,7 +86,7 @@ fn of_interface(address: &str, problem: InterfaceProblem, interfaces: &[String])
 fn of_certificate(what: &str, problem: &CertificateProblem) -> Cow<'static, str> {
     use CertificateProblem as P;
     // The file, and one beside it to write to.
-    let (from, to) = (shell(what), shell(&format!("{what}.pem")));
+    let (from, to) = (shell_word(what), shell_word(&format!("{what}.pem")));
     match problem {
         P::Unreadable(_) | P::TooLarge => "Check the path, and that you may read the file.".into(),
         P::Empty | P::DamagedCertificate(_) | P::DamagedKey => COPY_AGAIN.into(),
@@ -145,18 +146,9 @@ fn of_section(label: &str, from: &str, to: &str) -> Cow<'static, str> {
     }
 }
 
-/// A word as a shell takes it for one.
-fn shell(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,@%:=".contains(c);
-    match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
-        true => text.into(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
 /// A path as a shell takes it for one word.
 pub(crate) fn shell_path(path: &Path) -> String {
-    shell(&path.display().to_string())
+    shell_word(&path.display().to_string())
 }
 
 /// Advice for a connection that could not be made.
@@ -263,8 +255,8 @@ mod tests {
     fn interfaces_are_listed_up_to_a_limit() {
         let names = |n| vec!["x".to_string(); n];
         let unknown = |names: &[String]| of_interface("%y", InterfaceProblem::Unknown, names);
-        assert_eq!(unknown(&["a".into(), "b".into()]), "There are a, b.");
-        assert_eq!(unknown(&names(10)), "There are x, x, x, x, x, x, x, x and 2 more.");
+        assert_eq!(unknown(&["a".into(), "b".into()]), "The interfaces are a, b.");
+        assert_eq!(unknown(&names(10)), "The interfaces are x, x, x, x, x, x, x, x and 2 more.");
         assert!(unknown(&[]).starts_with("Write the interface behind the address"));
         let missing = of_interface("fe80::1", InterfaceProblem::Missing, &["eth0".into()]);
         assert_eq!(missing, "Write it as fe80::1%eth0; the interfaces are eth0.");
@@ -272,8 +264,8 @@ mod tests {
 
     #[test]
     fn a_path_is_one_word_of_a_shell() {
-        for (path, word) in [("a/b-c.pem", "a/b-c.pem"), ("it's", r"'it'\''s'"), ("-x", "'-x'"), ("", "''")] {
-            assert_eq!(shell(path), word);
+        for (path, word) in [("a/b-c.pem", "a/b-c.pem"), ("it's", r"'it'\''s'"), ("", "''")] {
+            assert_eq!(shell_word(path), word);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use resound::tls::{Certificate, Identity, TlsServer, TlsSettings};
+use resound::tls::{Certificate, Identity, TlsServer, TlsServerSettings};
 use resound::{Endpoint, Error};
 use resound_console::Console;
 use resound_console::escape;
@@ -106,9 +106,9 @@ impl ServerTlsArgs {
         Ok(PreparedTls { files: self, settings, seen, generated })
     }
 
-    fn read(&self, generated: &[Identity]) -> Result<TlsSettings, Error> {
+    fn read(&self, generated: &[Identity]) -> Result<TlsServerSettings, Error> {
         let loaded = self.pairs().map(|(cert, key)| Identity::load(cert, key));
-        let mut settings = TlsSettings::default();
+        let mut settings = TlsServerSettings::default();
         for identity in generated.iter().cloned().map(Ok).chain(loaded) {
             settings = settings.identity(identity?);
         }
@@ -145,7 +145,7 @@ pub(crate) struct ServedTls {
 /// What the files hold, ready to be used.
 pub(crate) struct PreparedTls {
     files: ServerTlsArgs,
-    settings: TlsSettings,
+    settings: TlsServerSettings,
     seen: Vec<Stamp>,
     generated: Vec<Identity>,
 }
@@ -270,7 +270,7 @@ fn shortcomings(certificate: &Certificate, file: &Path, key: &Path) -> Vec<Strin
     warnings
 }
 
-fn certificates(settings: &TlsSettings) -> Vec<Certificate> {
+fn certificates(settings: &TlsServerSettings) -> Vec<Certificate> {
     settings.identities().iter().map(|identity| identity.certificate().clone()).collect()
 }
 

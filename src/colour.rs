@@ -6,11 +6,15 @@ use std::io::IsTerminal;
 #[derive(Clone, Copy)]
 pub(crate) struct Colour(bool);
 
+/// Whether the terminal, if there is one, knows control sequences.
+pub(crate) fn can_draw() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 impl Colour {
     pub(crate) fn of(output: &impl IsTerminal) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let can = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self(wanted && can && output.is_terminal())
+        Self(wanted && can_draw() && output.is_terminal())
     }
 
     pub(crate) fn is_on(self) -> bool {

@@ -12,12 +12,12 @@ use clap_mangen::Man;
 
 use crate::args::Cli;
 use crate::args::examples::{Example, examples, grammar};
-use crate::findings::Findings;
+use crate::result_output::ResultOutput;
 
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "resound", &mut script);
-    Findings.write_all(&script)?;
+    ResultOutput.write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn man(page: Option<&str>, folder: Option<&Path>) -> Result<ExitCode>
         let names: Vec<_> = pages.iter().filter_map(|(name, _)| name.strip_prefix("resound-")).collect();
         bail!("there is no page '{}'; there are: {}", page.unwrap_or_default(), names.join(", "));
     };
-    Findings.write_all(&pages.swap_remove(at).1)?;
+    ResultOutput.write_all(&pages.swap_remove(at).1)?;
     Ok(ExitCode::SUCCESS)
 }
 

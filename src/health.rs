@@ -14,7 +14,7 @@ use anyhow::Result;
 use resound::Address;
 use resound_console::escape;
 
-use crate::findings::Findings;
+use crate::result_output::ResultOutput;
 use crate::{exit, units};
 
 /// What a server is sent, and has to send back as a part of its answer.
@@ -74,7 +74,7 @@ pub(crate) fn run(plan: HealthPlan) -> Result<ExitCode> {
         Err(why) => (ExitCode::from(exit::NETWORK), format!("{target}: {why}\n")),
     };
     // A reader that has left does not change the exit code.
-    let _ = Findings.write_all(line.as_bytes());
+    let _ = ResultOutput.write_all(line.as_bytes());
     Ok(code)
 }
 
@@ -127,7 +127,9 @@ fn converse(mut stream: impl Read + Write, step: &HealthStep) -> Result<&'static
     }
     match answer.is_empty() {
         true => Err("the connection was closed without an answer".into()),
-        false => Err(format!("the answer is another one: {}", escape::text(&answer[..answer.len().min(SHOWN)]))),
+        false => {
+            Err(format!("the answer is not what was expected: {}", escape::text(&answer[..answer.len().min(SHOWN)])))
+        }
     }
 }
 
@@ -196,7 +198,7 @@ mod tests {
         assert_eq!(asked(b"resound health\n"), Ok("answered"));
         assert_eq!(asked(b"resound health"), Ok("answered"));
         assert!(asked(b"").unwrap_err().contains("without an answer"));
-        assert!(asked(b"220 smtp\x1b ready\r\n").unwrap_err().ends_with("another one: 220 smtp\\x1b ready\\r\\n"));
+        assert!(asked(b"220 smtp\x1b ready\r\n").unwrap_err().ends_with("expected: 220 smtp\\x1b ready\\r\\n"));
         assert!(asked(&vec![b'x'; 2 * MOST]).unwrap_err().len() < 120);
     }
 }

@@ -23,8 +23,8 @@ const FEW: usize = 500;
 /// are written.
 const LAST_OF_MANY: Duration = Duration::from_millis(20);
 
-/// Descriptors that this thread looks at on the threads engine. Beside thousands of threads that
-/// want the processors it gets them for a moment, and that must do.
+/// Descriptors that this thread looks at on the threads engine. Beside thousands of runnable
+/// threads it has little processor time.
 #[cfg(unix)]
 const RESETS_BESIDE_THREADS: usize = 1000;
 
@@ -64,8 +64,8 @@ async fn leave((signals, handle): &(EndingSignals, Arc<Handle>)) {
         _ => LAST_OF_MANY,
     };
     tokio::time::sleep(patience.saturating_sub(at.elapsed())).await;
-    // No peer may take the end of the process for the end of its answers. A connection that drains
-    // has seen to it; one whose thread has not had its turn since has not.
+    // A FIN at the exit would make a cut answer look complete. A connection that drains is reset by
+    // the exit; one whose thread has not run since the signal is not.
     #[cfg(unix)]
     resound::system::reset_on_exit(if has_threads { RESETS_BESIDE_THREADS } else { usize::MAX });
     std::process::exit(exit::SIGNAL.into());

@@ -13,7 +13,6 @@ mod descriptors;
 mod exit;
 mod explain;
 mod faults;
-mod findings;
 mod generate;
 mod health;
 mod http_host;
@@ -28,6 +27,7 @@ mod relay;
 mod reload;
 mod report;
 mod reread;
+mod result_output;
 mod server;
 mod signals;
 mod stdio;
@@ -52,16 +52,16 @@ use resound_console::escape;
 use self::args::CliCommand;
 use self::colour::Colour;
 use self::config::{Config, ConfiguredCommand, Request, Unconfigured};
-use self::findings::Findings;
 use self::journal::LinePriority;
 use self::reload::LiveConfig;
+use self::result_output::ResultOutput;
 use self::stdio::{StdStream, say};
 use self::upgrade::StartedProgram;
 
 fn main() -> ExitCode {
     let program = StartedProgram::of_this();
     let typed: Vec<OsString> = std::env::args_os().collect();
-    findings::judged(match config::read(&typed) {
+    result_output::exit_code(match config::read(&typed) {
         Ok(ConfiguredCommand { command, config }) => run(command, config.as_ref(), &typed, program),
         Err(Unconfigured::Unparsed(unparsed, config)) => print_parse_result(&with_visible_value(unparsed), &config),
         Err(Unconfigured::Invalid(error)) => print_usage_error(&error.text()),
@@ -87,7 +87,8 @@ fn print_parse_result(unparsed: &clap::Error, config: &Config) -> ExitCode {
     let notes = if is_wrong { config.notes(&text.to_string()) } else { String::new() };
     let text = if coloured.is_on() { text.ansi().to_string() } else { text.to_string() } + &notes;
     // A reader that has left does not change the exit code.
-    let _ = if is_wrong { StdStream::Stderr.write_all(text.as_bytes()) } else { Findings.write_all(text.as_bytes()) };
+    let _ =
+        if is_wrong { StdStream::Stderr.write_all(text.as_bytes()) } else { ResultOutput.write_all(text.as_bytes()) };
     if is_wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
@@ -139,14 +140,14 @@ fn start(command: CliCommand, config: Option<LiveConfig>, program: StartedProgra
 }
 
 fn print_config(config: &Config) -> Result<ExitCode> {
-    Findings.write_all(config.print()?.as_bytes())?;
+    ResultOutput.write_all(config.print()?.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn check_config(command: CliCommand) -> Result<ExitCode> {
     let warnings = reread::check(command)?;
     warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    Findings.write_all(b"The configuration is right.\n")?;
+    ResultOutput.write_all(b"The configuration is right.\n")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -247,7 +247,7 @@ impl Reloads {
         }
         self.drain_timeout = new.drain_timeout;
         if changed.iter().any(|name| name == "allow") && !new.values.contains_key("allow") {
-            tracing::warn!("allow is not set any more: all clients are admitted but those of deny");
+            tracing::warn!("allow was removed: all clients may connect but those of deny");
         }
         if let Some(config) = &mut self.config {
             for name in &changed {

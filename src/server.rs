@@ -277,7 +277,7 @@ pub(crate) fn serve(
         upgrade::wait_for_turn(&mut upgrader, &|| signals.has_first());
         startup.report(&handle, tls.as_ref());
         let watching = admin.map(|admin| {
-            // Who starts a quiet server knows each port but one that the system chose.
+            // With --quiet only a port that the system chose is printed.
             let elsewhere = startup.elsewhere().filter(|_| !startup.quiet || admin.is_chosen);
             admin.watch(&handle, &startup.console, elsewhere)
         });
@@ -320,8 +320,9 @@ fn with_handshakes(server: Server, proxies: Option<Changeable<Proxies>>, tls: Op
         return server;
     }
     server.opening(move |conn| {
-        let opening =
-            proxies.iter().fold(Handshake::new(), |opening, proxies| opening.preface(proxies.get().preface(conn)));
+        let opening = proxies
+            .iter()
+            .fold(Handshake::new(), |opening, proxies| opening.expect_header(proxies.get().header_reader(conn)));
         tls.iter().fold(opening, Handshake::tls_server)
     })
 }
@@ -374,7 +375,7 @@ impl Startup {
                 if self.started.iter().any(|(_, target)| target.is_some()) { "relay" } else { "server" }
             );
         }
-        // Who started the program waits for the address on stdout.
+        // The parent process waits for the address on stdout.
         for console in [&self.loud].into_iter().filter(|_| self.has_log_file).chain([&self.console]) {
             console.started(self.started.iter().map(|(address, target)| (address, target.as_ref())));
             if let Some(tls) = tls {

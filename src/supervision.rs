@@ -92,7 +92,7 @@ async fn shut_down(
         let began = began.unwrap_or_else(Instant::now);
         // A reload may have set it.
         let Reloads { notifier, drain_timeout, .. } = reloads;
-        // Who answers this line with a second signal means another wish.
+        // A signal that answers this line is a second one: it must not count as the first.
         tokio::time::sleep(SAME_SIGNAL.saturating_sub(began.elapsed())).await;
         notifier.stopping(handle.clients());
         console.draining(handle.clients(), drain_timeout).await;

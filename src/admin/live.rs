@@ -215,7 +215,7 @@ impl LiveFeed {
             interval_seconds: seconds,
             command: self.subject.command,
             version: env!("CARGO_PKG_VERSION"),
-            engine: engine_name(inspector.engine()),
+            engine: inspector.engine().name(),
             status: ProgramState::of(inspector, &self.replacement, &self.loops).word(),
             all: LiveRates::between(&sum(before, &part), &totals, seconds),
             refused_per_second: per_second(before.refused, now.refused, seconds),
@@ -247,15 +247,6 @@ impl LiveFeed {
 
     fn last(&self) -> MutexGuard<'_, Option<Moment>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name of an engine.
-pub(super) fn engine_name(engine: resound::Engine) -> &'static str {
-    match engine {
-        resound::Engine::Uring => "uring",
-        resound::Engine::Threads => "threads",
-        _ => "portable",
     }
 }
 

@@ -16,7 +16,7 @@ use resound::inspect::HandshakeTimes;
 
 use super::answer::AdminAnswer;
 use super::health::{LAGS, ProgramState};
-use super::live::{LiveFeed, engine_name};
+use super::live::LiveFeed;
 use super::process::{self, ProcessUse};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -155,8 +155,7 @@ impl Scrape {
         let histogram = loops.histogram();
         let bounds = LAGS.into_iter().chain([f64::INFINITY]);
         let parts: Vec<_> = bounds.zip(histogram.counts).collect();
-        let (name, help) =
-            ("resound_event_loop_lag_seconds", "How late the workers answer a question a second, all of them together");
+        let (name, help) = ("resound_event_loop_lag_seconds", "Event loop lag of all workers, sampled once a second");
         page.family(name, help, MetricType::Histogram, |metric| {
             let count = histogram.counts.iter().sum();
             metric.encode_histogram::<NoLabelSet>(histogram.sum.as_secs_f64(), count, &parts, None)
@@ -179,11 +178,11 @@ impl Scrape {
         let subject = &self.0.subject;
         let readiness = ProgramState::of(&subject.inspector, &self.0.replacement, &self.0.loops);
         let is_ready = Some(u64::from(readiness == ProgramState::Ready));
-        page.gauge("resound_ready", "1 while new connections are welcome", is_ready)?;
+        page.gauge("resound_ready", "1 while the program is ready for new connections", is_ready)?;
         let labels = [
             ("version", env!("CARGO_PKG_VERSION")),
             ("command", subject.command),
-            ("engine", engine_name(subject.inspector.engine())),
+            ("engine", subject.inspector.engine().name()),
         ];
         let each = std::iter::once((labels.to_vec(), 1_u64));
         page.gauges("resound_build_info", "The program: version, command and engine", each)?;

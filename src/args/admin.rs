@@ -11,8 +11,8 @@ const ADMIN: &str = "Metrics and health";
 
 #[derive(Args)]
 pub(super) struct AdminArgs {
-    /// Listen on this address for metrics, health checks and a page to look at; a port alone is
-    /// this machine's [default: none]
+    /// Listen on this address for metrics, health checks and a page to look at; a port alone
+    /// listens on 127.0.0.1 [default: none]
     ///
     /// docs/admin.md describes what there is. It asks for no password: an address that other
     /// machines can reach shows them the addresses of peers.
@@ -20,8 +20,8 @@ pub(super) struct AdminArgs {
     admin: Option<SocketAddr>,
     /// Name by which --admin is reached, such as the name of a container (repeatable)
     ///
-    /// Requests for another name than this, localhost and an address are refused, so that no page
-    /// of another site can read the metrics by a name of its own.
+    /// A request is refused unless its Host is such a name, localhost or an IP address. This
+    /// prevents DNS rebinding, by which a page of another site could read the metrics.
     #[arg(help_heading = ADMIN, long, value_name = "NAME", requires = "admin")]
     admin_host: Vec<String>,
 }
@@ -46,6 +46,8 @@ pub(super) fn admin_address(text: &str) -> Result<SocketAddr, String> {
         Err(_) if on_this_machine.bytes().all(|byte| byte.is_ascii_digit()) && !on_this_machine.is_empty() => {
             Err(format!("'{on_this_machine}' is not a port (0 to 65535)"))
         }
-        Err(_) => text.parse().map_err(|_| "HOST:PORT is meant, such as 127.0.0.1:9464, or a port alone".into()),
+        Err(_) => {
+            text.parse().map_err(|_| "write an IP address with a port, such as 127.0.0.1:9464, or a port alone".into())
+        }
     }
 }

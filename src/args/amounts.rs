@@ -67,7 +67,7 @@ pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
 /// `1000..20000+1000` messages per second, `10c..100c+10c` connections. The length and the end of a
 /// step are the defaults.
 pub(super) fn steps(text: &str) -> Result<RampSteps, String> {
-    let wrong = || format!("'{text}' are no steps; write them like 1000..20000+1000 or 10c..100c+10c");
+    let wrong = || format!("'{text}' does not read as steps; write them like 1000..20000+1000 or 10c..100c+10c");
     let (from, rest) = text.split_once("..").ok_or_else(wrong)?;
     let (to, by) = rest.split_once('+').ok_or_else(wrong)?;
     let parts = [from, to, by];

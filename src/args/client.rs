@@ -15,7 +15,7 @@ use super::test::TestFlags;
 use super::watch::WatchArgs;
 use super::{FamilyArgs, address, examples};
 use crate::calls::ClientCalls;
-use crate::client::{self, Connect, ConnectSetup, HandshakeOptions, PipeOptions, SendProxy, SilencePolicy};
+use crate::client::{self, Connect, ConnectSetup, HandshakeOptions, PipeOptions, RetryPolicy, SendProxy};
 use crate::units::{self, SourceAddress, Timeout};
 use crate::watch::WatchPlan;
 
@@ -28,7 +28,7 @@ pub(crate) struct ClientArgs {
     port: Option<String>,
     /// `test` checks the server instead, as `resound test` does
     #[arg(value_enum)]
-    action: Option<Action>,
+    action: Option<ClientMode>,
     #[command(flatten)]
     talk: TalkArgs,
     #[command(flatten)]
@@ -94,7 +94,7 @@ struct ConnectionArgs {
     /// Port to connect from
     #[arg(long, value_name = "PORT")]
     source_port: Option<NonZeroU16>,
-    /// Probe a peer that has been silent for so long (whole seconds), and give up if it stays
+    /// Probe a peer that has been silent for this long (whole seconds), and give up if it stays
     /// silent
     #[arg(long, value_name = "DURATION", value_parser = units::keepalive, default_value = "off")]
     keepalive: Timeout,
@@ -166,7 +166,7 @@ struct TalkArgs {
     /// Send nothing, and leave stdin unread
     #[arg(help_heading = PIPE, long, conflicts_with_all = ["crlf", "line_delay", "quit_after", "reconnect"])]
     recv_only: bool,
-    /// After the end of stdin, wait so long for the server to close, then end [default: no limit]
+    /// After the end of stdin, wait this long for the server to close, then end [default: no limit]
     ///
     /// A failure (`timeout`) if the server's system has not acknowledged every byte by then.
     #[arg(
@@ -174,7 +174,7 @@ struct TalkArgs {
         conflicts_with = "reconnect"
     )]
     quit_after: Option<Duration>,
-    /// Pause so long between lines
+    /// Pause this long between lines
     #[arg(
         help_heading = PIPE, long, value_name = "DURATION", value_parser = units::duration,
         conflicts_with = "reconnect"
@@ -189,7 +189,7 @@ struct TalkArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Action {
+enum ClientMode {
     /// Send a few messages and check every byte of the answers
     Test,
 }
@@ -198,15 +198,15 @@ impl ClientArgs {
     pub(crate) fn meaning(self) -> Result<client::ClientPlan> {
         // `resound client test` checks the default server.
         let (host, action) = match (self.host.as_deref(), self.port.as_deref(), self.action) {
-            (Some("test"), None, None) => (None, Some(Action::Test)),
+            (Some("test"), None, None) => (None, Some(ClientMode::Test)),
             (host, _, action) => (host, action),
         };
         let (port, action) = match (self.port.as_deref(), action) {
-            (Some("test"), None) => (None, Some(Action::Test)),
+            (Some("test"), None) => (None, Some(ClientMode::Test)),
             other => other,
         };
         let task = match action {
-            Some(Action::Test) => {
+            Some(ClientMode::Test) => {
                 if let Some(flag) = self.talk.first_given() {
                     bail!("{flag} has no meaning in a test");
                 }
@@ -315,7 +315,7 @@ impl ConnectionArgs {
                 source_port: self.source_port.map(NonZeroU16::get),
                 ..Dial::default()
             },
-            patience: if self.wait { SilencePolicy::Wait } else { SilencePolicy::Retry(self.retry.unwrap_or(0)) },
+            patience: if self.wait { RetryPolicy::Wait } else { RetryPolicy::Retry(self.retry.unwrap_or(0)) },
             listen,
             nagle: self.nagle,
             keepalive: self.keepalive.0,

@@ -12,16 +12,16 @@ pub(crate) const CONFIGURATION: &str = "Configuration";
 #[derive(Args)]
 #[allow(dead_code, reason = "`config` takes them from the matches, before the others are complete")]
 pub(super) struct ConfigArgs {
-    /// File with values of flags (TOML); RESOUND_ variables and flags have the last word
+    /// File with values of flags (TOML); RESOUND_ variables and flags override it
     ///
     /// It has a table for each command, such as [server], in which the flags' names are the keys. A
-    /// switch is taken back as with --quiet=false.
+    /// switch is turned off with --quiet=false.
     #[arg(help_heading = CONFIGURATION, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Leave out what the file and the environment say of this flag (repeatable)
+    /// Ignore what the file and the environment set for this flag (repeatable)
     #[arg(help_heading = CONFIGURATION, long, value_name = "NAME")]
     without: Vec<String>,
-    /// Print what holds, and where it comes from, as a file for --config; start nothing
+    /// Print the value of each flag and its source, as a file for --config; start nothing
     #[arg(help_heading = CONFIGURATION, long)]
     print_config: bool,
     /// Read all of it, also certificates and other files, and say whether it is right; start

@@ -35,8 +35,8 @@ pub(super) struct FaultArgs {
     /// File with the faults (TOML), read again when it changes and on SIGHUP
     #[arg(help_heading = FAULTS, long, value_name = "FILE", conflicts_with = "replay")]
     faults: Option<PathBuf>,
-    /// Seed of all that is drawn, also instead of the one in --faults: the same seed repeats the
-    /// same faults [default: drawn, and printed unless --quiet]
+    /// Seed of each random choice, instead of the one in --faults: the same seed repeats the same
+    /// faults [default: drawn, and printed unless --quiet]
     #[arg(
         help_heading = FAULTS, long, value_name = "N", conflicts_with = "replay", value_parser = seed,
         allow_hyphen_values = true
@@ -128,6 +128,8 @@ fn control_address(text: &str) -> Result<SocketAddr, String> {
     let on_this_machine = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
     match on_this_machine.parse() {
         Ok(port) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
-        Err(_) => text.parse().map_err(|_| "HOST:PORT is meant, such as 127.0.0.1:8474, or a port alone".into()),
+        Err(_) => {
+            text.parse().map_err(|_| "write an IP address with a port, such as 127.0.0.1:8474, or a port alone".into())
+        }
     }
 }

@@ -130,7 +130,7 @@ defect_flags! {
     /// Translate addresses, and forget with `idle-silent=350s`, `idle-reset=350s` or
     /// `half-closed-idle=60s`
     nat "nat" "OPTIONS" num_args = 0..=1 require_equals = true default_missing_value = "";
-    /// Drop connections beyond so many at once, or reset them with `10 reset`
+    /// Drop connections beyond this many at once, or reset them with `10 reset`
     cap "cap" "N";
     /// A firewall that sees one direction, and drops all but SYNs
     asymmetric_conntrack "asymmetric-conntrack" "FILTER"

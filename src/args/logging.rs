@@ -33,8 +33,8 @@ pub(super) struct LogArgs {
     log_file: Option<PathBuf>,
     /// Keep connections from these addresses, such as health checks, out of the log (repeatable)
     ///
-    /// Errors of this end still leave lines. With --proxy-protocol the clients that the headers
-    /// name are meant, and the proxies where they name none.
+    /// Errors of this end still leave lines. With --proxy-protocol this applies to the
+    /// client of the header, or to the proxy if the header names none.
     #[arg(help_heading = LOG, long, value_name = "CIDR", value_parser = units::network)]
     quiet_from: Vec<IpNet>,
 }

@@ -69,7 +69,7 @@ struct TargetTlsArgs {
     /// Use TLS 1.2 or 1.3, and check the target's certificate against this machine's authorities
     #[arg(help_heading = TARGET_TLS, long)]
     target_tls: bool,
-    /// Authorities to trust instead of this machine's (PEM)
+    /// TrustStore to trust instead of this machine's (PEM)
     #[arg(
         help_heading = TARGET_TLS, long, value_name = "FILE", requires = "target_tls",
         conflicts_with_all = ["target_pin", "target_insecure"]
@@ -161,7 +161,7 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(ListenAddress, Ad
     };
     for text in map {
         let Some((listen, target)) = text.split_once('=') else {
-            bail!("--map {text}: LISTEN=TARGET is meant, such as 127.0.0.1:8889=db.example:5432");
+            bail!("--map {text}: write LISTEN=TARGET, such as 127.0.0.1:8889=db.example:5432");
         };
         routes.push((listening(listen)?, address(Some(target), None)?));
     }
@@ -171,7 +171,7 @@ fn routes(addresses: &[String], map: &[String]) -> Result<Vec<(ListenAddress, Ad
             bail!("{listen} would lead to itself");
         }
         if let Address::Tcp { port: 0, .. } = target {
-            bail!("{target} cannot be connected to: port 0 is none");
+            bail!("{target}: port 0 cannot be connected to");
         }
         if let Some(twice) = routes[..at].iter().find(|(listen, _)| *listen == routes[at].0 && is_one(listen)) {
             bail!("{} has two targets: an address leads to one", twice.0);
@@ -235,9 +235,9 @@ mod tests {
             (&[], &[], "where to? Give the target"),
             (&["127.0.0.1", "9000", "db", "5432"], &[], "4 addresses, and a relay takes"),
             (&["9000", "127.0.0.1:9000"], &[], "127.0.0.1:9000 would lead to itself"),
-            (&["0"], &[], "127.0.0.1:0 cannot be connected to"),
+            (&["0"], &[], "127.0.0.1:0: port 0 cannot be connected to"),
             (&["9000", "db:1"], &["9000=db:2"], "127.0.0.1:9000 has two targets"),
-            (&[], &["9000"], "--map 9000: LISTEN=TARGET is meant"),
+            (&[], &["9000"], "--map 9000: write LISTEN=TARGET"),
         ];
         for (addresses, map, want) in cases {
             let error = typed(addresses, map).unwrap_err();

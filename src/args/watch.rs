@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use resound_verdict::watch::Watch;
 
-use crate::client::{Connect, SilencePolicy};
+use crate::client::{Connect, RetryPolicy};
 use crate::units;
 use crate::watch::{WatchGate, WatchPlan};
 
@@ -44,9 +44,9 @@ pub(super) struct WatchArgs {
         requires = "watch"
     )]
     new_per_second: u32,
-    /// A line without an answer for so long is lost
+    /// A line without an answer for this long is lost
     ///
-    /// A connection on which nothing arrives for so long is given up, and replaced.
+    /// A connection on which nothing arrives for this long is given up, and replaced.
     #[arg(
         help_heading = WATCH, long, value_name = "DURATION", value_parser = units::duration, default_value = "10s",
         requires = "watch"
@@ -95,7 +95,7 @@ impl WatchArgs {
             bail!("--for takes a year at most");
         }
         Ok(WatchPlan {
-            waits: connect.patience == SilencePolicy::Wait,
+            waits: connect.patience == RetryPolicy::Wait,
             connect,
             length: self.length,
             held: self.held,

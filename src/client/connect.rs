@@ -22,7 +22,7 @@ use crate::units;
 pub(crate) struct Connect {
     pub(crate) address: Address,
     pub(crate) dial: Dial,
-    pub(crate) patience: SilencePolicy,
+    pub(crate) patience: RetryPolicy,
     /// Listen instead of dialling.
     pub(crate) listen: bool,
     pub(crate) nagle: bool,
@@ -44,7 +44,7 @@ pub(crate) struct ConnectSetup {
 
 impl ConnectSetup {
     /// Are there no such steps?
-    pub(crate) fn is_nothing(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.send_proxy.is_none() && self.tls.is_none()
     }
 
@@ -66,7 +66,7 @@ impl ConnectSetup {
 
 /// The policy for an address that does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SilencePolicy {
+pub(crate) enum RetryPolicy {
     /// Dial this many times more.
     Retry(u32),
     /// Dial until it answers.
@@ -113,7 +113,7 @@ impl Connect {
     /// Makes the connection.
     pub(super) async fn connect(
         &self,
-        patience: SilencePolicy,
+        patience: RetryPolicy,
         report: impl AsyncFnMut(ConnectEvent<'_>),
     ) -> Result<Stream> {
         let stream = if self.listen { self.accept(report).await? } else { self.dial(patience, report).await? };
@@ -133,7 +133,7 @@ impl Connect {
         })
     }
 
-    async fn dial(&self, patience: SilencePolicy, mut report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
+    async fn dial(&self, patience: RetryPolicy, mut report: impl AsyncFnMut(ConnectEvent<'_>)) -> Result<Stream> {
         let mut backoff = Backoff::of(patience);
         let mut attempt = 0_u64;
         // The error of the last attempt that had its full time.
@@ -155,15 +155,15 @@ impl Connect {
             }
             let pause = backoff.next();
             match patience {
-                SilencePolicy::Retry(most) if attempt > most.into() => return Err(error.into()),
-                SilencePolicy::Retry(most) => {
+                RetryPolicy::Retry(most) if attempt > most.into() => return Err(error.into()),
+                RetryPolicy::Retry(most) => {
                     let again = format!("{error}; again in {} ({attempt} of {most})", units::elapsed(pause));
                     report(ConnectEvent::Notice(again)).await;
                 }
-                SilencePolicy::Wait if attempt == 1 => {
+                RetryPolicy::Wait if attempt == 1 => {
                     report(ConnectEvent::Notice(format!("waiting for {}: {class}", self.address))).await;
                 }
-                SilencePolicy::Wait => {}
+                RetryPolicy::Wait => {}
             }
             if !self.pause(pause, patience).await {
                 return Err(error.into());
@@ -185,13 +185,13 @@ impl Connect {
     }
 
     /// Waits before the next attempt. False if there is none.
-    async fn pause(&self, pause: Duration, patience: SilencePolicy) -> bool {
+    async fn pause(&self, pause: Duration, patience: RetryPolicy) -> bool {
         let mut until = Instant::now() + pause;
         if let Some(deadline) = self.dial.deadline {
             // With --wait there is a last attempt just before the deadline.
             let last_try = deadline.checked_sub(LAST_TRY).filter(|at| *at > Instant::now());
             until = match (patience, last_try) {
-                (SilencePolicy::Wait, Some(at)) => until.min(at),
+                (RetryPolicy::Wait, Some(at)) => until.min(at),
                 _ => until.min(deadline),
             };
         }
@@ -227,11 +227,11 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn of(patience: SilencePolicy) -> Self {
+    pub(super) fn of(patience: RetryPolicy) -> Self {
         let (next, most) = match patience {
-            SilencePolicy::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
+            RetryPolicy::Retry(_) => (Duration::from_millis(250), Duration::from_secs(10)),
             // A script waits for the server to start.
-            SilencePolicy::Wait => (Duration::from_millis(50), Duration::from_secs(1)),
+            RetryPolicy::Wait => (Duration::from_millis(50), Duration::from_secs(1)),
         };
         Self { next, most }
     }
@@ -267,7 +267,7 @@ mod tests {
         let address = Address::parse(&listener.local_addr().unwrap().to_string(), 0).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for nagle in [false, true] {
-            let (dial, patience) = (Dial::default(), SilencePolicy::Retry(0));
+            let (dial, patience) = (Dial::default(), RetryPolicy::Retry(0));
             let how = Connect {
                 address: address.clone(),
                 dial,
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit_and_vary() {
-        for (patience, first, most) in [(SilencePolicy::Retry(9), 250, 10_000), (SilencePolicy::Wait, 50, 1000)] {
+        for (patience, first, most) in [(RetryPolicy::Retry(9), 250, 10_000), (RetryPolicy::Wait, 50, 1000)] {
             let mut backoff = Backoff::of(patience);
             let pauses: Vec<_> = (0..12).map(|_| backoff.next().as_millis()).collect();
             assert!((first * 3 / 4..=first * 5 / 4).contains(&pauses[0]), "{pauses:?}");

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use self::connect::{Connect, ConnectSetup, SilencePolicy};
+pub(crate) use self::connect::{Connect, ConnectSetup, RetryPolicy};
 pub(crate) use self::failure::ClientFailure;
 pub(crate) use self::interactive::{SavedTerminal, TerminalSignals};
 use self::limits::within;

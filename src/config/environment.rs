@@ -92,7 +92,7 @@ impl Environment {
         }
         match given {
             _ if self.entries.iter().any(|entry| entry.key == at) => {
-                self.mistakes.push(wrong("two variables are of this flag, which has two names".into()));
+                self.mistakes.push(wrong("the flag has two names, and a variable is set for each".into()));
             }
             given => self.entries.push(Entry { key: at, given, origin: Origin::Environment(name.into()) }),
         }

@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigMistake> {
         return Err(wrong("it is a directory: name a file".into()));
     }
     if !found.is_file() {
-        return Err(wrong("it is no regular file (a pipe or a device), which could not be read again".into()));
+        return Err(wrong("it is not a regular file (a pipe or a device), which could not be read again".into()));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;

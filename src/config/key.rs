@@ -107,7 +107,7 @@ impl Keys {
         (0..self.all.len()).filter(|&at| self.all[at].place == KeyPlace::Word).collect()
     }
 
-    /// The words of the same argument behind this one: without them it would be the last.
+    /// The later words of the same argument. Where they are missing, this one is the last.
     pub(super) fn words_after(&self, key: usize) -> Vec<usize> {
         let is_same = |other: &usize| *other > key && self.all[*other].id == self.all[key].id;
         self.words().into_iter().filter(is_same).collect()

@@ -40,8 +40,8 @@ impl FreshFaults {
         self.setter.set(spec, seed).map(drop).map_err(|error| self.sourced.named(error))
     }
 
-    /// Whether these faults can take the place of the ones that hold: a record can neither come nor
-    /// go while connections are counted on.
+    /// Whether these faults can take the place of the ones that hold: a record can be neither added
+    /// nor removed, since its connections count from 1.
     pub(crate) fn can_become(&self, new: &SourcedFaults) -> bool {
         let is_record = |sourced: &SourcedFaults| matches!(sourced.source, FaultSource::Record(_));
         !is_record(&self.sourced) && !is_record(new)

@@ -144,10 +144,10 @@ fn recorded(path: &Path) -> Result<Vec<SettingRecord>> {
             break;
         }
         let value: serde_json::Value =
-            serde_json::from_slice(&line).map_err(|_| anyhow!("line {number} is no line of a record"))?;
+            serde_json::from_slice(&line).map_err(|_| anyhow!("line {number} is not a line of a record"))?;
         if value.get("faults").is_some() {
             let setting = serde_json::from_value(value);
-            settings.push(setting.map_err(|_| anyhow!("line {number} is no line of a record"))?);
+            settings.push(setting.map_err(|_| anyhow!("line {number} is not a line of a record"))?);
         }
     }
     if settings.is_empty() {

@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::plan::LabPlan;
-use crate::findings::Findings;
+use crate::result_output::ResultOutput;
 use crate::stdio::say;
 
 /// Between two looks for a listener in the far end.
@@ -229,6 +229,6 @@ fn summarize(plan: &LabPlan, json: Option<File>, report: &LabReport, code: u8) -
     let line = resound_console::json::object(&document);
     match json {
         Some(mut json) => json.write_all(&line).with_context(|| format!("cannot write {}", file.display())),
-        None => Ok(Findings.write_all(&line)?),
+        None => Ok(ResultOutput.write_all(&line)?),
     }
 }

@@ -20,12 +20,6 @@ pub(super) struct Loopback {
 impl Loopback {
     /// `tls` and `proxy`: the steps at the start of each connection.
     pub(super) fn start(mode: Mode, engine: Engine, tls: bool, proxy: bool) -> Result<Self> {
-        let engine = match engine {
-            Engine::Uring => "uring",
-            Engine::Portable => "portable",
-            Engine::Threads => "threads",
-            _ => "auto",
-        };
         let program = std::env::current_exe().context("cannot find this program to start a server")?;
         let mut command = Command::new(program);
         // What the environment says of servers is about others.
@@ -37,7 +31,7 @@ impl Loopback {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
-            .args(["server", "127.0.0.1", "0", "--quiet", "--mode", mode.name(), "--engine", engine])
+            .args(["server", "127.0.0.1", "0", "--quiet", "--mode", mode.name(), "--engine", engine.name()])
             // The run may pause for longer than any timeout.
             .args(["--write-timeout", "off"])
             // A paused message ends with its line, not with the pause.

@@ -21,8 +21,8 @@ use self::loopback::Loopback;
 pub(crate) use self::plan::{LoadPlan, LoadTarget};
 use crate::admin::{self, AdminListener};
 use crate::client::{ConnectSetup, TlsOptions};
-use crate::findings::Findings;
 use crate::report::{self, Gate, LiveView, Output, Run};
+use crate::result_output::ResultOutput;
 use crate::signals::{SAME_SIGNAL, termination};
 use crate::stdio::say;
 use crate::{descriptors, exit, units};
@@ -87,7 +87,7 @@ async fn prepare(plan: &mut LoadPlan, address: Address) -> Result<Prepared> {
     // probe reports why before thousands of connections do.
     let was_probed = plan.mode.is_none();
     let (target, lines) = match (plan.mode, numeric(&address)) {
-        (Some(_), Some(target)) if plan.before.is_nothing() => (target, false),
+        (Some(_), Some(target)) if plan.before.is_empty() => (target, false),
         (Some(_), _) => (find::reachable_address(&address, how, &plan.before).await?, false),
         (None, _) => {
             let (target, mode) = find::mode(&address, how, &plan.before).await?;
@@ -220,7 +220,7 @@ async fn generate(
             shown = live.tick(phase, tick);
         }
         // The reader of the intervals has left, or stdout fails: the results so far stand.
-        if shown.is_err() || !Findings::arrive() {
+        if shown.is_err() || !ResultOutput::has_reader() {
             closed.notify_one();
         }
     });
@@ -247,7 +247,7 @@ fn watched(listener: AdminListener, generation: &RunningLoad, quiet: bool) -> im
 
 /// The handshake of each connection.
 fn opening(before: ConnectSetup) -> Option<Box<HandshakeFactory>> {
-    if before.is_nothing() {
+    if before.is_empty() {
         return None;
     }
     Some(Box::new(move |conn| {
@@ -321,7 +321,7 @@ fn check_sources(sources: &[IpAddr]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use resound_load::{Counts, Fault, Latency};
+    use resound_load::{Counts, FailureKind, Latency};
 
     use super::*;
 
@@ -329,8 +329,8 @@ mod tests {
     fn a_step_that_lost_connections_has_not_held_whatever_its_conditions_say() {
         let settings = report::settings();
         let mut counts = Counts { sent: 76, received: 72, opened: 4, ..Counts::default() };
-        counts.failures[Fault::Refused.index()] = 125;
-        counts.failures[Fault::Eof.index()] = 4;
+        counts.failures[FailureKind::Refused.index()] = 125;
+        counts.failures[FailureKind::Eof.index()] = 4;
         let length = std::time::Duration::from_secs(1);
         let step = Interval { counts, length, response: Latency::of([(1_000_000, 76)]), ..Interval::default() };
         let broken = |until: &[&str]| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound_load::Fault;
+use resound_load::FailureKind;
 
 use super::run::KINDS;
 use super::verdict::WRONG;
@@ -18,7 +18,7 @@ pub(super) enum Metric {
     },
     Errors,
     /// Failures of one class.
-    Failed(Fault),
+    Failed(FailureKind),
     /// The share of due messages that were not answered.
     Loss,
     Rate,
@@ -44,7 +44,7 @@ impl Metric {
             "send-rate" => Some(Self::SendRate),
             "connect-rate" => Some(Self::ConnectRate),
             "goodput" => Some(Self::Goodput),
-            name => Fault::named(name).map(Self::Failed),
+            name => FailureKind::named(name).map(Self::Failed),
         };
         if plain.is_some() {
             return plain;
@@ -114,12 +114,12 @@ impl Metric {
 
     /// The classes that the metric counts. A gate on a sum does not limit wrong answers and unsent
     /// messages: only a gate on their own class does.
-    pub(super) fn forgives(&self) -> Vec<Fault> {
-        let by_name = |class: &Fault| WRONG.contains(class) || *class == Fault::Unsent;
+    pub(super) fn forgives(&self) -> Vec<FailureKind> {
+        let by_name = |class: &FailureKind| WRONG.contains(class) || *class == FailureKind::Unsent;
         match self {
-            Self::Errors => Fault::ALL.into_iter().filter(|class| !by_name(class)).collect(),
+            Self::Errors => FailureKind::ALL.into_iter().filter(|class| !by_name(class)).collect(),
             Self::Failed(class) => vec![*class],
-            Self::Loss => vec![Fault::Missing],
+            Self::Loss => vec![FailureKind::Missing],
             _ => Vec::new(),
         }
     }

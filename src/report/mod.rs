@@ -63,7 +63,7 @@ pub(crate) use self::samples::settings;
 pub(crate) use self::tests::schema::tighten_schema;
 use crate::colour::Colour;
 use crate::exit;
-use crate::findings::Findings;
+use crate::result_output::ResultOutput;
 use crate::stdio::say;
 
 /// The percentiles that tables list.
@@ -180,7 +180,7 @@ fn finish(run: &Run, base: Option<&Run>, output: &Output) -> Result<ExitCode> {
         Ok(json::object(&document))
     };
     save(&output.json, &document);
-    let (mut out, stdout) = (Findings, io::stdout());
+    let (mut out, stdout) = (ResultOutput, io::stdout());
     if output.prints_json {
         out.write_all(&document()?)?;
     } else {

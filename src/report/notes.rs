@@ -40,7 +40,7 @@ pub(crate) fn derived(run: &Run) -> Vec<String> {
         .collect();
     if !times.all.is_empty() && !few.is_empty() {
         notes.push(format!(
-            "{} of {name} time cannot show {}: the maximum stands there",
+            "{} of {name} time cannot show {}: the maximum is in its place",
             units::counted(times.all.count(), "sample"),
             few.join(", "),
         ));

@@ -1,14 +1,20 @@
 //! The exit code of a run.
 
-use resound_load::{Counts, Fault};
+use resound_load::{Counts, FailureKind};
 
 use super::outcome::GateOutcome;
 use super::run::Run;
 use crate::{exit, units};
 
 /// Wrong answers. Each one is a defect of the target: in a healthy network their number is zero.
-pub(super) const WRONG: [Fault; 6] =
-    [Fault::Mismatch, Fault::Corrupt, Fault::Reordered, Fault::Duplicate, Fault::Truncated, Fault::Extra];
+pub(super) const WRONG: [FailureKind; 6] = [
+    FailureKind::Mismatch,
+    FailureKind::Corrupt,
+    FailureKind::Reordered,
+    FailureKind::Duplicate,
+    FailureKind::Truncated,
+    FailureKind::Extra,
+];
 
 /// The exit code. In order of precedence: the run was cut short, no connection was made, a gate
 /// broke, answers were wrong or missing, the network failed, a condition could not be judged.
@@ -17,7 +23,7 @@ pub(super) const WRONG: [Fault; 6] =
 /// that cannot be judged at all: no gate asked for that.
 pub(crate) fn exit_code(run: &Run, outcomes: &[GateOutcome], forgives_doubt: bool) -> u8 {
     let failed = unforgiven(run, outcomes);
-    let is_verdict = |class: &Fault| WRONG.contains(class) || *class == Fault::Missing;
+    let is_verdict = |class: &FailureKind| WRONG.contains(class) || *class == FailureKind::Missing;
     if run.record.cut_short && !run.unread {
         exit::SIGNAL
     } else if run.had_only_failures() {
@@ -64,15 +70,15 @@ pub(crate) fn unjudgeable(run: &Run) -> Option<Unjudgeable> {
     let has_failed = run.record.steps.first().is_some_and(|step| step.broken.is_some());
     has_failed.then(|| Unjudgeable {
         expected: "the first step of the ramp held",
-        why: "not even the first step held, so no level is known that does; to settle it: lower --steps".into(),
+        why: "not even the first step held, so no level is known that holds; to settle it: lower --steps".into(),
     })
 }
 
 /// The classes with failures that no gate limits.
-pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<Fault> {
-    let happened = |class: &Fault| run.record.total.counts.failed(*class) > 0;
-    let is_forgiven = |class: &Fault| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
-    Fault::ALL.into_iter().filter(|class| happened(class) && !is_forgiven(class)).collect()
+pub(crate) fn unforgiven(run: &Run, outcomes: &[GateOutcome]) -> Vec<FailureKind> {
+    let happened = |class: &FailureKind| run.record.total.counts.failed(*class) > 0;
+    let is_forgiven = |class: &FailureKind| outcomes.iter().any(|outcome| outcome.forgives.contains(class));
+    FailureKind::ALL.into_iter().filter(|class| happened(class) && !is_forgiven(class)).collect()
 }
 
 #[cfg(test)]
@@ -81,7 +87,7 @@ mod tests {
     use super::super::samples;
     use super::*;
 
-    fn run(classes: &[Fault], cut_short: bool) -> Run {
+    fn run(classes: &[FailureKind], cut_short: bool) -> Run {
         let mut record = samples::record(10, 1, false);
         record.cut_short = cut_short;
         for class in classes {
@@ -97,16 +103,16 @@ mod tests {
 
     #[test]
     fn the_exit_code_follows_the_order_of_precedence() {
-        let code = |classes: &[Fault], cut_short, gates: &[&str]| code(&run(classes, cut_short), gates);
+        let code = |classes: &[FailureKind], cut_short, gates: &[&str]| code(&run(classes, cut_short), gates);
         assert_eq!(code(&[], false, &[]), 0);
-        assert_eq!(code(&[Fault::Reset], false, &[]), exit::NETWORK);
-        assert_eq!(code(&[Fault::Corrupt, Fault::Reset], false, &[]), exit::VERDICT);
-        assert_eq!(code(&[Fault::Missing], false, &[]), exit::VERDICT);
-        assert_eq!(code(&[Fault::Reset], false, &["p50>1h"]), exit::NETWORK);
-        assert_eq!(code(&[Fault::Reset, Fault::Missing], false, &["errors>2"]), 0);
-        assert_eq!(code(&[Fault::Reset, Fault::Missing], false, &["errors>1"]), exit::VERDICT);
+        assert_eq!(code(&[FailureKind::Reset], false, &[]), exit::NETWORK);
+        assert_eq!(code(&[FailureKind::Corrupt, FailureKind::Reset], false, &[]), exit::VERDICT);
+        assert_eq!(code(&[FailureKind::Missing], false, &[]), exit::VERDICT);
+        assert_eq!(code(&[FailureKind::Reset], false, &["p50>1h"]), exit::NETWORK);
+        assert_eq!(code(&[FailureKind::Reset, FailureKind::Missing], false, &["errors>2"]), 0);
+        assert_eq!(code(&[FailureKind::Reset, FailureKind::Missing], false, &["errors>1"]), exit::VERDICT);
         assert_eq!(code(&[], true, &[]), exit::SIGNAL);
-        assert_eq!(code(&[Fault::Corrupt], true, &[]), exit::SIGNAL);
+        assert_eq!(code(&[FailureKind::Corrupt], true, &[]), exit::SIGNAL);
         assert_eq!(code(&[], true, &["rate>0"]), exit::SIGNAL);
     }
 
@@ -120,14 +126,14 @@ mod tests {
             assert_eq!(code(&run, &[&format!("{wrong}>1")]), 0, "{wrong}");
             assert_eq!(code(&run, &[&format!("{wrong}>0")]), exit::VERDICT, "{wrong}");
         }
-        assert_eq!(code(&run(&[Fault::Missing], false), &["loss>50%"]), 0);
-        assert_eq!(code(&run(&[Fault::Reset], false), &["loss>50%"]), exit::NETWORK);
-        assert_eq!(code(&run(&[Fault::Reset, Fault::Eof], false), &["reset>9"]), exit::NETWORK);
+        assert_eq!(code(&run(&[FailureKind::Missing], false), &["loss>50%"]), 0);
+        assert_eq!(code(&run(&[FailureKind::Reset], false), &["loss>50%"]), exit::NETWORK);
+        assert_eq!(code(&run(&[FailureKind::Reset, FailureKind::Eof], false), &["reset>9"]), exit::NETWORK);
     }
 
     #[test]
     fn unsent_messages_are_allowed_only_by_their_own_gate() {
-        let run = run(&[Fault::Unsent], false);
+        let run = run(&[FailureKind::Unsent], false);
         assert_eq!(code(&run, &[]), exit::NETWORK);
         for gate in ["errors>9", "loss>50%", "missing>9", "refused>9"] {
             assert_eq!(code(&run, &[gate]), exit::NETWORK, "{gate}");
@@ -143,7 +149,7 @@ mod tests {
         assert_eq!(code(&Run::of(lagged.clone()), &[]), exit::CANNOT_TELL);
         let [mut cut, mut failed] = [lagged.clone(), lagged.clone()];
         cut.cut_short = true;
-        failed.total.counts.failures[Fault::Reset.index()] = 1;
+        failed.total.counts.failures[FailureKind::Reset.index()] = 1;
         assert_eq!(code(&Run::of(cut), &[]), exit::SIGNAL);
         assert_eq!(code(&Run::of(failed.clone()), &[]), exit::NETWORK);
         assert_eq!(code(&Run::of(failed.clone()), &["errors>9"]), exit::CANNOT_TELL);
@@ -173,7 +179,7 @@ mod tests {
         }
         // A certain result is not in doubt.
         assert_eq!(without_doubt(&kept, &["p99.9>1h", "rate>0"]), exit::VERDICT);
-        assert_eq!(without_doubt(&run(&[Fault::Reset], false), &["p99.9>1h"]), exit::NETWORK);
+        assert_eq!(without_doubt(&run(&[FailureKind::Reset], false), &["p99.9>1h"]), exit::NETWORK);
         assert_eq!(without_doubt(&run(&[], true), &["p99.9>1h"]), exit::SIGNAL);
     }
 
@@ -202,7 +208,7 @@ mod tests {
     #[test]
     fn no_gate_excuses_an_unreachable_target() {
         let mut record = samples::empty().record;
-        record.total.counts.failures[Fault::Refused.index()] = 3;
+        record.total.counts.failures[FailureKind::Refused.index()] = 3;
         assert_eq!(code(&Run::of(record.clone()), &["errors>9"]), exit::NETWORK);
         assert_eq!(code(&Run::of(record), &["errors>0", "p99>1s"]), exit::NETWORK);
     }

@@ -63,7 +63,9 @@ impl PassedSockets {
                     "systemd has passed no socket named '{}' (`FileDescriptorName=`), but {known}",
                     escape::text(name.as_bytes())
                 ),
-                _ => anyhow!("each socket that systemd has passed ({known}) has an address already: give each once"),
+                _ => anyhow!(
+                    "each socket that systemd has passed ({known}) is already used by another address: name each once"
+                ),
             });
         }
         let named = |(name, listener): (String, Result<Listener, Error>)| {
@@ -115,7 +117,7 @@ fn names_of(pid: Option<String>, count: Option<String>, names: Option<String>) -
                  between them, such as a shell script, has to start this program with `exec`"
             ));
         }
-        Err(_) => return Err(format!("LISTEN_PID is no process: '{}'", escape::text(pid.as_bytes()))),
+        Err(_) => return Err(format!("LISTEN_PID is not a process id: '{}'", escape::text(pid.as_bytes()))),
     }
     let count = match count.parse::<i32>() {
         Ok(count @ 1..=MOST) => count as usize,
@@ -153,7 +155,7 @@ mod tests {
         for (pid, count, names, want) in [
             (None, None, None, "LISTEN_FDS is not set"),
             (Some("1"), Some("1"), None, "are for process 1 (LISTEN_PID)"),
-            (Some("x\n"), Some("1"), None, "LISTEN_PID is no process: 'x\\n'"),
+            (Some("x\n"), Some("1"), None, "LISTEN_PID is not a process id: 'x\\n'"),
             (own, Some("0"), None, "LISTEN_FDS is 0"),
             (own, Some("-1"), None, "LISTEN_FDS is '-1', and not a number of sockets"),
             (own, Some("9999999999"), None, "and not a number of sockets"),

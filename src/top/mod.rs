@@ -30,10 +30,10 @@ use self::model::{FeedNews, ListWanted, TopAction, TopModel};
 use self::screen::TopScreen;
 use self::view::TopLook;
 use crate::client::TerminalSignals;
-use crate::colour::Colour;
+use crate::colour::{Colour, can_draw};
 use crate::exit;
-use crate::findings::Findings;
 use crate::report::Glyphs;
+use crate::result_output::ResultOutput;
 use crate::signals::termination;
 
 /// Connections that are printed once.
@@ -54,10 +54,9 @@ pub(crate) fn run(plan: TopPlan) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
         let signal = termination();
-        let can_draw = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let showing = async {
             let events = TopEvents::open(&plan.admin).await?;
-            match !plan.once && can_draw && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            match !plan.once && can_draw() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
                 true => show(&plan, events).await,
                 false => print(&plan, events).await,
             }
@@ -79,7 +78,7 @@ async fn print(plan: &TopPlan, mut events: TopEvents) -> Result<ExitCode> {
     let wanted = ListWanted { limit: PRINTED, ..model.wanted() };
     model.take(FeedNews::List(feed::list(&plan.admin, &wanted).await?));
     // A reader that has left does not change the exit code.
-    let _ = Findings.write_all(once::text(&model).as_bytes());
+    let _ = ResultOutput.write_all(once::text(&model).as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 

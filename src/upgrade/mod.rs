@@ -52,7 +52,7 @@ pub(crate) struct UpgradeSettings {
     pub(crate) refusal: Option<&'static str>,
 }
 
-/// Ends this process if the one goes on that it was to replace, or if it is to end before its turn.
+/// Exits if the old process goes on, or if a signal arrives before this one takes over.
 pub(crate) fn wait_for_turn(upgrader: &mut Upgrader, is_to_end: &dyn Fn() -> bool) {
     if let Err(error) = upgrader.wait_for_turn(is_to_end) {
         // Nothing was accepted.

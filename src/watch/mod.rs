@@ -18,7 +18,7 @@ use resound::client::FailureClass;
 use resound::system::raise_descriptor_limit;
 use resound_console::json;
 use resound_verdict::watch::{Watch, WatchError, WatchProgress, WatchRecord};
-use resound_verdict::{FarKind, Path, Preface};
+use resound_verdict::{FarKind, FirstBytes, Path};
 use tokio::sync::oneshot;
 
 pub(crate) use self::gate::WatchGate;
@@ -26,7 +26,7 @@ use self::lines::SecondLines;
 use crate::client::{ClientFailure, Connect};
 use crate::colour::Colour;
 use crate::exit;
-use crate::findings::Findings;
+use crate::result_output::ResultOutput;
 use crate::signals::{SAME_SIGNAL, termination};
 
 /// Descriptors beside those of the connections.
@@ -55,8 +55,9 @@ impl WatchPlan {
             path = path.tls(tls.client().clone());
         }
         if let Some(proxy) = before.send_proxy.clone() {
-            let preface: Preface = Arc::new(move |local, peer| proxy.header(local, peer).map_err(io::Error::other));
-            path = path.preface(preface);
+            let first_bytes: FirstBytes =
+                Arc::new(move |local, peer| proxy.header(local, peer).map_err(io::Error::other));
+            path = path.first_bytes(first_bytes);
         }
         let watch = Watch::of(&path).held(self.held).heartbeat(self.heartbeat).new_per_second(self.new_per_second);
         let watch = watch.waits(self.waits);
@@ -114,7 +115,7 @@ async fn watch(plan: &WatchPlan) -> Result<ExitCode> {
             WatchProgress::Second(second) => lines.of(second).into_bytes(),
             _ => Vec::new(),
         };
-        let _ = Findings.write_all(&bytes);
+        let _ = ResultOutput.write_all(&bytes);
     };
     let watching = plan.watch();
     let ended = tokio::select! {
@@ -133,7 +134,7 @@ async fn watch(plan: &WatchPlan) -> Result<ExitCode> {
         true => json::object(&document::end(plan, &record, far, name.as_deref(), code)),
         false => summary::render(plan, &record, Colour::of(&io::stdout())).into_bytes(),
     };
-    let _ = Findings.write_all(&bytes);
+    let _ = ResultOutput.write_all(&bytes);
     Ok(ExitCode::from(code))
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::document::{self, WatchLine};
 use super::lines::SecondLines;
 use super::{WatchGate, WatchPlan, code, summary};
-use crate::client::{Connect, ConnectSetup, SilencePolicy};
+use crate::client::{Connect, ConnectSetup, RetryPolicy};
 use crate::colour::Colour;
 
 const fn ms(n: u64) -> Duration {
@@ -26,7 +26,7 @@ fn plan(gates: &[&str]) -> WatchPlan {
         connect: Connect {
             address: Address::parse("127.0.0.1:8888", 0).unwrap(),
             dial: Dial::default(),
-            patience: SilencePolicy::Retry(0),
+            patience: RetryPolicy::Retry(0),
             listen: false,
             nagle: false,
             keepalive: None,

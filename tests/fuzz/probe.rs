@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use resound::conn::{Conn, Then, Verdict};
+use resound::conn::{Action, Conn, Then};
 use resound::{ConnId, ConnInfo, Endpoint, Framing, Limits, Reply, SocketReport};
 use resound_probe::{CREDIT, FarEnd, Sessions};
 
@@ -62,23 +62,23 @@ impl End {
         }
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Conn, Instant, &mut Vec<u8>) -> Verdict) {
+    fn call(&mut self, call: impl FnOnce(&mut Conn, Instant, &mut Vec<u8>) -> Action) {
         let mut out = Vec::new();
-        let mut verdict = call(&mut self.conn, self.now, &mut out);
+        let mut action = call(&mut self.conn, self.now, &mut out);
         for _ in 0..4096 {
-            let n = out.len() + verdict.echo.len();
+            let n = out.len() + action.echo.len();
             // A message is answered with as much, and a prefix.
             assert!(n <= AT_ONCE.max(2 * usize::try_from(self.received).unwrap() + 64), "{n} bytes at once");
             self.sent += n as u64;
             assert!(self.sent <= 2 * self.received + CREDIT + LINES * LINE, "{} of {}", self.sent, self.received);
             out.clear();
-            if matches!(verdict.then, Then::Close | Then::Reset) {
+            if matches!(action.then, Then::Close | Then::Reset) {
                 self.is_open = false;
                 self.conn.closed(self.now, &mut ());
                 return;
             }
             let asks = self.conn.take_socket_wishes().is_some_and(|wishes| wishes.report);
-            verdict = match (asks, n) {
+            action = match (asks, n) {
                 (true, _) => self.conn.socket(self.now, &SocketReport::default(), &mut out, &mut ()),
                 (false, 0) => return,
                 (false, n) => self.conn.sent(self.now, n, &mut out, &mut ()),

@@ -14,8 +14,8 @@ use crate::not_tested::not_tested;
 use resound::proxy::{Addresses, Header, Proxies, Version};
 use resound::relay::{Relay, RelayTarget};
 use resound::{
-    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, FaultConfig, Handle, Handshake, Limits, Observer,
-    Reply, Server, Service,
+    CloseReason, Closed, ConnId, ConnInfo, Dialer, Endpoint, Engine, Handle, Handshake, Limits, Observer, Reply,
+    RingFaultConfig, Server, Service,
 };
 
 /// Only a defect takes this long.
@@ -27,7 +27,7 @@ pub(crate) use crate::each_engine::{
 
 thread_local! {
     /// Faults of the io_uring engine in this test.
-    static FAULTS: Cell<FaultConfig> = const { Cell::new(FaultConfig::NONE) };
+    static FAULTS: Cell<RingFaultConfig> = const { Cell::new(RingFaultConfig::NONE) };
     static UNREFUSED: Cell<bool> = const { Cell::new(false) };
     /// Servers and peers of this test use TLS.
     static SECURE: Cell<bool> = const { Cell::new(false) };
@@ -52,7 +52,7 @@ pub(crate) fn relayed(test: fn(Engine), engine: Engine) {
 /// A relay to a server, on a free port.
 fn relay_to(server: &Handle, engine: Engine) -> Handle {
     let target = RelayTarget::new(server.addresses()[0].to_string().parse().unwrap()).unwrap().timeout(PATIENCE);
-    let settings = Server::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
+    let settings = Server::new().engine(engine).inject_ring_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
     Relay::new(settings.limits(patient())).map("127.0.0.1:0", target).unwrap().start().unwrap()
 }
 
@@ -71,19 +71,24 @@ pub(crate) fn with_tls(test: impl FnOnce()) {
 
 /// The kernel as it is.
 #[cfg(target_os = "linux")]
-pub(crate) const NO_FAULTS: FaultConfig = FaultConfig::NONE;
+pub(crate) const NO_FAULTS: RingFaultConfig = RingFaultConfig::NONE;
 /// A kernel without the newer features of io_uring.
 #[cfg(target_os = "linux")]
-pub(crate) const OLD_KERNEL: FaultConfig =
-    FaultConfig { no_incremental_buffers: true, no_sqarray: true, no_registered_ring: true, ..FaultConfig::NONE };
+pub(crate) const OLD_KERNEL: RingFaultConfig = RingFaultConfig {
+    no_incremental_buffers: true,
+    no_sqarray: true,
+    no_registered_ring: true,
+    ..RingFaultConfig::NONE
+};
 /// Small queues, and faults from a seed that differs in each run.
 #[cfg(target_os = "linux")]
-pub(crate) const FAULTY: FaultConfig = FaultConfig { queue_sizes: Some((4, 8)), seed: Some(0), ..FaultConfig::NONE };
+pub(crate) const FAULTY: RingFaultConfig =
+    RingFaultConfig { queue_sizes: Some((4, 8)), seed: Some(0), ..RingFaultConfig::NONE };
 
 /// Runs a test on io_uring. A system that refuses it is reported, or fails the test under
 /// RESOUND_REQUIRE_URING.
 #[cfg(target_os = "linux")]
-pub(crate) fn on_uring(mut faults: FaultConfig, test: fn(Engine)) {
+pub(crate) fn on_uring(mut faults: RingFaultConfig, test: fn(Engine)) {
     let probe = Server::new().engine(Engine::Uring).listen("127.0.0.1:0").unwrap().serve(|_| Reply::default());
     if let Err(error) = probe {
         assert!(std::env::var_os("RESOUND_REQUIRE_URING").is_none(), "{error}");
@@ -104,7 +109,7 @@ pub(crate) fn on_uring(mut faults: FaultConfig, test: fn(Engine)) {
 pub(crate) fn engines() -> Vec<&'static str> {
     let mut engines = vec!["portable", "threads"];
     #[cfg(target_os = "linux")]
-    on_uring(FaultConfig::NONE, |_| UNREFUSED.set(true));
+    on_uring(RingFaultConfig::NONE, |_| UNREFUSED.set(true));
     if UNREFUSED.get() {
         engines.insert(0, "uring");
     }
@@ -122,7 +127,7 @@ pub(crate) fn engine(name: &str) -> Engine {
 
 /// A server of two workers, where the engine has workers.
 pub(crate) fn server(engine: Engine) -> Server {
-    let server = Server::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
+    let server = Server::new().engine(engine).inject_ring_faults(faults()).workers(NonZeroUsize::new(2).unwrap());
     let server = server.limits(patient());
     let tls = SECURE.get().then(crate::tunnel::opening);
     match (PROXY.get(), tls) {
@@ -130,7 +135,7 @@ pub(crate) fn server(engine: Engine) -> Server {
         (None, Some(tls)) => server.opening(tls),
         (Some(_), tls) => server.opening(move |conn| {
             let opening = tls.as_ref().map_or_else(Handshake::new, |tls| tls(conn));
-            opening.preface(Proxies::local().preface(conn))
+            opening.expect_header(Proxies::local().header_reader(conn))
         }),
     }
 }
@@ -142,7 +147,7 @@ pub(crate) fn patient() -> Limits {
 }
 
 /// The faults of the io_uring engine in this test.
-pub(crate) fn faults() -> FaultConfig {
+pub(crate) fn faults() -> RingFaultConfig {
     FAULTS.get()
 }
 
@@ -163,7 +168,7 @@ pub(crate) fn begins() -> Option<Box<resound::server::HandshakeFactory>> {
 
 /// A dialer of two workers.
 pub(crate) fn dialer(engine: Engine) -> Dialer {
-    Dialer::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap())
+    Dialer::new().engine(engine).inject_ring_faults(faults()).workers(NonZeroUsize::new(2).unwrap())
 }
 
 /// One that replies.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use resound::Handshake;
-use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 
@@ -22,7 +22,7 @@ pub(crate) const HINT: &[u8] = b"Error: this server speaks TLS (resound client -
 
 /// The server's end of it.
 pub(crate) fn opening() -> impl Fn(&resound::ConnInfo) -> Handshake + Send + Sync + 'static {
-    let server = TlsServer::new(&TlsSettings::new(identity().clone())).unwrap().hint(HINT);
+    let server = TlsServer::new(&TlsServerSettings::new(identity().clone())).unwrap().hint(HINT);
     move |_| Handshake::new().tls_server(&server)
 }
 

@@ -25,7 +25,7 @@ pub fn plain(bytes: &[u8]) -> String {
 
 /// A word as a shell takes it: quoted where it must be, with control characters escaped.
 pub fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.into(),
         false => format!("'{}'", plain(word.as_bytes()).replace('\'', "'\\''")),

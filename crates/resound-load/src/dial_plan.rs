@@ -12,7 +12,7 @@ use super::connection::LoadConnection;
 use super::nanos::nanos;
 use super::run_config::RunConfig;
 use super::slot::{ConnectionSlot, ReturnedSlots};
-use super::{Fault, RampSteps};
+use super::{FailureKind, RampSteps};
 use resound::CloseReason;
 use resound::client::{DialPlan, DialRequest, DialTiming, FailureClass, NextDial};
 use resound::server::HandshakeFactory;
@@ -83,7 +83,7 @@ impl LoadDialPlan {
     }
 
     /// Records an attempt that failed, and returns its slot.
-    fn record_failure(&mut self, request: &DialRequest, class: Fault, what: String, now: Instant) {
+    fn record_failure(&mut self, request: &DialRequest, class: FailureKind, what: String, now: Instant) {
         let Some(mut slot) = self.dialling.remove(&request.number) else { return };
         let failure = self.config.failure(class, now, slot.connection(&self.config), None, what);
         let mut tally = self.config.tallies.of(self.worker);
@@ -161,7 +161,7 @@ impl DialPlan for LoadDialPlan {
     }
 
     fn failed(&mut self, request: &DialRequest, error: &io::Error, now: Instant) {
-        let class = FailureClass::of(error).map_or(Fault::Unreachable, Fault::from);
+        let class = FailureClass::of(error).map_or(FailureKind::Unreachable, FailureKind::from);
         self.record_failure(request, class, explained(error, request), now);
     }
 
@@ -173,11 +173,13 @@ impl DialPlan for LoadDialPlan {
                 slot.dial_abandoned(&self.config, now, &mut self.config.tallies.of(self.worker));
                 return self.returned.borrow_mut().push((slot, false));
             }
-            CloseReason::Tls(failure) => (Fault::Tls, format!("no TLS: {failure}")),
+            CloseReason::Tls(failure) => (FailureKind::Tls, format!("no TLS: {failure}")),
             CloseReason::OpeningTimeout => {
-                (Fault::Timeout, format!("no TLS handshake for {}", super::figures::latency(self.route.timeout)))
+                (FailureKind::Timeout, format!("no TLS handshake for {}", super::figures::latency(self.route.timeout)))
             }
-            CloseReason::LeftEarly => (Fault::Eof, "the target closed the connection within the TLS handshake".into()),
+            CloseReason::LeftEarly => {
+                (FailureKind::Eof, "the target closed the connection within the TLS handshake".into())
+            }
             why => (why.into(), format!("{why}, within the TLS handshake")),
         };
         self.record_failure(request, class, what, now);

@@ -69,8 +69,8 @@ impl Load {
     /// # Errors
     /// Those of [`Dialer::start`].
     #[cfg(feature = "fault-injection")]
-    pub fn start_with_faults(self, faults: resound::FaultConfig) -> Result<RunningLoad, Error> {
-        self.start_with(Dialer::new().inject_faults(faults))
+    pub fn start_with_faults(self, faults: resound::RingFaultConfig) -> Result<RunningLoad, Error> {
+        self.start_with(Dialer::new().inject_ring_faults(faults))
     }
 
     fn start_with(mut self, dialer: Dialer) -> Result<RunningLoad, Error> {
@@ -267,15 +267,10 @@ impl RunningLoad {
     }
 
     pub(super) fn generator(&self, cpu: (Duration, Duration)) -> Generator {
-        let engine = match self.handle.engine() {
-            Engine::Uring => "uring",
-            Engine::Threads => "threads",
-            _ => "portable",
-        };
         Generator {
             version: env!("CARGO_PKG_VERSION").into(),
             host: host(),
-            engine: engine.into(),
+            engine: self.handle.engine().name().into(),
             workers: self.workers as u64,
             cpu_user: cpu.0,
             cpu_system: cpu.1,

@@ -3,7 +3,7 @@
 //! Every byte is a function of its message, so each explanation predicts the bytes that follow, and
 //! the bytes decide between explanations.
 
-use super::Fault;
+use super::FailureKind;
 use super::rules::Rules;
 
 /// This many matching bytes, beyond the prefix that all answers share, are no coincidence.
@@ -41,9 +41,9 @@ pub(super) enum Finding {
     /// They are an answer that arrived before: its number and its length.
     Repeated(u64, usize),
     /// They are the next answer with this fault, and so many bytes of it.
-    Wrong(Fault, usize, String),
+    Wrong(FailureKind, usize, String),
     /// Nothing explains them.
-    Unexplained(Fault, String),
+    Unexplained(FailureKind, String),
 }
 
 /// How well bytes fit an explanation.
@@ -74,7 +74,7 @@ fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding
         return match search.candidate {
             Some(finding) if last => finding,
             Some(_) => Finding::Unsure,
-            None => Finding::Unexplained(Fault::Extra, format!("{} that answer nothing", bytes(received.len()))),
+            None => Finding::Unexplained(FailureKind::Extra, format!("{} that answer nothing", bytes(received.len()))),
         };
     }
     let message = allowed.rules.message(allowed.connection, next);
@@ -93,7 +93,7 @@ fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding
         let is_likely = wrong * 2 <= answer_len || answer_len < CONVINCING;
         if is_likely && rest != Fit::No {
             let what = format!("{} of {} differ, the first at {right}", wrong, bytes(answer_len));
-            return Finding::Wrong(Fault::Corrupt, answer_len, what);
+            return Finding::Wrong(FailureKind::Corrupt, answer_len, what);
         }
     } else if !last {
         return Finding::Unsure;
@@ -104,12 +104,12 @@ fn explain(received: &[u8], allowed: &AllowedAnswers<'_>, last: bool) -> Finding
         Some(finding) if last => finding,
         Some(_) if received.len() < allowed.rules.lengths.longest() + MOST_UNEXPLAINED => Finding::Unsure,
         _ => {
-            let mut what = format!("from byte {right} on what came is no answer to anything sent");
+            let mut what = format!("from byte {right} on, the bytes are no answer to anything that was sent");
             let prefix = payload.answer_head(&message, payload.prefix.len());
             if !prefix.is_empty() && received[right..].starts_with(&prefix) {
                 what += ", but another answer: the target may answer what one read returns, and not lines";
             }
-            Finding::Unexplained(Fault::Corrupt, what)
+            Finding::Unexplained(FailureKind::Corrupt, what)
         }
     }
 }
@@ -141,7 +141,7 @@ fn truncations(received: &[u8], allowed: &AllowedAnswers<'_>, right: usize) -> i
 }
 
 fn truncated(len: usize, of: usize) -> Finding {
-    Finding::Wrong(Fault::Truncated, len, format!("{len} of {} came", bytes(of)))
+    Finding::Wrong(FailureKind::Truncated, len, format!("{len} of {} came", bytes(of)))
 }
 
 /// Tries explanations, the likeliest first.

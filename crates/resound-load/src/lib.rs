@@ -12,7 +12,7 @@ mod compare;
 mod connection;
 mod connection_state;
 mod dial_plan;
-mod fault;
+mod failure_kind;
 pub mod figures;
 mod generator;
 mod hash;
@@ -42,7 +42,7 @@ mod warnings;
 
 pub use bounded::{Bounded, Bounds, Figure};
 pub use compare::{Comparison, Difference, FEWEST, RUNS, compare};
-pub use fault::{Failure, Fault};
+pub use failure_kind::{Failure, FailureKind};
 pub use generator::{BULK, Load, Phase, RunningLoad, direction};
 pub use latency::{Bucket, Latency};
 pub use ramp::Threshold;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Bounded, Bounds, Failure, Fault, Latency, Settings};
+use super::{Bounded, Bounds, Failure, FailureKind, Latency, Settings};
 
 /// The measurements of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,8 +147,8 @@ impl Interval {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages that were due: in an open loop those of the plan, otherwise those sent. Messages
-    /// that were never sent are failures of the class [`Fault::Unsent`], or [`Counts::lagged`].
-    /// Messages still planned when a condition ended a ramp do not count.
+    /// that were never sent are failures of the class [`FailureKind::Unsent`], or count as
+    /// [`Counts::lagged`]. Messages still planned when a condition ended a ramp do not count.
     pub planned: u64,
     /// Messages sent.
     pub sent: u64,
@@ -187,8 +187,8 @@ pub struct Counts {
     pub silent: u64,
     /// Connections ended.
     pub closed: u64,
-    /// Failures by class, in the order of [`Fault::ALL`].
-    pub failures: [u64; Fault::ALL.len()],
+    /// Failures by class, in the order of [`FailureKind::ALL`].
+    pub failures: [u64; FailureKind::ALL.len()],
 }
 
 impl Counts {
@@ -243,7 +243,7 @@ impl Counts {
 
     /// Failures of one class.
     #[must_use]
-    pub fn failed(&self, class: Fault) -> u64 {
+    pub fn failed(&self, class: FailureKind) -> u64 {
         self.failures[class.index()]
     }
 
@@ -305,10 +305,13 @@ mod tests {
     #[test]
     fn counts_add_up_and_never_overflow() {
         let mut counts = Counts { sent: u64::MAX, ..Counts::default() };
-        counts.failures[Fault::Missing.index()] = 2;
-        counts.failures[Fault::Reset.index()] = 3;
+        counts.failures[FailureKind::Missing.index()] = 2;
+        counts.failures[FailureKind::Reset.index()] = 3;
         counts.add(&counts.clone());
         assert_eq!(counts.sent, u64::MAX);
-        assert_eq!((counts.failed(Fault::Missing), counts.failed(Fault::Reset), counts.errors()), (4, 6, 10));
+        assert_eq!(
+            (counts.failed(FailureKind::Missing), counts.failed(FailureKind::Reset), counts.errors()),
+            (4, 6, 10)
+        );
     }
 }

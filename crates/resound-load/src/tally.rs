@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::backlog::UnfinishedMessages;
-use super::{Bounds, Counts, Failure, Fault, Interval, Latency, Record};
+use super::{Bounds, Counts, Failure, FailureKind, Interval, Latency, Record};
 
 /// Records times in nanoseconds. The first of them makes the histogram.
 #[derive(Default)]
@@ -139,7 +139,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl From<resound::CloseReason> for Fault {
+impl From<resound::CloseReason> for FailureKind {
     /// The class of a connection that ended unexpectedly.
     fn from(reason: resound::CloseReason) -> Self {
         use resound::CloseReason;
@@ -165,7 +165,7 @@ mod tests {
     fn statistics_are_collected_once() {
         let tallies = Tallies::new(2);
         let failure = |at| Failure {
-            class: Fault::Corrupt,
+            class: FailureKind::Corrupt,
             at: Duration::from_secs(at),
             connection: 1,
             sequence: None,
@@ -176,7 +176,7 @@ mod tests {
         tallies.of(1).service.record(2000);
         tallies.of(3).record_failure(failure(1));
         let (sum, failures) = tallies.collect();
-        assert_eq!((sum.service.count(), sum.counts.failed(Fault::Corrupt)), (2, 2));
+        assert_eq!((sum.service.count(), sum.counts.failed(FailureKind::Corrupt)), (2, 2));
         assert_eq!(failures.iter().map(|failure| failure.at.as_secs()).collect::<Vec<_>>(), [1, 2]);
         let (sum, failures) = tallies.collect();
         assert_eq!((sum, failures.len()), (Interval::default(), 0));
@@ -188,7 +188,7 @@ mod tests {
         for _ in 0..1000 {
             let at = Duration::ZERO;
             tallies.of(0).record_failure(Failure {
-                class: Fault::Reset,
+                class: FailureKind::Reset,
                 at,
                 connection: 0,
                 sequence: None,

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::figures::{count, counted, latency, rate};
-use super::{Counts, Fault, Interval, Mode, Record, Shape, Timestamps};
+use super::{Counts, FailureKind, Interval, Mode, Record, Shape, Timestamps};
 
 /// Workers that were busy for this share of the time may have limited the rate themselves.
 const BUSY: f64 = 0.9;
 /// A schedule was not kept if this share of its messages was late or never sent.
 const SHARE: f64 = 0.01;
 /// How times include the messages that were never sent or answered.
-const WAITED: &str = "times hold their wait up to the end of the run, which is the least that it can have been";
+const WAITED: &str = "times include their wait up to the end of the run, as a lower bound";
 /// What a blocked message waits for.
 const BLOCKED: &str =
     "for an answer (the whole depth was in flight), for room in the socket's buffer, or for a connection";
@@ -56,7 +56,7 @@ pub(super) fn warnings(record: &Record) -> Vec<String> {
         ));
     }
     warnings.extend(busy_workers(record));
-    if counts.failed(Fault::Unreachable) > 0 && counts.opened > 0 {
+    if counts.failed(FailureKind::Unreachable) > 0 && counts.opened > 0 {
         warnings.push("not all connections could be made; the failures say why".into());
     }
     warnings
@@ -104,7 +104,7 @@ fn not_by_kernel(record: &Record) -> Option<String> {
 }
 
 fn never_sent(record: &Record) -> Option<String> {
-    let unsent = record.total.counts.failed(Fault::Unsent);
+    let unsent = record.total.counts.failed(FailureKind::Unsent);
     (unsent > 0).then(|| format!("{} never sent; {WAITED}", were(unsent, "planned message")))
 }
 
@@ -142,7 +142,7 @@ fn overload(record: &Record) -> Option<String> {
     if record.settings.rate.is_none() || record.settings.shape == Shape::Ramp || seconds == 0.0 {
         return None;
     }
-    let unsent = counts.failed(Fault::Unsent);
+    let unsent = counts.failed(FailureKind::Unsent);
     let behind = unsent.saturating_add(counts.late);
     // Messages in flight at the end are always answered late. The shortest service time is that of
     // an idle target.
@@ -157,9 +157,10 @@ fn overload(record: &Record) -> Option<String> {
         return None;
     }
     let done = if record.settings.mode == Mode::Discard { counts.sent } else { counts.in_time() };
-    let has_lost = [Fault::Refused, Fault::Timeout, Fault::Unreachable, Fault::Reset, Fault::Eof]
-        .iter()
-        .any(|class| counts.failed(*class) > 0);
+    let has_lost =
+        [FailureKind::Refused, FailureKind::Timeout, FailureKind::Unreachable, FailureKind::Reset, FailureKind::Eof]
+            .iter()
+            .any(|class| counts.failed(*class) > 0);
     let never = never_sent(record).map(|text| format!(", and {text}")).unwrap_or_default();
     Some(format!(
         "the target (or this machine) kept {} of {} planned messages per second: {}; {} answered after the end{never}",
@@ -201,7 +202,7 @@ fn lag(total: &Interval) -> Option<String> {
         (true, _) => "the generator woke late; busy polling, more workers or fewer in flight may help".into(),
     };
     Some(format!(
-        "one message in a hundred was sent {} late or more: {cause}; response times hold that wait",
+        "one message in a hundred was sent {} late or more: {cause}; response times include that delay",
         latency(lag)
     ))
 }

@@ -83,14 +83,14 @@ impl Delivery {
         has_risen && (held > 0 || was_held)
     }
 
-    /// A deadline has passed. If it was for a look, there has been one, if the engine can.
+    /// A deadline has passed. If it was that of a look, the engine has looked: the next is set.
     pub(super) fn looked(&mut self, now: Instant, limits: &Limits) {
         if self.look().is_some_and(|at| at <= now) {
             self.look_at(now, part(limits));
         }
     }
 
-    /// From now on the connection waits for nothing but this.
+    /// From now on the connection waits only for delivery.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.hurries = 1;
         self.look_at(now, 0);

@@ -56,7 +56,7 @@ impl fmt::Display for DetectedProtocol {
             Self::Tls => "a TLS handshake",
             Self::Http => "an HTTP request",
             Self::Text => "text",
-            Self::Binary => "something that is no text",
+            Self::Binary => "binary data",
         })
     }
 }

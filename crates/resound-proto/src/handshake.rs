@@ -8,13 +8,13 @@ use crate::service::{ConnInfo, Service};
 use crate::session::{ClientSession, ServerSession};
 
 /// What the peer has to send before everything else, in plain bytes: a PROXY header, for one.
-pub trait ProxyHeader {
+pub trait ReadHeader {
     /// `wire` has arrived; the first call comes before any byte, with none. The implementation
     /// keeps what is not complete yet, up to a bound.
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress;
 }
 
-/// How far a [`ProxyHeader`] is after some bytes.
+/// How far a [`ReadHeader`] is after some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderProgress {
     /// All of them belong to the header, and more must come.
@@ -30,11 +30,11 @@ pub enum HeaderProgress {
 #[derive(Default)]
 #[must_use]
 pub struct Handshake {
-    preface: Option<Box<dyn ProxyHeader>>,
+    expected: Option<Box<dyn ReadHeader>>,
     admission: Option<Admission>,
     header: Vec<u8>,
     tls: Option<Result<TlsLayer, TlsFailure>>,
-    otherwise: Option<OnFailure>,
+    on_failure: Option<OnFailure>,
 }
 
 impl Handshake {
@@ -44,8 +44,8 @@ impl Handshake {
     }
 
     /// The peer's header is read before anything else.
-    pub fn preface(mut self, preface: impl ProxyHeader + 'static) -> Self {
-        self.preface = Some(Box::new(preface));
+    pub fn expect_header(mut self, reader: impl ReadHeader + 'static) -> Self {
+        self.expected = Some(Box::new(reader));
         self
     }
 
@@ -78,15 +78,15 @@ impl Handshake {
 
     /// `unopened` is called where the connection ends before its service is made, with the reason
     /// and the time.
-    pub fn otherwise(mut self, unopened: impl FnOnce(CloseReason, Instant) + 'static) -> Self {
-        self.otherwise = Some(Box::new(unopened));
+    pub fn on_failure(mut self, unopened: impl FnOnce(CloseReason, Instant) + 'static) -> Self {
+        self.on_failure = Some(Box::new(unopened));
         self
     }
 
     /// Whether the service opens at once.
     #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        self.preface.is_none() && self.admission.is_none() && self.header.is_empty() && self.tls.is_none()
+    pub fn is_empty(&self) -> bool {
+        self.expected.is_none() && self.admission.is_none() && self.header.is_empty() && self.tls.is_none()
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Layers {
     /// Until the service is open.
     pub(super) pending: Option<PendingHandshake>,
     /// Until the client is known. Boxed: an open connection with TLS keeps these layers.
-    pub(super) preface: Option<Box<ClientPreface>>,
+    pub(super) client: Option<Box<ClientCheck>>,
     /// What is sent first.
     pub(super) header: Vec<u8>,
     pub(super) tls: Option<TlsLayer>,
@@ -125,7 +125,7 @@ pub(super) struct Layers {
 pub(super) struct PendingHandshake {
     /// Until it has been called.
     pub(super) make: Option<MakeService>,
-    pub(super) otherwise: Option<OnFailure>,
+    pub(super) on_failure: Option<OnFailure>,
     /// When the transport came up, once it has.
     pub(super) since: Option<Instant>,
     /// Too many handshakes are under way: when to ask again whether this one may go on.
@@ -135,12 +135,12 @@ pub(super) struct PendingHandshake {
 }
 
 /// Finds out which client a connection serves, and whether that client may connect.
-pub(super) struct ClientPreface {
-    header: Option<Box<dyn ProxyHeader>>,
+pub(super) struct ClientCheck {
+    header: Option<Box<dyn ReadHeader>>,
     admission: Option<Admission>,
 }
 
-impl ClientPreface {
+impl ClientCheck {
     pub(super) fn read(&mut self, wire: &[u8], conn: &mut ConnInfo, now: Instant) -> HeaderProgress {
         let n = match self.header.as_mut().map_or(HeaderProgress::Done(0), |header| header.read(wire, conn)) {
             HeaderProgress::Done(n) => n,
@@ -160,10 +160,10 @@ impl Layers {
             Some(Ok(tls)) => (Some(tls), None),
             Some(Err(failure)) => (None, Some(failure)),
         };
-        let pending = PendingHandshake { make, otherwise: handshake.otherwise, broken, ..Default::default() };
-        let (header, admission) = (handshake.preface, handshake.admission);
-        let preface = (header.is_some() || admission.is_some()).then(|| Box::new(ClientPreface { header, admission }));
-        Self { pending: Some(pending), preface, header: handshake.header, tls }
+        let pending = PendingHandshake { make, on_failure: handshake.on_failure, broken, ..Default::default() };
+        let (header, admission) = (handshake.expected, handshake.admission);
+        let client = (header.is_some() || admission.is_some()).then(|| Box::new(ClientCheck { header, admission }));
+        Self { pending: Some(pending), client, header: handshake.header, tls }
     }
 
     /// Whether TLS holds the beginning of a record.

@@ -8,10 +8,10 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::service::Peer;
+use crate::service::PeerCertificate;
 
 /// Reads a peer's certificate, for [`TlsInfo::peer`](crate::TlsInfo::peer).
-pub type ReadCertificate = fn(&CertificateDer<'_>) -> Option<Peer>;
+pub type ReadCertificate = fn(&CertificateDer<'_>) -> Option<PeerCertificate>;
 
 /// A place among the handshakes of a server that limits how many are under way. The server gives
 /// the place back when the value is dropped.

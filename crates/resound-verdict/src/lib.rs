@@ -27,6 +27,6 @@ mod tries;
 pub use check::{CheckId, UnknownCheck};
 pub use path::Path;
 pub use path_run::Progress;
-pub use place::Preface;
+pub use place::FirstBytes;
 pub use report::{CheckReport, CheckVerdict, ControlResult, FarKind, MeasuredValue, PathDirection, PathReport};
 pub use settings::Profile;

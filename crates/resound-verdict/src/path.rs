@@ -16,7 +16,7 @@ use crate::machine::MachineWatch;
 use crate::pace::ConnectPace;
 use crate::path_run::Progress;
 use crate::permits::ConnectionPermits;
-use crate::place::{PathEnd, Preface};
+use crate::place::{FirstBytes, PathEnd};
 use crate::report::{CheckReport, CheckVerdict, FarKind, PathReport};
 use crate::run;
 pub(crate) use crate::settings::{PathSettings, Profile};
@@ -31,7 +31,7 @@ pub struct Path {
     pub(crate) address: Address,
     pub(crate) dial: Dial,
     pub(crate) tls: Option<TlsClient>,
-    pub(crate) preface: Option<Preface>,
+    pub(crate) first_bytes: Option<FirstBytes>,
     pub(crate) settings: PathSettings,
 }
 
@@ -60,7 +60,7 @@ impl Path {
             finds_idle_timeout: false,
             connections: None,
         };
-        Self { address, dial: Dial::default(), tls: None, preface: None, settings }
+        Self { address, dial: Dial::default(), tls: None, first_bytes: None, settings }
     }
 
     /// Dials like this.
@@ -79,8 +79,8 @@ impl Path {
 
     /// Each connection begins with these bytes, such as a PROXY header.
     #[must_use]
-    pub fn preface(mut self, preface: Preface) -> Self {
-        self.preface = Some(preface);
+    pub fn first_bytes(mut self, bytes: FirstBytes) -> Self {
+        self.first_bytes = Some(bytes);
         self
     }
 
@@ -190,7 +190,7 @@ impl Path {
             address,
             dial: self.dial,
             tls: self.tls.clone(),
-            preface: self.preface.clone(),
+            first_bytes: self.first_bytes.clone(),
             patience: self.settings.patience,
             seed: self.settings.seed,
             machine: MachineWatch::default(),

@@ -18,7 +18,7 @@ use crate::permits::ConnectionPermits;
 use crate::symptom::{NoHello, Symptom};
 
 /// Bytes to send before anything else, such as a PROXY header: of the local and the remote address.
-pub type Preface = Arc<dyn Fn(&Endpoint, &Endpoint) -> io::Result<Vec<u8>> + Send + Sync>;
+pub type FirstBytes = Arc<dyn Fn(&Endpoint, &Endpoint) -> io::Result<Vec<u8>> + Send + Sync>;
 
 /// The largest segment that Linux lets a socket ask for (`MAX_TCP_WINDOW`): less than loopback has.
 const LARGEST_SEGMENT: u16 = 32_767;
@@ -29,7 +29,7 @@ pub(crate) struct PathEnd {
     pub(crate) address: Address,
     pub(crate) dial: Dial,
     pub(crate) tls: Option<TlsClient>,
-    pub(crate) preface: Option<Preface>,
+    pub(crate) first_bytes: Option<FirstBytes>,
     /// Nothing moves for so long: then nothing will.
     pub(crate) patience: Duration,
     /// Decides what is sent, and the names of sessions.
@@ -66,13 +66,13 @@ pub(crate) struct Reached {
 }
 
 impl PathEnd {
-    /// Connects, sends the preface, and completes TLS's handshake.
+    /// Connects, sends the first bytes, and completes TLS's handshake.
     pub(crate) async fn reach(&self, special: Special) -> Result<Reached, Symptom> {
         let (stream, connected_in) = self.connect(special).await?;
         Ok(Reached { stream: self.secure(stream).await?, connected_in })
     }
 
-    /// Connects, when it is its turn, and sends the preface. Returns how long connecting took.
+    /// Connects, when it is its turn, and sends the first bytes. Returns how long connecting took.
     pub(crate) async fn connect(&self, special: Special) -> Result<(Stream, Duration), Symptom> {
         let dial_with = Dial {
             max_segment: special.max_segment.or(self.dial.max_segment),
@@ -85,8 +85,9 @@ impl PathEnd {
         let start = Instant::now();
         let stream = dial(&self.address, dial_with).await.map_err(|error| no_connection(&error, start.elapsed()))?;
         let connected_in = start.elapsed();
-        if let Some(preface) = &self.preface {
-            let header = preface(&stream.local(), &stream.peer()).map_err(|error| Symptom::Local(error.to_string()))?;
+        if let Some(first_bytes) = &self.first_bytes {
+            let header =
+                first_bytes(&stream.local(), &stream.peer()).map_err(|error| Symptom::Local(error.to_string()))?;
             (&stream).write_all(&header).await.map_err(|error| Symptom::of(&error, 0, 0))?;
         }
         Ok((stream, connected_in))

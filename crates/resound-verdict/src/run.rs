@@ -62,7 +62,7 @@ pub(crate) async fn run(
     if let Some(report) = greet::changed_greetings(&greetings) {
         run.add(report);
     }
-    let is_own_header = end.preface.is_some();
+    let is_own_header = end.first_bytes.is_some();
     if kind == FarKind::SpeaksFirst && !is_own_header && greetings.shows_proxy_header() {
         run.add(proxy_header::unexpected());
     }
@@ -170,7 +170,7 @@ async fn who(run: &PathRun<'_>, end: &PathEnd, greetings: &Greetings) {
     let options = options::options(greetings, &look);
     run.explains_stalls.set(options::explains_stalls(&options));
     let reports = [
-        address::address(greetings, &end.greeted.all(), end.preface.is_some()),
+        address::address(greetings, &end.greeted.all(), end.first_bytes.is_some()),
         options,
         tls::tls(greetings, end.tls.is_some()),
     ];

@@ -41,7 +41,7 @@ mod not_tested;
 pub mod tls;
 
 #[cfg(feature = "fault-injection")]
-pub use engine::FaultConfig;
+pub use engine::RingFaultConfig;
 pub use engine::{Address, Dial, Dialer, Engine, Family, Handle, Server, Stream, dial};
 pub use error::Error;
 pub use metrics::Totals;
@@ -80,7 +80,7 @@ pub mod client {
 pub mod proxy {
     pub use resound_proto::proxy::*;
     pub use resound_proto::{
-        DetectedProtocol, HeaderProgress, ProxiedAddresses, ProxiedTls, ProxyError, ProxyHeader, detect_protocol,
+        DetectedProtocol, HeaderProgress, ProxiedAddresses, ProxiedTls, ProxyError, ReadHeader, detect_protocol,
     };
 }
 
@@ -103,7 +103,7 @@ pub mod faults {
 
 /// A connection as a state machine without I/O, for an engine of your own.
 pub mod conn {
-    pub use resound_proto::{Conn, ServiceSource, Then, Verdict};
+    pub use resound_proto::{Action, Conn, ServiceSource, Then};
 }
 
 /// What a program asks of the operating system: interfaces, limits, signals and errors.

@@ -135,17 +135,17 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 let digits: String = chars.by_ref().take(2).collect();
                 let byte =
                     u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2 && !digits.starts_with('+'));
-                bytes.push(byte.ok_or_else(|| format!("\\x{digits} is no byte: write two hexadecimal digits"))?);
+                bytes.push(byte.ok_or_else(|| format!("\\x{digits} is not a byte: write two hexadecimal digits"))?);
             }
             Some('u') => {
                 let code = chars.as_str().strip_prefix('{').and_then(|rest| rest.split_once('}'));
                 let (digits, rest) = code.ok_or("\\u is written with braces, such as \\u{20AC}")?;
                 let c = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-                let c = c.ok_or_else(|| format!("\\u{{{digits}}} is no character"))?;
+                let c = c.ok_or_else(|| format!("\\u{{{digits}}} is not a character"))?;
                 bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 chars = rest.chars();
             }
-            Some(other) => return Err(format!("\\{other} is no escape; a backslash is written \\\\")),
+            Some(other) => return Err(format!("\\{other} is not an escape; a backslash is written \\\\")),
             None => return Err("a lone backslash at the end; it is written \\\\".into()),
         }
     }

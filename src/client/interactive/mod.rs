@@ -37,7 +37,7 @@ use self::line::Input;
 use self::terminal::Terminal;
 use self::view::TextView;
 use self::wire::{ChatConnection, TrafficCount, WireEvent};
-use super::connect::{Backoff, ConnectEvent, SilencePolicy};
+use super::connect::{Backoff, ConnectEvent, RetryPolicy};
 use super::crlf::Crlf;
 use super::failure::ClientFailure;
 use super::idleness::Idleness;
@@ -71,7 +71,7 @@ pub(super) async fn run(plan: &ClientPlan, reconnect: bool) -> Result<ExitCode> 
     writeln!(out, "{}", greeting(plan, &stream))?;
     writeln!(out, "Type messages to send to server (type 'quit' to exit):")?;
     let view = TextView::new(plan.verbose, colour);
-    let backoff = Backoff::of(SilencePolicy::Wait);
+    let backoff = Backoff::of(RetryPolicy::Wait);
     let mut talk = Conversation { plan, reconnect, terminal: Terminal::open()?, view, colour, backoff };
     plan.connect.hold_explanations();
     let end = talk.hold(stream, signal).await;
@@ -155,7 +155,7 @@ impl Conversation<'_> {
                     let why = error.map_or_else(|| CLOSED.into(), |error| error.to_string());
                     self.aside(&format!("{why}; connecting again"));
                     if wire.since.elapsed() > WORTHWHILE {
-                        self.backoff = Backoff::of(SilencePolicy::Wait);
+                        self.backoff = Backoff::of(RetryPolicy::Wait);
                     }
                     pause = self.backoff.next();
                 }
@@ -198,7 +198,7 @@ impl Conversation<'_> {
                     let _ = notices.send(notice).await;
                 }
             };
-            self.plan.connect.connect(SilencePolicy::Wait, report).await
+            self.plan.connect.connect(RetryPolicy::Wait, report).await
         };
         tokio::pin!(connecting);
         loop {
@@ -379,7 +379,7 @@ fn open(path: &std::path::Path) -> io::Result<std::fs::File> {
     if std::fs::metadata(path)?.is_file() {
         std::fs::File::open(path)
     } else {
-        Err(io::Error::other("it is no regular file"))
+        Err(io::Error::other("it is not a regular file"))
     }
 }
 

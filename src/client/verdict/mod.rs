@@ -21,18 +21,18 @@ use resound_console::json;
 use anyhow::Result;
 use resound::client::{DialError, FailureClass};
 use resound::{Dial, Family, Stream};
-use resound_verdict::{CheckId, CheckVerdict, Path, Preface};
+use resound_verdict::{CheckId, CheckVerdict, FirstBytes, Path};
 
 pub(crate) use self::own_server::OwnServer;
 pub(crate) use self::record::MESSAGES;
 use self::record::{CutShort, TestedCheck};
 use self::view::TestView;
 use super::check::{self, MessagesEnd};
-use super::connect::SilencePolicy;
+use super::connect::RetryPolicy;
 use super::failure::ClientFailure;
 use super::limits::{late, until, within};
 use super::plan::{ClientPlan, PathSelection, TestTask};
-use crate::findings::Findings;
+use crate::result_output::ResultOutput;
 use crate::stdio::{StdStream, say};
 use crate::{exit, report, signals};
 
@@ -58,7 +58,7 @@ pub(super) async fn run(plan: &ClientPlan, task: &TestTask) -> Result<ExitCode> 
     for path in files.into_iter().flatten().filter(|path| path.as_os_str() != "-") {
         report::check_writable(path)?;
     }
-    let view = TestView::new(task, &plan.connect.address, plan.verbose, Findings);
+    let view = TestView::new(task, &plan.connect.address, plan.verbose, ResultOutput);
     let run = TestRun { plan, task, view: Mutex::new(view) };
     let ended = tokio::select! {
         ended = run.all(Instant::now()) => ended,
@@ -93,7 +93,7 @@ impl<'a> TestRun<'a> {
             }
         }
         let is_bound = self.plan.connect.dial.source_port.is_some();
-        let waits = self.plan.connect.patience != SilencePolicy::Retry(0);
+        let waits = self.plan.connect.patience != RetryPolicy::Retry(0);
         if self.task.has_messages || waits || is_bound {
             let begun = async {
                 let stream = within(self.plan.timeout, self.plan.connect(start)).await?;
@@ -128,7 +128,7 @@ impl<'a> TestRun<'a> {
     }
 
     async fn messages(&self, stream: Stream, start: Instant) -> Result<()> {
-        let (mut findings, mut nowhere) = (Findings, io::sink());
+        let (mut findings, mut nowhere) = (ResultOutput, io::sink());
         let has_text = self.view().has_text();
         let out: &mut (dyn Write + Send) = if has_text { &mut findings } else { &mut nowhere };
         let first_word = self.path_of(None).first_word();
@@ -194,9 +194,9 @@ impl<'a> TestRun<'a> {
             path = path.tls(tls.client().clone());
         }
         if let Some(proxy) = connect.before.send_proxy.clone() {
-            let preface: Preface =
+            let first_bytes: FirstBytes =
                 std::sync::Arc::new(move |local, peer| proxy.header(local, peer).map_err(io::Error::other));
-            path = path.preface(preface);
+            path = path.first_bytes(first_bytes);
         }
         path
     }
@@ -304,7 +304,7 @@ impl<'a> TestRun<'a> {
         if let Some(path) = &output.json {
             let document = json::object(&document::TestDocument::of(record));
             match path.as_os_str() == "-" {
-                true => drop(Findings.write_all(&document)),
+                true => drop(ResultOutput.write_all(&document)),
                 false => saved &= report::is_saved(path, &document),
             }
         }

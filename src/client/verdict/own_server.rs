@@ -1,7 +1,7 @@
 //! [`OwnServer`]: a server in this process, to test it, or the checks themselves.
 
 use anyhow::{Result, bail};
-use resound::tls::{Fingerprint, Identity, TlsServer, TlsSettings};
+use resound::tls::{Fingerprint, Identity, TlsServer, TlsServerSettings};
 use resound::{Address, Framing, Handle, Handshake, Reply, Server};
 use resound_probe::{FarEnd, Sessions};
 
@@ -23,7 +23,7 @@ impl OwnServer {
         if has_tls {
             let identity = Identity::development(&["localhost".into()])?;
             pin = Some(identity.fingerprint());
-            let tls = TlsServer::new(&TlsSettings::default().identity(identity))?;
+            let tls = TlsServer::new(&TlsServerSettings::default().identity(identity))?;
             server = server.opening(move |_| Handshake::new().tls_server(&tls));
         }
         let sessions = Sessions::new(None);

@@ -9,7 +9,7 @@ use resound_verdict::{CheckId, CheckReport, CheckVerdict, FarKind, PathReport, P
 use super::record::{CutShort, TestRecord, TestedAddress, TestedCheck};
 use super::{again, table};
 use crate::client::plan::{PathSelection, TestTask};
-use crate::colour::Colour;
+use crate::colour::{Colour, can_draw};
 use crate::report::live::Screen;
 use crate::units;
 
@@ -48,8 +48,7 @@ impl<'a> TestView<'a> {
         let is_json = task.output.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
         let has_text = !is_json && !task.output.quiet;
         let is_partial = task.path.as_ref().is_none_or(|path| !path.only.is_empty() || !path.skip.is_empty());
-        let is_screen = [io::stdout().is_terminal(), io::stderr().is_terminal()] == [true; 2]
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let is_screen = io::stdout().is_terminal() && io::stderr().is_terminal() && can_draw();
         let record = TestRecord {
             target: target.to_string(),
             started: SystemTime::now(),

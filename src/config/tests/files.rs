@@ -92,9 +92,9 @@ fn a_file_that_cannot_be_one_is_refused_and_never_waited_for() {
     {
         let made = std::process::Command::new("mkfifo").arg(path("pipe")).status();
         assert!(made.is_ok_and(|status| status.success()));
-        assert!(error("pipe").contains("it is no regular file (a pipe or a device)"));
+        assert!(error("pipe").contains("it is not a regular file (a pipe or a device)"));
         let device = said(&["server", "--config", "/dev/zero"], &[]).err().unwrap();
-        assert!(device.contains("it is no regular file"), "{device}");
+        assert!(device.contains("it is not a regular file"), "{device}");
         std::os::unix::fs::symlink("loop", path("loop")).unwrap();
         assert!(error("loop").contains("cannot read it: "));
     }

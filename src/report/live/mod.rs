@@ -19,8 +19,8 @@ use self::ticks::GatheredTicks;
 use super::Output;
 use super::bars::Glyphs;
 use super::document::IntervalLine;
-use crate::colour::Colour;
-use crate::findings::Findings;
+use crate::colour::{Colour, can_draw};
+use crate::result_output::ResultOutput;
 use crate::stdio::StdStream;
 
 pub(crate) use self::screen::{Screen, columns};
@@ -48,7 +48,7 @@ impl LiveView {
     pub(crate) fn new(output: &Output, settings: &Settings, warm_up: Duration) -> Self {
         let err = io::stderr();
         // A terminal that cannot move its cursor gets lines.
-        let is_screen = err.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let is_screen = err.is_terminal() && can_draw();
         let progress = match (output.quiet, is_screen) {
             (true, _) => ProgressView::None,
             (_, true) => ProgressView::Screen(Screen::new(!io::stdout().is_terminal())),
@@ -89,7 +89,7 @@ impl LiveView {
 }
 
 fn write_object(interval: &Interval) -> Result<()> {
-    Ok(Findings.write_all(&json::object(&IntervalLine::of(interval)?))?)
+    Ok(ResultOutput.write_all(&json::object(&IntervalLine::of(interval)?))?)
 }
 
 /// Prints a line for each interval if one was requested, otherwise about ten in all.

@@ -109,7 +109,7 @@ fn a_drain_serves_only_allowed_peers(engine: Engine) {
 
 /// A server that lets the clients of proxies in by these rules.
 fn behind(engine: Engine, access: Access) -> Running {
-    let header = |conn: &_| Handshake::new().preface(Proxies::local().preface(conn));
+    let header = |conn: &_| Handshake::new().expect_header(Proxies::local().header_reader(conn));
     Running::start(server(engine).access(access.behind_proxies()).opening(header), |_| Reply::default())
 }
 
@@ -170,7 +170,7 @@ fn behind_a_proxy_a_client_has_so_many_connections_at_once(engine: Engine) {
 }
 
 fn behind_a_proxy_a_refused_client_takes_no_place(engine: Engine) {
-    let header = |conn: &_| Handshake::new().preface(Proxies::local().preface(conn));
+    let header = |conn: &_| Handshake::new().expect_header(Proxies::local().header_reader(conn));
     let limits = Limits { linger: PATIENCE * 60, ..patient() };
     let access = Access::new().deny("192.0.2.0/24".parse().unwrap()).behind_proxies();
     let server = server(engine).limits(limits).access(access).opening(header);
@@ -238,7 +238,7 @@ fn behind_a_proxy_a_mapped_ipv4_address_is_ipv4(engine: Engine) {
         .allow("198.51.100.0/24".parse().unwrap())
         .max_per_ip(NonZeroU32::MIN)
         .behind_proxies();
-    let header = move |conn: &_| Handshake::new().preface(proxies.preface(conn));
+    let header = move |conn: &_| Handshake::new().expect_header(proxies.header_reader(conn));
     let running = Running::start(server(engine).access(rules).opening(header), |_| Reply::default());
     let mapped = |source: &str| {
         Addresses::ip(format!("[::ffff:{source}]:1").parse().unwrap(), "[::ffff:127.0.0.1]:2".parse().unwrap())

@@ -79,7 +79,7 @@ fn raw_bytes_and_files_go_as_they_are() {
     client.line("/send /nowhere");
     client.until_seen("/nowhere cannot be sent: ");
     client.line("/send /");
-    client.until_seen("/ cannot be sent: it is no regular file");
+    client.until_seen("/ cannot be sent: it is not a regular file");
 }
 
 #[test]

@@ -111,7 +111,9 @@ fn rules_count_a_reset_peer_as_any_other(engine: Engine) {
 
 fn a_reset_before_the_service_is_open_is_a_reset(engine: Engine) {
     let behind = |access: Access| {
-        server(engine).access(access).opening(|conn| Handshake::new().preface(Proxies::local().preface(conn)))
+        server(engine)
+            .access(access)
+            .opening(|conn| Handshake::new().expect_header(Proxies::local().header_reader(conn)))
     };
     all_are_reset(behind(Access::new()), "127.0.0.1", false);
     let rules = Access::new().max_per_ip(NonZeroU32::new(1000).unwrap()).behind_proxies();

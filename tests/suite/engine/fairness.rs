@@ -301,18 +301,18 @@ mod one_ring {
     #[test]
     fn input_that_waits_for_the_worker_is_not_idleness() {
         let test = super::input_that_waits_for_the_worker_is_not_idleness;
-        crate::harness::on_uring(resound::FaultConfig::NONE, test);
+        crate::harness::on_uring(resound::RingFaultConfig::NONE, test);
         crate::harness::on_uring(crate::harness::OLD_KERNEL, test);
     }
 
     #[test]
     fn a_flood_gives_way_to_another() {
-        crate::harness::on_uring(resound::FaultConfig::NONE, super::a_flood_gives_way_to_another);
+        crate::harness::on_uring(resound::RingFaultConfig::NONE, super::a_flood_gives_way_to_another);
     }
 
     #[test]
     fn many_floods_take_turns() {
-        crate::harness::on_uring(resound::FaultConfig::NONE, super::many_floods_take_turns);
+        crate::harness::on_uring(resound::RingFaultConfig::NONE, super::many_floods_take_turns);
         crate::harness::on_uring(crate::harness::OLD_KERNEL, super::many_floods_take_turns);
     }
 

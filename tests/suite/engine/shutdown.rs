@@ -316,19 +316,22 @@ fn a_supervisors_panic_is_the_callers(engine: Engine) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_server_ends_when_one_of_its_rings_fails() {
-    crate::harness::on_uring(resound::FaultConfig { calls: Some(30), ..resound::FaultConfig::NONE }, |engine| {
-        let server = replying(engine);
-        // Each connection costs its worker a few calls.
-        let busy = || {
-            let mut peer = Peer(std::net::TcpStream::connect(server.address()).ok()?);
-            peer.0.write_all(b"hello\n").ok()?;
-            peer.0.read(&mut [0; 64]).ok()
-        };
-        let limit = Instant::now() + PATIENCE;
-        while !server.handle.is_finished() {
-            assert!(Instant::now() < limit, "it goes on");
-            busy();
-        }
-        server.wait();
-    });
+    crate::harness::on_uring(
+        resound::RingFaultConfig { calls: Some(30), ..resound::RingFaultConfig::NONE },
+        |engine| {
+            let server = replying(engine);
+            // Each connection costs its worker a few calls.
+            let busy = || {
+                let mut peer = Peer(std::net::TcpStream::connect(server.address()).ok()?);
+                peer.0.write_all(b"hello\n").ok()?;
+                peer.0.read(&mut [0; 64]).ok()
+            };
+            let limit = Instant::now() + PATIENCE;
+            while !server.handle.is_finished() {
+                assert!(Instant::now() < limit, "it goes on");
+                busy();
+            }
+            server.wait();
+        },
+    );
 }

@@ -28,7 +28,8 @@ fn server(engine: Engine, settings: impl FnOnce(Server) -> Server) -> (Handle, L
     let address = Address::tcp("127.0.0.1", "0").unwrap();
     let listener = Listener::bind(&address, Family::Any).unwrap().remove(0);
     let (share, address) = (listener.share(), listener.address().to_string().parse().unwrap());
-    let settings = settings(Server::new().engine(engine)).inject_faults(crate::harness::faults()).listener(listener);
+    let settings =
+        settings(Server::new().engine(engine)).inject_ring_faults(crate::harness::faults()).listener(listener);
     (settings.serve(|_| Reply::default()).unwrap(), share, address)
 }
 

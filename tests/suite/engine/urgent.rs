@@ -156,7 +156,7 @@ impl DialPlan for Calls {
         NextDial::Dial(self.call.clone())
     }
 
-    fn answered(&mut self, _call: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
+    fn answered(&mut self, _request: &DialRequest, _took: DialTiming, _conn: &ConnInfo) -> Box<dyn Service> {
         Box::new(Reader { open: Rc::clone(&self.open), come: Arc::clone(&self.come), got: Vec::new() })
     }
 

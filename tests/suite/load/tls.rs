@@ -10,7 +10,7 @@ use std::time::Duration;
 use resound::proxy::{Addresses, Header, Version};
 use resound::tls::{Fingerprint, TlsClient, Trust, rustls};
 use resound::{Echo, Endpoint, Engine, Handshake};
-use resound_load::{Fault, Load, Mode, Record, Security, Settings};
+use resound_load::{FailureKind, Load, Mode, Record, Security, Settings};
 
 use super::{connect, load, run, settings, without_an_end};
 use crate::client::basics::foreign;
@@ -38,7 +38,7 @@ fn echoing(engine: Engine) -> Running {
 }
 
 /// The one thing that went wrong, on all of these connections.
-fn each(record: &Record, wanted: &[u64]) -> (Fault, String) {
+fn each(record: &Record, wanted: &[u64]) -> (FailureKind, String) {
     let [first, ..] = &record.failures[..] else { panic!("nothing failed: {:?}", record.total.counts) };
     for failure in &record.failures {
         assert_eq!((failure.class, &failure.what), (first.class, &first.what));
@@ -91,7 +91,7 @@ fn a_certificate_that_is_refused_ends_the_run(engine: Engine) {
     let record = run(secure(engine, to, without_an_end(settings(Mode::Echo)), client));
     let (class, what) = each(&record, &ONCE);
     drop(serving.join().unwrap());
-    assert_eq!(class, Fault::Tls);
+    assert_eq!(class, FailureKind::Tls);
     assert!(what.contains("not the pinned one"), "{what}");
     assert_eq!((record.total.counts.opened, record.total.handshake.count()), (0, 0));
     assert_eq!(record.settings.tls.unwrap().agreed, None);
@@ -107,7 +107,7 @@ fn a_target_that_is_silent_in_the_handshake_times_out(engine: Engine) {
     let record = run(load);
     // A busy machine has dialled again meanwhile.
     let (class, what) = each(&record, &vec![0; record.failures.len()]);
-    assert_eq!((class, &what[..]), (Fault::Timeout, "no TLS handshake for 200 ms"));
+    assert_eq!((class, &what[..]), (FailureKind::Timeout, "no TLS handshake for 200 ms"));
 }
 
 fn a_target_that_leaves_in_the_handshake_is_reported(engine: Engine) {
@@ -119,7 +119,7 @@ fn a_target_that_leaves_in_the_handshake_is_reported(engine: Engine) {
     });
     let (class, what) = each(&run(secure(engine, to, settings(Mode::Echo), client().clone())), &ONCE);
     drop(leaving.join().unwrap());
-    assert_eq!(class, Fault::Eof, "{what}");
+    assert_eq!(class, FailureKind::Eof, "{what}");
     assert!(what.contains("within the TLS handshake"), "{what}");
 }
 
@@ -155,7 +155,7 @@ fn an_end_without_close_notify_is_a_failure(engine: Engine) {
     let client = TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap();
     let record = run(secure(engine, to, one, client));
     let first = &record.failures[0];
-    assert_eq!((first.class, first.connection, first.sequence), (Fault::Tls, 0, Some(3)), "{first:?}");
+    assert_eq!((first.class, first.connection, first.sequence), (FailureKind::Tls, 0, Some(3)), "{first:?}");
     assert_eq!(first.what, "the peer ended without TLS's close_notify; one message was unanswered");
     assert_eq!(record.total.counts.verified, 3);
 }
@@ -164,7 +164,7 @@ fn the_server_sees_the_client_that_the_header_names(engine: Engine) {
     for version in [Version::V1, Version::V2] {
         let proxies = resound::proxy::Proxies::local();
         let tls = crate::tunnel::opening();
-        let server = server(engine).opening(move |conn| tls(conn).preface(proxies.preface(conn)));
+        let server = server(engine).opening(move |conn| tls(conn).expect_header(proxies.header_reader(conn)));
         let server = Running::start(server, |_| Echo);
         let source: SocketAddr = "192.0.2.7:4000".parse().unwrap();
         let opening = move |conn: &resound::ConnInfo| {

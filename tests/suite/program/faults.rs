@@ -195,7 +195,7 @@ fn a_record_replaces_no_file_of_faults_and_the_command_lines_seed_holds() {
     }
     let broken = format!("{}not JSON\n", std::fs::read_to_string(&record).unwrap());
     for (file, text, want) in [
-        (&record, &broken[..], "line 2 is no line of a record"),
+        (&record, &broken[..], "line 2 is not a line of a record"),
         (
             &record,
             "{\"from\":1,\"seed\":1,\"faults\":\"rest\"}\n",

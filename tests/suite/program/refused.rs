@@ -66,9 +66,9 @@ fn without_io_uring_the_portable_engine_serves_with_a_warning() {
 
 #[test]
 fn a_handle_has_the_engine_and_the_reason_of_its_choice() {
-    use resound::{Echo, Engine, Error, FaultConfig, Server};
-    let refused = FaultConfig { no_uring: true, ..FaultConfig::NONE };
-    let server = || Server::new().inject_faults(refused).listen("127.0.0.1:0").unwrap();
+    use resound::{Echo, Engine, Error, RingFaultConfig, Server};
+    let refused = RingFaultConfig { no_uring: true, ..RingFaultConfig::NONE };
+    let server = || Server::new().inject_ring_faults(refused).listen("127.0.0.1:0").unwrap();
     let handle = server().serve(|_| Echo).unwrap();
     assert_eq!((handle.engine(), handle.refusal()), (Engine::Portable, Some("a test refuses it")));
     let refused = server().engine(Engine::Uring).serve(|_| Echo);

@@ -104,11 +104,11 @@ fn a_socket_that_cannot_be_served_is_an_error_that_says_why() {
     let no_such_name = passed(listener().0.into(), "server systemd:api");
     fails(no_such_name, &["no socket named 'api'", "but web"]);
     let twice = passed(listener().0.into(), "server systemd --listen systemd:web");
-    fails(twice, &["(web) has an address already"]);
+    fails(twice, &["(web) is already used by another address"]);
     let named = ["the socket 'web' of systemd cannot be served", "Accept=no"];
     for (socket, what) in [
-        (std::fs::File::open("/dev/null").unwrap().into(), "is no socket"),
-        (std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(), "is no stream socket"),
+        (std::fs::File::open("/dev/null").unwrap().into(), "is not a socket"),
+        (std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(), "is not a stream socket"),
         (UnixStream::pair().unwrap().0.into(), "is a socket that does not listen"),
     ] {
         fails(passed(socket, "server systemd"), &[&named[..], &[what]].concat());

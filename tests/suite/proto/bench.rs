@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use resound::conn::{Conn, Then, Verdict};
+use resound::conn::{Action, Conn, Then};
 use resound::{CloseReason, Closed, ConnId, ConnInfo, Endpoint, Limits, Observer, Service};
 
 /// A connection whose transport takes as many bytes as the test allows.
@@ -67,13 +67,13 @@ impl Bench {
     pub(crate) fn call(
         &mut self,
         wire: &mut [u8],
-        call: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Verdict,
+        call: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Action,
     ) {
         let mut out = Vec::new();
-        let verdict = call(&mut self.conn, self.now, wire, &mut out, &mut self.observer);
-        self.queue.extend_from_slice(&wire[verdict.echo]);
+        let action = call(&mut self.conn, self.now, wire, &mut out, &mut self.observer);
+        self.queue.extend_from_slice(&wire[action.echo]);
         self.queue.append(&mut out);
-        self.then = verdict.then;
+        self.then = action.then;
     }
 
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
@@ -160,7 +160,7 @@ impl Bench {
         self.time_out();
     }
 
-    /// The engine closes as the verdict wanted: the reason.
+    /// The engine closes as the action said: the reason.
     pub(crate) fn close(mut self) -> CloseReason {
         assert!(matches!(self.then, Then::Close | Then::Reset), "{:?}", self.then);
         self.conn.closed(self.now, &mut self.observer);

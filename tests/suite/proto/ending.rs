@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use resound::conn::{Conn, Then};
-use resound::proxy::{HeaderProgress, ProxyHeader};
+use resound::proxy::{HeaderProgress, ReadHeader};
 use resound::{
     CloseReason, Closed, ConnId, ConnInfo, Cx, Echo, Endpoint, Framing, Handshake, Limits, Observer, Reply, Service,
 };
@@ -208,7 +208,7 @@ fn a_service_that_cannot_be_made_ends_its_connection_unopened() {
 /// Wants `open`, and panics at the rest.
 struct Picky;
 
-impl ProxyHeader for Picky {
+impl ReadHeader for Picky {
     fn read(&mut self, wire: &[u8], _: &mut ConnInfo) -> HeaderProgress {
         match wire {
             b"" => HeaderProgress::More,
@@ -256,7 +256,7 @@ fn a_silent_refusal_is_a_reset_at_once() {
     ];
     for (refuse, then, why) in cases {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let opening = Handshake::new().preface(Picky);
+        let opening = Handshake::new().expect_header(Picky);
         let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), Limits::default()));
         refuse(&mut bench);
         assert_eq!(bench.then, then, "{why}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resound::conn::{Conn, Then};
-use resound::proxy::{HeaderProgress, ProxyHeader};
+use resound::proxy::{HeaderProgress, ReadHeader};
 use resound::{CloseReason, ConnId, ConnInfo, Cx, Endpoint, Engine, Handshake, Limits, Reply, Service};
 
 use crate::harness::{PATIENCE, Running, on_each_engine_plainly, server};
@@ -13,7 +13,7 @@ use crate::proto::bench::Bench;
 #[derive(Default)]
 struct Word(usize);
 
-impl ProxyHeader for Word {
+impl ReadHeader for Word {
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress {
         let want = &b"open"[self.0..];
         let n = want.len().min(wire.len());
@@ -48,11 +48,11 @@ impl Service for Greeter {
 
 fn bench(limits: Limits) -> Bench {
     let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-    Bench::of(Conn::opening(info, Handshake::new().preface(Word::default()), |_| Box::new(Greeter), limits))
+    Bench::of(Conn::opening(info, Handshake::new().expect_header(Word::default()), |_| Box::new(Greeter), limits))
 }
 
 #[test]
-fn the_service_opens_behind_the_preface_at_every_split() {
+fn the_service_opens_behind_the_header_at_every_split() {
     let script = b"openone\ntwo";
     for at in 0..=script.len() {
         let mut bench = bench(Limits::default());
@@ -111,15 +111,15 @@ fn time_without_limit_is_possible() {
     assert_eq!(bench.conn.deadline(), None);
 }
 
-on_each_engine_plainly!(a_preface_comes_first, a_connection_that_never_opened_is_counted_and_releases_its_place);
+on_each_engine_plainly!(a_header_comes_first, a_connection_that_never_opened_is_counted_and_releases_its_place);
 
-fn prefaced(engine: Engine, limits: Limits) -> Running {
-    let server = server(engine).limits(limits).opening(|_| Handshake::new().preface(Word::default()));
+fn with_header(engine: Engine, limits: Limits) -> Running {
+    let server = server(engine).limits(limits).opening(|_| Handshake::new().expect_header(Word::default()));
     Running::start(server, |_| Reply::default())
 }
 
-fn a_preface_comes_first(engine: Engine) {
-    let running = prefaced(engine, Limits::default());
+fn a_header_comes_first(engine: Engine) {
+    let running = with_header(engine, Limits::default());
     let mut peer = running.connect();
     peer.send("open");
     peer.ask("one");
@@ -133,12 +133,12 @@ fn a_preface_comes_first(engine: Engine) {
 
 fn a_connection_that_never_opened_is_counted_and_releases_its_place(engine: Engine) {
     let within = |time| Limits { opening_timeout: Some(time), linger: Duration::ZERO, ..Limits::default() };
-    let impatient = prefaced(engine, within(Duration::from_millis(50)));
+    let impatient = with_header(engine, within(Duration::from_millis(50)));
     let mut silent = impatient.connect();
     assert_eq!(impatient.unopened(), CloseReason::OpeningTimeout);
     assert!(silent.is_reset());
     assert_eq!(impatient.drain().unopened, 1);
-    let running = prefaced(engine, within(PATIENCE));
+    let running = with_header(engine, within(PATIENCE));
     let mut wrong = running.connect();
     wrong.send("nonsense");
     assert_eq!(running.unopened(), CloseReason::Aborted);

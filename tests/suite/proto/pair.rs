@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use resound::conn::{Conn, Then, Verdict};
-use resound::tls::{TlsServer, TlsSettings};
+use resound::conn::{Action, Conn, Then};
+use resound::tls::{TlsServer, TlsServerSettings};
 use resound::{
     CloseReason, Closed, ConnId, ConnInfo, Cx, Endpoint, Framing, Handshake, Limits, Observer, Reply, Service,
 };
@@ -65,12 +65,12 @@ impl End {
         Self { conn, queue: VecDeque::new(), then: Then::Go, fin_sent: false, over: None }
     }
 
-    fn call(&mut self, wire: &mut [u8], call: impl FnOnce(&mut Conn, &mut [u8], &mut Vec<u8>) -> Verdict) {
+    fn call(&mut self, wire: &mut [u8], call: impl FnOnce(&mut Conn, &mut [u8], &mut Vec<u8>) -> Action) {
         let mut out = Vec::new();
-        let verdict = call(&mut self.conn, wire, &mut out);
-        self.queue.extend(&wire[verdict.echo]);
+        let action = call(&mut self.conn, wire, &mut out);
+        self.queue.extend(&wire[action.echo]);
         self.queue.extend(out);
-        self.then = verdict.then;
+        self.then = action.then;
     }
 
     /// Sends a little, and obeys.
@@ -180,7 +180,7 @@ fn two_ends_agree_over_any_link() {
 
 #[test]
 fn two_ends_agree_through_tls_over_any_link() {
-    let tls = TlsServer::new(&TlsSettings::new(tunnel::identity().clone())).unwrap();
+    let tls = TlsServer::new(&TlsServerSettings::new(tunnel::identity().clone())).unwrap();
     for seed in 0..100 {
         converse(seed, Some(&tls));
     }

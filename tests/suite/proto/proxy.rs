@@ -111,7 +111,7 @@ fn bench(from: &str, limits: Limits) -> Bench {
     let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
     let info = ConnInfo::new(ConnId(1), end("10.0.0.1:4000"), end("10.0.0.2:8888"));
     let proxies = Proxies::from([from.parse().unwrap()]);
-    let opening = Handshake::new().preface(proxies.preface(&info));
+    let opening = Handshake::new().expect_header(proxies.header_reader(&info));
     Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), limits))
 }
 
@@ -202,7 +202,7 @@ fn a_header_from_an_untrusted_peer_closes_the_connection() {
 fn a_peer_without_an_address_is_judged_by_what_it_sends() {
     let unknown = || {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
-        let opening = Handshake::new().preface(Proxies::local().preface(&info));
+        let opening = Handshake::new().expect_header(Proxies::local().header_reader(&info));
         Bench::of(Conn::opening(info, opening, |_| Box::new(Reply::default()), no_linger()))
     };
     let mut gone = unknown();
@@ -274,7 +274,7 @@ on_each_engine_plainly!(
 );
 
 fn proxied(engine: Engine, limits: Limits) -> Running {
-    let opening = |conn: &ConnInfo| Handshake::new().preface(Proxies::local().preface(conn));
+    let opening = |conn: &ConnInfo| Handshake::new().expect_header(Proxies::local().header_reader(conn));
     Running::start(server(engine).limits(limits).opening(opening), |_| Reply::default())
 }
 
@@ -339,7 +339,7 @@ fn strangers_and_plain_clients_are_refused(engine: Engine) {
     assert!(plain.is_reset());
     assert_eq!(running.unopened(), CloseReason::NoProxyHeader(DetectedProtocol::Http));
     let elsewhere = Proxies::from(["192.0.2.0/24".parse().unwrap()]);
-    let opening = move |conn: &ConnInfo| Handshake::new().preface(elsewhere.preface(conn));
+    let opening = move |conn: &ConnInfo| Handshake::new().expect_header(elsewhere.header_reader(conn));
     let running = Running::start(server(engine).opening(opening), |_| Reply::default());
     let mut stranger = running.connect();
     assert!(stranger.is_reset());

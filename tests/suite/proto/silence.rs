@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use resound::conn::{Conn, Then};
 use resound::proxy::Proxies;
-use resound::tls::{TlsServer, TlsSettings};
+use resound::tls::{TlsServer, TlsServerSettings};
 use resound::{
     CloseReason, ConnId, ConnInfo, Cx, Endpoint, Engine, Framing, Handshake, Limits, Observer, Reply, Service,
 };
@@ -284,7 +284,7 @@ impl Service for Talker {
 
 #[test]
 fn a_part_of_a_record_or_of_a_handshake_is_no_silence() {
-    let tls = TlsServer::new(&TlsSettings::new(tunnel::identity().clone())).unwrap();
+    let tls = TlsServer::new(&TlsServerSettings::new(tunnel::identity().clone())).unwrap();
     let info = || ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
     let opening = Handshake::new().tls_server(&tls);
     let mut server = Bench::of(Conn::opening(info(), opening, |_| Box::new(reply()), Limits::default()));
@@ -326,7 +326,7 @@ fn a_part_of_a_record_or_of_a_handshake_is_no_silence() {
 fn a_part_of_a_proxy_header_is_no_message() {
     let here: Endpoint = std::net::SocketAddr::from(([127, 0, 0, 1], 5)).into();
     let info = ConnInfo::new(ConnId(1), here.clone(), here);
-    let opening = Handshake::new().preface(Proxies::local().preface(&info));
+    let opening = Handshake::new().expect_header(Proxies::local().header_reader(&info));
     let mut bench = Bench::of(Conn::opening(info, opening, |_| Box::new(reply()), Limits::default()));
     for part in ["PRO", "XY TCP4 192.0.2.7 192.0.2.8 1 2"] {
         bench.receive(part.as_bytes());

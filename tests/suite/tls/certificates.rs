@@ -60,7 +60,7 @@ fn a_file_of_another_kind_is_reported_with_the_command_that_mends_it() {
         (file("dsa.key", pem("PRIVATE KEY", &dsa).as_bytes()), "holds a DSA key", make),
         (file("k1.key", parameters.as_bytes()), "with the curve secp256k1", make),
         (file("raw.key", &[0xa5; 32]), "no private key in PEM form, but 32 bytes", make),
-        (file("broken.key", pem("PRIVATE KEY", &[1; 9]).as_bytes()), "is encoded as none is", make),
+        (file("broken.key", pem("PRIVATE KEY", &[1; 9]).as_bytes()), "is malformed", make),
         (file("der.key", &der(&key)), "private key in DER form", "openssl pkey -inform DER -in"),
         (file("empty.key", b" \n"), "it is empty", "Copy it again"),
         (file("public.key", pem("PUBLIC KEY", &[5, 0]).as_bytes()), "but a public key", make),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use resound::conn::{Conn, Then};
 use resound::tls::rustls::pki_types::ServerName;
-use resound::tls::{TlsClient, TlsFailure, TlsInfo, TlsServer, TlsSettings, rustls};
+use resound::tls::{TlsClient, TlsFailure, TlsInfo, TlsServer, TlsServerSettings, rustls};
 use resound::{CloseReason, ConnId, ConnInfo, Cx, Echo, Endpoint, Engine, Handshake, Limits, Reply, Service};
 
 use crate::harness::{Running, noise, on_each_engine_plainly, server};
@@ -80,12 +80,12 @@ fn end(opening: Handshake) -> End {
     End { bench: bench(opening, talker, Limits::default()), talk }
 }
 
-pub(crate) fn serving(settings: &TlsSettings) -> TlsServer {
+pub(crate) fn serving(settings: &TlsServerSettings) -> TlsServer {
     TlsServer::new(settings).unwrap().hint(HINT)
 }
 
 pub(crate) fn plain_server() -> TlsServer {
-    serving(&TlsSettings::new(identity().clone()))
+    serving(&TlsServerSettings::new(identity().clone()))
 }
 
 fn replier(tls: &TlsServer) -> Bench {

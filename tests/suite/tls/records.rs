@@ -2,7 +2,7 @@
 //! that every run replays.
 
 use resound::conn::{Conn, Then};
-use resound::tls::{TlsServer, TlsSettings};
+use resound::tls::{TlsServer, TlsServerSettings};
 use resound::{CloseReason, ConnId, ConnInfo, Echo, Endpoint, Handshake, Limits};
 
 use crate::harness::noise;
@@ -50,7 +50,7 @@ fn records(tls: &TlsServer, input: &[u8]) {
 
 #[test]
 fn the_corpus_is_replayed() {
-    let tls = TlsServer::new(&TlsSettings::new(identity().clone())).unwrap();
+    let tls = TlsServer::new(&TlsServerSettings::new(identity().clone())).unwrap();
     let handshake: &[u8] = &[0, 0, 1, 0, 0, 0, 1, 0];
     let mut corpus = vec![
         vec![],

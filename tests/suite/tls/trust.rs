@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use resound::CloseReason;
 use resound::tls::rustls::{self, pki_types::CertificateDer};
-use resound::tls::{Authorities, CertificateFlaw, Identity, TlsClient, TlsFailure, TlsSettings, Trust};
+use resound::tls::{CertificateFlaw, Identity, TlsClient, TlsFailure, TlsServerSettings, Trust, TrustStore};
 
 use tempfile::TempDir;
 
@@ -16,7 +16,7 @@ use crate::tunnel::identity;
 #[test]
 fn the_requested_name_chooses_the_certificate() {
     let other = Identity::development(&["other.example".into(), "*.wild.example".into()]).unwrap();
-    let tls = serving(&TlsSettings::new(identity().clone()).identity(other.clone()));
+    let tls = serving(&TlsServerSettings::new(identity().clone()).identity(other.clone()));
     for (name, identity) in [
         ("localhost", identity()),
         ("other.example", &other),
@@ -52,7 +52,7 @@ fn both_ends_may_need_a_certificate() {
     let (pem, key) = write_pem(folder.path(), "client", &["client.example"]);
     let (_, other_key) = write_pem(folder.path(), "other", &["other.example"]);
     let me = Identity::load(Path::new(&pem), Path::new(&key)).unwrap();
-    let tls = serving(&TlsSettings::new(identity().clone()).client_ca(Path::new(&pem)).unwrap());
+    let tls = serving(&TlsServerSettings::new(identity().clone()).client_ca(Path::new(&pem)).unwrap());
     let pin = || Trust::Pin(identity().fingerprint());
     let with = |identity| TlsClient::new("localhost", pin(), identity, &[]).unwrap();
     let (_, theirs) = shake(&with(Some(&me)), &tls);
@@ -92,17 +92,17 @@ fn a_server_that_is_not_trusted_is_left_with_the_reason() {
     let named = Identity::load(Path::new(&pem), Path::new(&key)).unwrap();
     let wrong = TlsClient::new("wrong.example", Trust::file(Path::new(&pem)).unwrap(), None, &[]).unwrap();
     assert_eq!(
-        fail(&wrong, &serving(&TlsSettings::new(named.clone()))).0,
+        fail(&wrong, &serving(&TlsServerSettings::new(named.clone()))).0,
         Some(CloseReason::Tls(TlsFailure::WrongName))
     );
     let right = TlsClient::new("right.example", Trust::file(Path::new(&pem)).unwrap(), None, &[]).unwrap();
-    shake(&right, &serving(&TlsSettings::new(named)));
+    shake(&right, &serving(&TlsServerSettings::new(named)));
     shake(&TlsClient::new("localhost", Trust::Unverified, None, &[]).unwrap(), &plain_server());
 }
 
 #[test]
 fn protocols_are_agreed_on_or_refused() {
-    let tls = serving(&TlsSettings::new(identity().clone()).alpn("line/1").alpn("h2"));
+    let tls = serving(&TlsServerSettings::new(identity().clone()).alpn("line/1").alpn("h2"));
     let offering = |alpn: &[&str]| {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsClient::new("localhost", Trust::Pin(identity().fingerprint()), None, &alpn).unwrap()
@@ -124,7 +124,7 @@ fn a_session_is_resumed_until_the_settings_are_replaced() {
         let (ours, theirs) = shake(&resuming, &tls);
         assert!(ours.resumed && theirs.resumed, "{}", ours.version);
         let other = Identity::development(&["localhost".into()]).unwrap();
-        tls.replace(&TlsSettings::new(other)).unwrap();
+        tls.replace(&TlsServerSettings::new(other)).unwrap();
         if ours.version == "TLSv1.3" {
             assert_eq!(fail(&resuming, &tls).0, Some(CloseReason::Tls(TlsFailure::NotPinned)));
         }
@@ -149,11 +149,11 @@ fn named(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> rcge
 }
 
 /// The file that `--ca` would name.
-fn authorities(folder: &TempDir, of: &[&Identity]) -> Authorities {
+fn authorities(folder: &TempDir, of: &[&Identity]) -> TrustStore {
     let pem = of.iter().map(|identity| pem("CERTIFICATE", &identity.chain()[0]));
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, pem.collect::<String>()).unwrap();
-    Authorities::file(&file).unwrap()
+    TrustStore::file(&file).unwrap()
 }
 
 /// RFC 7468, without line breaks within.
@@ -197,7 +197,7 @@ fn a_certificate_that_is_trusted_itself_needs_no_issuer_but_its_name_and_its_dat
         cases.push((issued(of_clients, by), Err(TlsFailure::BadCertificate(CertificateFlaw::Purpose))));
     }
     for (server, want) in &cases {
-        let tls = serving(&TlsSettings::new(server.clone()));
+        let tls = serving(&TlsServerSettings::new(server.clone()));
         let trusting = |of: &[&Identity]| {
             TlsClient::new("right.example", Trust::Roots(authorities(&folder, of)), None, &[]).unwrap()
         };
@@ -227,7 +227,8 @@ fn a_client_whose_certificate_is_trusted_itself_is_accepted() {
     ];
     for (me, want) in cases {
         authorities(&folder, &[&me]);
-        let tls = serving(&TlsSettings::new(identity().clone()).client_ca(&folder.path().join("ca.pem")).unwrap());
+        let tls =
+            serving(&TlsServerSettings::new(identity().clone()).client_ca(&folder.path().join("ca.pem")).unwrap());
         let pin = Trust::Pin(identity().fingerprint());
         let client = TlsClient::new("localhost", pin, Some(&me), &[]).unwrap();
         match want {
@@ -328,7 +329,7 @@ fn of_two_certificates_for_one_name_the_client_gets_one_that_it_can_check() {
     let (only_rsa, only_ecdsa) = (vec![S::RSA_PSS_SHA256], vec![S::ECDSA_NISTP256_SHA256]);
     let both = vec![S::RSA_PSS_SHA256, S::ECDSA_NISTP256_SHA256];
     for (first, second) in [(&rsa, &ecdsa), (&ecdsa, &rsa)] {
-        let settings = TlsSettings::new(first.clone()).identity(other.clone()).identity(second.clone());
+        let settings = TlsServerSettings::new(first.clone()).identity(other.clone()).identity(second.clone());
         let tls = serving(&settings);
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             // An address, and a name that none is for, get what the first is for.

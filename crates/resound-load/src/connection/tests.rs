@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use resound::client::{DialPlan, DialTiming, NextDial};
-use resound_proto::{Conn, ConnId, ConnInfo, Endpoint, Limits, Then, Verdict};
+use resound_proto::{Action, Conn, ConnId, ConnInfo, Endpoint, Limits, Then};
 
 use super::*;
 use crate::dial_plan::{DialRoute, LoadDialPlan};
@@ -87,8 +87,8 @@ impl TestConnection {
     }
 }
 
-fn assert_goes_on(verdict: Verdict) {
-    assert_eq!((verdict.then, verdict.echo), (Then::Go, 0..0));
+fn assert_goes_on(action: Action) {
+    assert_eq!((action.then, action.echo), (Then::Go, 0..0));
 }
 
 fn ms(time: u64) -> Duration {

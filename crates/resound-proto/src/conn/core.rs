@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::action::{Action, Then};
 use crate::delivery::Delivery;
 use crate::error::{CloseReason, TlsFailure};
 use crate::guard::{GuardedService, guarded};
@@ -17,7 +18,6 @@ use crate::service::{
 };
 use crate::silence::Silence;
 use crate::state::State;
-use crate::verdict::{Then, Verdict};
 
 /// What is sent before a reset waits this long for a peer that takes none of it.
 const LAST_BYTES: Duration = Duration::from_secs(10);
@@ -135,38 +135,28 @@ impl Core {
         self.asked.seldom.end_report();
     }
 
-    /// Delivers one message to the observer and the service.
-    pub(super) fn message(
+    /// Delivers one message to the observer and the service, or bytes that are no message
+    /// ([`Framing::Stream`]) to the service alone.
+    pub(super) fn data(
         &mut self,
         now: Instant,
-        message: DeliveredMessage<'_>,
+        data: DeliveredMessage<'_>,
+        is_message: bool,
         out: &mut Vec<u8>,
         echo: &mut Range<usize>,
         observer: &mut dyn Observer,
     ) {
-        self.messages += 1;
-        self.long = message.bytes.len() > self.limits.high_water / 2;
-        self.progress = Some(now);
-        self.call(now, message, out, echo, observer, |service, cx| {
-            cx.observer.message(cx.conn, message.bytes);
-            service.data(message.bytes, cx);
-        });
-        if let Some(times) = &mut self.times {
-            times.clear_departures();
+        if is_message {
+            self.messages += 1;
+            self.long = data.bytes.len() > self.limits.high_water / 2;
         }
-    }
-
-    /// Delivers bytes that are no message ([`Framing::Stream`]).
-    pub(super) fn bytes(
-        &mut self,
-        now: Instant,
-        bytes: DeliveredMessage<'_>,
-        out: &mut Vec<u8>,
-        echo: &mut Range<usize>,
-        observer: &mut dyn Observer,
-    ) {
         self.progress = Some(now);
-        self.call(now, bytes, out, echo, observer, |service, cx| service.data(bytes.bytes, cx));
+        self.call(now, data, out, echo, observer, |service, cx| {
+            if is_message {
+                cx.observer.message(cx.conn, data.bytes);
+            }
+            service.data(data.bytes, cx);
+        });
         if let Some(times) = &mut self.times {
             times.clear_departures();
         }
@@ -235,7 +225,7 @@ impl Core {
     }
 
     /// Counts what this call sends, and decides what the engine does then.
-    pub(super) fn settle(&mut self, now: Instant, echo: Range<usize>, out: &[u8]) -> Verdict {
+    pub(super) fn settle(&mut self, now: Instant, echo: Range<usize>, out: &[u8]) -> Action {
         let fresh = echo.len() + out.len() + self.asked.shares.len();
         if self.unsent == 0 && fresh > 0 {
             self.progress = Some(now);
@@ -248,7 +238,7 @@ impl Core {
         if let State::Refused(reason) = self.state {
             self.state = if fresh == 0 { State::Reset(reason) } else { State::Closing(reason) };
         }
-        Verdict { echo, then: self.then(now) }
+        Action { echo, then: self.then(now) }
     }
 
     fn then(&mut self, now: Instant) -> Then {
@@ -278,8 +268,8 @@ impl Core {
             return Then::Close;
         }
         // A close could destroy what the peer's system has not acknowledged: late input would turn
-        // it into a reset. (A peer that has let its idle time pass without taking it has had its
-        // time; and what a handshake sent is no answer.)
+        // it into a reset. (Not after the idle timeout: the peer had that time to read. Not before
+        // the service was opened: the bytes of a handshake are not an answer.)
         let had_its_time = reason == CloseReason::IdleTimeout || self.opened.is_none();
         let waits = self.linger_until.is_none() && !had_its_time;
         if waits && self.delivery.is_reported() && self.delivery.is_open(0) {

@@ -45,16 +45,11 @@ impl Core {
                     return echo;
                 }
                 match cut(framing, rest, 0) {
-                    Frame::Message(n) => {
+                    frame @ (Frame::Message(n) | Frame::Bytes(n)) => {
                         self.switch_to_lines();
-                        let message = DeliveredMessage { bytes: &rest[..n], at: base.map(|base| base + at) };
+                        let data = DeliveredMessage { bytes: &rest[..n], at: base.map(|base| base + at) };
                         at += n;
-                        self.message(now, message, out, &mut echo, observer);
-                    }
-                    Frame::Bytes(n) => {
-                        let bytes = DeliveredMessage { bytes: &rest[..n], at: base.map(|base| base + at) };
-                        at += n;
-                        self.bytes(now, bytes, out, &mut echo, observer);
+                        self.data(now, data, matches!(frame, Frame::Message(_)), out, &mut echo, observer);
                     }
                     Frame::TooLong => self.line_too_long(out),
                     Frame::More if rest.is_empty() => {
@@ -69,11 +64,10 @@ impl Core {
                 }
             } else {
                 match self.held.cut(framing) {
-                    Frame::Message(n) => {
+                    frame @ (Frame::Message(n) | Frame::Bytes(n)) => {
                         self.switch_to_lines();
-                        self.held_message(now, n, out, &mut echo, observer);
+                        self.held_data(now, n, matches!(frame, Frame::Message(_)), out, &mut echo, observer);
                     }
-                    Frame::Bytes(n) => self.held_bytes(now, n, out, &mut echo, observer),
                     Frame::TooLong => self.line_too_long(out),
                     // Only the rest of this line is copied; the lines behind it are delivered where
                     // they stand.
@@ -84,10 +78,10 @@ impl Core {
                     }
                     Frame::More if self.peer_eof == OrderedEvent::Waiting && self.truncated => self.held.clear(),
                     Frame::More if self.peer_eof == OrderedEvent::Waiting => {
-                        self.held_message(now, self.held.len(), out, &mut echo, observer);
+                        self.held_data(now, self.held.len(), true, out, &mut echo, observer);
                     }
                     Frame::More if self.drain == OrderedEvent::Waiting && self.is_last_message() => {
-                        self.held_message(now, self.held.len(), out, &mut echo, observer);
+                        self.held_data(now, self.held.len(), true, out, &mut echo, observer);
                     }
                     Frame::More => {
                         if !self.deliver_event(now, out, observer) {
@@ -118,31 +112,18 @@ impl Core {
     }
 
     /// Delivers the first `n` of the held bytes.
-    pub(super) fn held_message(
+    pub(super) fn held_data(
         &mut self,
         now: Instant,
         n: usize,
+        is_message: bool,
         out: &mut Vec<u8>,
         echo: &mut Range<usize>,
         observer: &mut dyn Observer,
     ) {
         let held = std::mem::take(&mut self.held);
-        self.message(now, DeliveredMessage { bytes: held.head(n), at: None }, out, echo, observer);
-        self.held = held;
-        self.held.consume(n);
-    }
-
-    /// The same with bytes that are no message.
-    fn held_bytes(
-        &mut self,
-        now: Instant,
-        n: usize,
-        out: &mut Vec<u8>,
-        echo: &mut Range<usize>,
-        observer: &mut dyn Observer,
-    ) {
-        let held = std::mem::take(&mut self.held);
-        self.bytes(now, DeliveredMessage { bytes: held.head(n), at: None }, out, echo, observer);
+        let data = DeliveredMessage { bytes: held.head(n), at: None };
+        self.data(now, data, is_message, out, echo, observer);
         self.held = held;
         self.held.consume(n);
     }

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::Conn;
 use super::core::Core;
+use crate::action::Action;
 use crate::error::CloseReason;
 use crate::observer::Observer;
 use crate::service::SocketReport;
 use crate::state::State;
-use crate::verdict::Verdict;
 
 impl Conn {
     /// For an engine that can ask how much the transport still holds of what it took: `Conn` then
@@ -82,7 +82,7 @@ impl Conn {
     /// The peer has reset the connection, and the transport may still bring what came before: for
     /// an engine that goes on reading. What is unsent is lost, and so is what is sent from now on.
     /// The service is woken, and finds [`Cx::is_broken`](crate::Cx::is_broken).
-    pub fn broken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn broken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         let core = &mut self.core;
         core.asked.broken = true;
         core.unsent = 0;

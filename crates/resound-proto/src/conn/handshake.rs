@@ -60,12 +60,12 @@ impl Conn {
             return 0..0;
         }
         let mut from = 0;
-        if let Some(preface) = &mut layers.preface {
-            let read = guarded(|| preface.read(wire, &mut core.info, now));
+        if let Some(client) = &mut layers.client {
+            let read = guarded(|| client.read(wire, &mut core.info, now));
             match read.unwrap_or(HeaderProgress::Refused(CloseReason::Panicked)) {
                 HeaderProgress::Done(n) => {
                     from = n.min(wire.len());
-                    layers.preface = None;
+                    layers.client = None;
                 }
                 HeaderProgress::More => return 0..0,
                 HeaderProgress::Refused(reason) => {

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::core::Core;
+use super::action::Action;
 use super::guard::{GuardedService, guarded};
 use super::handshake::{Handshake, Layers, ServiceSource};
 use super::limits::Limits;
 use super::observer::Observer;
 use super::ordered::OrderedEvent;
 use super::state::State;
-use super::verdict::Verdict;
 use crate::error::CloseReason;
 use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, SocketReport, SocketWishes};
 
@@ -29,9 +29,9 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, 
 ///
 /// An engine reports what happened ([`open`](Conn::open), [`received`](Conn::received),
 /// [`received_eof`](Conn::received_eof), [`sent`](Conn::sent), [`timed_out`](Conn::timed_out),
-/// [`woken`](Conn::woken), [`drain`](Conn::drain)) and obeys the [`Verdict`]. The rules:
+/// [`woken`](Conn::woken), [`drain`](Conn::drain)) and obeys the [`Action`]. The rules:
 ///
-/// - `out` is empty on entry. **After each call send `wire[echo]`, then `out`, then obey `then`.**
+/// - `out` is empty on entry. **After each call send `wire[echo]`, then `out`, then do `then`.**
 ///   Bytes leave in call order: an engine with unsent bytes queues behind them.
 /// - Each byte that the transport took is reported with [`sent`](Conn::sent), which may produce
 ///   more.
@@ -62,24 +62,24 @@ use crate::service::{ConnInfo, Framing, KernelTimestamps, Service, SharedBytes, 
 /// input.reverse();
 ///
 /// let mut wire = Vec::new();
-/// let mut verdict = conn.open(Instant::now(), &mut out, &mut ());
+/// let mut action = conn.open(Instant::now(), &mut out, &mut ());
 /// loop {
-///     // Send what the verdict wants, in this order, and report it.
+///     // Send what the action says, in this order, and report it.
 ///     let before = sent.len();
-///     sent.extend_from_slice(&wire[verdict.echo.clone()]);
+///     sent.extend_from_slice(&wire[action.echo.clone()]);
 ///     sent.append(&mut out);
 ///     if sent.len() > before {
-///         verdict = conn.sent(Instant::now(), sent.len() - before, &mut out, &mut ());
+///         action = conn.sent(Instant::now(), sent.len() - before, &mut out, &mut ());
 ///         continue;
 ///     }
 ///     // Then obey.
-///     match verdict.then {
+///     match action.then {
 ///         Then::Close | Then::Reset => break,
 ///         Then::HalfClose | Then::Go => {}
 ///     }
 ///     // Then wait for the peer (or for `conn.deadline()`, which this transport never reaches).
 ///     wire.clear();
-///     verdict = match input.pop() {
+///     action = match input.pop() {
 ///         Some(bytes) => {
 ///             wire.extend_from_slice(bytes);
 ///             conn.received(Instant::now(), &mut wire, &mut out, &mut ())
@@ -153,7 +153,7 @@ impl Conn {
     }
 
     /// The transport is up. The first call.
-    pub fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn open(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         let Some(layers) = &mut self.layers else {
             self.core.open(now, out, observer);
             return self.settle(now, 0..0, out, 0);
@@ -173,7 +173,7 @@ impl Conn {
         wire: &mut [u8],
         out: &mut Vec<u8>,
         observer: &mut dyn Observer,
-    ) -> Verdict {
+    ) -> Action {
         self.core.bytes_in += wire.len() as u64;
         self.core.observe(now, |info| observer.received(info, wire.len()));
         let echo = match self.layers {
@@ -222,7 +222,7 @@ impl Conn {
         report: &SocketReport,
         out: &mut Vec<u8>,
         observer: &mut dyn Observer,
-    ) -> Verdict {
+    ) -> Action {
         self.core.report(now, report, out, observer);
         self.deliver_and_settle(now, out, observer)
     }
@@ -239,8 +239,8 @@ impl Conn {
     }
 
     /// The engine has `n` bytes that another connection lends to this one, which
-    /// [is bare](Conn::is_bare). The verdict's `echo` is the part of them to send.
-    pub fn forward(&mut self, now: Instant, n: usize) -> Verdict {
+    /// [is bare](Conn::is_bare). The action's `echo` is the part of them to send.
+    pub fn forward(&mut self, now: Instant, n: usize) -> Action {
         let n = if self.core.state.may_send() { n } else { 0 };
         self.core.settle(now, 0..n, &[])
     }
@@ -259,7 +259,7 @@ impl Conn {
     }
 
     /// The peer sent its FIN. An unterminated last line is delivered first.
-    pub fn received_eof(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn received_eof(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         self.core.observe(now, |info| observer.received_fin(info));
         self.receive_fin();
         if self.core.peer_eof == OrderedEvent::NotYet {
@@ -269,7 +269,7 @@ impl Conn {
     }
 
     /// The transport took `n` of the bytes that earlier verdicts wanted sent.
-    pub fn sent(&mut self, now: Instant, n: usize, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn sent(&mut self, now: Instant, n: usize, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         let core = &mut self.core;
         debug_assert!(n <= core.unsent, "{n} bytes sent of {}", core.unsent);
         core.unsent = core.unsent.saturating_sub(n);
@@ -293,7 +293,7 @@ impl Conn {
     }
 
     /// The time has come that [`Conn::deadline`] named. A call too early does no harm.
-    pub fn timed_out(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn timed_out(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.core.asked.wake_at) {
             self.core.asked.wake_at = None;
@@ -326,15 +326,15 @@ impl Conn {
         } else {
             core.delivery.looked(now, &core.limits);
         }
-        let verdict = self.settle(now, 0..0, out, 0);
+        let action = self.settle(now, 0..0, out, 0);
         if is_silent && let Some(silence) = &mut self.core.silence {
             silence.add_answer(self.core.unsent - unsent);
         }
-        verdict
+        action
     }
 
     /// [`Service::wake`] was asked for from outside.
-    pub fn woken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn woken(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         self.core.notify(now, out, observer, |service, cx| service.wake(cx));
         self.deliver_and_settle(now, out, observer)
     }
@@ -343,7 +343,7 @@ impl Conn {
     /// service is notified once it has received it (or at once, where it has paused and nothing is
     /// held); if it then finishes, as by default, the connection closes as soon as its answers have
     /// left. A connection that is not open yet ends.
-    pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         if self.core.state == State::Handshake {
             // The peer can have asked nothing yet.
             self.core.refuse(CloseReason::Drained);
@@ -354,7 +354,7 @@ impl Conn {
     }
 
     /// What every call ends with: `out[from..]` is the plain text that it sends.
-    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>, from: usize) -> Verdict {
+    fn settle(&mut self, now: Instant, echo: Range<usize>, out: &mut Vec<u8>, from: usize) -> Action {
         if self.layers.is_some() {
             self.seal(out, from);
             if self.core.asked.broken {
@@ -364,7 +364,7 @@ impl Conn {
         self.core.settle(now, echo, out)
     }
 
-    fn deliver_and_settle(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Verdict {
+    fn deliver_and_settle(&mut self, now: Instant, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         self.core.deliver_held(now, out, observer);
         self.settle(now, 0..0, out, 0)
     }
@@ -376,7 +376,7 @@ impl Conn {
         self.end(now, first.unwrap_or(reason), observer);
     }
 
-    /// The engine closes the descriptor, as the last verdict wanted.
+    /// The engine closes the descriptor, as the last action said.
     pub fn closed(&mut self, now: Instant, observer: &mut dyn Observer) {
         self.end(now, self.core.reason().unwrap_or(CloseReason::Finished), observer);
     }
@@ -397,8 +397,8 @@ impl Conn {
             if let Some(since) = pending.since {
                 let _ = guarded(|| observer.unopened(&core.info, &core.summary(reason, since, now)));
             }
-            if let Some(otherwise) = pending.otherwise {
-                let _ = guarded(|| otherwise(reason, now));
+            if let Some(on_failure) = pending.on_failure {
+                let _ = guarded(|| on_failure(reason, now));
             }
         }
     }

@@ -75,7 +75,7 @@ impl Core {
         let pause = silence.pause(self.held.all()).unwrap_or_default();
         let is_first = silence.end_message(self.progress);
         // The bytes are not in the engine's buffer, so the echo range stays empty.
-        self.held_message(now, self.held.len(), out, &mut (0..0), observer);
+        self.held_data(now, self.held.len(), true, out, &mut (0..0), observer);
         if is_first {
             self.observe(now, |info| observer.unterminated(info, pause));
         }

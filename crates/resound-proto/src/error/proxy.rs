@@ -6,7 +6,7 @@
 #[non_exhaustive]
 pub enum ProxyError {
     /// The bytes begin as neither version does.
-    #[error("there is none")]
+    #[error("the bytes do not begin as one")]
     Absent,
     /// Version 1: no CRLF within 107 bytes, the longest that a line can be.
     #[error("its line is longer than 107 bytes")]

@@ -7,7 +7,7 @@ pub enum Refusal {
     #[error("it is not allowed to connect")]
     Denied,
     /// Its source has as many connections as one source may have.
-    #[error("it has as many connections as it may")]
+    #[error("it has as many connections as one source may have")]
     MaxPerIp,
     /// Its source connects too often.
     #[error("it connects too often")]

@@ -86,7 +86,7 @@ pub enum CertificateFlaw {
     #[error("it is malformed")]
     Encoding,
     /// Something else.
-    #[error("it is none that TLS can use")]
+    #[error("TLS cannot use it")]
     Other,
 }
 

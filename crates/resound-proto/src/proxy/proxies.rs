@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::Parser;
 use super::reader::HeaderReader;
-use crate::handshake::ProxyHeader;
+use crate::handshake::ReadHeader;
 use crate::service::{ConnInfo, Endpoint, canonical};
 
 /// The proxies that a server trusts: each connection must come from one of their addresses, and
@@ -20,7 +20,7 @@ use crate::service::{ConnInfo, Endpoint, canonical};
 /// let proxies = Proxies::from(["10.0.0.0/8".parse().unwrap()]);
 /// let peer = Endpoint::Tcp("10.1.2.3:4000".parse().unwrap());
 /// let conn = ConnInfo::new(ConnId(1), peer, Endpoint::Tcp("10.0.0.1:80".parse().unwrap()));
-/// let handshake = Handshake::new().preface(proxies.preface(&conn));
+/// let handshake = Handshake::new().expect_header(proxies.header_reader(&conn));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxies(Vec<IpNet>);
@@ -52,7 +52,7 @@ impl Proxies {
 
     /// Reads the header that the connection must begin with.
     #[must_use]
-    pub fn preface(&self, conn: &ConnInfo) -> impl ProxyHeader + use<> {
+    pub fn header_reader(&self, conn: &ConnInfo) -> impl ReadHeader + use<> {
         HeaderReader { trusted: self.trusts(&conn.peer), parser: Parser::new() }
     }
 }

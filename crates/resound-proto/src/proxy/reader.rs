@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Addresses, Header, Parser, Ssl, Tlv, Version};
 use crate::detect::{DetectedProtocol, detect_protocol};
 use crate::error::{CloseReason, ProxyError};
-use crate::handshake::{HeaderProgress, ProxyHeader};
+use crate::handshake::{HeaderProgress, ReadHeader};
 use crate::service::{ConnInfo, Endpoint, ProxiedAddresses, ProxiedTls};
 
 /// Reads the header that each connection must begin with.
@@ -15,7 +15,7 @@ pub(super) struct HeaderReader {
     pub(super) parser: Parser,
 }
 
-impl ProxyHeader for HeaderReader {
+impl ReadHeader for HeaderReader {
     fn read(&mut self, wire: &[u8], conn: &mut ConnInfo) -> HeaderProgress {
         if !self.trusted {
             if conn.peer == Endpoint::Unknown && wire.is_empty() {

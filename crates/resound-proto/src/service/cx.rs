@@ -95,7 +95,7 @@ impl SeldomWishes {
         self.set(Self::REPORT, false);
     }
 
-    /// The service has had its report. What it has asked for meanwhile has its turn later.
+    /// The service has had its report. One that it asked for meanwhile is delivered later.
     pub(crate) fn end_report(&mut self) {
         if self.has(Self::REPORT) {
             self.set(Self::REPORT, false);
@@ -387,7 +387,7 @@ impl Cx<'_> {
         self.state.close(CloseReason::ServiceClosed);
     }
 
-    /// As [`Cx::close`], with the reason why a service ends that stands behind this one.
+    /// As [`Cx::close`], with the reason why the service ended that this one wraps.
     pub fn close_because(&mut self, reason: CloseReason) {
         self.state.close(reason);
     }
@@ -399,8 +399,7 @@ impl Cx<'_> {
         self.state.abort(CloseReason::Aborted);
     }
 
-    /// As [`Cx::reset_after_delivery`], with the reason why a service ends that stands behind this
-    /// one.
+    /// As [`Cx::reset_after_delivery`], with the reason why the service ended that this one wraps.
     pub fn reset_because(&mut self, reason: CloseReason) {
         self.state.abort(reason);
     }

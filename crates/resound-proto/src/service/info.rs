@@ -60,7 +60,7 @@ pub struct TlsInfo {
     /// An earlier session was resumed.
     pub resumed: bool,
     /// The peer's certificate, where it has sent one: a server always does, a client when asked.
-    pub peer: Option<Peer>,
+    pub peer: Option<PeerCertificate>,
     /// The channel binding `tls-exporter` (RFC 9266): equal at both ends of this session, and
     /// different in each other session. An attacker who ends TLS between them cannot make it equal.
     /// `None` with TLS 1.2, where sessions may share it (section 4.2).
@@ -69,7 +69,7 @@ pub struct TlsInfo {
 
 /// A peer, as its certificate names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerCertificate {
     /// The subject, such as `CN=example.org`.
     pub subject: String,
     /// The SHA-256 of the certificate, in 64 hexadecimal digits.

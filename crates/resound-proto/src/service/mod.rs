@@ -20,7 +20,7 @@ pub(crate) use cx::{DeliveredMessage, SeldomWishes, ServiceRequests};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use endpoint::{Endpoint, canonical, unmapped};
-pub use info::{ConnId, ConnInfo, Peer, TlsInfo};
+pub use info::{ConnId, ConnInfo, PeerCertificate, TlsInfo};
 pub use proxied::{ProxiedAddresses, ProxiedTls};
 pub use reply::Reply;
 pub use socket_report::{SocketReport, TcpInfo, TcpOptions};
@@ -140,8 +140,8 @@ pub trait Service {
     /// comes too late.
     fn socket(&mut self, report: &SocketReport, cx: &mut Cx<'_>) {}
 
-    /// The connection for which this one was dialled, or this one itself if another was dialled for
-    /// it: the same at both ends of a pair, as a relay has them. For those who ask from outside.
+    /// The id of the client's connection of a relayed pair, the same at both of its ends. A program
+    /// reads it in [`Conn::status`](crate::Conn::status).
     fn pair(&self) -> Option<ConnId> {
         None
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resound::Handshake;
-use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
 use resound_verdict::{CheckId, CheckVerdict, Path, PathDirection, PathReport};
 
 use super::relayed::{Relayed, check, settings};
@@ -22,7 +22,7 @@ impl Faulty {
     fn secure(faults: &str) -> Self {
         let identity = Identity::development(&["localhost".into()]).unwrap();
         let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
-        let server = TlsServer::new(&TlsSettings::new(identity)).unwrap();
+        let server = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
         let far = settings().listen("127.0.0.1:0").unwrap().opening(move |_| Handshake::new().tls_server(&server));
         Self { relayed: Relayed::direct(far, None).behind_relay(faults), tls: Some(client) }
     }

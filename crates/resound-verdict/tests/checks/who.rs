@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use resound::relay::{Relay, RelayTarget};
-use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
 use resound::{Address, ConnInfo, Echo, Framing, Handle, Handshake, Reply, Server, Service};
 use resound_probe::{FarEnd, Sessions};
 #[cfg(target_os = "linux")]
@@ -36,7 +36,7 @@ fn settings() -> Server {
 }
 
 fn tls_server() -> TlsServer {
-    TlsServer::new(&TlsSettings::new(Identity::development(&["localhost".into()]).unwrap())).unwrap()
+    TlsServer::new(&TlsServerSettings::new(Identity::development(&["localhost".into()]).unwrap())).unwrap()
 }
 
 fn with_tls(server: Server) -> Server {
@@ -115,13 +115,14 @@ fn a_relay_has_another_address_and_no_fault() {
 fn a_header_of_this_ends_own_says_nothing_of_the_path() {
     let sessions = Sessions::new(None);
     let proxies = resound::proxy::Proxies::local();
-    let requiring = settings().opening(move |conn: &ConnInfo| Handshake::new().preface(proxies.preface(conn)));
+    let requiring =
+        settings().opening(move |conn: &ConnInfo| Handshake::new().expect_header(proxies.header_reader(conn)));
     let server = serve(requiring.save_syns(true), move |_| {
         FarEnd::new(Reply::new(Reply::PREFIX.as_bytes(), Framing::auto()), sessions.clone())
     });
     let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n";
-    let preface = std::sync::Arc::new(|_: &_, _: &_| Ok(header.to_vec()));
-    let report = check_with(path(&server).preface(preface).only(who()));
+    let first_bytes = std::sync::Arc::new(|_: &_, _: &_| Ok(header.to_vec()));
+    let report = check_with(path(&server).first_bytes(first_bytes).only(who()));
     expect(&report, CheckId::Address, CheckVerdict::Pass);
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use resound::relay::{Relay, RelayTarget};
-use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
 use resound::{Address, Dial, Endpoint, Framing, Handle, Handshake, Reply, Server};
 use resound_probe::{FarEnd, Sessions};
 use resound_verdict::{CheckVerdict, Path};
@@ -56,7 +56,7 @@ impl Planted {
         let (server, tls) = if way == Way::Tls {
             let identity = Identity::development(&["localhost".into()]).unwrap();
             let client = TlsClient::new("localhost", Trust::Pin(identity.fingerprint()), None, &[]).unwrap();
-            let tls = TlsServer::new(&TlsSettings::new(identity)).unwrap();
+            let tls = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
             (server.opening(move |_| Handshake::new().tls_server(&tls)), Some(client))
         } else {
             (server, None)

@@ -10,7 +10,7 @@ use resound_proto::ConnId;
 use super::Engine;
 use super::connection_limit::ConnectionLimit;
 #[cfg(feature = "fault-injection")]
-use super::fault_config::FaultConfig;
+use super::fault_config::RingFaultConfig;
 use super::live_limits::LiveLimits;
 use super::pulse::Pulse;
 use super::shared::{ConnectionOrigin, Observers, Shared};
@@ -62,7 +62,7 @@ impl EngineConfig {
     }
 
     #[cfg(feature = "fault-injection")]
-    pub(crate) fn inject_faults(&mut self, faults: FaultConfig) {
+    pub(crate) fn inject_ring_faults(&mut self, faults: RingFaultConfig) {
         #[cfg(target_os = "linux")]
         {
             self.setup.faults = faults;

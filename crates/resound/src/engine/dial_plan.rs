@@ -23,7 +23,7 @@ pub trait DialPlan {
     /// A dial succeeded: the handshake before its service, such as TLS. By default there is none,
     /// and [`DialPlan::answered`] follows at once. Otherwise that follows the handshake, or
     /// [`DialPlan::unopened`] does.
-    fn opening(&mut self, _call: &DialRequest, _conn: &ConnInfo) -> Handshake {
+    fn opening(&mut self, _request: &DialRequest, _conn: &ConnInfo) -> Handshake {
         Handshake::new()
     }
 
@@ -37,7 +37,7 @@ pub trait DialPlan {
     /// A dial succeeded, and its connection ended before its service was made: TLS failed, or the
     /// server's certificate is not trusted. By default this is ignored, and the dialer goes on
     /// without a word.
-    fn unopened(&mut self, _call: &DialRequest, _why: CloseReason, _now: Instant) {}
+    fn unopened(&mut self, _request: &DialRequest, _why: CloseReason, _now: Instant) {}
 }
 
 /// How long a connection took until its service was made.

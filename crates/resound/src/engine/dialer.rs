@@ -10,7 +10,7 @@ use super::config::EngineConfig;
 use super::connection_limit::ConnectionLimit;
 use super::dial_plan::DialPlan;
 #[cfg(feature = "fault-injection")]
-use super::fault_config::FaultConfig;
+use super::fault_config::RingFaultConfig;
 use super::handle::Handle;
 use super::launch::launch;
 use super::live_limits::LiveLimits;
@@ -141,8 +141,8 @@ impl Dialer {
 
     /// Injects faults into the io_uring engine, for tests.
     #[cfg(feature = "fault-injection")]
-    pub fn inject_faults(mut self, faults: FaultConfig) -> Self {
-        self.config.inject_faults(faults);
+    pub fn inject_ring_faults(mut self, faults: RingFaultConfig) -> Self {
+        self.config.inject_ring_faults(faults);
         self
     }
 

@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use resound_proto::{CloseReason, Conn, KernelTimestamps, Observer, SharedBytes, SocketStep, Then, Verdict};
+use resound_proto::{Action, CloseReason, Conn, KernelTimestamps, Observer, SharedBytes, SocketStep, Then};
 use socket2::SockRef;
 
 use super::drain_barrier::DrainBarrier;
@@ -20,7 +20,7 @@ use super::socket_report::{plain_report, socket_report};
 /// Bytes in a socket whose lines are counted when its connection is cut.
 const HEAD: usize = 16 * 1024;
 
-/// How a connection ended: as its last verdict wanted, or for another reason before that.
+/// How a connection ended: as its last action said, or for another reason before that.
 pub(crate) type ConnectionEnd = Result<(), CloseReason>;
 
 /// Continues, or is over.
@@ -103,8 +103,8 @@ impl Driver {
     pub(crate) fn open(&mut self, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
         cx.recorder.started();
-        let verdict = self.conn.open(cx.now, &mut cx.out, &mut cx.recorder);
-        self.note(verdict);
+        let action = self.conn.open(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(action);
     }
 
     /// The socket has given these bytes, or none at the peer's FIN. Returns the part to send back,
@@ -113,11 +113,11 @@ impl Driver {
     pub(crate) fn received(&mut self, wire: &mut [u8], cx: &mut DriverContext) -> Range<usize> {
         cx.recorder.select(self.listener);
         self.barrier.read(wire.len());
-        let verdict = match wire.is_empty() {
+        let action = match wire.is_empty() {
             true => self.conn.received_eof(cx.now, &mut cx.out, &mut cx.recorder),
             false => self.conn.received(cx.now, wire, &mut cx.out, &mut cx.recorder),
         };
-        self.note(verdict)
+        self.note(action)
     }
 
     /// Returns whether another connection is to send the received bytes.
@@ -134,40 +134,40 @@ impl Driver {
 
     /// Another connection lends `n` bytes. Returns how many of them to send.
     pub(crate) fn forward(&mut self, n: usize, cx: &DriverContext) -> usize {
-        let verdict = self.conn.forward(cx.now, n);
-        self.note(verdict).len()
+        let action = self.conn.forward(cx.now, n);
+        self.note(action).len()
     }
 
     /// The socket has taken `n` bytes.
     #[inline]
     pub(crate) fn sent(&mut self, n: usize, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
-        let verdict = self.conn.sent(cx.now, n, &mut cx.out, &mut cx.recorder);
-        self.note(verdict);
+        let action = self.conn.sent(cx.now, n, &mut cx.out, &mut cx.recorder);
+        self.note(action);
     }
 
     /// A thread outside wants the attention of the service.
     pub(crate) fn woken(&mut self, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
-        let verdict = self.conn.woken(cx.now, &mut cx.out, &mut cx.recorder);
-        self.note(verdict);
+        let action = self.conn.woken(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(action);
     }
 
     /// The deadline has passed.
     pub(crate) fn timed_out(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
         report_unacknowledged(&mut self.conn, cx.now, socket);
-        let verdict = self.conn.timed_out(cx.now, &mut cx.out, &mut cx.recorder);
-        self.note(verdict);
+        let action = self.conn.timed_out(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(action);
     }
 
     #[inline]
-    fn note(&mut self, verdict: Verdict) -> Range<usize> {
-        self.then = verdict.then;
-        verdict.echo
+    fn note(&mut self, action: Action) -> Range<usize> {
+        self.then = action.then;
+        action.echo
     }
 
-    /// Returns whether nothing more is to be sent: the verdict is a reset.
+    /// Returns whether nothing more is to be sent: the action is a reset.
     #[inline]
     pub(crate) fn is_reset(&self) -> bool {
         self.then == Then::Reset
@@ -179,8 +179,8 @@ impl Driver {
         // No FIN either.
         (self.broken, self.fin_sent) = (true, true);
         self.queue = Queue::default();
-        let verdict = self.conn.broken(cx.now, &mut cx.out, &mut cx.recorder);
-        self.note(verdict);
+        let action = self.conn.broken(cx.now, &mut cx.out, &mut cx.recorder);
+        self.note(action);
         cx.clear_output();
     }
 
@@ -194,7 +194,7 @@ impl Driver {
         self.conn.wants_read() || self.conn.is_paused()
     }
 
-    /// Returns whether the verdict ends the connection.
+    /// Returns whether the action ends the connection.
     #[cfg(target_os = "linux")]
     #[inline]
     pub(crate) fn is_ending(&self) -> bool {
@@ -260,7 +260,7 @@ impl Driver {
         self.sent(n, cx);
     }
 
-    /// Obeys the last verdict as far as that is possible now: a FIN leaves once, behind all bytes.
+    /// Does the last action as far as that is possible now: a FIN leaves once, behind all bytes.
     /// Returns whether the service waits for a [report](Driver::report_socket).
     #[inline]
     pub(crate) fn obey<'s>(
@@ -278,7 +278,7 @@ impl Driver {
             wants_report = wishes.report;
         }
         match self.then {
-            // The service that ends in the call that asks has its report first.
+            // A service that closes in the call in which it asks for a report has its report first.
             Then::Close if wants_report => {}
             Then::Close if self.broken => return ControlFlow::Break(Err(CloseReason::Reset)),
             Then::Close => {
@@ -311,8 +311,8 @@ impl Driver {
     pub(crate) fn report_socket(&mut self, socket: &SockRef<'_>, cx: &mut DriverContext) {
         cx.recorder.select(self.listener);
         let report = socket_report(socket);
-        let verdict = self.conn.socket(cx.now, &report, &mut cx.out, &mut cx.recorder);
-        self.note(verdict);
+        let action = self.conn.socket(cx.now, &report, &mut cx.out, &mut cx.recorder);
+        self.note(action);
     }
 
     /// The server drains. `undelivered` bytes have left the socket already.
@@ -320,8 +320,8 @@ impl Driver {
         if !self.barrier.has_begun() {
             self.barrier.begin(undelivered + unread(socket));
             if !self.fin_sent {
-                // The process may end before this connection: a second signal waits for none, and a
-                // peer must not take what it has for all of its answers.
+                // After a second signal the process may end before this connection. Then a reset
+                // has to follow, or the peer would take a cut answer for a whole one.
                 reset_on_close(socket);
             }
         }
@@ -354,8 +354,8 @@ impl Driver {
         let is_due = self.barrier.is_due(self.conn.is_paused(), at_eof);
         if is_due {
             cx.recorder.select(self.listener);
-            let verdict = self.conn.drain(cx.now, &mut cx.out, &mut cx.recorder);
-            self.note(verdict);
+            let action = self.conn.drain(cx.now, &mut cx.out, &mut cx.recorder);
+            self.note(action);
         }
         is_due
     }

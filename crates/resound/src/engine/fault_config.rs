@@ -1,13 +1,14 @@
-//! [`FaultConfig`]: features that tests take from the io_uring engine, and faults that they inject.
+//! [`RingFaultConfig`]: features that tests take from the io_uring engine, and faults that they
+//! inject.
 
 /// What the io_uring engine has to cope with in a test. The other engines ignore it.
 ///
-/// The feature `fault-injection` makes it public, with `Server::inject_faults` and
-/// `Dialer::inject_faults`.
+/// The feature `fault-injection` makes it public, with `Server::inject_ring_faults` and
+/// `Dialer::inject_ring_faults`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(not(feature = "fault-injection"), allow(unreachable_pub, reason = "public with the feature"))]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has io_uring"))]
-pub struct FaultConfig {
+pub struct RingFaultConfig {
     /// The system refuses io_uring.
     pub no_uring: bool,
     /// The kernel does not use up buffers one receive at a time (Linux 6.12).
@@ -25,7 +26,7 @@ pub struct FaultConfig {
 }
 
 #[cfg(feature = "fault-injection")]
-impl FaultConfig {
+impl RingFaultConfig {
     /// Nothing is taken away, and no fault is injected.
     pub const NONE: Self = Self {
         no_uring: false,

@@ -86,7 +86,7 @@ pub use dial::{Dial, dial, dial_observed};
 pub use dial_plan::{DialPlan, DialRequest, DialTiming, NextDial};
 pub use dialer::Dialer;
 #[cfg(feature = "fault-injection")]
-pub use fault_config::FaultConfig;
+pub use fault_config::RingFaultConfig;
 pub use faults::{FaultSetting, LiveFaults};
 pub use handle::Handle;
 #[cfg(unix)]
@@ -126,4 +126,17 @@ pub enum Engine {
     Portable,
     /// The reference: one blocking thread per connection.
     Threads,
+}
+
+impl Engine {
+    /// Its name, as flags and reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Portable => "portable",
+            Self::Threads => "threads",
+        }
+    }
 }

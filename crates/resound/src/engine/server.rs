@@ -14,7 +14,7 @@ use super::config::EngineConfig;
 use super::connection_limit::ConnectionLimit;
 use super::descriptors::for_a_runtime;
 #[cfg(feature = "fault-injection")]
-use super::fault_config::FaultConfig;
+use super::fault_config::RingFaultConfig;
 use super::faults::{ClosedListeners, LiveFaults, ServerFaults};
 use super::handle::Handle;
 use super::launch::{Launched, PendingLaunch, launch};
@@ -102,8 +102,8 @@ impl Server {
 
     /// Injects faults into the io_uring engine, for tests.
     #[cfg(feature = "fault-injection")]
-    pub fn inject_faults(mut self, faults: FaultConfig) -> Self {
-        self.config.inject_faults(faults);
+    pub fn inject_ring_faults(mut self, faults: RingFaultConfig) -> Self {
+        self.config.inject_ring_faults(faults);
         self
     }
 

@@ -153,6 +153,6 @@ fn described(label: &str) -> String {
 fn unusable(kind: Option<&str>) -> String {
     match kind {
         Some(kind) => format!("it holds {kind}, and such a key cannot be used here: {USABLE} can"),
-        None => "its private key is encoded as none is".into(),
+        None => "its private key is malformed".into(),
     }
 }

@@ -37,7 +37,7 @@ pub enum Error {
         address: String,
     },
     /// The path of a unix socket belongs to a file that is no socket.
-    #[error("{address} cannot be listened on: something is at that path, and it is no socket")]
+    #[error("{address} cannot be listened on: something is at that path, and it is not a socket")]
     NotASocket {
         /// The address that was asked for.
         address: String,
@@ -147,10 +147,10 @@ pub enum InheritedProblem {
     #[error("is not open: {0}")]
     Closed(io::Error),
     /// It is a file, or a pipe.
-    #[error("is no socket")]
+    #[error("is not a socket")]
     NoSocket,
     /// It is a datagram socket, or of another family.
-    #[error("is no stream socket of TCP or of a unix path")]
+    #[error("is not a stream socket of TCP or of a unix path")]
     NoStream,
     /// It is one connection.
     #[error("is a socket that does not listen")]

@@ -11,10 +11,10 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
-use super::authorities::Authorities;
 use super::certificate::Fingerprint;
 use super::identity::Identity;
 use super::known::{KnownServers, NoVerification};
+use super::trust_store::TrustStore;
 use super::{provider, read_peer, settings_error};
 use crate::error::Error;
 
@@ -27,7 +27,7 @@ pub enum Trust {
     Platform,
     /// Certificates that one of these authorities has signed, and these certificates themselves,
     /// for the right name.
-    Roots(Authorities),
+    Roots(TrustStore),
     /// The certificate with this fingerprint only, whatever its issuer and its names.
     Pin(Fingerprint),
     /// Every certificate. An attacker on the path can read and change what is sent.
@@ -40,7 +40,7 @@ impl Trust {
     /// # Errors
     /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
     pub fn file(file: &Path) -> Result<Self, Error> {
-        Ok(Self::Roots(Authorities::file(file)?))
+        Ok(Self::Roots(TrustStore::file(file)?))
     }
 }
 
@@ -92,7 +92,7 @@ impl TlsClient {
     /// [`Error::Tls`] for an unknown group, and for a client with the caller's own configuration.
     pub fn to_group(&self, group: &str) -> Result<Self, Error> {
         let Some(verifier) = &self.verifier else {
-            return Err(Error::Tls("a configuration of one's own keeps its groups".into()));
+            return Err(Error::Tls("the groups of a configuration of your own cannot be changed".into()));
         };
         let builder = ClientConfig::builder_with_provider(only_group(group)?)
             .with_safe_default_protocol_versions()
@@ -174,7 +174,7 @@ fn only_group(group: &str) -> Result<Arc<CryptoProvider>, Error> {
     let names = provider.kx_groups.iter().map(named).collect::<Vec<_>>().join(", ");
     provider.kx_groups.retain(|known| named(known).eq_ignore_ascii_case(group));
     if provider.kx_groups.is_empty() {
-        return Err(Error::Tls(format!("'{group}' is none of the groups there are to exchange keys in: {names}")));
+        return Err(Error::Tls(format!("'{group}' is not a group for the key exchange; there are {names}")));
     }
     Ok(Arc::new(provider))
 }
@@ -196,6 +196,6 @@ mod tests {
         assert_eq!((small.config().alpn_protocols.as_slice(), small.name()), (&[protocol][..], client.name()));
         assert!(client.to_group("x").unwrap_err().to_string().contains("X25519MLKEM768"));
         let own = TlsClient::of(Arc::clone(client.config()), client.name().clone());
-        assert!(own.to_group("x25519").unwrap_err().to_string().contains("one's own"));
+        assert!(own.to_group("x25519").unwrap_err().to_string().contains("your own"));
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! The protocol itself is rustls's; [`Conn`](crate::conn::Conn) drives it without I/O.
 
-mod authorities;
 mod certificate;
 mod client;
 mod files;
@@ -11,6 +10,7 @@ mod identity;
 mod kind;
 mod known;
 mod server;
+mod trust_store;
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use rustls::pki_types::CertificateDer;
 use crate::error::Error;
 
 pub use crate::error::{CertificateProblem, FileForm, PemKind};
-pub use authorities::Authorities;
 pub use certificate::{Certificate, Fingerprint};
 pub use client::{TlsClient, Trust};
 pub use identity::Identity;
 /// The TLS library behind [`TlsServer`] and [`TlsClient`], for programs that configure it
 /// themselves.
 pub use resound_proto::rustls;
-pub use resound_proto::{CertificateFlaw, Peer, TlsFailure, TlsInfo};
-pub use server::{TlsServer, TlsSettings};
+pub use resound_proto::{CertificateFlaw, PeerCertificate, TlsFailure, TlsInfo};
+pub use server::{TlsServer, TlsServerSettings};
+pub use trust_store::TrustStore;
 
 /// The cryptography of all connections: aws-lc.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -37,9 +37,9 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// What services see of a peer's certificate.
-pub(crate) fn read_peer(der: &CertificateDer<'_>) -> Option<Peer> {
+pub(crate) fn read_peer(der: &CertificateDer<'_>) -> Option<PeerCertificate> {
     let certificate = Certificate::read(der)?;
-    Some(Peer { subject: certificate.subject, fingerprint: certificate.fingerprint.to_string() })
+    Some(PeerCertificate { subject: certificate.subject, fingerprint: certificate.fingerprint.to_string() })
 }
 
 /// The error of rustls about this end's settings, without the names of its types.

@@ -9,10 +9,10 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
 
-use super::authorities::Authorities;
 use super::handshake_limit::HandshakeLimit;
 use super::identity::Identity;
 use super::known::KnownClients;
+use super::trust_store::TrustStore;
 use super::{provider, read_peer, settings_error};
 use crate::error::Error;
 
@@ -24,13 +24,13 @@ const SESSIONS: usize = 4096;
 /// The certificates that a server shows, and what it demands of its clients.
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct TlsSettings {
+pub struct TlsServerSettings {
     identities: Vec<Identity>,
-    clients: Option<Authorities>,
+    clients: Option<TrustStore>,
     alpn: Vec<Vec<u8>>,
 }
 
-impl TlsSettings {
+impl TlsServerSettings {
     /// A server with this certificate.
     pub fn new(identity: Identity) -> Self {
         Self { identities: vec![identity], ..Self::default() }
@@ -51,7 +51,7 @@ impl TlsSettings {
     /// # Errors
     /// [`Error::Certificate`] where the file cannot be read, or holds no certificate.
     pub fn client_ca(mut self, file: &Path) -> Result<Self, Error> {
-        self.clients = Some(Authorities::file(file)?);
+        self.clients = Some(TrustStore::file(file)?);
         Ok(self)
     }
 
@@ -105,7 +105,7 @@ impl TlsServer {
     ///
     /// # Errors
     /// [`Error::Tls`] where the settings contradict each other.
-    pub fn new(settings: &TlsSettings) -> Result<Self, Error> {
+    pub fn new(settings: &TlsServerSettings) -> Result<Self, Error> {
         let current = Arc::new(RwLock::new(Arc::new(settings.config()?)));
         Ok(Self { current, handshakes: HandshakeLimit::new(HANDSHAKES), hint: &[] })
     }
@@ -131,7 +131,7 @@ impl TlsServer {
     ///
     /// # Errors
     /// As [`TlsServer::new`]; the old settings then stay.
-    pub fn replace(&self, settings: &TlsSettings) -> Result<(), Error> {
+    pub fn replace(&self, settings: &TlsServerSettings) -> Result<(), Error> {
         let config = Arc::new(settings.config()?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())

@@ -60,7 +60,7 @@ struct Path {
 }
 
 fn settings(engine: Engine) -> Server {
-    Server::new().engine(engine).inject_faults(faults()).workers(NonZeroUsize::new(2).unwrap()).limits(patient())
+    Server::new().engine(engine).inject_ring_faults(faults()).workers(NonZeroUsize::new(2).unwrap()).limits(patient())
 }
 
 fn target_at(address: SocketAddr) -> RelayTarget {
@@ -281,7 +281,7 @@ fn last_words_wait_for_a_target_that_answers_late(engine: Engine) {
     let (send, events) = mpsc::channel();
     let settings = settings(engine).observe(move |_| Tap(send.clone()));
     // It has answered once it has sent a header.
-    let answers = |_: &ConnInfo, conn: &ConnInfo| Handshake::new().preface(Proxies::local().preface(conn));
+    let answers = |_: &ConnInfo, conn: &ConnInfo| Handshake::new().expect_header(Proxies::local().header_reader(conn));
     let path = Path::towards(settings, "", |target| target.opening(answers));
     for (number, words) in [(1, "last words"), (2, "")] {
         let mut client = path.client();

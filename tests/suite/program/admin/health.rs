@@ -57,7 +57,10 @@ fn health_sends_a_message_and_wants_its_answer() {
     }
     let (_server, address) = Program::server(&["--mode", "chargen"]);
     let (code, line) = health(&["127.0.0.1", &address.port().to_string()]);
-    assert!(code == Some(1) && line.starts_with(&format!("{address}: the answer is another one: ")), "{line}");
+    assert!(
+        code == Some(1) && line.starts_with(&format!("{address}: the answer is not what was expected: ")),
+        "{line}"
+    );
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let (code, line) = health(&[&address.port().to_string(), "--timeout", "50ms"]);
@@ -73,7 +76,7 @@ fn health_that_asks_the_wrong_port_says_so() {
     let (code, line) = health(&["--admin", &address.to_string()]);
     assert_eq!((code, line), (Some(1), format!("{address}: does not speak HTTP: is it the address of --admin?\n")));
     let (code, line) = health(&[&admin.port().to_string()]);
-    assert!(code == Some(1) && line.contains("the answer is another one: HTTP/1.1 400"), "{line}");
+    assert!(code == Some(1) && line.contains("the answer is not what was expected: HTTP/1.1 400"), "{line}");
 }
 
 #[cfg(unix)]

@@ -187,7 +187,7 @@ fn a_client_that_is_slow_to_ask_has_ten_seconds() {
 fn other_machines_need_permission() {
     for (args, want) in [
         (&["--control", "0.0.0.0:0"][..], "--control 0.0.0.0:0: other machines could set faults there; --control-open"),
-        (&["--control", "example"], "HOST:PORT is meant"),
+        (&["--control", "example"], "write an IP address with a port"),
         (&["--control-open"], "--control <ADDR>"),
     ] {
         let (code, _, stderr) = run(&[&["relay", "127.0.0.1:0", "127.0.0.1:1"], args].concat(), b"");

@@ -1,6 +1,6 @@
 use super::super::one_connection::tests::{far, near};
 use super::*;
-use resound::tls::{Identity, TlsClient, TlsServer, TlsSettings, Trust};
+use resound::tls::{Identity, TlsClient, TlsServer, TlsServerSettings, Trust};
 
 const NEAR: &str = "10.0.0.1:4000";
 const FAR: &str = "10.0.0.2:7";
@@ -8,7 +8,7 @@ const FAR: &str = "10.0.0.2:7";
 /// What a session has negotiated: of a real one, since the type is not made elsewhere.
 fn session() -> TlsInfo {
     let identity = Identity::development(&["localhost".into()]).unwrap();
-    let tls = TlsServer::new(&TlsSettings::new(identity)).unwrap();
+    let tls = TlsServer::new(&TlsServerSettings::new(identity)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = resound::Server::new().workers(std::num::NonZeroUsize::MIN).listen("127.0.0.1:0").unwrap();
     let server = server.opening(move |_| resound::Handshake::new().tls_server(&tls));

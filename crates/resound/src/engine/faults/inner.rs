@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use resound_faults::{End, StreamDirection};
-use resound_proto::{CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, SocketReport, Then, Verdict};
+use resound_proto::{Action, CloseReason, Closed, Conn, ConnInfo, Cx, Limits, Observer, Service, SocketReport, Then};
 
 use super::pending::PendingAnswers;
 use super::report::ReportedFaults;
@@ -28,7 +28,7 @@ pub(super) struct InnerConnection {
     pending: PendingAnswers,
     /// Lines of the client behind one that `conn` holds, where each is to have its own answer.
     lines: VecDeque<u8>,
-    /// What `conn` waits for of these bytes. Faults may have added others.
+    /// How many of these bytes `conn` counts as unsent. Faults may have added others.
     unsent: usize,
     /// The next turn, where the last one was not enough.
     next_turn: Option<Instant>,
@@ -178,13 +178,13 @@ impl InnerConnection {
         faults: &mut ReportedFaults,
         cx: &mut Cx<'_>,
         wire: &mut [u8],
-        event: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Verdict,
+        event: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Action,
     ) {
         let Some(conn) = &mut self.conn else { return };
         let (now, mut out) = (cx.now(), Vec::new());
-        let verdict = event(conn, now, wire, &mut out, &mut MessagesOnly { cx, reason: &mut self.reason });
-        self.then = verdict.then;
-        let mut answer = [&wire[verdict.echo], &out[..]].concat();
+        let action = event(conn, now, wire, &mut out, &mut MessagesOnly { cx, reason: &mut self.reason });
+        self.then = action.then;
+        let mut answer = [&wire[action.echo], &out[..]].concat();
         self.unsent += answer.len();
         let late = faults.answer(&mut answer);
         self.pending.push(answer, if late.is_zero() { None } else { now.checked_add(late) });
@@ -223,7 +223,7 @@ impl InnerConnection {
         portion
     }
 
-    /// Ends as the last verdict wanted.
+    /// Ends as the last action said.
     fn obey(&mut self, faults: &mut ReportedFaults, cx: &mut Cx<'_>) {
         let (now, down) = (cx.now(), StreamDirection::Down);
         match self.then {

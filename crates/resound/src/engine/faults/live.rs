@@ -103,14 +103,14 @@ impl LiveFaults {
         if running.is_some() && closed_listeners(&spec) != closed {
             return Err(Error::ListenerFaults);
         }
-        // Under the lock: a client looks its setting up behind it.
+        // Clients look up their setting under the same lock.
         let from = running.map_or(1, |shared| shared.next.load(Relaxed));
-        // Those that are to hold later, and the one that holds, are not earlier ones.
+        // The current setting and future ones stay, and of the earlier ones the last few.
         let earlier = settings.iter().skip(1).filter(|next| next.from <= from).count();
         settings.drain(..earlier.saturating_sub(KEPT));
         let from = from.max(least);
         settings.push(FaultSetting { from, seed, spec: Arc::new(spec) });
-        // Those who waited for their turn at another rate keep it; the next has a new one.
+        // Clients that are delayed already keep their time; the new rate applies from the next on.
         *self.0.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(from)
     }

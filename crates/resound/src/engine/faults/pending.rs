@@ -7,11 +7,11 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct PendingAnswers {
     bytes: Vec<u8>,
-    /// Of these bytes have gone.
+    /// How many of `bytes` were taken.
     gone: usize,
-    /// All that have gone, from the beginning on.
+    /// How many bytes were taken since the beginning.
     passed: u64,
-    /// Bytes from a place on, which counts as `passed` does, wait for a time. In their order.
+    /// From this offset on, which counts as `passed` does, bytes wait until this instant. In order.
     waits: VecDeque<(u64, Instant)>,
 }
 

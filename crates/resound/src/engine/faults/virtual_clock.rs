@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use resound_faults::{ClientAdmission, FaultKind};
 use resound_proto::{
-    Chargen, CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Reply, Service, Then,
-    Verdict,
+    Action, Chargen, CloseReason, Conn, ConnId, ConnInfo, Cx, Endpoint, Framing, Limits, Observer, Reply, Service, Then,
 };
 
 use super::faulted::FaultedService;
@@ -47,18 +46,18 @@ impl VirtualConnection {
     fn tell(
         &mut self,
         wire: &mut [u8],
-        event: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Verdict,
+        event: impl FnOnce(&mut Conn, Instant, &mut [u8], &mut Vec<u8>, &mut dyn Observer) -> Action,
     ) {
         let mut out = Vec::new();
-        let mut verdict = event(&mut self.conn, self.now, wire, &mut out, &mut ());
-        let mut fresh = [&wire[verdict.echo.clone()], &out[..]].concat();
-        while !fresh.is_empty() && verdict.then != Then::Reset {
+        let mut action = event(&mut self.conn, self.now, wire, &mut out, &mut ());
+        let mut fresh = [&wire[action.echo.clone()], &out[..]].concat();
+        while !fresh.is_empty() && action.then != Then::Reset {
             out.clear();
-            verdict = self.conn.sent(self.now, fresh.len(), &mut out, &mut ());
+            action = self.conn.sent(self.now, fresh.len(), &mut out, &mut ());
             self.sent.append(&mut fresh);
             fresh.append(&mut out);
         }
-        self.then = verdict.then;
+        self.then = action.then;
     }
 
     fn received(&mut self, bytes: &[u8]) {

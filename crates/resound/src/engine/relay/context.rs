@@ -12,7 +12,7 @@ use resound_proto::{CloseReason, Endpoint};
 
 use super::pair::{Pair, PairState};
 use super::report::{RelayEnd, RelayEvent};
-use super::resolver::Waker;
+use super::resolver::ClientWaker;
 use super::target::{RelayTarget, Route};
 use crate::engine::dial_plan::DialRequest;
 use crate::engine::faults::LiveFaults;
@@ -25,7 +25,7 @@ pub(super) type RelayObserver = dyn Fn(&RelayEvent<'_>) + Send + Sync;
 pub(super) struct RelayContext {
     pub(super) routes: Arc<[Route]>,
     observer: Arc<RelayObserver>,
-    pub(super) waker: Arc<Waker>,
+    pub(super) waker: Arc<ClientWaker>,
     pub(super) faults: LiveFaults,
     pub(super) wakes: Rc<LocalWakes>,
     pub(super) requests: RefCell<VecDeque<DialRequest>>,
@@ -38,7 +38,7 @@ impl RelayContext {
     pub(super) fn new(
         routes: Arc<[Route]>,
         observer: Arc<RelayObserver>,
-        waker: Arc<Waker>,
+        waker: Arc<ClientWaker>,
         faults: LiveFaults,
     ) -> Self {
         Self {

@@ -23,7 +23,7 @@ use resound_proto::{ConnInfo, Endpoint};
 use self::context::RelayObserver;
 use self::plan::RelayPlan;
 pub use self::report::{DirectionReport, RelayEnd, RelayEvent, RelayReport};
-use self::resolver::Waker;
+use self::resolver::ClientWaker;
 pub use self::table::{OpenPair, RelayConnections};
 pub use self::target::RelayTarget;
 use self::target::Route;
@@ -173,7 +173,7 @@ impl Relay {
     fn into_parts(mut self) -> (Server, impl FnOnce(Option<Box<HandshakeFactory>>) -> ConnectionOrigin, StartingRelay) {
         let closed = self.server.close_listeners(&self.faults);
         let Self { server, routes, observer, faults, table } = self;
-        let waker = Arc::new(Waker(OnceLock::new()));
+        let waker = Arc::new(ClientWaker(OnceLock::new()));
         let addresses = routes.iter().flat_map(|route| route.from.clone()).collect();
         let starting = StartingRelay { waker: Arc::clone(&waker), faults: faults.clone(), addresses };
         let (routes, observer): (Arc<[Route]>, Arc<RelayObserver>) = (routes.into(), observer.into());
@@ -191,7 +191,7 @@ impl Relay {
 
 /// What a relay needs once its engine has started.
 struct StartingRelay {
-    waker: Arc<Waker>,
+    waker: Arc<ClientWaker>,
     faults: LiveFaults,
     addresses: Vec<Endpoint>,
 }

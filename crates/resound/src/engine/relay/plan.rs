@@ -11,7 +11,7 @@ use resound_proto::{CloseReason, ConnInfo, Handshake, Service};
 use super::context::{RelayContext, RelayObserver};
 use super::pair::Pair;
 use super::report::{RelayEnd, RelayEvent};
-use super::resolver::Waker;
+use super::resolver::ClientWaker;
 use super::side::{PairSide, Unwanted};
 use super::table::RelayConnections;
 use super::target::Route;
@@ -26,7 +26,7 @@ impl RelayPlan {
     pub(super) fn worker(
         routes: Arc<[Route]>,
         observer: Arc<RelayObserver>,
-        waker: Arc<Waker>,
+        waker: Arc<ClientWaker>,
         faults: LiveFaults,
         table: Option<RelayConnections>,
     ) -> RelayWorker {

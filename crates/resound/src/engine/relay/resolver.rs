@@ -25,9 +25,9 @@ pub(super) enum Lookup {
 }
 
 /// Wakes the clients that wait for a look-up, once the engine has started.
-pub(super) struct Waker(pub(super) OnceLock<Weak<dyn EngineControl>>);
+pub(super) struct ClientWaker(pub(super) OnceLock<Weak<dyn EngineControl>>);
 
-impl Waker {
+impl ClientWaker {
     pub(super) fn reach(&self, control: &Arc<dyn EngineControl>) {
         let _ = self.0.set(Arc::downgrade(control));
     }
@@ -59,7 +59,7 @@ impl Resolver {
     }
 
     /// The addresses, if they are known; otherwise `client` is woken once they are.
-    pub(super) fn lookup(self: &Arc<Self>, now: Instant, client: ConnId, waker: &Arc<Waker>) -> Lookup {
+    pub(super) fn lookup(self: &Arc<Self>, now: Instant, client: ConnId, waker: &Arc<ClientWaker>) -> Lookup {
         let (host, port) = match &self.address {
             Address::Tcp { host, port } => (host, *port),
             Address::Unix(path) => return Lookup::Found(vec![Endpoint::Unix(Some(path.as_path().into()))]),
@@ -89,7 +89,7 @@ impl Resolver {
         Lookup::Waiting
     }
 
-    fn finish(&self, found: io::Result<Vec<Endpoint>>, waker: &Waker) {
+    fn finish(&self, found: io::Result<Vec<Endpoint>>, waker: &ClientWaker) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.found = Some((Instant::now(), found.map_err(|error| crate::error::plain(&error))));
         let waiting = std::mem::take(&mut state.waiting);
@@ -136,7 +136,7 @@ mod tests {
     fn all_that_wait_are_woken_and_a_name_is_looked_up_anew_after_a_second() {
         let (send, woken) = channel();
         let control: Arc<dyn EngineControl> = Arc::new(Woken(Mutex::new(send)));
-        let waker = Arc::new(Waker(OnceLock::new()));
+        let waker = Arc::new(ClientWaker(OnceLock::new()));
         waker.reach(&control);
         let resolver = Arc::new(Resolver::new(Address::tcp("localhost", "1").unwrap()));
         let lookup = |now, client| resolver.lookup(now, ConnId(client), &waker);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use resound_proto::{ConnId, ConnInfo, Endpoint, Handshake};
 
-use super::resolver::{Lookup, Resolver, Waker};
+use super::resolver::{ClientWaker, Lookup, Resolver};
 use crate::engine::address::{Address, Family};
 use crate::error::Error;
 
@@ -75,7 +75,7 @@ impl RelayTarget {
 
     /// The addresses to dial, in order; or, for a name, a promise to wake the client once they are
     /// known.
-    pub(super) fn addresses(&self, now: Instant, client: ConnId, waker: &Arc<Waker>) -> Lookup {
+    pub(super) fn addresses(&self, now: Instant, client: ConnId, waker: &Arc<ClientWaker>) -> Lookup {
         let found = self.resolver.lookup(now, client, waker);
         let Lookup::Found(addresses) = found else { return found };
         let admits = |address: &SocketAddr| {
@@ -165,7 +165,7 @@ mod tests {
     fn only_addresses_of_the_wanted_family_are_dialled() {
         let addresses = |change: &dyn Fn(RelayTarget) -> RelayTarget| {
             let target = change(RelayTarget::new(Address::tcp("127.0.0.1", "1").unwrap()).unwrap());
-            match target.addresses(Instant::now(), ConnId(1), &Arc::new(Waker(OnceLock::new()))) {
+            match target.addresses(Instant::now(), ConnId(1), &Arc::new(ClientWaker(OnceLock::new()))) {
                 Lookup::Found(addresses) => addresses.len(),
                 Lookup::Failed(_) => 0,
                 Lookup::Waiting => panic!("a number needs no resolver"),

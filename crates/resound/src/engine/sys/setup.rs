@@ -4,7 +4,7 @@ use std::io;
 
 use io_uring::{IoUring, Probe, Submitter, opcode};
 
-use crate::engine::fault_config::FaultConfig;
+use crate::engine::fault_config::RingFaultConfig;
 
 /// Operations that one call submits; further ones take further calls.
 const SUBMISSIONS: u32 = 1024;
@@ -18,7 +18,7 @@ pub(crate) struct Setup {
     /// ([`Ring::needs_enter`](super::Ring)).
     pub(crate) flags_pending: bool,
     /// Features that a test takes away, and faults that it injects.
-    pub(crate) faults: FaultConfig,
+    pub(crate) faults: RingFaultConfig,
 }
 
 impl Setup {

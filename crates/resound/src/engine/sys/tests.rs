@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::engine::fault_config::FaultConfig;
+use crate::engine::fault_config::RingFaultConfig;
 use crate::not_tested::not_tested;
 
 use super::{BufferKind, Done, Key, Ring, SendBlocking, SendBytes, Setup, Wait};
@@ -37,8 +37,10 @@ fn completions(ring: &mut Ring<'_>, count: usize) -> Vec<Done> {
 
 #[test]
 fn operations_that_overflow_a_queue_are_not_lost() {
-    let small =
-        Setup { faults: FaultConfig { queue_sizes: Some((2, 4)), ..FaultConfig::default() }, ..Setup::default() };
+    let small = Setup {
+        faults: RingFaultConfig { queue_sizes: Some((2, 4)), ..RingFaultConfig::default() },
+        ..Setup::default()
+    };
     with_ring(small, |ring| {
         let mut pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
         for (slot, (ours, _)) in pairs.iter().enumerate() {

@@ -348,7 +348,7 @@ impl Link {
         self.send != Send::Idle || self.input.is_in_flight()
     }
 
-    /// Obeys the last verdict as far as that is possible now, and sees to it that a completion or
+    /// Does the last action as far as that is possible now, and sees to it that a completion or
     /// an alarm continues this connection.
     fn advance(&mut self, context: &mut WorkerContext<'_, '_>) -> ConnectionFlow {
         loop {
@@ -376,7 +376,7 @@ impl Link {
                 continue;
             }
             if wants_report {
-                // Behind the input: while what the report sends tries, that would wait.
+                // After the input, which would wait while the output of the report is being sent.
                 self.driver.report_socket(&SockRef::from(&self.socket), &mut context.driver);
                 self.send_output(context);
                 continue;
@@ -392,7 +392,7 @@ impl Link {
             break;
         }
         self.receive(context);
-        // While a send tries, this is called again before the worker could wait for a deadline.
+        // A send that tries completes before the worker waits for a deadline, and calls this again.
         if self.send != Send::Try
             && let Some(deadline) = self.driver.conn().deadline()
             && let Some(before) = self.driver.next_alarm(deadline, context.driver.now)

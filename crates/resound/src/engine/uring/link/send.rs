@@ -12,8 +12,8 @@ use crate::engine::uring::context::{LentPart, WorkerContext};
 const SHORT: usize = 16 * 1024;
 
 impl Link {
-    /// While a send tries, its echo may lie in a shared buffer, and input waits for a moment. While
-    /// a send waits for the peer, nothing is gained by that.
+    /// Input waits while a send tries, whose bytes may lie in a shared buffer. Those of a send that
+    /// waits for the peer never do.
     pub(super) fn may_deliver(&self) -> bool {
         self.send != Send::Try && self.input.is_delivered()
     }

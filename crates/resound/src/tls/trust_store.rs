@@ -1,4 +1,4 @@
-//! [`Authorities`]: trusted certificates.
+//! [`TrustStore`]: trusted certificates.
 
 use std::fmt;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::error::{CertificateProblem, Error};
 /// Trusted certificates: whatever they have signed is trusted, and so is each of them itself, an
 /// authority's or not. Cheap to clone.
 #[derive(Clone)]
-pub struct Authorities {
+pub struct TrustStore {
     pub(super) roots: Arc<RootCertStore>,
     /// Those that are trusted themselves.
     pub(super) certificates: Arc<[CertificateDer<'static>]>,
 }
 
-impl Authorities {
+impl TrustStore {
     /// The certificates in a PEM file.
     ///
     /// # Errors
@@ -43,14 +43,14 @@ impl Authorities {
 }
 
 /// Bare roots: only certificates that they have signed are trusted.
-impl From<Arc<RootCertStore>> for Authorities {
+impl From<Arc<RootCertStore>> for TrustStore {
     fn from(roots: Arc<RootCertStore>) -> Self {
         Self { roots, certificates: Arc::new([]) }
     }
 }
 
-impl fmt::Debug for Authorities {
+impl fmt::Debug for TrustStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorities").field("roots", &self.roots.len()).finish_non_exhaustive()
+        f.debug_struct("TrustStore").field("roots", &self.roots.len()).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
-//! [`Findings`]: stdout for the results of a command.
+//! [`ResultOutput`]: stdout for the results of a command.
 //!
 //! Writing never fails: a reader that leaves loses the rest, and an unwritable stdout is reported
-//! at the end. Exit codes pass through [`judged`].
+//! at the end. Exit codes pass through [`exit_code`].
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::exit;
 use crate::stdio::{StdStream, say};
 
 /// A handle of the one stdout of the process.
-pub(crate) struct Findings;
+pub(crate) struct ResultOutput;
 
 /// Passes on whole lines.
 struct WholeLines<W> {
@@ -51,7 +51,7 @@ impl<W: Write> WholeLines<W> {
     }
 }
 
-impl Write for Findings {
+impl Write for ResultOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         STDOUT.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
         Ok(bytes.len())
@@ -65,16 +65,16 @@ impl Write for Findings {
     }
 }
 
-impl Findings {
+impl ResultOutput {
     /// Does anything still read the output?
-    pub(crate) fn arrive() -> bool {
+    pub(crate) fn has_reader() -> bool {
         matches!(STDOUT.lock().unwrap_or_else(PoisonError::into_inner).state, StdoutState::Open)
     }
 }
 
 /// The exit code after the last write: a success that could not be written is none.
-pub(crate) fn judged(code: ExitCode) -> ExitCode {
-    let _ = Findings.flush();
+pub(crate) fn exit_code(code: ExitCode) -> ExitCode {
+    let _ = ResultOutput.flush();
     let stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
     let StdoutState::Broken(error) = &stdout.state else { return code };
     say(&format!("cannot write to stdout: {error}"));

@@ -10,7 +10,7 @@ use super::settings::names;
 
 /// The class of a failure: of the network, as in [`FailureClass`], or found by verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+pub enum FailureKind {
     /// The name did not resolve.
     Dns,
     /// The host refused the connection.
@@ -44,29 +44,29 @@ pub enum Fault {
 }
 
 names!(
-    Fault: Dns = FailureClass::Dns.name(), Refused = FailureClass::Refused.name(),
+    FailureKind: Dns = FailureClass::Dns.name(), Refused = FailureClass::Refused.name(),
     Timeout = FailureClass::Timeout.name(), Unreachable = FailureClass::Unreachable.name(),
     Reset = FailureClass::Reset.name(), Eof = FailureClass::Eof.name(), Tls = FailureClass::Tls.name(),
     Mismatch = FailureClass::Mismatch.name(), Corrupt = "corrupt", Missing = "missing", Reordered = "reordered",
     Duplicate = "duplicate", Truncated = "truncated", Extra = "extra", Unsent = "unsent",
 );
 
-impl Fault {
-    /// The position in [`Fault::ALL`].
+impl FailureKind {
+    /// The position in [`FailureKind::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
 }
 
-impl From<FailureClass> for Fault {
+impl From<FailureClass> for FailureKind {
     fn from(class: FailureClass) -> Self {
         // A class newer than this crate: the connection ended.
         Self::named(class.name()).unwrap_or(Self::Reset)
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The class of the failure.
-    pub class: Fault,
+    pub class: FailureKind,
     /// When it happened, counted from [`Record::started`](super::Record::started).
     pub at: Duration,
     /// The number of the connection, from 0.
@@ -117,17 +117,20 @@ mod tests {
             let (at, what) = (Duration::ZERO, what.into());
             Failure { class, at, connection: 0, sequence: None, what }.to_string()
         };
-        assert_eq!(shown(Fault::Refused, "cannot connect: Connection refused"), "cannot connect: Connection refused");
-        assert_eq!(shown(Fault::Reset, "Reset by the peer"), "Reset by the peer");
-        assert_eq!(shown(Fault::Reset, "reset: the peer reset it"), "the peer reset it");
-        assert_eq!(shown(Fault::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
+        assert_eq!(
+            shown(FailureKind::Refused, "cannot connect: Connection refused"),
+            "cannot connect: Connection refused"
+        );
+        assert_eq!(shown(FailureKind::Reset, "Reset by the peer"), "Reset by the peer");
+        assert_eq!(shown(FailureKind::Reset, "reset: the peer reset it"), "the peer reset it");
+        assert_eq!(shown(FailureKind::Timeout, "no answer for 1 s"), "timeout: no answer for 1 s");
     }
 
     #[test]
     fn each_class_has_an_index_and_a_unique_name() {
-        for (at, class) in Fault::ALL.into_iter().enumerate() {
+        for (at, class) in FailureKind::ALL.into_iter().enumerate() {
             assert_eq!(class.index(), at);
-            assert_eq!(Fault::ALL.iter().filter(|other| other.name() == class.name()).count(), 1, "{class}");
+            assert_eq!(FailureKind::ALL.iter().filter(|other| other.name() == class.name()).count(), 1, "{class}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a call on a [`Conn`](super::Conn) wants from its engine.
+//! [`Action`]: what a call on a [`Conn`](super::Conn) wants from its engine.
 
 use std::ops::Range;
 
@@ -18,10 +18,10 @@ pub enum Then {
     Reset,
 }
 
-/// What a call on a [`Conn`](super::Conn) wants: send `wire[echo]`, then `out`, then obey `then`.
+/// What a call on a [`Conn`](super::Conn) wants: send `wire[echo]`, then `out`, then do `then`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "the bytes must be sent and `then` obeyed"]
-pub struct Verdict {
+#[must_use = "the bytes must be sent and `then` done"]
+pub struct Action {
     /// The part of the received buffer to send back, before `out`. Empty after every call but
     /// [`Conn::received`](super::Conn::received).
     pub echo: Range<usize>,
