@@ -3,9 +3,9 @@
 //!     printf 'a\nb' | cargo run --example custom_engine
 //!     socat TCP-LISTEN:9999,fork EXEC:target/debug/examples/custom_engine
 //!
-//! [`Conn`] decides what is sent and when a connection ends; the engine that moves the bytes obeys
-//! its verdicts. This engine blocks in `read` and `write`, serves one connection and has no timer,
-//! which is enough for a program that inetd or socat starts for each connection.
+//! [`Conn`] decides what is sent and when a connection ends; the engine moves the bytes, and does
+//! what its actions say. This engine blocks in `read` and `write`, serves one connection and has no
+//! timer, which is enough for a program that inetd or socat starts for each connection.
 
 use std::io::{self, Read, Write};
 use std::time::Instant;

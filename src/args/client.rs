@@ -145,7 +145,7 @@ struct TalkArgs {
     /// In a conversation, connect again whenever the connection is lost
     #[arg(long)]
     reconnect: bool,
-    /// Give up when no byte is sent, received or acknowledged for so long
+    /// Give up when no byte is sent, received or acknowledged for this long
     #[arg(long, value_name = "DURATION", value_parser = units::timeout, default_value = "off")]
     idle_timeout: Timeout,
     /// End lines with CR LF, those of a pipe too

@@ -111,7 +111,7 @@ defect_flags! {
     corrupt_payload "corrupt-payload" "ODDS";
     /// Hold packets back, such as 30ms or 30ms+-5ms
     delay "delay" "TIME";
-    /// Hold each packet back for up to so long: packets overtake each other
+    /// Hold each packet back for up to this long: packets overtake each other
     jitter "jitter" "TIME";
     /// Send at this rate, such as 10Mbit/s, or `1MiB/s queue=1MiB`
     rate "rate" "RATE";

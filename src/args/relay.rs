@@ -69,7 +69,7 @@ struct TargetTlsArgs {
     /// Use TLS 1.2 or 1.3, and check the target's certificate against this machine's authorities
     #[arg(help_heading = TARGET_TLS, long)]
     target_tls: bool,
-    /// TrustStore to trust instead of this machine's (PEM)
+    /// Authorities to trust instead of this machine's (PEM)
     #[arg(
         help_heading = TARGET_TLS, long, value_name = "FILE", requires = "target_tls",
         conflicts_with_all = ["target_pin", "target_insecure"]

@@ -26,7 +26,7 @@ pub(super) struct TestFlags {
     /// Run also the checks that take long, in at most 90 s
     #[arg(help_heading = TEST, long)]
     thorough: bool,
-    /// Look for connections that die while idle, for at most so long, such as 20m
+    /// Look for connections that die while idle, for at most this long, such as 20m
     #[arg(help_heading = TEST, long, value_name = "DURATION", value_parser = units::duration)]
     idle: Option<Duration>,
     /// Look for the exact time after which an idle connection dies, up to --idle [20m]

@@ -9,7 +9,7 @@ use crate::top::{AdminAddress, TopColumn, TopPlan};
 #[derive(Args)]
 #[command(after_help = examples::TOP_NOTES, after_long_help = examples::long_help("top"))]
 pub(crate) struct TopArgs {
-    /// Address that the program's --admin has; a port alone is this machine's
+    /// Address that the program's --admin has; a port alone is one of 127.0.0.1
     ///
     /// While it runs, ? lists the keys.
     #[arg(value_name = "ADMIN", value_parser = AdminAddress::parse, default_value = "9464")]

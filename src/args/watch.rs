@@ -23,7 +23,7 @@ pub(super) struct WatchArgs {
         help_heading = WATCH, long, conflicts_with_all = ["timeout", "retry", "source_port", "keepalive", "nagle"]
     )]
     watch: bool,
-    /// End after so long
+    /// End after this long
     #[arg(
         help_heading = WATCH, long = "for", value_name = "DURATION", value_parser = units::duration,
         requires = "watch"

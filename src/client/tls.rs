@@ -29,7 +29,7 @@ pub(crate) struct ClientTlsArgs {
     /// Use TLS 1.2 or 1.3, and check the server's certificate against this machine's authorities
     #[arg(help_heading = TLS, long)]
     pub(crate) tls: bool,
-    /// TrustStore to trust instead of this machine's (PEM)
+    /// Authorities to trust instead of this machine's (PEM)
     ///
     /// A certificate that itself stands in the file is trusted while its names and dates match.
     #[arg(help_heading = TLS, long, value_name = "FILE", requires = "tls", conflicts_with_all = ["pin", "insecure"])]

@@ -118,7 +118,7 @@ fn time(of: Option<&'static str>, what: GateSubject, run: &Run, of_own: u64) -> 
         && cannot_show(percent, times.all.count())
     {
         let (few, enough) = (units::counted(times.all.count(), "sample"), (100.0 / (100.0 - percent)).ceil() as u64);
-        let why = format!("{few} cannot show it, but {} can: the maximum is in its place", units::count(enough));
+        let why = format!("{few} cannot show it; {} can: the maximum is in its place", units::count(enough));
         measured = measured.may_be_more(f64::INFINITY, (why, "more messages, or a gate on max"));
     }
     if us(least) < measured.value && of_own > 0 {
@@ -490,9 +490,6 @@ mod tests {
             assert_eq!(judgement(text, &run), want, "{text}");
         }
         let outcome = Gate::parse("p99>5ms").unwrap().judge(&run);
-        assert_eq!(
-            outcome.measured,
-            "1.00 ms, but 50 samples cannot show it, but 100 can: the maximum is in its place"
-        );
+        assert_eq!(outcome.measured, "1.00 ms, but 50 samples cannot show it; 100 can: the maximum is in its place");
     }
 }

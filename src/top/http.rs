@@ -43,7 +43,7 @@ impl AdminAddress {
         }
         match resound::Address::parse(text, DEFAULT_PORT) {
             Ok(resound::Address::Tcp { host, port }) => Ok(Self { host: host.to_string(), port }),
-            _ => Err("write an IP address with a port, such as 127.0.0.1:9464, or a port alone".into()),
+            _ => Err("write HOST:PORT, such as 127.0.0.1:9464, or a port alone".into()),
         }
     }
 }

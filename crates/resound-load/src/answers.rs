@@ -46,7 +46,7 @@ pub(super) enum AnswerEvent {
     /// The connection ended before the answer was complete.
     Unanswered(SendTimes),
     /// A fault that settles no message; it concerns this one, or none.
-    FailureKind(FailureKind, Option<u64>, String),
+    Failure(FailureKind, Option<u64>, String),
     /// The stream cannot be followed any further.
     Lost,
 }
@@ -216,7 +216,7 @@ impl Answers {
     fn lose(&mut self, fault: FailureKind, sequence: Option<u64>, what: String, emit: &mut impl FnMut(AnswerEvent)) {
         self.lost = true;
         self.unexplained.clear();
-        emit(AnswerEvent::FailureKind(fault, sequence, what));
+        emit(AnswerEvent::Failure(fault, sequence, what));
         emit(AnswerEvent::Lost);
     }
 
@@ -270,18 +270,14 @@ impl Answers {
             }
             Finding::Repeated(sequence, len) => {
                 self.skip_answer(len);
-                emit(AnswerEvent::FailureKind(
-                    FailureKind::Duplicate,
-                    Some(sequence),
-                    "its answer came once more".into(),
-                ));
+                emit(AnswerEvent::Failure(FailureKind::Duplicate, Some(sequence), "its answer came once more".into()));
             }
             Finding::Wrong(fault, len, what) => {
                 self.unexplained.drain(..len.min(self.unexplained.len()));
                 let sequence = self.next;
                 match self.advance() {
                     Some(sent) => emit(AnswerEvent::Wrong(sent, fault, sequence, what)),
-                    None => emit(AnswerEvent::FailureKind(fault, None, what)),
+                    None => emit(AnswerEvent::Failure(fault, None, what)),
                 }
             }
             Finding::Unexplained(fault, what) => {

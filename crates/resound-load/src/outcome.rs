@@ -73,7 +73,7 @@ impl ConnectionOutcome {
                 tally.record_failure(failure(FailureKind::Missing, Some(sequence), what));
             }
             AnswerEvent::Unanswered(sent) => record_unanswered(config, sent, now, tally),
-            AnswerEvent::FailureKind(class, sequence, what) => tally.record_failure(failure(class, sequence, what)),
+            AnswerEvent::Failure(class, sequence, what) => tally.record_failure(failure(class, sequence, what)),
             AnswerEvent::Lost => outcome.lost = true,
         });
         outcome

@@ -7,7 +7,7 @@ use crate::error::{CloseReason, Refusal, TlsFailure};
 use crate::service::{ConnInfo, Service};
 use crate::session::{ClientSession, ServerSession};
 
-/// What the peer has to send before everything else, in plain bytes: a PROXY header, for one.
+/// Reads what the peer has to send before everything else, in plain bytes: a PROXY header, for one.
 pub trait ReadHeader {
     /// `wire` has arrived; the first call comes before any byte, with none. The implementation
     /// keeps what is not complete yet, up to a bound.

@@ -128,9 +128,9 @@ impl<'a> TestRun<'a> {
     }
 
     async fn messages(&self, stream: Stream, start: Instant) -> Result<()> {
-        let (mut findings, mut nowhere) = (ResultOutput, io::sink());
+        let (mut output, mut nowhere) = (ResultOutput, io::sink());
         let has_text = self.view().has_text();
-        let out: &mut (dyn Write + Send) = if has_text { &mut findings } else { &mut nowhere };
+        let out: &mut (dyn Write + Send) = if has_text { &mut output } else { &mut nowhere };
         let first_word = self.path_of(None).first_word();
         let tested = check::run(self.plan, stream, self.task.expect, first_word, start, out).await;
         let ended = match tested {

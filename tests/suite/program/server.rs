@@ -271,12 +271,14 @@ fn cost_of_slow_readers(args: &[&str], text: &[u8]) -> u64 {
 #[test]
 fn a_slow_readers_memory_is_bounded() {
     let lines = [&[b'x'; 99][..], b"\n"].concat().repeat(300);
+    let long_lines = [&[b'x'; 60_000][..], b"\n"].concat().repeat(4);
     for engine in engines() {
         for (mode, text, most) in [
             ("reply", &lines[..], 64),
             ("echo", &lines[..], 64),
             // Each of these has eighteen times as much for an answer.
             ("reply", &[b'\n'; 30_000][..], 96),
+            ("reply", &long_lines[..], 100),
         ] {
             // A thread has a stack too, of which a build for debugging uses more, and a share in an
             // allocator's arena.

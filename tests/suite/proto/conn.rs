@@ -47,8 +47,8 @@ fn an_echo_is_lent_and_not_copied() {
     let (now, mut out) = (Instant::now(), Vec::new());
     let _ = conn.open(now, &mut out, &mut ());
     let mut wire = *b"some bytes";
-    let verdict = conn.received(now, &mut wire, &mut out, &mut ());
-    assert_eq!((verdict.echo, out.len()), (0..10, 0));
+    let action = conn.received(now, &mut wire, &mut out, &mut ());
+    assert_eq!((action.echo, out.len()), (0..10, 0));
 }
 
 /// Echoes lines, and sends bytes of its own before the ones that begin with `!`.

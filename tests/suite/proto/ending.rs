@@ -372,8 +372,8 @@ fn an_observer_that_panics_ends_its_connection_and_the_service_learns_why() {
         let info = ConnInfo::new(ConnId(1), Endpoint::Unknown, Endpoint::Unknown);
         let mut conn = Conn::new(info, Box::new(Echo), Limits::default());
         let _ = conn.open(now, &mut Vec::new(), &mut ());
-        let verdict = conn.received(now, &mut b"y".to_vec(), &mut Vec::new(), &mut ());
-        assert_eq!(verdict.echo, 0..1);
+        let action = conn.received(now, &mut b"y".to_vec(), &mut Vec::new(), &mut ());
+        assert_eq!(action.echo, 0..1);
         let then = call(&mut conn, now, &mut Vec::new());
         assert_eq!(then, Then::Go, "the answer is delivered first");
         assert!(conn.is_unfinished());

@@ -69,7 +69,7 @@ fn assert_only(events: &[AnswerEvent], answered: usize, fault: FailureKind, abou
         [AnswerEvent::Missing(sent, sequence)] => {
             assert_eq!((FailureKind::Missing, *sequence, sent.planned), (fault, about, about))
         }
-        [AnswerEvent::FailureKind(class, sequence, _)] => assert_eq!((*class, *sequence), (fault, Some(about))),
+        [AnswerEvent::Failure(class, sequence, _)] => assert_eq!((*class, *sequence), (fault, Some(about))),
         _ => panic!("not one event but {wrong:?}"),
     }
 }
@@ -184,7 +184,7 @@ fn bytes_that_answer_nothing_lose_the_stream() {
         came.push(vec![b'?'; 100]);
         let events = events_of(&rules, 8, 64, &came);
         assert!(
-            matches!(events[200..], [AnswerEvent::FailureKind(FailureKind::Extra, None, _), AnswerEvent::Lost]),
+            matches!(events[200..], [AnswerEvent::Failure(FailureKind::Extra, None, _), AnswerEvent::Lost]),
             "{:?}",
             &events[200..]
         );
@@ -192,10 +192,7 @@ fn bytes_that_answer_nothing_lose_the_stream() {
         came[50] = vec![b'?'; 200_000];
         let events = events_of(&rules, 8, 64, &came);
         // All messages in flight, this one included, stay unanswered.
-        assert!(matches!(
-            events[50..52],
-            [AnswerEvent::FailureKind(FailureKind::Corrupt, Some(50), _), AnswerEvent::Lost]
-        ));
+        assert!(matches!(events[50..52], [AnswerEvent::Failure(FailureKind::Corrupt, Some(50), _), AnswerEvent::Lost]));
         let rest: Vec<_> = (50..58).map(|n| AnswerEvent::Unanswered(SendTimes::new(n, n))).collect();
         assert_eq!(events[52..], rest);
     }
@@ -284,7 +281,7 @@ fn answers_to_reads_are_detected() {
         answer(&rules, 0)[17..].chunks(1024).flat_map(|read| [b"Server received: ", read].concat()).collect();
     let events = events_of(&rules, 1, 4096, &[came]);
     let is_detected = |event: &AnswerEvent| match event {
-        AnswerEvent::FailureKind(FailureKind::Corrupt, _, what) => what.contains("answer what one read returns"),
+        AnswerEvent::Failure(FailureKind::Corrupt, _, what) => what.contains("answer what one read returns"),
         _ => false,
     };
     assert!(events.iter().any(is_detected), "{events:?}");

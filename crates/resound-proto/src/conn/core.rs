@@ -32,7 +32,7 @@ pub(super) struct Core {
     pub(super) drain: OrderedEvent,
     /// The peer's FIN came without TLS's close_notify: the end of its input may have been cut off.
     pub(super) truncated: bool,
-    /// The last message was: the next one may be, too.
+    /// The last message was longer than half the high-water mark: the next one may be, too.
     pub(super) long: bool,
     pub(super) asked: ServiceRequests,
     /// Handed to the engine and not yet reported as sent.

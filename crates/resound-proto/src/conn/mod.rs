@@ -268,7 +268,7 @@ impl Conn {
         self.deliver_and_settle(now, out, observer)
     }
 
-    /// The transport took `n` of the bytes that earlier verdicts wanted sent.
+    /// The transport took `n` of the bytes that earlier actions wanted sent.
     pub fn sent(&mut self, now: Instant, n: usize, out: &mut Vec<u8>, observer: &mut dyn Observer) -> Action {
         let core = &mut self.core;
         debug_assert!(n <= core.unsent, "{n} bytes sent of {}", core.unsent);

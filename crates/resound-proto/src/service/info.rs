@@ -67,7 +67,7 @@ pub struct TlsInfo {
     pub exporter: Option<[u8; 32]>,
 }
 
-/// A peer, as its certificate names it.
+/// What the certificate of a peer says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerCertificate {
     /// The subject, such as `CN=example.org`.

@@ -38,12 +38,14 @@ impl Launched {
     }
 }
 
-/// Lets the allocator keep up to 1 MiB of freed memory for each worker.
+/// Lets the allocator keep up to 1 MiB of freed memory in each heap; there is one for each core or
+/// so.
 ///
 /// By default glibc gives the end of a heap back to the system as soon as 128 KiB of it are free,
 /// and long messages then meet a page fault for each of their pages. Once it has freed a block that
 /// was a mapping of its own, it keeps twice the size of that block (mallopt(3), "dynamic mmap
-/// threshold").
+/// threshold"). Blocks up to that size, 512 KiB, then lie in a heap instead of mappings of their
+/// own.
 fn keep_freed_memory() {
     if cfg!(target_env = "gnu") {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(512 * 1024)));

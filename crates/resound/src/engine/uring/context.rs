@@ -9,7 +9,7 @@ use super::timers::Timers;
 use crate::engine::driver::DriverContext;
 use crate::engine::local::LocalWakes;
 use crate::engine::recorder::Recorder;
-use crate::engine::sys::{Key, Received, Ring};
+use crate::engine::sys::{BufferKind, Key, Received, Ring};
 
 /// Memory that a long answer may leave behind in the worker's output buffer.
 const OUT_KEPT: usize = 1024 * 1024;
@@ -22,7 +22,7 @@ pub(super) struct WorkerContext<'a, 'r> {
     pub(super) ring: &'a mut Ring<'r>,
     pub(super) driver: DriverContext,
     pub(super) timers: Timers,
-    /// Connections that wait for a buffer to receive into, in the order in which they found none.
+    /// Connections that wait for a buffer to receive into, in order.
     pub(super) starved: VecDeque<Key>,
     /// Of a relay.
     pub(super) wakes: Option<Rc<LocalWakes>>,
@@ -51,6 +51,16 @@ impl<'a, 'r> WorkerContext<'a, 'r> {
             spares: Vec::new(),
             wire: Vec::new(),
         }
+    }
+
+    /// These connections still wait for a buffer. They come before those that have joined since,
+    /// and one more buffer is provided for them.
+    pub(super) fn keep_waiting(&mut self, mut waiting: VecDeque<Key>) {
+        if !waiting.is_empty() {
+            self.ring.add_buffer(BufferKind::SingleShot);
+        }
+        waiting.append(&mut self.starved);
+        self.starved = waiting;
     }
 
     /// Takes the output with its memory; another buffer takes its place.

@@ -28,7 +28,7 @@ pub(super) enum Receive {
     /// Waits until the socket is readable, and then reads by itself: the kernel reports timestamps
     /// in no other way.
     Polling,
-    /// Refused for want of a buffer, and on the worker's list.
+    /// On the worker's list of those that wait for a buffer: refused, or behind others that wait.
     Starved,
 }
 

@@ -102,7 +102,7 @@ impl Link {
 
     /// The share of a buffer that its next receive takes, in [`FED_PER_BUFFER`]ths.
     pub(super) fn buffer_share(&self) -> usize {
-        if self.input.is_bulk() { FED_PER_BUFFER } else { 1 }
+        if self.input.is_bulk() || self.send == Send::Wait { FED_PER_BUFFER } else { 1 }
     }
 
     /// The connection as it is now.

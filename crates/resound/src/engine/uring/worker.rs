@@ -370,8 +370,7 @@ impl RingWorker<'_, '_> {
             room = room.saturating_sub(self.links.get(key).map_or(0, |link| link.buffer_share()));
             self.on(key, Link::fed);
         }
-        waiting.append(&mut self.context.starved);
-        self.context.starved = waiting;
+        self.context.keep_waiting(waiting);
     }
 
     /// Hands out accepted connections, and accepts further ones.
