@@ -77,6 +77,28 @@ impl GatedServer {
         Self { server, keeper, reached: is_reached, open }
     }
 
+    /// Also what its connections get.
+    fn of_clerks(engine: Engine) -> (Self, Record) {
+        let record = Record::default();
+        let written_down = Arc::clone(&record);
+        let clerk = move |conn: &ConnInfo| -> Box<dyn Service> {
+            Box::new(Clerk { id: conn.id, record: Arc::clone(&written_down) })
+        };
+        (Self::start(server(engine), clerk), record)
+    }
+
+    /// Lets the worker go on until it has served all that these peers have sent.
+    fn serve_to_the_end(&self, peers: &[Peer]) {
+        self.go_on();
+        for peer in peers {
+            peer.0.set_nonblocking(false).unwrap();
+            peer.0.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        for _ in peers {
+            self.server.closed();
+        }
+    }
+
     /// Stops the worker.
     fn stop(&mut self) {
         self.keeper.send("x");
@@ -105,26 +127,14 @@ fn fill(peer: &mut Peer, most: usize) -> usize {
 }
 
 fn a_flood_gives_way_to_another(engine: Engine) {
-    let record = Record::default();
-    let written_down = Arc::clone(&record);
-    let clerk = move |conn: &ConnInfo| -> Box<dyn Service> {
-        Box::new(Clerk { id: conn.id, record: Arc::clone(&written_down) })
-    };
-    let mut gated = GatedServer::start(server(engine), clerk);
+    let (mut gated, record) = GatedServer::of_clerks(engine);
     let mut floods = [gated.server.connect(), gated.server.connect()];
     let ids = [gated.server.opened(), gated.server.opened()];
     gated.stop();
     // The only worker is blocked now, and both connections fill their buffers.
     let written = [fill(&mut floods[0], usize::MAX), fill(&mut floods[1], usize::MAX)];
     assert!(written.iter().all(|&sum| sum > 3 * SHARE), "{written:?} bytes are too few to show anything");
-    gated.go_on();
-    for flood in &floods {
-        flood.0.set_nonblocking(false).unwrap();
-        flood.0.shutdown(std::net::Shutdown::Write).unwrap();
-    }
-    for _ in &floods {
-        gated.server.closed();
-    }
+    gated.serve_to_the_end(&floods);
 
     let (mut given, mut run, mut last, mut longest) = ([0, 0], 0, None, 0);
     for &(id, bytes) in record.lock().unwrap().iter() {
@@ -143,12 +153,7 @@ fn a_flood_gives_way_to_another(engine: Engine) {
 
 /// More than there are shared buffers for bulk. None is served to its end while others wait.
 fn many_floods_take_turns(engine: Engine) {
-    let record = Record::default();
-    let written_down = Arc::clone(&record);
-    let clerk = move |conn: &ConnInfo| -> Box<dyn Service> {
-        Box::new(Clerk { id: conn.id, record: Arc::clone(&written_down) })
-    };
-    let mut gated = GatedServer::start(server(engine), clerk);
+    let (mut gated, record) = GatedServer::of_clerks(engine);
     let mut floods: Vec<Peer> = (0..24).map(|_| gated.server.connect()).collect();
     let ids: Vec<ConnId> = floods.iter().map(|_| gated.server.opened()).collect();
     gated.stop();
@@ -156,14 +161,7 @@ fn many_floods_take_turns(engine: Engine) {
         let written = fill(flood, 4 * SHARE);
         assert!(written > SHARE, "{written} bytes are too few to show anything");
     }
-    gated.go_on();
-    for flood in &floods {
-        flood.0.set_nonblocking(false).unwrap();
-        flood.0.shutdown(std::net::Shutdown::Write).unwrap();
-    }
-    for _ in &floods {
-        gated.server.closed();
-    }
+    gated.serve_to_the_end(&floods);
     let mut given = vec![0; ids.len()];
     for &(id, bytes) in record.lock().unwrap().iter() {
         given[ids.iter().position(|&other| other == id).unwrap()] += bytes;
