@@ -130,6 +130,28 @@ fn memory_is_bounded_for_a_peer_that_takes_nothing() {
 }
 
 #[test]
+fn after_a_long_line_more_is_read_at_once_and_the_memory_stays_bounded() {
+    let high = Limits::default().high_water;
+    let mut bench = Bench::new(Reply::default(), Limits::default());
+    let of_short_lines = bench.conn.read_limit();
+    assert!(of_short_lines < high);
+    bench.receive(&[b'x'; 20_000]);
+    assert!(bench.conn.awaits_rest() && bench.conn.read_limit() >= high);
+    bench.receive(b"\n");
+    assert!(!bench.conn.awaits_rest() && bench.queue.len() > 20_000);
+    bench.take_all();
+    assert_eq!(bench.conn.read_limit(), high);
+    // The answer to an empty line is eighteen times as long, and is not taken.
+    bench.receive(&vec![b'\n'; high]);
+    let kept = bench.queue.len() + high - (bench.observer.messages.len() - 1);
+    assert!(!bench.conn.wants_read() && !bench.conn.awaits_rest() && kept <= high + 5 * 1024, "{kept} bytes");
+    while !bench.queue.is_empty() {
+        bench.take_all();
+    }
+    assert_eq!((bench.observer.messages.len(), bench.conn.read_limit()), (1 + high, of_short_lines));
+}
+
+#[test]
 fn a_generator_keeps_little_for_a_peer_that_takes_nothing() {
     let bench = Bench::new(Chargen, Limits::default());
     assert!((32 * 1024..48 * 1024).contains(&bench.queue.len()), "{}", bench.queue.len());
