@@ -15,7 +15,7 @@ mod explain;
 mod faults;
 mod generate;
 mod health;
-mod http_host;
+mod http;
 mod inheritance;
 mod journal;
 mod lab;

@@ -278,7 +278,7 @@ pub(crate) fn serve(
         startup.report(&handle, tls.as_ref());
         let watching = admin.map(|admin| {
             // With --quiet only a port that the system chose is printed.
-            let elsewhere = startup.elsewhere().filter(|_| !startup.quiet || admin.is_chosen);
+            let elsewhere = startup.elsewhere().filter(|_| !startup.quiet || admin.is_chosen());
             admin.watch(&handle, &startup.console, elsewhere)
         });
         let (status, console) = (startup.status(), startup.console);

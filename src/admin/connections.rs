@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::answer::AdminAnswer;
+use crate::http::HttpAnswer;
 
 const DEFAULT_LISTED: usize = 100;
 /// Connections that are listed at a time.
@@ -147,8 +147,8 @@ impl Default for ConnectionCollector {
 }
 
 impl ConnectionCollector {
-    pub(super) async fn answer(&self, inspector: &Inspector, query: ConnectionQuery) -> AdminAnswer {
-        let busy = || AdminAnswer::error(StatusCode::SERVICE_UNAVAILABLE, "other clients ask for connections already");
+    pub(super) async fn answer(&self, inspector: &Inspector, query: ConnectionQuery) -> HttpAnswer {
+        let busy = || HttpAnswer::error(StatusCode::SERVICE_UNAVAILABLE, "other clients ask for connections already");
         let Ok(_place) = self.places.try_acquire() else { return busy() };
         let Ok(mut next) = timeout(PATIENCE, self.next.lock()).await else { return busy() };
         if let Some(at) = *next {
@@ -165,7 +165,7 @@ impl ConnectionCollector {
             complete,
             connections: rows.iter().map(|row| listed(row, inspector.addresses(), begun)).collect(),
         };
-        AdminAnswer::json(StatusCode::OK, json::object(&list))
+        HttpAnswer::json(StatusCode::OK, json::object(&list))
     }
 }
 

@@ -9,8 +9,7 @@ use resound::inspect::{Inspector, WorkerPulse};
 use resound_console::json;
 use serde::Serialize;
 
-use super::answer::AdminAnswer;
-use super::replacement::Replacement;
+use crate::http::{HttpAnswer, Replacement};
 
 /// A worker that has left a question without an answer for so many ticks, of a second each, is
 /// stuck. They are counted, so that a process that was stopped as a whole is not.
@@ -150,21 +149,21 @@ struct Health<'a> {
 }
 
 /// 200 as long as the loops of all workers turn, also while the program drains.
-pub(super) fn healthz(loops: &LoopWatch) -> AdminAnswer {
+pub(super) fn healthz(loops: &LoopWatch) -> HttpAnswer {
     let stuck_workers = loops.stuck();
     let (code, status) = match stuck_workers.is_empty() {
         true => (StatusCode::OK, "healthy"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "stuck"),
     };
-    AdminAnswer::json(code, json::object(&Health { status, stuck_workers }))
+    HttpAnswer::json(code, json::object(&Health { status, stuck_workers }))
 }
 
 /// 200 while new connections are welcome.
-pub(super) fn readyz(inspector: &Inspector, replacement: &Replacement, loops: &LoopWatch) -> AdminAnswer {
+pub(super) fn readyz(inspector: &Inspector, replacement: &Replacement, loops: &LoopWatch) -> HttpAnswer {
     let readiness = ProgramState::of(inspector, replacement, loops);
     let code = if readiness == ProgramState::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let stuck_workers = if readiness == ProgramState::Stuck { loops.stuck() } else { Vec::new() };
-    AdminAnswer::json(code, json::object(&Health { status: readiness.word(), stuck_workers }))
+    HttpAnswer::json(code, json::object(&Health { status: readiness.word(), stuck_workers }))
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use resound::Totals;
 use resound_console::json;
 use serde::Serialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::health::{LoopWatch, ProgramState};
 use super::process::ProcessUse;
-use super::replacement::Replacement;
 use super::subject::AdminSubject;
+use crate::http::Replacement;
 
 /// The time between two events.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
@@ -118,6 +118,25 @@ struct ProcessState {
     most_descriptors: Option<u64>,
     /// Processors in use: 1 is one core.
     processors: Option<f64>,
+}
+
+/// Sends events to a reader, until another process has taken over. A slow reader misses some.
+pub(super) async fn send(
+    mut events: watch::Receiver<Bytes>,
+    mut replacement: Replacement,
+    parts: mpsc::Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+) {
+    loop {
+        tokio::select! {
+            changed = events.changed() => if changed.is_err() { return },
+            () = replacement.completed() => return,
+        }
+        let event = events.borrow_and_update().clone();
+        if !event.is_empty() && parts.send(event).await.is_err() {
+            return;
+        }
+    }
 }
 
 impl LiveFeed {

@@ -14,10 +14,10 @@ use prometheus_client::registry::Registry;
 use resound::Totals;
 use resound::inspect::HandshakeTimes;
 
-use super::answer::AdminAnswer;
 use super::health::{LAGS, ProgramState};
 use super::live::LiveFeed;
 use super::process::{self, ProcessUse};
+use crate::http::HttpAnswer;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The label of connections that a relay or a load has dialled.
@@ -27,7 +27,7 @@ const MOST_LISTENERS: usize = 16;
 const OTHERS: &str = "other";
 
 /// The answer to a scrape.
-pub(super) fn scraped(feed: &Arc<LiveFeed>, openmetrics: bool) -> AdminAnswer {
+pub(super) fn scraped(feed: &Arc<LiveFeed>, openmetrics: bool) -> HttpAnswer {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(Arc::clone(feed))));
     let mut page = String::with_capacity(16 * 1024);
@@ -36,8 +36,8 @@ pub(super) fn scraped(feed: &Arc<LiveFeed>, openmetrics: bool) -> AdminAnswer {
         false => (prometheus_text::encode(&mut page, &registry), prometheus_text::CONTENT_TYPE),
     };
     match written {
-        Ok(()) => AdminAnswer::ok(content_type, page),
-        Err(_) => AdminAnswer::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"),
+        Ok(()) => HttpAnswer::ok(content_type, page),
+        Err(_) => HttpAnswer::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"),
     }
 }
 

@@ -1,50 +1,37 @@
 //! `--admin`: metrics, health checks and a page for the operator of a server, a relay or a load.
 //!
-//! It runs on the runtime that supervises the program, with a task for each client. It reads what
-//! the workers count in any case, so the path of the data pays nothing; what it asks the workers
-//! for, they answer between the events of their connections.
+//! It reads what the workers count in any case, so the path of the data pays nothing; what it asks
+//! the workers for, they answer between the events of their connections.
 
-mod activity;
-mod answer;
-mod clients;
 mod connections;
 mod fault_counts;
 mod health;
 mod live;
 mod metrics;
 mod process;
-mod replacement;
 mod routes;
-mod stream;
 mod subject;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Result;
 use resound::Handle;
 use resound::inspect::Inspector;
 use resound_console::Console;
 
-use self::clients::AdminClients;
 use self::connections::ConnectionCollector;
 pub(crate) use self::fault_counts::FaultCounts;
 use self::live::LiveFeed;
-use self::replacement::Replacement;
 use self::routes::AdminApi;
 use self::subject::AdminSubject;
-use crate::advice;
-use crate::http_host::HostRule;
+use crate::http::{HostRule, HttpLimits, HttpListener};
 use crate::inheritance::Inheritance;
 
-/// Clients at once. The one that has been idle for longest makes room for the next.
-const MOST_CLIENTS: usize = 64;
-/// Descriptors that the listener, its copy for another process and its clients take: one more is
-/// accepted before one is closed.
-pub(crate) const DESCRIPTORS: usize = MOST_CLIENTS + 3;
-/// How long the listener rests when it cannot accept, for want of descriptors.
-const REST: Duration = Duration::from_millis(100);
+const LIMITS: HttpLimits = HttpLimits { served: 64, connected: 64 };
+/// Descriptors that the listener and its clients take.
+pub(crate) const DESCRIPTORS: usize = LIMITS.descriptors();
 
 /// The meaning of the flags.
 #[derive(Clone)]
@@ -73,36 +60,28 @@ pub(crate) async fn beside<T>(watching: Option<impl Future<Output = ()>>, until:
 
 /// The listener, before the program starts.
 pub(crate) struct AdminListener {
-    listener: TcpListener,
-    pub(crate) address: SocketAddr,
-    /// The system has chosen its port.
-    pub(crate) is_chosen: bool,
+    http: HttpListener,
     plan: AdminPlan,
     /// `server`, `relay` or `load`.
     command: &'static str,
-    replacement: Replacement,
 }
 
 impl AdminListener {
-    /// Listens. `inheritance` has the listener of a process that this one replaces, and passes it
-    /// on; a load has none.
+    /// Listens. `inheritance` has the listener of a process that this one replaces; a load has
+    /// none.
     pub(crate) fn bind(plan: &AdminPlan, command: &'static str, inheritance: Option<&mut Inheritance>) -> Result<Self> {
-        let (address, plan) = (plan.address, plan.clone());
         process::note_start(SystemTime::now());
-        let key = format!("--admin {address}");
-        let bind = || {
-            let (listener, replacement) = match inheritance {
-                Some(inheritance) => {
-                    let (listener, handed_over) = inheritance.beside(&key, || TcpListener::bind(address))?;
-                    (listener, Replacement::of(handed_over))
-                }
-                None => (TcpListener::bind(address)?, Replacement::default()),
-            };
-            listener.set_nonblocking(true)?;
-            let (is_chosen, address) = (address.port() == 0, listener.local_addr()?);
-            anyhow::Ok(Self { listener, address, is_chosen, plan, command, replacement })
-        };
-        bind().map_err(|error| advice::unbound(&key, &error))
+        let http = HttpListener::bind("--admin", plan.address, inheritance)?;
+        Ok(Self { http, plan: plan.clone(), command })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.http.address
+    }
+
+    /// The system has chosen its port.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.http.is_chosen
     }
 
     /// Says where a server has its metrics, and serves them for as long as the future is polled.
@@ -118,8 +97,8 @@ impl AdminListener {
     }
 
     fn announce(&self, console: &Console, loud: Option<&Console>) {
-        console.admin(self.address);
-        loud.into_iter().for_each(|loud| loud.admin(self.address));
+        console.admin(self.address());
+        loud.into_iter().for_each(|loud| loud.admin(self.address()));
         if let Some(exposure) = self.exposure() {
             tracing::warn!("{exposure}");
         }
@@ -127,7 +106,7 @@ impl AdminListener {
 
     /// What to say if other machines can connect.
     pub(crate) fn exposure(&self) -> Option<String> {
-        let address = self.address;
+        let address = self.address();
         (!address.ip().is_loopback()).then(|| {
             format!(
                 "--admin {address} can be reached from other machines, asks for no password, and shows the \
@@ -138,44 +117,14 @@ impl AdminListener {
 
     /// Answers clients for as long as it is polled, and new ones until another process does.
     pub(crate) async fn serve(self, inspector: Inspector) {
-        let listener = match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::warn!("--admin {}: {error}", self.address);
-                return std::future::pending().await;
-            }
-        };
         let AdminPlan { names, faults, .. } = self.plan;
-        let host = HostRule { names };
+        let host = HostRule { names, flag: Some("--admin-host") };
         let subject = AdminSubject { command: self.command, inspector, faults };
-        let mut replacement = self.replacement;
-        let feed = Arc::new(LiveFeed::new(subject, replacement.clone()));
+        let feed = Arc::new(LiveFeed::new(subject, self.http.replacement.clone()));
         let api = Arc::new(AdminApi { host, feed: Arc::clone(&feed), collector: ConnectionCollector::default() });
-        let mut clients = AdminClients::new(MOST_CLIENTS);
-        let accepting = async {
-            loop {
-                let stream = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = clients.ended() => continue,
-                };
-                match stream {
-                    Ok((stream, _)) => {
-                        clients.serve(stream, &api);
-                        // One that was disconnected closes its socket when its task runs.
-                        tokio::task::yield_now().await;
-                    }
-                    Err(_) => tokio::time::sleep(REST).await,
-                }
-            }
-        };
         tokio::select! {
-            biased;
-            // First: from then on no client is accepted here.
-            () = replacement.completed() => {}
-            () = accepting => {}
+            () = self.http.serve(LIMITS, api) => {}
             () = feed.run() => {}
         }
-        drop(listener);
-        clients.finish().await;
     }
 }

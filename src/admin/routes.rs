@@ -6,11 +6,10 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 
-use super::answer::AdminAnswer;
 use super::connections::{ConnectionCollector, ConnectionQuery};
-use super::live::{LiveFeed, MOST_READERS};
+use super::live::{self, LiveFeed, MOST_READERS};
 use super::{health, metrics};
-use crate::http_host::HostRule;
+use crate::http::{HostRule, HttpAnswer, HttpApi};
 
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -24,58 +23,51 @@ pub(super) struct AdminApi {
     pub(super) collector: ConnectionCollector,
 }
 
-impl AdminApi {
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> AdminAnswer {
+impl HttpApi for AdminApi {
+    async fn answer(&self, request: Request<Incoming>) -> HttpAnswer {
         if let Err(refusal) = self.check(&request) {
             return refusal;
         }
         let LiveFeed { subject, loops, replacement, .. } = &*self.feed;
         let query = request.uri().query().unwrap_or_default();
         match request.uri().path() {
-            "/" => AdminAnswer::ok("text/html; charset=utf-8", PAGE),
-            "/page.css" => AdminAnswer::ok("text/css; charset=utf-8", STYLE),
-            "/page.js" => AdminAnswer::ok("text/javascript; charset=utf-8", SCRIPT),
+            "/" => HttpAnswer::ok("text/html; charset=utf-8", PAGE),
+            "/page.css" => HttpAnswer::ok("text/css; charset=utf-8", STYLE),
+            "/page.js" => HttpAnswer::ok("text/javascript; charset=utf-8", SCRIPT),
             "/healthz" => health::healthz(loops),
             "/readyz" => health::readyz(&subject.inspector, replacement, loops),
             "/metrics" => metrics::scraped(&self.feed, wants_openmetrics(request.headers())),
             "/connections" => match ConnectionQuery::parse(query) {
                 Ok(query) => self.collector.answer(&subject.inspector, query).await,
-                Err(reason) => AdminAnswer::error(StatusCode::BAD_REQUEST, &reason),
+                Err(reason) => HttpAnswer::error(StatusCode::BAD_REQUEST, &reason),
             },
-            "/live" if request.method() == Method::HEAD => AdminAnswer::ok("text/event-stream", ""),
+            "/live" if request.method() == Method::HEAD => HttpAnswer::ok("text/event-stream", ""),
             "/live" => match Arc::clone(&self.feed.readers).try_acquire_owned() {
-                Ok(place) => AdminAnswer::live(self.feed.subscribe(), replacement.clone(), place),
+                Ok(permit) => HttpAnswer::parts("text/event-stream", |parts| {
+                    live::send(self.feed.subscribe(), replacement.clone(), parts, permit)
+                }),
                 Err(_) => {
                     let reason = format!("{MOST_READERS} clients read /live already");
-                    AdminAnswer::error(StatusCode::SERVICE_UNAVAILABLE, &reason)
+                    HttpAnswer::error(StatusCode::SERVICE_UNAVAILABLE, &reason)
                 }
             },
-            _ => AdminAnswer::error(StatusCode::NOT_FOUND, PATHS),
+            _ => HttpAnswer::error(StatusCode::NOT_FOUND, PATHS),
         }
     }
+}
 
+impl AdminApi {
     /// Is the request meant for this server, and one that it takes?
-    fn check(&self, request: &Request<Incoming>) -> Result<(), AdminAnswer> {
-        let refused = |status, reason: &str| Err(AdminAnswer::error(status, reason));
+    fn check(&self, request: &Request<Incoming>) -> Result<(), HttpAnswer> {
+        self.host.check(request)?;
         let headers = request.headers();
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return refused(StatusCode::BAD_REQUEST, "a request has one Host header");
-        };
-        let authority = request.uri().authority().map(|authority| authority.as_str());
-        let is_meant = |host: &str| self.host.is_meant(host);
-        if !host.to_str().is_ok_and(is_meant) || !authority.is_none_or(is_meant) {
-            let reason = "the Host header names another host: connect to the address itself or to localhost, or \
-                          start with --admin-host NAME";
-            return refused(StatusCode::FORBIDDEN, reason);
-        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            let answer = AdminAnswer::error(StatusCode::METHOD_NOT_ALLOWED, "there is GET and HEAD only");
+            let answer = HttpAnswer::error(StatusCode::METHOD_NOT_ALLOWED, "there is GET and HEAD only");
             return Err(answer.allowing("GET, HEAD").last());
         }
         let has_length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
         if has_length || headers.contains_key(header::TRANSFER_ENCODING) {
-            let answer = AdminAnswer::error(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here");
+            let answer = HttpAnswer::error(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here");
             return Err(answer.last());
         }
         Ok(())

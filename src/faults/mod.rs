@@ -41,8 +41,7 @@ pub(crate) struct PreparedFaults {
     sourced: SourcedFaults,
     begun: Vec<SettingRecord>,
     record: Option<FaultRecord>,
-    /// With whether the system chose its port.
-    control: Option<(ControlListener, bool)>,
+    control: Option<ControlListener>,
     counts: Arc<FaultCounts>,
 }
 
@@ -56,10 +55,7 @@ impl FaultPlan {
                 .refuse_upgrade("the faults 'refuse' and 'never-accept' close sockets that both processes have")?;
         }
         let record = record.as_deref().map(FaultRecord::create).transpose()?;
-        let control = match control {
-            Some(asked) => Some((ControlListener::bind(asked, inheritance)?, asked.port() == 0)),
-            None => None,
-        };
+        let control = control.map(|address| ControlListener::bind(address, inheritance)).transpose()?;
         Ok(PreparedFaults { live, sourced, begun, record, control, counts })
     }
 }
@@ -104,13 +100,10 @@ impl PreparedFaults {
     ) -> impl Future<Output = ()> + use<> {
         let Self { begun, control, .. } = self;
         begun.iter().for_each(|setting| setter.begun(setting));
-        if let Some((listener, is_chosen)) = &control {
-            listener.announce(console);
-            loud.filter(|_| *is_chosen).into_iter().for_each(|loud| loud.control(listener.address));
-        }
+        control.iter().for_each(|listener| listener.announce(console, loud));
         async move {
             match (control, setter.log.clone()) {
-                (Some((listener, _)), Some(log)) => listener.serve(setter, log, connections).await,
+                (Some(listener), Some(log)) => listener.serve(setter, log, connections).await,
                 _ => std::future::pending().await,
             }
         }

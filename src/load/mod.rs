@@ -238,8 +238,8 @@ async fn generate(
 
 /// Says where the metrics are, and serves them.
 fn watched(listener: AdminListener, generation: &RunningLoad, quiet: bool) -> impl Future<Output = ()> + use<> {
-    if !quiet || listener.is_chosen {
-        say(&format!("Admin on http://{}", listener.address));
+    if !quiet || listener.is_chosen() {
+        say(&format!("Admin on http://{}", listener.address()));
     }
     listener.exposure().iter().for_each(|exposure| say(exposure));
     listener.serve(generation.inspector())

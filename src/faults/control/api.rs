@@ -1,17 +1,21 @@
 //! [`ControlApi`]: the routes of the control API, and what each answers. It has a description in
 //! OpenAPI, which the API serves.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
 use resound::Error;
 use resound::faults::{FaultSpec, SpecError};
 use resound_console::json;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use super::super::events::{EventLog, LogReader};
 use super::super::setter::FaultSetter;
-use super::http::{HttpReply, HttpRequest};
-use crate::http_host::HostRule;
+use crate::http::{HostRule, HttpAnswer, HttpApi, read_body};
 
 /// The description of the API.
 const OPENAPI: &str = include_str!("../../../schema/control.openapi.json");
@@ -24,12 +28,6 @@ pub(super) struct ControlApi {
     pub(super) log: Arc<EventLog>,
     pub(super) connections: OpenConnections,
     pub(super) host: HostRule,
-}
-
-/// What a request gets.
-pub(super) enum ApiAnswer {
-    Reply(HttpReply),
-    Events(LogReader),
 }
 
 /// The body of PUT and PATCH.
@@ -73,51 +71,68 @@ pub(crate) struct ListedConnection {
     pub(crate) down: u64,
 }
 
-impl ControlApi {
-    pub(super) fn answer(&self, request: &HttpRequest) -> ApiAnswer {
-        if !self.host.is_meant(&request.host) {
-            let reason = "the Host header names another host: connect to the address itself, or to localhost";
-            return ApiAnswer::Reply(HttpReply::error(403, reason));
+impl HttpApi for ControlApi {
+    async fn answer(&self, request: Request<Incoming>) -> HttpAnswer {
+        if let Err(refusal) = self.host.check(&request) {
+            return refusal.last();
         }
-        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let (head, body) = request.into_parts();
+        match read_body(body).await {
+            Ok(body) => self.route(&head.method, head.uri.path(), head.uri.query().unwrap_or_default(), &body),
+            Err(refusal) => refusal,
+        }
+    }
+}
+
+impl ControlApi {
+    fn route(&self, method: &Method, path: &str, query: &str, body: &[u8]) -> HttpAnswer {
         let allowed = match path {
             "/faults" => "GET, PUT, PATCH",
             "/events" | "/connections" | "/openapi.json" => "GET",
             _ => {
                 let reason = "there is no such path; /openapi.json describes those that there are";
-                return ApiAnswer::Reply(HttpReply::error(404, reason));
+                return HttpAnswer::error(StatusCode::NOT_FOUND, reason);
             }
         };
-        ApiAnswer::Reply(match (path, &*request.method) {
+        match (path, method.as_str()) {
             ("/faults", "GET") => self.faults(),
-            ("/faults", "PUT") => self.replace(&request.body).unwrap_or_else(|refusal| refusal),
-            ("/faults", "PATCH") => self.append(&request.body).unwrap_or_else(|refusal| refusal),
+            ("/faults", "PUT") => self.replace(body).unwrap_or_else(|refusal| refusal),
+            ("/faults", "PATCH") => self.append(body).unwrap_or_else(|refusal| refusal),
             ("/events", "GET") => match events_query(query) {
-                Ok((from, waits)) => return ApiAnswer::Events(LogReader::new(&self.log, from, waits)),
-                Err(reason) => HttpReply::error(400, &reason),
+                Ok((from, waits)) => self.events(from, waits),
+                Err(reason) => wrong(&reason),
             },
             ("/connections", "GET") => self.connections(),
-            ("/openapi.json", "GET") => HttpReply::json(200, OPENAPI.into()),
-            _ => HttpReply::error(405, &format!("{path} takes {allowed}")).allowing(allowed),
-        })
+            ("/openapi.json", "GET") => HttpAnswer::ok("application/json", OPENAPI),
+            _ => {
+                let reason = format!("{path} takes {allowed}");
+                HttpAnswer::error(StatusCode::METHOD_NOT_ALLOWED, &reason).allowing(allowed)
+            }
+        }
     }
 
-    fn faults(&self) -> HttpReply {
-        HttpReply::json(200, json::object(&self.setter.holds()))
+    /// Events come when they happen: a client has as much time as it wants to take them.
+    fn events(&self, from: u64, waits: bool) -> HttpAnswer {
+        let reader = LogReader::new(&self.log, from, waits);
+        HttpAnswer::parts("application/x-ndjson", |parts| send(reader, parts)).allowing_stalls()
     }
 
-    fn replace(&self, body: &[u8]) -> Result<HttpReply, HttpReply> {
+    fn faults(&self) -> HttpAnswer {
+        answer(&self.setter.holds())
+    }
+
+    fn replace(&self, body: &[u8]) -> Result<HttpAnswer, HttpAnswer> {
         let FaultChange { faults, seed } = change(body)?;
-        let faults = faults.ok_or_else(|| HttpReply::error(400, "\"faults\" is missing"))?;
+        let faults = faults.ok_or_else(|| wrong("\"faults\" is missing"))?;
         self.set(parsed(&faults)?, seed.unwrap_or_else(|| self.setter.holds().seed))
     }
 
     /// Adds rules behind those that hold. No other change comes between: all changes are made on
     /// this thread, and nothing is awaited here.
-    fn append(&self, body: &[u8]) -> Result<HttpReply, HttpReply> {
+    fn append(&self, body: &[u8]) -> Result<HttpAnswer, HttpAnswer> {
         let FaultChange { faults, seed } = change(body)?;
         if faults.is_none() && seed.is_none() {
-            return Err(HttpReply::error(400, "\"faults\" or \"seed\" is missing"));
+            return Err(wrong("\"faults\" or \"seed\" is missing"));
         }
         let holds = self.setter.holds();
         // First by itself: the place of a mistake is then one in the text that came.
@@ -127,34 +142,60 @@ impl ControlApi {
         self.set(parsed(&all)?, seed.unwrap_or(holds.seed))
     }
 
-    fn set(&self, spec: FaultSpec, seed: u64) -> Result<HttpReply, HttpReply> {
+    fn set(&self, spec: FaultSpec, seed: u64) -> Result<HttpAnswer, HttpAnswer> {
         match self.setter.set(spec, seed) {
-            Ok(setting) => Ok(HttpReply::json(200, json::object(&setting))),
+            Ok(setting) => Ok(answer(&setting)),
             Err(Error::Faults(error)) => Err(refused(&error)),
-            Err(error) => Err(HttpReply::error(409, &error.to_string())),
+            Err(error) => Err(HttpAnswer::error(StatusCode::CONFLICT, &error.to_string())),
         }
     }
 
-    fn connections(&self) -> HttpReply {
+    fn connections(&self) -> HttpAnswer {
         let (connections, open) = (self.connections)(MOST_LISTED);
-        let list = ConnectionList { open, connections };
-        HttpReply::json(200, json::object(&list))
+        answer(&ConnectionList { open, connections })
     }
 }
 
-fn change(body: &[u8]) -> Result<FaultChange, HttpReply> {
+/// Sends events until there are no more, or the client has left.
+async fn send(mut reader: LogReader, parts: mpsc::Sender<Bytes>) {
+    loop {
+        let log = reader.log();
+        let mut news = pin!(log.news());
+        // Before the log is read, so that no event comes between.
+        news.as_mut().enable();
+        match reader.next() {
+            None => return,
+            Some(lines) if lines.is_empty() => news.await,
+            Some(lines) => {
+                if parts.send(lines.into()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn answer(content: &impl Serialize) -> HttpAnswer {
+    HttpAnswer::json(StatusCode::OK, json::object(content))
+}
+
+fn wrong(reason: &str) -> HttpAnswer {
+    HttpAnswer::error(StatusCode::BAD_REQUEST, reason)
+}
+
+fn change(body: &[u8]) -> Result<FaultChange, HttpAnswer> {
     // An array would be taken for the fields in their order.
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(HttpReply::error(400, "the body is not an object of JSON, such as {\"faults\": \"1: reset\"}"));
+        return Err(wrong("the body is not an object of JSON, such as {\"faults\": \"1: reset\"}"));
     }
-    serde_json::from_slice(body).map_err(|error| HttpReply::error(400, &format!("the body is wrong: {error}")))
+    serde_json::from_slice(body).map_err(|error| wrong(&format!("the body is wrong: {error}")))
 }
 
-fn parsed(text: &str) -> Result<FaultSpec, HttpReply> {
+fn parsed(text: &str) -> Result<FaultSpec, HttpAnswer> {
     text.parse().map_err(|error| refused(&error))
 }
 
-fn refused(error: &SpecError) -> HttpReply {
+fn refused(error: &SpecError) -> HttpAnswer {
     let range = error.range();
     let refusal = RefusedSpec {
         error: error.sentence(),
@@ -163,7 +204,7 @@ fn refused(error: &SpecError) -> HttpReply {
         end: range.end,
         meant: error.meant(),
     };
-    HttpReply::json(422, json::object(&refusal))
+    HttpAnswer::json(StatusCode::UNPROCESSABLE_ENTITY, json::object(&refusal))
 }
 
 /// From which connection on, and whether the reply waits for more events.

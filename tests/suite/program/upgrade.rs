@@ -446,8 +446,8 @@ fn process_1_of_a_container_says_that_it_cannot() {
     let children = format!("/proc/{0}/task/{0}/children", server.pid);
     server.pid = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
     server.signal(Signal::USR2);
-    let line = server.stderr.next();
-    assert!(line.contains("no upgrade: this is process 1 of its container"), "{line}");
+    // A user with little memory to lock gets another engine, and a warning of it before.
+    server.stderr.until("resound: warning: no upgrade: this is process 1 of its container");
     Peer::connect(address).ask("hello");
     server.end();
 }

@@ -56,6 +56,8 @@ fn what_is_wrong_is_refused_with_its_place_and_changes_nothing() {
 fn a_request_that_is_wrong_has_its_status() {
     let (_server, relay) = started(&[]);
     let host = relay.control;
+    let put = format!("PUT /faults HTTP/1.1\r\nHost: {host}\r\n");
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
     for (text, want) in [
         (format!("GET /fault HTTP/1.1\r\nHost: {host}\r\n\r\n"), 404),
         (format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), 404),
@@ -64,11 +66,11 @@ fn a_request_that_is_wrong_has_its_status() {
         ("GET /faults HTTP/1.1\r\nHost: rebound.example\r\n\r\n".into(), 403),
         (format!("GET /faults HTTP/1.1\r\nHost: rebound.example:{}\r\n\r\n", host.port()), 403),
         (format!("GET /faults HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", host.port()), 200),
-        ("\u{16}\u{3}\u{1}\u{2}".into(), 400),
+        ("GET /faults HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1\r\n\r\n".into(), 400),
         (format!("PUT /faults HTTP/1.1\r\nHost: {host}\r\nContent-Length: 65537\r\n\r\n"), 413),
-        (format!("PUT /faults HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 411),
-        (format!("GET /faults HTTP/1.1\r\nHost: {host}\r\n{}\r\n", "a: b\r\n".repeat(64)), 431),
-        (format!("GET /faults HTTP/1.1\r\nHost: {host}\r\na: {}", "b".repeat(16 * 1024)), 431),
+        (format!("{put}Content-Length: 2000000\r\n\r\n{}", "x".repeat(2_000_000)), 413),
+        (format!("{put}Transfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(65)), 413),
+        (format!("{put}Transfer-Encoding: chunked\r\n\r\nx\r\n"), 400),
     ] {
         let reply = relay.raw(text.as_bytes());
         assert_eq!(reply.status, want, "{text:?}");
@@ -78,6 +80,16 @@ fn a_request_that_is_wrong_has_its_status() {
             reply.head
         );
     }
+    // What is no HTTP request has a status, and no more.
+    for (text, want) in [
+        ("\u{16}\u{3}\u{1}\u{2}".into(), 400),
+        (format!("{put}Content-Length: +1\r\n\r\n"), 400),
+        (format!("{put}Content-Length: 99999999999999999999999\r\n\r\n"), 400),
+        (format!("GET /faults HTTP/1.1\r\nHost: {host}\r\n{}\r\n", "a: b\r\n".repeat(64)), 431),
+        (format!("GET /faults HTTP/1.1\r\nHost: {host}\r\na: {}", "b".repeat(16 * 1024)), 431),
+    ] {
+        assert_eq!(relay.raw(text.as_bytes()).status, want, "{text:?}");
+    }
     for (path, allowed) in [("/faults", "GET, PUT, PATCH"), ("/events", "GET"), ("/connections", "GET")] {
         for method in ["POST", "DELETE", "OPTIONS"] {
             let reply = relay.ask(method, path, "");
@@ -85,9 +97,11 @@ fn a_request_that_is_wrong_has_its_status() {
             assert!(!reply.head.contains("Access-Control"), "{}", reply.head);
         }
     }
-    // A body of 64 KiB is taken; so is one that waits until it is asked for.
+    // A body of 64 KiB is taken, one in chunks, and one that waits until it is asked for.
     let long = format!("{{\"faults\":\"reset{}\"}}", " ".repeat(64 * 1024 - 18));
     assert_eq!((long.len(), relay.ask("PUT", "/faults", &long).status), (64 * 1024, 200));
+    let chunked = format!("{put}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"fau\r\n8\r\nlts\":\"\"}}\r\n0\r\n\r\n");
+    assert_eq!(relay.raw(chunked.as_bytes()).status, 200);
     let mut stream = BufReader::new(connect(host));
     let request = format!("PUT /faults HTTP/1.1\r\nHost: {host}\r\nContent-Length: 13\r\nExpect: 100-continue\r\n\r\n");
     stream.get_mut().write_all(request.as_bytes()).unwrap();

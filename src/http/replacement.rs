@@ -4,19 +4,19 @@ use crate::upgrade::HandedOver;
 
 /// Whether another process serves in the place of this one. It has the listener then.
 #[derive(Clone, Default)]
-pub(super) struct Replacement(Option<HandedOver>);
+pub(crate) struct Replacement(Option<HandedOver>);
 
 impl Replacement {
-    pub(super) fn of(handed_over: HandedOver) -> Self {
+    pub(crate) fn of(handed_over: HandedOver) -> Self {
         Self(Some(handed_over))
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.0.as_ref().is_some_and(|handed_over| *handed_over.borrow())
     }
 
     /// Waits until it is complete: for ever where no process takes over.
-    pub(super) async fn completed(&mut self) {
+    pub(crate) async fn completed(&mut self) {
         if let Some(handed_over) = &mut self.0
             && handed_over.wait_for(|&is_over| is_over).await.is_ok()
         {

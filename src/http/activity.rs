@@ -1,7 +1,7 @@
 //! [`ClientActivity`]: what is known of a client, to choose one that makes room for another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// When a client last sent or took something, and whether it waits for an answer.
@@ -10,6 +10,8 @@ pub(super) struct ClientActivity {
     /// Microseconds after the start.
     last: AtomicU64,
     requests: AtomicUsize,
+    /// The answer under way has as much time as the client wants.
+    may_stall: AtomicBool,
 }
 
 /// Held while a request is answered.
@@ -17,7 +19,8 @@ pub(super) struct RequestUnderWay(Arc<ClientActivity>);
 
 impl ClientActivity {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0), requests: AtomicUsize::new(0) }
+        let (last, requests, may_stall) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        Self { start: Instant::now(), last, requests, may_stall }
     }
 
     pub(super) fn note(&self) {
@@ -34,13 +37,26 @@ impl ClientActivity {
         self.requests.load(Relaxed) > 0
     }
 
+    /// Whether a client may take nothing of its answer for as long as it wants.
+    pub(super) fn may_stall(&self) -> bool {
+        self.may_stall.load(Relaxed)
+    }
+
     pub(super) fn idle_since(&self) -> Instant {
         self.start + Duration::from_micros(self.last.load(Relaxed))
     }
 }
 
+impl RequestUnderWay {
+    /// Gives the client as much time as it wants for this answer.
+    pub(super) fn allow_stalls(&self) {
+        self.0.may_stall.store(true, Relaxed);
+    }
+}
+
 impl Drop for RequestUnderWay {
     fn drop(&mut self) {
+        self.0.may_stall.store(false, Relaxed);
         self.0.requests.fetch_sub(1, Relaxed);
     }
 }

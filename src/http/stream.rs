@@ -1,6 +1,5 @@
-//! [`AdminStream`]: a client's socket, as hyper uses it.
+//! [`ClientStream`]: a client's socket, as hyper uses it.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,21 +15,25 @@ use super::activity::ClientActivity;
 
 /// How long a client may take nothing of an answer.
 const STALL: Duration = Duration::from_secs(10);
+/// How long a client that is disconnected may still send.
+const LINGER: Duration = Duration::from_secs(1);
 /// Bytes of one read.
 const READ: usize = 4 * 1024;
 
 /// A client's socket. Each byte that moves counts as activity, and a client that takes nothing of
 /// what is sent is disconnected.
-pub(super) struct AdminStream {
+pub(super) struct ClientStream {
     stream: TcpStream,
     activity: Arc<ClientActivity>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs after the last answer.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
-impl AdminStream {
+impl ClientStream {
     pub(super) fn new(stream: TcpStream, activity: Arc<ClientActivity>) -> Self {
-        Self { stream, activity, stalled: None }
+        Self { stream, activity, stalled: None, lingering: None }
     }
 
     fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -39,13 +42,32 @@ impl AdminStream {
             self.activity.note();
             return result;
         }
+        if self.activity.may_stall() {
+            return Poll::Pending;
+        }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+
+    /// Discards what the client sends, until it has left or its time is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if lingering.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut bytes = [0; READ];
+        loop {
+            let mut read = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+                Ok(()) if !read.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
 }
 
-impl rt::Read for AdminStream {
+impl rt::Read for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,7 +83,7 @@ impl rt::Read for AdminStream {
     }
 }
 
-impl rt::Write for AdminStream {
+impl rt::Write for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(cx, written)
@@ -71,8 +93,14 @@ impl rt::Write for AdminStream {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Sends a FIN, and lets the client take its last answer: a socket that is closed with bytes
+    /// unread sends a RST, which can overtake the answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        ready!(self.poll_linger(cx));
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -91,11 +119,11 @@ impl rt::Write for AdminStream {
 
 /// Tokio's clock for hyper.
 #[derive(Clone, Copy)]
-pub(super) struct AdminTimer;
+pub(super) struct HttpTimer;
 
-struct AdminSleep(Pin<Box<Sleep>>);
+struct HttpSleep(Pin<Box<Sleep>>);
 
-impl Future for AdminSleep {
+impl Future for HttpSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -103,14 +131,14 @@ impl Future for AdminSleep {
     }
 }
 
-impl rt::Sleep for AdminSleep {}
+impl rt::Sleep for HttpSleep {}
 
-impl rt::Timer for AdminTimer {
+impl rt::Timer for HttpTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(AdminSleep(Box::pin(tokio::time::sleep(duration))))
+        Box::pin(HttpSleep(Box::pin(tokio::time::sleep(duration))))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(AdminSleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
+        Box::pin(HttpSleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
     }
 }

@@ -2,17 +2,40 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode, header};
+
+use super::answer::HttpAnswer;
+
 /// Decides whether a request is meant for a server. A page of another site can let its own name
 /// lead to this address (DNS rebinding), and its browser then sends that name. An address, or
 /// localhost, is no such name, whatever the port: a forwarded port is another one.
 pub(crate) struct HostRule {
     /// Further names of the server.
     pub(crate) names: Vec<String>,
+    /// The flag that adds a name, if there is one.
+    pub(crate) flag: Option<&'static str>,
 }
 
 impl HostRule {
+    /// Refuses a request that is not meant for the server.
+    pub(crate) fn check(&self, request: &Request<Incoming>) -> Result<(), HttpAnswer> {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Err(HttpAnswer::error(StatusCode::BAD_REQUEST, "a request has one Host header"));
+        };
+        let authority = request.uri().authority().map(|authority| authority.as_str());
+        let is_meant = |host: &str| self.is_meant(host);
+        if host.to_str().is_ok_and(is_meant) && authority.is_none_or(is_meant) {
+            return Ok(());
+        }
+        let or = self.flag.map(|flag| format!(", or start with {flag} NAME")).unwrap_or_default();
+        let reason = format!("the Host header names another host: connect to the address itself or to localhost{or}");
+        Err(HttpAnswer::error(StatusCode::FORBIDDEN, &reason))
+    }
+
     /// Is a request with this Host header meant for the server?
-    pub(crate) fn is_meant(&self, host: &str) -> bool {
+    fn is_meant(&self, host: &str) -> bool {
         self.has_name(host) || is_localhost(host) || ip_of(host).is_some()
     }
 
@@ -43,8 +66,8 @@ mod tests {
 
     #[test]
     fn a_host_is_the_address_or_localhost() {
-        let plain = HostRule { names: Vec::new() };
-        let named = HostRule { names: vec!["metrics.example".into()] };
+        let plain = HostRule { names: Vec::new(), flag: None };
+        let named = HostRule { names: vec!["metrics.example".into()], flag: None };
         for (host, want) in [
             ("127.0.0.1:90", [true; 2]),
             ("LocalHost:90", [true; 2]),

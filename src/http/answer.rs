@@ -1,19 +1,17 @@
-//! [`AdminAnswer`]: what a client gets.
+//! [`HttpAnswer`]: what a client gets.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use resound_console::json::JsonObject;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::mpsc;
 
 use super::activity::RequestUnderWay;
-use super::replacement::Replacement;
 
 /// What a page of this server may do: use what comes from here. Nothing else may do anything.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -21,55 +19,68 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// An answer, before it is sent.
-pub(super) struct AdminAnswer {
+pub(crate) struct HttpAnswer {
     status: StatusCode,
     content_type: &'static str,
     allow: Option<&'static str>,
     /// The connection ends behind it.
     is_last: bool,
+    /// A client has as much time as it wants to take it.
+    may_stall: bool,
     content: AnswerContent,
 }
 
 enum AnswerContent {
     Whole(Bytes),
-    Live(LiveEvents),
+    Parts(AnswerParts),
 }
 
-impl AdminAnswer {
-    pub(super) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+impl HttpAnswer {
+    pub(crate) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let content = AnswerContent::Whole(body.into());
-        Self { status: StatusCode::OK, content_type, allow: None, is_last: false, content }
+        Self { status: StatusCode::OK, content_type, allow: None, is_last: false, may_stall: false, content }
     }
 
-    pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Self {
+    pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Self {
         Self { status, ..Self::ok("application/json", body) }
     }
 
     /// A refusal, and the reason as a sentence.
-    pub(super) fn error(status: StatusCode, reason: &str) -> Self {
+    pub(crate) fn error(status: StatusCode, reason: &str) -> Self {
         Self::json(status, JsonObject::default().with("error", reason).line())
     }
 
-    pub(super) fn allowing(self, methods: &'static str) -> Self {
+    pub(crate) fn allowing(self, methods: &'static str) -> Self {
         Self { allow: Some(methods), ..self }
     }
 
-    pub(super) fn last(self) -> Self {
+    pub(crate) fn last(self) -> Self {
         Self { is_last: true, ..self }
     }
 
-    /// An answer that goes on for as long as the client takes it, and no other process has taken
-    /// over.
-    pub(super) fn live(events: watch::Receiver<Bytes>, replacement: Replacement, place: OwnedSemaphorePermit) -> Self {
-        let next = Box::pin(next(events, replacement));
-        let content = AnswerContent::Live(LiveEvents { next, _place: place });
-        Self { content, ..Self::ok("text/event-stream", Bytes::new()) }
+    /// An answer in parts, which `make` sends: no faster than the client takes them, and for as
+    /// long as it is there.
+    pub(crate) fn parts<F>(content_type: &'static str, make: impl FnOnce(mpsc::Sender<Bytes>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, parts) = mpsc::channel(1);
+        let content = AnswerContent::Parts(AnswerParts { maker: Some(Box::pin(make(sender))), parts });
+        Self { content, ..Self::ok(content_type, Bytes::new()) }
+    }
+
+    /// Gives the client as much time as it wants to take the answer.
+    pub(crate) fn allowing_stalls(self) -> Self {
+        Self { may_stall: true, ..self }
     }
 
     /// The answer to a request, which is under way until all of the answer is sent.
-    pub(super) fn during(self, under_way: RequestUnderWay) -> Response<AdminBody> {
+    pub(super) fn during(self, under_way: RequestUnderWay) -> Response<HttpBody> {
+        if self.may_stall {
+            under_way.allow_stalls();
+        }
         let is_page = self.content_type.starts_with("text/html");
-        let mut response = Response::new(AdminBody { content: Some(self.content), _under_way: under_way });
+        let mut response = Response::new(HttpBody { content: Some(self.content), _under_way: under_way });
         *response.status_mut() = self.status;
         let policy = if is_page { PAGE_POLICY } else { NO_POLICY };
         let fixed = [
@@ -90,34 +101,29 @@ impl AdminAnswer {
 }
 
 /// The body of an answer.
-pub(super) struct AdminBody {
+pub(super) struct HttpBody {
     content: Option<AnswerContent>,
     _under_way: RequestUnderWay,
 }
 
-/// Events, as server-sent events. A client that is slow misses some.
-struct LiveEvents {
-    next: Pin<Box<dyn Future<Output = NextEvent> + Send>>,
-    _place: OwnedSemaphorePermit,
+struct AnswerParts {
+    /// Makes the parts; `None` when it has ended.
+    maker: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    parts: mpsc::Receiver<Bytes>,
 }
 
-/// An event, and where the others come from; `None` at the end.
-type NextEvent = Option<(Bytes, watch::Receiver<Bytes>, Replacement)>;
-
-async fn next(mut events: watch::Receiver<Bytes>, mut replacement: Replacement) -> NextEvent {
-    loop {
-        tokio::select! {
-            changed = events.changed() => changed.ok()?,
-            () = replacement.completed() => return None,
+impl AnswerParts {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let next = self.parts.poll_recv(cx);
+        let Some(maker) = self.maker.as_mut().filter(|_| next.is_pending()) else { return next };
+        if maker.as_mut().poll(cx).is_ready() {
+            self.maker = None;
         }
-        let event = events.borrow_and_update().clone();
-        if !event.is_empty() {
-            return Some((event, events, replacement));
-        }
+        self.parts.poll_recv(cx)
     }
 }
 
-impl Body for AdminBody {
+impl Body for HttpBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -129,12 +135,7 @@ impl Body for AdminBody {
                 self.content = None;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Some(AnswerContent::Live(live)) => {
-                Poll::Ready(ready!(live.next.as_mut().poll(cx)).map(|(event, events, replacement)| {
-                    live.next = Box::pin(next(events, replacement));
-                    Ok(Frame::data(event))
-                }))
-            }
+            Some(AnswerContent::Parts(parts)) => parts.poll_next(cx).map(|part| part.map(|part| Ok(Frame::data(part)))),
         }
     }
 
@@ -142,7 +143,7 @@ impl Body for AdminBody {
         match &self.content {
             None => true,
             Some(AnswerContent::Whole(bytes)) => bytes.is_empty(),
-            Some(AnswerContent::Live(_)) => false,
+            Some(AnswerContent::Parts(_)) => false,
         }
     }
 
@@ -150,7 +151,7 @@ impl Body for AdminBody {
         match &self.content {
             None => SizeHint::with_exact(0),
             Some(AnswerContent::Whole(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Some(AnswerContent::Live(_)) => SizeHint::default(),
+            Some(AnswerContent::Parts(_)) => SizeHint::default(),
         }
     }
 }
